@@ -1,0 +1,3 @@
+"""Neural style transfer as pure JAX functions."""
+
+__version__ = "0.1.0"

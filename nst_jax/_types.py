@@ -1,0 +1,86 @@
+"""The values that travel through the house, and what each array name means.
+
+The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
+nominally in [0, 1], channels last. Network pixels (BGR, mean-subtracted, ...) never leave `vgg`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+from jaxtyping import Array, Bool, Float, Int
+
+Image: TypeAlias = Float[Array, "*batch h w 3"]  # sRGB in [0, 1]
+FeatureMap: TypeAlias = Float[Array, "*batch h w c"]  # what one tap of the network gives
+Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
+Gram: TypeAlias = Float[Array, "*batch c c"]
+Scalar: TypeAlias = Float[Array, "*batch"]
+Statistic: TypeAlias = Any  # a pytree: what a style loss remembers of a picture at one tap
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Params:
+    """The weights of a VGG-19 trunk, and the pixels they were trained on.
+
+    Attributes:
+      layers: layer name (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in, out], "bias": [out]}`,
+        float32.
+      family: where the weights come from, e.g. `"vgg19-caffe"` or `"vgg19-torchvision"`. Static.
+      pixels: name of the pixel convention the network expects: `"caffe-bgr"`, `"torchvision"` or
+        `"raw"` (see `nst_jax.vgg.PIXELS`). Static.
+    """
+
+    layers: Mapping[str, Mapping[str, Array]]
+    family: str = field(metadata={"static": True})
+    pixels: str = field(metadata={"static": True})
+
+
+class Targets(NamedTuple):
+    """What a canvas is compared with; measured once per scale, never inside the loop."""
+
+    content: Features  # content tap -> features of the content picture
+    style: dict[str, Statistic]  # style tap -> statistic of the style picture
+
+
+class Losses(NamedTuple):
+    """Weighted losses, exactly as minimised: the taps sum to `style`, the three to `total`."""
+
+    total: Scalar
+    content: Scalar
+    style: Scalar
+    tv: Scalar
+    style_layers: dict[str, Scalar]  # style tap -> its weighted share
+
+
+class State(NamedTuple):
+    """A run between two steps. Made by `optimize.init`, advanced by `optimize.step`.
+
+    A fresh state has `step == -1`: its start is pending and not measured yet.
+    """
+
+    step: Int[Array, "*batch"]  # updates that led to `canvas`
+    canvas: Float[Array, "*batch h w 3"]  # last measured finite canvas, in optimiser coordinates
+    losses: Losses  # of `canvas`
+    pending: Float[Array, "*batch h w 3"]  # the canvas to measure next
+    opt_state: Any
+    broke_at: Int[Array, "*batch"]  # step whose losses were not finite, or -1
+
+
+class Snapshot(NamedTuple):
+    """What `paint` yields between chunks. All arrays are the caller's to keep."""
+
+    step: int  # updates so far, over all scales
+    image: Image  # [h, w, 3] in [0, 1]
+    losses: Losses  # of this image, scalars
+    history: Losses  # of the canvases of this chunk, up to and including this one: arrays [n]
+    scale: int  # 0 is the coarsest
+    broke_at: int  # step whose losses were not finite, or -1
+
+
+__all__ = [
+    "Array", "Bool", "Float", "Int",
+    "FeatureMap", "Features", "Gram", "Image", "Losses", "Params", "Scalar", "Snapshot", "State",
+    "Statistic", "Targets",
+]  # fmt: skip
