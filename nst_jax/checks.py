@@ -19,3 +19,17 @@ def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueE
     near = nearest(name, known)
     hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(map(repr, known))}"
     return ValueError(f"`{argument}`: there is no {what} {name!r}; {hint}")
+
+
+def image_shape(argument: str, shape: tuple[int, ...], *, smallest: int) -> None:
+    """Refuse a shape that is not [..., h, w, 3] or is under `smallest` pixels on a side."""
+    if len(shape) < 3 or shape[-1] != 3:
+        raise ValueError(
+            f"`{argument}`: expected an image [..., height, width, 3] (RGB, channels last), "
+            f"got shape {list(shape)}"
+        )
+    if min(shape[-3:-1]) < smallest:
+        raise ValueError(
+            f"`{argument}`: {shape[-2]}x{shape[-3]} px is too small; "
+            f"the network needs at least {smallest} px on each side"
+        )

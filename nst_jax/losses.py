@@ -1,0 +1,188 @@
+"""Losses of one tap at a time: Gram statistics, content, total variation. Pure and short.
+
+Notation: a tap has N channels and M = h * w positions; F is its features as an [M, N] matrix,
+R = FᵀF the Gram matrix, G = R / M its mean over positions, dG = G(canvas) - G(style).
+
+Every published Gram loss is a multiple of |dG|²; the multiples are the functions below. Sources that
+write it with the raw R, whose size grows with the picture, resize the style to the content first;
+written with G they give the same value there, and keep their meaning when the sizes differ.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nst_jax._types import FeatureMap, Gram, Image, Scalar, Statistic
+
+# Accelerators otherwise multiply float32 in fewer bits; a Gram matrix is a sum over 10⁵ products.
+PRECISION = jax.lax.Precision.HIGHEST
+
+ContentLoss: TypeAlias = Callable[[FeatureMap, FeatureMap], Scalar]
+Variation: TypeAlias = Callable[[Image], Scalar]
+
+
+class StyleLoss(NamedTuple):
+    """A style loss: what to sum over pixels, what the sums become, how far two of them are apart.
+
+    Splitting it so keeps every style loss additive over pixels up to `statistic`, which is what exact
+    tiling, row sharding and masks need.
+
+    Attributes:
+      sums: features [h, w, c] to a pytree of sums over the h * w positions.
+      statistic: (sums, positions) to the statistic that targets remember.
+      distance: (statistic of the canvas, of the style, positions of the canvas) to a scalar.
+    """
+
+    sums: Callable[[FeatureMap], Statistic]
+    statistic: Callable[[Statistic, int], Statistic]
+    distance: Callable[[Statistic, Statistic, int], Scalar]
+
+    def measure(self, features: FeatureMap) -> Statistic:
+        """Return the statistic of whole features [h, w, c]."""
+        return self.statistic(self.sums(features), positions(features))
+
+
+def positions(features: FeatureMap) -> int:
+    """Return M = h * w, the number of positions of features [*batch, h, w, c]."""
+    return features.shape[-3] * features.shape[-2]
+
+
+@jax.custom_vjp
+def gram(features: FeatureMap) -> Gram:
+    """Compute the raw Gram matrix R = FᵀF: inner products of all pairs of feature maps.
+
+    Written over the feature maps as rows, as courses do, this is F Fᵀ: a map of 8 × 8 positions
+    becomes a row of 64, and 20 of them give a 20 × 20 matrix whatever the size of the picture.
+
+    Args:
+      features: [*batch, h, w, c].
+
+    Returns:
+      [*batch, c, c], a sum over the h * w positions. Divide by `positions` for the mean.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from nst_jax.losses import gram
+      >>> maps = jax.random.normal(jax.random.key(0), (8, 8, 20))
+      >>> rows = maps.reshape(64, 20).T
+      >>> rows.shape, gram(maps).shape
+      ((20, 64), (20, 20))
+      >>> small = jax.random.normal(jax.random.key(1), (4, 4, 8))
+      >>> gram(small).shape                          # 8 maps, so 8 × 8 ...
+      (8, 8)
+      >>> product = jnp.vdot(small[..., 4], small[..., 2])
+      >>> bool(jnp.allclose(gram(small)[4, 2], product, rtol=1e-5))     # ... of their products
+      True
+      >>> wide = jax.random.normal(jax.random.key(2), (30, 50, 20))
+      >>> gram(wide).shape                           # does not depend on the picture's size
+      (20, 20)
+      >>> mean = jnp.mean(jax.vmap(jnp.outer)(rows.T, rows.T), axis=0)
+      >>> bool(jnp.allclose(gram(maps) / 64, mean, atol=1e-5))          # F Fᵀ / L
+      True
+
+    References:
+      Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 3.
+    """
+    return jnp.einsum("...hwc,...hwd->...cd", features, features, precision=PRECISION)
+
+
+def _gram_forward(features: FeatureMap) -> tuple[Gram, FeatureMap]:
+    return gram(features), features
+
+
+def _gram_backward(features: FeatureMap, cotangent: Gram) -> tuple[FeatureMap]:
+    # dF = F (dR + dRᵀ): one product where autodiff would make two.
+    both = cotangent + jnp.swapaxes(cotangent, -1, -2)
+    return (jnp.einsum("...hwc,...cd->...hwd", features, both, precision=PRECISION),)
+
+
+gram.defvjp(_gram_forward, _gram_backward)
+
+
+def mean_over_positions(sums: Array, count: int) -> Array:
+    """Return the sums divided by the number of positions: G = R / M for a Gram matrix."""
+    return sums / count
+
+
+def gram_mean_square(canvas: Gram, style: Gram, count: int) -> Scalar:
+    """Return mean(dG²), the layer loss of Gatys' own code and of TensorFlow's tutorial."""
+    del count
+    return jnp.mean(jnp.square(canvas - style), axis=(-1, -2))
+
+
+def gram_paper(canvas: Gram, style: Gram, count: int) -> Scalar:
+    """Return E = sum(dR²) / (4 N² M²) = mean(dG²) / 4.
+
+    References:
+      Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 4; the Coursera course.
+    """
+    return gram_mean_square(canvas, style, count) / 4
+
+
+GRAM_MEAN_SQUARE = StyleLoss(gram, mean_over_positions, gram_mean_square)
+GRAM_PAPER = StyleLoss(gram, mean_over_positions, gram_paper)
+
+
+def content_mean_square(canvas: FeatureMap, content: FeatureMap) -> Scalar:
+    """Return mean(dF²) over features [*batch, h, w, c], as Gatys' code and TensorFlow's do."""
+    return jnp.mean(jnp.square(canvas - content), axis=(-1, -2, -3))
+
+
+def content_quarter_mean_square(canvas: FeatureMap, content: FeatureMap) -> Scalar:
+    """Return sum(dF²) / (4 h w c), the content cost of the Coursera course."""
+    return content_mean_square(canvas, content) / 4
+
+
+def content_half_sum_square(canvas: FeatureMap, content: FeatureMap) -> Scalar:
+    """Return sum(dF²) / 2.
+
+    References:
+      Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 1.
+    """
+    return jnp.sum(jnp.square(canvas - content), axis=(-1, -2, -3)) / 2
+
+
+def total_variation(image: Image) -> Scalar:
+    """Return the sum of absolute differences between neighbouring pixels, all channels.
+
+    This is `tf.image.total_variation`. It grows with the picture and with its contrast.
+
+    Args:
+      image: [*batch, h, w, 3] in [0, 1].
+
+    Returns:
+      [*batch].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.losses import total_variation
+      >>> step = jnp.zeros((2, 3, 3)).at[:, 2].set(1.0)     # one edge, 2 pixels high, 3 channels
+      >>> float(total_variation(step))
+      6.0
+    """
+    down, right = _differences(image)
+    return jnp.sum(jnp.abs(down), axis=(-1, -2, -3)) + jnp.sum(jnp.abs(right), axis=(-1, -2, -3))
+
+
+def mean_variation(image: Image) -> Scalar:
+    """Return mean(dy²) + mean(dx²) over neighbouring pixels: does not grow with the picture.
+
+    Args:
+      image: [*batch, h, w, 3] in [0, 1].
+
+    Returns:
+      [*batch].
+    """
+    down, right = _differences(image)
+    return jnp.mean(jnp.square(down), axis=(-1, -2, -3)) + jnp.mean(
+        jnp.square(right), axis=(-1, -2, -3)
+    )
+
+
+def _differences(image: Image) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    down = image[..., 1:, :, :] - image[..., :-1, :, :]
+    right = image[..., :, 1:, :] - image[..., :, :-1, :]
+    return down, right

@@ -1,0 +1,360 @@
+"""The VGG-19 trunk: block table, taps, pixel conventions, pooling, padding.
+
+The network of Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+Recognition", 2014, configuration E without its classifier. This module is the only one that knows
+network pixels.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from nst_jax import checks
+from nst_jax._types import FeatureMap, Features, Image, Params
+
+BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # (convolutions, channels) per block
+SMALLEST = 16  # pixels: relu5_1 of a 16 x 16 picture is 1 x 1
+
+# Accelerators otherwise convolve float32 in fewer bits (TF32, bfloat16 passes).
+PRECISION = lax.Precision.HIGHEST
+
+
+def _layer_table() -> dict[str, tuple[int, int]]:
+    table, channels = {}, 3
+    for block, (count, width) in enumerate(BLOCKS, 1):
+        for index in range(1, count + 1):
+            table[f"conv{block}_{index}"] = (channels, width)
+            channels = width
+    return table
+
+
+LAYERS = _layer_table()  # layer name -> (channels in, channels out), in network order
+TAPS = tuple(
+    tap for name in LAYERS for tap in (name.replace("conv", k) for k in ("preact", "relu"))
+)
+
+
+# --- Tap names ------------------------------------------------------------------------------------
+
+
+def resolve_tap(name: str, *, argument: str = "taps") -> str:
+    """Return our name of a tap, accepting the literature's unambiguous spellings.
+
+    Args:
+      name: `"relu4_2"`, `"preact4_2"` (before the ReLU), or `"block4_conv2"` (Keras) and `"r42"`
+        (Gatys), which both mean the activation after the ReLU.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      `relu{b}_{i}` or `preact{b}_{i}`.
+
+    Raises:
+      ValueError: for a bare `conv4_2`, which does not say before or after, and for unknown names.
+
+    Example:
+      >>> from nst_jax.vgg import resolve_tap
+      >>> resolve_tap("block4_conv2"), resolve_tap("r42")
+      ('relu4_2', 'relu4_2')
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"`{argument}`: a tap is a name such as 'relu4_2', got {name!r}")
+    if name in TAPS:
+        return name
+    alias = re.fullmatch(r"block(\d)_conv(\d)|r(\d)(\d)", name)
+    if alias:
+        block, index = (group for group in alias.groups() if group)
+        if f"relu{block}_{index}" in TAPS:
+            return f"relu{block}_{index}"
+    if name in LAYERS:
+        relu, preact = name.replace("conv", "relu"), name.replace("conv", "preact")
+        raise ValueError(
+            f"`{argument}`: {name!r} is ambiguous: papers and courses write it for the activation "
+            f"after the ReLU, which is {relu!r} here; before the ReLU is {preact!r}"
+        )
+    raise checks.unknown(argument, name, TAPS, "VGG-19 tap")
+
+
+def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, ...]:
+    """Resolve several tap names; refuse an empty list and repeats."""
+    if isinstance(names, str):
+        raise TypeError(f"`{argument}`: expected a list of tap names, got the string {names!r}")
+    taps = tuple(resolve_tap(name, argument=argument) for name in names)
+    if not taps:
+        raise ValueError(f"`{argument}`: name at least one tap, such as 'relu4_2'")
+    repeated = sorted({tap for tap in taps if taps.count(tap) > 1})
+    if repeated:
+        raise ValueError(f"`{argument}`: {repeated[0]!r} is named twice; name each tap once")
+    return taps
+
+
+# --- Pixels ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A pixel convention: an affine map of each sRGB channel, and the channels' order.
+
+    `encode` gives `(image * scale - shift) / spread`, with the channels reversed where `bgr`.
+    """
+
+    name: str
+    scale: float
+    shift: tuple[float, float, float]  # in RGB order, after scaling
+    spread: tuple[float, float, float]
+    bgr: bool
+
+    def encode(self, image: Image) -> Float[Array, "*batch h w 3"]:
+        """Map sRGB in [0, 1] to these pixels; follows the dtype of `image`."""
+        shift, spread = jnp.asarray(self.shift, image.dtype), jnp.asarray(self.spread, image.dtype)
+        pixels = (image * self.scale - shift) / spread
+        return pixels[..., ::-1] if self.bgr else pixels
+
+    def decode(self, pixels: Float[Array, "*batch h w 3"]) -> Image:
+        """Map these pixels back to sRGB, nominally in [0, 1]."""
+        shift = jnp.asarray(self.shift, pixels.dtype)
+        spread = jnp.asarray(self.spread, pixels.dtype)
+        rgb = pixels[..., ::-1] if self.bgr else pixels
+        return (rgb * spread + shift) / self.scale
+
+
+# The original network, from Caffe: BGR, 0..255, minus the mean of ImageNet. No deviation.
+CAFFE_BGR = Pixels("caffe-bgr", 255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
+# torchvision's retrained network: RGB in [0, 1], normalised by ImageNet's mean and deviation.
+TORCHVISION = Pixels("torchvision", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
+# RGB in [0, 1] as it is: what the Coursera course feeds, though its network expects caffe-bgr.
+RAW = Pixels("raw", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False)
+
+PIXELS = {pixels.name: pixels for pixels in (CAFFE_BGR, TORCHVISION, RAW)}
+
+
+# --- Convolution ----------------------------------------------------------------------------------
+
+
+def _convolve(x: FeatureMap, kernel: Array, padding: int) -> FeatureMap:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=((padding, padding), (padding, padding)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=PRECISION,
+    )
+
+
+@jax.custom_vjp
+def conv3x3(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]) -> FeatureMap:
+    """Convolve with a 3 x 3 kernel, zero padding 1, stride 1.
+
+    Its gradient to `x` is written as the same kind of convolution, with the kernel flipped and its
+    channels exchanged. Autodiff's own form is not recognised by XLA's CPU compiler inside a loop
+    body and runs about three times slower there.
+    """
+    return _convolve(x, kernel, 1)
+
+
+def _conv3x3_forward(x: FeatureMap, kernel: Array) -> tuple[FeatureMap, tuple[FeatureMap, Array]]:
+    return conv3x3(x, kernel), (x, kernel)
+
+
+def _conv3x3_backward(saved: tuple[FeatureMap, Array], g: FeatureMap) -> tuple[FeatureMap, Array]:
+    x, kernel = saved
+    flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+    _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, 1), kernel)
+    return _convolve(g, flipped, 1), weight_gradient(g)[0]
+
+
+conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
+
+
+# --- Padding, pooling -----------------------------------------------------------------------------
+
+Padding: TypeAlias = Callable[[FeatureMap, Array], FeatureMap]
+Pool: TypeAlias = Callable[[FeatureMap, bool], FeatureMap]
+
+
+def zero_padded(x: FeatureMap, kernel: Array) -> FeatureMap:
+    """Convolve with zeros beyond the border, as every published VGG does."""
+    return conv3x3(x, kernel)
+
+
+def replicate_padded(x: FeatureMap, kernel: Array) -> FeatureMap:
+    """Convolve with the border pixels repeated once beyond it."""
+    return _padded_by(x, kernel, "edge")
+
+
+def reflect_padded(x: FeatureMap, kernel: Array) -> FeatureMap:
+    """Convolve with the picture mirrored at its border pixels (repeated where it is 1 px wide)."""
+    return _padded_by(x, kernel, "reflect" if min(x.shape[1:3]) > 1 else "edge")
+
+
+def _padded_by(x: FeatureMap, kernel: Array, mode: str) -> FeatureMap:
+    # Computed with one ring too many and cropped, so that one gradient rule serves all paddings.
+    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
+    return conv3x3(wide, kernel)[:, 1:-1, 1:-1, :]
+
+
+def _quarters(x: FeatureMap) -> tuple[FeatureMap, FeatureMap, FeatureMap, FeatureMap]:
+    """Return the four members of each 2 x 2 window, in reading order; x has even sides."""
+    return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
+
+
+@jax.custom_vjp
+def _max_of_windows(x: FeatureMap) -> FeatureMap:
+    a, b, c, d = _quarters(x)
+    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+
+
+def _max_forward(x: FeatureMap) -> tuple[FeatureMap, tuple[FeatureMap, FeatureMap]]:
+    largest = _max_of_windows(x)
+    return largest, (x, largest)
+
+
+def _max_backward(saved: tuple[FeatureMap, FeatureMap], g: FeatureMap) -> tuple[FeatureMap]:
+    # The gradient goes to the first winner, as in torch; `maximum` alone would split ties.
+    x, largest = saved
+    a, b, c, _ = (part == largest for part in _quarters(x))
+    none = jnp.zeros_like(g)
+    to_a = jnp.where(a, g, none)
+    to_b = jnp.where(b & ~a, g, none)
+    to_c = jnp.where(c & ~(a | b), g, none)
+    to_d = jnp.where(a | b | c, none, g)
+    top = jnp.stack([to_a, to_b], axis=3)  # n h w 2 c
+    bottom = jnp.stack([to_c, to_d], axis=3)
+    return (jnp.stack([top, bottom], axis=2).reshape(x.shape),)  # n h 2 w 2 c
+
+
+_max_of_windows.defvjp(_max_forward, _max_backward)
+
+
+def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> FeatureMap:
+    """Crop odd sides (floor), or extend them by one line of `fill` (ceil)."""
+    height, width = x.shape[1:3]
+    if ceil:
+        edges = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+        return jnp.pad(x, edges, constant_values=fill)
+    return x[:, : height - height % 2, : width - width % 2]
+
+
+def max_pool(x: FeatureMap, ceil: bool) -> FeatureMap:
+    """Take the maximum of 2 x 2 windows; a window's gradient goes to its first winner."""
+    return _max_of_windows(_fit_to_windows(x, ceil, -jnp.inf))
+
+
+def average_pool(x: FeatureMap, ceil: bool) -> FeatureMap:
+    """Take the mean of 2 x 2 windows; with `ceil`, border windows average their real cells only."""
+    total = sum(_quarters(_fit_to_windows(x, ceil, 0.0)))
+    ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
+    return total / sum(_quarters(_fit_to_windows(ones, ceil, 0.0)))
+
+
+# --- The network ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """How a recipe wants the trunk computed. Static throughout.
+
+    Attributes:
+      pool: `max_pool` or `average_pool`.
+      ceil: whether pooling keeps an odd last row and column (Caffe) or drops it (torch, Keras).
+      padding: `zero_padded`, `replicate_padded` or `reflect_padded`.
+      pixels: what to feed; None is what the weights were trained on, which is right unless a
+        published recipe deliberately feeds something else.
+    """
+
+    pool: Pool = max_pool
+    ceil: bool = False
+    padding: Padding = zero_padded
+    pixels: Pixels | None = None
+
+
+class Convolution(nn.Module):
+    """A 3 x 3 convolution with bias, holding parameters `kernel` and `bias`."""
+
+    channels: int
+    padding: Padding
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        shape = (3, 3, x.shape[-1], self.channels)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
+        return self.padding(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+
+
+class Trunk(nn.Module):
+    """The convolutional part of VGG-19, computed no deeper than the deepest tap asked for."""
+
+    taps: tuple[str, ...]
+    network: Network = Network()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w 3"]) -> Features:
+        found: Features = {}
+        for name, (_, channels) in LAYERS.items():
+            if len(found) == len(self.taps):
+                break
+            if name.endswith("_1") and name != "conv1_1":
+                x = self.network.pool(x, self.network.ceil)
+            x = Convolution(channels, self.network.padding, name=name)(x)
+            self._keep(found, name.replace("conv", "preact"), x)
+            if len(found) == len(self.taps):
+                break
+            x = nn.relu(x)
+            self._keep(found, name.replace("conv", "relu"), x)
+        return {tap: found[tap] for tap in self.taps}
+
+    def _keep(self, found: Features, tap: str, x: FeatureMap) -> None:
+        if tap in self.taps:
+            found[tap] = x
+
+
+def features(
+    params: Params, images: Image, taps: Sequence[str], *, network: Network | None = None
+) -> Features:
+    """Compute the network's activations at the named taps.
+
+    Traceable and differentiable; nothing deeper than the deepest tap is computed.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      images: [*batch, h, w, 3] sRGB in [0, 1], at least 16 px on each side, any size, odd or even.
+      taps: names such as `"relu4_2"` or `"preact4_2"`; see `resolve_tap`.
+      network: pooling, padding and pixel convention; default: max pooling, zero padding and the
+        convention of the weights.
+
+    Returns:
+      Tap name, as given, to activations [*batch, h', w', c] in the dtype of `images`.
+
+    Raises:
+      ValueError: for unknown taps, a picture that is too small or not [..., h, w, 3].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import nst_jax as nst
+      >>> image = jnp.full((32, 48, 3), 0.5)
+      >>> nst.features(nst.load_params(), image, ["relu4_2"])["relu4_2"].shape
+      (4, 6, 512)
+
+    References:
+      Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
+      2014.
+    """
+    network = Network() if network is None else network
+    resolved = resolve_taps(taps)
+    checks.image_shape("images", images.shape, smallest=SMALLEST)
+    pixels = network.pixels or PIXELS[params.pixels]
+    batch = images.shape[:-3]
+    x = pixels.encode(images).reshape(-1, *images.shape[-3:])
+    outputs = Trunk(resolved, network).apply({"params": params.layers}, x)
+    return {
+        name: outputs[tap].reshape(*batch, *outputs[tap].shape[1:])
+        for name, tap in zip(taps, resolved, strict=True)
+    }
