@@ -4,7 +4,12 @@ Every message names the argument as typed, what came, what was expected and the 
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -33,3 +38,135 @@ def image_shape(argument: str, shape: tuple[int, ...], *, smallest: int) -> None
             f"`{argument}`: {shape[-2]}x{shape[-3]} px is too small; "
             f"the network needs at least {smallest} px on each side"
         )
+
+
+def image(argument: str, value: Any) -> np.ndarray:
+    """Return a picture as float32 [h, w, 3] in [0, 1] on the host, or say what is wrong with it.
+
+    Args:
+      argument: how the caller calls the value, for messages.
+      value: an array [h, w, 3], floating point in [0, 1], or uint8, which is divided by 255.
+
+    Returns:
+      float32 NumPy array.
+
+    Raises:
+      TypeError: if it is no array of numbers.
+      ValueError: for a wrong rank, dtype, channel count or range, and for NaN.
+    """
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise TypeError(
+            f"`{argument}`: expected an array [height, width, 3], got {type(value).__name__}; "
+            "`nst_jax.images.load` reads a file"
+        )
+    array = np.asarray(value)
+    if array.ndim != 3 or array.shape[-1] != 3:
+        raise ValueError(
+            f"`{argument}`: expected one image [height, width, 3] (RGB, channels last), "
+            f"got shape {list(array.shape)}{_shape_hint(array.shape)}"
+        )
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / 255
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(
+            f"`{argument}`: expected floating point in [0, 1] or uint8, got {array.dtype}; "
+            "scale it to [0, 1] first"
+        )
+    array = array.astype(np.float32)
+    _check_range(argument, array)
+    return array
+
+
+def _shape_hint(shape: tuple[int, ...]) -> str:
+    if len(shape) == 4:
+        return "; for a batch use `stylize_many`"
+    if len(shape) == 2:
+        return "; repeat a grey picture three times along a last axis"
+    if len(shape) == 3 and shape[-1] == 4:
+        return "; drop the alpha channel with `image[..., :3]`"
+    if len(shape) == 3 and shape[0] == 3:
+        return "; move the channels last with `image.transpose(1, 2, 0)`"
+    return ""
+
+
+def _check_range(argument: str, array: np.ndarray) -> None:
+    low, high = float(np.min(array, initial=np.inf)), float(np.max(array, initial=-np.inf))
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"`{argument}`: holds NaN or infinite values, or is empty")
+    # Resampling overshoots a little; anything more is another convention.
+    if low < -0.01 or high > 1.01:
+        hint = "; divide it by 255" if low >= 0 and high > 2 else ""
+        raise ValueError(
+            f"`{argument}`: expected values in [0, 1], got {low:.4g} to {high:.4g}{hint}"
+        )
+
+
+def number(
+    argument: str, value: Any, *, above: float | None = None, least: float | None = None
+) -> None:
+    """Refuse a number (or an array of numbers) that is not finite or not in its range."""
+    array = np.asarray(value)
+    if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
+        raise TypeError(f"`{argument}`: expected a number, got {value!r}")
+    shown = value if array.ndim == 0 else array.tolist()
+    if not np.isfinite(array).all():
+        raise ValueError(f"`{argument}`: expected a finite number, got {shown}")
+    if above is not None and not (array > above).all():
+        raise ValueError(f"`{argument}`: expected more than {above:g}, got {shown}")
+    if least is not None and not (array >= least).all():
+        raise ValueError(f"`{argument}`: expected {least:g} or more, got {shown}")
+
+
+def same_length(argument: str, values: Sized, other: str, others: Sized) -> None:
+    """Refuse two lists that should have one entry for each of the other's."""
+    if len(values) != len(others):
+        raise ValueError(
+            f"`{argument}`: expected one for each of the {len(others)} `{other}`, "
+            f"got {len(values)}"
+        )
+
+
+def instance(argument: str, value: Any, kind: type, advice: str) -> None:
+    """Refuse a value of another type."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"`{argument}`: expected {kind.__name__}, got {type(value).__name__}; {advice}"
+        )
+
+
+def start(argument: str, init: Any) -> None:
+    """Refuse what can neither be a start function nor a picture."""
+    if init is not None and not callable(init):
+        image(argument, init)
+
+
+def single(recipe: Any) -> None:
+    """Refuse a recipe whose numbers carry a batch axis."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
+        if np.ndim(leaf):
+            name = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"`recipe`: `{name.lstrip('.')}` holds {np.size(leaf)} numbers; "
+                "`stylize_many` runs a sweep, one picture wants one number"
+            )
+
+
+def images(argument: str, values: Any) -> list[np.ndarray]:
+    """Return one image, a batch [n, h, w, 3] or a sequence of images as a list of images."""
+    if hasattr(values, "shape"):
+        if len(values.shape) == 3:
+            return [image(argument, values)]
+        if len(values.shape) != 4:
+            raise ValueError(
+                f"`{argument}`: expected an image [height, width, 3], a batch [n, height, width, "
+                f"3] or a list of images, got shape {list(values.shape)}"
+            )
+    elif isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise TypeError(
+            f"`{argument}`: expected images, got {type(values).__name__}; "
+            "`nst_jax.images.load` reads a file"
+        )
+    found = [image(f"{argument}[{index}]", value) for index, value in enumerate(values)]
+    if not found:
+        raise ValueError(f"`{argument}`: is empty; give at least one image")
+    return found

@@ -1,0 +1,51 @@
+"""The objective of one canvas: weighted losses, exactly as minimised. Pure."""
+
+from nst_jax import vgg
+from nst_jax._types import Image, Losses, Params, Targets
+from nst_jax.losses import positions
+from nst_jax.recipes import Recipe
+
+
+def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) -> Losses:
+    """Compute the weighted losses of an image against targets.
+
+    Traceable and differentiable; one image, batches are a `vmap`.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      image: [h, w, 3] in [0, 1], the size of the content that `targets` was measured on.
+      targets: from `measure`.
+      recipe: taps, losses, weights and network settings.
+
+    Returns:
+      `Losses` of scalars: the style taps sum to `style`; content, style and tv to `total`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import nst_jax as nst
+      >>> params, grey = nst.load_params(), jnp.full((32, 32, 3), 0.5)
+      >>> targets = nst.measure(params, grey, grey, nst.recipes.TF)
+      >>> float(nst.losses_of(params, grey, targets, nst.recipes.TF).total)
+      0.0
+    """
+    terms = recipe.terms
+    taps = tuple(dict.fromkeys((*terms.content_taps, *terms.style_taps)))
+    found = vgg.features(params, image, taps, network=recipe.network)
+    content = sum(
+        weight * terms.content_loss(found[tap], targets.content[tap])
+        for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True)
+    )
+    distances = {
+        tap: terms.style_loss.distance(
+            terms.style_loss.measure(found[tap]), targets.style[tap], positions(found[tap])
+        )
+        for tap in terms.style_taps
+    }
+    layers = {
+        tap: terms.style_weight * weight * distances[tap]
+        for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True)
+    }
+    content = terms.content_weight * content
+    style = sum(layers.values())
+    tv = terms.tv_weight * terms.variation(image)
+    return Losses(content + style + tv, content, style, tv, layers)

@@ -1,0 +1,336 @@
+"""Recipes: every choice and every number of a style transfer, as data; and the named presets.
+
+Structure is static (taps, functions), numbers are pytree leaves: sweep them, nothing recompiles.
+Each preset names its source; departures from it are comments beside the line.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nst_jax import checks, losses, optimizers, sizes, starts, vgg
+from nst_jax.pyramid import Shape, ladder
+
+
+def _static(default: Any) -> Any:
+    return field(default=default, metadata={"static": True})
+
+
+STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+FIFTHS = (0.2,) * 5
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """How the pictures are prepared before the first step.
+
+    Attributes:
+      size: rule for the content, and so for the canvas.
+      style_size: rule for the style; None is the same rule as the content's.
+      resize: the filter, a function (image, shape) -> image. Static.
+      start: what the canvas starts from, see `nst_jax.starts`.
+    """
+
+    size: sizes.SizeRule = sizes.LongEdge(512)
+    style_size: sizes.SizeRule | None = None
+    resize: sizes.Resize = _static(sizes.antialiased)
+    start: starts.Start = starts.FromContent()
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What is minimised.
+
+    `content_weight * sum(w * content_loss)` over the content taps, plus
+    `style_weight * sum(w * style_loss)` over the style taps, plus `tv_weight * variation(image)`.
+    Taps and functions are static, all weights are leaves. Weights may be 0: no content synthesises
+    the style's texture, no style rebuilds the content from its features.
+    """
+
+    content_taps: tuple[str, ...] = _static(("relu4_2",))
+    content_layer_weights: tuple[float, ...] = (1.0,)
+    content_loss: losses.ContentLoss = _static(losses.content_mean_square)
+    content_weight: float = 1.0
+    style_taps: tuple[str, ...] = _static(STYLE_TAPS)
+    style_layer_weights: tuple[float, ...] = FIFTHS
+    style_loss: losses.StyleLoss = _static(losses.GRAM_MEAN_SQUARE)
+    style_weight: float = 1.0
+    variation: losses.Variation = _static(losses.total_variation)
+    tv_weight: float = 0.0
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class OneScale:
+    """All steps at the final size."""
+
+    def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
+        """Return (shape, steps) per scale, coarse to fine."""
+        return ((shape, steps),)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class CoarseToFine:
+    """Scales that double up to the final size, each with `1 / share` of the steps before it.
+
+    Attributes:
+      smallest: longer side of the coarsest scale is at least this, in pixels.
+      share: how many times more steps a scale gets than the next finer one.
+    """
+
+    smallest: int = 128
+    share: float = 2.0
+
+    def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
+        """Return (shape, steps) per scale, coarse to fine; the steps add up."""
+        scales = ladder(shape, int(self.smallest))[-max(1, steps) :]
+        weights = [float(self.share) ** -index for index in range(len(scales))]
+        ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(len(scales))]
+        # Even a short run reaches the final size.
+        ends = [max(end, i + 1) for i, end in enumerate(ends)]
+        ends = [min(end, steps - (len(scales) - 1 - i)) for i, end in enumerate(ends)]
+        counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        return tuple(zip(scales, counts, strict=True))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """How the canvas is optimised.
+
+    Attributes:
+      optimizer: an update rule of `nst_jax.optimizers`.
+      coordinates: the pixels that the optimiser sees; Adam's and L-BFGS' steps are not invariant to
+        a change of scale. Static.
+      clip: keep the canvas within [0, 1] sRGB after every update. Static.
+      steps: number of updates, over all scales.
+      schedule: the scales.
+    """
+
+    optimizer: optimizers.Optimizer = optimizers.LBFGS()
+    coordinates: vgg.Pixels = _static(vgg.RAW)
+    clip: bool = _static(False)
+    steps: int = 300
+    schedule: OneScale | CoarseToFine = OneScale()
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A complete style transfer, as data. `dataclasses.replace` makes variants.
+
+    Example:
+      >>> from dataclasses import replace
+      >>> from nst_jax import recipes
+      >>> softer = replace(recipes.TF, terms=replace(recipes.TF.terms, style_weight=1e-3))
+      >>> softer.terms.style_weight, recipes.TF.terms.style_weight
+      (0.001, 0.01)
+    """
+
+    name: str = _static("")
+    source: str = _static("")
+    pictures: Pictures = Pictures()
+    network: vgg.Network = _static(vgg.Network())
+    terms: Terms = Terms()
+    descent: Descent = Descent()
+
+    def bare(self) -> "Recipe":
+        """Return the recipe without what only people and the verbs read.
+
+        The compiled programs see this, so that a new name, size rule or schedule compiles nothing.
+        """
+        descent = replace(self.descent, schedule=OneScale(), steps=0)
+        return replace(self, name="", source="", pictures=Pictures(), descent=descent)
+
+
+# --- The presets ----------------------------------------------------------------------------------
+
+GATYS_PYTORCH = Recipe(
+    name="gatys-pytorch",
+    source="leongatys/PytorchNeuralStyleTransfer @ be6c8e2b, NeuralStyleTransfer.ipynb",
+    pictures=Pictures(
+        size=sizes.ShortEdge(512, sizes.truncated),
+        resize=sizes.pillow_bilinear,
+    ),
+    terms=Terms(
+        style_layer_weights=tuple(1e3 / n**2 for n in (64, 128, 256, 512, 512)),
+    ),
+    descent=Descent(
+        # The source sets none of torch's defaults; tolerance_grad was 1e-5 in its day.
+        optimizer=optimizers.TorchLBFGS(tolerance_grad=1e-5),
+        coordinates=vgg.CAFFE_BGR,
+        # "while n_iter <= 500" around outer steps of 20 evaluations makes 26 of them.
+        steps=520,
+    ),
+)
+
+TF = Recipe(
+    name="tf",
+    source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 1",
+    pictures=Pictures(
+        size=sizes.LongEdge(512, sizes.truncated_float32),
+        resize=sizes.bilinear,
+    ),
+    terms=Terms(
+        content_taps=("relu5_2",),
+        content_weight=1e4,
+        style_weight=1e-2,
+    ),
+    descent=Descent(
+        optimizer=optimizers.KerasAdam(learning_rate=0.02, b1=0.99, b2=0.999, eps=0.1),
+        clip=True,
+        # Three trial steps, then 10 x 100 with the same optimiser and image.
+        steps=1003,
+    ),
+)
+
+TF_TV = replace(
+    TF,
+    name="tf-tv",
+    source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 2",
+    # The text says squares; the code, like `tf.image.total_variation`, sums absolute values.
+    terms=replace(TF.terms, tv_weight=30.0, variation=losses.total_variation),
+    descent=replace(TF.descent, steps=1000),
+)
+
+COURSERA_TF2 = Recipe(
+    name="coursera-tf2",
+    source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v1.2 "
+    "(Germinari1/art-generation-with-neural-style-transfer @ 3234179a)",
+    pictures=Pictures(
+        size=sizes.Exact(400, 400),
+        resize=sizes.pillow_bicubic,
+        start=starts.Jitter(0.25),
+    ),
+    # The course feeds [0, 1] RGB to a network trained on mean-free BGR in 0..255.
+    network=vgg.Network(pixels=vgg.RAW),
+    terms=Terms(
+        content_taps=("relu5_4",),
+        content_loss=losses.content_quarter_mean_square,
+        content_weight=10.0,
+        style_loss=losses.GRAM_PAPER,
+        style_weight=40.0,
+    ),
+    descent=Descent(
+        optimizer=optimizers.KerasAdam(learning_rate=0.01, b1=0.9, b2=0.999, eps=1e-7),
+        clip=True,
+        steps=2501,
+    ),
+)
+
+DEFAULT = Recipe(
+    name="default",
+    source="this project: the objective of Gatys' PyTorch code, coarse to fine, guarded L-BFGS",
+    pictures=Pictures(size=sizes.LongEdge(512), resize=sizes.antialiased),
+    terms=Terms(
+        style_layer_weights=tuple(1e3 / n**2 for n in (64, 128, 256, 512, 512)),
+    ),
+    descent=Descent(
+        optimizer=optimizers.LBFGS(),
+        steps=300,
+        schedule=CoarseToFine(smallest=128, share=2.0),
+    ),
+)
+
+PRESETS = {r.name: r for r in (DEFAULT, GATYS_PYTORCH, TF, TF_TV, COURSERA_TF2)}
+
+
+def named(name: str, *, argument: str = "recipe") -> Recipe:
+    """Return the preset of this name.
+
+    Args:
+      name: a key of `PRESETS`.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      The recipe.
+
+    Raises:
+      ValueError: for an unknown name, with the nearest known one.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> recipes.named("tf").descent.steps
+      1003
+    """
+    if name not in PRESETS:
+        raise checks.unknown(argument, name, PRESETS, "recipe")
+    return PRESETS[name]
+
+
+# --- Checks and casts -----------------------------------------------------------------------------
+
+
+def with_numbers(recipe: Recipe, convert: Callable[[Any], Any]) -> Recipe:
+    """Return the recipe with every number passed through `convert`."""
+    return jax.tree.map(convert, recipe)
+
+
+def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
+    """Return the recipe with every number a strongly typed array.
+
+    A Python number is weakly typed under jit, and mixing the two kinds would compile twice.
+    """
+
+    def convert(number: Any) -> jax.Array:
+        array = jnp.asarray(number)
+        kind = jnp.int32 if jnp.issubdtype(array.dtype, jnp.integer) else dtype
+        return jax.lax.convert_element_type(array, kind)
+
+    return with_numbers(recipe, convert)
+
+
+def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
+    """Refuse a recipe that cannot be run, and return it with its taps under our names.
+
+    Args:
+      recipe: a `Recipe` whose numbers are numbers, or arrays [b] in a sweep.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      The recipe, with aliases such as `"block4_conv2"` resolved.
+
+    Raises:
+      TypeError: if it is not a `Recipe`.
+      ValueError: for unknown taps, lists of unequal length, negative or non-finite weights, less
+        than one step.
+    """
+    if not isinstance(recipe, Recipe):
+        hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if recipe in PRESETS else ""
+        raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
+    _check_descent(recipe.descent)
+    return replace(recipe, terms=_checked_terms(recipe.terms))
+
+
+def _checked_terms(terms: Terms) -> Terms:
+    content = vgg.resolve_taps(terms.content_taps, argument="content_taps")
+    style = vgg.resolve_taps(terms.style_taps, argument="style_taps")
+    checks.same_length(
+        "content_layer_weights", terms.content_layer_weights, "content_taps", content
+    )
+    checks.same_length("style_layer_weights", terms.style_layer_weights, "style_taps", style)
+    for name in ("content_weight", "style_weight", "tv_weight"):
+        checks.number(name, getattr(terms, name), least=0)
+    for name in ("content_layer_weights", "style_layer_weights"):
+        for weight in getattr(terms, name):
+            checks.number(name, weight, least=0)
+    return replace(terms, content_taps=content, style_taps=style)
+
+
+def _check_descent(descent: Descent) -> None:
+    if isinstance(descent.steps, bool) or not isinstance(descent.steps, (int, np.integer)):
+        raise TypeError(f"`steps`: expected a whole number, got {descent.steps!r}")
+    checks.number("steps", descent.steps, least=1)
+    for entry in fields(descent.optimizer):
+        value = getattr(descent.optimizer, entry.name)
+        if entry.name in ("learning_rate", "radius", "largest_radius"):
+            checks.number(entry.name, value, above=0)
+        else:
+            checks.number(entry.name, value, least=0)

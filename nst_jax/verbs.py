@@ -1,0 +1,225 @@
+"""The public verbs. They check their inputs, prepare the pictures and drive the pure loop."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from nst_jax import checks, optimize, prepare, recipes
+from nst_jax._types import Image, Losses, Params, Snapshot, State
+from nst_jax.pyramid import enlarge
+from nst_jax.recipes import Recipe
+from nst_jax.sizes import Size
+from nst_jax.targets import measure
+
+
+class Diverged(RuntimeError):
+    """A run's losses stopped being finite.
+
+    Attributes:
+      step: the update whose losses were not finite.
+      image: the last finite canvas, [h, w, 3] in [0, 1].
+    """
+
+    def __init__(self, step: int, image: Image):
+        super().__init__(
+            f"the losses are not finite after {step} updates; the last finite canvas is in "
+            "`.image`: try a smaller learning rate or weights"
+        )
+        self.step, self.image = step, image
+
+
+# The state is the loop's own, so its buffers are given up; nothing else is donated.
+_run = jax.jit(optimize.run, donate_argnames="state")
+_init = jax.jit(optimize.init)
+_picture = jax.jit(optimize.picture)
+_canvas_image = jax.jit(optimize.canvas_image)
+_measure = jax.jit(measure)
+_enlarge = jax.jit(enlarge, static_argnums=1)
+
+
+def stylize(
+    params: Params,
+    content: Any,
+    style: Any,
+    *,
+    recipe: Recipe = recipes.DEFAULT,
+    size: Size = None,
+    style_size: Size = None,
+    steps: int | None = None,
+    init: Any = None,
+    key: Array | None = None,
+) -> Image:
+    """Paint the content in the manner of the style.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      content: [h, w, 3] float in [0, 1], or uint8.
+      style: [h', w', 3], likewise; its size is its own.
+      recipe: every choice and number; a preset of `nst_jax.recipes` or a variant of one.
+      size: pixels, in the meaning of the recipe's size rule (the longer side by default), or
+        `"long:512"`, `"short:512"`, `"area:512"`, `"400x300"`; `"as-is"` resizes nothing.
+      style_size: the same for the style alone; default: as the content.
+      steps: updates in all; default: the recipe's.
+      init: what to start from, an image or a function of `nst_jax.starts`; default: the recipe's.
+      key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
+
+    Returns:
+      [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
+
+    Raises:
+      TypeError: if an argument is of the wrong kind.
+      ValueError: if an argument cannot be used; before any long work.
+      Diverged: if the losses stop being finite; it carries the last finite canvas.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> params = nst.load_params()
+      >>> content, style = nst.images.sample("chelsea"), nst.images.sample("starry_night")
+      >>> image = nst.stylize(params, content, style, size=48, steps=2)
+      >>> image.shape[1], str(image.dtype)
+      (48, 'float32')
+
+    References:
+      Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", 2016.
+    """
+    shots = paint(
+        params,
+        content,
+        style,
+        recipe=recipe,
+        size=size,
+        style_size=style_size,
+        steps=steps,
+        init=init,
+        key=key,
+        every=optimize.CAPACITY,
+    )
+    *_, last = shots
+    if last.broke_at >= 0:
+        raise Diverged(last.broke_at, last.image)
+    return last.image
+
+
+def paint(
+    params: Params,
+    content: Any,
+    style: Any,
+    *,
+    recipe: Recipe = recipes.DEFAULT,
+    size: Size = None,
+    style_size: Size = None,
+    steps: int | None = None,
+    init: Any = None,
+    key: Array | None = None,
+    every: int | Iterable[int] = 50,
+) -> Iterator[Snapshot]:
+    """Paint as `stylize` does, and yield the canvas on the way.
+
+    Snapshots come at step 0, then every `every` updates, then at the end. Between two of them runs
+    one compiled loop. A recipe with several scales counts on through them: going up a scale is the
+    last update of the coarser one, and a snapshot has its scale's size.
+
+    Args:
+      params: as in `stylize`, like everything up to `key`.
+      content: see `stylize`.
+      style: see `stylize`.
+      recipe: see `stylize`.
+      size: see `stylize`.
+      style_size: see `stylize`.
+      steps: see `stylize`.
+      init: see `stylize`.
+      key: see `stylize`.
+      every: updates between snapshots; or an iterable of such numbers, one drawn before each chunk,
+        for a pace that follows the clock.
+
+    Yields:
+      `Snapshot`s. If the losses stop being finite the last one says so in `broke_at`, its `losses`
+      show it, and its image is the last finite canvas.
+
+    Raises:
+      TypeError: as in `stylize`, at the call, before the first snapshot is asked for.
+      ValueError: likewise.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> params = nst.load_params()
+      >>> content, style = nst.images.sample("chelsea"), nst.images.sample("starry_night")
+      >>> shots = nst.paint(params, content, style, size=48, steps=5, every=2)
+      >>> [shot.step for shot in shots]
+      [0, 2, 4, 5]
+    """
+    checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    recipe = settled(recipe, size, style_size, steps)
+    checks.single(recipe)
+    lengths = _lengths(every)
+    prepared = prepare.pictures(content, style, recipe)
+    key = jax.random.key(0) if key is None else key
+    checks.start("init", init)
+    return _paint(params, prepared, recipe, init, key, lengths)
+
+
+def settled(recipe: Recipe, size: Size, style_size: Size, steps: int | None) -> Recipe:
+    """Return the checked recipe with what the caller said of sizes and steps in it."""
+    if steps is not None and isinstance(recipe, Recipe):
+        recipe = replace(recipe, descent=replace(recipe.descent, steps=steps))
+    return prepare.with_sizes(recipes.check(recipe), size, style_size)
+
+
+def _lengths(every: int | Iterable[int]) -> Iterator[int]:
+    if isinstance(every, Iterable):
+        return iter(every)
+    checks.number("every", every, least=1)
+    return itertools.repeat(int(every))
+
+
+def _paint(
+    params: Params,
+    prepared: prepare.Prepared,
+    recipe: Recipe,
+    init: Any,
+    key: Array,
+    lengths: Iterator[int],
+) -> Iterator[Snapshot]:
+    core = recipes.as_arrays(recipe.bare())
+    image, done, chunk, wanted = None, -1, [], 1  # the first chunk only measures the start
+    total = sum(scale.steps for scale in prepared.scales)
+    for index, scale in enumerate(prepared.scales):
+        content = prepare.at_scale(prepared.content, scale.shape)
+        style = prepare.at_scale(prepared.style, scale.style_shape)
+        if image is None:
+            image = prepare.start(content, style, recipe, init, key)
+        targets = _measure(params, content, style, core)
+        state = _init(_enlarge(image, scale.shape), core)
+        offset = done + 1
+        end = offset + scale.steps - (scale is not prepared.scales[-1])
+        while done < end:
+            length = min(wanted, end - done, optimize.CAPACITY)
+            state, history = _run(params, state, targets, core, length)
+            chunk.append(jax.tree.map(lambda h, n=length: np.asarray(h)[:n], history))
+            done, wanted = done + length, wanted - length
+            broke_at = int(state.broke_at)
+            if wanted == 0 or done == total or broke_at >= 0:
+                yield _snapshot(state, core, chunk, done, index, offset)
+                chunk, wanted = [], next(lengths)
+            if broke_at >= 0:
+                return
+        image = _canvas_image(state, core)
+
+
+def _snapshot(
+    state: State, recipe: Recipe, chunk: list[Losses], done: int, scale: int, offset: int
+) -> Snapshot:
+    broke_at = int(state.broke_at)
+    return Snapshot(
+        step=done,
+        image=_picture(state, recipe),
+        losses=jax.tree.map(lambda x: np.array(x), state.losses),
+        history=jax.tree.map(lambda *parts: np.concatenate(parts), *chunk),
+        scale=scale,
+        broke_at=broke_at + offset if broke_at >= 0 else -1,
+    )
