@@ -25,14 +25,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import checks
-from nst_jax._types import Params
+from nst_jax._types import Array, Params
 from nst_jax.params import (
     CENTRES,
     ENCODERS,
@@ -120,7 +120,8 @@ class _Refusal(ValueError):
 
 
 def _refusal(path: Path, problem: str) -> _Refusal:
-    return _Refusal(f"`source`: '{path}' {problem}")
+    # Names out of a file may hold anything; a message is one line.
+    return _Refusal(f"`source`: '{path}' {' '.join(problem.split())}")
 
 
 def _check_options(
@@ -252,7 +253,7 @@ def _recognised(path: Path, entries: Mapping[str, _Entry]) -> _Dialect:
 
 def _layers(
     path: Path, dialect: _Dialect, entries: Mapping[str, _Entry]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, Array]]:
     """Read every layer in our layout, after holding names and shapes against the network's."""
     _check_shapes(path, dialect, entries)
     layers = {}
@@ -341,12 +342,12 @@ class _Storage(NamedTuple):
 
     key: str
     dtype: str
-    count: int
+    length: int
 
     @property
     def size(self) -> int:
         """How many bytes it takes."""
-        return self.count * np.dtype(self.dtype).itemsize
+        return self.length * np.dtype(self.dtype).itemsize
 
 
 class _Tensor(NamedTuple):
@@ -357,11 +358,13 @@ class _Tensor(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def array(self, data: bytes) -> np.ndarray:
+    def array(self, read: Callable[[_Storage], bytes]) -> np.ndarray:
         """Look into the storage; NumPy refuses to look beside it."""
         dtype = np.dtype(self.storage.dtype)
         strides = tuple(dtype.itemsize * stride for stride in self.strides)
-        return np.ndarray(self.shape, dtype, data, self.offset * dtype.itemsize, strides)
+        return np.ndarray(
+            self.shape, dtype, read(self.storage), self.offset * dtype.itemsize, strides
+        )
 
 
 def _count(value: object) -> int:
@@ -411,7 +414,7 @@ _GLOBALS = {
 class _Unpickler(pickle.Unpickler):
     """Makes dictionaries of `_Tensor`; refuses every other name without looking for it."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: io.BufferedIOBase) -> None:
         super().__init__(file)
         self.path = path
         self.storages: dict[str, _Storage] = {}
@@ -426,11 +429,11 @@ class _Unpickler(pickle.Unpickler):
         return _GLOBALS[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _, count, *view = pid
+        kind, dtype, key, _, length, *view = pid
         # Before 2017 a storage could be a view of another.
         if kind != "storage" or dtype not in _DTYPES.values() or any(view):
             raise ValueError(f"a storage is described by {pid!r}")
-        storage = _Storage(str(key), dtype, _count(count))
+        storage = _Storage(str(key), dtype, _count(length))
         return self.storages.setdefault(storage.key, storage)
 
 
@@ -449,7 +452,7 @@ def _torch_entries(
         key: _Entry(
             tensor.shape,
             np.dtype(tensor.storage.dtype).name,
-            lambda tensor=tensor: tensor.array(read(tensor.storage)),
+            partial(tensor.array, read),
         )
         for key, tensor in tensors.items()
     }
@@ -508,16 +511,16 @@ def _legacy_entries(path: Path) -> dict[str, _Entry]:
     return _torch_entries(tensors, read)
 
 
-def _storage_starts(file: BinaryIO, storages: list[_Storage]) -> dict[str, int]:
+def _storage_starts(file: io.BufferedIOBase, storages: list[_Storage]) -> dict[str, int]:
     """Walk over the storages, each a count of eight bytes and its numbers."""
     position, size, starts = file.tell(), file.seek(0, io.SEEK_END), {}
     for storage in storages:
         file.seek(position)
-        count = int.from_bytes(file.read(8), "little")
+        length = int.from_bytes(file.read(8), "little")
         starts[storage.key] = position + 8
         position += 8 + storage.size
         if position > size:
             raise ValueError(f"storage {storage.key} ends at byte {position} of {size}")
-        if count != storage.count:
-            raise ValueError(f"storage {storage.key} has {count} numbers, not {storage.count}")
+        if length != storage.length:
+            raise ValueError(f"storage {storage.key} has {length} numbers, not {storage.length}")
     return starts
