@@ -29,6 +29,24 @@ class Row(NamedTuple):
     key: Array
 
 
+class RowsDiverged(RuntimeWarning):
+    """Pictures of a batch whose losses stopped being finite.
+
+    A warning, not an exception: the other pictures are good, and a sweep may well overshoot.
+
+    Attributes:
+      rows: index of a picture to the update whose losses were not finite.
+    """
+
+    def __init__(self, rows: dict[int, int]):
+        listed = ", ".join(f"{row} (after {step} updates)" for row, step in sorted(rows.items()))
+        super().__init__(
+            f"the losses of these pictures stopped being finite: {listed}; "
+            "their last finite canvases are returned"
+        )
+        self.rows = rows
+
+
 def stylize_many(
     params: Params,
     contents: Any,
@@ -60,7 +78,7 @@ def stylize_many(
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list in order. A picture
-      whose losses stop being finite is its last finite canvas; a `RuntimeWarning` names it.
+      whose losses stop being finite is its last finite canvas; a `RowsDiverged` warning names it.
 
     Raises:
       TypeError: if an argument is of the wrong kind.
@@ -94,20 +112,9 @@ def stylize_many(
             images[row.index] = image
             if broke_at >= 0:
                 broken[row.index] = broke_at
-    _warn(broken)
-    return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
-
-
-def _warn(broken: dict[int, int]) -> None:
-    # A warning, not an exception: the other pictures are good, and a sweep may well overshoot.
     if broken:
-        rows = ", ".join(f"{row} (after {step} updates)" for row, step in sorted(broken.items()))
-        warnings.warn(
-            f"the losses of these pictures stopped being finite: {rows}; "
-            "their last finite canvases are returned",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        warnings.warn(RowsDiverged(broken), stacklevel=2)
+    return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
 def _count(contents: list[np.ndarray], styles: list[np.ndarray], recipe: Recipe) -> int:
