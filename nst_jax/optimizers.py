@@ -6,16 +6,17 @@ canvas that was just measured is one to keep; only a guarded rule ever refuses o
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree, ScalarLike
 
 PRECISION = jax.lax.Precision.HIGHEST
 
 
+@runtime_checkable
 class Optimizer(Protocol):
     """What the loop asks of an update rule."""
 
@@ -91,7 +92,7 @@ class KerasAdam:
         return jnp.asarray(True)
 
 
-def _descend(learning_rate: float) -> optax.GradientTransformation:
+def _descend(learning_rate: ScalarLike) -> optax.GradientTransformation:
     # Not `optax.scale`: that would take the place of a leaf by a closure over a Python number.
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         del params
@@ -108,7 +109,9 @@ class KerasAdamState(NamedTuple):
     square: PyTree
 
 
-def scale_by_keras_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+def scale_by_keras_adam(
+    b1: ScalarLike, b2: ScalarLike, eps: ScalarLike
+) -> optax.GradientTransformation:
     """Rescale gradients as Keras' Adam does; see `KerasAdam`."""
 
     def init(params: PyTree) -> KerasAdamState:
@@ -270,10 +273,10 @@ class TorchLBFGSState(NamedTuple):
 
 
 def torch_lbfgs(
-    learning_rate: float = 1.0,
+    learning_rate: ScalarLike = 1.0,
     history: int = 100,
-    tolerance_grad: float = 1e-7,
-    tolerance_change: float = 1e-9,
+    tolerance_grad: ScalarLike = 1e-7,
+    tolerance_change: ScalarLike = 1e-9,
 ) -> optax.GradientTransformationExtraArgs:
     """Make the transformation that `TorchLBFGS` describes."""
 
@@ -360,7 +363,10 @@ class LBFGSState(NamedTuple):
 
 
 def lbfgs(
-    radius: float = 0.02, largest_radius: float = 0.2, slack: float = 0.0, history: int = 10
+    radius: ScalarLike = 0.02,
+    largest_radius: ScalarLike = 0.2,
+    slack: ScalarLike = 0.0,
+    history: int = 10,
 ) -> optax.GradientTransformationExtraArgs:
     """Make the transformation that `LBFGS` describes; `update` needs `value`."""
 

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ Rounding: TypeAlias = Callable[[int, int, int, int], Shape]
 Resize: TypeAlias = Callable[[Image, Shape], Image]
 
 
+@runtime_checkable
 class SizeRule(Protocol):
     """What every size rule can do."""
 
@@ -171,7 +172,7 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
     Example:
       >>> from nst_jax.sizes import ShortEdge, with_size
       >>> with_size(ShortEdge(512), 256)
-      ShortEdge(pixels=256, rounding=<function nearest ...>)
+      ShortEdge(pixels=256, ...)
       >>> with_size(ShortEdge(512), "400x300").shape(1000, 1000)
       (300, 400)
     """

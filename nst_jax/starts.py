@@ -58,7 +58,8 @@ class Noise:
     """
 
     def __call__(self, content: Image, style: Image, key: Array) -> Image:
-        mean, deviation = jnp.mean(style, axis=(0, 1)), jnp.std(style, axis=(0, 1))
+        mean = jnp.mean(style, axis=(0, 1), keepdims=True)
+        deviation = jnp.std(style, axis=(0, 1), keepdims=True)
         noise = jax.random.normal(key, content.shape, content.dtype)
         return jnp.clip(mean + deviation * noise, 0.0, 1.0)
 

@@ -112,16 +112,20 @@ class Pixels:
 
     def encode(self, image: Image) -> Float[Array, "*batch h w 3"]:
         """Map sRGB in [0, 1] to these pixels; follows the dtype of `image`."""
-        shift, spread = jnp.asarray(self.shift, image.dtype), jnp.asarray(self.spread, image.dtype)
+        shift, spread = _like(self.shift, image), _like(self.spread, image)
         pixels = (image * self.scale - shift) / spread
         return pixels[..., ::-1] if self.bgr else pixels
 
     def decode(self, pixels: Float[Array, "*batch h w 3"]) -> Image:
         """Map these pixels back to sRGB, nominally in [0, 1]."""
-        shift = jnp.asarray(self.shift, pixels.dtype)
-        spread = jnp.asarray(self.spread, pixels.dtype)
+        shift, spread = _like(self.shift, pixels), _like(self.spread, pixels)
         rgb = pixels[..., ::-1] if self.bgr else pixels
         return (rgb * spread + shift) / self.scale
+
+
+def _like(channels: tuple[float, float, float], image: Array) -> Array:
+    """Return three numbers as an array of the rank and dtype of an image."""
+    return jnp.asarray(channels, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))
 
 
 # The original network, from Caffe: BGR, 0..255, minus the mean of ImageNet. No deviation.
@@ -137,7 +141,9 @@ PIXELS = {pixels.name: pixels for pixels in (CAFFE_BGR, TORCHVISION, RAW)}
 # --- Convolution ----------------------------------------------------------------------------------
 
 
-def _convolve(x: FeatureMap, kernel: Array, padding: int) -> FeatureMap:
+def _convolve(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], padding: int
+) -> Float[Array, "n h2 w2 o"]:
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -149,7 +155,9 @@ def _convolve(x: FeatureMap, kernel: Array, padding: int) -> FeatureMap:
 
 
 @jax.custom_vjp
-def conv3x3(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]) -> FeatureMap:
+def conv3x3(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]
+) -> Float[Array, "n h w o"]:
     """Convolve with a 3 x 3 kernel, zero padding 1, stride 1.
 
     Its gradient to `x` is written as the same kind of convolution, with the kernel flipped and its
@@ -159,11 +167,11 @@ def conv3x3(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]) -> Feat
     return _convolve(x, kernel, 1)
 
 
-def _conv3x3_forward(x: FeatureMap, kernel: Array) -> tuple[FeatureMap, tuple[FeatureMap, Array]]:
+def _conv3x3_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     return conv3x3(x, kernel), (x, kernel)
 
 
-def _conv3x3_backward(saved: tuple[FeatureMap, Array], g: FeatureMap) -> tuple[FeatureMap, Array]:
+def _conv3x3_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, 1), kernel)
@@ -175,48 +183,51 @@ conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 # --- Padding, pooling -----------------------------------------------------------------------------
 
-Padding: TypeAlias = Callable[[FeatureMap, Array], FeatureMap]
-Pool: TypeAlias = Callable[[FeatureMap, bool], FeatureMap]
+Kernel: TypeAlias = Float[Array, "3 3 c o"]
+Convolved: TypeAlias = Float[Array, "*batch h w o"]
+Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
+Padding: TypeAlias = Callable[[FeatureMap, Kernel], Convolved]
+Pool: TypeAlias = Callable[[FeatureMap, bool], Pooled]
 
 
-def zero_padded(x: FeatureMap, kernel: Array) -> FeatureMap:
+def zero_padded(x: FeatureMap, kernel: Kernel) -> Convolved:
     """Convolve with zeros beyond the border, as every published VGG does."""
     return conv3x3(x, kernel)
 
 
-def replicate_padded(x: FeatureMap, kernel: Array) -> FeatureMap:
+def replicate_padded(x: FeatureMap, kernel: Kernel) -> Convolved:
     """Convolve with the border pixels repeated once beyond it."""
     return _padded_by(x, kernel, "edge")
 
 
-def reflect_padded(x: FeatureMap, kernel: Array) -> FeatureMap:
+def reflect_padded(x: FeatureMap, kernel: Kernel) -> Convolved:
     """Convolve with the picture mirrored at its border pixels (repeated where it is 1 px wide)."""
     return _padded_by(x, kernel, "reflect" if min(x.shape[1:3]) > 1 else "edge")
 
 
-def _padded_by(x: FeatureMap, kernel: Array, mode: str) -> FeatureMap:
+def _padded_by(x: FeatureMap, kernel: Kernel, mode: str) -> Convolved:
     # Computed with one ring too many and cropped, so that one gradient rule serves all paddings.
     wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
     return conv3x3(wide, kernel)[:, 1:-1, 1:-1, :]
 
 
-def _quarters(x: FeatureMap) -> tuple[FeatureMap, FeatureMap, FeatureMap, FeatureMap]:
+def _quarters(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
     """Return the four members of each 2 x 2 window, in reading order; x has even sides."""
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
 
 @jax.custom_vjp
-def _max_of_windows(x: FeatureMap) -> FeatureMap:
+def _max_of_windows(x: FeatureMap) -> Pooled:
     a, b, c, d = _quarters(x)
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
 
 
-def _max_forward(x: FeatureMap) -> tuple[FeatureMap, tuple[FeatureMap, FeatureMap]]:
+def _max_forward(x: FeatureMap) -> tuple[Pooled, tuple[FeatureMap, Pooled]]:
     largest = _max_of_windows(x)
     return largest, (x, largest)
 
 
-def _max_backward(saved: tuple[FeatureMap, FeatureMap], g: FeatureMap) -> tuple[FeatureMap]:
+def _max_backward(saved: tuple[FeatureMap, Pooled], g: Pooled) -> tuple[FeatureMap]:
     # The gradient goes to the first winner, as in torch; `maximum` alone would split ties.
     x, largest = saved
     a, b, c, _ = (part == largest for part in _quarters(x))
@@ -233,7 +244,7 @@ def _max_backward(saved: tuple[FeatureMap, FeatureMap], g: FeatureMap) -> tuple[
 _max_of_windows.defvjp(_max_forward, _max_backward)
 
 
-def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> FeatureMap:
+def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
     """Crop odd sides (floor), or extend them by one line of `fill` (ceil)."""
     height, width = x.shape[1:3]
     if ceil:
@@ -242,12 +253,12 @@ def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> FeatureMap:
     return x[:, : height - height % 2, : width - width % 2]
 
 
-def max_pool(x: FeatureMap, ceil: bool) -> FeatureMap:
+def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
     """Take the maximum of 2 x 2 windows; a window's gradient goes to its first winner."""
     return _max_of_windows(_fit_to_windows(x, ceil, -jnp.inf))
 
 
-def average_pool(x: FeatureMap, ceil: bool) -> FeatureMap:
+def average_pool(x: FeatureMap, ceil: bool) -> Pooled:
     """Take the mean of 2 x 2 windows; with `ceil`, border windows average their real cells only."""
     total = sum(_quarters(_fit_to_windows(x, ceil, 0.0)))
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
@@ -282,11 +293,11 @@ class Convolution(nn.Module):
     padding: Padding
 
     @nn.compact
-    def __call__(self, x: FeatureMap) -> FeatureMap:
+    def __call__(self, x: FeatureMap) -> Convolved:
         shape = (3, 3, x.shape[-1], self.channels)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
-        return self.padding(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+        return self.padding(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)[None, None, None]
 
 
 class Trunk(nn.Module):
