@@ -1,0 +1,72 @@
+"""How long until the first step, and what does a call cost once the program is there?"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import nst_jax as nst
+from benchmarks import harness
+from benchmarks.harness import Findings, Plan
+from benchmarks.problems import ADAM, LBFGS, Problem, Walk, outcome, problem
+
+QUESTION = "Seconds to trace, lower and compile the loop, and to call it when that is done"
+FULL = Plan(sizes=(256, 512), repeats=3, steps=1)
+QUICK = Plan(sizes=(64,), repeats=1, steps=1)
+
+SETTING = "jax_enable_compilation_cache"
+CALLS = 20  # empty calls per round: one alone is too short to time
+
+
+def measure(plan: Plan) -> Findings:
+    """Time the ways from a Python function to a running program."""
+    params = nst.load_params()
+    rows = []
+    # Otherwise a cache on disk would be what is timed.
+    cached = getattr(jax.config, SETTING)
+    jax.config.update(SETTING, False)
+    try:
+        for size in plan.sizes:
+            for recipe in (ADAM, LBFGS):
+                rows.append(_row(recipe.name, problem(params, recipe, size), size, plan))
+    finally:
+        jax.config.update(SETTING, cached)
+    return Findings(rows)
+
+
+def _row(name: str, problem: Problem, size: int, plan: Plan) -> dict[str, Any]:
+    walks = [_cold(problem) for _ in range(plan.repeats)]
+    stages = {
+        stage: harness.spread([walk.seconds[stage] for walk in walks])
+        for stage in ("trace", "lower", "compile")
+    }
+    walk = walks[-1]
+    first, _ = harness.timed(lambda: walk.advance(plan.steps))
+    return {
+        "recipe": name,
+        "size": [size, size],
+        "seconds": stages | {"all": harness.spread([sum(w.seconds.values()) for w in walks])},
+        "first_step_seconds": first / plan.steps,
+        "next_call_seconds": harness.per(_empty_calls(problem, plan), CALLS),
+        "outcome": outcome(walk.state),
+    }
+
+
+def _cold(problem: Problem) -> Walk:
+    jax.clear_caches()  # tracing remembers parts of what it has seen
+    return Walk(problem)
+
+
+def _empty_calls(problem: Problem, plan: Plan) -> list[float]:
+    """Time calls of the jitted function that take no step: finding the program and calling it."""
+    run = jax.jit(nst.run, donate_argnums=1)
+    state, none = problem.state(), jnp.asarray(0)
+
+    def calls() -> nst.State:
+        nonlocal state
+        for _ in range(CALLS):
+            state, _ = run(problem.params, state, problem.targets, problem.recipe, none)
+        return state
+
+    seconds, _ = harness.alternate({"calls": calls}, plan.repeats)
+    return seconds["calls"]

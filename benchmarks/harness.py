@@ -1,0 +1,242 @@
+"""What every benchmark shares: the clock, alternation, spread, and the record that goes to JSON.
+
+A case is a module with `QUESTION`, the plans `FULL` and `QUICK`, and `measure(plan)`, which returns
+a `Findings`. Adding a case is writing such a module and naming it in `__main__`.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+
+import nst_jax as nst
+
+SCHEMA = 1
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much to measure.
+
+    Attributes:
+      sizes: sides of the square canvases, in pixels.
+      repeats: timed rounds; the median is over these.
+      steps: steps in each timed round.
+      batches: batch sizes, for the cases that have any.
+    """
+
+    sizes: tuple[int, ...]
+    repeats: int = 5
+    steps: int = 3
+    batches: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a case found.
+
+    Attributes:
+      rows: one JSON object per configuration.
+      notes: what a reader of the figures has to know, such as a peer that was not installed.
+      packages: what was measured beside our own packages, for the list of versions.
+    """
+
+    rows: list[dict[str, Any]]
+    notes: list[str] = field(default_factory=list)
+    packages: tuple[str, ...] = ()
+
+
+# --- The clock ------------------------------------------------------------------------------------
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Return the seconds that `work` took until its result was there, and the result."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(work())
+    return time.perf_counter() - start, result
+
+
+def alternate(
+    contestants: Mapping[str, Callable[[], Any]], repeats: int, warmups: int = 1
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """Time contestants in turn, so that a change of the machine's mood meets all of them.
+
+    Args:
+      contestants: name to work; what it returns is blocked on. Foreign work has to synchronise its
+        own device.
+      repeats: timed rounds.
+      warmups: rounds before them that do not count.
+
+    Returns:
+      Name to seconds, one per round, where round i of all names is comparable; and name to the
+      result of the last round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    results: dict[str, Any] = {}
+    for turn in range(-warmups, repeats):
+        for name, work in contestants.items():
+            elapsed, results[name] = timed(work)
+            if turn >= 0:
+                seconds[name].append(elapsed)
+    return seconds, results
+
+
+def spread(samples: Sequence[float]) -> dict[str, Any]:
+    """Return the median, the extremes and all samples, to six significant digits."""
+    rounded = [float(f"{sample:.6g}") for sample in samples]
+    return {
+        "median": float(f"{statistics.median(rounded):.6g}"),
+        "min": min(rounded),
+        "max": max(rounded),
+        "samples": rounded,
+    }
+
+
+def per(samples: Sequence[float], count: float) -> dict[str, Any]:
+    """Return the spread of seconds per one of `count`."""
+    return spread([sample / count for sample in samples])
+
+
+def rate(samples: Sequence[float], amount: float) -> dict[str, Any]:
+    """Return the spread of an amount per second."""
+    return spread([amount / sample for sample in samples])
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, Any]:
+    """Return the spread of slow / fast, taken round by round."""
+    return spread([a / b for a, b in zip(slow, fast, strict=True)])
+
+
+def megapixels(size: int) -> float:
+    """Return the megapixels of a square canvas."""
+    return size * size / 1e6
+
+
+# --- Compiling ------------------------------------------------------------------------------------
+
+
+def compiled(function: Callable[..., Any], *arguments: Any) -> tuple[Any, dict[str, float]]:
+    """Compile a function of (params, state, ...) ahead of time; its state is donated.
+
+    Args:
+      function: pure; its second argument is the state.
+      *arguments: examples of its arguments; nothing is run or donated here.
+
+    Returns:
+      The executable, and the seconds spent to trace, lower and compile.
+    """
+    # By position: the variants that are compared need not call their arguments alike.
+    trace, traced = timed(lambda: jax.jit(function, donate_argnums=1).trace(*arguments))
+    lower, lowered = timed(traced.lower)
+    compile_, executable = timed(lowered.compile)
+    return executable, {"trace": trace, "lower": lower, "compile": compile_}
+
+
+# --- Where and what -------------------------------------------------------------------------------
+
+
+def device() -> dict[str, Any]:
+    """Describe the machine, without naming it."""
+    first = jax.devices()[0]
+    return {
+        "platform": first.platform,
+        "kind": first.device_kind,
+        "count": jax.device_count(),
+        "processor": _processor(),
+        "cores": cores(),
+    }
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def versions(packages: Sequence[str] = ()) -> dict[str, str]:
+    """Return the versions of Python, of our packages and of the named ones."""
+    found = {"python": platform.python_version(), "nst_jax": nst.__version__}
+    return found | {name: importlib.metadata.version(name) for name in (*PACKAGES, *packages)}
+
+
+def source() -> dict[str, Any]:
+    """Return the commit, and whether the tree was clean; None where there is no git to ask."""
+    commit = _git("rev-parse", "HEAD")
+    # Results do not change what is measured, and a case should not make the next one unclean.
+    changes = _git("status", "--porcelain", "--", ".", ":!benchmarks/results")
+    return {"commit": commit, "clean": None if changes is None else changes == ""}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+# --- The record -----------------------------------------------------------------------------------
+
+
+def record(case: str, question: str, plan: Plan, findings: Findings, quick: bool) -> dict[str, Any]:
+    """Make the JSON object of one case: what was asked, where, with what, and what was found."""
+    return {
+        "schema": SCHEMA,
+        "case": case,
+        "question": question,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "quick": quick,
+        "device": device(),
+        "versions": versions(findings.packages),
+        "source": source(),
+        "plan": asdict(plan),
+        "notes": findings.notes,
+        "rows": findings.rows,
+    }
+
+
+def write(entry: Mapping[str, Any], folder: Path) -> Path:
+    """Write a record; one file per case and kind of device, quick passes apart."""
+    kind = "".join(c if c.isalnum() else "-" for c in entry["device"]["kind"].lower()).strip("-")
+    quick = "-quick" if entry["quick"] else ""
+    path = folder / f"{entry['case']}-{kind}{quick}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    # No NaN: a file that other readers refuse would be worse than a run that stops here.
+    text = json.dumps(entry, indent=1, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def read(folder: Path, quick: bool = False) -> list[dict[str, Any]]:
+    """Read the records of a folder, by file name; quick passes or full ones."""
+    entries = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
+    unknown = [entry for entry in entries if entry.get("schema") != SCHEMA]
+    if unknown:
+        raise ValueError(f"`{folder}`: {len(unknown)} files are not of schema {SCHEMA}; run anew")
+    return [entry for entry in entries if entry["quick"] == quick]

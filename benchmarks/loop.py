@@ -1,0 +1,64 @@
+"""Does a step cost more inside the compiled loop than on its own?"""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+
+import nst_jax as nst
+from benchmarks import harness
+from benchmarks.harness import Findings, Plan
+from benchmarks.problems import ADAM, Footpath, Walk, outcome, problem
+
+QUESTION = "A step inside one compiled run of n, against n compiled single steps"
+FULL = Plan(sizes=(256,), repeats=5, steps=3)
+QUICK = Plan(sizes=(64,), repeats=2, steps=2)
+
+
+def autodiff_padded(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolve as the network's default does, but leave the gradient to autodiff."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+
+
+def measure(plan: Plan) -> Findings:
+    """Time runs and single steps, with the convolution's own gradient rule and without."""
+    params = nst.load_params()
+    return Findings([row for size in plan.sizes for row in _rows(params, size, plan)])
+
+
+def _rows(params: nst.Params, size: int, plan: Plan) -> list[dict[str, Any]]:
+    network = replace(ADAM.network, padding=autodiff_padded)
+    variants = {"own rule": ADAM, "autodiff": replace(ADAM, network=network)}
+    walks = {
+        (variant, way): kind(problem(params, recipe, size))
+        for variant, recipe in variants.items()
+        for way, kind in (("run", Walk), ("steps", Footpath))
+    }
+    seconds, _ = harness.alternate(
+        {" ".join(key): partial(walk.advance, plan.steps) for key, walk in walks.items()},
+        plan.repeats,
+    )
+    rows = []
+    for variant in variants:
+        run, single = seconds[f"{variant} run"], seconds[f"{variant} steps"]
+        rows.append(
+            {
+                "recipe": ADAM.name,
+                "size": [size, size],
+                "convolution_gradient": variant,
+                "run_seconds_per_step": harness.per(run, plan.steps),
+                "single_seconds_per_step": harness.per(single, plan.steps),
+                "run_over_single": harness.ratio(run, single),
+                "outcome": outcome(walks[variant, "run"].state),
+                "outcome_single": outcome(walks[variant, "steps"].state),
+            }
+        )
+    return rows

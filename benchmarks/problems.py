@@ -1,0 +1,110 @@
+"""What the benchmarks work on: one pair of sample pictures, square, at any size."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import nst_jax as nst
+from benchmarks.harness import compiled
+
+Array = jax.Array
+Program = Callable[..., tuple[nst.State, Any]]
+
+# The objective of the tutorial with Adam as torch has it, so that a peer can take the same steps.
+ADAM = replace(
+    nst.recipes.TF,
+    name="tf (Adam)",
+    descent=replace(
+        nst.recipes.TF.descent,
+        optimizer=nst.optimizers.Adam(learning_rate=0.02, b1=0.99, b2=0.999, eps=0.1),
+    ),
+)
+LBFGS = replace(nst.recipes.DEFAULT, name="default (L-BFGS)")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A recipe on a pair of pictures, ready for the loop."""
+
+    params: nst.Params
+    content: Array  # [size, size, 3] in [0, 1]
+    style: Array  # [size, size, 3] in [0, 1]
+    targets: nst.Targets
+    recipe: Any  # with every number an array
+
+    def state(self) -> nst.State:
+        """Return a fresh state that starts from the content."""
+        return jax.jit(nst.init)(self.content, self.recipe)
+
+    def example(self) -> tuple[Any, ...]:
+        """Return the arguments of a step: params, state, targets, recipe."""
+        return self.params, self.state(), self.targets, self.recipe
+
+
+def pictures(size: int) -> tuple[Array, Array]:
+    """Return the sample content and style as squares [size, size, 3] in [0, 1]."""
+    return _square("chelsea", size), _square("starry_night", size)
+
+
+def _square(name: str, size: int) -> Array:
+    image = jnp.asarray(nst.images.sample(name))
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return nst.sizes.antialiased(image[top : top + side, left : left + side], (size, size))
+
+
+def problem(params: nst.Params, recipe: Any, size: int) -> Problem:
+    """Measure the targets of a recipe at one size."""
+    core = nst.recipes.as_arrays(recipe.bare())
+    content, style = pictures(size)
+    targets = jax.block_until_ready(jax.jit(nst.measure)(params, content, style, core))
+    return Problem(params, content, style, targets, core)
+
+
+class Walk:
+    """One canvas on its way: each `advance` runs the compiled loop from where the last one ended.
+
+    The state lives here because the program donates it: the old one is gone after every call.
+    """
+
+    def __init__(self, problem: Problem):
+        self.problem, self.state = problem, problem.state()
+        self.program, self.seconds = compiled(nst.run, *problem.example(), jnp.asarray(1))
+
+    def advance(self, steps: int) -> nst.Losses:
+        """Take `steps` steps and return the losses of the canvases measured, arrays [steps]."""
+        p = self.problem
+        self.state, history = self.program(
+            p.params, self.state, p.targets, p.recipe, jnp.asarray(steps)
+        )
+        return jax.tree.map(lambda losses: losses[:steps], history)
+
+
+class Footpath:
+    """The same without a loop: `advance` calls the compiled `nst_jax.step` once for every step."""
+
+    def __init__(self, problem: Problem):
+        self.problem, self.state = problem, problem.state()
+        self.program, self.seconds = compiled(nst.step, *problem.example())
+
+    def advance(self, steps: int) -> nst.Losses:
+        """Take `steps` steps and return the losses of the last canvas measured."""
+        p = self.problem
+        for _ in range(steps):
+            self.state = self.program(p.params, self.state, p.targets, p.recipe)
+        return self.state.losses
+
+
+def outcome(state: nst.State) -> dict[str, Any]:
+    """Return how a run ended: steps taken and the losses of the kept canvas, all finite.
+
+    Raises:
+      RuntimeError: if the run diverged; its time would mean nothing.
+    """
+    if int(state.broke_at) >= 0:
+        raise RuntimeError(f"the losses were not finite after {int(state.broke_at)} updates")
+    losses = {name: float(getattr(state.losses, name)) for name in ("total", "content", "style")}
+    return {"updates": int(state.step), "losses": losses}

@@ -1,0 +1,126 @@
+"""Draws up the records as Markdown tables. Reads JSON only; measures nothing."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+Json = dict[str, Any]
+Table = tuple[tuple[str, ...], Callable[[Json], Iterator[tuple[str, ...]]]]
+
+
+def report(entries: Iterable[Json]) -> str:
+    """Return Markdown: for every record its question, its table and where it was measured."""
+    return "\n".join(_section(entry) for entry in entries)
+
+
+def _section(entry: Json) -> str:
+    header, cells = TABLES[entry["case"]]
+    lines = [header, ("---",) * len(header)]
+    lines += [cell for row in entry["rows"] for cell in cells(row)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    quick = " (quick pass: figures mean little)" if entry["quick"] else ""
+    notes = "".join(f" {note[0].upper()}{note[1:]}." for note in entry["notes"])
+    return (
+        f"### {entry['case']}{quick}\n\n{entry['question']}.\n\n{table}\n\n"
+        f"Median (least–most) of {entry['plan']['repeats']} rounds.{notes}\n{_provenance(entry)}\n"
+    )
+
+
+def _provenance(entry: Json) -> str:
+    device, source = entry["device"], entry["source"]
+    versions = ", ".join(f"{name} {version}" for name, version in entry["versions"].items())
+    where = f"{device['processor']}, {device['cores']} cores"
+    if device["platform"] != "cpu":
+        where = f"{device['count']} x {device['kind']}; {where}"
+    state = {True: "clean tree", False: "changed tree", None: "tree unknown"}[source["clean"]]
+    commit = (source["commit"] or "unknown")[:10]
+    return f"{where}; {versions}; commit {commit}, {state}; {entry['date'][:10]}."
+
+
+# --- Cells ----------------------------------------------------------------------------------------
+
+
+def number(value: float) -> str:
+    """Return a number to three significant digits, without an exponent where it is readable."""
+    if value == 0 or 1e-4 <= abs(value) < 1000:
+        return f"{value:#.3g}".rstrip(".")
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.2e}"
+
+
+def cell(spread: Json) -> str:
+    """Return the median and the extremes."""
+    return f"{number(spread['median'])} ({number(spread['min'])}–{number(spread['max'])})"
+
+
+def _size(row: Json) -> str:
+    return f"{row['size'][1]}×{row['size'][0]}"
+
+
+def _step(row: Json) -> Iterator[tuple[str, ...]]:
+    for name, figures in row["contestants"].items():
+        ours = name == "nst_jax"
+        versus = f"{cell(row['speed_against_peer'])}×" if ours and "peer" in row else ""
+        yield (
+            row["recipe"],
+            _size(row),
+            name,
+            cell(figures["seconds_per_step"]),
+            cell(figures["megapixel_iterations_per_second"]),
+            versus,
+            number(figures["last_total"]),
+        )
+
+
+def _loop(row: Json) -> Iterator[tuple[str, ...]]:
+    yield (
+        _size(row),
+        row["convolution_gradient"],
+        cell(row["run_seconds_per_step"]),
+        cell(row["single_seconds_per_step"]),
+        cell(row["run_over_single"]),
+        number(row["outcome"]["losses"]["total"]),
+    )
+
+
+def _compile(row: Json) -> Iterator[tuple[str, ...]]:
+    seconds = row["seconds"]
+    yield (
+        row["recipe"],
+        _size(row),
+        *(cell(seconds[stage]) for stage in ("trace", "lower", "compile", "all")),
+        number(1e3 * row["next_call_seconds"]["median"]),
+    )
+
+
+def _batch(row: Json) -> Iterator[tuple[str, ...]]:
+    yield (
+        _size(row),
+        f"`{row['verb']}`",
+        str(row["batch"]),
+        cell(row["seconds_per_picture"]),
+        cell(row["picture_iterations_per_second"]),
+        cell(row["megapixel_iterations_per_second"]),
+        f"{cell(row['speed_against_one_by_one'])}×",
+        number(row["final_loss"]),
+    )
+
+
+TABLES: dict[str, Table] = {
+    "step": (
+        ("recipe", "canvas", "who", "s per step", "MP·it/s", "speed against peer", "last loss"),
+        _step,
+    ),
+    "loop": (
+        ("canvas", "gradient of the convolution", "s per step in a run", "s per single step",
+         "run / single", "last loss"),
+        _loop,
+    ),
+    "compile": (
+        ("recipe", "canvas", "trace, s", "lower, s", "compile, s", "all, s", "next call, ms"),
+        _compile,
+    ),
+    "batch": (
+        ("canvas", "verb", "pictures", "s per picture", "pictures·it/s", "MP·it/s",
+         "speed against one by one", "last loss"),
+        _batch,
+    ),
+}  # fmt: skip

@@ -1,0 +1,98 @@
+"""How long does one step of the compiled loop take, and how long PyTorch's?"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import nst_jax as nst
+from benchmarks import harness, peers
+from benchmarks.harness import Findings, Plan
+from benchmarks.problems import ADAM, LBFGS, Problem, Walk, outcome, problem
+
+QUESTION = "Seconds per step of the compiled loop, against an eager PyTorch step in float32"
+FULL = Plan(sizes=(256, 512), repeats=5, steps=2)
+QUICK = Plan(sizes=(64,), repeats=2, steps=2)
+
+OURS = "nst_jax"
+FIRST = 3  # canvases whose losses are compared before any clock starts
+TOLERANCE = 1e-3  # largest relative difference of their total losses
+
+
+def measure(plan: Plan) -> Findings:
+    """Time the loop with Adam, beside torch where it is installed, and with L-BFGS."""
+    params, torch = nst.load_params(), peers.has_torch()
+    rows = []
+    for size in plan.sizes:
+        rows.append(_row(ADAM.name, problem(params, ADAM, size), size, plan, torch))
+        rows.append(_row(LBFGS.name, problem(params, LBFGS, size), size, plan, False))
+    notes = [] if torch else ["torch is not installed for this device: no peer was measured"]
+    return Findings(rows, notes, ("torch",) if torch else ())
+
+
+def _row(name: str, problem: Problem, size: int, plan: Plan, torch: bool) -> dict[str, Any]:
+    walk = Walk(problem)
+    others = _torch_walks(problem) if torch else {}
+    first = np.asarray(walk.advance(FIRST).total)
+    differences = {key: _difference(first, other.advance(FIRST)) for key, other in others.items()}
+    _check_parity(differences)
+    walks: dict[str, Walk | peers.TorchWalk] = {OURS: walk, **others}
+    seconds, _ = harness.alternate(
+        {key: partial(each.advance, plan.steps) for key, each in walks.items()}, plan.repeats
+    )
+    figures = {
+        key: _figures(times, size, plan) | {"last_total": _last_total(walks[key])}
+        for key, times in seconds.items()
+    }
+    row = {
+        "recipe": name,
+        "size": [size, size],
+        "compile_seconds": walk.seconds,
+        "outcome": outcome(walk.state),
+        "contestants": figures,
+    }
+    return row | _comparison(seconds, differences) if others else row
+
+
+def _torch_walks(problem: Problem) -> dict[str, peers.TorchWalk]:
+    return {
+        "torch": peers.TorchWalk(problem),
+        "torch, channels last": peers.TorchWalk(problem, channels_last=True),
+    }
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.max(np.abs(ours / theirs - 1)))
+
+
+def _check_parity(differences: dict[str, float]) -> None:
+    for name, difference in differences.items():
+        if not difference <= TOLERANCE:  # a NaN is no parity either
+            raise RuntimeError(
+                f"{name}: its first {FIRST} losses differ from ours by {difference:.2g}, more than "
+                f"{TOLERANCE:g}; times of different work are not compared"
+            )
+
+
+def _figures(seconds: list[float], size: int, plan: Plan) -> dict[str, Any]:
+    work = harness.megapixels(size) * plan.steps
+    return {
+        "seconds_per_step": harness.per(seconds, plan.steps),
+        "megapixel_iterations_per_second": harness.rate(seconds, work),
+    }
+
+
+def _last_total(walk: Walk | peers.TorchWalk) -> float:
+    # All walks have taken as many steps, so this is the loss of the same canvas.
+    losses = walk.advance(1)
+    return float(np.asarray(losses.total if isinstance(losses, nst.Losses) else losses)[-1])
+
+
+def _comparison(seconds: dict[str, list[float]], differences: dict[str, float]) -> dict[str, Any]:
+    """Compare with the fastest of the peers."""
+    best = min(differences, key=lambda name: float(np.median(seconds[name])))
+    return {
+        "peer": best,
+        "speed_against_peer": harness.ratio(seconds[best], seconds[OURS]),
+        "parity": {"tolerance": TOLERANCE, "canvases": FIRST, "differences": differences},
+    }
