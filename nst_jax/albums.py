@@ -1,0 +1,294 @@
+"""Many files at once: pair contents with styles, group what fits one program, write as it goes."""
+
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from nst_jax import batches, images, jobs, prepare, settings
+from nst_jax._types import Params
+from nst_jax.pace import CompileClock, Stopwatch, duration
+from nst_jax.params import WeightsInfo
+from nst_jax.progress import Display, left
+from nst_jax.recipes import Recipe
+from nst_jax.runs import resized_alpha, surroundings
+
+MOST = 8  # pictures in one program
+# Pixels of canvas in one program. A processor gains little from a batch and has less memory.
+PIXELS = {"cpu": 2**19}
+PIXELS_ELSEWHERE = 2**22
+
+
+class Entry(NamedTuple):
+    """One picture of an album. The files are read again when their turn comes."""
+
+    content: Path
+    style: Path
+    output: Path
+    scales: tuple[prepare.Scale, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Album:
+    """Pictures to paint with one recipe; everything is checked.
+
+    Attributes:
+      entries: one per picture, in the order of the contents, then the styles.
+      recipe: with every flag in it.
+      seed: of the random key.
+      overwrite: whether existing files may be replaced.
+      metadata: whether settings are embedded.
+      init: a start, a picture, or None for the recipe's.
+      init_file: where `init` was read from, if it was.
+      sheet: where the contact sheet goes, or None.
+    """
+
+    entries: tuple[Entry, ...]
+    recipe: Recipe
+    seed: int = 0
+    overwrite: bool = True
+    metadata: bool = True
+    init: Any = None
+    init_file: images.Picture | None = None
+    sheet: Path | None = None
+
+
+def pairs(
+    contents: Sequence[Path], styles: Sequence[Path], zipped: bool
+) -> list[tuple[Path, Path]]:
+    """Pair every content with every style, or the n-th with the n-th.
+
+    Raises:
+      ValueError: if `zipped` and there are not as many of one as of the other.
+    """
+    if not zipped:
+        return [(content, style) for content in contents for style in styles]
+    if len(contents) != len(styles):
+        raise ValueError(
+            f"`styles`: `--pair zip` wants one for each content; got {len(styles)} for "
+            f"{len(contents)}"
+        )
+    return list(zip(contents, styles, strict=True))
+
+
+def names(chosen: Sequence[tuple[Path, Path]], suffix: str) -> list[str]:
+    """Return `CONTENT_STYLE.suffix` for each pair; a name that is taken gets a number.
+
+    Example:
+      >>> names([(Path("a/cat.jpg"), Path("wave.jpg")), (Path("b/cat.jpg"), Path("wave.jpg"))], "png")
+      ['cat_wave.png', 'cat_wave-2.png']
+    """
+    found: list[str] = []
+    taken: set[str] = set()  # in lower case: some file systems do not tell the cases apart
+    for content, style in chosen:
+        stem, count = f"{content.stem}_{style.stem}", 1
+        name = f"{stem}.{suffix}"
+        while name.lower() in taken:
+            count += 1
+            name = f"{stem}-{count}.{suffix}"
+        taken.add(name.lower())
+        found.append(name)
+    return found
+
+
+def entries(
+    chosen: Sequence[tuple[Path, Path]], recipe: Recipe, folder: Path, suffix: str
+) -> tuple[Entry, ...]:
+    """Read every file of an album once, and plan its pictures.
+
+    Raises:
+      ValueError: naming the file that cannot be read or would become too small.
+    """
+    shapes = {path: _shape(path, "contents") for path in dict.fromkeys(c for c, _ in chosen)}
+    for _, style in chosen:
+        shapes[style] = shapes.get(style) or _shape(style, "styles")
+    found = []
+    for (content, style), name in zip(chosen, names(chosen, suffix), strict=True):
+        try:
+            canvas = prepare.final_shapes(shapes[content], shapes[style], recipe)
+        except ValueError as error:
+            raise ValueError(f"{error} ('{content}' with '{style}')") from error
+        found.append(Entry(content, style, folder / name, prepare.plan(*canvas, recipe)))
+    return tuple(found)
+
+
+def check_outputs(album: Album) -> None:
+    """Refuse results that cannot be written, or that would destroy an input."""
+    folder = album.entries[0].output.parent
+    sources = {path for entry in album.entries for path in (entry.content, entry.style)}
+    for output in [entry.output for entry in album.entries] + [album.sheet] * bool(album.sheet):
+        jobs.refuse_inputs(output, sources, "output")
+        if folder.exists():
+            images.check_output(output, overwrite=album.overwrite, argument="output")
+
+
+def _shape(path: Path, argument: str) -> tuple[int, int]:
+    height, width = images.read(path, argument=argument).image.shape[:2]
+    return height, width
+
+
+def groups(album: Album, platform: str) -> list[list[Entry]]:
+    """Split an album into what one program paints: one canvas shape, and not too much at once."""
+    by_shape: dict[Any, list[Entry]] = defaultdict(list)
+    for entry in album.entries:
+        by_shape[entry.scales[-1].shape].append(entry)
+    found = []
+    for (height, width), same in by_shape.items():
+        budget = PIXELS.get(platform, PIXELS_ELSEWHERE)
+        most = max(1, min(MOST, budget // (height * width)))
+        # Even groups: another number of pictures is another program to compile.
+        size = math.ceil(len(same) / math.ceil(len(same) / most))
+        found += [same[i : i + size] for i in range(0, len(same), size)]
+    return found
+
+
+def introduce(album: Album, weights: WeightsInfo, display: Display) -> None:
+    """Say what will be done, before it is."""
+    recipe, pictures = album.recipe, album.recipe.pictures
+    facts = {"device": settings.device(), "weights": weights._asdict()}
+    shapes = sorted({entry.scales[-1].shape for entry in album.entries}, reverse=True)
+    sizes = ", ".join(f"{width}x{height} px" for height, width in shapes[:6])
+    more = "" if len(shapes) <= 6 else f" and {len(shapes) - 6} more"
+    lines = surroundings(facts) | {
+        "recipe": f"{recipe.name}, {recipe.descent.steps} updates each",
+        "sizes": f"{sizes}{more} ({pictures.size}, {pictures.resize.__name__}); "
+        f"styles: {pictures.style_size or pictures.size}",
+        "pictures": f"{len(album.entries)}, to {album.entries[0].output.parent}",
+    }
+    display.facts(lines)
+    for entry in album.entries:
+        if entry.output.stem != f"{entry.content.stem}_{entry.style.stem}":
+            display.say(f"note: {entry.output.name} is {entry.content} with {entry.style}")
+
+
+def album_of(
+    chosen: Sequence[tuple[Path, Path]], recipe: Recipe, folder: Path, suffix: str, **options: Any
+) -> Album:
+    """Put an album together and check it.
+
+    Args:
+      chosen: pairs of content and style.
+      recipe: with every flag in it.
+      folder: where the results go; made if its parent exists.
+      suffix: of the results.
+      **options: fields of `Album`.
+
+    Returns:
+      The album.
+
+    Raises:
+      ValueError: naming what cannot be used.
+    """
+    jobs.check_folder(folder, "output")
+    album = Album(entries=entries(chosen, recipe, folder, suffix), recipe=recipe, **options)
+    check_outputs(album)
+    return album
+
+
+def paint(
+    params: Params, weights: WeightsInfo, album: Album, display: Display
+) -> Iterator[tuple[Path, str]]:
+    """Paint an album group by group; a picture is on the disk before it is yielded.
+
+    Args:
+      params: the weights.
+      weights: what their file says of itself.
+      album: checked.
+      display: where to show progress.
+
+    Yields:
+      The file written, and what went wrong with it, if anything did.
+    """
+    introduce(album, weights, display)
+    album.entries[0].output.parent.mkdir(exist_ok=True)
+    done, count = 0, len(album.entries)
+    kept: dict[Path, np.ndarray] = {}
+    with CompileClock() as compiling, display.bar(count, f"painting {count} pictures"):
+        watch = Stopwatch(compiling)
+        watch.lap()
+        for group in groups(album, jax.devices()[0].platform):
+            key = jax.random.fold_in(jax.random.key(album.seed), done)
+            pairs = [_read(entry) for entry in group]
+            painted, broken = _painted(params, pairs, album, key)
+            for row, (entry, pair) in enumerate(zip(group, pairs, strict=True)):
+                _save(entry, pair, painted[row], album, weights, broken.get(row))
+                if album.sheet is not None:
+                    kept[entry.output] = np.asarray(painted[row])
+                display.say(f"{entry.output.name}: {_problem(broken.get(row)) or 'done'}")
+                yield entry.output, _problem(broken.get(row))
+            done += len(group)
+            watch.lap()
+            rest = left(watch.elapsed / done * (count - done)) if done < count else ""
+            spent = f"{duration(compiling.seconds)} of compiling"
+            display.move(done, count, "picture", ", ".join(filter(None, (spent, rest))))
+    if album.sheet is not None:
+        _save_sheet(album, kept)
+        yield album.sheet, ""
+
+
+def _problem(broke_at: int | None) -> str:
+    if broke_at is None:
+        return ""
+    return f"the losses are not finite after {broke_at} updates; it is the last finite canvas"
+
+
+Pair = tuple[images.Picture, images.Picture]
+
+
+def _read(entry: Entry) -> Pair:
+    return (
+        images.read(entry.content, argument="contents"),
+        images.read(entry.style, argument="styles"),
+    )
+
+
+def _painted(
+    params: Params, pairs: Sequence[Pair], album: Album, key: Any
+) -> tuple[Any, dict[int, int]]:
+    """Return the pictures, and of those that broke, the row and the update."""
+    broken: dict[int, int] = {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", batches.RowsDiverged)
+        painted = batches.stylize_many(
+            params,
+            [content.image for content, _ in pairs],
+            [style.image for _, style in pairs],
+            recipe=album.recipe,
+            init=album.init,
+            key=key,
+        )
+    for warning in caught:
+        if isinstance(warning.message, batches.RowsDiverged):
+            broken |= warning.message.rows
+    return painted, broken
+
+
+def _save(
+    entry: Entry,
+    pair: Pair,
+    image: Any,
+    album: Album,
+    weights: WeightsInfo,
+    broke_at: int | None,
+) -> None:
+    inputs = {"content": pair[0], "style": pair[1]}
+    if album.init_file is not None:
+        inputs["init"] = album.init_file
+    facts = settings.of_run(
+        album.recipe, entry.scales, seed=album.seed, inputs=inputs, weights=weights
+    )
+    done = facts["steps"] if broke_at is None else max(0, broke_at - 1)
+    told = facts | {"steps_done": done, "finished": broke_at is None}
+    images.save(
+        entry.output,
+        image,
+        alpha=resized_alpha(pair[0].alpha, image),
+        metadata=told if album.metadata else None,
+        overwrite=album.overwrite,
+    )

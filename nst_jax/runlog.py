@@ -1,0 +1,68 @@
+"""The log of a run: one JSON object a line, written as the run goes.
+
+    {"event": "start", "compile_seconds": ..., ...}
+    {"event": "step", "step": 0, "scale": 0, "total": ..., "content": ..., "style": ..., "tv": ...,
+     "style_layers": {tap: ...}, "seconds": 0.0}
+    ...
+    {"event": "end", "status": "done", ...}
+
+Line k of the N + 1 `step` lines holds the losses, weighted as minimised, of the canvas after k
+updates. A number that is not finite is null.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import jax
+
+from nst_jax._types import Losses
+from nst_jax.pace import Lap
+from nst_jax.settings import of_losses
+
+
+class RunLog:
+    """Writes a run's log; without a path it writes nothing. Use it as a context manager."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+        self.lines = 0
+
+    def __enter__(self) -> "RunLog":
+        if self._path is not None:
+            # Line-buffered: what is there when the run stops is complete up to there.
+            self._file = self._path.open("w", encoding="utf-8", buffering=1)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, event: str, **facts: Any) -> None:
+        """Write one line."""
+        self.lines += 1
+        if self._file is not None:
+            self._file.write(json.dumps({"event": event, **facts}, allow_nan=False) + "\n")
+
+    def steps(
+        self, history: Losses, *, last: int, lap: Lap, scale_of: Callable[[int], int]
+    ) -> None:
+        """Write the lines of one chunk.
+
+        Args:
+          history: arrays [n], the losses of n canvases in order.
+          last: updates that led to the last of them.
+          lap: the chunk's time, spread evenly over its canvases.
+          scale_of: gives the scale of a canvas from its updates.
+        """
+        if self._file is None:
+            return
+        count = len(history.total)
+        for index in range(count):
+            step = last - count + 1 + index
+            losses = jax.tree.map(lambda values, i=index: values[i], history)
+            seconds = lap.begun + lap.seconds * (index + 1) / count
+            facts = {"step": step, "scale": scale_of(step), **of_losses(losses)}
+            self.write("step", **facts, seconds=round(seconds, 6))

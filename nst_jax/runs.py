@@ -1,0 +1,289 @@
+"""Run a job: drive `paint`, keep what it yields, tell how it goes, and end well however it ends."""
+
+import signal
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from nst_jax import images, prepare, settings, verbs
+from nst_jax._types import Image, Params, Snapshot
+from nst_jax.jobs import Job
+from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
+from nst_jax.params import WeightsInfo
+from nst_jax.progress import Display, left, shares
+from nst_jax.pyramid import Shape, antialiased
+from nst_jax.runlog import RunLog
+
+
+class Ending(NamedTuple):
+    """How a run ended."""
+
+    status: str  # "done", "interrupted" or "failed"
+    message: str  # for people; empty if done
+    code: int  # for the shell
+
+
+class Interrupts(AbstractContextManager):
+    """Turns Ctrl-C and SIGTERM into a wish to stop, once there is something to keep.
+
+    Before `hold` they raise KeyboardInterrupt; after it they are only noted. A second one ends the
+    process at once, as if nobody listened.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._holding = False
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # `nohup` and a shell's background jobs ask not to be interrupted.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._old[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: Any) -> None:
+        del frame
+        self.signal = number
+        signal.signal(number, signal.SIG_DFL)
+        if not self._holding:
+            raise KeyboardInterrupt
+
+    def hold(self) -> None:
+        """From here on a signal is only noted."""
+        self._holding = True
+
+
+def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> Ending:
+    """Paint a job's picture and write everything it asked for.
+
+    Args:
+      params: the weights.
+      weights: what their file says of itself.
+      job: checked.
+      display: where to show progress.
+
+    Returns:
+      How it ended. A run that was interrupted or diverged has written its last finite canvas, if
+      there is one.
+    """
+    facts = settings.of_run(
+        job.recipe, job.scales, seed=job.seed, inputs=job.inputs, weights=weights
+    )
+    introduce(job, facts, display)
+    with CompileClock() as compiling, Interrupts() as interrupts, RunLog(job.outputs.log) as log:
+        course = _Course(job, facts, log, display, compiling)
+        try:
+            with display.bar(course.pace.total, "compiling"):
+                _follow(params, job, course, interrupts)
+            return course.finish(interrupts.signal)
+        except BaseException:
+            course.log_end("failed")
+            raise
+
+
+def _follow(params: Params, job: Job, course: "_Course", interrupts: Interrupts) -> None:
+    shots = verbs.paint(
+        params,
+        job.content.image,
+        job.style.image,
+        recipe=job.recipe,
+        init=job.init,
+        key=jax.random.key(job.seed),
+        every=course.pace,
+    )
+    try:
+        for shot in shots:
+            interrupts.hold()
+            course.take(shot)
+            if interrupts.signal is not None:
+                return
+    except KeyboardInterrupt:
+        if interrupts.signal is None:
+            raise
+
+
+class _Course:
+    """One run on its way: the last snapshot, and where it is told and kept."""
+
+    def __init__(
+        self, job: Job, facts: dict, log: RunLog, display: Display, compiling: CompileClock
+    ) -> None:
+        self.job, self.facts, self.log, self.display = job, facts, log, display
+        self.pace = Pace(job.scales, job.outputs.stride)
+        self.last: Snapshot | None = None
+        self._compiling, self._watch = compiling, Stopwatch(compiling)
+        self._first_compile: float | None = None
+        self._written = False
+
+    def take(self, shot: Snapshot) -> None:
+        """Log, keep and show one snapshot."""
+        lap = self._watch.lap()
+        if self.last is None:
+            self._first_compile = self._compiling.seconds
+            self._log_start()
+        broke = shot.broke_at >= 0
+        # What came after the break has no meaning.
+        count = len(shot.history.total) - (shot.step - shot.broke_at if broke else 0)
+        history = jax.tree.map(lambda values: values[:count], shot.history)
+        last = shot.broke_at if broke else shot.step
+        self.log.steps(history, last=last, lap=lap, scale_of=self.pace.scale_of)
+        self.pace.advance(shot.step, lap.seconds)
+        if self.last is not None and self.last.step == 0:
+            self._announce()
+        self.last = shot
+        if not broke:
+            self._keep(shot)
+            self._show(shot)
+
+    def _announce(self) -> None:
+        first = self._first_compile or 0.0
+        rest = self.pace.seconds_left(first)
+        if rest is not None:
+            total = f"{self.pace.total} updates take about {duration(rest)}"
+            self.display.say(f"compiled in {duration(first)}; {total}")
+
+    def _show(self, shot: Snapshot) -> None:
+        words = shares(shot.losses)
+        if 0 < shot.step < self.pace.total:
+            words += f", {left(self.pace.seconds_left(self._first_compile or 0.0))}"
+        self.display.move(shot.step, self.pace.total, "step", words)
+
+    def _keep(self, shot: Snapshot) -> None:
+        outputs, total = self.job.outputs, self.pace.total
+        if shot.step != total and (not outputs.stride or shot.step % outputs.stride):
+            return
+        if outputs.frames is not None:
+            outputs.frames.mkdir(exist_ok=True)
+            self._save(outputs.frames / f"step_{shot.step:05d}.png", shot, overwrite=True)
+        if outputs.every and 0 < shot.step < total:
+            self._save_picture(shot)
+
+    def _save_picture(self, shot: Snapshot) -> None:
+        overwrite = self.job.outputs.overwrite or self._written
+        self._save(self.job.outputs.picture, shot, overwrite=overwrite)
+        self._written = True
+
+    def _save(self, path: Path, shot: Snapshot, *, overwrite: bool) -> None:
+        finished = shot.step == self.pace.total and shot.broke_at < 0
+        told = self.facts | {
+            "steps_done": shot.step if shot.broke_at < 0 else shot.broke_at - 1,
+            "finished": finished,
+        }
+        if shot.broke_at < 0:
+            told["losses"] = settings.of_losses(shot.losses)
+        images.save(
+            path,
+            shot.image,
+            alpha=resized_alpha(self.job.content.alpha, shot.image),
+            metadata=told if self.job.outputs.metadata else None,
+            overwrite=overwrite,
+        )
+
+    def finish(self, stopped_by: int | None) -> Ending:
+        """Write the picture and the end of the log; say how it ended."""
+        shot, name = self.last, self.job.outputs.picture.name
+        if shot is not None and shot.broke_at != 0:
+            self._save_picture(shot)
+        ending = self._ending(stopped_by, name)
+        written = {"output": name} if self._written else {}
+        self.log_end(ending.status, **written)
+        return ending
+
+    def _ending(self, stopped_by: int | None, name: str) -> Ending:
+        shot, total = self.last, self.pace.total
+        if shot is None:
+            code = 128 + (stopped_by or signal.SIGINT)
+            return Ending("interrupted", "before the first step; nothing was written", code)
+        if shot.broke_at >= 0:
+            kept = f"{name} holds the last finite canvas" if shot.broke_at else "nothing is written"
+            message = (
+                f"the losses are not finite after {shot.broke_at} updates; {kept}: "
+                "try a smaller learning rate or smaller weights"
+            )
+            return Ending("failed", message, 1)
+        if shot.step < total:
+            at = f"after {shot.step} of {total} updates"
+            size, final = _px(shot.image.shape), _px(self.job.scales[-1].shape)
+            scaled = "" if size == final else f", at {size} of {final}"
+            message = f"{at}; {name} is unfinished{scaled}"
+            return Ending("interrupted", message, 128 + (stopped_by or signal.SIGINT))
+        return Ending("done", "", 0)
+
+    def _log_start(self) -> None:
+        compiled = self._first_compile
+        self.log.write(
+            "start",
+            compile_seconds=None if compiled is None else round(compiled, 3),
+            output=self.job.outputs.picture.name,
+            **self.facts,
+        )
+
+    def log_end(self, status: str, **facts: Any) -> None:
+        """Write the log's last line, and its first if no step was reached."""
+        if not self.log.lines:
+            self._log_start()
+        self.log.write(
+            "end",
+            status=status,
+            steps=None if self.last is None else self.last.step,
+            seconds=round(self._watch.elapsed, 6),
+            compile_seconds=round(self._compiling.seconds, 3),
+            **facts,
+        )
+
+
+def resized_alpha(alpha: Any, image: Image) -> np.ndarray | None:
+    """Bring the content's alpha [h, w] to a picture's size; None stays None."""
+    if alpha is None or alpha.shape == image.shape[:2]:
+        return alpha
+    height, width = image.shape[:2]
+    return np.asarray(antialiased(np.asarray(alpha)[..., None], (height, width))[..., 0])
+
+
+def introduce(job: Job, facts: dict, display: Display) -> None:
+    """Say what will be done, before it is."""
+    recipe, scales = job.recipe, job.scales
+    rule, style_rule = recipe.pictures.size, recipe.pictures.style_size or recipe.pictures.size
+    lines = surroundings(facts) | {
+        "recipe": f"{recipe.name}, {facts['steps']} updates",
+        "content": _sizes(job.content, scales[-1].shape, rule, facts),
+        "style": _sizes(job.style, scales[-1].style_shape, style_rule, facts),
+    }
+    if len(scales) > 1:
+        steps = ", ".join(f"{_px(scale.shape)} for {scale.steps}" for scale in scales)
+        lines["scales"] = steps
+    display.facts(lines)
+    for picture in job.inputs.values():
+        for note in picture.notes:
+            display.say(f"note: {picture.name}: {note}")
+
+
+def surroundings(facts: dict) -> dict[str, str]:
+    """Return the lines on the device and the weights."""
+    device, weights = facts["device"], facts["weights"]
+    kind = "" if device["kind"] == device["platform"] else f" ({device['kind']})"
+    return {
+        "device": f"{device['platform']}{kind}",
+        "weights": f"{weights['family']}, {weights['encoding']}, {weights['digest'][:12]}",
+    }
+
+
+def _sizes(picture: images.Picture, shape: Shape, rule: Any, facts: dict) -> str:
+    old = picture.image.shape
+    if tuple(old[:2]) == tuple(shape):
+        return f"{picture.name}, {_px(old)}, not resized ({rule})"
+    return f"{picture.name}, {_px(old)} -> {_px(shape)} ({rule}, {facts['filter']})"
+
+
+def _px(shape: Any) -> str:
+    return f"{shape[1]}x{shape[0]} px"

@@ -1,0 +1,162 @@
+"""A run in words and numbers: what `recipes show` prints, and what results and logs say of it.
+
+Everything here is plain data (strings, numbers, lists, dictionaries) and depends on nothing but the
+choices: no clock, no path. So the same run twice embeds the same bytes.
+"""
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from importlib import metadata
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+import nst_jax
+from nst_jax._types import Losses
+from nst_jax.params import WeightsInfo
+from nst_jax.prepare import Scale
+from nst_jax.recipes import Recipe
+from nst_jax.vgg import Pixels
+
+GROUPS = ("pictures", "network", "terms", "descent")
+PACKAGES = ("jax", "jaxlib", "flax", "optax")
+
+
+class Named(Protocol):
+    """What is told of an input file: its name without folders, and a digest of its bytes."""
+
+    name: str
+    digest: str
+
+
+def of_recipe(recipe: Recipe) -> dict[str, Any]:
+    """Return every choice and number of a recipe.
+
+    Args:
+      recipe: any recipe.
+
+    Returns:
+      `"group.key"` to a number, a list, or the name of a function or class, in the fields' order.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> of_recipe(recipes.TF)["descent.optimizer.learning_rate"]
+      0.02
+    """
+    found: dict[str, Any] = {}
+    for group in GROUPS:
+        found.update(_fields(group, getattr(recipe, group)))
+    return found
+
+
+def _fields(name: str, record: Any) -> Iterator[tuple[str, Any]]:
+    for entry in fields(record):
+        yield from _items(f"{name}.{entry.name}", getattr(record, entry.name))
+
+
+def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Pixels):
+        yield name, value.name
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield name, type(value).__name__
+        yield from _fields(name, value)
+    elif hasattr(value, "_fields"):  # a loss made of several functions
+        for part in value._fields:
+            yield from _items(f"{name}.{part}", getattr(value, part))
+    elif callable(value):
+        yield name, getattr(value, "__name__", type(value).__name__)
+    elif isinstance(value, (list, tuple)):
+        yield name, [_plain(entry) for entry in value]
+    else:
+        yield name, _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    return np.asarray(value).tolist() if hasattr(value, "dtype") else value
+
+
+def of_losses(losses: Losses) -> dict[str, Any]:
+    """Return the losses of one canvas as plain numbers; those that are not finite are None."""
+    return {
+        "total": _finite(losses.total),
+        "content": _finite(losses.content),
+        "style": _finite(losses.style),
+        "tv": _finite(losses.tv),
+        "style_layers": {tap: _finite(value) for tap, value in losses.style_layers.items()},
+    }
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def of_scales(scales: Sequence[Scale]) -> list[dict[str, Any]]:
+    """Return the scales of a run, coarse to fine; sizes are width, height."""
+    return [
+        {"size": _size(s.shape), "style_size": _size(s.style_shape), "steps": s.steps}
+        for s in scales
+    ]
+
+
+def _size(shape: tuple[int, int]) -> list[int]:
+    return [shape[1], shape[0]]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    own = {"nst_jax": nst_jax.__version__, "python": platform.python_version()}
+    return own | {name: metadata.version(name) for name in PACKAGES}
+
+
+def device() -> dict[str, str]:
+    """Return the platform and the kind of the device that runs."""
+    first = jax.devices()[0]
+    return {"platform": first.platform, "kind": first.device_kind}
+
+
+def of_run(
+    recipe: Recipe,
+    scales: Sequence[Scale],
+    *,
+    seed: int,
+    inputs: Mapping[str, Named],
+    weights: WeightsInfo,
+) -> dict[str, Any]:
+    """Return what was asked for and with what: everything known before the first step.
+
+    Args:
+      recipe: as run, with every flag in it.
+      scales: of the run.
+      seed: of its random key.
+      inputs: `"content"`, `"style"`, ... to what is told of the file.
+      weights: the weights file.
+
+    Returns:
+      Plain data, the same for the same run.
+    """
+    return {
+        "recipe": recipe.name,
+        "source": recipe.source,
+        "size": _size(scales[-1].shape),
+        "style_size": _size(scales[-1].style_shape),
+        "rule": str(recipe.pictures.size),
+        "filter": recipe.pictures.resize.__name__,
+        "scales": of_scales(scales),
+        "steps": sum(scale.steps for scale in scales),
+        "seed": seed,
+        "precision": "float32",
+        "inputs": {
+            role: {"name": file.name, "digest": file.digest} for role, file in inputs.items()
+        },
+        "weights": {
+            "family": weights.family,
+            "pixels": weights.pixels,
+            "encoding": weights.encoding,
+            "digest": weights.digest,
+        },
+        "device": device(),
+        "versions": versions(),
+        "settings": of_recipe(recipe),
+    }
