@@ -1,0 +1,129 @@
+"""The notebook runs from top to bottom, and its install cell leaves the runtime's jax alone."""
+
+import base64
+import importlib.util
+import io
+import os
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+nbformat = pytest.importorskip("nbformat", reason="install the extra `test`")
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = ROOT / "notebooks" / "nst_jax_colab.ipynb"
+# What the test puts in after a cell: little to compute, and little to compile.
+SMALL = {
+    "parameters": 'SIZE, SMALL, STEPS, EVERY, OUT = 48, 32, 2, 1, "small.png"',
+    "network": """
+from dataclasses import replace
+terms = replace(recipe.terms, content_taps=("relu2_1",), style_taps=("relu1_1", "relu2_1"),
+                style_layer_weights=(0.1, 0.1))
+recipe = replace(recipe, terms=terms)
+""",
+}
+
+
+@pytest.fixture
+def notebook():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def tagged(notebook, tag):
+    """Return the index of the one cell with this tag."""
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    (index,) = [i for i, found in enumerate(tags) if tag in found]
+    return index
+
+
+def source(notebook, tag):
+    return notebook.cells[tagged(notebook, tag)].source
+
+
+def pictures(cell):
+    """Return the pictures that a cell has shown."""
+    found = [output.data.get("image/png") for output in cell.outputs if "data" in output]
+    return [Image.open(io.BytesIO(base64.b64decode(data))) for data in found if data]
+
+
+@pytest.fixture
+def installed(notebook, monkeypatch):
+    """Run the install cell where `nst_jax` is missing; return the commands and the constraints."""
+    commands, files = [], []
+
+    def run(command, **options):
+        assert options == {"check": True}
+        commands.append(command)
+        files.append(Path(command[command.index("-c") + 1]).read_text())
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    exec(source(notebook, "install"), {"SOURCE": "some.whl"})
+    return commands, files
+
+
+# ZeroMQ and asyncio warn of things that are not ours.
+@pytest.mark.filterwarnings("default")
+def test_runs_with_few_steps(notebook, tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient", reason="install the extra `test`")
+    pytest.importorskip("ipykernel", reason="install the extra `test`")
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    monkeypatch.delenv("XLA_FLAGS", raising=False)  # one device, as readers have
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    for tag, code in SMALL.items():
+        notebook.cells.insert(tagged(notebook, tag) + 1, nbformat.v4.new_code_cell(code))
+    client = nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    )
+    client.execute()  # raises at the first cell that fails
+    cells = notebook.cells
+    (last,) = pictures(cells[tagged(notebook, "watch")])
+    assert last.height == 384 and last.getextrema() != ((0, 0),) * 3
+    for tag in ("batch", "sweep"):
+        (row,) = pictures(cells[tagged(notebook, tag)])
+        assert row.width > 4 * row.height  # four pictures, wider than high
+    with Image.open(tmp_path / "small.png") as saved:
+        assert saved.size == (48, 32)
+
+
+def test_holds_no_outputs(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+    nbformat.validate(notebook)
+
+
+def test_install_holds_the_jax_that_is_there(installed):
+    (command,), (constraints,) = installed
+    assert command[1:4] == ["-m", "pip", "install"] and command[-1] == "some.whl"
+    lines = constraints.splitlines()
+    for name in ("jax", "jaxlib", "numpy"):
+        assert f"{name}=={version(name)}" in lines
+    # What only its name shares with jax may follow the package's own requirements.
+    assert not any(line.startswith(("jaxtyping", "flax")) for line in lines)
+
+
+def test_install_never_upgrades(notebook, installed):
+    (command,), _ = installed
+    banned = {"-U", "--upgrade", "--force-reinstall", "--ignore-installed", "-I", "--pre"}
+    assert not banned & set(command)
+    for cell in notebook.cells:
+        assert "--upgrade" not in cell.source and " -U" not in cell.source
+        assert "pip install" not in cell.source  # the one way is the install cell's
+
+
+def test_install_does_nothing_where_the_package_is(notebook, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("pip was called"))
+    exec(source(notebook, "install"), {"SOURCE": "some.whl"})
+
+
+def test_install_asks_for_the_address(notebook):
+    names = {}
+    exec(source(notebook, "source"), names)
+    exec(source(notebook, "install"), names)
+    with pytest.raises(ValueError, match="`SOURCE`: put the repository's owner"):
+        names["install"](names["SOURCE"])
