@@ -12,6 +12,8 @@ import jax
 from jaxtyping import Array, Bool, Float, Int
 
 Image: TypeAlias = Float[Array, "*batch h w 3"]  # sRGB in [0, 1]
+StyleImage: TypeAlias = Float[Array, "*batch h_style w_style 3"]  # an Image of a size of its own
+Resized: TypeAlias = Float[Array, "*batch h_new w_new 3"]  # an Image after a change of size
 FeatureMap: TypeAlias = Float[Array, "*batch h w c"]  # what one tap of the network gives
 Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
 Gram: TypeAlias = Float[Array, "*batch c c"]
@@ -81,6 +83,6 @@ class Snapshot(NamedTuple):
 
 __all__ = [
     "Array", "Bool", "Float", "Int",
-    "FeatureMap", "Features", "Gram", "Image", "Losses", "Params", "Scalar", "Snapshot", "State",
-    "Statistic", "Targets",
+    "FeatureMap", "Features", "Gram", "Image", "Losses", "Params", "Resized", "Scalar", "Snapshot",
+    "State", "Statistic", "StyleImage", "Targets",
 ]  # fmt: skip

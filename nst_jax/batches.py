@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from nst_jax import checks, optimize, prepare, recipes
-from nst_jax._types import Image, Losses, Params, State, Targets
+from nst_jax._types import Image, Losses, Params, State, StyleImage, Targets
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
@@ -185,7 +185,7 @@ def _stylize_group(
     return list(images), broke_at.tolist()
 
 
-def _pair(row: Row, index: int) -> tuple[Image, Image]:
+def _pair(row: Row, index: int) -> tuple[Image, StyleImage]:
     scale = row.prepared.scales[index]
     return (
         prepare.at_scale(row.prepared.content, scale.shape),
@@ -220,7 +220,7 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 
 def _measure(
-    params: Params, content: Image, style: Image, core: Recipe, axes: Axes, row: int
+    params: Params, content: Image, style: StyleImage, core: Recipe, axes: Axes, row: int
 ) -> Targets:
     own = recipes.with_numbers(core, lambda leaf: leaf[row] if leaf.ndim else leaf)
     return _measure_one(params, content, style, own)

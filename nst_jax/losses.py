@@ -163,8 +163,8 @@ def total_variation(image: Image) -> Scalar:
       >>> float(total_variation(step))
       6.0
     """
-    down, right = _differences(image)
-    return jnp.sum(jnp.abs(down), axis=(-1, -2, -3)) + jnp.sum(jnp.abs(right), axis=(-1, -2, -3))
+    down, right = (jnp.sum(_magnitude(d), axis=(-1, -2, -3)) for d in _differences(image))
+    return down + right
 
 
 def mean_variation(image: Image) -> Scalar:
@@ -180,6 +180,12 @@ def mean_variation(image: Image) -> Scalar:
     return jnp.mean(jnp.square(down), axis=(-1, -2, -3)) + jnp.mean(
         jnp.square(right), axis=(-1, -2, -3)
     )
+
+
+def _magnitude(x: Array) -> Array:
+    # The gradient of |x| at 0 is 0, as in TensorFlow and torch; that of `jnp.abs` depends on the
+    # version, and where it is 1 an even area of the picture would be pushed to one side.
+    return x * jax.lax.stop_gradient(jnp.sign(x))
 
 
 def _differences(image: Image) -> tuple[Float[Array, "..."], Float[Array, "..."]]:

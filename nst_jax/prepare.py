@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import checks, sizes
-from nst_jax._types import Image
+from nst_jax._types import Image, Resized, StyleImage
 from nst_jax.pyramid import Shape, antialiased
 from nst_jax.recipes import Recipe
 from nst_jax.vgg import SMALLEST
@@ -30,7 +30,7 @@ class Prepared(NamedTuple):
     """Two pictures at their final sizes, and the scales on the way there."""
 
     content: Image
-    style: Image
+    style: StyleImage
     scales: tuple[Scale, ...]
 
 
@@ -111,13 +111,13 @@ def pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
     )
 
 
-def _resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Image:
+def _resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
     if image.shape[:2] == shape:
         return jnp.asarray(image)
     return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)
 
 
-def at_scale(image: Image, shape: Shape) -> Image:
+def at_scale(image: Image, shape: Shape) -> Resized:
     """Return a prepared picture at a coarser scale, antialiased."""
     return _antialiased(image, shape)
 
@@ -125,7 +125,7 @@ def at_scale(image: Image, shape: Shape) -> Image:
 _antialiased = jax.jit(antialiased, static_argnums=1)
 
 
-def start(content: Image, style: Image, recipe: Recipe, init: Any, key: Array) -> Image:
+def start(content: Image, style: StyleImage, recipe: Recipe, init: Any, key: Array) -> Image:
     """Make the canvas' start at the coarsest scale.
 
     Args:

@@ -1,15 +1,19 @@
 """Resizing of arrays, and the ladder of scales. Pure."""
 
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from nst_jax._types import Image
+from nst_jax._types import Resized
 
 Shape = tuple[int, int]  # height, width
+Picture: TypeAlias = Float[Array | np.ndarray, "*batch h w 3"]  # an Image, here or on the host
 
 
-def antialiased(image: Image, shape: Shape) -> Image:
+def antialiased(image: Picture, shape: Shape) -> Resized:
     """Resize with a Lanczos filter that widens on reduction, so that fine texture does not alias.
 
     Args:
@@ -22,19 +26,19 @@ def antialiased(image: Image, shape: Shape) -> Image:
     return jnp.clip(_resized(image, shape, "lanczos3", antialias=True), 0.0, 1.0)
 
 
-def bilinear(image: Image, shape: Shape) -> Image:
+def bilinear(image: Picture, shape: Shape) -> Resized:
     """Resize as `tf.image.resize` does by default: bilinear, half-pixel centres, no antialiasing."""
     return _resized(image, shape, "linear", antialias=False)
 
 
-def enlarge(canvas: Float[Array, "*batch h w 3"], shape: Shape) -> Float[Array, "*batch h2 w2 3"]:
+def enlarge(canvas: Float[Array, "*batch h w 3"], shape: Shape) -> Resized:
     """Carry a canvas up to the next scale, bicubically; any coordinates, nothing is clipped."""
     return _resized(canvas, shape, "cubic", antialias=True)
 
 
-def _resized(image: Array, shape: Shape, method: str, antialias: bool) -> Array:
+def _resized(image: Picture, shape: Shape, method: str, antialias: bool) -> Resized:
     if image.shape[-3:-1] == shape:
-        return image
+        return jnp.asarray(image)
     new = (*image.shape[:-3], *shape, image.shape[-1])
     # Weights and sums in full float32: accelerators would otherwise use fewer bits.
     return jax.image.resize(

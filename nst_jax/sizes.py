@@ -13,11 +13,11 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import jax
 import numpy as np
 
-from nst_jax._types import Image
-from nst_jax.pyramid import Shape, antialiased, bilinear
+from nst_jax._types import Resized
+from nst_jax.pyramid import Picture, Shape, antialiased, bilinear
 
 Rounding: TypeAlias = Callable[[int, int, int, int], Shape]
-Resize: TypeAlias = Callable[[Image, Shape], Image]
+Resize: TypeAlias = Callable[[Picture, Shape], Resized]
 
 
 @runtime_checkable
@@ -209,7 +209,7 @@ def _pixels(number: int, argument: str) -> int:
 # --- Filters that work on 8-bit pixels ------------------------------------------------------------
 
 
-def pillow_bilinear(image: Image, shape: Shape) -> Image:
+def pillow_bilinear(image: Picture, shape: Shape) -> Resized:
     """Resize as Pillow's BILINEAR does on the picture rounded to 8 bits; antialiased on reduction.
 
     Not traceable: it runs on the host. Exact for pictures that came from 8-bit files.
@@ -219,7 +219,7 @@ def pillow_bilinear(image: Image, shape: Shape) -> Image:
     return images.pillow_bilinear(image, shape)
 
 
-def pillow_bicubic(image: Image, shape: Shape) -> Image:
+def pillow_bicubic(image: Picture, shape: Shape) -> Resized:
     """Resize as Pillow's BICUBIC (its default) does on the picture rounded to 8 bits.
 
     Not traceable: it runs on the host. Exact for pictures that came from 8-bit files.

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from nst_jax._types import Image
+from nst_jax._types import Image, StyleImage
 from nst_jax.pyramid import antialiased
 
-Start: TypeAlias = Callable[[Image, Image, Array], Image]
+Start: TypeAlias = Callable[[Image, StyleImage, Array], Image]
 
 
 @jax.tree_util.register_dataclass
@@ -24,7 +24,7 @@ Start: TypeAlias = Callable[[Image, Image, Array], Image]
 class FromContent:
     """The content picture."""
 
-    def __call__(self, content: Image, style: Image, key: Array) -> Image:
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style, key
         return content
 
@@ -34,7 +34,7 @@ class FromContent:
 class FromStyle:
     """The style picture, brought to the content's shape."""
 
-    def __call__(self, content: Image, style: Image, key: Array) -> Image:
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del key
         return antialiased(style, content.shape[:2])
 
@@ -44,7 +44,7 @@ class FromStyle:
 class Blank:
     """An even middle grey."""
 
-    def __call__(self, content: Image, style: Image, key: Array) -> Image:
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style, key
         return jnp.full_like(content, 0.5)
 
@@ -57,7 +57,7 @@ class Noise:
     Noise drawn so is already of the right colours, which plain grey noise has to be taught first.
     """
 
-    def __call__(self, content: Image, style: Image, key: Array) -> Image:
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         mean = jnp.mean(style, axis=(0, 1), keepdims=True)
         deviation = jnp.std(style, axis=(0, 1), keepdims=True)
         noise = jax.random.normal(key, content.shape, content.dtype)
@@ -71,7 +71,7 @@ class Blend:
 
     ratio: float = 0.6
 
-    def __call__(self, content: Image, style: Image, key: Array) -> Image:
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         return (1 - self.ratio) * content + self.ratio * Noise()(content, style, key)
 
 
@@ -82,7 +82,7 @@ class Jitter:
 
     amplitude: float = 0.25
 
-    def __call__(self, content: Image, style: Image, key: Array) -> Image:
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style
         noise = jax.random.uniform(key, content.shape, content.dtype, -1.0, 1.0)
         return jnp.clip(content + self.amplitude * noise, 0.0, 1.0)

@@ -1,11 +1,11 @@
 """Targets: what a canvas is compared with, measured once per scale."""
 
 from nst_jax import vgg
-from nst_jax._types import Image, Params, Targets
+from nst_jax._types import Image, Params, StyleImage, Targets
 from nst_jax.recipes import Recipe
 
 
-def measure(params: Params, content: Image, style: Image, recipe: Recipe) -> Targets:
+def measure(params: Params, content: Image, style: StyleImage, recipe: Recipe) -> Targets:
     """Measure the content's features and the style's statistics at the recipe's taps.
 
     Traceable. The two pictures need not have the same size: a style statistic does not depend on
