@@ -1,0 +1,84 @@
+"""Tests run stricter than users do: implicit broadcasting and warnings are errors, annotations are
+checked at every call, and there are two devices, so that nothing relies on there being one."""
+
+import os
+
+# Before jax is imported. Two simulated devices share the threads of one; compiling is no slower.
+os.environ["XLA_FLAGS"] = " ".join(
+    (os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=2")
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.pop("NST_JAX_WEIGHTS", None)  # the embedded weights are the ones under test
+
+import jaxtyping
+
+from tests import typechecker
+
+jaxtyping.install_import_hook("nst_jax", f"{typechecker.__name__}.check")
+
+import jax
+import pytest
+
+from tests import small
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+_compiled = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, *_, **__: (
+        _compiled.append(event) if event.endswith("backend_compile_duration") else None
+    )
+)
+
+
+@pytest.fixture(scope="session")
+def compilations():
+    """Return a function that tells how many programs XLA has compiled so far."""
+    return lambda: len(_compiled)
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def x64():
+    """Let arrays be float64 for one test."""
+    with small.double():
+        yield
+
+
+@pytest.fixture
+def as_users_do():
+    """Put no type checker before the package's own checks for one test."""
+    with typechecker.paused():
+        yield
+
+
+@pytest.fixture(scope="session")
+def params():
+    from nst_jax import load_params
+
+    return load_params()
+
+
+@pytest.fixture(scope="session")
+def params64(params):
+    with small.double():
+        return jax.tree.map(lambda x: x.astype("float64"), params)
+
+
+@pytest.fixture(scope="session")
+def content():
+    return jax.numpy.asarray(small.picture("chelsea", 24, 32))
+
+
+@pytest.fixture(scope="session")
+def style():
+    return jax.numpy.asarray(small.picture("starry_night", 28, 20))
+
+
+@pytest.fixture(scope="session")
+def torch():
+    return pytest.importorskip("torch", reason="install the extra `parity`")

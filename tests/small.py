@@ -1,0 +1,71 @@
+"""Small recipes and pictures, so that most tests cost milliseconds."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+
+import jax
+import numpy as np
+
+from nst_jax import pyramid, recipes, sizes
+
+
+@contextmanager
+def double():
+    """Let arrays be float64."""
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
+@cache
+def picture(name, height, width):
+    """Return a sample picture at a small size, as a read-only host array."""
+    try:
+        from nst_jax import images
+
+        whole = np.asarray(images.sample(name))
+    except ImportError:  # TODO: goes when the samples have landed
+        rng = np.random.default_rng(sum(map(ord, name)))
+        whole = np.asarray(
+            jax.image.resize(rng.uniform(size=(9, 12, 3)).astype("f"), (200, 300, 3), "linear")
+        )
+    array = np.array(pyramid.antialiased(jax.numpy.asarray(whole), (height, width)))
+    array.flags.writeable = False
+    return array
+
+
+def noise(seed, *shape):
+    """Return normal noise in the widest floating point dtype; drawing it compiles nothing."""
+    return jax.numpy.asarray(np.random.default_rng(seed).normal(size=shape))
+
+
+def shallow(recipe=recipes.DEFAULT, *, steps=4, **terms):
+    """Return a recipe that needs three of the sixteen convolutions, and pictures as they are."""
+    taps = {
+        "content_taps": ("relu2_1",),
+        "content_layer_weights": (1.0,),
+        "style_taps": ("relu1_1", "relu2_1"),
+        "style_layer_weights": (1e-1, 1e-2),
+    }
+    return replace(
+        recipe,
+        name="shallow",
+        pictures=recipes.Pictures(size=sizes.AsIs()),
+        terms=replace(recipe.terms, **(taps | terms)),
+        descent=replace(recipe.descent, steps=steps, schedule=recipes.OneScale()),
+    )
+
+
+def primitives(jaxpr):
+    """Yield the equations of a jaxpr and of all jaxprs inside it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                if hasattr(inner, "jaxpr"):
+                    yield from primitives(inner.jaxpr)
+                elif hasattr(inner, "eqns"):
+                    yield from primitives(inner)

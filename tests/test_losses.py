@@ -1,0 +1,238 @@
+"""Losses: classroom facts, values by hand, the published multiples, gradients of the papers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from nst_jax import losses
+from nst_jax.losses import gram
+from tests import reference, small
+
+
+def wall(seed, *shape):
+    """Return random features, some of them zero as after a ReLU."""
+    return jnp.maximum(small.noise(seed, *shape), 0)
+
+
+# --- Gram matrices --------------------------------------------------------------------------------
+
+
+def test_twenty_maps_of_8x8_give_rows_of_64_and_a_20x20_gram():
+    maps = wall(0, 8, 8, 20)
+    rows = maps.reshape(64, 20).T
+    assert rows.shape == (20, 64)
+    assert_allclose(gram(maps), rows @ rows.T, rtol=1e-5, atol=1e-5)
+    assert gram(maps).shape == (20, 20)
+
+
+def test_entry_4_2_is_the_product_of_maps_4_and_2():
+    maps = wall(1, 4, 4, 8)
+    assert gram(maps).shape == (8, 8)
+    assert_allclose(gram(maps)[4, 2], jnp.vdot(maps[..., 4], maps[..., 2]), rtol=1e-5)
+
+
+def test_grams_size_does_not_depend_on_the_picture():
+    assert gram(wall(2, 3, 5, 6)).shape == gram(wall(2, 30, 50, 6)).shape == (6, 6)
+
+
+def test_gram_over_positions_is_the_mean_of_outer_products():
+    maps = wall(3, 5, 7, 4)
+    mean = jnp.mean(jax.vmap(jnp.outer)(maps.reshape(35, 4), maps.reshape(35, 4)), axis=0)
+    assert losses.positions(maps) == 35
+    assert_allclose(losses.GRAM_MEAN_SQUARE.measure(maps), mean, rtol=1e-5)
+
+
+def test_gram_does_not_know_where(key):
+    hung = wall(4, 6, 7, 5)
+    rehung = jax.random.permutation(key, hung.reshape(42, 5)).reshape(hung.shape)
+    assert_allclose(gram(hung), gram(rehung), rtol=1e-5)
+
+
+def test_gram_is_symmetric_and_has_no_negative_eigenvalue():
+    # More channels than positions: 8 eigenvalues are zero, and must not come out below rounding.
+    matrix = np.asarray(gram(wall(5, 3, 4, 20)), np.float64)
+    assert_array_equal(matrix, matrix.T)
+    values = np.linalg.eigvalsh(matrix)
+    assert values.min() > -1e-6 * values.max()
+
+
+def test_gram_is_the_same_eager_compiled_and_mapped():
+    batch = wall(6, 3, 5, 6, 4)
+    eager = gram(batch)
+    assert_allclose(jax.jit(gram)(batch), eager, rtol=1e-6)
+    assert_allclose(jax.vmap(gram)(batch), eager, rtol=1e-6)
+    assert_allclose(jnp.stack([gram(x) for x in batch]), eager, rtol=1e-6)
+
+
+def test_grams_own_gradient_is_autodiffs(x64):
+    maps, weights = wall(7, 2, 5, 6, 4), small.noise(8, 2, 4, 4)
+
+    def plain(x):
+        return jnp.einsum("...hwc,...hwd->...cd", x, x)
+
+    def loss(gram):
+        return lambda x: jnp.sum(weights * jnp.sin(gram(x)))  # a cotangent that is not symmetric
+
+    assert maps.dtype == jnp.float64
+    assert_allclose(jax.grad(loss(gram))(maps), jax.grad(loss(plain))(maps), rtol=1e-12)
+
+
+# --- Style losses ---------------------------------------------------------------------------------
+
+
+def style_loss(loss, canvas, style):
+    return loss.distance(loss.measure(canvas), loss.measure(style), losses.positions(canvas))
+
+
+def test_gram_paper_is_E(x64):
+    canvas, style = wall(9, 5, 7, 6), wall(10, 5, 7, 6)
+    assert_allclose(
+        style_loss(losses.GRAM_PAPER, canvas, style),
+        reference.paper_style_loss(np.asarray(canvas), np.asarray(style)),
+        rtol=1e-12,
+    )
+
+
+def test_gram_mean_square_is_4_E(x64):
+    canvas, style = wall(9, 5, 7, 6), wall(10, 5, 7, 6)
+    assert_allclose(
+        style_loss(losses.GRAM_MEAN_SQUARE, canvas, style),
+        4 * reference.paper_style_loss(np.asarray(canvas), np.asarray(style)),
+        rtol=1e-12,
+    )
+
+
+def test_gram_mean_square_by_hand():
+    # One position, two maps: R(canvas) = [[1, 2], [2, 4]], R(style) = [[1, 0], [0, 0]].
+    canvas, style = jnp.asarray([[[1.0, 2.0]]]), jnp.asarray([[[1.0, 0.0]]])
+    assert style_loss(losses.GRAM_MEAN_SQUARE, canvas, style) == (0 + 4 + 4 + 16) / 4
+    assert style_loss(losses.GRAM_PAPER, canvas, style) == (0 + 4 + 4 + 16) / (4 * 2**2 * 1**2)
+
+
+def test_a_style_of_another_size_is_compared_position_for_position():
+    # The same picture hung twice is twice the sum and the same mean.
+    once = wall(11, 4, 5, 3)
+    twice = jnp.concatenate([once, once])
+    assert style_loss(losses.GRAM_MEAN_SQUARE, once, twice) < 1e-12
+
+
+def test_style_sums_add_over_pixels():
+    whole = wall(12, 8, 6, 5)
+    loss = losses.GRAM_MEAN_SQUARE
+    halves = loss.sums(whole[:3]) + loss.sums(whole[3:])
+    assert_allclose(loss.statistic(halves, losses.positions(whole)), loss.measure(whole), rtol=1e-5)
+
+
+# --- Content losses -------------------------------------------------------------------------------
+
+
+def test_content_losses_by_hand():
+    canvas = jnp.asarray([[[1.0, 2.0], [3.0, 4.0]]])  # [1, 2, 2]
+    content = jnp.asarray([[[1.0, 0.0], [0.0, 0.0]]])  # squares: 0, 4, 9, 16
+    assert losses.content_mean_square(canvas, content) == 29 / 4
+    assert losses.content_quarter_mean_square(canvas, content) == 29 / (4 * 1 * 2 * 2)
+    assert losses.content_half_sum_square(canvas, content) == 29 / 2
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.content_mean_square,
+        losses.content_quarter_mean_square,
+        losses.content_half_sum_square,
+    ],
+)
+def test_content_losses_are_the_same_eager_compiled_and_mapped(loss):
+    a, b = wall(13, 3, 4, 5, 6), wall(14, 3, 4, 5, 6)
+    eager = loss(a, b)
+    assert eager.shape == (3,)
+    assert_allclose(jax.jit(loss)(a, b), eager, rtol=1e-6)
+    assert_allclose(jax.vmap(loss)(a, b), eager, rtol=1e-6)
+
+
+# --- The papers' gradients, equations 2 and 6 -----------------------------------------------------
+
+
+def test_the_contents_gradient_is_F_minus_P_where_F_is_positive(x64):
+    before, p = small.noise(15, 4, 5, 6), small.noise(16, 4, 5, 6)
+    f = jax.nn.relu(before)
+    gradient = jax.grad(lambda x: losses.content_half_sum_square(jax.nn.relu(x), p))(before)
+    assert_allclose(gradient, np.where(f > 0, f - p, 0), rtol=1e-12)
+
+
+def test_the_styles_gradient_is_G_minus_A_times_F_where_F_is_positive(x64):
+    before, painting = small.noise(17, 4, 5, 6), wall(18, 4, 5, 6)
+    f, n, m = jax.nn.relu(before), 6, 20
+    gradient = jax.grad(lambda x: style_loss(losses.GRAM_PAPER, jax.nn.relu(x), painting))(before)
+    rows = np.asarray(f).reshape(m, n).T
+    by_paper = (reference.raw_gram(np.asarray(f)) - reference.raw_gram(np.asarray(painting))) @ rows
+    expected = np.where(rows > 0, by_paper / (n**2 * m**2), 0).T.reshape(f.shape)
+    assert_allclose(gradient, expected, rtol=1e-10, atol=1e-16)
+
+
+# --- Variation ------------------------------------------------------------------------------------
+
+
+def test_total_variation_is_tensorflows():
+    # tf.image.total_variation of this image, worked by hand: |3-1| + |0-5| down, |5-1| + |0-3| right.
+    image = (
+        jnp.asarray([[1.0, 5.0], [3.0, 0.0]])[:, :, None] * jnp.asarray([1.0, 0.0, 2.0])[None, None]
+    )
+    assert losses.total_variation(image) == (2 + 5 + 4 + 3) * (1 + 0 + 2)
+
+
+def test_total_variation_sums_one_pixel_at_a_time(content):
+    assert_allclose(
+        losses.total_variation(content),
+        reference.total_variation(np.asarray(content, float)),
+        rtol=1e-5,
+    )
+
+
+def test_mean_variation_by_hand():
+    # Down: 4, 25 in two places; right: 16, 9 in two places; one channel of three is filled.
+    image = (
+        jnp.asarray([[1.0, 5.0], [3.0, 0.0]])[:, :, None] * jnp.asarray([1.0, 0.0, 0.0])[None, None]
+    )
+    assert_allclose(losses.mean_variation(image), (4 + 25) / 6 + (16 + 9) / 6, rtol=1e-6)
+
+
+def test_mean_variation_does_not_grow_with_the_picture_and_the_total_does():
+    tile = jnp.indices((4, 4)).sum(0)[:, :, None] % 2 * jnp.ones((1, 1, 3))
+    large = jnp.tile(tile, (8, 8, 1))
+    assert losses.mean_variation(tile) == losses.mean_variation(large) == 2
+    assert losses.total_variation(large) > 64 * losses.total_variation(tile)
+
+
+@pytest.mark.parametrize("variation", [losses.total_variation, losses.mean_variation])
+def test_variations_are_the_same_eager_compiled_and_mapped(variation):
+    batch = wall(17, 3, 4, 5, 3)
+    eager = variation(batch)
+    assert eager.shape == (3,)
+    assert_allclose(jax.jit(variation)(batch), eager, rtol=1e-6)
+    assert_allclose(jax.vmap(variation)(batch), eager, rtol=1e-6)
+
+
+@pytest.mark.parametrize("variation", [losses.total_variation, losses.mean_variation])
+def test_an_even_picture_has_no_variation_and_no_gradient(variation):
+    even = jnp.full((5, 6, 3), 0.5)
+    value, gradient = jax.value_and_grad(variation)(even)
+    assert value == 0
+    assert_array_equal(gradient, np.zeros(even.shape))
+
+
+@pytest.mark.parametrize("maps", [jnp.zeros((3, 4, 5)), jnp.ones((3, 4, 5))], ids=["none", "same"])
+def test_gradients_are_finite_where_there_is_nothing_to_change(maps):
+    def total(x):
+        return (
+            style_loss(losses.GRAM_MEAN_SQUARE, x, maps)
+            + style_loss(losses.GRAM_PAPER, x, maps)
+            + losses.content_mean_square(x, maps)
+            + losses.content_half_sum_square(x, maps)
+        )
+
+    value, gradient = jax.value_and_grad(total)(maps)
+    assert value == 0
+    assert_array_equal(gradient, np.zeros(maps.shape))

@@ -1,0 +1,341 @@
+"""The network: every tap against NumPy, its own gradient rules against autodiff, names, edges."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from numpy.testing import assert_allclose, assert_array_equal
+
+from nst_jax import vgg
+from nst_jax.vgg import TAPS, Network, features
+from tests import reference, small
+
+# Every pooling, edge and padding, and every pooling with every edge.
+NETWORKS = {
+    "max-floor-zero": (Network(), {}),
+    "average-ceil-zero": (
+        Network(pool=vgg.average_pool, ceil=True),
+        {"kind": "average", "ceil": True},
+    ),
+    "max-ceil-replicate": (
+        Network(ceil=True, padding=vgg.replicate_padded),
+        {"ceil": True, "padding": "edge"},
+    ),
+    "average-floor-reflect": (
+        Network(pool=vgg.average_pool, padding=vgg.reflect_padded),
+        {"kind": "average", "padding": "reflect"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_tap_is_what_numpy_computes(name, params, params64, x64):
+    network, settings = NETWORKS[name]
+    picture = small.picture("chelsea", 37, 50)
+    found = jax.jit(lambda image: features(params64, image, TAPS, network=network))(
+        jnp.asarray(picture, jnp.float64)
+    )
+    expected = reference.features(params, reference.pixels(picture), **settings)
+    assert set(found) == set(expected) == set(TAPS)
+    for tap in TAPS:
+        # Float64 rounds at 1e-16; sums of up to 4608 products, sixteen times over.
+        scale = np.abs(expected[tap]).max()
+        assert_allclose(found[tap], expected[tap], rtol=0, atol=1e-12 * scale, err_msg=tap)
+
+
+def test_every_tap_in_float32_is_within_float32(params):
+    picture = small.picture("chelsea", 37, 50)
+    found = jax.jit(lambda image: features(params, image, TAPS))(jnp.asarray(picture))
+    expected = reference.features(params, reference.pixels(picture))
+    for tap in TAPS:
+        # Float32 rounds at 6e-8; sixteen layers of sums of up to 4608 products leave some 1e-6.
+        scale = np.abs(expected[tap]).max()
+        assert_allclose(found[tap], expected[tap], rtol=0, atol=1e-5 * scale, err_msg=tap)
+
+
+def test_the_reference_convolution_is_scipys_correlation(params, content):
+    layer = params.layers["conv1_1"]
+    kernel, bias = np.asarray(layer["kernel"], float)[..., :4], np.asarray(layer["bias"])[:4]
+    ours = reference.convolve(np.asarray(content, float), kernel, bias, "constant")
+    assert_allclose(ours, reference.convolve_by_scipy(content, kernel, bias), atol=1e-6)
+
+
+def test_features_are_the_same_eager_compiled_and_mapped(params, content):
+    taps = ("relu1_1", "preact2_1")
+    batch = jnp.stack([content, content[::-1], content[:, ::-1]])
+    eager = features(params, batch, taps)
+    for found in (
+        jax.jit(lambda x: features(params, x, taps))(batch),
+        jax.vmap(lambda x: features(params, x, taps))(batch),
+        jax.tree.map(lambda *x: jnp.stack(x), *(features(params, x, taps) for x in batch)),
+    ):
+        for tap in taps:
+            # The same sums of 576 products, in another order.
+            assert_allclose(found[tap], eager[tap], rtol=0, atol=1e-5 * np.abs(eager[tap]).max())
+
+
+def test_batch_axes_lead(params, content):
+    batch = jnp.broadcast_to(content, (2, 3, *content.shape))
+    assert features(params, batch, ["relu2_1"])["relu2_1"].shape == (2, 3, 12, 16, 128)
+
+
+# --- Depth ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("taps", "convolutions"),
+    [(["relu1_1"], 1), (["preact2_1", "relu1_2"], 3), (["relu4_1", "relu4_2"], 10), (TAPS, 16)],
+)
+def test_nothing_is_computed_below_the_deepest_tap(params, content, taps, convolutions):
+    jaxpr = jax.make_jaxpr(lambda image: features(params, image, taps))(content)
+    names = [equation.primitive.name for equation in small.primitives(jaxpr.jaxpr)]
+    assert names.count("conv_general_dilated") == convolutions
+
+
+def test_a_preact_tap_needs_no_relu(params, content):
+    jaxpr = jax.make_jaxpr(lambda image: features(params, image, ["preact1_1"]))(content)
+    assert "relu" not in str(jaxpr) and "max" not in str(jaxpr)
+
+
+# --- Dtypes and sizes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_features_follow_the_dtype_of_the_picture(params, dtype, x64):
+    image = jax.ShapeDtypeStruct((16, 16, 3), dtype)
+    found = jax.eval_shape(lambda x: features(params, x, ["relu5_4"]), image)
+    assert found["relu5_4"].dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("ceil", "shapes"),
+    [
+        (False, [(37, 50), (18, 25), (9, 12), (4, 6), (2, 3)]),
+        (True, [(37, 50), (19, 25), (10, 13), (5, 7), (3, 4)]),
+    ],
+)
+def test_pooling_drops_or_keeps_an_odd_last_row(params, ceil, shapes):
+    taps = [f"relu{block}_1" for block in range(1, 6)]
+    image = jax.ShapeDtypeStruct((37, 50, 3), jnp.float32)
+    found = jax.eval_shape(lambda x: features(params, x, taps, network=Network(ceil=ceil)), image)
+    assert [x.shape[:2] for x in found.values()] == shapes
+
+
+def test_sixteen_pixels_are_enough_and_fifteen_are_not(params):
+    def deepest(height):
+        image = jax.ShapeDtypeStruct((height, 40, 3), jnp.float32)
+        return jax.eval_shape(lambda x: features(params, x, ["relu5_4"]), image)["relu5_4"]
+
+    assert deepest(16).shape == (1, 2, 512)
+    with pytest.raises(ValueError, match="`images`: 40x15 px is too small.*at least 16 px"):
+        deepest(15)
+
+
+def test_reflection_of_a_map_one_pixel_wide_repeats_it():
+    x, kernel = small.noise(0, 1, 1, 4, 2), jnp.ones((3, 3, 2, 1))
+    assert_array_equal(vgg.reflect_padded(x, kernel), vgg.replicate_padded(x, kernel))
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 3), (3,), (16, 16, 4), (3, 16, 16)])
+def test_what_is_no_image_is_refused(params, shape, as_users_do):
+    with pytest.raises(ValueError, match=r"`images`: expected an image \[\.\.\., height, width, 3"):
+        features(params, jnp.zeros(shape), ["relu1_1"])
+
+
+# --- Gradients ------------------------------------------------------------------------------------
+
+
+def test_the_convolutions_own_gradients_are_autodiffs(x64):
+    x, kernel = small.noise(0, 2, 5, 7, 4), small.noise(1, 3, 3, 4, 6)
+    cotangent = small.noise(2, 2, 5, 7, 6)
+
+    def plain(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    ours, theirs = jax.vjp(vgg.conv3x3, x, kernel), jax.vjp(plain, x, kernel)
+    assert x.dtype == jnp.float64
+    assert_allclose(ours[0], theirs[0], rtol=1e-12)
+    for mine, other in zip(ours[1](cotangent), theirs[1](cotangent), strict=True):
+        assert_allclose(mine, other, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("padding", [vgg.replicate_padded, vgg.reflect_padded])
+def test_padded_convolutions_have_the_gradient_of_valid_ones(padding, x64):
+    mode = {"replicate_padded": "edge", "reflect_padded": "reflect"}[padding.__name__]
+    x, kernel = small.noise(0, 1, 5, 6, 3), small.noise(1, 3, 3, 3, 2)
+
+    def plain(x, kernel):
+        wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
+        return lax.conv_general_dilated(
+            wide, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    def loss(convolve):
+        return lambda *args: jnp.sum(jnp.sin(convolve(*args)))
+
+    for mine, other in zip(
+        jax.grad(loss(padding), (0, 1))(x, kernel),
+        jax.grad(loss(plain), (0, 1))(x, kernel),
+        strict=True,
+    ):
+        assert_allclose(mine, other, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("window", "winner"),
+    [
+        ([[1, 1], [1, 1]], (0, 0)),
+        ([[0, 1], [1, 1]], (0, 1)),
+        ([[0, 0], [1, 1]], (1, 0)),
+        ([[0, 0], [0, 1]], (1, 1)),
+    ],
+)
+def test_a_windows_gradient_goes_to_its_first_winner(window, winner):
+    x = jnp.asarray(window, jnp.float32)[None, :, :, None]
+    gradient = jax.grad(lambda x: jnp.sum(vgg.max_pool(x, False)))(x)[0, :, :, 0]
+    expected = np.zeros((2, 2))
+    expected[winner] = 1
+    assert_array_equal(gradient, expected)
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("shape", [(4, 6), (5, 6), (4, 7), (5, 7)])
+def test_max_pool_and_its_gradient_are_xlas_window_reduction(shape, ceil, key):
+    # Without ties the first winner is the only one, and `reduce_window` agrees on it.
+    x = jax.random.permutation(key, jnp.arange(2.0 * shape[0] * shape[1])).reshape(1, *shape, 2)
+    edges = ((0, 0), *((0, side % 2 if ceil else 0) for side in shape), (0, 0))
+
+    def plain(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), edges)
+
+    def weighted(pool):
+        return lambda x: jnp.sum(jnp.cos(pool(x)) * pool(x))
+
+    ours = lambda x: vgg.max_pool(x, ceil)  # noqa: E731
+    assert_array_equal(ours(x), plain(x))
+    assert_allclose(jax.grad(weighted(ours))(x), jax.grad(weighted(plain))(x), rtol=1e-6)
+
+
+def test_average_pool_at_a_kept_edge_averages_real_cells_only():
+    x = jnp.asarray([[1.0, 3.0, 5.0], [1.0, 3.0, 7.0], [2.0, 4.0, 9.0]])[None, :, :, None]
+    assert_allclose(vgg.average_pool(x, True)[0, :, :, 0], [[2, 6], [3, 9]])
+    assert_allclose(vgg.average_pool(x, False)[0, :, :, 0], [[2]])
+
+
+def test_a_relu_at_nothing_passes_no_gradient(params):
+    silent = jax.tree.map(jnp.zeros_like, params)
+    gradient = jax.grad(lambda x: jnp.sum(features(silent, x, ["relu1_1"])["relu1_1"]))
+    assert_array_equal(gradient(jnp.full((16, 16, 3), 0.5)), np.zeros((16, 16, 3)))
+
+
+# --- Names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("relu4_2", "relu4_2"),
+        ("preact1_1", "preact1_1"),
+        ("block4_conv2", "relu4_2"),
+        ("block5_conv4", "relu5_4"),
+        ("r11", "relu1_1"),
+        ("r42", "relu4_2"),
+    ],
+)
+def test_unambiguous_spellings_are_accepted(written, meant):
+    assert vgg.resolve_tap(written) == meant
+
+
+def test_features_answer_under_the_name_that_was_asked(params, content):
+    found = features(params, content, ["block1_conv2", "r21"])
+    assert list(found) == ["block1_conv2", "r21"]
+    ours = features(params, content, ["relu1_2", "relu2_1"])
+    assert_array_equal(found["r21"], ours["relu2_1"])
+    assert_array_equal(found["block1_conv2"], ours["relu1_2"])
+
+
+def test_a_bare_conv4_2_is_refused_with_both_meanings():
+    with pytest.raises(ValueError) as refusal:
+        vgg.resolve_tap("conv4_2")
+    assert str(refusal.value) == (
+        "`taps`: 'conv4_2' is ambiguous: papers and courses write it for the activation after the "
+        "ReLU, which is 'relu4_2' here; before the ReLU is 'preact4_2'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("relu4_5", "relu4_"), ("Relu3_1", "relu3_1"), ("relu31", "relu3_1"), ("preact41", "preact4")],
+)
+def test_an_unknown_tap_is_refused_with_the_nearest(name, near):
+    with pytest.raises(ValueError, match=f"`taps`: there is no VGG-19 tap '{name}'; did.*'{near}"):
+        vgg.resolve_tap(name)
+
+
+@pytest.mark.parametrize("name", ["r63", "block1_conv3", "conv6_1", "zzz", ""])
+def test_what_is_no_tap_is_refused(name):
+    with pytest.raises(ValueError, match=f"there is no VGG-19 tap '{name}'"):
+        vgg.resolve_tap(name)
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        ([], ValueError, "at least one"),
+        (["relu1_1", "r11"], ValueError, "'relu1_1' is named twice"),
+        ("relu1_1", TypeError, "expected a list"),
+        ([3], TypeError, "a tap is a name"),
+    ],
+)
+def test_lists_of_taps_are_checked(names, error, message, as_users_do):
+    with pytest.raises(error, match=message):
+        vgg.resolve_taps(names)
+
+
+# --- Pixels ---------------------------------------------------------------------------------------
+
+
+def test_caffe_pixels_are_bgr_minus_the_mean_of_imagenet():
+    red = jnp.asarray([[[1.0, 0.0, 0.0]]])
+    assert_allclose(vgg.CAFFE_BGR.encode(red)[0, 0], [-103.939, -116.779, 255 - 123.68], rtol=1e-6)
+
+
+def test_caffe_pixels_are_those_of_gatys_own_code():
+    # Its shifts are these means over 255, subtracted before it multiplies by 255.
+    shifts = np.array([0.40760392, 0.45795686, 0.48501961])
+    assert_allclose(vgg.CAFFE_BGR.encode(jnp.zeros((1, 1, 3)))[0, 0], -255 * shifts, rtol=1e-6)
+
+
+def test_torchvision_pixels_are_normalised_rgb():
+    blue = jnp.asarray([[[0.0, 0.0, 1.0]]])
+    expected = [-0.485 / 0.229, -0.456 / 0.224, (1 - 0.406) / 0.225]
+    assert_allclose(vgg.TORCHVISION.encode(blue)[0, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", vgg.PIXELS)
+def test_pixels_come_back(name, content):
+    pixels = vgg.PIXELS[name]
+    # Float32 at 255 rounds at 1.5e-5, which is 6e-8 of the range.
+    assert_allclose(pixels.decode(pixels.encode(content)), content, atol=3e-7)
+
+
+def test_a_recipe_may_feed_other_pixels_than_the_weights_want(params, content):
+    found = features(params, content, ["preact1_1"], network=Network(pixels=vgg.RAW))
+    expected = reference.features(params, reference.pixels(content, "raw"), deepest="relu1_1")
+    assert_allclose(found["preact1_1"], expected["preact1_1"], atol=1e-5)
+
+
+# --- Parameters -----------------------------------------------------------------------------------
+
+
+def test_the_modules_parameters_are_the_layer_table(params):
+    shapes = jax.eval_shape(
+        lambda: vgg.Trunk(TAPS).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    )["params"]
+    assert {name: tuple(layer["kernel"].shape) for name, layer in shapes.items()} == {
+        name: (3, 3, *channels) for name, channels in vgg.LAYERS.items()
+    }
+    assert jax.tree.map(jnp.shape, dict(params.layers)) == jax.tree.map(jnp.shape, dict(shapes))

@@ -1,0 +1,40 @@
+"""The runtime type checker that the tests put on every function of `nst_jax`."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+from beartype import BeartypeConf, beartype
+
+# To annotations an int is a float (PEP 484), as it is to their readers.
+_checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+_on = True
+
+
+@contextmanager
+def paused():
+    """Check nothing, as in users' programs: for what the package itself says of a wrong type."""
+    global _on
+    _on = False
+    try:
+        yield
+    finally:
+        _on = True
+
+
+def check(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Check the arguments and result of every call but those of constructors.
+
+    JAX rebuilds a registered dataclass with whatever its leaves are at the moment: tracers, arrays,
+    the axes of a `vmap`. Its annotations are for those who write one.
+    """
+    if function.__name__ == "__init__":
+        return function
+    checked = _checked(function)
+
+    @wraps(function)
+    def maybe(*args: Any, **kwargs: Any) -> Any:
+        return (checked if _on else function)(*args, **kwargs)
+
+    return maybe
