@@ -122,7 +122,8 @@ def check_outputs(album: Album) -> None:
     """Refuse results that cannot be written, or that would destroy an input."""
     folder = album.entries[0].output.parent
     sources = {path for entry in album.entries for path in (entry.content, entry.style)}
-    for output in [entry.output for entry in album.entries] + [album.sheet] * bool(album.sheet):
+    sheet = [] if album.sheet is None else [album.sheet]
+    for output in [*(entry.output for entry in album.entries), *sheet]:
         jobs.refuse_inputs(output, sources, "output")
         if folder.exists():
             images.check_output(output, overwrite=album.overwrite, argument="output")

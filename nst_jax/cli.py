@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get(DEBUG):
             raise
         kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
-        return _fail(f"{kind}{error}; {DEBUG}=1 shows where", 1)
+        first = next(iter(str(error).splitlines()), "")
+        return _fail(f"{kind}{first}; {DEBUG}=1 shows where", 1)
     return code if isinstance(code, int) else 0
 
 

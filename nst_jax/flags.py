@@ -41,13 +41,9 @@ recipe = click.option(
 )
 
 
-def _weight(term: str) -> Decorator:
-    return click.option(
-        f"--{term}-weight",
-        type=float,
-        metavar="X",
-        help=f"Weight of {term}. Default: the recipe's.",
-    )
+def _weight(option: str, term: str) -> Decorator:
+    help_line = f"Weight of {term}. Default: the recipe's."
+    return click.option(option, type=float, metavar="X", help=help_line)
 
 
 transfer = _options(
@@ -69,9 +65,9 @@ transfer = _options(
         metavar="N",
         help="For starts that draw noise.",
     ),
-    _weight("content"),
-    _weight("style"),
-    _weight("tv"),
+    _weight("--content-weight", "the content"),
+    _weight("--style-weight", "the style"),
+    _weight("--tv-weight", "total variation"),
     click.option(
         "--lr",
         "learning_rate",

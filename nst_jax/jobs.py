@@ -2,8 +2,8 @@
 
 import inspect
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,18 +103,18 @@ def recipe_of(changes: Changes) -> Recipe:
 
 
 def _with_learning_rate(recipe: Recipe, rate: float) -> Any:
-    if not _has_learning_rate(recipe):
-        others = ", ".join(name for name, r in recipes.PRESETS.items() if _has_learning_rate(r))
-        kind = type(recipe.descent.optimizer).__name__
+    optimizer: Any = recipe.descent.optimizer
+    if not hasattr(optimizer, "learning_rate"):
+        others = [
+            name
+            for name, preset in recipes.PRESETS.items()
+            if hasattr(preset.descent.optimizer, "learning_rate")
+        ]
         raise ValueError(
-            f"`learning_rate`: recipe {recipe.name!r} has none, its {kind} chooses its own moves; "
-            f"recipes that take one: {others}"
+            f"`learning_rate`: recipe {recipe.name!r} has none, its {type(optimizer).__name__} "
+            f"finds its own moves; recipes that take one: {', '.join(others)}"
         )
-    return replace(recipe.descent.optimizer, learning_rate=rate)
-
-
-def _has_learning_rate(recipe: Recipe) -> bool:
-    return "learning_rate" in {entry.name for entry in fields(recipe.descent.optimizer)}
+    return replace(optimizer, learning_rate=rate)
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
@@ -160,7 +160,7 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
             raise ValueError(f"`frames`: '{kept[0]}' exists; name another folder or `--overwrite`")
 
 
-def refuse_inputs(path: Path, inputs: Sequence[Path], argument: str) -> None:
+def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
     """Refuse to write over a file that is read."""
     for source in inputs:
         same = path.absolute() == source.absolute()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import jax
@@ -12,31 +13,27 @@ CHUNK_SECONDS = 1.0  # between snapshots, where steps are shorter than that
 COMPILE_EVENTS = "/jax/core/compile/"  # tracing, lowering, compiling
 
 
-class CompileClock:
+class CompileClock(AbstractContextManager):
     """Seconds spent on tracing and compiling since it was opened, from jax's own events."""
 
     def __init__(self) -> None:
         self._spans: list[tuple[float, float]] = []
-        self._open = False
-
-    def __enter__(self) -> "CompileClock":
         self._open = True
         jax.monitoring.register_event_duration_secs_listener(self._hear)
-        return self
 
-    def __exit__(self, *exception: Any) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._open = False
         # Older versions of jax cannot unregister; there a closed clock stays and hears nothing.
         unregister = getattr(jax.monitoring, "unregister_event_duration_listener", None)
         if unregister is not None:
             unregister(self._hear)
 
-    def _hear(self, event: str, seconds: float, **details: Any) -> None:
-        del details
+    def _hear(self, event: str, duration_secs: float, **kwargs: Any) -> None:
+        del kwargs
         if not self._open or not event.startswith(COMPILE_EVENTS):
             return
         end = time.perf_counter()
-        start = end - seconds
+        start = end - duration_secs
         # Events nest (a trace within a trace) and are told when they end: the outer one comes last
         # and takes the place of what it contains.
         while self._spans and self._spans[-1][0] >= start:

@@ -40,7 +40,7 @@ class Display:
     @contextmanager
     def bar(self, total: int, first: str) -> Iterator[None]:
         """Keep a bar of `total` parts on the screen; `first` says what happens until it moves."""
-        if self.console.quiet or not self.console.is_terminal:
+        if self.console.quiet or not self.console.is_terminal or self.console.is_dumb_terminal:
             self.say(first)
             yield
             return

@@ -12,6 +12,7 @@ updates. A number that is not finite is null.
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,21 +23,17 @@ from nst_jax.pace import Lap
 from nst_jax.settings import of_losses
 
 
-class RunLog:
+class RunLog(AbstractContextManager):
     """Writes a run's log; without a path it writes nothing. Use it as a context manager."""
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._file: TextIO | None = None
         self.lines = 0
-
-    def __enter__(self) -> "RunLog":
-        if self._path is not None:
+        self._file: TextIO | None = None
+        if path is not None:
             # Line-buffered: what is there when the run stops is complete up to there.
-            self._file = self._path.open("w", encoding="utf-8", buffering=1)
-        return self
+            self._file = path.open("w", encoding="utf-8", buffering=1)
 
-    def __exit__(self, *exception: Any) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._file is not None:
             self._file.close()
 

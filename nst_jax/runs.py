@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import images, prepare, settings, verbs
+from nst_jax import images, settings, verbs
 from nst_jax._types import Image, Params, Snapshot
 from nst_jax.jobs import Job
 from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
@@ -38,16 +39,13 @@ class Interrupts(AbstractContextManager):
         self.signal: int | None = None
         self._holding = False
         self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 # `nohup` and a shell's background jobs ask not to be interrupted.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._old[number] = signal.signal(number, self._hear)
-        return self
 
-    def __exit__(self, *exception: Any) -> None:
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
 
@@ -217,6 +215,7 @@ class _Course:
             scaled = "" if size == final else f", at {size} of {final}"
             message = f"{at}; {name} is unfinished{scaled}"
             return Ending("interrupted", message, 128 + (stopped_by or signal.SIGINT))
+        self.display.say(f"done in {duration(self._watch.elapsed)} after compiling")
         return Ending("done", "", 0)
 
     def _log_start(self) -> None:
@@ -242,12 +241,14 @@ class _Course:
         )
 
 
-def resized_alpha(alpha: Any, image: Image) -> np.ndarray | None:
-    """Bring the content's alpha [h, w] to a picture's size; None stays None."""
-    if alpha is None or alpha.shape == image.shape[:2]:
-        return alpha
+def resized_alpha(alpha: Any, image: Image) -> Any:
+    """Bring the content's alpha [h, w] in [0, 1] to a picture's size; None stays None."""
     height, width = image.shape[:2]
-    return np.asarray(antialiased(np.asarray(alpha)[..., None], (height, width))[..., 0])
+    if alpha is None or alpha.shape == (height, width):
+        return alpha
+    # Filtered like a colour.
+    grey = jnp.repeat(jnp.asarray(alpha, jnp.float32)[..., None], 3, axis=-1)
+    return np.asarray(antialiased(grey, (height, width))[..., 0])
 
 
 def introduce(job: Job, facts: dict, display: Display) -> None:

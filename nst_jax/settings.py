@@ -8,7 +8,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import metadata
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -24,11 +24,19 @@ GROUPS = ("pictures", "network", "terms", "descent")
 PACKAGES = ("jax", "jaxlib", "flax", "optax")
 
 
+@runtime_checkable
 class Named(Protocol):
-    """What is told of an input file: its name without folders, and a digest of its bytes."""
+    """What is told of an input: never where it lies."""
 
-    name: str
-    digest: str
+    @property
+    def name(self) -> str:
+        """The file's name, without folders."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of what is in it."""
+        ...
 
 
 def of_recipe(recipe: Recipe) -> dict[str, Any]:
@@ -59,12 +67,12 @@ def _fields(name: str, record: Any) -> Iterator[tuple[str, Any]]:
 def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Pixels):
         yield name, value.name
-    elif is_dataclass(value) and not isinstance(value, type):
-        yield name, type(value).__name__
-        yield from _fields(name, value)
     elif hasattr(value, "_fields"):  # a loss made of several functions
         for part in value._fields:
             yield from _items(f"{name}.{part}", getattr(value, part))
+    elif is_dataclass(value):
+        yield name, type(value).__name__
+        yield from _fields(name, value)
     elif callable(value):
         yield name, getattr(value, "__name__", type(value).__name__)
     elif isinstance(value, (list, tuple)):

@@ -1,0 +1,597 @@
+"""The command line: what it writes, what it says, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import nst_jax as nst
+from nst_jax import albums, cli, optimizers, prepare, recipes, sizes
+
+# Two convolutions instead of sixteen: most of what is tested here does not depend on depth.
+TINY = recipes.Recipe(
+    name="tiny",
+    source="the tests",
+    pictures=recipes.Pictures(size=sizes.LongEdge(40)),
+    terms=recipes.Terms(
+        content_taps=("relu1_2",),
+        style_taps=("relu1_1", "relu1_2"),
+        style_layer_weights=(1.0, 1.0),
+    ),
+    descent=recipes.Descent(optimizer=optimizers.Adam(learning_rate=0.02), clip=True, steps=5),
+)
+FREE = replace(TINY, name="free", descent=replace(TINY.descent, clip=False))
+SCALED = replace(
+    FREE,
+    name="scaled",
+    pictures=recipes.Pictures(size=sizes.LongEdge(48)),
+    descent=replace(FREE.descent, schedule=recipes.CoarseToFine(smallest=24)),
+)
+TINY_MAIN = """
+import sys
+from nst_jax import cli, optimizers, recipes, sizes
+recipes.PRESETS["tiny"] = recipes.Recipe(
+    name="tiny",
+    pictures=recipes.Pictures(size=sizes.LongEdge(40)),
+    terms=recipes.Terms(
+        content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)
+    ),
+    descent=recipes.Descent(optimizer=optimizers.Adam()),
+)
+sys.exit(cli.main())
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Work in a fresh folder with a few pictures in it, and know some small recipes."""
+    monkeypatch.chdir(tmp_path)
+    for recipe in (TINY, FREE, SCALED):
+        monkeypatch.setitem(recipes.PRESETS, recipe.name, recipe)
+    rng = np.random.default_rng(0)
+    for name, (height, width) in {"photo": (45, 60), "art": (50, 50), "other": (45, 60)}.items():
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
+        coarse.resize((width, height), Image.Resampling.BICUBIC).save(f"{name}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line in this process; return exit code, standard output, standard error."""
+
+    def run(*argv):
+        code = cli.main([str(word) for word in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def lines(path):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def refused(result, *words):
+    """Check that a call was refused with one line that has these words."""
+    code, out, err = result
+    assert code == 2, err
+    assert out == ""
+    assert err.startswith("nst-jax: error: ") and err.count("\n") == 1 and err.endswith("\n")
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+
+
+# --- Starting -------------------------------------------------------------------------------------
+
+
+def test_help_is_cheap():
+    heavy = "{'jax', 'flax', 'optax', 'PIL', 'h5py', 'rich', 'numpy'}"
+    program = (
+        "import sys; from nst_jax.cli import main; code = main(['stylize', '--help']); "
+        f"sys.exit(code or bool({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--style-weight" in done.stdout
+
+
+def test_module_runs_with_exit_code_and_one_line():
+    argv = [sys.executable, "-m", "nst_jax", "stylise", "a.png", "b.png"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    message = "nst-jax: error: `nst-jax`: there is no command 'stylise'; did you mean stylize?\n"
+    assert done.stderr == message
+
+
+def test_version_and_bare_call(call):
+    assert call("--version") == (0, f"nst-jax {nst.__version__}\n", "")
+    code, out, _ = call()
+    assert code == 0 and "stylize" in out
+
+
+@pytest.mark.parametrize("command", ["stylize", "batch", "demo", "info", "recipes", "weights"])
+def test_every_command_has_help(call, command):
+    code, out, _ = call(command, "--help")
+    assert code == 0 and out.startswith(f"Usage: nst-jax {command}")
+
+
+# --- Bad input ------------------------------------------------------------------------------------
+
+BAD_FLAGS = {
+    "recipe": (["--recipe", "gatys-pytorc"], "`--recipe`", "'gatys-pytorch'"),
+    "option": (["--style-wieght", "3"], "`--style-wieght`", "--style-weight"),
+    "suffix": (["-o", "out.gif"], "`--output`", ".gif"),
+    "no suffix": (["-o", "out"], "`--output`"),
+    "no folder": (["-o", "nowhere/out.png"], "`--output`", "nowhere"),
+    "output is input": (["-o", "photo.png"], "`--output`", "photo.png"),
+    "negative weight": (["--content-weight", "-1"], "`--content-weight`", "-1"),
+    "NaN weight": (["--style-weight", "nan"], "`--style-weight`", "finite"),
+    "infinite weight": (["--tv-weight", "inf"], "`--tv-weight`", "finite"),
+    "zero steps": (["--steps", "0"], "`--steps`", "1 or more", "0"),
+    "steps in words": (["--steps", "many"], "`--steps`", "many"),
+    "size in words": (["--size", "big"], "`--size`", "big"),
+    "small size": (["--size", "8"], "`--size`", "16", "8"),
+    "style size": (["--style-size", "long:1"], "`--style-size`", "16"),
+    "zero rate": (["--recipe", "tf", "--lr", "0"], "`--lr`", "more than 0"),
+    "no rate": (["--recipe", "default", "--lr", "1"], "`--lr`", "default", "tf"),
+    "init": (["--init", "contnt"], "`--init`", "'content'"),
+    "init file": (["--init", "start.png"], "`--init`", "start.png"),
+    "ratio alone": (["--noise-ratio", "0.5"], "`--noise-ratio`", "content+noise"),
+    "ratio": (["--init", "content+noise", "--noise-ratio", "2"], "`--noise-ratio`", "2"),
+    "precision": (["--precision", "bfloat16"], "`--precision`", "float32"),
+    "seed": (["--seed", "-1"], "`--seed`", "-1"),
+    "every": (["--every", "0"], "`--every`", "1 or more"),
+    "log": (["--log", "nowhere/log.jsonl"], "`--log`", "nowhere"),
+    "log is folder": (["--log", "."], "`--log`", "folder"),
+    "frames": (["--frames", "nowhere/frames"], "`--frames`", "nowhere"),
+    "frames is file": (["--frames", "art.png"], "`--frames`", "art.png"),
+    "no weights": (["--weights", "none.h5"], "`--weights`", "none.h5"),
+    "wrong weights": (["--weights", "art.png"], "`--weights`", "art.png"),
+}
+
+
+@pytest.mark.parametrize("flags", BAD_FLAGS.values(), ids=BAD_FLAGS.keys())
+def test_bad_flag_is_refused(call, flags):
+    argv, *words = flags
+    before = sorted(os.listdir())
+    refused(call("stylize", "photo.png", "art.png", *argv), *words)
+    assert sorted(os.listdir()) == before
+
+
+def make_bad_pictures():
+    Path("folder.png").mkdir()
+    Path("empty.png").touch()
+    whole = Path("photo.png").read_bytes()
+    Path("truncated.png").write_bytes(whole[: len(whole) // 2])
+    Path("text.png").write_text("not a picture\n")
+    Image.new("RGB", (1, 1)).save("dot.png")
+    Image.new("RGB", (1000, 4)).save("line.png")
+
+
+@pytest.mark.parametrize(
+    "name", ["missing.png", "folder.png", "empty.png", "truncated.png", "text.png"]
+)
+@pytest.mark.parametrize("place", ["CONTENT", "STYLE"])
+def test_unreadable_picture_is_refused(call, name, place):
+    make_bad_pictures()
+    pair = [name, "art.png"] if place == "CONTENT" else ["photo.png", name]
+    refused(call("stylize", *pair, "-o", "out.png"), f"`{place}`", name)
+    assert not Path("out.png").exists()
+
+
+@pytest.mark.parametrize(("name", "size"), [("dot.png", "as-is"), ("line.png", "512")])
+def test_shape_of_no_use_is_refused(call, name, size):
+    make_bad_pictures()
+    refused(call("stylize", name, "art.png", "--size", size), "`CONTENT`", "px")
+    refused(call("batch", name, "--styles", "art.png", "-o", "out", "--size", size), name, "px")
+    assert not Path("out").exists()
+
+
+def test_missing_argument_is_refused(call):
+    refused(call("stylize", "photo.png"), "`STYLE`", "missing", "--help")
+    refused(call("stylize", "photo.png", "art.png", "--size"), "--size")
+    refused(call("stylize", "photo.png", "art.png", "more.png"), "more.png")
+    refused(call("batch", "photo.png", "--styles"), "`--styles`", "missing")
+
+
+def test_existing_output_is_kept_if_asked(call):
+    Path("out.png").write_bytes(b"precious")
+    argv = ["stylize", "photo.png", "art.png", "-o", "out.png", "--no-overwrite"]
+    refused(call(*argv), "`--output`", "out.png")
+    assert Path("out.png").read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_unwritable_folder_is_refused(call):
+    Path("closed").mkdir(mode=0o555)
+    refused(call("stylize", "photo.png", "art.png", "-o", "closed/out.png"), "`--output`", "closed")
+
+
+def test_unexpected_error_is_one_line(call, monkeypatch):
+    def fail(name):
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr(recipes, "named", fail)
+    code, _, err = call("stylize", "photo.png", "art.png", "--recipe", "tiny")
+    assert code == 1 and err.count("\n") == 1
+    assert "RuntimeError: first line;" in err and "NST_JAX_DEBUG=1" in err
+    monkeypatch.setenv("NST_JAX_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        cli.main(["stylize", "photo.png", "art.png", "--recipe", "tiny"])
+
+
+# --- Results --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["tf", "coursera-tf2", "gatys-pytorch"])
+def test_same_pixels_as_python(call, params, name):
+    argv = ["--recipe", name, "--size", "32", "--steps", "2", "--seed", "3", "-q"]
+    assert call("stylize", "photo.png", "art.png", "-o", "out.png", *argv) == (0, "", "")
+    image = nst.stylize(
+        params,
+        nst.images.load("photo.png"),
+        nst.images.load("art.png"),
+        recipe=recipes.named(name),
+        size=32,
+        steps=2,
+        key=jax.random.key(3),
+    )
+    np.testing.assert_array_equal(pixels("out.png"), np.round(np.asarray(image) * 255))
+
+
+def test_says_what_it_does(call):
+    code, out, err = call("stylize", "photo.png", "art.png", "--recipe", "tiny")
+    assert code == 0
+    assert out == "photo_art.png\n"
+    assert "device" in err and "cpu" in err
+    assert "photo.png, 60x45 px -> 40x30 px (longer side 40 px, antialiased)" in err
+    assert "compiled in" in err and "5 updates take about" in err
+    assert "step 5 of 5: loss" in err and "style" in err
+    assert "\x1b" not in err  # no control codes where there is no terminal
+    assert pixels("photo_art.png").shape == (30, 40, 3)
+
+
+def test_quiet_prints_nothing(call):
+    argv = ["photo.png", "art.png", "--recipe", "tiny", "--quiet"]
+    assert call("stylize", *argv) == (0, "", "")
+
+
+def test_same_seed_gives_same_bytes(call):
+    def bytes_of(seed):
+        argv = ["--recipe", "tiny", "--init", "noise", "--seed", seed, "-o", "out.png", "-q"]
+        assert call("stylize", "photo.png", "art.png", *argv)[0] == 0
+        return Path("out.png").read_bytes()
+
+    assert bytes_of(1) == bytes_of(1) != bytes_of(2)
+
+
+@pytest.mark.parametrize(
+    "start", ["content", "style", "noise", "blank", "content+noise", "art.png", "./photo.png"]
+)
+def test_every_start(call, start):
+    argv = ["--recipe", "tiny", "--steps", "1", "--init", start, "-o", "out.png", "-q"]
+    assert call("stylize", "photo.png", "art.png", *argv) == (0, "", "")
+
+
+def test_noise_ratio_reaches_the_start(call):
+    def start(*argv):
+        argv = [*argv, "--recipe", "tiny", "--frames", "kept", "-o", "out.png", "-q"]
+        assert call("stylize", "photo.png", "art.png", *argv) == (0, "", "")
+        return pixels("kept/step_00000.png")
+
+    content = start("--init", "content")
+    mixed = ["--init", "content+noise", "--noise-ratio"]
+    np.testing.assert_array_equal(start(*mixed, "0"), content)
+    assert not np.array_equal(start(*mixed, "0.5"), content)
+
+
+def test_alpha_comes_back(call):
+    with Image.open("photo.png") as picture:
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        picture.save("clear.png")
+    argv = ["--recipe", "tiny", "-o", "out.png", "-q"]
+    assert call("stylize", "clear.png", "art.png", *argv)[0] == 0
+    assert pixels("out.png").shape == (30, 40, 4)
+    alpha = pixels("out.png")[..., 3]
+    assert alpha[0].max() < 30 and alpha[-1].min() > 225
+
+
+def test_every_flag_reaches_the_recipe(call):
+    argv = ["--content-weight", "0", "--style-weight", "2", "--tv-weight", "3", "--lr", "0.5"]
+    argv += ["--steps", "1", "--style-size", "20", "--recipe", "tiny", "-o", "out.png", "-q"]
+    assert call("stylize", "photo.png", "art.png", *argv)[0] == 0
+    settings = json.loads(call("info", "out.png")[1])["settings"]
+    assert settings["terms.content_weight"] == 0
+    assert settings["terms.style_weight"] == 2
+    assert settings["terms.tv_weight"] == 3
+    assert settings["descent.optimizer.learning_rate"] == 0.5
+    assert settings["descent.steps"] == 1
+    assert settings["pictures.style_size.pixels"] == 20
+
+
+# --- Metadata -------------------------------------------------------------------------------------
+
+
+def test_info_tells_settings_but_no_paths(call, here):
+    argv = ["--recipe", "tiny", "-o", "out.png", "-q", "--seed", "7"]
+    assert call("stylize", here / "photo.png", here / "art.png", *argv)[0] == 0
+    code, out, _ = call("info", "out.png")
+    found = json.loads(out)
+    assert code == 0
+    assert found["recipe"] == "tiny" and found["seed"] == 7
+    assert found["finished"] is True and found["steps_done"] == 5
+    assert found["inputs"]["content"]["name"] == "photo.png"
+    assert len(found["inputs"]["style"]["digest"]) >= 16
+    assert found["versions"]["jax"] == jax.__version__
+    assert found["losses"]["total"] > 0
+    assert str(here) not in Path("out.png").read_bytes().decode("latin-1")
+    assert str(here) not in out
+
+
+def test_no_metadata(call):
+    argv = ["--recipe", "tiny", "-o", "out.png", "-q", "--no-metadata"]
+    assert call("stylize", "photo.png", "art.png", *argv)[0] == 0
+    refused(call("info", "out.png"), "`FILE`", "out.png")
+
+
+def test_info_refuses_what_is_no_picture(call):
+    Path("text.png").write_text("no\n")
+    refused(call("info", "text.png"), "`FILE`", "text.png")
+    refused(call("info", "missing.png"), "`FILE`", "missing.png")
+
+
+# --- On the way -----------------------------------------------------------------------------------
+
+
+def test_log_format(call):
+    argv = ["--recipe", "scaled", "--steps", "7", "--log", "log.jsonl", "-q"]
+    assert call("stylize", "photo.png", "art.png", *argv)[0] == 0
+    start, *steps, end = lines("log.jsonl")
+    assert start["event"] == "start" and start["compile_seconds"] >= 0
+    assert start["recipe"] == "scaled" and start["seed"] == 0
+    assert start["inputs"]["content"]["name"] == "photo.png"
+    assert [scale["size"] for scale in start["scales"]] == [[24, 18], [48, 36]]
+    assert [line["step"] for line in steps] == list(range(8))
+    first = start["scales"][0]["steps"]
+    assert [line["scale"] for line in steps] == [0] * first + [1] * (8 - first)
+    for line in steps:
+        keys = ["event", "step", "scale", "total", "content", "style", "tv", "style_layers"]
+        assert list(line) == [*keys, "seconds"]
+        np.testing.assert_allclose(line["style"], sum(line["style_layers"].values()), rtol=1e-5)
+        parts = line["content"] + line["style"] + line["tv"]
+        np.testing.assert_allclose(line["total"], parts, rtol=1e-5)
+    seconds = [line["seconds"] for line in steps]
+    assert seconds[0] == 0 and seconds == sorted(seconds)
+    assert end["event"] == "end" and end["status"] == "done" and end["output"] == "photo_art.png"
+
+
+def test_log_agrees_with_paint(call, params):
+    assert call("stylize", "photo.png", "art.png", "--recipe", "tiny", "--log", "log")[0] == 0
+    images = nst.images.load("photo.png"), nst.images.load("art.png")
+    *_, last = nst.paint(params, *images, recipe=TINY, every=256)
+    totals = [line["total"] for line in lines("log")[1:-1]]
+    assert totals[-1] == float(last.losses.total)
+    np.testing.assert_array_equal(np.float32(totals[1:]), last.history.total)
+
+
+def test_frames_and_every(call):
+    argv = ["--recipe", "tiny", "--frames", "kept", "--every", "2", "-o", "out.png", "-q"]
+    assert call("stylize", "photo.png", "art.png", *argv)[0] == 0
+    names = ["step_00000.png", "step_00002.png", "step_00004.png", "step_00005.png"]
+    assert sorted(os.listdir("kept")) == names
+    np.testing.assert_array_equal(pixels("kept/step_00005.png"), pixels("out.png"))
+    assert not np.array_equal(pixels("kept/step_00004.png"), pixels("out.png"))
+    told = json.loads(call("info", "kept/step_00004.png")[1])
+    assert told["finished"] is False and told["steps_done"] == 4
+    refused(call("stylize", "photo.png", "art.png", *argv[:4], "--no-overwrite"), "`--frames`")
+
+
+def test_every_refreshes_the_output(call, monkeypatch):
+    written = []
+    save = nst.images.save
+    monkeypatch.setattr(
+        nst.images, "save", lambda path, *a, **k: (written.append(str(path)), save(path, *a, **k))
+    )
+    argv = ["--recipe", "scaled", "--every", "2", "-o", "out.png", "-q", "--no-overwrite"]
+    assert call("stylize", "photo.png", "art.png", *argv)[0] == 0
+    assert written == ["out.png"] * 3  # after 2, 4 and all 5 updates
+
+
+def test_diverged_run_keeps_the_last_finite_canvas(call):
+    argv = ["--recipe", "scaled", "--lr", "1e30", "-o", "out.png", "--log", "log.jsonl"]
+    code, out, err = call("stylize", "photo.png", "art.png", *argv)
+    assert code == 1 and out == ""
+    message = err.splitlines()[-1]
+    assert message.startswith("nst-jax: error: the losses are not finite after 1 updates")
+    *_, broken, end = lines("log.jsonl")
+    assert broken["step"] == 1 and broken["total"] is None
+    assert end["status"] == "failed"
+    told = json.loads(call("info", "out.png")[1])
+    assert told["finished"] is False and told["steps_done"] == 0
+
+
+def test_failing_write_is_told_and_loses_nothing(call, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    Path("out.png").write_bytes(b"precious")
+    monkeypatch.setattr(nst.images, "save", full)
+    argv = ["--recipe", "tiny", "-o", "out.png", "--log", "log.jsonl", "-q"]
+    code, _, err = call("stylize", "photo.png", "art.png", *argv)
+    assert code == 1 and "No space left" in err and err.count("\n") == 1
+    assert lines("log.jsonl")[-1]["status"] == "failed"
+    assert Path("out.png").read_bytes() == b"precious"
+
+
+def interrupted(number, wait_for, *argv):
+    """Run in another process, send it a signal once `wait_for()` is true, and return how it ended."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = ["stylize", "photo.png", "art.png", "--recipe", "tiny", "--steps", "10000000", *argv]
+    process = subprocess.Popen(
+        [sys.executable, "-c", TINY_MAIN, *words], stderr=subprocess.PIPE, text=True, env=env
+    )
+    limit = time.monotonic() + 60
+    while not wait_for() and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_interrupt_keeps_the_canvas(call):
+    def under_way():
+        return Path("log.jsonl").exists() and Path("log.jsonl").read_text().count("\n") > 5
+
+    code, err = interrupted(signal.SIGINT, under_way, "-o", "out.png", "--log", "log.jsonl")
+    assert code == 130, err
+    assert "Traceback" not in err
+    assert "interrupted" in err.splitlines()[-1] and "unfinished" in err.splitlines()[-1]
+    start, *steps, end = lines("log.jsonl")
+    assert start["event"] == "start"
+    assert [line["step"] for line in steps] == list(range(len(steps)))
+    assert end["status"] == "interrupted" and end["steps"] == steps[-1]["step"]
+    assert pixels("out.png").shape == (30, 40, 3)
+    told = json.loads(call("info", "out.png")[1])
+    assert told["finished"] is False and told["steps_done"] == end["steps"]
+    assert not [name for name in os.listdir() if "part" in name]
+
+
+# --- Batch ----------------------------------------------------------------------------------------
+
+
+def test_batch_pairs_all(call):
+    argv = ["photo.png", "other.png", "--styles", "art.png", "photo.png", "-o", "out", "--sheet"]
+    code, out, err = call("batch", *argv, "--recipe", "tiny")
+    assert code == 0 and out == "out\n"
+    names = {"photo_art.png", "photo_photo.png", "other_art.png", "other_photo.png"}
+    assert set(os.listdir("out")) == names | {"sheet.png"}
+    assert "4, to out" in err and "picture 4 of 4" in err
+    told = json.loads(call("info", "out/other_art.png")[1])
+    assert told["inputs"]["content"]["name"] == "other.png" and told["finished"] is True
+    # As one by one.
+    assert call("stylize", "other.png", "art.png", "--recipe", "tiny", "-q")[0] == 0
+    apart = pixels("out/other_art.png").astype(int) - pixels("other_art.png")
+    assert abs(apart).max() <= 1
+
+
+def test_batch_pairs_zip(call):
+    argv = ["photo.png", "other.png", "-o", "out", "--pair", "zip", "--recipe", "tiny", "-q"]
+    styles = ["--styles", "art.png", "photo.png"]
+    assert call("batch", *argv, *styles, "--format", "jpg") == (0, "", "")
+    assert set(os.listdir("out")) == {"photo_art.jpg", "other_photo.jpg"}
+    refused(call("batch", *argv, "--styles", "art.png"), "`--styles`", "1 for 2")
+
+
+def test_batch_tells_equal_names_apart(call):
+    Path("b").mkdir()
+    Path("b/photo.png").write_bytes(Path("other.png").read_bytes())
+    argv = ["photo.png", "b/photo.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny"]
+    code, _, err = call("batch", *argv)
+    assert code == 0
+    assert set(os.listdir("out")) == {"photo_art.png", "photo_art-2.png"}
+    assert "photo_art-2.png is b/photo.png with art.png" in err
+    assert not np.array_equal(pixels("out/photo_art.png"), pixels("out/photo_art-2.png"))
+
+
+def test_batch_groups_by_shape_and_size():
+    def entry(height, width):
+        scale = prepare.Scale((height, width), (64, 64), 1)
+        return albums.Entry(Path(), Path(), Path(), (scale,))
+
+    entries = tuple(entry(*shape) for shape in [(64, 64), (512, 512)] * 10)
+    album = albums.Album(entries=entries, recipe=TINY)
+    groups = albums.groups(album, "cpu")
+    assert [len(group) for group in groups] == [5, 5, 2, 2, 2, 2, 2]
+    assert all(len({e.scales[-1].shape for e in group}) == 1 for group in groups)
+    assert [len(group) for group in albums.groups(album, "gpu")] == [5, 5, 5, 5]
+
+
+def test_batch_refuses_early(call):
+    argv = ["--styles", "art.png", "-o", "out"]
+    refused(call("batch", "photo.png", "missing.png", *argv), "`CONTENTS`", "missing.png")
+    refused(call("batch", "photo.png", "--styles", "missing.png", "-o", "out"), "`--styles`")
+    refused(call("batch", "photo.png", *argv[:2], "-o", "no/out"), "`--output`", "no")
+    refused(call("batch", "photo.png", *argv, "--recipe", "tini"), "`--recipe`", "tiny")
+    assert not Path("out").exists()
+    Path("out").mkdir()
+    Path("out/photo_art.png").write_bytes(b"precious")
+    refused(call("batch", "photo.png", *argv, "--no-overwrite"), "photo_art.png")
+
+
+def test_batch_warns_of_what_diverged(call):
+    argv = ["photo.png", "--styles", "art.png", "-o", "out", "--recipe", "free", "--lr", "1e30"]
+    code, _, err = call("batch", *argv, "-q")
+    assert code == 1
+    assert err.startswith("nst-jax: warning: out/photo_art.png: the losses are not finite")
+    assert json.loads(call("info", "out/photo_art.png")[1])["finished"] is False
+
+
+# --- Demo, recipes, weights -----------------------------------------------------------------------
+
+
+def test_demo(call, monkeypatch):
+    monkeypatch.setattr(recipes, "DEFAULT", TINY)
+    code, out, _ = call("demo", "--size", "48", "--steps", "2")
+    assert code == 0
+    assert out.split() == ["demo.png", "demo_side_by_side.png"]
+    assert pixels("demo.png").shape[1] == 48
+    assert pixels("demo_side_by_side.png").shape[1] > 3 * 48
+    assert call("demo", "--size", "48", "--steps", "1", "-q", "-o", "x.jpg") == (0, "", "")
+    refused(call("demo", "--no-overwrite"), "`--output`", "demo.png")
+
+
+def test_recipes(call):
+    code, out, _ = call("recipes")
+    assert code == 0 and out == call("recipes", "list")[1]
+    for name, recipe in recipes.PRESETS.items():
+        assert name in out and recipe.source in out
+
+
+@pytest.mark.parametrize("name", list(recipes.PRESETS))
+def test_recipes_show(call, name):
+    code, out, _ = call("recipes", "show", name)
+    found = dict(line.split(" = ", 1) for line in out.splitlines())
+    recipe = recipes.named(name)
+    assert code == 0
+    assert found["source"] == recipe.source
+    assert float(found["terms.style_weight"]) == recipe.terms.style_weight
+    assert found["descent.optimizer"] == type(recipe.descent.optimizer).__name__
+    assert "<" not in out  # no object stands for itself
+
+
+def test_recipes_show_unknown(call):
+    refused(call("recipes", "show", "coursera"), "`NAME`", "'coursera-tf2'")
+    refused(call("recipes", "shw"), "show")
+
+
+def test_weights(call):
+    code, out, _ = call("weights", "info")
+    assert code == 0 and "family = vgg19-caffe" in out and "verified" in out
+    refused(call("weights", "info", "art.png"), "`FILE`", "art.png")
+    refused(call("weights", "convert", "art.png", "-o", "w.h5"), "`FILE`", "art.png")
+    refused(call("weights", "convert", "no.pth", "-o", "w.h5"), "`FILE`", "no.pth")
+    refused(call("weights", "convert", "art.png", "-o", "no/w.h5"), "`--output`", "no")
+    refused(
+        call("weights", "convert", "art.png", "-o", "w.h5", "--encoding", "float61"),
+        "`--encoding`",
+        "'float16'",
+    )
+    assert not Path("w.h5").exists()

@@ -1,0 +1,87 @@
+"""Chunk lengths, estimates, laps and the compile clock."""
+
+import jax
+import pytest
+
+from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
+from nst_jax.prepare import Scale
+
+SCALES = (Scale((10, 10), (10, 10), 8), Scale((20, 20), (20, 20), 5))
+
+
+def driven(pace, seconds):
+    """Return the steps at which `paint` would yield, if an update of scale i took `seconds[i]`."""
+    steps = [0]
+    pace.advance(0, 0.0)
+    while steps[-1] < pace.total:
+        last = steps[-1]
+        steps.append(min(last + next(pace), pace.total))
+        pace.advance(steps[-1], (steps[-1] - last) * seconds[pace.scale_of(steps[-1])])
+    next(pace)  # `paint` draws once more after the last chunk
+    return steps
+
+
+def test_stops_at_multiples_and_at_the_end_of_a_scale():
+    assert driven(Pace(SCALES, every=3), [1e-3, 1e-3]) == [0, 1, 3, 6, 7, 8, 9, 12, 13]
+
+
+def test_chunks_take_about_a_second():
+    one = (Scale((10, 10), (10, 10), 30),)
+    assert driven(Pace(one), [0.1]) == [0, 1, 11, 21, 30]
+    assert driven(Pace(one), [5.0]) == list(range(31))
+    assert driven(Pace(one, every=4), [0.3])[:6] == [0, 1, 4, 7, 8, 11]
+
+
+def test_one_step():
+    assert driven(Pace((Scale((10, 10), (10, 10), 1),)), [1.0]) == [0, 1]
+
+
+def test_scale_of_a_canvas():
+    pace = Pace(SCALES)
+    assert [pace.scale_of(step) for step in (0, 7, 8, 13)] == [0, 0, 1, 1]
+
+
+def test_estimate_grows_with_the_area():
+    pace = Pace(SCALES)
+    assert pace.seconds_left() is None
+    pace.advance(0, 0.0)
+    pace.advance(1, 0.5)
+    # 6 more updates at this scale, 6 at four times the area, one more compilation.
+    assert pace.seconds_left(2.0) == pytest.approx(6 * 0.5 + 6 * 2.0 + 2.0)
+    pace.advance(13, 1.0)
+    assert pace.seconds_left(2.0) == 0
+
+
+def test_laps_leave_out_compilation():
+    class Compiling:
+        seconds = 0.0
+
+    times = iter([10.0, 13.0, 14.0])
+    watch = Stopwatch(Compiling, lambda: next(times))
+    assert watch.lap() == (0.0, 0.0)
+    Compiling.seconds = 2.0
+    assert watch.lap() == (0.0, 1.0)
+    assert watch.lap() == (1.0, 1.0)
+    assert watch.elapsed == 2.0
+
+
+def test_compile_clock_counts_nested_events_once():
+    with CompileClock() as clock:
+        jax.monitoring.record_event_duration_secs("/jax/core/compile/inner", 0.25)
+        jax.monitoring.record_event_duration_secs("/jax/core/compile/outer", 1.0)
+        jax.monitoring.record_event_duration_secs("/jax/elsewhere", 4.0)
+        assert clock.seconds == pytest.approx(1.0, abs=1e-3)
+    jax.monitoring.record_event_duration_secs("/jax/core/compile/late", 8.0)
+    assert clock.seconds == pytest.approx(1.0, abs=1e-3)
+
+
+def test_compile_clock_hears_jax():
+    with CompileClock() as clock:
+        jax.jit(lambda x: x * 3 + 1)(2.0)
+        assert clock.seconds > 0
+
+
+def test_duration():
+    assert [duration(s) for s in (0, 9.94, 59.4, 60, 3599, 7260)] == [
+        "0.0 s", "9.9 s", "59 s", "1 min 0 s", "59 min 59 s", "2 h 1 min",
+    ]  # fmt: skip
