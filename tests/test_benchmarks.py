@@ -93,10 +93,11 @@ def test_case_is_measured_written_and_reported(name, shallow, monkeypatch, tmp_p
     assert entry["versions"]["jaxlib"] in drawn
 
 
-def test_torch_takes_the_same_steps():
-    pytest.importorskip("torch")
+@pytest.mark.torch
+def test_torch_takes_the_same_steps(params):
+    pytest.importorskip("torch", reason="install the extra `parity`")
     recipe = with_taps(problems.ADAM, "relu2_2", "relu1_1", "relu3_1")
-    task = problems.problem(nst.load_params(), recipe, 32)
+    task = problems.problem(params, recipe, 32)
     ours = np.asarray(problems.Walk(task).advance(step.FIRST).total)
     for channels_last in (False, True):
         theirs = peers.TorchWalk(task, channels_last).advance(step.FIRST)
