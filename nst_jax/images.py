@@ -288,7 +288,7 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
       >>> from nst_jax import images
       >>> images.check_output("picture.jpge")
       Traceback (most recent call last):
-      ValueError: `output`: there is no picture format '.jpge'; did you mean '.jpeg'?
+      ValueError: `output`: there is no picture format '.jpge'; did you mean '.jpg'?
     """
     path = Path(path)
     _writer(path, argument)
