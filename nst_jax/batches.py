@@ -24,7 +24,7 @@ Axes = tuple[int | None, ...]  # one for each leaf of the recipe
 class Row(NamedTuple):
     """One picture of a batch."""
 
-    index: int  # its place in the result
+    place: int  # in the result
     prepared: prepare.Prepared
     key: Array
 
@@ -109,9 +109,9 @@ def stylize_many(
         for row, image, broke_at in zip(
             group, *_stylize_group(params, group, recipe, init), strict=True
         ):
-            images[row.index] = image
+            images[row.place] = image
             if broke_at >= 0:
-                broken[row.index] = broke_at
+                broken[row.place] = broke_at
     if broken:
         warnings.warn(RowsDiverged(broken), stacklevel=2)
     return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
@@ -160,29 +160,26 @@ def _stylize_group(
     params: Params, rows: list[Row], recipe: Recipe, init: Any
 ) -> tuple[list[Image], list[int]]:
     """Run the pictures of one canvas shape; return images and where each broke, or -1."""
-    core, axes = _batched_numbers(recipe, [row.index for row in rows])
-    images, broke_at, offset = None, np.full(len(rows), -1), 0
-    scales = [row.prepared.scales for row in rows]
-    for index in range(len(scales[0])):
-        last = index == len(scales[0]) - 1
+    core, axes = _batched_numbers(recipe, [row.place for row in rows])
+    scales = rows[0].prepared.scales
+    images = _starts(rows, recipe, init)
+    broke_at, offset = np.full(len(rows), -1), 0
+    for index, scale in enumerate(scales):
+        last = index == len(scales) - 1
         pairs = [_pair(row, index) for row in rows]
-        if images is None:
-            images = jnp.stack(
-                [
-                    prepare.start(content, style, recipe, init, row.key)
-                    for row, (content, style) in zip(rows, pairs, strict=True)
-                ]
-            )
         measured = [_measure(params, *pair, core, axes, row) for row, pair in enumerate(pairs)]
         targets = jax.tree.map(lambda *parts: jnp.stack(parts), *measured)
-        state = _init_many(_enlarge(images, scales[0][index].shape), core, axes)
-        steps = scales[0][index].steps
-        state = _run_to(params, state, targets, core, axes, steps + last)
+        state = _init_many(_enlarge(images, scale.shape), core, axes)
+        state = _run_to(params, state, targets, core, axes, scale.steps + last)
         broken = np.asarray(state.broke_at)
         broke_at = np.where((broke_at < 0) & (broken >= 0), broken + offset, broke_at)
-        offset += steps
+        offset += scale.steps
         images = _picture_many(state, core, axes, last)
     return list(images), broke_at.tolist()
+
+
+def _starts(rows: list[Row], recipe: Recipe, init: Any) -> Image:
+    return jnp.stack([prepare.start(*_pair(row, 0), recipe, init, row.key) for row in rows])
 
 
 def _pair(row: Row, index: int) -> tuple[Image, StyleImage]:

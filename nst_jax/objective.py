@@ -1,5 +1,8 @@
 """The objective of one canvas: weighted losses, exactly as minimised. Pure."""
 
+import operator
+from functools import reduce
+
 from nst_jax import vgg
 from nst_jax._types import Image, Losses, Params, Targets
 from nst_jax.losses import positions
@@ -31,10 +34,10 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
     terms = recipe.terms
     taps = tuple(dict.fromkeys((*terms.content_taps, *terms.style_taps)))
     found = vgg.features(params, image, taps, network=recipe.network)
-    content = sum(
+    contents = [
         weight * terms.content_loss(found[tap], targets.content[tap])
         for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True)
-    )
+    ]
     distances = {
         tap: terms.style_loss.distance(
             terms.style_loss.measure(found[tap]), targets.style[tap], positions(found[tap])
@@ -45,7 +48,7 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
         tap: terms.style_weight * weight * distances[tap]
         for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True)
     }
-    content = terms.content_weight * content
-    style = sum(layers.values())
+    content = terms.content_weight * reduce(operator.add, contents)
+    style = reduce(operator.add, layers.values())
     tv = terms.tv_weight * terms.variation(image)
     return Losses(content + style + tv, content, style, tv, layers)

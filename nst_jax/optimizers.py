@@ -96,7 +96,7 @@ def _descend(learning_rate: ScalarLike) -> optax.GradientTransformation:
     # Not `optax.scale`: that would take the place of a leaf by a closure over a Python number.
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         del params
-        return jax.tree.map(lambda u: -learning_rate * u, updates), state
+        return jax.tree.map(lambda u: u * jnp.negative(learning_rate), updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
@@ -104,7 +104,7 @@ def _descend(learning_rate: ScalarLike) -> optax.GradientTransformation:
 class KerasAdamState(NamedTuple):
     """State of `scale_by_keras_adam`."""
 
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # type: ignore[assignment]
     mean: PyTree
     square: PyTree
 
@@ -159,7 +159,7 @@ def _empty_memory(params: PyTree, history: int) -> Memory:
 
 def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
     products = jax.tree.map(lambda x, y: jnp.vdot(x, y, precision=PRECISION), a, b)
-    return sum(jax.tree.leaves(products))
+    return jnp.sum(jnp.stack(jax.tree.leaves(products)))
 
 
 def _largest(a: PyTree) -> Float[Array, ""]:
@@ -266,7 +266,7 @@ class TorchLBFGS:
 class TorchLBFGSState(NamedTuple):
     """State of `torch_lbfgs`."""
 
-    count: Int[Array, ""]  # torch's n_iter
+    count: Int[Array, ""]  # type: ignore[assignment]  # torch's n_iter
     memory: Memory
     move: PyTree  # the last proposed move, t * d
     gradient: PyTree
@@ -296,11 +296,11 @@ def torch_lbfgs(
         keep = ~first & ~stalled & (_dot(change, state.move) > 1e-10)
         memory = _remember(state.memory, state.move, change, keep)
         direction = _newton_direction(memory, updates)
-        norm = sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(updates))
+        norm = jnp.sum(jnp.stack([jnp.sum(jnp.abs(g)) for g in jax.tree.leaves(updates)]))
         size = jnp.where(first, jnp.minimum(1.0, 1.0 / norm), 1.0) * learning_rate
         size = size.astype(norm.dtype)
         move = jax.tree.map(lambda d: size * d, direction)
-        descends = _dot(updates, direction) <= -tolerance_change
+        descends = _dot(updates, direction) <= jnp.negative(tolerance_change)
         zeros = jax.tree.map(jnp.zeros_like, move)
         new = TorchLBFGSState(
             count=state.count + ~stalled,
@@ -353,7 +353,7 @@ class LBFGS:
 class LBFGSState(NamedTuple):
     """State of `lbfgs`. The kept canvas is the last proposed one minus `move`, unless accepted."""
 
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory
     move: PyTree  # from the kept canvas to the proposed one
     gradient: PyTree  # at the kept canvas

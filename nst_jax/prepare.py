@@ -142,4 +142,5 @@ def start(content: Image, style: StyleImage, recipe: Recipe, init: Any, key: Arr
         init = recipe.pictures.start
     if callable(init):
         return init(content, style, key)
-    return at_scale(jnp.asarray(checks.image("init", init)), content.shape[:2])
+    height, width, _ = content.shape
+    return at_scale(jnp.asarray(checks.image("init", init)), (height, width))

@@ -5,7 +5,7 @@ Each preset names its source; departures from it are comments beside the line.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -335,9 +335,8 @@ def _check_descent(descent: Descent) -> None:
     if isinstance(descent.steps, bool) or not isinstance(descent.steps, (int, np.integer)):
         raise TypeError(f"`steps`: expected a whole number, got {descent.steps!r}")
     checks.number("steps", descent.steps, least=1)
-    for entry in fields(descent.optimizer):
-        value = getattr(descent.optimizer, entry.name)
-        if entry.name in ("learning_rate", "radius", "largest_radius"):
-            checks.number(entry.name, value, above=0)
+    for name, value in vars(descent.optimizer).items():
+        if name in ("learning_rate", "radius", "largest_radius"):
+            checks.number(name, value, above=0)
         else:
-            checks.number(entry.name, value, least=0)
+            checks.number(name, value, least=0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from nst_jax._types import Resized
@@ -216,7 +217,7 @@ def pillow_bilinear(image: Picture, shape: Shape) -> Resized:
     """
     from nst_jax import images  # late: Pillow is not needed by the other filters
 
-    return images.pillow_bilinear(image, shape)
+    return jnp.asarray(images.pillow_bilinear(image, shape))
 
 
 def pillow_bicubic(image: Picture, shape: Shape) -> Resized:
@@ -226,7 +227,7 @@ def pillow_bicubic(image: Picture, shape: Shape) -> Resized:
     """
     from nst_jax import images  # late: Pillow is not needed by the other filters
 
-    return images.pillow_bicubic(image, shape)
+    return jnp.asarray(images.pillow_bicubic(image, shape))
 
 
 __all__ = [

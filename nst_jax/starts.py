@@ -36,7 +36,8 @@ class FromStyle:
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del key
-        return antialiased(style, content.shape[:2])
+        height, width, _ = content.shape
+        return antialiased(style, (height, width))
 
 
 @jax.tree_util.register_dataclass

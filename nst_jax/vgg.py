@@ -8,7 +8,7 @@ network pixels.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -260,9 +260,13 @@ def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
 
 def average_pool(x: FeatureMap, ceil: bool) -> Pooled:
     """Take the mean of 2 x 2 windows; with `ceil`, border windows average their real cells only."""
-    total = sum(_quarters(_fit_to_windows(x, ceil, 0.0)))
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
-    return total / sum(_quarters(_fit_to_windows(ones, ceil, 0.0)))
+    return _sum_of_windows(x, ceil) / _sum_of_windows(ones, ceil)
+
+
+def _sum_of_windows(x: FeatureMap, ceil: bool) -> Pooled:
+    a, b, c, d = _quarters(_fit_to_windows(x, ceil, 0.0))
+    return a + b + c + d
 
 
 # --- The network ----------------------------------------------------------------------------------
@@ -364,7 +368,7 @@ def features(
     pixels = network.pixels or PIXELS[params.pixels]
     batch = images.shape[:-3]
     x = pixels.encode(images).reshape(-1, *images.shape[-3:])
-    outputs = Trunk(resolved, network).apply({"params": params.layers}, x)
+    outputs: Any = Trunk(resolved, network).apply({"params": params.layers}, x)
     return {
         name: outputs[tap].reshape(*batch, *outputs[tap].shape[1:])
         for name, tap in zip(taps, resolved, strict=True)
