@@ -22,7 +22,9 @@ def case_module(name: str) -> ModuleType:
 def measure(name: str, plan: harness.Plan, out: Path, quick: bool) -> Path:
     """Run one case and write its record."""
     module = case_module(name)
-    entry = harness.record(name, module.QUESTION, plan, module.measure(plan), quick)
+    origin = harness.source()  # before: the tree may change while a case runs
+    findings = module.measure(plan)
+    entry = harness.record(name, module.QUESTION, plan, findings, origin=origin, quick=quick)
     return harness.write(entry, out)
 
 

@@ -1,4 +1,4 @@
-"""Does a picture cost less in a batch than on its own?"""
+"""Whether a picture costs less in a batch than on its own."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""How long until the first step, and what does a call cost once the program is there?"""
+"""How long it takes until the first step, and what a call costs once the program is there."""
 
 from typing import Any
 

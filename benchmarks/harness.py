@@ -204,7 +204,15 @@ def _git(*arguments: str) -> str | None:
 # --- The record -----------------------------------------------------------------------------------
 
 
-def record(case: str, question: str, plan: Plan, findings: Findings, quick: bool) -> dict[str, Any]:
+def record(
+    case: str,
+    question: str,
+    plan: Plan,
+    findings: Findings,
+    *,
+    origin: Mapping[str, Any],
+    quick: bool,
+) -> dict[str, Any]:
     """Make the JSON object of one case: what was asked, where, with what, and what was found."""
     return {
         "schema": SCHEMA,
@@ -214,7 +222,7 @@ def record(case: str, question: str, plan: Plan, findings: Findings, quick: bool
         "quick": quick,
         "device": device(),
         "versions": versions(findings.packages),
-        "source": source(),
+        "source": origin,
         "plan": asdict(plan),
         "notes": findings.notes,
         "rows": findings.rows,

@@ -1,4 +1,4 @@
-"""Does a step cost more inside the compiled loop than on its own?"""
+"""Whether a step costs more inside the compiled loop than on its own."""
 
 from dataclasses import replace
 from functools import partial

@@ -1,4 +1,4 @@
-"""How long does one step of the compiled loop take, and how long PyTorch's?"""
+"""How long one step of the compiled loop takes, and how long PyTorch's."""
 
 from functools import partial
 from typing import Any

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import nst_jax as nst
+
 nbformat = pytest.importorskip("nbformat", reason="install the extra `test`")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,6 +90,7 @@ def test_runs_with_few_steps(notebook, tmp_path, monkeypatch):
         assert row.width > 4 * row.height  # four pictures, wider than high
     with Image.open(tmp_path / "small.png") as saved:
         assert saved.size == (48, 32)
+    assert nst.images.read_metadata(tmp_path / "small.png")["steps"] == 2
 
 
 def test_holds_no_outputs(notebook):
