@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import batches, images, jobs, prepare, settings
+from nst_jax import batches, images, jobs, prepare, settings, sheets
 from nst_jax._types import Params
 from nst_jax.pace import CompileClock, Stopwatch, duration
 from nst_jax.params import WeightsInfo
@@ -168,6 +168,38 @@ def introduce(album: Album, weights: WeightsInfo, display: Display) -> None:
             display.say(f"note: {entry.output.name} is {entry.content} with {entry.style}")
 
 
+class Thumbnails(NamedTuple):
+    """Small copies for the contact sheet, by the files they are of."""
+
+    contents: dict[Path, np.ndarray]
+    styles: dict[Path, np.ndarray]
+    results: dict[tuple[Path, Path], np.ndarray]
+
+    def add(self, entry: Entry, pair: "Pair", result: Any) -> None:
+        """Keep the thumbnails of one picture and of what it was made of."""
+        self.contents.setdefault(entry.content, _thumbnail(pair[0].image))
+        self.styles.setdefault(entry.style, _thumbnail(pair[1].image))
+        self.results[entry.content, entry.style] = _thumbnail(result)
+
+    def sheet(self) -> np.ndarray:
+        """Draw contents down, styles across, results where they meet."""
+        contents, styles = list(self.contents), list(self.styles)
+        return sheets.contact_sheet(
+            list(self.contents.values()),
+            list(self.styles.values()),
+            {(contents.index(c), styles.index(s)): r for (c, s), r in self.results.items()},
+            content_labels=[path.stem for path in contents],
+            style_labels=[path.stem for path in styles],
+        )
+
+
+def _thumbnail(image: Any) -> np.ndarray:
+    height, width = image.shape[:2]
+    factor = min(1.0, sheets.CELL / max(height, width))
+    shape = max(1, round(height * factor)), max(1, round(width * factor))
+    return images.pillow_bicubic(image, shape)
+
+
 def album_of(
     chosen: Sequence[tuple[Path, Path]], recipe: Recipe, folder: Path, suffix: str, **options: Any
 ) -> Album:
@@ -209,7 +241,7 @@ def paint(
     introduce(album, weights, display)
     album.entries[0].output.parent.mkdir(exist_ok=True)
     done, count = 0, len(album.entries)
-    kept: dict[Path, np.ndarray] = {}
+    small = Thumbnails({}, {}, {})
     with CompileClock() as compiling, display.bar(count, f"painting {count} pictures"):
         watch = Stopwatch(compiling)
         watch.lap()
@@ -219,8 +251,7 @@ def paint(
             painted, broken = _painted(params, pairs, album, key)
             for row, (entry, pair) in enumerate(zip(group, pairs, strict=True)):
                 _save(entry, pair, painted[row], album, weights, broken.get(row))
-                if album.sheet is not None:
-                    kept[entry.output] = np.asarray(painted[row])
+                small.add(entry, pair, painted[row])
                 display.say(f"{entry.output.name}: {_problem(broken.get(row)) or 'done'}")
                 yield entry.output, _problem(broken.get(row))
             done += len(group)
@@ -229,7 +260,7 @@ def paint(
             spent = f"{duration(compiling.seconds)} of compiling"
             display.move(done, count, "picture", ", ".join(filter(None, (spent, rest))))
     if album.sheet is not None:
-        _save_sheet(album, kept)
+        images.save(album.sheet, small.sheet(), overwrite=album.overwrite)
         yield album.sheet, ""
 
 

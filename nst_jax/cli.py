@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so `--help` answers at once.
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C.
     """
+    if argv is not None:
+        return _call(argv)
+    # Here the process is ours. Until something is worth keeping, Ctrl-C just leaves: an exception
+    # raised while modules are imported may be swallowed there.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+    code = _call(None)
+    if code > 128:
+        _exit_at_once(code)
+    return code
+
+
+def _leave(number: int, frame: Any) -> None:
+    del frame
+    click.echo("nst-jax: interrupted", err=True)
+    _exit_at_once(128 + number)
+
+
+def _exit_at_once(code: int) -> None:
+    """Exit without Python's tear-down, in which an interrupted jax may crash."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _call(argv: Sequence[str] | None) -> int:
+    """Run the command line and return its exit code."""
     try:
         code = cli.main(args=argv, prog_name="nst-jax", standalone_mode=False)
     except click.UsageError as error:
@@ -166,17 +194,19 @@ def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> in
 
     Beside OUT it writes OUT_side_by_side.png with content, style and result.
     """
-    from nst_jax import images, jobs
+    from nst_jax import images, jobs, sheets
 
     recipe = jobs.recipe_of(jobs.Changes(size=size or DEMO_SIZE, steps=steps))
     outputs = jobs.Outputs(picture=output, overwrite=chosen["overwrite"])
     beside = output.with_name(f"{output.stem}_side_by_side.png")
     jobs.check_outputs(outputs, [])
     images.check_output(beside, overwrite=outputs.overwrite, argument="output")
-    job = jobs.job_of(*jobs.samples("chelsea", "starry_night"), recipe, outputs)
+    pictures = [images.sample_picture(name) for name in ("chelsea", "starry_night")]
+    job = jobs.job_of(pictures[0], pictures[1], recipe, outputs)
     code = _paint(job, chosen["weights"], chosen["quiet"])
     if code == 0:
-        jobs.save_side_by_side(job, beside)
+        row = [*(picture.image for picture in pictures), images.load(output)]
+        images.save(beside, sheets.side_by_side(row, ["content", "style", "result"]))
         if not chosen["quiet"]:
             click.echo(beside)
     return code
@@ -238,6 +268,8 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
     )
     info, loaded = params.read_info(chosen["weights"]), params.load_params(chosen["weights"])
     problems: dict[Path, str] = {}
+    if signal.getsignal(signal.SIGINT) is _leave:  # from here on there is something to tell
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for path, problem in albums.paint(loaded, info, album, Display(chosen["quiet"])):
             problems[path] = problem
@@ -260,7 +292,7 @@ def info(path: Path, as_json: bool) -> None:
     """Print the settings embedded in a result FILE."""
     from nst_jax import images
 
-    found = images.read_metadata(path)
+    found = images.read_metadata(path, argument="path")
     if not found:
         raise ValueError(f"`path`: '{path}' holds no settings of nst-jax")
     if as_json or not sys.stdout.isatty():

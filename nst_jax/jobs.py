@@ -226,8 +226,3 @@ def job_of(
         init_file=init_file,
         scales=prepare.plan(*shapes, recipe),
     )
-
-
-def samples(*names: str) -> list[images.Picture]:
-    """Return sample pictures of the package as if they had been read from files."""
-    return [images.sample_picture(name) for name in names]

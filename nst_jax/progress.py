@@ -52,6 +52,11 @@ class Display:
             yield
             self._bar = None
 
+    def stop(self) -> None:
+        """Give the terminal back as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
     def move(self, done: int, total: int, what: str, rest: str) -> None:
         """Show that `done` of `total` are behind us, and a few words more."""
         if self._bar is not None:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,13 +32,14 @@ class Ending(NamedTuple):
 class Interrupts(AbstractContextManager):
     """Turns Ctrl-C and SIGTERM into a wish to stop, once there is something to keep.
 
-    Before `hold` they raise KeyboardInterrupt; after it they are only noted. A second one ends the
-    process at once, as if nobody listened.
+    Before `hold`, a signal ends the run there and then: `abandon` is called, and then whoever
+    listened before, else KeyboardInterrupt is raised. After `hold` it is only noted. A second signal
+    ends the process at once, as if nobody listened.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, abandon: Callable[[], None]) -> None:
         self.signal: int | None = None
-        self._holding = False
+        self._abandon, self._holding = abandon, False
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -50,10 +52,12 @@ class Interrupts(AbstractContextManager):
             signal.signal(number, handler)
 
     def _hear(self, number: int, frame: Any) -> None:
-        del frame
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
         if not self._holding:
+            self._abandon()
+            if callable(self._old[number]):
+                self._old[number](number, frame)
             raise KeyboardInterrupt
 
     def hold(self) -> None:
@@ -78,28 +82,29 @@ def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> End
         job.recipe, job.scales, seed=job.seed, inputs=job.inputs, weights=weights
     )
     introduce(job, facts, display)
-    with CompileClock() as compiling, Interrupts() as interrupts, RunLog(job.outputs.log) as log:
+    with CompileClock() as compiling, RunLog(job.outputs.log) as log:
         course = _Course(job, facts, log, display, compiling)
-        try:
-            with display.bar(course.pace.total, "compiling"):
-                _follow(params, job, course, interrupts)
-            return course.finish(interrupts.signal)
-        except BaseException:
-            course.log_end("failed")
-            raise
+        with Interrupts(course.abandon) as interrupts:
+            try:
+                with display.bar(course.pace.total, "compiling"):
+                    _follow(params, job, course, interrupts)
+                return course.finish(interrupts.signal)
+            except BaseException:
+                course.log_end("failed")
+                raise
 
 
 def _follow(params: Params, job: Job, course: "_Course", interrupts: Interrupts) -> None:
-    shots = verbs.paint(
-        params,
-        job.content.image,
-        job.style.image,
-        recipe=job.recipe,
-        init=job.init,
-        key=jax.random.key(job.seed),
-        every=course.pace,
-    )
     try:
+        shots = verbs.paint(
+            params,
+            job.content.image,
+            job.style.image,
+            recipe=job.recipe,
+            init=job.init,
+            key=jax.random.key(job.seed),
+            every=course.pace,
+        )
         for shot in shots:
             interrupts.hold()
             course.take(shot)
@@ -121,7 +126,7 @@ class _Course:
         self.last: Snapshot | None = None
         self._compiling, self._watch = compiling, Stopwatch(compiling)
         self._first_compile: float | None = None
-        self._written = False
+        self._written = self._ended = False
 
     def take(self, shot: Snapshot) -> None:
         """Log, keep and show one snapshot."""
@@ -227,8 +232,16 @@ class _Course:
             **self.facts,
         )
 
+    def abandon(self) -> None:
+        """End before anything was painted."""
+        self.display.stop()
+        self.log_end("interrupted")
+
     def log_end(self, status: str, **facts: Any) -> None:
-        """Write the log's last line, and its first if no step was reached."""
+        """Write the log's last line, once, and its first if no step was reached."""
+        if self._ended:
+            return
+        self._ended = True
         if not self.log.lines:
             self._log_start()
         self.log.write(

@@ -76,6 +76,16 @@ def call(capsys):
     return run
 
 
+# As found by this process, installed or not.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def child(*argv):
+    """Run Python in another process."""
+    words = [sys.executable, *argv]
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+
+
 def pixels(path):
     with Image.open(path) as image:
         return np.asarray(image)
@@ -105,16 +115,13 @@ def test_help_is_cheap():
         "import sys; from nst_jax.cli import main; code = main(['stylize', '--help']); "
         f"sys.exit(code or bool({heavy} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
+    done = child("-c", program)
     assert done.returncode == 0, done.stderr
     assert "--style-weight" in done.stdout
 
 
 def test_module_runs_with_exit_code_and_one_line():
-    argv = [sys.executable, "-m", "nst_jax", "stylise", "a.png", "b.png"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = child("-m", "nst_jax", "stylise", "a.png", "b.png")
     assert done.returncode == 2
     message = "nst-jax: error: `nst-jax`: there is no command 'stylise'; did you mean stylize?\n"
     assert done.stderr == message
@@ -442,10 +449,12 @@ def test_failing_write_is_told_and_loses_nothing(call, monkeypatch):
 
 def interrupted(number, wait_for, *argv):
     """Run in another process, send it a signal once `wait_for()` is true, and return how it ended."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     words = ["stylize", "photo.png", "art.png", "--recipe", "tiny", "--steps", "10000000", *argv]
     process = subprocess.Popen(
-        [sys.executable, "-c", TINY_MAIN, *words], stderr=subprocess.PIPE, text=True, env=env
+        [sys.executable, "-c", TINY_MAIN, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
     )
     limit = time.monotonic() + 60
     while not wait_for() and process.poll() is None and time.monotonic() < limit:
@@ -472,6 +481,21 @@ def test_interrupt_keeps_the_canvas(call):
     told = json.loads(call("info", "out.png")[1])
     assert told["finished"] is False and told["steps_done"] == end["steps"]
     assert not [name for name in os.listdir() if "part" in name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_interrupt_before_the_first_step_writes_nothing(call):
+    def compiling():
+        time.sleep(0.2)
+        return Path("log.jsonl").exists()
+
+    Path("out.png").write_bytes(b"precious")
+    code, err = interrupted(signal.SIGINT, compiling, "-o", "out.png", "--log", "log.jsonl")
+    assert code == 130, err
+    assert err.splitlines()[-1] == "nst-jax: interrupted"
+    assert [line["event"] for line in lines("log.jsonl")] == ["start", "end"]
+    assert lines("log.jsonl")[-1]["status"] == "interrupted"
+    assert Path("out.png").read_bytes() == b"precious"
 
 
 # --- Batch ----------------------------------------------------------------------------------------
