@@ -81,4 +81,6 @@ def style():
 
 @pytest.fixture(scope="session")
 def torch():
-    return pytest.importorskip("torch", reason="install the extra `parity`")
+    torch = pytest.importorskip("torch", reason="install the extra `parity`")
+    torch.set_num_threads(1)  # its threads and XLA's would wait for each other
+    return torch

@@ -7,7 +7,7 @@ from functools import cache
 import jax
 import numpy as np
 
-from nst_jax import pyramid, recipes, sizes
+from nst_jax import images, pyramid, recipes, sizes
 
 
 @contextmanager
@@ -23,16 +23,7 @@ def double():
 @cache
 def picture(name, height, width):
     """Return a sample picture at a small size, as a read-only host array."""
-    try:
-        from nst_jax import images
-
-        whole = np.asarray(images.sample(name))
-    except ImportError:  # TODO: goes when the samples have landed
-        rng = np.random.default_rng(sum(map(ord, name)))
-        whole = np.asarray(
-            jax.image.resize(rng.uniform(size=(9, 12, 3)).astype("f"), (200, 300, 3), "linear")
-        )
-    array = np.array(pyramid.antialiased(jax.numpy.asarray(whole), (height, width)))
+    array = np.array(pyramid.antialiased(images.sample(name), (height, width)))
     array.flags.writeable = False
     return array
 

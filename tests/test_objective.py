@@ -1,0 +1,202 @@
+"""The objective of every preset: its published formula, and its gradient."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import nst_jax as nst
+from nst_jax import losses, recipes, vgg
+from tests import presets, reference, small
+
+STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+def mean_gram(f):
+    return reference.raw_gram(f) / f[..., 0].size
+
+
+def gatys_pytorch(canvas, content, style, image):
+    difference = canvas["relu4_2"] - content["relu4_2"]
+    shares = [
+        1e3
+        / canvas[tap].shape[-1] ** 2
+        * np.mean((mean_gram(canvas[tap]) - mean_gram(style[tap])) ** 2)
+        for tap in STYLE
+    ]
+    return np.mean(difference**2), shares, 0.0
+
+
+def default(canvas, content, style, image):
+    content_loss, shares, _ = gatys_pytorch(canvas, content, style, image)
+    smoothness = np.mean(np.diff(image, axis=0) ** 2) + np.mean(np.diff(image, axis=1) ** 2)
+    return content_loss, [0.05 * share for share in shares], 1e7 * smoothness
+
+
+def tf(canvas, content, style, image):
+    difference = canvas["relu5_2"] - content["relu5_2"]
+    shares = [
+        1e-2 / 5 * np.mean((mean_gram(canvas[tap]) - mean_gram(style[tap])) ** 2) for tap in STYLE
+    ]
+    return 1e4 * np.mean(difference**2), shares, 0.0
+
+
+def tf_tv(canvas, content, style, image):
+    return *tf(canvas, content, style, image)[:2], 30 * reference.total_variation(image)
+
+
+def coursera_tf2(canvas, content, style, image):
+    height, width, channels = canvas["relu5_4"].shape
+    difference = canvas["relu5_4"] - content["relu5_4"]
+    shares = [40 * 0.2 * reference.paper_style_loss(canvas[tap], style[tap]) for tap in STYLE]
+    return 10 * np.sum(difference**2) / (4 * height * width * channels), shares, 0.0
+
+
+FORMULAS = {
+    "default": default,
+    "gatys-pytorch": gatys_pytorch,
+    "tf": tf,
+    "tf-tv": tf_tv,
+    "coursera-tf2": coursera_tf2,
+}
+
+
+def test_every_preset_has_its_formula_here():
+    assert set(FORMULAS) == set(recipes.PRESETS)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_presets_losses_are_its_sources(name, params, params64, x64):
+    case = presets.case(params64, name)
+    pixels = "raw" if name == "coursera-tf2" else "caffe-bgr"
+    canvas, content, style = (
+        reference.features(params, reference.pixels(picture, pixels))
+        for picture in (case.image, case.content, case.style)
+    )
+    content_loss, shares, tv = FORMULAS[name](canvas, content, style, case.image)
+    (_, found), _ = case.value_and_gradient(case.canvas)
+    # Float64 throughout; dG cancels some three of its sixteen digits.
+    assert_allclose(found.content, content_loss, rtol=1e-10)
+    assert_allclose([found.style_layers[tap] for tap in STYLE], shares, rtol=1e-10)
+    assert_allclose(found.style, sum(shares), rtol=1e-10)
+    assert_allclose(found.tv, tv, rtol=1e-10)
+    assert_allclose(found.total, content_loss + sum(shares) + tv, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_presets_gradient_is_its_finite_difference(name, params64, x64):
+    case = presets.case(params64, name)
+    _, gradient = case.value_and_gradient(case.canvas)
+    noise = np.random.default_rng(1).normal(size=case.canvas.shape)
+    direction = noise + gradient / np.std(gradient)  # noise alone would be orthogonal to it
+    # 1e-7 of the coordinates' range: few kinks lie within, and rounding costs 1e-16 / 1e-7.
+    spacing = 1e-7 * float(np.ptp(case.canvas))
+    (above, _), _ = case.value_and_gradient(case.canvas + spacing * direction)
+    (below, _), _ = case.value_and_gradient(case.canvas - spacing * direction)
+    slope = float(np.vdot(gradient, direction))
+    assert_allclose((above - below) / (2 * spacing), slope, rtol=1e-6)
+
+
+def test_the_losses_of_the_pictures_themselves_are_zero_with_a_finite_gradient(params):
+    grey = jnp.full((16, 16, 3), 0.5)
+    recipe = small.shallow(recipes.TF_TV)
+
+    @jax.jit
+    def losses_and_gradient(image):
+        targets = nst.measure(params, image, image, recipe)
+        return jax.value_and_grad(lambda x: nst.losses_of(params, x, targets, recipe).total)(image)
+
+    value, gradient = losses_and_gradient(grey)
+    assert value == 0
+    assert np.array_equal(gradient, np.zeros(grey.shape))
+
+
+def test_black_pictures_have_finite_losses_and_gradients(params, style):
+    recipe = small.shallow(recipes.TF_TV)
+    black = jnp.zeros((16, 16, 3))
+
+    @jax.jit
+    def losses_and_gradient(image):
+        targets = nst.measure(params, image, style, recipe)
+        return jax.value_and_grad(lambda x: nst.losses_of(params, x, targets, recipe).total)(image)
+
+    value, gradient = losses_and_gradient(black)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 0
+
+
+def test_the_parts_sum_to_the_total(params, content, style):
+    recipe = small.shallow(recipes.TF_TV)
+    targets = nst.measure(params, content, style, recipe)
+    found = nst.losses_of(params, content[::-1], targets, recipe)
+    assert found.tv > 0 and found.content > 0 and found.style > 0
+    assert_allclose(sum(found.style_layers.values()), found.style, rtol=1e-6)
+    assert_allclose(found.content + found.style + found.tv, found.total, rtol=1e-6)
+
+
+def test_losses_are_the_same_compiled_and_mapped(params, content, style):
+    recipe = small.shallow()
+    targets = jax.jit(nst.measure)(params, content, style, recipe)
+    batch = jnp.stack([content, content[::-1]])
+    single = jax.jit(lambda x: nst.losses_of(params, x, targets, recipe))
+    mapped = jax.jit(jax.vmap(lambda x: nst.losses_of(params, x, targets, recipe)))(batch)
+    for row, image in enumerate(batch):
+        one = single(image)
+        for field in ("total", "style"):
+            assert_allclose(getattr(mapped, field)[row], getattr(one, field), rtol=1e-5)
+    # At the content itself the content loss is rounding, in both.
+    assert mapped.content[0] < 1e-6 * mapped.content[1]
+
+
+def test_a_tap_may_serve_content_and_style_at_once(params, content, style):
+    recipe = small.shallow(
+        content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)
+    )
+    targets = nst.measure(params, content, style, recipe)
+    found = nst.losses_of(params, content, targets, recipe)
+    assert found.content == 0 and list(found.style_layers) == ["relu1_1"]
+
+
+def test_several_content_taps_are_weighted_and_summed(params, content, style):
+    taps = ("relu1_1", "relu1_2")
+
+    def content_loss(**terms):
+        recipe = small.shallow(**terms)
+        targets = nst.measure(params, content, style, recipe)
+        return nst.losses_of(params, content[::-1], targets, recipe).content
+
+    both = content_loss(content_taps=taps, content_layer_weights=(2.0, 3.0), content_weight=5.0)
+    each = [content_loss(content_taps=(tap,)) for tap in taps]
+    assert_allclose(both, 5 * (2 * each[0] + 3 * each[1]), rtol=1e-5)
+
+
+def test_the_papers_objective_with_average_pooling(params, params64, x64):
+    recipe = small.shallow(
+        content_loss=losses.content_half_sum_square,
+        content_weight=1e-3,
+        style_weight=1.0,
+        tv_weight=0.0,
+        style_loss=losses.GRAM_PAPER,
+        style_layer_weights=(0.5, 0.5),
+    )
+    recipe = replace(recipe, network=vgg.Network(pool=vgg.average_pool, ceil=True))
+    content, style = small.picture("chelsea", 17, 23), small.picture("starry_night", 19, 16)
+    image = np.asarray(content, np.float64)[::-1]
+    targets = nst.measure(
+        params64, *(jnp.asarray(x, jnp.float64) for x in (content, style)), recipe
+    )
+    found = nst.losses_of(params64, jnp.asarray(image), targets, recipe)
+    f, p, a = (
+        reference.features(
+            params, reference.pixels(x), kind="average", ceil=True, deepest="relu2_1"
+        )
+        for x in (image, content, style)
+    )
+    assert_allclose(
+        found.content, 1e-3 * np.sum((f["relu2_1"] - p["relu2_1"]) ** 2) / 2, rtol=1e-10
+    )
+    style_loss = sum(reference.paper_style_loss(f[t], a[t]) / 2 for t in ("relu1_1", "relu2_1"))
+    assert_allclose(found.style, style_loss, rtol=1e-10)

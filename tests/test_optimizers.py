@@ -1,0 +1,304 @@
+"""Update rules against torch, against their formulas, and the laws of the guarded L-BFGS."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from nst_jax import optimizers
+from nst_jax.optimizers import LBFGS, Adam, KerasAdam, TorchLBFGS
+from tests import small
+
+SCALES = np.geomspace(0.3, 1000, 200)
+
+
+def valley(x):
+    """A bowl of very unequal sides with coupled neighbours and a quartic: convex, not quadratic."""
+    return (
+        jnp.sum(SCALES * (x - 1) ** 2) / 2
+        + jnp.sum((x[1:] - x[:-1] ** 2) ** 2) / 4
+        + jnp.sum((x - 0.5) ** 4) / 4
+    )
+
+
+def torch_valley(torch, x):
+    scales = torch.tensor(SCALES)
+    return (
+        (scales * (x - 1) ** 2).sum() / 2
+        + ((x[1:] - x[:-1] ** 2) ** 2).sum() / 4
+        + ((x - 0.5) ** 4).sum() / 4
+    )
+
+
+def trace(rule, start, steps, function=valley):
+    """Run a rule; return where it measured, what it found, and what it kept."""
+    transformation = rule.transformation()
+
+    def step(carry, _):
+        x, state = carry
+        value, gradient = jax.value_and_grad(function)(x)
+        updates, state = transformation.update(gradient, state, x, value=value)
+        return (optax.apply_updates(x, updates), state), (x, value, rule.accepted(state))
+
+    carry = (start, transformation.init(start))
+    return jax.jit(lambda carry: jax.lax.scan(step, carry, length=steps))(carry)[1]
+
+
+def torch_trace(torch, make, start, steps):
+    """Run torch's rule; return every distinct place where it measured."""
+    x = torch.tensor(np.asarray(start), requires_grad=True)
+    optimizer, places = make([x]), []
+
+    def closure():
+        optimizer.zero_grad()
+        value = torch_valley(torch, x)
+        value.backward()
+        # An outer step that ends early measures the same place again.
+        if not places or not np.array_equal(places[-1], x.detach().numpy()):
+            places.append(x.detach().numpy().copy())
+        return value
+
+    for _ in range(steps):
+        optimizer.step(closure)
+    return np.stack(places)
+
+
+# --- Adam -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("eps", [1e-8, 0.1])
+def test_adam_is_torchs(torch, x64, eps):
+    start = small.noise(0, 200)
+    rule = Adam(learning_rate=0.05, b1=0.8, b2=0.99, eps=eps)
+    places, _, _ = trace(rule, start, 50)
+    theirs = torch_trace(
+        torch, lambda x: torch.optim.Adam(x, lr=0.05, betas=(0.8, 0.99), eps=eps), start, 50
+    )
+    assert_allclose(places, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("rule", "hat"), [(KerasAdam, True), (Adam, False)])
+def test_where_epsilon_stands_tells_the_adams_apart(rule, hat, x64):
+    rate, b1, b2, eps = 0.02, 0.99, 0.999, 0.1
+    start = small.noise(1, 200)
+    places, _, _ = trace(rule(learning_rate=rate, b1=b1, b2=b2, eps=eps), start, 30)
+    x, m, v = np.asarray(start), 0.0, 0.0
+    for t in range(1, 31):
+        assert_allclose(places[t - 1], x, rtol=1e-10, atol=1e-12)
+        g = np.asarray(jax.grad(valley)(jnp.asarray(x)))
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        if hat:
+            x = x - rate * np.sqrt(1 - b2**t) / (1 - b1**t) * m / (np.sqrt(v) + eps)
+        else:
+            x = x - rate * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+
+
+# --- torch's L-BFGS -------------------------------------------------------------------------------
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("history", "rate"), [(100, 1.0), (5, 1.0), (100, 0.5)], ids=["all", "short", "half-steps"]
+)
+def test_torch_lbfgs_is_torchs_evaluation_for_evaluation(torch, x64, history, rate):
+    start = small.noise(2, 200)
+    ours, _, _ = trace(TorchLBFGS(history=history, learning_rate=rate), start, 60)
+    theirs = torch_trace(
+        torch, lambda x: torch.optim.LBFGS(x, lr=rate, history_size=history), start, 4
+    )
+    count = min(len(theirs), 60)
+    assert count == 60 or np.abs(theirs[-1] - theirs[-2]).max() < 1e-8  # torch has converged
+    assert_allclose(ours[:count], theirs[:count], rtol=0, atol=1e-8)
+    assert np.abs(theirs[1] - theirs[0]).max() > 1e-3  # and it went somewhere
+
+
+@pytest.mark.torch
+def test_torch_lbfgs_stalls_where_torch_does(torch, x64):
+    # A gradient that is under the tolerance everywhere moves nothing, however often it is asked.
+    start = jnp.asarray(small.noise(3, 200))
+    largest = float(jnp.max(jnp.abs(jax.grad(valley)(start))))
+    ours, _, _ = trace(TorchLBFGS(tolerance_grad=2 * largest), start, 5)
+    theirs = torch_trace(
+        torch, lambda x: torch.optim.LBFGS(x, tolerance_grad=2 * largest), start, 5
+    )
+    assert len(theirs) == 1
+    assert_array_equal(ours, np.broadcast_to(start, ours.shape))
+
+
+@pytest.mark.torch
+def test_torch_lbfgs_rests_where_torch_comes_to_rest(torch, x64):
+    start = small.noise(4, 200)
+    # Near the bottom torch ends each outer step after one evaluation: so many of them.
+    theirs = torch_trace(torch, torch.optim.LBFGS, start, 200)
+    ours, _, _ = trace(TorchLBFGS(), start, 400)
+    # Both rest once g . d > -1e-9, which for sides no flatter than 0.3 is within 6e-5 of the bottom.
+    assert_allclose(ours[-1], theirs[-1], rtol=0, atol=1e-4)
+    assert float(valley(ours[-1])) - torch_valley(torch, torch.tensor(theirs[-1])) < 1e-9
+    assert_array_equal(ours[-1], ours[-2])
+
+
+def test_torch_lbfgs_moves_by_one_over_the_sum_of_slopes_first(x64):
+    start = small.noise(5, 200)
+    places, _, _ = trace(TorchLBFGS(learning_rate=0.5), start, 2)
+    gradient = np.asarray(jax.grad(valley)(start))
+    assert_allclose(places[1], start - 0.5 * gradient / np.abs(gradient).sum(), rtol=1e-12)
+
+
+def test_torch_lbfgs_keeps_no_pair_of_wrong_curvature(x64):
+    # On a dome y . s is negative: without pairs each move is the gradient's own.
+    dome = lambda x: -jnp.sum(x**2) / 2
+    start = small.noise(6, 50)
+    places, _, _ = trace(TorchLBFGS(), start, 4, dome)
+    # The gradient is -x, so a unit step doubles x.
+    assert_allclose(places[3], 2 * places[2], rtol=1e-12)
+    assert_allclose(places[2], 2 * places[1], rtol=1e-12)
+
+
+# --- Our L-BFGS -----------------------------------------------------------------------------------
+
+
+def kept(values, accepted):
+    return np.asarray(values)[np.asarray(accepted)]
+
+
+def test_without_slack_the_kept_loss_never_rises(x64):
+    # Its own radius is far too large for this function: many moves are refused.
+    rule = LBFGS(radius=5.0, largest_radius=50.0, slack=0.0)
+    _, values, accepted = trace(rule, small.noise(7, 200), 80)
+    assert 0 < np.sum(~np.asarray(accepted)) < 40
+    assert (np.diff(kept(values, accepted)) <= 0).all()
+
+
+def test_slack_admits_a_rise_of_that_share_and_no_more(x64):
+    rule = LBFGS(radius=5.0, largest_radius=50.0, slack=0.2)
+    _, values, accepted = trace(rule, small.noise(7, 200), 80)
+    found = kept(values, accepted)
+    assert (found[1:] <= 1.2 * found[:-1]).all()
+
+
+def test_lbfgs_finds_the_bottom_of_a_quadratic(x64):
+    bowl = lambda x: jnp.sum(np.geomspace(1, 30, 200) * (x - 3) ** 2) / 2
+    places, values, accepted = trace(
+        LBFGS(radius=1.0, largest_radius=10.0), small.noise(8, 200), 120, bowl
+    )
+    best = np.asarray(places)[np.asarray(accepted)][-1]
+    assert kept(values, accepted)[-1] < 1e-12 * values[0]
+    assert_allclose(best, 3, atol=1e-6)
+
+
+@pytest.mark.parametrize("cliff", [jnp.nan, jnp.inf])
+def test_lbfgs_rolls_back_from_where_the_loss_is_not_finite(cliff, x64):
+    def function(x):
+        value = jnp.sum(SCALES * (x - 1) ** 2) / 2
+        return jnp.where(jnp.max(jnp.abs(x)) > 1.5, cliff, value)
+
+    start = jnp.full(200, -1.4)
+    places, values, accepted = trace(LBFGS(radius=2.0, largest_radius=2.0), start, 60, function)
+    assert not np.isfinite(values).all()
+    assert np.isfinite(kept(values, accepted)).all()
+    assert not np.asarray(accepted)[~np.isfinite(values)].any()
+    assert np.isfinite(places).all()
+    assert kept(values, accepted)[-1] < 1e-3 * values[0]
+
+
+def test_a_refused_move_is_tried_again_at_a_quarter(x64):
+    # A spike everywhere but at the start: every move is refused.
+    start = small.noise(9, 50)
+    spike = lambda x: jnp.where(jnp.all(x == start), jnp.sum(x), jnp.sum(x) + 1e3)
+    places, _, accepted = trace(LBFGS(radius=0.1), start, 5, spike)
+    assert_array_equal(accepted, [True, False, False, False, False])
+    lengths = np.sqrt(np.mean((np.asarray(places) - np.asarray(start)) ** 2, axis=1))
+    assert_allclose(lengths, [0, 0.1, 0.1 / 4, 0.1 / 16, 0.1 / 64], rtol=1e-9)
+
+
+@pytest.mark.parametrize("radius", [1e-3, 0.1])
+def test_the_first_move_is_as_long_as_the_radius_and_no_move_is_longer_than_the_largest(
+    radius, x64
+):
+    rule = LBFGS(radius=radius, largest_radius=4 * radius)
+    places, _, accepted = trace(rule, small.noise(10, 200), 12)
+    assert np.asarray(accepted).all()  # so moves are differences of neighbours
+    lengths = np.sqrt(np.mean(np.diff(places, axis=0) ** 2, axis=1))
+    assert_allclose(lengths[0], radius, rtol=1e-9)
+    assert lengths[1] <= 2 * radius * (1 + 1e-9)
+    assert lengths.max() <= 4 * radius * (1 + 1e-9)
+
+
+def test_lbfgs_stands_still_where_there_is_no_slope():
+    flat = lambda x: jnp.sum(x) * 0.0
+    start = small.noise(11, 50)
+    places, _, _ = trace(LBFGS(), start, 4, flat)
+    assert_array_equal(places, np.broadcast_to(start, places.shape))
+
+
+@pytest.mark.parametrize("history", [1, 3])
+def test_a_short_memory_forgets_and_still_descends(history, x64):
+    _, values, accepted = trace(
+        LBFGS(radius=0.5, largest_radius=5.0, history=history), small.noise(12, 200), 60
+    )
+    assert kept(values, accepted)[-1] < 0.05 * values[0]
+
+
+# --- All of them ----------------------------------------------------------------------------------
+
+RULES = [Adam(), KerasAdam(), TorchLBFGS(history=4), LBFGS(history=4)]
+names = [type(rule).__name__ for rule in RULES]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=names)
+def test_rows_of_a_vmap_are_single_runs(rule, x64):
+    starts = small.noise(13, 3, 200)
+    together = jax.jit(jax.vmap(lambda start: trace(rule, start, 20)[0]))(starts)
+    for row, start in zip(together, starts, strict=True):
+        assert_allclose(row, trace(rule, start, 20)[0], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=names)
+def test_an_update_is_the_same_eager_and_compiled(rule, x64):
+    transformation, x = rule.transformation(), small.noise(14, 20)
+    gradient, value = small.noise(15, 20), jnp.asarray(1.0)
+    state = transformation.init(x)
+    eager, _ = transformation.update(gradient, state, x, value=value)
+    compiled, _ = jax.jit(transformation.update)(gradient, state, x, value=value)
+    assert_allclose(eager, compiled, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=names)
+def test_leaves_of_a_tree_are_parts_of_one_vector(rule, x64):
+    start = small.noise(16, 200)
+    split = lambda x: {"a": x[:50].reshape(5, 10), "b": (x[50:],)}
+    join = lambda tree: jnp.concatenate([tree["a"].ravel(), tree["b"][0]])
+    whole = trace(rule, start, 15)[0]
+    parts = trace(rule, split(start), 15, lambda tree: valley(join(tree)))[0]
+    joined = jax.vmap(join)(parts)
+    assert_allclose(joined, whole, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=names)
+def test_a_rules_numbers_are_leaves_and_its_history_is_not(rule):
+    leaves = jax.tree.leaves(rule)
+    assert all(isinstance(leaf, float) for leaf in leaves) and leaves
+    assert jax.tree.structure(rule) == jax.tree.structure(
+        type(rule)(history=4) if hasattr(rule, "history") else type(rule)()
+    )
+    if hasattr(rule, "history"):
+        assert jax.tree.structure(rule) != jax.tree.structure(type(rule)(history=5))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=names)
+def test_rules_follow_the_dtype_of_the_canvas(rule):
+    x = jnp.ones(8, jnp.float32)
+    state = rule.transformation().init(x)
+    updates, new = rule.transformation().update(x, state, x, value=jnp.asarray(1.0))
+    assert updates.dtype == jnp.float32
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), new) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), state
+    )
+
+
+def test_every_rule_keeps_the_loops_protocol():
+    assert all(isinstance(rule, optimizers.Optimizer) for rule in RULES)
+    assert [rule.guarded for rule in RULES] == [False, False, False, True]
