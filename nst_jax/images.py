@@ -1,43 +1,35 @@
-"""Files to pictures and back: colour profile, orientation, alpha, bit depth, metadata, samples.
+"""Files to pictures and back: reading, 8-bit resizing, atomic saving, metadata, samples.
 
-The only room that uses Pillow. A picture read here follows the image convention of `_types`: float32,
-sRGB-encoded, [0, 1], channels last, on the host. Everything a file may say differently (orientation,
-profile, CMYK, palette, 16 bits, transparency) is settled on the way in and told in `Picture.notes`.
+A picture read here follows the image convention of `_types`: float32, sRGB-encoded, [0, 1], channels
+last, on the host. `decoding` settles what files say in their many ways, `encoding` writes formats;
+with them and `sheets` this is the only room that uses Pillow.
 """
 
-import contextlib
 import hashlib
 import io
 import json
 import os
 import secrets
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import PIL.Image as pil
 from jaxtyping import Float, UInt8
-from PIL import ExifTags, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image as PilImage
 
-from nst_jax import checks
+from nst_jax import checks, decoding, encoding
 
 HostImage = Float[np.ndarray, "h w 3"]  # sRGB in [0, 1]
 PathLike = str | os.PathLike[str]
-
-# Decoding more than this is refused: the bomb limit that Pillow only warns at.
-MOST_PIXELS = 178_956_970
-KEYWORD = "nst_jax"  # of the PNG text chunk, and the prefix of our EXIF comment
-_USER_COMMENT = ExifTags.Base.UserComment
-_UNICODE = b"UNICODE\0"
+SUFFIXES = tuple(encoding.WRITERS)  # of the formats that are written
 
 
 class Picture(NamedTuple):
     """A picture as read from a file."""
 
     image: HostImage
-    alpha: Float[np.ndarray, "h w"] | None  # 1 is opaque; None if the file has no transparency
+    alpha: Float[np.ndarray, "h w"] | None  # 1 is opaque; None if all of it is
     notes: tuple[str, ...]  # what was converted on the way, for people
     name: str  # the file's name, never its folder
     digest: str  # sha256 of the file's bytes
@@ -50,7 +42,7 @@ def load(path: PathLike, *, argument: str = "path") -> HostImage:
     """Read a picture as an array.
 
     Args:
-      path: a PNG, JPEG, WebP, TIFF, GIF, BMP or other file that Pillow reads.
+      path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file; AVIF and JPEG 2000 too.
       argument: how the caller calls the value, for messages.
 
     Returns:
@@ -76,6 +68,7 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
     The EXIF orientation is applied; an embedded colour profile is converted to sRGB; CMYK, palette,
     grey and 16-bit pictures become 8-bit RGB; of an animation the first frame is taken. Colours
     under transparency are composited over white, so that what was hidden does not come through.
+    A profile that changes no 8-bit colour by more than one level is sRGB and is left alone.
 
     Args:
       path: the file.
@@ -85,8 +78,8 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
       A `Picture`.
 
     Raises:
-      ValueError: if the file is missing, a folder, empty, truncated, no picture, or has too many
-        pixels to be decoded.
+      ValueError: if the file is missing, a folder, empty, truncated, no picture, has more than
+        `decoding.MOST_PIXELS` pixels, or samples that have no agreed white.
 
     Example:
       >>> from nst_jax import images
@@ -94,179 +87,103 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
       'chelsea.jpg'
     """
     data = _bytes_of(Path(path), argument)
-    with _one_line_errors(Path(path), argument), pil.open(io.BytesIO(data)) as opened:
-        _check_pixels(opened)
-        notes = list(_notes_on_file(opened, data))
-        opened.load()
-        upright = _upright(opened, notes)
-        colours, alpha = _split_alpha(upright, notes)
-        image = _over_white(_to_srgb(colours, upright, notes), alpha)
-    return Picture(image, alpha, tuple(notes), Path(path).name, hashlib.sha256(data).hexdigest())
+    with decoding.opened_picture(data, Path(path), argument) as opened:
+        image, alpha, notes = decoding.decoded(opened)
+    digest = hashlib.sha256(data).hexdigest()
+    return Picture(image, alpha, tuple(notes), Path(path).name, digest)
 
 
 def _bytes_of(path: Path, argument: str) -> bytes:
-    if path.is_dir():
-        raise ValueError(f"`{argument}`: {str(path)!r} is a folder; name one picture in it")
     try:
+        if path.is_dir():
+            raise ValueError(f"`{argument}`: {str(path)!r} is a folder; name one picture in it")
+        if path.exists() and not path.is_file():  # a pipe or a device might never end
+            raise ValueError(f"`{argument}`: {str(path)!r} is no regular file; name a picture")
         data = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"`{argument}`: there is no file {str(path)!r}; check the path") from None
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"`{argument}`: cannot read {str(path)!r}: {reason}") from None
+        raise ValueError(
+            f"`{argument}`: cannot read {str(path)!r}: {reason}; check the path"
+        ) from None
     if not data:
         raise ValueError(f"`{argument}`: {str(path)!r} is empty; is its download complete?")
     return data
 
 
-@contextlib.contextmanager
-def _one_line_errors(path: Path, argument: str) -> Iterator[None]:
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata and of large pictures; the latter is checked by ourselves.
-            warnings.simplefilter("ignore")
-            yield
-    except UnidentifiedImageError:
-        raise ValueError(
-            f"`{argument}`: {str(path)!r} is not a picture in a known format; "
-            "expected PNG, JPEG, WebP, TIFF, GIF or BMP"
-        ) from None
-    except pil.DecompressionBombError:
-        raise _too_large(path, argument) from None
-    except _TooManyPixelsError:
-        raise _too_large(path, argument) from None
-    except (OSError, SyntaxError, EOFError, ValueError, IndexError, KeyError, TypeError) as error:
-        # Pillow's readers raise any of these on damaged files.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"`{argument}`: {str(path)!r} is damaged or truncated ({reason}); get a complete copy"
-        ) from None
-
-
-class _TooManyPixelsError(Exception):
-    pass
-
-
-def _too_large(path: Path, argument: str) -> ValueError:
-    return ValueError(
-        f"`{argument}`: {str(path)!r} would decode to more than {MOST_PIXELS // 10**6} megapixels; "
-        "resize it with another program first"
-    )
-
-
-def _check_pixels(opened: pil.Image) -> None:
-    if opened.width * opened.height > MOST_PIXELS:
-        raise _TooManyPixelsError
-
-
-def _notes_on_file(opened: pil.Image, data: bytes) -> Iterator[str]:
-    frames = getattr(opened, "n_frames", 1)
-    if frames > 1:
-        yield f"frame 1 of {frames} taken"
-    if opened.mode.startswith(("I", "F")) or _is_deep_png(data):
-        yield "16-bit picture read at 8 bits" if opened.mode != "F" else "float picture read at 8 bits"
-    if opened.mode == "CMYK":
-        yield "CMYK converted to RGB"
-
-
-def _is_deep_png(data: bytes) -> bool:
-    # Pillow reads 16-bit colour PNGs as 8 bits without saying so; the header's byte 24 is the depth.
-    return data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 24 and data[24] == 16
-
-
-def _upright(opened: pil.Image, notes: list[str]) -> pil.Image:
-    orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
-    if orientation in range(2, 9):
-        notes.append("turned as its EXIF orientation says")
-        turned = ImageOps.exif_transpose(opened)
-        turned.info.setdefault("icc_profile", opened.info.get("icc_profile"))
-        return turned
-    return opened
-
-
-def _split_alpha(
-    image: pil.Image, notes: list[str]
-) -> tuple[pil.Image, Float[np.ndarray, "h w"] | None]:
-    """Return the colours in one of the modes L, RGB, CMYK or LAB, and the transparency."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep_grey(image), None
-    if image.mode in ("P", "PA") or "transparency" in image.info:
-        # A palette entry, or one colour, may stand for transparent.
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    if image.mode in ("RGBA", "RGBa", "LA", "La"):
-        image = image.convert("RGBA" if image.mode.startswith("RGB") else "LA")
-        alpha = np.asarray(image.getchannel("A"), np.float32) / 255
-        return image.convert(image.mode[:-1]), None if (alpha == 1).all() else alpha
-    if image.mode in ("L", "RGB", "CMYK", "LAB"):
-        return image, None
-    return image.convert("L" if image.mode == "1" else "RGB"), None
-
-
-def _from_deep_grey(image: pil.Image) -> pil.Image:
-    values = np.asarray(image, np.float64)
-    if image.mode == "F" and values.max(initial=0) <= 1.0:
-        scale = 1.0  # the usual meaning of a float picture
-    else:
-        scale = 65535.0 if values.max(initial=0) > 255 or image.mode != "F" else 255.0
-    return pil.fromarray(np.round(np.clip(values / scale, 0, 1) * 255).astype(np.uint8))
-
-
-def _to_srgb(colours: pil.Image, source: pil.Image, notes: list[str]) -> HostImage:
-    profile = source.info.get("icc_profile")
-    converted = _by_profile(colours, profile, notes) if profile else None
-    rgb = converted or colours.convert("RGB")
-    return np.asarray(rgb, np.float32) / 255
-
-
-def _by_profile(colours: pil.Image, profile: bytes, notes: list[str]) -> pil.Image | None:
-    try:
-        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        name = " ".join(ImageCms.getProfileDescription(own).split()) or "unnamed"
-        if name.startswith("sRGB") and colours.mode == "RGB":
-            return None
-        if colours.mode == "L" and own.profile.xcolor_space.strip() != "GRAY":
-            colours = colours.convert("RGB")
-        converted = ImageCms.profileToProfile(
-            colours, own, ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        notes.append("unusable colour profile ignored")
-        return None
-    notes.append(f"colour profile {name!r} converted to sRGB")
-    return converted
-
-
-def _over_white(image: HostImage, alpha: np.ndarray | None) -> HostImage:
-    if alpha is None:
-        return image
-    return image * alpha[..., None] + (1 - alpha[..., None])
-
-
 # --- Eight bits -----------------------------------------------------------------------------------
 
 
-def to_uint8(image: Any) -> UInt8[np.ndarray, "h w 3"]:
-    """Round an image [h, w, 3] in [0, 1] to 8 bits; values beyond are clipped."""
+def to_uint8(image: Any) -> UInt8[np.ndarray, "..."]:
+    """Round an array in [0, 1] to 8 bits, to the nearest; values beyond are clipped.
+
+    Args:
+      image: floating point of any shape, or uint8, which is returned as it is.
+
+    Returns:
+      uint8 array of the same shape.
+
+    Raises:
+      ValueError: for another dtype, and for NaN and infinite values.
+
+    Example:
+      >>> from nst_jax import images
+      >>> images.to_uint8([0.0, 0.5, 1.0, 1.01]).tolist()
+      [0, 128, 255, 255]
+    """
     array = np.asarray(image)
     if array.dtype == np.uint8:
         return array
-    return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        raise ValueError(
+            f"`image`: expected floating point in [0, 1] or uint8, got {array.dtype}; "
+            "scale it to [0, 1] first"
+        )
+    array = array.astype(np.promote_types(array.dtype, np.float32))
+    if not np.isfinite(array).all():
+        raise ValueError("`image`: holds NaN or infinite values; it has no 8-bit equivalent")
+    return np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+
+
+def resize8(
+    image: Any, shape: tuple[int, int], resampling: PilImage.Resampling
+) -> Float[np.ndarray, "h w *rgb"]:
+    """Round a picture to 8 bits and resize it with Pillow, as published pipelines do.
+
+    Pillow's filters widen when they reduce (they antialias) and round the result to 8 bits.
+
+    Args:
+      image: [h, w, 3] or [h, w], float in [0, 1] or uint8.
+      shape: height and width of the result.
+      resampling: Pillow's filter.
+
+    Returns:
+      float32 in [0, 1] of the new shape.
+
+    Raises:
+      ValueError: as in `to_uint8`.
+
+    Example:
+      >>> import PIL.Image
+      >>> from nst_jax import images
+      >>> cat = images.sample("chelsea")
+      >>> images.resize8(cat, (100, 150), PIL.Image.Resampling.LANCZOS).shape
+      (100, 150, 3)
+    """
+    height, width = shape
+    resized = PilImage.fromarray(to_uint8(image)).resize((width, height), resampling)
+    return np.asarray(resized, np.float32) / 255
 
 
 def pillow_bilinear(image: Any, shape: tuple[int, int]) -> HostImage:
-    """Resize the 8-bit picture to (height, width) with Pillow's BILINEAR."""
-    return _resized8(image, shape, pil.Resampling.BILINEAR)
+    """Resize the 8-bit picture to (height, width) with Pillow's BILINEAR; see `resize8`."""
+    return resize8(image, shape, PilImage.Resampling.BILINEAR)
 
 
 def pillow_bicubic(image: Any, shape: tuple[int, int]) -> HostImage:
-    """Resize the 8-bit picture to (height, width) with Pillow's BICUBIC."""
-    return _resized8(image, shape, pil.Resampling.BICUBIC)
-
-
-def _resized8(image: Any, shape: tuple[int, int], how: pil.Resampling) -> HostImage:
-    height, width = shape
-    resized = pil.fromarray(to_uint8(image)).resize((width, height), how)
-    return np.asarray(resized, np.float32) / 255
+    """Resize the 8-bit picture to (height, width) with Pillow's BICUBIC; see `resize8`."""
+    return resize8(image, shape, PilImage.Resampling.BICUBIC)
 
 
 # --- Writing --------------------------------------------------------------------------------------
@@ -292,16 +209,8 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
     """
     path = Path(path)
     _writer(path, argument)
-    if path.is_dir():
-        raise ValueError(f"`{argument}`: {str(path)!r} is a folder; name a file in it")
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise ValueError(f"`{argument}`: there is no folder {str(path.parent)!r}; create it first")
-    if path.exists() and not overwrite:
-        raise ValueError(
-            f"`{argument}`: {str(path)!r} exists; choose another name or allow overwriting"
-        )
     try:
+        _check_place(path, overwrite, argument)
         # Tried rather than asked: permissions do not tell of read-only file systems, nor of root.
         probe = _temporary(path)
         probe.touch()
@@ -309,8 +218,22 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(
-            f"`{argument}`: cannot write in {str(path.parent)!r}: {reason}; choose another folder"
+            f"`{argument}`: cannot write {path.name!r} in {str(path.parent)!r}: {reason}; "
+            "choose another place"
         ) from None
+
+
+def _check_place(path: Path, overwrite: bool, argument: str) -> None:
+    if path.is_dir():
+        raise ValueError(f"`{argument}`: {str(path)!r} is a folder; name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"`{argument}`: there is no folder {str(path.parent)!r}; create it first")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"`{argument}`: {str(path)!r} is no regular file; choose another name")
+    if path.exists() and not overwrite:
+        raise ValueError(
+            f"`{argument}`: {str(path)!r} exists; choose another name or allow overwriting"
+        )
 
 
 def save(
@@ -334,7 +257,9 @@ def save(
       overwrite: whether an existing file may be replaced.
 
     Raises:
-      ValueError: for what `check_output` refuses, a wrong shape and values that are not finite.
+      ValueError: for what `check_output` refuses, a wrong shape or dtype, values that are not
+        finite, and what the format cannot hold (a WebP of more than 16,383 px on a side).
+      OSError: if the disk fails or is full; the file is then as it was.
 
     Example:
       >>> import tempfile, pathlib
@@ -347,17 +272,29 @@ def save(
     """
     path = Path(path)
     check_output(path, overwrite=overwrite, argument="path")
-    picture = _as_pillow(image, alpha)
-    text = None if metadata is None else json.dumps(metadata, sort_keys=True, allow_nan=False)
-    temporary = _temporary(path)
+    data = _encoded(path, _as_pillow(image, alpha), encoding.as_text(metadata))
+    target = path.resolve()  # what a symbolic link points at is replaced, not the link
+    temporary = _temporary(target)
     try:
         with temporary.open("wb") as file:
-            _writer(path, "path")(picture, file, text)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _encoded(path: Path, picture: PilImage.Image, text: str | None) -> bytes:
+    file = io.BytesIO()
+    try:
+        _writer(path, "path")(picture, file, text)
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"`path`: {path.name!r} cannot hold this picture ({reason}); save it as PNG"
+        ) from None
+    return file.getvalue()
 
 
 def _temporary(path: Path) -> Path:
@@ -366,95 +303,35 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
-def _as_pillow(image: Any, alpha: Any) -> pil.Image:
+def _as_pillow(image: Any, alpha: Any) -> PilImage.Image:
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[-1] != 3:
-        raise ValueError(f"`image`: expected [height, width, 3], got shape {list(array.shape)}")
-    if array.dtype != np.uint8 and not np.isfinite(array).all():
-        raise ValueError("`image`: holds NaN or infinite values; it is not written")
-    picture = pil.fromarray(to_uint8(array))
+        raise ValueError(
+            f"`image`: expected one image [height, width, 3], got shape {list(array.shape)}"
+        )
+    picture = PilImage.fromarray(to_uint8(array))
     if alpha is not None:
         opacity = np.asarray(alpha)
         if opacity.shape != array.shape[:2]:
             raise ValueError(
                 f"`alpha`: expected shape {list(array.shape[:2])}, got {list(opacity.shape)}"
             )
-        picture.putalpha(pil.fromarray(to_uint8(opacity)))
+        picture.putalpha(PilImage.fromarray(to_uint8(opacity)))
     return picture
 
 
-Writer = Callable[[pil.Image, BinaryIO, str | None], None]
-
-
-def _write_png(picture: pil.Image, file: BinaryIO, text: str | None) -> None:
-    info = PngImagePlugin.PngInfo()
-    if text is not None:
-        info.add_itxt(KEYWORD, text)
-    picture.save(file, "PNG", pnginfo=info, icc_profile=_srgb_profile(), optimize=False)
-
-
-def _write_jpeg(picture: pil.Image, file: BinaryIO, text: str | None) -> None:
-    picture.convert("RGB").save(
-        file, "JPEG", quality=95, subsampling=0, icc_profile=_srgb_profile(), exif=_comment(text)
-    )
-
-
-def _write_webp(picture: pil.Image, file: BinaryIO, text: str | None) -> None:
-    picture.save(
-        file, "WEBP", lossless=True, exact=True, icc_profile=_srgb_profile(), exif=_comment(text)
-    )
-
-
-def _write_tiff(picture: pil.Image, file: BinaryIO, text: str | None) -> None:
-    picture.save(
-        file,
-        "TIFF",
-        compression="tiff_adobe_deflate",
-        icc_profile=_srgb_profile(),
-        exif=_comment(text),
-    )
-
-
-_WRITERS: dict[str, Writer] = {
-    ".png": _write_png,
-    ".jpg": _write_jpeg,
-    ".jpeg": _write_jpeg,
-    ".webp": _write_webp,
-    ".tif": _write_tiff,
-    ".tiff": _write_tiff,
-}
-SUFFIXES = tuple(_WRITERS)
-
-
-def _writer(path: Path, argument: str) -> Writer:
+def _writer(path: Path, argument: str) -> encoding.Writer:
     suffix = path.suffix.lower()
     if not suffix:
         raise ValueError(
             f"`{argument}`: {path.name!r} has no suffix; end it in .png, .jpg, .webp or .tiff"
         )
-    if suffix not in _WRITERS:
-        raise checks.unknown(argument, suffix, _WRITERS, "picture format")
-    return _WRITERS[suffix]
-
-
-def _srgb_profile() -> bytes:
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    # Bytes 24 to 35 are the time of creation and 84 to 99 a digest over it: the same picture shall
-    # give the same file.
-    profile[24:36] = bytes(12)
-    profile[84:100] = bytes(16)
-    return bytes(profile)
+    if suffix not in encoding.WRITERS:
+        raise checks.unknown(argument, suffix, encoding.WRITERS, "picture format")
+    return encoding.WRITERS[suffix]
 
 
 # --- Metadata -------------------------------------------------------------------------------------
-
-
-def _comment(text: str | None) -> pil.Exif:
-    exif = pil.Exif()
-    if text is not None:
-        encoded = f"{KEYWORD} {text}".encode("utf-16-be")
-        exif.get_ifd(ExifTags.IFD.Exif)[_USER_COMMENT] = _UNICODE + encoded
-    return exif
 
 
 def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] | None:
@@ -469,29 +346,27 @@ def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] |
 
     Raises:
       ValueError: as in `read`, and if the metadata is damaged.
+
+    Example:
+      >>> from nst_jax import images
+      >>> images.read_metadata(images.SAMPLES["chelsea"]) is None
+      True
     """
     data = _bytes_of(Path(path), argument)
-    with _one_line_errors(Path(path), argument), pil.open(io.BytesIO(data)) as opened:
-        _check_pixels(opened)
-        opened.load()
-        text = opened.info.get(KEYWORD) or _comment_of(opened)
+    with decoding.opened_picture(data, Path(path), argument) as opened:
+        opened.load()  # text may follow the pixels
+        text = encoding.text_in(opened)
     if text is None:
         return None
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ValueError(f"`{argument}`: the settings in {str(path)!r} are damaged")
+        raise ValueError(
+            f"`{argument}`: the settings in {str(path)!r} are damaged; the picture itself is whole"
+        )
     return found
-
-
-def _comment_of(opened: pil.Image) -> str | None:
-    comment = opened.getexif().get_ifd(ExifTags.IFD.Exif).get(_USER_COMMENT)
-    if not isinstance(comment, bytes) or not comment.startswith(_UNICODE):
-        return None
-    text = comment[len(_UNICODE) :].decode("utf-16-be", errors="replace")
-    return text.removeprefix(f"{KEYWORD} ") if text.startswith(f"{KEYWORD} ") else None
 
 
 # --- Samples --------------------------------------------------------------------------------------
