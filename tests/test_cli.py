@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,11 +191,14 @@ def make_bad_pictures():
     Path("truncated.png").write_bytes(whole[: len(whole) // 2])
     Path("text.png").write_text("not a picture\n")
     Image.new("RGB", (1, 1)).save("dot.png")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    checked = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    Path("bomb.png").write_bytes(whole[:8] + checked + whole[33:])
     Image.new("RGB", (1000, 4)).save("line.png")
 
 
 @pytest.mark.parametrize(
-    "name", ["missing.png", "folder.png", "empty.png", "truncated.png", "text.png"]
+    "name", ["missing.png", "folder.png", "empty.png", "truncated.png", "text.png", "bomb.png"]
 )
 @pytest.mark.parametrize("place", ["CONTENT", "STYLE"])
 def test_unreadable_picture_is_refused(call, name, place):
