@@ -13,9 +13,17 @@ import numpy as np
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name most like `name`, or None if nothing is close."""
-    found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return found[0] if found else None
+    """Return the known name most like `name`, or like its beginning, or None if nothing is close."""
+    name = name.lower()
+
+    def likeness(other: str) -> float:
+        whole = difflib.SequenceMatcher(None, name, other.lower()).ratio()
+        # "gatsy" is meant for "gatys-pytorch", though most of that is missing.
+        beginning = difflib.SequenceMatcher(None, name, other.lower()[: len(name)]).ratio()
+        return max(whole, 0.9 * beginning)
+
+    best = max(known, key=likeness, default=None)
+    return best if best is not None and likeness(best) >= 0.5 else None
 
 
 def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:
