@@ -81,7 +81,7 @@ def test_what_is_read_is_what_the_file_holds(path, pixels):
 
 @pytest.mark.parametrize(
     ("suffix", "mode"),
-    [(".tif", mode) for mode in ("1", "L", "P", "YCbCr", "CMYK")]
+    [(".tif", mode) for mode in ("1", "L", "P", "CMYK")]
     + [(".jpg", mode) for mode in ("L", "YCbCr", "CMYK")],
 )
 def test_modes_read_as_pillow_converts_them(tmp_path, pixels, suffix, mode):
@@ -542,9 +542,7 @@ def test_bad_arrays_are_not_written(path):
 
 
 def test_what_the_format_cannot_hold_is_said(tmp_path):
-    with pytest.raises(
-        ValueError, match="`path`: 'a.webp' cannot hold .* 16383 .* as PNG"
-    ) as error:
+    with pytest.raises(ValueError, match="`path`: 'a.webp' cannot hold .* as PNG") as error:
         images.save(tmp_path / "a.webp", np.zeros((16, 16_384, 3), np.uint8))
     one_line(error)
     with pytest.raises(ValueError, match="`path`: 'a.jpg' cannot hold .* too long"):
