@@ -310,7 +310,8 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
         than one step.
     """
     if not isinstance(recipe, Recipe):
-        hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if recipe in PRESETS else ""
+        known = isinstance(recipe, str) and recipe in PRESETS
+        hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if known else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
     _check_descent(recipe.descent)
     return replace(recipe, terms=_checked_terms(recipe.terms))

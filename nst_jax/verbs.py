@@ -1,6 +1,7 @@
 """The public verbs. They check their inputs, prepare the pictures and drive the pure loop."""
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -135,7 +136,7 @@ def paint(
       init: see `stylize`.
       key: see `stylize`.
       every: updates between snapshots; or an iterable of such numbers, one drawn before each chunk,
-        for a pace that follows the clock.
+        for a pace that follows the clock (when it ends, only the last snapshot is still to come).
 
     Yields:
       `Snapshot`s. If the losses stop being finite the last one says so in `broke_at`, its `losses`
@@ -171,10 +172,16 @@ def settled(recipe: Recipe, size: Size, style_size: Size, steps: int | None) -> 
 
 
 def _lengths(every: int | Iterable[int]) -> Iterator[int]:
-    if isinstance(every, Iterable):
-        return iter(every)
+    if isinstance(every, Iterable) and not isinstance(every, str):
+        return itertools.chain(map(_length, every), itertools.repeat(sys.maxsize))
+    return itertools.repeat(_length(every))
+
+
+def _length(every: Any) -> int:
+    if isinstance(every, bool) or not isinstance(every, (int, np.integer)):
+        raise TypeError(f"`every`: expected a whole number of updates, got {every!r}")
     checks.number("every", every, least=1)
-    return itertools.repeat(int(every))
+    return int(every)
 
 
 def _paint(
@@ -205,9 +212,9 @@ def _paint(
             broke_at = int(state.broke_at)
             if wanted == 0 or done == total or broke_at >= 0:
                 yield _snapshot(state, core, chunk, done, index, offset)
+                if done == total or broke_at >= 0:
+                    return
                 chunk, wanted = [], next(lengths)
-            if broke_at >= 0:
-                return
         image = _canvas_image(state, core)
 
 

@@ -1,4 +1,4 @@
-"""VGG-19, its losses and TensorFlow's resize once more: NumPy, float64, nothing shared with ours."""
+"""VGG-19, its losses and TensorFlow's resize once more: NumPy, float64, nothing shared."""
 
 import numpy as np
 from scipy.signal import correlate

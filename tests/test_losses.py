@@ -176,7 +176,7 @@ def test_the_styles_gradient_is_G_minus_A_times_F_where_F_is_positive(x64):
 
 
 def test_total_variation_is_tensorflows():
-    # tf.image.total_variation of this image, worked by hand: |3-1| + |0-5| down, |5-1| + |0-3| right.
+    # tf.image.total_variation of it, worked by hand: |3-1| + |0-5| down, |5-1| + |0-3| right.
     image = (
         jnp.asarray([[1.0, 5.0], [3.0, 0.0]])[:, :, None] * jnp.asarray([1.0, 0.0, 2.0])[None, None]
     )

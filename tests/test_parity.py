@@ -91,7 +91,10 @@ def torch_total(torch, params, canvas, targets, recipe, coordinates=None):
 
 
 def torch_targets(torch, params, content, style, recipe, deepest):
-    pixels = lambda image: tensor(torch, reference.pixels(image))
+
+    def pixels(image):
+        return tensor(torch, reference.pixels(image))
+
     of_content = torch_features(torch, params, pixels(content), deepest=deepest)
     of_style = torch_features(torch, params, pixels(style), deepest=deepest)
     grams = {

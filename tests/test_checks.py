@@ -1,0 +1,226 @@
+"""Bad input is refused at the door: which argument, what came, what to do."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import nst_jax as nst
+from nst_jax import checks, recipes
+from tests import small
+
+pytestmark = pytest.mark.usefixtures("as_users_do")
+
+GREY = np.full((20, 24, 3), 0.5, np.float32)
+FAST = small.shallow()
+
+
+def with_terms(**terms):
+    return replace(FAST, terms=replace(FAST.terms, **terms))
+
+
+def with_rule(**numbers):
+    return replace(
+        FAST, descent=replace(FAST.descent, optimizer=replace(FAST.descent.optimizer, **numbers))
+    )
+
+
+# --- Pictures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (GREY[..., 0], r"got shape \[20, 24\]; repeat a grey picture three times"),
+        (GREY[None], r"got shape \[1, 20, 24, 3\]; for a batch use `stylize_many`"),
+        (np.zeros((20, 24, 4), "f"), r"drop the alpha channel with `image\[\.\.\., :3\]`"),
+        (np.zeros((3, 20, 24), "f"), r"move the channels last with `image\.transpose\(1, 2, 0\)`"),
+        (np.zeros((20, 24, 1), "f"), r"got shape \[20, 24, 1\]"),
+        (GREY * 255, r"expected values in \[0, 1\], got 127.5 to 127.5; divide it by 255"),
+        (GREY - 1, r"expected values in \[0, 1\], got -0.5 to -0.5$"),
+        (GREY * np.nan, "holds NaN or infinite values"),
+        (GREY + np.inf, "holds NaN or infinite values"),
+        (np.zeros((0, 24, 3), "f"), "or is empty"),
+        (np.full((20, 24, 3), 128), "expected floating point in .* got int64; scale it"),
+        (np.zeros((20, 24, 3), np.uint16), "got uint16"),
+        (np.zeros((20, 24, 3), bool), "got bool"),
+        (np.zeros((20, 24, 3), complex), "got complex128"),
+    ],
+)
+@pytest.mark.parametrize("argument", ["content", "style", "init"])
+def test_what_is_no_picture_is_refused_by_name(params, argument, image, message):
+    pictures = {"content": GREY, "style": GREY} | {argument: image}
+    with pytest.raises(ValueError, match=f"^`{argument}`: .*{message}"):
+        nst.paint(params, recipe=FAST, **pictures)
+
+
+@pytest.mark.parametrize("argument", ["content", "style", "init"])
+@pytest.mark.parametrize("image", ["photo.jpg", [[0.5]], 7])
+def test_what_is_no_array_is_refused_with_how_to_read_a_file(params, argument, image):
+    pictures = {"content": GREY, "style": GREY} | {argument: image}
+    with pytest.raises(TypeError, match=f"^`{argument}`: expected an array.*`nst_jax.images.load`"):
+        nst.paint(params, recipe=FAST, **pictures)
+
+
+def test_uint8_is_accepted_as_fractions_of_255():
+    eight = np.arange(256 * 3, dtype=np.uint32).reshape(16, 16, 3).astype(np.uint8)
+    image = checks.image("content", eight)
+    assert image.dtype == np.float32
+    assert_array_equal(image, eight.astype(np.float32) / 255)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_every_floating_point_becomes_float32(dtype):
+    image = checks.image("content", np.asarray(jnp.full((4, 4, 3), 0.5, "float32")).astype(dtype))
+    assert image.dtype == np.float32 and image[0, 0, 0] == 0.5
+
+
+def test_the_overshoot_of_a_filter_is_accepted():
+    checks.image("content", np.asarray([[[-0.005, 0.5, 1.005]]]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((15, 200, 3), "`content`: 200x15 px becomes 200x15 px by the size rule .as it is."),
+        ((1, 1, 3), "needs 16 px on each side, so crop the picture or choose a larger size"),
+    ],
+)
+def test_a_picture_that_would_be_too_small_is_refused(params, shape, message):
+    with pytest.raises(ValueError, match=message):
+        nst.paint(params, np.full(shape, 0.5, "f"), GREY, recipe=FAST)
+
+
+def test_an_extreme_aspect_is_refused_at_the_size_it_would_get(params):
+    with pytest.raises(ValueError, match="`style`: 2000x20 px becomes 512x5 px by the size rule"):
+        nst.paint(params, GREY, np.full((20, 2000, 3), 0.5, "f"))
+
+
+# --- Parameters and recipes -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", [nst.stylize, nst.paint, nst.stylize_many])
+@pytest.mark.parametrize("params", [None, {}, "weights.h5"])
+def test_params_of_another_type_are_refused(verb, params):
+    with pytest.raises(TypeError, match="^`params`: expected Params.*`nst_jax.load_params"):
+        verb(params, GREY, GREY, recipe=FAST)
+
+
+@pytest.mark.parametrize("verb", [nst.stylize, nst.paint, nst.stylize_many])
+@pytest.mark.parametrize("steps", [None, 5])
+def test_a_recipes_name_is_refused_with_how_to_get_it(params, verb, steps):
+    with pytest.raises(TypeError, match="`recipe`: .* got 'tf'; `nst_jax.recipes.named.'tf'.`"):
+        verb(params, GREY, GREY, recipe="tf", steps=steps)
+
+
+@pytest.mark.parametrize("recipe", [None, 3, ["tf"], {"steps": 3}, FAST.terms])
+def test_what_is_no_recipe_is_refused(params, recipe):
+    with pytest.raises(TypeError, match="^`recipe`: expected a Recipe, got"):
+        nst.paint(params, GREY, GREY, recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({"content_weight": -1.0}, "`content_weight`: expected 0 or more, got -1"),
+        ({"style_weight": float("nan")}, "`style_weight`: expected a finite number, got nan"),
+        ({"tv_weight": float("inf")}, "`tv_weight`: expected a finite number, got inf"),
+        ({"style_layer_weights": (1.0,)}, "`style_layer_weights`: expected one for each of the 2"),
+        ({"style_layer_weights": (1.0, -2.0)}, "`style_layer_weights`: expected 0 or more, got -2"),
+        ({"content_layer_weights": ()}, "`content_layer_weights`: expected one for each of the 1"),
+        ({"content_taps": ("conv4_2",)}, "`content_taps`: 'conv4_2' is ambiguous"),
+        ({"content_taps": ()}, "`content_taps`: name at least one tap"),
+        ({"style_taps": ("relu1_1", "relu9_1")}, "`style_taps`: there is no .* 'relu9_1'; did you"),
+        ({"style_taps": ("relu1_1", "r11")}, "`style_taps`: 'relu1_1' is named twice"),
+    ],
+)
+def test_terms_that_cannot_be_minimised_are_refused(params, terms, message):
+    with pytest.raises(ValueError, match=message):
+        nst.paint(params, GREY, GREY, recipe=with_terms(**terms))
+
+
+@pytest.mark.parametrize("weight", ["1", None, 1j])
+def test_a_weight_that_is_no_number_is_refused(params, weight):
+    with pytest.raises(TypeError, match="`style_weight`: expected a number, got"):
+        nst.paint(params, GREY, GREY, recipe=with_terms(style_weight=weight))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"radius": 0.0}, "`radius`: expected more than 0, got 0"),
+        ({"largest_radius": -1.0}, "`largest_radius`: expected more than 0, got -1"),
+        ({"slack": float("nan")}, "`slack`: expected a finite number"),
+    ],
+)
+def test_a_rule_that_cannot_move_is_refused(params, numbers, message):
+    with pytest.raises(ValueError, match=message):
+        nst.paint(params, GREY, GREY, recipe=with_rule(**numbers))
+
+
+@pytest.mark.parametrize(
+    ("steps", "error", "message"),
+    [
+        (0, ValueError, "expected 1 or more, got 0"),
+        (-5, ValueError, "expected 1 or more, got -5"),
+        (2.0, TypeError, "expected a whole number, got 2.0"),
+        (True, TypeError, "expected a whole number, got True"),
+        ("9", TypeError, "expected a whole number, got '9'"),
+    ],
+)
+@pytest.mark.parametrize("verb", [nst.stylize, nst.paint, nst.stylize_many])
+def test_steps_are_a_whole_number_from_one(params, verb, steps, error, message):
+    with pytest.raises(error, match=f"`steps`: {message}"):
+        verb(params, GREY, GREY, recipe=FAST, steps=steps)
+
+
+def test_one_picture_wants_one_number(params):
+    recipe = with_terms(style_weight=jnp.asarray([1.0, 2.0]))
+    with pytest.raises(
+        ValueError, match="`terms.style_weight` holds 2 numbers; `stylize_many` run"
+    ):
+        nst.paint(params, GREY, GREY, recipe=recipe)
+
+
+@pytest.mark.parametrize("size", [15, 0, -4, "8", "long:12", "512x", "x512", "big", "512.5", 1e3])
+@pytest.mark.parametrize("argument", ["size", "style_size"])
+def test_sizes_that_are_none_are_refused(params, argument, size):
+    with pytest.raises((ValueError, TypeError), match=f"^`{argument}`: expected"):
+        nst.paint(params, GREY, GREY, recipe=FAST, **{argument: size})
+
+
+# --- Names ----------------------------------------------------------------------------------------
+
+
+def test_an_unknown_recipe_is_refused_with_the_nearest():
+    with pytest.raises(
+        ValueError, match="`recipe`: there is no recipe 'gatys_torch'; did you mean"
+    ):
+        recipes.named("gatys_torch")
+
+
+def test_a_name_like_no_other_is_refused_with_the_list():
+    with pytest.raises(ValueError, match="no recipe 'zzz'; expected one of 'default', 'gatys-py"):
+        recipes.named("zzz")
+
+
+# --- Lists of pictures ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("contents", "error", "message"),
+    [
+        ([], ValueError, "`contents`: is empty"),
+        (np.zeros((0, 20, 24, 3), "f"), ValueError, "`contents`: is empty"),
+        ("photo.jpg", TypeError, "`contents`: expected images, got str; `nst_jax.images.load`"),
+        (7, TypeError, "`contents`: expected images, got int"),
+        (GREY[..., 0], ValueError, r"`contents`: expected an image .* got shape \[20, 24\]"),
+        ([GREY, GREY * 255], ValueError, r"`contents\[1\]`: expected values in \[0, 1\]"),
+        ([GREY, "b.png"], TypeError, r"`contents\[1\]`: expected an array"),
+    ],
+)
+def test_lists_of_pictures_are_checked_one_by_one(params, contents, error, message):
+    with pytest.raises(error, match=message):
+        nst.stylize_many(params, contents, GREY, recipe=FAST)
