@@ -15,7 +15,7 @@ from nst_jax._types import Image, Losses, Params, State, StyleImage, Targets
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
-from nst_jax.targets import measure
+from nst_jax.targets import measure_content, measure_style
 from nst_jax.verbs import settled
 
 Axes = tuple[int | None, ...]  # one for each leaf of the recipe
@@ -25,6 +25,8 @@ class Row(NamedTuple):
     """One picture of a batch."""
 
     place: int  # in the result
+    content: int  # which of the contents; rows that share one share what is measured of it
+    style: int  # which of the styles
     prepared: prepare.Prepared
     key: Array
 
@@ -142,10 +144,10 @@ def _rows(
     contents: list[np.ndarray], styles: list[np.ndarray], recipe: Recipe, count: int, key: Array
 ) -> list[Row]:
     rows = []
-    for index in range(count):
-        content, style = contents[index % len(contents)], styles[index % len(styles)]
-        prepared = prepare.pictures(content, style, recipe)
-        rows.append(Row(index, prepared, jax.random.fold_in(key, index)))
+    for place in range(count):
+        content, style = place % len(contents), place % len(styles)
+        prepared = prepare.pictures(contents[content], styles[style], recipe)
+        rows.append(Row(place, content, style, prepared, jax.random.fold_in(key, place)))
     return rows
 
 
@@ -166,9 +168,7 @@ def _stylize_group(
     broke_at, offset = np.full(len(rows), -1), 0
     for index, scale in enumerate(scales):
         last = index == len(scales) - 1
-        pairs = [_pair(row, index) for row in rows]
-        measured = [_measure(params, *pair, core, axes, row) for row, pair in enumerate(pairs)]
-        targets = jax.tree.map(lambda *parts: jnp.stack(parts), *measured)
+        targets = _targets(params, rows, index, core)
         state = _init_many(_enlarge(images, scale.shape), core, axes)
         state = _run_to(params, state, targets, core, axes, scale.steps + last)
         broken = np.asarray(state.broke_at)
@@ -187,6 +187,23 @@ def _pair(row: Row, index: int) -> tuple[Image, StyleImage]:
     return (
         prepare.at_scale(row.prepared.content, scale.shape),
         prepare.at_scale(row.prepared.style, scale.style_shape),
+    )
+
+
+def _targets(params: Params, rows: list[Row], index: int, core: Recipe) -> Targets:
+    """Measure each content and each style once, and line them up with the rows."""
+    contents: dict[int, Any] = {}
+    styles: dict[int, Any] = {}
+    for row in rows:
+        content, style = _pair(row, index)
+        if row.content not in contents:
+            contents[row.content] = _measure_content(params, content, core)
+        if row.style not in styles:
+            styles[row.style] = _measure_style(params, style, core)
+    stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
+    return Targets(
+        stacked(*(contents[row.content] for row in rows)),
+        stacked(*(styles[row.style] for row in rows)),
     )
 
 
@@ -216,14 +233,9 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
     return jax.tree.unflatten(jax.tree.structure(recipe), axes)
 
 
-def _measure(
-    params: Params, content: Image, style: StyleImage, core: Recipe, axes: Axes, row: int
-) -> Targets:
-    own = recipes.with_numbers(core, lambda leaf: leaf[row] if leaf.ndim else leaf)
-    return _measure_one(params, content, style, own)
-
-
-_measure_one = jax.jit(measure)
+# Targets depend on no number of the recipe, so these see one recipe for the whole batch.
+_measure_content = jax.jit(measure_content)
+_measure_style = jax.jit(measure_style)
 _enlarge = jax.jit(enlarge, static_argnums=1)
 
 

@@ -1,7 +1,7 @@
 """Targets: what a canvas is compared with, measured once per scale."""
 
 from nst_jax import vgg
-from nst_jax._types import Image, Params, StyleImage, Targets
+from nst_jax._types import Features, Image, Params, Statistic, StyleImage, Targets
 from nst_jax.recipes import Recipe
 
 
@@ -28,10 +28,19 @@ def measure(params: Params, content: Image, style: StyleImage, recipe: Recipe) -
       >>> targets.style["relu2_1"].shape
       (128, 128)
     """
-    terms, network = recipe.terms, recipe.network
-    of_content = vgg.features(params, content, terms.content_taps, network=network)
-    of_style = vgg.features(params, style, terms.style_taps, network=network)
     return Targets(
-        content=of_content,
-        style={tap: terms.style_loss.measure(of_style[tap]) for tap in terms.style_taps},
+        content=measure_content(params, content, recipe),
+        style=measure_style(params, style, recipe),
     )
+
+
+def measure_content(params: Params, content: Image, recipe: Recipe) -> Features:
+    """Measure the content's features [h', w', c] at the recipe's content taps."""
+    return vgg.features(params, content, recipe.terms.content_taps, network=recipe.network)
+
+
+def measure_style(params: Params, style: StyleImage, recipe: Recipe) -> dict[str, Statistic]:
+    """Measure the style's statistics at the recipe's style taps."""
+    terms = recipe.terms
+    found = vgg.features(params, style, terms.style_taps, network=recipe.network)
+    return {tap: terms.style_loss.measure(found[tap]) for tap in terms.style_taps}
