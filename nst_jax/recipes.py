@@ -281,15 +281,17 @@ def with_numbers(recipe: Recipe, convert: Callable[[Any], Any]) -> Recipe:
 
 
 def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
-    """Return the recipe with every number a strongly typed array.
+    """Return the recipe with every number a strongly typed array of `dtype`.
 
-    A Python number is weakly typed under jit, and mixing the two kinds would compile twice.
+    A Python number is weakly typed under jit, and 3 is another type than 3.0: without this, each
+    would compile its own program. The recipe's whole numbers (sizes, steps) are read before that.
     """
 
     def convert(number: Any) -> jax.Array:
-        array = jnp.asarray(number)
-        kind = jnp.int32 if jnp.issubdtype(array.dtype, jnp.integer) else dtype
-        return jax.lax.convert_element_type(array, kind)
+        # Cast on the host where possible: on the device even that is a program to compile.
+        if isinstance(number, jax.core.Tracer):
+            return number.astype(dtype)
+        return jnp.asarray(np.asarray(number).astype(dtype))
 
     return with_numbers(recipe, convert)
 
