@@ -10,6 +10,7 @@ import jax
 from nst_jax.prepare import Scale
 
 CHUNK_SECONDS = 1.0  # between snapshots, where steps are shorter than that
+FIXED_PIXELS = 2**15  # what a step costs at any size, as pixels; about right on CPU
 COMPILE_EVENTS = "/jax/core/compile/"  # tracing, lowering, compiling
 
 
@@ -83,13 +84,13 @@ class Pace(Iterator[int]):
 
     def __init__(self, scales: Sequence[Scale], every: int | None = None) -> None:
         self._every = every
-        self._pixels = [scale.shape[0] * scale.shape[1] for scale in scales]
+        self._cost = [scale.shape[0] * scale.shape[1] + FIXED_PIXELS for scale in scales]
         # The coarser scales end one update early: going up is their last.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = 0
-        self._measured = -1  # the last scale whose steps were timed
-        self._per_pixel = 0.0  # seconds per step and pixel
+        # Of the last scale that was timed:
+        self._measured, self._steps, self._seconds = -1, 0, 0.0
 
     @property
     def total(self) -> int:
@@ -98,10 +99,12 @@ class Pace(Iterator[int]):
 
     def advance(self, step: int, seconds: float) -> None:
         """Tell that the updates up to `step` took so long, without compilation."""
-        taken = step - self.done
-        if taken > 0:
-            self._measured = self.scale_of(step)
-            self._per_pixel = seconds / taken / self._pixels[self._measured]
+        if step > self.done:
+            scale = self.scale_of(step)
+            if scale != self._measured:
+                self._measured, self._steps, self._seconds = scale, 0, 0.0
+            self._steps += step - self.done
+            self._seconds += seconds
         self.done = step
 
     def scale_of(self, step: int) -> int:
@@ -112,8 +115,8 @@ class Pace(Iterator[int]):
         scale = self.scale_of(self.done + 1)
         lengths = [1]
         if scale == self._measured:
-            step = self._per_pixel * self._pixels[scale]
-            lengths = [max(1, int(CHUNK_SECONDS / max(step, 1e-4)))]
+            step = max(self._seconds / self._steps, 1e-4)
+            lengths = [max(1, int(CHUNK_SECONDS / step))]
         if self._every:
             lengths.append(self._every - self.done % self._every)
         lengths.append(max(1, self._ends[scale] - self.done))
@@ -130,9 +133,10 @@ class Pace(Iterator[int]):
         """
         if self._measured < 0:
             return None
+        unit = self._seconds / self._steps / self._cost[self._measured]
         left, done = 0.0, self.done
-        for end, pixels in zip(self._ends, self._pixels, strict=True):
-            left += max(0, end - done) * pixels * self._per_pixel
+        for end, cost in zip(self._ends, self._cost, strict=True):
+            left += max(0, end - done) * cost * unit
             done = max(done, end)
         return left + compile_seconds * (len(self._ends) - 1 - self.scale_of(self.done))
 

@@ -58,7 +58,7 @@ def final_shapes(content: Shape, style: Shape, recipe: Recipe) -> tuple[Shape, S
     """Return the (height, width) that the recipe gives the canvas and the style.
 
     Raises:
-      ValueError: if either would be under 16 px on a side.
+      ValueError: if either is, or would be, under 16 px on a side.
     """
     rule = recipe.pictures.size
     style_rule = recipe.pictures.style_size or rule
@@ -69,6 +69,7 @@ def final_shapes(content: Shape, style: Shape, recipe: Recipe) -> tuple[Shape, S
 
 
 def _checked(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule) -> Shape:
+    checks.image_shape(argument, (*old, 3), smallest=SMALLEST)  # enlarging adds nothing to see
     if min(new) < SMALLEST:
         raise ValueError(
             f"`{argument}`: {old[1]}x{old[0]} px becomes {new[1]}x{new[0]} px by the size rule "

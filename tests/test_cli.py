@@ -195,6 +195,7 @@ def make_bad_pictures():
     checked = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     Path("bomb.png").write_bytes(whole[:8] + checked + whole[33:])
     Image.new("RGB", (1000, 4)).save("line.png")
+    Image.new("RGB", (1000, 20)).save("thin.png")  # which the size makes a line
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,9 @@ def test_unreadable_picture_is_refused(call, name, place):
     assert not Path("out.png").exists()
 
 
-@pytest.mark.parametrize(("name", "size"), [("dot.png", "as-is"), ("line.png", "512")])
+@pytest.mark.parametrize(
+    ("name", "size"), [("dot.png", "512"), ("line.png", "512"), ("thin.png", "64")]
+)
 def test_shape_of_no_use_is_refused(call, name, size):
     make_bad_pictures()
     refused(call("stylize", name, "art.png", "--size", size), "`CONTENT`", "px")

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
+from nst_jax.pace import FIXED_PIXELS, CompileClock, Pace, Stopwatch, duration
 from nst_jax.prepare import Scale
 
 SCALES = (Scale((10, 10), (10, 10), 8), Scale((20, 20), (20, 20), 5))
@@ -42,13 +42,15 @@ def test_scale_of_a_canvas():
 
 
 def test_estimate_grows_with_the_area():
-    pace = Pace(SCALES)
+    sizes = [(128, 256), (256, 512)]
+    pace = Pace([Scale(size, size, 8) for size in sizes])
     assert pace.seconds_left() is None
     pace.advance(0, 0.0)
     pace.advance(1, 0.5)
-    # 6 more updates at this scale, 6 at four times the area, one more compilation.
-    assert pace.seconds_left(2.0) == pytest.approx(6 * 0.5 + 6 * 2.0 + 2.0)
-    pace.advance(13, 1.0)
+    # 6 more updates here, 9 at four times the area; half of a small step does not depend on it.
+    ratio = (4 * 128 * 256 + FIXED_PIXELS) / (128 * 256 + FIXED_PIXELS)
+    assert pace.seconds_left(2.0) == pytest.approx(6 * 0.5 + 9 * 0.5 * ratio + 2.0)
+    pace.advance(16, 1.0)
     assert pace.seconds_left(2.0) == 0
 
 
