@@ -69,13 +69,13 @@ def final_shapes(content: Shape, style: Shape, recipe: Recipe) -> tuple[Shape, S
 
 
 def _checked(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule) -> Shape:
-    checks.image_shape(argument, (*old, 3), smallest=SMALLEST)  # enlarging adds nothing to see
     if min(new) < SMALLEST:
         raise ValueError(
             f"`{argument}`: {old[1]}x{old[0]} px becomes {new[1]}x{new[0]} px by the size rule "
             f"({rule}); the network needs {SMALLEST} px on each side, so crop the picture "
             "or choose a larger size"
         )
+    checks.image_shape(argument, (*old, 3), smallest=SMALLEST)  # enlarging adds nothing to see
     return new
 
 
