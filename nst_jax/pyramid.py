@@ -64,7 +64,7 @@ def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]
     """
     scales = [shape]
     factor = 1.0 / ratio
-    while max(shape) * factor >= smallest and min(shape) * factor >= 16:
+    while round(max(shape) * factor) >= smallest and round(min(shape) * factor) >= 16:
         scales.append((round(shape[0] * factor), round(shape[1] * factor)))
         factor /= ratio
     return tuple(reversed(scales))

@@ -147,7 +147,7 @@ class AsIs:
         return "as it is"
 
 
-Size: TypeAlias = int | str | SizeRule | None
+Size: TypeAlias = int | np.integer | str | SizeRule | None
 
 _NAMED = {"long": LongEdge, "short": ShortEdge, "area": Area}
 _GRAMMAR = "a number of pixels, 'long:N', 'short:N', 'area:N', 'WIDTHxHEIGHT' or 'as-is'"

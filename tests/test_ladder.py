@@ -87,7 +87,9 @@ def test_pillow_stays_in_its_rooms():
 def loaded_by(statement):
     """Return the modules that a statement loads in a fresh interpreter."""
     script = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     return set(done.stdout.split())
 
 

@@ -284,7 +284,9 @@ def test_leaves_of_a_tree_are_parts_of_one_vector(rule, x64):
     def split(x):
         return {"a": x[:50].reshape(5, 10), "b": (x[50:],)}
 
-    join = lambda tree: jnp.concatenate([tree["a"].ravel(), tree["b"][0]])
+    def join(tree):
+        return jnp.concatenate([tree["a"].ravel(), tree["b"][0]])
+
     whole = trace(rule, start, 15)[0]
     parts = trace(rule, split(start), 15, lambda tree: valley(join(tree)))[0]
     joined = jax.vmap(join)(parts)

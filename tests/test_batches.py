@@ -1,0 +1,230 @@
+"""`stylize_many`: rows are single runs, whatever is shared, swept, sized or broken."""
+
+import warnings
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import nst_jax as nst
+from nst_jax import optimizers, recipes, starts
+from tests import small
+
+ADAM = optimizers.Adam(learning_rate=0.02, eps=1e-3)
+LBFGS = small.shallow(steps=3)
+FAST = replace(LBFGS, descent=replace(LBFGS.descent, optimizer=ADAM))
+WEIGHTS = np.asarray([0.01, 0.1, 1.0], np.float32)
+
+# A batch and a single run are two programs: their sums differ in order, and three updates carry
+# float32's 1e-7 of the largest gradient to some 1e-5 of a picture's range.
+SAME = {"rtol": 0, "atol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def contents():
+    picture = small.picture("chelsea", 24, 32)
+    return np.stack([picture, picture[::-1], picture[:, ::-1]])
+
+
+@pytest.fixture(scope="module")
+def styles():
+    picture = small.picture("starry_night", 28, 20)
+    # The third has another size.
+    return [picture, picture[::-1], small.picture("starry_night", 20, 26)]
+
+
+def with_rate(rate):
+    rule = replace(ADAM, learning_rate=rate)
+    return replace(FAST, descent=replace(FAST.descent, optimizer=rule))
+
+
+def with_terms(**terms):
+    return replace(FAST, terms=replace(FAST.terms, **terms))
+
+
+def single(params, content, style, recipe=FAST, **options):
+    return nst.stylize(params, content, style, recipe=recipe, **options)
+
+
+# --- Rows -----------------------------------------------------------------------------------------
+
+
+def test_n_contents_meet_n_styles_pairwise(params, contents, styles):
+    images = nst.stylize_many(params, contents, styles, recipe=LBFGS)
+    assert images.shape == contents.shape and images.dtype == jnp.float32
+    for image, content, style in zip(images, contents, styles, strict=True):
+        assert_allclose(image, single(params, content, style, LBFGS), **SAME)
+
+
+def test_one_style_serves_all_contents(params, contents, styles):
+    images = nst.stylize_many(params, contents, styles[2], recipe=FAST)
+    for image, content in zip(images, contents, strict=True):
+        assert_allclose(image, single(params, content, styles[2]), **SAME)
+
+
+def test_one_content_meets_many_styles(params, contents, styles):
+    images = nst.stylize_many(params, contents[0], styles, recipe=FAST)
+    for image, style in zip(images, styles, strict=True):
+        assert_allclose(image, single(params, contents[0], style), **SAME)
+
+
+def test_a_batch_of_one_keeps_its_axis(params, contents, styles):
+    images = nst.stylize_many(params, contents[0], styles[0], recipe=FAST)
+    assert images.shape == (1, 24, 32, 3)
+
+
+def test_rows_do_not_depend_on_their_neighbours(params, contents, styles):
+    images = nst.stylize_many(params, contents, styles, recipe=FAST)
+    order = [2, 0, 1]
+    again = nst.stylize_many(params, contents[order], [styles[i] for i in order], recipe=FAST)
+    assert_allclose(again, images[jnp.asarray(order)], **SAME)
+
+
+def test_contents_of_several_sizes_are_grouped_and_come_back_in_order(params, contents, styles):
+    mixed = [contents[0], small.picture("chelsea", 20, 20), contents[2]]
+    images = nst.stylize_many(params, mixed, styles, recipe=FAST)
+    assert isinstance(images, list)
+    assert [image.shape for image in images] == [picture.shape for picture in mixed]
+    for image, content, style in zip(images, mixed, styles, strict=True):
+        assert_allclose(image, single(params, content, style), **SAME)
+
+
+def test_several_scales_are_climbed_together(params, styles):
+    recipe = replace(
+        FAST, descent=replace(FAST.descent, schedule=recipes.CoarseToFine(smallest=24, share=2.0))
+    )
+    large = small.picture("chelsea", 40, 52)
+    pair = np.stack([large, large[::-1]])
+    images = nst.stylize_many(params, pair, styles[:2], recipe=recipe)
+    for image, content, style in zip(images, pair, styles, strict=False):
+        assert_allclose(image, single(params, content, style, recipe), **SAME)
+
+
+def test_the_callers_arrays_stay_valid(params, contents, styles):
+    given = jnp.asarray(contents)
+    nst.stylize_many(params, given, jnp.asarray(styles[0]), recipe=FAST)
+    assert_array_equal(given, contents)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(params))
+
+
+# --- Starts ---------------------------------------------------------------------------------------
+
+
+def test_every_row_draws_its_own_noise_from_the_key(params, contents, styles):
+    key = jax.random.key(7)
+    images = nst.stylize_many(
+        params, contents[0], [styles[0]] * 2, recipe=FAST, init=starts.Noise(), key=key
+    )
+    assert np.abs(images[0] - images[1]).max() > 0.01
+    second = single(
+        params, contents[0], styles[0], init=starts.Noise(), key=jax.random.fold_in(key, 1)
+    )
+    assert_allclose(images[1], second, **SAME)
+
+
+def test_a_picture_may_be_the_start_of_all(params, contents, styles):
+    images = nst.stylize_many(params, contents, styles[0], recipe=FAST, init=contents[1])
+    for image, content in zip(images, contents, strict=True):
+        assert_allclose(image, single(params, content, styles[0], init=contents[1]), **SAME)
+
+
+# --- Sweeps ---------------------------------------------------------------------------------------
+
+
+def test_an_array_of_weights_is_a_sweep(params, contents, styles):
+    images = nst.stylize_many(
+        params, contents[0], styles[0], recipe=with_terms(style_weight=WEIGHTS)
+    )
+    assert images.shape == (3, 24, 32, 3)
+    for image, weight in zip(images, WEIGHTS, strict=True):
+        recipe = with_terms(style_weight=float(weight))
+        assert_allclose(image, single(params, contents[0], styles[0], recipe), **SAME)
+    assert np.abs(images[0] - images[2]).max() > 0.01
+
+
+def test_one_layers_weight_may_be_swept(params, contents, styles):
+    images = nst.stylize_many(
+        params,
+        contents[0],
+        styles[0],
+        recipe=with_terms(style_layer_weights=(0.1, WEIGHTS)),
+    )
+    for image, weight in zip(images, WEIGHTS, strict=True):
+        recipe = with_terms(style_layer_weights=(0.1, float(weight)))
+        assert_allclose(image, single(params, contents[0], styles[0], recipe), **SAME)
+
+
+def test_a_learning_rate_may_be_swept_over_pairs(params, contents, styles):
+    rates = np.asarray([0.001, 0.01, 0.02], np.float32)
+    images = nst.stylize_many(params, contents, styles, recipe=with_rate(rates))
+    for image, content, style, rate in zip(images, contents, styles, rates, strict=True):
+        recipe = with_rate(float(rate))
+        assert_allclose(image, single(params, content, style, recipe), **SAME)
+
+
+def test_two_numbers_are_swept_side_by_side(params, contents, styles):
+    recipe = with_terms(style_weight=WEIGHTS[:2], content_weight=np.asarray([2.0, 0.5]))
+    images = nst.stylize_many(params, contents[0], styles[0], recipe=recipe)
+    assert len(images) == 2
+    last = with_terms(style_weight=0.1, content_weight=0.5)
+    assert_allclose(images[1], single(params, contents[0], styles[0], last), **SAME)
+
+
+# --- Divergence -----------------------------------------------------------------------------------
+
+
+def test_a_row_that_diverges_leaves_the_others_as_they_were_to_the_bit(params, contents, styles):
+    def run(rates):
+        recipe = with_rate(np.asarray(rates, np.float32))
+        return nst.stylize_many(params, contents, styles, recipe=recipe)
+
+    good = run([0.01, 0.01, 0.02])
+    with pytest.warns(RuntimeWarning, match=r"1 \(after 1 updates\); their last finite") as caught:
+        broken = run([0.01, 1e30, 0.02])
+    assert caught[0].message.rows == {1: 1}
+    assert_array_equal(broken[0], good[0])
+    assert_array_equal(broken[2], good[2])
+    assert_array_equal(broken[1], contents[1])  # its last finite canvas is its start
+
+
+def test_nothing_is_said_where_nothing_diverges(params, contents, styles):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nst.stylize_many(params, contents[0], styles[0], recipe=FAST)
+
+
+# --- The door -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("contents_count", "styles_count", "weights", "message"),
+    [
+        (2, 3, 1.0, "2 contents, 3 styles do not fit together"),
+        (3, 1, WEIGHTS[:2], "3 contents, 1 styles, 2 recipe.terms.style_weight do not fit"),
+    ],
+)
+def test_numbers_that_do_not_fit_together_are_refused(
+    params, contents, styles, contents_count, styles_count, weights, message
+):
+    with pytest.raises(ValueError, match=message):
+        nst.stylize_many(
+            params,
+            contents[:contents_count],
+            styles[:styles_count],
+            recipe=with_terms(style_weight=weights),
+        )
+
+
+def test_what_cannot_be_swept_is_refused(params, contents, styles):
+    square = with_terms(style_weight=np.ones((2, 2), np.float32))
+    with pytest.raises(
+        ValueError, match=r"`terms.style_weight` may not be an array of shape \[2, 2\]"
+    ):
+        nst.stylize_many(params, contents, styles, recipe=square)
+    blend = starts.Blend(np.asarray([0.1, 0.2, 0.3]))
+    pictures = replace(FAST.pictures, start=blend)
+    with pytest.raises(ValueError, match="`pictures.start.ratio` may not be an array"):
+        nst.stylize_many(params, contents, styles, recipe=replace(FAST, pictures=pictures))

@@ -1,0 +1,138 @@
+"""What a recipe does to pictures before the first step, for the published recipes pixel by pixel."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image as Pillow
+
+from nst_jax import prepare, recipes, sizes, starts
+from nst_jax.prepare import Scale, with_sizes
+from tests import reference, small
+
+
+@pytest.fixture(scope="module")
+def eight():
+    """Two 8-bit pictures, as from files."""
+    return tuple(
+        np.round(small.picture(name, 48, 64) * 255).astype(np.uint8)
+        for name in ("chelsea", "starry_night")
+    )
+
+
+def pillow(image, shape, resampling):
+    resized = Pillow.fromarray(image).resize(shape[::-1], resampling)
+    return np.asarray(resized, np.float32) / 255
+
+
+def test_gatys_pytorch_gets_pillows_bilinear_of_the_shorter_side(eight):
+    content, style = eight
+    found = prepare.pictures(content, style[:, :40], with_sizes(recipes.GATYS_PYTORCH, 20))
+    assert_array_equal(found.content, pillow(content, (20, 26), Pillow.Resampling.BILINEAR))
+    # 40 x 48: the style follows its own shorter side.
+    expected = pillow(np.ascontiguousarray(style[:, :40]), (24, 20), Pillow.Resampling.BILINEAR)
+    assert_array_equal(found.style, expected)
+
+
+def test_coursera_tf2_gets_pillows_bicubic_squashed(eight):
+    found = prepare.pictures(*eight, with_sizes(recipes.COURSERA_TF2, 30))
+    for image, original in zip((found.content, found.style), eight, strict=True):
+        assert_array_equal(image, pillow(original, (30, 30), Pillow.Resampling.BICUBIC))
+
+
+def test_tf_gets_tensorflows_bilinear_of_the_longer_side(eight):
+    found = prepare.pictures(*eight, with_sizes(recipes.TF, 37))
+    assert found.content.shape == (27, 37, 3)  # 27.75 is cut
+    for image, original in zip((found.content, found.style), eight, strict=True):
+        expected = reference.bilinear(original / 255, (27, 37))
+        assert_allclose(image, expected, rtol=0, atol=1e-6)
+
+
+def test_as_is_leaves_every_pixel(eight):
+    for recipe in recipes.PRESETS.values():
+        found = prepare.pictures(*eight, with_sizes(recipe, "as-is"))
+        assert_array_equal(found.content, eight[0].astype(np.float32) / 255)
+        assert_array_equal(found.style, eight[1].astype(np.float32) / 255)
+
+
+def test_pictures_are_float32(eight):
+    found = prepare.pictures(
+        eight[0].astype(np.float64) / 255, eight[1], with_sizes(recipes.TF, 32)
+    )
+    assert found.content.dtype == found.style.dtype == jnp.float32
+
+
+# --- Size of the style ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "style_size", "content_shape", "style_shape"),
+    [
+        (None, None, (256, 512), (512, 512)),
+        (100, None, (50, 100), (100, 100)),
+        (None, 100, (256, 512), (100, 100)),
+        (100, "short:200", (50, 100), (200, 200)),
+        ("as-is", None, (200, 400), (300, 300)),
+        ("as-is", 100, (200, 400), (100, 100)),
+        ("40x30", None, (30, 40), (30, 40)),
+    ],
+)
+def test_the_style_follows_the_contents_rule_unless_it_has_its_own(
+    size, style_size, content_shape, style_shape
+):
+    recipe = with_sizes(recipes.DEFAULT, size, style_size)
+    assert prepare.final_shapes((200, 400), (300, 300), recipe) == (content_shape, style_shape)
+
+
+def test_a_recipes_own_style_rule_keeps_its_meaning():
+    pictures = replace(recipes.DEFAULT.pictures, style_size=sizes.ShortEdge(64))
+    recipe = replace(recipes.DEFAULT, pictures=pictures)
+    assert with_sizes(recipe, 100).pictures.style_size == sizes.ShortEdge(100)
+    assert with_sizes(recipe, 100, 80).pictures.style_size == sizes.ShortEdge(80)
+    assert with_sizes(recipe).pictures.style_size == sizes.ShortEdge(64)
+
+
+def test_messages_name_the_size_that_was_meant():
+    with pytest.raises(ValueError, match="^`style_size`: expected"):
+        with_sizes(recipes.DEFAULT, 100, "huge")
+
+
+# --- Scales ---------------------------------------------------------------------------------------
+
+
+def test_the_style_shrinks_with_the_canvas():
+    schedule = recipes.CoarseToFine(smallest=32, share=2.0)
+    recipe = replace(
+        recipes.DEFAULT, descent=replace(recipes.DEFAULT.descent, schedule=schedule, steps=6)
+    )
+    assert prepare.plan((48, 64), (60, 40), recipe) == (
+        Scale((24, 32), (30, 20), 4),
+        Scale((48, 64), (60, 40), 2),
+    )
+
+
+def test_a_styles_side_never_falls_under_what_the_network_needs():
+    schedule = recipes.CoarseToFine(smallest=32, share=2.0)
+    recipe = replace(recipes.DEFAULT, descent=replace(recipes.DEFAULT.descent, schedule=schedule))
+    assert prepare.plan((64, 64), (18, 100), recipe)[0].style_shape == (16, 50)
+
+
+# --- Start ----------------------------------------------------------------------------------------
+
+
+def test_the_recipes_start_is_used_unless_another_is_given(content, style, key):
+    recipe = recipes.COURSERA_TF2
+    jittered = prepare.start(content, style, recipe, None, key)
+    assert_array_equal(jittered, starts.Jitter(0.25)(content, style, key))
+    assert_array_equal(
+        prepare.start(content, style, recipe, starts.Blank(), key), np.full(content.shape, 0.5)
+    )
+
+
+def test_a_picture_as_start_is_brought_to_the_canvas(content, style, key):
+    eight = np.full((50, 40, 3), 51, np.uint8)
+    image = prepare.start(content, style, recipes.TF, eight, key)
+    assert image.shape == content.shape
+    assert_allclose(image, 0.2, atol=1e-6)

@@ -1,0 +1,154 @@
+"""The presets, constant by constant, and the recipe as a tree of numbers."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nst_jax import losses, optimizers, pyramid, recipes, sizes, starts, vgg
+from nst_jax.recipes import COURSERA_TF2, DEFAULT, GATYS_PYTORCH, PRESETS, TF, TF_TV, CoarseToFine
+
+STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+# --- The published constants ----------------------------------------------------------------------
+
+
+def test_gatys_pytorch_is_the_authors_notebook():
+    terms, descent, pictures = GATYS_PYTORCH.terms, GATYS_PYTORCH.descent, GATYS_PYTORCH.pictures
+    assert terms.style_taps == STYLE and terms.content_taps == ("relu4_2",)
+    assert terms.style_layer_weights == tuple(1e3 / n**2 for n in (64, 128, 256, 512, 512))
+    assert (terms.content_weight, terms.style_weight, terms.tv_weight) == (1, 1, 0)
+    assert terms.style_loss is losses.GRAM_MEAN_SQUARE
+    assert terms.content_loss is losses.content_mean_square
+    rule = descent.optimizer
+    assert rule == optimizers.TorchLBFGS(learning_rate=1.0, tolerance_grad=1e-5, history=100)
+    assert descent.coordinates is vgg.CAFFE_BGR and not descent.clip
+    assert descent.steps == 520  # 26 outer steps of 20 evaluations
+    assert pictures.size == sizes.ShortEdge(512, sizes.truncated)
+    assert pictures.resize is sizes.pillow_bilinear
+    assert pictures.start == starts.FromContent() and pictures.style_size is None
+    assert GATYS_PYTORCH.network == vgg.Network()
+
+
+@pytest.mark.parametrize(("recipe", "steps", "tv"), [(TF, 1003, 0), (TF_TV, 1000, 30)])
+def test_tf_is_tensorflows_tutorial(recipe, steps, tv):
+    terms, descent, pictures = recipe.terms, recipe.descent, recipe.pictures
+    assert terms.style_taps == STYLE and terms.content_taps == ("relu5_2",)
+    assert terms.style_layer_weights == (0.2,) * 5
+    assert (terms.content_weight, terms.style_weight) == (1e4, 1e-2)
+    assert terms.tv_weight == tv and terms.variation is losses.total_variation
+    assert terms.style_loss is losses.GRAM_MEAN_SQUARE
+    assert terms.content_loss is losses.content_mean_square
+    assert descent.optimizer == optimizers.KerasAdam(learning_rate=0.02, b1=0.99, b2=0.999, eps=0.1)
+    assert descent.coordinates is vgg.RAW and descent.clip and descent.steps == steps
+    assert pictures.size == sizes.LongEdge(512, sizes.truncated_float32)
+    assert pictures.resize is sizes.bilinear and pictures.start == starts.FromContent()
+    assert recipe.network == vgg.Network()
+
+
+def test_coursera_tf2_is_the_courses_notebook():
+    terms, descent, pictures = COURSERA_TF2.terms, COURSERA_TF2.descent, COURSERA_TF2.pictures
+    assert terms.style_taps == STYLE and terms.content_taps == ("relu5_4",)
+    assert terms.style_layer_weights == (0.2,) * 5
+    assert (terms.content_weight, terms.style_weight, terms.tv_weight) == (10, 40, 0)
+    assert terms.style_loss is losses.GRAM_PAPER
+    assert terms.content_loss is losses.content_quarter_mean_square
+    assert descent.optimizer == optimizers.KerasAdam(learning_rate=0.01, b1=0.9, b2=0.999, eps=1e-7)
+    assert descent.coordinates is vgg.RAW and descent.clip and descent.steps == 2501
+    assert pictures.size == sizes.Exact(400, 400) and pictures.resize is sizes.pillow_bicubic
+    assert pictures.start == starts.Jitter(0.25)
+    assert COURSERA_TF2.network == vgg.Network(pixels=vgg.RAW)
+
+
+def test_default_is_guarded_and_coarse_to_fine():
+    assert DEFAULT.descent.optimizer.guarded
+    assert isinstance(DEFAULT.descent.schedule, CoarseToFine)
+    assert DEFAULT.pictures.size == sizes.LongEdge(512)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_passes_its_own_check_and_names_its_source(name):
+    recipe = recipes.named(name)
+    assert recipes.check(recipe) == recipe
+    assert recipe.name == name and len(recipe.source) > 20
+
+
+# --- Structure and numbers ------------------------------------------------------------------------
+
+
+def test_numbers_are_leaves_and_structure_is_static():
+    doubled = jax.tree.map(lambda x: 2 * x, TF)
+    assert doubled.terms.style_weight == 2 * TF.terms.style_weight
+    assert doubled.descent.steps == 2006
+    assert doubled.terms.style_taps is TF.terms.style_taps
+    assert jax.tree.structure(doubled) == jax.tree.structure(TF)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"style_taps": (*STYLE[:4], "relu5_2")},
+        {"style_loss": losses.GRAM_PAPER},
+        {"variation": losses.mean_variation},
+    ],
+)
+def test_another_tap_or_function_is_another_structure(change):
+    other = replace(TF, terms=replace(TF.terms, **change))
+    assert jax.tree.structure(other) != jax.tree.structure(TF)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_presets_structure_can_be_hashed(name):
+    assert hash(jax.tree.structure(PRESETS[name]))
+
+
+def test_a_variant_leaves_the_original():
+    softer = replace(TF, terms=replace(TF.terms, style_weight=1e-3))
+    assert softer.terms.style_weight == 1e-3 and TF.terms.style_weight == 1e-2
+    with pytest.raises(AttributeError):
+        TF.terms.style_weight = 1.0
+
+
+def test_bare_recipes_differ_only_where_programs_do():
+    assert jax.tree.structure(TF.bare()) == jax.tree.structure(TF_TV.bare())
+    assert jax.tree.structure(TF.bare()) != jax.tree.structure(GATYS_PYTORCH.bare())
+    assert TF.bare().terms == TF.terms and TF.bare().name == ""
+
+
+def test_as_arrays_gives_every_number_a_strong_type():
+    for dtype in (jnp.float32, jnp.bfloat16):
+        leaves = jax.tree.leaves(recipes.as_arrays(DEFAULT, dtype))
+        assert {leaf.dtype for leaf in leaves} == {np.dtype(dtype)}
+        assert not any(leaf.weak_type for leaf in leaves)
+
+
+def test_check_gives_taps_our_names():
+    terms = replace(
+        TF.terms, content_taps=("block5_conv2",), style_taps=("r11", "r21", "r31", "r41", "r51")
+    )
+    assert recipes.check(replace(TF, terms=terms)) == TF
+
+
+# --- Schedules ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 250])
+@pytest.mark.parametrize("shape", [(20, 20), (100, 130), (384, 512), (1000, 3000)])
+def test_a_schedules_steps_add_up_and_end_at_the_final_size(shape, steps):
+    plan = CoarseToFine(smallest=64, share=1.5).plan(shape, steps)
+    assert plan[-1][0] == shape
+    assert sum(count for _, count in plan) == steps
+    assert all(count >= 1 for _, count in plan)
+    assert [s for s, _ in plan] == list(pyramid.ladder(shape, 64))[-len(plan) :]
+
+
+def test_coarser_scales_get_more_steps():
+    counts = [count for _, count in CoarseToFine(smallest=128, share=2.0).plan((512, 512), 700)]
+    assert counts == [400, 200, 100]
+
+
+def test_one_scale_is_one_scale():
+    assert recipes.OneScale().plan((30, 40), 7) == (((30, 40), 7),)

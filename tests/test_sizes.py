@@ -1,0 +1,149 @@
+"""Size rules: the published sizes of known pictures, and what a caller may say."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from nst_jax import recipes, sizes
+from nst_jax.sizes import Area, AsIs, Exact, LongEdge, ShortEdge, with_size
+from tests import small
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(768, 1024, (512, 682)), (768, 970, (512, 646))],
+    ids=["tuebingen", "starry-night"],
+)
+def test_gatys_pytorch_gives_the_sizes_of_its_notebook(height, width, expected):
+    assert recipes.GATYS_PYTORCH.pictures.size.shape(height, width) == expected
+
+
+def test_tf_truncates_in_float32():
+    rule = recipes.TF.pictures.size
+    assert rule.shape(768, 1024) == (384, 512)
+    assert rule.shape(333, 500) == (340, 512)  # 340.99 is cut
+    # Where float64's product stays under a whole number and float32's does not, and conversely.
+    differing = [
+        (side, edge)
+        for edge in range(513, 1200)
+        for side in range(16, edge, 7)
+        if rule.shape(side, edge)[0] != int(side * (512 / edge))
+    ]
+    assert differing
+    for side, edge in differing[:20]:
+        scale = np.float32(512) / np.float32(edge)
+        assert rule.shape(side, edge) == (
+            int(np.float32(side) * scale),
+            int(np.float32(edge) * scale),
+        )
+
+
+def test_coursera_squashes():
+    assert recipes.COURSERA_TF2.pictures.size.shape(300, 400) == (400, 400)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (LongEdge(100), (50, 100)),
+        (ShortEdge(100), (100, 200)),
+        (Area(100), (71, 141)),
+        (Exact(30, 40), (30, 40)),
+        (AsIs(), (300, 600)),
+    ],
+)
+def test_rules_by_hand(rule, expected):
+    assert rule.shape(300, 600) == expected
+    transposed = rule.shape(600, 300)
+    assert transposed == (
+        expected[::-1] if not isinstance(rule, Exact) else expected
+    ) or isinstance(rule, AsIs)
+
+
+def test_small_pictures_are_enlarged_too():
+    assert LongEdge(512).shape(100, 50) == (512, 256)
+
+
+def test_nothing_becomes_less_than_a_pixel():
+    for rule in (LongEdge(16), Area(16), LongEdge(16, sizes.truncated), recipes.TF.pictures.size):
+        assert min(rule.shape(1, 100_000)) >= 1
+
+
+def test_a_rules_number_is_a_leaf_and_its_rounding_is_not():
+    assert jax.tree.leaves(ShortEdge(300, sizes.truncated)) == [300]
+    assert jax.tree.structure(ShortEdge(1)) != jax.tree.structure(ShortEdge(1, sizes.truncated))
+
+
+# --- What a caller may say ------------------------------------------------------------------------
+
+RULE = ShortEdge(512, sizes.truncated)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (None, RULE),
+        (256, replace(RULE, pixels=256)),
+        (np.int64(256), replace(RULE, pixels=256)),
+        ("256", replace(RULE, pixels=256)),
+        ("long:300", LongEdge(300)),
+        ("short:300", ShortEdge(300)),
+        ("area:300", Area(300)),
+        ("400x300", Exact(300, 400)),
+        (" AS-IS ", AsIs()),
+        (Area(99), Area(99)),
+    ],
+)
+def test_a_number_keeps_the_rules_meaning_and_text_replaces_it(said, expected):
+    assert with_size(RULE, said) == expected
+
+
+def test_a_number_given_to_a_squash_is_its_longer_side():
+    assert with_size(Exact(400, 400), 100) == Exact(100, 100)
+    assert with_size(Exact(300, 400), 200) == Exact(150, 200)
+
+
+def test_a_number_given_to_as_is_is_a_longer_side():
+    assert with_size(AsIs(), 64) == LongEdge(64)
+
+
+@pytest.mark.parametrize(
+    "said", [15, 70_000, "15", "long:15", "10x400", "as is", "", "512px", "-5"]
+)
+def test_what_is_no_size_is_refused(said):
+    with pytest.raises(ValueError, match="^`style_size`: expected"):
+        with_size(RULE, said, argument="style_size")
+
+
+@pytest.mark.usefixtures("as_users_do")
+@pytest.mark.parametrize("said", [True, 2.5, [512], b"512"])
+def test_what_is_no_kind_of_size_is_refused(said):
+    with pytest.raises(TypeError, match="^`size`: expected a number of pixels, 'long:N'"):
+        with_size(RULE, said)
+
+
+@pytest.mark.parametrize("rule", [LongEdge(), ShortEdge(), Area(), Exact(3, 4), AsIs()])
+def test_every_rule_speaks_and_keeps_the_protocol(rule):
+    assert isinstance(rule, sizes.SizeRule)
+    assert len(str(rule)) > 4 and "(" not in str(rule)
+
+
+# --- Filters --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("filter_", "resampling"),
+    [
+        (sizes.pillow_bilinear, Pillow.Resampling.BILINEAR),
+        (sizes.pillow_bicubic, Pillow.Resampling.BICUBIC),
+    ],
+)
+@pytest.mark.parametrize("shape", [(11, 17), (40, 50)])
+def test_pillows_filters_give_pillows_pixels(filter_, resampling, shape):
+    eight = np.round(small.picture("chelsea", 24, 32) * 255).astype(np.uint8)
+    expected = np.asarray(Pillow.fromarray(eight).resize(shape[::-1], resampling))
+    found = np.asarray(filter_(eight.astype(np.float32) / 255, shape))
+    np.testing.assert_array_equal(found, expected.astype(np.float32) / 255)

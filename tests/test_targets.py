@@ -1,0 +1,60 @@
+"""Targets: what is measured, of which picture, at which taps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.testing import assert_allclose, assert_array_equal
+
+import nst_jax as nst
+from nst_jax import recipes
+from tests import reference, small
+
+
+def test_targets_are_features_of_the_content_and_mean_grams_of_the_style(params, content, style):
+    targets = nst.measure(params, content, style, small.shallow())
+    of_content, of_style = (
+        reference.features(params, reference.pixels(x), deepest="relu2_1") for x in (content, style)
+    )
+    assert set(targets.content) == {"relu2_1"} and set(targets.style) == {"relu1_1", "relu2_1"}
+    expected = of_content["relu2_1"]
+    assert_allclose(targets.content["relu2_1"], expected, rtol=0, atol=1e-5 * expected.max())
+    for tap, gram in targets.style.items():
+        expected = reference.raw_gram(of_style[tap]) / of_style[tap][..., 0].size
+        assert_allclose(gram, expected, rtol=0, atol=1e-5 * expected.max())
+
+
+def test_targets_have_the_same_shapes_whatever_the_styles_size(params, content):
+    def shapes(height, width):
+        style = jax.ShapeDtypeStruct((height, width, 3), jnp.float32)
+        targets = jax.eval_shape(nst.measure, params, content, style, recipes.DEFAULT)
+        return jax.tree.map(lambda x: x.shape, targets)
+
+    assert shapes(16, 16) == shapes(40, 23)
+    assert shapes(16, 16).style["relu5_1"] == (512, 512)
+
+
+def test_a_style_hung_the_other_way_round_is_nearly_the_same_style(params, content, style):
+    # Exactly so but for the network's own left and right.
+    there, back = (
+        nst.measure(params, content, x, small.shallow()).style["relu1_1"]
+        for x in (style, style[:, ::-1])
+    )
+    assert np.linalg.norm(there - back) < 0.2 * np.linalg.norm(there)
+
+
+def test_measuring_is_the_same_compiled(params, content, style):
+    recipe = small.shallow()
+    eager = nst.measure(params, content, style, recipe)
+    compiled = jax.jit(nst.measure)(params, content, style, recipe)
+    for mine, other in zip(jax.tree.leaves(eager), jax.tree.leaves(compiled), strict=True):
+        assert_allclose(mine, other, rtol=0, atol=1e-5 * np.abs(other).max())
+
+
+def test_targets_do_not_depend_on_weights(params, content, style):
+    measure = jax.jit(nst.measure)
+    light, heavy = (
+        measure(params, content, style, recipes.as_arrays(small.shallow(style_weight=w).bare()))
+        for w in (0.0, 1e6)
+    )
+    for mine, other in zip(jax.tree.leaves(light), jax.tree.leaves(heavy), strict=True):
+        assert_array_equal(mine, other)
