@@ -16,8 +16,11 @@ FULL = Plan(sizes=(256,), repeats=5, steps=3)
 QUICK = Plan(sizes=(64,), repeats=2, steps=2)
 
 
-def autodiff_padded(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def autodiff_padded(
+    x: jax.Array, kernel: jax.Array, transposed: jax.Array | None = None
+) -> jax.Array:
     """Convolve as the network's default does, but leave the gradient to autodiff."""
+    del transposed
     return jax.lax.conv_general_dilated(
         x,
         kernel,

@@ -7,7 +7,7 @@ network pixels.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import flax.linen as nn
@@ -154,29 +154,58 @@ def _convolve(
     )
 
 
-@jax.custom_vjp
-def conv3x3(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "n h w o"]:
+def transpose(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "3 3 o i"]:
+    """Return the kernel of the transposed convolution: flipped, its channels exchanged."""
+    return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+
+
+def conv3x3(
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "3 3 i o"],
+    transposed: Float[Array, "3 3 o i"] | None = None,
+) -> Float[Array, "n h w o"]:
     """Convolve with a 3 x 3 kernel, zero padding 1, stride 1.
 
-    Its gradient to `x` is written as the same kind of convolution, with the kernel flipped and its
-    channels exchanged. Autodiff's own form is not recognised by XLA's CPU compiler inside a loop
-    body and runs about three times slower there.
+    Its gradient to `x` is written as the same kind of convolution, with the transposed kernel.
+    Autodiff's own form is not recognised by XLA's CPU compiler inside a loop body and runs about
+    three times slower there. A loop gives `transposed`, see `with_transposed`.
     """
+    return _conv3x3(x, kernel, transpose(kernel) if transposed is None else transposed)
+
+
+@jax.custom_vjp
+def _conv3x3(x: Array, kernel: Array, transposed: Array) -> Array:
+    del transposed
     return _convolve(x, kernel, 1)
 
 
-def _conv3x3_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return conv3x3(x, kernel), (x, kernel)
+def _conv3x3_forward(
+    x: Array, kernel: Array, transposed: Array
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    return _convolve(x, kernel, 1), (x, kernel, transposed)
 
 
-def _conv3x3_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+def _conv3x3_backward(saved: tuple[Array, Array, Array], g: Array) -> tuple[Array, Array, None]:
+    x, kernel, transposed = saved
     _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, 1), kernel)
-    return _convolve(g, flipped, 1), weight_gradient(g)[0]
+    # The third is the same numbers as the second, which has the whole gradient.
+    return _convolve(g, transposed, 1), weight_gradient(g)[0], None
 
 
-conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
+_conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
+
+
+def with_transposed(params: Params) -> Params:
+    """Return the parameters with every kernel's transpose beside it, for gradients in a loop.
+
+    XLA would flip and transpose 80 MB of kernels again in every step: at 48 px that took longer than
+    the convolutions.
+    """
+    layers = {
+        name: {**layer, "transposed": transpose(layer["kernel"])}
+        for name, layer in params.layers.items()
+    }
+    return replace(params, layers=layers)
 
 
 # --- Padding, pooling -----------------------------------------------------------------------------
@@ -184,29 +213,30 @@ conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 Kernel: TypeAlias = Float[Array, "3 3 c o"]
 Convolved: TypeAlias = Float[Array, "*batch h w o"]
 Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
-Padding: TypeAlias = Callable[[FeatureMap, Kernel], Convolved]
+Transposed: TypeAlias = Float[Array, "3 3 o c"] | None
+Padding: TypeAlias = Callable[[FeatureMap, Kernel, Transposed], Convolved]
 Pool: TypeAlias = Callable[[FeatureMap, bool], Pooled]
 
 
-def zero_padded(x: FeatureMap, kernel: Kernel) -> Convolved:
+def zero_padded(x: FeatureMap, kernel: Kernel, transposed: Transposed = None) -> Convolved:
     """Convolve with zeros beyond the border, as every published VGG does."""
-    return conv3x3(x, kernel)
+    return conv3x3(x, kernel, transposed)
 
 
-def replicate_padded(x: FeatureMap, kernel: Kernel) -> Convolved:
+def replicate_padded(x: FeatureMap, kernel: Kernel, transposed: Transposed = None) -> Convolved:
     """Convolve with the border pixels repeated once beyond it."""
-    return _padded_by(x, kernel, "edge")
+    return _padded_by(x, kernel, transposed, "edge")
 
 
-def reflect_padded(x: FeatureMap, kernel: Kernel) -> Convolved:
+def reflect_padded(x: FeatureMap, kernel: Kernel, transposed: Transposed = None) -> Convolved:
     """Convolve with the picture mirrored at its border pixels (repeated where it is 1 px wide)."""
-    return _padded_by(x, kernel, "reflect" if min(x.shape[1:3]) > 1 else "edge")
+    return _padded_by(x, kernel, transposed, "reflect" if min(x.shape[1:3]) > 1 else "edge")
 
 
-def _padded_by(x: FeatureMap, kernel: Kernel, mode: str) -> Convolved:
+def _padded_by(x: FeatureMap, kernel: Kernel, transposed: Transposed, mode: str) -> Convolved:
     # Computed with one ring too many and cropped, so that one gradient rule serves all paddings.
     wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
-    return conv3x3(wide, kernel)[:, 1:-1, 1:-1, :]
+    return conv3x3(wide, kernel, transposed)[:, 1:-1, 1:-1, :]
 
 
 def _quarters(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
@@ -289,7 +319,10 @@ class Network:
 
 
 class Convolution(nn.Module):
-    """A 3 x 3 convolution with bias, holding parameters `kernel` and `bias`."""
+    """A 3 x 3 convolution with bias, holding parameters `kernel` and `bias`.
+
+    Where the parameters also hold `transposed` (see `with_transposed`), the gradient uses that.
+    """
 
     channels: int
     padding: Padding
@@ -299,7 +332,11 @@ class Convolution(nn.Module):
         shape = (3, 3, x.shape[-1], self.channels)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
-        return self.padding(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)[None, None, None]
+        transposed: Array | None = None
+        if self.has_variable("params", "transposed"):
+            transposed = self.get_variable("params", "transposed").astype(x.dtype)
+        y = self.padding(x, kernel.astype(x.dtype), transposed)
+        return y + bias.astype(x.dtype)[None, None, None]
 
 
 class Trunk(nn.Module):
