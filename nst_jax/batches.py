@@ -95,8 +95,8 @@ def stylize_many(
       >>> content, style = nst.images.sample("chelsea"), nst.images.sample("starry_night")
       >>> terms = replace(nst.recipes.DEFAULT.terms, style_weight=jnp.array([0.1, 1.0, 10.0]))
       >>> sweep = replace(nst.recipes.DEFAULT, terms=terms)
-      >>> nst.stylize_many(params, content, style, recipe=sweep, size="64x48", steps=2).shape
-      (3, 48, 64, 3)
+      >>> nst.stylize_many(params, content, style, recipe=sweep, size=48, steps=2).shape
+      (3, 32, 48, 3)
     """
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
     recipe = settled(recipe, size, style_size, steps)

@@ -146,7 +146,7 @@ def duration(seconds: float) -> str:
 
     Example:
       >>> duration(3.21), duration(75), duration(4000)
-      ('3.2 s', '1 min 15 s', '1 h 7 min')
+      ('3.2 s', '1 min 15 s', '1 h 6 min')
     """
     if seconds < 10:
         return f"{seconds:.1f} s"

@@ -1,0 +1,110 @@
+"""The shape of the public names: argument order, keywords, documentation."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import nst_jax as nst
+
+ROOMS = ("images", "losses", "optimizers", "recipes", "sizes", "starts")
+VERBS = (nst.stylize, nst.paint, nst.stylize_many)
+FUNCTIONS = {
+    name: getattr(nst, name) for name in nst.__all__ if inspect.isroutine(getattr(nst, name))
+}
+TAKE_PARAMS = (
+    "features",
+    "losses_of",
+    "measure",
+    "paint",
+    "run",
+    "step",
+    "stylize",
+    "stylize_many",
+)
+MODULES = sorted(Path(nst.__file__).parent.glob("*.py"))
+
+
+def test_the_front_door_is_small_and_every_name_opens():
+    assert nst.__all__ == sorted(nst.__all__, key=str)
+    assert dir(nst) == sorted(nst.__all__)
+    for name in nst.__all__:
+        assert getattr(nst, name) is not None
+    assert re.fullmatch(r"\d+\.\d+\.\d+", nst.__version__)
+
+
+@pytest.mark.parametrize("name", TAKE_PARAMS)
+def test_params_come_first(name):
+    assert next(iter(inspect.signature(FUNCTIONS[name]).parameters)) == "params"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verbs_take_params_content_and_style_and_all_else_by_keyword(verb):
+    kinds = {name: p.kind for name, p in inspect.signature(verb).parameters.items()}
+    by_place = [name for name, kind in kinds.items() if kind is not inspect.Parameter.KEYWORD_ONLY]
+    assert [name.rstrip("s") for name in by_place] == ["param", "content", "style"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_options_are_keywords(name):
+    for parameter in inspect.signature(FUNCTIONS[name]).parameters.values():
+        optional = parameter.default is not inspect.Parameter.empty
+        if optional and name != "load_params":  # `load_params("file.h5")` reads best
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, parameter
+
+
+def test_the_verbs_share_their_options():
+    options = [list(inspect.signature(verb).parameters)[3:] for verb in VERBS]
+    assert options[0] == options[2] == options[1][:-1] and options[1][-1] == "every"
+
+
+def functions_of(path):
+    """Yield the public functions of a module: name and syntax node."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node
+
+
+def sections(node):
+    return re.findall(r"^(\w+):$", ast.get_docstring(node) or "", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_public_functions_docstring_has_every_section_it_needs(name):
+    function = inspect.unwrap(FUNCTIONS[name])
+    text = inspect.getdoc(function)
+    assert re.match(r"[A-Z][^\n]+\.\n\n", text), "one imperative line, then more"
+    assert "Args:" in text and ("Returns:" in text or "Yields:" in text or name == "save_params")
+    for argument in inspect.signature(function).parameters:
+        assert re.search(rf"^  {argument}: ", text, re.MULTILINE), argument
+    if name not in ("init", "step", "run"):
+        assert "Example:" in text or name == "save_params"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_every_module_and_every_public_name_in_it_says_what_it_is(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree)
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{path.stem}.{node.name}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_a_docstring_says_of_arguments_is_true(room):
+    for node in functions_of(Path(nst.__file__).with_name(f"{room}.py")):
+        if "Args" not in sections(node):
+            continue
+        arguments = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
+        block = re.search(r"^Args:\n((?:  .*\n?|\n)+)", ast.get_docstring(node), re.MULTILINE)[1]
+        assert re.findall(r"^  (\w+):", block, re.MULTILINE) == arguments, node.name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_no_function_is_a_god(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            assert node.end_lineno - first.lineno < 60, node.name
