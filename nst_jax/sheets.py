@@ -1,5 +1,6 @@
 """Several pictures on one: a row to compare, and a table of contents and styles."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -31,7 +32,7 @@ def side_by_side(
 
     Args:
       pictures: images [h, w, 3] in [0, 1] or uint8, of any sizes.
-      labels: captions under them, one each, or None.
+      labels: captions under them, one each, or None; accents are dropped, other scripts become `?`.
       height: of the pictures, in px; None takes the lowest one's, so that none is enlarged.
 
     Returns:
@@ -116,8 +117,14 @@ def _captions(
     if labels is None:
         return [""] * len(pictures)
     checks.same_length(argument, labels, other, pictures)
-    # A file's name may hold line breaks, and bytes that are no text.
-    return [" ".join(label.encode("utf-8", "replace").decode().split()) for label in labels]
+    return [_drawable(label) for label in labels]
+
+
+def _drawable(label: str) -> str:
+    # Pillow's own font has only ASCII; a file's name may also hold line breaks and broken bytes.
+    parts = unicodedata.normalize("NFKD", label)
+    bare = "".join(sign for sign in parts if not unicodedata.combining(sign))
+    return " ".join(bare.encode("ascii", "replace").decode().split())
 
 
 def _thumbnails(arrays: Sequence[np.ndarray], captions: Sequence[str], cell: int) -> list[_Tile]:
