@@ -1,4 +1,5 @@
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,17 @@ def test_notice_tells_where_each_sample_comes_from():
     for path in images.SAMPLES.values():
         assert path.name in notice
         assert hashlib.sha256(path.read_bytes()).hexdigest() in notice
+
+
+def test_notice_credits_the_weights_that_are_there():
+    notice = (ROOT / "NOTICE").read_text()
+    manifest = json.loads((ROOT / "weights" / "manifest.json").read_text())
+    for name, entry in manifest.items():
+        data = (ROOT / "weights" / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == entry["sha256"]
+        assert f"weights/{name}" in notice
+        origin = entry["origin"]
+        assert f"{origin['package']} {origin['version']}" in notice
+    for name in ("Karen Simonyan", "Zisserman", "CC BY 4.0", "Copyright (c) 2019 Daniel Steinberg"):
+        assert name in notice
+    assert "://" not in notice
