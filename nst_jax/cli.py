@@ -15,7 +15,7 @@ import click
 
 from nst_jax import __version__, flags, grammar
 
-DEMO_SIZE, DEMO_STEPS = "256", 200  # about a minute on two CPU cores
+DEMO_SIZE, DEMO_STEPS = "256", 130  # about a minute on two CPU cores
 DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
 
 
