@@ -24,11 +24,11 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
       `Losses` of scalars: the style taps sum to `style`; content, style and tv to `total`.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp
       >>> import nst_jax as nst
       >>> params, grey = nst.load_params(), jnp.full((32, 32, 3), 0.5)
-      >>> targets = nst.measure(params, grey, grey, nst.recipes.TF)
-      >>> float(nst.losses_of(params, grey, targets, nst.recipes.TF).total)
+      >>> targets = jax.jit(nst.measure)(params, grey, grey, nst.recipes.TF)
+      >>> float(jax.jit(nst.losses_of)(params, grey, targets, nst.recipes.TF).total)
       0.0
     """
     terms = recipe.terms

@@ -21,10 +21,10 @@ def measure(params: Params, content: Image, style: StyleImage, recipe: Recipe) -
       `Targets`, passed to the loop as an argument.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp
       >>> import nst_jax as nst
       >>> grey = jnp.full((32, 32, 3), 0.5)
-      >>> targets = nst.measure(nst.load_params(), grey, grey[:16], nst.recipes.TF)
+      >>> targets = jax.jit(nst.measure)(nst.load_params(), grey, grey, nst.recipes.TF)
       >>> targets.style["relu2_1"].shape
       (128, 128)
     """

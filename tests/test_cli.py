@@ -20,15 +20,16 @@ import nst_jax as nst
 from nst_jax import albums, cli, optimizers, prepare, recipes, sizes
 
 # Two convolutions instead of sixteen: most of what is tested here does not depend on depth.
+SHALLOW = {
+    "content_taps": ("relu1_2",),
+    "style_taps": ("relu1_1", "relu1_2"),
+    "style_layer_weights": (1.0, 1.0),
+}
 TINY = recipes.Recipe(
     name="tiny",
     source="the tests",
     pictures=recipes.Pictures(size=sizes.LongEdge(40)),
-    terms=recipes.Terms(
-        content_taps=("relu1_2",),
-        style_taps=("relu1_1", "relu1_2"),
-        style_layer_weights=(1.0, 1.0),
-    ),
+    terms=recipes.Terms(**SHALLOW),
     descent=recipes.Descent(optimizer=optimizers.Adam(learning_rate=0.02), clip=True, steps=5),
 )
 FREE = replace(TINY, name="free", descent=replace(TINY.descent, clip=False))
@@ -256,7 +257,10 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["tf", "coursera-tf2", "gatys-pytorch"])
-def test_same_pixels_as_python(call, params, name):
+def test_same_pixels_as_python(call, params, name, monkeypatch):
+    # How pictures are prepared, started from, moved and written does not depend on depth either.
+    terms = replace(recipes.named(name).terms, **SHALLOW)
+    monkeypatch.setitem(recipes.PRESETS, name, replace(recipes.named(name), terms=terms))
     argv = ["--recipe", name, "--size", "32", "--steps", "2", "--seed", "3", "-q"]
     assert call("stylize", "photo.png", "art.png", "-o", "out.png", *argv) == (0, "", "")
     image = nst.stylize(

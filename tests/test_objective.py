@@ -1,6 +1,7 @@
 """The objective of every preset: its published formula, and its gradient."""
 
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,8 @@ from numpy.testing import assert_allclose
 import nst_jax as nst
 from nst_jax import losses, recipes, vgg
 from tests import presets, reference, small
+
+measure, losses_of = jax.jit(nst.measure), jax.jit(nst.losses_of)
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -64,18 +67,34 @@ FORMULAS = {
 }
 
 
+@pytest.fixture(scope="module", params=FORMULAS)
+def name(request):
+    """Return the presets one by one; pytest runs all tests of one before those of the next."""
+    return request.param
+
+
 def test_every_preset_has_its_formula_here():
     assert set(FORMULAS) == set(recipes.PRESETS)
 
 
-@pytest.mark.parametrize("name", FORMULAS)
-def test_a_presets_losses_are_its_sources(name, params, params64, x64):
+@pytest.fixture(scope="module")
+def activations(params):
+    """Return a function from pixels to NumPy's activations of content, style and image."""
+
+    @cache
+    def of(pixels):
+        return [
+            reference.features(params, reference.pixels(picture, pixels))
+            for picture in presets.pictures()
+        ]
+
+    return of
+
+
+def test_a_presets_losses_are_its_sources(name, activations, params64, x64):
     case = presets.case(params64, name)
     pixels = "raw" if name == "coursera-tf2" else "caffe-bgr"
-    canvas, content, style = (
-        reference.features(params, reference.pixels(picture, pixels))
-        for picture in (case.image, case.content, case.style)
-    )
+    content, style, canvas = activations(pixels)
     content_loss, shares, tv = FORMULAS[name](canvas, content, style, case.image)
     (_, found), _ = case.value_and_gradient(case.canvas)
     # Float64 throughout; dG cancels some three of its sixteen digits.
@@ -86,7 +105,6 @@ def test_a_presets_losses_are_its_sources(name, params, params64, x64):
     assert_allclose(found.total, content_loss + sum(shares) + tv, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", FORMULAS)
 def test_a_presets_gradient_is_its_finite_difference(name, params64, x64):
     case = presets.case(params64, name)
     _, gradient = case.value_and_gradient(case.canvas)
@@ -100,16 +118,18 @@ def test_a_presets_gradient_is_its_finite_difference(name, params64, x64):
     assert_allclose((above - below) / (2 * spacing), slope, rtol=1e-6)
 
 
+@jax.jit
+def total_and_gradient(params, image, style, recipe):
+    """Return the loss of a picture against itself and a style, and its gradient."""
+    targets = measure(params, image, style, recipe)
+    return jax.value_and_grad(lambda x: losses_of(params, x, targets, recipe).total)(image)
+
+
 def test_the_losses_of_the_pictures_themselves_are_zero_with_a_finite_gradient(params):
     grey = jnp.full((16, 16, 3), 0.5)
     recipe = small.shallow(recipes.TF_TV)
 
-    @jax.jit
-    def losses_and_gradient(image):
-        targets = nst.measure(params, image, image, recipe)
-        return jax.value_and_grad(lambda x: nst.losses_of(params, x, targets, recipe).total)(image)
-
-    value, gradient = losses_and_gradient(grey)
+    value, gradient = total_and_gradient(params, grey, grey, recipe)
     assert value == 0
     assert np.array_equal(gradient, np.zeros(grey.shape))
 
@@ -118,20 +138,15 @@ def test_black_pictures_have_finite_losses_and_gradients(params, style):
     recipe = small.shallow(recipes.TF_TV)
     black = jnp.zeros((16, 16, 3))
 
-    @jax.jit
-    def losses_and_gradient(image):
-        targets = nst.measure(params, image, style, recipe)
-        return jax.value_and_grad(lambda x: nst.losses_of(params, x, targets, recipe).total)(image)
-
-    value, gradient = losses_and_gradient(black)
+    value, gradient = total_and_gradient(params, black, style[:16, :16], recipe)
     assert np.isfinite(value) and np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0
 
 
 def test_the_parts_sum_to_the_total(params, content, style):
     recipe = small.shallow(recipes.TF_TV)
-    targets = nst.measure(params, content, style, recipe)
-    found = nst.losses_of(params, content[::-1], targets, recipe)
+    targets = measure(params, content, style, recipe)
+    found = losses_of(params, content[::-1], targets, recipe)
     assert found.tv > 0 and found.content > 0 and found.style > 0
     assert_allclose(sum(found.style_layers.values()), found.style, rtol=1e-6)
     assert_allclose(found.content + found.style + found.tv, found.total, rtol=1e-6)
@@ -139,12 +154,12 @@ def test_the_parts_sum_to_the_total(params, content, style):
 
 def test_losses_are_the_same_compiled_and_mapped(params, content, style):
     recipe = small.shallow()
-    targets = jax.jit(nst.measure)(params, content, style, recipe)
+    targets = measure(params, content, style, recipe)
     batch = jnp.stack([content, content[::-1]])
-    single = jax.jit(lambda x: nst.losses_of(params, x, targets, recipe))
-    mapped = jax.jit(jax.vmap(lambda x: nst.losses_of(params, x, targets, recipe)))(batch)
+    many = jax.jit(jax.vmap(nst.losses_of, in_axes=(None, 0, None, None)))
+    mapped = many(params, batch, targets, recipe)
     for row, image in enumerate(batch):
-        one = single(image)
+        one = losses_of(params, image, targets, recipe)
         for field in ("total", "style"):
             assert_allclose(getattr(mapped, field)[row], getattr(one, field), rtol=1e-5)
     # At the content itself the content loss is rounding, in both.
@@ -155,8 +170,8 @@ def test_a_tap_may_serve_content_and_style_at_once(params, content, style):
     recipe = small.shallow(
         content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)
     )
-    targets = nst.measure(params, content, style, recipe)
-    found = nst.losses_of(params, content, targets, recipe)
+    targets = measure(params, content, style, recipe)
+    found = losses_of(params, content, targets, recipe)
     assert found.content == 0 and list(found.style_layers) == ["relu1_1"]
 
 
@@ -165,8 +180,8 @@ def test_several_content_taps_are_weighted_and_summed(params, content, style):
 
     def content_loss(**terms):
         recipe = small.shallow(**terms)
-        targets = nst.measure(params, content, style, recipe)
-        return nst.losses_of(params, content[::-1], targets, recipe).content
+        targets = measure(params, content, style, recipe)
+        return losses_of(params, content[::-1], targets, recipe).content
 
     both = content_loss(content_taps=taps, content_layer_weights=(2.0, 3.0), content_weight=5.0)
     each = [content_loss(content_taps=(tap,)) for tap in taps]
@@ -185,10 +200,8 @@ def test_the_papers_objective_with_average_pooling(params, params64, x64):
     recipe = replace(recipe, network=vgg.Network(pool=vgg.average_pool, ceil=True))
     content, style = small.picture("chelsea", 17, 23), small.picture("starry_night", 19, 16)
     image = np.asarray(content, np.float64)[::-1]
-    targets = nst.measure(
-        params64, *(jnp.asarray(x, jnp.float64) for x in (content, style)), recipe
-    )
-    found = nst.losses_of(params64, jnp.asarray(image), targets, recipe)
+    targets = measure(params64, *(jnp.asarray(x, jnp.float64) for x in (content, style)), recipe)
+    found = losses_of(params64, jnp.asarray(image), targets, recipe)
     f, p, a = (
         reference.features(
             params, reference.pixels(x), kind="average", ceil=True, deepest="relu2_1"

@@ -10,9 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import recipes, vgg
-from nst_jax.vgg import TAPS, features
+from nst_jax.vgg import TAPS
 from tests import presets, reference, small
-from tests.test_vgg import NETWORKS
+from tests.test_vgg import NETWORKS, all_taps
 
 pytestmark = pytest.mark.torch
 
@@ -48,9 +48,7 @@ def torch_features(torch, params, x, *, kind="max", ceil=False, padding="constan
 def test_every_tap_is_what_torch_computes(name, torch, params, params64, x64):
     network, settings = NETWORKS[name]
     picture = small.picture("chelsea", 37, 50)
-    found = jax.jit(lambda image: features(params64, image, TAPS, network=network))(
-        jnp.asarray(picture, jnp.float64)
-    )
+    found = all_taps(params64, jnp.asarray(picture, jnp.float64), network)
     pixels = tensor(torch, reference.pixels(picture))
     expected = torch_features(torch, params, pixels, **settings)
     for tap in TAPS:

@@ -1,5 +1,7 @@
 """The network: every tap against NumPy, its own gradient rules against autodiff, names, edges."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,13 +31,16 @@ NETWORKS = {
 }
 
 
+@partial(jax.jit, static_argnums=2)
+def all_taps(params, image, network):
+    return features(params, image, TAPS, network=network)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_tap_is_what_numpy_computes(name, params, params64, x64):
     network, settings = NETWORKS[name]
     picture = small.picture("chelsea", 37, 50)
-    found = jax.jit(lambda image: features(params64, image, TAPS, network=network))(
-        jnp.asarray(picture, jnp.float64)
-    )
+    found = all_taps(params64, jnp.asarray(picture, jnp.float64), network)
     expected = reference.features(params, reference.pixels(picture), **settings)
     assert set(found) == set(expected) == set(TAPS)
     for tap in TAPS:
@@ -46,7 +51,7 @@ def test_every_tap_is_what_numpy_computes(name, params, params64, x64):
 
 def test_every_tap_in_float32_is_within_float32(params):
     picture = small.picture("chelsea", 37, 50)
-    found = jax.jit(lambda image: features(params, image, TAPS))(jnp.asarray(picture))
+    found = all_taps(params, jnp.asarray(picture), Network())
     expected = reference.features(params, reference.pixels(picture))
     for tap in TAPS:
         # Float32 rounds at 6e-8; sixteen layers of sums of up to 4608 products leave some 1e-6.
@@ -62,7 +67,7 @@ def test_the_reference_convolution_is_scipys_correlation(params, content):
 
 
 def test_features_are_the_same_eager_compiled_and_mapped(params, content):
-    taps = ("relu1_1", "preact2_1")
+    taps = ("relu1_1",)
     batch = jnp.stack([content, content[::-1], content[:, ::-1]])
     eager = features(params, batch, taps)
     for found in (
@@ -71,8 +76,8 @@ def test_features_are_the_same_eager_compiled_and_mapped(params, content):
         jax.tree.map(lambda *x: jnp.stack(x), *(features(params, x, taps) for x in batch)),
     ):
         for tap in taps:
-            # The same sums of 576 products, in another order.
-            assert_allclose(found[tap], eager[tap], rtol=0, atol=1e-5 * np.abs(eager[tap]).max())
+            # The same sums of 27 products, in another order.
+            assert_allclose(found[tap], eager[tap], rtol=0, atol=1e-6 * np.abs(eager[tap]).max())
 
 
 def test_batch_axes_lead(params, content):
@@ -155,10 +160,17 @@ def test_the_convolutions_own_gradients_are_autodiffs(x64):
             x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    ours, theirs = jax.vjp(vgg.conv3x3, x, kernel), jax.vjp(plain, x, kernel)
-    assert x.dtype == jnp.float64
-    assert_allclose(ours[0], theirs[0], rtol=1e-12)
-    for mine, other in zip(ours[1](cotangent), theirs[1](cotangent), strict=True):
+    def found(convolve):
+        def both(x, kernel):
+            value, pull = jax.vjp(convolve, x, kernel)
+            return value, pull(cotangent)
+
+        return jax.jit(both)(x, kernel)
+
+    (ours, our_gradients), (theirs, their_gradients) = found(vgg.conv3x3), found(plain)
+    assert x.dtype == ours.dtype == jnp.float64
+    assert_allclose(ours, theirs, rtol=1e-12)
+    for mine, other in zip(our_gradients, their_gradients, strict=True):
         assert_allclose(mine, other, rtol=1e-11, atol=1e-11)
 
 
@@ -177,11 +189,16 @@ def test_padded_convolutions_have_the_gradient_of_valid_ones(padding, x64):
         return lambda *args: jnp.sum(jnp.sin(convolve(*args)))
 
     for mine, other in zip(
-        jax.grad(loss(padding), (0, 1))(x, kernel),
-        jax.grad(loss(plain), (0, 1))(x, kernel),
+        jax.jit(jax.grad(loss(padding), (0, 1)))(x, kernel),
+        jax.jit(jax.grad(loss(plain), (0, 1)))(x, kernel),
         strict=True,
     ):
         assert_allclose(mine, other, rtol=1e-11, atol=1e-11)
+
+
+@jax.jit
+def max_pool_gradient(x):
+    return jax.grad(lambda x: jnp.sum(vgg.max_pool(x, False)))(x)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +212,7 @@ def test_padded_convolutions_have_the_gradient_of_valid_ones(padding, x64):
 )
 def test_a_windows_gradient_goes_to_its_first_winner(window, winner):
     x = jnp.asarray(window, jnp.float32)[None, :, :, None]
-    gradient = jax.grad(lambda x: jnp.sum(vgg.max_pool(x, False)))(x)[0, :, :, 0]
+    gradient = max_pool_gradient(x)[0, :, :, 0]
     expected = np.zeros((2, 2))
     expected[winner] = 1
     assert_array_equal(gradient, expected)
@@ -214,9 +231,12 @@ def test_max_pool_and_its_gradient_are_xlas_window_reduction(shape, ceil, key):
     def weighted(pool):
         return lambda x: jnp.sum(jnp.cos(pool(x)) * pool(x))
 
-    ours = lambda x: vgg.max_pool(x, ceil)  # noqa: E731
-    assert_array_equal(ours(x), plain(x))
-    assert_allclose(jax.grad(weighted(ours))(x), jax.grad(weighted(plain))(x), rtol=1e-6)
+    def found(pool):
+        return jax.jit(lambda x: (pool(x), jax.grad(weighted(pool))(x)))(x)
+
+    ours, theirs = found(lambda x: vgg.max_pool(x, ceil)), found(plain)
+    assert_array_equal(ours[0], theirs[0])
+    assert_allclose(ours[1], theirs[1], rtol=1e-6)
 
 
 def test_average_pool_at_a_kept_edge_averages_real_cells_only():
@@ -227,7 +247,7 @@ def test_average_pool_at_a_kept_edge_averages_real_cells_only():
 
 def test_a_relu_at_nothing_passes_no_gradient(params):
     silent = jax.tree.map(jnp.zeros_like, params)
-    gradient = jax.grad(lambda x: jnp.sum(features(silent, x, ["relu1_1"])["relu1_1"]))
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(features(silent, x, ["relu1_1"])["relu1_1"])))
     assert_array_equal(gradient(jnp.full((16, 16, 3), 0.5)), np.zeros((16, 16, 3)))
 
 
