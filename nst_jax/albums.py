@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 
 from nst_jax import batches, images, jobs, prepare, settings, sheets
 from nst_jax._types import Params
-from nst_jax.pace import CompileClock, Stopwatch, duration
+from nst_jax.pace import CompileClock, Stopwatch, cost, duration
 from nst_jax.params import WeightsInfo
 from nst_jax.progress import Display, left
 from nst_jax.recipes import Recipe
@@ -118,15 +118,26 @@ def entries(
     return tuple(found)
 
 
-def check_outputs(album: Album) -> None:
-    """Refuse results that cannot be written, or that would destroy an input."""
+def check_outputs(album: Album, inputs: Iterable[Path]) -> None:
+    """Refuse results that cannot be written, or that would destroy an input.
+
+    Args:
+      album: whose contents and styles are inputs.
+      inputs: what else is read.
+
+    Raises:
+      ValueError: naming the file.
+    """
     folder = album.entries[0].output.parent
     sources = {path for entry in album.entries for path in (entry.content, entry.style)}
+    sources |= set(inputs)
     sheet = [] if album.sheet is None else [album.sheet]
     for output in [*(entry.output for entry in album.entries), *sheet]:
         jobs.refuse_inputs(output, sources, "output")
         if folder.exists():
             images.check_output(output, overwrite=album.overwrite, argument="output")
+    for entry in album.entries:
+        images.check_fits(entry.output, entry.scales[-1].shape, argument="output")
 
 
 def _shape(path: Path, argument: str) -> tuple[int, int]:
@@ -201,7 +212,13 @@ def _thumbnail(image: Any) -> np.ndarray:
 
 
 def album_of(
-    chosen: Sequence[tuple[Path, Path]], recipe: Recipe, folder: Path, suffix: str, **options: Any
+    chosen: Sequence[tuple[Path, Path]],
+    recipe: Recipe,
+    folder: Path,
+    suffix: str,
+    *,
+    inputs: Iterable[Path] = (),
+    **options: Any,
 ) -> Album:
     """Put an album together and check it.
 
@@ -210,6 +227,7 @@ def album_of(
       recipe: with every flag in it.
       folder: where the results go; made if its parent exists.
       suffix: of the results.
+      inputs: files that are read besides the pairs.
       **options: fields of `Album`.
 
     Returns:
@@ -220,7 +238,7 @@ def album_of(
     """
     jobs.check_folder(folder, "output")
     album = Album(entries=entries(chosen, recipe, folder, suffix), recipe=recipe, **options)
-    check_outputs(album)
+    check_outputs(album, inputs)
     return album
 
 
@@ -242,26 +260,79 @@ def paint(
     album.entries[0].output.parent.mkdir(exist_ok=True)
     done, count = 0, len(album.entries)
     small = Thumbnails({}, {}, {})
-    with CompileClock() as compiling, display.bar(count, f"painting {count} pictures"):
-        watch = Stopwatch(compiling)
-        watch.lap()
-        for group in groups(album, jax.devices()[0].platform):
+    with CompileClock() as compiling, display.bar(count, "compiling"):
+        together = groups(album, jax.devices()[0].platform)
+        course = _Course(together, compiling, display)
+        for group in together:
             key = jax.random.fold_in(jax.random.key(album.seed), done)
             pairs = [_read(entry) for entry in group]
-            painted, broken = _painted(params, pairs, album, key)
+            painted, broken = _painted(params, pairs, album, key, course.tell)
             for row, (entry, pair) in enumerate(zip(group, pairs, strict=True)):
                 _save(entry, pair, painted[row], album, weights, broken.get(row))
                 small.add(entry, pair, painted[row])
                 display.say(f"{entry.output.name}: {_problem(broken.get(row)) or 'done'}")
                 yield entry.output, _problem(broken.get(row))
             done += len(group)
-            watch.lap()
-            rest = left(watch.elapsed / done * (count - done)) if done < count else ""
-            spent = f"{duration(compiling.seconds)} of compiling"
-            display.move(done, count, "picture", ", ".join(filter(None, (spent, rest))))
+            course.end_group()
     if album.sheet is not None:
         images.save(album.sheet, small.sheet(), overwrite=album.overwrite)
         yield album.sheet, ""
+
+
+class _Course:
+    """How far an album is, and how long the rest will take."""
+
+    def __init__(
+        self, together: Sequence[Sequence[Entry]], compiling: CompileClock, display: Display
+    ) -> None:
+        self._groups, self._compiling, self._display = together, compiling, display
+        self._work = [len(group) * sum(_costs(group[0])) for group in together]
+        self._index, self._announced, self._done = 0, False, 0.0
+        self._watch = Stopwatch(compiling)
+        self._watch.lap()
+
+    def tell(self, evaluations: int, total: int) -> None:
+        """Show how far the group is; `batches` calls this about every second."""
+        del total
+        self._watch.lap()
+        group = self._groups[self._index]
+        self._done = len(group) * sum(_costs(group[0])[:evaluations])
+        steps = sum(scale.steps for scale in group[0].scales)
+        words = f"update {max(0, evaluations - 1)} of {steps}, {left(self._rest())}"
+        # The first chunk is one evaluation, too little to tell the rest by.
+        if not self._announced and evaluations > 1:
+            self._announced = True
+            spent, rest = duration(self._compiling.seconds), duration(self._rest())
+            self._display.say(f"compiled in {spent}; the rest takes about {rest}")
+        count = len(group)
+        what = f"{count} at once" if count > 1 else "one"
+        self._display.move(self._pictures(), self._all(), "picture", f"{what}, {words}")
+
+    def end_group(self) -> None:
+        """Go on to the next group."""
+        self._watch.lap()
+        self._index, self._done = self._index + 1, 0.0
+        rest = left(self._rest()) if self._index < len(self._groups) else ""
+        spent = f"{duration(self._compiling.seconds)} of compiling"
+        words = ", ".join(filter(None, (spent, rest)))
+        self._display.move(self._pictures(), self._all(), "picture", words)
+
+    def _pictures(self) -> int:
+        return sum(len(group) for group in self._groups[: self._index])
+
+    def _all(self) -> int:
+        return sum(len(group) for group in self._groups)
+
+    def _rest(self) -> float:
+        """Estimate the seconds left, from the work done so far."""
+        done = sum(self._work[: self._index]) + self._done
+        return self._watch.elapsed / done * (sum(self._work) - done) if done else 0.0
+
+
+def _costs(entry: Entry) -> list[int]:
+    """Return what each evaluation of a picture costs, in pixels."""
+    costs = [cost(scale) for scale in entry.scales for _ in range(scale.steps)]
+    return [*costs, cost(entry.scales[-1])]
 
 
 def _problem(broke_at: int | None) -> str:
@@ -281,7 +352,11 @@ def _read(entry: Entry) -> Pair:
 
 
 def _painted(
-    params: Params, pairs: Sequence[Pair], album: Album, key: Any
+    params: Params,
+    pairs: Sequence[Pair],
+    album: Album,
+    key: Any,
+    tell: Callable[[int, int], None],
 ) -> tuple[Any, dict[int, int]]:
     """Return the pictures, and of those that broke, the row and the update."""
     broken: dict[int, int] = {}
@@ -294,6 +369,7 @@ def _painted(
             recipe=album.recipe,
             init=album.init,
             key=key,
+            tell=tell,
         )
     for warning in caught:
         if isinstance(warning.message, batches.RowsDiverged):

@@ -1,23 +1,26 @@
 """`stylize_many`: many canvases in one compiled program, as a `vmap` over targets and numbers."""
 
+import time
 import warnings
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from nst_jax import checks, optimize, prepare, recipes
-from nst_jax._types import Image, Losses, Params, State, StyleImage, Targets
+from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
 from nst_jax.targets import measure_content, measure_style
 from nst_jax.verbs import settled
 
+CHUNK_SECONDS = 1.0  # between two calls of `tell`
 Axes = tuple[int | None, ...]  # one for each leaf of the recipe
 
 
@@ -60,6 +63,7 @@ def stylize_many(
     steps: int | None = None,
     init: Any = None,
     key: Array | None = None,
+    tell: Callable[[int, int], None] | None = None,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
@@ -77,10 +81,13 @@ def stylize_many(
       steps: as in `stylize`.
       init: one start for all: a function of `nst_jax.starts`, or an image.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`.
+      tell: called about every second with how much is done and how much there is in all, counted in
+        evaluations: for each canvas shape one of the start and one for each update.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list in order. A picture
-      whose losses stop being finite is its last finite canvas; a `RowsDiverged` warning names it.
+      whose losses stop being finite is its last finite canvas, enlarged if that was on the way to
+      the final size; a `RowsDiverged` warning names it.
 
     Raises:
       TypeError: if an argument is of the wrong kind.
@@ -101,15 +108,18 @@ def stylize_many(
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
     recipe = settled(recipe, size, style_size, steps)
     checks.start("init", init)
+    checks.random_key("key", key)
     contents, styles = checks.images("contents", contents), checks.images("styles", styles)
     count = _count(contents, styles, recipe)
     key = jax.random.key(0) if key is None else key
     rows = _rows(contents, styles, recipe, count, key)
     images: list[Any] = [None] * count
     broken: dict[int, int] = {}
-    for group in _by_shape(rows):
+    groups = _by_shape(rows)
+    odometer = _Odometer(len(groups) * (int(recipe.descent.steps) + 1), tell)
+    for group in groups:
         for row, image, broke_at in zip(
-            group, *_stylize_group(params, group, recipe, init), strict=True
+            group, *_stylize_group(params, group, recipe, init, odometer), strict=True
         ):
             images[row.place] = image
             if broke_at >= 0:
@@ -143,10 +153,22 @@ def _count(contents: list[np.ndarray], styles: list[np.ndarray], recipe: Recipe)
 def _rows(
     contents: list[np.ndarray], styles: list[np.ndarray], recipe: Recipe, count: int, key: Array
 ) -> list[Row]:
+    # All sizes are checked before the first picture is resized, and each is resized once.
+    places = [(place % len(contents), place % len(styles)) for place in range(count)]
+    shapes = {
+        (content, style): prepare.final_shapes(
+            contents[content].shape[:2], styles[style].shape[:2], recipe
+        )
+        for content, style in places
+    }
+    canvases = {content: shape for (content, _), (shape, _) in shapes.items()}
+    hangings = {style: shape for (_, style), (_, shape) in shapes.items()}
+    large = {i: prepare.resized(contents[i], shape, recipe) for i, shape in canvases.items()}
+    hung = {i: prepare.resized(styles[i], shape, recipe) for i, shape in hangings.items()}
     rows = []
-    for place in range(count):
-        content, style = place % len(contents), place % len(styles)
-        prepared = prepare.pictures(contents[content], styles[style], recipe)
+    for place, (content, style) in enumerate(places):
+        scales = prepare.plan(*shapes[content, style], recipe)
+        prepared = prepare.Prepared(large[content], hung[style], scales)
         rows.append(Row(place, content, style, prepared, jax.random.fold_in(key, place)))
     return rows
 
@@ -159,7 +181,7 @@ def _by_shape(rows: list[Row]) -> list[list[Row]]:
 
 
 def _stylize_group(
-    params: Params, rows: list[Row], recipe: Recipe, init: Any
+    params: Params, rows: list[Row], recipe: Recipe, init: Any, odometer: "_Odometer"
 ) -> tuple[list[Image], list[int]]:
     """Run the pictures of one canvas shape; return images and where each broke, or -1."""
     core, axes = _batched_numbers(recipe, [row.place for row in rows])
@@ -169,25 +191,26 @@ def _stylize_group(
     for index, scale in enumerate(scales):
         last = index == len(scales) - 1
         targets = _targets(params, rows, index, core)
-        state = _init_many(_enlarge(images, scale.shape), core, axes)
-        state = _run_to(params, state, targets, core, axes, scale.steps + last)
+        images = _enlarge(images, scale.shape)
+        state = _init_many(images, core, axes)
+        state = _run_to(params, state, targets, core, axes, scale.steps + last, odometer)
+        found = _picture_many(state, core, axes, last)
+        # What broke at a coarser scale stays as it was then; at this one it ran for nothing.
+        images = found if (broke_at < 0).all() else _choose(broke_at < 0, found, images)
         broken = np.asarray(state.broke_at)
         broke_at = np.where((broke_at < 0) & (broken >= 0), broken + offset, broke_at)
         offset += scale.steps
-        images = _picture_many(state, core, axes, last)
     return list(images), broke_at.tolist()
 
 
 def _starts(rows: list[Row], recipe: Recipe, init: Any) -> Image:
-    return jnp.stack([prepare.start(*_pair(row, 0), recipe, init, row.key) for row in rows])
-
-
-def _pair(row: Row, index: int) -> tuple[Image, StyleImage]:
-    scale = row.prepared.scales[index]
-    return (
-        prepare.at_scale(row.prepared.content, scale.shape),
-        prepare.at_scale(row.prepared.style, scale.style_shape),
-    )
+    images = []
+    for row in rows:
+        scale = row.prepared.scales[0]
+        content = prepare.at_scale(row.prepared.content, scale.shape)
+        style = prepare.at_scale(row.prepared.style, scale.style_shape)
+        images.append(prepare.start(content, style, recipe, init, row.key))
+    return jnp.stack(images)
 
 
 def _targets(params: Params, rows: list[Row], index: int, core: Recipe) -> Targets:
@@ -195,11 +218,13 @@ def _targets(params: Params, rows: list[Row], index: int, core: Recipe) -> Targe
     contents: dict[int, Any] = {}
     styles: dict[int, Any] = {}
     for row in rows:
-        content, style = _pair(row, index)
+        scale = row.prepared.scales[index]
         if row.content not in contents:
-            contents[row.content] = _measure_content(params, content, core)
+            picture = prepare.at_scale(row.prepared.content, scale.shape)
+            contents[row.content] = _measure_content(params, picture, core)
         if row.style not in styles:
-            styles[row.style] = _measure_style(params, style, core)
+            picture = prepare.at_scale(row.prepared.style, scale.style_shape)
+            styles[row.style] = _measure_style(params, picture, core)
     stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
     return Targets(
         stacked(*(contents[row.content] for row in rows)),
@@ -207,13 +232,37 @@ def _targets(params: Params, rows: list[Row], index: int, core: Recipe) -> Targe
     )
 
 
+class _Odometer:
+    """Counts evaluations and tells whoever asked."""
+
+    def __init__(self, total: int, tell: Callable[[int, int], None] | None) -> None:
+        self.done, self.total, self.tell = 0, total, tell
+
+    def advance(self, evaluations: int) -> None:
+        self.done += evaluations
+        if self.tell is not None:
+            self.tell(self.done, self.total)
+
+
 def _run_to(
-    params: Params, state: State, targets: Targets, core: Recipe, axes: Axes, evaluations: int
+    params: Params,
+    state: State,
+    targets: Targets,
+    core: Recipe,
+    axes: Axes,
+    evaluations: int,
+    odometer: _Odometer,
 ) -> State:
+    length = optimize.CAPACITY if odometer.tell is None else 1
     while evaluations > 0:
-        length = min(evaluations, optimize.CAPACITY)
-        state, _ = _run_many(params, state, targets, core, length, axes)
-        evaluations -= length
+        count, begun = min(evaluations, length, optimize.CAPACITY), time.perf_counter()
+        state, _ = _run_many(params, state, targets, core, count, axes)
+        evaluations -= count
+        if odometer.tell is not None:  # only then is the device waited for
+            jax.block_until_ready(state.step)
+            if time.perf_counter() - begun < CHUNK_SECONDS / 2:
+                length *= 2
+        odometer.advance(count)
     return state
 
 
@@ -237,6 +286,11 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 _measure_content = jax.jit(measure_content)
 _measure_style = jax.jit(measure_style)
 _enlarge = jax.jit(enlarge, static_argnums=1)
+
+
+@jax.jit
+def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
+    return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
 
 
 @partial(jax.jit, static_argnames="axes")

@@ -48,6 +48,15 @@ def image_shape(argument: str, shape: tuple[int, ...], *, smallest: int) -> None
         )
 
 
+def floating(argument: str, dtype: Any) -> None:
+    """Refuse an image of whole numbers, whose arithmetic would wrap around."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        hint = "divide it by 255" if dtype == np.uint8 else "scale it to [0, 1]"
+        raise ValueError(
+            f"`{argument}`: expected floating point in [0, 1], got {np.dtype(dtype)}; {hint} first"
+        )
+
+
 def image(argument: str, value: Any) -> np.ndarray:
     """Return a picture as float32 [h, w, 3] in [0, 1] on the host, or say what is wrong with it.
 
@@ -110,9 +119,20 @@ def _check_range(argument: str, array: np.ndarray) -> None:
 
 
 def number(
-    argument: str, value: Any, *, above: float | None = None, least: float | None = None
+    argument: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
 ) -> None:
     """Refuse a number (or an array of numbers) that is not finite or not in its range."""
+    if isinstance(value, (list, tuple)):
+        kind = type(value).__name__
+        raise TypeError(
+            f"`{argument}`: expected a number, got the {kind} {value!r}; a sweep is an array, "
+            "`numpy.asarray([...])`"
+        )
     array = np.asarray(value)
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
         raise TypeError(f"`{argument}`: expected a number, got {value!r}")
@@ -123,10 +143,24 @@ def number(
         raise ValueError(f"`{argument}`: expected more than {above:g}, got {shown}")
     if least is not None and not (array >= least).all():
         raise ValueError(f"`{argument}`: expected {least:g} or more, got {shown}")
+    if below is not None and not (array < below).all():
+        raise ValueError(f"`{argument}`: expected less than {below:g}, got {shown}")
+
+
+def whole(argument: str, value: Any, *, least: int) -> None:
+    """Refuse what is no whole number, or less than `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"`{argument}`: expected a whole number, got {value!r}")
+    number(argument, value, least=least)
 
 
 def same_length(argument: str, values: Sized, other: str, others: Sized) -> None:
     """Refuse two lists that should have one entry for each of the other's."""
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(
+            f"`{argument}`: expected a tuple with one for each of the {len(others)} `{other}`, "
+            f"got {type(values).__name__}"
+        )
     if len(values) != len(others):
         raise ValueError(
             f"`{argument}`: expected one for each of the {len(others)} `{other}`, got {len(values)}"
@@ -143,8 +177,24 @@ def instance(argument: str, value: Any, kind: type, advice: str) -> None:
 
 def start(argument: str, init: Any) -> None:
     """Refuse what can neither be a start function nor a picture."""
+    if isinstance(init, type):
+        raise TypeError(
+            f"`{argument}`: expected a picture or a start, got the class; write `{init.__name__}()`"
+        )
     if init is not None and not callable(init):
         image(argument, init)
+
+
+def random_key(argument: str, key: Any) -> None:
+    """Refuse what is no JAX random key, new-style or raw."""
+    if key is None or (
+        hasattr(key, "dtype")
+        and (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32)
+    ):
+        return
+    raise TypeError(
+        f"`{argument}`: expected a random key, got {key!r}; `jax.random.key(0)` makes one"
+    )
 
 
 def single(recipe: Any) -> None:

@@ -1,4 +1,4 @@
-"""The command line: flags, messages, exit codes. The only room that prints or exits.
+"""The command line: commands, messages, exit codes. The only room that exits.
 
 Nothing heavy is imported before a command runs, so `--help` answers at once.
 """
@@ -124,7 +124,10 @@ def cli(ctx: click.Context) -> None:
     help="Keep the start, every N-th canvas (--every, else 50) and the last, numbered.",
 )
 @click.option(
-    "--log", type=flags.FILE, metavar="FILE.jsonl", help="Losses of every update, as JSON."
+    "--log",
+    type=flags.FILE,
+    metavar="FILE.jsonl",
+    help="Losses of every update, as JSON; begun anew and written as the run goes.",
 )
 def stylize(content: Path, style: Path, **chosen: Any) -> int:
     """Paint CONTENT in the manner of STYLE.
@@ -142,8 +145,8 @@ def stylize(content: Path, style: Path, **chosen: Any) -> int:
         frames=chosen["frames"],
         log=chosen["log"],
     )
-    jobs.check_outputs(outputs, [content, style])
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
+    jobs.check_outputs(outputs, [content, style, *_more_inputs(chosen, init_file)])
     job = jobs.job_of(
         images.read(content, argument="content"),
         images.read(style, argument="style"),
@@ -163,6 +166,12 @@ def _recipe(chosen: Mapping[str, Any]) -> Any:
     if chosen["precision"] != "float32":
         raise ValueError(f"`precision`: expected 'float32', got {chosen['precision']!r}")
     return jobs.recipe_of(jobs.Changes(**{name: chosen[name] for name in jobs.Changes._fields}))
+
+
+def _more_inputs(chosen: Mapping[str, Any], init_file: Any) -> list[Path]:
+    """Return the files that a command reads besides contents and styles."""
+    start = [] if init_file is None else [Path(chosen["init"])]
+    return start if chosen["weights"] is None else [*start, chosen["weights"]]
 
 
 def _paint(job: Any, weights: Path | None, quiet: bool) -> int:
@@ -200,7 +209,7 @@ def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> in
     recipe = jobs.recipe_of(jobs.Changes(size=size or DEMO_SIZE, steps=steps))
     outputs = jobs.Outputs(picture=output, overwrite=chosen["overwrite"])
     beside = output.with_name(f"{output.stem}_side_by_side.png")
-    jobs.check_outputs(outputs, [])
+    jobs.check_outputs(outputs, [] if chosen["weights"] is None else [chosen["weights"]])
     images.check_output(beside, overwrite=outputs.overwrite, argument="output")
     pictures = [images.sample_picture(name) for name in ("chelsea", "starry_night")]
     job = jobs.job_of(pictures[0], pictures[1], recipe, outputs)
@@ -260,6 +269,7 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
         recipe,
         folder,
         chosen["suffix"],
+        inputs=_more_inputs(chosen, init_file),
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         sheet=folder / "sheet.png" if chosen["sheet"] else None,

@@ -101,9 +101,10 @@ def convert(
     entries = _entries(path)
     dialect = _recognised(path, entries)
     family = family or dialect.family
-    if (pixels or family) not in (*PIXELS, *FAMILIES):
+    if pixels is None and family not in FAMILIES:
         raise ValueError(
-            f"`pixels`: nothing is known of family {family!r}; say which pixels it takes"
+            f"`pixels`: nothing is known of family {family!r} (known: {', '.join(FAMILIES)}); say "
+            f"which pixels it takes: {', '.join(PIXELS)}"
         )
     origin, licence = _provenance(path, dialect, entries)
     params = Params(_layers(path, dialect, entries), family, pixels or FAMILIES[family])

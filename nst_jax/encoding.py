@@ -67,6 +67,10 @@ WRITERS: dict[str, Writer] = {
 }
 
 
+# Pixels a side that a format has room for; the others have no limit that memory does not set first.
+LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
+
+
 def _srgb_profile() -> bytes:
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     # Bytes 24 to 35 are the time of creation and 84 to 99 a digest over it: the same picture shall

@@ -19,7 +19,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except (ValueError, TypeError) as error:
-            found = re.match(r"`(\w+)`", str(error))
+            found = re.match(r"`([\w ]+)`", str(error))
             if found is None:  # not from the door
                 raise
             typed = {param.name: _typed(param) for param in self.params}
@@ -36,8 +36,9 @@ class Variadic(Command):
         taking = False
         for word in args:
             if word.startswith("-") and len(word) > 1:
-                taking = word == "--styles"
-                spread += [] if taking else [word]
+                option, _, first = word.partition("=")
+                taking = option == "--styles"
+                spread += ["--styles", first] if taking and first else [] if taking else [word]
             else:
                 spread += ["--styles", word] if taking else [word]
         return super().parse_args(ctx, spread)

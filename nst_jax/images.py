@@ -42,7 +42,7 @@ def load(path: PathLike, *, argument: str = "path") -> HostImage:
     """Read a picture as an array.
 
     Args:
-      path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file; AVIF and JPEG 2000 too.
+      path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file, or another that Pillow reads.
       argument: how the caller calls the value, for messages.
 
     Returns:
@@ -212,7 +212,7 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
     try:
         _check_place(path, overwrite, argument)
         # Tried rather than asked: permissions do not tell of read-only file systems, nor of root.
-        probe = _temporary(path)
+        probe = _temporary(path.resolve())  # where `save` will write
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -221,6 +221,32 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
             f"`{argument}`: cannot write {path.name!r} in {str(path.parent)!r}: {reason}; "
             "choose another place"
         ) from None
+
+
+def check_fits(path: PathLike, shape: tuple[int, int], *, argument: str = "output") -> None:
+    """Refuse a picture that the format of `path` has no room for.
+
+    Args:
+      path: where it shall go, with a known suffix.
+      shape: height and width.
+      argument: how the caller calls the value, for messages.
+
+    Raises:
+      ValueError: if a side is longer than the format allows.
+
+    Example:
+      >>> from nst_jax import images
+      >>> images.check_fits("wide.webp", (1000, 20000))
+      Traceback (most recent call last):
+      ValueError: `output`: 20000x1000 px is too large for .webp (16383 px a side); save it as PNG
+    """
+    suffix = Path(path).suffix.lower()
+    longest = encoding.LONGEST.get(suffix)
+    if longest is not None and max(shape) > longest:
+        raise ValueError(
+            f"`{argument}`: {shape[1]}x{shape[0]} px is too large for {suffix} ({longest} px a "
+            "side); save it as PNG"
+        )
 
 
 def _check_place(path: Path, overwrite: bool, argument: str) -> None:

@@ -155,6 +155,8 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
         refuse_inputs(outputs.log, [*inputs, outputs.picture], "log")
     if outputs.frames is not None:
         check_folder(outputs.frames, "frames")
+        others = [*inputs, outputs.picture, *([outputs.log] if outputs.log is not None else [])]
+        refuse_among_frames(outputs.frames, others)
         kept = sorted(outputs.frames.glob("step_*.png")) if outputs.frames.exists() else []
         if kept and not outputs.overwrite:
             raise ValueError(f"`frames`: '{kept[0]}' exists; name another folder or `--overwrite`")
@@ -166,6 +168,17 @@ def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
         same = path.absolute() == source.absolute()
         if same or (path.exists() and source.exists() and path.samefile(source)):
             raise ValueError(f"`{argument}`: '{path}' is used for something else; choose another")
+
+
+def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
+    """Refuse a folder of snapshots in which a file that is used has a snapshot's name."""
+    for other in others:
+        inside = other.absolute().parent.resolve() == folder.absolute().resolve()
+        if inside and other.match("step_*.png"):
+            raise ValueError(
+                f"`frames`: a snapshot would replace '{other}', which is used for something else; "
+                "name another folder"
+            )
 
 
 def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
@@ -210,12 +223,13 @@ def job_of(
     init: Any = None,
     init_file: images.Picture | None = None,
 ) -> Job:
-    """Put a job together, and refuse pictures that would become too small.
+    """Put a job together, and refuse pictures that would become too small, or too large to write.
 
     Raises:
       ValueError: naming the picture and the size it would have.
     """
     shapes = prepare.final_shapes(content.image.shape[:2], style.image.shape[:2], recipe)
+    images.check_fits(outputs.picture, shapes[0], argument="output")
     return Job(
         content=content,
         style=style,

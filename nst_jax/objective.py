@@ -23,6 +23,9 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
     Returns:
       `Losses` of scalars: the style taps sum to `style`; content, style and tv to `total`.
 
+    Raises:
+      ValueError: if the image and the content of `targets` differ in size.
+
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import nst_jax as nst
@@ -34,6 +37,12 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
     terms = recipe.terms
     taps = tuple(dict.fromkeys((*terms.content_taps, *terms.style_taps)))
     found = vgg.features(params, image, taps, network=recipe.network)
+    for tap in terms.content_taps:
+        if found[tap].shape != targets.content[tap].shape:
+            raise ValueError(
+                f"`image`: its {tap} is {list(found[tap].shape)}, that of the content which "
+                f"`targets` was measured on {list(targets.content[tap].shape)}; sizes must agree"
+            )
     contents = [
         weight * terms.content_loss(found[tap], targets.content[tap])
         for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from nst_jax import checks
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.objective import losses_of
 from nst_jax.recipes import Recipe
@@ -27,7 +28,12 @@ def init(image: Image, recipe: Recipe) -> State:
 
     Returns:
       A `State` with `step == -1`; its first `step` measures the start.
+
+    Raises:
+      ValueError: if `image` is not one image of floating point numbers.
     """
+    checks.image_shape("image", image.shape, smallest=1)
+    checks.floating("image", image.dtype)
     canvas = recipe.descent.coordinates.encode(image)
     unknown = jnp.asarray(jnp.nan, canvas.dtype)
     return State(
@@ -66,14 +72,14 @@ def step(params: Params, state: State, targets: Targets, recipe: Recipe) -> Stat
     updates, opt_state = optimizer.transformation().update(
         gradient, state.opt_state, state.pending, value=value
     )
-    finite = jnp.isfinite(value)
+    accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
     # A guarded rule has nothing to roll back to before its first good canvas.
-    broken = ~finite & (~jnp.asarray(optimizer.guarded) | (state.step < 0))
+    broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
-    shown = optimizer.accepted(opt_state) | broken
+    shown = accepted | broken
     return State(
         step=state.step + 1,
-        canvas=jnp.where(shown & finite & (broke_at < 0), state.pending, state.canvas),
+        canvas=jnp.where(accepted & finite & (broke_at < 0), state.pending, state.canvas),
         losses=jax.tree.map(lambda new, old: jnp.where(shown, new, old), losses, state.losses),
         pending=_constrained(optax.apply_updates(state.pending, updates), recipe),
         opt_state=opt_state,

@@ -70,6 +70,14 @@ class KerasAdam:
     after its algorithm 1 and calls epsilon hat. With TensorFlow's tutorial, where eps is 0.1, the
     two forms differ much.
 
+    Attributes:
+      learning_rate: lr.
+      b1: decay of the mean m.
+      b2: decay of the mean square v.
+      eps: added to the root.
+      counted: updates that t counts before the first one, for sources whose optimiser has moved
+        something else before; m and v start at 0 all the same.
+
     References:
       Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015, section 2.
     """
@@ -78,12 +86,14 @@ class KerasAdam:
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-7
+    counted: float = 0.0
     guarded: ClassVar[bool] = False
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
         return optax.with_extra_args_support(
             optax.chain(
-                scale_by_keras_adam(self.b1, self.b2, self.eps), _descend(self.learning_rate)
+                scale_by_keras_adam(self.b1, self.b2, self.eps, self.counted),
+                _descend(self.learning_rate),
             )
         )
 
@@ -110,7 +120,7 @@ class KerasAdamState(NamedTuple):
 
 
 def scale_by_keras_adam(
-    b1: ScalarLike, b2: ScalarLike, eps: ScalarLike
+    b1: ScalarLike, b2: ScalarLike, eps: ScalarLike, counted: ScalarLike = 0.0
 ) -> optax.GradientTransformation:
     """Rescale gradients as Keras' Adam does; see `KerasAdam`."""
 
@@ -125,7 +135,8 @@ def scale_by_keras_adam(
         count = state.count + 1
         mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)
         square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.square, updates)
-        correction = jnp.sqrt(1 - b2**count) / (1 - b1**count)
+        t = count + counted
+        correction = jnp.sqrt(1 - b2**t) / (1 - b1**t)
         scaled = jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + eps), mean, square)
         return scaled, KerasAdamState(count, mean, square)
 
@@ -322,10 +333,12 @@ class LBFGS:
     """L-BFGS with one evaluation per update, a trust radius and roll-back; no line search.
 
     A move is the quasi-Newton direction, shortened to root mean square `radius` if it is longer. A
-    measured canvas whose loss is finite and at most `1 + slack` times the kept one's is kept, and
+    measured canvas whose loss is at most `1 + slack` times the kept one's, and whose loss and
+    gradient are finite, is kept, and
     the radius grows; otherwise the next canvas starts again from the kept one with a quarter of the
     move. So a bad move costs one evaluation, the kept loss hardly ever rises, and nothing diverges.
-    A style objective needs the guard in its first moves, where unguarded L-BFGS overshoots.
+    A style objective needs the guard in its first moves, where unguarded L-BFGS overshoots. The
+    canvas must move as told: recipes that clip it after every update cannot use this rule.
 
     Attributes:
       radius: largest move at the start, root mean square over the canvas, in its coordinates.
@@ -393,7 +406,8 @@ def lbfgs(
     ) -> tuple[PyTree, LBFGSState]:
         del params, extra
         first = state.count == 0
-        accepted = jnp.isfinite(value) & (value <= state.value * (1 + slack))
+        finite = jnp.isfinite(value) & _all_finite(updates)
+        accepted = finite & (value <= state.value * (1 + slack))
         memory = _remember_if_convex(state, updates, accepted & ~first)
         gradient = _choose(accepted, updates, state.gradient)
         grown = jnp.minimum(2 * state.radius, largest_radius)
@@ -425,6 +439,10 @@ def _remember_if_convex(state: LBFGSState, gradient: PyTree, useful: Bool[Array,
     curvature = _dot(change, state.move)
     lengths = jnp.sqrt(_dot(change, change) * _dot(state.move, state.move))
     return _remember(state.memory, state.move, change, useful & (curvature > 1e-6 * lengths))
+
+
+def _all_finite(a: PyTree) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(a)]))
 
 
 def _root_mean_square(a: PyTree) -> Float[Array, ""]:

@@ -14,6 +14,11 @@ FIXED_PIXELS = 2**15  # what a step costs at any size, as pixels; about right on
 COMPILE_EVENTS = "/jax/core/compile/"  # tracing, lowering, compiling
 
 
+def cost(scale: Scale) -> int:
+    """Return what a step at this scale costs, in pixels."""
+    return scale.shape[0] * scale.shape[1] + FIXED_PIXELS
+
+
 class CompileClock(AbstractContextManager):
     """Seconds spent on tracing and compiling since it was opened, from jax's own events."""
 
@@ -84,7 +89,7 @@ class Pace(Iterator[int]):
 
     def __init__(self, scales: Sequence[Scale], every: int | None = None) -> None:
         self._every = every
-        self._cost = [scale.shape[0] * scale.shape[1] + FIXED_PIXELS for scale in scales]
+        self._cost = [cost(scale) for scale in scales]
         # The coarser scales end one update early: going up is their last.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1

@@ -106,13 +106,14 @@ def pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
     content, style = checks.image("content", content), checks.image("style", style)
     shapes = final_shapes(content.shape[:2], style.shape[:2], recipe)
     return Prepared(
-        content=_resized(content, shapes[0], recipe),
-        style=_resized(style, shapes[1], recipe),
+        content=resized(content, shapes[0], recipe),
+        style=resized(style, shapes[1], recipe),
         scales=plan(*shapes, recipe),
     )
 
 
-def _resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
+def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
+    """Bring a picture to (height, width) by the recipe's filter; float32."""
     if image.shape[:2] == shape:
         return jnp.asarray(image)
     return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)
@@ -138,10 +139,19 @@ def start(content: Image, style: StyleImage, recipe: Recipe, init: Any, key: Arr
 
     Returns:
       [h, w, 3] float32 in [0, 1].
+
+    Raises:
+      ValueError: if the start makes another shape than the content's.
     """
     if init is None:
         init = recipe.pictures.start
-    if callable(init):
-        return init(content, style, key)
     height, width, _ = content.shape
+    if callable(init):
+        image = init(content, style, key)
+        if jnp.shape(image) != content.shape:
+            raise ValueError(
+                f"`init`: the start made shape {list(jnp.shape(image))} of a content "
+                f"{list(content.shape)}; they must be the same"
+            )
+        return image
     return at_scale(jnp.asarray(checks.image("init", init)), (height, width))

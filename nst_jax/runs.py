@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,6 +90,7 @@ def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> End
                     _follow(params, job, course, interrupts)
                 return course.finish(interrupts.signal)
             except BaseException:
+                course.rescue()
                 course.log_end("failed")
                 raise
 
@@ -184,13 +185,12 @@ class _Course:
         }
         if shot.broke_at < 0:
             told["losses"] = settings.of_losses(shot.losses)
-        images.save(
-            path,
-            shot.image,
-            alpha=resized_alpha(self.job.content.alpha, shot.image),
-            metadata=told if self.job.outputs.metadata else None,
-            overwrite=overwrite,
-        )
+        alpha = resized_alpha(self.job.content.alpha, shot.image)
+        metadata = told if self.job.outputs.metadata else None
+        try:
+            images.save(path, shot.image, alpha=alpha, metadata=metadata, overwrite=overwrite)
+        except ValueError as error:  # passed the door, so the place has changed since
+            raise OSError(f"cannot write {str(path)!r}: {error}") from error
 
     def finish(self, stopped_by: int | None) -> Ending:
         """Write the picture and the end of the log; say how it ended."""
@@ -201,6 +201,16 @@ class _Course:
         written = {"output": name} if self._written else {}
         self.log_end(ending.status, **written)
         return ending
+
+    def rescue(self) -> None:
+        """Write the last canvas of a run that failed, where that can still be done."""
+        if self.last is None or self.last.broke_at == 0:
+            return
+        # What made the run fail may be the writing itself, and is what is to be told.
+        with suppress(Exception):
+            self._save_picture(self.last)
+            name, steps = self.job.outputs.picture.name, self.last.step
+            self.display.say(f"{name} holds the canvas after {steps} updates, unfinished")
 
     def _ending(self, stopped_by: int | None, name: str) -> Ending:
         shot, total = self.last, self.pace.total

@@ -21,7 +21,7 @@ from nst_jax.recipes import Recipe
 from nst_jax.vgg import Pixels
 
 GROUPS = ("pictures", "network", "terms", "descent")
-PACKAGES = ("jax", "jaxlib", "flax", "optax")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
 
 @runtime_checkable

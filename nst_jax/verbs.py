@@ -136,7 +136,8 @@ def paint(
       init: see `stylize`.
       key: see `stylize`.
       every: updates between snapshots; or an iterable of such numbers, one drawn before each chunk,
-        for a pace that follows the clock (when it ends, only the last snapshot is still to come).
+        for a pace that follows the clock (when it ends, only the last snapshot is still to come;
+        each is checked as it is drawn).
 
     Yields:
       `Snapshot`s. If the losses stop being finite the last one says so in `broke_at`, its `losses`
@@ -158,9 +159,10 @@ def paint(
     recipe = settled(recipe, size, style_size, steps)
     checks.single(recipe)
     lengths = _lengths(every)
+    checks.start("init", init)
+    checks.random_key("key", key)
     prepared = prepare.pictures(content, style, recipe)
     key = jax.random.key(0) if key is None else key
-    checks.start("init", init)
     return _paint(params, prepared, recipe, init, key, lengths)
 
 

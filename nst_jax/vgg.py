@@ -384,7 +384,8 @@ def features(
       Tap name, as given, to activations [*batch, h', w', c] in the dtype of `images`.
 
     Raises:
-      ValueError: for unknown taps, a picture that is too small or not [..., h, w, 3].
+      ValueError: for unknown taps, a picture that is too small, of whole numbers, or not
+        [..., h, w, 3].
 
     Example:
       >>> import jax.numpy as jnp
@@ -400,6 +401,7 @@ def features(
     network = Network() if network is None else network
     resolved = resolve_taps(taps)
     checks.image_shape("images", images.shape, smallest=SMALLEST)
+    checks.floating("images", images.dtype)
     pixels = network.pixels or PIXELS[params.pixels]
     batch = images.shape[:-3]
     x = pixels.encode(images).reshape(-1, *images.shape[-3:])

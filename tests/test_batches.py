@@ -171,6 +171,37 @@ def test_a_row_that_diverges_leaves_the_others_as_they_were_to_the_bit(params, c
     assert_array_equal(broken[1], contents[1])  # its last finite canvas is its start
 
 
+def test_a_row_that_breaks_on_a_coarse_scale_stays_as_it_was(params, styles):
+    schedule = recipes.CoarseToFine(smallest=24, share=2.0)
+    recipe = with_rate(np.asarray([0.01, 1e30], np.float32))
+    recipe = replace(recipe, descent=replace(recipe.descent, schedule=schedule, steps=5))
+    large = small.picture("chelsea", 40, 52)
+    with pytest.warns(nst.batches.RowsDiverged) as caught:
+        images = nst.stylize_many(params, large, styles[0], recipe=recipe)
+    assert caught[0].message.rows == {1: 1}
+    start = nst.pyramid.antialiased(large, (20, 26))
+    kept = np.clip(nst.pyramid.enlarge(start, (40, 52)), 0, 1)
+    assert_allclose(images[1], kept, rtol=0, atol=1e-6)
+
+
+def test_it_tells_how_far_it_is(params, contents, styles):
+    told = []
+    images = nst.stylize_many(
+        params, contents, styles, recipe=FAST, steps=5, tell=lambda *far: told.append(far)
+    )
+    assert told[0] == (1, 6) and told[-1] == (6, 6)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert_array_equal(images, nst.stylize_many(params, contents, styles, recipe=FAST, steps=5))
+
+
+def test_what_the_listener_raises_ends_the_work(params, contents, styles):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nst.stylize_many(params, contents, styles, recipe=FAST, tell=stop)
+
+
 def test_nothing_is_said_where_nothing_diverges(params, contents, styles):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import checks, recipes
+from nst_jax import checks, optimizers, recipes, starts
 from tests import small
 
 pytestmark = pytest.mark.usefixtures("as_users_do")
@@ -141,7 +141,7 @@ def test_terms_that_cannot_be_minimised_are_refused(params, terms, message):
         nst.paint(params, GREY, GREY, recipe=with_terms(**terms))
 
 
-@pytest.mark.parametrize("weight", ["1", None, 1j])
+@pytest.mark.parametrize("weight", ["1", None, 1j, [0.1, 1.0], (0.1, 1.0)])
 def test_a_weight_that_is_no_number_is_refused(params, weight):
     with pytest.raises(TypeError, match="`style_weight`: expected a number, got"):
         nst.paint(params, GREY, GREY, recipe=with_terms(style_weight=weight))
@@ -153,6 +153,7 @@ def test_a_weight_that_is_no_number_is_refused(params, weight):
         ({"radius": 0.0}, "`radius`: expected more than 0, got 0"),
         ({"largest_radius": -1.0}, "`largest_radius`: expected more than 0, got -1"),
         ({"slack": float("nan")}, "`slack`: expected a finite number"),
+        ({"history": 0}, "`history`: expected 1 or more, got 0"),
     ],
 )
 def test_a_rule_that_cannot_move_is_refused(params, numbers, message):
@@ -174,6 +175,62 @@ def test_a_rule_that_cannot_move_is_refused(params, numbers, message):
 def test_steps_are_a_whole_number_from_one(params, verb, steps, error, message):
     with pytest.raises(error, match=f"`steps`: {message}"):
         verb(params, GREY, GREY, recipe=FAST, steps=steps)
+
+
+@pytest.mark.parametrize("name", ["b1", "b2"])
+def test_a_decay_is_less_than_one(params, name):
+    rule = replace(optimizers.Adam(), **{name: 1.0})
+    recipe = replace(FAST, descent=replace(FAST.descent, optimizer=rule))
+    with pytest.raises(ValueError, match=f"`{name}`: expected less than 1, got 1"):
+        nst.paint(params, GREY, GREY, recipe=recipe)
+
+
+def test_layer_weights_are_a_tuple(params):
+    recipe = with_terms(style_layer_weights=np.ones(2))
+    with pytest.raises(TypeError, match="`style_layer_weights`: expected a tuple .*, got ndarray"):
+        nst.paint(params, GREY, GREY, recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "error", "message"),
+    [
+        ({"smallest": 8}, ValueError, "`smallest`: expected 16 or more, got 8"),
+        ({"smallest": 64.0}, TypeError, "`smallest`: expected a whole number, got 64.0"),
+        ({"share": 0.0}, ValueError, "`share`: expected more than 0, got 0"),
+        ({"share": float("nan")}, ValueError, "`share`: expected a finite number"),
+    ],
+)
+def test_a_schedule_that_cannot_be_followed_is_refused(params, numbers, error, message):
+    descent = replace(FAST.descent, schedule=recipes.CoarseToFine(**numbers))
+    with pytest.raises(error, match=message):
+        nst.paint(params, GREY, GREY, recipe=replace(FAST, descent=descent))
+
+
+@pytest.mark.parametrize("rule", [optimizers.Adam, "adam", None])
+def test_what_is_no_optimizer_is_refused(params, rule):
+    recipe = replace(FAST, descent=replace(FAST.descent, optimizer=rule))
+    with pytest.raises(TypeError, match="`optimizer`: expected a rule of `nst_jax.optimizers`"):
+        nst.paint(params, GREY, GREY, recipe=recipe)
+
+
+def test_a_guarded_rule_is_not_clipped(params):
+    recipe = replace(FAST, descent=replace(FAST.descent, clip=True))
+    with pytest.raises(ValueError, match="`clip`: LBFGS rolls back by its own moves"):
+        nst.paint(params, GREY, GREY, recipe=recipe)
+
+
+def test_a_start_is_made_not_named(params):
+    with pytest.raises(TypeError, match=r"`init`: expected .* got the class; write `Noise\(\)`"):
+        nst.paint(params, GREY, GREY, recipe=FAST, init=starts.Noise)
+    shots = nst.paint(params, GREY, GREY, recipe=FAST, init=lambda content, style, key: style[:4])
+    with pytest.raises(ValueError, match=r"`init`: the start made shape \[4, 24, 3\] of a content"):
+        next(shots)
+
+
+@pytest.mark.parametrize("verb", [nst.stylize, nst.paint, nst.stylize_many])
+def test_a_seed_is_no_key(params, verb):
+    with pytest.raises(TypeError, match=r"`key`: expected a random key, got 7; `jax.random.key"):
+        verb(params, GREY, GREY, recipe=FAST, key=7)
 
 
 def test_one_picture_wants_one_number(params):

@@ -220,6 +220,31 @@ def test_shape_of_no_use_is_refused(call, name, size):
     assert not Path("out").exists()
 
 
+def test_what_is_read_is_not_written_over(call):
+    Path("kept").mkdir()
+    Path("kept/step_00050.png").write_bytes(Path("photo.png").read_bytes())
+    frames = ["--frames", "kept", "-o", "out.png"]
+    refused(call("stylize", "kept/step_00050.png", "art.png", *frames), "`--frames`", "step_00050")
+    inside = ["--frames", "kept", "-o", "kept/step_9.png"]
+    refused(call("stylize", "photo.png", "art.png", *inside), "`--frames`", "step_9.png")
+    start = ["--init", "./other.png"]
+    for flag in ("--output", "--log"):
+        words = ["photo.png", "art.png", *start, flag, "other.png"]
+        refused(call("stylize", *words), f"`{flag}`", "other.png")
+    words = ["photo.png", "art.png", "--weights", "w.h5", "--log", "w.h5"]
+    refused(call("stylize", *words), "`--log`", "w.h5")
+    named = ["photo.png", "--styles", "art.png", "--init", "./photo_art.png", "-o", "."]
+    Path("photo_art.png").write_bytes(Path("photo.png").read_bytes())
+    refused(call("batch", *named), "`--output`", "photo_art.png")
+
+
+def test_formats_without_room_are_refused(call):
+    argv = ["photo.png", "art.png", "--recipe", "tiny", "--size", "20000", "-o", "out.webp"]
+    refused(call("stylize", *argv), "`--output`", "20000x15000 px", "16383")
+    argv = ["photo.png", "--styles", "art.png", "--size", "65536", "-o", "out", "--format", "jpg"]
+    refused(call("batch", *argv, "--recipe", "tiny"), "`--output`", "65500")
+
+
 def test_missing_argument_is_refused(call):
     refused(call("stylize", "photo.png"), "`STYLE`", "missing", "--help")
     refused(call("stylize", "photo.png", "art.png", "--size"), "--size")
@@ -459,6 +484,29 @@ def test_failing_write_is_told_and_loses_nothing(call, monkeypatch):
     assert Path("out.png").read_bytes() == b"precious"
 
 
+def test_a_place_that_goes_away_is_no_bad_input(call, monkeypatch):
+    def vanished(path, *args, **kwargs):
+        raise ValueError(f"`path`: there is no folder of {path}")
+
+    monkeypatch.setattr(nst.images, "save", vanished)
+    code, _, err = call("stylize", "photo.png", "art.png", "--recipe", "tiny", "-q")
+    assert code == 1 and "cannot write 'photo_art.png'" in err and err.count("\n") == 1
+
+
+def test_a_run_that_fails_keeps_its_canvas(call, monkeypatch):
+    def failing(*args, **options):
+        yield next(shots(*args, **options))
+        raise RuntimeError("the device is gone")
+
+    shots = nst.verbs.paint
+    monkeypatch.setattr(nst.verbs, "paint", failing)
+    argv = ["--recipe", "tiny", "-o", "out.png"]
+    code, _, err = call("stylize", "photo.png", "art.png", *argv)
+    assert code == 1 and "the device is gone" in err.splitlines()[-1]
+    assert "out.png holds the canvas after 0 updates, unfinished" in err
+    assert json.loads(call("info", "out.png")[1])["finished"] is False
+
+
 def interrupted(number, wait_for, *argv):
     """Run in another process, send it a signal once `wait_for()` is true, and return how it ended."""
     words = ["stylize", "photo.png", "art.png", "--recipe", "tiny", "--steps", "10000000", *argv]
@@ -520,6 +568,7 @@ def test_batch_pairs_all(call):
     names = {"photo_art.png", "photo_photo.png", "other_art.png", "other_photo.png"}
     assert set(os.listdir("out")) == names | {"sheet.png"}
     assert "4, to out" in err and "picture 4 of 4" in err
+    assert "compiled in" in err and "the rest takes about" in err
     told = json.loads(call("info", "out/other_art.png")[1])
     assert told["inputs"]["content"]["name"] == "other.png" and told["finished"] is True
     # As one by one.
@@ -530,7 +579,7 @@ def test_batch_pairs_all(call):
 
 def test_batch_pairs_zip(call):
     argv = ["photo.png", "other.png", "-o", "out", "--pair", "zip", "--recipe", "tiny", "-q"]
-    styles = ["--styles", "art.png", "photo.png"]
+    styles = ["--styles=art.png", "photo.png"]
     assert call("batch", *argv, *styles, "--format", "jpg") == (0, "", "")
     assert set(os.listdir("out")) == {"photo_art.jpg", "other_photo.jpg"}
     refused(call("batch", *argv, "--styles", "art.png"), "`--styles`", "1 for 2")

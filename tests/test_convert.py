@@ -257,6 +257,8 @@ def test_family_and_pixels_can_be_told(tmp_path, layers):
     info = convert(tmp_path / "net", tmp_path / "a.h5", family="mine", pixels="raw")
     assert (info.family, info.pixels) == ("mine", "raw")
     refused(tmp_path / "net", "`pixels`: nothing is known of family 'mine'", family="mine")
+    # The name of a pixel convention is none of a family.
+    refused(tmp_path / "net", "`pixels`: nothing is known of family 'raw'", family="raw")
 
 
 # --- Nothing is run -------------------------------------------------------------------------------

@@ -166,6 +166,15 @@ def test_losses_are_the_same_compiled_and_mapped(params, content, style):
     assert mapped.content[0] < 1e-6 * mapped.content[1]
 
 
+def test_targets_of_another_size_are_refused(params, content, style):
+    recipe = small.shallow()
+    targets = jax.eval_shape(nst.measure, params, content[:16], style, recipe)
+    with pytest.raises(
+        ValueError, match=r"`image`: its relu2_1 is \[12, 16, 128\], that of the con"
+    ):
+        jax.eval_shape(nst.losses_of, params, content, targets, recipe)
+
+
 def test_a_tap_may_serve_content_and_style_at_once(params, content, style):
     recipe = small.shallow(
         content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)

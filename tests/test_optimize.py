@@ -59,6 +59,15 @@ def test_a_fresh_state_has_measured_nothing(content, coordinates):
     assert_allclose(optimize.picture(state, recipe), content, atol=3e-7)
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [((24, 32), "float32", r"\[24, 32\]"), ((24, 32, 3), "uint8", "divide it by 255")],
+)
+def test_a_state_wants_one_image(shape, dtype, message, as_users_do):
+    with pytest.raises(ValueError, match=f"`image`: expected .*{message}"):
+        nst.init(jnp.zeros(shape, dtype), core())
+
+
 def test_step_zero_measures_the_start(params, content, style):
     recipe = core()
     targets = measure(params, content[::-1], style, recipe)

@@ -107,6 +107,16 @@ def test_where_epsilon_stands_tells_the_adams_apart(rule, hat, x64):
             x = x - rate * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
 
 
+def test_keras_adam_may_have_counted_before(x64):
+    rate, b1, b2, start = 0.02, 0.9, 0.999, small.noise(1, 200)
+    rule = KerasAdam(learning_rate=rate, b1=b1, b2=b2, eps=0.0, counted=2)
+    places, _, _ = trace(rule, start, 2)
+    gradient = np.asarray(jax.grad(valley)(start))
+    # Mean and square are of one gradient, the correction that of the third update.
+    correction = np.sqrt(1 - b2**3) / (1 - b1**3) * (1 - b1) / np.sqrt(1 - b2)
+    assert_allclose(places[1], start - rate * correction * np.sign(gradient), rtol=1e-10)
+
+
 # --- torch's L-BFGS -------------------------------------------------------------------------------
 
 
@@ -218,6 +228,26 @@ def test_lbfgs_rolls_back_from_where_the_loss_is_not_finite(cliff, x64):
     assert not np.asarray(accepted)[~np.isfinite(values)].any()
     assert np.isfinite(places).all()
     assert kept(values, accepted)[-1] < 1e-3 * values[0]
+
+
+def test_lbfgs_rolls_back_from_where_the_slope_is_not_finite(x64):
+    @jax.custom_jvp
+    def same(x):
+        return x
+
+    @same.defjvp
+    def _(primals, tangents):  # beyond the cliff it has no slope
+        (x,), (dx,) = primals, tangents
+        return x, dx * jnp.where(jnp.max(jnp.abs(x)) > 1.5, jnp.nan, 1.0)
+
+    def cliff(x):
+        return jnp.sum(SCALES * (same(x) - 1) ** 2) / 2
+
+    start = jnp.full(200, -1.4)
+    places, values, accepted = trace(LBFGS(radius=2.0, largest_radius=2.0), start, 60, cliff)
+    assert np.isfinite(values).all() and np.isfinite(places).all()
+    beyond = np.abs(np.asarray(places)).max(axis=1) > 1.5
+    assert beyond.any() and not np.asarray(accepted)[beyond].any()
 
 
 def test_a_refused_move_is_tried_again_at_a_quarter(x64):

@@ -56,7 +56,7 @@ def test_coursera_tf2_is_the_courses_notebook():
     assert (terms.content_weight, terms.style_weight, terms.tv_weight) == (10, 40, 0)
     assert terms.style_loss is losses.GRAM_PAPER
     assert terms.content_loss is losses.content_quarter_mean_square
-    assert descent.optimizer == optimizers.KerasAdam(learning_rate=0.01, b1=0.9, b2=0.999, eps=1e-7)
+    assert descent.optimizer == optimizers.KerasAdam(learning_rate=0.01, eps=1e-7, counted=2)
     assert descent.coordinates is vgg.RAW and descent.clip and descent.steps == 2501
     assert pictures.size == sizes.Exact(400, 400) and pictures.resize is sizes.pillow_bicubic
     assert pictures.start == starts.Jitter(0.25)

@@ -246,3 +246,12 @@ def test_a_pace_that_stands_still_is_refused_when_it_does(params, content, style
     assert [next(shots).step, next(shots).step] == [0, 2]
     with pytest.raises(ValueError, match="`every`: expected 1 or more, got 0"):
         next(shots)
+
+
+def test_a_chunk_is_one_dispatch(params, content, style, monkeypatch):
+    lengths = []
+    run = nst.verbs._run
+    monkeypatch.setattr(nst.verbs, "_run", lambda *a: (lengths.append(a[-1]), run(*a))[1])
+    for _ in nst.paint(params, content, style, recipe=FAST, steps=50, every=20):
+        pass
+    assert lengths == [1, 20, 20, 10]

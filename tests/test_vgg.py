@@ -148,6 +148,14 @@ def test_what_is_no_image_is_refused(params, shape, as_users_do):
         features(params, jnp.zeros(shape), ["relu1_1"])
 
 
+@pytest.mark.parametrize(("dtype", "hint"), [("uint8", "divide it by 255"), ("int32", "scale it")])
+def test_whole_numbers_are_refused(params, dtype, hint, as_users_do):
+    with pytest.raises(
+        ValueError, match=f"`images`: expected floating point .* got {dtype}; {hint}"
+    ):
+        features(params, jnp.zeros((16, 16, 3), dtype), ["relu1_1"])
+
+
 # --- Gradients ------------------------------------------------------------------------------------
 
 
