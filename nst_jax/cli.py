@@ -15,7 +15,7 @@ import click
 
 from nst_jax import __version__, flags, grammar
 
-DEMO_SIZE, DEMO_STEPS = "256", 130  # about a minute on two CPU cores
+DEMO_SIZE = "256"  # about a minute on two CPU cores
 DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
 
 
@@ -205,7 +205,6 @@ def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> in
     """
     from nst_jax import images, jobs, sheets
 
-    steps = DEMO_STEPS if steps is None else steps
     recipe = jobs.recipe_of(jobs.Changes(size=size or DEMO_SIZE, steps=steps))
     outputs = jobs.Outputs(picture=output, overwrite=chosen["overwrite"])
     beside = output.with_name(f"{output.stem}_side_by_side.png")

@@ -243,8 +243,7 @@ DEFAULT = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.LBFGS(radius=0.02, largest_radius=0.2, slack=0.1, history=10),
-        # At 512 px within 2 % of the loss of 250 updates that favour the coarse scales, in less time.
-        steps=150,
+        steps=130,
         schedule=CoarseToFine(smallest=128, share=1.0),
     ),
 )
