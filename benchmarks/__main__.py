@@ -10,7 +10,7 @@ import click
 from benchmarks import harness
 from benchmarks.report import report
 
-CASES = ("step", "compile", "batch", "loop")
+CASES = ("step", "compile", "batch", "loop", "wall")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -104,6 +104,18 @@ def _batch(row: Json) -> Iterator[tuple[str, ...]]:
     )
 
 
+def _wall(row: Json) -> Iterator[tuple[str, ...]]:
+    yield (
+        row["recipe"],
+        _size(row),
+        str(row["updates"]),
+        cell(row["seconds"]),
+        cell(row["compile_seconds"]),
+        cell(row["peak_gigabytes"]),
+        number(row["final_loss"]),
+    )
+
+
 TABLES: dict[str, Table] = {
     "step": (
         ("recipe", "canvas", "who", "s per step", "MP·it/s", "speed against peer", "last loss"),
@@ -122,5 +134,10 @@ TABLES: dict[str, Table] = {
         ("canvas", "verb", "pictures", "s per picture", "pictures·it/s", "MP·it/s",
          "speed against one by one", "last loss"),
         _batch,
+    ),
+    "wall": (
+        ("recipe", "canvas", "updates", "s in all", "of it compiling, s", "peak memory, GB",
+         "last loss"),
+        _wall,
     ),
 }  # fmt: skip

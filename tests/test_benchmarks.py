@@ -11,11 +11,21 @@ import pytest
 from click.testing import CliRunner
 
 import nst_jax as nst
-from benchmarks import batch, compile, harness, loop, peers, problems, step
+from benchmarks import batch, compile, harness, loop, peers, problems, step, wall
 from benchmarks.__main__ import CASES, case_module, main
 from benchmarks.harness import Plan
 from benchmarks.report import TABLES, number, report
 
+# The command line with a recipe that needs one convolution of the sixteen.
+SHALLOW_MAIN = """
+import sys
+from nst_jax import cli, recipes
+terms = recipes.Terms(
+    content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)
+)
+recipes.PRESETS["default"] = recipes.Recipe(name="default", terms=terms)
+sys.exit(cli.main())
+"""
 TINY = Plan(sizes=(32,), repeats=1, steps=1, batches=(2,))
 
 
@@ -36,6 +46,7 @@ def shallow(monkeypatch):
         monkeypatch.setattr(module, "ADAM", cut(problems.ADAM))
     for module in (step, compile):
         monkeypatch.setattr(module, "LBFGS", cut(problems.LBFGS))
+    monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
     monkeypatch.setattr(peers, "has_torch", lambda: False)
     # The other tests' programs live in those caches.
     monkeypatch.setattr(jax, "clear_caches", lambda: None)
