@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 
 from nst_jax import batches, images, jobs, prepare, settings, sheets
 from nst_jax._types import Params
-from nst_jax.pace import CompileClock, Stopwatch, cost, duration
+from nst_jax.pace import CHUNK_SECONDS, CompileClock, Stopwatch, cost, duration
 from nst_jax.params import WeightsInfo
 from nst_jax.progress import Display, left
 from nst_jax.recipes import Recipe
@@ -266,7 +266,7 @@ def paint(
         for group in together:
             key = jax.random.fold_in(jax.random.key(album.seed), done)
             pairs = [_read(entry) for entry in group]
-            painted, broken = _painted(params, pairs, album, key, course.tell)
+            painted, broken = _painted(params, pairs, album, key, course)
             for row, (entry, pair) in enumerate(zip(group, pairs, strict=True)):
                 _save(entry, pair, painted[row], album, weights, broken.get(row))
                 small.add(entry, pair, painted[row])
@@ -279,8 +279,8 @@ def paint(
         yield album.sheet, ""
 
 
-class _Course:
-    """How far an album is, and how long the rest will take."""
+class _Course(Iterator[int]):
+    """How far an album is, how long the rest will take, and how long chunks are: about a second."""
 
     def __init__(
         self, together: Sequence[Sequence[Entry]], compiling: CompileClock, display: Display
@@ -288,13 +288,18 @@ class _Course:
         self._groups, self._compiling, self._display = together, compiling, display
         self._work = [len(group) * sum(_costs(group[0])) for group in together]
         self._index, self._announced, self._done = 0, False, 0.0
+        self._length = 1
         self._watch = Stopwatch(compiling)
         self._watch.lap()
+
+    def __next__(self) -> int:
+        return self._length
 
     def tell(self, evaluations: int, total: int) -> None:
         """Show how far the group is; `batches` calls this about every second."""
         del total
-        self._watch.lap()
+        if self._watch.lap().seconds < CHUNK_SECONDS / 2:
+            self._length *= 2
         group = self._groups[self._index]
         self._done = len(group) * sum(_costs(group[0])[:evaluations])
         steps = sum(scale.steps for scale in group[0].scales)
@@ -311,7 +316,7 @@ class _Course:
     def end_group(self) -> None:
         """Go on to the next group."""
         self._watch.lap()
-        self._index, self._done = self._index + 1, 0.0
+        self._index, self._done, self._length = self._index + 1, 0.0, 1
         rest = left(self._rest()) if self._index < len(self._groups) else ""
         spent = f"{duration(self._compiling.seconds)} of compiling"
         words = ", ".join(filter(None, (spent, rest)))
@@ -356,7 +361,7 @@ def _painted(
     pairs: Sequence[Pair],
     album: Album,
     key: Any,
-    tell: Callable[[int, int], None],
+    course: "_Course",
 ) -> tuple[Any, dict[int, int]]:
     """Return the pictures, and of those that broke, the row and the update."""
     broken: dict[int, int] = {}
@@ -369,7 +374,8 @@ def _painted(
             recipe=album.recipe,
             init=album.init,
             key=key,
-            tell=tell,
+            every=course,
+            tell=course.tell,
         )
     for warning in caught:
         if isinstance(warning.message, batches.RowsDiverged):

@@ -1,9 +1,8 @@
 """`stylize_many`: many canvases in one compiled program, as a `vmap` over targets and numbers."""
 
-import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,9 +17,8 @@ from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
 from nst_jax.targets import measure_content, measure_style
-from nst_jax.verbs import settled
+from nst_jax.verbs import lengths, settled
 
-CHUNK_SECONDS = 1.0  # between two calls of `tell`
 Axes = tuple[int | None, ...]  # one for each leaf of the recipe
 
 
@@ -63,6 +61,7 @@ def stylize_many(
     steps: int | None = None,
     init: Any = None,
     key: Array | None = None,
+    every: int | Iterable[int] = optimize.CAPACITY,
     tell: Callable[[int, int], None] | None = None,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
@@ -81,8 +80,10 @@ def stylize_many(
       steps: as in `stylize`.
       init: one start for all: a function of `nst_jax.starts`, or an image.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`.
-      tell: called about every second with how much is done and how much there is in all, counted in
-        evaluations: for each canvas shape one of the start and one for each update.
+      every: evaluations between two calls of `tell`; or an iterable of such numbers, as in `paint`.
+      tell: called after every chunk with how much is done and how much there is in all, counted in
+        evaluations: for each canvas shape one of the start and one for each update. What it raises
+        ends the work.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list in order. A picture
@@ -107,6 +108,7 @@ def stylize_many(
     """
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
     recipe = settled(recipe, size, style_size, steps)
+    chunks = lengths(every)
     checks.start("init", init)
     checks.random_key("key", key)
     contents, styles = checks.images("contents", contents), checks.images("styles", styles)
@@ -116,7 +118,7 @@ def stylize_many(
     images: list[Any] = [None] * count
     broken: dict[int, int] = {}
     groups = _by_shape(rows)
-    odometer = _Odometer(len(groups) * (int(recipe.descent.steps) + 1), tell)
+    odometer = _Odometer(len(groups) * (int(recipe.descent.steps) + 1), chunks, tell)
     for group in groups:
         for row, image, broke_at in zip(
             group, *_stylize_group(params, group, recipe, init, odometer), strict=True
@@ -233,15 +235,22 @@ def _targets(params: Params, rows: list[Row], index: int, core: Recipe) -> Targe
 
 
 class _Odometer:
-    """Counts evaluations and tells whoever asked."""
+    """Says how long chunks are, counts evaluations and tells whoever asked."""
 
-    def __init__(self, total: int, tell: Callable[[int, int], None] | None) -> None:
-        self.done, self.total, self.tell = 0, total, tell
+    def __init__(
+        self, total: int, chunks: Iterator[int], tell: Callable[[int, int], None] | None
+    ) -> None:
+        self.done, self.total = 0, total
+        self._chunks, self._tell = chunks, tell
 
-    def advance(self, evaluations: int) -> None:
+    def chunk(self, most: int) -> int:
+        return min(most, optimize.CAPACITY, next(self._chunks))
+
+    def advance(self, state: State, evaluations: int) -> None:
         self.done += evaluations
-        if self.tell is not None:
-            self.tell(self.done, self.total)
+        if self._tell is not None:  # only then is the device waited for
+            jax.block_until_ready(state.step)
+            self._tell(self.done, self.total)
 
 
 def _run_to(
@@ -253,16 +262,11 @@ def _run_to(
     evaluations: int,
     odometer: _Odometer,
 ) -> State:
-    length = optimize.CAPACITY if odometer.tell is None else 1
     while evaluations > 0:
-        count, begun = min(evaluations, length, optimize.CAPACITY), time.perf_counter()
+        count = odometer.chunk(evaluations)
         state, _ = _run_many(params, state, targets, core, count, axes)
         evaluations -= count
-        if odometer.tell is not None:  # only then is the device waited for
-            jax.block_until_ready(state.step)
-            if time.perf_counter() - begun < CHUNK_SECONDS / 2:
-                length *= 2
-        odometer.advance(count)
+        odometer.advance(state, count)
     return state
 
 

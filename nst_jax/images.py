@@ -186,6 +186,11 @@ def pillow_bicubic(image: Any, shape: tuple[int, int]) -> HostImage:
     return resize8(image, shape, PilImage.Resampling.BICUBIC)
 
 
+def pillow_nearest(image: Any, shape: tuple[int, int]) -> HostImage:
+    """Resize the 8-bit picture to (height, width) with Pillow's NEAREST; see `resize8`."""
+    return resize8(image, shape, PilImage.Resampling.NEAREST)
+
+
 # --- Writing --------------------------------------------------------------------------------------
 
 

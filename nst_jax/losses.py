@@ -1,7 +1,8 @@
 """Losses of one tap at a time: Gram statistics, content, total variation. Pure and short.
 
-Notation: a tap has N channels and M = h * w positions; F is its features as an [M, N] matrix,
-R = FᵀF the Gram matrix, G = R / M its mean over positions, dG = G(canvas) - G(style).
+Notation: a tap has N channels and M = h * w positions of a picture of P pixels; F is its features
+as an [M, N] matrix, R = FᵀF the Gram matrix, G = R / M its mean over positions, dG = G(canvas) -
+G(style), dF = F(canvas) - F(content).
 
 Every published Gram loss is a multiple of |dG|²; the multiples are the functions below. Sources that
 write it with the raw R, whose size grows with the picture, resize the style to the content first;
@@ -33,16 +34,23 @@ class StyleLoss(NamedTuple):
     Attributes:
       sums: features [h, w, c] to a pytree of sums over the h * w positions.
       statistic: (sums, positions) to the statistic that targets remember.
-      distance: (statistic of the canvas, of the style, positions of the canvas) to a scalar.
+      distance: (statistic of the canvas, of the style, extent of the canvas) to a scalar.
     """
 
     sums: Callable[[FeatureMap], Statistic]
     statistic: Callable[[Statistic, int], Statistic]
-    distance: Callable[[Statistic, Statistic, int], Scalar]
+    distance: Callable[[Statistic, Statistic, "Extent"], Scalar]
 
     def measure(self, features: FeatureMap) -> Statistic:
         """Return the statistic of whole features [h, w, c]."""
         return self.statistic(self.sums(features), positions(features))
+
+
+class Extent(NamedTuple):
+    """How large a canvas is where a loss looks at it."""
+
+    positions: int  # M, of the tap's features
+    pixels: int  # P, of the picture
 
 
 def positions(features: FeatureMap) -> int:
@@ -107,23 +115,55 @@ def mean_over_positions(sums: Array, count: int) -> Array:
     return sums / count
 
 
-def gram_mean_square(canvas: Gram, style: Gram, count: int) -> Scalar:
+def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return mean(dG²), the layer loss of Gatys' own code and of TensorFlow's tutorial."""
-    del count
+    del extent
     return jnp.mean(jnp.square(canvas - style), axis=(-1, -2))
 
 
-def gram_paper(canvas: Gram, style: Gram, count: int) -> Scalar:
+def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return E = sum(dR²) / (4 N² M²) = mean(dG²) / 4.
 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 4; the Coursera course.
     """
-    return gram_mean_square(canvas, style, count) / 4
+    return gram_mean_square(canvas, style, extent) / 4
+
+
+def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
+    """Return mean((dG / N)²): the Gram matrix is divided by all its features' numbers, N M.
+
+    References:
+      jcjohnson/neural-style; ProGamerGov/neural-style-pt; PyTorch's tutorial.
+    """
+    return gram_mean_square(canvas, style, extent) / canvas.shape[-1] ** 2
+
+
+def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
+    """Return mean(dR²) / (N M) = mean(dG²) M / N: grows with the picture.
+
+    References:
+      udacity/deep-learning-v2-pytorch, style-transfer.
+    """
+    factor = extent.positions / canvas.shape[-1]
+    return gram_mean_square(canvas, style, extent) * factor
+
+
+def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
+    """Return sum(dR²) / (4 · 3² · P²), with the picture's channels and pixels, not the layer's.
+
+    References:
+      keras-team/keras-io, examples/generative/neural_style_transfer.py.
+    """
+    share = extent.positions / extent.pixels
+    return jnp.sum(jnp.square(canvas - style), axis=(-1, -2)) * (share**2 / 36)
 
 
 GRAM_MEAN_SQUARE = StyleLoss(gram, mean_over_positions, gram_mean_square)
 GRAM_PAPER = StyleLoss(gram, mean_over_positions, gram_paper)
+GRAM_PER_CHANNEL = StyleLoss(gram, mean_over_positions, gram_per_channel)
+GRAM_UNDIVIDED = StyleLoss(gram, mean_over_positions, gram_undivided)
+GRAM_BY_IMAGE = StyleLoss(gram, mean_over_positions, gram_by_image)
 
 
 def content_mean_square(canvas: FeatureMap, content: FeatureMap) -> Scalar:
@@ -143,6 +183,11 @@ def content_half_sum_square(canvas: FeatureMap, content: FeatureMap) -> Scalar:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 1.
     """
     return jnp.sum(jnp.square(canvas - content), axis=(-1, -2, -3)) / 2
+
+
+def content_sum_square(canvas: FeatureMap, content: FeatureMap) -> Scalar:
+    """Return sum(dF²), as keras.io's example does."""
+    return jnp.sum(jnp.square(canvas - content), axis=(-1, -2, -3))
 
 
 def total_variation(image: Image) -> Scalar:
@@ -182,6 +227,43 @@ def mean_variation(image: Image) -> Scalar:
     )
 
 
+def square_variation(image: Image) -> Scalar:
+    """Return sum(dy²) + sum(dx²) over neighbouring pixels, what TensorFlow's text describes.
+
+    Args:
+      image: [*batch, h, w, 3] in [0, 1].
+
+    Returns:
+      [*batch].
+    """
+    down, right = _differences(image)
+    return jnp.sum(jnp.square(down), axis=(-1, -2, -3)) + jnp.sum(
+        jnp.square(right), axis=(-1, -2, -3)
+    )
+
+
+def half_square_variation(image: Image) -> Scalar:
+    """Return half the sum of dy² + dx² over the pixels that have both neighbours.
+
+    References:
+      jcjohnson/neural-style, whose code only has this loss' gradient.
+    """
+    down, right = _differences(image)
+    both = jnp.square(down[..., :, :-1, :]) + jnp.square(right[..., :-1, :, :])
+    return jnp.sum(both, axis=(-1, -2, -3)) / 2
+
+
+def power_variation(image: Image) -> Scalar:
+    """Return sum((dy² + dx²)^1.25) over the pixels that have both neighbours.
+
+    References:
+      keras-team/keras-io, examples/generative/neural_style_transfer.py.
+    """
+    down, right = _differences(image)
+    both = jnp.square(down[..., :, :-1, :]) + jnp.square(right[..., :-1, :, :])
+    return jnp.sum(both**1.25, axis=(-1, -2, -3))
+
+
 def _magnitude(x: Array) -> Array:
     # The gradient of |x| at 0 is 0, as in TensorFlow and torch; that of `jnp.abs` depends on the
     # version, and where it is 1 an even area of the picture would be pushed to one side.
@@ -192,3 +274,32 @@ def _differences(image: Image) -> tuple[Float[Array, "..."], Float[Array, "..."]
     down = image[..., 1:, :, :] - image[..., :-1, :, :]
     right = image[..., :, 1:, :] - image[..., :, :-1, :]
     return down, right
+
+
+# What recipes may name.
+STYLE_LOSSES = {
+    "gram_mean_square": GRAM_MEAN_SQUARE,
+    "gram_paper": GRAM_PAPER,
+    "gram_per_channel": GRAM_PER_CHANNEL,
+    "gram_undivided": GRAM_UNDIVIDED,
+    "gram_by_image": GRAM_BY_IMAGE,
+}
+CONTENT_LOSSES = {
+    loss.__name__: loss
+    for loss in (
+        content_mean_square,
+        content_quarter_mean_square,
+        content_half_sum_square,
+        content_sum_square,
+    )
+}
+VARIATIONS = {
+    variation.__name__: variation
+    for variation in (
+        total_variation,
+        square_variation,
+        mean_variation,
+        half_square_variation,
+        power_variation,
+    )
+}

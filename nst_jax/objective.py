@@ -5,8 +5,8 @@ from functools import reduce
 
 from nst_jax import vgg
 from nst_jax._types import Image, Losses, Params, Targets
-from nst_jax.losses import positions
-from nst_jax.recipes import Recipe
+from nst_jax.losses import Extent, positions
+from nst_jax.recipe import Recipe
 
 
 def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) -> Losses:
@@ -49,7 +49,9 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
     ]
     distances = {
         tap: terms.style_loss.distance(
-            terms.style_loss.measure(found[tap]), targets.style[tap], positions(found[tap])
+            terms.style_loss.measure(found[tap]),
+            targets.style[tap],
+            Extent(positions(found[tap]), image.shape[-3] * image.shape[-2]),
         )
         for tap in terms.style_taps
     }

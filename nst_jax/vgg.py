@@ -135,7 +135,10 @@ TORCHVISION = Pixels("torchvision", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0
 # RGB in [0, 1] as it is: what the Coursera course feeds, though its network expects caffe-bgr.
 RAW = Pixels("raw", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False)
 
-PIXELS = {pixels.name: pixels for pixels in (CAFFE_BGR, TORCHVISION, RAW)}
+# What Torch7's neural-style feeds: [0, 1] times 256, not 255.
+CAFFE_BGR_256 = Pixels("caffe-bgr-256", 256.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
+
+PIXELS = {pixels.name: pixels for pixels in (CAFFE_BGR, TORCHVISION, RAW, CAFFE_BGR_256)}
 
 
 # --- Convolution ----------------------------------------------------------------------------------
@@ -295,6 +298,11 @@ def average_pool(x: FeatureMap, ceil: bool) -> Pooled:
 def _sum_of_windows(x: FeatureMap, ceil: bool) -> Pooled:
     a, b, c, d = _quarters(_fit_to_windows(x, ceil, 0.0))
     return a + b + c + d
+
+
+# What recipes may name.
+POOLS = {"max": max_pool, "average": average_pool}
+PADDINGS = {"zero": zero_padded, "replicate": replicate_padded, "reflect": reflect_padded}
 
 
 # --- The network ----------------------------------------------------------------------------------

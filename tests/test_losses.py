@@ -83,7 +83,8 @@ def test_grams_own_gradient_is_autodiffs(x64):
 
 
 def style_loss(loss, canvas, style):
-    return loss.distance(loss.measure(canvas), loss.measure(style), losses.positions(canvas))
+    extent = losses.Extent(losses.positions(canvas), pixels=4 * losses.positions(canvas))
+    return loss.distance(loss.measure(canvas), loss.measure(style), extent)
 
 
 def test_gram_paper_is_E(x64):
@@ -102,6 +103,25 @@ def test_gram_mean_square_is_4_E(x64):
         4 * reference.paper_style_loss(np.asarray(canvas), np.asarray(style)),
         rtol=1e-12,
     )
+
+
+@pytest.mark.parametrize(
+    ("loss", "published"),
+    [
+        # jcjohnson, neural-style-pt, PyTorch's tutorial: R / (N M), then the mean of squares.
+        (losses.GRAM_PER_CHANNEL, lambda d, n, m, p: np.mean((d / (n * m)) ** 2)),
+        # Udacity: the mean of squares of R, divided by N M.
+        (losses.GRAM_UNDIVIDED, lambda d, n, m, p: np.mean(d**2) / (n * m)),
+        # keras.io: the sum of squares of R, with 3 channels and the picture's pixels.
+        (losses.GRAM_BY_IMAGE, lambda d, n, m, p: np.sum(d**2) / (4 * 3**2 * p**2)),
+    ],
+    ids=["per-channel", "undivided", "by-image"],
+)
+def test_published_style_losses_of_raw_grams(loss, published, x64):
+    canvas, style = wall(9, 5, 7, 6), wall(10, 5, 7, 6)
+    raw = reference.raw_gram(np.asarray(canvas)) - reference.raw_gram(np.asarray(style))
+    expected = published(raw, n=6, m=35, p=140)
+    assert_allclose(style_loss(loss, canvas, style), expected, rtol=1e-12)
 
 
 def test_gram_mean_square_by_hand():
@@ -134,6 +154,7 @@ def test_content_losses_by_hand():
     assert losses.content_mean_square(canvas, content) == 29 / 4
     assert losses.content_quarter_mean_square(canvas, content) == 29 / (4 * 1 * 2 * 2)
     assert losses.content_half_sum_square(canvas, content) == 29 / 2
+    assert losses.content_sum_square(canvas, content) == 29
 
 
 @pytest.mark.parametrize(
@@ -142,6 +163,7 @@ def test_content_losses_by_hand():
         losses.content_mean_square,
         losses.content_quarter_mean_square,
         losses.content_half_sum_square,
+        losses.content_sum_square,
     ],
 )
 def test_content_losses_are_the_same_eager_compiled_and_mapped(loss):
@@ -215,7 +237,21 @@ def test_variations_are_the_same_eager_compiled_and_mapped(variation):
     assert_allclose(jax.vmap(variation)(batch), eager, rtol=1e-6)
 
 
-@pytest.mark.parametrize("variation", [losses.total_variation, losses.mean_variation])
+def test_variations_by_hand():
+    # One channel in use; neighbours below differ by 3, -1 and 4, to the right by 1, 2, -3 and 7.
+    rows = jnp.asarray([[0.0, 1.0, 3.0], [3.0, 0.0, 7.0]])
+    image = jnp.stack([rows, jnp.zeros_like(rows), jnp.zeros_like(rows)], axis=-1)
+    down, right = np.asarray([3.0, -1.0, 4.0]), np.asarray([[1.0, 2.0], [-3.0, 7.0]])
+    assert losses.total_variation(image) == np.abs(down).sum() + np.abs(right).sum() == 21
+    assert losses.square_variation(image) == 9 + 1 + 16 + 1 + 4 + 9 + 49
+    # Means over all channels, of which two are even.
+    assert_allclose(losses.mean_variation(image), 26 / 9 + 63 / 12, rtol=1e-6)
+    # Only the first row's first two pixels have a neighbour below and one to the right.
+    assert losses.half_square_variation(image) == ((9 + 1) + (1 + 4)) / 2
+    assert_allclose(losses.power_variation(image), 10**1.25 + 5**1.25, rtol=1e-6)
+
+
+@pytest.mark.parametrize("variation", losses.VARIATIONS.values(), ids=losses.VARIATIONS)
 def test_an_even_picture_has_no_variation_and_no_gradient(variation):
     even = jnp.full((5, 6, 3), 0.5)
     value, gradient = jax.value_and_grad(variation)(even)

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax import optimizers
-from nst_jax.optimizers import LBFGS, Adam, KerasAdam, TorchLBFGS
+from nst_jax.optimizers import LBFGS, Adam, DecayedSGD, KerasAdam, TorchLBFGS
 from tests import small
 
 LONGEST = 80  # steps
@@ -115,6 +115,15 @@ def test_keras_adam_may_have_counted_before(x64):
     # Mean and square are of one gradient, the correction that of the third update.
     correction = np.sqrt(1 - b2**3) / (1 - b1**3) * (1 - b1) / np.sqrt(1 - b2)
     assert_allclose(places[1], start - rate * correction * np.sign(gradient), rtol=1e-10)
+
+
+def test_sgd_decays_exponentially_and_continuously(x64):
+    start, rate = small.noise(1, 200), 1e-3
+    places, _, _ = trace(DecayedSGD(learning_rate=rate, decay=0.5, decay_steps=4.0), start, 6)
+    x, slope = np.asarray(start), jax.jit(jax.grad(valley))
+    for t in range(6):
+        assert_allclose(places[t], x, rtol=1e-10, atol=1e-12)
+        x = x - rate * 0.5 ** (t / 4) * np.asarray(slope(jnp.asarray(x)))
 
 
 # --- torch's L-BFGS -------------------------------------------------------------------------------
@@ -296,7 +305,13 @@ def test_a_short_memory_forgets_and_still_descends(history, x64):
 
 # --- All of them ----------------------------------------------------------------------------------
 
-RULES = [Adam(), KerasAdam(), TorchLBFGS(history=4), LBFGS(history=4)]
+RULES = [
+    Adam(),
+    KerasAdam(),
+    DecayedSGD(learning_rate=1e-3),
+    TorchLBFGS(history=4),
+    LBFGS(history=4),
+]
 names = [type(rule).__name__ for rule in RULES]
 
 
@@ -358,4 +373,4 @@ def test_rules_follow_the_dtype_of_the_canvas(rule):
 
 def test_every_rule_keeps_the_loops_protocol():
     assert all(isinstance(rule, optimizers.Optimizer) for rule in RULES)
-    assert [rule.guarded for rule in RULES] == [False, False, False, True]
+    assert [rule.guarded for rule in RULES] == [False, False, False, False, True]

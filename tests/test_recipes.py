@@ -63,6 +63,109 @@ def test_coursera_tf2_is_the_courses_notebook():
     assert COURSERA_TF2.network == vgg.Network(pixels=vgg.RAW)
 
 
+def test_tf1_course_is_its_notebook():
+    terms, descent, pictures = (
+        recipes.COURSERA_TF1.terms,
+        recipes.COURSERA_TF1.descent,
+        recipes.COURSERA_TF1.pictures,
+    )
+    assert terms.style_taps == STYLE and terms.content_taps == ("relu4_2",)
+    assert (terms.content_weight, terms.style_weight, terms.tv_weight) == (10, 40, 0)
+    assert terms.style_loss is losses.GRAM_PAPER and terms.style_layer_weights == (0.2,) * 5
+    assert terms.content_loss is losses.content_quarter_mean_square
+    assert recipes.COURSERA_TF1.network == vgg.Network(pool=vgg.average_pool, ceil=True)
+    assert descent.optimizer == optimizers.KerasAdam(learning_rate=2.0, eps=1e-8)
+    assert descent.coordinates is vgg.CAFFE_BGR and not descent.clip and descent.steps == 200
+    assert pictures.size == sizes.Exact(300, 400) and pictures.start == starts.SeededBlend()
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [("udacity", (1, 0.75, 0.2, 0.2, 0.2)), ("udacity-exercise", (1, 0.8, 0.5, 0.3, 0.1))],
+)
+def test_udacity_is_its_notebook(name, layers):
+    recipe = recipes.named(name)
+    terms, descent, pictures = recipe.terms, recipe.descent, recipe.pictures
+    assert terms.style_taps == STYLE and terms.content_taps == ("relu4_2",)
+    assert terms.style_layer_weights == layers
+    assert (terms.content_weight, terms.style_weight, terms.tv_weight) == (1, 1e6, 0)
+    assert terms.style_loss is losses.GRAM_UNDIVIDED
+    assert descent.optimizer == optimizers.Adam(learning_rate=0.003, b1=0.9, b2=0.999, eps=1e-8)
+    assert descent.coordinates is vgg.TORCHVISION and not descent.clip and descent.steps == 2000
+    assert pictures.style_size == sizes.LikeContent() and pictures.start == starts.FromContent()
+    assert recipe.family == "vgg19-torchvision" and recipe.network == vgg.Network()
+
+
+def test_pytorch_tutorial_is_its_file():
+    recipe = recipes.PYTORCH_TUTORIAL
+    terms, descent = recipe.terms, recipe.descent
+    assert terms.content_taps == ("preact2_2",)
+    assert terms.style_taps == tuple(f"preact{n}" for n in ("1_1", "1_2", "2_1", "2_2", "3_1"))
+    assert terms.style_layer_weights == (1.0,) * 5
+    assert (terms.content_weight, terms.style_weight) == (1, 1e6)
+    assert terms.style_loss is losses.GRAM_PER_CHANNEL
+    assert descent.optimizer == optimizers.TorchLBFGS()
+    assert descent.coordinates is vgg.RAW and descent.clip and descent.steps == 320
+    assert recipe.family == "vgg19-torchvision"
+
+
+def test_keras_io_is_its_example():
+    recipe = recipes.KERAS_IO
+    terms, descent, pictures = recipe.terms, recipe.descent, recipe.pictures
+    assert terms.content_taps == ("relu5_2",) and terms.style_taps == STYLE
+    assert terms.content_loss is losses.content_sum_square and terms.content_weight == 2.5e-8
+    assert terms.style_loss is losses.GRAM_BY_IMAGE and terms.style_weight == 1e-6
+    assert terms.style_layer_weights == (0.2,) * 5
+    assert terms.variation is losses.power_variation
+    # On the source's pixels, 255 times ours: (255²)^1.25 times as much.
+    assert terms.tv_weight == pytest.approx(1e-6 * (255**2) ** 1.25)
+    assert descent.optimizer == optimizers.DecayedSGD(
+        learning_rate=100, decay=0.96, decay_steps=100
+    )
+    assert descent.coordinates is vgg.CAFFE_BGR and not descent.clip and descent.steps == 4000
+    assert pictures.resize is sizes.pillow_nearest
+
+
+@pytest.mark.parametrize(
+    ("name", "white", "pixels", "variation", "tv"),
+    [
+        ("jcjohnson", 256, vgg.CAFFE_BGR_256, losses.half_square_variation, 1e-3 * 256**2),
+        ("neural-style-pt", 255, vgg.CAFFE_BGR, losses.total_variation, 1e-3 * 255),
+    ],
+)
+def test_neural_styles_are_their_files(name, white, pixels, variation, tv):
+    recipe = recipes.named(name)
+    terms, descent, pictures = recipe.terms, recipe.descent, recipe.pictures
+    assert terms.content_taps == ("relu4_2",) and terms.style_taps == STYLE
+    assert (terms.content_weight, terms.style_weight) == (5, 100)
+    assert terms.style_layer_weights == (1.0,) * 5
+    assert terms.style_loss is losses.GRAM_PER_CHANNEL
+    assert terms.variation is variation and terms.tv_weight == tv
+    assert pictures.start == starts.MeanNoise(deviation=1e-3, white=white)
+    assert descent.coordinates is pixels and not descent.clip and descent.steps == 1000
+    assert recipe.network.ceil == (name == "jcjohnson")
+
+
+def test_pastiche_is_its_program():
+    terms, descent = recipes.PASTICHE.terms, recipes.PASTICHE.descent
+    assert terms.content_weight == 0.01 and terms.style_weight == 1
+    assert terms.style_layer_weights == tuple(10 / n**2 for n in (64, 128, 256, 512, 512))
+    assert descent.optimizer == optimizers.TorchLBFGS() and descent.steps == 1000
+    assert recipes.PASTICHE.pictures.style_size == sizes.PixelsOfContent()
+
+
+@pytest.mark.parametrize("recipe", [recipes.GATYS_2015, recipes.GATYS_2016])
+def test_gatys_papers(recipe):
+    terms = recipe.terms
+    assert terms.content_taps == ("relu4_2",) and terms.style_taps == STYLE
+    assert terms.style_layer_weights == (0.2,) * 5
+    assert terms.content_weight / terms.style_weight == 1e-3
+    assert terms.content_loss is losses.content_half_sum_square
+    assert terms.style_loss is losses.GRAM_PAPER
+    assert recipe.network == vgg.Network(pool=vgg.average_pool, ceil=True)
+    assert recipe.pictures.start == starts.WhiteNoise()
+
+
 def test_default_is_guarded_and_coarse_to_fine():
     assert DEFAULT.descent.optimizer.guarded
     assert isinstance(DEFAULT.descent.schedule, CoarseToFine)

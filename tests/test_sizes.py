@@ -41,6 +41,41 @@ def test_tf_truncates_in_float32():
         )
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [
+        ("udacity", (540, 800), (400, 592)),  # octopus.jpg
+        ("udacity", (263, 192), (360, 263)),  # no side over 400: the shorter is given the longer's
+        ("keras-io", (607, 910), (400, 599)),  # paris.jpg
+        ("coursera-tf1", (300, 400), (300, 400)),
+        ("pytorch-tutorial", (600, 444), (691, 512)),
+        ("gatys-pytorch-800", (768, 1024), (800, 1066)),
+        ("neural-style-pt", (768, 1024), (384, 512)),
+        ("pastiche", (768, 1024), (433, 577)),
+    ],
+)
+def test_published_sizes_of_other_presets(name, size, expected):
+    assert recipes.PRESETS[name].pictures.size.shape(*size) == expected
+
+
+def test_neural_style_pt_truncates_after_the_scale():
+    rule = recipes.NEURAL_STYLE_PT.pictures.size
+    differing = [edge for edge in range(513, 1200) if rule.shape(edge, edge - 1)[0] != 512]
+    assert differing  # there 512 / edge * edge is a little under 512
+    assert all(rule.shape(edge, edge - 1)[0] == 511 for edge in differing)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [(sizes.LikeContent(), (30, 50)), (sizes.PixelsOfContent(), (55, 28))],
+)
+def test_a_style_may_follow_the_canvas(rule, expected):
+    assert rule.beside((30, 50), 200, 100) == expected
+    with pytest.raises(ValueError, match="`size`: this rule is for styles"):
+        rule.shape(200, 100)
+    assert rule.resized(64) == LongEdge(64)
+
+
 def test_coursera_squashes():
     assert recipes.COURSERA_TF2.pictures.size.shape(300, 400) == (400, 400)
 

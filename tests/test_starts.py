@@ -6,17 +6,25 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import starts
+from nst_jax import starts, vgg
 
 STARTS = [
     starts.FromContent(),
     starts.FromStyle(),
     starts.Blank(),
     starts.Noise(),
+    starts.WhiteNoise(),
+    starts.MeanNoise(),
     starts.Blend(0.6),
     starts.Jitter(0.25),
 ]
-drawn = [starts.Noise(), starts.Blend(0.6), starts.Jitter(0.25)]
+drawn = [
+    starts.Noise(),
+    starts.WhiteNoise(),
+    starts.MeanNoise(5.0),
+    starts.Blend(0.6),
+    starts.Jitter(0.25),
+]
 name = repr
 
 
@@ -71,6 +79,26 @@ def test_noise_is_its_keys(start, content, style):
     first, again, other = (start(content, style, jax.random.key(seed)) for seed in (0, 0, 1))
     assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.01
+
+
+def test_mean_noise_is_the_networks_zero_but_for_a_little(content, style, key):
+    for white, pixels in ((255.0, vgg.CAFFE_BGR), (256.0, vgg.CAFFE_BGR_256)):
+        image = starts.MeanNoise(deviation=0.5, white=white)(content, style, key)
+        noise = pixels.encode(image)
+        # 2304 draws: the deviation is good to some 2 %; float32 at 255 rounds at 1.5e-5.
+        assert_allclose(jnp.std(noise), 0.5, rtol=0.08)
+        assert_allclose(jnp.mean(noise), 0.0, atol=0.05)
+
+
+def test_the_courses_start_is_numpys_legacy_draw(content, style, key):
+    image = starts.SeededBlend()(content, style, key)
+    generator = np.random.RandomState(3)  # what `np.random.seed` seeds
+    generator.randn(), generator.randn()
+    noise = generator.uniform(-20, 20, (1, *content.shape)).astype("float32")
+    means = np.array([123.68, 116.779, 103.939]).reshape((1, 1, 1, 3))
+    course = noise * 0.6 + (np.asarray(content, np.float64)[None] * 255 - means) * (1 - 0.6)
+    # As float32 in [0, 1], which rounds at 6e-8, so 1.5e-5 of 255.
+    assert_allclose(vgg.CAFFE_BGR.encode(image)[..., ::-1], course[0], atol=5e-5)
 
 
 def test_numbers_of_starts_are_leaves():

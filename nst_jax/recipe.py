@@ -1,0 +1,258 @@
+"""A recipe: every choice and every number of a style transfer, as data; its checks and casts.
+
+Structure is static (taps, functions), numbers are pytree leaves: sweep them, nothing recompiles.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nst_jax import checks, losses, optimizers, sizes, starts, vgg
+from nst_jax.pyramid import Shape, ladder
+
+
+def _static(default: Any) -> Any:
+    return field(default=default, metadata={"static": True})
+
+
+STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+FIFTHS = (0.2,) * 5
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """How the pictures are prepared before the first step.
+
+    Attributes:
+      size: rule for the content, and so for the canvas.
+      style_size: rule for the style; None is the same rule as the content's.
+      resize: the filter, a function (image, shape) -> image. Static.
+      start: what the canvas starts from, see `nst_jax.starts`.
+    """
+
+    size: sizes.SizeRule = sizes.LongEdge(512)
+    style_size: sizes.SizeRule | None = None
+    resize: sizes.Resize = _static(sizes.antialiased)
+    start: starts.Start = starts.FromContent()
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What is minimised.
+
+    `content_weight * sum(w * content_loss)` over the content taps, plus
+    `style_weight * sum(w * style_loss)` over the style taps, plus `tv_weight * variation(image)`.
+    Taps and functions are static, all weights are leaves. Weights may be 0: no content synthesises
+    the style's texture, no style rebuilds the content from its features.
+    """
+
+    content_taps: tuple[str, ...] = _static(("relu4_2",))
+    content_layer_weights: tuple[float, ...] = (1.0,)
+    content_loss: losses.ContentLoss = _static(losses.content_mean_square)
+    content_weight: float = 1.0
+    style_taps: tuple[str, ...] = _static(STYLE_TAPS)
+    style_layer_weights: tuple[float, ...] = FIFTHS
+    style_loss: losses.StyleLoss = _static(losses.GRAM_MEAN_SQUARE)
+    style_weight: float = 1.0
+    variation: losses.Variation = _static(losses.total_variation)
+    tv_weight: float = 0.0
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class OneScale:
+    """All steps at the final size."""
+
+    def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
+        """Return (shape, steps) per scale, coarse to fine."""
+        return ((shape, steps),)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class CoarseToFine:
+    """Scales that double up to the final size, each with fewer steps than the one before.
+
+    Attributes:
+      smallest: longer side of the coarsest scale is at least this, in pixels.
+      share: how many times more steps a scale gets than the next finer one.
+    """
+
+    smallest: int = 128
+    share: float = 2.0
+
+    def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
+        """Return (shape, steps) per scale, coarse to fine; the steps add up."""
+        scales = ladder(shape, int(self.smallest))[-max(1, steps) :]
+        weights = [float(self.share) ** -index for index in range(len(scales))]
+        ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(len(scales))]
+        # Even a short run reaches the final size.
+        ends = [max(end, i + 1) for i, end in enumerate(ends)]
+        ends = [min(end, steps - (len(scales) - 1 - i)) for i, end in enumerate(ends)]
+        counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        return tuple(zip(scales, counts, strict=True))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """How the canvas is optimised.
+
+    Attributes:
+      optimizer: an update rule of `nst_jax.optimizers`.
+      coordinates: the pixels that the optimiser sees; Adam's and L-BFGS' steps are not invariant to
+        a change of scale. Static.
+      clip: keep the canvas within [0, 1] sRGB after every update. Static.
+      steps: number of updates, over all scales.
+      schedule: the scales.
+    """
+
+    optimizer: optimizers.Optimizer = optimizers.LBFGS()
+    coordinates: vgg.Pixels = _static(vgg.RAW)
+    clip: bool = _static(False)
+    steps: int = 300
+    schedule: OneScale | CoarseToFine = OneScale()
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A complete style transfer, as data. `dataclasses.replace` makes variants.
+
+    Attributes:
+      name: of a preset. Static, like all that follow up to `network` but `pictures`.
+      source: where its constants come from.
+      family: the weights that the source ran on; with others its numbers differ.
+      pictures: how the pictures are prepared.
+      network: how the trunk is computed.
+      terms: what is minimised.
+      descent: how.
+
+    Example:
+      >>> from dataclasses import replace
+      >>> from nst_jax import recipes
+      >>> softer = replace(recipes.TF, terms=replace(recipes.TF.terms, style_weight=1e-3))
+      >>> softer.terms.style_weight, recipes.TF.terms.style_weight
+      (0.001, 0.01)
+    """
+
+    name: str = _static("")
+    source: str = _static("")
+    family: str = _static("vgg19-caffe")
+    pictures: Pictures = Pictures()
+    network: vgg.Network = _static(vgg.Network())
+    terms: Terms = Terms()
+    descent: Descent = Descent()
+
+    def bare(self) -> "Recipe":
+        """Return the recipe without what only people and the verbs read.
+
+        The compiled programs see this, so that a new name, size rule or schedule compiles nothing.
+        """
+        descent = replace(self.descent, schedule=OneScale(), steps=0)
+        return replace(self, name="", source="", family="", pictures=Pictures(), descent=descent)
+
+
+# --- Checks and casts -----------------------------------------------------------------------------
+
+
+def with_numbers(recipe: Recipe, convert: Callable[[Any], Any]) -> Recipe:
+    """Return the recipe with every number passed through `convert`."""
+    return jax.tree.map(convert, recipe)
+
+
+def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
+    """Return the recipe with every number a strongly typed array of `dtype`.
+
+    A Python number is weakly typed under jit, and 3 is another type than 3.0: without this, each
+    would compile its own program. The recipe's whole numbers (sizes, steps) are read before that.
+    """
+
+    def convert(number: Any) -> jax.Array:
+        # Cast on the host where possible: on the device even that is a program to compile.
+        if isinstance(number, jax.core.Tracer):
+            return number.astype(dtype)
+        return jnp.asarray(np.asarray(number).astype(dtype))
+
+    return with_numbers(recipe, convert)
+
+
+def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
+    """Refuse a recipe that cannot be run, and return it with its taps under our names.
+
+    Args:
+      recipe: a `Recipe` whose numbers are numbers, or arrays [b] in a sweep.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      The recipe, with aliases such as `"block4_conv2"` resolved.
+
+    Raises:
+      TypeError: if it is not a `Recipe`, or a number in it is not one.
+      ValueError: for unknown taps, lists of unequal length, negative or non-finite weights, less
+        than one step, numbers outside an optimiser's or a schedule's range, a guarded optimiser
+        with clipping.
+    """
+    if not isinstance(recipe, Recipe):
+        hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
+        raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
+    _check_descent(recipe.descent)
+    return replace(recipe, terms=_checked_terms(recipe.terms))
+
+
+def _checked_terms(terms: Terms) -> Terms:
+    content = vgg.resolve_taps(terms.content_taps, argument="content_taps")
+    style = vgg.resolve_taps(terms.style_taps, argument="style_taps")
+    checks.same_length(
+        "content_layer_weights", terms.content_layer_weights, "content_taps", content
+    )
+    checks.same_length("style_layer_weights", terms.style_layer_weights, "style_taps", style)
+    for name in ("content_weight", "style_weight", "tv_weight"):
+        checks.number(name, getattr(terms, name), least=0)
+    for name in ("content_layer_weights", "style_layer_weights"):
+        for weight in getattr(terms, name):
+            checks.number(name, weight, least=0)
+    return replace(
+        terms,
+        content_taps=content,
+        content_layer_weights=tuple(terms.content_layer_weights),
+        style_taps=style,
+        style_layer_weights=tuple(terms.style_layer_weights),
+    )
+
+
+def _check_descent(descent: Descent) -> None:
+    checks.whole("steps", descent.steps, least=1)
+    _check_schedule(descent.schedule)
+    rule = descent.optimizer
+    if isinstance(rule, type) or not isinstance(rule, optimizers.Optimizer):
+        raise TypeError(f"`optimizer`: expected a rule of `nst_jax.optimizers`, got {rule!r}")
+    for path, value in jax.tree_util.tree_leaves_with_path(rule):
+        name = jax.tree_util.keystr(path).lstrip(".")
+        if name in ("learning_rate", "radius", "largest_radius"):
+            checks.number(name, value, above=0)
+        else:
+            checks.number(name, value, least=0, below=1 if name in ("b1", "b2") else None)
+    if hasattr(rule, "history"):
+        checks.whole("history", rule.history, least=1)
+    if descent.clip and rule.guarded:
+        raise ValueError(
+            f"`clip`: {type(rule).__name__} rolls back by its own moves, which clipping would "
+            "change; choose another optimizer, or `clip=False` (the picture is clipped at the end)"
+        )
+
+
+def _check_schedule(schedule: OneScale | CoarseToFine) -> None:
+    if isinstance(schedule, CoarseToFine):
+        checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
+        checks.number("share", schedule.share, above=0)
+
+
+# What recipes may name.
+SCHEDULES = {schedule.__name__: schedule for schedule in (OneScale, CoarseToFine)}
