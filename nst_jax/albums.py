@@ -17,7 +17,7 @@ from nst_jax.pace import CHUNK_SECONDS, CompileClock, Stopwatch, cost, duration
 from nst_jax.params import WeightsInfo
 from nst_jax.progress import Display, left
 from nst_jax.recipes import Recipe
-from nst_jax.runs import resized_alpha, surroundings
+from nst_jax.runs import resized_alpha, surroundings, tell_family
 
 MOST = 8  # pictures in one program
 # Pixels of canvas in one program. A processor gains little from a batch and has less memory.
@@ -174,6 +174,7 @@ def introduce(album: Album, weights: WeightsInfo, display: Display) -> None:
         "pictures": f"{len(album.entries)}, to {album.entries[0].output.parent}",
     }
     display.facts(lines)
+    tell_family(recipe, weights.family, display)
     for entry in album.entries:
         if entry.output.stem != f"{entry.content.stem}_{entry.style.stem}":
             display.say(f"note: {entry.output.name} is {entry.content} with {entry.style}")

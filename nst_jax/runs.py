@@ -18,6 +18,7 @@ from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
 from nst_jax.params import WeightsInfo
 from nst_jax.progress import Display, left, shares
 from nst_jax.pyramid import Shape, antialiased
+from nst_jax.recipe import Recipe
 from nst_jax.runlog import RunLog
 
 
@@ -287,9 +288,26 @@ def introduce(job: Job, facts: dict, display: Display) -> None:
         steps = ", ".join(f"{_px(scale.shape)} for {scale.steps}" for scale in scales)
         lines["scales"] = steps
     display.facts(lines)
+    tell_family(recipe, facts["weights"]["family"], display)
     for picture in job.inputs.values():
         for note in picture.notes:
             display.say(f"note: {picture.name}: {note}")
+
+
+def tell_family(recipe: Recipe, family: str, display: Display) -> None:
+    """Say so if a recipe's source ran on other weights than these."""
+    if family == recipe.family:
+        return
+    remedy = ""
+    if recipe.family == "vgg19-torchvision":
+        remedy = (
+            "; for the source's: `nst-jax weights convert vgg19-dcbb9e9d.pth -o torchvision.h5` with "
+            "torchvision's file, then `--weights torchvision.h5`"
+        )
+    display.say(
+        f"note: the source of {recipe.name} ran on {recipe.family}, so on {family} this is "
+        f"approximate{remedy}"
+    )
 
 
 def surroundings(facts: dict) -> dict[str, str]:

@@ -81,6 +81,11 @@ def resolve_tap(name: str, *, argument: str = "taps") -> str:
     raise checks.unknown(argument, name, TAPS, "VGG-19 tap")
 
 
+def layer_of(tap: str) -> str:
+    """Return the layer of a tap under our name: `conv4_2` for `relu4_2` and `preact4_2`."""
+    return "conv" + tap[-3:]
+
+
 def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, ...]:
     """Resolve several tap names; refuse an empty list and repeats."""
     if isinstance(names, str):

