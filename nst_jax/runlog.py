@@ -4,10 +4,11 @@
     {"event": "step", "step": 0, "scale": 0, "total": ..., "content": ..., "style": ..., "tv": ...,
      "style_layers": {tap: ...}, "seconds": 0.0}
     ...
-    {"event": "end", "status": "done", ...}
+    {"event": "end", "status": "done", "total_variation": {"picture": ..., "content": ...}, ...}
 
 Line k of the N + 1 `step` lines holds the losses, weighted as minimised, of the canvas after k
-updates. A number that is not finite is null.
+updates. A number that is not finite is null. The total variations at the end are sums of absolute
+differences of neighbouring pixels in [0, 1], of the picture and of the content at its size.
 """
 
 import json

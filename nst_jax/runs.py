@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import images, settings, verbs
+from nst_jax import images, prepare, settings, verbs
 from nst_jax._types import Image, Params, Snapshot
 from nst_jax.jobs import Job
+from nst_jax.losses import total_variation
 from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
 from nst_jax.params import WeightsInfo
 from nst_jax.progress import Display, left, shares
@@ -199,9 +200,21 @@ class _Course:
         if shot is not None and shot.broke_at != 0:
             self._save_picture(shot)
         ending = self._ending(stopped_by, name)
-        written = {"output": name} if self._written else {}
-        self.log_end(ending.status, **written)
+        facts: dict[str, Any] = {"output": name} if self._written else {}
+        if shot is not None and self.job.outputs.log is not None:
+            facts["total_variation"] = self._variations(shot)
+        self.log_end(ending.status, **facts)
         return ending
+
+    def _variations(self, shot: Snapshot) -> dict[str, float]:
+        """Return how much neighbouring pixels differ, in the picture and in the content at its size."""
+        content = prepare.resized(
+            self.job.content.image, self.job.scales[-1].shape, self.job.recipe
+        )
+        height, width = shot.image.shape[:2]
+        content = prepare.at_scale(content, (height, width))
+        images = {"picture": shot.image, "content": content}
+        return {name: float(total_variation(image)) for name, image in images.items()}
 
     def rescue(self) -> None:
         """Write the last canvas of a run that failed, where that can still be done."""
