@@ -22,7 +22,10 @@ RECIPE = "default"
 
 
 def measure(plan: Plan) -> Findings:
-    """Run the command line on the samples, in a fresh process and without a cache every time."""
+    """Run the command line on the samples, in a fresh process and without a cache every time.
+
+    A size is the longer side; at 256 it is what `nst-jax demo` does.
+    """
     with tempfile.TemporaryDirectory() as folder:
         return Findings([_row(size, plan, Path(folder)) for size in plan.sizes])
 
@@ -31,7 +34,7 @@ def _row(size: int, plan: Plan, folder: Path) -> dict[str, Any]:
     runs = [_run(size, plan.steps, folder) for _ in range(plan.repeats)]
     return {
         "recipe": RECIPE,
-        "size": [size, size],
+        "size": runs[-1]["canvas"],
         "updates": plan.steps,
         "seconds": harness.spread([run["seconds"] for run in runs]),
         "compile_seconds": harness.spread([run["compile_seconds"] for run in runs]),
@@ -40,12 +43,12 @@ def _row(size: int, plan: Plan, folder: Path) -> dict[str, Any]:
     }
 
 
-def _run(size: int, steps: int, folder: Path) -> dict[str, float]:
+def _run(size: int, steps: int, folder: Path) -> dict[str, Any]:
     log = folder / "log.jsonl"
     words = [
         *(str(nst.images.SAMPLES[name]) for name in ("chelsea", "starry_night")),
         *("--output", str(folder / "out.png"), "--log", str(log), "--quiet"),
-        *("--recipe", RECIPE, "--size", f"{size}x{size}", "--steps", str(steps)),
+        *("--recipe", RECIPE, "--size", str(size), "--steps", str(steps)),
     ]
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     environment["PYTHONPATH"] = os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)])
@@ -56,9 +59,10 @@ def _run(size: int, steps: int, folder: Path) -> dict[str, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"the command line ended with exit code {process.returncode}")
-    *_, last, end = (json.loads(line) for line in log.read_text("utf-8").splitlines())
+    start, *_, last, end = (json.loads(line) for line in log.read_text("utf-8").splitlines())
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     return {
+        "canvas": start["size"][::-1],  # height, width
         "seconds": seconds,
         "compile_seconds": end["compile_seconds"],
         "peak_gigabytes": usage.ru_maxrss * unit / 1e9,

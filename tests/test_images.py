@@ -330,7 +330,11 @@ def test_profile_survives_turning(tmp_path):
     assert_allclose(picture.image, 0.7366, atol=0.01)
 
 
-@pytest.mark.parametrize("data", [b"broken", profile()[:200], profile(gamma=1.0)[:400]])
+@pytest.mark.parametrize(
+    "data",
+    [b"broken", profile()[:200], profile(gamma=1.0)[:400]],
+    ids=["no-profile", "cut", "cut-late"],  # profiles hold the time they were made
+)
 def test_broken_profile_is_said_and_ignored(path, pixels, data):
     PIL.Image.fromarray(pixels).save(path, icc_profile=data)
     picture = images.read(path)
