@@ -152,7 +152,7 @@ def stylize(content: Path, style: Path, **chosen: Any) -> int:
         images.read(style, argument="style"),
         recipe,
         outputs,
-        seed=chosen["seed"],
+        seed=_seed(chosen, recipe),
         init=init,
         init_file=init_file,
     )
@@ -166,6 +166,21 @@ def _recipe(chosen: Mapping[str, Any]) -> Any:
     if chosen["precision"] != "float32":
         raise ValueError(f"`precision`: expected 'float32', got {chosen['precision']!r}")
     return jobs.recipe_of(jobs.Changes(**{name: chosen[name] for name in jobs.Changes._fields}))
+
+
+def _seed(chosen: Mapping[str, Any], recipe: Any) -> int:
+    """Return the seed, and refuse one where the recipe's own start would not listen to it."""
+    from nst_jax import starts
+
+    own = recipe.pictures.start
+    if chosen["seed"] is None:
+        return 0
+    if chosen["init"] is None and isinstance(own, starts.SeededBlend):
+        raise ValueError(
+            f"`seed`: recipe {recipe.name!r} draws its start from its source's own seed, {own.seed}; "
+            "leave it out, or choose another start with `--init`"
+        )
+    return chosen["seed"]
 
 
 def _more_inputs(chosen: Mapping[str, Any], init_file: Any) -> list[Path]:
@@ -272,7 +287,7 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         sheet=folder / "sheet.png" if chosen["sheet"] else None,
-        seed=chosen["seed"],
+        seed=_seed(chosen, recipe),
         init=init,
         init_file=init_file,
     )

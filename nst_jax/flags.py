@@ -60,10 +60,8 @@ transfer = _options(
     click.option(
         "--seed",
         type=click.IntRange(0, 2**32 - 1),
-        default=0,
-        show_default=True,
         metavar="N",
-        help="For starts that draw noise.",
+        help="For starts that draw noise. Default: 0.",
     ),
     _weight("--content-weight", "the content"),
     _weight("--style-weight", "the style"),

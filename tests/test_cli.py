@@ -252,6 +252,11 @@ def test_missing_argument_is_refused(call):
     refused(call("batch", "photo.png", "--styles"), "`--styles`", "missing")
 
 
+def test_a_seed_that_is_not_listened_to_is_refused(call):
+    argv = ["photo.png", "art.png", "--recipe", "coursera-tf1", "--seed", "1"]
+    refused(call("stylize", *argv), "`--seed`", "coursera-tf1", "its source's own seed, 3")
+
+
 def test_existing_output_is_kept_if_asked(call):
     Path("out.png").write_bytes(b"precious")
     argv = ["stylize", "photo.png", "art.png", "-o", "out.png", "--no-overwrite"]

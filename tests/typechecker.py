@@ -29,7 +29,7 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
     JAX rebuilds a registered dataclass with whatever its leaves are at the moment: tracers, arrays,
     the axes of a `vmap`. Its annotations are for those who write one.
     """
-    # Which jaxtyping names after themselves or, before 0.3, after their class.
+    # Which jaxtyping calls so or, in older versions, after their class.
     if function.__name__ == "__init__" or function.__name__[0].isupper():
         return function
     checked = _checked(function)
