@@ -73,6 +73,30 @@ transfer = _options(
         metavar="X",
         help="Learning rate, for recipes that have one. Default: the recipe's.",
     ),
+    click.option(
+        "--strength",
+        type=float,
+        metavar="S",
+        help="0 to 1: multiplies the style's weight by 100^(2S - 1); 0.5 is the recipe's own.",
+    ),
+    click.option(
+        "--style-layer",
+        multiple=True,
+        metavar="NAME=WEIGHT",
+        help="Repeat it: these style layers, such as relu3_1=0.5, in the place of the recipe's.",
+    ),
+    click.option(
+        "--content-layer",
+        multiple=True,
+        metavar="NAME=WEIGHT",
+        help="The same for the content.",
+    ),
+    click.option(
+        "--optimizer",
+        metavar="NAME",
+        help="Adam, KerasAdam, DecayedSGD, TorchLBFGS or LBFGS, with its defaults.",
+    ),
+    click.option("--pool", metavar="NAME", help="max or average. Default: the recipe's."),
     weights,
     click.option(
         "--precision",

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nst_jax import checks, images, prepare, recipes, starts, verbs
+from nst_jax import checks, images, optimizers, prepare, recipes, starts, verbs, vgg
+from nst_jax.balance import with_strength
 from nst_jax.recipes import Recipe
 
 STARTS = {
@@ -83,23 +84,77 @@ class Changes(NamedTuple):
     style_weight: float | None = None
     tv_weight: float | None = None
     learning_rate: float | None = None
+    strength: float | None = None
+    style_layer: tuple[str, ...] = ()  # "relu1_1=0.2" each, in the place of the recipe's
+    content_layer: tuple[str, ...] = ()
+    optimizer: str | None = None
+    pool: str | None = None
 
 
 def recipe_of(changes: Changes) -> Recipe:
     """Return the recipe that the changes describe, checked.
 
     Raises:
-      ValueError: for an unknown name, a number out of range, or a learning rate where the optimiser
-        has none.
+      ValueError: for an unknown name, a number out of range, a layer that is none, or a learning
+        rate where the optimiser has none.
     """
     recipe = recipes.DEFAULT if changes.recipe is None else recipes.named(changes.recipe)
     names = ("content_weight", "style_weight", "tv_weight")
     weights = {name: getattr(changes, name) for name in names if getattr(changes, name) is not None}
+    weights |= _layers("content", changes.content_layer) | _layers("style", changes.style_layer)
     recipe = replace(recipe, terms=replace(recipe.terms, **weights))
+    if changes.strength is not None:
+        recipe = with_strength(recipe, changes.strength)
+    if changes.pool is not None:
+        recipe = replace(recipe, network=replace(recipe.network, pool=_pool(changes.pool)))
+    if changes.optimizer is not None:
+        optimizer = _optimizer(changes.optimizer, recipe.descent.coordinates)
+        recipe = replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
     if changes.learning_rate is not None:
         optimizer = _with_learning_rate(recipe, changes.learning_rate)
         recipe = replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
     return verbs.settled(recipe, changes.size, changes.style_size, changes.steps)
+
+
+def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
+    """Return the taps and weights that `NAME=WEIGHT` words name, as fields of `Terms`."""
+    if not chosen:
+        return {}
+    argument, pairs = f"{kind}_layer", [word.partition("=") for word in chosen]
+    taps = vgg.resolve_taps([name for name, _, _ in pairs], argument=argument)
+    weights = tuple(_layer_weight(argument, *pair) for pair in pairs)
+    return {f"{kind}_taps": taps, f"{kind}_layer_weights": weights}
+
+
+def _layer_weight(argument: str, name: str, equals: str, text: str) -> float:
+    try:
+        weight = float(text) if equals else 1.0
+    except ValueError:
+        raise ValueError(
+            f"`{argument}`: expected NAME=WEIGHT such as relu4_1=0.2, got '{name}={text}'"
+        ) from None
+    checks.number(argument, weight, least=0)
+    return weight
+
+
+def _pool(name: str) -> Any:
+    if name not in vgg.POOLS:
+        raise checks.unknown("pool", name, vgg.POOLS, "pooling")
+    return vgg.POOLS[name]
+
+
+def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
+    """Return a rule by name whose moves are of its usual length in these coordinates."""
+    known = {rule.lower(): rule for rule in optimizers.RULES}
+    if name.lower() not in known:
+        raise checks.unknown("optimizer", name, optimizers.RULES, "optimizer")
+    rule = optimizers.RULES[known[name.lower()]]()
+    # The defaults are for sRGB in [0, 1]; network pixels have another unit.
+    unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
+    lengths = {"radius", "largest_radius"} & set(vars(rule))
+    if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):
+        lengths.add("learning_rate")
+    return replace(rule, **{field: getattr(rule, field) * unit for field in lengths})
 
 
 def _with_learning_rate(recipe: Recipe, rate: float) -> Any:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import albums, cli, optimizers, prepare, recipes, sizes
+from nst_jax import albums, cli, jobs, optimizers, prepare, recipes, sizes
 
 # Two convolutions instead of sixteen: most of what is tested here does not depend on depth.
 SHALLOW = {
@@ -167,6 +167,15 @@ BAD_FLAGS = {
     "ratio": (["--init", "content+noise", "--noise-ratio", "2"], "`--noise-ratio`", "2"),
     "precision": (["--precision", "bfloat16"], "`--precision`", "float32"),
     "seed": (["--seed", "-1"], "`--seed`", "-1"),
+    "strength": (["--strength", "1.5"], "`--strength`", "1.5"),
+    "layer": (["--style-layer", "relu9_1=1"], "`--style-layer`", "relu9_1"),
+    "ambiguous layer": (["--content-layer", "conv4_2=1"], "`--content-layer`", "relu4_2"),
+    "layer weight": (["--style-layer", "relu1_1=much"], "`--style-layer`", "relu1_1=much"),
+    "negative layer": (["--style-layer", "relu1_1=-1"], "`--style-layer`", "-1"),
+    "layer twice": (["--style-layer", "relu1_1", "--style-layer", "r11"], "twice"),
+    "optimizer": (["--optimizer", "adm"], "`--optimizer`", "'Adam'"),
+    "clipped guard": (["--recipe", "tf", "--optimizer", "lbfgs"], "`clip`", "LBFGS"),
+    "pool": (["--pool", "avg"], "`--pool`", "'average'"),
     "every": (["--every", "0"], "`--every`", "1 or more"),
     "log": (["--log", "nowhere/log.jsonl"], "`--log`", "nowhere"),
     "log is folder": (["--log", "."], "`--log`", "folder"),
@@ -373,6 +382,30 @@ def test_every_flag_reaches_the_recipe(call):
     assert settings["descent.optimizer.learning_rate"] == 0.5
     assert settings["descent.steps"] == 1
     assert settings["pictures.style_size.pixels"] == 20
+
+
+def test_every_knob_reaches_the_recipe(call):
+    argv = ["--strength", "0.75", "--pool", "average", "--optimizer", "adam", "--steps", "1"]
+    argv += ["--style-layer", "r11=2", "--style-layer", "relu1_2", "--content-layer", "relu1_1=3"]
+    argv += ["--recipe", "tiny", "-o", "out.png", "-q"]
+    assert call("stylize", "photo.png", "art.png", *argv)[0] == 0
+    settings = json.loads(call("info", "out.png")[1])["settings"]
+    assert settings["terms.style_weight"] == pytest.approx(10)
+    assert settings["terms.style_taps"] == ["relu1_1", "relu1_2"]
+    assert settings["terms.style_layer_weights"] == [2, 1]
+    assert settings["terms.content_taps"] == ["relu1_1"]
+    assert settings["terms.content_layer_weights"] == [3]
+    assert settings["descent.optimizer"] == "Adam"
+    assert settings["network.pool"] == "average_pool"
+
+
+def test_an_optimizers_moves_are_as_long_in_any_coordinates():
+    raw, caffe = (
+        jobs.recipe_of(jobs.Changes(recipe=name, optimizer="LBFGS")).descent.optimizer
+        for name in ("default", "gatys-pytorch")
+    )
+    assert raw == optimizers.LBFGS() and caffe.radius == pytest.approx(255 * raw.radius)
+    assert caffe.slack == raw.slack
 
 
 # --- Metadata -------------------------------------------------------------------------------------
