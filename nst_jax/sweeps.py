@@ -412,11 +412,18 @@ def write(sweep: Sweep, weights: WeightsInfo, painted: Mapping[int, Painted]) ->
       sweep: checked.
       weights: what their file says of itself.
       painted: cells, counted row by row, to their canvases.
+
+    Raises:
+      OSError: if the place is no longer what it was when it was checked.
     """
-    if painted:
-        facts = facts_of(sweep, weights, painted) if sweep.metadata else None
-        grid = drawn(sweep, {cell: canvas.image for cell, canvas in painted.items()})
+    if not painted:
+        return
+    facts = facts_of(sweep, weights, painted) if sweep.metadata else None
+    grid = drawn(sweep, {cell: canvas.image for cell, canvas in painted.items()})
+    try:
         images.save(sweep.output, grid, metadata=facts, overwrite=sweep.overwrite)
+    except ValueError as error:
+        raise OSError(f"cannot write {str(sweep.output)!r}: {error}") from error
 
 
 def drawn(sweep: Sweep, canvases: Mapping[int, Any]) -> np.ndarray:
