@@ -263,7 +263,8 @@ def paint(
     small = Thumbnails({}, {}, {})
     with CompileClock() as compiling, display.bar(count, "compiling"):
         together = groups(album, jax.devices()[0].platform)
-        course = _Course(together, compiling, display)
+        loads = [Load(len(group), group[0].scales) for group in together]
+        course = Course(loads, compiling, display)
         for group in together:
             key = jax.random.fold_in(jax.random.key(album.seed), done)
             pairs = [_read(entry) for entry in group]
@@ -271,23 +272,31 @@ def paint(
             for row, (entry, pair) in enumerate(zip(group, pairs, strict=True)):
                 _save(entry, pair, painted[row], album, weights, broken.get(row))
                 small.add(entry, pair, painted[row])
-                display.say(f"{entry.output.name}: {_problem(broken.get(row)) or 'done'}")
-                yield entry.output, _problem(broken.get(row))
+                display.say(f"{entry.output.name}: {problem(broken.get(row)) or 'done'}")
+                yield entry.output, problem(broken.get(row))
             done += len(group)
-            course.end_group()
+            course.end_load()
     if album.sheet is not None:
         images.save(album.sheet, small.sheet(), overwrite=album.overwrite)
         yield album.sheet, ""
 
 
-class _Course(Iterator[int]):
-    """How far an album is, how long the rest will take, and how long chunks are: about a second."""
+class Load(NamedTuple):
+    """What is painted together: so many pictures along the same scales."""
 
-    def __init__(
-        self, together: Sequence[Sequence[Entry]], compiling: CompileClock, display: Display
-    ) -> None:
-        self._groups, self._compiling, self._display = together, compiling, display
-        self._work = [len(group) * sum(_costs(group[0])) for group in together]
+    pictures: int
+    scales: tuple[prepare.Scale, ...]
+
+
+class Course(Iterator[int]):
+    """How far the loads are, how long the rest will take, and how long chunks are: about a second.
+
+    It is both `every` and, by its method, `tell` of `stylize_many`, called once per load.
+    """
+
+    def __init__(self, loads: Sequence[Load], compiling: CompileClock, display: Display) -> None:
+        self._loads, self._compiling, self._display = loads, compiling, display
+        self._work = [load.pictures * sum(_costs(load.scales)) for load in loads]
         self._index, self._announced, self._done = 0, False, 0.0
         self._length = 1
         self._watch = Stopwatch(compiling)
@@ -297,37 +306,36 @@ class _Course(Iterator[int]):
         return self._length
 
     def tell(self, evaluations: int, total: int) -> None:
-        """Show how far the group is; `batches` calls this about every second."""
+        """Show how far the load is; `batches` calls this about every second."""
         del total
         if self._watch.lap().seconds < CHUNK_SECONDS / 2:
             self._length *= 2
-        group = self._groups[self._index]
-        self._done = len(group) * sum(_costs(group[0])[:evaluations])
-        steps = sum(scale.steps for scale in group[0].scales)
+        count, scales = self._loads[self._index]
+        self._done = count * sum(_costs(scales)[:evaluations])
+        steps = sum(scale.steps for scale in scales)
         words = f"update {max(0, evaluations - 1)} of {steps}, {left(self._rest())}"
         # The first chunk is one evaluation, too little to tell the rest by.
         if not self._announced and evaluations > 1:
             self._announced = True
             spent, rest = duration(self._compiling.seconds), duration(self._rest())
             self._display.say(f"compiled in {spent}; the rest takes about {rest}")
-        count = len(group)
         what = f"{count} at once" if count > 1 else "one"
         self._display.move(self._pictures(), self._all(), "picture", f"{what}, {words}")
 
-    def end_group(self) -> None:
-        """Go on to the next group."""
+    def end_load(self) -> None:
+        """Go on to the next load."""
         self._watch.lap()
         self._index, self._done, self._length = self._index + 1, 0.0, 1
-        rest = left(self._rest()) if self._index < len(self._groups) else ""
+        rest = left(self._rest()) if self._index < len(self._loads) else ""
         spent = f"{duration(self._compiling.seconds)} of compiling"
         words = ", ".join(filter(None, (spent, rest)))
         self._display.move(self._pictures(), self._all(), "picture", words)
 
     def _pictures(self) -> int:
-        return sum(len(group) for group in self._groups[: self._index])
+        return sum(load.pictures for load in self._loads[: self._index])
 
     def _all(self) -> int:
-        return sum(len(group) for group in self._groups)
+        return sum(load.pictures for load in self._loads)
 
     def _rest(self) -> float:
         """Estimate the seconds left, from the work done so far."""
@@ -335,13 +343,14 @@ class _Course(Iterator[int]):
         return self._watch.elapsed / done * (sum(self._work) - done) if done else 0.0
 
 
-def _costs(entry: Entry) -> list[int]:
+def _costs(scales: Sequence[prepare.Scale]) -> list[int]:
     """Return what each evaluation of a picture costs, in pixels."""
-    costs = [cost(scale) for scale in entry.scales for _ in range(scale.steps)]
-    return [*costs, cost(entry.scales[-1])]
+    costs = [cost(scale) for scale in scales for _ in range(scale.steps)]
+    return [*costs, cost(scales[-1])]
 
 
-def _problem(broke_at: int | None) -> str:
+def problem(broke_at: int | None) -> str:
+    """Return what is wrong with a picture that broke at this update; nothing if it did not."""
     if broke_at is None:
         return ""
     return f"the losses are not finite after {broke_at} updates; it is the last finite canvas"
@@ -362,7 +371,7 @@ def _painted(
     pairs: Sequence[Pair],
     album: Album,
     key: Any,
-    course: "_Course",
+    course: Course,
 ) -> tuple[Any, dict[int, int]]:
     """Return the pictures, and of those that broke, the row and the update."""
     broken: dict[int, int] = {}

@@ -189,6 +189,12 @@ def _more_inputs(chosen: Mapping[str, Any], init_file: Any) -> list[Path]:
     return start if chosen["weights"] is None else [*start, chosen["weights"]]
 
 
+def _let_interrupts_raise() -> None:
+    """Make Ctrl-C an exception from here on, where there is something to tell of it."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _paint(job: Any, weights: Path | None, quiet: bool) -> int:
     """Run a checked job and say how it ended."""
     from nst_jax import params, runs
@@ -293,8 +299,7 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
     )
     info, loaded = params.read_info(chosen["weights"]), params.load_params(chosen["weights"])
     problems: dict[Path, str] = {}
-    if signal.getsignal(signal.SIGINT) is _leave:  # from here on there is something to tell
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _let_interrupts_raise()
     try:
         for path, problem in albums.paint(loaded, info, album, Display(chosen["quiet"])):
             problems[path] = problem
@@ -308,6 +313,67 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
     if not chosen["quiet"]:
         click.echo(folder)
     return 1 if any(problems.values()) else 0
+
+
+@cli.command()
+@click.argument("content", type=flags.FILE)
+@click.argument("style", type=flags.FILE)
+@click.option(
+    "--output",
+    "-o",
+    type=flags.FILE,
+    metavar="OUT",
+    help="The grid, as PNG, JPEG, WebP or TIFF. Default: CONTENT_STYLE_sweep.png in this folder.",
+)
+@flags.sweep
+def sweep(content: Path, style: Path, **chosen: Any) -> int:
+    """Paint CONTENT in the manner of STYLE with many numbers, and draw a labelled grid.
+
+    One or two of --ratio, --layers, --style-weight, --tv-weight and --lr take several values; two
+    make rows and columns. All canvases start alike and are painted by one compiled program. The
+    figure of Gatys' 2015 paper: --ratio 1e-5,1e-4,1e-3,1e-2 --layers cumulative.
+    """
+    from nst_jax import images, jobs, params, sweeps
+    from nst_jax.progress import Display
+
+    if chosen["ratio"] is not None and chosen["content_weight"] is not None:
+        raise ValueError("`content_weight`: is what `--ratio` sets; give one of the two")
+    recipe = _recipe(chosen | dict.fromkeys(("style_weight", "tv_weight", "learning_rate")))
+    output = chosen["output"] or Path(f"{content.stem}_{style.stem}_sweep.png")
+    init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
+    outputs = jobs.Outputs(picture=output, overwrite=chosen["overwrite"])
+    jobs.check_outputs(outputs, [content, style, *_more_inputs(chosen, init_file)])
+    planned = sweeps.sweep_of(
+        images.read(content, argument="content"),
+        images.read(style, argument="style"),
+        recipe,
+        {name: chosen[name] for name in sweeps.TITLES if chosen[name] is not None},
+        output=output,
+        overwrite=chosen["overwrite"],
+        metadata=chosen["metadata"],
+        seed=_seed(chosen, recipe),
+        init=init,
+        init_file=init_file,
+    )
+    info, loaded = params.read_info(chosen["weights"]), params.load_params(chosen["weights"])
+    painted: dict[int, Any] = {}
+    _let_interrupts_raise()
+    try:
+        for canvas in sweeps.paint(loaded, info, planned, Display(chosen["quiet"])):
+            painted[canvas.cell] = canvas
+    except KeyboardInterrupt:
+        sweeps.write(planned, info, painted)
+        kept = f"{output} has the" if painted else "nothing is written of the"
+        done = f"{kept} {len(painted)} of {len(planned.labels)} canvases that are done"
+        click.echo(f"nst-jax: interrupted: {done}", err=True)
+        return 130
+    sweeps.write(planned, info, painted)
+    for cell, canvas in painted.items():
+        if canvas.problem:
+            click.echo(f"nst-jax: warning: {planned.labels[cell]}: {canvas.problem}", err=True)
+    if not chosen["quiet"]:
+        click.echo(output)
+    return 1 if any(canvas.problem for canvas in painted.values()) else 0
 
 
 @cli.command()

@@ -41,71 +41,144 @@ recipe = click.option(
 )
 
 
-def _weight(option: str, term: str) -> Decorator:
+def _weight(option: str, term: str, kind: Any = float) -> Decorator:
     help_line = f"Weight of {term}. Default: the recipe's."
-    return click.option(option, type=float, metavar="X", help=help_line)
+    return click.option(option, type=kind, metavar=_metavar(kind), help=help_line)
 
 
-transfer = _options(
-    recipe,
-    size,
-    click.option("--style-size", metavar="SIZE", help="The same for the style. Default: as SIZE."),
-    steps,
-    click.option(
-        "--init",
-        metavar="START",
-        help="content, style, noise, blank, content+noise or an image FILE. Default: the recipe's.",
-    ),
-    click.option("--noise-ratio", type=float, metavar="X", help="Noise in content+noise, 0 to 1."),
-    click.option(
-        "--seed",
-        type=click.IntRange(0, 2**32 - 1),
-        metavar="N",
-        help="For starts that draw noise. Default: 0.",
-    ),
-    _weight("--content-weight", "the content"),
-    _weight("--style-weight", "the style"),
-    _weight("--tv-weight", "total variation"),
-    click.option(
+def _learning_rate(kind: Any = float) -> Decorator:
+    return click.option(
         "--lr",
         "learning_rate",
-        type=float,
-        metavar="X",
+        type=kind,
+        metavar=_metavar(kind),
         help="Learning rate, for recipes that have one. Default: the recipe's.",
+    )
+
+
+def _metavar(kind: Any) -> str:
+    return "X" if kind is float else "X,..."
+
+
+class Numbers(click.ParamType):
+    """One number, or several with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"expected numbers with commas between them, got {value!r}", param, ctx)
+
+
+def _transfer(recipe: Decorator, size: Decorator, *numbers: Decorator) -> Decorator:
+    return _options(
+        recipe,
+        size,
+        click.option(
+            "--style-size", metavar="SIZE", help="The same for the style. Default: as SIZE."
+        ),
+        steps,
+        click.option(
+            "--init",
+            metavar="START",
+            help="content, style, noise, blank, content+noise or an image FILE. "
+            "Default: the recipe's.",
+        ),
+        click.option(
+            "--noise-ratio", type=float, metavar="X", help="Noise in content+noise, 0 to 1."
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(0, 2**32 - 1),
+            metavar="N",
+            help="For starts that draw noise. Default: 0.",
+        ),
+        _weight("--content-weight", "the content"),
+        *numbers,
+        click.option(
+            "--strength",
+            type=float,
+            metavar="S",
+            help="0 to 1: multiplies the style's weight by 100^(2S - 1); 0.5 is the recipe's own.",
+        ),
+        click.option(
+            "--style-layer",
+            multiple=True,
+            metavar="NAME=WEIGHT",
+            help="Repeat it: these style layers, such as relu3_1=0.5, in the place of the recipe's.",
+        ),
+        click.option(
+            "--content-layer",
+            multiple=True,
+            metavar="NAME=WEIGHT",
+            help="The same for the content.",
+        ),
+        click.option(
+            "--optimizer",
+            metavar="NAME",
+            help="Adam, KerasAdam, DecayedSGD, TorchLBFGS or LBFGS, with its defaults.",
+        ),
+        click.option("--pool", metavar="NAME", help="max or average. Default: the recipe's."),
+        weights,
+        click.option(
+            "--precision",
+            default="float32",
+            show_default=True,
+            metavar="NAME",
+            help="Of every product; float32 is the only one yet.",
+        ),
+        metadata,
+        overwrite,
+        quiet,
+    )
+
+
+transfer = _transfer(
+    recipe,
+    size,
+    _weight("--style-weight", "the style"),
+    _weight("--tv-weight", "total variation"),
+    _learning_rate(),
+)
+
+# The paper's ratios are those of the paper's losses, so its recipe is where they mean the same.
+SWEEP_RECIPE, SWEEP_SIZE = "gatys-2015", "128"
+LISTS = Numbers()
+sweep = _options(
+    click.option(
+        "--ratio",
+        type=LISTS,
+        metavar="X,...",
+        help="Content weight divided by style weight; the style weight stays.",
     ),
     click.option(
-        "--strength",
-        type=float,
-        metavar="S",
-        help="0 to 1: multiplies the style's weight by 100^(2S - 1); 0.5 is the recipe's own.",
+        "--layers",
+        metavar="SETS",
+        help="Sets of style layers: cumulative (the first, the first two, ... all), single (each "
+        "alone), or such as relu1_1,relu1_1+relu2_1. Weights are the recipe's, scaled by the number "
+        "of all layers over that of the set's.",
     ),
-    click.option(
-        "--style-layer",
-        multiple=True,
-        metavar="NAME=WEIGHT",
-        help="Repeat it: these style layers, such as relu3_1=0.5, in the place of the recipe's.",
+    _transfer(
+        click.option(
+            "--recipe",
+            metavar="NAME",
+            default=SWEEP_RECIPE,
+            show_default=True,
+            help="See `nst-jax recipes`. A ratio means what it does in this recipe's losses.",
+        ),
+        click.option(
+            "--size",
+            metavar="SIZE",
+            default=SWEEP_SIZE,
+            show_default=True,
+            help="As in `nst-jax stylize`; small, since a sweep is many canvases.",
+        ),
+        _weight("--style-weight", "the style", LISTS),
+        _weight("--tv-weight", "total variation", LISTS),
+        _learning_rate(LISTS),
     ),
-    click.option(
-        "--content-layer",
-        multiple=True,
-        metavar="NAME=WEIGHT",
-        help="The same for the content.",
-    ),
-    click.option(
-        "--optimizer",
-        metavar="NAME",
-        help="Adam, KerasAdam, DecayedSGD, TorchLBFGS or LBFGS, with its defaults.",
-    ),
-    click.option("--pool", metavar="NAME", help="max or average. Default: the recipe's."),
-    weights,
-    click.option(
-        "--precision",
-        default="float32",
-        show_default=True,
-        metavar="NAME",
-        help="Of every product; float32 is the only one yet.",
-    ),
-    metadata,
-    overwrite,
-    quiet,
 )

@@ -111,8 +111,7 @@ def recipe_of(changes: Changes) -> Recipe:
         optimizer = _optimizer(changes.optimizer, recipe.descent.coordinates)
         recipe = replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
     if changes.learning_rate is not None:
-        optimizer = _with_learning_rate(recipe, changes.learning_rate)
-        recipe = replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
+        recipe = with_learning_rate(recipe, changes.learning_rate)
     return verbs.settled(recipe, changes.size, changes.style_size, changes.steps)
 
 
@@ -157,7 +156,12 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
     return replace(rule, **{field: getattr(rule, field) * unit for field in lengths})
 
 
-def _with_learning_rate(recipe: Recipe, rate: float) -> Any:
+def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
+    """Return the recipe with another learning rate, or an array of them.
+
+    Raises:
+      ValueError: if its optimiser has none, with the recipes whose optimiser has.
+    """
     optimizer: Any = recipe.descent.optimizer
     if not hasattr(optimizer, "learning_rate"):
         others = [
@@ -169,7 +173,8 @@ def _with_learning_rate(recipe: Recipe, rate: float) -> Any:
             f"`learning_rate`: recipe {recipe.name!r} has none, its {type(optimizer).__name__} "
             f"finds its own moves; recipes that take one: {', '.join(others)}"
         )
-    return replace(optimizer, learning_rate=rate)
+    optimizer = replace(optimizer, learning_rate=rate)
+    return replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:

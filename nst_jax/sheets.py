@@ -1,4 +1,4 @@
-"""Several pictures on one: a row to compare, and a table of contents and styles."""
+"""Several pictures on one: a row to compare, a table of contents and styles, a grid of two axes."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -109,6 +109,134 @@ def contact_sheet(
         array = checks.image(f"results[{row}, {column}]", result)
         table[row + 1][column + 1] = _Tile(_within(array, cell))
     return _drawn(table, scale=cell)
+
+
+def labelled_grid(
+    pictures: Mapping[tuple[int, int], Any],
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    *,
+    row_title: str = "",
+    column_title: str = "",
+    title: str = "",
+    cell: int | None = None,
+) -> HostImage:
+    """Draw pictures along two labelled axes, as figures of papers do.
+
+    Labels and titles that are too long are broken between words. As everywhere on sheets, accents
+    are dropped and other scripts become `?`.
+
+    Args:
+      pictures: the image [h, w, 3] in [0, 1] or uint8 for (row, column); others stay blank.
+      row_labels: what stands left of each row; one may be empty.
+      column_labels: what stands above each column.
+      row_title: what the rows differ in, written upwards on the left.
+      column_title: what the columns differ in.
+      title: of the whole, on top.
+      cell: longer side of a picture in px, None for as it is; less if the grid would grow beyond
+        `LONGEST`. Pictures are not enlarged.
+
+    Returns:
+      [h, w, 3] float32 in [0, 1], on white.
+
+    Raises:
+      ValueError: for what is no image, no rows or columns, and a picture outside of them.
+
+    Example:
+      >>> import numpy as np
+      >>> from nst_jax import sheets
+      >>> grey = np.full((64, 64, 3), 0.5)
+      >>> bare = sheets.labelled_grid({(0, 0): grey, (0, 1): grey}, [""], ["", ""])
+      >>> named = sheets.labelled_grid({(0, 0): grey}, [""], ["1e-5", "1e-4"], title="ratio")
+      >>> bare.shape, named.shape[1] == bare.shape[1], named.shape[0] > bare.shape[0]
+      ((80, 152, 3), True, True)
+    """
+    arrays = _placed(pictures, row_labels, column_labels)
+    longest = max(max(array.shape[:2]) for array in arrays.values())
+    if cell is not None:
+        checks.number("cell", cell, least=_SMALLEST_CELL)
+    side = min(cell or longest, LONGEST // (1 + max(len(row_labels), len(column_labels))))
+    tiles = {at: _within(array, max(_SMALLEST_CELL, side)) for at, array in arrays.items()}
+    width = max(tile.width for tile in tiles.values())
+    height = max(tile.height for tile in tiles.values())
+    font = ImageFont.load_default(min(24, max(11, max(width, height) // 13)))
+    margin = min(24, max(8, max(width, height) // 24))
+    rows = [_text(label, font, width) for label in row_labels]
+    columns = [_text(label, font, width) for label in column_labels]
+    across, down = (
+        count * length + (count - 1) * margin
+        for count, length in ((len(columns), width), (len(rows), height))
+    )
+    upwards = _text(row_title, font, down).rotate(90, expand=True)
+    above = _text(column_title, font, across)
+    left = margin + sum(w + margin for w in (upwards.width, _widest(rows)) if w)
+    head = _text(title, font, left + across - margin)
+    top = margin + sum(h + margin for h in (head.height, above.height, _highest(columns)) if h)
+    sheet = PilImage.new("RGB", (left + across + margin, top + down + margin), _PAPER)
+    _paste_centred(sheet, head, (left + across + margin) / 2, margin + head.height / 2)
+    under_head = margin + (head.height + margin if head.height else 0)
+    _paste_centred(sheet, above, left + across / 2, under_head + above.height / 2)
+    _paste_centred(sheet, upwards, margin + upwards.width / 2, top + down / 2)
+    xs = [left + j * (width + margin) + width / 2 for j in range(len(columns))]
+    ys = [top + i * (height + margin) + height / 2 for i in range(len(rows))]
+    for x, label in zip(xs, columns, strict=True):
+        _paste_centred(sheet, label, x, top - margin - _highest(columns) / 2)
+    for y, label in zip(ys, rows, strict=True):
+        _paste_centred(sheet, label, left - margin - _widest(rows) / 2, y)
+    for (row, column), tile in tiles.items():
+        _paste_centred(sheet, tile, xs[column], ys[row])
+    return np.asarray(sheet, np.float32) / 255
+
+
+def _placed(
+    pictures: Mapping[tuple[int, int], Any], rows: Sequence[str], columns: Sequence[str]
+) -> dict[tuple[int, int], np.ndarray]:
+    if not pictures:
+        raise ValueError("`pictures`: is empty; give at least one image")
+    for row, column in pictures:
+        if not (0 <= row < len(rows) and 0 <= column < len(columns)):
+            raise ValueError(
+                f"`pictures`: ({row}, {column}) is outside the {len(rows)} rows and "
+                f"{len(columns)} columns that have labels; count from 0"
+            )
+    return {at: checks.image(f"pictures{list(at)}", value) for at, value in pictures.items()}
+
+
+def _widest(pictures: Sequence[PilImage.Image]) -> int:
+    return max(picture.width for picture in pictures)
+
+
+def _highest(pictures: Sequence[PilImage.Image]) -> int:
+    return max(picture.height for picture in pictures)
+
+
+def _paste_centred(sheet: PilImage.Image, picture: PilImage.Image, x: float, y: float) -> None:
+    if picture.width and picture.height:
+        sheet.paste(picture, (round(x - picture.width / 2), round(y - picture.height / 2)))
+
+
+def _text(text: str, font: Any, width: float) -> PilImage.Image:
+    """Draw lines of text on a picture just large enough, of no size where there is none."""
+    lines = _lines(_drawable(text), font, width)
+    pitch = round(1.2 * font.getbbox("Ay")[3])
+    longest = max((int(np.ceil(font.getlength(line))) for line in lines), default=0)
+    picture = PilImage.new("RGB", (longest, pitch * len(lines)), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    for index, line in enumerate(lines):
+        draw.text((longest / 2, pitch * (index + 0.5)), line, _INK, font, anchor="mm")
+    return picture
+
+
+def _lines(text: str, font: Any, width: float) -> list[str]:
+    """Break text between words; a word that is too long by itself is shortened."""
+    found: list[str] = []
+    for word in text.split():
+        longer = f"{found[-1]} {word}" if found else word
+        if found and font.getlength(longer) <= width:
+            found[-1] = longer
+        else:
+            found.append(word)
+    return [_shortened(line, font, width) for line in found]
 
 
 def _captions(

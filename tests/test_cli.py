@@ -136,7 +136,9 @@ def test_version_and_bare_call(call):
     assert code == 0 and "stylize" in out
 
 
-@pytest.mark.parametrize("command", ["stylize", "batch", "demo", "info", "recipes", "weights"])
+@pytest.mark.parametrize(
+    "command", ["stylize", "batch", "sweep", "demo", "info", "recipes", "weights"]
+)
 def test_every_command_has_help(call, command):
     code, out, _ = call(command, "--help")
     assert code == 0 and out.startswith(f"Usage: nst-jax {command}")

@@ -175,3 +175,78 @@ def test_a_contact_sheet_refuses_what_it_cannot_show():
     ):
         with pytest.raises(ValueError, match=said):
             sheets.contact_sheet(*arguments, **options)
+
+
+# --- Labelled grids -------------------------------------------------------------------------------
+
+
+def test_a_grid_places_pictures_by_row_and_column():
+    pictures = {(i, j): plain((1.0, 0.2 * i, 0.2 * j), 32, 48) for i in range(2) for j in range(3)}
+    grid = sheets.labelled_grid(pictures, ["", ""], ["", "", ""])
+    assert grid.shape == (2 * 32 + 3 * 8, 3 * 48 + 4 * 8, 3) and grid.dtype == np.float32
+    for (i, j), picture in pictures.items():
+        assert_allclose(grid[8 + 40 * i :, 8 + 56 * j :][:32, :48], picture, atol=1e-6)
+    assert not ink(grid).size
+
+
+def test_labels_stand_left_of_rows_and_above_columns():
+    pictures = {(0, 0): plain(RED, 64, 64), (1, 1): plain(GREEN, 64, 64)}
+    bare = sheets.labelled_grid(pictures, ["", ""], ["", ""])
+    above = sheets.labelled_grid(pictures, ["", ""], ["1e-5", "1e-4"])
+    left = sheets.labelled_grid(pictures, ["one", "two"], ["", ""])
+    assert above.shape[0] > bare.shape[0] and above.shape[1] == bare.shape[1]
+    assert left.shape[0] == bare.shape[0] and left.shape[1] > bare.shape[1]
+    assert ink(above).max() < area(above, RED)[0]
+    middle = area(above, RED)[3] + 4
+    assert ink(above[:, :middle]).size and ink(above[:, middle:]).size
+    assert ink(left.swapaxes(0, 1)).max() < area(left, RED)[2]
+    middle = area(left, RED)[1] + 4
+    assert ink(left[:middle]).size and ink(left[middle:]).size
+
+
+def test_titles_stand_outside_the_labels():
+    pictures = {(0, 0): plain(RED, 96, 96)}
+    labelled = sheets.labelled_grid(pictures, ["a"], ["b"])
+    titled = sheets.labelled_grid(
+        pictures, ["a"], ["b"], row_title="layers", column_title="ratio", title="photo.jpg"
+    )
+    down, across = area(titled, RED)[0] - area(labelled, RED)[0], area(titled, RED)[2]
+    assert titled.shape[0] == labelled.shape[0] + down
+    assert ink(titled[:down]).size
+    # The rows' title runs upwards: higher than it is wide.
+    side = titled[area(titled, RED)[0] : area(titled, RED)[1], : across - area(labelled, RED)[2]]
+    assert np.ptp(ink(side)) > np.ptp(ink(side.swapaxes(0, 1)))
+
+
+def test_long_labels_are_broken_and_do_not_move_columns():
+    pictures = {(0, 0): plain(RED, 64, 64), (0, 1): plain(GREEN, 64, 64)}
+    short = sheets.labelled_grid(pictures, [""], ["one", "two"])
+    long = sheets.labelled_grid(pictures, [""], ["one word after another", "x" * 300])
+    assert long.shape[1] == short.shape[1] and long.shape[0] > short.shape[0]
+    for colour in (RED, GREEN):
+        assert area(long, colour)[2:] == area(short, colour)[2:]
+
+
+def test_a_grid_shrinks_and_leaves_blank():
+    pictures = {(0, 1): plain(RED, 64, 32)}
+    grid = sheets.labelled_grid(pictures, ["", ""], ["", ""], cell=32)
+    assert grid.shape == (2 * 32 + 3 * 8, 2 * 16 + 3 * 8, 3)
+    assert area(grid, RED) == (8, 40, 32, 48)
+
+
+def test_a_large_grid_has_small_pictures(monkeypatch):
+    monkeypatch.setattr(sheets, "LONGEST", 200)
+    pictures = {(0, j): plain(RED, 100, 100) for j in range(4)}
+    assert sheets.labelled_grid(pictures, [""], [""] * 4).shape == (40 + 16, 4 * 40 + 5 * 8, 3)
+
+
+@pytest.mark.usefixtures("as_users_do")
+def test_a_grid_refuses_what_it_cannot_show():
+    for arguments, options, said in (
+        (({}, [""], [""]), {}, "`pictures`: is empty"),
+        (({(1, 0): plain(RED)}, [""], [""]), {}, r"`pictures`: \(1, 0\) is outside the 1 rows"),
+        (({(0, 0): np.zeros((4, 4))}, [""], [""]), {}, r"`pictures\[0, 0\]`: expected one image"),
+        (({(0, 0): plain(RED)}, [""], [""]), {"cell": 3}, "`cell`: expected 16 or more"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            sheets.labelled_grid(*arguments, **options)
