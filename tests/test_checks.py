@@ -259,7 +259,7 @@ def test_an_unknown_recipe_is_refused_with_the_nearest():
 
 
 def test_a_name_like_no_other_is_refused_with_the_list():
-    with pytest.raises(ValueError, match="no recipe 'zzz'; expected one of 'default', 'gatys-py"):
+    with pytest.raises(ValueError, match="no recipe 'zzz'; expected one of 'default', 'gatys-20"):
         recipes.named("zzz")
 
 
