@@ -196,12 +196,13 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
     Raises:
       TypeError: if it is not a `Recipe`, or a number in it is not one.
       ValueError: for unknown taps, lists of unequal length, negative or non-finite weights, less
-        than one step, numbers outside an optimiser's or a schedule's range, a guarded optimiser
-        with clipping.
+        than one step, numbers outside a size rule's, a start's, an optimiser's or a schedule's
+        range, a style's size rule for the canvas, a guarded optimiser with clipping.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
+    _check_pictures(recipe.pictures)
     _check_descent(recipe.descent)
     return replace(recipe, terms=_checked_terms(recipe.terms))
 
@@ -225,6 +226,22 @@ def _checked_terms(terms: Terms) -> Terms:
         style_taps=style,
         style_layer_weights=tuple(terms.style_layer_weights),
     )
+
+
+def _check_pictures(pictures: Pictures) -> None:
+    for name in ("size", "style_size"):
+        rule = getattr(pictures, name)
+        if isinstance(rule, tuple(sizes.RULES.values())):  # other rules know their own limits
+            for number in jax.tree.leaves(rule):
+                checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)
+    if hasattr(pictures.size, "beside"):
+        raise ValueError(
+            f"`size`: {type(pictures.size).__name__} follows the canvas, whose own rule this is; "
+            "it is for `style_size`"
+        )
+    if isinstance(pictures.start, tuple(starts.STARTS.values())):
+        for path, value in jax.tree_util.tree_leaves_with_path(pictures.start):
+            checks.number(jax.tree_util.keystr(path).lstrip("."), value, least=0)
 
 
 def _check_descent(descent: Descent) -> None:

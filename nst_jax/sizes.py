@@ -261,7 +261,7 @@ Size: TypeAlias = int | np.integer | str | SizeRule | None
 
 _NAMED = {"long": LongEdge, "short": ShortEdge, "area": Area}
 _GRAMMAR = "a number of pixels, 'long:N', 'short:N', 'area:N', 'WIDTHxHEIGHT' or 'as-is'"
-_LARGEST = 65536
+SMALLEST, LARGEST = 16, 65536  # px that a rule may be given
 
 
 def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule:
@@ -312,8 +312,8 @@ def _parsed(rule: SizeRule, text: str, argument: str) -> SizeRule:
 
 
 def _pixels(number: int, argument: str) -> int:
-    if not 16 <= number <= _LARGEST:
-        raise ValueError(f"`{argument}`: expected 16 to {_LARGEST} px, got {number}")
+    if not SMALLEST <= number <= LARGEST:
+        raise ValueError(f"`{argument}`: expected {SMALLEST} to {LARGEST} px, got {number}")
     return number
 
 
