@@ -185,8 +185,11 @@ def _seed(chosen: Mapping[str, Any], recipe: Any) -> int:
 
 def _more_inputs(chosen: Mapping[str, Any], init_file: Any) -> list[Path]:
     """Return the files that a command reads besides contents and styles."""
-    start = [] if init_file is None else [Path(chosen["init"])]
-    return start if chosen["weights"] is None else [*start, chosen["weights"]]
+    from nst_jax import jobs
+
+    start = None if init_file is None else Path(chosen["init"])
+    recipe = None if chosen["recipe"] is None else jobs.recipe_file(chosen["recipe"])
+    return [path for path in (start, recipe, chosen["weights"]) if path is not None]
 
 
 def _let_interrupts_raise() -> None:
@@ -434,15 +437,12 @@ def list_recipes() -> None:
 
 
 @recipes.command("show")
-@click.argument("recipe", metavar="NAME")
+@click.argument("recipe", metavar="NAME|FILE")
 def show_recipe(recipe: str) -> None:
-    """Print every number and choice of a recipe, and its source."""
-    from nst_jax import settings
-    from nst_jax.recipes import named
+    """Print every number and choice of a recipe, and its source, as TOML that `--recipe` reads."""
+    from nst_jax import jobs, recipe_files
 
-    found = named(recipe)
-    click.echo(f"name = {found.name}\nsource = {found.source}")
-    _print_items(settings.of_recipe(found))
+    click.echo(recipe_files.to_toml(jobs.named_or_read(recipe)), nl=False)
 
 
 @cli.group()

@@ -37,7 +37,23 @@ size = click.option(
 )
 steps = click.option("--steps", type=int, metavar="N", help="Updates. Default: the recipe's.")
 recipe = click.option(
-    "--recipe", metavar="NAME", help="See `nst-jax recipes`. Default: the recipe named default."
+    "--recipe",
+    metavar="NAME|FILE",
+    help="A name, see `nst-jax recipes`, or a .toml file, see `nst-jax recipes show NAME`. "
+    "Default: the recipe named default.",
+)
+values = click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A value of the recipe by its key, such as descent.schedule=OneScale. May be repeated.",
+)
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
+    help="For starts that draw noise. Default: 0.",
 )
 
 
@@ -77,6 +93,7 @@ class Numbers(click.ParamType):
 def _transfer(recipe: Decorator, size: Decorator, *numbers: Decorator) -> Decorator:
     return _options(
         recipe,
+        values,
         size,
         click.option(
             "--style-size", metavar="SIZE", help="The same for the style. Default: as SIZE."
@@ -91,12 +108,7 @@ def _transfer(recipe: Decorator, size: Decorator, *numbers: Decorator) -> Decora
         click.option(
             "--noise-ratio", type=float, metavar="X", help="Noise in content+noise, 0 to 1."
         ),
-        click.option(
-            "--seed",
-            type=click.IntRange(0, 2**32 - 1),
-            metavar="N",
-            help="For starts that draw noise. Default: 0.",
-        ),
+        seed,
         _weight("--content-weight", "the content"),
         *numbers,
         click.option(
@@ -165,10 +177,10 @@ sweep = _options(
     _transfer(
         click.option(
             "--recipe",
-            metavar="NAME",
+            metavar="NAME|FILE",
             default=SWEEP_RECIPE,
             show_default=True,
-            help="See `nst-jax recipes`. A ratio means what it does in this recipe's losses.",
+            help="As in `nst-jax stylize`. A ratio means what it does in this recipe's losses.",
         ),
         click.option(
             "--size",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nst_jax import checks, images, optimizers, prepare, recipes, starts, verbs, vgg
+from nst_jax import checks, images, optimizers, prepare, recipe_files, recipes, starts, verbs, vgg
 from nst_jax.balance import with_strength
 from nst_jax.recipes import Recipe
 
@@ -19,6 +19,7 @@ STARTS = {
     "content+noise": starts.Blend,
 }
 
+LARGEST_RECIPE = 2**20  # bytes; a recipe has two thousand
 EVERY = inspect.signature(verbs.paint).parameters["every"].default
 
 
@@ -76,7 +77,8 @@ class Job:
 class Changes(NamedTuple):
     """What the command line may change of a recipe; None keeps the recipe's own."""
 
-    recipe: str | None = None
+    recipe: str | None = None  # a preset's name, or a file
+    values: tuple[str, ...] = ()  # KEY=VALUE, applied before the rest
     size: str | None = None
     style_size: str | None = None
     steps: int | None = None
@@ -95,10 +97,12 @@ def recipe_of(changes: Changes) -> Recipe:
     """Return the recipe that the changes describe, checked.
 
     Raises:
-      ValueError: for an unknown name, a number out of range, a layer that is none, or a learning
-        rate where the optimiser has none.
+      ValueError: for an unknown name or key, a file that is no recipe, a number out of range, a layer
+        that is none, or a learning rate where the optimiser has none.
     """
-    recipe = recipes.DEFAULT if changes.recipe is None else recipes.named(changes.recipe)
+    recipe = recipes.DEFAULT if changes.recipe is None else named_or_read(changes.recipe)
+    if changes.values:
+        recipe = recipe_files.with_values(recipe, _by_key(changes.values))
     names = ("content_weight", "style_weight", "tv_weight")
     weights = {name: getattr(changes, name) for name in names if getattr(changes, name) is not None}
     weights |= _layers("content", changes.content_layer) | _layers("style", changes.style_layer)
@@ -154,6 +158,59 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
     if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):
         lengths.add("learning_rate")
     return replace(rule, **{field: getattr(rule, field) * unit for field in lengths})
+
+
+def recipe_file(text: str) -> Path | None:
+    """Return the file that `--recipe` names, or None if it is the name of a preset."""
+    separators = filter(None, (os.sep, os.altsep))
+    is_path = text.lower().endswith(".toml") or any(mark in text for mark in separators)
+    return Path(text) if is_path else None
+
+
+def named_or_read(text: str) -> Recipe:
+    """Return the preset of this name, or the recipe in this file.
+
+    A file that does not say its recipe's name gives it its own.
+
+    Raises:
+      ValueError: for an unknown name, and for a file that is missing, cannot be read or is no recipe.
+    """
+    path = recipe_file(text)
+    if path is None:
+        return recipes.named(text)
+    recipe = recipe_files.from_toml(_text_of(path))
+    return recipe if recipe.name else replace(recipe, name=path.stem)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_RECIPE + 1)  # a device might never end
+    except FileNotFoundError:
+        raise ValueError(f"`recipe`: there is no file '{path}'; check the path") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(f"`recipe`: cannot read '{path}': {reason}; check the path") from None
+    if len(data) > LARGEST_RECIPE:
+        raise ValueError(f"`recipe`: '{path}' is too large for a recipe, which is TOML")
+    try:
+        return data.decode("utf-8-sig")  # with or without the mark that some editors set
+    except UnicodeDecodeError:
+        raise ValueError(f"`recipe`: '{path}' is not UTF-8 text; a recipe is TOML") from None
+
+
+def _by_key(values: Iterable[str]) -> dict[str, str]:
+    """Return key to text of several KEY=VALUE; of a key that is given twice, the later one."""
+    found: dict[str, str] = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not (key.strip() and equals):
+            raise ValueError(
+                f"`values`: expected KEY=VALUE, such as terms.style_weight=0.5, got {value!r}"
+            )
+        found.pop(key.strip(), None)  # so that it also counts as said later
+        found[key.strip()] = text.strip()
+    return found
 
 
 def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:

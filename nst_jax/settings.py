@@ -1,4 +1,4 @@
-"""A run in words and numbers: what `recipes show` prints, and what results and logs say of it.
+"""A run in words and numbers: what results and logs say of it.
 
 Everything here is plain data (strings, numbers, lists, dictionaries) and depends on nothing but the
 choices: no clock, no path. So the same run twice embeds the same bytes.

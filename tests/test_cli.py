@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import time
+import tomllib
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +149,16 @@ def test_every_command_has_help(call, command):
 
 BAD_FLAGS = {
     "recipe": (["--recipe", "gatys-pytorc"], "`--recipe`", "'gatys-pytorch'"),
+    "no recipe file": (["--recipe", "none.toml"], "`--recipe`", "none.toml"),
+    "recipe in no folder": (["--recipe", "./none"], "`--recipe`", "none"),
+    "recipe is folder": (["--recipe", "./"], "`--recipe`"),
+    "recipe is picture": (["--recipe", "./art.png"], "`--recipe`", "art.png", "UTF-8"),
+    "set no value": (["--set", "descent.clip"], "`--set`", "KEY=VALUE", "descent.clip"),
+    "set no key": (["--set", "=3"], "`--set`", "KEY=VALUE"),
+    "set unknown": (["--set", "terms.style_wieght=3"], "`--set`", "'terms.style_weight'"),
+    "set unknown name": (["--set", "network.pool=averag"], "`--set`", "'average'"),
+    "set wrong type": (["--set", "descent.steps=1.5"], "`--set`", "`descent.steps`", "1.5"),
+    "set out of range": (["--set", "descent.steps=0"], "`--set`", "`descent.steps`", "1 or more"),
     "option": (["--style-wieght", "3"], "`--style-wieght`", "--style-weight"),
     "suffix": (["-o", "out.gif"], "`--output`", ".gif"),
     "no suffix": (["-o", "out"], "`--output`"),
@@ -408,6 +419,92 @@ def test_an_optimizers_moves_are_as_long_in_any_coordinates():
     )
     assert raw == optimizers.LBFGS() and caffe.radius == pytest.approx(255 * raw.radius)
     assert caffe.slack == raw.slack
+
+
+# --- Recipes in files -----------------------------------------------------------------------------
+
+
+def settings_of(call, *argv):
+    """Return what is embedded in a run's result, but its losses."""
+    argv = ["photo.png", "art.png", "--steps", "1", "-o", "out.png", "-q", *argv]
+    assert call("stylize", *argv) == (0, "", "")
+    found = json.loads(call("info", "out.png")[1])
+    del found["losses"]
+    return found
+
+
+def test_a_shown_recipe_is_a_recipe_file(call):
+    Path("own.toml").write_text(call("recipes", "show", "tiny")[1])
+    assert settings_of(call, "--recipe", "own.toml") == settings_of(call, "--recipe", "tiny")
+
+
+def test_a_recipe_file_starts_from_a_preset_and_is_named_by_its_file(call, here):
+    lines = ['\ufeffbase = "tiny"', 'name = ""', "terms.style_weight = 3", "[descent.optimizer]"]
+    Path("own.toml").write_text("\r\n".join([*lines, "b1 = 0.5"]), encoding="utf-8")
+    found = settings_of(call, "--recipe", here / "own.toml", "--style-weight", "4")
+    assert found["recipe"] == "own"
+    assert found["settings"]["terms.style_weight"] == 4  # flags come last
+    assert found["settings"]["descent.optimizer.b1"] == 0.5
+    assert found["settings"]["descent.optimizer.learning_rate"] == 0.02
+
+
+def test_set_changes_any_value(call):
+    argv = ["--recipe", "tiny", "--set", "terms.style_taps=relu1_2", "--style-weight", "2"]
+    argv += ["--set", "terms.style_layer_weights=0.5", "--set", "terms.style_weight=3"]
+    argv += ["--set=descent.optimizer=KerasAdam", "--set", "descent.optimizer.b1 = 0.5"]
+    settings = settings_of(call, *argv)["settings"]
+    assert settings["terms.style_taps"] == ["relu1_2"]
+    assert settings["terms.style_layer_weights"] == [0.5]
+    assert settings["terms.style_weight"] == 2  # flags come last
+    assert settings["descent.optimizer"] == "KerasAdam"
+    assert settings["descent.optimizer.b1"] == 0.5
+
+
+def test_of_a_key_set_twice_the_later_counts(call):
+    twice = ["--set", "terms.style_weight=3", "--set", "terms.style_weight=4"]
+    found = settings_of(call, "--recipe", "tiny", *twice)["settings"]
+    assert found["terms.style_weight"] == 4
+
+
+def test_batch_takes_files_and_values(call):
+    Path("own.toml").write_text('base = "tiny"')
+    argv = ["photo.png", "--set", "descent.steps=1", "--styles", "art.png", "-o", "out"]
+    assert call("batch", *argv, "--recipe", "own.toml", "-q") == (0, "", "")
+    assert json.loads(call("info", "out/photo_art.png")[1])["steps_done"] == 1
+
+
+def test_a_sweep_takes_files_and_values(call):
+    Path("own.toml").write_text('base = "tiny"')
+    argv = ["photo.png", "art.png", "--recipe", "own.toml", "--set", "descent.steps=1", "-q"]
+    argv += ["--size", "32", "--style-weight", "1,2", "-o", "out.png"]
+    assert call("sweep", *argv) == (0, "", "")
+    found = json.loads(call("info", "out.png")[1])
+    assert found["recipe"] == "tiny" and found["settings"]["descent.steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("terms.style_wieght = 3", ["'terms.style_weight'"]),
+        ("[descent]\noptimizer = 'Adm'", ["`descent.optimizer`", "'Adam'"]),
+        ("[descent]\nsteps = 'many'", ["`descent.steps`", "whole number", "many"]),
+        ("[descent]\nsteps =\nclip = true", ["TOML", "line 2"]),
+        ("base = 'tini'", ["`base`", "'tiny'"]),
+        ("[terms]\nstyle_taps = ['conv1_1']", ["`terms.style_taps`", "ambiguous"]),
+        ("pictures.size.pixels = 8", ["`pictures.size`", "16"]),
+        ("#" * (2**20 + 1), ["own.toml", "large"]),
+    ],
+)
+def test_a_bad_recipe_file_is_refused(call, text, words):
+    Path("own.toml").write_text(text)
+    argv = ["photo.png", "art.png", "--recipe", "own.toml"]
+    refused(call("stylize", *argv), "`--recipe`", *words)
+
+
+def test_a_recipe_file_is_not_written_over(call):
+    Path("own.toml").write_text('base = "tiny"')
+    argv = ["photo.png", "art.png", "--recipe", "own.toml", "--log", "./own.toml"]
+    refused(call("stylize", *argv), "`--log`", "own.toml")
 
 
 # --- Metadata -------------------------------------------------------------------------------------
@@ -711,17 +808,18 @@ def test_other_weights_than_the_sources_are_told(call, monkeypatch):
 @pytest.mark.parametrize("name", list(recipes.PRESETS))
 def test_recipes_show(call, name):
     code, out, _ = call("recipes", "show", name)
-    found = dict(line.split(" = ", 1) for line in out.splitlines())
-    recipe = recipes.named(name)
+    found, recipe = tomllib.loads(out), recipes.named(name)
     assert code == 0
     assert found["source"] == recipe.source
-    assert float(found["terms.style_weight"]) == recipe.terms.style_weight
-    assert found["descent.optimizer"] == type(recipe.descent.optimizer).__name__
-    assert "<" not in out  # no object stands for itself
+    assert found["terms"]["style_weight"] == recipe.terms.style_weight
+    assert found["descent"]["optimizer"]["kind"] == type(recipe.descent.optimizer).__name__
+    Path("own.toml").write_text(out)
+    assert call("recipes", "show", "own.toml") == (0, out, "")
 
 
 def test_recipes_show_unknown(call):
-    refused(call("recipes", "show", "coursera"), "`NAME`", "'coursera-tf2'")
+    refused(call("recipes", "show", "coursera"), "`NAME|FILE`", "'coursera-tf2'")
+    refused(call("recipes", "show", "none.toml"), "`NAME|FILE`", "none.toml")
     refused(call("recipes", "shw"), "show")
 
 
