@@ -25,7 +25,7 @@ NAMES = tuple(ENTRIES)
 PICTURES = ("content", "style")
 FIELDS = ("total", "content", "style")
 
-_measure, _run = jax.jit(nst.measure), jax.jit(nst.run)
+_measure, _losses_of, _run = jax.jit(nst.measure), jax.jit(nst.losses_of), jax.jit(nst.run)
 
 
 def decoded(entry):
@@ -66,6 +66,9 @@ def run(name, params, dtype, steps):
     content, style, start = (jnp.asarray(np.asarray(x), dtype) for x in first_pixels(name))
     core = recipes.as_arrays(recipes.named(name).bare(), dtype)
     targets = _measure(params, content, style, core)
+    if not steps:  # a third of the program to compile
+        first = _losses_of(params, start, targets, core)
+        return {field: np.asarray(getattr(first, field))[None] for field in FIELDS}
     _, history = _run(params, nst.init(start, core), targets, core, steps + 1)
     return {field: np.asarray(getattr(history, field))[: steps + 1] for field in FIELDS}
 
