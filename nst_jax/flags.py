@@ -165,7 +165,9 @@ sweep = _options(
         "--ratio",
         type=LISTS,
         metavar="X,...",
-        help="Content weight divided by style weight; the style weight stays.",
+        help="Content weight divided by style weight; the style weight stays. In gatys-2015 the "
+        "content's loss is a sum over pixels: at 128 px the paper's ratios at 512 are 16 times as "
+        "large.",
     ),
     click.option(
         "--layers",

@@ -109,12 +109,6 @@ def test_a_cell_is_the_single_run_with_its_numbers(call, canvases, params):
     assert np.abs(canvases[0] - canvases[1]).max() > 0.01
 
 
-def test_the_last_cumulative_row_is_the_recipe_itself(call, canvases, params):
-    assert call("--layers", "cumulative", "--size", "32", "-q")[0] == 0
-    assert Path("photo_art_sweep.png").exists()
-    assert_allclose(canvases[-1], single(params, TINY), **SAME)
-
-
 def test_a_single_value_is_set_and_two_are_swept(call, canvases, params):
     argv = ["--style-weight", "2", "--lr", "0.01,0.03", "--ratio", "0.5", "--size", "32", "-q"]
     assert call(*argv)[0] == 0
@@ -134,7 +128,8 @@ def test_a_ratio_follows_a_swept_style_weight():
 
 
 def test_a_start_may_be_a_picture(call, canvases, params):
-    assert call("--tv-weight", "0,1", "--init", "photo.png", "--size", "32", "-q")[0] == 0
+    assert call("--ratio", "0.01,1", "--init", "photo.png", "--size", "32", "-q")[0] == 0
+    assert Path("photo_art_sweep.png").exists()
     assert_allclose(canvases[0], single(params, TINY, init=pictures()[0]), **SAME)
 
 
@@ -214,10 +209,10 @@ def test_the_grid_shows_what_was_painted_and_says_what_was_swept(call, monkeypat
 
 
 def test_one_thing_makes_one_row(call):
-    assert call("--style-weight", "1,2", "--size", "32", "-o", "grid.png")[0] == 0
+    assert call("--ratio", "1,2", "--size", "32", "-o", "grid.png")[0] == 0
     assert told("grid.png")["sweep"]["rows"] is None
-    assert call("--ratio", "1", "--size", "32", "-o", "one.png", "--no-metadata")[0] == 0
-    assert told("one.png") is None
+    assert call("--ratio", "1,2", "--size", "32", "-o", "bare.png", "--no-metadata")[0] == 0
+    assert told("bare.png") is None
 
 
 def test_cells_that_diverge_are_named(call):
@@ -234,7 +229,7 @@ def test_cells_that_diverge_are_named(call):
 
 
 def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
-    monkeypatch.setattr(sweeps.albums, "PIXELS", {"cpu": 2 * 24 * 32})
+    monkeypatch.setattr(sweeps.albums, "PIXELS", {"cpu": 3 * 24 * 32})
     runs = []
     many = batches.stylize_many
 
@@ -248,9 +243,9 @@ def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
     argv = ["--ratio", "1,2", "--layers", "cumulative", "--size", "32", "-o", "grid.png", "-q"]
     code, out, err = call(*argv)
     assert (code, out) == (130, "")
-    assert err == "nst-jax: interrupted: grid.png has the 2 of 6 canvases that are done\n"
+    assert err == "nst-jax: interrupted: grid.png has the 3 of 6 canvases that are done\n"
     facts = told("grid.png")
-    assert facts["finished"] is False and facts["missing"] == [2, 3, 4, 5]
+    assert facts["finished"] is False and facts["missing"] == [3, 4, 5]
     Path("grid.png").unlink()
     code, _, err = call(*argv)
     assert code == 130 and "nothing is written of the 0 of 6 canvases" in err
@@ -284,6 +279,18 @@ def test_the_paper_weighs_the_layers_of_a_set_alike():
     expected = [[1 / n if i < n else 0 for n in range(1, 6)] for i in range(5)]
     assert_allclose(np.asarray(weights), expected)
     assert axis.labels[-1] == "relu1_1 +2_1 +3_1 +4_1 +5_1"
+
+
+def test_a_single_value_alone_is_a_grid_of_one():
+    planned = sweeps.sweep_of(
+        nst.images.read("photo.png"),
+        nst.images.read("art.png"),
+        TINY,
+        {"ratio": (3.0,)},
+        output=Path("x.png"),
+    )
+    assert planned.rows is None and planned.labels == ("content weight / style weight 3",)
+    assert planned.recipe.terms.content_weight == 3
 
 
 @pytest.mark.parametrize(
@@ -355,7 +362,8 @@ def test_help_names_the_defaults(capsys):
 
 def test_the_display_of_a_quiet_sweep_says_nothing(params, capsys):
     found = nst.images.read("photo.png"), nst.images.read("art.png")
-    planned = sweeps.sweep_of(*found, TINY, {"ratio": (1.0,)}, output=Path("x.png"))
+    planned = sweeps.sweep_of(*found, TINY, {"ratio": (1.0, 2.0)}, output=Path("x.png"))
     info = nst.params.read_info(None)
-    (canvas,) = sweeps.paint(params, info, planned, Display(quiet=True))
-    assert canvas.cell == 0 and canvas.problem == "" and capsys.readouterr().err == ""
+    canvases = list(sweeps.paint(params, info, planned, Display(quiet=True)))
+    assert [(canvas.cell, canvas.problem) for canvas in canvases] == [(0, ""), (1, "")]
+    assert capsys.readouterr().err == ""
