@@ -166,8 +166,8 @@ sweep = _options(
         type=LISTS,
         metavar="X,...",
         help="Content weight divided by style weight; the style weight stays. In gatys-2015 the "
-        "content's loss is a sum over pixels: at 128 px the paper's ratios at 512 are 16 times as "
-        "large.",
+        "content's loss is a sum over pixels: 128 px take 16 times the ratio of 512 px to keep as "
+        "much content.",
     ),
     click.option(
         "--layers",
