@@ -15,6 +15,8 @@ import nst_jax as nst
 from nst_jax import losses, optimizers, recipes, sizes, starts
 from tests import small
 
+pytestmark = pytest.mark.slow
+
 HEIGHT, WIDTH = 32, 40
 STEPS = 30
 # Up to the recipe's. At ten times that the style is all there is to the loss, more weight changes

@@ -67,7 +67,12 @@ FORMULAS = {
 }
 
 
-@pytest.fixture(scope="module", params=FORMULAS)
+# Whose whole runs are compared with independent code elsewhere.
+COVERED = {"gatys-pytorch", "tf", "coursera-tf2"}
+CASES = [pytest.param(n, marks=pytest.mark.slow) if n in COVERED else n for n in FORMULAS]
+
+
+@pytest.fixture(scope="module", params=CASES)
 def name(request):
     """Return the presets one by one; pytest runs all tests of one before those of the next."""
     return request.param
