@@ -86,7 +86,13 @@ def check(entry):
         assert len(spread["samples"]) == entry["plan"]["repeats"]
 
 
-@pytest.mark.parametrize("name", CASES)
+# Those that start processes or compile several programs are slow.
+SLOW = {"step", "loop", "wall"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES]
+)
 def test_case_is_measured_written_and_reported(name, shallow, monkeypatch, tmp_path):
     monkeypatch.setattr(case_module(name), "QUICK", TINY)
     runner = CliRunner()

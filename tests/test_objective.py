@@ -67,8 +67,8 @@ FORMULAS = {
 }
 
 
-# Whose whole runs are compared with independent code elsewhere.
-COVERED = {"gatys-pytorch", "tf", "coursera-tf2"}
+# Whose whole runs are compared with independent code elsewhere; `tf-tv` but for its variation.
+COVERED = {"gatys-pytorch", "tf", "tf-tv", "coursera-tf2"}
 CASES = [pytest.param(n, marks=pytest.mark.slow) if n in COVERED else n for n in FORMULAS]
 
 

@@ -124,6 +124,7 @@ def test_a_run_in_float64_is_the_sources(name, params64, x64):
     check(found, entry["float64"], rtol=1e-6, last=19)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_loss_in_float32_is_the_sources(name, params):
     check(run(name, params, jnp.float32, 0), ENTRIES[name]["float32"], rtol=1e-5, last=0)
