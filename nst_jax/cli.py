@@ -223,7 +223,7 @@ def _paint(job: Any, weights: Path | None, quiet: bool) -> int:
 @flags.overwrite
 @flags.quiet
 def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> int:
-    """Paint the sample cat as a starry night, in about a minute on two CPU cores.
+    """Paint the sample cat as a starry night, in a little over a minute on two CPU cores.
 
     Beside OUT it writes OUT_side_by_side.png with content, style and result.
     """
