@@ -473,6 +473,7 @@ def test_batch_takes_files_and_values(call):
     assert json.loads(call("info", "out/photo_art.png")[1])["steps_done"] == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_takes_files_and_values(call):
     Path("own.toml").write_text('base = "tiny"')
     argv = ["photo.png", "art.png", "--recipe", "own.toml", "--set", "descent.steps=1", "-q"]

@@ -25,7 +25,10 @@ def test_the_file_holds_the_named_presets():
     assert set(GOLDEN["recipes"]) == set(make_golden.NAMES) <= set(recipes.PRESETS)
 
 
-@pytest.mark.parametrize("name", GOLDEN["recipes"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "tf-tv" else n for n in GOLDEN["recipes"]],
+)
 def test_three_steps_give_the_losses_on_file(name, params):
     expected, found = GOLDEN["recipes"][name], make_golden.losses(params, name)
     tolerance = GOLDEN["tolerance"][name]

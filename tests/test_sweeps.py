@@ -147,6 +147,7 @@ def test_other_numbers_compile_nothing(call, compilations):
     assert compilations() == before
 
 
+@pytest.mark.slow
 def test_groups_are_the_same_program(call, canvases, compilations, monkeypatch):
     argv = ["--ratio", "1e-3,10", "--layers", "cumulative", "--size", "32", "-q"]
     assert call(*argv)[0] == 0
@@ -215,6 +216,7 @@ def test_one_thing_makes_one_row(call):
     assert told("bare.png") is None
 
 
+@pytest.mark.slow
 def test_cells_that_diverge_are_named(call):
     argv = ["--lr", "0.01,1e30", "--tv-weight", "0,1", "--recipe", "free", "-o", "grid.png"]
     code, out, err = call(*argv, "--size", "32", "-q")
