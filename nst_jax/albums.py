@@ -1,7 +1,6 @@
 """Many files at once: pair contents with styles, group what fits one program, write as it goes."""
 
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,18 +10,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import batches, images, jobs, prepare, settings, sheets
+from nst_jax import images, jobs, prepare, settings, sheets
 from nst_jax._types import Params
-from nst_jax.pace import CHUNK_SECONDS, CompileClock, Stopwatch, cost, duration
+from nst_jax.courses import Course, Load, most_at_once, painted_together, problem
+from nst_jax.pace import CompileClock
 from nst_jax.params import WeightsInfo
-from nst_jax.progress import Display, left
+from nst_jax.progress import Display
 from nst_jax.recipes import Recipe
-from nst_jax.runs import resized_alpha, surroundings, tell_family
+from nst_jax.runs import resized_alpha, save, surroundings, tell_family
 
 MOST = 8  # pictures in one program
-# Pixels of canvas in one program. A processor gains little from a batch and has less memory.
-PIXELS = {"cpu": 2**19}
-PIXELS_ELSEWHERE = 2**22
 
 
 class Entry(NamedTuple):
@@ -152,8 +149,7 @@ def groups(album: Album, platform: str) -> list[list[Entry]]:
         by_shape[entry.scales[-1].shape].append(entry)
     found = []
     for (height, width), same in by_shape.items():
-        budget = PIXELS.get(platform, PIXELS_ELSEWHERE)
-        most = max(1, min(MOST, budget // (height * width)))
+        most = min(MOST, most_at_once((height, width), platform))
         # Even groups: another number of pictures is another program to compile.
         size = math.ceil(len(same) / math.ceil(len(same) / most))
         found += [same[i : i + size] for i in range(0, len(same), size)]
@@ -268,7 +264,15 @@ def paint(
         for group in together:
             key = jax.random.fold_in(jax.random.key(album.seed), done)
             pairs = [_read(entry) for entry in group]
-            painted, broken = _painted(params, pairs, album, key, course)
+            painted, broken = painted_together(
+                params,
+                [content.image for content, _ in pairs],
+                [style.image for _, style in pairs],
+                course,
+                recipe=album.recipe,
+                init=album.init,
+                key=key,
+            )
             for row, (entry, pair) in enumerate(zip(group, pairs, strict=True)):
                 _save(entry, pair, painted[row], album, weights, broken.get(row))
                 small.add(entry, pair, painted[row])
@@ -277,83 +281,8 @@ def paint(
             done += len(group)
             course.end_load()
     if album.sheet is not None:
-        images.save(album.sheet, small.sheet(), overwrite=album.overwrite)
+        save(album.sheet, small.sheet(), overwrite=album.overwrite)
         yield album.sheet, ""
-
-
-class Load(NamedTuple):
-    """What is painted together: so many pictures along the same scales."""
-
-    pictures: int
-    scales: tuple[prepare.Scale, ...]
-
-
-class Course(Iterator[int]):
-    """How far the loads are, how long the rest will take, and how long chunks are: about a second.
-
-    It is both `every` and, by its method, `tell` of `stylize_many`, called once per load.
-    """
-
-    def __init__(self, loads: Sequence[Load], compiling: CompileClock, display: Display) -> None:
-        self._loads, self._compiling, self._display = loads, compiling, display
-        self._work = [load.pictures * sum(_costs(load.scales)) for load in loads]
-        self._index, self._announced, self._done = 0, False, 0.0
-        self._length = 1
-        self._watch = Stopwatch(compiling)
-        self._watch.lap()
-
-    def __next__(self) -> int:
-        return self._length
-
-    def tell(self, evaluations: int, total: int) -> None:
-        """Show how far the load is; `batches` calls this about every second."""
-        del total
-        if self._watch.lap().seconds < CHUNK_SECONDS / 2:
-            self._length *= 2
-        count, scales = self._loads[self._index]
-        self._done = count * sum(_costs(scales)[:evaluations])
-        steps = sum(scale.steps for scale in scales)
-        words = f"update {max(0, evaluations - 1)} of {steps}, {left(self._rest())}"
-        # The first chunk is one evaluation, too little to tell the rest by.
-        if not self._announced and evaluations > 1:
-            self._announced = True
-            spent, rest = duration(self._compiling.seconds), duration(self._rest())
-            self._display.say(f"compiled in {spent}; the rest takes about {rest}")
-        what = f"{count} at once" if count > 1 else "one"
-        self._display.move(self._pictures(), self._all(), "picture", f"{what}, {words}")
-
-    def end_load(self) -> None:
-        """Go on to the next load."""
-        self._watch.lap()
-        self._index, self._done, self._length = self._index + 1, 0.0, 1
-        rest = left(self._rest()) if self._index < len(self._loads) else ""
-        spent = f"{duration(self._compiling.seconds)} of compiling"
-        words = ", ".join(filter(None, (spent, rest)))
-        self._display.move(self._pictures(), self._all(), "picture", words)
-
-    def _pictures(self) -> int:
-        return sum(load.pictures for load in self._loads[: self._index])
-
-    def _all(self) -> int:
-        return sum(load.pictures for load in self._loads)
-
-    def _rest(self) -> float:
-        """Estimate the seconds left, from the work done so far."""
-        done = sum(self._work[: self._index]) + self._done
-        return self._watch.elapsed / done * (sum(self._work) - done) if done else 0.0
-
-
-def _costs(scales: Sequence[prepare.Scale]) -> list[int]:
-    """Return what each evaluation of a picture costs, in pixels."""
-    costs = [cost(scale) for scale in scales for _ in range(scale.steps)]
-    return [*costs, cost(scales[-1])]
-
-
-def problem(broke_at: int | None) -> str:
-    """Return what is wrong with a picture that broke at this update; nothing if it did not."""
-    if broke_at is None:
-        return ""
-    return f"the losses are not finite after {broke_at} updates; it is the last finite canvas"
 
 
 Pair = tuple[images.Picture, images.Picture]
@@ -364,33 +293,6 @@ def _read(entry: Entry) -> Pair:
         images.read(entry.content, argument="contents"),
         images.read(entry.style, argument="styles"),
     )
-
-
-def _painted(
-    params: Params,
-    pairs: Sequence[Pair],
-    album: Album,
-    key: Any,
-    course: Course,
-) -> tuple[Any, dict[int, int]]:
-    """Return the pictures, and of those that broke, the row and the update."""
-    broken: dict[int, int] = {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", batches.RowsDiverged)
-        painted = batches.stylize_many(
-            params,
-            [content.image for content, _ in pairs],
-            [style.image for _, style in pairs],
-            recipe=album.recipe,
-            init=album.init,
-            key=key,
-            every=course,
-            tell=course.tell,
-        )
-    for warning in caught:
-        if isinstance(warning.message, batches.RowsDiverged):
-            broken |= warning.message.rows
-    return painted, broken
 
 
 def _save(
@@ -409,7 +311,7 @@ def _save(
     )
     done = facts["steps"] if broke_at is None else max(0, broke_at - 1)
     told = facts | {"steps_done": done, "finished": broke_at is None}
-    images.save(
+    save(
         entry.output,
         image,
         alpha=resized_alpha(pair[0].alpha, image),

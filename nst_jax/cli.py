@@ -227,7 +227,7 @@ def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> in
 
     Beside OUT it writes OUT_side_by_side.png with content, style and result.
     """
-    from nst_jax import images, jobs, sheets
+    from nst_jax import images, jobs, runs, sheets
 
     recipe = jobs.recipe_of(jobs.Changes(size=size or DEMO_SIZE, steps=steps))
     outputs = jobs.Outputs(picture=output, overwrite=chosen["overwrite"])
@@ -239,7 +239,7 @@ def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> in
     code = _paint(job, chosen["weights"], chosen["quiet"])
     if code == 0:
         row = [*(picture.image for picture in pictures), images.load(output)]
-        images.save(beside, sheets.side_by_side(row, ["content", "style", "result"]))
+        runs.save(beside, sheets.side_by_side(row, ["content", "style", "result"]))
         if not chosen["quiet"]:
             click.echo(beside)
     return code

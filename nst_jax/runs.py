@@ -189,10 +189,7 @@ class _Course:
             told["losses"] = settings.of_losses(shot.losses)
         alpha = resized_alpha(self.job.content.alpha, shot.image)
         metadata = told if self.job.outputs.metadata else None
-        try:
-            images.save(path, shot.image, alpha=alpha, metadata=metadata, overwrite=overwrite)
-        except ValueError as error:  # passed the door, so the place has changed since
-            raise OSError(f"cannot write {str(path)!r}: {error}") from error
+        save(path, shot.image, alpha=alpha, metadata=metadata, overwrite=overwrite)
 
     def finish(self, stopped_by: int | None) -> Ending:
         """Write the picture and the end of the log; say how it ended."""
@@ -276,6 +273,23 @@ class _Course:
             compile_seconds=round(self._compiling.seconds, 3),
             **facts,
         )
+
+
+def save(path: Path, image: Any, **options: Any) -> None:
+    """Write a picture whose place passed the door: what is wrong now came up since.
+
+    Args:
+      path: where it goes.
+      image: [h, w, 3] in [0, 1].
+      **options: of `images.save`.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
+    try:
+        images.save(path, image, **options)
+    except ValueError as error:
+        raise OSError(f"cannot write {str(path)!r}: {error}") from error
 
 
 def resized_alpha(alpha: Any, image: Image) -> Any:

@@ -5,7 +5,6 @@ that all canvases are a `vmap` of one program; where not all fit into memory at 
 program runs group by group.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +14,14 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import albums, batches, checks, images, jobs, prepare, recipes, settings, sheets, vgg
+from nst_jax import checks, images, jobs, prepare, recipes, settings, sheets, vgg
 from nst_jax._types import Image, Params, StyleImage
+from nst_jax.courses import Course, Load, most_at_once, painted_together, problem
 from nst_jax.pace import CompileClock
 from nst_jax.params import WeightsInfo
 from nst_jax.progress import Display
 from nst_jax.recipes import Recipe
-from nst_jax.runs import surroundings
+from nst_jax.runs import save, surroundings, tell_family
 
 # What can be swept. Of two, the first in this order makes the rows; what the last is set from
 # comes before it.
@@ -326,8 +326,7 @@ def group_size(count: int, shape: tuple[int, int], platform: str) -> int:
       >>> group_size(20, (128, 128), "cpu"), group_size(20, (256, 256), "cpu")
       (20, 5)
     """
-    budget = albums.PIXELS.get(platform, albums.PIXELS_ELSEWHERE)
-    most = max(1, budget // (shape[0] * shape[1]))
+    most = most_at_once(shape, platform)
     return max(size for size in range(1, count + 1) if count % size == 0 and size <= most)
 
 
@@ -351,40 +350,27 @@ def paint(
     introduce(sweep, weights, display)
     count = len(sweep.labels)
     size = group_size(count, sweep.scales[-1].shape, jax.devices()[0].platform)
-    loads = [albums.Load(size, sweep.scales)] * (count // size)
+    loads = [Load(size, sweep.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
-        course = albums.Course(loads, compiling, display)
+        course = Course(loads, compiling, display)
         for first in range(0, count, size):
             painted, broken = _painted(params, sweep, slice(first, first + size), course)
             for row, image in enumerate(np.asarray(painted)):
-                yield Painted(first + row, image, albums.problem(broken.get(row)))
+                yield Painted(first + row, image, problem(broken.get(row)))
             course.end_load()
 
 
 def _painted(
-    params: Params, sweep: Sweep, part: slice, course: albums.Course
+    params: Params, sweep: Sweep, part: slice, course: Course
 ) -> tuple[Any, dict[int, int]]:
     """Return some of the canvases, and of those that broke, which and at what update."""
     recipe = recipes.with_numbers(sweep.recipe, lambda n: n[part] if np.ndim(n) else n)
     start = sweep.recipe.pictures.start if sweep.init is None else sweep.init
     if callable(start):
         start = SameStart(start, jax.random.key(sweep.seed))
-    broken: dict[int, int] = {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", batches.RowsDiverged)
-        painted = batches.stylize_many(
-            params,
-            sweep.content.image,
-            sweep.style.image,
-            recipe=recipe,
-            init=start,
-            every=course,
-            tell=course.tell,
-        )
-    for warning in caught:
-        if isinstance(warning.message, batches.RowsDiverged):
-            broken |= warning.message.rows
-    return painted, broken
+    return painted_together(
+        params, sweep.content.image, sweep.style.image, course, recipe=recipe, init=start
+    )
 
 
 def introduce(sweep: Sweep, weights: WeightsInfo, display: Display) -> None:
@@ -400,6 +386,7 @@ def introduce(sweep: Sweep, weights: WeightsInfo, display: Display) -> None:
         if axis is not None:
             lines[role] = f"{TITLES[axis.name]}: {', '.join(axis.labels)}"
     display.facts(lines)
+    tell_family(recipe, weights.family, display)
 
 
 # --- Write ----------------------------------------------------------------------------------------
@@ -420,10 +407,7 @@ def write(sweep: Sweep, weights: WeightsInfo, painted: Mapping[int, Painted]) ->
         return
     facts = facts_of(sweep, weights, painted) if sweep.metadata else None
     grid = drawn(sweep, {cell: canvas.image for cell, canvas in painted.items()})
-    try:
-        images.save(sweep.output, grid, metadata=facts, overwrite=sweep.overwrite)
-    except ValueError as error:
-        raise OSError(f"cannot write {str(sweep.output)!r}: {error}") from error
+    save(sweep.output, grid, metadata=facts, overwrite=sweep.overwrite)
 
 
 def drawn(sweep: Sweep, canvases: Mapping[int, Any]) -> np.ndarray:

@@ -78,7 +78,8 @@ def test_every_floating_point_becomes_float32(dtype):
 
 
 def test_the_overshoot_of_a_filter_is_accepted():
-    checks.image("content", np.asarray([[[-0.005, 0.5, 1.005]]]))
+    overshot = np.asarray([[[-0.005, 0.5, 1.005]]], np.float32)
+    assert_array_equal(checks.image("content", overshot), overshot)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import batches, cli, optimizers, recipes, sheets, sizes, sweeps
+from nst_jax import batches, cli, courses, optimizers, recipes, sheets, sizes, sweeps
 from nst_jax.progress import Display
 from tests import small
 
@@ -152,7 +152,7 @@ def test_groups_are_the_same_program(call, canvases, compilations, monkeypatch):
     argv = ["--ratio", "1e-3,10", "--layers", "cumulative", "--size", "32", "-q"]
     assert call(*argv)[0] == 0
     whole = canvases[:]
-    monkeypatch.setattr(sweeps.albums, "PIXELS", {"cpu": 3 * 24 * 32})
+    monkeypatch.setattr(courses, "PIXELS", {"cpu": 3 * 24 * 32})
     runs = []
     many = batches.stylize_many
     monkeypatch.setattr(
@@ -231,7 +231,7 @@ def test_cells_that_diverge_are_named(call):
 
 
 def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
-    monkeypatch.setattr(sweeps.albums, "PIXELS", {"cpu": 3 * 24 * 32})
+    monkeypatch.setattr(courses, "PIXELS", {"cpu": 3 * 24 * 32})
     runs = []
     many = batches.stylize_many
 
@@ -259,7 +259,7 @@ def test_ctrl_c_ends_a_sweep(call, monkeypatch):
     def pressed(self, evaluations, total):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(sweeps.albums.Course, "tell", pressed)
+    monkeypatch.setattr(sweeps.Course, "tell", pressed)
     code, _, err = call("--ratio", "1,2", "--size", "32", "-q")
     assert code == 130 and err.startswith("nst-jax: interrupted")
 

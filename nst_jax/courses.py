@@ -1,0 +1,122 @@
+"""Many canvases, load by load: how many at once, how far they are, how long it takes, what broke."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from nst_jax import batches, prepare
+from nst_jax._types import Params
+from nst_jax.pace import CHUNK_SECONDS, CompileClock, Stopwatch, cost, duration
+from nst_jax.progress import Display, left
+from nst_jax.pyramid import Shape
+
+# Pixels of canvas in one program. A processor gains little from a batch and has less memory.
+PIXELS = {"cpu": 2**19}
+PIXELS_ELSEWHERE = 2**22
+
+
+def most_at_once(shape: Shape, platform: str) -> int:
+    """Return how many canvases of (height, width) one program may paint."""
+    return max(1, PIXELS.get(platform, PIXELS_ELSEWHERE) // (shape[0] * shape[1]))
+
+
+class Load(NamedTuple):
+    """What is painted together: so many pictures along the same scales."""
+
+    pictures: int
+    scales: tuple[prepare.Scale, ...]
+
+
+class Course(Iterator[int]):
+    """How far the loads are, how long the rest will take, and how long chunks are: about a second.
+
+    It is both `every` and, by its method, `tell` of `stylize_many`, called once per load.
+    """
+
+    def __init__(self, loads: Sequence[Load], compiling: CompileClock, display: Display) -> None:
+        self._loads, self._compiling, self._display = loads, compiling, display
+        self._work = [load.pictures * sum(_costs(load.scales)) for load in loads]
+        self._index, self._announced, self._done = 0, False, 0.0
+        self._length = 1
+        self._watch = Stopwatch(compiling)
+        self._watch.lap()
+
+    def __next__(self) -> int:
+        return self._length
+
+    def tell(self, evaluations: int, total: int) -> None:
+        """Show how far the load is; `batches` calls this about every second."""
+        del total
+        if self._watch.lap().seconds < CHUNK_SECONDS / 2:
+            self._length *= 2
+        count, scales = self._loads[self._index]
+        self._done = count * sum(_costs(scales)[:evaluations])
+        steps = sum(scale.steps for scale in scales)
+        words = f"update {max(0, evaluations - 1)} of {steps}, {left(self._rest())}"
+        # The first chunk is one evaluation, too little to tell the rest by.
+        if not self._announced and evaluations > 1:
+            self._announced = True
+            spent, rest = duration(self._compiling.seconds), duration(self._rest())
+            self._display.say(f"compiled in {spent}; the rest takes about {rest}")
+        what = f"{count} at once" if count > 1 else "one"
+        self._display.move(self._pictures(), self._all(), "picture", f"{what}, {words}")
+
+    def end_load(self) -> None:
+        """Go on to the next load."""
+        self._watch.lap()
+        self._index, self._done, self._length = self._index + 1, 0.0, 1
+        rest = left(self._rest()) if self._index < len(self._loads) else ""
+        spent = f"{duration(self._compiling.seconds)} of compiling"
+        words = ", ".join(filter(None, (spent, rest)))
+        self._display.move(self._pictures(), self._all(), "picture", words)
+
+    def _pictures(self) -> int:
+        return sum(load.pictures for load in self._loads[: self._index])
+
+    def _all(self) -> int:
+        return sum(load.pictures for load in self._loads)
+
+    def _rest(self) -> float:
+        """Estimate the seconds left, from the work done so far."""
+        done = sum(self._work[: self._index]) + self._done
+        return self._watch.elapsed / done * (sum(self._work) - done) if done else 0.0
+
+
+def _costs(scales: Sequence[prepare.Scale]) -> list[int]:
+    """Return what each evaluation of a picture costs, in pixels."""
+    costs = [cost(scale) for scale in scales for _ in range(scale.steps)]
+    return [*costs, cost(scales[-1])]
+
+
+def problem(broke_at: int | None) -> str:
+    """Return what is wrong with a picture that broke at this update; nothing if it did not."""
+    if broke_at is None:
+        return ""
+    return f"the losses are not finite after {broke_at} updates; it is the last finite canvas"
+
+
+def painted_together(
+    params: Params, contents: Any, styles: Any, course: Course, **options: Any
+) -> tuple[Any, dict[int, int]]:
+    """Paint one load.
+
+    Args:
+      params: the weights.
+      contents: as in `stylize_many`.
+      styles: as in `stylize_many`.
+      course: at this load.
+      **options: of `stylize_many`.
+
+    Returns:
+      The pictures, and of those that broke, the row and the update.
+    """
+    broken: dict[int, int] = {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", batches.RowsDiverged)
+        painted = batches.stylize_many(
+            params, contents, styles, every=course, tell=course.tell, **options
+        )
+    for warning in caught:
+        if isinstance(warning.message, batches.RowsDiverged):
+            broken |= warning.message.rows
+    return painted, broken
