@@ -1,5 +1,6 @@
 """Whether a step costs more inside the compiled loop than on its own."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,10 +18,10 @@ QUICK = Plan(sizes=(64,), repeats=2, steps=2)
 
 
 def autodiff_padded(
-    x: jax.Array, kernel: jax.Array, transposed: jax.Array | None = None
+    x: jax.Array, kernel: jax.Array, forms: Mapping[str, jax.Array] | None = None
 ) -> jax.Array:
     """Convolve as the network's default does, but leave the gradient to autodiff."""
-    del transposed
+    del forms
     return jax.lax.conv_general_dilated(
         x,
         kernel,

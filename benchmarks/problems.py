@@ -29,7 +29,7 @@ LBFGS = replace(nst.recipes.DEFAULT, name="default (L-BFGS)")
 class Problem:
     """A recipe on a pair of pictures, ready for the loop."""
 
-    params: nst.Params
+    params: nst.Params  # with what `stylize` makes of them once per run
     content: Array  # [size, size, 3] in [0, 1]
     style: Array  # [size, size, 3] in [0, 1]
     targets: nst.Targets
@@ -61,7 +61,8 @@ def problem(params: nst.Params, recipe: Any, size: int) -> Problem:
     core = nst.recipes.as_arrays(recipe.bare())
     content, style = pictures(size)
     targets = jax.block_until_ready(jax.jit(nst.measure)(params, content, style, core))
-    return Problem(params, content, style, targets, core)
+    formed = nst.vgg.with_forms(params, core.terms.taps, shape=(size, size))
+    return Problem(formed, content, style, targets, core)
 
 
 class Walk:

@@ -18,6 +18,7 @@ from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
 from nst_jax.targets import measure_content, measure_style
 from nst_jax.verbs import lengths, settled
+from nst_jax.vgg import with_forms
 
 Axes = tuple[int | None, ...]  # one for each leaf of the recipe
 
@@ -188,6 +189,7 @@ def _stylize_group(
     """Run the pictures of one canvas shape; return images and where each broke, or -1."""
     core, axes = _batched_numbers(recipe, [row.place for row in rows])
     scales = rows[0].prepared.scales
+    formed = with_forms(params, core.terms.taps, shape=scales[-1].shape)
     images = _starts(rows, recipe, init)
     broke_at, offset = np.full(len(rows), -1), 0
     for index, scale in enumerate(scales):
@@ -195,7 +197,7 @@ def _stylize_group(
         targets = _targets(params, rows, index, core)
         images = _enlarge(images, scale.shape)
         state = _init_many(images, core, axes)
-        state = _run_to(params, state, targets, core, axes, scale.steps + last, odometer)
+        state = _run_to(formed, state, targets, core, axes, scale.steps + last, odometer)
         found = _picture_many(state, core, axes, last)
         # What broke at a coarser scale stays as it was then; at this one it ran for nothing.
         images = found if (broke_at < 0).all() else _choose(broke_at < 0, found, images)

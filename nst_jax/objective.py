@@ -35,8 +35,7 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
       0.0
     """
     terms = recipe.terms
-    taps = tuple(dict.fromkeys((*terms.content_taps, *terms.style_taps)))
-    found = vgg.features(params, image, taps, network=recipe.network)
+    found = vgg.features(params, image, terms.taps, network=recipe.network)
     for tap in terms.content_taps:
         if found[tap].shape != targets.content[tap].shape:
             raise ValueError(

@@ -14,7 +14,7 @@ from nst_jax import checks
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.objective import losses_of
 from nst_jax.recipe import Recipe
-from nst_jax.vgg import with_transposed
+from nst_jax.vgg import with_forms
 
 CAPACITY = 256  # losses that one `run` can return
 
@@ -110,7 +110,7 @@ def run(
       The state, and the losses of the canvases measured, arrays [CAPACITY] of which the first
       `steps` are filled and the rest are NaN.
     """
-    params = with_transposed(params)  # once, not in every step
+    params = with_forms(params, recipe.terms.taps)  # once, not in every step
     history = jax.tree.map(lambda x: jnp.full(CAPACITY, jnp.nan, x.dtype), state.losses)
 
     def body(index: Int[Array, ""], carry: tuple[State, Losses]) -> tuple[State, Losses]:

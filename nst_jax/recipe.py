@@ -63,6 +63,11 @@ class Terms:
     variation: losses.Variation = _static(losses.total_variation)
     tv_weight: float = 0.0
 
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Every tap that is looked at, once."""
+        return tuple(dict.fromkeys((*self.content_taps, *self.style_taps)))
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)

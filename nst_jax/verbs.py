@@ -16,6 +16,7 @@ from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
 from nst_jax.targets import measure
+from nst_jax.vgg import with_forms
 
 
 class Diverged(RuntimeError):
@@ -196,6 +197,7 @@ def _paint(
     chunks: Iterator[int],
 ) -> Iterator[Snapshot]:
     core = recipes.as_arrays(recipe.bare())
+    formed = with_forms(params, core.terms.taps, shape=prepared.scales[-1].shape)
     image, done, chunk, wanted = None, -1, [], 1  # the first chunk only measures the start
     total = sum(scale.steps for scale in prepared.scales)
     for index, scale in enumerate(prepared.scales):
@@ -209,7 +211,7 @@ def _paint(
         end = offset + scale.steps - (scale is not prepared.scales[-1])
         while done < end:
             length = min(wanted, end - done, optimize.CAPACITY)
-            state, history = _run(params, state, targets, core, length)
+            state, history = _run(formed, state, targets, core, length)
             chunk.append(jax.tree.map(lambda h, n=length: np.asarray(h)[:n], history))
             done, wanted = done + length, wanted - length
             broke_at = int(state.broke_at)

@@ -6,7 +6,7 @@ network pixels.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from nst_jax import checks
+from nst_jax import checks, winograd
 from nst_jax._types import FeatureMap, Features, Image, Params
 
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # (convolutions, channels) per block
@@ -148,6 +148,10 @@ PIXELS = {pixels.name: pixels for pixels in (CAFFE_BGR, TORCHVISION, RAW, CAFFE_
 
 # --- Convolution ----------------------------------------------------------------------------------
 
+# Forms of a layer's kernel beside it: for the gradient, for Winograd's way, for both.
+TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED = "transposed", "winograd", "winograd_transposed"
+Forms: TypeAlias = Mapping[str, Array]
+
 
 def _convolve(
     x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], padding: int
@@ -162,58 +166,107 @@ def _convolve(
     )
 
 
+@jax.jit
 def transpose(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "3 3 o i"]:
     """Return the kernel of the transposed convolution: flipped, its channels exchanged."""
     return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
 
 
 def conv3x3(
-    x: Float[Array, "n h w i"],
-    kernel: Float[Array, "3 3 i o"],
-    transposed: Float[Array, "3 3 o i"] | None = None,
+    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], forms: Forms | None = None
 ) -> Float[Array, "n h w o"]:
     """Convolve with a 3 x 3 kernel, zero padding 1, stride 1.
 
     Its gradient to `x` is written as the same kind of convolution, with the transposed kernel.
     Autodiff's own form is not recognised by XLA's CPU compiler inside a loop body and runs about
-    three times slower there. A loop gives `transposed`, see `with_transposed`.
+    three times slower there.
+
+    Args:
+      x: the picture.
+      kernel: the kernel.
+      forms: of the kernel, which a loop gives so that they are made once; see `with_forms`.
+
+    Returns:
+      The result; by Winograd's way where `forms` has what that needs and the size makes it pay.
     """
-    return _conv3x3(x, kernel, transpose(kernel) if transposed is None else transposed)
+    return _conv3x3(x, kernel, forms or {TRANSPOSED: transpose(kernel)})
 
 
 @jax.custom_vjp
-def _conv3x3(x: Array, kernel: Array, transposed: Array) -> Array:
-    del transposed
+def _conv3x3(x: Array, kernel: Array, forms: Forms) -> Array:
+    if WINOGRAD in forms and winograd.pays(*x.shape[1:3], *kernel.shape[2:]):
+        return winograd.convolve(x, forms[WINOGRAD])
     return _convolve(x, kernel, 1)
 
 
 def _conv3x3_forward(
-    x: Array, kernel: Array, transposed: Array
-) -> tuple[Array, tuple[Array, Array, Array]]:
-    return _convolve(x, kernel, 1), (x, kernel, transposed)
+    x: Array, kernel: Array, forms: Forms
+) -> tuple[Array, tuple[Array, Array, Forms]]:
+    return _conv3x3(x, kernel, forms), (x, kernel, forms)
 
 
-def _conv3x3_backward(saved: tuple[Array, Array, Array], g: Array) -> tuple[Array, Array, None]:
-    x, kernel, transposed = saved
+def _conv3x3_backward(saved: tuple[Array, Array, Forms], g: Array) -> tuple[Array, Array, None]:
+    x, kernel, forms = saved
+    if WINOGRAD_TRANSPOSED in forms and winograd.pays(*g.shape[1:3], *kernel.shape[2:]):
+        input_gradient = winograd.convolve(g, forms[WINOGRAD_TRANSPOSED])
+    else:
+        input_gradient = _convolve(g, forms[TRANSPOSED], 1)
     _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, 1), kernel)
-    # The third is the same numbers as the second, which has the whole gradient.
-    return _convolve(g, transposed, 1), weight_gradient(g)[0], None
+    # The third are the same numbers as the second, which has the whole gradient.
+    return input_gradient, weight_gradient(g)[0], None
 
 
 _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 
-def with_transposed(params: Params) -> Params:
-    """Return the parameters with every kernel's transpose beside it, for gradients in a loop.
+def with_forms(
+    params: Params, taps: Iterable[str], *, shape: tuple[int, int] | None = None
+) -> Params:
+    """Return the parameters down to the deepest tap, with forms of their kernels for a loop.
 
     XLA would flip and transpose 80 MB of kernels again in every step: at 48 px that took longer than
-    the convolutions.
+    the convolutions. On a processor most of the work is then done by Winograd's way, whose form of a
+    kernel has 4 times its size, and as much again for the gradient.
+
+    Args:
+      params: weights, without forms or with them already.
+      taps: what the loop looks at.
+      shape: (height, width) of the largest canvas, which says where Winograd's way pays; None does
+        without it. The weights must then be concrete: it depends on the device they lie on.
+
+    Returns:
+      Parameters for `step` and `run`.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> params = nst.vgg.with_forms(nst.load_params(), ["relu3_1"], shape=(256, 256))
+      >>> len(params.layers), sorted(params.layers["conv1_1"])
+      (5, ['bias', 'kernel', 'transposed'])
     """
-    layers = {
-        name: {**layer, "transposed": transpose(layer["kernel"])}
-        for name, layer in params.layers.items()
-    }
-    return replace(params, layers=layers)
+    deepest = max(list(LAYERS).index(layer_of(resolve_tap(tap))) for tap in taps)
+    if shape is not None and not _on_processor(params):
+        shape = None
+    needed = list(LAYERS)[: deepest + 1]
+    return replace(params, layers={name: _formed(name, params, shape) for name in needed})
+
+
+def _on_processor(params: Params) -> bool:
+    kernel = params.layers["conv1_1"]["kernel"]
+    devices = kernel.devices() if isinstance(kernel, jax.Array) else jax.devices()
+    return all(device.platform == "cpu" for device in devices)
+
+
+def _formed(name: str, params: Params, shape: tuple[int, int] | None) -> dict[str, Array]:
+    layer = dict(params.layers[name])
+    kernel = layer["kernel"]
+    if TRANSPOSED not in layer:
+        layer[TRANSPOSED] = transpose(kernel)
+    if shape is not None and WINOGRAD not in layer:
+        halvings = int(name[len("conv")]) - 1
+        if winograd.pays(shape[0] >> halvings, shape[1] >> halvings, *kernel.shape[2:]):
+            layer[WINOGRAD] = winograd.transform_kernel(kernel)
+            layer[WINOGRAD_TRANSPOSED] = winograd.transform_kernel(layer[TRANSPOSED])
+    return layer
 
 
 # --- Padding, pooling -----------------------------------------------------------------------------
@@ -221,30 +274,29 @@ def with_transposed(params: Params) -> Params:
 Kernel: TypeAlias = Float[Array, "3 3 c o"]
 Convolved: TypeAlias = Float[Array, "*batch h w o"]
 Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
-Transposed: TypeAlias = Float[Array, "3 3 o c"] | None
-Padding: TypeAlias = Callable[[FeatureMap, Kernel, Transposed], Convolved]
+Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None], Convolved]
 Pool: TypeAlias = Callable[[FeatureMap, bool], Pooled]
 
 
-def zero_padded(x: FeatureMap, kernel: Kernel, transposed: Transposed = None) -> Convolved:
+def zero_padded(x: FeatureMap, kernel: Kernel, forms: Forms | None = None) -> Convolved:
     """Convolve with zeros beyond the border, as every published VGG does."""
-    return conv3x3(x, kernel, transposed)
+    return conv3x3(x, kernel, forms)
 
 
-def replicate_padded(x: FeatureMap, kernel: Kernel, transposed: Transposed = None) -> Convolved:
+def replicate_padded(x: FeatureMap, kernel: Kernel, forms: Forms | None = None) -> Convolved:
     """Convolve with the border pixels repeated once beyond it."""
-    return _padded_by(x, kernel, transposed, "edge")
+    return _padded_by(x, kernel, forms, "edge")
 
 
-def reflect_padded(x: FeatureMap, kernel: Kernel, transposed: Transposed = None) -> Convolved:
+def reflect_padded(x: FeatureMap, kernel: Kernel, forms: Forms | None = None) -> Convolved:
     """Convolve with the picture mirrored at its border pixels (repeated where it is 1 px wide)."""
-    return _padded_by(x, kernel, transposed, "reflect" if min(x.shape[1:3]) > 1 else "edge")
+    return _padded_by(x, kernel, forms, "reflect" if min(x.shape[1:3]) > 1 else "edge")
 
 
-def _padded_by(x: FeatureMap, kernel: Kernel, transposed: Transposed, mode: str) -> Convolved:
+def _padded_by(x: FeatureMap, kernel: Kernel, forms: Forms | None, mode: str) -> Convolved:
     # Computed with one ring too many and cropped, so that one gradient rule serves all paddings.
     wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
-    return conv3x3(wide, kernel, transposed)[:, 1:-1, 1:-1, :]
+    return conv3x3(wide, kernel, forms)[:, 1:-1, 1:-1, :]
 
 
 def _quarters(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
@@ -334,7 +386,7 @@ class Network:
 class Convolution(nn.Module):
     """A 3 x 3 convolution with bias, holding parameters `kernel` and `bias`.
 
-    Where the parameters also hold `transposed` (see `with_transposed`), the gradient uses that.
+    Forms of the kernel that the parameters hold beside it (see `with_forms`) are used.
     """
 
     channels: int
@@ -345,10 +397,12 @@ class Convolution(nn.Module):
         shape = (3, 3, x.shape[-1], self.channels)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
-        transposed: Array | None = None
-        if self.has_variable("params", "transposed"):
-            transposed = self.get_variable("params", "transposed").astype(x.dtype)
-        y = self.padding(x, kernel.astype(x.dtype), transposed)
+        forms: Forms = {
+            name: self.get_variable("params", name).astype(x.dtype)
+            for name in (TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED)
+            if self.has_variable("params", name)
+        }
+        y = self.padding(x, kernel.astype(x.dtype), forms)
         return y + bias.astype(x.dtype)[None, None, None]
 
 

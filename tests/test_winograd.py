@@ -1,0 +1,162 @@
+"""Winograd's convolution against the direct one, alone, in the network and in the loop."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import nst_jax as nst
+from nst_jax import vgg, winograd
+
+
+@pytest.fixture
+def everywhere(monkeypatch):
+    """Let it pay for every layer with enough channels, however small the picture."""
+    monkeypatch.setattr(winograd, "SMALLEST", 0)
+
+
+def random(*shape, seed=0, dtype=np.float64):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def direct(x, kernel):
+    return vgg.conv3x3(x, kernel)
+
+
+def relative(found, wanted):
+    found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
+    return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+
+
+# --- Alone ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 8, 12), (1, 7, 9), (2, 1, 1), (3, 5, 4), (1, 2, 3), (1, 16, 17)], ids=str
+)
+def test_it_is_the_direct_convolution(shape):
+    with jax.enable_x64(True):
+        x, kernel = random(*shape, 5), random(3, 3, 5, 4, seed=1)
+        found = winograd.convolve(x, winograd.transform_kernel(kernel))
+        assert found.shape == (*shape, 4) and found.dtype == jnp.float64
+        assert_allclose(found, direct(x, kernel), rtol=0, atol=1e-12)
+
+
+def test_a_tile_by_hand():
+    """One pixel of 1 in the middle of a tile leaves the flipped kernel around it."""
+    x = jnp.zeros((1, 4, 4, 1)).at[0, 1, 2, 0].set(1.0)
+    kernel = jnp.arange(1.0, 10.0).reshape(3, 3, 1, 1)
+    found = winograd.convolve(x, winograd.transform_kernel(kernel))[0, :, :, 0]
+    wanted = [[0, 9, 8, 7], [0, 6, 5, 4], [0, 3, 2, 1], [0, 0, 0, 0]]
+    assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_float32_rounds_little_more_than_the_direct_form():
+    x, kernel = random(1, 32, 32, 128, dtype=np.float32), random(3, 3, 128, 256, dtype=np.float32)
+    with jax.enable_x64(True):
+        exact = direct(*(jnp.asarray(np.asarray(part, np.float64)) for part in (x, kernel)))
+    found = winograd.convolve(x, winograd.transform_kernel(kernel))
+    assert found.dtype == jnp.float32
+    assert relative(found, exact) < 1e-5
+
+
+def test_rows_of_a_vmap_are_single_calls():
+    x, kernel = random(3, 1, 9, 10, 4, dtype=np.float32), random(3, 3, 4, 6, dtype=np.float32)
+    transformed = winograd.transform_kernel(kernel)
+    rows = jax.vmap(winograd.convolve, in_axes=(0, None))(x, transformed)
+    for row, one in zip(rows, x, strict=True):
+        assert_allclose(row, winograd.convolve(one, transformed), rtol=1e-5, atol=1e-5)
+
+
+# --- In the network -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("padding", vgg.PADDINGS)
+def test_a_layer_and_both_its_gradients(everywhere, padding):
+    with jax.enable_x64(True):
+        x, kernel, g = random(1, 6, 7, 128), random(3, 3, 128, 256), random(1, 6, 7, 256, seed=2)
+        forms = vgg._formed("conv1_1", nst.Params({"conv1_1": {"kernel": kernel}}, "", ""), (1, 1))
+        assert {vgg.WINOGRAD, vgg.WINOGRAD_TRANSPOSED} <= set(forms)
+        forms.pop("kernel")
+        pad = vgg.PADDINGS[padding]
+        wanted, plain = jax.vjp(pad, x, kernel)
+        found, fast = jax.vjp(lambda x, kernel: pad(x, kernel, forms), x, kernel)
+        assert relative(found, wanted) < 1e-13
+        for ours, reference in zip(fast(g), plain(g), strict=True):
+            assert relative(ours, reference) < 1e-13
+
+
+def test_it_is_what_the_loop_runs(everywhere, params):
+    """Otherwise nothing else here would say anything of `stylize`."""
+    formed = vgg.with_forms(params, ["relu3_2"], shape=(48, 48))
+    image = jnp.zeros((48, 48, 3))
+    lowered = jax.jit(lambda p: vgg.features(p, image, ["relu3_2"])).lower(formed).as_text()
+    assert lowered.count("stablehlo.convolution") == 4  # blocks 1 and 2
+    plain = jax.jit(lambda p: vgg.features(p, image, ["relu3_2"])).lower(params).as_text()
+    assert plain.count("stablehlo.convolution") == 6
+
+
+@pytest.mark.slow
+def test_the_gradient_of_the_objective_is_float64s(everywhere, params):
+    content, style = nst.images.sample("chelsea")[:96, :80], nst.images.sample("starry_night")
+    recipe = nst.recipes.as_arrays(nst.recipes.DEFAULT.bare())
+    image = jnp.asarray(nst.images.sample("chelsea")[100:196, 100:180])
+
+    def gradient(params, dtype, shape):
+        cast = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), dtype), (params, recipe))
+        pictures = [jnp.asarray(np.asarray(x), dtype) for x in (content, style[:96, :96], image)]
+        targets = jax.jit(nst.measure)(cast[0], *pictures[:2], cast[1])
+        formed = vgg.with_forms(cast[0], recipe.terms.taps, shape=shape)
+        assert (vgg.WINOGRAD in formed.layers["conv4_2"]) == (shape is not None)
+        of_image = jax.grad(lambda i, p: nst.losses_of(p, i, targets, cast[1]).total)
+        return np.asarray(jax.jit(of_image)(pictures[2], formed))
+
+    with jax.enable_x64(True):
+        exact = gradient(params, np.float64, None)
+        assert relative(gradient(params, np.float64, (96, 80)), exact) < 1e-12
+    plain = relative(gradient(params, np.float32, None), exact)
+    fast = relative(gradient(params, np.float32, (96, 80)), exact)
+    assert plain < 1e-4 and fast < 1e-4
+
+
+# --- Where it is used -----------------------------------------------------------------------------
+
+
+def test_forms_are_made_where_they_pay(params):
+    formed = vgg.with_forms(params, ["relu4_2", "relu5_1"], shape=(170, 256))
+    fast = {name for name, layer in formed.layers.items() if vgg.WINOGRAD in layer}
+    assert fast == {f"conv{b}_{i}" for b in (3, 4) for i in (1, 2, 3, 4)}
+    assert list(formed.layers) == list(vgg.LAYERS)[:13]  # nothing below relu5_1
+    assert all(vgg.TRANSPOSED in layer for layer in formed.layers.values())
+    small = vgg.with_forms(params, ["relu4_2", "relu5_1"], shape=(85, 128))
+    assert not any(vgg.WINOGRAD in layer for layer in small.layers.values())
+
+
+def test_forms_are_made_once(params):
+    formed = vgg.with_forms(params, ["relu3_1"], shape=(512, 512))
+    again = vgg.with_forms(formed, ["relu3_1"], shape=(512, 512))
+    for mine, its in zip(jax.tree.leaves(formed), jax.tree.leaves(again), strict=True):
+        assert mine is its
+
+
+def test_a_small_canvas_takes_the_direct_way_with_the_same_parameters(params):
+    formed = vgg.with_forms(params, ["relu3_1"], shape=(512, 512))
+    assert vgg.WINOGRAD in formed.layers["conv3_1"]
+    image = jnp.asarray(nst.images.sample("chelsea")[:32, :48])
+    plain = vgg.features(params, image, ["relu3_1"])
+    assert_array_equal(vgg.features(formed, image, ["relu3_1"])["relu3_1"], plain["relu3_1"])
+
+
+@pytest.mark.slow
+def test_stylize_gives_the_same_picture(everywhere, params, monkeypatch):
+    content, style = nst.images.sample("chelsea"), nst.images.sample("starry_night")
+    recipe = replace(nst.recipes.TF, descent=replace(nst.recipes.TF.descent, steps=3))
+    fast = nst.stylize(params, content, style, recipe=recipe, size=64)
+    jax.clear_caches()  # `pays` is asked while tracing
+    monkeypatch.setattr(winograd, "SMALLEST", 2**60)
+    plain = nst.stylize(params, content, style, recipe=recipe, size=64)
+    assert not np.array_equal(fast, plain)
+    assert_allclose(fast, plain, atol=2e-4)
