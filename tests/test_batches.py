@@ -172,6 +172,7 @@ def test_a_row_that_diverges_leaves_the_others_as_they_were_to_the_bit(params, c
     assert_array_equal(broken[1], contents[1])  # its last finite canvas is its start
 
 
+@pytest.mark.slow
 def test_a_row_that_breaks_on_a_coarse_scale_stays_as_it_was(params, styles):
     schedule = recipes.CoarseToFine(smallest=24, share=2.0)
     recipe = with_rate(np.asarray([0.01, 1e30], np.float32))

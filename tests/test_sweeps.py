@@ -95,6 +95,7 @@ def told(path):
 # --- Cells ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_cell_is_the_single_run_with_its_numbers(call, canvases, params):
     argv = ["--ratio", "1e-3,10", "--layers", "cumulative", "--size", "32", "--seed", "5"]
     assert call(*argv, "-o", "grid.png", "-q") == (0, "", "")
