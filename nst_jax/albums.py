@@ -108,10 +108,10 @@ def entries(
     found = []
     for (content, style), name in zip(chosen, names(chosen, suffix), strict=True):
         try:
-            canvas = prepare.final_shapes(shapes[content], shapes[style], recipe)
+            scales = prepare.scales_of(shapes[content], [shapes[style]], recipe)
         except ValueError as error:
             raise ValueError(f"{error} ('{content}' with '{style}')") from error
-        found.append(Entry(content, style, folder / name, prepare.plan(*canvas, recipe)))
+        found.append(Entry(content, style, folder / name, scales))
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
-from nst_jax.targets import measure_content, measure_style
+from nst_jax.targets import blend, measure_content, measure_style
 from nst_jax.verbs import lengths, settled
 from nst_jax.vgg import with_forms
 
@@ -74,7 +74,7 @@ def stylize_many(
     Args:
       params: weights from `nst_jax.load_params`.
       contents: one image [h, w, 3], a batch [n, h, w, 3], or a sequence of images of any sizes.
-      styles: the same.
+      styles: the same; a list of images in the place of one is a blend, as in `stylize`.
       recipe: as in `stylize`; numbers of its `terms` and `descent.optimizer` may be arrays [n].
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
@@ -112,7 +112,7 @@ def stylize_many(
     chunks = lengths(every)
     checks.start("init", init)
     checks.random_key("key", key)
-    contents, styles = checks.images("contents", contents), checks.images("styles", styles)
+    contents, styles = checks.images("contents", contents), _blends(styles, recipe)
     count = _count(contents, styles, recipe)
     key = jax.random.key(0) if key is None else key
     rows = _rows(contents, styles, recipe, count, key)
@@ -132,7 +132,18 @@ def stylize_many(
     return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
-def _count(contents: list[np.ndarray], styles: list[np.ndarray], recipe: Recipe) -> int:
+def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
+    """Return what each picture is painted after: one style, or several."""
+    if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
+        found = [checks.blend(f"styles[{index}]", entry) for index, entry in enumerate(styles)]
+    else:
+        found = [[image] for image in checks.images("styles", styles)]
+    for index, blended in enumerate(found):
+        recipes.check_styles(recipe.terms, len(blended), argument=f"styles[{index}]")
+    return found
+
+
+def _count(contents: list[np.ndarray], styles: list[list[np.ndarray]], recipe: Recipe) -> int:
     sizes = {"contents": len(contents), "styles": len(styles)}
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf) == 0:
@@ -154,24 +165,30 @@ def _count(contents: list[np.ndarray], styles: list[np.ndarray], recipe: Recipe)
 
 
 def _rows(
-    contents: list[np.ndarray], styles: list[np.ndarray], recipe: Recipe, count: int, key: Array
+    contents: list[np.ndarray],
+    styles: list[list[np.ndarray]],
+    recipe: Recipe,
+    count: int,
+    key: Array,
 ) -> list[Row]:
     # All sizes are checked before the first picture is resized, and each is resized once.
     places = [(place % len(contents), place % len(styles)) for place in range(count)]
-    shapes = {
-        (content, style): prepare.final_shapes(
-            contents[content].shape[:2], styles[style].shape[:2], recipe
+    scales = {
+        (content, style): prepare.scales_of(
+            contents[content].shape[:2], [image.shape[:2] for image in styles[style]], recipe
         )
         for content, style in places
     }
-    canvases = {content: shape for (content, _), (shape, _) in shapes.items()}
-    hangings = {style: shape for (_, style), (_, shape) in shapes.items()}
+    canvases = {content: found[-1].shape for (content, _), found in scales.items()}
+    hangings = {style: found[-1].style_shapes for (_, style), found in scales.items()}
     large = {i: prepare.resized(contents[i], shape, recipe) for i, shape in canvases.items()}
-    hung = {i: prepare.resized(styles[i], shape, recipe) for i, shape in hangings.items()}
+    hung = {
+        i: tuple(prepare.resized(*pair, recipe) for pair in zip(styles[i], shapes, strict=True))
+        for i, shapes in hangings.items()
+    }
     rows = []
     for place, (content, style) in enumerate(places):
-        scales = prepare.plan(*shapes[content, style], recipe)
-        prepared = prepare.Prepared(large[content], hung[style], scales)
+        prepared = prepare.Prepared(large[content], hung[style], scales[content, style])
         rows.append(Row(place, content, style, prepared, jax.random.fold_in(key, place)))
     return rows
 
@@ -212,8 +229,8 @@ def _starts(rows: list[Row], recipe: Recipe, init: Any) -> Image:
     for row in rows:
         scale = row.prepared.scales[0]
         content = prepare.at_scale(row.prepared.content, scale.shape)
-        style = prepare.at_scale(row.prepared.style, scale.style_shape)
-        images.append(prepare.start(content, style, recipe, init, row.key))
+        styles = prepare.styles_at(row.prepared, scale)
+        images.append(prepare.start(content, styles[0], recipe, init, row.key))
     return jnp.stack(images)
 
 
@@ -227,12 +244,20 @@ def _targets(params: Params, rows: list[Row], index: int, core: Recipe) -> Targe
             picture = prepare.at_scale(row.prepared.content, scale.shape)
             contents[row.content] = _measure_content(params, picture, core)
         if row.style not in styles:
-            picture = prepare.at_scale(row.prepared.style, scale.style_shape)
-            styles[row.style] = _measure_style(params, picture, core)
+            pictures = prepare.styles_at(row.prepared, scale)
+            styles[row.style] = [_measure_style(params, picture, core) for picture in pictures]
+    blended = [blend(styles[row.style], _shares(core, place)) for place, row in enumerate(rows)]
     stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
     return Targets(
         stacked(*(contents[row.content] for row in rows)),
-        stacked(*(styles[row.style] for row in rows)),
+        stacked(*blended),
+    )
+
+
+def _shares(core: Recipe, place: int) -> tuple[Any, ...]:
+    """Return the style shares of one row."""
+    return jax.tree.map(
+        lambda share: share[place] if share.ndim else share, core.terms.style_shares
     )
 
 
@@ -288,7 +313,7 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
     return jax.tree.unflatten(jax.tree.structure(recipe), axes)
 
 
-# Targets depend on no number of the recipe, so these see one recipe for the whole batch.
+# What is measured depends on no number of the recipe, so these see one for the whole batch.
 _measure_content = jax.jit(measure_content)
 _measure_style = jax.jit(measure_style)
 _enlarge = jax.jit(enlarge, static_argnums=1)

@@ -227,3 +227,10 @@ def images(argument: str, values: Any) -> list[np.ndarray]:
     if not found:
         raise ValueError(f"`{argument}`: is empty; give at least one image")
     return found
+
+
+def blend(argument: str, value: Any) -> list[np.ndarray]:
+    """Return one image, or a list or tuple of images that are meant together, as a list."""
+    if isinstance(value, (list, tuple)):
+        return images(argument, value)
+    return [image(argument, value)]

@@ -102,7 +102,7 @@ def cli(ctx: click.Context) -> None:
 
 @cli.command()
 @click.argument("content", type=flags.FILE)
-@click.argument("style", type=flags.FILE)
+@flags.styles
 @click.option(
     "--output",
     "-o",
@@ -129,16 +129,17 @@ def cli(ctx: click.Context) -> None:
     metavar="FILE.jsonl",
     help="Losses of every update, as JSON; begun anew and written as the run goes.",
 )
-def stylize(content: Path, style: Path, **chosen: Any) -> int:
-    """Paint CONTENT in the manner of STYLE.
+def stylize(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int:
+    """Paint CONTENT in the manner of STYLE, or of several: a.jpg:0.7 b.jpg:0.3.
 
     Ctrl-C stops early and keeps the canvas so far; once more stops at once.
     """
     from nst_jax import images, jobs
 
-    recipe = _recipe(chosen)
+    recipe = _recipe(chosen | {"style_shares": jobs.shares_of(style)})
+    paths = [path for path, _ in style]
     outputs = jobs.Outputs(
-        picture=chosen["output"] or Path(f"{content.stem}_{style.stem}.png"),
+        picture=chosen["output"] or _default_name(content, paths),
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         every=chosen["every"],
@@ -146,10 +147,10 @@ def stylize(content: Path, style: Path, **chosen: Any) -> int:
         log=chosen["log"],
     )
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
-    jobs.check_outputs(outputs, [content, style, *_more_inputs(chosen, init_file)])
+    jobs.check_outputs(outputs, [content, *paths, *_more_inputs(chosen, init_file)])
     job = jobs.job_of(
         images.read(content, argument="content"),
-        images.read(style, argument="style"),
+        [images.read(path, argument="style") for path in paths],
         recipe,
         outputs,
         seed=_seed(chosen, recipe),
@@ -159,13 +160,19 @@ def stylize(content: Path, style: Path, **chosen: Any) -> int:
     return _paint(job, chosen["weights"], chosen["quiet"])
 
 
+def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Path:
+    return Path("_".join([content.stem, *(style.stem for style in styles)]) + f"{ending}.png")
+
+
 def _recipe(chosen: Mapping[str, Any]) -> Any:
     """Return the recipe that the flags describe."""
     from nst_jax import jobs
 
     if chosen["precision"] != "float32":
         raise ValueError(f"`precision`: expected 'float32', got {chosen['precision']!r}")
-    return jobs.recipe_of(jobs.Changes(**{name: chosen[name] for name in jobs.Changes._fields}))
+    return jobs.recipe_of(
+        jobs.Changes(**{n: chosen[n] for n in jobs.Changes._fields if n in chosen})
+    )
 
 
 def _seed(chosen: Mapping[str, Any], recipe: Any) -> int:
@@ -235,7 +242,7 @@ def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> in
     jobs.check_outputs(outputs, [] if chosen["weights"] is None else [chosen["weights"]])
     images.check_output(beside, overwrite=outputs.overwrite, argument="output")
     pictures = [images.sample_picture(name) for name in ("chelsea", "starry_night")]
-    job = jobs.job_of(pictures[0], pictures[1], recipe, outputs)
+    job = jobs.job_of(pictures[0], pictures[1:], recipe, outputs)
     code = _paint(job, chosen["weights"], chosen["quiet"])
     if code == 0:
         row = [*(picture.image for picture in pictures), images.load(output)]
@@ -320,7 +327,7 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
 
 @cli.command()
 @click.argument("content", type=flags.FILE)
-@click.argument("style", type=flags.FILE)
+@flags.styles
 @click.option(
     "--output",
     "-o",
@@ -329,8 +336,8 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
     help="The grid, as PNG, JPEG, WebP or TIFF. Default: CONTENT_STYLE_sweep.png in this folder.",
 )
 @flags.sweep
-def sweep(content: Path, style: Path, **chosen: Any) -> int:
-    """Paint CONTENT in the manner of STYLE with many numbers, and draw a labelled grid.
+def sweep(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int:
+    """Paint CONTENT in the manner of STYLE, or several, with many numbers; draw a labelled grid.
 
     One or two of --ratio, --layers, --style-weight, --tv-weight and --lr take several values; two
     make rows and columns. All canvases start alike and are painted by one compiled program. The
@@ -342,14 +349,16 @@ def sweep(content: Path, style: Path, **chosen: Any) -> int:
 
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
         raise ValueError("`content_weight`: is what `--ratio` sets; give one of the two")
-    recipe = _recipe(chosen | dict.fromkeys(("style_weight", "tv_weight", "learning_rate")))
-    output = chosen["output"] or Path(f"{content.stem}_{style.stem}_sweep.png")
+    swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))
+    recipe = _recipe(chosen | swept | {"style_shares": jobs.shares_of(style)})
+    paths = [path for path, _ in style]
+    output = chosen["output"] or _default_name(content, paths, "_sweep")
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = jobs.Outputs(picture=output, overwrite=chosen["overwrite"])
-    jobs.check_outputs(outputs, [content, style, *_more_inputs(chosen, init_file)])
+    jobs.check_outputs(outputs, [content, *paths, *_more_inputs(chosen, init_file)])
     planned = sweeps.sweep_of(
         images.read(content, argument="content"),
-        images.read(style, argument="style"),
+        [images.read(path, argument="style") for path in paths],
         recipe,
         {name: chosen[name] for name in sweeps.TITLES if chosen[name] is not None},
         output=output,

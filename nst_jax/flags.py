@@ -7,7 +7,26 @@ from typing import Any
 import click
 
 FILE = click.Path(path_type=Path)
+
+
+class Weighted(click.ParamType):
+    """A file, or FILE:SHARE, as the pair (path, share or None)."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path, colon, text = value.rpartition(":")
+        if not (path and colon) or Path(value).exists():  # a name may well hold a colon
+            return Path(value), None
+        try:
+            return Path(path), float(text)
+        except ValueError:
+            return Path(value), None
+
+
 Decorator = Callable[[Any], Any]
+
+styles = click.argument("style", type=Weighted(), nargs=-1, required=True, metavar="STYLE...")
 
 
 def _options(*decorators: Decorator) -> Decorator:

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import click
+
+Share = tuple[Path, float | None]  # a style, and how much of it where that was said
 
 
 class BadInput(click.ClickException):
@@ -78,7 +81,7 @@ def usage_message(error: click.UsageError) -> str:
 def _typed(param: click.Parameter) -> str:
     if isinstance(param, click.Option):
         return max(param.opts, key=len)
-    return param.human_readable_name.strip("[]")
+    return param.human_readable_name.strip("[].")
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:

@@ -56,7 +56,7 @@ class Job:
     """One picture to paint; everything is checked."""
 
     content: images.Picture
-    style: images.Picture
+    styles: tuple[images.Picture, ...]
     recipe: Recipe  # with every flag in it
     seed: int
     outputs: Outputs
@@ -67,8 +67,16 @@ class Job:
     @property
     def inputs(self) -> dict[str, images.Picture]:
         """The files that the result depends on, by role."""
-        found = {"content": self.content, "style": self.style}
-        return found | ({"init": self.init_file} if self.init_file is not None else {})
+        return roles(self.content, self.styles, self.init_file)
+
+
+def roles(
+    content: images.Picture, styles: Sequence[images.Picture], init: images.Picture | None
+) -> dict[str, images.Picture]:
+    """Return the files that a result depends on, by role: content, style, style_2, ..., init."""
+    names = ["style", *(f"style_{number}" for number in range(2, len(styles) + 1))]
+    found = {"content": content, **dict(zip(names, styles, strict=True))}
+    return found | ({"init": init} if init is not None else {})
 
 
 # --- Recipe ---------------------------------------------------------------------------------------
@@ -91,6 +99,7 @@ class Changes(NamedTuple):
     content_layer: tuple[str, ...] = ()
     optimizer: str | None = None
     pool: str | None = None
+    style_shares: tuple[float, ...] = ()
 
 
 def recipe_of(changes: Changes) -> Recipe:
@@ -104,8 +113,12 @@ def recipe_of(changes: Changes) -> Recipe:
     if changes.values:
         recipe = recipe_files.with_values(recipe, _by_key(changes.values))
     names = ("content_weight", "style_weight", "tv_weight")
-    weights = {name: getattr(changes, name) for name in names if getattr(changes, name) is not None}
+    weights: dict[str, Any] = {
+        name: getattr(changes, name) for name in names if getattr(changes, name) is not None
+    }
     weights |= _layers("content", changes.content_layer) | _layers("style", changes.style_layer)
+    if changes.style_shares:
+        weights["style_shares"] = changes.style_shares
     recipe = replace(recipe, terms=replace(recipe.terms, **weights))
     if changes.strength is not None:
         recipe = with_strength(recipe, changes.strength)
@@ -117,6 +130,23 @@ def recipe_of(changes: Changes) -> Recipe:
     if changes.learning_rate is not None:
         recipe = with_learning_rate(recipe, changes.learning_rate)
     return verbs.settled(recipe, changes.size, changes.style_size, changes.steps)
+
+
+def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
+    """Return how much each style counts, or nothing where none was said.
+
+    Raises:
+      ValueError: if some have a share and others none, or one is no share.
+    """
+    shares = tuple(share for _, share in styles if share is not None)
+    if shares and len(shares) < len(styles):
+        bare = next(path for path, share in styles if share is None)
+        raise ValueError(f"`style`: '{bare}' has no share and others have; write '{bare}:0.5'")
+    for share in shares:
+        checks.number("style", share, least=0)
+    if shares and not sum(shares):
+        raise ValueError("`style`: all shares are 0; give one style more")
+    return shares
 
 
 def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
@@ -332,7 +362,7 @@ def _check_parent(path: Path, argument: str) -> None:
 
 def job_of(
     content: images.Picture,
-    style: images.Picture,
+    styles: Sequence[images.Picture],
     recipe: Recipe,
     outputs: Outputs,
     *,
@@ -343,17 +373,20 @@ def job_of(
     """Put a job together, and refuse pictures that would become too small, or too large to write.
 
     Raises:
-      ValueError: naming the picture and the size it would have.
+      ValueError: naming the picture and the size it would have, or if the recipe has shares for
+        another number of styles.
     """
-    shapes = prepare.final_shapes(content.image.shape[:2], style.image.shape[:2], recipe)
-    images.check_fits(outputs.picture, shapes[0], argument="output")
+    recipes.check_styles(recipe.terms, len(styles))
+    shapes = [style.image.shape[:2] for style in styles]
+    scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
+    images.check_fits(outputs.picture, scales[-1].shape, argument="output")
     return Job(
         content=content,
-        style=style,
+        styles=tuple(styles),
         recipe=recipe,
         seed=seed,
         outputs=outputs,
         init=init,
         init_file=init_file,
-        scales=prepare.plan(*shapes, recipe),
+        scales=scales,
     )

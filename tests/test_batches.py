@@ -210,6 +210,69 @@ def test_nothing_is_said_where_nothing_diverges(params, contents, styles):
     assert np.isfinite(images).all()
 
 
+# --- Blends ---------------------------------------------------------------------------------------
+
+
+def test_a_style_blended_with_itself_is_that_style(params, contents, styles):
+    blended = single(params, contents[0], [styles[0], styles[0]])
+    assert_allclose(blended, single(params, contents[0], styles[0]), **SAME)
+
+
+def test_a_share_of_nothing_leaves_the_other_style(params, contents, styles):
+    recipe = with_terms(style_shares=(0.0, 2.0))
+    blended = single(params, contents[0], (styles[1], styles[2]), recipe)
+    assert_allclose(blended, single(params, contents[0], styles[2]), **SAME)
+    assert not np.allclose(blended, single(params, contents[0], styles[1]), **SAME)
+
+
+def test_blends_may_differ_from_row_to_row(params, contents, styles):
+    blends = [styles[:2], [styles[2]], styles[1:]]
+    images = nst.stylize_many(params, contents, blends, recipe=FAST)
+    for image, content, blended in zip(images, contents, blends, strict=True):
+        assert_allclose(image, single(params, content, blended), **SAME)
+
+
+def test_shares_may_be_swept(params, contents, styles, compilations):
+    def sweep(*shares):
+        recipe = with_terms(style_shares=tuple(np.asarray(share) for share in shares))
+        return nst.stylize_many(params, contents[0], [styles[:2]], recipe=recipe)
+
+    images = sweep([1.0, 0.5, 0.1], 0.5)
+    before = compilations()
+    sweep([0.2, 0.5, 3.0], 1)
+    assert compilations() == before
+    for image, share in zip(images, (1.0, 0.5, 0.1), strict=True):
+        one = single(params, contents[0], styles[:2], with_terms(style_shares=(share, 0.5)))
+        assert_allclose(image, one, **SAME)
+    assert not np.allclose(images[0], images[2], **SAME)
+
+
+def test_a_start_from_the_style_is_from_the_first(params, contents, styles):
+    found = nst.paint(params, contents[0], styles[1:], recipe=FAST, init=starts.FromStyle())
+    alone = nst.paint(params, contents[0], styles[1], recipe=FAST, init=starts.FromStyle())
+    assert_array_equal(next(found).image, next(alone).image)
+
+
+@pytest.mark.parametrize(
+    ("shares", "count", "message"),
+    [
+        ((0.5, 0.5), 1, "expected 2 pictures, as many as the recipe's `style_shares`, got 1"),
+        ((0.5, 0.5), 3, "expected 2 pictures, as many as the recipe's `style_shares`, got 3"),
+        ((0.0, 0.0), 2, "are all 0"),
+        ((1.0, -0.5), 2, "expected 0 or more, got -0.5"),
+        ((1.0, float("nan")), 2, "expected a finite number"),
+    ],
+)
+def test_shares_that_cannot_work_are_refused(
+    as_users_do, params, contents, styles, shares, count, message
+):
+    recipe = with_terms(style_shares=shares)
+    with pytest.raises(ValueError, match=message):
+        single(params, contents[0], styles[:count], recipe)
+    with pytest.raises(ValueError, match=message):
+        nst.stylize_many(params, contents, [styles[:count]], recipe=recipe)
+
+
 # --- The door -------------------------------------------------------------------------------------
 
 

@@ -270,8 +270,56 @@ def test_formats_without_room_are_refused(call):
 def test_missing_argument_is_refused(call):
     refused(call("stylize", "photo.png"), "`STYLE`", "missing", "--help")
     refused(call("stylize", "photo.png", "art.png", "--size"), "--size")
-    refused(call("stylize", "photo.png", "art.png", "more.png"), "more.png")
+    refused(call("stylize", "photo.png", "art.png", "more.png"), "`STYLE`", "more.png")
     refused(call("batch", "photo.png", "--styles"), "`--styles`", "missing")
+
+
+def test_several_styles_are_blended_by_their_shares(call):
+    argv = ("photo.png", "art.png:0.75", "other.png:.25", "--recipe", "tiny")
+    code, out, err = call("stylize", *argv, "--log", "log.jsonl")
+    assert code == 0 and out == "photo_art_other.png\n", err
+    assert "art.png, 50x50 px -> 40x40 px" in err and ", 75%" in err and ", 25%" in err
+    facts = nst.images.read_metadata("photo_art_other.png")
+    assert facts["settings"]["terms.style_shares"] == [0.75, 0.25]
+    assert [facts["inputs"][role]["name"] for role in ("style", "style_2")] == [
+        "art.png",
+        "other.png",
+    ]
+    assert facts["style_sizes"] == [[40, 40], [40, 30]]
+    terms = replace(TINY.terms, style_shares=(0.75, 0.25))
+    content, *styles = (nst.images.load(name) for name in ("photo.png", "art.png", "other.png"))
+    image = nst.stylize(nst.load_params(), content, styles, recipe=replace(TINY, terms=terms))
+    assert np.array_equal(pixels("photo_art_other.png"), np.round(np.asarray(image) * 255))
+
+
+def test_styles_without_shares_count_alike(call):
+    for name, words in {"a": ("art.png", "other.png"), "b": ("art.png:3", "other.png:3")}.items():
+        code, _, err = call("stylize", "photo.png", *words, "-o", f"{name}.png", "--recipe", "tiny")
+        assert code == 0 and ", 50%" in err, err
+    assert np.array_equal(pixels("a.png"), pixels("b.png"))
+
+
+def test_a_colon_may_be_part_of_a_name(call):
+    Path("art.png").rename("art:2")
+    code, _, err = call("stylize", "photo.png", "art:2", "-o", "a.png", "--recipe", "tiny")
+    assert code == 0 and "art:2, 50x50" in err, err
+
+
+def test_shares_that_cannot_be_meant_are_refused(call):
+    pair = ("stylize", "photo.png")
+    refused(call(*pair, "art.png:0.5", "other.png"), "`STYLE`", "'other.png' has no share")
+    refused(call(*pair, "art.png:-1", "other.png:2"), "`STYLE`", "0 or more, got -1")
+    refused(call(*pair, "art.png:nan", "other.png:2"), "`STYLE`", "finite")
+    refused(call(*pair, "art.png:0", "other.png:0"), "`STYLE`", "all shares are 0")
+    values = ("--set", "terms.style_shares=[1.0, 2.0]")
+    refused(call(*pair, "art.png", *values), "`STYLE`", "expected 2 pictures")
+
+
+def test_a_sweep_may_blend(call):
+    argv = ("photo.png", "art.png:1", "other.png:3", "--recipe", "tiny", "--size", "24")
+    code, out, err = call("sweep", *argv, "--steps", "1", "--style-weight", "1,2")
+    assert code == 0 and out == "photo_art_other_sweep.png\n", err
+    assert "photo.png with art.png and other.png" in err
 
 
 def test_a_seed_that_is_not_listened_to_is_refused(call):
@@ -740,7 +788,7 @@ def test_batch_tells_equal_names_apart(call):
 
 def test_batch_groups_by_shape_and_size():
     def entry(height, width):
-        scale = prepare.Scale((height, width), (64, 64), 1)
+        scale = prepare.Scale((height, width), ((64, 64),), 1)
         return albums.Entry(Path(), Path(), Path(), (scale,))
 
     entries = tuple(entry(*shape) for shape in [(64, 64), (512, 512)] * 10)

@@ -6,7 +6,7 @@ import pytest
 from nst_jax.pace import FIXED_PIXELS, CompileClock, Pace, Stopwatch, duration
 from nst_jax.prepare import Scale
 
-SCALES = (Scale((10, 10), (10, 10), 8), Scale((20, 20), (20, 20), 5))
+SCALES = (Scale((10, 10), ((10, 10),), 8), Scale((20, 20), ((20, 20),), 5))
 
 
 def driven(pace, seconds):
@@ -26,14 +26,14 @@ def test_stops_at_multiples_and_at_the_end_of_a_scale():
 
 
 def test_chunks_take_about_a_second():
-    one = (Scale((10, 10), (10, 10), 30),)
+    one = (Scale((10, 10), ((10, 10),), 30),)
     assert driven(Pace(one), [0.1]) == [0, 1, 11, 21, 30]
     assert driven(Pace(one), [5.0]) == list(range(31))
     assert driven(Pace(one, every=4), [0.3])[:6] == [0, 1, 4, 7, 8, 11]
 
 
 def test_one_step():
-    assert driven(Pace((Scale((10, 10), (10, 10), 1),)), [1.0]) == [0, 1]
+    assert driven(Pace((Scale((10, 10), ((10, 10),), 1),)), [1.0]) == [0, 1]
 
 
 def test_scale_of_a_canvas():
@@ -43,7 +43,7 @@ def test_scale_of_a_canvas():
 
 def test_estimate_grows_with_the_area():
     sizes = [(128, 256), (256, 512)]
-    pace = Pace([Scale(size, size, 8) for size in sizes])
+    pace = Pace([Scale(size, (size,), 8) for size in sizes])
     assert pace.seconds_left() is None
     pace.advance(0, 0.0)
     pace.advance(1, 0.5)

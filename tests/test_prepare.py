@@ -33,19 +33,19 @@ def test_gatys_pytorch_gets_pillows_bilinear_of_the_shorter_side(eight):
     assert_array_equal(found.content, pillow(content, (20, 26), Pillow.Resampling.BILINEAR))
     # 40 x 48: the style follows its own shorter side.
     expected = pillow(np.ascontiguousarray(style[:, :40]), (24, 20), Pillow.Resampling.BILINEAR)
-    assert_array_equal(found.style, expected)
+    assert_array_equal(found.styles[0], expected)
 
 
 def test_coursera_tf2_gets_pillows_bicubic_squashed(eight):
     found = prepare.pictures(*eight, with_sizes(recipes.COURSERA_TF2, 30))
-    for image, original in zip((found.content, found.style), eight, strict=True):
+    for image, original in zip((found.content, *found.styles), eight, strict=True):
         assert_array_equal(image, pillow(original, (30, 30), Pillow.Resampling.BICUBIC))
 
 
 def test_tf_gets_tensorflows_bilinear_of_the_longer_side(eight):
     found = prepare.pictures(*eight, with_sizes(recipes.TF, 37))
     assert found.content.shape == (27, 37, 3)  # 27.75 is cut
-    for image, original in zip((found.content, found.style), eight, strict=True):
+    for image, original in zip((found.content, *found.styles), eight, strict=True):
         expected = reference.bilinear(original / 255, (27, 37))
         assert_allclose(image, expected, rtol=0, atol=1e-6)
 
@@ -54,14 +54,14 @@ def test_as_is_leaves_every_pixel(eight):
     for recipe in recipes.PRESETS.values():
         found = prepare.pictures(*eight, with_sizes(recipe, "as-is"))
         assert_array_equal(found.content, eight[0].astype(np.float32) / 255)
-        assert_array_equal(found.style, eight[1].astype(np.float32) / 255)
+        assert_array_equal(found.styles[0], eight[1].astype(np.float32) / 255)
 
 
 def test_pictures_are_float32(eight):
     found = prepare.pictures(
         eight[0].astype(np.float64) / 255, eight[1], with_sizes(recipes.TF, 32)
     )
-    assert found.content.dtype == found.style.dtype == jnp.float32
+    assert found.content.dtype == found.styles[0].dtype == jnp.float32
 
 
 # --- Size of the style ----------------------------------------------------------------------------
@@ -107,16 +107,16 @@ def test_the_style_shrinks_with_the_canvas():
     recipe = replace(
         recipes.DEFAULT, descent=replace(recipes.DEFAULT.descent, schedule=schedule, steps=6)
     )
-    assert prepare.plan((48, 64), (60, 40), recipe) == (
-        Scale((24, 32), (30, 20), 4),
-        Scale((48, 64), (60, 40), 2),
+    assert prepare.plan((48, 64), [(60, 40)], recipe) == (
+        Scale((24, 32), ((30, 20),), 4),
+        Scale((48, 64), ((60, 40),), 2),
     )
 
 
 def test_a_styles_side_never_falls_under_what_the_network_needs():
     schedule = recipes.CoarseToFine(smallest=32, share=2.0)
     recipe = replace(recipes.DEFAULT, descent=replace(recipes.DEFAULT.descent, schedule=schedule))
-    assert prepare.plan((64, 64), (18, 100), recipe)[0].style_shape == (16, 50)
+    assert prepare.plan((64, 64), [(18, 100)], recipe)[0].style_shapes == ((16, 50),)
 
 
 # --- Start ----------------------------------------------------------------------------------------

@@ -287,7 +287,7 @@ def test_the_paper_weighs_the_layers_of_a_set_alike():
 def test_a_single_value_alone_is_a_grid_of_one():
     planned = sweeps.sweep_of(
         nst.images.read("photo.png"),
-        nst.images.read("art.png"),
+        [nst.images.read("art.png")],
         TINY,
         {"ratio": (3.0,)},
         output=Path("x.png"),
@@ -364,8 +364,8 @@ def test_help_names_the_defaults(capsys):
 
 
 def test_the_display_of_a_quiet_sweep_says_nothing(params, capsys):
-    found = nst.images.read("photo.png"), nst.images.read("art.png")
-    planned = sweeps.sweep_of(*found, TINY, {"ratio": (1.0, 2.0)}, output=Path("x.png"))
+    content, style = nst.images.read("photo.png"), nst.images.read("art.png")
+    planned = sweeps.sweep_of(content, [style], TINY, {"ratio": (1.0, 2.0)}, output=Path("x.png"))
     info = nst.params.read_info(None)
     canvases = list(sweeps.paint(params, info, planned, Display(quiet=True)))
     assert [(canvas.cell, canvas.problem) for canvas in canvases] == [(0, ""), (1, "")]

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import recipes
+from nst_jax.targets import blend
 from tests import reference, small
 
 
@@ -58,3 +59,39 @@ def test_targets_do_not_depend_on_weights(params, content, style):
     )
     for mine, other in zip(jax.tree.leaves(light), jax.tree.leaves(heavy), strict=True):
         assert_array_equal(mine, other)
+
+
+# --- Several styles -------------------------------------------------------------------------------
+
+
+def test_a_blend_is_the_weighed_mean_whatever_the_sum_of_shares(params, content, style):
+    others = [style, style[:20, ::-1]]
+    alone = [nst.measure(params, content, one, small.shallow()).style for one in others]
+    recipe = small.shallow(style_shares=(6.0, 2.0))
+    blended = nst.measure(params, content, others, recipe).style
+    for tap, gram in blended.items():
+        assert_allclose(gram, 0.75 * alone[0][tap] + 0.25 * alone[1][tap], rtol=1e-5)
+
+
+def test_one_share_for_several_styles_is_as_many_alike():
+    found = blend([{"tap": jnp.asarray(value)} for value in (1.0, 2.0, 6.0)], (0.3,))
+    assert_allclose(found["tap"], 3.0, rtol=1e-6)
+
+
+def test_a_single_style_is_left_as_it_is():
+    statistic = {"tap": jnp.asarray(0.1)}
+    assert blend([statistic], (7.0,)) is statistic
+
+
+def test_a_blend_pulls_as_the_average_of_its_styles_does(x64, params64, content, style):
+    content, style = (jnp.asarray(np.asarray(image, np.float64)) for image in (content, style))
+    styles, shares = [style, style[::-1, :16]], (0.7, 0.3)
+    image = content[::-1]
+
+    def gradient(style, recipe):
+        targets = nst.measure(params64, content, style, recipe)
+        return jax.grad(lambda x: nst.losses_of(params64, x, targets, recipe).style)(image)
+
+    blended = gradient(styles, small.shallow(style_shares=shares))
+    apart = sum(w * gradient(s, small.shallow()) for w, s in zip(shares, styles, strict=True))
+    assert_allclose(blended, apart, rtol=1e-9, atol=1e-12 * np.abs(apart).max())

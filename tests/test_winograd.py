@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import vgg, winograd
+from tests import small
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def relative(found, wanted):
     "shape", [(1, 8, 12), (1, 7, 9), (2, 1, 1), (3, 5, 4), (1, 2, 3), (1, 16, 17)], ids=str
 )
 def test_it_is_the_direct_convolution(shape):
-    with jax.enable_x64(True):
+    with small.double():
         x, kernel = random(*shape, 5), random(3, 3, 5, 4, seed=1)
         found = winograd.convolve(x, winograd.transform_kernel(kernel))
         assert found.shape == (*shape, 4) and found.dtype == jnp.float64
@@ -56,7 +57,7 @@ def test_a_tile_by_hand():
 
 def test_float32_rounds_little_more_than_the_direct_form():
     x, kernel = random(1, 32, 32, 128, dtype=np.float32), random(3, 3, 128, 256, dtype=np.float32)
-    with jax.enable_x64(True):
+    with small.double():
         exact = direct(*(jnp.asarray(np.asarray(part, np.float64)) for part in (x, kernel)))
     found = winograd.convolve(x, winograd.transform_kernel(kernel))
     assert found.dtype == jnp.float32
@@ -76,7 +77,7 @@ def test_rows_of_a_vmap_are_single_calls():
 
 @pytest.mark.parametrize("padding", vgg.PADDINGS)
 def test_a_layer_and_both_its_gradients(everywhere, padding):
-    with jax.enable_x64(True):
+    with small.double():
         x, kernel, g = random(1, 6, 7, 128), random(3, 3, 128, 256), random(1, 6, 7, 256, seed=2)
         forms = vgg._formed("conv1_1", nst.Params({"conv1_1": {"kernel": kernel}}, "", ""), (1, 1))
         assert {vgg.WINOGRAD, vgg.WINOGRAD_TRANSPOSED} <= set(forms)
@@ -114,7 +115,7 @@ def test_the_gradient_of_the_objective_is_float64s(everywhere, params):
         of_image = jax.grad(lambda i, p: nst.losses_of(p, i, targets, cast[1]).total)
         return np.asarray(jax.jit(of_image)(pictures[2], formed))
 
-    with jax.enable_x64(True):
+    with small.double():
         exact = gradient(params, np.float64, None)
         assert relative(gradient(params, np.float64, (96, 80)), exact) < 1e-12
     plain = relative(gradient(params, np.float32, None), exact)
