@@ -60,7 +60,8 @@ def test_what_is_no_picture_is_refused_by_name(params, argument, image, message)
 @pytest.mark.parametrize("image", ["photo.jpg", [[0.5]], 7])
 def test_what_is_no_array_is_refused_with_how_to_read_a_file(params, argument, image):
     pictures = {"content": GREY, "style": GREY} | {argument: image}
-    with pytest.raises(TypeError, match=rf"^`{argument}(\[0\])?`: expected an array.*`nst_jax.images.load`"):
+    message = rf"^`{argument}(\[0\])?`: expected an array.*`nst_jax.images.load`"
+    with pytest.raises(TypeError, match=message):
         nst.paint(params, recipe=FAST, **pictures)
 
 

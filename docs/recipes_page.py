@@ -1,0 +1,247 @@
+"""Paint one picture with every recipe, and write `recipes.md` of the recipes and what was measured.
+
+    python docs/recipes_page.py paint [--updates N] [NAME ...]    # half an hour or more on two cores
+    python docs/recipes_page.py write
+
+`paint` writes a picture and a line of `recipes/measured.json` per recipe; `write` needs only those.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import nst_jax as nst
+from benchmarks import harness
+from nst_jax import recipes
+from nst_jax.balance import balance
+from nst_jax.recipes import PRESETS, Recipe
+
+FOLDER, PAGE = HERE / "recipes", HERE / "recipes.md"
+MEASURED = FOLDER / "measured.json"
+SIZE, UPDATES = "long:256", 300
+PAIR = ("chelsea", "starry_night")
+
+
+class Note(NamedTuple):
+    """What people should know of a recipe that its constants do not say."""
+
+    lines: str  # which update a line that its source prints belongs to
+    departures: str = ""
+    follows: str = ""  # the recipe whose picture it starts from
+
+
+# Random numbers, rounding and divergence are said once for all, in `PREFACE`.
+TORCHS_NORMALISATION = (
+    "runs exactly with torchvision's weights (`--weights`), approximately on the embedded ones"
+)
+PAPER = (
+    "the papers do not say how many updates, in which unit of pixels, or how L-BFGS-B's line search "
+    "was set: those are ours, as is its guard"
+)
+NOTES = {
+    "default": Note("ours: a line of the log is the canvas after k updates"),
+    "gatys-2015": Note("the paper prints none", PAPER),
+    "gatys-2016": Note(
+        "the paper prints none",
+        f"{PAPER}; its network was rescaled so that every channel's mean activation is 1, this is the "
+        "original",
+    ),
+    "gatys-pytorch": Note('"Iteration: n" is the n - 1st evaluation: k = n - 2'),
+    "gatys-pytorch-800": Note(
+        '"Iteration: n" is the n - 1st evaluation: k = n - 2',
+        follows="gatys-pytorch",
+    ),
+    "tf": Note(
+        "it prints steps, no losses; step n shows the canvas after n updates, k = n + 3 as three trial "
+        "steps come first"
+    ),
+    "tf-tv": Note("it prints steps, no losses; step n shows the canvas after n updates: k = n"),
+    "keras-io": Note(
+        '"iteration n" is measured before the n-th update: k = n - 1',
+        "of a sum over pixels the gradient of one pixel grows as pictures shrink: at the rate made for "
+        "400 rows, 48 px diverge",
+    ),
+    "coursera-tf2": Note(
+        "`train_step` returns the cost before its update: epoch i is k = i; the test's two are k = 0 "
+        "and 1 of another noise"
+    ),
+    "coursera-tf2-v1": Note(
+        "`train_step` returns the cost before its update; the test's are k = 0, 1"
+    ),
+    "coursera-tf1": Note(
+        "iteration i is measured after its update: k = i + 1",
+        "its start is the notebook's to 5e-5 of 255: here a start is an image in [0, 1], rounded there",
+    ),
+    "udacity": Note(
+        "a line at step n is measured before the n-th update: k = n - 1", TORCHS_NORMALISATION
+    ),
+    "udacity-exercise": Note(
+        "a line at step n is measured before the n-th update: k = n - 1", TORCHS_NORMALISATION
+    ),
+    "pytorch-tutorial": Note(
+        '"run n" is the n-th evaluation: k = n - 1',
+        f"{TORCHS_NORMALISATION}; brings the style to the content's size, where the source refuses "
+        "others",
+    ),
+    "jcjohnson": Note(
+        '"Iteration n" is the n-th evaluation: k = n - 1; its total leaves the variation out',
+        "Torch7's `image.scale` averages over boxes on reduction, this filter is a tent",
+    ),
+    "neural-style-pt": Note('"Iteration n" is the n-th evaluation: k = n - 1'),
+    "pastiche": Note("step n is measured before the n-th update: k = n - 1"),
+}
+
+PREFACE = """# Recipes
+
+What every preset computes, one picture of each, and where it departs from its source. Written by
+`docs/recipes_page.py`; the constants are read from the presets themselves, and
+`nst-jax recipes show NAME` prints them all with their source.
+
+For all: the random numbers are JAX's (but `coursera-tf1`'s); a style statistic is taken per pixel,
+G = R / M, which is the same number where the source resizes the style to the content; a picture is
+rounded to 8 bits where TensorFlow's tutorial truncates; a run that diverges keeps its last finite canvas.
+
+`--log` has one convention: line k holds the losses of the canvas after k updates, weighted as minimised.
+Under each picture stands at which k a line printed by the source lands.
+"""
+
+
+# --- Paint ----------------------------------------------------------------------------------------
+
+
+def paint(names: Sequence[str], most: int) -> None:
+    """Paint the sample pair with these recipes, for at most so many updates each."""
+    FOLDER.mkdir(exist_ok=True)
+    measured = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    for name in names:
+        print(name, flush=True)
+        measured[name] = _painted(PRESETS[name], most)
+        text = json.dumps({n: measured[n] for n in PRESETS if n in measured}, indent=1)
+        MEASURED.write_text(text + "\n")
+
+
+def _painted(recipe: Recipe, most: int) -> dict[str, Any]:
+    output = FOLDER / f"{recipe.name}.jpg"
+    words = [*(str(nst.images.SAMPLES[name]) for name in PAIR), "--recipe", recipe.name]
+    words += ["--size", SIZE, "--steps", str(min(most, recipe.descent.steps)), "-o", str(output)]
+    if NOTES[recipe.name].follows:
+        words += ["--init", str(FOLDER / f"{NOTES[recipe.name].follows}.jpg")]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log.jsonl")
+        words += ["--log", str(log), "--quiet"]
+        subprocess.run([sys.executable, "-m", "nst_jax", "stylize", *words], cwd=HERE.parent)
+        start, *steps, end = (json.loads(line) for line in log.read_text().splitlines())
+    versions = {"python", "jax", "jaxlib"}
+    return {
+        "status": end["status"],
+        "size": start["size"],
+        "updates": end["steps"],
+        "seconds": round(end["seconds"], 1),
+        "compile_seconds": round(end["compile_seconds"], 1),
+        "losses": {key: steps[-1][key] for key in ("total", "content", "style", "tv")},
+        "first_total": steps[0]["total"],
+        "processor": harness.device()["processor"],
+        "cores": harness.cores(),
+        "versions": {key: value for key, value in start["versions"].items() if key in versions},
+        "commit": harness.source()["commit"],
+    }
+
+
+# --- Write ----------------------------------------------------------------------------------------
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    measured = json.loads(MEASURED.read_text())
+    return "\n".join([PREFACE, _table(), _conditions(measured), *_sections(measured)])
+
+
+def _table() -> str:
+    lines = [
+        "| recipe | content, x weight | style, x weight | variation, x weight | start | size | "
+        "optimiser | updates | style : content |",
+        "|" + "---|" * 9,
+    ]
+    for recipe in PRESETS.values():
+        terms, descent = recipe.terms, recipe.descent
+        cells = (
+            f"[`{recipe.name}`](#{recipe.name})",
+            f"`{terms.content_loss.__name__}` of {', '.join(terms.content_taps)}, "
+            f"x {terms.content_weight:g}",
+            f"`{terms.style_loss.distance.__name__}` of {_taps(terms)}, x {terms.style_weight:g}",
+            f"`{terms.variation.__name__}`, x {terms.tv_weight:g}" if terms.tv_weight else "none",
+            type(recipe.pictures.start).__name__,
+            str(recipe.pictures.size),
+            type(descent.optimizer).__name__ + (", clipped" if descent.clip else ""),
+            str(descent.steps),
+            f"{float(f'{balance(recipe):.2g}'):g} : 1",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _taps(terms: recipes.Terms) -> str:
+    pairs = zip(terms.style_taps, terms.style_layer_weights, strict=True)
+    return ", ".join(f"{float(weight):.3g} {tap}" for tap, weight in pairs)
+
+
+def _conditions(measured: dict[str, Any]) -> str:
+    first = next(iter(measured.values()))
+    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    commits = ", ".join(sorted({entry["commit"][:7] for entry in measured.values()}))
+    return (
+        f"Style to content is in the unit of `nst-jax recipes list`, see `nst_jax/balance.py`.\n\n"
+        f"The pictures: the samples {PAIR[0]} and {PAIR[1]}, longer side 256 px (the recipe's own rule "
+        f"gives other sizes), at most {UPDATES} updates, so that those with more are seen on their way. "
+        f"Embedded weights, float32, {first['cores']} shared cores of an {first['processor']}, "
+        f"{versions}, commit {commits}. Seconds are those of one run, compiling apart; losses are the "
+        f"last canvas', weighted.\n"
+    )
+
+
+def _sections(measured: dict[str, Any]) -> list[str]:
+    return [
+        _section(PRESETS[name], NOTES[name], measured[name]) for name in PRESETS if name in measured
+    ]
+
+
+def _section(recipe: Recipe, note: Note, entry: dict[str, Any]) -> str:
+    losses = entry["losses"]
+    told = "; ".join(f"{key} {losses[key]:.4g}" for key in ("content", "style", "tv"))
+    updates = f"{entry['updates']} of {recipe.descent.steps} updates"
+    ended = "" if entry["status"] == "done" else f", {entry['status']}"
+    size = "x".join(map(str, entry["size"]))
+    after = f", from the picture of `{note.follows}`" if note.follows else ""
+    departures = f"Departures: {note.departures}." if note.departures else "Departures: none known."
+    return (
+        f"## {recipe.name}\n\n{recipe.source}.\n\n![{recipe.name}](recipes/{recipe.name}.jpg)\n\n"
+        f"{size} px, {updates}{after}{ended}, in {entry['seconds']:g} s and {entry['compile_seconds']:g}"
+        f" s of compiling; loss {entry['first_total']:.4g} at the start, {losses['total']:.4g} at the "
+        f"end ({told}).\n\nIts source's lines: {note.lines}.\n\n{departures}\n"
+    )
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, dest="command")
+    painting = commands.add_parser("paint")
+    painting.add_argument("names", nargs="*", metavar="NAME", default=list(PRESETS))
+    painting.add_argument("--updates", type=int, default=UPDATES)
+    commands.add_parser("write")
+    chosen = parser.parse_args()
+    if chosen.command == "paint":
+        paint(chosen.names, chosen.updates)
+    PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
