@@ -1,7 +1,7 @@
 """Paint one picture with every recipe, and write `recipes.md` of the recipes and what was measured.
 
-    python docs/recipes_page.py paint [--updates N] [NAME ...]    # half an hour or more on two cores
-    python docs/recipes_page.py write
+    python -m docs.recipes_page paint [--updates N] [NAME ...]    # half an hour or more on two cores
+    python -m docs.recipes_page write
 
 `paint` writes a picture and a line of `recipes/measured.json` per recipe; `write` needs only those.
 """
@@ -15,15 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
 import nst_jax as nst
 from benchmarks import harness
 from nst_jax import recipes
 from nst_jax.balance import balance
 from nst_jax.recipes import PRESETS, Recipe
 
+HERE = Path(__file__).resolve().parent
 FOLDER, PAGE = HERE / "recipes", HERE / "recipes.md"
 MEASURED = FOLDER / "measured.json"
 SIZE, UPDATES = "long:256", 300
@@ -102,15 +100,16 @@ NOTES = {
 PREFACE = """# Recipes
 
 What every preset computes, one picture of each, and where it departs from its source. Written by
-`docs/recipes_page.py`; the constants are read from the presets themselves, and
+`python -m docs.recipes_page`; the constants are read from the presets themselves, and
 `nst-jax recipes show NAME` prints them all with their source.
 
 For all: the random numbers are JAX's (but `coursera-tf1`'s); a style statistic is taken per pixel,
 G = R / M, which is the same number where the source resizes the style to the content; a picture is
-rounded to 8 bits where TensorFlow's tutorial truncates; a run that diverges keeps its last finite canvas.
+rounded to 8 bits where TensorFlow's tutorial truncates; a run that diverges keeps its last finite
+canvas. None of the sources' printed losses was at hand to compare with.
 
-`--log` has one convention: line k holds the losses of the canvas after k updates, weighted as minimised.
-Under each picture stands at which k a line printed by the source lands.
+`--log` has one convention: line k holds the losses of the canvas after k updates, weighted as
+minimised. Under each picture stands at which k a line printed by the source lands.
 """
 
 
@@ -122,7 +121,7 @@ def paint(names: Sequence[str], most: int) -> None:
     FOLDER.mkdir(exist_ok=True)
     measured = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
     for name in names:
-        print(name, flush=True)
+        sys.stderr.write(f"{name}\n")
         measured[name] = _painted(PRESETS[name], most)
         text = json.dumps({n: measured[n] for n in PRESETS if n in measured}, indent=1)
         MEASURED.write_text(text + "\n")
@@ -137,7 +136,9 @@ def _painted(recipe: Recipe, most: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.jsonl")
         words += ["--log", str(log), "--quiet"]
-        subprocess.run([sys.executable, "-m", "nst_jax", "stylize", *words], cwd=HERE.parent)
+        # A run that diverges ends with 1 and is reported: its log tells.
+        command = [sys.executable, "-m", "nst_jax", "stylize", *words]
+        subprocess.run(command, cwd=HERE.parent, check=False)
         start, *steps, end = (json.loads(line) for line in log.read_text().splitlines())
     versions = {"python", "jax", "jaxlib"}
     return {
@@ -198,12 +199,12 @@ def _conditions(measured: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     commits = ", ".join(sorted({entry["commit"][:7] for entry in measured.values()}))
     return (
-        f"Style to content is in the unit of `nst-jax recipes list`, see `nst_jax/balance.py`.\n\n"
-        f"The pictures: the samples {PAIR[0]} and {PAIR[1]}, longer side 256 px (the recipe's own rule "
-        f"gives other sizes), at most {UPDATES} updates, so that those with more are seen on their way. "
-        f"Embedded weights, float32, {first['cores']} shared cores of an {first['processor']}, "
-        f"{versions}, commit {commits}. Seconds are those of one run, compiling apart; losses are the "
-        f"last canvas', weighted.\n"
+        "Style to content is in the unit of `nst-jax recipes list`, see `nst_jax/balance.py`.\n\n"
+        f"The pictures: the samples {PAIR[0]} and {PAIR[1]}, longer side 256 px (the recipe's own "
+        f"rule gives other sizes), at most {UPDATES} updates, so that those with more are seen on "
+        f"their way. Embedded weights, float32, {first['cores']} shared cores of an "
+        f"{first['processor']}, {versions}, commit {commits}. Seconds are those of one run, compiling "
+        "apart; losses are the last canvas', weighted.\n"
     )
 
 
@@ -220,13 +221,18 @@ def _section(recipe: Recipe, note: Note, entry: dict[str, Any]) -> str:
     ended = "" if entry["status"] == "done" else f", {entry['status']}"
     size = "x".join(map(str, entry["size"]))
     after = f", from the picture of `{note.follows}`" if note.follows else ""
-    departures = f"Departures: {note.departures}." if note.departures else "Departures: none known."
-    return (
-        f"## {recipe.name}\n\n{recipe.source}.\n\n![{recipe.name}](recipes/{recipe.name}.jpg)\n\n"
-        f"{size} px, {updates}{after}{ended}, in {entry['seconds']:g} s and {entry['compile_seconds']:g}"
-        f" s of compiling; loss {entry['first_total']:.4g} at the start, {losses['total']:.4g} at the "
-        f"end ({told}).\n\nIts source's lines: {note.lines}.\n\n{departures}\n"
+    departures = f"Departures: {note.departures or 'none known but those above'}."
+    parts = (
+        f"## {recipe.name}",
+        f"{recipe.source}.",
+        f"![{recipe.name}](recipes/{recipe.name}.jpg)",
+        f"{size} px, {updates}{after}{ended}, in {entry['seconds']:g} s and "
+        f"{entry['compile_seconds']:g} s of compiling; loss {entry['first_total']:.4g} at the start, "
+        f"{losses['total']:.4g} at the end ({told}).",
+        f"Its source's lines: {note.lines}.",
+        departures,
     )
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
