@@ -157,7 +157,7 @@ def stylize(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> i
         init=init,
         init_file=init_file,
     )
-    return _paint(job, chosen["weights"], chosen["quiet"])
+    return _paint(job, chosen)
 
 
 def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Path:
@@ -205,17 +205,29 @@ def _let_interrupts_raise() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _paint(job: Any, weights: Path | None, quiet: bool) -> int:
-    """Run a checked job and say how it ended."""
-    from nst_jax import params, runs
+def _prepared(chosen: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return what every run needs: the weights, what their file says of itself, and a display."""
+    from nst_jax import cache, params
     from nst_jax.progress import Display
 
-    info, loaded = params.read_info(weights), params.load_params(weights)
-    ending = runs.run(loaded, info, job, Display(quiet))
+    display = Display(chosen["quiet"])
+    if not chosen["cache"]:
+        cache.refuse()
+    elif problem := cache.use():
+        display.say(f"note: {problem}")
+    return params.load_params(chosen["weights"]), params.read_info(chosen["weights"]), display
+
+
+def _paint(job: Any, chosen: Mapping[str, Any]) -> int:
+    """Run a checked job and say how it ended."""
+    from nst_jax import runs
+
+    loaded, info, display = _prepared(chosen)
+    ending = runs.run(loaded, info, job, display)
     if ending.code:
         kind = "error" if ending.status == "failed" else ending.status
         click.echo(f"nst-jax: {kind}: {ending.message}", err=True)
-    elif not quiet:
+    elif not chosen["quiet"]:
         click.echo(job.outputs.picture)
     return ending.code
 
@@ -228,6 +240,7 @@ def _paint(job: Any, weights: Path | None, quiet: bool) -> int:
 @flags.steps
 @flags.weights
 @flags.overwrite
+@flags.cache
 @flags.quiet
 def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> int:
     """Paint the sample cat as a starry night, in a little over a minute on two CPU cores.
@@ -243,7 +256,7 @@ def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> in
     images.check_output(beside, overwrite=outputs.overwrite, argument="output")
     pictures = [images.sample_picture(name) for name in ("chelsea", "starry_night")]
     job = jobs.job_of(pictures[0], pictures[1:], recipe, outputs)
-    code = _paint(job, chosen["weights"], chosen["quiet"])
+    code = _paint(job, chosen)
     if code == 0:
         row = [*(picture.image for picture in pictures), images.load(output)]
         runs.save(beside, sheets.side_by_side(row, ["content", "style", "result"]))
@@ -288,8 +301,7 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
     Pictures of one shape are painted together, in groups; each is written as soon as its group is
     done.
     """
-    from nst_jax import albums, jobs, params
-    from nst_jax.progress import Display
+    from nst_jax import albums, jobs
 
     recipe = _recipe(chosen)
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
@@ -307,11 +319,11 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
         init=init,
         init_file=init_file,
     )
-    info, loaded = params.read_info(chosen["weights"]), params.load_params(chosen["weights"])
+    loaded, info, display = _prepared(chosen)
     problems: dict[Path, str] = {}
     _let_interrupts_raise()
     try:
-        for path, problem in albums.paint(loaded, info, album, Display(chosen["quiet"])):
+        for path, problem in albums.paint(loaded, info, album, display):
             problems[path] = problem
     except KeyboardInterrupt:
         done = f"{len(problems)} of {len(album.entries)} pictures are in {folder}"
@@ -344,8 +356,7 @@ def sweep(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int
     figure of Gatys' 2015 paper: --ratio 1e-5,1e-4,1e-3,1e-2 --layers cumulative. On a CPU add
     --steps 60: that is enough to see which way it goes.
     """
-    from nst_jax import images, jobs, params, sweeps
-    from nst_jax.progress import Display
+    from nst_jax import images, jobs, sweeps
 
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
         raise ValueError("`content_weight`: is what `--ratio` sets; give one of the two")
@@ -368,11 +379,11 @@ def sweep(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int
         init=init,
         init_file=init_file,
     )
-    info, loaded = params.read_info(chosen["weights"]), params.load_params(chosen["weights"])
+    loaded, info, display = _prepared(chosen)
     painted: dict[int, Any] = {}
     _let_interrupts_raise()
     try:
-        for canvas in sweeps.paint(loaded, info, planned, Display(chosen["quiet"])):
+        for canvas in sweeps.paint(loaded, info, planned, display):
             painted[canvas.cell] = canvas
     except KeyboardInterrupt:
         sweeps.write(planned, info, painted)

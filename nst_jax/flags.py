@@ -45,6 +45,12 @@ overwrite = click.option(
 metadata = click.option(
     "--metadata/--no-metadata", default=True, show_default=True, help="Embed the settings."
 )
+cache = click.option(
+    "--cache/--no-cache",
+    default=True,
+    show_default=True,
+    help="Keep compiled programs in a folder of the user's, for quicker starts.",
+)
 weights = click.option(
     "--weights", type=FILE, metavar="FILE", help="Weights file; else $NST_JAX_WEIGHTS, else ours."
 )
@@ -164,6 +170,7 @@ def _transfer(recipe: Decorator, size: Decorator, *numbers: Decorator) -> Decora
         ),
         metadata,
         overwrite,
+        cache,
         quiet,
     )
 

@@ -1,0 +1,81 @@
+"""Compiled programs that the command line keeps between starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from nst_jax import cache, images
+
+SAMPLES = [str(images.SAMPLES[name]) for name in ("chelsea", "starry_night")]
+WORDS = ["--recipe", "tf", "--size", "32", "--steps", "1"]
+LISTEN = """
+import sys
+import jax
+from nst_jax import cli
+hits = []
+jax.monitoring.register_event_listener(
+    lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None
+)
+code = cli.main(sys.argv[1:])
+print("hits", len(hits), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def config():
+    """Put jax's settings back after a test."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def start(folder, *words):
+    """Run the command line as a user's process would; return how often the cache served."""
+    environment = {
+        **os.environ,
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    command = [sys.executable, "-c", LISTEN, "stylize", *SAMPLES, *WORDS, *words]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=folder, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stderr.rpartition("hits ")[2])
+
+
+@pytest.mark.slow
+def test_a_second_start_takes_the_programs_of_the_first_and_paints_the_same(tmp_path):
+    assert start(tmp_path, "-o", "first.png") == 0
+    kept = set(tmp_path.glob("programs/*"))
+    assert kept
+    assert start(tmp_path, "-o", "none.png", "--no-cache") == 0
+    assert start(tmp_path, "-o", "second.png") > 0
+    assert {path for path in kept if not path.name.endswith("-atime")} <= set(
+        tmp_path.glob("programs/*")
+    )
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+
+
+def test_the_users_folder_is_used_unless_jax_has_one(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    jax.config.update("jax_compilation_cache_dir", None)
+    assert cache.use() == ""
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "nst_jax" / "programs")
+    assert Path(jax.config.jax_compilation_cache_dir).is_dir()
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))
+    assert cache.use() == "" and cache.folder() == tmp_path / "mine"
+
+
+def test_a_folder_that_cannot_be_made_is_told_and_nothing_is_kept(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "file" / "programs"))
+    assert "are not kept" in cache.use() and "programs" in cache.use()
