@@ -74,10 +74,7 @@ NOTES = {
     "coursera-tf2-v1": Note(
         "`train_step` returns the cost before its update; the test's are k = 0, 1"
     ),
-    "coursera-tf1": Note(
-        "iteration i is measured after its update: k = i + 1",
-        "its start is the notebook's to 5e-5 of 255: here a start is an image in [0, 1], rounded there",
-    ),
+    "coursera-tf1": Note("iteration i is measured after its update: k = i + 1"),
     "udacity": Note(
         "a line at step n is measured before the n-th update: k = n - 1", TORCHS_NORMALISATION
     ),

@@ -17,7 +17,7 @@ from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
 from nst_jax.targets import blend, measure_content, measure_style
-from nst_jax.verbs import lengths, settled
+from nst_jax.verbs import lengths, settled, started
 from nst_jax.vgg import with_forms
 
 Axes = tuple[int | None, ...]  # one for each leaf of the recipe
@@ -214,6 +214,8 @@ def _stylize_group(
         targets = _targets(params, rows, index, core)
         images = _enlarge(images, scale.shape)
         state = _init_many(images, core, axes)
+        if index == 0:
+            state = started(state, _exact_canvases(rows, recipe, init))
         state = _run_to(formed, state, targets, core, axes, scale.steps + last, odometer)
         found = _picture_many(state, core, axes, last)
         # What broke at a coarser scale stays as it was then; at this one it ran for nothing.
@@ -232,6 +234,17 @@ def _starts(rows: list[Row], recipe: Recipe, init: Any) -> Image:
         styles = prepare.styles_at(row.prepared, scale)
         images.append(prepare.start(content, styles[0], recipe, init, row.key))
     return jnp.stack(images)
+
+
+def _exact_canvases(rows: list[Row], recipe: Recipe, init: Any) -> np.ndarray | None:
+    """Return the starts in the recipe's coordinates, if they are made there."""
+    canvases: list[Any] = [
+        prepare.exact_canvas(
+            prepare.at_scale(row.prepared.content, row.prepared.scales[0].shape), recipe, init
+        )
+        for row in rows
+    ]
+    return None if canvases[0] is None else np.stack(canvases)
 
 
 def _targets(params: Params, rows: list[Row], index: int, core: Recipe) -> Targets:

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import checks, sizes
+from nst_jax import checks, sizes, starts
 from nst_jax._types import Image, Resized, StyleImage
 from nst_jax.pyramid import Shape, antialiased
 from nst_jax.recipe import Recipe, check_styles
-from nst_jax.vgg import SMALLEST
+from nst_jax.vgg import CAFFE_BGR, SMALLEST
 
 
 class Scale(NamedTuple):
@@ -151,6 +151,23 @@ def at_scale(image: Image, shape: Shape) -> Resized:
 
 
 _antialiased = jax.jit(antialiased, static_argnums=1)
+
+
+def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:
+    """Return the start in the recipe's coordinates, if it is made there and no image can hold it.
+
+    Args:
+      content: [h, w, 3], at the coarsest scale.
+      recipe: whose start is used if `init` is None, and whose coordinates count.
+      init: as in `start`.
+
+    Returns:
+      [h, w, 3] float32 in the coordinates, or None where the image of `start` is all there is.
+    """
+    chosen = recipe.pictures.start if init is None else init
+    if isinstance(chosen, starts.SeededBlend) and recipe.descent.coordinates is CAFFE_BGR:
+        return chosen.pixels(content)[..., ::-1]
+    return None
 
 
 def start(content: Image, style: StyleImage, recipe: Recipe, init: Any, key: Array) -> Image:

@@ -12,10 +12,12 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from nst_jax._types import Image, StyleImage
 from nst_jax.pyramid import antialiased
+
+MEAN = np.asarray((123.68, 116.779, 103.939))  # of ImageNet, RGB, 0..255
 
 Start: TypeAlias = Callable[[Image, StyleImage, Array], Image]
 
@@ -90,7 +92,7 @@ class MeanNoise:
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style
-        mean = jnp.asarray((123.68, 116.779, 103.939), content.dtype)
+        mean = jnp.asarray(MEAN, content.dtype)
         noise = jax.random.normal(key, content.shape, content.dtype)
         return (mean[None, None] + self.deviation * noise) / self.white
 
@@ -135,14 +137,23 @@ class SeededBlend:
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style, key
+        return jnp.asarray((self.pixels(content) + MEAN) / 255, content.dtype)
+
+    def pixels(self, content: Image) -> Float[np.ndarray, "h w 3"]:
+        """Return the start bit by bit as the notebook has it: RGB, 0..255 minus the mean, float32.
+
+        An image in [0, 1] cannot hold it exactly, so a canvas in the network's pixels takes this.
+        """
         generator = np.random.RandomState(int(self.seed))
         generator.randn(2)
         noise = generator.uniform(-self.amplitude, self.amplitude, (1, *content.shape))[0]
-        mean = np.asarray((123.68, 116.779, 103.939))
-        pixels = np.asarray(content, np.float64) * 255 - mean
+        bytes_ = np.asarray(content, np.float64) * 255
+        whole = np.round(bytes_)
+        # A picture of whole 255ths is up to 2e-5 off them in float32; the source's is read from 8 bits.
+        picture = np.where(np.abs(bytes_ - whole) < 5e-5, whole, bytes_) - MEAN
         # The source keeps the noise in float32, and the sum until it becomes the variable in float64.
-        blend = noise.astype(np.float32) * np.float32(self.ratio) + pixels * (1 - self.ratio)
-        return jnp.asarray((blend + mean) / 255, content.dtype)
+        blend = noise.astype(np.float32) * np.float32(self.ratio) + picture * (1 - self.ratio)
+        return blend.astype(np.float32)
 
 
 # What recipes may name.

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -204,10 +205,12 @@ def _paint(
     for index, scale in enumerate(prepared.scales):
         content = prepare.at_scale(prepared.content, scale.shape)
         styles = prepare.styles_at(prepared, scale)
+        canvas = None
         if image is None:
             image = prepare.start(content, styles[0], recipe, init, key)
+            canvas = prepare.exact_canvas(content, recipe, init)
         targets = _measure(params, content, styles, core)
-        state = _init(_enlarge(image, scale.shape), core)
+        state = started(_init(_enlarge(image, scale.shape), core), canvas)
         offset = done + 1
         end = offset + scale.steps - (scale is not prepared.scales[-1])
         while done < end:
@@ -222,6 +225,13 @@ def _paint(
                     return
                 chunk, wanted = [], next(chunks)
         image = _canvas_image(state, core)
+
+
+def started(state: State, canvas: Any) -> State:
+    """Return a fresh state whose canvas is this one, to the bit; None leaves it."""
+    if canvas is None:
+        return state
+    return state._replace(canvas=jnp.array(canvas), pending=jnp.array(canvas))
 
 
 def _snapshot(

@@ -1,12 +1,16 @@
 """What a canvas starts from."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import starts, vgg
+import nst_jax as nst
+from nst_jax import prepare, recipes, starts, vgg
+from tests import small
 
 STARTS = [
     starts.FromContent(),
@@ -99,6 +103,37 @@ def test_the_courses_start_is_numpys_legacy_draw(content, style, key):
     course = noise * 0.6 + (np.asarray(content, np.float64)[None] * 255 - means) * (1 - 0.6)
     # As float32 in [0, 1], which rounds at 6e-8, so 1.5e-5 of 255.
     assert_allclose(vgg.CAFFE_BGR.encode(image)[..., ::-1], course[0], atol=5e-5)
+
+
+def test_the_courses_start_is_bit_by_bit_the_notebooks(content):
+    eight = np.round(np.asarray(content) * 255).astype(np.uint8)
+    generator = np.random.RandomState(3)  # what `np.random.seed` seeds
+    generator.randn(), generator.randn()
+    noise = generator.uniform(-20, 20, (1, *eight.shape)).astype("float32")
+    means = np.array([123.68, 116.779, 103.939]).reshape((1, 1, 1, 3))
+    course = (noise * 0.6 + (eight[None] - means) * (1 - 0.6)).astype("float32")
+    recipe = recipes.COURSERA_TF1
+    read = jnp.asarray(eight.astype(np.float32) / 255)
+    canvas = prepare.exact_canvas(read, recipe, None)
+    assert canvas.dtype == np.float32
+    assert_array_equal(canvas[..., ::-1], course[0])
+    assert prepare.exact_canvas(read, recipes.TF, None) is None
+    assert prepare.exact_canvas(read, recipe, starts.FromContent()) is None
+
+
+def test_a_run_starts_from_the_courses_canvas_to_the_bit(params, content, style, key):
+    recipe = small.shallow(recipes.COURSERA_TF1, steps=1)
+    recipe = replace(recipe, pictures=replace(recipe.pictures, start=starts.SeededBlend()))
+    shown = next(nst.paint(params, content, style, recipe=recipe)).image
+    exact = prepare.exact_canvas(jnp.asarray(content), recipe, None)
+    decode = jax.jit(lambda canvas: jnp.clip(vgg.CAFFE_BGR.decode(canvas), 0.0, 1.0))
+    assert_array_equal(shown, decode(exact))
+    image = starts.SeededBlend()(jnp.asarray(content), jnp.asarray(style), key)
+    rounded = vgg.CAFFE_BGR.encode(image)
+    assert not np.array_equal(rounded, exact) and not np.array_equal(shown, decode(rounded))
+    batch = nst.stylize_many(params, content, [style, style], recipe=recipe)
+    one = nst.stylize(params, content, style, recipe=recipe)
+    assert_allclose(batch[1], one, atol=1e-4)
 
 
 def test_numbers_of_starts_are_leaves():
