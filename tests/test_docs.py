@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import nst_jax as nst
-from nst_jax import images
+from docs import recipes_page
+from nst_jax import images, recipes
 
 ROOT = Path(__file__).parents[1]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -44,6 +46,19 @@ def test_an_example_runs_and_gives_what_it_shows(name):
     said = []
     doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
     assert test.examples and not said, "".join(said)
+
+
+def test_the_page_of_the_recipes_is_what_its_script_writes():
+    assert recipes_page.PAGE.read_text() == recipes_page.page()
+
+
+def test_the_page_has_every_recipe_and_its_picture():
+    text = recipes_page.PAGE.read_text()
+    assert set(recipes_page.NOTES) == set(recipes.PRESETS)
+    for name in recipes.PRESETS:
+        assert f"\n## {name}\n" in text
+        with Image.open(recipes_page.FOLDER / f"{name}.jpg") as picture:
+            assert picture.size == (256, 170)
 
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch, capsys):
