@@ -110,6 +110,7 @@ def test_a_cell_is_the_single_run_with_its_numbers(call, canvases, params):
     assert np.abs(canvases[0] - canvases[1]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_a_single_value_is_set_and_two_are_swept(call, canvases, params):
     argv = ["--style-weight", "2", "--lr", "0.01,0.03", "--ratio", "0.5", "--size", "32", "-q"]
     assert call(*argv)[0] == 0
