@@ -42,7 +42,7 @@ def _rows(params: nst.Params, size: int, plan: Plan) -> list[dict[str, Any]]:
     network = replace(ADAM.network, padding=autodiff_padded)
     variants = {"own rule": ADAM, "autodiff": replace(ADAM, network=network)}
     walks = {
-        (variant, way): kind(problem(params, recipe, size))
+        (variant, way): kind(problem(params, recipe, size, winograd=False))
         for variant, recipe in variants.items()
         for way, kind in (("run", Walk), ("steps", Footpath))
     }

@@ -56,12 +56,22 @@ def _square(name: str, size: int) -> Array:
     return nst.sizes.antialiased(image[top : top + side, left : left + side], (size, size))
 
 
-def problem(params: nst.Params, recipe: Any, size: int) -> Problem:
-    """Measure the targets of a recipe at one size."""
+def problem(params: nst.Params, recipe: Any, size: int, *, winograd: bool = True) -> Problem:
+    """Measure the targets of a recipe at one size, and make of the weights what `stylize` does.
+
+    Args:
+      params: the weights.
+      recipe: any recipe.
+      size: side of the square pictures.
+      winograd: whether layers may take Winograd's way, as they do in `stylize`.
+
+    Returns:
+      The problem.
+    """
     core = nst.recipes.as_arrays(recipe.bare())
     content, style = pictures(size)
     targets = jax.block_until_ready(jax.jit(nst.measure)(params, content, style, core))
-    formed = nst.vgg.with_forms(params, core.terms.taps, shape=(size, size))
+    formed = nst.vgg.with_forms(params, core.terms.taps, shape=(size, size) if winograd else None)
     return Problem(formed, content, style, targets, core)
 
 

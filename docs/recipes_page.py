@@ -130,26 +130,27 @@ def _painted(recipe: Recipe, most: int) -> dict[str, Any]:
     words += ["--size", SIZE, "--steps", str(min(most, recipe.descent.steps)), "-o", str(output)]
     if NOTES[recipe.name].follows:
         words += ["--init", str(FOLDER / f"{NOTES[recipe.name].follows}.jpg")]
+    source = harness.source()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.jsonl")
-        words += ["--log", str(log), "--quiet"]
-        # A run that diverges ends with 1 and is reported: its log tells.
+        words += ["--log", str(log), "--quiet", "--no-cache"]
+        # A run that diverges ends with 1 and keeps its last finite canvas; its log tells.
         command = [sys.executable, "-m", "nst_jax", "stylize", *words]
         subprocess.run(command, cwd=HERE.parent, check=False)
         start, *steps, end = (json.loads(line) for line in log.read_text().splitlines())
+    finite = [step for step in steps if step["total"] is not None]
     versions = {"python", "jax", "jaxlib"}
     return {
         "status": end["status"],
         "size": start["size"],
         "updates": end["steps"],
         "seconds": round(end["seconds"], 1),
-        "compile_seconds": round(end["compile_seconds"], 1),
-        "losses": {key: steps[-1][key] for key in ("total", "content", "style", "tv")},
+        "losses": {key: finite[-1][key] for key in ("total", "content", "style", "tv")},
         "first_total": steps[0]["total"],
         "processor": harness.device()["processor"],
         "cores": harness.cores(),
         "versions": {key: value for key, value in start["versions"].items() if key in versions},
-        "commit": harness.source()["commit"],
+        "commit": source["commit"],
     }
 
 
@@ -199,9 +200,10 @@ def _conditions(measured: dict[str, Any]) -> str:
         "Style to content is in the unit of `nst-jax recipes list`, see `nst_jax/balance.py`.\n\n"
         f"The pictures: the samples {PAIR[0]} and {PAIR[1]}, longer side 256 px (the recipe's own "
         f"rule gives other sizes), at most {UPDATES} updates, so that those with more are seen on "
-        f"their way. Embedded weights, float32, {first['cores']} shared cores of an "
-        f"{first['processor']}, {versions}, commit {commits}. Seconds are those of one run, compiling "
-        "apart; losses are the last canvas', weighted.\n"
+        "their way; how many stands beside each. Embedded weights, float32, "
+        f"{first['cores']} shared cores of an {first['processor']}, {versions}, at commit {commits} "
+        "or a little after. Seconds are those of one run, without "
+        "compiling; losses are the last canvas', weighted.\n"
     )
 
 
@@ -223,9 +225,8 @@ def _section(recipe: Recipe, note: Note, entry: dict[str, Any]) -> str:
         f"## {recipe.name}",
         f"{recipe.source}.",
         f"![{recipe.name}](recipes/{recipe.name}.jpg)",
-        f"{size} px, {updates}{after}{ended}, in {entry['seconds']:g} s and "
-        f"{entry['compile_seconds']:g} s of compiling; loss {entry['first_total']:.4g} at the start, "
-        f"{losses['total']:.4g} at the end ({told}).",
+        f"{size} px, {updates}{after}{ended}, in {entry['seconds']:g} s; loss "
+        f"{entry['first_total']:.4g} at the start, {losses['total']:.4g} at the end ({told}).",
         f"Its source's lines: {note.lines}.",
         departures,
     )

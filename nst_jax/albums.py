@@ -102,6 +102,11 @@ def entries(
     Raises:
       ValueError: naming the file that cannot be read or would become too small.
     """
+    if len(recipe.terms.style_shares) > 1:
+        raise ValueError(
+            f"`recipe`: {recipe.name!r} blends {len(recipe.terms.style_shares)} styles by its "
+            "`style_shares`; `batch` paints one style a picture, so blend with `stylize`"
+        )
     shapes = {path: _shape(path, "contents") for path in dict.fromkeys(c for c, _ in chosen)}
     for _, style in chosen:
         shapes[style] = shapes.get(style) or _shape(style, "styles")

@@ -139,7 +139,11 @@ def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
     else:
         found = [[image] for image in checks.images("styles", styles)]
     for index, blended in enumerate(found):
-        recipes.check_styles(recipe.terms, len(blended), argument=f"styles[{index}]")
+        try:
+            recipes.check_styles(recipe.terms, len(blended), argument=f"styles[{index}]")
+        except ValueError as error:
+            hint = "; a blend is a list within the list, `[[a, b]]`" if len(blended) == 1 else ""
+            raise ValueError(f"{error}{hint}") from error
     return found
 
 

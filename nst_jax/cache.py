@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 import platformdirs
@@ -10,33 +11,35 @@ import platformdirs
 LEAST_SECONDS = 0.1
 
 
-def folder() -> Path:
-    """Return where programs are kept: `JAX_COMPILATION_CACHE_DIR`, else the user's cache folder."""
-    chosen = getattr(jax.config, "jax_compilation_cache_dir", None)
-    return Path(chosen or platformdirs.user_cache_path("nst_jax") / "programs")
-
-
 def use() -> str:
     """Keep what is compiled from here on, and take what was kept before.
 
-    A program is found by its code, the versions of jax and its compiler, and the device, so nothing
-    stale is ever taken; it gives the same bits as one compiled anew. The folder may be deleted at will.
+    A program is found by its code, the versions of jax and its compiler, and the device. The folder is
+    `nst_jax/programs` in the user's cache, which may be deleted at will; jax's own settings, such as
+    `JAX_COMPILATION_CACHE_DIR`, go first.
 
     Returns:
-      What keeps the cache from being used, for people; empty if it is.
+      What keeps the cache from being used, for people; empty if nothing does.
     """
-    place = folder()
+    if not _setting("jax_enable_compilation_cache") or _setting("jax_compilation_cache_dir"):
+        return ""
     try:
+        place = Path(platformdirs.user_cache_path("nst_jax")) / "programs"
         place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return f"compiled programs are not kept: '{place}': {error.strerror or error}"
-    if not os.access(place, os.W_OK | os.X_OK):
-        return f"compiled programs are not kept: '{place}' may not be written to"
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(f"'{place}' may not be written to")
+    except (OSError, RuntimeError) as error:  # the latter where nobody has a home
+        return f"compiled programs are not kept: {error}"
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     return ""
 
 
+def _setting(name: str) -> Any:
+    """Return one of jax's settings; they are made at run time, where a type checker sees none."""
+    return getattr(jax.config, name)
+
+
 def refuse() -> None:
-    """Compile everything anew in this process, whatever jax's own variables say."""
+    """Compile everything anew in this process, whatever jax's own settings say."""
     jax.config.update("jax_enable_compilation_cache", False)

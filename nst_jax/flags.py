@@ -16,11 +16,11 @@ class Weighted(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path, colon, text = value.rpartition(":")
-        if not (path and colon) or Path(value).exists():  # a name may well hold a colon
-            return Path(value), None
         try:
+            if not (path and colon) or Path(value).exists():  # a name may well hold a colon
+                return Path(value), None
             return Path(path), float(text)
-        except ValueError:
+        except (ValueError, OSError):  # no number, or no possible name
             return Path(value), None
 
 
@@ -49,7 +49,7 @@ cache = click.option(
     "--cache/--no-cache",
     default=True,
     show_default=True,
-    help="Keep compiled programs in a folder of the user's, for quicker starts.",
+    help="Keep compiled programs in the user's cache folder, for quicker starts.",
 )
 weights = click.option(
     "--weights", type=FILE, metavar="FILE", help="Weights file; else $NST_JAX_WEIGHTS, else ours."

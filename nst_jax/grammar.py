@@ -22,11 +22,11 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except (ValueError, TypeError) as error:
-            found = re.match(r"`([\w ]+)`", str(error))
+            found = re.match(r"`([\w ]+)(\[\d+\])?`", str(error))
             if found is None:  # not from the door
                 raise
             typed = {param.name: _typed(param) for param in self.params}
-            name = typed.get(found[1], found[1])
+            name = typed.get(found[1], found[1]) + (found[2] or "")
             raise BadInput(f"`{name}`{str(error)[found.end() :]}") from error
 
 

@@ -141,10 +141,13 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
     shares = tuple(share for _, share in styles if share is not None)
     if shares and len(shares) < len(styles):
         bare = next(path for path, share in styles if share is None)
+        name, colon, text = str(bare).rpartition(":")
+        if colon:
+            raise ValueError(f"`style`: {text!r} is no share of '{name}'; write '{name}:0.5'")
         raise ValueError(f"`style`: '{bare}' has no share and others have; write '{bare}:0.5'")
     for share in shares:
-        checks.number("style", share, least=0)
-    if shares and not sum(shares):
+        checks.number("style", share, least=0, below=recipes.LARGEST_SHARE)
+    if shares and not sum(shares) > 1 / recipes.LARGEST_SHARE:
         raise ValueError("`style`: all shares are 0; give one style more")
     return shares
 

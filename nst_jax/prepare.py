@@ -88,7 +88,13 @@ def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[
     Raises:
       ValueError: if a picture is, or would be, under 16 px on a side.
     """
-    shapes = [final_shapes(content, style, recipe) for style in styles]
+    shapes = []
+    for index, style in enumerate(styles):
+        try:
+            shapes.append(final_shapes(content, style, recipe))
+        except ValueError as error:
+            name = f"`style[{index}]`" if len(styles) > 1 else "`style`"
+            raise ValueError(str(error).replace("`style`", name, 1)) from error
     return plan(shapes[0][0], [style for _, style in shapes], recipe)
 
 

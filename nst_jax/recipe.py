@@ -243,9 +243,15 @@ def _check_shares(shares: Any) -> None:
     if not isinstance(shares, (list, tuple)) or not shares:
         raise TypeError(f"`style_shares`: expected one number for each style, got {shares!r}")
     for share in shares:
-        checks.number("style_shares", share, least=0)
-    if not np.all(sum(np.asarray(share) for share in shares) > 0):
+        checks.number("style_shares", share, least=0, below=LARGEST_SHARE)
+    if len({np.size(share) for share in shares} - {1}) > 1:
+        return  # a sweep whose numbers do not fit together; `stylize_many` says so
+    if not np.all(sum(np.asarray(share) for share in shares) > 1 / LARGEST_SHARE):
         raise ValueError("`style_shares`: are all 0, so no style is left; give one of them a share")
+
+
+# Their sum is taken in float32.
+LARGEST_SHARE = 1e30
 
 
 def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
@@ -255,6 +261,8 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
       ValueError: naming both numbers.
     """
     shares = len(terms.style_shares)
+    if not count:
+        raise ValueError(f"`{argument}`: is empty; give at least one picture")
     if shares not in (1, count):
         raise ValueError(
             f"`{argument}`: expected {shares} pictures, as many as the recipe's `style_shares`, got "

@@ -10,6 +10,7 @@ from dataclasses import replace
 from nst_jax import checks, losses, optimizers, sizes, starts, vgg
 from nst_jax.recipe import (
     FIFTHS,
+    LARGEST_SHARE,
     SCHEDULES,
     STYLE_TAPS,
     CoarseToFine,
@@ -412,6 +413,6 @@ __all__ = [
     "COURSERA_TF1", "COURSERA_TF2", "COURSERA_TF2_V1", "DEFAULT", "GATYS_2015", "GATYS_2016",
     "GATYS_PYTORCH", "GATYS_PYTORCH_800", "JCJOHNSON", "KERAS_IO", "NEURAL_STYLE_PT", "PASTICHE",
     "PRESETS", "PYTORCH_TUTORIAL", "TF", "TF_TV", "UDACITY", "UDACITY_EXERCISE", "named",
-    "CoarseToFine", "Descent", "FIFTHS", "OneScale", "Pictures", "Recipe", "SCHEDULES",
+    "CoarseToFine", "Descent", "FIFTHS", "LARGEST_SHARE", "OneScale", "Pictures", "Recipe", "SCHEDULES",
     "STYLE_TAPS", "Terms", "as_arrays", "check", "check_styles", "with_numbers",
 ]  # fmt: skip

@@ -22,6 +22,7 @@ from nst_jax.params import WeightsInfo
 from nst_jax.progress import Display
 from nst_jax.recipes import Recipe
 from nst_jax.runs import save, surroundings, tell_family
+from nst_jax.starts import SeededBlend
 
 # What can be swept. Of two, the first in this order makes the rows; what the last is set from
 # comes before it.
@@ -102,6 +103,13 @@ class SameStart:
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del key
         return self.start(content, style, self.key)
+
+
+def same_start(start: Any, seed: int) -> Any:
+    """Return a start that is the same for all canvases; pictures and those without a key are."""
+    if not callable(start) or isinstance(start, SeededBlend):
+        return start
+    return SameStart(start, jax.random.key(seed))
 
 
 # --- Axes -----------------------------------------------------------------------------------------
@@ -372,8 +380,7 @@ def _painted(
     """Return some of the canvases, and of those that broke, which and at what update."""
     recipe = recipes.with_numbers(sweep.recipe, lambda n: n[part] if np.ndim(n) else n)
     start = sweep.recipe.pictures.start if sweep.init is None else sweep.init
-    if callable(start):
-        start = SameStart(start, jax.random.key(sweep.seed))
+    start = same_start(start, sweep.seed)
     styles = [[style.image for style in sweep.styles]]  # one blend for all
     return painted_together(params, sweep.content.image, styles, course, recipe=recipe, init=start)
 

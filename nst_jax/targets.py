@@ -7,7 +7,7 @@ import jax
 
 from nst_jax import vgg
 from nst_jax._types import Features, Image, Params, Scalar, Statistic, StyleImage, Targets
-from nst_jax.recipe import Recipe
+from nst_jax.recipe import Recipe, check_styles
 
 
 def measure(
@@ -27,6 +27,9 @@ def measure(
     Returns:
       `Targets`, passed to the loop as an argument.
 
+    Raises:
+      ValueError: if there are not as many styles as the recipe has shares.
+
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import nst_jax as nst
@@ -36,6 +39,7 @@ def measure(
       (128, 128)
     """
     styles: Sequence[Any] = style if isinstance(style, (list, tuple)) else [style]
+    check_styles(recipe.terms, len(styles))
     return Targets(
         content=measure_content(params, content, recipe),
         style=blend(

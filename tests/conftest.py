@@ -8,7 +8,9 @@ os.environ["XLA_FLAGS"] = " ".join(
     (os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=2")
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # what is compiled is under test, and counted
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = (
+    "false"  # what is compiled is counted, in every process
+)
 os.environ.pop("NST_JAX_WEIGHTS", None)  # the embedded weights are the ones under test
 
 import jaxtyping

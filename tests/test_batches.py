@@ -261,6 +261,8 @@ def test_a_start_from_the_style_is_from_the_first(params, contents, styles):
         ((0.0, 0.0), 2, "are all 0"),
         ((1.0, -0.5), 2, "expected 0 or more, got -0.5"),
         ((1.0, float("nan")), 2, "expected a finite number"),
+        ((1e60, 1e60), 2, "expected less than 1e\\+30"),
+        ((1e-60, 1e-60), 2, "are all 0"),
     ],
 )
 def test_shares_that_cannot_work_are_refused(
@@ -271,6 +273,18 @@ def test_shares_that_cannot_work_are_refused(
         single(params, contents[0], styles[:count], recipe)
     with pytest.raises(ValueError, match=message):
         nst.stylize_many(params, contents, [styles[:count]], recipe=recipe)
+
+
+def test_shares_that_do_not_fit_together_are_refused(as_users_do, params, contents, styles):
+    recipe = with_terms(style_shares=(np.ones(3), np.ones(2)))
+    with pytest.raises(ValueError, match="3 recipe.terms.style_shares.* do not fit together"):
+        nst.stylize_many(params, contents, [styles[:2]], recipe=recipe)
+
+
+def test_a_list_that_is_no_blend_is_told_how_to_be_one(as_users_do, params, contents, styles):
+    recipe = with_terms(style_shares=(0.5, 0.5))
+    with pytest.raises(ValueError, match=r"a blend is a list within the list, `\[\[a, b\]\]`"):
+        nst.stylize_many(params, contents[0], styles[:2], recipe=recipe)
 
 
 # --- The door -------------------------------------------------------------------------------------

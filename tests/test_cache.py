@@ -29,11 +29,21 @@ sys.exit(code)
 @pytest.fixture
 def config():
     """Put jax's settings back after a test."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    names = (
+        "jax_enable_compilation_cache",
+        "jax_compilation_cache_dir",
+        "jax_persistent_cache_min_compile_time_secs",
+    )
     before = {name: getattr(jax.config, name) for name in names}
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def start(folder, *words):
@@ -65,17 +75,48 @@ def test_a_second_start_takes_the_programs_of_the_first_and_paints_the_same(tmp_
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
 
-def test_the_users_folder_is_used_unless_jax_has_one(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: tmp_path / name)
+@pytest.fixture
+def enabled(config):
+    """Let jax keep programs, with no folder of its own."""
+    jax.config.update("jax_enable_compilation_cache", True)
     jax.config.update("jax_compilation_cache_dir", None)
+
+
+def test_the_users_folder_is_used(enabled, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: tmp_path / name)
     assert cache.use() == ""
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "nst_jax" / "programs")
     assert Path(jax.config.jax_compilation_cache_dir).is_dir()
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))
-    assert cache.use() == "" and cache.folder() == tmp_path / "mine"
 
 
-def test_a_folder_that_cannot_be_made_is_told_and_nothing_is_kept(config, tmp_path):
-    (tmp_path / "file").write_text("")
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "file" / "programs"))
-    assert "are not kept" in cache.use() and "programs" in cache.use()
+@pytest.mark.parametrize("place", ["gs://bucket/programs", "elsewhere"])
+def test_what_jax_was_told_goes_first(enabled, here, place, monkeypatch):
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: here / name)
+    jax.config.update("jax_compilation_cache_dir", place)
+    least = jax.config.jax_persistent_cache_min_compile_time_secs
+    assert cache.use() == ""
+    assert jax.config.jax_compilation_cache_dir == place
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == least
+    assert not list(here.iterdir())
+
+
+def test_nothing_is_kept_where_jax_keeps_nothing(enabled, here, monkeypatch):
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: here / name)
+    cache.refuse()
+    assert cache.use() == "" and not list(here.iterdir())
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_folder_that_cannot_be_made_is_told_and_nothing_is_kept(enabled, here, monkeypatch):
+    (here / "nst_jax").write_text("")
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: here / name)
+    assert "are not kept" in cache.use() and "nst_jax" in cache.use()
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_somebody_without_a_home_can_still_run(enabled, monkeypatch):
+    def homeless(name):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", homeless)
+    assert "home directory" in cache.use()

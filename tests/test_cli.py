@@ -311,7 +311,16 @@ def test_shares_that_cannot_be_meant_are_refused(call):
     refused(call(*pair, "art.png:-1", "other.png:2"), "`STYLE`", "0 or more, got -1")
     refused(call(*pair, "art.png:nan", "other.png:2"), "`STYLE`", "finite")
     refused(call(*pair, "art.png:0", "other.png:0"), "`STYLE`", "all shares are 0")
+    refused(call(*pair, "art.png:0,7", "other.png:1"), "`STYLE`", "'0,7' is no share of 'art.png'")
+    refused(call(*pair, "art.png:1e40", "other.png:1"), "`STYLE`", "less than 1e+30")
+    refused(call(*pair, "a" * 300 + ":1", "-o", "x.png"), "`STYLE`", "aaa")
+    with Image.open("art.png") as image:
+        image.crop((0, 0, 40, 8)).save("flat.png")
+    refused(call(*pair, "art.png", "flat.png"), "`STYLE[1]`", "40x8 px")
     values = ("--set", "terms.style_shares=[1.0, 2.0]")
+    batch = ("batch", "photo.png", "--styles", "art.png", "other.png", "-o", "out")
+    refused(call(*batch, *values), "`--recipe`", "blends 2 styles", "`stylize`")
+    assert not Path("out").exists()
     refused(call(*pair, "art.png", *values), "`STYLE`", "expected 2 pictures")
 
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
@@ -81,6 +82,15 @@ def test_one_share_for_several_styles_is_as_many_alike():
 def test_a_single_style_is_left_as_it_is():
     statistic = {"tap": jnp.asarray(0.1)}
     assert blend([statistic], (7.0,)) is statistic
+
+
+def test_as_many_styles_as_shares_are_asked_for(as_users_do, params, content, style):
+    recipe = small.shallow(style_shares=(0.5, 0.5))
+    for styles in ([style], style, [style] * 3):
+        with pytest.raises(ValueError, match="^`style`: expected 2 pictures"):
+            nst.measure(params, content, styles, recipe)
+    with pytest.raises(ValueError, match="^`style`: is empty"):
+        nst.measure(params, content, [], recipe)
 
 
 def test_a_blend_pulls_as_the_average_of_its_styles_does(x64, params64, content, style):

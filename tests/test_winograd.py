@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import vgg, winograd
+from nst_jax import batches, verbs, vgg, winograd
 from tests import small
 
 
@@ -90,8 +90,7 @@ def test_a_layer_and_both_its_gradients(everywhere, padding):
             assert relative(ours, reference) < 1e-13
 
 
-def test_it_is_what_the_loop_runs(everywhere, params):
-    """Otherwise nothing else here would say anything of `stylize`."""
+def test_features_take_it_where_the_parameters_have_its_forms(everywhere, params):
     formed = vgg.with_forms(params, ["relu3_2"], shape=(48, 48))
     image = jnp.zeros((48, 48, 3))
     lowered = jax.jit(lambda p: vgg.features(p, image, ["relu3_2"])).lower(formed).as_text()
@@ -121,6 +120,24 @@ def test_the_gradient_of_the_objective_is_float64s(everywhere, params):
     plain = relative(gradient(params, np.float32, None), exact)
     fast = relative(gradient(params, np.float32, (96, 80)), exact)
     assert plain < 1e-4 and fast < 1e-4
+
+
+@pytest.mark.parametrize("verb", ["stylize", "stylize_many"])
+def test_the_verbs_hand_its_forms_to_their_loops(everywhere, params, monkeypatch, verb):
+    """Otherwise nothing else here would say anything of them."""
+    seen = []
+    module, name = (verbs, "_run") if verb == "stylize" else (batches, "_run_many")
+    loop = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *given: seen.append(given[0]) or loop(*given))
+    content, style = small.picture("chelsea", 24, 32), small.picture("starry_night", 28, 20)
+    recipe = small.shallow(
+        steps=1, style_taps=("relu1_1", "relu3_1"), style_layer_weights=(1.0, 1.0)
+    )
+    getattr(nst, verb)(params, content, style, recipe=recipe)
+    assert seen
+    for given in seen:
+        assert vgg.WINOGRAD in given.layers["conv3_1"]
+        assert vgg.WINOGRAD not in given.layers["conv2_2"]
 
 
 # --- Where it is used -----------------------------------------------------------------------------
