@@ -15,7 +15,7 @@ from benchmarks import harness
 from benchmarks.harness import Findings, Plan
 
 QUESTION = "Seconds from the shell to the saved file, imports and compiling included"
-FULL = Plan(sizes=(256, 512), repeats=2, steps=nst.recipes.DEFAULT.descent.steps)
+FULL = Plan(sizes=(256, 512), repeats=1, steps=nst.recipes.DEFAULT.descent.steps)
 QUICK = Plan(sizes=(64,), repeats=1, steps=2)
 
 PROGRAM = ("-m", "nst_jax")
