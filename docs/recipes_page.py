@@ -81,8 +81,8 @@ NOTES = {
     ),
     "pytorch-tutorial": Note(
         '"run n" is the n-th evaluation: k = n - 1',
-        "runs exactly with torchvision's weights (`--weights`); on the embedded ones its L-BFGS runs away "
-        "into noise, in torch as here (the same losses to four digits for 20 evaluations at 96 px); "
+        "runs exactly with torchvision's weights (`--weights`); on the embedded ones its L-BFGS runs "
+        "away into noise, in torch as here (the same losses to four digits for 20 evaluations at 96 px); "
         "brings the style to the content's size, where the source refuses others",
     ),
     "jcjohnson": Note(
@@ -200,9 +200,8 @@ def _conditions(measured: dict[str, Any]) -> str:
         f"The pictures: the samples {PAIR[0]} and {PAIR[1]}, longer side 256 px (the recipe's own "
         f"rule gives other sizes), at most {UPDATES} updates, so that those with more are seen on "
         "their way; how many stands beside each. Embedded weights, float32, "
-        f"{first['cores']} shared cores of an {first['processor']}, {versions}, at one of the commits {commits} "
-        "or a little after. Seconds are those of one run, without "
-        "compiling; losses are the last canvas', weighted.\n"
+        f"{first['cores']} shared cores of an {first['processor']}, {versions}, at one of the commits "
+        f"{commits} or a little after. Seconds are those of one run, without compiling; losses are the last canvas', weighted.\n"
     )
 
 
