@@ -82,7 +82,7 @@ NOTES = {
     "pytorch-tutorial": Note(
         '"run n" is the n-th evaluation: k = n - 1',
         "runs exactly with torchvision's weights (`--weights`); on the embedded ones its L-BFGS runs "
-        "away into noise, in torch as here (the same losses to four digits for 20 evaluations at 96 px); "
+        "away into noise, in torch too (at 96 px the same losses to four digits up to evaluation 20); "
         "brings the style to the content's size, where the source refuses others",
     ),
     "jcjohnson": Note(
@@ -201,7 +201,8 @@ def _conditions(measured: dict[str, Any]) -> str:
         f"rule gives other sizes), at most {UPDATES} updates, so that those with more are seen on "
         "their way; how many stands beside each. Embedded weights, float32, "
         f"{first['cores']} shared cores of an {first['processor']}, {versions}, at one of the commits "
-        f"{commits} or a little after. Seconds are those of one run, without compiling; losses are the last canvas', weighted.\n"
+        f"{commits} or a little after. Seconds are those of one run, without compiling; losses are "
+        "the last canvas', weighted.\n"
     )
 
 
