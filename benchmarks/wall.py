@@ -19,6 +19,13 @@ FULL = Plan(sizes=(256, 512), repeats=1, steps=nst.recipes.DEFAULT.descent.steps
 QUICK = Plan(sizes=(64,), repeats=1, steps=2)
 
 PROGRAM = ("-m", "nst_jax")
+# A process' peak memory includes its parent's from before it became itself; this parent is small.
+LAUNCHER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
 RECIPE = "default"
 
 
@@ -66,10 +73,11 @@ def _run(size: int, steps: int, folder: Path, cache: str) -> dict[str, Any]:
     environment = os.environ | kept
     environment["PYTHONPATH"] = os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)])
     begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *PROGRAM, "stylize", *words], env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
+    command = [sys.executable, "-c", LAUNCHER, sys.executable, *PROGRAM, "stylize", *words]
+    process = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
     seconds = time.perf_counter() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"the command line ended with exit code {process.returncode}")
     start, *_, last, end = (json.loads(line) for line in log.read_text("utf-8").splitlines())
@@ -78,6 +86,6 @@ def _run(size: int, steps: int, folder: Path, cache: str) -> dict[str, Any]:
         "canvas": start["size"][::-1],  # height, width
         "seconds": seconds,
         "compile_seconds": end["compile_seconds"],
-        "peak_gigabytes": usage.ru_maxrss * unit / 1e9,
+        "peak_gigabytes": int(process.stdout) * unit / 1e9,
         "final_loss": last["total"],
     }
