@@ -129,6 +129,7 @@ def test_a_ratio_follows_a_swept_style_weight():
     assert_array_equal(terms.content_weight, [1, 10, 10, 100])
 
 
+@pytest.mark.slow
 def test_a_start_may_be_a_picture(call, canvases, params):
     assert call("--ratio", "0.01,1", "--init", "photo.png", "--size", "32", "-q")[0] == 0
     assert Path("photo_art_sweep.png").exists()
