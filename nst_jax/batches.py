@@ -211,7 +211,7 @@ def _stylize_group(
     core, axes = _batched_numbers(recipe, [row.place for row in rows])
     scales = rows[0].prepared.scales
     formed = with_forms(params, core.terms.taps, shape=scales[-1].shape)
-    images = _starts(rows, recipe, init)
+    images, canvases = _starts(rows, recipe, init)
     broke_at, offset = np.full(len(rows), -1), 0
     for index, scale in enumerate(scales):
         last = index == len(scales) - 1
@@ -219,7 +219,7 @@ def _stylize_group(
         images = _enlarge(images, scale.shape)
         state = _init_many(images, core, axes)
         if index == 0:
-            state = started(state, _exact_canvases(rows, recipe, init))
+            state = started(state, canvases)
         state = _run_to(formed, state, targets, core, axes, scale.steps + last, odometer)
         found = _picture_many(state, core, axes, last)
         # What broke at a coarser scale stays as it was then; at this one it ran for nothing.
@@ -230,25 +230,18 @@ def _stylize_group(
     return list(images), broke_at.tolist()
 
 
-def _starts(rows: list[Row], recipe: Recipe, init: Any) -> Image:
-    images = []
+def _starts(rows: list[Row], recipe: Recipe, init: Any) -> tuple[Image, np.ndarray | None]:
+    """Return the starts, and as canvases if they are made in the recipe's coordinates."""
+    images, canvases = [], []
     for row in rows:
         scale = row.prepared.scales[0]
         content = prepare.at_scale(row.prepared.content, scale.shape)
-        styles = prepare.styles_at(row.prepared, scale)
-        images.append(prepare.start(content, styles[0], recipe, init, row.key))
-    return jnp.stack(images)
-
-
-def _exact_canvases(rows: list[Row], recipe: Recipe, init: Any) -> np.ndarray | None:
-    """Return the starts in the recipe's coordinates, if they are made there."""
-    canvases: list[Any] = [
-        prepare.exact_canvas(
-            prepare.at_scale(row.prepared.content, row.prepared.scales[0].shape), recipe, init
-        )
-        for row in rows
-    ]
-    return None if canvases[0] is None else np.stack(canvases)
+        style = prepare.at_scale(row.prepared.styles[0], scale.style_shapes[0])
+        images.append(prepare.start(content, style, recipe, init, row.key))
+        canvas = prepare.exact_canvas(content, recipe, init)
+        if canvas is not None:
+            canvases.append(canvas)
+    return jnp.stack(images), np.stack(canvases) if canvases else None
 
 
 def _targets(params: Params, rows: list[Row], index: int, core: Recipe) -> Targets:

@@ -101,15 +101,7 @@ def cli(ctx: click.Context) -> None:
 
 
 @cli.command()
-@click.argument("content", type=flags.FILE)
-@flags.styles
-@click.option(
-    "--output",
-    "-o",
-    type=flags.FILE,
-    metavar="OUT",
-    help="PNG, JPEG, WebP or TIFF by suffix. Default: CONTENT_STYLE.png in this folder.",
-)
+@flags.pictures("PNG, JPEG, WebP or TIFF by suffix. Default: CONTENT_STYLE.png in this folder.")
 @flags.transfer
 @click.option(
     "--every",
@@ -338,14 +330,8 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
 
 
 @cli.command()
-@click.argument("content", type=flags.FILE)
-@flags.styles
-@click.option(
-    "--output",
-    "-o",
-    type=flags.FILE,
-    metavar="OUT",
-    help="The grid, as PNG, JPEG, WebP or TIFF. Default: CONTENT_STYLE_sweep.png in this folder.",
+@flags.pictures(
+    "The grid, as PNG, JPEG, WebP or TIFF. Default: CONTENT_STYLE_sweep.png in this folder."
 )
 @flags.sweep
 def sweep(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int:

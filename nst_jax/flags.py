@@ -26,8 +26,6 @@ class Weighted(click.ParamType):
 
 Decorator = Callable[[Any], Any]
 
-styles = click.argument("style", type=Weighted(), nargs=-1, required=True, metavar="STYLE...")
-
 
 def _options(*decorators: Decorator) -> Decorator:
     def decorate(command: Any) -> Any:
@@ -36,6 +34,15 @@ def _options(*decorators: Decorator) -> Decorator:
         return command
 
     return decorate
+
+
+def pictures(output_help: str) -> Decorator:
+    """Return the arguments of a command that reads a content and its styles and writes one file."""
+    return _options(
+        click.argument("content", type=FILE),
+        click.argument("style", type=Weighted(), nargs=-1, required=True, metavar="STYLE..."),
+        click.option("--output", "-o", type=FILE, metavar="OUT", help=output_help),
+    )
 
 
 quiet = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")

@@ -379,7 +379,6 @@ def job_of(
       ValueError: naming the picture and the size it would have, or if the recipe has shares for
         another number of styles.
     """
-    recipes.check_styles(recipe.terms, len(styles))
     shapes = [style.image.shape[:2] for style in styles]
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")

@@ -55,8 +55,19 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
     return replace(recipe, pictures=replace(recipe.pictures, size=rule, style_size=own))
 
 
-def final_shapes(content: Shape, style: Shape, recipe: Recipe) -> tuple[Shape, Shape]:
+def final_shapes(
+    content: Shape, style: Shape, recipe: Recipe, *, argument: str = "style"
+) -> tuple[Shape, Shape]:
     """Return the (height, width) that the recipe gives the canvas and the style.
+
+    Args:
+      content: (height, width) of the content.
+      style: of the style.
+      recipe: whose rules count.
+      argument: how the caller calls the style, for messages.
+
+    Returns:
+      (height, width) of the canvas, and of the style.
 
     Raises:
       ValueError: if either is, or would be, under 16 px on a side.
@@ -68,7 +79,7 @@ def final_shapes(content: Shape, style: Shape, recipe: Recipe) -> tuple[Shape, S
         wanted = style_rule.beside(canvas, *style)
     else:
         wanted = style_rule.shape(*style)
-    return canvas, _checked("style", style, wanted, style_rule)
+    return canvas, _checked(argument, style, wanted, style_rule)
 
 
 def _checked(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule) -> Shape:
@@ -86,15 +97,15 @@ def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[
     """Return the scales of a run on pictures of these sizes.
 
     Raises:
-      ValueError: if a picture is, or would be, under 16 px on a side.
+      ValueError: if a picture is, or would be, under 16 px on a side, or if there are not as many
+        styles as the recipe has shares.
     """
-    shapes = []
-    for index, style in enumerate(styles):
-        try:
-            shapes.append(final_shapes(content, style, recipe))
-        except ValueError as error:
-            name = f"`style[{index}]`" if len(styles) > 1 else "`style`"
-            raise ValueError(str(error).replace("`style`", name, 1)) from error
+    check_styles(recipe.terms, len(styles))
+    names = ["style"] if len(styles) == 1 else [f"style[{i}]" for i in range(len(styles))]
+    shapes = [
+        final_shapes(content, style, recipe, argument=name)
+        for style, name in zip(styles, names, strict=True)
+    ]
     return plan(shapes[0][0], [style for _, style in shapes], recipe)
 
 
@@ -128,7 +139,6 @@ def pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
         styles as shares.
     """
     content, styles = checks.image("content", content), checks.blend("style", style)
-    check_styles(recipe.terms, len(styles))
     scales = scales_of(content.shape[:2], [style.shape[:2] for style in styles], recipe)
     shapes = scales[-1].style_shapes
     return Prepared(

@@ -304,7 +304,6 @@ def sweep_of(
     if "ratio" in values and not np.all(values.get("style_weight", recipe.terms.style_weight)):
         raise ValueError("`style_weight`: is 0, and no content weight has a ratio to that")
     recipe = recipes.check(with_values(recipe, axes, rows, columns))
-    recipes.check_styles(recipe.terms, len(styles))
     shapes = [style.image.shape[:2] for style in styles]
     return Sweep(
         content=content,
