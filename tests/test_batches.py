@@ -59,6 +59,7 @@ def test_n_contents_meet_n_styles_pairwise(params, contents, styles):
         assert_allclose(image, single(params, content, style, LBFGS), **SAME)
 
 
+@pytest.mark.slow
 def test_one_style_serves_all_contents(params, contents, styles):
     images = nst.stylize_many(params, contents, styles[2], recipe=FAST)
     for image, content in zip(images, contents, strict=True):
@@ -147,6 +148,7 @@ def test_arrays_of_weights_are_a_sweep_side_by_side(params, contents, styles):
     assert np.abs(images[0] - images[2]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_a_learning_rate_may_be_swept_over_pairs(params, contents, styles):
     rates = np.asarray([0.001, 0.01, 0.02], np.float32)
     images = nst.stylize_many(params, contents, styles, recipe=with_rate(rates))
@@ -218,6 +220,7 @@ def test_a_style_blended_with_itself_is_that_style(params, contents, styles):
     assert_allclose(blended, single(params, contents[0], styles[0]), **SAME)
 
 
+@pytest.mark.slow
 def test_a_share_of_nothing_leaves_the_other_style(params, contents, styles):
     recipe = with_terms(style_shares=(0.0, 2.0))
     blended = single(params, contents[0], (styles[1], styles[2]), recipe)

@@ -292,6 +292,7 @@ def test_several_styles_are_blended_by_their_shares(call):
     assert np.array_equal(pixels("photo_art_other.png"), np.round(np.asarray(image) * 255))
 
 
+@pytest.mark.slow
 def test_styles_without_shares_count_alike(call):
     for name, words in {"a": ("art.png", "other.png"), "b": ("art.png:3", "other.png:3")}.items():
         code, _, err = call("stylize", "photo.png", *words, "-o", f"{name}.png", "--recipe", "tiny")
@@ -324,6 +325,7 @@ def test_shares_that_cannot_be_meant_are_refused(call):
     refused(call(*pair, "art.png", *values), "`STYLE`", "expected 2 pictures")
 
 
+@pytest.mark.slow
 def test_a_sweep_may_blend(call):
     argv = ("photo.png", "art.png:1", "other.png:3", "--recipe", "tiny", "--size", "24")
     code, out, err = call("sweep", *argv, "--steps", "1", "--style-weight", "1,2")

@@ -67,6 +67,7 @@ def test_the_page_has_every_recipe_and_its_picture():
             assert picture.size == (256, 170)
 
 
+@pytest.mark.slow
 def test_the_readmes_python_runs(tmp_path, monkeypatch, capsys):
     """Two steps at 48 px of what it shows at full length, on two samples under its file names."""
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)

@@ -189,6 +189,7 @@ def test_a_tap_may_serve_content_and_style_at_once(params, content, style):
     assert found.content == 0 and list(found.style_layers) == ["relu1_1"]
 
 
+@pytest.mark.slow
 def test_several_content_taps_are_weighted_and_summed(params, content, style):
     taps = ("relu1_1", "relu1_2")
 

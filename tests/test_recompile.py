@@ -76,6 +76,7 @@ def test_the_counter_does_count(warm, params, style, compilations):
     assert compilations() > before
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_program_whatever_its_numbers(params, content, style, compilations):
     def sweep(weights, steps):
         recipe = small.shallow(steps=steps, style_weight=np.asarray(weights))

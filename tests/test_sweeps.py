@@ -212,6 +212,7 @@ def test_the_grid_shows_what_was_painted_and_says_what_was_swept(call, monkeypat
     assert json.dumps(facts)
 
 
+@pytest.mark.slow
 def test_one_thing_makes_one_row(call):
     assert call("--ratio", "1,2", "--size", "32", "-o", "grid.png")[0] == 0
     assert told("grid.png")["sweep"]["rows"] is None
@@ -365,6 +366,7 @@ def test_help_names_the_defaults(capsys):
     assert "gatys-2015" in out and "128" in out and "--layers" in out
 
 
+@pytest.mark.slow
 def test_the_display_of_a_quiet_sweep_says_nothing(params, capsys):
     content, style = nst.images.read("photo.png"), nst.images.read("art.png")
     planned = sweeps.sweep_of(content, [style], TINY, {"ratio": (1.0, 2.0)}, output=Path("x.png"))

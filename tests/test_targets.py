@@ -98,6 +98,7 @@ def test_a_blend_pulls_as_the_average_of_its_styles_does(x64, params64, content,
     styles, shares = [style, style[::-1, :16]], (0.7, 0.3)
     image = content[::-1]
 
+    @jax.jit
     def gradient(style, recipe):
         targets = nst.measure(params64, content, style, recipe)
         return jax.grad(lambda x: nst.losses_of(params64, x, targets, recipe).style)(image)

@@ -173,6 +173,7 @@ def test_a_function_may_make_the_start(params, content, style):
     assert_array_equal(grey, np.full(content.shape, 0.5))
 
 
+@pytest.mark.slow
 def test_size_speaks_of_the_canvas_and_goes_to_the_style_too(params, content, style):
     first = next(nst.paint(params, content, style, recipe=FAST, size="short:48"))
     assert first.image.shape == (48, 64, 3)
