@@ -18,7 +18,10 @@ QUICK = Plan(sizes=(64,), repeats=2, steps=2)
 
 
 def autodiff_padded(
-    x: jax.Array, kernel: jax.Array, forms: Mapping[str, jax.Array] | None = None
+    x: jax.Array,
+    kernel: jax.Array,
+    forms: Mapping[str, jax.Array] | None = None,
+    products: jax.lax.Precision = jax.lax.Precision.HIGHEST,
 ) -> jax.Array:
     """Convolve as the network's default does, but leave the gradient to autodiff."""
     del forms
@@ -28,7 +31,7 @@ def autodiff_padded(
         window_strides=(1, 1),
         padding=((1, 1), (1, 1)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=jax.lax.Precision.HIGHEST,
+        precision=products,
     )
 
 

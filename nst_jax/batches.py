@@ -60,6 +60,7 @@ def stylize_many(
     size: Size = None,
     style_size: Size = None,
     steps: int | None = None,
+    precision: str | None = None,
     init: Any = None,
     key: Array | None = None,
     every: int | Iterable[int] = optimize.CAPACITY,
@@ -79,6 +80,7 @@ def stylize_many(
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
       steps: as in `stylize`.
+      precision: as in `stylize`.
       init: one start for all: a function of `nst_jax.starts`, or an image.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`.
       every: evaluations between two calls of `tell`; or an iterable of such numbers, as in `paint`.
@@ -108,7 +110,7 @@ def stylize_many(
       (3, 32, 48, 3)
     """
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
-    recipe = settled(recipe, size, style_size, steps)
+    recipe = settled(recipe, size, style_size, steps, precision)
     chunks = lengths(every)
     checks.start("init", init)
     checks.random_key("key", key)
@@ -210,7 +212,9 @@ def _stylize_group(
     """Run the pictures of one canvas shape; return images and where each broke, or -1."""
     core, axes = _batched_numbers(recipe, [row.place for row in rows])
     scales = rows[0].prepared.scales
-    formed = with_forms(params, core.terms.taps, shape=scales[-1].shape)
+    formed = with_forms(
+        params, core.terms.taps, shape=scales[-1].shape, precision=core.network.precision
+    )
     images, canvases = _starts(rows, recipe, init)
     broke_at, offset = np.full(len(rows), -1), 0
     for index, scale in enumerate(scales):

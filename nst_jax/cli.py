@@ -160,8 +160,6 @@ def _recipe(chosen: Mapping[str, Any]) -> Any:
     """Return the recipe that the flags describe."""
     from nst_jax import jobs
 
-    if chosen["precision"] != "float32":
-        raise ValueError(f"`precision`: expected 'float32', got {chosen['precision']!r}")
     return jobs.recipe_of(
         jobs.Changes(**{n: chosen[n] for n in jobs.Changes._fields if n in chosen})
     )

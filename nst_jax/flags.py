@@ -170,10 +170,10 @@ def _transfer(recipe: Decorator, size: Decorator, *numbers: Decorator) -> Decora
         weights,
         click.option(
             "--precision",
-            default="float32",
-            show_default=True,
             metavar="NAME",
-            help="Of every product; float32 is the only one yet.",
+            help="float32 (all its bits in every product), tensorfloat32, bfloat16 (half the memory), "
+            "or auto: bfloat16 on an accelerator, float32 on a processor. Default: the recipe's, "
+            "float32.",
         ),
         metadata,
         overwrite,

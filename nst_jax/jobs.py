@@ -99,6 +99,7 @@ class Changes(NamedTuple):
     content_layer: tuple[str, ...] = ()
     optimizer: str | None = None
     pool: str | None = None
+    precision: str | None = None
     style_shares: tuple[float, ...] = ()
 
 
@@ -129,7 +130,7 @@ def recipe_of(changes: Changes) -> Recipe:
         recipe = replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
     if changes.learning_rate is not None:
         recipe = with_learning_rate(recipe, changes.learning_rate)
-    return verbs.settled(recipe, changes.size, changes.style_size, changes.steps)
+    return verbs.settled(recipe, changes.size, changes.style_size, changes.steps, changes.precision)
 
 
 def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:

@@ -10,16 +10,15 @@ written with G they give the same value there, and keep their meaning when the s
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax._types import FeatureMap, Gram, Image, Scalar, Statistic
-
-# Accelerators otherwise multiply float32 in fewer bits; a Gram matrix is a sum over 10⁵ products.
-PRECISION = jax.lax.Precision.HIGHEST
 
 ContentLoss: TypeAlias = Callable[[FeatureMap, FeatureMap], Scalar]
 Variation: TypeAlias = Callable[[Image], Scalar]
@@ -32,18 +31,21 @@ class StyleLoss(NamedTuple):
     tiling, row sharding and masks need.
 
     Attributes:
-      sums: features [h, w, c] to a pytree of sums over the h * w positions.
+      sums: (features [h, w, c], what its products ask of the device) to a pytree of sums over the
+        h * w positions. Features may be bfloat16; what is summed up has to be float32 at least.
       statistic: (sums, positions) to the statistic that targets remember.
       distance: (statistic of the canvas, of the style, extent of the canvas) to a scalar.
     """
 
-    sums: Callable[[FeatureMap], Statistic]
+    sums: Callable[[FeatureMap, lax.Precision], Statistic]
     statistic: Callable[[Statistic, int], Statistic]
     distance: Callable[[Statistic, Statistic, "Extent"], Scalar]
 
-    def measure(self, features: FeatureMap) -> Statistic:
+    def measure(
+        self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
+    ) -> Statistic:
         """Return the statistic of whole features [h, w, c]."""
-        return self.statistic(self.sums(features), positions(features))
+        return self.statistic(self.sums(features, products), positions(features))
 
 
 class Extent(NamedTuple):
@@ -58,8 +60,13 @@ def positions(features: FeatureMap) -> int:
     return features.shape[-3] * features.shape[-2]
 
 
-@jax.custom_vjp
-def gram(features: FeatureMap) -> Gram:
+def widened(features: FeatureMap) -> FeatureMap:
+    """Return features in float32 at least, for sums over many of them."""
+    return features.astype(jnp.promote_types(features.dtype, jnp.float32))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) -> Gram:
     """Compute the raw Gram matrix R = FᵀF: inner products of all pairs of feature maps.
 
     Written over the feature maps as rows, as courses do, this is F Fᵀ: a map of 8 × 8 positions
@@ -67,9 +74,11 @@ def gram(features: FeatureMap) -> Gram:
 
     Args:
       features: [*batch, h, w, c].
+      products: what is asked of the device; it must give float32 all its bits to be exact.
 
     Returns:
-      [*batch, c, c], a sum over the h * w positions. Divide by `positions` for the mean.
+      [*batch, c, c], a sum over the h * w positions, in float32 at least. Divide by `positions` for
+      the mean.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -94,17 +103,22 @@ def gram(features: FeatureMap) -> Gram:
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 3.
     """
-    return jnp.einsum("...hwc,...hwd->...cd", features, features, precision=PRECISION)
+    wide = jnp.promote_types(features.dtype, jnp.float32)
+    return jnp.einsum(
+        "...hwc,...hwd->...cd", features, features, precision=products, preferred_element_type=wide
+    )
 
 
-def _gram_forward(features: FeatureMap) -> tuple[Gram, FeatureMap]:
-    return gram(features), features
+def _gram_forward(features: FeatureMap, products: lax.Precision) -> tuple[Gram, FeatureMap]:
+    return gram(features, products), features
 
 
-def _gram_backward(features: FeatureMap, cotangent: Gram) -> tuple[FeatureMap]:
+def _gram_backward(
+    products: lax.Precision, features: FeatureMap, cotangent: Gram
+) -> tuple[FeatureMap]:
     # dF = F (dR + dRᵀ): one product where autodiff would make two.
-    both = cotangent + jnp.swapaxes(cotangent, -1, -2)
-    return (jnp.einsum("...hwc,...cd->...hwd", features, both, precision=PRECISION),)
+    both = (cotangent + jnp.swapaxes(cotangent, -1, -2)).astype(features.dtype)
+    return (jnp.einsum("...hwc,...cd->...hwd", features, both, precision=products),)
 
 
 gram.defvjp(_gram_forward, _gram_backward)

@@ -5,7 +5,7 @@ from functools import reduce
 
 from nst_jax import vgg
 from nst_jax._types import Image, Losses, Params, Targets
-from nst_jax.losses import Extent, positions
+from nst_jax.losses import Extent, positions, widened
 from nst_jax.recipe import Recipe
 
 
@@ -43,12 +43,12 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
                 f"`targets` was measured on {list(targets.content[tap].shape)}; sizes must agree"
             )
     contents = [
-        weight * terms.content_loss(found[tap], targets.content[tap])
+        weight * terms.content_loss(widened(found[tap]), widened(targets.content[tap]))
         for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True)
     ]
     distances = {
         tap: terms.style_loss.distance(
-            terms.style_loss.measure(found[tap]),
+            terms.style_loss.measure(found[tap], recipe.network.precision.products),
             targets.style[tap],
             Extent(positions(found[tap]), image.shape[-3] * image.shape[-2]),
         )

@@ -110,7 +110,8 @@ def run(
       The state, and the losses of the canvases measured, arrays [CAPACITY] of which the first
       `steps` are filled and the rest are NaN.
     """
-    params = with_forms(params, recipe.terms.taps)  # once, not in every step
+    # Once, not in every step.
+    params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision)
     history = jax.tree.map(lambda x: jnp.full(CAPACITY, jnp.nan, x.dtype), state.losses)
 
     def body(index: Int[Array, ""], carry: tuple[State, Losses]) -> tuple[State, Losses]:

@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin
 
-from nst_jax import checks, losses, optimizers, recipes, sizes, starts, vgg
+from nst_jax import checks, losses, optimizers, precision, recipes, sizes, starts, vgg
 from nst_jax.recipe import CoarseToFine, OneScale
 from nst_jax.recipes import Recipe
 
@@ -56,6 +56,7 @@ CHOICES = (
     Choice(vgg.Pool, vgg.POOLS, "pooling"),
     Choice(vgg.Padding, vgg.PADDINGS, "padding"),
     Choice(vgg.Pixels, vgg.PIXELS, "pixel convention"),
+    Choice(precision.Precision, precision.PRECISIONS, "precision"),
     Choice(losses.ContentLoss, losses.CONTENT_LOSSES, "content loss"),
     Choice(losses.StyleLoss, losses.STYLE_LOSSES, "style loss"),
     Choice(losses.Variation, losses.VARIATIONS, "variation"),

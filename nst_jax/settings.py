@@ -16,6 +16,7 @@ import numpy as np
 import nst_jax
 from nst_jax._types import Losses
 from nst_jax.params import WeightsInfo
+from nst_jax.precision import Precision
 from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
 from nst_jax.vgg import Pixels
@@ -65,7 +66,7 @@ def _fields(name: str, record: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Pixels):
+    if isinstance(value, (Pixels, Precision)):
         yield name, value.name
     elif hasattr(value, "_fields"):  # a loss made of several functions
         for part in value._fields:
@@ -158,7 +159,7 @@ def of_run(
         "scales": of_scales(scales),
         "steps": sum(scale.steps for scale in scales),
         "seed": seed,
-        "precision": "float32",
+        "precision": recipe.network.precision.name,
         "inputs": {
             role: {"name": file.name, "digest": file.digest} for role, file in inputs.items()
         },

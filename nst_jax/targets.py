@@ -55,9 +55,9 @@ def measure_content(params: Params, content: Image, recipe: Recipe) -> Features:
 
 def measure_style(params: Params, style: StyleImage, recipe: Recipe) -> dict[str, Statistic]:
     """Measure the style's statistics at the recipe's style taps."""
-    terms = recipe.terms
+    terms, products = recipe.terms, recipe.network.precision.products
     found = vgg.features(params, style, terms.style_taps, network=recipe.network)
-    return {tap: terms.style_loss.measure(found[tap]) for tap in terms.style_taps}
+    return {tap: terms.style_loss.measure(found[tap], products) for tap in terms.style_taps}
 
 
 def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:

@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from nst_jax import checks, optimize, prepare, recipes
 from nst_jax._types import Image, Losses, Params, Snapshot, State
+from nst_jax.precision import named
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
@@ -54,6 +55,7 @@ def stylize(
     size: Size = None,
     style_size: Size = None,
     steps: int | None = None,
+    precision: str | None = None,
     init: Any = None,
     key: Array | None = None,
 ) -> Image:
@@ -69,6 +71,8 @@ def stylize(
         `"long:512"`, `"short:512"`, `"area:512"`, `"400x300"`; `"as-is"` resizes nothing.
       style_size: the same for the style alone; default: as the content.
       steps: updates in all; default: the recipe's.
+      precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
+        `nst_jax.precision.named`; default: the recipe's, which is float32 in every preset.
       init: what to start from, an image or a function of `nst_jax.starts`; default: the recipe's.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
 
@@ -99,6 +103,7 @@ def stylize(
         size=size,
         style_size=style_size,
         steps=steps,
+        precision=precision,
         init=init,
         key=key,
         every=optimize.CAPACITY,
@@ -118,6 +123,7 @@ def paint(
     size: Size = None,
     style_size: Size = None,
     steps: int | None = None,
+    precision: str | None = None,
     init: Any = None,
     key: Array | None = None,
     every: int | Iterable[int] = 50,
@@ -136,6 +142,7 @@ def paint(
       size: see `stylize`.
       style_size: see `stylize`.
       steps: see `stylize`.
+      precision: see `stylize`.
       init: see `stylize`.
       key: see `stylize`.
       every: updates between snapshots; or an iterable of such numbers, one drawn before each chunk,
@@ -159,7 +166,7 @@ def paint(
       [0, 2, 4, 5]
     """
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
-    recipe = settled(recipe, size, style_size, steps)
+    recipe = settled(recipe, size, style_size, steps, precision)
     checks.single(recipe)
     chunks = lengths(every)
     checks.start("init", init)
@@ -169,11 +176,20 @@ def paint(
     return _paint(params, prepared, recipe, init, key, chunks)
 
 
-def settled(recipe: Recipe, size: Size, style_size: Size, steps: int | None) -> Recipe:
-    """Return the checked recipe with what the caller said of sizes and steps in it."""
+def settled(
+    recipe: Recipe,
+    size: Size = None,
+    style_size: Size = None,
+    steps: int | None = None,
+    precision: str | None = None,
+) -> Recipe:
+    """Return the checked recipe with what the caller said beside it in it."""
     if steps is not None and isinstance(recipe, Recipe):
         recipe = replace(recipe, descent=replace(recipe.descent, steps=steps))
-    return prepare.with_sizes(recipes.check(recipe), size, style_size)
+    recipe = prepare.with_sizes(recipes.check(recipe), size, style_size)
+    if precision is None:
+        return recipe
+    return replace(recipe, network=replace(recipe.network, precision=named(precision)))
 
 
 def lengths(every: int | Iterable[int]) -> Iterator[int]:
@@ -199,7 +215,12 @@ def _paint(
     chunks: Iterator[int],
 ) -> Iterator[Snapshot]:
     core = recipes.as_arrays(recipe.bare())
-    formed = with_forms(params, core.terms.taps, shape=prepared.scales[-1].shape)
+    formed = with_forms(
+        params,
+        core.terms.taps,
+        shape=prepared.scales[-1].shape,
+        precision=core.network.precision,
+    )
     image, done, chunk, wanted = None, -1, [], 1  # the first chunk only measures the start
     total = sum(scale.steps for scale in prepared.scales)
     for index, scale in enumerate(prepared.scales):

@@ -8,6 +8,7 @@ network pixels.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import flax.linen as nn
@@ -18,12 +19,10 @@ from jaxtyping import Array, Float
 
 from nst_jax import checks, winograd
 from nst_jax._types import FeatureMap, Features, Image, Params
+from nst_jax.precision import FLOAT32, Precision
 
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # (convolutions, channels) per block
 SMALLEST = 16  # pixels: relu5_1 of a 16 x 16 picture is 1 x 1
-
-# Accelerators otherwise convolve float32 in fewer bits (TF32, bfloat16 passes).
-PRECISION = lax.Precision.HIGHEST
 
 
 def _layer_table() -> dict[str, tuple[int, int]]:
@@ -150,19 +149,20 @@ PIXELS = {pixels.name: pixels for pixels in (CAFFE_BGR, TORCHVISION, RAW, CAFFE_
 
 # Forms of a layer's kernel beside it: for the gradient, for Winograd's way, for both.
 TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED = "transposed", "winograd", "winograd_transposed"
+KERNEL = "kernel"  # itself
 Forms: TypeAlias = Mapping[str, Array]
 
 
 def _convolve(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], padding: int
-) -> Float[Array, "n h2 w2 o"]:
+    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], products: lax.Precision
+) -> Float[Array, "n h w o"]:
     return lax.conv_general_dilated(
         x,
         kernel,
         window_strides=(1, 1),
-        padding=((padding, padding), (padding, padding)),
+        padding=((1, 1), (1, 1)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=PRECISION,
+        precision=products,
     )
 
 
@@ -173,7 +173,10 @@ def transpose(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "3 3 o i"]:
 
 
 def conv3x3(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], forms: Forms | None = None
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "3 3 i o"],
+    forms: Forms | None = None,
+    products: lax.Precision = FLOAT32.products,
 ) -> Float[Array, "n h w o"]:
     """Convolve with a 3 x 3 kernel, zero padding 1, stride 1.
 
@@ -185,33 +188,36 @@ def conv3x3(
       x: the picture.
       kernel: the kernel.
       forms: of the kernel, which a loop gives so that they are made once; see `with_forms`.
+      products: what is asked of the device.
 
     Returns:
       The result; by Winograd's way where `forms` has what that needs and the size makes it pay.
     """
-    return _conv3x3(x, kernel, forms or {TRANSPOSED: transpose(kernel)})
+    return _conv3x3(products, x, kernel, forms or {TRANSPOSED: transpose(kernel)})
 
 
-@jax.custom_vjp
-def _conv3x3(x: Array, kernel: Array, forms: Forms) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _conv3x3(products: lax.Precision, x: Array, kernel: Array, forms: Forms) -> Array:
     if WINOGRAD in forms and winograd.pays(*x.shape[1:3], *kernel.shape[2:]):
         return winograd.convolve(x, forms[WINOGRAD])
-    return _convolve(x, kernel, 1)
+    return _convolve(x, kernel, products)
 
 
 def _conv3x3_forward(
-    x: Array, kernel: Array, forms: Forms
+    products: lax.Precision, x: Array, kernel: Array, forms: Forms
 ) -> tuple[Array, tuple[Array, Array, Forms]]:
-    return _conv3x3(x, kernel, forms), (x, kernel, forms)
+    return _conv3x3(products, x, kernel, forms), (x, kernel, forms)
 
 
-def _conv3x3_backward(saved: tuple[Array, Array, Forms], g: Array) -> tuple[Array, Array, None]:
+def _conv3x3_backward(
+    products: lax.Precision, saved: tuple[Array, Array, Forms], g: Array
+) -> tuple[Array, Array, None]:
     x, kernel, forms = saved
     if WINOGRAD_TRANSPOSED in forms and winograd.pays(*g.shape[1:3], *kernel.shape[2:]):
         input_gradient = winograd.convolve(g, forms[WINOGRAD_TRANSPOSED])
     else:
-        input_gradient = _convolve(g, forms[TRANSPOSED], 1)
-    _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, 1), kernel)
+        input_gradient = _convolve(g, forms[TRANSPOSED], products)
+    _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, products), kernel)
     # The third are the same numbers as the second, which has the whole gradient.
     return input_gradient, weight_gradient(g)[0], None
 
@@ -220,7 +226,11 @@ _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 
 def with_forms(
-    params: Params, taps: Iterable[str], *, shape: tuple[int, int] | None = None
+    params: Params,
+    taps: Iterable[str],
+    *,
+    shape: tuple[int, int] | None = None,
+    precision: Precision = FLOAT32,
 ) -> Params:
     """Return the parameters down to the deepest tap, with forms of their kernels for a loop.
 
@@ -233,6 +243,7 @@ def with_forms(
       taps: what the loop looks at.
       shape: (height, width) of the largest canvas, which says where Winograd's way pays; None does
         without it. The weights must then be concrete: it depends on the device they lie on.
+      precision: of the network; kernels are kept in what it multiplies.
 
     Returns:
       Parameters for `step` and `run`.
@@ -247,18 +258,22 @@ def with_forms(
     if shape is not None and not _on_processor(params):
         shape = None
     needed = list(LAYERS)[: deepest + 1]
-    return replace(params, layers={name: _formed(name, params, shape) for name in needed})
+    layers = {name: _formed(name, params, shape) for name in needed}
+    for layer in layers.values():
+        for name in (KERNEL, TRANSPOSED):
+            layer[name] = layer[name].astype(precision.activations_of(layer[name].dtype))
+    return replace(params, layers=layers)
 
 
 def _on_processor(params: Params) -> bool:
-    kernel = params.layers["conv1_1"]["kernel"]
+    kernel = params.layers["conv1_1"][KERNEL]
     devices = kernel.devices() if isinstance(kernel, jax.Array) else jax.devices()
     return all(device.platform == "cpu" for device in devices)
 
 
 def _formed(name: str, params: Params, shape: tuple[int, int] | None) -> dict[str, Array]:
     layer = dict(params.layers[name])
-    kernel = layer["kernel"]
+    kernel = layer[KERNEL]
     if TRANSPOSED not in layer:
         layer[TRANSPOSED] = transpose(kernel)
     if shape is not None and WINOGRAD not in layer:
@@ -274,29 +289,47 @@ def _formed(name: str, params: Params, shape: tuple[int, int] | None) -> dict[st
 Kernel: TypeAlias = Float[Array, "3 3 c o"]
 Convolved: TypeAlias = Float[Array, "*batch h w o"]
 Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
-Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None], Convolved]
+Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None, lax.Precision], Convolved]
 Pool: TypeAlias = Callable[[FeatureMap, bool], Pooled]
 
 
-def zero_padded(x: FeatureMap, kernel: Kernel, forms: Forms | None = None) -> Convolved:
+def zero_padded(
+    x: FeatureMap,
+    kernel: Kernel,
+    forms: Forms | None = None,
+    products: lax.Precision = FLOAT32.products,
+) -> Convolved:
     """Convolve with zeros beyond the border, as every published VGG does."""
-    return conv3x3(x, kernel, forms)
+    return conv3x3(x, kernel, forms, products)
 
 
-def replicate_padded(x: FeatureMap, kernel: Kernel, forms: Forms | None = None) -> Convolved:
+def replicate_padded(
+    x: FeatureMap,
+    kernel: Kernel,
+    forms: Forms | None = None,
+    products: lax.Precision = FLOAT32.products,
+) -> Convolved:
     """Convolve with the border pixels repeated once beyond it."""
-    return _padded_by(x, kernel, forms, "edge")
+    return _padded_by("edge", x, kernel, forms, products)
 
 
-def reflect_padded(x: FeatureMap, kernel: Kernel, forms: Forms | None = None) -> Convolved:
+def reflect_padded(
+    x: FeatureMap,
+    kernel: Kernel,
+    forms: Forms | None = None,
+    products: lax.Precision = FLOAT32.products,
+) -> Convolved:
     """Convolve with the picture mirrored at its border pixels (repeated where it is 1 px wide)."""
-    return _padded_by(x, kernel, forms, "reflect" if min(x.shape[1:3]) > 1 else "edge")
+    mode = "reflect" if min(x.shape[1:3]) > 1 else "edge"
+    return _padded_by(mode, x, kernel, forms, products)
 
 
-def _padded_by(x: FeatureMap, kernel: Kernel, forms: Forms | None, mode: str) -> Convolved:
+def _padded_by(
+    mode: str, x: FeatureMap, kernel: Kernel, forms: Forms | None, products: lax.Precision
+) -> Convolved:
     # Computed with one ring too many and cropped, so that one gradient rule serves all paddings.
     wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
-    return conv3x3(wide, kernel, forms)[:, 1:-1, 1:-1, :]
+    return conv3x3(wide, kernel, forms, products)[:, 1:-1, 1:-1, :]
 
 
 def _quarters(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
@@ -375,12 +408,17 @@ class Network:
       padding: `zero_padded`, `replicate_padded` or `reflect_padded`.
       pixels: what to feed; None is what the weights were trained on, which is right unless a
         published recipe deliberately feeds something else.
+      precision: one of `nst_jax.precision`: what is multiplied and kept, and in how many bits.
+      remat: whether a block's activations are computed again for its gradient instead of kept, for
+        a third more work and less than half of the memory.
     """
 
     pool: Pool = max_pool
     ceil: bool = False
     padding: Padding = zero_padded
     pixels: Pixels | None = None
+    precision: Precision = FLOAT32
+    remat: bool = False
 
 
 class Convolution(nn.Module):
@@ -391,18 +429,22 @@ class Convolution(nn.Module):
 
     channels: int
     padding: Padding
+    products: lax.Precision
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> Convolved:
         shape = (3, 3, x.shape[-1], self.channels)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        kernel = self.param(KERNEL, nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
+        # Winograd's way is float32's: its sums of sixteen numbers leave bfloat16 too few bits.
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        kinds = {TRANSPOSED: x.dtype, WINOGRAD: wide, WINOGRAD_TRANSPOSED: wide}
         forms: Forms = {
-            name: self.get_variable("params", name).astype(x.dtype)
-            for name in (TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED)
+            name: self.get_variable("params", name).astype(dtype)
+            for name, dtype in kinds.items()
             if self.has_variable("params", name)
         }
-        y = self.padding(x, kernel.astype(x.dtype), forms)
+        y = self.padding(x, kernel.astype(x.dtype), forms, self.products)
         return y + bias.astype(x.dtype)[None, None, None]
 
 
@@ -414,23 +456,33 @@ class Trunk(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w 3"]) -> Features:
+        x = x.astype(self.network.precision.activations_of(x.dtype))
         found: Features = {}
-        for name, (_, channels) in LAYERS.items():
+        for number in range(1, len(BLOCKS) + 1):
+            block = partial(_block, number=number)
+            x, new = (nn.remat(block) if self.network.remat else block)(self, x)
+            found |= new
             if len(found) == len(self.taps):
                 break
-            if name.endswith("_1") and name != "conv1_1":
-                x = self.network.pool(x, self.network.ceil)
-            x = Convolution(channels, self.network.padding, name=name)(x)
-            self._keep(found, name.replace("conv", "preact"), x)
-            if len(found) == len(self.taps):
-                break
-            x = nn.relu(x)
-            self._keep(found, name.replace("conv", "relu"), x)
         return {tap: found[tap] for tap in self.taps}
 
-    def _keep(self, found: Features, tap: str, x: FeatureMap) -> None:
-        if tap in self.taps:
-            found[tap] = x
+
+def _block(trunk: Trunk, x: Array, number: int) -> tuple[Array, Features]:
+    """Return what a block makes of the one before, and its taps; no deeper than the deepest."""
+    network, found = trunk.network, {}
+    if number > 1:
+        x = network.pool(x, network.ceil)
+    deepest = max(trunk.taps, key=TAPS.index)
+    for index in range(1, BLOCKS[number - 1][0] + 1):
+        name, channels = f"conv{number}_{index}", BLOCKS[number - 1][1]
+        x = Convolution(channels, network.padding, network.precision.products, name=name)(x)
+        for kind, after in (("preact", lambda x: x), ("relu", nn.relu)):
+            tap, x = f"{kind}{number}_{index}", after(x)
+            if tap in trunk.taps:
+                found[tap] = x
+            if tap == deepest:
+                return x, found
+    return x, found
 
 
 def features(
@@ -448,7 +500,8 @@ def features(
         convention of the weights.
 
     Returns:
-      Tap name, as given, to activations [*batch, h', w', c] in the dtype of `images`.
+      Tap name, as given, to activations [*batch, h', w', c], in the dtype of `images` unless the
+      network's precision has one of its own.
 
     Raises:
       ValueError: for unknown taps, a picture that is too small, of whole numbers, or not

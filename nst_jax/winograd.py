@@ -88,10 +88,10 @@ def convolve(
 
     Args:
       x: a picture of any size, odd or even.
-      transformed: from `transform_kernel`.
+      transformed: from `transform_kernel`; all is computed in its dtype.
 
     Returns:
-      What `lax.conv_general_dilated` gives, up to rounding.
+      What `lax.conv_general_dilated` gives, up to rounding, in the dtype of `x`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -100,6 +100,7 @@ def convolve(
       [[4.0, 6.0, 6.0, 6.0, 4.0], [6.0, 9.0, 9.0, 9.0, 6.0]]
     """
     n, height, width, channels = x.shape
+    x, dtype = x.astype(transformed.dtype), x.dtype
     down, across = -(-height // TILE), -(-width // TILE)
     below, right = TILE * down - height + 1, TILE * across - width + 1
     padded = jnp.pad(x, ((0, 0), (1, below), (1, right), (0, 0)))
@@ -120,7 +121,7 @@ def convolve(
     )  # 4 6 n down across o
     y = _combined(PRODUCTS, [half[:, start] for start in range(WINDOW)], axis=1)
     y = y.transpose(2, 3, 0, 4, 1, 5)  # n down 4 across 4 o
-    return y.reshape(n, TILE * down, TILE * across, -1)[:, :height, :width]
+    return y.reshape(n, TILE * down, TILE * across, -1)[:, :height, :width].astype(dtype)
 
 
 def _every_fourth(x: Array, start: int, count: int, axis: int) -> Array:

@@ -178,7 +178,7 @@ BAD_FLAGS = {
     "init file": (["--init", "start.png"], "`--init`", "start.png"),
     "ratio alone": (["--noise-ratio", "0.5"], "`--noise-ratio`", "content+noise"),
     "ratio": (["--init", "content+noise", "--noise-ratio", "2"], "`--noise-ratio`", "2"),
-    "precision": (["--precision", "bfloat16"], "`--precision`", "float32"),
+    "precision": (["--precision", "bfloat61"], "`--precision`", "bfloat16"),
     "seed": (["--seed", "-1"], "`--seed`", "-1"),
     "strength": (["--strength", "1.5"], "`--strength`", "1.5"),
     "layer": (["--style-layer", "relu9_1=1"], "`--style-layer`", "relu9_1"),

@@ -1,0 +1,172 @@
+"""What is asked of the device, what is kept in how many bits, and what that does to the result."""
+
+import re
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export, lax
+from numpy.testing import assert_allclose
+
+import nst_jax as nst
+from nst_jax import losses, precision, recipe_files, recipes
+from tests import small
+from tests.test_lowering import arguments
+
+BFLOAT16 = jnp.bfloat16
+
+
+def at(name, recipe, **network):
+    """Return a recipe whose network has this precision."""
+    chosen = precision.PRECISIONS[name]
+    return replace(recipe, network=replace(recipe.network, precision=chosen, **network))
+
+
+def relative(found, exact):
+    return float(np.linalg.norm(np.asarray(found) - exact) / np.linalg.norm(exact))
+
+
+# --- Names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("platform", "chosen"), [("cpu", "float32"), ("gpu", "bfloat16"), ("tpu", "bfloat16")]
+)
+def test_auto_depends_on_the_device(platform, chosen):
+    assert precision.named("auto", platform).name == chosen
+
+
+def test_other_names_are_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"`precision`: .*'float16'.*'bfloat16'"):
+        precision.named("float16")
+    with pytest.raises(TypeError, match=r"`precision`: expected a name .*, got 32"):
+        precision.named(32)
+
+
+def test_a_recipe_file_can_name_it():
+    recipe = at("bfloat16", recipes.TF, remat=True)
+    text = recipe_files.to_toml(recipe)
+    assert 'precision = "bfloat16"' in text and "remat = true" in text
+    assert recipe_files.from_toml(text) == recipe
+
+
+# --- What is asked of the device ------------------------------------------------------------------
+
+
+def products(params, recipe, platform):
+    """Return the products of a lowered run, and its text."""
+    lowered = export.export(jax.jit(nst.run), platforms=[platform])(*arguments(params, recipe))
+    text = lowered.mlir_module()
+    kinds = ("stablehlo.dot_general", "stablehlo.convolution")
+    return [line for line in text.splitlines() if any(kind in line for kind in kinds)], text
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_tensorfloat32_is_asked_for_in_every_product(params, platform):
+    found, text = products(params, at("tensorfloat32", recipes.TF), platform)
+    assert len(found) >= 2 * 13 + 2 * 5
+    assert [line for line in found if len(re.findall(r"\bHIGH\b", line)) != 2] == []
+    assert not re.search(r"bf16>", text)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_bfloat16_multiplies_nothing_else_and_sums_statistics_in_float32(params, platform):
+    found, _ = products(params, at("bfloat16", recipes.TF), platform)
+    assert len(found) >= 2 * 13 + 2 * 5
+    wide, narrow = 0, 0
+    for line in found:
+        left, right, result = re.search(
+            r": \(tensor<(\S+)>, tensor<(\S+)>\) -> tensor<(\S+)>", line
+        ).groups()
+        assert left.endswith("xbf16") and right.endswith("xbf16"), line
+        assert "HIGH" not in line
+        wide, narrow = wide + result.endswith("xf32"), narrow + result.endswith("xbf16")
+    assert (wide, narrow) == (5, len(found) - 5)  # the Gram matrices
+
+
+# --- What is kept ---------------------------------------------------------------------------------
+
+
+def test_bfloat16_keeps_activations_and_nothing_else(params, content, style):
+    recipe = at("bfloat16", small.shallow())
+    core = recipes.as_arrays(recipe.bare())
+    targets = jax.eval_shape(nst.measure, params, content, style, core)
+    assert targets.content["relu2_1"].dtype == BFLOAT16
+    state = jax.eval_shape(nst.init, content, core)
+    state, history = jax.eval_shape(nst.run, params, state, targets, core, 2)
+    kept = (targets.style, state.canvas, state.pending, state.losses, state.opt_state, history)
+    floats = [x for x in jax.tree.leaves(kept) if jnp.issubdtype(x.dtype, jnp.floating)]
+    assert {x.dtype for x in floats} == {jnp.dtype("float32")}
+    formed = nst.vgg.with_forms(params, ["relu2_1"], precision=precision.BFLOAT16)
+    assert formed.layers["conv2_1"]["kernel"].dtype == BFLOAT16
+    assert formed.layers["conv2_1"]["transposed"].dtype == BFLOAT16
+
+
+def test_a_gram_matrix_of_bfloat16_is_summed_in_float32():
+    maps = small.noise(0, 40, 50, 8).astype(BFLOAT16)
+    flat = np.asarray(maps, np.float64).reshape(-1, 8)
+    found = losses.gram(maps, lax.Precision.DEFAULT)
+    assert found.dtype == jnp.float32
+    assert_allclose(found, flat.T @ flat, rtol=1e-5, atol=1e-3)
+    gradient = jax.grad(lambda x: jnp.sum(losses.gram(x, lax.Precision.DEFAULT)))(maps)
+    assert gradient.dtype == BFLOAT16
+
+
+# --- What it does to the result -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def true_loss(params):
+    """Return the total of a picture in float32, whatever it was painted in."""
+    content, style = (jnp.asarray(small.picture(n, 32, 48)) for n in ("chelsea", "starry_night"))
+    core = recipes.as_arrays(recipes.TF.bare())
+    targets = jax.jit(nst.measure)(params, content, style, core)
+    losses_of = jax.jit(nst.losses_of)
+    return content, style, lambda image: float(losses_of(params, image, targets, core).total)
+
+
+def test_a_run_in_bfloat16_ends_where_float32s_does(params, true_loss):
+    content, style, loss = true_loss
+    options = {"recipe": recipes.TF, "size": "as-is", "steps": 25}
+    ends = {
+        name: loss(nst.stylize(params, content, style, precision=name, **options))
+        for name in ("float32", "bfloat16")
+    }
+    assert ends["float32"] < loss(content) / 3
+    assert ends["bfloat16"] != ends["float32"]
+    assert 0.95 * ends["float32"] < ends["bfloat16"] < 1.01 * ends["float32"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", tuple(recipes.PRESETS))
+def test_no_preset_breaks_in_bfloat16(params, name):
+    recipe = at("bfloat16", recipes.named(name))
+    content, style = (small.picture(n, 32, 40) for n in ("chelsea", "starry_night"))
+    *_, last = nst.paint(params, content, style, recipe=recipe, size="as-is", steps=8)
+    assert last.broke_at == -1
+    assert np.isfinite(last.history.total).all() and np.isfinite(last.image).all()
+
+
+# --- Activations computed again -------------------------------------------------------------------
+
+
+def test_remat_changes_memory_and_no_number(params, content, style):
+    found = {}
+    for remat in (False, True):
+        recipe = at("float32", small.shallow(), remat=remat)
+        core = recipes.as_arrays(recipe.bare())
+        targets = jax.jit(nst.measure)(params, content, style, core)
+
+        def total(image, targets=targets, core=core):
+            return nst.losses_of(params, image, targets, core).total
+
+        gradient = jax.jit(jax.grad(total))
+        again = list(small.primitives(jax.make_jaxpr(gradient)(content).jaxpr))
+        found[remat] = (
+            np.asarray(gradient(content[::-1])),
+            sum(e.primitive.name.startswith(("remat", "checkpoint")) for e in again),
+        )
+    assert relative(found[True][0], found[False][0]) < 1e-6
+    assert (found[False][1] == 0) and found[True][1] >= 2
