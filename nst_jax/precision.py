@@ -24,12 +24,12 @@ class Precision:
     Attributes:
       name: for people and files.
       products: what convolutions and Gram matrices ask of the device.
-      activations: dtype of the network's activations; None is the pictures' own.
+      activations: name of the dtype of the network's activations; None is the pictures' own.
     """
 
     name: str
     products: lax.Precision
-    activations: Any = None
+    activations: str | None = None
 
     def activations_of(self, dtype: Any) -> Any:
         """Return what the activations of pictures of this dtype are kept in."""
@@ -41,7 +41,7 @@ FLOAT32 = Precision("float32", lax.Precision.HIGHEST)
 # On NVIDIA's matrix units 10 bits of each factor's fraction; on a TPU three passes of bfloat16.
 TENSORFLOAT32 = Precision("tensorfloat32", lax.Precision.HIGH)
 # 7 bits of each factor's fraction, summed in float32, and half the memory for activations.
-BFLOAT16 = Precision("bfloat16", lax.Precision.DEFAULT, jnp.bfloat16)
+BFLOAT16 = Precision("bfloat16", lax.Precision.DEFAULT, "bfloat16")
 
 PRECISIONS: Mapping[str, Precision] = MappingProxyType(
     {precision.name: precision for precision in (FLOAT32, TENSORFLOAT32, BFLOAT16)}
