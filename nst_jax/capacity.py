@@ -54,6 +54,12 @@ def available(device: Any = None) -> int | None:
     return min(known, default=None)
 
 
+def platform_of(device: Any = None) -> str:
+    """Return the platform that `estimate_memory` has to count for; accelerators count alike."""
+    device = jax.devices()[0] if device is None else device
+    return "cpu" if device.platform == "cpu" else "gpu"
+
+
 def _of_system() -> int | None:
     found = _numbers(MEMINFO)
     if "MemAvailable" in found:

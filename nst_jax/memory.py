@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nst_jax import checks, recipes, vgg, winograd
 from nst_jax.pyramid import Shape
@@ -279,7 +280,9 @@ def _state(shape: Shape, recipe: Recipe) -> int:
     place.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    memory = jax.eval_shape(recipe.descent.optimizer.transformation().init, canvas)
+    # Of a sweep's numbers any will do.
+    rule = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent.optimizer)
+    memory = jax.eval_shape(rule.transformation().init, canvas)
     leaves = [canvas, canvas, *jax.tree.leaves(memory)]  # the kept canvas and the pending one
     copies = [leaf for leaf in leaves if leaf.shape == canvas.shape]
     return sum(leaf.size * leaf.dtype.itemsize for leaf in (*leaves, *copies))
