@@ -232,8 +232,8 @@ def test_chunks_give_what_all_at_once_give(params, contents, styles, monkeypatch
     parts, broken_too = run(every=3, tell=lambda *far: told.append(far), **chunked)
     assert_allclose(parts, whole, **SAME)
     assert broken == broken_too == {1: 1}
-    # Three chunks of one, each of the start and four updates.
-    assert told == [(3, 15), (5, 15), (8, 15), (10, 15), (13, 15), (15, 15)]
+    # Three chunks of one, each of the start and three updates.
+    assert told == [(3, 12), (4, 12), (7, 12), (8, 12), (11, 12), (12, 12)]
 
 
 @pytest.mark.parametrize(
