@@ -269,6 +269,32 @@ def _formed(name: str, params: Params, shape: tuple[int, int] | None) -> dict[st
     return layer
 
 
+# --- ReLU -----------------------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def relu(x: FeatureMap) -> FeatureMap:
+    """Cut off what is negative; its gradient looks at the result, and is 0 at 0.
+
+    Looking at what came in, as `jax.nn.relu` does, keeps that alive beside the result wherever a tap
+    or a convolution needs the result too.
+    """
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x: FeatureMap) -> tuple[FeatureMap, FeatureMap]:
+    # XLA would rather compute the result anew for each of its readers, and keep what came in for that.
+    y = lax.optimization_barrier(relu(x))
+    return y, y
+
+
+def _relu_backward(y: FeatureMap, g: FeatureMap) -> tuple[FeatureMap]:
+    return (jnp.where(y > 0, g, jnp.zeros_like(g)),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)
+
+
 # --- Padding, pooling -----------------------------------------------------------------------------
 
 Kernel: TypeAlias = Float[Array, "3 3 c o"]
@@ -424,7 +450,7 @@ class Trunk(nn.Module):
             self._keep(found, name.replace("conv", "preact"), x)
             if len(found) == len(self.taps):
                 break
-            x = nn.relu(x)
+            x = relu(x)
             self._keep(found, name.replace("conv", "relu"), x)
         return {tap: found[tap] for tap in self.taps}
 
