@@ -10,7 +10,7 @@ import click
 from benchmarks import harness
 from benchmarks.report import report
 
-CASES = ("step", "compile", "batch", "loop", "wall")
+CASES = ("step", "compile", "batch", "loop", "wall", "memory")
 RESULTS = Path(__file__).parent / "results"
 
 

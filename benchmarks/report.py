@@ -118,6 +118,19 @@ def _wall(row: Json) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _memory(row: Json) -> Iterator[tuple[str, ...]]:
+    ratio = row["estimate_over_peak"]
+    yield (
+        row["recipe"],
+        _size(row),
+        number(row["gradient_bytes_per_pixel"]),
+        *(number(row[name]["total"] / 1e6) for name in ("xla_bytes", "estimate_bytes")),
+        number(row["estimate_over_xla"]),
+        f"{number(row['peak_above_baseline_bytes'] / 1e6)} ({row['peak_is_of']})",
+        "" if ratio is None else number(ratio),
+    )
+
+
 TABLES: dict[str, Table] = {
     "step": (
         ("recipe", "canvas", "who", "s per step", "MP·it/s", "speed against peer", "last loss"),
@@ -141,5 +154,10 @@ TABLES: dict[str, Table] = {
         ("recipe", "canvas", "start", "updates", "s in all", "of it compiling, s", "peak memory, GB",
          "last loss"),
         _wall,
+    ),
+    "memory": (
+        ("recipe", "canvas", "loss and gradient, B/px", "loop by XLA, MB",
+         "estimate, MB", "estimate / XLA", "peak above baseline, MB", "estimate / peak"),
+        _memory,
     ),
 }  # fmt: skip

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nst_jax import images, losses, optimizers, recipes, sizes, starts, vgg
     from nst_jax._types import Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
+    from nst_jax.memory import estimate_memory
     from nst_jax.objective import losses_of
     from nst_jax.optimize import init, run, step
     from nst_jax.params import load_params, save_params
@@ -29,6 +30,7 @@ _HOMES = {
     "State": "_types",
     "Targets": "_types",
     "Diverged": "verbs",
+    "estimate_memory": "memory",
     "features": "vgg",
     "init": "optimize",
     "load_params": "params",
@@ -44,9 +46,9 @@ _HOMES = {
 _ROOMS = ("images", "losses", "optimizers", "recipes", "sizes", "starts", "vgg")
 
 __all__ = [
-    "Diverged", "Losses", "Params", "Snapshot", "State", "Targets", "features", "images", "init",
-    "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "recipes", "run",
-    "save_params", "sizes", "starts", "step", "stylize", "stylize_many", "vgg",
+    "Diverged", "Losses", "Params", "Snapshot", "State", "Targets", "estimate_memory", "features",
+    "images", "init", "load_params", "losses", "losses_of", "measure", "optimizers", "paint",
+    "recipes", "run", "save_params", "sizes", "starts", "step", "stylize", "stylize_many", "vgg",
 ]  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class Album:
       init: a start, a picture, or None for the recipe's.
       init_file: where `init` was read from, if it was.
       sheet: where the contact sheet goes, or None.
+      chunk: pictures at once, at most; None is as many as memory holds.
     """
 
     entries: tuple[Entry, ...]
@@ -54,6 +55,7 @@ class Album:
     init: Any = None
     init_file: images.Picture | None = None
     sheet: Path | None = None
+    chunk: int | None = None
 
 
 def pairs(
@@ -277,6 +279,7 @@ def paint(
                 recipe=album.recipe,
                 init=album.init,
                 key=key,
+                chunk=album.chunk,
             )
             for row, (entry, pair) in enumerate(zip(group, pairs, strict=True)):
                 _save(entry, pair, painted[row], album, weights, broken.get(row))

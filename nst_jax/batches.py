@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from nst_jax import checks, optimize, prepare, recipes
+from nst_jax import capacity, checks, optimize, prepare, recipes
 from nst_jax._types import Image, Losses, Params, State, Targets
+from nst_jax.memory import estimate_memory
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
@@ -65,12 +66,14 @@ def stylize_many(
     key: Array | None = None,
     every: int | Iterable[int] = optimize.CAPACITY,
     tell: Callable[[int, int], None] | None = None,
+    chunk: int | None = None,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
     n contents meet n styles pairwise; a single content or style serves all; and numbers of the
     recipe (weights, per-layer weights, learning rate) may be arrays [n], which gives a sweep. The
-    canvases of one shape share one compiled program; styles keep their own sizes.
+    canvases of one shape share one compiled program; styles keep their own sizes. Where not all of
+    them fit into memory at once, that program paints them chunk by chunk.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -84,9 +87,11 @@ def stylize_many(
       init: one start for all: a function of `nst_jax.starts`, or an image.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`.
       every: evaluations between two calls of `tell`; or an iterable of such numbers, as in `paint`.
-      tell: called after every chunk with how much is done and how much there is in all, counted in
-        evaluations: for each canvas shape one of the start and one for each update. What it raises
-        ends the work.
+      tell: called after each of them with how much is done and how much there is in all, counted in
+        evaluations: for each chunk of one canvas shape one of the start and one for each update.
+        What it raises ends the work.
+      chunk: pictures at once, at most; default: as many as memory holds by `estimate_memory`, or
+        all where nobody knows how much there is. Chunks are of equal size where that costs little.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list in order. A picture
@@ -111,7 +116,9 @@ def stylize_many(
     """
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
     recipe = settled(recipe, size, style_size, steps, precision)
-    chunks = lengths(every)
+    intervals = lengths(every)
+    if chunk is not None:
+        checks.whole("chunk", chunk, least=1)
     checks.start("init", init)
     checks.random_key("key", key)
     contents, styles = checks.images("contents", contents), _blends(styles, recipe)
@@ -120,15 +127,21 @@ def stylize_many(
     rows = _rows(contents, styles, recipe, count, key)
     images: list[Any] = [None] * count
     broken: dict[int, int] = {}
-    groups = _by_shape(rows)
-    odometer = _Odometer(len(groups) * (int(recipe.descent.steps) + 1), chunks, tell)
-    for group in groups:
-        for row, image, broke_at in zip(
-            group, *_stylize_group(params, group, recipe, init, odometer), strict=True
-        ):
-            images[row.place] = image
-            if broke_at >= 0:
-                broken[row.place] = broke_at
+    groups = [_split(params, group, recipe, chunk) for group in _by_shape(rows)]
+    total = sum(map(len, groups)) * (int(recipe.descent.steps) + 1)
+    odometer = _Odometer(total, intervals, tell)
+    for parts in groups:
+        # Made once for all chunks of a shape.
+        shape = parts[0][0].prepared.scales[-1].shape
+        formed = with_forms(
+            params, recipe.terms.taps, shape=shape, precision=recipe.network.precision
+        )
+        for part in parts:
+            painted = _stylize_part(params, formed, part, recipe, init, odometer)
+            for row, image, broke_at in zip(part, *painted, strict=True):
+                images[row.place] = image
+                if broke_at >= 0:
+                    broken[row.place] = broke_at
     if broken:
         warnings.warn(RowsDiverged(broken), stacklevel=2)
     return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
@@ -206,15 +219,42 @@ def _by_shape(rows: list[Row]) -> list[list[Row]]:
     return list(groups.values())
 
 
-def _stylize_group(
-    params: Params, rows: list[Row], recipe: Recipe, init: Any, odometer: "_Odometer"
+def _split(params: Params, rows: list[Row], recipe: Recipe, chunk: int | None) -> list[list[Row]]:
+    """Split the pictures of one canvas shape into what is painted at once."""
+    most = _most_at_once(params, rows, recipe) if chunk is None else chunk
+    size = capacity.chunk_of(len(rows), most)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _most_at_once(params: Params, rows: list[Row], recipe: Recipe) -> int | None:
+    """Return how many of these pictures memory holds, or None where nobody knows."""
+    kernel = params.layers["conv1_1"]["kernel"]
+    device = (
+        min(kernel.devices(), key=lambda one: one.id) if isinstance(kernel, jax.Array) else None
+    )
+    scales = [row.prepared.scales[-1] for row in rows]
+    return capacity.most_that_fit(
+        estimate_memory(
+            scales[0].shape,
+            recipe=recipe,
+            style_shapes=list({shape for scale in scales for shape in scale.style_shapes}),
+            platform=capacity.platform_of(device),
+        ),
+        capacity.available(device),
+    )
+
+
+def _stylize_part(
+    params: Params,
+    formed: Params,
+    rows: list[Row],
+    recipe: Recipe,
+    init: Any,
+    odometer: "_Odometer",
 ) -> tuple[list[Image], list[int]]:
-    """Run the pictures of one canvas shape; return images and where each broke, or -1."""
+    """Run some pictures of one canvas shape; return images and where each broke, or -1."""
     core, axes = _batched_numbers(recipe, [row.place for row in rows])
     scales = rows[0].prepared.scales
-    formed = with_forms(
-        params, core.terms.taps, shape=scales[-1].shape, precision=core.network.precision
-    )
     images, canvases = _starts(rows, recipe, init)
     broke_at, offset = np.full(len(rows), -1), 0
     for index, scale in enumerate(scales):
@@ -276,16 +316,16 @@ def _shares(core: Recipe, place: int) -> tuple[Any, ...]:
 
 
 class _Odometer:
-    """Says how long chunks are, counts evaluations and tells whoever asked."""
+    """Says how far to run until the next word, counts evaluations and tells whoever asked."""
 
     def __init__(
-        self, total: int, chunks: Iterator[int], tell: Callable[[int, int], None] | None
+        self, total: int, intervals: Iterator[int], tell: Callable[[int, int], None] | None
     ) -> None:
         self.done, self.total = 0, total
-        self._chunks, self._tell = chunks, tell
+        self._intervals, self._tell = intervals, tell
 
-    def chunk(self, most: int) -> int:
-        return min(most, optimize.CAPACITY, next(self._chunks))
+    def interval(self, most: int) -> int:
+        return min(most, optimize.CAPACITY, next(self._intervals))
 
     def advance(self, state: State, evaluations: int) -> None:
         self.done += evaluations
@@ -304,7 +344,7 @@ def _run_to(
     odometer: _Odometer,
 ) -> State:
     while evaluations > 0:
-        count = odometer.chunk(evaluations)
+        count = odometer.interval(evaluations)
         state, _ = _run_many(params, state, targets, core, count, axes)
         evaluations -= count
         odometer.advance(state, count)

@@ -284,6 +284,7 @@ def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> in
     help="Of the results, which are named CONTENT_STYLE.",
 )
 @click.option("--sheet", is_flag=True, help="Also write a contact sheet, sheet.png.")
+@flags.chunk
 @flags.transfer
 def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -> int:
     """Paint all CONTENTS in the manner of all STYLES.
@@ -304,6 +305,7 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
         inputs=_more_inputs(chosen, init_file),
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
+        chunk=chosen["chunk"],
         sheet=folder / "sheet.png" if chosen["sheet"] else None,
         seed=_seed(chosen, recipe),
         init=init,
@@ -331,6 +333,7 @@ def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -
 @flags.pictures(
     "The grid, as PNG, JPEG, WebP or TIFF. Default: CONTENT_STYLE_sweep.png in this folder."
 )
+@flags.chunk
 @flags.sweep
 def sweep(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int:
     """Paint CONTENT in the manner of STYLE, or several, with many numbers; draw a labelled grid.
@@ -359,6 +362,7 @@ def sweep(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int
         output=output,
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
+        chunk=chosen["chunk"],
         seed=_seed(chosen, recipe),
         init=init,
         init_file=init_file,

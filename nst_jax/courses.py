@@ -45,20 +45,29 @@ class Course(Iterator[int]):
         return self._length
 
     def tell(self, evaluations: int, total: int) -> None:
-        """Show how far the load is; `batches` calls this about every second."""
-        del total
+        """Show how far the load is; `batches` calls this about every second.
+
+        What does not fit into memory is painted in chunks one after the other, each with all of the
+        load's evaluations.
+        """
         if self._watch.lap().seconds < CHUNK_SECONDS / 2:
             self._length *= 2
         count, scales = self._loads[self._index]
-        self._done = count * sum(_costs(scales)[:evaluations])
-        steps = sum(scale.steps for scale in scales)
-        words = f"update {max(0, evaluations - 1)} of {steps}, {left(self._rest())}"
+        costs = _costs(scales)
+        chunks = total // len(costs)
+        whole, part = divmod(evaluations, len(costs))
+        if evaluations == total:
+            whole, part = chunks - 1, len(costs)
+        self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
+        words = f"update {max(0, part - 1)} of {len(costs) - 1}, {left(self._rest())}"
         # The first chunk is one evaluation, too little to tell the rest by.
         if not self._announced and evaluations > 1:
             self._announced = True
             spent, rest = duration(self._compiling.seconds), duration(self._rest())
             self._display.say(f"compiled in {spent}; the rest takes about {rest}")
         what = f"{count} at once" if count > 1 else "one"
+        if chunks > 1:
+            what = f"chunk {whole + 1} of {chunks}"
         self._display.move(self._pictures(), self._all(), "picture", f"{what}, {words}")
 
     def end_load(self) -> None:

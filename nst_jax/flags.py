@@ -89,6 +89,14 @@ seed = click.option(
 )
 
 
+chunk = click.option(
+    "--chunk",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Pictures at once, at most. Default: as many as are worth it and memory holds.",
+)
+
+
 def _weight(option: str, term: str, kind: Any = float) -> Decorator:
     help_line = f"Weight of {term}. Default: the recipe's."
     return click.option(option, type=kind, metavar=_metavar(kind), help=help_line)

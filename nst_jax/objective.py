@@ -1,10 +1,10 @@
 """The objective of one canvas: weighted losses, exactly as minimised. Pure."""
 
 import operator
-from functools import reduce
+from functools import partial, reduce
 
 from nst_jax import vgg
-from nst_jax._types import Image, Losses, Params, Targets
+from nst_jax._types import FeatureMap, Image, Losses, Params, Scalar, Targets
 from nst_jax.losses import Extent, positions, widened
 from nst_jax.recipe import Recipe
 
@@ -35,27 +35,32 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
       0.0
     """
     terms = recipe.terms
-    found = vgg.features(params, image, terms.taps, network=recipe.network)
-    for tap in terms.content_taps:
-        if found[tap].shape != targets.content[tap].shape:
-            raise ValueError(
-                f"`image`: its {tap} is {list(found[tap].shape)}, that of the content which "
-                f"`targets` was measured on {list(targets.content[tap].shape)}; sizes must agree"
-            )
+    products, pixels = recipe.network.precision.products, image.shape[-3] * image.shape[-2]
+
+    def measure(tap: str, found: FeatureMap) -> tuple[Scalar | None, Scalar | None]:
+        """Return how far a tap's features are from the content's, and from the style's."""
+        content = style = None
+        if tap in terms.content_taps:
+            if found.shape != targets.content[tap].shape:
+                raise ValueError(
+                    f"`image`: its {tap} is {list(found.shape)}, that of the content which "
+                    f"`targets` was measured on {list(targets.content[tap].shape)}; sizes must agree"
+                )
+            content = terms.content_loss(widened(found), widened(targets.content[tap]))
+        if tap in terms.style_taps:
+            statistic = terms.style_loss.measure(found, products)
+            extent = Extent(positions(found), pixels)
+            style = terms.style_loss.distance(statistic, targets.style[tap], extent)
+        return content, style
+
+    measures = {tap: partial(measure, tap) for tap in terms.taps}
+    distances = vgg.measured(params, image, measures, network=recipe.network)
     contents = [
-        weight * terms.content_loss(widened(found[tap]), widened(targets.content[tap]))
+        weight * distances[tap][0]
         for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True)
     ]
-    distances = {
-        tap: terms.style_loss.distance(
-            terms.style_loss.measure(found[tap], recipe.network.precision.products),
-            targets.style[tap],
-            Extent(positions(found[tap]), image.shape[-3] * image.shape[-2]),
-        )
-        for tap in terms.style_taps
-    }
     layers = {
-        tap: terms.style_weight * weight * distances[tap]
+        tap: terms.style_weight * weight * distances[tap][1]
         for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True)
     }
     content = terms.content_weight * reduce(operator.add, contents)

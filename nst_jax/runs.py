@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import images, prepare, settings, verbs
+from nst_jax import capacity, images, prepare, settings, verbs
 from nst_jax._types import Image, Params, Snapshot
 from nst_jax.jobs import Job
 from nst_jax.losses import total_variation
+from nst_jax.memory import estimate_memory
 from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
 from nst_jax.params import WeightsInfo
 from nst_jax.progress import Display, left, shares
@@ -322,11 +323,40 @@ def introduce(job: Job, facts: dict, display: Display) -> None:
     if len(scales) > 1:
         steps = ", ".join(f"{_px(scale.shape)} for {scale.steps}" for scale in scales)
         lines["scales"] = steps
+    lines["memory"], memory_note = _memory(job)
     display.facts(lines)
     tell_family(recipe, facts["weights"]["family"], display)
+    if memory_note:
+        display.say(f"note: {memory_note}")
     for picture in job.inputs.values():
         for note in picture.notes:
             display.say(f"note: {picture.name}: {note}")
+
+
+def _memory(job: Job) -> tuple[str, str]:
+    """Return what is said of the memory a job takes, and a warning where that may not be there."""
+    last, platform = job.scales[-1], capacity.platform_of()
+    wanted: dict[str, Any] = {
+        "recipe": job.recipe,
+        "style_shapes": last.style_shapes,
+        "platform": platform,
+    }
+    footprint, there = estimate_memory(last.shape, **wanted), capacity.available()
+    about = f"about {_amount(footprint.total)}"
+    if there is None or capacity.fits(footprint, there):
+        return about, ""
+    largest = capacity.largest_that_fits(last.shape, there=there, **wanted)
+    remedy = "nothing of these proportions does for certain"
+    if largest is not None:
+        remedy = f"up to {_px(largest)} does for certain, by `--size`"
+    return about, (
+        f"the run takes {about} of memory, which may not fit into the {_amount(there)} that "
+        f"there is; {remedy}"
+    )
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _shares(terms: Terms, count: int) -> list[str]:

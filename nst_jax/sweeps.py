@@ -62,6 +62,7 @@ class Sweep:
       seed: of the random key that all canvases start from.
       init: a start, a picture, or None for the recipe's.
       init_file: where `init` was read from, if it was.
+      chunk: canvases at once, at most; None is as many as memory holds.
     """
 
     content: images.Picture
@@ -77,6 +78,7 @@ class Sweep:
     seed: int = 0
     init: Any = None
     init_file: images.Picture | None = None
+    chunk: int | None = None
 
     @property
     def what(self) -> str:
@@ -381,7 +383,15 @@ def _painted(
     start = sweep.recipe.pictures.start if sweep.init is None else sweep.init
     start = same_start(start, sweep.seed)
     styles = [[style.image for style in sweep.styles]]  # one blend for all
-    return painted_together(params, sweep.content.image, styles, course, recipe=recipe, init=start)
+    return painted_together(
+        params,
+        sweep.content.image,
+        styles,
+        course,
+        recipe=recipe,
+        init=start,
+        chunk=sweep.chunk,
+    )
 
 
 def introduce(sweep: Sweep, weights: WeightsInfo, display: Display) -> None:

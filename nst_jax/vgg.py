@@ -284,6 +284,32 @@ def _formed(name: str, params: Params, shape: tuple[int, int] | None) -> dict[st
     return layer
 
 
+# --- ReLU -----------------------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def relu(x: FeatureMap) -> FeatureMap:
+    """Cut off what is negative; its gradient looks at the result, and is 0 at 0.
+
+    Looking at what came in, as `jax.nn.relu` does, keeps that alive beside the result wherever a tap
+    or a convolution needs the result too.
+    """
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x: FeatureMap) -> tuple[FeatureMap, FeatureMap]:
+    # XLA would rather compute the result anew for each of its readers, and keep what came in for that.
+    y = lax.optimization_barrier(relu(x))
+    return y, y
+
+
+def _relu_backward(y: FeatureMap, g: FeatureMap) -> tuple[FeatureMap]:
+    return (jnp.where(y > 0, g, jnp.zeros_like(g)),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)
+
+
 # --- Padding, pooling -----------------------------------------------------------------------------
 
 Kernel: TypeAlias = Float[Array, "3 3 c o"]
@@ -409,8 +435,8 @@ class Network:
       pixels: what to feed; None is what the weights were trained on, which is right unless a
         published recipe deliberately feeds something else.
       precision: one of `nst_jax.precision`: what is multiplied and kept, and in how many bits.
-      remat: whether a block's activations are computed again for its gradient instead of kept, for
-        a third more work and less than half of the memory.
+      remat: whether a block's activations are computed again for its gradient instead of kept, which
+        is a third more work. XLA's compiler for processors keeps them all the same.
     """
 
     pool: Pool = max_pool
@@ -448,18 +474,25 @@ class Convolution(nn.Module):
         return y + bias.astype(x.dtype)[None, None, None]
 
 
+Measure: TypeAlias = Callable[[str, FeatureMap], Any]  # of a tap's name and its activations
+
+
 class Trunk(nn.Module):
-    """The convolutional part of VGG-19, computed no deeper than the deepest tap asked for."""
+    """The convolutional part of VGG-19, computed no deeper than the deepest tap asked for.
+
+    Returns what `measure` makes of each tap. Where the network says `remat`, that is all that is kept
+    of a block but what it hands on.
+    """
 
     taps: tuple[str, ...]
     network: Network = Network()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w 3"]) -> Features:
+    def __call__(self, x: Float[Array, "n h w 3"], measure: Measure) -> dict[str, Any]:
         x = x.astype(self.network.precision.activations_of(x.dtype))
-        found: Features = {}
+        found: dict[str, Any] = {}
         for number in range(1, len(BLOCKS) + 1):
-            block = partial(_block, number=number)
+            block = partial(_block, number=number, measure=measure)
             x, new = (nn.remat(block) if self.network.remat else block)(self, x)
             found |= new
             if len(found) == len(self.taps):
@@ -467,22 +500,25 @@ class Trunk(nn.Module):
         return {tap: found[tap] for tap in self.taps}
 
 
-def _block(trunk: Trunk, x: Array, number: int) -> tuple[Array, Features]:
-    """Return what a block makes of the one before, and its taps; no deeper than the deepest."""
+def _block(
+    trunk: Trunk, x: Array, *, number: int, measure: Measure
+) -> tuple[Any, dict[str, Any]]:
+    """Return what a block hands on to the next, and what is measured at its taps.
+
+    Nothing below the deepest tap is computed: then None is handed on.
+    """
     network, found = trunk.network, {}
-    if number > 1:
-        x = network.pool(x, network.ceil)
     deepest = max(trunk.taps, key=TAPS.index)
     for index in range(1, BLOCKS[number - 1][0] + 1):
         name, channels = f"conv{number}_{index}", BLOCKS[number - 1][1]
         x = Convolution(channels, network.padding, network.precision.products, name=name)(x)
-        for kind, after in (("preact", lambda x: x), ("relu", nn.relu)):
+        for kind, after in (("preact", lambda x: x), ("relu", relu)):
             tap, x = f"{kind}{number}_{index}", after(x)
             if tap in trunk.taps:
-                found[tap] = x
+                found[tap] = measure(tap, x)
             if tap == deepest:
-                return x, found
-    return x, found
+                return None, found
+    return network.pool(x, network.ceil), found
 
 
 def features(
@@ -518,15 +554,44 @@ def features(
       Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
       2014.
     """
-    network = Network() if network is None else network
     resolved = resolve_taps(taps)
+    found = measured(params, images, dict.fromkeys(resolved, lambda x: x), network=network)
+    return {name: found[tap] for name, tap in zip(taps, resolved, strict=True)}
+
+
+def measured(
+    params: Params,
+    images: Image,
+    measures: Mapping[str, Callable[[FeatureMap], Any]],
+    *,
+    network: Network | None = None,
+) -> dict[str, Any]:
+    """Compute what is measured of the network's activations at some taps.
+
+    As `features`, but a tap's activations go to its measure where they are made. With
+    `network.remat` they need not be kept for the gradient then.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      images: as in `features`.
+      measures: tap, under our name, to a function of its activations [*batch, h', w', c].
+      network: as in `features`.
+
+    Returns:
+      Tap to what its measure returned.
+
+    Raises:
+      ValueError: as in `features`.
+    """
+    network = Network() if network is None else network
     checks.image_shape("images", images.shape, smallest=SMALLEST)
     checks.floating("images", images.dtype)
     pixels = network.pixels or PIXELS[params.pixels]
     batch = images.shape[:-3]
     x = pixels.encode(images).reshape(-1, *images.shape[-3:])
-    outputs: Any = Trunk(resolved, network).apply({"params": params.layers}, x)
-    return {
-        name: outputs[tap].reshape(*batch, *outputs[tap].shape[1:])
-        for name, tap in zip(taps, resolved, strict=True)
-    }
+
+    def measure(tap: str, activations: FeatureMap) -> Any:
+        return measures[tap](activations.reshape(*batch, *activations.shape[1:]))
+
+    found: Any = Trunk(tuple(measures), network).apply({"params": params.layers}, x, measure)
+    return found

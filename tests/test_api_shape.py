@@ -57,8 +57,8 @@ def test_options_are_keywords(name):
 
 def test_the_verbs_share_their_options():
     options = [list(inspect.signature(verb).parameters)[3:] for verb in VERBS]
-    assert options[0] == options[1][:-1] == options[2][:-2]
-    assert options[1][-1] == "every" and options[2][-2:] == ["every", "tell"]
+    assert options[0] == options[1][:-1] == options[2][:-3]
+    assert options[1][-1] == "every" and options[2][-3:] == ["every", "tell", "chunk"]
 
 
 def functions_of(path):

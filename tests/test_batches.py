@@ -212,6 +212,44 @@ def test_nothing_is_said_where_nothing_diverges(params, contents, styles):
     assert np.isfinite(images).all()
 
 
+# --- Chunks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_hand", [True, False], ids=["asked for", "short of memory"])
+def test_chunks_give_what_all_at_once_give(params, contents, styles, monkeypatch, by_hand):
+    recipe = with_rate(np.asarray([0.01, 1e30, 0.02], np.float32))
+    told = []
+
+    def run(**options):
+        with pytest.warns(nst.batches.RowsDiverged) as caught:
+            images = nst.stylize_many(
+                params, contents, styles, recipe=recipe, init=starts.Noise(), **options
+            )
+        return images, caught[0].message.rows
+
+    whole, broken = run()
+    if not by_hand:
+        monkeypatch.setattr(nst.capacity, "available", lambda device: 10)
+    chunked = {"chunk": 1} if by_hand else {}
+    parts, broken_too = run(every=3, tell=lambda *far: told.append(far), **chunked)
+    assert_allclose(parts, whole, **SAME)
+    assert broken == broken_too == {1: 1}
+    # Three chunks of one, each of the start and three updates.
+    assert told == [(3, 12), (4, 12), (7, 12), (8, 12), (11, 12), (12, 12)]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "kind", "message"),
+    [
+        (0, ValueError, "`chunk`: expected 1 or more, got 0"),
+        (1.5, TypeError, "`chunk`: expected a"),
+    ],
+)
+def test_no_pictures_at_once_are_refused(as_users_do, params, contents, chunk, kind, message):
+    with pytest.raises(kind, match=message):
+        nst.stylize_many(params, contents, contents, recipe=FAST, chunk=chunk)
+
+
 # --- Blends ---------------------------------------------------------------------------------------
 
 

@@ -87,7 +87,7 @@ def check(entry):
 
 
 # Those that start processes or compile several programs are slow.
-SLOW = {"step", "loop", "batch", "compile", "wall"}
+SLOW = {"step", "loop", "batch", "compile", "wall", "memory"}
 
 
 @pytest.mark.parametrize(

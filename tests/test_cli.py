@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import albums, cli, jobs, optimizers, prepare, recipes, sizes
+from nst_jax import albums, capacity, cli, jobs, optimizers, prepare, recipes, sizes
 
 # Two convolutions instead of sixteen: most of what is tested here does not depend on depth.
 SHALLOW = {
@@ -392,10 +393,28 @@ def test_says_what_it_does(call):
     assert out == "photo_art.png\n"
     assert "device" in err and "cpu" in err
     assert "photo.png, 60x45 px -> 40x30 px (longer side 40 px, antialiased)" in err
+    assert re.search(r"^memory +about [\d.]+ MB$", err, re.MULTILINE)
     assert "compiled in" in err and "5 updates take about" in err
     assert "step 5 of 5: loss" in err and "style" in err
     assert "\x1b" not in err  # no control codes where there is no terminal
     assert pixels("photo_art.png").shape == (30, 40, 3)
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (1000, r"the 0\.0 MB that there is; nothing of these proportions does"),
+        (2 * 10**6, r"the 2\.0 MB that there is; up to (\d+)x\d+ px does for certain, by `--size`"),
+    ],
+)
+def test_says_what_may_not_fit_and_tries(call, monkeypatch, there, said):
+    monkeypatch.setattr(capacity, "available", lambda device=None: there)
+    argv = ["photo.png", "art.png", "-o", "out.png", "--recipe", "tiny", "--steps", "1"]
+    code, _, err = call("stylize", *argv)
+    assert code == 0 and Path("out.png").exists()
+    found = re.search(rf"^note: the run takes about .+ may not fit into {said}", err, re.MULTILINE)
+    assert found
+    assert not found.groups() or 16 <= int(found[1]) < 40
 
 
 def test_quiet_prints_nothing(call):
@@ -795,6 +814,22 @@ def test_batch_tells_equal_names_apart(call):
     assert set(os.listdir("out")) == {"photo_art.png", "photo_art-2.png"}
     assert "photo_art-2.png is b/photo.png with art.png" in err
     assert not np.array_equal(pixels("out/photo_art.png"), pixels("out/photo_art-2.png"))
+
+
+@pytest.mark.slow
+def test_batch_and_sweep_paint_in_chunks(call):
+    argv = ["--recipe", "free", "--init", "noise", "--steps", "2", "-q"]
+    for name, chunk in (("whole", []), ("parts", ["--chunk", "1"])):
+        pair = ["photo.png", "other.png", "--styles", "art.png", "-o", name]
+        assert call("batch", *pair, *argv, *chunk)[0] == 0
+        one = ["photo.png", "art.png", "-o", f"{name}.png", "--style-weight", "1,2"]
+        assert call("sweep", *one, *argv, *chunk)[0] == 0
+    for name in ("{}.png", "{}/photo_art.png", "{}/other_art.png"):
+        whole, parts = (pixels(name.format(kind)).astype(int) for kind in ("whole", "parts"))
+        assert np.abs(whole - parts).max() <= 1
+    refused(
+        call("batch", "photo.png", "--styles", "art.png", "-o", "o", "--chunk", "0"), "`--chunk`"
+    )
 
 
 def test_batch_groups_by_shape_and_size():

@@ -152,7 +152,16 @@ def test_no_preset_breaks_in_bfloat16(params, name):
 # --- Activations computed again -------------------------------------------------------------------
 
 
-def test_remat_changes_memory_and_no_number(params, content, style):
+def test_remat_convolves_again_on_the_way_back(params):
+    kept, again = (
+        sum("convolution" in line for line in products(params, recipe, "cuda")[0])
+        for recipe in (recipes.TF, at("float32", recipes.TF, remat=True))
+    )
+    assert kept == 2 * 14  # to relu5_2
+    assert again >= kept + 10
+
+
+def test_remat_changes_no_number(params, content, style):
     found = {}
     for remat in (False, True):
         recipe = at("float32", small.shallow(), remat=remat)

@@ -1,0 +1,316 @@
+"""How much memory a run takes, told beforehand from shapes alone.
+
+Nothing is compiled or run here: the buffers of the loop are counted from the network's block table,
+along the forward pass and back.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nst_jax import checks, recipes, vgg, winograd
+from nst_jax.pyramid import Shape
+from nst_jax.recipes import Recipe
+
+FLOAT32 = 4  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """What the compiled loop of a run holds at its peak, in bytes.
+
+    Attributes:
+      shape: (height, width) of the canvas.
+      pictures: painted at once.
+      weights: kernels and biases down to the deepest tap, and the forms that are made of them.
+      activations: what loss and gradient hold of the network; or what measuring the largest style
+        holds, if that is more.
+      state: canvases and the optimiser's memory.
+      targets: what the canvases are compared with.
+    """
+
+    shape: Shape
+    pictures: int
+    weights: int
+    activations: int
+    state: int
+    targets: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.activations + self.state + self.targets
+
+    @property
+    def per_pixel(self) -> float:
+        """Bytes for each pixel of the canvases, the weights apart, which no canvas changes."""
+        height, width = self.shape
+        return (self.total - self.weights) / (self.pictures * height * width)
+
+
+def estimate_memory(
+    shape: Shape,
+    *,
+    recipe: Recipe = recipes.DEFAULT,
+    style_shapes: Sequence[Shape] | None = None,
+    pictures: int = 1,
+    platform: str | None = None,
+) -> Footprint:
+    """Estimate the peak memory of a run before anything is compiled.
+
+    It is meant to be within 20 % of what XLA says of the compiled loop. Python, jax itself and the
+    pictures as they were read are not in it: a process holds some hundred megabytes more.
+
+    Args:
+      shape: (height, width) of the canvas at its final size.
+      recipe: taps, network and optimiser count; no size rule does.
+      style_shapes: (height, width) of each style; None is the canvas' shape.
+      pictures: painted at once, as `stylize_many` does.
+      platform: "cpu", "gpu" or "tpu"; None is jax's default. Processors hold more forms of the
+        kernels and need other buffers.
+
+    Returns:
+      The `Footprint`: its parts, `total` and `per_pixel`.
+
+    Raises:
+      TypeError: if an argument is of the wrong kind.
+      ValueError: if a side is under 16 px, there are no pictures, or the recipe cannot be run.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> small = nst.estimate_memory((256, 256), platform="cpu")
+      >>> large = nst.estimate_memory((512, 512), platform="cpu")
+      >>> f"{small.total / 1e9:.1f} GB, {large.total / 1e9:.1f} GB"
+      '0.7 GB, 1.1 GB'
+      >>> large.weights / small.weights < 1.2, large.per_pixel / small.per_pixel < 1.1
+      (True, True)
+    """
+    recipe = recipes.check(recipe)
+    shape = _checked("shape", shape)
+    styles = [shape] if style_shapes is None else _checked_all(style_shapes)
+    checks.whole("pictures", pictures, least=1)
+    if platform is None:
+        platform = jax.default_backend()
+    if platform not in ("cpu", "gpu", "tpu"):
+        raise ValueError(f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {platform!r}")
+    on_processor = platform == "cpu"
+    blocks = _blocks(shape, recipe)
+    loop = pictures * _loop(blocks, recipe, on_processor)
+    measuring = max(_forward(_blocks(style, recipe), recipe) for style in styles)
+    return Footprint(
+        shape=shape,
+        pictures=pictures,
+        weights=_weights(blocks, recipe, on_processor),
+        activations=max(loop, measuring),
+        state=pictures * _state(shape, recipe),
+        targets=pictures * _targets(blocks, recipe),
+    )
+
+
+def _checked(argument: str, shape: Any) -> Shape:
+    if not isinstance(shape, Iterable) or isinstance(shape, (str, bytes)):
+        raise TypeError(f"`{argument}`: expected (height, width), got {shape!r}")
+    sides = tuple(shape)
+    if len(sides) != 2:
+        raise ValueError(f"`{argument}`: expected (height, width), got {len(sides)} numbers")
+    for side in sides:
+        checks.whole(argument, side, least=vgg.SMALLEST)
+    return int(sides[0]), int(sides[1])
+
+
+def _checked_all(shapes: Any) -> list[Shape]:
+    if not isinstance(shapes, (list, tuple)):
+        raise TypeError(f"`style_shapes`: expected a list of (height, width), got {shapes!r}")
+    if not shapes:
+        raise ValueError("`style_shapes`: is empty; give at least one (height, width)")
+    return [_checked(f"style_shapes[{index}]", shape) for index, shape in enumerate(shapes)]
+
+
+# --- The network's buffers ------------------------------------------------------------------------
+
+
+class Layer(NamedTuple):
+    """One convolution, as large as it is on this canvas."""
+
+    name: str
+    height: int
+    width: int
+    channels_in: int
+    channels: int
+    content: bool  # whether a tap looks at it
+    style: bool
+
+    @property
+    def positions(self) -> int:
+        return self.height * self.width
+
+    @property
+    def output(self) -> int:
+        """Numbers in its output."""
+        return self.positions * self.channels
+
+    @property
+    def input(self) -> int:
+        return self.positions * self.channels_in
+
+    @property
+    def tapped(self) -> int:
+        """Numbers kept beside the output for its taps.
+
+        Of a content tap that is the difference to the target. Of a style tap it is the features as
+        a matrix, or the gradient already made of them: either is another buffer, since the ReLU's
+        gradient looks at the output before it.
+        """
+        return (self.content + self.style) * self.output
+
+    @property
+    def winograd(self) -> bool:
+        """Whether a processor computes it by Winograd's way."""
+        return winograd.pays(self.height, self.width, self.channels_in, self.channels)
+
+
+Blocks = list[list[Layer]]
+
+
+def _blocks(shape: Shape, recipe: Recipe) -> Blocks:
+    """Return the layers down to the deepest tap, by block."""
+    terms, (height, width) = recipe.terms, shape
+    content = {vgg.layer_of(tap) for tap in terms.content_taps}
+    style = {vgg.layer_of(tap) for tap in terms.style_taps}
+    names = list(vgg.LAYERS)
+    deepest = max(names.index(name) for name in content | style)
+    blocks: Blocks = []
+    for name in names[: deepest + 1]:
+        if name.endswith("_1"):
+            if blocks:
+                up = int(recipe.network.ceil)
+                height, width = (height + up) // 2, (width + up) // 2
+            blocks.append([])
+        taps = name in content, name in style
+        blocks[-1].append(Layer(name, height, width, *vgg.LAYERS[name], *taps))
+    return blocks
+
+
+def _bytes_each(recipe: Recipe) -> int:
+    """Return the bytes of a number of the activations."""
+    return recipe.network.precision.activations_of(jnp.float32).itemsize
+
+
+def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_processor: bool) -> int:
+    """Return the bytes that a convolution holds besides its result, from `into` channels to `out`.
+
+    The plain way reads its input after the ReLU, or its gradient, which is a copy. Winograd's way
+    goes through the buffers of `winograd.convolve` one after the other, of which two are there at a
+    time: 6/4 as many numbers as the tiles cover once the rows are carried over, 36/16 once the
+    columns are too, the same two of the products; in float32 always, like all that a processor
+    convolves.
+    """
+    each = _bytes_each(recipe)
+    if not on_processor:
+        return layer.positions * into * each
+    widened = 0 if each == FLOAT32 else layer.positions * (into + out) * FLOAT32
+    if not layer.winograd:
+        return layer.positions * into * each + widened
+    tile, window = winograd.TILE, winograd.WINDOW
+    covered = -(-layer.height // tile) * -(-layer.width // tile) * tile**2
+    half, whole = window / tile, (window / tile) ** 2
+    pairs = ((half + whole) * into, whole * (into + out), (half + whole) * out)
+    return int(covered * max(pairs)) * FLOAT32 + widened
+
+
+def _loop(blocks: Blocks, recipe: Recipe, on_processor: bool) -> int:
+    """Return the peak bytes of one loss and gradient.
+
+    Args:
+      blocks: of the canvas.
+      recipe: whose network counts. With `remat` a block's outputs are computed again on the way
+        back, from the block's input, and losses are taken inside it.
+      on_processor: whether layers may take Winograd's way.
+    """
+    each = _bytes_each(recipe)
+    # For a processor XLA merges what is computed twice, whatever the program says.
+    remat = recipe.network.remat and not on_processor
+    # The windows' largest are compared with their members on the way back; a mean needs nothing.
+    keeps_pooled = recipe.network.pool is not vgg.average_pool
+    inputs = [block[0].input * (keeps_pooled or remat) for block in blocks]
+    inputs[0] = 0  # the canvas itself
+    peak = held = 0
+    for block, pooled in zip(blocks, inputs, strict=True):
+        held += pooled * each
+        for layer in block:
+            work = _work(layer, layer.channels_in, layer.channels, recipe, on_processor)
+            # A Gram matrix is a product with the features' transpose, which is a copy.
+            work = max(work, layer.style * layer.output * each)
+            peak = max(peak, held + layer.output * each + work)
+            held += (layer.output + layer.tapped) * each
+        held -= sum(layer.output + layer.tapped for layer in block) * each * remat
+    for block, pooled in zip(reversed(blocks), reversed(inputs), strict=True):
+        held += sum(layer.output + layer.tapped for layer in block) * each * remat
+        for layer in reversed(block):
+            work = _work(layer, layer.channels, layer.channels_in, recipe, on_processor)
+            # The gradient comes in, and another leaves; `work` is the one that comes in.
+            peak = max(peak, held + layer.input * each + work)
+            held -= (layer.output + layer.tapped) * each
+        held -= pooled * each
+    return peak
+
+
+def _forward(blocks: Blocks, recipe: Recipe) -> int:
+    """Return the peak bytes of measuring a picture, which keeps only what taps look at."""
+    peak = held = 0
+    for layer in (layer for block in blocks for layer in block):
+        copies = 1 + layer.style
+        peak = max(peak, held + layer.input + copies * layer.output)
+        held += layer.content * layer.output
+    return peak * _bytes_each(recipe)
+
+
+# --- The rest -------------------------------------------------------------------------------------
+
+
+def _weights(blocks: Blocks, recipe: Recipe, on_processor: bool) -> int:
+    """Return the bytes of the parameters as `vgg.with_forms` makes them."""
+    total, each = 0, _bytes_each(recipe)
+    for layer in (layer for block in blocks for layer in block):
+        kernel = layer.channels_in * layer.channels
+        total += 2 * 9 * kernel * each + layer.channels * FLOAT32  # and transposed
+        if on_processor and layer.winograd:
+            total += 2 * winograd.WINDOW**2 * kernel * FLOAT32
+    return total
+
+
+def _state(shape: Shape, recipe: Recipe) -> int:
+    """Return the bytes of a state, and of what the loop copies of it.
+
+    What has the canvas' shape is held twice while a step replaces it; L-BFGS' rings are written in
+    place.
+    """
+    canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    # Of a sweep's numbers any will do.
+    rule = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent.optimizer)
+    memory = jax.eval_shape(rule.transformation().init, canvas)
+    leaves = [canvas, canvas, *jax.tree.leaves(memory)]  # the kept canvas and the pending one
+    copies = [leaf for leaf in leaves if leaf.shape == canvas.shape]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in (*leaves, *copies))
+
+
+def _targets(blocks: Blocks, recipe: Recipe) -> int:
+    """Return the bytes of the content's features and of the style's statistics."""
+    layers = {layer.name: layer for block in blocks for layer in block}
+    terms = recipe.terms
+    content = sum(layers[vgg.layer_of(tap)].output for tap in terms.content_taps)
+    statistics = [
+        jax.eval_shape(terms.style_loss.measure, _features(layers[vgg.layer_of(tap)]))
+        for tap in terms.style_taps
+    ]
+    return content * _bytes_each(recipe) + sum(
+        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(statistics)
+    )
+
+
+def _features(layer: Layer) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((layer.height, layer.width, layer.channels), jnp.float32)

@@ -1,0 +1,224 @@
+"""The estimate of a run's memory against XLA's own count, and what follows from it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import nst_jax as nst
+from nst_jax import capacity, recipes, vgg
+from tests import small
+from tests.test_precision import at
+
+
+def counted(params, recipe, shape, pictures=1):
+    """Return what XLA says that the compiled loop takes, in bytes."""
+    core = recipes.as_arrays(recipe.bare())
+    formed = vgg.with_forms(
+        params, core.terms.taps, shape=shape, precision=recipe.network.precision
+    )
+    image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    state = jax.eval_shape(nst.init, image, core)
+    targets = jax.eval_shape(nst.measure, formed, image, image, core)
+    run = nst.run
+    if pictures > 1:
+        run = jax.vmap(nst.run, in_axes=(None, 0, 0, None, None))
+        state, targets = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((pictures, *x.shape), x.dtype), (state, targets)
+        )
+    loop = jax.jit(run, donate_argnums=1)
+    found = loop.lower(formed, state, targets, core, jnp.asarray(1)).compile().memory_analysis()
+    return (
+        found.temp_size_in_bytes
+        + found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        - found.alias_size_in_bytes
+    )
+
+
+# Two layers by Winograd's way at 128 px, Keras' Adam.
+MIDDLE = small.shallow(
+    recipes.TF,
+    content_taps=("relu3_2",),
+    style_taps=("relu1_1", "relu3_2"),
+)
+AVERAGED = small.shallow(recipes.GATYS_2015)
+HALF = at("bfloat16", MIDDLE)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shape", "pictures"),
+    [
+        (MIDDLE, (128, 136), 1),
+        (AVERAGED, (96, 131), 3),
+        pytest.param(HALF, (128, 136), 1, marks=pytest.mark.slow),
+        pytest.param(at("bfloat16", recipes.TF), (256, 256), 1, marks=pytest.mark.slow),
+        pytest.param(recipes.DEFAULT, (128, 192), 1, marks=pytest.mark.slow),
+        pytest.param(recipes.DEFAULT, (256, 256), 1, marks=pytest.mark.slow),
+        pytest.param(recipes.TF, (256, 256), 1, marks=pytest.mark.slow),
+        pytest.param(recipes.GATYS_PYTORCH, (192, 256), 1, marks=pytest.mark.slow),
+        pytest.param(recipes.GATYS_2015, (160, 131), 1, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_it_is_within_a_fifth_of_what_xla_counts(params, recipe, shape, pictures):
+    estimate = nst.estimate_memory(shape, recipe=recipe, pictures=pictures, platform="cpu")
+    assert estimate.total == pytest.approx(counted(params, recipe, shape, pictures), rel=0.2)
+
+
+def test_the_weights_are_those_of_the_forms(params):
+    shape = (256, 320)
+    formed = vgg.with_forms(params, recipes.DEFAULT.terms.taps, shape=shape)
+    estimate = nst.estimate_memory(shape, platform="cpu")
+    assert estimate.weights == sum(leaf.nbytes for leaf in jax.tree.leaves(formed))
+    elsewhere = nst.estimate_memory(shape, platform="gpu")
+    assert elsewhere.weights < estimate.weights / 3
+
+
+def test_the_parts_add_up():
+    one = nst.estimate_memory((64, 80), platform="cpu")
+    assert one.total == one.weights + one.activations + one.state + one.targets
+    assert one.per_pixel == (one.activations + one.state + one.targets) / (64 * 80)
+    three = nst.estimate_memory((64, 80), pictures=3, platform="cpu")
+    assert three.weights == one.weights
+    assert three.per_pixel == one.per_pixel
+
+
+def test_more_takes_more():
+    def total(shape=(64, 64), **options):
+        return nst.estimate_memory(shape, platform="cpu", **options).total
+
+    assert total() < total((64, 80)) < total((64, 80), pictures=2)
+    deeper = replace(recipes.DEFAULT.terms, content_taps=("relu5_4",))
+    assert total() < total(recipe=replace(recipes.DEFAULT, terms=deeper))
+    assert total() == total(style_shapes=[(32, 32)]) < total(style_shapes=[(32, 32), (512, 512)])
+
+
+def test_lbfgs_takes_24_bytes_a_pair_and_pixel():
+    def state(history):
+        rule = recipes.DEFAULT.descent.optimizer
+        descent = replace(recipes.DEFAULT.descent, optimizer=replace(rule, history=history))
+        return nst.estimate_memory((32, 32), recipe=replace(recipes.DEFAULT, descent=descent)).state
+
+    assert state(30) - state(10) == 20 * (24 * 32 * 32 + 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "kind", "message"),
+    [
+        ((8, 64), {}, ValueError, "`shape`: expected 16 or more, got 8"),
+        ((64, 64, 3), {}, ValueError, r"`shape`: expected \(height, width\), got 3 numbers"),
+        (512, {}, TypeError, r"`shape`: expected \(height, width\), got 512"),
+        ((64, 64.0), {}, TypeError, "`shape`: expected a whole number, got 64.0"),
+        ((64, 64), {"pictures": 0}, ValueError, "`pictures`: expected 1 or more, got 0"),
+        ((64, 64), {"platform": "abacus"}, ValueError, "`platform`: expected 'cpu', 'gpu' or"),
+        ((64, 64), {"style_shapes": []}, ValueError, "`style_shapes`: is empty"),
+        ((64, 64), {"style_shapes": [(1, 64)]}, ValueError, r"`style_shapes\[0\]`: expected 16"),
+        ((64, 64), {"style_shapes": (64, 64)}, TypeError, r"`style_shapes\[0\]`: expected \(hei"),
+        ((64, 64), {"recipe": "default"}, TypeError, "`recipe`: expected a Recipe"),
+    ],
+)
+def test_what_cannot_be_estimated_is_refused(as_users_do, shape, options, kind, message):
+    with pytest.raises(kind, match=message):
+        nst.estimate_memory(shape, **options)
+
+
+# --- What there is, what fits ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A machine whose system and control group are files that the test writes."""
+    monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(capacity, "CGROUP", tmp_path)
+    (tmp_path / "meminfo").write_text("MemTotal: 4000 kB\nMemAvailable:    2000 kB\nHugePages: 0\n")
+    return tmp_path
+
+
+def test_the_system_says_what_is_available(machine):
+    assert capacity.available() == 2000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("1000000", 400000), ("max", 2048000), ("100000000", 2048000)]
+)
+def test_a_containers_limit_counts(machine, limit, expected):
+    for name, text in (("max", limit), ("current", "900000"), ("stat", "inactive_file 300000")):
+        (machine / f"memory.{name}").write_text(f"{text}\n")
+    assert capacity.available() == expected
+
+
+def test_an_older_containers_limit_counts(machine):
+    (machine / "memory").mkdir()
+    texts = {"limit_in_bytes": "1000", "usage_in_bytes": "900", "stat": "total_inactive_file 50"}
+    for name, text in texts.items():
+        (machine / "memory" / f"memory.{name}").write_text(text)
+    assert capacity.available() == 150
+
+
+@pytest.mark.parametrize(
+    ("stats", "expected"),
+    [({"bytes_limit": 100, "bytes_in_use": 30}, 70), ({}, None), (None, None)],
+)
+def test_an_accelerator_knows_its_limit(stats, expected):
+    class Device:
+        platform = "gpu"
+
+        def memory_stats(self):
+            return stats
+
+    assert capacity.available(Device()) == expected
+
+
+def test_what_the_machine_does_not_say_holds_everything(monkeypatch, machine):
+    (machine / "meminfo").unlink()
+    monkeypatch.delattr(capacity.os, "sysconf")
+    assert capacity.available() is None
+    footprint = nst.estimate_memory((4096, 4096), platform="cpu")
+    assert capacity.fits(footprint, None) and capacity.most_that_fit(footprint, None) is None
+
+
+def test_as_many_fit_as_the_estimate_says():
+    shape = (64, 64)
+    one = nst.estimate_memory(shape, platform="cpu")
+    there = int(
+        1.001 * capacity.MARGIN * nst.estimate_memory(shape, pictures=5, platform="cpu").total
+    )
+    assert capacity.most_that_fit(one, there) == 5
+    assert capacity.most_that_fit(one, 10) == 1  # less than one is no answer
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "size"), [(8, 8, 8), (8, 5, 4), (9, 8, 5), (7, 6, 4), (7, 1, 1), (10, 3, 2)]
+)
+def test_chunks_are_equal_where_that_costs_little(count, most, size):
+    assert capacity.chunk_of(count, most) == size
+
+
+def test_the_largest_canvas_that_fits_fits_and_the_next_does_not():
+    shape, there = (3000, 2000), 2 * 10**9
+    height, width = capacity.largest_that_fits(shape, recipes.DEFAULT, there, platform="cpu")
+    assert abs(height / width - 1.5) < 0.01
+
+    def fitting(shape):
+        return capacity.fits(nst.estimate_memory(shape, platform="cpu"), there)
+
+    assert fitting((height, width)) and not fitting((height + 2, width + 2))
+    assert capacity.largest_that_fits(shape, recipes.DEFAULT, 1000, platform="cpu") is None
+
+
+def test_this_machine_is_asked_where_it_can_answer():
+    found = capacity.available()
+    if Path("/proc/meminfo").exists():
+        assert found is not None and found > 2**20
+
+
+def test_fewer_bits_and_computing_again_take_less_on_an_accelerator():
+    def activations(name, **network):
+        recipe = at(name, recipes.TF, **network)
+        return nst.estimate_memory((512, 512), recipe=recipe, platform="gpu").activations
+
+    assert activations("bfloat16") == activations("float32") / 2
+    assert activations("bfloat16", remat=True) < 0.75 * activations("bfloat16")
