@@ -6,17 +6,25 @@ from pathlib import Path
 from types import ModuleType
 
 import click
+import jax
 
 from benchmarks import harness
 from benchmarks.report import report
 
-CASES = ("step", "compile", "batch", "loop", "wall")
+CASES = ("step", "compile", "batch", "loop", "wall", "peers", "time_to_loss")
 RESULTS = Path(__file__).parent / "results"
 
 
 def case_module(name: str) -> ModuleType:
     """Return the module of a case; imported only when asked for."""
     return importlib.import_module(f"benchmarks.{name}")
+
+
+def plan_of(module: ModuleType, quick: bool) -> harness.Plan:
+    """Return the plan of a case: quick, or for a processor, or for what is much faster than one."""
+    if quick:
+        return module.QUICK
+    return module.FULL if jax.default_backend() == "cpu" else getattr(module, "GPU", module.FULL)
 
 
 def measure(name: str, plan: harness.Plan, out: Path, quick: bool) -> Path:
@@ -60,7 +68,7 @@ def main(
             click.echo(report(harness.read(out, quick)))
             continue
         module = case_module(name)
-        plan = module.QUICK if quick else module.FULL
+        plan = plan_of(module, quick)
         plan = replace(plan, sizes=sizes or plan.sizes, repeats=repeats or plan.repeats)
         click.echo(f"{name}: {module.QUESTION} ...", err=True)
         click.echo(f"{name}: {measure(name, plan, out, quick)}", err=True)
