@@ -18,7 +18,7 @@ QUESTION = (
 )
 FULL = Plan(sizes=(256, 512), repeats=3, steps=5)
 GPU = Plan(sizes=(512, 1024), repeats=5, steps=40)
-QUICK = Plan(sizes=(64,), repeats=2, steps=2)
+QUICK = Plan(sizes=(64,), repeats=2, steps=2, compiled=False)
 
 PRECISIONS = ("float32",)  # ours; the final loss of the first is what all are held against
 WITHIN = 0.01  # relative difference of final losses
@@ -37,7 +37,9 @@ def measure(plan: Plan) -> Findings:
     """Time all variants in turn; the float32 objective judges where each of them ends."""
     params, torch = nst.load_params(), pytorch.has_torch()
     rows, notes = [], [] if torch else [pytorch.ABSENT]
-    if torch and not pytorch.can_compile():
+    if torch and not plan.compiled:
+        notes.append("a quick pass does without torch.compile, which takes minutes")
+    elif torch and not pytorch.can_compile():
         notes.append("there is no C++ compiler: torch.compile was not measured")
     for size in plan.sizes:
         row, failures = _row(params, size, plan, torch)
@@ -54,7 +56,8 @@ def _row(
         _name(precision): partial(ours, params, precision, size) for precision in PRECISIONS
     }
     if torch:
-        found = pytorch.variants(jax.default_backend(), compiled=pytorch.can_compile())
+        compiled = plan.compiled and pytorch.can_compile()
+        found = pytorch.variants(jax.default_backend(), compiled=compiled)
         makers |= {str(variant): partial(pytorch.TorchWalk, task, variant) for variant in found}
     walks, first, failures = started(makers)
     seconds, _ = harness.alternate(
