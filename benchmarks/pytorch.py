@@ -55,6 +55,9 @@ class Variant:
         return f"torch, {self.precision}, {layout}, {way}"
 
 
+PLAIN = Variant()
+
+
 def variants(platform: str, *, compiled: bool) -> list[Variant]:
     """Return what a user who wants speed would try on a platform: cpu or gpu."""
     precisions = ["float32", "bfloat16 autocast", "bfloat16 weights"]
@@ -83,7 +86,7 @@ class TorchWalk:
     `problems.ADAM`. `advance` compiles at its first call where the variant asks for it.
     """
 
-    def __init__(self, problem: Problem, variant: Variant = Variant()):  # noqa: B008
+    def __init__(self, problem: Problem, variant: Variant = PLAIN):
         import torch
 
         torch.set_num_threads(cores())

@@ -23,7 +23,7 @@ COARSE = "coarse to fine"
 SMALLEST = 16  # px that the network needs
 
 OBJECTIVE = nst.recipes.DEFAULT
-RULES = {
+RULES: dict[str, Any] = {
     "Adam, rate 0.02": nst.optimizers.Adam(learning_rate=0.02),
     "Adam, rate 0.05": nst.optimizers.Adam(learning_rate=0.05),
     "torch's L-BFGS": nst.optimizers.TorchLBFGS(),
@@ -37,7 +37,7 @@ def engines(size: int, steps: int) -> dict[str, nst.recipes.Recipe]:
     for name, rule in RULES.items():
         # torch's rule knows no guard, and is used on the pixels that its recipes use.
         units = nst.vgg.CAFFE_BGR if isinstance(rule, nst.optimizers.TorchLBFGS) else nst.vgg.RAW
-        schedules = {"one scale": nst.recipes.OneScale()}
+        schedules: dict[str, Any] = {"one scale": nst.recipes.OneScale()}
         if size // 2 >= SMALLEST:
             schedules[COARSE] = nst.recipes.CoarseToFine(smallest=size // 2, share=1.0)
         for way, schedule in schedules.items():
@@ -148,8 +148,6 @@ def _row(
     }
 
 
-def seconds_to(
-    seconds: Sequence[float], totals: Sequence[float], level: float
-) -> float | None:
+def seconds_to(seconds: Sequence[float], totals: Sequence[float], level: float) -> float | None:
     """Return when a curve first was at or below a level; None if it never was."""
     return next((s for s, total in zip(seconds, totals, strict=True) if total <= level), None)
