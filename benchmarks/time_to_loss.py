@@ -15,7 +15,7 @@ from benchmarks.problems import PAIRS, Pair, pictures
 QUESTION = "Seconds until the loss of `default`'s objective is so low, by engine"
 FULL = Plan(sizes=(128, 256), repeats=1, steps=100, pairs=3)
 GPU = Plan(sizes=(256, 512), repeats=1, steps=400, pairs=3)
-QUICK = Plan(sizes=(48,), repeats=1, steps=8)
+QUICK = Plan(sizes=(48,), repeats=1, steps=6)
 
 LEVELS = (2.0, 1.5, 1.2)  # times the floor, the lowest loss that any engine reached
 POINTS = 25  # of a curve

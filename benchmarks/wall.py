@@ -23,7 +23,7 @@ FULL = Plan(
     sizes=(256, 512), repeats=1, steps=nst.recipes.DEFAULT.descent.steps, peer_steps=pastiche.STEPS
 )
 GPU = replace(FULL, sizes=(256, 512, 1024))
-QUICK = Plan(sizes=(64,), repeats=1, steps=2, peer_steps=10)
+QUICK = Plan(sizes=(64,), repeats=1, steps=2, peer_steps=4)
 
 PROGRAM = ("-m", "nst_jax")
 PAIR = ("chelsea", "starry_night")
