@@ -1,22 +1,32 @@
 """`python -m benchmarks CASE...`: measure, write JSON; `report` reads it and prints tables."""
 
 import importlib
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
+import jax
 
 from benchmarks import harness
 from benchmarks.report import report
 
-CASES = ("step", "compile", "batch", "loop", "wall", "memory")
+CASES = ("step", "compile", "batch", "loop", "wall", "memory", "peers", "time_to_loss")
 RESULTS = Path(__file__).parent / "results"
 
 
 def case_module(name: str) -> ModuleType:
     """Return the module of a case; imported only when asked for."""
     return importlib.import_module(f"benchmarks.{name}")
+
+
+def plan_of(module: ModuleType, quick: bool) -> harness.Plan:
+    """Return the plan of a case: quick, or for a processor, or for what is much faster than one."""
+    if quick:
+        return module.QUICK
+    return module.FULL if jax.default_backend() == "cpu" else getattr(module, "GPU", module.FULL)
 
 
 def measure(name: str, plan: harness.Plan, out: Path, quick: bool) -> Path:
@@ -41,29 +51,81 @@ def _sizes(
 
 
 @click.command()
-@click.argument("cases", nargs=-1, required=True, type=click.Choice([*CASES, "report"]))
+@click.argument("cases", nargs=-1, required=True, type=click.Choice([*CASES, "all", "report"]))
 @click.option("--quick", is_flag=True, help="Small and few: to see that it works, not how fast.")
 @click.option("--sizes", callback=_sizes, help="Sides of the canvases, such as 256,512.")
 @click.option("--repeats", type=click.IntRange(min=1), help="Timed rounds.")
+@click.option(
+    "--peer-steps",
+    type=click.IntRange(min=1),
+    help="Updates of pastiche in `wall`; default: 1000, as its command has it.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=RESULTS,
     help="Folder of the JSON files; default: benchmarks/results.",
 )
+@click.option(
+    "--plots",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With `report`: draw into this folder, too; needs matplotlib.",
+)
 def main(
-    cases: tuple[str, ...], quick: bool, sizes: tuple[int, ...], repeats: int | None, out: Path
+    cases: tuple[str, ...],
+    quick: bool,
+    sizes: tuple[int, ...],
+    repeats: int | None,
+    peer_steps: int | None,
+    out: Path,
+    plots: Path | None,
 ) -> None:
-    """Measure the named CASES in turn; `report` prints what the folder holds."""
-    for name in cases:
+    """Measure the named CASES in turn, or all; `report` prints what the folder holds."""
+    if plots and "report" not in cases:
+        raise click.UsageError("`--plots`: is drawn by `report`; name it, too")
+    failed = []
+    for name in dict.fromkeys(each for case in cases for each in _spelt_out(case)):
         if name == "report":
-            click.echo(report(harness.read(out, quick)))
+            _report(harness.read(out, quick), plots)
             continue
         module = case_module(name)
-        plan = module.QUICK if quick else module.FULL
-        plan = replace(plan, sizes=sizes or plan.sizes, repeats=repeats or plan.repeats)
+        plan = plan_of(module, quick)
+        plan = replace(
+            plan,
+            sizes=sizes or plan.sizes,
+            repeats=repeats or plan.repeats,
+            peer_steps=(peer_steps or plan.peer_steps) if plan.peer_steps else 0,
+        )
         click.echo(f"{name}: {module.QUESTION} ...", err=True)
-        click.echo(f"{name}: {measure(name, plan, out, quick)}", err=True)
+        try:
+            click.echo(f"{name}: {measure(name, plan, out, quick)}", err=True)
+        except Exception:  # hours of other cases should not go with it
+            click.echo(f"{name}: failed\n{traceback.format_exc()}", err=True)
+            failed.append(name)
+    if failed:
+        raise click.ClickException(f"not measured: {', '.join(failed)}")
+
+
+def _spelt_out(case: str) -> tuple[str, ...]:
+    return CASES if case == "all" else (case,)
+
+
+def _report(entries: list[dict[str, Any]], folder: Path | None) -> None:
+    click.echo(report(entries))
+    if folder is None:
+        return
+    from benchmarks import plots  # the figures are an extra
+
+    try:
+        paths, missing = plots.draw(entries, folder)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"`--plots`: {error.name} is not installed; install the extra `bench`"
+        ) from None
+    for line in missing:
+        click.echo(f"not drawn: {line}", err=True)
+    for path in paths:
+        click.echo(f"drawn: {path}", err=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from benchmarks.problems import ADAM, Array, pictures
 
 QUESTION = "Throughput of `stylize_many` by batch size, against `stylize` on one picture"
 FULL = Plan(sizes=(128, 256), repeats=3, steps=2, batches=(1, 2, 4, 8))
+GPU = Plan(sizes=(256, 512), repeats=3, steps=40, batches=(1, 2, 4, 8, 16))
 QUICK = Plan(sizes=(48,), repeats=2, steps=2, batches=(2,))
 
 TOLERANCE = 1e-2  # largest relative difference of a picture's final loss in and out of a batch

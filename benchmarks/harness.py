@@ -37,12 +37,18 @@ class Plan:
       repeats: timed rounds; the median is over these.
       steps: steps in each timed round.
       batches: batch sizes, for the cases that have any.
+      peer_steps: steps of a peer whose whole run is measured, for the cases that have one.
+      compiled: whether peers are measured that take minutes to compile.
+      pairs: how many pairs of pictures, for the cases that take several.
     """
 
     sizes: tuple[int, ...]
     repeats: int = 5
     steps: int = 3
     batches: tuple[int, ...] = ()
+    peer_steps: int = 0
+    compiled: bool = True
+    pairs: int = 1
 
 
 @dataclass(frozen=True)

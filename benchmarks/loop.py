@@ -14,6 +14,7 @@ from benchmarks.problems import ADAM, Footpath, Walk, outcome, problem
 
 QUESTION = "A step inside one compiled run of n, against n compiled single steps"
 FULL = Plan(sizes=(256,), repeats=5, steps=3)
+GPU = Plan(sizes=(512,), repeats=5, steps=40)
 QUICK = Plan(sizes=(64,), repeats=2, steps=2)
 
 

@@ -1,125 +1,178 @@
-"""Others that do the same work. Each is imported only where it is installed."""
+"""How fast the step is at the best precision that still ends where float32 ends."""
 
-import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks.harness import cores
-from benchmarks.problems import Problem
+import nst_jax as nst
+from benchmarks import harness, pytorch
+from benchmarks.harness import Findings, Plan
+from benchmarks.problems import ADAM, Problem, Walk, problem
 
-CONVOLUTIONS = (2, 2, 4, 4, 4)  # per block
+QUESTION = (
+    "Megapixel-iterations per second at the best precision whose final loss is within 1 % of "
+    "float32's, against the best of PyTorch's"
+)
+FULL = Plan(sizes=(256, 512), repeats=3, steps=5)
+GPU = Plan(sizes=(512, 1024), repeats=5, steps=40)
+QUICK = Plan(sizes=(64,), repeats=2, steps=2, compiled=False)
+
+# Ours; the final loss of the first is what all are held against.
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
+WITHIN = 0.01  # relative difference of final losses
+
+Contestant = Walk | pytorch.TorchWalk
 
 
-def has_torch() -> bool:
-    """Say whether torch is installed, and on the device that jax uses."""
-    if importlib.util.find_spec("torch") is None:
-        return False
-    import torch
-
-    return jax.default_backend() == "cpu" or torch.cuda.is_available()
+def ours(params: nst.Params, precision: str, size: int) -> Walk:
+    """Return our walk at one of `PRECISIONS`."""
+    network = replace(ADAM.network, precision=nst.precision.named(precision))
+    return Walk(problem(params, replace(ADAM, network=network), size))
 
 
-class TorchWalk:
-    """Gatys' descent as a PyTorch user writes it: autograd, `torch.optim.Adam`, eager float32.
+def precisions() -> tuple[str, ...]:
+    """Return those of `PRECISIONS` that differ on this device."""
+    on_processor = jax.default_backend() == "cpu"  # which has no tensorfloat32
+    return tuple(name for name in PRECISIONS if not (on_processor and name == "tensorfloat32"))
 
-    The same objective, weights, pictures and start as `problems.Walk` with the recipe
-    `problems.ADAM`.
+
+def measure(plan: Plan) -> Findings:
+    """Time all variants in turn; the float32 objective judges where each of them ends."""
+    params, torch = nst.load_params(), pytorch.has_torch()
+    rows, notes = [], [] if torch else [pytorch.ABSENT]
+    if torch and not plan.compiled:
+        notes.append("a quick pass does without torch.compile, which takes minutes")
+    elif torch and not pytorch.can_compile():
+        notes.append("there is no C++ compiler: torch.compile was not measured")
+    for size in plan.sizes:
+        row, failures = _row(params, size, plan, torch)
+        rows.append(row)
+        notes += [failure for failure in failures if failure not in notes]
+    return Findings(rows, notes, ("torch",) if torch else ())
+
+
+def _row(
+    params: nst.Params, size: int, plan: Plan, torch: bool
+) -> tuple[dict[str, Any], list[str]]:
+    task, reference = problem(params, ADAM, size), _name(PRECISIONS[0])
+    makers: dict[str, Callable[[], Contestant]] = {
+        _name(precision): partial(ours, params, precision, size) for precision in precisions()
+    }
+    if torch:
+        compiled = plan.compiled and pytorch.can_compile()
+        found = pytorch.variants(jax.default_backend(), compiled=compiled)
+        makers |= {str(variant): partial(pytorch.TorchWalk, task, variant) for variant in found}
+    walks, first, failures = started(makers)
+    seconds, _ = harness.alternate(
+        {name: partial(walk.advance, plan.steps) for name, walk in walks.items()}, plan.repeats
+    )
+    judge = judge_of(task)
+    finals = {name: judge(_picture(walk)) for name, walk in walks.items()}
+    check_parity(finals, reference)
+    work = harness.megapixels(size) * plan.steps
+    contestants = {
+        name: {
+            "megapixel_iterations_per_second": harness.rate(times, work),
+            "first_step_seconds": first[name],
+            "final_loss": finals[name],
+            "distance": finals[name] / finals[reference] - 1,
+            "within": within(finals, name, reference),
+        }
+        for name, times in seconds.items()
+    }
+    row = {
+        "recipe": ADAM.name,
+        "size": [size, size],
+        "updates": 1 + plan.steps * (plan.repeats + 1),  # the first, the warm-up, the rounds
+        "final_loss": finals[reference],
+        "contestants": contestants,
+    }
+    kept = {name: times for name, times in seconds.items() if contestants[name]["within"]}
+    return row | comparison(kept, [_name(precision) for precision in PRECISIONS]), failures
+
+
+def _name(precision: str) -> str:
+    return f"nst_jax, {precision}"
+
+
+def started(
+    makers: Mapping[str, Callable[[], Contestant]],
+) -> tuple[dict[str, Contestant], dict[str, float], list[str]]:
+    """Make every contestant and take its first step, which is what compiles it.
+
+    Returns:
+      Name to contestant, name to seconds, and a note for every one of PyTorch's that failed.
     """
+    walks, seconds, failures = {}, {}, []
+    for name, make in makers.items():
 
-    def __init__(self, problem: Problem, channels_last: bool = False):
-        import torch
+        def start(make: Callable[[], Contestant] = make) -> Contestant:
+            walk = make()
+            walk.advance(1)
+            return walk
 
-        torch.set_num_threads(cores())
-        # float32 is to mean float32 on an accelerator too, as it does on our side.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        self.torch = torch
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.device = "cpu" if jax.default_backend() == "cpu" else "cuda"
-        self.terms = problem.recipe.terms
-        self.network = self._network(problem)
-        self.image = self._tensor(problem.content).requires_grad_()
-        adam = problem.recipe.descent.optimizer
-        self.optimizer = torch.optim.Adam(
-            [self.image],
-            lr=float(adam.learning_rate),
-            betas=(float(adam.b1), float(adam.b2)),
-            eps=float(adam.eps),
+        try:
+            seconds[name], walks[name] = harness.timed(start)
+        except RuntimeError as error:  # whatever a compiler or a device has to say
+            if not name.startswith("torch"):
+                raise
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            failures.append(f"{name} was not measured: {lines[0][:120]}")
+    return walks, seconds, failures
+
+
+def _picture(walk: Contestant) -> Any:
+    if isinstance(walk, pytorch.TorchWalk):
+        return walk.picture()
+    # The pending canvas: torch has updated its own after measuring it, too.
+    return walk.problem.recipe.descent.coordinates.decode(walk.state.pending)
+
+
+def judge_of(task: Problem) -> Callable[[Any], float]:
+    """Return what tells the total loss of a picture, in float32, by the objective of a problem."""
+    losses_of = jax.jit(nst.losses_of)
+    return lambda image: float(
+        losses_of(task.params, jax.numpy.asarray(image), task.targets, task.recipe).total
+    )
+
+
+def within(finals: Mapping[str, float], name: str, reference: str) -> bool:
+    """Say whether a contestant's final loss is as good as the reference's; a NaN is not."""
+    return bool(abs(finals[name] / finals[reference] - 1) <= WITHIN)
+
+
+def check_parity(finals: Mapping[str, float], reference: str) -> None:
+    """Refuse to compare if a float32 contestant did other work than ours.
+
+    Raises:
+      RuntimeError: naming it.
+    """
+    for name in finals:
+        if ", float32" in name and not within(finals, name, reference):
+            raise RuntimeError(
+                f"{name}: its final loss is {finals[name]:.6g}, that of {reference} "
+                f"{finals[reference]:.6g}; times of different work are not compared"
+            )
+
+
+def comparison(seconds: Mapping[str, list[float]], own: Iterable[str]) -> dict[str, Any]:
+    """Compare our fastest with the fastest of the others, among those that end well enough."""
+    names = set(own)
+    best = [
+        min(group, key=lambda name: float(np.median(seconds[name])), default=None)
+        for group in (
+            [name for name in seconds if name in names],
+            [name for name in seconds if name not in names],
         )
-        with torch.no_grad():
-            self.content = self._features(self._tensor(problem.content))
-            self.style = {
-                tap: gram(found)
-                for tap, found in self._features(self._tensor(problem.style)).items()
-            }
-
-    def advance(self, steps: int) -> np.ndarray:
-        """Take `steps` steps and return the total losses of the canvases measured, [steps]."""
-        losses = [self._step() for _ in range(steps)]
-        return self.torch.stack(losses).cpu().numpy()  # waits for the device
-
-    def _step(self) -> Any:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss()
-        loss.backward()
-        self.optimizer.step()
-        with self.torch.no_grad():
-            self.image.clamp_(0, 1)
-        return loss.detach()
-
-    def _loss(self) -> Any:
-        mean_square = self.torch.nn.functional.mse_loss
-        terms, found = self.terms, self._features(self.image)
-        content = sum(
-            float(weight) * mean_square(found[tap], self.content[tap])
-            for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True)
-        )
-        style = sum(
-            float(weight) * mean_square(gram(found[tap]), self.style[tap])
-            for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True)
-        )
-        return float(terms.content_weight) * content + float(terms.style_weight) * style
-
-    def _features(self, image: Any) -> dict[str, Any]:
-        found, x = {}, (image.flip(1) * 255 - self.mean).contiguous(memory_format=self.layout)
-        for name, module in self.network.named_children():
-            x = module(x)
-            if name in (*self.terms.content_taps, *self.terms.style_taps):
-                found[name] = x
-        return found
-
-    def _network(self, problem: Problem) -> Any:
-        nn, taps = self.torch.nn, (*self.terms.content_taps, *self.terms.style_taps)
-        mean = self.torch.tensor([103.939, 116.779, 123.68], device=self.device)
-        self.mean = mean.view(1, 3, 1, 1)
-        network, wanted = nn.Sequential(), set(taps)
-        for block, count in enumerate(CONVOLUTIONS, 1):
-            if block > 1:
-                network.add_module(f"pool{block - 1}", nn.MaxPool2d(2))
-            for index in range(1, count + 1):
-                layer = problem.params.layers[f"conv{block}_{index}"]
-                network.add_module(f"conv{block}_{index}", self._convolution(layer))
-                network.add_module(f"relu{block}_{index}", nn.ReLU(inplace=True))
-                wanted.discard(f"relu{block}_{index}")
-                if not wanted:  # nothing deeper than the deepest tap, as on our side
-                    return network.requires_grad_(False).to(self.device, memory_format=self.layout)
-        raise ValueError(f"the peer has no taps {sorted(wanted)}")
-
-    def _convolution(self, layer: Any) -> Any:
-        kernel = np.asarray(layer["kernel"]).transpose(3, 2, 0, 1)
-        module = self.torch.nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=1)
-        module.weight = self.torch.nn.Parameter(self.torch.tensor(kernel))
-        module.bias = self.torch.nn.Parameter(self.torch.tensor(np.asarray(layer["bias"])))
-        return module
-
-    def _tensor(self, image: Any) -> Any:
-        channels_first = np.asarray(image).transpose(2, 0, 1)[None]
-        tensor = self.torch.tensor(channels_first, device=self.device)
-        return tensor.contiguous(memory_format=self.layout)
-
-
-def gram(features: Any) -> Any:
-    """Return the mean over positions of the products of all pairs of maps of [1, c, h, w]."""
-    flat = features.flatten(2)[0]
-    return flat @ flat.T / flat.shape[1]
+    ]
+    if best[0] is None or best[1] is None:
+        return {}
+    return {
+        "best": best[0],
+        "best_peer": best[1],
+        "speed_against_peer": harness.ratio(seconds[best[1]], seconds[best[0]]),
+    }

@@ -1,4 +1,4 @@
-"""What the benchmarks work on: one pair of sample pictures, square, at any size."""
+"""What the benchmarks work on: pairs of sample pictures, square, at any size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +24,14 @@ ADAM = replace(
 )
 LBFGS = replace(nst.recipes.DEFAULT, name="default (L-BFGS)")
 
+# Of the pictures that come with the package, so that a clone has all that the figures need.
+Pair = tuple[str, str]
+PAIRS: tuple[Pair, ...] = (
+    ("chelsea", "starry_night"),
+    ("chelsea", "gravel"),
+    ("starry_night", "gravel"),
+)
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -44,9 +52,10 @@ class Problem:
         return self.params, self.state(), self.targets, self.recipe
 
 
-def pictures(size: int) -> tuple[Array, Array]:
-    """Return the sample content and style as squares [size, size, 3] in [0, 1]."""
-    return _square("chelsea", size), _square("starry_night", size)
+def pictures(size: int, pair: Pair = PAIRS[0]) -> tuple[Array, Array]:
+    """Return a sample content and style as squares [size, size, 3] in [0, 1]."""
+    content, style = pair
+    return _square(content, size), _square(style, size)
 
 
 def _square(name: str, size: int) -> Array:
@@ -71,7 +80,12 @@ def problem(params: nst.Params, recipe: Any, size: int, *, winograd: bool = True
     core = nst.recipes.as_arrays(recipe.bare())
     content, style = pictures(size)
     targets = jax.block_until_ready(jax.jit(nst.measure)(params, content, style, core))
-    formed = nst.vgg.with_forms(params, core.terms.taps, shape=(size, size) if winograd else None)
+    formed = nst.vgg.with_forms(
+        params,
+        core.terms.taps,
+        shape=(size, size) if winograd else None,
+        precision=core.network.precision,
+    )
     return Problem(formed, content, style, targets, core)
 
 

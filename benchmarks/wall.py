@@ -1,73 +1,200 @@
 """How long a whole picture takes from the shell to the saved file, and how much memory."""
 
 import json
+import math
 import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import nst_jax as nst
-from benchmarks import harness
+from benchmarks import harness, pastiche
 from benchmarks.harness import Findings, Plan
+from benchmarks.processes import launched
+
+Json = dict[str, Any]
 
 QUESTION = "Seconds from the shell to the saved file, imports and compiling included"
-FULL = Plan(sizes=(256, 512), repeats=1, steps=nst.recipes.DEFAULT.descent.steps)
-QUICK = Plan(sizes=(64,), repeats=1, steps=2)
+# 1000 is what pastiche does unless told otherwise, and so what its user waits for.
+FULL = Plan(
+    sizes=(256, 512), repeats=1, steps=nst.recipes.DEFAULT.descent.steps, peer_steps=pastiche.STEPS
+)
+GPU = replace(FULL, sizes=(256, 512, 1024))
+QUICK = Plan(sizes=(64,), repeats=1, steps=2, peer_steps=4)
 
 PROGRAM = ("-m", "nst_jax")
-# A process' peak memory includes its parent's from before it became itself; this parent is small.
-LAUNCHER = """
-import resource, subprocess, sys
-code = subprocess.call(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(code)
-"""
+PAIR = ("chelsea", "starry_night")
 RECIPE = "default"
+ABOVE = 1e-3  # relative rise over the target that two runs of the same work may differ by
 
 
 def measure(plan: Plan) -> Findings:
     """Run the command line on the samples, in a fresh process every time.
 
     Cold is the first start on a machine, warm the second, which finds the first one's compiled
-    programs. A size is the longer side; at 256 it is what `nst-jax demo` does.
+    programs. A size is the longer side; at 256 it is what `nst-jax demo` does. Where pastiche is
+    installed its own command is run at that size, and ours with the same objective and the engine
+    of `default`, with as many updates as it takes to end no higher.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        return Findings([_row(size, plan, Path(folder)) for size in plan.sizes])
+    peer = pastiche.command()
+    notes = [] if peer else [pastiche.ABSENT]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = [_row(size, plan, folder) for size in plan.sizes]
+        for size in plan.sizes if peer else ():
+            row, note = _against(str(peer), size, plan, folder)
+            rows += [row] if row else []
+            notes += [note] if note else []
+    return Findings(rows, notes)
 
 
 def _row(size: int, plan: Plan, folder: Path) -> dict[str, Any]:
-    pairs = [_cold_and_warm(size, plan.steps, folder) for _ in range(plan.repeats)]
-    ways = dict(zip(("cold", "warm"), zip(*pairs, strict=True), strict=True))
+    words = ("--recipe", RECIPE, "--size", str(size))
+    pairs = [_cold_and_warm(words, plan.steps, folder) for _ in range(plan.repeats)]
+    return _figures(RECIPE, pairs)
+
+
+def _figures(recipe: str, pairs: Sequence[tuple[Json, Json]]) -> Json:
     last = pairs[-1][-1]
+    ways = dict(zip(("cold", "warm"), zip(*pairs, strict=True), strict=True))
     return {
-        "recipe": RECIPE,
+        "recipe": recipe,
         "size": last["canvas"],
-        "updates": plan.steps,
+        "updates": last["updates"],
         "final_loss": last["final_loss"],
-    } | {way: _figures(runs) for way, runs in ways.items()}
+    } | {
+        way: {
+            name: harness.spread([run[name] for run in runs])
+            for name in ("seconds", "compile_seconds", "peak_gigabytes")
+        }
+        for way, runs in ways.items()
+    }
 
 
-def _figures(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    names = ("seconds", "compile_seconds", "peak_gigabytes")
-    return {name: harness.spread([run[name] for run in runs]) for name in names}
+def _against(peer: str, size: int, plan: Plan, folder: Path) -> tuple[Json | None, str]:
+    """Compare with pastiche's command at one size, in alternating rounds at equal final loss."""
+    words = ("--recipe", "pastiche", "--size", f"long:{size}", *engine(nst.recipes.DEFAULT.descent))
+    theirs = [pastiche.run(peer, PAIR, size, plan.peer_steps, folder)]
+    judge = pastiche.Judge(PAIR, theirs[0].canvas)
+    judge.check_parity(theirs[0])
+    target = judge(theirs[0].picture)
+
+    recipe = replace(nst.recipes.PASTICHE, descent=nst.recipes.DEFAULT.descent)
+    pictures = [nst.images.sample(name) for name in PAIR]
+
+    def loss_after(steps: int) -> float:
+        # As the command does it, without a process and a compiling for every number tried.
+        image = nst.stylize(
+            judge.params, *pictures, recipe=recipe, size=f"long:{size}", steps=steps
+        )
+        nst.images.save(folder / "tried.png", image)
+        return judge(folder / "tried.png")
+
+    first, most = max(2, plan.peer_steps // 10), 2 * plan.peer_steps
+    steps, tried = fewest(loss_after, target, first, most)
+    if steps is None:
+        return None, f"at {size} px {most} updates of ours did not reach pastiche's final loss"
+    pairs, finals = [], []
+    for turn in range(plan.repeats):
+        if turn:
+            theirs.append(pastiche.run(peer, PAIR, size, plan.peer_steps, folder))
+        pairs.append(_cold_and_warm(words, steps, folder))
+        finals.append(judge(folder / "out.png"))
+    check_reached(finals, target)
+    seconds = [run.seconds for run in theirs]
+    figures = _figures("pastiche, coarse to fine by L-BFGS", pairs)
+    return figures | {
+        "final_loss": finals[-1],
+        "log_final_loss": figures["final_loss"],  # before the picture's clipping and rounding
+        "tried": tried,
+        "peer": {
+            "name": theirs[-1].version,
+            "updates": plan.peer_steps,
+            "final_loss": target,
+            "seconds": harness.spread(seconds),
+            "peak_gigabytes": harness.spread([run.peak_gigabytes for run in theirs]),
+            "printed": theirs[-1].printed,
+        },
+        "speed_against_peer": {
+            way: harness.ratio(seconds, figures[way]["seconds"]["samples"])
+            for way in ("cold", "warm")
+        },
+    }, ""
 
 
-def _cold_and_warm(size: int, steps: int, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def check_reached(finals: Sequence[float], target: float) -> None:
+    """Refuse to compare times if the command ended higher than the trials said.
+
+    Raises:
+      RuntimeError: with both losses.
+    """
+    if not max(finals) <= target * (1 + ABOVE):
+        raise RuntimeError(
+            f"our command's final loss is {max(finals):.6g}, pastiche's {target:.6g}; times to "
+            "different losses are not compared"
+        )
+
+
+def engine(descent: Any) -> tuple[str, ...]:
+    """Return the flags that give a recipe another recipe's descent, but for its steps."""
+    values = {"coordinates": descent.coordinates.name, "clip": str(descent.clip).lower()}
+    for part in ("optimizer", "schedule"):
+        record = getattr(descent, part)
+        values[f"{part}.kind"] = type(record).__name__
+        values |= {f"{part}.{each.name}": getattr(record, each.name) for each in fields(record)}
+    return tuple(word for key in values for word in ("--set", f"descent.{key}={values[key]}"))
+
+
+def fewest(
+    loss_after: Callable[[int], float], target: float, first: int, most: int, near: float = 1.15
+) -> tuple[int | None, list[list[float]]]:
+    """Find the number of updates after which a run ends no higher than `target`.
+
+    Args:
+      loss_after: runs so many updates, which decides on the scales' shares, and returns the loss.
+      target: the loss.
+      first: number that is tried first.
+      most: largest that is tried.
+      near: a number is taken when one this factor below it is known to be too few.
+
+    Returns:
+      The number, or None if even `most` are too few; and all that was tried, [updates, loss].
+    """
+    below, above, steps = 0, 0, min(first, most)
+    losses: dict[int, float] = {}
+    while steps not in losses:
+        losses[steps] = loss_after(steps)
+        if losses[steps] <= target:
+            above = steps
+        else:
+            below = steps
+        if above and below:
+            if above <= max(near * below, below + 1):
+                break
+            # On a straight line in the logarithms, but well inside.
+            fall = math.log(losses[below] / target) / math.log(losses[below] / losses[above])
+            span = math.log(above / below)
+            steps = round(below * math.exp(span * min(0.8, max(0.3, fall))))
+        else:
+            steps = min(2 * below, most) if below else max(1, above // 2)
+    return above or None, [[steps, losses[steps]] for steps in sorted(losses)]
+
+
+def _cold_and_warm(words: Sequence[str], steps: int, folder: Path) -> tuple[Json, Json]:
     """Run twice with a cache of programs that is empty at first."""
     with tempfile.TemporaryDirectory(dir=folder) as cache:
-        return _run(size, steps, folder, cache), _run(size, steps, folder, cache)
+        return _run(words, steps, folder, cache), _run(words, steps, folder, cache)
 
 
-def _run(size: int, steps: int, folder: Path, cache: str) -> dict[str, Any]:
+def _run(words: Sequence[str], steps: int, folder: Path, cache: str) -> Json:
     log = folder / "log.jsonl"
-    words = [
-        *(str(nst.images.SAMPLES[name]) for name in ("chelsea", "starry_night")),
+    options = [
+        *(str(nst.images.SAMPLES[name]) for name in PAIR),
         *("--output", str(folder / "out.png"), "--log", str(log), "--quiet"),
-        *("--recipe", RECIPE, "--size", str(size), "--steps", str(steps)),
+        *(*words, "--steps", str(steps)),
     ]
     kept = {
         "JAX_ENABLE_COMPILATION_CACHE": "true",
@@ -77,20 +204,14 @@ def _run(size: int, steps: int, folder: Path, cache: str) -> dict[str, Any]:
     }
     environment = os.environ | kept
     environment["PYTHONPATH"] = os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)])
-    begun = time.perf_counter()
-    command = [sys.executable, "-c", LAUNCHER, sys.executable, *PROGRAM, "stylize", *words]
-    process = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, text=True, check=False
-    )
-    seconds = time.perf_counter() - begun
-    if process.returncode:
-        raise RuntimeError(f"the command line ended with exit code {process.returncode}")
+    command = [sys.executable, *PROGRAM, "stylize", *options]
+    seconds, peak, _ = launched(command, environment)
     start, *_, last, end = (json.loads(line) for line in log.read_text("utf-8").splitlines())
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     return {
         "canvas": start["size"][::-1],  # height, width
+        "updates": steps,
         "seconds": seconds,
         "compile_seconds": end["compile_seconds"],
-        "peak_gigabytes": int(process.stdout) * unit / 1e9,
+        "peak_gigabytes": peak,
         "final_loss": last["total"],
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from nst_jax import images, losses, optimizers, recipes, sizes, starts, vgg
+    from nst_jax import images, losses, optimizers, precision, recipes, sizes, starts, vgg
     from nst_jax._types import Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
     from nst_jax.memory import estimate_memory
@@ -43,12 +43,12 @@ _HOMES = {
     "stylize": "verbs",
     "stylize_many": "batches",
 }
-_ROOMS = ("images", "losses", "optimizers", "recipes", "sizes", "starts", "vgg")
+_ROOMS = ("images", "losses", "optimizers", "precision", "recipes", "sizes", "starts", "vgg")
 
 __all__ = [
     "Diverged", "Losses", "Params", "Snapshot", "State", "Targets", "estimate_memory", "features",
     "images", "init", "load_params", "losses", "losses_of", "measure", "optimizers", "paint",
-    "recipes", "run", "save_params", "sizes", "starts", "step", "stylize", "stylize_many", "vgg",
+    "precision", "recipes", "run", "save_params", "sizes", "starts", "step", "stylize", "stylize_many", "vgg",
 ]  # fmt: skip
 
 

@@ -500,9 +500,7 @@ class Trunk(nn.Module):
         return {tap: found[tap] for tap in self.taps}
 
 
-def _block(
-    trunk: Trunk, x: Array, *, number: int, measure: Measure
-) -> tuple[Any, dict[str, Any]]:
+def _block(trunk: Trunk, x: Array, *, number: int, measure: Measure) -> tuple[Any, dict[str, Any]]:
     """Return what a block hands on to the next, and what is measured at its taps.
 
     Nothing below the deepest tap is computed: then None is handed on.

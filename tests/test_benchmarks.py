@@ -11,8 +11,22 @@ import pytest
 from click.testing import CliRunner
 
 import nst_jax as nst
-from benchmarks import batch, compile, harness, loop, peers, problems, step, wall
-from benchmarks.__main__ import CASES, case_module, main
+from benchmarks import (
+    __main__,
+    batch,
+    compile,
+    harness,
+    loop,
+    pastiche,
+    peers,
+    plots,
+    problems,
+    pytorch,
+    step,
+    time_to_loss,
+    wall,
+)
+from benchmarks.__main__ import CASES, case_module, main, plan_of
 from benchmarks.harness import Plan
 from benchmarks.report import TABLES, number, report
 
@@ -42,12 +56,14 @@ def shallow(monkeypatch):
     def cut(recipe):
         return with_taps(recipe, "relu2_1", "relu1_1")
 
-    for module in (step, loop, compile, batch):
+    for module in (step, loop, compile, batch, peers):
         monkeypatch.setattr(module, "ADAM", cut(problems.ADAM))
     for module in (step, compile):
         monkeypatch.setattr(module, "LBFGS", cut(problems.LBFGS))
     monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
-    monkeypatch.setattr(peers, "has_torch", lambda: False)
+    monkeypatch.setattr(time_to_loss, "OBJECTIVE", cut(nst.recipes.DEFAULT))
+    monkeypatch.setattr(pytorch, "has_torch", lambda: False)
+    monkeypatch.setattr(pastiche, "command", lambda: None)
     # The other tests' programs live in those caches.
     monkeypatch.setattr(jax, "clear_caches", lambda: None)
 
@@ -80,14 +96,14 @@ def check(entry):
         losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
         assert all(math.isfinite(loss) for loss in losses)
     found = list(spreads(entry["rows"]))
-    assert found
+    assert found or entry["case"] == "time_to_loss"
     for spread in found:
         assert 0 < spread["min"] <= spread["median"] <= spread["max"]
         assert len(spread["samples"]) == entry["plan"]["repeats"]
 
 
 # Those that start processes or compile several programs are slow.
-SLOW = {"step", "loop", "batch", "compile", "wall", "memory"}
+SLOW = {"step", "loop", "batch", "compile", "wall", "memory", "peers", "time_to_loss"}
 
 
 @pytest.mark.parametrize(
@@ -115,10 +131,171 @@ def test_torch_takes_the_same_steps(params):
     pytest.importorskip("torch", reason="install the extra `parity`")
     recipe = with_taps(problems.ADAM, "relu2_2", "relu1_1", "relu3_1")
     task = problems.problem(params, recipe, 32)
-    ours = np.asarray(problems.Walk(task).advance(step.FIRST).total)
-    for channels_last in (False, True):
-        theirs = peers.TorchWalk(task, channels_last).advance(step.FIRST)
-        np.testing.assert_allclose(theirs, ours, rtol=step.TOLERANCE)
+    own = problems.Walk(task)
+    ours = np.asarray(own.advance(step.FIRST).total)
+    judge = peers.judge_of(task)
+    for variant in pytorch.variants("cpu", compiled=False):
+        walk = pytorch.TorchWalk(task, variant)
+        tolerance = step.TOLERANCE if variant.precision == "float32" else 2e-2
+        np.testing.assert_allclose(walk.advance(step.FIRST), ours, rtol=tolerance)
+        # The canvases after as many updates, which neither has measured yet.
+        finals = [judge(peers._picture(each)) for each in (own, walk)]
+        np.testing.assert_allclose(finals[1], finals[0], rtol=tolerance)
+    np.testing.assert_allclose(own.advance(1).total[0], finals[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("platform", "ways"), [("cpu", 1), ("gpu", 2)])
+def test_torch_is_tried_in_every_way_a_user_would(platform, ways):
+    found = pytorch.variants(platform, compiled=True)
+    compiled = [variant for variant in found if variant.compiled]
+    precisions = {variant.precision for variant in found}
+    assert ("tensorfloat32" in precisions) == (platform == "gpu")
+    assert {"float32", "bfloat16 autocast"} <= precisions
+    assert len(compiled) == ways * len(precisions)
+    assert len(set(map(str, found))) == len(found) == (2 + ways) * len(precisions)
+    assert not any(v.compiled for v in pytorch.variants(platform, compiled=False))
+
+
+def test_a_peer_that_does_not_start_is_noted_and_ours_is_not_let_off():
+    def fails():
+        raise RuntimeError("no compiler\nmore of it")
+
+    class Stands:
+        def advance(self, steps):
+            assert steps == 1
+
+    walks, seconds, notes = peers.started({"nst_jax, float32": Stands, "torch, compiled": fails})
+    assert list(walks) == list(seconds) == ["nst_jax, float32"]
+    assert notes == ["torch, compiled was not measured: no compiler"]
+    with pytest.raises(RuntimeError, match="no compiler"):
+        peers.started({"nst_jax, float32": fails})
+
+
+def test_only_what_ends_where_float32_ends_is_compared():
+    finals = {"nst_jax, float32": 100.0, "torch, bfloat16": 101.5, "torch, float32, eager": 100.5}
+    ends = {name: peers.within(finals, name, "nst_jax, float32") for name in finals}
+    assert list(ends.values()) == [True, False, True]
+    peers.check_parity(finals, "nst_jax, float32")
+    with pytest.raises(RuntimeError, match="eager: its final loss is nan"):
+        peers.check_parity(finals | {"torch, float32, eager": math.nan}, "nst_jax, float32")
+    seconds = {"a": [2.0, 2.0], "b": [1.0, 1.0], "c": [3.0, 4.0], "d": [9.0, 9.0]}
+    best = peers.comparison(seconds, ["a", "b"])
+    assert (best["best"], best["best_peer"]) == ("b", "c")
+    assert best["speed_against_peer"]["samples"] == [3.0, 4.0]
+    assert peers.comparison({"a": [1.0]}, ["a"]) == {}
+
+
+# --- Against pastiche -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("needed", [1, 3, 17, 40, 400])
+def test_the_fewest_updates_are_found(needed):
+    found, tried = wall.fewest(lambda steps: 1e6 / steps**1.5, 1e6 / needed**1.5, 20, 500)
+    assert needed <= found <= max(1.15 * needed, needed + 1)
+    assert len(tried) <= 12 and found in [steps for steps, _ in tried]
+
+
+def test_a_loss_out_of_reach_is_not_claimed():
+    found, tried = wall.fewest(lambda steps: 1.0 + 1 / steps, 0.5, 10, 60)
+    assert found is None
+    assert [steps for steps, _ in tried] == [10, 20, 40, 60]
+    with pytest.raises(RuntimeError, match="different losses"):
+        wall.check_reached([0.9, 1.2], 1.0)
+
+
+def test_the_flags_give_the_engine_of_default():
+    words = wall.engine(nst.recipes.DEFAULT.descent)
+    assert set(words[::2]) == {"--set"}
+    values = dict(word.removeprefix("descent.").split("=") for word in words[1::2])
+    assert values["optimizer.kind"] == "LBFGS" and values["schedule.kind"] == "CoarseToFine"
+    assert float(values["optimizer.slack"]) == nst.recipes.DEFAULT.descent.optimizer.slack
+    assert values["coordinates"] == "raw" and values["clip"] == "false"
+    assert "steps" not in values
+
+
+def test_what_pastiche_prints_is_read():
+    text = "seed: 2\nstep elapsed loss\n---- ------- ----\n0    15.5    93.50\n100  20.0    1.25"
+    assert pastiche.printed(text) == [[0, 15.5, 93.5], [100, 20.0, 1.25]]
+
+
+def test_a_pastiche_that_is_named_has_to_be_there(monkeypatch, tmp_path):
+    monkeypatch.setenv(pastiche.VARIABLE, str(tmp_path / "none"))
+    with pytest.raises(RuntimeError, match=pastiche.VARIABLE):
+        pastiche.command()
+    monkeypatch.delenv(pastiche.VARIABLE)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert pastiche.command() is None
+
+
+# --- Loss against seconds -------------------------------------------------------------------------
+
+
+def test_engines_differ_in_their_descent_alone():
+    found = time_to_loss.engines(256, 100)
+    assert len(found) == 2 * len(time_to_loss.RULES)
+    assert {recipe.terms for recipe in found.values()} == {nst.recipes.DEFAULT.terms}
+    firsts = {time_to_loss.first_at_full_size(recipe, 256) for recipe in found.values()}
+    assert firsts == {0, 50}
+    assert len(time_to_loss.engines(24, 4)) == len(time_to_loss.RULES)  # 12 px are too few
+    assert time_to_loss.seconds_to([1.0, 2.0, 3.0], [9.0, 4.0, 5.0], 5.0) == 2.0
+    assert time_to_loss.seconds_to([1.0], [9.0], 5.0) is None
+
+
+# --- Plots ----------------------------------------------------------------------------------------
+
+
+def records():
+    """Records of a made-up machine, as short as they may be."""
+
+    def engine(*points):
+        seconds, totals = zip(*points, strict=True)
+        return {"seconds": list(seconds), "totals": list(totals)}
+
+    curves = {"a, one scale": engine((1, 8.0), (2, 4.0)), "a, coarse to fine": engine((2, 1.0))}
+    others = {"a, one scale": engine((1, 8.0), (3, 2.0)), "a, coarse to fine": engine((2, 2.0))}
+    rows = [
+        {"pair": ["x", "y"], "size": [8, 8], "start": 8.0, "floor": 1.0, "engines": curves},
+        {"pair": ["y", "x"], "size": [8, 8], "start": 8.0, "floor": 2.0, "engines": others},
+    ]
+    rate = {"megapixel_iterations_per_second": harness.spread([1.0, 2.0, 4.0])}
+    steps = [{"recipe": "r", "size": [n, n], "contestants": {"nst_jax": rate}} for n in (16, 8)]
+    memory = [{"recipe": "r", "size": [n, n], "bytes_per_pixel": 100.0 + n} for n in (16, 8)]
+    machine = {"device": {"kind": "NVIDIA X"}, "quick": False}
+    cases = {"time_to_loss": rows, "step": steps, "memory": memory}
+    return [machine | {"case": case, "rows": rows} for case, rows in cases.items()]
+
+
+def test_what_is_drawn_is_what_was_measured():
+    found, missing = plots.figures(records())
+    assert set(found) == {f"{name}-nvidia-x" for name in ("loss", "floor", "scaling", "memory")}
+    assert missing == []
+    assert [len(panels) for panels in found.values()] == [2, 1, 1, 1]
+    one_scale, coarse = found["floor-nvidia-x"][0].lines
+    assert one_scale.x == [1, 2, 3]
+    np.testing.assert_allclose(one_scale.y, [32**0.5, 16**0.5, 4**0.5])
+    assert (coarse.x, coarse.y) == ([2], [1.0])
+    (line,) = found["scaling-nvidia-x"][0].lines
+    assert (line.x, line.y, line.least, line.most) == ([8, 16], [2, 2], [1, 1], [4, 4])
+    (line,) = found["memory-nvidia-x"][0].lines
+    assert (line.x, line.y) == ([8, 16], [108, 116])
+
+
+def test_a_figure_without_a_record_is_named():
+    found, missing = plots.figures(records()[:1])
+    assert set(found) == {"loss-nvidia-x", "floor-nvidia-x"}
+    assert [line.partition(":")[0] for line in missing] == ["scaling", "memory"]
+
+
+@pytest.mark.slow
+def test_figures_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib", reason="install the extra `bench`")
+    paths, _ = plots.draw(records(), tmp_path)
+    assert len(paths) == 4
+    for path in paths:
+        assert nst.images.load(path).std() > 0.01
+
+
+# --- The harness ----------------------------------------------------------------------------------
 
 
 def test_different_work_is_not_compared():
@@ -170,6 +347,35 @@ def test_bad_sizes_are_named(sizes, tmp_path):
     done = CliRunner().invoke(main, ["step", "--sizes", sizes, "--out", str(tmp_path)])
     assert done.exit_code == 2
     assert "--sizes" in done.output and sizes in done.output
+
+
+def test_a_case_that_fails_does_not_take_the_others_with_it(monkeypatch, tmp_path):
+    ran = []
+
+    def measure(name, plan, out, quick):
+        ran.append(name)
+        if name == "loop":
+            raise RuntimeError("out of memory")
+        return out
+
+    monkeypatch.setattr(__main__, "measure", measure)
+    done = CliRunner().invoke(main, ["all", "loop", "--quick", "--out", str(tmp_path)])
+    assert ran == list(CASES)
+    assert done.exit_code == 1
+    assert "out of memory" in done.output and "not measured: loop" in done.output
+
+
+def test_plots_need_the_report(tmp_path):
+    done = CliRunner().invoke(main, ["step", "--plots", str(tmp_path)])
+    assert done.exit_code == 2 and "--plots" in done.output
+
+
+def test_accelerators_have_plans_of_their_own(monkeypatch):
+    assert plan_of(step, False) is step.FULL
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert plan_of(step, False) is step.GPU
+    assert plan_of(step, True) is step.QUICK
+    assert plan_of(compile, False) is compile.FULL
 
 
 @pytest.mark.parametrize(

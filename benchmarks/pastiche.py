@@ -1,0 +1,115 @@
+"""The command of `pastiche` 1.6.0, run as its users run it, in an environment of its own.
+
+python3 -m venv FOLDER && FOLDER/bin/pip install pastiche==1.6.0 torch==2.13.0 numpy
+PASTICHE=FOLDER/bin/pastiche python -m benchmarks wall
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import nst_jax as nst
+from benchmarks.processes import launched
+
+VARIABLE = "PASTICHE"  # path of the command; else one of that name is looked for
+ABSENT = f"pastiche was not measured: no such command, and {VARIABLE} does not name one"
+STEPS = 1000  # its default
+TOLERANCE = 1e-3  # largest relative difference of the loss it prints of the start from ours
+LINE = re.compile(r"^(\d+) +([0-9.]+) +([0-9.]+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of the command was.
+
+    Attributes:
+      version: the program's name and version.
+      seconds: from its start to its end.
+      peak_gigabytes: of its memory.
+      picture: the file it wrote.
+      canvas: height, width.
+      printed: [step, seconds, loss] as it says them; the loss is of the canvas before that step.
+    """
+
+    version: str
+    seconds: float
+    peak_gigabytes: float
+    picture: Path
+    canvas: tuple[int, int]
+    printed: list[list[float]]
+
+
+def command() -> str | None:
+    """Return the path of pastiche's command, or None where there is none.
+
+    Raises:
+      RuntimeError: if the variable names what cannot be run.
+    """
+    named = os.environ.get(VARIABLE)
+    found = shutil.which(named or "pastiche")
+    if named and not found:
+        raise RuntimeError(f"{VARIABLE}: {named!r} cannot be run; give the path of the command")
+    return found
+
+
+def run(program: str, pair: Sequence[str], size: int, steps: int, folder: Path) -> Run:
+    """Let pastiche paint a pair of samples; but for size and steps all is as it comes."""
+    content, style = (str(nst.images.SAMPLES[name]) for name in pair)
+    picture = folder / "pastiche.png"
+    words = ["--content", content, "--styles", style, "--output", str(picture)]
+    # Ours must not be what its Python imports from.
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
+    version = subprocess.run(
+        [program, "--version"], env=environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    seconds, peak, said = launched(
+        [program, *words, "--size", str(size), "--num-steps", str(steps)], environment
+    )
+    height, width, _ = nst.images.load(picture).shape
+    return Run(version, seconds, peak, picture, (height, width), printed(said))
+
+
+def printed(text: str) -> list[list[float]]:
+    """Return the [step, seconds, loss] that the command prints."""
+    return [[int(step), float(s), float(loss)] for step, s, loss in LINE.findall(text)]
+
+
+class Judge:
+    """Tells the loss of a picture file by our computation of pastiche's objective, in float32."""
+
+    def __init__(self, pair: Sequence[str], canvas: tuple[int, int]):
+        pictures, core = nst.recipes.PASTICHE.pictures, nst.recipes.PASTICHE.bare()
+        content, style = (nst.images.sample(name) for name in pair)
+        rule: Any = pictures.style_size
+        self.content = jnp.asarray(pictures.resize(content, canvas))
+        resized = jnp.asarray(pictures.resize(style, rule.beside(canvas, *style.shape[:2])))
+        self.params, self.recipe = nst.load_params(), nst.recipes.as_arrays(core)
+        self.targets = jax.jit(nst.measure)(self.params, self.content, resized, self.recipe)
+        self.losses_of = jax.jit(nst.losses_of)
+
+    def __call__(self, picture: Path) -> float:
+        return self._loss(jnp.asarray(nst.images.load(picture)))
+
+    def _loss(self, image: Any) -> float:
+        return float(self.losses_of(self.params, image, self.targets, self.recipe).total)
+
+    def check_parity(self, run: Run) -> None:
+        """Refuse to compare if the loss it prints of the start is not the one we compute.
+
+        Raises:
+          RuntimeError: with both.
+        """
+        ours, theirs = self._loss(self.content), run.printed[0][-1]
+        if not abs(theirs / ours - 1) <= TOLERANCE:
+            raise RuntimeError(
+                f"{run.version}: it starts from a loss of {theirs:.6g}, which by our computation is "
+                f"{ours:.6g}; times of different work are not compared"
+            )

@@ -1,0 +1,260 @@
+"""Draws the records as pictures. The only room that uses matplotlib (extra `bench`)."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Json = dict[str, Any]
+TICKS = (1, 1.2, 1.5, 2, 3, 5, 10)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a panel: x, y, and what y may be, least and most, where that was measured."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    least: Sequence[float] = ()
+    most: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+      title: what it is about.
+      x: label of the x axis, with its unit.
+      y: label of the y axis, with its unit.
+      lines: what is drawn.
+      logarithmic: the axes with a logarithmic scale, "", "x", "y" or "xy".
+      top: upper end of the y axis; None leaves it to what is drawn.
+      base: of a logarithmic x axis.
+      ticks: of a logarithmic y axis; without any they are at powers of ten.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: Sequence[Line] = field(default_factory=list)
+    logarithmic: str = ""
+    top: float | None = None
+    base: int = 10
+    ticks: Sequence[float] = ()
+
+
+# --- What is drawn --------------------------------------------------------------------------------
+
+
+def loss_panels(entry: Json) -> list[Panel]:
+    """Return loss against seconds, a panel for every size and pair of a `time_to_loss` record."""
+    return [
+        Panel(
+            f"{' in the manner of '.join(row['pair'])}, {row['size'][1]} px",
+            "seconds, compiling apart",
+            "loss of the canvas",
+            [
+                Line(name, engine["seconds"], engine["totals"])
+                for name, engine in row["engines"].items()
+            ],
+            "y",
+            top=1.3 * row["start"],  # what overshoots would press all else to the ground
+        )
+        for row in entry["rows"]
+    ]
+
+
+def distance_panels(entry: Json) -> list[Panel]:
+    """Return the distance to the floor against seconds, a panel for every size.
+
+    A line is the geometric mean over the pairs of the lowest loss so far by the pair's floor; it
+    begins when all pairs have a loss.
+    """
+    panels = []
+    for size in sorted({row["size"][1] for row in entry["rows"]}):
+        rows = [row for row in entry["rows"] if row["size"][1] == size]
+        lines = [Line(name, *distance(rows, name)) for name in rows[0]["engines"]]
+        title = f"mean of {len(rows)} pairs, {size} px"
+        label = "lowest loss so far / floor"
+        panel = Panel(title, "seconds, compiling apart", label, lines, "y", top=10.0, ticks=TICKS)
+        panels.append(panel)
+    return panels
+
+
+def distance(rows: Sequence[Json], name: str) -> tuple[list[float], list[float]]:
+    """Return seconds, and the mean over rows of an engine's lowest loss so far by the floor."""
+    curves = [row["engines"][name] for row in rows]
+    begin = max(curve["seconds"][0] for curve in curves)
+    moments = sorted({s for curve in curves for s in curve["seconds"] if s >= begin})
+    means = []
+    for moment in moments:
+        ratios = [
+            min(t for s, t in zip(c["seconds"], c["totals"], strict=True) if s <= moment)
+            / row["floor"]
+            for c, row in zip(curves, rows, strict=True)
+        ]
+        means.append(math.exp(float(np.mean(np.log(ratios)))))
+    return moments, means
+
+
+def scaling_panels(entries: Mapping[str, Json]) -> list[Panel]:
+    """Return the rate against the canvas' size, and against the batch's, as far as measured."""
+    panels, rate = [], "megapixel-iterations per second"
+    if "step" in entries:
+        found: dict[str, list[tuple[float, Json]]] = {}
+        for row in entries["step"]["rows"]:
+            for name, figures in row["contestants"].items():
+                label = f"{name}, {row['recipe']}"
+                point = (row["size"][1], figures["megapixel_iterations_per_second"])
+                found.setdefault(label, []).append(point)
+        lines = [_line(label, points) for label, points in found.items()]
+        title = "one canvas, float32"
+        panels.append(Panel(title, "side of the canvas, px", rate, lines, "x", base=2))
+    if "batch" in entries:
+        found = {}
+        for row in entries["batch"]["rows"]:
+            if row["verb"] == "stylize_many":
+                point = (row["batch"], row["megapixel_iterations_per_second"])
+                found.setdefault(f"{row['size'][1]} px", []).append(point)
+        lines = [_line(label, points) for label, points in found.items()]
+        panels.append(Panel("a batch, float32", "pictures in the batch", rate, lines, "x", base=2))
+    return panels
+
+
+def memory_panels(entry: Json) -> list[Panel]:
+    """Return bytes per pixel against the canvas' size from a `memory` record.
+
+    Its rows hold `size`, `recipe` and `bytes_per_pixel`, a number or a spread; `precision` if any.
+    """
+    found: dict[str, list[tuple[float, Any]]] = {}
+    for row in entry["rows"]:
+        label = ", ".join(filter(None, (row["recipe"], row.get("precision"))))
+        found.setdefault(label, []).append((row["size"][1], row["bytes_per_pixel"]))
+    lines = [_line(label, points) for label, points in found.items()]
+    title = "peak memory of loss and gradient"
+    return [Panel(title, "side of the canvas, px", "bytes per pixel", lines, "x", base=2)]
+
+
+def _line(label: str, points: Iterable[tuple[float, Any]]) -> Line:
+    ordered = sorted(points, key=lambda point: point[0])
+    x = [side for side, _ in ordered]
+    values = [value for _, value in ordered]
+    if any(not isinstance(value, dict) for value in values):
+        return Line(label, x, values)
+    columns = ([value[key] for value in values] for key in ("median", "min", "max"))
+    return Line(label, x, *columns)
+
+
+def figures(entries: Iterable[Json]) -> tuple[dict[str, list[Panel]], list[str]]:
+    """Return the panels of every figure by its name, and a line for each that has no record."""
+    found, missing = {}, []
+    by_kind: dict[str, dict[str, Json]] = {}
+    for entry in entries:
+        by_kind.setdefault(_kind(entry), {})[entry["case"]] = entry
+    for kind, cases in by_kind.items():
+        for name, needed, panels in (
+            ("loss", ("time_to_loss",), lambda c: loss_panels(c["time_to_loss"])),
+            ("floor", ("time_to_loss",), lambda c: distance_panels(c["time_to_loss"])),
+            ("scaling", ("step", "batch"), scaling_panels),
+            ("memory", ("memory",), lambda c: memory_panels(c["memory"])),
+        ):
+            if any(case in cases for case in needed):
+                found[f"{name}-{kind}"] = panels(cases)
+            else:
+                missing.append(f"{name}: no record of `{'` or `'.join(needed)}` on {kind}")
+    return found, missing
+
+
+def _kind(entry: Json) -> str:
+    kind = "".join(c if c.isalnum() else "-" for c in entry["device"]["kind"].lower()).strip("-")
+    return kind + ("-quick" if entry["quick"] else "")
+
+
+# --- Drawing --------------------------------------------------------------------------------------
+
+
+def draw(entries: Iterable[Json], folder: Path) -> tuple[list[Path], list[str]]:
+    """Write a PNG file for every figure that the records allow.
+
+    Returns:
+      The files, and a line for each figure that has no record.
+
+    Raises:
+      ModuleNotFoundError: if matplotlib is not installed.
+    """
+    found, missing = figures(entries)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_drawn(panels, folder / f"{name}.png") for name, panels in found.items()], missing
+
+
+def _drawn(panels: Sequence[Panel], path: Path) -> Path:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.6 * columns + 0.6, 3.4 * rows + 0.8), layout="constrained")
+    shared: dict[str, Any] = {}
+    labels = [tuple(line.label for line in panel.lines) for panel in panels]
+    together = len(set(labels)) == 1 and len(panels) > 1
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for number, line in enumerate(panel.lines):
+            shared[line.label] = _line_drawn(axes, number, line)
+        axes.set_title(panel.title, fontsize=10)
+        axes.set_xlabel(panel.x)
+        axes.set_ylabel(panel.y)
+        axes.grid(True, which="both", alpha=0.25)
+        if "x" in panel.logarithmic:
+            axes.set_xscale("log", base=panel.base)
+            axes.set_xticks(sorted({x for line in panel.lines for x in line.x}))
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(6))
+            axes.set_xlim(left=0)
+        if "y" in panel.logarithmic:
+            axes.set_yscale("log")
+            if panel.ticks:
+                axes.set_yticks(panel.ticks)
+                axes.yaxis.set_major_formatter(ScalarFormatter())
+                axes.yaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.set_ylim(bottom=0)
+        if panel.top is not None:
+            lowest = min(y for line in panel.lines for y in line.y)
+            axes.set_ylim(bottom=0.9 * lowest, top=max(panel.top, 1.3 * lowest))
+        if not together:
+            axes.legend(fontsize=7)
+    if together:
+        figure.legend(
+            shared.values(), shared.keys(), loc="outside lower center", ncols=4, fontsize=8
+        )
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+    return path
+
+
+def _line_drawn(axes: Any, number: int, line: Line) -> Any:
+    # Colours go by pairs where a line has a counterpart that differs in its way.
+    way = line.label.rpartition(", ")[-1]
+    ways = {"one scale": "--", "coarse to fine": "-"}
+    paired = way in ways
+    colour = f"C{number // 2 if paired else number}"
+    marker = "" if paired else "o"
+    (drawn,) = axes.plot(
+        line.x,
+        line.y,
+        color=colour,
+        linestyle=ways.get(way, "-"),
+        marker=marker,
+        markersize=4,
+        label=line.label,
+    )
+    if line.least:
+        axes.fill_between(line.x, line.least, line.most, color=colour, alpha=0.15, linewidth=0)
+    return drawn

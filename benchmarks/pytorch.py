@@ -1,0 +1,222 @@
+"""The same work in PyTorch, written as its users write it and as fast as they can make it."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.harness import cores
+from benchmarks.problems import Problem
+
+ABSENT = "torch is not installed for this device: no peer was measured"
+CONVOLUTIONS = (2, 2, 4, 4, 4)  # per block
+
+
+def has_torch() -> bool:
+    """Say whether torch is installed, and on the device that jax uses."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return jax.default_backend() == "cpu" or torch.cuda.is_available()
+
+
+def can_compile() -> bool:
+    """Say whether `torch.compile` has what it needs: on processors a C++ compiler."""
+    wanted = (os.environ.get("CXX"), "g++", "clang++")
+    return jax.default_backend() != "cpu" or any(name and shutil.which(name) for name in wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way of taking the step.
+
+    Attributes:
+      precision: of the convolutions: float32; tensorfloat32, which CUDA devices have; bfloat16
+        autocast; or bfloat16 weights, the whole network in it, which spares autocast's casts. With
+        either bfloat16 Gram matrices and losses are float32's, as a careful user has them (their
+        products in TF32 where there is such a thing).
+      channels_last: the memory format of pictures and kernels.
+      compiled: None for eager, else the mode of `torch.compile`.
+    """
+
+    precision: str = "float32"
+    channels_last: bool = False
+    compiled: str | None = None
+
+    def __str__(self) -> str:
+        layout = "channels last" if self.channels_last else "contiguous"
+        way = f"compiled ({self.compiled})" if self.compiled else "eager"
+        return f"torch, {self.precision}, {layout}, {way}"
+
+
+PLAIN = Variant()
+
+
+def variants(platform: str, *, compiled: bool) -> list[Variant]:
+    """Return what a user who wants speed would try on a platform: cpu or gpu."""
+    precisions = ["float32", "bfloat16 autocast", "bfloat16 weights"]
+    modes = ["default"]
+    if platform != "cpu":
+        precisions.insert(1, "tensorfloat32")
+        modes += ["max-autotune"]  # CUDA graphs, and kernels chosen by trial
+    eager = [
+        Variant(precision=precision, channels_last=last)
+        for precision in precisions
+        for last in (False, True)
+    ]
+    if not compiled:
+        return eager
+    return eager + [
+        Variant(precision=precision, channels_last=True, compiled=mode)
+        for precision in precisions
+        for mode in modes
+    ]
+
+
+class TorchWalk:
+    """Gatys' descent as a PyTorch user writes it: autograd and `torch.optim.Adam`.
+
+    The same objective, weights, pictures and start as `problems.Walk` with the recipe
+    `problems.ADAM`. `advance` compiles at its first call where the variant asks for it.
+    """
+
+    def __init__(self, problem: Problem, variant: Variant = PLAIN):
+        import torch
+
+        torch.set_num_threads(cores())
+        self.torch, self.variant = torch, variant
+        self.layout = torch.channels_last if variant.channels_last else torch.contiguous_format
+        self.device = "cpu" if jax.default_backend() == "cpu" else "cuda"
+        self.dtype = torch.bfloat16 if variant.precision == "bfloat16 weights" else torch.float32
+        # Numbers of the host's: asking a device for one of ours in every step would be our doing.
+        terms = problem.recipe.terms
+        self.content_weights = _weights(
+            terms.content_taps, terms.content_layer_weights, terms.content_weight
+        )
+        self.style_weights = _weights(
+            terms.style_taps, terms.style_layer_weights, terms.style_weight
+        )
+        self.network = self._network(problem)
+        self.image = self._tensor(problem.content).requires_grad_()
+        adam = problem.recipe.descent.optimizer
+        self.optimizer = torch.optim.Adam(
+            [self.image],
+            lr=float(adam.learning_rate),
+            betas=(float(adam.b1), float(adam.b2)),
+            eps=float(adam.eps),
+            fused=True,
+        )
+        self._set_switches()
+        with torch.no_grad():
+            self.content = self._features(self._tensor(problem.content))
+            self.style = {
+                tap: gram(found)
+                for tap, found in self._features(self._tensor(problem.style)).items()
+            }
+        self.loss = self._loss
+        if variant.compiled:
+            self.loss = torch.compile(self._loss, mode=variant.compiled, dynamic=False)
+
+    def advance(self, steps: int) -> np.ndarray:
+        """Take `steps` steps and return the total losses of the canvases measured, [steps]."""
+        self._set_switches()
+        losses = [self._step() for _ in range(steps)]
+        return self.torch.stack(losses).cpu().numpy()  # waits for the device
+
+    def picture(self) -> np.ndarray:
+        """Return the canvas, [h, w, 3] float32 in [0, 1]."""
+        return self.image.detach()[0].permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def _set_switches(self) -> None:
+        """Set what torch has once for the whole process: another walk may have changed it."""
+        backends = self.torch.backends
+        tf32 = self.variant.precision != "float32"
+        backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = tf32
+        backends.cudnn.benchmark = True  # all sizes are the same: let cuDNN choose by trial
+
+    def _step(self) -> Any:
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.variant.compiled and self.device == "cuda":
+            self.torch.compiler.cudagraph_mark_step_begin()
+        loss = self.loss(self.image)
+        loss.backward()
+        self.optimizer.step()
+        with self.torch.no_grad():
+            self.image.clamp_(0, 1)
+        return loss.detach().clone()  # a CUDA graph writes the next loss to the same place
+
+    def _loss(self, image: Any) -> Any:
+        mean_square = self.torch.nn.functional.mse_loss
+        found = self._features(image)
+        content = sum(
+            weight * mean_square(found[tap], self.content[tap])
+            for tap, weight in self.content_weights.items()
+        )
+        style = sum(
+            weight * mean_square(gram(found[tap]), self.style[tap])
+            for tap, weight in self.style_weights.items()
+        )
+        return content + style
+
+    def _features(self, image: Any) -> dict[str, Any]:
+        found, x = {}, image.flip(1) * 255 - self.mean
+        x = x.contiguous(memory_format=self.layout).to(self.dtype)
+        with self._autocast():
+            for name, module in self.network.named_children():
+                x = module(x)
+                if name in self.content_weights or name in self.style_weights:
+                    found[name] = x.float()
+        return found
+
+    def _autocast(self) -> Any:
+        if self.variant.precision != "bfloat16 autocast":
+            return contextlib.nullcontext()
+        return self.torch.autocast(self.device, dtype=self.torch.bfloat16)
+
+    def _network(self, problem: Problem) -> Any:
+        nn, taps = self.torch.nn, (*self.content_weights, *self.style_weights)
+        mean = self.torch.tensor([103.939, 116.779, 123.68], device=self.device)
+        self.mean = mean.view(1, 3, 1, 1)
+        network, wanted = nn.Sequential(), set(taps)
+        for block, count in enumerate(CONVOLUTIONS, 1):
+            if block > 1:
+                network.add_module(f"pool{block - 1}", nn.MaxPool2d(2))
+            for index in range(1, count + 1):
+                layer = problem.params.layers[f"conv{block}_{index}"]
+                network.add_module(f"conv{block}_{index}", self._convolution(layer))
+                network.add_module(f"relu{block}_{index}", nn.ReLU(inplace=True))
+                wanted.discard(f"relu{block}_{index}")
+                if not wanted:  # nothing deeper than the deepest tap, as on our side
+                    return network.requires_grad_(False).to(
+                        self.device, self.dtype, memory_format=self.layout
+                    )
+        raise ValueError(f"the peer has no taps {sorted(wanted)}")
+
+    def _convolution(self, layer: Any) -> Any:
+        kernel = np.asarray(layer["kernel"]).transpose(3, 2, 0, 1)
+        module = self.torch.nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=1)
+        module.weight = self.torch.nn.Parameter(self.torch.tensor(kernel))
+        module.bias = self.torch.nn.Parameter(self.torch.tensor(np.asarray(layer["bias"])))
+        return module
+
+    def _tensor(self, image: Any) -> Any:
+        channels_first = np.asarray(image).transpose(2, 0, 1)[None]
+        tensor = self.torch.tensor(channels_first, device=self.device)
+        return tensor.contiguous(memory_format=self.layout)
+
+
+def _weights(taps: Any, weights: Any, factor: Any) -> dict[str, float]:
+    pairs = zip(taps, weights, strict=True)
+    return {tap: float(weight) * float(factor) for tap, weight in pairs}
+
+
+def gram(features: Any) -> Any:
+    """Return the mean over positions of the products of all pairs of maps of [1, c, h, w]."""
+    flat = features.flatten(2)[0]
+    return flat @ flat.T / flat.shape[1]

@@ -1,0 +1,153 @@
+"""How soon each engine gets how low, on one objective."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import nst_jax as nst
+from benchmarks import harness
+from benchmarks.harness import Findings, Plan
+from benchmarks.problems import PAIRS, Pair, pictures
+
+QUESTION = "Seconds until the loss of `default`'s objective is so low, by engine"
+FULL = Plan(sizes=(128, 256), repeats=1, steps=100, pairs=3)
+GPU = Plan(sizes=(256, 512), repeats=1, steps=400, pairs=3)
+QUICK = Plan(sizes=(48,), repeats=1, steps=6)
+
+LEVELS = (2.0, 1.5, 1.2)  # times the floor, the lowest loss that any engine reached
+POINTS = 25  # of a curve
+COARSE = "coarse to fine"
+SMALLEST = 16  # px that the network needs
+
+OBJECTIVE = nst.recipes.DEFAULT
+RULES: dict[str, Any] = {
+    "Adam, rate 0.02": nst.optimizers.Adam(learning_rate=0.02),
+    "Adam, rate 0.05": nst.optimizers.Adam(learning_rate=0.05),
+    "torch's L-BFGS": nst.optimizers.TorchLBFGS(),
+    "guarded L-BFGS": OBJECTIVE.descent.optimizer,
+}
+
+
+def engines(size: int, steps: int) -> dict[str, nst.recipes.Recipe]:
+    """Return the recipes that differ in their descent alone: every rule, at one scale and at two."""
+    found = {}
+    for name, rule in RULES.items():
+        # torch's rule knows no guard, and is used on the pixels that its recipes use.
+        units = nst.vgg.CAFFE_BGR if isinstance(rule, nst.optimizers.TorchLBFGS) else nst.vgg.RAW
+        schedules: dict[str, Any] = {"one scale": nst.recipes.OneScale()}
+        if size // 2 >= SMALLEST:
+            schedules[COARSE] = nst.recipes.CoarseToFine(smallest=size // 2, share=1.0)
+        for way, schedule in schedules.items():
+            descent = replace(
+                OBJECTIVE.descent, optimizer=rule, coordinates=units, steps=steps, schedule=schedule
+            )
+            found[f"{name}, {way}"] = replace(OBJECTIVE, descent=descent)
+    return found
+
+
+class Course:
+    """One engine on its way: each `advance` goes on to its next canvas to be shown."""
+
+    def __init__(self, params: nst.Params, pair: Pair, size: int, recipe: nst.recipes.Recipe):
+        content, style = (np.asarray(image) for image in pictures(size, pair))
+        steps = recipe.descent.steps
+        self.every = -(-steps // POINTS)
+        self.first = first_at_full_size(recipe, size)
+        self.shots: Iterator[nst.Snapshot] = nst.paint(
+            params, content, style, recipe=recipe, size="as-is", every=self.every
+        )
+        self.seen: list[nst.Snapshot] = []
+
+    def advance(self) -> None:
+        """Go on to the next snapshot, if there is one."""
+        shot = next(self.shots, None)
+        if shot is not None:
+            self.seen.append(shot)
+
+    def curve(self, seconds: Sequence[float]) -> dict[str, Any]:
+        """Return what was seen at the full size: updates, seconds since the start, losses."""
+        ends = np.cumsum(seconds)
+        points = [
+            (shot.step, float(f"{end:.5g}"), float(shot.losses.total))
+            for shot, end in zip(self.seen, ends, strict=False)
+            if shot.step >= self.first and np.isfinite(shot.losses.total)
+        ]
+        steps, times, totals = (list(column) for column in zip(*points, strict=True))
+        broke_at = self.seen[-1].broke_at
+        return {"steps": steps, "seconds": times, "totals": totals, "broke_at": broke_at}
+
+
+def first_at_full_size(recipe: nst.recipes.Recipe, size: int) -> int:
+    """Return the number of updates after which a canvas has its full size."""
+    scales = recipe.descent.schedule.plan((size, size), recipe.descent.steps)
+    return sum(steps for _, steps in scales[:-1])
+
+
+def measure(plan: Plan) -> Findings:
+    """Let all engines take turns on every pair; compiling is apart, measuring targets is not."""
+    params = nst.load_params()
+    rows = []
+    for size in plan.sizes:
+        warm = {name: _warm_up(params, size, each) for name, each in engines(size, 4).items()}
+        rows += [_row(params, pair, size, plan, warm) for pair in PAIRS[: plan.pairs]]
+    notes = [
+        "seconds hold everything but compiling: the coarse scale's too, though a curve only begins "
+        "where a canvas has its full size, as losses of different sizes do not compare",
+        "one run each, all engines taking turns",
+    ]
+    return Findings(rows, notes)
+
+
+def _warm_up(params: nst.Params, size: int, recipe: nst.recipes.Recipe) -> float:
+    """Run a few updates, so that all programs are there; return the seconds."""
+
+    def run() -> list[nst.Snapshot]:
+        content, style = (np.asarray(image) for image in pictures(size))
+        return list(nst.paint(params, content, style, recipe=recipe, size="as-is", every=1))
+
+    return harness.timed(run)[0]
+
+
+def _row(
+    params: nst.Params, pair: Pair, size: int, plan: Plan, warm: Mapping[str, float]
+) -> dict[str, Any]:
+    courses = {
+        name: Course(params, pair, size, recipe)
+        for name, recipe in engines(size, plan.steps).items()
+    }
+    work: dict[str, Callable[[], None]] = {n: partial(c.advance) for n, c in courses.items()}
+    rounds = 2 + plan.steps // next(iter(courses.values())).every  # the start, and a last one
+    seconds, _ = harness.alternate(work, rounds, warmups=0)
+    curves = {name: course.curve(seconds[name]) for name, course in courses.items()}
+    floor = min(min(curve["totals"]) for curve in curves.values())
+    start = next(iter(curves.values()))["totals"][0]
+    figures = {
+        name: curve
+        | {
+            "warm_up_seconds": warm[name],
+            "lowest": min(curve["totals"]),
+            "seconds_to": {
+                f"{level:g}": seconds_to(curve["seconds"], curve["totals"], level * floor)
+                for level in LEVELS
+            },
+        }
+        for name, curve in curves.items()
+    }
+    return {
+        "recipe": OBJECTIVE.name,
+        "pair": list(pair),
+        "size": [size, size],
+        "updates": plan.steps,
+        "start": start,
+        "floor": floor,
+        "final_loss": floor,
+        "engines": figures,
+    }
+
+
+def seconds_to(seconds: Sequence[float], totals: Sequence[float], level: float) -> float | None:
+    """Return when a curve first was at or below a level; None if it never was."""
+    return next((s for s, total in zip(seconds, totals, strict=True) if total <= level), None)
