@@ -126,9 +126,13 @@ def test_the_gradient_of_the_objective_is_float64s(everywhere, params):
 def test_the_verbs_hand_its_forms_to_their_loops(everywhere, params, monkeypatch, verb):
     """Otherwise nothing else here would say anything of them."""
     seen = []
-    module, name = (verbs, "_run") if verb == "stylize" else (batches, "_run_many")
-    loop = getattr(module, name)
-    monkeypatch.setattr(module, name, lambda *given: seen.append(given[0]) or loop(*given))
+    one, many = verbs.PROGRAMS, batches._run_many
+    monkeypatch.setattr(
+        verbs,
+        "PROGRAMS",
+        one._replace(run=lambda *given: seen.append(given[0]) or one.run(*given)),
+    )
+    monkeypatch.setattr(batches, "_run_many", lambda *given: seen.append(given[0]) or many(*given))
     content, style = small.picture("chelsea", 24, 32), small.picture("starry_night", 28, 20)
     recipe = small.shallow(
         steps=1, style_taps=("relu1_1", "relu3_1"), style_layer_weights=(1.0, 1.0)
