@@ -111,7 +111,10 @@ class Kept:
             return exported.call(*leaves)
 
         program.__name__ = self._function.__name__
-        return jax.jit(program, donate_argnums=self._donated_leaves(arguments))
+        # Compiled for these leaves at once: an ordinary jitted function would be lowered again for
+        # its own results, which newer versions of jax hold to be bound to their device.
+        jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
+        return jitted.lower(*jax.tree.leaves(arguments)).compile()
 
     def _exported(self, arguments: tuple[Any, ...]) -> bytes:
         leaves, tree = jax.tree.flatten(arguments)

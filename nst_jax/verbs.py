@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from nst_jax import checks, optimize, prepare, recipes
 from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
-from nst_jax.pyramid import Shape, enlarge
+from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
 from nst_jax.targets import measure
@@ -279,7 +279,8 @@ def _paint(
             chunk.append(jax.tree.map(lambda h, n=length: np.asarray(h)[:n], history))
             done, wanted = done + length, wanted - length
             if begin is not None and not begun and scale is not prepared.scales[-1]:
-                coming = begin(partial(_rehearsed, coming, formed, core, scale.shape, programs))
+                like = programs.canvas_image(state, core)
+                coming = begin(partial(_rehearsed, coming, formed, core, like, programs))
                 begun = True
             broke_at = int(state.broke_at)
             if wanted == 0 or done == total or broke_at >= 0:
@@ -300,12 +301,11 @@ def _scene(
 
 
 def _rehearsed(
-    scene: Callable[[], _Scene], formed: Params, core: Recipe, before: Shape, programs: Programs
+    scene: Callable[[], _Scene], formed: Params, core: Recipe, like: Image, programs: Programs
 ) -> _Scene:
     """Return a scene, with every program of its scale compiled: by a run of no steps."""
     made = scene()
-    blank = jnp.asarray(np.zeros((*before, 3), made.content.dtype))
-    state = programs.init(programs.enlarge(blank, made.content.shape[:2]), core)
+    state = programs.init(programs.enlarge(like, made.content.shape[:2]), core)
     state, _ = programs.run(formed, state, made.targets, core, 0)
     programs.picture(state, core)
     return made
