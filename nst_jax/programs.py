@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,16 @@ OURS = ("nst_jax", "optax")  # whose code is in the key, or whose version
 
 
 def of_run(place: Path | None) -> verbs.Programs:
-    """Return the programs of a run; those that take long to trace are kept in the folder, if any."""
-    if place is None or not _sources():
+    """Return the programs of a run.
+
+    Args:
+      place: the folder for what takes long to trace; None keeps nothing, and nothing is kept either
+        where `flatbuffers` is missing, which `jax.export` writes with and jax does not bring.
+
+    Returns:
+      Functions that compute what `verbs.PROGRAMS` does.
+    """
+    if place is None or not _sources() or find_spec("flatbuffers") is None:
         return verbs.PROGRAMS
     return verbs.PROGRAMS._replace(
         measure=Kept(measure, place), run=Kept(optimize.run, place, donated=1)

@@ -94,6 +94,13 @@ def test_a_second_start_traces_nothing_and_gives_the_same_bits(
     assert_same(second, plain)
 
 
+@pytest.fixture(autouse=True)
+def writing(request):
+    """Skip what keeps programs where that cannot be done."""
+    if {"tmp_path", "place"} & set(request.fixturenames):
+        pytest.importorskip("flatbuffers", reason="install the extra `start`")
+
+
 @pytest.fixture
 def grey():
     return jnp.full((16, 16, 3), 0.5)
@@ -210,6 +217,11 @@ def test_traced_programs_lie_in_jaxs_folder(tmp_path):
         jax.config.update("jax_compilation_cache_dir", before[0])
         jax.config.update("jax_enable_compilation_cache", before[1])
     assert programs.of_run(None) is verbs.PROGRAMS
+
+
+def test_nothing_is_kept_without_what_writes_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "find_spec", lambda name: None)
+    assert programs.of_run(tmp_path) is verbs.PROGRAMS
 
 
 # --- Ahead ----------------------------------------------------------------------------------------
