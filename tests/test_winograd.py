@@ -79,7 +79,8 @@ def test_rows_of_a_vmap_are_single_calls():
 def test_a_layer_and_both_its_gradients(everywhere, padding):
     with small.double():
         x, kernel, g = random(1, 6, 7, 128), random(3, 3, 128, 256), random(1, 6, 7, 256, seed=2)
-        forms = vgg._formed("conv1_1", nst.Params({"conv1_1": {"kernel": kernel}}, "", ""), (1, 1))
+        bare = nst.Params({"conv1_1": {"kernel": kernel}}, "", "")
+        forms = vgg.with_forms(bare, ["relu1_1"], shape=(1, 1)).layers["conv1_1"]
         assert {vgg.WINOGRAD, vgg.WINOGRAD_TRANSPOSED} <= set(forms)
         forms.pop("kernel")
         pad = vgg.PADDINGS[padding]
