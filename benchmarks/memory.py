@@ -14,7 +14,7 @@ import nst_jax as nst
 from benchmarks import harness
 from benchmarks.harness import Findings, Plan
 from benchmarks.problems import ADAM, LBFGS, Problem, Walk, outcome, problem
-from benchmarks.wall import LAUNCHER
+from benchmarks.processes import LAUNCHER
 
 QUESTION = "Peak memory of the loop by XLA's count and by the process, against the estimate"
 FULL = Plan(sizes=(256, 512, 1024), repeats=1, steps=2)

@@ -48,7 +48,8 @@ _ROOMS = ("images", "losses", "optimizers", "precision", "recipes", "sizes", "st
 __all__ = [
     "Diverged", "Losses", "Params", "Snapshot", "State", "Targets", "estimate_memory", "features",
     "images", "init", "load_params", "losses", "losses_of", "measure", "optimizers", "paint",
-    "precision", "recipes", "run", "save_params", "sizes", "starts", "step", "stylize", "stylize_many", "vgg",
+    "precision", "recipes", "run", "save_params", "sizes", "starts", "step", "stylize",
+    "stylize_many", "vgg",
 ]  # fmt: skip
 
 

@@ -35,6 +35,14 @@ def use() -> str:
     return ""
 
 
+def traced() -> Path | None:
+    """Return the folder for programs before compiling, inside jax's own; None if nothing is kept."""
+    place = _setting("jax_compilation_cache_dir")
+    if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
+        return None
+    return Path(place) / "nst_jax"
+
+
 def _setting(name: str) -> Any:
     """Return one of jax's settings; they are made at run time, where a type checker sees none."""
     return getattr(jax.config, name)

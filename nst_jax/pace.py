@@ -1,8 +1,9 @@
 """Time: how long chunks are, how long the rest takes, and how much of it was compilation."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -20,9 +21,10 @@ def cost(scale: Scale) -> int:
 
 
 class CompileClock(AbstractContextManager):
-    """Seconds spent on tracing and compiling since it was opened, from jax's own events."""
+    """Seconds that tracing and compiling held up the thread that opened it, from jax's own events."""
 
     def __init__(self) -> None:
+        self._thread = threading.get_ident()
         self._spans: list[tuple[float, float]] = []
         self._open = True
         jax.monitoring.register_event_duration_secs_listener(self._hear)
@@ -36,15 +38,29 @@ class CompileClock(AbstractContextManager):
 
     def _hear(self, event: str, duration_secs: float, **kwargs: Any) -> None:
         del kwargs
-        if not self._open or not event.startswith(COMPILE_EVENTS):
+        # Told in the thread that compiles; what another one does holds up nothing.
+        if not self._open or threading.get_ident() != self._thread:
             return
+        if event.startswith(COMPILE_EVENTS):
+            self._add(duration_secs)
+
+    def _add(self, seconds: float) -> None:
         end = time.perf_counter()
-        start = end - duration_secs
+        start = end - seconds
         # Events nest (a trace within a trace) and are told when they end: the outer one comes last
         # and takes the place of what it contains.
         while self._spans and self._spans[-1][0] >= start:
             self._spans.pop()
         self._spans.append((start, end))
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time in here: this thread waits for what another one compiles."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._add(time.perf_counter() - start)
 
     @property
     def seconds(self) -> float:
@@ -131,7 +147,8 @@ class Pace(Iterator[int]):
         """Estimate the rest of the run, or None before anything was timed.
 
         Args:
-          compile_seconds: how long one scale takes to compile; those to come are added.
+          compile_seconds: how long one scale takes to compile. That goes on while the scale before
+            runs, so only what is longer than that is added.
 
         Returns:
           Seconds.
@@ -139,11 +156,15 @@ class Pace(Iterator[int]):
         if self._measured < 0:
             return None
         unit = self._seconds / self._steps / self._cost[self._measured]
-        left, done = 0.0, self.done
-        for end, cost in zip(self._ends, self._cost, strict=True):
+        left, done, begun = 0.0, self.done, 0
+        present = self.scale_of(self.done)
+        for scale, (end, cost) in enumerate(zip(self._ends, self._cost, strict=True)):
             left += max(0, end - done) * cost * unit
             done = max(done, end)
-        return left + compile_seconds * (len(self._ends) - 1 - self.scale_of(self.done))
+            if present <= scale < len(self._ends) - 1:
+                left += max(0.0, compile_seconds - (end - begun) * cost * unit)
+            begun = end
+        return left
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import capacity, images, prepare, settings, verbs
+from nst_jax import cache, capacity, images, prepare, programs, settings, verbs
 from nst_jax._types import Image, Params, Snapshot
 from nst_jax.jobs import Job
 from nst_jax.losses import total_variation
@@ -100,20 +100,23 @@ def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> End
 
 def _follow(params: Params, job: Job, course: "_Course", interrupts: Interrupts) -> None:
     try:
-        shots = verbs.paint(
-            params,
-            job.content.image,
-            [style.image for style in job.styles],
-            recipe=job.recipe,
-            init=job.init,
-            key=jax.random.key(job.seed),
-            every=course.pace,
-        )
-        for shot in shots:
-            interrupts.hold()
-            course.take(shot)
-            if interrupts.signal is not None:
-                return
+        with programs.Ahead(course.compiling) as ahead:
+            shots = verbs.painted(
+                params,
+                job.content.image,
+                [style.image for style in job.styles],
+                job.recipe,
+                init=job.init,
+                key=jax.random.key(job.seed),
+                every=course.pace,
+                programs=programs.of_run(cache.traced()),
+                begin=ahead.begin,
+            )
+            for shot in shots:
+                interrupts.hold()
+                course.take(shot)
+                if interrupts.signal is not None:
+                    return
     except KeyboardInterrupt:
         if interrupts.signal is None:
             raise
@@ -128,7 +131,7 @@ class _Course:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace = Pace(job.scales, job.outputs.stride)
         self.last: Snapshot | None = None
-        self._compiling, self._watch = compiling, Stopwatch(compiling)
+        self.compiling, self._watch = compiling, Stopwatch(compiling)
         self._first_compile: float | None = None
         self._written = self._ended = False
 
@@ -136,7 +139,7 @@ class _Course:
         """Log, keep and show one snapshot."""
         lap = self._watch.lap()
         if self.last is None:
-            self._first_compile = self._compiling.seconds
+            self._first_compile = self.compiling.seconds
             self._log_start()
         broke = shot.broke_at >= 0
         # What came after the break has no meaning.
@@ -212,7 +215,8 @@ class _Course:
         height, width = shot.image.shape[:2]
         content = prepare.at_scale(content, (height, width))
         images = {"picture": shot.image, "content": content}
-        return {name: float(total_variation(image)) for name, image in images.items()}
+        measured = jax.jit(total_variation)  # as single operations each would be a program
+        return {name: float(measured(image)) for name, image in images.items()}
 
     def rescue(self) -> None:
         """Write the last canvas of a run that failed, where that can still be done."""
@@ -271,7 +275,7 @@ class _Course:
             status=status,
             steps=None if self.last is None else self.last.step,
             seconds=round(self._watch.elapsed, 6),
-            compile_seconds=round(self._compiling.seconds, 3),
+            compile_seconds=round(self.compiling.seconds, 3),
             **facts,
         )
 

@@ -2,9 +2,10 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import checks, optimize, prepare, recipes
-from nst_jax._types import Image, Losses, Params, Snapshot, State
+from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.precision import named
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
@@ -37,13 +38,29 @@ class Diverged(RuntimeError):
         self.step, self.image = step, image
 
 
-# The state is the loop's own, so its buffers are given up; nothing else is donated.
-_run = jax.jit(optimize.run, donate_argnames="state")
-_init = jax.jit(optimize.init)
-_picture = jax.jit(optimize.picture)
-_canvas_image = jax.jit(optimize.canvas_image)
-_measure = jax.jit(measure)
-_enlarge = jax.jit(enlarge, static_argnums=1)
+class Programs(NamedTuple):
+    """The compiled functions of a run; the command line brings some that outlive a process."""
+
+    measure: Callable[..., Any]
+    init: Callable[..., Any]
+    run: Callable[..., Any]
+    enlarge: Callable[..., Any]
+    picture: Callable[..., Any]
+    canvas_image: Callable[..., Any]
+
+
+PROGRAMS = Programs(
+    measure=jax.jit(measure),
+    init=jax.jit(optimize.init),
+    # The state is the loop's own, so its buffers are given up; nothing else is donated.
+    run=jax.jit(optimize.run, donate_argnames="state"),
+    enlarge=jax.jit(enlarge, static_argnums=1),
+    picture=jax.jit(optimize.picture),
+    canvas_image=jax.jit(optimize.canvas_image),
+)
+
+# Begins some work and returns a function that gives its result.
+Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 def stylize(
@@ -165,15 +182,48 @@ def paint(
       >>> [shot.step for shot in shots]
       [0, 2, 4, 5]
     """
-    checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
     recipe = settled(recipe, size, style_size, steps, precision)
+    return painted(params, content, style, recipe, init=init, key=key, every=every)
+
+
+def painted(
+    params: Params,
+    content: Any,
+    style: Any,
+    recipe: Recipe,
+    *,
+    init: Any,
+    key: Array | None,
+    every: int | Iterable[int],
+    programs: Programs | None = None,
+    begin: Begin | None = None,
+) -> Iterator[Snapshot]:
+    """Paint as `paint` does, for a settled recipe, by other programs and with the next scale begun.
+
+    Args:
+      params: as in `paint`.
+      content: see `paint`.
+      style: see `paint`.
+      recipe: from `settled`.
+      init: see `paint`.
+      key: see `paint`.
+      every: see `paint`.
+      programs: what computes; default: `PROGRAMS`.
+      begin: where given, it is handed the work of making the next scale ready (its targets, its
+        programs) once the present one is under way, and what it returns is called when that scale's
+        turn comes. By default that work is done then.
+
+    Returns:
+      What `paint` yields.
+    """
+    checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
     checks.single(recipe)
     chunks = lengths(every)
     checks.start("init", init)
     checks.random_key("key", key)
     prepared = prepare.pictures(content, style, recipe)
     key = jax.random.key(0) if key is None else key
-    return _paint(params, prepared, recipe, init, key, chunks)
+    return _paint(params, prepared, recipe, init, key, chunks, programs or PROGRAMS, begin)
 
 
 def settled(
@@ -206,6 +256,14 @@ def _length(every: Any) -> int:
     return int(every)
 
 
+class _Scene(NamedTuple):
+    """What a scale's canvas is compared with."""
+
+    content: Image
+    styles: tuple[Any, ...]
+    targets: Targets
+
+
 def _paint(
     params: Params,
     prepared: prepare.Prepared,
@@ -213,6 +271,8 @@ def _paint(
     init: Any,
     key: Array,
     chunks: Iterator[int],
+    programs: Programs,
+    begin: Begin | None,
 ) -> Iterator[Snapshot]:
     core = recipes.as_arrays(recipe.bare())
     formed = with_forms(
@@ -223,29 +283,53 @@ def _paint(
     )
     image, done, chunk, wanted = None, -1, [], 1  # the first chunk only measures the start
     total = sum(scale.steps for scale in prepared.scales)
+    coming: Callable[[], _Scene] = partial(_scene, params, prepared, 0, core, programs)
     for index, scale in enumerate(prepared.scales):
-        content = prepare.at_scale(prepared.content, scale.shape)
-        styles = prepare.styles_at(prepared, scale)
+        scene, begun = coming(), False
+        coming = partial(_scene, params, prepared, index + 1, core, programs)
         canvas = None
         if image is None:
-            image = prepare.start(content, styles[0], recipe, init, key)
-            canvas = prepare.exact_canvas(content, recipe, init)
-        targets = _measure(params, content, styles, core)
-        state = started(_init(_enlarge(image, scale.shape), core), canvas)
+            image = prepare.start(scene.content, scene.styles[0], recipe, init, key)
+            canvas = prepare.exact_canvas(scene.content, recipe, init)
+        state = started(programs.init(programs.enlarge(image, scale.shape), core), canvas)
         offset = done + 1
         end = offset + scale.steps - (scale is not prepared.scales[-1])
         while done < end:
             length = min(wanted, end - done, optimize.CAPACITY)
-            state, history = _run(formed, state, targets, core, length)
+            state, history = programs.run(formed, state, scene.targets, core, length)
             chunk.append(jax.tree.map(lambda h, n=length: np.asarray(h)[:n], history))
             done, wanted = done + length, wanted - length
+            if begin is not None and not begun and scale is not prepared.scales[-1]:
+                like = programs.canvas_image(state, core)
+                coming = begin(partial(_rehearsed, coming, formed, core, like, programs))
+                begun = True
             broke_at = int(state.broke_at)
             if wanted == 0 or done == total or broke_at >= 0:
-                yield _snapshot(state, core, chunk, done, index, offset)
+                yield _snapshot(state, core, chunk, done, index, offset, programs)
                 if done == total or broke_at >= 0:
                     return
                 chunk, wanted = [], next(chunks)
-        image = _canvas_image(state, core)
+        image = programs.canvas_image(state, core)
+
+
+def _scene(
+    params: Params, prepared: prepare.Prepared, index: int, core: Recipe, programs: Programs
+) -> _Scene:
+    scale = prepared.scales[index]
+    content = prepare.at_scale(prepared.content, scale.shape)
+    styles = prepare.styles_at(prepared, scale)
+    return _Scene(content, styles, programs.measure(params, content, styles, core))
+
+
+def _rehearsed(
+    scene: Callable[[], _Scene], formed: Params, core: Recipe, like: Image, programs: Programs
+) -> _Scene:
+    """Return a scene, with every program of its scale compiled: by a run of no steps."""
+    made = scene()
+    state = programs.init(programs.enlarge(like, made.content.shape[:2]), core)
+    state, _ = programs.run(formed, state, made.targets, core, 0)
+    programs.picture(state, core)
+    return made
 
 
 def started(state: State, canvas: Any) -> State:
@@ -256,12 +340,18 @@ def started(state: State, canvas: Any) -> State:
 
 
 def _snapshot(
-    state: State, recipe: Recipe, chunk: list[Losses], done: int, scale: int, offset: int
+    state: State,
+    recipe: Recipe,
+    chunk: list[Losses],
+    done: int,
+    scale: int,
+    offset: int,
+    programs: Programs,
 ) -> Snapshot:
     broke_at = int(state.broke_at)
     return Snapshot(
         step=done,
-        image=_picture(state, recipe),
+        image=programs.picture(state, recipe),
         losses=jax.tree.map(lambda x: np.array(x), state.losses),
         history=jax.tree.map(lambda *parts: np.concatenate(parts), *chunk),
         scale=scale,

@@ -257,12 +257,24 @@ def with_forms(
     deepest = max(list(LAYERS).index(layer_of(resolve_tap(tap))) for tap in taps)
     if shape is not None and not _on_processor(params):
         shape = None
-    needed = list(LAYERS)[: deepest + 1]
-    layers = {name: _formed(name, params, shape) for name in needed}
+    layers = {name: dict(params.layers[name]) for name in list(LAYERS)[: deepest + 1]}
+    plain = {name: layer[KERNEL] for name, layer in layers.items() if TRANSPOSED not in layer}
+    for name, transposed in _transpose_all(plain).items():
+        layers[name][TRANSPOSED] = transposed
+    for name, layer in layers.items():
+        if shape is not None and WINOGRAD not in layer and _pays(name, shape, layer[KERNEL]):
+            layer[WINOGRAD] = winograd.transform_kernel(layer[KERNEL])
+            layer[WINOGRAD_TRANSPOSED] = winograd.transform_kernel(layer[TRANSPOSED])
     for layer in layers.values():
         for name in (KERNEL, TRANSPOSED):
             layer[name] = layer[name].astype(precision.activations_of(layer[name].dtype))
     return replace(params, layers=layers)
+
+
+@jax.jit
+def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
+    """Transpose many kernels in one program: one to compile or load, not one for each shape."""
+    return {name: transpose(kernel) for name, kernel in kernels.items()}
 
 
 def _on_processor(params: Params) -> bool:
@@ -271,17 +283,10 @@ def _on_processor(params: Params) -> bool:
     return all(device.platform == "cpu" for device in devices)
 
 
-def _formed(name: str, params: Params, shape: tuple[int, int] | None) -> dict[str, Array]:
-    layer = dict(params.layers[name])
-    kernel = layer[KERNEL]
-    if TRANSPOSED not in layer:
-        layer[TRANSPOSED] = transpose(kernel)
-    if shape is not None and WINOGRAD not in layer:
-        halvings = int(name[len("conv")]) - 1
-        if winograd.pays(shape[0] >> halvings, shape[1] >> halvings, *kernel.shape[2:]):
-            layer[WINOGRAD] = winograd.transform_kernel(kernel)
-            layer[WINOGRAD_TRANSPOSED] = winograd.transform_kernel(layer[TRANSPOSED])
-    return layer
+def _pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
+    """Say whether a layer of a canvas of this (height, width) is faster by Winograd's way."""
+    halvings = int(name[len("conv")]) - 1
+    return winograd.pays(shape[0] >> halvings, shape[1] >> halvings, *kernel.shape[2:])
 
 
 # --- ReLU -----------------------------------------------------------------------------------------

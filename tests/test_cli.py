@@ -718,8 +718,8 @@ def test_a_run_that_fails_keeps_its_canvas(call, monkeypatch):
         yield next(shots(*args, **options))
         raise RuntimeError("the device is gone")
 
-    shots = nst.verbs.paint
-    monkeypatch.setattr(nst.verbs, "paint", failing)
+    shots = nst.verbs.painted
+    monkeypatch.setattr(nst.verbs, "painted", failing)
     argv = ["--recipe", "tiny", "-o", "out.png"]
     code, _, err = call("stylize", "photo.png", "art.png", *argv)
     assert code == 1 and "the device is gone" in err.splitlines()[-1]

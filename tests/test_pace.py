@@ -1,5 +1,8 @@
 """Chunk lengths, estimates, laps and the compile clock."""
 
+import threading
+import time
+
 import jax
 import pytest
 
@@ -49,7 +52,10 @@ def test_estimate_grows_with_the_area():
     pace.advance(1, 0.5)
     # 6 more updates here, 9 at four times the area; half of a small step does not depend on it.
     ratio = (4 * 128 * 256 + FIXED_PIXELS) / (128 * 256 + FIXED_PIXELS)
-    assert pace.seconds_left(2.0) == pytest.approx(6 * 0.5 + 9 * 0.5 * ratio + 2.0)
+    left = 6 * 0.5 + 9 * 0.5 * ratio
+    # The next scale compiles while this one's seven updates run.
+    assert pace.seconds_left(2.0) == pytest.approx(left)
+    assert pace.seconds_left(5.0) == pytest.approx(left + 5.0 - 7 * 0.5)
     pace.advance(16, 1.0)
     assert pace.seconds_left(2.0) == 0
 
@@ -81,6 +87,21 @@ def test_compile_clock_hears_jax():
     with CompileClock() as clock:
         jax.jit(lambda x: x * 3 + 1)(2.0)
         assert clock.seconds > 0
+
+
+def test_compile_clock_counts_another_thread_only_while_this_one_waits():
+    def compiling():
+        jax.monitoring.record_event_duration_secs("/jax/core/compile/behind", 16.0)
+
+    with CompileClock() as clock:
+        thread = threading.Thread(target=compiling)
+        thread.start()
+        thread.join()
+        assert clock.seconds == 0
+        with clock.waiting():
+            jax.monitoring.record_event_duration_secs("/jax/core/compile/within", 0.0)
+            time.sleep(0.01)
+        assert 0.01 <= clock.seconds < 16
 
 
 def test_duration():

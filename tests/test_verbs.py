@@ -251,8 +251,13 @@ def test_a_pace_that_stands_still_is_refused_when_it_does(params, content, style
 
 def test_a_chunk_is_one_dispatch(params, content, style, monkeypatch):
     lengths = []
-    run = nst.verbs._run
-    monkeypatch.setattr(nst.verbs, "_run", lambda *a: (lengths.append(a[-1]), run(*a))[1])
+    programs = nst.verbs.PROGRAMS
+
+    def run(*arguments):
+        lengths.append(arguments[-1])
+        return programs.run(*arguments)
+
+    monkeypatch.setattr(nst.verbs, "PROGRAMS", programs._replace(run=run))
     for _ in nst.paint(params, content, style, recipe=FAST, steps=50, every=20):
         pass
     assert lengths == [1, 20, 20, 10]

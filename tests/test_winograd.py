@@ -79,7 +79,8 @@ def test_rows_of_a_vmap_are_single_calls():
 def test_a_layer_and_both_its_gradients(everywhere, padding):
     with small.double():
         x, kernel, g = random(1, 6, 7, 128), random(3, 3, 128, 256), random(1, 6, 7, 256, seed=2)
-        forms = vgg._formed("conv1_1", nst.Params({"conv1_1": {"kernel": kernel}}, "", ""), (1, 1))
+        bare = nst.Params({"conv1_1": {"kernel": kernel}}, "", "")
+        forms = vgg.with_forms(bare, ["relu1_1"], shape=(1, 1)).layers["conv1_1"]
         assert {vgg.WINOGRAD, vgg.WINOGRAD_TRANSPOSED} <= set(forms)
         forms.pop("kernel")
         pad = vgg.PADDINGS[padding]
@@ -126,13 +127,15 @@ def test_the_gradient_of_the_objective_is_float64s(everywhere, params):
 def test_the_verbs_hand_its_forms_to_their_loops(everywhere, params, monkeypatch, verb):
     """Otherwise nothing else here would say anything of them."""
     given = []
-    module, name = (verbs, "_run") if verb == "stylize" else (batches, "_run_many")
 
     def loop(params, *rest):
         given.append(params)
         raise InterruptedError  # it need not be compiled
 
-    monkeypatch.setattr(module, name, loop)
+    if verb == "stylize":
+        monkeypatch.setattr(verbs, "PROGRAMS", verbs.PROGRAMS._replace(run=loop))
+    else:
+        monkeypatch.setattr(batches, "_run_many", loop)
     content, style = small.picture("chelsea", 24, 32), small.picture("starry_night", 28, 20)
     recipe = small.shallow(
         steps=1, style_taps=("relu1_1", "relu3_1"), style_layer_weights=(1.0, 1.0)

@@ -1,0 +1,265 @@
+"""Programs that the command line keeps before compiling, and makes ahead."""
+
+import functools
+import threading
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nst_jax as nst
+from nst_jax import cache, optimizers, programs, recipes, targets, verbs
+from nst_jax.pace import CompileClock
+from tests import small
+
+
+def coarse_to_fine(tap):
+    """Return a recipe of two scales that needs one convolution."""
+    recipe = small.shallow(
+        steps=4,
+        content_taps=(tap,),
+        style_taps=(tap,),
+        style_layer_weights=(1.0,),
+    )
+    descent = replace(
+        recipe.descent,
+        schedule=recipes.CoarseToFine(smallest=16),
+        optimizer=optimizers.KerasAdam(learning_rate=0.01),
+    )
+    return replace(recipe, descent=descent)
+
+
+COARSE_TO_FINE = coarse_to_fine("relu1_1")
+
+
+@pytest.fixture(scope="module")
+def content():
+    return small.picture("chelsea", 32, 40)
+
+
+def kept(place):
+    """Return the programs of a new start."""
+    return programs.of_run(place)
+
+
+def shots(params, content, style, recipe, **how):
+    options = {"init": None, "key": None, "every": 2, **how}
+    return list(verbs.painted(params, content, style, recipe, **options))
+
+
+def files(place):
+    return {path.name: path.read_bytes() for path in place.iterdir()}
+
+
+def count_traces(monkeypatch):
+    """Return a list that grows whenever something is measured by being traced."""
+    traced = []
+    measure = targets.measure
+
+    def counted(*arguments):
+        traced.append(1)
+        return measure(*arguments)
+
+    functools.update_wrapper(counted, measure)
+    monkeypatch.setattr(targets, "measure", counted)
+    monkeypatch.setattr(programs, "measure", counted)
+    return traced
+
+
+def assert_same(one, other):
+    for a, b in zip(one, other, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+# --- Kept -----------------------------------------------------------------------------------------
+
+
+def test_a_second_start_traces_nothing_and_gives_the_same_bits(
+    params, content, style, tmp_path, monkeypatch
+):
+    recipe = replace(
+        COARSE_TO_FINE, descent=replace(COARSE_TO_FINE.descent, schedule=recipes.OneScale())
+    )
+    plain = shots(params, content, style, recipe)
+    traced = count_traces(monkeypatch)
+    first = shots(params, content, style, recipe, programs=kept(tmp_path))
+    assert len(traced) == 1
+    whole = files(tmp_path)
+    assert sorted(name.split("-")[0] for name in whole) == ["measure", "run"]
+    second = shots(params, content, style, recipe, programs=kept(tmp_path))
+    assert len(traced) == 1 and files(tmp_path) == whole
+    assert_same(first, plain)
+    assert_same(second, plain)
+
+
+@pytest.fixture
+def grey():
+    return jnp.full((16, 16, 3), 0.5)
+
+
+@pytest.fixture
+def measured(params, grey, tmp_path, monkeypatch):
+    """Measure something once, as a first start would; return how to do it again, and the traces."""
+    traced = count_traces(monkeypatch)
+
+    def again(recipe=COARSE_TO_FINE):
+        core = recipes.as_arrays(recipe.bare())
+        return kept(tmp_path).measure(params, grey, (grey,), core)
+
+    again()
+    assert len(traced) == 1
+    return again, traced
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:-9] + b"nonsense!"]
+)
+def test_a_damaged_file_is_made_again(measured, tmp_path, damage):
+    again, traced = measured
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    again()
+    assert len(traced) == 2 and path.read_bytes()[-1000:] == whole[-1000:]
+    again()
+    assert len(traced) == 2
+
+
+def test_a_file_under_another_name_is_not_believed(measured, tmp_path):
+    again, traced = measured
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.vgg.average_pool)))
+    (other,) = set(tmp_path.iterdir()) - {path}
+    other.write_bytes(whole)
+    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.vgg.average_pool)))
+    assert len(traced) == 3 and other.read_bytes() != whole
+
+
+@pytest.mark.parametrize("what", ["code", "jax", "setting"])
+def test_another_version_or_setting_finds_nothing(measured, tmp_path, monkeypatch, what):
+    again, traced = measured
+    programs._surroundings.cache_clear()
+    if what == "code":
+        copy = tmp_path.with_name("elsewhere.py")
+        copy.write_text("changed = True\n")
+        sources = programs._sources()
+        monkeypatch.setattr(programs, "_sources", lambda: [*sources, copy])
+    elif what == "jax":
+        monkeypatch.setattr(jax, "__version__", "0.0.1")
+    precision = jax.config.jax_default_matmul_precision
+    try:
+        if what == "setting":
+            jax.config.update("jax_default_matmul_precision", "highest")
+        again()
+    finally:
+        jax.config.update("jax_default_matmul_precision", precision)
+        programs._surroundings.cache_clear()
+    assert len(traced) == 2 and len(files(tmp_path)) == 2
+
+
+def test_functions_of_others_are_not_kept(measured, tmp_path):
+    again, traced = measured
+
+    def pool(x, ceil):
+        return nst.vgg.average_pool(x, ceil)
+
+    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=pool)))
+    assert len(traced) == 2 and len(files(tmp_path)) == 1
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(params, grey, tmp_path):
+    place = tmp_path / "file"
+    place.write_text("")
+    core = recipes.as_arrays(COARSE_TO_FINE.bare())
+    found = kept(place).measure(params, grey, (grey,), core)
+    assert_same([found], [jax.jit(nst.measure)(params, grey, (grey,), core)])
+    assert place.read_text() == ""
+
+
+@pytest.mark.parametrize("name", recipes.PRESETS)
+def test_every_preset_can_be_kept(name, grey):
+    core = recipes.as_arrays(recipes.PRESETS[name].bare())
+    state = jax.eval_shape(nst.init, grey, core)
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+    assert programs.Kept(nst.run, None)._key((state, core))
+
+
+def test_the_state_of_every_rule_can_be_kept(grey, tmp_path):
+    for rule in optimizers.RULES.values():
+        core = replace(COARSE_TO_FINE, descent=replace(COARSE_TO_FINE.descent, optimizer=rule()))
+        state = nst.init(grey, recipes.as_arrays(core.bare()))
+        for _ in range(2):
+            again = programs.Kept(verbs.started, tmp_path)(state, None)
+            assert_same([again], [state])
+    assert len(files(tmp_path)) == len(optimizers.RULES)
+
+
+def test_traced_programs_lie_in_jaxs_folder(tmp_path):
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_enable_compilation_cache
+    try:
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+        assert cache.traced() is None  # switched off, as all tests are
+        jax.config.update("jax_enable_compilation_cache", True)
+        assert cache.traced() == tmp_path / "nst_jax"
+        jax.config.update("jax_compilation_cache_dir", "gs://bucket/programs")
+        assert cache.traced() is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before[0])
+        jax.config.update("jax_enable_compilation_cache", before[1])
+    assert programs.of_run(None) is verbs.PROGRAMS
+
+
+# --- Ahead ----------------------------------------------------------------------------------------
+
+
+def test_what_is_begun_ahead_compiles_all_that_the_next_scale_needs(
+    params, content, style, compilations
+):
+    recipe = coarse_to_fine("preact1_1")
+    between = []
+
+    def begin(work):
+        def result():
+            made = work()
+            between.append(compilations())
+            return made
+
+        return result
+
+    ahead = shots(params, content, style, recipe, begin=begin)
+    assert compilations() == between[-1]
+    assert len(between) == 1
+    assert_same(ahead, shots(params, content, style, recipe))
+
+
+def test_what_fails_ahead_fails_the_run(params, content, style):
+    main = threading.get_ident()
+
+    def failing(*arguments):
+        if threading.get_ident() != main:
+            raise RuntimeError("no memory left")
+        return verbs.PROGRAMS.measure(*arguments)
+
+    broken = verbs.PROGRAMS._replace(measure=failing)
+    with CompileClock() as clock, programs.Ahead(clock) as ahead:
+        how = {"programs": broken, "begin": ahead.begin}
+        with pytest.raises(RuntimeError, match="no memory left"):
+            shots(params, content, style, COARSE_TO_FINE, **how)
+
+
+def test_leaving_early_does_not_wait():
+    held, begun = threading.Event(), threading.Event()
+    later = []
+    try:
+        with CompileClock() as clock, programs.Ahead(clock) as ahead:
+            ahead.begin(lambda: (begun.set(), held.wait(60)))
+            ahead.begin(lambda: later.append(1))
+            assert begun.wait(60)
+        assert not held.is_set()  # here before the work is done
+    finally:
+        held.set()
+    ahead._pool.shutdown(wait=True)
+    assert not later
