@@ -299,16 +299,17 @@ def _paint(
             state, history = programs.run(formed, state, scene.targets, core, length)
             chunk.append(jax.tree.map(lambda h, n=length: np.asarray(h)[:n], history))
             done, wanted = done + length, wanted - length
-            if begin is not None and not begun and scale is not prepared.scales[-1]:
-                like = programs.canvas_image(state, core)
-                coming = begin(partial(_rehearsed, coming, formed, core, like, programs))
-                begun = True
             broke_at = int(state.broke_at)
             if wanted == 0 or done == total or broke_at >= 0:
                 yield _snapshot(state, core, chunk, done, index, offset, programs)
                 if done == total or broke_at >= 0:
                     return
                 chunk, wanted = [], next(chunks)
+            # Not sooner: the first snapshot has a program of its own to compile.
+            if begin is not None and not begun and scale is not prepared.scales[-1]:
+                like = programs.canvas_image(state, core)
+                coming = begin(partial(_rehearsed, coming, formed, core, like, programs))
+                begun = True
         image = programs.canvas_image(state, core)
 
 
