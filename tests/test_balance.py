@@ -34,6 +34,7 @@ def test_every_preset_has_a_balance(name):
     assert 0.01 < balance(recipes.named(name)) < 1e13
 
 
+@pytest.mark.slow
 def test_the_unit_is_what_the_objective_measures(params, content, style):
     # One style tap and one content tap: the balance turns S / K into the ratio of the two losses.
     recipe = small.shallow(

@@ -52,6 +52,7 @@ def single(params, content, style, recipe=FAST, **options):
 # --- Rows -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_n_contents_meet_n_styles_pairwise(params, contents, styles):
     images = nst.stylize_many(params, contents, styles, recipe=LBFGS)
     assert images.shape == contents.shape and images.dtype == jnp.float32
@@ -273,6 +274,7 @@ def test_blends_may_differ_from_row_to_row(params, contents, styles):
         assert_allclose(image, single(params, content, blended), **SAME)
 
 
+@pytest.mark.slow
 def test_shares_may_be_swept(params, contents, styles, compilations):
     def sweep(*shares):
         recipe = with_terms(style_shares=tuple(np.asarray(share) for share in shares))

@@ -275,6 +275,7 @@ def test_missing_argument_is_refused(call):
     refused(call("batch", "photo.png", "--styles"), "`--styles`", "missing")
 
 
+@pytest.mark.slow
 def test_several_styles_are_blended_by_their_shares(call):
     argv = ("photo.png", "art.png:0.75", "other.png:.25", "--recipe", "tiny")
     code, out, err = call("stylize", *argv, "--log", "log.jsonl")
@@ -797,6 +798,7 @@ def test_batch_pairs_all(call):
     assert abs(apart).max() <= 1
 
 
+@pytest.mark.slow
 def test_batch_pairs_zip(call):
     argv = ["photo.png", "other.png", "-o", "out", "--pair", "zip", "--recipe", "tiny", "-q"]
     styles = ["--styles=art.png", "photo.png"]

@@ -127,6 +127,7 @@ def true_loss(params):
     return content, style, lambda image: float(losses_of(params, image, targets, core).total)
 
 
+@pytest.mark.slow
 def test_a_run_in_bfloat16_ends_where_float32s_does(params, true_loss):
     content, style, loss = true_loss
     options = {"recipe": recipes.TF, "size": "as-is", "steps": 25}

@@ -234,6 +234,7 @@ def test_cells_that_diverge_are_named(call):
     assert facts["diverged"] == [1, 3] and facts["finished"] is True
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
     monkeypatch.setattr(courses, "PIXELS", {"cpu": 3 * 24 * 32})
     runs = []

@@ -361,7 +361,9 @@ def test_a_recipe_may_feed_other_pixels_than_the_weights_want(params, content):
 
 def test_the_modules_parameters_are_the_layer_table(params):
     shapes = jax.eval_shape(
-        lambda: vgg.Trunk(TAPS).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+        lambda: vgg.Trunk(TAPS).init(
+            jax.random.key(0), jnp.zeros((1, 16, 16, 3)), lambda tap, found: found
+        )
     )["params"]
     assert {name: tuple(layer["kernel"].shape) for name, layer in shapes.items()} == {
         name: (3, 3, *channels) for name, channels in vgg.LAYERS.items()

@@ -166,6 +166,7 @@ def test_forms_are_made_once(params):
         assert mine is its
 
 
+@pytest.mark.slow
 def test_a_small_canvas_takes_the_direct_way_with_the_same_parameters(params):
     formed = vgg.with_forms(params, ["relu3_1"], shape=(512, 512))
     assert vgg.WINOGRAD in formed.layers["conv3_1"]
