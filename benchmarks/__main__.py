@@ -61,6 +61,11 @@ def _sizes(
     help="Updates of pastiche in `wall`; default: 1000, as its command has it.",
 )
 @click.option(
+    "--peer-sizes",
+    callback=_sizes,
+    help="Sides at which `wall` runs pastiche, which takes long; default: all.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=RESULTS,
@@ -77,6 +82,7 @@ def main(
     sizes: tuple[int, ...],
     repeats: int | None,
     peer_steps: int | None,
+    peer_sizes: tuple[int, ...],
     out: Path,
     plots: Path | None,
 ) -> None:
@@ -95,6 +101,7 @@ def main(
             sizes=sizes or plan.sizes,
             repeats=repeats or plan.repeats,
             peer_steps=(peer_steps or plan.peer_steps) if plan.peer_steps else 0,
+            peer_sizes=peer_sizes,
         )
         click.echo(f"{name}: {module.QUESTION} ...", err=True)
         try:

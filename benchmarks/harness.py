@@ -38,6 +38,7 @@ class Plan:
       steps: steps in each timed round.
       batches: batch sizes, for the cases that have any.
       peer_steps: steps of a peer whose whole run is measured, for the cases that have one.
+      peer_sizes: at which of the sizes; none named is at all of them.
       compiled: whether peers are measured that take minutes to compile.
       pairs: how many pairs of pictures, for the cases that take several.
     """
@@ -47,6 +48,7 @@ class Plan:
     steps: int = 3
     batches: tuple[int, ...] = ()
     peer_steps: int = 0
+    peer_sizes: tuple[int, ...] = ()
     compiled: bool = True
     pairs: int = 1
 

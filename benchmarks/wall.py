@@ -44,7 +44,7 @@ def measure(plan: Plan) -> Findings:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = [_row(size, plan, folder) for size in plan.sizes]
-        for size in plan.sizes if peer else ():
+        for size in (plan.peer_sizes or plan.sizes) if peer else ():
             row, note = _against(str(peer), size, plan, folder)
             rows += [row] if row else []
             notes += [note] if note else []
