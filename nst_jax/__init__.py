@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from nst_jax import images, losses, optimizers, precision, recipes, sizes, starts, vgg
+    from nst_jax import images, layers, losses, optimizers, precision, recipes, sizes, starts, vgg
     from nst_jax._types import Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
     from nst_jax.memory import estimate_memory
@@ -43,11 +43,21 @@ _HOMES = {
     "stylize": "verbs",
     "stylize_many": "batches",
 }
-_ROOMS = ("images", "losses", "optimizers", "precision", "recipes", "sizes", "starts", "vgg")
+_ROOMS = (
+    "images",
+    "layers",
+    "losses",
+    "optimizers",
+    "precision",
+    "recipes",
+    "sizes",
+    "starts",
+    "vgg",
+)
 
 __all__ = [
     "Diverged", "Losses", "Params", "Snapshot", "State", "Targets", "estimate_memory", "features",
-    "images", "init", "load_params", "losses", "losses_of", "measure", "optimizers", "paint",
+    "images", "init", "layers", "load_params", "losses", "losses_of", "measure", "optimizers", "paint",
     "precision", "recipes", "run", "save_params", "sizes", "starts", "step", "stylize",
     "stylize_many", "vgg",
 ]  # fmt: skip

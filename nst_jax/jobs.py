@@ -7,7 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nst_jax import checks, images, optimizers, prepare, recipe_files, recipes, starts, verbs, vgg
+from nst_jax import (
+    checks,
+    images,
+    layers,
+    optimizers,
+    prepare,
+    recipe_files,
+    recipes,
+    starts,
+    verbs,
+    vgg,
+)
 from nst_jax.balance import with_strength
 from nst_jax.recipes import Recipe
 
@@ -175,9 +186,9 @@ def _layer_weight(argument: str, name: str, equals: str, text: str) -> float:
 
 
 def _pool(name: str) -> Any:
-    if name not in vgg.POOLS:
-        raise checks.unknown("pool", name, vgg.POOLS, "pooling")
-    return vgg.POOLS[name]
+    if name not in layers.POOLS:
+        raise checks.unknown("pool", name, layers.POOLS, "pooling")
+    return layers.POOLS[name]
 
 
 def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import checks, recipes, vgg, winograd
+from nst_jax import checks, layers, recipes, vgg, winograd
 from nst_jax.pyramid import Shape
 from nst_jax.recipes import Recipe
 
@@ -235,7 +235,7 @@ def _loop(blocks: Blocks, recipe: Recipe, on_processor: bool) -> int:
     # For a processor XLA merges what is computed twice, whatever the program says.
     remat = recipe.network.remat and not on_processor
     # The windows' largest are compared with their members on the way back; a mean needs nothing.
-    keeps_pooled = recipe.network.pool is not vgg.average_pool
+    keeps_pooled = recipe.network.pool is not layers.average_pool
     inputs = [block[0].input * (keeps_pooled or remat) for block in blocks]
     inputs[0] = 0  # the canvas itself
     peak = held = 0

@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin
 
-from nst_jax import checks, losses, optimizers, precision, recipes, sizes, starts, vgg
+from nst_jax import checks, layers, losses, optimizers, precision, recipes, sizes, starts, vgg
 from nst_jax.recipe import CoarseToFine, OneScale
 from nst_jax.recipes import Recipe
 
@@ -53,8 +53,8 @@ CHOICES = (
     Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding"),
     Choice(sizes.Resize, sizes.FILTERS, "filter"),
     Choice(starts.Start, starts.STARTS, "start"),
-    Choice(vgg.Pool, vgg.POOLS, "pooling"),
-    Choice(vgg.Padding, vgg.PADDINGS, "padding"),
+    Choice(layers.Pool, layers.POOLS, "pooling"),
+    Choice(layers.Padding, layers.PADDINGS, "padding"),
     Choice(vgg.Pixels, vgg.PIXELS, "pixel convention"),
     Choice(precision.Precision, precision.PRECISIONS, "precision"),
     Choice(losses.ContentLoss, losses.CONTENT_LOSSES, "content loss"),

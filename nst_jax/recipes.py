@@ -7,7 +7,7 @@ to the content's size, and the number is the same.
 
 from dataclasses import replace
 
-from nst_jax import checks, losses, optimizers, sizes, starts, vgg
+from nst_jax import checks, layers, losses, optimizers, sizes, starts, vgg
 from nst_jax.recipe import (
     FIFTHS,
     LARGEST_SHARE,
@@ -43,7 +43,7 @@ GATYS_2015 = Recipe(
         style_size=sizes.LikeContent(),
         start=starts.WhiteNoise(),
     ),
-    network=vgg.Network(pool=vgg.average_pool, ceil=True),
+    network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(
         content_loss=losses.content_half_sum_square,
         content_weight=1e-3,
@@ -199,7 +199,7 @@ COURSERA_TF1 = Recipe(
         start=starts.SeededBlend(ratio=0.6, amplitude=20.0, seed=3),
     ),
     # TensorFlow's average pooling with padding SAME keeps odd edges and averages real cells only.
-    network=vgg.Network(pool=vgg.average_pool, ceil=True),
+    network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(
         content_loss=losses.content_quarter_mean_square,
         content_weight=10.0,

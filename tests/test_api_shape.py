@@ -9,7 +9,7 @@ import pytest
 
 import nst_jax as nst
 
-ROOMS = ("images", "losses", "optimizers", "precision", "recipes", "sizes", "starts")
+ROOMS = ("images", "layers", "losses", "optimizers", "precision", "recipes", "sizes", "starts")
 VERBS = (nst.stylize, nst.paint, nst.stylize_many)
 FUNCTIONS = {
     name: getattr(nst, name) for name in nst.__all__ if inspect.isroutine(getattr(nst, name))

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import nst_jax as nst
-from nst_jax import losses, recipes, vgg
+from nst_jax import layers, losses, recipes, vgg
 from tests import presets, reference, small
 
 measure, losses_of = jax.jit(nst.measure), jax.jit(nst.losses_of)
@@ -212,7 +212,7 @@ def test_the_papers_objective_with_average_pooling(params, params64, x64):
         style_loss=losses.GRAM_PAPER,
         style_layer_weights=(0.5, 0.5),
     )
-    recipe = replace(recipe, network=vgg.Network(pool=vgg.average_pool, ceil=True))
+    recipe = replace(recipe, network=vgg.Network(pool=layers.average_pool, ceil=True))
     content, style = small.picture("chelsea", 17, 23), small.picture("starry_night", 19, 16)
     image = np.asarray(content, np.float64)[::-1]
     targets = measure(params64, *(jnp.asarray(x, jnp.float64) for x in (content, style)), recipe)

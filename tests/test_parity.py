@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import recipes, vgg
+from nst_jax import layers, recipes
 from nst_jax.vgg import TAPS
 from tests import presets, reference, small
 from tests.test_vgg import NETWORKS, all_taps
@@ -67,7 +67,7 @@ def test_ties_in_a_window_have_torchs_gradient(torch, ceil):
     weights = rng.normal(size=pooled.shape)
     (pooled * torch.tensor(weights)).sum().backward()
     cotangent = jnp.asarray(weights.transpose(0, 2, 3, 1), jnp.float32)
-    _, pull = jax.vjp(lambda x: vgg.max_pool(x, ceil), jnp.asarray(x, jnp.float32)[None])
+    _, pull = jax.vjp(lambda x: layers.max_pool(x, ceil), jnp.asarray(x, jnp.float32)[None])
     assert_array_equal(
         pull(cotangent)[0][0], theirs.grad[0].permute(1, 2, 0).numpy().astype(np.float32)
     )

@@ -131,10 +131,10 @@ def test_a_file_under_another_name_is_not_believed(measured, tmp_path):
     again, traced = measured
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.vgg.average_pool)))
+    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.layers.average_pool)))
     (other,) = set(tmp_path.iterdir()) - {path}
     other.write_bytes(whole)
-    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.vgg.average_pool)))
+    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.layers.average_pool)))
     assert len(traced) == 3 and other.read_bytes() != whole
 
 
@@ -164,7 +164,7 @@ def test_functions_of_others_are_not_kept(measured, tmp_path):
     again, traced = measured
 
     def pool(x, ceil):
-        return nst.vgg.average_pool(x, ceil)
+        return nst.layers.average_pool(x, ceil)
 
     again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=pool)))
     assert len(traced) == 2 and len(files(tmp_path)) == 1

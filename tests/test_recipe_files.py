@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax import losses, optimizers, recipe_files, recipes, sizes, starts, vgg
+from nst_jax import layers, losses, optimizers, recipe_files, recipes, sizes, starts, vgg
 from nst_jax.recipe_files import CHOICES, from_toml, to_toml, with_values
 from nst_jax.recipes import DEFAULT, PRESETS, TF
 
@@ -39,8 +39,8 @@ def variants():
         yield name, changed("descent", schedule=made(schedule))
     groups = [
         ("pictures", "resize", sizes.FILTERS),
-        ("network", "pool", vgg.POOLS),
-        ("network", "padding", vgg.PADDINGS),
+        ("network", "pool", layers.POOLS),
+        ("network", "padding", layers.PADDINGS),
         ("network", "pixels", vgg.PIXELS),
         ("terms", "content_loss", losses.CONTENT_LOSSES),
         ("terms", "style_loss", losses.STYLE_LOSSES),
@@ -248,8 +248,8 @@ def test_what_cannot_be_meant_is_refused_by_its_key(case):
         ({"terms.style_weight": " 1e-3 "}, changed("terms", style_weight=1e-3)),
         ({"descent.steps": "100"}, changed("descent", steps=100)),
         ({"descent.clip": "false"}, changed("descent", clip=False)),
-        ({"network.pool": "average"}, changed("network", pool=vgg.average_pool)),
-        ({"network.pool": '"average"'}, changed("network", pool=vgg.average_pool)),
+        ({"network.pool": "average"}, changed("network", pool=layers.average_pool)),
+        ({"network.pool": '"average"'}, changed("network", pool=layers.average_pool)),
         ({"network.pixels": "raw"}, changed("network", pixels=vgg.RAW)),
         ({"terms.content_taps": "relu4_2"}, changed("terms", content_taps=("relu4_2",))),
         ({"terms.content_taps": "['relu4_2']"}, changed("terms", content_taps=("relu4_2",))),

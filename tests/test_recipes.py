@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax import losses, optimizers, pyramid, recipes, sizes, starts, vgg
+from nst_jax import layers, losses, optimizers, pyramid, recipes, sizes, starts, vgg
 from nst_jax.recipes import COURSERA_TF2, DEFAULT, GATYS_PYTORCH, PRESETS, TF, TF_TV, CoarseToFine
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -73,7 +73,7 @@ def test_tf1_course_is_its_notebook():
     assert (terms.content_weight, terms.style_weight, terms.tv_weight) == (10, 40, 0)
     assert terms.style_loss is losses.GRAM_PAPER and terms.style_layer_weights == (0.2,) * 5
     assert terms.content_loss is losses.content_quarter_mean_square
-    assert recipes.COURSERA_TF1.network == vgg.Network(pool=vgg.average_pool, ceil=True)
+    assert recipes.COURSERA_TF1.network == vgg.Network(pool=layers.average_pool, ceil=True)
     assert descent.optimizer == optimizers.KerasAdam(learning_rate=2.0, eps=1e-8)
     assert descent.coordinates is vgg.CAFFE_BGR and not descent.clip and descent.steps == 200
     assert pictures.size == sizes.Exact(300, 400) and pictures.start == starts.SeededBlend()
@@ -162,7 +162,7 @@ def test_gatys_papers(recipe):
     assert terms.content_weight / terms.style_weight == 1e-3
     assert terms.content_loss is losses.content_half_sum_square
     assert terms.style_loss is losses.GRAM_PAPER
-    assert recipe.network == vgg.Network(pool=vgg.average_pool, ceil=True)
+    assert recipe.network == vgg.Network(pool=layers.average_pool, ceil=True)
     assert recipe.pictures.start == starts.WhiteNoise()
 
 

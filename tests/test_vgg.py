@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import vgg
+from nst_jax import layers, vgg
 from nst_jax.vgg import TAPS, Network, features
 from tests import reference, small
 
@@ -17,15 +17,15 @@ from tests import reference, small
 NETWORKS = {
     "max-floor-zero": (Network(), {}),
     "average-ceil-zero": (
-        Network(pool=vgg.average_pool, ceil=True),
+        Network(pool=layers.average_pool, ceil=True),
         {"kind": "average", "ceil": True},
     ),
     "max-ceil-replicate": (
-        Network(ceil=True, padding=vgg.replicate_padded),
+        Network(ceil=True, padding=layers.replicate_padded),
         {"ceil": True, "padding": "edge"},
     ),
     "average-floor-reflect": (
-        Network(pool=vgg.average_pool, padding=vgg.reflect_padded),
+        Network(pool=layers.average_pool, padding=layers.reflect_padded),
         {"kind": "average", "padding": "reflect"},
     ),
 }
@@ -139,7 +139,7 @@ def test_sixteen_pixels_are_enough_and_fifteen_are_not(params):
 
 def test_reflection_of_a_map_one_pixel_wide_repeats_it():
     x, kernel = small.noise(0, 1, 1, 4, 2), jnp.ones((3, 3, 2, 1))
-    assert_array_equal(vgg.reflect_padded(x, kernel), vgg.replicate_padded(x, kernel))
+    assert_array_equal(layers.reflect_padded(x, kernel), layers.replicate_padded(x, kernel))
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 3), (3,), (16, 16, 4), (3, 16, 16)])
@@ -175,14 +175,14 @@ def test_the_convolutions_own_gradients_are_autodiffs(x64):
 
         return jax.jit(both)(x, kernel)
 
-    (ours, our_gradients), (theirs, their_gradients) = found(vgg.conv3x3), found(plain)
+    (ours, our_gradients), (theirs, their_gradients) = found(layers.conv3x3), found(plain)
     assert x.dtype == ours.dtype == jnp.float64
     assert_allclose(ours, theirs, rtol=1e-12)
     for mine, other in zip(our_gradients, their_gradients, strict=True):
         assert_allclose(mine, other, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("padding", [vgg.replicate_padded, vgg.reflect_padded])
+@pytest.mark.parametrize("padding", [layers.replicate_padded, layers.reflect_padded])
 def test_padded_convolutions_have_the_gradient_of_valid_ones(padding, x64):
     mode = {"replicate_padded": "edge", "reflect_padded": "reflect"}[padding.__name__]
     x, kernel = small.noise(0, 1, 5, 6, 3), small.noise(1, 3, 3, 3, 2)
@@ -206,7 +206,7 @@ def test_padded_convolutions_have_the_gradient_of_valid_ones(padding, x64):
 
 @jax.jit
 def max_pool_gradient(x):
-    return jax.grad(lambda x: jnp.sum(vgg.max_pool(x, False)))(x)
+    return jax.grad(lambda x: jnp.sum(layers.max_pool(x, False)))(x)
 
 
 @pytest.mark.parametrize(
@@ -242,15 +242,15 @@ def test_max_pool_and_its_gradient_are_xlas_window_reduction(shape, ceil, key):
     def found(pool):
         return jax.jit(lambda x: (pool(x), jax.grad(weighted(pool))(x)))(x)
 
-    ours, theirs = found(lambda x: vgg.max_pool(x, ceil)), found(plain)
+    ours, theirs = found(lambda x: layers.max_pool(x, ceil)), found(plain)
     assert_array_equal(ours[0], theirs[0])
     assert_allclose(ours[1], theirs[1], rtol=1e-6)
 
 
 def test_average_pool_at_a_kept_edge_averages_real_cells_only():
     x = jnp.asarray([[1.0, 3.0, 5.0], [1.0, 3.0, 7.0], [2.0, 4.0, 9.0]])[None, :, :, None]
-    assert_allclose(vgg.average_pool(x, True)[0, :, :, 0], [[2, 6], [3, 9]])
-    assert_allclose(vgg.average_pool(x, False)[0, :, :, 0], [[2]])
+    assert_allclose(layers.average_pool(x, True)[0, :, :, 0], [[2, 6], [3, 9]])
+    assert_allclose(layers.average_pool(x, False)[0, :, :, 0], [[2]])
 
 
 def test_a_relu_at_nothing_passes_no_gradient(params):

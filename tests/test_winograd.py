@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import batches, verbs, vgg, winograd
+from nst_jax import batches, layers, verbs, vgg, winograd
 from tests import small
 
 
@@ -24,7 +24,7 @@ def random(*shape, seed=0, dtype=np.float64):
 
 
 def direct(x, kernel):
-    return vgg.conv3x3(x, kernel)
+    return layers.conv3x3(x, kernel)
 
 
 def relative(found, wanted):
@@ -75,15 +75,15 @@ def test_rows_of_a_vmap_are_single_calls():
 # --- In the network -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("padding", vgg.PADDINGS)
+@pytest.mark.parametrize("padding", layers.PADDINGS)
 def test_a_layer_and_both_its_gradients(everywhere, padding):
     with small.double():
         x, kernel, g = random(1, 6, 7, 128), random(3, 3, 128, 256), random(1, 6, 7, 256, seed=2)
         bare = nst.Params({"conv1_1": {"kernel": kernel}}, "", "")
         forms = vgg.with_forms(bare, ["relu1_1"], shape=(1, 1)).layers["conv1_1"]
-        assert {vgg.WINOGRAD, vgg.WINOGRAD_TRANSPOSED} <= set(forms)
+        assert {layers.WINOGRAD, layers.WINOGRAD_TRANSPOSED} <= set(forms)
         forms.pop("kernel")
-        pad = vgg.PADDINGS[padding]
+        pad = layers.PADDINGS[padding]
         wanted, plain = jax.vjp(pad, x, kernel)
         found, fast = jax.vjp(lambda x, kernel: pad(x, kernel, forms), x, kernel)
         assert relative(found, wanted) < 1e-13
@@ -111,7 +111,7 @@ def test_the_gradient_of_the_objective_is_float64s(everywhere, params):
         pictures = [jnp.asarray(np.asarray(x), dtype) for x in (content, style[:96, :96], image)]
         targets = jax.jit(nst.measure)(cast[0], *pictures[:2], cast[1])
         formed = vgg.with_forms(cast[0], recipe.terms.taps, shape=shape)
-        assert (vgg.WINOGRAD in formed.layers["conv4_2"]) == (shape is not None)
+        assert (layers.WINOGRAD in formed.layers["conv4_2"]) == (shape is not None)
         of_image = jax.grad(lambda i, p: nst.losses_of(p, i, targets, cast[1]).total)
         return np.asarray(jax.jit(of_image)(pictures[2], formed))
 
@@ -142,8 +142,8 @@ def test_the_verbs_hand_its_forms_to_their_loops(everywhere, params, monkeypatch
     )
     with pytest.raises(InterruptedError):
         getattr(nst, verb)(params, content, style, recipe=recipe)
-    assert vgg.WINOGRAD in given[0].layers["conv3_1"]
-    assert vgg.WINOGRAD not in given[0].layers["conv2_2"]
+    assert layers.WINOGRAD in given[0].layers["conv3_1"]
+    assert layers.WINOGRAD not in given[0].layers["conv2_2"]
 
 
 # --- Where it is used -----------------------------------------------------------------------------
@@ -151,12 +151,12 @@ def test_the_verbs_hand_its_forms_to_their_loops(everywhere, params, monkeypatch
 
 def test_forms_are_made_where_they_pay(params):
     formed = vgg.with_forms(params, ["relu4_2", "relu5_1"], shape=(170, 256))
-    fast = {name for name, layer in formed.layers.items() if vgg.WINOGRAD in layer}
+    fast = {name for name, layer in formed.layers.items() if layers.WINOGRAD in layer}
     assert fast == {f"conv{b}_{i}" for b in (3, 4) for i in (1, 2, 3, 4)}
     assert list(formed.layers) == list(vgg.LAYERS)[:13]  # nothing below relu5_1
-    assert all(vgg.TRANSPOSED in layer for layer in formed.layers.values())
+    assert all(layers.TRANSPOSED in layer for layer in formed.layers.values())
     small = vgg.with_forms(params, ["relu4_2", "relu5_1"], shape=(85, 128))
-    assert not any(vgg.WINOGRAD in layer for layer in small.layers.values())
+    assert not any(layers.WINOGRAD in layer for layer in small.layers.values())
 
 
 def test_forms_are_made_once(params):
@@ -169,7 +169,7 @@ def test_forms_are_made_once(params):
 @pytest.mark.slow
 def test_a_small_canvas_takes_the_direct_way_with_the_same_parameters(params):
     formed = vgg.with_forms(params, ["relu3_1"], shape=(512, 512))
-    assert vgg.WINOGRAD in formed.layers["conv3_1"]
+    assert layers.WINOGRAD in formed.layers["conv3_1"]
     image = jnp.asarray(nst.images.sample("chelsea")[:32, :48])
     plain = vgg.features(params, image, ["relu3_1"])
     assert_array_equal(vgg.features(formed, image, ["relu3_1"])["relu3_1"], plain["relu3_1"])
