@@ -11,7 +11,7 @@ from jax import export, lax
 from numpy.testing import assert_allclose
 
 import nst_jax as nst
-from nst_jax import losses, precision, recipe_files, recipes
+from nst_jax import jobs, losses, precision, recipe_files, recipes
 from tests import small
 from tests.test_lowering import arguments
 
@@ -144,6 +144,8 @@ def test_a_run_in_bfloat16_ends_where_float32s_does(params, true_loss):
 @pytest.mark.parametrize("name", tuple(recipes.PRESETS))
 def test_no_preset_breaks_in_bfloat16(params, name):
     recipe = at("bfloat16", recipes.named(name))
+    if name == "keras-io":  # its rate is for 400 px; at 32 it leaps away in float32 as well
+        recipe = jobs.with_learning_rate(recipe, 0.01)
     content, style = (small.picture(n, 32, 40) for n in ("chelsea", "starry_night"))
     *_, last = nst.paint(params, content, style, recipe=recipe, size="as-is", steps=8)
     assert last.broke_at == -1
