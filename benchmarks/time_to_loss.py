@@ -23,11 +23,12 @@ COARSE = "coarse to fine"
 SMALLEST = 16  # px that the network needs
 
 OBJECTIVE = nst.recipes.DEFAULT
+GUARDED = nst.optimizers.LBFGS(radius=0.02, largest_radius=0.2, slack=0.1, history=10)
 RULES: dict[str, Any] = {
-    "Adam, rate 0.02": nst.optimizers.Adam(learning_rate=0.02),
     "Adam, rate 0.05": nst.optimizers.Adam(learning_rate=0.05),
     "torch's L-BFGS": nst.optimizers.TorchLBFGS(),
-    "guarded L-BFGS": OBJECTIVE.descent.optimizer,
+    "guarded L-BFGS": GUARDED,
+    "guarded L-BFGS, 4 levels": replace(GUARDED, levels=4),
 }
 
 

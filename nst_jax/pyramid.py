@@ -1,11 +1,12 @@
-"""Resizing of arrays, and the ladder of scales. Pure."""
+"""Resizing of arrays, the ladder of scales, sums over the levels of a pyramid. Pure."""
 
+from functools import partial
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, ScalarLike
 
 from nst_jax._types import Resized
 
@@ -68,3 +69,62 @@ def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]
         scales.append((round(shape[0] * factor), round(shape[1] * factor)))
         factor /= ratio
     return tuple(reversed(scales))
+
+
+# --- Levels of a pyramid --------------------------------------------------------------------------
+
+# How much of a pixel each of the four coarse lines around it gets when halved; the other way round,
+# linear interpolation.
+SHARES = (0.25, 0.75, 0.75, 0.25)
+NARROWEST = 4  # px a side that a level still halves
+
+
+def multilevel(
+    picture: Float[Array, "h w c"], levels: int, gain: ScalarLike = 0.25
+) -> Float[Array, "h w c"]:
+    """Return A Aᵀ of a picture, where A makes a picture of the levels of a pyramid.
+
+    A picture that is the sum of a full one, one of half the size enlarged, one of a quarter and so
+    on, has many such descriptions; going down the gradient in them is going down A Aᵀ of the
+    gradient in pixels. It is symmetric and positive definite, and takes time like one canvas.
+
+    Args:
+      picture: [h, w, c].
+      levels: halvings; they end where a side is shorter than `NARROWEST`. 0 returns the picture.
+      gain: of a level against the next finer one. A level's own gain is 4 at 1: that is how many
+        pixels one of its own stands for.
+
+    Returns:
+      [h, w, c].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.pyramid import multilevel
+      >>> dot = jnp.zeros((9, 9, 1)).at[4, 4].set(1.0)
+      >>> spread = multilevel(dot, levels=2)
+      >>> bool((spread >= 0).all()), bool(spread[4, 4] > 1), float(spread[0, 0, 0]) > 0
+      (True, True, True)
+
+    References:
+      Bramble, Pasciak, Xu, "Parallel Multilevel Preconditioners", 1990.
+    """
+    if not levels or min(picture.shape[:2]) < NARROWEST:
+        return picture
+    coarse, enlarged = jax.vjp(_halved, picture)
+    (finer,) = enlarged(multilevel(coarse, levels - 1, gain))
+    return picture + jnp.asarray(gain, picture.dtype) * finer
+
+
+def _halved(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
+    """Sum a picture's pixels into half as many rows and columns; its transpose interpolates."""
+    return _halved_along(_halved_along(x, 0), 1)
+
+
+def _halved_along(x: Array, axis: int) -> Array:
+    lines = -(-x.shape[axis] // 2)
+    edges = [(0, 0)] * x.ndim
+    edges[axis] = (1, 2 * lines + 1 - x.shape[axis])
+    wide = jnp.pad(x, edges)
+    take = partial(jax.lax.slice_in_dim, wide, stride=2, axis=axis)
+    parts = (take(start, start + 2 * lines - 1) for start in range(len(SHARES)))
+    return sum(share * part for share, part in zip(SHARES, parts, strict=True))

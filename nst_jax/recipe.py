@@ -300,6 +300,8 @@ def _check_descent(descent: Descent) -> None:
             checks.number(name, value, least=0, below=1 if name in ("b1", "b2") else None)
     if hasattr(rule, "history"):
         checks.whole("history", rule.history, least=1)
+    if hasattr(rule, "levels"):
+        checks.whole("levels", rule.levels, least=0)
     if descent.clip and rule.guarded:
         raise ValueError(
             f"`clip`: {type(rule).__name__} rolls back by its own moves, which clipping would "

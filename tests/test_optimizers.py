@@ -9,7 +9,7 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import optimizers
+from nst_jax import optimizers, pyramid, quasi_newton
 from nst_jax.optimizers import LBFGS, Adam, DecayedSGD, KerasAdam, TorchLBFGS
 from tests import small
 
@@ -301,6 +301,59 @@ def test_a_short_memory_forgets_and_still_descends(history, x64):
         LBFGS(radius=0.5, largest_radius=5.0, history=history), small.noise(12, 200), 60
     )
     assert kept(values, accepted)[-1] < 0.05 * values[0]
+
+
+def test_levels_are_l_bfgs_over_a_pyramids_levels(x64):
+    """The direction in pixels is that of plain L-BFGS over (full, half), carried to pixels."""
+    full, half = small.noise(17, 6, 6, 1), small.noise(18, 3, 3, 1)
+    gain, curvature = 0.3, small.noise(19, 36, 36)
+    hessian = curvature @ curvature.T
+
+    def pixels(levels):  # A
+        matrix = jnp.kron(HALVING, HALVING).T
+        coarse = (matrix @ levels[1].reshape(9)).reshape(6, 6, 1)
+        return levels[0] + jnp.sqrt(gain) * coarse
+
+    def levels_of(picture):  # its transpose
+        return jax.linear_transpose(pixels, [full, half])(picture)[0]
+
+    plain = quasi_newton._empty_memory([full, half], 2)
+    ours = quasi_newton._empty_memory(full, 2)
+    guess = partial(pyramid.multilevel, levels=1, gain=gain)
+    for seed in range(3):  # one more than fit
+        move = [small.noise(seed, 6, 6, 1), small.noise(20 + seed, 3, 3, 1)]
+        change = (hessian @ pixels(move).ravel()).reshape(6, 6, 1)
+        plain = quasi_newton._remember(plain, move, levels_of(change), jnp.asarray(True))
+        ours = quasi_newton._remember(ours, pixels(move), change, jnp.asarray(True), guess)
+    gradient = small.noise(30, 6, 6, 1)
+    wanted = pixels(quasi_newton._newton_direction(plain, levels_of(gradient)))
+    found = quasi_newton._newton_direction(ours, gradient, guess)
+    assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+# Six pixels to three: how much each coarse one takes of each.
+HALVING = np.array(
+    [
+        [0.75, 0.75, 0.25, 0, 0, 0],
+        [0, 0.25, 0.75, 0.75, 0.25, 0],
+        [0, 0, 0, 0.25, 0.75, 0.75],
+    ]
+)
+
+
+def test_levels_need_fewer_steps_where_what_is_coarse_is_far(x64):
+    """A picture of one brightness, from one that is dark: neighbours hold each other back."""
+
+    def rough(x):
+        steps = jnp.sum(jnp.diff(x, axis=0) ** 2) + jnp.sum(jnp.diff(x, axis=1) ** 2)
+        return steps + 0.01 * jnp.sum((x - 1) ** 2)
+
+    start = small.noise(40, 16, 16, 1) / 10
+    ends = [
+        kept(*trace(LBFGS(radius=0.1, largest_radius=5, levels=levels), start, 25, rough)[1:])[-1]
+        for levels in (0, 3)
+    ]
+    assert ends[1] < ends[0] / 10
 
 
 # --- All of them ----------------------------------------------------------------------------------

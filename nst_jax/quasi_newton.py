@@ -1,0 +1,352 @@
+"""L-BFGS in two manners: torch's, evaluation for evaluation, and ours, guarded. Pure.
+
+As in `optimizers`, whose rules these are too: each is a registered dataclass whose numbers are leaves.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree, ScalarLike
+
+from nst_jax.pyramid import multilevel
+
+PRECISION = jax.lax.Precision.HIGHEST
+
+
+# --- The memory of pairs ---------------------------------------------------------------------------
+
+
+class Memory(NamedTuple):
+    """The last pairs (s, y) of moves and gradient changes, in a ring.
+
+    References:
+      Nocedal, Wright, "Numerical Optimization", 2nd edition, 2006, section 7.2.
+    """
+
+    moves: PyTree  # [history, ...] each leaf
+    changes: PyTree  # [history, ...]
+    inverse: Float[Array, " history"]  # 1 / (y . s)
+    kept: Int[Array, ""]  # pairs kept so far; the last `history` of them are here
+    scale: Float[Array, ""]  # y . s / y . P y of the newest pair: P times it is the first guess
+
+
+# What the inverse Hessian is taken for before a pair tells more, but for its scale; P above.
+Guess: TypeAlias = Callable[[PyTree], PyTree]
+
+
+def _alike(a: PyTree) -> PyTree:
+    """Guess that all directions are curved alike."""
+    return a
+
+
+def _empty_memory(params: PyTree, history: int) -> Memory:
+    ring = jax.tree.map(lambda p: jnp.zeros((history, *p.shape), p.dtype), params)
+    dtype = jax.tree.leaves(params)[0].dtype
+    return Memory(
+        ring, ring, jnp.zeros(history, dtype), jnp.zeros([], jnp.int32), jnp.ones([], dtype)
+    )
+
+
+def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
+    products = jax.tree.map(lambda x, y: jnp.vdot(x, y, precision=PRECISION), a, b)
+    return jnp.sum(jnp.stack(jax.tree.leaves(products)))
+
+
+def _largest(a: PyTree) -> Float[Array, ""]:
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(a)]))
+
+
+def _add_scaled(a: PyTree, factor: Float[Array, ""], b: PyTree) -> PyTree:
+    return jax.tree.map(lambda x, y: x + factor * y, a, b)
+
+
+def _choose(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), yes, no)
+
+
+def _remember(
+    memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""], guess: Guess = _alike
+) -> Memory:
+    """Add a pair if `keep`. Only its own slot of the ring is written."""
+    slot = memory.kept % memory.inverse.shape[0]
+    curvature = _dot(change, move)
+    # The unused branch must not divide by nothing.
+    safe = jnp.where(keep, curvature, 1)
+    square = jnp.where(keep, _dot(change, guess(change)), 1)
+
+    def put(ring: Array, new: Array) -> Array:
+        return ring.at[slot].set(jnp.where(keep, new, ring[slot]))
+
+    return Memory(
+        moves=jax.tree.map(put, memory.moves, move),
+        changes=jax.tree.map(put, memory.changes, change),
+        inverse=put(memory.inverse, 1 / safe),
+        kept=memory.kept + keep,
+        scale=jnp.where(keep, safe / square, memory.scale),
+    )
+
+
+def _newton_direction(memory: Memory, gradient: PyTree, guess: Guess = _alike) -> PyTree:
+    """Return -H g by the two-loop recursion over the pairs in memory."""
+    history = memory.inverse.shape[0]
+    pairs = jnp.minimum(memory.kept, history)
+
+    def pair(age: Int[Array, ""]) -> tuple[PyTree, PyTree, Float[Array, ""], Int[Array, ""]]:
+        slot = (memory.kept - 1 - age) % history
+        at = lambda ring: ring[slot]  # noqa: E731
+        return (
+            jax.tree.map(at, memory.moves),
+            jax.tree.map(at, memory.changes),
+            memory.inverse[slot],
+            slot,
+        )
+
+    def newest_first(age: Int[Array, ""], carry: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
+        q, alphas = carry
+        move, change, inverse, slot = pair(age)
+        alpha = inverse * _dot(move, q)
+        return _add_scaled(q, -alpha, change), alphas.at[slot].set(alpha)
+
+    def oldest_first(index: Int[Array, ""], r: PyTree) -> PyTree:
+        move, change, inverse, slot = pair(pairs - 1 - index)
+        beta = inverse * _dot(change, r)
+        return _add_scaled(r, alphas[slot] - beta, move)
+
+    negative = jax.tree.map(jnp.negative, gradient)
+    q, alphas = jax.lax.fori_loop(
+        0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
+    )
+    scaled = jax.tree.map(lambda x: memory.scale * x, guess(q))
+    return jax.lax.fori_loop(0, pairs, oldest_first, scaled)
+
+
+# --- torch's L-BFGS -------------------------------------------------------------------------------
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class TorchLBFGS:
+    """`torch.optim.LBFGS` without line search, evaluation for evaluation and unguarded.
+
+    The first move is `min(1, 1 / |g|_1) * learning_rate` times the gradient, later ones
+    `learning_rate` times the quasi-Newton direction; a pair is kept if y . s > 1e-10. torch groups
+    updates in outer steps of `max_iter`, whose state persists, so one update here is one of its
+    inner iterations and costs one evaluation. Its early endings of an outer step (a change below
+    `tolerance_change`) only repeat an evaluation and are not reproduced; its stalls are: a gradient
+    below `tolerance_grad` everywhere, or a direction that does not descend, leaves the canvas.
+
+    References:
+      `torch/optim/lbfgs.py` of PyTorch 2.13.
+    """
+
+    learning_rate: float = 1.0
+    tolerance_grad: float = 1e-7
+    tolerance_change: float = 1e-9
+    history: int = field(default=100, metadata={"static": True})
+    guarded: ClassVar[bool] = False
+
+    def transformation(self) -> optax.GradientTransformationExtraArgs:
+        return torch_lbfgs(
+            self.learning_rate, self.history, self.tolerance_grad, self.tolerance_change
+        )
+
+    def accepted(self, opt_state: Any) -> Bool[Array, ""]:
+        del opt_state
+        return jnp.asarray(True)
+
+
+class TorchLBFGSState(NamedTuple):
+    """State of `torch_lbfgs`."""
+
+    count: Int[Array, ""]  # type: ignore[assignment]  # torch's n_iter
+    memory: Memory
+    move: PyTree  # the last proposed move, t * d
+    gradient: PyTree
+
+
+def torch_lbfgs(
+    learning_rate: ScalarLike = 1.0,
+    history: int = 100,
+    tolerance_grad: ScalarLike = 1e-7,
+    tolerance_change: ScalarLike = 1e-9,
+) -> optax.GradientTransformationExtraArgs:
+    """Make the transformation that `TorchLBFGS` describes."""
+
+    def init(params: PyTree) -> TorchLBFGSState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return TorchLBFGSState(
+            jnp.zeros([], jnp.int32), _empty_memory(params, history), zeros, zeros
+        )
+
+    def update(
+        updates: PyTree, state: TorchLBFGSState, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, TorchLBFGSState]:
+        del params, extra
+        stalled = _largest(updates) <= tolerance_grad
+        first = state.count == 0
+        change = jax.tree.map(jnp.subtract, updates, state.gradient)
+        keep = ~first & ~stalled & (_dot(change, state.move) > 1e-10)
+        memory = _remember(state.memory, state.move, change, keep)
+        direction = _newton_direction(memory, updates)
+        norm = jnp.sum(jnp.stack([jnp.sum(jnp.abs(g)) for g in jax.tree.leaves(updates)]))
+        size = jnp.where(first, jnp.minimum(1.0, 1.0 / norm), 1.0) * learning_rate
+        size = size.astype(norm.dtype)
+        move = jax.tree.map(lambda d: size * d, direction)
+        descends = _dot(updates, direction) <= jnp.negative(tolerance_change)
+        zeros = jax.tree.map(jnp.zeros_like, move)
+        new = TorchLBFGSState(
+            count=state.count + ~stalled,
+            memory=memory,
+            move=_choose(stalled, state.move, move),
+            gradient=_choose(stalled, state.gradient, updates),
+        )
+        return _choose(descends & ~stalled, move, zeros), new
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+# --- Our L-BFGS -----------------------------------------------------------------------------------
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class LBFGS:
+    """L-BFGS with one evaluation per update, a trust radius and roll-back; no line search.
+
+    A move is the quasi-Newton direction, shortened to root mean square `radius` if it is longer. A
+    measured canvas whose loss is at most `1 + slack` times the kept one's, and whose loss and
+    gradient are finite, is kept, and
+    the radius grows; otherwise the next canvas starts again from the kept one with a quarter of the
+    move. So a bad move costs one evaluation, the kept loss hardly ever rises, and nothing diverges.
+    A style objective needs the guard in its first moves, where unguarded L-BFGS overshoots. The
+    canvas must move as told: recipes that clip it after every update cannot use this rule.
+
+    Attributes:
+      radius: largest move at the start, root mean square over the canvas, in its coordinates.
+      largest_radius: what the radius may grow to.
+      slack: relative rise of the loss that is still accepted.
+      levels: halvings of the canvas over which the first guess of the inverse Hessian is summed; see
+        `nst_jax.pyramid.multilevel`. That is L-BFGS over the levels of a pyramid instead of pixels:
+        what is coarse comes sooner. 0 is the plain guess. Static.
+      gain: how much a level counts against the next finer one.
+      history: pairs remembered; 24 bytes per pixel and pair in float32. Static.
+
+    References:
+      Nocedal, Wright, "Numerical Optimization", 2nd edition, 2006, chapters 4 and 7.
+    """
+
+    radius: float = 0.02
+    largest_radius: float = 0.2
+    slack: float = 0.0
+    gain: float = 0.25
+    levels: int = field(default=0, metadata={"static": True})
+    history: int = field(default=10, metadata={"static": True})
+    guarded: ClassVar[bool] = True
+
+    def transformation(self) -> optax.GradientTransformationExtraArgs:
+        return lbfgs(
+            self.radius, self.largest_radius, self.slack, self.history, self.levels, self.gain
+        )
+
+    def accepted(self, opt_state: "LBFGSState") -> Bool[Array, ""]:
+        return opt_state.accepted
+
+
+class LBFGSState(NamedTuple):
+    """State of `lbfgs`. The kept canvas is the last proposed one minus `move`, unless accepted."""
+
+    count: Int[Array, ""]  # type: ignore[assignment]
+    memory: Memory
+    move: PyTree  # from the kept canvas to the proposed one
+    gradient: PyTree  # at the kept canvas
+    value: Float[Array, ""]  # at the kept canvas
+    radius: Float[Array, ""]
+    accepted: Bool[Array, ""]
+
+
+def lbfgs(
+    radius: ScalarLike = 0.02,
+    largest_radius: ScalarLike = 0.2,
+    slack: ScalarLike = 0.0,
+    history: int = 10,
+    levels: int = 0,
+    gain: ScalarLike = 0.25,
+) -> optax.GradientTransformationExtraArgs:
+    """Make the transformation that `LBFGS` describes; `update` needs `value`."""
+
+    def guess(a: PyTree) -> PyTree:
+        return jax.tree.map(partial(multilevel, levels=levels, gain=gain), a) if levels else a
+
+    def init(params: PyTree) -> LBFGSState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        dtype = jax.tree.leaves(params)[0].dtype
+        return LBFGSState(
+            count=jnp.zeros([], jnp.int32),
+            memory=_empty_memory(params, history),
+            move=zeros,
+            gradient=zeros,
+            value=jnp.asarray(jnp.inf, dtype),
+            radius=jnp.asarray(radius, dtype),
+            accepted=jnp.asarray(True),
+        )
+
+    def update(
+        updates: PyTree,
+        state: LBFGSState,
+        params: PyTree = None,
+        *,
+        value: Float[Array, ""],
+        **extra: Any,
+    ) -> tuple[PyTree, LBFGSState]:
+        del params, extra
+        first = state.count == 0
+        finite = jnp.isfinite(value) & _all_finite(updates)
+        accepted = finite & (value <= state.value * (1 + slack))
+        memory = _remember_if_convex(state, updates, accepted & ~first, guess)
+        gradient = _choose(accepted, updates, state.gradient)
+        grown = jnp.minimum(2 * state.radius, largest_radius)
+        allowed = jnp.where(accepted, grown, _root_mean_square(state.move) / 4)
+        allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
+        direction = _newton_direction(memory, gradient, guess)
+        length = _root_mean_square(direction)
+        # Without pairs the direction is the raw gradient, whose length means nothing.
+        long = (length > allowed) | (memory.kept == 0)
+        factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
+        move = jax.tree.map(lambda d: factor * d, direction)
+        back = jax.tree.map(lambda m: jnp.where(accepted, 0, m), state.move)
+        new = LBFGSState(
+            count=state.count + 1,
+            memory=memory,
+            move=move,
+            gradient=gradient,
+            value=jnp.where(accepted, value, state.value),
+            radius=allowed,
+            accepted=accepted,
+        )
+        return jax.tree.map(jnp.subtract, move, back), new
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _remember_if_convex(
+    state: LBFGSState, gradient: PyTree, useful: Bool[Array, ""], guess: Guess
+) -> Memory:
+    change = jax.tree.map(jnp.subtract, gradient, state.gradient)
+    curvature = _dot(change, state.move)
+    lengths = jnp.sqrt(_dot(change, change) * _dot(state.move, state.move))
+    keep = useful & (curvature > 1e-6 * lengths)
+    return _remember(state.memory, state.move, change, keep, guess)
+
+
+def _all_finite(a: PyTree) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(a)]))
+
+
+def _root_mean_square(a: PyTree) -> Float[Array, ""]:
+    count = sum(leaf.size for leaf in jax.tree.leaves(a))
+    return jnp.sqrt(_dot(a, a) / count)
