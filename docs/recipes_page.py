@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import nst_jax as nst
 from benchmarks import harness
-from nst_jax import recipes
+from nst_jax import losses, recipes
 from nst_jax.balance import balance
 from nst_jax.recipes import PRESETS, Recipe
 
@@ -162,6 +162,10 @@ def page() -> str:
     return "\n".join([PREFACE, _table(), _conditions(measured), *_sections(measured)])
 
 
+def _name_of(loss: losses.ContentLoss) -> str:
+    return next(name for name, known in losses.CONTENT_LOSSES.items() if known == loss)
+
+
 def _table() -> str:
     lines = [
         "| recipe | content, x weight | style, x weight | variation, x weight | start | size | "
@@ -172,7 +176,7 @@ def _table() -> str:
         terms, descent = recipe.terms, recipe.descent
         cells = (
             f"[`{recipe.name}`](#{recipe.name})",
-            f"`{terms.content_loss.__name__}` of {', '.join(terms.content_taps)}, "
+            f"`{_name_of(terms.content_loss)}` of {', '.join(terms.content_taps)}, "
             f"x {terms.content_weight:g}",
             f"`{terms.style_loss.distance.__name__}` of {_taps(terms)}, x {terms.style_weight:g}",
             f"`{terms.variation.__name__}`, x {terms.tv_weight:g}" if terms.tv_weight else "none",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from nst_jax import capacity, checks, optimize, prepare, recipes
+from nst_jax import capacity, checks, optimize, prepare, recipes, tiles
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.memory import estimate_memory
 from nst_jax.pyramid import enlarge
@@ -62,6 +62,7 @@ def stylize_many(
     style_size: Size = None,
     steps: int | None = None,
     precision: str | None = None,
+    tile: int | str | None = None,
     init: Any = None,
     key: Array | None = None,
     every: int | Iterable[int] = optimize.CAPACITY,
@@ -84,6 +85,7 @@ def stylize_many(
       style_size: as in `stylize`.
       steps: as in `stylize`.
       precision: as in `stylize`.
+      tile: as in `stylize`.
       init: one start for all: a function of `nst_jax.starts`, or an image.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`.
       every: evaluations between two calls of `tell`; or an iterable of such numbers, as in `paint`.
@@ -115,7 +117,7 @@ def stylize_many(
       (3, 32, 48, 3)
     """
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
-    recipe = settled(recipe, size, style_size, steps, precision)
+    recipe = settled(recipe, size, style_size, steps, precision, tile)
     intervals = lengths(every)
     if chunk is not None:
         checks.whole("chunk", chunk, least=1)
@@ -127,17 +129,13 @@ def stylize_many(
     rows = _rows(contents, styles, recipe, count, key)
     images: list[Any] = [None] * count
     broken: dict[int, int] = {}
-    groups = [_split(params, group, recipe, chunk) for group in _by_shape(rows)]
-    total = sum(map(len, groups)) * (int(recipe.descent.steps) + 1)
+    groups = [_group(params, rows, recipe, chunk) for rows in _by_shape(rows)]
+    total = sum(len(group.parts) for group in groups) * (int(recipe.descent.steps) + 1)
     odometer = _Odometer(total, intervals, tell)
-    for parts in groups:
-        # Made once for all chunks of a shape.
-        shape = parts[0][0].prepared.scales[-1].shape
-        formed = with_forms(
-            params, recipe.terms.taps, shape=shape, precision=recipe.network.precision
-        )
-        for part in parts:
-            painted = _stylize_part(params, formed, part, recipe, init, odometer)
+    for group in groups:
+        formed = _formed(params, group)  # once for all chunks of a shape
+        for part in group.parts:
+            painted = _stylize_part(params, formed, part, group.recipe, init, odometer)
             for row, image, broke_at in zip(part, *painted, strict=True):
                 images[row.place] = image
                 if broke_at >= 0:
@@ -219,28 +217,40 @@ def _by_shape(rows: list[Row]) -> list[list[Row]]:
     return list(groups.values())
 
 
-def _split(params: Params, rows: list[Row], recipe: Recipe, chunk: int | None) -> list[list[Row]]:
+class Group(NamedTuple):
+    """The pictures of one canvas shape."""
+
+    parts: list[list[Row]]  # what is painted at once
+    recipe: Recipe  # with what memory settled
+
+
+def _group(params: Params, rows: list[Row], recipe: Recipe, chunk: int | None) -> Group:
     """Split the pictures of one canvas shape into what is painted at once."""
-    most = _most_at_once(params, rows, recipe) if chunk is None else chunk
-    size = capacity.chunk_of(len(rows), most)
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def _most_at_once(params: Params, rows: list[Row], recipe: Recipe) -> int | None:
-    """Return how many of these pictures memory holds, or None where nobody knows."""
-    kernel = params.layers["conv1_1"]["kernel"]
-    device = (
-        min(kernel.devices(), key=lambda one: one.id) if isinstance(kernel, jax.Array) else None
-    )
+    device = capacity.device_of(params)
     scales = [row.prepared.scales[-1] for row in rows]
-    return capacity.most_that_fit(
-        estimate_memory(
+    styles = tuple({shape for scale in scales for shape in scale.style_shapes})
+    recipe = capacity.fitted(recipe, scales[0]._replace(style_shapes=styles), device)
+    most = chunk
+    if chunk is None:
+        footprint = estimate_memory(
             scales[0].shape,
             recipe=recipe,
-            style_shapes=list({shape for scale in scales for shape in scale.style_shapes}),
+            style_shapes=styles,
             platform=capacity.platform_of(device),
-        ),
-        capacity.available(device),
+        )
+        most = capacity.most_that_fit(footprint, capacity.available(device))
+    size = capacity.chunk_of(len(rows), most)
+    return Group([rows[start : start + size] for start in range(0, len(rows), size)], recipe)
+
+
+def _formed(params: Params, group: Group) -> Params:
+    network, taps = group.recipe.network, group.recipe.terms.taps
+    shape = group.parts[0][0].prepared.scales[-1].shape
+    return with_forms(
+        params,
+        taps,
+        shape=tiles.window_of(shape, taps, network),
+        precision=network.precision,
     )
 
 

@@ -2,18 +2,24 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from nst_jax import vgg
+from nst_jax import tiles, vgg
+from nst_jax._types import Params
 from nst_jax.memory import Footprint, estimate_memory
+from nst_jax.prepare import Scale
 from nst_jax.pyramid import Shape
 from nst_jax.recipes import Recipe
 
 # How far an estimate may be off: what is to fit leaves that much room.
 MARGIN = 1.2
+# Tiles that are tried, px: each costs more time than the one before, for its halo.
+TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
 
 
 # --- What there is --------------------------------------------------------------------------------
@@ -52,6 +58,14 @@ def available(device: Any = None) -> int | None:
         return max(0, stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     known = [amount for amount in (_of_system(), _of_group()) if amount is not None]
     return min(known, default=None)
+
+
+def device_of(params: Params) -> Any:
+    """Return the device that the weights are on, the first of several; None is jax's default."""
+    kernel = params.layers["conv1_1"]["kernel"]
+    if not isinstance(kernel, jax.Array):
+        return None
+    return min(kernel.devices(), key=lambda device: device.id)
 
 
 def platform_of(device: Any = None) -> str:
@@ -104,6 +118,60 @@ def fits(footprint: Footprint, there: int | None) -> bool:
     Unknown bytes hold everything.
     """
     return there is None or footprint.total * MARGIN <= there
+
+
+def fitted(recipe: Recipe, scale: Scale, device: Any = None) -> Recipe:
+    """Return the recipe with what it leaves to memory settled: how a canvas is cut into tiles.
+
+    The picture does not depend on it, but for rounding. What costs least time is taken: nothing, on
+    an accelerator activations that are computed again, then tiles as large as memory holds.
+
+    Args:
+      recipe: whose `network.tile` says how; where that is not None, it is returned as it is.
+      scale: the final one.
+      device: of the run; None is jax's default.
+
+    Returns:
+      The recipe, with a `network.tile`.
+
+    Raises:
+      ValueError: if no tile fits, with the largest canvas that would.
+    """
+    if recipe.network.tile is not None:
+        return recipe
+    there, platform = available(device), platform_of(device)
+    ways = _ways(recipe, scale.shape, platform)
+    if there is None:
+        return ways[0]
+    for way in ways:
+        footprint = estimate_memory(
+            scale.shape, recipe=way, style_shapes=scale.style_shapes, platform=platform
+        )
+        if fits(footprint, there):
+            return way
+    largest = largest_that_fits(
+        scale.shape, ways[-1], there, style_shapes=scale.style_shapes, platform=platform
+    )
+    remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px does"
+    raise ValueError(
+        f"`size`: {scale.shape[1]}x{scale.shape[0]} px takes {footprint.total / 1e9:.1f} GB even in "
+        f"the smallest tiles, and some {there / MARGIN / 1e9:.1f} GB can be had{remedy}; "
+        "`tile='off'` or a number tries it all the same"
+    )
+
+
+def _ways(recipe: Recipe, shape: Shape, platform: str) -> list[Recipe]:
+    """Return the recipe in ways that need less and less memory, and more and more time."""
+    with_network = partial(replace, recipe.network)
+    networks = [with_network(tile=0)]
+    if platform != "cpu":
+        networks.append(with_network(tile=0, remat=True))
+    least = tiles.halo_of(recipe.terms.taps)
+    remat = recipe.network.remat or platform != "cpu"
+    networks += [
+        with_network(tile=tile, remat=remat) for tile in TILES if least <= tile < max(shape)
+    ]
+    return [replace(recipe, network=network) for network in networks]
 
 
 def most_that_fit(footprint: Footprint, there: int | None) -> int | None:

@@ -183,6 +183,12 @@ def _transfer(recipe: Decorator, size: Decorator, *numbers: Decorator) -> Decora
             "or auto: bfloat16 on an accelerator, float32 on a processor. Default: the recipe's, "
             "float32.",
         ),
+        click.option(
+            "--tile",
+            metavar="PX",
+            help="Compute a large picture in tiles of so many pixels a side: the same picture in less "
+            "memory and more time; or off, or auto: where memory asks for it. Default: auto.",
+        ),
         metadata,
         overwrite,
         cache,

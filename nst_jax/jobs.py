@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nst_jax import (
+    capacity,
     checks,
     images,
     layers,
@@ -111,6 +112,7 @@ class Changes(NamedTuple):
     optimizer: str | None = None
     pool: str | None = None
     precision: str | None = None
+    tile: str | None = None
     style_shares: tuple[float, ...] = ()
 
 
@@ -141,7 +143,18 @@ def recipe_of(changes: Changes) -> Recipe:
         recipe = replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
     if changes.learning_rate is not None:
         recipe = with_learning_rate(recipe, changes.learning_rate)
-    return verbs.settled(recipe, changes.size, changes.style_size, changes.steps, changes.precision)
+    return verbs.settled(
+        recipe,
+        changes.size,
+        changes.style_size,
+        changes.steps,
+        changes.precision,
+        _tile(changes.tile),
+    )
+
+
+def _tile(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdigit() else text
 
 
 def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
@@ -389,11 +402,12 @@ def job_of(
 
     Raises:
       ValueError: naming the picture and the size it would have, or if the recipe has shares for
-        another number of styles.
+        another number of styles, or if memory does not hold it in any way.
     """
     shapes = [style.image.shape[:2] for style in styles]
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
+    recipe = capacity.fitted(recipe, scales[-1])
     return Job(
         content=content,
         styles=tuple(styles),

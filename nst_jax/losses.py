@@ -20,8 +20,24 @@ from jaxtyping import Array, Float
 
 from nst_jax._types import FeatureMap, Gram, Image, Scalar, Statistic
 
-ContentLoss: TypeAlias = Callable[[FeatureMap, FeatureMap], Scalar]
 Variation: TypeAlias = Callable[[Image], Scalar]
+
+
+class ContentLoss(NamedTuple):
+    """A content loss: what to sum over pixels, and what the sum becomes.
+
+    Attributes:
+      sums: (features of the canvas, of the content), each [*batch, h, w, c], to a sum over the h * w
+        positions, to which positions that are zero in both add nothing.
+      value: (the sum, h * w * c) to a scalar.
+    """
+
+    sums: Callable[[FeatureMap, FeatureMap], Scalar]
+    value: Callable[[Scalar, int], Scalar]
+
+    def __call__(self, canvas: FeatureMap, content: FeatureMap) -> Scalar:
+        """Return how far whole features [*batch, h, w, c] are apart."""
+        return self.value(self.sums(canvas, content), positions(canvas) * canvas.shape[-1])
 
 
 class StyleLoss(NamedTuple):
@@ -32,7 +48,8 @@ class StyleLoss(NamedTuple):
 
     Attributes:
       sums: (features [h, w, c], what its products ask of the device) to a pytree of sums over the
-        h * w positions. Features may be bfloat16; what is summed up has to be float32 at least.
+        h * w positions, to which positions of zeros add nothing. Features may be bfloat16; what is
+        summed up has to be float32 at least.
       statistic: (sums, positions) to the statistic that targets remember.
       distance: (statistic of the canvas, of the style, extent of the canvas) to a scalar.
     """
@@ -180,28 +197,37 @@ GRAM_UNDIVIDED = StyleLoss(gram, mean_over_positions, gram_undivided)
 GRAM_BY_IMAGE = StyleLoss(gram, mean_over_positions, gram_by_image)
 
 
-def content_mean_square(canvas: FeatureMap, content: FeatureMap) -> Scalar:
-    """Return mean(dF²) over features [*batch, h, w, c], as Gatys' code and TensorFlow's do."""
-    return jnp.mean(jnp.square(canvas - content), axis=(-1, -2, -3))
-
-
-def content_quarter_mean_square(canvas: FeatureMap, content: FeatureMap) -> Scalar:
-    """Return sum(dF²) / (4 h w c), the content cost of the Coursera course."""
-    return content_mean_square(canvas, content) / 4
-
-
-def content_half_sum_square(canvas: FeatureMap, content: FeatureMap) -> Scalar:
-    """Return sum(dF²) / 2.
-
-    References:
-      Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 1.
-    """
-    return jnp.sum(jnp.square(canvas - content), axis=(-1, -2, -3)) / 2
-
-
-def content_sum_square(canvas: FeatureMap, content: FeatureMap) -> Scalar:
-    """Return sum(dF²), as keras.io's example does."""
+def square_differences(canvas: FeatureMap, content: FeatureMap) -> Scalar:
+    """Return sum(dF²) over features [*batch, h, w, c]."""
     return jnp.sum(jnp.square(canvas - content), axis=(-1, -2, -3))
+
+
+def _mean(total: Scalar, count: int) -> Scalar:
+    return total / count
+
+
+def _quarter_mean(total: Scalar, count: int) -> Scalar:
+    return total / count / 4
+
+
+def _half(total: Scalar, count: int) -> Scalar:
+    del count
+    return total / 2
+
+
+def _itself(total: Scalar, count: int) -> Scalar:
+    del count
+    return total
+
+
+# mean(dF²), as Gatys' code and TensorFlow's have it.
+CONTENT_MEAN_SQUARE = ContentLoss(square_differences, _mean)
+# sum(dF²) / (4 h w c), the content cost of the Coursera course.
+CONTENT_QUARTER_MEAN_SQUARE = ContentLoss(square_differences, _quarter_mean)
+# sum(dF²) / 2: Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 1.
+CONTENT_HALF_SUM_SQUARE = ContentLoss(square_differences, _half)
+# sum(dF²), as keras.io's example has it.
+CONTENT_SUM_SQUARE = ContentLoss(square_differences, _itself)
 
 
 def total_variation(image: Image) -> Scalar:
@@ -299,13 +325,10 @@ STYLE_LOSSES = {
     "gram_by_image": GRAM_BY_IMAGE,
 }
 CONTENT_LOSSES = {
-    loss.__name__: loss
-    for loss in (
-        content_mean_square,
-        content_quarter_mean_square,
-        content_half_sum_square,
-        content_sum_square,
-    )
+    "content_mean_square": CONTENT_MEAN_SQUARE,
+    "content_quarter_mean_square": CONTENT_QUARTER_MEAN_SQUARE,
+    "content_half_sum_square": CONTENT_HALF_SUM_SQUARE,
+    "content_sum_square": CONTENT_SUM_SQUARE,
 }
 VARIATIONS = {
     variation.__name__: variation

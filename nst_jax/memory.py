@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import checks, layers, recipes, vgg, winograd
+from nst_jax import checks, layers, recipes, tiles, vgg, winograd
 from nst_jax.pyramid import Shape
 from nst_jax.recipes import Recipe
 
@@ -67,7 +67,8 @@ def estimate_memory(
 
     Args:
       shape: (height, width) of the canvas at its final size.
-      recipe: taps, network and optimiser count; no size rule does.
+      recipe: taps, network and optimiser count; no size rule does. Where `network.tile` cuts the
+        canvas, the network's share is that of a tile.
       style_shapes: (height, width) of each style; None is the canvas' shape.
       pictures: painted at once, as `stylize_many` does.
       platform: "cpu", "gpu" or "tpu"; None is jax's default. Processors hold more forms of the
@@ -98,17 +99,22 @@ def estimate_memory(
     if platform not in ("cpu", "gpu", "tpu"):
         raise ValueError(f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {platform!r}")
     on_processor = platform == "cpu"
-    blocks = _blocks(shape, recipe)
-    loop = pictures * _loop(blocks, recipe, on_processor)
-    measuring = max(_forward(_blocks(style, recipe), recipe) for style in styles)
+    seen = _blocks(_window(shape, recipe), recipe)
+    loop = pictures * _loop(seen, recipe, on_processor)
+    measuring = max(_forward(_blocks(_window(style, recipe), recipe), recipe) for style in styles)
     return Footprint(
         shape=shape,
         pictures=pictures,
-        weights=_weights(blocks, recipe, on_processor),
+        weights=_weights(seen, recipe, on_processor),
         activations=max(loop, measuring),
         state=pictures * _state(shape, recipe),
-        targets=pictures * _targets(blocks, recipe),
+        targets=pictures * _targets(_blocks(shape, recipe), recipe),
     )
+
+
+def _window(shape: Shape, recipe: Recipe) -> Shape:
+    """Return what the network sees of a picture at a time."""
+    return tiles.window_of(shape, recipe.terms.taps, recipe.network)
 
 
 def _checked(argument: str, shape: Any) -> Shape:

@@ -1,12 +1,21 @@
 """The objective of one canvas: weighted losses, exactly as minimised. Pure."""
 
 import operator
+from collections.abc import Callable
 from functools import partial, reduce
+from typing import Any, NamedTuple, TypeAlias
 
-from nst_jax import vgg
-from nst_jax._types import FeatureMap, Image, Losses, Params, Scalar, Targets
-from nst_jax.losses import Extent, positions, widened
-from nst_jax.recipe import Recipe
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from nst_jax import tiles, vgg
+from nst_jax._types import FeatureMap, Features, Image, Losses, Params, Targets
+from nst_jax.losses import ContentLoss, Extent, StyleLoss, widened
+from nst_jax.recipe import Recipe, Terms
+from nst_jax.tiles import Grid, Index
+
+Sums: TypeAlias = dict[str, tuple[Any, Any]]  # tap -> sums of the content loss, of the style loss
 
 
 def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) -> Losses:
@@ -18,7 +27,8 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
       params: weights from `nst_jax.load_params`.
       image: [h, w, 3] in [0, 1], the size of the content that `targets` was measured on.
       targets: from `measure`.
-      recipe: taps, losses, weights and network settings.
+      recipe: taps, losses, weights and network settings. Where `network.tile` cuts the image, only
+        the gradient to the image is defined.
 
     Returns:
       `Losses` of scalars: the style taps sum to `style`; content, style and tv to `total`.
@@ -34,36 +44,173 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
       >>> float(jax.jit(nst.losses_of)(params, grey, targets, nst.recipes.TF).total)
       0.0
     """
-    terms = recipe.terms
-    products, pixels = recipe.network.precision.products, image.shape[-3] * image.shape[-2]
+    terms, shape = recipe.terms, (image.shape[-3], image.shape[-2])
+    sought = _sought(terms, recipe.network)
+    extents = {tap: _extent(shape, tap, recipe.network) for tap in terms.taps}
+    _check_sizes(targets.content, extents)
+    grid = tiles.grid_of(shape, terms.taps, recipe.network)
+    if grid is None:
+        sums = _sums(sought, params, image, targets.content)
+    else:
+        sums = _tiled_sums((sought, grid), params, image, targets.content)
+    return _weighted(sums, extents, image, targets, terms)
 
-    def measure(tap: str, found: FeatureMap) -> tuple[Scalar | None, Scalar | None]:
-        """Return how far a tap's features are from the content's, and from the style's."""
-        content = style = None
-        if tap in terms.content_taps:
-            if found.shape != targets.content[tap].shape:
-                raise ValueError(
-                    f"`image`: its {tap} is {list(found.shape)}, that of the content which "
-                    f"`targets` was measured on {list(targets.content[tap].shape)}; sizes must agree"
-                )
-            content = terms.content_loss(widened(found), widened(targets.content[tap]))
-        if tap in terms.style_taps:
-            statistic = terms.style_loss.measure(found, products)
-            extent = Extent(positions(found), pixels)
-            style = terms.style_loss.distance(statistic, targets.style[tap], extent)
-        return content, style
 
-    measures = {tap: partial(measure, tap) for tap in terms.taps}
-    distances = vgg.measured(params, image, measures, network=recipe.network)
-    contents = [
-        weight * distances[tap][0]
-        for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True)
-    ]
-    layers = {
-        tap: terms.style_weight * weight * distances[tap][1]
-        for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True)
-    }
+class Sought(NamedTuple):
+    """What is summed up over a picture. Static."""
+
+    content_taps: tuple[str, ...]
+    style_taps: tuple[str, ...]
+    content_loss: ContentLoss
+    style_loss: StyleLoss
+    network: vgg.Network
+
+
+def _sought(terms: Terms, network: vgg.Network) -> Sought:
+    return Sought(
+        terms.content_taps, terms.style_taps, terms.content_loss, terms.style_loss, network
+    )
+
+
+class _Lattice(NamedTuple):
+    """How many positions a tap has. Static."""
+
+    height: int
+    width: int
+    channels: int
+    pixels: int
+
+    @property
+    def positions(self) -> int:
+        return self.height * self.width
+
+
+def _extent(shape: tuple[int, int], tap: str, network: vgg.Network) -> _Lattice:
+    layer = vgg.layer_of(tap)
+    height, width = (vgg.halved(side, vgg.halvings(layer), network.ceil) for side in shape)
+    return _Lattice(height, width, vgg.LAYERS[layer][1], shape[0] * shape[1])
+
+
+def _check_sizes(content: Features, extents: dict[str, _Lattice]) -> None:
+    for tap, features in content.items():
+        if features.shape != extents[tap][:3]:
+            raise ValueError(
+                f"`image`: its {tap} is {list(extents[tap][:3])}, that of the content which "
+                f"`targets` was measured on {list(features.shape)}; sizes must agree"
+            )
+
+
+def _weighted(
+    sums: Sums, extents: dict[str, _Lattice], image: Image, targets: Targets, terms: Terms
+) -> Losses:
+    """Return the losses that sums over a whole picture mean."""
+    contents = []
+    for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True):
+        count = extents[tap].positions * extents[tap].channels
+        contents.append(weight * terms.content_loss.value(sums[tap][0], count))
+    layers = {}
+    for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True):
+        extent = Extent(extents[tap].positions, extents[tap].pixels)
+        statistic = terms.style_loss.statistic(sums[tap][1], extent.positions)
+        distance = terms.style_loss.distance(statistic, targets.style[tap], extent)
+        layers[tap] = terms.style_weight * weight * distance
     content = terms.content_weight * reduce(operator.add, contents)
     style = reduce(operator.add, layers.values())
     tv = terms.tv_weight * terms.variation(image)
     return Losses(content + style + tv, content, style, tv, layers)
+
+
+# --- Sums over a picture --------------------------------------------------------------------------
+
+Region: TypeAlias = Callable[[str, FeatureMap], FeatureMap]
+
+
+def _whole(tap: str, features: FeatureMap) -> FeatureMap:
+    del tap
+    return features
+
+
+def _sums(
+    sought: Sought,
+    params: Params,
+    image: Image,
+    content: Features,
+    of_image: Region = _whole,
+    of_content: Region = _whole,
+) -> Sums:
+    """Return the sums of a picture, or of what the regions leave of its features."""
+
+    def measure(tap: str, found: FeatureMap) -> tuple[Any, Any]:
+        found, content_sum, style_sums = of_image(tap, found), None, None
+        if tap in sought.content_taps:
+            target = of_content(tap, content[tap])
+            content_sum = sought.content_loss.sums(widened(found), widened(target))
+        if tap in sought.style_taps:
+            style_sums = sought.style_loss.sums(found, sought.network.precision.products)
+        return content_sum, style_sums
+
+    taps = dict.fromkeys((*sought.content_taps, *sought.style_taps))
+    measures = {tap: partial(measure, tap) for tap in taps}
+    return vgg.measured(params, image, measures, network=sought.network)
+
+
+def _window_sums(
+    sought: Sought, grid: Grid, params: Params, content: Features, window: Image, index: Index
+) -> Sums:
+    return _sums(
+        sought,
+        params,
+        window,
+        content,
+        lambda tap, features: tiles.core(features, grid, index, tap),
+        lambda tap, features: tiles.part(features, grid, index, tap),
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _tiled_sums(cut: tuple[Sought, Grid], params: Params, image: Image, content: Features) -> Sums:
+    """Return the sums of a picture, tile by tile; its gradient goes over the tiles again.
+
+    Left to autodiff, the loop would keep the activations of all tiles.
+    """
+    sought, grid = cut
+
+    def of_tile(index: Index) -> Sums:
+        window = tiles.window(image, grid, index)
+        return _window_sums(sought, grid, params, content, window, index)
+
+    return tiles.summed(grid, of_tile)
+
+
+def _tiled_forward(
+    cut: tuple[Sought, Grid], params: Any, image: Any, content: Any
+) -> tuple[Sums, tuple[Params, Image, Features]]:
+    # Each leaf comes with whether a gradient to it is wanted.
+    others = jax.tree.leaves((params, content), is_leaf=_is_primal)
+    if any(leaf.perturbed for leaf in others):
+        raise NotImplementedError(
+            "`network.tile`: only the gradient to the image is there where an image is cut into "
+            "tiles; take others with `tile=0`"
+        )
+    values = jax.tree.map(lambda leaf: leaf.value, (params, image, content), is_leaf=_is_primal)
+    return _tiled_sums(cut, *values), values
+
+
+def _is_primal(leaf: Any) -> bool:
+    return hasattr(leaf, "perturbed")
+
+
+def _tiled_backward(
+    cut: tuple[Sought, Grid], saved: tuple[Params, Image, Features], cotangent: Any
+) -> tuple[None, Image, None]:
+    (sought, grid), (params, image, content) = cut, saved
+    cotangent = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, SymbolicZero) else x,
+        cotangent,
+        is_leaf=lambda x: isinstance(x, SymbolicZero),
+    )
+    of_window = partial(_window_sums, sought, grid, params, content)
+    return None, tiles.gradient(image, grid, of_window, cotangent), None
+
+
+_tiled_sums.defvjp(_tiled_forward, _tiled_backward, symbolic_zeros=True)

@@ -73,9 +73,9 @@ def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]
 
 # --- Levels of a pyramid --------------------------------------------------------------------------
 
-# How much of a pixel each of the four coarse lines around it gets when halved; the other way round,
-# linear interpolation.
-SHARES = (0.25, 0.75, 0.75, 0.25)
+# How much a coarse line takes of the four finer ones it stands among; the other way round it is linear
+# interpolation.
+OUTER, INNER = 0.25, 0.75
 NARROWEST = 4  # px a side that a level still halves
 
 
@@ -126,5 +126,6 @@ def _halved_along(x: Array, axis: int) -> Array:
     edges[axis] = (1, 2 * lines + 1 - x.shape[axis])
     wide = jnp.pad(x, edges)
     take = partial(jax.lax.slice_in_dim, wide, stride=2, axis=axis)
-    parts = (take(start, start + 2 * lines - 1) for start in range(len(SHARES)))
-    return sum(share * part for share, part in zip(SHARES, parts, strict=True))
+    parts = [take(start, start + 2 * lines - 1) for start in range(4)]
+    outer, inner = parts[0] + parts[3], parts[1] + parts[2]
+    return OUTER * outer + INNER * inner

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import checks, losses, optimizers, sizes, starts, vgg
+from nst_jax import checks, losses, optimizers, sizes, starts, tiles, vgg
 from nst_jax.pyramid import Shape, ladder
 
 
@@ -57,7 +57,7 @@ class Terms:
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
     content_layer_weights: tuple[float, ...] = (1.0,)
-    content_loss: losses.ContentLoss = _static(losses.content_mean_square)
+    content_loss: losses.ContentLoss = _static(losses.CONTENT_MEAN_SQUARE)
     content_weight: float = 1.0
     style_taps: tuple[str, ...] = _static(STYLE_TAPS)
     style_layer_weights: tuple[float, ...] = FIFTHS
@@ -212,8 +212,20 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
     _check_pictures(recipe.pictures)
+    _check_losses(recipe.terms)
     _check_descent(recipe.descent)
-    return replace(recipe, terms=_checked_terms(recipe.terms))
+    recipe = replace(recipe, terms=_checked_terms(recipe.terms))
+    tiles.check(recipe.network.tile, recipe.terms.taps)
+    return recipe
+
+
+def _check_losses(terms: Terms) -> None:
+    for name, kind in (("content_loss", losses.ContentLoss), ("style_loss", losses.StyleLoss)):
+        if not isinstance(getattr(terms, name), kind):
+            raise TypeError(
+                f"`{name}`: expected a `{kind.__name__}` of `nst_jax.losses`, got "
+                f"{getattr(terms, name)!r}"
+            )
 
 
 def _checked_terms(terms: Terms) -> Terms:

@@ -45,7 +45,7 @@ GATYS_2015 = Recipe(
     ),
     network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(
-        content_loss=losses.content_half_sum_square,
+        content_loss=losses.CONTENT_HALF_SUM_SQUARE,
         content_weight=1e-3,
         style_loss=losses.GRAM_PAPER,
     ),
@@ -132,7 +132,7 @@ KERAS_IO = Recipe(
     ),
     terms=Terms(
         content_taps=("relu5_2",),
-        content_loss=losses.content_sum_square,
+        content_loss=losses.CONTENT_SUM_SQUARE,
         content_weight=2.5e-8,
         style_loss=losses.GRAM_BY_IMAGE,
         style_weight=1e-6,
@@ -162,7 +162,7 @@ COURSERA_TF2 = Recipe(
     network=vgg.Network(pixels=vgg.RAW),
     terms=Terms(
         content_taps=("relu5_4",),
-        content_loss=losses.content_quarter_mean_square,
+        content_loss=losses.CONTENT_QUARTER_MEAN_SQUARE,
         content_weight=10.0,
         style_loss=losses.GRAM_PAPER,
         style_weight=40.0,
@@ -201,7 +201,7 @@ COURSERA_TF1 = Recipe(
     # TensorFlow's average pooling with padding SAME keeps odd edges and averages real cells only.
     network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(
-        content_loss=losses.content_quarter_mean_square,
+        content_loss=losses.CONTENT_QUARTER_MEAN_SQUARE,
         content_weight=10.0,
         style_loss=losses.GRAM_PAPER,
         style_weight=40.0,

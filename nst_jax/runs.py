@@ -339,7 +339,7 @@ def introduce(job: Job, facts: dict, display: Display) -> None:
 
 def _memory(job: Job) -> tuple[str, str]:
     """Return what is said of the memory a job takes, and a warning where that may not be there."""
-    last, platform = job.scales[-1], capacity.platform_of()
+    last, network, platform = job.scales[-1], job.recipe.network, capacity.platform_of()
     wanted: dict[str, Any] = {
         "recipe": job.recipe,
         "style_shapes": last.style_shapes,
@@ -347,15 +347,16 @@ def _memory(job: Job) -> tuple[str, str]:
     }
     footprint, there = estimate_memory(last.shape, **wanted), capacity.available()
     about = f"about {_amount(footprint.total)}"
+    cut = (
+        f", in tiles of {network.tile} px"
+        if network.tile and network.tile < max(last.shape)
+        else ""
+    )
     if there is None or capacity.fits(footprint, there):
-        return about, ""
-    largest = capacity.largest_that_fits(last.shape, there=there, **wanted)
-    remedy = "nothing of these proportions does for certain"
-    if largest is not None:
-        remedy = f"up to {_px(largest)} does for certain, by `--size`"
-    return about, (
+        return about + cut, ""
+    return about + cut, (
         f"the run takes {about} of memory, which may not fit into the {_amount(there)} that "
-        f"there is; {remedy}"
+        "there is; `--tile auto` takes no more than fits"
     )
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import jax
 
-from nst_jax import vgg
+from nst_jax import tiles, vgg
 from nst_jax._types import Features, Image, Params, Scalar, Statistic, StyleImage, Targets
 from nst_jax.recipe import Recipe, check_styles
+from nst_jax.tiles import Index
 
 
 def measure(
@@ -50,14 +51,36 @@ def measure(
 
 def measure_content(params: Params, content: Image, recipe: Recipe) -> Features:
     """Measure the content's features [h', w', c] at the recipe's content taps."""
-    return vgg.features(params, content, recipe.terms.content_taps, network=recipe.network)
+    taps, network = recipe.terms.content_taps, recipe.network
+    grid = tiles.grid_of((content.shape[0], content.shape[1]), taps, network)
+    if grid is None:
+        return vgg.features(params, content, taps, network=network)
+
+    def of_tile(index: Index) -> Features:
+        return vgg.features(params, tiles.window(content, grid, index), taps, network=network)
+
+    return tiles.assembled(grid, of_tile)
 
 
 def measure_style(params: Params, style: StyleImage, recipe: Recipe) -> dict[str, Statistic]:
     """Measure the style's statistics at the recipe's style taps."""
-    terms, products = recipe.terms, recipe.network.precision.products
-    found = vgg.features(params, style, terms.style_taps, network=recipe.network)
-    return {tap: terms.style_loss.measure(found[tap], products) for tap in terms.style_taps}
+    terms, network = recipe.terms, recipe.network
+    loss, products = terms.style_loss, network.precision.products
+    grid = tiles.grid_of((style.shape[0], style.shape[1]), terms.style_taps, network)
+    if grid is None:
+        found = vgg.features(params, style, terms.style_taps, network=network)
+        return {tap: loss.measure(found[tap], products) for tap in terms.style_taps}
+
+    def of_tile(index: Index) -> dict[str, Statistic]:
+        window = tiles.window(style, grid, index)
+        found = vgg.features(params, window, terms.style_taps, network=network)
+        return {
+            tap: loss.sums(tiles.core(found[tap], grid, index, tap), products)
+            for tap in terms.style_taps
+        }
+
+    sums = tiles.summed(grid, of_tile)
+    return {tap: loss.statistic(sums[tap], grid.positions(tap)) for tap in terms.style_taps}
 
 
 def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import checks, optimize, prepare, recipes
+from nst_jax import capacity, checks, optimize, prepare, recipes, tiles
 from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.precision import named
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sizes import Size
 from nst_jax.targets import measure
-from nst_jax.vgg import with_forms
+from nst_jax.vgg import Network, with_forms
 
 
 class Diverged(RuntimeError):
@@ -59,6 +59,8 @@ PROGRAMS = Programs(
     canvas_image=jax.jit(optimize.canvas_image),
 )
 
+TILES = {"auto": None, "off": 0}  # what `tile` may be beside a number
+
 # Begins some work and returns a function that gives its result.
 Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
@@ -73,6 +75,7 @@ def stylize(
     style_size: Size = None,
     steps: int | None = None,
     precision: str | None = None,
+    tile: int | str | None = None,
     init: Any = None,
     key: Array | None = None,
 ) -> Image:
@@ -90,6 +93,9 @@ def stylize(
       steps: updates in all; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.precision.named`; default: the recipe's, which is float32 in every preset.
+      tile: px a side of what is computed at once, a multiple of 16: the same picture in less memory
+        and more time; or `"off"`, or `"auto"`, which is off unless memory asks for it; see
+        `nst_jax.tiles`. Default: the recipe's, which is `"auto"` in every preset.
       init: what to start from, an image or a function of `nst_jax.starts`; default: the recipe's.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
 
@@ -98,7 +104,7 @@ def stylize(
 
     Raises:
       TypeError: if an argument is of the wrong kind.
-      ValueError: if an argument cannot be used; before any long work.
+      ValueError: if an argument cannot be used, or memory holds no tile of it; before any long work.
       Diverged: if the losses stop being finite; it carries the last finite canvas.
 
     Example:
@@ -121,6 +127,7 @@ def stylize(
         style_size=style_size,
         steps=steps,
         precision=precision,
+        tile=tile,
         init=init,
         key=key,
         every=optimize.CAPACITY,
@@ -141,6 +148,7 @@ def paint(
     style_size: Size = None,
     steps: int | None = None,
     precision: str | None = None,
+    tile: int | str | None = None,
     init: Any = None,
     key: Array | None = None,
     every: int | Iterable[int] = 50,
@@ -160,6 +168,7 @@ def paint(
       style_size: see `stylize`.
       steps: see `stylize`.
       precision: see `stylize`.
+      tile: see `stylize`.
       init: see `stylize`.
       key: see `stylize`.
       every: updates between snapshots; or an iterable of such numbers, one drawn before each chunk,
@@ -182,7 +191,7 @@ def paint(
       >>> [shot.step for shot in shots]
       [0, 2, 4, 5]
     """
-    recipe = settled(recipe, size, style_size, steps, precision)
+    recipe = settled(recipe, size, style_size, steps, precision, tile)
     return painted(params, content, style, recipe, init=init, key=key, every=every)
 
 
@@ -222,6 +231,7 @@ def painted(
     checks.start("init", init)
     checks.random_key("key", key)
     prepared = prepare.pictures(content, style, recipe)
+    recipe = capacity.fitted(recipe, prepared.scales[-1], capacity.device_of(params))
     key = jax.random.key(0) if key is None else key
     return _paint(params, prepared, recipe, init, key, chunks, programs or PROGRAMS, begin)
 
@@ -232,14 +242,24 @@ def settled(
     style_size: Size = None,
     steps: int | None = None,
     precision: str | None = None,
+    tile: int | str | None = None,
 ) -> Recipe:
     """Return the checked recipe with what the caller said beside it in it."""
+    if isinstance(recipe, Recipe):
+        recipe = replace(recipe, network=_settled(recipe.network, precision, tile))
     if steps is not None and isinstance(recipe, Recipe):
         recipe = replace(recipe, descent=replace(recipe.descent, steps=steps))
-    recipe = prepare.with_sizes(recipes.check(recipe), size, style_size)
-    if precision is None:
-        return recipe
-    return replace(recipe, network=replace(recipe.network, precision=named(precision)))
+    return prepare.with_sizes(recipes.check(recipe), size, style_size)
+
+
+def _settled(network: Network, precision: str | None, tile: int | str | None) -> Network:
+    if precision is not None:
+        network = replace(network, precision=named(precision))
+    if isinstance(tile, str):
+        if tile not in TILES:
+            raise checks.unknown("tile", tile, TILES, "tile, beside pixels,")
+        return replace(network, tile=TILES[tile])
+    return network if tile is None else replace(network, tile=tile)
 
 
 def lengths(every: int | Iterable[int]) -> Iterator[int]:
@@ -278,7 +298,7 @@ def _paint(
     formed = with_forms(
         params,
         core.terms.taps,
-        shape=prepared.scales[-1].shape,
+        shape=tiles.window_of(prepared.scales[-1].shape, core.terms.taps, core.network),
         precision=core.network.precision,
     )
     image, done, chunk, wanted = None, -1, [], 1  # the first chunk only measures the start

@@ -99,6 +99,18 @@ def layer_of(tap: str) -> str:
     return "conv" + tap[-3:]
 
 
+def halvings(layer: str) -> int:
+    """Return how often a picture was halved before a layer: 3 for `conv4_2`."""
+    return int(layer[len("conv")]) - 1
+
+
+def halved(side: int, times: int, ceil: bool) -> int:
+    """Return a side after so many poolings, which keep an odd last line (`ceil`) or drop it."""
+    for _ in range(times):
+        side = (side + ceil) // 2
+    return side
+
+
 def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, ...]:
     """Resolve several tap names; refuse an empty list and repeats."""
     if isinstance(names, str):
@@ -222,8 +234,8 @@ def _on_processor(params: Params) -> bool:
 
 def _pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
     """Say whether a layer of a canvas of this (height, width) is faster by Winograd's way."""
-    halvings = int(name[len("conv")]) - 1
-    return winograd.pays(shape[0] >> halvings, shape[1] >> halvings, *kernel.shape[2:])
+    times = halvings(name)
+    return winograd.pays(shape[0] >> times, shape[1] >> times, *kernel.shape[2:])
 
 
 # --- The network ----------------------------------------------------------------------------------
@@ -242,6 +254,10 @@ class Network:
       precision: one of `nst_jax.precision`: what is multiplied and kept, and in how many bits.
       remat: whether a block's activations are computed again for its gradient instead of kept, which
         is a third more work. XLA's compiler for processors keeps them all the same.
+      tile: px a side of what is computed at once of a larger picture, a multiple of 16, which gives
+        the same losses and gradient in the memory of a tile; see `nst_jax.tiles`. 0 computes any
+        picture whole, as `features` always does. None leaves it to the verbs, which cut a picture
+        that memory would not hold whole; below them it is 0.
     """
 
     pool: Pool = max_pool
@@ -250,6 +266,7 @@ class Network:
     pixels: Pixels | None = None
     precision: Precision = FLOAT32
     remat: bool = False
+    tile: int | None = None
 
 
 class Convolution(nn.Module):

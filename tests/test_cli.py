@@ -401,21 +401,31 @@ def test_says_what_it_does(call):
     assert pixels("photo_art.png").shape == (30, 40, 3)
 
 
-@pytest.mark.parametrize(
-    ("there", "said"),
-    [
-        (1000, r"the 0\.0 MB that there is; nothing of these proportions does"),
-        (2 * 10**6, r"the 2\.0 MB that there is; up to (\d+)x\d+ px does for certain, by `--size`"),
-    ],
-)
-def test_says_what_may_not_fit_and_tries(call, monkeypatch, there, said):
-    monkeypatch.setattr(capacity, "available", lambda device=None: there)
+def test_says_what_may_not_fit_and_tries_where_that_is_wanted(call, monkeypatch):
+    monkeypatch.setattr(capacity, "available", lambda device=None: 2 * 10**6)
+    argv = ["photo.png", "art.png", "-o", "out.png", "--recipe", "tiny", "--steps", "1"]
+    code, _, err = call("stylize", *argv, "--tile", "off")
+    assert code == 0 and Path("out.png").exists()
+    assert re.search(
+        r"^note: the run takes about .+ may not fit into the 2\.0 MB that there is", err, re.M
+    )
+
+
+def test_refuses_what_fits_in_no_way_before_anything_is_done(call, monkeypatch):
+    monkeypatch.setattr(capacity, "available", lambda device=None: 2 * 10**6)
     argv = ["photo.png", "art.png", "-o", "out.png", "--recipe", "tiny", "--steps", "1"]
     code, _, err = call("stylize", *argv)
-    assert code == 0 and Path("out.png").exists()
-    found = re.search(rf"^note: the run takes about .+ may not fit into {said}", err, re.MULTILINE)
-    assert found
-    assert not found.groups() or 16 <= int(found[1]) < 40
+    assert code == 2 and not Path("out.png").exists()
+    found = re.search(r"`size`: 40x30 px takes .+; up to (\d+)x\d+ px does", err)
+    assert found and 16 <= int(found[1]) < 40
+
+
+def test_tiles_are_said_and_kept_with_the_picture(call, monkeypatch):
+    sizes = ["--recipe", "tiny", "--size", "96", "--steps", "1"]
+    code, _, err = call("stylize", "photo.png", "art.png", "-o", "out.png", *sizes, "--tile", "32")
+    assert code == 0
+    assert re.search(r"^memory +about [\d.]+ MB, in tiles of 32 px$", err, re.MULTILINE)
+    assert nst.images.read_metadata("out.png")["settings"]["network"]["tile"] == 32
 
 
 def test_quiet_prints_nothing(call):

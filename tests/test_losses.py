@@ -151,19 +151,19 @@ def test_style_sums_add_over_pixels():
 def test_content_losses_by_hand():
     canvas = jnp.asarray([[[1.0, 2.0], [3.0, 4.0]]])  # [1, 2, 2]
     content = jnp.asarray([[[1.0, 0.0], [0.0, 0.0]]])  # squares: 0, 4, 9, 16
-    assert losses.content_mean_square(canvas, content) == 29 / 4
-    assert losses.content_quarter_mean_square(canvas, content) == 29 / (4 * 1 * 2 * 2)
-    assert losses.content_half_sum_square(canvas, content) == 29 / 2
-    assert losses.content_sum_square(canvas, content) == 29
+    assert losses.CONTENT_MEAN_SQUARE(canvas, content) == 29 / 4
+    assert losses.CONTENT_QUARTER_MEAN_SQUARE(canvas, content) == 29 / (4 * 1 * 2 * 2)
+    assert losses.CONTENT_HALF_SUM_SQUARE(canvas, content) == 29 / 2
+    assert losses.CONTENT_SUM_SQUARE(canvas, content) == 29
 
 
 @pytest.mark.parametrize(
     "loss",
     [
-        losses.content_mean_square,
-        losses.content_quarter_mean_square,
-        losses.content_half_sum_square,
-        losses.content_sum_square,
+        losses.CONTENT_MEAN_SQUARE,
+        losses.CONTENT_QUARTER_MEAN_SQUARE,
+        losses.CONTENT_HALF_SUM_SQUARE,
+        losses.CONTENT_SUM_SQUARE,
     ],
 )
 def test_content_losses_are_the_same_eager_compiled_and_mapped(loss):
@@ -180,7 +180,7 @@ def test_content_losses_are_the_same_eager_compiled_and_mapped(loss):
 def test_the_contents_gradient_is_F_minus_P_where_F_is_positive(x64):
     before, p = small.noise(15, 4, 5, 6), small.noise(16, 4, 5, 6)
     f = jax.nn.relu(before)
-    gradient = jax.grad(lambda x: losses.content_half_sum_square(jax.nn.relu(x), p))(before)
+    gradient = jax.grad(lambda x: losses.CONTENT_HALF_SUM_SQUARE(jax.nn.relu(x), p))(before)
     assert_allclose(gradient, np.where(f > 0, f - p, 0), rtol=1e-12)
 
 
@@ -265,8 +265,8 @@ def test_gradients_are_finite_where_there_is_nothing_to_change(maps):
         return (
             style_loss(losses.GRAM_MEAN_SQUARE, x, maps)
             + style_loss(losses.GRAM_PAPER, x, maps)
-            + losses.content_mean_square(x, maps)
-            + losses.content_half_sum_square(x, maps)
+            + losses.CONTENT_MEAN_SQUARE(x, maps)
+            + losses.CONTENT_HALF_SUM_SQUARE(x, maps)
         )
 
     value, gradient = jax.value_and_grad(total)(maps)

@@ -205,7 +205,7 @@ def test_several_content_taps_are_weighted_and_summed(params, content, style):
 
 def test_the_papers_objective_with_average_pooling(params, params64, x64):
     recipe = small.shallow(
-        content_loss=losses.content_half_sum_square,
+        content_loss=losses.CONTENT_HALF_SUM_SQUARE,
         content_weight=1e-3,
         style_weight=1.0,
         tv_weight=0.0,

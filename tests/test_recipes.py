@@ -22,7 +22,7 @@ def test_gatys_pytorch_is_the_authors_notebook():
     assert terms.style_layer_weights == tuple(1e3 / n**2 for n in (64, 128, 256, 512, 512))
     assert (terms.content_weight, terms.style_weight, terms.tv_weight) == (1, 1, 0)
     assert terms.style_loss is losses.GRAM_MEAN_SQUARE
-    assert terms.content_loss is losses.content_mean_square
+    assert terms.content_loss is losses.CONTENT_MEAN_SQUARE
     rule = descent.optimizer
     assert rule == optimizers.TorchLBFGS(learning_rate=1.0, tolerance_grad=1e-5, history=100)
     assert descent.coordinates is vgg.CAFFE_BGR and not descent.clip
@@ -41,7 +41,7 @@ def test_tf_is_tensorflows_tutorial(recipe, steps, tv):
     assert (terms.content_weight, terms.style_weight) == (1e4, 1e-2)
     assert terms.tv_weight == tv and terms.variation is losses.total_variation
     assert terms.style_loss is losses.GRAM_MEAN_SQUARE
-    assert terms.content_loss is losses.content_mean_square
+    assert terms.content_loss is losses.CONTENT_MEAN_SQUARE
     assert descent.optimizer == optimizers.KerasAdam(learning_rate=0.02, b1=0.99, b2=0.999, eps=0.1)
     assert descent.coordinates is vgg.RAW and descent.clip and descent.steps == steps
     assert pictures.size == sizes.LongEdge(512, sizes.truncated_float32)
@@ -55,7 +55,7 @@ def test_coursera_tf2_is_the_courses_notebook():
     assert terms.style_layer_weights == (0.2,) * 5
     assert (terms.content_weight, terms.style_weight, terms.tv_weight) == (10, 40, 0)
     assert terms.style_loss is losses.GRAM_PAPER
-    assert terms.content_loss is losses.content_quarter_mean_square
+    assert terms.content_loss is losses.CONTENT_QUARTER_MEAN_SQUARE
     assert descent.optimizer == optimizers.KerasAdam(learning_rate=0.01, eps=1e-7, counted=2)
     assert descent.coordinates is vgg.RAW and descent.clip and descent.steps == 2501
     assert pictures.size == sizes.Exact(400, 400) and pictures.resize is sizes.pillow_bicubic
@@ -72,7 +72,7 @@ def test_tf1_course_is_its_notebook():
     assert terms.style_taps == STYLE and terms.content_taps == ("relu4_2",)
     assert (terms.content_weight, terms.style_weight, terms.tv_weight) == (10, 40, 0)
     assert terms.style_loss is losses.GRAM_PAPER and terms.style_layer_weights == (0.2,) * 5
-    assert terms.content_loss is losses.content_quarter_mean_square
+    assert terms.content_loss is losses.CONTENT_QUARTER_MEAN_SQUARE
     assert recipes.COURSERA_TF1.network == vgg.Network(pool=layers.average_pool, ceil=True)
     assert descent.optimizer == optimizers.KerasAdam(learning_rate=2.0, eps=1e-8)
     assert descent.coordinates is vgg.CAFFE_BGR and not descent.clip and descent.steps == 200
@@ -113,7 +113,7 @@ def test_keras_io_is_its_example():
     recipe = recipes.KERAS_IO
     terms, descent, pictures = recipe.terms, recipe.descent, recipe.pictures
     assert terms.content_taps == ("relu5_2",) and terms.style_taps == STYLE
-    assert terms.content_loss is losses.content_sum_square and terms.content_weight == 2.5e-8
+    assert terms.content_loss is losses.CONTENT_SUM_SQUARE and terms.content_weight == 2.5e-8
     assert terms.style_loss is losses.GRAM_BY_IMAGE and terms.style_weight == 1e-6
     assert terms.style_layer_weights == (0.2,) * 5
     assert terms.variation is losses.power_variation
@@ -160,7 +160,7 @@ def test_gatys_papers(recipe):
     assert terms.content_taps == ("relu4_2",) and terms.style_taps == STYLE
     assert terms.style_layer_weights == (0.2,) * 5
     assert terms.content_weight / terms.style_weight == 1e-3
-    assert terms.content_loss is losses.content_half_sum_square
+    assert terms.content_loss is losses.CONTENT_HALF_SUM_SQUARE
     assert terms.style_loss is losses.GRAM_PAPER
     assert recipe.network == vgg.Network(pool=layers.average_pool, ceil=True)
     assert recipe.pictures.start == starts.WhiteNoise()

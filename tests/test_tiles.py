@@ -1,0 +1,270 @@
+"""Tiles give what the whole picture gives: statistics, losses, gradient, pictures."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import nst_jax as nst
+from nst_jax import capacity, layers, losses, precision, prepare, recipes, tiles, vgg
+from tests import small
+
+DEEP = small.shallow(content_taps=("relu3_1",), style_taps=("relu1_1", "preact3_2"), tv_weight=1e3)
+
+
+def network(recipe, **changes):
+    return replace(recipe, network=replace(recipe.network, **changes))
+
+
+@partial(jax.jit, static_argnames="gradient")
+def found(params, image, content, style, recipe, gradient=True):
+    """Return targets, losses and the gradient to the image."""
+    targets = nst.measure(params, content, style, recipe)
+
+    def total(image):
+        result = nst.losses_of(params, image, targets, recipe)
+        return result.total, result
+
+    return targets, *jax.value_and_grad(total, has_aux=True)(image)
+
+
+def apart(one, other):
+    """Return the largest distance of two trees' leaves in the L2 norm, relative."""
+    distances = jax.tree.map(
+        lambda a, b: float(jnp.linalg.norm(a - b) / jnp.maximum(jnp.linalg.norm(a), 1e-30)),
+        one,
+        other,
+    )
+    return max(jax.tree.leaves(distances))
+
+
+def pictures(height, width, style=(70, 53)):
+    rng = np.random.default_rng(0)
+    shapes = (height, width, 3), (height, width, 3), (*style, 3)
+    return [jnp.asarray(rng.random(shape)) for shape in shapes]
+
+
+# --- Against the whole picture --------------------------------------------------------------------
+
+CASES = {
+    "even": ((128, 96), 32, {}),
+    "odd sides": ((129, 111), 32, {}),
+    "odd sides kept by the pooling": ((131, 101), 32, {"ceil": True}),
+    "average pooling": ((115, 87), 48, {"pool": layers.average_pool, "ceil": True}),
+    "replicated border": ((117, 90), 32, {"padding": layers.replicate_padded}),
+    "mirrored border": ((99, 118), 32, {"padding": layers.reflect_padded}),
+    "one long side": ((40, 203), 32, {}),
+    "computed again": ((96, 97), 32, {"remat": True}),
+}
+
+
+QUICK = ("odd sides", "average pooling")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+)
+def test_tiles_are_the_whole_picture(name, params64, x64):
+    shape, tile, changes = CASES[name]
+    recipe = recipes.as_arrays(network(DEEP, **changes), jnp.float64)
+    whole = found(params64, *pictures(*shape), recipe)
+    cut = network(recipe, tile=tile)
+    assert tiles.grid_of(shape, recipe.terms.taps, cut.network).count > 3
+    assert apart(whole, found(params64, *pictures(*shape), cut)) < 1e-10
+
+
+STYLE_LOSSES = sorted(losses.STYLE_LOSSES.items())
+CONTENT_LOSSES = sorted(losses.CONTENT_LOSSES.items())
+
+
+@pytest.mark.parametrize(
+    ("style_loss", "content_loss"),
+    [
+        pytest.param(
+            STYLE_LOSSES[i][0],
+            CONTENT_LOSSES[i % 4][0],
+            marks=[pytest.mark.slow] if i else [],
+        )
+        for i in range(len(STYLE_LOSSES))
+    ],
+)
+def test_every_loss_is_a_sum_over_tiles(style_loss, content_loss, params64, x64):
+    terms = {
+        "style_loss": losses.STYLE_LOSSES[style_loss],
+        "content_loss": losses.CONTENT_LOSSES[content_loss],
+    }
+    shallow = small.shallow(content_taps=("relu2_2",), style_taps=("relu2_1", "relu2_2"), **terms)
+    recipe = recipes.as_arrays(shallow, jnp.float64)
+    whole = found(params64, *pictures(75, 70), recipe)
+    assert apart(whole, found(params64, *pictures(75, 70), network(recipe, tile=16))) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["default", "tf", "coursera-tf2", "gatys-2015", "keras-io"])
+def test_presets_in_tiles_to_a_hundred_thousandth_in_float32(name, params):
+    recipe = recipes.as_arrays(recipes.named(name).bare())
+    images = [image.astype(jnp.float32) for image in pictures(395, 389, (270, 301))]
+    whole = found(params, *images, recipe)
+    cut = found(params, *images, network(recipe, tile=128))
+    assert apart(whole[0].style, cut[0].style) < 1e-5
+    assert_allclose(cut[1][0], whole[1][0], rtol=1e-5)
+    assert apart(whole[2], cut[2]) < 1e-5
+
+
+@pytest.mark.slow
+def test_bfloat16_in_tiles(params):
+    recipe = recipes.as_arrays(network(DEEP, precision=precision.BFLOAT16))
+    images = [image.astype(jnp.float32) for image in pictures(129, 111)]
+    whole, cut = found(params, *images, recipe), found(params, *images, network(recipe, tile=32))
+    # Features are the same bits; float32 sums and the Gram gradient's bfloat16 round differently.
+    assert_allclose(cut[1][0], whole[1][0], rtol=1e-4)
+    assert apart(whole[2], cut[2]) < 2e-2
+
+
+def test_another_halo_would_not_do(params64, x64, monkeypatch):
+    """The comparisons above see what is wrong at a tile's edge."""
+    recipe = recipes.as_arrays(DEEP, jnp.float64)
+    whole = found(params64, *pictures(128, 96), recipe)
+    monkeypatch.setattr(tiles, "halo_of", lambda taps: 0)
+    # Another tile than elsewhere, so that it is traced anew.
+    assert apart(whole, found(params64, *pictures(128, 96), network(recipe, tile=64))) > 1e-4
+
+
+# --- Geometry -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "tap", ["relu2_2", *(pytest.param(f"relu{b}_1", marks=pytest.mark.slow) for b in (1, 3, 4))]
+)
+def test_the_halo_is_what_a_feature_sees(tap, params64, x64):
+    """By the gradient of one feature: nothing beyond the halo, something at the radius."""
+    side = 128
+    block = int(tap[4])
+    stride, middle = 2 ** (block - 1), side // 2 // 2 ** (block - 1)
+
+    def feature(image):
+        ones = vgg.Params(
+            {
+                name: {k: jnp.abs(v) for k, v in layer.items()}
+                for name, layer in params64.layers.items()
+            },
+            params64.family,
+            "raw",
+        )
+        pool = vgg.Network(pool=layers.average_pool)  # all of a window's pixels count
+        return nst.features(ones, image, [tap], network=pool)[tap][middle, middle].sum()
+
+    seen = jax.jit(jax.grad(feature))(jnp.ones((side, side, 3)))
+    lines = np.flatnonzero(np.abs(np.asarray(seen)).sum(axis=(1, 2)))
+    first, last = middle * stride, middle * stride + stride - 1
+    radius = first - lines.min()
+    assert lines.max() - last == radius
+    assert radius <= tiles.halo_of([tap]) < radius + 16
+
+
+@pytest.mark.parametrize("side", [131, 160, 257, 300])
+@pytest.mark.parametrize("tile", [32, 48])
+def test_windows_stay_inside_and_hold_their_cores_and_halos(side, tile):
+    axis = tiles.grid_of((side, side), ["relu3_1"], vgg.Network(tile=tile)).down
+    assert axis.halo == 16
+    for index in range(axis.count):
+        origin = int(axis.origin(index))
+        first, last = index * tile, min(side, (index + 1) * tile)
+        assert origin % 16 == 0
+        assert 0 <= origin <= max(0, first - axis.halo)
+        assert min(side, last + axis.halo) <= origin + axis.window <= side
+
+
+def test_a_picture_no_larger_than_a_tile_is_whole():
+    taps = DEEP.terms.taps
+    assert tiles.grid_of((64, 48), taps, vgg.Network(tile=64)) is None
+    assert tiles.grid_of((640, 480), taps, vgg.Network()) is None
+    assert tiles.grid_of((100, 90), taps, vgg.Network(tile=64)) is None  # the halos reach all of it
+
+
+# --- In the house ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", [recipes.DEFAULT, recipes.TF], ids=lambda r: r.name)
+def test_a_picture_painted_in_tiles_is_the_same(recipe, params):
+    content, style = small.picture("chelsea", 100, 90), small.picture("starry_night", 64, 60)
+    recipe = small.shallow(recipe, steps=3)
+    whole, cut = (
+        nst.stylize(params, content, style, recipe=recipe, tile=tile) for tile in ("off", 32)
+    )
+    assert_allclose(cut, whole, rtol=0, atol=2e-4)
+
+
+def test_a_batch_painted_in_tiles_is_the_same(params):
+    contents = [small.picture("chelsea", 90, 80), small.picture("gravel", 90, 80)]
+    style, recipe = small.picture("starry_night", 64, 60), small.shallow(steps=3)
+    single = [nst.stylize(params, content, style, recipe=recipe) for content in contents]
+    together = nst.stylize_many(params, contents, style, recipe=recipe, tile=16)
+    assert_allclose(together, np.stack(single), rtol=0, atol=2e-4)
+
+
+def test_gradients_to_the_weights_are_refused_where_an_image_is_cut(params64, x64):
+    image, content, style = pictures(75, 70)
+    recipe = network(recipes.as_arrays(small.shallow(), jnp.float64), tile=16)
+    targets = nst.measure(params64, content, style, recipe)
+    with pytest.raises(NotImplementedError, match="only the gradient to the image is there"):
+        jax.grad(lambda p: nst.losses_of(p, image, targets, recipe).total)(params64)
+
+
+@pytest.mark.parametrize(
+    ("tile", "message"),
+    [
+        (100, "expected a multiple of 16 px, got 100; 96 is the nearest"),
+        (64, "`tile`: expected 80 or more, got 64"),
+        (-16, "`tile`: expected 80 or more, got -16"),
+        (
+            "large",
+            "`tile`: there is no tile, beside pixels, 'large'; expected one of 'auto', 'off'",
+        ),
+    ],
+)
+def test_what_is_no_tile_is_refused(tile, message, params):
+    content = small.picture("chelsea", 48, 48)
+    with pytest.raises((TypeError, ValueError), match=message):
+        nst.stylize(params, content, content, tile=tile)
+
+
+# --- As memory asks -------------------------------------------------------------------------------
+
+
+def settled(monkeypatch, there, shape=(4000, 3000), recipe=recipes.DEFAULT):
+    monkeypatch.setattr(capacity, "available", lambda device=None: there)
+    scale = prepare.Scale(shape, (shape,), 1)
+    return capacity.fitted(recipe, scale).network.tile
+
+
+def test_a_canvas_is_cut_only_where_memory_asks_and_no_finer_than_it_asks(monkeypatch):
+    found = [settled(monkeypatch, round(there * 1e9)) for there in (64, 16, 8, 6.6)]
+    assert found[0] == 0
+    assert found[1] > found[2] > found[3] > 0
+    assert settled(monkeypatch, None) == 0
+
+
+def test_a_tile_that_was_asked_for_is_taken(monkeypatch):
+    for tile in (0, 256):
+        assert settled(monkeypatch, 10**9, recipe=network(recipes.DEFAULT, tile=tile)) == tile
+
+
+def test_a_canvas_that_fits_in_no_way_is_refused_with_the_largest_that_would(monkeypatch):
+    with pytest.raises(
+        ValueError, match=r"`size`: 3000x4000 px takes .* up to (\d+)x(\d+) px does"
+    ):
+        settled(monkeypatch, 10**9)
+
+
+def test_memory_of_tiles_is_set_by_the_tile():
+    def activations(side, tile):
+        recipe = network(recipes.DEFAULT, tile=tile)
+        return nst.estimate_memory((side, side), recipe=recipe, platform="cpu").activations
+
+    assert activations(4096, 512) == activations(8192, 512)
+    assert activations(4096, 512) < activations(4096, 0) / 20
