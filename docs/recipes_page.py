@@ -102,7 +102,9 @@ What every preset computes, one picture of each, and where it departs from its s
 For all: the random numbers are JAX's (but `coursera-tf1`'s); a style statistic is taken per pixel,
 G = R / M, which is the same number where the source resizes the style to the content; a picture is
 rounded to 8 bits where TensorFlow's tutorial truncates; a run that diverges keeps its last finite
-canvas. None of the sources' printed losses was at hand to compare with.
+canvas. None of the sources' printed losses was at hand to compare with. 25 updates of `udacity`,
+`pytorch-tutorial` (both with shared weights), `gatys-pytorch`, `tf` and `coursera-tf2` in float64 are
+those of independent PyTorch code (`tests/test_torch_golden.py`).
 
 `--log` has one convention: line k holds the losses of the canvas after k updates, weighted as
 minimised. Under each picture stands at which k a line printed by the source lands.

@@ -1,4 +1,4 @@
-"""Write `torch_golden.json`: what four published style transfers compute, by PyTorch.
+"""Write `torch_golden.json`: what five published style transfers compute, by PyTorch.
 
 Run `python -m tests.make_torch_golden`; it needs the extra `parity`. The recipes are those
 of `torch_recipes.py`, which shares nothing with the package; only the weights and the two pictures
@@ -25,7 +25,15 @@ STEPS, SEED = 25, 0
 # Sides that truncation and rounding bring to different lengths (61 px, 512 / 61 times as long, are
 # 511 in float32), odd ones on the way down, and two positions left in the deepest block.
 PICTURES = {"content": ("chelsea", 45, 61), "style": ("starry_night", 37, 57)}
-SIZES = {"udacity": 24, "gatys-pytorch": 24, "tf": 33, "coursera-tf2": 32}
+SIZES = {
+    "udacity": 24,
+    "gatys-pytorch": 24,
+    "tf": 33,
+    "coursera-tf2": 32,
+    "pytorch-tutorial": 24,
+}
+# L-BFGS without a line search divides by differences of gradients: not for 32 bits.
+LBFGS = ("gatys-pytorch", "pytorch-tutorial")
 FIELDS = ("total", "content", "style")
 # What the constants of gatys-pytorch's notebook are, rounded to eight digits.
 CAFFE_MEANS = (103.939 / 255, 116.779 / 255, 123.68 / 255)
@@ -104,8 +112,7 @@ def entry(name, pictures, weights64, weights32):
     double = losses(name, pictures, weights64)
     perturbed = losses(name, pictures, weights64, perturbation=PERTURBATION)
     content, _ = SOURCES[name].pictures(*pictures, SIZES[name])
-    # L-BFGS without a line search divides by differences of gradients: not for 32 bits.
-    single = losses(name, pictures, weights32, steps=0 if name == "gatys-pytorch" else STEPS)
+    single = losses(name, pictures, weights32, steps=0 if name in LBFGS else STEPS)
     found = {
         "prepared": prepared(name, pictures, SIZES[name]),
         "published": prepared(name, pictures, SOURCES[name].size, stride=64),

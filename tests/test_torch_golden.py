@@ -1,4 +1,4 @@
-"""Four presets compute what their sources compute: against a file that independent PyTorch code wrote.
+"""Five presets compute what their sources compute: against a file that independent PyTorch code wrote.
 
 Neither torch nor a network is needed here; `make_torch_golden.py` says how the file came to be.
 """
@@ -24,6 +24,7 @@ ENTRIES, STEPS = GOLDEN["recipes"], GOLDEN["steps"]
 NAMES = tuple(ENTRIES)
 PICTURES = ("content", "style")
 FIELDS = ("total", "content", "style")
+LBFGS = ("gatys-pytorch", "pytorch-tutorial")  # without a line search, so not for 32 bits
 
 _measure, _losses_of, _run = jax.jit(nst.measure), jax.jit(nst.losses_of), jax.jit(nst.run)
 
@@ -77,7 +78,7 @@ def run(name, params, dtype, steps):
 def test_the_file_describes_itself():
     for entry in ("maker", "what", "sensitivity", "weights", "versions", "machine"):
         assert GOLDEN[entry]
-    assert set(NAMES) == {"udacity", "gatys-pytorch", "tf", "coursera-tf2"}
+    assert set(NAMES) == {"udacity", "gatys-pytorch", "tf", "coursera-tf2", "pytorch-tutorial"}
     for entry in ENTRIES.values():
         assert [len(entry["float64"][field]) for field in FIELDS] == [STEPS + 1] * 3
 
@@ -116,6 +117,9 @@ def check(found, expected, *, rtol, last=STEPS):
 def test_a_run_in_float64_is_the_sources(name, params64, x64):
     found, entry = run(name, params64, jnp.float64, STEPS), ENTRIES[name]
     if name != "gatys-pytorch":
+        # pytorch-tutorial is as unguarded as gatys-pytorch, but its constants are ours to the last
+        # bit: the largest difference was 4e-14 here, 1e-12 at 128 x 96 px. It is for float64 only:
+        # there torch in float32 is 7e-3 off torch in float64 after 4 updates, 7e-2 after 25.
         check(found, entry["float64"], rtol=1e-6)
         return
     # The notebook divides Caffe's means by 255 and rounds them; we have them whole. Those 3e-9 of
@@ -132,7 +136,7 @@ def test_the_first_loss_in_float32_is_the_sources(name, params):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "gatys-pytorch"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LBFGS])
 def test_a_run_in_float32_is_the_sources(name, params):
     found = run(name, params, jnp.float32, STEPS)
     check(found, ENTRIES[name]["float32"], rtol=1e-3)

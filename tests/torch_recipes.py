@@ -1,4 +1,4 @@
-"""Four published style transfers once more, in PyTorch, each as its source writes it.
+"""Five published style transfers once more, in PyTorch, each as its source writes it.
 
 Nothing here is shared with the package: pictures come in as 8-bit arrays and weights as arrays, and
 sizes, filters, pixels, losses and update rules are the sources' own. The sources are notebooks that
@@ -380,9 +380,77 @@ def coursera_tf2(weights, content, style, start, steps):
     return trained(batch(start, weights).requires_grad_(True), costs, optimizer, steps)
 
 
+# --- pytorch-tutorial -----------------------------------------------------------------------------
+# pytorch/tutorials @ 0a7e6866, advanced_source/neural_style_tutorial.py
+
+
+def pytorch_tutorial_pictures(content, style, size=512):
+    """`Resize(size)`; the source wants two pictures of one size, so the style is made to fit."""
+    content = resized_by_torchvision(content, size)
+    height, width, _ = content.shape
+    style = resized(style, width, height, Image.Resampling.BILINEAR)
+    return to_tensor(content), to_tensor(style)
+
+
+def pytorch_tutorial(weights, content, style, start, steps):
+    """L-BFGS without a line search on [0, 1] RGB that the closure clamps; losses before the ReLU."""
+    content_layers = ["conv_4"]
+    style_layers = ["conv_1", "conv_2", "conv_3", "conv_4", "conv_5"]
+    style_weight, content_weight = 1000000, 1
+    dtype = weights[0][0].dtype
+    mean = torch.tensor([0.485, 0.456, 0.406], dtype=dtype).view(-1, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225], dtype=dtype).view(-1, 1, 1)
+    modules = torchvision_modules(weights[: len(style_layers)])  # ends after conv_5 and its ReLU
+
+    def model(x):
+        # Convolutions are counted from 1. The source puts ReLUs that are not in place for these.
+        x, outputs = (x - mean) / std, {}
+        for layer in modules:
+            if isinstance(layer, nn.ReLU):
+                x = functional.relu(x)
+                continue
+            x = layer(x)
+            if isinstance(layer, nn.Conv2d):
+                outputs[f"conv_{len(outputs) + 1}"] = x
+        return outputs
+
+    def gram_matrix(x):
+        a, b, c, d = x.size()
+        features = x.view(a * b, c * d)
+        return torch.mm(features, features.t()).div(a * b * c * d)
+
+    of_content, of_style = model(batch(content, weights)), model(batch(style, weights))
+    content_targets = {name: of_content[name] for name in content_layers}
+    style_targets = {name: gram_matrix(of_style[name]) for name in style_layers}
+    input_img = batch(start, weights).requires_grad_(True)
+    optimizer = torch.optim.LBFGS([input_img])
+    history = []
+
+    def closure():
+        input_img.data.clamp_(0, 1)
+        optimizer.zero_grad()
+        outputs = model(input_img)
+        style_score = content_score = 0
+        for name, target in style_targets.items():
+            style_score += functional.mse_loss(gram_matrix(outputs[name]), target)
+        for name, target in content_targets.items():
+            content_score += functional.mse_loss(outputs[name], target)
+        style_score *= style_weight
+        content_score *= content_weight
+        loss = style_score + content_score
+        loss.backward()
+        history.append((loss.item(), content_score.item(), style_score.item()))
+        return loss
+
+    while len(history) <= steps:
+        optimizer.step(closure)
+    return history[: steps + 1]
+
+
 SOURCES = {
     "udacity": Source(udacity_pictures, udacity, 400),
     "gatys-pytorch": Source(gatys_pytorch_pictures, gatys_pytorch, 512),
     "tf": Source(tf_pictures, tf, 512),
     "coursera-tf2": Source(coursera_tf2_pictures, coursera_tf2, 400),
+    "pytorch-tutorial": Source(pytorch_tutorial_pictures, pytorch_tutorial, 512),
 }
