@@ -9,13 +9,13 @@ import jax
 import numpy as np
 
 import nst_jax as nst
-from benchmarks import harness, pytorch
+from benchmarks import harness, pytorch, tensorflow_tutorial
 from benchmarks.harness import Findings, Plan
 from benchmarks.problems import ADAM, Problem, Walk, problem
 
 QUESTION = (
     "Megapixel-iterations per second at the best precision whose final loss is within 1 % of "
-    "float32's, against the best of PyTorch's"
+    "float32's, against the best of PyTorch's and TensorFlow's"
 )
 FULL = Plan(sizes=(256, 512), repeats=3, steps=5)
 GPU = Plan(sizes=(512, 1024), repeats=5, steps=40)
@@ -24,8 +24,17 @@ QUICK = Plan(sizes=(64,), repeats=2, steps=2, compiled=False)
 # Ours; the final loss of the first is what all are held against.
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 WITHIN = 0.01  # relative difference of final losses
+HELD_AGAINST = (
+    "TensorFlow's tutorial descends by Keras' Adam: its final losses are held against our float32 "
+    "run by that rule, the others' against ours by torch's"
+)
 
-Contestant = Walk | pytorch.TorchWalk
+OURS = "nst_jax, "  # what names of our contestants begin with
+# Not timed: where TensorFlow's tutorial has to end. Its Adam is not torch's, which the others take.
+TUTORIAL = "nst_jax, float32, Keras' Adam"
+
+Contestant = Walk | pytorch.TorchWalk | tensorflow_tutorial.TensorFlowWalk
+Makers = dict[str, Callable[[], Contestant]]
 
 
 def ours(params: nst.Params, precision: str, size: int) -> Walk:
@@ -43,44 +52,57 @@ def precisions() -> tuple[str, ...]:
 def measure(plan: Plan) -> Findings:
     """Time all variants in turn; the float32 objective judges where each of them ends."""
     params, torch = nst.load_params(), pytorch.has_torch()
+    tensorflow = tensorflow_tutorial.has_tensorflow()
     rows, notes = [], [] if torch else [pytorch.ABSENT]
     if torch and not plan.compiled:
         notes.append("a quick pass does without torch.compile, which takes minutes")
     elif torch and not pytorch.can_compile():
         notes.append("there is no C++ compiler: torch.compile was not measured")
+    notes.append(HELD_AGAINST if tensorflow else tensorflow_tutorial.ABSENT)
     for size in plan.sizes:
-        row, failures = _row(params, size, plan, torch)
+        row, failures = _row(params, size, plan, torch, tensorflow)
         rows.append(row)
         notes += [failure for failure in failures if failure not in notes]
-    return Findings(rows, notes, ("torch",) if torch else ())
+    packages = ("torch",) if torch else ()
+    return Findings(rows, notes, packages + (tensorflow_tutorial.packages() if tensorflow else ()))
 
 
 def _row(
-    params: nst.Params, size: int, plan: Plan, torch: bool
+    params: nst.Params, size: int, plan: Plan, torch: bool, tensorflow: bool
 ) -> tuple[dict[str, Any], list[str]]:
     task, reference = problem(params, ADAM, size), _name(PRECISIONS[0])
-    makers: dict[str, Callable[[], Contestant]] = {
+    makers: Makers = {
         _name(precision): partial(ours, params, precision, size) for precision in precisions()
     }
     if torch:
         compiled = plan.compiled and pytorch.can_compile()
         found = pytorch.variants(jax.default_backend(), compiled=compiled)
         makers |= {str(variant): partial(pytorch.TorchWalk, task, variant) for variant in found}
-    walks, first, failures = started(makers)
+    tutorial = tensorflow_tutorial.with_its_rule(task)
+    tutorials: Makers = {
+        str(variant): partial(tensorflow_tutorial.TensorFlowWalk, tutorial, variant)
+        for variant in tensorflow_tutorial.variants(jax.default_backend())
+        if tensorflow
+    }
+    walks, first, failures = started(makers | tutorials)
     seconds, _ = harness.alternate(
         {name: partial(walk.advance, plan.steps) for name, walk in walks.items()}, plan.repeats
     )
     judge = judge_of(task)
     finals = {name: judge(_picture(walk)) for name, walk in walks.items()}
-    check_parity(finals, reference)
+    references = {name: TUTORIAL if name in tutorials else reference for name in finals}
+    if TUTORIAL in references.values():
+        finals[TUTORIAL] = judge(_picture(_walked(tutorial, plan)))
+    check_parity(finals, references)
     work = harness.megapixels(size) * plan.steps
     contestants = {
         name: {
             "megapixel_iterations_per_second": harness.rate(times, work),
             "first_step_seconds": first[name],
             "final_loss": finals[name],
-            "distance": finals[name] / finals[reference] - 1,
-            "within": within(finals, name, reference),
+            "reference_loss": finals[references[name]],
+            "distance": finals[name] / finals[references[name]] - 1,
+            "within": within(finals, name, references[name]),
         }
         for name, times in seconds.items()
     }
@@ -96,7 +118,16 @@ def _row(
 
 
 def _name(precision: str) -> str:
-    return f"nst_jax, {precision}"
+    return f"{OURS}{precision}"
+
+
+def _walked(task: Problem, plan: Plan) -> Walk:
+    """Return a walk of ours after as many updates as every contestant has taken."""
+    walk = Walk(task)
+    walk.advance(1)
+    for _ in range(1 + plan.repeats):
+        walk.advance(plan.steps)
+    return walk
 
 
 def started(
@@ -105,7 +136,7 @@ def started(
     """Make every contestant and take its first step, which is what compiles it.
 
     Returns:
-      Name to contestant, name to seconds, and a note for every one of PyTorch's that failed.
+      Name to contestant, name to seconds, and a note for every peer that failed.
     """
     walks, seconds, failures = {}, {}, []
     for name, make in makers.items():
@@ -118,7 +149,7 @@ def started(
         try:
             seconds[name], walks[name] = harness.timed(start)
         except RuntimeError as error:  # whatever a compiler or a device has to say
-            if not name.startswith("torch"):
+            if name.startswith(OURS):
                 raise
             lines = str(error).strip().splitlines() or [type(error).__name__]
             failures.append(f"{name} was not measured: {lines[0][:120]}")
@@ -126,9 +157,9 @@ def started(
 
 
 def _picture(walk: Contestant) -> Any:
-    if isinstance(walk, pytorch.TorchWalk):
+    if not isinstance(walk, Walk):
         return walk.picture()
-    # The pending canvas: torch has updated its own after measuring it, too.
+    # The pending canvas: peers have updated theirs after measuring it, too.
     return walk.problem.recipe.descent.coordinates.decode(walk.state.pending)
 
 
@@ -145,13 +176,17 @@ def within(finals: Mapping[str, float], name: str, reference: str) -> bool:
     return bool(abs(finals[name] / finals[reference] - 1) <= WITHIN)
 
 
-def check_parity(finals: Mapping[str, float], reference: str) -> None:
+def check_parity(finals: Mapping[str, float], references: Mapping[str, str]) -> None:
     """Refuse to compare if a float32 contestant did other work than ours.
+
+    Args:
+      finals: name to final loss, the references' too.
+      references: contestant to the name of what it is held against.
 
     Raises:
       RuntimeError: naming it.
     """
-    for name in finals:
+    for name, reference in references.items():
         if ", float32" in name and not within(finals, name, reference):
             raise RuntimeError(
                 f"{name}: its final loss is {finals[name]:.6g}, that of {reference} "

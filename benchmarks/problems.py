@@ -22,6 +22,7 @@ ADAM = replace(
         optimizer=nst.optimizers.Adam(learning_rate=0.02, b1=0.99, b2=0.999, eps=0.1),
     ),
 )
+CONVOLUTIONS = (2, 2, 4, 4, 4)  # of VGG-19, per block, for peers that build it themselves
 LBFGS = replace(nst.recipes.DEFAULT, name="default (L-BFGS)")
 
 # Of the pictures that come with the package, so that a clone has all that the figures need.
@@ -87,6 +88,22 @@ def problem(params: nst.Params, recipe: Any, size: int, *, winograd: bool = True
         precision=core.network.precision,
     )
     return Problem(formed, content, style, targets, core)
+
+
+def tap_weights(terms: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """Return content tap to weight and style tap to weight, as peers use them.
+
+    Numbers of the host's: asking a device for one of ours in every step would be our doing.
+    """
+
+    def weights(taps: Any, layer_weights: Any, factor: Any) -> dict[str, float]:
+        pairs = zip(taps, layer_weights, strict=True)
+        return {tap: float(weight) * float(factor) for tap, weight in pairs}
+
+    return (
+        weights(terms.content_taps, terms.content_layer_weights, terms.content_weight),
+        weights(terms.style_taps, terms.style_layer_weights, terms.style_weight),
+    )
 
 
 class Walk:

@@ -11,10 +11,9 @@ import jax
 import numpy as np
 
 from benchmarks.harness import cores
-from benchmarks.problems import Problem
+from benchmarks.problems import CONVOLUTIONS, Problem, tap_weights
 
 ABSENT = "torch is not installed for this device: no peer was measured"
-CONVOLUTIONS = (2, 2, 4, 4, 4)  # per block
 
 
 def has_torch() -> bool:
@@ -94,14 +93,7 @@ class TorchWalk:
         self.layout = torch.channels_last if variant.channels_last else torch.contiguous_format
         self.device = "cpu" if jax.default_backend() == "cpu" else "cuda"
         self.dtype = torch.bfloat16 if variant.precision == "bfloat16 weights" else torch.float32
-        # Numbers of the host's: asking a device for one of ours in every step would be our doing.
-        terms = problem.recipe.terms
-        self.content_weights = _weights(
-            terms.content_taps, terms.content_layer_weights, terms.content_weight
-        )
-        self.style_weights = _weights(
-            terms.style_taps, terms.style_layer_weights, terms.style_weight
-        )
+        self.content_weights, self.style_weights = tap_weights(problem.recipe.terms)
         self.network = self._network(problem)
         self.image = self._tensor(problem.content).requires_grad_()
         adam = problem.recipe.descent.optimizer
@@ -209,11 +201,6 @@ class TorchWalk:
         channels_first = np.asarray(image).transpose(2, 0, 1)[None]
         tensor = self.torch.tensor(channels_first, device=self.device)
         return tensor.contiguous(memory_format=self.layout)
-
-
-def _weights(taps: Any, weights: Any, factor: Any) -> dict[str, float]:
-    pairs = zip(taps, weights, strict=True)
-    return {tap: float(weight) * float(factor) for tap, weight in pairs}
 
 
 def gram(features: Any) -> Any:

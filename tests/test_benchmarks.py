@@ -3,6 +3,8 @@
 import ast
 import json
 import math
+import sys
+import warnings
 from dataclasses import replace
 
 import jax
@@ -23,6 +25,7 @@ from benchmarks import (
     problems,
     pytorch,
     step,
+    tensorflow_tutorial,
     time_to_loss,
     wall,
 )
@@ -63,6 +66,7 @@ def shallow(monkeypatch):
     monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
     monkeypatch.setattr(time_to_loss, "OBJECTIVE", cut(nst.recipes.DEFAULT))
     monkeypatch.setattr(pytorch, "has_torch", lambda: False)
+    monkeypatch.setattr(tensorflow_tutorial, "has_tensorflow", lambda: False)
     monkeypatch.setattr(pastiche, "command", lambda: None)
     # The other tests' programs live in those caches.
     monkeypatch.setattr(jax, "clear_caches", lambda: None)
@@ -144,6 +148,70 @@ def test_torch_takes_the_same_steps(params):
     np.testing.assert_allclose(own.advance(1).total[0], finals[0], rtol=1e-4)
 
 
+@pytest.fixture
+def tensorflow():
+    """TensorFlow, which no extra brings: these tests run where a person has installed it."""
+    with warnings.catch_warnings(action="ignore"):  # at import; they are its own affair
+        return pytest.importorskip("tensorflow")
+
+
+def test_tensorflows_tutorial_takes_the_same_steps(params, tensorflow):
+    recipe = with_taps(problems.ADAM, "relu2_2", "relu1_1", "relu3_1")
+    task = tensorflow_tutorial.with_its_rule(problems.problem(params, recipe, 33))
+    own = problems.Walk(task)
+    ours = np.asarray(own.advance(step.FIRST).total)
+    judge = peers.judge_of(task)
+    for variant in tensorflow_tutorial.variants("cpu"):
+        walk = tensorflow_tutorial.TensorFlowWalk(task, variant)
+        tolerance = step.TOLERANCE if variant.precision == "float32" else 2e-2
+        np.testing.assert_allclose(walk.advance(step.FIRST), ours, rtol=tolerance)
+        finals = [judge(peers._picture(each)) for each in (own, walk)]
+        np.testing.assert_allclose(finals[1], finals[0], rtol=tolerance)
+
+
+@pytest.mark.slow
+def test_tensorflows_tutorial_is_a_contestant(shallow, tensorflow, monkeypatch):
+    monkeypatch.setattr(tensorflow_tutorial, "has_tensorflow", lambda: True)
+    # Of a style as weak as `shallow`'s the first gradient is as small as what XLA's features of the
+    # content differ by, in their last bits, from those that eager TensorFlow made its target of.
+    monkeypatch.setattr(peers, "ADAM", with_taps(problems.ADAM, "relu2_2", "relu1_1", "relu3_1"))
+    found = peers.measure(TINY)
+    assert any(name.startswith("tensorflow") for name in found.packages)
+    assert peers.HELD_AGAINST in found.notes
+    (row,) = found.rows
+    theirs = [name for name in row["contestants"] if not name.startswith(peers.OURS)]
+    assert theirs == list(map(str, tensorflow_tutorial.variants("cpu")))
+    held = {name: figures["reference_loss"] for name, figures in row["contestants"].items()}
+    assert {held[name] for name in held if name not in theirs} == {row["final_loss"]}
+    assert len({held[name] for name in theirs}) == 1
+    assert row["best_peer"] in theirs
+
+
+def test_an_absent_tensorflow_is_noted(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # as if there were none
+    monkeypatch.setattr(pytorch, "has_torch", lambda: False)
+    asked = []
+    monkeypatch.setattr(peers, "_row", lambda *arguments: asked.append(arguments) or ({}, []))
+    found = peers.measure(TINY)
+    assert [arguments[-2:] for arguments in asked] == [(False, False)]
+    assert found.notes == [pytorch.ABSENT, tensorflow_tutorial.ABSENT]
+    assert found.packages == ()
+
+
+def test_tensorflows_tutorial_is_held_to_its_own_rule():
+    task = problems.Problem(None, None, None, {}, nst.recipes.as_arrays(problems.ADAM.bare()))
+    with pytest.raises(TypeError, match="`problem`: its rule is Adam, the tutorial's is KerasAdam"):
+        tensorflow_tutorial.check_rule(task)
+    found = tensorflow_tutorial.with_its_rule(task)
+    tensorflow_tutorial.check_rule(found)
+    assert found.recipe.descent == nst.recipes.as_arrays(nst.recipes.TF.bare()).descent
+    assert isinstance(found.recipe.descent.optimizer, nst.optimizers.KerasAdam)
+    assert found.recipe.terms is task.recipe.terms and found.targets is task.targets
+    names = [str(variant) for variant in tensorflow_tutorial.variants("gpu")]
+    assert len(set(names)) == 6 and all(name.startswith("tensorflow, ") for name in names)
+    assert not any("tensorfloat32" in str(each) for each in tensorflow_tutorial.variants("cpu"))
+
+
 @pytest.mark.parametrize(("platform", "ways"), [("cpu", 1), ("gpu", 2)])
 def test_torch_is_tried_in_every_way_a_user_would(platform, ways):
     found = pytorch.variants(platform, compiled=True)
@@ -175,9 +243,16 @@ def test_only_what_ends_where_float32_ends_is_compared():
     finals = {"nst_jax, float32": 100.0, "torch, bfloat16": 101.5, "torch, float32, eager": 100.5}
     ends = {name: peers.within(finals, name, "nst_jax, float32") for name in finals}
     assert list(ends.values()) == [True, False, True]
-    peers.check_parity(finals, "nst_jax, float32")
+    references = dict.fromkeys(finals, "nst_jax, float32")
+    peers.check_parity(finals, references)
     with pytest.raises(RuntimeError, match="eager: its final loss is nan"):
-        peers.check_parity(finals | {"torch, float32, eager": math.nan}, "nst_jax, float32")
+        peers.check_parity(finals | {"torch, float32, eager": math.nan}, references)
+    # Another rule ends elsewhere, and is held against ours by that rule.
+    finals |= {"tensorflow, float32, tf.function": 90.5, peers.TUTORIAL: 90.0}
+    references["tensorflow, float32, tf.function"] = peers.TUTORIAL
+    peers.check_parity(finals, references)
+    with pytest.raises(RuntimeError, match="tf.function: its final loss is 90.5, that of nst_jax"):
+        peers.check_parity(finals | {peers.TUTORIAL: 80.0}, references)
     seconds = {"a": [2.0, 2.0], "b": [1.0, 1.0], "c": [3.0, 4.0], "d": [9.0, 9.0]}
     best = peers.comparison(seconds, ["a", "b"])
     assert (best["best"], best["best_peer"]) == ("b", "c")
