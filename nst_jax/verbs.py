@@ -372,9 +372,9 @@ def _paint(
     ends = [*(end - 1 for end in ends), total]
     index, done, state, history = stand
     told, wanted = 0, 0 if state is not None else 1  # the first chunk only measures the start
-    coming: Callable[[], _Scene] = partial(_scene, given, index)
+    coming: Callable[[], _Scene] | None = None  # the next scale's, where it was begun ahead
     scene: _Scene | None = None
-    image, begun = None, False
+    image = None
     while True:
         if state is not None:
             over = done == total or int(state.broke_at) >= 0
@@ -385,14 +385,14 @@ def _paint(
                     return
                 told, wanted = len(history), next(chunks)
             # Not sooner: the first snapshot has a program of its own to compile.
-            if begin is not None and scene is not None and not begun and index + 1 < len(scales):
+            if begin and scene and not coming and index + 1 < len(scales):
                 like = programs.canvas_image(state, core)
-                coming, begun = begin(partial(_rehearsed, coming, formed, given, like)), True
+                coming = begin(partial(_rehearsed, given, index + 1, formed, like))
             if done == ends[index]:
                 image = programs.canvas_image(state, core)
                 index, state, scene = index + 1, None, None
         if scene is None:
-            scene, coming, begun = coming(), partial(_scene, given, index + 1), False
+            scene, coming = coming() if coming else _scene(given, index), None
         if state is None:
             state = _begun(given, scene, image)
         length = min(wanted, ends[index] - done, optimize.CAPACITY)
@@ -421,9 +421,9 @@ def _begun(given: _Given, scene: _Scene, image: Image | None) -> State:
     return started(programs.init(image, given.core), canvas)
 
 
-def _rehearsed(scene: Callable[[], _Scene], formed: Params, given: _Given, like: Image) -> _Scene:
+def _rehearsed(given: _Given, index: int, formed: Params, like: Image) -> _Scene:
     """Return a scene, with every program of its scale compiled: by a run of no steps."""
-    made, core, programs = scene(), given.core, given.programs
+    made, core, programs = _scene(given, index), given.core, given.programs
     state = programs.init(programs.enlarge(like, made.content.shape[:2]), core)
     state, _ = programs.run(formed, state, made.targets, core, 0)
     programs.picture(state, core)

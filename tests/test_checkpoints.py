@@ -28,7 +28,7 @@ def with_rule(rule, recipe=FAST, **more):
 RULES = {
     "Adam": with_rule(optimizers.Adam(), clip=True),
     "KerasAdam": with_rule(optimizers.KerasAdam(learning_rate=0.02)),
-    "DecayedSGD": with_rule(optimizers.DecayedSGD(learning_rate=0.01)),
+    "DecayedSGD": with_rule(optimizers.DecayedSGD(learning_rate=1e-5)),
     "TorchLBFGS": with_rule(optimizers.TorchLBFGS(history=3)),
     "LBFGS": with_rule(optimizers.LBFGS(history=3)),
 }
@@ -184,13 +184,13 @@ OTHER = {
     "number": ({"recipe": small.shallow(style_weight=0.5)}, "terms.style_weight was 0.05, is 0.5"),
     "rule": (
         {"recipe": with_rule(START)},
-        'descent.optimizer was "LBFGS", is "Adam"; descent.optimizer.radius was 0.02, is absent',
+        'another run: descent.optimizer was "LBFGS", is "Adam"; go on with',
     ),
     "schedule": ({"recipe": SCALED}, 'descent.schedule was "OneScale", is "CoarseToFine"'),
-    "size": ({"size": "long:16"}, 'pictures.size was "AsIs", is "LongEdge"'),
+    "size": ({"size": "long:28"}, 'pictures.size was "AsIs", is "LongEdge"'),
     "precision": ({"precision": "bfloat16"}, 'network.precision was "float32", is "bfloat16"'),
     "key": ({"key": jax.random.key(8)}, "key was [0, 7], is [0, 8]"),
-    "init": ({"init": starts.Jitter(0.5)}, 'init was absent, is "Jitter"; init.amplitude'),
+    "init": ({"init": starts.Jitter(0.5)}, 'init was absent, is "Jitter"; go on'),
 }
 
 
