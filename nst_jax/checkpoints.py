@@ -97,11 +97,12 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
     """Yield what was otherwise, in the order in which a run tells of it."""
     found: list[str] = []
     for name in dict.fromkeys((*new, *old)):
-        was, now = (_shown(facts, name) for facts in (old, new))
+        if name in old and name in new and old[name] == new[name]:
+            continue
         # Of two kinds of thing the numbers are not worth telling.
-        if was != now and not name.startswith(tuple(f"{other}." for other in found)):
+        if not name.startswith(tuple(f"{other}." for other in found)):
             found.append(name)
-            yield f"{name} was {was}, is {now}"
+            yield f"{name} was {_shown(old, name)}, is {_shown(new, name)}"
 
 
 def _shown(facts: Mapping[str, Any], name: str) -> str:

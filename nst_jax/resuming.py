@@ -12,6 +12,7 @@ import numpy as np
 from nst_jax import checkpoints, files, optimize, settings
 from nst_jax._types import Checkpoint, Snapshot
 from nst_jax.jobs import Job, Outputs
+from nst_jax.progress import amount
 from nst_jax.recipes import as_arrays
 from nst_jax.verbs import Painting
 
@@ -53,10 +54,8 @@ def size_of(job: Job) -> int:
 def introduced(job: Job) -> tuple[str, list[str]]:
     """Return what is said of a job's checkpoint before the run, and what more is to be known."""
     path, every = job.outputs.checkpoint, job.outputs.checkpoint_every
-    size = size_of(job)
-    amount = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
     pace = f"every {every} updates" if every else f"about every {SECONDS:.0f} s"
-    line = f"{path}, up to {amount}, {pace}"
+    line = f"{path}, up to {amount(size_of(job))}, {pace}"
     if job.resume is None:
         fresh = f"there is no '{path}' yet: the run starts from its beginning"
         return line, [fresh] if job.outputs.resume else []
@@ -80,8 +79,8 @@ def check_room(job: Job) -> None:
     size, free = size_of(job), shutil.disk_usage(path.absolute().parent).free
     if size > free:
         raise ValueError(
-            f"`checkpoint`: '{path}' takes about {size / 1e6:.0f} MB and its disk has {free / 1e6:.0f} "
-            "MB left; make room, or name a file elsewhere"
+            f"`checkpoint`: '{path}' takes about {amount(size)} and its disk has {amount(free)} "
+            "left; make room, or name a file elsewhere"
         )
 
 

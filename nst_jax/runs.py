@@ -18,7 +18,7 @@ from nst_jax.losses import total_variation
 from nst_jax.memory import estimate_memory
 from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
 from nst_jax.params import WeightsInfo
-from nst_jax.progress import Display, left, shares
+from nst_jax.progress import Display, amount, left, shares
 from nst_jax.pyramid import Shape, antialiased
 from nst_jax.recipe import Recipe, Terms
 from nst_jax.runlog import RunLog
@@ -375,7 +375,7 @@ def _memory(job: Job) -> tuple[str, str]:
         "platform": platform,
     }
     footprint, there = estimate_memory(last.shape, **wanted), capacity.available()
-    about = f"about {_amount(footprint.total)}"
+    about = f"about {amount(footprint.total)}"
     if there is None or capacity.fits(footprint, there):
         return about, ""
     largest = capacity.largest_that_fits(last.shape, there=there, **wanted)
@@ -383,13 +383,9 @@ def _memory(job: Job) -> tuple[str, str]:
     if largest is not None:
         remedy = f"up to {_px(largest)} does for certain, by `--size`"
     return about, (
-        f"the run takes {about} of memory, which may not fit into the {_amount(there)} that "
+        f"the run takes {about} of memory, which may not fit into the {amount(there)} that "
         f"there is; {remedy}"
     )
-
-
-def _amount(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _shares(terms: Terms, count: int) -> list[str]:
