@@ -14,7 +14,6 @@ from nst_jax._types import Checkpoint, Snapshot
 from nst_jax.jobs import Job, Outputs
 from nst_jax.progress import amount
 from nst_jax.recipes import as_arrays
-from nst_jax.verbs import Painting
 
 SECONDS = 30.0  # between two checkpoints, unless said otherwise
 SHARE = 20  # or so many times what the last one took to write, if that is longer
@@ -108,13 +107,19 @@ class Keeper:
         self._written, self._pause = clock(), SECONDS
 
     def keep(
-        self, shot: Snapshot, shots: Painting, seconds: Sequence[float], *, last: bool
+        self,
+        shot: Snapshot,
+        stand: Callable[[], Checkpoint],
+        seconds: Sequence[float],
+        *,
+        last: bool,
     ) -> None:
         """Write a checkpoint if one is due.
 
         Args:
           shot: the last snapshot.
-          shots: of which it is one.
+          stand: gives the checkpoint. Its arrays may be the run's own: a second set could be more
+            than there is memory for.
           seconds: when each canvas so far was measured.
           last: whether the run is about to be left.
 
@@ -127,10 +132,8 @@ class Keeper:
             return
         begun = self._clock()
         notes: dict[str, Any] = {"seconds": np.round(seconds, 6).tolist()}
-        # The run's own arrays: a second set could be more than there is memory for.
-        checkpoint = shots.checkpoint(copy=False)._replace(notes=notes)
         try:
-            checkpoints.save(self._path, checkpoint)
+            checkpoints.save(self._path, stand()._replace(notes=notes))
         except ValueError as error:  # its place passed the door: what is wrong now came up since
             raise OSError(f"cannot write '{self._path}': {error}") from error
         self._step, self._written = shot.step, self._clock()

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import cache, capacity, images, prepare, programs, resuming, settings, verbs
-from nst_jax._types import Image, Params, Snapshot
+from nst_jax._types import Checkpoint, Image, Params, Snapshot
 from nst_jax.jobs import Job
 from nst_jax.losses import total_variation
 from nst_jax.memory import estimate_memory
@@ -107,7 +107,7 @@ def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> End
             with Interrupts(course.abandon) as interrupts:
                 try:
                     with display.bar(pace.total, "compiling"):
-                        _follow(shots, course, interrupts)
+                        _follow(shots, lambda: shots.checkpoint(copy=False), course, interrupts)
                     return course.finish(interrupts.signal)
                 except BaseException:
                     course.rescue()
@@ -115,13 +115,18 @@ def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> End
                     raise
 
 
-def _follow(shots: verbs.Painting, course: "_Course", interrupts: Interrupts) -> None:
+def _follow(
+    shots: Iterator[Snapshot],
+    stand: Callable[[], Checkpoint],
+    course: "_Course",
+    interrupts: Interrupts,
+) -> None:
     try:
         for shot in shots:
             interrupts.hold()
             course.take(shot)
             stopped = interrupts.signal is not None
-            course.keeper.keep(shot, shots, course.seconds, last=stopped)
+            course.keeper.keep(shot, stand, course.seconds, last=stopped)
             if stopped:
                 return
     except KeyboardInterrupt:

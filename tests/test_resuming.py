@@ -168,10 +168,8 @@ def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_u
         seen.append(made.step)
         now[0] += taking[0]
 
-    class Shots:
-        def checkpoint(self, *, copy):
-            assert copy is False
-            return checkpoints.Checkpoint(shot.step, 0, {}, None, {}, [], {})
+    def stand():
+        return checkpoints.Checkpoint(shot.step, 0, {}, None, {}, [], {})
 
     monkeypatch.setattr(checkpoints, "save", save)
     job = type("Job", (), {"outputs": type("Outputs", (), {}), "resume": None})
@@ -181,10 +179,10 @@ def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_u
         now[0] = max(now[0], step)
         taking[0] = 0.1 if step < 100 else 5.0  # twenty times which is 100
         shot = nst.Snapshot(step, None, None, None, 0, -1)
-        keeper.keep(shot, Shots(), [], last=False)
+        keeper.keep(shot, stand, [], last=False)
     assert seen == [30, 70, 110, 220]
     broken = nst.Snapshot(1000, None, None, None, 0, 990)
-    keeper.keep(broken, Shots(), [], last=True)
+    keeper.keep(broken, stand, [], last=True)
     assert len(seen) == 4  # what led to it is still there to look at
 
 
