@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from nst_jax import images, layers, losses, optimizers, precision, recipes, sizes, starts, vgg
-    from nst_jax._types import Losses, Params, Snapshot, State, Targets
+    from nst_jax import (
+        checkpoints,
+        images,
+        layers,
+        losses,
+        optimizers,
+        precision,
+        recipes,
+        sizes,
+        starts,
+        vgg,
+    )
+    from nst_jax._types import Checkpoint, Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
     from nst_jax.memory import estimate_memory
     from nst_jax.objective import losses_of
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
     from nst_jax.vgg import features
 
 _HOMES = {
+    "Checkpoint": "_types",
     "Losses": "_types",
     "Params": "_types",
     "Snapshot": "_types",
@@ -44,6 +56,7 @@ _HOMES = {
     "stylize_many": "batches",
 }
 _ROOMS = (
+    "checkpoints",
     "images",
     "layers",
     "losses",
@@ -56,10 +69,10 @@ _ROOMS = (
 )
 
 __all__ = [
-    "Diverged", "Losses", "Params", "Snapshot", "State", "Targets", "estimate_memory", "features",
-    "images", "init", "layers", "load_params", "losses", "losses_of", "measure", "optimizers", "paint",
-    "precision", "recipes", "run", "save_params", "sizes", "starts", "step", "stylize",
-    "stylize_many", "vgg",
+    "Checkpoint", "Diverged", "Losses", "Params", "Snapshot", "State", "Targets", "checkpoints",
+    "estimate_memory", "features", "images", "init", "layers", "load_params", "losses", "losses_of",
+    "measure", "optimizers", "paint", "precision", "recipes", "run", "save_params", "sizes", "starts",
+    "step", "stylize", "stylize_many", "vgg",
 ]  # fmt: skip
 
 

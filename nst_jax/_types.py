@@ -4,7 +4,7 @@ The image convention is stated here and nowhere else: an `Image` is floating poi
 nominally in [0, 1], channels last. Network pixels (BGR, mean-subtracted, ...) never leave `vgg`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -76,13 +76,26 @@ class Snapshot(NamedTuple):
     step: int  # updates so far, over all scales
     image: Image  # [h, w, 3] in [0, 1]
     losses: Losses  # of this image, scalars
-    history: Losses  # of the canvases of this chunk, up to and including this one: arrays [n]
+    history: Losses  # of the canvases since the last snapshot, this one included: arrays [n]
     scale: int  # 0 is the coarsest
     broke_at: int  # step whose losses were not finite, or -1
 
 
+class Checkpoint(NamedTuple):
+    """Where a run stands, as plain data: what `paint` can go on from. `checkpoints` keeps it."""
+
+    step: int  # updates so far, over all scales
+    scale: int  # of the canvas; 0 is the coarsest
+    arrays: Mapping[str, Any]  # the leaves of the run's `State` by name
+    history: Losses  # of all canvases so far, arrays [step + 1]
+    facts: Mapping[str, Any]  # what the run depends on, see `settings.of_identity`
+    scales: Sequence[Mapping[str, Any]]  # as planned, see `settings.of_scales`
+    device: Mapping[str, str]  # that computed it
+    notes: Mapping[str, Any] = {}  # what whoever keeps it wants kept with it, as JSON has it
+
+
 __all__ = [
     "Array", "Bool", "Float", "Int",
-    "FeatureMap", "Features", "Gram", "Image", "Losses", "Params", "Resized", "Scalar", "Snapshot",
-    "State", "Statistic", "StyleImage", "Targets",
+    "Checkpoint", "FeatureMap", "Features", "Gram", "Image", "Losses", "Params", "Resized", "Scalar",
+    "Snapshot", "State", "Statistic", "StyleImage", "Targets",
 ]  # fmt: skip

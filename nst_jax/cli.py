@@ -121,12 +121,31 @@ def cli(ctx: click.Context) -> None:
     metavar="FILE.jsonl",
     help="Losses of every update, as JSON; begun anew and written as the run goes.",
 )
+@click.option(
+    "--checkpoint",
+    type=flags.FILE,
+    metavar="FILE.h5",
+    help="Keep the run's state there: about every 30 seconds, when a scale is done, at the end and "
+    "when the run is stopped. It stays there, for more --steps.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=int,
+    metavar="N",
+    help="Keep it every N updates instead of every 30 seconds.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from --checkpoint, as if the run had never stopped; start anew if there is none. "
+    "Pictures, weights and recipe must be what they were.",
+)
 def stylize(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int:
     """Paint CONTENT in the manner of STYLE, or of several: a.jpg:0.7 b.jpg:0.3.
 
     Ctrl-C stops early and keeps the canvas so far; once more stops at once.
     """
-    from nst_jax import images, jobs
+    from nst_jax import images, jobs, resuming
 
     recipe = _recipe(chosen | {"style_shares": jobs.shares_of(style)})
     paths = [path for path, _ in style]
@@ -137,6 +156,9 @@ def stylize(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> i
         every=chosen["every"],
         frames=chosen["frames"],
         log=chosen["log"],
+        checkpoint=chosen["checkpoint"],
+        checkpoint_every=chosen["checkpoint_every"],
+        resume=chosen["resume"],
     )
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
     jobs.check_outputs(outputs, [content, *paths, *_more_inputs(chosen, init_file)])
@@ -148,6 +170,7 @@ def stylize(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> i
         seed=_seed(chosen, recipe),
         init=init,
         init_file=init_file,
+        resume=resuming.found(outputs),
     )
     return _paint(job, chosen)
 

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image as PilImage
 
-from nst_jax import checks, decoding, encoding
+from nst_jax import checks, decoding, encoding, files
 
 HostImage = Float[np.ndarray, "h w 3"]  # sRGB in [0, 1]
 PathLike = str | os.PathLike[str]
@@ -217,7 +216,7 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
     try:
         _check_place(path, overwrite, argument)
         # Tried rather than asked: permissions do not tell of read-only file systems, nor of root.
-        probe = _temporary(path.resolve())  # where `save` will write
+        probe = files.part_of(path.resolve())  # where `save` will write
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -304,16 +303,8 @@ def save(
     path = Path(path)
     check_output(path, overwrite=overwrite, argument="path")
     data = _encoded(path, _as_pillow(image, alpha), encoding.as_text(metadata))
-    target = path.resolve()  # what a symbolic link points at is replaced, not the link
-    temporary = _temporary(target)
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with files.whole(path) as part:
+        part.write_bytes(data)
 
 
 def _encoded(path: Path, picture: PilImage.Image, text: str | None) -> bytes:
@@ -326,12 +317,6 @@ def _encoded(path: Path, picture: PilImage.Image, text: str | None) -> bytes:
             f"`path`: {path.name!r} cannot hold this picture ({reason}); save it as PNG"
         ) from None
     return file.getvalue()
-
-
-def _temporary(path: Path) -> Path:
-    # In the same folder, so that the replacement is one rename; made by `open`, so that the umask
-    # decides on permissions.
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def _as_pillow(image: Any, alpha: Any) -> PilImage.Image:

@@ -20,6 +20,7 @@ from nst_jax import (
     verbs,
     vgg,
 )
+from nst_jax._types import Checkpoint
 from nst_jax.balance import with_strength
 from nst_jax.recipes import Recipe
 
@@ -46,6 +47,9 @@ class Outputs:
       every: updates between refreshes of the picture; None writes it once, at the end.
       frames: folder for snapshots, or None; they come every `every` updates too.
       log: JSON lines, or None.
+      checkpoint: where the run's state is kept, or None.
+      checkpoint_every: updates between two checkpoints; None goes by the clock.
+      resume: whether to go on from the checkpoint, if there is one.
     """
 
     picture: Path
@@ -54,6 +58,9 @@ class Outputs:
     every: int | None = None
     frames: Path | None = None
     log: Path | None = None
+    checkpoint: Path | None = None
+    checkpoint_every: int | None = None
+    resume: bool = False
 
     @property
     def stride(self) -> int | None:
@@ -75,6 +82,7 @@ class Job:
     init: Any = None  # a start, a picture, or None for the recipe's
     init_file: images.Picture | None = None
     scales: tuple[prepare.Scale, ...]
+    resume: Checkpoint | None = None
 
     @property
     def inputs(self) -> dict[str, images.Picture]:
@@ -328,9 +336,16 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
     if outputs.log is not None:
         check_file(outputs.log, "log", overwrite=outputs.overwrite)
         refuse_inputs(outputs.log, [*inputs, outputs.picture], "log")
+    if outputs.checkpoint is not None:
+        check_file(outputs.checkpoint, "checkpoint")
+        others = [*inputs, outputs.picture, *([outputs.log] if outputs.log is not None else [])]
+        refuse_inputs(outputs.checkpoint, others, "checkpoint")
+    if outputs.checkpoint_every is not None:
+        checks.number("checkpoint_every", outputs.checkpoint_every, least=1)
     if outputs.frames is not None:
         check_folder(outputs.frames, "frames")
-        others = [*inputs, outputs.picture, *([outputs.log] if outputs.log is not None else [])]
+        files = (outputs.log, outputs.checkpoint)
+        others = [*inputs, outputs.picture, *(file for file in files if file is not None)]
         refuse_among_frames(outputs.frames, others)
         kept = sorted(outputs.frames.glob("step_*.png")) if outputs.frames.exists() else []
         if kept and not outputs.overwrite:
@@ -397,6 +412,7 @@ def job_of(
     seed: int = 0,
     init: Any = None,
     init_file: images.Picture | None = None,
+    resume: Checkpoint | None = None,
 ) -> Job:
     """Put a job together, and refuse pictures that would become too small, or too large to write.
 
@@ -417,4 +433,5 @@ def job_of(
         init=init,
         init_file=init_file,
         scales=scales,
+        resume=resume,
     )

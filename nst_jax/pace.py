@@ -74,16 +74,27 @@ class Lap(NamedTuple):
     begun: float  # seconds since the first snapshot
     seconds: float
 
+    def spread(self, count: int) -> list[float]:
+        """Return when each of `count` canvases was measured, if all took alike."""
+        return [self.begun + self.seconds * (index + 1) / count for index in range(count)]
+
 
 class Stopwatch:
-    """Laps between snapshots. The first lap, up to the start's losses, counts as nothing."""
+    """Laps between snapshots. The first lap, up to the start's losses, counts as nothing.
+
+    A run that goes on begins with the seconds that it `elapsed` before.
+    """
 
     def __init__(
-        self, compiling: CompileClock, clock: Callable[[], float] = time.perf_counter
+        self,
+        compiling: CompileClock,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        elapsed: float = 0.0,
     ) -> None:
         self._compiling, self._clock = compiling, clock
         self._last: tuple[float, float] | None = None  # wall, compile
-        self.elapsed = 0.0
+        self.elapsed = elapsed
 
     def lap(self) -> Lap:
         """End a lap and begin the next."""
@@ -99,19 +110,32 @@ class Stopwatch:
 class Pace(Iterator[int]):
     """Lengths of chunks, for `paint` to draw: about a second by the clock, and never past a stop.
 
-    Stops are the multiples of `every` and the last update of each scale. The first chunk of a scale
-    is one step, which compiles and tells how long the others take.
+    Stops are the multiples of `every` and of `also`, and the last update of each scale. The first
+    chunk of a scale is one step, which compiles and tells how long the others take. The run begins
+    with `done` updates.
     """
 
-    def __init__(self, scales: Sequence[Scale], every: int | None = None) -> None:
-        self._every = every
+    def __init__(
+        self,
+        scales: Sequence[Scale],
+        every: int | None = None,
+        *,
+        also: int | None = None,
+        done: int = 0,
+    ) -> None:
+        self._strides = [stride for stride in (every, also) if stride]
         self._cost = [cost(scale) for scale in scales]
         # The coarser scales end one update early: going up is their last.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
-        self.done = 0
+        self.done = done
         # Of the last scale that was timed:
         self._measured, self._steps, self._seconds = -1, 0, 0.0
+
+    @property
+    def ends(self) -> Sequence[int]:
+        """The updates with which the scales end."""
+        return self._ends
 
     @property
     def total(self) -> int:
@@ -138,8 +162,7 @@ class Pace(Iterator[int]):
         if scale == self._measured:
             step = max(self._seconds / self._steps, 1e-4)
             lengths = [max(1, int(CHUNK_SECONDS / step))]
-        if self._every:
-            lengths.append(self._every - self.done % self._every)
+        lengths += [stride - self.done % stride for stride in self._strides]
         lengths.append(max(1, self._ends[scale] - self.done))
         return min(lengths)
 

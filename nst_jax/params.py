@@ -17,7 +17,6 @@ outside it.
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +26,7 @@ import h5py
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import checks
+from nst_jax import checks, files
 from nst_jax._types import Params
 from nst_jax.vgg import LAYERS, PIXELS
 
@@ -280,6 +279,16 @@ def _decoded(datasets: Datasets, layer: str) -> np.ndarray:
 # --- Verifying ------------------------------------------------------------------------------------
 
 
+def digest(params: Params) -> str:
+    """Return the digest that a float32 file of these weights has, whatever they were read from."""
+    arrays = {
+        f"{layer}/{name}": np.asarray(value, np.dtype("<f4"))
+        for layer, weights in params.layers.items()
+        for name, value in weights.items()
+    }
+    return _digest(params.family, params.pixels, arrays)
+
+
 def _digest(family: str, pixels: str, datasets: Datasets) -> str:
     """Hash names, types, shapes and bytes in name order; the module's docstring says exactly how."""
     sha = hashlib.sha256(_line([FORMAT, VERSION, family, pixels]))
@@ -458,14 +467,11 @@ ENCODERS: Mapping[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
 
 def _write(path: Path, attributes: Mapping[str, str | int], datasets: Datasets) -> None:
     """Write beside the destination, then put the complete file in its place."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        _write_hdf5(part, attributes, datasets)
-        os.replace(part, path)
+        with files.whole(path) as part:
+            _write_hdf5(part, attributes, datasets)
     except OSError as error:
         raise ValueError(f"`path`: '{path}' cannot be written ({error})") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write_hdf5(path: Path, attributes: Mapping[str, str | int], datasets: Datasets) -> None:

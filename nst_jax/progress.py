@@ -86,3 +86,13 @@ def shares(losses: Losses) -> str:
 def left(seconds: float | None) -> str:
     """Return a remaining time for people."""
     return "" if seconds is None else f"{duration(seconds)} left"
+
+
+def amount(size: int) -> str:
+    """Return a number of bytes for people.
+
+    Example:
+      >>> amount(119_600_000), amount(2_400_000_000)
+      ('119.6 MB', '2.4 GB')
+    """
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

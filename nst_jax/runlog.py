@@ -9,10 +9,14 @@
 Line k of the N + 1 `step` lines holds the losses, weighted as minimised, of the canvas after k
 updates. A number that is not finite is null. The total variations at the end are sums of absolute
 differences of neighbouring pixels in [0, 1], of the picture and of the content at its size.
+
+The log of a run that goes on from a checkpoint is written anew, the lines up to there from what the
+checkpoint holds: so every update has one line, whatever the log held when the run was stopped. Its
+first line says `"resumed_at"`; seconds count on.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +24,6 @@ from typing import Any, TextIO
 import jax
 
 from nst_jax._types import Losses
-from nst_jax.pace import Lap
 from nst_jax.settings import of_losses
 
 
@@ -45,14 +48,19 @@ class RunLog(AbstractContextManager):
             self._file.write(json.dumps({"event": event, **facts}, allow_nan=False) + "\n")
 
     def steps(
-        self, history: Losses, *, last: int, lap: Lap, scale_of: Callable[[int], int]
+        self,
+        history: Losses,
+        *,
+        last: int,
+        seconds: Sequence[float],
+        scale_of: Callable[[int], int],
     ) -> None:
         """Write the lines of one chunk.
 
         Args:
           history: arrays [n], the losses of n canvases in order.
           last: updates that led to the last of them.
-          lap: the chunk's time, spread evenly over its canvases.
+          seconds: when each of them was measured.
           scale_of: gives the scale of a canvas from its updates.
         """
         if self._file is None:
@@ -61,6 +69,5 @@ class RunLog(AbstractContextManager):
         for index in range(count):
             step = last - count + 1 + index
             losses = jax.tree.map(lambda values, i=index: values[i], history)
-            seconds = lap.begun + lap.seconds * (index + 1) / count
             facts = {"step": step, "scale": scale_of(step), **of_losses(losses)}
-            self.write("step", **facts, seconds=round(seconds, 6))
+            self.write("step", **facts, seconds=round(seconds[index], 6))

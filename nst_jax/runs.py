@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import cache, capacity, images, prepare, programs, settings, verbs
-from nst_jax._types import Image, Params, Snapshot
+from nst_jax import cache, capacity, images, prepare, programs, resuming, settings, verbs
+from nst_jax._types import Checkpoint, Image, Params, Snapshot
 from nst_jax.jobs import Job
 from nst_jax.losses import total_variation
 from nst_jax.memory import estimate_memory
 from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
 from nst_jax.params import WeightsInfo
-from nst_jax.progress import Display, left, shares
+from nst_jax.progress import Display, amount, left, shares
 from nst_jax.pyramid import Shape, antialiased
 from nst_jax.recipe import Recipe, Terms
 from nst_jax.runlog import RunLog
@@ -85,38 +85,50 @@ def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> End
         job.recipe, job.scales, seed=job.seed, inputs=job.inputs, weights=weights
     )
     introduce(job, facts, display)
-    with CompileClock() as compiling, RunLog(job.outputs.log) as log:
-        course = _Course(job, facts, log, display, compiling)
-        with Interrupts(course.abandon) as interrupts:
-            try:
-                with display.bar(course.pace.total, "compiling"):
-                    _follow(params, job, course, interrupts)
-                return course.finish(interrupts.signal)
-            except BaseException:
-                course.rescue()
-                course.log_end("failed")
-                raise
+    resuming.check_room(job)
+    done = 0 if job.resume is None else job.resume.step
+    pace = Pace(job.scales, job.outputs.stride, also=job.outputs.checkpoint_every, done=done)
+    with CompileClock() as compiling, programs.Ahead(compiling) as ahead:
+        # Before the log is opened: a checkpoint of another run is refused here.
+        shots = verbs.painted(
+            params,
+            job.content.image,
+            [style.image for style in job.styles],
+            job.recipe,
+            init=job.init,
+            key=jax.random.key(job.seed),
+            every=pace,
+            resume=job.resume,
+            programs=programs.of_run(cache.traced()),
+            begin=ahead.begin,
+        )
+        with RunLog(job.outputs.log) as log:
+            course = _Course(job, facts, log, display, compiling, pace)
+            with Interrupts(course.abandon) as interrupts:
+                try:
+                    with display.bar(pace.total, "compiling"):
+                        _follow(shots, lambda: shots.checkpoint(copy=False), course, interrupts)
+                    return course.finish(interrupts.signal)
+                except BaseException:
+                    course.rescue()
+                    course.log_end("failed")
+                    raise
 
 
-def _follow(params: Params, job: Job, course: "_Course", interrupts: Interrupts) -> None:
+def _follow(
+    shots: Iterator[Snapshot],
+    stand: Callable[[], Checkpoint],
+    course: "_Course",
+    interrupts: Interrupts,
+) -> None:
     try:
-        with programs.Ahead(course.compiling) as ahead:
-            shots = verbs.painted(
-                params,
-                job.content.image,
-                [style.image for style in job.styles],
-                job.recipe,
-                init=job.init,
-                key=jax.random.key(job.seed),
-                every=course.pace,
-                programs=programs.of_run(cache.traced()),
-                begin=ahead.begin,
-            )
-            for shot in shots:
-                interrupts.hold()
-                course.take(shot)
-                if interrupts.signal is not None:
-                    return
+        for shot in shots:
+            interrupts.hold()
+            course.take(shot)
+            stopped = interrupts.signal is not None
+            course.keeper.keep(shot, stand, course.seconds, last=stopped)
+            if stopped:
+                return
     except KeyboardInterrupt:
         if interrupts.signal is None:
             raise
@@ -126,29 +138,43 @@ class _Course:
     """One run on its way: the last snapshot, and where it is told and kept."""
 
     def __init__(
-        self, job: Job, facts: dict, log: RunLog, display: Display, compiling: CompileClock
+        self,
+        job: Job,
+        facts: dict,
+        log: RunLog,
+        display: Display,
+        compiling: CompileClock,
+        pace: Pace,
     ) -> None:
         self.job, self.facts, self.log, self.display = job, facts, log, display
-        self.pace = Pace(job.scales, job.outputs.stride)
+        self.pace, self.keeper = pace, resuming.Keeper(job, pace.ends)
         self.last: Snapshot | None = None
-        self.compiling, self._watch = compiling, Stopwatch(compiling)
+        before = [] if job.resume is None else resuming.seconds_of(job.resume)
+        self.seconds: list[float] = []  # when each canvas so far was measured
+        self._before = before
+        self.compiling = compiling
+        self._watch = Stopwatch(compiling, elapsed=before[-1] if before else 0.0)
         self._first_compile: float | None = None
-        self._written = self._ended = False
+        self._announced = self._written = self._ended = False
 
     def take(self, shot: Snapshot) -> None:
         """Log, keep and show one snapshot."""
         lap = self._watch.lap()
-        if self.last is None:
+        # A run that goes on compiles after its first snapshot, which shows only where it stands.
+        if self._first_compile is None and (self.last is not None or self.job.resume is None):
             self._first_compile = self.compiling.seconds
+        if self.last is None:
             self._log_start()
         broke = shot.broke_at >= 0
         # What came after the break has no meaning.
         count = len(shot.history.total) - (shot.step - shot.broke_at if broke else 0)
         history = jax.tree.map(lambda values: values[:count], shot.history)
         last = shot.broke_at if broke else shot.step
-        self.log.steps(history, last=last, lap=lap, scale_of=self.pace.scale_of)
+        seconds = self._before[:count] if self.last is None and self._before else lap.spread(count)
+        self.seconds += seconds
+        self.log.steps(history, last=last, seconds=seconds, scale_of=self.pace.scale_of)
         self.pace.advance(shot.step, lap.seconds)
-        if self.last is not None and self.last.step == 0:
+        if self.last is not None and not self._announced:
             self._announce()
         self.last = shot
         if not broke:
@@ -156,17 +182,19 @@ class _Course:
             self._show(shot)
 
     def _announce(self) -> None:
+        self._announced = True
         first = self._first_compile or 0.0
         rest = self.pace.seconds_left(first)
         if rest is not None:
-            total = f"{self.pace.total} updates take about {duration(rest)}"
-            self.display.say(f"compiled in {duration(first)}; {total}")
+            whole = f"{self.pace.total} updates take"
+            what = whole if self.job.resume is None else "the rest takes"
+            self.display.say(f"compiled in {duration(first)}; {what} about {duration(rest)}")
 
     def _show(self, shot: Snapshot) -> None:
-        words = shares(shot.losses)
+        words = [shares(shot.losses)]
         if 0 < shot.step < self.pace.total:
-            words += f", {left(self.pace.seconds_left(self._first_compile or 0.0))}"
-        self.display.move(shot.step, self.pace.total, "step", words)
+            words.append(left(self.pace.seconds_left(self._first_compile or 0.0)))
+        self.display.move(shot.step, self.pace.total, "step", ", ".join(filter(None, words)))
 
     def _keep(self, shot: Snapshot) -> None:
         outputs, total = self.job.outputs, self.pace.total
@@ -245,6 +273,8 @@ class _Course:
             size, final = _px(shot.image.shape), _px(self.job.scales[-1].shape)
             scaled = "" if size == final else f", at {size} of {final}"
             message = f"{at}; {name} is unfinished{scaled}"
+            if self.job.outputs.checkpoint is not None:
+                message += f"; with `--resume` it goes on from {self.job.outputs.checkpoint}"
             return Ending("interrupted", message, 128 + (stopped_by or signal.SIGINT))
         self.display.say(f"done in {duration(self._watch.elapsed)} after compiling")
         return Ending("done", "", 0)
@@ -255,6 +285,7 @@ class _Course:
             "start",
             compile_seconds=None if compiled is None else round(compiled, 3),
             output=self.job.outputs.picture.name,
+            **({} if self.job.resume is None else {"resumed_at": self.job.resume.step}),
             **self.facts,
         )
 
@@ -328,10 +359,13 @@ def introduce(job: Job, facts: dict, display: Display) -> None:
         steps = ", ".join(f"{_px(scale.shape)} for {scale.steps}" for scale in scales)
         lines["scales"] = steps
     lines["memory"], memory_note = _memory(job)
+    notes: list[str] = []
+    if job.outputs.checkpoint is not None:
+        lines["checkpoint"], notes = resuming.introduced(job)
     display.facts(lines)
     tell_family(recipe, facts["weights"]["family"], display)
-    if memory_note:
-        display.say(f"note: {memory_note}")
+    for note in [*filter(None, [memory_note]), *notes]:
+        display.say(f"note: {note}")
     for picture in job.inputs.values():
         for note in picture.notes:
             display.say(f"note: {picture.name}: {note}")
@@ -346,7 +380,7 @@ def _memory(job: Job) -> tuple[str, str]:
         "platform": platform,
     }
     footprint, there = estimate_memory(last.shape, **wanted), capacity.available()
-    about = f"about {_amount(footprint.total)}"
+    about = f"about {amount(footprint.total)}"
     cut = (
         f", in tiles of {network.tile} px"
         if network.tile and network.tile < max(last.shape)
@@ -355,13 +389,9 @@ def _memory(job: Job) -> tuple[str, str]:
     if there is None or capacity.fits(footprint, there):
         return about + cut, ""
     return about + cut, (
-        f"the run takes {about} of memory, which may not fit into the {_amount(there)} that "
+        f"the run takes {about} of memory, which may not fit into the {amount(there)} that "
         "there is; `--tile auto` takes no more than fits"
     )
-
-
-def _amount(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _shares(terms: Terms, count: int) -> list[str]:

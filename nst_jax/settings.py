@@ -4,6 +4,8 @@ Everything here is plain data (strings, numbers, lists, dictionaries) and depend
 choices: no clock, no path. So the same run twice embeds the same bytes.
 """
 
+import hashlib
+import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -11,11 +13,12 @@ from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import nst_jax
-from nst_jax._types import Losses
-from nst_jax.params import WeightsInfo
+from nst_jax._types import Losses, Params
+from nst_jax.params import WeightsInfo, digest
 from nst_jax.precision import Precision
 from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
@@ -173,3 +176,38 @@ def of_run(
         "versions": versions(),
         "settings": of_recipe(recipe),
     }
+
+
+def of_identity(
+    params: Params, pictures: Mapping[str, Any], recipe: Recipe, init: Any, key: Any
+) -> dict[str, Any]:
+    """Return all that the numbers of a run depend on, but for its device and how long it goes on.
+
+    Args:
+      params: the weights.
+      pictures: role to [h, w, 3], as they were before any resizing.
+      recipe: as run; its `steps` are left out.
+      init: what was given in the place of the recipe's start: None, a picture or a function.
+      key: the random key.
+
+    Returns:
+      What is told of each, by name, as JSON has it; two runs that differ in it are two runs.
+    """
+    found = of_recipe(recipe)
+    del found["descent.steps"]
+    found |= {role: _digest(picture) for role, picture in pictures.items()}
+    if init is not None:
+        found |= dict(_items("init", init)) if callable(init) else {"init": _digest(init)}
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    found["key"] = np.asarray(jax.random.key_data(key) if typed else key).tolist()
+    found["weights"] = digest(params)
+    found |= {f"version of {name}": v for name, v in versions().items() if name != "python"}
+    return json.loads(json.dumps(found, default=str))
+
+
+def _digest(picture: Any) -> str:
+    """Return a hash of a picture's numbers and shape."""
+    array = np.ascontiguousarray(picture)
+    sha = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    sha.update(array.data)
+    return sha.hexdigest()

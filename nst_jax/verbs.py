@@ -1,8 +1,9 @@
 """The public verbs. They check their inputs, prepare the pictures and drive the pure loop."""
 
+import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -12,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import capacity, checks, optimize, prepare, recipes, tiles
-from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
+from nst_jax import capacity, checkpoints, checks, optimize, prepare, recipes, settings, tiles
+from nst_jax._types import Checkpoint, Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.precision import named
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
@@ -63,6 +64,60 @@ TILES = {"auto": None, "off": 0}  # what `tile` may be beside a number
 
 # Begins some work and returns a function that gives its result.
 Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
+
+
+class _Stand(NamedTuple):
+    """Where a run stands: before its first canvas, or at a measured one."""
+
+    scale: int = 0
+    step: int = -1  # updates over all scales
+    state: State | None = None
+    history: tuple[Losses, ...] = ()  # of all canvases so far, in parts
+
+
+class Painting(Iterator[Snapshot]):
+    """The snapshots of a run, one after the other, and where the run stands at the last of them."""
+
+    def __init__(
+        self,
+        legs: Iterator[tuple[Snapshot, _Stand]],
+        scales: Sequence[prepare.Scale],
+        identify: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._legs, self._scales = legs, scales
+        self._identify = functools.cache(identify)  # it reads every picture and weight
+        self._stand = _Stand()
+
+    def __next__(self) -> Snapshot:
+        shot, self._stand = next(self._legs)
+        return shot
+
+    def checkpoint(self, *, copy: bool = True) -> Checkpoint:
+        """Return where the run stands at the last snapshot.
+
+        Args:
+          copy: whether its arrays are the caller's to keep. Without, they are the run's own, to be
+            read before the next snapshot is asked for.
+
+        Returns:
+          What `paint` takes as `resume` and `nst_jax.checkpoints.save` writes.
+
+        Raises:
+          ValueError: before the first snapshot.
+        """
+        scale, step, state, parts = self._stand
+        if state is None:
+            raise ValueError("`checkpoint`: the run has not begun; ask for a snapshot first")
+        leaves = checkpoints.leaves_of(state)
+        return Checkpoint(
+            step=step,
+            scale=scale,
+            arrays={name: np.array(x) for name, x in leaves.items()} if copy else leaves,
+            history=_joined(parts),
+            facts=self._identify(),
+            scales=settings.of_scales(self._scales),
+            device=settings.device(),
+        )
 
 
 def stylize(
@@ -152,7 +207,8 @@ def paint(
     init: Any = None,
     key: Array | None = None,
     every: int | Iterable[int] = 50,
-) -> Iterator[Snapshot]:
+    resume: Checkpoint | None = None,
+) -> Painting:
     """Paint as `stylize` does, and yield the canvas on the way.
 
     Snapshots come at step 0, then every `every` updates, then at the end. Between two of them runs
@@ -174,14 +230,20 @@ def paint(
       every: updates between snapshots; or an iterable of such numbers, one drawn before each chunk,
         for a pace that follows the clock (when it ends, only the last snapshot is still to come;
         each is checked as it is drawn).
+      resume: where to go on, from `checkpoint()` of an earlier run's snapshots or
+        `nst_jax.checkpoints.load`. The first snapshot is then where that run stood, its history all
+        losses up to there; what follows is to the bit what that run would have computed, wherever
+        the same call twice gives the same bits. Everything else must be as it was, but for `every`,
+        and `steps` as far as it changes nothing that was done.
 
     Yields:
       `Snapshot`s. If the losses stop being finite the last one says so in `broke_at`, its `losses`
-      show it, and its image is the last finite canvas.
+      show it, and its image is the last finite canvas. The iterator is a `Painting`, whose
+      `checkpoint()` is where the run stands at the last snapshot.
 
     Raises:
       TypeError: as in `stylize`, at the call, before the first snapshot is asked for.
-      ValueError: likewise.
+      ValueError: likewise; and if `resume` is of another run, naming what was otherwise.
 
     Example:
       >>> import nst_jax as nst
@@ -192,7 +254,7 @@ def paint(
       [0, 2, 4, 5]
     """
     recipe = settled(recipe, size, style_size, steps, precision, tile)
-    return painted(params, content, style, recipe, init=init, key=key, every=every)
+    return painted(params, content, style, recipe, init=init, key=key, every=every, resume=resume)
 
 
 def painted(
@@ -204,9 +266,10 @@ def painted(
     init: Any,
     key: Array | None,
     every: int | Iterable[int],
+    resume: Checkpoint | None = None,
     programs: Programs | None = None,
     begin: Begin | None = None,
-) -> Iterator[Snapshot]:
+) -> Painting:
     """Paint as `paint` does, for a settled recipe, by other programs and with the next scale begun.
 
     Args:
@@ -217,6 +280,7 @@ def painted(
       init: see `paint`.
       key: see `paint`.
       every: see `paint`.
+      resume: see `paint`.
       programs: what computes; default: `PROGRAMS`.
       begin: where given, it is handed the work of making the next scale ready (its targets, its
         programs) once the present one is under way, and what it returns is called when that scale's
@@ -227,13 +291,26 @@ def painted(
     """
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
     checks.single(recipe)
-    chunks = lengths(every)
+    if resume is not None:
+        checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
+    chunks = lengths(every, done=0 if resume is None else resume.step)
     checks.start("init", init)
     checks.random_key("key", key)
     prepared = prepare.pictures(content, style, recipe)
     recipe = capacity.fitted(recipe, prepared.scales[-1], capacity.device_of(params))
     key = jax.random.key(0) if key is None else key
-    return _paint(params, prepared, recipe, init, key, chunks, programs or PROGRAMS, begin)
+    given = _Given(
+        params=params,
+        prepared=prepared,
+        recipe=recipe,
+        core=recipes.as_arrays(recipe.bare()),
+        init=init,
+        key=key,
+        programs=programs or PROGRAMS,
+    )
+    identify = partial(_identity, content, style, given)
+    stand = _Stand() if resume is None else _stand_of(resume, identify(), given)
+    return Painting(_paint(given, stand, chunks, begin), given.prepared.scales, identify)
 
 
 def settled(
@@ -262,11 +339,12 @@ def _settled(network: Network, precision: str | None, tile: int | str | None) ->
     return network if tile is None else replace(network, tile=tile)
 
 
-def lengths(every: int | Iterable[int]) -> Iterator[int]:
-    """Return the lengths of chunks that a caller's `every` means, without end."""
+def lengths(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
+    """Return the lengths of chunks that a caller's `every` means after `done` updates, without end."""
     if isinstance(every, Iterable) and not isinstance(every, str):
         return itertools.chain(map(_length, every), itertools.repeat(sys.maxsize))
-    return itertools.repeat(_length(every))
+    length = _length(every)
+    return itertools.chain([length - done % length], itertools.repeat(length))
 
 
 def _length(every: Any) -> int:
@@ -274,6 +352,21 @@ def _length(every: Any) -> int:
         raise TypeError(f"`every`: expected a whole number of updates, got {every!r}")
     checks.number("every", every, least=1)
     return int(every)
+
+
+# --- The run --------------------------------------------------------------------------------------
+
+
+class _Given(NamedTuple):
+    """What a run is of and what computes it, the same from beginning to end."""
+
+    params: Params
+    prepared: prepare.Prepared
+    recipe: Recipe
+    core: Recipe  # what the programs see of it
+    init: Any
+    key: Array
+    programs: Programs
 
 
 class _Scene(NamedTuple):
@@ -285,68 +378,73 @@ class _Scene(NamedTuple):
 
 
 def _paint(
-    params: Params,
-    prepared: prepare.Prepared,
-    recipe: Recipe,
-    init: Any,
-    key: Array,
-    chunks: Iterator[int],
-    programs: Programs,
-    begin: Begin | None,
-) -> Iterator[Snapshot]:
-    core = recipes.as_arrays(recipe.bare())
+    given: _Given, stand: _Stand, chunks: Iterator[int], begin: Begin | None
+) -> Iterator[tuple[Snapshot, _Stand]]:
+    """Go on from where the run stands, and yield where it stands with every snapshot."""
+    core, programs, scales = given.core, given.programs, given.prepared.scales
     formed = with_forms(
-        params,
+        given.params,
         core.terms.taps,
-        shape=tiles.window_of(prepared.scales[-1].shape, core.terms.taps, core.network),
+        shape=tiles.window_of(scales[-1].shape, core.terms.taps, core.network),
         precision=core.network.precision,
     )
-    image, done, chunk, wanted = None, -1, [], 1  # the first chunk only measures the start
-    total = sum(scale.steps for scale in prepared.scales)
-    coming: Callable[[], _Scene] = partial(_scene, params, prepared, 0, core, programs)
-    for index, scale in enumerate(prepared.scales):
-        scene, begun = coming(), False
-        coming = partial(_scene, params, prepared, index + 1, core, programs)
-        canvas = None
-        if image is None:
-            image = prepare.start(scene.content, scene.styles[0], recipe, init, key)
-            canvas = prepare.exact_canvas(scene.content, recipe, init)
-        state = started(programs.init(programs.enlarge(image, scale.shape), core), canvas)
-        offset = done + 1
-        end = offset + scale.steps - (scale is not prepared.scales[-1])
-        while done < end:
-            length = min(wanted, end - done, optimize.CAPACITY)
-            state, history = programs.run(formed, state, scene.targets, core, length)
-            chunk.append(jax.tree.map(lambda h, n=length: np.asarray(h)[:n], history))
-            done, wanted = done + length, wanted - length
-            broke_at = int(state.broke_at)
-            if wanted == 0 or done == total or broke_at >= 0:
-                yield _snapshot(state, core, chunk, done, index, offset, programs)
-                if done == total or broke_at >= 0:
+    # Going up a scale is the last update of the coarser one.
+    *ends, total = itertools.accumulate(scale.steps for scale in scales)
+    ends = [*(end - 1 for end in ends), total]
+    index, done, state, history = stand
+    told, wanted = 0, 0 if state is not None else 1  # the first chunk only measures the start
+    coming: Callable[[], _Scene] | None = None  # the next scale's, where it was begun ahead
+    scene: _Scene | None = None
+    image = None
+    while True:
+        if state is not None:
+            over = done == total or int(state.broke_at) >= 0
+            if wanted == 0 or over:
+                stand = _Stand(index, done, state, history)
+                yield _snapshot(given, stand, history[told:]), stand
+                if over:
                     return
-                chunk, wanted = [], next(chunks)
+                told, wanted = len(history), next(chunks)
             # Not sooner: the first snapshot has a program of its own to compile.
-            if begin is not None and not begun and scale is not prepared.scales[-1]:
+            if begin and scene and not coming and index + 1 < len(scales):
                 like = programs.canvas_image(state, core)
-                coming = begin(partial(_rehearsed, coming, formed, core, like, programs))
-                begun = True
-        image = programs.canvas_image(state, core)
+                coming = begin(partial(_rehearsed, given, index + 1, formed, like))
+            if done == ends[index]:
+                image = programs.canvas_image(state, core)
+                index, state, scene = index + 1, None, None
+        if scene is None:
+            scene, coming = coming() if coming else _scene(given, index), None
+        if state is None:
+            state = _begun(given, scene, image)
+        length = min(wanted, ends[index] - done, optimize.CAPACITY)
+        state, losses = programs.run(formed, state, scene.targets, core, length)
+        # Copied: a view would keep the whole capacity.
+        history = (*history, jax.tree.map(lambda h, n=length: np.asarray(h)[:n].copy(), losses))
+        done, wanted = done + length, wanted - length
 
 
-def _scene(
-    params: Params, prepared: prepare.Prepared, index: int, core: Recipe, programs: Programs
-) -> _Scene:
-    scale = prepared.scales[index]
-    content = prepare.at_scale(prepared.content, scale.shape)
-    styles = prepare.styles_at(prepared, scale)
-    return _Scene(content, styles, programs.measure(params, content, styles, core))
+def _scene(given: _Given, index: int) -> _Scene:
+    scale = given.prepared.scales[index]
+    content = prepare.at_scale(given.prepared.content, scale.shape)
+    styles = prepare.styles_at(given.prepared, scale)
+    targets = given.programs.measure(given.params, content, styles, given.core)
+    return _Scene(content, styles, targets)
 
 
-def _rehearsed(
-    scene: Callable[[], _Scene], formed: Params, core: Recipe, like: Image, programs: Programs
-) -> _Scene:
+def _begun(given: _Given, scene: _Scene, image: Image | None) -> State:
+    """Return the fresh state of a scale: of the coarser one's image or, without, of the start."""
+    canvas, programs = None, given.programs
+    if image is None:
+        start = scene.content, scene.styles[0], given.recipe, given.init, given.key
+        image = prepare.start(*start)
+        canvas = prepare.exact_canvas(scene.content, given.recipe, given.init)
+    image = programs.enlarge(image, scene.content.shape[:2])
+    return started(programs.init(image, given.core), canvas)
+
+
+def _rehearsed(given: _Given, index: int, formed: Params, like: Image) -> _Scene:
     """Return a scene, with every program of its scale compiled: by a run of no steps."""
-    made = scene()
+    made, core, programs = _scene(given, index), given.core, given.programs
     state = programs.init(programs.enlarge(like, made.content.shape[:2]), core)
     state, _ = programs.run(formed, state, made.targets, core, 0)
     programs.picture(state, core)
@@ -360,21 +458,44 @@ def started(state: State, canvas: Any) -> State:
     return state._replace(canvas=jnp.array(canvas), pending=jnp.array(canvas))
 
 
-def _snapshot(
-    state: State,
-    recipe: Recipe,
-    chunk: list[Losses],
-    done: int,
-    scale: int,
-    offset: int,
-    programs: Programs,
-) -> Snapshot:
+def _snapshot(given: _Given, stand: _Stand, parts: Sequence[Losses]) -> Snapshot:
+    state, scales = stand.state, given.prepared.scales
+    assert state is not None
     broke_at = int(state.broke_at)
+    before = sum(scale.steps for scale in scales[: stand.scale])
     return Snapshot(
-        step=done,
-        image=programs.picture(state, recipe),
+        step=stand.step,
+        image=given.programs.picture(state, given.core),
         losses=jax.tree.map(lambda x: np.array(x), state.losses),
-        history=jax.tree.map(lambda *parts: np.concatenate(parts), *chunk),
-        scale=scale,
-        broke_at=broke_at + offset if broke_at >= 0 else -1,
+        history=_joined(parts),
+        scale=stand.scale,
+        broke_at=broke_at + before if broke_at >= 0 else -1,
     )
+
+
+def _joined(parts: Sequence[Losses]) -> Losses:
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+# --- Going on -------------------------------------------------------------------------------------
+
+
+def _identity(content: Any, style: Any, given: _Given) -> dict[str, Any]:
+    """Return what a checkpoint says that its run depends on."""
+    styles = checks.blend("style", style)
+    names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
+    pictures = {
+        "content": checks.image("content", content),
+        **dict(zip(names, styles, strict=True)),
+    }
+    return settings.of_identity(given.params, pictures, given.recipe, given.init, given.key)
+
+
+def _stand_of(checkpoint: Checkpoint, facts: dict[str, Any], given: _Given) -> _Stand:
+    """Return where a checkpoint's run stood, if it is the run that is given."""
+    scales = given.prepared.scales
+    checkpoints.check(checkpoint, facts, settings.of_scales(scales))
+    canvas = jax.ShapeDtypeStruct((*scales[checkpoint.scale].shape, 3), jnp.float32)
+    like = jax.eval_shape(optimize.init, canvas, given.core)
+    state = checkpoints.state_of(checkpoint, like)
+    return _Stand(checkpoint.scale, checkpoint.step, state, (checkpoint.history,))

@@ -9,7 +9,17 @@ import pytest
 
 import nst_jax as nst
 
-ROOMS = ("images", "layers", "losses", "optimizers", "precision", "recipes", "sizes", "starts")
+ROOMS = (
+    "checkpoints",
+    "images",
+    "layers",
+    "losses",
+    "optimizers",
+    "precision",
+    "recipes",
+    "sizes",
+    "starts",
+)
 VERBS = (nst.stylize, nst.paint, nst.stylize_many)
 FUNCTIONS = {
     name: getattr(nst, name) for name in nst.__all__ if inspect.isroutine(getattr(nst, name))
@@ -57,8 +67,8 @@ def test_options_are_keywords(name):
 
 def test_the_verbs_share_their_options():
     options = [list(inspect.signature(verb).parameters)[3:] for verb in VERBS]
-    assert options[0] == options[1][:-1] == options[2][:-3]
-    assert options[1][-1] == "every" and options[2][-3:] == ["every", "tell", "chunk"]
+    assert options[0] == options[1][:-2] == options[2][:-3]
+    assert options[1][-2:] == ["every", "resume"] and options[2][-3:] == ["every", "tell", "chunk"]
 
 
 def functions_of(path):

@@ -1,0 +1,335 @@
+"""Runs that were stopped and go on, at the command line: what they leave is what one run leaves."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nst_jax as nst
+from nst_jax import checkpoints, cli, optimizers, pace, recipes, resuming, runs, sizes
+
+TINY = recipes.Recipe(
+    name="tiny",
+    pictures=recipes.Pictures(size=sizes.LongEdge(48)),
+    terms=recipes.Terms(
+        content_taps=("relu1_2",),
+        style_taps=("relu1_1", "relu1_2"),
+        style_layer_weights=(1.0, 1.0),
+    ),
+    descent=recipes.Descent(optimizer=optimizers.LBFGS(history=3)),
+)
+SCALED = replace(
+    TINY,
+    name="scaled",
+    descent=replace(TINY.descent, schedule=recipes.CoarseToFine(smallest=24)),
+)
+PICTURES = ("photo.png", "art.png")
+RUN = (
+    "--recipe",
+    "scaled",
+    "--steps",
+    "8",
+    "--init",
+    "noise",
+    "--no-cache",
+    "-q",
+)  # 5 updates and 3
+KEEP = ("--checkpoint", "run.h5")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Work in a fresh folder with two pictures in it, and know the small recipes."""
+    monkeypatch.chdir(tmp_path)
+    for recipe in (TINY, SCALED):
+        monkeypatch.setitem(recipes.PRESETS, recipe.name, recipe)
+    rng = np.random.default_rng(0)
+    for name, (height, width) in {"photo": (45, 60), "art": (50, 50)}.items():
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
+        coarse.resize((width, height), Image.Resampling.BICUBIC).save(f"{name}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys):
+    """Run `nst-jax stylize` on the pictures; return exit code, standard output, standard error."""
+
+    def run(*argv):
+        code = cli.main(["stylize", *PICTURES, *map(str, argv)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def losses(path):
+    """Return a log's lines of losses, without the clock's."""
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    assert lines[0]["event"] == "start" and lines[-1]["event"] == "end"
+    assert all(line["event"] == "step" for line in lines[1:-1])
+    seconds = [line.pop("seconds") for line in lines[1:-1]]
+    assert seconds == sorted(seconds)
+    return lines[1:-1]
+
+
+def interrupt_at(monkeypatch, step):
+    """Let Ctrl-C come while the snapshot after so many updates is taken, once."""
+    take = runs._Course.take
+
+    def taking(course, shot):
+        take(course, shot)
+        if shot.step == step:
+            monkeypatch.setattr(runs._Course, "take", take)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(runs._Course, "take", taking)
+
+
+# --- Going on -------------------------------------------------------------------------------------
+
+
+def test_a_run_interrupted_twice_is_one_run(call, monkeypatch):
+    logged = ("--log", "log.jsonl", "--frames", "kept", "--every", "2", "-o", "out.png", *KEEP)
+    whole = ("--log", "whole.jsonl", "--frames", "all", "--every", "2", "-o", "whole.png")
+    assert call(*RUN, *whole)[0] == 0
+    for step in (2, 6):  # in the coarser scale, and in the finer
+        interrupt_at(monkeypatch, step)
+        code, _, err = call(*RUN, *logged, "--resume")
+        assert code == 130
+        assert f"after {step} of 8 updates" in err
+        assert err.endswith("with `--resume` it goes on from run.h5\n")
+        assert checkpoints.load("run.h5").step == step
+        # Whatever became of the log: a line cut short, lines from after the checkpoint.
+        with Path("log.jsonl").open("a") as log:
+            log.write('{"event": "step", "step": 99}\n{"event": "st')
+    assert call(*RUN, *logged, "--resume")[0] == 0
+    assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
+    assert losses("log.jsonl") == losses("whole.jsonl")
+    assert [line["step"] for line in losses("log.jsonl")] == list(range(9))
+    assert json.loads(Path("log.jsonl").read_text().splitlines()[0])["resumed_at"] == 6
+    assert sorted(os.listdir("kept")) == sorted(os.listdir("all"))
+    for name in os.listdir("all"):
+        assert Path("kept", name).read_bytes() == Path("all", name).read_bytes(), name
+    # Once more finds nothing left to do, and says the same.
+    Path("out.png").unlink()
+    assert call(*RUN, *logged, "--resume")[0] == 0
+    assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
+    assert losses("log.jsonl") == losses("whole.jsonl")
+
+
+def test_more_steps_go_on_from_the_end(call):
+    at_one_scale = ("--recipe", "tiny", "--init", "noise", "--no-cache", "-q", "-o")
+    assert call(*at_one_scale, "whole.png", "--steps", 8)[0] == 0
+    for steps in (3, 8):
+        assert call(*at_one_scale, "out.png", "--steps", steps, *KEEP, "--resume")[0] == 0
+    assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
+
+
+def test_says_where_it_begins(call):
+    argv = [word for word in RUN if word != "-q"]
+    code, _, err = call(*argv, *KEEP, "--resume")
+    assert code == 0
+    assert "note: there is no 'run.h5' yet: the run starts from its beginning" in err
+    assert "checkpoint  run.h5, up to 0.2 MB, about every 30 s\n" in err
+    code, _, err = call(*argv, *KEEP, "--resume", "--checkpoint-every", 4)
+    assert code == 0 and "every 4 updates; goes on after 8 of 8 updates" in err
+    elsewhere = checkpoints.load("run.h5")._replace(device={"platform": "tpu", "kind": "v5"})
+    checkpoints.save("run.h5", elsewhere)
+    assert "note: the checkpoint was computed on tpu v5" in call(*argv, *KEEP, "--resume")[2]
+
+
+def test_checkpoints_come_when_told_and_at_the_ends_of_scales(call, monkeypatch):
+    seen = []
+    save = checkpoints.save
+    monkeypatch.setattr(
+        checkpoints, "save", lambda path, made: (seen.append(made.step), save(path, made))
+    )
+    assert call(*RUN, *KEEP, "--checkpoint-every", 3)[0] == 0
+    assert seen == [0, 3, 4, 6, 8]  # the update after the 4th goes up
+    assert len(checkpoints.load("run.h5").notes["seconds"]) == 9
+    canvases = 2 + 2 + 2 * 3  # kept and pending, move and gradient, and the ring
+    told = 36 * 48 * 3 * 4 * canvases
+    assert told < Path("run.h5").stat().st_size < told + 50_000
+
+
+def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_users_do):
+    now, seen, taking = [0.0], [], [0.0]
+
+    def save(path, made):
+        seen.append(made.step)
+        now[0] += taking[0]
+
+    def stand():
+        return checkpoints.Checkpoint(shot.step, 0, {}, None, {}, [], {})
+
+    monkeypatch.setattr(checkpoints, "save", save)
+    job = type("Job", (), {"outputs": type("Outputs", (), {}), "resume": None})
+    job.outputs.checkpoint, job.outputs.checkpoint_every = Path("run.h5"), None
+    keeper = resuming.Keeper(job, [1000], lambda: now[0])
+    for step in range(0, 300, 10):  # a second an update
+        now[0] = max(now[0], step)
+        taking[0] = 0.1 if step < 100 else 5.0  # twenty times which is 100
+        shot = nst.Snapshot(step, None, None, None, 0, -1)
+        keeper.keep(shot, stand, [], last=False)
+    assert seen == [30, 70, 110, 220]
+    broken = nst.Snapshot(1000, None, None, None, 0, 990)
+    keeper.keep(broken, stand, [], last=True)
+    assert len(seen) == 4  # what led to it is still there to look at
+
+
+def test_chunks_stop_at_both_strides():
+    scales = (nst.verbs.prepare.Scale((10, 10), ((10, 10),), 13),)
+    walk = pace.Pace(scales, 5, also=3, done=4)
+    steps = [4]
+    walk.advance(4, 0.0)
+    while steps[-1] < 13:
+        steps.append(steps[-1] + next(walk))
+        walk.advance(steps[-1], 1e-3)
+    assert steps == [4, 5, 6, 9, 10, 12, 13]
+
+
+# --- Refused --------------------------------------------------------------------------------------
+
+
+def refused(result, *words):
+    """Check that a call was refused with one line that has these words."""
+    code, out, err = result
+    assert code == 2 and out == "" and err.count("\n") == 1, err
+    for word in words:
+        assert word in err
+
+
+def test_what_cannot_be_meant_is_refused(call):
+    refused(call(*RUN, "--resume"), "`--resume`: needs a checkpoint")
+    refused(call(*RUN, "--checkpoint-every", 5), "`--checkpoint-every`: needs a checkpoint")
+    refused(call(*RUN, *KEEP, "--checkpoint-every", 0), "`--checkpoint-every`: expected 1 or more")
+    refused(call(*RUN, "--checkpoint", "photo.png"), "`--checkpoint`: 'photo.png' is used")
+    refused(call(*RUN, "--checkpoint", "no/run.h5"), "`--checkpoint`: the folder 'no' does not")
+    refused(call(*RUN, "--checkpoint", "."), "`--checkpoint`: '.' is a folder")
+    Path("run.h5").write_bytes(b"precious")
+    refused(call(*RUN, *KEEP), "`--checkpoint`: 'run.h5' exists; `--resume` goes on from it")
+    refused(call(*RUN, *KEEP, "--resume"), "`--checkpoint`: 'run.h5' is no checkpoint of nst-jax")
+    assert Path("run.h5").read_bytes() == b"precious"
+
+
+def test_another_run_is_refused_and_nothing_is_touched(call):
+    logged = ("--log", "log.jsonl", "-o", "out.png", *KEEP)
+    assert call(*RUN, *logged)[0] == 0
+    before = {path: Path(path).read_bytes() for path in ("log.jsonl", "out.png", "run.h5")}
+    for more, said in {
+        ("--set", "terms.style_weight=3"): "`--resume`: the checkpoint is of another run: "
+        "terms.style_weight was 1.0, is 3; go on with what it had, or start anew",
+        ("--seed", "9"): "another run: key was [0, 0], is [0, 9]",
+        ("--steps", "16"): "after 8 updates of 24x18 for 5, 48x36 for 3; a run of 16 updates has",
+        ("--steps", "7"): "has had 8 updates, more than the 7 of this run",
+    }.items():
+        refused(call(*RUN, *logged, "--resume", *more), said)
+    Image.open("photo.png").rotate(180).save("photo.png")
+    refused(call(*RUN, *logged, "--resume"), "another run: content was ")
+    assert {path: Path(path).read_bytes() for path in before} == before
+
+
+def test_a_disk_without_room_is_refused(call, monkeypatch):
+    full = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(resuming.shutil, "disk_usage", lambda path: full)
+    result = call(*RUN, *KEEP)
+    refused(result, "`--checkpoint`: 'run.h5' takes about 0.2 MB and its disk has 0.0 MB left")
+    assert not Path("photo_art.png").exists()
+
+
+def test_a_write_that_fails_keeps_the_canvas_and_the_checkpoint_before(call, monkeypatch):
+    save = checkpoints._write
+
+    def failing(path, arrays):
+        save(path, arrays)
+        if json.loads(arrays["told"].tobytes())["step"] == 6:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "_write", failing)
+        code, _, err = call(*RUN, *KEEP, "--checkpoint-every", 3, "-o", "out.png")
+    assert code == 1 and err.count("\n") == 1
+    assert "cannot write 'run.h5': No space left on device" in err
+    assert checkpoints.load("run.h5").step == 4
+    assert nst.images.read_metadata("out.png")["steps_done"] == 6
+    assert not [name for name in os.listdir() if "part" in name]
+    assert call(*RUN, *KEEP, "--resume", "-o", "out.png")[0] == 0
+    assert call(*RUN, "-o", "whole.png")[0] == 0
+    assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
+
+
+# --- Killed ---------------------------------------------------------------------------------------
+
+MAIN = """
+import sys
+from dataclasses import replace
+from nst_jax import cli, optimizers, recipes, sizes
+recipes.PRESETS["killed"] = recipes.Recipe(
+    name="killed",
+    pictures=recipes.Pictures(size=sizes.LongEdge(96)),
+    terms=recipes.Terms(
+        content_taps=("relu1_2",), style_taps=("relu1_1", "relu1_2"), style_layer_weights=(1.0, 1.0)
+    ),
+    descent=recipes.Descent(
+        optimizer=optimizers.LBFGS(history=5), schedule=recipes.CoarseToFine(smallest=24)
+    ),
+)
+sys.exit(cli.main())
+"""
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def killed(*argv):
+    """Begin a run in another process."""
+    words = ["stylize", *PICTURES, "--recipe", "killed", "--steps", "300", "--init", "noise"]
+    return subprocess.Popen(
+        [sys.executable, "-c", MAIN, *words, *argv],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def written():
+    return Path("run.h5").stat().st_mtime_ns if Path("run.h5").exists() else 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_run_killed_at_any_moment_arrives_at_the_same_picture():
+    whole = killed("-o", "whole.png", "--log", "whole.jsonl", "-q")
+    _, err = whole.communicate()
+    assert whole.returncode == 0, err
+    argv = ("-o", "out.png", "--log", "log.jsonl", *KEEP, "--checkpoint-every", "1", "--resume")
+    moments, steps = random.Random(0), []
+    for kill in range(6):
+        before = written()
+        process = killed(*argv)
+        if kill % 4:  # once in four at any moment, else some time after it got going
+            limit = time.monotonic() + 120
+            while written() == before and process.poll() is None and time.monotonic() < limit:
+                time.sleep(0.01)
+            time.sleep(0.3 * moments.random())
+        else:
+            time.sleep(6 * moments.random())
+        process.send_signal(signal.SIGKILL)
+        _, err = process.communicate()
+        assert process.returncode == -signal.SIGKILL, err
+        if Path("run.h5").exists():
+            steps.append(checkpoints.load("run.h5").step)  # whole, whenever it was
+    assert steps == sorted(steps) and len(set(steps)) > 2 and steps[-1] < 300, steps
+    last = killed(*argv)
+    _, err = last.communicate()
+    assert last.returncode == 0, err
+    assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
+    assert losses("log.jsonl") == losses("whole.jsonl")
+    assert not [name for name in os.listdir() if name.startswith(".run.h5")]
