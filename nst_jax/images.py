@@ -9,8 +9,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +35,14 @@ class Picture(NamedTuple):
     notes: tuple[str, ...]  # what was converted on the way, for people
     name: str  # the file's name, never its folder
     digest: str  # sha256 of the file's bytes
+
+
+class Glance(NamedTuple):
+    """What a file says of its picture before it is decoded."""
+
+    shape: tuple[int, int]  # height and width of what `read` gives
+    name: str  # as in `Picture`
+    digest: str
 
 
 # --- Reading --------------------------------------------------------------------------------------
@@ -91,6 +101,30 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
         image, alpha, notes = decoding.decoded(opened)
     digest = hashlib.sha256(data).hexdigest()
     return Picture(image, alpha, tuple(notes), Path(path).name, digest)
+
+
+def glance(path: PathLike, *, argument: str = "path") -> Glance:
+    """Return a picture's size, name and digest; nothing is decoded.
+
+    Args:
+      path: the file.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      A `Glance`.
+
+    Raises:
+      ValueError: as in `read`, but for damage that only decoding would find.
+
+    Example:
+      >>> from nst_jax import images
+      >>> images.glance(images.SAMPLES["chelsea"]).shape
+      (300, 451)
+    """
+    data = _bytes_of(Path(path), argument)
+    with decoding.opened_picture(data, Path(path), argument) as opened:
+        shape = decoding.upright_shape(opened)
+    return Glance(shape, Path(path).name, hashlib.sha256(data).hexdigest())
 
 
 def _bytes_of(path: Path, argument: str) -> bytes:
@@ -332,6 +366,20 @@ def _temporary(path: Path) -> Path:
     # In the same folder, so that the replacement is one rename; made by `open`, so that the umask
     # decides on permissions.
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def leftovers(paths: Iterable[PathLike]) -> list[Path]:
+    """Return what processes left behind that were killed while they saved one of these files."""
+    found = []
+    names: dict[Path, set[str]] = defaultdict(set)
+    for path in paths:
+        names[Path(path).absolute().parent].add(Path(path).name)
+    for folder, ours in names.items():
+        for part in folder.glob(".*.part"):
+            name = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
+            if name and name[1] in ours:
+                found.append(part)
+    return found
 
 
 def _as_pillow(image: Any, alpha: Any) -> PilImage.Image:
