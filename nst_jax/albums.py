@@ -95,7 +95,10 @@ def record_of(
     what: Wish | Entry, status: str, error: str | None = None, **told: Any
 ) -> results.Record:
     """Return how a row ended; what is told besides are fields of `Record`."""
-    styles = manifests.BETWEEN.join(map(str, what.styles))
+    names, shares = list(map(str, what.styles)), what.recipe.terms.style_shares
+    if len(shares) > 1:
+        names = [f"{name}:{share:g}" for name, share in zip(names, shares, strict=True)]
+    styles = manifests.BETWEEN.join(names)
     place = what.number, str(what.content), styles, str(what.output)
     return results.Record(*place, status, error, **told)
 
@@ -120,6 +123,8 @@ def recipes_of(
     Raises:
       ValueError: naming the row, if it came from a manifest.
     """
+    if any(row.recipe is None for row in rows):
+        jobs.recipe_of(changes)  # so that what is wrong with a flag is not said of a row
     known: dict[Any, Recipe] = {}
     found = []
     for row in rows:

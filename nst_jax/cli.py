@@ -279,7 +279,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     from nst_jax import albums, buckets, engines, fleets, images, jobs
 
     if chosen["engine"] == "ray":
-        fleets.ready()
+        fleets.check()
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
     album = albums.album_of(
         _rows(contents, chosen),
@@ -298,11 +298,13 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
         init=init if init_file else None,
         init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
     )
+    if chosen["engine"] == "ray":
+        fleets.join()
     loaded, info, display = _prepared(chosen)
     rest, finished = albums.unfinished(album, info)
     _let_interrupts_raise()
-    run = fleets.run if chosen["engine"] == "ray" else engines.run
-    records, whole = engines.carry_out(loaded, info, album, rest, finished, run, display)
+    engine = fleets.paint_by_ray if chosen["engine"] == "ray" else engines.paint_here
+    records, whole = engines.carry_out(loaded, info, album, rest, finished, engine, display)
     for record in [record for record in records if not record.good][:MOST_WARNINGS]:
         click.echo(f"nst-jax: warning: {record.output}: {record.error}", err=True)
     bad = sum(not record.good for record in records)
@@ -329,6 +331,14 @@ def _rows(contents: Sequence[Path], chosen: Mapping[str, Any]) -> Any:
             raise ValueError(
                 "`styles`: is missing; give one or more, or a manifest in the place of CONTENTS"
             )
+        output = os.path.realpath(chosen["output"])
+        if output in {os.path.realpath(word) for word in (*contents, *chosen["styles"])}:
+            raise ValueError(
+                f"`output`: '{chosen['output']}' is read from, so that results would be inputs of the "
+                "next start; choose another folder"
+            )
+        if chosen["sheet"] and chosen["shard"] is not None:
+            raise ValueError("`sheet`: shows all pictures and `--shard` paints some; leave one out")
         return manifests.crossed(contents, chosen["styles"], zipped=chosen["pair"] == "zip")
     if len(contents) > 1:
         raise ValueError(f"`contents`: '{listing}' is a manifest, which stands alone")

@@ -22,7 +22,7 @@ from nst_jax.results import Record
 from nst_jax.runs import resized_alpha, save, surroundings, tell_family
 
 Tell = Callable[[Record], None]
-Run = Callable[[Params, WeightsInfo, Album, Display, Tell], None]
+Engine = Callable[[Params, WeightsInfo, Album, Display, Tell], None]
 FEW = 6  # of many, how many are named
 
 
@@ -200,7 +200,9 @@ def loads_of(groups: Sequence[Group]) -> list[Load]:
     return [Load(len(group.entries), group.entries[0].scales) for group in groups]
 
 
-def run(params: Params, weights: WeightsInfo, album: Album, display: Display, tell: Tell) -> None:
+def paint_here(
+    params: Params, weights: WeightsInfo, album: Album, display: Display, tell: Tell
+) -> None:
     """Paint an album in this process, on jax's default device.
 
     Args:
@@ -221,7 +223,7 @@ def carry_out(
     album: Album,
     rest: Album,
     finished: Sequence[Record],
-    run: Run,
+    engine: Engine,
     display: Display,
 ) -> tuple[list[Record], bool]:
     """Paint what is left of an album, list how every row ended, and draw the contact sheet.
@@ -232,7 +234,7 @@ def carry_out(
       album: all of it.
       rest: what is left.
       finished: the records of what is not.
-      run: who paints; `run` or that of another engine.
+      engine: what paints, such as `paint_here`.
       display: where to show progress.
 
     Returns:
@@ -250,12 +252,12 @@ def carry_out(
 
         try:
             if rest.entries:
-                introduce(rest, weights, len(finished), display)
-                run(params, weights, rest, display, tell)
+                introduce(rest, weights, len(finished), display, here=engine is paint_here)
+                engine(params, weights, rest, display, tell)
             elif finished:
                 display.say(f"all {len(finished)} pictures are finished; `--overwrite` paints anew")
-            if album.sheet is not None:
-                there = {record.row for record in listed.records if record.status != "failed"}
+            there = {record.row for record in listed.records if record.status != "failed"}
+            if album.sheet is not None and there:
                 drawn = draw_sheet([entry for entry in album.entries if entry.number in there])
                 save(album.sheet, drawn, overwrite=album.overwrite is not False)
         except KeyboardInterrupt:
@@ -266,7 +268,9 @@ def carry_out(
 # --- Words and the sheet --------------------------------------------------------------------------
 
 
-def introduce(album: Album, weights: WeightsInfo, done: int, display: Display) -> None:
+def introduce(
+    album: Album, weights: WeightsInfo, done: int, display: Display, *, here: bool = True
+) -> None:
     """Say what will be done, before it is.
 
     Args:
@@ -274,6 +278,7 @@ def introduce(album: Album, weights: WeightsInfo, done: int, display: Display) -
       weights: what their file says of itself.
       done: how many pictures are finished already.
       display: where it is said.
+      here: whether this process' device is the one that paints.
     """
     entries = album.entries
     told = {"device": settings.device(), "weights": weights._asdict()}
@@ -296,6 +301,8 @@ def introduce(album: Album, weights: WeightsInfo, done: int, display: Display) -
         "sizes": _few([f"{width}x{height} px" for height, width in shapes]) + rule,
         "pictures": counts,
     }
+    if not here:
+        del lines["device"]
     display.facts(lines)
     for recipe in {entry.recipe.name: entry.recipe for entry in entries}.values():
         tell_family(recipe, weights.family, display)

@@ -4,9 +4,13 @@ The files lie where every machine finds them under the same path. An actor that 
 by Ray, and its groups are painted again but for the pictures that it had finished.
 """
 
+import functools
 import json
+import logging
 import math
+import os
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import albums, buckets, cache, engines, results
+from nst_jax import albums, buckets, cache, engines, recipe_files, results
 from nst_jax._types import Params
 from nst_jax.albums import Album, record_of
 from nst_jax.courses import Course, Load, work_of
@@ -29,11 +33,11 @@ MOST_GROUPS = 8  # at once to an actor, which reads ahead among them
 ACCELERATORS = ("GPU", "TPU")  # as Ray calls its resources
 
 
-def ready() -> None:
-    """Make this process fit to lead a fleet; call it before jax is used.
+def check() -> None:
+    """Refuse to lead a fleet where Ray is not installed.
 
     Raises:
-      ValueError: if Ray is not installed.
+      ValueError: naming the extra.
     """
     try:
         import ray.data  # noqa: F401
@@ -41,11 +45,24 @@ def ready() -> None:
         raise ValueError(
             "`engine`: Ray Data is missing; `pip install 'nst-jax[ray]'` brings it"
         ) from None
-    # The devices are the actors'; jax would reserve most of their memory for this process.
+
+
+def join() -> None:
+    """Join the cluster that `$RAY_ADDRESS` names, else start one of this machine; leave it at exit.
+
+    Call it before jax is used: Ray forks, which jax' threads do not outlive, and the devices are the
+    actors', so this process must not reserve their memory.
+    """
+    import ray
+
     jax.config.update("jax_platforms", "cpu")
+    if not ray.is_initialized():
+        # Its core warns at every actor that what it was given might be lost. This process holds that.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
 
 
-def run(
+def paint_by_ray(
     params: Params, weights: WeightsInfo, album: Album, display: Display, tell: engines.Tell
 ) -> None:
     """Paint an album on the cluster that `$RAY_ADDRESS` names, else on this machine's devices.
@@ -59,24 +76,18 @@ def run(
     """
     import ray
 
-    ours = not ray.is_initialized()
-    if ours:
-        ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
-    try:
-        kind, devices = devices_of(ray.cluster_resources(), ray.nodes())
-        groups = buckets.groups(album.entries, "cpu" if kind == "CPU" else "gpu")
-        crew = _crew(params, weights, album, groups)
-        with display.bar(len(album.entries), f"starting {devices} actors, one a {kind}"):
-            tally = Tally(groups, display)
-            for records in _answers(crew, groups, kind, devices):
-                for record in records:
-                    tell(record)
-                tally.add(records)
+    join()
+    kind, devices = devices_of(ray.cluster_resources(), ray.nodes())
+    groups = buckets.groups(album.entries, "cpu" if kind == "CPU" else "gpu")
+    crew = _crew(params, weights, album, groups)
+    with display.bar(len(album.entries), f"devices: {devices} {kind}"):
+        tally = Tally(groups, display)
+        for records in _answers(crew, groups, kind, devices):
+            for record in records:
+                tell(record)
+            tally.add(records)
         for record in _unanswered(album, weights, tally.told):
             tell(record)
-    finally:
-        if ours:
-            ray.shutdown()
 
 
 def devices_of(resources: dict[str, float], nodes: Sequence[dict[str, Any]]) -> tuple[str, int]:
@@ -99,36 +110,60 @@ def devices_of(resources: dict[str, float], nodes: Sequence[dict[str, Any]]) -> 
     return "CPU", max(1, sum(bool(node.get("Alive")) for node in nodes))
 
 
+class Packed(NamedTuple):
+    """A group as it travels: paths absolute, since an actor has a folder of its own."""
+
+    entries: tuple[
+        dict[str, Any], ...
+    ]  # the fields of each, the recipe as TOML: it holds functions
+    varying: tuple[bool, ...]
+
+
 class Crew(NamedTuple):
     """What every actor is given."""
 
     params: Params  # on the host
     weights: WeightsInfo
     album: Album
-    groups: tuple[buckets.Group, ...]
+    groups: tuple[Packed, ...]
     kept: bool  # whether compiled programs are kept
 
 
 def _crew(
     params: Params, weights: WeightsInfo, album: Album, groups: Sequence[buckets.Group]
 ) -> Crew:
-    """Return what every actor is given; paths are absolute, since an actor has a folder of its own."""
+    texts: dict[int, str] = {}  # many entries share one recipe
 
-    def absolute(group: buckets.Group) -> buckets.Group:
-        entries = [
-            entry._replace(
-                content=entry.content.absolute(),
-                styles=tuple(path.absolute() for path in entry.styles),
-                output=entry.output.absolute(),
-            )
-            for entry in group.entries
-        ]
-        return group._replace(entries=tuple(entries))
+    def packed(entry: buckets.Entry) -> dict[str, Any]:
+        recipe = entry.recipe
+        if id(recipe) not in texts:
+            texts[id(recipe)] = recipe_files.to_toml(recipe)
+        return entry._asdict() | {
+            "content": entry.content.absolute(),
+            "styles": tuple(path.absolute() for path in entry.styles),
+            "output": entry.output.absolute(),
+            "recipe": texts[id(recipe)],
+        }
 
     host = jax.tree.map(np.asarray, params)
     told = replace(album, entries=(), bad=(), folder=album.folder.absolute(), sheet=None)
-    kept = bool(getattr(jax.config, "jax_enable_compilation_cache"))  # noqa: B009 - made at run time
-    return Crew(host, weights, told, tuple(map(absolute, groups)), kept)
+    parts = tuple(Packed(tuple(map(packed, group.entries)), group.varying) for group in groups)
+    return Crew(host, weights, told, parts, cache.enabled())
+
+
+def unpacked(groups: Sequence[Packed]) -> list[buckets.Group]:
+    """Return groups as they were before they travelled, but for their paths, which are absolute."""
+    read = functools.cache(recipe_files.from_toml)
+    return [
+        buckets.Group(
+            tuple(
+                buckets.Entry(**(packed | {"recipe": read(packed["recipe"])}))
+                for packed in group.entries
+            ),
+            group.varying,
+        )
+        for group in groups
+    ]
 
 
 def _answers(
@@ -138,7 +173,8 @@ def _answers(
     import ray.data
 
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # there is one already
+    context.enable_progress_bars = context.print_on_execution_start = False  # we tell it ourselves
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # as errors are, when they arrive
     context.max_errored_blocks = -1  # what kills its actor every time must not stop the rest
     # A few groups at once, so that an actor can read ahead; and enough blocks for all actors.
     together = max(1, min(MOST_GROUPS, len(groups) // (4 * devices)))
@@ -147,19 +183,18 @@ def _answers(
         kind, {"resources": {kind: 1}}
     )
     items = [{"group": index} for index in range(len(groups))]
-    told = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
-        Painter,
-        batch_size=None,
-        fn_constructor_args=(crew,),
-        compute=ray.data.ActorPoolStrategy(
-            size=min(devices, blocks), max_tasks_in_flight_per_actor=1
-        ),
-        ray_remote_args_fn=lambda: {
-            "max_task_retries": RETRIES,
-            "scheduling_strategy": "SPREAD",
-        },
-        **wanted,
-    )
+    pool = ray.data.ActorPoolStrategy(size=min(devices, blocks), max_tasks_in_flight_per_actor=1)
+    with warnings.catch_warnings():
+        # The only way to say how often; without it there is no end of retries.
+        warnings.filterwarnings("ignore", ".*ray_remote_args_fn.*")
+        told = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+            Painter,
+            batch_size=None,
+            fn_constructor_args=(crew,),
+            compute=pool,
+            ray_remote_args_fn=lambda: {"max_task_retries": RETRIES},
+            **wanted,
+        )
     entries = {entry.number: entry for group in groups for entry in group.entries}
     for batch in told.iter_batches(batch_size=None, prefetch_batches=0):
         yield [_record(json.loads(text), entries) for text in batch["told"]]
@@ -213,11 +248,12 @@ class Painter:
             cache.refuse()
         else:
             cache.use()
-        self._crew = crew._replace(params=jax.tree.map(jnp.asarray, crew.params))
+        self._params = jax.tree.map(jnp.asarray, crew.params)
+        self._groups, self._crew = unpacked(crew.groups), crew
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Paint the groups whose numbers come in the column `group`; tell of each of their rows."""
-        params, weights, album, groups, _ = self._crew
+        groups, weights, album = self._groups, self._crew.weights, self._crew.album
         records: list[Record] = []
         rest = []
         for index in batch["group"].tolist():
@@ -229,5 +265,5 @@ class Painter:
                 rest.append(groups[index]._replace(entries=left_of_it.entries))
         with CompileClock() as compiling:
             course = Course(engines.loads_of(rest), compiling, Display(quiet=True))
-            engines.work(params, weights, album, rest, course, records.append)
+            engines.work(self._params, weights, album, rest, course, records.append)
         return {"told": np.asarray([json.dumps(record._asdict()) for record in records])}
