@@ -203,7 +203,7 @@ def places(rows: Sequence[Row], folder: Path, suffix: str) -> list[Path]:
     found = []
     for row in rows:
         if row.output is not None:
-            found.append(folder / row.output)
+            found.append(Path(os.path.normpath(folder / row.output)))
             continue
         name = _free_name(row, suffix, lambda name: os.path.join(real, name).lower() in names)
         names.add(os.path.join(real, name).lower())
@@ -250,11 +250,8 @@ def check_places(
             check(wish.output)
             if os.path.realpath(wish.output) in written:
                 raise ValueError(f"`output`: '{wish.output}' is written to besides; choose another")
-            # A folder that is not there yet is made beside what is.
-            ground = _ground(wish.output.parent)
-            images.check_output(ground / wish.output.name, argument="output")
-            if ground != wish.output.parent and not ground.is_dir():
-                raise ValueError(f"`output`: '{ground}' is a file; name a folder")
+            # Folders that are not there yet will be made in the one that is.
+            images.check_output(_ground(wish.output.parent) / wish.output.name, argument="output")
     for path in more:
         check(path)
 

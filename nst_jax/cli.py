@@ -276,13 +276,13 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     done, and listed in DIR/results.jsonl. Started again, it goes on: a picture is skipped if its file
     is whole and has these settings embedded, from inputs with these contents.
     """
-    from nst_jax import albums, buckets, engines, fleets, images, jobs
+    from nst_jax import albums, buckets, engines, fleets, images, jobs, manifests
 
     if chosen["engine"] == "ray":
         fleets.check()
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
     album = albums.album_of(
-        _rows(contents, chosen),
+        manifests.rows_of(contents, **chosen),
         _changes(chosen),
         chosen["output"],
         chosen["suffix"],
@@ -319,35 +319,6 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     if not chosen["quiet"]:
         click.echo(album.folder)
     return 1 if bad else 0
-
-
-def _rows(contents: Sequence[Path], chosen: Mapping[str, Any]) -> Any:
-    """Return the rows that a batch's words stand for."""
-    from nst_jax import manifests
-
-    listing = next(filter(manifests.is_manifest, contents), None)
-    if listing is None:
-        if not chosen["styles"]:
-            raise ValueError(
-                "`styles`: is missing; give one or more, or a manifest in the place of CONTENTS"
-            )
-        output = os.path.realpath(chosen["output"])
-        if output in {os.path.realpath(word) for word in (*contents, *chosen["styles"])}:
-            raise ValueError(
-                f"`output`: '{chosen['output']}' is read from, so that results would be inputs of the "
-                "next start; choose another folder"
-            )
-        if chosen["sheet"] and chosen["shard"] is not None:
-            raise ValueError("`sheet`: shows all pictures and `--shard` paints some; leave one out")
-        return manifests.crossed(contents, chosen["styles"], zipped=chosen["pair"] == "zip")
-    if len(contents) > 1:
-        raise ValueError(f"`contents`: '{listing}' is a manifest, which stands alone")
-    for flag, value in (("styles", chosen["styles"]), ("sheet", chosen["sheet"])):
-        if value:
-            raise ValueError(f"`{flag}`: does not go with a manifest, whose rows are pairs already")
-    if chosen["pair"] != "all":
-        raise ValueError("`pair`: does not go with a manifest, whose rows are pairs already")
-    return manifests.read(listing)
 
 
 @cli.command()

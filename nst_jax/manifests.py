@@ -42,6 +42,50 @@ class Row(NamedTuple):
     named: bool = False  # whether its files were typed one by one, so that a bad one is a mistake
 
 
+def rows_of(
+    contents: Sequence[Path],
+    *,
+    styles: Sequence[Path],
+    output: Path,
+    pair: str,
+    sheet: bool,
+    shard: str | None,
+    **others: Any,
+) -> list[Row]:
+    """Return what a batch's words ask for.
+
+    Args:
+      contents: words, as `files` takes them; or one manifest.
+      styles: words; none beside a manifest.
+      output: the folder of the results.
+      pair: "all" or "zip".
+      sheet: whether a contact sheet is wanted.
+      shard: which part of the batch, or None.
+      **others: flags that no row depends on.
+
+    Raises:
+      ValueError: for words that do not go together, and as `crossed` and `read` do.
+    """
+    listing = next(filter(is_manifest, contents), None)
+    if listing is not None:
+        if len(contents) > 1:
+            raise ValueError(f"`{ARGUMENT}`: '{listing}' is a manifest, which stands alone")
+        for flag, value in (("styles", styles), ("sheet", sheet), ("pair", pair != "all")):
+            if value:
+                raise ValueError(f"`{flag}`: does not go with a manifest, whose rows are pairs")
+        return read(listing)
+    if not styles:
+        raise ValueError("`styles`: is missing; give one or more, or a manifest as CONTENTS")
+    if os.path.realpath(output) in {os.path.realpath(word) for word in (*contents, *styles)}:
+        raise ValueError(
+            f"`output`: '{output}' is read from, so that results would be inputs of the next start; "
+            "choose another folder"
+        )
+    if sheet and shard is not None:
+        raise ValueError("`sheet`: shows all pictures and `--shard` paints some; leave one out")
+    return crossed(contents, styles, zipped=pair == "zip")
+
+
 # --- Words ----------------------------------------------------------------------------------------
 
 
