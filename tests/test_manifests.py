@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -440,9 +441,21 @@ def test_an_incomplete_last_line_is_dropped(here):
 # --- Ends -----------------------------------------------------------------------------------------
 
 
-def start(*argv, python=sys.executable):
-    words = [python, "-c", shell.TINY_MAIN, "batch", *argv, "--recipe", "tiny"]
-    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=shell.ENVIRONMENT)
+@pytest.fixture
+def start():
+    """Start a batch in another process, which does not outlive the test."""
+    started = []
+
+    def run(*argv):
+        words = [sys.executable, "-c", shell.TINY_MAIN, "batch", *argv, "--recipe", "tiny"]
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=shell.ENVIRONMENT)
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def many(count, steps):
@@ -454,25 +467,34 @@ def many(count, steps):
     return csv(HEAD, *rows)
 
 
+def wait_for(listing, rows, process):
+    """Wait until a result manifest has so many lines."""
+    limit = time.monotonic() + 240
+    while time.monotonic() < limit and process.poll() is None:
+        if listing.exists() and listing.read_bytes().count(b"\n") >= rows:
+            return
+        time.sleep(0.02)
+    raise AssertionError(process.communicate(timeout=60)[1])
+
+
 def all_whole(count):
     for i in range(count):
         told = images.read_metadata(f"out/{i}.png")  # decodes all of it
         assert told["finished"] is True and told["settings"]["terms.tv_weight"] == i
-    assert {record["status"] for record in listed().values()} <= {"done", "skipped"}
-    assert len(listed()) == count
+    ends = [listed()[row]["status"] for row in range(1, count + 1)]
+    assert set(ends) <= {"done", "skipped"}
     assert not list(Path("out").glob(".*"))  # nor anything half
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("seed", range(3))
-def test_a_killed_batch_goes_on(here, seed):
+def test_a_killed_batch_goes_on(start, seed):
     many(24, 40)
-    process = start("jobs.csv", "-o", "out", "-q")
-    limit = time.monotonic() + 120
-    while not Path("out/results.jsonl").exists() and time.monotonic() < limit:
-        time.sleep(0.02)
-    time.sleep(random.Random(seed).uniform(0, 12))
+    process, chance = start("jobs.csv", "-o", "out", "-q"), random.Random(seed)
+    wait_for(Path("out/results.jsonl"), chance.choice([0, 1, 4, 8]), process)
+    time.sleep(chance.uniform(0, 0.5))
+    assert process.poll() is None  # three groups of eight: one at least is under way
     process.kill()
     process.communicate(timeout=60)
     before = {path.name: path.stat().st_mtime_ns for path in Path("out").glob("*.png")}
@@ -514,3 +536,54 @@ def test_rows_are_as_painted_one_by_one(call):
         # Noise included: no picture depends on the others.
         assert abs(pixels(f"out/{name}").astype(int) - pixels(name)).max() <= 1
     assert listed()[1]["style"] == "art.png:3;other.png:1"
+
+
+# --- Ray ------------------------------------------------------------------------------------------
+
+
+def actors_below(pid):
+    """Return the processes of a Ray of this process' that paint."""
+    parents, found = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text().rpartition(")")[2].split()
+            name = (folder / "cmdline").read_bytes()
+        except OSError:  # gone by now
+            continue
+        parents[int(folder.name)] = int(status[1])
+        if name.startswith(b"ray::") and b"Painter" in name:
+            found.append(int(folder.name))
+
+    def is_below(child):
+        while child in parents:
+            child = parents[child]
+            if child == pid:
+                return True
+        return False
+
+    return [child for child in found if is_below(child)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_ray_paints_all_though_an_actor_dies(start):
+    pytest.importorskip("ray", reason="install the extra `ray`")
+    Path("broken.png").write_bytes(Path("photo.png").read_bytes()[:300])
+    with Path(many(24, 40)).open("a") as file:
+        file.write("broken.png,art.png,broken_out.png,,\n")
+    process = start("jobs.csv", "-o", "out", "--engine", "ray")
+    wait_for(Path("out/results.jsonl"), 8, process)
+    (actor,) = actors_below(process.pid)
+    os.kill(actor, signal.SIGKILL)
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 1 and "Traceback" not in err, err
+    (warning,) = [line for line in err.splitlines() if "warning" in line]
+    assert "broken_out.png: `content`:" in warning and "truncated" in warning
+    assert listed()[25]["status"] == "failed"
+    assert listed()[25]["output"] == "out/broken_out.png"
+    all_whole(24)
+    # As without Ray.
+    csv(HEAD, "photo.png,art.png,1.png,,descent.steps=40;terms.tv_weight=1", name="one.csv")
+    process = start("one.csv", "-o", "one", "-q")
+    assert process.wait(timeout=240) == 0
+    assert abs(pixels("one/1.png").astype(int) - pixels("out/1.png")).max() <= 1
