@@ -299,7 +299,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
         init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
     )
     if chosen["engine"] == "ray":
-        fleets.join()
+        click.get_current_context().with_resource(fleets.joined())
     loaded, info, display = _prepared(chosen)
     rest, finished = albums.unfinished(album, info)
     _let_interrupts_raise()

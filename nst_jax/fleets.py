@@ -12,6 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -47,25 +48,32 @@ def check() -> None:
         ) from None
 
 
-def join() -> None:
-    """Join the cluster that `$RAY_ADDRESS` names, else start one of this machine; leave it at exit.
+@contextmanager
+def joined() -> Iterator[None]:
+    """Be in the cluster that `$RAY_ADDRESS` names, else in one of this machine alone.
 
-    Call it before jax is used: Ray forks, which jax' threads do not outlive, and the devices are the
+    Enter it before jax is used: Ray forks, which jax' threads do not outlive, and the devices are the
     actors', so this process must not reserve their memory.
     """
     import ray
 
     jax.config.update("jax_platforms", "cpu")
-    if not ray.is_initialized():
-        # Its core warns at every actor that what it was given might be lost. This process holds that.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
+    if ray.is_initialized():  # somebody else's
+        yield
+        return
+    # Its core warns at every actor that what it was given might be lost. This process holds that.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def paint_by_ray(
     params: Params, weights: WeightsInfo, album: Album, display: Display, tell: engines.Tell
 ) -> None:
-    """Paint an album on the cluster that `$RAY_ADDRESS` names, else on this machine's devices.
+    """Paint an album on the devices of the cluster that this process is in.
 
     Args:
       params: the weights.
@@ -76,7 +84,6 @@ def paint_by_ray(
     """
     import ray
 
-    join()
     kind, devices = devices_of(ray.cluster_resources(), ray.nodes())
     groups = buckets.groups(album.entries, "cpu" if kind == "CPU" else "gpu")
     crew = _crew(params, weights, album, groups)
