@@ -269,8 +269,8 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
 
     CONTENTS and STYLES are files, folders or quoted globs. A manifest, in the place of both, is a
     .csv, .jsonl or .parquet with the columns content and style (FILE, or a blend: A:0.7;B:0.3) and,
-    where wanted, output, recipe and overrides (KEY=VALUE;KEY=VALUE as in --set); its paths start from
-    its own folder, its outputs from DIR.
+    where wanted, output, recipe and overrides (KEY=VALUE;KEY=VALUE as in --set, after all flags); its
+    paths start from its own folder, its outputs from DIR.
 
     Pictures of one shape are painted together, in groups; each is written as soon as its group is
     done, and listed in DIR/results.jsonl. Started again, it goes on: a picture is skipped if its file
