@@ -1,238 +1,358 @@
-"""Many files at once: pair contents with styles, group what fits one program, write as it goes."""
+"""What a batch shall paint, checked whole: rows become entries with a recipe, a size and a place."""
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
-from nst_jax import images, jobs, prepare, settings, sheets
-from nst_jax._types import Params
-from nst_jax.courses import Course, Load, most_at_once, painted_together, problem
-from nst_jax.pace import CompileClock
+from nst_jax import (
+    buckets,
+    images,
+    jobs,
+    manifests,
+    prepare,
+    recipe_files,
+    recipes,
+    results,
+    settings,
+)
+from nst_jax.buckets import Entry
+from nst_jax.manifests import ARGUMENT, Row
 from nst_jax.params import WeightsInfo
-from nst_jax.progress import Display
 from nst_jax.recipes import Recipe
-from nst_jax.runs import resized_alpha, save, surroundings, tell_family
 
-MOST = 8  # pictures in one program
-
-
-class Entry(NamedTuple):
-    """One picture of an album. The files are read again when their turn comes."""
-
-    content: Path
-    style: Path
-    output: Path
-    scales: tuple[prepare.Scale, ...]
+LISTING = "results"  # stem of the result manifest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Album:
-    """Pictures to paint with one recipe; everything is checked.
+    """Pictures to paint; everything is checked.
 
     Attributes:
-      entries: one per picture, in the order of the contents, then the styles.
-      recipe: with every flag in it.
-      seed: of the random key.
-      overwrite: whether existing files may be replaced.
+      entries: one per picture, in the order of the rows.
+      bad: rows whose files cannot be used, found before the work.
+      folder: of the results, and of their manifest.
+      shard: which part of the rows these are, or None if all.
+      overwrite: whether what exists is replaced: None all but finished pictures, True those too,
+        False nothing.
       metadata: whether settings are embedded.
-      init: a start, a picture, or None for the recipe's.
-      init_file: where `init` was read from, if it was.
+      seed: of the random key, which is the same for all pictures.
+      init: a picture to start from, or None for the recipe's start.
+      init_file: where `init` was read from.
       sheet: where the contact sheet goes, or None.
       chunk: pictures at once, at most; None is as many as memory holds.
     """
 
     entries: tuple[Entry, ...]
-    recipe: Recipe
-    seed: int = 0
-    overwrite: bool = True
+    bad: tuple[results.Record, ...] = ()
+    folder: Path
+    shard: buckets.Shard | None = None
+    overwrite: bool | None = None
     metadata: bool = True
+    seed: int = 0
     init: Any = None
-    init_file: images.Picture | None = None
+    init_file: images.Glance | None = None
     sheet: Path | None = None
     chunk: int | None = None
 
+    @property
+    def listing(self) -> Path:
+        """The result manifest."""
+        return listing_of(self.folder, self.shard)
 
-def pairs(
-    contents: Sequence[Path], styles: Sequence[Path], zipped: bool
-) -> list[tuple[Path, Path]]:
-    """Pair every content with every style, or the n-th with the n-th.
+
+def listing_of(folder: Path, shard: buckets.Shard | None) -> Path:
+    """Return where the results of a batch, or of a part of it, are listed."""
+    return folder / f"{LISTING}{'' if shard is None else shard.ending}.jsonl"
+
+
+class Wish(NamedTuple):
+    """A row with its recipe and its place, before its files are looked at."""
+
+    row: Row
+    recipe: Recipe
+    output: Path
+
+    @property
+    def styles(self) -> tuple[Path, ...]:
+        """The files, without shares."""
+        return tuple(path for path, _ in self.row.styles)
+
+    @property
+    def number(self) -> int:
+        """Of the row."""
+        return self.row.number
+
+    @property
+    def content(self) -> Path:
+        """The file."""
+        return self.row.content
+
+
+def record_of(
+    what: Wish | Entry, status: str, error: str | None = None, **told: Any
+) -> results.Record:
+    """Return how a row ended; what is told besides are fields of `Record`."""
+    names, shares = list(map(str, what.styles)), what.recipe.terms.style_shares
+    if len(shares) > 1:
+        names = [f"{name}:{share:g}" for name, share in zip(names, shares, strict=True)]
+    styles = manifests.BETWEEN.join(names)
+    place = what.number, str(what.content), styles, str(what.output)
+    return results.Record(*place, status, error, **told)
+
+
+# --- Recipes --------------------------------------------------------------------------------------
+
+
+def recipes_of(
+    rows: Sequence[Row],
+    changes: jobs.Changes,
+    start: Any = None,
+    check: Callable[[Recipe], Any] = lambda recipe: None,
+) -> list[Recipe]:
+    """Return each row's recipe: its own or the command line's, with all flags, then its overrides.
+
+    Args:
+      rows: of the batch.
+      changes: the command line's.
+      start: in the place of the recipes' own, or None.
+      check: refuses a recipe that another flag does not go with.
 
     Raises:
-      ValueError: if `zipped` and there are not as many of one as of the other.
+      ValueError: naming the row, if it came from a manifest.
     """
-    if not zipped:
-        return [(content, style) for content in contents for style in styles]
-    if len(contents) != len(styles):
-        raise ValueError(
-            f"`styles`: `--pair zip` wants one for each content; got {len(styles)} for "
-            f"{len(contents)}"
-        )
-    return list(zip(contents, styles, strict=True))
-
-
-def names(chosen: Sequence[tuple[Path, Path]], suffix: str) -> list[str]:
-    """Return `CONTENT_STYLE.suffix` for each pair; a name that is taken gets a number.
-
-    Example:
-      >>> names([(Path("a/cat.jpg"), Path("wave.jpg")), (Path("b/cat.jpg"), Path("wave.jpg"))], "png")
-      ['cat_wave.png', 'cat_wave-2.png']
-    """
-    found: list[str] = []
-    taken: set[str] = set()  # in lower case: some file systems do not tell the cases apart
-    for content, style in chosen:
-        stem, count = f"{content.stem}_{style.stem}", 1
-        name = f"{stem}.{suffix}"
-        while name.lower() in taken:
-            count += 1
-            name = f"{stem}-{count}.{suffix}"
-        taken.add(name.lower())
-        found.append(name)
+    if any(row.recipe is None for row in rows):
+        jobs.recipe_of(changes)  # so that what is wrong with a flag is not said of a row
+    known: dict[Any, Recipe] = {}
+    found = []
+    for row in rows:
+        wanted = row.recipe, row.overrides, tuple(share for _, share in row.styles)
+        if wanted not in known:
+            with _at(row):
+                known[wanted] = _recipe_of(row, changes, start)
+                check(known[wanted])
+        found.append(known[wanted])
     return found
 
 
-def entries(
-    chosen: Sequence[tuple[Path, Path]], recipe: Recipe, folder: Path, suffix: str
-) -> tuple[Entry, ...]:
-    """Read every file of an album once, and plan its pictures.
-
-    Raises:
-      ValueError: naming the file that cannot be read or would become too small.
-    """
-    if len(recipe.terms.style_shares) > 1:
+def _recipe_of(row: Row, changes: jobs.Changes, start: Any) -> Recipe:
+    changes = changes._replace(style_shares=jobs.shares_of(row.styles))
+    if row.recipe is not None:
+        changes = changes._replace(recipe=row.recipe)
+    recipe = jobs.recipe_of(changes)
+    if start is not None:
+        recipe = replace(recipe, pictures=replace(recipe.pictures, start=start))
+    if row.overrides:
+        values = jobs.by_key(row.overrides, argument="overrides")
+        recipe = recipe_files.with_values(recipe, values, argument="overrides")
+    if not row.place and len(recipe.terms.style_shares) > 1:
         raise ValueError(
             f"`recipe`: {recipe.name!r} blends {len(recipe.terms.style_shares)} styles by its "
-            "`style_shares`; `batch` paints one style a picture, so blend with `stylize`"
+            "`style_shares`; words pair one style with each content, so blend with `stylize` or in a "
+            "manifest"
         )
-    shapes = {path: _shape(path, "contents") for path in dict.fromkeys(c for c, _ in chosen)}
-    for _, style in chosen:
-        shapes[style] = shapes.get(style) or _shape(style, "styles")
+    recipes.check_styles(recipe.terms, len(row.styles))
+    return recipe
+
+
+@contextmanager
+def _at(row: Row) -> Iterator[None]:
+    """Say of a refusal which row of which manifest it is about."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not row.place:
+            raise
+        raise ValueError(f"`{ARGUMENT}`: {row.place}: {error}") from None
+
+
+# --- Places ---------------------------------------------------------------------------------------
+
+
+def places(rows: Sequence[Row], folder: Path, suffix: str) -> list[Path]:
+    """Return where each row's picture goes.
+
+    A row says it, from `folder`; else it is `CONTENT_STYLE.suffix`, and where that is taken by
+    another row it gets a number.
+
+    Raises:
+      ValueError: naming two rows that write the same file.
+
+    Example:
+      >>> wave = ((Path("wave.jpg"), None),)
+      >>> rows = [Row(1, Path("a/cat.jpg"), wave), Row(2, Path("b/cat.jpg"), wave)]
+      >>> [path.name for path in places(rows, Path("out"), "png")]
+      ['cat_wave.png', 'cat_wave-2.png']
+    """
+    taken: dict[str, Row] = {}
+    for row in rows:
+        if row.output is not None:
+            place = os.path.realpath(folder / row.output)
+            if place in taken:
+                other = taken[place].number
+                with _at(row):
+                    raise ValueError(
+                        f"`output`: '{row.output}' is that of row {other} as well; name another"
+                    )
+            taken[place] = row
+    # In lower case: some file systems do not tell the cases apart.
+    names = {place.lower() for place in taken}
+    real = os.path.realpath(folder)
     found = []
-    for (content, style), name in zip(chosen, names(chosen, suffix), strict=True):
-        try:
-            scales = prepare.scales_of(shapes[content], [shapes[style]], recipe)
-        except ValueError as error:
-            raise ValueError(f"{error} ('{content}' with '{style}')") from error
-        found.append(Entry(content, style, folder / name, scales))
-    return tuple(found)
+    for row in rows:
+        if row.output is not None:
+            found.append(Path(os.path.normpath(folder / row.output)))
+            continue
+        name = _free_name(row, suffix, lambda name: os.path.join(real, name).lower() in names)
+        names.add(os.path.join(real, name).lower())
+        found.append(folder / name)
+    return found
 
 
-def check_outputs(album: Album, inputs: Iterable[Path]) -> None:
-    """Refuse results that cannot be written, or that would destroy an input.
+def _free_name(row: Row, suffix: str, is_taken: Callable[[str], bool]) -> str:
+    stem = "_".join([row.content.stem, *(path.stem for path, _ in row.styles)])
+    name, count = f"{stem}.{suffix}", 1
+    while is_taken(name):
+        count += 1
+        name = f"{stem}-{count}.{suffix}"
+    return name
+
+
+def check_places(
+    wishes: Sequence[Wish], folder: Path, more: Sequence[Path], inputs: Iterable[Path]
+) -> None:
+    """Refuse results that cannot be written, or that would destroy what is read.
 
     Args:
-      album: whose contents and styles are inputs.
+      wishes: whose contents and styles are read.
+      folder: of the results; made when the work begins.
+      more: what else is written: the contact sheet, the result manifest.
       inputs: what else is read.
 
     Raises:
-      ValueError: naming the file.
+      ValueError: naming the file, and the row if it came from a manifest.
     """
-    folder = album.entries[0].output.parent
-    sources = {path for entry in album.entries for path in (entry.content, entry.style)}
-    sources |= set(inputs)
-    sheet = [] if album.sheet is None else [album.sheet]
-    for output in [*(entry.output for entry in album.entries), *sheet]:
-        jobs.refuse_inputs(output, sources, "output")
-        if folder.exists():
-            images.check_output(output, overwrite=album.overwrite, argument="output")
-    for entry in album.entries:
-        images.check_fits(entry.output, entry.scales[-1].shape, argument="output")
+    read = {path for wish in wishes for path in (wish.row.content, *wish.styles)} | set(inputs)
+    places = {os.path.realpath(path) for path in read}
+    nodes = {node for node in map(_node, read) if node is not None}
+
+    def check(path: Path) -> None:
+        if os.path.realpath(path) in places or _node(path) in nodes:
+            raise ValueError(
+                f"`output`: '{path}' is used for something else; choose another name or folder"
+            )
+
+    written = {os.path.realpath(path) for path in more}
+    for wish in wishes:
+        with _at(wish.row):
+            check(wish.output)
+            if os.path.realpath(wish.output) in written:
+                raise ValueError(f"`output`: '{wish.output}' is written to besides; choose another")
+            # Folders that are not there yet will be made in the one that is.
+            images.check_output(_ground(wish.output.parent) / wish.output.name, argument="output")
+    for path in more:
+        check(path)
 
 
-def _shape(path: Path, argument: str) -> tuple[int, int]:
-    height, width = images.read(path, argument=argument).image.shape[:2]
-    return height, width
+def _node(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from all others under whatever name; None if there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
-def groups(album: Album, platform: str) -> list[list[Entry]]:
-    """Split an album into what one program paints: one canvas shape, and not too much at once."""
-    by_shape: dict[Any, list[Entry]] = defaultdict(list)
-    for entry in album.entries:
-        by_shape[entry.scales[-1].shape].append(entry)
-    found = []
-    for (height, width), same in by_shape.items():
-        most = min(MOST, most_at_once((height, width), platform))
-        # Even groups: another number of pictures is another program to compile.
-        size = math.ceil(len(same) / math.ceil(len(same) / most))
-        found += [same[i : i + size] for i in range(0, len(same), size)]
-    return found
+def _ground(folder: Path) -> Path:
+    """Return the folder, or the nearest one around it that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
 
 
-def introduce(album: Album, weights: WeightsInfo, display: Display) -> None:
-    """Say what will be done, before it is."""
-    recipe, pictures = album.recipe, album.recipe.pictures
-    facts = {"device": settings.device(), "weights": weights._asdict()}
-    shapes = sorted({entry.scales[-1].shape for entry in album.entries}, reverse=True)
-    sizes = ", ".join(f"{width}x{height} px" for height, width in shapes[:6])
-    more = "" if len(shapes) <= 6 else f" and {len(shapes) - 6} more"
-    lines = surroundings(facts) | {
-        "recipe": f"{recipe.name}, {recipe.descent.steps} updates each",
-        "sizes": f"{sizes}{more} ({pictures.size}, {pictures.resize.__name__}); "
-        f"styles: {pictures.style_size or pictures.size}",
-        "pictures": f"{len(album.entries)}, to {album.entries[0].output.parent}",
-    }
-    display.facts(lines)
-    tell_family(recipe, weights.family, display)
-    for entry in album.entries:
-        if entry.output.stem != f"{entry.content.stem}_{entry.style.stem}":
-            display.say(f"note: {entry.output.name} is {entry.content} with {entry.style}")
+# --- Files ----------------------------------------------------------------------------------------
 
 
-class Thumbnails(NamedTuple):
-    """Small copies for the contact sheet, by the files they are of."""
+def looked_at(wishes: Sequence[Wish]) -> tuple[list[Entry], list[results.Record]]:
+    """Look at every file once, and plan the pictures.
 
-    contents: dict[Path, np.ndarray]
-    styles: dict[Path, np.ndarray]
-    results: dict[tuple[Path, Path], np.ndarray]
+    Returns:
+      What can be painted, and the rows that cannot: a file is missing, is no picture, would become
+      too small, or is too large for the output's format.
 
-    def add(self, entry: Entry, pair: "Pair", result: Any) -> None:
-        """Keep the thumbnails of one picture and of what it was made of."""
-        self.contents.setdefault(entry.content, _thumbnail(pair[0].image))
-        self.styles.setdefault(entry.style, _thumbnail(pair[1].image))
-        self.results[entry.content, entry.style] = _thumbnail(result)
+    Raises:
+      ValueError: for such a row whose files were typed one by one.
+    """
+    known: dict[tuple[Path, str], images.Glance | ValueError] = {}
 
-    def sheet(self) -> np.ndarray:
-        """Draw contents down, styles across, results where they meet."""
-        contents, styles = list(self.contents), list(self.styles)
-        return sheets.contact_sheet(
-            list(self.contents.values()),
-            list(self.styles.values()),
-            {(contents.index(c), styles.index(s)): r for (c, s), r in self.results.items()},
-            content_labels=[path.stem for path in contents],
-            style_labels=[path.stem for path in styles],
-        )
+    def glance(path: Path, wish: Wish, argument: str) -> images.Glance:
+        argument += "s" if wish.row.named else ""  # as it is called on the command line
+        if (path, argument) not in known:
+            try:
+                known[path, argument] = images.glance(path, argument=argument)
+            except ValueError as error:
+                known[path, argument] = error
+        found = known[path, argument]
+        if isinstance(found, ValueError):
+            raise found
+        return found
+
+    entries, bad = [], []
+    for wish in wishes:
+        row = wish.row
+        try:
+            seen = [glance(row.content, wish, "content")]
+            seen += [glance(path, wish, "style") for path in wish.styles]
+            entries.append(_entry(wish, seen))
+        except ValueError as error:
+            if row.named:
+                raise
+            bad.append(record_of(wish, "failed", str(error)))
+    return entries, bad
 
 
-def _thumbnail(image: Any) -> np.ndarray:
-    height, width = image.shape[:2]
-    factor = min(1.0, sheets.CELL / max(height, width))
-    shape = max(1, round(height * factor)), max(1, round(width * factor))
-    return images.pillow_bicubic(image, shape)
+def _entry(wish: Wish, seen: Sequence[images.Glance]) -> Entry:
+    row, styles = wish.row, wish.styles
+    try:
+        scales = prepare.scales_of(seen[0].shape, [one.shape for one in seen[1:]], wish.recipe)
+    except ValueError as error:
+        listed = " and ".join(f"'{path}'" for path in styles)
+        raise ValueError(f"{error} ('{row.content}' with {listed})") from None
+    images.check_fits(wish.output, scales[-1].shape, argument="output")
+    return Entry(row.number, row.content, styles, wish.output, wish.recipe, scales, tuple(seen))
+
+
+# --- Albums ---------------------------------------------------------------------------------------
 
 
 def album_of(
-    chosen: Sequence[tuple[Path, Path]],
-    recipe: Recipe,
+    rows: Sequence[Row],
+    changes: jobs.Changes,
     folder: Path,
     suffix: str,
     *,
+    start: Any = None,
+    check: Callable[[Recipe], Any] = lambda recipe: None,
     inputs: Iterable[Path] = (),
+    shard: buckets.Shard | None = None,
+    sheet: bool = False,
     **options: Any,
 ) -> Album:
     """Put an album together and check it.
 
     Args:
-      chosen: pairs of content and style.
-      recipe: with every flag in it.
+      rows: from `manifests`.
+      changes: of the command line's recipe.
       folder: where the results go; made if its parent exists.
-      suffix: of the results.
-      inputs: files that are read besides the pairs.
-      **options: fields of `Album`.
+      suffix: of results that a row has no name for.
+      start: in the place of the recipes' own, or None.
+      check: refuses a recipe that another flag does not go with.
+      inputs: files that are read besides the rows'.
+      shard: which part to keep, or None for all.
+      sheet: whether a contact sheet is drawn.
+      **options: other fields of `Album`.
 
     Returns:
       The album.
@@ -241,88 +361,65 @@ def album_of(
       ValueError: naming what cannot be used.
     """
     jobs.check_folder(folder, "output")
-    album = Album(entries=entries(chosen, recipe, folder, suffix), recipe=recipe, **options)
-    check_outputs(album, inputs)
-    return album
+    found = recipes_of(rows, changes, start, check)
+    wishes = list(map(Wish, rows, found, places(rows, folder, suffix)))
+    drawn = folder / "sheet.png" if sheet else None
+    listing = listing_of(folder, shard)
+    check_places(wishes, folder, [listing, *([drawn] if drawn else [])], inputs)
+    if drawn is not None and folder.exists():
+        images.check_output(
+            drawn, overwrite=options.get("overwrite") is not False, argument="output"
+        )
+    results.check(listing)
+    entries, bad = looked_at(wishes)
+    if shard is not None:
+        entries = buckets.share(entries, shard)
+        bad = [record for record in bad if record.row % shard.parts == shard.number % shard.parts]
+    return Album(
+        entries=tuple(entries),
+        bad=tuple(bad),
+        folder=folder,
+        shard=shard,
+        sheet=drawn,
+        **options,
+    )
 
 
-def paint(
-    params: Params, weights: WeightsInfo, album: Album, display: Display
-) -> Iterator[tuple[Path, str]]:
-    """Paint an album group by group; a picture is on the disk before it is yielded.
+def asked(entry: Entry, album: Album, weights: WeightsInfo) -> dict[str, Any]:
+    """Return what is asked for in one picture, as it will be embedded."""
+    inputs = jobs.roles(entry.seen[0], entry.seen[1:], album.init_file)
+    return settings.of_picture(
+        entry.recipe, entry.scales, seed=album.seed, inputs=inputs, weights=weights
+    )
+
+
+def unfinished(album: Album, weights: WeightsInfo) -> tuple[Album, list[results.Record]]:
+    """Take out of an album what is finished already.
 
     Args:
-      params: the weights.
-      weights: what their file says of itself.
       album: checked.
-      display: where to show progress.
+      weights: what their file says of itself.
 
-    Yields:
-      The file written, and what went wrong with it, if anything did.
+    Returns:
+      The rest, and the records of what is finished.
+
+    Raises:
+      ValueError: for a file in the place of a result that may not be replaced.
     """
-    introduce(album, weights, display)
-    album.entries[0].output.parent.mkdir(exist_ok=True)
-    done, count = 0, len(album.entries)
-    small = Thumbnails({}, {}, {})
-    with CompileClock() as compiling, display.bar(count, "compiling"):
-        together = groups(album, jax.devices()[0].platform)
-        loads = [Load(len(group), group[0].scales) for group in together]
-        course = Course(loads, compiling, display)
-        for group in together:
-            key = jax.random.fold_in(jax.random.key(album.seed), done)
-            pairs = [_read(entry) for entry in group]
-            painted, broken = painted_together(
-                params,
-                [content.image for content, _ in pairs],
-                [style.image for _, style in pairs],
-                course,
-                recipe=album.recipe,
-                init=album.init,
-                key=key,
-                chunk=album.chunk,
+    if album.overwrite:
+        return album, []
+    entries, records = [], []
+    for entry in album.entries:
+        told = results.finished(entry.output, asked(entry, album, weights))
+        if told is not None:
+            losses = told.get("losses")
+            records.append(record_of(entry, "skipped", losses=losses))
+        elif album.overwrite is False and os.path.lexists(entry.output):
+            raise ValueError(
+                f"`output`: '{entry.output}' exists and is not this picture finished (row "
+                f"{entry.number}); choose another folder, or let it be replaced by leaving out "
+                "`--no-overwrite`"
             )
-            for row, (entry, pair) in enumerate(zip(group, pairs, strict=True)):
-                _save(entry, pair, painted[row], album, weights, broken.get(row))
-                small.add(entry, pair, painted[row])
-                display.say(f"{entry.output.name}: {problem(broken.get(row)) or 'done'}")
-                yield entry.output, problem(broken.get(row))
-            done += len(group)
-            course.end_load()
-    if album.sheet is not None:
-        save(album.sheet, small.sheet(), overwrite=album.overwrite)
-        yield album.sheet, ""
-
-
-Pair = tuple[images.Picture, images.Picture]
-
-
-def _read(entry: Entry) -> Pair:
-    return (
-        images.read(entry.content, argument="contents"),
-        images.read(entry.style, argument="styles"),
-    )
-
-
-def _save(
-    entry: Entry,
-    pair: Pair,
-    image: Any,
-    album: Album,
-    weights: WeightsInfo,
-    broke_at: int | None,
-) -> None:
-    inputs = {"content": pair[0], "style": pair[1]}
-    if album.init_file is not None:
-        inputs["init"] = album.init_file
-    facts = settings.of_run(
-        album.recipe, entry.scales, seed=album.seed, inputs=inputs, weights=weights
-    )
-    done = facts["steps"] if broke_at is None else max(0, broke_at - 1)
-    told = facts | {"steps_done": done, "finished": broke_at is None}
-    save(
-        entry.output,
-        image,
-        alpha=resized_alpha(pair[0].alpha, image),
-        metadata=told if album.metadata else None,
-        overwrite=album.overwrite,
-    )
+        else:
+            entries.append(entry)
+    return replace(album, entries=tuple(entries)), records

@@ -52,6 +52,14 @@ class RowsDiverged(RuntimeWarning):
         self.rows = rows
 
 
+class Painted(NamedTuple):
+    """What `painted_many` gives, picture by picture."""
+
+    images: list[Image]
+    losses: list[Losses]  # of these images, scalars on the host; of those that broke, of no meaning
+    broken: dict[int, int]  # index of a picture to the update whose losses were not finite
+
+
 def stylize_many(
     params: Params,
     contents: Any,
@@ -116,6 +124,46 @@ def stylize_many(
       >>> nst.stylize_many(params, content, style, recipe=sweep, size=48, steps=2).shape
       (3, 32, 48, 3)
     """
+    painted = painted_many(
+        params,
+        contents,
+        styles,
+        recipe=recipe,
+        size=size,
+        style_size=style_size,
+        steps=steps,
+        precision=precision,
+        tile=tile,
+        init=init,
+        key=key,
+        every=every,
+        tell=tell,
+        chunk=chunk,
+    )
+    if painted.broken:
+        warnings.warn(RowsDiverged(painted.broken), stacklevel=2)
+    images = painted.images
+    return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
+
+
+def painted_many(
+    params: Params,
+    contents: Any,
+    styles: Any,
+    *,
+    recipe: Recipe,
+    size: Size = None,
+    style_size: Size = None,
+    steps: int | None = None,
+    precision: str | None = None,
+    tile: int | str | None = None,
+    init: Any = None,
+    key: Array | None = None,
+    every: int | Iterable[int] = optimize.CAPACITY,
+    tell: Callable[[int, int], None] | None = None,
+    chunk: int | None = None,
+) -> Painted:
+    """Do what `stylize_many` says; return the losses and what broke beside the pictures."""
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
     recipe = settled(recipe, size, style_size, steps, precision, tile)
     intervals = lengths(every)
@@ -128,6 +176,7 @@ def stylize_many(
     key = jax.random.key(0) if key is None else key
     rows = _rows(contents, styles, recipe, count, key)
     images: list[Any] = [None] * count
+    losses: list[Any] = [None] * count
     broken: dict[int, int] = {}
     groups = [_group(params, rows, recipe, chunk) for rows in _by_shape(rows)]
     total = sum(len(group.parts) for group in groups) * (int(recipe.descent.steps) + 1)
@@ -136,13 +185,11 @@ def stylize_many(
         formed = _formed(params, group)  # once for all chunks of a shape
         for part in group.parts:
             painted = _stylize_part(params, formed, part, group.recipe, init, odometer)
-            for row, image, broke_at in zip(part, *painted, strict=True):
-                images[row.place] = image
+            for row, image, measured, broke_at in zip(part, *painted, strict=True):
+                images[row.place], losses[row.place] = image, measured
                 if broke_at >= 0:
                     broken[row.place] = broke_at
-    if broken:
-        warnings.warn(RowsDiverged(broken), stacklevel=2)
-    return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
+    return Painted(images, losses, broken)
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
@@ -261,8 +308,8 @@ def _stylize_part(
     recipe: Recipe,
     init: Any,
     odometer: "_Odometer",
-) -> tuple[list[Image], list[int]]:
-    """Run some pictures of one canvas shape; return images and where each broke, or -1."""
+) -> tuple[list[Image], list[Losses], list[int]]:
+    """Run some pictures of one canvas shape; return images, losses and where each broke, or -1."""
     core, axes = _batched_numbers(recipe, [row.place for row in rows])
     scales = rows[0].prepared.scales
     images, canvases = _starts(rows, recipe, init)
@@ -281,7 +328,9 @@ def _stylize_part(
         broken = np.asarray(state.broke_at)
         broke_at = np.where((broke_at < 0) & (broken >= 0), broken + offset, broke_at)
         offset += scale.steps
-    return list(images), broke_at.tolist()
+    measured = jax.tree.map(np.asarray, state.losses)
+    losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(len(rows))]
+    return list(images), losses, broke_at.tolist()
 
 
 def _starts(rows: list[Row], recipe: Recipe, init: Any) -> tuple[Image, np.ndarray | None]:

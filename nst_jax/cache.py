@@ -48,6 +48,11 @@ def _setting(name: str) -> Any:
     return getattr(jax.config, name)
 
 
+def enabled() -> bool:
+    """Say whether jax may keep compiled programs."""
+    return bool(_setting("jax_enable_compilation_cache"))
+
+
 def refuse() -> None:
     """Compile everything anew in this process, whatever jax's own settings say."""
     jax.config.update("jax_enable_compilation_cache", False)

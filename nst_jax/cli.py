@@ -16,6 +16,7 @@ import click
 from nst_jax import __version__, flags, grammar
 
 DEMO_SIZE = "256"  # about a minute on two CPU cores
+MOST_WARNINGS = 20  # after a batch; its result manifest has all
 DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
 
 
@@ -179,13 +180,18 @@ def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Pa
     return Path("_".join([content.stem, *(style.stem for style in styles)]) + f"{ending}.png")
 
 
+def _changes(chosen: Mapping[str, Any]) -> Any:
+    """Return what the flags change of a recipe."""
+    from nst_jax import jobs
+
+    return jobs.Changes(**{n: chosen[n] for n in jobs.Changes._fields if n in chosen})
+
+
 def _recipe(chosen: Mapping[str, Any]) -> Any:
     """Return the recipe that the flags describe."""
     from nst_jax import jobs
 
-    return jobs.recipe_of(
-        jobs.Changes(**{n: chosen[n] for n in jobs.Changes._fields if n in chosen})
-    )
+    return jobs.recipe_of(_changes(chosen))
 
 
 def _seed(chosen: Mapping[str, Any], recipe: Any) -> int:
@@ -280,76 +286,62 @@ def demo(output: Path, size: str | None, steps: int | None, **chosen: Any) -> in
 
 @cli.command(cls=grammar.Variadic)
 @click.argument("contents", type=flags.FILE, nargs=-1, required=True)
-@click.option(
-    "--styles",
-    type=flags.FILE,
-    multiple=True,
-    required=True,
-    metavar="STYLES...",
-    help="One or more.",
-)
-@click.option(
-    "--output", "-o", type=flags.FILE, required=True, metavar="DIR", help="Folder of the results."
-)
-@click.option(
-    "--pair",
-    type=click.Choice(["all", "zip"]),
-    default="all",
-    show_default=True,
-    help="Every content with every style, or the n-th with the n-th.",
-)
-@click.option(
-    "--format",
-    "suffix",
-    type=click.Choice(["png", "jpg", "webp", "tiff"]),
-    default="png",
-    show_default=True,
-    help="Of the results, which are named CONTENT_STYLE.",
-)
-@click.option("--sheet", is_flag=True, help="Also write a contact sheet, sheet.png.")
-@flags.chunk
-@flags.transfer
-def batch(contents: tuple[Path, ...], styles: tuple[Path, ...], **chosen: Any) -> int:
-    """Paint all CONTENTS in the manner of all STYLES.
+@flags.batch
+def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
+    """Paint all CONTENTS in the manner of all STYLES, or what a manifest lists.
+
+    CONTENTS and STYLES are files, folders or quoted globs. A manifest, in the place of both, is a
+    .csv, .jsonl or .parquet with the columns content and style (FILE, or a blend: A:0.7;B:0.3) and,
+    where wanted, output, recipe and overrides (KEY=VALUE;KEY=VALUE as in --set, after all flags); its
+    paths start from its own folder, its outputs from DIR.
 
     Pictures of one shape are painted together, in groups; each is written as soon as its group is
-    done.
+    done, and listed in DIR/results.jsonl. Started again, it goes on: a picture is skipped if its file
+    is whole and has these settings embedded, from inputs with these contents.
     """
-    from nst_jax import albums, jobs
+    from nst_jax import albums, buckets, engines, fleets, images, jobs, manifests
 
-    recipe = _recipe(chosen)
+    if chosen["engine"] == "ray":
+        fleets.check()
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
-    folder = chosen["output"]
     album = albums.album_of(
-        albums.pairs(contents, styles, zipped=chosen["pair"] == "zip"),
-        recipe,
-        folder,
+        manifests.rows_of(contents, **chosen),
+        _changes(chosen),
+        chosen["output"],
         chosen["suffix"],
-        inputs=_more_inputs(chosen, init_file),
+        start=None if init_file else init,
+        check=lambda recipe: _seed(chosen, recipe),
+        inputs=[*contents, *_more_inputs(chosen, init_file)],
+        shard=None if chosen["shard"] is None else buckets.shard_of(chosen["shard"]),
+        sheet=chosen["sheet"],
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         chunk=chosen["chunk"],
-        sheet=folder / "sheet.png" if chosen["sheet"] else None,
-        seed=_seed(chosen, recipe),
-        init=init,
-        init_file=init_file,
+        seed=chosen["seed"] or 0,
+        init=init if init_file else None,
+        init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
     )
+    if chosen["engine"] == "ray":
+        click.get_current_context().with_resource(fleets.joined())
     loaded, info, display = _prepared(chosen)
-    problems: dict[Path, str] = {}
+    rest, finished = albums.unfinished(album, info)
     _let_interrupts_raise()
-    try:
-        for path, problem in albums.paint(loaded, info, album, display):
-            problems[path] = problem
-    except KeyboardInterrupt:
-        done = f"{len(problems)} of {len(album.entries)} pictures are in {folder}"
+    engine = fleets.paint_by_ray if chosen["engine"] == "ray" else engines.paint_here
+    records, whole = engines.carry_out(loaded, info, album, rest, finished, engine, display)
+    for record in [record for record in records if not record.good][:MOST_WARNINGS]:
+        click.echo(f"nst-jax: warning: {record.output}: {record.error}", err=True)
+    bad = sum(not record.good for record in records)
+    if bad > MOST_WARNINGS:
+        more = f"{bad - MOST_WARNINGS} more rows failed; {album.listing} has them all"
+        click.echo(f"nst-jax: warning: {more}", err=True)
+    if not whole:
+        there = sum(record.status != "failed" for record in records)
+        done = f"{there} of {len(album.entries)} pictures are in {album.folder}"
         click.echo(f"nst-jax: interrupted: {done}", err=True)
         return 130
-    for path, problem in problems.items():
-        if problem:
-            click.echo(f"nst-jax: warning: {path}: {problem}", err=True)
     if not chosen["quiet"]:
-        click.echo(folder)
-    return 1 if any(problems.values()) else 0
+        click.echo(album.folder)
+    return 1 if bad else 0
 
 
 @cli.command()

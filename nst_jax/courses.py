@@ -1,14 +1,18 @@
 """Many canvases, load by load: how many at once, how far they are, how long it takes, what broke."""
 
-import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
+from jaxtyping import Array
+
 from nst_jax import batches, prepare
-from nst_jax._types import Params
+from nst_jax._types import Image, Params, StyleImage
 from nst_jax.pace import CHUNK_SECONDS, CompileClock, Stopwatch, cost, duration
 from nst_jax.progress import Display, left
 from nst_jax.pyramid import Shape
+from nst_jax.starts import SeededBlend
 
 # Pixels of canvas in one program. A processor gains little from a batch and has less memory.
 PIXELS = {"cpu": 2**19}
@@ -35,7 +39,7 @@ class Course(Iterator[int]):
 
     def __init__(self, loads: Sequence[Load], compiling: CompileClock, display: Display) -> None:
         self._loads, self._compiling, self._display = loads, compiling, display
-        self._work = [load.pictures * sum(_costs(load.scales)) for load in loads]
+        self._work = [work_of(load) for load in loads]
         self._index, self._announced, self._done = 0, False, 0.0
         self._length = 1
         self._watch = Stopwatch(compiling)
@@ -97,6 +101,11 @@ def _costs(scales: Sequence[prepare.Scale]) -> list[int]:
     return [*costs, cost(scales[-1])]
 
 
+def work_of(load: Load) -> int:
+    """Return what a load costs, in pixels and evaluations; to be compared with others'."""
+    return load.pictures * sum(_costs(load.scales))
+
+
 def problem(broke_at: int | None) -> str:
     """Return what is wrong with a picture that broke at this update; nothing if it did not."""
     if broke_at is None:
@@ -106,7 +115,7 @@ def problem(broke_at: int | None) -> str:
 
 def painted_together(
     params: Params, contents: Any, styles: Any, course: Course, **options: Any
-) -> tuple[Any, dict[int, int]]:
+) -> batches.Painted:
     """Paint one load.
 
     Args:
@@ -117,15 +126,26 @@ def painted_together(
       **options: of `stylize_many`.
 
     Returns:
-      The pictures, and of those that broke, the row and the update.
+      The pictures, their losses, and of those that broke, the row and the update.
     """
-    broken: dict[int, int] = {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", batches.RowsDiverged)
-        painted = batches.stylize_many(
-            params, contents, styles, every=course, tell=course.tell, **options
-        )
-    for warning in caught:
-        if isinstance(warning.message, batches.RowsDiverged):
-            broken |= warning.message.rows
-    return painted, broken
+    return batches.painted_many(params, contents, styles, every=course, tell=course.tell, **options)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SameStart:
+    """A start that draws from one key for all canvases: no picture depends on the others."""
+
+    start: Any
+    key: Array
+
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
+        del key
+        return self.start(content, style, self.key)
+
+
+def same_start(start: Any, seed: int) -> Any:
+    """Return a start that is the same for all canvases; pictures and those without a key are."""
+    if not callable(start) or isinstance(start, SeededBlend):
+        return start
+    return SameStart(start, jax.random.key(seed))

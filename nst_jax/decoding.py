@@ -32,6 +32,7 @@ _TURNS = {
     7: PilImage.Transpose.TRANSVERSE,
     8: PilImage.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)  # those that make height of width
 
 
 class _RefusedError(Exception):
@@ -66,6 +67,12 @@ def opened_picture(data: bytes, path: Path, argument: str) -> Iterator[PilImage.
     else:
         return
     raise ValueError(f"`{argument}`: {str(path)!r} {reason}")
+
+
+def upright_shape(opened: PilImage.Image) -> tuple[int, int]:
+    """Return the height and width that `decoded` would give, without decoding."""
+    lies = _orientation(opened, []) in _SIDEWAYS
+    return (opened.width, opened.height) if lies else (opened.height, opened.width)
 
 
 def decoded(

@@ -1,10 +1,11 @@
 """How a file is written: it appears whole, or what was there stays."""
 
-import glob
 import os
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -43,8 +44,20 @@ def whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def remove_parts(path: Path) -> None:
-    """Remove what writers of `path` left behind when they were killed; none may be at work."""
-    target = path.resolve()
-    for part in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.part"):
-        part.unlink(missing_ok=True)
+def remove_parts(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Remove what writers of these files left behind when they were killed; none may be at work."""
+    names: dict[Path, set[str]] = defaultdict(set)
+    for path in paths:
+        target = Path(path).resolve()
+        names[target.parent].add(target.name)
+    for folder, written in names.items():
+        for part in folder.glob(".*.part"):
+            if _target(part) in written:
+                with suppress(OSError):  # someone else was quicker, or it does not matter
+                    part.unlink()
+
+
+def _target(part: Path) -> str | None:
+    """Return the name of the file that a part was to become."""
+    found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
+    return found[1] if found else None

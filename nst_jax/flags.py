@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from nst_jax import grammar
+
 FILE = click.Path(path_type=Path)
 
 
@@ -15,13 +17,7 @@ class Weighted(click.ParamType):
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path, colon, text = value.rpartition(":")
-        try:
-            if not (path and colon) or Path(value).exists():  # a name may well hold a colon
-                return Path(value), None
-            return Path(path), float(text)
-        except (ValueError, OSError):  # no number, or no possible name
-            return Path(value), None
+        return grammar.share_of(value)
 
 
 Decorator = Callable[[Any], Any]
@@ -130,7 +126,9 @@ class Numbers(click.ParamType):
             self.fail(f"expected numbers with commas between them, got {value!r}", param, ctx)
 
 
-def _transfer(recipe: Decorator, size: Decorator, *numbers: Decorator) -> Decorator:
+def _transfer(
+    recipe: Decorator, size: Decorator, *numbers: Decorator, replacing: Decorator = overwrite
+) -> Decorator:
     return _options(
         recipe,
         values,
@@ -190,18 +188,65 @@ def _transfer(recipe: Decorator, size: Decorator, *numbers: Decorator) -> Decora
             "memory and more time; or off, or auto: where memory asks for it. Default: auto.",
         ),
         metadata,
-        overwrite,
+        replacing,
         cache,
         quiet,
     )
 
 
-transfer = _transfer(
+_single = (
     recipe,
     size,
     _weight("--style-weight", "the style"),
     _weight("--tv-weight", "total variation"),
     _learning_rate(),
+)
+transfer = _transfer(*_single)
+batch = _options(
+    click.option("--styles", type=FILE, multiple=True, metavar="STYLES...", help="One or more."),
+    click.option(
+        "--output", "-o", type=FILE, required=True, metavar="DIR", help="Folder of the results."
+    ),
+    click.option(
+        "--pair",
+        type=click.Choice(["all", "zip"]),
+        default="all",
+        show_default=True,
+        help="Every content with every style, or the n-th with the n-th.",
+    ),
+    click.option(
+        "--format",
+        "suffix",
+        type=click.Choice(["png", "jpg", "webp", "tiff"]),
+        default="png",
+        show_default=True,
+        help="Of the results, which are named CONTENT_STYLE unless a manifest names them.",
+    ),
+    click.option("--sheet", is_flag=True, help="Also write a contact sheet, sheet.png."),
+    click.option(
+        "--shard",
+        metavar="I/N",
+        help="Paint the I-th of N parts, I from 1: every N-th bucket of pictures of one shape, 8 at "
+        "most. N starts, one for each I, paint all.",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(["here", "ray"]),
+        default="here",
+        show_default=True,
+        help="In this process, or on the devices of a Ray cluster (extra `ray`), which is what "
+        "$RAY_ADDRESS names, or this machine.",
+    ),
+    chunk,
+    _transfer(
+        *_single,
+        replacing=click.option(
+            "--overwrite/--no-overwrite",
+            default=None,
+            help="Paint finished pictures anew, or refuse to replace a file that is none. Default: "
+            "skip what is finished with these settings, replace all else.",
+        ),
+    ),
 )
 
 # The paper's ratios are those of the paper's losses, so its recipe is where they mean the same.

@@ -11,6 +11,29 @@ import click
 Share = tuple[Path, float | None]  # a style, and how much of it where that was said
 
 
+def share_of(text: str, folder: Path = Path()) -> Share:
+    """Return the style that FILE or FILE:SHARE names, and its share if it has one.
+
+    Args:
+      text: as typed.
+      folder: what a relative path starts from.
+
+    Returns:
+      The path, and the share or None.
+
+    Example:
+      >>> share_of("wave.jpg:0.7")[1], share_of("wave.jpg")[1]
+      (0.7, None)
+    """
+    path, colon, share = text.rpartition(":")
+    try:
+        if not (path and colon) or (folder / text).exists():  # a name may well hold a colon
+            return folder / text, None
+        return folder / path, float(share)
+    except (ValueError, OSError):  # no number, or no possible name
+        return folder / text, None
+
+
 class BadInput(click.ClickException):
     """What the door refused, naming the argument as it was typed."""
 

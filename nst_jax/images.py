@@ -34,6 +34,14 @@ class Picture(NamedTuple):
     digest: str  # sha256 of the file's bytes
 
 
+class Glance(NamedTuple):
+    """What a file says of its picture before it is decoded."""
+
+    shape: tuple[int, int]  # height and width of what `read` gives
+    name: str  # as in `Picture`
+    digest: str
+
+
 # --- Reading --------------------------------------------------------------------------------------
 
 
@@ -90,6 +98,30 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
         image, alpha, notes = decoding.decoded(opened)
     digest = hashlib.sha256(data).hexdigest()
     return Picture(image, alpha, tuple(notes), Path(path).name, digest)
+
+
+def glance(path: PathLike, *, argument: str = "path") -> Glance:
+    """Return a picture's size, name and digest; nothing is decoded.
+
+    Args:
+      path: the file.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      A `Glance`.
+
+    Raises:
+      ValueError: as in `read`, but for damage that only decoding would find.
+
+    Example:
+      >>> from nst_jax import images
+      >>> images.glance(images.SAMPLES["chelsea"]).shape
+      (300, 451)
+    """
+    data = _bytes_of(Path(path), argument)
+    with decoding.opened_picture(data, Path(path), argument) as opened:
+        shape = decoding.upright_shape(opened)
+    return Glance(shape, Path(path).name, hashlib.sha256(data).hexdigest())
 
 
 def _bytes_of(path: Path, argument: str) -> bytes:

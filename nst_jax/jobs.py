@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from nst_jax import (
     capacity,
@@ -90,9 +90,10 @@ class Job:
         return roles(self.content, self.styles, self.init_file)
 
 
-def roles(
-    content: images.Picture, styles: Sequence[images.Picture], init: images.Picture | None
-) -> dict[str, images.Picture]:
+File = TypeVar("File")  # a picture, or what is known of one
+
+
+def roles(content: File, styles: Sequence[File], init: File | None) -> dict[str, File]:
     """Return the files that a result depends on, by role: content, style, style_2, ..., init."""
     names = ["style", *(f"style_{number}" for number in range(2, len(styles) + 1))]
     found = {"content": content, **dict(zip(names, styles, strict=True))}
@@ -133,7 +134,7 @@ def recipe_of(changes: Changes) -> Recipe:
     """
     recipe = recipes.DEFAULT if changes.recipe is None else named_or_read(changes.recipe)
     if changes.values:
-        recipe = recipe_files.with_values(recipe, _by_key(changes.values))
+        recipe = recipe_files.with_values(recipe, by_key(changes.values))
     names = ("content_weight", "style_weight", "tv_weight")
     weights: dict[str, Any] = {
         name: getattr(changes, name) for name in names if getattr(changes, name) is not None
@@ -265,14 +266,18 @@ def _text_of(path: Path) -> str:
         raise ValueError(f"`recipe`: '{path}' is not UTF-8 text; a recipe is TOML") from None
 
 
-def _by_key(values: Iterable[str]) -> dict[str, str]:
-    """Return key to text of several KEY=VALUE; of a key that is given twice, the later one."""
+def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]:
+    """Return key to text of several KEY=VALUE; of a key that is given twice, the later one.
+
+    Raises:
+      ValueError: naming the argument, for a word that is none.
+    """
     found: dict[str, str] = {}
     for value in values:
         key, equals, text = value.partition("=")
         if not (key.strip() and equals):
             raise ValueError(
-                f"`values`: expected KEY=VALUE, such as terms.style_weight=0.5, got {value!r}"
+                f"`{argument}`: expected KEY=VALUE, such as terms.style_weight=0.5, got {value!r}"
             )
         found.pop(key.strip(), None)  # so that it also counts as said later
         found[key.strip()] = text.strip()

@@ -74,7 +74,7 @@ def check_room(job: Job) -> None:
     path = job.outputs.checkpoint
     if path is None:
         return
-    files.remove_parts(path)
+    files.remove_parts([path])
     size, free = size_of(job), shutil.disk_usage(path.absolute().parent).free
     if size > free:
         raise ValueError(

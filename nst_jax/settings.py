@@ -132,7 +132,7 @@ def device() -> dict[str, str]:
     return {"platform": first.platform, "kind": first.device_kind}
 
 
-def of_run(
+def of_picture(
     recipe: Recipe,
     scales: Sequence[Scale],
     *,
@@ -140,7 +140,7 @@ def of_run(
     inputs: Mapping[str, Named],
     weights: WeightsInfo,
 ) -> dict[str, Any]:
-    """Return what was asked for and with what: everything known before the first step.
+    """Return what was asked for and with what: all that a picture depends on but where it is made.
 
     Args:
       recipe: as run, with every flag in it.
@@ -172,10 +172,21 @@ def of_run(
             "encoding": weights.encoding,
             "digest": weights.digest,
         },
-        "device": device(),
-        "versions": versions(),
         "settings": of_recipe(recipe),
     }
+
+
+def of_run(
+    recipe: Recipe,
+    scales: Sequence[Scale],
+    *,
+    seed: int,
+    inputs: Mapping[str, Named],
+    weights: WeightsInfo,
+) -> dict[str, Any]:
+    """Return `of_picture`, and on what device and by what versions: all that is known beforehand."""
+    asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights)
+    return asked | {"device": device(), "versions": versions()}
 
 
 def of_identity(

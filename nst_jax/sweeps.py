@@ -12,17 +12,15 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
-from nst_jax import checks, images, jobs, prepare, recipes, settings, sheets, vgg
-from nst_jax._types import Image, Params, StyleImage
-from nst_jax.courses import Course, Load, most_at_once, painted_together, problem
+from nst_jax import batches, checks, images, jobs, prepare, recipes, settings, sheets, vgg
+from nst_jax._types import Params
+from nst_jax.courses import Course, Load, most_at_once, painted_together, problem, same_start
 from nst_jax.pace import CompileClock
 from nst_jax.params import WeightsInfo
 from nst_jax.progress import Display
 from nst_jax.recipes import Recipe
 from nst_jax.runs import save, surroundings, tell_family
-from nst_jax.starts import SeededBlend
 
 # What can be swept. Of two, the first in this order makes the rows; what the last is set from
 # comes before it.
@@ -92,26 +90,6 @@ class Painted(NamedTuple):
     cell: int  # row by row
     image: np.ndarray
     problem: str  # what went wrong, if anything did
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class SameStart:
-    """A start that draws from one key for all canvases, so that only their numbers differ."""
-
-    start: Any
-    key: Array
-
-    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
-        del key
-        return self.start(content, style, self.key)
-
-
-def same_start(start: Any, seed: int) -> Any:
-    """Return a start that is the same for all canvases; pictures and those without a key are."""
-    if not callable(start) or isinstance(start, SeededBlend):
-        return start
-    return SameStart(start, jax.random.key(seed))
 
 
 # --- Axes -----------------------------------------------------------------------------------------
@@ -369,15 +347,14 @@ def paint(
     with CompileClock() as compiling, display.bar(count, "compiling"):
         course = Course(loads, compiling, display)
         for first in range(0, count, size):
-            painted, broken = _painted(params, sweep, slice(first, first + size), course)
-            for row, image in enumerate(np.asarray(painted)):
-                yield Painted(first + row, image, problem(broken.get(row)))
+            painted = _painted(params, sweep, slice(first, first + size), course)
+            for row, image in enumerate(painted.images):
+                told = problem(painted.broken.get(row))
+                yield Painted(first + row, np.asarray(image), told)
             course.end_load()
 
 
-def _painted(
-    params: Params, sweep: Sweep, part: slice, course: Course
-) -> tuple[Any, dict[int, int]]:
+def _painted(params: Params, sweep: Sweep, part: slice, course: Course) -> batches.Painted:
     """Return some of the canvases, and of those that broke, which and at what update."""
     recipe = recipes.with_numbers(sweep.recipe, lambda n: n[part] if np.ndim(n) else n)
     start = sweep.recipe.pictures.start if sweep.init is None else sweep.init

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import albums, capacity, cli, jobs, optimizers, prepare, recipes, sizes
+from nst_jax import buckets, capacity, cli, jobs, optimizers, prepare, recipes, sizes
 
 # Two convolutions instead of sixteen: most of what is tested here does not depend on depth.
 SHALLOW = {
@@ -797,7 +797,7 @@ def test_batch_pairs_all(call):
     code, out, err = call("batch", *argv, "--recipe", "tiny")
     assert code == 0 and out == "out\n"
     names = {"photo_art.png", "photo_photo.png", "other_art.png", "other_photo.png"}
-    assert set(os.listdir("out")) == names | {"sheet.png"}
+    assert set(os.listdir("out")) == names | {"sheet.png", "results.jsonl"}
     assert "4, to out" in err and "picture 4 of 4" in err
     assert "compiled in" in err and "the rest takes about" in err
     told = json.loads(call("info", "out/other_art.png")[1])
@@ -813,7 +813,7 @@ def test_batch_pairs_zip(call):
     argv = ["photo.png", "other.png", "-o", "out", "--pair", "zip", "--recipe", "tiny", "-q"]
     styles = ["--styles=art.png", "photo.png"]
     assert call("batch", *argv, *styles, "--format", "jpg") == (0, "", "")
-    assert set(os.listdir("out")) == {"photo_art.jpg", "other_photo.jpg"}
+    assert set(os.listdir("out")) == {"photo_art.jpg", "other_photo.jpg", "results.jsonl"}
     refused(call("batch", *argv, "--styles", "art.png"), "`--styles`", "1 for 2")
 
 
@@ -823,7 +823,7 @@ def test_batch_tells_equal_names_apart(call):
     argv = ["photo.png", "b/photo.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny"]
     code, _, err = call("batch", *argv)
     assert code == 0
-    assert set(os.listdir("out")) == {"photo_art.png", "photo_art-2.png"}
+    assert set(os.listdir("out")) == {"photo_art.png", "photo_art-2.png", "results.jsonl"}
     assert "photo_art-2.png is b/photo.png with art.png" in err
     assert not np.array_equal(pixels("out/photo_art.png"), pixels("out/photo_art-2.png"))
 
@@ -847,14 +847,13 @@ def test_batch_and_sweep_paint_in_chunks(call):
 def test_batch_groups_by_shape_and_size():
     def entry(height, width):
         scale = prepare.Scale((height, width), ((64, 64),), 1)
-        return albums.Entry(Path(), Path(), Path(), (scale,))
+        return buckets.Entry(1, Path(), (Path(),), Path(), TINY, (scale,), ())
 
-    entries = tuple(entry(*shape) for shape in [(64, 64), (512, 512)] * 10)
-    album = albums.Album(entries=entries, recipe=TINY)
-    groups = albums.groups(album, "cpu")
+    entries = [entry(*shape) for shape in [(64, 64), (512, 512)] * 10]
+    groups = [group.entries for group in buckets.groups(entries, "cpu")]
     assert [len(group) for group in groups] == [5, 5, 2, 2, 2, 2, 2]
     assert all(len({e.scales[-1].shape for e in group}) == 1 for group in groups)
-    assert [len(group) for group in albums.groups(album, "gpu")] == [5, 5, 5, 5]
+    assert [len(group.entries) for group in buckets.groups(entries, "gpu")] == [5, 5, 5, 5]
 
 
 def test_batch_refuses_early(call):

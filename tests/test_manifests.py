@@ -1,0 +1,589 @@
+"""Batches: manifests, folders and globs, what is finished, what fails, shards, and how they end."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nst_jax import (
+    albums,
+    batches,
+    buckets,
+    engines,
+    images,
+    jobs,
+    layers,
+    manifests,
+    optimizers,
+    prepare,
+    results,
+)
+from nst_jax._types import Losses
+from tests import test_cli as shell
+from tests.test_cli import TINY, lines, pixels, refused
+
+here, call = shell.here, shell.call  # fixtures: a folder with pictures, and the command line
+
+
+def csv(*rows, name="jobs.csv"):
+    Path(name).write_text("\n".join(rows) + "\n")
+    return name
+
+
+def listed(folder="out", name="results.jsonl"):
+    """Return the last record of each row."""
+    return {record["row"]: record for record in lines(f"{folder}/{name}")}
+
+
+def entry(number=1, recipe=TINY, shape=(30, 40), output="x.png"):
+    scale = prepare.Scale(shape, ((40, 40),), recipe.descent.steps)
+    seen = (images.Glance(shape, "c", "0"), images.Glance((40, 40), "s", "1"))
+    return buckets.Entry(number, Path("c"), (Path("s"),), Path(output), recipe, (scale,), seen)
+
+
+# --- Reading manifests ----------------------------------------------------------------------------
+
+ROWS = [
+    {"content": "a.jpg", "style": "b.jpg"},
+    {
+        "content": "a.jpg",
+        "style": ["b.jpg:0.7", "c.jpg:0.3"],
+        "output": "x.webp",
+        "recipe": "own.toml",
+        "overrides": ["terms.style_weight=3", "descent.optimizer=Adam"],
+    },
+]
+AS_CSV = (
+    "content,style,output,recipe,overrides",
+    "a.jpg,b.jpg,,,",
+    "",
+    "a.jpg,b.jpg:0.7; c.jpg:0.3,x.webp,own.toml,terms.style_weight=3;descent.optimizer=Adam",
+)
+
+
+def same_rows(found, folder):
+    first, second = (row._replace(place="") for row in found)
+    a, b, c = (folder / name for name in ("a.jpg", "b.jpg", "c.jpg"))
+    assert first == manifests.Row(1, a, ((b, None),))
+    assert second == manifests.Row(
+        2,
+        a,
+        ((b, 0.7), (c, 0.3)),
+        output="x.webp",
+        recipe=str(folder / "own.toml"),
+        overrides=("terms.style_weight=3", "descent.optimizer=Adam"),
+    )
+
+
+def test_csv_and_jsonl_are_read_alike(here):
+    Path("sub").mkdir()
+    csv("\ufeff" + AS_CSV[0], *AS_CSV[1:], name="sub/jobs.csv")
+    same_rows(manifests.read(Path("sub/jobs.csv")), Path("sub"))
+    Path("jobs.jsonl").write_text("\n\n".join(map(json.dumps, ROWS)))
+    same_rows(manifests.read(here / "jobs.jsonl"), here)
+    changed = {"terms.style_weight": 3, "descent.optimizer": "Adam"}
+    changed_rows = [ROWS[0], ROWS[1] | {"overrides": changed}]
+    Path("jobs.jsonl").write_text("\n".join(map(json.dumps, changed_rows)))
+    same_rows(manifests.read(here / "jobs.jsonl"), here)
+
+
+def test_parquet_is_read_like_the_others(here):
+    pyarrow = pytest.importorskip("pyarrow", reason="install the extra `parquet`")
+    from pyarrow import parquet
+
+    columns = {name: [row.get(name) for row in ROWS] for name in manifests.COLUMNS}
+    columns["style"][0] = [columns["style"][0]]  # a column has one type
+    table = pyarrow.table(columns)
+    parquet.write_table(table, "jobs.parquet")
+    same_rows(manifests.read(here / "jobs.parquet"), here)
+    Path("jobs.parquet").write_text("no")
+    with pytest.raises(ValueError, match=r"`contents`: 'jobs.parquet': is no Parquet"):
+        manifests.read(Path("jobs.parquet"))
+
+
+def test_a_name_with_a_semicolon_or_a_colon_is_a_name(here):
+    for name in ("a;b.png", "wave:2"):
+        shutil.copy("art.png", name)
+    csv("content,style", "photo.png,a;b.png", "photo.png,wave:2", "photo.png,art.png:2")
+    styles = [row.styles for row in manifests.read(here / "jobs.csv")]
+    assert styles == [
+        ((here / n, s),) for n, s in [("a;b.png", None), ("wave:2", None), ("art.png", 2.0)]
+    ]
+
+
+HEAD = "content,style,output,recipe,overrides"
+BAD = {
+    "no rows": (["content,style"], "'jobs.csv': has no rows"),
+    "empty": ([""], "no column 'content'"),
+    "missing column": (["content,output", "photo.png,x.png"], "no column 'style'"),
+    "unknown column": (["content,style,outptu", "a,b,c"], "'outptu'", "'output'"),
+    "column twice": (["content,style,style", "a,b,c"], "'style' twice"),
+    "too many cells": (["content,style", "photo.png,art.png,x"], "row 1", "3 cells for 2"),
+    "no content": ([HEAD, "photo.png,art.png,,,", ",art.png,,,"], "row 2 of 'jobs.csv'", "content"),
+    "no style": ([HEAD, "photo.png,,,,"], "row 1", "style"),
+    "quotes": (["content,style", '"photo.png,art.png'], "is no CSV"),
+    "recipe": ([HEAD, "photo.png,art.png,,tini,"], "row 1", "`recipe`", "'tiny'"),
+    "recipe file": ([HEAD, "photo.png,art.png,,no.toml,"], "row 1", "`recipe`", "no.toml"),
+    "override": (
+        [HEAD, "photo.png,art.png,,,descent.steps=0"],
+        "row 1",
+        "`overrides`",
+        "descent.steps",
+    ),
+    "no override": ([HEAD, "photo.png,art.png,,,steps"], "row 1", "`overrides`", "KEY=VALUE"),
+    "share": ([HEAD, "photo.png,art.png:1;other.png,,,"], "row 1", "'other.png' has no share"),
+    "shares": ([HEAD, 'photo.png,art.png,,,"terms.style_shares=1.0,2.0"'], "row 1", "2 pictures"),
+    "output twice": (
+        [HEAD, "photo.png,art.png,x.png,,", "other.png,art.png,,,", "photo.png,art.png,./x.png,,"],
+        "row 3",
+        "row 1",
+        "./x.png",
+    ),
+    "suffix": ([HEAD, "photo.png,art.png,x.gif,,"], "row 1", ".gif"),
+    "no folder": ([HEAD, "photo.png,art.png,../photo.png/x.png,,"], "row 1", "photo.png"),
+    "over an input": ([HEAD, "photo.png,art.png,../art.png,,"], "row 1", "something else"),
+    "over the results": ([HEAD, "photo.png,art.png,results.jsonl,,"], "row 1", "results.jsonl"),
+}
+
+
+@pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
+def test_a_bad_manifest_is_refused_before_the_work(call, case):
+    rows, *words = case
+    before = [*os.listdir(), "jobs.csv"]
+    refused(call("batch", csv(*rows), "-o", "out", "--recipe", "tiny"), "`", *words)
+    assert sorted(os.listdir()) == sorted(before)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", ["row 1", "no JSON"]),
+        ("[1]", ["row 1", "no object"]),
+        ('{"content": 3, "style": "b"}', ["row 1", "`content`", "expected text"]),
+        ('{"style": "b"}', ["row 1", "no column 'content'"]),
+        ('{"content": "a", "style": []}', ["row 1", "has no style"]),
+    ],
+)
+def test_a_bad_line_is_refused(call, line, words):
+    Path("jobs.jsonl").write_text(line)
+    refused(call("batch", "jobs.jsonl", "-o", "out"), "`CONTENTS`", *words)
+
+
+def test_words_that_do_not_go_together_are_refused(call):
+    csv("content,style", "photo.png,art.png")
+    out = ("-o", "out")
+    refused(call("batch", "no.csv", *out), "`CONTENTS`", "no.csv", "no such file")
+    refused(call("batch", "jobs.csv", "photo.png", *out), "`CONTENTS`", "stands alone")
+    refused(call("batch", "jobs.csv", "--styles", "art.png", *out), "`--styles`", "manifest")
+    refused(call("batch", "jobs.csv", "--sheet", *out), "`--sheet`", "manifest")
+    refused(call("batch", "jobs.csv", "--pair", "zip", *out), "`--pair`", "manifest")
+    refused(call("batch", "jobs.csv", "--recipe", "tini", *out), "`--recipe`", "'tiny'")
+    refused(call("batch", "photo.png", *out), "`--styles`", "missing")
+    for shard in ("0/2", "3/2", "1/0", "half"):
+        refused(call("batch", "jobs.csv", "--shard", shard, *out), "`--shard`", shard)
+    crossed = ("photo.png", "--styles", "art.png")
+    refused(call("batch", *crossed, *out, "--shard", "1/2", "--sheet"), "`--sheet`", "--shard")
+    refused(call("batch", ".", "--styles", "art.png", "-o", "../" + Path.cwd().name), "`--output`")
+    Path("out").mkdir()
+    Path("out/results.jsonl").write_text("precious\n")
+    refused(call("batch", *crossed, *out), "`--output`", "results.jsonl", "another kind")
+    assert Path("out/results.jsonl").read_text() == "precious\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "said"),
+    [
+        ("ray", ["photo.png", "--styles", "art.png", "--engine", "ray"], "nst-jax[ray]"),
+        ("pyarrow", ["jobs.parquet"], "nst-jax[parquet]"),
+    ],
+)
+def test_a_missing_extra_is_named(call, monkeypatch, module, words, said):
+    Path("jobs.parquet").touch()
+    monkeypatch.setitem(sys.modules, module, None)
+    refused(call("batch", *words, "-o", "out"), said)
+
+
+# --- Folders and globs ----------------------------------------------------------------------------
+
+
+def test_folders_and_globs_stand_for_their_pictures(call):
+    Path("in/deep").mkdir(parents=True)
+    for name in ("b.png", "A.JPG", ".hidden.png", "notes.txt", "deep/c.png"):
+        shutil.copy("photo.png", f"in/{name}")
+    folder, pattern, word = Path("in"), Path("in/**/*.png"), Path("art.png")
+    found = manifests.files([folder, pattern, word], "contents")
+    typed = [(str(path), own) for path, own in found]
+    inside = [("in/A.JPG", False), ("in/b.png", False)]
+    assert typed == [*inside, ("in/b.png", False), ("in/deep/c.png", False), ("art.png", True)]
+    rows = manifests.crossed([folder], [word], zipped=False)
+    assert [row.named for row in rows] == [False, False] and [row.number for row in rows] == [1, 2]
+    Path("none").mkdir()
+    refused(call("batch", "none", "--styles", "art.png", "-o", "out"), "`CONTENTS`", "no pictures")
+    refused(call("batch", "a*.jpg", "--styles", "x", "-o", "out"), "`CONTENTS`", "no file matches")
+
+
+# --- Buckets and shards ---------------------------------------------------------------------------
+
+
+def varied(**numbers):
+    return replace(TINY, terms=replace(TINY.terms, **numbers))
+
+
+def test_recipes_that_differ_by_numbers_share_a_program():
+    rule = replace(TINY.descent, optimizer=optimizers.Adam(learning_rate=0.5))
+    recipe_rows = [TINY, varied(style_weight=3.0), replace(TINY, descent=rule, name="else")]
+    (group,) = buckets.groups([entry(i, r) for i, r in enumerate(recipe_rows)], "cpu")
+    joined = buckets.joined(group.entries, group.varying)
+    np.testing.assert_array_equal(joined.terms.style_weight, [1, 3, 1])
+    np.testing.assert_array_equal(joined.descent.optimizer.learning_rate, [0.02, 0.02, 0.5])
+    assert np.ndim(joined.terms.content_weight) == 0
+    # One of them alone is still of that program: its numbers are arrays of one.
+    assert buckets.joined(group.entries[:1], group.varying).terms.style_weight.shape == (1,)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(TINY, network=replace(TINY.network, pool=layers.average_pool)),
+        replace(TINY, descent=replace(TINY.descent, steps=6)),
+        varied(style_taps=("relu1_1",), style_layer_weights=(1.0,)),
+        varied(style_shares=(1.0, 2.0)),
+        replace(TINY, pictures=replace(TINY.pictures, start=jobs.STARTS["noise"]())),
+    ],
+)
+def test_recipes_that_differ_otherwise_do_not(other):
+    assert len(buckets.by_program([entry(1), entry(2, other)])) == 2
+
+
+def test_shards_share_everything_once_whatever_the_device():
+    entries = [entry(i, shape=(16 * (1 + i % 3), 32)) for i in range(100)]
+    parts = [buckets.share(entries, buckets.Shard(number, 4)) for number in (1, 2, 3, 4)]
+    assert sorted(e.number for part in parts for e in part) == list(range(100))
+    assert all(len(part) >= 16 for part in parts)
+    together = [e for bucket in buckets.by_program(entries) for e in bucket.entries]
+    assert buckets.share(entries, buckets.Shard(1, 1)) == together
+
+
+def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
+    rows = [manifests.Row(i, Path(f"no{i}.png"), ((Path("art.png"), None),)) for i in range(1, 6)]
+    told = [
+        [
+            record.row
+            for record in albums.album_of(
+                rows, jobs.Changes(), Path("out"), "png", shard=buckets.Shard(number, 2)
+            ).bad
+        ]
+        for number in (1, 2)
+    ]
+    assert told == [[1, 3, 5], [2, 4]]
+
+
+# --- Painting -------------------------------------------------------------------------------------
+
+JOBS = (
+    HEAD,
+    "photo.png,art.png,,,",
+    "broken.png,art.png,,,",
+    "other.png,art.png,sub/heavy.png,own.toml,terms.style_weight=3",
+    "missing.png,art.png,,,",
+)
+
+
+def test_a_manifest_is_painted_and_goes_on(call):
+    Path("broken.png").write_bytes(Path("photo.png").read_bytes()[:300])
+    Path("own.toml").write_text('base = "tiny"\nname = "own"')
+    argv = ("-o", "out", "--recipe", "tiny", "--init", "noise", "--seed", "7")
+    code, out, err = call("batch", csv(*JOBS), *argv)
+    assert code == 1 and out == "out\n"
+    assert "warning: out/missing_art.png: `content`: there is no file 'missing.png'" in err
+    found = listed()
+    ends = {row: (record["status"], record["output"]) for row, record in found.items()}
+    assert ends == {
+        1: ("done", "out/photo_art.png"),
+        2: ("failed", "out/broken_art.png"),
+        3: ("done", "out/sub/heavy.png"),
+        4: ("failed", "out/missing_art.png"),
+    }
+    assert "truncated" in found[2]["error"] and found[1]["error"] is None
+    assert not Path("out/broken_art.png").exists()
+    assert found[3]["losses"]["total"] > 0 and found[3]["seconds"] > 0
+    told = json.loads(call("info", "out/sub/heavy.png")[1])
+    assert told["losses"] == found[3]["losses"]
+    assert told["settings"]["terms.style_weight"] == 3 and told["recipe"] == "own"
+    assert told["settings"]["pictures.start"] == "Noise" and told["seed"] == 7
+
+    # Again: what is finished is skipped, also where nothing may be replaced.
+    before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.png")}
+    for more in ([], ["--no-overwrite"]):
+        code, _, err = call("batch", "jobs.csv", *argv, *more)
+        assert code == 1 and "2 more are finished and skipped" in err
+        assert {row: r["status"] for row, r in listed().items()}[1] == "skipped"
+        assert listed()[1]["losses"] == found[1]["losses"]
+    assert {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.png")} == before
+
+    # What was changed or damaged is not: a number of the recipe here, a half file there.
+    csv(*JOBS[:3], JOBS[3].replace("=3", "=4"), name="jobs.csv")
+    whole = Path("out/photo_art.png").read_bytes()
+    Path("out/photo_art.png").write_bytes(whole[: len(whole) // 2])
+    refused(
+        call("batch", "jobs.csv", *argv, "--no-overwrite"), "`--output`", "photo_art.png", "row 1"
+    )
+    assert call("batch", "jobs.csv", *argv, "-q")[0] == 1
+    assert {row: r["status"] for row, r in listed().items() if row in (1, 3)} == {
+        1: "done",
+        3: "done",
+    }
+    assert Path("out/photo_art.png").read_bytes() == whole
+    told = json.loads(call("info", "out/sub/heavy.png")[1])
+    assert told["settings"]["terms.style_weight"] == 4
+
+
+CHANGES = {
+    "recipe": lambda e: e._replace(recipe=varied(style_weight=2.0)),
+    "size": lambda e: e._replace(scales=(prepare.Scale((30, 41), ((40, 40),), 5),)),
+    "content": lambda e: e._replace(seen=(e.seen[0]._replace(digest="2"), e.seen[1])),
+    "style": lambda e: e._replace(seen=(e.seen[0], e.seen[1]._replace(name="t"))),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_finished_is_what_was_asked_for(here, change):
+    from nst_jax.params import read_info
+
+    weights, album = read_info(), albums.Album(entries=(), folder=Path())
+    first = entry()
+    told = albums.asked(first, album, weights)
+    image = np.zeros((30, 40, 3), np.float32)
+    images.save("x.png", image, metadata=told | {"finished": True, "versions": {"jax": "0"}})
+    rest = replace(album, entries=(first, change(first)))
+    left, records = albums.unfinished(rest, weights)
+    assert left.entries == rest.entries[1:] and [r.status for r in records] == ["skipped"]
+    seeded = replace(album, entries=(first,), seed=1)
+    assert albums.unfinished(seeded, weights)[0].entries == (first,)
+    images.save("x.png", image, metadata=told | {"finished": False})
+    assert albums.unfinished(rest, weights)[0].entries == rest.entries
+
+
+def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
+    def failing(params, contents, styles, course, **options):
+        if len(contents) > 1 or contents[0].mean() == 2:
+            raise RuntimeError("out of memory")
+        return batches.Painted([contents[0]], [Losses(1.0, 0.5, 0.5, 0.0, {})], {})
+
+    monkeypatch.setattr(engines, "painted_together", failing)
+    picture = images.sample_picture("gravel")
+    loaded = [
+        engines.Loaded(
+            entry(i), picture._replace(image=np.full((16, 16, 3), i, np.float32)), (picture,)
+        )
+        for i in (1, 2, 3)
+    ]
+    varying = buckets.by_program([one.entry for one in loaded])[0].varying
+    album = albums.Album(entries=(), folder=Path())
+    canvases, failed = engines.painted(None, loaded, varying, album, None)
+    assert [canvas.loaded.entry.number for canvas in canvases] == [1, 3]
+    assert [(record.row, record.status) for record in failed] == [(2, "failed")]
+    assert failed[0].error == "RuntimeError: out of memory"
+
+
+def test_reading_and_writing_go_on_beside_the_computing(monkeypatch, as_users_do):
+    happened = {name: threading.Event() for name in ("read 1", "written 0")}
+    groups = [buckets.Group((entry(i),), ()) for i in range(3)]
+
+    def read(group):
+        if group is groups[1]:
+            happened["read 1"].set()
+        return [engines.Loaded(group.entries[0], None, ())], []
+
+    def painted(params, loaded, *others):
+        # Each of these is only there in time if someone else works while this waits.
+        wait = {0: "read 1", 1: "written 0"}.get(loaded[0].entry.number)
+        assert wait is None or happened[wait].wait(30)
+        return [engines.Canvas(loaded[0], None, None, None, 0.0)], []
+
+    def write(canvas, album, weights):
+        if canvas.loaded.entry.number == 0:
+            happened["written 0"].set()
+        return albums.record_of(canvas.loaded.entry, "done")
+
+    class Course:
+        def end_load(self):
+            pass
+
+    for name, stand_in in {"read": read, "painted": painted, "write": write}.items():
+        monkeypatch.setattr(engines, name, stand_in)
+    told = []
+    engines.work(None, None, None, groups, Course(), told.append)
+    assert [record.row for record in told] == [0, 1, 2]
+
+
+def test_an_incomplete_last_line_is_dropped(here):
+    record = albums.record_of(entry(), "done")
+    with results.Results(Path("results.jsonl")) as listed:
+        listed.add(record)
+    with Path("results.jsonl").open("a") as file:
+        file.write('{"row": 2, "cont')
+    with results.Results(Path("results.jsonl")) as listed:
+        listed.add(record._replace(row=3, content="\udcff"))
+    assert [line["row"] for line in lines("results.jsonl")] == [1, 3]
+
+
+# --- Ends -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def start():
+    """Start a batch in another process, which does not outlive the test."""
+    started = []
+
+    def run(*argv):
+        words = [sys.executable, "-c", shell.TINY_MAIN, "batch", *argv, "--recipe", "tiny"]
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=shell.ENVIRONMENT)
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def many(count, steps):
+    """Write a manifest of several shapes and numbers."""
+    rows = [
+        f"{'photo' if i % 3 else 'art'}.png,art.png,{i}.png,,descent.steps={steps};terms.tv_weight={i}"
+        for i in range(count)
+    ]
+    return csv(HEAD, *rows)
+
+
+def wait_for(listing, rows, process):
+    """Wait until a result manifest has so many lines."""
+    limit = time.monotonic() + 240
+    while time.monotonic() < limit and process.poll() is None:
+        if listing.exists() and listing.read_bytes().count(b"\n") >= rows:
+            return
+        time.sleep(0.02)
+    raise AssertionError(process.communicate(timeout=60)[1])
+
+
+def all_whole(count):
+    for i in range(count):
+        told = images.read_metadata(f"out/{i}.png")  # decodes all of it
+        assert told["finished"] is True and told["settings"]["terms.tv_weight"] == i
+    ends = [listed()[row]["status"] for row in range(1, count + 1)]
+    assert set(ends) <= {"done", "skipped"}
+    assert not list(Path("out").glob(".*"))  # nor anything half
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("seed", range(3))
+def test_a_killed_batch_goes_on(start, seed):
+    many(24, 40)
+    process, chance = start("jobs.csv", "-o", "out", "-q"), random.Random(seed)
+    wait_for(Path("out/results.jsonl"), chance.choice([0, 1, 4, 8]), process)
+    time.sleep(chance.uniform(0, 0.5))
+    assert process.poll() is None  # three groups of eight: one at least is under way
+    process.kill()
+    process.communicate(timeout=60)
+    before = {path.name: path.stat().st_mtime_ns for path in Path("out").glob("*.png")}
+    done = {record["row"] for record in lines("out/results.jsonl")}  # every line is whole
+    assert {f"{row - 1}.png" for row in done} <= set(before)
+    process = start("jobs.csv", "-o", "out", "-q")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    all_whole(24)
+    after = {name: Path("out", name).stat().st_mtime_ns for name in before}
+    assert after == before  # what was there by then was not painted again
+
+
+@pytest.mark.slow
+def test_shards_paint_all(call):
+    many(20, 1)
+    argv = ("jobs.csv", "-o", "out", "--recipe", "tiny", "-q")
+    for number in (1, 2):
+        assert call("batch", *argv, "--shard", f"{number}/2") == (0, "", "")
+    parts = [listed(name=f"results-{number}-of-2.jsonl") for number in (1, 2)]
+    assert not set(parts[0]) & set(parts[1]) and len(parts[0]) + len(parts[1]) == 20
+    assert call("batch", *argv) == (0, "", "")
+    all_whole(20)
+    assert {record["status"] for record in listed().values()} == {"skipped"}
+
+
+@pytest.mark.slow
+def test_rows_are_as_painted_one_by_one(call):
+    rows = ["photo.png,art.png:3;other.png:1,a.png,", "other.png,art.png:2;photo.png:5,b.png,"]
+    csv("content,style,output,overrides", rows[0], rows[1] + "terms.style_weight=3")
+    argv = ("--recipe", "tiny", "--init", "noise", "--seed", "7", "-q")
+    assert call("batch", "jobs.csv", "-o", "out", *argv) == (0, "", "")
+    alone = {
+        "a.png": ("photo.png", "art.png:3", "other.png:1"),
+        "b.png": ("other.png", "art.png:2", "photo.png:5", "--set", "terms.style_weight=3"),
+    }
+    for name, words in alone.items():
+        assert call("stylize", *words, *argv, "-o", name) == (0, "", "")
+        # Noise included: no picture depends on the others.
+        assert abs(pixels(f"out/{name}").astype(int) - pixels(name)).max() <= 1
+    assert listed()[1]["style"] == "art.png:3;other.png:1"
+
+
+# --- Ray ------------------------------------------------------------------------------------------
+
+
+def actors_below(pid):
+    """Return the processes of a Ray of this process' that paint."""
+    parents, found = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text().rpartition(")")[2].split()
+            name = (folder / "cmdline").read_bytes()
+        except OSError:  # gone by now
+            continue
+        parents[int(folder.name)] = int(status[1])
+        if name.startswith(b"ray::") and b"Painter" in name:
+            found.append(int(folder.name))
+
+    def is_below(child):
+        while child in parents:
+            child = parents[child]
+            if child == pid:
+                return True
+        return False
+
+    return [child for child in found if is_below(child)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_ray_paints_all_though_an_actor_dies(start):
+    pytest.importorskip("ray", reason="install the extra `ray`")
+    Path("broken.png").write_bytes(Path("photo.png").read_bytes()[:300])
+    with Path(many(24, 40)).open("a") as file:
+        file.write("broken.png,art.png,broken_out.png,,\n")
+    process = start("jobs.csv", "-o", "out", "--engine", "ray")
+    wait_for(Path("out/results.jsonl"), 8, process)
+    (actor,) = actors_below(process.pid)
+    os.kill(actor, signal.SIGKILL)
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 1 and "Traceback" not in err, err
+    (warning,) = [line for line in err.splitlines() if "warning" in line]
+    assert "broken_out.png: `content`:" in warning and "truncated" in warning
+    assert listed()[25]["status"] == "failed"
+    assert listed()[25]["output"] == "out/broken_out.png"
+    all_whole(24)
+    # As without Ray.
+    csv(HEAD, "photo.png,art.png,1.png,,descent.steps=40;terms.tv_weight=1", name="one.csv")
+    process = start("one.csv", "-o", "one", "-q")
+    assert process.wait(timeout=240) == 0
+    assert abs(pixels("one/1.png").astype(int) - pixels("out/1.png")).max() <= 1
