@@ -154,8 +154,8 @@ def fitted(recipe: Recipe, scale: Scale, device: Any = None) -> Recipe:
     )
     remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px does"
     raise ValueError(
-        f"`size`: {scale.shape[1]}x{scale.shape[0]} px takes {footprint.total / 1e9:.1f} GB even in "
-        f"the smallest tiles, and some {there / MARGIN / 1e9:.1f} GB can be had{remedy}; "
+        f"`size`: {scale.shape[1]}x{scale.shape[0]} px takes {footprint.total / 1e9:.2g} GB even in "
+        f"the smallest tiles, and some {there / MARGIN / 1e9:.2g} GB can be had{remedy}; "
         "`tile='off'` or a number tries it all the same"
     )
 

@@ -126,6 +126,23 @@ class Numbers(click.ParamType):
             self.fail(f"expected numbers with commas between them, got {value!r}", param, ctx)
 
 
+_computing = _options(
+    click.option(
+        "--precision",
+        metavar="NAME",
+        help="float32 (all its bits in every product), tensorfloat32, bfloat16 (half the memory), "
+        "or auto: bfloat16 on an accelerator, float32 on a processor. Default: the recipe's, "
+        "float32.",
+    ),
+    click.option(
+        "--tile",
+        metavar="PX",
+        help="Compute a large picture in tiles of so many pixels a side: the same picture in less "
+        "memory and more time; or off, or auto: where memory asks for it. Default: auto.",
+    ),
+)
+
+
 def _transfer(
     recipe: Decorator, size: Decorator, *numbers: Decorator, replacing: Decorator = overwrite
 ) -> Decorator:
@@ -174,19 +191,7 @@ def _transfer(
         ),
         click.option("--pool", metavar="NAME", help="max or average. Default: the recipe's."),
         weights,
-        click.option(
-            "--precision",
-            metavar="NAME",
-            help="float32 (all its bits in every product), tensorfloat32, bfloat16 (half the memory), "
-            "or auto: bfloat16 on an accelerator, float32 on a processor. Default: the recipe's, "
-            "float32.",
-        ),
-        click.option(
-            "--tile",
-            metavar="PX",
-            help="Compute a large picture in tiles of so many pixels a side: the same picture in less "
-            "memory and more time; or off, or auto: where memory asks for it. Default: auto.",
-        ),
+        _computing,
         metadata,
         replacing,
         cache,

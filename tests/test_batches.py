@@ -230,7 +230,10 @@ def test_chunks_give_what_all_at_once_give(params, contents, styles, monkeypatch
 
     whole, broken = run()
     if not by_hand:
-        monkeypatch.setattr(nst.capacity, "available", lambda device: 10)
+        one = nst.estimate_memory((24, 32), recipe=FAST, style_shapes=[(28, 20), (20, 26)])
+        # One and a half, and the margin.
+        there = round(nst.capacity.MARGIN * (1.5 * one.total - 0.5 * one.weights))
+        monkeypatch.setattr(nst.capacity, "available", lambda device: there)
     chunked = {"chunk": 1} if by_hand else {}
     parts, broken_too = run(every=3, tell=lambda *far: told.append(far), **chunked)
     assert_allclose(parts, whole, **SAME)

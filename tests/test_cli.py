@@ -272,7 +272,7 @@ def test_missing_argument_is_refused(call):
     refused(call("stylize", "photo.png"), "`STYLE`", "missing", "--help")
     refused(call("stylize", "photo.png", "art.png", "--size"), "--size")
     refused(call("stylize", "photo.png", "art.png", "more.png"), "`STYLE`", "more.png")
-    refused(call("batch", "photo.png", "--styles"), "`--styles`", "missing")
+    refused(call("batch", "photo.png", "-o", "out", "--styles"), "`--styles`", "missing")
 
 
 @pytest.mark.slow
@@ -416,7 +416,7 @@ def test_refuses_what_fits_in_no_way_before_anything_is_done(call, monkeypatch):
     argv = ["photo.png", "art.png", "-o", "out.png", "--recipe", "tiny", "--steps", "1"]
     code, _, err = call("stylize", *argv)
     assert code == 2 and not Path("out.png").exists()
-    found = re.search(r"`size`: 40x30 px takes .+; up to (\d+)x\d+ px does", err)
+    found = re.search(r"`--size`: 40x30 px takes .+; up to (\d+)x\d+ px does", err)
     assert found and 16 <= int(found[1]) < 40
 
 
@@ -425,7 +425,7 @@ def test_tiles_are_said_and_kept_with_the_picture(call, monkeypatch):
     code, _, err = call("stylize", "photo.png", "art.png", "-o", "out.png", *sizes, "--tile", "32")
     assert code == 0
     assert re.search(r"^memory +about [\d.]+ MB, in tiles of 32 px$", err, re.MULTILINE)
-    assert nst.images.read_metadata("out.png")["settings"]["network"]["tile"] == 32
+    assert nst.images.read_metadata("out.png")["settings"]["network.tile"] == 32
 
 
 def test_quiet_prints_nothing(call):
