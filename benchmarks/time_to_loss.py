@@ -13,7 +13,7 @@ from benchmarks.harness import Findings, Plan
 from benchmarks.problems import PAIRS, Pair, pictures
 
 QUESTION = "Seconds until the loss of `default`'s objective is so low, by engine"
-FULL = Plan(sizes=(128, 256), repeats=1, steps=100, pairs=3)
+FULL = Plan(sizes=(128, 192), repeats=1, steps=60, pairs=3)
 GPU = Plan(sizes=(256, 512), repeats=1, steps=400, pairs=3)
 QUICK = Plan(sizes=(48,), repeats=1, steps=6)
 

@@ -17,6 +17,9 @@ from nst_jax.pyramid import Shape
 from nst_jax.recipes import Recipe
 
 FLOAT32 = 4  # bytes
+# Canvases beside the state while the tiles are gone through: the gradient, and of the variation its
+# differences and what their gradients are put together from. XLA's count is 1 to 4 of them.
+TEMPORARIES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,8 @@ def estimate_memory(
     on_processor = platform == "cpu"
     seen = _blocks(_window(shape, recipe), recipe)
     loop = pictures * _loop(seen, recipe, on_processor)
+    if _window(shape, recipe) != shape:
+        loop += pictures * TEMPORARIES * 3 * shape[0] * shape[1] * FLOAT32
     measuring = max(_forward(_blocks(_window(style, recipe), recipe), recipe) for style in styles)
     return Footprint(
         shape=shape,
