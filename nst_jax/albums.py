@@ -43,6 +43,7 @@ class Album:
       init_file: where `init` was read from.
       sheet: where the contact sheet goes, or None.
       chunk: pictures at once, at most; None is as many as memory holds.
+      devices: that share them; None is one. See `nst_jax.sharding.mesh_of`.
     """
 
     entries: tuple[Entry, ...]
@@ -56,6 +57,7 @@ class Album:
     init_file: images.Glance | None = None
     sheet: Path | None = None
     chunk: int | None = None
+    devices: Any = None
 
     @property
     def listing(self) -> Path:

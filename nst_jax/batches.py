@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int
 
-from nst_jax import capacity, checks, optimize, prepare, recipes, tiles
+from nst_jax import capacity, checks, optimize, prepare, recipes, sharding, tiles
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.memory import estimate_memory
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
+from nst_jax.sharding import Devices
 from nst_jax.sizes import Size
 from nst_jax.targets import blend, measure_content, measure_style
 from nst_jax.verbs import lengths, settled, started
@@ -76,6 +78,7 @@ def stylize_many(
     every: int | Iterable[int] = optimize.CAPACITY,
     tell: Callable[[int, int], None] | None = None,
     chunk: int | None = None,
+    devices: Devices = None,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
@@ -102,6 +105,8 @@ def stylize_many(
         What it raises ends the work.
       chunk: pictures at once, at most; default: as many as memory holds by `estimate_memory`, or
         all where nobody knows how much there is. Chunks are of equal size where that costs little.
+      devices: to share the pictures: `"all"`, a number, or a list of `jax.Device`; default: the
+        one that the weights lie on. Each device paints its own part by itself.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list in order. A picture
@@ -139,6 +144,7 @@ def stylize_many(
         every=every,
         tell=tell,
         chunk=chunk,
+        devices=devices,
     )
     if painted.broken:
         warnings.warn(RowsDiverged(painted.broken), stacklevel=2)
@@ -162,6 +168,7 @@ def painted_many(
     every: int | Iterable[int] = optimize.CAPACITY,
     tell: Callable[[int, int], None] | None = None,
     chunk: int | None = None,
+    devices: Devices = None,
 ) -> Painted:
     """Do what `stylize_many` says; return the losses and what broke beside the pictures."""
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
@@ -169,6 +176,7 @@ def painted_many(
     intervals = lengths(every)
     if chunk is not None:
         checks.whole("chunk", chunk, least=1)
+    mesh = sharding.mesh_of(devices)
     checks.start("init", init)
     checks.random_key("key", key)
     contents, styles = checks.images("contents", contents), _blends(styles, recipe)
@@ -178,13 +186,13 @@ def painted_many(
     images: list[Any] = [None] * count
     losses: list[Any] = [None] * count
     broken: dict[int, int] = {}
-    groups = [_group(params, rows, recipe, chunk) for rows in _by_shape(rows)]
+    groups = [_group(params, rows, recipe, chunk, mesh) for rows in _by_shape(rows)]
     total = sum(len(group.parts) for group in groups) * (int(recipe.descent.steps) + 1)
     odometer = _Odometer(total, intervals, tell)
     for group in groups:
-        formed = _formed(params, group)  # once for all chunks of a shape
+        formed = sharding.everywhere(_formed(params, group), mesh)  # once for all chunks of a shape
         for part in group.parts:
-            painted = _stylize_part(params, formed, part, group.recipe, init, odometer)
+            painted = _stylize_part(params, formed, part, group.recipe, init, odometer, mesh)
             for row, image, measured, broke_at in zip(part, *painted, strict=True):
                 images[row.place], losses[row.place] = image, measured
                 if broke_at >= 0:
@@ -271,7 +279,9 @@ class Group(NamedTuple):
     recipe: Recipe  # with what memory settled
 
 
-def _group(params: Params, rows: list[Row], recipe: Recipe, chunk: int | None) -> Group:
+def _group(
+    params: Params, rows: list[Row], recipe: Recipe, chunk: int | None, mesh: Mesh | None
+) -> Group:
     """Split the pictures of one canvas shape into what is painted at once."""
     device = capacity.device_of(params)
     scales = [row.prepared.scales[-1] for row in rows]
@@ -286,6 +296,8 @@ def _group(params: Params, rows: list[Row], recipe: Recipe, chunk: int | None) -
             platform=capacity.platform_of(device),
         )
         most = capacity.most_that_fit(footprint, capacity.available(device))
+        if most is not None and mesh is not None and capacity.platform_of(device) != "cpu":
+            most *= mesh.size  # each has memory of its own
     size = capacity.chunk_of(len(rows), most)
     return Group([rows[start : start + size] for start in range(0, len(rows), size)], recipe)
 
@@ -308,20 +320,27 @@ def _stylize_part(
     recipe: Recipe,
     init: Any,
     odometer: "_Odometer",
+    mesh: Mesh | None,
 ) -> tuple[list[Image], list[Losses], list[int]]:
     """Run some pictures of one canvas shape; return images, losses and where each broke, or -1."""
+    count = len(rows)
+    rows = rows + rows[-1:] * (
+        sharding.padded(count, mesh) - count
+    )  # what is made twice is not shown
     core, axes = _batched_numbers(recipe, [row.place for row in rows])
     scales = rows[0].prepared.scales
     images, canvases = _starts(rows, recipe, init)
     broke_at, offset = np.full(len(rows), -1), 0
     for index, scale in enumerate(scales):
         last = index == len(scales) - 1
-        targets = _targets(params, rows, index, core)
+        targets = sharding.split(_targets(params, rows, index, core), mesh)
         images = _enlarge(images, scale.shape)
         state = _init_many(images, core, axes)
         if index == 0:
             state = started(state, canvases)
-        state = _run_to(formed, state, targets, core, axes, scale.steps + last, odometer)
+        state = sharding.split(state, mesh)
+        evaluations = scale.steps + last
+        state = _run_to(formed, state, targets, core, axes, evaluations, odometer, mesh)
         found = _picture_many(state, core, axes, last)
         # What broke at a coarser scale stays as it was then; at this one it ran for nothing.
         images = found if (broke_at < 0).all() else _choose(broke_at < 0, found, images)
@@ -330,7 +349,8 @@ def _stylize_part(
         offset += scale.steps
     measured = jax.tree.map(np.asarray, state.losses)
     losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(len(rows))]
-    return list(images), losses, broke_at.tolist()
+    images = sharding.gathered(images, mesh)
+    return list(images)[:count], losses[:count], broke_at.tolist()[:count]
 
 
 def _starts(rows: list[Row], recipe: Recipe, init: Any) -> tuple[Image, np.ndarray | None]:
@@ -401,10 +421,11 @@ def _run_to(
     axes: Axes,
     evaluations: int,
     odometer: _Odometer,
+    mesh: Mesh | None,
 ) -> State:
     while evaluations > 0:
         count = odometer.interval(evaluations)
-        state, _ = _run_many(params, state, targets, core, count, axes)
+        state, _ = _run_many(params, state, targets, core, count, axes, mesh)
         evaluations -= count
         odometer.advance(state, count)
     return state
@@ -442,7 +463,7 @@ def _init_many(images: Image, recipe: Recipe, axes: Axes) -> State:
     return jax.vmap(optimize.init, in_axes=(0, _tree(axes, recipe)))(images, recipe)
 
 
-@partial(jax.jit, static_argnames="axes", donate_argnames="state")
+@partial(jax.jit, static_argnames=("axes", "mesh"), donate_argnames="state")
 def _run_many(
     params: Params,
     state: State,
@@ -450,9 +471,13 @@ def _run_many(
     recipe: Recipe,
     steps: Int[Array, ""] | int,
     axes: Axes,
+    mesh: Mesh | None,
 ) -> tuple[State, Losses]:
     in_axes = (None, 0, 0, _tree(axes, recipe), None)
-    return jax.vmap(optimize.run, in_axes=in_axes)(params, state, targets, recipe, steps)
+    run = jax.vmap(optimize.run, in_axes=in_axes)
+    if mesh is not None:
+        run = sharding.each_by_itself(run, mesh, in_axes)
+    return run(params, state, targets, recipe, steps)
 
 
 @partial(jax.jit, static_argnames=("axes", "last"))

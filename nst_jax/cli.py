@@ -218,6 +218,16 @@ def _more_inputs(chosen: Mapping[str, Any], init_file: Any) -> list[Path]:
     return [path for path in (start, recipe, chosen["weights"]) if path is not None]
 
 
+def _devices(chosen: dict[str, Any]) -> Any:
+    """Return what `--devices` names, checked."""
+    from nst_jax import sharding
+
+    if chosen["devices"] is not None and chosen.get("engine") == "ray":
+        raise ValueError("`devices`: Ray gives each device an actor of its own; leave it out")
+    sharding.mesh_of(chosen["devices"])
+    return chosen["devices"]
+
+
 def _let_interrupts_raise() -> None:
     """Make Ctrl-C an exception from here on, where there is something to tell of it."""
     if signal.getsignal(signal.SIGINT) is _leave:
@@ -317,6 +327,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         chunk=chosen["chunk"],
+        devices=_devices(chosen),
         seed=chosen["seed"] or 0,
         init=init if init_file else None,
         init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
@@ -348,7 +359,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
 @flags.pictures(
     "The grid, as PNG, JPEG, WebP or TIFF. Default: CONTENT_STYLE_sweep.png in this folder."
 )
-@flags.chunk
+@flags.together
 @flags.sweep
 def sweep(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int:
     """Paint CONTENT in the manner of STYLE, or several, with many numbers; draw a labelled grid.
@@ -378,6 +389,7 @@ def sweep(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         chunk=chosen["chunk"],
+        devices=_devices(chosen),
         seed=_seed(chosen, recipe),
         init=init,
         init_file=init_file,

@@ -97,7 +97,13 @@ def painted(
         start = same_start(recipe.pictures.start, album.seed)
     try:
         found = painted_together(
-            params, *_pictures(loaded), course, recipe=recipe, init=start, chunk=album.chunk
+            params,
+            *_pictures(loaded),
+            course,
+            recipe=recipe,
+            init=start,
+            chunk=album.chunk,
+            devices=album.devices,
         )
     except Exception as error:
         if len(loaded) == 1:

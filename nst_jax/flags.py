@@ -85,12 +85,31 @@ seed = click.option(
 )
 
 
-chunk = click.option(
+class _DevicesType(click.ParamType):
+    name = "devices"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Turn digits into a number; the word stays."""
+        return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+_chunk = click.option(
     "--chunk",
     type=click.IntRange(min=1),
     metavar="N",
     help="Pictures at once, at most. Default: as many as are worth it and memory holds.",
 )
+_devices = click.option(
+    "--devices",
+    type=_DevicesType(),
+    metavar="N|all",
+    help="Share the pictures among so many devices, each its own part. Default: one.",
+)
+
+
+def together(command: Any) -> Any:
+    """Add how many pictures are painted at once, and on what."""
+    return _options(_chunk, _devices)(command)
 
 
 def _weight(option: str, term: str, kind: Any = float) -> Decorator:
@@ -242,7 +261,7 @@ batch = _options(
         help="In this process, or on the devices of a Ray cluster (extra `ray`), which is what "
         "$RAY_ADDRESS names, or this machine.",
     ),
-    chunk,
+    together,
     _transfer(
         *_single,
         replacing=click.option(

@@ -61,6 +61,7 @@ class Sweep:
       init: a start, a picture, or None for the recipe's.
       init_file: where `init` was read from, if it was.
       chunk: canvases at once, at most; None is as many as memory holds.
+      devices: that share them; None is one. See `nst_jax.sharding.mesh_of`.
     """
 
     content: images.Picture
@@ -77,6 +78,7 @@ class Sweep:
     init: Any = None
     init_file: images.Picture | None = None
     chunk: int | None = None
+    devices: Any = None
 
     @property
     def what(self) -> str:
@@ -368,6 +370,7 @@ def _painted(params: Params, sweep: Sweep, part: slice, course: Course) -> batch
         recipe=recipe,
         init=start,
         chunk=sweep.chunk,
+        devices=sweep.devices,
     )
 
 

@@ -829,9 +829,10 @@ def test_batch_tells_equal_names_apart(call):
 
 
 @pytest.mark.slow
-def test_batch_and_sweep_paint_in_chunks(call):
+@pytest.mark.parametrize("option", [("--chunk", "1"), ("--devices", "2")], ids=lambda o: o[0])
+def test_batch_and_sweep_paint_in_chunks_and_on_devices(call, option):
     argv = ["--recipe", "free", "--init", "noise", "--steps", "2", "-q"]
-    for name, chunk in (("whole", []), ("parts", ["--chunk", "1"])):
+    for name, chunk in (("whole", []), ("parts", option)):
         pair = ["photo.png", "other.png", "--styles", "art.png", "-o", name]
         assert call("batch", *pair, *argv, *chunk)[0] == 0
         one = ["photo.png", "art.png", "-o", f"{name}.png", "--style-weight", "1,2"]
@@ -839,8 +840,14 @@ def test_batch_and_sweep_paint_in_chunks(call):
     for name in ("{}.png", "{}/photo_art.png", "{}/other_art.png"):
         whole, parts = (pixels(name.format(kind)).astype(int) for kind in ("whole", "parts"))
         assert np.abs(whole - parts).max() <= 1
+
+
+def test_no_pictures_and_no_devices_at_once_are_refused(call):
+    pair = ["photo.png", "--styles", "art.png", "-o", "o"]
+    refused(call("batch", *pair, "--chunk", "0"), "`--chunk`")
+    refused(call("batch", *pair, "--devices", "99"), "`--devices`", "there are 2", "got 99")
     refused(
-        call("batch", "photo.png", "--styles", "art.png", "-o", "o", "--chunk", "0"), "`--chunk`"
+        call("sweep", "photo.png", "art.png", "--lr", "1,2", "--devices", "some"), "`--devices`"
     )
 
 

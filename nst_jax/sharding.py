@@ -1,0 +1,125 @@
+"""Several devices at once: which, and how a batch is laid out over them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from nst_jax import checks
+
+PICTURES = "pictures"  # the mesh axis along which a batch is split
+ALL = "all"
+
+Devices: TypeAlias = Any  # None, "all", a number of them, or a sequence of `jax.Device`
+
+
+def mesh_of(devices: Devices) -> Mesh | None:
+    """Return a mesh of one axis over some devices; None where there is only one to use.
+
+    Args:
+      devices: None is the one that the weights lie on; `"all"` are those of the default platform
+        that this process sees; a number is so many of these; or they are named themselves.
+
+    Returns:
+      A mesh with the axis `PICTURES`, or None.
+
+    Raises:
+      TypeError: if it is nothing of this.
+      ValueError: if there are not so many, or one is named twice, or they are of several kinds.
+
+    Example:
+      >>> import jax
+      >>> mesh_of(None) is None, mesh_of(jax.devices()[:1]) is None
+      (True, True)
+    """
+    if devices is None:
+        return None
+    chosen = _chosen(devices)
+    if len(chosen) == 1 and chosen[0] == jax.devices()[0]:
+        return None
+    return Mesh(np.asarray(chosen), (PICTURES,))
+
+
+def _chosen(devices: Devices) -> Sequence[Any]:
+    there = jax.local_devices()
+    if isinstance(devices, str):
+        if devices != ALL:
+            raise checks.unknown("devices", devices, (ALL,), "choice of devices, beside a number,")
+        return there
+    if isinstance(devices, (int, np.integer)) and not isinstance(devices, bool):
+        checks.whole("devices", devices, least=1)
+        if devices > len(there):
+            kind = there[0].platform
+            raise ValueError(
+                f"`devices`: there are {len(there)} of kind {kind!r}, got {devices}; "
+                "take fewer, or 'all'"
+            )
+        return there[:devices]
+    if not isinstance(devices, (list, tuple)) or not devices:
+        raise TypeError(
+            f"`devices`: expected 'all', a number or a list of `jax.Device`, got {devices!r}"
+        )
+    for device in devices:
+        checks.instance("devices", device, jax.Device, "`jax.devices()` gives them")
+    if len(set(devices)) < len(devices):
+        raise ValueError("`devices`: one is named twice; name each once")
+    if len({device.platform for device in devices}) > 1:
+        raise ValueError("`devices`: are of several platforms; name those of one")
+    return devices
+
+
+def padded(count: int, mesh: Mesh | None) -> int:
+    """Return the least number that is not below `count` and splits evenly."""
+    size = 1 if mesh is None else mesh.size
+    return -(-count // size) * size
+
+
+def split(tree: Any, mesh: Mesh | None) -> Any:
+    """Lay the first axis of every array out over the devices."""
+    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, P(PICTURES)))
+
+
+def everywhere(tree: Any, mesh: Mesh | None) -> Any:
+    """Give every device all of it."""
+    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, P()))
+
+
+def gathered(tree: Any, mesh: Mesh | None) -> Any:
+    """Bring what was split to one device."""
+    return tree if mesh is None else jax.device_put(tree, mesh.devices.flat[0])
+
+
+def each_by_itself(
+    function: Callable[..., Any], mesh: Mesh, in_axes: Sequence[Any]
+) -> Callable[..., Any]:
+    """Let every device call a function on its own part of a batch, without a word to the others.
+
+    Left to the compiler, a loop that goes on while any picture needs it would ask all devices at every
+    turn.
+
+    Args:
+      function: of batches, which may be a `vmap`.
+      mesh: of `mesh_of`.
+      in_axes: as for `vmap`: 0 or None, or a tree of these, for each argument.
+
+    Returns:
+      The function, of arguments that are laid out like that.
+    """
+
+    def spec(axis: Any) -> P:
+        return P() if axis is None else P(PICTURES)
+
+    specs = jax.tree.map(spec, tuple(in_axes), is_leaf=lambda axis: axis is None)
+    return _shard_map(function, mesh=mesh, in_specs=specs, out_specs=P(PICTURES))
+
+
+def _shard_map(function: Callable[..., Any], **layout: Any) -> Callable[..., Any]:
+    if hasattr(jax, "shard_map"):
+        # No check of what varies over devices: it knows nothing of loops inside gradient rules.
+        return jax.shard_map(function, check_vma=False, **layout)
+    from jax.experimental.shard_map import shard_map  # before jax 0.7
+
+    return shard_map(function, check_rep=False, **layout)

@@ -1,0 +1,110 @@
+"""Several devices, simulated in a process of their own, give what one gives, and do not talk."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import nst_jax as nst
+from nst_jax import sharding
+from tests import small
+
+DEVICES = 4
+
+
+def simulated(code):
+    """Run Python code with several simulated devices."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)]),
+    }
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PREAMBLE + code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+PREAMBLE = """
+import re
+from dataclasses import replace
+import jax, jax.numpy as jnp, numpy as np
+import nst_jax as nst
+from nst_jax import batches, sharding
+from tests import small
+params = nst.load_params()
+names = ("chelsea", "starry_night", "gravel")
+contents = [small.picture(names[i % 3], 24, 32)[:: 1 - 2 * (i // 3)] for i in range(5)]
+style = small.picture("starry_night", 28, 20)
+"""
+
+
+def test_a_batch_over_devices_is_the_batch_and_its_step_does_not_talk():
+    simulated("""
+recipe = small.shallow(steps=3)
+texts = []
+run = batches._run_many
+
+def spied(*args):
+    texts.append(run.lower(*args).compile().as_text())
+    return run(*args)
+
+one = nst.stylize_many(params, contents, style, recipe=recipe)
+batches._run_many = spied
+many = nst.stylize_many(params, contents, style, recipe=recipe, devices="all")
+assert many.shape == one.shape == (5, 24, 32, 3)
+np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
+assert len(many.devices()) == 1
+talk = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter")
+assert texts and "num_partitions=4" in texts[0].splitlines()[0]
+assert not talk.search(texts[0])
+""")
+
+
+@pytest.mark.slow
+def test_sweeps_several_scales_and_chunks_over_devices():
+    simulated("""
+from nst_jax import recipes
+scales = recipes.CoarseToFine(smallest=16, share=1.0)
+recipe = small.shallow(steps=4)
+recipe = replace(recipe, descent=replace(recipe.descent, schedule=scales))
+terms = replace(recipe.terms, style_weight=jnp.array([0.01, 0.1, 1.0, 10.0, 100.0]))
+recipe = replace(recipe, terms=terms)
+one = nst.stylize_many(params, contents[0], style, recipe=recipe)
+for options in ({"devices": 2}, {"devices": jax.devices()[1:4]}, {"devices": 4, "chunk": 3}):
+    many = nst.stylize_many(params, contents[0], style, recipe=recipe, **options)
+    np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
+cut = nst.stylize_many(params, contents[0], style, recipe=recipe, devices=2, tile=16)
+np.testing.assert_allclose(cut, one, rtol=0, atol=1e-3)
+""")
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ("both", "`devices`: there is no choice of devices, beside a number, 'both'"),
+        (0, "`devices`: expected 1 or more, got 0"),
+        (99, r"`devices`: there are 2 of kind 'cpu', got 99; take fewer, or 'all'"),
+        ([], "`devices`: expected 'all', a number or a list of `jax.Device`"),
+        (2.0, "`devices`: expected 'all', a number or a list of `jax.Device`, got 2.0"),
+        ([3], "`devices`: expected Device, got int"),
+    ],
+)
+def test_what_are_no_devices_is_refused(devices, message, params):
+    content = small.picture("chelsea", 24, 32)
+    with pytest.raises((TypeError, ValueError), match=message):
+        nst.stylize_many(params, content, content, devices=devices)
+
+
+def test_one_device_named_twice_is_refused():
+    with pytest.raises(ValueError, match="is named twice"):
+        sharding.mesh_of([jax.devices()[0]] * 2)
