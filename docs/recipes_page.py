@@ -164,8 +164,9 @@ def page() -> str:
     return "\n".join([PREFACE, _table(), _conditions(measured), *_sections(measured)])
 
 
-def _name_of(loss: losses.ContentLoss) -> str:
-    return next(name for name, known in losses.CONTENT_LOSSES.items() if known == loss)
+def _name_of(loss: losses.ContentLoss | losses.Variation) -> str:
+    named = {**losses.CONTENT_LOSSES, **losses.VARIATIONS}
+    return next(name for name, known in named.items() if known == loss)
 
 
 def _table() -> str:
@@ -181,7 +182,7 @@ def _table() -> str:
             f"`{_name_of(terms.content_loss)}` of {', '.join(terms.content_taps)}, "
             f"x {terms.content_weight:g}",
             f"`{terms.style_loss.distance.__name__}` of {_taps(terms)}, x {terms.style_weight:g}",
-            f"`{terms.variation.__name__}`, x {terms.tv_weight:g}" if terms.tv_weight else "none",
+            f"`{_name_of(terms.variation)}`, x {terms.tv_weight:g}" if terms.tv_weight else "none",
             type(recipe.pictures.start).__name__,
             str(recipe.pictures.size),
             type(descent.optimizer).__name__ + (", clipped" if descent.clip else ""),

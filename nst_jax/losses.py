@@ -11,16 +11,17 @@ written with G they give the same value there, and keep their meaning when the s
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from nst_jax._types import FeatureMap, Gram, Image, Scalar, Statistic
 
-Variation: TypeAlias = Callable[[Image], Scalar]
+Mask: TypeAlias = Bool[Array, "h w"] | None
+Sides: TypeAlias = tuple[Scalar, Scalar]
 
 
 class ContentLoss(NamedTuple):
@@ -63,6 +64,32 @@ class StyleLoss(NamedTuple):
     ) -> Statistic:
         """Return the statistic of whole features [h, w, c]."""
         return self.statistic(self.sums(features, products), positions(features))
+
+
+class Variation(NamedTuple):
+    """A loss of a picture itself: what to sum over its pixels, and what the sums become.
+
+    dy and dx are what a pixel's neighbours below and to the right have more than itself.
+
+    Attributes:
+      sums: (picture [*batch, h, w, 3], which of its pixels count: [h, w] or None for all) to a pytree
+        of sums. Of a pixel that does not count, its differences to those two neighbours do not.
+      value: (the sums, (h, w) of the whole picture) to a scalar.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.losses import TOTAL_VARIATION
+      >>> step = jnp.zeros((2, 3, 3)).at[:, 2].set(1.0)     # one edge, 2 pixels high, 3 channels
+      >>> float(TOTAL_VARIATION(step))
+      6.0
+    """
+
+    sums: Callable[[Image, Mask], Any]
+    value: Callable[[Any, tuple[int, int]], Scalar]
+
+    def __call__(self, image: Image) -> Scalar:
+        """Return the variation of a picture [*batch, h, w, 3] in [0, 1]."""
+        return self.value(self.sums(image, None), (image.shape[-3], image.shape[-2]))
 
 
 class Extent(NamedTuple):
@@ -230,78 +257,69 @@ CONTENT_HALF_SUM_SQUARE = ContentLoss(square_differences, _half)
 CONTENT_SUM_SQUARE = ContentLoss(square_differences, _itself)
 
 
-def total_variation(image: Image) -> Scalar:
-    """Return the sum of absolute differences between neighbouring pixels, all channels.
-
-    This is `tf.image.total_variation`. It grows with the picture and with its contrast.
-
-    Args:
-      image: [*batch, h, w, 3] in [0, 1].
-
-    Returns:
-      [*batch].
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from nst_jax.losses import total_variation
-      >>> step = jnp.zeros((2, 3, 3)).at[:, 2].set(1.0)     # one edge, 2 pixels high, 3 channels
-      >>> float(total_variation(step))
-      6.0
-    """
-    down, right = (jnp.sum(_magnitude(d), axis=(-1, -2, -3)) for d in _differences(image))
-    return down + right
+def absolute_differences(image: Image, where: Mask = None) -> Sides:
+    """Return sum|dy| and sum|dx|."""
+    return _over_sides(image, where, _magnitude)
 
 
-def mean_variation(image: Image) -> Scalar:
-    """Return mean(dy²) + mean(dx²) over neighbouring pixels: does not grow with the picture.
-
-    Args:
-      image: [*batch, h, w, 3] in [0, 1].
-
-    Returns:
-      [*batch].
-    """
-    down, right = _differences(image)
-    return jnp.mean(jnp.square(down), axis=(-1, -2, -3)) + jnp.mean(
-        jnp.square(right), axis=(-1, -2, -3)
-    )
+def square_of_differences(image: Image, where: Mask = None) -> Sides:
+    """Return sum(dy²) and sum(dx²)."""
+    return _over_sides(image, where, jnp.square)
 
 
-def square_variation(image: Image) -> Scalar:
-    """Return sum(dy²) + sum(dx²) over neighbouring pixels, what TensorFlow's text describes.
-
-    Args:
-      image: [*batch, h, w, 3] in [0, 1].
-
-    Returns:
-      [*batch].
-    """
-    down, right = _differences(image)
-    return jnp.sum(jnp.square(down), axis=(-1, -2, -3)) + jnp.sum(
-        jnp.square(right), axis=(-1, -2, -3)
-    )
+def squares_of_both(image: Image, where: Mask = None) -> Scalar:
+    """Return the sum of dy² + dx² over the pixels that have both neighbours."""
+    return jnp.sum(_both(image, where), axis=(-1, -2, -3))
 
 
-def half_square_variation(image: Image) -> Scalar:
-    """Return half the sum of dy² + dx² over the pixels that have both neighbours.
-
-    References:
-      jcjohnson/neural-style, whose code only has this loss' gradient.
-    """
-    down, right = _differences(image)
-    both = jnp.square(down[..., :, :-1, :]) + jnp.square(right[..., :-1, :, :])
-    return jnp.sum(both, axis=(-1, -2, -3)) / 2
+def powers_of_both(image: Image, where: Mask = None) -> Scalar:
+    """Return the sum of (dy² + dx²)^1.25 over the pixels that have both neighbours."""
+    return jnp.sum(_both(image, where) ** 1.25, axis=(-1, -2, -3))
 
 
-def power_variation(image: Image) -> Scalar:
-    """Return sum((dy² + dx²)^1.25) over the pixels that have both neighbours.
+def _over_sides(image: Image, where: Mask, of: Callable[[Array], Array]) -> Sides:
+    down, right = _differences(image, where)
+    return jnp.sum(of(down), axis=(-1, -2, -3)), jnp.sum(of(right), axis=(-1, -2, -3))
 
-    References:
-      keras-team/keras-io, examples/generative/neural_style_transfer.py.
-    """
-    down, right = _differences(image)
-    both = jnp.square(down[..., :, :-1, :]) + jnp.square(right[..., :-1, :, :])
-    return jnp.sum(both**1.25, axis=(-1, -2, -3))
+
+def _both(image: Image, where: Mask) -> Array:
+    down, right = _differences(image, where)
+    return jnp.square(down[..., :, :-1, :]) + jnp.square(right[..., :-1, :, :])
+
+
+def _sum_of_sides(sides: Sides, shape: tuple[int, int]) -> Scalar:
+    del shape
+    return sides[0] + sides[1]
+
+
+def _mean_of_sides(sides: Sides, shape: tuple[int, int]) -> Scalar:
+    height, width = shape
+    return sides[0] / (3 * (height - 1) * width) + sides[1] / (3 * height * (width - 1))
+
+
+def _sum_itself(total: Scalar, shape: tuple[int, int]) -> Scalar:
+    del shape
+    return total
+
+
+def _half_of_sum(total: Scalar, shape: tuple[int, int]) -> Scalar:
+    del shape
+    return total / 2
+
+
+# The sum of absolute differences between neighbouring pixels, all channels: `tf.image.total_variation`.
+# It grows with the picture and with its contrast.
+TOTAL_VARIATION = Variation(absolute_differences, _sum_of_sides)
+# mean(dy²) + mean(dx²): does not grow with the picture.
+MEAN_VARIATION = Variation(square_of_differences, _mean_of_sides)
+# sum(dy²) + sum(dx²), what TensorFlow's text describes.
+SQUARE_VARIATION = Variation(square_of_differences, _sum_of_sides)
+# Half the sum of dy² + dx² over the pixels that have both neighbours: jcjohnson/neural-style, whose
+# code only has this loss' gradient.
+HALF_SQUARE_VARIATION = Variation(squares_of_both, _half_of_sum)
+# The sum of (dy² + dx²)^1.25 over these: keras-team/keras-io,
+# examples/generative/neural_style_transfer.py.
+POWER_VARIATION = Variation(powers_of_both, _sum_itself)
 
 
 def _magnitude(x: Array) -> Array:
@@ -310,10 +328,13 @@ def _magnitude(x: Array) -> Array:
     return x * jax.lax.stop_gradient(jnp.sign(x))
 
 
-def _differences(image: Image) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+def _differences(image: Image, where: Mask) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     down = image[..., 1:, :, :] - image[..., :-1, :, :]
     right = image[..., :, 1:, :] - image[..., :, :-1, :]
-    return down, right
+    if where is None:
+        return down, right
+    owned = where[..., None]
+    return jnp.where(owned[:-1], down, 0), jnp.where(owned[:, :-1], right, 0)
 
 
 # What recipes may name.
@@ -331,12 +352,9 @@ CONTENT_LOSSES = {
     "content_sum_square": CONTENT_SUM_SQUARE,
 }
 VARIATIONS = {
-    variation.__name__: variation
-    for variation in (
-        total_variation,
-        square_variation,
-        mean_variation,
-        half_square_variation,
-        power_variation,
-    )
+    "total_variation": TOTAL_VARIATION,
+    "square_variation": SQUARE_VARIATION,
+    "mean_variation": MEAN_VARIATION,
+    "half_square_variation": HALF_SQUARE_VARIATION,
+    "power_variation": POWER_VARIATION,
 }

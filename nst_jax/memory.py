@@ -17,9 +17,6 @@ from nst_jax.pyramid import Shape
 from nst_jax.recipes import Recipe
 
 FLOAT32 = 4  # bytes
-# Canvases beside the state while the tiles are gone through: the gradient, and of the variation its
-# differences and what their gradients are put together from. XLA's count is 1 to 4 of them.
-TEMPORARIES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +101,6 @@ def estimate_memory(
     on_processor = platform == "cpu"
     seen = _blocks(_window(shape, recipe), recipe)
     loop = pictures * _loop(seen, recipe, on_processor)
-    if _window(shape, recipe) != shape:
-        loop += pictures * TEMPORARIES * 3 * shape[0] * shape[1] * FLOAT32
     measuring = max(_forward(_blocks(_window(style, recipe), recipe), recipe) for style in styles)
     return Footprint(
         shape=shape,
@@ -298,7 +293,8 @@ def _state(shape: Shape, recipe: Recipe) -> int:
     """Return the bytes of a state, and of what the loop copies of it.
 
     What has the canvas' shape is held twice while a step replaces it; L-BFGS' rings are written in
-    place.
+    place. Beside tiles, whose gradient is put together before the step replaces anything, there is that
+    gradient and one copy.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     # Of a sweep's numbers any will do.
@@ -306,6 +302,8 @@ def _state(shape: Shape, recipe: Recipe) -> int:
     memory = jax.eval_shape(rule.transformation().init, canvas)
     leaves = [canvas, canvas, *jax.tree.leaves(memory)]  # the kept canvas and the pending one
     copies = [leaf for leaf in leaves if leaf.shape == canvas.shape]
+    if _window(shape, recipe) != shape:
+        copies = copies[:2]
     return sum(leaf.size * leaf.dtype.itemsize for leaf in (*leaves, *copies))
 
 

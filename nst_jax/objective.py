@@ -11,11 +11,16 @@ from jax.custom_derivatives import SymbolicZero
 
 from nst_jax import tiles, vgg
 from nst_jax._types import FeatureMap, Features, Image, Losses, Params, Targets
-from nst_jax.losses import ContentLoss, Extent, StyleLoss, widened
+from nst_jax.losses import ContentLoss, Extent, Mask, StyleLoss, Variation, widened
 from nst_jax.recipe import Recipe, Terms
 from nst_jax.tiles import Grid, Index
 
-Sums: TypeAlias = dict[str, tuple[Any, Any]]  # tap -> sums of the content loss, of the style loss
+
+class Sums(NamedTuple):
+    """What the losses are made of: sums over a picture, or over a part of it."""
+
+    taps: dict[str, tuple[Any, Any]]  # tap -> of the content loss, of the style loss
+    variation: Any
 
 
 def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) -> Losses:
@@ -53,7 +58,7 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
         sums = _sums(sought, params, image, targets.content)
     else:
         sums = _tiled_sums((sought, grid), params, image, targets.content)
-    return _weighted(sums, extents, image, targets, terms)
+    return _weighted(sums, extents, shape, targets, terms)
 
 
 class Sought(NamedTuple):
@@ -63,12 +68,18 @@ class Sought(NamedTuple):
     style_taps: tuple[str, ...]
     content_loss: ContentLoss
     style_loss: StyleLoss
+    variation: Variation
     network: vgg.Network
 
 
 def _sought(terms: Terms, network: vgg.Network) -> Sought:
     return Sought(
-        terms.content_taps, terms.style_taps, terms.content_loss, terms.style_loss, network
+        terms.content_taps,
+        terms.style_taps,
+        terms.content_loss,
+        terms.style_loss,
+        terms.variation,
+        network,
     )
 
 
@@ -101,22 +112,26 @@ def _check_sizes(content: Features, extents: dict[str, _Lattice]) -> None:
 
 
 def _weighted(
-    sums: Sums, extents: dict[str, _Lattice], image: Image, targets: Targets, terms: Terms
+    sums: Sums,
+    extents: dict[str, _Lattice],
+    shape: tuple[int, int],
+    targets: Targets,
+    terms: Terms,
 ) -> Losses:
     """Return the losses that sums over a whole picture mean."""
     contents = []
     for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True):
         count = extents[tap].positions * extents[tap].channels
-        contents.append(weight * terms.content_loss.value(sums[tap][0], count))
+        contents.append(weight * terms.content_loss.value(sums.taps[tap][0], count))
     layers = {}
     for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True):
         extent = Extent(extents[tap].positions, extents[tap].pixels)
-        statistic = terms.style_loss.statistic(sums[tap][1], extent.positions)
+        statistic = terms.style_loss.statistic(sums.taps[tap][1], extent.positions)
         distance = terms.style_loss.distance(statistic, targets.style[tap], extent)
         layers[tap] = terms.style_weight * weight * distance
     content = terms.content_weight * reduce(operator.add, contents)
     style = reduce(operator.add, layers.values())
-    tv = terms.tv_weight * terms.variation(image)
+    tv = terms.tv_weight * terms.variation.value(sums.variation, shape)
     return Losses(content + style + tv, content, style, tv, layers)
 
 
@@ -137,8 +152,9 @@ def _sums(
     content: Features,
     of_image: Region = _whole,
     of_content: Region = _whole,
+    where: Mask = None,
 ) -> Sums:
-    """Return the sums of a picture, or of what the regions leave of its features."""
+    """Return the sums of a picture, or of what the regions leave of its features and pixels."""
 
     def measure(tap: str, found: FeatureMap) -> tuple[Any, Any]:
         found, content_sum, style_sums = of_image(tap, found), None, None
@@ -151,7 +167,8 @@ def _sums(
 
     taps = dict.fromkeys((*sought.content_taps, *sought.style_taps))
     measures = {tap: partial(measure, tap) for tap in taps}
-    return vgg.measured(params, image, measures, network=sought.network)
+    found = vgg.measured(params, image, measures, network=sought.network)
+    return Sums(found, sought.variation.sums(image, where))
 
 
 def _window_sums(
@@ -164,6 +181,7 @@ def _window_sums(
         content,
         lambda tap, features: tiles.core(features, grid, index, tap),
         lambda tap, features: tiles.part(features, grid, index, tap),
+        tiles.own_pixels(grid, index),
     )
 
 

@@ -64,7 +64,7 @@ class Terms:
     style_loss: losses.StyleLoss = _static(losses.GRAM_MEAN_SQUARE)
     style_weight: float = 1.0
     style_shares: tuple[float, ...] = (1.0,)
-    variation: losses.Variation = _static(losses.total_variation)
+    variation: losses.Variation = _static(losses.TOTAL_VARIATION)
     tv_weight: float = 0.0
 
     @property
@@ -220,7 +220,12 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
 
 def _check_losses(terms: Terms) -> None:
-    for name, kind in (("content_loss", losses.ContentLoss), ("style_loss", losses.StyleLoss)):
+    kinds = {
+        "content_loss": losses.ContentLoss,
+        "style_loss": losses.StyleLoss,
+        "variation": losses.Variation,
+    }
+    for name, kind in kinds.items():
         if not isinstance(getattr(terms, name), kind):
             raise TypeError(
                 f"`{name}`: expected a `{kind.__name__}` of `nst_jax.losses`, got "

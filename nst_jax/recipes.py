@@ -118,7 +118,7 @@ TF_TV = replace(
     name="tf-tv",
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 2",
     # The text says squares; the code, like `tf.image.total_variation`, sums absolute values.
-    terms=replace(TF.terms, tv_weight=30.0, variation=losses.total_variation),
+    terms=replace(TF.terms, tv_weight=30.0, variation=losses.TOTAL_VARIATION),
     descent=replace(TF.descent, steps=1000),
 )
 
@@ -136,7 +136,7 @@ KERAS_IO = Recipe(
         content_weight=2.5e-8,
         style_loss=losses.GRAM_BY_IMAGE,
         style_weight=1e-6,
-        variation=losses.power_variation,
+        variation=losses.POWER_VARIATION,
         # The source measures it on pixels 0..255.
         tv_weight=1e-6 * 255**2.5,
     ),
@@ -287,7 +287,7 @@ JCJOHNSON = Recipe(
         style_layer_weights=ONES,
         style_loss=losses.GRAM_PER_CHANNEL,
         style_weight=100.0,
-        variation=losses.half_square_variation,
+        variation=losses.HALF_SQUARE_VARIATION,
         # On pixels 0..256. The source adds its gradient, and leaves it out of the loss it prints.
         tv_weight=1e-3 * 256**2,
     ),
@@ -311,7 +311,7 @@ NEURAL_STYLE_PT = Recipe(
         style_layer_weights=ONES,
         style_loss=losses.GRAM_PER_CHANNEL,
         style_weight=100.0,
-        variation=losses.total_variation,
+        variation=losses.TOTAL_VARIATION,
         tv_weight=1e-3 * 255,  # on pixels 0..255
     ),
     descent=Descent(
@@ -352,7 +352,7 @@ DEFAULT = Recipe(
     terms=Terms(
         style_layer_weights=GATYS_LAYER_WEIGHTS,
         style_weight=0.05,
-        variation=losses.mean_variation,
+        variation=losses.MEAN_VARIATION,
         tv_weight=1e7,
     ),
     descent=Descent(

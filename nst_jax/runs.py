@@ -14,7 +14,7 @@ import numpy as np
 from nst_jax import cache, capacity, images, prepare, programs, resuming, settings, verbs
 from nst_jax._types import Checkpoint, Image, Params, Snapshot
 from nst_jax.jobs import Job
-from nst_jax.losses import total_variation
+from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.memory import estimate_memory
 from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
 from nst_jax.params import WeightsInfo
@@ -243,7 +243,9 @@ class _Course:
         height, width = shot.image.shape[:2]
         content = prepare.at_scale(content, (height, width))
         images = {"picture": shot.image, "content": content}
-        measured = jax.jit(total_variation)  # as single operations each would be a program
+        measured = jax.jit(
+            lambda image: TOTAL_VARIATION(image)
+        )  # as single operations each would be a program
         return {name: float(measured(image)) for name, image in images.items()}
 
     def rescue(self) -> None:

@@ -178,6 +178,18 @@ def window(image: Image, grid: Grid, index: Index) -> Window:
     return lax.dynamic_slice(image, origin, (*grid.window, image.shape[-1]))
 
 
+def own_pixels(grid: Grid, index: Index) -> Bool[Array, "h_window w_window"]:
+    """Return which pixels of a tile's window are its core's."""
+    row, column = grid.place(index)
+    down, across = _own_lines(grid.down, row), _own_lines(grid.across, column)
+    return down[:, None] & across[None, :]
+
+
+def _own_lines(axis: Axis, index: Index) -> Bool[Array, " lines"]:
+    line = axis.origin(index) + jnp.arange(axis.window)
+    return (line >= index * axis.core) & (line < (index + 1) * axis.core)
+
+
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Return a core's own part of its window's features; what it shares is zero."""
     down, across = _crops(grid, index, tap)

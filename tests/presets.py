@@ -10,7 +10,7 @@ import numpy as np
 
 import nst_jax as nst
 from nst_jax import recipes
-from nst_jax.losses import total_variation
+from nst_jax.losses import TOTAL_VARIATION
 from tests import small
 
 
@@ -53,7 +53,7 @@ def case(params, name):
     recipe = recipes.as_arrays(recipes.PRESETS[name].bare(), jnp.float64)
     # What measuring does not look at is made the same, so that presets share its program.
     descent = recipes.as_arrays(recipes.TF.bare(), jnp.float64).descent
-    plain = replace(recipe, terms=replace(recipe.terms, variation=total_variation), descent=descent)
+    plain = replace(recipe, terms=replace(recipe.terms, variation=TOTAL_VARIATION), descent=descent)
     targets = _measure(params, jnp.asarray(content), jnp.asarray(style), plain)
     return Case(
         content,

@@ -653,7 +653,7 @@ def test_log_format(call):
     assert end["event"] == "end" and end["status"] == "done" and end["output"] == "photo_art.png"
     variation = end["total_variation"]
     # The file is the picture rounded to 8 bits; 5 000 differences of up to 1/255 in all.
-    saved = nst.losses.total_variation(jax.numpy.asarray(nst.images.load("photo_art.png")))
+    saved = nst.losses.TOTAL_VARIATION(jax.numpy.asarray(nst.images.load("photo_art.png")))
     assert abs(variation["picture"] - saved) < 10 and variation["content"] > 0
 
 

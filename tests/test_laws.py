@@ -153,7 +153,7 @@ def test_a_heavier_layer_gets_its_gram_nearer(canvases, parts, photo, painting):
 
 def test_transfer_adds_high_frequencies_and_the_variation_weight_takes_them_away(canvases, photo):
     content, without, with_weight = (
-        float(losses.total_variation(jax.numpy.asarray(image)))
+        float(losses.TOTAL_VARIATION(jax.numpy.asarray(image)))
         for image in (photo, canvases[1e-2], canvases["tf-tv"])
     )
     assert without > content

@@ -39,7 +39,7 @@ def test_tf_is_tensorflows_tutorial(recipe, steps, tv):
     assert terms.style_taps == STYLE and terms.content_taps == ("relu5_2",)
     assert terms.style_layer_weights == (0.2,) * 5
     assert (terms.content_weight, terms.style_weight) == (1e4, 1e-2)
-    assert terms.tv_weight == tv and terms.variation is losses.total_variation
+    assert terms.tv_weight == tv and terms.variation is losses.TOTAL_VARIATION
     assert terms.style_loss is losses.GRAM_MEAN_SQUARE
     assert terms.content_loss is losses.CONTENT_MEAN_SQUARE
     assert descent.optimizer == optimizers.KerasAdam(learning_rate=0.02, b1=0.99, b2=0.999, eps=0.1)
@@ -116,7 +116,7 @@ def test_keras_io_is_its_example():
     assert terms.content_loss is losses.CONTENT_SUM_SQUARE and terms.content_weight == 2.5e-8
     assert terms.style_loss is losses.GRAM_BY_IMAGE and terms.style_weight == 1e-6
     assert terms.style_layer_weights == (0.2,) * 5
-    assert terms.variation is losses.power_variation
+    assert terms.variation is losses.POWER_VARIATION
     # On the source's pixels, 255 times ours: (255²)^1.25 times as much.
     assert terms.tv_weight == pytest.approx(1e-6 * (255**2) ** 1.25)
     assert descent.optimizer == optimizers.DecayedSGD(
@@ -129,8 +129,8 @@ def test_keras_io_is_its_example():
 @pytest.mark.parametrize(
     ("name", "white", "pixels", "variation", "tv"),
     [
-        ("jcjohnson", 256, vgg.CAFFE_BGR_256, losses.half_square_variation, 1e-3 * 256**2),
-        ("neural-style-pt", 255, vgg.CAFFE_BGR, losses.total_variation, 1e-3 * 255),
+        ("jcjohnson", 256, vgg.CAFFE_BGR_256, losses.HALF_SQUARE_VARIATION, 1e-3 * 256**2),
+        ("neural-style-pt", 255, vgg.CAFFE_BGR, losses.TOTAL_VARIATION, 1e-3 * 255),
     ],
 )
 def test_neural_styles_are_their_files(name, white, pixels, variation, tv):
@@ -195,7 +195,7 @@ def test_numbers_are_leaves_and_structure_is_static():
     [
         {"style_taps": (*STYLE[:4], "relu5_2")},
         {"style_loss": losses.GRAM_PAPER},
-        {"variation": losses.mean_variation},
+        {"variation": losses.MEAN_VARIATION},
     ],
 )
 def test_another_tap_or_function_is_another_structure(change):
