@@ -13,7 +13,7 @@ import jax
 from benchmarks import harness
 from benchmarks.report import report
 
-CASES = ("step", "compile", "batch", "loop", "wall", "memory", "peers", "time_to_loss")
+CASES = ("step", "compile", "batch", "loop", "wall", "memory", "tiles", "peers", "time_to_loss")
 RESULTS = Path(__file__).parent / "results"
 
 

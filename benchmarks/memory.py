@@ -99,7 +99,7 @@ def _child(name: str, size: int, steps: int) -> dict[str, Any]:
     estimate = nst.estimate_memory((size, size), recipe=recipe)
     parts = ("weights", "activations", "state", "targets", "total")
     return {
-        "xla": _counted(walk.program),
+        "xla": counted(walk.program),
         "gradient": _gradient(task),
         "estimate": {part: getattr(estimate, part) for part in parts},
         "peak": peak,
@@ -108,7 +108,8 @@ def _child(name: str, size: int, steps: int) -> dict[str, Any]:
     }
 
 
-def _counted(program: Any) -> dict[str, int]:
+def counted(program: Any) -> dict[str, int]:
+    """Return the bytes of a compiled program by XLA's count."""
     found = program.memory_analysis()
     counted = {
         "temporaries": found.temp_size_in_bytes,

@@ -174,6 +174,19 @@ def _memory(row: Json) -> Iterator[tuple[str, ...]]:
     )
 
 
+def _tiles(row: Json) -> Iterator[tuple[str, ...]]:
+    for name, figures in row["tiles"].items():
+        yield (
+            _size(row),
+            name,
+            cell(figures["seconds_per_step"]),
+            number(figures["compile_seconds"]),
+            f"{cell(figures['time_against_whole'])}×",
+            number(figures["xla_bytes"] / 1e6),
+            number(row["final_loss"]),
+        )
+
+
 TABLES: dict[str, Table] = {
     "step": (
         ("recipe", "canvas", "who", "s per step", "MP·it/s", "speed against peer", "last loss"),
@@ -202,6 +215,11 @@ TABLES: dict[str, Table] = {
         ("recipe", "canvas", "loss and gradient, B/px", "loop by XLA, MB",
          "estimate, MB", "estimate / XLA", "peak above baseline, MB", "estimate / peak"),
         _memory,
+    ),
+    "tiles": (
+        ("canvas", "how", "s per step", "to compile, s", "time against whole", "memory by XLA, MB",
+         "last loss"),
+        _tiles,
     ),
     "peers": (
         ("canvas", "who", "MP·it/s", "s to the first step", "updates", "final loss",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         recipes,
         sizes,
         starts,
+        tiles,
         vgg,
     )
     from nst_jax._types import Checkpoint, Losses, Params, Snapshot, State, Targets
@@ -65,6 +66,7 @@ _ROOMS = (
     "recipes",
     "sizes",
     "starts",
+    "tiles",
     "vgg",
 )
 
@@ -72,7 +74,7 @@ __all__ = [
     "Checkpoint", "Diverged", "Losses", "Params", "Snapshot", "State", "Targets", "checkpoints",
     "estimate_memory", "features", "images", "init", "layers", "load_params", "losses", "losses_of",
     "measure", "optimizers", "paint", "precision", "recipes", "run", "save_params", "sizes", "starts",
-    "step", "stylize", "stylize_many", "vgg",
+    "step", "stylize", "stylize_many", "tiles", "vgg",
 ]  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def check(entry):
 
 
 # Those that start processes or compile several programs are slow.
-SLOW = {"step", "loop", "batch", "compile", "wall", "memory", "peers", "time_to_loss"}
+SLOW = {"step", "loop", "batch", "compile", "wall", "memory", "tiles", "peers", "time_to_loss"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""What tiles cost in time, and what they save in memory."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+import nst_jax as nst
+from benchmarks import harness
+from benchmarks.harness import Findings, Plan
+from benchmarks.memory import counted
+from benchmarks.problems import ADAM, Walk, problem
+
+QUESTION = "Seconds per step and memory of a canvas in tiles, against the whole canvas"
+FULL = Plan(sizes=(2048,), repeats=1, steps=1)
+GPU = Plan(sizes=(4096,), repeats=3, steps=3)
+QUICK = Plan(sizes=(192,), repeats=1, steps=1)
+
+TILES = (1024, 512)  # px; where they are no smaller than the canvas, half and a quarter of it
+CLOSE = 1e-4  # relative distance of the losses after the same steps
+
+
+def measure(plan: Plan) -> Findings:
+    """Let the whole canvas and its tiles take turns at the same steps."""
+    params = nst.load_params()
+    note = "a halo of 96 px around each tile: relu5_2 is among the taps"
+    return Findings([_row(params, size, plan) for size in plan.sizes], [note])
+
+
+def tiles_of(size: int) -> list[int]:
+    """Return the tiles to try on a canvas of this size."""
+    if size > max(TILES):
+        return list(TILES)
+    least = nst.tiles.halo_of(ADAM.terms.taps)
+    halves = (size // part // 16 * 16 for part in (2, 4))
+    return [tile for tile in halves if tile >= least]
+
+
+def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
+    walks = {tile: _walk(params, size, tile) for tile in (0, *tiles_of(size))}
+    work = {
+        name_of(tile): partial(lambda walk: np.asarray(walk.advance(plan.steps).total), walk)
+        for tile, walk in walks.items()
+    }
+    seconds, results = harness.alternate(work, plan.repeats, warmups=1)
+    check_equal({name: float(totals[-1]) for name, totals in results.items()})
+    return {
+        "recipe": ADAM.name,
+        "size": [size, size],
+        "final_loss": float(results[name_of(0)][-1]),
+        "tiles": {
+            name_of(tile): {
+                "tile": tile,
+                "seconds_per_step": harness.spread(
+                    [each / plan.steps for each in seconds[name_of(tile)]]
+                ),
+                "compile_seconds": walk.seconds,
+                "time_against_whole": harness.ratio(seconds[name_of(tile)], seconds[name_of(0)]),
+                "xla_bytes": counted(walk.program)["total"],
+            }
+            for tile, walk in walks.items()
+        },
+    }
+
+
+def name_of(tile: int) -> str:
+    """Return what a way of going through the canvas is called."""
+    return f"tiles of {tile} px" if tile else "whole"
+
+
+def check_equal(losses: dict[str, float]) -> None:
+    """Refuse to compare times of different work.
+
+    Raises:
+      RuntimeError: with the losses.
+    """
+    whole = losses[name_of(0)]
+    for name, loss in losses.items():
+        if not abs(loss - whole) <= CLOSE * abs(whole):
+            raise RuntimeError(f"{name}: ends at loss {loss:.8g}, the whole canvas at {whole:.8g}")
+
+
+def _walk(params: nst.Params, size: int, tile: int) -> Walk:
+    recipe = replace(ADAM, network=replace(ADAM.network, tile=tile))
+    task = problem(params, recipe, size)
+    if tile:
+        # As `stylize` does: kernels' forms for what the network sees at a time.
+        seen = nst.tiles.window_of((size, size), recipe.terms.taps, recipe.network)
+        formed = nst.vgg.with_forms(params, recipe.terms.taps, shape=seen)
+        task = replace(task, params=jax.block_until_ready(formed))
+    return Walk(task)
