@@ -127,14 +127,11 @@ def scaling_panels(entries: Mapping[str, Json]) -> list[Panel]:
 
 
 def memory_panels(entry: Json) -> list[Panel]:
-    """Return bytes per pixel against the canvas' size from a `memory` record.
-
-    Its rows hold `size`, `recipe` and `bytes_per_pixel`, a number or a spread; `precision` if any.
-    """
+    """Return bytes per pixel against the canvas' size from a `memory` record."""
     found: dict[str, list[tuple[float, Any]]] = {}
     for row in entry["rows"]:
-        label = ", ".join(filter(None, (row["recipe"], row.get("precision"))))
-        found.setdefault(label, []).append((row["size"][1], row["bytes_per_pixel"]))
+        point = row["size"][1], row["gradient_bytes_per_pixel"]
+        found.setdefault(row["recipe"], []).append(point)
     lines = [_line(label, points) for label, points in found.items()]
     title = "peak memory of loss and gradient"
     return [Panel(title, "side of the canvas, px", "bytes per pixel", lines, "x", base=2)]

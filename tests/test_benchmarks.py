@@ -29,7 +29,7 @@ from benchmarks import (
     time_to_loss,
     wall,
 )
-from benchmarks.__main__ import CASES, case_module, main, plan_of
+from benchmarks.__main__ import CASES, RESULTS, case_module, main, plan_of
 from benchmarks.harness import Plan
 from benchmarks.report import TABLES, number, report
 
@@ -334,7 +334,7 @@ def records():
     ]
     rate = {"megapixel_iterations_per_second": harness.spread([1.0, 2.0, 4.0])}
     steps = [{"recipe": "r", "size": [n, n], "contestants": {"nst_jax": rate}} for n in (16, 8)]
-    memory = [{"recipe": "r", "size": [n, n], "bytes_per_pixel": 100.0 + n} for n in (16, 8)]
+    memory = [{"recipe": "r", "size": [n, n], "gradient_bytes_per_pixel": 100.0 + n} for n in (16, 8)]
     machine = {"device": {"kind": "NVIDIA X"}, "quick": False}
     cases = {"time_to_loss": rows, "step": steps, "memory": memory}
     return [machine | {"case": case, "rows": rows} for case, rows in cases.items()]
@@ -359,6 +359,12 @@ def test_a_figure_without_a_record_is_named():
     found, missing = plots.figures(records()[:1])
     assert set(found) == {"loss-nvidia-x", "floor-nvidia-x"}
     assert [line.partition(":")[0] for line in missing] == ["scaling", "memory"]
+
+
+def test_the_committed_records_make_every_figure():
+    found, missing = plots.figures(harness.read(RESULTS, quick=False))
+    assert missing == []
+    assert {name.partition("-")[0] for name in found} == {"loss", "floor", "scaling", "memory"}
 
 
 @pytest.mark.slow
