@@ -103,8 +103,9 @@ def stylize_many(
       tell: called after each of them with how much is done and how much there is in all, counted in
         evaluations: for each chunk of one canvas shape one of the start and one for each update.
         What it raises ends the work.
-      chunk: pictures at once, at most; default: as many as memory holds by `estimate_memory`, or
-        all where nobody knows how much there is. Chunks are of equal size where that costs little.
+      chunk: pictures at once, at most, but one for each device; default: as many as memory holds by
+        `estimate_memory`, or all where nobody knows how much there is. Chunks are of equal size where
+        that costs little.
       devices: to share the pictures: `"all"`, a number, or a list of `jax.Device`; default: the
         one that the weights lie on. Each device paints its own part by itself.
 
@@ -298,8 +299,14 @@ def _group(
         most = capacity.most_that_fit(footprint, capacity.available(device))
         if most is not None and mesh is not None and capacity.platform_of(device) != "cpu":
             most *= mesh.size  # each has memory of its own
-    size = capacity.chunk_of(len(rows), most)
+    size = _chunk_of(len(rows), most, 1 if mesh is None else mesh.size)
     return Group([rows[start : start + size] for start in range(0, len(rows), size)], recipe)
+
+
+def _chunk_of(count: int, most: int | None, devices: int) -> int:
+    """Return how many pictures to paint at once: as many for each of the devices."""
+    each = None if most is None else max(1, most // devices)
+    return devices * capacity.chunk_of(-(-count // devices), each)
 
 
 def _formed(params: Params, group: Group) -> Params:
@@ -335,10 +342,9 @@ def _stylize_part(
         last = index == len(scales) - 1
         targets = sharding.split(_targets(params, rows, index, core), mesh)
         images = _enlarge(images, scale.shape)
-        state = _init_many(images, core, axes)
+        state = _init_many(sharding.split(images, mesh), core, axes, mesh)
         if index == 0:
-            state = started(state, canvases)
-        state = sharding.split(state, mesh)
+            state = sharding.split(started(state, canvases), mesh)
         evaluations = scale.steps + last
         state = _run_to(formed, state, targets, core, axes, evaluations, odometer, mesh)
         found = _picture_many(state, core, axes, last)
@@ -458,9 +464,13 @@ def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
     return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
 
 
-@partial(jax.jit, static_argnames="axes")
-def _init_many(images: Image, recipe: Recipe, axes: Axes) -> State:
-    return jax.vmap(optimize.init, in_axes=(0, _tree(axes, recipe)))(images, recipe)
+@partial(jax.jit, static_argnames=("axes", "mesh"))
+def _init_many(images: Image, recipe: Recipe, axes: Axes, mesh: Mesh | None) -> State:
+    in_axes = (0, _tree(axes, recipe))
+    init = jax.vmap(optimize.init, in_axes=in_axes)
+    if mesh is not None:  # each makes its own: an optimiser's memory may be larger than a device's
+        init = sharding.each_by_itself(init, mesh, in_axes)
+    return init(images, recipe)
 
 
 @partial(jax.jit, static_argnames=("axes", "mesh"), donate_argnames="state")

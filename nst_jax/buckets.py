@@ -96,12 +96,13 @@ def joined(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
     return jax.tree.unflatten(tree, numbers)
 
 
-def groups(entries: Sequence[Entry], platform: str) -> list[Group]:
+def groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> list[Group]:
     """Split entries into what is painted at once: one program, and not too much for the memory.
 
     Args:
       entries: in any order.
       platform: of the device; a processor gains little from a batch.
+      devices: how many share a group.
 
     Returns:
       Groups, bucket after bucket.
@@ -109,7 +110,7 @@ def groups(entries: Sequence[Entry], platform: str) -> list[Group]:
     found = []
     for bucket in by_program(entries):
         same = bucket.entries
-        most = min(MOST, most_at_once(same[0].scales[-1].shape, platform))
+        most = devices * min(MOST, most_at_once(same[0].scales[-1].shape, platform))
         # Even groups: another number of pictures is another program to compile.
         size = math.ceil(len(same) / math.ceil(len(same) / most))
         for first in range(0, len(same), size):

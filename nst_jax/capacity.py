@@ -140,7 +140,7 @@ def fitted(recipe: Recipe, scale: Scale, device: Any = None) -> Recipe:
     if recipe.network.tile is not None:
         return recipe
     there, platform = available(device), platform_of(device)
-    ways = _ways(recipe, scale.shape, platform)
+    ways = _ways(recipe, max(*scale.shape, *map(max, scale.style_shapes)), platform)
     if there is None:
         return ways[0]
     for way in ways:
@@ -153,24 +153,34 @@ def fitted(recipe: Recipe, scale: Scale, device: Any = None) -> Recipe:
         scale.shape, ways[-1], there, style_shapes=scale.style_shapes, platform=platform
     )
     remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px does"
+    tiles_tried = ways[-1].network.tile
+    how = f" even in tiles of {tiles_tried} px" if tiles_tried else ""
     raise ValueError(
-        f"`size`: {scale.shape[1]}x{scale.shape[0]} px takes {footprint.total / 1e9:.2g} GB even in "
-        f"the smallest tiles, and some {there / MARGIN / 1e9:.2g} GB can be had{remedy}; "
-        "`tile='off'` or a number tries it all the same"
+        f"`size`: {scale.shape[1]}x{scale.shape[0]} px takes {_gigabytes(footprint.total)}{how}, and "
+        f"some {_gigabytes(there / MARGIN)} can be had{remedy}; to try all the same, set `tile` to off "
+        "or a number"
     )
 
 
-def _ways(recipe: Recipe, shape: Shape, platform: str) -> list[Recipe]:
-    """Return the recipe in ways that need less and less memory, and more and more time."""
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e9:.2g} GB"
+
+
+def _ways(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
+    """Return the recipe in ways that need less and less memory, and more and more time.
+
+    Args:
+      recipe: in any way.
+      longest: side of any picture, px.
+      platform: of the device.
+    """
     with_network = partial(replace, recipe.network)
     networks = [with_network(tile=0)]
     if platform != "cpu":
         networks.append(with_network(tile=0, remat=True))
     least = tiles.halo_of(recipe.terms.taps)
     remat = recipe.network.remat or platform != "cpu"
-    networks += [
-        with_network(tile=tile, remat=remat) for tile in TILES if least <= tile < max(shape)
-    ]
+    networks += [with_network(tile=tile, remat=remat) for tile in TILES if least <= tile < longest]
     return [replace(recipe, network=network) for network in networks]
 
 

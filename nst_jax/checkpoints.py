@@ -10,6 +10,7 @@ shape and bytes. Nothing that is read is run.
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from nst_jax import files
 from nst_jax._types import Checkpoint, Losses, State
 from nst_jax.params import PathLike, check_destination, layout_differences
+from nst_jax.recipe import Recipe
 
 FORMAT = "nst-jax checkpoint"
 VERSION = 1
@@ -103,6 +105,20 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
         if not name.startswith(tuple(f"{other}." for other in found)):
             found.append(name)
             yield f"{name} was {_shown(old, name)}, is {_shown(new, name)}"
+
+
+def as_begun(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
+    """Return a recipe that leaves its way of saving memory open with the way a run began.
+
+    The picture is the same in either, but not to the bit; and what memory there is differs from start
+    to start.
+    """
+    if checkpoint is None or recipe.network.tile is not None:
+        return recipe
+    tile, remat = (checkpoint.facts.get(f"network.{name}") for name in ("tile", "remat"))
+    if type(tile) is not int or type(remat) is not bool:
+        return recipe  # another version's; the check of its facts will say so
+    return replace(recipe, network=replace(recipe.network, tile=tile, remat=remat))
 
 
 def _shown(facts: Mapping[str, Any], name: str) -> str:
@@ -242,9 +258,15 @@ def _read(path: Path, argument: str) -> tuple[dict[str, Any], dict[str, np.ndarr
     if not path.is_file():
         raise refused("is no file; name a checkpoint")
     try:
+        path.open("rb").close()
+    except OSError as error:
+        raise refused(
+            f"cannot be read: {error.strerror or error}; check its permissions"
+        ) from error
+    try:
         if not h5py.is_hdf5(path):
             raise refused("is no checkpoint of nst-jax; name another file")
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:  # network disks may know no locks
             if file.attrs.get("format") != FORMAT:
                 raise refused("is no checkpoint of nst-jax; name another file")
             if file.attrs["version"] != VERSION:

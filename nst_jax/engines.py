@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import buckets, files, images, results, settings, sheets
+from nst_jax import buckets, files, images, results, settings, sharding, sheets
 from nst_jax._types import Params
 from nst_jax.albums import Album, asked, record_of
 from nst_jax.buckets import Entry, Group
@@ -218,7 +218,8 @@ def paint_here(
       display: where to show progress.
       tell: called with each row's record once its picture is on the disk.
     """
-    groups = buckets.groups(album.entries, jax.devices()[0].platform)
+    shared = sharding.count_of(album.devices)
+    groups = buckets.groups(album.entries, jax.devices()[0].platform, shared)
     with CompileClock() as compiling, display.bar(len(album.entries), "compiling"):
         work(params, weights, album, groups, Course(loads_of(groups), compiling, display), tell)
 

@@ -90,7 +90,7 @@ class _DevicesType(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Turn digits into a number; the word stays."""
-        return int(value) if isinstance(value, str) and value.isdigit() else value
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 _chunk = click.option(
@@ -157,7 +157,7 @@ _computing = _options(
         "--tile",
         metavar="PX",
         help="Compute a large picture in tiles of so many pixels a side: the same picture in less "
-        "memory and more time; or off, or auto: where memory asks for it. Default: auto.",
+        "memory and more time; or off, or auto: where memory asks for it. Default: the recipe's, auto.",
     ),
 )
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from nst_jax import (
     capacity,
+    checkpoints,
     checks,
     images,
     layers,
@@ -163,7 +164,7 @@ def recipe_of(changes: Changes) -> Recipe:
 
 
 def _tile(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdigit() else text
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
@@ -428,7 +429,7 @@ def job_of(
     shapes = [style.image.shape[:2] for style in styles]
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
-    recipe = capacity.fitted(recipe, scales[-1])
+    recipe = capacity.fitted(checkpoints.as_begun(recipe, resume), scales[-1])
     return Job(
         content=content,
         styles=tuple(styles),

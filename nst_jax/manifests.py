@@ -298,8 +298,8 @@ def _row(number: int, cells: Cells, path: Path) -> Row:
         recipe = _text("recipe", cells.get("recipe"))
         if recipe is not None and jobs.recipe_file(recipe) is not None:
             recipe = os.path.join(folder, recipe)
-        content = _text("content", cells["content"])
-        styles = _styles(cells["style"], folder)
+        content = _text("content", cells.get("content"))
+        styles = _styles(cells.get("style"), folder)
         for name, value in (("content", content), ("style", styles)):
             if not value:
                 raise ValueError(f"has no {name}")

@@ -13,14 +13,14 @@ of the time that its group was painted in, compiling included.
 
 import json
 import threading
-from collections import Counter
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nst_jax import images, jobs
 
-STATUSES = ("done", "skipped", "diverged", "failed")
+# How a picture is computed, which does not change it but for rounding.
+ANY_WAY = ("network.tile", "network.remat")
 
 
 class Record(NamedTuple):
@@ -67,11 +67,6 @@ class Results(AbstractContextManager):
             # A name that is no text in the system's encoding must not lose the line.
             self._file.write(line.encode("utf-8", "backslashreplace"))
 
-    @property
-    def counts(self) -> Counter:
-        """How many rows ended in each way."""
-        return Counter(record.status for record in self.records)
-
 
 def _drop_torn_line(path: Path) -> None:
     """Take away a last line that a machine's end left incomplete."""
@@ -114,7 +109,7 @@ def finished(output: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
 
     A picture is finished if it can be read whole and its settings say so and are those asked for:
     recipe, sizes, seed, weights, and names and digests of content and styles. Device and versions may
-    be others.
+    be others, and tiles.
 
     Args:
       output: where it would be.
@@ -132,4 +127,13 @@ def finished(output: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     if told is None or told.get("finished") is not True:
         return None
     wanted = json.loads(json.dumps(asked))  # as it comes back from a file
-    return told if wanted == {name: told.get(name) for name in wanted} else None
+    return (
+        told if _without_ways(wanted) == _without_ways({n: told.get(n) for n in wanted}) else None
+    )
+
+
+def _without_ways(asked: dict[str, Any]) -> dict[str, Any]:
+    told = asked.get("settings")
+    if not isinstance(told, dict):
+        return asked
+    return asked | {"settings": {name: told[name] for name in told if name not in ANY_WAY}}

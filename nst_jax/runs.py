@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import cache, capacity, images, prepare, programs, resuming, settings, verbs
+from nst_jax import cache, capacity, images, prepare, programs, resuming, settings, tiles, verbs
 from nst_jax._types import Checkpoint, Image, Params, Snapshot
 from nst_jax.jobs import Job
 from nst_jax.losses import TOTAL_VARIATION
@@ -385,7 +385,7 @@ def _memory(job: Job) -> tuple[str, str]:
     about = f"about {amount(footprint.total)}"
     cut = (
         f", in tiles of {network.tile} px"
-        if network.tile and network.tile < max(last.shape)
+        if tiles.window_of(last.shape, job.recipe.terms.taps, network) != last.shape
         else ""
     )
     if there is None or capacity.fits(footprint, there):

@@ -1,7 +1,8 @@
 """A run in words and numbers: what results and logs say of it.
 
 Everything here is plain data (strings, numbers, lists, dictionaries) and depends on nothing but the
-choices: no clock, no path. So the same run twice embeds the same bytes.
+choices: no clock, no path. So the same run twice embeds the same bytes, but for the tiles that memory
+asked for.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import nst_jax
+from nst_jax import losses
 from nst_jax._types import Losses, Params
 from nst_jax.params import WeightsInfo, digest
 from nst_jax.precision import Precision
@@ -24,6 +26,7 @@ from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
 from nst_jax.vgg import Pixels
 
+LOSSES = {**losses.CONTENT_LOSSES, **losses.STYLE_LOSSES, **losses.VARIATIONS}
 GROUPS = ("pictures", "network", "terms", "descent")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
@@ -71,7 +74,9 @@ def _fields(name: str, record: Any) -> Iterator[tuple[str, Any]]:
 def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, (Pixels, Precision)):
         yield name, value.name
-    elif hasattr(value, "_fields"):  # a loss made of several functions
+    elif (known := _name_of(value)) is not None:
+        yield name, known
+    elif hasattr(value, "_fields"):  # a loss of one's own, made of several functions
         for part in value._fields:
             yield from _items(f"{name}.{part}", getattr(value, part))
     elif is_dataclass(value):
@@ -85,18 +90,23 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, _plain(value)
 
 
+def _name_of(loss: Any) -> str | None:
+    """Return the name under which recipes know a loss, which says more than those of its parts."""
+    return next((name for name, known in LOSSES.items() if known == loss), None)
+
+
 def _plain(value: Any) -> Any:
     return np.asarray(value).tolist() if hasattr(value, "dtype") else value
 
 
-def of_losses(losses: Losses) -> dict[str, Any]:
+def of_losses(found: Losses) -> dict[str, Any]:
     """Return the losses of one canvas as plain numbers; those that are not finite are None."""
     return {
-        "total": _finite(losses.total),
-        "content": _finite(losses.content),
-        "style": _finite(losses.style),
-        "tv": _finite(losses.tv),
-        "style_layers": {tap: _finite(value) for tap, value in losses.style_layers.items()},
+        "total": _finite(found.total),
+        "content": _finite(found.content),
+        "style": _finite(found.style),
+        "tv": _finite(found.tv),
+        "style_layers": {tap: _finite(value) for tap, value in found.style_layers.items()},
     }
 
 

@@ -20,8 +20,9 @@ def mesh_of(devices: Devices) -> Mesh | None:
     """Return a mesh of one axis over some devices; None where there is only one to use.
 
     Args:
-      devices: None is the one that the weights lie on; `"all"` are those of the default platform
-        that this process sees; a number is so many of these; or they are named themselves.
+      devices: None, like the first of the default platform alone, is the one that the weights lie on;
+        `"all"` are those of the default platform that this process sees; a number is so many of these;
+        or they are named themselves.
 
     Returns:
       A mesh with the axis `PICTURES`, or None.
@@ -69,6 +70,12 @@ def _chosen(devices: Devices) -> Sequence[Any]:
     if len({device.platform for device in devices}) > 1:
         raise ValueError("`devices`: are of several platforms; name those of one")
     return devices
+
+
+def count_of(devices: Devices) -> int:
+    """Return how many devices share a batch."""
+    mesh = mesh_of(devices)
+    return 1 if mesh is None else mesh.size
 
 
 def padded(count: int, mesh: Mesh | None) -> int:

@@ -13,7 +13,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import batches, checks, images, jobs, prepare, recipes, settings, sheets, vgg
+from nst_jax import (
+    batches,
+    checks,
+    images,
+    jobs,
+    prepare,
+    recipes,
+    settings,
+    sharding,
+    sheets,
+    vgg,
+)
 from nst_jax._types import Params
 from nst_jax.courses import Course, Load, most_at_once, painted_together, problem, same_start
 from nst_jax.pace import CompileClock
@@ -306,13 +317,14 @@ def _labels(rows: Axis | None, columns: Axis) -> tuple[str, ...]:
     return tuple(one + other for one in down for other in across)
 
 
-def group_size(count: int, shape: tuple[int, int], platform: str) -> int:
+def group_size(count: int, shape: tuple[int, int], platform: str, devices: int = 1) -> int:
     """Return how many canvases are painted at once: equal groups, so that one program serves all.
 
     Args:
       count: canvases in all.
       shape: height and width of each.
       platform: of the device; a processor has less memory to give.
+      devices: how many share a group.
 
     Returns:
       A divisor of `count`.
@@ -321,7 +333,7 @@ def group_size(count: int, shape: tuple[int, int], platform: str) -> int:
       >>> group_size(20, (128, 128), "cpu"), group_size(20, (256, 256), "cpu")
       (20, 5)
     """
-    most = most_at_once(shape, platform)
+    most = devices * most_at_once(shape, platform)
     return max(size for size in range(1, count + 1) if count % size == 0 and size <= most)
 
 
@@ -344,7 +356,8 @@ def paint(
     """
     introduce(sweep, weights, display)
     count = len(sweep.labels)
-    size = group_size(count, sweep.scales[-1].shape, jax.devices()[0].platform)
+    shared = sharding.count_of(sweep.devices)
+    size = group_size(count, sweep.scales[-1].shape, jax.devices()[0].platform, shared)
     loads = [Load(size, sweep.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
         course = Course(loads, compiling, display)

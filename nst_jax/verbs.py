@@ -60,7 +60,7 @@ PROGRAMS = Programs(
     canvas_image=jax.jit(optimize.canvas_image),
 )
 
-TILES = {"auto": None, "off": 0}  # what `tile` may be beside a number
+TILE_WORDS = {"auto": None, "off": 0}  # what `tile` may be beside a number
 
 # Begins some work and returns a function that gives its result.
 Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
@@ -297,6 +297,7 @@ def painted(
     checks.start("init", init)
     checks.random_key("key", key)
     prepared = prepare.pictures(content, style, recipe)
+    recipe = checkpoints.as_begun(recipe, resume)
     recipe = capacity.fitted(recipe, prepared.scales[-1], capacity.device_of(params))
     key = jax.random.key(0) if key is None else key
     given = _Given(
@@ -333,9 +334,9 @@ def _settled(network: Network, precision: str | None, tile: int | str | None) ->
     if precision is not None:
         network = replace(network, precision=named(precision))
     if isinstance(tile, str):
-        if tile not in TILES:
-            raise checks.unknown("tile", tile, TILES, "tile, beside pixels,")
-        return replace(network, tile=TILES[tile])
+        if tile not in TILE_WORDS:
+            raise checks.unknown("tile", tile, TILE_WORDS, "tile, beside pixels,")
+        return replace(network, tile=TILE_WORDS[tile])
     return network if tile is None else replace(network, tile=tile)
 
 

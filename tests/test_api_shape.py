@@ -67,8 +67,9 @@ def test_options_are_keywords(name):
 
 def test_the_verbs_share_their_options():
     options = [list(inspect.signature(verb).parameters)[3:] for verb in VERBS]
-    assert options[0] == options[1][:-2] == options[2][:-3]
-    assert options[1][-2:] == ["every", "resume"] and options[2][-3:] == ["every", "tell", "chunk"]
+    assert options[0] == options[1][:-2] == options[2][:-4]
+    assert options[1][-2:] == ["every", "resume"]
+    assert options[2][-4:] == ["every", "tell", "chunk", "devices"]
 
 
 def functions_of(path):

@@ -334,7 +334,9 @@ def records():
     ]
     rate = {"megapixel_iterations_per_second": harness.spread([1.0, 2.0, 4.0])}
     steps = [{"recipe": "r", "size": [n, n], "contestants": {"nst_jax": rate}} for n in (16, 8)]
-    memory = [{"recipe": "r", "size": [n, n], "gradient_bytes_per_pixel": 100.0 + n} for n in (16, 8)]
+    memory = [
+        {"recipe": "r", "size": [n, n], "gradient_bytes_per_pixel": 100.0 + n} for n in (16, 8)
+    ]
     machine = {"device": {"kind": "NVIDIA X"}, "quick": False}
     cases = {"time_to_loss": rows, "step": steps, "memory": memory}
     return [machine | {"case": case, "rows": rows} for case, rows in cases.items()]

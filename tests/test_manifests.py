@@ -126,6 +126,7 @@ BAD = {
     "no rows": (["content,style"], "'jobs.csv': has no rows"),
     "empty": ([""], "no column 'content'"),
     "missing column": (["content,output", "photo.png,x.png"], "no column 'style'"),
+    "short row": (["content,style", "photo.png"], "row 1", "has no style"),
     "unknown column": (["content,style,outptu", "a,b,c"], "'outptu'", "'output'"),
     "column twice": (["content,style,style", "a,b,c"], "'style' twice"),
     "too many cells": (["content,style", "photo.png,art.png,x"], "row 1", "3 cells for 2"),
@@ -367,6 +368,9 @@ def test_finished_is_what_was_asked_for(here, change):
     images.save("x.png", image, metadata=told | {"finished": True, "versions": {"jax": "0"}})
     rest = replace(album, entries=(first, change(first)))
     left, records = albums.unfinished(rest, weights)
+    cut = replace(first.recipe.network, tile=128, remat=True)  # the same picture in another way
+    tiled = first._replace(recipe=replace(first.recipe, network=cut))
+    assert albums.unfinished(replace(rest, entries=(tiled,)), weights)[0].entries == ()
     assert left.entries == rest.entries[1:] and [r.status for r in records] == ["skipped"]
     seeded = replace(album, entries=(first,), seed=1)
     assert albums.unfinished(seeded, weights)[0].entries == (first,)

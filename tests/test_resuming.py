@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import checkpoints, cli, optimizers, pace, recipes, resuming, runs, sizes
+from nst_jax import capacity, checkpoints, cli, optimizers, pace, recipes, resuming, runs, sizes
 
 TINY = recipes.Recipe(
     name="tiny",
@@ -132,6 +132,19 @@ def test_more_steps_go_on_from_the_end(call):
     for steps in (3, 8):
         assert call(*at_one_scale, "out.png", "--steps", steps, *KEEP, "--resume")[0] == 0
     assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
+
+
+def test_a_run_goes_on_in_the_tiles_it_began_in_whatever_memory_there_is_now(call, monkeypatch):
+    argv = ("--recipe", "tiny", "--size", 200, "--no-cache", "-q", "-o")
+    assert call(*argv, "whole.png", "--steps", 3, "--tile", 128)[0] == 0
+    whole = nst.estimate_memory((150, 200), recipe=nst.recipes.named("tiny"))
+    little = round(whole.total * 1.1)  # too little for all at once
+    monkeypatch.setattr(capacity, "available", lambda device=None: little)
+    assert call(*argv, "out.png", "--steps", 2, *KEEP)[0] == 0
+    assert checkpoints.load("run.h5").facts["network.tile"] == 128
+    monkeypatch.setattr(capacity, "available", lambda device=None: 10**12)
+    assert call(*argv, "out.png", "--steps", 3, *KEEP, "--resume")[0] == 0
+    assert np.array_equal(nst.images.load("out.png"), nst.images.load("whole.png"))
 
 
 def test_says_where_it_begins(call):

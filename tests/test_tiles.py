@@ -262,6 +262,12 @@ def test_a_canvas_is_cut_only_where_memory_asks_and_no_finer_than_it_asks(monkey
     assert settled(monkeypatch, None) == 0
 
 
+def test_a_large_style_is_cut_though_the_canvas_is_small(monkeypatch):
+    monkeypatch.setattr(capacity, "available", lambda device=None: 6 * 10**9)
+    scale = prepare.Scale((100, 100), ((6000, 6000),), 1)
+    assert capacity.fitted(recipes.DEFAULT, scale).network.tile == 2048
+
+
 def test_a_tile_that_was_asked_for_is_taken(monkeypatch):
     for tile in (0, 256):
         assert settled(monkeypatch, 10**9, recipe=network(recipes.DEFAULT, tile=tile)) == tile
