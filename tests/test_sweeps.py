@@ -157,9 +157,9 @@ def test_groups_are_the_same_program(call, canvases, compilations, monkeypatch):
     whole = canvases[:]
     monkeypatch.setattr(courses, "PIXELS", {"cpu": 3 * 24 * 32})
     runs = []
-    many = batches.stylize_many
+    many = batches.painted_many
     monkeypatch.setattr(
-        batches, "stylize_many", lambda *a, **k: (runs.append(compilations()), many(*a, **k))[1]
+        batches, "painted_many", lambda *a, **k: (runs.append(compilations()), many(*a, **k))[1]
     )
     assert call(*argv)[0] == 0
     assert len(runs) == 2
@@ -238,7 +238,7 @@ def test_cells_that_diverge_are_named(call):
 def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
     monkeypatch.setattr(courses, "PIXELS", {"cpu": 3 * 24 * 32})
     runs = []
-    many = batches.stylize_many
+    many = batches.painted_many
 
     def stopped(*args, **options):
         if len(runs) == 1:
@@ -246,7 +246,7 @@ def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
         runs.append(1)
         return many(*args, **options)
 
-    monkeypatch.setattr(batches, "stylize_many", stopped)
+    monkeypatch.setattr(batches, "painted_many", stopped)
     argv = ["--ratio", "1,2", "--layers", "cumulative", "--size", "32", "-o", "grid.png", "-q"]
     code, out, err = call(*argv)
     assert (code, out) == (130, "")
