@@ -140,6 +140,8 @@ def fitted(recipe: Recipe, scale: Scale, device: Any = None) -> Recipe:
     if recipe.network.tile is not None:
         return recipe
     there, platform = available(device), platform_of(device)
+    if there is not None and recipe.rows is not None and platform == "cpu":
+        there //= recipe.rows.count  # simulated devices share what there is
     ways = _ways(recipe, max(*scale.shape, *map(max, scale.style_shapes)), platform)
     if there is None:
         return ways[0]

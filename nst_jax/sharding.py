@@ -21,16 +21,17 @@ ALL = "all"
 Devices: TypeAlias = Any  # None, "all", a number of them, or a sequence of `jax.Device`
 
 
-def mesh_of(devices: Devices) -> Mesh | None:
+def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
     """Return a mesh of one axis over some devices; None where there is only one to use.
 
     Args:
       devices: None, like the first of the default platform alone, is the one that the weights lie on;
         `"all"` are those of the default platform that this process sees; a number is so many of these;
         or they are named themselves.
+      axis: `PICTURES`, or `ROWS` for those of one picture.
 
     Returns:
-      A mesh with the axis `PICTURES`, or None.
+      A mesh with that axis, or None.
 
     Raises:
       TypeError: if it is nothing of this.
@@ -46,7 +47,7 @@ def mesh_of(devices: Devices) -> Mesh | None:
     chosen = _chosen(devices)
     if len(chosen) == 1 and chosen[0] == jax.devices()[0]:
         return None
-    return Mesh(np.asarray(chosen), (PICTURES,))
+    return Mesh(np.asarray(chosen), (axis,))
 
 
 def _chosen(devices: Devices) -> Sequence[Any]:
@@ -198,6 +199,20 @@ def laid(tree: Any, rows: Rows | None) -> Any:
         return lax.with_sharding_constraint(x, NamedSharding(rows.mesh, spec))
 
     return jax.tree.map(split, tree)
+
+
+def check(rows: Rows) -> None:
+    """Refuse more devices than a picture has rows for.
+
+    Raises:
+      ValueError: if one would have nothing of the picture.
+    """
+    used = -(-rows.height // rows.share)
+    if used < rows.count:
+        raise ValueError(
+            f"`devices`: {rows.count} are too many for a picture {rows.height} px high, which is split "
+            f"into {used} times {rows.share} rows; take {used} or fewer"
+        )
 
 
 def _is_picture(x: Array, height: int) -> bool:
