@@ -340,7 +340,7 @@ def painted(
         mesh=mesh,
         prepared=prepared,
         recipe=recipe,
-        core=recipes.as_arrays(recipe.bare()),
+        core=replace(recipes.as_arrays(recipe.bare()), rows=None),
         init=init,
         key=key,
         programs=programs or PROGRAMS,
@@ -414,7 +414,7 @@ class _Given(NamedTuple):
     mesh: Mesh | None  # over whose devices a canvas lies
     prepared: prepare.Prepared
     recipe: Recipe
-    core: Recipe  # what the programs see of it
+    core: Recipe  # what the programs see of it, but for where rows lie
     init: Any
     key: Array
     programs: Programs
