@@ -99,7 +99,8 @@ ENGINES = {
     [e if e == "l-bfgs over levels" else pytest.param(e, marks=pytest.mark.slow) for e in ENGINES],
 )
 def test_a_picture_of_several_devices_is_that_of_one(engine, params):
-    recipe = small.shallow(steps=4)
+    # Torch's takes whole steps unguarded: 1e-7 in the content is 1e-3 in its fourth canvas.
+    recipe = small.shallow(steps=2 if engine == "torch's l-bfgs" else 4)
     descent = replace(recipe.descent, optimizer=ENGINES[engine], clip=False)
     recipe = replace(recipe, descent=descent)
     content, style = small.picture("chelsea", 75, 40), small.picture("gravel", 30, 40)
