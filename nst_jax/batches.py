@@ -3,6 +3,7 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -345,14 +346,17 @@ def _stylize_part(
     rows = rows + rows[-1:] * (
         sharding.padded(count, mesh) - count
     )  # what is made twice is not shown
-    core, axes = _batched_numbers(recipe, [row.place for row in rows])
+    here, axes = _batched_numbers(recipe, [row.place for row in rows])
+    there = sharding.everywhere(here, mesh)
+    measuring = here if _mesh_of_rows(mesh) is None else there  # by one device, or by all
     scales = rows[0].prepared.scales
     images, canvases = _starts(rows, recipe, init)
     broke_at, offset = np.full(len(rows), -1), 0
     for index, scale in enumerate(scales):
         last = index == len(scales) - 1
-        core = with_rows(core, _mesh_of_rows(mesh), scale.shape)
-        targets = _targets(params, rows, index, core, mesh)
+        core = with_rows(there, _mesh_of_rows(mesh), scale.shape)
+        measuring = replace(measuring, rows=core.rows)
+        targets = _targets(params, rows, index, measuring, mesh)
         images = _enlarge(images, scale.shape)
         state = _init_many(sharding.split(images, mesh), core, axes, mesh)
         if index == 0 and canvases is not None:
@@ -362,10 +366,10 @@ def _stylize_part(
         found = _picture_many(state, core, axes, last)
         # What broke at a coarser scale stays as it was then; at this one it ran for nothing.
         images = found if (broke_at < 0).all() else _choose(broke_at < 0, found, images)
-        broken = np.asarray(state.broke_at)
+        broken = sharding.fetched(state.broke_at, mesh)
         broke_at = np.where((broke_at < 0) & (broken >= 0), broken + offset, broke_at)
         offset += scale.steps
-    measured = jax.tree.map(np.asarray, state.losses)
+    measured = sharding.fetched(state.losses, mesh)
     losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(len(rows))]
     images = sharding.gathered(images, mesh)
     return list(images)[:count], losses[:count], broke_at.tolist()[:count]

@@ -50,7 +50,7 @@ def available(device: Any = None) -> int | None:
     Returns:
       Bytes, or None.
     """
-    device = jax.devices()[0] if device is None else device
+    device = jax.local_devices()[0] if device is None else device
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         if "bytes_limit" not in stats:
@@ -70,7 +70,7 @@ def device_of(params: Params) -> Any:
 
 def platform_of(device: Any = None) -> str:
     """Return the platform that `estimate_memory` has to count for; accelerators count alike."""
-    device = jax.devices()[0] if device is None else device
+    device = jax.local_devices()[0] if device is None else device
     return "cpu" if device.platform == "cpu" else "gpu"
 
 

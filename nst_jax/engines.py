@@ -219,7 +219,7 @@ def paint_here(
       tell: called with each row's record once its picture is on the disk.
     """
     shared = sharding.count_of(album.devices)
-    groups = buckets.groups(album.entries, jax.devices()[0].platform, shared)
+    groups = buckets.groups(album.entries, jax.local_devices()[0].platform, shared)
     with CompileClock() as compiling, display.bar(len(album.entries), "compiling"):
         work(params, weights, album, groups, Course(loads_of(groups), compiling, display), tell)
 

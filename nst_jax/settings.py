@@ -138,7 +138,7 @@ def versions() -> dict[str, str]:
 
 def device() -> dict[str, str]:
     """Return the platform and the kind of the device that runs."""
-    first = jax.devices()[0]
+    first = jax.local_devices()[0]
     return {"platform": first.platform, "kind": first.device_kind}
 
 

@@ -26,8 +26,8 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
 
     Args:
       devices: None, like the first of the default platform alone, is the one that the weights lie on;
-        `"all"` are those of the default platform that this process sees; a number is so many of these;
-        or they are named themselves.
+        `"all"` are those of the default platform, of every process where `jax.distributed` joins
+        several; a number is so many of these; or they are named themselves.
       axis: `PICTURES`, or `ROWS` for those of one picture.
 
     Returns:
@@ -44,8 +44,8 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
     """
     if devices is None:
         return None
-    chosen = _chosen(devices)
-    if len(chosen) == 1 and chosen[0] == jax.devices()[0]:
+    chosen = _all_processes(_chosen(devices))
+    if len(chosen) == 1 and chosen[0] == jax.local_devices()[0]:
         return None
     return Mesh(np.asarray(chosen), (axis,))
 
@@ -83,7 +83,7 @@ def pictures_of(mesh: Mesh | None) -> int:
 
 
 def _chosen(devices: Devices) -> Sequence[Any]:
-    there = jax.local_devices()
+    there = jax.devices()
     if isinstance(devices, str):
         if devices != ALL:
             raise checks.unknown("devices", devices, (ALL,), "choice of devices, beside a number,")
@@ -110,6 +110,17 @@ def _chosen(devices: Devices) -> Sequence[Any]:
     return devices
 
 
+def _all_processes(chosen: Sequence[Any]) -> Sequence[Any]:
+    """Refuse devices of which a process has none: it would wait for the others for ever."""
+    missing = set(range(jax.process_count())) - {device.process_index for device in chosen}
+    if missing:
+        raise ValueError(
+            f"`devices`: {len(chosen)} leave process {min(missing)} of {jax.process_count()} without "
+            "one; take 'all', or start fewer processes"
+        )
+    return chosen
+
+
 def count_of(devices: Devices, rows: int = 1) -> int:
     """Return how many pictures at once a batch over these devices has at least."""
     return pictures_of(mesh_of_batch(devices, rows))
@@ -123,18 +134,50 @@ def padded(count: int, mesh: Mesh | None) -> int:
 
 def split(tree: Any, mesh: Mesh | None, *, rows: bool = False) -> Any:
     """Lay the first axis of every array out over a batch's devices, and the second over `rows`."""
-    spec = P(PICTURES, ROWS) if rows else P(PICTURES)
-    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, spec))
+    return tree if mesh is None else _put(tree, mesh, P(PICTURES, ROWS) if rows else P(PICTURES))
 
 
 def everywhere(tree: Any, mesh: Mesh | None) -> Any:
     """Give every device all of it."""
-    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, P()))
+    return tree if mesh is None else _put(tree, mesh, P())
+
+
+def _put(tree: Any, mesh: Mesh, spec: P) -> Any:
+    sharding = NamedSharding(mesh, spec)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def put(x: Any) -> Array:
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return jax.jit(lambda x: x, out_shardings=sharding)(x)
+        # Every process has all of it, and takes its own part.
+        whole = np.asarray(x)
+        return jax.make_array_from_callback(whole.shape, sharding, whole.__getitem__)
+
+    return jax.tree.map(put, tree)
 
 
 def gathered(tree: Any, mesh: Mesh | None) -> Any:
-    """Bring what was split to one device."""
-    return tree if mesh is None else jax.device_put(tree, mesh.devices.flat[0])
+    """Bring what was split to one device, in each process to one of its own."""
+    if mesh is None:
+        return tree
+    if jax.process_count() == 1:
+        return jax.device_put(tree, mesh.devices.flat[0])
+    return jax.tree.map(jnp.asarray, fetched(tree, mesh))
+
+
+def fetched(tree: Any, mesh: Mesh | None, *, copy: bool = False) -> Any:
+    """Bring arrays to the host; where several processes have parts of them, to each.
+
+    Args:
+      tree: of arrays.
+      mesh: over which they lie, if several do; then every process must call this.
+      copy: whether they must be the caller's to keep.
+    """
+    read = np.array if copy else np.asarray
+    if mesh is not None and jax.process_count() > 1:
+        tree = jax.tree.map(lambda x: x.addressable_data(0), everywhere(tree, mesh))
+    return jax.tree.map(read, tree)
 
 
 def over_batch(
@@ -231,9 +274,8 @@ def laid(tree: Any, rows: Rows | None) -> Any:
         return tree
 
     def split(x: Array) -> Array:
-        if not _is_picture(x, rows.padded):
-            return x
-        spec = P(*[None] * (x.ndim - 3), ROWS)
+        whole = not _is_picture(x, rows.padded)
+        spec = P() if whole else P(*[None] * (x.ndim - 3), ROWS)
         return lax.with_sharding_constraint(x, NamedSharding(rows.mesh, spec))
 
     return jax.tree.map(split, tree)

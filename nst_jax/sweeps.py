@@ -357,7 +357,7 @@ def paint(
     introduce(sweep, weights, display)
     count = len(sweep.labels)
     shared = sharding.count_of(sweep.devices)
-    size = group_size(count, sweep.scales[-1].shape, jax.devices()[0].platform, shared)
+    size = group_size(count, sweep.scales[-1].shape, jax.local_devices()[0].platform, shared)
     loads = [Load(size, sweep.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
         course = Course(loads, compiling, display)

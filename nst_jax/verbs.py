@@ -29,7 +29,7 @@ from nst_jax._types import Checkpoint, Image, Losses, Params, Snapshot, State, T
 from nst_jax.precision import named
 from nst_jax.pyramid import Shape, enlarge
 from nst_jax.recipes import Recipe
-from nst_jax.sharding import Devices
+from nst_jax.sharding import Devices, Rows
 from nst_jax.sizes import Size
 from nst_jax.targets import measure
 from nst_jax.vgg import Network, with_forms
@@ -121,11 +121,13 @@ class Painting(Iterator[Snapshot]):
         if state is None:
             raise ValueError("`checkpoint`: the run has not begun; ask for a snapshot first")
         rows = self._given.core_at(scale).rows
-        leaves = sharding.without_padding(checkpoints.leaves_of(state), rows)
+        mesh = self._given.mesh
+        leaves = sharding.fetched(checkpoints.leaves_of(state), mesh, copy=copy)
+        leaves = sharding.without_padding(leaves, rows)
         return Checkpoint(
             step=step,
             scale=scale,
-            arrays={name: np.array(x) for name, x in leaves.items()} if copy else leaves,
+            arrays=leaves,
             history=_joined(parts),
             facts=self._identify(),
             scales=settings.of_scales(self._given.prepared.scales),
@@ -340,7 +342,7 @@ def painted(
         mesh=mesh,
         prepared=prepared,
         recipe=recipe,
-        core=replace(recipes.as_arrays(recipe.bare()), rows=None),
+        core=sharding.everywhere(replace(recipes.as_arrays(recipe.bare()), rows=None), mesh),
         init=init,
         key=key,
         programs=programs or PROGRAMS,
@@ -518,11 +520,18 @@ def _rehearsed(given: _Given, index: int, formed: Params, like: Image) -> _Scene
 def started(state: State, canvas: Any, core: Recipe) -> State:
     """Return a fresh state whose canvas is this one, to the bit."""
     # Two of them, since a state's buffers are given up one by one.
-    canvas, pending = (_laid_out(jnp.array(canvas), core.rows) for _ in range(2))
+    canvas, pending = (laid_out(jnp.array(canvas), core.rows) for _ in range(2))
     return state._replace(canvas=canvas, pending=pending)
 
 
-_laid_out = jax.jit(sharding.with_padding, static_argnums=1)
+def laid_out(tree: Any, rows: Rows | None) -> Any:
+    """Lay arrays [..., h, w, 3] that one device has out over those of a canvas."""
+    if rows is None:
+        return tree
+    return _with_padding(sharding.everywhere(tree, rows.mesh), rows)
+
+
+_with_padding = jax.jit(sharding.with_padding, static_argnums=1)
 
 
 def _snapshot(given: _Given, stand: _Stand, parts: Sequence[Losses]) -> Snapshot:
@@ -567,6 +576,5 @@ def _stand_of(checkpoint: Checkpoint, facts: dict[str, Any], given: _Given) -> _
     canvas = jax.ShapeDtypeStruct((*scales[checkpoint.scale].shape, 3), jnp.float32)
     like = jax.eval_shape(optimize.init, canvas, given.core)
     state = checkpoints.state_of(checkpoint, like)
-    rows = given.core_at(checkpoint.scale).rows
-    state = state if rows is None else _laid_out(state, rows)
+    state = laid_out(state, given.core_at(checkpoint.scale).rows)
     return _Stand(checkpoint.scale, checkpoint.step, state, (checkpoint.history,))
