@@ -372,7 +372,7 @@ def _stylize_part(
         images = _enlarge(images, scale.shape)
         state = _init_many(sharding.split(images, mesh), core, axes, mesh)
         if index == 0:
-            state = sharding.split(started(state, canvases), mesh)
+            state = sharding.split(started(state, canvases, core), mesh)
         evaluations = scale.steps + last
         state = _run_to(formed, state, targets, core, axes, evaluations, odometer, mesh)
         found = _picture_many(state, core, axes, last)

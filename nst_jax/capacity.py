@@ -173,7 +173,15 @@ def fitted(recipe: Recipe, scale: Scale, device: Any = None) -> Recipe:
     """
     if recipe.network.tile is not None:
         return recipe
-    return fit(recipe, scale, available(device), platform_of(device)).recipe
+    return fit(recipe, scale, *place_of(recipe, device)).recipe
+
+
+def place_of(recipe: Recipe, device: Any = None) -> tuple[int | None, str]:
+    """Return the bytes that one device of a run can have, and its platform."""
+    there, platform = available(device), platform_of(device)
+    if there is not None and recipe.rows is not None and platform == "cpu":
+        there //= recipe.rows.count  # simulated devices share what there is
+    return there, platform
 
 
 def fit(
@@ -436,7 +444,7 @@ def told(recipe: Recipe, scale: Scale, device: Any = None, *, pictures: int = 1)
     Raises:
       OutOfMemory: from jax's error.
     """
-    there = available(device)  # before anything of the run is there
+    there, platform = place_of(recipe, device)  # before anything of the run is there
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -447,7 +455,7 @@ def told(recipe: Recipe, scale: Scale, device: Any = None, *, pictures: int = 1)
             recipe=recipe,
             style_shapes=scale.style_shapes,
             pictures=pictures,
-            platform=platform_of(device),
+            platform=platform,
         )
         raise OutOfMemory(_exhausted(footprint, recipe.network.tile, there)) from error
 

@@ -433,8 +433,7 @@ def job_of(
     # What is kept may go on where there is more memory, and has to be the same run there.
     yielding = outputs.checkpoint is None
     recipe = checkpoints.as_begun(recipe, resume)
-    place = capacity.available(), capacity.platform_of()
-    fit = capacity.fit(recipe, scales[-1], *place, yielding=yielding)
+    fit = capacity.fit(recipe, scales[-1], *capacity.place_of(recipe), yielding=yielding)
     return Job(
         content=content,
         styles=tuple(styles),

@@ -15,6 +15,7 @@ import numpy as np
 from nst_jax import checks, layers, recipes, tiles, vgg, winograd
 from nst_jax.pyramid import Shape
 from nst_jax.recipes import Recipe
+from nst_jax.sharding import Rows
 
 FLOAT32 = 4  # bytes
 
@@ -68,7 +69,8 @@ def estimate_memory(
     Args:
       shape: (height, width) of the canvas at its final size.
       recipe: taps, network and optimiser count; no size rule does. Where `network.tile` cuts the
-        canvas, the network's share is that of a tile.
+        canvas, the network's share is that of a tile. Where `rows` lays it over several devices, all
+        is of one of them.
       style_shapes: (height, width) of each style; None is the canvas' shape.
       pictures: painted at once, as `stylize_many` does.
       platform: "cpu", "gpu" or "tpu"; None is jax's default. Processors hold more forms of the
@@ -107,14 +109,31 @@ def estimate_memory(
         pictures=pictures,
         weights=_weights(seen, recipe, on_processor),
         activations=max(loop, measuring),
-        state=pictures * _state(shape, recipe),
-        targets=pictures * _targets(_blocks(shape, recipe), recipe),
+        state=pictures * _state(_share(shape, recipe), recipe, in_tiles=_in_tiles(shape, recipe)),
+        targets=pictures * _targets(_blocks(_share(shape, recipe), recipe), recipe),
     )
 
 
 def _window(shape: Shape, recipe: Recipe) -> Shape:
     """Return what the network sees of a picture at a time."""
-    return tiles.window_of(shape, recipe.terms.taps, recipe.network)
+    return tiles.window_of(shape, recipe.terms.taps, recipe.network, _rows(shape, recipe))
+
+
+def _rows(shape: Shape, recipe: Recipe) -> Rows | None:
+    return recipe.rows and tiles.rows_of(recipe.rows.mesh, shape, recipe.network)
+
+
+def _in_tiles(shape: Shape, recipe: Recipe) -> bool:
+    """Say whether a device looks at its part of a picture in more than one piece."""
+    rows = _rows(shape, recipe)
+    grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, rows)
+    return grid is not None and grid.own > 1
+
+
+def _share(shape: Shape, recipe: Recipe) -> Shape:
+    """Return what a device keeps of a picture."""
+    rows = _rows(shape, recipe)
+    return shape if rows is None else (rows.share, shape[1])
 
 
 def _checked(argument: str, shape: Any) -> Shape:
@@ -294,7 +313,7 @@ def _weights(blocks: Blocks, recipe: Recipe, on_processor: bool) -> int:
     return total
 
 
-def _state(shape: Shape, recipe: Recipe) -> int:
+def _state(shape: Shape, recipe: Recipe, *, in_tiles: bool) -> int:
     """Return the bytes of a state, and of what the loop copies of it.
 
     What has the canvas' shape is held twice while a step replaces it; L-BFGS' rings are written in
@@ -307,7 +326,7 @@ def _state(shape: Shape, recipe: Recipe) -> int:
     memory = jax.eval_shape(rule.transformation().init, canvas)
     leaves = [canvas, canvas, *jax.tree.leaves(memory)]  # the kept canvas and the pending one
     copies = [leaf for leaf in leaves if leaf.shape == canvas.shape]
-    if _window(shape, recipe) != shape:
+    if in_tiles:
         copies = copies[:2]
     return sum(leaf.size * leaf.dtype.itemsize for leaf in (*leaves, *copies))
 

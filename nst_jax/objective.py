@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from nst_jax import tiles, vgg
+from nst_jax import sharding, tiles, vgg
 from nst_jax._types import FeatureMap, Features, Image, Losses, Params, Targets
 from nst_jax.losses import ContentLoss, Extent, Mask, StyleLoss, Variation, widened
 from nst_jax.recipe import Recipe, Terms
@@ -30,7 +31,8 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
 
     Args:
       params: weights from `nst_jax.load_params`.
-      image: [h, w, 3] in [0, 1], the size of the content that `targets` was measured on.
+      image: [h, w, 3] in [0, 1], the size of the content that `targets` was measured on. Where
+        `recipe.rows` lays it out over devices, with that padding.
       targets: from `measure`.
       recipe: taps, losses, weights and network settings. Where `network.tile` cuts the image, only
         the gradient to the image is defined.
@@ -49,15 +51,20 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
       >>> float(jax.jit(nst.losses_of)(params, grey, targets, nst.recipes.TF).total)
       0.0
     """
-    terms, shape = recipe.terms, (image.shape[-3], image.shape[-2])
+    terms, rows = recipe.terms, recipe.rows
+    shape = (image.shape[-3] if rows is None else rows.height, image.shape[-2])
     sought = _sought(terms, recipe.network)
     extents = {tap: _extent(shape, tap, recipe.network) for tap in terms.taps}
-    _check_sizes(targets.content, extents)
-    grid = tiles.grid_of(shape, terms.taps, recipe.network)
+    grid = tiles.grid_of(shape, terms.taps, recipe.network, rows)
+    _check_sizes(targets.content, extents, grid)
     if grid is None:
         sums = _sums(sought, params, image, targets.content)
-    else:
+    elif rows is None:
         sums = _tiled_sums((sought, grid), params, image, targets.content)
+    else:
+        of_device = partial(_device_sums, sought, grid)
+        split = sharding.by_rows(of_device, rows, (False, True, True), split_out=False)
+        sums = split(params, image, targets.content)
     return _weighted(sums, extents, shape, targets, terms)
 
 
@@ -102,9 +109,10 @@ def _extent(shape: tuple[int, int], tap: str, network: vgg.Network) -> _Lattice:
     return _Lattice(height, width, vgg.LAYERS[layer][1], shape[0] * shape[1])
 
 
-def _check_sizes(content: Features, extents: dict[str, _Lattice]) -> None:
+def _check_sizes(content: Features, extents: dict[str, _Lattice], grid: Grid | None) -> None:
     for tap, features in content.items():
-        if features.shape != extents[tap][:3]:
+        wanted = extents[tap][:2] if grid is None else tiles.kept_shape(grid, tap)
+        if features.shape != (*wanted, extents[tap].channels):
             raise ValueError(
                 f"`image`: its {tap} is {list(extents[tap][:3])}, that of the content which "
                 f"`targets` was measured on {list(features.shape)}; sizes must agree"
@@ -183,6 +191,19 @@ def _window_sums(
         lambda tap, features: tiles.part(features, grid, index, tap),
         tiles.own_pixels(grid, index),
     )
+
+
+def _device_sums(
+    sought: Sought, grid: Grid, params: Params, share: Image, content: Features
+) -> Sums:
+    """Return the sums of a whole picture, of which this device has some rows."""
+    band = tiles.band(share, grid)
+    if grid.own == 1:  # nothing to save: one pass does
+        first = grid.first()
+        sums = _window_sums(sought, grid, params, content, tiles.window(band, grid, first), first)
+    else:
+        sums = _tiled_sums((sought, grid), params, band, content)
+    return jax.tree.map(lambda x: lax.psum(x, sharding.ROWS), sums)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

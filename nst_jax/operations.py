@@ -26,7 +26,8 @@ def of_update(shape: Shape, recipe: Recipe, platform: str) -> float:
 
     Args:
       shape: (height, width) of the canvas.
-      recipe: whose taps and network count. Tiles go forward twice, the first time for the sums that
+      recipe: whose taps and network count; where `rows` lays a canvas over several devices, what one
+        of them does. Tiles go forward twice, the first time for the sums that
         the losses are made of, and their halos are computed for each; `network.remat` goes forward
         once more where the device does so.
       platform: "cpu", "gpu" or "tpu".
@@ -40,8 +41,10 @@ def of_update(shape: Shape, recipe: Recipe, platform: str) -> float:
       >>> f"{small:.1e}", f"{large / small:.1f}"
       ('4.5e+11', '3.7')
     """
-    network, grid = recipe.network, tiles.grid_of(shape, recipe.terms.taps, recipe.network)
-    window, count = (shape, 1) if grid is None else (grid.window, grid.count)
+    network, rows = recipe.network, recipe.rows
+    rows = rows and tiles.rows_of(rows.mesh, shape, network)
+    grid = tiles.grid_of(shape, recipe.terms.taps, network, rows)
+    window, count = (shape, 1) if grid is None else (grid.window, grid.own)
     layers = memory.layers_of(window, recipe)
     forward = sum(map(_forward, layers))
     # Back to the picture, not to the kernels: as much as forward.

@@ -14,6 +14,7 @@ from nst_jax import checks
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.objective import losses_of
 from nst_jax.recipe import Recipe
+from nst_jax.sharding import laid, with_padding, without_padding
 from nst_jax.vgg import with_forms
 
 CAPACITY = 256  # losses that one `run` can return
@@ -34,9 +35,9 @@ def init(image: Image, recipe: Recipe) -> State:
     """
     checks.image_shape("image", image.shape, smallest=1)
     checks.floating("image", image.dtype)
-    canvas = recipe.descent.coordinates.encode(image)
+    canvas = with_padding(recipe.descent.coordinates.encode(image), recipe.rows)
     unknown = jnp.asarray(jnp.nan, canvas.dtype)
-    return State(
+    fresh = State(
         step=jnp.asarray(-1, jnp.int32),
         canvas=canvas,
         losses=Losses(
@@ -46,6 +47,7 @@ def init(image: Image, recipe: Recipe) -> State:
         opt_state=recipe.descent.optimizer.transformation().init(canvas),
         broke_at=jnp.asarray(-1, jnp.int32),
     )
+    return laid(fresh, recipe.rows)
 
 
 def step(params: Params, state: State, targets: Targets, recipe: Recipe) -> State:
@@ -69,15 +71,17 @@ def step(params: Params, state: State, targets: Targets, recipe: Recipe) -> Stat
         return losses.total, losses
 
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
+    # What a rule needs to know of padding, which is its height without.
+    padding = {} if recipe.rows is None else {"height": recipe.rows.height}
     updates, opt_state = optimizer.transformation().update(
-        gradient, state.opt_state, state.pending, value=value
+        gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
     # A guarded rule has nothing to roll back to before its first good canvas.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
-    return State(
+    after = State(
         step=state.step + 1,
         canvas=jnp.where(accepted & finite & (broke_at < 0), state.pending, state.canvas),
         losses=jax.tree.map(lambda new, old: jnp.where(shown, new, old), losses, state.losses),
@@ -85,6 +89,7 @@ def step(params: Params, state: State, targets: Targets, recipe: Recipe) -> Stat
         opt_state=opt_state,
         broke_at=broke_at,
     )
+    return laid(after, recipe.rows)
 
 
 def _constrained(canvas: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "h w 3"]:
@@ -129,4 +134,5 @@ def picture(state: State, recipe: Recipe) -> Image:
 
 def canvas_image(state: State, recipe: Recipe) -> Image:
     """Return the kept canvas as an image that may leave [0, 1], for the next scale to start from."""
-    return recipe.descent.coordinates.decode(state.canvas)
+    canvas = without_padding(state.canvas, recipe.rows)
+    return recipe.descent.coordinates.decode(canvas)

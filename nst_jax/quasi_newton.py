@@ -277,10 +277,18 @@ def lbfgs(
     levels: int = 0,
     gain: ScalarLike = 0.25,
 ) -> optax.GradientTransformationExtraArgs:
-    """Make the transformation that `LBFGS` describes; `update` needs `value`."""
+    """Make the transformation that `LBFGS` describes.
 
-    def guess(a: PyTree) -> PyTree:
-        return jax.tree.map(partial(multilevel, levels=levels, gain=gain), a) if levels else a
+    `update` needs `value`; where rows of zeros lie below the canvas it needs the `height` without.
+    """
+
+    def guess_of(height: int | None) -> Guess:
+        def of_picture(picture: Array) -> Array:
+            real = picture[:height]
+            spread = multilevel(real, levels, gain)
+            return jnp.pad(spread, ((0, len(picture) - len(real)), (0, 0), (0, 0)))
+
+        return partial(jax.tree.map, of_picture) if levels else lambda a: a
 
     def init(params: PyTree) -> LBFGSState:
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -301,19 +309,20 @@ def lbfgs(
         params: PyTree = None,
         *,
         value: Float[Array, ""],
+        height: int | None = None,
         **extra: Any,
     ) -> tuple[PyTree, LBFGSState]:
         del params, extra
-        first = state.count == 0
+        first, guess = state.count == 0, guess_of(height)
         finite = jnp.isfinite(value) & _all_finite(updates)
         accepted = finite & (value <= state.value * (1 + slack))
         memory = _remember_if_convex(state, updates, accepted & ~first, guess)
         gradient = _choose(accepted, updates, state.gradient)
         grown = jnp.minimum(2 * state.radius, largest_radius)
-        allowed = jnp.where(accepted, grown, _root_mean_square(state.move) / 4)
+        allowed = jnp.where(accepted, grown, _root_mean_square(state.move, height) / 4)
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction = _newton_direction(memory, gradient, guess)
-        length = _root_mean_square(direction)
+        length = _root_mean_square(direction, height)
         # Without pairs the direction is the raw gradient, whose length means nothing.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
@@ -347,6 +356,7 @@ def _all_finite(a: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(a)]))
 
 
-def _root_mean_square(a: PyTree) -> Float[Array, ""]:
-    count = sum(leaf.size for leaf in jax.tree.leaves(a))
+def _root_mean_square(a: PyTree, height: int | None) -> Float[Array, ""]:
+    """Return the root of the mean square, without padding, whose rows are zero."""
+    count = sum(leaf[:height].size for leaf in jax.tree.leaves(a))
     return jnp.sqrt(_dot(a, a) / count)

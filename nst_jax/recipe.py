@@ -13,6 +13,7 @@ import numpy as np
 
 from nst_jax import checks, losses, optimizers, sizes, starts, tiles, vgg
 from nst_jax.pyramid import Shape, ladder
+from nst_jax.sharding import Rows
 
 
 def _static(default: Any) -> Any:
@@ -142,6 +143,8 @@ class Recipe:
       network: how the trunk is computed.
       terms: what is minimised.
       descent: how.
+      rows: how the rows of a canvas lie over several devices; None is on one. No choice of a picture,
+        so files and settings do not have it: the verbs set it. Static.
 
     Example:
       >>> from dataclasses import replace
@@ -158,6 +161,7 @@ class Recipe:
     network: vgg.Network = _static(vgg.Network())
     terms: Terms = Terms()
     descent: Descent = Descent()
+    rows: Rows | None = _static(None)
 
     def bare(self) -> "Recipe":
         """Return the recipe without what only people and the verbs read.

@@ -1,31 +1,37 @@
-"""Several devices at once: which, and how a batch is laid out over them."""
+"""Several devices at once: which, and how batches and the rows of a picture are laid out over them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from nst_jax import checks
+from nst_jax._types import Array
 
 PICTURES = "pictures"  # the mesh axis along which a batch is split
+ROWS = "rows"  # the mesh axis along which the rows of a picture are
 ALL = "all"
 
 Devices: TypeAlias = Any  # None, "all", a number of them, or a sequence of `jax.Device`
 
 
-def mesh_of(devices: Devices) -> Mesh | None:
+def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
     """Return a mesh of one axis over some devices; None where there is only one to use.
 
     Args:
       devices: None, like the first of the default platform alone, is the one that the weights lie on;
         `"all"` are those of the default platform that this process sees; a number is so many of these;
         or they are named themselves.
+      axis: `PICTURES`, or `ROWS` for those of one picture.
 
     Returns:
-      A mesh with the axis `PICTURES`, or None.
+      A mesh with that axis, or None.
 
     Raises:
       TypeError: if it is nothing of this.
@@ -41,7 +47,7 @@ def mesh_of(devices: Devices) -> Mesh | None:
     chosen = _chosen(devices)
     if len(chosen) == 1 and chosen[0] == jax.devices()[0]:
         return None
-    return Mesh(np.asarray(chosen), (PICTURES,))
+    return Mesh(np.asarray(chosen), (axis,))
 
 
 def _chosen(devices: Devices) -> Sequence[Any]:
@@ -121,6 +127,145 @@ def each_by_itself(
 
     specs = jax.tree.map(spec, tuple(in_axes), is_leaf=lambda axis: axis is None)
     return _shard_map(function, mesh=mesh, in_specs=specs, out_specs=P(PICTURES))
+
+
+# --- The rows of a picture ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How the rows of a canvas lie over the devices of a mesh. Static.
+
+    Every device has as many rows, a multiple of the pooling grid; those below the picture are padding,
+    which nothing looks at.
+
+    Attributes:
+      mesh: has the axis `ROWS`.
+      height: px of the picture.
+      share: px of each device.
+    """
+
+    mesh: Mesh
+    height: int
+    share: int
+
+    @property
+    def count(self) -> int:
+        """Number of devices that share a picture."""
+        return int(self.mesh.shape[ROWS])
+
+    @property
+    def padded(self) -> int:
+        """Height of a canvas with its padding, px."""
+        return self.count * self.share
+
+
+def with_padding(tree: Any, rows: Rows | None) -> Any:
+    """Lay arrays [..., height, w, c] out over the devices, with rows of zeros below the picture.
+
+    What has another shape goes to every device.
+    """
+    if rows is None:
+        return tree
+
+    def padded(x: Array) -> Array:
+        if not _is_picture(x, rows.height):
+            return x
+        edges = [(0, 0)] * x.ndim
+        edges[-3] = (0, rows.padded - rows.height)
+        return jnp.pad(x, edges)
+
+    return laid(jax.tree.map(padded, tree), rows)
+
+
+def without_padding(tree: Any, rows: Rows | None) -> Any:
+    """Undo `with_padding`."""
+    if rows is None:
+        return tree
+    return jax.tree.map(
+        lambda x: x[..., : rows.height, :, :] if _is_picture(x, rows.padded) else x, tree
+    )
+
+
+def laid(tree: Any, rows: Rows | None) -> Any:
+    """Keep arrays [..., padded, w, c] of a traced function split over the devices."""
+    if rows is None:
+        return tree
+
+    def split(x: Array) -> Array:
+        if not _is_picture(x, rows.padded):
+            return x
+        spec = P(*[None] * (x.ndim - 3), ROWS)
+        return lax.with_sharding_constraint(x, NamedSharding(rows.mesh, spec))
+
+    return jax.tree.map(split, tree)
+
+
+def check(rows: Rows) -> None:
+    """Refuse more devices than a picture has rows for.
+
+    Raises:
+      ValueError: if one would have nothing of the picture.
+    """
+    used = -(-rows.height // rows.share)
+    if used < rows.count:
+        raise ValueError(
+            f"`devices`: {rows.count} are too many for a picture {rows.height} px high, which is split "
+            f"into {used} times {rows.share} rows; take {used} or fewer"
+        )
+
+
+def _is_picture(x: Array, height: int) -> bool:
+    return x.ndim >= 3 and x.shape[-3] == height and x.shape[-1] == 3
+
+
+def with_neighbours(share: Array, above: int, below: int, count: int) -> Array:
+    """Return a device's rows between those of its neighbours; beyond the first and last are zeros.
+
+    To be called by every device at once, inside `by_rows`. Its gradient sends back what it took.
+
+    Args:
+      share: [rows, w, c], of as many rows on every device.
+      above: how many rows to take from above.
+      below: from below.
+      count: number of devices.
+
+    Returns:
+      [above + rows + below, w, c].
+    """
+    rows = share.shape[0]
+
+    def taken(wanted: int, way: int) -> list[Array]:
+        """Return what the devices in one direction have, the nearest first."""
+        parts = []
+        for hop in range(1, -(-wanted // rows) + 1):
+            lines = min(rows, wanted - (hop - 1) * rows)
+            part = share[-lines:] if way > 0 else share[:lines]
+            pairs = [(i, i + way * hop) for i in range(count) if 0 <= i + way * hop < count]
+            moved = lax.ppermute(part, ROWS, pairs) if pairs else jnp.zeros_like(part)
+            parts.append(moved)
+        return parts
+
+    return jnp.concatenate([*reversed(taken(above, 1)), share, *taken(below, -1)])
+
+
+def by_rows(
+    function: Callable[..., Any], rows: Rows, split: Sequence[bool], *, split_out: bool
+) -> Callable[..., Any]:
+    """Let every device of a row call a function on its own part of a picture.
+
+    Args:
+      function: of trees of arrays; it may call `with_neighbours` and sum over `ROWS`.
+      rows: of the picture.
+      split: for each argument, whether the first axis of its arrays is split; else all have all.
+      split_out: the same for what is returned.
+
+    Returns:
+      The function of whole arguments, for use in a traced one.
+    """
+    specs = tuple(P(ROWS) if one else P() for one in split)
+    out = P(ROWS) if split_out else P()
+    return _shard_map(function, mesh=rows.mesh, in_specs=specs, out_specs=out)
 
 
 def _shard_map(function: Callable[..., Any], **layout: Any) -> Callable[..., Any]:

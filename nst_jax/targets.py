@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jax import lax
 
-from nst_jax import tiles, vgg
+from nst_jax import sharding, tiles, vgg
 from nst_jax._types import Features, Image, Params, Scalar, Statistic, StyleImage, Targets
 from nst_jax.recipe import Recipe, check_styles
 from nst_jax.tiles import Index
@@ -51,35 +52,61 @@ def measure(
 
 def measure_content(params: Params, content: Image, recipe: Recipe) -> Features:
     """Measure the content's features [h', w', c] at the recipe's content taps."""
-    taps, network = recipe.terms.content_taps, recipe.network
-    grid = tiles.grid_of((content.shape[0], content.shape[1]), taps, network)
+    taps, network, rows = recipe.terms.content_taps, recipe.network, recipe.rows
+    # Cut as the canvas is cut that is compared with it, which is looked at more deeply.
+    cut_for = taps if rows is None else recipe.terms.taps
+    grid = tiles.grid_of((content.shape[0], content.shape[1]), cut_for, network, rows)
     if grid is None:
         return vgg.features(params, content, taps, network=network)
 
-    def of_tile(index: Index) -> Features:
-        return vgg.features(params, tiles.window(content, grid, index), taps, network=network)
+    def assembled(params: Params, content: Image) -> Features:
+        def of_tile(index: Index) -> Features:
+            window = tiles.window(content, grid, index)
+            return vgg.features(params, window, taps, network=network)
 
-    return tiles.assembled(grid, of_tile)
+        return tiles.assembled(grid, of_tile)
+
+    if rows is None:
+        return assembled(params, content)
+
+    def of_device(params: Params, content: Image) -> Features:
+        return assembled(params, tiles.band_of(content, grid))
+
+    return sharding.by_rows(of_device, rows, (False, False), split_out=True)(params, content)
 
 
 def measure_style(params: Params, style: StyleImage, recipe: Recipe) -> dict[str, Statistic]:
     """Measure the style's statistics at the recipe's style taps."""
     terms, network = recipe.terms, recipe.network
     loss, products = terms.style_loss, network.precision.products
-    grid = tiles.grid_of((style.shape[0], style.shape[1]), terms.style_taps, network)
+    shape = (style.shape[0], style.shape[1])
+    rows = recipe.rows and tiles.rows_of(recipe.rows.mesh, shape, network)
+    grid = tiles.grid_of(shape, terms.style_taps, network, rows)
     if grid is None:
         found = vgg.features(params, style, terms.style_taps, network=network)
         return {tap: loss.measure(found[tap], products) for tap in terms.style_taps}
 
-    def of_tile(index: Index) -> dict[str, Statistic]:
-        window = tiles.window(style, grid, index)
-        found = vgg.features(params, window, terms.style_taps, network=network)
-        return {
-            tap: loss.sums(tiles.core(found[tap], grid, index, tap), products)
-            for tap in terms.style_taps
-        }
+    def summed(params: Params, style: StyleImage) -> dict[str, Any]:
+        def of_tile(index: Index) -> dict[str, Any]:
+            window = tiles.window(style, grid, index)
+            found = vgg.features(params, window, terms.style_taps, network=network)
+            return {
+                tap: loss.sums(tiles.core(found[tap], grid, index, tap), products)
+                for tap in terms.style_taps
+            }
 
-    sums = tiles.summed(grid, of_tile)
+        return tiles.summed(grid, of_tile)
+
+    def of_device(params: Params, style: StyleImage) -> dict[str, Any]:
+        sums = summed(params, tiles.band_of(style, grid))
+        return jax.tree.map(lambda x: lax.psum(x, sharding.ROWS), sums)
+
+    whole = (
+        summed
+        if rows is None
+        else sharding.by_rows(of_device, rows, (False, False), split_out=False)
+    )
+    sums = whole(params, style)
     return {tap: loss.statistic(sums[tap], grid.positions(tap)) for tap in terms.style_taps}
 
 

@@ -5,6 +5,9 @@ past it by a halo, so that every feature of the core sees the pixels it would se
 Windows never reach past the picture: where one ends at the picture's border, that border is padded as
 the network pads it, and so is nothing else that a core can see. All windows have one size, start on the
 pooling grid, and the last of a row ends where the picture ends, odd sizes included.
+
+Several devices that share a picture have as many rows of tiles each. A device then sees a band: its own
+rows, and of its neighbours' what its windows reach of them.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,10 +17,12 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from nst_jax import checks, vgg
 from nst_jax._types import FeatureMap, Image
+from nst_jax.sharding import ROWS, Rows, with_neighbours
 from nst_jax.vgg import Network
 
 Index: TypeAlias = Int[Array, ""] | int
@@ -52,11 +57,45 @@ class Grid:
     down: Axis
     across: Axis
     ceil: bool  # whether pooling keeps an odd last line
+    rows: Rows | None = None  # how the picture lies over several devices
 
     @property
     def count(self) -> int:
         """Number of tiles."""
         return self.down.count * self.across.count
+
+    @property
+    def own(self) -> int:
+        """Number of tiles that a device goes through; the last devices' may lie below the picture."""
+        if self.rows is None:
+            return self.count
+        return self.rows.share // self.down.core * self.across.count
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How many rows a device's windows reach above and below its own at most, px."""
+        if self.rows is None:
+            return 0, 0
+        each = self.rows.share // self.down.core
+        above = below = 0
+        for row in range(self.down.count):
+            top = row // each * self.rows.share
+            origin = min(
+                max(row * self.down.core - self.down.halo, 0), self.down.side - self.down.window
+            )
+            above = max(above, top - origin)
+            below = max(below, origin + self.down.window - (top + self.rows.share))
+        return above, below
+
+    def first(self) -> Index:
+        """Return the first of a device's tiles; on several, each has its own."""
+        return 0 if self.rows is None else _device() * self.own
+
+    def top(self) -> Index:
+        """Return which row of the picture a device's band begins with."""
+        if self.rows is None:
+            return 0
+        return _device() * self.rows.share - self.reach[0]
 
     @property
     def window(self) -> tuple[int, int]:
@@ -81,6 +120,11 @@ class Grid:
         return index // self.across.count, index % self.across.count
 
 
+def _device() -> Int[Array, ""]:
+    """Return which of a picture's devices this is, as other indices are typed."""
+    return lax.axis_index(ROWS).astype(int)
+
+
 def halo_of(taps: Iterable[str]) -> int:
     """Return how far features of the deepest tap look past their own pixels, on the pooling grid.
 
@@ -96,8 +140,22 @@ def halo_of(taps: Iterable[str]) -> int:
     return -(-radius // vgg.SMALLEST) * vgg.SMALLEST
 
 
-def grid_of(shape: tuple[int, int], taps: Iterable[str], network: Network) -> Grid | None:
-    """Return how a picture of (height, width) is cut; None if the network looks at it whole."""
+def grid_of(
+    shape: tuple[int, int], taps: Iterable[str], network: Network, rows: Rows | None = None
+) -> Grid | None:
+    """Return how a picture of (height, width) is cut; None if the network looks at it whole.
+
+    Args:
+      shape: of the picture.
+      taps: whatever is looked at.
+      network: whose `tile` counts.
+      rows: how the picture lies over several devices.
+
+    Returns:
+      A grid, or None.
+    """
+    if rows is not None:
+        return _grid_of_rows(shape, taps, network, rows)
     if not network.tile or max(shape) <= network.tile:
         return None
     halo = halo_of(taps)
@@ -105,9 +163,32 @@ def grid_of(shape: tuple[int, int], taps: Iterable[str], network: Network) -> Gr
     return None if (down.window, across.window) == shape else Grid(down, across, network.ceil)
 
 
-def window_of(shape: tuple[int, int], taps: Iterable[str], network: Network) -> tuple[int, int]:
+def _grid_of_rows(
+    shape: tuple[int, int], taps: Iterable[str], network: Network, rows: Rows
+) -> Grid:
+    height, width = shape
+    halo, tile = halo_of(taps), network.tile or 0
+    across = _axis(width, tile or width, halo)
+    core = rows.share // (-(-rows.share // tile) if tile else 1)
+    return Grid(_axis(height, core, halo, always=True), across, network.ceil, rows)
+
+
+def rows_of(mesh: Mesh, shape: tuple[int, int], network: Network) -> Rows:
+    """Return how a picture of (height, width) lies over the devices of a mesh with the axis `ROWS`.
+
+    Each has as many rows of tiles as the others, and all tiles as many rows of pixels.
+    """
+    height, count = shape[0], int(mesh.shape[ROWS])
+    each = -(-height // (count * network.tile)) if network.tile else 1
+    core = _on_grid(-(-height // (count * each)))
+    return Rows(mesh, height, each * core)
+
+
+def window_of(
+    shape: tuple[int, int], taps: Iterable[str], network: Network, rows: Rows | None = None
+) -> tuple[int, int]:
     """Return the (height, width) that the network sees at a time: of a window, or of the picture."""
-    grid = grid_of(shape, taps, network)
+    grid = grid_of(shape, taps, network, rows)
     return shape if grid is None else grid.window
 
 
@@ -129,13 +210,18 @@ def check(tile: int | None, taps: Iterable[str]) -> None:
         )
 
 
-def _axis(side: int, tile: int, halo: int) -> Axis:
+def _axis(side: int, tile: int, halo: int, *, always: bool = False) -> Axis:
+    """Cut a side into cores; all in one window if it is hardly longer, but for what `always` are."""
     wide = tile + 2 * halo
     if side <= wide:
-        return Axis(side, -(-side // vgg.SMALLEST) * vgg.SMALLEST, side, halo)
+        return Axis(side, tile if always else _on_grid(side), side, halo)
     # As much wider than needed as makes the last window end with the picture, on the grid.
     window = side - (side - wide) // vgg.SMALLEST * vgg.SMALLEST
     return Axis(side, tile, window, halo)
+
+
+def _on_grid(side: int) -> int:
+    return -(-side // vgg.SMALLEST) * vgg.SMALLEST
 
 
 # --- One tile -------------------------------------------------------------------------------------
@@ -172,10 +258,15 @@ def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
 
 
 def window(image: Image, grid: Grid, index: Index) -> Window:
-    """Return the pixels [h, w, 3] of a tile's window."""
+    """Return the pixels [h, w, 3] of a tile's window, of a picture or of a device's band."""
+    return lax.dynamic_slice(image, _origin(grid, index), (*grid.window, image.shape[-1]))
+
+
+def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
     row, column = grid.place(index)
-    origin = (grid.down.origin(row), grid.across.origin(column), 0)
-    return lax.dynamic_slice(image, origin, (*grid.window, image.shape[-1]))
+    down = grid.down.origin(row) - grid.top()
+    # Not below 0, which would count from the end: tiles below the picture may lie anywhere.
+    return jnp.maximum(down, 0), grid.across.origin(column), 0
 
 
 def own_pixels(grid: Grid, index: Index) -> Bool[Array, "h_window w_window"]:
@@ -198,11 +289,20 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     return _only_owned(part, down, across)
 
 
-def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Return a core's own part of the features of the whole picture; what it shares is zero."""
+def part(kept: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
+    """Return a core's own part of features that `assembled` put together; what it shares is zero."""
     down, across = _crops(grid, index, tap)
-    shape = (down.length, across.length, whole.shape[-1])
-    return _only_owned(lax.dynamic_slice(whole, (down.start, across.start, 0), shape), down, across)
+    shape = (down.length, across.length, kept.shape[-1])
+    at = _place_in_kept(grid, index, down, across)
+    return _only_owned(lax.dynamic_slice(kept, at, shape), down, across)
+
+
+def _place_in_kept(grid: Grid, index: Index, down: Crop, across: Crop) -> tuple[Index, Index, int]:
+    """Return where a core's part begins in features that were put together."""
+    if grid.rows is None:
+        return down.start, across.start, 0
+    row, column = grid.place(index - grid.first())
+    return row * down.length, column * across.length, 0
 
 
 def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
@@ -220,7 +320,7 @@ def summed(grid: Grid, of_tile: Callable[[Index], Sums]) -> Sums:
     def add(index: Index, total: Sums) -> Sums:
         return jax.tree.map(jnp.add, total, of_tile(index))
 
-    return lax.fori_loop(0, grid.count, add, zeros)
+    return _over_tiles(grid, add, zeros)
 
 
 def gradient(
@@ -241,28 +341,47 @@ def gradient(
     def add(index: Index, total: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
         _, pull = jax.vjp(lambda pixels: of_window(pixels, index), window(image, grid, index))
         (share,) = pull(cotangent)
-        row, column = grid.place(index)
-        origin = (grid.down.origin(row), grid.across.origin(column), 0)
-        return lax.dynamic_update_slice(total, window(total, grid, index) + share, origin)
+        whole = window(total, grid, index) + share
+        return lax.dynamic_update_slice(total, whole, _origin(grid, index))
 
-    return lax.fori_loop(0, grid.count, add, jnp.zeros_like(image))
+    return _over_tiles(grid, add, jnp.zeros_like(image))
+
+
+def _over_tiles(grid: Grid, body: Callable[[Index, Any], Any], start: Any) -> Any:
+    """Go through all tiles, or through those of a device."""
+    first = grid.first()
+    return lax.fori_loop(0, grid.own, lambda index, total: body(first + index, total), start)
+
+
+def kept_shape(grid: Grid, tap: str) -> tuple[int, int]:
+    """Return the (height, width) of what `assembled` gives, of all devices together."""
+    if grid.rows is None:
+        return grid.shape(tap)
+    halvings = vgg.halvings(vgg.layer_of(tap))
+    down = _crop(grid.down, 0, halvings, grid.ceil).length
+    across = _crop(grid.across, 0, halvings, grid.ceil).length
+    tiles_down = grid.rows.padded // grid.down.core
+    return tiles_down * down, grid.across.count * across
 
 
 def assembled(
     grid: Grid, of_tile: Callable[[Index], dict[str, FeatureMap]]
 ) -> dict[str, FeatureMap]:
-    """Return the features of the whole picture, put together from those of the windows.
+    """Return the features of a picture, put together from those of the windows, for `part` to cut.
 
     Args:
       grid: of the picture.
       of_tile: gives tap to features of a tile's window.
 
     Returns:
-      Tap to features [h', w', c].
+      Tap to features [h', w', c] of the whole picture; or, on each of several devices, those of its
+      cores side by side, each with what it shares.
     """
+    devices = 1 if grid.rows is None else grid.rows.count
 
     def empty(tap: str, features: Any) -> FeatureMap:
-        return jnp.zeros((*grid.shape(tap), features.shape[-1]), features.dtype)
+        height, width = kept_shape(grid, tap)
+        return jnp.zeros((height // devices, width, features.shape[-1]), features.dtype)
 
     def put(index: Index, wholes: dict[str, FeatureMap]) -> dict[str, FeatureMap]:
         return {
@@ -270,12 +389,31 @@ def assembled(
         }
 
     found = jax.eval_shape(of_tile, 0)
-    return lax.fori_loop(0, grid.count, put, {tap: empty(tap, found[tap]) for tap in found})
+    return _over_tiles(grid, put, {tap: empty(tap, found[tap]) for tap in found})
 
 
-def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
+def _put(kept: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
     # What neighbours share is written twice, both times with the same features.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
     part = lax.dynamic_slice(found, (down.inside, across.inside, 0), shape)
-    return lax.dynamic_update_slice(whole, part, (down.start, across.start, 0))
+    return lax.dynamic_update_slice(kept, part, _place_in_kept(grid, index, down, across))
+
+
+# --- Bands of devices -----------------------------------------------------------------------------
+
+
+def band(share: Image, grid: Grid) -> Image:
+    """Return what a device's windows see, of its own rows [share, w, 3]; the others give it theirs."""
+    assert grid.rows is not None
+    return with_neighbours(share, *grid.reach, grid.rows.count)
+
+
+def band_of(picture: Image, grid: Grid) -> Image:
+    """Return what a device's windows see, of a whole picture [h, w, 3] that every device has."""
+    assert grid.rows is not None
+    (above, below), rows = grid.reach, grid.rows
+    edges = (above, rows.padded - rows.height + below)
+    wide = jnp.pad(picture, (edges, (0, 0), (0, 0)))
+    length = above + rows.share + below
+    return lax.dynamic_slice_in_dim(wide, grid.top() + above, length, axis=0)

@@ -11,13 +11,25 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array
 
-from nst_jax import capacity, checkpoints, checks, optimize, prepare, recipes, settings, tiles
+from nst_jax import (
+    capacity,
+    checkpoints,
+    checks,
+    optimize,
+    prepare,
+    recipes,
+    settings,
+    sharding,
+    tiles,
+)
 from nst_jax._types import Checkpoint, Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.precision import named
-from nst_jax.pyramid import enlarge
+from nst_jax.pyramid import Shape, enlarge
 from nst_jax.recipes import Recipe
+from nst_jax.sharding import Devices
 from nst_jax.sizes import Size
 from nst_jax.targets import measure
 from nst_jax.vgg import Network, with_forms
@@ -81,10 +93,10 @@ class Painting(Iterator[Snapshot]):
     def __init__(
         self,
         legs: Iterator[tuple[Snapshot, _Stand]],
-        scales: Sequence[prepare.Scale],
+        given: "_Given",
         identify: Callable[[], dict[str, Any]],
     ) -> None:
-        self._legs, self._scales = legs, scales
+        self._legs, self._given = legs, given
         self._identify = functools.cache(identify)  # it reads every picture and weight
         self._stand = _Stand()
 
@@ -108,14 +120,15 @@ class Painting(Iterator[Snapshot]):
         scale, step, state, parts = self._stand
         if state is None:
             raise ValueError("`checkpoint`: the run has not begun; ask for a snapshot first")
-        leaves = checkpoints.leaves_of(state)
+        rows = self._given.core_at(scale).rows
+        leaves = sharding.without_padding(checkpoints.leaves_of(state), rows)
         return Checkpoint(
             step=step,
             scale=scale,
             arrays={name: np.array(x) for name, x in leaves.items()} if copy else leaves,
             history=_joined(parts),
             facts=self._identify(),
-            scales=settings.of_scales(self._scales),
+            scales=settings.of_scales(self._given.prepared.scales),
             device=settings.device(),
         )
 
@@ -133,6 +146,7 @@ def stylize(
     tile: int | str | None = None,
     init: Any = None,
     key: Array | None = None,
+    devices: Devices = None,
 ) -> Image:
     """Paint the content in the manner of the style.
 
@@ -153,6 +167,9 @@ def stylize(
         `nst_jax.tiles`. Default: the recipe's, which is `"auto"` in every preset.
       init: what to start from, an image or a function of `nst_jax.starts`; default: the recipe's.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
+      devices: to share the picture's rows, which takes so much less memory on each: `"all"`, a
+        number, or a list of `jax.Device`; default: the one that the weights lie on. The losses and
+        the gradient are the same to rounding.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
@@ -187,6 +204,7 @@ def stylize(
         init=init,
         key=key,
         every=optimize.CAPACITY,
+        devices=devices,
     )
     *_, last = shots
     if last.broke_at >= 0:
@@ -209,6 +227,7 @@ def paint(
     key: Array | None = None,
     every: int | Iterable[int] = 50,
     resume: Checkpoint | None = None,
+    devices: Devices = None,
 ) -> Painting:
     """Paint as `stylize` does, and yield the canvas on the way.
 
@@ -235,7 +254,9 @@ def paint(
         `nst_jax.checkpoints.load`. The first snapshot is then where that run stood, its history all
         losses up to there; what follows is to the bit what that run would have computed, wherever
         the same call twice gives the same bits. Everything else must be as it was, but for `every`,
-        and `steps` as far as it changes nothing that was done.
+        and `steps` as far as it changes nothing that was done. Over other `devices` it goes on as
+        well, but not to the bit.
+      devices: see `stylize`.
 
     Yields:
       `Snapshot`s. If the losses stop being finite the last one says so in `broke_at`, its `losses`
@@ -255,7 +276,17 @@ def paint(
       [0, 2, 4, 5]
     """
     recipe = settled(recipe, size, style_size, steps, precision, tile)
-    return painted(params, content, style, recipe, init=init, key=key, every=every, resume=resume)
+    return painted(
+        params,
+        content,
+        style,
+        recipe,
+        init=init,
+        key=key,
+        every=every,
+        resume=resume,
+        devices=devices,
+    )
 
 
 def painted(
@@ -268,6 +299,7 @@ def painted(
     key: Array | None,
     every: int | Iterable[int],
     resume: Checkpoint | None = None,
+    devices: Devices = None,
     programs: Programs | None = None,
     begin: Begin | None = None,
 ) -> Painting:
@@ -282,6 +314,7 @@ def painted(
       key: see `paint`.
       every: see `paint`.
       resume: see `paint`.
+      devices: see `paint`.
       programs: what computes; default: `PROGRAMS`.
       begin: where given, it is handed the work of making the next scale ready (its targets, its
         programs) once the present one is under way, and what it returns is called when that scale's
@@ -297,12 +330,15 @@ def painted(
     chunks = lengths(every, done=0 if resume is None else resume.step)
     checks.start("init", init)
     checks.random_key("key", key)
+    mesh = sharding.mesh_of(devices, axis=sharding.ROWS)
     prepared = prepare.pictures(content, style, recipe)
     recipe = checkpoints.as_begun(recipe, resume)
+    recipe = with_rows(recipe, mesh, prepared.scales[-1].shape)
     recipe = capacity.fitted(recipe, prepared.scales[-1], capacity.device_of(params))
     key = jax.random.key(0) if key is None else key
     given = _Given(
-        params=params,
+        params=sharding.everywhere(params, mesh),
+        mesh=mesh,
         prepared=prepared,
         recipe=recipe,
         core=recipes.as_arrays(recipe.bare()),
@@ -313,7 +349,7 @@ def painted(
     identify = partial(_identity, content, style, given)
     stand = _Stand() if resume is None else _stand_of(resume, identify(), given)
     legs = _told(_paint(given, stand, chunks, begin), given)
-    return Painting(legs, given.prepared.scales, identify)
+    return Painting(legs, given, identify)
 
 
 def _told(legs: Iterator[Any], given: "_Given") -> Iterator[Any]:
@@ -321,6 +357,19 @@ def _told(legs: Iterator[Any], given: "_Given") -> Iterator[Any]:
     device = capacity.device_of(given.params)
     with capacity.told(given.recipe, given.prepared.scales[-1], device):
         yield from legs
+
+
+def with_rows(recipe: Recipe, mesh: Mesh | None, shape: Shape) -> Recipe:
+    """Return the recipe with a canvas of (height, width) laid over the devices of a mesh, if any.
+
+    Raises:
+      ValueError: if one of them would have nothing of it.
+    """
+    if mesh is None:
+        return recipe
+    rows = tiles.rows_of(mesh, shape, recipe.network)
+    sharding.check(rows)
+    return replace(recipe, rows=rows)
 
 
 def settled(
@@ -371,12 +420,20 @@ class _Given(NamedTuple):
     """What a run is of and what computes it, the same from beginning to end."""
 
     params: Params
+    mesh: Mesh | None  # over whose devices a canvas lies
     prepared: prepare.Prepared
     recipe: Recipe
     core: Recipe  # what the programs see of it
     init: Any
     key: Array
     programs: Programs
+
+    def core_at(self, scale: int) -> Recipe:
+        """Return what the programs of a scale see of the recipe."""
+        if self.mesh is None:
+            return self.core
+        shape = self.prepared.scales[scale].shape
+        return replace(self.core, rows=tiles.rows_of(self.mesh, shape, self.core.network))
 
 
 class _Scene(NamedTuple):
@@ -391,11 +448,12 @@ def _paint(
     given: _Given, stand: _Stand, chunks: Iterator[int], begin: Begin | None
 ) -> Iterator[tuple[Snapshot, _Stand]]:
     """Go on from where the run stands, and yield where it stands with every snapshot."""
-    core, programs, scales = given.core, given.programs, given.prepared.scales
+    programs, scales = given.programs, given.prepared.scales
+    core = given.core_at(len(scales) - 1)
     formed = with_forms(
         given.params,
         core.terms.taps,
-        shape=tiles.window_of(scales[-1].shape, core.terms.taps, core.network),
+        shape=tiles.window_of(scales[-1].shape, core.terms.taps, core.network, core.rows),
         precision=core.network.precision,
     )
     # Going up a scale is the last update of the coarser one.
@@ -407,6 +465,7 @@ def _paint(
     scene: _Scene | None = None
     image = None
     while True:
+        core = given.core_at(index)
         if state is not None:
             over = done == total or int(state.broke_at) >= 0
             if wanted == 0 or over:
@@ -422,10 +481,11 @@ def _paint(
             if done == ends[index]:
                 image = programs.canvas_image(state, core)
                 index, state, scene = index + 1, None, None
+                core = given.core_at(index)
         if scene is None:
             scene, coming = coming() if coming else _scene(given, index), None
         if state is None:
-            state = _begun(given, scene, image)
+            state = _begun(given, index, scene, image)
         length = min(wanted, ends[index] - done, optimize.CAPACITY)
         state, losses = programs.run(formed, state, scene.targets, core, length)
         # Copied: a view would keep the whole capacity.
@@ -437,35 +497,41 @@ def _scene(given: _Given, index: int) -> _Scene:
     scale = given.prepared.scales[index]
     content = prepare.at_scale(given.prepared.content, scale.shape)
     styles = prepare.styles_at(given.prepared, scale)
-    targets = given.programs.measure(given.params, content, styles, given.core)
+    shown = sharding.everywhere((content, styles), given.mesh)
+    targets = given.programs.measure(given.params, *shown, given.core_at(index))
     return _Scene(content, styles, targets)
 
 
-def _begun(given: _Given, scene: _Scene, image: Image | None) -> State:
+def _begun(given: _Given, index: int, scene: _Scene, image: Image | None) -> State:
     """Return the fresh state of a scale: of the coarser one's image or, without, of the start."""
     canvas, programs = None, given.programs
     if image is None:
         start = scene.content, scene.styles[0], given.recipe, given.init, given.key
         image = prepare.start(*start)
         canvas = prepare.exact_canvas(scene.content, given.recipe, given.init)
-    image = programs.enlarge(image, scene.content.shape[:2])
-    return started(programs.init(image, given.core), canvas)
+    core = given.core_at(index)
+    image = sharding.everywhere(programs.enlarge(image, scene.content.shape[:2]), given.mesh)
+    return started(programs.init(image, core), canvas, core)
 
 
 def _rehearsed(given: _Given, index: int, formed: Params, like: Image) -> _Scene:
     """Return a scene, with every program of its scale compiled: by a run of no steps."""
-    made, core, programs = _scene(given, index), given.core, given.programs
-    state = programs.init(programs.enlarge(like, made.content.shape[:2]), core)
+    made, core, programs = _scene(given, index), given.core_at(index), given.programs
+    state = _begun(given, index, made, like)
     state, _ = programs.run(formed, state, made.targets, core, 0)
     programs.picture(state, core)
     return made
 
 
-def started(state: State, canvas: Any) -> State:
+def started(state: State, canvas: Any, core: Recipe) -> State:
     """Return a fresh state whose canvas is this one, to the bit; None leaves it."""
     if canvas is None:
         return state
-    return state._replace(canvas=jnp.array(canvas), pending=jnp.array(canvas))
+    canvas, pending = (_laid_out(jnp.array(canvas), core.rows) for _ in range(2))
+    return state._replace(canvas=canvas, pending=pending)
+
+
+_laid_out = jax.jit(sharding.with_padding, static_argnums=1)
 
 
 def _snapshot(given: _Given, stand: _Stand, parts: Sequence[Losses]) -> Snapshot:
@@ -475,7 +541,9 @@ def _snapshot(given: _Given, stand: _Stand, parts: Sequence[Losses]) -> Snapshot
     before = sum(scale.steps for scale in scales[: stand.scale])
     return Snapshot(
         step=stand.step,
-        image=given.programs.picture(state, given.core),
+        image=sharding.gathered(
+            given.programs.picture(state, given.core_at(stand.scale)), given.mesh
+        ),
         losses=jax.tree.map(lambda x: np.array(x), state.losses),
         history=_joined(parts),
         scale=stand.scale,
@@ -508,4 +576,6 @@ def _stand_of(checkpoint: Checkpoint, facts: dict[str, Any], given: _Given) -> _
     canvas = jax.ShapeDtypeStruct((*scales[checkpoint.scale].shape, 3), jnp.float32)
     like = jax.eval_shape(optimize.init, canvas, given.core)
     state = checkpoints.state_of(checkpoint, like)
+    rows = given.core_at(checkpoint.scale).rows
+    state = state if rows is None else _laid_out(state, rows)
     return _Stand(checkpoint.scale, checkpoint.step, state, (checkpoint.history,))
