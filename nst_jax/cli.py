@@ -381,10 +381,14 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     done, and listed in DIR/results.jsonl. Started again, it goes on: a picture is skipped if its file
     is whole and has these settings embedded, from inputs with these contents.
     """
-    from nst_jax import albums, buckets, engines, fleets, images, jobs, manifests
+    from nst_jax import albums, buckets, capacity, engines, fleets, images, jobs, manifests
 
-    if chosen["engine"] == "ray":
+    here = chosen["engine"] == "here"
+    if not here:
         fleets.check()
+        if chosen["precision"] == "auto":  # jax would look at this machine, and too early
+            click.get_current_context().with_resource(fleets.joined())
+            chosen["precision"] = fleets.precision()
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
     album = albums.album_of(
         manifests.rows_of(contents, **chosen),
@@ -393,6 +397,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
         chosen["suffix"],
         start=None if init_file else init,
         check=lambda recipe: _seed(chosen, recipe),
+        fitting=capacity.fitted if here else None,
         inputs=[*contents, *_more_inputs(chosen, init_file)],
         shard=None if chosen["shard"] is None else buckets.shard_of(chosen["shard"]),
         sheet=chosen["sheet"],
@@ -404,12 +409,12 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
         init=init if init_file else None,
         init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
     )
-    if chosen["engine"] == "ray":
+    if not here:
         click.get_current_context().with_resource(fleets.joined())
     loaded, info, display = _prepared(chosen)
     rest, finished = albums.unfinished(album, info)
     _let_interrupts_raise()
-    engine = fleets.paint_by_ray if chosen["engine"] == "ray" else engines.paint_here
+    engine = engines.paint_here if here else fleets.paint_by_ray
     records, whole = engines.carry_out(loaded, info, album, rest, finished, engine, display)
     for record in [record for record in records if not record.good][:MOST_WARNINGS]:
         click.echo(f"nst-jax: warning: {record.output}: {record.error}", err=True)

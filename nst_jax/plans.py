@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nst_jax import capacity, operations, prepare, rates, settings
+from nst_jax import batches, capacity, operations, prepare, rates, settings, sharding
 from nst_jax.capacity import Fit
+from nst_jax.memory import estimate_memory
 from nst_jax.pace import duration
 from nst_jax.prepare import Scale
 from nst_jax.progress import amount
@@ -130,6 +131,39 @@ def _why(fit: Fit) -> str:
     """Return why not all is computed at once, as was asked for."""
     assert fit.usable is not None  # else there was no need
     return f"{amount(fit.plain.total)} otherwise, and {amount(fit.usable)} can be had"
+
+
+def of_group(
+    recipe: Recipe, scale: Scale, count: int, *, chunk: int | None = None, devices: Any = None
+) -> tuple[int, str]:
+    """Return what painting pictures of one shape together takes: bytes, and in words.
+
+    Args:
+      recipe: of all of them.
+      scale: the final one, with the shapes of all styles.
+      count: of the pictures.
+      chunk: as in `stylize_many`.
+      devices: as in `stylize_many`.
+
+    Raises:
+      ValueError: if no picture fits in any way.
+    """
+    mesh = sharding.mesh_of(devices)
+    there, platform = capacity.place_of(recipe)
+    settled, together = batches.at_once(recipe, scale, count, chunk, mesh)
+    # Processors' devices share what there is.
+    pictures = together if mesh is None or platform == "cpu" else together // mesh.size
+    footprint = estimate_memory(
+        scale.shape,
+        recipe=settled,
+        style_shapes=scale.style_shapes,
+        pictures=pictures,
+        platform=platform,
+    )
+    fit = capacity.fit(recipe, scale, there, platform)
+    at_once = [f"{together} pictures at once"] if together > 1 else []
+    words = at_once + capacity.picked(fit, [scale.shape, *scale.style_shapes])
+    return footprint.total, ", ".join([f"about {amount(footprint.total)}", *words])
 
 
 def warning(plan: Plan) -> str:
