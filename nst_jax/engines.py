@@ -14,6 +14,7 @@ from nst_jax import buckets, files, images, plans, results, settings, sharding, 
 from nst_jax._types import Params
 from nst_jax.albums import Album, asked, record_of
 from nst_jax.buckets import Entry, Group
+from nst_jax.capacity import OutOfMemory
 from nst_jax.courses import Course, Load, painted_together, problem, same_start
 from nst_jax.pace import CompileClock
 from nst_jax.params import WeightsInfo
@@ -24,6 +25,7 @@ from nst_jax.runs import resized_alpha, save, surroundings, tell_family
 Tell = Callable[[Record], None]
 Engine = Callable[[Params, WeightsInfo, Album, Display, Tell], None]
 FEW = 6  # of many, how many are named
+PLAIN = (ValueError, OSError, OutOfMemory)  # errors whose message says it all
 
 
 class Loaded(NamedTuple):
@@ -70,7 +72,7 @@ def read(group: Group) -> tuple[list[Loaded], list[Record]]:
 
 def _told(error: BaseException) -> str:
     lines = " ".join(str(error).split())
-    return lines if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {lines}"
+    return lines if isinstance(error, PLAIN) else f"{type(error).__name__}: {lines}"
 
 
 def painted(
