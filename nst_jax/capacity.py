@@ -22,6 +22,9 @@ from nst_jax.recipes import Recipe
 
 # How far an estimate may be off: what is to fit leaves that much room.
 MARGIN = 1.2
+# Memory that an allocator took piece by piece stays in pieces: what the scales before the last took is
+# not joined for the last, each a quarter of the next, so 1 + 1/4 + 1/16 + ... times its own is taken.
+CHAIN = 4 / 3
 # Tiles that are tried, px: each costs more time than the one before, for its halo.
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
 # Pairs that L-BFGS is left with where memory is short: fewer are hardly more than a gradient.
@@ -47,7 +50,8 @@ CGROUPS = (
 def available(device: Any = None) -> int | None:
     """Return the bytes that can still be had where a run would be; None if nobody says.
 
-    An accelerator's allocator knows its limit. A processor has what the system calls available, or
+    An accelerator's allocator knows its limit; one that grows (`XLA_PYTHON_CLIENT_PREALLOCATE=false`)
+    loses some of that to pieces. A processor has what the system calls available, or
     what is left of the limit of its control group (a container's), whichever is less.
 
     Args:
@@ -61,9 +65,15 @@ def available(device: Any = None) -> int | None:
         stats = device.memory_stats() or {}
         if "bytes_limit" not in stats:
             return None
-        return max(0, stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+        there = max(0, stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+        return int(there / CHAIN) if _grows() else there
     known = [amount for amount in (_of_system(), _of_group()) if amount is not None]
     return min(known, default=None)
+
+
+def _grows() -> bool:
+    """Say whether jax takes a GPU's memory bit by bit; these are the words that it knows."""
+    return os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE") in ("0", "false", "False")
 
 
 def device_of(params: Params) -> Any:

@@ -51,9 +51,9 @@ def _share_the_gpu() -> None:
     """Let jax take of a GPU's memory what it needs, when it needs it.
 
     It would otherwise reserve three quarters as it starts, whatever the picture, of a GPU that may draw
-    this very desktop. What a run takes is known beforehand, and few large buffers are all there is, so
-    growing costs next to nothing. The share itself (`XLA_PYTHON_CLIENT_MEM_FRACTION`) stays jax's
-    three quarters: the most a run may grow to, which leaves room for the screen and says what fits.
+    this very desktop. The price is that memory taken for a coarse scale is not joined with that of a
+    finer one, for which `capacity.available` leaves room. The share (`XLA_PYTHON_CLIENT_MEM_FRACTION`)
+    stays jax's three quarters, which is now the most that a run may grow to: the rest is the screen's.
     Who has set any of these variables knows better.
     """
     if not any(name.startswith(ALLOCATION) for name in os.environ):

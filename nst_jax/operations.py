@@ -27,9 +27,9 @@ def of_update(shape: Shape, recipe: Recipe, platform: str) -> float:
     Args:
       shape: (height, width) of the canvas.
       recipe: whose taps and network count; where `rows` lays a canvas over several devices, what one
-        of them does. Tiles go forward twice, the first time for the sums that
-        the losses are made of, and their halos are computed for each; `network.remat` goes forward
-        once more where the device does so.
+        of them does. Tiles go forward twice, the first time for the sums that the losses are made
+        of, and their halos are computed for each; `network.remat` goes forward once more where the
+        device does so.
       platform: "cpu", "gpu" or "tpu".
 
     Returns:
