@@ -20,7 +20,7 @@ from nst_jax.recipes import Recipe
 from nst_jax.sharding import Devices
 from nst_jax.sizes import Size
 from nst_jax.targets import blend, measure_content, measure_style
-from nst_jax.verbs import lengths, settled, started
+from nst_jax.verbs import lengths, settled, started, with_rows
 from nst_jax.vgg import with_forms
 
 Axes = tuple[int | None, ...]  # one for each leaf of the recipe
@@ -75,10 +75,11 @@ def stylize_many(
     tile: int | str | None = None,
     init: Any = None,
     key: Array | None = None,
+    devices: Devices = None,
     every: int | Iterable[int] = optimize.CAPACITY,
     tell: Callable[[int, int], None] | None = None,
     chunk: int | None = None,
-    devices: Devices = None,
+    rows: int = 1,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
@@ -99,6 +100,8 @@ def stylize_many(
       tile: as in `stylize`.
       init: one start for all: a function of `nst_jax.starts`, or an image.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`.
+      devices: to share the pictures: `"all"`, a number, or a list of `jax.Device`; default: the
+        one that the weights lie on. Each device paints its own part by itself.
       every: evaluations between two calls of `tell`; or an iterable of such numbers, as in `paint`.
       tell: called after each of them with how much is done and how much there is in all, counted in
         evaluations: for each chunk of one canvas shape one of the start and one for each update.
@@ -106,8 +109,8 @@ def stylize_many(
       chunk: pictures at once, at most, but one for each device; default: as many as memory holds by
         `estimate_memory`, or all where nobody knows how much there is. Chunks are of equal size where
         that costs little.
-      devices: to share the pictures: `"all"`, a number, or a list of `jax.Device`; default: the
-        one that the weights lie on. Each device paints its own part by itself.
+      rows: devices that share the rows of each picture, for pictures too large for one; their number
+        divides that of `devices`.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list in order. A picture
@@ -143,10 +146,11 @@ def stylize_many(
         tile=tile,
         init=init,
         key=key,
+        devices=devices,
         every=every,
         tell=tell,
         chunk=chunk,
-        devices=devices,
+        rows=rows,
     )
     if painted.broken:
         warnings.warn(RowsDiverged(painted.broken), stacklevel=2)
@@ -167,10 +171,11 @@ def painted_many(
     tile: int | str | None = None,
     init: Any = None,
     key: Array | None = None,
+    devices: Devices = None,
     every: int | Iterable[int] = optimize.CAPACITY,
     tell: Callable[[int, int], None] | None = None,
     chunk: int | None = None,
-    devices: Devices = None,
+    rows: int = 1,
 ) -> Painted:
     """Do what `stylize_many` says; return the losses and what broke beside the pictures."""
     checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
@@ -178,25 +183,26 @@ def painted_many(
     intervals = lengths(every)
     if chunk is not None:
         checks.whole("chunk", chunk, least=1)
-    mesh = sharding.mesh_of(devices)
+    mesh = sharding.mesh_of_batch(devices, rows)
     checks.start("init", init)
     checks.random_key("key", key)
     contents, styles = checks.images("contents", contents), _blends(styles, recipe)
     count = _count(contents, styles, recipe)
     key = jax.random.key(0) if key is None else key
-    rows = _rows(contents, styles, recipe, count, key)
+    lines = _rows(contents, styles, recipe, count, key)
     images: list[Any] = [None] * count
     losses: list[Any] = [None] * count
     broken: dict[int, int] = {}
-    groups = [_group(params, rows, recipe, chunk, mesh) for rows in _by_shape(rows)]
+    groups = [_group(params, alike, recipe, chunk, mesh) for alike in _by_shape(lines)]
     total = sum(len(group.parts) for group in groups) * (int(recipe.descent.steps) + 1)
     odometer = _Odometer(total, intervals, tell)
+    seen = sharding.everywhere(params, mesh if rows > 1 else None)  # by what measures
     for group in groups:
         formed = sharding.everywhere(_formed(params, group), mesh)  # once for all chunks of a shape
         for part in group.parts:
             scale, device = part[0].prepared.scales[-1], capacity.device_of(params)
             with capacity.told(group.recipe, scale, device, pictures=len(part)):
-                painted = _stylize_part(params, formed, part, group.recipe, init, odometer, mesh)
+                painted = _stylize_part(seen, formed, part, group.recipe, init, odometer, mesh)
             for row, image, measured, broke_at in zip(part, *painted, strict=True):
                 images[row.place], losses[row.place] = image, measured
                 if broke_at >= 0:
@@ -318,6 +324,7 @@ def at_once(
     Raises:
       ValueError: if no picture fits in any way.
     """
+    recipe = with_rows(recipe, _mesh_of_rows(mesh), scale.shape)
     recipe = capacity.fitted(recipe, scale, device)
     most = chunk
     if chunk is None:
@@ -327,8 +334,12 @@ def at_once(
         )
         most = capacity.most_that_fit(footprint, capacity.available(device))
         if most is not None and mesh is not None and platform != "cpu":
-            most *= mesh.size  # each has memory of its own
-    return recipe, _chunk_of(count, most, 1 if mesh is None else mesh.size)
+            most *= sharding.pictures_of(mesh)  # each has memory of its own
+    return recipe, _chunk_of(count, most, sharding.pictures_of(mesh))
+
+
+def _mesh_of_rows(mesh: Mesh | None) -> Mesh | None:
+    return mesh if mesh is not None and sharding.ROWS in mesh.shape else None
 
 
 def _chunk_of(count: int, most: int | None, devices: int) -> int:
@@ -343,7 +354,7 @@ def _formed(params: Params, group: Group) -> Params:
     return with_forms(
         params,
         taps,
-        shape=tiles.window_of(shape, taps, network),
+        shape=tiles.window_of(shape, taps, network, group.recipe.rows),
         precision=network.precision,
     )
 
@@ -368,11 +379,12 @@ def _stylize_part(
     broke_at, offset = np.full(len(rows), -1), 0
     for index, scale in enumerate(scales):
         last = index == len(scales) - 1
-        targets = sharding.split(_targets(params, rows, index, core), mesh)
+        core = with_rows(core, _mesh_of_rows(mesh), scale.shape)
+        targets = _targets(params, rows, index, core, mesh)
         images = _enlarge(images, scale.shape)
         state = _init_many(sharding.split(images, mesh), core, axes, mesh)
-        if index == 0:
-            state = sharding.split(started(state, canvases, core), mesh)
+        if index == 0 and canvases is not None:
+            state = started(state, sharding.split(canvases, mesh), core)
         evaluations = scale.steps + last
         state = _run_to(formed, state, targets, core, axes, evaluations, odometer, mesh)
         found = _picture_many(state, core, axes, last)
@@ -401,7 +413,9 @@ def _starts(rows: list[Row], recipe: Recipe, init: Any) -> tuple[Image, np.ndarr
     return jnp.stack(images), np.stack(canvases) if canvases else None
 
 
-def _targets(params: Params, rows: list[Row], index: int, core: Recipe) -> Targets:
+def _targets(
+    params: Params, rows: list[Row], index: int, core: Recipe, mesh: Mesh | None
+) -> Targets:
     """Measure each content and each style once, and line them up with the rows."""
     contents: dict[int, Any] = {}
     styles: dict[int, Any] = {}
@@ -409,15 +423,18 @@ def _targets(params: Params, rows: list[Row], index: int, core: Recipe) -> Targe
         scale = row.prepared.scales[index]
         if row.content not in contents:
             picture = prepare.at_scale(row.prepared.content, scale.shape)
+            picture = sharding.everywhere(picture, _mesh_of_rows(mesh))
             contents[row.content] = _measure_content(params, picture, core)
         if row.style not in styles:
             pictures = prepare.styles_at(row.prepared, scale)
+            pictures = sharding.everywhere(pictures, _mesh_of_rows(mesh))
             styles[row.style] = [_measure_style(params, picture, core) for picture in pictures]
     blended = [blend(styles[row.style], _shares(core, place)) for place, row in enumerate(rows)]
     stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
+    content = stacked(*(contents[row.content] for row in rows))
     return Targets(
-        stacked(*(contents[row.content] for row in rows)),
-        stacked(*blended),
+        sharding.split(content, mesh, rows=core.rows is not None),
+        sharding.split(stacked(*blended), mesh),
     )
 
 
@@ -494,10 +511,8 @@ def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
 
 @partial(jax.jit, static_argnames=("axes", "mesh"))
 def _init_many(images: Image, recipe: Recipe, axes: Axes, mesh: Mesh | None) -> State:
-    in_axes = (0, _tree(axes, recipe))
-    init = jax.vmap(optimize.init, in_axes=in_axes)
-    if mesh is not None:  # each makes its own: an optimiser's memory may be larger than a device's
-        init = sharding.each_by_itself(init, mesh, in_axes)
+    # Each device makes its own: an optimiser's memory may be larger than a device's.
+    init = sharding.over_batch(optimize.init, mesh, (0, _tree(axes, recipe)))
     return init(images, recipe)
 
 
@@ -512,9 +527,7 @@ def _run_many(
     mesh: Mesh | None,
 ) -> tuple[State, Losses]:
     in_axes = (None, 0, 0, _tree(axes, recipe), None)
-    run = jax.vmap(optimize.run, in_axes=in_axes)
-    if mesh is not None:
-        run = sharding.each_by_itself(run, mesh, in_axes)
+    run = sharding.over_batch(optimize.run, mesh, in_axes)
     return run(params, state, targets, recipe, steps)
 
 

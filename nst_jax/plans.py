@@ -152,7 +152,7 @@ def of_group(
     there, platform = capacity.place_of(recipe)
     settled, together = batches.at_once(recipe, scale, count, chunk, mesh)
     # Processors' devices share what there is.
-    pictures = together if mesh is None or platform == "cpu" else together // mesh.size
+    pictures = together if platform == "cpu" else together // sharding.pictures_of(mesh)
     footprint = estimate_memory(
         scale.shape,
         recipe=settled,

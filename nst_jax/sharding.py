@@ -50,6 +50,38 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
     return Mesh(np.asarray(chosen), (axis,))
 
 
+def mesh_of_batch(devices: Devices, rows: int = 1) -> Mesh | None:
+    """Return a mesh over some devices for a batch, of whose pictures each may have several.
+
+    Args:
+      devices: as in `mesh_of`.
+      rows: devices that share the rows of a picture.
+
+    Returns:
+      A mesh with the axis `PICTURES`, and with `ROWS` where it is more than one; or None.
+
+    Raises:
+      TypeError: as in `mesh_of`, and if `rows` is no whole number.
+      ValueError: as in `mesh_of`, and if the devices cannot be grouped so.
+    """
+    checks.whole("rows", rows, least=1)
+    mesh = mesh_of(devices)
+    if rows == 1:
+        return mesh
+    count = 1 if mesh is None else mesh.size
+    if mesh is None or count % rows:
+        raise ValueError(
+            f"`rows`: {count} device{'s' * (count > 1)} cannot be grouped by {rows}; "
+            f"let `devices` be a multiple of {rows}"
+        )
+    return Mesh(mesh.devices.reshape(-1, rows), (PICTURES, ROWS))
+
+
+def pictures_of(mesh: Mesh | None) -> int:
+    """Return how many pictures a mesh has at a time, at least."""
+    return 1 if mesh is None else int(mesh.shape[PICTURES])
+
+
 def _chosen(devices: Devices) -> Sequence[Any]:
     there = jax.local_devices()
     if isinstance(devices, str):
@@ -78,21 +110,21 @@ def _chosen(devices: Devices) -> Sequence[Any]:
     return devices
 
 
-def count_of(devices: Devices) -> int:
-    """Return how many devices share a batch."""
-    mesh = mesh_of(devices)
-    return 1 if mesh is None else mesh.size
+def count_of(devices: Devices, rows: int = 1) -> int:
+    """Return how many pictures at once a batch over these devices has at least."""
+    return pictures_of(mesh_of_batch(devices, rows))
 
 
 def padded(count: int, mesh: Mesh | None) -> int:
     """Return the least number that is not below `count` and splits evenly."""
-    size = 1 if mesh is None else mesh.size
+    size = pictures_of(mesh)
     return -(-count // size) * size
 
 
-def split(tree: Any, mesh: Mesh | None) -> Any:
-    """Lay the first axis of every array out over the devices."""
-    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, P(PICTURES)))
+def split(tree: Any, mesh: Mesh | None, *, rows: bool = False) -> Any:
+    """Lay the first axis of every array out over a batch's devices, and the second over `rows`."""
+    spec = P(PICTURES, ROWS) if rows else P(PICTURES)
+    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, spec))
 
 
 def everywhere(tree: Any, mesh: Mesh | None) -> Any:
@@ -105,28 +137,34 @@ def gathered(tree: Any, mesh: Mesh | None) -> Any:
     return tree if mesh is None else jax.device_put(tree, mesh.devices.flat[0])
 
 
-def each_by_itself(
-    function: Callable[..., Any], mesh: Mesh, in_axes: Sequence[Any]
+def over_batch(
+    function: Callable[..., Any], mesh: Mesh | None, in_axes: Sequence[Any]
 ) -> Callable[..., Any]:
-    """Let every device call a function on its own part of a batch, without a word to the others.
+    """Return the `vmap` of a function, over the devices of a mesh.
 
-    Left to the compiler, a loop that goes on while any picture needs it would ask all devices at every
-    turn.
+    Where each picture has one, every device does its own part without a word to the others: left to the
+    compiler, a loop that goes on while any picture needs it would ask all devices at every turn. Where
+    several share a picture, they all talk anyway.
 
     Args:
-      function: of batches, which may be a `vmap`.
-      mesh: of `mesh_of`.
+      function: of one picture.
+      mesh: of `mesh_of_batch`.
       in_axes: as for `vmap`: 0 or None, or a tree of these, for each argument.
 
     Returns:
       The function, of arguments that are laid out like that.
     """
+    if mesh is not None and ROWS in mesh.shape:
+        return jax.vmap(function, in_axes=tuple(in_axes), spmd_axis_name=PICTURES)
+    mapped = jax.vmap(function, in_axes=tuple(in_axes))
+    if mesh is None:
+        return mapped
 
     def spec(axis: Any) -> P:
         return P() if axis is None else P(PICTURES)
 
     specs = jax.tree.map(spec, tuple(in_axes), is_leaf=lambda axis: axis is None)
-    return _shard_map(function, mesh=mesh, in_specs=specs, out_specs=P(PICTURES))
+    return _shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=P(PICTURES))
 
 
 # --- The rows of a picture ------------------------------------------------------------------------

@@ -27,6 +27,8 @@ from nst_jax.vgg import Network
 
 Index: TypeAlias = Int[Array, ""] | int
 Window: TypeAlias = Float[Array, "h_window w_window 3"]
+Share: TypeAlias = Float[Array, "h_share w 3"]
+Band: TypeAlias = Float[Array, "h_band w 3"]
 Part: TypeAlias = Float[Array, "h_core w_core c"]
 Sums: TypeAlias = Any  # a pytree of what is summed over positions
 
@@ -403,13 +405,13 @@ def _put(kept: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> Fe
 # --- Bands of devices -----------------------------------------------------------------------------
 
 
-def band(share: Image, grid: Grid) -> Image:
+def band(share: Share, grid: Grid) -> Band:
     """Return what a device's windows see, of its own rows [share, w, 3]; the others give it theirs."""
     assert grid.rows is not None
     return with_neighbours(share, *grid.reach, grid.rows.count)
 
 
-def band_of(picture: Image, grid: Grid) -> Image:
+def band_of(picture: Image, grid: Grid) -> Band:
     """Return what a device's windows see, of a whole picture [h, w, 3] that every device has."""
     assert grid.rows is not None
     (above, below), rows = grid.reach, grid.rows

@@ -225,9 +225,9 @@ def paint(
     tile: int | str | None = None,
     init: Any = None,
     key: Array | None = None,
+    devices: Devices = None,
     every: int | Iterable[int] = 50,
     resume: Checkpoint | None = None,
-    devices: Devices = None,
 ) -> Painting:
     """Paint as `stylize` does, and yield the canvas on the way.
 
@@ -236,7 +236,7 @@ def paint(
     last update of the coarser one, and a snapshot has its scale's size.
 
     Args:
-      params: as in `stylize`, like everything up to `key`.
+      params: as in `stylize`, like everything up to `devices`.
       content: see `stylize`.
       style: see `stylize`.
       recipe: see `stylize`.
@@ -247,6 +247,7 @@ def paint(
       tile: see `stylize`.
       init: see `stylize`.
       key: see `stylize`.
+      devices: see `stylize`.
       every: updates between snapshots; or an iterable of such numbers, one drawn before each chunk,
         for a pace that follows the clock (when it ends, only the last snapshot is still to come;
         each is checked as it is drawn).
@@ -256,7 +257,6 @@ def paint(
         the same call twice gives the same bits. Everything else must be as it was, but for `every`,
         and `steps` as far as it changes nothing that was done. Over other `devices` it goes on as
         well, but not to the bit.
-      devices: see `stylize`.
 
     Yields:
       `Snapshot`s. If the losses stop being finite the last one says so in `broke_at`, its `losses`
@@ -341,7 +341,7 @@ def painted(
         mesh=mesh,
         prepared=prepared,
         recipe=recipe,
-        core=recipes.as_arrays(recipe.bare()),
+        core=replace(recipes.as_arrays(recipe.bare()), rows=None),
         init=init,
         key=key,
         programs=programs or PROGRAMS,
@@ -423,7 +423,7 @@ class _Given(NamedTuple):
     mesh: Mesh | None  # over whose devices a canvas lies
     prepared: prepare.Prepared
     recipe: Recipe
-    core: Recipe  # what the programs see of it
+    core: Recipe  # what the programs see of it, but for where rows lie
     init: Any
     key: Array
     programs: Programs
@@ -511,7 +511,8 @@ def _begun(given: _Given, index: int, scene: _Scene, image: Image | None) -> Sta
         canvas = prepare.exact_canvas(scene.content, given.recipe, given.init)
     core = given.core_at(index)
     image = sharding.everywhere(programs.enlarge(image, scene.content.shape[:2]), given.mesh)
-    return started(programs.init(image, core), canvas, core)
+    state = programs.init(image, core)
+    return state if canvas is None else started(state, canvas, core)
 
 
 def _rehearsed(given: _Given, index: int, formed: Params, like: Image) -> _Scene:
@@ -524,9 +525,8 @@ def _rehearsed(given: _Given, index: int, formed: Params, like: Image) -> _Scene
 
 
 def started(state: State, canvas: Any, core: Recipe) -> State:
-    """Return a fresh state whose canvas is this one, to the bit; None leaves it."""
-    if canvas is None:
-        return state
+    """Return a fresh state whose canvas is this one, to the bit."""
+    # Two of them, since a state's buffers are given up one by one.
     canvas, pending = (_laid_out(jnp.array(canvas), core.rows) for _ in range(2))
     return state._replace(canvas=canvas, pending=pending)
 

@@ -47,6 +47,16 @@ def call(capsys):
     return run
 
 
+def child(script, *words, **environment):
+    """Run a script in another process, whose environment says nothing of a GPU's memory."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("XLA_PYTHON_CLIENT_")}
+    clean["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    argv = [sys.executable, "-c", script, *words]
+    return subprocess.run(
+        argv, capture_output=True, text=True, check=False, env=clean | environment
+    )
+
+
 @pytest.fixture
 def little(monkeypatch):
     """Return a function that sets how many bytes there are."""
@@ -311,6 +321,30 @@ def test_a_row_that_fits_in_no_way_fails_alone(call, little):
     assert "4000x3000 px takes" in failed["error"] and "can be had" in failed["error"]
 
 
+FIRST = """
+import contextlib, sys
+import jax
+from jax._src import xla_bridge
+from nst_jax import cli, fleets
+@contextlib.contextmanager
+def joined():
+    print("initialised", xla_bridge.backends_are_initialized())
+    yield
+fleets.check, fleets.joined, fleets.precision = lambda: None, joined, lambda: "bfloat16"
+def paint(params, weights, album, display, tell):
+    print("painted in", {entry.recipe.network.precision.name for entry in album.entries})
+fleets.paint_by_ray = paint
+cli.main(sys.argv[1:])
+"""
+
+
+def test_a_leader_of_others_joins_them_before_jax_looks_at_its_own_devices():
+    words = ("photo.png", "--styles", "art.png", "-o", "out", "--engine", "ray", "-q")
+    done = child(FIRST, "batch", *words, "--precision", "auto")
+    told = done.stdout.splitlines()
+    assert told[0] == "initialised False" and told[-1] == "painted in {'bfloat16'}", done.stderr
+
+
 # --- Memory that ran out --------------------------------------------------------------------------
 
 
@@ -375,12 +409,8 @@ builtins.print(found)
 
 def heard(argv, **environment):
     """Return what jax finds in its environment when a process of the command line imports it."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("XLA_PYTHON_CLIENT_")}
-    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    words = [sys.executable, "-c", LISTEN.replace("ARGV", repr(argv)), "recipes", "show", "tf"]
-    done = subprocess.run(
-        words, capture_output=True, text=True, check=False, env=clean | paths | environment
-    )
+    script = LISTEN.replace("ARGV", repr(argv))
+    done = child(script, "recipes", "show", "tf", **environment)
     return done.stdout.splitlines()[-1]
 
 
