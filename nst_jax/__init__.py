@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from nst_jax._types import Checkpoint, Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
+    from nst_jax.capacity import OutOfMemory
     from nst_jax.memory import estimate_memory
     from nst_jax.objective import losses_of
     from nst_jax.optimize import init, run, step
@@ -43,6 +44,7 @@ _HOMES = {
     "State": "_types",
     "Targets": "_types",
     "Diverged": "verbs",
+    "OutOfMemory": "capacity",
     "estimate_memory": "memory",
     "features": "vgg",
     "init": "optimize",
@@ -71,10 +73,10 @@ _ROOMS = (
 )
 
 __all__ = [
-    "Checkpoint", "Diverged", "Losses", "Params", "Snapshot", "State", "Targets", "checkpoints",
-    "estimate_memory", "features", "images", "init", "layers", "load_params", "losses", "losses_of",
-    "measure", "optimizers", "paint", "precision", "recipes", "run", "save_params", "sizes", "starts",
-    "step", "stylize", "stylize_many", "tiles", "vgg",
+    "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Snapshot", "State", "Targets",
+    "checkpoints", "estimate_memory", "features", "images", "init", "layers", "load_params", "losses",
+    "losses_of", "measure", "optimizers", "paint", "precision", "recipes", "run", "save_params",
+    "sizes", "starts", "step", "stylize", "stylize_many", "tiles", "vgg",
 ]  # fmt: skip
 
 

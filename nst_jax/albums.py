@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from nst_jax import (
     buckets,
@@ -22,6 +22,9 @@ from nst_jax.buckets import Entry
 from nst_jax.manifests import ARGUMENT, Row
 from nst_jax.params import WeightsInfo
 from nst_jax.recipes import Recipe
+
+# Refuses, by ValueError, a recipe whose final scale is too large.
+Fitting: TypeAlias = Callable[[Recipe, prepare.Scale], Any]
 
 LISTING = "results"  # stem of the result manifest
 
@@ -277,12 +280,18 @@ def _ground(folder: Path) -> Path:
 # --- Files ----------------------------------------------------------------------------------------
 
 
-def looked_at(wishes: Sequence[Wish]) -> tuple[list[Entry], list[results.Record]]:
+def looked_at(
+    wishes: Sequence[Wish], fitting: Fitting | None = None
+) -> tuple[list[Entry], list[results.Record]]:
     """Look at every file once, and plan the pictures.
+
+    Args:
+      wishes: of the batch.
+      fitting: refuses what memory holds in no way, or None.
 
     Returns:
       What can be painted, and the rows that cannot: a file is missing, is no picture, would become
-      too small, or is too large for the output's format.
+      too small, is too large for the output's format, or takes more memory than there is.
 
     Raises:
       ValueError: for such a row whose files were typed one by one.
@@ -301,18 +310,39 @@ def looked_at(wishes: Sequence[Wish]) -> tuple[list[Entry], list[results.Record]
             raise found
         return found
 
+    fit = _once_each(fitting)
     entries, bad = [], []
     for wish in wishes:
         row = wish.row
         try:
             seen = [glance(row.content, wish, "content")]
             seen += [glance(path, wish, "style") for path in wish.styles]
-            entries.append(_entry(wish, seen))
+            entry = _entry(wish, seen)
+            fit(entry)
+            entries.append(entry)
         except ValueError as error:
             if row.named:
                 raise
             bad.append(record_of(wish, "failed", str(error)))
     return entries, bad
+
+
+def _once_each(fitting: Fitting | None) -> Callable[[Entry], None]:
+    """Return what refuses an entry that fits in no way; of those alike only the first is looked at."""
+    told: dict[tuple[int, prepare.Scale], str] = {}
+
+    def fit(entry: Entry) -> None:
+        key = id(entry.recipe), entry.scales[-1]
+        if fitting is not None and key not in told:
+            told[key] = ""
+            try:
+                fitting(entry.recipe, entry.scales[-1])
+            except ValueError as error:
+                told[key] = str(error)
+        if told.get(key):
+            raise ValueError(told[key])
+
+    return fit
 
 
 def _entry(wish: Wish, seen: Sequence[images.Glance]) -> Entry:
@@ -337,6 +367,7 @@ def album_of(
     *,
     start: Any = None,
     check: Callable[[Recipe], Any] = lambda recipe: None,
+    fitting: Fitting | None = None,
     inputs: Iterable[Path] = (),
     shard: buckets.Shard | None = None,
     sheet: bool = False,
@@ -351,6 +382,8 @@ def album_of(
       suffix: of results that a row has no name for.
       start: in the place of the recipes' own, or None.
       check: refuses a recipe that another flag does not go with.
+      fitting: refuses what this machine's memory holds in no way, such as `capacity.fitted`; None
+        where another machine paints.
       inputs: files that are read besides the rows'.
       shard: which part to keep, or None for all.
       sheet: whether a contact sheet is drawn.
@@ -373,7 +406,7 @@ def album_of(
             drawn, overwrite=options.get("overwrite") is not False, argument="output"
         )
     results.check(listing)
-    entries, bad = looked_at(wishes)
+    entries, bad = looked_at(wishes, fitting)
     if shard is not None:
         entries = buckets.share(entries, shard)
         bad = [record for record in bad if record.row % shard.parts == shard.number % shard.parts]

@@ -122,6 +122,7 @@ def stylize_many(
       TypeError: if an argument is of the wrong kind.
       ValueError: if an argument cannot be used, or the numbers of contents, styles and recipe
         values do not fit together.
+      OutOfMemory: if the device has less memory left than it said beforehand.
 
     Example:
       >>> import jax.numpy as jnp
@@ -200,7 +201,9 @@ def painted_many(
     for group in groups:
         formed = sharding.everywhere(_formed(params, group), mesh)  # once for all chunks of a shape
         for part in group.parts:
-            painted = _stylize_part(seen, formed, part, group.recipe, init, odometer, mesh)
+            scale, device = part[0].prepared.scales[-1], capacity.device_of(params)
+            with capacity.told(group.recipe, scale, device, pictures=len(part)):
+                painted = _stylize_part(seen, formed, part, group.recipe, init, odometer, mesh)
             for row, image, measured, broke_at in zip(part, *painted, strict=True):
                 images[row.place], losses[row.place] = image, measured
                 if broke_at >= 0:
@@ -291,24 +294,49 @@ def _group(
     params: Params, rows: list[Row], recipe: Recipe, chunk: int | None, mesh: Mesh | None
 ) -> Group:
     """Split the pictures of one canvas shape into what is painted at once."""
-    device = capacity.device_of(params)
     scales = [row.prepared.scales[-1] for row in rows]
     styles = tuple({shape for scale in scales for shape in scale.style_shapes})
-    recipe = with_rows(recipe, _mesh_of_rows(mesh), scales[0].shape)
-    recipe = capacity.fitted(recipe, scales[0]._replace(style_shapes=styles), device)
+    scale, device = scales[0]._replace(style_shapes=styles), capacity.device_of(params)
+    recipe, size = at_once(recipe, scale, len(rows), chunk, mesh, device)
+    return Group([rows[start : start + size] for start in range(0, len(rows), size)], recipe)
+
+
+def at_once(
+    recipe: Recipe,
+    scale: prepare.Scale,
+    count: int,
+    chunk: int | None,
+    mesh: Mesh | None,
+    device: Any = None,
+) -> tuple[Recipe, int]:
+    """Return how pictures of one canvas shape are brought into memory.
+
+    Args:
+      recipe: of all of them.
+      scale: the final one, with the shapes of all styles.
+      count: of the pictures.
+      chunk: as in `stylize_many`.
+      mesh: of the devices, or None.
+      device: that the weights are on; None is jax's default.
+
+    Returns:
+      The recipe with what memory settled, and how many are painted at once.
+
+    Raises:
+      ValueError: if no picture fits in any way.
+    """
+    recipe = with_rows(recipe, _mesh_of_rows(mesh), scale.shape)
+    recipe = capacity.fitted(recipe, scale, device)
     most = chunk
     if chunk is None:
+        platform = capacity.platform_of(device)
         footprint = estimate_memory(
-            scales[0].shape,
-            recipe=recipe,
-            style_shapes=styles,
-            platform=capacity.platform_of(device),
+            scale.shape, recipe=recipe, style_shapes=scale.style_shapes, platform=platform
         )
         most = capacity.most_that_fit(footprint, capacity.available(device))
-        if most is not None and mesh is not None and capacity.platform_of(device) != "cpu":
+        if most is not None and mesh is not None and platform != "cpu":
             most *= sharding.pictures_of(mesh)  # each has memory of its own
-    size = _chunk_of(len(rows), most, sharding.pictures_of(mesh))
-    return Group([rows[start : start + size] for start in range(0, len(rows), size)], recipe)
+    return recipe, _chunk_of(count, most, sharding.pictures_of(mesh))
 
 
 def _mesh_of_rows(mesh: Mesh | None) -> Mesh | None:

@@ -17,6 +17,8 @@ from nst_jax import __version__, flags, grammar
 
 DEMO_SIZE = "256"  # about a minute on two CPU cores
 MOST_WARNINGS = 20  # after a batch; its result manifest has all
+ALLOCATION = "XLA_PYTHON_CLIENT_"  # environment variables on how jax takes a GPU's memory
+OUT_OF_MEMORY = "OutOfMemory"  # of `capacity`, which is heavy to import
 DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
 
 
@@ -38,10 +40,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     # raised while modules are imported may be swallowed there.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
+    _share_the_gpu()
     code = _call(None)
     if code:  # a run that ended early may have a thread that still compiles
         _exit_at_once(code)
     return code
+
+
+def _share_the_gpu() -> None:
+    """Let jax take of a GPU's memory what it needs, when it needs it.
+
+    It would otherwise reserve three quarters as it starts, whatever the picture, of a GPU that may draw
+    this very desktop. The price is that memory taken for a coarse scale is not joined with that of a
+    finer one, for which `capacity.available` leaves room. The share (`XLA_PYTHON_CLIENT_MEM_FRACTION`)
+    stays jax's three quarters, which is now the most that a run may grow to: the rest is the screen's.
+    Who has set any of these variables knows better.
+    """
+    if not any(name.startswith(ALLOCATION) for name in os.environ):
+        os.environ[f"{ALLOCATION}PREALLOCATE"] = "false"
 
 
 def _leave(number: int, frame: Any) -> None:
@@ -71,8 +87,10 @@ def _call(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
         first = next(iter(str(error).splitlines()), "")
+        if type(error).__name__ == OUT_OF_MEMORY:
+            return _fail(grammar.as_flags(first), 1)
+        kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
         return _fail(f"{kind}{first}; {DEBUG}=1 shows where", 1)
     return code if isinstance(code, int) else 0
 
@@ -234,15 +252,23 @@ def _let_interrupts_raise() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _keep(chosen: Mapping[str, Any]) -> str:
+    """Keep what serves the next start, unless told not to; return what keeps that from being done."""
+    from nst_jax import cache
+
+    if chosen["cache"]:
+        return cache.use()
+    cache.refuse()
+    return ""
+
+
 def _prepared(chosen: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     """Return what every run needs: the weights, what their file says of itself, and a display."""
-    from nst_jax import cache, params
+    from nst_jax import params
     from nst_jax.progress import Display
 
     display = Display(chosen["quiet"])
-    if not chosen["cache"]:
-        cache.refuse()
-    elif problem := cache.use():
+    if problem := _keep(chosen):
         display.say(f"note: {problem}")
     return params.load_params(chosen["weights"]), params.read_info(chosen["weights"]), display
 
@@ -259,6 +285,52 @@ def _paint(job: Any, chosen: Mapping[str, Any]) -> int:
     elif not chosen["quiet"]:
         click.echo(job.outputs.picture)
     return ending.code
+
+
+@cli.command()
+@flags.plan
+def plan(content: Path | None, style: tuple[grammar.Share, ...], **chosen: Any) -> None:
+    """Tell what painting CONTENT in the manner of STYLE will take, in bytes and seconds.
+
+    Nothing is painted or compiled. In the place of pictures, `--shape 4096x3072` is the size of the
+    result. Exit code 2 where it fits in no way. Seconds go by the runs that this device has painted.
+    """
+    from nst_jax import images, jobs, plans, precision
+
+    _check_planned(content, style, chosen)
+    if chosen["precision"] is not None:
+        chosen["precision"] = precision.named(chosen["precision"], chosen["platform"]).name
+    recipe = _recipe(chosen | {"style_shares": jobs.shares_of(style)})
+    shapes = [
+        images.glance(path, argument=name).shape
+        for path, name in ((content, "content"), *((path, "style") for path, _ in style))
+        if path is not None
+    ]
+    _keep(chosen)
+    scales = plans.scales_of(recipe, shapes[0] if shapes else None, shapes[1:], chosen["shape"])
+    planned = plans.plan(recipe, scales, memory=chosen["memory"], platform=chosen["platform"])
+    if chosen["as_json"]:
+        click.echo(json.dumps(plans.facts(planned), indent=2, ensure_ascii=False))
+    else:
+        click.echo(plans.text(planned))
+
+
+def _check_planned(
+    content: Path | None, style: Sequence[grammar.Share], chosen: Mapping[str, Any]
+) -> None:
+    """Refuse what is no run to plan: neither pictures nor a shape, or both."""
+    if chosen["shape"] is None:
+        if content is None or not style:
+            missing = "content" if content is None else "style"
+            raise ValueError(
+                f"`{missing}`: is missing; name the pictures, CONTENT STYLE, or `--shape 4096x3072`"
+            )
+        return
+    if content is not None:
+        raise ValueError("`shape`: is in the place of pictures; leave out one or the other")
+    for name in ("size", "style_size"):
+        if chosen[name] is not None:
+            raise ValueError(f"`{name}`: `--shape` is the size of the result; leave this out")
 
 
 @cli.command()
@@ -309,10 +381,14 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     done, and listed in DIR/results.jsonl. Started again, it goes on: a picture is skipped if its file
     is whole and has these settings embedded, from inputs with these contents.
     """
-    from nst_jax import albums, buckets, engines, fleets, images, jobs, manifests
+    from nst_jax import albums, buckets, capacity, engines, fleets, images, jobs, manifests
 
-    if chosen["engine"] == "ray":
+    here = chosen["engine"] == "here"
+    if not here:
         fleets.check()
+        if chosen["precision"] == "auto":  # jax would look at this machine, and too early
+            click.get_current_context().with_resource(fleets.joined())
+            chosen["precision"] = fleets.precision()
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
     album = albums.album_of(
         manifests.rows_of(contents, **chosen),
@@ -321,6 +397,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
         chosen["suffix"],
         start=None if init_file else init,
         check=lambda recipe: _seed(chosen, recipe),
+        fitting=capacity.fitted if here else None,
         inputs=[*contents, *_more_inputs(chosen, init_file)],
         shard=None if chosen["shard"] is None else buckets.shard_of(chosen["shard"]),
         sheet=chosen["sheet"],
@@ -332,12 +409,12 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
         init=init if init_file else None,
         init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
     )
-    if chosen["engine"] == "ray":
+    if not here:
         click.get_current_context().with_resource(fleets.joined())
     loaded, info, display = _prepared(chosen)
     rest, finished = albums.unfinished(album, info)
     _let_interrupts_raise()
-    engine = fleets.paint_by_ray if chosen["engine"] == "ray" else engines.paint_here
+    engine = engines.paint_here if here else fleets.paint_by_ray
     records, whole = engines.carry_out(loaded, info, album, rest, finished, engine, display)
     for record in [record for record in records if not record.good][:MOST_WARNINGS]:
         click.echo(f"nst-jax: warning: {record.output}: {record.error}", err=True)

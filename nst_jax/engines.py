@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import buckets, files, images, results, settings, sharding, sheets
+from nst_jax import buckets, files, images, plans, results, settings, sharding, sheets
 from nst_jax._types import Params
 from nst_jax.albums import Album, asked, record_of
 from nst_jax.buckets import Entry, Group
+from nst_jax.capacity import OutOfMemory
 from nst_jax.courses import Course, Load, painted_together, problem, same_start
 from nst_jax.pace import CompileClock
 from nst_jax.params import WeightsInfo
@@ -24,6 +25,7 @@ from nst_jax.runs import resized_alpha, save, surroundings, tell_family
 Tell = Callable[[Record], None]
 Engine = Callable[[Params, WeightsInfo, Album, Display, Tell], None]
 FEW = 6  # of many, how many are named
+PLAIN = (ValueError, OSError, OutOfMemory)  # errors whose message says it all
 
 
 class Loaded(NamedTuple):
@@ -70,7 +72,7 @@ def read(group: Group) -> tuple[list[Loaded], list[Record]]:
 
 def _told(error: BaseException) -> str:
     lines = " ".join(str(error).split())
-    return lines if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {lines}"
+    return lines if isinstance(error, PLAIN) else f"{type(error).__name__}: {lines}"
 
 
 def painted(
@@ -308,7 +310,9 @@ def introduce(
         "sizes": _few([f"{width}x{height} px" for height, width in shapes]) + rule,
         "pictures": counts,
     }
-    if not here:
+    if here:
+        lines["memory"] = _memory(album)
+    else:
         del lines["device"]
     display.facts(lines)
     for recipe in {entry.recipe.name: entry.recipe for entry in entries}.values():
@@ -317,6 +321,23 @@ def introduce(
         if entry.output.suffix and entry.output.stem.startswith(f"{_stem(entry)}-"):
             styles = " and ".join(map(str, entry.styles))
             display.say(f"note: {entry.output.name} is {entry.content} with {styles}")
+
+
+def _memory(album: Album) -> str:
+    """Return what is said of the memory of the group that takes most."""
+    shared = sharding.count_of(album.devices)
+    found: dict[Hashable, tuple[int, str]] = {}  # of groups alike
+    for group in buckets.groups(album.entries, jax.devices()[0].platform, shared):
+        scales = [entry.scales[-1] for entry in group.entries]
+        styles = tuple({shape for scale in scales for shape in scale.style_shapes})
+        recipe, scale = group.entries[0].recipe, scales[0]._replace(style_shapes=styles)
+        key = id(recipe), scale, len(scales)
+        if key not in found:
+            found[key] = plans.of_group(
+                recipe, scale, len(scales), chunk=album.chunk, devices=album.devices
+            )
+    told = found.values()
+    return max(told)[1] + (" at most" if len(set(told)) > 1 else "")
 
 
 def _few(words: Sequence[str], between: str = ", ") -> str:

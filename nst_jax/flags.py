@@ -1,5 +1,6 @@
 """The flags that several commands share, as click options."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,40 @@ class Numbers(click.ParamType):
             self.fail(f"expected numbers with commas between them, got {value!r}", param, ctx)
 
 
+class Shape(click.ParamType):
+    """WIDTHxHEIGHT in pixels, as the pair (height, width)."""
+
+    name = "shape"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"(\d+)x(\d+)", value.strip().lower())
+        if found is None:
+            self.fail(f"expected WIDTHxHEIGHT such as 4096x3072, got {value!r}", param, ctx)
+        return int(found[2]), int(found[1])
+
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+UNITS |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+class Amount(click.ParamType):
+    """A number of bytes with its unit."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]i?|)b", value.strip().lower())
+        if found is None or not float(found[1]):
+            self.fail(
+                f"expected bytes with a unit such as 24GB or 16GiB, got {value!r}", param, ctx
+            )
+        return round(float(found[1]) * UNITS[found[2]])
+
+
 _computing = _options(
     click.option(
         "--precision",
@@ -162,6 +197,33 @@ _computing = _options(
 )
 
 
+_style_size = click.option(
+    "--style-size", metavar="SIZE", help="The same for the style. Default: as SIZE."
+)
+_layers = _options(
+    click.option(
+        "--style-layer",
+        multiple=True,
+        metavar="NAME=WEIGHT",
+        help="Repeat it: these style layers, such as relu3_1=0.5, in the place of the recipe's.",
+    ),
+    click.option(
+        "--content-layer",
+        multiple=True,
+        metavar="NAME=WEIGHT",
+        help="The same for the content.",
+    ),
+)
+_trunk = _options(
+    click.option(
+        "--optimizer",
+        metavar="NAME",
+        help="Adam, KerasAdam, DecayedSGD, TorchLBFGS or LBFGS, with its defaults.",
+    ),
+    click.option("--pool", metavar="NAME", help="max or average. Default: the recipe's."),
+)
+
+
 def _transfer(
     recipe: Decorator, size: Decorator, *numbers: Decorator, replacing: Decorator = overwrite
 ) -> Decorator:
@@ -169,9 +231,7 @@ def _transfer(
         recipe,
         values,
         size,
-        click.option(
-            "--style-size", metavar="SIZE", help="The same for the style. Default: as SIZE."
-        ),
+        _style_size,
         steps,
         click.option(
             "--init",
@@ -191,24 +251,8 @@ def _transfer(
             metavar="S",
             help="0 to 1: multiplies the style's weight by 100^(2S - 1); 0.5 is the recipe's own.",
         ),
-        click.option(
-            "--style-layer",
-            multiple=True,
-            metavar="NAME=WEIGHT",
-            help="Repeat it: these style layers, such as relu3_1=0.5, in the place of the recipe's.",
-        ),
-        click.option(
-            "--content-layer",
-            multiple=True,
-            metavar="NAME=WEIGHT",
-            help="The same for the content.",
-        ),
-        click.option(
-            "--optimizer",
-            metavar="NAME",
-            help="Adam, KerasAdam, DecayedSGD, TorchLBFGS or LBFGS, with its defaults.",
-        ),
-        click.option("--pool", metavar="NAME", help="max or average. Default: the recipe's."),
+        _layers,
+        _trunk,
         weights,
         _computing,
         metadata,
@@ -226,6 +270,37 @@ _single = (
     _learning_rate(),
 )
 transfer = _transfer(*_single)
+plan = _options(
+    click.argument("content", type=FILE, required=False),
+    click.argument("style", type=Weighted(), nargs=-1, metavar="[STYLE]..."),
+    click.option(
+        "--shape",
+        type=Shape(),
+        metavar="WIDTHxHEIGHT",
+        help="Pixels of the result, in the place of pictures; the style is taken to be as large.",
+    ),
+    click.option(
+        "--memory",
+        type=Amount(),
+        metavar="BYTES",
+        help="Plan for so much memory, such as 24GB or 16GiB. Default: what there is here.",
+    ),
+    click.option(
+        "--platform",
+        type=click.Choice(["cpu", "gpu", "tpu"]),
+        help="Plan for such a device. Default: this one's; memory and speed of another are unknown.",
+    ),
+    recipe,
+    values,
+    size,
+    _style_size,
+    steps,
+    _layers,
+    _trunk,
+    _computing,
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object, in bytes."),
+    cache,
+)
 batch = _options(
     click.option("--styles", type=FILE, multiple=True, metavar="STYLES...", help="One or more."),
     click.option(

@@ -26,6 +26,7 @@ from nst_jax.albums import Album, record_of
 from nst_jax.courses import Course, Load, work_of
 from nst_jax.pace import CompileClock
 from nst_jax.params import WeightsInfo
+from nst_jax.precision import AUTO, named
 from nst_jax.progress import Display, left
 from nst_jax.results import Record
 
@@ -115,6 +116,14 @@ def devices_of(resources: dict[str, float], nodes: Sequence[dict[str, Any]]) -> 
         if resources.get(kind, 0) >= 1:
             return kind, int(resources[kind])
     return "CPU", max(1, sum(bool(node.get("Alive")) for node in nodes))
+
+
+def precision() -> str:
+    """Return what the precision "auto" means on the cluster that this process is in."""
+    import ray
+
+    kind, _ = devices_of(ray.cluster_resources(), ray.nodes())
+    return named(AUTO, kind.lower()).name
 
 
 class Packed(NamedTuple):

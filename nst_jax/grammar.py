@@ -50,7 +50,21 @@ class Command(click.Command):
                 raise
             typed = {param.name: _typed(param) for param in self.params}
             name = typed.get(found[1], found[1]) + (found[2] or "")
-            raise BadInput(f"`{name}`{str(error)[found.end() :]}") from error
+            raise BadInput(f"`{name}`{as_flags(str(error)[found.end() :])}") from error
+
+
+ADVICE = ("size", "tile", "chunk", "precision", "optimizer")  # what a message may propose
+
+
+def as_flags(message: str) -> str:
+    """Return a message that proposes options with these as they are typed.
+
+    Example:
+      >>> as_flags("smaller: `tile` auto or `descent.optimizer.history=5`")
+      'smaller: `--tile` auto or `--set descent.optimizer.history=5`'
+    """
+    flags = re.sub(f"`({'|'.join(ADVICE)})`", r"`--\1`", message)
+    return re.sub(r"`([a-z]+(?:\.[a-z_]+)+=)", r"`--set \1", flags)
 
 
 class Variadic(Command):

@@ -83,6 +83,7 @@ class Job:
     init: Any = None  # a start, a picture, or None for the recipe's
     init_file: images.Picture | None = None
     scales: tuple[prepare.Scale, ...]
+    fit: capacity.Fit  # how it is brought into memory
     resume: Checkpoint | None = None
 
     @property
@@ -429,11 +430,15 @@ def job_of(
     shapes = [style.image.shape[:2] for style in styles]
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
-    recipe = capacity.fitted(checkpoints.as_begun(recipe, resume), scales[-1])
+    # What is kept may go on where there is more memory, and has to be the same run there.
+    yielding = outputs.checkpoint is None
+    recipe = checkpoints.as_begun(recipe, resume)
+    fit = capacity.fit(recipe, scales[-1], *capacity.place_of(recipe), yielding=yielding)
     return Job(
         content=content,
         styles=tuple(styles),
-        recipe=recipe,
+        recipe=fit.recipe,
+        fit=fit,
         seed=seed,
         outputs=outputs,
         init=init,

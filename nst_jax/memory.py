@@ -220,6 +220,11 @@ def _blocks(shape: Shape, recipe: Recipe) -> Blocks:
     return blocks
 
 
+def layers_of(shape: Shape, recipe: Recipe) -> list[Layer]:
+    """Return the convolutions down to the recipe's deepest tap, on a canvas of (height, width)."""
+    return [layer for block in _blocks(shape, recipe) for layer in block]
+
+
 def _bytes_each(recipe: Recipe) -> int:
     """Return the bytes of a number of the activations."""
     return recipe.network.precision.activations_of(jnp.float32).itemsize

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+from nst_jax.operations import FIXED_PIXELS
 from nst_jax.prepare import Scale
 
 CHUNK_SECONDS = 1.0  # between snapshots, where steps are shorter than that
-FIXED_PIXELS = 2**15  # what a step costs at any size, as pixels; about right on CPU
 COMPILE_EVENTS = "/jax/core/compile/"  # tracing, lowering, compiling
 
 
@@ -107,12 +107,20 @@ class Stopwatch:
         return lap
 
 
+class Timed(NamedTuple):
+    """What all updates that were timed have cost."""
+
+    cost: float
+    seconds: float
+
+
 class Pace(Iterator[int]):
     """Lengths of chunks, for `paint` to draw: about a second by the clock, and never past a stop.
 
     Stops are the multiples of `every` and of `also`, and the last update of each scale. The first
     chunk of a scale is one step, which compiles and tells how long the others take. The run begins
-    with `done` updates.
+    with `done` updates. `costs` are of an update at each scale, in any unit; without, they go by the
+    pixels.
     """
 
     def __init__(
@@ -122,15 +130,17 @@ class Pace(Iterator[int]):
         *,
         also: int | None = None,
         done: int = 0,
+        costs: Sequence[float] | None = None,
     ) -> None:
         self._strides = [stride for stride in (every, also) if stride]
-        self._cost = [cost(scale) for scale in scales]
+        self._cost = [cost(scale) for scale in scales] if costs is None else list(costs)
         # The coarser scales end one update early: going up is their last.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = done
         # Of the last scale that was timed:
         self._measured, self._steps, self._seconds = -1, 0, 0.0
+        self.timed = Timed(0.0, 0.0)
 
     @property
     def ends(self) -> Sequence[int]:
@@ -150,6 +160,8 @@ class Pace(Iterator[int]):
                 self._measured, self._steps, self._seconds = scale, 0, 0.0
             self._steps += step - self.done
             self._seconds += seconds
+            costs = (step - self.done) * self._cost[scale]
+            self.timed = Timed(self.timed.cost + costs, self.timed.seconds + seconds)
         self.done = step
 
     def scale_of(self, step: int) -> int:

@@ -11,14 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import cache, capacity, images, prepare, programs, resuming, settings, tiles, verbs
+from nst_jax import (
+    cache,
+    capacity,
+    images,
+    operations,
+    plans,
+    prepare,
+    programs,
+    rates,
+    resuming,
+    settings,
+    verbs,
+)
 from nst_jax._types import Checkpoint, Image, Params, Snapshot
 from nst_jax.jobs import Job
 from nst_jax.losses import TOTAL_VARIATION
-from nst_jax.memory import estimate_memory
 from nst_jax.pace import CompileClock, Pace, Stopwatch, duration
 from nst_jax.params import WeightsInfo
-from nst_jax.progress import Display, amount, left, shares
+from nst_jax.progress import Display, left, shares
 from nst_jax.pyramid import Shape, antialiased
 from nst_jax.recipe import Recipe, Terms
 from nst_jax.runlog import RunLog
@@ -87,7 +98,13 @@ def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> End
     introduce(job, facts, display)
     resuming.check_room(job)
     done = 0 if job.resume is None else job.resume.step
-    pace = Pace(job.scales, job.outputs.stride, also=job.outputs.checkpoint_every, done=done)
+    pace = Pace(
+        job.scales,
+        job.outputs.stride,
+        also=job.outputs.checkpoint_every,
+        done=done,
+        costs=operations.of_scales(job.scales, job.recipe, capacity.platform_of()),
+    )
     with CompileClock() as compiling, programs.Ahead(compiling) as ahead:
         # Before the log is opened: a checkpoint of another run is refused here.
         shots = verbs.painted(
@@ -229,6 +246,8 @@ class _Course:
         if shot is not None and shot.broke_at != 0:
             self._save_picture(shot)
         ending = self._ending(stopped_by, name)
+        if ending.status != "failed":
+            rates.record(self.job.recipe, self.pace.timed)
         facts: dict[str, Any] = {"output": name} if self._written else {}
         if shot is not None and self.job.outputs.log is not None:
             facts["total_variation"] = self._variations(shot)
@@ -360,7 +379,10 @@ def introduce(job: Job, facts: dict, display: Display) -> None:
     if len(scales) > 1:
         steps = ", ".join(f"{_px(scale.shape)} for {scale.steps}" for scale in scales)
         lines["scales"] = steps
-    lines["memory"], memory_note = _memory(job)
+    told = plans.of(job.fit, scales)
+    lines["memory"], memory_note = plans.memory_line(told), plans.warning(told)
+    if (time := plans.time_line(told)) is not None:
+        lines["time"] = time
     notes: list[str] = []
     if job.outputs.checkpoint is not None:
         lines["checkpoint"], notes = resuming.introduced(job)
@@ -371,29 +393,6 @@ def introduce(job: Job, facts: dict, display: Display) -> None:
     for picture in job.inputs.values():
         for note in picture.notes:
             display.say(f"note: {picture.name}: {note}")
-
-
-def _memory(job: Job) -> tuple[str, str]:
-    """Return what is said of the memory a job takes, and a warning where that may not be there."""
-    last, network, platform = job.scales[-1], job.recipe.network, capacity.platform_of()
-    wanted: dict[str, Any] = {
-        "recipe": job.recipe,
-        "style_shapes": last.style_shapes,
-        "platform": platform,
-    }
-    footprint, there = estimate_memory(last.shape, **wanted), capacity.available()
-    about = f"about {amount(footprint.total)}"
-    cut = (
-        f", in tiles of {network.tile} px"
-        if tiles.window_of(last.shape, job.recipe.terms.taps, network) != last.shape
-        else ""
-    )
-    if there is None or capacity.fits(footprint, there):
-        return about + cut, ""
-    return about + cut, (
-        f"the run takes {about} of memory, which may not fit into the {amount(there)} that "
-        "there is; `--tile auto` takes no more than fits"
-    )
 
 
 def _shares(terms: Terms, count: int) -> list[str]:

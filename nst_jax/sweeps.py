@@ -15,9 +15,11 @@ import numpy as np
 
 from nst_jax import (
     batches,
+    capacity,
     checks,
     images,
     jobs,
+    plans,
     prepare,
     recipes,
     settings,
@@ -298,6 +300,8 @@ def sweep_of(
         raise ValueError("`style_weight`: is 0, and no content weight has a ratio to that")
     recipe = recipes.check(with_values(recipe, axes, rows, columns))
     shapes = [style.image.shape[:2] for style in styles]
+    scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
+    capacity.fitted(recipe, scales[-1])  # refuses what memory holds in no way
     return Sweep(
         content=content,
         styles=tuple(styles),
@@ -306,7 +310,7 @@ def sweep_of(
         recipe=recipe,
         labels=_labels(rows, columns),
         output=output,
-        scales=prepare.scales_of(content.image.shape[:2], shapes, recipe),
+        scales=scales,
         **options,
     )
 
@@ -354,10 +358,10 @@ def paint(
     Yields:
       Canvases, row by row, as their groups are done.
     """
-    introduce(sweep, weights, display)
     count = len(sweep.labels)
     shared = sharding.count_of(sweep.devices)
     size = group_size(count, sweep.scales[-1].shape, jax.local_devices()[0].platform, shared)
+    introduce(sweep, weights, size, display)
     loads = [Load(size, sweep.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
         course = Course(loads, compiling, display)
@@ -387,9 +391,9 @@ def _painted(params: Params, sweep: Sweep, part: slice, course: Course) -> batch
     )
 
 
-def introduce(sweep: Sweep, weights: WeightsInfo, display: Display) -> None:
-    """Say what will be done, before it is."""
-    recipe = sweep.recipe
+def introduce(sweep: Sweep, weights: WeightsInfo, size: int, display: Display) -> None:
+    """Say what will be done, before it is: groups of so many canvases."""
+    recipe, group = sweep.recipe, {"chunk": sweep.chunk, "devices": sweep.devices}
     height, width = sweep.scales[-1].shape
     lines = surroundings({"device": settings.device(), "weights": weights._asdict()}) | {
         "recipe": f"{recipe.name}, {recipe.descent.steps} updates each",
@@ -399,6 +403,7 @@ def introduce(sweep: Sweep, weights: WeightsInfo, display: Display) -> None:
     for role, axis in (("down", sweep.rows), ("across", sweep.columns)):
         if axis is not None:
             lines[role] = f"{TITLES[axis.name]}: {', '.join(axis.labels)}"
+    _, lines["memory"] = plans.of_group(recipe, sweep.scales[-1], size, **group)
     display.facts(lines)
     tell_family(recipe, weights.family, display)
 

@@ -180,6 +180,7 @@ def stylize(
       TypeError: if an argument is of the wrong kind.
       ValueError: if an argument cannot be used, or memory holds no tile of it; before any long work.
       Diverged: if the losses stop being finite; it carries the last finite canvas.
+      OutOfMemory: if the device has less memory left than it said beforehand.
 
     Example:
       >>> import nst_jax as nst
@@ -349,7 +350,15 @@ def painted(
     )
     identify = partial(_identity, content, style, given)
     stand = _Stand() if resume is None else _stand_of(resume, identify(), given)
-    return Painting(_paint(given, stand, chunks, begin), given, identify)
+    legs = _told(_paint(given, stand, chunks, begin), given)
+    return Painting(legs, given, identify)
+
+
+def _told(legs: Iterator[Any], given: "_Given") -> Iterator[Any]:
+    """Go through a run, and say in our own words where the device runs out of memory."""
+    device = capacity.device_of(given.params)
+    with capacity.told(given.recipe, given.prepared.scales[-1], device):
+        yield from legs
 
 
 def with_rows(recipe: Recipe, mesh: Mesh | None, shape: Shape) -> Recipe:

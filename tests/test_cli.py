@@ -139,7 +139,7 @@ def test_version_and_bare_call(call):
 
 
 @pytest.mark.parametrize(
-    "command", ["stylize", "batch", "sweep", "demo", "info", "recipes", "weights"]
+    "command", ["stylize", "plan", "batch", "sweep", "demo", "info", "recipes", "weights"]
 )
 def test_every_command_has_help(call, command):
     code, out, _ = call(command, "--help")

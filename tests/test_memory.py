@@ -159,17 +159,20 @@ def test_an_older_containers_limit_counts(machine):
 
 
 @pytest.mark.parametrize(
-    ("stats", "expected"),
-    [({"bytes_limit": 100, "bytes_in_use": 30}, 70), ({}, None), (None, None)],
+    ("stats", "expected", "growing"),
+    [({"bytes_limit": 100, "bytes_in_use": 30}, 70, 52), ({}, None, None), (None, None, None)],
 )
-def test_an_accelerator_knows_its_limit(stats, expected):
+def test_an_accelerator_knows_its_limit(stats, expected, growing, monkeypatch):
     class Device:
         platform = "gpu"
 
         def memory_stats(self):
             return stats
 
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
     assert capacity.available(Device()) == expected
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    assert capacity.available(Device()) == growing
 
 
 def test_what_the_machine_does_not_say_holds_everything(monkeypatch, machine):

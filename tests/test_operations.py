@@ -1,0 +1,78 @@
+"""The count of a run's arithmetic, against XLA's own and against laws."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import nst_jax as nst
+from nst_jax import operations, prepare, recipes, tiles
+from tests import small
+
+
+def network(recipe, **fields):
+    return replace(recipe, network=replace(recipe.network, **fields))
+
+
+def large(recipe=recipes.DEFAULT, side=1024, platform="cpu"):
+    """Return the operations of an update without what does not depend on size."""
+    both = (operations.of_update((h, side), recipe, platform) for h in (side, 2 * side))
+    one, two = both
+    return two - one
+
+
+def test_it_is_what_xla_counts(params):
+    """Three layers with Gram matrices at two sizes, whose difference has no constant part."""
+    recipe = recipes.as_arrays(small.shallow(recipes.TF).bare())
+
+    def counted(shape):
+        image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+        targets = jax.eval_shape(nst.measure, params, image, image, recipe)
+
+        def loss(image, targets):
+            return nst.losses_of(params, image, targets, recipe).total
+
+        lowered = jax.jit(jax.value_and_grad(loss)).lower(image, targets)
+        return lowered.compile().cost_analysis()["flops"]
+
+    def ours(shape):
+        return operations.of_update(shape, recipe, "cpu")
+
+    shapes = (64, 64), (64, 96)
+    assert ours(shapes[1]) - ours(shapes[0]) == pytest.approx(
+        counted(shapes[1]) - counted(shapes[0]), rel=0.1
+    )
+
+
+def test_it_grows_with_the_pixels_but_for_what_every_update_costs():
+    small, twice = (operations.of_update((128, w), recipes.DEFAULT, "cpu") for w in (128, 256))
+    assert 1 < twice / small < 2
+    assert large() == pytest.approx(1024**2 * (twice - small) / 128**2)
+
+
+def test_computing_again_is_half_as_much_more_where_the_device_does_it():
+    again = network(recipes.DEFAULT, remat=True)
+    assert large(again, platform="gpu") == pytest.approx(1.5 * large(platform="gpu"))
+    assert large(again) == large()
+
+
+def test_tiles_go_forward_twice_and_their_halos_count():
+    cut = network(recipes.DEFAULT, tile=512)
+    shape = (2048, 2048)
+    grid = tiles.grid_of(shape, cut.terms.taps, cut.network)
+    halos = grid.count * grid.window[0] * grid.window[1] / 2048**2
+    assert halos > 1.2
+    whole = operations.of_update(shape, recipes.DEFAULT, "cpu")
+    ratio = operations.of_update(shape, cut, "cpu") / whole
+    assert ratio == pytest.approx(1.5 * halos, rel=0.02)
+    smaller = operations.of_update(shape, network(cut, tile=128), "cpu")
+    assert smaller > 1.5 * ratio * whole
+
+
+def test_a_run_is_the_updates_of_its_scales():
+    scales = prepare.plan((256, 256), [(256, 256)], recipes.DEFAULT)
+    each = operations.of_scales(scales, recipes.DEFAULT, "cpu")
+    assert each == sorted(each) and len(each) == len(scales) > 1
+    whole = operations.of_run(scales, recipes.DEFAULT, "cpu")
+    assert each[0] * 130 < whole < each[-1] * 130
