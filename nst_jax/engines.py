@@ -327,7 +327,7 @@ def _memory(album: Album) -> str:
     """Return what is said of the memory of the group that takes most."""
     shared = sharding.count_of(album.devices)
     found: dict[Hashable, tuple[int, str]] = {}  # of groups alike
-    for group in buckets.groups(album.entries, jax.devices()[0].platform, shared):
+    for group in buckets.groups(album.entries, jax.local_devices()[0].platform, shared):
         scales = [entry.scales[-1] for entry in group.entries]
         styles = tuple({shape for scale in scales for shape in scale.style_shapes})
         recipe, scale = group.entries[0].recipe, scales[0]._replace(style_shapes=styles)

@@ -49,7 +49,7 @@ def of_update(shape: Shape, recipe: Recipe, platform: str) -> float:
     forward = sum(map(_forward, layers))
     # Back to the picture, not to the kernels: as much as forward.
     once = 2 * forward
-    again = (grid is not None) + (network.remat and platform != "cpu")
+    again = (count > 1) + (network.remat and platform != "cpu")
     return count * (once + again * forward) + FIXED_PIXELS * once / (window[0] * window[1])
 
 

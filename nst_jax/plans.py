@@ -148,7 +148,7 @@ def of_group(
     Raises:
       ValueError: if no picture fits in any way.
     """
-    mesh = sharding.mesh_of(devices)
+    mesh = sharding.mesh_of_batch(devices)
     there, platform = capacity.place_of(recipe)
     settled, together = batches.at_once(recipe, scale, count, chunk, mesh)
     # Processors' devices share what there is.
