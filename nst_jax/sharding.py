@@ -249,7 +249,7 @@ def with_padding(tree: Any, rows: Rows | None) -> Any:
     if rows is None:
         return tree
 
-    def padded(x: Array) -> Array:
+    def padded(x: Any) -> Any:
         if not _is_picture(x, rows.height):
             return x
         edges = [(0, 0)] * x.ndim
@@ -273,7 +273,7 @@ def laid(tree: Any, rows: Rows | None) -> Any:
     if rows is None:
         return tree
 
-    def split(x: Array) -> Array:
+    def split(x: Any) -> Any:
         whole = not _is_picture(x, rows.padded)
         spec = P() if whole else P(*[None] * (x.ndim - 3), ROWS)
         return lax.with_sharding_constraint(x, NamedSharding(rows.mesh, spec))
@@ -295,7 +295,7 @@ def check(rows: Rows) -> None:
         )
 
 
-def _is_picture(x: Array, height: int) -> bool:
+def _is_picture(x: Any, height: int) -> bool:
     return x.ndim >= 3 and x.shape[-3] == height and x.shape[-1] == 3
 
 
