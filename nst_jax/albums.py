@@ -46,7 +46,8 @@ class Album:
       init_file: where `init` was read from.
       sheet: where the contact sheet goes, or None.
       chunk: pictures at once, at most; None is as many as memory holds.
-      devices: that share them; None is one. See `nst_jax.sharding.mesh_of`.
+      devices: that share them; None is one. See `nst_jax.sharding.mesh_of_batch`.
+      rows_over: how many of the devices share the rows of each.
     """
 
     entries: tuple[Entry, ...]
@@ -61,6 +62,7 @@ class Album:
     sheet: Path | None = None
     chunk: int | None = None
     devices: Any = None
+    rows_over: int = 1
 
     @property
     def listing(self) -> Path:

@@ -325,7 +325,7 @@ def at_once(
     Raises:
       ValueError: if no picture fits in any way.
     """
-    recipe = with_rows(recipe, _mesh_of_rows(mesh), scale.shape)
+    recipe = with_rows(recipe, mesh_of_rows(mesh), scale.shape)
     recipe = capacity.fitted(recipe, scale, device)
     most = chunk
     if chunk is None:
@@ -339,7 +339,8 @@ def at_once(
     return recipe, _chunk_of(count, most, sharding.pictures_of(mesh))
 
 
-def _mesh_of_rows(mesh: Mesh | None) -> Mesh | None:
+def mesh_of_rows(mesh: Mesh | None) -> Mesh | None:
+    """Return a batch's mesh if devices share the rows of its pictures, else None."""
     return mesh if mesh is not None and sharding.ROWS in mesh.shape else None
 
 
@@ -376,13 +377,13 @@ def _stylize_part(
     )  # what is made twice is not shown
     here, axes = _batched_numbers(recipe, [row.place for row in rows])
     there = sharding.everywhere(here, mesh)
-    measuring = here if _mesh_of_rows(mesh) is None else there  # by one device, or by all
+    measuring = here if mesh_of_rows(mesh) is None else there  # by one device, or by all
     scales = rows[0].prepared.scales
     images, canvases = _starts(rows, recipe, init)
     broke_at, offset = np.full(len(rows), -1), 0
     for index, scale in enumerate(scales):
         last = index == len(scales) - 1
-        core = with_rows(there, _mesh_of_rows(mesh), scale.shape)
+        core = with_rows(there, mesh_of_rows(mesh), scale.shape)
         measuring = replace(measuring, rows=core.rows)
         targets = _targets(params, rows, index, measuring, mesh)
         images = _enlarge(images, scale.shape)
@@ -427,11 +428,11 @@ def _targets(
         scale = row.prepared.scales[index]
         if row.content not in contents:
             picture = prepare.at_scale(row.prepared.content, scale.shape)
-            picture = sharding.everywhere(picture, _mesh_of_rows(mesh))
+            picture = sharding.everywhere(picture, mesh_of_rows(mesh))
             contents[row.content] = _measure_content(params, picture, core)
         if row.style not in styles:
             pictures = prepare.styles_at(row.prepared, scale)
-            pictures = sharding.everywhere(pictures, _mesh_of_rows(mesh))
+            pictures = sharding.everywhere(pictures, mesh_of_rows(mesh))
             styles[row.style] = [_measure_style(params, picture, core) for picture in pictures]
     blended = [blend(styles[row.style], _shares(core, place)) for place, row in enumerate(rows)]
     stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))

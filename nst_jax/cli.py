@@ -122,6 +122,8 @@ def cli(ctx: click.Context) -> None:
 @cli.command()
 @flags.pictures("PNG, JPEG, WebP or TIFF by suffix. Default: CONTENT_STYLE.png in this folder.")
 @flags.transfer
+@flags.devices
+@flags.cluster
 @click.option(
     "--every",
     type=int,
@@ -164,8 +166,12 @@ def stylize(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> i
 
     Ctrl-C stops early and keeps the canvas so far; once more stops at once.
     """
-    from nst_jax import images, jobs, resuming
+    from nst_jax import clusters, images, jobs, resuming, sharding
 
+    if chosen["cluster"] is not None:
+        clusters.join(chosen["cluster"])
+        chosen["devices"] = chosen["devices"] or sharding.ALL
+        chosen["quiet"] = chosen["quiet"] or not clusters.first()
     recipe = _recipe(chosen | {"style_shares": jobs.shares_of(style)})
     paths = [path for path, _ in style]
     outputs = jobs.Outputs(
@@ -190,6 +196,7 @@ def stylize(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> i
         init=init,
         init_file=init_file,
         resume=resuming.found(outputs),
+        devices=chosen["devices"],
     )
     return _paint(job, chosen)
 
@@ -242,7 +249,7 @@ def _devices(chosen: dict[str, Any]) -> Any:
 
     if chosen["devices"] is not None and chosen.get("engine") == "ray":
         raise ValueError("`devices`: Ray gives each device an actor of its own; leave it out")
-    sharding.mesh_of(chosen["devices"])
+    sharding.mesh_of_batch(chosen["devices"], chosen["rows"])
     return chosen["devices"]
 
 
@@ -295,7 +302,7 @@ def plan(content: Path | None, style: tuple[grammar.Share, ...], **chosen: Any) 
     Nothing is painted or compiled. In the place of pictures, `--shape 4096x3072` is the size of the
     result. Exit code 2 where it fits in no way. Seconds go by the runs that this device has painted.
     """
-    from nst_jax import images, jobs, plans, precision
+    from nst_jax import images, jobs, plans, precision, sharding, verbs
 
     _check_planned(content, style, chosen)
     if chosen["precision"] is not None:
@@ -308,6 +315,8 @@ def plan(content: Path | None, style: tuple[grammar.Share, ...], **chosen: Any) 
     ]
     _keep(chosen)
     scales = plans.scales_of(recipe, shapes[0] if shapes else None, shapes[1:], chosen["shape"])
+    mesh = sharding.planned(chosen["devices"])
+    recipe = verbs.with_rows(recipe, mesh, scales[-1].shape)
     planned = plans.plan(recipe, scales, memory=chosen["memory"], platform=chosen["platform"])
     if chosen["as_json"]:
         click.echo(json.dumps(plans.facts(planned), indent=2, ensure_ascii=False))
@@ -405,6 +414,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
         metadata=chosen["metadata"],
         chunk=chosen["chunk"],
         devices=_devices(chosen),
+        rows_over=chosen["rows"],
         seed=chosen["seed"] or 0,
         init=init if init_file else None,
         init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
@@ -467,6 +477,7 @@ def sweep(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int
         metadata=chosen["metadata"],
         chunk=chosen["chunk"],
         devices=_devices(chosen),
+        rows_over=chosen["rows"],
         seed=_seed(chosen, recipe),
         init=init,
         init_file=init_file,

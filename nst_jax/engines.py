@@ -106,6 +106,7 @@ def painted(
             init=start,
             chunk=album.chunk,
             devices=album.devices,
+            rows=album.rows_over,
         )
     except Exception as error:
         if len(loaded) == 1:
@@ -220,7 +221,7 @@ def paint_here(
       display: where to show progress.
       tell: called with each row's record once its picture is on the disk.
     """
-    shared = sharding.count_of(album.devices)
+    shared = sharding.count_of(album.devices, album.rows_over)
     groups = buckets.groups(album.entries, jax.local_devices()[0].platform, shared)
     with CompileClock() as compiling, display.bar(len(album.entries), "compiling"):
         work(params, weights, album, groups, Course(loads_of(groups), compiling, display), tell)
@@ -325,7 +326,7 @@ def introduce(
 
 def _memory(album: Album) -> str:
     """Return what is said of the memory of the group that takes most."""
-    shared = sharding.count_of(album.devices)
+    shared = sharding.count_of(album.devices, album.rows_over)
     found: dict[Hashable, tuple[int, str]] = {}  # of groups alike
     for group in buckets.groups(album.entries, jax.local_devices()[0].platform, shared):
         scales = [entry.scales[-1] for entry in group.entries]
@@ -334,7 +335,12 @@ def _memory(album: Album) -> str:
         key = id(recipe), scale, len(scales)
         if key not in found:
             found[key] = plans.of_group(
-                recipe, scale, len(scales), chunk=album.chunk, devices=album.devices
+                recipe,
+                scale,
+                len(scales),
+                chunk=album.chunk,
+                devices=album.devices,
+                rows=album.rows_over,
             )
     told = found.values()
     return max(told)[1] + (" at most" if len(set(told)) > 1 else "")

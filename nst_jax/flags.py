@@ -106,11 +106,31 @@ _devices = click.option(
     metavar="N|all",
     help="Share the pictures among so many devices, each its own part. Default: one.",
 )
+_rows = click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Let so many of the devices share the rows of each picture. Default: 1.",
+)
+devices = click.option(
+    "--devices",
+    type=_DevicesType(),
+    metavar="N|all",
+    help="Share the picture's rows among so many devices: less memory on each. Default: one.",
+)
+cluster = click.option(
+    "--cluster",
+    metavar="auto|HOST:PORT,N,I",
+    help="Be one of several processes with the devices of all: start the same command in each. auto "
+    "where jax finds them (SLURM, Open MPI, TPU pods); else where the first listens, how many "
+    "there are, and which this is, from 0.",
+)
 
 
 def together(command: Any) -> Any:
     """Add how many pictures are painted at once, and on what."""
-    return _options(_chunk, _devices)(command)
+    return _options(_chunk, _devices, _rows)(command)
 
 
 def _weight(option: str, term: str, kind: Any = float) -> Decorator:
@@ -298,6 +318,13 @@ plan = _options(
     _layers,
     _trunk,
     _computing,
+    click.option(
+        "--devices",
+        type=click.IntRange(min=1),
+        default=1,
+        metavar="N",
+        help="Plan for the rows on so many devices, here or not; memory is that of each. Default: 1.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object, in bytes."),
     cache,
 )

@@ -17,6 +17,7 @@ from nst_jax import (
     prepare,
     recipe_files,
     recipes,
+    sharding,
     starts,
     verbs,
     vgg,
@@ -24,6 +25,7 @@ from nst_jax import (
 from nst_jax._types import Checkpoint
 from nst_jax.balance import with_strength
 from nst_jax.recipes import Recipe
+from nst_jax.sharding import Devices
 
 STARTS = {
     "content": starts.FromContent,
@@ -85,6 +87,7 @@ class Job:
     scales: tuple[prepare.Scale, ...]
     fit: capacity.Fit  # how it is brought into memory
     resume: Checkpoint | None = None
+    devices: Devices = None  # that share its rows
 
     @property
     def inputs(self) -> dict[str, images.Picture]:
@@ -420,6 +423,7 @@ def job_of(
     init: Any = None,
     init_file: images.Picture | None = None,
     resume: Checkpoint | None = None,
+    devices: Devices = None,
 ) -> Job:
     """Put a job together, and refuse pictures that would become too small, or too large to write.
 
@@ -433,6 +437,8 @@ def job_of(
     # What is kept may go on where there is more memory, and has to be the same run there.
     yielding = outputs.checkpoint is None
     recipe = checkpoints.as_begun(recipe, resume)
+    mesh = sharding.mesh_of(devices, axis=sharding.ROWS)
+    recipe = verbs.with_rows(recipe, mesh, scales[-1].shape)
     fit = capacity.fit(recipe, scales[-1], *capacity.place_of(recipe), yielding=yielding)
     return Job(
         content=content,
@@ -445,4 +451,5 @@ def job_of(
         init_file=init_file,
         scales=scales,
         resume=resume,
+        devices=devices,
     )

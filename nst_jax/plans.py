@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nst_jax import batches, capacity, operations, prepare, rates, settings, sharding
+from nst_jax import batches, capacity, operations, prepare, rates, settings, sharding, verbs
 from nst_jax.capacity import Fit
 from nst_jax.memory import estimate_memory
 from nst_jax.pace import duration
@@ -124,6 +124,8 @@ def plan(
 def memory_line(plan: Plan) -> str:
     """Return what is said of a run's memory: how much, how it is brought in, and why so."""
     line = ", ".join([f"about {amount(plan.fit.footprint.total)}", *plan.picked])
+    if plan.fit.recipe.rows is not None:
+        line += " on each"
     return f"{line} ({_why(plan.fit)})" if plan.fit.chosen else line
 
 
@@ -134,7 +136,13 @@ def _why(fit: Fit) -> str:
 
 
 def of_group(
-    recipe: Recipe, scale: Scale, count: int, *, chunk: int | None = None, devices: Any = None
+    recipe: Recipe,
+    scale: Scale,
+    count: int,
+    *,
+    chunk: int | None = None,
+    devices: Any = None,
+    rows: int = 1,
 ) -> tuple[int, str]:
     """Return what painting pictures of one shape together takes: bytes, and in words.
 
@@ -144,11 +152,13 @@ def of_group(
       count: of the pictures.
       chunk: as in `stylize_many`.
       devices: as in `stylize_many`.
+      rows: as in `stylize_many`.
 
     Raises:
       ValueError: if no picture fits in any way.
     """
-    mesh = sharding.mesh_of_batch(devices)
+    mesh = sharding.mesh_of_batch(devices, rows)
+    recipe = verbs.with_rows(recipe, batches.mesh_of_rows(mesh), scale.shape)
     there, platform = capacity.place_of(recipe)
     settled, together = batches.at_once(recipe, scale, count, chunk, mesh)
     # Processors' devices share what there is.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import checkpoints, files, optimize, settings
+from nst_jax import checkpoints, clusters, files, optimize, settings
 from nst_jax._types import Checkpoint, Snapshot
 from nst_jax.jobs import Job, Outputs
 from nst_jax.progress import amount
@@ -132,8 +132,10 @@ class Keeper:
             return
         begun = self._clock()
         notes: dict[str, Any] = {"seconds": np.round(seconds, 6).tolist()}
+        checkpoint = stand()._replace(notes=notes)  # of several processes each has to ask for it
         try:
-            checkpoints.save(self._path, stand()._replace(notes=notes))
+            if clusters.first():
+                checkpoints.save(self._path, checkpoint)
         except ValueError as error:  # its place passed the door: what is wrong now came up since
             raise OSError(f"cannot write '{self._path}': {error}") from error
         self._step, self._written = shot.step, self._clock()
@@ -142,4 +144,4 @@ class Keeper:
     def _due(self, step: int) -> bool:
         if self._every:
             return step % self._every == 0
-        return self._clock() - self._written >= self._pause
+        return clusters.any_of(self._clock() - self._written >= self._pause)

@@ -1,6 +1,7 @@
 """Run a job: drive `paint`, keep what it yields, tell how it goes, and end well however it ends."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -14,6 +15,7 @@ import numpy as np
 from nst_jax import (
     cache,
     capacity,
+    clusters,
     images,
     operations,
     plans,
@@ -114,14 +116,15 @@ def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> End
             job.recipe,
             init=job.init,
             key=jax.random.key(job.seed),
-            every=pace,
+            every=clusters.led(pace),
             resume=job.resume,
+            devices=job.devices,
             programs=programs.of_run(cache.traced()),
             begin=ahead.begin,
         )
-        with RunLog(job.outputs.log) as log:
+        with RunLog(job.outputs.log if clusters.first() else None) as log:
             course = _Course(job, facts, log, display, compiling, pace)
-            with Interrupts(course.abandon) as interrupts:
+            with clusters.Watch(course.lose), Interrupts(course.abandon) as interrupts:
                 try:
                     with display.bar(pace.total, "compiling"):
                         _follow(shots, lambda: shots.checkpoint(copy=False), course, interrupts)
@@ -142,7 +145,7 @@ def _follow(
         for shot in shots:
             interrupts.hold()
             course.take(shot)
-            stopped = interrupts.signal is not None
+            stopped = clusters.any_of(interrupts.signal is not None)
             course.keeper.keep(shot, stand, course.seconds, last=stopped)
             if stopped:
                 return
@@ -217,7 +220,7 @@ class _Course:
         outputs, total = self.job.outputs, self.pace.total
         if shot.step != total and (not outputs.stride or shot.step % outputs.stride):
             return
-        if outputs.frames is not None:
+        if outputs.frames is not None and clusters.first():
             outputs.frames.mkdir(exist_ok=True)
             self._save(outputs.frames / f"step_{shot.step:05d}.png", shot, overwrite=True)
         if outputs.every and 0 < shot.step < total:
@@ -229,6 +232,8 @@ class _Course:
         self._written = True
 
     def _save(self, path: Path, shot: Snapshot, *, overwrite: bool) -> None:
+        if not clusters.first():
+            return
         finished = shot.step == self.pace.total and shot.broke_at < 0
         told = self.facts | {
             "steps_done": shot.step if shot.broke_at < 0 else shot.broke_at - 1,
@@ -276,6 +281,14 @@ class _Course:
             self._save_picture(self.last)
             name, steps = self.job.outputs.picture.name, self.last.step
             self.display.say(f"{name} holds the canvas after {steps} updates, unfinished")
+
+    def lose(self, words: str) -> None:
+        """Save what there is and say why, as the process is about to end without the others."""
+        self.display.stop()
+        self.rescue()
+        self.log_end("failed")
+        sys.stderr.write(f"nst-jax: error: {words}\n")
+        sys.stderr.flush()
 
     def _ending(self, stopped_by: int | None, name: str) -> Ending:
         shot, total = self.last, self.pace.total
@@ -363,7 +376,10 @@ def introduce(job: Job, facts: dict, display: Display) -> None:
     """Say what will be done, before it is."""
     recipe, scales = job.recipe, job.scales
     rule, style_rule = recipe.pictures.size, recipe.pictures.style_size or recipe.pictures.size
-    lines = surroundings(facts) | {
+    lines = surroundings(facts)
+    if recipe.rows is not None:
+        lines["device"] += f", {recipe.rows.count} share {recipe.rows.share} rows each or fewer"
+    lines |= {
         "recipe": f"{recipe.name}, {facts['steps']} updates",
         "content": _sizes(job.content, scales[-1].shape, rule, facts),
     }

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from nst_jax import checks
@@ -18,6 +18,7 @@ PICTURES = "pictures"  # the mesh axis along which a batch is split
 ROWS = "rows"  # the mesh axis along which the rows of a picture are
 ALL = "all"
 
+AnyMesh: TypeAlias = Mesh | AbstractMesh  # of devices, or only of their number
 Devices: TypeAlias = Any  # None, "all", a number of them, or a sequence of `jax.Device`
 
 
@@ -50,6 +51,11 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
     return Mesh(np.asarray(chosen), (axis,))
 
 
+def planned(count: int) -> AbstractMesh | None:
+    """Return a mesh for the rows of one picture over so many devices, which need not be there."""
+    return AbstractMesh((count,), (ROWS,)) if count > 1 else None
+
+
 def mesh_of_batch(devices: Devices, rows: int = 1) -> Mesh | None:
     """Return a mesh over some devices for a batch, of whose pictures each may have several.
 
@@ -72,7 +78,7 @@ def mesh_of_batch(devices: Devices, rows: int = 1) -> Mesh | None:
     if mesh is None or count % rows:
         raise ValueError(
             f"`rows`: {count} device{'s' * (count > 1)} cannot be grouped by {rows}; "
-            f"let `devices` be a multiple of {rows}"
+            f"take a multiple of {rows} devices"
         )
     return Mesh(mesh.devices.reshape(-1, rows), (PICTURES, ROWS))
 
@@ -137,12 +143,12 @@ def split(tree: Any, mesh: Mesh | None, *, rows: bool = False) -> Any:
     return tree if mesh is None else _put(tree, mesh, P(PICTURES, ROWS) if rows else P(PICTURES))
 
 
-def everywhere(tree: Any, mesh: Mesh | None) -> Any:
+def everywhere(tree: Any, mesh: AnyMesh | None) -> Any:
     """Give every device all of it."""
     return tree if mesh is None else _put(tree, mesh, P())
 
 
-def _put(tree: Any, mesh: Mesh, spec: P) -> Any:
+def _put(tree: Any, mesh: AnyMesh, spec: P) -> Any:
     sharding = NamedSharding(mesh, spec)
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
@@ -221,12 +227,12 @@ class Rows:
     which nothing looks at.
 
     Attributes:
-      mesh: has the axis `ROWS`.
+      mesh: has the axis `ROWS`; of a plan's it says no more than how many devices there are.
       height: px of the picture.
       share: px of each device.
     """
 
-    mesh: Mesh
+    mesh: AnyMesh
     height: int
     share: int
 

@@ -74,7 +74,8 @@ class Sweep:
       init: a start, a picture, or None for the recipe's.
       init_file: where `init` was read from, if it was.
       chunk: canvases at once, at most; None is as many as memory holds.
-      devices: that share them; None is one. See `nst_jax.sharding.mesh_of`.
+      devices: that share them; None is one. See `nst_jax.sharding.mesh_of_batch`.
+      rows_over: how many of the devices share the rows of each.
     """
 
     content: images.Picture
@@ -92,6 +93,7 @@ class Sweep:
     init_file: images.Picture | None = None
     chunk: int | None = None
     devices: Any = None
+    rows_over: int = 1
 
     @property
     def what(self) -> str:
@@ -359,7 +361,7 @@ def paint(
       Canvases, row by row, as their groups are done.
     """
     count = len(sweep.labels)
-    shared = sharding.count_of(sweep.devices)
+    shared = sharding.count_of(sweep.devices, sweep.rows_over)
     size = group_size(count, sweep.scales[-1].shape, jax.local_devices()[0].platform, shared)
     introduce(sweep, weights, size, display)
     loads = [Load(size, sweep.scales)] * (count // size)
@@ -388,12 +390,14 @@ def _painted(params: Params, sweep: Sweep, part: slice, course: Course) -> batch
         init=start,
         chunk=sweep.chunk,
         devices=sweep.devices,
+        rows=sweep.rows_over,
     )
 
 
 def introduce(sweep: Sweep, weights: WeightsInfo, size: int, display: Display) -> None:
     """Say what will be done, before it is: groups of so many canvases."""
-    recipe, group = sweep.recipe, {"chunk": sweep.chunk, "devices": sweep.devices}
+    recipe = sweep.recipe
+    group = {"chunk": sweep.chunk, "devices": sweep.devices, "rows": sweep.rows_over}
     height, width = sweep.scales[-1].shape
     lines = surroundings({"device": settings.device(), "weights": weights._asdict()}) | {
         "recipe": f"{recipe.name}, {recipe.descent.steps} updates each",

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from nst_jax import checks, vgg
 from nst_jax._types import FeatureMap, Image
-from nst_jax.sharding import ROWS, Rows, with_neighbours
+from nst_jax.sharding import ROWS, AnyMesh, Rows, with_neighbours
 from nst_jax.vgg import Network
 
 Index: TypeAlias = Int[Array, ""] | int
@@ -175,7 +174,7 @@ def _grid_of_rows(
     return Grid(_axis(height, core, halo, always=True), across, network.ceil, rows)
 
 
-def rows_of(mesh: Mesh, shape: tuple[int, int], network: Network) -> Rows:
+def rows_of(mesh: AnyMesh, shape: tuple[int, int], network: Network) -> Rows:
     """Return how a picture of (height, width) lies over the devices of a mesh with the axis `ROWS`.
 
     Each has as many rows of tiles as the others, and all tiles as many rows of pixels.

@@ -29,7 +29,7 @@ from nst_jax._types import Checkpoint, Image, Losses, Params, Snapshot, State, T
 from nst_jax.precision import named
 from nst_jax.pyramid import Shape, enlarge
 from nst_jax.recipes import Recipe
-from nst_jax.sharding import Devices, Rows
+from nst_jax.sharding import AnyMesh, Devices, Rows
 from nst_jax.sizes import Size
 from nst_jax.targets import measure
 from nst_jax.vgg import Network, with_forms
@@ -361,7 +361,7 @@ def _told(legs: Iterator[Any], given: "_Given") -> Iterator[Any]:
         yield from legs
 
 
-def with_rows(recipe: Recipe, mesh: Mesh | None, shape: Shape) -> Recipe:
+def with_rows(recipe: Recipe, mesh: AnyMesh | None, shape: Shape) -> Recipe:
     """Return the recipe with a canvas of (height, width) laid over the devices of a mesh, if any.
 
     Raises:

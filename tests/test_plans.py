@@ -425,3 +425,38 @@ def test_who_has_said_otherwise_goes_first():
 
 def test_python_callers_are_left_alone():
     assert heard(["recipes", "show", "tf"]) == "[{}]"
+
+
+def test_a_plan_for_devices_that_are_not_here(call):
+    plan = ("plan", "--shape", "2048x2048", "--platform", "gpu", "--json")
+    one, eight = (json.loads(call(*plan, "--devices", count)[1]) for count in ("1", "8"))
+    assert eight["memory"]["state"] == pytest.approx(one["memory"]["state"] / 8, rel=1e-3)
+    assert one["memory"]["activations"] / 8 < eight["memory"]["activations"]
+    assert eight["memory"]["activations"] < one["memory"]["activations"] / 3
+    # The halo is computed as well.
+    assert one["operations"] / 8 < eight["operations"] < one["operations"] / 3
+    code, _, told = call("plan", "--shape", "64x64", "--devices", "5")
+    assert code == 2
+    assert "`--devices`: 5 are too many for a picture 64 px high" in told
+
+
+def test_the_command_shares_a_picture_between_devices(call):
+    code, _, told = call(*RUN, "--devices", "2")
+    assert code == 0, told
+    assert "2 share 16 rows each or fewer" in told
+    assert "on each" in told
+    with Image.open("out.png") as split:
+        split = np.asarray(split, int)
+    assert call(*RUN, "--overwrite")[0] == 0
+    with Image.open("out.png") as one:
+        assert np.abs(np.asarray(one, int) - split).max() <= 1
+
+
+def test_devices_of_a_batch_are_grouped_by_rows(call):
+    words = ("batch", "photo.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny")
+    code, _, told = call(*words, "--devices", "2", "--rows", "2")
+    assert code == 0, told
+    assert Path("out/photo_art.png").exists()
+    code, _, told = call(*words, "--rows", "2")
+    assert code == 2
+    assert "`--rows`: 1 device cannot be grouped by 2; take a multiple of 2 devices" in told

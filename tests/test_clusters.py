@@ -1,0 +1,193 @@
+"""Several processes on this machine paint what one paints, and none waits for a lost one for ever."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nst_jax import cli, clusters
+
+PREAMBLE = """
+import sys
+from dataclasses import replace
+import numpy as np
+import nst_jax as nst
+from nst_jax import clusters, cli, recipes, sizes
+from tests import small
+clusters.LOST = 6
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start(code, *words):
+    """Start Python code in a process with two simulated devices."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)]),
+    }
+    argv = [sys.executable, "-c", PREAMBLE + code, *words]
+    return subprocess.Popen(
+        argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def together(code):
+    """Run the same code in two processes that may join each other; return what they write."""
+    port = free_port()
+    processes = [start(code, f"127.0.0.1:{port},2,{index}") for index in range(2)]
+    said = [process.communicate(timeout=300) for process in processes]
+    for process, (_, errors) in zip(processes, said, strict=True):
+        assert process.returncode == 0, errors
+    return said
+
+
+@pytest.mark.slow
+def test_two_processes_paint_the_pictures_of_one():
+    together("""
+clusters.join(sys.argv[1])
+import jax
+assert len(jax.devices()) == 4 and len(jax.local_devices()) == 2
+params = nst.load_params()
+recipe = small.shallow(steps=4)
+schedule = recipes.CoarseToFine(smallest=64)
+recipe = replace(recipe, descent=replace(recipe.descent, schedule=schedule))
+content, style = small.picture("chelsea", 100, 64), small.picture("gravel", 30, 40)
+one = nst.stylize(params, content, style, recipe=recipe, size=128)
+split = nst.stylize(params, content, style, recipe=recipe, size=128, devices="all")
+np.testing.assert_allclose(split, one, rtol=0, atol=1e-5)
+contents = [small.picture(name, 24, 32) for name in ("chelsea", "starry_night", "gravel")]
+one = nst.stylize_many(params, contents, style, recipe=recipe, size=64)
+for rows in (1, 2):
+    many = nst.stylize_many(params, contents, style, recipe=recipe, size=64, devices="all", rows=rows)
+    np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
+try:
+    nst.stylize(params, content, style, recipe=recipe, devices=2)
+except ValueError as error:
+    assert "leave process 1 of 2 without one" in str(error)
+else:
+    raise AssertionError
+""")
+
+
+RUN = """
+recipes.PRESETS["tiny"] = replace(
+    small.shallow(recipes.TF, steps=STEPS),
+    name="tiny",
+    pictures=recipes.Pictures(size=sizes.LongEdge(128)),
+)
+words = ["stylize", "photo.png", "art.png", "--recipe", "tiny", "-o", "out.png", *sys.argv[2:]]
+sys.exit(cli.main([*words, "--cluster", sys.argv[1]]))
+"""
+
+
+def write_pictures():
+    rng = np.random.default_rng(0)
+    for name, shape in {"photo": (128, 96, 3), "art": (50, 50, 3)}.items():
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(f"{name}.png")
+
+
+@pytest.mark.slow
+def test_the_command_writes_once_and_goes_on_from_its_checkpoint():
+    write_pictures()
+    port = free_port()
+    words = ("--log", "log.jsonl", "--checkpoint", "kept.h5")
+    code = RUN.replace("STEPS", "6")
+    runs = [start(code, f"127.0.0.1:{port},2,{index}", *words) for index in range(2)]
+    said = [run.communicate(timeout=300) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert "4 share 32 rows each" in said[0][1]
+    assert "compiling" not in said[1][1]
+    assert sorted(path.name for path in Path().iterdir()) == [
+        "art.png", "kept.h5", "log.jsonl", "out.png", "photo.png",
+    ]  # fmt: skip
+    lines = Path("log.jsonl").read_text().splitlines()
+    assert len(lines) == 9  # the start, the seven canvases, the end
+    whole = Path("out.png").read_bytes()
+    # One process alone goes on from what four devices kept: here there is nothing left to do.
+    alone = start(
+        code.replace(', "--cluster", sys.argv[1]', ""), "", "--checkpoint", "kept.h5", "--resume",
+        "--overwrite",
+    )  # fmt: skip
+    assert alone.communicate(timeout=300) and alone.returncode == 0
+    assert np.array_equal(np.asarray(Image.open("out.png")), _pixels(whole))
+
+
+def _pixels(data):
+    Path("whole.png").write_bytes(data)
+    return np.asarray(Image.open("whole.png"))
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_others_with_a_word():
+    write_pictures()
+    port = free_port()
+    code = RUN.replace("STEPS", "100000")
+    runs = [start(code, f"127.0.0.1:{port},2,{index}", "--every", "2") for index in range(2)]
+    try:
+        for _ in range(600):
+            if Path("out.png").exists():
+                break
+            time.sleep(0.2)
+        assert Path("out.png").exists()
+        runs[1].send_signal(signal.SIGKILL)
+        _, errors = runs[0].communicate(timeout=60)
+    finally:
+        for run in runs:
+            run.kill()
+            run.communicate()
+    assert runs[0].returncode == 1
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith(
+        "nst-jax: error: process 0 of 2 cannot go on: process 1 has given no sign"
+    )
+    assert "unfinished" in errors
+    Image.open("out.png").load()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("here", "expected 'auto' or HOST:PORT,N,I"),
+        ("host:12,2", "expected 'auto' or HOST:PORT,N,I"),
+        ("host:12,2,2", "of 2 processes the last is 1, got 2"),
+    ],
+)
+def test_what_names_no_cluster_is_refused(words, told, capsys):
+    write_pictures()
+    assert cli.main(["stylize", "photo.png", "art.png", "--cluster", words]) == 2
+    assert f"`--cluster`: {told}" in capsys.readouterr().err
+
+
+def test_without_a_cluster_auto_is_refused(capsys, monkeypatch):
+    def none(**limits):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr("jax.distributed.initialize", none)
+    write_pictures()
+    assert cli.main(["stylize", "photo.png", "art.png", "--cluster", "auto"]) == 2
+    assert "`--cluster`: jax finds no cluster here (coordinator_address" in capsys.readouterr().err
+
+
+def test_alone_everybody_decides_for_himself():
+    assert clusters.first()
+    assert list(clusters.led([3, 1])) == [3, 1]
+    assert clusters.any_of(True)
+    assert not clusters.any_of(False)
