@@ -166,15 +166,16 @@ def test_a_step_exchanges_what_the_page_counts(recipe, params):
 @pytest.mark.slow
 def test_so_it_does_between_four_of_which_some_are_not_neighbours():
     simulated("""
-from nst_jax import optimizers, recipes
+from nst_jax import precision, recipes
 from tests import test_scaling as t
 shape = (203, 40)
 for recipe in (small.shallow(), small.shallow(recipes.TF), small.shallow(recipes.GATYS_PYTORCH)):
     recipe = t.spread(recipe, shape, 4)
     assert max(t.tiles.grid_of(shape, recipe.terms.taps, recipe.network, recipe.rows).reach) > 64
     t.check_step(params, recipe, shape)
-recipe = t.spread(small.shallow(recipes.TF), (259, 90), 4, tile=32)
-t.check_step(params, recipe, (259, 90))
+for fields in ({"tile": 32}, {"precision": precision.BFLOAT16, "remat": True}):
+    recipe = t.spread(small.shallow(recipes.TF), (259, 90), 4, **fields)
+    t.check_step(params, recipe, (259, 90))
 """)
 
 
@@ -229,5 +230,6 @@ loss = lambda image, params, targets: nst.losses_of(params, image, targets, reci
 given = (picture, jax.tree.map(lambda x: laid(x, False), params), targets)
 talk = t.talk_of(jax.jit(jax.value_and_grad(loss)).lower(*given).compile().as_text())
 assert t.rows_sent(talk, 4) == t.page.activations_bytes(recipe, shape[1])
+assert sum(bool(one.pairs) for one in talk) == t.page.messages(recipe)[1]
 assert t.summed(talk, arrays=True) == t.page.sums_bytes(recipe) / 2
 """)
