@@ -1,0 +1,501 @@
+"""Write `scaling.md`: what a pixel costs, what devices tell each other, and what that means for some.
+
+    python -m docs.scaling_page
+
+Nothing is run but counts from shapes. `tests/test_scaling.py` holds the page to this script, and the
+bytes that are counted here to those that compiled programs exchange.
+"""
+
+import bisect
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from nst_jax import capacity, memory, operations, precision, recipes, tiles, vgg
+from nst_jax.precision import Precision
+from nst_jax.prepare import Scale
+from nst_jax.pyramid import Shape
+from nst_jax.recipes import Recipe
+from nst_jax.sharding import ROWS
+
+HERE = Path(__file__).resolve().parent
+PAGE, TEMPLATE = HERE / "scaling.md", HERE / "scaling.md.in"
+RESULTS = HERE.parent / "benchmarks" / "results"
+FLOAT32 = 4  # bytes
+PIXEL = 3 * FLOAT32
+LARGEST = 46336  # px a side: of a larger square an int32 does not count the pixels
+COUNTS, WIDE, SMALL = (1, 2, 4, 8, 16, 32, 64, 128, 256), 8192, 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """What a maker says of a device, in bytes and seconds, and how it is used here."""
+
+    name: str
+    peak: float  # operations per second
+    memory: int  # bytes
+    link: float  # bytes per second, one way, to a neighbour
+    links: int  # that a device has towards its neighbours in a row
+    switched: bool  # whether any two have the link for themselves, or devices between pass on
+    precision: Precision
+    platform: str
+
+
+H100 = Device(
+    name="H100 SXM, tensorfloat32",
+    peak=495e12,
+    memory=int(80e9),
+    link=450e9,
+    links=1,
+    switched=True,
+    precision=precision.TENSORFLOAT32,
+    platform="gpu",
+)
+H100_BFLOAT16 = replace(H100, name="H100 SXM, bfloat16", peak=989e12, precision=precision.BFLOAT16)
+V5E = Device(
+    name="TPU v5e, bfloat16",
+    peak=197e12,
+    memory=int(16e9),
+    link=50e9,
+    links=2,
+    switched=False,
+    precision=precision.BFLOAT16,
+    platform="tpu",
+)
+# Assumed, all three.
+OF_PEAK, OF_LINK, LATENCY = 0.4, 0.8, 20e-6
+PRICE = 2.0  # $ per device-hour: an example, nobody's price
+
+
+# --- Counts ---------------------------------------------------------------------------------------
+
+
+def over(recipe: Recipe, shape: Shape, count: int) -> Recipe:
+    """Return the recipe with the rows of a canvas over so many devices."""
+    if count == 1:
+        return replace(recipe, rows=None)
+    # One device many times: of a mesh that nothing is put on only the size counts.
+    mesh = Mesh(np.asarray(jax.devices()[:1] * count), (ROWS,))
+    return replace(recipe, rows=tiles.rows_of(mesh, shape, recipe.network))
+
+
+def on(recipe: Recipe, device: Device) -> Recipe:
+    """Return the recipe in a device's precision."""
+    return replace(recipe, network=replace(recipe.network, precision=device.precision))
+
+
+def cut(recipe: Recipe, shape: Shape) -> tiles.Grid:
+    """Return how a canvas lies over the devices of a recipe with rows."""
+    grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, recipe.rows)
+    assert grid is not None
+    return grid
+
+
+def sent(grid: tiles.Grid) -> list[tuple[int, int]]:
+    """Return (hop, rows) of each message of rows in a step, of the device that sends most.
+
+    Pixels go out; their gradient goes back to where they came from.
+    """
+    assert grid.rows is not None
+    share, count = grid.rows.share, grid.rows.count
+    pixels = [
+        (way * hop, min(share, reach - (hop - 1) * share))
+        for way, reach in zip((1, -1), grid.reach, strict=True)
+        for hop in range(1, -(-reach // share) + 1)
+    ]
+    both = [*pixels, *((-hop, rows) for hop, rows in pixels)]
+    each = [[one for one in both if 0 <= device + one[0] < count] for device in range(count)]
+    return max(each, key=lambda messages: sum(rows for _, rows in messages))
+
+
+def halo_bytes(recipe: Recipe, shape: Shape) -> int:
+    """Return the bytes of rows that a device sends in a step: pixels, and their gradient."""
+    if recipe.rows is None:
+        return 0
+    return sum(rows for _, rows in sent(cut(recipe, shape))) * shape[1] * PIXEL
+
+
+def sums_bytes(recipe: Recipe) -> int:
+    """Return the bytes of Gram matrices a step adds up over devices, there and on the way back."""
+    channels = [vgg.LAYERS[vgg.layer_of(tap)][1] for tap in recipe.terms.style_taps]
+    return 2 * sum(c * c for c in channels) * FLOAT32
+
+
+def pairs_of(recipe: Recipe) -> int:
+    """Return how many pairs of L-BFGS there are; each is two sums, one after the other."""
+    return capacity.history_of(recipe) or 0
+
+
+def activations_bytes(recipe: Recipe, width: int, each: int = FLOAT32) -> int:
+    """Return the bytes that a device would send if neighbours gave each other a row at each layer.
+
+    A row of each convolution's input to both sides, and of the gradient of its output; one row of the
+    picture for the variation, and of its gradient.
+    """
+    layers = memory.layers_of((vgg.SMALLEST, width), recipe)
+    trunk = sum(2 * one.width * (one.channels_in + one.channels) for one in layers)
+    return each * trunk + 2 * width * PIXEL
+
+
+def messages(recipe: Recipe) -> tuple[int, int]:
+    """Return how many messages of rows a device sends in a step: of pixels, or at each layer."""
+    return 4, 4 * len(memory.layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe)) + 2
+
+
+def per_pixel(recipe: Recipe) -> float:
+    """Return the operations of an update for each pixel of a large canvas."""
+    one, two = (operations.of_update((side, WIDE), recipe, "gpu") for side in (WIDE, 2 * WIDE))
+    return (two - one) / WIDE**2
+
+
+# --- Seconds --------------------------------------------------------------------------------------
+
+
+@cache
+def settled(device: Device, count: int) -> Recipe:
+    """Return `default` as it fits on so many devices, for a canvas of `WIDE` px a side."""
+    shape = (WIDE, WIDE)
+    spread = over(on(recipes.DEFAULT, device), shape, count)
+    scale = Scale(shape, ((1024, 1024),), 1)
+    return over(capacity.fit(spread, scale, device.memory, device.platform).recipe, shape, count)
+
+
+def computing(recipe: Recipe, shape: Shape, device: Device) -> float:
+    """Return the seconds of an update's arithmetic on one device of a row."""
+    return operations.of_update(shape, recipe, device.platform) / (OF_PEAK * device.peak)
+
+
+def talking(recipe: Recipe, shape: Shape, device: Device) -> float:
+    """Return the seconds of what devices tell each other in a step, as if nothing else went on."""
+    if recipe.rows is None:
+        return 0.0
+    grid, count = cut(recipe, shape), recipe.rows.count
+    if device.switched:
+        rows = sum(lines for _, lines in sent(grid))
+    else:  # a link passes on what goes further; the two directions have one each
+        rows = -(-sum(abs(hop) * lines for hop, lines in sent(grid)) // device.links)
+    speed = OF_LINK * device.link
+    halos = rows * shape[1] * PIXEL / speed
+    around = 2 * (count - 1) / count * sums_bytes(recipe) / (device.links * speed)
+    # One after the other: rows, sums, both once more, then the optimiser's dot products.
+    waits = 4 + (2 * pairs_of(recipe) + 3 if pairs_of(recipe) else 0)
+    return halos + around + waits * LATENCY
+
+
+def evaluations(shape: Shape, recipe: Recipe) -> list[Scale]:
+    """Return a run's scales; each has one evaluation more, for measuring content and style."""
+    plan = recipe.descent.schedule.plan(shape, int(recipe.descent.steps))
+    return [Scale(canvas, (canvas,), steps + 1) for canvas, steps in plan]
+
+
+# --- Write ----------------------------------------------------------------------------------------
+
+
+def table(head: str, rows: Iterable[Iterable[Any]]) -> str:
+    """Return a table in Markdown."""
+    lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
+
+
+def number(value: float) -> str:
+    """Return three digits of a number."""
+    if value >= 100:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{float(f'{value:.3g}'):g}"
+
+
+def per_cent(value: float) -> str:
+    """Return a share in words."""
+    return f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"
+
+
+def _cost_table() -> str:
+    rows = []
+    for name, recipe in (("default", recipes.DEFAULT), ("tf", recipes.TF)):
+        deepest = memory.layers_of((WIDE, WIDE), recipe)[-1].name
+        bytes_each = [
+            memory.estimate_memory(
+                (SMALL, SMALL), recipe=on(recipe, device), platform="gpu"
+            ).per_pixel
+            for device in (H100, H100_BFLOAT16)
+        ]
+        state = memory.estimate_memory((SMALL, SMALL), recipe=recipe, platform="gpu").state
+        rows.append(
+            (
+                f"`{name}`",
+                deepest,
+                tiles.halo_of(recipe.terms.taps),
+                number(per_pixel(recipe) / 1e6),
+                *map(number, bytes_each),
+                number(state / SMALL**2),
+            )
+        )
+    head = (
+        "recipe | deepest layer | halo, px | operations per pixel and update, millions | bytes per "
+        "pixel, float32 | bfloat16 | of it the canvas and its optimiser"
+    )
+    return table(head, rows)
+
+
+def _halo_table() -> str:
+    rows = []
+    for count in COUNTS[:7]:
+        cells = [str(count)]
+        for height in (WIDE, SMALL):
+            shape = (height, WIDE)
+            recipe = over(recipes.DEFAULT, shape, count)
+            share, window = _own_and_computed(recipe, shape)
+            taken = memory.estimate_memory(shape, recipe=recipe, platform="gpu").total
+            cells += [f"{share} / {window}", number(window / share), number(taken / 1e9)]
+        rows.append(cells)
+    head = "devices"
+    for height in (WIDE, SMALL):
+        head += f" | {height} rows: own / computed | factor | GB per device"
+    return table(head, rows)
+
+
+def _own_and_computed(recipe: Recipe, shape: Shape) -> tuple[int, int]:
+    if recipe.rows is None:
+        return shape[0], shape[0]
+    return recipe.rows.share, cut(recipe, shape).down.window
+
+
+def _bytes_table() -> str:
+    rows = []
+    for count in (4, 8, 64, 256):
+        shape = (WIDE, WIDE)
+        recipe = over(recipes.DEFAULT, shape, count)
+        grid = cut(recipe, shape)
+        rows.append(
+            (
+                count,
+                _own_and_computed(recipe, shape)[0],
+                f"{grid.reach[0]} + {grid.reach[1]}",
+                number(halo_bytes(recipe, shape) / 1e6),
+                number(sums_bytes(recipe) / 1e6),
+                4 * (2 * pairs_of(recipe)),
+            )
+        )
+    head = (
+        "devices | own rows | rows sent down + up | pixels and gradient, MB | Gram matrices, "
+        "both ways, MB | L-BFGS' loops, bytes"
+    )
+    return table(head, rows)
+
+
+def _either_table() -> str:
+    shape, recipe = (WIDE, WIDE), over(recipes.DEFAULT, (WIDE, WIDE), 8)
+    ours, theirs = messages(recipe)
+    halo = 2 * tiles.halo_of(recipe.terms.taps)
+    rows = [
+        ("rows of pixels (here)", ours, number(halo_bytes(recipe, shape) / 1e6), f"{halo} rows"),
+        (
+            "a row at each layer, float32",
+            theirs,
+            number(activations_bytes(recipe, WIDE) / 1e6),
+            "none",
+        ),
+        (
+            "a row at each layer, bfloat16",
+            theirs,
+            number(activations_bytes(recipe, WIDE, 2) / 1e6),
+            "none",
+        ),
+    ]
+    return table("neighbours give each other | messages sent | MB sent | computed twice", rows)
+
+
+def break_even(device: Device) -> tuple[float, float]:
+    """Return where both ways take as long: (one-way bytes per second, width in px).
+
+    The first without latency, the second without bytes.
+    """
+    recipe = on(recipes.DEFAULT, device)
+    each = recipe.network.precision.activations_of(np.float32).itemsize
+    spread = over(recipe, (WIDE, WIDE), 8)
+    more = activations_bytes(recipe, WIDE, each) - halo_bytes(spread, (WIDE, WIDE))
+    halo = 2 * tiles.halo_of(recipe.terms.taps) * per_pixel(recipe)
+    seconds = halo / (OF_PEAK * device.peak)  # for each px of width
+    # To both sides at once: there and back, once or for each layer.
+    layers = len(memory.layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe))
+    return more / WIDE / seconds, (2 * layers - 2) * LATENCY / seconds
+
+
+def efficiency(device: Device, count: int) -> float:
+    """Return how much of a device's worth each of several is, for one canvas of `WIDE` px a side.
+
+    Against one that could hold the canvas whole, shared without loss.
+    """
+    recipe = settled(device, count)
+    whole = computing(on(recipes.DEFAULT, device), (WIDE, WIDE), device)
+    taken = computing(recipe, (WIDE, WIDE), device) + talking(recipe, (WIDE, WIDE), device)
+    return whole / count / taken
+
+
+def _paying(device: Device) -> int:
+    """Return of how many devices at most, of powers of two from 16, each is half its worth."""
+    return max(count for count in COUNTS[4:] if efficiency(device, count) >= 0.5)
+
+
+def _seconds_table(device: Device, counts: Iterable[int]) -> str:
+    shape, rows = (WIDE, WIDE), []
+    for count in counts:
+        recipe = settled(device, count)
+        busy, talk = computing(recipe, shape, device), talking(recipe, shape, device)
+        network = recipe.network
+        ways = [f"tiles of {network.tile}"] * bool(network.tile) + ["remat"] * network.remat
+        rows.append(
+            (
+                count,
+                ", ".join(ways) or "whole",
+                number(1e3 * busy),
+                number(1e3 * talk),
+                per_cent(talk / (busy + talk)),
+                per_cent(efficiency(device, count)),
+            )
+        )
+    head = "devices | share computed | arithmetic, ms | exchange, ms | its share | efficiency"
+    return table(head, rows)
+
+
+def _largest_table() -> str:
+    rows = []
+    for device, counts in ((H100, (1, 8)), (H100_BFLOAT16, (8,)), (V5E, (1, 16, 256))):
+        for count in counts:
+            cells = [device.name, str(count)]
+            recipe = on(recipes.DEFAULT, device)
+            for tile in (0, 512):
+                network = replace(recipe.network, tile=tile, remat=tile > 0)
+                side = _largest(replace(recipe, network=network), device, count)
+                cells.append(f"{side:,}")
+            rows.append(cells)
+    return table("device | devices | side, px, whole shares | side, px, tiles of 512", rows)
+
+
+def _largest(recipe: Recipe, device: Device, count: int) -> int:
+    """Return the largest side that fits, in steps on the pooling grid: off it windows are longer."""
+    step = 5 * vgg.SMALLEST
+
+    def too_large(steps: int) -> bool:
+        shape = (steps * step, steps * step)
+        footprint = memory.estimate_memory(
+            shape,
+            recipe=over(recipe, shape, count),
+            style_shapes=[(512, 512)],
+            platform=device.platform,
+        )
+        return not capacity.fits(footprint, device.memory)
+
+    steps = range(LARGEST // step + 1)
+    return step * (bisect.bisect_left(steps, True, lo=1, key=too_large) - 1)
+
+
+def thousand(side: int, device: Device) -> float:
+    """Return the device-hours of a thousand pictures by `default`."""
+    scales, recipe = evaluations((side, side), recipes.DEFAULT), on(recipes.DEFAULT, device)
+    work = operations.of_run(scales, recipe, device.platform)
+    return 1000 * work / (OF_PEAK * device.peak) / 3600
+
+
+def _result(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def _row(result: dict[str, Any], **wanted: Any) -> dict[str, Any]:
+    (row,) = (
+        row for row in result["rows"] if all(row.get(key) == one for key, one in wanted.items())
+    )
+    found: dict[str, Any] = row
+    return found
+
+
+def thousand_on_cpu(side: int) -> float:
+    """Return the hours of a thousand pictures on the machine of `step-cpu.json`, from its 512 px."""
+    row = _row(_result("step-cpu"), recipe="default (L-BFGS)", size=[512, 512])
+    step = row["contestants"]["nst_jax"]["seconds_per_step"]["median"]
+    scales = evaluations((side, side), recipes.DEFAULT)
+    steps = operations.of_run(scales, recipes.DEFAULT, "cpu")
+    seconds: float = step * steps / operations.of_update((512, 512), recipes.DEFAULT, "cpu")
+    return 1000 * seconds / 3600
+
+
+def _thousand_table() -> str:
+    rows: list[tuple[Any, ...]] = []
+    for device in (H100, H100_BFLOAT16, V5E):
+        for side in (512, 1024):
+            footprint = memory.estimate_memory(
+                (side, side), recipe=on(recipes.DEFAULT, device), platform=device.platform
+            )
+            hours = thousand(side, device)
+            at_once = capacity.most_that_fit(footprint, device.memory)
+            money = f"{number(hours)} P", f"{number(hours * PRICE)} $"
+            rows.append((device.name, side, at_once, number(hours), *money))
+    for side in (512, 1024):
+        hours = thousand_on_cpu(side)
+        name = "two CPU cores, float32, " + ("measured pace" if side == 512 else "extrapolated")
+        rows.append((name, side, "-", number(hours), f"{number(hours)} P", "-"))
+    head = (
+        "device | side, px | pictures at once, at most | device-hours per thousand | cost at P $/h | "
+        f"at an invented P = {PRICE:g}"
+    )
+    return table(head, rows)
+
+
+def facts() -> dict[str, str]:
+    """Return the numbers that stand in sentences."""
+    recipe = recipes.DEFAULT
+    step, batch = _result("step-cpu"), _result("batch-cpu")
+    many = _row(batch, recipe="tf (Adam)", size=[256, 256], verb="stylize_many", batch=8)
+    halo = 2 * tiles.halo_of(recipe.terms.taps)
+    (speed, width), (_, narrow) = break_even(H100), break_even(V5E)
+    return {
+        "halo": str(halo),
+        "half": str(WIDE // halo),
+        "few": str(SMALL // halo),
+        "paying": str(_paying(V5E)),
+        "tenth": str(10 * halo),
+        "gram": number(sums_bytes(recipe) / 2e6),
+        "speed": number(speed / 1e9),
+        "width": number(width),
+        "narrow": number(narrow),
+        "commit": step["source"]["commit"][:7],
+        "batch_commit": batch["source"]["commit"][:7],
+        "gain": number(many["speed_against_one_by_one"]["median"]),
+        "of_peak": per_cent(OF_PEAK),
+        "of_link": per_cent(OF_LINK),
+        "latency": number(LATENCY * 1e6),
+        "pairs": str(pairs_of(recipe)),
+        "waits": str(4 + 2 * pairs_of(recipe) + 3),
+        "bound": number(1e3 * (2 * pairs_of(recipe) + 7) * LATENCY),
+        "cost": _cost_table(),
+        "halos": _halo_table(),
+        "bytes": _bytes_table(),
+        "either": _either_table(),
+        "h100": _seconds_table(H100, (1, 2, 4, 8)),
+        "bf16": _seconds_table(H100_BFLOAT16, (1, 2, 4, 8)),
+        "v5e": _seconds_table(V5E, (16, 32, 64, 128, 256)),
+        "largest": _largest_table(),
+        "thousand": _thousand_table(),
+    }
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    return TEMPLATE.read_text().format(**facts())
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    main()

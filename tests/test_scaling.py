@@ -1,0 +1,235 @@
+"""The page on scaling: written by its script, and its bytes are those of compiled programs."""
+
+import math
+import re
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import nst_jax as nst
+from docs import scaling_page as page
+from nst_jax import operations, recipes, sharding, tiles
+from tests import small
+from tests.test_sharding import simulated
+
+SHAPE = (131, 53)  # odd, both
+LITTLE = 70  # bytes of scalars a step, at most, outside L-BFGS' loops
+SIZES = {"f32": 4, "pred": 1}
+
+
+class Talk(NamedTuple):
+    """One collective of a compiled program."""
+
+    kind: str
+    sizes: list[tuple[int, int]]  # of its arrays: (rank, bytes)
+    pairs: list[tuple[int, int]]  # from device, to device
+    looped: bool
+
+
+def talk_of(text):
+    """Return the collectives of a program."""
+    found = []
+    kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+    for line in text.splitlines():
+        match = re.search(rf"= (.*?) ({kinds})(?:-start)?\(", line)
+        if match:
+            arrays = re.findall(r"(\w+)\[([\d,]*)\]", match[1])
+            sides = [(kind, [int(n) for n in shape.split(",") if n]) for kind, shape in arrays]
+            sizes = [(len(shape), SIZES[kind] * math.prod(shape)) for kind, shape in sides]
+            (pairs,) = re.findall(r"source_target_pairs=\{(\{.*?\})\}", line) or [""]
+            ends = [(int(a), int(b)) for a, b in re.findall(r"\{(\d+),(\d+)\}", pairs)]
+            found.append(Talk(match[2], sizes, ends, "while/body" in line))
+    return found
+
+
+def rows_sent(talk, devices):
+    """Return the bytes that the device which sends most gives its neighbours."""
+    each = [0] * devices
+    for one in talk:
+        for device, _ in one.pairs:
+            each[device] += sum(size for _, size in one.sizes)
+    return max(each)
+
+
+def summed(talk, *, arrays, looped=False):
+    """Return the bytes that are added up over devices, of arrays or of scalars."""
+    return sum(
+        size
+        for one in talk
+        if one.kind == "all-reduce" and one.looped == looped
+        for rank, size in one.sizes
+        if (rank > 0) == arrays
+    )
+
+
+def spread(recipe, shape=SHAPE, devices=2, **fields):
+    """Return a recipe of numbers as arrays, with rows over the first devices."""
+    recipe = recipes.as_arrays(recipe.bare())
+    recipe = replace(recipe, network=replace(recipe.network, **fields))
+    mesh = sharding.mesh_of(devices, axis=sharding.ROWS)
+    return replace(recipe, rows=tiles.rows_of(mesh, shape, recipe.network))
+
+
+def compiled_step(params, recipe, shape=SHAPE):
+    """Return the text of a compiled step on a canvas that lies over devices."""
+    rows, picture = recipe.rows, jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+
+    def laid(x, axis=None):
+        at = P() if axis is None else P(*[None] * axis, sharding.ROWS)
+        at = NamedSharding(rows.mesh, at)
+        return jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x), sharding=at)
+
+    def canvas(x):
+        return laid(x, x.ndim - 3 if x.ndim >= 3 and x.shape[-3] == rows.padded else None)
+
+    state = jax.tree.map(canvas, jax.eval_shape(nst.init, picture, recipe))
+    targets = jax.eval_shape(nst.measure, params, picture, picture, recipe)
+    targets = jax.tree.map(lambda x: laid(x, 0 if x.ndim == 3 else None), targets)
+    given = jax.tree.map(laid, (params, recipe))
+    return jax.jit(nst.step).lower(given[0], state, targets, given[1]).compile().as_text()
+
+
+def check_step(params, recipe, shape=SHAPE):
+    """Hold what a step exchanges to the page's count."""
+    talk = talk_of(compiled_step(params, recipe, shape))
+    pairs = page.pairs_of(recipe)
+    assert {one.kind for one in talk} == {"all-reduce", "collective-permute"}
+    assert rows_sent(talk, recipe.rows.count) == page.halo_bytes(recipe, shape) > 0
+    assert summed(talk, arrays=True) == page.sums_bytes(recipe)
+    assert 0 < summed(talk, arrays=False) < LITTLE
+    # Two loops over the pairs, each with one dot product a turn.
+    assert summed(talk, arrays=False, looped=True) == (2 * 4 if pairs else 0)
+    assert summed(talk, arrays=True, looped=True) == 0
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+def test_the_page_is_what_its_script_writes():
+    assert page.PAGE.read_text() == page.page()
+
+
+def test_halos_are_what_is_computed_twice():
+    halo = 2 * tiles.halo_of(recipes.DEFAULT.terms.taps)
+    whole = operations.of_update((4096, 1024), recipes.DEFAULT, "gpu")
+    for count in (2, 8, 16):
+        recipe = page.over(recipes.DEFAULT, (4096, 1024), count)
+        factor = count * operations.of_update((4096, 1024), recipe, "gpu") / whole
+        assert factor == pytest.approx(1 + halo * count / 4096, rel=0.1)
+
+
+def test_a_run_has_the_updates_of_its_recipe_and_one_more_for_each_scale():
+    scales = page.evaluations((512, 512), recipes.DEFAULT)
+    assert sum(scale.steps for scale in scales) == recipes.DEFAULT.descent.steps + len(scales)
+
+
+def test_where_both_ways_of_neighbours_take_as_long():
+    """By hand: what is computed twice takes as long as what is sent more."""
+    speed, width = page.break_even(page.H100)
+    recipe = page.on(recipes.DEFAULT, page.H100)
+    halo = 2 * 80 * page.per_pixel(recipe) / (0.4 * 495e12)
+    assert width * halo == pytest.approx((2 * 13 - 2) * page.LATENCY)
+    assert speed * halo == pytest.approx(4 * (2 * 643 + 2 * 800) + 24 - 2 * 320 * 12)
+
+
+@pytest.mark.parametrize(("side", "traced"), [(16368, True), (16384, False)])
+def test_the_page_names_the_largest_canvas_that_is_traced(side, traced, params):
+    """A canvas of 2^28 pixels: who lifts the limit takes it out of the page."""
+    recipe = spread(recipes.DEFAULT, (side, side), tile=512)
+    recipe = replace(recipe, rows=None)
+    picture, style = (jax.ShapeDtypeStruct((n, n, 3), jnp.float32) for n in (side, 64))
+    targets = jax.eval_shape(nst.measure, params, picture, style, recipe)
+
+    def trace():
+        return jax.eval_shape(nst.losses_of, params, picture, targets, recipe)
+
+    if traced:
+        assert trace().total.shape == ()
+    else:
+        with pytest.raises(OverflowError):
+            trace()
+
+
+# --- Against compiled programs --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", [recipes.TF, recipes.DEFAULT], ids=["adam", "l-bfgs"])
+def test_a_step_exchanges_what_the_page_counts(recipe, params):
+    check_step(params, spread(small.shallow(recipe)))
+
+
+@pytest.mark.slow
+def test_so_it_does_between_four_of_which_some_are_not_neighbours():
+    simulated("""
+from nst_jax import precision, recipes
+from tests import test_scaling as t
+shape = (203, 40)
+for recipe in (small.shallow(), small.shallow(recipes.TF), small.shallow(recipes.GATYS_PYTORCH)):
+    recipe = t.spread(recipe, shape, 4)
+    assert max(t.tiles.grid_of(shape, recipe.terms.taps, recipe.network, recipe.rows).reach) > 64
+    t.check_step(params, recipe, shape)
+for fields in ({"tile": 32}, {"precision": precision.BFLOAT16, "remat": True}):
+    recipe = t.spread(small.shallow(recipes.TF), (259, 90), 4, **fields)
+    t.check_step(params, recipe, (259, 90))
+""")
+
+
+@pytest.mark.slow
+def test_so_it_does_with_all_taps(params):
+    recipe = spread(recipes.DEFAULT, (411, 48))
+    check_step(params, recipe, (411, 48))
+
+
+@pytest.mark.slow
+def test_batches_exchange_nothing_and_with_rows_that_of_each_picture():
+    simulated("""
+from tests import test_scaling as t
+recipe = small.shallow(steps=1)
+calls, run = [], batches._run_many
+
+def spied(*given):
+    calls.append((given, t.talk_of(run.lower(*given).compile().as_text())))
+    return run(*given)
+
+batches._run_many = spied
+nst.stylize_many(params, contents, style, recipe=recipe, devices="all")
+nst.stylize_many(params, contents, style, recipe=recipe, devices="all", rows=2)
+(_, none), (given, talk) = calls
+assert none == []
+rows, pictures = given[3].rows, 3
+width = given[1].canvas.shape[-2]
+assert {one.kind for one in talk} == {"all-reduce", "collective-permute"}
+assert t.rows_sent(talk, 4) == pictures * t.page.halo_bytes(given[3], (rows.height, width))
+for one in talk:
+    assert all(a // 2 == b // 2 for a, b in one.pairs)
+matrices = sum(s for one in talk for rank, s in one.sizes if rank == 3 and one.kind == "all-reduce")
+assert matrices == pictures * t.page.sums_bytes(given[3])
+""")
+
+
+@pytest.mark.slow
+def test_xlas_partitioner_gives_neighbours_a_row_at_each_layer():
+    """What the page compares with: a whole picture, laid out and left to the compiler."""
+    simulated("""
+from nst_jax import recipes
+from tests import test_scaling as t
+recipe = recipes.as_arrays(small.shallow(recipes.TF).bare())
+shape, mesh = (256, 40), sharding.mesh_of("all", axis=sharding.ROWS)
+def laid(x, split):
+    at = t.NamedSharding(mesh, t.P(sharding.ROWS) if split else t.P())
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at)
+picture = laid(jax.ShapeDtypeStruct((*shape, 3), jnp.float32), True)
+targets = jax.eval_shape(nst.measure, params, picture, picture, recipe)
+targets = jax.tree.map(lambda x: laid(x, x.ndim == 3), targets)
+loss = lambda image, params, targets: nst.losses_of(params, image, targets, recipe).total
+given = (picture, jax.tree.map(lambda x: laid(x, False), params), targets)
+talk = t.talk_of(jax.jit(jax.value_and_grad(loss)).lower(*given).compile().as_text())
+assert t.rows_sent(talk, 4) == t.page.activations_bytes(recipe, shape[1])
+assert sum(bool(one.pairs) for one in talk) == t.page.messages(recipe)[1]
+assert t.summed(talk, arrays=True) == t.page.sums_bytes(recipe) / 2
+""")
