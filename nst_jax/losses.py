@@ -170,7 +170,7 @@ gram.defvjp(_gram_forward, _gram_backward)
 
 def mean_over_positions(sums: Array, count: int) -> Array:
     """Return the sums divided by the number of positions: G = R / M for a Gram matrix."""
-    return sums / count
+    return sums / float(count)  # as an int it would have to be an int32
 
 
 def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
@@ -230,11 +230,11 @@ def square_differences(canvas: FeatureMap, content: FeatureMap) -> Scalar:
 
 
 def _mean(total: Scalar, count: int) -> Scalar:
-    return total / count
+    return total / float(count)  # of a large canvas more than an int32 holds
 
 
 def _quarter_mean(total: Scalar, count: int) -> Scalar:
-    return total / count / 4
+    return total / float(count) / 4
 
 
 def _half(total: Scalar, count: int) -> Scalar:
@@ -294,7 +294,8 @@ def _sum_of_sides(sides: Sides, shape: tuple[int, int]) -> Scalar:
 
 def _mean_of_sides(sides: Sides, shape: tuple[int, int]) -> Scalar:
     height, width = shape
-    return sides[0] / (3 * (height - 1) * width) + sides[1] / (3 * height * (width - 1))
+    down, right = float(3 * (height - 1) * width), float(3 * height * (width - 1))
+    return sides[0] / down + sides[1] / right
 
 
 def _sum_itself(total: Scalar, shape: tuple[int, int]) -> Scalar:
