@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import cache, optimizers, programs, recipes, targets, verbs
+from nst_jax import cache, optimizers, programs, recipes, sharding, targets, verbs
 from nst_jax.pace import CompileClock
 from tests import small
 
@@ -192,7 +192,7 @@ def test_the_state_of_every_rule_can_be_kept(grey, tmp_path):
         core = replace(COARSE_TO_FINE, descent=replace(COARSE_TO_FINE.descent, optimizer=rule()))
         state = nst.init(grey, recipes.as_arrays(core.bare()))
         for _ in range(2):
-            again = programs.Kept(verbs.started, tmp_path)(state, None)
+            again = programs.Kept(sharding.laid, tmp_path)(state, None)
             assert_same([again], [state])
     assert len(files(tmp_path)) == len(optimizers.RULES)
 
