@@ -43,14 +43,12 @@ def everywhere(tree):
 # --- Against one device ---------------------------------------------------------------------------
 
 CASES = {
-    "even": ((128, 96), {}),
     "odd sides": ((131, 53), {}),
     "odd sides kept by the pooling": ((147, 45), {"ceil": True}),
     "average pooling": ((99, 40), {"pool": layers.average_pool, "ceil": True}),
     "mirrored border": ((131, 53), {"padding": layers.reflect_padded}),
     "in tiles": ((203, 85), {"tile": 32}),
     "a last tile without rows": ((130, 40), {"tile": 32}),
-    "computed again": ((96, 40), {"remat": True}),
 }
 QUICK = ("odd sides", "in tiles")
 

@@ -55,7 +55,6 @@ CASES = {
     "odd sides": ((129, 111), 32, {}),
     "odd sides kept by the pooling": ((131, 101), 32, {"ceil": True}),
     "average pooling": ((115, 87), 48, {"pool": layers.average_pool, "ceil": True}),
-    "replicated border": ((117, 90), 32, {"padding": layers.replicate_padded}),
     "mirrored border": ((99, 118), 32, {"padding": layers.reflect_padded}),
     "one long side": ((40, 203), 32, {}),
     "computed again": ((96, 97), 32, {"remat": True}),
@@ -107,7 +106,7 @@ def test_every_loss_is_a_sum_over_tiles(style_loss, content_loss, params64, x64)
 @pytest.mark.parametrize("name", ["default", "gatys-2015"])
 def test_presets_in_tiles_to_a_hundred_thousandth_in_float32(name, params):
     recipe = recipes.as_arrays(recipes.named(name).bare())
-    images = [image.astype(jnp.float32) for image in pictures(395, 389, (270, 301))]
+    images = [image.astype(jnp.float32) for image in pictures(305, 299, (170, 301))]
     whole = found(params, *images, recipe)
     cut = found(params, *images, network(recipe, tile=128))
     assert apart(whole[0].style, cut[0].style) < 1e-5
