@@ -107,11 +107,13 @@ def check(entry):
 
 
 # Those that start processes or compile several programs are slow.
-SLOW = {"step", "loop", "batch", "compile", "wall", "memory", "tiles", "peers", "time_to_loss"}
+SLOW = {"step", "loop", "batch", "compile", "tiles", "peers"}
+LONG = {"wall", "memory", "time_to_loss"}
+MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES]
+    "name", [pytest.param(name, marks=MARKS[name]) if name in MARKS else name for name in CASES]
 )
 def test_case_is_measured_written_and_reported(name, shallow, monkeypatch, tmp_path):
     monkeypatch.setattr(case_module(name), "QUICK", TINY)

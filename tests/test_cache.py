@@ -62,7 +62,7 @@ def start(folder, *words):
     return int(done.stderr.rpartition("hits ")[2])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_second_start_takes_the_programs_of_the_first_and_paints_the_same(tmp_path):
     assert start(tmp_path, "-o", "first.png") == 0
     kept = set(tmp_path.glob("programs/*"))

@@ -104,7 +104,7 @@ def write_pictures():
         Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(f"{name}.png")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_writes_once_and_goes_on_from_its_checkpoint():
     write_pictures()
     port = free_port()

@@ -15,7 +15,7 @@ import nst_jax as nst
 from nst_jax import losses, optimizers, recipes, sizes, starts
 from tests import small
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 HEIGHT, WIDTH = 32, 40
 STEPS = 30

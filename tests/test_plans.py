@@ -266,6 +266,7 @@ def test_fewer_bits_are_proposed_where_they_would_do():
         fit(recipes.TF, round(least * capacity.MARGIN * 0.95), shape=shape, platform="gpu")
 
 
+@pytest.mark.slow
 def test_what_was_given_up_is_said_and_kept_with_the_picture(call, little):
     shape, cut = (150, 200), replace(recipes.DEFAULT.network, tile=128)
     terms = replace(TINY.terms)
@@ -289,6 +290,7 @@ def test_what_was_given_up_is_said_and_kept_with_the_picture(call, little):
 # --- Batches and sweeps ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_batch_and_sweep_say_what_they_take(call):
     batch = ("batch", "photo.png", "art.png", "--styles", "art.png", "-o", "out")
     code, _, err = call(*batch, "--recipe", "tiny", "--steps", 1)
@@ -452,6 +454,7 @@ def test_the_command_shares_a_picture_between_devices(call):
         assert np.abs(np.asarray(one, int) - split).max() <= 1
 
 
+@pytest.mark.slow
 def test_devices_of_a_batch_are_grouped_by_rows(call):
     words = ("batch", "photo.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny")
     code, _, told = call(*words, "--devices", "2", "--rows", "2")

@@ -127,7 +127,7 @@ def true_loss(params):
     return content, style, lambda image: float(losses_of(params, image, targets, core).total)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_in_bfloat16_ends_where_float32s_does(params, true_loss):
     content, style, loss = true_loss
     options = {"recipe": recipes.TF, "size": "as-is", "steps": 25}
@@ -140,7 +140,7 @@ def test_a_run_in_bfloat16_ends_where_float32s_does(params, true_loss):
     assert 0.95 * ends["float32"] < ends["bfloat16"] < 1.01 * ends["float32"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", tuple(recipes.PRESETS))
 def test_no_preset_breaks_in_bfloat16(params, name):
     recipe = at("bfloat16", recipes.named(name))

@@ -92,7 +92,7 @@ np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
 """)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sweeps_several_scales_and_chunks_over_devices():
     simulated("""
 from nst_jax import recipes

@@ -102,7 +102,7 @@ def test_every_loss_is_a_sum_over_tiles(style_loss, content_loss, params64, x64)
     assert apart(whole, found(params64, *pictures(75, 70), network(recipe, tile=16))) < 1e-10
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["default", "gatys-2015"])
 def test_presets_in_tiles_to_a_hundred_thousandth_in_float32(name, params):
     recipe = recipes.as_arrays(recipes.named(name).bare())

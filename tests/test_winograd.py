@@ -100,7 +100,7 @@ def test_features_take_it_where_the_parameters_have_its_forms(everywhere, params
     assert plain.count("stablehlo.convolution") == 6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_gradient_of_the_objective_is_float64s(everywhere, params):
     content, style = nst.images.sample("chelsea")[:96, :80], nst.images.sample("starry_night")
     recipe = nst.recipes.as_arrays(nst.recipes.DEFAULT.bare())
@@ -175,7 +175,7 @@ def test_a_small_canvas_takes_the_direct_way_with_the_same_parameters(params):
     assert_array_equal(vgg.features(formed, image, ["relu3_1"])["relu3_1"], plain["relu3_1"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stylize_gives_the_same_picture(everywhere, params, monkeypatch):
     content, style = nst.images.sample("chelsea"), nst.images.sample("starry_night")
     recipe = replace(nst.recipes.TF, descent=replace(nst.recipes.TF.descent, steps=3))
