@@ -107,8 +107,8 @@ def check(entry):
 
 
 # Those that start processes or compile several programs are slow.
-SLOW = {"step", "loop", "batch", "compile", "tiles", "peers"}
-LONG = {"wall", "memory", "time_to_loss"}
+SLOW = {"step", "batch"}
+LONG = {"wall", "memory", "time_to_loss", "loop", "compile", "tiles", "peers"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 

@@ -68,7 +68,7 @@ def installed(notebook, monkeypatch):
 
 
 # ZeroMQ and asyncio warn of things that are not ours.
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("default")
 def test_runs_with_few_steps(notebook, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="install the extra `test`")

@@ -266,7 +266,7 @@ def test_fewer_bits_are_proposed_where_they_would_do():
         fit(recipes.TF, round(least * capacity.MARGIN * 0.95), shape=shape, platform="gpu")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_was_given_up_is_said_and_kept_with_the_picture(call, little):
     shape, cut = (150, 200), replace(recipes.DEFAULT.network, tile=128)
     terms = replace(TINY.terms)
@@ -290,7 +290,7 @@ def test_what_was_given_up_is_said_and_kept_with_the_picture(call, little):
 # --- Batches and sweeps ---------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_batch_and_sweep_say_what_they_take(call):
     batch = ("batch", "photo.png", "art.png", "--styles", "art.png", "-o", "out")
     code, _, err = call(*batch, "--recipe", "tiny", "--steps", 1)

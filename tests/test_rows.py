@@ -94,7 +94,7 @@ ENGINES = {
 
 @pytest.mark.parametrize(
     "engine",
-    [e if e == "adam" else pytest.param(e, marks=pytest.mark.slow) for e in ENGINES],
+    [e if e == "adam" else pytest.param(e, marks=pytest.mark.long) for e in ENGINES],
 )
 def test_a_picture_of_several_devices_is_that_of_one(engine, params):
     # Torch's takes whole steps unguarded: 1e-7 in the content is 1e-3 in its fourth canvas.

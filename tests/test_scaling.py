@@ -155,7 +155,7 @@ def test_a_step_exchanges_what_the_page_counts(recipe, params):
     check_step(params, spread(small.shallow(recipe)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_so_it_does_between_four_of_which_some_are_not_neighbours():
     simulated("""
 from nst_jax import precision, recipes
@@ -171,13 +171,13 @@ for fields in ({"tile": 32}, {"precision": precision.BFLOAT16, "remat": True}):
 """)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_so_it_does_with_all_taps(params):
     recipe = spread(recipes.DEFAULT, (411, 48))
     check_step(params, recipe, (411, 48))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_batches_exchange_nothing_and_with_rows_that_of_each_picture():
     simulated("""
 from tests import test_scaling as t
@@ -204,7 +204,7 @@ assert matrices == pictures * t.page.sums_bytes(given[3])
 """)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_xlas_partitioner_gives_neighbours_a_row_at_each_layer():
     """What the page compares with: a whole picture, laid out and left to the compiler."""
     simulated("""
