@@ -21,7 +21,7 @@ from nst_jax.recipes import Recipe
 from nst_jax.sharding import Devices
 from nst_jax.sizes import Size
 from nst_jax.targets import blend, measure_content, measure_style
-from nst_jax.verbs import lengths, settled, started, with_rows
+from nst_jax.verbs import laid_over, lengths, settled, started, with_rows
 from nst_jax.vgg import with_forms
 
 Axes = tuple[int | None, ...]  # one for each leaf of the recipe
@@ -326,14 +326,15 @@ def at_once(
       ValueError: if no picture fits in any way.
     """
     recipe = with_rows(recipe, mesh_of_rows(mesh), scale.shape)
-    recipe = capacity.fitted(recipe, scale, device)
+    # Laid out anew, since tiles are settled now.
+    recipe = laid_over(capacity.fitted(recipe, scale, device), mesh_of_rows(mesh), scale.shape)
     most = chunk
     if chunk is None:
-        platform = capacity.platform_of(device)
+        there, platform = capacity.place_of(recipe, device)
         footprint = estimate_memory(
             scale.shape, recipe=recipe, style_shapes=scale.style_shapes, platform=platform
         )
-        most = capacity.most_that_fit(footprint, capacity.available(device))
+        most = capacity.most_that_fit(footprint, there)
         if most is not None and mesh is not None and platform != "cpu":
             most *= sharding.pictures_of(mesh)  # each has memory of its own
     return recipe, _chunk_of(count, most, sharding.pictures_of(mesh))
@@ -383,7 +384,7 @@ def _stylize_part(
     broke_at, offset = np.full(len(rows), -1), 0
     for index, scale in enumerate(scales):
         last = index == len(scales) - 1
-        core = with_rows(there, mesh_of_rows(mesh), scale.shape)
+        core = laid_over(there, mesh_of_rows(mesh), scale.shape)
         measuring = replace(measuring, rows=core.rows)
         targets = _targets(params, rows, index, measuring, mesh)
         images = _enlarge(images, scale.shape)

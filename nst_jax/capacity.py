@@ -81,7 +81,9 @@ def device_of(params: Params) -> Any:
     kernel = params.layers["conv1_1"]["kernel"]
     if not isinstance(kernel, jax.Array):
         return None
-    return min(kernel.devices(), key=lambda device: device.id)
+    # Of several processes' devices one of this process': it knows no other's memory.
+    here: set[Any] = kernel.sharding.addressable_devices
+    return min(here, key=lambda device: device.id)
 
 
 def platform_of(device: Any = None) -> str:

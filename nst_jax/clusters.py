@@ -141,10 +141,12 @@ class Watch(AbstractContextManager):
                 beat, since = seen.get(index, (None, now))
                 if alive.get(index) != beat:
                     seen[index] = alive.get(index), now
-                elif beat != DONE and index != jax.process_index() and now - since > LOST:
-                    self._end(f"process {index} has given no sign of life for {LOST} s")
-                else:
-                    seen[index] = beat, since
+                    continue
+                seen[index] = beat, since
+                # Some begin later than others.
+                limit = PATIENCE if beat is None else LOST
+                if beat != DONE and index != jax.process_index() and now - since > limit:
+                    self._end(f"process {index} has given no sign of life for {limit} s")
 
     def _end(self, words: str) -> NoReturn:
         try:

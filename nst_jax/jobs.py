@@ -443,7 +443,7 @@ def job_of(
     return Job(
         content=content,
         styles=tuple(styles),
-        recipe=fit.recipe,
+        recipe=verbs.laid_over(fit.recipe, mesh, scales[-1].shape),
         fit=fit,
         seed=seed,
         outputs=outputs,

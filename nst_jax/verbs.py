@@ -369,8 +369,15 @@ def with_rows(recipe: Recipe, mesh: AnyMesh | None, shape: Shape) -> Recipe:
     """
     if mesh is None:
         return recipe
-    rows = tiles.rows_of(mesh, shape, recipe.network)
-    sharding.check(rows)
+    recipe = laid_over(recipe, mesh, shape)
+    assert recipe.rows is not None
+    sharding.check(recipe.rows)
+    return recipe
+
+
+def laid_over(recipe: Recipe, mesh: AnyMesh | None, shape: Shape) -> Recipe:
+    """Do what `with_rows` does, for a scale on the way as well, where devices may have nothing."""
+    rows = None if mesh is None else tiles.rows_of(mesh, shape, recipe.network)
     return replace(recipe, rows=rows)
 
 
@@ -432,10 +439,7 @@ class _Given(NamedTuple):
 
     def core_at(self, scale: int) -> Recipe:
         """Return what the programs of a scale see of the recipe."""
-        if self.mesh is None:
-            return self.core
-        shape = self.prepared.scales[scale].shape
-        return replace(self.core, rows=tiles.rows_of(self.mesh, shape, self.core.network))
+        return laid_over(self.core, self.mesh, self.prepared.scales[scale].shape)
 
 
 class _Scene(NamedTuple):

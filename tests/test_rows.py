@@ -242,3 +242,15 @@ def test_memory_is_that_of_a_device(tile, params):
     found = compiled.memory_analysis()
     peak = found.temp_size_in_bytes + found.argument_size_in_bytes
     assert 0.8 < estimate.total / peak < 1.2
+
+
+def test_a_coarse_scale_may_leave_devices_without_rows(params):
+    content, style = small.picture("chelsea", 20, 40), small.picture("gravel", 30, 40)
+    recipe = small.shallow(steps=3)
+    descent = replace(recipe.descent, schedule=recipes.CoarseToFine(smallest=32))
+    recipe = replace(recipe, descent=descent)
+    one = nst.stylize(params, content, style, recipe=recipe, size="64x32")
+    split = nst.stylize(params, content, style, recipe=recipe, size="64x32", devices=2)
+    assert_allclose(split, one, rtol=0, atol=1e-5)
+    many = nst.stylize_many(params, content, style, recipe=recipe, size="64x32", devices=2, rows=2)
+    assert_allclose(many[0], one, rtol=0, atol=1e-5)
