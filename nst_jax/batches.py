@@ -15,7 +15,6 @@ from jaxtyping import Array, Bool, Int
 
 from nst_jax import capacity, checks, optimize, prepare, recipes, sharding, tiles
 from nst_jax._types import Image, Losses, Params, State, Targets
-from nst_jax.memory import estimate_memory
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
 from nst_jax.sharding import Devices
@@ -331,9 +330,7 @@ def at_once(
     most = chunk
     if chunk is None:
         there, platform = capacity.place_of(recipe, device)
-        footprint = estimate_memory(
-            scale.shape, recipe=recipe, style_shapes=scale.style_shapes, platform=platform
-        )
+        footprint = capacity.taken(recipe, scale, platform)
         most = capacity.most_that_fit(footprint, there)
         if most is not None and mesh is not None and platform != "cpu":
             most *= sharding.pictures_of(mesh)  # each has memory of its own

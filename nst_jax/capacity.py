@@ -138,6 +138,17 @@ def fits(footprint: Footprint, there: int | None) -> bool:
     return there is None or footprint.total * MARGIN <= there
 
 
+def taken(recipe: Recipe, scale: Scale, platform: str, *, pictures: int = 1) -> Footprint:
+    """Return what a recipe takes at a scale, by `estimate_memory`."""
+    return estimate_memory(
+        scale.shape,
+        recipe=recipe,
+        style_shapes=scale.style_shapes,
+        pictures=pictures,
+        platform=platform,
+    )
+
+
 class Fit(NamedTuple):
     """How a run is brought into the memory there is."""
 
@@ -215,24 +226,18 @@ def fit(
     Raises:
       ValueError: if no tile fits, with the largest canvas and the changes that would.
     """
-
-    def taken(way: Recipe) -> Footprint:
-        return estimate_memory(
-            scale.shape, recipe=way, style_shapes=scale.style_shapes, platform=platform
-        )
-
-    plain = taken(_in_network(recipe, tile=0))
+    plain = taken(_in_network(recipe, tile=0), scale, platform)
     if recipe.network.tile is not None:
-        return Fit(recipe, recipe, taken(recipe), plain, there)
+        return Fit(recipe, recipe, taken(recipe, scale, platform), plain, there)
     ways = _ways(recipe, max(*scale.shape, *map(max, scale.style_shapes)), platform)
     for way in ways:
-        footprint = taken(way)
+        footprint = taken(way, scale, platform)
         if fits(footprint, there):
             return Fit(recipe, way, footprint, plain, there)
     assert there is not None  # which holds everything
-    shorter = _longest_history(ways[-1], lambda way: fits(taken(way), there))
+    shorter = _longest_history(ways[-1], lambda way: fits(taken(way, scale, platform), there))
     if yielding and shorter is not None and _is_ours(recipe):
-        return Fit(recipe, shorter, taken(shorter), plain, there)
+        return Fit(recipe, shorter, taken(shorter, scale, platform), plain, there)
     raise ValueError(_refusal(scale, ways[-1], there, platform, shorter))
 
 
@@ -283,18 +288,15 @@ def _refusal(scale: Scale, way: Recipe, there: int, platform: str, shorter: Reci
       shorter: the way with a history that fits, if there is one.
     """
     shape, styles = scale.shape, scale.style_shapes
-
-    def taken(recipe: Recipe) -> Footprint:
-        return estimate_memory(shape, recipe=recipe, style_shapes=styles, platform=platform)
-
     largest = largest_that_fits(shape, way, there, style_shapes=styles, platform=platform)
     remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px does"
     how = f" even in tiles of {way.network.tile} px" if way.network.tile else ""
+    least = taken(way, scale, platform).total
     others = [] if shorter is None else [_history_word(shorter)]
-    others += [word for word, other in _changes(way) if fits(taken(other), there)]
+    others += [word for word, other in _changes(way) if fits(taken(other, scale, platform), there)]
     changes = f"; so does, but paints another picture: {' or '.join(others)}" if others else ""
     return (
-        f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(taken(way).total)}{how}, and "
+        f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(least)}{how}, and "
         f"some {gigabytes(there / MARGIN)} can be had{remedy}{changes}; to try all the same, set "
         "`tile` to off or a number"
     )
@@ -462,13 +464,7 @@ def told(recipe: Recipe, scale: Scale, device: Any = None, *, pictures: int = 1)
     except jax.errors.JaxRuntimeError as error:
         if EXHAUSTED not in str(error):
             raise
-        footprint = estimate_memory(
-            scale.shape,
-            recipe=recipe,
-            style_shapes=scale.style_shapes,
-            pictures=pictures,
-            platform=platform,
-        )
+        footprint = taken(recipe, scale, platform, pictures=pictures)
         raise OutOfMemory(_exhausted(footprint, recipe.network.tile, there)) from error
 
 

@@ -100,12 +100,15 @@ _chunk = click.option(
     metavar="N",
     help="Pictures at once, at most. Default: as many as are worth it and memory holds.",
 )
-_devices = click.option(
-    "--devices",
-    type=_DevicesType(),
-    metavar="N|all",
-    help="Share the pictures among so many devices, each its own part. Default: one.",
-)
+
+
+def _shared(how: str) -> Decorator:
+    return click.option(
+        "--devices", type=_DevicesType(), metavar="N|all", help=f"{how} Default: one."
+    )
+
+
+_devices = _shared("Share the pictures among so many devices, each its own part.")
 _rows = click.option(
     "--rows",
     type=click.IntRange(min=1),
@@ -113,12 +116,7 @@ _rows = click.option(
     metavar="N",
     help="Let so many of the devices share the rows of each picture. Default: 1.",
 )
-devices = click.option(
-    "--devices",
-    type=_DevicesType(),
-    metavar="N|all",
-    help="Share the picture's rows among so many devices: less memory on each. Default: one.",
-)
+devices = _shared("Share the picture's rows among so many devices: less memory on each.")
 cluster = click.option(
     "--cluster",
     metavar="auto|HOST:PORT,N,I",

@@ -6,7 +6,6 @@ from typing import Any
 
 from nst_jax import batches, capacity, operations, prepare, rates, settings, sharding, verbs
 from nst_jax.capacity import Fit
-from nst_jax.memory import estimate_memory
 from nst_jax.pace import duration
 from nst_jax.prepare import Scale
 from nst_jax.progress import amount
@@ -163,13 +162,7 @@ def of_group(
     settled, together = batches.at_once(recipe, scale, count, chunk, mesh)
     # Processors' devices share what there is.
     pictures = together if platform == "cpu" else together // sharding.pictures_of(mesh)
-    footprint = estimate_memory(
-        scale.shape,
-        recipe=settled,
-        style_shapes=scale.style_shapes,
-        pictures=pictures,
-        platform=platform,
-    )
+    footprint = capacity.taken(settled, scale, platform, pictures=pictures)
     fit = capacity.fit(recipe, scale, there, platform)
     at_once = [f"{together} pictures at once"] if together > 1 else []
     words = at_once + capacity.picked(fit, [scale.shape, *scale.style_shapes])
