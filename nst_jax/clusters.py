@@ -114,6 +114,10 @@ class Watch(AbstractContextManager):
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if self._thread is None:
             return
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            # What failed may be an exchange with a process that is gone: the other thread will know,
+            # and end this one in clearer words.
+            self._thread.join(LOST + 3 * BEAT)
         self._over.set()
         self._thread.join()
         with suppress(jax.errors.JaxRuntimeError):

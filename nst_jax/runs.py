@@ -175,7 +175,7 @@ class _Course:
         self.compiling = compiling
         self._watch = Stopwatch(compiling, elapsed=before[-1] if before else 0.0)
         self._first_compile: float | None = None
-        self._announced = self._written = self._ended = False
+        self._announced = self._written = self._rescued = self._ended = False
 
     def take(self, shot: Snapshot) -> None:
         """Log, keep and show one snapshot."""
@@ -274,8 +274,9 @@ class _Course:
 
     def rescue(self) -> None:
         """Write the last canvas of a run that failed, where that can still be done."""
-        if self.last is None or self.last.broke_at == 0:
+        if self._rescued or self.last is None or self.last.broke_at == 0:
             return
+        self._rescued = True
         # What made the run fail may be the writing itself, and is what is to be told.
         with suppress(Exception):
             self._save_picture(self.last)
