@@ -123,10 +123,8 @@ def test_the_command_writes_once_and_goes_on_from_its_checkpoint():
     assert len(lines) == 9  # the start, the seven canvases, the end
     whole = Path("out.png").read_bytes()
     # One process alone goes on from what four devices kept: here there is nothing left to do.
-    alone = start(
-        code.replace('*words, "--cluster", sys.argv[1]', "*words"), "", "--checkpoint", "kept.h5", "--resume",
-        "--overwrite",
-    )  # fmt: skip
+    code = code.replace('*words, "--cluster", sys.argv[1]', "*words")
+    alone = start(code, "", "--checkpoint", "kept.h5", "--resume", "--overwrite")
     assert alone.communicate(timeout=300) and alone.returncode == 0
     assert np.array_equal(np.asarray(Image.open("out.png")), _pixels(whole))
 
