@@ -13,7 +13,10 @@ import jax
 from benchmarks import harness
 from benchmarks.report import report
 
-CASES = ("step", "compile", "batch", "loop", "wall", "memory", "tiles", "peers", "time_to_loss")
+CASES = (
+    *("step", "compile", "batch", "loop", "wall", "memory", "tiles", "peers"),
+    *("time_to_loss", "engine"),
+)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -157,6 +157,8 @@ def figures(entries: Iterable[Json]) -> tuple[dict[str, list[Panel]], list[str]]
         for name, needed, panels in (
             ("loss", ("time_to_loss",), lambda c: loss_panels(c["time_to_loss"])),
             ("floor", ("time_to_loss",), lambda c: distance_panels(c["time_to_loss"])),
+            ("engine", ("engine",), lambda c: loss_panels(c["engine"])),
+            ("engine-floor", ("engine",), lambda c: distance_panels(c["engine"])),
             ("scaling", ("step", "batch"), scaling_panels),
             ("memory", ("memory",), lambda c: memory_panels(c["memory"])),
         ):

@@ -232,3 +232,4 @@ TABLES: dict[str, Table] = {
         _time_to_loss,
     ),
 }  # fmt: skip
+TABLES["engine"] = TABLES["time_to_loss"]

@@ -49,6 +49,9 @@ def engines(size: int, steps: int) -> dict[str, nst.recipes.Recipe]:
     return found
 
 
+Engines = Callable[[int, int], dict[str, nst.recipes.Recipe]]  # of a size and a number of steps
+
+
 class Course:
     """One engine on its way: each `advance` goes on to its next canvas to be shown."""
 
@@ -56,6 +59,7 @@ class Course:
         content, style = (np.asarray(image) for image in pictures(size, pair))
         steps = recipe.descent.steps
         self.every = -(-steps // POINTS)
+        self.most = 2 + steps // self.every  # snapshots: the start, and a last one
         self.first = first_at_full_size(recipe, size)
         self.shots: Iterator[nst.Snapshot] = nst.paint(
             params, content, style, recipe=recipe, size="as-is", every=self.every
@@ -88,12 +92,18 @@ def first_at_full_size(recipe: nst.recipes.Recipe, size: int) -> int:
 
 
 def measure(plan: Plan) -> Findings:
-    """Let all engines take turns on every pair; compiling is apart, measuring targets is not."""
+    """Let all engines take turns on every pair."""
+    return compare(engines, plan)
+
+
+def compare(engines: Engines, plan: Plan) -> Findings:
+    """Let engines take turns on every pair; compiling is apart, measuring targets is not."""
     params = nst.load_params()
     rows = []
     for size in plan.sizes:
         warm = {name: _warm_up(params, size, each) for name, each in engines(size, 4).items()}
-        rows += [_row(params, pair, size, plan, warm) for pair in PAIRS[: plan.pairs]]
+        recipes = engines(size, plan.steps)
+        rows += [_row(params, pair, size, recipes, warm) for pair in PAIRS[: plan.pairs]]
     notes = [
         "seconds hold everything but compiling: the coarse scale's too, though a curve only begins "
         "where a canvas has its full size, as losses of different sizes do not compare",
@@ -113,14 +123,15 @@ def _warm_up(params: nst.Params, size: int, recipe: nst.recipes.Recipe) -> float
 
 
 def _row(
-    params: nst.Params, pair: Pair, size: int, plan: Plan, warm: Mapping[str, float]
+    params: nst.Params,
+    pair: Pair,
+    size: int,
+    recipes: Mapping[str, nst.recipes.Recipe],
+    warm: Mapping[str, float],
 ) -> dict[str, Any]:
-    courses = {
-        name: Course(params, pair, size, recipe)
-        for name, recipe in engines(size, plan.steps).items()
-    }
+    courses = {name: Course(params, pair, size, recipe) for name, recipe in recipes.items()}
     work: dict[str, Callable[[], None]] = {n: partial(c.advance) for n, c in courses.items()}
-    rounds = 2 + plan.steps // next(iter(courses.values())).every  # the start, and a last one
+    rounds = max(course.most for course in courses.values())
     seconds, _ = harness.alternate(work, rounds, warmups=0)
     curves = {name: course.curve(seconds[name]) for name, course in courses.items()}
     floor = min(min(curve["totals"]) for curve in curves.values())
@@ -141,7 +152,7 @@ def _row(
         "recipe": OBJECTIVE.name,
         "pair": list(pair),
         "size": [size, size],
-        "updates": plan.steps,
+        "updates": {name: recipe.descent.steps for name, recipe in recipes.items()},
         "start": start,
         "floor": floor,
         "final_loss": floor,

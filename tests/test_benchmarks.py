@@ -17,6 +17,7 @@ from benchmarks import (
     __main__,
     batch,
     compile,
+    engine,
     harness,
     loop,
     pastiche,
@@ -100,7 +101,7 @@ def check(entry):
         losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
         assert all(math.isfinite(loss) for loss in losses)
     found = list(spreads(entry["rows"]))
-    assert found or entry["case"] == "time_to_loss"
+    assert found or entry["case"] in {"time_to_loss", "engine"}
     for spread in found:
         assert 0 < spread["min"] <= spread["median"] <= spread["max"]
         assert len(spread["samples"]) == entry["plan"]["repeats"]
@@ -108,7 +109,7 @@ def check(entry):
 
 # Those that start processes or compile several programs are slow.
 SLOW = {"step", "batch"}
-LONG = {"wall", "memory", "time_to_loss", "loop", "compile", "tiles", "peers"}
+LONG = {"wall", "memory", "time_to_loss", "engine", "loop", "compile", "tiles", "peers"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
@@ -318,6 +319,18 @@ def test_engines_differ_in_their_descent_alone():
     assert time_to_loss.seconds_to([1.0], [9.0], 5.0) is None
 
 
+def test_candidates_are_given_the_same_work():
+    found = engine.engines(512, 57)
+    assert {name: recipe.descent.steps for name, recipe in found.items()} == {
+        "4 levels, one scale": 57,
+        "no levels, from 128 px": 130,
+        "4 levels, from 128 px": 130,
+        "no levels, from 256 px": 91,
+        "4 levels, from 256 px": 91,
+    }
+    assert nst.recipes.DEFAULT in found.values()
+
+
 # --- Plots ----------------------------------------------------------------------------------------
 
 
@@ -347,7 +360,8 @@ def records():
 def test_what_is_drawn_is_what_was_measured():
     found, missing = plots.figures(records())
     assert set(found) == {f"{name}-nvidia-x" for name in ("loss", "floor", "scaling", "memory")}
-    assert missing == []
+    absent = [f"{name}: no record of `engine` on nvidia-x" for name in ("engine", "engine-floor")]
+    assert missing == absent
     assert [len(panels) for panels in found.values()] == [2, 1, 1, 1]
     one_scale, coarse = found["floor-nvidia-x"][0].lines
     assert one_scale.x == [1, 2, 3]

@@ -1,0 +1,63 @@
+"""Which engine `default` is best given: candidates at its own size, each with the same work."""
+
+from dataclasses import replace
+
+import nst_jax as nst
+from benchmarks import time_to_loss
+from benchmarks.harness import Findings, Plan
+
+QUESTION = "Seconds until `default`'s objective is so low, by candidates for its engine"
+# Updates of the full size: 57 are the work of the 130 that `default` spreads over three scales.
+FULL = Plan(sizes=(512,), repeats=1, steps=57, pairs=3)
+GPU = Plan(sizes=(512, 1024), repeats=1, steps=130, pairs=3)
+QUICK = Plan(sizes=(64,), repeats=1, steps=6)
+
+LEVELS = (0, 4)  # halvings of the pyramid over which L-BFGS makes its first guess
+ONE = "one scale"
+SMALLEST = 128  # px, where `default` begins
+RULE = nst.optimizers.LBFGS(radius=0.02, largest_radius=0.2, slack=0.1, history=10)
+
+Schedule = nst.recipes.OneScale | nst.recipes.CoarseToFine
+
+
+def engines(size: int, work: int) -> dict[str, nst.recipes.Recipe]:
+    """Return the candidates, by name.
+
+    Args:
+      size: side of the canvas, px.
+      work: what each may do, in updates of the full size; an update of half the size is a quarter.
+    """
+    found = {}
+    for name, schedule in schedules(size).items():
+        steps = equal_work(schedule, size, work)
+        # Coarse detail has to come from one of the two.
+        for levels in LEVELS if name != ONE else LEVELS[-1:]:
+            rule = replace(RULE, levels=levels)
+            descent = replace(
+                nst.recipes.DEFAULT.descent, optimizer=rule, steps=steps, schedule=schedule
+            )
+            found[f"{levels or 'no'} levels, {name}"] = replace(
+                nst.recipes.DEFAULT, descent=descent
+            )
+    return found
+
+
+def schedules(size: int) -> dict[str, Schedule]:
+    """Return one scale, and coarse to fine from a half and from as small as `default` begins."""
+    found: dict[str, Schedule] = {ONE: nst.recipes.OneScale()}
+    for smallest in sorted({size // 2, SMALLEST}):
+        if time_to_loss.SMALLEST <= smallest < size:
+            found[f"from {smallest} px"] = nst.recipes.CoarseToFine(smallest=smallest, share=1.0)
+    return found
+
+
+def equal_work(schedule: Schedule, size: int, work: int) -> int:
+    """Return the updates over all scales that are the work of `work` at the full size."""
+    scales = schedule.plan((size, size), 1000)
+    share = sum(steps * height * width for (height, width), steps in scales) / (1000 * size**2)
+    return round(work / share)
+
+
+def measure(plan: Plan) -> Findings:
+    """Let the candidates take turns on every pair."""
+    return time_to_loss.compare(engines, plan)
