@@ -7,14 +7,14 @@ from benchmarks import time_to_loss
 from benchmarks.harness import Findings, Plan
 
 QUESTION = "Seconds until `default`'s objective is so low, by candidates for its engine"
-# Updates of the full size: 57 are the work of the 130 that `default` spreads over three scales.
+# Updates of the full size: 57 are the work of 91 over two scales, or of 130 over three.
 FULL = Plan(sizes=(512,), repeats=1, steps=57, pairs=3)
 GPU = Plan(sizes=(512, 1024), repeats=1, steps=130, pairs=3)
 QUICK = Plan(sizes=(64,), repeats=1, steps=6)
 
 LEVELS = (0, 4)  # halvings of the pyramid over which L-BFGS makes its first guess
 ONE = "one scale"
-SMALLEST = 128  # px, where `default` begins
+SMALLEST = 128  # px
 RULE = nst.optimizers.LBFGS(radius=0.02, largest_radius=0.2, slack=0.1, history=10)
 
 Schedule = nst.recipes.OneScale | nst.recipes.CoarseToFine
@@ -43,7 +43,7 @@ def engines(size: int, work: int) -> dict[str, nst.recipes.Recipe]:
 
 
 def schedules(size: int) -> dict[str, Schedule]:
-    """Return one scale, and coarse to fine from a half and from as small as `default` begins."""
+    """Return one scale, and coarse to fine from a half and from `SMALLEST`."""
     found: dict[str, Schedule] = {ONE: nst.recipes.OneScale()}
     for smallest in sorted({size // 2, SMALLEST}):
         if time_to_loss.SMALLEST <= smallest < size:

@@ -30,6 +30,9 @@ PAGE, TEMPLATE = HERE / "scaling.md", HERE / "scaling.md.in"
 RESULTS = HERE.parent / "benchmarks" / "results"
 FLOAT32 = 4  # bytes
 PIXEL = 3 * FLOAT32
+# Messages that XLA's partitioner makes of each level, seen in compiled programs, and the rows
+# of the canvas that they hold for all levels together, at most.
+OF_LEVEL, ROWS_OF_LEVELS = 20, 64
 LARGEST = 46336  # px a side: of a larger square an int32 does not count the pixels
 COUNTS, WIDE, SMALL = (1, 2, 4, 8, 16, 32, 64, 128, 256), 8192, 2048
 
@@ -133,6 +136,11 @@ def pairs_of(recipe: Recipe) -> int:
     return capacity.history_of(recipe) or 0
 
 
+def levels_of(recipe: Recipe) -> int:
+    """Return over how many levels of a pyramid L-BFGS makes its first guess."""
+    return getattr(recipe.descent.optimizer, "levels", 0)
+
+
 def activations_bytes(recipe: Recipe, width: int, each: int = FLOAT32) -> int:
     """Return the bytes that a device would send if neighbours gave each other a row at each layer.
 
@@ -147,6 +155,12 @@ def activations_bytes(recipe: Recipe, width: int, each: int = FLOAT32) -> int:
 def messages(recipe: Recipe) -> tuple[int, int]:
     """Return how many messages of rows a device sends in a step: of pixels, or at each layer."""
     return 4, 4 * len(memory.layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe)) + 2
+
+
+def waits_of_lbfgs(recipe: Recipe) -> int:
+    """Return how many messages L-BFGS waits for, as if each came after the one before."""
+    pairs = pairs_of(recipe)
+    return 2 * pairs + 3 + OF_LEVEL * levels_of(recipe) if pairs else 0
 
 
 def per_pixel(recipe: Recipe) -> float:
@@ -184,9 +198,8 @@ def talking(recipe: Recipe, shape: Shape, device: Device) -> float:
     speed = OF_LINK * device.link
     halos = rows * shape[1] * PIXEL / speed
     around = 2 * (count - 1) / count * sums_bytes(recipe) / (device.links * speed)
-    # One after the other: rows, sums, both once more, then the optimiser's dot products.
-    waits = 4 + (2 * pairs_of(recipe) + 3 if pairs_of(recipe) else 0)
-    return halos + around + waits * LATENCY
+    # One after the other: rows, sums, both once more, then the optimiser's dot products and levels.
+    return halos + around + (4 + waits_of_lbfgs(recipe)) * LATENCY
 
 
 def evaluations(shape: Shape, recipe: Recipe) -> list[Scale]:
@@ -473,8 +486,11 @@ def facts() -> dict[str, str]:
         "of_link": per_cent(OF_LINK),
         "latency": number(LATENCY * 1e6),
         "pairs": str(pairs_of(recipe)),
-        "waits": str(4 + 2 * pairs_of(recipe) + 3),
-        "bound": number(1e3 * (2 * pairs_of(recipe) + 7) * LATENCY),
+        "waits": str(4 + waits_of_lbfgs(recipe)),
+        "bound": number(1e3 * (4 + waits_of_lbfgs(recipe)) * LATENCY),
+        "levels": str(levels_of(recipe)),
+        "of_level": str(OF_LEVEL),
+        "rows_of_levels": str(ROWS_OF_LEVELS),
         "cost": _cost_table(),
         "halos": _halo_table(),
         "bytes": _bytes_table(),

@@ -384,7 +384,7 @@ def album_of(
       suffix: of results that a row has no name for.
       start: in the place of the recipes' own, or None.
       check: refuses a recipe that another flag does not go with.
-      fitting: refuses what this machine's memory holds in no way, such as `capacity.fitted`; None
+      fitting: refuses what this machine's memory holds in no way, such as `batches.refuse`; None
         where another machine paints.
       inputs: files that are read besides the rows'.
       shard: which part to keep, or None for all.

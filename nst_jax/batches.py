@@ -17,7 +17,7 @@ from nst_jax import capacity, checks, optimize, prepare, recipes, sharding, tile
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.pyramid import enlarge
 from nst_jax.recipes import Recipe
-from nst_jax.sharding import Devices
+from nst_jax.sharding import Devices, Rows
 from nst_jax.sizes import Size
 from nst_jax.targets import blend, measure_content, measure_style
 from nst_jax.verbs import laid_over, lengths, settled, started, with_rows
@@ -201,7 +201,8 @@ def painted_many(
         formed = sharding.everywhere(_formed(params, group), mesh)  # once for all chunks of a shape
         for part in group.parts:
             scale, device = part[0].prepared.scales[-1], capacity.device_of(params)
-            with capacity.told(group.recipe, scale, device, pictures=len(part)):
+            together = in_one_memory(len(part), mesh, capacity.platform_of(device))
+            with capacity.told(group.recipe, scale, device, pictures=together):
                 painted = _stylize_part(seen, formed, part, group.recipe, init, odometer, mesh)
             for row, image, measured, broke_at in zip(part, *painted, strict=True):
                 images[row.place], losses[row.place] = image, measured
@@ -325,16 +326,30 @@ def at_once(
       ValueError: if no picture fits in any way.
     """
     recipe = with_rows(recipe, mesh_of_rows(mesh), scale.shape)
-    # Laid out anew, since tiles are settled now.
-    recipe = laid_over(capacity.fitted(recipe, scale, device), mesh_of_rows(mesh), scale.shape)
+    recipe = capacity.fitted(recipe, scale, device, mesh)
+    recipe = laid_over(recipe, mesh_of_rows(mesh), scale.shape)  # anew, since tiles are settled now
     most = chunk
     if chunk is None:
-        there, platform = capacity.place_of(recipe, device)
+        there, platform = capacity.place_of(recipe, device, mesh)
         footprint = capacity.taken(recipe, scale, platform)
         most = capacity.most_that_fit(footprint, there)
         if most is not None and mesh is not None and platform != "cpu":
             most *= sharding.pictures_of(mesh)  # each has memory of its own
     return recipe, _chunk_of(count, most, sharding.pictures_of(mesh))
+
+
+def refuse(recipe: Recipe, scale: prepare.Scale, mesh: Mesh | None) -> None:
+    """Refuse a picture that memory holds in no way, or that is too low for the devices of its rows.
+
+    Raises:
+      ValueError: saying so.
+    """
+    capacity.fitted(with_rows(recipe, mesh_of_rows(mesh), scale.shape), scale, mesh=mesh)
+
+
+def in_one_memory(count: int, mesh: Mesh | None, platform: str) -> int:
+    """Return how many of so many pictures at once share a memory: all of them on a processor."""
+    return count if platform == "cpu" else max(1, count // sharding.pictures_of(mesh))
 
 
 def mesh_of_rows(mesh: Mesh | None) -> Mesh | None:
@@ -387,7 +402,7 @@ def _stylize_part(
         images = _enlarge(images, scale.shape)
         state = _init_many(sharding.split(images, mesh), core, axes, mesh)
         if index == 0 and canvases is not None:
-            state = started(state, sharding.split(canvases, mesh), core)
+            state = _started_many(state, canvases, core, mesh)
         evaluations = scale.steps + last
         state = _run_to(formed, state, targets, core, axes, evaluations, odometer, mesh)
         found = _picture_many(state, core, axes, last)
@@ -400,6 +415,16 @@ def _stylize_part(
     losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(len(rows))]
     images = sharding.gathered(images, mesh)
     return list(images)[:count], losses[:count], broke_at.tolist()[:count]
+
+
+def _started_many(state: State, canvases: np.ndarray, core: Recipe, mesh: Mesh | None) -> State:
+    """Return a fresh state whose canvases are these, to the bit."""
+    if core.rows is None:
+        return started(state, sharding.split(canvases, mesh), core)
+    canvas, pending = (
+        _with_padding(sharding.split(canvases, mesh), core.rows, mesh) for _ in range(2)
+    )
+    return state._replace(canvas=canvas, pending=pending)
 
 
 def _starts(rows: list[Row], recipe: Recipe, init: Any) -> tuple[Image, np.ndarray | None]:
@@ -510,6 +535,11 @@ _enlarge = jax.jit(enlarge, static_argnums=1)
 @jax.jit
 def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
     return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _with_padding(canvases: Array, rows: Rows, mesh: Mesh) -> Array:
+    return sharding.over_batch(partial(sharding.with_padding, rows=rows), mesh, (0,))(canvases)
 
 
 @partial(jax.jit, static_argnames=("axes", "mesh"))

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
-from nst_jax import recipes, tiles, vgg
+from nst_jax import recipes, sharding, tiles, vgg
 from nst_jax._types import Params
-from nst_jax.memory import Footprint, estimate_memory
+from nst_jax.memory import Footprint, estimate_memory, in_tiles
 from nst_jax.optimizers import Adam
 from nst_jax.precision import BFLOAT16
 from nst_jax.prepare import Scale
 from nst_jax.pyramid import Shape
 from nst_jax.recipes import Recipe
+from nst_jax.sharding import AnyMesh
 
 # How far an estimate may be off: what is to fit leaves that much room.
 MARGIN = 1.2
@@ -149,6 +151,14 @@ def taken(recipe: Recipe, scale: Scale, platform: str, *, pictures: int = 1) -> 
     )
 
 
+def fit_together(recipe: Recipe, scales: Sequence[Scale], there: int | None, platform: str) -> bool:
+    """Say whether several scales fit at once, so that one may be made ready while another is run."""
+    return (
+        there is None
+        or sum(taken(recipe, each, platform).total for each in scales) * MARGIN <= there
+    )
+
+
 class Fit(NamedTuple):
     """How a run is brought into the memory there is."""
 
@@ -177,7 +187,7 @@ class Fit(NamedTuple):
         return None if self.there is None else round(self.there / MARGIN)
 
 
-def fitted(recipe: Recipe, scale: Scale, device: Any = None) -> Recipe:
+def fitted(recipe: Recipe, scale: Scale, device: Any = None, mesh: AnyMesh | None = None) -> Recipe:
     """Return the recipe with what it leaves to memory settled: how a canvas is cut into tiles.
 
     The picture does not depend on it, but for rounding. What costs least time is taken: nothing, on
@@ -186,7 +196,8 @@ def fitted(recipe: Recipe, scale: Scale, device: Any = None) -> Recipe:
     Args:
       recipe: whose `network.tile` says how; where that is not None, it is returned as it is.
       scale: the final one.
-      device: of the run; None is jax's default.
+      device: as in `place_of`.
+      mesh: as in `place_of`.
 
     Returns:
       The recipe, with a `network.tile`.
@@ -196,15 +207,31 @@ def fitted(recipe: Recipe, scale: Scale, device: Any = None) -> Recipe:
     """
     if recipe.network.tile is not None:
         return recipe
-    return fit(recipe, scale, *place_of(recipe, device)).recipe
+    return fit(recipe, scale, *place_of(recipe, device, mesh)).recipe
 
 
-def place_of(recipe: Recipe, device: Any = None) -> tuple[int | None, str]:
-    """Return the bytes that one device of a run can have, and its platform."""
+def place_of(
+    recipe: Recipe, device: Any = None, mesh: AnyMesh | None = None
+) -> tuple[int | None, str]:
+    """Return the bytes that one device of a run can have, and its platform.
+
+    Args:
+      recipe: of the run, with its rows laid out.
+      device: where the weights are; None is jax's default.
+      mesh: of the devices that paint, if that is another matter. Of several processes all must call
+        this: what the one with least memory has is what all go by, as they have to run one program.
+    """
+    if isinstance(mesh, Mesh):
+        device = mesh.local_devices[0]
     there, platform = available(device), platform_of(device)
-    if there is not None and recipe.rows is not None and platform == "cpu":
-        there //= recipe.rows.count  # simulated devices share what there is
-    return there, platform
+    return sharding.least(each_of(there, recipe, platform), mesh), platform
+
+
+def each_of(there: int | None, recipe: Recipe, platform: str) -> int | None:
+    """Return the bytes of each device: those of a processor share what there is."""
+    if there is None or recipe.rows is None or platform != "cpu":
+        return there
+    return there // recipe.rows.count
 
 
 def fit(
@@ -319,11 +346,11 @@ def picked(fit: Fit, shapes: Sequence[Shape]) -> list[str]:
 
     Args:
       fit: of a run.
-      shapes: of its canvas and styles; where no tile is smaller than these, none is told.
+      shapes: of its canvas and styles; where none is cut into tiles, no tile is told.
     """
-    network, taps = fit.recipe.network, fit.recipe.terms.taps
+    network = fit.recipe.network
     words = []
-    if any(tiles.window_of(shape, taps, network) != shape for shape in shapes):
+    if any(in_tiles(shape, fit.recipe) for shape in shapes):
         words.append(f"in tiles of {network.tile} px")
     if network.remat and not fit.asked.network.remat:
         words.append("with activations computed again")

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +167,23 @@ def stylize(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> i
 
     Ctrl-C stops early and keeps the canvas so far; once more stops at once.
     """
-    from nst_jax import clusters, images, jobs, resuming, sharding
+    if chosen["cluster"] is None:
+        return _stylize(content, style, chosen)
+    from nst_jax import clusters, sharding
 
-    if chosen["cluster"] is not None:
-        clusters.join(chosen["cluster"])
-        chosen["devices"] = chosen["devices"] or sharding.ALL
-        chosen["quiet"] = chosen["quiet"] or not clusters.first()
+    clusters.join(chosen["cluster"])
+    if chosen["devices"] is None:
+        chosen["devices"] = sharding.ALL
+    chosen["quiet"] = chosen["quiet"] or not clusters.first()
+    with clusters.Watch(lambda words: _fail(words, 1)) as watch:
+        return _stylize(content, style, chosen, watch)
+
+
+def _stylize(
+    content: Path, style: tuple[grammar.Share, ...], chosen: dict[str, Any], watch: Any = None
+) -> int:
+    from nst_jax import images, jobs, resuming
+
     recipe = _recipe(chosen | {"style_shares": jobs.shares_of(style)})
     paths = [path for path, _ in style]
     outputs = jobs.Outputs(
@@ -198,7 +210,7 @@ def stylize(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> i
         resume=resuming.found(outputs),
         devices=chosen["devices"],
     )
-    return _paint(job, chosen)
+    return _paint(job, chosen, watch)
 
 
 def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Path:
@@ -243,14 +255,18 @@ def _more_inputs(chosen: Mapping[str, Any], init_file: Any) -> list[Path]:
     return [path for path in (start, recipe, chosen["weights"]) if path is not None]
 
 
-def _devices(chosen: dict[str, Any]) -> Any:
-    """Return what `--devices` names, checked."""
+def _mesh(chosen: dict[str, Any]) -> Any:
+    """Return the devices that `--devices` and `--rows` name, checked."""
     from nst_jax import sharding
 
-    if chosen["devices"] is not None and chosen.get("engine") == "ray":
-        raise ValueError("`devices`: Ray gives each device an actor of its own; leave it out")
-    sharding.mesh_of_batch(chosen["devices"], chosen["rows"])
-    return chosen["devices"]
+    if chosen.get("engine") == "ray":
+        for name, unset in (("devices", None), ("rows", 1)):
+            if chosen[name] != unset:
+                raise ValueError(
+                    f"`{name}`: Ray gives each device an actor of its own; leave it out"
+                )
+        return None
+    return sharding.mesh_of_batch(chosen["devices"], chosen["rows"])
 
 
 def _let_interrupts_raise() -> None:
@@ -280,12 +296,12 @@ def _prepared(chosen: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     return params.load_params(chosen["weights"]), params.read_info(chosen["weights"]), display
 
 
-def _paint(job: Any, chosen: Mapping[str, Any]) -> int:
+def _paint(job: Any, chosen: Mapping[str, Any], watch: Any = None) -> int:
     """Run a checked job and say how it ended."""
     from nst_jax import runs
 
     loaded, info, display = _prepared(chosen)
-    ending = runs.run(loaded, info, job, display)
+    ending = runs.run(loaded, info, job, display, watch)
     if ending.code:
         kind = "error" if ending.status == "failed" else ending.status
         click.echo(f"nst-jax: {kind}: {ending.message}", err=True)
@@ -390,7 +406,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     done, and listed in DIR/results.jsonl. Started again, it goes on: a picture is skipped if its file
     is whole and has these settings embedded, from inputs with these contents.
     """
-    from nst_jax import albums, buckets, capacity, engines, fleets, images, jobs, manifests
+    from nst_jax import albums, batches, buckets, engines, fleets, images, jobs, manifests
 
     here = chosen["engine"] == "here"
     if not here:
@@ -398,6 +414,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
         if chosen["precision"] == "auto":  # jax would look at this machine, and too early
             click.get_current_context().with_resource(fleets.joined())
             chosen["precision"] = fleets.precision()
+    mesh = _mesh(chosen)
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
     album = albums.album_of(
         manifests.rows_of(contents, **chosen),
@@ -406,14 +423,14 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
         chosen["suffix"],
         start=None if init_file else init,
         check=lambda recipe: _seed(chosen, recipe),
-        fitting=capacity.fitted if here else None,
+        fitting=partial(batches.refuse, mesh=mesh) if here else None,
         inputs=[*contents, *_more_inputs(chosen, init_file)],
         shard=None if chosen["shard"] is None else buckets.shard_of(chosen["shard"]),
         sheet=chosen["sheet"],
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         chunk=chosen["chunk"],
-        devices=_devices(chosen),
+        devices=chosen["devices"],
         rows_over=chosen["rows"],
         seed=chosen["seed"] or 0,
         init=init if init_file else None,
@@ -464,6 +481,7 @@ def sweep(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int
     recipe = _recipe(chosen | swept | {"style_shares": jobs.shares_of(style)})
     paths = [path for path, _ in style]
     output = chosen["output"] or _default_name(content, paths, "_sweep")
+    _mesh(chosen)
     init, init_file = jobs.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = jobs.Outputs(picture=output, overwrite=chosen["overwrite"])
     jobs.check_outputs(outputs, [content, *paths, *_more_inputs(chosen, init_file)])
@@ -476,7 +494,7 @@ def sweep(content: Path, style: tuple[grammar.Share, ...], **chosen: Any) -> int
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         chunk=chosen["chunk"],
-        devices=_devices(chosen),
+        devices=chosen["devices"],
         rows_over=chosen["rows"],
         seed=_seed(chosen, recipe),
         init=init,

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NoReturn
 
 import jax
@@ -42,7 +42,7 @@ def join(cluster: str) -> None:
         jax.distributed.initialize(**where, initialization_timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         first = next(iter(str(error).splitlines()), "")
-        if where:
+        if where or isinstance(error, RuntimeError):
             raise ValueError(f"`cluster`: could not join {cluster!r}: {first}") from error
         raise ValueError(
             f"`cluster`: jax finds no cluster here ({first}); name it by HOST:PORT,N,I: where the "
@@ -63,6 +63,8 @@ def _parsed(cluster: str) -> dict[str, Any]:
             f"`cluster`: expected 'auto' or HOST:PORT,N,I such as 10.0.0.1:1234,4,0, got {cluster!r}"
         )
     count, index = map(int, numbers)
+    if not count:
+        raise ValueError(f"`cluster`: of how many processes cannot be 0, got {cluster!r}")
     if index >= count:
         raise ValueError(f"`cluster`: of {count} processes the last is {count - 1}, got {index}")
     return {"coordinator_address": address, "num_processes": count, "process_id": index}
@@ -89,6 +91,17 @@ def any_of(value: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.asarray(value)).any())
 
 
+def agree(value: bool, words: str) -> bool:
+    """Return what all processes find alike.
+
+    Raises:
+      ValueError: in every process, with these words, if they do not.
+    """
+    if any_of(value) and any_of(not value):
+        raise ValueError(words)
+    return value
+
+
 # --- Where another process is lost ----------------------------------------------------------------
 
 
@@ -100,9 +113,11 @@ class Watch(AbstractContextManager):
     be saved. Only where the first process is killed, which keeps that store, jax is quicker.
     """
 
-    def __init__(self, lost: Callable[[str], Any]) -> None:
+    def __init__(self, tell: Callable[[str], Any]) -> None:
         """Take what is called, in another thread, with what has happened; the process then ends."""
-        self._lost, self._over = lost, threading.Event()
+        self._tell, self._over = tell, threading.Event()
+        self._save: Callable[[], Any] | None = None
+        self._left = ""
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Watch":
@@ -110,6 +125,19 @@ class Watch(AbstractContextManager):
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
         return self
+
+    @contextmanager
+    def saving(self, save: Callable[[], Any]) -> Iterator[None]:
+        """Have something saved before this process ends for the loss of another."""
+        self._save = save
+        try:
+            yield
+        finally:
+            self._save = None
+
+    def leave(self, words: str) -> None:
+        """Let the others end, as this one will not go on, though it has met no error."""
+        self._left = words
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if self._thread is None:
@@ -121,11 +149,11 @@ class Watch(AbstractContextManager):
         self._over.set()
         self._thread.join()
         with suppress(jax.errors.JaxRuntimeError):
-            if error is None:
+            if error is None and not self._left:
                 _tell(ALIVE, DONE)
                 return
-            words = next(iter(str(error).splitlines()), "") or type(error).__name__
-            _tell(STOPPED, words)
+            words = next(iter(str(error or self._left).splitlines()), "")
+            _tell(STOPPED, words or type(error).__name__)
             time.sleep(2 * BEAT)  # so long the store is there to be read
 
     def _watch(self) -> None:
@@ -154,7 +182,9 @@ class Watch(AbstractContextManager):
 
     def _end(self, words: str) -> NoReturn:
         try:
-            self._lost(
+            if self._save is not None:
+                self._save()
+            self._tell(
                 f"process {jax.process_index()} of {jax.process_count()} cannot go on: {words}; start "
                 "all of them again, with `--checkpoint FILE --resume` from where they were"
             )

@@ -122,7 +122,7 @@ cluster = click.option(
     metavar="auto|HOST:PORT,N,I",
     help="Be one of several processes with the devices of all: start the same command in each. auto "
     "where jax finds them (SLURM, Open MPI, TPU pods); else where the first listens, how many "
-    "there are, and which this is, from 0.",
+    "there are, and which this is, from 0. All files under the same paths for all; the first writes.",
 )
 
 

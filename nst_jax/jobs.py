@@ -439,7 +439,7 @@ def job_of(
     recipe = checkpoints.as_begun(recipe, resume)
     mesh = sharding.mesh_of(devices, axis=sharding.ROWS)
     recipe = verbs.with_rows(recipe, mesh, scales[-1].shape)
-    fit = capacity.fit(recipe, scales[-1], *capacity.place_of(recipe), yielding=yielding)
+    fit = capacity.fit(recipe, scales[-1], *capacity.place_of(recipe, mesh=mesh), yielding=yielding)
     return Job(
         content=content,
         styles=tuple(styles),

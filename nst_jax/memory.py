@@ -109,7 +109,7 @@ def estimate_memory(
         pictures=pictures,
         weights=_weights(seen, recipe, on_processor),
         activations=max(loop, measuring),
-        state=pictures * _state(_share(shape, recipe), recipe, in_tiles=_in_tiles(shape, recipe)),
+        state=pictures * _state(_share(shape, recipe), recipe, in_tiles=in_tiles(shape, recipe)),
         targets=pictures * _targets(_blocks(_share(shape, recipe), recipe), recipe),
     )
 
@@ -123,7 +123,7 @@ def _rows(shape: Shape, recipe: Recipe) -> Rows | None:
     return recipe.rows and tiles.rows_of(recipe.rows.mesh, shape, recipe.network)
 
 
-def _in_tiles(shape: Shape, recipe: Recipe) -> bool:
+def in_tiles(shape: Shape, recipe: Recipe) -> bool:
     """Say whether a device looks at its part of a picture in more than one piece."""
     rows = _rows(shape, recipe)
     grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, rows)

@@ -41,6 +41,12 @@ class Plan:
         return sum(scale.steps for scale in self.scales)
 
     @property
+    def devices(self) -> int:
+        """How many share the rows; memory and operations are those of each."""
+        rows = self.fit.recipe.rows
+        return 1 if rows is None else rows.count
+
+    @property
     def seconds(self) -> float | None:
         """How long the updates take, without compiling; None where nothing was timed."""
         return None if self.rate is None else self.operations / self.rate.operations
@@ -98,9 +104,9 @@ def plan(
     """Plan a run as the command line would carry it out.
 
     Args:
-      recipe: with every flag in it.
+      recipe: with every flag in it, and its rows laid out.
       scales: from `scales_of`.
-      memory: bytes there are; None is what there is here.
+      memory: bytes there are, of a processor for all devices together; None is what there is here.
       platform: "cpu", "gpu" or "tpu"; None is this machine's. Of another one the memory is unknown.
 
     Returns:
@@ -113,6 +119,7 @@ def plan(
     kind = platform or here
     there = memory if memory is not None or kind != here else capacity.available()
     counted = kind if kind != here else capacity.platform_of()
+    there = capacity.each_of(there, recipe, counted)
     fit = capacity.fit(recipe, scales[-1], there, counted, yielding=True)
     return of(fit, scales) if kind == here else elsewhere(fit, scales, kind)
 
@@ -158,10 +165,9 @@ def of_group(
     """
     mesh = sharding.mesh_of_batch(devices, rows)
     recipe = verbs.with_rows(recipe, batches.mesh_of_rows(mesh), scale.shape)
-    there, platform = capacity.place_of(recipe)
+    there, platform = capacity.place_of(recipe, mesh=mesh)
     settled, together = batches.at_once(recipe, scale, count, chunk, mesh)
-    # Processors' devices share what there is.
-    pictures = together if platform == "cpu" else together // sharding.pictures_of(mesh)
+    pictures = batches.in_one_memory(together, mesh, platform)
     footprint = capacity.taken(settled, scale, platform, pictures=pictures)
     fit = capacity.fit(recipe, scale, there, platform)
     at_once = [f"{together} pictures at once"] if together > 1 else []
@@ -205,6 +211,11 @@ def text(plan: Plan) -> str:
         "recipe": f"{plan.fit.recipe.name}, {plan.fit.recipe.network.precision.name}",
         "size": _px(plan.scales[-1].shape),
         "styles": ", ".join(map(_px, plan.scales[-1].style_shapes)),
+        **(
+            {"rows": f"on {plan.devices} devices; what follows is of each"}
+            if plan.devices > 1
+            else {}
+        ),
         "scales": ", ".join(f"{_px(scale.shape)} for {scale.steps}" for scale in plan.scales),
         "picked": ", ".join(plan.picked) or "all at once",
     }
@@ -236,10 +247,15 @@ def _px(shape: Shape) -> str:
 
 
 def facts(plan: Plan) -> dict[str, Any]:
-    """Return a plan as plain data: sizes are width, height; memory in bytes; None is not known."""
+    """Return a plan as plain data.
+
+    Sizes are width, height; memory is in bytes and, like operations, that of each of the devices;
+    None is not known.
+    """
     fit, footprint = plan.fit, plan.fit.footprint
     return {
         "device": plan.device,
+        "devices": plan.devices,
         "recipe": fit.recipe.name,
         "precision": fit.recipe.network.precision.name,
         "tile": fit.recipe.network.tile,

@@ -60,7 +60,9 @@ def kept() -> bool:
 def _key(recipe: Recipe) -> str:
     """Return what decides on a rate. A home may be shared by machines, all "cpu"."""
     device = settings.device()
-    words = platform.node(), device["platform"], device["kind"], recipe.network.precision.name
+    words = [platform.node(), device["platform"], device["kind"], recipe.network.precision.name]
+    if recipe.rows is not None:  # operations are those of each, and some time goes to talking
+        words.append(f"{recipe.rows.count} devices")
     return ", ".join(words)
 
 

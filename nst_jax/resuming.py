@@ -34,7 +34,8 @@ def found(outputs: Outputs) -> Checkpoint | None:
             if getattr(outputs, name):
                 raise ValueError(f"`{name}`: needs a checkpoint; name it by `--checkpoint FILE`")
         return None
-    if not path.exists():
+    words = f"`checkpoint`: '{path}' is not seen by all processes; put it where all of them see it"
+    if not clusters.agree(path.exists(), words):
         return None
     if not outputs.resume:
         raise ValueError(

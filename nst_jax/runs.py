@@ -1,10 +1,9 @@
 """Run a job: drive `paint`, keep what it yields, tell how it goes, and end well however it ends."""
 
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,7 +80,13 @@ class Interrupts(AbstractContextManager):
         self._holding = True
 
 
-def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> Ending:
+def run(
+    params: Params,
+    weights: WeightsInfo,
+    job: Job,
+    display: Display,
+    watch: clusters.Watch | None = None,
+) -> Ending:
     """Paint a job's picture and write everything it asked for.
 
     Args:
@@ -89,6 +94,7 @@ def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> End
       weights: what their file says of itself.
       job: checked.
       display: where to show progress.
+      watch: of the other processes that paint this picture, if there are any.
 
     Returns:
       How it ended. A run that was interrupted or diverged has written its last finite canvas, if
@@ -120,14 +126,18 @@ def run(params: Params, weights: WeightsInfo, job: Job, display: Display) -> End
             resume=job.resume,
             devices=job.devices,
             programs=programs.of_run(cache.traced()),
-            begin=ahead.begin,
+            # Several processes have to start their common programs in one order, so by one thread.
+            begin=ahead.begin if jax.process_count() == 1 else None,
         )
         with RunLog(job.outputs.log if clusters.first() else None) as log:
             course = _Course(job, facts, log, display, compiling, pace)
-            with clusters.Watch(course.lose), Interrupts(course.abandon) as interrupts:
+            saving = nullcontext() if watch is None else watch.saving(course.lose)
+            with saving, Interrupts(course.abandon) as interrupts:
                 try:
                     with display.bar(pace.total, "compiling"):
                         _follow(shots, lambda: shots.checkpoint(copy=False), course, interrupts)
+                    if watch is not None and course.last is None:
+                        watch.leave("interrupted before its first canvas")
                     return course.finish(interrupts.signal)
                 except BaseException:
                     course.rescue()
@@ -251,7 +261,7 @@ class _Course:
         if shot is not None and shot.broke_at != 0:
             self._save_picture(shot)
         ending = self._ending(stopped_by, name)
-        if ending.status != "failed":
+        if ending.status != "failed" and clusters.first():
             rates.record(self.job.recipe, self.pace.timed)
         facts: dict[str, Any] = {"output": name} if self._written else {}
         if shot is not None and self.job.outputs.log is not None:
@@ -283,13 +293,11 @@ class _Course:
             name, steps = self.job.outputs.picture.name, self.last.step
             self.display.say(f"{name} holds the canvas after {steps} updates, unfinished")
 
-    def lose(self, words: str) -> None:
-        """Save what there is and say why, as the process is about to end without the others."""
+    def lose(self) -> None:
+        """Save what there is, as the process is about to end without the others."""
         self.display.stop()
         self.rescue()
         self.log_end("failed")
-        sys.stderr.write(f"nst-jax: error: {words}\n")
-        sys.stderr.flush()
 
     def _ending(self, stopped_by: int | None, name: str) -> Ending:
         shot, total = self.last, self.pace.total

@@ -216,6 +216,26 @@ def over_batch(
     return _shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=P(PICTURES))
 
 
+def least(amount: int | None, mesh: AnyMesh | None) -> int | None:
+    """Return the least that any of several processes has, so that all choose alike by it.
+
+    Args:
+      amount: what this process has; None is no limit.
+      mesh: of the devices that paint; every process that has one of them must call this.
+
+    Returns:
+      The least, to seven digits, or the amount itself where there is one process.
+    """
+    if jax.process_count() == 1 or not isinstance(mesh, Mesh):
+        return amount
+    from jax.experimental import multihost_utils  # slow to import, and most runs are alone
+
+    # A float, as jax' whole numbers end at 2^31 unless it is told otherwise.
+    mine = np.float32(np.inf if amount is None else amount)
+    found = float(np.min(multihost_utils.process_allgather(mine)))
+    return None if found == np.inf else int(found)
+
+
 # --- The rows of a picture ------------------------------------------------------------------------
 
 
@@ -294,10 +314,11 @@ def check(rows: Rows) -> None:
       ValueError: if one would have nothing of the picture.
     """
     used = -(-rows.height // rows.share)
+    argument = "rows" if PICTURES in rows.mesh.shape else "devices"
     if used < rows.count:
         raise ValueError(
-            f"`devices`: {rows.count} are too many for a picture {rows.height} px high, which is split "
-            f"into {used} times {rows.share} rows; take {used} or fewer"
+            f"`{argument}`: {rows.count} are too many for a picture {rows.height} px high, which is "
+            f"split into {used} times {rows.share} rows; take {used}"
         )
 
 

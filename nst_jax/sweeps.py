@@ -15,7 +15,6 @@ import numpy as np
 
 from nst_jax import (
     batches,
-    capacity,
     checks,
     images,
     jobs,
@@ -303,7 +302,8 @@ def sweep_of(
     recipe = recipes.check(with_values(recipe, axes, rows, columns))
     shapes = [style.image.shape[:2] for style in styles]
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
-    capacity.fitted(recipe, scales[-1])  # refuses what memory holds in no way
+    mesh = sharding.mesh_of_batch(options.get("devices"), options.get("rows_over", 1))
+    batches.refuse(recipe, scales[-1], mesh)
     return Sweep(
         content=content,
         styles=tuple(styles),

@@ -319,8 +319,8 @@ def painted(
       devices: see `paint`.
       programs: what computes; default: `PROGRAMS`.
       begin: where given, it is handed the work of making the next scale ready (its targets, its
-        programs) once the present one is under way, and what it returns is called when that scale's
-        turn comes. By default that work is done then.
+        programs) once the present one is under way, if memory holds both, and what it returns is
+        called when that scale's turn comes. By default that work is done then.
 
     Returns:
       What `paint` yields.
@@ -336,7 +336,7 @@ def painted(
     prepared = prepare.pictures(content, style, recipe)
     recipe = checkpoints.as_begun(recipe, resume)
     recipe = with_rows(recipe, mesh, prepared.scales[-1].shape)
-    recipe = capacity.fitted(recipe, prepared.scales[-1], capacity.device_of(params))
+    recipe = capacity.fitted(recipe, prepared.scales[-1], capacity.device_of(params), mesh)
     key = jax.random.key(0) if key is None else key
     given = _Given(
         params=sharding.everywhere(params, mesh),
@@ -347,6 +347,7 @@ def painted(
         init=init,
         key=key,
         programs=programs or PROGRAMS,
+        place=capacity.place_of(recipe, capacity.device_of(params)),
     )
     identify = partial(_identity, content, style, given)
     stand = _Stand() if resume is None else _stand_of(resume, identify(), given)
@@ -436,6 +437,12 @@ class _Given(NamedTuple):
     init: Any
     key: Array
     programs: Programs
+    place: tuple[int | None, str]  # bytes that could be had before the run, and of what
+
+    def holds_next(self, scale: int) -> bool:
+        """Say whether memory holds the next scale beside this one; not if there is no next."""
+        pair = self.prepared.scales[scale : scale + 2]
+        return len(pair) == 2 and capacity.fit_together(self.recipe, pair, *self.place)
 
     def core_at(self, scale: int) -> Recipe:
         """Return what the programs of a scale see of the recipe."""
@@ -481,7 +488,7 @@ def _paint(
                     return
                 told, wanted = len(history), next(chunks)
             # Not sooner: the first snapshot has a program of its own to compile.
-            if begin and scene and not coming and index + 1 < len(scales):
+            if begin and scene and not coming and given.holds_next(index):
                 like = programs.canvas_image(state, core)
                 coming = begin(partial(_rehearsed, given, index + 1, formed, like))
             if done == ends[index]:

@@ -328,7 +328,8 @@ def test_candidates_are_given_the_same_work():
         "no levels, from 256 px": 91,
         "4 levels, from 256 px": 91,
     }
-    assert nst.recipes.DEFAULT in found.values()
+    ours = nst.recipes.DEFAULT.descent
+    assert ours in [replace(recipe.descent, steps=ours.steps) for recipe in found.values()]
 
 
 # --- Plots ----------------------------------------------------------------------------------------

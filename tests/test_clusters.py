@@ -88,10 +88,12 @@ else:
 
 
 RUN = """
+tiny = small.shallow(recipes.TF, steps=STEPS)
 recipes.PRESETS["tiny"] = replace(
-    small.shallow(recipes.TF, steps=STEPS),
+    tiny,
     name="tiny",
     pictures=recipes.Pictures(size=sizes.LongEdge(128)),
+    descent=replace(tiny.descent, schedule=recipes.CoarseToFine(smallest=64, share=SHARE)),
 )
 words = ["stylize", "photo.png", "art.png", "--recipe", "tiny", "-o", "out.png", *sys.argv[2:]]
 sys.argv[1:] = [*words, "--cluster", sys.argv[1]]
@@ -110,7 +112,7 @@ def test_the_command_writes_once_and_goes_on_from_its_checkpoint():
     write_pictures()
     port = free_port()
     words = ("--log", "log.jsonl", "--checkpoint", "kept.h5")
-    code = RUN.replace("STEPS", "6")
+    code = RUN.replace("STEPS", "6").replace("SHARE", "1.0")
     runs = [start(code, f"127.0.0.1:{port},2,{index}", *words) for index in range(2)]
     said = [run.communicate(timeout=300) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
@@ -138,7 +140,7 @@ def _pixels(data):
 def test_a_killed_process_ends_the_others_with_a_word():
     write_pictures()
     port = free_port()
-    code = RUN.replace("STEPS", "100000")
+    code = RUN.replace("STEPS", "100000").replace("SHARE", "1e-4")
     runs = [start(code, f"127.0.0.1:{port},2,{index}", "--every", "2") for index in range(2)]
     try:
         for _ in range(600):
@@ -187,6 +189,7 @@ with clusters.Watch(lambda words: print("lost:", words, flush=True)):
         ("here", "expected 'auto' or HOST:PORT,N,I"),
         ("host:12,2", "expected 'auto' or HOST:PORT,N,I"),
         ("host:12,2,2", "of 2 processes the last is 1, got 2"),
+        ("host:12,0,0", "of how many processes cannot be 0"),
     ],
 )
 def test_what_names_no_cluster_is_refused(words, told, capsys):
@@ -205,8 +208,56 @@ def test_without_a_cluster_auto_is_refused(capsys, monkeypatch):
     assert "`--cluster`: jax finds no cluster here (coordinator_address" in capsys.readouterr().err
 
 
+def test_what_fails_to_join_is_told_as_that(capsys, monkeypatch):
+    def late(**limits):
+        raise RuntimeError("DEADLINE_EXCEEDED: some did not come")
+
+    monkeypatch.setattr("jax.distributed.initialize", late)
+    write_pictures()
+    assert cli.main(["stylize", "photo.png", "art.png", "--cluster", "auto"]) == 2
+    assert "`--cluster`: could not join 'auto': DEADLINE_EXCEEDED" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_one_process_that_is_refused_ends_the_others_with_its_reason():
+    write_pictures()
+    port = free_port()
+    code = RUN.replace("STEPS", "4").replace("SHARE", "1.0")
+    Path("seen.h5").write_bytes(b"")
+    runs = [
+        start(code, f"127.0.0.1:{port},2,{index}", "--checkpoint", name)
+        for index, name in enumerate(("kept.h5", "seen.h5"))
+    ]
+    said = [run.communicate(timeout=200)[1] for run in runs]
+    assert [run.returncode for run in runs] == [2, 2], said
+    for words, name in zip(said, ("kept.h5", "seen.h5"), strict=True):
+        last = words.strip().splitlines()[-1]
+        assert f"`--checkpoint`: '{name}' is not seen by all processes" in last
+
+
+@pytest.mark.slow
+def test_all_processes_choose_by_the_one_with_least_memory():
+    together("""
+clusters.join(sys.argv[1])
+import jax
+from nst_jax import capacity, prepare, sharding, verbs
+mesh = sharding.mesh_of("all", axis=sharding.ROWS)
+capacity.available = lambda device: [40e9, 4e9][jax.process_index()]
+there, platform = capacity.place_of(recipes.DEFAULT, mesh=mesh)
+assert abs(there / 4e9 - 1) < 1e-6 and platform == "cpu"
+scale = prepare.Scale((2048, 2048), ((512, 512),), 1)
+recipe = verbs.with_rows(recipes.DEFAULT, mesh, scale.shape)
+assert capacity.fitted(recipe, scale, mesh=mesh).network.tile == 256
+assert capacity.place_of(recipes.DEFAULT)[0] == [40e9, 4e9][jax.process_index()]
+capacity.available = lambda device: None
+assert capacity.place_of(recipes.DEFAULT, mesh=mesh)[0] is None
+""")
+
+
 def test_alone_everybody_decides_for_himself():
     assert clusters.first()
     assert list(clusters.led([3, 1])) == [3, 1]
     assert clusters.any_of(True)
     assert not clusters.any_of(False)
+    assert clusters.agree(True, "")
+    assert not clusters.agree(False, "")

@@ -15,7 +15,21 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import cache, capacity, cli, operations, pace, plans, prepare, rates, recipes, sizes
+from nst_jax import (
+    batches,
+    cache,
+    capacity,
+    cli,
+    operations,
+    pace,
+    plans,
+    prepare,
+    rates,
+    recipes,
+    sharding,
+    sizes,
+    verbs,
+)
 from tests import small
 
 TINY = replace(
@@ -463,3 +477,50 @@ def test_devices_of_a_batch_are_grouped_by_rows(call):
     code, _, told = call(*words, "--rows", "2")
     assert code == 2
     assert "`--rows`: 1 device cannot be grouped by 2; take a multiple of 2 devices" in told
+
+
+def test_a_picture_too_low_for_the_devices_of_its_rows_fails_alone(call):
+    Path("photos").mkdir()
+    Path("photo.png").rename("photos/high.png")
+    Image.fromarray(np.zeros((16, 60, 3), np.uint8)).save("photos/low.png")
+    words = ("batch", "photos", "--styles", "art.png", "-o", "out", "--recipe", "tiny")
+    words += ("--size", "as-is", "--devices", "2", "--rows", "2")
+    code, _, told = call(*words)
+    assert code == 1, told
+    assert "low_art.png: `rows`: 2 are too many for a picture 16 px high" in told
+    assert [path.name for path in Path("out").glob("*.png")] == ["high_art.png"]
+
+
+def test_what_only_several_devices_hold_is_not_refused(little, monkeypatch):
+    scale = prepare.Scale((64, 48), ((32, 32),), 3)
+    one = capacity.taken(TINY, scale, "gpu")
+    mesh = sharding.mesh_of_batch(2, 2)
+    shared = capacity.taken(verbs.with_rows(TINY, mesh, scale.shape), scale, "gpu")
+    assert shared.total < one.total
+    recipe = replace(TINY, network=replace(TINY.network, tile=None))
+    monkeypatch.setattr(capacity, "platform_of", lambda device=None: "gpu")
+    monkeypatch.setattr(
+        capacity, "_ways", lambda recipe, *rest: [capacity._in_network(recipe, tile=0)]
+    )
+    little(round((one.total + shared.total) * capacity.MARGIN / 2))
+    batches.refuse(recipe, scale, mesh)
+    with pytest.raises(ValueError, match="can be had"):
+        batches.refuse(recipe, scale, None)
+
+
+def test_a_plan_over_devices_is_what_each_has(call):
+    words = ("plan", "--shape", "512x512", "--recipe", "tf", "--tile", "off")
+    (_, one, _), (_, shared, _) = (call(*words, *more, "--json") for more in ((), ("--devices", 4)))
+    one, shared = json.loads(one), json.loads(shared)
+    assert (one["devices"], shared["devices"]) == (1, 4)
+    assert shared["memory"]["total"] < one["memory"]["total"]
+    # A processor's devices share what there is.
+    assert shared["memory"]["there"] == pytest.approx(one["memory"]["there"] / 4, rel=0.2)
+    _, told, _ = call(*words, "--devices", 4)
+    assert re.search(r"^rows +on 4 devices; what follows is of each$", told, re.M)
+
+
+def test_ray_takes_neither_devices_nor_rows():
+    for name, value in (("devices", 2), ("rows", 2)):
+        with pytest.raises(ValueError, match=f"`{name}`: Ray gives each device"):
+            cli._mesh({"engine": "ray", "devices": None, "rows": 1} | {name: value})

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import cache, optimizers, programs, recipes, sharding, targets, verbs
+from nst_jax import (
+    cache,
+    capacity,
+    optimizers,
+    prepare,
+    programs,
+    recipes,
+    sharding,
+    targets,
+    verbs,
+)
 from nst_jax.pace import CompileClock
 from tests import small
 
@@ -233,6 +243,20 @@ def test_what_is_begun_ahead_compiles_all_that_the_next_scale_needs(
     assert compilations() == between[-1]
     assert len(between) == 1
     assert_same(ahead, shots(params, content, style, recipe))
+
+
+def test_nothing_is_begun_ahead_where_memory_does_not_hold_both(
+    params, content, style, monkeypatch
+):
+    recipe = replace(COARSE_TO_FINE, network=replace(COARSE_TO_FINE.network, tile=0))
+    scales = prepare.plan(content.shape[:2], [style.shape[:2]], recipe)
+    both = sum(capacity.taken(recipe, scale, "cpu").total for scale in scales)
+    both = round(both * capacity.MARGIN)
+    for there, times in ((both - 9, 0), (both + 9, 1)):
+        monkeypatch.setattr(capacity, "available", lambda device=None, there=there: there)
+        begun: list = []
+        shots(params, content, style, recipe, begin=lambda w, begun=begun: begun.append(w) or w)
+        assert len(begun) == times
 
 
 def test_what_fails_ahead_fails_the_run(params, content, style):

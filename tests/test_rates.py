@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from nst_jax import cache, rates, recipes
+from nst_jax import cache, rates, recipes, sharding
 from nst_jax.pace import Timed
+from nst_jax.tiles import rows_of
 from tests.test_precision import at
 
 TF = recipes.TF
@@ -38,6 +39,14 @@ def test_each_precision_has_its_own(place):
     assert rates.known(replace(TF, name="another")) == (1e9, 1)
     (key,) = json.loads(place.read_text())
     assert "cpu" in key and "float32" in key
+
+
+def test_rows_over_devices_have_their_own():
+    rates.record(TF, Timed(3e9, 3.0))
+    shared = replace(TF, rows=rows_of(sharding.planned(2), (64, 64), TF.network))
+    assert rates.known(shared) is None
+    rates.record(shared, Timed(1e9, 2.0))
+    assert rates.known(shared) == (5e8, 1) and rates.known(TF) == (1e9, 1)
 
 
 def test_what_is_too_short_to_tell_is_not_kept(place):

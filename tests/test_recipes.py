@@ -167,7 +167,7 @@ def test_gatys_papers(recipe):
 
 
 def test_default_is_guarded_and_coarse_to_fine():
-    assert DEFAULT.descent.optimizer.guarded
+    assert DEFAULT.descent.optimizer.guarded and DEFAULT.descent.optimizer.levels
     assert isinstance(DEFAULT.descent.schedule, CoarseToFine)
     assert DEFAULT.pictures.size == sizes.LongEdge(512)
 

@@ -204,6 +204,18 @@ else:
 """)
 
 
+@pytest.mark.slow
+def test_starts_made_as_canvases_lie_over_both_axes(params):
+    blend = recipes.COURSERA_TF1.pictures.start
+    recipe = small.shallow(recipes.COURSERA_TF1, steps=2)
+    recipe = replace(recipe, pictures=replace(recipe.pictures, start=blend))
+    contents = [small.picture(name, 38, 64) for name in ("chelsea", "starry_night")]
+    style = small.picture("gravel", 30, 40)
+    one = nst.stylize_many(params, contents, style, recipe=recipe)
+    many = nst.stylize_many(params, contents, style, recipe=recipe, devices=2, rows=2)
+    assert_allclose(many, one, rtol=0, atol=1e-5)
+
+
 # --- Beforehand -----------------------------------------------------------------------------------
 
 
@@ -213,7 +225,11 @@ def test_more_devices_than_rows_are_refused(params):
         ValueError, match=r"`devices`: 2 are too many for a picture 16 px high"
     ) as found:
         nst.stylize(params, content, style, recipe=small.shallow(), devices=2, size="as-is")
-    assert "take 1 or fewer" in str(found.value)
+    assert str(found.value).endswith("take 1")
+    with pytest.raises(ValueError, match=r"`rows`: 2 are too many for a picture 16 px high"):
+        nst.stylize_many(
+            params, content, style, recipe=small.shallow(), devices=2, rows=2, size="as-is"
+        )
 
 
 @pytest.mark.long

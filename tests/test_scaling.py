@@ -67,9 +67,17 @@ def summed(talk, *, arrays, looped=False):
     )
 
 
+def with_levels(recipe, levels):
+    """Return the recipe with so many levels where its optimiser has any."""
+    rule = recipe.descent.optimizer
+    if not hasattr(rule, "levels"):
+        return recipe
+    return replace(recipe, descent=replace(recipe.descent, optimizer=replace(rule, levels=levels)))
+
+
 def spread(recipe, shape=SHAPE, devices=2, **fields):
-    """Return a recipe of numbers as arrays, with rows over the first devices."""
-    recipe = recipes.as_arrays(recipe.bare())
+    """Return a recipe of numbers as arrays, without levels, with rows over the first devices."""
+    recipe = recipes.as_arrays(with_levels(recipe, 0).bare())
     recipe = replace(recipe, network=replace(recipe.network, **fields))
     mesh = sharding.mesh_of(devices, axis=sharding.ROWS)
     return replace(recipe, rows=tiles.rows_of(mesh, shape, recipe.network))
@@ -168,6 +176,23 @@ for recipe in (small.shallow(), small.shallow(recipes.TF), small.shallow(recipes
 for fields in ({"tile": 32}, {"precision": precision.BFLOAT16, "remat": True}):
     recipe = t.spread(small.shallow(recipes.TF), (259, 90), 4, **fields)
     t.check_step(params, recipe, (259, 90))
+""")
+
+
+@pytest.mark.long
+def test_levels_send_no_more_rows_than_the_page_says():
+    simulated("""
+from tests import test_scaling as t
+shape, levels = (1024, 48), t.page.levels_of(nst.recipes.DEFAULT)
+plain = t.spread(small.shallow(), shape, 4)
+without, there = (
+    [one for one in t.talk_of(t.compiled_step(params, recipe, shape)) if one.pairs]
+    for recipe in (plain, t.with_levels(plain, levels))
+)
+assert {one.kind for one in there} == {"collective-permute"}
+assert 0 < len(there) - len(without) <= t.page.OF_LEVEL * levels
+sent = [sum(size for one in talk for _, size in one.sizes) for talk in (without, there)]
+assert 0 < sent[1] - sent[0] < t.page.ROWS_OF_LEVELS * shape[1] * t.page.PIXEL
 """)
 
 
