@@ -377,13 +377,24 @@ def test_what_is_drawn_is_what_was_measured():
 def test_a_figure_without_a_record_is_named():
     found, missing = plots.figures(records()[:1])
     assert set(found) == {"loss-nvidia-x", "floor-nvidia-x"}
-    assert [line.partition(":")[0] for line in missing] == ["scaling", "memory"]
+    assert [line.partition(":")[0] for line in missing] == [
+        "engine",
+        "engine-floor",
+        "scaling",
+        "memory",
+    ]
 
 
 def test_the_committed_records_make_every_figure():
     found, missing = plots.figures(harness.read(RESULTS, quick=False))
     assert missing == []
-    assert {name.partition("-")[0] for name in found} == {"loss", "floor", "scaling", "memory"}
+    assert {name.partition("-")[0] for name in found} == {
+        "loss",
+        "floor",
+        "engine",
+        "scaling",
+        "memory",
+    }
 
 
 @pytest.mark.slow
