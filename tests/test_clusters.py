@@ -242,13 +242,15 @@ clusters.join(sys.argv[1])
 import jax
 from nst_jax import capacity, prepare, sharding, verbs
 mesh = sharding.mesh_of("all", axis=sharding.ROWS)
-capacity.available = lambda device: [40e9, 4e9][jax.process_index()]
+capacity.available = lambda device: [4 * 10**10, 12 * 10**9][jax.process_index()]
 there, platform = capacity.place_of(recipes.DEFAULT, mesh=mesh)
-assert abs(there / 4e9 - 1) < 1e-6 and platform == "cpu"
+assert abs(there / 12e9 - 1) < 1e-6 and platform == "cpu"
 scale = prepare.Scale((2048, 2048), ((512, 512),), 1)
 recipe = verbs.with_rows(recipes.DEFAULT, mesh, scale.shape)
-assert capacity.fitted(recipe, scale, mesh=mesh).network.tile == 256
-assert capacity.place_of(recipes.DEFAULT)[0] == [40e9, 4e9][jax.process_index()]
+few, many = (capacity.fit(recipe, scale, there, "cpu").recipe for there in (3 * 10**9, 10**10))
+assert few.network.tile != many.network.tile
+assert capacity.fitted(recipe, scale, mesh=mesh) == few
+assert capacity.place_of(recipes.DEFAULT)[0] == [4 * 10**10, 12 * 10**9][jax.process_index()]
 capacity.available = lambda device: None
 assert capacity.place_of(recipes.DEFAULT, mesh=mesh)[0] is None
 """)

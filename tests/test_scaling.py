@@ -206,7 +206,7 @@ def test_so_it_does_with_all_taps(params):
 def test_batches_exchange_nothing_and_with_rows_that_of_each_picture():
     simulated("""
 from tests import test_scaling as t
-recipe = small.shallow(steps=1)
+recipe = t.with_levels(small.shallow(steps=1), 0)
 calls, run = [], batches._run_many
 
 def spied(*given):
