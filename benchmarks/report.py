@@ -187,6 +187,17 @@ def _tiles(row: Json) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _beyond(row: Json) -> Iterator[tuple[str, ...]]:
+    for name, figures in row["canvases"].items():
+        yield (
+            name,
+            cell(figures["seconds_per_step"]),
+            cell(figures["seconds_per_megapixel"]),
+            f"{cell(figures['per_pixel_against_whole'])}×",
+            number(figures["xla_bytes"] / 1e6),
+        )
+
+
 TABLES: dict[str, Table] = {
     "step": (
         ("recipe", "canvas", "who", "s per step", "MP·it/s", "speed against peer", "last loss"),
@@ -220,6 +231,10 @@ TABLES: dict[str, Table] = {
         ("canvas", "how", "s per step", "to compile, s", "time against whole", "memory by XLA, MB",
          "last loss"),
         _tiles,
+    ),
+    "beyond": (
+        ("canvas", "s per step", "s per megapixel", "per pixel against whole", "memory by XLA, MB"),
+        _beyond,
     ),
     "peers": (
         ("canvas", "who", "MP·it/s", "s to the first step", "updates", "final loss",

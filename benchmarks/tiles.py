@@ -39,7 +39,7 @@ def tiles_of(size: int) -> list[int]:
 
 
 def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
-    walks = {tile: _walk(params, size, tile) for tile in (0, *tiles_of(size))}
+    walks = {tile: walk_of(params, size, tile) for tile in (0, *tiles_of(size))}
     work = {
         name_of(tile): partial(lambda walk: np.asarray(walk.advance(plan.steps).total), walk)
         for tile, walk in walks.items()
@@ -82,7 +82,8 @@ def check_equal(losses: dict[str, float]) -> None:
             raise RuntimeError(f"{name}: ends at loss {loss:.8g}, the whole canvas at {whole:.8g}")
 
 
-def _walk(params: nst.Params, size: int, tile: int) -> Walk:
+def walk_of(params: nst.Params, size: int, tile: int) -> Walk:
+    """Return a canvas of this side, in tiles or, with 0, whole."""
     recipe = replace(ADAM, network=replace(ADAM.network, tile=tile))
     task = problem(params, recipe, size)
     if tile:

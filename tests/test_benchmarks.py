@@ -109,7 +109,7 @@ def check(entry):
 
 # Those that start processes or compile several programs are slow.
 SLOW = {"step", "batch"}
-LONG = {"wall", "memory", "time_to_loss", "engine", "loop", "compile", "tiles", "peers"}
+LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "compile", "tiles", "peers"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 

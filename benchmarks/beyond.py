@@ -1,0 +1,57 @@
+"""What a pixel costs on a canvas that does not fit whole, against one as large as its tiles."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import nst_jax as nst
+from benchmarks import harness
+from benchmarks.harness import Findings, Plan
+from benchmarks.memory import counted
+from benchmarks.problems import ADAM
+from benchmarks.tiles import walk_of
+
+QUESTION = "Seconds per pixel of a canvas in tiles, against a whole canvas as large as a tile"
+FULL = Plan(sizes=(2048,), repeats=1, steps=1)
+GPU = Plan(sizes=(2048, 4096), repeats=3, steps=3)
+QUICK = Plan(sizes=(192,), repeats=1, steps=1)
+
+
+def measure(plan: Plan) -> Findings:
+    """Let a canvas, and one of twice its sides in tiles of its size, take turns."""
+    params = nst.load_params()
+    note = "a halo of 96 px around each tile; no larger canvas has less than these four tiles"
+    return Findings([_row(params, size, plan) for size in plan.sizes], [note])
+
+
+def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
+    sides = {f"whole, {size} px": (size, 0), f"{2 * size} px in tiles": (2 * size, size)}
+    walks = {name: walk_of(params, side, tile) for name, (side, tile) in sides.items()}
+    work: dict[str, Callable[[], Any]] = {
+        name: partial(lambda walk: np.asarray(walk.advance(plan.steps).total), walk)
+        for name, walk in walks.items()
+    }
+    seconds, results = harness.alternate(work, plan.repeats, warmups=1)
+    per_pixel = {
+        name: [each / plan.steps / side**2 for each in seconds[name]]
+        for name, (side, _) in sides.items()
+    }
+    whole, _ = per_pixel.values()
+    return {
+        "recipe": ADAM.name,
+        "size": [size, size],
+        "final_loss": max(float(totals[-1]) for totals in results.values()),
+        "canvases": {
+            name: {
+                "side": side,
+                "tile": tile,
+                "seconds_per_step": harness.per(seconds[name], plan.steps),
+                "seconds_per_megapixel": harness.spread([1e6 * each for each in per_pixel[name]]),
+                "per_pixel_against_whole": harness.ratio(per_pixel[name], whole),
+                "xla_bytes": counted(walks[name].program)["total"],
+            }
+            for name, (side, tile) in sides.items()
+        },
+    }
