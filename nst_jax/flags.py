@@ -209,8 +209,9 @@ _computing = _options(
     click.option(
         "--tile",
         metavar="PX",
-        help="Compute a large picture in tiles of so many pixels a side: the same picture in less "
-        "memory and more time; or off, or auto: where memory asks for it. Default: the recipe's, auto.",
+        help="Compute a large picture in tiles of at most so many pixels a side: the same picture in "
+        "less memory and more time; or off, or auto: where memory asks for it. Default: the "
+        "recipe's, auto.",
     ),
 )
 

@@ -110,17 +110,14 @@ def multilevel(
     """
     if not levels or min(picture.shape[:2]) < NARROWEST:
         return picture
-    coarse, enlarged = jax.vjp(_halved, picture)
-    (finer,) = enlarged(multilevel(coarse, levels - 1, gain))
-    return picture + jnp.asarray(gain, picture.dtype) * finer
+    height, width = picture.shape[:2]
+    coarse = multilevel(_halved(_halved(picture, 0), 1), levels - 1, gain)
+    enlarged = _doubled(_doubled(coarse, 1, width), 0, height)
+    return picture + jnp.asarray(gain, picture.dtype) * enlarged
 
 
-def _halved(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
-    """Sum a picture's pixels into half as many rows and columns; its transpose interpolates."""
-    return _halved_along(_halved_along(x, 0), 1)
-
-
-def _halved_along(x: Array, axis: int) -> Array:
+def _halved(x: Array, axis: int) -> Array:
+    """Sum lines into half as many."""
     lines = -(-x.shape[axis] // 2)
     edges = [(0, 0)] * x.ndim
     edges[axis] = (1, 2 * lines + 1 - x.shape[axis])
@@ -129,3 +126,15 @@ def _halved_along(x: Array, axis: int) -> Array:
     parts = [take(start, start + 2 * lines - 1) for start in range(4)]
     outer, inner = parts[0] + parts[3], parts[1] + parts[2]
     return OUTER * outer + INNER * inner
+
+
+def _doubled(x: Array, axis: int, lines: int) -> Array:
+    """Interpolate between lines: the transpose of `_halved`, which compiles in half of the time."""
+    edges = [(0, 0)] * x.ndim
+    edges[axis] = (1, 1)
+    take = partial(jax.lax.slice_in_dim, jnp.pad(x, edges), axis=axis)
+    count = x.shape[axis]
+    first, second = (INNER * x + OUTER * take(start, start + count) for start in (0, 2))
+    both = jnp.stack([first, second], axis=axis + 1)
+    doubled = both.reshape(*x.shape[:axis], 2 * count, *x.shape[axis + 1 :])
+    return jax.lax.slice_in_dim(doubled, 0, lines, axis=axis)

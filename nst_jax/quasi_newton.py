@@ -32,10 +32,9 @@ class Memory(NamedTuple):
     changes: PyTree  # [history, ...]
     inverse: Float[Array, " history"]  # 1 / (y . s)
     kept: Int[Array, ""]  # pairs kept so far; the last `history` of them are here
-    scale: Float[Array, ""]  # y . s / y . P y of the newest pair: P times it is the first guess
 
 
-# What the inverse Hessian is taken for before a pair tells more, but for its scale; P above.
+# What the inverse Hessian is taken for before a pair tells more, but for its scale. Linear; P below.
 Guess: TypeAlias = Callable[[PyTree], PyTree]
 
 
@@ -47,9 +46,7 @@ def _alike(a: PyTree) -> PyTree:
 def _empty_memory(params: PyTree, history: int) -> Memory:
     ring = jax.tree.map(lambda p: jnp.zeros((history, *p.shape), p.dtype), params)
     dtype = jax.tree.leaves(params)[0].dtype
-    return Memory(
-        ring, ring, jnp.zeros(history, dtype), jnp.zeros([], jnp.int32), jnp.ones([], dtype)
-    )
+    return Memory(ring, ring, jnp.zeros(history, dtype), jnp.zeros([], jnp.int32))
 
 
 def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
@@ -69,15 +66,11 @@ def _choose(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), yes, no)
 
 
-def _remember(
-    memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""], guess: Guess = _alike
-) -> Memory:
+def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""]) -> Memory:
     """Add a pair if `keep`. Only its own slot of the ring is written."""
     slot = memory.kept % memory.inverse.shape[0]
-    curvature = _dot(change, move)
     # The unused branch must not divide by nothing.
-    safe = jnp.where(keep, curvature, 1)
-    square = jnp.where(keep, _dot(change, guess(change)), 1)
+    curvature = jnp.where(keep, _dot(change, move), 1)
 
     def put(ring: Array, new: Array) -> Array:
         return ring.at[slot].set(jnp.where(keep, new, ring[slot]))
@@ -85,9 +78,8 @@ def _remember(
     return Memory(
         moves=jax.tree.map(put, memory.moves, move),
         changes=jax.tree.map(put, memory.changes, change),
-        inverse=put(memory.inverse, 1 / safe),
+        inverse=put(memory.inverse, 1 / curvature),
         kept=memory.kept + keep,
-        scale=jnp.where(keep, safe / square, memory.scale),
     )
 
 
@@ -121,7 +113,13 @@ def _newton_direction(memory: Memory, gradient: PyTree, guess: Guess = _alike) -
     q, alphas = jax.lax.fori_loop(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
-    scaled = jax.tree.map(lambda x: memory.scale * x, guess(q))
+    _, change, inverse, _ = pair(jnp.zeros([], jnp.int32))
+    # One program for both, which is long where the guess has levels.
+    both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
+    guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
+    # y . s / y . P y of the newest pair; where there is none nothing may be divided by.
+    scale = 1 / jnp.where(pairs > 0, inverse * _dot(change, spread), 1)
+    scaled = jax.tree.map(lambda x: scale * x, guessed)
     return jax.lax.fori_loop(0, pairs, oldest_first, scaled)
 
 
@@ -316,7 +314,7 @@ def lbfgs(
         first, guess = state.count == 0, guess_of(height)
         finite = jnp.isfinite(value) & _all_finite(updates)
         accepted = finite & (value <= state.value * (1 + slack))
-        memory = _remember_if_convex(state, updates, accepted & ~first, guess)
+        memory = _remember_if_convex(state, updates, accepted & ~first)
         gradient = _choose(accepted, updates, state.gradient)
         grown = jnp.minimum(2 * state.radius, largest_radius)
         allowed = jnp.where(accepted, grown, _root_mean_square(state.move, height) / 4)
@@ -342,14 +340,12 @@ def lbfgs(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _remember_if_convex(
-    state: LBFGSState, gradient: PyTree, useful: Bool[Array, ""], guess: Guess
-) -> Memory:
+def _remember_if_convex(state: LBFGSState, gradient: PyTree, useful: Bool[Array, ""]) -> Memory:
     change = jax.tree.map(jnp.subtract, gradient, state.gradient)
     curvature = _dot(change, state.move)
     lengths = jnp.sqrt(_dot(change, change) * _dot(state.move, state.move))
     keep = useful & (curvature > 1e-6 * lengths)
-    return _remember(state.memory, state.move, change, keep, guess)
+    return _remember(state.memory, state.move, change, keep)
 
 
 def _all_finite(a: PyTree) -> Bool[Array, ""]:

@@ -1,7 +1,7 @@
 """Sums over a picture tile by tile, and their gradient: exact, in the memory of a tile. Pure.
 
-A picture is covered by cores that do not overlap. Each core is computed inside a window that reaches
-past it by a halo, so that every feature of the core sees the pixels it would see in the whole picture.
+A picture is covered by cores of one size that do not overlap. Each core is computed inside a window
+that reaches past it by a halo, so that each of its features sees what it sees in the whole picture.
 Windows never reach past the picture: where one ends at the picture's border, that border is padded as
 the network pads it, and so is nothing else that a core can see. All windows have one size, start on the
 pooling grid, and the last of a row ends where the picture ends, odd sizes included.
@@ -171,7 +171,7 @@ def _grid_of_rows(
     halo, tile = halo_of(taps), network.tile or 0
     across = _axis(width, tile or width, halo)
     core = rows.share // (-(-rows.share // tile) if tile else 1)
-    return Grid(_axis(height, core, halo, always=True), across, network.ceil, rows)
+    return Grid(_cut(height, core, halo), across, network.ceil, rows)
 
 
 def rows_of(mesh: AnyMesh, shape: tuple[int, int], network: Network) -> Rows:
@@ -211,14 +211,23 @@ def check(tile: int | None, taps: Iterable[str]) -> None:
         )
 
 
-def _axis(side: int, tile: int, halo: int, *, always: bool = False) -> Axis:
-    """Cut a side into cores; all in one window if it is hardly longer, but for what `always` are."""
-    wide = tile + 2 * halo
-    if side <= wide:
-        return Axis(side, tile if always else _on_grid(side), side, halo)
+def _axis(side: int, tile: int, halo: int) -> Axis:
+    """Cut a side into as few cores of one size as keep windows, but for the grid, to a tile's."""
+    if side < tile + 2 * halo + vgg.SMALLEST:
+        return Axis(side, _on_grid(side), side, halo)
+    two = _on_grid(-(-side // 2))
+    if two <= tile + halo:
+        return _cut(side, two, halo)
+    return _cut(side, _on_grid(-(-side // -(-side // tile))), halo)
+
+
+def _cut(side: int, core: int, halo: int) -> Axis:
+    """Cut a side into cores of this size."""
+    # The first and the last window end with the picture, and the halo is on their other side alone.
+    wide = core + (halo if side <= 2 * core else 2 * halo)
     # As much wider than needed as makes the last window end with the picture, on the grid.
-    window = side - (side - wide) // vgg.SMALLEST * vgg.SMALLEST
-    return Axis(side, tile, window, halo)
+    window = side - max(side - wide, 0) // vgg.SMALLEST * vgg.SMALLEST
+    return Axis(side, core, window, halo)
 
 
 def _on_grid(side: int) -> int:

@@ -54,7 +54,7 @@ CASES = {
     "even": ((128, 96), 32, {}),
     "odd sides": ((129, 111), 32, {}),
     "odd sides kept by the pooling": ((131, 101), 32, {"ceil": True}),
-    "average pooling": ((115, 87), 48, {"pool": layers.average_pool, "ceil": True}),
+    "average pooling": ((115, 87), 32, {"pool": layers.average_pool, "ceil": True}),
     "mirrored border": ((99, 118), 32, {"padding": layers.reflect_padded}),
     "one long side": ((40, 203), 32, {}),
     "computed again": ((96, 97), 32, {"remat": True}),
@@ -178,17 +178,41 @@ def test_the_halo_is_what_a_feature_sees(tap, params64, x64):
     assert radius <= tiles.halo_of([tap]) < radius + 16
 
 
-@pytest.mark.parametrize("side", [131, 160, 257, 300])
+@pytest.mark.parametrize("side", [97, 131, 160, 257, 300])
 @pytest.mark.parametrize("tile", [32, 48])
 def test_windows_stay_inside_and_hold_their_cores_and_halos(side, tile):
     axis = tiles.grid_of((side, side), ["relu3_1"], vgg.Network(tile=tile)).down
-    assert axis.halo == 16
+    assert axis.halo == 16 and axis.count > 1
+    assert (axis.count - 1) * axis.core < side <= axis.count * axis.core
     for index in range(axis.count):
         origin = int(axis.origin(index))
-        first, last = index * tile, min(side, (index + 1) * tile)
+        first, last = index * axis.core, min(side, (index + 1) * axis.core)
         assert origin % 16 == 0
         assert 0 <= origin <= max(0, first - axis.halo)
         assert min(side, last + axis.halo) <= origin + axis.window <= side
+
+
+@pytest.mark.parametrize(
+    ("side", "core", "window"),
+    [
+        (4096, 2048, 2144),  # of two, each has a halo on one side
+        (2256, 1136, 1232),  # as wide as the other, not 2048 and 208
+        (4288, 2144, 2240),  # no wider than a tile between two halos
+        (4304, 1440, 1632),  # three: what they need, on the grid
+        (4303, 1440, 1647),  # the last ends with the picture
+        (8192, 2048, 2240),
+    ],
+)
+def test_cores_are_of_one_size_and_windows_no_larger_than_they_need(side, core, window):
+    axis = tiles.grid_of((side, side), recipes.TF.terms.taps, vgg.Network(tile=2048)).across
+    assert (axis.halo, axis.core, axis.window) == (96, core, window)
+
+
+@pytest.mark.parametrize("side", range(2256, 9000, 37))
+def test_no_window_is_larger_than_a_tile_and_its_halos(side):
+    axis = tiles.grid_of((side, side), recipes.TF.terms.taps, vgg.Network(tile=2048)).across
+    assert axis.window < 2048 + 2 * 96 + 16
+    assert axis.count <= -(-side // 2048)
 
 
 def test_a_picture_no_larger_than_a_tile_is_whole():
