@@ -2,7 +2,10 @@
 checked at every call, and there are two devices, so that nothing relies on there being one."""
 
 import os
+import signal
 
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be the processes of tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Before jax is imported. Two simulated devices share the threads of one; compiling is no slower.
 os.environ["XLA_FLAGS"] = " ".join(
     (os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=2")

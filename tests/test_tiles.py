@@ -208,11 +208,11 @@ def test_cores_are_of_one_size_and_windows_no_larger_than_they_need(side, core, 
     assert (axis.halo, axis.core, axis.window) == (96, core, window)
 
 
-@pytest.mark.parametrize("side", range(2256, 9000, 37))
-def test_no_window_is_larger_than_a_tile_and_its_halos(side):
-    axis = tiles.grid_of((side, side), recipes.TF.terms.taps, vgg.Network(tile=2048)).across
-    assert axis.window < 2048 + 2 * 96 + 16
-    assert axis.count <= -(-side // 2048)
+def test_no_window_is_larger_than_a_tile_and_its_halos():
+    for side in range(2256, 9000, 37):
+        axis = tiles.grid_of((side, side), recipes.TF.terms.taps, vgg.Network(tile=2048)).across
+        assert axis.window < 2048 + 2 * 96 + 16, side
+        assert axis.count <= -(-side // 2048), side
 
 
 def test_a_picture_no_larger_than_a_tile_is_whole():
