@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import platformdirs
 
-# Seconds a program must take to compile to be kept. JAX's 1.0 leaves out many that add up.
-LEAST_SECONDS = 0.1
+# Seconds a program must take to compile to be kept. JAX's 1.0 leaves out many small ones, which are
+# read in a third of the time and weigh some kB each.
+LEAST_SECONDS = 0.0
 
 
 def use() -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import h5py
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from nst_jax import checks, files
@@ -98,13 +98,11 @@ def load_params(path: PathLike | None = None) -> Params:
     _check_digest(place, info, datasets)
     _check_layout(place, _expected(info.encoding), _layout(datasets))
     layers = {
-        layer: {
-            "kernel": jnp.asarray(_decoded(datasets, layer)),
-            "bias": jnp.asarray(datasets[f"{layer}/bias"]),
-        }
+        layer: {"kernel": _decoded(datasets, layer), "bias": datasets[f"{layer}/bias"]}
         for layer in LAYERS
     }
-    return Params(layers, family=info.family, pixels=info.pixels)
+    # At once, and not by `jnp.asarray`, which compiles a program for every shape.
+    return Params(jax.device_put(layers), family=info.family, pixels=info.pixels)
 
 
 def read_info(path: PathLike | None = None) -> WeightsInfo:

@@ -210,10 +210,14 @@ def with_forms(
     plain = {name: layer[KERNEL] for name, layer in layers.items() if TRANSPOSED not in layer}
     for name, transposed in _transpose_all(plain).items():
         layers[name][TRANSPOSED] = transposed
-    for name, layer in layers.items():
-        if shape is not None and WINOGRAD not in layer and _pays(name, shape, layer[KERNEL]):
-            layer[WINOGRAD] = winograd.transform_kernel(layer[KERNEL])
-            layer[WINOGRAD_TRANSPOSED] = winograd.transform_kernel(layer[TRANSPOSED])
+    if shape is not None:
+        paying = {
+            name: (layer[KERNEL], layer[TRANSPOSED])
+            for name, layer in layers.items()
+            if WINOGRAD not in layer and _pays(name, shape, layer[KERNEL])
+        }
+        for name, forms in _transform_all(paying).items():
+            layers[name][WINOGRAD], layers[name][WINOGRAD_TRANSPOSED] = forms
     for layer in layers.values():
         for name in (KERNEL, TRANSPOSED):
             layer[name] = layer[name].astype(precision.activations_of(layer[name].dtype))
@@ -224,6 +228,12 @@ def with_forms(
 def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
     """Transpose many kernels in one program: one to compile or load, not one for each shape."""
     return {name: transpose(kernel) for name, kernel in kernels.items()}
+
+
+@jax.jit
+def _transform_all(kernels: dict[str, tuple[Array, Array]]) -> dict[str, tuple[Array, Array]]:
+    """Carry many pairs of kernels into Winograd's basis, in one program likewise."""
+    return jax.tree.map(winograd.transform_kernel, kernels)
 
 
 def _on_processor(params: Params) -> bool:
