@@ -1,7 +1,7 @@
 """Benchmarks: one question per module, timed by `harness`, kept as JSON, drawn up by `report`.
 
-    python -m benchmarks all                      # or step compile batch loop wall memory tiles
-                                                  # beyond peers time_to_loss engine
+    python -m benchmarks all                      # or step compile batch loop ways wall memory
+                                                  # tiles beyond peers time_to_loss engine
     python -m benchmarks all --quick              # minutes on two cores: does it work?
     python -m benchmarks report --plots FOLDER    # tables, and figures by matplotlib (extra `bench`)
 

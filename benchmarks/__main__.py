@@ -14,7 +14,7 @@ from benchmarks import harness
 from benchmarks.report import report
 
 CASES = (
-    *("step", "compile", "batch", "loop", "wall", "memory", "tiles", "beyond", "peers"),
+    *("step", "compile", "batch", "loop", "ways", "wall", "memory", "tiles", "beyond", "peers"),
     *("time_to_loss", "engine"),
 )
 RESULTS = Path(__file__).parent / "results"

@@ -24,6 +24,7 @@ import nst_jax as nst
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+CLOSE = 1e-4  # relative distance of the losses of those who took the same steps
 
 T = TypeVar("T")
 
@@ -127,6 +128,22 @@ def rate(samples: Sequence[float], amount: float) -> dict[str, Any]:
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, Any]:
     """Return the spread of slow / fast, taken round by round."""
     return spread([a / b for a, b in zip(slow, fast, strict=True)])
+
+
+def check_equal(losses: Mapping[str, float], reference: str) -> None:
+    """Refuse to compare times of different work.
+
+    Args:
+      losses: of each contestant, after the same steps.
+      reference: the contestant that the others are compared with.
+
+    Raises:
+      RuntimeError: with both losses.
+    """
+    right = losses[reference]
+    for name, loss in losses.items():
+        if not abs(loss - right) <= CLOSE * abs(right):  # a NaN is no parity either
+            raise RuntimeError(f"{name}: ends at loss {loss:.8g}, {reference} at {right:.8g}")
 
 
 def megapixels(size: int) -> float:

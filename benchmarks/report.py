@@ -81,6 +81,19 @@ def _loop(row: Json) -> Iterator[tuple[str, ...]]:
     )
 
 
+def _ways(row: Json) -> Iterator[tuple[str, ...]]:
+    for name, figures in row["ways"].items():
+        yield (
+            _size(row),
+            name,
+            cell(figures["seconds_per_step"]),
+            f"{cell(figures['time_against_all'])}×",
+            number(figures["compile_seconds"]),
+            number(figures["xla_bytes"] / 1e6),
+            number(row["final_loss"]),
+        )
+
+
 def _compile(row: Json) -> Iterator[tuple[str, ...]]:
     seconds = row["seconds"]
     yield (
@@ -207,6 +220,11 @@ TABLES: dict[str, Table] = {
         ("canvas", "gradient of the convolution", "s per step in a run", "s per single step",
          "run / single", "last loss"),
         _loop,
+    ),
+    "ways": (
+        ("canvas", "our ways", "s per step", "time against all", "to compile, s", "memory by XLA, MB",
+         "last loss"),
+        _ways,
     ),
     "compile": (
         ("recipe", "canvas", "trace, s", "lower, s", "compile, s", "all, s", "next call, ms"),

@@ -19,7 +19,6 @@ GPU = Plan(sizes=(4096,), repeats=3, steps=3)
 QUICK = Plan(sizes=(192,), repeats=1, steps=1)
 
 TILES = (1024, 512)  # px; where they are no smaller than the canvas, half and a quarter of it
-CLOSE = 1e-4  # relative distance of the losses after the same steps
 
 
 def measure(plan: Plan) -> Findings:
@@ -45,7 +44,7 @@ def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
         for tile, walk in walks.items()
     }
     seconds, results = harness.alternate(work, plan.repeats, warmups=1)
-    check_equal({name: float(totals[-1]) for name, totals in results.items()})
+    harness.check_equal({name: float(totals[-1]) for name, totals in results.items()}, name_of(0))
     return {
         "recipe": ADAM.name,
         "size": [size, size],
@@ -68,18 +67,6 @@ def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
 def name_of(tile: int) -> str:
     """Return what a way of going through the canvas is called."""
     return f"tiles of {tile} px" if tile else "whole"
-
-
-def check_equal(losses: dict[str, float]) -> None:
-    """Refuse to compare times of different work.
-
-    Raises:
-      RuntimeError: with the losses.
-    """
-    whole = losses[name_of(0)]
-    for name, loss in losses.items():
-        if not abs(loss - whole) <= CLOSE * abs(whole):
-            raise RuntimeError(f"{name}: ends at loss {loss:.8g}, the whole canvas at {whole:.8g}")
 
 
 def walk_of(params: nst.Params, size: int, tile: int) -> Walk:

@@ -6,6 +6,7 @@ import math
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -29,6 +30,7 @@ from benchmarks import (
     tensorflow_tutorial,
     time_to_loss,
     wall,
+    ways,
 )
 from benchmarks.__main__ import CASES, RESULTS, case_module, main, plan_of
 from benchmarks.harness import Plan
@@ -60,7 +62,7 @@ def shallow(monkeypatch):
     def cut(recipe):
         return with_taps(recipe, "relu2_1", "relu1_1")
 
-    for module in (step, loop, compile, batch, peers):
+    for module in (step, loop, ways, compile, batch, peers):
         monkeypatch.setattr(module, "ADAM", cut(problems.ADAM))
     for module in (step, compile):
         monkeypatch.setattr(module, "LBFGS", cut(problems.LBFGS))
@@ -109,7 +111,8 @@ def check(entry):
 
 # Those that start processes or compile several programs are slow.
 SLOW = {"step", "batch"}
-LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "compile", "tiles", "peers"}
+LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
+LONG |= {"peers"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
@@ -445,6 +448,29 @@ def test_full_results_and_quick_ones_stay_apart(tmp_path):
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["step-nvidia-h100-quick.json", "step-nvidia-h100.json"]
     assert [entry["quick"] for entry in harness.read(tmp_path)] == [False]
+
+
+@pytest.mark.parametrize("loss", [1.01, math.nan])
+def test_different_losses_are_not_compared(loss):
+    harness.check_equal({"a": 1.0, "b": 1.00001}, "a")
+    with pytest.raises(RuntimeError, match="b: ends at"):
+        harness.check_equal({"a": 1.0, "b": loss}, "a")
+
+
+def test_plain_ways_compute_the_same():
+    x = jax.random.normal(jax.random.key(0), (1, 7, 6, 3))
+    for ceil in (False, True):
+        ours, plain = (
+            jax.vjp(lambda x, pool=pool, ceil=ceil: pool(x, ceil), x)
+            for pool in (nst.layers.max_pool, ways.window_pool)
+        )
+        np.testing.assert_array_equal(ours[0], plain[0])
+        np.testing.assert_array_equal(ours[1](ours[0])[0], plain[1](plain[0])[0])
+    grams = (
+        jax.value_and_grad(lambda x, gram=gram: (gram(x) ** 2).sum())(x)
+        for gram in (nst.losses.gram, lambda x: ways.autodiff_gram(x, jax.lax.Precision.HIGHEST))
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), *grams)
 
 
 def test_a_foreign_file_is_refused(tmp_path):

@@ -1,0 +1,86 @@
+"""What every way of ours of computing the step gains: the step with that way taken back."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import nst_jax as nst
+from benchmarks import harness
+from benchmarks.harness import Findings, Plan
+from benchmarks.loop import autodiff_padded
+from benchmarks.memory import counted
+from benchmarks.problems import ADAM, Problem, Walk, problem
+
+QUESTION = (
+    "Seconds per step of the compiled loop, with one of our ways taken back, against all of them"
+)
+FULL = Plan(sizes=(256, 512), repeats=5, steps=2)
+GPU = Plan(sizes=(512, 1024), repeats=5, steps=40)
+QUICK = Plan(sizes=(64,), repeats=2, steps=2)
+
+OURS = "all"
+
+
+def measure(plan: Plan) -> Findings:
+    """Let the step and its plainer versions take turns."""
+    params = nst.load_params()
+    return Findings([_row(params, size, plan) for size in plan.sizes])
+
+
+def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
+    walks = {name: Walk(task) for name, task in variants(params, size).items()}
+    work = {
+        name: partial(lambda walk: np.asarray(walk.advance(plan.steps).total), walk)
+        for name, walk in walks.items()
+    }
+    seconds, results = harness.alternate(work, plan.repeats)
+    harness.check_equal({name: float(totals[-1]) for name, totals in results.items()}, OURS)
+    return {
+        "recipe": ADAM.name,
+        "size": [size, size],
+        "final_loss": float(results[OURS][-1]),
+        "ways": {
+            name: {
+                "seconds_per_step": harness.per(seconds[name], plan.steps),
+                "time_against_all": harness.ratio(seconds[name], seconds[OURS]),
+                "compile_seconds": sum(walk.seconds.values()),
+                "xla_bytes": counted(walk.program)["total"],
+            }
+            for name, walk in walks.items()
+        },
+    }
+
+
+def variants(params: nst.Params, size: int) -> dict[str, Problem]:
+    """Return the step's problem computed in all of our ways, and with each of them taken back."""
+    network = ADAM.network
+    autodiff = replace(ADAM, network=replace(network, padding=autodiff_padded))
+    pooled = replace(ADAM, network=replace(network, pool=window_pool))
+    style_loss = ADAM.terms.style_loss._replace(sums=autodiff_gram)
+    summed = replace(ADAM, terms=replace(ADAM.terms, style_loss=style_loss))
+    plain = replace(summed, network=replace(network, padding=autodiff_padded, pool=window_pool))
+    return {
+        OURS: problem(params, ADAM, size),
+        "no Winograd": problem(params, ADAM, size, winograd=False),
+        "no Winograd, convolutions' gradient by autodiff": problem(
+            params, autodiff, size, winograd=False
+        ),
+        "pooling by windows": problem(params, pooled, size),
+        "Gram matrices' gradient by autodiff": problem(params, summed, size),
+        "none": problem(params, plain, size, winograd=False),
+    }
+
+
+def window_pool(x: jax.Array, ceil: bool) -> jax.Array:
+    """Take the maximum of 2 x 2 windows as XLA has it, and its gradient by autodiff."""
+    edges = ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)) if ceil else "VALID"
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), edges)
+
+
+def autodiff_gram(features: jax.Array, products: jax.lax.Precision) -> jax.Array:
+    """Compute FᵀF as `losses.gram` does, but leave the gradient to autodiff."""
+    return jnp.einsum("...hwc,...hwd->...cd", features, features, precision=products)
