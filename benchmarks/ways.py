@@ -1,4 +1,4 @@
-"""What every way of ours of computing the step gains: the step with that way taken back."""
+"""What our ways of computing the step gain: the step without some of them."""
 
 from dataclasses import replace
 from functools import partial
@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import nst_jax as nst
 from benchmarks import harness
@@ -15,14 +14,13 @@ from benchmarks.loop import autodiff_padded
 from benchmarks.memory import counted
 from benchmarks.problems import ADAM, Problem, Walk, problem
 
-QUESTION = (
-    "Seconds per step of the compiled loop, with one of our ways taken back, against all of them"
-)
+QUESTION = "Seconds per step of the compiled loop, without some of our ways, against all of them"
 FULL = Plan(sizes=(256, 512), repeats=5, steps=2)
 GPU = Plan(sizes=(512, 1024), repeats=5, steps=40)
 QUICK = Plan(sizes=(64,), repeats=2, steps=2)
 
 OURS = "all"
+FIRST = 3  # canvases whose losses are compared before any clock starts; later, rounding has grown
 
 
 def measure(plan: Plan) -> Findings:
@@ -33,16 +31,14 @@ def measure(plan: Plan) -> Findings:
 
 def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
     walks = {name: Walk(task) for name, task in variants(params, size).items()}
-    work = {
-        name: partial(lambda walk: np.asarray(walk.advance(plan.steps).total), walk)
-        for name, walk in walks.items()
-    }
+    first = {name: float(walk.advance(FIRST).total[-1]) for name, walk in walks.items()}
+    harness.check_equal(first, OURS)
+    work = {name: partial(walk.advance, plan.steps) for name, walk in walks.items()}
     seconds, results = harness.alternate(work, plan.repeats)
-    harness.check_equal({name: float(totals[-1]) for name, totals in results.items()}, OURS)
     return {
         "recipe": ADAM.name,
         "size": [size, size],
-        "final_loss": float(results[OURS][-1]),
+        "final_loss": float(results[OURS].total[-1]),
         "ways": {
             name: {
                 "seconds_per_step": harness.per(seconds[name], plan.steps),
@@ -56,7 +52,10 @@ def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
 
 
 def variants(params: nst.Params, size: int) -> dict[str, Problem]:
-    """Return the step's problem computed in all of our ways, and with each of them taken back."""
+    """Return the step's problem computed in all of our ways, and without some of them.
+
+    On accelerators there is no Winograd, so two of them are the same there.
+    """
     network = ADAM.network
     autodiff = replace(ADAM, network=replace(network, padding=autodiff_padded))
     pooled = replace(ADAM, network=replace(network, pool=window_pool))
@@ -71,7 +70,7 @@ def variants(params: nst.Params, size: int) -> dict[str, Problem]:
         ),
         "pooling by windows": problem(params, pooled, size),
         "Gram matrices' gradient by autodiff": problem(params, summed, size),
-        "none": problem(params, plain, size, winograd=False),
+        "none of these": problem(params, plain, size, winograd=False),
     }
 
 

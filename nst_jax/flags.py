@@ -209,7 +209,7 @@ _computing = _options(
     click.option(
         "--tile",
         metavar="PX",
-        help="Compute a large picture in tiles of at most so many pixels a side: the same picture in "
+        help="Compute a large picture in tiles of about so many pixels a side: the same picture in "
         "less memory and more time; or off, or auto: where memory asks for it. Default: the "
         "recipe's, auto.",
     ),

@@ -32,6 +32,7 @@ class Memory(NamedTuple):
     changes: PyTree  # [history, ...]
     inverse: Float[Array, " history"]  # 1 / (y . s)
     kept: Int[Array, ""]  # pairs kept so far; the last `history` of them are here
+    scale: Float[Array, ""]  # y . s / y . P y of the newest pair: P times it is the first guess
 
 
 # What the inverse Hessian is taken for before a pair tells more, but for its scale. Linear; P below.
@@ -46,7 +47,9 @@ def _alike(a: PyTree) -> PyTree:
 def _empty_memory(params: PyTree, history: int) -> Memory:
     ring = jax.tree.map(lambda p: jnp.zeros((history, *p.shape), p.dtype), params)
     dtype = jax.tree.leaves(params)[0].dtype
-    return Memory(ring, ring, jnp.zeros(history, dtype), jnp.zeros([], jnp.int32))
+    return Memory(
+        ring, ring, jnp.zeros(history, dtype), jnp.zeros([], jnp.int32), jnp.ones([], dtype)
+    )
 
 
 def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
@@ -67,7 +70,7 @@ def _choose(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
 
 
 def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""]) -> Memory:
-    """Add a pair if `keep`. Only its own slot of the ring is written."""
+    """Add a pair if `keep`, but for its scale. Only its own slot of the ring is written."""
     slot = memory.kept % memory.inverse.shape[0]
     # The unused branch must not divide by nothing.
     curvature = jnp.where(keep, _dot(change, move), 1)
@@ -80,11 +83,26 @@ def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""
         changes=jax.tree.map(put, memory.changes, change),
         inverse=put(memory.inverse, 1 / curvature),
         kept=memory.kept + keep,
+        scale=memory.scale,
     )
 
 
-def _newton_direction(memory: Memory, gradient: PyTree, guess: Guess = _alike) -> PyTree:
-    """Return -H g by the two-loop recursion over the pairs in memory."""
+def _newton_direction(
+    memory: Memory,
+    gradient: PyTree,
+    change: PyTree,
+    fresh: Bool[Array, ""],
+    guess: Guess = _alike,
+) -> tuple[PyTree, Memory]:
+    """Return -H g by the two-loop recursion over the pairs in memory, and the memory with its scale.
+
+    Args:
+      memory: from `_remember`.
+      gradient: g.
+      change: y of the pair that `_remember` was given.
+      fresh: whether it was kept, so that the scale is its.
+      guess: P.
+    """
     history = memory.inverse.shape[0]
     pairs = jnp.minimum(memory.kept, history)
 
@@ -113,14 +131,16 @@ def _newton_direction(memory: Memory, gradient: PyTree, guess: Guess = _alike) -
     q, alphas = jax.lax.fori_loop(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
-    _, change, inverse, _ = pair(jnp.zeros([], jnp.int32))
-    # One program for both, which is long where the guess has levels.
+    # One program for both, which is long where the guess has levels. The change is not read from the
+    # ring: XLA would write the ring's slot once more for that, and keep a copy of all of it.
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
-    # y . s / y . P y of the newest pair; where there is none nothing may be divided by.
-    scale = 1 / jnp.where(pairs > 0, inverse * _dot(change, spread), 1)
+    inverse = memory.inverse[(memory.kept - 1) % history]
+    scale = 1 / jnp.where(fresh, inverse * _dot(change, spread), 1)
+    scale = jnp.where(fresh, scale, memory.scale)
     scaled = jax.tree.map(lambda x: scale * x, guessed)
-    return jax.lax.fori_loop(0, pairs, oldest_first, scaled)
+    direction = jax.lax.fori_loop(0, pairs, oldest_first, scaled)
+    return direction, memory._replace(scale=scale)
 
 
 # --- torch's L-BFGS -------------------------------------------------------------------------------
@@ -190,7 +210,7 @@ def torch_lbfgs(
         change = jax.tree.map(jnp.subtract, updates, state.gradient)
         keep = ~first & ~stalled & (_dot(change, state.move) > 1e-10)
         memory = _remember(state.memory, state.move, change, keep)
-        direction = _newton_direction(memory, updates)
+        direction, memory = _newton_direction(memory, updates, change, keep)
         norm = jnp.sum(jnp.stack([jnp.sum(jnp.abs(g)) for g in jax.tree.leaves(updates)]))
         size = jnp.where(first, jnp.minimum(1.0, 1.0 / norm), 1.0) * learning_rate
         size = size.astype(norm.dtype)
@@ -286,7 +306,7 @@ def lbfgs(
             spread = multilevel(real, levels, gain)
             return jnp.pad(spread, ((0, len(picture) - len(real)), (0, 0), (0, 0)))
 
-        return partial(jax.tree.map, of_picture) if levels else lambda a: a
+        return partial(jax.tree.map, of_picture) if levels else _alike
 
     def init(params: PyTree) -> LBFGSState:
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -314,12 +334,14 @@ def lbfgs(
         first, guess = state.count == 0, guess_of(height)
         finite = jnp.isfinite(value) & _all_finite(updates)
         accepted = finite & (value <= state.value * (1 + slack))
-        memory = _remember_if_convex(state, updates, accepted & ~first)
+        change = jax.tree.map(jnp.subtract, updates, state.gradient)
+        keep = accepted & ~first & _convex(state.move, change)
+        memory = _remember(state.memory, state.move, change, keep)
         gradient = _choose(accepted, updates, state.gradient)
         grown = jnp.minimum(2 * state.radius, largest_radius)
         allowed = jnp.where(accepted, grown, _root_mean_square(state.move, height) / 4)
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
-        direction = _newton_direction(memory, gradient, guess)
+        direction, memory = _newton_direction(memory, gradient, change, keep, guess)
         length = _root_mean_square(direction, height)
         # Without pairs the direction is the raw gradient, whose length means nothing.
         long = (length > allowed) | (memory.kept == 0)
@@ -340,12 +362,10 @@ def lbfgs(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _remember_if_convex(state: LBFGSState, gradient: PyTree, useful: Bool[Array, ""]) -> Memory:
-    change = jax.tree.map(jnp.subtract, gradient, state.gradient)
-    curvature = _dot(change, state.move)
-    lengths = jnp.sqrt(_dot(change, change) * _dot(state.move, state.move))
-    keep = useful & (curvature > 1e-6 * lengths)
-    return _remember(state.memory, state.move, change, keep)
+def _convex(move: PyTree, change: PyTree) -> Bool[Array, ""]:
+    """Say whether a pair shows the loss curved upwards, and not by rounding alone."""
+    lengths = jnp.sqrt(_dot(change, change) * _dot(move, move))
+    return _dot(change, move) > 1e-6 * lengths
 
 
 def _all_finite(a: PyTree) -> Bool[Array, ""]:

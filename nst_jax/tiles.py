@@ -212,7 +212,11 @@ def check(tile: int | None, taps: Iterable[str]) -> None:
 
 
 def _axis(side: int, tile: int, halo: int) -> Axis:
-    """Cut a side into as few cores of one size as keep windows, but for the grid, to a tile's."""
+    """Cut a side into the fewest cores of one size.
+
+    No window is then wider than a tile with its halo on both sides, and what the grid adds. Two cores
+    have the halo on one side each, so they may be the wider for it.
+    """
     if side < tile + 2 * halo + vgg.SMALLEST:
         return Axis(side, _on_grid(side), side, halo)
     two = _on_grid(-(-side // 2))
@@ -223,7 +227,8 @@ def _axis(side: int, tile: int, halo: int) -> Axis:
 
 def _cut(side: int, core: int, halo: int) -> Axis:
     """Cut a side into cores of this size."""
-    # The first and the last window end with the picture, and the halo is on their other side alone.
+    # The first and the last window end with the picture: where there are no others, a halo on one side
+    # is enough.
     wide = core + (halo if side <= 2 * core else 2 * halo)
     # As much wider than needed as makes the last window end with the picture, on the grid.
     window = side - max(side - wide, 0) // vgg.SMALLEST * vgg.SMALLEST

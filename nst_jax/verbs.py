@@ -164,9 +164,9 @@ def stylize(
       steps: updates in all; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.precision.named`; default: the recipe's, which is float32 in every preset.
-      tile: px a side, at most, of what is computed at once, a multiple of 16: the same picture in less
-        memory and more time; or `"off"`, or `"auto"`, which is off unless memory asks for it; see
-        `nst_jax.tiles`. Default: the recipe's, which is `"auto"` in every preset.
+      tile: px a side of what is computed at once, beside a halo around it; a multiple of 16: the same
+        picture in less memory and more time; or `"off"`, or `"auto"`, which is off unless memory asks
+        for it; see `nst_jax.tiles`. Default: the recipe's, which is `"auto"` in every preset.
       init: what to start from, an image or a function of `nst_jax.starts`; default: the recipe's.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
       devices: to share the picture's rows, which takes so much less memory on each: `"all"`, a

@@ -264,7 +264,8 @@ class Network:
       precision: one of `nst_jax.precision`: what is multiplied and kept, and in how many bits.
       remat: whether a block's activations are computed again for its gradient instead of kept, which
         is a third more work. XLA's compiler for processors keeps them all the same.
-      tile: px a side, at most, of what is computed at once of a larger picture, a multiple of 16: gives
+      tile: px a side of what is computed at once of a larger picture, beside a halo on each side of it
+        (where there is one on one side alone, the tile may be wider instead); a multiple of 16: gives
         the same losses and gradient in the memory of a tile; see `nst_jax.tiles`. 0 computes any
         picture whole, as `features` always does. None leaves it to the verbs, which cut a picture
         that memory would not hold whole; below them it is 0.

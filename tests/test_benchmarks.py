@@ -28,6 +28,7 @@ from benchmarks import (
     pytorch,
     step,
     tensorflow_tutorial,
+    tiles,
     time_to_loss,
     wall,
     ways,
@@ -47,6 +48,7 @@ recipes.PRESETS["default"] = recipes.Recipe(name="default", terms=terms)
 sys.exit(cli.main())
 """
 TINY = Plan(sizes=(32,), repeats=1, steps=1, batches=(2,))
+SIDES = {"tiles": 96, "beyond": 48}  # the least that are cut
 
 
 def with_taps(recipe, content, *style):
@@ -62,7 +64,7 @@ def shallow(monkeypatch):
     def cut(recipe):
         return with_taps(recipe, "relu2_1", "relu1_1")
 
-    for module in (step, loop, ways, compile, batch, peers):
+    for module in (step, loop, ways, tiles, compile, batch, peers):
         monkeypatch.setattr(module, "ADAM", cut(problems.ADAM))
     for module in (step, compile):
         monkeypatch.setattr(module, "LBFGS", cut(problems.LBFGS))
@@ -99,7 +101,8 @@ def check(entry):
     assert set(entry["source"]) == {"commit", "clean"}
     assert entry["rows"]
     for row in entry["rows"]:
-        assert row["size"] == ([21, 32] if entry["case"] == "wall" else [32, 32])
+        side = SIDES.get(entry["case"], 32)
+        assert row["size"] == ([21, 32] if entry["case"] == "wall" else [side, side])
         losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
         assert all(math.isfinite(loss) for loss in losses)
     found = list(spreads(entry["rows"]))
@@ -120,7 +123,8 @@ MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.
     "name", [pytest.param(name, marks=MARKS[name]) if name in MARKS else name for name in CASES]
 )
 def test_case_is_measured_written_and_reported(name, shallow, monkeypatch, tmp_path):
-    monkeypatch.setattr(case_module(name), "QUICK", TINY)
+    plan = replace(TINY, sizes=(SIDES.get(name, 32),))
+    monkeypatch.setattr(case_module(name), "QUICK", plan)
     runner = CliRunner()
     done = runner.invoke(main, [name, "--quick", "--out", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0, done.output

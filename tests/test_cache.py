@@ -87,6 +87,7 @@ def test_the_users_folder_is_used(enabled, tmp_path, monkeypatch):
     assert cache.use() == ""
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "nst_jax" / "programs")
     assert Path(jax.config.jax_compilation_cache_dir).is_dir()
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == cache.LEAST_SECONDS
 
 
 @pytest.mark.parametrize("place", ["gs://bucket/programs", "elsewhere"])

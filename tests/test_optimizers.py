@@ -325,10 +325,34 @@ def test_levels_are_l_bfgs_over_a_pyramids_levels(x64):
         change = (hessian @ pixels(move).ravel()).reshape(6, 6, 1)
         plain = quasi_newton._remember(plain, move, levels_of(change), jnp.asarray(True))
         ours = quasi_newton._remember(ours, pixels(move), change, jnp.asarray(True))
-    gradient = small.noise(30, 6, 6, 1)
-    wanted = pixels(quasi_newton._newton_direction(plain, levels_of(gradient)))
-    found = quasi_newton._newton_direction(ours, gradient, guess)
-    assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+    for fresh in (True, False):  # the second time by the scale that is remembered
+        gradient, is_fresh = small.noise(30 + fresh, 6, 6, 1), jnp.asarray(fresh)
+        wanted, plain = quasi_newton._newton_direction(
+            plain, levels_of(gradient), levels_of(change), is_fresh
+        )
+        found, ours = quasi_newton._newton_direction(ours, gradient, change, is_fresh, guess)
+        assert_allclose(found, pixels(wanted), rtol=1e-9, atol=1e-9)
+        change = jnp.full_like(change, jnp.nan)  # not looked at
+
+
+@pytest.mark.parametrize("rule", [LBFGS(history=32, levels=2), TorchLBFGS(history=32)], ids=repr)
+def test_the_memory_of_pairs_is_held_once(rule):
+    """What XLA holds beside a loop's state, which is written in place, is a few canvases."""
+    optimizer, canvas = rule.transformation(), jax.ShapeDtypeStruct((64, 64, 3), jnp.float32)
+
+    def update(_, carry):
+        canvas, state = carry
+        value, gradient = jax.value_and_grad(lambda x: jnp.sum(jnp.square(x) ** 2))(canvas)
+        move, state = optimizer.update(gradient, state, canvas, value=value)
+        return canvas + move, state
+
+    def run(canvas, state, steps):
+        return jax.lax.fori_loop(0, steps, update, (canvas, state))
+
+    state = jax.eval_shape(optimizer.init, canvas)
+    program = jax.jit(run, donate_argnums=(0, 1)).lower(canvas, state, 3).compile()
+    spare = program.memory_analysis().temp_size_in_bytes / (4 * np.prod(canvas.shape))
+    assert spare < 16
 
 
 # Six pixels to three: how much each coarse one takes of each.
