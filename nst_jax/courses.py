@@ -69,7 +69,7 @@ class Course(Iterator[int]):
             self._announced = True
             spent, rest = duration(self._compiling.seconds), duration(self._rest())
             self._display.say(f"compiled in {spent}; the rest takes about {rest}")
-        what = f"{count} at once" if count > 1 else "one"
+        what = f"{count} at once" if count > 1 else "one at a time"
         if chunks > 1:
             what = f"chunk {whole + 1} of {chunks}"
         self._display.move(self._pictures(), self._all(), "picture", f"{what}, {words}")
