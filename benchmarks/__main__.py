@@ -53,20 +53,34 @@ def _sizes(
     return tuple(map(int, parts))
 
 
+def _peers(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[tuple[int, int | None], ...]:
+    del context
+    runs = []
+    for part in value.split(",") if value else ():
+        size, colon, steps = part.strip().partition(":")
+        good = size.isdigit() and int(size) >= 16
+        if not good or (colon and not (steps.isdigit() and int(steps) >= 1)):
+            raise click.BadParameter(
+                f"expected pixels of 16 or more and, after a colon, updates, such as 256,512:150, "
+                f"got {value!r}",
+                param=parameter,
+            )
+        runs.append((int(size), int(steps) if colon else None))
+    return tuple(runs)
+
+
 @click.command()
 @click.argument("cases", nargs=-1, required=True, type=click.Choice([*CASES, "all", "report"]))
 @click.option("--quick", is_flag=True, help="Small and few: to see that it works, not how fast.")
 @click.option("--sizes", callback=_sizes, help="Sides of the canvases, such as 256,512.")
 @click.option("--repeats", type=click.IntRange(min=1), help="Timed rounds.")
 @click.option(
-    "--peer-steps",
-    type=click.IntRange(min=1),
-    help="Updates of pastiche in `wall`; default: 1000, as its command has it.",
-)
-@click.option(
-    "--peer-sizes",
-    callback=_sizes,
-    help="Sides at which `wall` runs pastiche, which takes long; default: all.",
+    "--peers",
+    callback=_peers,
+    help="Sides at which `wall` runs pastiche, and its updates, such as 256,512:150; default: all "
+    "sides, 1000 updates as its command has it.",
 )
 @click.option(
     "--out",
@@ -84,14 +98,15 @@ def main(
     quick: bool,
     sizes: tuple[int, ...],
     repeats: int | None,
-    peer_steps: int | None,
-    peer_sizes: tuple[int, ...],
+    peers: tuple[tuple[int, int | None], ...],
     out: Path,
     plots: Path | None,
 ) -> None:
     """Measure the named CASES in turn, or all; `report` prints what the folder holds."""
     if plots and "report" not in cases:
         raise click.UsageError("`--plots`: is drawn by `report`; name it, too")
+    if peers and not {"wall", "all"} & set(cases):
+        raise click.UsageError("`--peers`: is for `wall`; name it, too")
     failed = []
     for name in dict.fromkeys(each for case in cases for each in _spelt_out(case)):
         if name == "report":
@@ -103,8 +118,9 @@ def main(
             plan,
             sizes=sizes or plan.sizes,
             repeats=repeats or plan.repeats,
-            peer_steps=(peer_steps or plan.peer_steps) if plan.peer_steps else 0,
-            peer_sizes=peer_sizes,
+            peers=tuple((size, count or plan.peer_steps) for size, count in peers)
+            if name == "wall"
+            else (),
         )
         click.echo(f"{name}: {module.QUESTION} ...", err=True)
         try:

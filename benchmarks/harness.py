@@ -39,7 +39,7 @@ class Plan:
       steps: steps in each timed round.
       batches: batch sizes, for the cases that have any.
       peer_steps: steps of a peer whose whole run is measured, for the cases that have one.
-      peer_sizes: at which of the sizes; none named is at all of them.
+      peers: side and steps of each of the peer's runs; none named is one at every size.
       compiled: whether peers are measured that take minutes to compile.
       pairs: how many pairs of pictures, for the cases that take several.
     """
@@ -49,7 +49,7 @@ class Plan:
     steps: int = 3
     batches: tuple[int, ...] = ()
     peer_steps: int = 0
-    peer_sizes: tuple[int, ...] = ()
+    peers: tuple[tuple[int, int], ...] = ()
     compiled: bool = True
     pairs: int = 1
 

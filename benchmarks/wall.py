@@ -44,8 +44,9 @@ def measure(plan: Plan) -> Findings:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = [_row(size, plan, folder) for size in plan.sizes]
-        for size in (plan.peer_sizes or plan.sizes) if peer else ():
-            row, note = _against(str(peer), size, plan, folder)
+        runs = plan.peers or tuple((size, plan.peer_steps) for size in plan.sizes)
+        for size, peer_steps in runs if peer else ():
+            row, note = _against(str(peer), size, peer_steps, plan.repeats, folder)
             rows += [row] if row else []
             notes += [note] if note else []
     return Findings(rows, notes)
@@ -74,10 +75,12 @@ def _figures(recipe: str, pairs: Sequence[tuple[Json, Json]]) -> Json:
     }
 
 
-def _against(peer: str, size: int, plan: Plan, folder: Path) -> tuple[Json | None, str]:
+def _against(
+    peer: str, size: int, peer_steps: int, repeats: int, folder: Path
+) -> tuple[Json | None, str]:
     """Compare with pastiche's command at one size, in alternating rounds at equal final loss."""
     words = ("--recipe", "pastiche", "--size", f"long:{size}", *engine(nst.recipes.DEFAULT.descent))
-    theirs = [pastiche.run(peer, PAIR, size, plan.peer_steps, folder)]
+    theirs = [pastiche.run(peer, PAIR, size, peer_steps, folder)]
     judge = pastiche.Judge(PAIR, theirs[0].canvas)
     judge.check_parity(theirs[0])
     target = judge(theirs[0].picture)
@@ -93,14 +96,14 @@ def _against(peer: str, size: int, plan: Plan, folder: Path) -> tuple[Json | Non
         nst.images.save(folder / "tried.png", image)
         return judge(folder / "tried.png")
 
-    first, most = max(2, plan.peer_steps // 10), 2 * plan.peer_steps
+    first, most = max(2, peer_steps // 10), 2 * peer_steps
     steps, tried = fewest(loss_after, target, first, most)
     if steps is None:
         return None, f"at {size} px {most} updates of ours did not reach pastiche's final loss"
     pairs, finals = [], []
-    for turn in range(plan.repeats):
+    for turn in range(repeats):
         if turn:
-            theirs.append(pastiche.run(peer, PAIR, size, plan.peer_steps, folder))
+            theirs.append(pastiche.run(peer, PAIR, size, peer_steps, folder))
         pairs.append(_cold_and_warm(words, steps, folder))
         finals.append(judge(folder / "out.png"))
     check_reached(finals, target)
@@ -112,7 +115,7 @@ def _against(peer: str, size: int, plan: Plan, folder: Path) -> tuple[Json | Non
         "tried": tried,
         "peer": {
             "name": theirs[-1].version,
-            "updates": plan.peer_steps,
+            "updates": peer_steps,
             "final_loss": target,
             "seconds": harness.spread(seconds),
             "peak_gigabytes": harness.spread([run.peak_gigabytes for run in theirs]),

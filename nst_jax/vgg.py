@@ -192,7 +192,9 @@ def with_forms(
       taps: what the loop looks at.
       shape: (height, width) of the largest canvas, which says where Winograd's way pays; None does
         without it. The weights must then be concrete: it depends on the device they lie on.
-      precision: of the network; kernels are kept in what it multiplies.
+      precision: of the network; kernels are rounded to what it multiplies, whichever way they take.
+        So layers that differ in their way, such as a target's and the canvas', differ by no more than
+        rounding.
 
     Returns:
       Parameters for `step` and `run`.
@@ -207,6 +209,9 @@ def with_forms(
     if shape is not None and not _on_processor(params):
         shape = None
     layers = {name: dict(params.layers[name]) for name in list(LAYERS)[: deepest + 1]}
+    for layer in layers.values():
+        for name in {KERNEL, TRANSPOSED} & set(layer):
+            layer[name] = layer[name].astype(precision.activations_of(layer[name].dtype))
     plain = {name: layer[KERNEL] for name, layer in layers.items() if TRANSPOSED not in layer}
     for name, transposed in _transpose_all(plain).items():
         layers[name][TRANSPOSED] = transposed
@@ -218,9 +223,6 @@ def with_forms(
         }
         for name, forms in _transform_all(paying).items():
             layers[name][WINOGRAD], layers[name][WINOGRAD_TRANSPOSED] = forms
-    for layer in layers.values():
-        for name in (KERNEL, TRANSPOSED):
-            layer[name] = layer[name].astype(precision.activations_of(layer[name].dtype))
     return replace(params, layers=layers)
 
 
@@ -233,7 +235,12 @@ def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
 @jax.jit
 def _transform_all(kernels: dict[str, tuple[Array, Array]]) -> dict[str, tuple[Array, Array]]:
     """Carry many pairs of kernels into Winograd's basis, in one program likewise."""
-    return jax.tree.map(winograd.transform_kernel, kernels)
+    return jax.tree.map(lambda k: winograd.transform_kernel(k.astype(_wide(k.dtype))), kernels)
+
+
+def _wide(dtype: Any) -> Any:
+    """Return the dtype of Winograd's way: its sums of sixteen numbers leave bfloat16 too few bits."""
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _on_processor(params: Params) -> bool:
@@ -295,8 +302,7 @@ class Convolution(nn.Module):
         shape = (3, 3, x.shape[-1], self.channels)
         kernel = self.param(KERNEL, nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
-        # Winograd's way is float32's: its sums of sixteen numbers leave bfloat16 too few bits.
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = _wide(x.dtype)
         kinds = {TRANSPOSED: x.dtype, WINOGRAD: wide, WINOGRAD_TRANSPOSED: wide}
         forms: Forms = {
             name: self.get_variable("params", name).astype(dtype)

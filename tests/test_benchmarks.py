@@ -490,6 +490,46 @@ def test_bad_sizes_are_named(sizes, tmp_path):
     assert "--sizes" in done.output and sizes in done.output
 
 
+@pytest.mark.parametrize("peers", ["8", "256:", "256:0", "256:1:2", ":5", "256,"])
+def test_bad_peers_are_named(peers, tmp_path):
+    done = CliRunner().invoke(main, ["wall", "--peers", peers, "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "--peers" in done.output and peers in done.output
+
+
+def test_peers_are_for_wall(monkeypatch, tmp_path):
+    plans = {}
+
+    def measure(name, plan, out, quick):
+        plans[name] = plan
+        return out
+
+    monkeypatch.setattr(__main__, "measure", measure)
+    words = ["--peers", "64, 128:30", "--out", str(tmp_path)]
+    assert CliRunner().invoke(main, ["step", "wall", *words]).exit_code == 0
+    assert plans["wall"].peers == ((64, pastiche.STEPS), (128, 30))
+    assert plans["step"].peers == ()
+    done = CliRunner().invoke(main, ["step", *words])
+    assert done.exit_code == 2 and "--peers" in done.output
+
+
+def test_pastiche_runs_where_it_is_asked_to(monkeypatch):
+    runs = []
+
+    def against(peer, size, steps, repeats, folder):
+        runs.append((size, steps))
+        return None, ""
+
+    monkeypatch.setattr(pastiche, "command", lambda: "pastiche")
+    monkeypatch.setattr(wall, "_row", lambda size, plan, folder: {"size": size})
+    monkeypatch.setattr(wall, "_against", against)
+    plan = Plan(sizes=(32, 48), peer_steps=7)
+    assert [row["size"] for row in wall.measure(plan).rows] == [32, 48]
+    assert runs == [(32, 7), (48, 7)]
+    wall.measure(replace(plan, peers=((64, 3),)))
+    assert runs[2:] == [(64, 3)]
+
+
 def test_a_case_that_fails_does_not_take_the_others_with_it(monkeypatch, tmp_path):
     ran = []
 

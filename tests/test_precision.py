@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export, lax
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import jobs, losses, precision, recipe_files, recipes
+from nst_jax import jobs, layers, losses, precision, recipe_files, recipes, winograd
 from tests import small
 from tests.test_lowering import arguments
 
@@ -102,6 +102,25 @@ def test_bfloat16_keeps_activations_and_nothing_else(params, content, style):
     formed = nst.vgg.with_forms(params, ["relu2_1"], precision=precision.BFLOAT16)
     assert formed.layers["conv2_1"]["kernel"].dtype == BFLOAT16
     assert formed.layers["conv2_1"]["transposed"].dtype == BFLOAT16
+
+
+def test_winograds_way_has_the_kernel_of_the_direct_way(params):
+    # Else targets, which are measured the direct way, are of another network than the canvas.
+    formed = nst.vgg.with_forms(
+        params, ["relu3_2"], shape=(256, 256), precision=precision.BFLOAT16
+    ).layers["conv3_2"]
+    for plain, form in (("kernel", "winograd"), ("transposed", "winograd_transposed")):
+        assert formed[form].dtype == jnp.float32
+        rounded = formed[plain].astype(jnp.float32)
+        assert_array_equal(formed[form], winograd.transform_kernel(rounded))
+    x = jnp.abs(small.noise(0, 1, 64, 64, 256)).astype(BFLOAT16)
+    direct, fast = (
+        np.asarray(layers.conv3x3(x, formed["kernel"], forms), np.float64)
+        for forms in (None, formed)
+    )
+    # Independent roundings average out over 4096 positions, a kernel's would not.
+    bias = np.mean(direct - fast, axis=(0, 1, 2))
+    assert np.max(np.abs(bias)) < 2e-4 * np.sqrt(np.mean(np.square(fast)))
 
 
 def test_a_gram_matrix_of_bfloat16_is_summed_in_float32():
