@@ -236,8 +236,8 @@ def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_processor: bool)
     The plain way reads its input after the ReLU, or its gradient, which is a copy. Winograd's way
     goes through the buffers of `winograd.convolve` one after the other, of which two are there at a
     time: 6/4 as many numbers as the tiles cover once the rows are carried over, 36/16 once the
-    columns are too, the same two of the products; in float32 always, like all that a processor
-    convolves.
+    columns are too, the same two of the products; in float32, like all that a processor convolves,
+    but for what is multiplied.
     """
     each = _bytes_each(recipe)
     if not on_processor:
@@ -248,8 +248,13 @@ def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_processor: bool)
     tile, window = winograd.TILE, winograd.WINDOW
     covered = -(-layer.height // tile) * -(-layer.width // tile) * tile**2
     half, whole = window / tile, (window / tile) ** 2
-    pairs = ((half + whole) * into, whole * (into + out), (half + whole) * out)
-    return int(covered * max(pairs)) * FLOAT32 + widened
+    factors = whole * into * each
+    pairs = (
+        half * into * FLOAT32 + factors,
+        factors + whole * out * FLOAT32,
+        (half + whole) * out * FLOAT32,
+    )
+    return int(covered * max(pairs)) + widened
 
 
 def _loop(blocks: Blocks, recipe: Recipe, on_processor: bool) -> int:
@@ -309,7 +314,7 @@ def _weights(blocks: Blocks, recipe: Recipe, on_processor: bool) -> int:
         kernel = layer.channels_in * layer.channels
         total += 2 * 9 * kernel * each + layer.channels * FLOAT32  # and transposed
         if on_processor and layer.winograd:
-            total += 2 * winograd.WINDOW**2 * kernel * FLOAT32
+            total += 2 * winograd.WINDOW**2 * kernel * each
     return total
 
 

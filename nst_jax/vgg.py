@@ -235,12 +235,7 @@ def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
 @jax.jit
 def _transform_all(kernels: dict[str, tuple[Array, Array]]) -> dict[str, tuple[Array, Array]]:
     """Carry many pairs of kernels into Winograd's basis, in one program likewise."""
-    return jax.tree.map(lambda k: winograd.transform_kernel(k.astype(_wide(k.dtype))), kernels)
-
-
-def _wide(dtype: Any) -> Any:
-    """Return the dtype of Winograd's way: its sums of sixteen numbers leave bfloat16 too few bits."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return jax.tree.map(winograd.transform_kernel, kernels)
 
 
 def _on_processor(params: Params) -> bool:
@@ -302,11 +297,9 @@ class Convolution(nn.Module):
         shape = (3, 3, x.shape[-1], self.channels)
         kernel = self.param(KERNEL, nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
-        wide = _wide(x.dtype)
-        kinds = {TRANSPOSED: x.dtype, WINOGRAD: wide, WINOGRAD_TRANSPOSED: wide}
         forms: Forms = {
-            name: self.get_variable("params", name).astype(dtype)
-            for name, dtype in kinds.items()
+            name: self.get_variable("params", name).astype(x.dtype)
+            for name in (TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED)
             if self.has_variable("params", name)
         }
         y = self.padding(x, kernel.astype(x.dtype), forms, self.products)

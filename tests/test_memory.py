@@ -68,12 +68,15 @@ def test_it_is_within_a_fifth_of_what_xla_counts(params, recipe, shape, pictures
     assert estimate.total == pytest.approx(counted(params, recipe, shape, pictures), rel=0.2)
 
 
-def test_the_weights_are_those_of_the_forms(params):
-    shape = (256, 320)
-    formed = vgg.with_forms(params, recipes.DEFAULT.terms.taps, shape=shape)
-    estimate = nst.estimate_memory(shape, platform="cpu")
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_the_weights_are_those_of_the_forms(params, name):
+    shape, recipe = (256, 320), at(name, recipes.DEFAULT)
+    formed = vgg.with_forms(
+        params, recipe.terms.taps, shape=shape, precision=recipe.network.precision
+    )
+    estimate = nst.estimate_memory(shape, recipe=recipe, platform="cpu")
     assert estimate.weights == sum(leaf.nbytes for leaf in jax.tree.leaves(formed))
-    elsewhere = nst.estimate_memory(shape, platform="gpu")
+    elsewhere = nst.estimate_memory(shape, recipe=recipe, platform="gpu")
     assert elsewhere.weights < estimate.weights / 3
 
 

@@ -110,17 +110,16 @@ def test_winograds_way_has_the_kernel_of_the_direct_way(params):
         params, ["relu3_2"], shape=(256, 256), precision=precision.BFLOAT16
     ).layers["conv3_2"]
     for plain, form in (("kernel", "winograd"), ("transposed", "winograd_transposed")):
-        assert formed[form].dtype == jnp.float32
-        rounded = formed[plain].astype(jnp.float32)
-        assert_array_equal(formed[form], winograd.transform_kernel(rounded))
+        assert formed[form].dtype == BFLOAT16
+        assert_array_equal(formed[form], winograd.transform_kernel(formed[plain]))
     x = jnp.abs(small.noise(0, 1, 64, 64, 256)).astype(BFLOAT16)
     direct, fast = (
         np.asarray(layers.conv3x3(x, formed["kernel"], forms), np.float64)
         for forms in (None, formed)
     )
-    # Independent roundings average out over 4096 positions, a kernel's would not.
-    bias = np.mean(direct - fast, axis=(0, 1, 2))
-    assert np.max(np.abs(bias)) < 2e-4 * np.sqrt(np.mean(np.square(fast)))
+    assert np.linalg.norm(fast - direct) < 0.01 * np.linalg.norm(direct)
+    # What Gram matrices are made of. Kernels that are not rounded change it by twelve parts in 10,000.
+    assert_allclose(np.sum(fast**2), np.sum(direct**2), rtol=3e-4)
 
 
 def test_a_gram_matrix_of_bfloat16_is_summed_in_float32():

@@ -61,7 +61,7 @@ def test_float32_rounds_little_more_than_the_direct_form():
         exact = direct(*(jnp.asarray(np.asarray(part, np.float64)) for part in (x, kernel)))
     found = winograd.convolve(x, winograd.transform_kernel(kernel))
     assert found.dtype == jnp.float32
-    assert relative(found, exact) < 1e-5
+    assert relative(found, exact) < 2e-6  # with the points 1 and 2: 2.6e-6
 
 
 def test_rows_of_a_vmap_are_single_calls():
