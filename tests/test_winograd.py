@@ -179,9 +179,10 @@ def test_a_small_canvas_takes_the_direct_way_with_the_same_parameters(params):
 def test_stylize_gives_the_same_picture(everywhere, params, monkeypatch):
     content, style = nst.images.sample("chelsea"), nst.images.sample("starry_night")
     recipe = replace(nst.recipes.TF, descent=replace(nst.recipes.TF.descent, steps=3))
-    fast = nst.stylize(params, content, style, recipe=recipe, size=64)
+    # At 64 px a ReLU is nearer to 0 than rounding, and Adam's first update takes signs of gradients.
+    fast = nst.stylize(params, content, style, recipe=recipe, size=72)
     jax.clear_caches()  # `pays` is asked while tracing
     monkeypatch.setattr(winograd, "SMALLEST", 2**60)
-    plain = nst.stylize(params, content, style, recipe=recipe, size=64)
+    plain = nst.stylize(params, content, style, recipe=recipe, size=72)
     assert not np.array_equal(fast, plain)
     assert_allclose(fast, plain, atol=2e-4)
