@@ -39,7 +39,7 @@ Makers = dict[str, Callable[[], Contestant]]
 
 def ours(params: nst.Params, precision: str, size: int) -> Walk:
     """Return our walk at one of `PRECISIONS`."""
-    network = replace(ADAM.network, precision=nst.precision.named(precision))
+    network = replace(ADAM.network, precision=nst.vgg.precision.named(precision))
     return Walk(problem(params, replace(ADAM, network=network), size))
 
 

@@ -32,7 +32,7 @@ def tiles_of(size: int) -> list[int]:
     """Return the tiles to try on a canvas of this size."""
     if size > max(TILES):
         return list(TILES)
-    least = nst.tiles.halo_of(ADAM.terms.taps)
+    least = nst.vgg.halo_of(ADAM.terms.taps)
     halves = (size // part // 16 * 16 for part in (2, 4))
     return [tile for tile in halves if tile >= least]
 
@@ -79,7 +79,7 @@ def walk_of(params: nst.Params, size: int, tile: int) -> Walk:
     task = problem(params, recipe, size)
     if tile:
         # As `stylize` does: kernels' forms for what the network sees at a time.
-        seen = nst.tiles.window_of((size, size), recipe.terms.taps, recipe.network)
+        seen = nst.scaling.tiles.window_of((size, size), recipe.terms.taps, recipe.network)
         if seen == (size, size):
             raise RuntimeError(f"tiles of {tile} px do not cut a canvas of {size} px")
         formed = nst.vgg.with_forms(params, recipe.terms.taps, shape=seen)

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import nst_jax as nst
 from benchmarks import harness
 from nst_jax import losses, recipes
-from nst_jax.balance import balance
 from nst_jax.recipes import PRESETS, Recipe
+from nst_jax.recipes.balance import balance
 
 HERE = Path(__file__).resolve().parent
 FOLDER, PAGE = HERE / "recipes", HERE / "recipes.md"

@@ -18,12 +18,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from nst_jax import capacity, memory, operations, precision, recipes, tiles, vgg
-from nst_jax.precision import Precision
+from nst_jax import recipes, vgg
+from nst_jax._types import Shape
 from nst_jax.prepare import Scale
-from nst_jax.pyramid import Shape
 from nst_jax.recipes import Recipe
-from nst_jax.sharding import ROWS
+from nst_jax.scaling import capacity, chunks, costs, tiles
+from nst_jax.scaling.sharding import ROWS
+from nst_jax.vgg import precision
+from nst_jax.vgg.precision import Precision
 
 HERE = Path(__file__).resolve().parent
 PAGE, TEMPLATE = HERE / "scaling.md", HERE / "scaling.md.in"
@@ -147,14 +149,14 @@ def activations_bytes(recipe: Recipe, width: int, each: int = FLOAT32) -> int:
     A row of each convolution's input to both sides, and of the gradient of its output; one row of the
     picture for the variation, and of its gradient.
     """
-    layers = memory.layers_of((vgg.SMALLEST, width), recipe)
+    layers = costs.layers_of((vgg.SMALLEST, width), recipe)
     trunk = sum(2 * one.width * (one.channels_in + one.channels) for one in layers)
     return each * trunk + 2 * width * PIXEL
 
 
 def messages(recipe: Recipe) -> tuple[int, int]:
     """Return how many messages of rows a device sends in a step: of pixels, or at each layer."""
-    return 4, 4 * len(memory.layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe)) + 2
+    return 4, 4 * len(costs.layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe)) + 2
 
 
 def waits_of_lbfgs(recipe: Recipe) -> int:
@@ -165,7 +167,7 @@ def waits_of_lbfgs(recipe: Recipe) -> int:
 
 def per_pixel(recipe: Recipe) -> float:
     """Return the operations of an update for each pixel of a large canvas."""
-    one, two = (operations.of_update((side, WIDE), recipe, "gpu") for side in (WIDE, 2 * WIDE))
+    one, two = (costs.update_operations((side, WIDE), recipe, "gpu") for side in (WIDE, 2 * WIDE))
     return (two - one) / WIDE**2
 
 
@@ -183,7 +185,7 @@ def settled(device: Device, count: int) -> Recipe:
 
 def computing(recipe: Recipe, shape: Shape, device: Device) -> float:
     """Return the seconds of an update's arithmetic on one device of a row."""
-    return operations.of_update(shape, recipe, device.platform) / (OF_PEAK * device.peak)
+    return costs.update_operations(shape, recipe, device.platform) / (OF_PEAK * device.peak)
 
 
 def talking(recipe: Recipe, shape: Shape, device: Device) -> float:
@@ -232,19 +234,19 @@ def per_cent(value: float) -> str:
 def _cost_table() -> str:
     rows = []
     for name, recipe in (("default", recipes.DEFAULT), ("tf", recipes.TF)):
-        deepest = memory.layers_of((WIDE, WIDE), recipe)[-1].name
+        deepest = costs.layers_of((WIDE, WIDE), recipe)[-1].name
         bytes_each = [
-            memory.estimate_memory(
+            costs.estimate_memory(
                 (SMALL, SMALL), recipe=on(recipe, device), platform="gpu"
             ).per_pixel
             for device in (H100, H100_BFLOAT16)
         ]
-        state = memory.estimate_memory((SMALL, SMALL), recipe=recipe, platform="gpu").state
+        state = costs.estimate_memory((SMALL, SMALL), recipe=recipe, platform="gpu").state
         rows.append(
             (
                 f"`{name}`",
                 deepest,
-                tiles.halo_of(recipe.terms.taps),
+                vgg.halo_of(recipe.terms.taps),
                 number(per_pixel(recipe) / 1e6),
                 *map(number, bytes_each),
                 number(state / SMALL**2),
@@ -265,7 +267,7 @@ def _halo_table() -> str:
             shape = (height, WIDE)
             recipe = over(recipes.DEFAULT, shape, count)
             share, window = _own_and_computed(recipe, shape)
-            taken = memory.estimate_memory(shape, recipe=recipe, platform="gpu").total
+            taken = costs.estimate_memory(shape, recipe=recipe, platform="gpu").total
             cells += [f"{share} / {window}", number(window / share), number(taken / 1e9)]
         rows.append(cells)
     head = "devices"
@@ -306,7 +308,7 @@ def _bytes_table() -> str:
 def _either_table() -> str:
     shape, recipe = (WIDE, WIDE), over(recipes.DEFAULT, (WIDE, WIDE), 8)
     ours, theirs = messages(recipe)
-    halo = 2 * tiles.halo_of(recipe.terms.taps)
+    halo = 2 * vgg.halo_of(recipe.terms.taps)
     rows = [
         ("rows of pixels (here)", ours, number(halo_bytes(recipe, shape) / 1e6), f"{halo} rows"),
         (
@@ -334,10 +336,10 @@ def break_even(device: Device) -> tuple[float, float]:
     each = recipe.network.precision.activations_of(np.float32).itemsize
     spread = over(recipe, (WIDE, WIDE), 8)
     more = activations_bytes(recipe, WIDE, each) - halo_bytes(spread, (WIDE, WIDE))
-    halo = 2 * tiles.halo_of(recipe.terms.taps) * per_pixel(recipe)
+    halo = 2 * vgg.halo_of(recipe.terms.taps) * per_pixel(recipe)
     seconds = halo / (OF_PEAK * device.peak)  # for each px of width
     # To both sides at once: there and back, once or for each layer.
-    layers = len(memory.layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe))
+    layers = len(costs.layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe))
     return more / WIDE / seconds, (2 * layers - 2) * LATENCY / seconds
 
 
@@ -398,7 +400,7 @@ def _largest(recipe: Recipe, device: Device, count: int) -> int:
 
     def too_large(steps: int) -> bool:
         shape = (steps * step, steps * step)
-        footprint = memory.estimate_memory(
+        footprint = costs.estimate_memory(
             shape,
             recipe=over(recipe, shape, count),
             style_shapes=[(512, 512)],
@@ -413,7 +415,7 @@ def _largest(recipe: Recipe, device: Device, count: int) -> int:
 def thousand(side: int, device: Device) -> float:
     """Return the device-hours of a thousand pictures by `default`."""
     scales, recipe = evaluations((side, side), recipes.DEFAULT), on(recipes.DEFAULT, device)
-    work = operations.of_run(scales, recipe, device.platform)
+    work = costs.run_operations(scales, recipe, device.platform)
     return 1000 * work / (OF_PEAK * device.peak) / 3600
 
 
@@ -435,8 +437,8 @@ def thousand_on_cpu(side: int) -> float:
     row = _row(_result("step-cpu"), recipe="default (L-BFGS)", size=[512, 512])
     step = row["contestants"]["nst_jax"]["seconds_per_step"]["median"]
     scales = evaluations((side, side), recipes.DEFAULT)
-    steps = operations.of_run(scales, recipes.DEFAULT, "cpu")
-    seconds: float = step * steps / operations.of_update((512, 512), recipes.DEFAULT, "cpu")
+    steps = costs.run_operations(scales, recipes.DEFAULT, "cpu")
+    seconds: float = step * steps / costs.update_operations((512, 512), recipes.DEFAULT, "cpu")
     return 1000 * seconds / 3600
 
 
@@ -444,11 +446,11 @@ def _thousand_table() -> str:
     rows: list[tuple[Any, ...]] = []
     for device in (H100, H100_BFLOAT16, V5E):
         for side in (512, 1024):
-            footprint = memory.estimate_memory(
+            footprint = costs.estimate_memory(
                 (side, side), recipe=on(recipes.DEFAULT, device), platform=device.platform
             )
             hours = thousand(side, device)
-            at_once = capacity.most_that_fit(footprint, device.memory)
+            at_once = chunks.most_that_fit(footprint, device.memory)
             money = f"{number(hours)} P", f"{number(hours * PRICE)} $"
             rows.append((device.name, side, at_once, number(hours), *money))
     for side in (512, 1024):
@@ -467,7 +469,7 @@ def facts() -> dict[str, str]:
     recipe = recipes.DEFAULT
     step, batch = _result("step-cpu"), _result("batch-cpu")
     many = _row(batch, recipe="tf (Adam)", size=[256, 256], verb="stylize_many", batch=8)
-    halo = 2 * tiles.halo_of(recipe.terms.taps)
+    halo = 2 * vgg.halo_of(recipe.terms.taps)
     (speed, width), (_, narrow) = break_even(H100), break_even(V5E)
     return {
         "halo": str(halo),

@@ -2,7 +2,7 @@
 
 import sys
 
-from nst_jax.cli import main
+from nst_jax.app.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,15 +9,23 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 Image: TypeAlias = Float[Array, "*batch h w 3"]  # sRGB in [0, 1]
+
 StyleImage: TypeAlias = Float[Array, "*batch h_style w_style 3"]  # an Image of a size of its own
+
 Resized: TypeAlias = Float[Array, "*batch h_new w_new 3"]  # an Image after a change of size
+
 FeatureMap: TypeAlias = Float[Array, "*batch h w c"]  # what one tap of the network gives
+
 Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
+
 Gram: TypeAlias = Float[Array, "*batch c c"]
+
 Scalar: TypeAlias = Float[Array, "*batch"]
+
 Statistic: TypeAlias = Any  # a pytree: what a style loss remembers of a picture at one tap
 
 
@@ -99,3 +107,8 @@ __all__ = [
     "Checkpoint", "FeatureMap", "Features", "Gram", "Image", "Losses", "Params", "Resized", "Scalar",
     "Snapshot", "State", "Statistic", "StyleImage", "Targets",
 ]  # fmt: skip
+
+
+Shape = tuple[int, int]  # height, width
+
+AnyImage: TypeAlias = Float[Array | np.ndarray, "*batch h w 3"]  # an Image, here or on the host

@@ -13,15 +13,19 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int
 
-from nst_jax import capacity, checks, optimize, prepare, recipes, sharding, tiles
+from nst_jax import _checks, optimize, prepare, recipes
 from nst_jax._types import Image, Losses, Params, State, Targets
-from nst_jax.pyramid import enlarge
-from nst_jax.recipes import Recipe
-from nst_jax.sharding import Devices, Rows
-from nst_jax.sizes import Size
-from nst_jax.targets import blend, measure_content, measure_style
-from nst_jax.verbs import laid_over, lengths, settled, started, with_rows
-from nst_jax.vgg import with_forms
+from nst_jax.images.resizing import enlarge
+from nst_jax.objective import blend, measure_content, measure_style
+from nst_jax.painting import lengths, started
+from nst_jax.recipes.changes import with_options
+from nst_jax.recipes.presets import Recipe
+from nst_jax.recipes.sizes import Size
+from nst_jax.scaling import capacity, sharding, tiles
+from nst_jax.scaling.chunks import at_once, in_one_memory, mesh_of_rows
+from nst_jax.scaling.layout import laid_over
+from nst_jax.scaling.sharding import Devices, Rows
+from nst_jax.vgg.network import with_forms
 
 Axes = tuple[int | None, ...]  # one for each leaf of the recipe
 
@@ -98,7 +102,7 @@ def stylize_many(
       steps: as in `stylize`.
       precision: as in `stylize`.
       tile: as in `stylize`.
-      init: one start for all: a function of `nst_jax.starts`, or an image.
+      init: one start for all: a function of `nst_jax.recipes.starts`, or an image.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`.
       devices: to share the pictures: `"all"`, a number, or a list of `jax.Device`; default: the
         one that the weights lie on. Each device paints its own part by itself.
@@ -178,15 +182,15 @@ def painted_many(
     rows: int = 1,
 ) -> Painted:
     """Do what `stylize_many` says; return the losses and what broke beside the pictures."""
-    checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
-    recipe = settled(recipe, size, style_size, steps, precision, tile)
+    _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    recipe = with_options(recipe, size, style_size, steps, precision, tile)
     intervals = lengths(every)
     if chunk is not None:
-        checks.whole("chunk", chunk, least=1)
+        _checks.whole("chunk", chunk, least=1)
     mesh = sharding.mesh_of_batch(devices, rows)
-    checks.start("init", init)
-    checks.random_key("key", key)
-    contents, styles = checks.images("contents", contents), _blends(styles, recipe)
+    _checks.start("init", init)
+    _checks.random_key("key", key)
+    contents, styles = _checks.images("contents", contents), _blends(styles, recipe)
     count = _count(contents, styles, recipe)
     key = jax.random.key(0) if key is None else key
     lines = _rows(contents, styles, recipe, count, key)
@@ -214,9 +218,9 @@ def painted_many(
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
     """Return what each picture is painted after: one style, or several."""
     if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
-        found = [checks.blend(f"styles[{index}]", entry) for index, entry in enumerate(styles)]
+        found = [_checks.blend(f"styles[{index}]", entry) for index, entry in enumerate(styles)]
     else:
-        found = [[image] for image in checks.images("styles", styles)]
+        found = [[image] for image in _checks.images("styles", styles)]
     for index, blended in enumerate(found):
         try:
             recipes.check_styles(recipe.terms, len(blended), argument=f"styles[{index}]")
@@ -299,68 +303,6 @@ def _group(
     scale, device = scales[0]._replace(style_shapes=styles), capacity.device_of(params)
     recipe, size = at_once(recipe, scale, len(rows), chunk, mesh, device)
     return Group([rows[start : start + size] for start in range(0, len(rows), size)], recipe)
-
-
-def at_once(
-    recipe: Recipe,
-    scale: prepare.Scale,
-    count: int,
-    chunk: int | None,
-    mesh: Mesh | None,
-    device: Any = None,
-) -> tuple[Recipe, int]:
-    """Return how pictures of one canvas shape are brought into memory.
-
-    Args:
-      recipe: of all of them.
-      scale: the final one, with the shapes of all styles.
-      count: of the pictures.
-      chunk: as in `stylize_many`.
-      mesh: of the devices, or None.
-      device: that the weights are on; None is jax's default.
-
-    Returns:
-      The recipe with what memory settled, and how many are painted at once.
-
-    Raises:
-      ValueError: if no picture fits in any way.
-    """
-    recipe = with_rows(recipe, mesh_of_rows(mesh), scale.shape)
-    recipe = capacity.fitted(recipe, scale, device, mesh)
-    recipe = laid_over(recipe, mesh_of_rows(mesh), scale.shape)  # anew, since tiles are settled now
-    most = chunk
-    if chunk is None:
-        there, platform = capacity.place_of(recipe, device, mesh)
-        footprint = capacity.taken(recipe, scale, platform)
-        most = capacity.most_that_fit(footprint, there)
-        if most is not None and mesh is not None and platform != "cpu":
-            most *= sharding.pictures_of(mesh)  # each has memory of its own
-    return recipe, _chunk_of(count, most, sharding.pictures_of(mesh))
-
-
-def refuse(recipe: Recipe, scale: prepare.Scale, mesh: Mesh | None) -> None:
-    """Refuse a picture that memory holds in no way, or that is too low for the devices of its rows.
-
-    Raises:
-      ValueError: saying so.
-    """
-    capacity.fitted(with_rows(recipe, mesh_of_rows(mesh), scale.shape), scale, mesh=mesh)
-
-
-def in_one_memory(count: int, mesh: Mesh | None, platform: str) -> int:
-    """Return how many of so many pictures at once share a memory: all of them on a processor."""
-    return count if platform == "cpu" else max(1, count // sharding.pictures_of(mesh))
-
-
-def mesh_of_rows(mesh: Mesh | None) -> Mesh | None:
-    """Return a batch's mesh if devices share the rows of its pictures, else None."""
-    return mesh if mesh is not None and sharding.ROWS in mesh.shape else None
-
-
-def _chunk_of(count: int, most: int | None, devices: int) -> int:
-    """Return how many pictures to paint at once: as many for each of the devices."""
-    each = None if most is None else max(1, most // devices)
-    return devices * capacity.chunk_of(-(-count // devices), each)
 
 
 def _formed(params: Params, group: Group) -> Params:
@@ -528,7 +470,9 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 # What is measured depends on no number of the recipe, so these see one for the whole batch.
 _measure_content = jax.jit(measure_content)
+
 _measure_style = jax.jit(measure_style)
+
 _enlarge = jax.jit(enlarge, static_argnums=1)
 
 

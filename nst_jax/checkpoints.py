@@ -19,13 +19,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import files
+from nst_jax import _files
 from nst_jax._types import Checkpoint, Losses, State
-from nst_jax.params import PathLike, check_destination, layout_differences
-from nst_jax.recipe import Recipe
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.weights.params import PathLike, check_destination, layout_differences
 
 FORMAT = "nst-jax checkpoint"
+
 VERSION = 1
+
 SHOWN = 3  # differences in a message
 
 
@@ -192,7 +194,7 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
     text = json.dumps(told, ensure_ascii=False).encode()
     arrays["told"] = np.frombuffer(text, np.uint8)
     try:
-        with files.whole(Path(path)) as part:
+        with _files.whole(Path(path)) as part:
             _write(part, arrays)
     except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk in either
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float
 from nst_jax._types import FeatureMap, Gram, Image, Scalar, Statistic
 
 Mask: TypeAlias = Bool[Array, "h w"] | None
+
 Sides: TypeAlias = tuple[Scalar, Scalar]
 
 
@@ -218,9 +219,13 @@ def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 GRAM_MEAN_SQUARE = StyleLoss(gram, mean_over_positions, gram_mean_square)
+
 GRAM_PAPER = StyleLoss(gram, mean_over_positions, gram_paper)
+
 GRAM_PER_CHANNEL = StyleLoss(gram, mean_over_positions, gram_per_channel)
+
 GRAM_UNDIVIDED = StyleLoss(gram, mean_over_positions, gram_undivided)
+
 GRAM_BY_IMAGE = StyleLoss(gram, mean_over_positions, gram_by_image)
 
 
@@ -249,10 +254,13 @@ def _itself(total: Scalar, count: int) -> Scalar:
 
 # mean(dF²), as Gatys' code and TensorFlow's have it.
 CONTENT_MEAN_SQUARE = ContentLoss(square_differences, _mean)
+
 # sum(dF²) / (4 h w c), the content cost of the Coursera course.
 CONTENT_QUARTER_MEAN_SQUARE = ContentLoss(square_differences, _quarter_mean)
+
 # sum(dF²) / 2: Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 1.
 CONTENT_HALF_SUM_SQUARE = ContentLoss(square_differences, _half)
+
 # sum(dF²), as keras.io's example has it.
 CONTENT_SUM_SQUARE = ContentLoss(square_differences, _itself)
 
@@ -311,13 +319,17 @@ def _half_of_sum(total: Scalar, shape: tuple[int, int]) -> Scalar:
 # The sum of absolute differences between neighbouring pixels, all channels: `tf.image.total_variation`.
 # It grows with the picture and with its contrast.
 TOTAL_VARIATION = Variation(absolute_differences, _sum_of_sides)
+
 # mean(dy²) + mean(dx²): does not grow with the picture.
 MEAN_VARIATION = Variation(square_of_differences, _mean_of_sides)
+
 # sum(dy²) + sum(dx²), what TensorFlow's text describes.
 SQUARE_VARIATION = Variation(square_of_differences, _sum_of_sides)
+
 # Half the sum of dy² + dx² over the pixels that have both neighbours: jcjohnson/neural-style, whose
 # code only has this loss' gradient.
 HALF_SQUARE_VARIATION = Variation(squares_of_both, _half_of_sum)
+
 # The sum of (dy² + dx²)^1.25 over these: keras-team/keras-io,
 # examples/generative/neural_style_transfer.py.
 POWER_VARIATION = Variation(powers_of_both, _sum_itself)
@@ -346,12 +358,14 @@ STYLE_LOSSES = {
     "gram_undivided": GRAM_UNDIVIDED,
     "gram_by_image": GRAM_BY_IMAGE,
 }
+
 CONTENT_LOSSES = {
     "content_mean_square": CONTENT_MEAN_SQUARE,
     "content_quarter_mean_square": CONTENT_QUARTER_MEAN_SQUARE,
     "content_half_sum_square": CONTENT_HALF_SUM_SQUARE,
     "content_sum_square": CONTENT_SUM_SQUARE,
 }
+
 VARIATIONS = {
     "total_variation": TOTAL_VARIATION,
     "square_variation": SQUARE_VARIATION,

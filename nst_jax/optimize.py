@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from nst_jax import checks
+from nst_jax import _checks
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.objective import losses_of
-from nst_jax.recipe import Recipe
-from nst_jax.sharding import laid, with_padding, without_padding
-from nst_jax.vgg import with_forms
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.sharding import laid, with_padding, without_padding
+from nst_jax.vgg.network import with_forms
 
 CAPACITY = 256  # losses that one `run` can return
 
@@ -33,8 +33,8 @@ def init(image: Image, recipe: Recipe) -> State:
     Raises:
       ValueError: if `image` is not one image of floating point numbers.
     """
-    checks.image_shape("image", image.shape, smallest=1)
-    checks.floating("image", image.dtype)
+    _checks.image_shape("image", image.shape, smallest=1)
+    _checks.floating("image", image.dtype)
     canvas = with_padding(recipe.descent.coordinates.encode(image), recipe.rows)
     unknown = jnp.asarray(jnp.nan, canvas.dtype)
     fresh = State(

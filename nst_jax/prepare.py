@@ -4,7 +4,6 @@ The verbs and the command line both come through here, so they give the network 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -12,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import checks, sizes, starts
-from nst_jax._types import Image, Resized, StyleImage
-from nst_jax.pyramid import Shape, antialiased
-from nst_jax.recipe import Recipe, check_styles
-from nst_jax.vgg import CAFFE_BGR, SMALLEST
+from nst_jax import _checks
+from nst_jax._types import Image, Resized, Shape, StyleImage
+from nst_jax.images.resizing import antialiased
+from nst_jax.recipes import sizes, starts
+from nst_jax.recipes.recipe import Recipe, check_styles
+from nst_jax.vgg.pixels import CAFFE_BGR
+from nst_jax.vgg.taps import SMALLEST
 
 
 class Scale(NamedTuple):
@@ -33,26 +34,6 @@ class Prepared(NamedTuple):
     content: Image
     styles: tuple[StyleImage, ...]
     scales: tuple[Scale, ...]
-
-
-def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size = None) -> Recipe:
-    """Return the recipe with its size rules replaced by what the caller said.
-
-    Args:
-      recipe: whose rules are the starting point.
-      size: for the content and, unless said otherwise, the style; see `sizes.with_size`.
-      style_size: for the style alone.
-
-    Returns:
-      The recipe to prepare with.
-    """
-    rule = sizes.with_size(recipe.pictures.size, size, argument="size")
-    own = recipe.pictures.style_size
-    if style_size is not None:
-        own = sizes.with_size(own or rule, style_size, argument="style_size")
-    elif size is not None and not hasattr(own, "beside"):
-        own = own and sizes.with_size(own, size, argument="size")
-    return replace(recipe, pictures=replace(recipe.pictures, size=rule, style_size=own))
 
 
 def final_shapes(
@@ -89,7 +70,7 @@ def _checked(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule) -> Sha
             f"({rule}); the network needs {SMALLEST} px on each side, so crop the picture "
             "or choose a larger size"
         )
-    checks.image_shape(argument, (*old, 3), smallest=SMALLEST)  # enlarging adds nothing to see
+    _checks.image_shape(argument, (*old, 3), smallest=SMALLEST)  # enlarging adds nothing to see
     return new
 
 
@@ -138,7 +119,7 @@ def pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
       ValueError: if a picture is not one, or would become too small, or if there are not as many
         styles as shares.
     """
-    content, styles = checks.image("content", content), checks.blend("style", style)
+    content, styles = _checks.image("content", content), _checks.blend("style", style)
     scales = scales_of(content.shape[:2], [style.shape[:2] for style in styles], recipe)
     shapes = scales[-1].style_shapes
     return Prepared(
@@ -193,7 +174,7 @@ def start(content: Image, style: StyleImage, recipe: Recipe, init: Any, key: Arr
       content: [h, w, 3], at that scale.
       style: at that scale.
       recipe: whose start is used if `init` is None.
-      init: None, an image of any size, or a function of `nst_jax.starts`.
+      init: None, an image of any size, or a function of `nst_jax.recipes.starts`.
       key: for starts that draw noise.
 
     Returns:
@@ -213,4 +194,4 @@ def start(content: Image, style: StyleImage, recipe: Recipe, init: Any, key: Arr
                 f"{list(content.shape)}; they must be the same"
             )
         return image
-    return at_scale(jnp.asarray(checks.image("init", init)), (height, width))
+    return at_scale(jnp.asarray(_checks.image("init", init)), (height, width))

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import images, params
+from nst_jax import images, weights
 from tests.torch_recipes import SOURCES, as_weights, coursera_tf2_start
 
 GOLDEN = Path(__file__).with_name("torch_golden.json")
@@ -137,7 +137,7 @@ def golden():
         "sensitivity": f"relative change of the total if the start's pixels change by {PERTURBATION}",
         "steps": STEPS,
         "seed": SEED,
-        "weights": {"name": params.read_info().name, "digest": params.read_info().digest},
+        "weights": {"name": weights.read_info().name, "digest": weights.read_info().digest},
         "versions": {name: version(name) for name in ("torch", "numpy", "pillow")},
         "machine": f"{platform.machine()}, cpu",
         "pictures": {

@@ -7,7 +7,9 @@ from functools import cache
 import jax
 import numpy as np
 
-from nst_jax import images, pyramid, recipes, sizes
+from nst_jax import images, recipes
+from nst_jax.images import resizing
+from nst_jax.recipes import sizes
 
 
 @contextmanager
@@ -23,7 +25,7 @@ def double():
 @cache
 def picture(name, height, width):
     """Return a sample picture at a small size, as a read-only host array."""
-    array = np.array(pyramid.antialiased(images.sample(name), (height, width)))
+    array = np.array(resizing.antialiased(images.sample(name), (height, width)))
     array.flags.writeable = False
     return array
 

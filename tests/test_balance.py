@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose
 
 import nst_jax as nst
 from nst_jax import recipes
-from nst_jax.balance import balance, with_strength
+from nst_jax.recipes.balance import balance
+from nst_jax.recipes.changes import with_strength
 from tests import small
 
 

@@ -10,7 +10,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import optimizers, recipes, starts
+from nst_jax import optimizers, recipes
+from nst_jax.recipes import starts
 from tests import small
 
 ADAM = optimizers.Adam(learning_rate=0.02, eps=1e-3)
@@ -232,8 +233,8 @@ def test_chunks_give_what_all_at_once_give(params, contents, styles, monkeypatch
     if not by_hand:
         one = nst.estimate_memory((24, 32), recipe=FAST, style_shapes=[(28, 20), (20, 26)])
         # One and a half, and the margin.
-        there = round(nst.capacity.MARGIN * (1.5 * one.total - 0.5 * one.weights))
-        monkeypatch.setattr(nst.capacity, "available", lambda device: there)
+        there = round(nst.scaling.capacity.MARGIN * (1.5 * one.total - 0.5 * one.weights))
+        monkeypatch.setattr(nst.scaling.capacity, "available", lambda device: there)
     chunked = {"chunk": 1} if by_hand else {}
     parts, broken_too = run(every=3, tell=lambda *far: told.append(far), **chunked)
     assert_allclose(parts, whole, **SAME)

@@ -40,7 +40,7 @@ from benchmarks.report import TABLES, number, report
 # The command line with a recipe that needs one convolution of the sixteen.
 SHALLOW_MAIN = """
 import sys
-from nst_jax import cli, recipes
+from nst_jax.app import cli, recipes
 terms = recipes.Terms(
     content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)
 )
@@ -466,7 +466,7 @@ def test_plain_ways_compute_the_same():
     for ceil in (False, True):
         ours, plain = (
             jax.vjp(lambda x, pool=pool, ceil=ceil: pool(x, ceil), x)
-            for pool in (nst.layers.max_pool, ways.window_pool)
+            for pool in (nst.vgg.layers.max_pool, ways.window_pool)
         )
         np.testing.assert_array_equal(ours[0], plain[0])
         np.testing.assert_array_equal(ours[1](ours[0])[0], plain[1](plain[0])[0])

@@ -11,8 +11,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import checkpoints, optimize, optimizers, recipes, starts
-from nst_jax.recipes import CoarseToFine
+from nst_jax import checkpoints, optimize, optimizers, recipes
+from nst_jax.recipes import CoarseToFine, starts
 from tests import small
 
 FAST = small.shallow()

@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import checks, optimizers, recipes, starts
+from nst_jax import _checks, optimizers, recipes
+from nst_jax.recipes import starts
 from tests import small
 
 pytestmark = pytest.mark.usefixtures("as_users_do")
@@ -67,20 +68,20 @@ def test_what_is_no_array_is_refused_with_how_to_read_a_file(params, argument, i
 
 def test_uint8_is_accepted_as_fractions_of_255():
     eight = np.arange(256 * 3, dtype=np.uint32).reshape(16, 16, 3).astype(np.uint8)
-    image = checks.image("content", eight)
+    image = _checks.image("content", eight)
     assert image.dtype == np.float32
     assert_array_equal(image, eight.astype(np.float32) / 255)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_every_floating_point_becomes_float32(dtype):
-    image = checks.image("content", np.asarray(jnp.full((4, 4, 3), 0.5, "float32")).astype(dtype))
+    image = _checks.image("content", np.asarray(jnp.full((4, 4, 3), 0.5, "float32")).astype(dtype))
     assert image.dtype == np.float32 and image[0, 0, 0] == 0.5
 
 
 def test_the_overshoot_of_a_filter_is_accepted():
     overshot = np.asarray([[[-0.005, 0.5, 1.005]]], np.float32)
-    assert_array_equal(checks.image("content", overshot), overshot)
+    assert_array_equal(_checks.image("content", overshot), overshot)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,11 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import buckets, capacity, cli, jobs, optimizers, prepare, recipes, sizes
+from nst_jax import optimizers, painting, prepare, recipes
+from nst_jax.app import arguments, cli
+from nst_jax.app.batch import groups
+from nst_jax.recipes import presets, sizes
+from nst_jax.scaling import capacity
 
 # Two convolutions instead of sixteen: most of what is tested here does not depend on depth.
 SHALLOW = {
@@ -43,7 +47,9 @@ SCALED = replace(
 )
 TINY_MAIN = """
 import sys
-from nst_jax import cli, optimizers, recipes, sizes
+from nst_jax import optimizers, recipes
+from nst_jax.app import cli
+from nst_jax.recipes import sizes
 recipes.PRESETS["tiny"] = recipes.Recipe(
     name="tiny",
     pictures=recipes.Pictures(size=sizes.LongEdge(40)),
@@ -117,7 +123,7 @@ def refused(result, *words):
 def test_help_is_cheap():
     heavy = "{'jax', 'flax', 'optax', 'PIL', 'h5py', 'rich', 'numpy'}"
     program = (
-        "import sys; from nst_jax.cli import main; code = main(['stylize', '--help']); "
+        "import sys; from nst_jax.app.cli import main; code = main(['stylize', '--help']); "
         f"sys.exit(code or bool({heavy} & set(sys.modules)))"
     )
     done = child("-c", program)
@@ -357,7 +363,7 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
     def fail(name):
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(recipes, "named", fail)
+    monkeypatch.setattr(presets, "named", fail)
     code, _, err = call("stylize", "photo.png", "art.png", "--recipe", "tiny")
     assert code == 1 and err.count("\n") == 1
     assert "RuntimeError: first line;" in err and "NST_JAX_DEBUG=1" in err
@@ -503,7 +509,7 @@ def test_every_knob_reaches_the_recipe(call):
 
 def test_an_optimizers_moves_are_as_long_in_any_coordinates():
     raw, caffe = (
-        jobs.recipe_of(jobs.Changes(recipe=name, optimizer="LBFGS")).descent.optimizer
+        arguments.recipe_of(arguments.Changes(recipe=name, optimizer="LBFGS")).descent.optimizer
         for name in ("default", "gatys-pytorch")
     )
     assert raw == optimizers.LBFGS() and caffe.radius == pytest.approx(255 * raw.radius)
@@ -729,8 +735,8 @@ def test_a_run_that_fails_keeps_its_canvas(call, monkeypatch):
         yield next(shots(*args, **options))
         raise RuntimeError("the device is gone")
 
-    shots = nst.verbs.painted
-    monkeypatch.setattr(nst.verbs, "painted", failing)
+    shots = painting.painted
+    monkeypatch.setattr(painting, "painted", failing)
     argv = ["--recipe", "tiny", "-o", "out.png"]
     code, _, err = call("stylize", "photo.png", "art.png", *argv)
     assert code == 1 and "the device is gone" in err.splitlines()[-1]
@@ -854,13 +860,13 @@ def test_no_pictures_and_no_devices_at_once_are_refused(call):
 def test_batch_groups_by_shape_and_size():
     def entry(height, width):
         scale = prepare.Scale((height, width), ((64, 64),), 1)
-        return buckets.Entry(1, Path(), (Path(),), Path(), TINY, (scale,), ())
+        return groups.Entry(1, Path(), (Path(),), Path(), TINY, (scale,), ())
 
     entries = [entry(*shape) for shape in [(64, 64), (512, 512)] * 10]
-    groups = [group.entries for group in buckets.groups(entries, "cpu")]
-    assert [len(group) for group in groups] == [5, 5, 2, 2, 2, 2, 2]
-    assert all(len({e.scales[-1].shape for e in group}) == 1 for group in groups)
-    assert [len(group.entries) for group in buckets.groups(entries, "gpu")] == [5, 5, 5, 5]
+    formed = [group.entries for group in groups.form_groups(entries, "cpu")]
+    assert [len(group) for group in formed] == [5, 5, 2, 2, 2, 2, 2]
+    assert all(len({e.scales[-1].shape for e in group}) == 1 for group in formed)
+    assert [len(group.entries) for group in groups.form_groups(entries, "gpu")] == [5, 5, 5, 5]
 
 
 def test_batch_refuses_early(call):
@@ -887,7 +893,7 @@ def test_batch_warns_of_what_diverged(call):
 
 
 def test_demo(call, monkeypatch):
-    monkeypatch.setattr(recipes, "DEFAULT", TINY)
+    monkeypatch.setattr(presets, "DEFAULT", TINY)
     code, out, _ = call("demo", "--size", "48", "--steps", "2")
     assert code == 0
     assert out.split() == ["demo.png", "demo_side_by_side.png"]

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_jax import cli, clusters
+from nst_jax.app import cli, cluster
 
 PREAMBLE = """
 import sys
 from dataclasses import replace
 import numpy as np
 import nst_jax as nst
-from nst_jax import clusters, cli, recipes, sizes
+from nst_jax import recipes
+from nst_jax.app import cli, cluster as clusters
+from nst_jax.recipes import sizes
 from tests import small
 clusters.LOST = 6
 """
@@ -240,13 +242,14 @@ def test_all_processes_choose_by_the_one_with_least_memory():
     together("""
 clusters.join(sys.argv[1])
 import jax
-from nst_jax import capacity, prepare, sharding, verbs
+from nst_jax import prepare
+from nst_jax.scaling import capacity, layout, sharding
 mesh = sharding.mesh_of("all", axis=sharding.ROWS)
 capacity.available = lambda device: [4 * 10**10, 12 * 10**9][jax.process_index()]
 there, platform = capacity.place_of(recipes.DEFAULT, mesh=mesh)
 assert abs(there / 12e9 - 1) < 1e-6 and platform == "cpu"
 scale = prepare.Scale((2048, 2048), ((512, 512),), 1)
-recipe = verbs.with_rows(recipes.DEFAULT, mesh, scale.shape)
+recipe = layout.with_rows(recipes.DEFAULT, mesh, scale.shape)
 few, many = (capacity.fit(recipe, scale, there, "cpu").recipe for there in (3 * 10**9, 10**10))
 assert few.network.tile != many.network.tile
 assert capacity.fitted(recipe, scale, mesh=mesh) == few
@@ -257,9 +260,9 @@ assert capacity.place_of(recipes.DEFAULT, mesh=mesh)[0] is None
 
 
 def test_alone_everybody_decides_for_himself():
-    assert clusters.first()
-    assert list(clusters.led([3, 1])) == [3, 1]
-    assert clusters.any_of(True)
-    assert not clusters.any_of(False)
-    assert clusters.agree(True, "")
-    assert not clusters.agree(False, "")
+    assert cluster.first()
+    assert list(cluster.led([3, 1])) == [3, 1]
+    assert cluster.any_of(True)
+    assert not cluster.any_of(False)
+    assert cluster.agree(True, "")
+    assert not cluster.agree(False, "")

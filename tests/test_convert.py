@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from nst_jax import convert as converter
-from nst_jax import params as weights
-from nst_jax.convert import convert
-from nst_jax.params import load_params, read_info
 from nst_jax.vgg import LAYERS
+from nst_jax.weights import convert as converter
+from nst_jax.weights import load_params, params, read_info
+from nst_jax.weights.convert import convert
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 FEATURES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)  # torchvision's, by sight
@@ -29,7 +28,7 @@ KERAS = {name: f"block{name[4]}_conv{name[6]}" for name in LAYERS}
 def tiny(monkeypatch):
     """The same network with a sixteenth of the channels, so that files stay small."""
     narrow = {name: (max(3, i // 16), o // 16) for name, (i, o) in LAYERS.items()}
-    for module in (weights, converter):
+    for module in (params, converter):
         monkeypatch.setattr(module, "LAYERS", narrow)
     return narrow
 
@@ -284,7 +283,9 @@ def test_a_pickle_that_runs_something_is_refused(tmp_path, write):
 
 
 @WRITERS
-@pytest.mark.parametrize("name", ["builtins\neval", "torch\nload", "nst_jax.convert\nconvert"])
+@pytest.mark.parametrize(
+    "name", ["builtins\neval", "torch\nload", "nst_jax.weights.convert\nconvert"]
+)
 def test_every_other_name_is_refused(tmp_path, write, name):
     write(tmp_path / "net", {}, code=b"\x80\x02c" + name.encode() + b"\n.")
     refused(tmp_path / "net", "asks to import " + name.replace("\n", r"\."))

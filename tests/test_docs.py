@@ -17,29 +17,40 @@ ROOT = Path(__file__).parents[1]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
+def module_name(path):
+    """Return `"vgg.network"` for `nst_jax/vgg/network.py`."""
+    parts = path.relative_to(ROOT / "nst_jax").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
 def examples():
     """Yield every docstring that holds an example: module, name, text.
 
     Read from the source: a finder that looks at objects misses what a decorator has wrapped.
     """
-    for path in sorted((ROOT / "nst_jax").glob("*.py")):
+    for path in sorted((ROOT / "nst_jax").rglob("*.py")):
         tree = ast.parse(path.read_text())
         for node in (tree, *ast.walk(tree)):
             if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)):
                 text = ast.get_docstring(node)
                 if text and ">>>" in text:
-                    yield path.stem, getattr(node, "name", "module"), text
+                    yield module_name(path), getattr(node, "name", "module"), text
 
 
 FOUND = {f"{module}.{name}": (module, text) for module, name, text in examples()}
 
 
 def test_the_examples_are_found():
-    assert {"losses.gram", "vgg.features", "verbs.stylize", "batches.stylize_many"} <= set(FOUND)
+    assert {
+        "losses.gram",
+        "vgg.network.features",
+        "painting.stylize",
+        "batches.stylize_many",
+    } <= set(FOUND)
 
 
 # The README's Python does the same, and `test_checkpoints`.
-COVERED = {"checkpoints.save", "batches.stylize_many", "verbs.paint", "verbs.stylize"}
+COVERED = {"checkpoints.save", "batches.stylize_many", "painting.paint", "painting.stylize"}
 
 
 @pytest.mark.parametrize(

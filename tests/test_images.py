@@ -11,7 +11,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import ExifTags, ImageCms
 
-from nst_jax import decoding, images
+from nst_jax import images
+from nst_jax.images import decoding
 
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")
 ALL = (*LOSSLESS, ".jpg", ".jpeg")

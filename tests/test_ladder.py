@@ -102,7 +102,7 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_a_name_loads_only_what_it_needs():
     loaded = loaded_by("import nst_jax; nst_jax.losses")
     assert "nst_jax.losses" in loaded
-    assert not loaded & {"flax", "optax", "PIL", "h5py", "nst_jax.verbs"}
+    assert not loaded & {"flax", "optax", "PIL", "h5py", "nst_jax.painting"}
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import losses, optimizers, recipes, sizes, starts
+from nst_jax import losses, optimizers, recipes
+from nst_jax.recipes import sizes, starts
 from tests import small
 
 pytestmark = pytest.mark.long

@@ -15,20 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nst_jax import (
-    albums,
-    batches,
-    buckets,
-    engines,
-    images,
-    jobs,
-    layers,
-    manifests,
-    optimizers,
-    prepare,
-    results,
-)
+from nst_jax import batches, images, optimizers, prepare
 from nst_jax._types import Losses
+from nst_jax.app import arguments
+from nst_jax.app.batch import groups, job, local, results, rows
+from nst_jax.vgg import layers
 from tests import test_cli as shell
 from tests.test_cli import TINY, lines, pixels, refused
 
@@ -48,7 +39,7 @@ def listed(folder="out", name="results.jsonl"):
 def entry(number=1, recipe=TINY, shape=(30, 40), output="x.png"):
     scale = prepare.Scale(shape, ((40, 40),), recipe.descent.steps)
     seen = (images.Glance(shape, "c", "0"), images.Glance((40, 40), "s", "1"))
-    return buckets.Entry(number, Path("c"), (Path("s"),), Path(output), recipe, (scale,), seen)
+    return groups.Entry(number, Path("c"), (Path("s"),), Path(output), recipe, (scale,), seen)
 
 
 # --- Reading manifests ----------------------------------------------------------------------------
@@ -74,8 +65,8 @@ AS_CSV = (
 def same_rows(found, folder):
     first, second = (row._replace(place="") for row in found)
     a, b, c = (folder / name for name in ("a.jpg", "b.jpg", "c.jpg"))
-    assert first == manifests.Row(1, a, ((b, None),))
-    assert second == manifests.Row(
+    assert first == rows.Row(1, a, ((b, None),))
+    assert second == rows.Row(
         2,
         a,
         ((b, 0.7), (c, 0.3)),
@@ -88,34 +79,34 @@ def same_rows(found, folder):
 def test_csv_and_jsonl_are_read_alike(here):
     Path("sub").mkdir()
     csv("\ufeff" + AS_CSV[0], *AS_CSV[1:], name="sub/jobs.csv")
-    same_rows(manifests.read(Path("sub/jobs.csv")), Path("sub"))
+    same_rows(rows.read(Path("sub/jobs.csv")), Path("sub"))
     Path("jobs.jsonl").write_text("\n\n".join(map(json.dumps, ROWS)))
-    same_rows(manifests.read(here / "jobs.jsonl"), here)
+    same_rows(rows.read(here / "jobs.jsonl"), here)
     changed = {"terms.style_weight": 3, "descent.optimizer": "Adam"}
     changed_rows = [ROWS[0], ROWS[1] | {"overrides": changed}]
     Path("jobs.jsonl").write_text("\n".join(map(json.dumps, changed_rows)))
-    same_rows(manifests.read(here / "jobs.jsonl"), here)
+    same_rows(rows.read(here / "jobs.jsonl"), here)
 
 
 def test_parquet_is_read_like_the_others(here):
     pyarrow = pytest.importorskip("pyarrow", reason="install the extra `parquet`")
     from pyarrow import parquet
 
-    columns = {name: [row.get(name) for row in ROWS] for name in manifests.COLUMNS}
+    columns = {name: [row.get(name) for row in ROWS] for name in rows.COLUMNS}
     columns["style"][0] = [columns["style"][0]]  # a column has one type
     table = pyarrow.table(columns)
     parquet.write_table(table, "jobs.parquet")
-    same_rows(manifests.read(here / "jobs.parquet"), here)
+    same_rows(rows.read(here / "jobs.parquet"), here)
     Path("jobs.parquet").write_text("no")
     with pytest.raises(ValueError, match=r"`contents`: 'jobs.parquet': is no Parquet"):
-        manifests.read(Path("jobs.parquet"))
+        rows.read(Path("jobs.parquet"))
 
 
 def test_a_name_with_a_semicolon_or_a_colon_is_a_name(here):
     for name in ("a;b.png", "wave:2"):
         shutil.copy("art.png", name)
     csv("content,style", "photo.png,a;b.png", "photo.png,wave:2", "photo.png,art.png:2")
-    styles = [row.styles for row in manifests.read(here / "jobs.csv")]
+    styles = [row.styles for row in rows.read(here / "jobs.csv")]
     assert styles == [
         ((here / n, s),) for n, s in [("a;b.png", None), ("wave:2", None), ("art.png", 2.0)]
     ]
@@ -222,12 +213,12 @@ def test_folders_and_globs_stand_for_their_pictures(call):
     for name in ("b.png", "A.JPG", ".hidden.png", "notes.txt", "deep/c.png"):
         shutil.copy("photo.png", f"in/{name}")
     folder, pattern, word = Path("in"), Path("in/**/*.png"), Path("art.png")
-    found = manifests.files([folder, pattern, word], "contents")
+    found = rows.files([folder, pattern, word], "contents")
     typed = [(str(path), own) for path, own in found]
     inside = [("in/A.JPG", False), ("in/b.png", False)]
     assert typed == [*inside, ("in/b.png", False), ("in/deep/c.png", False), ("art.png", True)]
-    rows = manifests.crossed([folder], [word], zipped=False)
-    assert [row.named for row in rows] == [False, False] and [row.number for row in rows] == [1, 2]
+    crossed = rows.crossed([folder], [word], zipped=False)
+    assert [(row.named, row.number) for row in crossed] == [(False, 1), (False, 2)]
     Path("none").mkdir()
     refused(call("batch", "none", "--styles", "art.png", "-o", "out"), "`CONTENTS`", "no pictures")
     refused(call("batch", "a*.jpg", "--styles", "x", "-o", "out"), "`CONTENTS`", "no file matches")
@@ -243,13 +234,13 @@ def varied(**numbers):
 def test_recipes_that_differ_by_numbers_share_a_program():
     rule = replace(TINY.descent, optimizer=optimizers.Adam(learning_rate=0.5))
     recipe_rows = [TINY, varied(style_weight=3.0), replace(TINY, descent=rule, name="else")]
-    (group,) = buckets.groups([entry(i, r) for i, r in enumerate(recipe_rows)], "cpu")
-    joined = buckets.joined(group.entries, group.varying)
+    (group,) = groups.form_groups([entry(i, r) for i, r in enumerate(recipe_rows)], "cpu")
+    joined = groups.joined(group.entries, group.varying)
     np.testing.assert_array_equal(joined.terms.style_weight, [1, 3, 1])
     np.testing.assert_array_equal(joined.descent.optimizer.learning_rate, [0.02, 0.02, 0.5])
     assert np.ndim(joined.terms.content_weight) == 0
     # One of them alone is still of that program: its numbers are arrays of one.
-    assert buckets.joined(group.entries[:1], group.varying).terms.style_weight.shape == (1,)
+    assert groups.joined(group.entries[:1], group.varying).terms.style_weight.shape == (1,)
 
 
 @pytest.mark.parametrize(
@@ -259,29 +250,29 @@ def test_recipes_that_differ_by_numbers_share_a_program():
         replace(TINY, descent=replace(TINY.descent, steps=6)),
         varied(style_taps=("relu1_1",), style_layer_weights=(1.0,)),
         varied(style_shares=(1.0, 2.0)),
-        replace(TINY, pictures=replace(TINY.pictures, start=jobs.STARTS["noise"]())),
+        replace(TINY, pictures=replace(TINY.pictures, start=arguments.START_NAMES["noise"]())),
     ],
 )
 def test_recipes_that_differ_otherwise_do_not(other):
-    assert len(buckets.by_program([entry(1), entry(2, other)])) == 2
+    assert len(groups.by_program([entry(1), entry(2, other)])) == 2
 
 
 def test_shards_share_everything_once_whatever_the_device():
     entries = [entry(i, shape=(16 * (1 + i % 3), 32)) for i in range(100)]
-    parts = [buckets.share(entries, buckets.Shard(number, 4)) for number in (1, 2, 3, 4)]
+    parts = [groups.share(entries, groups.Shard(number, 4)) for number in (1, 2, 3, 4)]
     assert sorted(e.number for part in parts for e in part) == list(range(100))
     assert all(len(part) >= 16 for part in parts)
-    together = [e for bucket in buckets.by_program(entries) for e in bucket.entries]
-    assert buckets.share(entries, buckets.Shard(1, 1)) == together
+    together = [e for bucket in groups.by_program(entries) for e in bucket.entries]
+    assert groups.share(entries, groups.Shard(1, 1)) == together
 
 
 def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
-    rows = [manifests.Row(i, Path(f"no{i}.png"), ((Path("art.png"), None),)) for i in range(1, 6)]
+    missing = [rows.Row(i, Path(f"no{i}.png"), ((Path("art.png"), None),)) for i in range(1, 6)]
     told = [
         [
             record.row
-            for record in albums.album_of(
-                rows, jobs.Changes(), Path("out"), "png", shard=buckets.Shard(number, 2)
+            for record in job.album_of(
+                missing, arguments.Changes(), Path("out"), "png", shard=groups.Shard(number, 2)
             ).bad
         ]
         for number in (1, 2)
@@ -359,23 +350,23 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_finished_is_what_was_asked_for(here, change):
-    from nst_jax.params import read_info
+    from nst_jax.weights import read_info
 
-    weights, album = read_info(), albums.Album(entries=(), folder=Path())
+    weights, album = read_info(), job.Album(entries=(), folder=Path())
     first = entry()
-    told = albums.asked(first, album, weights)
+    told = job.asked(first, album, weights)
     image = np.zeros((30, 40, 3), np.float32)
     images.save("x.png", image, metadata=told | {"finished": True, "versions": {"jax": "0"}})
     rest = replace(album, entries=(first, change(first)))
-    left, records = albums.unfinished(rest, weights)
+    left, records = job.unfinished(rest, weights)
     cut = replace(first.recipe.network, tile=128, remat=True)  # the same picture in another way
     tiled = first._replace(recipe=replace(first.recipe, network=cut))
-    assert albums.unfinished(replace(rest, entries=(tiled,)), weights)[0].entries == ()
+    assert job.unfinished(replace(rest, entries=(tiled,)), weights)[0].entries == ()
     assert left.entries == rest.entries[1:] and [r.status for r in records] == ["skipped"]
     seeded = replace(album, entries=(first,), seed=1)
-    assert albums.unfinished(seeded, weights)[0].entries == (first,)
+    assert job.unfinished(seeded, weights)[0].entries == (first,)
     images.save("x.png", image, metadata=told | {"finished": False})
-    assert albums.unfinished(rest, weights)[0].entries == rest.entries
+    assert job.unfinished(rest, weights)[0].entries == rest.entries
 
 
 def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
@@ -384,17 +375,17 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
             raise RuntimeError("out of memory")
         return batches.Painted([contents[0]], [Losses(1.0, 0.5, 0.5, 0.0, {})], {})
 
-    monkeypatch.setattr(engines, "painted_together", failing)
+    monkeypatch.setattr(local, "painted_together", failing)
     picture = images.sample_picture("gravel")
     loaded = [
-        engines.Loaded(
+        local.Loaded(
             entry(i), picture._replace(image=np.full((16, 16, 3), i, np.float32)), (picture,)
         )
         for i in (1, 2, 3)
     ]
-    varying = buckets.by_program([one.entry for one in loaded])[0].varying
-    album = albums.Album(entries=(), folder=Path())
-    canvases, failed = engines.painted(None, loaded, varying, album, None)
+    varying = groups.by_program([one.entry for one in loaded])[0].varying
+    album = job.Album(entries=(), folder=Path())
+    canvases, failed = local.painted(None, loaded, varying, album, None)
     assert [canvas.loaded.entry.number for canvas in canvases] == [1, 3]
     assert [(record.row, record.status) for record in failed] == [(2, "failed")]
     assert failed[0].error == "RuntimeError: out of memory"
@@ -402,37 +393,37 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
 
 def test_reading_and_writing_go_on_beside_the_computing(monkeypatch, as_users_do):
     happened = {name: threading.Event() for name in ("read 1", "written 0")}
-    groups = [buckets.Group((entry(i),), ()) for i in range(3)]
+    parts = [groups.Group((entry(i),), ()) for i in range(3)]
 
     def read(group):
-        if group is groups[1]:
+        if group is parts[1]:
             happened["read 1"].set()
-        return [engines.Loaded(group.entries[0], None, ())], []
+        return [local.Loaded(group.entries[0], None, ())], []
 
     def painted(params, loaded, *others):
         # Each of these is only there in time if someone else works while this waits.
         wait = {0: "read 1", 1: "written 0"}.get(loaded[0].entry.number)
         assert wait is None or happened[wait].wait(30)
-        return [engines.Canvas(loaded[0], None, None, None, 0.0)], []
+        return [local.Canvas(loaded[0], None, None, None, 0.0)], []
 
     def write(canvas, album, weights):
         if canvas.loaded.entry.number == 0:
             happened["written 0"].set()
-        return albums.record_of(canvas.loaded.entry, "done")
+        return job.record_of(canvas.loaded.entry, "done")
 
     class Course:
         def end_load(self):
             pass
 
     for name, stand_in in {"read": read, "painted": painted, "write": write}.items():
-        monkeypatch.setattr(engines, name, stand_in)
+        monkeypatch.setattr(local, name, stand_in)
     told = []
-    engines.work(None, None, None, groups, Course(), told.append)
+    local.work(None, None, None, parts, Course(), told.append)
     assert [record.row for record in told] == [0, 1, 2]
 
 
 def test_an_incomplete_last_line_is_dropped(here):
-    record = albums.record_of(entry(), "done")
+    record = job.record_of(entry(), "done")
     with results.Results(Path("results.jsonl")) as listed:
         listed.add(record)
     with Path("results.jsonl").open("a") as file:

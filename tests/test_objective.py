@@ -10,7 +10,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import nst_jax as nst
-from nst_jax import layers, losses, recipes, vgg
+from nst_jax import losses, recipes, vgg
+from nst_jax.vgg import layers
 from tests import presets, reference, small
 
 measure, losses_of = jax.jit(nst.measure), jax.jit(nst.losses_of)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 import nst_jax as nst
-from nst_jax import operations, prepare, recipes, tiles
+from nst_jax import prepare, recipes
+from nst_jax.scaling import costs, tiles
 from tests import small
 
 
@@ -17,7 +18,7 @@ def network(recipe, **fields):
 
 def large(recipe=recipes.DEFAULT, side=1024, platform="cpu"):
     """Return the operations of an update without what does not depend on size."""
-    both = (operations.of_update((h, side), recipe, platform) for h in (side, 2 * side))
+    both = (costs.update_operations((h, side), recipe, platform) for h in (side, 2 * side))
     one, two = both
     return two - one
 
@@ -37,7 +38,7 @@ def test_it_is_what_xla_counts(params):
         return lowered.compile().cost_analysis()["flops"]
 
     def ours(shape):
-        return operations.of_update(shape, recipe, "cpu")
+        return costs.update_operations(shape, recipe, "cpu")
 
     shapes = (64, 64), (64, 96)
     assert ours(shapes[1]) - ours(shapes[0]) == pytest.approx(
@@ -46,7 +47,7 @@ def test_it_is_what_xla_counts(params):
 
 
 def test_it_grows_with_the_pixels_but_for_what_every_update_costs():
-    small, twice = (operations.of_update((128, w), recipes.DEFAULT, "cpu") for w in (128, 256))
+    small, twice = (costs.update_operations((128, w), recipes.DEFAULT, "cpu") for w in (128, 256))
     assert 1 < twice / small < 2
     assert large() == pytest.approx(1024**2 * (twice - small) / 128**2)
 
@@ -63,16 +64,16 @@ def test_tiles_go_forward_twice_and_their_halos_count():
     grid = tiles.grid_of(shape, cut.terms.taps, cut.network)
     halos = grid.count * grid.window[0] * grid.window[1] / 2048**2
     assert halos > 1.2
-    whole = operations.of_update(shape, recipes.DEFAULT, "cpu")
-    ratio = operations.of_update(shape, cut, "cpu") / whole
+    whole = costs.update_operations(shape, recipes.DEFAULT, "cpu")
+    ratio = costs.update_operations(shape, cut, "cpu") / whole
     assert ratio == pytest.approx(1.5 * halos, rel=0.02)
-    smaller = operations.of_update(shape, network(cut, tile=128), "cpu")
+    smaller = costs.update_operations(shape, network(cut, tile=128), "cpu")
     assert smaller > 1.5 * ratio * whole
 
 
 def test_a_run_is_the_updates_of_its_scales():
     scales = prepare.plan((512, 512), [(512, 512)], recipes.DEFAULT)
-    each = operations.of_scales(scales, recipes.DEFAULT, "cpu")
+    each = costs.scale_operations(scales, recipes.DEFAULT, "cpu")
     assert each == sorted(each) and len(each) == len(scales) > 1
-    whole = operations.of_run(scales, recipes.DEFAULT, "cpu")
+    whole = costs.run_operations(scales, recipes.DEFAULT, "cpu")
     assert each[0] * 90 < whole < each[-1] * 90

@@ -9,8 +9,8 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import optimizers, pyramid, quasi_newton
-from nst_jax.optimizers import LBFGS, Adam, DecayedSGD, KerasAdam, TorchLBFGS
+from nst_jax import optimizers
+from nst_jax.optimizers import LBFGS, Adam, DecayedSGD, KerasAdam, TorchLBFGS, lbfgs
 from tests import small
 
 LONGEST = 80  # steps
@@ -317,20 +317,20 @@ def test_levels_are_l_bfgs_over_a_pyramids_levels(x64):
     def levels_of(picture):  # its transpose
         return jax.linear_transpose(pixels, [full, half])(picture)[0]
 
-    plain = quasi_newton._empty_memory([full, half], 2)
-    ours = quasi_newton._empty_memory(full, 2)
-    guess = partial(pyramid.multilevel, levels=1, gain=gain)
+    plain = lbfgs._empty_memory([full, half], 2)
+    ours = lbfgs._empty_memory(full, 2)
+    guess = partial(lbfgs.multilevel, levels=1, gain=gain)
     for seed in range(3):  # one more than fit
         move = [small.noise(seed, 6, 6, 1), small.noise(20 + seed, 3, 3, 1)]
         change = (hessian @ pixels(move).ravel()).reshape(6, 6, 1)
-        plain = quasi_newton._remember(plain, move, levels_of(change), jnp.asarray(True))
-        ours = quasi_newton._remember(ours, pixels(move), change, jnp.asarray(True))
+        plain = lbfgs._remember(plain, move, levels_of(change), jnp.asarray(True))
+        ours = lbfgs._remember(ours, pixels(move), change, jnp.asarray(True))
     for fresh in (True, False):  # the second time by the scale that is remembered
         gradient, is_fresh = small.noise(30 + fresh, 6, 6, 1), jnp.asarray(fresh)
-        wanted, plain = quasi_newton._newton_direction(
+        wanted, plain = lbfgs._newton_direction(
             plain, levels_of(gradient), levels_of(change), is_fresh
         )
-        found, ours = quasi_newton._newton_direction(ours, gradient, change, is_fresh, guess)
+        found, ours = lbfgs._newton_direction(ours, gradient, change, is_fresh, guess)
         assert_allclose(found, pixels(wanted), rtol=1e-9, atol=1e-9)
         change = jnp.full_like(change, jnp.nan)  # not looked at
 

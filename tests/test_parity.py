@@ -9,8 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import layers, recipes
-from nst_jax.vgg import TAPS
+from nst_jax import recipes
+from nst_jax.vgg import TAPS, layers
 from tests import presets, reference, small
 from tests.test_vgg import NETWORKS, all_taps
 

@@ -15,21 +15,10 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import (
-    batches,
-    cache,
-    capacity,
-    cli,
-    operations,
-    pace,
-    plans,
-    prepare,
-    rates,
-    recipes,
-    sharding,
-    sizes,
-    verbs,
-)
+from nst_jax import painting, prepare, recipes
+from nst_jax.app import cli, plan, programs, timing
+from nst_jax.recipes import sizes
+from nst_jax.scaling import capacity, chunks, costs, layout, sharding
 from tests import small
 
 TINY = replace(
@@ -84,8 +73,8 @@ def little(monkeypatch):
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """Keep what runs leave for the next start in a folder of the test's."""
-    monkeypatch.setattr(cache, "traced", lambda: tmp_path / "programs")
-    monkeypatch.setattr(rates, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(programs, "programs_folder", lambda: tmp_path / "programs")
+    monkeypatch.setattr(plan, "LEAST_TIMED_SECONDS", 0.0)
 
 
 # --- The command ----------------------------------------------------------------------------------
@@ -99,7 +88,7 @@ def test_a_plan_adds_up_and_paints_nothing(call, compilations):
     lines = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert lines["size"] == "40x30 px" and lines["styles"] == "40x40 px"
     assert lines["updates"] == "3" and lines["picked"] == "all at once"
-    parts = [float(lines[part].split()[0]) for part in plans.PARTS]
+    parts = [float(lines[part].split()[0]) for part in plan.PARTS]
     assert float(lines["total"].split()[0]) == pytest.approx(sum(parts), abs=0.3)
     assert "can be had" in lines["total"]
 
@@ -186,25 +175,25 @@ def test_a_run_tells_how_long_the_next_will_take(call, kept):
     code, _, err = call(*RUN, "--steps", 4)
     assert code == 0 and re.search(r"^time +not known yet on this device", err, re.M), err
     told = json.loads(call("plan", *RUN[1:5], "--json")[1])
-    rate = rates.known(TINY)
+    rate = plan.known_rate(TINY)
     assert told["runs_timed"] == 1
     assert told["seconds"] == pytest.approx(told["operations"] / rate.operations)
     code, _, err = call(*RUN, "--steps", 4)
     assert re.search(r"^time +about .+ s after compiling, by the last run's pace here$", err, re.M)
-    assert rates.known(TINY).runs == 2
+    assert plan.known_rate(TINY).runs == 2
     assert "the last 2 runs" in call("plan", *RUN[1:5])[1]
 
 
 def test_twice_the_updates_are_twice_the_seconds(monkeypatch):
-    monkeypatch.setattr(rates, "known", lambda recipe: rates.Rate(1e12, 3))
+    monkeypatch.setattr(plan, "known_rate", lambda recipe: plan.Rate(1e12, 3))
 
     def seconds(steps):
         recipe = replace(TINY, descent=replace(TINY.descent, steps=steps))
-        scales = plans.scales_of(recipe, None, [], (512, 512))
-        return plans.plan(recipe, scales).seconds
+        scales = plan.scales_of(recipe, None, [], (512, 512))
+        return plan.plan(recipe, scales).seconds
 
     assert seconds(6) == pytest.approx(2 * seconds(3))
-    one = operations.of_update((512, 512), TINY, "cpu")
+    one = costs.update_operations((512, 512), TINY, "cpu")
     assert seconds(3) == pytest.approx(3 * one / 1e12)
 
 
@@ -219,7 +208,7 @@ def test_time_left_knows_that_tiles_cost_more():
     cut = replace(recipes.DEFAULT, network=replace(recipes.DEFAULT.network, tile=512))
 
     def left(recipe):
-        found = pace.Pace(scales, costs=operations.of_scales(scales, recipe, "cpu"))
+        found = timing.Pace(scales, costs=costs.scale_operations(scales, recipe, "cpu"))
         found.advance(0, 0.0)
         found.advance(1, 1.0)
         return found.seconds_left()
@@ -341,7 +330,8 @@ FIRST = """
 import contextlib, sys
 import jax
 from jax._src import xla_bridge
-from nst_jax import cli, fleets
+from nst_jax.app import cli
+from nst_jax.app.batch import on_ray as fleets
 @contextlib.contextmanager
 def joined():
     print("initialised", xla_bridge.backends_are_initialized())
@@ -370,8 +360,8 @@ def exhaust(*args, **options):
 
 
 def test_a_device_out_of_memory_says_so_in_our_words(params, content, style, monkeypatch):
-    programs = nst.verbs.PROGRAMS._replace(run=exhaust)
-    monkeypatch.setattr(nst.verbs, "PROGRAMS", programs)
+    programs = painting.PROGRAMS._replace(run=exhaust)
+    monkeypatch.setattr(painting, "PROGRAMS", programs)
     with pytest.raises(nst.OutOfMemory, match="32x24 px takes .* by estimate") as error:
         nst.stylize(params, content, style, recipe=TINY, size="as-is")
     assert isinstance(error.value, MemoryError)
@@ -389,13 +379,13 @@ def test_other_errors_of_the_device_stay_what_they_are(params, content, style, m
     def broken(*args, **options):
         raise jax.errors.JaxRuntimeError("INTERNAL: the device is gone")
 
-    monkeypatch.setattr(nst.verbs, "PROGRAMS", nst.verbs.PROGRAMS._replace(run=broken))
+    monkeypatch.setattr(painting, "PROGRAMS", painting.PROGRAMS._replace(run=broken))
     with pytest.raises(jax.errors.JaxRuntimeError, match="the device is gone"):
         nst.stylize(params, content, style, recipe=TINY, size="as-is")
 
 
 def test_the_command_line_says_it_in_one_line_and_what_to_do(call, monkeypatch):
-    monkeypatch.setattr(nst.verbs, "PROGRAMS", nst.verbs.PROGRAMS._replace(run=exhaust))
+    monkeypatch.setattr(painting, "PROGRAMS", painting.PROGRAMS._replace(run=exhaust))
     code, _, err = call(*RUN, "-q")
     assert code == 1 and err.count("\n") == 1 and "Traceback" not in err
     assert err.startswith("nst-jax: error: `--size`: the device ran out of memory: 40x30 px takes")
@@ -406,7 +396,7 @@ def test_the_command_line_says_it_in_one_line_and_what_to_do(call, monkeypatch):
 
 LISTEN = """
 import os, sys, builtins
-from nst_jax import cli
+from nst_jax.app import cli
 assert "jax" not in sys.modules
 before, found = builtins.__import__, []
 def importing(name, *rest, **options):
@@ -495,7 +485,7 @@ def test_what_only_several_devices_hold_is_not_refused(little, monkeypatch):
     scale = prepare.Scale((64, 48), ((32, 32),), 3)
     one = capacity.taken(TINY, scale, "gpu")
     mesh = sharding.mesh_of_batch(2, 2)
-    shared = capacity.taken(verbs.with_rows(TINY, mesh, scale.shape), scale, "gpu")
+    shared = capacity.taken(layout.with_rows(TINY, mesh, scale.shape), scale, "gpu")
     assert shared.total < one.total
     recipe = replace(TINY, network=replace(TINY.network, tile=None))
     monkeypatch.setattr(capacity, "platform_of", lambda device=None: "gpu")
@@ -503,9 +493,9 @@ def test_what_only_several_devices_hold_is_not_refused(little, monkeypatch):
         capacity, "_ways", lambda recipe, *rest: [capacity._in_network(recipe, tile=0)]
     )
     little(round((one.total + shared.total) * capacity.MARGIN / 2))
-    batches.refuse(recipe, scale, mesh)
+    chunks.refuse(recipe, scale, mesh)
     with pytest.raises(ValueError, match="can be had"):
-        batches.refuse(recipe, scale, None)
+        chunks.refuse(recipe, scale, None)
 
 
 def test_a_plan_over_devices_is_what_each_has(call):

@@ -11,7 +11,9 @@ from jax import export, lax
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import jobs, layers, losses, precision, recipe_files, recipes, winograd
+from nst_jax import losses, recipes
+from nst_jax.recipes import changes, toml
+from nst_jax.vgg import layers, precision, winograd
 from tests import small
 from tests.test_lowering import arguments
 
@@ -47,9 +49,9 @@ def test_other_names_are_refused_with_the_nearest():
 
 def test_a_recipe_file_can_name_it():
     recipe = at("bfloat16", recipes.TF, remat=True)
-    text = recipe_files.to_toml(recipe)
+    text = toml.to_toml(recipe)
     assert 'precision = "bfloat16"' in text and "remat = true" in text
-    assert recipe_files.from_toml(text) == recipe
+    assert toml.from_toml(text) == recipe
 
 
 # --- What is asked of the device ------------------------------------------------------------------
@@ -163,7 +165,7 @@ def test_a_run_in_bfloat16_ends_where_float32s_does(params, true_loss):
 def test_no_preset_breaks_in_bfloat16(params, name):
     recipe = at("bfloat16", recipes.named(name))
     if name == "keras-io":  # its rate is for 400 px; at 32 it leaps away in float32 as well
-        recipe = jobs.with_learning_rate(recipe, 0.01)
+        recipe = changes.with_learning_rate(recipe, 0.01)
     content, style = (small.picture(n, 32, 40) for n in ("chelsea", "starry_night"))
     *_, last = nst.paint(params, content, style, recipe=recipe, size="as-is", steps=8)
     assert last.broke_at == -1

@@ -8,8 +8,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image as Pillow
 
-from nst_jax import prepare, recipes, sizes, starts
-from nst_jax.prepare import Scale, with_sizes
+from nst_jax import prepare, recipes
+from nst_jax.prepare import Scale
+from nst_jax.recipes import sizes, starts
+from nst_jax.recipes.changes import with_sizes
 from tests import reference, small
 
 

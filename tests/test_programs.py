@@ -10,18 +10,10 @@ import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import (
-    cache,
-    capacity,
-    optimizers,
-    prepare,
-    programs,
-    recipes,
-    sharding,
-    targets,
-    verbs,
-)
-from nst_jax.pace import CompileClock
+from nst_jax import objective, optimizers, painting, prepare, recipes
+from nst_jax.app import programs
+from nst_jax.app.timing import CompileClock
+from nst_jax.scaling import capacity, sharding
 from tests import small
 
 
@@ -56,7 +48,7 @@ def kept(place):
 
 def shots(params, content, style, recipe, **how):
     options = {"init": None, "key": None, "every": 2, **how}
-    return list(verbs.painted(params, content, style, recipe, **options))
+    return list(painting.painted(params, content, style, recipe, **options))
 
 
 def files(place):
@@ -66,14 +58,14 @@ def files(place):
 def count_traces(monkeypatch):
     """Return a list that grows whenever something is measured by being traced."""
     traced = []
-    measure = targets.measure
+    measure = objective.measure
 
     def counted(*arguments):
         traced.append(1)
         return measure(*arguments)
 
     functools.update_wrapper(counted, measure)
-    monkeypatch.setattr(targets, "measure", counted)
+    monkeypatch.setattr(objective, "measure", counted)
     monkeypatch.setattr(programs, "measure", counted)
     return traced
 
@@ -141,10 +133,10 @@ def test_a_file_under_another_name_is_not_believed(measured, tmp_path):
     again, traced = measured
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.layers.average_pool)))
+    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.vgg.layers.average_pool)))
     (other,) = set(tmp_path.iterdir()) - {path}
     other.write_bytes(whole)
-    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.layers.average_pool)))
+    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.vgg.layers.average_pool)))
     assert len(traced) == 3 and other.read_bytes() != whole
 
 
@@ -174,7 +166,7 @@ def test_functions_of_others_are_not_kept(measured, tmp_path):
     again, traced = measured
 
     def pool(x, ceil):
-        return nst.layers.average_pool(x, ceil)
+        return nst.vgg.layers.average_pool(x, ceil)
 
     again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=pool)))
     assert len(traced) == 2 and len(files(tmp_path)) == 1
@@ -211,15 +203,15 @@ def test_traced_programs_lie_in_jaxs_folder(tmp_path):
     before = jax.config.jax_compilation_cache_dir, jax.config.jax_enable_compilation_cache
     try:
         jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-        assert cache.traced() is None  # switched off, as all tests are
+        assert programs.programs_folder() is None  # switched off, as all tests are
         jax.config.update("jax_enable_compilation_cache", True)
-        assert cache.traced() == tmp_path / "nst_jax"
+        assert programs.programs_folder() == tmp_path / "nst_jax"
         jax.config.update("jax_compilation_cache_dir", "gs://bucket/programs")
-        assert cache.traced() is None
+        assert programs.programs_folder() is None
     finally:
         jax.config.update("jax_compilation_cache_dir", before[0])
         jax.config.update("jax_enable_compilation_cache", before[1])
-    assert programs.of_run(None) is verbs.PROGRAMS
+    assert programs.of_run(None) is painting.PROGRAMS
 
 
 # --- Ahead ----------------------------------------------------------------------------------------
@@ -265,9 +257,9 @@ def test_what_fails_ahead_fails_the_run(params, content, style):
     def failing(*arguments):
         if threading.get_ident() != main:
             raise RuntimeError("no memory left")
-        return verbs.PROGRAMS.measure(*arguments)
+        return painting.PROGRAMS.measure(*arguments)
 
-    broken = verbs.PROGRAMS._replace(measure=failing)
+    broken = painting.PROGRAMS._replace(measure=failing)
     with CompileClock() as clock, programs.Ahead(clock) as ahead:
         how = {"programs": broken, "begin": ahead.begin}
         with pytest.raises(RuntimeError, match="no memory left"):

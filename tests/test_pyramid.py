@@ -6,40 +6,41 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import pyramid
-from nst_jax.pyramid import multilevel
+from nst_jax import recipes
+from nst_jax.images import resizing
+from nst_jax.optimizers.lbfgs import multilevel
 from tests import reference, small
 
 
 @pytest.mark.parametrize("shape", [(11, 17), (24, 32), (60, 50), (24, 9), (16, 64)])
 def test_bilinear_samples_between_two_pixels_at_half_pixel_centres(shape):
     image = small.picture("chelsea", 24, 32)
-    found = pyramid.bilinear(image, shape)
+    found = resizing.bilinear(image, shape)
     assert_allclose(found, reference.bilinear(image.astype(float), shape), rtol=0, atol=1e-6)
 
 
 def test_bilinear_by_hand():
     row = jnp.asarray([0.0, 1.0])[None, :, None] * jnp.ones((1, 1, 3))
-    assert_allclose(pyramid.bilinear(row, (1, 4))[0, :, 0], [0, 0.25, 0.75, 1])
+    assert_allclose(resizing.bilinear(row, (1, 4))[0, :, 0], [0, 0.25, 0.75, 1])
     four = jnp.asarray([0.0, 1.0, 0.0, 1.0])[None, :, None] * jnp.ones((1, 1, 3))
     # Each new pixel lies between two old ones; nothing is averaged over more than two.
-    assert_allclose(pyramid.bilinear(four, (1, 2))[0, :, 0], [0.5, 0.5])
+    assert_allclose(resizing.bilinear(four, (1, 2))[0, :, 0], [0.5, 0.5])
 
 
 def test_without_antialiasing_fine_texture_aliases_and_with_it_it_does_not():
     stripes = jnp.broadcast_to(jnp.arange(96) % 3 == 0, (16, 96)).astype(jnp.float32)
     image = stripes[:, :, None] * jnp.ones((1, 1, 3))
-    aliased, smooth = pyramid.bilinear(image, (16, 32)), pyramid.antialiased(image, (16, 32))
+    aliased, smooth = resizing.bilinear(image, (16, 32)), resizing.antialiased(image, (16, 32))
     assert_allclose(smooth[:, 4:-4], 1 / 3, atol=0.01)
     assert np.abs(aliased - 1 / 3).max() > 0.3
 
 
-@pytest.mark.parametrize("resize", [pyramid.antialiased, pyramid.bilinear, pyramid.enlarge])
+@pytest.mark.parametrize("resize", [resizing.antialiased, resizing.bilinear, resizing.enlarge])
 def test_a_picture_at_its_own_size_is_itself(resize, content):
     assert_array_equal(resize(content, (24, 32)), content)
 
 
-@pytest.mark.parametrize("resize", [pyramid.antialiased, pyramid.bilinear, pyramid.enlarge])
+@pytest.mark.parametrize("resize", [resizing.antialiased, resizing.bilinear, resizing.enlarge])
 @pytest.mark.parametrize("shape", [(12, 16), (31, 47)])
 def test_an_even_picture_stays_even(resize, shape):
     assert_allclose(resize(jnp.full((24, 32, 3), 0.25), shape), 0.25, atol=1e-6)
@@ -47,12 +48,12 @@ def test_an_even_picture_stays_even(resize, shape):
 
 def test_antialiased_stays_within_the_range_and_enlarge_does_not():
     edge = jnp.zeros((16, 16, 3)).at[:, 8:].set(1.0)
-    assert pyramid.antialiased(edge, (40, 40)).min() >= 0
-    assert pyramid.antialiased(edge, (40, 40)).max() <= 1
-    assert pyramid.enlarge(edge, (40, 40)).max() > 1.01
+    assert resizing.antialiased(edge, (40, 40)).min() >= 0
+    assert resizing.antialiased(edge, (40, 40)).max() <= 1
+    assert resizing.enlarge(edge, (40, 40)).max() > 1.01
 
 
-@pytest.mark.parametrize("resize", [pyramid.antialiased, pyramid.bilinear, pyramid.enlarge])
+@pytest.mark.parametrize("resize", [resizing.antialiased, resizing.bilinear, resizing.enlarge])
 def test_resizing_is_the_same_compiled_and_mapped_and_over_a_batch(resize, content):
     batch = jnp.stack([content, content[::-1]])
     whole = resize(batch, (18, 20))
@@ -64,7 +65,7 @@ def test_resizing_is_the_same_compiled_and_mapped_and_over_a_batch(resize, conte
 def test_resizing_follows_the_dtype(x64):
     for dtype in ("float32", "float64"):
         image = jax.ShapeDtypeStruct((16, 16, 3), dtype)
-        for resize in (pyramid.antialiased, pyramid.bilinear, pyramid.enlarge):
+        for resize in (resizing.antialiased, resizing.bilinear, resizing.enlarge):
             assert jax.eval_shape(lambda x, f=resize: f(x, (20, 20)), image).dtype == dtype
 
 
@@ -78,11 +79,11 @@ def test_resizing_follows_the_dtype(x64):
     ],
 )
 def test_the_ladder_doubles_up_to_the_final_shape(shape, smallest, expected):
-    assert list(pyramid.ladder(shape, smallest)) == expected
+    assert list(recipes.ladder(shape, smallest)) == expected
 
 
 def test_a_ladder_may_climb_in_smaller_steps():
-    scales = pyramid.ladder((400, 400), 200, ratio=2**0.5)
+    scales = recipes.ladder((400, 400), 200, ratio=2**0.5)
     assert scales == ((200, 200), (283, 283), (400, 400))
 
 

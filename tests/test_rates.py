@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from nst_jax import cache, rates, recipes, sharding
-from nst_jax.pace import Timed
-from nst_jax.tiles import rows_of
+from nst_jax import recipes
+from nst_jax.app import plan, programs
+from nst_jax.app.timing import Timed
+from nst_jax.scaling import sharding
+from nst_jax.scaling.tiles import rows_of
 from tests.test_precision import at
 
 TF = recipes.TF
@@ -15,43 +17,45 @@ TF = recipes.TF
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "traced", lambda: tmp_path / "programs")
-    return tmp_path / "programs" / rates.FILE
+    monkeypatch.setattr(programs, "programs_folder", lambda: tmp_path / "programs")
+    return tmp_path / "programs" / plan.RATES_FILE
 
 
 def test_nothing_is_known_before_a_run():
-    assert rates.kept() and rates.known(TF) is None
+    assert plan.rates_are_kept() and plan.known_rate(TF) is None
 
 
 def test_the_median_of_the_last_runs_is_what_is_known(place):
     for speed in (4.0, 1.0, 2.0):
-        rates.record(TF, Timed(speed * 1e9 * 2, 2.0))
-    assert rates.known(TF) == (2e9, 3)
-    for _ in range(rates.MOST):
-        rates.record(TF, Timed(8e9, 1.0))
-    assert rates.known(TF) == (8e9, rates.MOST)
-    assert [path.name for path in place.parent.iterdir()] == [rates.FILE]  # nothing half-written
+        plan.record_rate(TF, Timed(speed * 1e9 * 2, 2.0))
+    assert plan.known_rate(TF) == (2e9, 3)
+    for _ in range(plan.MOST_RATES):
+        plan.record_rate(TF, Timed(8e9, 1.0))
+    assert plan.known_rate(TF) == (8e9, plan.MOST_RATES)
+    assert [path.name for path in place.parent.iterdir()] == [
+        plan.RATES_FILE
+    ]  # nothing half-written
 
 
 def test_each_precision_has_its_own(place):
-    rates.record(TF, Timed(3e9, 3.0))
-    assert rates.known(at("bfloat16", TF)) is None
-    assert rates.known(replace(TF, name="another")) == (1e9, 1)
+    plan.record_rate(TF, Timed(3e9, 3.0))
+    assert plan.known_rate(at("bfloat16", TF)) is None
+    assert plan.known_rate(replace(TF, name="another")) == (1e9, 1)
     (key,) = json.loads(place.read_text())
     assert "cpu" in key and "float32" in key
 
 
 def test_rows_over_devices_have_their_own():
-    rates.record(TF, Timed(3e9, 3.0))
+    plan.record_rate(TF, Timed(3e9, 3.0))
     shared = replace(TF, rows=rows_of(sharding.planned(2), (64, 64), TF.network))
-    assert rates.known(shared) is None
-    rates.record(shared, Timed(1e9, 2.0))
-    assert rates.known(shared) == (5e8, 1) and rates.known(TF) == (1e9, 1)
+    assert plan.known_rate(shared) is None
+    plan.record_rate(shared, Timed(1e9, 2.0))
+    assert plan.known_rate(shared) == (5e8, 1) and plan.known_rate(TF) == (1e9, 1)
 
 
 def test_what_is_too_short_to_tell_is_not_kept(place):
-    rates.record(TF, Timed(1e9, rates.LEAST_SECONDS / 2))
-    rates.record(TF, Timed(0.0, 5.0))
+    plan.record_rate(TF, Timed(1e9, plan.LEAST_TIMED_SECONDS / 2))
+    plan.record_rate(TF, Timed(0.0, 5.0))
     assert not place.exists()
 
 
@@ -59,26 +63,26 @@ def test_what_is_too_short_to_tell_is_not_kept(place):
 def test_a_file_that_is_none_knows_nothing_and_is_written_anew(place, text):
     place.parent.mkdir()
     place.write_text(text)
-    assert rates.known(TF) is None
-    rates.record(TF, Timed(2e9, 2.0))
-    assert rates.known(TF) == (1e9, 1)
+    assert plan.known_rate(TF) is None
+    plan.record_rate(TF, Timed(2e9, 2.0))
+    assert plan.known_rate(TF) == (1e9, 1)
 
 
 def test_what_is_no_rate_does_not_count(place):
-    rates.record(TF, Timed(2e9, 2.0))
+    plan.record_rate(TF, Timed(2e9, 2.0))
     found = json.loads(place.read_text())
     (key,) = found
     place.write_text(json.dumps({key: [-1.0, "fast", None, float("nan"), 1e9]}))
-    assert rates.known(TF) == (1e9, 1)
+    assert plan.known_rate(TF) == (1e9, 1)
 
 
 def test_where_nothing_is_kept_nothing_is_known(monkeypatch):
-    monkeypatch.setattr(cache, "traced", lambda: None)
-    rates.record(TF, Timed(2e9, 2.0))
-    assert not rates.kept() and rates.known(TF) is None
+    monkeypatch.setattr(programs, "programs_folder", lambda: None)
+    plan.record_rate(TF, Timed(2e9, 2.0))
+    assert not plan.rates_are_kept() and plan.known_rate(TF) is None
 
 
 def test_a_folder_that_cannot_be_written_loses_only_the_rate(place):
     place.parent.write_text("")  # a file in its place
-    rates.record(TF, Timed(2e9, 2.0))
-    assert rates.known(TF) is None
+    plan.record_rate(TF, Timed(2e9, 2.0))
+    assert plan.known_rate(TF) is None

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax import layers, losses, optimizers, recipe_files, recipes, sizes, starts, vgg
-from nst_jax.recipe_files import CHOICES, from_toml, to_toml, with_values
-from nst_jax.recipes import DEFAULT, PRESETS, TF
+from nst_jax import losses, optimizers, recipes, vgg
+from nst_jax.recipes import DEFAULT, PRESETS, TF, sizes, starts, toml
+from nst_jax.recipes.toml import CHOICES, from_toml, to_toml, with_values
+from nst_jax.vgg import layers
 
 
 def changed(group, recipe=TF, **values):
@@ -117,9 +118,9 @@ def kinds():
 @pytest.mark.parametrize("kind", kinds())
 def test_every_field_of_a_recipe_is_of_a_type_that_files_know(kind):
     for entry in fields(kind):
-        declared, _ = recipe_files._declared(entry.type)
+        declared, _ = toml._declared(entry.type)
         one = get_args(declared)[0] if get_origin(declared) is tuple else declared
-        known = recipe_files._choice_of(one) or one in recipe_files.WORDS
+        known = toml._choice_of(one) or one in toml.WORDS
         assert known or is_dataclass(one), entry
 
 

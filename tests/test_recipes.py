@@ -7,8 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax import layers, losses, optimizers, pyramid, recipes, sizes, starts, vgg
-from nst_jax.recipes import COURSERA_TF2, DEFAULT, GATYS_PYTORCH, PRESETS, TF, TF_TV, CoarseToFine
+from nst_jax import losses, optimizers, recipes, vgg
+from nst_jax.recipes import (
+    COURSERA_TF2,
+    DEFAULT,
+    GATYS_PYTORCH,
+    PRESETS,
+    TF,
+    TF_TV,
+    CoarseToFine,
+    sizes,
+    starts,
+)
+from nst_jax.vgg import layers
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -245,7 +256,7 @@ def test_a_schedules_steps_add_up_and_end_at_the_final_size(shape, steps):
     assert plan[-1][0] == shape
     assert sum(count for _, count in plan) == steps
     assert all(count >= 1 for _, count in plan)
-    assert [s for s, _ in plan] == list(pyramid.ladder(shape, 64))[-len(plan) :]
+    assert [s for s, _ in plan] == list(recipes.ladder(shape, 64))[-len(plan) :]
 
 
 def test_coarser_scales_get_more_steps():

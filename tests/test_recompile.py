@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import optimizers, sizes
+from nst_jax import optimizers
+from nst_jax.recipes import sizes
 from tests import small
 
 FAST = small.shallow()

@@ -15,7 +15,10 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import capacity, checkpoints, cli, optimizers, pace, recipes, resuming, runs, sizes
+from nst_jax import checkpoints, optimizers, prepare, recipes
+from nst_jax.app import checkpointing, cli, single, timing
+from nst_jax.recipes import sizes
+from nst_jax.scaling import capacity
 
 TINY = recipes.Recipe(
     name="tiny",
@@ -83,15 +86,15 @@ def losses(path):
 
 def interrupt_at(monkeypatch, step):
     """Let Ctrl-C come while the snapshot after so many updates is taken, once."""
-    take = runs._Course.take
+    take = single._Course.take
 
     def taking(course, shot):
         take(course, shot)
         if shot.step == step:
-            monkeypatch.setattr(runs._Course, "take", take)
+            monkeypatch.setattr(single._Course, "take", take)
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(runs._Course, "take", taking)
+    monkeypatch.setattr(single._Course, "take", taking)
 
 
 # --- Going on -------------------------------------------------------------------------------------
@@ -187,7 +190,7 @@ def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_u
     monkeypatch.setattr(checkpoints, "save", save)
     job = type("Job", (), {"outputs": type("Outputs", (), {}), "resume": None})
     job.outputs.checkpoint, job.outputs.checkpoint_every = Path("run.h5"), None
-    keeper = resuming.Keeper(job, [1000], lambda: now[0])
+    keeper = checkpointing.Keeper(job, [1000], lambda: now[0])
     for step in range(0, 300, 10):  # a second an update
         now[0] = max(now[0], step)
         taking[0] = 0.1 if step < 100 else 5.0  # twenty times which is 100
@@ -200,8 +203,8 @@ def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_u
 
 
 def test_chunks_stop_at_both_strides():
-    scales = (nst.verbs.prepare.Scale((10, 10), ((10, 10),), 13),)
-    walk = pace.Pace(scales, 5, also=3, done=4)
+    scales = (prepare.Scale((10, 10), ((10, 10),), 13),)
+    walk = timing.Pace(scales, 5, also=3, done=4)
     steps = [4]
     walk.advance(4, 0.0)
     while steps[-1] < 13:
@@ -253,7 +256,7 @@ def test_another_run_is_refused_and_nothing_is_touched(call):
 
 def test_a_disk_without_room_is_refused(call, monkeypatch):
     full = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(resuming.shutil, "disk_usage", lambda path: full)
+    monkeypatch.setattr(checkpointing.shutil, "disk_usage", lambda path: full)
     result = call(*RUN, *KEEP)
     refused(result, "`--checkpoint`: 'run.h5' takes about 0.2 MB and its disk has 0.0 MB left")
     assert not Path("photo_art.png").exists()
@@ -285,7 +288,9 @@ def test_a_write_that_fails_keeps_the_canvas_and_the_checkpoint_before(call, mon
 MAIN = """
 import sys
 from dataclasses import replace
-from nst_jax import cli, optimizers, recipes, sizes
+from nst_jax import optimizers, recipes
+from nst_jax.app import cli
+from nst_jax.recipes import sizes
 recipes.PRESETS["killed"] = recipes.Recipe(
     name="killed",
     pictures=recipes.Pictures(size=sizes.LongEdge(96)),

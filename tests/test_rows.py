@@ -10,7 +10,10 @@ import pytest
 from numpy.testing import assert_allclose
 
 import nst_jax as nst
-from nst_jax import layers, memory, optimizers, recipes, sharding, tiles, verbs
+from nst_jax import optimizers, painting, recipes
+from nst_jax.recipes import changes
+from nst_jax.scaling import costs, sharding, tiles
+from nst_jax.vgg import layers
 from tests import small
 from tests.test_sharding import simulated
 from tests.test_tiles import DEEP, apart, network, pictures
@@ -121,16 +124,16 @@ def test_scales_and_tiles_over_devices(params):
 
 
 def test_the_step_sends_rows_and_sums_and_gathers_nothing(params):
-    texts, run = [], verbs.PROGRAMS.run
+    texts, run = [], painting.PROGRAMS.run
 
     def spied(*arguments):
         texts.append(run.lower(*arguments).compile().as_text())
         return run(*arguments)
 
-    recipe = verbs.settled(small.shallow(steps=1))
+    recipe = changes.with_options(small.shallow(steps=1))
     content, style = small.picture("chelsea", 75, 40), small.picture("gravel", 30, 40)
     list(
-        verbs.painted(
+        painting.painted(
             params,
             content,
             style,
@@ -139,7 +142,7 @@ def test_the_step_sends_rows_and_sums_and_gathers_nothing(params):
             key=None,
             every=1,
             devices=DEVICES,
-            programs=verbs.PROGRAMS._replace(run=spied),
+            programs=painting.PROGRAMS._replace(run=spied),
         )
     )
     said = set(
@@ -237,7 +240,7 @@ def test_more_devices_than_rows_are_refused(params):
 def test_memory_is_that_of_a_device(tile, params):
     shape = (1024, 640)
     recipe = network(recipes.as_arrays(recipes.TF.bare()), tile=tile)
-    estimate = memory.estimate_memory(
+    estimate = costs.estimate_memory(
         shape,
         recipe=over_devices(recipes.TF, shape)
         if not tile
@@ -254,7 +257,7 @@ def test_memory_is_that_of_a_device(tile, params):
     state = jax.jit(nst.init)(everywhere(canvas), recipe)
     targets = jax.eval_shape(nst.measure, params, picture, picture, recipe)
     targets = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), targets)
-    compiled = verbs.PROGRAMS.run.lower(everywhere(formed), state, targets, recipe, 1).compile()
+    compiled = painting.PROGRAMS.run.lower(everywhere(formed), state, targets, recipe, 1).compile()
     found = compiled.memory_analysis()
     peak = found.temp_size_in_bytes + found.argument_size_in_bytes
     assert 0.8 < estimate.total / peak < 1.2

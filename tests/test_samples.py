@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nst_jax import images
+from nst_jax.images import io
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +24,7 @@ def test_sample(name, shape):
 
 
 def test_samples_are_those_of_the_folder():
-    folder = Path(images.__file__).parent / "samples"
+    folder = Path(io.__file__).parent / "samples"
     assert sorted(folder.glob("*.jpg")) == sorted(images.SAMPLES.values())
     assert sum(path.stat().st_size for path in images.SAMPLES.values()) < 400_000
 

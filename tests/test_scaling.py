@@ -13,7 +13,8 @@ from jax.sharding import PartitionSpec as P
 
 import nst_jax as nst
 from docs import scaling_page as page
-from nst_jax import operations, recipes, sharding, tiles
+from nst_jax import recipes, vgg
+from nst_jax.scaling import costs, sharding, tiles
 from tests import small
 from tests.test_sharding import simulated
 
@@ -123,13 +124,13 @@ def test_the_page_is_what_its_script_writes():
 
 
 def test_halos_are_what_is_computed_twice():
-    halo = tiles.halo_of(recipes.DEFAULT.terms.taps)
-    whole = operations.of_update((4096, 1024), recipes.DEFAULT, "gpu")
+    halo = vgg.halo_of(recipes.DEFAULT.terms.taps)
+    whole = costs.update_operations((4096, 1024), recipes.DEFAULT, "gpu")
     for count in (2, 8, 16):
         recipe = page.over(recipes.DEFAULT, (4096, 1024), count)
-        factor = count * operations.of_update((4096, 1024), recipe, "gpu") / whole
+        factor = count * costs.update_operations((4096, 1024), recipe, "gpu") / whole
         sides = 1 if count == 2 else 2  # of two devices each has the halo on one side
-        fixed = operations.FIXED_PIXELS / 1024  # as rows
+        fixed = costs.FIXED_PIXELS / 1024  # as rows
         computed = 4096 + sides * halo * count
         assert factor == pytest.approx((computed + fixed * count) / (4096 + fixed))
 

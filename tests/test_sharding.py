@@ -9,7 +9,7 @@ import jax
 import pytest
 
 import nst_jax as nst
-from nst_jax import batches, sharding
+from nst_jax.scaling import chunks, sharding
 from tests import small
 
 DEVICES = 4
@@ -39,7 +39,8 @@ import re
 from dataclasses import replace
 import jax, jax.numpy as jnp, numpy as np
 import nst_jax as nst
-from nst_jax import batches, sharding
+from nst_jax import batches
+from nst_jax.scaling import sharding
 from tests import small
 params = nst.load_params()
 names = ("chelsea", "starry_night", "gravel")
@@ -137,4 +138,4 @@ def test_one_device_named_twice_is_refused():
     [(5, None, 1, 5), (5, None, 4, 8), (9, 8, 4, 4), (5, 5, 4, 4), (8, 1, 4, 4), (16, 8, 2, 8)],
 )
 def test_chunks_are_of_as_many_for_every_device(count, most, devices, size):
-    assert batches._chunk_of(count, most, devices) == size
+    assert chunks._per_device(count, most, devices) == size

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import images, sheets
+from nst_jax import images
+from nst_jax.images import sheets
 
 RED, GREEN, BLUE = np.eye(3, dtype=np.float32)
 

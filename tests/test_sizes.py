@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from nst_jax import recipes, sizes
-from nst_jax.sizes import Area, AsIs, Exact, LongEdge, ShortEdge, with_size
+from nst_jax import recipes
+from nst_jax.recipes import sizes
+from nst_jax.recipes.sizes import Area, AsIs, Exact, LongEdge, ShortEdge, with_size
 from tests import small
 
 

@@ -9,7 +9,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import batches, prepare, recipes, starts, sweeps, vgg
+from nst_jax import batches, prepare, recipes, vgg
+from nst_jax.app import sweep
+from nst_jax.recipes import starts
 from tests import small
 
 STARTS = [
@@ -140,7 +142,7 @@ def test_a_run_starts_from_the_courses_canvas_to_the_bit(params, content, style,
         batches, "_run_many", lambda *args: given.append(np.asarray(args[1].pending)) or run(*args)
     )
     nst.stylize_many(params, content, [style, style], recipe=recipe)
-    nst.stylize_many(params, content, style, recipe=recipe, init=sweeps.same_start(start, 7))
+    nst.stylize_many(params, content, style, recipe=recipe, init=sweep.same_start(start, 7))
     for canvas in (*given[0], *given[1]):
         assert_array_equal(canvas, exact)
 

@@ -13,8 +13,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import batches, cli, courses, optimizers, recipes, sheets, sizes, sweeps
-from nst_jax.progress import Display
+from nst_jax import batches, optimizers, recipes
+from nst_jax.app import cli, sweep
+from nst_jax.app.progress import Display
+from nst_jax.images import sheets
+from nst_jax.recipes import sizes
+from nst_jax.scaling import chunks
 from tests import small
 
 TAPS = ("relu1_1", "relu1_2", "relu2_1")
@@ -22,7 +26,7 @@ TAPS = ("relu1_1", "relu1_2", "relu2_1")
 TINY = recipes.Recipe(
     name="tiny",
     source="the tests",
-    pictures=recipes.Pictures(size=sizes.LongEdge(32), start=nst.starts.Noise()),
+    pictures=recipes.Pictures(size=sizes.LongEdge(32), start=nst.recipes.starts.Noise()),
     terms=recipes.Terms(
         content_taps=("relu2_1",),
         content_weight=0.01,
@@ -65,14 +69,14 @@ def call(capsys):
 def canvases(monkeypatch):
     """Return a list that what is painted gets added to."""
     found = []
-    paint = sweeps.paint
+    paint = sweep.paint
 
     def noted(*args):
         for canvas in paint(*args):
             found.append(canvas.image)
             yield canvas
 
-    monkeypatch.setattr(sweeps, "paint", noted)
+    monkeypatch.setattr(sweep, "paint", noted)
     return found
 
 
@@ -123,8 +127,8 @@ def test_a_single_value_is_set_and_two_are_swept(call, canvases, params):
 
 
 def test_a_ratio_follows_a_swept_style_weight():
-    axes = [sweeps.axis_of(n, (1.0, 10.0), TINY) for n in ("style_weight", "ratio")]
-    terms = sweeps.with_values(TINY, axes, *sweeps.shape_of(axes)).terms
+    axes = [sweep.axis_of(n, (1.0, 10.0), TINY) for n in ("style_weight", "ratio")]
+    terms = sweep.with_values(TINY, axes, *sweep.shape_of(axes)).terms
     assert_array_equal(terms.style_weight, [1, 1, 10, 10])
     assert_array_equal(terms.content_weight, [1, 10, 10, 100])
 
@@ -155,7 +159,7 @@ def test_groups_are_the_same_program(call, canvases, compilations, monkeypatch):
     argv = ["--ratio", "1e-3,10", "--layers", "cumulative", "--size", "32", "-q"]
     assert call(*argv)[0] == 0
     whole = canvases[:]
-    monkeypatch.setattr(courses, "PIXELS", {"cpu": 3 * 24 * 32})
+    monkeypatch.setattr(chunks, "PIXELS_AT_ONCE", {"cpu": 3 * 24 * 32})
     runs = []
     many = batches.painted_many
     monkeypatch.setattr(
@@ -172,8 +176,8 @@ def test_groups_are_the_same_program(call, canvases, compilations, monkeypatch):
     [(20, (128, 128), 20), (20, (256, 256), 5), (7, (256, 256), 7), (7, (512, 512), 1)],
 )
 def test_groups_are_equal_and_fit(count, shape, size):
-    assert sweeps.group_size(count, shape, "cpu") == size
-    assert sweeps.group_size(count, shape, "gpu") == count
+    assert chunks.group_size(count, shape, "cpu") == size
+    assert chunks.group_size(count, shape, "gpu") == count
 
 
 # --- What is written ------------------------------------------------------------------------------
@@ -236,7 +240,7 @@ def test_cells_that_diverge_are_named(call):
 
 @pytest.mark.slow
 def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
-    monkeypatch.setattr(courses, "PIXELS", {"cpu": 3 * 24 * 32})
+    monkeypatch.setattr(chunks, "PIXELS_AT_ONCE", {"cpu": 3 * 24 * 32})
     runs = []
     many = batches.painted_many
 
@@ -264,7 +268,7 @@ def test_ctrl_c_ends_a_sweep(call, monkeypatch):
     def pressed(self, evaluations, total):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(sweeps.Course, "tell", pressed)
+    monkeypatch.setattr(sweep.Course, "tell", pressed)
     code, _, err = call("--ratio", "1,2", "--size", "32", "-q")
     assert code == 130 and err.startswith("nst-jax: interrupted")
 
@@ -274,22 +278,22 @@ def test_ctrl_c_ends_a_sweep(call, monkeypatch):
 
 def test_sets_of_layers():
     cumulative = (TAPS[:1], TAPS[:2], TAPS)
-    assert sweeps.layer_sets("cumulative", TAPS) == cumulative
-    assert sweeps.layer_sets("single", TAPS) == tuple((tap,) for tap in TAPS)
-    assert sweeps.layer_sets("r11,relu2_1+block1_conv1", TAPS) == (TAPS[:1], TAPS[::2])
+    assert sweep.layer_sets("cumulative", TAPS) == cumulative
+    assert sweep.layer_sets("single", TAPS) == tuple((tap,) for tap in TAPS)
+    assert sweep.layer_sets("r11,relu2_1+block1_conv1", TAPS) == (TAPS[:1], TAPS[::2])
 
 
 def test_the_paper_weighs_the_layers_of_a_set_alike():
     recipe = recipes.GATYS_2015
-    axis = sweeps.axis_of("layers", "cumulative", recipe)
-    weights = sweeps.with_values(recipe, [axis], None, axis).terms.style_layer_weights
+    axis = sweep.axis_of("layers", "cumulative", recipe)
+    weights = sweep.with_values(recipe, [axis], None, axis).terms.style_layer_weights
     expected = [[1 / n if i < n else 0 for n in range(1, 6)] for i in range(5)]
     assert_allclose(np.asarray(weights), expected)
     assert axis.labels[-1] == "relu1_1 +2_1 +3_1 +4_1 +5_1"
 
 
 def test_a_single_value_alone_is_a_grid_of_one():
-    planned = sweeps.sweep_of(
+    planned = sweep.sweep_of(
         nst.images.read("photo.png"),
         [nst.images.read("art.png")],
         TINY,
@@ -309,7 +313,7 @@ def test_a_single_value_alone_is_a_grid_of_one():
     ],
 )
 def test_numbers_are_written_alike(values, labels):
-    assert sweeps.axis_of("ratio", values, TINY).labels == labels
+    assert sweep.axis_of("ratio", values, TINY).labels == labels
 
 
 # --- Bad input ------------------------------------------------------------------------------------
@@ -370,8 +374,8 @@ def test_help_names_the_defaults(capsys):
 @pytest.mark.slow
 def test_the_display_of_a_quiet_sweep_says_nothing(params, capsys):
     content, style = nst.images.read("photo.png"), nst.images.read("art.png")
-    planned = sweeps.sweep_of(content, [style], TINY, {"ratio": (1.0, 2.0)}, output=Path("x.png"))
+    planned = sweep.sweep_of(content, [style], TINY, {"ratio": (1.0, 2.0)}, output=Path("x.png"))
     info = nst.params.read_info(None)
-    canvases = list(sweeps.paint(params, info, planned, Display(quiet=True)))
+    canvases = list(sweep.paint(params, info, planned, Display(quiet=True)))
     assert [(canvas.cell, canvas.problem) for canvas in canvases] == [(0, ""), (1, "")]
     assert capsys.readouterr().err == ""

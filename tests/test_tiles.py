@@ -10,7 +10,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 import nst_jax as nst
-from nst_jax import capacity, layers, losses, precision, prepare, recipes, tiles, vgg
+from nst_jax import losses, prepare, recipes, vgg
+from nst_jax.scaling import capacity, tiles
+from nst_jax.vgg import layers, precision
 from tests import small
 
 DEEP = small.shallow(content_taps=("relu3_1",), style_taps=("relu1_1", "preact3_2"), tv_weight=1e3)
@@ -159,7 +161,7 @@ def test_the_halo_is_what_a_feature_sees(tap, params64, x64):
     stride, middle = 2 ** (block - 1), side // 2 // 2 ** (block - 1)
 
     def feature(image):
-        ones = vgg.Params(
+        ones = nst.Params(
             {
                 name: {k: jnp.abs(v) for k, v in layer.items()}
                 for name, layer in params64.layers.items()
@@ -175,7 +177,7 @@ def test_the_halo_is_what_a_feature_sees(tap, params64, x64):
     first, last = middle * stride, middle * stride + stride - 1
     radius = first - lines.min()
     assert lines.max() - last == radius
-    assert radius <= tiles.halo_of([tap]) < radius + 16
+    assert radius <= vgg.halo_of([tap]) < radius + 16
 
 
 @pytest.mark.parametrize("side", [97, 131, 160, 257, 300])

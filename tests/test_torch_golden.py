@@ -17,7 +17,8 @@ from numpy.testing import assert_allclose, assert_array_less
 
 import nst_jax as nst
 from nst_jax import images, prepare, recipes
-from nst_jax.params import read_info
+from nst_jax.recipes import changes
+from nst_jax.weights import read_info
 
 GOLDEN = json.loads(Path(__file__).with_name("torch_golden.json").read_text())
 ENTRIES, STEPS = GOLDEN["recipes"], GOLDEN["steps"]
@@ -39,7 +40,7 @@ def prepared(name, which):
     """Return the pictures that we would give the network, and what is on file of them."""
     pictures = [decoded(GOLDEN["pictures"][field]) for field in PICTURES]
     entry = ENTRIES[name][which]
-    recipe = prepare.with_sizes(recipes.named(name), entry["size"])
+    recipe = changes.with_sizes(recipes.named(name), entry["size"])
     found = prepare.pictures(*pictures, recipe)
     return {"content": found.content, "style": found.styles[0]}, entry
 

@@ -10,8 +10,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import optimize, optimizers, recipes, starts
-from nst_jax.recipes import CoarseToFine
+from nst_jax import optimize, optimizers, painting, recipes
+from nst_jax.recipes import CoarseToFine, starts
 from tests import small
 
 FAST = small.shallow()
@@ -251,13 +251,13 @@ def test_a_pace_that_stands_still_is_refused_when_it_does(params, content, style
 
 def test_a_chunk_is_one_dispatch(params, content, style, monkeypatch):
     lengths = []
-    programs = nst.verbs.PROGRAMS
+    programs = painting.PROGRAMS
 
     def run(*arguments):
         lengths.append(arguments[-1])
         return programs.run(*arguments)
 
-    monkeypatch.setattr(nst.verbs, "PROGRAMS", programs._replace(run=run))
+    monkeypatch.setattr(painting, "PROGRAMS", programs._replace(run=run))
     for _ in nst.paint(params, content, style, recipe=FAST, steps=50, every=20):
         pass
     assert lengths == [1, 20, 20, 10]

@@ -9,8 +9,8 @@ import pytest
 from jax import lax
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import layers, vgg
-from nst_jax.vgg import TAPS, Network, features
+from nst_jax import vgg
+from nst_jax.vgg import TAPS, Network, features, layers
 from tests import reference, small
 
 # Every pooling, edge and padding, and every pooling with every edge.

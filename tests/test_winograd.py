@@ -9,7 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import batches, layers, verbs, vgg, winograd
+from nst_jax import batches, painting, vgg
+from nst_jax.vgg import layers, winograd
 from tests import small
 
 
@@ -133,7 +134,7 @@ def test_the_verbs_hand_its_forms_to_their_loops(everywhere, params, monkeypatch
         raise InterruptedError  # it need not be compiled
 
     if verb == "stylize":
-        monkeypatch.setattr(verbs, "PROGRAMS", verbs.PROGRAMS._replace(run=loop))
+        monkeypatch.setattr(painting, "PROGRAMS", painting.PROGRAMS._replace(run=loop))
     else:
         monkeypatch.setattr(batches, "_run_many", loop)
     content, style = small.picture("chelsea", 24, 32), small.picture("starry_night", 28, 20)

@@ -1,0 +1,1 @@
+"""The command line: `nst-jax` and everything that only it needs."""

@@ -1,0 +1,125 @@
+"""Where a run's results go, and the checks of these places before any work."""
+
+import inspect
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nst_jax import _checks, images, painting
+
+EVERY = inspect.signature(painting.paint).parameters["every"].default
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Where a run's results go.
+
+    Attributes:
+      picture: the result.
+      overwrite: whether an existing file may be replaced.
+      metadata: whether settings are embedded.
+      every: updates between refreshes of the picture; None writes it once, at the end.
+      frames: folder for snapshots, or None; they come every `every` updates too.
+      log: JSON lines, or None.
+      checkpoint: where the run's state is kept, or None.
+      checkpoint_every: updates between two checkpoints; None goes by the clock.
+      resume: whether to go on from the checkpoint, if there is one.
+    """
+
+    picture: Path
+    overwrite: bool = True
+    metadata: bool = True
+    every: int | None = None
+    frames: Path | None = None
+    log: Path | None = None
+    checkpoint: Path | None = None
+    checkpoint_every: int | None = None
+    resume: bool = False
+
+    @property
+    def stride(self) -> int | None:
+        """Updates between the canvases that are kept on the way, if any are."""
+        if self.every is None and self.frames is not None:
+            return EVERY
+        return self.every
+
+
+# --- Destinations ---------------------------------------------------------------------------------
+
+
+def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
+    """Refuse destinations that cannot be written, or that would destroy an input.
+
+    Raises:
+      ValueError: naming the flag.
+    """
+    images.check_output(outputs.picture, overwrite=outputs.overwrite, argument="output")
+    refuse_inputs(outputs.picture, inputs, "output")
+    if outputs.every is not None:
+        _checks.number("every", outputs.every, least=1)
+    if outputs.log is not None:
+        check_file(outputs.log, "log", overwrite=outputs.overwrite)
+        refuse_inputs(outputs.log, [*inputs, outputs.picture], "log")
+    if outputs.checkpoint is not None:
+        check_file(outputs.checkpoint, "checkpoint")
+        others = [*inputs, outputs.picture, *([outputs.log] if outputs.log is not None else [])]
+        refuse_inputs(outputs.checkpoint, others, "checkpoint")
+    if outputs.checkpoint_every is not None:
+        _checks.number("checkpoint_every", outputs.checkpoint_every, least=1)
+    if outputs.frames is not None:
+        check_folder(outputs.frames, "frames")
+        files = (outputs.log, outputs.checkpoint)
+        others = [*inputs, outputs.picture, *(file for file in files if file is not None)]
+        refuse_among_frames(outputs.frames, others)
+        kept = sorted(outputs.frames.glob("step_*.png")) if outputs.frames.exists() else []
+        if kept and not outputs.overwrite:
+            raise ValueError(f"`frames`: '{kept[0]}' exists; name another folder or `--overwrite`")
+
+
+def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
+    """Refuse to write over a file that is read."""
+    for source in inputs:
+        same = path.absolute() == source.absolute()
+        if same or (path.exists() and source.exists() and path.samefile(source)):
+            raise ValueError(f"`{argument}`: '{path}' is used for something else; choose another")
+
+
+def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
+    """Refuse a folder of snapshots in which a file that is used has a snapshot's name."""
+    for other in others:
+        inside = other.absolute().parent.resolve() == folder.absolute().resolve()
+        if inside and other.match("step_*.png"):
+            raise ValueError(
+                f"`frames`: a snapshot would replace '{other}', which is used for something else; "
+                "name another folder"
+            )
+
+
+def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
+    """Refuse a file that could not be written."""
+    if path.is_dir():
+        raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
+    if path.exists() and not overwrite:
+        raise ValueError(f"`{argument}`: '{path}' exists; choose another name or `--overwrite`")
+    _check_parent(path, argument)
+    if path.exists() and not os.access(path, os.W_OK):
+        raise ValueError(f"`{argument}`: '{path}' may not be written to; check its permissions")
+
+
+def check_folder(path: Path, argument: str) -> None:
+    """Refuse a folder that cannot be made or written to; its parent must exist."""
+    if not path.exists():
+        _check_parent(path, argument)
+    elif not path.is_dir():
+        raise ValueError(f"`{argument}`: '{path}' is a file; name a folder")
+    elif not os.access(path, os.W_OK):
+        raise ValueError(f"`{argument}`: the folder '{path}' may not be written to")
+
+
+def _check_parent(path: Path, argument: str) -> None:
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise ValueError(f"`{argument}`: the folder '{path.parent}' does not exist; make it first")
+    if not os.access(parent, os.W_OK):
+        raise ValueError(f"`{argument}`: the folder '{path.parent}' may not be written to")

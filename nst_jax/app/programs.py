@@ -1,0 +1,318 @@
+"""A run's programs at the command line: kept between starts before compiling, and made ahead.
+
+JAX's cache keeps what was compiled, but finds it by the program, which is traced and lowered anew at
+every start; at the large sizes that takes longer than to load what was compiled. So the traced program
+is kept as well, as `jax.export` writes it (StableHLO, nothing is unpickled), and found by all that
+tracing depends on: the code of this package, the versions of those it calls, jax's settings, and the
+arguments' structure, shapes and types.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jaxlib
+import numpy as np
+import optax
+import platformdirs
+from jax import export, lax
+
+import nst_jax
+from nst_jax import optimize, painting
+from nst_jax._types import Targets
+from nst_jax.app.timing import CompileClock
+from nst_jax.objective import measure
+
+FORMAT = 1
+PACKAGE = Path(nst_jax.__file__).parent
+
+OURS = ("nst_jax", "optax")  # whose code is in the key, or whose version
+
+
+def of_run(place: Path | None) -> painting.Programs:
+    """Return the programs of a run.
+
+    Args:
+      place: the folder for what takes long to trace; None keeps nothing.
+
+    Returns:
+      Functions that compute what `verbs.PROGRAMS` does.
+    """
+    if place is None or not _sources():
+        return painting.PROGRAMS
+    return painting.PROGRAMS._replace(
+        measure=Kept(measure, place), run=Kept(optimize.run, place, donated=1)
+    )
+
+
+# --- Ahead ----------------------------------------------------------------------------------------
+
+
+class Ahead(AbstractContextManager):
+    """Does work in one other thread; the clock counts how long this one waits for it."""
+
+    def __init__(self, compiling: CompileClock) -> None:
+        self._compiling = compiling
+        self._pool = ThreadPoolExecutor(max_workers=1)
+
+    def __exit__(self, *exception: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def begin(self, work: Callable[[], Any]) -> Callable[[], Any]:
+        """Begin the work; what is returned waits for its result, or raises what it raised."""
+        future = self._pool.submit(work)
+
+        def result() -> Any:
+            with self._compiling.waiting():
+                return future.result()
+
+        return result
+
+
+# --- Kept -----------------------------------------------------------------------------------------
+
+
+class Kept:
+    """A function like `jax.jit` of it, whose traced programs are kept in a folder."""
+
+    def __init__(
+        self, function: Callable[..., Any], place: Path, *, donated: int | None = None
+    ) -> None:
+        """Take a pure function of pytrees, and which argument's buffers it may give up."""
+        self._function, self._place, self._donated = function, place, donated
+        self._programs: dict[str, Callable[..., Any]] = {}
+        self._jitted = jax.jit(function, donate_argnums=() if donated is None else donated)
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            key = self._key(arguments)
+        except _Foreign:
+            return self._jitted(*arguments)
+        if key not in self._programs:
+            self._programs[key] = self._program(key, arguments)
+        return self._programs[key](*jax.tree.leaves(arguments))
+
+    def _key(self, arguments: tuple[Any, ...]) -> str:
+        facts = [FORMAT, _name(self._function), self._donated, _surroundings()]
+        text = json.dumps([*facts, _described(arguments)])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _program(self, key: str, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+        """Return a compiled function of the arguments' leaves."""
+        path = self._place / f"{self._function.__name__}-{key}"
+        _let_trees_be_kept(arguments)
+        data = _read(path, key)
+        if data is None:
+            data = self._exported(arguments)
+            _write(path, key, data)
+        exported = export.deserialize(bytearray(data))
+
+        def program(*leaves: Any) -> Any:
+            return exported.call(*leaves)
+
+        program.__name__ = self._function.__name__
+        # Compiled for these leaves at once: an ordinary jitted function would be lowered again for
+        # its own results, which newer versions of jax hold to be bound to their device.
+        jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
+        return jitted.lower(*jax.tree.leaves(arguments)).compile()
+
+    def _exported(self, arguments: tuple[Any, ...]) -> bytes:
+        leaves, tree = jax.tree.flatten(arguments)
+
+        def flat(*leaves: Any) -> Any:
+            return self._function(*jax.tree.unflatten(tree, leaves))
+
+        jitted = jax.jit(flat, donate_argnums=self._donated_leaves(arguments))
+        return bytes(export.export(jitted)(*leaves).serialize())
+
+    def _donated_leaves(self, arguments: tuple[Any, ...]) -> tuple[int, ...]:
+        if self._donated is None:
+            return ()
+        before = len(jax.tree.leaves(arguments[: self._donated]))
+        return tuple(range(before, before + len(jax.tree.leaves(arguments[self._donated]))))
+
+
+# --- What a program depends on --------------------------------------------------------------------
+
+
+class _Foreign(TypeError):
+    """Something whose code the key does not cover; a program with it is not kept."""
+
+
+def _sources() -> list[Path]:
+    """Return this package's own files; none where it is not installed as files."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@cache
+def _surroundings() -> list[Any]:
+    """Return what tracing depends on besides the arguments."""
+    sha = hashlib.sha256()
+    for path in _sources():
+        sha.update(
+            os.path.relpath(path, PACKAGE).encode()
+            + b"\0"
+            + hashlib.sha256(path.read_bytes()).digest()
+        )
+    modules = (jax, jaxlib, flax, optax, np)
+    versions = {module.__name__: module.__version__ for module in modules}
+    settings = {name: repr(value) for name, value in sorted(jax.config.values.items())}
+    return [sha.hexdigest(), sys.version, versions, jax.default_backend(), settings]
+
+
+def _described(value: Any) -> Any:
+    """Return a pytree's structure, and the shapes and types of its leaves, as JSON has them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        told = {
+            field.name: (_constant if field.metadata.get("static") else _described)(
+                getattr(value, field.name)
+            )
+            for field in fields(value)
+        }
+        return [_name(type(value)), told]
+    if value is None:
+        return None
+    if isinstance(value, (tuple, list)):
+        return [_name(type(value)), [_described(part) for part in value]]
+    if isinstance(value, Mapping):
+        return [_name(type(value)), [[key, _described(value[key])] for key in sorted(value)]]
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        return [list(value.shape), value.dtype.name, bool(getattr(value, "weak_type", False))]
+    if isinstance(value, (bool, int, float)):
+        return type(value).__name__
+    raise _Foreign(f"{value!r}")
+
+
+def _constant(value: Any) -> Any:
+    """Return a static value: text and numbers as they are, functions by name, records by parts."""
+    if value is None or isinstance(value, (bool, int, float, str, lax.Precision)):
+        return repr(value)
+    if isinstance(value, (tuple, list)):
+        return [_name(type(value)), [_constant(part) for part in value]]
+    if hasattr(value, "__qualname__"):
+        return _name(value)
+    if is_dataclass(value):
+        parts = {field.name: _constant(getattr(value, field.name)) for field in fields(value)}
+        return [_name(type(value)), parts]
+    raise _Foreign(f"{value!r}")
+
+
+def _name(thing: Any) -> str:
+    """Return the full name of a function or class of ours."""
+    module, name = thing.__module__, thing.__qualname__
+    # A function made inside another one is not found by its name, which so does not say what it is.
+    found = getattr(sys.modules[module], name, None)
+    if module.split(".")[0] not in (*OURS, "builtins") or found is not thing:
+        raise _Foreign(f"{module}.{name}")
+    return f"{module}.{name}"
+
+
+_known: set[type] = set()
+
+
+def _let_trees_be_kept(arguments: tuple[Any, ...]) -> None:
+    """Tell `jax.export` the names of the records that a program may return."""
+    for kind in {Targets, *_records(arguments)} - _known:
+        _known.add(kind)
+        export.register_namedtuple_serialization(kind, serialized_name=_name(kind))
+
+
+def _records(value: Any) -> set[type]:
+    """Return the named tuples in a pytree."""
+    if isinstance(value, Mapping):
+        return set().union(*map(_records, value.values()))
+    if not isinstance(value, (tuple, list)):
+        return set()
+    return set().union({type(value)} if hasattr(value, "_fields") else (), *map(_records, value))
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+
+def _read(path: Path, key: str) -> bytes | None:
+    """Return what was kept under this key, or None if there is nothing whole."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    data = content[hashlib.sha256().digest_size :]
+    return data if content == _sealed(key, data) else None
+
+
+def _write(path: Path, key: str, data: bytes) -> None:
+    """Keep data under a key. Where that fails nothing is lost but time at the next start."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(_sealed(key, data))
+        os.replace(part, path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _sealed(key: str, data: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + data).digest() + data
+
+
+# Seconds a program must take to compile to be kept. JAX's 1.0 leaves out many small ones, which are
+# read in a third of the time and weigh some kB each.
+LEAST_SECONDS = 0.0
+
+
+def use_cache() -> str:
+    """Keep what is compiled from here on, and take what was kept before.
+
+    A program is found by its code, the versions of jax and its compiler, and the device. The folder is
+    `nst_jax/programs` in the user's cache, which may be deleted at will; jax's own settings, such as
+    `JAX_COMPILATION_CACHE_DIR`, go first.
+
+    Returns:
+      What keeps the cache from being used, for people; empty if nothing does.
+    """
+    if not _setting("jax_enable_compilation_cache") or _setting("jax_compilation_cache_dir"):
+        return ""
+    try:
+        place = Path(platformdirs.user_cache_path("nst_jax")) / "programs"
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(f"'{place}' may not be written to")
+    except (OSError, RuntimeError) as error:  # the latter where nobody has a home
+        return f"compiled programs are not kept: {error}"
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+    return ""
+
+
+def programs_folder() -> Path | None:
+    """Return the folder for programs before compiling, inside jax's own; None if nothing is kept."""
+    place = _setting("jax_compilation_cache_dir")
+    if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
+        return None
+    return Path(place) / "nst_jax"
+
+
+def _setting(name: str) -> Any:
+    """Return one of jax's settings; they are made at run time, where a type checker sees none."""
+    return getattr(jax.config, name)
+
+
+def cache_enabled() -> bool:
+    """Say whether jax may keep compiled programs."""
+    return bool(_setting("jax_enable_compilation_cache"))
+
+
+def disable_cache() -> None:
+    """Compile everything anew in this process, whatever jax's own settings say."""
+    jax.config.update("jax_enable_compilation_cache", False)

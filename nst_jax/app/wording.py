@@ -1,0 +1,39 @@
+"""Numbers in words: durations, sizes, lists."""
+
+from collections.abc import Sequence
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people.
+
+    Example:
+      >>> duration(3.21), duration(75), duration(4000)
+      ('3.2 s', '1 min 15 s', '1 h 6 min')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def amount(size: int) -> str:
+    """Return a number of bytes for people.
+
+    Example:
+      >>> amount(119_600_000), amount(2_400_000_000)
+      ('119.6 MB', '2.4 GB')
+    """
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+FEW = 6  # of many, how many are named
+
+
+def few(words: Sequence[str], between: str = ", ") -> str:
+    """Join words; of many, the first few and how many more there are."""
+    more = f" and {len(words) - FEW} more" if len(words) > FEW else ""
+    return between.join(words[:FEW]) + more

@@ -1,0 +1,115 @@
+"""From pixels to a file's bytes: one writer per format, the sRGB profile, and our settings as text.
+
+Files carry nothing but the picture, its profile and, if given, the settings: as a text chunk named
+`nst_jax` in PNG, as an EXIF description that starts with `nst_jax` elsewhere.
+"""
+
+import io
+import json
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from PIL import ExifTags, ImageCms, PngImagePlugin
+from PIL import Image as PilImage
+
+KEYWORD = "nst_jax"  # of the PNG text chunk, and the prefix of our EXIF description
+
+
+Writer = Callable[[PilImage.Image, io.BytesIO, str | None], None]
+
+
+def _write_png(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+    info = PngImagePlugin.PngInfo()
+    if text is not None:
+        info.add_itxt(KEYWORD, text)
+    picture.save(file, "PNG", pnginfo=info, icc_profile=_srgb_profile(), optimize=False)
+
+
+def _write_jpeg(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+    picture.convert("RGB").save(
+        file,
+        "JPEG",
+        quality=95,
+        subsampling=0,
+        icc_profile=_srgb_profile(),
+        exif=_description(text),
+    )
+
+
+def _write_webp(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+    picture.save(
+        file,
+        "WEBP",
+        lossless=True,
+        exact=True,
+        icc_profile=_srgb_profile(),
+        exif=_description(text),
+    )
+
+
+def _write_tiff(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+    picture.save(
+        file,
+        "TIFF",
+        compression="tiff_adobe_deflate",
+        icc_profile=_srgb_profile(),
+        exif=_description(text),
+    )
+
+
+WRITERS: dict[str, Writer] = {
+    ".png": _write_png,
+    ".jpg": _write_jpeg,
+    ".jpeg": _write_jpeg,
+    ".webp": _write_webp,
+    ".tif": _write_tiff,
+    ".tiff": _write_tiff,
+}
+
+
+# Pixels a side that a format has room for; the others have no limit that memory does not set first.
+LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
+
+
+def _srgb_profile() -> bytes:
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    # Bytes 24 to 35 are the time of creation and 84 to 99 a digest over it: the same picture shall
+    # give the same file.
+    profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
+    profile[84:100] = bytes(16)  # "not calculated"
+    return bytes(profile)
+
+
+def as_text(metadata: Mapping[str, Any] | None) -> str | None:
+    """Return settings as JSON, or say why they cannot be; None stays None."""
+    if metadata is None:
+        return None
+    try:
+        # All ASCII: what is not goes as JSON's escapes, so that every format holds it.
+        return json.dumps(metadata, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`metadata`: cannot be written as JSON ({error}); "
+            "use strings, finite numbers, lists and dictionaries"
+        ) from None
+
+
+def _description(text: str | None) -> bytes:
+    if text is None:
+        return b""
+    exif = PilImage.Exif()
+    exif[ExifTags.Base.ImageDescription] = f"{KEYWORD} {text}"
+    return exif.tobytes()
+
+
+def text_in(opened: PilImage.Image) -> str | None:
+    """Return the text that `WRITERS` put into a picture (loaded by now), or None."""
+    if KEYWORD in opened.info:
+        return str(opened.info[KEYWORD])
+    try:
+        text = opened.getexif().get(ExifTags.Base.ImageDescription)
+    except Exception:  # as for orientation: damaged EXIF is as good as none
+        return None
+    prefix = f"{KEYWORD} "
+    return text.removeprefix(prefix) if isinstance(text, str) and text.startswith(prefix) else None

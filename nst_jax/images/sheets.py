@@ -1,0 +1,323 @@
+"""Several pictures on one: a row to compare, a table of contents and styles, a grid of two axes."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from PIL import Image as PilImage
+from PIL import ImageDraw, ImageFont
+
+from nst_jax import _checks
+from nst_jax.images import io
+from nst_jax.images.io import HostImage
+
+CELL = 192  # px; the longer side of a thumbnail
+
+LONGEST = 8192  # px; about the side of a contact sheet beyond which its thumbnails shrink
+
+_SMALLEST_CELL = 16
+
+_PAPER, _INK = (255, 255, 255), (64, 64, 64)
+
+
+class _Tile(NamedTuple):
+    picture: PilImage.Image
+    caption: str = ""
+
+
+_Table: TypeAlias = list[list[_Tile | None]]
+
+
+def side_by_side(
+    pictures: Sequence[Any], labels: Sequence[str] | None = None, *, height: int | None = None
+) -> HostImage:
+    """Put pictures in a row, brought to one height.
+
+    Args:
+      pictures: images [h, w, 3] in [0, 1] or uint8, of any sizes.
+      labels: captions under them, one each, or None; accents are dropped, other scripts become `?`.
+      height: of the pictures, in px; None takes the lowest one's, so that none is enlarged.
+
+    Returns:
+      [h, w, 3] float32 in [0, 1], on white.
+
+    Raises:
+      ValueError: for what is no image, and for another number of labels than of pictures.
+
+    Example:
+      >>> import numpy as np
+      >>> from nst_jax.images import sheets
+      >>> sheets.side_by_side([np.zeros((32, 48, 3)), np.ones((64, 64, 3))]).shape
+      (48, 104, 3)
+    """
+    arrays = _checks.images("pictures", pictures)
+    captions = _captions("labels", labels, "pictures", arrays)
+    if height is None:
+        height = min(array.shape[0] for array in arrays)
+    _checks.number("height", height, least=1)
+    row: list[_Tile | None] = [
+        _Tile(_of_height(array, height), caption)
+        for array, caption in zip(arrays, captions, strict=True)
+    ]
+    return _drawn([row], scale=height)
+
+
+def contact_sheet(
+    contents: Sequence[Any],
+    styles: Sequence[Any],
+    results: Mapping[tuple[int, int], Any],
+    *,
+    content_labels: Sequence[str] | None = None,
+    style_labels: Sequence[str] | None = None,
+    cell: int = CELL,
+) -> HostImage:
+    """Draw a table of thumbnails: contents down, styles across, results where they meet.
+
+    Args:
+      contents: images [h, w, 3] in [0, 1] or uint8, of any sizes.
+      styles: likewise.
+      results: the image for (index of a content, index of a style); others stay blank.
+      content_labels: captions of the contents, or None.
+      style_labels: captions of the styles, or None.
+      cell: longer side of a thumbnail in px; less if the sheet would grow beyond `LONGEST`.
+
+    Returns:
+      [h, w, 3] float32 in [0, 1], on white.
+
+    Raises:
+      ValueError: for what is no image, another number of labels than of pictures, and a result that
+        belongs to no content or style.
+
+    Example:
+      >>> import numpy as np
+      >>> from nst_jax.images import sheets
+      >>> grey = np.full((64, 64, 3), 0.5)
+      >>> sheets.contact_sheet([grey], [grey, grey], {(0, 1): grey}, cell=32).shape
+      (88, 128, 3)
+    """
+    down, across = _checks.images("contents", contents), _checks.images("styles", styles)
+    left = _captions("content_labels", content_labels, "contents", down)
+    top = _captions("style_labels", style_labels, "styles", across)
+    _checks.number("cell", cell, least=_SMALLEST_CELL)
+    cell = max(_SMALLEST_CELL, min(cell, LONGEST // (1 + max(len(down), len(across)))))
+    table: _Table = [[None, *_thumbnails(across, top, cell)]]
+    for content in _thumbnails(down, left, cell):
+        table.append([content] + [None] * len(across))
+    for (row, column), result in results.items():
+        if not (0 <= row < len(down) and 0 <= column < len(across)):
+            raise ValueError(
+                f"`results`: ({row}, {column}) is outside the {len(down)} contents and "
+                f"{len(across)} styles; count from 0"
+            )
+        array = _checks.image(f"results[{row}, {column}]", result)
+        table[row + 1][column + 1] = _Tile(_within(array, cell))
+    return _drawn(table, scale=cell)
+
+
+def labelled_grid(
+    pictures: Mapping[tuple[int, int], Any],
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    *,
+    row_title: str = "",
+    column_title: str = "",
+    title: str = "",
+    cell: int | None = None,
+) -> HostImage:
+    """Draw pictures along two labelled axes, as figures of papers do.
+
+    Labels and titles that are too long are broken between words. As everywhere on sheets, accents
+    are dropped and other scripts become `?`.
+
+    Args:
+      pictures: the image [h, w, 3] in [0, 1] or uint8 for (row, column); others stay blank.
+      row_labels: what stands left of each row; one may be empty.
+      column_labels: what stands above each column.
+      row_title: what the rows differ in, written upwards on the left.
+      column_title: what the columns differ in.
+      title: of the whole, on top.
+      cell: longer side of a picture in px, None for as it is; less if the grid would grow beyond
+        `LONGEST`. Pictures are not enlarged.
+
+    Returns:
+      [h, w, 3] float32 in [0, 1], on white.
+
+    Raises:
+      ValueError: for what is no image, no rows or columns, and a picture outside of them.
+
+    Example:
+      >>> import numpy as np
+      >>> from nst_jax.images import sheets
+      >>> grey = np.full((64, 64, 3), 0.5)
+      >>> bare = sheets.labelled_grid({(0, 0): grey, (0, 1): grey}, [""], ["", ""])
+      >>> named = sheets.labelled_grid({(0, 0): grey}, [""], ["1e-5", "1e-4"], title="ratio")
+      >>> bare.shape, named.shape[1] == bare.shape[1], named.shape[0] > bare.shape[0]
+      ((80, 152, 3), True, True)
+    """
+    arrays = _placed(pictures, row_labels, column_labels)
+    longest = max(max(array.shape[:2]) for array in arrays.values())
+    if cell is not None:
+        _checks.number("cell", cell, least=_SMALLEST_CELL)
+    side = min(cell or longest, LONGEST // (1 + max(len(row_labels), len(column_labels))))
+    tiles = {at: _within(array, max(_SMALLEST_CELL, side)) for at, array in arrays.items()}
+    width = max(tile.width for tile in tiles.values())
+    height = max(tile.height for tile in tiles.values())
+    font = ImageFont.load_default(min(24, max(11, max(width, height) // 13)))
+    margin = min(24, max(8, max(width, height) // 24))
+    rows = [_text(label, font, width) for label in row_labels]
+    columns = [_text(label, font, width) for label in column_labels]
+    across, down = (
+        count * length + (count - 1) * margin
+        for count, length in ((len(columns), width), (len(rows), height))
+    )
+    upwards = _text(row_title, font, down).rotate(90, expand=True)
+    above = _text(column_title, font, across)
+    left = margin + sum(w + margin for w in (upwards.width, _widest(rows)) if w)
+    head = _text(title, font, left + across - margin)
+    top = margin + sum(h + margin for h in (head.height, above.height, _highest(columns)) if h)
+    sheet = PilImage.new("RGB", (left + across + margin, top + down + margin), _PAPER)
+    _paste_centred(sheet, head, (left + across + margin) / 2, margin + head.height / 2)
+    under_head = margin + (head.height + margin if head.height else 0)
+    _paste_centred(sheet, above, left + across / 2, under_head + above.height / 2)
+    _paste_centred(sheet, upwards, margin + upwards.width / 2, top + down / 2)
+    xs = [left + j * (width + margin) + width / 2 for j in range(len(columns))]
+    ys = [top + i * (height + margin) + height / 2 for i in range(len(rows))]
+    for x, label in zip(xs, columns, strict=True):
+        _paste_centred(sheet, label, x, top - margin - _highest(columns) / 2)
+    for y, label in zip(ys, rows, strict=True):
+        _paste_centred(sheet, label, left - margin - _widest(rows) / 2, y)
+    for (row, column), tile in tiles.items():
+        _paste_centred(sheet, tile, xs[column], ys[row])
+    return np.asarray(sheet, np.float32) / 255
+
+
+def _placed(
+    pictures: Mapping[tuple[int, int], Any], rows: Sequence[str], columns: Sequence[str]
+) -> dict[tuple[int, int], np.ndarray]:
+    if not pictures:
+        raise ValueError("`pictures`: is empty; give at least one image")
+    for row, column in pictures:
+        if not (0 <= row < len(rows) and 0 <= column < len(columns)):
+            raise ValueError(
+                f"`pictures`: ({row}, {column}) is outside the {len(rows)} rows and "
+                f"{len(columns)} columns that have labels; count from 0"
+            )
+    return {at: _checks.image(f"pictures{list(at)}", value) for at, value in pictures.items()}
+
+
+def _widest(pictures: Sequence[PilImage.Image]) -> int:
+    return max(picture.width for picture in pictures)
+
+
+def _highest(pictures: Sequence[PilImage.Image]) -> int:
+    return max(picture.height for picture in pictures)
+
+
+def _paste_centred(sheet: PilImage.Image, picture: PilImage.Image, x: float, y: float) -> None:
+    if picture.width and picture.height:
+        sheet.paste(picture, (round(x - picture.width / 2), round(y - picture.height / 2)))
+
+
+def _text(text: str, font: Any, width: float) -> PilImage.Image:
+    """Draw lines of text on a picture just large enough, of no size where there is none."""
+    lines = _lines(_drawable(text), font, width)
+    pitch = round(1.2 * font.getbbox("Ay")[3])
+    longest = max((int(np.ceil(font.getlength(line))) for line in lines), default=0)
+    picture = PilImage.new("RGB", (longest, pitch * len(lines)), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    for index, line in enumerate(lines):
+        draw.text((longest / 2, pitch * (index + 0.5)), line, _INK, font, anchor="mm")
+    return picture
+
+
+def _lines(text: str, font: Any, width: float) -> list[str]:
+    """Break text between words; a word that is too long by itself is shortened."""
+    found: list[str] = []
+    for word in text.split():
+        longer = f"{found[-1]} {word}" if found else word
+        if found and font.getlength(longer) <= width:
+            found[-1] = longer
+        else:
+            found.append(word)
+    return [_shortened(line, font, width) for line in found]
+
+
+def _captions(
+    argument: str, labels: Sequence[str] | None, other: str, pictures: Sequence[Any]
+) -> list[str]:
+    if labels is None:
+        return [""] * len(pictures)
+    _checks.same_length(argument, labels, other, pictures)
+    return [_drawable(label) for label in labels]
+
+
+def _drawable(label: str) -> str:
+    # Pillow's own font has only ASCII; a file's name may also hold line breaks and broken bytes.
+    parts = unicodedata.normalize("NFKD", label)
+    bare = "".join(sign for sign in parts if not unicodedata.combining(sign))
+    return " ".join(bare.encode("ascii", "replace").decode().split())
+
+
+def _thumbnails(arrays: Sequence[np.ndarray], captions: Sequence[str], cell: int) -> list[_Tile]:
+    return [
+        _Tile(_within(array, cell), caption)
+        for array, caption in zip(arrays, captions, strict=True)
+    ]
+
+
+def _of_height(array: np.ndarray, height: int) -> PilImage.Image:
+    width = max(1, round(array.shape[1] * height / array.shape[0]))
+    return _resized(array, width, height)
+
+
+def _within(array: np.ndarray, cell: int) -> PilImage.Image:
+    height, width = array.shape[:2]
+    scale = min(1.0, cell / max(height, width))
+    return _resized(array, max(1, round(width * scale)), max(1, round(height * scale)))
+
+
+def _resized(array: np.ndarray, width: int, height: int) -> PilImage.Image:
+    return PilImage.fromarray(io.to_uint8(array)).resize(
+        (width, height), PilImage.Resampling.LANCZOS
+    )
+
+
+def _drawn(table: _Table, *, scale: int) -> HostImage:
+    """Draw tiles, each in the middle of its column and on the floor of its row."""
+    margin = min(24, max(8, scale // 24))
+    font = ImageFont.load_default(min(24, max(10, scale // 13)))
+    strip = round(1.8 * font.getbbox("Ay")[3])
+    widths = [
+        max((t.picture.width for t in column if t), default=0)
+        for column in zip(*table, strict=True)
+    ]
+    heights = [max((t.picture.height for t in row if t), default=0) for row in table]
+    strips = [strip if any(t and t.caption for t in row) else 0 for row in table]
+    size = (
+        sum(widths) + margin * (len(widths) + 1),
+        sum(heights) + sum(strips) + margin * (len(heights) + 1),
+    )
+    sheet = PilImage.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    floor = 0
+    for row, height, below in zip(table, heights, strips, strict=True):
+        floor += margin + height
+        left = margin
+        for tile, width in zip(row, widths, strict=True):
+            if tile is not None:
+                x = left + (width - tile.picture.width) // 2
+                sheet.paste(tile.picture, (x, floor - tile.picture.height))
+                text = _shortened(tile.caption, font, width + margin)
+                draw.text((left + width / 2, floor + below / 2), text, _INK, font, anchor="mm")
+            left += width + margin
+        floor += below
+    return np.asarray(sheet, np.float32) / 255
+
+
+def _shortened(text: str, font: Any, width: float) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text.rstrip()}..." if text else ""

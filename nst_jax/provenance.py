@@ -1,0 +1,246 @@
+"""A run in words and numbers: what results and logs say of it.
+
+Everything here is plain data (strings, numbers, lists, dictionaries) and depends on nothing but the
+choices: no clock, no path. So the same run twice embeds the same bytes, but for the tiles that memory
+asked for.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from importlib import metadata
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import nst_jax
+from nst_jax import losses
+from nst_jax._types import Losses, Params
+from nst_jax.prepare import Scale
+from nst_jax.recipes.presets import Recipe
+from nst_jax.vgg.pixels import Pixels
+from nst_jax.vgg.precision import Precision
+from nst_jax.weights.params import WeightsInfo, digest
+
+LOSSES = {**losses.CONTENT_LOSSES, **losses.STYLE_LOSSES, **losses.VARIATIONS}
+
+GROUPS = ("pictures", "network", "terms", "descent")
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+
+
+@runtime_checkable
+class Named(Protocol):
+    """What is told of an input: never where it lies."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, without folders."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of what is in it."""
+        ...
+
+
+def of_recipe(recipe: Recipe) -> dict[str, Any]:
+    """Return every choice and number of a recipe.
+
+    Args:
+      recipe: any recipe.
+
+    Returns:
+      `"group.key"` to a number, a list, or the name of a function or class, in the fields' order.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> of_recipe(recipes.TF)["descent.optimizer.learning_rate"]
+      0.02
+    """
+    found: dict[str, Any] = {}
+    for group in GROUPS:
+        found.update(_fields(group, getattr(recipe, group)))
+    return found
+
+
+def _fields(name: str, record: Any) -> Iterator[tuple[str, Any]]:
+    for entry in fields(record):
+        yield from _items(f"{name}.{entry.name}", getattr(record, entry.name))
+
+
+def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (Pixels, Precision)):
+        yield name, value.name
+    elif (known := _name_of(value)) is not None:
+        yield name, known
+    elif hasattr(value, "_fields"):  # a loss of one's own, made of several functions
+        for part in value._fields:
+            yield from _items(f"{name}.{part}", getattr(value, part))
+    elif is_dataclass(value):
+        yield name, type(value).__name__
+        yield from _fields(name, value)
+    elif callable(value):
+        yield name, getattr(value, "__name__", type(value).__name__)
+    elif isinstance(value, (list, tuple)):
+        yield name, [_plain(entry) for entry in value]
+    else:
+        yield name, _plain(value)
+
+
+def _name_of(loss: Any) -> str | None:
+    """Return the name under which recipes know a loss, which says more than those of its parts."""
+    return next((name for name, known in LOSSES.items() if known is loss), None)
+
+
+def _plain(value: Any) -> Any:
+    return np.asarray(value).tolist() if hasattr(value, "dtype") else value
+
+
+def of_losses(found: Losses) -> dict[str, Any]:
+    """Return the losses of one canvas as plain numbers; those that are not finite are None."""
+    return {
+        "total": _finite(found.total),
+        "content": _finite(found.content),
+        "style": _finite(found.style),
+        "tv": _finite(found.tv),
+        "style_layers": {tap: _finite(value) for tap, value in found.style_layers.items()},
+    }
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def of_scales(scales: Sequence[Scale]) -> list[dict[str, Any]]:
+    """Return the scales of a run, coarse to fine; sizes are width, height."""
+    return [
+        {"size": _size(s.shape), "style_sizes": _sizes(s.style_shapes), "steps": s.steps}
+        for s in scales
+    ]
+
+
+def _size(shape: tuple[int, int]) -> list[int]:
+    return [shape[1], shape[0]]
+
+
+def _sizes(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
+    return [_size(shape) for shape in shapes]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    own = {"nst_jax": nst_jax.__version__, "python": platform.python_version()}
+    return own | {name: metadata.version(name) for name in PACKAGES}
+
+
+def device() -> dict[str, str]:
+    """Return the platform and the kind of the device that runs."""
+    first = jax.local_devices()[0]
+    return {"platform": first.platform, "kind": first.device_kind}
+
+
+def of_picture(
+    recipe: Recipe,
+    scales: Sequence[Scale],
+    *,
+    seed: int,
+    inputs: Mapping[str, Named],
+    weights: WeightsInfo,
+) -> dict[str, Any]:
+    """Return what was asked for and with what: all that a picture depends on but where it is made.
+
+    Args:
+      recipe: as run, with every flag in it.
+      scales: of the run.
+      seed: of its random key.
+      inputs: `"content"`, `"style"`, ... to what is told of the file.
+      weights: the weights file.
+
+    Returns:
+      Plain data, the same for the same run.
+    """
+    return {
+        "recipe": recipe.name,
+        "source": recipe.source,
+        "size": _size(scales[-1].shape),
+        "style_sizes": _sizes(scales[-1].style_shapes),
+        "rule": str(recipe.pictures.size),
+        "filter": recipe.pictures.resize.__name__,
+        "scales": of_scales(scales),
+        "steps": sum(scale.steps for scale in scales),
+        "seed": seed,
+        "precision": recipe.network.precision.name,
+        "inputs": {
+            role: {"name": file.name, "digest": file.digest} for role, file in inputs.items()
+        },
+        "weights": {
+            "family": weights.family,
+            "pixels": weights.pixels,
+            "encoding": weights.encoding,
+            "digest": weights.digest,
+        },
+        "settings": of_recipe(recipe),
+    }
+
+
+def of_run(
+    recipe: Recipe,
+    scales: Sequence[Scale],
+    *,
+    seed: int,
+    inputs: Mapping[str, Named],
+    weights: WeightsInfo,
+) -> dict[str, Any]:
+    """Return `of_picture`, and on what device and by what versions: all that is known beforehand."""
+    asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights)
+    return asked | {"device": device(), "versions": versions()}
+
+
+def of_identity(
+    params: Params, pictures: Mapping[str, Any], recipe: Recipe, init: Any, key: Any
+) -> dict[str, Any]:
+    """Return all that the numbers of a run depend on, but for its device and how long it goes on.
+
+    Args:
+      params: the weights.
+      pictures: role to [h, w, 3], as they were before any resizing.
+      recipe: as run; its `steps` are left out.
+      init: what was given in the place of the recipe's start: None, a picture or a function.
+      key: the random key.
+
+    Returns:
+      What is told of each, by name, as JSON has it; two runs that differ in it are two runs.
+    """
+    found = of_recipe(recipe)
+    del found["descent.steps"]
+    found |= {role: _digest(picture) for role, picture in pictures.items()}
+    if init is not None:
+        found |= dict(_items("init", init)) if callable(init) else {"init": _digest(init)}
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    found["key"] = np.asarray(jax.random.key_data(key) if typed else key).tolist()
+    found["weights"] = digest(params)
+    found |= {f"version of {name}": v for name, v in versions().items() if name != "python"}
+    return json.loads(json.dumps(found, default=str))
+
+
+def _digest(picture: Any) -> str:
+    """Return a hash of a picture's numbers and shape."""
+    array = np.ascontiguousarray(picture)
+    sha = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    sha.update(array.data)
+    return sha.hexdigest()
+
+
+File = TypeVar("File")  # a picture, or what is known of one
+
+
+def roles(content: File, styles: Sequence[File], init: File | None) -> dict[str, File]:
+    """Return the files that a result depends on, by role: content, style, style_2, ..., init."""
+    names = ["style", *(f"style_{number}" for number in range(2, len(styles) + 1))]
+    found = {"content": content, **dict(zip(names, styles, strict=True))}
+    return found | ({"init": init} if init is not None else {})

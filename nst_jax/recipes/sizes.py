@@ -1,0 +1,382 @@
+"""Size rules and resize filters: how pictures are brought to size before the first step.
+
+A rule is a small dataclass whose numbers are leaves; `shape(h, w)` gives the new (height, width).
+A filter is a function (image, (height, width)) -> image.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nst_jax._types import AnyImage, Resized, Shape
+from nst_jax.images.resizing import antialiased, bilinear
+
+Rounding: TypeAlias = Callable[[int, int, int, int], Shape]
+
+Resize: TypeAlias = Callable[[AnyImage, Shape], Resized]
+
+
+@runtime_checkable
+class SizeRule(Protocol):
+    """What every size rule can do."""
+
+    def shape(self, height: int, width: int) -> Shape:
+        """Return the new (height, width) of a picture of this size."""
+        ...
+
+    def resized(self, pixels: int) -> "SizeRule":
+        """Return the same rule with another number."""
+        ...
+
+
+# --- Rounding -------------------------------------------------------------------------------------
+
+
+def nearest(height: int, width: int, size: int, edge: int) -> Shape:
+    """Scale by size / edge and round to the nearest pixel."""
+    return max(1, round(height * size / edge)), max(1, round(width * size / edge))
+
+
+def truncated(height: int, width: int, size: int, edge: int) -> Shape:
+    """Scale by size / edge and drop the fraction, as torchvision's `Resize(int)` does."""
+    return max(1, int(size * height / edge)), max(1, int(size * width / edge))
+
+
+def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
+    """Scale in float32 and drop the fraction, as TensorFlow's tutorial does."""
+    scale = np.float32(size) / np.float32(edge)
+    return max(1, int(np.float32(height) * scale)), max(1, int(np.float32(width) * scale))
+
+
+def truncated_scale(height: int, width: int, size: int, edge: int) -> Shape:
+    """Compute size / edge first, then scale and drop the fraction, as neural-style-pt does."""
+    scale = float(size) / edge
+    return max(1, int(scale * height)), max(1, int(scale * width))
+
+
+# --- Rules ----------------------------------------------------------------------------------------
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LongEdge:
+    """The longer side becomes `pixels`; the aspect stays."""
+
+    pixels: int = 512
+    rounding: Rounding = field(default=nearest, metadata={"static": True})
+
+    def shape(self, height: int, width: int) -> Shape:
+        return self.rounding(height, width, int(self.pixels), max(height, width))
+
+    def resized(self, pixels: int) -> "LongEdge":
+        return replace(self, pixels=pixels)
+
+    def __str__(self) -> str:
+        return f"longer side {self.pixels} px"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ShortEdge:
+    """The shorter side becomes `pixels`; the aspect stays."""
+
+    pixels: int = 512
+    rounding: Rounding = field(default=nearest, metadata={"static": True})
+
+    def shape(self, height: int, width: int) -> Shape:
+        return self.rounding(height, width, int(self.pixels), min(height, width))
+
+    def resized(self, pixels: int) -> "ShortEdge":
+        return replace(self, pixels=pixels)
+
+    def __str__(self) -> str:
+        return f"shorter side {self.pixels} px"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Area:
+    """The area becomes that of a square of `pixels`; the aspect stays."""
+
+    pixels: int = 512
+
+    def shape(self, height: int, width: int) -> Shape:
+        factor = int(self.pixels) / math.sqrt(height * width)
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+    def resized(self, pixels: int) -> "Area":
+        return replace(self, pixels=pixels)
+
+    def __str__(self) -> str:
+        return f"area of {self.pixels} x {self.pixels} px"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Exact:
+    """Exactly this size, whatever the aspect was: pictures are squashed, as some courses do."""
+
+    height: int
+    width: int
+
+    def shape(self, height: int, width: int) -> Shape:
+        del height, width
+        return int(self.height), int(self.width)
+
+    def resized(self, pixels: int) -> "Exact":
+        """Set the longer side to `pixels`; the rule's own aspect stays."""
+        long = max(self.height, self.width)
+        return Exact(round(self.height * pixels / long), round(self.width * pixels / long))
+
+    def __str__(self) -> str:
+        return f"exactly {self.width} x {self.height} px"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Height:
+    """The height becomes `pixels`; the aspect stays."""
+
+    pixels: int = 400
+    rounding: Rounding = field(default=truncated, metadata={"static": True})
+
+    def shape(self, height: int, width: int) -> Shape:
+        return self.rounding(height, width, int(self.pixels), height)
+
+    def resized(self, pixels: int) -> "Height":
+        return replace(self, pixels=pixels)
+
+    def __str__(self) -> str:
+        return f"height {self.pixels} px"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ShortEdgeUpTo:
+    """The shorter side becomes the longer one's length, but `pixels` at most; the aspect stays.
+
+    So a picture whose longer side is within `pixels` is enlarged: Udacity's notebook, which means to
+    keep pictures small, gives its `Resize`, which sets the shorter side, the longer side's length.
+    """
+
+    pixels: int = 400
+    rounding: Rounding = field(default=truncated, metadata={"static": True})
+
+    def shape(self, height: int, width: int) -> Shape:
+        size = min(int(self.pixels), max(height, width))
+        return self.rounding(height, width, size, min(height, width))
+
+    def resized(self, pixels: int) -> "ShortEdgeUpTo":
+        return replace(self, pixels=pixels)
+
+    def __str__(self) -> str:
+        return f"shorter side {self.pixels} px at most"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PixelCount:
+    """The area becomes that of a square of `pixels`; the rounded height decides on the width.
+
+    So pastiche brings pictures to size; `Area` rounds both sides alike.
+    """
+
+    pixels: int = 500
+
+    def shape(self, height: int, width: int) -> Shape:
+        return _of_area(int(self.pixels) ** 2, height, width)
+
+    def resized(self, pixels: int) -> "PixelCount":
+        return replace(self, pixels=pixels)
+
+    def __str__(self) -> str:
+        return f"area of {self.pixels} x {self.pixels} px"
+
+
+def _of_area(area: int, height: int, width: int) -> Shape:
+    rows = max(1, round(math.sqrt(area * height / width)))
+    return rows, max(1, round(width / height * rows))
+
+
+class _BesideContent:
+    """A style's rule that follows the canvas."""
+
+    def shape(self, height: int, width: int) -> Shape:
+        raise ValueError("`size`: this rule is for styles; the canvas needs one of its own")
+
+    def resized(self, pixels: int) -> LongEdge:
+        """Stop following: a number given to a rule without one is a longer side."""
+        return LongEdge(pixels)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LikeContent(_BesideContent):
+    """For styles: exactly the canvas' size, whatever the aspect was."""
+
+    def beside(self, canvas: Shape, height: int, width: int) -> Shape:
+        """Return the (height, width) of a style for a canvas of this shape."""
+        del height, width
+        return canvas
+
+    def __str__(self) -> str:
+        return "the canvas' size"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PixelsOfContent(_BesideContent):
+    """For styles: as many pixels as the canvas has; the aspect stays."""
+
+    def beside(self, canvas: Shape, height: int, width: int) -> Shape:
+        """Return the (height, width) of a style for a canvas of this shape."""
+        return _of_area(canvas[0] * canvas[1], height, width)
+
+    def __str__(self) -> str:
+        return "the canvas' area"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class AsIs:
+    """Every picture keeps the size it has."""
+
+    def shape(self, height: int, width: int) -> Shape:
+        return height, width
+
+    def resized(self, pixels: int) -> LongEdge:
+        """Leave the opt-out: a number given to a rule without one is a longer side."""
+        return LongEdge(pixels)
+
+    def __str__(self) -> str:
+        return "as it is"
+
+
+Size: TypeAlias = int | np.integer | str | SizeRule | None
+
+
+_NAMED = {"long": LongEdge, "short": ShortEdge, "area": Area}
+
+_GRAMMAR = "a number of pixels, 'long:N', 'short:N', 'area:N', 'WIDTHxHEIGHT' or 'as-is'"
+
+SMALLEST, LARGEST = 16, 65536  # px that a rule may be given
+
+
+def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule:
+    """Apply what a caller said of the size to a recipe's rule.
+
+    Args:
+      rule: the recipe's own.
+      size: None keeps the rule; a number (or its digits) replaces the rule's number and keeps its
+        meaning; `"long:512"`, `"short:512"`, `"area:512"` and `"400x300"` (width x height) replace
+        the rule; `"as-is"` resizes nothing; a rule is taken as it is.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      The rule to use.
+
+    Raises:
+      ValueError: if the text is none of these, or a number is not between 16 and 65536.
+
+    Example:
+      >>> from nst_jax.recipes.sizes import ShortEdge, with_size
+      >>> with_size(ShortEdge(512), 256)
+      ShortEdge(pixels=256, ...)
+      >>> with_size(ShortEdge(512), "400x300").shape(1000, 1000)
+      (300, 400)
+    """
+    if size is None:
+        return rule
+    if isinstance(size, str):
+        return _parsed(rule, size.strip().lower(), argument)
+    if isinstance(size, (int, np.integer)) and not isinstance(size, bool):
+        return rule.resized(_pixels(int(size), argument))
+    if hasattr(size, "shape") and hasattr(size, "resized"):
+        return size
+    raise TypeError(f"`{argument}`: expected {_GRAMMAR}, got {size!r}")
+
+
+def _parsed(rule: SizeRule, text: str, argument: str) -> SizeRule:
+    if text == "as-is":
+        return AsIs()
+    if re.fullmatch(r"\d+", text):
+        return rule.resized(_pixels(int(text), argument))
+    if found := re.fullmatch(r"(\d+)x(\d+)", text):
+        width, height = (_pixels(int(number), argument) for number in found.groups())
+        return Exact(height, width)
+    if found := re.fullmatch(r"(long|short|area):(\d+)", text):
+        return _NAMED[found[1]](_pixels(int(found[2]), argument))
+    raise ValueError(f"`{argument}`: expected {_GRAMMAR}, got {text!r}")
+
+
+def _pixels(number: int, argument: str) -> int:
+    if not SMALLEST <= number <= LARGEST:
+        raise ValueError(f"`{argument}`: expected {SMALLEST} to {LARGEST} px, got {number}")
+    return number
+
+
+# --- Filters that work on 8-bit pixels ------------------------------------------------------------
+
+
+def pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
+    """Resize as Pillow's BILINEAR does on the picture rounded to 8 bits; antialiased on reduction.
+
+    Not traceable: it runs on the host. Exact for pictures that came from 8-bit files.
+    """
+    from nst_jax import images  # late: Pillow is not needed by the other filters
+
+    return jnp.asarray(images.pillow_bilinear(image, shape))
+
+
+def pillow_bicubic(image: AnyImage, shape: Shape) -> Resized:
+    """Resize as Pillow's BICUBIC (its default) does on the picture rounded to 8 bits.
+
+    Not traceable: it runs on the host. Exact for pictures that came from 8-bit files.
+    """
+    from nst_jax import images  # late: Pillow is not needed by the other filters
+
+    return jnp.asarray(images.pillow_bicubic(image, shape))
+
+
+def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
+    """Resize as Pillow's NEAREST does on the picture rounded to 8 bits.
+
+    Not traceable: it runs on the host. Exact for pictures that came from 8-bit files.
+    """
+    from nst_jax import images  # late: Pillow is not needed by the other filters
+
+    return jnp.asarray(images.pillow_nearest(image, shape))
+
+
+# What recipes may name.
+RULES = {
+    rule.__name__: rule
+    for rule in (
+        LongEdge,
+        ShortEdge,
+        ShortEdgeUpTo,
+        Height,
+        Area,
+        PixelCount,
+        Exact,
+        LikeContent,
+        PixelsOfContent,
+        AsIs,
+    )
+}
+
+ROUNDINGS = {
+    rounding.__name__: rounding
+    for rounding in (nearest, truncated, truncated_scale, truncated_float32)
+}
+
+FILTERS = {
+    resize.__name__: resize
+    for resize in (antialiased, bilinear, pillow_bilinear, pillow_bicubic, pillow_nearest)
+}

