@@ -20,9 +20,9 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import optimizers, painting, prepare, recipes
-from nst_jax.app import arguments, cli
+from nst_jax.app import arguments, cli, options, parsing
 from nst_jax.app.batch import groups
-from nst_jax.recipes import presets, sizes
+from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
 
 # Two convolutions instead of sixteen: most of what is tested here does not depend on depth.
@@ -144,12 +144,52 @@ def test_version_and_bare_call(call):
     assert code == 0 and "stylize" in out
 
 
-@pytest.mark.parametrize(
-    "command", ["stylize", "plan", "batch", "sweep", "demo", "info", "recipes", "weights"]
-)
+COMMANDS = ("demo", "stylize", "batch", "sweep", "plan", "info", "recipes", "weights")
+GROUPED = ("stylize", "batch", "sweep", "plan", "demo")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(call, command):
     code, out, _ = call(command, "--help")
     assert code == 0 and out.startswith(f"Usage: nst-jax {command}")
+
+
+@pytest.mark.parametrize("words", [(), ("recipes",), ("weights",)])
+def test_summaries_of_commands_are_complete(call, words):
+    _, out, _ = call(*words, "--help")
+    summaries = out[out.index("Commands:\n") :].splitlines()[1:]
+    if not words:
+        assert [line.split()[0] for line in summaries] == list(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("...") for line in summaries)
+    assert all(len(line) <= 79 for line in summaries)
+
+
+@pytest.mark.parametrize("command", GROUPED)
+def test_help_is_in_groups(call, command):
+    _, out, _ = call(command, "--help")
+    titles = re.findall(r"^(\w[\w ]*):$", out, re.MULTILINE)
+    assert titles == [group for group in parsing.GROUPS if group in titles]
+    assert titles[0] == parsing.LOOK and titles[-1] == parsing.OTHER
+    last = re.findall(r"^  -\w, --(\w+)", out[out.index("Options:\n") :], re.MULTILINE)
+    assert last == (["help"] if command == "plan" else ["quiet", "help"])
+
+
+@pytest.mark.parametrize("command", GROUPED)
+def test_options_say_what_they_are_and_their_default(command):
+    for param in cli.cli.commands[command].params:
+        if isinstance(param, parsing.Option):
+            assert param.help[0].isalpha() and not param.help.endswith(".")
+            has_default = isinstance(param.default, (str, int, Path)) and param.default
+            assert not has_default or param.required or "(default: " in param.help
+
+
+def test_defaults_in_help_are_those_of_the_default_recipe():
+    default = recipes.DEFAULT
+    assert default.pictures.size == sizes.LongEdge(int(options.DEFAULT_SIZE))
+    assert str(default.descent.steps) == options.DEFAULT_STEPS
+    assert default.network.precision.name == options.DEFAULT_PRECISION
+    assert default.network.tile is None  # which is "auto"
+    assert arguments.starts.Blend().ratio == 0.6
 
 
 # --- Bad input ------------------------------------------------------------------------------------
@@ -363,7 +403,7 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
     def fail(name):
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(presets, "named", fail)
+    monkeypatch.setattr(recipes, "named", fail)
     code, _, err = call("stylize", "photo.png", "art.png", "--recipe", "tiny")
     assert code == 1 and err.count("\n") == 1
     assert "RuntimeError: first line;" in err and "NST_JAX_DEBUG=1" in err
@@ -893,7 +933,7 @@ def test_batch_warns_of_what_diverged(call):
 
 
 def test_demo(call, monkeypatch):
-    monkeypatch.setattr(presets, "DEFAULT", TINY)
+    monkeypatch.setattr(recipes, "DEFAULT", TINY)
     code, out, _ = call("demo", "--size", "48", "--steps", "2")
     assert code == 0
     assert out.split() == ["demo.png", "demo_side_by_side.png"]

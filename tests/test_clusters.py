@@ -20,10 +20,10 @@ from dataclasses import replace
 import numpy as np
 import nst_jax as nst
 from nst_jax import recipes
-from nst_jax.app import cli, cluster as clusters
+from nst_jax.app import cli, cluster
 from nst_jax.recipes import sizes
 from tests import small
-clusters.LOST = 6
+cluster.LOST_SECONDS = 6
 """
 
 
@@ -64,7 +64,7 @@ def together(code):
 @pytest.mark.slow
 def test_two_processes_paint_the_pictures_of_one():
     together("""
-clusters.join(sys.argv[1])
+cluster.join(sys.argv[1])
 import jax
 assert len(jax.devices()) == 4 and len(jax.local_devices()) == 2
 params = nst.load_params()
@@ -159,7 +159,7 @@ def test_a_killed_process_ends_the_others_with_a_word():
     assert runs[0].returncode == 1
     last = errors.strip().splitlines()[-1]
     assert last.startswith(
-        "nst-jax: error: process 0 of 2 cannot go on: process 1 has given no sign"
+        "nst-jax: error: process 0 of 2 cannot continue: process 1 has given no sign"
     )
     assert "unfinished" in errors
     Image.open("out.png").load()
@@ -171,8 +171,8 @@ def test_an_exchange_that_fails_is_told_as_the_process_that_is_lost():
     port = free_port()
     code = """
 import os, time, jax
-clusters.join(sys.argv[1])
-with clusters.Watch(lambda words: print("lost:", words, flush=True)):
+cluster.join(sys.argv[1])
+with cluster.PeerMonitor(lambda text: print("lost:", text, flush=True)):
     time.sleep(3)
     if jax.process_index() == 1:
         os._exit(9)
@@ -181,7 +181,7 @@ with clusters.Watch(lambda words: print("lost:", words, flush=True)):
     runs = [start(code, f"127.0.0.1:{port},2,{index}") for index in range(2)]
     said, errors = runs[0].communicate(timeout=200)
     assert runs[0].returncode == 1, errors
-    assert "lost: process 0 of 2 cannot go on: process 1 has given no sign of life for 6 s" in said
+    assert "lost: process 0 of 2 cannot continue: process 1 has given no sign of life for 6 s" in said
     runs[1].communicate()
 
 
@@ -191,7 +191,7 @@ with clusters.Watch(lambda words: print("lost:", words, flush=True)):
         ("here", "expected 'auto' or HOST:PORT,N,I"),
         ("host:12,2", "expected 'auto' or HOST:PORT,N,I"),
         ("host:12,2,2", "of 2 processes the last is 1, got 2"),
-        ("host:12,0,0", "of how many processes cannot be 0"),
+        ("host:12,0,0", "the number of processes cannot be 0"),
     ],
 )
 def test_what_names_no_cluster_is_refused(words, told, capsys):
@@ -240,7 +240,7 @@ def test_one_process_that_is_refused_ends_the_others_with_its_reason():
 @pytest.mark.slow
 def test_all_processes_choose_by_the_one_with_least_memory():
     together("""
-clusters.join(sys.argv[1])
+cluster.join(sys.argv[1])
 import jax
 from nst_jax import prepare
 from nst_jax.scaling import capacity, layout, sharding
@@ -260,9 +260,9 @@ assert capacity.place_of(recipes.DEFAULT, mesh=mesh)[0] is None
 
 
 def test_alone_everybody_decides_for_himself():
-    assert cluster.first()
-    assert list(cluster.led([3, 1])) == [3, 1]
-    assert cluster.any_of(True)
-    assert not cluster.any_of(False)
-    assert cluster.agree(True, "")
-    assert not cluster.agree(False, "")
+    assert cluster.is_first()
+    assert list(cluster.from_first([3, 1])) == [3, 1]
+    assert cluster.true_in_any(True)
+    assert not cluster.true_in_any(False)
+    assert cluster.same_in_all(True, "")
+    assert not cluster.same_in_all(False, "")

@@ -63,10 +63,10 @@ AS_CSV = (
 
 
 def same_rows(found, folder):
-    first, second = (row._replace(place="") for row in found)
+    first, second = (row._replace(location="") for row in found)
     a, b, c = (folder / name for name in ("a.jpg", "b.jpg", "c.jpg"))
-    assert first == rows.Row(1, a, ((b, None),))
-    assert second == rows.Row(
+    assert first == rows.ManifestRow(1, a, ((b, None),))
+    assert second == rows.ManifestRow(
         2,
         a,
         ((b, 0.7), (c, 0.3)),
@@ -79,13 +79,13 @@ def same_rows(found, folder):
 def test_csv_and_jsonl_are_read_alike(here):
     Path("sub").mkdir()
     csv("\ufeff" + AS_CSV[0], *AS_CSV[1:], name="sub/jobs.csv")
-    same_rows(rows.read(Path("sub/jobs.csv")), Path("sub"))
+    same_rows(rows.read_manifest(Path("sub/jobs.csv")), Path("sub"))
     Path("jobs.jsonl").write_text("\n\n".join(map(json.dumps, ROWS)))
-    same_rows(rows.read(here / "jobs.jsonl"), here)
+    same_rows(rows.read_manifest(here / "jobs.jsonl"), here)
     changed = {"terms.style_weight": 3, "descent.optimizer": "Adam"}
     changed_rows = [ROWS[0], ROWS[1] | {"overrides": changed}]
     Path("jobs.jsonl").write_text("\n".join(map(json.dumps, changed_rows)))
-    same_rows(rows.read(here / "jobs.jsonl"), here)
+    same_rows(rows.read_manifest(here / "jobs.jsonl"), here)
 
 
 def test_parquet_is_read_like_the_others(here):
@@ -96,17 +96,17 @@ def test_parquet_is_read_like_the_others(here):
     columns["style"][0] = [columns["style"][0]]  # a column has one type
     table = pyarrow.table(columns)
     parquet.write_table(table, "jobs.parquet")
-    same_rows(rows.read(here / "jobs.parquet"), here)
+    same_rows(rows.read_manifest(here / "jobs.parquet"), here)
     Path("jobs.parquet").write_text("no")
-    with pytest.raises(ValueError, match=r"`contents`: 'jobs.parquet': is no Parquet"):
-        rows.read(Path("jobs.parquet"))
+    with pytest.raises(ValueError, match=r"`contents`: 'jobs.parquet': is not Parquet"):
+        rows.read_manifest(Path("jobs.parquet"))
 
 
 def test_a_name_with_a_semicolon_or_a_colon_is_a_name(here):
     for name in ("a;b.png", "wave:2"):
         shutil.copy("art.png", name)
     csv("content,style", "photo.png,a;b.png", "photo.png,wave:2", "photo.png,art.png:2")
-    styles = [row.styles for row in rows.read(here / "jobs.csv")]
+    styles = [row.styles for row in rows.read_manifest(here / "jobs.csv")]
     assert styles == [
         ((here / n, s),) for n, s in [("a;b.png", None), ("wave:2", None), ("art.png", 2.0)]
     ]
@@ -123,7 +123,7 @@ BAD = {
     "too many cells": (["content,style", "photo.png,art.png,x"], "row 1", "3 cells for 2"),
     "no content": ([HEAD, "photo.png,art.png,,,", ",art.png,,,"], "row 2 of 'jobs.csv'", "content"),
     "no style": ([HEAD, "photo.png,,,,"], "row 1", "style"),
-    "quotes": (["content,style", '"photo.png,art.png'], "is no CSV"),
+    "quotes": (["content,style", '"photo.png,art.png'], "is not CSV"),
     "recipe": ([HEAD, "photo.png,art.png,,tini,"], "row 1", "`recipe`", "'tiny'"),
     "recipe file": ([HEAD, "photo.png,art.png,,no.toml,"], "row 1", "`recipe`", "no.toml"),
     "override": (
@@ -159,8 +159,8 @@ def test_a_bad_manifest_is_refused_before_the_work(call, case):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", ["row 1", "no JSON"]),
-        ("[1]", ["row 1", "no object"]),
+        ("{", ["row 1", "not JSON"]),
+        ("[1]", ["row 1", "not an object"]),
         ('{"content": 3, "style": "b"}', ["row 1", "`content`", "expected text"]),
         ('{"style": "b"}', ["row 1", "no column 'content'"]),
         ('{"content": "a", "style": []}', ["row 1", "has no style"]),
@@ -175,7 +175,7 @@ def test_words_that_do_not_go_together_are_refused(call):
     csv("content,style", "photo.png,art.png")
     out = ("-o", "out")
     refused(call("batch", "no.csv", *out), "`CONTENTS`", "no.csv", "no such file")
-    refused(call("batch", "jobs.csv", "photo.png", *out), "`CONTENTS`", "stands alone")
+    refused(call("batch", "jobs.csv", "photo.png", *out), "`CONTENTS`", "must be the only one")
     refused(call("batch", "jobs.csv", "--styles", "art.png", *out), "`--styles`", "manifest")
     refused(call("batch", "jobs.csv", "--sheet", *out), "`--sheet`", "manifest")
     refused(call("batch", "jobs.csv", "--pair", "zip", *out), "`--pair`", "manifest")
@@ -195,7 +195,7 @@ def test_words_that_do_not_go_together_are_refused(call):
 @pytest.mark.parametrize(
     ("module", "words", "said"),
     [
-        ("ray", ["photo.png", "--styles", "art.png", "--engine", "ray"], "nst-jax[ray]"),
+        ("ray", ["photo.png", "--styles", "art.png", "--runner", "ray"], "nst-jax[ray]"),
         ("pyarrow", ["jobs.parquet"], "nst-jax[parquet]"),
     ],
 )
@@ -213,12 +213,12 @@ def test_folders_and_globs_stand_for_their_pictures(call):
     for name in ("b.png", "A.JPG", ".hidden.png", "notes.txt", "deep/c.png"):
         shutil.copy("photo.png", f"in/{name}")
     folder, pattern, word = Path("in"), Path("in/**/*.png"), Path("art.png")
-    found = rows.files([folder, pattern, word], "contents")
+    found = rows.expanded([folder, pattern, word], "contents")
     typed = [(str(path), own) for path, own in found]
     inside = [("in/A.JPG", False), ("in/b.png", False)]
     assert typed == [*inside, ("in/b.png", False), ("in/deep/c.png", False), ("art.png", True)]
-    crossed = rows.crossed([folder], [word], zipped=False)
-    assert [(row.named, row.number) for row in crossed] == [(False, 1), (False, 2)]
+    crossed = rows.paired([folder], [word], zipped=False)
+    assert [(row.typed, row.number) for row in crossed] == [(False, 1), (False, 2)]
     Path("none").mkdir()
     refused(call("batch", "none", "--styles", "art.png", "-o", "out"), "`CONTENTS`", "no pictures")
     refused(call("batch", "a*.jpg", "--styles", "x", "-o", "out"), "`CONTENTS`", "no file matches")
@@ -235,12 +235,12 @@ def test_recipes_that_differ_by_numbers_share_a_program():
     rule = replace(TINY.descent, optimizer=optimizers.Adam(learning_rate=0.5))
     recipe_rows = [TINY, varied(style_weight=3.0), replace(TINY, descent=rule, name="else")]
     (group,) = groups.form_groups([entry(i, r) for i, r in enumerate(recipe_rows)], "cpu")
-    joined = groups.joined(group.entries, group.varying)
+    joined = groups.joint_recipe(group.entries, group.varying)
     np.testing.assert_array_equal(joined.terms.style_weight, [1, 3, 1])
     np.testing.assert_array_equal(joined.descent.optimizer.learning_rate, [0.02, 0.02, 0.5])
     assert np.ndim(joined.terms.content_weight) == 0
     # One of them alone is still of that program: its numbers are arrays of one.
-    assert groups.joined(group.entries[:1], group.varying).terms.style_weight.shape == (1,)
+    assert groups.joint_recipe(group.entries[:1], group.varying).terms.style_weight.shape == (1,)
 
 
 @pytest.mark.parametrize(
@@ -254,20 +254,20 @@ def test_recipes_that_differ_by_numbers_share_a_program():
     ],
 )
 def test_recipes_that_differ_otherwise_do_not(other):
-    assert len(groups.by_program([entry(1), entry(2, other)])) == 2
+    assert len(groups.buckets_of([entry(1), entry(2, other)])) == 2
 
 
 def test_shards_share_everything_once_whatever_the_device():
     entries = [entry(i, shape=(16 * (1 + i % 3), 32)) for i in range(100)]
-    parts = [groups.share(entries, groups.Shard(number, 4)) for number in (1, 2, 3, 4)]
+    parts = [groups.entries_of_shard(entries, groups.Shard(number, 4)) for number in (1, 2, 3, 4)]
     assert sorted(e.number for part in parts for e in part) == list(range(100))
     assert all(len(part) >= 16 for part in parts)
-    together = [e for bucket in groups.by_program(entries) for e in bucket.entries]
-    assert groups.share(entries, groups.Shard(1, 1)) == together
+    together = [e for bucket in groups.buckets_of(entries) for e in bucket.entries]
+    assert groups.entries_of_shard(entries, groups.Shard(1, 1)) == together
 
 
 def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
-    missing = [rows.Row(i, Path(f"no{i}.png"), ((Path("art.png"), None),)) for i in range(1, 6)]
+    missing = [rows.ManifestRow(i, Path(f"no{i}.png"), ((Path("art.png"), None),)) for i in range(1, 6)]
     told = [
         [
             record.row
@@ -370,7 +370,7 @@ def test_finished_is_what_was_asked_for(here, change):
 
 
 def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
-    def failing(params, contents, styles, course, **options):
+    def failing(params, contents, styles, progress, **options):
         if len(contents) > 1 or contents[0].mean() == 2:
             raise RuntimeError("out of memory")
         return batches.Painted([contents[0]], [Losses(1.0, 0.5, 0.5, 0.0, {})], {})
@@ -383,7 +383,7 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
         )
         for i in (1, 2, 3)
     ]
-    varying = groups.by_program([one.entry for one in loaded])[0].varying
+    varying = groups.buckets_of([one.entry for one in loaded])[0].varying
     album = job.Album(entries=(), folder=Path())
     canvases, failed = local.painted(None, loaded, varying, album, None)
     assert [canvas.loaded.entry.number for canvas in canvases] == [1, 3]
@@ -411,14 +411,14 @@ def test_reading_and_writing_go_on_beside_the_computing(monkeypatch, as_users_do
             happened["written 0"].set()
         return job.record_of(canvas.loaded.entry, "done")
 
-    class Course:
-        def end_load(self):
+    class Progress:
+        def end_group(self):
             pass
 
     for name, stand_in in {"read": read, "painted": painted, "write": write}.items():
         monkeypatch.setattr(local, name, stand_in)
     told = []
-    local.work(None, None, None, parts, Course(), told.append)
+    local.work(None, None, None, parts, Progress(), told.append)
     assert [record.row for record in told] == [0, 1, 2]
 
 
@@ -566,7 +566,7 @@ def test_ray_paints_all_though_an_actor_dies(start):
     Path("broken.png").write_bytes(Path("photo.png").read_bytes()[:300])
     with Path(many(24, 40)).open("a") as file:
         file.write("broken.png,art.png,broken_out.png,,\n")
-    process = start("jobs.csv", "-o", "out", "--engine", "ray")
+    process = start("jobs.csv", "-o", "out", "--runner", "ray")
     wait_for(Path("out/results.jsonl"), 8, process)
     (actor,) = actors_below(process.pid)
     os.kill(actor, signal.SIGKILL)

@@ -268,7 +268,7 @@ def test_ctrl_c_ends_a_sweep(call, monkeypatch):
     def pressed(self, evaluations, total):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(sweep.Course, "tell", pressed)
+    monkeypatch.setattr(sweep.BatchProgress, "report", pressed)
     code, _, err = call("--ratio", "1,2", "--size", "32", "-q")
     assert code == 130 and err.startswith("nst-jax: interrupted")
 

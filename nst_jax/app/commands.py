@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -34,7 +34,7 @@ from nst_jax.weights.params import WeightsInfo
 
 MOST_WARNINGS = 20  # printed after a batch; the result manifest has all
 
-Chosen = dict[str, Any]
+Chosen: TypeAlias = dict[str, Any]
 
 
 # --- What several commands do ---------------------------------------------------------------------
@@ -49,7 +49,7 @@ def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
     return arguments.Changes(**{n: chosen[n] for n in arguments.Changes._fields if n in chosen})
 
 
-def _recipe(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) -> Recipe:
+def _recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
     """Return the recipe that the options describe, with the shares of the styles."""
     return arguments.recipe_of(_changes(chosen | {"style_shares": arguments.shares_of(styles)}))
 
@@ -134,9 +134,7 @@ def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
         return _stylize(content, styles, chosen, peers)
 
 
-def _stylize(
-    content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None
-) -> int:
+def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
     recipe = _recipe(chosen, styles)
     paths = [path for path, _ in styles]
     outputs = Outputs(

@@ -32,7 +32,7 @@ _size = _in_group(parsing.SIZE)
 _output = _in_group(parsing.OUTPUT)
 _memory = _in_group(parsing.MEMORY)
 _expert = _in_group(parsing.EXPERT)
-_other = _in_group(parsing.OTHER)
+option = _in_group(parsing.OTHER)
 
 
 def _all_of(*decorators: Decorator) -> Decorator:
@@ -64,7 +64,7 @@ _contents = click.argument("contents", type=FILE, nargs=-1, required=True)
 # --- Look -----------------------------------------------------------------------------------------
 
 
-def _recipe(default: str = "default", value: str | None = None) -> Decorator:
+def _recipe(default: str = "`default`", value: str | None = None) -> Decorator:
     return _look(
         "--recipe",
         metavar="NAME|FILE",
@@ -166,8 +166,8 @@ def _size_of_picture(default: str, value: str | None = None) -> Decorator:
         "--size",
         metavar="SIZE",
         default=value,
-        help=f"longer side in pixels (default: {default}); some recipes measure otherwise. Or say "
-        "how: long:512, short:512, area:512 (512x512 pixels in all), 400x300, as-is",
+        help=f"longer side in pixels (default: {default}); some recipes measure otherwise. Or as-is, "
+        "400x300, or a measure by name: long:512, short:512, area:512 (as many pixels as 512x512)",
     )
 
 
@@ -186,8 +186,9 @@ _shape = _size(
 # --- Output ---------------------------------------------------------------------------------------
 
 
-def _result(text: str, **settings: Any) -> Decorator:
-    return _output("--output", "-o", type=FILE, help=text, **{"metavar": "OUT"} | settings)
+def result(text: str, *, name: str = "output", **settings: Any) -> Decorator:
+    """Return the option `--output`; `name` is the parameter that gets its value."""
+    return _output("--output", "-o", name, type=FILE, help=text, **{"metavar": "OUT"} | settings)
 
 
 overwrite = _output(
@@ -250,7 +251,7 @@ _progress_files = _all_of(
 )
 
 _files_of_batch = _all_of(
-    _result("folder for the results (required)", required=True, metavar="DIR"),
+    result("folder for the results (required)", required=True, metavar="DIR"),
     _output(
         "--format",
         "suffix",
@@ -264,7 +265,7 @@ _files_of_batch = _all_of(
 
 _json = _output("--json", "as_json", is_flag=True, help="print one JSON object; memory is in bytes")
 
-_quiet = _other("--quiet", "-q", is_flag=True, help="print nothing but errors")
+_quiet = option("--quiet", "-q", is_flag=True, help="print nothing but errors")
 
 
 # --- Memory and devices ---------------------------------------------------------------------------
@@ -443,7 +444,9 @@ stylize = _all_of(
     _start,
     _size_of_picture(_of_default),
     _style_size,
-    _result("PNG, JPEG, WebP or TIFF file, by its suffix (default: CONTENT_STYLE.png in this folder)"),
+    result(
+        "PNG, JPEG, WebP or TIFF file, by its suffix (default: CONTENT_STYLE.png in this folder)"
+    ),
     overwrite,
     _run,
     _progress_files,
@@ -484,7 +487,7 @@ sweep = _all_of(
     _start,
     _size_of_picture(f"{SWEEP_SIZE}, since a sweep is many pictures", SWEEP_SIZE),
     _style_size,
-    _result(
+    result(
         "PNG, JPEG, WebP or TIFF file for the grid "
         "(default: CONTENT_STYLE_sweep.png in this folder)"
     ),
@@ -515,7 +518,7 @@ plan = _all_of(
 demo = _all_of(
     _steps(f", {DEFAULT_STEPS}"),
     _size_of_picture(DEMO_SIZE, DEMO_SIZE),
-    _result("file for the result (default: demo.png)", default=Path("demo.png")),
+    result("file for the result (default: demo.png)", default=Path("demo.png")),
     overwrite,
     _weights_file,
     _cache,

@@ -120,6 +120,8 @@ def check_folder(path: Path, argument: str) -> None:
 def _check_parent(path: Path, argument: str) -> None:
     parent = path.absolute().parent
     if not parent.is_dir():
-        raise ValueError(f"`{argument}`: the folder '{path.parent}' does not exist; create it first")
+        raise ValueError(
+            f"`{argument}`: the folder '{path.parent}' does not exist; create it first"
+        )
     if not os.access(parent, os.W_OK):
         raise ValueError(f"`{argument}`: the folder '{path.parent}' is not writable")

@@ -134,7 +134,8 @@ class Command(click.Command):
         """Write one section for each group that has options."""
         sections: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
         for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
+            # The text above the options explains the arguments.
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 sections[getattr(param, "group", OTHER)].append(record)
         for group, records in sections.items():

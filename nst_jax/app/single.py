@@ -16,8 +16,8 @@ from nst_jax._types import Checkpoint, Image, Params, Shape, Snapshot
 from nst_jax.app import checkpointing, cluster, plan, programs
 from nst_jax.app.job import Job
 from nst_jax.app.log import RunLog
-from nst_jax.app.progress import Display, left, shares
-from nst_jax.app.timing import CompileClock, Pace, Stopwatch
+from nst_jax.app.progress import Display, loss_shares, time_left
+from nst_jax.app.timing import CompileClock, IntervalChooser, Stopwatch
 from nst_jax.app.wording import duration
 from nst_jax.images.resizing import antialiased
 from nst_jax.losses import TOTAL_VARIATION
@@ -75,7 +75,7 @@ def run(
     weights: WeightsInfo,
     job: Job,
     display: Display,
-    watch: cluster.Watch | None = None,
+    watch: cluster.PeerMonitor | None = None,
 ) -> Ending:
     """Paint a job's picture and write everything it asked for.
 
@@ -96,7 +96,7 @@ def run(
     introduce(job, facts, display)
     checkpointing.check_room(job)
     done = 0 if job.resume is None else job.resume.step
-    pace = Pace(
+    pace = IntervalChooser(
         job.scales,
         job.outputs.stride,
         also=job.outputs.checkpoint_every,
@@ -112,14 +112,14 @@ def run(
             job.recipe,
             init=job.init,
             key=jax.random.key(job.seed),
-            every=cluster.led(pace),
+            every=cluster.from_first(pace),
             resume=job.resume,
             devices=job.devices,
             programs=programs.of_run(programs.programs_folder()),
             # Several processes have to start their common programs in one order, so by one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
         )
-        with RunLog(job.outputs.log if cluster.first() else None) as log:
+        with RunLog(job.outputs.log if cluster.is_first() else None) as log:
             course = _Course(job, facts, log, display, compiling, pace)
             saving = nullcontext() if watch is None else watch.saving(course.lose)
             with saving, Interrupts(course.abandon) as interrupts:
@@ -127,7 +127,7 @@ def run(
                     with display.bar(pace.total, "compiling"):
                         _follow(shots, lambda: shots.checkpoint(copy=False), course, interrupts)
                     if watch is not None and course.last is None:
-                        watch.leave("interrupted before its first canvas")
+                        watch.stop_others("interrupted before its first canvas")
                     return course.finish(interrupts.signal)
                 except BaseException:
                     course.rescue()
@@ -145,7 +145,7 @@ def _follow(
         for shot in shots:
             interrupts.hold()
             course.take(shot)
-            stopped = cluster.any_of(interrupts.signal is not None)
+            stopped = cluster.true_in_any(interrupts.signal is not None)
             course.keeper.keep(shot, stand, course.seconds, last=stopped)
             if stopped:
                 return
@@ -164,7 +164,7 @@ class _Course:
         log: RunLog,
         display: Display,
         compiling: CompileClock,
-        pace: Pace,
+        pace: IntervalChooser,
     ) -> None:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.keeper = pace, checkpointing.Keeper(job, pace.ends)
@@ -211,16 +211,16 @@ class _Course:
             self.display.say(f"compiled in {duration(first)}; {what} about {duration(rest)}")
 
     def _show(self, shot: Snapshot) -> None:
-        words = [shares(shot.losses)]
+        words = [loss_shares(shot.losses)]
         if 0 < shot.step < self.pace.total:
-            words.append(left(self.pace.seconds_left(self._first_compile or 0.0)))
+            words.append(time_left(self.pace.seconds_left(self._first_compile or 0.0)))
         self.display.move(shot.step, self.pace.total, "step", ", ".join(filter(None, words)))
 
     def _keep(self, shot: Snapshot) -> None:
         outputs, total = self.job.outputs, self.pace.total
         if shot.step != total and (not outputs.stride or shot.step % outputs.stride):
             return
-        if outputs.frames is not None and cluster.first():
+        if outputs.frames is not None and cluster.is_first():
             outputs.frames.mkdir(exist_ok=True)
             self._save(outputs.frames / f"step_{shot.step:05d}.png", shot, overwrite=True)
         if outputs.every and 0 < shot.step < total:
@@ -232,7 +232,7 @@ class _Course:
         self._written = True
 
     def _save(self, path: Path, shot: Snapshot, *, overwrite: bool) -> None:
-        if not cluster.first():
+        if not cluster.is_first():
             return
         finished = shot.step == self.pace.total and shot.broke_at < 0
         told = self.facts | {
@@ -251,7 +251,7 @@ class _Course:
         if shot is not None and shot.broke_at != 0:
             self._save_picture(shot)
         ending = self._ending(stopped_by, name)
-        if ending.status != "failed" and cluster.first():
+        if ending.status != "failed" and cluster.is_first():
             plan.record_rate(self.job.recipe, self.pace.timed)
         facts: dict[str, Any] = {"output": name} if self._written else {}
         if shot is not None and self.job.outputs.log is not None:

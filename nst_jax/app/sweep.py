@@ -16,7 +16,7 @@ import numpy as np
 from nst_jax import _checks, batches, images, prepare, provenance, recipes, vgg
 from nst_jax._types import Params
 from nst_jax.app import plan
-from nst_jax.app.progress import Course, Display, Load, painted_together, problem
+from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence, painted_together
 from nst_jax.app.single import save, surroundings, tell_family
 from nst_jax.app.timing import CompileClock
 from nst_jax.images import sheets
@@ -338,18 +338,18 @@ def paint(
     shared = sharding.count_of(sweep.devices, sweep.rows_over)
     size = group_size(count, sweep.scales[-1].shape, jax.local_devices()[0].platform, shared)
     introduce(sweep, weights, size, display)
-    loads = [Load(size, sweep.scales)] * (count // size)
+    loads = [GroupWork(size, sweep.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
-        course = Course(loads, compiling, display)
+        course = BatchProgress(loads, compiling, display)
         for first in range(0, count, size):
             painted = _painted(params, sweep, slice(first, first + size), course)
             for row, image in enumerate(painted.images):
-                told = problem(painted.broken.get(row))
+                told = divergence(painted.broken.get(row))
                 yield Painted(first + row, np.asarray(image), told)
-            course.end_load()
+            course.end_group()
 
 
-def _painted(params: Params, sweep: Sweep, part: slice, course: Course) -> batches.Painted:
+def _painted(params: Params, sweep: Sweep, part: slice, course: BatchProgress) -> batches.Painted:
     """Return some of the canvases, and of those that broke, which and at what update."""
     recipe = recipes.with_numbers(sweep.recipe, lambda n: n[part] if np.ndim(n) else n)
     start = sweep.recipe.pictures.start if sweep.init is None else sweep.init

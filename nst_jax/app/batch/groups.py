@@ -1,7 +1,7 @@
 """Which pictures of a batch are painted together, and how a batch is divided into shards.
 
-A bucket has the pictures that one compiled program can paint: they have the same canvas shape, and their
-recipes differ only in numbers. A group is the part of a bucket that is painted at once.
+A bucket has the pictures that one compiled program can paint: they have the same canvas shape, and
+their recipes differ only in numbers. A group is the part of a bucket that is painted at once.
 """
 
 import math
@@ -162,8 +162,9 @@ def parse_shard(text: str) -> Shard:
 def entries_of_shard(entries: Sequence[Entry], shard: Shard) -> list[Entry]:
     """Return the entries of one shard.
 
-    Buckets are cut into slices of at most `MOST_PICTURES`, and a shard gets every N-th slice. The result
-    depends on the entries alone, not on the device or on what is finished, so that all processes agree.
+    Buckets are cut into slices of at most `MOST_PICTURES`, and a shard gets every N-th slice. This
+    depends on the entries alone, not on the device or on what is finished, so that all processes
+    agree.
     """
     slices = [
         bucket.entries[first : first + MOST_PICTURES]

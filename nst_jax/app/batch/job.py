@@ -11,7 +11,7 @@ from nst_jax import images, prepare, provenance, recipes
 from nst_jax.app import arguments, outputs
 from nst_jax.app.batch import groups, results, rows
 from nst_jax.app.batch.groups import Entry
-from nst_jax.app.batch.rows import ARGUMENT, Row
+from nst_jax.app.batch.rows import CONTENTS, ManifestRow
 from nst_jax.recipes import toml
 from nst_jax.recipes.presets import Recipe
 from nst_jax.weights.params import WeightsInfo
@@ -72,7 +72,7 @@ def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
 class Wish(NamedTuple):
     """A row with its recipe and its place, before its files are looked at."""
 
-    row: Row
+    row: ManifestRow
     recipe: Recipe
     output: Path
 
@@ -99,7 +99,7 @@ def record_of(
     names, shares = list(map(str, what.styles)), what.recipe.terms.style_shares
     if len(shares) > 1:
         names = [f"{name}:{share:g}" for name, share in zip(names, shares, strict=True)]
-    styles = rows.BETWEEN.join(names)
+    styles = rows.SEPARATOR.join(names)
     place = what.number, str(what.content), styles, str(what.output)
     return results.Record(*place, status, error, **told)
 
@@ -108,7 +108,7 @@ def record_of(
 
 
 def recipes_of(
-    rows: Sequence[Row],
+    rows: Sequence[ManifestRow],
     changes: arguments.Changes,
     start: Any = None,
     check: Callable[[Recipe], Any] = lambda recipe: None,
@@ -138,7 +138,7 @@ def recipes_of(
     return found
 
 
-def _recipe_of(row: Row, changes: arguments.Changes, start: Any) -> Recipe:
+def _recipe_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
         changes = changes._replace(recipe=row.recipe)
@@ -148,7 +148,7 @@ def _recipe_of(row: Row, changes: arguments.Changes, start: Any) -> Recipe:
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
         recipe = toml.with_values(recipe, values, argument="overrides")
-    if not row.place and len(recipe.terms.style_shares) > 1:
+    if not row.location and len(recipe.terms.style_shares) > 1:
         raise ValueError(
             f"`recipe`: {recipe.name!r} blends {len(recipe.terms.style_shares)} styles by its "
             "`style_shares`; words pair one style with each content, so blend with `stylize` or in a "
@@ -159,20 +159,20 @@ def _recipe_of(row: Row, changes: arguments.Changes, start: Any) -> Recipe:
 
 
 @contextmanager
-def _at(row: Row) -> Iterator[None]:
+def _at(row: ManifestRow) -> Iterator[None]:
     """Say of a refusal which row of which manifest it is about."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        if not row.place:
+        if not row.location:
             raise
-        raise ValueError(f"`{ARGUMENT}`: {row.place}: {error}") from None
+        raise ValueError(f"`{CONTENTS}`: {row.location}: {error}") from None
 
 
 # --- Places ---------------------------------------------------------------------------------------
 
 
-def places(rows: Sequence[Row], folder: Path, suffix: str) -> list[Path]:
+def places(rows: Sequence[ManifestRow], folder: Path, suffix: str) -> list[Path]:
     """Return where each row's picture goes.
 
     A row says it, from `folder`; else it is `CONTENT_STYLE.suffix`, and where that is taken by
@@ -183,11 +183,11 @@ def places(rows: Sequence[Row], folder: Path, suffix: str) -> list[Path]:
 
     Example:
       >>> wave = ((Path("wave.jpg"), None),)
-      >>> rows = [Row(1, Path("a/cat.jpg"), wave), Row(2, Path("b/cat.jpg"), wave)]
+      >>> rows = [ManifestRow(1, Path("a/cat.jpg"), wave), ManifestRow(2, Path("b/cat.jpg"), wave)]
       >>> [path.name for path in places(rows, Path("out"), "png")]
       ['cat_wave.png', 'cat_wave-2.png']
     """
-    taken: dict[str, Row] = {}
+    taken: dict[str, ManifestRow] = {}
     for row in rows:
         if row.output is not None:
             place = os.path.realpath(folder / row.output)
@@ -212,7 +212,7 @@ def places(rows: Sequence[Row], folder: Path, suffix: str) -> list[Path]:
     return found
 
 
-def _free_name(row: Row, suffix: str, is_taken: Callable[[str], bool]) -> str:
+def _free_name(row: ManifestRow, suffix: str, is_taken: Callable[[str], bool]) -> str:
     stem = "_".join([row.content.stem, *(path.stem for path, _ in row.styles)])
     name, count = f"{stem}.{suffix}", 1
     while is_taken(name):
@@ -295,7 +295,7 @@ def looked_at(
     known: dict[tuple[Path, str], images.Glance | ValueError] = {}
 
     def glance(path: Path, wish: Wish, argument: str) -> images.Glance:
-        argument += "s" if wish.row.named else ""  # as it is called on the command line
+        argument += "s" if wish.row.typed else ""  # as it is called on the command line
         if (path, argument) not in known:
             try:
                 known[path, argument] = images.glance(path, argument=argument)
@@ -317,7 +317,7 @@ def looked_at(
             fit(entry)
             entries.append(entry)
         except ValueError as error:
-            if row.named:
+            if row.typed:
                 raise
             bad.append(record_of(wish, "failed", str(error)))
     return entries, bad
@@ -356,7 +356,7 @@ def _entry(wish: Wish, seen: Sequence[images.Glance]) -> Entry:
 
 
 def album_of(
-    rows: Sequence[Row],
+    rows: Sequence[ManifestRow],
     changes: arguments.Changes,
     folder: Path,
     suffix: str,
@@ -401,10 +401,10 @@ def album_of(
         images.check_output(
             drawn, overwrite=options.get("overwrite") is not False, argument="output"
         )
-    results.check(listing)
+    results.check_listing(listing)
     entries, bad = looked_at(wishes, fitting)
     if shard is not None:
-        entries = groups.share(entries, shard)
+        entries = groups.entries_of_shard(entries, shard)
         bad = [record for record in bad if record.row % shard.parts == shard.number % shard.parts]
     return Album(
         entries=tuple(entries),
@@ -441,7 +441,7 @@ def unfinished(album: Album, weights: WeightsInfo) -> tuple[Album, list[results.
         return album, []
     entries, records = [], []
     for entry in album.entries:
-        told = results.finished(entry.output, asked(entry, album, weights))
+        told = results.read_if_finished(entry.output, asked(entry, album, weights))
         if told is not None:
             losses = told.get("losses")
             records.append(record_of(entry, "skipped", losses=losses))

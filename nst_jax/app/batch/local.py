@@ -17,7 +17,7 @@ from nst_jax.app.batch import groups, results
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import Album, asked, record_of
 from nst_jax.app.batch.results import Record
-from nst_jax.app.progress import Course, Display, Load, painted_together, problem
+from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence, painted_together
 from nst_jax.app.single import resized_alpha, save, surroundings, tell_family
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.wording import few
@@ -82,7 +82,11 @@ def _told(error: BaseException) -> str:
 
 
 def painted(
-    params: Params, loaded: Sequence[Loaded], varying: Sequence[bool], album: Album, course: Course
+    params: Params,
+    loaded: Sequence[Loaded],
+    varying: Sequence[bool],
+    album: Album,
+    course: BatchProgress,
 ) -> tuple[list[Canvas], list[Record]]:
     """Paint a group together; if that fails, one by one, so that only the rows that cannot be fail.
 
@@ -99,7 +103,7 @@ def painted(
     if not loaded:
         return [], []
     begun = time.perf_counter()
-    recipe = groups.joined([one.entry for one in loaded], varying)
+    recipe = groups.joint_recipe([one.entry for one in loaded], varying)
     start = album.init
     if start is None:
         start = same_start(recipe.pictures.start, album.seed)
@@ -162,7 +166,7 @@ def write(canvas: Canvas, album: Album, weights: WeightsInfo) -> Record:
         )
     except (ValueError, OSError, MemoryError) as error:
         return record_of(entry, "failed", _told(error))
-    status, why = ("done", None) if broke_at is None else ("diverged", problem(broke_at))
+    status, why = ("done", None) if broke_at is None else ("diverged", divergence(broke_at))
     seconds = round(canvas.seconds, 3)
     return record_of(entry, status, why, seconds=seconds, losses=canvas.losses)
 
@@ -175,7 +179,7 @@ def work(
     weights: WeightsInfo,
     album: Album,
     groups: Sequence[Group],
-    course: Course,
+    course: BatchProgress,
     tell: Tell,
 ) -> None:
     """Paint groups one after the other, while the next one is read and the last one written.
@@ -205,14 +209,14 @@ def work(
             for future in writing:  # one group behind at most, likewise
                 future.result()
             writing = [writer.submit(finish, canvas) for canvas in canvases]
-            course.end_load()
+            course.end_group()
         for future in writing:
             future.result()
 
 
-def loads_of(groups: Sequence[Group]) -> list[Load]:
-    """Return what a `Course` has to know of groups."""
-    return [Load(len(group.entries), group.entries[0].scales) for group in groups]
+def loads_of(groups: Sequence[Group]) -> list[GroupWork]:
+    """Return what a `BatchProgress` has to know of groups."""
+    return [GroupWork(len(group.entries), group.entries[0].scales) for group in groups]
 
 
 def paint_here(
@@ -230,7 +234,14 @@ def paint_here(
     shared = sharding.count_of(album.devices, album.rows_over)
     formed = groups.form_groups(album.entries, jax.local_devices()[0].platform, shared)
     with CompileClock() as compiling, display.bar(len(album.entries), "compiling"):
-        work(params, weights, album, formed, Course(loads_of(formed), compiling, display), tell)
+        work(
+            params,
+            weights,
+            album,
+            formed,
+            BatchProgress(loads_of(formed), compiling, display),
+            tell,
+        )
 
 
 def carry_out(

@@ -1,7 +1,7 @@
 """Painting a batch on a Ray cluster: one actor per device, each with its own compiled programs.
 
-All machines must see the files under the same paths. Ray restarts an actor that dies; the new one paints
-the same groups, but skips the pictures that were finished.
+All machines must see the files under the same paths. Ray restarts an actor that dies; the new one
+paints the same groups, but skips the pictures that were finished.
 """
 
 import functools
@@ -192,7 +192,9 @@ def _paint_blocks(
     context.print_on_execution_start = False
     # Errors reach this process as exceptions, so Ray need not log them too.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context.max_errored_blocks = -1  # a block that kills its actor every time must not stop the rest
+    context.max_errored_blocks = (
+        -1
+    )  # a block that kills its actor every time must not stop the rest
     # Several groups in a block, so that an actor can read ahead, but enough blocks for all actors.
     block_size = max(1, min(MOST_GROUPS, len(groups) // (4 * devices)))
     blocks = math.ceil(len(groups) / block_size)

@@ -94,8 +94,8 @@ def check_listing(path: Path) -> None:
         ours = False
     if not ours:
         raise ValueError(
-            f"`output`: the results are recorded in '{path}', which is a file of another kind; move it, "
-            "or choose another folder"
+            f"`output`: results are recorded in '{path}', which is a file of another kind; move it, or "
+            "choose another folder"
         )
 
 
@@ -106,8 +106,8 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
     """Return the metadata of a picture if it is finished, else None.
 
     A picture is finished if the file is complete, if its metadata say so, and if they agree with the
-    requested recipe, sizes, seed, weights, and names and digests of content and styles. Device, versions
-    and tiles may differ.
+    requested recipe, sizes, seed, weights, and names and digests of content and styles. Device,
+    versions and tiles may differ.
 
     Args:
       output: path of the picture.

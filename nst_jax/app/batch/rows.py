@@ -2,7 +2,8 @@
 
 A manifest has the columns `content` and `style` and optionally `output`, `recipe` and `overrides`. Its
 rows are numbered from 1, not counting a header. Paths of contents, styles and recipe files are relative
-to the manifest's folder, so that they can be moved together; outputs are relative to the batch's folder.
+to the manifest's folder, so that they can be moved together; outputs are relative to the folder of the
+results.
 """
 
 import csv
@@ -43,7 +44,9 @@ class ManifestRow(NamedTuple):
     output: str | None = None  # None: named after content and style
     recipe: str | None = None  # None: that of the command line
     overrides: tuple[str, ...] = ()  # KEY=VALUE each
-    typed: bool = False  # whether its files were typed one by one; then a bad file is a typing error
+    typed: bool = (
+        False  # whether its files were typed one by one; then a bad file is a typing error
+    )
 
 
 def requested_rows(
@@ -73,7 +76,9 @@ def requested_rows(
     manifest = next(filter(is_manifest, contents), None)
     if manifest is not None:
         if len(contents) > 1:
-            raise ValueError(f"`{CONTENTS}`: '{manifest}' is a manifest, so it must be the only one")
+            raise ValueError(
+                f"`{CONTENTS}`: '{manifest}' is a manifest, so it must be the only one"
+            )
         for option, value in (("styles", styles), ("sheet", sheet), ("pair", pair != "all")):
             if value:
                 raise ValueError(
@@ -88,7 +93,9 @@ def requested_rows(
             "choose another folder"
         )
     if sheet and shard is not None:
-        raise ValueError("`sheet`: shows all pictures, but `--shard` paints a part; omit one of them")
+        raise ValueError(
+            "`sheet`: shows all pictures, but `--shard` paints a part; omit one of them"
+        )
     return paired(contents, styles, zipped=pair == "zip")
 
 
@@ -154,9 +161,7 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def paired(
-    contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool
-) -> list[ManifestRow]:
+def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) -> list[ManifestRow]:
     """Pair every content with every style, or the n-th content with the n-th style.
 
     Args:
@@ -252,7 +257,9 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Cells]]:
             except (ValueError, RecursionError) as error:
                 raise _refused(path, f"row {number} is not JSON: {error}") from None
             if not isinstance(cells, dict):
-                raise _refused(path, f"row {number} is not an object such as {{'content': 'a.jpg'}}")
+                raise _refused(
+                    path, f"row {number} is not an object such as {{'content': 'a.jpg'}}"
+                )
             _check_columns([*cells], path, f"row {number} ")
             yield number, cells
 
