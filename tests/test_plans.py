@@ -131,10 +131,10 @@ def test_another_device_is_planned_for_as_far_as_it_is_known(call):
 REFUSED = {
     "nothing": ([], "`CONTENT`", "--shape"),
     "no style": (["photo.png"], "`STYLE`", "is missing"),
-    "both": ([*PAIR, "--shape", "64x64"], "`--shape`", "leave out one"),
+    "both": ([*PAIR, "--shape", "64x64"], "`--shape`", "omit one"),
     "no shape": (["--shape", "512"], "`--shape`", "WIDTHxHEIGHT", "'512'"),
     "small": (["--shape", "8x64"], "16 px"),
-    "size too": (["--shape", "64x64", "--size", "32"], "`--size`", "leave this out"),
+    "size too": (["--shape", "64x64", "--size", "32"], "`--size`", "omit this one"),
     "bare memory": (["--shape", "64x64", "--memory", "24"], "`--memory`", "24GB", "'24'"),
     "no memory": (["--shape", "64x64", "--memory", "0GB"], "`--memory`", "0GB"),
     "recipe": ([*PAIR, "--recipe", "tini"], "`--recipe`", "tiny"),
@@ -460,7 +460,7 @@ def test_the_command_shares_a_picture_between_devices(call):
 
 
 @pytest.mark.slow
-def test_devices_of_a_batch_are_grouped_by_rows(call):
+def test_devices_of_a_batch_are_grouped_by_bands(call):
     words = ("batch", "photo.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny")
     code, _, told = call(*words, "--devices", "2", "--bands", "2")
     assert code == 0, told

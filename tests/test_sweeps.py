@@ -325,7 +325,7 @@ BAD = {
         "`--ratio`",
         "`--layers` and `--lr`",
     ),
-    "no list": (["--ratio", ""], "`--ratio`", "numbers with commas"),
+    "no list": (["--ratio", ""], "`--ratio`", "numbers separated by commas"),
     "hole": (["--ratio", "1,,2"], "`--ratio`", "'1,,2'"),
     "words": (["--style-weight", "1,two"], "`--style-weight`", "'1,two'"),
     "negative": (["--ratio", "1,-2"], "`--ratio`", "0 or more", "-2"),

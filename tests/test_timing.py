@@ -21,7 +21,7 @@ def driven(chooser, seconds):
         last = steps[-1]
         steps.append(min(last + next(chooser), chooser.total))
         chooser.advance(steps[-1], (steps[-1] - last) * seconds[chooser.scale_of(steps[-1])])
-    next(chooser)  # `paint` draws once more after the last chunk
+    next(chooser)  # `paint` draws once more after the last interval
     return steps
 
 
