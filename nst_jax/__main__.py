@@ -1,4 +1,4 @@
-"""`python -m nst_jax` is `nst-jax`."""
+"""`python -m nst_jax` does what the command `nst-jax` does."""
 
 import sys
 

@@ -116,8 +116,8 @@ def stylize_many(
       plan: from `nst_jax.plan(..., pictures=n)`, for canvases of one shape. It contains `recipe`, the
         arguments up to `tile`, `devices`, `chunk` and `bands`, none of which may then be given.
       every: updates between two calls of `progress`; or an iterable of such numbers, as in `paint`.
-      progress: called as `progress(done, total)` after the start was measured and after each interval,
-        with numbers of evaluations: one for the start and one for each update, of every chunk.
+      progress: called as `progress(done, total)` after the start was measured and after each
+        interval, with numbers of evaluations: one for the start and one for each update, per chunk.
         An exception that it raises ends the work.
       chunk: largest number of pictures painted at once, though at least one for each device; default: as
         many as memory holds by `estimate_memory`, or all where the available memory is not known.

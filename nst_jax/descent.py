@@ -3,7 +3,7 @@
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Position(NamedTuple):
     history: tuple[Losses, ...] = ()  # losses of all canvases so far, in pieces; empty if not kept
 
 
+@runtime_checkable
 class Canvas(Protocol):
     """What `descend` moves from scale to scale: one canvas, or a batch of them."""
 

@@ -182,7 +182,7 @@ def test_a_row_that_breaks_on_a_coarse_scale_stays_as_it_was(params, styles):
     recipe = with_rate(np.asarray([0.01, 1e30], np.float32))
     recipe = replace(recipe, descent=replace(recipe.descent, schedule=schedule, steps=5))
     large = small.picture("chelsea", 40, 52)
-    with pytest.warns(nst.batches.RowsDiverged) as caught:
+    with pytest.warns(nst.batches.PicturesDiverged) as caught:
         images = nst.stylize_many(params, large, styles[0], recipe=recipe)
     assert caught[0].message.rows == {1: 1}
     start = nst.pyramid.antialiased(large, (20, 26))
@@ -223,7 +223,7 @@ def test_chunks_give_what_all_at_once_give(params, contents, styles, monkeypatch
     told = []
 
     def run(**options):
-        with pytest.warns(nst.batches.RowsDiverged) as caught:
+        with pytest.warns(nst.batches.PicturesDiverged) as caught:
             images = nst.stylize_many(
                 params, contents, styles, recipe=recipe, init=starts.Noise(), **options
             )

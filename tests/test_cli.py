@@ -1,4 +1,4 @@
-"""The command line: what it writes, what it says, and how it ends."""
+"""The command line: its help, files, messages and exit codes."""
 
 import json
 import os
@@ -20,9 +20,9 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import optimizers, painting, prepare, recipes
-from nst_jax.app import arguments, cli
+from nst_jax.app import arguments, cli, options, parsing
 from nst_jax.app.batch import groups
-from nst_jax.recipes import presets, sizes
+from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
 
 # Two convolutions instead of sixteen: most of what is tested here does not depend on depth.
@@ -64,7 +64,7 @@ sys.exit(cli.main())
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """Work in a fresh folder with a few pictures in it, and know some small recipes."""
+    """Work in a new folder with a few pictures, and register some small recipes as presets."""
     monkeypatch.chdir(tmp_path)
     for recipe in (TINY, FREE, SCALED):
         monkeypatch.setitem(recipes.PRESETS, recipe.name, recipe)
@@ -77,7 +77,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def call(capsys):
-    """Run the command line in this process; return exit code, standard output, standard error."""
+    """Run the command line in this process; return its exit code, standard output and error."""
 
     def run(*argv):
         code = cli.main([str(word) for word in argv])
@@ -87,7 +87,7 @@ def call(capsys):
     return run
 
 
-# As found by this process, installed or not.
+# So that child processes import the same package, installed or not.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
@@ -107,7 +107,7 @@ def lines(path):
 
 
 def refused(result, *words):
-    """Check that a call was refused with one line that has these words."""
+    """Check that a call was refused with a one-line message that contains these words."""
     code, out, err = result
     assert code == 2, err
     assert out == ""
@@ -144,12 +144,52 @@ def test_version_and_bare_call(call):
     assert code == 0 and "stylize" in out
 
 
-@pytest.mark.parametrize(
-    "command", ["stylize", "plan", "batch", "sweep", "demo", "info", "recipes", "weights"]
-)
+COMMANDS = ("demo", "stylize", "batch", "sweep", "plan", "info", "recipes", "weights")
+GROUPED = ("stylize", "batch", "sweep", "plan", "demo")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(call, command):
     code, out, _ = call(command, "--help")
     assert code == 0 and out.startswith(f"Usage: nst-jax {command}")
+
+
+@pytest.mark.parametrize("words", [(), ("recipes",), ("weights",)])
+def test_summaries_of_commands_are_complete(call, words):
+    _, out, _ = call(*words, "--help")
+    summaries = out[out.index("Commands:\n") :].splitlines()[1:]
+    if not words:
+        assert [line.split()[0] for line in summaries] == list(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("...") for line in summaries)
+    assert all(len(line) <= 79 for line in summaries)
+
+
+@pytest.mark.parametrize("command", GROUPED)
+def test_help_is_in_groups(call, command):
+    _, out, _ = call(command, "--help")
+    titles = re.findall(r"^(\w[\w ]*):$", out, re.MULTILINE)
+    assert titles == [group for group in parsing.GROUPS if group in titles]
+    assert titles[0] == parsing.LOOK and titles[-1] == parsing.OTHER
+    last = re.findall(r"^  -\w, --(\w+)", out[out.index("Options:\n") :], re.MULTILINE)
+    assert last == (["help"] if command == "plan" else ["quiet", "help"])
+
+
+@pytest.mark.parametrize("command", GROUPED)
+def test_options_say_what_they_are_and_their_default(command):
+    for param in cli.cli.commands[command].params:
+        if isinstance(param, parsing.Option):
+            assert param.help[0].isalpha() and not param.help.endswith(".")
+            has_default = isinstance(param.default, (str, int, Path)) and param.default
+            assert not has_default or param.required or "(default: " in param.help
+
+
+def test_defaults_in_help_are_those_of_the_default_recipe():
+    default = recipes.DEFAULT
+    assert default.pictures.size == sizes.LongEdge(int(options.DEFAULT_SIZE))
+    assert str(default.descent.steps) == options.DEFAULT_STEPS
+    assert default.network.precision.name == options.DEFAULT_PRECISION
+    assert default.network.tile is None  # which is "auto"
+    assert arguments.starts.Blend().ratio == 0.6
 
 
 # --- Bad input ------------------------------------------------------------------------------------
@@ -225,7 +265,7 @@ def make_bad_pictures():
     checked = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     Path("bomb.png").write_bytes(whole[:8] + checked + whole[33:])
     Image.new("RGB", (1000, 4)).save("line.png")
-    Image.new("RGB", (1000, 20)).save("thin.png")  # which the size makes a line
+    Image.new("RGB", (1000, 20)).save("thin.png")  # too narrow after resizing
 
 
 @pytest.mark.parametrize(
@@ -242,14 +282,14 @@ def test_unreadable_picture_is_refused(call, name, place):
 @pytest.mark.parametrize(
     ("name", "size"), [("dot.png", "512"), ("line.png", "512"), ("thin.png", "64")]
 )
-def test_shape_of_no_use_is_refused(call, name, size):
+def test_pictures_that_are_too_narrow_are_refused(call, name, size):
     make_bad_pictures()
     refused(call("stylize", name, "art.png", "--size", size), "`CONTENT`", "px")
     refused(call("batch", name, "--styles", "art.png", "-o", "out", "--size", size), name, "px")
     assert not Path("out").exists()
 
 
-def test_what_is_read_is_not_written_over(call):
+def test_inputs_are_not_overwritten(call):
     Path("kept").mkdir()
     Path("kept/step_00050.png").write_bytes(Path("photo.png").read_bytes())
     frames = ["--frames", "kept", "-o", "out.png"]
@@ -267,7 +307,7 @@ def test_what_is_read_is_not_written_over(call):
     refused(call("batch", *named), "`--output`", "photo_art.png")
 
 
-def test_formats_without_room_are_refused(call):
+def test_formats_with_too_small_a_limit_are_refused(call):
     argv = ["photo.png", "art.png", "--recipe", "tiny", "--size", "20000", "-o", "out.webp"]
     refused(call("stylize", *argv), "`--output`", "20000x15000 px", "16383")
     argv = ["photo.png", "--styles", "art.png", "--size", "65536", "-o", "out", "--format", "jpg"]
@@ -314,7 +354,7 @@ def test_a_colon_may_be_part_of_a_name(call):
     assert code == 0 and "art:2, 50x50" in err, err
 
 
-def test_shares_that_cannot_be_meant_are_refused(call):
+def test_invalid_shares_are_refused(call):
     pair = ("stylize", "photo.png")
     refused(call(*pair, "art.png:0.5", "other.png"), "`STYLE`", "'other.png' has no share")
     refused(call(*pair, "art.png:-1", "other.png:2"), "`STYLE`", "0 or more, got -1")
@@ -341,12 +381,12 @@ def test_a_sweep_may_blend(call):
     assert "photo.png with art.png and other.png" in err
 
 
-def test_a_seed_that_is_not_listened_to_is_refused(call):
+def test_a_seed_without_effect_is_refused(call):
     argv = ["photo.png", "art.png", "--recipe", "coursera-tf1", "--seed", "1"]
     refused(call("stylize", *argv), "`--seed`", "coursera-tf1", "its source's own seed, 3")
 
 
-def test_existing_output_is_kept_if_asked(call):
+def test_no_overwrite_keeps_an_existing_output(call):
     Path("out.png").write_bytes(b"precious")
     argv = ["stylize", "photo.png", "art.png", "-o", "out.png", "--no-overwrite"]
     refused(call(*argv), "`--output`", "out.png")
@@ -363,7 +403,7 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
     def fail(name):
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(presets, "named", fail)
+    monkeypatch.setattr(recipes, "named", fail)
     code, _, err = call("stylize", "photo.png", "art.png", "--recipe", "tiny")
     assert code == 1 and err.count("\n") == 1
     assert "RuntimeError: first line;" in err and "NST_JAX_DEBUG=1" in err
@@ -377,7 +417,7 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
 
 @pytest.mark.parametrize("name", ["tf", "coursera-tf2", "gatys-pytorch"])
 def test_same_pixels_as_python(call, params, name, monkeypatch):
-    # How pictures are prepared, started from, moved and written does not depend on depth either.
+    # Preparing, starting, optimizing and writing do not depend on the depth of the network.
     terms = replace(recipes.named(name).terms, **SHALLOW)
     monkeypatch.setitem(recipes.PRESETS, name, replace(recipes.named(name), terms=terms))
     argv = ["--recipe", name, "--size", "32", "--steps", "2", "--seed", "3", "-q"]
@@ -394,7 +434,7 @@ def test_same_pixels_as_python(call, params, name, monkeypatch):
     np.testing.assert_array_equal(pixels("out.png"), np.round(np.asarray(image) * 255))
 
 
-def test_says_what_it_does(call):
+def test_facts_and_progress_are_printed(call):
     code, out, err = call("stylize", "photo.png", "art.png", "--recipe", "tiny")
     assert code == 0
     assert out == "photo_art.png\n"
@@ -403,11 +443,11 @@ def test_says_what_it_does(call):
     assert re.search(r"^memory +about [\d.]+ MB$", err, re.MULTILINE)
     assert "compiled in" in err and "5 updates take about" in err
     assert "step 5 of 5: loss" in err and "style" in err
-    assert "\x1b" not in err  # no control codes where there is no terminal
+    assert "\x1b" not in err  # no control codes without a terminal
     assert pixels("photo_art.png").shape == (30, 40, 3)
 
 
-def test_says_what_may_not_fit_and_tries_where_that_is_wanted(call, monkeypatch):
+def test_a_run_that_may_not_fit_in_memory_is_noted_and_tried_if_requested(call, monkeypatch):
     monkeypatch.setattr(capacity, "available", lambda device=None: 2 * 10**6)
     argv = ["photo.png", "art.png", "-o", "out.png", "--recipe", "tiny", "--steps", "1"]
     code, _, err = call("stylize", *argv, "--tile", "off")
@@ -417,7 +457,7 @@ def test_says_what_may_not_fit_and_tries_where_that_is_wanted(call, monkeypatch)
     )
 
 
-def test_refuses_what_fits_in_no_way_before_anything_is_done(call, monkeypatch):
+def test_a_run_that_cannot_fit_in_memory_is_refused_early(call, monkeypatch):
     monkeypatch.setattr(capacity, "available", lambda device=None: 2 * 10**6)
     argv = ["photo.png", "art.png", "-o", "out.png", "--recipe", "tiny", "--steps", "1"]
     code, _, err = call("stylize", *argv)
@@ -426,7 +466,7 @@ def test_refuses_what_fits_in_no_way_before_anything_is_done(call, monkeypatch):
     assert found and 16 <= int(found[1]) < 40
 
 
-def test_tiles_are_said_and_kept_with_the_picture(call, monkeypatch):
+def test_tiles_are_printed_and_embedded(call, monkeypatch):
     sizes = ["--recipe", "tiny", "--size", "96", "--steps", "1"]
     code, _, err = call("stylize", "photo.png", "art.png", "-o", "out.png", *sizes, "--tile", "32")
     assert code == 0
@@ -451,7 +491,7 @@ def test_same_seed_gives_same_bytes(call):
 @pytest.mark.parametrize(
     "start", ["content", "style", "noise", "blank", "content+noise", "art.png", "./photo.png"]
 )
-def test_every_start(call, start):
+def test_every_start_runs(call, start):
     argv = ["--recipe", "tiny", "--steps", "1", "--init", start, "-o", "out.png", "-q"]
     assert call("stylize", "photo.png", "art.png", *argv) == (0, "", "")
 
@@ -492,7 +532,7 @@ def test_every_flag_reaches_the_recipe(call):
     assert settings["pictures.style_size.pixels"] == 20
 
 
-def test_every_knob_reaches_the_recipe(call):
+def test_every_expert_option_reaches_the_recipe(call):
     argv = ["--strength", "0.75", "--pool", "average", "--optimizer", "adam", "--steps", "1"]
     argv += ["--style-layer", "r11=2", "--style-layer", "relu1_2", "--content-layer", "relu1_1=3"]
     argv += ["--recipe", "tiny", "-o", "out.png", "-q"]
@@ -507,7 +547,7 @@ def test_every_knob_reaches_the_recipe(call):
     assert settings["network.pool"] == "average_pool"
 
 
-def test_an_optimizers_moves_are_as_long_in_any_coordinates():
+def test_optimizer_defaults_scale_with_the_coordinates():
     raw, caffe = (
         arguments.recipe_of(arguments.Changes(recipe=name, optimizer="LBFGS")).descent.optimizer
         for name in ("default", "gatys-pytorch")
@@ -520,7 +560,7 @@ def test_an_optimizers_moves_are_as_long_in_any_coordinates():
 
 
 def settings_of(call, *argv):
-    """Return what is embedded in a run's result, but its losses."""
+    """Return what is embedded in the result of a run, except its losses."""
     argv = ["photo.png", "art.png", "--steps", "1", "-o", "out.png", "-q", *argv]
     assert call("stylize", *argv) == (0, "", "")
     found = json.loads(call("info", "out.png")[1])
@@ -555,7 +595,7 @@ def test_set_changes_any_value(call):
     assert settings["descent.optimizer.b1"] == 0.5
 
 
-def test_of_a_key_set_twice_the_later_counts(call):
+def test_the_later_value_of_a_key_counts(call):
     twice = ["--set", "terms.style_weight=3", "--set", "terms.style_weight=4"]
     found = settings_of(call, "--recipe", "tiny", *twice)["settings"]
     assert found["terms.style_weight"] == 4
@@ -606,7 +646,7 @@ def test_a_recipe_file_is_not_written_over(call):
 # --- Metadata -------------------------------------------------------------------------------------
 
 
-def test_info_tells_settings_but_no_paths(call, here):
+def test_info_prints_settings_but_no_paths(call, here):
     argv = ["--recipe", "tiny", "-o", "out.png", "-q", "--seed", "7"]
     assert call("stylize", here / "photo.png", here / "art.png", *argv)[0] == 0
     code, out, _ = call("info", "out.png")
@@ -634,7 +674,7 @@ def test_info_refuses_what_is_no_picture(call):
     refused(call("info", "missing.png"), "`FILE`", "missing.png")
 
 
-# --- On the way -----------------------------------------------------------------------------------
+# --- During a run ---------------------------------------------------------------------------------
 
 
 def test_log_format(call):
@@ -679,8 +719,8 @@ def test_frames_and_every(call):
     assert sorted(os.listdir("kept")) == names
     np.testing.assert_array_equal(pixels("kept/step_00005.png"), pixels("out.png"))
     assert not np.array_equal(pixels("kept/step_00004.png"), pixels("out.png"))
-    told = json.loads(call("info", "kept/step_00004.png")[1])
-    assert told["finished"] is False and told["steps_done"] == 4
+    facts = json.loads(call("info", "kept/step_00004.png")[1])
+    assert facts["finished"] is False and facts["steps_done"] == 4
     refused(call("stylize", "photo.png", "art.png", *argv[:4], "--no-overwrite"), "`--frames`")
 
 
@@ -704,11 +744,11 @@ def test_diverged_run_keeps_the_last_finite_canvas(call):
     *_, broken, end = lines("log.jsonl")
     assert broken["step"] == 1 and broken["total"] is None
     assert end["status"] == "failed"
-    told = json.loads(call("info", "out.png")[1])
-    assert told["finished"] is False and told["steps_done"] == 0
+    facts = json.loads(call("info", "out.png")[1])
+    assert facts["finished"] is False and facts["steps_done"] == 0
 
 
-def test_failing_write_is_told_and_loses_nothing(call, monkeypatch):
+def test_a_failing_write_is_reported_and_loses_nothing(call, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
@@ -721,7 +761,7 @@ def test_failing_write_is_told_and_loses_nothing(call, monkeypatch):
     assert Path("out.png").read_bytes() == b"precious"
 
 
-def test_a_place_that_goes_away_is_no_bad_input(call, monkeypatch):
+def test_an_output_folder_that_vanishes_is_a_failure_and_not_bad_input(call, monkeypatch):
     def vanished(path, *args, **kwargs):
         raise ValueError(f"`path`: there is no folder of {path}")
 
@@ -745,7 +785,7 @@ def test_a_run_that_fails_keeps_its_canvas(call, monkeypatch):
 
 
 def interrupted(number, wait_for, *argv):
-    """Run in another process, send it a signal once `wait_for()` is true, and return how it ended."""
+    """Run another process, signal it when `wait_for()` is true; return exit code and error output."""
     words = ["stylize", "photo.png", "art.png", "--recipe", "tiny", "--steps", "10000000", *argv]
     process = subprocess.Popen(
         [sys.executable, "-c", TINY_MAIN, *words],
@@ -775,8 +815,8 @@ def test_interrupt_keeps_the_canvas(call):
     assert [line["step"] for line in steps] == list(range(len(steps)))
     assert end["status"] == "interrupted" and end["steps"] == steps[-1]["step"]
     assert pixels("out.png").shape == (30, 40, 3)
-    told = json.loads(call("info", "out.png")[1])
-    assert told["finished"] is False and told["steps_done"] == end["steps"]
+    facts = json.loads(call("info", "out.png")[1])
+    assert facts["finished"] is False and facts["steps_done"] == end["steps"]
     assert not [name for name in os.listdir() if "part" in name]
 
 
@@ -806,9 +846,9 @@ def test_batch_pairs_all(call):
     assert set(os.listdir("out")) == names | {"sheet.png", "results.jsonl"}
     assert "4, to out" in err and "picture 4 of 4" in err
     assert "compiled in" in err and "the rest takes about" in err
-    told = json.loads(call("info", "out/other_art.png")[1])
-    assert told["inputs"]["content"]["name"] == "other.png" and told["finished"] is True
-    # As one by one.
+    facts = json.loads(call("info", "out/other_art.png")[1])
+    assert facts["inputs"]["content"]["name"] == "other.png" and facts["finished"] is True
+    # The same picture painted alone.
     assert call("stylize", "other.png", "art.png", "--recipe", "tiny", "-q")[0] == 0
     apart = pixels("out/other_art.png").astype(int) - pixels("other_art.png")
     assert abs(apart).max() <= 1
@@ -823,7 +863,7 @@ def test_batch_pairs_zip(call):
     refused(call("batch", *argv, "--styles", "art.png"), "`--styles`", "1 for 2")
 
 
-def test_batch_tells_equal_names_apart(call):
+def test_batch_numbers_results_of_equal_names(call):
     Path("b").mkdir()
     Path("b/photo.png").write_bytes(Path("other.png").read_bytes())
     argv = ["photo.png", "b/photo.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny"]
@@ -848,7 +888,7 @@ def test_batch_and_sweep_paint_in_chunks_and_on_devices(call, option):
         assert np.abs(whole - parts).max() <= 1
 
 
-def test_no_pictures_and_no_devices_at_once_are_refused(call):
+def test_invalid_chunks_and_devices_are_refused(call):
     pair = ["photo.png", "--styles", "art.png", "-o", "o"]
     refused(call("batch", *pair, "--chunk", "0"), "`--chunk`")
     refused(call("batch", *pair, "--devices", "99"), "`--devices`", "there are 2", "got 99")
@@ -893,7 +933,7 @@ def test_batch_warns_of_what_diverged(call):
 
 
 def test_demo(call, monkeypatch):
-    monkeypatch.setattr(presets, "DEFAULT", TINY)
+    monkeypatch.setattr(recipes, "DEFAULT", TINY)
     code, out, _ = call("demo", "--size", "48", "--steps", "2")
     assert code == 0
     assert out.split() == ["demo.png", "demo_side_by_side.png"]
@@ -914,7 +954,7 @@ def test_recipes(call):
     assert "approximate" not in lines["tf"]
 
 
-def test_other_weights_than_the_sources_are_told(call, monkeypatch):
+def test_weights_other_than_the_source_used_are_noted(call, monkeypatch):
     monkeypatch.setitem(recipes.PRESETS, "tiny", replace(TINY, family="vgg19-torchvision"))
     batch = ["batch", "photo.png", "--styles", "art.png", "-o", "out"]
     for words in (["stylize", "photo.png", "art.png"], batch):

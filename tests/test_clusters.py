@@ -1,4 +1,4 @@
-"""Several processes on this machine paint what one paints, and none waits for a lost one for ever."""
+"""Several processes paint the picture of one, and none waits for ever for one that is lost."""
 
 import os
 import signal
@@ -20,10 +20,10 @@ from dataclasses import replace
 import numpy as np
 import nst_jax as nst
 from nst_jax import recipes
-from nst_jax.app import cli, cluster as clusters
+from nst_jax.app import cli, cluster
 from nst_jax.recipes import sizes
 from tests import small
-clusters.LOST = 6
+cluster.LOST_SECONDS = 6
 """
 
 
@@ -52,7 +52,7 @@ def start(code, *words):
 
 
 def together(code):
-    """Run the same code in two processes that may join each other; return what they write."""
+    """Run the same code in two processes that can join each other; return their outputs."""
     port = free_port()
     processes = [start(code, f"127.0.0.1:{port},2,{index}") for index in range(2)]
     said = [process.communicate(timeout=300) for process in processes]
@@ -64,7 +64,7 @@ def together(code):
 @pytest.mark.slow
 def test_two_processes_paint_the_pictures_of_one():
     together("""
-clusters.join(sys.argv[1])
+cluster.join(sys.argv[1])
 import jax
 assert len(jax.devices()) == 4 and len(jax.local_devices()) == 2
 params = nst.load_params()
@@ -110,7 +110,7 @@ def write_pictures():
 
 
 @pytest.mark.long
-def test_the_command_writes_once_and_goes_on_from_its_checkpoint():
+def test_only_the_first_process_writes_and_one_process_resumes():
     write_pictures()
     port = free_port()
     words = ("--log", "log.jsonl", "--checkpoint", "kept.h5")
@@ -126,7 +126,7 @@ def test_the_command_writes_once_and_goes_on_from_its_checkpoint():
     lines = Path("log.jsonl").read_text().splitlines()
     assert len(lines) == 9  # the start, the seven canvases, the end
     whole = Path("out.png").read_bytes()
-    # One process alone goes on from what four devices kept: here there is nothing left to do.
+    # One process alone resumes from the checkpoint of four devices, at which the run is finished.
     code = code.replace('*words, "--cluster", sys.argv[1]', "*words")
     alone = start(code, "", "--checkpoint", "kept.h5", "--resume", "--overwrite")
     assert alone.communicate(timeout=300) and alone.returncode == 0
@@ -139,7 +139,7 @@ def _pixels(data):
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_the_others_with_a_word():
+def test_a_killed_process_ends_the_others_with_a_message():
     write_pictures()
     port = free_port()
     code = RUN.replace("STEPS", "100000").replace("SHARE", "1e-4")
@@ -159,20 +159,20 @@ def test_a_killed_process_ends_the_others_with_a_word():
     assert runs[0].returncode == 1
     last = errors.strip().splitlines()[-1]
     assert last.startswith(
-        "nst-jax: error: process 0 of 2 cannot go on: process 1 has given no sign"
+        "nst-jax: error: process 0 of 2 cannot continue: process 1 has given no sign"
     )
     assert "unfinished" in errors
     Image.open("out.png").load()
 
 
 @pytest.mark.slow
-def test_an_exchange_that_fails_is_told_as_the_process_that_is_lost():
-    # Whether a wait for a killed process ends by an error of its own is a matter of luck.
+def test_a_failed_exchange_is_reported_as_a_lost_process():
+    # An exchange with a killed process may or may not raise, so here the error is raised by hand.
     port = free_port()
     code = """
 import os, time, jax
-clusters.join(sys.argv[1])
-with clusters.Watch(lambda words: print("lost:", words, flush=True)):
+cluster.join(sys.argv[1])
+with cluster.PeerMonitor(lambda text: print("lost:", text, flush=True)):
     time.sleep(3)
     if jax.process_index() == 1:
         os._exit(9)
@@ -181,23 +181,25 @@ with clusters.Watch(lambda words: print("lost:", words, flush=True)):
     runs = [start(code, f"127.0.0.1:{port},2,{index}") for index in range(2)]
     said, errors = runs[0].communicate(timeout=200)
     assert runs[0].returncode == 1, errors
-    assert "lost: process 0 of 2 cannot go on: process 1 has given no sign of life for 6 s" in said
+    assert (
+        "lost: process 0 of 2 cannot continue: process 1 has given no sign of life for 6 s" in said
+    )
     runs[1].communicate()
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("here", "expected 'auto' or HOST:PORT,N,I"),
         ("host:12,2", "expected 'auto' or HOST:PORT,N,I"),
         ("host:12,2,2", "of 2 processes the last is 1, got 2"),
-        ("host:12,0,0", "of how many processes cannot be 0"),
+        ("host:12,0,0", "the number of processes cannot be 0"),
     ],
 )
-def test_what_names_no_cluster_is_refused(words, told, capsys):
+def test_invalid_cluster_names_are_refused(words, message, capsys):
     write_pictures()
     assert cli.main(["stylize", "photo.png", "art.png", "--cluster", words]) == 2
-    assert f"`--cluster`: {told}" in capsys.readouterr().err
+    assert f"`--cluster`: {message}" in capsys.readouterr().err
 
 
 def test_without_a_cluster_auto_is_refused(capsys, monkeypatch):
@@ -210,7 +212,7 @@ def test_without_a_cluster_auto_is_refused(capsys, monkeypatch):
     assert "`--cluster`: jax finds no cluster here (coordinator_address" in capsys.readouterr().err
 
 
-def test_what_fails_to_join_is_told_as_that(capsys, monkeypatch):
+def test_a_failure_to_join_is_reported(capsys, monkeypatch):
     def late(**limits):
         raise RuntimeError("DEADLINE_EXCEEDED: some did not come")
 
@@ -221,7 +223,7 @@ def test_what_fails_to_join_is_told_as_that(capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_one_process_that_is_refused_ends_the_others_with_its_reason():
+def test_bad_input_in_one_process_ends_the_others_with_its_reason():
     write_pictures()
     port = free_port()
     code = RUN.replace("STEPS", "4").replace("SHARE", "1.0")
@@ -238,13 +240,13 @@ def test_one_process_that_is_refused_ends_the_others_with_its_reason():
 
 
 @pytest.mark.slow
-def test_all_processes_choose_by_the_one_with_least_memory():
+def test_the_process_with_the_least_memory_decides_for_all():
     together("""
-clusters.join(sys.argv[1])
+cluster.join(sys.argv[1])
 import jax
 from nst_jax import prepare
 from nst_jax.scaling import capacity, layout, sharding
-mesh = sharding.mesh_of("all", axis=sharding.ROWS)
+mesh = sharding.mesh_of("all", axis=sharding.BANDS)
 capacity.available = lambda device: [4 * 10**10, 12 * 10**9][jax.process_index()]
 there, platform = capacity.place_of(recipes.DEFAULT, mesh=mesh)
 assert abs(there / 12e9 - 1) < 1e-6 and platform == "cpu"
@@ -259,10 +261,10 @@ assert capacity.place_of(recipes.DEFAULT, mesh=mesh)[0] is None
 """)
 
 
-def test_alone_everybody_decides_for_himself():
-    assert cluster.first()
-    assert list(cluster.led([3, 1])) == [3, 1]
-    assert cluster.any_of(True)
-    assert not cluster.any_of(False)
-    assert cluster.agree(True, "")
-    assert not cluster.agree(False, "")
+def test_a_single_process_decides_alone():
+    assert cluster.is_first()
+    assert list(cluster.from_first([3, 1])) == [3, 1]
+    assert cluster.true_in_any(True)
+    assert not cluster.true_in_any(False)
+    assert cluster.same_in_all(True, "")
+    assert not cluster.same_in_all(False, "")

@@ -1,4 +1,4 @@
-"""Batches: manifests, folders and globs, what is finished, what fails, shards, and how they end."""
+"""Batches: manifests, folders and globs; finished pictures, failures, shards, interruptions and Ray."""
 
 import json
 import os
@@ -63,10 +63,10 @@ AS_CSV = (
 
 
 def same_rows(found, folder):
-    first, second = (row._replace(place="") for row in found)
+    first, second = (row._replace(location="") for row in found)
     a, b, c = (folder / name for name in ("a.jpg", "b.jpg", "c.jpg"))
-    assert first == rows.Row(1, a, ((b, None),))
-    assert second == rows.Row(
+    assert first == rows.ManifestRow(1, a, ((b, None),))
+    assert second == rows.ManifestRow(
         2,
         a,
         ((b, 0.7), (c, 0.3)),
@@ -79,13 +79,13 @@ def same_rows(found, folder):
 def test_csv_and_jsonl_are_read_alike(here):
     Path("sub").mkdir()
     csv("\ufeff" + AS_CSV[0], *AS_CSV[1:], name="sub/jobs.csv")
-    same_rows(rows.read(Path("sub/jobs.csv")), Path("sub"))
+    same_rows(rows.read_manifest(Path("sub/jobs.csv")), Path("sub"))
     Path("jobs.jsonl").write_text("\n\n".join(map(json.dumps, ROWS)))
-    same_rows(rows.read(here / "jobs.jsonl"), here)
+    same_rows(rows.read_manifest(here / "jobs.jsonl"), here)
     changed = {"terms.style_weight": 3, "descent.optimizer": "Adam"}
     changed_rows = [ROWS[0], ROWS[1] | {"overrides": changed}]
     Path("jobs.jsonl").write_text("\n".join(map(json.dumps, changed_rows)))
-    same_rows(rows.read(here / "jobs.jsonl"), here)
+    same_rows(rows.read_manifest(here / "jobs.jsonl"), here)
 
 
 def test_parquet_is_read_like_the_others(here):
@@ -96,17 +96,17 @@ def test_parquet_is_read_like_the_others(here):
     columns["style"][0] = [columns["style"][0]]  # a column has one type
     table = pyarrow.table(columns)
     parquet.write_table(table, "jobs.parquet")
-    same_rows(rows.read(here / "jobs.parquet"), here)
+    same_rows(rows.read_manifest(here / "jobs.parquet"), here)
     Path("jobs.parquet").write_text("no")
-    with pytest.raises(ValueError, match=r"`contents`: 'jobs.parquet': is no Parquet"):
-        rows.read(Path("jobs.parquet"))
+    with pytest.raises(ValueError, match=r"`contents`: 'jobs.parquet': is not Parquet"):
+        rows.read_manifest(Path("jobs.parquet"))
 
 
-def test_a_name_with_a_semicolon_or_a_colon_is_a_name(here):
+def test_file_names_may_contain_semicolons_and_colons(here):
     for name in ("a;b.png", "wave:2"):
         shutil.copy("art.png", name)
     csv("content,style", "photo.png,a;b.png", "photo.png,wave:2", "photo.png,art.png:2")
-    styles = [row.styles for row in rows.read(here / "jobs.csv")]
+    styles = [row.styles for row in rows.read_manifest(here / "jobs.csv")]
     assert styles == [
         ((here / n, s),) for n, s in [("a;b.png", None), ("wave:2", None), ("art.png", 2.0)]
     ]
@@ -123,7 +123,7 @@ BAD = {
     "too many cells": (["content,style", "photo.png,art.png,x"], "row 1", "3 cells for 2"),
     "no content": ([HEAD, "photo.png,art.png,,,", ",art.png,,,"], "row 2 of 'jobs.csv'", "content"),
     "no style": ([HEAD, "photo.png,,,,"], "row 1", "style"),
-    "quotes": (["content,style", '"photo.png,art.png'], "is no CSV"),
+    "quotes": (["content,style", '"photo.png,art.png'], "is not CSV"),
     "recipe": ([HEAD, "photo.png,art.png,,tini,"], "row 1", "`recipe`", "'tiny'"),
     "recipe file": ([HEAD, "photo.png,art.png,,no.toml,"], "row 1", "`recipe`", "no.toml"),
     "override": (
@@ -159,8 +159,8 @@ def test_a_bad_manifest_is_refused_before_the_work(call, case):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", ["row 1", "no JSON"]),
-        ("[1]", ["row 1", "no object"]),
+        ("{", ["row 1", "not JSON"]),
+        ("[1]", ["row 1", "not an object"]),
         ('{"content": 3, "style": "b"}', ["row 1", "`content`", "expected text"]),
         ('{"style": "b"}', ["row 1", "no column 'content'"]),
         ('{"content": "a", "style": []}', ["row 1", "has no style"]),
@@ -171,11 +171,11 @@ def test_a_bad_line_is_refused(call, line, words):
     refused(call("batch", "jobs.jsonl", "-o", "out"), "`CONTENTS`", *words)
 
 
-def test_words_that_do_not_go_together_are_refused(call):
+def test_options_that_exclude_each_other_are_refused(call):
     csv("content,style", "photo.png,art.png")
     out = ("-o", "out")
     refused(call("batch", "no.csv", *out), "`CONTENTS`", "no.csv", "no such file")
-    refused(call("batch", "jobs.csv", "photo.png", *out), "`CONTENTS`", "stands alone")
+    refused(call("batch", "jobs.csv", "photo.png", *out), "`CONTENTS`", "must be the only one")
     refused(call("batch", "jobs.csv", "--styles", "art.png", *out), "`--styles`", "manifest")
     refused(call("batch", "jobs.csv", "--sheet", *out), "`--sheet`", "manifest")
     refused(call("batch", "jobs.csv", "--pair", "zip", *out), "`--pair`", "manifest")
@@ -195,7 +195,7 @@ def test_words_that_do_not_go_together_are_refused(call):
 @pytest.mark.parametrize(
     ("module", "words", "said"),
     [
-        ("ray", ["photo.png", "--styles", "art.png", "--engine", "ray"], "nst-jax[ray]"),
+        ("ray", ["photo.png", "--styles", "art.png", "--runner", "ray"], "nst-jax[ray]"),
         ("pyarrow", ["jobs.parquet"], "nst-jax[parquet]"),
     ],
 )
@@ -208,17 +208,17 @@ def test_a_missing_extra_is_named(call, monkeypatch, module, words, said):
 # --- Folders and globs ----------------------------------------------------------------------------
 
 
-def test_folders_and_globs_stand_for_their_pictures(call):
+def test_folders_and_globs_are_expanded(call):
     Path("in/deep").mkdir(parents=True)
     for name in ("b.png", "A.JPG", ".hidden.png", "notes.txt", "deep/c.png"):
         shutil.copy("photo.png", f"in/{name}")
     folder, pattern, word = Path("in"), Path("in/**/*.png"), Path("art.png")
-    found = rows.files([folder, pattern, word], "contents")
+    found = rows.expanded([folder, pattern, word], "contents")
     typed = [(str(path), own) for path, own in found]
     inside = [("in/A.JPG", False), ("in/b.png", False)]
     assert typed == [*inside, ("in/b.png", False), ("in/deep/c.png", False), ("art.png", True)]
-    crossed = rows.crossed([folder], [word], zipped=False)
-    assert [(row.named, row.number) for row in crossed] == [(False, 1), (False, 2)]
+    crossed = rows.paired([folder], [word], zipped=False)
+    assert [(row.typed, row.number) for row in crossed] == [(False, 1), (False, 2)]
     Path("none").mkdir()
     refused(call("batch", "none", "--styles", "art.png", "-o", "out"), "`CONTENTS`", "no pictures")
     refused(call("batch", "a*.jpg", "--styles", "x", "-o", "out"), "`CONTENTS`", "no file matches")
@@ -235,12 +235,12 @@ def test_recipes_that_differ_by_numbers_share_a_program():
     rule = replace(TINY.descent, optimizer=optimizers.Adam(learning_rate=0.5))
     recipe_rows = [TINY, varied(style_weight=3.0), replace(TINY, descent=rule, name="else")]
     (group,) = groups.form_groups([entry(i, r) for i, r in enumerate(recipe_rows)], "cpu")
-    joined = groups.joined(group.entries, group.varying)
+    joined = groups.joint_recipe(group.entries, group.varying)
     np.testing.assert_array_equal(joined.terms.style_weight, [1, 3, 1])
     np.testing.assert_array_equal(joined.descent.optimizer.learning_rate, [0.02, 0.02, 0.5])
     assert np.ndim(joined.terms.content_weight) == 0
-    # One of them alone is still of that program: its numbers are arrays of one.
-    assert groups.joined(group.entries[:1], group.varying).terms.style_weight.shape == (1,)
+    # One of them alone runs the same program: its numbers are arrays of one.
+    assert groups.joint_recipe(group.entries[:1], group.varying).terms.style_weight.shape == (1,)
 
 
 @pytest.mark.parametrize(
@@ -253,22 +253,24 @@ def test_recipes_that_differ_by_numbers_share_a_program():
         replace(TINY, pictures=replace(TINY.pictures, start=arguments.START_NAMES["noise"]())),
     ],
 )
-def test_recipes_that_differ_otherwise_do_not(other):
-    assert len(groups.by_program([entry(1), entry(2, other)])) == 2
+def test_recipes_that_differ_in_structure_do_not_share_a_program(other):
+    assert len(groups.buckets_of([entry(1), entry(2, other)])) == 2
 
 
-def test_shards_share_everything_once_whatever_the_device():
+def test_every_entry_is_in_exactly_one_shard():
     entries = [entry(i, shape=(16 * (1 + i % 3), 32)) for i in range(100)]
-    parts = [groups.share(entries, groups.Shard(number, 4)) for number in (1, 2, 3, 4)]
+    parts = [groups.entries_of_shard(entries, groups.Shard(number, 4)) for number in (1, 2, 3, 4)]
     assert sorted(e.number for part in parts for e in part) == list(range(100))
     assert all(len(part) >= 16 for part in parts)
-    together = [e for bucket in groups.by_program(entries) for e in bucket.entries]
-    assert groups.share(entries, groups.Shard(1, 1)) == together
+    together = [e for bucket in groups.buckets_of(entries) for e in bucket.entries]
+    assert groups.entries_of_shard(entries, groups.Shard(1, 1)) == together
 
 
 def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
-    missing = [rows.Row(i, Path(f"no{i}.png"), ((Path("art.png"), None),)) for i in range(1, 6)]
-    told = [
+    missing = [
+        rows.ManifestRow(i, Path(f"no{i}.png"), ((Path("art.png"), None),)) for i in range(1, 6)
+    ]
+    reported = [
         [
             record.row
             for record in job.album_of(
@@ -277,7 +279,7 @@ def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
         ]
         for number in (1, 2)
     ]
-    assert told == [[1, 3, 5], [2, 4]]
+    assert reported == [[1, 3, 5], [2, 4]]
 
 
 # --- Painting -------------------------------------------------------------------------------------
@@ -291,7 +293,7 @@ JOBS = (
 )
 
 
-def test_a_manifest_is_painted_and_goes_on(call):
+def test_a_manifest_is_painted_and_resumed(call):
     Path("broken.png").write_bytes(Path("photo.png").read_bytes()[:300])
     Path("own.toml").write_text('base = "tiny"\nname = "own"')
     argv = ("-o", "out", "--recipe", "tiny", "--init", "noise", "--seed", "7")
@@ -309,12 +311,12 @@ def test_a_manifest_is_painted_and_goes_on(call):
     assert "truncated" in found[2]["error"] and found[1]["error"] is None
     assert not Path("out/broken_art.png").exists()
     assert found[3]["losses"]["total"] > 0 and found[3]["seconds"] > 0
-    told = json.loads(call("info", "out/sub/heavy.png")[1])
-    assert told["losses"] == found[3]["losses"]
-    assert told["settings"]["terms.style_weight"] == 3 and told["recipe"] == "own"
-    assert told["settings"]["pictures.start"] == "Noise" and told["seed"] == 7
+    facts = json.loads(call("info", "out/sub/heavy.png")[1])
+    assert facts["losses"] == found[3]["losses"]
+    assert facts["settings"]["terms.style_weight"] == 3 and facts["recipe"] == "own"
+    assert facts["settings"]["pictures.start"] == "Noise" and facts["seed"] == 7
 
-    # Again: what is finished is skipped, also where nothing may be replaced.
+    # Started again: finished pictures are skipped, also with `--no-overwrite`.
     before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.png")}
     for more in ([], ["--no-overwrite"]):
         code, _, err = call("batch", "jobs.csv", *argv, *more)
@@ -323,7 +325,7 @@ def test_a_manifest_is_painted_and_goes_on(call):
         assert listed()[1]["losses"] == found[1]["losses"]
     assert {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.png")} == before
 
-    # What was changed or damaged is not: a number of the recipe here, a half file there.
+    # Pictures whose recipe has changed or whose file is damaged are painted again.
     csv(*JOBS[:3], JOBS[3].replace("=3", "=4"), name="jobs.csv")
     whole = Path("out/photo_art.png").read_bytes()
     Path("out/photo_art.png").write_bytes(whole[: len(whole) // 2])
@@ -336,8 +338,8 @@ def test_a_manifest_is_painted_and_goes_on(call):
         3: "done",
     }
     assert Path("out/photo_art.png").read_bytes() == whole
-    told = json.loads(call("info", "out/sub/heavy.png")[1])
-    assert told["settings"]["terms.style_weight"] == 4
+    facts = json.loads(call("info", "out/sub/heavy.png")[1])
+    assert facts["settings"]["terms.style_weight"] == 4
 
 
 CHANGES = {
@@ -349,28 +351,28 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_finished_is_what_was_asked_for(here, change):
+def test_a_picture_is_finished_if_it_was_painted_as_requested(here, change):
     from nst_jax.weights import read_info
 
-    weights, album = read_info(), job.Album(entries=(), folder=Path())
+    weights, batch = read_info(), job.Album(entries=(), folder=Path())
     first = entry()
-    told = job.asked(first, album, weights)
+    facts = job.asked(first, batch, weights)
     image = np.zeros((30, 40, 3), np.float32)
-    images.save("x.png", image, metadata=told | {"finished": True, "versions": {"jax": "0"}})
-    rest = replace(album, entries=(first, change(first)))
+    images.save("x.png", image, metadata=facts | {"finished": True, "versions": {"jax": "0"}})
+    rest = replace(batch, entries=(first, change(first)))
     left, records = job.unfinished(rest, weights)
-    cut = replace(first.recipe.network, tile=128, remat=True)  # the same picture in another way
+    cut = replace(first.recipe.network, tile=128, remat=True)  # does not change the picture
     tiled = first._replace(recipe=replace(first.recipe, network=cut))
     assert job.unfinished(replace(rest, entries=(tiled,)), weights)[0].entries == ()
     assert left.entries == rest.entries[1:] and [r.status for r in records] == ["skipped"]
-    seeded = replace(album, entries=(first,), seed=1)
+    seeded = replace(batch, entries=(first,), seed=1)
     assert job.unfinished(seeded, weights)[0].entries == (first,)
-    images.save("x.png", image, metadata=told | {"finished": False})
+    images.save("x.png", image, metadata=facts | {"finished": False})
     assert job.unfinished(rest, weights)[0].entries == rest.entries
 
 
 def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
-    def failing(params, contents, styles, course, **options):
+    def failing(params, contents, styles, progress, **options):
         if len(contents) > 1 or contents[0].mean() == 2:
             raise RuntimeError("out of memory")
         return batches.Painted([contents[0]], [Losses(1.0, 0.5, 0.5, 0.0, {})], {})
@@ -383,15 +385,15 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
         )
         for i in (1, 2, 3)
     ]
-    varying = groups.by_program([one.entry for one in loaded])[0].varying
-    album = job.Album(entries=(), folder=Path())
-    canvases, failed = local.painted(None, loaded, varying, album, None)
+    varying = groups.buckets_of([one.entry for one in loaded])[0].varying
+    batch = job.Album(entries=(), folder=Path())
+    canvases, failed = local.painted(None, loaded, varying, batch, None)
     assert [canvas.loaded.entry.number for canvas in canvases] == [1, 3]
     assert [(record.row, record.status) for record in failed] == [(2, "failed")]
     assert failed[0].error == "RuntimeError: out of memory"
 
 
-def test_reading_and_writing_go_on_beside_the_computing(monkeypatch, as_users_do):
+def test_reading_and_writing_overlap_with_painting(monkeypatch, as_users_do):
     happened = {name: threading.Event() for name in ("read 1", "written 0")}
     parts = [groups.Group((entry(i),), ()) for i in range(3)]
 
@@ -401,25 +403,25 @@ def test_reading_and_writing_go_on_beside_the_computing(monkeypatch, as_users_do
         return [local.Loaded(group.entries[0], None, ())], []
 
     def painted(params, loaded, *others):
-        # Each of these is only there in time if someone else works while this waits.
+        # Each event happens in time only if the other threads work while this one waits.
         wait = {0: "read 1", 1: "written 0"}.get(loaded[0].entry.number)
         assert wait is None or happened[wait].wait(30)
         return [local.Canvas(loaded[0], None, None, None, 0.0)], []
 
-    def write(canvas, album, weights):
+    def write(canvas, batch, weights):
         if canvas.loaded.entry.number == 0:
             happened["written 0"].set()
         return job.record_of(canvas.loaded.entry, "done")
 
-    class Course:
-        def end_load(self):
+    class Progress:
+        def end_group(self):
             pass
 
     for name, stand_in in {"read": read, "painted": painted, "write": write}.items():
         monkeypatch.setattr(local, name, stand_in)
-    told = []
-    local.work(None, None, None, parts, Course(), told.append)
-    assert [record.row for record in told] == [0, 1, 2]
+    records = []
+    local.work(None, None, None, parts, Progress(), records.append)
+    assert [record.row for record in records] == [0, 1, 2]
 
 
 def test_an_incomplete_last_line_is_dropped(here):
@@ -433,12 +435,12 @@ def test_an_incomplete_last_line_is_dropped(here):
     assert [line["row"] for line in lines("results.jsonl")] == [1, 3]
 
 
-# --- Ends -----------------------------------------------------------------------------------------
+# --- Killed and resumed ---------------------------------------------------------------------------
 
 
 @pytest.fixture
 def start():
-    """Start a batch in another process, which does not outlive the test."""
+    """Start a batch in another process, which is killed when the test ends."""
     started = []
 
     def run(*argv):
@@ -454,7 +456,7 @@ def start():
 
 
 def many(count, steps):
-    """Write a manifest of several shapes and numbers."""
+    """Write a manifest of several shapes and weights."""
     rows = [
         f"{'photo' if i % 3 else 'art'}.png,art.png,{i}.png,,descent.steps={steps};terms.tv_weight={i}"
         for i in range(count)
@@ -474,22 +476,22 @@ def wait_for(listing, rows, process):
 
 def all_whole(count):
     for i in range(count):
-        told = images.read_metadata(f"out/{i}.png")  # decodes all of it
-        assert told["finished"] is True and told["settings"]["terms.tv_weight"] == i
+        facts = images.read_metadata(f"out/{i}.png")  # decodes all of it
+        assert facts["finished"] is True and facts["settings"]["terms.tv_weight"] == i
     ends = [listed()[row]["status"] for row in range(1, count + 1)]
     assert set(ends) <= {"done", "skipped"}
-    assert not list(Path("out").glob(".*"))  # nor anything half
+    assert not list(Path("out").glob(".*"))  # no temporary files either
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("seed", range(1))
-def test_a_killed_batch_goes_on(start, seed):
+def test_a_killed_batch_is_resumed(start, seed):
     many(24, 40)
     process, chance = start("jobs.csv", "-o", "out", "-q"), random.Random(seed)
     wait_for(Path("out/results.jsonl"), chance.choice([0, 1, 4, 8]), process)
     time.sleep(chance.uniform(0, 0.5))
-    assert process.poll() is None  # three groups of eight: one at least is under way
+    assert process.poll() is None  # it has three groups of eight, so it is still running
     process.kill()
     process.communicate(timeout=60)
     before = {path.name: path.stat().st_mtime_ns for path in Path("out").glob("*.png")}
@@ -500,7 +502,7 @@ def test_a_killed_batch_goes_on(start, seed):
     assert process.returncode == 0, err
     all_whole(24)
     after = {name: Path("out", name).stat().st_mtime_ns for name in before}
-    assert after == before  # what was there by then was not painted again
+    assert after == before  # finished pictures were not painted again
 
 
 @pytest.mark.slow
@@ -517,7 +519,7 @@ def test_shards_paint_all(call):
 
 
 @pytest.mark.slow
-def test_rows_are_as_painted_one_by_one(call):
+def test_rows_equal_pictures_painted_one_by_one(call):
     rows = ["photo.png,art.png:3;other.png:1,a.png,", "other.png,art.png:2;photo.png:5,b.png,"]
     csv("content,style,output,overrides", rows[0], rows[1] + "terms.style_weight=3")
     argv = ("--recipe", "tiny", "--init", "noise", "--seed", "7", "-q")
@@ -528,7 +530,7 @@ def test_rows_are_as_painted_one_by_one(call):
     }
     for name, words in alone.items():
         assert call("stylize", *words, *argv, "-o", name) == (0, "", "")
-        # Noise included: no picture depends on the others.
+        # This includes the noise: no picture depends on the others.
         assert abs(pixels(f"out/{name}").astype(int) - pixels(name)).max() <= 1
     assert listed()[1]["style"] == "art.png:3;other.png:1"
 
@@ -537,7 +539,7 @@ def test_rows_are_as_painted_one_by_one(call):
 
 
 def actors_below(pid):
-    """Return the processes of a Ray of this process' that paint."""
+    """Return the ids of the painting actors among the descendants of a process."""
     parents, found = {}, []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -566,7 +568,7 @@ def test_ray_paints_all_though_an_actor_dies(start):
     Path("broken.png").write_bytes(Path("photo.png").read_bytes()[:300])
     with Path(many(24, 40)).open("a") as file:
         file.write("broken.png,art.png,broken_out.png,,\n")
-    process = start("jobs.csv", "-o", "out", "--engine", "ray")
+    process = start("jobs.csv", "-o", "out", "--runner", "ray")
     wait_for(Path("out/results.jsonl"), 8, process)
     (actor,) = actors_below(process.pid)
     os.kill(actor, signal.SIGKILL)
@@ -577,7 +579,7 @@ def test_ray_paints_all_though_an_actor_dies(start):
     assert listed()[25]["status"] == "failed"
     assert listed()[25]["output"] == "out/broken_out.png"
     all_whole(24)
-    # As without Ray.
+    # The same picture painted without Ray.
     csv(HEAD, "photo.png,art.png,1.png,,descent.steps=40;terms.tv_weight=1", name="one.csv")
     process = start("one.csv", "-o", "one", "-q")
     assert process.wait(timeout=240) == 0

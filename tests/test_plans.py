@@ -16,7 +16,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import painting, prepare, recipes
-from nst_jax.app import cli, plan, programs, timing
+from nst_jax.app import cli, commands, plan, programs, timing
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity, chunks, costs, layout, sharding
 from tests import small
@@ -131,10 +131,10 @@ def test_another_device_is_planned_for_as_far_as_it_is_known(call):
 REFUSED = {
     "nothing": ([], "`CONTENT`", "--shape"),
     "no style": (["photo.png"], "`STYLE`", "is missing"),
-    "both": ([*PAIR, "--shape", "64x64"], "`--shape`", "leave out one"),
+    "both": ([*PAIR, "--shape", "64x64"], "`--shape`", "omit one"),
     "no shape": (["--shape", "512"], "`--shape`", "WIDTHxHEIGHT", "'512'"),
     "small": (["--shape", "8x64"], "16 px"),
-    "size too": (["--shape", "64x64", "--size", "32"], "`--size`", "leave this out"),
+    "size too": (["--shape", "64x64", "--size", "32"], "`--size`", "omit this one"),
     "bare memory": (["--shape", "64x64", "--memory", "24"], "`--memory`", "24GB", "'24'"),
     "no memory": (["--shape", "64x64", "--memory", "0GB"], "`--memory`", "0GB"),
     "recipe": ([*PAIR, "--recipe", "tini"], "`--recipe`", "tiny"),
@@ -208,7 +208,7 @@ def test_time_left_knows_that_tiles_cost_more():
     cut = replace(recipes.DEFAULT, network=replace(recipes.DEFAULT.network, tile=512))
 
     def left(recipe):
-        found = timing.Pace(scales, costs=costs.scale_operations(scales, recipe, "cpu"))
+        found = timing.IntervalChooser(scales, costs=costs.scale_operations(scales, recipe, "cpu"))
         found.advance(0, 0.0)
         found.advance(1, 1.0)
         return found.seconds_left()
@@ -228,8 +228,8 @@ def fit(recipe, there, *, shape=(6144, 8192), platform="cpu", yielding=False):
 def test_our_own_recipe_gives_up_pairs_last_and_as_few_as_needed():
     least = fit(recipes.DEFAULT, 10**12).plain
     found = fit(recipes.DEFAULT, 16 * 10**9, yielding=True)
-    history = capacity.history_of(found.recipe)
-    assert found.shortened and capacity.LEAST_HISTORY <= history < 10
+    history = plan.history_of(found.recipe)
+    assert found.shortened and plan.LEAST_HISTORY <= history < 10
     assert capacity.fits(found.footprint, 16 * 10**9) and found.footprint.total < least.total
     optimizer = replace(found.recipe.descent.optimizer, history=history + 1)
     more = replace(found.recipe, descent=replace(found.recipe.descent, optimizer=optimizer))
@@ -262,7 +262,7 @@ def test_fewer_bits_are_proposed_where_they_would_do():
     whole = fit(recipes.TF, 10**12, shape=shape, platform="gpu")
     least = min(
         nst.estimate_memory(shape, recipe=way, platform="gpu").total
-        for way in capacity._ways(recipes.TF, 2048, "gpu")
+        for way in plan.memory_savers(recipes.TF, 2048, "gpu")
     )
     assert least < whole.footprint.total
     with pytest.raises(ValueError, match=r"another picture: bfloat16 \(`precision`\); to try"):
@@ -331,21 +331,22 @@ import contextlib, sys
 import jax
 from jax._src import xla_bridge
 from nst_jax.app import cli
-from nst_jax.app.batch import on_ray as fleets
+from nst_jax.app.batch import on_ray
 @contextlib.contextmanager
 def joined():
     print("initialised", xla_bridge.backends_are_initialized())
     yield
-fleets.check, fleets.joined, fleets.precision = lambda: None, joined, lambda: "bfloat16"
+on_ray.check_installed, on_ray.connected = lambda: None, joined
+on_ray.auto_precision = lambda: "bfloat16"
 def paint(params, weights, album, display, tell):
     print("painted in", {entry.recipe.network.precision.name for entry in album.entries})
-fleets.paint_by_ray = paint
+on_ray.paint_on_ray = paint
 cli.main(sys.argv[1:])
 """
 
 
 def test_a_leader_of_others_joins_them_before_jax_looks_at_its_own_devices():
-    words = ("photo.png", "--styles", "art.png", "-o", "out", "--engine", "ray", "-q")
+    words = ("photo.png", "--styles", "art.png", "-o", "out", "--runner", "ray", "-q")
     done = child(FIRST, "batch", *words, "--precision", "auto")
     told = done.stdout.splitlines()
     assert told[0] == "initialised False" and told[-1] == "painted in {'bfloat16'}", done.stderr
@@ -407,7 +408,7 @@ builtins.__import__ = importing
 def say(code):
     builtins.print(found)
     before_exit(code)
-before_exit, cli._exit_at_once = cli._exit_at_once, say
+before_exit, cli.interrupts.exit_at_once = cli.interrupts.exit_at_once, say
 code = cli.main(ARGV)
 builtins.print(found)
 """
@@ -459,14 +460,14 @@ def test_the_command_shares_a_picture_between_devices(call):
 
 
 @pytest.mark.slow
-def test_devices_of_a_batch_are_grouped_by_rows(call):
+def test_devices_of_a_batch_are_grouped_by_bands(call):
     words = ("batch", "photo.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny")
-    code, _, told = call(*words, "--devices", "2", "--rows", "2")
+    code, _, told = call(*words, "--devices", "2", "--bands", "2")
     assert code == 0, told
     assert Path("out/photo_art.png").exists()
-    code, _, told = call(*words, "--rows", "2")
+    code, _, told = call(*words, "--bands", "2")
     assert code == 2
-    assert "`--rows`: 1 device cannot be grouped by 2; take a multiple of 2 devices" in told
+    assert "`--bands`: 1 device cannot be grouped by 2; take a multiple of 2 devices" in told
 
 
 def test_a_picture_too_low_for_the_devices_of_its_rows_fails_alone(call):
@@ -474,7 +475,7 @@ def test_a_picture_too_low_for_the_devices_of_its_rows_fails_alone(call):
     Path("photo.png").rename("photos/high.png")
     Image.fromarray(np.zeros((16, 60, 3), np.uint8)).save("photos/low.png")
     words = ("batch", "photos", "--styles", "art.png", "-o", "out", "--recipe", "tiny")
-    words += ("--size", "as-is", "--devices", "2", "--rows", "2")
+    words += ("--size", "as-is", "--devices", "2", "--bands", "2")
     code, _, told = call(*words)
     assert code == 1, told
     assert "low_art.png: `rows`: 2 are too many for a picture 16 px high" in told
@@ -483,9 +484,9 @@ def test_a_picture_too_low_for_the_devices_of_its_rows_fails_alone(call):
 
 def test_what_only_several_devices_hold_is_not_refused(little, monkeypatch):
     scale = prepare.Scale((64, 48), ((32, 32),), 3)
-    one = capacity.taken(TINY, scale, "gpu")
+    one = capacity.footprint_at(TINY, scale, "gpu")
     mesh = sharding.mesh_of_batch(2, 2)
-    shared = capacity.taken(layout.with_rows(TINY, mesh, scale.shape), scale, "gpu")
+    shared = capacity.footprint_at(layout.with_rows(TINY, mesh, scale.shape), scale, "gpu")
     assert shared.total < one.total
     recipe = replace(TINY, network=replace(TINY.network, tile=None))
     monkeypatch.setattr(capacity, "platform_of", lambda device=None: "gpu")
@@ -510,7 +511,7 @@ def test_a_plan_over_devices_is_what_each_has(call):
     assert re.search(r"^rows +on 4 devices; what follows is of each$", told, re.M)
 
 
-def test_ray_takes_neither_devices_nor_rows():
-    for name, value in (("devices", 2), ("rows", 2)):
+def test_ray_takes_neither_devices_nor_bands():
+    for name, value in (("devices", 2), ("bands", 2)):
         with pytest.raises(ValueError, match=f"`{name}`: Ray gives each device"):
-            cli._mesh({"engine": "ray", "devices": None, "rows": 1} | {name: value})
+            commands.check_devices({"runner": "ray", "devices": None, "bands": 1} | {name: value})

@@ -194,7 +194,7 @@ def test_the_state_of_every_rule_can_be_kept(grey, tmp_path):
         core = replace(COARSE_TO_FINE, descent=replace(COARSE_TO_FINE.descent, optimizer=rule()))
         state = nst.init(grey, recipes.as_arrays(core.bare()))
         for _ in range(2):
-            again = programs.Kept(sharding.laid, tmp_path)(state, None)
+            again = programs.Kept(bands.constrained, tmp_path)(state, None)
             assert_same([again], [state])
     assert len(files(tmp_path)) == len(optimizers.RULES)
 
@@ -242,7 +242,7 @@ def test_nothing_is_begun_ahead_where_memory_does_not_hold_both(
 ):
     recipe = replace(COARSE_TO_FINE, network=replace(COARSE_TO_FINE.network, tile=0))
     scales = prepare.plan(content.shape[:2], [style.shape[:2]], recipe)
-    both = sum(capacity.taken(recipe, scale, "cpu").total for scale in scales)
+    both = sum(capacity.footprint_at(recipe, scale, "cpu").total for scale in scales)
     both = round(both * capacity.MARGIN)
     for there, times in ((both - 9, 0), (both + 9, 1)):
         monkeypatch.setattr(capacity, "available", lambda device=None, there=there: there)

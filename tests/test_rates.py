@@ -1,4 +1,4 @@
-"""How fast runs were: what is kept of them, and what is made of that."""
+"""The recorded speeds of earlier runs, and the estimates made from them."""
 
 import json
 from dataclasses import replace
@@ -25,7 +25,7 @@ def test_nothing_is_known_before_a_run():
     assert plan.rates_are_kept() and plan.known_rate(TF) is None
 
 
-def test_the_median_of_the_last_runs_is_what_is_known(place):
+def test_the_known_rate_is_the_median_of_the_last_runs(place):
     for speed in (4.0, 1.0, 2.0):
         plan.record_rate(TF, Timed(speed * 1e9 * 2, 2.0))
     assert plan.known_rate(TF) == (2e9, 3)
@@ -37,7 +37,7 @@ def test_the_median_of_the_last_runs_is_what_is_known(place):
     ]  # nothing half-written
 
 
-def test_each_precision_has_its_own(place):
+def test_each_precision_has_its_own_rate(place):
     plan.record_rate(TF, Timed(3e9, 3.0))
     assert plan.known_rate(at("bfloat16", TF)) is None
     assert plan.known_rate(replace(TF, name="another")) == (1e9, 1)
@@ -45,22 +45,22 @@ def test_each_precision_has_its_own(place):
     assert "cpu" in key and "float32" in key
 
 
-def test_rows_over_devices_have_their_own():
+def test_bands_have_their_own_rate():
     plan.record_rate(TF, Timed(3e9, 3.0))
-    shared = replace(TF, rows=rows_of(sharding.planned(2), (64, 64), TF.network))
+    shared = replace(TF, rows=rows_of(sharding.abstract_mesh(2), (64, 64), TF.network))
     assert plan.known_rate(shared) is None
     plan.record_rate(shared, Timed(1e9, 2.0))
     assert plan.known_rate(shared) == (5e8, 1) and plan.known_rate(TF) == (1e9, 1)
 
 
-def test_what_is_too_short_to_tell_is_not_kept(place):
+def test_runs_that_are_too_short_are_not_recorded(place):
     plan.record_rate(TF, Timed(1e9, plan.LEAST_TIMED_SECONDS / 2))
     plan.record_rate(TF, Timed(0.0, 5.0))
     assert not place.exists()
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", '{"a": 3}', "\x00"])
-def test_a_file_that_is_none_knows_nothing_and_is_written_anew(place, text):
+def test_an_invalid_file_is_ignored_and_replaced(place, text):
     place.parent.mkdir()
     place.write_text(text)
     assert plan.known_rate(TF) is None
@@ -68,7 +68,7 @@ def test_a_file_that_is_none_knows_nothing_and_is_written_anew(place, text):
     assert plan.known_rate(TF) == (1e9, 1)
 
 
-def test_what_is_no_rate_does_not_count(place):
+def test_invalid_rates_in_a_file_are_ignored(place):
     plan.record_rate(TF, Timed(2e9, 2.0))
     found = json.loads(place.read_text())
     (key,) = found
@@ -76,7 +76,7 @@ def test_what_is_no_rate_does_not_count(place):
     assert plan.known_rate(TF) == (1e9, 1)
 
 
-def test_where_nothing_is_kept_nothing_is_known(monkeypatch):
+def test_without_a_folder_nothing_is_recorded(monkeypatch):
     monkeypatch.setattr(programs, "programs_folder", lambda: None)
     plan.record_rate(TF, Timed(2e9, 2.0))
     assert not plan.rates_are_kept() and plan.known_rate(TF) is None

@@ -80,8 +80,8 @@ def spread(recipe, shape=SHAPE, devices=2, **fields):
     """Return a recipe of numbers as arrays, without levels, with rows over the first devices."""
     recipe = recipes.as_arrays(with_levels(recipe, 0).bare())
     recipe = replace(recipe, network=replace(recipe.network, **fields))
-    mesh = sharding.mesh_of(devices, axis=sharding.ROWS)
-    return replace(recipe, rows=tiles.rows_of(mesh, shape, recipe.network))
+    mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
+    return replace(recipe, rows=bands.bands_of(mesh, shape, recipe.network))
 
 
 def compiled_step(params, recipe, shape=SHAPE):
@@ -89,7 +89,7 @@ def compiled_step(params, recipe, shape=SHAPE):
     rows, picture = recipe.rows, jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
 
     def laid(x, axis=None):
-        at = P() if axis is None else P(*[None] * axis, sharding.ROWS)
+        at = P() if axis is None else P(*[None] * axis, sharding.BANDS)
         at = NamedSharding(rows.mesh, at)
         return jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x), sharding=at)
 
@@ -241,9 +241,9 @@ def test_xlas_partitioner_gives_neighbours_a_row_at_each_layer():
 from nst_jax import recipes
 from tests import test_scaling as t
 recipe = recipes.as_arrays(small.shallow(recipes.TF).bare())
-shape, mesh = (256, 40), sharding.mesh_of("all", axis=sharding.ROWS)
+shape, mesh = (256, 40), sharding.mesh_of("all", axis=sharding.BANDS)
 def laid(x, split):
-    at = t.NamedSharding(mesh, t.P(sharding.ROWS) if split else t.P())
+    at = t.NamedSharding(mesh, t.P(sharding.BANDS) if split else t.P())
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at)
 picture = laid(jax.ShapeDtypeStruct((*shape, 3), jnp.float32), True)
 targets = jax.eval_shape(nst.measure, params, picture, picture, recipe)

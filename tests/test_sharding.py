@@ -85,7 +85,7 @@ for devices in (None, 4):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         images = nst.stylize_many(params, contents, style, recipe=recipe, devices=devices)
-    (warning,) = [w.message for w in caught if isinstance(w.message, batches.RowsDiverged)]
+    (warning,) = [w.message for w in caught if isinstance(w.message, batches.PicturesDiverged)]
     found.append((np.asarray(images), warning.rows))
 (one, broken), (many, broken_too) = found
 assert broken == broken_too and set(broken) == {1}

@@ -176,8 +176,8 @@ def test_groups_are_the_same_program(call, canvases, compilations, monkeypatch):
     [(20, (128, 128), 20), (20, (256, 256), 5), (7, (256, 256), 7), (7, (512, 512), 1)],
 )
 def test_groups_are_equal_and_fit(count, shape, size):
-    assert chunks.group_size(count, shape, "cpu") == size
-    assert chunks.group_size(count, shape, "gpu") == count
+    assert chunks.worthwhile_divisor(count, shape, "cpu") == size
+    assert chunks.worthwhile_divisor(count, shape, "gpu") == count
 
 
 # --- What is written ------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_ctrl_c_ends_a_sweep(call, monkeypatch):
     def pressed(self, evaluations, total):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(sweep.Course, "tell", pressed)
+    monkeypatch.setattr(sweep.BatchProgress, "report", pressed)
     code, _, err = call("--ratio", "1,2", "--size", "32", "-q")
     assert code == 130 and err.startswith("nst-jax: interrupted")
 
@@ -325,7 +325,7 @@ BAD = {
         "`--ratio`",
         "`--layers` and `--lr`",
     ),
-    "no list": (["--ratio", ""], "`--ratio`", "numbers with commas"),
+    "no list": (["--ratio", ""], "`--ratio`", "numbers separated by commas"),
     "hole": (["--ratio", "1,,2"], "`--ratio`", "'1,,2'"),
     "words": (["--style-weight", "1,two"], "`--style-weight`", "'1,two'"),
     "negative": (["--ratio", "1,-2"], "`--ratio`", "0 or more", "-2"),

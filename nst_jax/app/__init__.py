@@ -1,1 +1,1 @@
-"""The command line: `nst-jax` and everything that only it needs."""
+"""The command line `nst-jax`, and everything that only the command line needs."""

@@ -38,7 +38,7 @@ def found(outputs: Outputs) -> Checkpoint | None:
                 raise ValueError(f"`{name}`: needs a checkpoint; name it by `--checkpoint FILE`")
         return None
     words = f"`checkpoint`: '{path}' is not seen by all processes; put it where all of them see it"
-    if not cluster.agree(path.exists(), words):
+    if not cluster.same_in_all(path.exists(), words):
         return None
     if not outputs.resume:
         raise ValueError(
@@ -138,7 +138,7 @@ class Keeper:
         notes: dict[str, Any] = {"seconds": np.round(seconds, 6).tolist()}
         checkpoint = stand()._replace(notes=notes)  # of several processes each has to ask for it
         try:
-            if cluster.first():
+            if cluster.is_first():
                 checkpoints.save(self._path, checkpoint)
         except ValueError as error:  # its place passed the door: what is wrong now came up since
             raise OSError(f"cannot write '{self._path}': {error}") from error
@@ -148,4 +148,4 @@ class Keeper:
     def _due(self, step: int) -> bool:
         if self._every:
             return step % self._every == 0
-        return cluster.any_of(self._clock() - self._written >= self._pause)
+        return cluster.true_in_any(self._clock() - self._written >= self._pause)

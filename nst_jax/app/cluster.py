@@ -1,7 +1,8 @@
-"""Several processes that paint one picture together, joined by jax's own runtime.
+"""Several processes that paint one picture together, joined by jax's distributed runtime.
 
-All run the same program and have to come to the same turns: what one of them decides by its clock or a
-signal, the first decides for all. The first alone writes.
+All of them run the same program and must make the same calls in the same order. What one process
+decides by its clock or after a signal, the first process therefore decides for all. Only the first
+process writes files.
 """
 
 import os
@@ -18,44 +19,47 @@ from jax.experimental import multihost_utils
 
 AUTO = "auto"
 
-PATIENCE = 300  # seconds for all to come together
+JOIN_SECONDS = 300  # within which all processes must have joined
+HEARTBEAT_SECONDS = 2  # between two heartbeats of a process
+LOST_SECONDS = 30  # without a heartbeat, after which a process counts as lost
 
-BEAT = 2  # seconds between two signs of life
+# Keys in jax's key-value store, in which each process writes under its own index.
+ALIVE, STOPPED = "nst_jax/alive", "nst_jax/stopped"
 
-LOST = 30  # seconds without one after which a process counts as lost
+DONE = "done"  # the last value under `ALIVE`
 
-ALIVE, STOPPED = "nst_jax/alive", "nst_jax/stopped"  # where each tells of itself
-
-DONE = "done"
+LARGEST_INTEGER = 2**31 - 1  # jax sends 32-bit integers
 
 
 def join(cluster: str) -> None:
-    """Join the processes of a cluster, before jax is used for anything else.
+    """Join the processes of a cluster; call it before jax is used for anything else.
 
     Args:
-      cluster: `"auto"` where jax finds the others by itself (SLURM, Open MPI, a TPU pod, Kubernetes),
-        or `HOST:PORT,N,I`: where the first process listens, how many there are, which one this is.
+      cluster: `"auto"` if jax can find the others (SLURM, Open MPI, a TPU pod, Kubernetes), or
+        `HOST:PORT,N,I`: the address at which the first process listens, the number of processes, and
+        the index of this one.
 
     Raises:
-      ValueError: if it is neither, if jax finds no cluster, or if the others do not come.
+      ValueError: if it is neither, if jax finds no cluster, or if the others do not join in time.
 
     References:
       JAX's documentation, "Introduction to multi-controller JAX", `jax.distributed.initialize`.
     """
-    where = {} if cluster == AUTO else _parsed(cluster)
+    where = {} if cluster == AUTO else _parse_address(cluster)
     try:
-        jax.distributed.initialize(**where, initialization_timeout=PATIENCE)
+        jax.distributed.initialize(**where, initialization_timeout=JOIN_SECONDS)
     except (RuntimeError, ValueError) as error:
         first = next(iter(str(error).splitlines()), "")
         if where or isinstance(error, RuntimeError):
             raise ValueError(f"`cluster`: could not join {cluster!r}: {first}") from error
         raise ValueError(
-            f"`cluster`: jax finds no cluster here ({first}); name it by HOST:PORT,N,I: where the "
-            "first process listens, how many there are, and which one this is, from 0"
+            f"`cluster`: jax finds no cluster here ({first}); name it as HOST:PORT,N,I: the address at "
+            "which the first process listens, the number of processes, and the index of this one, "
+            "from 0"
         ) from error
 
 
-def _parsed(cluster: str) -> dict[str, Any]:
+def _parse_address(cluster: str) -> dict[str, Any]:
     address, *numbers = cluster.split(",")
     host, _, port = address.rpartition(":")
     if (
@@ -69,63 +73,65 @@ def _parsed(cluster: str) -> dict[str, Any]:
         )
     count, index = map(int, numbers)
     if not count:
-        raise ValueError(f"`cluster`: of how many processes cannot be 0, got {cluster!r}")
+        raise ValueError(f"`cluster`: the number of processes cannot be 0, got {cluster!r}")
     if index >= count:
         raise ValueError(f"`cluster`: of {count} processes the last is {count - 1}, got {index}")
     return {"coordinator_address": address, "num_processes": count, "process_id": index}
 
 
-def first() -> bool:
-    """Say whether this process is the one that writes."""
+def is_first() -> bool:
+    """Return whether this process is the one that writes files."""
     return jax.process_index() == 0
 
 
-def led(values: Iterable[int]) -> Iterator[int]:
-    """Yield, in every process, the numbers that the first one draws."""
+def from_first(values: Iterable[int]) -> Iterator[int]:
+    """Yield, in every process, the integers that the first process draws from its iterable."""
     if jax.process_count() == 1:
         yield from values
         return
     for value in values:
-        yield int(multihost_utils.broadcast_one_to_all(np.int64(min(value, 2**31 - 1))))
+        limited = np.int64(min(value, LARGEST_INTEGER))
+        yield int(multihost_utils.broadcast_one_to_all(limited))
 
 
-def any_of(value: bool) -> bool:
-    """Say, in every process, whether it is true in any."""
+def true_in_any(value: bool) -> bool:
+    """Return, in every process, whether the value is true in at least one."""
     if jax.process_count() == 1:
         return value
     return bool(multihost_utils.process_allgather(np.asarray(value)).any())
 
 
-def agree(value: bool, words: str) -> bool:
-    """Return what all processes find alike.
+def same_in_all(value: bool, message: str) -> bool:
+    """Return a value that must be the same in all processes.
 
     Raises:
-      ValueError: in every process, with these words, if they do not.
+      ValueError: in every process, with this message, if it is not the same.
     """
-    if any_of(value) and any_of(not value):
-        raise ValueError(words)
+    if true_in_any(value) and true_in_any(not value):
+        raise ValueError(message)
     return value
 
 
-# --- Where another process is lost ----------------------------------------------------------------
+# --- Loss of another process ----------------------------------------------------------------------
 
 
-class Watch(AbstractContextManager):
-    """Looks after the other processes, whom this one may be waiting for in the middle of a step.
+class PeerMonitor(AbstractContextManager):
+    """Ends this process when another one is lost, which it may wait for in the middle of an update.
 
-    Every process counts in jax's own store that it is alive. Without that a process would wait until
-    jax misses the other for a minute or more, and ends this one from below Python, where nothing can
-    be saved. Only where the first process is killed, which keeps that store, jax is quicker.
+    Every process counts up a heartbeat in jax's key-value store, and a thread of each reads those of
+    the others. Without it, a process would wait until jax notices the loss after a minute or more, and
+    jax would then end it from C++, where nothing can be saved. jax is quicker only if the first process
+    is killed, which hosts the store.
     """
 
-    def __init__(self, tell: Callable[[str], Any]) -> None:
-        """Take what is called, in another thread, with what has happened; the process then ends."""
-        self._tell, self._over = tell, threading.Event()
+    def __init__(self, report: Callable[[str], Any]) -> None:
+        """Take the function that prints why this process ends; the monitor's thread calls it."""
+        self._report, self._over = report, threading.Event()
         self._save: Callable[[], Any] | None = None
-        self._left = ""
+        self._interruption = ""
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "PeerMonitor":
         if jax.process_count() > 1:
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
@@ -133,46 +139,46 @@ class Watch(AbstractContextManager):
 
     @contextmanager
     def saving(self, save: Callable[[], Any]) -> Iterator[None]:
-        """Have something saved before this process ends for the loss of another."""
+        """Call `save` before this process ends because another one is lost."""
         self._save = save
         try:
             yield
         finally:
             self._save = None
 
-    def leave(self, words: str) -> None:
-        """Let the others end, as this one will not go on, though it has met no error."""
-        self._left = words
+    def stop_others(self, reason: str) -> None:
+        """Tell the other processes to stop, because this one was interrupted without an error."""
+        self._interruption = reason
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if self._thread is None:
             return
         if isinstance(error, jax.errors.JaxRuntimeError):
-            # What failed may be an exchange with a process that is gone: the other thread will know,
-            # and end this one in clearer words.
-            self._thread.join(LOST + 3 * BEAT)
+            # Perhaps an exchange failed because a process is lost. Then the thread notices that too,
+            # and ends this process with a clearer message.
+            self._thread.join(LOST_SECONDS + 3 * HEARTBEAT_SECONDS)
         self._over.set()
         self._thread.join()
         with suppress(jax.errors.JaxRuntimeError):
-            if error is None and not self._left:
-                _tell(ALIVE, DONE)
+            if error is None and not self._interruption:
+                _write(ALIVE, DONE)
                 return
-            words = next(iter(str(error or self._left).splitlines()), "")
-            _tell(STOPPED, words or type(error).__name__)
-            time.sleep(2 * BEAT)  # so long the store is there to be read
+            first_line = next(iter(str(error or self._interruption).splitlines()), "")
+            _write(STOPPED, first_line or type(error).__name__)
+            time.sleep(2 * HEARTBEAT_SECONDS)  # the store must exist until the others have read it
 
     def _watch(self) -> None:
         beats = 0
-        seen: dict[int, tuple[str | None, float]] = {}
-        while not self._over.wait(BEAT):
+        seen: dict[int, tuple[str | None, float]] = {}  # last heartbeat, and when it was first seen
+        while not self._over.wait(HEARTBEAT_SECONDS):
             beats += 1
             try:
-                _tell(ALIVE, str(beats))
-                stopped, alive = _told(STOPPED), _told(ALIVE)
+                _write(ALIVE, str(beats))
+                stopped, alive = _read(STOPPED), _read(ALIVE)
             except jax.errors.JaxRuntimeError:
-                self._end("the first one, which all are joined by, cannot be reached")
-            for index, words in stopped.items():
-                self._end(f"process {index} stopped: {words}")
+                self._end("the first process, which hosts the cluster, cannot be reached")
+            for index, reason in stopped.items():
+                self._end(f"process {index} stopped: {reason}")
             now = time.monotonic()
             for index in range(jax.process_count()):
                 beat, since = seen.get(index, (None, now))
@@ -180,33 +186,33 @@ class Watch(AbstractContextManager):
                     seen[index] = alive.get(index), now
                     continue
                 seen[index] = beat, since
-                # Some begin later than others.
-                limit = PATIENCE if beat is None else LOST
+                # Some processes start later than others.
+                limit = JOIN_SECONDS if beat is None else LOST_SECONDS
                 if beat != DONE and index != jax.process_index() and now - since > limit:
                     self._end(f"process {index} has given no sign of life for {limit} s")
 
-    def _end(self, words: str) -> NoReturn:
+    def _end(self, reason: str) -> NoReturn:
         try:
             if self._save is not None:
                 self._save()
-            self._tell(
-                f"process {jax.process_index()} of {jax.process_count()} cannot go on: {words}; start "
-                "all of them again, with `--checkpoint FILE --resume` from where they were"
+            self._report(
+                f"process {jax.process_index()} of {jax.process_count()} cannot continue: {reason}; "
+                "start all of them again, with `--checkpoint FILE --resume` to resume the run"
             )
         finally:
-            os._exit(1)  # the main thread waits for what will not come, and cannot be woken
+            os._exit(1)  # the main thread waits for an exchange that never ends
 
 
 def _store() -> Any:
-    # Not public, but the same in all versions of jax that this package runs on.
+    # Not public, but the same in all versions of jax that this package supports.
     return distributed.global_state.client
 
 
-def _tell(what: str, words: str) -> None:
-    _store().key_value_set(f"{what}/{jax.process_index()}", words, allow_overwrite=True)
+def _write(key: str, value: str) -> None:
+    _store().key_value_set(f"{key}/{jax.process_index()}", value, allow_overwrite=True)
 
 
-def _told(what: str) -> dict[int, str]:
-    """Return what each process has told, by its index."""
-    found = _store().key_value_dir_get(what)
-    return {int(name.rpartition("/")[2]): words for name, words in found}
+def _read(key: str) -> dict[int, str]:
+    """Return what each process has written under a key, by its index."""
+    found = _store().key_value_dir_get(key)
+    return {int(name.rpartition("/")[2]): value for name, value in found}

@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object a line, written as the run goes.
+"""The log of a run: a file of JSON lines, one object a line, written during the run.
 
     {"event": "start", "compile_seconds": ..., ...}
     {"event": "step", "step": 0, "scale": 0, "total": ..., "content": ..., "style": ..., "tv": ...,
@@ -6,13 +6,14 @@
     ...
     {"event": "end", "status": "done", "total_variation": {"picture": ..., "content": ...}, ...}
 
-Line k of the N + 1 `step` lines holds the losses, weighted as minimised, of the canvas after k
-updates. A number that is not finite is null. The total variations at the end are sums of absolute
-differences of neighbouring pixels in [0, 1], of the picture and of the content at its size.
+The `step` line k of N + 1 contains the losses of the canvas after k updates, weighted as they are
+minimised, and the seconds since the start. A number that is not finite is null. `total_variation` is
+the sum of the absolute differences of neighbouring pixels in [0, 1], for the picture and for the
+content at the picture's size.
 
-The log of a run that goes on from a checkpoint is written anew, the lines up to there from what the
-checkpoint holds: so every update has one line, whatever the log held when the run was stopped. Its
-first line says `"resumed_at"`; seconds count on.
+A resumed run writes its log anew. The lines up to the checkpoint are written from the losses in the
+checkpoint, so that every update has exactly one line, whatever the log contained when the run stopped.
+Its first line has `"resumed_at"`, and the seconds continue from those of the checkpoint.
 """
 
 import json
@@ -28,13 +29,13 @@ from nst_jax.provenance import of_losses
 
 
 class RunLog(AbstractContextManager):
-    """Writes a run's log; without a path it writes nothing. Use it as a context manager."""
+    """Writes the log of a run, or nothing without a path. Use it as a context manager."""
 
     def __init__(self, path: Path | None) -> None:
         self.lines = 0
         self._file: TextIO | None = None
         if path is not None:
-            # Line-buffered: what is there when the run stops is complete up to there.
+            # Line-buffered, so that every line in the file is complete whenever the run stops.
             self._file = path.open("w", encoding="utf-8", buffering=1)
 
     def __exit__(self, *exception: object) -> None:
@@ -55,13 +56,13 @@ class RunLog(AbstractContextManager):
         seconds: Sequence[float],
         scale_of: Callable[[int], int],
     ) -> None:
-        """Write the lines of one chunk.
+        """Write the lines of one interval.
 
         Args:
           history: arrays [n], the losses of n canvases in order.
-          last: updates that led to the last of them.
-          seconds: when each of them was measured.
-          scale_of: gives the scale of a canvas from its updates.
+          last: number of updates of the last canvas.
+          seconds: when each canvas was measured, in seconds since the start.
+          scale_of: returns the scale of a canvas, given the number of its updates.
         """
         if self._file is None:
             return

@@ -1,30 +1,43 @@
-"""The flags that several commands share, as click options."""
+"""The options of the commands, in the groups in which `--help` lists them."""
 
-import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
 from nst_jax.app import parsing
 
+Decorator: TypeAlias = Callable[[Any], Any]
+
 FILE = click.Path(path_type=Path)
+STYLE_FILE, NUMBERS = parsing.StyleFile(), parsing.Numbers()
+
+# Defaults that help texts state. A test compares the first three with the recipe `default`.
+DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_PRECISION = "512", "90", "float32"
+DEMO_SIZE = "256"  # paints in about a minute on two CPU cores
+# The ratios of Gatys et al. 2015 refer to the losses of that paper, so a sweep uses its recipe.
+SWEEP_RECIPE, SWEEP_SIZE = "gatys-2015", "128"
+
+_RECIPES = "the recipe's"
 
 
-class Weighted(click.ParamType):
-    """A file, or FILE:SHARE, as the pair (path, share or None)."""
-
-    name = "file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return parsing.share_of(value)
+def _in_group(group: str) -> Callable[..., Decorator]:
+    return partial(click.option, cls=parsing.Option, group=group)
 
 
-Decorator = Callable[[Any], Any]
+_look = _in_group(parsing.LOOK)
+_size = _in_group(parsing.SIZE)
+_output = _in_group(parsing.OUTPUT)
+_memory = _in_group(parsing.MEMORY)
+_expert = _in_group(parsing.EXPERT)
+option = _in_group(parsing.OTHER)
 
 
-def _options(*decorators: Decorator) -> Decorator:
+def _all_of(*decorators: Decorator) -> Decorator:
+    """Combine arguments and options; help lists them in this order within each group."""
+
     def decorate(command: Any) -> Any:
         for decorator in reversed(decorators):
             command = decorator(command)
@@ -33,404 +46,481 @@ def _options(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-def pictures(output_help: str) -> Decorator:
-    """Return the arguments of a command that reads a content and its styles and writes one file."""
-    return _options(
-        click.argument("content", type=FILE),
-        click.argument("style", type=Weighted(), nargs=-1, required=True, metavar="STYLE..."),
-        click.option("--output", "-o", type=FILE, metavar="OUT", help=output_help),
+# --- Arguments ------------------------------------------------------------------------------------
+
+_pictures = _all_of(
+    click.argument("content", type=FILE),
+    click.argument("style", type=STYLE_FILE, nargs=-1, required=True, metavar="STYLE..."),
+)
+
+_optional_pictures = _all_of(
+    click.argument("content", type=FILE, required=False),
+    click.argument("style", type=STYLE_FILE, nargs=-1, metavar="[STYLE]..."),
+)
+
+_contents = click.argument("contents", type=FILE, nargs=-1, required=True)
+
+
+# --- Look -----------------------------------------------------------------------------------------
+
+
+def _recipe(default: str = "`default`", value: str | None = None) -> Decorator:
+    return _look(
+        "--recipe",
+        metavar="NAME|FILE",
+        default=value,
+        help="recipe: a name that `nst-jax recipes` lists, or a .toml file such as "
+        f"`nst-jax recipes show NAME` prints (default: {default})",
     )
 
 
-quiet = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-
-overwrite = click.option(
-    "--overwrite/--no-overwrite", default=True, show_default=True, help="Replace existing files."
-)
-
-metadata = click.option(
-    "--metadata/--no-metadata", default=True, show_default=True, help="Embed the settings."
-)
-
-cache = click.option(
-    "--cache/--no-cache",
-    default=True,
-    show_default=True,
-    help="Keep compiled programs in the user's cache folder, for quicker starts.",
-)
-
-weights = click.option(
-    "--weights", type=FILE, metavar="FILE", help="Weights file; else $NST_JAX_WEIGHTS, else ours."
-)
-
-size = click.option(
-    "--size",
-    metavar="SIZE",
-    help="Pixels, in the meaning of the recipe's rule (mostly the longer side); or long:512, "
-    "short:512, area:512, 400x300, as-is. Default: the recipe's.",
-)
-
-steps = click.option("--steps", type=int, metavar="N", help="Updates. Default: the recipe's.")
-
-recipe = click.option(
-    "--recipe",
-    metavar="NAME|FILE",
-    help="A name, see `nst-jax recipes`, or a .toml file, see `nst-jax recipes show NAME`. "
-    "Default: the recipe named default.",
-)
-
-values = click.option(
-    "--set",
-    "values",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A value of the recipe by its key, such as descent.schedule=OneScale. May be repeated.",
-)
-
-seed = click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    metavar="N",
-    help="For starts that draw noise. Default: 0.",
-)
-
-
-class _DevicesType(click.ParamType):
-    name = "devices"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Turn digits into a number; the word stays."""
-        return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
-_chunk = click.option(
-    "--chunk",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Pictures at once, at most. Default: as many as are worth it and memory holds.",
-)
-
-
-def _shared(how: str) -> Decorator:
-    return click.option(
-        "--devices", type=_DevicesType(), metavar="N|all", help=f"{how} Default: one."
+def _steps(default: str) -> Decorator:
+    return _look(
+        "--steps", type=int, metavar="N", help=f"number of updates (default: {_RECIPES}{default})"
     )
-
-
-_devices = _shared("Share the pictures among so many devices, each its own part.")
-
-_rows = click.option(
-    "--rows",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="N",
-    help="Let so many of the devices share the rows of each picture. Default: 1.",
-)
-
-devices = _shared("Share the picture's rows among so many devices: less memory on each.")
-
-cluster = click.option(
-    "--cluster",
-    metavar="auto|HOST:PORT,N,I",
-    help="Be one of several processes with the devices of all: start the same command in each. auto "
-    "where jax finds them (SLURM, Open MPI, TPU pods); else where the first listens, how many "
-    "there are, and which this is, from 0. All files under the same paths for all; the first writes.",
-)
-
-
-def together(command: Any) -> Any:
-    """Add how many pictures are painted at once, and on what."""
-    return _options(_chunk, _devices, _rows)(command)
 
 
 def _weight(option: str, term: str, kind: Any = float) -> Decorator:
-    help_line = f"Weight of {term}. Default: the recipe's."
-    return click.option(option, type=kind, metavar=_metavar(kind), help=help_line)
+    metavar = "X" if kind is float else "X,..."
+    text = f"weight of {term} (default: {_RECIPES})"
+    return _look(option, type=kind, metavar=metavar, help=text)
 
 
-def _learning_rate(kind: Any = float) -> Decorator:
-    return click.option(
-        "--lr",
-        "learning_rate",
-        type=kind,
-        metavar=_metavar(kind),
-        help="Learning rate, for recipes that have one. Default: the recipe's.",
+def _weights_of_terms(kind: Any = float) -> Decorator:
+    return _all_of(
+        _weight("--style-weight", "the style loss", kind),
+        _weight("--content-weight", "the content loss"),
+        _weight("--tv-weight", "the total variation loss, which smooths", kind),
     )
 
 
-def _metavar(kind: Any) -> str:
-    return "X" if kind is float else "X,..."
-
-
-class Numbers(click.ParamType):
-    """One number, or several with commas between them."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
-        if not isinstance(value, str):
-            return value
-        try:
-            return tuple(float(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"expected numbers with commas between them, got {value!r}", param, ctx)
-
-
-class Shape(click.ParamType):
-    """WIDTHxHEIGHT in pixels, as the pair (height, width)."""
-
-    name = "shape"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
-        if not isinstance(value, str):
-            return value
-        found = re.fullmatch(r"(\d+)x(\d+)", value.strip().lower())
-        if found is None:
-            self.fail(f"expected WIDTHxHEIGHT such as 4096x3072, got {value!r}", param, ctx)
-        return int(found[2]), int(found[1])
-
-
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-
-UNITS |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-
-
-class Amount(click.ParamType):
-    """A number of bytes with its unit."""
-
-    name = "amount"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        if not isinstance(value, str):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]i?|)b", value.strip().lower())
-        if found is None or not float(found[1]):
-            self.fail(
-                f"expected bytes with a unit such as 24GB or 16GiB, got {value!r}", param, ctx
-            )
-        return round(float(found[1]) * UNITS[found[2]])
-
-
-_computing = _options(
-    click.option(
-        "--precision",
-        metavar="NAME",
-        help="float32 (all its bits in every product), tensorfloat32, bfloat16 (half the memory), "
-        "or auto: bfloat16 on an accelerator, float32 on a processor. Default: the recipe's, "
-        "float32.",
-    ),
-    click.option(
-        "--tile",
-        metavar="PX",
-        help="Compute a large picture in tiles of about so many pixels a side: the same picture in "
-        "less memory and more time; or off, or auto: where memory asks for it. Default: the "
-        "recipe's, auto.",
-    ),
+_strength = _look(
+    "--strength",
+    type=float,
+    metavar="S",
+    help="strength of the style, from 0 to 1: multiplies the style weight by 100^(2S - 1) "
+    "(default: 0.5, which changes nothing)",
 )
 
-
-_style_size = click.option(
-    "--style-size", metavar="SIZE", help="The same for the style. Default: as SIZE."
-)
-
-_layers = _options(
-    click.option(
-        "--style-layer",
-        multiple=True,
-        metavar="NAME=WEIGHT",
-        help="Repeat it: these style layers, such as relu3_1=0.5, in the place of the recipe's.",
+_start = _all_of(
+    _look(
+        "--init",
+        metavar="START",
+        help="picture to start from: content, style, noise, blank, content+noise or an image FILE "
+        f"(default: {_RECIPES})",
     ),
-    click.option(
-        "--content-layer",
-        multiple=True,
-        metavar="NAME=WEIGHT",
-        help="The same for the content.",
+    _look(
+        "--noise-ratio",
+        type=float,
+        metavar="X",
+        help="part of noise in `--init content+noise`, from 0 to 1 (default: 0.6)",
     ),
-)
-
-_trunk = _options(
-    click.option(
-        "--optimizer",
-        metavar="NAME",
-        help="Adam, KerasAdam, DecayedSGD, TorchLBFGS or LBFGS, with its defaults.",
-    ),
-    click.option("--pool", metavar="NAME", help="max or average. Default: the recipe's."),
-)
-
-
-def _transfer(
-    recipe: Decorator, size: Decorator, *numbers: Decorator, replacing: Decorator = overwrite
-) -> Decorator:
-    return _options(
-        recipe,
-        values,
-        size,
-        _style_size,
-        steps,
-        click.option(
-            "--init",
-            metavar="START",
-            help="content, style, noise, blank, content+noise or an image FILE. "
-            "Default: the recipe's.",
-        ),
-        click.option(
-            "--noise-ratio", type=float, metavar="X", help="Noise in content+noise, 0 to 1."
-        ),
-        seed,
-        _weight("--content-weight", "the content"),
-        *numbers,
-        click.option(
-            "--strength",
-            type=float,
-            metavar="S",
-            help="0 to 1: multiplies the style's weight by 100^(2S - 1); 0.5 is the recipe's own.",
-        ),
-        _layers,
-        _trunk,
-        weights,
-        _computing,
-        metadata,
-        replacing,
-        cache,
-        quiet,
-    )
-
-
-_single = (
-    recipe,
-    size,
-    _weight("--style-weight", "the style"),
-    _weight("--tv-weight", "total variation"),
-    _learning_rate(),
-)
-
-transfer = _transfer(*_single)
-
-plan = _options(
-    click.argument("content", type=FILE, required=False),
-    click.argument("style", type=Weighted(), nargs=-1, metavar="[STYLE]..."),
-    click.option(
-        "--shape",
-        type=Shape(),
-        metavar="WIDTHxHEIGHT",
-        help="Pixels of the result, in the place of pictures; the style is taken to be as large.",
-    ),
-    click.option(
-        "--memory",
-        type=Amount(),
-        metavar="BYTES",
-        help="Plan for so much memory, such as 24GB or 16GiB. Default: what there is here.",
-    ),
-    click.option(
-        "--platform",
-        type=click.Choice(["cpu", "gpu", "tpu"]),
-        help="Plan for such a device. Default: this one's; memory and speed of another are unknown.",
-    ),
-    recipe,
-    values,
-    size,
-    _style_size,
-    steps,
-    _layers,
-    _trunk,
-    _computing,
-    click.option(
-        "--devices",
-        type=click.IntRange(min=1),
-        default=1,
+    _look(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
         metavar="N",
-        help="Plan for the rows on so many devices, here or not; memory is that of each. Default: 1.",
+        help="seed of the noise that a start draws (default: 0)",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object, in bytes."),
-    cache,
 )
 
-batch = _options(
-    click.option("--styles", type=FILE, multiple=True, metavar="STYLES...", help="One or more."),
-    click.option(
-        "--output", "-o", type=FILE, required=True, metavar="DIR", help="Folder of the results."
+_styles_of_batch = _all_of(
+    _look(
+        "--styles",
+        type=FILE,
+        multiple=True,
+        metavar="STYLES...",
+        help="style pictures, one or more: files, folders or quoted globs",
     ),
-    click.option(
+    _look(
         "--pair",
         type=click.Choice(["all", "zip"]),
         default="all",
-        show_default=True,
-        help="Every content with every style, or the n-th with the n-th.",
+        help="pairing: every content with every style, or the n-th content with the n-th style "
+        "(default: all)",
     ),
-    click.option(
+)
+
+_axes = _all_of(
+    _look(
+        "--ratio",
+        type=NUMBERS,
+        metavar="X,...",
+        help="content weights divided by the style weight, which stays. In gatys-2015 the content "
+        "loss is a sum over pixels, so 128 px need 16 times the ratio of 512 px for the same balance",
+    ),
+    _look(
+        "--layers",
+        metavar="SETS",
+        help="sets of style layers: cumulative (the first, the first two, ... all), single (each "
+        "alone), or names such as relu1_1,relu1_1+relu2_1. The weights of a set are the recipe's times "
+        "the number of all layers over the number of layers in the set",
+    ),
+)
+
+
+# --- Size -----------------------------------------------------------------------------------------
+
+
+def _size_of_picture(default: str, value: str | None = None) -> Decorator:
+    return _size(
+        "--size",
+        metavar="SIZE",
+        default=value,
+        help=f"longer side in pixels (default: {default}); some recipes measure otherwise. Or as-is, "
+        "400x300, or a measure by name: long:512, short:512, area:512 (as many pixels as 512x512)",
+    )
+
+
+_style_size = _size(
+    "--style-size", metavar="SIZE", help="size of the style picture (default: as --size)"
+)
+
+_shape = _size(
+    "--shape",
+    type=parsing.Shape(),
+    metavar="WIDTHxHEIGHT",
+    help="size of the result in pixels, instead of pictures; the style is assumed to be as large",
+)
+
+
+# --- Output ---------------------------------------------------------------------------------------
+
+
+def result(text: str, *, name: str = "output", **settings: Any) -> Decorator:
+    """Return the option `--output`; `name` is the parameter that gets its value."""
+    return _output("--output", "-o", name, type=FILE, help=text, **{"metavar": "OUT"} | settings)
+
+
+overwrite = _output(
+    "--overwrite/--no-overwrite", default=True, help="replace existing files (default: yes)"
+)
+
+_overwrite_finished = _output(
+    "--overwrite/--no-overwrite",
+    default=None,
+    help="paint finished pictures again, or refuse to replace a file that is not one (default: skip "
+    "pictures that are finished with these settings, replace all others)",
+)
+
+_metadata = _output(
+    "--metadata/--no-metadata",
+    default=True,
+    help="embed the settings in the picture (default: yes)",
+)
+
+_progress_files = _all_of(
+    _output(
+        "--every",
+        type=int,
+        metavar="N",
+        help="updates between two writes of OUT during the run, at the size of the current scale "
+        "(default: OUT is written at the end)",
+    ),
+    _output(
+        "--frames",
+        type=FILE,
+        metavar="DIR",
+        help="folder for numbered pictures of the run: the start, one every N updates (--every, "
+        "default: 50) and the result",
+    ),
+    _output(
+        "--log",
+        type=FILE,
+        metavar="FILE.jsonl",
+        help="file for the losses of every update, as JSON lines; replaced, and written during the run",
+    ),
+    _output(
+        "--checkpoint",
+        type=FILE,
+        metavar="FILE.h5",
+        help="file for the state of the run: written about every 30 seconds, at the end of each scale "
+        "and when the run ends or is stopped. It is kept, so that more --steps can follow",
+    ),
+    _output(
+        "--checkpoint-every",
+        type=int,
+        metavar="N",
+        help="updates between two checkpoints (default: about 30 seconds instead)",
+    ),
+    _output(
+        "--resume",
+        is_flag=True,
+        help="resume from --checkpoint with the result of an uninterrupted run; start from the "
+        "beginning if the file does not exist. Pictures, weights and recipe must be the same",
+    ),
+)
+
+_files_of_batch = _all_of(
+    result("folder for the results (required)", required=True, metavar="DIR"),
+    _output(
         "--format",
         "suffix",
         type=click.Choice(["png", "jpg", "webp", "tiff"]),
         default="png",
-        show_default=True,
-        help="Of the results, which are named CONTENT_STYLE unless a manifest names them.",
+        help="format of the results, which are named CONTENT_STYLE unless a manifest names them "
+        "(default: png)",
     ),
-    click.option("--sheet", is_flag=True, help="Also write a contact sheet, sheet.png."),
-    click.option(
-        "--shard",
-        metavar="I/N",
-        help="Paint the I-th of N parts, I from 1: every N-th bucket of pictures of one shape, 8 at "
-        "most. N starts, one for each I, paint all.",
+    _output("--sheet", is_flag=True, help="also write sheet.png, a contact sheet of all results"),
+)
+
+_json = _output("--json", "as_json", is_flag=True, help="print one JSON object; memory is in bytes")
+
+_quiet = option("--quiet", "-q", is_flag=True, help="print nothing but errors")
+
+
+# --- Memory and devices ---------------------------------------------------------------------------
+
+_computing = _all_of(
+    _memory(
+        "--precision",
+        metavar="NAME",
+        help="number format of the network: float32, tensorfloat32, bfloat16 (half the memory), or "
+        "auto: bfloat16 on an accelerator, float32 on a processor "
+        f"(default: {_RECIPES}, {DEFAULT_PRECISION})",
     ),
-    click.option(
-        "--engine",
-        type=click.Choice(["here", "ray"]),
-        default="here",
-        show_default=True,
-        help="In this process, or on the devices of a Ray cluster (extra `ray`), which is what "
-        "$RAY_ADDRESS names, or this machine.",
-    ),
-    together,
-    _transfer(
-        *_single,
-        replacing=click.option(
-            "--overwrite/--no-overwrite",
-            default=None,
-            help="Paint finished pictures anew, or refuse to replace a file that is none. Default: "
-            "skip what is finished with these settings, replace all else.",
-        ),
+    _memory(
+        "--tile",
+        metavar="PX",
+        help="side of the tiles in which a large picture is computed, in pixels: less memory and more "
+        f"time for the same picture. Or off, or auto: only if memory requires it (default: {_RECIPES}, "
+        "auto)",
     ),
 )
 
 
-# The paper's ratios are those of the paper's losses, so its recipe is where they mean the same.
-SWEEP_RECIPE, SWEEP_SIZE = "gatys-2015", "128"
+def _devices(text: str) -> Decorator:
+    return _memory(
+        "--devices", type=parsing.DeviceCount(), metavar="N|all", help=f"{text} (default: 1)"
+    )
 
-LISTS = Numbers()
 
-sweep = _options(
-    click.option(
-        "--ratio",
-        type=LISTS,
-        metavar="X,...",
-        help="Content weight divided by style weight; the style weight stays. In gatys-2015 the "
-        "content's loss is a sum over pixels: 128 px take 16 times the ratio of 512 px to keep as "
-        "much content.",
+_devices_of_picture = _devices(
+    "devices that share the picture, each with a horizontal band of it: less memory on each"
+)
+
+_devices_of_many = _all_of(
+    _memory(
+        "--chunk",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="pictures painted at once, at most (default: as many as gain speed and fit in memory)",
     ),
-    click.option(
-        "--layers",
-        metavar="SETS",
-        help="Sets of style layers: cumulative (the first, the first two, ... all), single (each "
-        "alone), or such as relu1_1,relu1_1+relu2_1. Weights are the recipe's, scaled by the number "
-        "of all layers over that of the set's.",
+    _devices("devices that share the work, each with pictures of its own"),
+    _memory(
+        "--bands",
+        type=click.IntRange(min=1),
+        default=1,
+        metavar="N",
+        help="devices that share each picture, each with a horizontal band of it (default: 1)",
     ),
-    _transfer(
-        click.option(
-            "--recipe",
-            metavar="NAME|FILE",
-            default=SWEEP_RECIPE,
-            show_default=True,
-            help="As in `nst-jax stylize`. A ratio means what it does in this recipe's losses.",
-        ),
-        click.option(
-            "--size",
-            metavar="SIZE",
-            default=SWEEP_SIZE,
-            show_default=True,
-            help="As in `nst-jax stylize`; small, since a sweep is many canvases.",
-        ),
-        _weight("--style-weight", "the style", LISTS),
-        _weight("--tv-weight", "total variation", LISTS),
-        _learning_rate(LISTS),
+)
+
+_devices_planned = _memory(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="devices that share the picture, present here or not; memory is that of each (default: 1)",
+)
+
+_cluster = _memory(
+    "--cluster",
+    metavar="auto|HOST:PORT,N,I",
+    help="processes that paint the picture together with the devices of all of them; start the same "
+    "command in each. auto: jax finds them (SLURM, Open MPI, TPU pods). Else: the address at which the "
+    "first process listens, the number of processes, and the index of this one, from 0. All need the "
+    "same files under the same paths; only the first writes",
+)
+
+_sharing_a_batch = _all_of(
+    _memory(
+        "--shard",
+        metavar="I/N",
+        help="part of the batch to paint, I from 1 to N: every N-th set of at most 8 pictures that one "
+        "compiled program can paint. N commands, one for each I, paint everything",
     ),
+    _memory(
+        "--runner",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        help="where the batch runs: in this process, or on the devices of a Ray cluster (extra `ray`), "
+        "which is the one at $RAY_ADDRESS or else this machine (default: local)",
+    ),
+)
+
+_machine = _all_of(
+    _memory(
+        "--memory",
+        type=parsing.ByteCount(),
+        metavar="BYTES",
+        help="memory to plan for, such as 24GB or 16GiB (default: what is available here)",
+    ),
+    _memory(
+        "--platform",
+        type=click.Choice(["cpu", "gpu", "tpu"]),
+        help="kind of device to plan for (default: the one here; memory and speed of another kind are "
+        "unknown)",
+    ),
+)
+
+
+# --- Expert ---------------------------------------------------------------------------------------
+
+_values = _expert(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="any value of the recipe by its key, such as descent.schedule=OneScale; may be repeated",
+)
+
+_layers = _all_of(
+    _expert(
+        "--style-layer",
+        multiple=True,
+        metavar="NAME=WEIGHT",
+        help="style layer and its weight, such as relu3_1=0.5; may be repeated, and replaces all style "
+        "layers of the recipe",
+    ),
+    _expert(
+        "--content-layer",
+        multiple=True,
+        metavar="NAME=WEIGHT",
+        help="content layer and its weight; as --style-layer",
+    ),
+)
+
+_optimizer = _expert(
+    "--optimizer",
+    metavar="NAME",
+    help="optimizer with its usual settings: Adam, KerasAdam, DecayedSGD, TorchLBFGS or LBFGS "
+    f"(default: {_RECIPES})",
+)
+
+
+def _learning_rate(kind: Any = float) -> Decorator:
+    return _expert(
+        "--lr",
+        "learning_rate",
+        type=kind,
+        metavar="X" if kind is float else "X,...",
+        help=f"learning rate, for optimizers that have one (default: {_RECIPES})",
+    )
+
+
+_pool = _expert(
+    "--pool", metavar="NAME", help=f"pooling of the network: max or average (default: {_RECIPES})"
+)
+
+_weights_file = _expert(
+    "--weights",
+    type=FILE,
+    metavar="FILE",
+    help="weights file of VGG-19 (default: $NST_JAX_WEIGHTS, else the file in the package)",
+)
+
+_cache = _expert(
+    "--cache/--no-cache",
+    default=True,
+    help="keep compiled programs in the user's cache folder, so that later starts are quicker "
+    "(default: yes)",
+)
+
+
+# --- Commands -------------------------------------------------------------------------------------
+
+_of_default = f"{_RECIPES}, {DEFAULT_SIZE}"
+
+_run = _all_of(_metadata, _computing)
+_network = _all_of(_values, _layers, _optimizer)
+_rest = _all_of(_pool, _weights_file, _cache, _quiet)
+
+stylize = _all_of(
+    _pictures,
+    _recipe(),
+    _weights_of_terms(),
+    _strength,
+    _steps(f", {DEFAULT_STEPS}"),
+    _start,
+    _size_of_picture(_of_default),
+    _style_size,
+    result(
+        "PNG, JPEG, WebP or TIFF file, by its suffix (default: CONTENT_STYLE.png in this folder)"
+    ),
+    overwrite,
+    _run,
+    _progress_files,
+    _devices_of_picture,
+    _cluster,
+    _network,
+    _learning_rate(),
+    _rest,
+)
+
+batch = _all_of(
+    _contents,
+    _styles_of_batch,
+    _recipe(),
+    _weights_of_terms(),
+    _strength,
+    _steps(f", {DEFAULT_STEPS}"),
+    _start,
+    _size_of_picture(_of_default),
+    _style_size,
+    _files_of_batch,
+    _overwrite_finished,
+    _run,
+    _devices_of_many,
+    _sharing_a_batch,
+    _network,
+    _learning_rate(),
+    _rest,
+)
+
+sweep = _all_of(
+    _pictures,
+    _axes,
+    _recipe(f"{SWEEP_RECIPE}; a ratio refers to the losses of this recipe", SWEEP_RECIPE),
+    _weights_of_terms(NUMBERS),
+    _strength,
+    _steps(""),
+    _start,
+    _size_of_picture(f"{SWEEP_SIZE}, since a sweep is many pictures", SWEEP_SIZE),
+    _style_size,
+    result(
+        "PNG, JPEG, WebP or TIFF file for the grid "
+        "(default: CONTENT_STYLE_sweep.png in this folder)"
+    ),
+    overwrite,
+    _run,
+    _devices_of_many,
+    _network,
+    _learning_rate(NUMBERS),
+    _rest,
+)
+
+plan = _all_of(
+    _optional_pictures,
+    _recipe(),
+    _steps(f", {DEFAULT_STEPS}"),
+    _size_of_picture(_of_default),
+    _style_size,
+    _shape,
+    _json,
+    _computing,
+    _machine,
+    _devices_planned,
+    _network,
+    _pool,
+    _cache,
+)
+
+demo = _all_of(
+    _steps(f", {DEFAULT_STEPS}"),
+    _size_of_picture(DEMO_SIZE, DEMO_SIZE),
+    result("file for the result (default: demo.png)", default=Path("demo.png")),
+    overwrite,
+    _weights_file,
+    _cache,
+    _quiet,
 )

@@ -1,4 +1,4 @@
-"""Where a run's results go, and the checks of these places before any work."""
+"""The files that a run writes, and the checks of their paths before the run starts."""
 
 import inspect
 import os
@@ -13,18 +13,18 @@ EVERY = inspect.signature(painting.paint).parameters["every"].default
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Where a run's results go.
+    """The files that a run writes, and how.
 
     Attributes:
-      picture: the result.
-      overwrite: whether an existing file may be replaced.
-      metadata: whether settings are embedded.
-      every: updates between refreshes of the picture; None writes it once, at the end.
-      frames: folder for snapshots, or None; they come every `every` updates too.
-      log: JSON lines, or None.
-      checkpoint: where the run's state is kept, or None.
-      checkpoint_every: updates between two checkpoints; None goes by the clock.
-      resume: whether to go on from the checkpoint, if there is one.
+      picture: file of the result.
+      overwrite: whether existing files may be replaced.
+      metadata: whether the settings are embedded in pictures.
+      every: updates between two writes of the picture; None writes it only at the end.
+      frames: folder for numbered pictures of the run, or None; written every `stride` updates.
+      log: file of JSON lines, or None.
+      checkpoint: file of the run's state, or None.
+      checkpoint_every: updates between two checkpoints; None writes them by the clock.
+      resume: whether to resume from the checkpoint, if the file exists.
     """
 
     picture: Path
@@ -39,20 +39,20 @@ class Outputs:
 
     @property
     def stride(self) -> int | None:
-        """Updates between the canvases that are kept on the way, if any are."""
+        """Updates between two pictures that are written during the run, or None if none are."""
         if self.every is None and self.frames is not None:
             return EVERY
         return self.every
 
 
-# --- Destinations ---------------------------------------------------------------------------------
+# --- Checks ---------------------------------------------------------------------------------------
 
 
 def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
-    """Refuse destinations that cannot be written, or that would destroy an input.
+    """Refuse paths that cannot be written, or that would overwrite an input.
 
     Raises:
-      ValueError: naming the flag.
+      ValueError: naming the option.
     """
     images.check_output(outputs.picture, overwrite=outputs.overwrite, argument="output")
     refuse_inputs(outputs.picture, inputs, "output")
@@ -78,7 +78,7 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
 
 
 def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
-    """Refuse to write over a file that is read."""
+    """Refuse a path that is one of the inputs."""
     for source in inputs:
         same = path.absolute() == source.absolute()
         if same or (path.exists() and source.exists() and path.samefile(source)):
@@ -86,40 +86,42 @@ def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
 
 
 def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
-    """Refuse a folder of snapshots in which a file that is used has a snapshot's name."""
+    """Refuse a folder for frames if one of the other files is in it under a frame's name."""
     for other in others:
         inside = other.absolute().parent.resolve() == folder.absolute().resolve()
         if inside and other.match("step_*.png"):
             raise ValueError(
-                f"`frames`: a snapshot would replace '{other}', which is used for something else; "
+                f"`frames`: a frame would replace '{other}', which is used for something else; "
                 "name another folder"
             )
 
 
 def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
-    """Refuse a file that could not be written."""
+    """Refuse a path that cannot be written as a file."""
     if path.is_dir():
         raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
     if path.exists() and not overwrite:
         raise ValueError(f"`{argument}`: '{path}' exists; choose another name or `--overwrite`")
     _check_parent(path, argument)
     if path.exists() and not os.access(path, os.W_OK):
-        raise ValueError(f"`{argument}`: '{path}' may not be written to; check its permissions")
+        raise ValueError(f"`{argument}`: '{path}' is not writable; check its permissions")
 
 
 def check_folder(path: Path, argument: str) -> None:
-    """Refuse a folder that cannot be made or written to; its parent must exist."""
+    """Refuse a folder that cannot be created or written to; its parent must exist."""
     if not path.exists():
         _check_parent(path, argument)
     elif not path.is_dir():
         raise ValueError(f"`{argument}`: '{path}' is a file; name a folder")
     elif not os.access(path, os.W_OK):
-        raise ValueError(f"`{argument}`: the folder '{path}' may not be written to")
+        raise ValueError(f"`{argument}`: the folder '{path}' is not writable")
 
 
 def _check_parent(path: Path, argument: str) -> None:
     parent = path.absolute().parent
     if not parent.is_dir():
-        raise ValueError(f"`{argument}`: the folder '{path.parent}' does not exist; make it first")
+        raise ValueError(
+            f"`{argument}`: the folder '{path.parent}' does not exist; create it first"
+        )
     if not os.access(parent, os.W_OK):
-        raise ValueError(f"`{argument}`: the folder '{path.parent}' may not be written to")
+        raise ValueError(f"`{argument}`: the folder '{path.parent}' is not writable")

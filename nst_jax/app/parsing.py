@@ -1,93 +1,198 @@
-"""How the command line is read, and what is said when it cannot be: click with one-line messages."""
+"""How words on the command line become values, how help is printed, and how refusals are worded.
+
+Built on click. Nothing heavy is imported here, since `--help` needs this module.
+"""
 
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
-Share = tuple[Path, float | None]  # a style, and how much of it where that was said
+PROGRAM = "nst-jax"
+
+StyleShare: TypeAlias = tuple[Path, float | None]  # a style file, and its share if one was given
 
 
-def share_of(text: str, folder: Path = Path()) -> Share:
-    """Return the style that FILE or FILE:SHARE names, and its share if it has one.
+def parse_style(text: str, folder: Path = Path()) -> StyleShare:
+    """Parse FILE or FILE:SHARE.
 
     Args:
       text: as typed.
-      folder: what a relative path starts from.
+      folder: where relative paths start.
 
     Returns:
       The path, and the share or None.
 
     Example:
-      >>> share_of("wave.jpg:0.7")[1], share_of("wave.jpg")[1]
+      >>> parse_style("wave.jpg:0.7")[1], parse_style("wave.jpg")[1]
       (0.7, None)
     """
     path, colon, share = text.rpartition(":")
     try:
-        if not (path and colon) or (folder / text).exists():  # a name may well hold a colon
+        if not (path and colon) or (folder / text).exists():  # a file name may contain a colon
             return folder / text, None
         return folder / path, float(share)
-    except (ValueError, OSError):  # no number, or no possible name
+    except (ValueError, OSError):  # not a number, or not a possible file name
         return folder / text, None
 
 
-class BadInput(click.ClickException):
-    """What the door refused, naming the argument as it was typed."""
+# --- Types of values ------------------------------------------------------------------------------
+
+
+class StyleFile(click.ParamType):
+    """FILE or FILE:SHARE, as the pair (path, share or None)."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return parse_style(value)
+
+
+class DeviceCount(click.ParamType):
+    """A number of devices, or a word such as "all", which is checked later."""
+
+    name = "devices"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+class Numbers(click.ParamType):
+    """One number, or several separated by commas."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"expected numbers separated by commas, got {value!r}", param, ctx)
+
+
+class Shape(click.ParamType):
+    """WIDTHxHEIGHT in pixels, as the pair (height, width)."""
+
+    name = "shape"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"(\d+)x(\d+)", value.strip().lower())
+        if found is None:
+            self.fail(f"expected WIDTHxHEIGHT such as 4096x3072, got {value!r}", param, ctx)
+        return int(found[2]), int(found[1])
+
+
+DECIMAL_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+class ByteCount(click.ParamType):
+    """A number of bytes with a unit, such as 24GB or 16GiB."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]i?|)b", value.strip().lower())
+        if found is None or not float(found[1]):
+            self.fail(
+                f"expected bytes with a unit such as 24GB or 16GiB, got {value!r}", param, ctx
+            )
+        return round(float(found[1]) * (DECIMAL_UNITS | BINARY_UNITS)[found[2]])
+
+
+# --- Options and commands -------------------------------------------------------------------------
+
+LOOK, SIZE, OUTPUT, MEMORY, EXPERT = "Look", "Size", "Output", "Memory and devices", "Expert"
+OTHER = "Options"  # what belongs to no group, such as --help
+GROUPS = (LOOK, SIZE, OUTPUT, MEMORY, EXPERT, OTHER)  # in the order in which help prints them
+
+
+class Option(click.Option):
+    """An option that is listed in one group of its command's help."""
+
+    def __init__(self, *names: Any, group: str = OTHER, **settings: Any) -> None:
+        super().__init__(*names, **settings)
+        self.group = group
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Add nothing in brackets: the texts say what is required and what the default is."""
+        return {}
 
 
 class Command(click.Command):
-    """A command that names arguments in the door's messages as they are typed."""
+    """A command whose help is printed in groups and whose refusals name arguments as typed."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section for each group that has options."""
+        sections: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
+        for param in self.get_params(ctx):
+            # The text above the options explains the arguments.
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                sections[getattr(param, "group", OTHER)].append(record)
+        for group, records in sections.items():
+            if records:
+                with formatter.section(group):
+                    formatter.write_dl(records)
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return _reworded(super().get_help_option(ctx))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except (ValueError, TypeError) as error:
             found = re.match(r"`([\w ]+)(\[\d+\])?`", str(error))
-            if found is None:  # not from the door
+            if found is None:  # not a refusal of an argument, but an error in a run
                 raise
             typed = {param.name: _typed(param) for param in self.params}
             name = typed.get(found[1], found[1]) + (found[2] or "")
             raise BadInput(f"`{name}`{as_flags(str(error)[found.end() :])}") from error
 
 
-ADVICE = ("size", "tile", "chunk", "precision", "optimizer")  # what a message may propose
+def _reworded(help_option: click.Option | None) -> click.Option | None:
+    if help_option is not None:
+        help_option.help = "show this text"
+    return help_option
 
 
-def as_flags(message: str) -> str:
-    """Return a message that proposes options with these as they are typed.
-
-    Example:
-      >>> as_flags("smaller: `tile` auto or `descent.optimizer.history=5`")
-      'smaller: `--tile` auto or `--set descent.optimizer.history=5`'
-    """
-    flags = re.sub(f"`({'|'.join(ADVICE)})`", r"`--\1`", message)
-    return re.sub(r"`([a-z]+(?:\.[a-z_]+)+=)", r"`--set \1", flags)
-
-
-class Variadic(Command):
+class CommandWithLists(Command):
     """A command whose option `--styles` takes every word up to the next option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # click's options take a fixed number of words, but may be repeated: so repeat it.
-        spread: list[str] = []
-        taking = False
+        # An option of click takes a fixed number of words but may be repeated, so `--styles a b` is
+        # rewritten as `--styles a --styles b`.
+        repeated: list[str] = []
+        in_list = False
         for word in args:
             if word.startswith("-") and len(word) > 1:
                 option, _, first = word.partition("=")
-                taking = option == "--styles"
-                spread += ["--styles", first] if taking and first else [] if taking else [word]
+                in_list = option == "--styles"
+                repeated += ["--styles", first] if in_list and first else [] if in_list else [word]
             else:
-                spread += ["--styles", word] if taking else [word]
-        return super().parse_args(ctx, spread)
+                repeated += ["--styles", word] if in_list else [word]
+        return super().parse_args(ctx, repeated)
 
 
-class Commands(click.Group):
-    """A group that suggests the nearest command."""
+class CommandGroup(click.Group):
+    """A group of commands that suggests the nearest name for an unknown one."""
 
     command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which the commands are declared."""
+        return list(self.commands)
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return _reworded(super().get_help_option(ctx))
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
@@ -97,12 +202,39 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-Commands.group_class = Commands
+CommandGroup.group_class = CommandGroup
+
+
+# --- Messages -------------------------------------------------------------------------------------
+
+
+class BadInput(click.ClickException):
+    """A refusal that names the argument as it was typed."""
+
+
+def print_message(kind: str, text: str) -> None:
+    """Print one line on standard error, such as "nst-jax: error: ..."."""
+    click.echo(f"{PROGRAM}: {kind}: {text}", err=True)
+
+
+SUGGESTED = ("size", "tile", "chunk", "precision", "optimizer")  # options that messages may suggest
+
+
+def as_flags(message: str) -> str:
+    """Write the options that a message suggests as they are typed.
+
+    Example:
+      >>> as_flags("smaller: `tile` auto or `descent.optimizer.history=5`")
+      'smaller: `--tile` auto or `--set descent.optimizer.history=5`'
+    """
+    flags = re.sub(f"`({'|'.join(SUGGESTED)})`", r"`--\1`", message)
+    return re.sub(r"`([a-z]+(?:\.[a-z_]+)+=)", r"`--set \1", flags)
 
 
 def usage_message(error: click.UsageError) -> str:
-    """Return one line for what click could not read."""
-    help_line = f"`{error.ctx.command_path if error.ctx else 'nst-jax'} --help` shows what there is"
+    """Return one line for words that click could not parse."""
+    path = error.ctx.command_path if error.ctx else PROGRAM
+    help_line = f"`{path} --help` lists the options"
     if isinstance(error, click.NoSuchOption):
         known = [name for p in error.ctx.command.params for name in p.opts] if error.ctx else []
         hint = _did_you_mean(error.option_name, known) or help_line
@@ -116,6 +248,7 @@ def usage_message(error: click.UsageError) -> str:
 
 
 def _typed(param: click.Parameter) -> str:
+    """Return a parameter's name as it is typed."""
     if isinstance(param, click.Option):
         return max(param.opts, key=len)
     return param.human_readable_name.strip("[].")

@@ -15,9 +15,9 @@ from nst_jax.app.introduction import introduce, share_words, size_words
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
 from nst_jax.app.plan import px
-from nst_jax.app.progress import Display, left, shares
+from nst_jax.app.progress import Display, loss_shares, time_left
 from nst_jax.app.rates import record_rate
-from nst_jax.app.timing import CompileClock, Pace, Stopwatch
+from nst_jax.app.timing import CompileClock, IntervalChooser, Stopwatch
 from nst_jax.app.wording import duration
 from nst_jax.app.writing import resized_alpha, write_picture
 from nst_jax.losses import TOTAL_VARIATION
@@ -37,7 +37,7 @@ def run(
     weights: WeightsInfo,
     job: PictureJob,
     display: Display,
-    watch: cluster.Watch | None = None,
+    peers: cluster.PeerMonitor | None = None,
 ) -> Ending:
     """Paint a job's picture and write everything it asked for.
 
@@ -46,7 +46,7 @@ def run(
       weights: description of the weights file.
       job: checked.
       display: where progress is shown.
-      watch: watches the other processes that paint this picture; None if there are none.
+      peers: watches the other processes that paint this picture; None if there are none.
 
     Returns:
       How it ended. A run that was interrupted, or whose losses diverged, has written its last finite
@@ -57,7 +57,7 @@ def run(
     )
     _introduce(job, facts, display)
     checkpointing.check_room(job)
-    pace = Pace(
+    pace = IntervalChooser(
         job.plan.scales,
         job.outputs.stride,
         also=job.outputs.checkpoint_every,
@@ -73,21 +73,21 @@ def run(
             job.plan,
             init=job.init,
             key=jax.random.key(job.seed),
-            every=cluster.led(pace),
+            every=cluster.from_first(pace),
             resume=job.resume,
             programs=programs.of_run(programs.programs_folder()),
             # Several processes must start their common programs in the same order: in one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
         )
-        with RunLog(job.outputs.log if cluster.first() else None) as log:
+        with RunLog(job.outputs.log if cluster.is_first() else None) as log:
             recorder = _Recorder(job, facts, log, display, compiling, pace)
-            saving = nullcontext() if watch is None else watch.saving(recorder.save_and_end)
+            saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
             with saving, Interrupts(recorder.abandon) as interrupts:
                 try:
                     with display.bar(pace.total, "compiling"):
                         _follow(shots, recorder, interrupts)
-                    if watch is not None and recorder.last is None:
-                        watch.leave("interrupted before its first canvas")
+                    if peers is not None and recorder.last is None:
+                        peers.stop_others("interrupted before its first canvas")
                     return recorder.finish(interrupts.signal)
                 except BaseException:
                     recorder.rescue()
@@ -105,7 +105,7 @@ def _follow(shots: painting.Painting, recorder: "_Recorder", interrupts: Interru
         for shot in shots:
             interrupts.defer()
             recorder.record(shot)
-            stopped = cluster.any_of(interrupts.signal is not None)
+            stopped = cluster.true_in_any(interrupts.signal is not None)
             recorder.keeper.keep(shot, position, recorder.seconds, last=stopped)
             if stopped:
                 return
@@ -124,7 +124,7 @@ class _Recorder:
         log: RunLog,
         display: Display,
         compiling: CompileClock,
-        pace: Pace,
+        pace: IntervalChooser,
     ) -> None:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.keeper = pace, checkpointing.Keeper(job, pace.ends)
@@ -172,9 +172,9 @@ class _Recorder:
             self.display.say(f"compiled in {duration(first)}; {what} about {duration(rest)}")
 
     def _show(self, shot: Snapshot) -> None:
-        words = [shares(shot.losses)]
+        words = [loss_shares(shot.losses)]
         if 0 < shot.step < self.pace.total:
-            words.append(left(self.pace.seconds_left(self._first_compile or 0.0)))
+            words.append(time_left(self.pace.seconds_left(self._first_compile or 0.0)))
         self.display.move(shot.step, self.pace.total, "step", ", ".join(filter(None, words)))
 
     def _write(self, shot: Snapshot) -> None:
@@ -182,7 +182,7 @@ class _Recorder:
         outputs, total = self.job.outputs, self.pace.total
         if shot.step != total and (not outputs.stride or shot.step % outputs.stride):
             return
-        if outputs.frames is not None and cluster.first():
+        if outputs.frames is not None and cluster.is_first():
             outputs.frames.mkdir(exist_ok=True)
             self._write_file(outputs.frames / f"step_{shot.step:05d}.png", shot, overwrite=True)
         if outputs.every and 0 < shot.step < total:
@@ -194,7 +194,7 @@ class _Recorder:
         self._written = True
 
     def _write_file(self, path: Path, shot: Snapshot, *, overwrite: bool) -> None:
-        if not cluster.first():
+        if not cluster.is_first():
             return
         finished = shot.step == self.pace.total and shot.broke_at < 0
         metadata = self.facts | {
@@ -221,7 +221,7 @@ class _Recorder:
         if shot is not None and shot.broke_at != 0:
             self._write_picture(shot)
         ending = self._ending(stopped_by, name)
-        if ending.status != "failed" and cluster.first():
+        if ending.status != "failed" and cluster.is_first():
             record_rate(self.job.plan, self.pace.timed)
         facts: dict[str, Any] = {"output": name} if self._written else {}
         if shot is not None and self.job.outputs.log is not None:
@@ -271,7 +271,7 @@ class _Recorder:
             return Ending("failed", message, 1)
         if shot.step < total:
             at = f"after {shot.step} of {total} updates"
-            size, final = px(shot.image.shape[:2]), px(self.job.plan.scales[-1].shape)
+            size, final = px((shot.image.shape[0], shot.image.shape[1])), px(self.job.plan.scales[-1].shape)
             scaled = "" if size == final else f", at {size} of {final}"
             message = f"{at}; {name} is unfinished{scaled}"
             if self.job.outputs.checkpoint is not None:

@@ -18,7 +18,7 @@ from nst_jax._types import Params
 from nst_jax.app.introduction import introduce
 from nst_jax.app.job import Job
 from nst_jax.app.plan import memory_line, px
-from nst_jax.app.progress import Course, Display, Load, problem
+from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.writing import write_picture
 from nst_jax.batches import members_of, paint_batch
@@ -341,21 +341,21 @@ def paint_sweep(
     members = members_of(job.content.image, styles, plan.recipe, init=start)
     # A sweep of one value has a single canvas, whatever its recipe's numbers are.
     members = (members * count)[:count] if len(members) == 1 else members
-    loads = [Load(size, plan.scales)] * (count // size)
+    work = [GroupWork(size, plan.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
-        course = Course(loads, compiling, display)
+        progress = BatchProgress(work, compiling, display)
         for first in range(0, count, size):
             painted = paint_batch(
                 params,
                 [(plan, members[first : first + size])],
                 init=start,
-                intervals=intervals_of(course),
-                progress=course.tell,
+                intervals=intervals_of(progress),
+                progress=progress.report,
             )
             for cell, image in sorted(painted.images.items()):
-                why = problem(painted.broken.get(cell))
+                why = divergence(painted.broken.get(cell))
                 yield PaintedCell(cell, np.asarray(image), why)
-            course.end_load()
+            progress.end_group()
 
 
 def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:

@@ -1,4 +1,4 @@
-"""Time: how long chunks are, how long the rest takes, and how much of it was compilation."""
+"""Seconds: how long intervals should be, how long the rest takes, and how much was compilation."""
 
 import threading
 import time
@@ -11,35 +11,38 @@ import jax
 from nst_jax.prepare import Scale
 from nst_jax.scaling.costs import FIXED_PIXELS
 
-CHUNK_SECONDS = 1.0  # between snapshots, where steps are shorter than that
+INTERVAL_SECONDS = 1.0  # between two visits of the host, if updates are shorter than that
 
-COMPILE_EVENTS = "/jax/core/compile/"  # tracing, lowering, compiling
+COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, lowering, compiling
 
 
-def cost(scale: Scale) -> int:
-    """Return what a step at this scale costs, in pixels."""
+def update_cost(scale: Scale) -> int:
+    """Return the cost of an update at this scale: its pixels, plus what costs the same at any size."""
     return scale.shape[0] * scale.shape[1] + FIXED_PIXELS
 
 
 class CompileClock(AbstractContextManager):
-    """Seconds that tracing and compiling held up the thread that opened it, from jax's own events."""
+    """Counts the seconds that tracing and compiling block the thread that creates it.
+
+    The durations come from jax's own monitoring events. Use it as a context manager.
+    """
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
         self._spans: list[tuple[float, float]] = []
         self._open = True
-        jax.monitoring.register_event_duration_secs_listener(self._hear)
+        jax.monitoring.register_event_duration_secs_listener(self._on_event)
 
     def __exit__(self, *exception: object) -> None:
         self._open = False
-        # Older versions of jax cannot unregister; there a closed clock stays and hears nothing.
+        # Older versions of jax cannot unregister; there the listener stays and ignores all events.
         unregister = getattr(jax.monitoring, "unregister_event_duration_listener", None)
         if unregister is not None:
-            unregister(self._hear)
+            unregister(self._on_event)
 
-    def _hear(self, event: str, duration_secs: float, **kwargs: Any) -> None:
+    def _on_event(self, event: str, duration_secs: float, **kwargs: Any) -> None:
         del kwargs
-        # Told in the thread that compiles; what another one does holds up nothing.
+        # jax calls this in the thread that compiles; compilation in another thread blocks nothing.
         if not self._open or threading.get_ident() != self._thread:
             return
         if event.startswith(COMPILE_EVENTS):
@@ -48,15 +51,15 @@ class CompileClock(AbstractContextManager):
     def _add(self, seconds: float) -> None:
         end = time.perf_counter()
         start = end - seconds
-        # Events nest (a trace within a trace) and are told when they end: the outer one comes last
-        # and takes the place of what it contains.
+        # Events nest (a trace within a trace) and arrive when they end, so the outer one arrives last
+        # and replaces those it contains.
         while self._spans and self._spans[-1][0] >= start:
             self._spans.pop()
         self._spans.append((start, end))
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the time in here: this thread waits for what another one compiles."""
+        """Count the time inside, in which this thread waits for another one that compiles."""
         start = time.perf_counter()
         try:
             yield
@@ -65,7 +68,7 @@ class CompileClock(AbstractContextManager):
 
     @property
     def seconds(self) -> float:
-        """The time so far."""
+        """The seconds counted so far."""
         return sum(end - start for start, end in self._spans)
 
 
@@ -76,14 +79,15 @@ class Lap(NamedTuple):
     seconds: float
 
     def spread(self, count: int) -> list[float]:
-        """Return when each of `count` canvases was measured, if all took alike."""
+        """Return when each of `count` canvases was measured, assuming equal durations."""
         return [self.begun + self.seconds * (index + 1) / count for index in range(count)]
 
 
 class Stopwatch:
-    """Laps between snapshots. The first lap, up to the start's losses, counts as nothing.
+    """Measures the laps between snapshots.
 
-    A run that goes on begins with the seconds that it `elapsed` before.
+    The first lap, up to the losses of the start, counts as zero. A resumed run begins with the seconds
+    that had `elapsed` before.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class Stopwatch:
         elapsed: float = 0.0,
     ) -> None:
         self._compiling, self._clock = compiling, clock
-        self._last: tuple[float, float] | None = None  # wall, compile
+        self._last: tuple[float, float] | None = None  # of the clock, and of `compiling`
         self.elapsed = elapsed
 
     def lap(self) -> Lap:
@@ -109,19 +113,18 @@ class Stopwatch:
 
 
 class Timed(NamedTuple):
-    """What all updates that were timed have cost."""
+    """Cost and duration of all updates that were timed."""
 
     cost: float
     seconds: float
 
 
-class Pace(Iterator[int]):
-    """Lengths of chunks, for `paint` to draw: about a second by the clock, and never past a stop.
+class IntervalChooser(Iterator[int]):
+    """Chooses how many updates `paint` makes between two snapshots: about a second's worth.
 
-    Stops are the multiples of `every` and of `also`, and the last update of each scale. The first
-    chunk of a scale is one step, which compiles and tells how long the others take. The run begins
-    with `done` updates. `costs` are of an update at each scale, in any unit; without, they go by the
-    pixels.
+    An interval ends at the latest at the next multiple of `every` or `also`, and at the last update of
+    a scale. The first interval of a scale is one update, which compiles; its duration gives the lengths
+    of the others.
     """
 
     def __init__(
@@ -133,19 +136,28 @@ class Pace(Iterator[int]):
         done: int = 0,
         costs: Sequence[float] | None = None,
     ) -> None:
+        """Begin a run.
+
+        Args:
+          scales: of the run.
+          every: updates between two snapshots that are needed, or None.
+          also: a second such number, or None.
+          done: updates that a resumed run begins with.
+          costs: cost of an update at each scale, in any unit; None estimates it from the pixels.
+        """
         self._strides = [stride for stride in (every, also) if stride]
-        self._cost = [cost(scale) for scale in scales] if costs is None else list(costs)
-        # The coarser scales end one update early: going up is their last.
+        self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
+        # All scales but the last end one update early: resizing to the next scale is their last.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = done
-        # Of the last scale that was timed:
+        # The last scale that was timed, with its updates and seconds:
         self._measured, self._steps, self._seconds = -1, 0, 0.0
         self.timed = Timed(0.0, 0.0)
 
     @property
     def ends(self) -> Sequence[int]:
-        """The updates with which the scales end."""
+        """The updates after which the scales end."""
         return self._ends
 
     @property
@@ -154,7 +166,7 @@ class Pace(Iterator[int]):
         return self._ends[-1]
 
     def advance(self, step: int, seconds: float) -> None:
-        """Tell that the updates up to `step` took so long, without compilation."""
+        """Record that the updates up to `step` took so many seconds, without compilation."""
         if step > self.done:
             scale = self.scale_of(step)
             if scale != self._measured:
@@ -173,21 +185,18 @@ class Pace(Iterator[int]):
         scale = self.scale_of(self.done + 1)
         lengths = [1]
         if scale == self._measured:
-            step = max(self._seconds / self._steps, 1e-4)
-            lengths = [max(1, int(CHUNK_SECONDS / step))]
+            seconds_per_update = max(self._seconds / self._steps, 1e-4)
+            lengths = [max(1, int(INTERVAL_SECONDS / seconds_per_update))]
         lengths += [stride - self.done % stride for stride in self._strides]
         lengths.append(max(1, self._ends[scale] - self.done))
         return min(lengths)
 
     def seconds_left(self, compile_seconds: float = 0.0) -> float | None:
-        """Estimate the rest of the run, or None before anything was timed.
+        """Estimate the seconds that the rest of the run takes, or None before anything was timed.
 
         Args:
-          compile_seconds: how long one scale takes to compile. That goes on while the scale before
-            runs, so only what is longer than that is added.
-
-        Returns:
-          Seconds.
+          compile_seconds: how long one scale takes to compile. A scale is compiled while the one before
+            it runs, so only the excess over that time is added.
         """
         if self._measured < 0:
             return None

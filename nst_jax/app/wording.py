@@ -1,4 +1,4 @@
-"""Numbers in words: durations, sizes, lists."""
+"""Durations, sizes and lists as text for people."""
 
 from collections.abc import Sequence
 
@@ -30,10 +30,10 @@ def amount(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-FEW = 6  # of many, how many are named
+FEW = 6  # items of a long list that are named
 
 
 def few(words: Sequence[str], between: str = ", ") -> str:
-    """Join words; of many, the first few and how many more there are."""
+    """Join words; of a long list only the first few, and how many more there are."""
     more = f" and {len(words) - FEW} more" if len(words) > FEW else ""
     return between.join(words[:FEW]) + more

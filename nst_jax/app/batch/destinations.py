@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from nst_jax import images
-from nst_jax.app.batch.rows import Row, naming_row
+from nst_jax.app.batch.rows import ManifestRow, naming_row
 
 
-def destinations(rows: Sequence[Row], folder: Path, suffix: str) -> list[Path]:
+def destinations(rows: Sequence[ManifestRow], folder: Path, suffix: str) -> list[Path]:
     """Return the file of each row's picture.
 
     It is the row's `output`, relative to `folder`. Without one it is `CONTENT_STYLE.suffix` in
@@ -19,11 +19,11 @@ def destinations(rows: Sequence[Row], folder: Path, suffix: str) -> list[Path]:
 
     Example:
       >>> wave = ((Path("wave.jpg"), None),)
-      >>> rows = [Row(1, Path("a/cat.jpg"), wave), Row(2, Path("b/cat.jpg"), wave)]
+      >>> rows = [ManifestRow(1, Path("a/cat.jpg"), wave), ManifestRow(2, Path("b/cat.jpg"), wave)]
       >>> [path.name for path in destinations(rows, Path("out"), "png")]
       ['cat_wave.png', 'cat_wave-2.png']
     """
-    taken: dict[str, Row] = {}
+    taken: dict[str, ManifestRow] = {}
     for row in rows:
         if row.output is not None:
             path = os.path.realpath(folder / row.output)
@@ -48,7 +48,7 @@ def destinations(rows: Sequence[Row], folder: Path, suffix: str) -> list[Path]:
     return found
 
 
-def _free_name(row: Row, suffix: str, is_taken: Callable[[str], bool]) -> str:
+def _free_name(row: ManifestRow, suffix: str, is_taken: Callable[[str], bool]) -> str:
     stem = "_".join([row.content.stem, *(path.stem for path, _ in row.styles)])
     name, count = f"{stem}.{suffix}", 1
     while is_taken(name):
@@ -58,7 +58,7 @@ def _free_name(row: Row, suffix: str, is_taken: Callable[[str], bool]) -> str:
 
 
 def check_destinations(
-    rows: Sequence[Row], files: Sequence[Path], more: Sequence[Path], inputs: Iterable[Path]
+    rows: Sequence[ManifestRow], files: Sequence[Path], more: Sequence[Path], inputs: Iterable[Path]
 ) -> None:
     """Refuse results that cannot be written, or that would destroy a file that is read.
 

@@ -1,4 +1,8 @@
-"""Which pictures one compiled program paints: one canvas shape, and recipes alike but for numbers."""
+"""Which pictures of a batch are painted together, and how a batch is divided into shards.
+
+A bucket has the pictures that one compiled program can paint: they have the same canvas shape, and
+their recipes differ only in numbers. A group is the part of a bucket that is painted at once.
+"""
 
 import math
 from collections import defaultdict
@@ -14,41 +18,42 @@ from nst_jax import images, prepare
 from nst_jax.recipes.presets import Recipe
 from nst_jax.scaling.chunks import worthwhile_chunk
 
-MOST = 8  # pictures in one program
+MOST_PICTURES = 8  # in one group
 
-SWEPT = (".terms.", ".descent.optimizer.")  # numbers that may differ in one program
+# Prefixes of the paths of those numbers of a recipe that may differ within a bucket.
+VARIABLE = (".terms.", ".descent.optimizer.")
 
 
 class Entry(NamedTuple):
-    """One picture to paint. Its files are read when their turn comes."""
+    """One picture to paint. Its files are read shortly before it is painted."""
 
     number: int  # of its row, from 1
     content: Path
     styles: tuple[Path, ...]
     output: Path
-    recipe: Recipe  # with every flag, override and share in it
+    recipe: Recipe  # with all flags, overrides and shares applied
     scales: tuple[prepare.Scale, ...]
-    seen: tuple[images.Glance, ...]  # the content and the styles as they were when it was planned
+    seen: tuple[images.Glance, ...]  # content and styles, as they were when the batch was planned
 
 
 class Group(NamedTuple):
-    """What is painted together."""
+    """Pictures that are painted at once."""
 
     entries: tuple[Entry, ...]
-    varying: tuple[bool, ...]  # as in its bucket
+    varying: tuple[bool, ...]  # as in the bucket
 
 
 class Bucket(NamedTuple):
-    """Entries that one program can paint."""
+    """Pictures that one compiled program can paint."""
 
     entries: list[Entry]
-    varying: tuple[bool, ...]  # of each number of the recipe, whether it differs
+    varying: tuple[bool, ...]  # for each number in the recipe, whether it differs between entries
 
 
-def by_program(entries: Sequence[Entry]) -> list[Bucket]:
-    """Sort entries into buckets, each in the order they came.
+def buckets_of(entries: Sequence[Entry]) -> list[Bucket]:
+    """Sort entries into buckets, in the order in which they come.
 
-    Which numbers of a bucket are arrays is decided for the whole of it, so that its groups are one
+    Which numbers are passed as arrays is decided once for a bucket, so that all its groups run the same
     program.
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
@@ -58,13 +63,13 @@ def by_program(entries: Sequence[Entry]) -> list[Bucket]:
 
 
 def _structure(recipe: Recipe) -> Hashable:
-    """Return everything of a recipe that is in a program, or that is read before it."""
+    """Return what the recipes of a bucket have in common: all except the variable numbers."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(_nameless(recipe))
     paths = [jax.tree_util.keystr(path) for path, _ in leaves]
     fixed = [
         (path, value)
         for path, (_, value) in zip(paths, leaves, strict=True)
-        if not path.startswith(SWEPT)
+        if not path.startswith(VARIABLE)
     ]
     return tree, tuple(fixed)
 
@@ -78,41 +83,41 @@ def _varying(entries: Sequence[Entry]) -> tuple[bool, ...]:
     return tuple(len(set(values)) > 1 for values in numbers)
 
 
-def joined(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
+def joint_recipe(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
     """Return one recipe for several entries of a bucket.
 
     Args:
-      entries: of one bucket.
-      varying: of each number, whether it shall be an array.
+      entries: n entries of one bucket.
+      varying: for each number in the recipe, whether it becomes an array.
 
     Returns:
-      A recipe without a name, some of whose numbers are arrays [n].
+      A recipe without a name, with arrays [n] in place of the varying numbers.
     """
     first, tree = jax.tree.flatten(_nameless(entries[0].recipe))
-    rows = [jax.tree.leaves(entry.recipe) for entry in entries]
+    leaves = [jax.tree.leaves(entry.recipe) for entry in entries]
     numbers: list[Any] = [
-        np.asarray([row[index] for row in rows]) if varies else value
+        np.asarray([leaf[index] for leaf in leaves]) if varies else value
         for index, (value, varies) in enumerate(zip(first, varying, strict=True))
     ]
     return jax.tree.unflatten(tree, numbers)
 
 
 def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> list[Group]:
-    """Split entries into what is painted at once: one program, and not too much for the memory.
+    """Split entries into groups: one program each, and small enough to be painted at once.
 
     Args:
       entries: in any order.
-      platform: of the device; a processor gains little from a batch.
-      devices: how many share a group.
+      platform: of the device; on a processor, large pictures gain nothing from being painted together.
+      devices: number of devices that share a group, each with pictures of its own.
 
     Returns:
       Groups, bucket after bucket.
     """
     found = []
-    for bucket in by_program(entries):
+    for bucket in buckets_of(entries):
         same = bucket.entries
-        most = devices * min(MOST, worthwhile_chunk(same[0].scales[-1].shape, platform))
-        # Even groups: another number of pictures is another program to compile.
+        most = devices * min(MOST_PICTURES, worthwhile_chunk(same[0].scales[-1].shape, platform))
+        # Groups of equal size, because another size is another program to compile.
         size = math.ceil(len(same) / math.ceil(len(same) / most))
         for first in range(0, len(same), size):
             part = tuple(same[first : first + size])
@@ -124,25 +129,25 @@ def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> li
 
 
 class Shard(NamedTuple):
-    """One part of a batch that several starts share, each with another number."""
+    """One of the parts into which a batch is divided, each painted by a process of its own."""
 
     number: int  # from 1
     parts: int
 
     @property
     def ending(self) -> str:
-        """What tells its files from the others'."""
+        """The end of the names of files that each shard writes."""
         return f"-{self.number}-of-{self.parts}"
 
 
-def shard_of(text: str) -> Shard:
-    """Return the shard that I/N names.
+def parse_shard(text: str) -> Shard:
+    """Parse I/N.
 
     Raises:
-      ValueError: if it is not two whole numbers with 1 <= I <= N.
+      ValueError: if it is not I/N with whole numbers 1 <= I <= N.
 
     Example:
-      >>> shard_of("2/8")
+      >>> parse_shard("2/8")
       Shard(number=2, parts=8)
     """
     first, slash, last = text.partition("/")
@@ -154,14 +159,16 @@ def shard_of(text: str) -> Shard:
     return shard
 
 
-def share(entries: Sequence[Entry], shard: Shard) -> list[Entry]:
-    """Return every N-th bucket's entries, large buckets cut in slices of `MOST` beforehand.
+def entries_of_shard(entries: Sequence[Entry], shard: Shard) -> list[Entry]:
+    """Return the entries of one shard.
 
-    What a shard gets depends on the entries alone: not on the device, nor on what is finished.
+    Buckets are cut into slices of at most `MOST_PICTURES`, and a shard gets every N-th slice. This
+    depends on the entries alone, not on the device or on what is finished, so that all processes
+    agree.
     """
     slices = [
-        bucket.entries[first : first + MOST]
-        for bucket in by_program(entries)
-        for first in range(0, len(bucket.entries), MOST)
+        bucket.entries[first : first + MOST_PICTURES]
+        for bucket in buckets_of(entries)
+        for first in range(0, len(bucket.entries), MOST_PICTURES)
     ]
     return [entry for part in slices[shard.number - 1 :: shard.parts] for entry in part]

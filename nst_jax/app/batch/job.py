@@ -13,7 +13,7 @@ from nst_jax.app import arguments, outputs
 from nst_jax.app.batch import groups, results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.app.batch.groups import Entry
-from nst_jax.app.batch.rows import Row, naming_row
+from nst_jax.app.batch.rows import ManifestRow, naming_row
 from nst_jax.app.job import Job
 from nst_jax.recipes import toml
 from nst_jax.recipes.recipe import Recipe
@@ -61,7 +61,7 @@ def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
 class Draft(NamedTuple):
     """A row with its recipe and its destination, before its files are looked at."""
 
-    row: Row
+    row: ManifestRow
     recipe: Recipe
     output: Path
 
@@ -88,7 +88,7 @@ def record_of(
     names, shares = list(map(str, what.styles)), what.recipe.terms.style_shares
     if len(shares) > 1:
         names = [f"{name}:{share:g}" for name, share in zip(names, shares, strict=True)]
-    styles = rows.BETWEEN.join(names)
+    styles = rows.SEPARATOR.join(names)
     files = what.number, str(what.content), styles, str(what.output)
     return results.Record(*files, status, error, **fields)
 
@@ -97,7 +97,7 @@ def record_of(
 
 
 def recipes_of(
-    rows: Sequence[Row],
+    rows: Sequence[ManifestRow],
     changes: arguments.Changes,
     start: Any = None,
     check: Callable[[Recipe], Any] = lambda recipe: None,
@@ -127,7 +127,7 @@ def recipes_of(
     return found
 
 
-def _recipe_of(row: Row, changes: arguments.Changes, start: Any) -> Recipe:
+def _recipe_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
         changes = changes._replace(recipe=row.recipe)
@@ -137,7 +137,7 @@ def _recipe_of(row: Row, changes: arguments.Changes, start: Any) -> Recipe:
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
         recipe = toml.with_values(recipe, values, argument="overrides")
-    if not row.place and len(recipe.terms.style_shares) > 1:
+    if not row.location and len(recipe.terms.style_shares) > 1:
         raise ValueError(
             f"`recipe`: {recipe.name!r} blends {len(recipe.terms.style_shares)} styles by its "
             "`style_shares`; words pair one style with each content, so blend with `stylize` or in a "
@@ -171,7 +171,7 @@ def inspected(
     known: dict[tuple[Path, str], images.Glance | ValueError] = {}
 
     def glance(path: Path, draft: Draft, argument: str) -> images.Glance:
-        argument += "s" if draft.row.named else ""  # its name on the command line
+        argument += "s" if draft.row.typed else ""  # its name on the command line
         if (path, argument) not in known:
             try:
                 known[path, argument] = images.glance(path, argument=argument)
@@ -201,7 +201,7 @@ def inspected(
             check_memory(entry)
             entries.append(entry)
         except ValueError as error:
-            if row.named:
+            if row.typed:
                 raise
             bad.append(record_of(draft, "failed", str(error)))
     return entries, bad
@@ -231,7 +231,7 @@ def _entry(draft: Draft, seen: Sequence[images.Glance]) -> Entry:
 
 
 def batch_job(
-    rows: Sequence[Row],
+    rows: Sequence[ManifestRow],
     changes: arguments.Changes,
     folder: Path,
     suffix: str,
@@ -275,10 +275,10 @@ def batch_job(
         images.check_output(
             drawn, overwrite=options.get("overwrite") is not False, argument="output"
         )
-    results.check(listing)
+    results.check_listing(listing)
     entries, bad = inspected(drafts, mesh, here=here)
     if shard is not None:
-        entries = groups.share(entries, shard)
+        entries = groups.entries_of_shard(entries, shard)
         bad = [record for record in bad if record.row % shard.parts == shard.number % shard.parts]
     return BatchJob(
         entries=tuple(entries),
@@ -313,7 +313,7 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
         return job, []
     entries, records = [], []
     for entry in job.entries:
-        embedded = results.finished(entry.output, requested_settings(entry, job, weights))
+        embedded = results.read_if_finished(entry.output, requested_settings(entry, job, weights))
         if embedded is not None:
             records.append(record_of(entry, "skipped", losses=embedded.get("losses")))
         elif job.overwrite is False and os.path.lexists(entry.output):

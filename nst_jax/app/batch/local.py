@@ -18,7 +18,7 @@ from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
 from nst_jax.app.introduction import introduce
 from nst_jax.app.plan import memory_line
-from nst_jax.app.progress import Course, Display, Load, problem
+from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.wording import few
 from nst_jax.app.writing import resized_alpha, write_picture
@@ -64,7 +64,7 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     last = entries[0].scales[-1]
     shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
     return plan_scales(
-        groups.joined(entries, group.varying),
+        groups.joint_recipe(entries, group.varying),
         (*entries[0].scales[:-1], last._replace(style_shapes=tuple(shapes))),
         mesh=job.mesh,
         pictures=len(entries),
@@ -104,7 +104,7 @@ def paint_group(
     group: Group,
     plan: Plan | None,
     job: BatchJob,
-    course: Course,
+    progress: BatchProgress,
 ) -> tuple[list[Canvas], list[Record]]:
     """Paint a group together. If that fails, paint its pictures one by one, so that few rows fail.
 
@@ -114,7 +114,7 @@ def paint_group(
       group: the group.
       plan: of the group; None makes one.
       job: to which the group belongs.
-      course: progress of the batch, at this group.
+      progress: progress of the batch, at this group.
 
     Returns:
       The canvases, and the records of rows that failed.
@@ -126,11 +126,11 @@ def paint_group(
         if plan is None or plan.pictures != len(loaded):
             entries = tuple(one.entry for one in loaded)
             plan = plan_group(group._replace(entries=entries), job)
-        found = _paint_together(params, loaded, plan, job, course)
+        found = _paint_together(params, loaded, plan, job, progress)
     except Exception as error:
         if len(loaded) == 1:
             return [], [record_of(loaded[0].entry, "failed", _message(error))]
-        parts = [paint_group(params, [one], group, None, job, course) for one in loaded]
+        parts = [paint_group(params, [one], group, None, job, progress) for one in loaded]
         return [c for some, _ in parts for c in some], [r for _, some in parts for r in some]
     seconds = (time.perf_counter() - begun) / len(loaded)
     canvases = []
@@ -142,7 +142,7 @@ def paint_group(
 
 
 def _paint_together(
-    params: Params, loaded: Sequence[Loaded], plan: Plan, job: BatchJob, course: Course
+    params: Params, loaded: Sequence[Loaded], plan: Plan, job: BatchJob, progress: BatchProgress
 ) -> PaintedBatch:
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
@@ -151,8 +151,8 @@ def _paint_together(
         params,
         [(plan, members)],
         init=start,
-        intervals=intervals_of(course),
-        progress=course.tell,
+        intervals=intervals_of(progress),
+        progress=progress.report,
     )
 
 
@@ -190,7 +190,7 @@ def write(canvas: Canvas, job: BatchJob, weights: WeightsInfo) -> Record:
         )
     except (ValueError, OSError, MemoryError) as error:
         return record_of(entry, "failed", _message(error))
-    status, why = ("done", None) if broke_at is None else ("diverged", problem(broke_at))
+    status, why = ("done", None) if broke_at is None else ("diverged", divergence(broke_at))
     seconds = round(canvas.seconds, 3)
     return record_of(entry, status, why, seconds=seconds, losses=canvas.losses)
 
@@ -203,7 +203,7 @@ def paint_groups(
     weights: WeightsInfo,
     job: BatchJob,
     parts: Sequence[Group],
-    course: Course,
+    progress: BatchProgress,
     report: Report,
     plans: Sequence[Plan | None] | None = None,
 ) -> None:
@@ -214,7 +214,7 @@ def paint_groups(
       weights: description of the weights file.
       job: to which the groups belong.
       parts: the groups.
-      course: progress of the batch, with a load for each group.
+      progress: progress of the batch, with the work of each group.
       report: called with each row's record as it ends, in this thread or another.
       plans: of the groups; None makes each when its turn comes.
     """
@@ -230,20 +230,20 @@ def paint_groups(
             # Only one group is read ahead, since whole pictures take much memory.
             coming += [reader.submit(read, following) for following in parts[index + 1 :][:1]]
             plan = None if plans is None else plans[index]
-            canvases, failed = paint_group(params, loaded, group, plan, job, course)
+            canvases, failed = paint_group(params, loaded, group, plan, job, progress)
             for record in (*unread, *failed):
                 report(record)
             for future in writing:  # and only one group waits to be written
                 future.result()
             writing = [writer.submit(finish, canvas) for canvas in canvases]
-            course.end_load()
+            progress.end_group()
         for future in writing:
             future.result()
 
 
-def loads_of(parts: Sequence[Group]) -> list[Load]:
-    """Return what a `Course` has to know of groups."""
-    return [Load(len(group.entries), group.entries[0].scales) for group in parts]
+def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
+    """Return what a `BatchProgress` has to know of groups."""
+    return [GroupWork(len(group.entries), group.entries[0].scales) for group in parts]
 
 
 def paint_here(
@@ -263,8 +263,8 @@ def paint_here(
     plans = _plans_of(parts, job)
     display.facts({"memory": _memory_words([plan for plan in plans if plan is not None])})
     with CompileClock() as compiling, display.bar(len(job.entries), "compiling"):
-        course = Course(loads_of(parts), compiling, display)
-        paint_groups(params, weights, job, parts, course, report, plans)
+        progress = BatchProgress(work_of_groups(parts), compiling, display)
+        paint_groups(params, weights, job, parts, progress, report, plans)
 
 
 def _plans_of(parts: Sequence[Group], job: BatchJob) -> list[Plan | None]:

@@ -1,7 +1,7 @@
-"""Painting an album on a Ray cluster: one actor a device, each with its own compiled programs.
+"""Painting a batch on a Ray cluster: one actor per device, each with its own compiled programs.
 
-The files lie where every machine finds them under the same path. An actor that dies is started anew
-by Ray, and its groups are painted again but for the pictures that it had finished.
+All machines must see the files under the same paths. Ray restarts an actor that dies; the new one
+paints the same groups, but skips the pictures that were finished.
 """
 
 import functools
@@ -24,49 +24,47 @@ from nst_jax._types import Params
 from nst_jax.app import programs
 from nst_jax.app.batch import groups, job, local, results
 from nst_jax.app.batch.groups import Entry, Group
-from nst_jax.app.batch.job import Album, record_of
+from nst_jax.app.batch.job import BatchJob, record_of
 from nst_jax.app.batch.results import Record
-from nst_jax.app.progress import Course, Display, Load, left, work_of
+from nst_jax.app.progress import BatchProgress, Display, GroupWork, time_left
 from nst_jax.app.timing import CompileClock
 from nst_jax.recipes import toml
 from nst_jax.vgg.precision import AUTO, named
 from nst_jax.weights.params import WeightsInfo
 
-RETRIES = 3  # of what an actor was painting when it died
-
-MOST_GROUPS = 8  # at once to an actor, which reads ahead among them
-
-ACCELERATORS = ("GPU", "TPU")  # as Ray calls its resources
+RETRIES = 3  # of a block of groups whose actor died
+MOST_GROUPS = 8  # in one block; within a block an actor reads the next group while it paints
+ACCELERATORS = ("GPU", "TPU")  # Ray's names of these resources
 
 
-def check() -> None:
-    """Refuse to lead a fleet where Ray is not installed.
+def check_installed() -> None:
+    """Check that Ray Data is installed.
 
     Raises:
-      ValueError: naming the extra.
+      ValueError: if it is not, naming the extra to install.
     """
     try:
         import ray.data  # noqa: F401
     except ImportError:
         raise ValueError(
-            "`engine`: Ray Data is missing; `pip install 'nst-jax[ray]'` brings it"
+            "`runner`: Ray Data is missing; install it by `pip install 'nst-jax[ray]'`"
         ) from None
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Be in the cluster that `$RAY_ADDRESS` names, else in one of this machine alone.
+def connected() -> Iterator[None]:
+    """Connect to the Ray cluster at `$RAY_ADDRESS`, or start one on this machine.
 
-    Enter it before jax is used: Ray forks, which jax' threads do not outlive, and the devices are the
-    actors', so this process must not reserve their memory.
+    Call it before jax is used, for two reasons: Ray forks, which jax's threads do not survive; and this
+    process must not reserve the memory of devices that the actors use, so it restricts jax to the CPU.
     """
     import ray
 
     jax.config.update("jax_platforms", "cpu")
-    if ray.is_initialized():  # somebody else's
+    if ray.is_initialized():  # then whoever initialised it shuts it down
         yield
         return
-    # Its core warns at every actor that what it was given might be lost. This process holds that.
+    # Ray's core warns for every actor that its arguments might be lost. This process keeps them.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
     try:
@@ -75,39 +73,39 @@ def joined() -> Iterator[None]:
         ray.shutdown()
 
 
-def paint_by_ray(
-    params: Params, weights: WeightsInfo, album: Album, display: Display, tell: local.Tell
+def paint_on_ray(
+    params: Params, weights: WeightsInfo, batch: BatchJob, display: Display, report: local.Report
 ) -> None:
-    """Paint an album on the devices of the cluster that this process is in.
+    """Paint a batch on the devices of the cluster to which this process is connected.
 
     Args:
       params: the weights.
-      weights: what their file says of itself.
-      album: checked.
+      weights: the description in their file.
+      batch: what to paint.
       display: where to show progress.
-      tell: called with each row's record once an actor has told of it.
+      report: called with the record of each row after an actor has returned it.
     """
     import ray
 
     kind, devices = devices_of(ray.cluster_resources(), ray.nodes())
-    formed = groups.form_groups(album.entries, "cpu" if kind == "CPU" else "gpu")
-    crew = _crew(params, weights, album, formed)
-    with display.bar(len(album.entries), f"devices: {devices} {kind}"):
-        tally = Tally(formed, display)
-        for records in _answers(crew, formed, kind, devices):
+    formed = groups.form_groups(batch.entries, "cpu" if kind == "CPU" else "gpu")
+    inputs = _actor_inputs(params, weights, batch, formed)
+    with display.bar(len(batch.entries), f"devices: {devices} {kind}"):
+        progress = RayProgress(formed, display)
+        for records in _paint_blocks(inputs, formed, kind, devices):
             for record in records:
-                tell(record)
-            tally.add(records)
-        for record in _unanswered(album, weights, tally.told):
-            tell(record)
+                report(record)
+            progress.add(records)
+        for record in _missing_records(batch, weights, progress.reported):
+            report(record)
 
 
 def devices_of(resources: dict[str, float], nodes: Sequence[dict[str, Any]]) -> tuple[str, int]:
-    """Return what kind of device a cluster computes on, and how many there are.
+    """Return the kind of device on which a cluster computes, and their number.
 
     Args:
-      resources: of the whole cluster, as Ray counts them.
-      nodes: its machines; without an accelerator each one's processor is a device.
+      resources: of the whole cluster, from Ray.
+      nodes: its machines, from Ray; without accelerators each machine counts as one device.
 
     Returns:
       "GPU", "TPU" or "CPU", and a number.
@@ -122,37 +120,41 @@ def devices_of(resources: dict[str, float], nodes: Sequence[dict[str, Any]]) -> 
     return "CPU", max(1, sum(bool(node.get("Alive")) for node in nodes))
 
 
-def precision() -> str:
-    """Return what the precision "auto" means on the cluster that this process is in."""
+def auto_precision() -> str:
+    """Return what the precision "auto" means on the cluster to which this process is connected."""
     import ray
 
     kind, _ = devices_of(ray.cluster_resources(), ray.nodes())
     return named(AUTO, kind.lower()).name
 
 
-class Packed(NamedTuple):
-    """A group as it travels: paths absolute, since an actor has a folder of its own."""
+class PackedGroup(NamedTuple):
+    """A group in the form in which it is sent to actors.
 
-    entries: tuple[
-        dict[str, Any], ...
-    ]  # the fields of each, the recipe as TOML: it holds functions
+    Recipes are TOML, as they contain functions. Paths are absolute, as actors have another working
+    directory.
+    """
+
+    entries: tuple[dict[str, Any], ...]  # the fields of each `Entry`
     varying: tuple[bool, ...]
 
 
-class Crew(NamedTuple):
-    """What every actor is given."""
+class ActorInputs(NamedTuple):
+    """What is sent to every actor."""
 
-    params: Params  # on the host
+    params: Params  # as NumPy arrays
     weights: WeightsInfo
-    album: Album
-    groups: tuple[Packed, ...]
-    kept: bool  # whether compiled programs are kept
+    batch: BatchJob  # without entries, which are in the groups
+    groups: tuple[PackedGroup, ...]
+    use_cache: bool  # whether to keep compiled programs on the disk
 
 
-def _crew(params: Params, weights: WeightsInfo, album: Album, groups: Sequence[Group]) -> Crew:
-    texts: dict[int, str] = {}  # many entries share one recipe
+def _actor_inputs(
+    params: Params, weights: WeightsInfo, batch: BatchJob, groups: Sequence[Group]
+) -> ActorInputs:
+    texts: dict[int, str] = {}  # by the id of a recipe, since many entries share one
 
-    def packed(entry: Entry) -> dict[str, Any]:
+    def pack(entry: Entry) -> dict[str, Any]:
         recipe = entry.recipe
         if id(recipe) not in texts:
             texts[id(recipe)] = toml.to_toml(recipe)
@@ -164,71 +166,72 @@ def _crew(params: Params, weights: WeightsInfo, album: Album, groups: Sequence[G
         }
 
     host = jax.tree.map(np.asarray, params)
-    told = replace(album, entries=(), bad=(), folder=album.folder.absolute(), sheet=None)
-    parts = tuple(Packed(tuple(map(packed, group.entries)), group.varying) for group in groups)
-    return Crew(host, weights, told, parts, programs.cache_enabled())
+    empty = replace(batch, entries=(), bad=(), folder=batch.folder.absolute(), sheet=None)
+    packed = tuple(PackedGroup(tuple(map(pack, group.entries)), group.varying) for group in groups)
+    return ActorInputs(host, weights, empty, packed, programs.cache_enabled())
 
 
-def unpacked(groups: Sequence[Packed]) -> list[Group]:
-    """Return groups as they were before they travelled, but for their paths, which are absolute."""
+def unpacked(groups: Sequence[PackedGroup]) -> list[Group]:
+    """Undo the packing of groups, except that their paths stay absolute."""
     read = functools.cache(toml.from_toml)
-    return [
-        Group(
-            tuple(
-                Entry(**(packed | {"recipe": read(packed["recipe"])})) for packed in group.entries
-            ),
-            group.varying,
-        )
-        for group in groups
-    ]
+
+    def unpack(fields: dict[str, Any]) -> Entry:
+        return Entry(**(fields | {"recipe": read(fields["recipe"])}))
+
+    return [Group(tuple(map(unpack, group.entries)), group.varying) for group in groups]
 
 
-def _answers(
-    crew: Crew, groups: Sequence[Group], kind: str, devices: int
+def _paint_blocks(
+    inputs: ActorInputs, groups: Sequence[Group], kind: str, devices: int
 ) -> Iterator[list[Record]]:
-    """Have the groups painted; yield records as blocks of groups are done."""
+    """Paint the groups on actors, and yield the records of each block of groups when it is done."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False  # we tell it ourselves
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # as errors are, when they arrive
-    context.max_errored_blocks = -1  # what kills its actor every time must not stop the rest
-    # A few groups at once, so that an actor can read ahead; and enough blocks for all actors.
-    together = max(1, min(MOST_GROUPS, len(groups) // (4 * devices)))
-    blocks = math.ceil(len(groups) / together)
-    wanted: dict[str, Any] = {"CPU": {"num_cpus": 1}, "GPU": {"num_gpus": 1}}.get(
+    context.enable_progress_bars = False  # there is one of our own
+    context.print_on_execution_start = False
+    # Errors reach this process as exceptions, so Ray need not log them too.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    context.max_errored_blocks = (
+        -1
+    )  # a block that kills its actor every time must not stop the rest
+    # Several groups in a block, so that an actor can read ahead, but enough blocks for all actors.
+    block_size = max(1, min(MOST_GROUPS, len(groups) // (4 * devices)))
+    blocks = math.ceil(len(groups) / block_size)
+    resources: dict[str, Any] = {"CPU": {"num_cpus": 1}, "GPU": {"num_gpus": 1}}.get(
         kind, {"resources": {kind: 1}}
     )
     items = [{"group": index} for index in range(len(groups))]
     pool = ray.data.ActorPoolStrategy(size=min(devices, blocks), max_tasks_in_flight_per_actor=1)
     with warnings.catch_warnings():
-        # The only way to say how often; without it there is no end of retries.
+        # The only option that limits the number of retries, which is unlimited without it.
         warnings.filterwarnings("ignore", ".*ray_remote_args_fn.*")
-        told = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+        painted = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
             Painter,
             batch_size=None,
-            fn_constructor_args=(crew,),
+            fn_constructor_args=(inputs,),
             compute=pool,
             ray_remote_args_fn=lambda: {"max_task_retries": RETRIES},
-            **wanted,
+            **resources,
         )
     entries = {entry.number: entry for group in groups for entry in group.entries}
-    for batch in told.iter_batches(batch_size=None, prefetch_batches=0):
-        yield [_record(json.loads(text), entries) for text in batch["told"]]
+    for block in painted.iter_batches(batch_size=None, prefetch_batches=0):
+        yield [_with_typed_paths(json.loads(text), entries) for text in block["records"]]
 
 
-def _record(told: dict[str, Any], entries: dict[int, Entry]) -> Record:
-    """Return an actor's record under the names that were typed here."""
-    entry = entries[told["row"]]
-    names = record_of(entry, told["status"], told["error"])
-    return names._replace(seconds=told["seconds"], losses=told["losses"])
+def _with_typed_paths(fields: dict[str, Any], entries: dict[int, Entry]) -> Record:
+    """Return an actor's record with the paths as typed, in place of absolute ones."""
+    entry = entries[fields["row"]]
+    record = record_of(entry, fields["status"], fields["error"])
+    return record._replace(seconds=fields["seconds"], losses=fields["losses"])
 
 
-def _unanswered(album: Album, weights: WeightsInfo, told: set[int]) -> Iterator[Record]:
-    """Yield records of the rows that no actor lived to tell of."""
-    for entry in album.entries:
-        if entry.number not in told:
-            facts = results.finished(entry.output, job.asked(entry, album, weights))
+def _missing_records(batch: BatchJob, weights: WeightsInfo, reported: set[int]) -> Iterator[Record]:
+    """Yield records of the rows for which no actor has returned one."""
+    for entry in batch.entries:
+        if entry.number not in reported:
+            requested = job.requested_settings(entry, batch, weights)
+            facts = results.read_if_finished(entry.output, requested)
             if facts is not None:
                 yield record_of(entry, "done", losses=facts.get("losses"))
             else:
@@ -236,51 +239,53 @@ def _unanswered(album: Album, weights: WeightsInfo, told: set[int]) -> Iterator[
                 yield record_of(entry, "failed", error)
 
 
-class Tally:
-    """How far a fleet is, and how long the rest will take."""
+class RayProgress:
+    """Progress of all actors together, and the time that the rest takes."""
 
     def __init__(self, groups: Sequence[Group], display: Display) -> None:
-        self.told: set[int] = set()
-        self._work = {
-            entry.number: work_of(Load(1, entry.scales))
+        self.reported: set[int] = set()  # rows
+        self._costs = {
+            entry.number: GroupWork(1, entry.scales).cost
             for group in groups
             for entry in group.entries
         }
         self._display, self._begun = display, time.monotonic()
 
     def add(self, records: Sequence[Record]) -> None:
-        """Count what has ended, and show it."""
-        self.told |= {record.row for record in records}
-        done, all_of_it = sum(self._work[row] for row in self.told), sum(self._work.values())
-        rest = (time.monotonic() - self._begun) * (all_of_it - done) / max(1, done)
-        words = left(rest) if done < all_of_it else ""
-        self._display.move(len(self.told), len(self._work), "picture", words)
+        """Add the records of a block, and show the progress."""
+        self.reported |= {record.row for record in records}
+        done, total = sum(self._costs[row] for row in self.reported), sum(self._costs.values())
+        rest = (time.monotonic() - self._begun) * (total - done) / max(1, done)
+        words = time_left(rest) if done < total else ""
+        self._display.move(len(self.reported), len(self._costs), "picture", words)
 
 
 class Painter:
-    """An actor: holds the weights and what it compiled, and paints groups by their numbers."""
+    """An actor, which keeps the weights and compiled programs and paints groups by their indices."""
 
-    def __init__(self, crew: Crew) -> None:
-        if not crew.kept:
-            programs.disable_cache()
-        else:
+    def __init__(self, inputs: ActorInputs) -> None:
+        if inputs.use_cache:
             programs.use_cache()
-        self._params = jax.tree.map(jnp.asarray, crew.params)
-        self._groups, self._crew = unpacked(crew.groups), crew
+        else:
+            programs.disable_cache()
+        self._params = jax.tree.map(jnp.asarray, inputs.params)
+        self._groups, self._inputs = unpacked(inputs.groups), inputs
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Paint the groups whose numbers come in the column `group`; tell of each of their rows."""
-        groups, weights, album = self._groups, self._crew.weights, self._crew.album
+    def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Paint the groups with the indices in column `group`; return their records as JSON."""
+        weights, batch = self._inputs.weights, self._inputs.batch
         records: list[Record] = []
         rest = []
-        for index in batch["group"].tolist():
-            left_of_it = replace(album, entries=groups[index].entries)
-            if album.overwrite is not True:  # an actor before this one may have died of the next
-                left_of_it, done = job.unfinished(replace(left_of_it, overwrite=None), weights)
+        for index in block["group"].tolist():
+            group = self._groups[index]
+            remaining = replace(batch, entries=group.entries)
+            # An earlier actor may have finished part of this block before it died.
+            if batch.overwrite is not True:
+                remaining, done = job.unfinished(replace(remaining, overwrite=None), weights)
                 records += [record._replace(status="done") for record in done]
-            if left_of_it.entries:
-                rest.append(groups[index]._replace(entries=left_of_it.entries))
+            if remaining.entries:
+                rest.append(group._replace(entries=remaining.entries))
         with CompileClock() as compiling:
-            course = Course(local.loads_of(rest), compiling, Display(quiet=True))
-            local.work(self._params, weights, album, rest, course, records.append)
-        return {"told": np.asarray([json.dumps(record._asdict()) for record in records])}
+            progress = BatchProgress(local.work_of_groups(rest), compiling, Display(quiet=True))
+            local.paint_groups(self._params, weights, batch, rest, progress, records.append)
+        return {"records": np.asarray([json.dumps(record._asdict()) for record in records])}

@@ -1,14 +1,15 @@
-"""How each row of a batch ended: the result manifest, and which pictures are finished already.
+"""The result manifest, which records how each row of a batch ended; and which pictures are finished.
 
-The result manifest is JSON lines, one for each row as it ends, appended, so that it can be read at
-any moment and after any end. Of a row that several starts came by, the last line holds:
+The result manifest is a file of JSON lines. A line is appended when a row ends, so the file is complete
+and readable at any time, also after a crash. If a batch was started several times, a row has several
+lines, and the last one counts:
 
     {"row": 3, "content": "photos/c.jpg", "style": "a.jpg", "output": "out/c_a.png", "status": "done",
      "error": null, "seconds": 4.1, "losses": {"total": ..., "content": ..., ...}}
 
 `status` is `done`, `skipped` (it was finished before), `diverged` (the losses stopped being finite;
-the output is the last finite canvas) or `failed` (there is no output). `seconds` is the row's share
-of the time that its group was painted in, compiling included.
+the output is the last finite canvas) or `failed` (there is no output). `seconds` is the time in which
+its group was painted, including compilation, divided by the number of pictures in the group.
 """
 
 import json
@@ -20,8 +21,8 @@ from typing import Any, NamedTuple
 from nst_jax import images
 from nst_jax.app import outputs
 
-# How a picture is computed, which does not change it but for rounding.
-ANY_WAY = ("network.tile", "network.remat")
+# Settings that change a picture by no more than rounding.
+IGNORED_SETTINGS = ("network.tile", "network.remat")
 
 
 class Record(NamedTuple):
@@ -38,39 +39,35 @@ class Record(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """Whether the picture is there and whole."""
+        """Whether the picture is complete."""
         return self.status in ("done", "skipped")
 
 
 class Results(AbstractContextManager):
-    """Takes the records of a batch and writes them down as they come, from any thread.
-
-    Args:
-      path: of the result manifest; lines are added to what is there.
-    """
+    """Collects the records of a batch and appends them to the result manifest, from any thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: list[Record] = []
         self._lock = threading.Lock()
         _drop_torn_line(path)
-        # Unbuffered and appending: a line is one write, whole even if the process ends right after.
+        # Unbuffered, so that each line is a single write and complete even if the process then dies.
         self._file = path.open("ab", buffering=0)
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
 
     def add(self, record: Record) -> None:
-        """Take one record."""
+        """Append one record."""
         line = json.dumps(record._asdict(), ensure_ascii=False, allow_nan=False) + "\n"
         with self._lock:
             self.records.append(record)
-            # A name that is no text in the system's encoding must not lose the line.
+            # File names need not be valid text; their bytes must not make the write fail.
             self._file.write(line.encode("utf-8", "backslashreplace"))
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Take away a last line that a machine's end left incomplete."""
+    """Remove a last line that is incomplete because the machine crashed."""
     if not path.exists():
         return
     with path.open("rb+") as file:
@@ -79,11 +76,11 @@ def _drop_torn_line(path: Path) -> None:
             file.truncate(data.rfind(b"\n") + 1)
 
 
-def check(path: Path) -> None:
-    """Refuse a result manifest that cannot be added to.
+def check_listing(path: Path) -> None:
+    """Refuse a path for the result manifest to which no lines can be appended.
 
     Raises:
-      ValueError: if it cannot be written, or is a file of another kind.
+      ValueError: if it cannot be written, or if an existing file is not a result manifest.
     """
     if path.parent.exists():
         outputs.check_file(path, "output")
@@ -97,44 +94,45 @@ def check(path: Path) -> None:
         ours = False
     if not ours:
         raise ValueError(
-            f"`output`: results are listed in '{path}', which is a file of another kind; move it, or "
+            f"`output`: results are recorded in '{path}', which is a file of another kind; move it, or "
             "choose another folder"
         )
 
 
-# --- What is finished -----------------------------------------------------------------------------
+# --- Finished pictures ----------------------------------------------------------------------------
 
 
-def finished(output: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what is embedded in a finished picture; None if there is none.
+def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the metadata of a picture if it is finished, else None.
 
-    A picture is finished if it can be read whole and its settings say so and are those asked for:
-    recipe, sizes, seed, weights, and names and digests of content and styles. Device and versions may
-    be others, and tiles.
+    A picture is finished if the file is complete, if its metadata say so, and if they agree with the
+    requested recipe, sizes, seed, weights, and names and digests of content and styles. Device,
+    versions and tiles may differ.
 
     Args:
-      output: where it would be.
-      asked: `settings.of_picture`.
+      output: path of the picture.
+      requested: from `provenance.of_picture`.
 
     Returns:
-      All that is embedded, or None.
+      All metadata of the picture, or None.
     """
     if not output.is_file():
         return None
     try:
-        told = images.read_metadata(output)
-    except ValueError:  # damaged, or no picture
+        metadata = images.read_metadata(output)
+    except ValueError:  # damaged, or not a picture
         return None
-    if told is None or told.get("finished") is not True:
+    if metadata is None or metadata.get("finished") is not True:
         return None
-    wanted = json.loads(json.dumps(asked))  # as it comes back from a file
-    return (
-        told if _without_ways(wanted) == _without_ways({n: told.get(n) for n in wanted}) else None
-    )
+    wanted = json.loads(json.dumps(requested))  # tuples become lists, as in a file
+    present = {name: metadata.get(name) for name in wanted}
+    return metadata if _comparable(wanted) == _comparable(present) else None
 
 
-def _without_ways(asked: dict[str, Any]) -> dict[str, Any]:
-    told = asked.get("settings")
-    if not isinstance(told, dict):
-        return asked
-    return asked | {"settings": {name: told[name] for name in told if name not in ANY_WAY}}
+def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return metadata without the settings that may differ."""
+    settings = metadata.get("settings")
+    if not isinstance(settings, dict):
+        return metadata
+    kept = {name: value for name, value in settings.items() if name not in IGNORED_SETTINGS}
+    return metadata | {"settings": kept}

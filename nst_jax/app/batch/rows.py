@@ -1,8 +1,9 @@
-"""What a batch shall paint, as rows: crossed words, folders and globs, or a CSV, JSONL or Parquet file.
+"""The rows of a batch: from a manifest (CSV, JSONL or Parquet), or from files, folders and globs.
 
-A manifest has the columns `content` and `style` and, where wanted, `output`, `recipe` and
-`overrides`. Rows are counted from 1, a header apart. Contents, styles and recipe files are looked for
-from the manifest's own folder, so that both may be moved together; outputs from the batch's.
+A manifest has the columns `content` and `style` and optionally `output`, `recipe` and `overrides`. Its
+rows are numbered from 1, not counting a header. Paths of contents, styles and recipe files are relative
+to the manifest's folder, so that they can be moved together; outputs are relative to the folder of the
+results.
 """
 
 import csv
@@ -17,39 +18,39 @@ from typing import Any, NamedTuple
 from nst_jax import _checks
 from nst_jax.app import arguments, parsing
 
-ARGUMENT = "contents"  # where a manifest is named on the command line
+CONTENTS = "contents"  # the argument that names a manifest on the command line
 
 REQUIRED, OPTIONAL = ("content", "style"), ("output", "recipe", "overrides")
 
 COLUMNS = (*REQUIRED, *OPTIONAL)
 
-BETWEEN = ";"  # several styles or overrides in one cell
+SEPARATOR = ";"  # of several styles or overrides in one cell
 
-
-# Of a folder's files, those that are pictures by their names.
-PICTURES = (
+# Suffixes of the files in a folder that count as pictures.
+PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".gif", ".bmp"),
     *(".ppm", ".pgm", ".pnm", ".avif", ".jp2"),
 )
 
+Cells = Mapping[str, Any]  # of one row, by column
 
-Cells = Mapping[str, Any]
 
-
-class Row(NamedTuple):
-    """One picture that is wanted; nothing of it was looked at yet."""
+class ManifestRow(NamedTuple):
+    """One requested picture; its files have not been opened yet."""
 
     number: int  # from 1
     content: Path
-    styles: tuple[parsing.Share, ...]
-    place: str = ""  # where it stands, for messages; empty for what was typed as words
-    output: str | None = None  # None is named after content and style
-    recipe: str | None = None  # None is the command line's
+    styles: tuple[parsing.StyleShare, ...]
+    location: str = ""  # "row 3 of 'jobs.csv'", for messages; empty if there is no manifest
+    output: str | None = None  # None: named after content and style
+    recipe: str | None = None  # None: that of the command line
     overrides: tuple[str, ...] = ()  # KEY=VALUE each
-    named: bool = False  # whether its files were typed one by one, so that a bad one is a mistake
+    typed: bool = (
+        False  # whether its files were typed one by one; then a bad file is a typing error
+    )
 
 
-def rows_of(
+def requested_rows(
     contents: Sequence[Path],
     *,
     styles: Sequence[Path],
@@ -58,61 +59,67 @@ def rows_of(
     sheet: bool,
     shard: str | None,
     **others: Any,
-) -> list[Row]:
-    """Return what a batch's words ask for.
+) -> list[ManifestRow]:
+    """Return the rows that the arguments and options of `batch` ask for.
 
     Args:
-      contents: words, as `files` takes them; or one manifest.
-      styles: words; none beside a manifest.
+      contents: files, folders or globs, or one manifest.
+      styles: files, folders or globs; empty with a manifest.
       output: the folder of the results.
       pair: "all" or "zip".
-      sheet: whether a contact sheet is wanted.
-      shard: which part of the batch, or None.
-      **others: flags that no row depends on.
+      sheet: whether a contact sheet is requested.
+      shard: the part of the batch that is requested, or None.
+      **others: options that do not change the rows.
 
     Raises:
-      ValueError: for words that do not go together, and as `crossed` and `read` do.
+      ValueError: for options that exclude each other, and as in `paired` and `read_manifest`.
     """
-    listing = next(filter(is_manifest, contents), None)
-    if listing is not None:
+    manifest = next(filter(is_manifest, contents), None)
+    if manifest is not None:
         if len(contents) > 1:
-            raise ValueError(f"`{ARGUMENT}`: '{listing}' is a manifest, which stands alone")
-        for flag, value in (("styles", styles), ("sheet", sheet), ("pair", pair != "all")):
+            raise ValueError(
+                f"`{CONTENTS}`: '{manifest}' is a manifest, so it must be the only one"
+            )
+        for option, value in (("styles", styles), ("sheet", sheet), ("pair", pair != "all")):
             if value:
-                raise ValueError(f"`{flag}`: does not go with a manifest, whose rows are pairs")
-        return read(listing)
+                raise ValueError(
+                    f"`{option}`: cannot be used with a manifest, whose rows are the pairs"
+                )
+        return read_manifest(manifest)
     if not styles:
         raise ValueError("`styles`: is missing; give one or more, or a manifest as CONTENTS")
     if os.path.realpath(output) in {os.path.realpath(word) for word in (*contents, *styles)}:
         raise ValueError(
-            f"`output`: '{output}' is read from, so that results would be inputs of the next start; "
+            f"`output`: '{output}' is an input folder, so the results would be inputs of the next run; "
             "choose another folder"
         )
     if sheet and shard is not None:
-        raise ValueError("`sheet`: shows all pictures and `--shard` paints some; leave one out")
-    return crossed(contents, styles, zipped=pair == "zip")
+        raise ValueError(
+            "`sheet`: shows all pictures, but `--shard` paints a part; omit one of them"
+        )
+    return paired(contents, styles, zipped=pair == "zip")
 
 
-# --- Words ----------------------------------------------------------------------------------------
+# --- Files, folders and globs ---------------------------------------------------------------------
 
 
 def is_manifest(path: Path) -> bool:
-    """Say whether a word on the command line names a manifest, by its suffix."""
+    """Return whether a path is a manifest, by its suffix."""
     return path.suffix.lower() in READERS and not path.is_dir()
 
 
-def files(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
-    """Return the pictures that words stand for: files, all pictures of a folder, or a glob's.
+def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
+    """Replace folders by the pictures in them, and globs by the files that match.
 
     Args:
       words: as typed.
-      argument: how the caller calls them, for messages.
+      argument: the argument that they belong to, for messages.
 
     Returns:
-      Each path, and whether it was typed itself.
+      Pairs of a path and whether it was typed itself.
 
     Raises:
-      ValueError: for a folder without pictures and a pattern that nothing matches.
+      ValueError: for a folder without pictures, and for a pattern without a match.
     """
     found: list[tuple[Path, bool]] = []
     for word in words:
@@ -133,10 +140,10 @@ def _in_folder(folder: Path, argument: str) -> list[Path]:
     found = [
         folder / name
         for name in names
-        if name.lower().endswith(PICTURES) and not name.startswith(".")
+        if name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
     ]
     if not found:
-        raise ValueError(f"`{argument}`: the folder '{folder}' holds no pictures; name another")
+        raise ValueError(f"`{argument}`: the folder '{folder}' contains no pictures; name another")
     return found
 
 
@@ -151,35 +158,35 @@ def _matching(pattern: str, argument: str) -> list[Path]:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # no possible name
+    except (OSError, ValueError):  # not a possible file name
         return False
 
 
-def crossed(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) -> list[Row]:
-    """Pair every content with every style, or the n-th with the n-th.
+def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) -> list[ManifestRow]:
+    """Pair every content with every style, or the n-th content with the n-th style.
 
     Args:
-      contents: words, as `files` takes them.
-      styles: the same.
-      zipped: whether the n-th meets the n-th.
+      contents: files, folders or globs.
+      styles: files, folders or globs.
+      zipped: whether to pair the n-th with the n-th.
 
     Returns:
       Rows in the order of the contents, then the styles.
 
     Raises:
-      ValueError: if `zipped` and there are not as many of one as of the other; and as in `files`.
+      ValueError: if `zipped` and the numbers of contents and styles differ; and as in `expanded`.
     """
-    down, across = files(contents, "contents"), files(styles, "styles")
-    pairs = [(content, style) for content in down for style in across]
+    all_contents, all_styles = expanded(contents, "contents"), expanded(styles, "styles")
+    pairs = [(content, style) for content in all_contents for style in all_styles]
     if zipped:
-        if len(down) != len(across):
+        if len(all_contents) != len(all_styles):
             raise ValueError(
-                f"`styles`: `--pair zip` wants one for each content; got {len(across)} for "
-                f"{len(down)}"
+                f"`styles`: `--pair zip` needs one for each content; got {len(all_styles)} for "
+                f"{len(all_contents)}"
             )
-        pairs = list(zip(down, across, strict=True))
+        pairs = list(zip(all_contents, all_styles, strict=True))
     return [
-        Row(number, content, ((style, None),), named=typed_content and typed_style)
+        ManifestRow(number, content, ((style, None),), typed=typed_content and typed_style)
         for number, ((content, typed_content), (style, typed_style)) in enumerate(pairs, 1)
     ]
 
@@ -187,20 +194,21 @@ def crossed(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) -
 # --- Manifests ------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> list[Row]:
+def read_manifest(path: Path) -> list[ManifestRow]:
     """Read a manifest.
 
     Args:
-      path: with the suffix .csv (with a header, UTF-8), .jsonl (an object a line) or .parquet. A style
-        may be FILE:SHARE, and several are a blend: with semicolons between them, or a list in JSONL
-        and Parquet. Overrides are KEY=VALUE as `--set` takes them, likewise, or an object.
+      path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
+        A style may be FILE:SHARE. Several styles, which are blended, are separated by semicolons or
+        given as a list in JSONL and Parquet. Overrides are KEY=VALUE as in `--set`, several of them in
+        the same way, or an object.
 
     Returns:
       Its rows.
 
     Raises:
-      ValueError: if it is missing or cannot be read, has no row, misses a column or has one that is
-        unknown, or naming a row, if a cell is empty that may not be, or holds something else.
+      ValueError: if the file is missing, cannot be read or has no rows; if a column is missing or
+        unknown; and, naming the row, if a cell is empty or of a wrong type.
     """
     try:
         rows = [_row(number, cells, path) for number, cells in READERS[path.suffix.lower()](path)]
@@ -216,10 +224,10 @@ def read(path: Path) -> list[Row]:
 
 
 def _refused(path: Path, reason: str) -> ValueError:
-    return ValueError(f"`{ARGUMENT}`: '{path}': {' '.join(reason.split())}")
+    return ValueError(f"`{CONTENTS}`: '{path}': {' '.join(reason.split())}")
 
 
-def _place(number: int, path: Path) -> str:
+def _location(number: int, path: Path) -> str:
     return f"row {number} of '{path}'"
 
 
@@ -229,7 +237,7 @@ def _csv(path: Path) -> Iterator[tuple[int, Cells]]:
         try:
             header = [name.strip() for name in next(reader, [])]
             _check_columns(header, path)
-            # An empty line is no row.
+            # Empty lines are not rows.
             for number, cells in enumerate(filter(None, reader), 1):
                 if len(cells) > len(header):
                     raise _refused(
@@ -239,7 +247,7 @@ def _csv(path: Path) -> Iterator[tuple[int, Cells]]:
                     )
                 yield number, dict(zip(header, cells, strict=False))
         except csv.Error as error:
-            raise _refused(path, f"is no CSV near line {reader.line_num}: {error}") from None
+            raise _refused(path, f"is not CSV near line {reader.line_num}: {error}") from None
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Cells]]:
@@ -248,9 +256,11 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Cells]]:
             try:
                 cells = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise _refused(path, f"row {number} is no JSON: {error}") from None
+                raise _refused(path, f"row {number} is not JSON: {error}") from None
             if not isinstance(cells, dict):
-                raise _refused(path, f"row {number} is no object such as {{'content': 'a.jpg'}}")
+                raise _refused(
+                    path, f"row {number} is not an object such as {{'content': 'a.jpg'}}"
+                )
             _check_columns([*cells], path, f"row {number} ")
             yield number, cells
 
@@ -260,7 +270,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Cells]]:
         from pyarrow import ArrowException, parquet
     except ImportError:
         raise _refused(
-            path, "Parquet is read by pyarrow, which is missing; `pip install 'nst-jax[parquet]'`"
+            path, "reading Parquet needs pyarrow; install it by `pip install 'nst-jax[parquet]'`"
         ) from None
     try:
         with parquet.ParquetFile(path) as file:
@@ -271,7 +281,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Cells]]:
                     number += 1
                     yield number, cells
     except ArrowException as error:
-        raise _refused(path, f"is no Parquet: {error}") from None
+        raise _refused(path, f"is not Parquet: {error}") from None
 
 
 READERS: dict[str, Callable[[Path], Iterator[tuple[int, Cells]]]] = {
@@ -285,21 +295,21 @@ def _check_columns(names: Sequence[str], path: Path, where: str = "") -> None:
     for name in names:
         if name not in COLUMNS:
             near = _checks.nearest(name, COLUMNS)
-            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(COLUMNS)}"
-            raise _refused(path, f"{where}has a column {name!r} that is unknown; {hint}")
+            hint = f"did you mean {near!r}?" if near else f"the columns are {', '.join(COLUMNS)}"
+            raise _refused(path, f"{where}has an unknown column {name!r}; {hint}")
         if names.count(name) > 1:
             raise _refused(path, f"has the column {name!r} twice")
     for name in REQUIRED:
         if name not in names:
             raise _refused(
-                path, f"{where}has no column {name!r}; a manifest has {' and '.join(REQUIRED)}"
+                path, f"{where}has no column {name!r}; a manifest needs {' and '.join(REQUIRED)}"
             )
 
 
 # --- Cells ----------------------------------------------------------------------------------------
 
 
-def _row(number: int, cells: Cells, path: Path) -> Row:
+def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
     folder = path.parent
     try:
         recipe = _text("recipe", cells.get("recipe"))
@@ -310,61 +320,61 @@ def _row(number: int, cells: Cells, path: Path) -> Row:
         for name, value in (("content", content), ("style", styles)):
             if not value:
                 raise ValueError(f"has no {name}")
-        return Row(
+        return ManifestRow(
             number=number,
             content=folder / str(content),
             styles=styles,
-            place=_place(number, path),
+            location=_location(number, path),
             output=_text("output", cells.get("output")),
             recipe=recipe,
             overrides=tuple(_overrides(cells.get("overrides"))),
         )
     except ValueError as error:
-        raise ValueError(f"`{ARGUMENT}`: {_place(number, path)}: {error}") from None
+        raise ValueError(f"`{CONTENTS}`: {_location(number, path)}: {error}") from None
 
 
 def _text(name: str, value: Any) -> str | None:
-    """Return a cell's text; None where it is empty."""
+    """Return the text of a cell, or None if it is empty."""
     if value is not None and not isinstance(value, str):
         raise ValueError(f"`{name}`: expected text, got {value!r}")
     if value and "\0" in value:
-        raise ValueError(f"`{name}`: holds a zero byte, which no file's name does")
+        raise ValueError(f"`{name}`: contains a zero byte, which file names cannot contain")
     return (value or "").strip() or None
 
 
-def _styles(value: Any, folder: Path) -> tuple[parsing.Share, ...]:
+def _styles(value: Any, folder: Path) -> tuple[parsing.StyleShare, ...]:
     if isinstance(value, list):
         words = [_text("style", part) for part in value]
     else:
         text = _text("style", value) or ""
-        # Taken apart only where it is not one file's name as it stands.
-        whole = _exists(folder / text) or BETWEEN not in text
-        words = [text] if whole else [part.strip() for part in text.split(BETWEEN)]
-    return tuple(parsing.share_of(word, folder) for word in words if word)
+        # The name of a file may contain the separator.
+        whole = _exists(folder / text) or SEPARATOR not in text
+        words = [text] if whole else [part.strip() for part in text.split(SEPARATOR)]
+    return tuple(parsing.parse_style(word, folder) for word in words if word)
 
 
 def _overrides(value: Any) -> Iterable[str]:
     if isinstance(value, Mapping):
         return [f"{key}={_typed(item)}" for key, item in value.items() if item is not None]
     if isinstance(value, list):
-        if all(isinstance(part, tuple) for part in value):  # Parquet's map
+        if all(isinstance(part, tuple) for part in value):  # how pyarrow returns a map
             return _overrides(dict(value))
         return [word for word in (_text("overrides", part) for part in value) if word]
     text = _text("overrides", value) or ""
-    return [part.strip() for part in text.split(BETWEEN) if part.strip()]
+    return [part.strip() for part in text.split(SEPARATOR) if part.strip()]
 
 
 def _typed(value: Any) -> str:
-    """Return a JSON value as `--set` takes it."""
+    """Return a JSON value as it would be typed after `--set`."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 @contextmanager
-def naming_row(row: Row) -> Iterator[None]:
+def naming_row(row: ManifestRow) -> Iterator[None]:
     """Context manager: prefixes an error with the manifest and the number of its row."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        if not row.place:
+        if not row.location:
             raise
-        raise ValueError(f"`{ARGUMENT}`: {row.place}: {error}") from None
+        raise ValueError(f"`{CONTENTS}`: {row.location}: {error}") from None

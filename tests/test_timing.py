@@ -1,4 +1,4 @@
-"""Chunk lengths, estimates, laps and the compile clock."""
+"""Lengths of intervals, estimates, laps and the compile clock."""
 
 import threading
 import time
@@ -6,59 +6,59 @@ import time
 import jax
 import pytest
 
-from nst_jax.app.timing import FIXED_PIXELS, CompileClock, Pace, Stopwatch
+from nst_jax.app.timing import FIXED_PIXELS, CompileClock, IntervalChooser, Stopwatch
 from nst_jax.app.wording import duration
 from nst_jax.prepare import Scale
 
 SCALES = (Scale((10, 10), ((10, 10),), 8), Scale((20, 20), ((20, 20),), 5))
 
 
-def driven(pace, seconds):
+def driven(chooser, seconds):
     """Return the steps at which `paint` would yield, if an update of scale i took `seconds[i]`."""
     steps = [0]
-    pace.advance(0, 0.0)
-    while steps[-1] < pace.total:
+    chooser.advance(0, 0.0)
+    while steps[-1] < chooser.total:
         last = steps[-1]
-        steps.append(min(last + next(pace), pace.total))
-        pace.advance(steps[-1], (steps[-1] - last) * seconds[pace.scale_of(steps[-1])])
-    next(pace)  # `paint` draws once more after the last chunk
+        steps.append(min(last + next(chooser), chooser.total))
+        chooser.advance(steps[-1], (steps[-1] - last) * seconds[chooser.scale_of(steps[-1])])
+    next(chooser)  # `paint` draws once more after the last interval
     return steps
 
 
 def test_stops_at_multiples_and_at_the_end_of_a_scale():
-    assert driven(Pace(SCALES, every=3), [1e-3, 1e-3]) == [0, 1, 3, 6, 7, 8, 9, 12, 13]
+    assert driven(IntervalChooser(SCALES, every=3), [1e-3, 1e-3]) == [0, 1, 3, 6, 7, 8, 9, 12, 13]
 
 
-def test_chunks_take_about_a_second():
+def test_intervals_take_about_a_second():
     one = (Scale((10, 10), ((10, 10),), 30),)
-    assert driven(Pace(one), [0.1]) == [0, 1, 11, 21, 30]
-    assert driven(Pace(one), [5.0]) == list(range(31))
-    assert driven(Pace(one, every=4), [0.3])[:6] == [0, 1, 4, 7, 8, 11]
+    assert driven(IntervalChooser(one), [0.1]) == [0, 1, 11, 21, 30]
+    assert driven(IntervalChooser(one), [5.0]) == list(range(31))
+    assert driven(IntervalChooser(one, every=4), [0.3])[:6] == [0, 1, 4, 7, 8, 11]
 
 
 def test_one_step():
-    assert driven(Pace((Scale((10, 10), ((10, 10),), 1),)), [1.0]) == [0, 1]
+    assert driven(IntervalChooser((Scale((10, 10), ((10, 10),), 1),)), [1.0]) == [0, 1]
 
 
 def test_scale_of_a_canvas():
-    pace = Pace(SCALES)
-    assert [pace.scale_of(step) for step in (0, 7, 8, 13)] == [0, 0, 1, 1]
+    chooser = IntervalChooser(SCALES)
+    assert [chooser.scale_of(step) for step in (0, 7, 8, 13)] == [0, 0, 1, 1]
 
 
 def test_estimate_grows_with_the_area():
     sizes = [(128, 256), (256, 512)]
-    pace = Pace([Scale(size, (size,), 8) for size in sizes])
-    assert pace.seconds_left() is None
-    pace.advance(0, 0.0)
-    pace.advance(1, 0.5)
+    chooser = IntervalChooser([Scale(size, (size,), 8) for size in sizes])
+    assert chooser.seconds_left() is None
+    chooser.advance(0, 0.0)
+    chooser.advance(1, 0.5)
     # 6 more updates here, 9 at four times the area; half of a small step does not depend on it.
     ratio = (4 * 128 * 256 + FIXED_PIXELS) / (128 * 256 + FIXED_PIXELS)
     left = 6 * 0.5 + 9 * 0.5 * ratio
     # The next scale compiles while this one's seven updates run.
-    assert pace.seconds_left(2.0) == pytest.approx(left)
-    assert pace.seconds_left(5.0) == pytest.approx(left + 5.0 - 7 * 0.5)
-    pace.advance(16, 1.0)
-    assert pace.seconds_left(2.0) == 0
+    assert chooser.seconds_left(2.0) == pytest.approx(left)
+    assert chooser.seconds_left(5.0) == pytest.approx(left + 5.0 - 7 * 0.5)
+    chooser.advance(16, 1.0)
+    assert chooser.seconds_left(2.0) == 0
 
 
 def test_laps_leave_out_compilation():

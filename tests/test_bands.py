@@ -1,4 +1,4 @@
-"""The rows of a canvas over several devices: the same losses, gradient and pictures as on one."""
+"""A canvas in bands over several devices: the same losses, gradient and pictures as on one."""
 
 import re
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tests.test_sharding import simulated
 from tests.test_tiles import DEEP, apart, network, pictures
 
 DEVICES = jax.devices()[:2]
-MESH = sharding.mesh_of(DEVICES, axis=sharding.ROWS)
+MESH = sharding.mesh_of(DEVICES, axis=sharding.BANDS)
 
 
 @jax.jit
@@ -28,7 +28,7 @@ def found(params, image, content, style, recipe):
     targets = nst.measure(params, content, style, recipe)
 
     def total(image):
-        canvas = sharding.with_padding(image, recipe.rows)
+        canvas = bands.with_padding(image, recipe.rows)
         result = nst.losses_of(params, canvas, targets, recipe)
         return result.total, result
 
@@ -36,11 +36,11 @@ def found(params, image, content, style, recipe):
 
 
 def over_devices(recipe, shape):
-    return replace(recipe, rows=tiles.rows_of(MESH, shape, recipe.network))
+    return replace(recipe, rows=bands.bands_of(MESH, shape, recipe.network))
 
 
 def everywhere(tree):
-    return sharding.everywhere(tree, MESH)
+    return sharding.replicate(tree, MESH)
 
 
 # --- Against one device ---------------------------------------------------------------------------
@@ -59,7 +59,7 @@ QUICK = ("in tiles",)
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
 )
-def test_rows_over_devices_are_the_whole_picture(name, params64, x64):
+def test_bands_give_the_losses_of_the_whole_picture(name, params64, x64):
     shape, changes = CASES[name]
     recipe = recipes.as_arrays(network(DEEP, **changes), jnp.float64)
     whole = found(params64, *pictures(*shape), network(recipe, tile=0))
@@ -68,17 +68,17 @@ def test_rows_over_devices_are_the_whole_picture(name, params64, x64):
 
 
 @pytest.mark.slow
-def test_halos_may_reach_past_a_neighbour():
+def test_halos_may_extend_beyond_the_next_device():
     simulated("""
-from tests import test_rows as rows, test_tiles as t
-mesh = sharding.mesh_of("all", axis=sharding.ROWS)
+from tests import test_bands, test_tiles as t
+mesh = sharding.mesh_of("all", axis=sharding.BANDS)
 deep = small.shallow(content_taps=("relu4_2",), style_taps=("relu1_1", "relu5_1"), tv_weight=1e3)
 shape, images = (203, 40), t.pictures(203, 40)
-whole = rows.found(params, *images, deep)
-there = sharding.everywhere((params, images), mesh)
-recipe = rows.replace(deep, rows=rows.tiles.rows_of(mesh, shape, deep.network))
-split = rows.found(there[0], *there[1], recipe)
-grid = rows.tiles.grid_of(shape, deep.terms.taps, deep.network, recipe.rows)
+whole = test_bands.found(params, *images, deep)
+there = sharding.replicate((params, images), mesh)
+recipe = test_bands.replace(deep, rows=test_bands.bands.bands_of(mesh, shape, deep.network))
+split = test_bands.found(there[0], *there[1], recipe)
+grid = test_bands.tiles.grid_of(shape, deep.terms.taps, deep.network, recipe.rows)
 assert max(grid.reach) > 2 * recipe.rows.share
 assert t.apart(*jax.tree.map(np.asarray, (whole, split))) < 1e-5
 """)
@@ -86,7 +86,7 @@ assert t.apart(*jax.tree.map(np.asarray, (whole, split))) < 1e-5
 
 # --- Whole runs -----------------------------------------------------------------------------------
 
-ENGINES = {
+OPTIMIZERS = {
     "adam": optimizers.Adam(learning_rate=0.02),
     "keras' adam": optimizers.KerasAdam(learning_rate=0.02),
     "torch's l-bfgs": optimizers.TorchLBFGS(),
@@ -96,13 +96,14 @@ ENGINES = {
 
 
 @pytest.mark.parametrize(
-    "engine",
-    [e if e == "adam" else pytest.param(e, marks=pytest.mark.long) for e in ENGINES],
+    "rule",
+    [name if name == "adam" else pytest.param(name, marks=pytest.mark.long) for name in OPTIMIZERS],
 )
-def test_a_picture_of_several_devices_is_that_of_one(engine, params):
-    # Torch's takes whole steps unguarded: 1e-7 in the content is 1e-3 in its fourth canvas.
-    recipe = small.shallow(steps=2 if engine == "torch's l-bfgs" else 4)
-    descent = replace(recipe.descent, optimizer=ENGINES[engine], clip=False)
+def test_several_devices_paint_the_picture_of_one(rule, params):
+    # TorchLBFGS takes full steps without a line search, so a difference of 1e-7 in the content grows
+    # to 1e-3 in the fourth canvas.
+    recipe = small.shallow(steps=2 if rule == "torch's l-bfgs" else 4)
+    descent = replace(recipe.descent, optimizer=OPTIMIZERS[rule], clip=False)
     recipe = replace(recipe, descent=descent)
     content, style = small.picture("chelsea", 75, 40), small.picture("gravel", 30, 40)
     one = nst.stylize(params, content, style, recipe=recipe)
@@ -113,7 +114,7 @@ def test_a_picture_of_several_devices_is_that_of_one(engine, params):
 
 
 @pytest.mark.long
-def test_scales_and_tiles_over_devices(params):
+def test_scales_and_tiles_in_bands(params):
     content, style = small.picture("chelsea", 150, 100), small.picture("gravel", 90, 120)
     schedule = recipes.CoarseToFine(smallest=64)
     recipe = small.shallow(steps=6)
@@ -123,7 +124,7 @@ def test_scales_and_tiles_over_devices(params):
     assert_allclose(split, one, rtol=0, atol=2e-5)
 
 
-def test_the_step_sends_rows_and_sums_and_gathers_nothing(params):
+def test_a_step_exchanges_rows_and_sums_but_gathers_nothing(params):
     texts, run = [], painting.PROGRAMS.run
 
     def spied(*arguments):
@@ -155,7 +156,7 @@ def test_the_step_sends_rows_and_sums_and_gathers_nothing(params):
     assert said == {"all-reduce", "collective-permute"}
 
 
-def test_a_state_lies_over_the_devices(params):
+def test_a_state_is_sharded_over_the_devices(params):
     recipe = recipes.as_arrays(small.shallow().bare())
     recipe = over_devices(recipe, (75, 40))
     state = jax.jit(nst.init)(everywhere(jnp.zeros((75, 40, 3))), recipe)
@@ -165,22 +166,24 @@ def test_a_state_lies_over_the_devices(params):
             assert leaf.addressable_shards[0].data.shape[-3] == 48
 
 
-def test_a_run_goes_on_over_other_devices(params):
+def test_a_run_resumes_on_other_devices(params):
     content, style = small.picture("chelsea", 75, 40), small.picture("gravel", 30, 40)
     recipe = small.shallow(steps=4)
     whole = nst.stylize(params, content, style, recipe=recipe)
     shots = nst.paint(params, content, style, recipe=recipe, every=2, devices=DEVICES)
     next(shots), next(shots)
-    stand = shots.checkpoint()
-    assert stand.step == 2
-    assert stand.arrays["canvas"].shape == (75, 40, 3)
+    checkpoint = shots.checkpoint()
+    assert checkpoint.step == 2
+    assert checkpoint.arrays["canvas"].shape == (75, 40, 3)
     for devices in (None, DEVICES):
-        *_, last = nst.paint(params, content, style, recipe=recipe, resume=stand, devices=devices)
+        *_, last = nst.paint(
+            params, content, style, recipe=recipe, resume=checkpoint, devices=devices
+        )
         assert_allclose(last.image, whole, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_many_over_both_axes():
+def test_many_pictures_over_both_mesh_axes():
     simulated("""
 recipe = small.shallow(steps=3)
 contents = [one[:19] for one in contents]
@@ -208,7 +211,7 @@ else:
 
 
 @pytest.mark.slow
-def test_starts_made_as_canvases_lie_over_both_axes(params):
+def test_starts_made_as_canvases_work_over_both_mesh_axes(params):
     blend = recipes.COURSERA_TF1.pictures.start
     recipe = small.shallow(recipes.COURSERA_TF1, steps=2)
     recipe = replace(recipe, pictures=replace(recipe.pictures, start=blend))
@@ -219,10 +222,10 @@ def test_starts_made_as_canvases_lie_over_both_axes(params):
     assert_allclose(many, one, rtol=0, atol=1e-5)
 
 
-# --- Beforehand -----------------------------------------------------------------------------------
+# --- Checks and estimates before a run ------------------------------------------------------------
 
 
-def test_more_devices_than_rows_are_refused(params):
+def test_more_devices_than_bands_are_refused(params):
     content, style = small.picture("chelsea", 16, 40), small.picture("gravel", 30, 40)
     with pytest.raises(
         ValueError, match=r"`devices`: 2 are too many for a picture 16 px high"
@@ -237,7 +240,7 @@ def test_more_devices_than_rows_are_refused(params):
 
 @pytest.mark.long
 @pytest.mark.parametrize("tile", [0, 256])
-def test_memory_is_that_of_a_device(tile, params):
+def test_the_memory_estimate_is_that_of_each_device(tile, params):
     shape = (1024, 640)
     recipe = network(recipes.as_arrays(recipes.TF.bare()), tile=tile)
     estimate = costs.estimate_memory(
@@ -263,7 +266,7 @@ def test_memory_is_that_of_a_device(tile, params):
     assert 0.8 < estimate.total / peak < 1.2
 
 
-def test_a_coarse_scale_may_leave_devices_without_rows(params):
+def test_a_coarse_scale_may_need_fewer_devices(params):
     content, style = small.picture("chelsea", 20, 40), small.picture("gravel", 30, 40)
     recipe = small.shallow(steps=3)
     descent = replace(recipe.descent, schedule=recipes.CoarseToFine(smallest=32))

@@ -1,0 +1,344 @@
+"""The commands that paint or plan: `demo`, `stylize`, `batch`, `sweep` and `plan`.
+
+Each takes its checked words and `chosen`, a dict of all its options by name, and returns an exit code.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import click
+
+from nst_jax import images, prepare
+from nst_jax.app import arguments, cluster, programs, single
+from nst_jax.app import plan as plans
+from nst_jax.app import sweep as sweeps
+from nst_jax.app.batch import groups, local, on_ray, results, rows
+from nst_jax.app.batch import job as batch_job
+from nst_jax.app.checkpointing import found
+from nst_jax.app.interrupts import raise_on_interrupt
+from nst_jax.app.job import PictureJob, picture_job
+from nst_jax.app.outputs import Outputs, check_outputs
+from nst_jax.app.parsing import StyleShare, print_message
+from nst_jax.app.progress import Display
+from nst_jax.app.writing import write_picture
+from nst_jax.images import sheets
+from nst_jax.recipes import starts
+from nst_jax.recipes.presets import Recipe
+from nst_jax.scaling import sharding
+from nst_jax.scaling.plan import plan_canvas, plan_scales
+from nst_jax.vgg import precision
+from nst_jax.weights import params
+from nst_jax.weights.params import WeightsInfo
+
+MOST_WARNINGS = 20  # printed after a batch; the result manifest has all
+
+Chosen: TypeAlias = dict[str, Any]
+
+
+# --- What several commands do ---------------------------------------------------------------------
+
+
+def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Path:
+    return Path("_".join([content.stem, *(style.stem for style in styles)]) + f"{ending}.png")
+
+
+def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
+    """Return what the options change in a recipe."""
+    return arguments.Changes(**{n: chosen[n] for n in arguments.Changes._fields if n in chosen})
+
+
+def _recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
+    """Return the recipe that the options describe, with the shares of the styles."""
+    return arguments.recipe_of(_changes(chosen | {"style_shares": arguments.shares_of(styles)}))
+
+
+def _seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
+    """Return the seed; refuse `--seed` if the start of the recipe would ignore it."""
+    start = recipe.pictures.start
+    if chosen["seed"] is None:
+        return 0
+    if chosen["init"] is None and isinstance(start, starts.SeededBlend):
+        raise ValueError(
+            f"`seed`: recipe {recipe.name!r} draws its start from its source's own seed, "
+            f"{start.seed}; omit `--seed`, or choose another start with `--init`"
+        )
+    return chosen["seed"]
+
+
+def _other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
+    """Return the files that a command reads besides contents and styles."""
+    start = None if init_file is None else Path(chosen["init"])
+    recipe = None if chosen["recipe"] is None else arguments.recipe_file(chosen["recipe"])
+    return [path for path in (start, recipe, chosen["weights"]) if path is not None]
+
+
+def _set_cache(chosen: Mapping[str, Any]) -> str:
+    """Switch the cache of compiled programs on or off; return why it cannot be used, if so."""
+    if chosen["cache"]:
+        return programs.use_cache()
+    programs.disable_cache()
+    return ""
+
+
+def _load(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
+    """Return what every run needs: the weights, the description in their file, and a display."""
+    display = Display(chosen["quiet"])
+    if problem := _set_cache(chosen):
+        display.say(f"note: {problem}")
+    return params.load_params(chosen["weights"]), params.read_info(chosen["weights"]), display
+
+
+def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
+    """Paint a checked job and print how it ended."""
+    loaded, info, display = _load(chosen)
+    ending = single.run(loaded, info, job, display, peers)
+    if ending.code:
+        print_message("error" if ending.status == "failed" else ending.status, ending.message)
+    elif not chosen["quiet"]:
+        click.echo(job.outputs.picture)
+    return ending.code
+
+
+# --- One picture ----------------------------------------------------------------------------------
+
+
+def demo(chosen: Chosen) -> int:
+    """Paint the sample pictures, and write content, style and result side by side."""
+    output = chosen["output"]
+    changes = arguments.Changes(size=chosen["size"], steps=chosen["steps"])
+    outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
+    beside = output.with_name(f"{output.stem}_side_by_side.png")
+    check_outputs(outputs, [] if chosen["weights"] is None else [chosen["weights"]])
+    images.check_output(beside, overwrite=outputs.overwrite, argument="output")
+    content, style = (images.sample_picture(name) for name in ("chelsea", "starry_night"))
+    code = _paint(picture_job(content, [style], arguments.recipe_of(changes), outputs), chosen)
+    if code == 0:
+        pictures = [content.image, style.image, images.load(output)]
+        write_picture(beside, sheets.side_by_side(pictures, ["content", "style", "result"]))
+        if not chosen["quiet"]:
+            click.echo(beside)
+    return code
+
+
+def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
+    """Paint one picture, with the other processes of a cluster if there is one."""
+    if chosen["cluster"] is None:
+        return _stylize(content, styles, chosen)
+    cluster.join(chosen["cluster"])
+    if chosen["devices"] is None:
+        chosen["devices"] = sharding.ALL
+    chosen["quiet"] = chosen["quiet"] or not cluster.is_first()
+    with cluster.PeerMonitor(lambda text: print_message("error", text)) as peers:
+        return _stylize(content, styles, chosen, peers)
+
+
+def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
+    recipe = _recipe(chosen, styles)
+    paths = [path for path, _ in styles]
+    outputs = Outputs(
+        picture=chosen["output"] or _default_name(content, paths),
+        overwrite=chosen["overwrite"],
+        metadata=chosen["metadata"],
+        every=chosen["every"],
+        frames=chosen["frames"],
+        log=chosen["log"],
+        checkpoint=chosen["checkpoint"],
+        checkpoint_every=chosen["checkpoint_every"],
+        resume=chosen["resume"],
+    )
+    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
+    check_outputs(outputs, [content, *paths, *_other_inputs(chosen, init_file)])
+    job = picture_job(
+        images.read(content, argument="content"),
+        [images.read(path, argument="style") for path in paths],
+        recipe,
+        outputs,
+        seed=_seed(chosen, recipe),
+        init=init,
+        init_file=init_file,
+        resume=found(outputs),
+        devices=chosen["devices"],
+    )
+    return _paint(job, chosen, peers)
+
+
+def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> None:
+    """Print how much memory and time a run would take."""
+    _check_planned(content, styles, chosen)
+    if chosen["precision"] is not None:
+        chosen["precision"] = precision.named(chosen["precision"], chosen["platform"]).name
+    recipe = _recipe(chosen, styles)
+    shapes = [
+        images.glance(path, argument=name).shape
+        for path, name in ((content, "content"), *((path, "style") for path, _ in styles))
+        if path is not None
+    ]
+    _set_cache(chosen)
+    options: dict[str, Any] = {
+        "mesh": sharding.abstract_mesh(chosen["devices"]),
+        "memory": chosen["memory"],
+        "platform": chosen["platform"],
+        "may_shorten_history": True,
+    }
+    if shapes:
+        scales = prepare.scales_of(shapes[0], shapes[1:], recipe)
+        planned = plan_scales(recipe, scales, **options)
+    else:
+        planned = plan_canvas(recipe, chosen["shape"], **options)
+    if chosen["as_json"]:
+        click.echo(json.dumps(plans.facts(planned), indent=2, ensure_ascii=False))
+    else:
+        click.echo(plans.text(planned))
+
+
+def _check_planned(
+    content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
+) -> None:
+    """Refuse a plan of neither pictures nor a shape, or of both."""
+    if chosen["shape"] is None:
+        if content is None or not styles:
+            missing = "content" if content is None else "style"
+            raise ValueError(
+                f"`{missing}`: is missing; name the pictures, CONTENT STYLE, or `--shape 4096x3072`"
+            )
+        return
+    if content is not None:
+        raise ValueError("`shape`: takes the place of pictures; omit one or the other")
+    for name in ("size", "style_size"):
+        if chosen[name] is not None:
+            raise ValueError(f"`{name}`: `--shape` is the size of the result; omit this one")
+
+
+# --- Many pictures --------------------------------------------------------------------------------
+
+
+def check_devices(chosen: Mapping[str, Any]) -> Any:
+    """Return the mesh of `--devices` and `--bands`, or None with the Ray runner, which takes neither.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    if chosen.get("runner") == "ray":
+        for name, unset in (("devices", None), ("bands", 1)):
+            if chosen[name] != unset:
+                raise ValueError(f"`{name}`: Ray gives each device its own actor; omit this option")
+        return None
+    return sharding.mesh_of_batch(chosen["devices"], chosen["bands"])
+
+
+def batch(contents: Sequence[Path], chosen: Chosen) -> int:
+    """Paint the pictures of a batch that are not finished yet, and print what failed."""
+    with_ray = chosen["runner"] == "ray"
+    with ExitStack() as resources:
+        if with_ray:
+            on_ray.check_installed()
+            if chosen["precision"] == "auto":  # depends on the devices of the cluster, not of here
+                resources.enter_context(on_ray.connected())
+                chosen["precision"] = on_ray.auto_precision()
+        job = _batch_job(contents, chosen)
+        if with_ray:
+            resources.enter_context(on_ray.connected())
+        loaded, info, display = _load(chosen)
+        rest, finished = batch_job.unfinished(job, info)
+        raise_on_interrupt()
+        runner = on_ray.paint_on_ray if with_ray else local.paint_here
+        records, complete = local.run_batch(loaded, info, job, rest, finished, runner, display)
+    _print_failures(records, job.listing)
+    if not complete:
+        written = sum(record.status != "failed" for record in records)
+        text = f"{written} of {len(job.entries)} pictures are in {job.folder}"
+        print_message("interrupted", text)
+        return 130
+    if not chosen["quiet"]:
+        click.echo(job.folder)
+    return 0 if all(record.good for record in records) else 1
+
+
+def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
+    """Return the checked batch that the options describe."""
+    mesh = check_devices(chosen)
+    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
+    return batch_job.batch_job(
+        rows.requested_rows(contents, **chosen),
+        _changes(chosen),
+        chosen["output"],
+        chosen["suffix"],
+        start=None if init_file else init,
+        check=lambda recipe: _seed(chosen, recipe),
+        mesh=mesh,
+        here=chosen["runner"] != "ray",
+        inputs=[*contents, *_other_inputs(chosen, init_file)],
+        shard=None if chosen["shard"] is None else groups.parse_shard(chosen["shard"]),
+        sheet=chosen["sheet"],
+        overwrite=chosen["overwrite"],
+        metadata=chosen["metadata"],
+        chunk=chosen["chunk"],
+        seed=chosen["seed"] or 0,
+        init=init if init_file else None,
+        init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
+    )
+
+
+def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
+    bad = [record for record in records if not record.good]
+    for record in bad[:MOST_WARNINGS]:
+        print_message("warning", f"{record.output}: {record.error}")
+    if len(bad) > MOST_WARNINGS:
+        more = len(bad) - MOST_WARNINGS
+        print_message("warning", f"{more} more rows failed; {listing} lists them all")
+
+
+def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
+    """Paint a grid of pictures, and print which of them diverged."""
+    planned = _sweep_job(content, styles, chosen)
+    loaded, info, display = _load(chosen)
+    painted: dict[int, Any] = {}
+    raise_on_interrupt()
+    try:
+        for canvas in sweeps.paint_sweep(loaded, info, planned, display):
+            painted[canvas.cell] = canvas
+    except KeyboardInterrupt:
+        sweeps.write_grid(planned, info, painted)
+        written = f"{planned.output} has the" if painted else "nothing is written of the"
+        text = f"{written} {len(painted)} of {len(planned.labels)} canvases that are done"
+        print_message("interrupted", text)
+        return 130
+    sweeps.write_grid(planned, info, painted)
+    for cell, canvas in painted.items():
+        if canvas.problem:
+            print_message("warning", f"{planned.labels[cell]}: {canvas.problem}")
+    if not chosen["quiet"]:
+        click.echo(planned.output)
+    return 1 if any(canvas.problem for canvas in painted.values()) else 0
+
+
+def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> sweeps.SweepJob:
+    """Return the checked sweep that the options describe."""
+    if chosen["ratio"] is not None and chosen["content_weight"] is not None:
+        raise ValueError("`content_weight`: is set by `--ratio`; give one of the two")
+    swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))
+    recipe = _recipe(chosen | swept, styles)
+    paths = [path for path, _ in styles]
+    output = chosen["output"] or _default_name(content, paths, "_sweep")
+    check_devices(chosen)
+    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
+    outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
+    check_outputs(outputs, [content, *paths, *_other_inputs(chosen, init_file)])
+    return sweeps.sweep_job(
+        images.read(content, argument="content"),
+        [images.read(path, argument="style") for path in paths],
+        recipe,
+        {name: chosen[name] for name in sweeps.TITLES if chosen[name] is not None},
+        output=output,
+        overwrite=chosen["overwrite"],
+        metadata=chosen["metadata"],
+        chunk=chosen["chunk"],
+        devices=chosen["devices"],
+        bands=chosen["bands"],
+        seed=_seed(chosen, recipe),
+        init=init,
+        init_file=init_file,
+    )

@@ -1,0 +1,73 @@
+"""The commands that only read or convert files: `info`, `recipes` and `weights`."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nst_jax import images
+from nst_jax.app import arguments, outputs
+from nst_jax.recipes import toml
+from nst_jax.recipes.balance import balance
+from nst_jax.recipes.presets import PRESETS
+from nst_jax.weights import convert
+from nst_jax.weights.params import load_params, read_info
+
+
+def print_settings(path: Path, *, as_json: bool) -> None:
+    """Print the settings embedded in a picture.
+
+    Raises:
+      ValueError: if it has none.
+    """
+    settings = images.read_metadata(path, argument="path")
+    if not settings:
+        raise ValueError(f"`path`: '{path}' has no settings of nst-jax embedded")
+    if as_json or not sys.stdout.isatty():
+        click.echo(json.dumps(settings, indent=2, ensure_ascii=False))
+    else:
+        _print_items(settings)
+
+
+def list_recipes() -> None:
+    """Print the main settings and the source of every recipe."""
+    family = read_info().family
+    for recipe in PRESETS.values():
+        optimizer = type(recipe.descent.optimizer).__name__
+        facts = f"{optimizer}, {recipe.descent.steps} updates, {recipe.pictures.size}"
+        facts += f", style to content {float(f'{balance(recipe):.2g}'):g}:1"
+        if recipe.family != family:
+            facts += f"; approximate, the source ran on {recipe.family}"
+        click.echo(f"{recipe.name:<18} {facts}\n{'':<18} {recipe.source}")
+
+
+def show_recipe(recipe: str) -> None:
+    """Print a recipe, given by its name or file, as TOML."""
+    click.echo(toml.to_toml(arguments.named_or_read(recipe)), nl=False)
+
+
+def describe_weights(weights: Path | None) -> None:
+    """Verify a weights file and print what it records about itself; None is the one in use."""
+    load_params(weights)
+    facts = read_info(weights)._asdict()
+    layers = facts.pop("layers")
+    _print_items(facts | {"layers": f"{len(layers)}, {layers[0]} to {layers[-1]}"})
+    click.echo("verified = digest, names and shapes")
+
+
+def convert_weights(source: Path, destination: Path, *, overwrite: bool, **options: Any) -> None:
+    """Convert a weights file of another program, and print what was written."""
+    outputs.check_file(destination, "destination", overwrite=overwrite)
+    made = convert.convert(source, destination, **options)
+    click.echo(f"{destination}: {made.family}, {made.pixels}, {made.encoding}, {made.digest}")
+
+
+def _print_items(items: Mapping[str, Any], prefix: str = "") -> None:
+    for key, value in items.items():
+        if isinstance(value, Mapping):
+            _print_items(value, f"{prefix}{key}.")
+        else:
+            click.echo(f"{prefix}{key} = {'none' if value is None else value}")
