@@ -113,7 +113,7 @@ class Painting(Iterator[Snapshot]):
             raise ValueError("`checkpoint`: the run has not begun; ask for a snapshot first")
         rows = self._given.core_at(scale).rows
         mesh = self._given.mesh
-        leaves = sharding.fetched(checkpoints.leaves_of(state), mesh, copy=copy)
+        leaves = sharding.fetched(checkpoints.named_leaves(state), mesh, copy=copy)
         leaves = sharding.without_padding(leaves, rows)
         return Checkpoint(
             step=step,
@@ -325,7 +325,7 @@ def painted(
     _checks.random_key("key", key)
     mesh = sharding.mesh_of(devices, axis=sharding.ROWS)
     prepared = prepare.pictures(content, style, recipe)
-    recipe = checkpoints.as_begun(recipe, resume)
+    recipe = checkpoints.with_memory_choices_of(recipe, resume)
     recipe = with_rows(recipe, mesh, prepared.scales[-1].shape)
     recipe = capacity.fitted(recipe, prepared.scales[-1], capacity.device_of(params), mesh)
     key = jax.random.key(0) if key is None else key
@@ -527,9 +527,9 @@ def _identity(content: Any, style: Any, given: _Given) -> dict[str, Any]:
 def _stand_of(checkpoint: Checkpoint, facts: dict[str, Any], given: _Given) -> _Stand:
     """Return where a checkpoint's run stood, if it is the run that is given."""
     scales = given.prepared.scales
-    checkpoints.check(checkpoint, facts, provenance.of_scales(scales))
+    checkpoints.check_resumable(checkpoint, facts, provenance.of_scales(scales))
     canvas = jax.ShapeDtypeStruct((*scales[checkpoint.scale].shape, 3), jnp.float32)
     like = jax.eval_shape(optimize.init, canvas, given.core)
-    state = checkpoints.state_of(checkpoint, like)
+    state = checkpoints.state_from(checkpoint, like)
     state = laid_out(state, given.core_at(checkpoint.scale).rows)
     return _Stand(checkpoint.scale, checkpoint.step, state, (checkpoint.history,))

@@ -291,7 +291,7 @@ def test_what_is_no_whole_checkpoint_is_refused(half, path, tmp_path):
 def test_a_state_of_another_layout_is_refused(half, content):
     like = optimize.init(content, with_rule(optimizers.Adam()).bare())
     with pytest.raises(ValueError, match="`resume`: does not fit the run: .*opt_state"):
-        checkpoints.state_of(half, like)
+        checkpoints.state_from(half, like)
 
 
 def test_a_write_that_fails_leaves_the_file_as_it_was(half, path, monkeypatch):

@@ -78,7 +78,7 @@ def check_room(job: Job) -> None:
     path = job.outputs.checkpoint
     if path is None:
         return
-    _files.remove_parts([path])
+    _files.remove_leftovers([path])
     size, free = size_of(job), shutil.disk_usage(path.absolute().parent).free
     if size > free:
         raise ValueError(

@@ -61,7 +61,7 @@ def job_of(
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
     # What is kept may go on where there is more memory, and has to be the same run there.
     yielding = outputs.checkpoint is None
-    recipe = checkpoints.as_begun(recipe, resume)
+    recipe = checkpoints.with_memory_choices_of(recipe, resume)
     mesh = sharding.mesh_of(devices, axis=sharding.ROWS)
     recipe = layout.with_rows(recipe, mesh, scales[-1].shape)
     fit = capacity.fit(recipe, scales[-1], *capacity.place_of(recipe, mesh=mesh), yielding=yielding)

@@ -59,7 +59,7 @@ def record_rate(recipe: Recipe, timed: Timed) -> None:
     rates[key] = [*rates.get(key, []), timed.cost / timed.seconds][-MOST_RATES:]
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _files.whole(path) as part:
+        with _files.atomic(path) as part:
             part.write_text(json.dumps(rates, indent=1), "utf-8")
 
 

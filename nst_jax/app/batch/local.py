@@ -257,7 +257,7 @@ def carry_out(
       The records, and whether all was carried out: not, if Ctrl-C came between.
     """
     album.folder.mkdir(exist_ok=True)
-    _files.remove_parts(entry.output for entry in rest.entries)
+    _files.remove_leftovers(entry.output for entry in rest.entries)
     with results.Results(album.listing) as listed:
         for record in (*finished, *album.bad):
             listed.add(record)
