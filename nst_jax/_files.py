@@ -77,7 +77,9 @@ def check_place(path: PathLike, *, argument: str = "path") -> None:
     if path.is_dir():
         raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
     if not path.absolute().parent.is_dir():
-        raise ValueError(f"`{argument}`: the folder '{path.parent}' does not exist; make it first")
+        raise ValueError(
+            f"`{argument}`: the folder '{path.parent}' does not exist; create it first"
+        )
 
 
 def check_destination(path: PathLike, *, argument: str = "path") -> None:
@@ -93,4 +95,4 @@ def check_destination(path: PathLike, *, argument: str = "path") -> None:
     check_place(path, argument=argument)
     parent = Path(path).parent
     if not os.access(parent, os.W_OK):
-        raise ValueError(f"`{argument}`: the folder '{parent}' may not be written to")
+        raise ValueError(f"`{argument}`: the folder '{parent}' is not writable")

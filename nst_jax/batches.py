@@ -188,7 +188,7 @@ def painted_many(
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
     mesh = sharding.mesh_of_batch(devices, rows)
-    _checks.start("init", init)
+    _checks.start_or_image("init", init)
     _checks.random_key("key", key)
     contents, styles = _checks.images("contents", contents), _blends(styles, recipe)
     count = _count(contents, styles, recipe)
@@ -218,7 +218,9 @@ def painted_many(
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
     """Return what each picture is painted after: one style, or several."""
     if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
-        found = [_checks.blend(f"styles[{index}]", entry) for index, entry in enumerate(styles)]
+        found = [
+            _checks.one_or_several(f"styles[{index}]", entry) for index, entry in enumerate(styles)
+        ]
     else:
         found = [[image] for image in _checks.images("styles", styles)]
     for index, blended in enumerate(found):
@@ -376,7 +378,7 @@ def _starts(rows: list[Row], recipe: Recipe, init: Any) -> tuple[Image, np.ndarr
         scale = row.prepared.scales[0]
         content = prepare.at_scale(row.prepared.content, scale.shape)
         style = prepare.at_scale(row.prepared.styles[0], scale.style_shapes[0])
-        images.append(prepare.start(content, style, recipe, init, row.key))
+        images.append(prepare.starting_image(content, style, recipe, init, row.key))
         canvas = prepare.exact_canvas(content, recipe, init)
         if canvas is not None:
             canvases.append(canvas)

@@ -321,10 +321,10 @@ def painted(
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
     chunks = lengths(every, done=0 if resume is None else resume.step)
-    _checks.start("init", init)
+    _checks.start_or_image("init", init)
     _checks.random_key("key", key)
     mesh = sharding.mesh_of(devices, axis=sharding.ROWS)
-    prepared = prepare.pictures(content, style, recipe)
+    prepared = prepare.prepare_pictures(content, style, recipe)
     recipe = checkpoints.with_memory_choices_of(recipe, resume)
     recipe = with_rows(recipe, mesh, prepared.scales[-1].shape)
     recipe = capacity.fitted(recipe, prepared.scales[-1], capacity.device_of(params), mesh)
@@ -465,7 +465,7 @@ def _begun(given: _Given, index: int, scene: _Scene, image: Image | None) -> Sta
     canvas, programs = None, given.programs
     if image is None:
         start = scene.content, scene.styles[0], given.recipe, given.init, given.key
-        image = prepare.start(*start)
+        image = prepare.starting_image(*start)
         canvas = prepare.exact_canvas(scene.content, given.recipe, given.init)
     core = given.core_at(index)
     image = sharding.everywhere(programs.enlarge(image, scene.content.shape[:2]), given.mesh)
@@ -515,7 +515,7 @@ def _joined(parts: Sequence[Losses]) -> Losses:
 
 def _identity(content: Any, style: Any, given: _Given) -> dict[str, Any]:
     """Return what a checkpoint says that its run depends on."""
-    styles = _checks.blend("style", style)
+    styles = _checks.one_or_several("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
     pictures = {
         "content": _checks.image("content", content),

@@ -67,7 +67,7 @@ def one_line(error):
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def test_what_is_read_is_what_the_file_holds(path, pixels):
+def test_what_is_read_is_what_the_file_contains(path, pixels):
     PIL.Image.fromarray(pixels).save(path)
     picture = images.read(path)
     assert picture.image.dtype == np.float32
@@ -121,7 +121,7 @@ def test_transparent_colours_do_not_leak(path):
     assert_array_equal(picture.image[9, 0], [1, 1, 1])
     assert_array_equal(picture.image[15, 0], as_float([127, 127, 127]))
     assert_array_equal(picture.alpha[:, 0], as_float([255] * 8 + [0] * 7 + [128]))
-    assert picture.notes == ("transparent parts laid on white",)
+    assert picture.notes == ("transparent parts composited over white",)
 
 
 def test_opaque_alpha_is_none(path, pixels):
@@ -452,7 +452,7 @@ def test_rounding_is_to_the_nearest_and_clips():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_not_rounded(bad):
-    with pytest.raises(ValueError, match="`image`: holds NaN or infinite"):
+    with pytest.raises(ValueError, match="`image`: has NaN or infinite"):
         images.to_uint8([0.5, bad])
 
 
@@ -539,7 +539,7 @@ def test_bad_arrays_are_not_written(path):
         (np.zeros((16, 16)), "`image`: expected one image"),
         (np.zeros((1, 16, 16, 3)), "`image`: expected one image"),
         (np.zeros((16, 16, 3), int), "`image`: expected floating point"),
-        (np.full((16, 16, 3), np.nan), "`image`: holds NaN"),
+        (np.full((16, 16, 3), np.nan), "`image`: has NaN"),
     ):
         with pytest.raises(ValueError, match=said):
             images.save(path, image)
@@ -615,8 +615,8 @@ def test_outputs_that_cannot_be_written_are_known_before(tmp_path, pixels):
         ("a.jpge", "did you mean '.jpg'"),
         ("a.psd", "no picture format '.psd'"),
         ("folder.png", "is a folder"),
-        ("none/a.png", "there is no folder .*none.*; create it first"),
-        ("file/a.png", "there is no folder"),
+        ("none/a.png", "the folder .*none' does not exist; create it first"),
+        ("file/a.png", "the folder .*file' does not exist"),
         ("x" * 300 + ".png", "cannot write .*; choose another place"),
     ):
         with pytest.raises(ValueError, match=f"^`output`: .*{said}") as error:

@@ -190,7 +190,7 @@ def _stylize(
 ) -> int:
     from nst_jax import images
     from nst_jax.app import arguments
-    from nst_jax.app.checkpointing import found
+    from nst_jax.app.checkpointing import checkpoint_of
     from nst_jax.app.job import job_of
     from nst_jax.app.outputs import Outputs, check_outputs
 
@@ -217,7 +217,7 @@ def _stylize(
         seed=_seed(chosen, recipe),
         init=init,
         init_file=init_file,
-        resume=found(outputs),
+        resume=checkpoint_of(outputs),
         devices=chosen["devices"],
     )
     return _paint(job, chosen, watch)

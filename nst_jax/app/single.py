@@ -94,7 +94,7 @@ def run(
         job.recipe, job.scales, seed=job.seed, inputs=job.inputs, weights=weights
     )
     introduce(job, facts, display)
-    checkpointing.check_room(job)
+    checkpointing.check_disk_space(job)
     done = 0 if job.resume is None else job.resume.step
     pace = Pace(
         job.scales,
@@ -146,7 +146,7 @@ def _follow(
             interrupts.hold()
             course.take(shot)
             stopped = cluster.any_of(interrupts.signal is not None)
-            course.keeper.keep(shot, stand, course.seconds, last=stopped)
+            course.keeper.write_if_due(shot, stand, course.seconds, last=stopped)
             if stopped:
                 return
     except KeyboardInterrupt:
@@ -167,7 +167,7 @@ class _Course:
         pace: Pace,
     ) -> None:
         self.job, self.facts, self.log, self.display = job, facts, log, display
-        self.pace, self.keeper = pace, checkpointing.Keeper(job, pace.ends)
+        self.pace, self.keeper = pace, checkpointing.CheckpointWriter(job, pace.ends)
         self.last: Snapshot | None = None
         before = [] if job.resume is None else checkpointing.seconds_of(job.resume)
         self.seconds: list[float] = []  # when each canvas so far was measured
@@ -400,7 +400,7 @@ def introduce(job: Job, facts: dict, display: Display) -> None:
         lines["time"] = time
     notes: list[str] = []
     if job.outputs.checkpoint is not None:
-        lines["checkpoint"], notes = checkpointing.introduced(job)
+        lines["checkpoint"], notes = checkpointing.describe(job)
     display.facts(lines)
     tell_family(recipe, facts["weights"]["family"], display)
     for note in [*filter(None, [memory_note]), *notes]:
