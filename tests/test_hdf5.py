@@ -12,7 +12,7 @@ from nst_jax.vgg import LAYERS
 from nst_jax.weights import params, save_params
 
 # The format of files that exist. A new digest here means that both formats need a new version,
-# unless only the HDF5 library changed how it lays out the same contents.
+# unless only the HDF5 library changed how it arranges the same contents.
 WEIGHTS = {
     "float32": "46e7fd558591eb89a847e266992a624647e523480f9c665cbf84737b29412dc9",
     "float16": "51c5e95bd7d49e637b07891ac840057fd413a0820308537a3ddefca834f7f7be",

@@ -218,7 +218,7 @@ def test_samples_without_a_known_white_are_refused(tmp_path, value, dtype):
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation(tmp_path, orientation, suffix):
-    # Corners tell the eight apart: (0, 0) of the upright picture is red, (0, -1) green.
+    # Corners distinguish the eight: (0, 0) of the upright picture is red, (0, -1) green.
     upright = np.full((32, 48, 3), 255, np.uint8)
     upright[:16, :16], upright[:16, -16:] = (200, 0, 0), (0, 200, 0)
     stored = {  # as the EXIF standard defines where row 0 and column 0 are
@@ -260,7 +260,7 @@ def test_first_frame_is_taken_and_said(tmp_path):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
         picture = images.read(tmp_path / name)
         assert_allclose(picture.image[0, 0], [1, 0, 0], atol=0.05)
-        assert picture.notes == (f"{note} 1 of 3 taken",)
+        assert picture.notes == (f"only {note} 1 of 3 read",)
 
 
 # --- Colour profiles ------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ def test_broken_profile_is_said_and_ignored(path, pixels, data):
     PIL.Image.fromarray(pixels).save(path, icc_profile=data)
     picture = images.read(path)
     assert_array_equal(picture.image, as_float(pixels))
-    assert picture.notes == ("unusable colour profile ignored, taken as sRGB",)
+    assert picture.notes == ("unusable colour profile ignored, assumed to be sRGB",)
 
 
 def test_profile_of_another_kind_is_said_and_ignored(tmp_path):
@@ -347,7 +347,7 @@ def test_profile_of_another_kind_is_said_and_ignored(tmp_path):
     cmyk.save(tmp_path / "a.tif", icc_profile=profile(gamma=1.0))
     picture = images.read(tmp_path / "a.tif")
     assert_array_equal(picture.image[0, 0], [1, 0, 0])
-    assert picture.notes[-1] == "unusable colour profile ignored, taken as sRGB"
+    assert picture.notes[-1] == "unusable colour profile ignored, assumed to be sRGB"
 
 
 # --- Bad files ------------------------------------------------------------------------------------
@@ -435,7 +435,7 @@ def test_damaged_files_never_raise_anything_else(tmp_path, pixels, capfd):
                 except ValueError:
                     unread += 1
     assert unread > 20  # so the damage was worth reading
-    capfd.readouterr()  # libtiff complains by itself
+    capfd.readouterr()  # libtiff prints its own complaints
 
 
 # --- Eight bits -----------------------------------------------------------------------------------
@@ -549,10 +549,10 @@ def test_bad_arrays_are_not_written(path):
 
 
 def test_what_the_format_cannot_hold_is_said(tmp_path):
-    with pytest.raises(ValueError, match="`path`: 'a.webp' cannot hold .* as PNG") as error:
+    with pytest.raises(ValueError, match="`path`: 'a.webp' cannot store .* as PNG") as error:
         images.save(tmp_path / "a.webp", np.zeros((16, 16_384, 3), np.uint8))
     one_line(error)
-    with pytest.raises(ValueError, match="`path`: 'a.jpg' cannot hold .* too long"):
+    with pytest.raises(ValueError, match="`path`: 'a.jpg' cannot store .* too long"):
         images.save(tmp_path / "a.jpg", np.zeros((16, 16, 3)), metadata={"long": "x" * 70_000})
     assert not list(tmp_path.iterdir())
 
@@ -646,9 +646,14 @@ def test_checking_an_output_leaves_no_trace(path):
 
 @pytest.mark.parametrize("suffix", ALL)
 def test_metadata_comes_back(tmp_path, pixels, suffix):
-    told = {"recipe": "tf", "größe": [512, 1.5], "inputs": {"日本": None, "🐈": True}, "a\n": '"\\'}
-    images.save(tmp_path / f"a{suffix}", pixels, metadata=told)
-    assert images.read_metadata(tmp_path / f"a{suffix}") == told
+    facts = {
+        "recipe": "tf",
+        "größe": [512, 1.5],
+        "inputs": {"日本": None, "🐈": True},
+        "a\n": '"\\',
+    }
+    images.save(tmp_path / f"a{suffix}", pixels, metadata=facts)
+    assert images.read_metadata(tmp_path / f"a{suffix}") == facts
     images.save(tmp_path / f"a{suffix}", pixels, metadata={})
     assert images.read_metadata(tmp_path / f"a{suffix}") == {}
     images.save(tmp_path / f"a{suffix}", pixels)
@@ -657,7 +662,7 @@ def test_metadata_comes_back(tmp_path, pixels, suffix):
 
 @pytest.mark.parametrize("suffix", ALL)
 def test_files_carry_nothing_of_the_inputs(tmp_path, pixels, suffix):
-    # A picture with a position, a description and a folder to tell of.
+    # A picture with a position and a description, in a folder whose name is private.
     exif = PIL.Image.Exif()
     exif[ExifTags.Base.ImageDescription] = "at home"
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
@@ -669,9 +674,9 @@ def test_files_carry_nothing_of_the_inputs(tmp_path, pixels, suffix):
     images.save(result, picture.image, metadata={"content": picture.name})
     with PIL.Image.open(result) as opened:
         opened.load()
-        told = set(opened.getexif()) - set(range(254, 347))  # the tags that make up a TIFF
+        tags = set(opened.getexif()) - set(range(254, 347))  # the tags that make up a TIFF
         assert not opened.getexif().get_ifd(ExifTags.IFD.GPSInfo)
-    assert told <= {ExifTags.Base.InterColorProfile}
+    assert tags <= {ExifTags.Base.InterColorProfile}
     assert b"secret" not in result.read_bytes() and b"at home" not in result.read_bytes()
     assert images.read_metadata(folder / "in.jpg") is None
 

@@ -144,7 +144,7 @@ class CheckpointWriter:
             return
         start = self._clock()
         notes: dict[str, Any] = {"seconds": np.round(seconds, 6).tolist()}
-        # Every process calls this, because it gathers arrays from the devices of all of them.
+        # Every process has to call this, because it gathers arrays from the devices of all of them.
         checkpoint = checkpoint_now()._replace(notes=notes)
         try:
             if cluster.first():

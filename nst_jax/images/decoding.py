@@ -104,7 +104,7 @@ def _notes_on_file(opened: PilImage.Image) -> Iterator[str]:
         yield f"large picture: {pixels / 1e6:.0f} megapixels"
     count = getattr(opened, "n_frames", 1)
     if count > 1:
-        yield f"{'frame' if opened.format in _ANIMATED else 'picture'} 1 of {count} taken"
+        yield f"only {'frame' if opened.format in _ANIMATED else 'picture'} 1 of {count} read"
     if opened.mode == "F":
         yield "floating-point picture read at 8 bits"
     elif opened.mode.startswith("I") or _has_deep_colours(opened):
@@ -187,7 +187,7 @@ def _with_profile(
         name = " ".join(ImageCms.getProfileDescription(own).split())[:60] or "unnamed"
         converted = _transformed(colours, own)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        notes.append("unusable colour profile ignored, taken as sRGB")
+        notes.append("unusable colour profile ignored, assumed to be sRGB")
         return None
     notes.append(f"colour profile {name!r} converted to sRGB")
     return converted

@@ -135,7 +135,7 @@ def _encoded(path: Path, picture: PilImage.Image, text: str | None) -> bytes:
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"`path`: {path.name!r} cannot hold this picture ({reason}); save it as PNG"
+            f"`path`: {path.name!r} cannot store this picture ({reason}); save it as PNG"
         ) from None
     return file.getvalue()
 

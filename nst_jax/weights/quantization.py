@@ -14,7 +14,7 @@ def _as_float32(kernel: np.ndarray) -> dict[str, np.ndarray]:
 def _as_float16(kernel: np.ndarray) -> dict[str, np.ndarray]:
     largest = np.abs(kernel).max()
     if largest > np.finfo(np.float16).max:
-        raise ValueError(f"`encoding`: float16 cannot hold {largest:g}; take float32 or codes")
+        raise ValueError(f"`encoding`: float16 cannot represent {largest:g}; take float32 or codes")
     return {"kernel": kernel.astype("<f2")}
 
 

@@ -72,7 +72,7 @@ def _count(value: object) -> int:
 
 
 class _RebuildTensor:
-    """Stands for `torch._utils._rebuild_tensor_v2`."""
+    """Replaces `torch._utils._rebuild_tensor_v2`."""
 
     __slots__ = ()  # a pickle could set attributes of this instance, which all files share
 
@@ -86,7 +86,7 @@ class _RebuildTensor:
 
 
 class _RebuildParameter:
-    """Stands for `torch._utils._rebuild_parameter`: a parameter is its tensor."""
+    """Replaces `torch._utils._rebuild_parameter`: a parameter is its tensor."""
 
     __slots__ = ()
 
