@@ -471,11 +471,11 @@ def test_resizing_is_pillows_to_the_bit(path, pixels, shape, name):
     how = PIL.Image.Resampling[name.upper()]
     with PIL.Image.open(path) as opened:
         expected = np.asarray(opened.convert("RGB").resize(shape[::-1], how), np.float32) / 255
-    resized = getattr(images, f"pillow_{name}")(images.load(path), shape)
+    resized = getattr(images, f"{name}_8bit")(images.load(path), shape)
     assert resized.dtype == np.float32
     assert_array_equal(resized, expected)
-    assert_array_equal(images.resize8(pixels, shape, how), expected)
-    assert_array_equal(images.resize8(pixels[..., 0], shape, how), expected[..., 0])
+    assert_array_equal(images.resize_8bit(pixels, shape, how), expected)
+    assert_array_equal(images.resize_8bit(pixels[..., 0], shape, how), expected[..., 0])
 
 
 # --- Writing --------------------------------------------------------------------------------------

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
         writing,
     )
     from nst_jax.images.eight_bit import (
-        pillow_bicubic,
-        pillow_bilinear,
-        pillow_nearest,
-        resize8,
+        bicubic_8bit,
+        bilinear_8bit,
+        nearest_8bit,
+        resize_8bit,
         to_uint8,
     )
     from nst_jax.images.reading import (
@@ -46,7 +46,7 @@ __getattr__, __dir__ = lazy_names(
         "writing",
     ),
     {
-        "eight_bit": ("pillow_bicubic", "pillow_bilinear", "pillow_nearest", "resize8", "to_uint8"),
+        "eight_bit": ("bicubic_8bit", "bilinear_8bit", "nearest_8bit", "resize_8bit", "to_uint8"),
         "reading": ("Glance", "Picture", "glance", "load", "read", "read_metadata"),
         "sample_pictures": ("SAMPLES", "sample", "sample_picture"),
         "writing": ("SUFFIXES", "check_fits", "check_output", "save"),
@@ -58,6 +58,8 @@ __all__ = [
     "Picture",
     "SAMPLES",
     "SUFFIXES",
+    "bicubic_8bit",
+    "bilinear_8bit",
     "check_fits",
     "check_output",
     "decoding",
@@ -65,13 +67,11 @@ __all__ = [
     "encoding",
     "glance",
     "load",
-    "pillow_bicubic",
-    "pillow_bilinear",
-    "pillow_nearest",
+    "nearest_8bit",
     "read",
     "read_metadata",
     "reading",
-    "resize8",
+    "resize_8bit",
     "resizing",
     "sample",
     "sample_picture",

@@ -40,12 +40,13 @@ def to_uint8(image: Any) -> UInt8[np.ndarray, "..."]:
     return np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
 
 
-def resize8(
+def resize_8bit(
     image: Any, shape: Shape, resampling: PilImage.Resampling
 ) -> Float[np.ndarray, "h w *rgb"]:
     """Round a picture to 8 bits and resize it with Pillow, as published pipelines do.
 
-    Pillow's filters are antialiased: they widen when they reduce. They round the result to 8 bits.
+    All filters but NEAREST are antialiased: they widen when they reduce. The result is rounded to 8
+    bits too.
 
     Args:
       image: [h, w, 3] or [h, w], float in [0, 1] or uint8.
@@ -62,7 +63,7 @@ def resize8(
       >>> import PIL.Image
       >>> from nst_jax import images
       >>> cat = images.sample("chelsea")
-      >>> images.resize8(cat, (100, 150), PIL.Image.Resampling.LANCZOS).shape
+      >>> images.resize_8bit(cat, (100, 150), PIL.Image.Resampling.LANCZOS).shape
       (100, 150, 3)
     """
     height, width = shape
@@ -70,16 +71,16 @@ def resize8(
     return np.asarray(resized, np.float32) / 255
 
 
-def pillow_bilinear(image: Any, shape: Shape) -> HostImage:
-    """Resize the 8-bit picture to (height, width) with Pillow's BILINEAR; see `resize8`."""
-    return resize8(image, shape, PilImage.Resampling.BILINEAR)
+def bilinear_8bit(image: Any, shape: Shape) -> HostImage:
+    """Resize the 8-bit picture to (height, width) with Pillow's BILINEAR; see `resize_8bit`."""
+    return resize_8bit(image, shape, PilImage.Resampling.BILINEAR)
 
 
-def pillow_bicubic(image: Any, shape: Shape) -> HostImage:
-    """Resize the 8-bit picture to (height, width) with Pillow's BICUBIC; see `resize8`."""
-    return resize8(image, shape, PilImage.Resampling.BICUBIC)
+def bicubic_8bit(image: Any, shape: Shape) -> HostImage:
+    """Resize the 8-bit picture to (height, width) with Pillow's BICUBIC; see `resize_8bit`."""
+    return resize_8bit(image, shape, PilImage.Resampling.BICUBIC)
 
 
-def pillow_nearest(image: Any, shape: Shape) -> HostImage:
-    """Resize the 8-bit picture to (height, width) with Pillow's NEAREST; see `resize8`."""
-    return resize8(image, shape, PilImage.Resampling.NEAREST)
+def nearest_8bit(image: Any, shape: Shape) -> HostImage:
+    """Resize the 8-bit picture to (height, width) with Pillow's NEAREST; see `resize_8bit`."""
+    return resize_8bit(image, shape, PilImage.Resampling.NEAREST)

@@ -374,4 +374,4 @@ def _thumbnail(path: Path) -> np.ndarray:
     height, width = image.shape[:2]
     factor = min(1.0, sheets.CELL / max(height, width))
     shape = max(1, round(height * factor)), max(1, round(width * factor))
-    return images.pillow_bicubic(image, shape)
+    return images.bicubic_8bit(image, shape)
