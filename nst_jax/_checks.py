@@ -1,6 +1,6 @@
-"""The door: what is checked once, before any work, and how it is said.
+"""Checks of arguments, made once in public functions before any work, and their messages.
 
-Every message names the argument as typed, what came, what was expected and the next move.
+Every message names the argument as typed, what was expected, what was given, and what to do next.
 """
 
 import difflib
@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name most like `name`, or like its beginning, or None if nothing is close."""
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name most like `name`, in full or in its beginning; None if none is close."""
     name = name.lower()
 
     def likeness(other: str) -> float:
         whole = difflib.SequenceMatcher(None, name, other.lower()).ratio()
-        # "gatsy" is meant for "gatys-pytorch", though most of that is missing.
+        # "gatsy" means "gatys-pytorch", although most of that name is missing.
         beginning = difflib.SequenceMatcher(None, name, other.lower()[: len(name)]).ratio()
         return max(whole, 0.9 * beginning)
 
@@ -29,13 +29,13 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:
     """Make the error for a name that is not in a closed list, with the nearest one that is."""
     known = list(known)
-    near = nearest(name, known)
+    near = nearest_name(name, known)
     hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(map(repr, known))}"
     return ValueError(f"`{argument}`: there is no {what} {name!r}; {hint}")
 
 
 def image_shape(argument: str, shape: tuple[int, ...], *, smallest: int) -> None:
-    """Refuse a shape that is not [..., h, w, 3] or is under `smallest` pixels on a side."""
+    """Refuse a shape that is not [..., h, w, 3] or has a side under `smallest` pixels."""
     if len(shape) < 3 or shape[-1] != 3:
         raise ValueError(
             f"`{argument}`: expected an image [..., height, width, 3] (RGB, channels last), "
@@ -49,7 +49,7 @@ def image_shape(argument: str, shape: tuple[int, ...], *, smallest: int) -> None
 
 
 def floating(argument: str, dtype: Any) -> None:
-    """Refuse an image of whole numbers, whose arithmetic would wrap around."""
+    """Refuse an image of integers, whose arithmetic would wrap around."""
     if not jnp.issubdtype(dtype, jnp.floating):
         hint = "divide it by 255" if dtype == np.uint8 else "scale it to [0, 1]"
         raise ValueError(
@@ -58,7 +58,7 @@ def floating(argument: str, dtype: Any) -> None:
 
 
 def image(argument: str, value: Any) -> np.ndarray:
-    """Return a picture as float32 [h, w, 3] in [0, 1] on the host, or say what is wrong with it.
+    """Check a picture and return it as float32 [h, w, 3] in [0, 1] on the host.
 
     Args:
       argument: how the caller calls the value, for messages.
@@ -109,8 +109,8 @@ def _shape_hint(shape: tuple[int, ...]) -> str:
 def _check_range(argument: str, array: np.ndarray) -> None:
     low, high = float(np.min(array, initial=np.inf)), float(np.max(array, initial=-np.inf))
     if not np.isfinite([low, high]).all():
-        raise ValueError(f"`{argument}`: holds NaN or infinite values, or is empty")
-    # Resampling overshoots a little; anything more is another convention.
+        raise ValueError(f"`{argument}`: has NaN or infinite values, or is empty")
+    # Resampling overshoots by up to about 0.01; a wider range is another pixel convention.
     if low < -0.01 or high > 1.01:
         hint = "; divide it by 255" if low >= 0 and high > 2 else ""
         raise ValueError(
@@ -126,7 +126,7 @@ def number(
     least: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Refuse a number (or an array of numbers) that is not finite or not in its range."""
+    """Refuse a number, or an array of numbers, that is not finite or outside its range."""
     if isinstance(value, (list, tuple)):
         kind = type(value).__name__
         raise TypeError(
@@ -155,7 +155,7 @@ def whole(argument: str, value: Any, *, least: int) -> None:
 
 
 def same_length(argument: str, values: Sized, other: str, others: Sized) -> None:
-    """Refuse two lists that should have one entry for each of the other's."""
+    """Refuse two lists of different lengths."""
     if not isinstance(values, (list, tuple)):
         raise TypeError(
             f"`{argument}`: expected a tuple with one for each of the {len(others)} `{other}`, "
@@ -175,8 +175,8 @@ def instance(argument: str, value: Any, kind: type, advice: str) -> None:
         )
 
 
-def start(argument: str, init: Any) -> None:
-    """Refuse what can neither be a start function nor a picture."""
+def start_or_image(argument: str, init: Any) -> None:
+    """Refuse a value that is neither None, nor a start function, nor a picture."""
     if isinstance(init, type):
         raise TypeError(
             f"`{argument}`: expected a picture or a start, got the class; write `{init.__name__}()`"
@@ -186,7 +186,7 @@ def start(argument: str, init: Any) -> None:
 
 
 def random_key(argument: str, key: Any) -> None:
-    """Refuse what is no JAX random key, new-style or raw."""
+    """Refuse a value that is neither None nor a JAX random key, typed or raw (uint32)."""
     if key is None or (
         hasattr(key, "dtype")
         and (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32)
@@ -198,18 +198,18 @@ def random_key(argument: str, key: Any) -> None:
 
 
 def single(recipe: Any) -> None:
-    """Refuse a recipe whose numbers carry a batch axis."""
+    """Refuse a recipe with arrays of numbers, which is a sweep."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf):
             name = jax.tree_util.keystr(path)
             raise ValueError(
-                f"`recipe`: `{name.lstrip('.')}` holds {np.size(leaf)} numbers; "
-                "`stylize_many` runs a sweep, one picture wants one number"
+                f"`recipe`: `{name.lstrip('.')}` has {np.size(leaf)} numbers; "
+                "`stylize_many` runs a sweep, one picture needs one number"
             )
 
 
 def images(argument: str, values: Any) -> list[np.ndarray]:
-    """Return one image, a batch [n, h, w, 3] or a sequence of images as a list of images."""
+    """Check one image, a batch [n, h, w, 3] or a sequence of images; return a list of images."""
     if hasattr(values, "shape"):
         if len(values.shape) == 3:
             return [image(argument, values)]
@@ -229,8 +229,8 @@ def images(argument: str, values: Any) -> list[np.ndarray]:
     return found
 
 
-def blend(argument: str, value: Any) -> list[np.ndarray]:
-    """Return one image, or a list or tuple of images that are meant together, as a list."""
+def one_or_several(argument: str, value: Any) -> list[np.ndarray]:
+    """Check one image, or a list or tuple of images that are used together; return a list."""
     if isinstance(value, (list, tuple)):
         return images(argument, value)
     return [image(argument, value)]

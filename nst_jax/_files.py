@@ -1,4 +1,4 @@
-"""How a file is written: it appears whole, or what was there stays."""
+"""Atomic writes, and checks of destinations before any work: a file appears complete or not at all."""
 
 import os
 import re
@@ -7,34 +7,34 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
+
+PathLike: TypeAlias = str | os.PathLike[str]
 
 
-def part_of(path: Path) -> Path:
-    """Return a new name beside a path, for what is not whole yet.
-
-    In the same folder, so that the replacement is one rename.
-    """
+def temporary_path(path: Path) -> Path:
+    """Return a new name in the same folder, to write to before `path` is replaced by one rename."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a place to write a file at; once that is done it takes the place of `path`.
+def atomic(path: Path) -> Iterator[Path]:
+    """Context manager: the file written at the yielded path replaces `path` if the block succeeds.
 
-    What a symbolic link points at is replaced, not the link. Whoever writes makes the file with
-    `open`, so that the umask decides on permissions.
+    If `path` is a symbolic link, the file that it points to is replaced, not the link. The block has
+    to make the file with `open`, so that the umask decides its permissions.
 
     Args:
-      path: of the file to be.
+      path: of the file to write or to replace.
 
     Yields:
-      The place, a name beside it that nothing has yet.
+      A path in the same folder, where no file exists yet.
 
     Raises:
       OSError: if the disk fails; `path` is then as it was.
     """
     target = path.resolve()
-    part = part_of(target)
+    part = temporary_path(target)
     try:
         yield part
         with part.open("r+b") as file:
@@ -44,8 +44,8 @@ def whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def remove_parts(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Remove what writers of these files left behind when they were killed; none may be at work."""
+def remove_leftovers(paths: Iterable[PathLike]) -> None:
+    """Remove the temporary files of writers that were killed; no writer may be running now."""
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:
         target = Path(path).resolve()
@@ -53,11 +53,46 @@ def remove_parts(paths: Iterable[str | os.PathLike[str]]) -> None:
     for folder, written in names.items():
         for part in folder.glob(".*.part"):
             if _target(part) in written:
-                with suppress(OSError):  # someone else was quicker, or it does not matter
+                with suppress(OSError):  # another process removed it, or it does no harm
                     part.unlink()
 
 
 def _target(part: Path) -> str | None:
-    """Return the name of the file that a part was to become."""
+    """Return the name of the file that a temporary file was to replace."""
     found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
     return found[1] if found else None
+
+
+def check_place(path: PathLike, *, argument: str = "path") -> None:
+    """Refuse a folder, and a file in a folder that does not exist.
+
+    Args:
+      path: of the file to be written.
+      argument: how the caller calls it, for messages.
+
+    Raises:
+      ValueError: naming the argument.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(
+            f"`{argument}`: the folder '{path.parent}' does not exist; create it first"
+        )
+
+
+def check_destination(path: PathLike, *, argument: str = "path") -> None:
+    """Refuse, before any work, a path where no file can be written.
+
+    Args:
+      path: of the file to be written.
+      argument: how the caller calls it, for messages.
+
+    Raises:
+      ValueError: if `path` is a folder, or its folder is missing or not writable.
+    """
+    check_place(path, argument=argument)
+    parent = Path(path).parent
+    if not os.access(parent, os.W_OK):
+        raise ValueError(f"`{argument}`: the folder '{parent}' is not writable")

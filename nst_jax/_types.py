@@ -1,4 +1,4 @@
-"""The values that travel through the house, and what each array name means.
+"""The records that functions of this package exchange, and the meaning of each array type.
 
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
 nominally in [0, 1], channels last. Network pixels (BGR, mean-subtracted, ...) never leave `vgg`.
@@ -14,11 +14,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 Image: TypeAlias = Float[Array, "*batch h w 3"]  # sRGB in [0, 1]
 
-StyleImage: TypeAlias = Float[Array, "*batch h_style w_style 3"]  # an Image of a size of its own
+StyleImage: TypeAlias = Float[
+    Array, "*batch h_style w_style 3"
+]  # an Image of another size than the canvas
 
 Resized: TypeAlias = Float[Array, "*batch h_new w_new 3"]  # an Image after a change of size
 
-FeatureMap: TypeAlias = Float[Array, "*batch h w c"]  # what one tap of the network gives
+FeatureMap: TypeAlias = Float[Array, "*batch h w c"]  # network activations at one tap
 
 Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
 
@@ -26,13 +28,13 @@ Gram: TypeAlias = Float[Array, "*batch c c"]
 
 Scalar: TypeAlias = Float[Array, "*batch"]
 
-Statistic: TypeAlias = Any  # a pytree: what a style loss remembers of a picture at one tap
+Statistic: TypeAlias = Any  # a pytree: what a style loss compares at one tap, e.g. a Gram
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Params:
-    """The weights of a VGG-19 trunk, and the pixels they were trained on.
+    """The weights of VGG-19's convolutions, and the pixel convention that they were trained on.
 
     Attributes:
       layers: layer name (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in, out], "bias":
@@ -48,58 +50,61 @@ class Params:
 
 
 class Targets(NamedTuple):
-    """What a canvas is compared with; measured once per scale, never inside the loop."""
+    """What a canvas is compared with; computed once per scale, never inside the loop."""
 
     content: Features  # content tap -> features of the content picture
     style: dict[str, Statistic]  # style tap -> statistic of the style picture
 
 
 class Losses(NamedTuple):
-    """Weighted losses, exactly as minimised: the taps sum to `style`, the three to `total`."""
+    """Weighted losses, exactly as minimised.
+
+    `total` is the sum of `content`, `style` and `tv`; `style` is the sum of `style_layers`.
+    """
 
     total: Scalar
     content: Scalar
     style: Scalar
     tv: Scalar
-    style_layers: dict[str, Scalar]  # style tap -> its weighted share
+    style_layers: dict[str, Scalar]  # style tap -> its weighted loss
 
 
 class State(NamedTuple):
-    """A run between two steps. Made by `optimize.init`, advanced by `optimize.step`.
+    """The state of the optimisation loop. Made by `optimize.init`, advanced by `optimize.step`.
 
-    A fresh state has `step == -1`: its start is pending and not measured yet.
+    A new state has `step == -1`: its first canvas is pending, its losses are not computed yet.
     """
 
-    step: Int[Array, "*batch"]  # updates that led to `canvas`
-    canvas: Float[Array, "*batch h w 3"]  # last measured finite canvas, in optimiser coordinates
+    step: Int[Array, "*batch"]  # updates that were made to get `canvas`
+    canvas: Float[Array, "*batch h w 3"]  # last canvas with finite losses, in optimiser coordinates
     losses: Losses  # of `canvas`
-    pending: Float[Array, "*batch h w 3"]  # the canvas to measure next
+    pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any
     broke_at: Int[Array, "*batch"]  # step whose losses were not finite, or -1
 
 
 class Snapshot(NamedTuple):
-    """What `paint` yields between chunks. All arrays are the caller's to keep."""
+    """What `paint` yields between intervals of updates. Its arrays stay valid: none is reused."""
 
     step: int  # updates so far, over all scales
     image: Image  # [h, w, 3] in [0, 1]
     losses: Losses  # of this image, scalars
-    history: Losses  # of the canvases since the last snapshot, this one included: arrays [n]
+    history: Losses  # of every canvas since the last snapshot, including this one: arrays [n]
     scale: int  # 0 is the coarsest
     broke_at: int  # step whose losses were not finite, or -1
 
 
 class Checkpoint(NamedTuple):
-    """Where a run stands, as plain data: what `paint` can go on from. `checkpoints` keeps it."""
+    """A run's position and state as plain data, from which `paint` resumes. See `checkpoints`."""
 
     step: int  # updates so far, over all scales
     scale: int  # of the canvas; 0 is the coarsest
     arrays: Mapping[str, Any]  # the leaves of the run's `State` by name
     history: Losses  # of all canvases so far, arrays [step + 1]
-    facts: Mapping[str, Any]  # what the run depends on, see `settings.of_identity`
-    scales: Sequence[Mapping[str, Any]]  # as planned, see `settings.of_scales`
-    device: Mapping[str, str]  # that computed it
-    notes: Mapping[str, Any] = {}  # what whoever keeps it wants kept with it, as JSON has it
+    facts: Mapping[str, Any]  # what the run depends on, see `provenance.of_identity`
+    scales: Sequence[Mapping[str, Any]]  # of the whole run, see `provenance.of_scales`
+    device: Mapping[str, str]  # that computed it, see `provenance.device`
+    notes: Mapping[str, Any] = {}  # JSON values of the caller's own, stored with the rest
 
 
 __all__ = [
@@ -111,4 +116,6 @@ __all__ = [
 
 Shape = tuple[int, int]  # height, width
 
-AnyImage: TypeAlias = Float[Array | np.ndarray, "*batch h w 3"]  # an Image, here or on the host
+AnyImage: TypeAlias = Float[Array | np.ndarray, "*batch h w 3"]  # an Image, on a device or the host
+
+HostImage: TypeAlias = Float[np.ndarray, "h w 3"]  # one Image on the host

@@ -214,7 +214,7 @@ def members_of(
       TypeError: as in `stylize_many`.
       ValueError: as in `stylize_many`.
     """
-    _checks.start("init", init)
+    _checks.start_or_image("init", init)
     _checks.random_key("key", key)
     contents, styles = _checks.images("contents", contents), _blends(styles, recipe)
     key = jax.random.key(0) if key is None else key
@@ -253,7 +253,9 @@ def members_of(
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
     """Return the styles of each picture: a list of one, or of several."""
     if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
-        found = [_checks.blend(f"styles[{index}]", entry) for index, entry in enumerate(styles)]
+        found = [
+            _checks.one_or_several(f"styles[{index}]", entry) for index, entry in enumerate(styles)
+        ]
     else:
         found = [[image] for image in _checks.images("styles", styles)]
     for index, blended in enumerate(found):
@@ -456,7 +458,7 @@ class _BatchCanvas:
             scale = member.prepared.scales[0]
             content = prepare.at_scale(member.prepared.content, scale.shape)
             style = prepare.at_scale(member.prepared.styles[0], scale.style_shapes[0])
-            images.append(prepare.start(content, style, recipe, self._init, member.key))
+            images.append(prepare.starting_image(content, style, recipe, self._init, member.key))
             canvas = prepare.exact_canvas(content, recipe, self._init)
             if canvas is not None:
                 canvases.append(canvas)

@@ -129,7 +129,7 @@ class Painting(Iterator[Snapshot]):
         if state is None:
             raise ValueError("`checkpoint`: the run has not begun; ask for a snapshot first")
         plan = self._canvas.plan
-        leaves = sharding.to_host(checkpoints.leaves_of(state), plan.mesh, copy=copy)
+        leaves = sharding.to_host(checkpoints.named_leaves(state), plan.mesh, copy=copy)
         return Checkpoint(
             step=step,
             scale=scale,
@@ -295,7 +295,7 @@ def paint(
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
     options = (recipe, size, style_size, steps, precision, tile, devices)
     if plan is None:
-        checked = checkpoints.as_begun(with_options(*options[:-1]), resume)
+        checked = checkpoints.with_memory_choices_of(with_options(*options[:-1]), resume)
         plan = _planned(params, content, style, checked, devices)
     else:
         check_given_plan(plan, options)
@@ -305,7 +305,7 @@ def paint(
 
 
 def _planned(params: Params, content: Any, style: Any, recipe: Recipe, devices: Devices) -> Plan:
-    image, styles = _checks.image("content", content), _checks.blend("style", style)
+    image, styles = _checks.image("content", content), _checks.one_or_several("style", style)
     scales = prepare.scales_of(image.shape[:2], [one.shape[:2] for one in styles], recipe)
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     return plan_scales(recipe, scales, mesh=mesh, device=capacity.device_of(params))
@@ -364,9 +364,9 @@ def paint_planned(
     """
     _checks.single(plan.recipe)
     intervals = intervals_of(every, done=0 if resume is None else resume.step)
-    _checks.start("init", init)
+    _checks.start_or_image("init", init)
     _checks.random_key("key", key)
-    prepared = prepare.pictures(content, style, plan.recipe)
+    prepared = prepare.prepare_pictures(content, style, plan.recipe)
     check_plan_fits(plan, prepared.scales)
     key = jax.random.key(0) if key is None else key
     canvas = _SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS)
@@ -447,7 +447,9 @@ class _SingleCanvas:
         exact, bands = None, self.plan.bands(scale)
         if image is None:
             recipe, content = self.plan.recipe, measured.content
-            image = prepare.start(content, measured.styles[0], recipe, self._init, self._key)
+            image = prepare.starting_image(
+                content, measured.styles[0], recipe, self._init, self._key
+            )
             exact = prepare.exact_canvas(content, recipe, self._init)
         image = self._programs.enlarge(image, measured.content.shape[:2])
         image = sharding.replicate(image, self.plan.mesh)
@@ -524,7 +526,7 @@ def _identity(
     params: Params, content: Any, style: Any, recipe: Recipe, init: Any, key: Array
 ) -> dict[str, Any]:
     """Return what the numbers of a run depend on, to compare with a checkpoint."""
-    styles = _checks.blend("style", style)
+    styles = _checks.one_or_several("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
     pictures = {
         "content": _checks.image("content", content),
@@ -536,7 +538,7 @@ def _identity(
 def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: _SingleCanvas) -> Position:
     """Return the position of a checkpoint, if it is one of this run."""
     plan = canvas.plan
-    checkpoints.check(checkpoint, facts, provenance.of_scales(plan.scales))
-    state = checkpoints.state_of(checkpoint, canvas.fresh_state(checkpoint.scale))
+    checkpoints.check_resumable(checkpoint, facts, provenance.of_scales(plan.scales))
+    state = checkpoints.state_from(checkpoint, canvas.fresh_state(checkpoint.scale))
     state = distribute(state, plan.bands(checkpoint.scale))
     return Position(checkpoint.scale, checkpoint.step, state, (checkpoint.history,))

@@ -1,6 +1,6 @@
 """What a recipe does to pictures before the first step: size rule, filter, style size, start.
 
-The verbs and the command line both come through here, so they give the network the same pixels.
+The Python functions and the command line both use this module, so the network gets the same pixels.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from nst_jax.vgg.taps import SMALLEST
 
 
 class Scale(NamedTuple):
-    """One scale of a run."""
+    """One scale of a run through coarse and fine canvases."""
 
     shape: Shape  # of the canvas
     style_shapes: tuple[Shape, ...]
@@ -29,7 +29,7 @@ class Scale(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """The pictures at their final sizes, and the scales on the way there."""
+    """The pictures at their final sizes, and the scales of the run, coarse to fine."""
 
     content: Image
     styles: tuple[StyleImage, ...]
@@ -39,12 +39,12 @@ class Prepared(NamedTuple):
 def final_shapes(
     content: Shape, style: Shape, recipe: Recipe, *, argument: str = "style"
 ) -> tuple[Shape, Shape]:
-    """Return the (height, width) that the recipe gives the canvas and the style.
+    """Return the sizes of the canvas and of the style by the recipe's size rules.
 
     Args:
       content: (height, width) of the content.
-      style: of the style.
-      recipe: whose rules count.
+      style: (height, width) of the style.
+      recipe: whose rules apply.
       argument: how the caller calls the style, for messages.
 
     Returns:
@@ -70,12 +70,20 @@ def _checked(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule) -> Sha
             f"({rule}); the network needs {SMALLEST} px on each side, so crop the picture "
             "or choose a larger size"
         )
-    _checks.image_shape(argument, (*old, 3), smallest=SMALLEST)  # enlarging adds nothing to see
+    _checks.image_shape(argument, (*old, 3), smallest=SMALLEST)  # enlarging adds no detail
     return new
 
 
 def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[Scale, ...]:
-    """Return the scales of a run on pictures of these sizes.
+    """Return the scales of a run on pictures of these original sizes.
+
+    Args:
+      content: (height, width) of the content, before any resizing.
+      styles: (height, width) of each style.
+      recipe: whose size rules and schedule apply.
+
+    Returns:
+      The scales, coarse to fine.
 
     Raises:
       ValueError: if a picture is, or would be, under 16 px on a side, or if there are not as many
@@ -87,11 +95,20 @@ def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[
         final_shapes(content, style, recipe, argument=name)
         for style, name in zip(styles, names, strict=True)
     ]
-    return plan(shapes[0][0], [style for _, style in shapes], recipe)
+    return scales_up_to(shapes[0][0], [style for _, style in shapes], recipe)
 
 
-def plan(shape: Shape, style_shapes: Sequence[Shape], recipe: Recipe) -> tuple[Scale, ...]:
-    """Return the scales of a run, coarse to fine; the styles shrink with the canvas."""
+def scales_up_to(shape: Shape, style_shapes: Sequence[Shape], recipe: Recipe) -> tuple[Scale, ...]:
+    """Return the scales of a run, coarse to fine, from the final sizes.
+
+    Args:
+      shape: (height, width) of the last canvas.
+      style_shapes: (height, width) of each style at that scale.
+      recipe: whose schedule applies.
+
+    Returns:
+      The scales. At a coarser one, styles are smaller by the same factor as the canvas.
+    """
     scales = []
     for canvas, steps in recipe.descent.schedule.plan(shape, int(recipe.descent.steps)):
         ratio = max(canvas) / max(shape)
@@ -104,22 +121,22 @@ def _shrunk(shape: Shape, ratio: float) -> Shape:
     return max(SMALLEST, round(shape[0] * ratio)), max(SMALLEST, round(shape[1] * ratio))
 
 
-def pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
-    """Bring a content and its style, or styles, to the sizes and pixels that the recipe wants.
+def prepare_pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
+    """Check a content and its style, or styles, and resize them as the recipe says.
 
     Args:
       content: [h, w, 3] in [0, 1], or uint8.
-      style: the same, or several.
-      recipe: after `with_sizes`.
+      style: one such picture, or a list or tuple of several.
+      recipe: whose size rules, filter and schedule apply.
 
     Returns:
       float32 pictures at their final sizes, and the scales.
 
     Raises:
-      ValueError: if a picture is not one, or would become too small, or if there are not as many
-        styles as shares.
+      ValueError: if a value is no picture, or would become too small, or if there are not as many
+        styles as the recipe has shares.
     """
-    content, styles = _checks.image("content", content), _checks.blend("style", style)
+    content, styles = _checks.image("content", content), _checks.one_or_several("style", style)
     scales = scales_of(content.shape[:2], [style.shape[:2] for style in styles], recipe)
     shapes = scales[-1].style_shapes
     return Prepared(
@@ -130,20 +147,20 @@ def pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
 
 
 def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
-    """Return the styles at a coarser scale, antialiased."""
+    """Return the styles resized to one scale of the run, antialiased."""
     pairs = zip(prepared.styles, scale.style_shapes, strict=True)
     return tuple(at_scale(*pair) for pair in pairs)
 
 
 def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
-    """Bring a picture to (height, width) by the recipe's filter; float32."""
+    """Resize a picture to (height, width) with the recipe's filter; float32."""
     if image.shape[:2] == shape:
         return jnp.asarray(image)
     return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)
 
 
 def at_scale(image: Image, shape: Shape) -> Resized:
-    """Return a prepared picture at a coarser scale, antialiased."""
+    """Resize a prepared picture to the (height, width) of a coarser scale, antialiased."""
     return _antialiased(image, shape)
 
 
@@ -151,15 +168,19 @@ _antialiased = jax.jit(antialiased, static_argnums=1)
 
 
 def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:
-    """Return the start in the recipe's coordinates, if it is made there and no image can hold it.
+    """Return the first canvas in the optimiser's coordinates, if the start is defined in them.
+
+    `SeededBlend` is defined in the network's pixels (0 to 255 minus the mean). Converting them to an
+    image in [0, 1] and back would round them, so an optimiser that works on such pixels gets them as
+    they are.
 
     Args:
       content: [h, w, 3], at the coarsest scale.
-      recipe: whose start is used if `init` is None, and whose coordinates count.
-      init: as in `start`.
+      recipe: whose start is used if `init` is None, and whose coordinates apply.
+      init: as in `starting_image`.
 
     Returns:
-      [h, w, 3] float32 in the coordinates, or None where the image of `start` is all there is.
+      [h, w, 3] float32 in the coordinates, or None if the canvas is made from `starting_image`.
     """
     chosen = recipe.pictures.start if init is None else init
     if isinstance(chosen, starts.SeededBlend) and recipe.descent.coordinates is CAFFE_BGR:
@@ -167,21 +188,26 @@ def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None
     return None
 
 
-def start(content: Image, style: StyleImage, recipe: Recipe, init: Any, key: Array) -> Image:
-    """Make the canvas' start at the coarsest scale.
+def starting_image(
+    content: Image, style: StyleImage, recipe: Recipe, init: Any, key: Array
+) -> Image:
+    """Make the image that a run starts from, at its coarsest scale.
 
     Args:
-      content: [h, w, 3], at that scale.
+      content: [h, w, 3], at the coarsest scale.
       style: at that scale.
       recipe: whose start is used if `init` is None.
-      init: None, an image of any size, or a function of `nst_jax.recipes.starts`.
-      key: for starts that draw noise.
+      init: None, a function of `nst_jax.recipes.starts`, or an image [h, w, 3] of any size. An image
+        is resized to the canvas, whatever its proportions: one with other proportions than the
+        content is stretched, neither cropped nor refused.
+      key: a random key, for starts that draw noise.
 
     Returns:
-      [h, w, 3] float32 in [0, 1].
+      [h, w, 3] float32 in [0, 1], of the content's shape.
 
     Raises:
-      ValueError: if the start makes another shape than the content's.
+      ValueError: if a start function returns another shape than the content's, or if an image is not
+        in [0, 1].
     """
     if init is None:
         init = recipe.pictures.start

@@ -1,4 +1,4 @@
-"""Checkpoints: a run that was stopped and goes on is, to the bit, the run that was not."""
+"""Checkpoints: a run that was stopped and resumed equals, bit by bit, the run that was not."""
 
 import json
 import re
@@ -96,13 +96,13 @@ def test_six_and_six_updates_are_twelve(params, content, style, path, name):
     assert_array_equal(shots[0].image, half.image)
     same(finished(iter(shots)), whole)
     assert kept.step == 6 and len(shots[0].history.total) == 7
-    # What it goes on from stays the caller's: it can be gone on from again.
+    # The checkpoint's arrays are not donated: a run can resume from it again.
     again = nst.paint(params, content, style, steps=12, resume=kept, **given)
     same(finished(again), whole)
 
 
 @pytest.mark.parametrize("stop", [0, 3, 5, 6, 7, 9])
-def test_a_run_through_scales_goes_on_from_any_update(params, large, style, path, stop):
+def test_a_run_through_scales_resumes_from_any_update(params, large, style, path, stop):
     given = {"recipe": SCALED, "steps": 9, "init": starts.WhiteNoise(), "key": KEY}
     whole = finished(nst.paint(params, large, style, every=50, **given))
     sizes = nst.paint(params, large, style, every=1, **given)
@@ -113,7 +113,7 @@ def test_a_run_through_scales_goes_on_from_any_update(params, large, style, path
     same(finished(resumed), whole)
 
 
-def test_a_file_holds_the_state_bit_for_bit(params, content, style, path):
+def test_a_file_has_the_state_bit_for_bit(params, content, style, path):
     shots = nst.paint(params, content, style, recipe=RULES["LBFGS"], every=2)
     checkpoint = stopped_after(shots, 4)._replace(notes={"seconds": [0.25, 1e-9]})
     kinds = {array.dtype.name for array in checkpoint.arrays.values()}
@@ -146,7 +146,7 @@ def test_the_runs_own_arrays_may_be_written_without_a_copy(params, content, styl
         same(finished(resumed), whole)
 
 
-def test_a_finished_run_goes_on_to_its_end_at_once(params, content, style):
+def test_a_finished_run_resumes_at_its_end(params, content, style):
     shots = nst.paint(params, content, style, recipe=FAST)
     *_, last = list(shots)
     (only,) = nst.paint(params, content, style, recipe=FAST, resume=shots.checkpoint())
@@ -187,13 +187,13 @@ OTHER = {
     "number": ({"recipe": small.shallow(style_weight=0.5)}, "terms.style_weight was 0.05, is 0.5"),
     "rule": (
         {"recipe": with_rule(optimizers.Adam())},
-        'another run: descent.optimizer was "LBFGS", is "Adam"; go on with',
+        'another run: descent.optimizer was "LBFGS", is "Adam"; resume with',
     ),
     "schedule": ({"recipe": SCALED}, 'descent.schedule was "OneScale", is "CoarseToFine"'),
     "size": ({"size": "long:28"}, 'pictures.size was "AsIs", is "LongEdge"'),
     "precision": ({"precision": "bfloat16"}, 'network.precision was "float32", is "bfloat16"'),
     "key": ({"key": jax.random.key(8)}, "key was [0, 7], is [0, 8]"),
-    "init": ({"init": starts.Jitter(0.5)}, 'init was absent, is "Jitter"; go on'),
+    "init": ({"init": starts.Jitter(0.5)}, 'init was absent, is "Jitter"; resume with'),
 }
 
 
@@ -216,15 +216,15 @@ def test_other_pictures_weights_and_versions_are_refused(params, content, style,
         "style 2": (params, content, [style, style]),
         "weights": (heavier(params), content, style),
     }.items():
-        with pytest.raises(ValueError, match=rf"another run: {what} was \w+, is \w+; go on with"):
+        with pytest.raises(ValueError, match=rf"another run: {what} was \w+, is \w+; resume with"):
             nst.paint(weights, *pictures, **given)
     older = half._replace(facts=half.facts | {"version of nst_jax": "0.0.1"})
-    told = f'version of nst_jax was "0.0.1", is "{nst.__version__}"'
-    with pytest.raises(ValueError, match=re.escape(told)):
+    said = f'version of nst_jax was "0.0.1", is "{nst.__version__}"'
+    with pytest.raises(ValueError, match=re.escape(said)):
         nst.paint(params, content, style, **(given | {"resume": older}))
     with pytest.raises(TypeError, match="`resume`: expected Checkpoint, got str"):
         nst.paint(params, content, style, **(given | {"resume": "run.h5"}))
-    # And with all as it was, it goes on.
+    # And with the same settings it resumes.
     assert next(nst.paint(params, content, style, **given)).step == 2
 
 
@@ -254,7 +254,7 @@ def test_through_scales_the_plan_must_agree_so_far(params, large, style):
         nst.paint(params, large, style, steps=18, resume=fine, **given)
     assert str(refused.value) == (
         "`resume`: the checkpoint is at 64x48 after 7 updates of 32x24 for 6, 64x48 for 3; a run of "
-        "18 updates has 32x24 for 12, 64x48 for 6, so it would not have come by there; go on with "
+        "18 updates has 32x24 for 12, 64x48 for 6, so it would not pass that point; resume with "
         "9 steps, or start anew"
     )
 
@@ -270,9 +270,9 @@ def test_what_is_no_whole_checkpoint_is_refused(half, path, tmp_path):
 
     refused("does not exist")
     path.write_bytes(b"no HDF5 at all")
-    refused("is no checkpoint")
+    refused("is not a checkpoint of nst-jax; name another file")
     nst.save_params(path, nst.load_params(), encoding="codes")
-    refused("is no checkpoint")
+    refused("is not a checkpoint of nst-jax; name another file")
     checkpoints.save(path, half)
     data = path.read_bytes()
     path.write_bytes(data[:-100])
@@ -285,13 +285,18 @@ def test_what_is_no_whole_checkpoint_is_refused(half, path, tmp_path):
     path.write_bytes(data)
     with h5py.File(path, "r+") as file:
         file.attrs["version"] = 2
-    refused("format version 2, this is 1")
+    refused("has format version 2, expected 1; resume with the nst-jax that wrote it")
+    path.write_bytes(b"")
+    refused("is empty; remove it and start anew")
+    path.unlink()
+    path.mkdir()
+    refused("is a folder; name a checkpoint in it")
 
 
 def test_a_state_of_another_layout_is_refused(half, content):
     like = optimize.init(content, with_rule(optimizers.Adam()).bare())
     with pytest.raises(ValueError, match="`resume`: does not fit the run: .*opt_state"):
-        checkpoints.state_of(half, like)
+        checkpoints.state_from(half, like)
 
 
 def test_a_write_that_fails_leaves_the_file_as_it_was(half, path, monkeypatch):
@@ -308,8 +313,9 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(half, path, monkeypatch):
     assert [each.name for each in path.parent.iterdir()] == ["run.h5"]
 
 
-def test_what_it_tells_is_plain_json(half):
-    told = json.loads(json.dumps(half.facts))
-    assert told == half.facts
-    assert told["descent.optimizer"] == "LBFGS" and "descent.steps" not in told
-    assert told["version of jax"] == jax.__version__ and recipes.DEFAULT.name not in told.values()
+def test_its_facts_are_plain_json(half):
+    facts = json.loads(json.dumps(half.facts))
+    assert facts == half.facts
+    assert facts["descent.optimizer"] == "LBFGS" and "descent.steps" not in facts
+    assert facts["version of jax"] == jax.__version__
+    assert recipes.DEFAULT.name not in facts.values()

@@ -1,4 +1,4 @@
-"""Bad input is refused at the door: which argument, what came, what to do."""
+"""Bad input is refused before any work: which argument, what was given, what to do."""
 
 from dataclasses import replace
 
@@ -41,8 +41,8 @@ def with_rule(**numbers):
         (np.zeros((20, 24, 1), "f"), r"got shape \[20, 24, 1\]"),
         (GREY * 255, r"expected values in \[0, 1\], got 127.5 to 127.5; divide it by 255"),
         (GREY - 1, r"expected values in \[0, 1\], got -0.5 to -0.5$"),
-        (GREY * np.nan, "holds NaN or infinite values"),
-        (GREY + np.inf, "holds NaN or infinite values"),
+        (GREY * np.nan, "has NaN or infinite values"),
+        (GREY + np.inf, "has NaN or infinite values"),
         (np.zeros((0, 24, 3), "f"), "or is empty"),
         (np.full((20, 24, 3), 128), "expected floating point in .* got int64; scale it"),
         (np.zeros((20, 24, 3), np.uint16), "got uint16"),
@@ -238,9 +238,7 @@ def test_a_seed_is_no_key(params, verb):
 
 def test_one_picture_wants_one_number(params):
     recipe = with_terms(style_weight=jnp.asarray([1.0, 2.0]))
-    with pytest.raises(
-        ValueError, match="`terms.style_weight` holds 2 numbers; `stylize_many` run"
-    ):
+    with pytest.raises(ValueError, match="`terms.style_weight` has 2 numbers; `stylize_many` run"):
         nst.paint(params, GREY, GREY, recipe=recipe)
 
 

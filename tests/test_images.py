@@ -67,7 +67,7 @@ def one_line(error):
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def test_what_is_read_is_what_the_file_holds(path, pixels):
+def test_what_is_read_is_what_the_file_contains(path, pixels):
     PIL.Image.fromarray(pixels).save(path)
     picture = images.read(path)
     assert picture.image.dtype == np.float32
@@ -121,7 +121,7 @@ def test_transparent_colours_do_not_leak(path):
     assert_array_equal(picture.image[9, 0], [1, 1, 1])
     assert_array_equal(picture.image[15, 0], as_float([127, 127, 127]))
     assert_array_equal(picture.alpha[:, 0], as_float([255] * 8 + [0] * 7 + [128]))
-    assert picture.notes == ("transparent parts laid on white",)
+    assert picture.notes == ("transparent parts composited over white",)
 
 
 def test_opaque_alpha_is_none(path, pixels):
@@ -218,7 +218,7 @@ def test_samples_without_a_known_white_are_refused(tmp_path, value, dtype):
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation(tmp_path, orientation, suffix):
-    # Corners tell the eight apart: (0, 0) of the upright picture is red, (0, -1) green.
+    # Corners distinguish the eight: (0, 0) of the upright picture is red, (0, -1) green.
     upright = np.full((32, 48, 3), 255, np.uint8)
     upright[:16, :16], upright[:16, -16:] = (200, 0, 0), (0, 200, 0)
     stored = {  # as the EXIF standard defines where row 0 and column 0 are
@@ -260,7 +260,7 @@ def test_first_frame_is_taken_and_said(tmp_path):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
         picture = images.read(tmp_path / name)
         assert_allclose(picture.image[0, 0], [1, 0, 0], atol=0.05)
-        assert picture.notes == (f"{note} 1 of 3 taken",)
+        assert picture.notes == (f"only {note} 1 of 3 read",)
 
 
 # --- Colour profiles ------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ def test_broken_profile_is_said_and_ignored(path, pixels, data):
     PIL.Image.fromarray(pixels).save(path, icc_profile=data)
     picture = images.read(path)
     assert_array_equal(picture.image, as_float(pixels))
-    assert picture.notes == ("unusable colour profile ignored, taken as sRGB",)
+    assert picture.notes == ("unusable colour profile ignored, assumed to be sRGB",)
 
 
 def test_profile_of_another_kind_is_said_and_ignored(tmp_path):
@@ -347,7 +347,7 @@ def test_profile_of_another_kind_is_said_and_ignored(tmp_path):
     cmyk.save(tmp_path / "a.tif", icc_profile=profile(gamma=1.0))
     picture = images.read(tmp_path / "a.tif")
     assert_array_equal(picture.image[0, 0], [1, 0, 0])
-    assert picture.notes[-1] == "unusable colour profile ignored, taken as sRGB"
+    assert picture.notes[-1] == "unusable colour profile ignored, assumed to be sRGB"
 
 
 # --- Bad files ------------------------------------------------------------------------------------
@@ -435,7 +435,7 @@ def test_damaged_files_never_raise_anything_else(tmp_path, pixels, capfd):
                 except ValueError:
                     unread += 1
     assert unread > 20  # so the damage was worth reading
-    capfd.readouterr()  # libtiff complains by itself
+    capfd.readouterr()  # libtiff prints its own complaints
 
 
 # --- Eight bits -----------------------------------------------------------------------------------
@@ -452,7 +452,7 @@ def test_rounding_is_to_the_nearest_and_clips():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_not_rounded(bad):
-    with pytest.raises(ValueError, match="`image`: holds NaN or infinite"):
+    with pytest.raises(ValueError, match="`image`: has NaN or infinite"):
         images.to_uint8([0.5, bad])
 
 
@@ -471,11 +471,11 @@ def test_resizing_is_pillows_to_the_bit(path, pixels, shape, name):
     how = PIL.Image.Resampling[name.upper()]
     with PIL.Image.open(path) as opened:
         expected = np.asarray(opened.convert("RGB").resize(shape[::-1], how), np.float32) / 255
-    resized = getattr(images, f"pillow_{name}")(images.load(path), shape)
+    resized = getattr(images, f"{name}_8bit")(images.load(path), shape)
     assert resized.dtype == np.float32
     assert_array_equal(resized, expected)
-    assert_array_equal(images.resize8(pixels, shape, how), expected)
-    assert_array_equal(images.resize8(pixels[..., 0], shape, how), expected[..., 0])
+    assert_array_equal(images.resize_8bit(pixels, shape, how), expected)
+    assert_array_equal(images.resize_8bit(pixels[..., 0], shape, how), expected[..., 0])
 
 
 # --- Writing --------------------------------------------------------------------------------------
@@ -539,7 +539,7 @@ def test_bad_arrays_are_not_written(path):
         (np.zeros((16, 16)), "`image`: expected one image"),
         (np.zeros((1, 16, 16, 3)), "`image`: expected one image"),
         (np.zeros((16, 16, 3), int), "`image`: expected floating point"),
-        (np.full((16, 16, 3), np.nan), "`image`: holds NaN"),
+        (np.full((16, 16, 3), np.nan), "`image`: has NaN"),
     ):
         with pytest.raises(ValueError, match=said):
             images.save(path, image)
@@ -549,10 +549,10 @@ def test_bad_arrays_are_not_written(path):
 
 
 def test_what_the_format_cannot_hold_is_said(tmp_path):
-    with pytest.raises(ValueError, match="`path`: 'a.webp' cannot hold .* as PNG") as error:
+    with pytest.raises(ValueError, match="`path`: 'a.webp' cannot store .* as PNG") as error:
         images.save(tmp_path / "a.webp", np.zeros((16, 16_384, 3), np.uint8))
     one_line(error)
-    with pytest.raises(ValueError, match="`path`: 'a.jpg' cannot hold .* too long"):
+    with pytest.raises(ValueError, match="`path`: 'a.jpg' cannot store .* too long"):
         images.save(tmp_path / "a.jpg", np.zeros((16, 16, 3)), metadata={"long": "x" * 70_000})
     assert not list(tmp_path.iterdir())
 
@@ -615,8 +615,8 @@ def test_outputs_that_cannot_be_written_are_known_before(tmp_path, pixels):
         ("a.jpge", "did you mean '.jpg'"),
         ("a.psd", "no picture format '.psd'"),
         ("folder.png", "is a folder"),
-        ("none/a.png", "there is no folder .*none.*; create it first"),
-        ("file/a.png", "there is no folder"),
+        ("none/a.png", "the folder .*none' does not exist; create it first"),
+        ("file/a.png", "the folder .*file' does not exist"),
         ("x" * 300 + ".png", "cannot write .*; choose another place"),
     ):
         with pytest.raises(ValueError, match=f"^`output`: .*{said}") as error:
@@ -646,9 +646,14 @@ def test_checking_an_output_leaves_no_trace(path):
 
 @pytest.mark.parametrize("suffix", ALL)
 def test_metadata_comes_back(tmp_path, pixels, suffix):
-    told = {"recipe": "tf", "größe": [512, 1.5], "inputs": {"日本": None, "🐈": True}, "a\n": '"\\'}
-    images.save(tmp_path / f"a{suffix}", pixels, metadata=told)
-    assert images.read_metadata(tmp_path / f"a{suffix}") == told
+    facts = {
+        "recipe": "tf",
+        "größe": [512, 1.5],
+        "inputs": {"日本": None, "🐈": True},
+        "a\n": '"\\',
+    }
+    images.save(tmp_path / f"a{suffix}", pixels, metadata=facts)
+    assert images.read_metadata(tmp_path / f"a{suffix}") == facts
     images.save(tmp_path / f"a{suffix}", pixels, metadata={})
     assert images.read_metadata(tmp_path / f"a{suffix}") == {}
     images.save(tmp_path / f"a{suffix}", pixels)
@@ -657,7 +662,7 @@ def test_metadata_comes_back(tmp_path, pixels, suffix):
 
 @pytest.mark.parametrize("suffix", ALL)
 def test_files_carry_nothing_of_the_inputs(tmp_path, pixels, suffix):
-    # A picture with a position, a description and a folder to tell of.
+    # A picture with a position and a description, in a folder whose name is private.
     exif = PIL.Image.Exif()
     exif[ExifTags.Base.ImageDescription] = "at home"
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
@@ -669,9 +674,9 @@ def test_files_carry_nothing_of_the_inputs(tmp_path, pixels, suffix):
     images.save(result, picture.image, metadata={"content": picture.name})
     with PIL.Image.open(result) as opened:
         opened.load()
-        told = set(opened.getexif()) - set(range(254, 347))  # the tags that make up a TIFF
+        tags = set(opened.getexif()) - set(range(254, 347))  # the tags that make up a TIFF
         assert not opened.getexif().get_ifd(ExifTags.IFD.GPSInfo)
-    assert told <= {ExifTags.Base.InterColorProfile}
+    assert tags <= {ExifTags.Base.InterColorProfile}
     assert b"secret" not in result.read_bytes() and b"at home" not in result.read_bytes()
     assert images.read_metadata(folder / "in.jpg") is None
 

@@ -72,7 +72,7 @@ def test_tiles_go_forward_twice_and_their_halos_count():
 
 
 def test_a_run_is_the_updates_of_its_scales():
-    scales = prepare.plan((512, 512), [(512, 512)], recipes.DEFAULT)
+    scales = prepare.scales_up_to((512, 512), [(512, 512)], recipes.DEFAULT)
     each = costs.scale_operations(scales, recipes.DEFAULT, "cpu")
     assert each == sorted(each) and len(each) == len(scales) > 1
     whole = costs.run_operations(scales, recipes.DEFAULT, "cpu")

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image as Pillow
 
 from nst_jax import prepare, recipes
+from nst_jax.images.resizing import antialiased
 from nst_jax.prepare import Scale
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.changes import with_sizes
@@ -31,7 +32,7 @@ def pillow(image, shape, resampling):
 
 def test_gatys_pytorch_gets_pillows_bilinear_of_the_shorter_side(eight):
     content, style = eight
-    found = prepare.pictures(content, style[:, :40], with_sizes(recipes.GATYS_PYTORCH, 20))
+    found = prepare.prepare_pictures(content, style[:, :40], with_sizes(recipes.GATYS_PYTORCH, 20))
     assert_array_equal(found.content, pillow(content, (20, 26), Pillow.Resampling.BILINEAR))
     # 40 x 48: the style follows its own shorter side.
     expected = pillow(np.ascontiguousarray(style[:, :40]), (24, 20), Pillow.Resampling.BILINEAR)
@@ -39,13 +40,13 @@ def test_gatys_pytorch_gets_pillows_bilinear_of_the_shorter_side(eight):
 
 
 def test_coursera_tf2_gets_pillows_bicubic_squashed(eight):
-    found = prepare.pictures(*eight, with_sizes(recipes.COURSERA_TF2, 30))
+    found = prepare.prepare_pictures(*eight, with_sizes(recipes.COURSERA_TF2, 30))
     for image, original in zip((found.content, *found.styles), eight, strict=True):
         assert_array_equal(image, pillow(original, (30, 30), Pillow.Resampling.BICUBIC))
 
 
 def test_tf_gets_tensorflows_bilinear_of_the_longer_side(eight):
-    found = prepare.pictures(*eight, with_sizes(recipes.TF, 37))
+    found = prepare.prepare_pictures(*eight, with_sizes(recipes.TF, 37))
     assert found.content.shape == (27, 37, 3)  # 27.75 is cut
     for image, original in zip((found.content, *found.styles), eight, strict=True):
         expected = reference.bilinear(original / 255, (27, 37))
@@ -54,13 +55,13 @@ def test_tf_gets_tensorflows_bilinear_of_the_longer_side(eight):
 
 def test_as_is_leaves_every_pixel(eight):
     for recipe in recipes.PRESETS.values():
-        found = prepare.pictures(*eight, with_sizes(recipe, "as-is"))
+        found = prepare.prepare_pictures(*eight, with_sizes(recipe, "as-is"))
         assert_array_equal(found.content, eight[0].astype(np.float32) / 255)
         assert_array_equal(found.styles[0], eight[1].astype(np.float32) / 255)
 
 
 def test_pictures_are_float32(eight):
-    found = prepare.pictures(
+    found = prepare.prepare_pictures(
         eight[0].astype(np.float64) / 255, eight[1], with_sizes(recipes.TF, 32)
     )
     assert found.content.dtype == found.styles[0].dtype == jnp.float32
@@ -109,7 +110,7 @@ def test_the_style_shrinks_with_the_canvas():
     recipe = replace(
         recipes.DEFAULT, descent=replace(recipes.DEFAULT.descent, schedule=schedule, steps=6)
     )
-    assert prepare.plan((48, 64), [(60, 40)], recipe) == (
+    assert prepare.scales_up_to((48, 64), [(60, 40)], recipe) == (
         Scale((24, 32), ((30, 20),), 4),
         Scale((48, 64), ((60, 40),), 2),
     )
@@ -118,7 +119,25 @@ def test_the_style_shrinks_with_the_canvas():
 def test_a_styles_side_never_falls_under_what_the_network_needs():
     schedule = recipes.CoarseToFine(smallest=32, share=2.0)
     recipe = replace(recipes.DEFAULT, descent=replace(recipes.DEFAULT.descent, schedule=schedule))
-    assert prepare.plan((64, 64), [(18, 100)], recipe)[0].style_shapes == ((16, 50),)
+    assert prepare.scales_up_to((64, 64), [(18, 100)], recipe)[0].style_shapes == ((16, 50),)
+
+
+@pytest.mark.parametrize(
+    ("shape", "smallest", "expected"),
+    [
+        ((384, 512), 128, [(96, 128), (192, 256), (384, 512)]),
+        ((100, 120), 128, [(100, 120)]),
+        ((20, 600), 128, [(20, 600)]),  # half of it would be under 16 px high
+        ((33, 257), 128, [(16, 128), (33, 257)]),
+    ],
+)
+def test_scales_double_up_to_the_final_shape(shape, smallest, expected):
+    assert list(recipes.ladder(shape, smallest)) == expected
+
+
+def test_scales_may_grow_by_a_smaller_ratio():
+    scales = recipes.ladder((400, 400), 200, ratio=2**0.5)
+    assert scales == ((200, 200), (283, 283), (400, 400))
 
 
 # --- Start ----------------------------------------------------------------------------------------
@@ -126,15 +145,24 @@ def test_a_styles_side_never_falls_under_what_the_network_needs():
 
 def test_the_recipes_start_is_used_unless_another_is_given(content, style, key):
     recipe = recipes.COURSERA_TF2
-    jittered = prepare.start(content, style, recipe, None, key)
+    jittered = prepare.starting_image(content, style, recipe, None, key)
     assert_array_equal(jittered, starts.Jitter(0.25)(content, style, key))
     assert_array_equal(
-        prepare.start(content, style, recipe, starts.Blank(), key), np.full(content.shape, 0.5)
+        prepare.starting_image(content, style, recipe, starts.Blank(), key),
+        np.full(content.shape, 0.5),
     )
 
 
-def test_a_picture_as_start_is_brought_to_the_canvas(content, style, key):
+def test_a_picture_as_start_is_resized_to_the_canvas(content, style, key):
     eight = np.full((50, 40, 3), 51, np.uint8)
-    image = prepare.start(content, style, recipes.TF, eight, key)
+    image = prepare.starting_image(content, style, recipes.TF, eight, key)
     assert image.shape == content.shape
     assert_allclose(image, 0.2, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(24, 32), (48, 64), (20, 100), (7, 5)])
+def test_a_picture_as_start_is_stretched_whatever_its_proportions(content, style, key, shape):
+    given = small.picture("gravel", *shape)
+    image = prepare.starting_image(content, style, recipes.TF, given, key)
+    assert image.shape == content.shape
+    assert_allclose(image, antialiased(given, content.shape[:2]), atol=1e-6)

@@ -13,7 +13,7 @@ import nst_jax as nst
 from nst_jax import objective, optimizers, painting, prepare, recipes
 from nst_jax.app import programs
 from nst_jax.app.timing import CompileClock
-from nst_jax.scaling import capacity, sharding
+from nst_jax.scaling import capacity
 from tests import small
 
 
@@ -241,7 +241,7 @@ def test_nothing_is_begun_ahead_where_memory_does_not_hold_both(
     params, content, style, monkeypatch
 ):
     recipe = replace(COARSE_TO_FINE, network=replace(COARSE_TO_FINE.network, tile=0))
-    scales = prepare.plan(content.shape[:2], [style.shape[:2]], recipe)
+    scales = prepare.scales_up_to(content.shape[:2], [style.shape[:2]], recipe)
     both = sum(capacity.footprint_at(recipe, scale, "cpu").total for scale in scales)
     both = round(both * capacity.MARGIN)
     for there, times in ((both - 9, 0), (both + 9, 1)):

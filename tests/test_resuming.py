@@ -1,4 +1,4 @@
-"""Runs that were stopped and go on, at the command line: what they leave is what one run leaves."""
+"""Interrupted and resumed runs at the command line write what one uninterrupted run writes."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import checkpoints, optimizers, prepare, recipes
+from nst_jax import _hdf5, checkpoints, optimizers, prepare, recipes
 from nst_jax.app import checkpointing, cli, single, timing
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
@@ -97,7 +97,7 @@ def interrupt_at(monkeypatch, step):
     monkeypatch.setattr(single._Course, "take", taking)
 
 
-# --- Going on -------------------------------------------------------------------------------------
+# --- Resuming -------------------------------------------------------------------------------------
 
 
 def test_a_run_interrupted_twice_is_one_run(call, monkeypatch):
@@ -129,7 +129,7 @@ def test_a_run_interrupted_twice_is_one_run(call, monkeypatch):
     assert losses("log.jsonl") == losses("whole.jsonl")
 
 
-def test_more_steps_go_on_from_the_end(call):
+def test_more_steps_continue_from_the_end(call):
     at_one_scale = ("--recipe", "tiny", "--init", "noise", "--no-cache", "-q", "-o")
     assert call(*at_one_scale, "whole.png", "--steps", 8)[0] == 0
     for steps in (3, 8):
@@ -137,7 +137,7 @@ def test_more_steps_go_on_from_the_end(call):
     assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
 
 
-def test_a_run_goes_on_in_the_tiles_it_began_in_whatever_memory_there_is_now(call, monkeypatch):
+def test_a_resumed_run_keeps_its_tiles_whatever_memory_is_available_now(call, monkeypatch):
     argv = ("--recipe", "tiny", "--size", 200, "--no-cache", "-q", "-o")
     assert call(*argv, "whole.png", "--steps", 3, "--tile", 128)[0] == 0
     whole = nst.estimate_memory((150, 200), recipe=nst.recipes.named("tiny"))
@@ -157,13 +157,13 @@ def test_says_where_it_begins(call):
     assert "note: there is no 'run.h5' yet: the run starts from its beginning" in err
     assert "checkpoint  run.h5, up to 0.2 MB, about every 30 s\n" in err
     code, _, err = call(*argv, *KEEP, "--resume", "--checkpoint-every", 4)
-    assert code == 0 and "every 4 updates; goes on after 8 of 8 updates" in err
+    assert code == 0 and "every 4 updates; resumes after 8 of 8 updates" in err
     elsewhere = checkpoints.load("run.h5")._replace(device={"platform": "tpu", "kind": "v5"})
     checkpoints.save("run.h5", elsewhere)
     assert "note: the checkpoint was computed on tpu v5" in call(*argv, *KEEP, "--resume")[2]
 
 
-def test_checkpoints_come_when_told_and_at_the_ends_of_scales(call, monkeypatch):
+def test_checkpoints_are_written_every_so_many_updates_and_at_the_ends_of_scales(call, monkeypatch):
     seen = []
     save = checkpoints.save
     monkeypatch.setattr(
@@ -173,8 +173,8 @@ def test_checkpoints_come_when_told_and_at_the_ends_of_scales(call, monkeypatch)
     assert seen == [0, 3, 4, 6, 8]  # the update after the 4th goes up
     assert len(checkpoints.load("run.h5").notes["seconds"]) == 9
     canvases = 2 + 2 + 2 * 3  # kept and pending, move and gradient, and the ring
-    told = 36 * 48 * 3 * 4 * canvases
-    assert told < Path("run.h5").stat().st_size < told + 50_000
+    expected = 36 * 48 * 3 * 4 * canvases
+    assert expected < Path("run.h5").stat().st_size < expected + 50_000
 
 
 def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_users_do):
@@ -184,21 +184,21 @@ def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_u
         seen.append(made.step)
         now[0] += taking[0]
 
-    def stand():
+    def checkpoint_now():
         return checkpoints.Checkpoint(shot.step, 0, {}, None, {}, [], {})
 
     monkeypatch.setattr(checkpoints, "save", save)
     job = type("Job", (), {"outputs": type("Outputs", (), {}), "resume": None})
     job.outputs.checkpoint, job.outputs.checkpoint_every = Path("run.h5"), None
-    keeper = checkpointing.Keeper(job, [1000], lambda: now[0])
+    writer = checkpointing.CheckpointWriter(job, [1000], lambda: now[0])
     for step in range(0, 300, 10):  # a second an update
         now[0] = max(now[0], step)
         taking[0] = 0.1 if step < 100 else 5.0  # twenty times which is 100
         shot = nst.Snapshot(step, None, None, None, 0, -1)
-        keeper.keep(shot, stand, [], last=False)
+        writer.write_if_due(shot, checkpoint_now, [], last=False)
     assert seen == [30, 70, 110, 220]
     broken = nst.Snapshot(1000, None, None, None, 0, 990)
-    keeper.keep(broken, stand, [], last=True)
+    writer.write_if_due(broken, checkpoint_now, [], last=True)
     assert len(seen) == 4  # what led to it is still there to look at
 
 
@@ -232,8 +232,12 @@ def test_what_cannot_be_meant_is_refused(call):
     refused(call(*RUN, "--checkpoint", "no/run.h5"), "`--checkpoint`: the folder 'no' does not")
     refused(call(*RUN, "--checkpoint", "."), "`--checkpoint`: '.' is a folder")
     Path("run.h5").write_bytes(b"precious")
-    refused(call(*RUN, *KEEP), "`--checkpoint`: 'run.h5' exists; `--resume` goes on from it")
-    refused(call(*RUN, *KEEP, "--resume"), "`--checkpoint`: 'run.h5' is no checkpoint of nst-jax")
+    refused(
+        call(*RUN, *KEEP), "`--checkpoint`: 'run.h5' exists; add `--resume` to continue from it"
+    )
+    refused(
+        call(*RUN, *KEEP, "--resume"), "`--checkpoint`: 'run.h5' is not a checkpoint of nst-jax"
+    )
     assert Path("run.h5").read_bytes() == b"precious"
 
 
@@ -243,7 +247,7 @@ def test_another_run_is_refused_and_nothing_is_touched(call):
     before = {path: Path(path).read_bytes() for path in ("log.jsonl", "out.png", "run.h5")}
     for more, said in {
         ("--set", "terms.style_weight=3"): "`--resume`: the checkpoint is of another run: "
-        "terms.style_weight was 1.0, is 3; go on with what it had, or start anew",
+        "terms.style_weight was 1.0, is 3; resume with the same settings, or start anew",
         ("--seed", "9"): "another run: key was [0, 0], is [0, 9]",
         ("--steps", "16"): "after 8 updates of 24x18 for 5, 48x36 for 3; a run of 16 updates has",
         ("--steps", "7"): "has had 8 updates, more than the 7 of this run",
@@ -254,7 +258,7 @@ def test_another_run_is_refused_and_nothing_is_touched(call):
     assert {path: Path(path).read_bytes() for path in before} == before
 
 
-def test_a_disk_without_room_is_refused(call, monkeypatch):
+def test_a_disk_without_space_is_refused(call, monkeypatch):
     full = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(checkpointing.shutil, "disk_usage", lambda path: full)
     result = call(*RUN, *KEEP)
@@ -262,16 +266,16 @@ def test_a_disk_without_room_is_refused(call, monkeypatch):
     assert not Path("photo_art.png").exists()
 
 
-def test_a_write_that_fails_keeps_the_canvas_and_the_checkpoint_before(call, monkeypatch):
-    save = checkpoints._write
+def test_a_failed_write_keeps_the_canvas_and_the_previous_checkpoint(call, monkeypatch):
+    store = _hdf5.store
 
-    def failing(path, arrays):
-        save(path, arrays)
+    def failing(file, arrays, **options):
+        store(file, arrays, **options)
         if json.loads(arrays["told"].tobytes())["step"] == 6:
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "_write", failing)
+        patched.setattr(_hdf5, "store", failing)
         code, _, err = call(*RUN, *KEEP, "--checkpoint-every", 3, "-o", "out.png")
     assert code == 1 and err.count("\n") == 1
     assert "cannot write 'run.h5': No space left on device" in err

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nst_jax import images
-from nst_jax.images import io
+from nst_jax.images import sample_pictures
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +24,7 @@ def test_sample(name, shape):
 
 
 def test_samples_are_those_of_the_folder():
-    folder = Path(io.__file__).parent / "samples"
+    folder = Path(sample_pictures.__file__).with_name("samples")
     assert sorted(folder.glob("*.jpg")) == sorted(images.SAMPLES.values())
     assert sum(path.stat().st_size for path in images.SAMPLES.values()) < 400_000
 

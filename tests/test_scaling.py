@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 import nst_jax as nst
 from docs import scaling_page as page
 from nst_jax import recipes, vgg
-from nst_jax.scaling import costs, sharding, tiles
+from nst_jax.scaling import costs, sharding
 from tests import small
 from tests.test_sharding import simulated
 

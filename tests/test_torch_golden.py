@@ -41,7 +41,7 @@ def prepared(name, which):
     pictures = [decoded(GOLDEN["pictures"][field]) for field in PICTURES]
     entry = ENTRIES[name][which]
     recipe = changes.with_sizes(recipes.named(name), entry["size"])
-    found = prepare.pictures(*pictures, recipe)
+    found = prepare.prepare_pictures(*pictures, recipe)
     return {"content": found.content, "style": found.styles[0]}, entry
 
 

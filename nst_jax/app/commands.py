@@ -17,7 +17,7 @@ from nst_jax.app import plan as plans
 from nst_jax.app import sweep as sweeps
 from nst_jax.app.batch import groups, local, on_ray, results, rows
 from nst_jax.app.batch import job as batch_job
-from nst_jax.app.checkpointing import found
+from nst_jax.app.checkpointing import checkpoint_of
 from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.job import PictureJob, picture_job
 from nst_jax.app.outputs import Outputs, check_outputs
@@ -159,7 +159,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
         seed=_seed(chosen, recipe),
         init=init,
         init_file=init_file,
-        resume=found(outputs),
+        resume=checkpoint_of(outputs),
         devices=chosen["devices"],
     )
     return _paint(job, chosen, peers)

@@ -81,7 +81,7 @@ def picture_job(
         recipe has shares for another number of styles; or if memory holds the run in no tiles.
     """
     shapes = [style.image.shape[:2] for style in styles]
-    recipe = checkpoints.as_begun(recipe, resume)
+    recipe = checkpoints.with_memory_choices_of(recipe, resume)
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
     plan = plan_scales(

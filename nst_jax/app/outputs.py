@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nst_jax import _checks, images, painting
+from nst_jax import _checks, _files, images, painting
 
 EVERY = inspect.signature(painting.paint).parameters["every"].default
 
@@ -98,11 +98,9 @@ def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
 
 def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
     """Refuse a path that cannot be written as a file."""
-    if path.is_dir():
-        raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
-    if path.exists() and not overwrite:
+    if path.exists() and not path.is_dir() and not overwrite:
         raise ValueError(f"`{argument}`: '{path}' exists; choose another name or `--overwrite`")
-    _check_parent(path, argument)
+    _files.check_destination(path, argument=argument)
     if path.exists() and not os.access(path, os.W_OK):
         raise ValueError(f"`{argument}`: '{path}' is not writable; check its permissions")
 
@@ -110,18 +108,8 @@ def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
 def check_folder(path: Path, argument: str) -> None:
     """Refuse a folder that cannot be created or written to; its parent must exist."""
     if not path.exists():
-        _check_parent(path, argument)
+        _files.check_destination(path, argument=argument)
     elif not path.is_dir():
         raise ValueError(f"`{argument}`: '{path}' is a file; name a folder")
     elif not os.access(path, os.W_OK):
         raise ValueError(f"`{argument}`: the folder '{path}' is not writable")
-
-
-def _check_parent(path: Path, argument: str) -> None:
-    parent = path.absolute().parent
-    if not parent.is_dir():
-        raise ValueError(
-            f"`{argument}`: the folder '{path.parent}' does not exist; create it first"
-        )
-    if not os.access(parent, os.W_OK):
-        raise ValueError(f"`{argument}`: the folder '{path.parent}' is not writable")

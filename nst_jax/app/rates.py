@@ -49,7 +49,7 @@ def record_rate(plan: Plan, timed: Timed) -> None:
     rates[key] = [*rates.get(key, []), timed.cost / timed.seconds][-MOST:]
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _files.whole(path) as part:
+        with _files.atomic(path) as part:
             part.write_text(json.dumps(rates, indent=1), "utf-8")
 
 

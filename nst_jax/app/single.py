@@ -56,7 +56,7 @@ def run(
         job.plan.recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights
     )
     _introduce(job, facts, display)
-    checkpointing.check_room(job)
+    checkpointing.check_disk_space(job)
     pace = IntervalChooser(
         job.plan.scales,
         job.outputs.stride,
@@ -106,7 +106,7 @@ def _follow(shots: painting.Painting, recorder: "_Recorder", interrupts: Interru
             interrupts.defer()
             recorder.record(shot)
             stopped = cluster.true_in_any(interrupts.signal is not None)
-            recorder.keeper.keep(shot, position, recorder.seconds, last=stopped)
+            recorder.checkpoints.write_if_due(shot, position, recorder.seconds, last=stopped)
             if stopped:
                 return
     except KeyboardInterrupt:
@@ -127,7 +127,7 @@ class _Recorder:
         pace: IntervalChooser,
     ) -> None:
         self.job, self.facts, self.log, self.display = job, facts, log, display
-        self.pace, self.keeper = pace, checkpointing.Keeper(job, pace.ends)
+        self.pace, self.checkpoints = pace, checkpointing.CheckpointWriter(job, pace.ends)
         self.last: Snapshot | None = None
         self.seconds: list[float] = []  # when each canvas so far was measured
         self.compiling = compiling
@@ -271,7 +271,10 @@ class _Recorder:
             return Ending("failed", message, 1)
         if shot.step < total:
             at = f"after {shot.step} of {total} updates"
-            size, final = px((shot.image.shape[0], shot.image.shape[1])), px(self.job.plan.scales[-1].shape)
+            size, final = (
+                px((shot.image.shape[0], shot.image.shape[1])),
+                px(self.job.plan.scales[-1].shape),
+            )
             scaled = "" if size == final else f", at {size} of {final}"
             message = f"{at}; {name} is unfinished{scaled}"
             if self.job.outputs.checkpoint is not None:
@@ -338,7 +341,7 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
         lines["time"] = time
     notes = [note for note in [plan.warning(job.plan)] if note]
     if job.outputs.checkpoint is not None:
-        lines["checkpoint"], more = checkpointing.introduced(job)
+        lines["checkpoint"], more = checkpointing.describe(job)
         notes += more
     for picture in job.inputs.values():
         notes += [f"{picture.name}: {note}" for note in picture.notes]

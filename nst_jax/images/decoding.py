@@ -1,7 +1,6 @@
-"""From a file's bytes to colours: what files say of their pixels in their many ways, settled once.
+"""From a file's bytes to sRGB pixels: EXIF orientation, colour profiles, modes, depth, transparency.
 
-Orientation, colour profile, CMYK, palette, depth and transparency; every conversion that a person
-might wonder about leaves a note.
+Every conversion that may surprise a person is recorded as a note.
 """
 
 import contextlib
@@ -16,17 +15,17 @@ from jaxtyping import Float
 from PIL import ExifTags, ImageCms, UnidentifiedImageError
 from PIL import Image as PilImage
 
-MOST_PIXELS = 178_956_970  # decoding more is refused, as by Pillow; it is 2 GB of float32
+MOST_PIXELS = 178_956_970  # Pillow refuses more than this too; it is 2 GB of float32
 
-# Not all that Pillow opens: EPS would run Ghostscript, and almost any file passes for a TGA.
+# Fewer than Pillow opens: EPS would run Ghostscript, and Pillow takes almost any file for a TGA.
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000")
 
-_BLACK_TO_BLACK: Any = 0x2000  # Little CMS's flag; Pillow has a name for it since 10.3
+_BLACK_TO_BLACK: Any = 0x2000  # a flag of Little CMS; Pillow has a name for it since 10.3
 
-_MOVING = ("GIF", "PNG", "WEBP", "AVIF")  # others that hold several pictures are albums
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # in other formats several pictures are no animation
 
 
-# EXIF orientation to what brings the picture upright.
+# EXIF orientation -> the operation that turns the picture upright.
 _TURNS = {
     2: PilImage.Transpose.FLIP_LEFT_RIGHT,
     3: PilImage.Transpose.ROTATE_180,
@@ -37,21 +36,21 @@ _TURNS = {
     8: PilImage.Transpose.ROTATE_90,
 }
 
-_SIDEWAYS = (5, 6, 7, 8)  # those that make height of width
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 
 
 class _RefusedError(Exception):
-    """A file that is whole but not taken; says why, to follow its name."""
+    """An intact file that is not accepted; the message says why, to follow the file's name."""
 
 
 @contextlib.contextmanager
 def opened_picture(data: bytes, path: Path, argument: str) -> Iterator[PilImage.Image]:
-    """Open a file's bytes with Pillow; whatever goes wrong while reading is said in one line."""
+    """Context manager: open a file's bytes with Pillow; any error becomes a one-line ValueError."""
     PilImage.init()
     formats = [name for name in _FORMATS if name in PilImage.OPEN]
     try:
         with warnings.catch_warnings():
-            # Pillow warns of odd metadata and of large pictures; of the latter tells a note.
+            # Pillow warns of odd metadata and of large pictures; for the latter we have a note.
             warnings.simplefilter("ignore")
             with PilImage.open(io.BytesIO(data), formats=formats) as opened:
                 if opened.width * opened.height > MOST_PIXELS:
@@ -67,34 +66,34 @@ def opened_picture(data: bytes, path: Path, argument: str) -> Iterator[PilImage.
     except _RefusedError as error:
         reason = str(error)
     except Exception as error:  # Pillow's readers raise anything on damaged files
-        told = " ".join(str(error).split()) or type(error).__name__
-        reason = f"is damaged or truncated ({told}); get a complete copy"
+        problem = " ".join(str(error).split()) or type(error).__name__
+        reason = f"is damaged or truncated ({problem}); get a complete copy"
     else:
         return
     raise ValueError(f"`{argument}`: {str(path)!r} {reason}")
 
 
 def upright_shape(opened: PilImage.Image) -> tuple[int, int]:
-    """Return the height and width that `decoded` would give, without decoding."""
-    lies = _orientation(opened, []) in _SIDEWAYS
-    return (opened.width, opened.height) if lies else (opened.height, opened.width)
+    """Return the height and width of what `decoded` returns, without decoding."""
+    sideways = _orientation(opened, []) in _SIDEWAYS
+    return (opened.width, opened.height) if sideways else (opened.height, opened.width)
 
 
 def decoded(
     opened: PilImage.Image,
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"] | None, list[str]]:
-    """Return the picture in sRGB on white, its opacity or None, and notes for people."""
+    """Return the picture in sRGB over white, its opacity or None, and notes for people."""
     notes = [*_notes_on_file(opened)]
     orientation = _orientation(opened, notes)
     opened.load()
     upright = opened
-    # Pillow turns a TIFF by itself while it loads, and clears the tag.
+    # Pillow turns a TIFF automatically when it loads it, and then removes the tag.
     if orientation in _TURNS and _orientation(opened, []) in _TURNS:
         upright = opened.transpose(_TURNS[orientation])
     colours, alpha = _split_alpha(upright)
     rgb = _to_srgb(colours, opened.info.get("icc_profile"), notes)
     if alpha is not None:
-        notes.append("transparent parts laid on white")
+        notes.append("transparent parts composited over white")
         rgb = _over_white(rgb, alpha)
     return np.asarray(rgb, np.float32) / 255, alpha, notes
 
@@ -105,7 +104,7 @@ def _notes_on_file(opened: PilImage.Image) -> Iterator[str]:
         yield f"large picture: {pixels / 1e6:.0f} megapixels"
     count = getattr(opened, "n_frames", 1)
     if count > 1:
-        yield f"{'frame' if opened.format in _MOVING else 'picture'} 1 of {count} taken"
+        yield f"only {'frame' if opened.format in _ANIMATED else 'picture'} 1 of {count} read"
     if opened.mode == "F":
         yield "floating-point picture read at 8 bits"
     elif opened.mode.startswith("I") or _has_deep_colours(opened):
@@ -115,15 +114,15 @@ def _notes_on_file(opened: PilImage.Image) -> Iterator[str]:
 
 
 def _has_deep_colours(opened: PilImage.Image) -> bool:
-    # Pillow reads 16-bit colours at 8 bits without a word; what it asks of its decoders tells.
-    plan = str(getattr(opened, "tile", ""))
-    return ";16" in plan or (opened.format == "PPM" and "65535" in plan)
+    # Pillow silently reads 16-bit colours at 8 bits. Only its decoders' arguments show the depth.
+    decoders = str(getattr(opened, "tile", ""))
+    return ";16" in decoders or (opened.format == "PPM" and "65535" in decoders)
 
 
 def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
     try:
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # as for damaged pictures, but the pixels may be good
+    except Exception:  # Pillow raises anything on damaged EXIF; the pixels may still be intact
         notes.append("unreadable EXIF ignored")
         return 1
     if orientation in _TURNS:
@@ -138,7 +137,7 @@ def _split_alpha(
     if image.mode.startswith("I") or image.mode == "F":
         return _from_deep_grey(image)
     if image.mode in ("P", "PA") or "transparency" in image.info:
-        # A palette entry, or one colour, may stand for transparent.
+        # A palette entry, or one colour, may mean transparent.
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode in ("RGBA", "RGBa", "LA", "La"):
         image = image.convert("RGBA" if image.mode.startswith("RGB") else "LA")
@@ -155,11 +154,11 @@ def _from_deep_grey(
     values = np.asarray(image, np.float64)
     low, high = float(np.min(values)), float(np.max(values))
     white = 65535.0
-    if image.mode == "F":  # two usages: white is 1, and what Pillow makes of 8 bits
+    if image.mode == "F":  # two conventions: white is 1, or 255 as when Pillow converts 8 bits
         white = 1.0 if high <= 1 else 255.0
     if not (low >= 0 and high <= white):
         raise _RefusedError(
-            f"holds samples from {low:g} to {high:g} and does not say which of them is white; "
+            f"has samples from {low:g} to {high:g} and does not say which of them is white; "
             "save it with 8 or 16 bits"
         )
     grey = PilImage.fromarray(np.rint(values / white * 255).astype(np.uint8))
@@ -170,13 +169,15 @@ def _from_deep_grey(
 
 
 def _to_srgb(colours: PilImage.Image, profile: bytes | None, notes: list[str]) -> PilImage.Image:
-    converted = _by_profile(colours, profile, notes) if profile else None
-    if converted is None and colours.mode == "LAB":  # Pillow converts it by profile only
+    converted = _with_profile(colours, profile, notes) if profile else None
+    if converted is None and colours.mode == "LAB":  # Pillow converts LAB only with a profile
         converted = _transformed(colours, ImageCms.createProfile("LAB"))
     return converted or colours.convert("RGB")
 
 
-def _by_profile(colours: PilImage.Image, profile: bytes, notes: list[str]) -> PilImage.Image | None:
+def _with_profile(
+    colours: PilImage.Image, profile: bytes, notes: list[str]
+) -> PilImage.Image | None:
     try:
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if colours.mode == "L" and own.profile.xcolor_space.strip() == "RGB":
@@ -186,14 +187,14 @@ def _by_profile(colours: PilImage.Image, profile: bytes, notes: list[str]) -> Pi
         name = " ".join(ImageCms.getProfileDescription(own).split())[:60] or "unnamed"
         converted = _transformed(colours, own)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        notes.append("unusable colour profile ignored, taken as sRGB")
+        notes.append("unusable colour profile ignored, assumed to be sRGB")
         return None
     notes.append(f"colour profile {name!r} converted to sRGB")
     return converted
 
 
 def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
-    # As browsers and photo editors do it: white becomes white and black becomes black.
+    # As browsers and photo editors do: white is mapped to white and black to black.
     converted = ImageCms.profileToProfile(
         colours,
         profile,
@@ -207,7 +208,7 @@ def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
 
 
 def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    # By what it does: the many profiles called sRGB differ in name and bytes.
+    # Test what it does, because the many profiles called sRGB differ in name and bytes.
     grid = np.minimum(np.indices((9, 9, 9), np.int32).reshape(3, 27, 27) * 32, 255)
     colours = np.ascontiguousarray(np.moveaxis(grid, 0, -1).astype(np.uint8))
     converted = np.asarray(_transformed(PilImage.fromarray(colours), profile))
@@ -215,6 +216,6 @@ def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
 
 
 def _over_white(rgb: PilImage.Image, alpha: np.ndarray) -> PilImage.Image:
-    # Back to 8 bits, so that every picture that comes from a file is exact in 8 bits.
+    # Rounded, so that every picture from a file is exactly representable in 8 bits.
     mixed = 255 + (np.asarray(rgb, np.float32) - 255) * alpha[..., None]
     return PilImage.fromarray(np.rint(mixed).astype(np.uint8))

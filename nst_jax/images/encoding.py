@@ -1,7 +1,7 @@
-"""From pixels to a file's bytes: one writer per format, the sRGB profile, and our settings as text.
+"""From pixels to a file's bytes: one writer per format, the sRGB profile, and metadata as text.
 
-Files carry nothing but the picture, its profile and, if given, the settings: as a text chunk named
-`nst_jax` in PNG, as an EXIF description that starts with `nst_jax` elsewhere.
+Files contain nothing but the picture, its profile and, if given, the metadata: in PNG as a text chunk
+named `nst_jax`, in other formats as an EXIF description that starts with `nst_jax`.
 """
 
 import io
@@ -68,25 +68,25 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-# Pixels a side that a format has room for; the others have no limit that memory does not set first.
-LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
+# Pixels that a format allows on a side; the others' limits are far beyond what fits in memory.
+LARGEST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
 
 
 def _srgb_profile() -> bytes:
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    # Bytes 24 to 35 are the time of creation and 84 to 99 a digest over it: the same picture shall
-    # give the same file.
+    # Bytes 24 to 35 are the time of creation and 84 to 99 a digest that covers it. With constants the
+    # same picture gives the same file.
     profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
     profile[84:100] = bytes(16)  # "not calculated"
     return bytes(profile)
 
 
 def as_text(metadata: Mapping[str, Any] | None) -> str | None:
-    """Return settings as JSON, or say why they cannot be; None stays None."""
+    """Return metadata as JSON text; None stays None."""
     if metadata is None:
         return None
     try:
-        # All ASCII: what is not goes as JSON's escapes, so that every format holds it.
+        # ASCII only, with JSON's escapes for the rest, so that every format can store it.
         return json.dumps(metadata, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -104,12 +104,12 @@ def _description(text: str | None) -> bytes:
 
 
 def text_in(opened: PilImage.Image) -> str | None:
-    """Return the text that `WRITERS` put into a picture (loaded by now), or None."""
+    """Return the text that one of `WRITERS` embedded in a loaded picture, or None."""
     if KEYWORD in opened.info:
         return str(opened.info[KEYWORD])
     try:
         text = opened.getexif().get(ExifTags.Base.ImageDescription)
-    except Exception:  # as for orientation: damaged EXIF is as good as none
+    except Exception:  # damaged EXIF is treated as none, as for the orientation
         return None
     prefix = f"{KEYWORD} "
     return text.removeprefix(prefix) if isinstance(text, str) and text.startswith(prefix) else None

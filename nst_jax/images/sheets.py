@@ -1,4 +1,4 @@
-"""Several pictures on one: a row to compare, a table of contents and styles, a grid of two axes."""
+"""Several pictures on one sheet: a row, a contact sheet of contents and styles, a labelled grid."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 
 from nst_jax import _checks
-from nst_jax.images import io
-from nst_jax.images.io import HostImage
+from nst_jax._types import HostImage
+from nst_jax.images.eight_bit import to_uint8
 
 CELL = 192  # px; the longer side of a thumbnail
 
-LONGEST = 8192  # px; about the side of a contact sheet beyond which its thumbnails shrink
+LONGEST = 8192  # px; thumbnails shrink until the longer side of a sheet is about this
 
 _SMALLEST_CELL = 16
 
@@ -32,18 +32,18 @@ _Table: TypeAlias = list[list[_Tile | None]]
 def side_by_side(
     pictures: Sequence[Any], labels: Sequence[str] | None = None, *, height: int | None = None
 ) -> HostImage:
-    """Put pictures in a row, brought to one height.
+    """Put pictures in a row, resized to one height.
 
     Args:
       pictures: images [h, w, 3] in [0, 1] or uint8, of any sizes.
       labels: captions under them, one each, or None; accents are dropped, other scripts become `?`.
-      height: of the pictures, in px; None takes the lowest one's, so that none is enlarged.
+      height: of the pictures, in px; None means that of the lowest one, so that none is enlarged.
 
     Returns:
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      ValueError: for what is no image, and for another number of labels than of pictures.
+      ValueError: for a value that is no image, and for more or fewer labels than pictures.
 
     Example:
       >>> import numpy as np
@@ -72,22 +72,22 @@ def contact_sheet(
     style_labels: Sequence[str] | None = None,
     cell: int = CELL,
 ) -> HostImage:
-    """Draw a table of thumbnails: contents down, styles across, results where they meet.
+    """Draw a table of thumbnails: a row per content, a column per style, results in the cells.
 
     Args:
       contents: images [h, w, 3] in [0, 1] or uint8, of any sizes.
       styles: likewise.
-      results: the image for (index of a content, index of a style); others stay blank.
+      results: the image for (index of a content, index of a style); other cells are blank.
       content_labels: captions of the contents, or None.
       style_labels: captions of the styles, or None.
-      cell: longer side of a thumbnail in px; less if the sheet would grow beyond `LONGEST`.
+      cell: longer side of a thumbnail in px; less if the sheet would be larger than `LONGEST`.
 
     Returns:
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      ValueError: for what is no image, another number of labels than of pictures, and a result that
-        belongs to no content or style.
+      ValueError: for a value that is no image, for more or fewer labels than pictures, and for a
+        result that belongs to no content or style.
 
     Example:
       >>> import numpy as np
@@ -125,26 +125,26 @@ def labelled_grid(
     title: str = "",
     cell: int | None = None,
 ) -> HostImage:
-    """Draw pictures along two labelled axes, as figures of papers do.
+    """Draw pictures in a grid with labelled rows and columns, as in the figures of papers.
 
-    Labels and titles that are too long are broken between words. As everywhere on sheets, accents
-    are dropped and other scripts become `?`.
+    Labels and titles that are too long are broken between words. As on every sheet, accents are
+    dropped and other scripts become `?`.
 
     Args:
-      pictures: the image [h, w, 3] in [0, 1] or uint8 for (row, column); others stay blank.
-      row_labels: what stands left of each row; one may be empty.
-      column_labels: what stands above each column.
-      row_title: what the rows differ in, written upwards on the left.
-      column_title: what the columns differ in.
-      title: of the whole, on top.
-      cell: longer side of a picture in px, None for as it is; less if the grid would grow beyond
-        `LONGEST`. Pictures are not enlarged.
+      pictures: the image [h, w, 3] in [0, 1] or uint8 for (row, column); other cells are blank.
+      row_labels: text to the left of each row; may be empty.
+      column_labels: text above each column; may be empty.
+      row_title: name of what the rows differ in, written upwards on the left.
+      column_title: name of what the columns differ in.
+      title: of the whole grid, on top.
+      cell: longer side of a picture in px, None for the pictures' own size; less if the grid would be
+        larger than `LONGEST`. Pictures are not enlarged.
 
     Returns:
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      ValueError: for what is no image, no rows or columns, and a picture outside of them.
+      ValueError: for a value that is no image, no pictures, and a picture outside the rows and columns.
 
     Example:
       >>> import numpy as np
@@ -220,7 +220,7 @@ def _paste_centred(sheet: PilImage.Image, picture: PilImage.Image, x: float, y: 
 
 
 def _text(text: str, font: Any, width: float) -> PilImage.Image:
-    """Draw lines of text on a picture just large enough, of no size where there is none."""
+    """Draw lines of text on a picture that is just large enough; without text its size is 0."""
     lines = _lines(_drawable(text), font, width)
     pitch = round(1.2 * font.getbbox("Ay")[3])
     longest = max((int(np.ceil(font.getlength(line))) for line in lines), default=0)
@@ -232,7 +232,7 @@ def _text(text: str, font: Any, width: float) -> PilImage.Image:
 
 
 def _lines(text: str, font: Any, width: float) -> list[str]:
-    """Break text between words; a word that is too long by itself is shortened."""
+    """Break text between words; a word that is too long for a line is shortened."""
     found: list[str] = []
     for word in text.split():
         longer = f"{found[-1]} {word}" if found else word
@@ -253,7 +253,7 @@ def _captions(
 
 
 def _drawable(label: str) -> str:
-    # Pillow's own font has only ASCII; a file's name may also hold line breaks and broken bytes.
+    # Pillow's own font has only ASCII; a file's name may also have line breaks and invalid bytes.
     parts = unicodedata.normalize("NFKD", label)
     bare = "".join(sign for sign in parts if not unicodedata.combining(sign))
     return " ".join(bare.encode("ascii", "replace").decode().split())
@@ -278,13 +278,11 @@ def _within(array: np.ndarray, cell: int) -> PilImage.Image:
 
 
 def _resized(array: np.ndarray, width: int, height: int) -> PilImage.Image:
-    return PilImage.fromarray(io.to_uint8(array)).resize(
-        (width, height), PilImage.Resampling.LANCZOS
-    )
+    return PilImage.fromarray(to_uint8(array)).resize((width, height), PilImage.Resampling.LANCZOS)
 
 
 def _drawn(table: _Table, *, scale: int) -> HostImage:
-    """Draw tiles, each in the middle of its column and on the floor of its row."""
+    """Draw tiles, each centred in its column and at the bottom of its row, captions below."""
     margin = min(24, max(8, scale // 24))
     font = ImageFont.load_default(min(24, max(10, scale // 13)))
     strip = round(1.8 * font.getbbox("Ay")[3])
@@ -300,18 +298,18 @@ def _drawn(table: _Table, *, scale: int) -> HostImage:
     )
     sheet = PilImage.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
-    floor = 0
+    bottom = 0
     for row, height, below in zip(table, heights, strips, strict=True):
-        floor += margin + height
+        bottom += margin + height
         left = margin
         for tile, width in zip(row, widths, strict=True):
             if tile is not None:
                 x = left + (width - tile.picture.width) // 2
-                sheet.paste(tile.picture, (x, floor - tile.picture.height))
+                sheet.paste(tile.picture, (x, bottom - tile.picture.height))
                 text = _shortened(tile.caption, font, width + margin)
-                draw.text((left + width / 2, floor + below / 2), text, _INK, font, anchor="mm")
+                draw.text((left + width / 2, bottom + below / 2), text, _INK, font, anchor="mm")
             left += width + margin
-        floor += below
+        bottom += below
     return np.asarray(sheet, np.float32) / 255
 
 

@@ -331,7 +331,7 @@ def pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
     """
     from nst_jax import images  # late: Pillow is not needed by the other filters
 
-    return jnp.asarray(images.pillow_bilinear(image, shape))
+    return jnp.asarray(images.bilinear_8bit(image, shape))
 
 
 def pillow_bicubic(image: AnyImage, shape: Shape) -> Resized:
@@ -341,7 +341,7 @@ def pillow_bicubic(image: AnyImage, shape: Shape) -> Resized:
     """
     from nst_jax import images  # late: Pillow is not needed by the other filters
 
-    return jnp.asarray(images.pillow_bicubic(image, shape))
+    return jnp.asarray(images.bicubic_8bit(image, shape))
 
 
 def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
@@ -351,7 +351,7 @@ def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
     """
     from nst_jax import images  # late: Pillow is not needed by the other filters
 
-    return jnp.asarray(images.pillow_nearest(image, shape))
+    return jnp.asarray(images.nearest_8bit(image, shape))
 
 
 # What recipes may name.

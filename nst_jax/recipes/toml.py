@@ -271,7 +271,7 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
             continue
         # A key that only another kind has is no misspelling, and one in the wrong table is found.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
-        near = known.get(_checks.nearest(name, known) or "")
+        near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"
         full = f"{key}.{name}".lstrip(".")
         what = f"{kind.__name__} key" if chosen else "key"

@@ -5,52 +5,40 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.weights import convert, params, torch_files
+    from nst_jax.weights import convert, params, quantization, torch_files
     from nst_jax.weights.params import (
-        CENTRES,
         EMBEDDED,
         EMBEDDED_DIGEST,
         EMBEDDED_NAME,
-        ENCODERS,
-        FORMAT,
         VARIABLE,
-        VERSION,
+        WEIGHTS_FORMAT,
         Datasets,
-        Layout,
-        PathLike,
         WeightsInfo,
-        check_destination,
         digest,
-        layout_differences,
         load_params,
         read_info,
         save_params,
     )
+    from nst_jax.weights.quantization import CENTRES, ENCODERS
 
 __getattr__, __dir__ = lazy_names(
     __name__,
-    ("convert", "params", "torch_files"),
+    ("convert", "params", "quantization", "torch_files"),
     {
         "params": (
-            "CENTRES",
             "Datasets",
             "EMBEDDED",
             "EMBEDDED_DIGEST",
             "EMBEDDED_NAME",
-            "ENCODERS",
-            "FORMAT",
-            "Layout",
-            "PathLike",
             "VARIABLE",
-            "VERSION",
+            "WEIGHTS_FORMAT",
             "WeightsInfo",
-            "check_destination",
             "digest",
-            "layout_differences",
             "load_params",
             "read_info",
             "save_params",
         ),
+        "quantization": ("CENTRES", "ENCODERS"),
     },
 )
 
@@ -61,18 +49,14 @@ __all__ = [
     "EMBEDDED_DIGEST",
     "EMBEDDED_NAME",
     "ENCODERS",
-    "FORMAT",
-    "Layout",
-    "PathLike",
     "VARIABLE",
-    "VERSION",
+    "WEIGHTS_FORMAT",
     "WeightsInfo",
-    "check_destination",
     "convert",
     "digest",
-    "layout_differences",
     "load_params",
     "params",
+    "quantization",
     "read_info",
     "save_params",
     "torch_files",

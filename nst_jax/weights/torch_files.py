@@ -1,8 +1,8 @@
-"""PyTorch's two file formats, read without running what they hold.
+"""Read PyTorch's two file formats without torch and without executing the pickles in them.
 
-A file of PyTorch's is a pickle, which can import and call anything. The unpickler here knows a
-handful of names, imports none of them and makes descriptions instead of tensors; every other name
-is refused before it is looked up. So torch is not needed, and a hostile file does nothing.
+A PyTorch file is a pickle, which can import and call anything. The unpickler here knows a handful of
+names, imports none of them, and makes descriptions of tensors instead of tensors. It refuses every
+other name before looking it up, so a malicious file has no effect.
 """
 
 import io
@@ -18,17 +18,17 @@ import numpy as np
 
 
 class Refusal(ValueError):
-    """What a reader has to say of a file, as opposed to what a parser trips over."""
+    """A file is refused for a known reason, unlike an error in parsing a damaged file."""
 
 
 def refusal(path: Path, problem: str) -> Refusal:
     """Make the one-line error about a source file."""
-    # Names out of a file may hold anything; a message is one line.
+    # Names from a file may contain line breaks; a message is one line.
     return Refusal(f"`source`: '{path}' {' '.join(problem.split())}")
 
 
-class Entry(NamedTuple):
-    """One array of a file, read when asked for."""
+class StoredArray(NamedTuple):
+    """One array of a file, which `read` reads."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 
 class _Storage(NamedTuple):
-    """A run of numbers that tensors look into."""
+    """A sequence of numbers in the file that tensors are views of."""
 
     key: str
     dtype: str
@@ -44,12 +44,12 @@ class _Storage(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes it takes."""
+        """Its length in bytes."""
         return self.length * np.dtype(self.dtype).itemsize
 
 
 class _Tensor(NamedTuple):
-    """What a pickle says of a tensor: its storage, and where it lies in it."""
+    """A tensor as its pickle describes it: a view of a storage."""
 
     storage: _Storage
     offset: int
@@ -57,7 +57,7 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
     def array(self, read: Callable[[_Storage], bytes]) -> np.ndarray:
-        """Look into the storage; NumPy refuses to look beside it."""
+        """Return the view; NumPy raises if it would reach outside the storage."""
         dtype = np.dtype(self.storage.dtype)
         strides = tuple(dtype.itemsize * stride for stride in self.strides)
         return np.ndarray(
@@ -67,14 +67,14 @@ class _Tensor(NamedTuple):
 
 def _count(value: object) -> int:
     if not isinstance(value, int) or value < 0:
-        raise ValueError(f"a tensor has {value!r} where a count belongs")
+        raise ValueError(f"a tensor has {value!r} where a count is expected")
     return value
 
 
 class _RebuildTensor:
-    """Stands for `torch._utils._rebuild_tensor_v2`."""
+    """Replaces `torch._utils._rebuild_tensor_v2`."""
 
-    __slots__ = ()  # nothing a pickle could set: what is looked up here is shared
+    __slots__ = ()  # a pickle could set attributes of this instance, which all files share
 
     def __call__(
         self, storage: _Storage, offset: int, shape: tuple, strides: tuple, *_: object
@@ -86,7 +86,7 @@ class _RebuildTensor:
 
 
 class _RebuildParameter:
-    """Stands for `torch._utils._rebuild_parameter`: a parameter is its tensor."""
+    """Replaces `torch._utils._rebuild_parameter`: a parameter is its tensor."""
 
     __slots__ = ()
 
@@ -111,7 +111,7 @@ _GLOBALS = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes dictionaries of `_Tensor`; refuses every other name without looking for it."""
+    """Makes dictionaries of `_Tensor`; refuses names that are not in `_GLOBALS`, unresolved."""
 
     def __init__(self, path: Path, file: io.BufferedIOBase) -> None:
         super().__init__(file)
@@ -137,18 +137,18 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _tensors(path: Path, loaded: object) -> dict[str, _Tensor]:
-    """Take the tensors of a state dict; numbers and text beside them do not matter."""
+    """Return the tensors of a state dict; other values in it are ignored."""
     if not isinstance(loaded, dict):
         came = type(loaded).__name__.lstrip("_")
-        raise refusal(path, f"holds a {came}; save a state dict: `model.state_dict()`")
+        raise refusal(path, f"contains a {came}; save a state dict: `model.state_dict()`")
     return {str(key): value for key, value in loaded.items() if isinstance(value, _Tensor)}
 
 
-def _torch_entries(
+def _stored_arrays(
     tensors: Mapping[str, _Tensor], read: Callable[[_Storage], bytes]
-) -> dict[str, Entry]:
+) -> dict[str, StoredArray]:
     return {
-        key: Entry(
+        key: StoredArray(
             tensor.shape,
             np.dtype(tensor.storage.dtype).name,
             partial(tensor.array, read),
@@ -157,7 +157,7 @@ def _torch_entries(
     }
 
 
-def zip_entries(path: Path) -> dict[str, Entry]:
+def zip_arrays(path: Path) -> dict[str, StoredArray]:
     """Read the format of torch 1.6 and later: a zip file of one pickle and the storages."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -174,24 +174,24 @@ def zip_entries(path: Path) -> dict[str, Entry]:
         with zipfile.ZipFile(path) as archive:
             return _member(archive, f"{root}data/{storage.key}")
 
-    return _torch_entries(tensors, read)
+    return _stored_arrays(tensors, read)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Read one file of the archive; torch compresses none, and what is not cannot swell."""
+    """Read one file of the archive; a compressed one, which torch never writes, could be huge."""
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
     return archive.read(name)
 
 
-# The first pickle of a legacy file: protocol 2, and the number that torch calls magic.
+# The first pickle of a legacy file: protocol 2, and the number that torch calls its magic number.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
 _LEGACY_PROTOCOL = 1001
 
 
-def legacy_entries(path: Path) -> dict[str, Entry]:
-    """Read the older format: pickles of magic, protocol, system, object and keys; then storages."""
+def legacy_arrays(path: Path) -> dict[str, StoredArray]:
+    """Read the older format: pickles of magic number, protocol, system, object, keys; storages."""
     with path.open("rb") as file:
         _, protocol, system = (_Unpickler(path, file).load() for _ in range(3))
         if protocol != _LEGACY_PROTOCOL:
@@ -208,11 +208,11 @@ def legacy_entries(path: Path) -> dict[str, Entry]:
             file.seek(starts[storage.key])
             return file.read(storage.size)
 
-    return _torch_entries(tensors, read)
+    return _stored_arrays(tensors, read)
 
 
 def _storage_starts(file: io.BufferedIOBase, storages: list[_Storage]) -> dict[str, int]:
-    """Walk over the storages, each a count of eight bytes and its numbers."""
+    """Return where each storage's numbers start; a count of eight bytes comes before them."""
     position, size, starts = file.tell(), file.seek(0, io.SEEK_END), {}
     for storage in storages:
         file.seek(position)

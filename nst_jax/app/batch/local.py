@@ -311,7 +311,7 @@ def run_batch(
       The records, and False if Ctrl-C ended the work early.
     """
     job.folder.mkdir(exist_ok=True)
-    _files.remove_parts(entry.output for entry in rest.entries)
+    _files.remove_leftovers(entry.output for entry in rest.entries)
     with results.Results(job.listing) as listed:
         for record in (*finished, *job.bad):
             listed.add(record)
@@ -409,4 +409,4 @@ def _thumbnail(path: Path) -> np.ndarray:
     height, width = image.shape[:2]
     factor = min(1.0, sheets.CELL / max(height, width))
     shape = max(1, round(height * factor)), max(1, round(width * factor))
-    return images.pillow_bicubic(image, shape)
+    return images.bicubic_8bit(image, shape)

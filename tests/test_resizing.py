@@ -1,4 +1,4 @@
-"""Resizing against NumPy, by its laws, and the ladder of scales."""
+"""Resizing of arrays, against NumPy and by its laws."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import recipes
 from nst_jax.images import resizing
-from nst_jax.optimizers.lbfgs import multilevel
 from tests import reference, small
 
 
@@ -67,50 +65,3 @@ def test_resizing_follows_the_dtype(x64):
         image = jax.ShapeDtypeStruct((16, 16, 3), dtype)
         for resize in (resizing.antialiased, resizing.bilinear, resizing.enlarge):
             assert jax.eval_shape(lambda x, f=resize: f(x, (20, 20)), image).dtype == dtype
-
-
-@pytest.mark.parametrize(
-    ("shape", "smallest", "expected"),
-    [
-        ((384, 512), 128, [(96, 128), (192, 256), (384, 512)]),
-        ((100, 120), 128, [(100, 120)]),
-        ((20, 600), 128, [(20, 600)]),  # half of it would be under 16 px high
-        ((33, 257), 128, [(16, 128), (33, 257)]),
-    ],
-)
-def test_the_ladder_doubles_up_to_the_final_shape(shape, smallest, expected):
-    assert list(recipes.ladder(shape, smallest)) == expected
-
-
-def test_a_ladder_may_climb_in_smaller_steps():
-    scales = recipes.ladder((400, 400), 200, ratio=2**0.5)
-    assert scales == ((200, 200), (283, 283), (400, 400))
-
-
-# --- Levels ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shape", [(8, 8, 1), (9, 14, 2), (16, 5, 1)])
-@pytest.mark.parametrize("levels", [1, 3])
-def test_multilevel_is_symmetric_and_positive_definite(shape, levels, x64):
-    size = int(np.prod(shape))
-    basis = jnp.eye(size).reshape(size, *shape)
-    matrix = jax.vmap(lambda x: multilevel(x, levels, 0.3))(basis).reshape(size, size)
-    assert_allclose(matrix, matrix.T, atol=1e-14)
-    assert np.linalg.eigvalsh(matrix).min() >= 1 - 1e-12  # the finest level is the identity
-
-
-def test_multilevel_sums_linear_interpolations_of_what_their_transposes_sum(x64):
-    def enlarged(coarse):
-        return jax.image.resize(coarse, (16, 12, 2), "linear", antialias=False)
-
-    x = jax.random.normal(jax.random.key(0), (16, 12, 2))
-    (coarse,) = jax.linear_transpose(enlarged, jnp.zeros((8, 6, 2)))(x)
-    found = multilevel(x, 1, 0.7)
-    # Beyond the border ours has nothing and `resize` repeats.
-    assert_allclose(found[3:-3, 3:-3], (x + 0.7 * enlarged(coarse))[3:-3, 3:-3], rtol=1e-12)
-
-
-def test_no_levels_are_the_picture_itself():
-    x = jax.random.normal(jax.random.key(0), (8, 8, 3))
-    assert multilevel(x, 0) is x

@@ -1,0 +1,168 @@
+"""Read picture files: to an array, with everything the file says, or only size and metadata.
+
+A picture read here follows the image convention of `_types`: float32, sRGB-encoded, [0, 1], channels
+last, on the host. `decoding` converts what formats store differently to that convention.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from nst_jax._files import PathLike
+from nst_jax._types import HostImage, Shape
+from nst_jax.images import decoding, encoding
+
+
+class Picture(NamedTuple):
+    """A picture as read from a file."""
+
+    image: HostImage
+    alpha: Float[np.ndarray, "h w"] | None  # 1 is opaque; None if all of it is
+    notes: tuple[str, ...]  # what was converted, as text for people
+    name: str  # the file's name, never its folder
+    digest: str  # sha256 of the file's bytes
+
+
+class Glance(NamedTuple):
+    """What is known of a picture before it is decoded."""
+
+    shape: Shape  # of the image that `read` returns
+    name: str  # as in `Picture`
+    digest: str
+
+
+def load(path: PathLike, *, argument: str = "path") -> HostImage:
+    """Read a picture as an array.
+
+    Args:
+      path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file, or another format that Pillow reads.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      [h, w, 3] float32, sRGB in [0, 1]; transparent parts are composited over white.
+
+    Raises:
+      ValueError: as in `read`.
+
+    Example:
+      >>> import tempfile, pathlib
+      >>> import nst_jax as nst
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "cat.png"
+      >>> nst.images.save(path, nst.images.sample("chelsea"))
+      >>> nst.images.load(path).shape
+      (300, 451, 3)
+    """
+    return read(path, argument=argument).image
+
+
+def read(path: PathLike, *, argument: str = "path") -> Picture:
+    """Read a picture, its opacity, and notes on what was converted.
+
+    The EXIF orientation is applied. An embedded colour profile is converted to sRGB, unless it changes
+    no 8-bit colour by more than one level, because then it is sRGB. CMYK, palette, grey and 16-bit
+    pictures become 8-bit RGB. The first frame of an animation is read. Transparent pixels are
+    composited over white, so that colours which the transparency hides do not show.
+
+    Args:
+      path: the file.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      A `Picture`, with the image in [0, 1].
+
+    Raises:
+      ValueError: if the file is missing, a folder, empty, truncated, no picture, has more than
+        `decoding.MOST_PIXELS` pixels, or samples of which none is known to be white.
+
+    Example:
+      >>> from nst_jax import images
+      >>> images.read(images.SAMPLES["chelsea"]).name
+      'chelsea.jpg'
+    """
+    data = _bytes_of(Path(path), argument)
+    with decoding.opened_picture(data, Path(path), argument) as opened:
+        image, alpha, notes = decoding.decoded(opened)
+    digest = hashlib.sha256(data).hexdigest()
+    return Picture(image, alpha, tuple(notes), Path(path).name, digest)
+
+
+def glance(path: PathLike, *, argument: str = "path") -> Glance:
+    """Return a picture's size, name and digest without decoding its pixels.
+
+    Args:
+      path: the file.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      A `Glance`.
+
+    Raises:
+      ValueError: as in `read`, except for damage that only decoding can find.
+
+    Example:
+      >>> from nst_jax import images
+      >>> images.glance(images.SAMPLES["chelsea"]).shape
+      (300, 451)
+    """
+    data = _bytes_of(Path(path), argument)
+    with decoding.opened_picture(data, Path(path), argument) as opened:
+        shape = decoding.upright_shape(opened)
+    return Glance(shape, Path(path).name, hashlib.sha256(data).hexdigest())
+
+
+def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] | None:
+    """Read back what `save` embedded.
+
+    Args:
+      path: a picture.
+      argument: how the caller calls the value, for messages.
+
+    Returns:
+      The metadata, or None if `save` embedded none in this picture.
+
+    Raises:
+      ValueError: as in `read`, and if the metadata is damaged.
+
+    Example:
+      >>> from nst_jax import images
+      >>> images.read_metadata(images.SAMPLES["chelsea"]) is None
+      True
+    """
+    data = _bytes_of(Path(path), argument)
+    with decoding.opened_picture(data, Path(path), argument) as opened:
+        opened.load()  # a PNG's text may come after its pixels
+        text = encoding.text_in(opened)
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"`{argument}`: the settings in {str(path)!r} are damaged; the picture itself is whole"
+        )
+    return found
+
+
+def _bytes_of(path: Path, argument: str) -> bytes:
+    try:
+        if path.is_dir():
+            raise ValueError(f"`{argument}`: {str(path)!r} is a folder; name one picture in it")
+        if path.exists() and not path.is_file():  # a pipe or a device might never end
+            raise ValueError(f"`{argument}`: {str(path)!r} is no regular file; name a picture")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"`{argument}`: there is no file {str(path)!r}; check the path") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(
+            f"`{argument}`: cannot read {str(path)!r}: {reason}; check the path"
+        ) from None
+    if not data:
+        raise ValueError(f"`{argument}`: {str(path)!r} is empty; is its download complete?")
+    return data

@@ -1,0 +1,40 @@
+"""The sample pictures that come with the package; NOTICE has their origins and licences."""
+
+from pathlib import Path
+
+from nst_jax import _checks
+from nst_jax._types import HostImage
+from nst_jax.images.reading import Picture, read
+
+_FOLDER = Path(__file__).with_name("samples")
+
+SAMPLES = {name: _FOLDER / f"{name}.jpg" for name in ("chelsea", "gravel", "starry_night")}
+
+
+def sample(name: str) -> HostImage:
+    """Return a sample picture as an array.
+
+    Their origins and licences are in NOTICE.
+
+    Args:
+      name: `"chelsea"` (a cat, content), `"gravel"` (a texture) or `"starry_night"` (a painting).
+
+    Returns:
+      [h, w, 3] float32 in [0, 1].
+
+    Raises:
+      ValueError: for another name.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> nst.images.sample("chelsea").shape
+      (300, 451, 3)
+    """
+    return sample_picture(name).image
+
+
+def sample_picture(name: str) -> Picture:
+    """Return a sample as `read` gives it; see `sample`."""
+    if name not in SAMPLES:
+        raise _checks.unknown("name", name, SAMPLES, "sample picture")
+    return read(SAMPLES[name], argument="name")

@@ -1,0 +1,69 @@
+"""How a weights file stores kernels: float32, float16, or 8-bit codes into a table of 256 values."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+CENTRES = 256  # as many values as a uint8 code can index
+
+
+def _as_float32(kernel: np.ndarray) -> dict[str, np.ndarray]:
+    return {"kernel": kernel}
+
+
+def _as_float16(kernel: np.ndarray) -> dict[str, np.ndarray]:
+    largest = np.abs(kernel).max()
+    if largest > np.finfo(np.float16).max:
+        raise ValueError(f"`encoding`: float16 cannot represent {largest:g}; take float32 or codes")
+    return {"kernel": kernel.astype("<f2")}
+
+
+def _as_codes(kernel: np.ndarray) -> dict[str, np.ndarray]:
+    """Return uint8 codes and the sorted centres that they index."""
+    values, counts = np.unique(kernel, return_counts=True)
+    centres = values if values.size <= CENTRES else _lloyd(values.astype(np.float64), counts)
+    # Unused entries repeat the last centre, so that every file has the same shapes.
+    centres = np.pad(centres, (0, CENTRES - centres.size), mode="edge").astype("<f4")
+    codes = np.searchsorted(_borders(centres), kernel, side="left")
+    return {"codes": codes.astype(np.uint8), "centres": centres}
+
+
+def _borders(centres: np.ndarray) -> np.ndarray:
+    """Return the midpoints between neighbours, in float64, which represents them exactly."""
+    return (centres[1:].astype(np.float64) + centres[:-1]) / 2
+
+
+def _lloyd(values: np.ndarray, counts: np.ndarray, iterations: int = 200) -> np.ndarray:
+    """Return 256 centres for sorted values that occur `counts` times, by one-dimensional k-means.
+
+    The initial centres are as dense as the cube root of the values' density. That is the optimum in
+    the limit of many centres (Panter and Dite, 1951).
+    """
+    # Finer bins would give the sparse tails more weight than their density.
+    histogram, edges = np.histogram(values, 2 * CENTRES, weights=counts)
+    mass = np.concatenate([[0.0], np.cumsum(np.cbrt(histogram))])
+    centres = np.interp((np.arange(CENTRES) + 0.5) / CENTRES * mass[-1], mass, edges)
+    weight = np.concatenate([[0.0], np.cumsum(counts, dtype=np.float64)])
+    moment = np.concatenate([[0.0], np.cumsum(values * counts)])
+    for _ in range(iterations):
+        cuts = np.searchsorted(values, _borders(centres))
+        bounds = np.concatenate([[0], cuts, [values.size]])
+        members, total = np.diff(weight[bounds]), np.diff(moment[bounds])
+        # A centre that is the nearest to no value does not move.
+        centres = np.where(members > 0, total / np.maximum(members, 1), centres)
+    return centres
+
+
+# Encoding -> function from a float32 kernel to the datasets that represent it.
+ENCODERS: Mapping[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
+    "float32": _as_float32,
+    "float16": _as_float16,
+    "codes": _as_codes,
+}
+
+
+def decode_kernel(datasets: Mapping[str, np.ndarray], layer: str) -> np.ndarray:
+    """Return a layer's kernel as float32, from the datasets of a file by their full names."""
+    if f"{layer}/codes" in datasets:
+        return datasets[f"{layer}/centres"][datasets[f"{layer}/codes"]]
+    return datasets[f"{layer}/kernel"].astype(np.float32)
