@@ -183,6 +183,7 @@ def painted_many(
 ) -> Painted:
     """Do what `stylize_many` says; return the losses and what broke beside the pictures."""
     _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    _checks.not_traced("params", params)
     recipe = with_options(recipe, size, style_size, steps, precision, tile)
     intervals = lengths(every)
     if chunk is not None:

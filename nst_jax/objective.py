@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from nst_jax import vgg
+from nst_jax import _checks, vgg
 from nst_jax._types import (
     FeatureMap,
     Features,
@@ -22,8 +22,15 @@ from nst_jax._types import (
     StyleImage,
     Targets,
 )
-from nst_jax.losses import ContentLoss, Extent, Mask, StyleLoss, Variation, widened
-from nst_jax.recipes.recipe import Recipe, Terms, check_styles
+from nst_jax.losses import (
+    ContentLoss,
+    Extent,
+    Mask,
+    StyleLoss,
+    Variation,
+    at_least_float32,
+)
+from nst_jax.recipes.recipe import Recipe, Terms, check_not_cut, check_styles
 from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.tiles import Grid, Index
 
@@ -46,7 +53,9 @@ def measure(
       `Targets`, passed to the loop as an argument.
 
     Raises:
-      ValueError: if there are not as many styles as the recipe has shares.
+      TypeError: for arguments of another type, such as swapped ones.
+      ValueError: if there are not as many styles as the recipe has shares, and for tiles with a loss
+        that is not additive.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -56,7 +65,10 @@ def measure(
       >>> targets.style["relu2_1"].shape
       (128, 128)
     """
+    _check_arguments("measure(params, content, style, recipe)", params, recipe)
     styles: Sequence[Any] = style if isinstance(style, (list, tuple)) else [style]
+    for name, picture in (("content", content), *(("style", each) for each in styles)):
+        _checks.array(name, picture, "the order is measure(params, content, style, recipe)")
     check_styles(recipe.terms, len(styles))
     return Targets(
         content=measure_content(params, content, recipe),
@@ -153,6 +165,14 @@ def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
     )
 
 
+def _check_arguments(order: str, params: Any, recipe: Any) -> None:
+    """Refuse other types than declared, with the order of arguments; and tiles that cannot be."""
+    advice = f"the order is {order}"
+    _checks.instance("params", params, Params, f"`nst_jax.load_params()` gives them; {advice}")
+    _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {advice}")
+    check_not_cut(recipe)
+
+
 class Sums(NamedTuple):
     """What the losses are made of: sums over a picture, or over a part of it."""
 
@@ -177,7 +197,9 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
       `Losses` of scalars: the style taps sum to `style`; content, style and tv to `total`.
 
     Raises:
-      ValueError: if the image and the content of `targets` differ in size.
+      TypeError: for arguments of another type, such as swapped ones.
+      ValueError: if the image and the content of `targets` differ in size, and for tiles with a loss
+        that is not additive.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -187,6 +209,10 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
       >>> float(jax.jit(nst.losses_of)(params, grey, targets, nst.recipes.TF).total)
       0.0
     """
+    order = "losses_of(params, image, targets, recipe)"
+    _check_arguments(order, params, recipe)
+    _checks.array("image", image, f"the order is {order}")
+    _checks.instance("targets", targets, Targets, f"`measure` gives them; the order is {order}")
     terms, rows = recipe.terms, recipe.rows
     shape = (image.shape[-3] if rows is None else rows.height, image.shape[-2])
     sought = _sought(terms, recipe.network)
@@ -304,7 +330,9 @@ def _sums(
         found, content_sum, style_sums = of_image(tap, found), None, None
         if tap in sought.content_taps:
             target = of_content(tap, content[tap])
-            content_sum = sought.content_loss.sums(widened(found), widened(target))
+            content_sum = sought.content_loss.sums(
+                at_least_float32(found), at_least_float32(target)
+            )
         if tap in sought.style_taps:
             style_sums = sought.style_loss.sums(found, sought.network.precision.products)
         return content_sum, style_sums

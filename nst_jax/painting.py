@@ -317,6 +317,7 @@ def painted(
       What `paint` yields.
     """
     _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    _checks.not_traced("params", params)
     _checks.single(recipe)
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")

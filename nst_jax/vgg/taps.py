@@ -83,6 +83,27 @@ def halved(side: int, times: int, ceil: bool) -> int:
     return side
 
 
+def feature_shape(tap: str, height: int, width: int, ceil: bool) -> tuple[int, int]:
+    """Return the (height, width) of a tap's features.
+
+    Args:
+      tap: its name here, such as `"relu4_2"`.
+      height: of the picture, px.
+      width: of the picture, px.
+      ceil: whether poolings keep an odd last row and column (Caffe) or drop it (torch, Keras).
+
+    Returns:
+      The number of positions down and across.
+
+    Example:
+      >>> from nst_jax.vgg import feature_shape
+      >>> feature_shape("relu3_1", 37, 50, ceil=False), feature_shape("relu3_1", 37, 50, ceil=True)
+      ((9, 12), (10, 13))
+    """
+    times = halvings(layer_of(tap))
+    return halved(height, times, ceil), halved(width, times, ceil)
+
+
 def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, ...]:
     """Resolve several tap names; refuse an empty list and repeats."""
     if isinstance(names, str):
