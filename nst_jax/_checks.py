@@ -161,6 +161,7 @@ def number(
 
 def whole(argument: str, value: Any, *, least: int) -> None:
     """Refuse what is no whole number, or less than `least`."""
+    not_traced(argument, value)
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{argument}`: expected a whole number, got {value!r}")
     number(argument, value, least=least)

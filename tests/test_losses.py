@@ -1,13 +1,19 @@
 """Losses: classroom facts, values by hand, the published multiples, gradients of the papers."""
 
+import copy
+import pickle
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import losses
+import nst_jax as nst
+from nst_jax import losses, provenance, recipes
 from nst_jax.losses import gram
+from nst_jax.recipes import toml
 from tests import reference, small
 
 
@@ -143,6 +149,177 @@ def test_style_sums_add_over_pixels():
     loss = losses.GRAM_MEAN_SQUARE
     halves = loss.sums(whole[:3]) + loss.sums(whole[3:])
     assert_allclose(loss.statistic(halves, losses.positions(whole)), loss.measure(whole), rtol=1e-5)
+
+
+# --- Whether a loss is additive -------------------------------------------------------------------
+
+REGISTRIES = {
+    "content_loss": losses.CONTENT_LOSSES,
+    "style_loss": losses.STYLE_LOSSES,
+    "variation": losses.VARIATIONS,
+}
+NAMED = [(kind, name) for kind, registry in REGISTRIES.items() for name in registry]
+
+
+def sorted_projections(features, products):
+    """Return all positions, projected on a few directions and sorted: no sum over positions."""
+    channels = features.shape[-1]
+    directions = jnp.asarray(np.random.default_rng(0).normal(size=(channels, 4)), jnp.float32)
+    return jnp.sort(features.reshape(-1, channels) @ directions, axis=0)
+
+
+def sorted_statistic(sums, count):
+    return sums
+
+
+def sorted_distance(canvas, style, extent):
+    return jnp.mean(jnp.square(canvas - style))
+
+
+SLICED = losses.StyleLoss(sorted_projections, sorted_statistic, sorted_distance, additive=False)
+
+
+def means(features, products):
+    return jnp.mean(features, axis=(-3, -2))
+
+
+def neighbours(features, products):
+    return jnp.einsum("hwc,hwd->cd", features[1:], features[:-1])
+
+
+def logarithms(canvas, content):
+    return jnp.log(jnp.sum(jnp.square(canvas - content)))
+
+
+def largest_difference(image, where=None):
+    return jnp.max(jnp.abs(image[1:] - image[:-1]))
+
+
+def mask_ignored(image, where=None):
+    return losses.squared_differences(image)
+
+
+def wide_features_only(features, products):
+    return jnp.sum(features @ jnp.ones((512, 3)), axis=(0, 1))
+
+
+NOT_ADDITIVE = {
+    "sorted": ("style_loss", SLICED._replace(additive=True), r"shape \[48, 4\] .* \[24, 4\]"),
+    "mean": (
+        "style_loss",
+        losses.GRAM_PAPER._replace(sums=means),
+        "positions of zeros change its sums",
+    ),
+    "neighbours": (
+        "style_loss",
+        losses.GRAM_PAPER._replace(sums=neighbours),
+        "sums over two halves of random features do not add up",
+    ),
+    "logarithm": (
+        "content_loss",
+        losses.CONTENT_SUM_SQUARE._replace(sums=logarithms),
+        "sums over two halves",
+    ),
+    "maximum": (
+        "variation",
+        losses.POWER_VARIATION._replace(sums=largest_difference),
+        "sums over two halves",
+    ),
+    "mask ignored": (
+        "variation",
+        losses.MEAN_VARIATION._replace(sums=mask_ignored),
+        "sums over two halves",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMED)
+def test_the_packages_own_losses_are_additive(kind, name):
+    loss = REGISTRIES[kind][name]
+    assert loss.additive
+    assert losses._not_additive(loss) == ""
+
+
+@pytest.mark.parametrize("name", NOT_ADDITIVE)
+def test_a_loss_that_wrongly_says_it_is_additive_is_refused(name):
+    argument, loss, message = NOT_ADDITIVE[name]
+    with pytest.raises(ValueError, match=rf"^`{argument}`: .*{message}.*`additive=False`"):
+        losses.check_additive(argument, loss)
+    recipe = replace(recipes.TF, terms=replace(recipes.TF.terms, **{argument: loss}))
+    with pytest.raises(ValueError, match=rf"^`{argument}`: .*`additive=False`"):
+        recipes.check(recipe)
+    losses.check_additive(argument, loss._replace(additive=False))
+
+
+def test_a_loss_is_evaluated_once_and_the_packages_own_never(compilations):
+    own = losses.GRAM_PAPER._replace(sums=lambda features, products: gram(features))
+    losses.check_additive("style_loss", own)
+    before = compilations()
+    for loss in (own, *losses.BUILT_IN):
+        losses.check_additive("style_loss", loss)
+    assert compilations() == before
+
+
+def test_a_loss_that_cannot_be_hashed_is_checked_all_the_same():
+    class Sums:
+        __hash__ = None
+
+        def __call__(self, features, products):
+            return means(features, products)
+
+    with pytest.raises(ValueError, match="positions of zeros"):
+        losses.check_additive("style_loss", losses.GRAM_PAPER._replace(sums=Sums()))
+
+
+def test_a_loss_for_other_features_than_the_checks_is_accepted():
+    losses.check_additive("style_loss", losses.GRAM_PAPER._replace(sums=wide_features_only))
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad], ids=["jit", "vmap", "grad"])
+def test_the_check_runs_while_jax_is_tracing(transform):
+    bad = losses.GRAM_PAPER._replace(sums=lambda features, products: means(features, products))
+    good = losses.GRAM_PAPER._replace(sums=lambda features, products: gram(features))
+
+    def traced(x):
+        losses.check_additive("style_loss", good)
+        with pytest.raises(ValueError, match="positions of zeros"):
+            losses.check_additive("style_loss", bad)
+        return x
+
+    transform(traced)(jnp.ones((2,)) if transform is not jax.grad else 1.0)
+
+
+def test_a_loss_that_is_not_additive_works_on_whole_pictures_and_is_refused_in_tiles(
+    params, content
+):
+    style = jnp.asarray(small.picture("starry_night", *content.shape[:2]))
+    recipe = small.shallow(style_loss=SLICED)
+    assert not recipe.terms.additive and small.shallow().terms.additive
+    recipe = recipes.check(recipe)
+    targets = nst.measure(params, content, style, recipe)
+    found = nst.losses_of(params, content, targets, recipe)
+    same = nst.losses_of(params, style, targets, recipe)
+    assert np.isfinite(found.style) and found.style > 1e3 * same.style
+
+    cut = replace(recipe, network=replace(recipe.network, tile=96))
+    message = r"^`tile`: got 96, but `style_loss` is not additive.*`tile=0`"
+    for refusing in (
+        lambda: recipes.check(cut),
+        lambda: nst.measure(params, content, style, cut),
+        lambda: nst.losses_of(params, content, targets, cut),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refusing()
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMED)
+def test_losses_can_be_pickled_and_copied(kind, name):
+    loss = REGISTRIES[kind][name]
+    for other in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss)):
+        assert other == loss and hash(other) == hash(loss)
+        recipe = replace(recipes.TF, terms=replace(recipes.TF.terms, **{kind: other}))
+        assert toml.to_toml(recipe).count(f'"{name}"') == 1
+        assert provenance.of_recipe(recipe)[f"terms.{kind}"] == name
 
 
 # --- Content losses -------------------------------------------------------------------------------

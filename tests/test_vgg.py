@@ -131,6 +131,15 @@ def test_pooling_drops_or_keeps_an_odd_last_row(params, ceil, shapes):
     assert [x.shape[:2] for x in found.values()] == shapes
 
 
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("shape", [(37, 50), (16, 31), (33, 17), (63, 65)])
+def test_feature_shape_is_that_of_the_networks_features(params, shape, ceil):
+    image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    found = jax.eval_shape(lambda x: features(params, x, TAPS, network=Network(ceil=ceil)), image)
+    for tap, activations in found.items():
+        assert vgg.feature_shape(tap, *shape, ceil) == activations.shape[:2], tap
+
+
 def test_sixteen_pixels_are_enough_and_fifteen_are_not(params):
     def deepest(height):
         image = jax.ShapeDtypeStruct((height, 40, 3), jnp.float32)
