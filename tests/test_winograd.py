@@ -17,7 +17,7 @@ from tests import small
 @pytest.fixture
 def everywhere(monkeypatch):
     """Let it pay for every layer with enough channels, however small the picture."""
-    monkeypatch.setattr(winograd, "SMALLEST", 0)
+    monkeypatch.setattr(winograd, "LEAST_WORK", 0)
 
 
 def random(*shape, seed=0, dtype=np.float64):
@@ -183,7 +183,7 @@ def test_stylize_gives_the_same_picture(everywhere, params, monkeypatch):
     # At 64 px a ReLU is nearer to 0 than rounding, and Adam's first update takes signs of gradients.
     fast = nst.stylize(params, content, style, recipe=recipe, size=72)
     jax.clear_caches()  # `pays` is asked while tracing
-    monkeypatch.setattr(winograd, "SMALLEST", 2**60)
+    monkeypatch.setattr(winograd, "LEAST_WORK", 2**60)
     plain = nst.stylize(params, content, style, recipe=recipe, size=72)
     assert not np.array_equal(fast, plain)
     assert_allclose(fast, plain, atol=2e-4)

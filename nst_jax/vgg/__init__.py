@@ -1,4 +1,4 @@
-"""VGG-19: its layers and taps, pixel conventions, and the network as pure functions."""
+"""VGG-19: its layers and taps, pixel conventions, precisions, and the network as pure functions."""
 
 from typing import TYPE_CHECKING
 
