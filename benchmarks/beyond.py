@@ -1,4 +1,4 @@
-"""What a pixel costs on a canvas that does not fit whole, against one as large as its tiles."""
+"""Cost per pixel of a canvas in tiles, against a whole canvas as large as a tile."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,16 +11,16 @@ from benchmarks import harness
 from benchmarks.harness import Findings, Plan
 from benchmarks.memory import counted
 from benchmarks.problems import ADAM
-from benchmarks.tiles import walk_of
+from benchmarks.tiles import loop_of
 
 QUESTION = "Seconds per pixel of a canvas in tiles, against a whole canvas as large as a tile"
 FULL = Plan(sizes=(2048,), repeats=1, steps=1)
 GPU = Plan(sizes=(2048, 4096), repeats=3, steps=3)
-QUICK = Plan(sizes=(208,), repeats=1, steps=1)  # the least whose double is cut
+QUICK = Plan(sizes=(208,), repeats=1, steps=1)  # the smallest whose double is cut into tiles
 
 
 def measure(plan: Plan) -> Findings:
-    """Let a canvas, and one of twice its sides in tiles of its size, take turns."""
+    """Time a canvas, and one with twice its sides in tiles of its size, in turn."""
     params = nst.load_params()
     note = "a halo of 96 px on the two inner sides of each of the four tiles"
     return Findings([_row(params, size, plan) for size in plan.sizes], [note])
@@ -28,10 +28,10 @@ def measure(plan: Plan) -> Findings:
 
 def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
     sides = {f"whole, {size} px": (size, 0), f"{2 * size} px in tiles": (2 * size, size)}
-    walks = {name: walk_of(params, side, tile) for name, (side, tile) in sides.items()}
+    loops = {name: loop_of(params, side, tile) for name, (side, tile) in sides.items()}
     work: dict[str, Callable[[], Any]] = {
-        name: partial(lambda walk: np.asarray(walk.advance(plan.steps).total), walk)
-        for name, walk in walks.items()
+        name: partial(lambda loop: np.asarray(loop.advance(plan.steps).total), loop)
+        for name, loop in loops.items()
     }
     seconds, results = harness.alternate(work, plan.repeats, warmups=1)
     per_pixel = {
@@ -51,7 +51,7 @@ def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
                 "seconds_per_step": harness.per(seconds[name], plan.steps),
                 "seconds_per_megapixel": harness.spread([1e6 * each for each in per_pixel[name]]),
                 "per_pixel_against_whole": harness.ratio(per_pixel[name], whole),
-                "xla_bytes": counted(walks[name].program)["total"],
+                "xla_bytes": counted(loops[name].program)["total"],
             }
             for name, (side, tile) in sides.items()
         },

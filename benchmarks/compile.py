@@ -1,4 +1,4 @@
-"""How long it takes until the first step, and what a call costs once the program is there."""
+"""Time to compile the loop, and the cost of a call once it is compiled."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import nst_jax as nst
 from benchmarks import harness
 from benchmarks.harness import Findings, Plan
-from benchmarks.problems import ADAM, LBFGS, Problem, Walk, outcome, problem
+from benchmarks.problems import ADAM, LBFGS, Loop, Problem, outcome, problem
 
 QUESTION = "Seconds to trace, lower and compile the loop, and to call it when that is done"
 FULL = Plan(sizes=(256, 512), repeats=3, steps=1)
@@ -19,10 +19,10 @@ CALLS = 20  # empty calls per round: one alone is too short to time
 
 
 def measure(plan: Plan) -> Findings:
-    """Time the ways from a Python function to a running program."""
+    """Time tracing, lowering, compiling and the first step."""
     params = nst.load_params()
     rows = []
-    # Otherwise a cache on disk would be what is timed.
+    # Otherwise reading programs from the cache on disk would be timed.
     cached = getattr(jax.config, SETTING)
     jax.config.update(SETTING, False)
     try:
@@ -35,30 +35,30 @@ def measure(plan: Plan) -> Findings:
 
 
 def _row(name: str, problem: Problem, size: int, plan: Plan) -> dict[str, Any]:
-    walks = [_cold(problem) for _ in range(plan.repeats)]
+    loops = [_cold(problem) for _ in range(plan.repeats)]
     stages = {
-        stage: harness.spread([walk.seconds[stage] for walk in walks])
+        stage: harness.spread([loop.seconds[stage] for loop in loops])
         for stage in ("trace", "lower", "compile")
     }
-    walk = walks[-1]
-    first, _ = harness.timed(lambda: walk.advance(plan.steps))
+    loop = loops[-1]
+    first, _ = harness.timed(lambda: loop.advance(plan.steps))
     return {
         "recipe": name,
         "size": [size, size],
-        "seconds": stages | {"all": harness.spread([sum(w.seconds.values()) for w in walks])},
+        "seconds": stages | {"all": harness.spread([sum(w.seconds.values()) for w in loops])},
         "first_step_seconds": first / plan.steps,
         "next_call_seconds": harness.per(_empty_calls(problem, plan), CALLS),
-        "outcome": outcome(walk.state),
+        "outcome": outcome(loop.state),
     }
 
 
-def _cold(problem: Problem) -> Walk:
-    jax.clear_caches()  # tracing remembers parts of what it has seen
-    return Walk(problem)
+def _cold(problem: Problem) -> Loop:
+    jax.clear_caches()  # jax caches parts of what it has traced
+    return Loop(problem)
 
 
 def _empty_calls(problem: Problem, plan: Plan) -> list[float]:
-    """Time calls of the jitted function that take no step: finding the program and calling it."""
+    """Time calls of the jitted function with zero steps: looking up the program and calling it."""
     run = jax.jit(nst.run, donate_argnums=1)
     state, none = problem.state(), jnp.asarray(0)
 

@@ -1,4 +1,4 @@
-"""Which engine `default` is best given: candidates at its own size, each with the same work."""
+"""The best engine (optimiser and schedule) for `default`: candidates with equal work."""
 
 from dataclasses import replace
 
@@ -6,13 +6,13 @@ import nst_jax as nst
 from benchmarks import time_to_loss
 from benchmarks.harness import Findings, Plan
 
-QUESTION = "Seconds until `default`'s objective is so low, by candidates for its engine"
+QUESTION = "Seconds until `default`'s objective falls to a level, by candidates for its engine"
 # Updates of the full size: 57 are the work of 91 over two scales, or of 130 over three.
 FULL = Plan(sizes=(512,), repeats=1, steps=57, pairs=3)
 GPU = Plan(sizes=(512, 1024), repeats=1, steps=130, pairs=3)
 QUICK = Plan(sizes=(64,), repeats=1, steps=6)
 
-LEVELS = (0, 4)  # halvings of the pyramid over which L-BFGS makes its first guess
+LEVELS = (0, 4)  # halvings of the pyramid in the initial inverse Hessian of L-BFGS
 ONE = "one scale"
 SMALLEST = 128  # px
 RULE = nst.optimizers.LBFGS(radius=0.02, largest_radius=0.2, slack=0.1, history=10)
@@ -25,12 +25,12 @@ def engines(size: int, work: int) -> dict[str, nst.recipes.Recipe]:
 
     Args:
       size: side of the canvas, px.
-      work: what each may do, in updates of the full size; an update of half the size is a quarter.
+      work: of each, in updates of the full size; an update at half the size counts as a quarter.
     """
     found = {}
     for name, schedule in schedules(size).items():
         steps = equal_work(schedule, size, work)
-        # Coarse detail has to come from one of the two.
+        # Without levels and without coarse scales, coarse detail would hardly change.
         for levels in LEVELS if name != ONE else LEVELS[-1:]:
             rule = replace(RULE, levels=levels)
             descent = replace(
@@ -52,12 +52,14 @@ def schedules(size: int) -> dict[str, Schedule]:
 
 
 def equal_work(schedule: Schedule, size: int, work: int) -> int:
-    """Return the updates over all scales that are the work of `work` at the full size."""
+    """Return the updates over all scales that cost as much as `work` updates of the full size."""
     scales = schedule.plan((size, size), 1000)
-    share = sum(steps * height * width for (height, width), steps in scales) / (1000 * size**2)
-    return round(work / share)
+    cost_per_update = sum(steps * height * width for (height, width), steps in scales) / (
+        1000 * size**2
+    )
+    return round(work / cost_per_update)
 
 
 def measure(plan: Plan) -> Findings:
-    """Let the candidates take turns on every pair."""
+    """Time the candidates in turn on every pair."""
     return time_to_loss.compare(engines, plan)

@@ -1,7 +1,7 @@
-"""What every benchmark shares: the clock, alternation, spread, and the record that goes to JSON.
+"""Shared by all benchmarks: timing, taking turns, medians and spreads, the JSON record.
 
 A case is a module with `QUESTION`, the plans `FULL` and `QUICK`, and `measure(plan)`, which returns
-a `Findings`. Adding a case is writing such a module and naming it in `__main__`.
+a `Findings`. To add a case, write such a module and name it in `__main__`.
 """
 
 import datetime
@@ -24,7 +24,7 @@ import nst_jax as nst
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-CLOSE = 1e-4  # relative distance of the losses of those who took the same steps
+CLOSE = 1e-4  # largest relative difference of losses after the same steps
 
 T = TypeVar("T")
 
@@ -39,8 +39,8 @@ class Plan:
       steps: steps in each timed round.
       batches: batch sizes, for the cases that have any.
       peer_steps: steps of a peer whose whole run is measured, for the cases that have one.
-      peers: side and steps of each of the peer's runs; none named is one at every size.
-      compiled: whether peers are measured that take minutes to compile.
+      peers: (side, steps) of each of the peer's runs; empty means one run at every size.
+      compiled: whether to measure peers that take minutes to compile.
       pairs: how many pairs of pictures, for the cases that take several.
     """
 
@@ -56,12 +56,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a case found.
+    """The results of a case.
 
     Attributes:
       rows: one JSON object per configuration.
-      notes: what a reader of the figures has to know, such as a peer that was not installed.
-      packages: what was measured beside our own packages, for the list of versions.
+      notes: for readers of the figures, such as that a peer was not installed.
+      packages: other packages that were measured, for the list of versions.
     """
 
     rows: list[dict[str, Any]]
@@ -73,7 +73,7 @@ class Findings:
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """Return the seconds that `work` took until its result was there, and the result."""
+    """Return the seconds until the result of `work` was computed, and the result."""
     start = time.perf_counter()
     result = jax.block_until_ready(work())
     return time.perf_counter() - start, result
@@ -82,11 +82,11 @@ def timed(work: Callable[[], T]) -> tuple[float, T]:
 def alternate(
     contestants: Mapping[str, Callable[[], Any]], repeats: int, warmups: int = 1
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """Time contestants in turn, so that a change of the machine's mood meets all of them.
+    """Time contestants in turn, so that a change in the machine's speed affects all of them.
 
     Args:
-      contestants: name to work; what it returns is blocked on. Foreign work has to synchronise its
-        own device.
+      contestants: name to work, whose result is waited for. Work of other libraries has to wait for
+        its own device.
       repeats: timed rounds.
       warmups: rounds before them that do not count.
 
@@ -134,7 +134,7 @@ def check_equal(losses: Mapping[str, float], reference: str) -> None:
     """Refuse to compare times of different work.
 
     Args:
-      losses: of each contestant, after the same steps.
+      losses: name of a contestant to its loss after the same steps.
       reference: the contestant that the others are compared with.
 
     Raises:
@@ -142,7 +142,7 @@ def check_equal(losses: Mapping[str, float], reference: str) -> None:
     """
     right = losses[reference]
     for name, loss in losses.items():
-        if not abs(loss - right) <= CLOSE * abs(right):  # a NaN is no parity either
+        if not abs(loss - right) <= CLOSE * abs(right):  # also refuses NaN
             raise RuntimeError(f"{name}: ends at loss {loss:.8g}, {reference} at {right:.8g}")
 
 
@@ -158,24 +158,24 @@ def compiled(function: Callable[..., Any], *arguments: Any) -> tuple[Any, dict[s
     """Compile a function of (params, state, ...) ahead of time; its state is donated.
 
     Args:
-      function: pure; its second argument is the state.
+      function: a pure function; its second argument is the state.
       *arguments: examples of its arguments; nothing is run or donated here.
 
     Returns:
       The executable, and the seconds spent to trace, lower and compile.
     """
-    # By position: the variants that are compared need not call their arguments alike.
+    # By position: the functions that are compared may name their arguments differently.
     trace, traced = timed(lambda: jax.jit(function, donate_argnums=1).trace(*arguments))
     lower, lowered = timed(traced.lower)
     compile_, executable = timed(lowered.compile)
     return executable, {"trace": trace, "lower": lower, "compile": compile_}
 
 
-# --- Where and what -------------------------------------------------------------------------------
+# --- Machine and versions -------------------------------------------------------------------------
 
 
 def device() -> dict[str, Any]:
-    """Describe the machine, without naming it."""
+    """Describe the machine, without its host name."""
     first = jax.devices()[0]
     return {
         "platform": first.platform,
@@ -203,15 +203,15 @@ def _processor() -> str:
 
 
 def versions(packages: Sequence[str] = ()) -> dict[str, str]:
-    """Return the versions of Python, of our packages and of the named ones."""
+    """Return the versions of Python, of the package and its dependencies, and of `packages`."""
     found = {"python": platform.python_version(), "nst_jax": nst.__version__}
     return found | {name: importlib.metadata.version(name) for name in (*PACKAGES, *packages)}
 
 
 def source() -> dict[str, Any]:
-    """Return the commit, and whether the tree was clean; None where there is no git to ask."""
+    """Return the commit, and whether the tree was clean; None where git does not work."""
     commit = _git("rev-parse", "HEAD")
-    # Results do not change what is measured, and a case should not make the next one unclean.
+    # Results are ignored: they do not change what is measured, and each case writes some.
     changes = _git("status", "--porcelain", "--", ".", ":!benchmarks/results")
     return {"commit": commit, "clean": None if changes is None else changes == ""}
 
@@ -238,7 +238,7 @@ def record(
     origin: Mapping[str, Any],
     quick: bool,
 ) -> dict[str, Any]:
-    """Make the JSON object of one case: what was asked, where, with what, and what was found."""
+    """Make the JSON object of one case: question, machine, versions, plan and findings."""
     return {
         "schema": SCHEMA,
         "case": case,
@@ -255,7 +255,7 @@ def record(
 
 
 def write(entry: Mapping[str, Any], folder: Path) -> Path:
-    """Write a record; one file per case and kind of device, quick passes apart."""
+    """Write a record; one file per case and kind of device, others for quick passes."""
     kind = "".join(c if c.isalnum() else "-" for c in entry["device"]["kind"].lower()).strip("-")
     quick = "-quick" if entry["quick"] else ""
     path = folder / f"{entry['case']}-{kind}{quick}.json"
@@ -271,5 +271,7 @@ def read(folder: Path, quick: bool = False) -> list[dict[str, Any]]:
     entries = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
     unknown = [entry for entry in entries if entry.get("schema") != SCHEMA]
     if unknown:
-        raise ValueError(f"`{folder}`: {len(unknown)} files are not of schema {SCHEMA}; run anew")
+        raise ValueError(
+            f"`{folder}`: {len(unknown)} files are not of schema {SCHEMA}; run the cases again"
+        )
     return [entry for entry in entries if entry["quick"] == quick]

@@ -10,7 +10,7 @@ import jax
 import nst_jax as nst
 from benchmarks import harness
 from benchmarks.harness import Findings, Plan
-from benchmarks.problems import ADAM, Footpath, Walk, outcome, problem
+from benchmarks.problems import ADAM, Loop, SingleSteps, outcome, problem
 
 QUESTION = "A step inside one compiled run of n, against n compiled single steps"
 FULL = Plan(sizes=(256,), repeats=5, steps=3)
@@ -24,7 +24,7 @@ def autodiff_padded(
     forms: Mapping[str, jax.Array] | None = None,
     products: jax.lax.Precision = jax.lax.Precision.HIGHEST,
 ) -> jax.Array:
-    """Convolve as the network's default does, but leave the gradient to autodiff."""
+    """Convolve as the network does by default, but without its gradient rule."""
     del forms
     return jax.lax.conv_general_dilated(
         x,
@@ -45,13 +45,13 @@ def measure(plan: Plan) -> Findings:
 def _rows(params: nst.Params, size: int, plan: Plan) -> list[dict[str, Any]]:
     network = replace(ADAM.network, padding=autodiff_padded)
     variants = {"own rule": ADAM, "autodiff": replace(ADAM, network=network)}
-    walks = {
-        (variant, way): kind(problem(params, recipe, size, winograd=False))
+    loops = {
+        (variant, form): kind(problem(params, recipe, size, winograd=False))
         for variant, recipe in variants.items()
-        for way, kind in (("run", Walk), ("steps", Footpath))
+        for form, kind in (("run", Loop), ("steps", SingleSteps))
     }
     seconds, _ = harness.alternate(
-        {" ".join(key): partial(walk.advance, plan.steps) for key, walk in walks.items()},
+        {" ".join(key): partial(loop.advance, plan.steps) for key, loop in loops.items()},
         plan.repeats,
     )
     rows = []
@@ -65,8 +65,8 @@ def _rows(params: nst.Params, size: int, plan: Plan) -> list[dict[str, Any]]:
                 "run_seconds_per_step": harness.per(run, plan.steps),
                 "single_seconds_per_step": harness.per(single, plan.steps),
                 "run_over_single": harness.ratio(run, single),
-                "outcome": outcome(walks[variant, "run"].state),
-                "outcome_single": outcome(walks[variant, "steps"].state),
+                "outcome": outcome(loops[variant, "run"].state),
+                "outcome_single": outcome(loops[variant, "steps"].state),
             }
         )
     return rows

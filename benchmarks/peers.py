@@ -1,4 +1,4 @@
-"""How fast the step is at the best precision that still ends where float32 ends."""
+"""Speed of the step at the fastest precision whose final loss is as good as float32's."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -11,7 +11,7 @@ import numpy as np
 import nst_jax as nst
 from benchmarks import harness, pytorch, tensorflow_tutorial
 from benchmarks.harness import Findings, Plan
-from benchmarks.problems import ADAM, Problem, Walk, problem
+from benchmarks.problems import ADAM, Loop, Problem, problem
 
 QUESTION = (
     "Megapixel-iterations per second at the best precision whose final loss is within 1 % of "
@@ -21,26 +21,26 @@ FULL = Plan(sizes=(256, 512), repeats=3, steps=5)
 GPU = Plan(sizes=(512, 1024), repeats=5, steps=40)
 QUICK = Plan(sizes=(64,), repeats=2, steps=2, compiled=False)
 
-# Ours; the final loss of the first is what all are held against.
+# Ours; all final losses are compared with that of the first.
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 WITHIN = 0.01  # relative difference of final losses
-HELD_AGAINST = (
-    "TensorFlow's tutorial descends by Keras' Adam: its final losses are held against our float32 "
-    "run by that rule, the others' against ours by torch's"
+REFERENCES = (
+    "TensorFlow's tutorial uses Keras' Adam: its final losses are compared with those of our float32 "
+    "run with that rule, the others' with those of our run with torch's Adam"
 )
 
-OURS = "nst_jax, "  # what names of our contestants begin with
-# Not timed: where TensorFlow's tutorial has to end. Its Adam is not torch's, which the others take.
+OURS = "nst_jax, "  # the names of our contestants begin with it
+# Not timed. It gives the final loss that TensorFlow's tutorial has to reach, whose Adam is Keras'.
 TUTORIAL = "nst_jax, float32, Keras' Adam"
 
-Contestant = Walk | pytorch.TorchWalk | tensorflow_tutorial.TensorFlowWalk
+Contestant = Loop | pytorch.TorchLoop | tensorflow_tutorial.TensorFlowLoop
 Makers = dict[str, Callable[[], Contestant]]
 
 
-def ours(params: nst.Params, precision: str, size: int) -> Walk:
-    """Return our walk at one of `PRECISIONS`."""
+def ours(params: nst.Params, precision: str, size: int) -> Loop:
+    """Return our loop at one of `PRECISIONS`."""
     network = replace(ADAM.network, precision=nst.vgg.precision.named(precision))
-    return Walk(problem(params, replace(ADAM, network=network), size))
+    return Loop(problem(params, replace(ADAM, network=network), size))
 
 
 def precisions() -> tuple[str, ...]:
@@ -50,15 +50,15 @@ def precisions() -> tuple[str, ...]:
 
 
 def measure(plan: Plan) -> Findings:
-    """Time all variants in turn; the float32 objective judges where each of them ends."""
+    """Time all variants in turn, and compute their final losses in float32."""
     params, torch = nst.load_params(), pytorch.has_torch()
     tensorflow = tensorflow_tutorial.has_tensorflow()
     rows, notes = [], [] if torch else [pytorch.ABSENT]
     if torch and not plan.compiled:
-        notes.append("a quick pass does without torch.compile, which takes minutes")
+        notes.append("a quick pass does not measure torch.compile, which takes minutes")
     elif torch and not pytorch.can_compile():
         notes.append("there is no C++ compiler: torch.compile was not measured")
-    notes.append(HELD_AGAINST if tensorflow else tensorflow_tutorial.ABSENT)
+    notes.append(REFERENCES if tensorflow else tensorflow_tutorial.ABSENT)
     for size in plan.sizes:
         row, failures = _row(params, size, plan, torch, tensorflow)
         rows.append(row)
@@ -77,22 +77,22 @@ def _row(
     if torch:
         compiled = plan.compiled and pytorch.can_compile()
         found = pytorch.variants(jax.default_backend(), compiled=compiled)
-        makers |= {str(variant): partial(pytorch.TorchWalk, task, variant) for variant in found}
+        makers |= {str(variant): partial(pytorch.TorchLoop, task, variant) for variant in found}
     tutorial = tensorflow_tutorial.with_its_rule(task)
     tutorials: Makers = {
-        str(variant): partial(tensorflow_tutorial.TensorFlowWalk, tutorial, variant)
+        str(variant): partial(tensorflow_tutorial.TensorFlowLoop, tutorial, variant)
         for variant in tensorflow_tutorial.variants(jax.default_backend())
         if tensorflow
     }
-    walks, first, failures = started(makers | tutorials)
+    loops, first, failures = started(makers | tutorials)
     seconds, _ = harness.alternate(
-        {name: partial(walk.advance, plan.steps) for name, walk in walks.items()}, plan.repeats
+        {name: partial(loop.advance, plan.steps) for name, loop in loops.items()}, plan.repeats
     )
     judge = judge_of(task)
-    finals = {name: judge(_picture(walk)) for name, walk in walks.items()}
+    finals = {name: judge(_picture(loop)) for name, loop in loops.items()}
     references = {name: TUTORIAL if name in tutorials else reference for name in finals}
     if TUTORIAL in references.values():
-        finals[TUTORIAL] = judge(_picture(_walked(tutorial, plan)))
+        finals[TUTORIAL] = judge(_picture(_loop_after_all_updates(tutorial, plan)))
     check_parity(finals, references)
     work = harness.megapixels(size) * plan.steps
     contestants = {
@@ -121,13 +121,13 @@ def _name(precision: str) -> str:
     return f"{OURS}{precision}"
 
 
-def _walked(task: Problem, plan: Plan) -> Walk:
-    """Return a walk of ours after as many updates as every contestant has taken."""
-    walk = Walk(task)
-    walk.advance(1)
+def _loop_after_all_updates(task: Problem, plan: Plan) -> Loop:
+    """Return our loop after as many updates as every contestant has taken."""
+    loop = Loop(task)
+    loop.advance(1)
     for _ in range(1 + plan.repeats):
-        walk.advance(plan.steps)
-    return walk
+        loop.advance(plan.steps)
+    return loop
 
 
 def started(
@@ -138,33 +138,33 @@ def started(
     Returns:
       Name to contestant, name to seconds, and a note for every peer that failed.
     """
-    walks, seconds, failures = {}, {}, []
+    loops, seconds, failures = {}, {}, []
     for name, make in makers.items():
 
         def start(make: Callable[[], Contestant] = make) -> Contestant:
-            walk = make()
-            walk.advance(1)
-            return walk
+            loop = make()
+            loop.advance(1)
+            return loop
 
         try:
-            seconds[name], walks[name] = harness.timed(start)
-        except RuntimeError as error:  # whatever a compiler or a device has to say
+            seconds[name], loops[name] = harness.timed(start)
+        except RuntimeError as error:  # any failure of a compiler or a device
             if name.startswith(OURS):
                 raise
             lines = str(error).strip().splitlines() or [type(error).__name__]
             failures.append(f"{name} was not measured: {lines[0][:120]}")
-    return walks, seconds, failures
+    return loops, seconds, failures
 
 
-def _picture(walk: Contestant) -> Any:
-    if not isinstance(walk, Walk):
-        return walk.picture()
-    # The pending canvas: peers have updated theirs after measuring it, too.
-    return walk.problem.recipe.descent.coordinates.decode(walk.state.pending)
+def _picture(loop: Contestant) -> Any:
+    if not isinstance(loop, Loop):
+        return loop.picture()
+    # The pending canvas: the peers too have updated theirs since they measured it.
+    return loop.problem.recipe.descent.coordinates.decode(loop.state.pending)
 
 
 def judge_of(task: Problem) -> Callable[[Any], float]:
-    """Return what tells the total loss of a picture, in float32, by the objective of a problem."""
+    """Return a function that computes the total loss of a picture in float32."""
     losses_of = jax.jit(nst.losses_of)
     return lambda image: float(
         losses_of(task.params, jax.numpy.asarray(image), task.targets, task.recipe).total
@@ -172,19 +172,19 @@ def judge_of(task: Problem) -> Callable[[Any], float]:
 
 
 def within(finals: Mapping[str, float], name: str, reference: str) -> bool:
-    """Say whether a contestant's final loss is as good as the reference's; a NaN is not."""
+    """Say whether a contestant's final loss is as good as the reference's; NaN is not."""
     return bool(abs(finals[name] / finals[reference] - 1) <= WITHIN)
 
 
 def check_parity(finals: Mapping[str, float], references: Mapping[str, str]) -> None:
-    """Refuse to compare if a float32 contestant did other work than ours.
+    """Refuse to compare if a float32 contestant ended at another loss than ours.
 
     Args:
-      finals: name to final loss, the references' too.
-      references: contestant to the name of what it is held against.
+      finals: name to final loss, including those of the references.
+      references: name of a contestant to the name of its reference.
 
     Raises:
-      RuntimeError: naming it.
+      RuntimeError: naming the contestant.
     """
     for name, reference in references.items():
         if ", float32" in name and not within(finals, name, reference):
@@ -195,7 +195,7 @@ def check_parity(finals: Mapping[str, float], references: Mapping[str, str]) -> 
 
 
 def comparison(seconds: Mapping[str, list[float]], own: Iterable[str]) -> dict[str, Any]:
-    """Compare our fastest with the fastest of the others, among those that end well enough."""
+    """Compare our fastest with the fastest of the others, among those with a good final loss."""
     names = set(own)
     best = [
         min(group, key=lambda name: float(np.median(seconds[name])), default=None)

@@ -1,4 +1,4 @@
-"""Draws the records as pictures. The only room that uses matplotlib (extra `bench`)."""
+"""Draws the records as figures. The only module that uses matplotlib (extra `bench`)."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ TICKS = (1, 1.2, 1.5, 2, 3, 5, 10)
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a panel: x, y, and what y may be, least and most, where that was measured."""
+    """A line of a panel: x, y, and the least and greatest y, where several were measured."""
 
     label: str
     x: Sequence[float]
@@ -33,7 +33,7 @@ class Panel:
       y: label of the y axis, with its unit.
       lines: what is drawn.
       logarithmic: the axes with a logarithmic scale, "", "x", "y" or "xy".
-      top: upper end of the y axis; None leaves it to what is drawn.
+      top: upper end of the y axis; None fits it to the lines.
       base: of a logarithmic x axis.
       ticks: of a logarithmic y axis; without any they are at powers of ten.
     """
@@ -48,7 +48,7 @@ class Panel:
     ticks: Sequence[float] = ()
 
 
-# --- What is drawn --------------------------------------------------------------------------------
+# --- Panels ---------------------------------------------------------------------------------------
 
 
 def loss_panels(entry: Json) -> list[Panel]:
@@ -56,14 +56,14 @@ def loss_panels(entry: Json) -> list[Panel]:
     return [
         Panel(
             f"{' in the manner of '.join(row['pair'])}, {row['size'][1]} px",
-            "seconds, compiling apart",
+            "seconds, without compiling",
             "loss of the canvas",
             [
                 Line(name, engine["seconds"], engine["totals"])
                 for name, engine in row["engines"].items()
             ],
             "y",
-            top=1.3 * row["start"],  # what overshoots would press all else to the ground
+            top=1.3 * row["start"],  # a line that overshoots would compress all others
         )
         for row in entry["rows"]
     ]
@@ -72,8 +72,8 @@ def loss_panels(entry: Json) -> list[Panel]:
 def distance_panels(entry: Json) -> list[Panel]:
     """Return the distance to the floor against seconds, a panel for every size.
 
-    A line is the geometric mean over the pairs of the lowest loss so far by the pair's floor; it
-    begins when all pairs have a loss.
+    The floor of a pair is the lowest loss that any engine reached. A line is the geometric mean over
+    the pairs of (lowest loss so far / floor); it begins when all pairs have a loss.
     """
     panels = []
     for size in sorted({row["size"][1] for row in entry["rows"]}):
@@ -81,13 +81,13 @@ def distance_panels(entry: Json) -> list[Panel]:
         lines = [Line(name, *distance(rows, name)) for name in rows[0]["engines"]]
         title = f"mean of {len(rows)} pairs, {size} px"
         label = "lowest loss so far / floor"
-        panel = Panel(title, "seconds, compiling apart", label, lines, "y", top=10.0, ticks=TICKS)
+        panel = Panel(title, "seconds, without compiling", label, lines, "y", top=10.0, ticks=TICKS)
         panels.append(panel)
     return panels
 
 
 def distance(rows: Sequence[Json], name: str) -> tuple[list[float], list[float]]:
-    """Return seconds, and the mean over rows of an engine's lowest loss so far by the floor."""
+    """Return seconds, and the mean over rows of an engine's lowest loss so far / floor."""
     curves = [row["engines"][name] for row in rows]
     begin = max(curve["seconds"][0] for curve in curves)
     moments = sorted({s for curve in curves for s in curve["seconds"] if s >= begin})
@@ -103,7 +103,7 @@ def distance(rows: Sequence[Json], name: str) -> tuple[list[float], list[float]]
 
 
 def scaling_panels(entries: Mapping[str, Json]) -> list[Panel]:
-    """Return the rate against the canvas' size, and against the batch's, as far as measured."""
+    """Return the rate against the size of the canvas and of the batch, as far as measured."""
     panels, rate = [], "megapixel-iterations per second"
     if "step" in entries:
         found: dict[str, list[tuple[float, Json]]] = {}
@@ -239,17 +239,17 @@ def _drawn(panels: Sequence[Panel], path: Path) -> Path:
 
 
 def _line_drawn(axes: Any, number: int, line: Line) -> Any:
-    # Colours go by pairs where a line has a counterpart that differs in its way.
-    way = line.label.rpartition(", ")[-1]
-    ways = {"one scale": "--", "coarse to fine": "-"}
-    paired = way in ways
+    # Two lines that differ in their schedule only share a colour.
+    schedule = line.label.rpartition(", ")[-1]
+    styles = {"one scale": "--", "coarse to fine": "-"}
+    paired = schedule in styles
     colour = f"C{number // 2 if paired else number}"
     marker = "" if paired else "o"
     (drawn,) = axes.plot(
         line.x,
         line.y,
         color=colour,
-        linestyle=ways.get(way, "-"),
+        linestyle=styles.get(schedule, "-"),
         marker=marker,
         markersize=4,
         label=line.label,

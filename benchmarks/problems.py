@@ -1,4 +1,4 @@
-"""What the benchmarks work on: pairs of sample pictures, square, at any size."""
+"""Problems for the benchmarks: recipes on pairs of square sample pictures, at any size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from benchmarks.harness import compiled
 Array = jax.Array
 Program = Callable[..., tuple[nst.State, Any]]
 
-# The objective of the tutorial with Adam as torch has it, so that a peer can take the same steps.
+# The objective of TensorFlow's tutorial with torch's Adam, so that a peer can take the same steps.
 ADAM = replace(
     nst.recipes.TF,
     name="tf (Adam)",
@@ -22,10 +22,10 @@ ADAM = replace(
         optimizer=nst.optimizers.Adam(learning_rate=0.02, b1=0.99, b2=0.999, eps=0.1),
     ),
 )
-CONVOLUTIONS = (2, 2, 4, 4, 4)  # of VGG-19, per block, for peers that build it themselves
+CONVOLUTIONS = (2, 2, 4, 4, 4)  # of VGG-19, per block, for peers that build the network themselves
 LBFGS = replace(nst.recipes.DEFAULT, name="default (L-BFGS)")
 
-# Of the pictures that come with the package, so that a clone has all that the figures need.
+# Only pictures of the package, so that a clone contains all that the figures need.
 Pair = tuple[str, str]
 PAIRS: tuple[Pair, ...] = (
     ("chelsea", "starry_night"),
@@ -38,7 +38,7 @@ PAIRS: tuple[Pair, ...] = (
 class Problem:
     """A recipe on a pair of pictures, ready for the loop."""
 
-    params: nst.Params  # with what `stylize` makes of them once per run
+    params: nst.Params  # with the forms of kernels that `stylize` computes once per run
     content: Array  # [size, size, 3] in [0, 1]
     style: Array  # [size, size, 3] in [0, 1]
     targets: nst.Targets
@@ -67,13 +67,13 @@ def _square(name: str, size: int) -> Array:
 
 
 def problem(params: nst.Params, recipe: Any, size: int, *, winograd: bool = True) -> Problem:
-    """Measure the targets of a recipe at one size, and make of the weights what `stylize` does.
+    """Measure the targets of a recipe at one size, and prepare the weights as `stylize` does.
 
     Args:
       params: the weights.
       recipe: any recipe.
       size: side of the square pictures.
-      winograd: whether layers may take Winograd's way, as they do in `stylize`.
+      winograd: whether layers may use Winograd convolution, as in `stylize`.
 
     Returns:
       The problem.
@@ -91,9 +91,9 @@ def problem(params: nst.Params, recipe: Any, size: int, *, winograd: bool = True
 
 
 def tap_weights(terms: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """Return content tap to weight and style tap to weight, as peers use them.
+    """Return content tap to weight and style tap to weight, for peers.
 
-    Numbers of the host's: asking a device for one of ours in every step would be our doing.
+    They are Python numbers: a peer should not have to read a jax array in every step.
     """
 
     def weights(taps: Any, layer_weights: Any, factor: Any) -> dict[str, float]:
@@ -106,10 +106,10 @@ def tap_weights(terms: Any) -> tuple[dict[str, float], dict[str, float]]:
     )
 
 
-class Walk:
-    """One canvas on its way: each `advance` runs the compiled loop from where the last one ended.
+class Loop:
+    """A run of the compiled loop on one canvas: each `advance` continues from the last state.
 
-    The state lives here because the program donates it: the old one is gone after every call.
+    The state is kept here because the program donates it, which deletes the old one at every call.
     """
 
     def __init__(self, problem: Problem):
@@ -125,8 +125,8 @@ class Walk:
         return jax.tree.map(lambda losses: losses[:steps], history)
 
 
-class Footpath:
-    """The same without a loop: `advance` calls the compiled `nst_jax.step` once for every step."""
+class SingleSteps:
+    """The same run without a loop: `advance` calls the compiled `nst_jax.step` once per step."""
 
     def __init__(self, problem: Problem):
         self.problem, self.state = problem, problem.state()
@@ -141,10 +141,10 @@ class Footpath:
 
 
 def outcome(state: nst.State) -> dict[str, Any]:
-    """Return how a run ended: steps taken and the losses of the kept canvas, all finite.
+    """Return the outcome of a run: updates, and the losses of its last canvas.
 
     Raises:
-      RuntimeError: if the run diverged; its time would mean nothing.
+      RuntimeError: if the run diverged, as its time would mean nothing.
     """
     if int(state.broke_at) >= 0:
         raise RuntimeError(f"the losses were not finite after {int(state.broke_at)} updates")

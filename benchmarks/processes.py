@@ -1,11 +1,11 @@
-"""Programs in processes of their own: how long they took and how much memory at most."""
+"""Runs programs in processes of their own, and measures their time and peak memory."""
 
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 
-# A process' peak memory includes its parent's from before it became itself; this parent is small.
+# The peak memory of a process includes that of its parent at the fork, so the parent is a small one.
 LAUNCHER = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:])
@@ -25,7 +25,7 @@ def launched(command: Sequence[str], environment: Mapping[str, str]) -> tuple[fl
       Seconds from its start to its end, its peak memory in GB, and what it printed.
 
     Raises:
-      RuntimeError: if it fails; what it says of it goes where our own errors go.
+      RuntimeError: if it fails; its error messages go to our standard error.
     """
     begun = time.perf_counter()
     process = subprocess.run(

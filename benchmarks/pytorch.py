@@ -1,4 +1,4 @@
-"""The same work in PyTorch, written as its users write it and as fast as they can make it."""
+"""The same work in PyTorch, written as its users write it, with their means of making it fast."""
 
 import contextlib
 import importlib.util
@@ -26,20 +26,20 @@ def has_torch() -> bool:
 
 
 def can_compile() -> bool:
-    """Say whether `torch.compile` has what it needs: on processors a C++ compiler."""
+    """Say whether `torch.compile` can work: on CPUs it needs a C++ compiler."""
     wanted = (os.environ.get("CXX"), "g++", "clang++")
     return jax.default_backend() != "cpu" or any(name and shutil.which(name) for name in wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way of taking the step.
+    """One variant of the step.
 
     Attributes:
-      precision: of the convolutions: float32; tensorfloat32, which CUDA devices have; bfloat16
-        autocast; or bfloat16 weights, the whole network in it, which spares autocast's casts. With
-        either bfloat16 Gram matrices and losses are float32's, as a careful user has them (their
-        products in TF32 where there is such a thing).
+      precision: of the convolutions: float32; tensorfloat32, on CUDA devices; bfloat16 autocast; or
+        bfloat16 weights, where the whole network is bfloat16, which saves the casts of autocast. With
+        either bfloat16, Gram matrices and losses are computed in float32, as a careful user does
+        (their products in TF32 on devices that have it).
       channels_last: the memory format of pictures and kernels.
       compiled: None for eager, else the mode of `torch.compile`.
     """
@@ -50,15 +50,15 @@ class Variant:
 
     def __str__(self) -> str:
         layout = "channels last" if self.channels_last else "contiguous"
-        way = f"compiled ({self.compiled})" if self.compiled else "eager"
-        return f"torch, {self.precision}, {layout}, {way}"
+        mode = f"compiled ({self.compiled})" if self.compiled else "eager"
+        return f"torch, {self.precision}, {layout}, {mode}"
 
 
 PLAIN = Variant()
 
 
 def variants(platform: str, *, compiled: bool) -> list[Variant]:
-    """Return what a user who wants speed would try on a platform: cpu or gpu."""
+    """Return the variants that a user who wants speed would try on a platform: cpu or gpu."""
     precisions = ["float32", "bfloat16 autocast", "bfloat16 weights"]
     modes = ["default"]
     if platform != "cpu":
@@ -78,11 +78,11 @@ def variants(platform: str, *, compiled: bool) -> list[Variant]:
     ]
 
 
-class TorchWalk:
+class TorchLoop:
     """Gatys' descent as a PyTorch user writes it: autograd and `torch.optim.Adam`.
 
-    The same objective, weights, pictures and start as `problems.Walk` with the recipe
-    `problems.ADAM`. `advance` compiles at its first call where the variant asks for it.
+    It has the objective, weights, pictures and start of `problems.Loop` with the recipe
+    `problems.ADAM`. With `variant.compiled`, the first call of `advance` compiles.
     """
 
     def __init__(self, problem: Problem, variant: Variant = PLAIN):
@@ -126,11 +126,13 @@ class TorchWalk:
         return self.image.detach()[0].permute(1, 2, 0).contiguous().cpu().numpy()
 
     def _set_switches(self) -> None:
-        """Set what torch has once for the whole process: another walk may have changed it."""
+        """Set torch's global switches, which another loop may have changed."""
         backends = self.torch.backends
         tf32 = self.variant.precision != "float32"
         backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = tf32
-        backends.cudnn.benchmark = True  # all sizes are the same: let cuDNN choose by trial
+        backends.cudnn.benchmark = (
+            True  # all sizes are the same, so cuDNN may choose kernels by trial
+        )
 
     def _step(self) -> Any:
         self.optimizer.zero_grad(set_to_none=True)
@@ -184,7 +186,7 @@ class TorchWalk:
                 network.add_module(f"conv{block}_{index}", self._convolution(layer))
                 network.add_module(f"relu{block}_{index}", nn.ReLU(inplace=True))
                 wanted.discard(f"relu{block}_{index}")
-                if not wanted:  # nothing deeper than the deepest tap, as on our side
+                if not wanted:  # nothing below the deepest tap is computed, as in our network
                     return network.requires_grad_(False).to(
                         self.device, self.dtype, memory_format=self.layout
                     )

@@ -1,4 +1,4 @@
-"""Draws up the records as Markdown tables. Reads JSON only; measures nothing."""
+"""Writes the records as Markdown tables. Reads JSON only; measures nothing."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -8,7 +8,7 @@ Table = tuple[tuple[str, ...], Callable[[Json], Iterator[tuple[str, ...]]]]
 
 
 def report(entries: Iterable[Json]) -> str:
-    """Return Markdown: for every record its question, its table and where it was measured."""
+    """Return Markdown: for every record its question, its table and the machine."""
     return "\n".join(_section(entry) for entry in entries)
 
 
@@ -222,7 +222,7 @@ TABLES: dict[str, Table] = {
         _loop,
     ),
     "ways": (
-        ("canvas", "our ways", "s per step", "time against all", "to compile, s", "memory by XLA, MB",
+        ("canvas", "methods", "s per step", "time against all", "to compile, s", "memory by XLA, MB",
          "last loss"),
         _ways,
     ),
@@ -256,7 +256,7 @@ TABLES: dict[str, Table] = {
     ),
     "peers": (
         ("canvas", "who", "MP·it/s", "s to the first step", "updates", "final loss",
-         "from float32's", "within 1 %", "speed of our best against the peers' best"),
+         "against float32", "within 1 %", "speed of our best against the peers' best"),
         _peers,
     ),
     "time_to_loss": (

@@ -1,4 +1,4 @@
-"""How long one step of the compiled loop takes, and how long PyTorch's."""
+"""Time of one step of the compiled loop, and of PyTorch's."""
 
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 import nst_jax as nst
 from benchmarks import harness, pytorch
 from benchmarks.harness import Findings, Plan
-from benchmarks.problems import ADAM, LBFGS, Problem, Walk, outcome, problem
+from benchmarks.problems import ADAM, LBFGS, Loop, Problem, outcome, problem
 
 QUESTION = "Seconds per step of the compiled loop, against an eager PyTorch step in float32"
 FULL = Plan(sizes=(256, 512), repeats=5, steps=2)
@@ -16,7 +16,7 @@ GPU = Plan(sizes=(256, 512, 1024, 2048), repeats=5, steps=40)
 QUICK = Plan(sizes=(64,), repeats=2, steps=2)
 
 OURS = "nst_jax"
-FIRST = 3  # canvases whose losses are compared before any clock starts
+FIRST = 3  # canvases whose losses are compared before timing
 TOLERANCE = 1e-3  # largest relative difference of their total losses
 
 
@@ -32,33 +32,33 @@ def measure(plan: Plan) -> Findings:
 
 
 def _row(name: str, problem: Problem, size: int, plan: Plan, torch: bool) -> dict[str, Any]:
-    walk = Walk(problem)
-    others = _torch_walks(problem) if torch else {}
-    first = np.asarray(walk.advance(FIRST).total)
+    loop = Loop(problem)
+    others = _torch_loops(problem) if torch else {}
+    first = np.asarray(loop.advance(FIRST).total)
     differences = {key: _difference(first, other.advance(FIRST)) for key, other in others.items()}
     _check_parity(differences)
-    walks: dict[str, Walk | pytorch.TorchWalk] = {OURS: walk, **others}
+    loops: dict[str, Loop | pytorch.TorchLoop] = {OURS: loop, **others}
     seconds, _ = harness.alternate(
-        {key: partial(each.advance, plan.steps) for key, each in walks.items()}, plan.repeats
+        {key: partial(each.advance, plan.steps) for key, each in loops.items()}, plan.repeats
     )
     figures = {
-        key: _figures(times, size, plan) | {"last_total": _last_total(walks[key])}
+        key: _figures(times, size, plan) | {"last_total": _last_total(loops[key])}
         for key, times in seconds.items()
     }
     row = {
         "recipe": name,
         "size": [size, size],
-        "compile_seconds": walk.seconds,
-        "outcome": outcome(walk.state),
+        "compile_seconds": loop.seconds,
+        "outcome": outcome(loop.state),
         "contestants": figures,
     }
     return row | _comparison(seconds, differences) if others else row
 
 
-def _torch_walks(problem: Problem) -> dict[str, pytorch.TorchWalk]:
+def _torch_loops(problem: Problem) -> dict[str, pytorch.TorchLoop]:
     return {
-        "torch": pytorch.TorchWalk(problem),
-        "torch, channels last": pytorch.TorchWalk(problem, pytorch.Variant(channels_last=True)),
+        "torch": pytorch.TorchLoop(problem),
+        "torch, channels last": pytorch.TorchLoop(problem, pytorch.Variant(channels_last=True)),
     }
 
 
@@ -68,7 +68,7 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 def _check_parity(differences: dict[str, float]) -> None:
     for name, difference in differences.items():
-        if not difference <= TOLERANCE:  # a NaN is no parity either
+        if not difference <= TOLERANCE:  # also refuses NaN
             raise RuntimeError(
                 f"{name}: its first {FIRST} losses differ from ours by {difference:.2g}, more than "
                 f"{TOLERANCE:g}; times of different work are not compared"
@@ -83,9 +83,9 @@ def _figures(seconds: list[float], size: int, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _last_total(walk: Walk | pytorch.TorchWalk) -> float:
-    # All walks have taken as many steps, so this is the loss of the same canvas.
-    losses = walk.advance(1)
+def _last_total(loop: Loop | pytorch.TorchLoop) -> float:
+    # All loops have taken equally many steps, so this is the loss of the same canvas.
+    losses = loop.advance(1)
     return float(np.asarray(losses.total if isinstance(losses, nst.Losses) else losses)[-1])
 
 

@@ -2,8 +2,8 @@
 
     python3 -m venv FOLDER && FOLDER/bin/pip install . tensorflow-cpu==2.21.0
 
-Its step is a `tf.function` that draws a `tf.GradientTape`, moves the picture by Keras' Adam and clips
-it to [0, 1]. Beside it stands what a user who wants more of it tries: `jit_compile`, and bfloat16.
+Its step is a `tf.function` that records a `tf.GradientTape`, updates the picture by Keras' Adam and
+clips it to [0, 1]. The variants add what a user who wants more speed tries: `jit_compile` and bfloat16.
 """
 
 import functools
@@ -31,32 +31,34 @@ def has_tensorflow() -> bool:
 
 
 def packages() -> tuple[str, ...]:
-    """Return the wheels whose versions a record names; TensorFlow comes in several."""
+    """Return the packages whose versions a record names; TensorFlow is distributed as several."""
     return (*sorted(set(importlib.metadata.packages_distributions()["tensorflow"])), "keras")
 
 
 @functools.cache
 def _loaded() -> Any:
-    """Return TensorFlow, with as many threads as torch gets; it takes no number later."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # it tells of every instruction set
+    """Import TensorFlow, with as many threads as torch gets; the number cannot be changed later."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # silences messages about instruction sets
     import tensorflow
 
     tensorflow.config.threading.set_intra_op_parallelism_threads(cores())
     tensorflow.config.threading.set_inter_op_parallelism_threads(cores())
-    tensorflow.get_logger().setLevel("ERROR")  # it takes several walks for one that is retraced
+    tensorflow.get_logger().setLevel(
+        "ERROR"
+    )  # silences warnings that take several loops for retracing of one
     for device in tensorflow.config.list_physical_devices("GPU"):
-        # jax and torch want some of the memory, too.
+        # Otherwise it takes all memory, and jax and torch need some.
         tensorflow.config.experimental.set_memory_growth(device, True)
     return tensorflow
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way of taking the step.
+    """One variant of the step.
 
     Attributes:
-      precision: of the network: float32; tensorfloat32, which CUDA devices have and TensorFlow takes
-        by default; or bfloat16 weights and activations, with Gram matrices and losses in float32.
+      precision: of the network: float32; tensorfloat32, TensorFlow's default on CUDA devices; or
+        bfloat16 weights and activations, with Gram matrices and losses in float32.
       jit: whether XLA compiles the `tf.function`.
     """
 
@@ -64,15 +66,15 @@ class Variant:
     jit: bool = False
 
     def __str__(self) -> str:
-        way = "tf.function with XLA" if self.jit else "tf.function"
-        return f"tensorflow, {self.precision}, {way}"
+        mode = "tf.function with XLA" if self.jit else "tf.function"
+        return f"tensorflow, {self.precision}, {mode}"
 
 
 PLAIN = Variant()
 
 
 def variants(platform: str) -> list[Variant]:
-    """Return what a user who wants speed would try on a platform: cpu or gpu."""
+    """Return the variants that a user who wants speed would try on a platform: cpu or gpu."""
     precisions = ["float32", "bfloat16 weights"]
     if platform != "cpu":
         precisions.insert(1, "tensorfloat32")
@@ -80,26 +82,26 @@ def variants(platform: str) -> list[Variant]:
 
 
 def with_its_rule(problem: Problem) -> Problem:
-    """Return a problem with the tutorial's own descent: Keras' Adam, not torch's."""
+    """Return a problem with the update rule of the tutorial: Keras' Adam, not torch's."""
     descent = nst.recipes.as_arrays(nst.recipes.TF.bare()).descent
     return replace(problem, recipe=replace(problem.recipe, descent=descent))
 
 
 def check_rule(problem: Problem) -> None:
-    """Refuse a problem that descends by another rule than the tutorial."""
+    """Refuse a problem with another update rule than the tutorial's."""
     rule = problem.recipe.descent.optimizer
     if not isinstance(rule, nst.optimizers.KerasAdam):
         raise TypeError(
             f"`problem`: its rule is {type(rule).__name__}, the tutorial's is KerasAdam; "
-            "take what `with_its_rule` makes of it"
+            "`with_its_rule(problem)` changes it"
         )
 
 
-class TensorFlowWalk:
+class TensorFlowLoop:
     """The tutorial's loop: one call of its `train_step` per update.
 
-    The objective, weights, pictures and start of a `problems.Walk` with the same problem, whose rule
-    has to be Keras' Adam. `advance` traces and compiles at its first call.
+    It has the objective, weights, pictures and start of a `problems.Loop` with the same problem, whose
+    update rule has to be Keras' Adam. The first call of `advance` traces and compiles.
     """
 
     def __init__(self, problem: Problem, variant: Variant = PLAIN):
@@ -128,7 +130,7 @@ class TensorFlowWalk:
         """Take `steps` steps and return the total losses of the canvases measured, [steps].
 
         Raises:
-          RuntimeError: if TensorFlow cannot, with what it says.
+          RuntimeError: if TensorFlow fails, with its message.
         """
         self._set_switches()
         try:
@@ -142,7 +144,7 @@ class TensorFlowWalk:
         return self.image.numpy()[0]
 
     def _set_switches(self) -> None:
-        """Set what TensorFlow has once for the whole process: another walk may have changed it."""
+        """Set TensorFlow's global switch, which another loop may have changed."""
         enabled = self.variant.precision != "float32"
         self.tf.config.experimental.enable_tensor_float_32_execution(enabled)
 
@@ -187,7 +189,7 @@ class TensorFlowWalk:
         return found
 
     def _network(self, problem: Problem) -> list[tuple[str, Any, Any]]:
-        """Return (tap, kernel, bias) as far as the deepest tap; a pool has no kernel."""
+        """Return (tap, kernel, bias) down to the deepest tap; a pool has no kernel."""
         wanted = {*self.content_weights, *self.style_weights}
         network: list[tuple[str, Any, Any]] = []
         for block, count in enumerate(CONVOLUTIONS, 1):

@@ -1,4 +1,4 @@
-"""What tiles cost in time, and what they save in memory."""
+"""The time that tiles cost, and the memory that they save."""
 
 from dataclasses import replace
 from functools import partial
@@ -11,18 +11,18 @@ import nst_jax as nst
 from benchmarks import harness
 from benchmarks.harness import Findings, Plan
 from benchmarks.memory import counted
-from benchmarks.problems import ADAM, Walk, problem
+from benchmarks.problems import ADAM, Loop, problem
 
 QUESTION = "Seconds per step and memory of a canvas in tiles, against the whole canvas"
 FULL = Plan(sizes=(2048,), repeats=1, steps=1)
 GPU = Plan(sizes=(4096,), repeats=3, steps=3)
-QUICK = Plan(sizes=(416,), repeats=1, steps=1)  # the least that half of it cuts
+QUICK = Plan(sizes=(416,), repeats=1, steps=1)  # the smallest that tiles of half its side cut
 
 TILES = (1024, 512)  # px; where they are no smaller than the canvas, half and a quarter of it
 
 
 def measure(plan: Plan) -> Findings:
-    """Let the whole canvas and its tiles take turns at the same steps."""
+    """Time the whole canvas and the same in tiles, in turn."""
     params = nst.load_params()
     note = "a halo of 96 px on each inner side of a tile: relu5_2 is among the taps"
     return Findings([_row(params, size, plan) for size in plan.sizes], [note])
@@ -38,10 +38,10 @@ def tiles_of(size: int) -> list[int]:
 
 
 def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
-    walks = {tile: walk_of(params, size, tile) for tile in (0, *tiles_of(size))}
+    loops = {tile: loop_of(params, size, tile) for tile in (0, *tiles_of(size))}
     work = {
-        name_of(tile): partial(lambda walk: np.asarray(walk.advance(plan.steps).total), walk)
-        for tile, walk in walks.items()
+        name_of(tile): partial(lambda loop: np.asarray(loop.advance(plan.steps).total), loop)
+        for tile, loop in loops.items()
     }
     seconds, results = harness.alternate(work, plan.repeats, warmups=1)
     harness.check_equal({name: float(totals[-1]) for name, totals in results.items()}, name_of(0))
@@ -55,33 +55,33 @@ def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
                 "seconds_per_step": harness.spread(
                     [each / plan.steps for each in seconds[name_of(tile)]]
                 ),
-                "compile_seconds": sum(walk.seconds.values()),
+                "compile_seconds": sum(loop.seconds.values()),
                 "time_against_whole": harness.ratio(seconds[name_of(tile)], seconds[name_of(0)]),
-                "xla_bytes": counted(walk.program)["total"],
+                "xla_bytes": counted(loop.program)["total"],
             }
-            for tile, walk in walks.items()
+            for tile, loop in loops.items()
         },
     }
 
 
 def name_of(tile: int) -> str:
-    """Return what a way of going through the canvas is called."""
+    """Return the name of a canvas in tiles of this side, or of a whole one."""
     return f"tiles of {tile} px" if tile else "whole"
 
 
-def walk_of(params: nst.Params, size: int, tile: int) -> Walk:
-    """Return a canvas of this side, in tiles or, with 0, whole.
+def loop_of(params: nst.Params, size: int, tile: int) -> Loop:
+    """Return a loop on a canvas of this side, in tiles or, if `tile` is 0, whole.
 
     Raises:
-      RuntimeError: if tiles of that size do not cut it.
+      RuntimeError: if the canvas is too small to be cut into such tiles.
     """
     recipe = replace(ADAM, network=replace(ADAM.network, tile=tile))
     task = problem(params, recipe, size)
     if tile:
-        # As `stylize` does: kernels' forms for what the network sees at a time.
+        # As `stylize` does: the forms of kernels are those for the size of a window.
         seen = nst.scaling.tiles.window_of((size, size), recipe.terms.taps, recipe.network)
         if seen == (size, size):
             raise RuntimeError(f"tiles of {tile} px do not cut a canvas of {size} px")
         formed = nst.vgg.with_forms(params, recipe.terms.taps, shape=seen)
         task = replace(task, params=jax.block_until_ready(formed))
-    return Walk(task)
+    return Loop(task)

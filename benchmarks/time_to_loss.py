@@ -1,4 +1,4 @@
-"""How soon each engine gets how low, on one objective."""
+"""Time until each engine, an optimiser with a schedule, has brought one objective to a level."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,13 +12,13 @@ from benchmarks import harness
 from benchmarks.harness import Findings, Plan
 from benchmarks.problems import PAIRS, Pair, pictures
 
-QUESTION = "Seconds until the loss of `default`'s objective is so low, by engine"
+QUESTION = "Seconds until the loss of `default`'s objective falls to a level, by engine"
 FULL = Plan(sizes=(128, 192), repeats=1, steps=60, pairs=3)
 GPU = Plan(sizes=(256, 512), repeats=1, steps=400, pairs=3)
 QUICK = Plan(sizes=(48,), repeats=1, steps=6)
 
-LEVELS = (2.0, 1.5, 1.2)  # times the floor, the lowest loss that any engine reached
-POINTS = 25  # of a curve
+LEVELS = (2.0, 1.5, 1.2)  # multiples of the floor, which is the lowest loss that any engine reached
+POINTS = 25  # per curve
 COARSE = "coarse to fine"
 SMALLEST = 16  # px that the network needs
 
@@ -33,27 +33,27 @@ RULES: dict[str, Any] = {
 
 
 def engines(size: int, steps: int) -> dict[str, nst.recipes.Recipe]:
-    """Return the recipes that differ in their descent alone: every rule, at one scale and at two."""
+    """Return recipes that differ in their descent only: every rule, at one scale and at two."""
     found = {}
     for name, rule in RULES.items():
-        # torch's rule knows no guard, and is used on the pixels that its recipes use.
+        # torch's rule has no guard against divergence; its coordinates are those of published recipes.
         units = nst.vgg.CAFFE_BGR if isinstance(rule, nst.optimizers.TorchLBFGS) else nst.vgg.RAW
         schedules: dict[str, Any] = {"one scale": nst.recipes.OneScale()}
         if size // 2 >= SMALLEST:
             schedules[COARSE] = nst.recipes.CoarseToFine(smallest=size // 2, share=1.0)
-        for way, schedule in schedules.items():
+        for scales, schedule in schedules.items():
             descent = replace(
                 OBJECTIVE.descent, optimizer=rule, coordinates=units, steps=steps, schedule=schedule
             )
-            found[f"{name}, {way}"] = replace(OBJECTIVE, descent=descent)
+            found[f"{name}, {scales}"] = replace(OBJECTIVE, descent=descent)
     return found
 
 
-Engines = Callable[[int, int], dict[str, nst.recipes.Recipe]]  # of a size and a number of steps
+Engines = Callable[[int, int], dict[str, nst.recipes.Recipe]]  # (size, steps) to recipes by name
 
 
-class Course:
-    """One engine on its way: each `advance` goes on to its next canvas to be shown."""
+class EngineRun:
+    """One run of an engine: each `advance` continues to its next snapshot."""
 
     def __init__(self, params: nst.Params, pair: Pair, size: int, recipe: nst.recipes.Recipe):
         content, style = (np.asarray(image) for image in pictures(size, pair))
@@ -67,13 +67,13 @@ class Course:
         self.seen: list[nst.Snapshot] = []
 
     def advance(self) -> None:
-        """Go on to the next snapshot, if there is one."""
+        """Compute the next snapshot, if there is one."""
         shot = next(self.shots, None)
         if shot is not None:
             self.seen.append(shot)
 
     def curve(self, seconds: Sequence[float]) -> dict[str, Any]:
-        """Return what was seen at the full size: updates, seconds since the start, losses."""
+        """Return the snapshots at the full size: updates, seconds since the start, losses."""
         ends = np.cumsum(seconds)
         points = [
             (shot.step, float(f"{end:.5g}"), float(shot.losses.total))
@@ -92,12 +92,12 @@ def first_at_full_size(recipe: nst.recipes.Recipe, size: int) -> int:
 
 
 def measure(plan: Plan) -> Findings:
-    """Let all engines take turns on every pair."""
+    """Time all engines in turn on every pair."""
     return compare(engines, plan)
 
 
 def compare(engines: Engines, plan: Plan) -> Findings:
-    """Let engines take turns on every pair; compiling is apart, measuring targets is not."""
+    """Time engines in turn on every pair, without compiling, with measuring the targets."""
     params = nst.load_params()
     rows = []
     for size in plan.sizes:
@@ -105,15 +105,15 @@ def compare(engines: Engines, plan: Plan) -> Findings:
         recipes = engines(size, plan.steps)
         rows += [_row(params, pair, size, recipes, warm) for pair in PAIRS[: plan.pairs]]
     notes = [
-        "seconds hold everything but compiling: the coarse scale's too, though a curve only begins "
-        "where a canvas has its full size, as losses of different sizes do not compare",
-        "one run each, all engines taking turns",
+        "seconds include everything but compiling; those of the coarse scales too, though a curve only "
+        "begins at the full size, as losses at different sizes are not comparable",
+        "one run each, all engines in turn",
     ]
     return Findings(rows, notes)
 
 
 def _warm_up(params: nst.Params, size: int, recipe: nst.recipes.Recipe) -> float:
-    """Run a few updates, so that all programs are there; return the seconds."""
+    """Run a few updates, so that all programs are compiled; return the seconds."""
 
     def run() -> list[nst.Snapshot]:
         content, style = (np.asarray(image) for image in pictures(size))
@@ -129,11 +129,11 @@ def _row(
     recipes: Mapping[str, nst.recipes.Recipe],
     warm: Mapping[str, float],
 ) -> dict[str, Any]:
-    courses = {name: Course(params, pair, size, recipe) for name, recipe in recipes.items()}
-    work: dict[str, Callable[[], None]] = {n: partial(c.advance) for n, c in courses.items()}
-    rounds = max(course.most for course in courses.values())
+    runs = {name: EngineRun(params, pair, size, recipe) for name, recipe in recipes.items()}
+    work: dict[str, Callable[[], None]] = {n: partial(c.advance) for n, c in runs.items()}
+    rounds = max(run.most for run in runs.values())
     seconds, _ = harness.alternate(work, rounds, warmups=0)
-    curves = {name: course.curve(seconds[name]) for name, course in courses.items()}
+    curves = {name: run.curve(seconds[name]) for name, run in runs.items()}
     floor = min(min(curve["totals"]) for curve in curves.values())
     start = next(iter(curves.values()))["totals"][0]
     figures = {
@@ -161,5 +161,5 @@ def _row(
 
 
 def seconds_to(seconds: Sequence[float], totals: Sequence[float], level: float) -> float | None:
-    """Return when a curve first was at or below a level; None if it never was."""
+    """Return the seconds at which a curve first reached a level; None if it never did."""
     return next((s for s, total in zip(seconds, totals, strict=True) if total <= level), None)

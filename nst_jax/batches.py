@@ -148,6 +148,7 @@ def stylize_many(
       (3, 32, 48, 3)
     """
     _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    _checks.not_traced("params", params)
     options = (recipe, size, style_size, steps, precision, tile, devices)
     if plan is None:
         recipe = with_options(*options[:-1])

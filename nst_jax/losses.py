@@ -1,20 +1,22 @@
-"""Losses of one tap at a time: Gram statistics, content, total variation. Pure and short.
+"""Losses of one tap at a time: Gram statistics, content, total variation. Pure.
 
 Notation: a tap has N channels and M = h * w positions of a picture of P pixels; F is its features
 as an [M, N] matrix, R = FᵀF the Gram matrix, G = R / M its mean over positions, dG = G(canvas) -
-G(style), dF = F(canvas) - F(content).
+G(style), dF = F(canvas) - F(content). dy and dx are the differences between a pixel's neighbour below,
+or to the right, and the pixel itself.
 
 Every published Gram loss is a multiple of |dG|²; the multiples are the functions below. Sources that
-write it with the raw R, whose size grows with the picture, resize the style to the content first;
-written with G they give the same value there, and keep their meaning when the sizes differ.
+write it with the raw R, which grows with the picture, resize the style to the content first; written
+with G they give the same value in that case, and stay comparable when the sizes differ.
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -22,60 +24,81 @@ from nst_jax._types import FeatureMap, Gram, Image, Scalar, Statistic
 
 Mask: TypeAlias = Bool[Array, "h w"] | None
 
-Sides: TypeAlias = tuple[Scalar, Scalar]
+DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # over all dy, over all dx
 
 
 class ContentLoss(NamedTuple):
-    """A content loss: what to sum over pixels, and what the sum becomes.
+    """A content loss, in two parts: what is summed over positions, and the loss made from the sum.
 
     Attributes:
       sums: (features of the canvas, of the content), each [*batch, h, w, c], to a sum over the h * w
-        positions, to which positions that are zero in both add nothing.
+        positions.
       value: (the sum, h * w * c) to a scalar.
+      additive: whether `sums` really is a sum over positions: positions that are zero in both pictures
+        add nothing, and the sums of two halves of a picture add up to the sum of the whole. Tiles and
+        bands need that. With False a picture is always computed in one piece.
     """
 
     sums: Callable[[FeatureMap, FeatureMap], Scalar]
     value: Callable[[Scalar, int], Scalar]
+    additive: bool = True
 
     def __call__(self, canvas: FeatureMap, content: FeatureMap) -> Scalar:
-        """Return how far whole features [*batch, h, w, c] are apart."""
+        """Return the distance between the features [*batch, h, w, c] of two whole pictures."""
         return self.value(self.sums(canvas, content), positions(canvas) * canvas.shape[-1])
 
 
 class StyleLoss(NamedTuple):
-    """A style loss: what to sum over pixels, what the sums become, how far two of them are apart.
+    """A style loss, in three parts: sums over positions, a statistic, a distance of two statistics.
 
-    Splitting it so keeps every style loss additive over pixels up to `statistic`, which is what exact
-    tiling, row sharding and masks need.
+    Only `sums` sees the positions. So tiles, bands of several devices and masks give exact results:
+    they add up the sums of the parts before `statistic` is called.
 
     Attributes:
-      sums: (features [h, w, c], what its products ask of the device) to a pytree of sums over the
-        h * w positions, to which positions of zeros add nothing. Features may be bfloat16; what is
-        summed up has to be float32 at least.
-      statistic: (sums, positions) to the statistic that targets remember.
+      sums: (features [h, w, c], precision of matrix products) to a pytree of sums over the h * w
+        positions. Features may be bfloat16; the sums must be float32 at least.
+      statistic: (sums, number of positions) to the statistic that targets keep.
       distance: (statistic of the canvas, of the style, extent of the canvas) to a scalar.
+      additive: whether `sums` really are sums over positions: positions of zeros add nothing, and the
+        sums of two halves of a picture add up to those of the whole. That is not so for sorted
+        projections, nearest neighbours or histograms that count zeros: they need False, and a
+        picture is then always computed in one piece, without tiles and bands.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.losses import StyleLoss, mean_over_positions
+      >>> def channel_sums(features, products):
+      ...     return jnp.sum(features, axis=(-3, -2))
+      >>> def distance(canvas, style, extent):
+      ...     return jnp.mean(jnp.square(canvas - style))
+      >>> loss = StyleLoss(channel_sums, mean_over_positions, distance)
+      >>> loss.measure(jnp.ones((4, 6, 2))).tolist()
+      [1.0, 1.0]
     """
 
     sums: Callable[[FeatureMap, lax.Precision], Statistic]
     statistic: Callable[[Statistic, int], Statistic]
     distance: Callable[[Statistic, Statistic, "Extent"], Scalar]
+    additive: bool = True
 
     def measure(
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
     ) -> Statistic:
-        """Return the statistic of whole features [h, w, c]."""
+        """Return the statistic of the features [h, w, c] of a whole picture."""
         return self.statistic(self.sums(features, products), positions(features))
 
 
 class Variation(NamedTuple):
-    """A loss of a picture itself: what to sum over its pixels, and what the sums become.
-
-    dy and dx are what a pixel's neighbours below and to the right have more than itself.
+    """A loss of a picture alone, in two parts: sums over its pixels, and the loss made from them.
 
     Attributes:
-      sums: (picture [*batch, h, w, 3], which of its pixels count: [h, w] or None for all) to a pytree
-        of sums. Of a pixel that does not count, its differences to those two neighbours do not.
+      sums: (picture [*batch, h, w, 3], mask [h, w] of the pixels to include, or None for all) to a
+        pytree of sums over pixels of functions of dy and dx. Where the mask is False, the dy and dx
+        of that pixel are left out.
       value: (the sums, (h, w) of the whole picture) to a scalar.
+      additive: whether `sums` really are sums over pixels: those of two halves of a picture, each
+        with the line of pixels that follows it, add up to those of the whole. Tiles and bands need
+        that. With False a picture is always computed in one piece.
 
     Example:
       >>> import jax.numpy as jnp
@@ -87,6 +110,7 @@ class Variation(NamedTuple):
 
     sums: Callable[[Image, Mask], Any]
     value: Callable[[Any, tuple[int, int]], Scalar]
+    additive: bool = True
 
     def __call__(self, image: Image) -> Scalar:
         """Return the variation of a picture [*batch, h, w, 3] in [0, 1]."""
@@ -94,7 +118,7 @@ class Variation(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """How large a canvas is where a loss looks at it."""
+    """The sizes of a canvas that a style loss may depend on."""
 
     positions: int  # M, of the tap's features
     pixels: int  # P, of the picture
@@ -105,21 +129,24 @@ def positions(features: FeatureMap) -> int:
     return features.shape[-3] * features.shape[-2]
 
 
-def widened(features: FeatureMap) -> FeatureMap:
-    """Return features in float32 at least, for sums over many of them."""
+def at_least_float32(features: FeatureMap) -> FeatureMap:
+    """Return features in float32, or wider if they are: fewer bits are too few for a long sum."""
     return features.astype(jnp.promote_types(features.dtype, jnp.float32))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
+# --- Style ----------------------------------------------------------------------------------------
+
+
 def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) -> Gram:
     """Compute the raw Gram matrix R = FᵀF: inner products of all pairs of feature maps.
 
-    Written over the feature maps as rows, as courses do, this is F Fᵀ: a map of 8 × 8 positions
+    With the feature maps as rows, as textbooks write it, this is F Fᵀ: a map of 8 × 8 positions
     becomes a row of 64, and 20 of them give a 20 × 20 matrix whatever the size of the picture.
 
     Args:
       features: [*batch, h, w, c].
-      products: what is asked of the device; it must give float32 all its bits to be exact.
+      products: precision that the matrix product requests from the device. Only `HIGHEST` uses all
+        bits of float32 on every device.
 
     Returns:
       [*batch, c, c], a sum over the h * w positions, in float32 at least. Divide by `positions` for
@@ -148,6 +175,13 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 3.
     """
+    # A plain function around the one with a gradient rule: that one is an object without a name of
+    # its own, which cannot be pickled.
+    return _gram(features, products)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _gram(features: FeatureMap, products: lax.Precision) -> Gram:
     wide = jnp.promote_types(features.dtype, jnp.float32)
     return jnp.einsum(
         "...hwc,...hwd->...cd", features, features, precision=products, preferred_element_type=wide
@@ -155,23 +189,23 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
 
 
 def _gram_forward(features: FeatureMap, products: lax.Precision) -> tuple[Gram, FeatureMap]:
-    return gram(features, products), features
+    return _gram(features, products), features
 
 
 def _gram_backward(
     products: lax.Precision, features: FeatureMap, cotangent: Gram
 ) -> tuple[FeatureMap]:
     # dF = F (dR + dRᵀ): one product where autodiff would make two.
-    both = (cotangent + jnp.swapaxes(cotangent, -1, -2)).astype(features.dtype)
-    return (jnp.einsum("...hwc,...cd->...hwd", features, both, precision=products),)
+    symmetric = (cotangent + jnp.swapaxes(cotangent, -1, -2)).astype(features.dtype)
+    return (jnp.einsum("...hwc,...cd->...hwd", features, symmetric, precision=products),)
 
 
-gram.defvjp(_gram_forward, _gram_backward)
+_gram.defvjp(_gram_forward, _gram_backward)
 
 
 def mean_over_positions(sums: Array, count: int) -> Array:
     """Return the sums divided by the number of positions: G = R / M for a Gram matrix."""
-    return sums / float(count)  # as an int it would have to be an int32
+    return sums / float(count)  # an int would have to fit into int32
 
 
 def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
@@ -190,7 +224,7 @@ def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean((dG / N)²): the Gram matrix is divided by all its features' numbers, N M.
+    """Return mean((dG / N)²): the raw Gram matrix divided by N M, the size of the features.
 
     References:
       jcjohnson/neural-style; ProGamerGov/neural-style-pt; PyTorch's tutorial.
@@ -209,13 +243,13 @@ def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return sum(dR²) / (4 · 3² · P²), with the picture's channels and pixels, not the layer's.
+    """Return sum(dR²) / (4 · 3² · P²): divided by the picture's channels and pixels, not the tap's.
 
     References:
       keras-team/keras-io, examples/generative/neural_style_transfer.py.
     """
-    share = extent.positions / extent.pixels
-    return jnp.sum(jnp.square(canvas - style), axis=(-1, -2)) * (share**2 / 36)
+    positions_per_pixel = extent.positions / extent.pixels
+    return jnp.sum(jnp.square(canvas - style), axis=(-1, -2)) * (positions_per_pixel**2 / 36)
 
 
 GRAM_MEAN_SQUARE = StyleLoss(gram, mean_over_positions, gram_mean_square)
@@ -229,128 +263,127 @@ GRAM_UNDIVIDED = StyleLoss(gram, mean_over_positions, gram_undivided)
 GRAM_BY_IMAGE = StyleLoss(gram, mean_over_positions, gram_by_image)
 
 
-def square_differences(canvas: FeatureMap, content: FeatureMap) -> Scalar:
+# --- Content --------------------------------------------------------------------------------------
+
+
+def squared_feature_differences(canvas: FeatureMap, content: FeatureMap) -> Scalar:
     """Return sum(dF²) over features [*batch, h, w, c]."""
     return jnp.sum(jnp.square(canvas - content), axis=(-1, -2, -3))
 
 
 def _mean(total: Scalar, count: int) -> Scalar:
-    return total / float(count)  # of a large canvas more than an int32 holds
+    return total / float(count)  # the count of a large canvas does not fit into int32
 
 
-def _quarter_mean(total: Scalar, count: int) -> Scalar:
+def _quarter_of_mean(total: Scalar, count: int) -> Scalar:
     return total / float(count) / 4
 
 
-def _half(total: Scalar, count: int) -> Scalar:
-    del count
+def _half(total: Scalar, size: object) -> Scalar:
+    del size
     return total / 2
 
 
-def _itself(total: Scalar, count: int) -> Scalar:
-    del count
+def _unchanged(total: Scalar, size: object) -> Scalar:
+    del size
     return total
 
 
-# mean(dF²), as Gatys' code and TensorFlow's have it.
-CONTENT_MEAN_SQUARE = ContentLoss(square_differences, _mean)
+# mean(dF²), as in Gatys' code and TensorFlow's tutorial.
+CONTENT_MEAN_SQUARE = ContentLoss(squared_feature_differences, _mean)
 
 # sum(dF²) / (4 h w c), the content cost of the Coursera course.
-CONTENT_QUARTER_MEAN_SQUARE = ContentLoss(square_differences, _quarter_mean)
+CONTENT_QUARTER_MEAN_SQUARE = ContentLoss(squared_feature_differences, _quarter_of_mean)
 
 # sum(dF²) / 2: Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 1.
-CONTENT_HALF_SUM_SQUARE = ContentLoss(square_differences, _half)
+CONTENT_HALF_SUM_SQUARE = ContentLoss(squared_feature_differences, _half)
 
-# sum(dF²), as keras.io's example has it.
-CONTENT_SUM_SQUARE = ContentLoss(square_differences, _itself)
+# sum(dF²), as in keras.io's example.
+CONTENT_SUM_SQUARE = ContentLoss(squared_feature_differences, _unchanged)
 
 
-def absolute_differences(image: Image, where: Mask = None) -> Sides:
+# --- Variation ------------------------------------------------------------------------------------
+
+
+def absolute_differences(image: Image, where: Mask = None) -> DifferenceSums:
     """Return sum|dy| and sum|dx|."""
-    return _over_sides(image, where, _magnitude)
+    return _sum_each(_absolute, _differences(image, where))
 
 
-def square_of_differences(image: Image, where: Mask = None) -> Sides:
+def squared_differences(image: Image, where: Mask = None) -> DifferenceSums:
     """Return sum(dy²) and sum(dx²)."""
-    return _over_sides(image, where, jnp.square)
+    return _sum_each(jnp.square, _differences(image, where))
 
 
-def squares_of_both(image: Image, where: Mask = None) -> Scalar:
+def squared_gradients(image: Image, where: Mask = None) -> Scalar:
     """Return the sum of dy² + dx² over the pixels that have both neighbours."""
-    return jnp.sum(_both(image, where), axis=(-1, -2, -3))
+    return jnp.sum(_gradient_squares(image, where), axis=(-1, -2, -3))
 
 
-def powers_of_both(image: Image, where: Mask = None) -> Scalar:
+def powered_gradients(image: Image, where: Mask = None) -> Scalar:
     """Return the sum of (dy² + dx²)^1.25 over the pixels that have both neighbours."""
-    return jnp.sum(_both(image, where) ** 1.25, axis=(-1, -2, -3))
-
-
-def _over_sides(image: Image, where: Mask, of: Callable[[Array], Array]) -> Sides:
-    down, right = _differences(image, where)
-    return jnp.sum(of(down), axis=(-1, -2, -3)), jnp.sum(of(right), axis=(-1, -2, -3))
-
-
-def _both(image: Image, where: Mask) -> Array:
-    down, right = _differences(image, where)
-    return jnp.square(down[..., :, :-1, :]) + jnp.square(right[..., :-1, :, :])
-
-
-def _sum_of_sides(sides: Sides, shape: tuple[int, int]) -> Scalar:
-    del shape
-    return sides[0] + sides[1]
-
-
-def _mean_of_sides(sides: Sides, shape: tuple[int, int]) -> Scalar:
-    height, width = shape
-    down, right = float(3 * (height - 1) * width), float(3 * height * (width - 1))
-    return sides[0] / down + sides[1] / right
-
-
-def _sum_itself(total: Scalar, shape: tuple[int, int]) -> Scalar:
-    del shape
-    return total
-
-
-def _half_of_sum(total: Scalar, shape: tuple[int, int]) -> Scalar:
-    del shape
-    return total / 2
-
-
-# The sum of absolute differences between neighbouring pixels, all channels: `tf.image.total_variation`.
-# It grows with the picture and with its contrast.
-TOTAL_VARIATION = Variation(absolute_differences, _sum_of_sides)
-
-# mean(dy²) + mean(dx²): does not grow with the picture.
-MEAN_VARIATION = Variation(square_of_differences, _mean_of_sides)
-
-# sum(dy²) + sum(dx²), what TensorFlow's text describes.
-SQUARE_VARIATION = Variation(square_of_differences, _sum_of_sides)
-
-# Half the sum of dy² + dx² over the pixels that have both neighbours: jcjohnson/neural-style, whose
-# code only has this loss' gradient.
-HALF_SQUARE_VARIATION = Variation(squares_of_both, _half_of_sum)
-
-# The sum of (dy² + dx²)^1.25 over these: keras-team/keras-io,
-# examples/generative/neural_style_transfer.py.
-POWER_VARIATION = Variation(powers_of_both, _sum_itself)
-
-
-def _magnitude(x: Array) -> Array:
-    # The gradient of |x| at 0 is 0, as in TensorFlow and torch; that of `jnp.abs` depends on the
-    # version, and where it is 1 an even area of the picture would be pushed to one side.
-    return x * jax.lax.stop_gradient(jnp.sign(x))
+    return jnp.sum(_gradient_squares(image, where) ** 1.25, axis=(-1, -2, -3))
 
 
 def _differences(image: Image, where: Mask) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Return dy and dx; those of pixels that the mask leaves out are 0."""
     down = image[..., 1:, :, :] - image[..., :-1, :, :]
     right = image[..., :, 1:, :] - image[..., :, :-1, :]
     if where is None:
         return down, right
-    owned = where[..., None]
-    return jnp.where(owned[:-1], down, 0), jnp.where(owned[:, :-1], right, 0)
+    included = where[..., None]
+    return jnp.where(included[:-1], down, 0), jnp.where(included[:, :-1], right, 0)
 
 
-# What recipes may name.
+def _gradient_squares(image: Image, where: Mask) -> Array:
+    """Return dy² + dx² of the pixels that have both neighbours."""
+    down, right = _differences(image, where)
+    return jnp.square(down[..., :, :-1, :]) + jnp.square(right[..., :-1, :, :])
+
+
+def _sum_each(function: Callable[[Array], Array], parts: tuple[Array, Array]) -> DifferenceSums:
+    down, right = (jnp.sum(function(part), axis=(-1, -2, -3)) for part in parts)
+    return down, right
+
+
+def _absolute(x: Array) -> Array:
+    # The gradient of |x| at 0 is 0, as in TensorFlow and torch; that of `jnp.abs` depends on jax's
+    # version, and where it is 1 it would push the pixels of an even area to one side.
+    return x * jax.lax.stop_gradient(jnp.sign(x))
+
+
+def _down_plus_right(sums: DifferenceSums, shape: tuple[int, int]) -> Scalar:
+    del shape
+    return sums[0] + sums[1]
+
+
+def _mean_down_plus_mean_right(sums: DifferenceSums, shape: tuple[int, int]) -> Scalar:
+    height, width = shape
+    down, right = float(3 * (height - 1) * width), float(3 * height * (width - 1))
+    return sums[0] / down + sums[1] / right
+
+
+# The sum of absolute differences between neighbouring pixels, all channels: `tf.image.total_variation`.
+# It grows with the picture and with its contrast.
+TOTAL_VARIATION = Variation(absolute_differences, _down_plus_right)
+
+# mean(dy²) + mean(dx²): does not grow with the picture.
+MEAN_VARIATION = Variation(squared_differences, _mean_down_plus_mean_right)
+
+# sum(dy²) + sum(dx²), the formula in the text of TensorFlow's tutorial.
+SQUARE_VARIATION = Variation(squared_differences, _down_plus_right)
+
+# Half the sum of dy² + dx² over the pixels that have both neighbours: jcjohnson/neural-style, whose
+# code contains only the gradient of this loss.
+HALF_SQUARE_VARIATION = Variation(squared_gradients, _half)
+
+# The sum of (dy² + dx²)^1.25 over the same pixels: keras-team/keras-io,
+# examples/generative/neural_style_transfer.py.
+POWER_VARIATION = Variation(powered_gradients, _unchanged)
+
+
+# --- The losses that recipes may name -------------------------------------------------------------
+
 STYLE_LOSSES = {
     "gram_mean_square": GRAM_MEAN_SQUARE,
     "gram_paper": GRAM_PAPER,
@@ -373,3 +406,120 @@ VARIATIONS = {
     "half_square_variation": HALF_SQUARE_VARIATION,
     "power_variation": POWER_VARIATION,
 }
+
+
+# --- Checking that a loss is additive -------------------------------------------------------------
+
+Loss: TypeAlias = ContentLoss | StyleLoss | Variation
+
+# Not checked at run time: the tests check them.
+BUILT_IN = (*CONTENT_LOSSES.values(), *STYLE_LOSSES.values(), *VARIATIONS.values())
+
+TOLERANCE = 1e-3  # relative; far above rounding, far below what a loss that is not additive misses
+
+
+def check_additive(argument: str, loss: Loss) -> None:
+    """Refuse a loss that says it is additive although its `sums` are not sums over positions.
+
+    Such a loss would silently give wrong values wherever a picture is computed in parts. Its sums
+    are evaluated on small random features, once per process. A loss that cannot be evaluated on
+    these, because it needs a certain number of channels for example, is accepted unchecked.
+
+    Args:
+      argument: what the caller calls the loss, for the message.
+      loss: any loss; those of this module, and those with `additive=False`, are not evaluated.
+
+    Raises:
+      ValueError: saying what was found and what to do.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.losses import StyleLoss, check_additive, gram_mean_square, mean_over_positions
+      >>> def largest(features, products):
+      ...     return jnp.max(features, axis=(-3, -2))
+      >>> loss = StyleLoss(largest, mean_over_positions, gram_mean_square)
+      >>> check_additive("style_loss", loss._replace(additive=False))
+      >>> check_additive("style_loss", loss)      # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      ValueError: `style_loss`: says that it is additive, but its sums over two halves of random ...
+    """
+    if not loss.additive or loss in BUILT_IN:
+        return
+    finding = _not_additive_cached(loss) if _is_hashable(loss) else _not_additive(loss)
+    if finding:
+        raise ValueError(
+            f"`{argument}`: says that it is additive, but {finding}; declare it with "
+            "`additive=False`, and pictures will be computed in one piece"
+        )
+
+
+def _not_additive(loss: Loss) -> str:
+    """Return what shows that a loss is not additive, or "" if nothing does."""
+    try:
+        with jax.ensure_compile_time_eval():  # the caller may be tracing
+            whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())
+    except Exception:
+        return ""  # not made for these features; where it is used, it will raise this itself
+    if missed := _missed([with_zeros], whole):
+        return f"positions of zeros change its sums ({missed})"
+    if missed := _missed(halves, whole):
+        return (
+            "its sums over two halves of random features do not add up to those over the whole "
+            f"({missed})"
+        )
+    return ""
+
+
+_not_additive_cached = lru_cache(maxsize=128)(_not_additive)
+
+
+def _is_hashable(loss: Loss) -> bool:
+    try:
+        hash(loss)
+    except TypeError:
+        return False
+    return True
+
+
+def _probe(loss: Loss) -> tuple[Any, Any, tuple[Any, Any]]:
+    """Return the sums of small random data, of it with zeros added, and of its two halves."""
+    random = np.random.default_rng(0)
+    channels = 3 if isinstance(loss, Variation) else 64  # as many as a picture or relu1_1 has
+    shape = (2, 4, 6, channels)
+    canvas, other = jnp.asarray(np.maximum(random.normal(size=shape), 0), jnp.float32)
+    if isinstance(loss, Variation):
+        first = jnp.arange(4)[:, None] < jnp.full(6, 2)[None]
+        # A part comes with the line below it, which is needed but belongs to the other part.
+        halves = loss.sums(canvas[:3], first[:3]), loss.sums(canvas[2:], None)
+        return loss.sums(canvas, None), loss.sums(canvas, jnp.full((4, 6), True)), halves
+    pictures = (canvas, other) if isinstance(loss, ContentLoss) else (canvas,)
+
+    def sums(change: Callable[[Array], Array]) -> Any:
+        changed = [change(picture) for picture in pictures]
+        if isinstance(loss, StyleLoss):
+            return loss.sums(changed[0], lax.Precision.HIGHEST)
+        return loss.sums(*changed)
+
+    return (
+        sums(lambda x: x),
+        sums(lambda x: jnp.concatenate([x, jnp.zeros_like(x)])),
+        (sums(lambda x: x[:2]), sums(lambda x: x[2:])),
+    )
+
+
+def _missed(parts: Sequence[Any], whole: Any) -> str:
+    """Return how the total of the parts differs from the whole, or "" if it does not."""
+    structures = {jax.tree.structure(tree) for tree in (*parts, whole)}
+    *added, wanted = (jax.tree.leaves(tree) for tree in (*parts, whole))
+    if len(structures) > 1:
+        return "they differ in structure"
+    for index, leaf in enumerate(wanted):
+        terms = [leaves[index] for leaves in added]
+        if other := [term.shape for term in terms if term.shape != leaf.shape]:
+            return f"shape {list(other[0])} instead of {list(leaf.shape)}"
+        found = sum(np.asarray(term, np.float64) for term in terms)
+        error = np.max(np.abs(found - np.asarray(leaf, np.float64)), initial=0)
+        largest = np.max(np.abs(np.asarray(leaf, np.float64)), initial=0)
+        if not error <= TOLERANCE * largest:  # NaN is an error too
+            return f"an error of {error:.3g}, where the largest of the sums is {largest:.3g}"
+    return ""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from nst_jax import vgg
+from nst_jax import _checks, vgg
 from nst_jax._types import (
     FeatureMap,
     Features,
@@ -23,10 +23,10 @@ from nst_jax._types import (
     StyleImage,
     Targets,
 )
-from nst_jax.losses import ContentLoss, Extent, Mask, StyleLoss, Variation, widened
-from nst_jax.recipes.recipe import Recipe, Terms, check_styles
+from nst_jax.losses import ContentLoss, Extent, Mask, StyleLoss, Variation, at_least_float32
+from nst_jax.recipes.recipe import Recipe, Terms, check_not_cut, check_styles
 from nst_jax.scaling import tiles
-from nst_jax.scaling.bands import Bands, bands_of, map_bands
+from nst_jax.scaling.bands import Bands, bands_of, check_bands_allowed, map_bands
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tiles import Grid, Index
 
@@ -57,7 +57,9 @@ def measure(
       `Targets`, to be passed to `step` and `run`.
 
     Raises:
-      ValueError: if there are not as many styles as the recipe has shares.
+      TypeError: for arguments of another type, such as swapped ones.
+      ValueError: if there are not as many styles as the recipe has shares, and for tiles or bands with
+        a loss that is not additive.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -67,7 +69,11 @@ def measure(
       >>> targets.style["relu2_1"].shape
       (128, 128)
     """
+    order = "the order is measure(params, content, style, recipe)"
+    _check_arguments(order, params, recipe, bands)
     styles: Sequence[Any] = style if isinstance(style, (list, tuple)) else [style]
+    for name, picture in (("content", content), *(("style", each) for each in styles)):
+        _checks.array(name, picture, order)
     check_styles(recipe.terms, len(styles))
     statistics = [measure_style(params, one, recipe, bands=bands) for one in styles]
     return Targets(
@@ -166,6 +172,14 @@ def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
     )
 
 
+def _check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
+    """Refuse arguments of another type, and cutting a picture for losses that are not additive."""
+    _checks.instance("params", params, Params, f"`nst_jax.load_params()` gives them; {order}")
+    _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
+    check_not_cut(recipe)
+    check_bands_allowed(bands, recipe.terms)
+
+
 # --- Losses ---------------------------------------------------------------------------------------
 
 
@@ -201,7 +215,9 @@ def losses_of(
       `Losses` of scalars: the style taps sum to `style`; content, style and tv to `total`.
 
     Raises:
-      ValueError: if the image and the content of `targets` differ in size.
+      TypeError: for arguments of another type, such as swapped ones.
+      ValueError: if the image and the content of `targets` differ in size, and for tiles or bands with
+        a loss that is not additive.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -211,6 +227,10 @@ def losses_of(
       >>> float(jax.jit(nst.losses_of)(params, grey, targets, nst.recipes.TF).total)
       0.0
     """
+    order = "the order is losses_of(params, image, targets, recipe)"
+    _check_arguments(order, params, recipe, bands)
+    _checks.array("image", image, order)
+    _checks.instance("targets", targets, Targets, f"`measure` gives them; {order}")
     terms = recipe.terms
     shape = (image.shape[-3] if bands is None else bands.height, image.shape[-2])
     measured = _Measured.of(terms, recipe.network)
@@ -327,7 +347,9 @@ def _sums(
         found, content_sum, style_sums = of_image(tap, found), None, None
         if tap in measured.content_taps:
             target = of_content(tap, content[tap])
-            content_sum = measured.content_loss.sums(widened(found), widened(target))
+            content_sum = measured.content_loss.sums(
+                at_least_float32(found), at_least_float32(target)
+            )
         if tap in measured.style_taps:
             style_sums = measured.style_loss.sums(found, measured.network.precision.products)
         return content_sum, style_sums

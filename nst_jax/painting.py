@@ -291,6 +291,7 @@ def paint(
       [0, 2, 4, 5]
     """
     _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    _checks.not_traced("params", params)
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
     options = (recipe, size, style_size, steps, precision, tile, devices)

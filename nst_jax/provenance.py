@@ -94,7 +94,9 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _name_of(loss: Any) -> str | None:
     """Return the name under which recipes know a loss, which says more than those of its parts."""
-    return next((name for name, known in LOSSES.items() if known is loss), None)
+    if not isinstance(loss, (losses.ContentLoss, losses.StyleLoss, losses.Variation)):
+        return None
+    return next((name for name, known in LOSSES.items() if known == loss), None)
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Write `golden.json`: the losses of three steps of every preset. Run `python -m tests.make_golden`.
 
-Run it only where a change of the numbers is meant, and say in the commit why they changed.
+Run it only if the numbers are meant to change, and say in the commit why they changed.
 """
 
 import json
@@ -17,9 +17,9 @@ from tests import small
 
 GOLDEN = Path(__file__).with_name("golden.json")
 STEPS, KEY = 3, 0
-# Of what the goldens made with torch do not hold; every preset is a program to compile.
+# The presets that `torch_golden.json` does not contain; few, as each is a program to compile.
 NAMES = ("default", "tf-tv")
-# The sizes of the documents' examples, which so are the same programs.
+# The sizes of the examples in docstrings and documents, which thereby use the same programs.
 CONTENT, STYLE = ("chelsea", 32, 48), ("starry_night", 38, 48)
 # Measured: a start changed by 1e-6 changes the losses by 5e-6 in three steps.
 TOLERANCE = dict.fromkeys(NAMES, 1e-4)
@@ -48,7 +48,7 @@ def losses(params, name):
 
 
 def golden(params):
-    """Return what the file holds."""
+    """Return the content of the file."""
     return {
         "maker": "python -m tests.make_golden",
         "what": "weighted losses of the start and of the canvases after steps 1 to 3, recipe by recipe",

@@ -1,4 +1,4 @@
-"""Make the sample pictures of the package again.
+"""Make the sample pictures of the package.
 
     python tests/make_samples.py SKIMAGE_DATA STARRY_NIGHT_JPG
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-SAMPLES = Path(__file__).parents[1] / "nst_jax" / "samples"
+SAMPLES = Path(__file__).parents[1] / "nst_jax" / "images" / "samples"
 FRAME = (18, 18, 732, 580)  # the painting within its black frame: left, top, right, bottom
 
 

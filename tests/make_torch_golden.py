@@ -1,8 +1,8 @@
-"""Write `torch_golden.json`: what five published style transfers compute, by PyTorch.
+"""Write `torch_golden.json`: the losses of five published style transfers, computed by PyTorch.
 
 Run `python -m tests.make_torch_golden`; it needs the extra `parity`. The recipes are those
 of `torch_recipes.py`, which shares nothing with the package; only the weights and the two pictures
-come from it. Run it only where the independent recipes change, never to make a test pass.
+come from it. Run it only if these recipes change, never to make a test pass.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from tests.torch_recipes import SOURCES, as_weights, coursera_tf2_start
 
 GOLDEN = Path(__file__).with_name("torch_golden.json")
 STEPS, SEED = 25, 0
-# Sides that truncation and rounding bring to different lengths (61 px, 512 / 61 times as long, are
-# 511 in float32), odd ones on the way down, and two positions left in the deepest block.
+# Sides for which truncation and rounding differ (61 px * (512 / 61) is 511 in float32), which become
+# odd between poolings, and which end as two positions in the deepest block.
 PICTURES = {"content": ("chelsea", 45, 61), "style": ("starry_night", 37, 57)}
 SIZES = {
     "udacity": 24,
@@ -32,16 +32,16 @@ SIZES = {
     "coursera-tf2": 32,
     "pytorch-tutorial": 24,
 }
-# L-BFGS without a line search divides by differences of gradients: not for 32 bits.
+# Not run in float32: L-BFGS without a line search divides by differences of gradients.
 LBFGS = ("gatys-pytorch", "pytorch-tutorial")
 FIELDS = ("total", "content", "style")
-# What the constants of gatys-pytorch's notebook are, rounded to eight digits.
+# The exact values of the constants that gatys-pytorch's notebook rounds to eight digits.
 CAFFE_MEANS = (103.939 / 255, 116.779 / 255, 123.68 / 255)
 PERTURBATION = 1e-15  # of the start's pixels, a few times the last bit of float64
 
 
 def eight_bit(name, height, width):
-    """Return a sample picture as a file of this size would hold it."""
+    """Return a sample picture of this size in 8 bits, as a file contains it."""
     picture = Image.fromarray(images.to_uint8(images.sample(name)))
     return np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS))
 
@@ -52,7 +52,7 @@ def layers():
     return [(found[name]["kernel"], found[name]["bias"]) for name in sorted(found)]
 
 
-def coded(array):
+def encoded(array):
     """Return an array as text."""
     array = np.ascontiguousarray(array)
     return {
@@ -63,17 +63,17 @@ def coded(array):
 
 
 def described(pixels, stride=1):
-    """Return what is on file of prepared pixels: a digest of whole 255ths, else every `stride`th."""
+    """Return an entry for prepared pixels: a digest if they are 8-bit, else every `stride`th pixel."""
     whole = np.rint(pixels * 255).astype(np.uint8)
     described = {"shape": list(pixels.shape)}
-    # convert_image_dtype's product misses the quotient by a last bit.
+    # The product in convert_image_dtype may differ from the quotient in the last bit.
     if np.allclose(whole / 255, pixels, rtol=0, atol=1e-7):
         return described | {"sha256": hashlib.sha256(whole.tobytes()).hexdigest()}
-    return described | {"stride": stride, "pixels": coded(pixels[::stride, ::stride])}
+    return described | {"stride": stride, "pixels": encoded(pixels[::stride, ::stride])}
 
 
 def prepared(name, pictures, size, stride=1):
-    """Return what is on file of a recipe's pictures at a size."""
+    """Return the entry for a recipe's pictures at a size."""
     both = SOURCES[name].pictures(*pictures, size)
     return {"size": size} | {
         field: described(pixels, stride)
@@ -89,7 +89,7 @@ def start_of(name, content):
 def losses(name, pictures, weights, *, steps=STEPS, perturbation=0.0, **options):
     """Return field -> losses of the start and of the canvases after each update.
 
-    `perturbation` is of the start's pixels, relative; `options` go to the recipe.
+    `perturbation` is a relative change of the start's pixels; `options` are passed to the recipe.
     """
     source = SOURCES[name]
     content, style = source.pictures(*pictures, SIZES[name])
@@ -102,13 +102,13 @@ def losses(name, pictures, weights, *, steps=STEPS, perturbation=0.0, **options)
 
 
 def sensitivity(plain, perturbed):
-    """Return how far a run departs from itself, relative, evaluation by evaluation."""
+    """Return the relative difference of two runs, evaluation by evaluation."""
     one, other = (np.asarray(run["total"]) for run in (plain, perturbed))
     return [float(f"{value:.1e}") for value in np.abs(other - one) / one]
 
 
 def entry(name, pictures, weights64, weights32):
-    """Return what is on file of one recipe."""
+    """Return the entry for one recipe."""
     double = losses(name, pictures, weights64)
     perturbed = losses(name, pictures, weights64, perturbation=PERTURBATION)
     content, _ = SOURCES[name].pictures(*pictures, SIZES[name])
@@ -116,7 +116,7 @@ def entry(name, pictures, weights64, weights32):
     found = {
         "prepared": prepared(name, pictures, SIZES[name]),
         "published": prepared(name, pictures, SOURCES[name].size, stride=64),
-        "start": coded(start_of(name, content)) if name == "coursera-tf2" else "content",
+        "start": encoded(start_of(name, content)) if name == "coursera-tf2" else "content",
         "float64": double,
         "sensitivity": sensitivity(double, perturbed),
         "float32": single,
@@ -127,7 +127,7 @@ def entry(name, pictures, weights64, weights32):
 
 
 def golden():
-    """Return what the file holds."""
+    """Return the content of the file."""
     torch.set_num_threads(1)
     pictures = [eight_bit(*PICTURES[field]) for field in PICTURES]
     weights64, weights32 = (as_weights(layers(), dtype) for dtype in (torch.float64, torch.float32))
@@ -141,7 +141,7 @@ def golden():
         "versions": {name: version(name) for name in ("torch", "numpy", "pillow")},
         "machine": f"{platform.machine()}, cpu",
         "pictures": {
-            field: {"sample": PICTURES[field][0]} | coded(picture)
+            field: {"sample": PICTURES[field][0]} | encoded(picture)
             for field, picture in zip(PICTURES, pictures, strict=True)
         },
         "recipes": {name: entry(name, pictures, weights64, weights32) for name in SOURCES},

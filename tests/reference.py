@@ -1,4 +1,7 @@
-"""VGG-19, its losses and TensorFlow's resize once more: NumPy, float64, nothing shared."""
+"""An independent VGG-19, its losses and TensorFlow's resize, in NumPy and float64.
+
+Nothing is shared with the package, so that a mistake there is not repeated here.
+"""
 
 import numpy as np
 from scipy.signal import correlate
@@ -28,7 +31,7 @@ def convolve_by_scipy(x, kernel, bias):
 
 
 def pool(x, kind, ceil):
-    """Reduce 2 x 2 windows; NaN marks what lies outside the picture."""
+    """Reduce 2 x 2 windows; NaN marks positions outside the picture."""
     height, width, channels = x.shape
     if ceil:
         edges = ((0, height % 2), (0, width % 2), (0, 0))
@@ -39,7 +42,7 @@ def pool(x, kind, ceil):
 
 
 def pixels(image, kind="caffe-bgr"):
-    """Turn sRGB in [0, 1] into what the original network was trained on, or leave it raw."""
+    """Convert sRGB in [0, 1] to the pixels of the original network, or return it unchanged."""
     image = np.asarray(image, np.float64)
     return image[..., ::-1] * 255 - np.array(MEANS_BGR) if kind == "caffe-bgr" else image
 
@@ -74,7 +77,7 @@ def paper_style_loss(canvas, style):
 
 
 def total_variation(image):
-    """Sum |dy| + |dx| one pixel at a time."""
+    """Return the sum of |dy| + |dx|, one pixel at a time."""
     height, width, _ = image.shape
     total = 0.0
     for y in range(height):

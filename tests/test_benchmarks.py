@@ -145,15 +145,15 @@ def test_torch_takes_the_same_steps(params):
     pytest.importorskip("torch", reason="install the extra `parity`")
     recipe = with_taps(problems.ADAM, "relu2_2", "relu1_1", "relu3_1")
     task = problems.problem(params, recipe, 32)
-    own = problems.Walk(task)
+    own = problems.Loop(task)
     ours = np.asarray(own.advance(step.FIRST).total)
     judge = peers.judge_of(task)
     for variant in pytorch.variants("cpu", compiled=False):
-        walk = pytorch.TorchWalk(task, variant)
+        loop = pytorch.TorchLoop(task, variant)
         tolerance = step.TOLERANCE if variant.precision == "float32" else 2e-2
-        np.testing.assert_allclose(walk.advance(step.FIRST), ours, rtol=tolerance)
+        np.testing.assert_allclose(loop.advance(step.FIRST), ours, rtol=tolerance)
         # The canvases after as many updates, which neither has measured yet.
-        finals = [judge(peers._picture(each)) for each in (own, walk)]
+        finals = [judge(peers._picture(each)) for each in (own, loop)]
         np.testing.assert_allclose(finals[1], finals[0], rtol=tolerance)
     np.testing.assert_allclose(own.advance(1).total[0], finals[0], rtol=1e-4)
 
@@ -168,14 +168,14 @@ def tensorflow():
 def test_tensorflows_tutorial_takes_the_same_steps(params, tensorflow):
     recipe = with_taps(problems.ADAM, "relu2_2", "relu1_1", "relu3_1")
     task = tensorflow_tutorial.with_its_rule(problems.problem(params, recipe, 33))
-    own = problems.Walk(task)
+    own = problems.Loop(task)
     ours = np.asarray(own.advance(step.FIRST).total)
     judge = peers.judge_of(task)
     for variant in tensorflow_tutorial.variants("cpu"):
-        walk = tensorflow_tutorial.TensorFlowWalk(task, variant)
+        loop = tensorflow_tutorial.TensorFlowLoop(task, variant)
         tolerance = step.TOLERANCE if variant.precision == "float32" else 2e-2
-        np.testing.assert_allclose(walk.advance(step.FIRST), ours, rtol=tolerance)
-        finals = [judge(peers._picture(each)) for each in (own, walk)]
+        np.testing.assert_allclose(loop.advance(step.FIRST), ours, rtol=tolerance)
+        finals = [judge(peers._picture(each)) for each in (own, loop)]
         np.testing.assert_allclose(finals[1], finals[0], rtol=tolerance)
 
 
@@ -242,8 +242,8 @@ def test_a_peer_that_does_not_start_is_noted_and_ours_is_not_let_off():
         def advance(self, steps):
             assert steps == 1
 
-    walks, seconds, notes = peers.started({"nst_jax, float32": Stands, "torch, compiled": fails})
-    assert list(walks) == list(seconds) == ["nst_jax, float32"]
+    loops, seconds, notes = peers.started({"nst_jax, float32": Stands, "torch, compiled": fails})
+    assert list(loops) == list(seconds) == ["nst_jax, float32"]
     assert notes == ["torch, compiled was not measured: no compiler"]
     with pytest.raises(RuntimeError, match="no compiler"):
         peers.started({"nst_jax, float32": fails})

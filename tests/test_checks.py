@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,6 +27,64 @@ def with_rule(**numbers):
     return replace(
         FAST, descent=replace(FAST.descent, optimizer=replace(FAST.descent.optimizer, **numbers))
     )
+
+
+# --- Tracers and swapped arguments ----------------------------------------------------------------
+
+TRACEABLE = r"`nst_jax.measure`, `losses_of`, `init`, `step` and `run`"
+
+
+@pytest.mark.parametrize("verb", [nst.stylize, nst.paint, nst.stylize_many])
+@pytest.mark.parametrize("argument", ["params", "content", "style", "recipe"])
+def test_a_tracer_is_refused_with_what_can_be_traced(params, verb, argument):
+    def painted(traced):
+        given = {"params": params, "content": GREY, "style": GREY, "recipe": FAST}
+        *data, recipe = (given | {argument: traced}).values()
+        return verb(*data, recipe=recipe)
+
+    value = {"params": params, "recipe": FAST}.get(argument, GREY)
+    named = {"recipe": "steps"}.get(argument, rf"{argument}s?(\[0\])?")
+    with pytest.raises(TypeError, match=rf"^`{named}`: got a tracer.*{TRACEABLE}"):
+        jax.jit(painted)(value)
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ((0, 2, 1, 3), r"`image`: expected an array .* got Targets; .*\(params, image, targets"),
+        ((0, 1, 3, 2), r"`recipe`: expected Recipe, got Targets; .*\(params, image, targets, rec"),
+        ((0, 1, 3, 3), r"`targets`: expected Targets, got Recipe; `measure` gives them"),
+        ((0, 1, 1, 3), r"`targets`: expected Targets, got ndarray"),
+        ((1, 0, 2, 3), r"`params`: expected Params, got ndarray; .*load_params.*the order is"),
+    ],
+)
+def test_swapped_arguments_of_losses_of_are_named(params, order, message):
+    targets = jax.eval_shape(nst.measure, params, GREY, GREY, FAST)
+    given = (params, GREY, targets, FAST)
+    with pytest.raises(TypeError, match=f"^{message}"):
+        nst.losses_of(*(given[index] for index in order))
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ((1, 0, 2, 3), r"`params`: expected Params, got ndarray; .*measure\(params, content, sty"),
+        ((0, 1, 3, 2), r"`recipe`: expected Recipe, got ndarray; .*measure\(params, content, sty"),
+        ((0, 3, 1, 3), r"`content`: expected an array .* got Recipe; the order is measure"),
+        ((0, 1, 3, 3), r"`style`: expected an array .* got Recipe; the order is measure"),
+    ],
+)
+def test_swapped_arguments_of_measure_are_named(params, order, message):
+    given = (params, GREY, GREY, FAST)
+    with pytest.raises(TypeError, match=f"^{message}"):
+        nst.measure(*(given[index] for index in order))
+
+
+def test_arrays_of_every_kind_have_losses(params):
+    for image in (GREY, jnp.asarray(GREY), jax.ShapeDtypeStruct(GREY.shape, GREY.dtype)):
+        targets = jax.eval_shape(lambda: nst.measure(params, GREY, GREY, FAST))
+        found = jax.eval_shape(nst.losses_of, params, image, targets, FAST)
+        assert found.total.shape == ()
 
 
 # --- Pictures -------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""What the courses say of style transfer, tried with the real weights on small pictures.
+"""What textbooks and courses say about style transfer, tested with real weights on small pictures.
 
-Two compiled programs serve most of it: every number that a law varies is an array, so a law is a few
-canvases of a sweep.
+Two compiled programs serve most tests: every number that a test varies is an array of a sweep, so a
+test compares a few canvases of one batch.
 """
 
 import itertools
@@ -20,18 +20,18 @@ pytestmark = pytest.mark.long
 
 HEIGHT, WIDTH = 32, 40
 STEPS = 30
-# Up to the recipe's. At ten times that the style is all there is to the loss, more weight changes
-# little, and what Adam has not finished in so few updates decides: 40 of them ended 1 % higher.
+# Up to the recipe's weight. At ten times that, the loss is almost only style, so that more weight
+# changes little, and Adam is too far from its limit after so few updates: 40 of them ended 1 % higher.
 STYLE_WEIGHTS = (1e-5, 1e-4, 1e-3, 1e-2)
 FIFTHS = np.full(5, 0.2)
-SHALLOW = np.asarray((1.0, 0.8, 0.5, 0.3, 0.1)) / 2.7  # Udacity's exercise, brought to a sum of 1
-# A sum over pixels, beside means: at another size its weight means the same in proportion. As it
-# stands, `tf-tv`'s 30 is meant for 512 px, and at 48 px changed nothing (0.01 % of the variation).
+SHALLOW = np.asarray((1.0, 0.8, 0.5, 0.3, 0.1)) / 2.7  # Udacity's exercise, scaled to a sum of 1
+# Total variation is a sum over pixels, the other terms are means, so its weight is scaled with the
+# number of pixels. The 30 of `tf-tv` is for 512 px; at 48 px it changed 0.01 % of the variation.
 TV_WEIGHT = recipes.TF_TV.terms.tv_weight * (512 * 410) / (HEIGHT * WIDTH)
 AS_THEY_ARE = recipes.Pictures(size=sizes.AsIs())
 
-# Rows of the first sweep, all of `tf` from the content: style weight, layer weights, weight of tv.
-ROWS = {
+# The first sweep, all of `tf` from the content: style weight, layer weights, weight of variation.
+VARIANTS = {
     **{weight: (weight, FIFTHS, 0.0) for weight in STYLE_WEIGHTS},
     "shallow": (1e-2, SHALLOW, 0.0),
     "deep": (1e-2, SHALLOW[::-1], 0.0),
@@ -42,13 +42,13 @@ TF = replace(
     pictures=AS_THEY_ARE,
     terms=replace(
         recipes.TF.terms,
-        style_weight=np.asarray([weight for weight, _, _ in ROWS.values()]),
-        style_layer_weights=tuple(np.asarray([layers for _, layers, _ in ROWS.values()]).T),
-        tv_weight=np.asarray([tv for _, _, tv in ROWS.values()]),
+        style_weight=np.asarray([weight for weight, _, _ in VARIANTS.values()]),
+        style_layer_weights=tuple(np.asarray([layers for _, layers, _ in VARIANTS.values()]).T),
+        tv_weight=np.asarray([tv for _, _, tv in VARIANTS.values()]),
     ),
 )
 
-# Rows of the second, from noise: the content at one depth each, and the style alone.
+# The second sweep, from noise: the content at one depth each, and the style alone.
 DEPTHS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
 FROM_NOISE = recipes.Recipe(
     pictures=replace(AS_THEY_ARE, start=starts.Noise()),
@@ -75,11 +75,11 @@ def painting():
 
 @pytest.fixture(scope="module")
 def painted(params, photo, painting):
-    """Return a function from a number of updates to the canvases of the first sweep, by row."""
+    """Return a function from a number of updates to the canvases of the first sweep, by variant."""
 
     def paint(steps):
         canvases = nst.stylize_many(params, photo, painting, recipe=TF, steps=steps)
-        return dict(zip(ROWS, np.asarray(canvases), strict=True))
+        return dict(zip(VARIANTS, np.asarray(canvases), strict=True))
 
     return paint
 
@@ -91,16 +91,16 @@ def canvases(painted):
 
 @pytest.fixture(scope="module")
 def rebuilt(params, photo, painting):
-    """Return the canvases of the second sweep: one for each depth, and the style's."""
+    """Return the canvases of the second sweep: one for each depth, and that of the style."""
     found = np.asarray(nst.stylize_many(params, photo, painting, recipe=FROM_NOISE))
     return dict(zip((*DEPTHS, "style"), found, strict=True))
 
 
 @pytest.fixture(scope="module")
 def parts(params):
-    """Return a function that measures pictures against two others, with all weights 1.
+    """Return a function that computes the losses of a picture with all weights 1.
 
-    `content` is then the distance at the content tap, `style_layers` are those of the Grams.
+    `content` is then the distance at the content tap, `style_layers` the distances of Gram matrices.
     """
     plain = replace(
         recipes.TF.terms,
@@ -140,19 +140,19 @@ def test_more_style_weight_brings_the_style_nearer_and_the_content_further(
     assert rising([losses.content for losses in found])
 
 
-def test_a_heavier_layer_gets_its_gram_nearer(canvases, parts, photo, painting):
+def test_a_larger_layer_weight_brings_its_gram_nearer(canvases, parts, photo, painting):
     # Courses add that shallow weights move the picture further from the photograph than deep ones.
     # With this recipe they do not: 0.166 against 0.170 in pixels, 7000 against 8600 at the content
-    # tap. Its layers' losses are not comparable (relu4_1 has 99 % of the sum), so weight on deep
+    # tap. The losses of its layers differ widely (relu4_1 has 99 % of the sum), so more weight on deep
     # layers is simply more style.
     shallow, deep = (
-        parts(canvases[row], photo, painting).style_layers for row in ("shallow", "deep")
+        parts(canvases[name], photo, painting).style_layers for name in ("shallow", "deep")
     )
     assert all(shallow[tap] < deep[tap] for tap in ("relu1_1", "relu2_1"))
     assert all(shallow[tap] > deep[tap] for tap in ("relu4_1", "relu5_1"))
 
 
-def test_transfer_adds_high_frequencies_and_the_variation_weight_takes_them_away(canvases, photo):
+def test_transfer_adds_high_frequencies_and_the_variation_weight_removes_them(canvases, photo):
     content, without, with_weight = (
         float(losses.TOTAL_VARIATION(jax.numpy.asarray(image)))
         for image in (photo, canvases[1e-2], canvases["tf-tv"])
@@ -173,20 +173,20 @@ def test_the_first_step_of_adam_moves_no_pixel_by_more_than_the_learning_rate(
     recipe = replace(
         recipe, descent=replace(recipe.descent, optimizer=rule(learning_rate=rates, eps=1e-8))
     )
-    grey = np.full(content.shape, 0.5, np.float32)  # from where no move leaves the range
+    grey = np.full(content.shape, 0.5, np.float32)  # no move from here leaves [0, 1]
     images = nst.stylize_many(params, content, style, recipe=recipe, steps=1, init=grey)
     for image, rate in zip(images, rates, strict=True):
         moves = np.abs(np.asarray(image) - grey)
         assert moves.max() <= rate * (1 + 1e-4)
-        assert np.median(moves) > 0.99 * rate  # wherever there is a gradient: its sign is the move
+        assert np.median(moves) > 0.99 * rate  # with a gradient, only its sign decides the move
 
 
 def test_ten_times_the_steps_give_a_lower_loss(painted, canvases, parts, photo, painting):
     terms = TF.terms
     few = painted(STEPS // 10)
-    for index, row in enumerate(ROWS):
+    for index, name in enumerate(VARIANTS):
         totals = []
-        for image in (few[row], canvases[row]):
+        for image in (few[name], canvases[name]):
             found = parts(image, photo, painting)
             layers = [weight[index] for weight in terms.style_layer_weights]
             style = np.dot(layers, list(found.style_layers.values()))
@@ -195,13 +195,13 @@ def test_ten_times_the_steps_give_a_lower_loss(painted, canvases, parts, photo, 
                 + terms.style_weight[index] * style
                 + terms.tv_weight[index] * found.tv
             )
-        assert totals[1] < totals[0], row
+        assert totals[1] < totals[0], name
 
 
-# --- What each term knows -------------------------------------------------------------------------
+# --- What each term preserves ---------------------------------------------------------------------
 
 
-def test_content_alone_rebuilds_the_photograph_less_so_from_deeper_layers(rebuilt, photo):
+def test_content_alone_rebuilds_the_photograph_and_deeper_layers_do_so_less(rebuilt, photo):
     apart = [difference(rebuilt[tap], photo) for tap in DEPTHS]
     assert rising(apart)
     assert apart[0] < apart[-1] / 2
@@ -211,10 +211,10 @@ def test_style_alone_keeps_the_grams_and_loses_the_layout(rebuilt, params, parts
     made = parts(rebuilt["style"], painting, painting)
     other = parts(photo, painting, painting)
     assert made.style < 0.05 * other.style
-    # Place by place it is hardly more like the painting than an unrelated picture is. That is said
-    # of pixels and of features that see a few of them: in a picture this small relu4_1 and relu5_1
-    # have so few positions that their Grams know where things are (2 % and 8 % of the unrelated
-    # picture's distance at relu5_2 and relu4_2).
+    # Position by position it resembles the painting hardly more than an unrelated picture does. That
+    # holds for pixels and for features with small receptive fields. In a picture this small, relu4_1
+    # and relu5_1 have so few positions that their Gram matrices determine the layout (2 % and 8 % of
+    # the unrelated picture's distance at relu5_2 and relu4_2).
     features = jax.jit(lambda params, image: nst.features(params, image, ("relu2_2",))["relu2_2"])
     for view in (np.asarray, lambda image: np.asarray(features(params, image))):
         near = difference(view(rebuilt["style"]), view(painting))

@@ -1,4 +1,8 @@
-"""Losses: classroom facts, values by hand, the published multiples, gradients of the papers."""
+"""Losses: textbook facts, values computed by hand, published formulas, gradients of the papers."""
+
+import copy
+import pickle
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +10,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import losses
+import nst_jax as nst
+from nst_jax import losses, provenance, recipes
 from nst_jax.losses import gram
+from nst_jax.recipes import toml
 from tests import reference, small
 
 
-def wall(seed, *shape):
+def features(seed, *shape):
     """Return random features, some of them zero as after a ReLU."""
     return jnp.maximum(small.noise(seed, *shape), 0)
 
@@ -20,7 +26,7 @@ def wall(seed, *shape):
 
 
 def test_twenty_maps_of_8x8_give_rows_of_64_and_a_20x20_gram():
-    maps = wall(0, 8, 8, 20)
+    maps = features(0, 8, 8, 20)
     rows = maps.reshape(64, 20).T
     assert rows.shape == (20, 64)
     assert_allclose(gram(maps), rows @ rows.T, rtol=1e-5, atol=1e-5)
@@ -28,46 +34,46 @@ def test_twenty_maps_of_8x8_give_rows_of_64_and_a_20x20_gram():
 
 
 def test_entry_4_2_is_the_product_of_maps_4_and_2():
-    maps = wall(1, 4, 4, 8)
+    maps = features(1, 4, 4, 8)
     assert gram(maps).shape == (8, 8)
     assert_allclose(gram(maps)[4, 2], jnp.vdot(maps[..., 4], maps[..., 2]), rtol=1e-5)
 
 
 def test_grams_size_does_not_depend_on_the_picture():
-    assert gram(wall(2, 3, 5, 6)).shape == gram(wall(2, 30, 50, 6)).shape == (6, 6)
+    assert gram(features(2, 3, 5, 6)).shape == gram(features(2, 30, 50, 6)).shape == (6, 6)
 
 
 def test_gram_over_positions_is_the_mean_of_outer_products():
-    maps = wall(3, 5, 7, 4)
+    maps = features(3, 5, 7, 4)
     mean = jnp.mean(jax.vmap(jnp.outer)(maps.reshape(35, 4), maps.reshape(35, 4)), axis=0)
     assert losses.positions(maps) == 35
     assert_allclose(losses.GRAM_MEAN_SQUARE.measure(maps), mean, rtol=1e-5)
 
 
-def test_gram_does_not_know_where(key):
-    hung = wall(4, 6, 7, 5)
-    rehung = jax.random.permutation(key, hung.reshape(42, 5)).reshape(hung.shape)
-    assert_allclose(gram(hung), gram(rehung), rtol=1e-5)
+def test_gram_does_not_depend_on_the_order_of_positions(key):
+    maps = features(4, 6, 7, 5)
+    shuffled = jax.random.permutation(key, maps.reshape(42, 5)).reshape(maps.shape)
+    assert_allclose(gram(maps), gram(shuffled), rtol=1e-5)
 
 
 def test_gram_is_symmetric_and_has_no_negative_eigenvalue():
-    # More channels than positions: 8 eigenvalues are zero, and must not come out below rounding.
-    matrix = np.asarray(gram(wall(5, 3, 4, 20)), np.float64)
+    # More channels than positions: 8 eigenvalues are zero, and are computed as such up to rounding.
+    matrix = np.asarray(gram(features(5, 3, 4, 20)), np.float64)
     assert_array_equal(matrix, matrix.T)
     values = np.linalg.eigvalsh(matrix)
     assert values.min() > -1e-6 * values.max()
 
 
 def test_gram_is_the_same_eager_compiled_and_mapped():
-    batch = wall(6, 3, 5, 6, 4)
+    batch = features(6, 3, 5, 6, 4)
     eager = gram(batch)
     assert_allclose(jax.jit(gram)(batch), eager, rtol=1e-6)
     assert_allclose(jax.vmap(gram)(batch), eager, rtol=1e-6)
     assert_allclose(jnp.stack([gram(x) for x in batch]), eager, rtol=1e-6)
 
 
-def test_grams_own_gradient_is_autodiffs(x64):
-    maps, weights = wall(7, 2, 5, 6, 4), small.noise(8, 2, 4, 4)
+def test_the_gradient_rule_of_gram_agrees_with_autodiff(x64):
+    maps, weights = features(7, 2, 5, 6, 4), small.noise(8, 2, 4, 4)
 
     def plain(x):
         return jnp.einsum("...hwc,...hwd->...cd", x, x)
@@ -88,7 +94,7 @@ def style_loss(loss, canvas, style):
 
 
 def test_gram_paper_is_E(x64):
-    canvas, style = wall(9, 5, 7, 6), wall(10, 5, 7, 6)
+    canvas, style = features(9, 5, 7, 6), features(10, 5, 7, 6)
     assert_allclose(
         style_loss(losses.GRAM_PAPER, canvas, style),
         reference.paper_style_loss(np.asarray(canvas), np.asarray(style)),
@@ -97,7 +103,7 @@ def test_gram_paper_is_E(x64):
 
 
 def test_gram_mean_square_is_4_E(x64):
-    canvas, style = wall(9, 5, 7, 6), wall(10, 5, 7, 6)
+    canvas, style = features(9, 5, 7, 6), features(10, 5, 7, 6)
     assert_allclose(
         style_loss(losses.GRAM_MEAN_SQUARE, canvas, style),
         4 * reference.paper_style_loss(np.asarray(canvas), np.asarray(style)),
@@ -118,7 +124,7 @@ def test_gram_mean_square_is_4_E(x64):
     ids=["per-channel", "undivided", "by-image"],
 )
 def test_published_style_losses_of_raw_grams(loss, published, x64):
-    canvas, style = wall(9, 5, 7, 6), wall(10, 5, 7, 6)
+    canvas, style = features(9, 5, 7, 6), features(10, 5, 7, 6)
     raw = reference.raw_gram(np.asarray(canvas)) - reference.raw_gram(np.asarray(style))
     expected = published(raw, n=6, m=35, p=140)
     assert_allclose(style_loss(loss, canvas, style), expected, rtol=1e-12)
@@ -132,17 +138,188 @@ def test_gram_mean_square_by_hand():
 
 
 def test_a_style_of_another_size_is_compared_position_for_position():
-    # The same picture hung twice is twice the sum and the same mean.
-    once = wall(11, 4, 5, 3)
+    # A picture repeated once has twice the sum and the same mean.
+    once = features(11, 4, 5, 3)
     twice = jnp.concatenate([once, once])
     assert style_loss(losses.GRAM_MEAN_SQUARE, once, twice) < 1e-12
 
 
 def test_style_sums_add_over_pixels():
-    whole = wall(12, 8, 6, 5)
+    whole = features(12, 8, 6, 5)
     loss = losses.GRAM_MEAN_SQUARE
     halves = loss.sums(whole[:3]) + loss.sums(whole[3:])
     assert_allclose(loss.statistic(halves, losses.positions(whole)), loss.measure(whole), rtol=1e-5)
+
+
+# --- Whether a loss is additive -------------------------------------------------------------------
+
+REGISTRIES = {
+    "content_loss": losses.CONTENT_LOSSES,
+    "style_loss": losses.STYLE_LOSSES,
+    "variation": losses.VARIATIONS,
+}
+NAMED = [(kind, name) for kind, registry in REGISTRIES.items() for name in registry]
+
+
+def sorted_projections(features, products):
+    """Return all positions, projected on a few directions and sorted: no sum over positions."""
+    channels = features.shape[-1]
+    directions = jnp.asarray(np.random.default_rng(0).normal(size=(channels, 4)), jnp.float32)
+    return jnp.sort(features.reshape(-1, channels) @ directions, axis=0)
+
+
+def sorted_statistic(sums, count):
+    return sums
+
+
+def sorted_distance(canvas, style, extent):
+    return jnp.mean(jnp.square(canvas - style))
+
+
+SLICED = losses.StyleLoss(sorted_projections, sorted_statistic, sorted_distance, additive=False)
+
+
+def means(features, products):
+    return jnp.mean(features, axis=(-3, -2))
+
+
+def neighbours(features, products):
+    return jnp.einsum("hwc,hwd->cd", features[1:], features[:-1])
+
+
+def logarithms(canvas, content):
+    return jnp.log(jnp.sum(jnp.square(canvas - content)))
+
+
+def largest_difference(image, where=None):
+    return jnp.max(jnp.abs(image[1:] - image[:-1]))
+
+
+def mask_ignored(image, where=None):
+    return losses.squared_differences(image)
+
+
+def wide_features_only(features, products):
+    return jnp.sum(features @ jnp.ones((512, 3)), axis=(0, 1))
+
+
+NOT_ADDITIVE = {
+    "sorted": ("style_loss", SLICED._replace(additive=True), r"shape \[48, 4\] .* \[24, 4\]"),
+    "mean": (
+        "style_loss",
+        losses.GRAM_PAPER._replace(sums=means),
+        "positions of zeros change its sums",
+    ),
+    "neighbours": (
+        "style_loss",
+        losses.GRAM_PAPER._replace(sums=neighbours),
+        "sums over two halves of random features do not add up",
+    ),
+    "logarithm": (
+        "content_loss",
+        losses.CONTENT_SUM_SQUARE._replace(sums=logarithms),
+        "sums over two halves",
+    ),
+    "maximum": (
+        "variation",
+        losses.POWER_VARIATION._replace(sums=largest_difference),
+        "sums over two halves",
+    ),
+    "mask ignored": (
+        "variation",
+        losses.MEAN_VARIATION._replace(sums=mask_ignored),
+        "sums over two halves",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMED)
+def test_the_packages_own_losses_are_additive(kind, name):
+    loss = REGISTRIES[kind][name]
+    assert loss.additive
+    assert losses._not_additive(loss) == ""
+
+
+@pytest.mark.parametrize("name", NOT_ADDITIVE)
+def test_a_loss_that_wrongly_says_it_is_additive_is_refused(name):
+    argument, loss, message = NOT_ADDITIVE[name]
+    with pytest.raises(ValueError, match=rf"^`{argument}`: .*{message}.*`additive=False`"):
+        losses.check_additive(argument, loss)
+    recipe = replace(recipes.TF, terms=replace(recipes.TF.terms, **{argument: loss}))
+    with pytest.raises(ValueError, match=rf"^`{argument}`: .*`additive=False`"):
+        recipes.check(recipe)
+    losses.check_additive(argument, loss._replace(additive=False))
+
+
+def test_a_loss_is_evaluated_once_and_the_packages_own_never(compilations):
+    own = losses.GRAM_PAPER._replace(sums=lambda features, products: gram(features))
+    losses.check_additive("style_loss", own)
+    before = compilations()
+    for loss in (own, *losses.BUILT_IN):
+        losses.check_additive("style_loss", loss)
+    assert compilations() == before
+
+
+def test_a_loss_that_cannot_be_hashed_is_checked_all_the_same():
+    class Sums:
+        __hash__ = None
+
+        def __call__(self, features, products):
+            return means(features, products)
+
+    with pytest.raises(ValueError, match="positions of zeros"):
+        losses.check_additive("style_loss", losses.GRAM_PAPER._replace(sums=Sums()))
+
+
+def test_a_loss_for_other_features_than_the_checks_is_accepted():
+    losses.check_additive("style_loss", losses.GRAM_PAPER._replace(sums=wide_features_only))
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad], ids=["jit", "vmap", "grad"])
+def test_the_check_runs_while_jax_is_tracing(transform):
+    bad = losses.GRAM_PAPER._replace(sums=lambda features, products: means(features, products))
+    good = losses.GRAM_PAPER._replace(sums=lambda features, products: gram(features))
+
+    def traced(x):
+        losses.check_additive("style_loss", good)
+        with pytest.raises(ValueError, match="positions of zeros"):
+            losses.check_additive("style_loss", bad)
+        return x
+
+    transform(traced)(jnp.ones((2,)) if transform is not jax.grad else 1.0)
+
+
+def test_a_loss_that_is_not_additive_works_on_whole_pictures_and_is_refused_in_tiles(
+    params, content
+):
+    style = jnp.asarray(small.picture("starry_night", *content.shape[:2]))
+    recipe = small.shallow(style_loss=SLICED)
+    assert not recipe.terms.additive and small.shallow().terms.additive
+    recipe = recipes.check(recipe)
+    targets = nst.measure(params, content, style, recipe)
+    found = nst.losses_of(params, content, targets, recipe)
+    same = nst.losses_of(params, style, targets, recipe)
+    assert np.isfinite(found.style) and found.style > 1e3 * same.style
+
+    cut = replace(recipe, network=replace(recipe.network, tile=96))
+    message = r"^`tile`: got 96, but `style_loss` is not additive.*`tile=0`"
+    for refusing in (
+        lambda: recipes.check(cut),
+        lambda: nst.measure(params, content, style, cut),
+        lambda: nst.losses_of(params, content, targets, cut),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refusing()
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMED)
+def test_losses_can_be_pickled_and_copied(kind, name):
+    loss = REGISTRIES[kind][name]
+    for other in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss)):
+        assert other == loss and hash(other) == hash(loss)
+        recipe = replace(recipes.TF, terms=replace(recipes.TF.terms, **{kind: other}))
+        assert toml.to_toml(recipe).count(f'"{name}"') == 1
+        assert provenance.of_recipe(recipe)[f"terms.{kind}"] == name
 
 
 # --- Content losses -------------------------------------------------------------------------------
@@ -167,7 +344,7 @@ def test_content_losses_by_hand():
     ],
 )
 def test_content_losses_are_the_same_eager_compiled_and_mapped(loss):
-    a, b = wall(13, 3, 4, 5, 6), wall(14, 3, 4, 5, 6)
+    a, b = features(13, 3, 4, 5, 6), features(14, 3, 4, 5, 6)
     eager = loss(a, b)
     assert eager.shape == (3,)
     assert_allclose(jax.jit(lambda a, b: loss(a, b))(a, b), eager, rtol=1e-6)
@@ -185,7 +362,7 @@ def test_the_contents_gradient_is_F_minus_P_where_F_is_positive(x64):
 
 
 def test_the_styles_gradient_is_G_minus_A_times_F_where_F_is_positive(x64):
-    before, painting = small.noise(17, 4, 5, 6), wall(18, 4, 5, 6)
+    before, painting = small.noise(17, 4, 5, 6), features(18, 4, 5, 6)
     f, n, m = jax.nn.relu(before), 6, 20
     gradient = jax.grad(lambda x: style_loss(losses.GRAM_PAPER, jax.nn.relu(x), painting))(before)
     rows = np.asarray(f).reshape(m, n).T
@@ -230,7 +407,7 @@ def test_mean_variation_does_not_grow_with_the_picture_and_the_total_does():
 
 @pytest.mark.parametrize("variation", [losses.TOTAL_VARIATION, losses.MEAN_VARIATION])
 def test_variations_are_the_same_eager_compiled_and_mapped(variation):
-    batch = wall(17, 3, 4, 5, 3)
+    batch = features(17, 3, 4, 5, 3)
     eager = variation(batch)
     assert eager.shape == (3,)
     assert_allclose(jax.jit(lambda image: variation(image))(batch), eager, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Against PyTorch, an independent implementation: taps, gradients, and whole runs of L-BFGS."""
+"""Agreement with PyTorch, an independent implementation: taps, gradients, whole runs of L-BFGS."""
 
 from functools import partial
 
@@ -45,7 +45,7 @@ def torch_features(torch, params, x, *, kind="max", ceil=False, padding="constan
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_tap_is_what_torch_computes(name, torch, params, params64, x64):
+def test_every_tap_agrees_with_torch(name, torch, params, params64, x64):
     network, settings = NETWORKS[name]
     picture = small.picture("chelsea", 37, 50)
     found = all_taps(params64, jnp.asarray(picture, jnp.float64), network)
@@ -53,13 +53,13 @@ def test_every_tap_is_what_torch_computes(name, torch, params, params64, x64):
     expected = torch_features(torch, params, pixels, **settings)
     for tap in TAPS:
         theirs = expected[tap][0].permute(1, 2, 0).numpy()
-        # Float64 rounds at 1e-16; sums of up to 4608 products, sixteen times over.
+        # Float64 rounds at 1e-16; sixteen layers of sums of up to 4608 products.
         assert_allclose(found[tap], theirs, rtol=0, atol=1e-12 * np.abs(theirs).max(), err_msg=tap)
 
 
 @pytest.mark.parametrize("ceil", [False, True])
-def test_ties_in_a_window_have_torchs_gradient(torch, ceil):
-    # Small whole numbers tie in most windows; the weights tell the winners apart.
+def test_ties_in_a_window_have_the_gradient_of_torch(torch, ceil):
+    # Small whole numbers tie in most windows; random weights show which of them gets the gradient.
     rng = np.random.default_rng(0)
     x = rng.integers(0, 3, (7, 9, 4)).astype(np.float64)
     theirs = tensor(torch, x).requires_grad_()
@@ -103,7 +103,7 @@ def torch_targets(torch, params, content, style, recipe, deepest):
 
 
 @pytest.mark.parametrize("name", ["gatys-pytorch", "tf"])
-def test_a_presets_gradient_is_torchs(name, torch, params, params64, x64):
+def test_the_gradient_of_a_preset_agrees_with_torch(name, torch, params, params64, x64):
     case, recipe = presets.case(params64, name), recipes.PRESETS[name]
     targets = torch_targets(torch, params, case.content, case.style, recipe, "relu5_2")
     pixels = tensor(torch, reference.pixels(case.image)).requires_grad_()
@@ -113,14 +113,14 @@ def test_a_presets_gradient_is_torchs(name, torch, params, params64, x64):
     if name == "tf":  # its canvas is sRGB in [0, 1], not network pixels
         theirs = theirs[..., ::-1] * 255
     (value, _), gradient = case.value_and_gradient(case.canvas)
-    # Float64 throughout; dG cancels some three of its sixteen digits.
+    # All in float64; the subtraction in dG loses about three of its sixteen digits.
     assert_allclose(value, total.item(), rtol=1e-10)
     assert_allclose(gradient, theirs, rtol=0, atol=1e-10 * np.abs(theirs).max())
 
 
-def test_a_run_of_gatys_pytorch_is_torchs(torch, params, params64, x64):
-    # Weights with which the run does not overshoot: at the preset's own it does, to 1e9 times the
-    # loss, and float64's rounding shows after sixteen evaluations, in torch as here.
+def test_a_run_of_gatys_pytorch_agrees_with_torch(torch, params, params64, x64):
+    # Small weights, so that the run does not overshoot. With the preset's own it does, to 1e9 times the
+    # loss, and then rounding errors in float64 become visible after sixteen evaluations, in torch too.
     recipe = small.shallow(recipes.GATYS_PYTORCH, style_layer_weights=(1e-4, 1e-4))
     content, style = small.picture("chelsea", 20, 27), small.picture("starry_night", 24, 18)
     outer, inner = 4, 20
@@ -143,13 +143,13 @@ def test_a_run_of_gatys_pytorch_is_torchs(torch, params, params64, x64):
     core = recipes.as_arrays(recipe.bare(), jnp.float64)
     image = jnp.asarray(content, jnp.float64)
     ours_targets = jax.jit(nst.measure)(params64, image, jnp.asarray(style, jnp.float64), core)
-    # The state of a run also counts the start, so one more update is behind torch's canvas.
+    # The history of a run includes the start, so torch's last canvas is the pending one here.
     state, history = jax.jit(nst.run)(
         params64, nst.init(image, core), ours_targets, core, outer * inner
     )
     ours = np.asarray(history.total)[: outer * inner]
     assert len(theirs) == outer * inner
-    # Float64's 1e-16 grows along the run, to about 1e-10 here.
+    # Rounding errors of 1e-16 grow along the run, to about 1e-10 here.
     assert_allclose(ours, theirs, rtol=1e-8)
     pixels = canvas.detach()[0].permute(1, 2, 0).numpy()
     assert_allclose(state.pending, pixels, rtol=0, atol=1e-8 * np.abs(pixels).max())

@@ -1,4 +1,4 @@
-"""What is asked of the device, what is kept in how many bits, and what that does to the result."""
+"""Precisions: what programs request from the device, dtypes of arrays, effects on the result."""
 
 import re
 from dataclasses import replace
@@ -54,7 +54,7 @@ def test_a_recipe_file_can_name_it():
     assert toml.from_toml(text) == recipe
 
 
-# --- What is asked of the device ------------------------------------------------------------------
+# --- What programs request from the device --------------------------------------------------------
 
 
 def products(params, recipe, platform):
@@ -66,7 +66,7 @@ def products(params, recipe, platform):
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_tensorfloat32_is_asked_for_in_every_product(params, platform):
+def test_every_product_requests_tensorfloat32(params, platform):
     found, text = products(params, at("tensorfloat32", recipes.TF), platform)
     assert len(found) >= 2 * 13 + 2 * 5
     assert [line for line in found if len(re.findall(r"\bHIGH\b", line)) != 2] == []
@@ -74,7 +74,7 @@ def test_tensorfloat32_is_asked_for_in_every_product(params, platform):
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_bfloat16_multiplies_nothing_else_and_sums_statistics_in_float32(params, platform):
+def test_every_product_has_bfloat16_factors_and_statistics_are_summed_in_float32(params, platform):
     found, _ = products(params, at("bfloat16", recipes.TF), platform)
     assert len(found) >= 2 * 13 + 2 * 5
     wide, narrow = 0, 0
@@ -88,10 +88,10 @@ def test_bfloat16_multiplies_nothing_else_and_sums_statistics_in_float32(params,
     assert (wide, narrow) == (5, len(found) - 5)  # the Gram matrices
 
 
-# --- What is kept ---------------------------------------------------------------------------------
+# --- Dtypes of arrays -----------------------------------------------------------------------------
 
 
-def test_bfloat16_keeps_activations_and_nothing_else(params, content, style):
+def test_only_activations_and_kernels_are_bfloat16(params, content, style):
     recipe = at("bfloat16", small.shallow())
     core = recipes.as_arrays(recipe.bare())
     targets = jax.eval_shape(nst.measure, params, content, style, core)
@@ -106,8 +106,8 @@ def test_bfloat16_keeps_activations_and_nothing_else(params, content, style):
     assert formed.layers["conv2_1"]["transposed"].dtype == BFLOAT16
 
 
-def test_winograds_way_has_the_kernel_of_the_direct_way(params):
-    # Else targets, which are measured the direct way, are of another network than the canvas.
+def test_winograd_convolution_uses_the_rounded_kernel_of_direct_convolution(params):
+    # Otherwise targets, which are measured by direct convolution, would be those of another network.
     formed = nst.vgg.with_forms(
         params, ["relu3_2"], shape=(256, 256), precision=precision.BFLOAT16
     ).layers["conv3_2"]
@@ -120,7 +120,7 @@ def test_winograds_way_has_the_kernel_of_the_direct_way(params):
         for forms in (None, formed)
     )
     assert np.linalg.norm(fast - direct) < 0.01 * np.linalg.norm(direct)
-    # What Gram matrices are made of. Kernels that are not rounded change it by twelve parts in 10,000.
+    # The sum of squares, as in Gram matrices. Kernels that are not rounded change it by 1.2e-3.
     assert_allclose(np.sum(fast**2), np.sum(direct**2), rtol=3e-4)
 
 
@@ -134,12 +134,12 @@ def test_a_gram_matrix_of_bfloat16_is_summed_in_float32():
     assert gradient.dtype == BFLOAT16
 
 
-# --- What it does to the result -------------------------------------------------------------------
+# --- Effects on the result ------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def true_loss(params):
-    """Return the total of a picture in float32, whatever it was painted in."""
+    """Return a function that computes a picture's total loss in float32."""
     content, style = (jnp.asarray(small.picture(n, 32, 48)) for n in ("chelsea", "starry_night"))
     core = recipes.as_arrays(recipes.TF.bare())
     targets = jax.jit(nst.measure)(params, content, style, core)
@@ -148,7 +148,7 @@ def true_loss(params):
 
 
 @pytest.mark.long
-def test_a_run_in_bfloat16_ends_where_float32s_does(params, true_loss):
+def test_a_run_in_bfloat16_ends_at_the_loss_of_float32(params, true_loss):
     content, style, loss = true_loss
     options = {"recipe": recipes.TF, "size": "as-is", "steps": 25}
     ends = {
@@ -162,9 +162,9 @@ def test_a_run_in_bfloat16_ends_where_float32s_does(params, true_loss):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", tuple(recipes.PRESETS))
-def test_no_preset_breaks_in_bfloat16(params, name):
+def test_no_preset_diverges_in_bfloat16(params, name):
     recipe = at("bfloat16", recipes.named(name))
-    if name == "keras-io":  # its rate is for 400 px; at 32 it leaps away in float32 as well
+    if name == "keras-io":  # its rate is for 400 px; at 32 it diverges in float32 as well
         recipe = changes.with_learning_rate(recipe, 0.01)
     content, style = (small.picture(n, 32, 40) for n in ("chelsea", "starry_night"))
     *_, last = nst.paint(params, content, style, recipe=recipe, size="as-is", steps=8)
@@ -172,10 +172,10 @@ def test_no_preset_breaks_in_bfloat16(params, name):
     assert np.isfinite(last.history.total).all() and np.isfinite(last.image).all()
 
 
-# --- Activations computed again -------------------------------------------------------------------
+# --- Rematerialisation ----------------------------------------------------------------------------
 
 
-def test_remat_convolves_again_on_the_way_back(params):
+def test_remat_repeats_convolutions_in_the_backward_pass(params):
     kept, again = (
         sum("convolution" in line for line in products(params, recipe, "cuda")[0])
         for recipe in (recipes.TF, at("float32", recipes.TF, remat=True))

@@ -1,4 +1,4 @@
-"""The network: every tap against NumPy, its own gradient rules against autodiff, names, edges."""
+"""The network: taps against NumPy, gradient rules against autodiff, names of taps, odd sizes."""
 
 from functools import partial
 
@@ -31,7 +31,7 @@ NETWORKS = {
 }
 
 
-PUBLISHED = ("max-floor-zero", "average-ceil-zero")  # what some recipe has
+PUBLISHED = ("max-floor-zero", "average-ceil-zero")  # used by some recipe
 OTHERS = [pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS if n not in PUBLISHED]
 
 
@@ -41,24 +41,24 @@ def all_taps(params, image, network):
 
 
 @pytest.mark.parametrize("name", [*PUBLISHED, *OTHERS])
-def test_every_tap_is_what_numpy_computes(name, params, params64, x64):
+def test_every_tap_agrees_with_numpy(name, params, params64, x64):
     network, settings = NETWORKS[name]
     picture = small.picture("chelsea", 37, 50)
     found = all_taps(params64, jnp.asarray(picture, jnp.float64), network)
     expected = reference.features(params, reference.pixels(picture), **settings)
     assert set(found) == set(expected) == set(TAPS)
     for tap in TAPS:
-        # Float64 rounds at 1e-16; sums of up to 4608 products, sixteen times over.
+        # Float64 rounds at 1e-16; sixteen layers of sums of up to 4608 products.
         scale = np.abs(expected[tap]).max()
         assert_allclose(found[tap], expected[tap], rtol=0, atol=1e-12 * scale, err_msg=tap)
 
 
-def test_every_tap_in_float32_is_within_float32(params):
+def test_every_tap_in_float32_agrees_up_to_rounding(params):
     picture = small.picture("chelsea", 37, 50)
     found = all_taps(params, jnp.asarray(picture), Network())
     expected = reference.features(params, reference.pixels(picture))
     for tap in TAPS:
-        # Float32 rounds at 6e-8; sixteen layers of sums of up to 4608 products leave some 1e-6.
+        # Float32 rounds at 6e-8; after sixteen layers of such sums the error is about 1e-6.
         scale = np.abs(expected[tap]).max()
         assert_allclose(found[tap], expected[tap], rtol=0, atol=1e-5 * scale, err_msg=tap)
 
@@ -131,6 +131,15 @@ def test_pooling_drops_or_keeps_an_odd_last_row(params, ceil, shapes):
     assert [x.shape[:2] for x in found.values()] == shapes
 
 
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("shape", [(37, 50), (16, 31), (33, 17), (63, 65)])
+def test_feature_shape_is_that_of_the_networks_features(params, shape, ceil):
+    image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    found = jax.eval_shape(lambda x: features(params, x, TAPS, network=Network(ceil=ceil)), image)
+    for tap, activations in found.items():
+        assert vgg.feature_shape(tap, *shape, ceil) == activations.shape[:2], tap
+
+
 def test_sixteen_pixels_are_enough_and_fifteen_are_not(params):
     def deepest(height):
         image = jax.ShapeDtypeStruct((height, 40, 3), jnp.float32)
@@ -147,7 +156,7 @@ def test_reflection_of_a_map_one_pixel_wide_repeats_it():
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 3), (3,), (16, 16, 4), (3, 16, 16)])
-def test_what_is_no_image_is_refused(params, shape, as_users_do):
+def test_arrays_that_are_no_images_are_refused(params, shape, as_users_do):
     with pytest.raises(ValueError, match=r"`images`: expected an image \[\.\.\., height, width, 3"):
         features(params, jnp.zeros(shape), ["relu1_1"])
 
@@ -163,7 +172,7 @@ def test_whole_numbers_are_refused(params, dtype, hint, as_users_do):
 # --- Gradients ------------------------------------------------------------------------------------
 
 
-def test_the_convolutions_own_gradients_are_autodiffs(x64):
+def test_the_gradient_rules_of_convolution_agree_with_autodiff(x64):
     x, kernel = small.noise(0, 2, 5, 7, 4), small.noise(1, 3, 3, 4, 6)
     cotangent = small.noise(2, 2, 5, 7, 6)
 
@@ -222,7 +231,7 @@ def max_pool_gradient(x):
         ([[0, 0], [0, 1]], (1, 1)),
     ],
 )
-def test_a_windows_gradient_goes_to_its_first_winner(window, winner):
+def test_the_gradient_of_a_window_goes_to_the_first_of_its_maxima(window, winner):
     x = jnp.asarray(window, jnp.float32)[None, :, :, None]
     gradient = max_pool_gradient(x)[0, :, :, 0]
     expected = np.zeros((2, 2))
@@ -232,8 +241,8 @@ def test_a_windows_gradient_goes_to_its_first_winner(window, winner):
 
 @pytest.mark.parametrize("ceil", [False, True])
 @pytest.mark.parametrize("shape", [(4, 6), (5, 6), (4, 7), (5, 7)])
-def test_max_pool_and_its_gradient_are_xlas_window_reduction(shape, ceil, key):
-    # Without ties the first winner is the only one, and `reduce_window` agrees on it.
+def test_max_pool_and_its_gradient_agree_with_reduce_window(shape, ceil, key):
+    # All values differ, so each window has one maximum, and `reduce_window` has the same gradient.
     x = jax.random.permutation(key, jnp.arange(2.0 * shape[0] * shape[1])).reshape(1, *shape, 2)
     edges = ((0, 0), *((0, side % 2 if ceil else 0) for side in shape), (0, 0))
 
@@ -251,13 +260,13 @@ def test_max_pool_and_its_gradient_are_xlas_window_reduction(shape, ceil, key):
     assert_allclose(ours[1], theirs[1], rtol=1e-6)
 
 
-def test_average_pool_at_a_kept_edge_averages_real_cells_only():
+def test_average_pool_with_ceil_averages_existing_pixels_only():
     x = jnp.asarray([[1.0, 3.0, 5.0], [1.0, 3.0, 7.0], [2.0, 4.0, 9.0]])[None, :, :, None]
     assert_allclose(layers.average_pool(x, True)[0, :, :, 0], [[2, 6], [3, 9]])
     assert_allclose(layers.average_pool(x, False)[0, :, :, 0], [[2]])
 
 
-def test_a_relu_at_nothing_passes_no_gradient(params):
+def test_the_gradient_of_relu_at_zero_is_zero(params):
     silent = jax.tree.map(jnp.zeros_like, params)
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(features(silent, x, ["relu1_1"])["relu1_1"])))
     assert_array_equal(gradient(jnp.full((16, 16, 3), 0.5)), np.zeros((16, 16, 3)))
@@ -281,12 +290,12 @@ def test_unambiguous_spellings_are_accepted(written, meant):
     assert vgg.resolve_tap(written) == meant
 
 
-def test_features_answer_under_the_name_that_was_asked(params, content):
+def test_features_are_returned_under_the_names_given(params, content):
     found = features(params, content, ["block1_conv2", "r21"])
     assert list(found) == ["block1_conv2", "r21"]
-    ours = features(params, content, ["relu1_2", "relu2_1"])
-    assert_array_equal(found["r21"], ours["relu2_1"])
-    assert_array_equal(found["block1_conv2"], ours["relu1_2"])
+    resolved = features(params, content, ["relu1_2", "relu2_1"])
+    assert_array_equal(found["r21"], resolved["relu2_1"])
+    assert_array_equal(found["block1_conv2"], resolved["relu1_2"])
 
 
 def test_a_bare_conv4_2_is_refused_with_both_meanings():
@@ -308,7 +317,7 @@ def test_an_unknown_tap_is_refused_with_the_nearest(name, near):
 
 
 @pytest.mark.parametrize("name", ["r63", "block1_conv3", "conv6_1", "zzz", ""])
-def test_what_is_no_tap_is_refused(name):
+def test_unknown_taps_are_refused(name):
     with pytest.raises(ValueError, match=f"there is no VGG-19 tap '{name}'"):
         vgg.resolve_tap(name)
 
@@ -348,13 +357,13 @@ def test_torchvision_pixels_are_normalised_rgb():
 
 
 @pytest.mark.parametrize("name", vgg.PIXELS)
-def test_pixels_come_back(name, content):
+def test_decoding_inverts_encoding(name, content):
     pixels = vgg.PIXELS[name]
     # Float32 at 255 rounds at 1.5e-5, which is 6e-8 of the range.
     assert_allclose(pixels.decode(pixels.encode(content)), content, atol=3e-7)
 
 
-def test_a_recipe_may_feed_other_pixels_than_the_weights_want(params, content):
+def test_a_recipe_may_set_other_pixels_than_those_of_the_weights(params, content):
     found = features(params, content, ["preact1_1"], network=Network(pixels=vgg.RAW))
     expected = reference.features(params, reference.pixels(content, "raw"), deepest="relu1_1")
     assert_allclose(found["preact1_1"], expected["preact1_1"], atol=1e-5)
@@ -363,7 +372,7 @@ def test_a_recipe_may_feed_other_pixels_than_the_weights_want(params, content):
 # --- Parameters -----------------------------------------------------------------------------------
 
 
-def test_the_modules_parameters_are_the_layer_table(params):
+def test_the_modules_parameters_agree_with_the_layer_table(params):
     shapes = jax.eval_shape(
         lambda: vgg.Trunk(TAPS).init(
             jax.random.key(0), jnp.zeros((1, 16, 16, 3)), lambda tap, found: found

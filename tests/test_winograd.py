@@ -1,4 +1,4 @@
-"""Winograd's convolution against the direct one, alone, in the network and in the loop."""
+"""Winograd convolution against direct convolution: alone, in the network and in the loop."""
 
 from dataclasses import replace
 
@@ -16,8 +16,8 @@ from tests import small
 
 @pytest.fixture
 def everywhere(monkeypatch):
-    """Let it pay for every layer with enough channels, however small the picture."""
-    monkeypatch.setattr(winograd, "SMALLEST", 0)
+    """Use Winograd convolution for every layer with enough channels, however small the picture."""
+    monkeypatch.setattr(winograd, "LEAST_WORK", 0)
 
 
 def random(*shape, seed=0, dtype=np.float64):
@@ -39,7 +39,7 @@ def relative(found, wanted):
 @pytest.mark.parametrize(
     "shape", [(1, 8, 12), (1, 7, 9), (2, 1, 1), (3, 5, 4), (1, 2, 3), (1, 16, 17)], ids=str
 )
-def test_it_is_the_direct_convolution(shape):
+def test_it_agrees_with_direct_convolution(shape):
     with small.double():
         x, kernel = random(*shape, 5), random(3, 3, 5, 4, seed=1)
         found = winograd.convolve(x, winograd.transform_kernel(kernel))
@@ -47,8 +47,8 @@ def test_it_is_the_direct_convolution(shape):
         assert_allclose(found, direct(x, kernel), rtol=0, atol=1e-12)
 
 
-def test_a_tile_by_hand():
-    """One pixel of 1 in the middle of a tile leaves the flipped kernel around it."""
+def test_a_patch_by_hand():
+    """A single pixel of value 1 in a patch gives the flipped kernel around it."""
     x = jnp.zeros((1, 4, 4, 1)).at[0, 1, 2, 0].set(1.0)
     kernel = jnp.arange(1.0, 10.0).reshape(3, 3, 1, 1)
     found = winograd.convolve(x, winograd.transform_kernel(kernel))[0, :, :, 0]
@@ -56,7 +56,7 @@ def test_a_tile_by_hand():
     assert_allclose(found, wanted, atol=1e-5)
 
 
-def test_float32_rounds_little_more_than_the_direct_form():
+def test_the_rounding_error_in_float32_is_small():
     x, kernel = random(1, 32, 32, 128, dtype=np.float32), random(3, 3, 128, 256, dtype=np.float32)
     with small.double():
         exact = direct(*(jnp.asarray(np.asarray(part, np.float64)) for part in (x, kernel)))
@@ -65,19 +65,19 @@ def test_float32_rounds_little_more_than_the_direct_form():
     assert relative(found, exact) < 2e-6  # with the points 1 and 2: 2.6e-6
 
 
-def test_rows_of_a_vmap_are_single_calls():
+def test_vmap_agrees_with_single_calls():
     x, kernel = random(3, 1, 9, 10, 4, dtype=np.float32), random(3, 3, 4, 6, dtype=np.float32)
     transformed = winograd.transform_kernel(kernel)
-    rows = jax.vmap(winograd.convolve, in_axes=(0, None))(x, transformed)
-    for row, one in zip(rows, x, strict=True):
-        assert_allclose(row, winograd.convolve(one, transformed), rtol=1e-5, atol=1e-5)
+    mapped = jax.vmap(winograd.convolve, in_axes=(0, None))(x, transformed)
+    for found, one in zip(mapped, x, strict=True):
+        assert_allclose(found, winograd.convolve(one, transformed), rtol=1e-5, atol=1e-5)
 
 
 # --- In the network -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("padding", layers.PADDINGS)
-def test_a_layer_and_both_its_gradients(everywhere, padding):
+def test_a_layer_and_both_its_gradients_agree_with_direct_convolution(everywhere, padding):
     with small.double():
         x, kernel, g = random(1, 6, 7, 128), random(3, 3, 128, 256), random(1, 6, 7, 256, seed=2)
         bare = nst.Params({"conv1_1": {"kernel": kernel}}, "", "")
@@ -92,7 +92,7 @@ def test_a_layer_and_both_its_gradients(everywhere, padding):
             assert relative(ours, reference) < 1e-13
 
 
-def test_features_take_it_where_the_parameters_have_its_forms(everywhere, params):
+def test_features_use_it_where_the_parameters_contain_its_forms(everywhere, params):
     formed = vgg.with_forms(params, ["relu3_2"], shape=(48, 48))
     image = jnp.zeros((48, 48, 3))
     lowered = jax.jit(lambda p: vgg.features(p, image, ["relu3_2"])).lower(formed).as_text()
@@ -102,7 +102,7 @@ def test_features_take_it_where_the_parameters_have_its_forms(everywhere, params
 
 
 @pytest.mark.long
-def test_the_gradient_of_the_objective_is_float64s(everywhere, params):
+def test_the_gradient_of_the_objective_agrees_with_float64(everywhere, params):
     content, style = nst.images.sample("chelsea")[:96, :80], nst.images.sample("starry_night")
     recipe = nst.recipes.as_arrays(nst.recipes.DEFAULT.bare())
     image = jnp.asarray(nst.images.sample("chelsea")[100:196, 100:180])
@@ -125,8 +125,10 @@ def test_the_gradient_of_the_objective_is_float64s(everywhere, params):
 
 
 @pytest.mark.parametrize("verb", ["stylize", "stylize_many"])
-def test_the_verbs_hand_its_forms_to_their_loops(everywhere, params, monkeypatch, verb):
-    """Otherwise nothing else here would say anything of them."""
+def test_stylize_and_stylize_many_pass_its_forms_to_their_loops(
+    everywhere, params, monkeypatch, verb
+):
+    """If they did not, the other tests here would say nothing about these functions."""
     given = []
 
     def loop(params, *rest):
@@ -150,7 +152,7 @@ def test_the_verbs_hand_its_forms_to_their_loops(everywhere, params, monkeypatch
 # --- Where it is used -----------------------------------------------------------------------------
 
 
-def test_forms_are_made_where_they_pay(params):
+def test_forms_are_made_where_they_are_faster(params):
     formed = vgg.with_forms(params, ["relu4_2", "relu5_1"], shape=(170, 256))
     fast = {name for name, layer in formed.layers.items() if layers.WINOGRAD in layer}
     assert fast == {f"conv{b}_{i}" for b in (3, 4) for i in (1, 2, 3, 4)}
@@ -168,7 +170,7 @@ def test_forms_are_made_once(params):
 
 
 @pytest.mark.slow
-def test_a_small_canvas_takes_the_direct_way_with_the_same_parameters(params):
+def test_a_small_canvas_uses_direct_convolution_with_the_same_parameters(params):
     formed = vgg.with_forms(params, ["relu3_1"], shape=(512, 512))
     assert layers.WINOGRAD in formed.layers["conv3_1"]
     image = jnp.asarray(nst.images.sample("chelsea")[:32, :48])
@@ -180,10 +182,11 @@ def test_a_small_canvas_takes_the_direct_way_with_the_same_parameters(params):
 def test_stylize_gives_the_same_picture(everywhere, params, monkeypatch):
     content, style = nst.images.sample("chelsea"), nst.images.sample("starry_night")
     recipe = replace(nst.recipes.TF, descent=replace(nst.recipes.TF.descent, steps=3))
-    # At 64 px a ReLU is nearer to 0 than rounding, and Adam's first update takes signs of gradients.
+    # Not at 64 px: there the input of a ReLU is closer to 0 than the rounding error, which changes the
+    # sign of a gradient, and Adam's first update depends on signs alone.
     fast = nst.stylize(params, content, style, recipe=recipe, size=72)
-    jax.clear_caches()  # `pays` is asked while tracing
-    monkeypatch.setattr(winograd, "SMALLEST", 2**60)
+    jax.clear_caches()  # `pays` is called while tracing
+    monkeypatch.setattr(winograd, "LEAST_WORK", 2**60)
     plain = nst.stylize(params, content, style, recipe=recipe, size=72)
     assert not np.array_equal(fast, plain)
     assert_allclose(fast, plain, atol=2e-4)

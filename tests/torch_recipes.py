@@ -1,13 +1,13 @@
-"""Five published style transfers once more, in PyTorch, each as its source writes it.
+"""Five published style transfers, reimplemented in PyTorch as their sources write them.
 
 Nothing here is shared with the package: pictures come in as 8-bit arrays and weights as arrays, and
 sizes, filters, pixels, losses and update rules are the sources' own. The sources are notebooks that
-want a whole picture folder, a network download or TensorFlow; these functions want none.
+need a folder of pictures, a network download or TensorFlow; these functions need none of them.
 
-A recipe is two functions. The first brings two 8-bit pictures [h, w, 3] to the float32 RGB pixels in
-[0, 1] that the source has before it changes them for the network. The second takes such pixels and
-runs in the dtype of the weights. It gives (total, content, style), weighted as they are added up, of
-the canvas after 0, 1, ... updates.
+A recipe is two functions. The first converts two 8-bit pictures [h, w, 3] to the float32 RGB pixels in
+[0, 1] that the source has before it converts them for the network. The second takes such pixels and
+runs in the dtype of the weights. It returns (total, content, style), with their weights, of the canvas
+after 0, 1, ... updates.
 """
 
 from collections.abc import Callable
@@ -62,12 +62,12 @@ def resized_by_torchvision(picture, size):
 
 
 def to_tensor(picture):
-    """`transforms.ToTensor`, channels last all the same."""
+    """`transforms.ToTensor`, but with the channels last."""
     return torch.tensor(picture).to(torch.float32).div(255).numpy()
 
 
 def convert_image_dtype(picture):
-    """`tf.image.convert_image_dtype(..., tf.float32)`: a product, not a quotient."""
+    """`tf.image.convert_image_dtype(..., tf.float32)`: multiplies by 1 / 255 instead of dividing."""
     return picture.astype(np.float32) * np.float32(1 / 255)
 
 
@@ -80,7 +80,7 @@ def batch(pixels, weights):
 
 
 def activations(weights, x):
-    """Return what follows each ReLU, as `r11` to `r54`; 2 x 2 max pooling that drops odd edges."""
+    """Return the output of each ReLU, as `r11` to `r54`; 2 x 2 max pooling drops odd edges."""
     found, index = {}, 0
     for block, convolutions in enumerate((2, 2, 4, 4, 4), 1):
         for convolution in range(1, convolutions + 1):
@@ -92,7 +92,7 @@ def activations(weights, x):
 
 
 def torchvision_modules(weights):
-    """Return torchvision's `vgg19().features`, the ReLUs in place, but for the pool at the end."""
+    """Return torchvision's `vgg19().features` with ReLUs in place, without the last pooling."""
     modules = []
     for index, (kernel, bias) in enumerate(weights):
         convolution = nn.utils.skip_init(nn.Conv2d, kernel.shape[1], kernel.shape[0], 3, padding=1)
@@ -104,14 +104,14 @@ def torchvision_modules(weights):
     return modules
 
 
-# --- Adam as Keras has it -------------------------------------------------------------------------
+# --- Adam as in Keras -----------------------------------------------------------------------------
 
 
 def keras_adam(learning_rate, beta_1, beta_2, epsilon, iterations=0):
-    """Return a function (variable, gradient) that moves the variable as `keras.optimizers.Adam`.
+    """Return a function (variable, gradient) that updates the variable as `keras.optimizers.Adam`.
 
-    The numbers are of the variable's dtype, as in Keras. `iterations` are those the optimiser has
-    counted before, for other variables.
+    The numbers have the variable's dtype, as in Keras. `iterations` is the number of updates that the
+    optimiser has already made, of other variables.
     """
     moments = {}
 
@@ -133,7 +133,7 @@ def keras_adam(learning_rate, beta_1, beta_2, epsilon, iterations=0):
 
 
 def trained(image, losses, apply_gradients, steps):
-    """Train an image [1, 3, h, w] as both Keras notebooks do: a step, then a clip to [0, 1]."""
+    """Optimise an image [1, 3, h, w] as both Keras notebooks do: an update, then a clip to [0, 1]."""
     history = []
     for _ in range(steps + 1):
         total, content, style = losses(image)
@@ -166,7 +166,7 @@ def udacity(weights, content, style, start, steps):
     std = torch.tensor((0.229, 0.224, 0.225), dtype=weights[0][0].dtype)[:, None, None]
 
     def get_features(x):
-        # Kept when the convolution has run, overwritten by the ReLU that is next.
+        # The output of a convolution is stored, then overwritten by the ReLU, which works in place.
         features = {}
         for name, layer in enumerate(modules):
             x = layer(x)
@@ -209,7 +209,7 @@ def udacity(weights, content, style, start, steps):
 
 
 def gatys_pytorch_pictures(content, style, size=512):
-    """`Scale(size)`, each picture for itself."""
+    """`Scale(size)`, for each picture separately."""
     return tuple(to_tensor(resized_by_torchvision(picture, size)) for picture in (content, style))
 
 
@@ -218,7 +218,7 @@ def gatys_pytorch(
 ):
     """L-BFGS without a line search, in outer steps of twenty evaluations, on BGR pixels.
 
-    `mean` is the notebook's: that of Caffe over 255, rounded.
+    `mean` is the notebook's: Caffe's mean / 255, rounded.
     """
     style_layers, content_layers = ["r11", "r21", "r31", "r41", "r51"], ["r42"]
     style_weights = [1e3 / n**2 for n in [64, 128, 256, 512, 512]]
@@ -238,7 +238,7 @@ def gatys_pytorch(
     style_targets = [gram_matrix(of_style[layer]) for layer in style_layers]
     content_targets = [of_content[layer] for layer in content_layers]
     opt_img = prep(start).requires_grad_(True)
-    # The notebook leaves every default; of them tolerance_grad was 1e-5 in its day.
+    # The notebook uses the defaults of its time, when tolerance_grad was 1e-5.
     optimizer = torch.optim.LBFGS([opt_img], tolerance_grad=1e-5)
     history = []
 
@@ -341,7 +341,7 @@ def coursera_tf2_pictures(content, style, size=400):
 
 
 def coursera_tf2_start(content, seed):
-    """The content plus uniform noise in [-0.25, 0.25), clipped; TensorFlow's own draw is its own."""
+    """The content plus uniform noise in [-0.25, 0.25), clipped; not TensorFlow's random numbers."""
     noise = np.random.RandomState(seed).uniform(-0.25, 0.25, content.shape)
     return np.clip(content + noise.astype(np.float32), 0.0, 1.0)
 
@@ -375,7 +375,7 @@ def coursera_tf2(weights, content, style, start, steps):
         j_content = compute_content_cost(a_c[content_layer], a_g[content_layer])
         return 10 * j_content + 40 * j_style, 10 * j_content, 40 * j_style
 
-    # The notebook's own test has stepped a copy of the image twice with the same optimiser.
+    # The notebook's own test has updated a copy of the image twice with the same optimiser.
     optimizer = keras_adam(learning_rate=0.01, beta_1=0.9, beta_2=0.999, epsilon=1e-7, iterations=2)
     return trained(batch(start, weights).requires_grad_(True), costs, optimizer, steps)
 
@@ -385,7 +385,7 @@ def coursera_tf2(weights, content, style, start, steps):
 
 
 def pytorch_tutorial_pictures(content, style, size=512):
-    """`Resize(size)`; the source wants two pictures of one size, so the style is made to fit."""
+    """`Resize(size)`; the source requires pictures of one size, so the style is resized to fit."""
     content = resized_by_torchvision(content, size)
     height, width, _ = content.shape
     style = resized(style, width, height, Image.Resampling.BILINEAR)
@@ -403,7 +403,7 @@ def pytorch_tutorial(weights, content, style, start, steps):
     modules = torchvision_modules(weights[: len(style_layers)])  # ends after conv_5 and its ReLU
 
     def model(x):
-        # Convolutions are counted from 1. The source puts ReLUs that are not in place for these.
+        # Convolutions are counted from 1. The source replaces the ReLUs by ones not in place.
         x, outputs = (x - mean) / std, {}
         for layer in modules:
             if isinstance(layer, nn.ReLU):

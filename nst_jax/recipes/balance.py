@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from nst_jax._types import Shape
 from nst_jax.losses import Extent
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.vgg.taps import LAYERS, layer_of
+from nst_jax.vgg.taps import LAYERS, feature_shape, layer_of
 
 PHOTO = (768, 1024)  # the picture that size-dependent losses are judged on, before the size rule
 
@@ -53,18 +53,10 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
     return above / below if below else float("inf")
 
 
-def _positions(tap: str, shape: Shape, ceil: bool) -> Shape:
-    """Return the (height, width) of a tap's features."""
-    height, width = shape
-    for _ in range(int(layer_of(tap)[4]) - 1):
-        height, width = ((height + ceil) // 2, (width + ceil) // 2)
-    return height, width
-
-
 def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     """Return the style loss of a tap where S is one: every published one is a multiple of it."""
     channels = LAYERS[layer_of(tap)][1]
-    height, width = _positions(tap, shape, recipe.network.ceil)
+    height, width = feature_shape(tap, *shape, recipe.network.ceil)
     ones = jnp.ones((channels, channels))
     extent = Extent(height * width, shape[0] * shape[1])
     loss = recipe.terms.style_loss.distance(ones, jnp.zeros_like(ones), extent)
@@ -73,7 +65,7 @@ def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
 
 def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     """Return the content loss of a tap where K is one."""
-    height, width = _positions(tap, shape, recipe.network.ceil)
+    height, width = feature_shape(tap, *shape, recipe.network.ceil)
     # A mean or a sum, or something between: one number and two tell which.
     one, two = (
         float(recipe.terms.content_loss(jnp.ones((1, 1, n)), jnp.zeros((1, 1, n)))) for n in (1, 2)

@@ -75,6 +75,11 @@ class Terms:
         """Every tap that is looked at, once."""
         return tuple(dict.fromkeys((*self.content_taps, *self.style_taps)))
 
+    @property
+    def additive(self) -> bool:
+        """Whether all losses are sums over positions, which tiles and bands need."""
+        return all(loss.additive for loss in (self.content_loss, self.style_loss, self.variation))
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +214,8 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
       TypeError: if it is not a `Recipe`, or a number in it is not one.
       ValueError: for unknown taps, lists of unequal length, negative or non-finite weights, less
         than one step, numbers outside a size rule's, a start's, an optimiser's or a schedule's
-        range, a style's size rule for the canvas, a guarded optimiser with clipping.
+        range, a style's size rule for the canvas, a guarded optimiser with clipping, a loss that
+        says it is additive and is not, tiles with a loss that is not additive.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
@@ -219,6 +225,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
     _check_descent(recipe.descent)
     recipe = replace(recipe, terms=_checked_terms(recipe.terms))
     _check_tile(recipe.network.tile, recipe.terms.taps)
+    check_not_cut(recipe)
     return recipe
 
 
@@ -234,6 +241,7 @@ def _check_losses(terms: Terms) -> None:
                 f"`{name}`: expected a `{kind.__name__}` of `nst_jax.losses`, got "
                 f"{getattr(terms, name)!r}"
             )
+        losses.check_additive(name, getattr(terms, name))
 
 
 def _checked_terms(terms: Terms) -> Terms:
@@ -361,6 +369,22 @@ def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]
         scales.append((round(shape[0] * factor), round(shape[1] * factor)))
         factor /= ratio
     return tuple(reversed(scales))
+
+
+def check_not_cut(recipe: Recipe) -> None:
+    """Refuse tiles for a recipe with a loss that is not additive.
+
+    Raises:
+      ValueError: naming the loss.
+    """
+    if not recipe.network.tile:
+        return
+    for name in ("content_loss", "style_loss", "variation"):
+        if not getattr(recipe.terms, name).additive:
+            raise ValueError(
+                f"`tile`: got {recipe.network.tile}, but `{name}` is not additive: sums over tiles do "
+                "not add up to those over the picture; use `tile=0`, which computes it in one piece"
+            )
 
 
 def _check_tile(tile: int | None, taps: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from nst_jax._types import Array, Shape
+from nst_jax.recipes.recipe import Terms
 from nst_jax.scaling.sharding import BANDS, PICTURES, AnyMesh, replicate, shard_map
 from nst_jax.vgg import SMALLEST, Network
 
@@ -79,6 +80,23 @@ def check_bands(bands: Bands | None) -> None:
             f"`{argument}`: {bands.count} are too many for a picture {bands.height} px high, which is "
             f"split into {used} times {bands.band_height} rows; take {used}"
         )
+
+
+def check_bands_allowed(bands: Bands | None, terms: Terms) -> None:
+    """Refuse bands for losses that are not sums over positions.
+
+    Raises:
+      ValueError: naming the loss.
+    """
+    if bands is None or terms.additive:
+        return
+    argument = "bands" if PICTURES in bands.mesh.shape else "devices"
+    names = ("content_loss", "style_loss", "variation")
+    name = next(name for name in names if not getattr(terms, name).additive)
+    raise ValueError(
+        f"`{argument}`: `{name}` is not additive, so the bands of a picture cannot be computed apart; "
+        "paint each picture on one device"
+    )
 
 
 # --- Arrays in bands ------------------------------------------------------------------------------

@@ -246,7 +246,7 @@ def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_cpu: bool) -> in
     widened = 0 if each == FLOAT32 else layer.positions * (into + out) * FLOAT32
     if not layer.winograd:
         return layer.positions * into * each + widened
-    tile, window = winograd.TILE, winograd.WINDOW
+    tile, window = winograd.PATCH, winograd.WINDOW
     covered = -(-layer.height // tile) * -(-layer.width // tile) * tile**2
     half, whole = window / tile, (window / tile) ** 2
     factors = whole * into * each

@@ -20,7 +20,7 @@ from nst_jax.recipes.changes import with_options, with_sizes
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, chunks, sharding
-from nst_jax.scaling.bands import Bands, bands_of, check_bands
+from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
 from nst_jax.scaling.costs import (
     PLATFORMS,
@@ -271,11 +271,13 @@ def plan_scales(
         the picture, if nothing exact fits. Other recipes belong to their authors and stay as they are.
 
     Raises:
-      ValueError: if no tile size fits, naming the largest canvas and the changes that would; or if a
-        device would have no row of the canvas.
+      ValueError: if no tile size fits, naming the largest canvas and the changes that would; if a
+        device would have no row of the canvas; or if bands are wanted for a loss that is not additive.
     """
     last = scales[-1]
-    check_bands(bands_of(mesh, last.shape, recipe.network))
+    bands = bands_of(mesh, last.shape, recipe.network)
+    check_bands_allowed(bands, recipe.terms)
+    check_bands(bands)
     there, counted = _memory_of(mesh, device, memory, platform)
     devices = _devices_of(mesh)
     untiled = footprint_at(_with_network(recipe, tile=0), last, counted, devices=devices)
@@ -364,6 +366,8 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     candidates = [_with_network(recipe, tile=0)]
     if platform != "cpu":
         candidates.append(_with_network(recipe, tile=0, remat=True))
+    if not recipe.terms.additive:  # then only the picture as a whole gives the right loss
+        return candidates
     halo = vgg.halo_of(recipe.terms.taps)
     remat = recipe.network.remat or platform != "cpu"
     sizes = [tile for tile in TILES if halo <= tile < longest]

@@ -1,4 +1,4 @@
-"""VGG-19: its layers and taps, pixel conventions, and the network as pure functions."""
+"""VGG-19: its layers and taps, pixel conventions, precisions, and the network as pure functions."""
 
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         LAYERS,
         SMALLEST,
         TAPS,
+        feature_shape,
         halo_of,
         halved,
         halvings,
@@ -38,6 +39,7 @@ __getattr__, __dir__ = lazy_names(
             "LAYERS",
             "SMALLEST",
             "TAPS",
+            "feature_shape",
             "halo_of",
             "halved",
             "halvings",
@@ -73,6 +75,7 @@ __all__ = [
     "TAPS",
     "TORCHVISION",
     "Trunk",
+    "feature_shape",
     "features",
     "halo_of",
     "halved",

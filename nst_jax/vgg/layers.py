@@ -1,6 +1,6 @@
-"""What the trunk is made of: convolutions, ReLU, padding, pooling, each with its gradient rule. Pure.
+"""Convolution, ReLU, padding and pooling with gradient rules of their own. Pure.
 
-Each gradient is written where autodiff's is slow, holds more memory, or is not torch's.
+A rule is written by hand where autodiff's is slower, needs more memory, or differs from torch's.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,10 +18,11 @@ from nst_jax.vgg.precision import FLOAT32
 
 # --- Convolution ----------------------------------------------------------------------------------
 
-# Forms of a layer's kernel beside it: for the gradient, for Winograd's way, for both.
-TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED = "transposed", "winograd", "winograd_transposed"
+KERNEL = "kernel"
 
-KERNEL = "kernel"  # itself
+# Forms of a kernel that are computed from it once and stored beside it: transposed for the gradient,
+# transformed for Winograd convolution, and both.
+TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED = "transposed", "winograd", "winograd_transposed"
 
 Forms: TypeAlias = Mapping[str, Array]
 
@@ -41,7 +42,7 @@ def _convolve(
 
 @jax.jit
 def transpose(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "3 3 o i"]:
-    """Return the kernel of the transposed convolution: flipped, its channels exchanged."""
+    """Return the kernel of the transposed convolution: flipped, input and output channels swapped."""
     return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
 
 
@@ -53,18 +54,18 @@ def conv3x3(
 ) -> Float[Array, "n h w o"]:
     """Convolve with a 3 x 3 kernel, zero padding 1, stride 1.
 
-    Its gradient to `x` is written as the same kind of convolution, with the transposed kernel.
-    Autodiff's own form is not recognised by XLA's CPU compiler inside a loop body and runs about
-    three times slower there.
+    The gradient with respect to `x` is the same kind of convolution, with the transposed kernel. The
+    expression that autodiff makes is not recognised as one by XLA's CPU compiler inside a loop body,
+    and runs about three times slower there.
 
     Args:
-      x: the picture.
+      x: features.
       kernel: the kernel.
-      forms: of the kernel, which a loop gives so that they are made once; see `with_forms`.
-      products: what is asked of the device.
+      forms: of the kernel, computed before a loop so that no step computes them; see `with_forms`.
+      products: the precision that the convolution requests from the device.
 
     Returns:
-      The result; by Winograd's way where `forms` has what that needs and the size makes it pay.
+      The result; by Winograd convolution if `forms` contains its kernel and the size makes it faster.
     """
     return _conv3x3(products, x, kernel, forms or {TRANSPOSED: transpose(kernel)})
 
@@ -91,7 +92,7 @@ def _conv3x3_backward(
     else:
         input_gradient = _convolve(g, forms[TRANSPOSED], products)
     _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, products), kernel)
-    # The third are the same numbers as the second, which has the whole gradient.
+    # `forms` are functions of `kernel`, whose gradient is complete, so theirs is none.
     return input_gradient, weight_gradient(g)[0], None
 
 
@@ -103,16 +104,16 @@ _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 @jax.custom_vjp
 def relu(x: FeatureMap) -> FeatureMap:
-    """Cut off what is negative; its gradient looks at the result, and is 0 at 0.
+    """Return max(x, 0); the gradient is computed from the result, and is 0 at 0.
 
-    Looking at what came in, as `jax.nn.relu` does, keeps that alive beside the result wherever a tap
-    or a convolution needs the result too.
+    The gradient of `jax.nn.relu` reads its input, which then stays in memory beside the result
+    wherever a tap or a convolution needs the result too.
     """
     return jnp.maximum(x, 0)
 
 
 def _relu_forward(x: FeatureMap) -> tuple[FeatureMap, FeatureMap]:
-    # XLA would rather compute the result anew for each of its readers, and keep what came in for that.
+    # Without the barrier XLA computes the result again for each consumer, and keeps the input for it.
     y = lax.optimization_barrier(relu(x))
     return y, y
 
@@ -143,7 +144,7 @@ def zero_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with zeros beyond the border, as every published VGG does."""
+    """Convolve with zeros beyond the border, as every published VGG-19 does."""
     return conv3x3(x, kernel, forms, products)
 
 
@@ -154,7 +155,7 @@ def replicate_padded(
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
     """Convolve with the border pixels repeated once beyond it."""
-    return _padded_by("edge", x, kernel, forms, products)
+    return _convolve_padded("edge", x, kernel, forms, products)
 
 
 def reflect_padded(
@@ -165,25 +166,26 @@ def reflect_padded(
 ) -> Convolved:
     """Convolve with the picture mirrored at its border pixels (repeated where it is 1 px wide)."""
     mode = "reflect" if min(x.shape[1:3]) > 1 else "edge"
-    return _padded_by(mode, x, kernel, forms, products)
+    return _convolve_padded(mode, x, kernel, forms, products)
 
 
-def _padded_by(
+def _convolve_padded(
     mode: str, x: FeatureMap, kernel: Kernel, forms: Forms | None, products: lax.Precision
 ) -> Convolved:
-    # Computed with one ring too many and cropped, so that one gradient rule serves all paddings.
-    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
-    return conv3x3(wide, kernel, forms, products)[:, 1:-1, 1:-1, :]
+    # `conv3x3` adds a ring of zeros of its own; cropping the ring it computes lets its gradient rule
+    # serve all paddings.
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
+    return conv3x3(padded, kernel, forms, products)[:, 1:-1, 1:-1, :]
 
 
-def _quarters(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
-    """Return the four members of each 2 x 2 window, in reading order; x has even sides."""
+def _window_members(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
+    """Return the four members of every 2 x 2 window, in reading order; x has even sides."""
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
 
 @jax.custom_vjp
 def _max_of_windows(x: FeatureMap) -> Pooled:
-    a, b, c, d = _quarters(x)
+    a, b, c, d = _window_members(x)
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
 
 
@@ -193,14 +195,14 @@ def _max_forward(x: FeatureMap) -> tuple[Pooled, tuple[FeatureMap, Pooled]]:
 
 
 def _max_backward(saved: tuple[FeatureMap, Pooled], g: Pooled) -> tuple[FeatureMap]:
-    # The gradient goes to the first winner, as in torch; `maximum` alone would split ties.
+    # The gradient goes to the first of equal maxima, as in torch; that of `maximum` would be split.
     x, largest = saved
-    a, b, c, _ = (part == largest for part in _quarters(x))
-    none = jnp.zeros_like(g)
-    to_a = jnp.where(a, g, none)
-    to_b = jnp.where(b & ~a, g, none)
-    to_c = jnp.where(c & ~(a | b), g, none)
-    to_d = jnp.where(a | b | c, none, g)
+    a, b, c, _ = (part == largest for part in _window_members(x))
+    zero = jnp.zeros_like(g)
+    to_a = jnp.where(a, g, zero)
+    to_b = jnp.where(b & ~a, g, zero)
+    to_c = jnp.where(c & ~(a | b), g, zero)
+    to_d = jnp.where(a | b | c, zero, g)
     top = jnp.stack([to_a, to_b], axis=3)  # n h w 2 c
     bottom = jnp.stack([to_c, to_d], axis=3)
     return (jnp.stack([top, bottom], axis=2).reshape(x.shape),)  # n h 2 w 2 c
@@ -219,22 +221,22 @@ def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
 
 
 def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Take the maximum of 2 x 2 windows; a window's gradient goes to its first winner."""
+    """Take the maximum of 2 x 2 windows; a window's gradient goes to the first of its maxima."""
     return _max_of_windows(_fit_to_windows(x, ceil, -jnp.inf))
 
 
 def average_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Take the mean of 2 x 2 windows; with `ceil`, border windows average their real cells only."""
+    """Take the mean of 2 x 2 windows; with `ceil`, border windows average only pixels that exist."""
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
     return _sum_of_windows(x, ceil) / _sum_of_windows(ones, ceil)
 
 
 def _sum_of_windows(x: FeatureMap, ceil: bool) -> Pooled:
-    a, b, c, d = _quarters(_fit_to_windows(x, ceil, 0.0))
+    a, b, c, d = _window_members(_fit_to_windows(x, ceil, 0.0))
     return a + b + c + d
 
 
-# What recipes may name.
+# The poolings and paddings that recipes may name.
 POOLS = {"max": max_pool, "average": average_pool}
 
 PADDINGS = {"zero": zero_padded, "replicate": replicate_padded, "reflect": reflect_padded}

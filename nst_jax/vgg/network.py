@@ -1,8 +1,8 @@
-"""The VGG-19 trunk: block table, taps, pixel conventions, forms of its kernels, `features`.
+"""The network: the convolutional layers of VGG-19, here called its trunk, as pure functions.
 
 The network of Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
-Recognition", 2014, configuration E without its classifier. This module is the only one that knows
-network pixels.
+Recognition", 2014, configuration E without its classifier. Pictures come in as sRGB in [0, 1]; they
+are converted here to the pixels that the weights were trained on.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,20 +55,23 @@ def with_forms(
     shape: tuple[int, int] | None = None,
     precision: Precision = FLOAT32,
 ) -> Params:
-    """Return the parameters down to the deepest tap, with forms of their kernels for a loop.
+    """Return the parameters down to the deepest tap, with the forms of kernels that a loop needs.
 
-    XLA would flip and transpose 80 MB of kernels again in every step: at 48 px that took longer than
-    the convolutions. On a processor most of the work is then done by Winograd's way, whose form of a
-    kernel has 4 times its size, and as much again for the gradient.
+    A form is an array computed from a kernel: transposed for the gradient, and on a CPU transformed
+    for Winograd convolution where that is faster. Computed here, they are ready before the loop. In
+    the loop, XLA would flip and transpose 80 MB of kernels in every step, which at 48 px took longer
+    than the convolutions. A kernel's forms for Winograd convolution take 8 times its memory, half of
+    that for the gradient.
 
     Args:
       params: weights, without forms or with them already.
-      taps: what the loop looks at.
-      shape: (height, width) of the largest canvas, which says where Winograd's way pays; None does
-        without it. The weights must then be concrete: it depends on the device they lie on.
-      precision: of the network; kernels are rounded to what it multiplies, whichever way they take.
-        So layers that differ in their way, such as a target's and the canvas', differ by no more than
-        rounding.
+      taps: the taps that the loop reads.
+      shape: (height, width) of the largest canvas, which decides on the layers that use Winograd
+        convolution; None uses it nowhere. With a shape the weights must not be traced, as their
+        device decides too.
+      precision: of the network. All forms are computed from kernels rounded to the dtype that it
+        multiplies, so that a layer gives the same result with and without Winograd convolution, up
+        to rounding.
 
     Returns:
       Parameters for `step` and `run`.
@@ -80,7 +83,7 @@ def with_forms(
       (5, ['bias', 'kernel', 'transposed'])
     """
     deepest = max(list(LAYERS).index(layer_of(resolve_tap(tap))) for tap in taps)
-    if shape is not None and not _on_processor(params):
+    if shape is not None and not _on_cpu(params):
         shape = None
     layers = {name: dict(params.layers[name]) for name in list(LAYERS)[: deepest + 1]}
     for layer in layers.values():
@@ -90,36 +93,36 @@ def with_forms(
     for name, transposed in _transpose_all(plain).items():
         layers[name][TRANSPOSED] = transposed
     if shape is not None:
-        paying = {
+        chosen = {
             name: (layer[KERNEL], layer[TRANSPOSED])
             for name, layer in layers.items()
-            if WINOGRAD not in layer and _pays(name, shape, layer[KERNEL])
+            if WINOGRAD not in layer and _winograd_pays(name, shape, layer[KERNEL])
         }
-        for name, forms in _transform_all(paying).items():
+        for name, forms in _transform_all(chosen).items():
             layers[name][WINOGRAD], layers[name][WINOGRAD_TRANSPOSED] = forms
     return replace(params, layers=layers)
 
 
 @jax.jit
 def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
-    """Transpose many kernels in one program: one to compile or load, not one for each shape."""
+    """Transpose many kernels in one program: it compiles or loads once, not once per shape."""
     return {name: transpose(kernel) for name, kernel in kernels.items()}
 
 
 @jax.jit
 def _transform_all(kernels: dict[str, tuple[Array, Array]]) -> dict[str, tuple[Array, Array]]:
-    """Carry many pairs of kernels into Winograd's basis, in one program likewise."""
+    """Transform many pairs of kernels for Winograd convolution, in one program as well."""
     return jax.tree.map(winograd.transform_kernel, kernels)
 
 
-def _on_processor(params: Params) -> bool:
+def _on_cpu(params: Params) -> bool:
     kernel = params.layers["conv1_1"][KERNEL]
     devices = kernel.devices() if isinstance(kernel, jax.Array) else jax.devices()
     return all(device.platform == "cpu" for device in devices)
 
 
-def _pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
-    """Say whether a layer of a canvas of this (height, width) is faster by Winograd's way."""
+def _winograd_pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
+    """Say whether Winograd convolution is faster for a layer, with a canvas of (height, width)."""
     times = halvings(name)
     return winograd.pays(shape[0] >> times, shape[1] >> times, *kernel.shape[2:])
 
@@ -129,22 +132,23 @@ def _pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """How a recipe wants the trunk computed. Static throughout.
+    """A recipe's choices about the network. All of them are static.
 
     Attributes:
       pool: `max_pool` or `average_pool`.
       ceil: whether pooling keeps an odd last row and column (Caffe) or drops it (torch, Keras).
       padding: `zero_padded`, `replicate_padded` or `reflect_padded`.
-      pixels: what to feed; None is what the weights were trained on, which is right unless a
-        published recipe deliberately feeds something else.
-      precision: one of `nst_jax.vgg.precision`: what is multiplied and kept, and in how many bits.
-      remat: whether a block's activations are computed again for its gradient instead of kept, which
-        is a third more work. XLA's compiler for processors keeps them all the same.
-      tile: px a side of what is computed at once of a larger picture, beside a halo on each side of it
-        (where there is one on one side alone, the tile may be wider instead); a multiple of 16: gives
-        the same losses and gradient in the memory of a tile; see `nst_jax.scaling.tiles`. 0 computes any
-        picture whole, as `features` always does. None leaves it to the verbs, which cut a picture
-        that memory would not hold whole; below them it is 0.
+      pixels: the pixel convention of the network's input; None means that of the weights, which is
+        right unless a published recipe deliberately uses another one.
+      precision: of products and activations, one of `nst_jax.vgg.precision`.
+      remat: whether a block's activations are computed again for its gradient instead of stored
+        (rematerialisation): a third more work for less memory. XLA's CPU compiler stores them anyway.
+      tile: side in px, a multiple of 16, of the parts in which a larger picture is computed. A part is
+        seen with a halo around it (or is larger, where it needs a halo on one side only), so losses
+        and gradient are those of the whole picture, in the memory of a tile; see
+        `nst_jax.scaling.tiles`. 0 computes pictures of any size whole, as `features` always does.
+        None lets `stylize`, `paint` and `stylize_many` choose tiles for a picture that does not fit
+        in memory whole; the functions below them read None as 0.
     """
 
     pool: Pool = max_pool
@@ -157,9 +161,9 @@ class Network:
 
 
 class Convolution(nn.Module):
-    """A 3 x 3 convolution with bias, holding parameters `kernel` and `bias`.
+    """A 3 x 3 convolution with the parameters `kernel` and `bias`.
 
-    Forms of the kernel that the parameters hold beside it (see `with_forms`) are used.
+    Forms of the kernel are used if the parameters contain them; see `with_forms`.
     """
 
     channels: int
@@ -180,14 +184,14 @@ class Convolution(nn.Module):
         return y + bias.astype(x.dtype)[None, None, None]
 
 
-Measure: TypeAlias = Callable[[str, FeatureMap], Any]  # of a tap's name and its activations
+Measure: TypeAlias = Callable[[str, FeatureMap], Any]  # (a tap's name, its activations) -> anything
 
 
 class Trunk(nn.Module):
-    """The convolutional part of VGG-19, computed no deeper than the deepest tap asked for.
+    """The convolutional layers of VGG-19, computed down to the deepest of `taps`.
 
-    Returns what `measure` makes of each tap. Where the network says `remat`, that is all that is kept
-    of a block but what it hands on.
+    Returns the results of `measure`, by tap. With `network.remat`, only these and a block's output
+    are stored for the gradient.
     """
 
     taps: tuple[str, ...]
@@ -207,10 +211,7 @@ class Trunk(nn.Module):
 
 
 def _block(trunk: Trunk, x: Array, *, number: int, measure: Measure) -> tuple[Any, dict[str, Any]]:
-    """Return what a block hands on to the next, and what is measured at its taps.
-
-    Nothing below the deepest tap is computed: then None is handed on.
-    """
+    """Return a block's output, or None if the deepest tap is in it, and the results at its taps."""
     network, found = trunk.network, {}
     deepest = max(trunk.taps, key=TAPS.index)
     for index in range(1, BLOCKS[number - 1][0] + 1):
@@ -241,7 +242,7 @@ def features(
 
     Returns:
       Tap name, as given, to activations [*batch, h', w', c], in the dtype of `images` unless the
-      network's precision has one of its own.
+      network's precision sets another one.
 
     Raises:
       ValueError: for unknown taps, a picture that is too small, of whole numbers, or not
@@ -270,19 +271,19 @@ def measured(
     *,
     network: Network | None = None,
 ) -> dict[str, Any]:
-    """Compute what is measured of the network's activations at some taps.
+    """Compute functions of the network's activations at some taps.
 
-    As `features`, but a tap's activations go to its measure where they are made. With
-    `network.remat` they need not be kept for the gradient then.
+    Unlike `features`, this calls the functions inside the network. With `network.remat`, the
+    activations then need not be stored for the gradient.
 
     Args:
       params: weights from `nst_jax.load_params`.
       images: as in `features`.
-      measures: tap, under our name, to a function of its activations [*batch, h', w', c].
+      measures: tap, as `resolve_tap` returns it, to a function of its activations [*batch, h', w', c].
       network: as in `features`.
 
     Returns:
-      Tap to what its measure returned.
+      Tap to the result of its function.
 
     Raises:
       ValueError: as in `features`.

@@ -1,4 +1,4 @@
-"""Pixel conventions: how a network's training pixels follow from sRGB in [0, 1]."""
+"""Pixel conventions: the maps from sRGB in [0, 1] to the pixels that a network was trained on."""
 
 from dataclasses import dataclass
 
@@ -7,24 +7,29 @@ from jaxtyping import Array, Float
 
 from nst_jax._types import Image
 
-# --- Pixels ---------------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class Pixels:
-    """A pixel convention: an affine map of each sRGB channel, and the channels' order.
+    """A pixel convention: an affine map of each sRGB channel, and the order of the channels.
 
-    `encode` gives `(image * scale - shift) / spread`, with the channels reversed where `bgr`.
+    `encode` computes `(image * scale - shift) / spread`, and reverses the channels if `bgr`.
+
+    Attributes:
+      name: as files and `Params.pixels` write it.
+      scale: the value of white before `shift`.
+      shift: subtracted from each channel, in RGB order.
+      spread: divides each channel, in RGB order.
+      bgr: whether blue comes first.
     """
 
     name: str
     scale: float
-    shift: tuple[float, float, float]  # in RGB order, after scaling
+    shift: tuple[float, float, float]
     spread: tuple[float, float, float]
     bgr: bool
 
     def encode(self, image: Image) -> Float[Array, "*batch h w 3"]:
-        """Map sRGB in [0, 1] to these pixels; follows the dtype of `image`."""
+        """Map sRGB in [0, 1] to these pixels, in the dtype of `image`."""
         shift, spread = _like(self.shift, image), _like(self.spread, image)
         pixels = (image * self.scale - shift) / spread
         return pixels[..., ::-1] if self.bgr else pixels
@@ -41,17 +46,16 @@ def _like(channels: tuple[float, float, float], image: Array) -> Array:
     return jnp.asarray(channels, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))
 
 
-# The original network, from Caffe: BGR, 0..255, minus the mean of ImageNet. No deviation.
+# The original network, from Caffe: BGR, 0..255, minus the mean of ImageNet; not divided by a deviation.
 CAFFE_BGR = Pixels("caffe-bgr", 255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
 
 # torchvision's retrained network: RGB in [0, 1], normalised by ImageNet's mean and deviation.
 TORCHVISION = Pixels("torchvision", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
 
-# RGB in [0, 1] as it is: what the Coursera course feeds, though its network expects caffe-bgr.
+# RGB in [0, 1] unchanged: the Coursera course's input, though its network expects caffe-bgr.
 RAW = Pixels("raw", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False)
 
-
-# What Torch7's neural-style feeds: [0, 1] times 256, not 255.
+# The input of Torch7's neural-style: [0, 1] times 256, not 255.
 CAFFE_BGR_256 = Pixels("caffe-bgr-256", 256.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
 
 

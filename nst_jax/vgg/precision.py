@@ -1,8 +1,9 @@
-"""In how many bits the trunk computes: what it multiplies with, and what it keeps. Static data.
+"""Precisions of the network: of its matrix products, and of its stored activations. Static data.
 
-Pictures, statistics, losses and the optimiser's state are float32 (or what the caller's pictures are)
-in each of them. An accelerator multiplies float32 in fewer bits unless it is asked for all of them, so
-each says what it asks for; a processor has no such shortcut, and computes `tensorfloat32` as float32.
+At every precision, pictures, statistics, losses and the optimiser's state stay float32, or whatever
+dtype the caller's pictures have. Accelerators multiply float32 with fewer bits unless all of them are
+requested, so each precision states its request. A CPU always uses all bits: there `tensorfloat32` is
+computed as float32.
 """
 
 from collections.abc import Mapping
@@ -19,12 +20,12 @@ from nst_jax import _checks
 
 @dataclass(frozen=True)
 class Precision:
-    """How the trunk multiplies, and in what its activations are kept.
+    """The precision of matrix products, and the dtype of activations.
 
     Attributes:
-      name: for people and files.
-      products: what convolutions and Gram matrices ask of the device.
-      activations: name of the dtype of the network's activations; None is the pictures' own.
+      name: as users and files write it.
+      products: the precision that convolutions and Gram matrices request from the device.
+      activations: name of the dtype of the network's activations; None means that of the pictures.
     """
 
     name: str
@@ -32,17 +33,17 @@ class Precision:
     activations: str | None = None
 
     def activations_of(self, dtype: Any) -> Any:
-        """Return what the activations of pictures of this dtype are kept in."""
+        """Return the dtype of the activations of pictures of this dtype."""
         return jnp.dtype(dtype if self.activations is None else self.activations)
 
 
 # All bits of float32 in every product.
 FLOAT32 = Precision("float32", lax.Precision.HIGHEST)
 
-# On NVIDIA's matrix units 10 bits of each factor's fraction; on a TPU three passes of bfloat16.
+# NVIDIA's matrix units use 10 bits of each factor's fraction; a TPU takes three passes of bfloat16.
 TENSORFLOAT32 = Precision("tensorfloat32", lax.Precision.HIGH)
 
-# 7 bits of each factor's fraction, summed in float32, and half the memory for activations.
+# 7 bits of each factor's fraction, sums in float32, and half the memory for activations.
 BFLOAT16 = Precision("bfloat16", lax.Precision.DEFAULT, "bfloat16")
 
 
@@ -58,15 +59,15 @@ def named(name: Any, platform: str | None = None) -> Precision:
 
     Args:
       name: `"float32"`, `"tensorfloat32"`, `"bfloat16"`, or `"auto"`: bfloat16 on an accelerator,
-        whose matrix units are built for it, and float32 on a processor.
-      platform: of the device, as jax calls it, for `"auto"`; default: the default device's.
+        whose matrix units are built for it, and float32 on a CPU.
+      platform: of the device, as jax names it, for `"auto"`; default: the default device's.
 
     Returns:
       The precision.
 
     Raises:
-      TypeError: if it is no name.
-      ValueError: for other names.
+      TypeError: if `name` is not a string.
+      ValueError: for an unknown name.
 
     Example:
       >>> named("auto", "cpu").name, named("auto", "gpu").name

@@ -7,7 +7,7 @@ from nst_jax import _checks
 
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # (convolutions, channels) per block
 
-SMALLEST = 16  # pixels: relu5_1 of a 16 x 16 picture is 1 x 1
+SMALLEST = 16  # px a side: relu5_1 of a 16 x 16 picture is 1 x 1
 
 
 def _layer_table() -> dict[str, tuple[int, int]]:
@@ -30,12 +30,12 @@ TAPS = tuple(
 
 
 def resolve_tap(name: str, *, argument: str = "taps") -> str:
-    """Return our name of a tap, accepting the literature's unambiguous spellings.
+    """Return this package's name of a tap; unambiguous spellings of the literature are accepted.
 
     Args:
       name: `"relu4_2"`, `"preact4_2"` (before the ReLU), or `"block4_conv2"` (Keras) and `"r42"`
         (Gatys), which both mean the activation after the ReLU.
-      argument: how the caller calls the value, for messages.
+      argument: the caller's name of the value, for messages.
 
     Returns:
       `relu{b}_{i}` or `preact{b}_{i}`.
@@ -67,20 +67,41 @@ def resolve_tap(name: str, *, argument: str = "taps") -> str:
 
 
 def layer_of(tap: str) -> str:
-    """Return the layer of a tap under our name: `conv4_2` for `relu4_2` and `preact4_2`."""
+    """Return the layer of a resolved tap: `conv4_2` for `relu4_2` and `preact4_2`."""
     return "conv" + tap[-3:]
 
 
 def halvings(layer: str) -> int:
-    """Return how often a picture was halved before a layer: 3 for `conv4_2`."""
+    """Return how many poolings come before a layer: 3 for `conv4_2`."""
     return int(layer[len("conv")]) - 1
 
 
 def halved(side: int, times: int, ceil: bool) -> int:
-    """Return a side after so many poolings, which keep an odd last line (`ceil`) or drop it."""
+    """Return the length of a side after `times` poolings, which keep an odd last line if `ceil`."""
     for _ in range(times):
         side = (side + ceil) // 2
     return side
+
+
+def feature_shape(tap: str, height: int, width: int, ceil: bool) -> tuple[int, int]:
+    """Return the (height, width) of a tap's features.
+
+    Args:
+      tap: its name here, such as `"relu4_2"`.
+      height: of the picture, px.
+      width: of the picture, px.
+      ceil: whether poolings keep an odd last row and column (Caffe) or drop it (torch, Keras).
+
+    Returns:
+      The number of positions down and across.
+
+    Example:
+      >>> from nst_jax.vgg import feature_shape
+      >>> feature_shape("relu3_1", 37, 50, ceil=False), feature_shape("relu3_1", 37, 50, ceil=True)
+      ((9, 12), (10, 13))
+    """
+    times = halvings(layer_of(tap))
+    return halved(height, times, ceil), halved(width, times, ceil)
 
 
 def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, ...]:
@@ -97,7 +118,13 @@ def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, 
 
 
 def halo_of(taps: Iterable[str]) -> int:
-    """Return how far features of the deepest tap look past their own pixels, on the pooling grid.
+    """Return how far the receptive field of the deepest tap reaches past its own pixels.
+
+    Args:
+      taps: names as `resolve_tap` returns them.
+
+    Returns:
+      Pixels, rounded up to a multiple of 16 so that tiles start where poolings start.
 
     Example:
       >>> from nst_jax.vgg.taps import halo_of
@@ -106,6 +133,6 @@ def halo_of(taps: Iterable[str]) -> int:
     """
     names = list(LAYERS)
     deepest = max(names.index(layer_of(tap)) for tap in taps)
-    # Each 3 x 3 convolution looks one position further, which is 2^halvings pixels.
+    # Each 3 x 3 convolution reaches one position further, which is 2^halvings pixels.
     radius = sum(2 ** halvings(name) for name in names[: deepest + 1])
     return -(-radius // SMALLEST) * SMALLEST

@@ -1,13 +1,15 @@
 """3 x 3 convolutions by Winograd's minimal filtering, F(4 x 4, 3 x 3). Pure.
 
-A tile of 4 x 4 results is made from 6 x 6 pixels by 36 products in place of 144: both are carried
-into a basis in which a convolution is a product of numbers, one product of matrices for each of the 36
-does the work, and the results are carried back. On a processor that is worth its transformations
-where a layer has many channels and a picture that is not small; see `pays`. Rounding is some four times
-the direct form's, 1.2e-6 of the result in float32; with products of bfloat16, 1e-2 of it.
+A patch of 4 x 4 results is computed from 6 x 6 input pixels with 36 multiplications instead of 144 per
+pair of channels. Patches and kernels are transformed into a basis in which the convolution is an
+elementwise product; summing over channels then makes one matrix product for each of the 36 elements;
+the results are transformed back. On a CPU the saved multiplications outweigh the transformations
+where a layer has many channels and the picture is not small; see `pays`. The rounding error is about
+four times that of the direct convolution: 1.2e-6 of the result in float32, 1e-2 with bfloat16 products.
 
-Written as few large operations with barriers between: fused into one another they would be computed
-anew for every use, and as many small ones they take long to compile.
+The code is a few large operations with barriers between them. Without the barriers XLA would fuse the
+transformations into their consumers and compute them once per use; many small operations would take
+long to compile.
 
 References:
   Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.3.
@@ -24,17 +26,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-TILE = 4  # results a side
+PATCH = 4  # results a side
 
-WINDOW = 6  # pixels a side that they need
+WINDOW = 6  # input pixels a side that a patch depends on
 
 
-# Where the polynomials behind it are evaluated: 0, plus and minus these two, infinity. With 1 and 2, as
-# in section 4.3, rounding is over twice as much; no other pair of sixteenths tried rounds less.
+# The method multiplies polynomials by their values at the points 0, ±NEAR, ±FAR and infinity. With 1
+# and 2, as in section 4.3, the rounding error is over twice as large; no other pair of multiples of
+# 1/16 that was tried has a smaller one.
 NEAR, FAR = 5 / 8, 3 / 2
 
 
-# The three transformations: of pixels, of kernels, of products.
+# The three transformations, Bᵀ, G and Aᵀ in the paper: of pixels, of kernels, of products.
 PIXELS = np.array(
     [
         [(NEAR * FAR) ** 2, 0, -(NEAR**2) - FAR**2, 0, 1, 0],
@@ -69,30 +72,37 @@ PRODUCTS = np.array(
 )
 
 
-# Below the first two the transformations cost what the products save; below the third, measured as
-# products of numbers, compiling the layer costs more than a run of a minute gains.
-FEWEST, FEWER_THAN_MOST = 128, 256  # channels: of either side, of the larger one
+# With fewer channels the transformations cost what the products save.
+LEAST_CHANNELS = 128  # both in and out
+LEAST_OF_LARGER = 256  # the larger of the two
 
-SMALLEST = 2**26
+# For less work than this, compiling the layer takes longer than a run of a minute gains.
+LEAST_WORK = 2**26  # height * width * channels in * channels out
 
 
 def pays(height: int, width: int, channels_in: int, channels_out: int) -> bool:
-    """Say whether a layer of this size is faster this way on a processor, compiling included.
+    """Say whether Winograd convolution is faster for a layer of this size on a CPU.
+
+    The time to compile it is included.
 
     Example:
       >>> pays(64, 64, 256, 256), pays(128, 128, 128, 128), pays(16, 16, 256, 256)
       (True, False, False)
     """
     few, many = sorted((channels_in, channels_out))
-    return few >= FEWEST and many >= FEWER_THAN_MOST and height * width * few * many >= SMALLEST
+    return (
+        few >= LEAST_CHANNELS
+        and many >= LEAST_OF_LARGER
+        and height * width * few * many >= LEAST_WORK
+    )
 
 
 @jax.jit
 def transform_kernel(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"]:
-    """Carry a kernel into the basis in which `convolve` multiplies, in the dtype of the kernel."""
-    wide = kernel.astype(_wide(kernel.dtype)).reshape(9, *kernel.shape[2:])
-    both = jnp.asarray(np.kron(KERNELS, KERNELS), wide.dtype)
-    return jnp.tensordot(both, wide, 1, precision=lax.Precision.HIGHEST).astype(kernel.dtype)
+    """Transform a kernel into the basis in which `convolve` multiplies, in the kernel's dtype."""
+    flat = kernel.astype(_sum_dtype(kernel.dtype)).reshape(9, *kernel.shape[2:])
+    matrix = jnp.asarray(np.kron(KERNELS, KERNELS), flat.dtype)
+    return jnp.tensordot(matrix, flat, 1, precision=lax.Precision.HIGHEST).astype(kernel.dtype)
 
 
 @jax.jit
@@ -102,12 +112,12 @@ def convolve(
     """Convolve with zero padding 1 and stride 1.
 
     Args:
-      x: a picture of any size, odd or even.
-      transformed: from `transform_kernel`. Its dtype is what is multiplied; the transformations, and
-        sums over channels, are of float32 where that has fewer bits.
+      x: features of any size, odd or even.
+      transformed: from `transform_kernel`. Its dtype is that of the factors of the products; the
+        transformations and the sums over channels are in float32 at least.
 
     Returns:
-      What `lax.conv_general_dilated` gives, up to rounding, in the dtype of `x`.
+      The result of `lax.conv_general_dilated` up to rounding, in the dtype of `x`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -116,17 +126,17 @@ def convolve(
       [[4.0, 6.0, 6.0, 6.0, 4.0], [6.0, 9.0, 9.0, 9.0, 6.0]]
     """
     n, height, width, channels = x.shape
-    x, dtype = x.astype(_wide(x.dtype)), x.dtype
-    down, across = -(-height // TILE), -(-width // TILE)
-    below, right = TILE * down - height + 1, TILE * across - width + 1
+    x, dtype = x.astype(_sum_dtype(x.dtype)), x.dtype
+    down, across = -(-height // PATCH), -(-width // PATCH)  # number of patches
+    below, right = PATCH * down - height + 1, PATCH * across - width + 1
     padded = jnp.pad(x, ((0, 0), (1, below), (1, right), (0, 0)))
-    rows = [_every_fourth(padded, start, down, axis=1) for start in range(WINDOW)]
-    half = lax.optimization_barrier(_combined(PIXELS, rows, axis=0))  # 6 n down w i
-    columns = [_every_fourth(half, start, across, axis=3) for start in range(WINDOW)]
-    tiles = _combined(PIXELS, columns, axis=1).astype(transformed.dtype)
-    tiles = lax.optimization_barrier(tiles)  # 6 6 n down across i
+    rows = [_strided_lines(padded, start, down, axis=1) for start in range(WINDOW)]
+    half = lax.optimization_barrier(_transform(PIXELS, rows, axis=0))  # 6 n down w i
+    columns = [_strided_lines(half, start, across, axis=3) for start in range(WINDOW)]
+    windows = _transform(PIXELS, columns, axis=1).astype(transformed.dtype)
+    windows = lax.optimization_barrier(windows)  # 6 6 n down across i
     products = lax.dot_general(
-        tiles.reshape(WINDOW**2, n * down * across, channels),
+        windows.reshape(WINDOW**2, n * down * across, channels),
         transformed,
         (((2,), (1,)), ((0,), (0,))),
         precision=lax.Precision.HIGHEST,
@@ -134,30 +144,29 @@ def convolve(
     )
     products = lax.optimization_barrier(products)
     products = products.reshape(WINDOW, WINDOW, n, down, across, -1)
-    half = lax.optimization_barrier(
-        _combined(PRODUCTS, list(products), axis=0)
-    )  # 4 6 n down across o
-    y = _combined(PRODUCTS, [half[:, start] for start in range(WINDOW)], axis=1)
+    half = _transform(PRODUCTS, list(products), axis=0)
+    half = lax.optimization_barrier(half)  # 4 6 n down across o
+    y = _transform(PRODUCTS, [half[:, start] for start in range(WINDOW)], axis=1)
     y = y.transpose(2, 3, 0, 4, 1, 5)  # n down 4 across 4 o
-    return y.reshape(n, TILE * down, TILE * across, -1)[:, :height, :width].astype(dtype)
+    return y.reshape(n, PATCH * down, PATCH * across, -1)[:, :height, :width].astype(dtype)
 
 
-def _wide(dtype: Any) -> Any:
-    """Return the dtype of sums: of a tile's sixteen numbers bfloat16 would keep too few bits."""
+def _sum_dtype(dtype: Any) -> Any:
+    """Return the dtype of sums: float32 at least, as bfloat16 has too few bits even for a patch's."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def _every_fourth(x: Array, start: int, count: int, axis: int) -> Array:
-    """Return `count` lines of x, a tile apart, from `start` on."""
-    return lax.slice_in_dim(x, start, start + TILE * (count - 1) + 1, TILE, axis)
+def _strided_lines(x: Array, start: int, count: int, axis: int) -> Array:
+    """Return line number `start` of each of `count` windows, which begin a patch apart."""
+    return lax.slice_in_dim(x, start, start + PATCH * (count - 1) + 1, PATCH, axis)
 
 
-def _combined(matrix: np.ndarray, parts: Sequence[Array], axis: int) -> Array:
-    """Return the rows of matrix @ parts, stacked; zeros and ones cost nothing."""
-    return jnp.stack([_combination(row, parts) for row in matrix.tolist()], axis)
+def _transform(matrix: np.ndarray, parts: Sequence[Array], axis: int) -> Array:
+    """Return matrix @ parts, stacked along `axis`; factors 0, 1 and -1 cost no multiplication."""
+    return jnp.stack([_linear_combination(row, parts) for row in matrix.tolist()], axis)
 
 
-def _combination(factors: Sequence[float], parts: Sequence[Array]) -> Array:
+def _linear_combination(factors: Sequence[float], parts: Sequence[Array]) -> Array:
     terms = [
         part if factor == 1 else -part if factor == -1 else factor * part
         for factor, part in zip(factors, parts, strict=True)
