@@ -1,9 +1,9 @@
-"""Write `scaling.md`: what a pixel costs, what devices tell each other, and what that means for some.
+"""Write `scaling.md`: what a pixel costs, what devices exchange, and what that means for some machines.
 
     python -m docs.scaling_page
 
-Nothing is run but counts from shapes. `tests/test_scaling.py` holds the page to this script, and the
-bytes that are counted here to those that compiled programs exchange.
+Everything is counted from shapes, nothing is run. `tests/test_scaling.py` compares the page with this
+script, and the bytes that are counted here with those that compiled programs exchange.
 """
 
 import bisect
@@ -32,23 +32,23 @@ PAGE, TEMPLATE = HERE / "scaling.md", HERE / "scaling.md.in"
 RESULTS = HERE.parent / "benchmarks" / "results"
 FLOAT32 = 4  # bytes
 PIXEL = 3 * FLOAT32
-# Messages that XLA's partitioner makes of each level, seen in compiled programs, and the rows
-# of the canvas that they hold for all levels together, at most.
+# Messages that XLA's partitioner makes of each level, seen in compiled programs; and how many rows of
+# the canvas they contain at most, for all levels together.
 OF_LEVEL, ROWS_OF_LEVELS = 20, 64
-LARGEST = 46336  # px a side: of a larger square an int32 does not count the pixels
+LARGEST = 46336  # px a side: the pixels of a larger square overflow an int32
 COUNTS, WIDE, SMALL = (1, 2, 4, 8, 16, 32, 64, 128, 256), 8192, 2048
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """What a maker says of a device, in bytes and seconds, and how it is used here."""
+    """A device as its maker describes it, in bytes and seconds, and how it is used here."""
 
     name: str
     peak: float  # operations per second
     memory: int  # bytes
     link: float  # bytes per second, one way, to a neighbour
-    links: int  # that a device has towards its neighbours in a row
-    switched: bool  # whether any two have the link for themselves, or devices between pass on
+    links: int  # of a device towards its neighbours in a ring
+    switched: bool  # whether any two devices have a link of their own, or others between pass on
     precision: Precision
     platform: str
 
@@ -74,9 +74,9 @@ V5E = Device(
     precision=precision.BFLOAT16,
     platform="tpu",
 )
-# Assumed, all three.
+# All three are assumed; the page says why.
 OF_PEAK, OF_LINK, LATENCY = 0.4, 0.8, 20e-6
-PRICE = 2.0  # $ per device-hour: an example, nobody's price
+PRICE = 2.0  # $ per device-hour: an example, nobody's offer
 
 
 # --- Counts ---------------------------------------------------------------------------------------
@@ -128,23 +128,23 @@ def halo_bytes(recipe: Recipe, shape: Shape) -> int:
 
 
 def sums_bytes(recipe: Recipe) -> int:
-    """Return the bytes of Gram matrices a step adds up over devices, there and on the way back."""
+    """Return the bytes of Gram matrices that a step sums over devices, forward and backward."""
     channels = [vgg.LAYERS[vgg.layer_of(tap)][1] for tap in recipe.terms.style_taps]
     return 2 * sum(c * c for c in channels) * FLOAT32
 
 
 def pairs_of(recipe: Recipe) -> int:
-    """Return how many pairs of L-BFGS there are; each is two sums, one after the other."""
+    """Return how many pairs L-BFGS has; each needs two sums over devices, one after the other."""
     return capacity.history_of(recipe) or 0
 
 
 def levels_of(recipe: Recipe) -> int:
-    """Return over how many levels of a pyramid L-BFGS makes its first guess."""
+    """Return the number of levels of the pyramid over which L-BFGS makes its first guess."""
     return getattr(recipe.descent.optimizer, "levels", 0)
 
 
 def activations_bytes(recipe: Recipe, width: int, each: int = FLOAT32) -> int:
-    """Return the bytes that a device would send if neighbours gave each other a row at each layer.
+    """Return the bytes that a device would send if neighbours exchanged a row at each layer.
 
     A row of each convolution's input to both sides, and of the gradient of its output; one row of the
     picture for the variation, and of its gradient.
@@ -155,12 +155,12 @@ def activations_bytes(recipe: Recipe, width: int, each: int = FLOAT32) -> int:
 
 
 def messages(recipe: Recipe) -> tuple[int, int]:
-    """Return how many messages of rows a device sends in a step: of pixels, or at each layer."""
+    """Return how many messages with rows a device sends in a step: of pixels, or at each layer."""
     return 4, 4 * len(costs.layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe)) + 2
 
 
 def waits_of_lbfgs(recipe: Recipe) -> int:
-    """Return how many messages L-BFGS waits for, as if each came after the one before."""
+    """Return how many messages L-BFGS waits for, if no two of them overlap."""
     pairs = pairs_of(recipe)
     return 2 * pairs + 3 + OF_LEVEL * levels_of(recipe) if pairs else 0
 
@@ -189,7 +189,7 @@ def computing(recipe: Recipe, shape: Shape, device: Device) -> float:
 
 
 def talking(recipe: Recipe, shape: Shape, device: Device) -> float:
-    """Return the seconds of what devices tell each other in a step, as if nothing else went on."""
+    """Return the seconds of a step's exchange, if nothing overlaps with it."""
     if recipe.rows is None:
         return 0.0
     grid, count = cut(recipe, shape), recipe.rows.count
@@ -254,7 +254,7 @@ def _cost_table() -> str:
         )
     head = (
         "recipe | deepest layer | halo, px | operations per pixel and update, millions | bytes per "
-        "pixel, float32 | bfloat16 | of it the canvas and its optimiser"
+        "pixel, float32 | the same, bfloat16 | of float32's the canvas and its optimiser"
     )
     return table(head, rows)
 
@@ -299,8 +299,8 @@ def _bytes_table() -> str:
             )
         )
     head = (
-        "devices | own rows | rows sent down + up | pixels and gradient, MB | Gram matrices, "
-        "both ways, MB | L-BFGS' loops, bytes"
+        "devices | own rows | rows sent down + up | pixels and gradient, MB | Gram matrices and their "
+        "gradient, MB | L-BFGS' loops, bytes"
     )
     return table(head, rows)
 
@@ -310,7 +310,12 @@ def _either_table() -> str:
     ours, theirs = messages(recipe)
     halo = 2 * vgg.halo_of(recipe.terms.taps)
     rows = [
-        ("rows of pixels (here)", ours, number(halo_bytes(recipe, shape) / 1e6), f"{halo} rows"),
+        (
+            "rows of pixels (this project)",
+            ours,
+            number(halo_bytes(recipe, shape) / 1e6),
+            f"{halo} rows",
+        ),
         (
             "a row at each layer, float32",
             theirs,
@@ -324,13 +329,13 @@ def _either_table() -> str:
             "none",
         ),
     ]
-    return table("neighbours give each other | messages sent | MB sent | computed twice", rows)
+    return table("what neighbours exchange | messages sent | MB sent | computed twice", rows)
 
 
 def break_even(device: Device) -> tuple[float, float]:
-    """Return where both ways take as long: (one-way bytes per second, width in px).
+    """Return where both exchanges take as long: (bytes per second in one direction, width in px).
 
-    The first without latency, the second without bytes.
+    The first if messages had no latency, the second if bytes took no time.
     """
     recipe = on(recipes.DEFAULT, device)
     each = recipe.network.precision.activations_of(np.float32).itemsize
@@ -344,9 +349,9 @@ def break_even(device: Device) -> tuple[float, float]:
 
 
 def efficiency(device: Device, count: int) -> float:
-    """Return how much of a device's worth each of several is, for one canvas of `WIDE` px a side.
+    """Return how well each of several devices is used, for one canvas of `WIDE` px a side.
 
-    Against one that could hold the canvas whole, shared without loss.
+    1 is one device with memory for the whole canvas, whose time is divided without loss.
     """
     recipe = settled(device, count)
     whole = computing(on(recipes.DEFAULT, device), (WIDE, WIDE), device)
@@ -355,7 +360,7 @@ def efficiency(device: Device, count: int) -> float:
 
 
 def _paying(device: Device) -> int:
-    """Return of how many devices at most, of powers of two from 16, each is half its worth."""
+    """Return how many devices, a power of two from 16 on, are at most used at half or more."""
     return max(count for count in COUNTS[4:] if efficiency(device, count) >= 0.5)
 
 
@@ -376,7 +381,9 @@ def _seconds_table(device: Device, counts: Iterable[int]) -> str:
                 per_cent(efficiency(device, count)),
             )
         )
-    head = "devices | share computed | arithmetic, ms | exchange, ms | its share | efficiency"
+    head = (
+        "devices | how a band is computed | arithmetic, ms | exchange, ms | its share | efficiency"
+    )
     return table(head, rows)
 
 
@@ -391,11 +398,11 @@ def _largest_table() -> str:
                 side = _largest(replace(recipe, network=network), device, count)
                 cells.append(f"{side:,}")
             rows.append(cells)
-    return table("device | devices | side, px, whole shares | side, px, tiles of 512", rows)
+    return table("device | devices | side, px, bands whole | side, px, bands in tiles of 512", rows)
 
 
 def _largest(recipe: Recipe, device: Device, count: int) -> int:
-    """Return the largest side that fits, in steps on the pooling grid: off it windows are longer."""
+    """Return the largest side that fits, among those on the pooling grid: off it windows are longer."""
     step = 5 * vgg.SMALLEST
 
     def too_large(steps: int) -> bool:
@@ -455,17 +462,17 @@ def _thousand_table() -> str:
             rows.append((device.name, side, at_once, number(hours), *money))
     for side in (512, 1024):
         hours = thousand_on_cpu(side)
-        name = "two CPU cores, float32, " + ("measured pace" if side == 512 else "extrapolated")
+        name = "two CPU cores, float32, " + ("measured" if side == 512 else "extrapolated")
         rows.append((name, side, "-", number(hours), f"{number(hours)} P", "-"))
     head = (
         "device | side, px | pictures at once, at most | device-hours per thousand | cost at P $/h | "
-        f"at an invented P = {PRICE:g}"
+        f"with P = {PRICE:g}"
     )
     return table(head, rows)
 
 
 def facts() -> dict[str, str]:
-    """Return the numbers that stand in sentences."""
+    """Return the numbers and tables that the template's sentences contain."""
     recipe = recipes.DEFAULT
     step, batch = _result("step-cpu"), _result("batch-cpu")
     many = _row(batch, recipe="tf (Adam)", size=[256, 256], verb="stylize_many", batch=8)
@@ -484,6 +491,9 @@ def facts() -> dict[str, str]:
         "commit": step["source"]["commit"][:7],
         "batch_commit": batch["source"]["commit"][:7],
         "gain": number(many["speed_against_one_by_one"]["median"]),
+        "updates": str(recipe.descent.steps),
+        "smallest": str(getattr(recipe.descent.schedule, "smallest", "")),
+        "price": f"{PRICE:g}",
         "of_peak": per_cent(OF_PEAK),
         "of_link": per_cent(OF_LINK),
         "latency": number(LATENCY * 1e6),
