@@ -16,7 +16,7 @@ import nst_jax as nst
 params: nst.Params = nst.load_params()
 content, style = nst.images.load("photo.jpg"), nst.images.load("painting.jpg")
 recipe: nst.recipes.Recipe = nst.recipes.named("tf").replace(style_weight=3, steps=200)
-print(nst.plan(params, content, style, recipe=recipe, size=512))
+print(nst.plan(content, style, recipe=recipe, size=512).updates)
 image: jax.Array = nst.stylize(params, content, style, recipe=recipe, size=512)
 for shot in nst.paint(params, content, style, recipe=recipe, every=50):
     print(shot.step, float(shot.losses.total))
