@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nst_jax.painting import Diverged, paint, stylize
     from nst_jax.scaling.capacity import OutOfMemory
     from nst_jax.scaling.costs import estimate_memory
+    from nst_jax.scaling.plan import Plan, plan
     from nst_jax.vgg.network import features
     from nst_jax.weights.params import load_params, save_params
 
@@ -43,14 +44,15 @@ __getattr__, __dir__ = lazy_names(
         "painting": ("Diverged", "paint", "stylize"),
         "scaling.capacity": ("OutOfMemory",),
         "scaling.costs": ("estimate_memory",),
+        "scaling.plan": ("Plan", "plan"),
         "vgg.network": ("features",),
         "weights.params": ("load_params", "save_params"),
     },
 )
 
 __all__ = [
-    "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Snapshot", "State", "Targets",
+    "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "State", "Targets",
     "checkpoints", "estimate_memory", "features", "images", "init", "load_params", "losses",
-    "losses_of", "measure", "optimizers", "paint", "recipes", "run", "save_params", "scaling",
+    "losses_of", "measure", "optimizers", "paint", "plan", "recipes", "run", "save_params", "scaling",
     "step", "stylize", "stylize_many", "vgg", "weights",
 ]  # fmt: skip

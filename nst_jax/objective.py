@@ -1,4 +1,4 @@
-"""Targets: what a canvas is compared with, measured once per scale."""
+"""What a canvas is compared with (`measure`) and what is minimised (`losses_of`). Pure."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -18,32 +18,43 @@ from nst_jax._types import (
     Losses,
     Params,
     Scalar,
+    Shape,
     Statistic,
     StyleImage,
     Targets,
 )
 from nst_jax.losses import ContentLoss, Extent, Mask, StyleLoss, Variation, widened
 from nst_jax.recipes.recipe import Recipe, Terms, check_styles
-from nst_jax.scaling import sharding, tiles
+from nst_jax.scaling import tiles
+from nst_jax.scaling.bands import Bands, bands_of, map_bands
+from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tiles import Grid, Index
+
+# --- Targets --------------------------------------------------------------------------------------
 
 
 def measure(
-    params: Params, content: Image, style: StyleImage | Sequence[Any], recipe: Recipe
+    params: Params,
+    content: Image,
+    style: StyleImage | Sequence[Any],
+    recipe: Recipe,
+    *,
+    bands: Bands | None = None,
 ) -> Targets:
     """Measure the content's features and the style's statistics at the recipe's taps.
 
-    Traceable. The two pictures need not have the same size: a style statistic does not depend on
-    its picture's.
+    Traceable. The two pictures may differ in size, since a style statistic does not depend on the size
+    of its picture.
 
     Args:
       params: weights from `nst_jax.load_params`.
       content: [h, w, 3] in [0, 1], the canvas' size.
       style: [h', w', 3] in [0, 1]; or several, which are blended by the recipe's `style_shares`.
       recipe: taps, losses and network settings.
+      bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
-      `Targets`, passed to the loop as an argument.
+      `Targets`, to be passed to `step` and `run`.
 
     Raises:
       ValueError: if there are not as many styles as the recipe has shares.
@@ -58,20 +69,21 @@ def measure(
     """
     styles: Sequence[Any] = style if isinstance(style, (list, tuple)) else [style]
     check_styles(recipe.terms, len(styles))
+    statistics = [measure_style(params, one, recipe, bands=bands) for one in styles]
     return Targets(
-        content=measure_content(params, content, recipe),
-        style=blend(
-            [measure_style(params, one, recipe) for one in styles], recipe.terms.style_shares
-        ),
+        content=measure_content(params, content, recipe, bands=bands),
+        style=blend(statistics, recipe.terms.style_shares),
     )
 
 
-def measure_content(params: Params, content: Image, recipe: Recipe) -> Features:
+def measure_content(
+    params: Params, content: Image, recipe: Recipe, *, bands: Bands | None = None
+) -> Features:
     """Measure the content's features [h', w', c] at the recipe's content taps."""
-    taps, network, rows = recipe.terms.content_taps, recipe.network, recipe.rows
-    # Cut as the canvas is cut that is compared with it, which is looked at more deeply.
-    cut_for = taps if rows is None else recipe.terms.taps
-    grid = tiles.grid_of((content.shape[0], content.shape[1]), cut_for, network, rows)
+    taps, network = recipe.terms.content_taps, recipe.network
+    # On several devices the cores must be those of the canvas, which has style taps as well.
+    deciding_taps = taps if bands is None else recipe.terms.taps
+    grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
         return vgg.features(params, content, taps, network=network)
 
@@ -82,22 +94,27 @@ def measure_content(params: Params, content: Image, recipe: Recipe) -> Features:
 
         return tiles.assembled(grid, of_tile)
 
-    if rows is None:
+    if bands is None:
         return assembled(params, content)
 
-    def of_device(params: Params, content: Image) -> Features:
-        return assembled(params, tiles.band_of(content, grid))
+    def on_device(params: Params, content: Image) -> Features:
+        return assembled(params, tiles.slab_of(content, grid))
 
-    return sharding.by_rows(of_device, rows, (False, False), split_out=True)(params, content)
+    return map_bands(on_device, bands, (False, False), split_out=True)(params, content)
 
 
-def measure_style(params: Params, style: StyleImage, recipe: Recipe) -> dict[str, Statistic]:
-    """Measure the style's statistics at the recipe's style taps."""
+def measure_style(
+    params: Params, style: StyleImage, recipe: Recipe, *, bands: Bands | None = None
+) -> dict[str, Statistic]:
+    """Measure the style's statistics at the recipe's style taps.
+
+    With `bands`, whose devices then share the style as they share the canvas, too.
+    """
     terms, network = recipe.terms, recipe.network
     loss, products = terms.style_loss, network.precision.products
     shape = (style.shape[0], style.shape[1])
-    rows = recipe.rows and tiles.rows_of(recipe.rows.mesh, shape, network)
-    grid = tiles.grid_of(shape, terms.style_taps, network, rows)
+    own = None if bands is None else bands_of(bands.mesh, shape, network)
+    grid = tiles.grid_of(shape, terms.style_taps, network, own)
     if grid is None:
         found = vgg.features(params, style, terms.style_taps, network=network)
         return {tap: loss.measure(found[tap], products) for tap in terms.style_taps}
@@ -113,31 +130,27 @@ def measure_style(params: Params, style: StyleImage, recipe: Recipe) -> dict[str
 
         return tiles.summed(grid, of_tile)
 
-    def of_device(params: Params, style: StyleImage) -> dict[str, Any]:
-        sums = summed(params, tiles.band_of(style, grid))
-        return jax.tree.map(lambda x: lax.psum(x, sharding.ROWS), sums)
+    def on_device(params: Params, style: StyleImage) -> dict[str, Any]:
+        sums = summed(params, tiles.slab_of(style, grid))
+        return jax.tree.map(lambda x: lax.psum(x, BANDS), sums)
 
-    whole = (
-        summed
-        if rows is None
-        else sharding.by_rows(of_device, rows, (False, False), split_out=False)
-    )
+    whole = summed if own is None else map_bands(on_device, own, (False, False), split_out=False)
     sums = whole(params, style)
     return {tap: loss.statistic(sums[tap], grid.positions(tap)) for tap in terms.style_taps}
 
 
 def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
-    """Average what was measured of several styles.
+    """Average the statistics of several styles, weighted by their shares.
 
-    A loss that is a square distance has the same gradient towards this average as the average of the
-    losses towards each style; its value is smaller by how far the styles are from one another.
+    For a loss that is a squared distance, the gradient towards this average equals the average of the
+    gradients towards each style. The value is smaller, by the variance of the statistics.
 
     Args:
-      statistics: one of each style.
-      shares: how much each counts, of any sum; a single one stands for as many alike.
+      statistics: one pytree for each style.
+      shares: weights of any positive sum; a single one stands for equal shares.
 
     Returns:
-      A statistic of the same kind; that of a single style is left as it is.
+      A pytree like one of the statistics; with a single style, its own.
 
     References:
       jcjohnson/neural-style and neural-style-pt, `style_blend_weights`.
@@ -153,25 +166,36 @@ def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
     )
 
 
-class Sums(NamedTuple):
-    """What the losses are made of: sums over a picture, or over a part of it."""
+# --- Losses ---------------------------------------------------------------------------------------
 
-    taps: dict[str, tuple[Any, Any]]  # tap -> of the content loss, of the style loss
+
+class Sums(NamedTuple):
+    """Sums over a picture, or over a part of it, from which all losses follow."""
+
+    taps: dict[str, tuple[Any, Any]]  # tap -> (sum of the content loss, sums of the style loss)
     variation: Any
 
 
-def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) -> Losses:
+def losses_of(
+    params: Params,
+    image: Image,
+    targets: Targets,
+    recipe: Recipe,
+    *,
+    bands: Bands | None = None,
+) -> Losses:
     """Compute the weighted losses of an image against targets.
 
     Traceable and differentiable; one image, batches are a `vmap`.
 
     Args:
       params: weights from `nst_jax.load_params`.
-      image: [h, w, 3] in [0, 1], the size of the content that `targets` was measured on. Where
-        `recipe.rows` lays it out over devices, with that padding.
+      image: [h, w, 3] in [0, 1], of the size of the content that `targets` was measured on; with
+        `bands`, padded to their height.
       targets: from `measure`.
       recipe: taps, losses, weights and network settings. Where `network.tile` cuts the image, only
         the gradient to the image is defined.
+      bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
       `Losses` of scalars: the style taps sum to `style`; content, style and tv to `total`.
@@ -187,25 +211,25 @@ def losses_of(params: Params, image: Image, targets: Targets, recipe: Recipe) ->
       >>> float(jax.jit(nst.losses_of)(params, grey, targets, nst.recipes.TF).total)
       0.0
     """
-    terms, rows = recipe.terms, recipe.rows
-    shape = (image.shape[-3] if rows is None else rows.height, image.shape[-2])
-    sought = _sought(terms, recipe.network)
-    extents = {tap: _extent(shape, tap, recipe.network) for tap in terms.taps}
-    grid = tiles.grid_of(shape, terms.taps, recipe.network, rows)
-    _check_sizes(targets.content, extents, grid)
+    terms = recipe.terms
+    shape = (image.shape[-3] if bands is None else bands.height, image.shape[-2])
+    measured = _Measured.of(terms, recipe.network)
+    sizes = {tap: _size_of(shape, tap, recipe.network) for tap in terms.taps}
+    grid = tiles.grid_of(shape, terms.taps, recipe.network, bands)
+    _check_sizes(targets.content, sizes, grid)
     if grid is None:
-        sums = _sums(sought, params, image, targets.content)
-    elif rows is None:
-        sums = _tiled_sums((sought, grid), params, image, targets.content)
+        sums = _sums(measured, params, image, targets.content)
+    elif bands is None:
+        sums = _tiled_sums((measured, grid), params, image, targets.content)
     else:
-        of_device = partial(_device_sums, sought, grid)
-        split = sharding.by_rows(of_device, rows, (False, True, True), split_out=False)
+        on_device = partial(_device_sums, measured, grid)
+        split = map_bands(on_device, bands, (False, True, True), split_out=False)
         sums = split(params, image, targets.content)
-    return _weighted(sums, extents, shape, targets, terms)
+    return _weighted(sums, sizes, shape, targets, terms)
 
 
-class Sought(NamedTuple):
-    """What is summed up over a picture. Static."""
+class _Measured(NamedTuple):
+    """What is summed over a picture. Static, and without the weights, which are leaves."""
 
     content_taps: tuple[str, ...]
     style_taps: tuple[str, ...]
@@ -214,62 +238,59 @@ class Sought(NamedTuple):
     variation: Variation
     network: vgg.Network
 
+    @classmethod
+    def of(cls, terms: Terms, network: vgg.Network) -> "_Measured":
+        """Return the static part of a recipe's terms."""
+        return cls(
+            terms.content_taps,
+            terms.style_taps,
+            terms.content_loss,
+            terms.style_loss,
+            terms.variation,
+            network,
+        )
 
-def _sought(terms: Terms, network: vgg.Network) -> Sought:
-    return Sought(
-        terms.content_taps,
-        terms.style_taps,
-        terms.content_loss,
-        terms.style_loss,
-        terms.variation,
-        network,
-    )
 
-
-class _Lattice(NamedTuple):
-    """How many positions a tap has. Static."""
+class _Size(NamedTuple):
+    """Size of the features at one tap. Static."""
 
     height: int
     width: int
     channels: int
-    pixels: int
+    pixels: int  # of the picture
 
     @property
     def positions(self) -> int:
         return self.height * self.width
 
 
-def _extent(shape: tuple[int, int], tap: str, network: vgg.Network) -> _Lattice:
+def _size_of(shape: Shape, tap: str, network: vgg.Network) -> _Size:
     layer = vgg.layer_of(tap)
     height, width = (vgg.halved(side, vgg.halvings(layer), network.ceil) for side in shape)
-    return _Lattice(height, width, vgg.LAYERS[layer][1], shape[0] * shape[1])
+    return _Size(height, width, vgg.LAYERS[layer][1], shape[0] * shape[1])
 
 
-def _check_sizes(content: Features, extents: dict[str, _Lattice], grid: Grid | None) -> None:
+def _check_sizes(content: Features, sizes: dict[str, _Size], grid: Grid | None) -> None:
     for tap, features in content.items():
-        wanted = extents[tap][:2] if grid is None else tiles.kept_shape(grid, tap)
-        if features.shape != (*wanted, extents[tap].channels):
+        wanted = sizes[tap][:2] if grid is None else tiles.assembled_shape(grid, tap)
+        if features.shape != (*wanted, sizes[tap].channels):
             raise ValueError(
-                f"`image`: its {tap} is {list(extents[tap][:3])}, that of the content which "
+                f"`image`: its {tap} is {list(sizes[tap][:3])}, that of the content which "
                 f"`targets` was measured on {list(features.shape)}; sizes must agree"
             )
 
 
 def _weighted(
-    sums: Sums,
-    extents: dict[str, _Lattice],
-    shape: tuple[int, int],
-    targets: Targets,
-    terms: Terms,
+    sums: Sums, sizes: dict[str, _Size], shape: Shape, targets: Targets, terms: Terms
 ) -> Losses:
-    """Return the losses that sums over a whole picture mean."""
+    """Return the weighted losses that follow from the sums over a whole picture."""
     contents = []
     for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True):
-        count = extents[tap].positions * extents[tap].channels
+        count = sizes[tap].positions * sizes[tap].channels
         contents.append(weight * terms.content_loss.value(sums.taps[tap][0], count))
     layers = {}
     for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True):
-        extent = Extent(extents[tap].positions, extents[tap].pixels)
+        extent = Extent(sizes[tap].positions, sizes[tap].pixels)
         statistic = terms.style_loss.statistic(sums.taps[tap][1], extent.positions)
         distance = terms.style_loss.distance(statistic, targets.style[tap], extent)
         layers[tap] = terms.style_weight * weight * distance
@@ -281,45 +302,48 @@ def _weighted(
 
 # --- Sums over a picture --------------------------------------------------------------------------
 
-Region: TypeAlias = Callable[[str, FeatureMap], FeatureMap]
+Selection: TypeAlias = Callable[
+    [str, FeatureMap], FeatureMap
+]  # of (tap, features) to a part of them
 
 
-def _whole(tap: str, features: FeatureMap) -> FeatureMap:
+def _everything(tap: str, features: FeatureMap) -> FeatureMap:
     del tap
     return features
 
 
 def _sums(
-    sought: Sought,
+    measured: _Measured,
     params: Params,
     image: Image,
     content: Features,
-    of_image: Region = _whole,
-    of_content: Region = _whole,
+    of_image: Selection = _everything,
+    of_content: Selection = _everything,
     where: Mask = None,
 ) -> Sums:
-    """Return the sums of a picture, or of what the regions leave of its features and pixels."""
+    """Return the sums over a picture, or over selected parts of its features and pixels."""
 
     def measure(tap: str, found: FeatureMap) -> tuple[Any, Any]:
         found, content_sum, style_sums = of_image(tap, found), None, None
-        if tap in sought.content_taps:
+        if tap in measured.content_taps:
             target = of_content(tap, content[tap])
-            content_sum = sought.content_loss.sums(widened(found), widened(target))
-        if tap in sought.style_taps:
-            style_sums = sought.style_loss.sums(found, sought.network.precision.products)
+            content_sum = measured.content_loss.sums(widened(found), widened(target))
+        if tap in measured.style_taps:
+            style_sums = measured.style_loss.sums(found, measured.network.precision.products)
         return content_sum, style_sums
 
-    taps = dict.fromkeys((*sought.content_taps, *sought.style_taps))
+    taps = dict.fromkeys((*measured.content_taps, *measured.style_taps))
     measures = {tap: partial(measure, tap) for tap in taps}
-    found = vgg.measured(params, image, measures, network=sought.network)
-    return Sums(found, sought.variation.sums(image, where))
+    found = vgg.measured(params, image, measures, network=measured.network)
+    return Sums(found, measured.variation.sums(image, where))
 
 
 def _window_sums(
-    sought: Sought, grid: Grid, params: Params, content: Features, window: Image, index: Index
+    measured: _Measured, grid: Grid, params: Params, content: Features, window: Image, index: Index
 ) -> Sums:
+    """Return the sums over the core of one tile."""
     return _sums(
-        sought,
+        measured,
         params,
         window,
         content,
@@ -330,45 +354,48 @@ def _window_sums(
 
 
 def _device_sums(
-    sought: Sought, grid: Grid, params: Params, share: Image, content: Features
+    measured: _Measured, grid: Grid, params: Params, band: Image, content: Features
 ) -> Sums:
-    """Return the sums of a whole picture, of which this device has some rows."""
-    band = tiles.band(share, grid)
-    if grid.own == 1:  # nothing to save: one pass does
+    """Return the sums over a whole picture, of which this device has one band."""
+    slab = tiles.slab(band, grid)
+    if grid.count_per_device == 1:  # a single pass: there is no memory to save
         first = grid.first()
-        sums = _window_sums(sought, grid, params, content, tiles.window(band, grid, first), first)
+        window = tiles.window(slab, grid, first)
+        sums = _window_sums(measured, grid, params, content, window, first)
     else:
-        sums = _tiled_sums((sought, grid), params, band, content)
-    return jax.tree.map(lambda x: lax.psum(x, sharding.ROWS), sums)
+        sums = _tiled_sums((measured, grid), params, slab, content)
+    return jax.tree.map(lambda x: lax.psum(x, BANDS), sums)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _tiled_sums(cut: tuple[Sought, Grid], params: Params, image: Image, content: Features) -> Sums:
-    """Return the sums of a picture, tile by tile; its gradient goes over the tiles again.
+def _tiled_sums(
+    static: tuple[_Measured, Grid], params: Params, image: Image, content: Features
+) -> Sums:
+    """Return the sums over a picture, tile by tile; the gradient computes every tile once more.
 
-    Left to autodiff, the loop would keep the activations of all tiles.
+    Autodiff of the loop would keep the activations of all tiles.
     """
-    sought, grid = cut
+    measured, grid = static
 
     def of_tile(index: Index) -> Sums:
         window = tiles.window(image, grid, index)
-        return _window_sums(sought, grid, params, content, window, index)
+        return _window_sums(measured, grid, params, content, window, index)
 
     return tiles.summed(grid, of_tile)
 
 
 def _tiled_forward(
-    cut: tuple[Sought, Grid], params: Any, image: Any, content: Any
+    static: tuple[_Measured, Grid], params: Any, image: Any, content: Any
 ) -> tuple[Sums, tuple[Params, Image, Features]]:
-    # Each leaf comes with whether a gradient to it is wanted.
+    # With symbolic zeros, each leaf says whether its gradient is wanted.
     others = jax.tree.leaves((params, content), is_leaf=_is_primal)
     if any(leaf.perturbed for leaf in others):
         raise NotImplementedError(
-            "`network.tile`: only the gradient to the image is there where an image is cut into "
-            "tiles; take others with `tile=0`"
+            "`network.tile`: where an image is cut into tiles, only the gradient to the image is "
+            "defined; take other gradients with `tile=0`"
         )
     values = jax.tree.map(lambda leaf: leaf.value, (params, image, content), is_leaf=_is_primal)
-    return _tiled_sums(cut, *values), values
+    return _tiled_sums(static, *values), values
 
 
 def _is_primal(leaf: Any) -> bool:
@@ -376,15 +403,15 @@ def _is_primal(leaf: Any) -> bool:
 
 
 def _tiled_backward(
-    cut: tuple[Sought, Grid], saved: tuple[Params, Image, Features], cotangent: Any
+    static: tuple[_Measured, Grid], saved: tuple[Params, Image, Features], cotangent: Any
 ) -> tuple[None, Image, None]:
-    (sought, grid), (params, image, content) = cut, saved
+    (measured, grid), (params, image, content) = static, saved
     cotangent = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, SymbolicZero) else x,
         cotangent,
         is_leaf=lambda x: isinstance(x, SymbolicZero),
     )
-    of_window = partial(_window_sums, sought, grid, params, content)
+    of_window = partial(_window_sums, measured, grid, params, content)
     return None, tiles.gradient(image, grid, of_window, cotangent), None
 
 

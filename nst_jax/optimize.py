@@ -1,8 +1,9 @@
 """The loop over a canvas: `init`, `step`, `run`. Pure, traceable, one canvas; batches are a `vmap`.
 
-The canvas lives in the recipe's coordinates, an affine map of the image. A state carries the canvas
-that was measured last and, pending, the one to measure next: so every update costs one evaluation,
-the losses of the kept canvas are always known, and the start is measured by the same program.
+The canvas is in the recipe's coordinates, an affine map of the image. A state carries two canvases: the
+one that was measured last, and the pending one, which the next update measures. So an update costs one
+evaluation of loss and gradient, the losses of the measured canvas are always known, and the start is
+measured by the same compiled program as every other canvas.
 """
 
 import jax
@@ -14,18 +15,19 @@ from nst_jax import _checks
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.objective import losses_of
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling.sharding import laid, with_padding, without_padding
+from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padding
 from nst_jax.vgg.network import with_forms
 
 CAPACITY = 256  # losses that one `run` can return
 
 
-def init(image: Image, recipe: Recipe) -> State:
+def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
     """Make a fresh state whose pending canvas is `image`; nothing is measured yet.
 
     Args:
       image: [h, w, 3] in [0, 1]; its dtype is the run's.
       recipe: gives the coordinates and the optimiser.
+      bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
       A `State` with `step == -1`; its first `step` measures the start.
@@ -35,7 +37,7 @@ def init(image: Image, recipe: Recipe) -> State:
     """
     _checks.image_shape("image", image.shape, smallest=1)
     _checks.floating("image", image.dtype)
-    canvas = with_padding(recipe.descent.coordinates.encode(image), recipe.rows)
+    canvas = with_padding(recipe.descent.coordinates.encode(image), bands)
     unknown = jnp.asarray(jnp.nan, canvas.dtype)
     fresh = State(
         step=jnp.asarray(-1, jnp.int32),
@@ -47,10 +49,12 @@ def init(image: Image, recipe: Recipe) -> State:
         opt_state=recipe.descent.optimizer.transformation().init(canvas),
         broke_at=jnp.asarray(-1, jnp.int32),
     )
-    return laid(fresh, recipe.rows)
+    return constrained(fresh, bands)
 
 
-def step(params: Params, state: State, targets: Targets, recipe: Recipe) -> State:
+def step(
+    params: Params, state: State, targets: Targets, recipe: Recipe, *, bands: Bands | None = None
+) -> State:
     """Measure the pending canvas, keep it if it is good, and propose the next.
 
     Args:
@@ -58,26 +62,27 @@ def step(params: Params, state: State, targets: Targets, recipe: Recipe) -> Stat
       state: from `init` or an earlier `step`.
       targets: from `measure`.
       recipe: everything else.
+      bands: as in `init`.
 
     Returns:
-      The next `State`. A canvas whose losses are not finite is never kept: a guarded optimiser
-      rolls it back; otherwise `broke_at` names the step, `losses` show it and the canvas stays what
-      it was.
+      The next `State`. A canvas whose losses are not finite is never kept. A guarded optimiser rolls it
+      back. With any other, `broke_at` is the number of the update, `losses` are those losses, and the
+      canvas stays the one before.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
 
     def total(canvas: Float[Array, "h w 3"]) -> tuple[Array, Losses]:
-        losses = losses_of(params, coordinates.decode(canvas), targets, recipe)
+        losses = losses_of(params, coordinates.decode(canvas), targets, recipe, bands=bands)
         return losses.total, losses
 
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
-    # What a rule needs to know of padding, which is its height without.
-    padding = {} if recipe.rows is None else {"height": recipe.rows.height}
+    # A rule that averages over pixels must not count the rows of padding.
+    padding = {} if bands is None else {"height": bands.height}
     updates, opt_state = optimizer.transformation().update(
         gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
-    # A guarded rule has nothing to roll back to before its first good canvas.
+    # Before its first good canvas, a guarded rule has nothing to roll back to.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
@@ -85,14 +90,15 @@ def step(params: Params, state: State, targets: Targets, recipe: Recipe) -> Stat
         step=state.step + 1,
         canvas=jnp.where(accepted & finite & (broke_at < 0), state.pending, state.canvas),
         losses=jax.tree.map(lambda new, old: jnp.where(shown, new, old), losses, state.losses),
-        pending=_constrained(optax.apply_updates(state.pending, updates), recipe),
+        pending=_clipped(optax.apply_updates(state.pending, updates), recipe),
         opt_state=opt_state,
         broke_at=broke_at,
     )
-    return laid(after, recipe.rows)
+    return constrained(after, bands)
 
 
-def _constrained(canvas: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "h w 3"]:
+def _clipped(canvas: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "h w 3"]:
+    """Clip a canvas to [0, 1] sRGB if the recipe does so after every update."""
     if not recipe.descent.clip:
         return canvas
     coordinates = recipe.descent.coordinates
@@ -100,7 +106,13 @@ def _constrained(canvas: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, 
 
 
 def run(
-    params: Params, state: State, targets: Targets, recipe: Recipe, steps: Int[Array, ""] | int
+    params: Params,
+    state: State,
+    targets: Targets,
+    recipe: Recipe,
+    steps: Int[Array, ""] | int,
+    *,
+    bands: Bands | None = None,
 ) -> tuple[State, Losses]:
     """Take `steps` steps, at most `CAPACITY`, in one loop whose length is traced.
 
@@ -109,30 +121,31 @@ def run(
       state: from `init` or an earlier `run`.
       targets: from `measure`.
       recipe: everything else.
-      steps: how many; a traced number, so that no two counts compile twice.
+      steps: number of steps; it is traced, so that another number does not compile another program.
+      bands: as in `init`.
 
     Returns:
-      The state, and the losses of the canvases measured, arrays [CAPACITY] of which the first
-      `steps` are filled and the rest are NaN.
+      The state, and the losses of the canvases measured: arrays [CAPACITY] of which the first `steps`
+      are filled and the rest are NaN.
     """
-    # Once, not in every step.
+    # Transposed kernels are made here, once, and not in every step.
     params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision)
     history = jax.tree.map(lambda x: jnp.full(CAPACITY, jnp.nan, x.dtype), state.losses)
 
     def body(index: Int[Array, ""], carry: tuple[State, Losses]) -> tuple[State, Losses]:
         state, history = carry
-        state = step(params, state, targets, recipe)
+        state = step(params, state, targets, recipe, bands=bands)
         return state, jax.tree.map(lambda h, x: h.at[index].set(x), history, state.losses)
 
     return jax.lax.fori_loop(0, jnp.minimum(steps, CAPACITY), body, (state, history))
 
 
-def picture(state: State, recipe: Recipe) -> Image:
-    """Return the kept canvas as an image [h, w, 3] in [0, 1]."""
-    return jnp.clip(canvas_image(state, recipe), 0.0, 1.0)
+def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
+    """Return the measured canvas as an image [h, w, 3], clipped to [0, 1]."""
+    return jnp.clip(canvas_image(state, recipe, bands=bands), 0.0, 1.0)
 
 
-def canvas_image(state: State, recipe: Recipe) -> Image:
-    """Return the kept canvas as an image that may leave [0, 1], for the next scale to start from."""
-    canvas = without_padding(state.canvas, recipe.rows)
+def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
+    """Return the measured canvas as an unclipped image [h, w, 3], from which the next scale starts."""
+    canvas = without_padding(state.canvas, bands)
     return recipe.descent.coordinates.decode(canvas)

@@ -1,37 +1,38 @@
-"""The public verbs. They check their inputs, prepare the pictures and drive the pure loop."""
+"""`stylize` and `paint`: one picture in the manner of another."""
 
 import functools
-import itertools
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array
 
 from nst_jax import _checks, checkpoints, optimize, prepare, provenance, recipes
 from nst_jax._types import Checkpoint, Image, Losses, Params, Snapshot, State, Targets
+from nst_jax.descent import Position, descend, intervals_of
 from nst_jax.images.resizing import enlarge
 from nst_jax.objective import measure
 from nst_jax.recipes.changes import with_options
-from nst_jax.recipes.presets import Recipe
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, sharding, tiles
-from nst_jax.scaling.layout import laid_out, laid_over, with_rows
+from nst_jax.scaling.bands import distribute, without_padding
+from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 from nst_jax.vgg.network import with_forms
+
+# Starts some work, possibly in another thread, and returns a function that waits for its result.
+Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 class Diverged(RuntimeError):
     """A run's losses stopped being finite.
 
     Attributes:
-      step: the update whose losses were not finite.
+      step: number of the update whose losses were not finite.
       image: the last finite canvas, [h, w, 3] in [0, 1].
     """
 
@@ -42,9 +43,12 @@ class Diverged(RuntimeError):
         )
         self.step, self.image = step, image
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.step, np.asarray(self.image))
+
 
 class Programs(NamedTuple):
-    """The compiled functions of a run; the command line brings some that outlive a process."""
+    """The compiled functions of a run. The command line replaces some by programs kept on disk."""
 
     measure: Callable[..., Any]
     init: Callable[..., Any]
@@ -57,7 +61,7 @@ class Programs(NamedTuple):
 PROGRAMS = Programs(
     measure=jax.jit(measure),
     init=jax.jit(optimize.init),
-    # The state is the loop's own, so its buffers are given up; nothing else is donated.
+    # Only the state is donated, since the loop made it; all other arguments belong to the caller.
     run=jax.jit(optimize.run, donate_argnames="state"),
     enlarge=jax.jit(enlarge, static_argnums=1),
     picture=jax.jit(optimize.picture),
@@ -65,42 +69,55 @@ PROGRAMS = Programs(
 )
 
 
-# Begins some work and returns a function that gives its result.
-Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
-
-
-class _Stand(NamedTuple):
-    """Where a run stands: before its first canvas, or at a measured one."""
-
-    scale: int = 0
-    step: int = -1  # updates over all scales
-    state: State | None = None
-    history: tuple[Losses, ...] = ()  # of all canvases so far, in parts
-
-
 class Painting(Iterator[Snapshot]):
-    """The snapshots of a run, one after the other, and where the run stands at the last of them."""
+    """The snapshots of a run, in order, and the position of the run at the last of them."""
 
     def __init__(
         self,
-        legs: Iterator[tuple[Snapshot, _Stand]],
-        given: "_Given",
+        positions: Iterator[Position],
+        canvas: "_SingleCanvas",
         identify: Callable[[], dict[str, Any]],
     ) -> None:
-        self._legs, self._given = legs, given
-        self._identify = functools.cache(identify)  # it reads every picture and weight
-        self._stand = _Stand()
+        self._positions, self._canvas = positions, canvas
+        self._identify = functools.cache(identify)  # hashes every picture and weight
+        self._position = Position()
 
     def __next__(self) -> Snapshot:
-        shot, self._stand = next(self._legs)
-        return shot
+        before = len(self._position.history)
+        self._position = next(self._positions)
+        return self._canvas.snapshot(self._position, self._position.history[before:])
+
+    def finish(self) -> Snapshot:
+        """Paint to the end and return the last snapshot.
+
+        Returns:
+          A `Snapshot` whose `history` has the losses of all canvases of the run, arrays [updates + 1],
+          those before a resumed position included.
+
+        Raises:
+          ValueError: if the run has ended before.
+
+        Example:
+          >>> import nst_jax as nst
+          >>> params = nst.load_params()
+          >>> content, style = nst.images.sample("chelsea"), nst.images.sample("starry_night")
+          >>> last = nst.paint(params, content, style, size=48, steps=5).finish()
+          >>> last.history.total.shape, sorted(last.history.style_layers)[0]
+          ((6,), 'relu1_1')
+        """
+        last = None
+        for last in self:  # noqa: B007
+            pass
+        if last is None:
+            raise ValueError("`finish`: the run has ended; call `paint` again")
+        return last._replace(history=_joined(self._position.history))
 
     def checkpoint(self, *, copy: bool = True) -> Checkpoint:
-        """Return where the run stands at the last snapshot.
+        """Return the position of the run at the last snapshot, from which `paint` can resume.
 
         Args:
-          copy: whether its arrays are the caller's to keep. Without, they are the run's own, to be
-            read before the next snapshot is asked for.
+          copy: whether the arrays are copied. Otherwise they are buffers of the run, valid until the
+            next snapshot is asked for.
 
         Returns:
           What `paint` takes as `resume` and `nst_jax.checkpoints.save` writes.
@@ -108,20 +125,18 @@ class Painting(Iterator[Snapshot]):
         Raises:
           ValueError: before the first snapshot.
         """
-        scale, step, state, parts = self._stand
+        scale, step, state, pieces = self._position
         if state is None:
             raise ValueError("`checkpoint`: the run has not begun; ask for a snapshot first")
-        rows = self._given.core_at(scale).rows
-        mesh = self._given.mesh
-        leaves = sharding.fetched(checkpoints.leaves_of(state), mesh, copy=copy)
-        leaves = sharding.without_padding(leaves, rows)
+        plan = self._canvas.plan
+        leaves = sharding.to_host(checkpoints.leaves_of(state), plan.mesh, copy=copy)
         return Checkpoint(
             step=step,
             scale=scale,
-            arrays=leaves,
-            history=_joined(parts),
+            arrays=without_padding(leaves, plan.bands(scale)),
+            history=_joined(pieces),
             facts=self._identify(),
-            scales=provenance.of_scales(self._given.prepared.scales),
+            scales=provenance.of_scales(plan.scales),
             device=provenance.device(),
         )
 
@@ -140,38 +155,43 @@ def stylize(
     init: Any = None,
     key: Array | None = None,
     devices: Devices = None,
+    plan: Plan | None = None,
 ) -> Image:
     """Paint the content in the manner of the style.
 
     Args:
       params: weights from `nst_jax.load_params`.
       content: [h, w, 3] float in [0, 1], or uint8.
-      style: [h', w', 3], likewise; its size is its own. Or several, which are blended by the
-        recipe's `terms.style_shares`, all alike unless it says otherwise.
+      style: [h', w', 3], likewise, of any size. Or a list of several, which are blended by the recipe's
+        `terms.style_shares`; by default in equal shares.
       recipe: every choice and number; a preset of `nst_jax.recipes` or a variant of one.
       size: pixels, in the meaning of the recipe's size rule (the longer side by default), or
         `"long:512"`, `"short:512"`, `"area:512"`, `"400x300"`; `"as-is"` resizes nothing.
       style_size: the same for the style alone; default: as the content.
-      steps: updates in all; default: the recipe's.
+      steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.named`; default: the recipe's, which is float32 in every preset.
-      tile: px a side of what is computed at once, beside a halo around it; a multiple of 16: the same
-        picture in less memory and more time; or `"off"`, or `"auto"`, which is off unless memory asks
-        for it; see `nst_jax.scaling.tiles`. Default: the recipe's, which is `"auto"` in every preset.
-      init: what to start from, an image or a function of `nst_jax.recipes.starts`; default: the recipe's.
+      tile: size in px of the tiles in which the canvas is computed, a multiple of 16: the same picture
+        in less memory and more time. Or `"off"`, or `"auto"`, which computes the canvas whole if it
+        fits into memory. Default: the recipe's, which is `"auto"` in every preset.
+      init: what to start from, an image of any size, which is resized to the canvas, or a function of
+        `nst_jax.recipes.starts`; default: the recipe's.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
-      devices: to share the picture's rows, which takes so much less memory on each: `"all"`, a
-        number, or a list of `jax.Device`; default: the one that the weights lie on. The losses and
-        the gradient are the same to rounding.
+      devices: devices that share the canvas, each computing a band of its rows in less memory:
+        `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
+        and gradients are the same to rounding.
+      plan: from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, all arguments up
+        to `tile`, and `devices`, none of which may then be given; default: made here.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
 
     Raises:
       TypeError: if an argument is of the wrong kind.
-      ValueError: if an argument cannot be used, or memory holds no tile of it; before any long work.
+      ValueError: if an argument cannot be used, or if memory holds the canvas in no tiles; before any
+        long work.
       Diverged: if the losses stop being finite; it carries the last finite canvas.
-      OutOfMemory: if the device has less memory left than it said beforehand.
+      OutOfMemory: if the device runs out of memory although the estimate fitted.
 
     Example:
       >>> import nst_jax as nst
@@ -184,7 +204,7 @@ def stylize(
     References:
       Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", 2016.
     """
-    shots = paint(
+    last = paint(
         params,
         content,
         style,
@@ -196,10 +216,10 @@ def stylize(
         tile=tile,
         init=init,
         key=key,
-        every=optimize.CAPACITY,
         devices=devices,
-    )
-    *_, last = shots
+        plan=plan,
+        every=optimize.CAPACITY,
+    ).finish()
     if last.broke_at >= 0:
         raise Diverged(last.broke_at, last.image)
     return last.image
@@ -219,17 +239,18 @@ def paint(
     init: Any = None,
     key: Array | None = None,
     devices: Devices = None,
+    plan: Plan | None = None,
     every: int | Iterable[int] = 50,
     resume: Checkpoint | None = None,
 ) -> Painting:
     """Paint as `stylize` does, and yield the canvas on the way.
 
-    Snapshots come at step 0, then every `every` updates, then at the end. Between two of them runs
-    one compiled loop. A recipe with several scales counts on through them: going up a scale is the
-    last update of the coarser one, and a snapshot has its scale's size.
+    Snapshots come at step 0, then every `every` updates, then at the end. Between two of them, one
+    compiled loop runs. With several scales, updates are counted over all of them: enlarging the canvas
+    to the next scale is the last update of the coarser one, and a snapshot has the size of its scale.
 
     Args:
-      params: as in `stylize`, like everything up to `devices`.
+      params: as in `stylize`, like everything up to `plan`.
       content: see `stylize`.
       style: see `stylize`.
       recipe: see `stylize`.
@@ -241,24 +262,25 @@ def paint(
       init: see `stylize`.
       key: see `stylize`.
       devices: see `stylize`.
-      every: updates between snapshots; or an iterable of such numbers, one drawn before each chunk,
-        for a pace that follows the clock (when it ends, only the last snapshot is still to come;
-        each is checked as it is drawn).
-      resume: where to go on, from `checkpoint()` of an earlier run's snapshots or
-        `nst_jax.checkpoints.load`. The first snapshot is then where that run stood, its history all
-        losses up to there; what follows is to the bit what that run would have computed, wherever
-        the same call twice gives the same bits. Everything else must be as it was, but for `every`,
-        and `steps` as far as it changes nothing that was done. Over other `devices` it goes on as
-        well, but not to the bit.
+      plan: see `stylize`.
+      every: updates between two snapshots. Or an iterable of such numbers, one of which is drawn and
+        checked before each interval; when it ends, only the last snapshot follows.
+      resume: a checkpoint of an earlier run, from `checkpoint()` of its snapshots or from
+        `nst_jax.checkpoints.load`. The first snapshot is then the one at the checkpoint, with all
+        losses up to there. The bits that follow are those of the earlier run, wherever the same call twice
+        gives the same bits. All other arguments must be as they were, except for `every`, and for
+        `steps` as far as it changes nothing that has been done. Over other `devices`, a run resumes as
+        well, to rounding.
 
     Yields:
-      `Snapshot`s. If the losses stop being finite the last one says so in `broke_at`, its `losses`
-      show it, and its image is the last finite canvas. The iterator is a `Painting`, whose
-      `checkpoint()` is where the run stands at the last snapshot.
+      `Snapshot`s. If the losses stop being finite, the last snapshot has `broke_at` set, its `losses`
+      are the ones that are not finite, and its image is the last finite canvas. The iterator is a
+      `Painting`: its `checkpoint()` is the position at the last snapshot, and its `finish()` paints to
+      the end and returns the losses of all canvases.
 
     Raises:
       TypeError: as in `stylize`, at the call, before the first snapshot is asked for.
-      ValueError: likewise; and if `resume` is of another run, naming what was otherwise.
+      ValueError: likewise; and if `resume` is of another run, naming the differences.
 
     Example:
       >>> import nst_jax as nst
@@ -268,268 +290,253 @@ def paint(
       >>> [shot.step for shot in shots]
       [0, 2, 4, 5]
     """
-    recipe = with_options(recipe, size, style_size, steps, precision, tile)
-    return painted(
-        params,
-        content,
-        style,
-        recipe,
-        init=init,
-        key=key,
-        every=every,
-        resume=resume,
-        devices=devices,
+    _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    if resume is not None:
+        _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
+    options = (recipe, size, style_size, steps, precision, tile, devices)
+    if plan is None:
+        checked = checkpoints.as_begun(with_options(*options[:-1]), resume)
+        plan = _planned(params, content, style, checked, devices)
+    else:
+        check_given_plan(plan, options)
+    return paint_planned(
+        params, content, style, plan, init=init, key=key, every=every, resume=resume
     )
 
 
-def painted(
+def _planned(params: Params, content: Any, style: Any, recipe: Recipe, devices: Devices) -> Plan:
+    image, styles = _checks.image("content", content), _checks.blend("style", style)
+    scales = prepare.scales_of(image.shape[:2], [one.shape[:2] for one in styles], recipe)
+    mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
+    return plan_scales(recipe, scales, mesh=mesh, device=capacity.device_of(params))
+
+
+OPTIONS = ("recipe", "size", "style_size", "steps", "precision", "tile", "devices")  # in a plan
+
+
+def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
+    """Refuse what is no plan, and arguments besides it that it contains already.
+
+    Args:
+      plan: as given.
+      options: the values of `OPTIONS`, as given.
+
+    Raises:
+      TypeError: if it is not a `Plan`.
+      ValueError: naming the argument that was given besides it.
+    """
+    _checks.instance("plan", plan, Plan, "`nst_jax.plan(content, style)` makes one")
+    for name, value in zip(OPTIONS, options, strict=True):
+        if value is not (recipes.DEFAULT if name == "recipe" else None):
+            raise ValueError(f"`{name}`: `plan` contains it; give it to `nst_jax.plan` instead")
+
+
+def paint_planned(
     params: Params,
     content: Any,
     style: Any,
-    recipe: Recipe,
+    plan: Plan,
     *,
     init: Any,
     key: Array | None,
     every: int | Iterable[int],
     resume: Checkpoint | None = None,
-    devices: Devices = None,
     programs: Programs | None = None,
     begin: Begin | None = None,
 ) -> Painting:
-    """Paint as `paint` does, for a settled recipe, by other programs and with the next scale begun.
+    """Paint as `paint` does, for a plan that is made.
 
     Args:
       params: as in `paint`.
       content: see `paint`.
       style: see `paint`.
-      recipe: from `settled`.
+      plan: of this run.
       init: see `paint`.
       key: see `paint`.
       every: see `paint`.
       resume: see `paint`.
-      devices: see `paint`.
-      programs: what computes; default: `PROGRAMS`.
-      begin: where given, it is handed the work of making the next scale ready (its targets, its
-        programs) once the present one is under way, if memory holds both, and what it returns is
-        called when that scale's turn comes. By default that work is done then.
+      programs: the compiled functions; default: `PROGRAMS`.
+      begin: if given, is handed the work of measuring and compiling the next scale while the present
+        one runs, provided that memory holds both.
 
     Returns:
       What `paint` yields.
     """
-    _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
-    _checks.single(recipe)
-    if resume is not None:
-        _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
-    chunks = lengths(every, done=0 if resume is None else resume.step)
+    _checks.single(plan.recipe)
+    intervals = intervals_of(every, done=0 if resume is None else resume.step)
     _checks.start("init", init)
     _checks.random_key("key", key)
-    mesh = sharding.mesh_of(devices, axis=sharding.ROWS)
-    prepared = prepare.pictures(content, style, recipe)
-    recipe = checkpoints.as_begun(recipe, resume)
-    recipe = with_rows(recipe, mesh, prepared.scales[-1].shape)
-    recipe = capacity.fitted(recipe, prepared.scales[-1], capacity.device_of(params), mesh)
+    prepared = prepare.pictures(content, style, plan.recipe)
+    check_plan_fits(plan, prepared.scales)
     key = jax.random.key(0) if key is None else key
-    given = _Given(
-        params=sharding.everywhere(params, mesh),
-        mesh=mesh,
-        prepared=prepared,
-        recipe=recipe,
-        core=sharding.everywhere(replace(recipes.as_arrays(recipe.bare()), rows=None), mesh),
-        init=init,
-        key=key,
-        programs=programs or PROGRAMS,
-        place=capacity.place_of(recipe, capacity.device_of(params)),
+    canvas = _SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS)
+    identify = partial(_identity, params, content, style, plan.recipe, init, key)
+    position = None if resume is None else _position_of(resume, identify(), canvas)
+    ahead = None if begin is None else partial(canvas.begin_next, begin)
+    positions = descend(canvas, plan.scales, intervals, position=position, ahead=ahead)
+    return Painting(_explaining(positions, plan), canvas, identify)
+
+
+def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
+    """Refuse a plan that was made for pictures of other sizes.
+
+    Raises:
+      ValueError: naming both sizes of the canvas.
+    """
+    if plan.scales == tuple(scales):
+        return
+    (height, width), (h, w) = plan.scales[-1].shape, scales[-1].shape
+    raise ValueError(
+        f"`plan`: is for a canvas of {width}x{height} px and these pictures give {w}x{h} px, or their "
+        "styles or scales differ; make a plan for pictures of these sizes"
     )
-    identify = partial(_identity, content, style, given)
-    stand = _Stand() if resume is None else _stand_of(resume, identify(), given)
-    legs = _told(_paint(given, stand, chunks, begin), given)
-    return Painting(legs, given, identify)
 
 
-def _told(legs: Iterator[Any], given: "_Given") -> Iterator[Any]:
-    """Go through a run, and say in our own words where the device runs out of memory."""
-    device = capacity.device_of(given.params)
-    with capacity.told(given.recipe, given.prepared.scales[-1], device):
-        yield from legs
+def _explaining(positions: Iterator[Position], plan: Plan) -> Iterator[Position]:
+    tile = plan.recipe.network.tile
+    with capacity.explaining_out_of_memory(plan.footprint, tile, plan.available):
+        yield from positions
 
 
-def lengths(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
-    """Return the lengths of chunks that a caller's `every` means after `done` updates, without end."""
-    if isinstance(every, Iterable) and not isinstance(every, str):
-        return itertools.chain(map(_length, every), itertools.repeat(sys.maxsize))
-    length = _length(every)
-    return itertools.chain([length - done % length], itertools.repeat(length))
+# --- One canvas -----------------------------------------------------------------------------------
 
 
-def _length(every: Any) -> int:
-    if isinstance(every, bool) or not isinstance(every, (int, np.integer)):
-        raise TypeError(f"`every`: expected a whole number of updates, got {every!r}")
-    _checks.number("every", every, least=1)
-    return int(every)
-
-
-# --- The run --------------------------------------------------------------------------------------
-
-
-class _Given(NamedTuple):
-    """What a run is of and what computes it, the same from beginning to end."""
-
-    params: Params
-    mesh: Mesh | None  # over whose devices a canvas lies
-    prepared: prepare.Prepared
-    recipe: Recipe
-    core: Recipe  # what the programs see of it, but for where rows lie
-    init: Any
-    key: Array
-    programs: Programs
-    place: tuple[int | None, str]  # bytes that could be had before the run, and of what
-
-    def holds_next(self, scale: int) -> bool:
-        """Say whether memory holds the next scale beside this one; not if there is no next."""
-        pair = self.prepared.scales[scale : scale + 2]
-        return len(pair) == 2 and capacity.fit_together(self.recipe, pair, *self.place)
-
-    def core_at(self, scale: int) -> Recipe:
-        """Return what the programs of a scale see of the recipe."""
-        return laid_over(self.core, self.mesh, self.prepared.scales[scale].shape)
-
-
-class _Scene(NamedTuple):
-    """What a scale's canvas is compared with."""
+class _Measured(NamedTuple):
+    """What a canvas is compared with at one scale."""
 
     content: Image
     styles: tuple[Any, ...]
     targets: Targets
 
 
-def _paint(
-    given: _Given, stand: _Stand, chunks: Iterator[int], begin: Begin | None
-) -> Iterator[tuple[Snapshot, _Stand]]:
-    """Go on from where the run stands, and yield where it stands with every snapshot."""
-    programs, scales = given.programs, given.prepared.scales
-    core = given.core_at(len(scales) - 1)
-    formed = with_forms(
-        given.params,
-        core.terms.taps,
-        shape=tiles.window_of(scales[-1].shape, core.terms.taps, core.network, core.rows),
-        precision=core.network.precision,
-    )
-    # Going up a scale is the last update of the coarser one.
-    *ends, total = itertools.accumulate(scale.steps for scale in scales)
-    ends = [*(end - 1 for end in ends), total]
-    index, done, state, history = stand
-    told, wanted = 0, 0 if state is not None else 1  # the first chunk only measures the start
-    coming: Callable[[], _Scene] | None = None  # the next scale's, where it was begun ahead
-    scene: _Scene | None = None
-    image = None
-    while True:
-        core = given.core_at(index)
-        if state is not None:
-            over = done == total or int(state.broke_at) >= 0
-            if wanted == 0 or over:
-                stand = _Stand(index, done, state, history)
-                yield _snapshot(given, stand, history[told:]), stand
-                if over:
-                    return
-                told, wanted = len(history), next(chunks)
-            # Not sooner: the first snapshot has a program of its own to compile.
-            if begin and scene and not coming and given.holds_next(index):
-                like = programs.canvas_image(state, core)
-                coming = begin(partial(_rehearsed, given, index + 1, formed, like))
-            if done == ends[index]:
-                image = programs.canvas_image(state, core)
-                index, state, scene = index + 1, None, None
-                core = given.core_at(index)
-        if scene is None:
-            scene, coming = coming() if coming else _scene(given, index), None
-        if state is None:
-            state = _begun(given, index, scene, image)
-        length = min(wanted, ends[index] - done, optimize.CAPACITY)
-        state, losses = programs.run(formed, state, scene.targets, core, length)
-        # Copied: a view would keep the whole capacity.
-        history = (*history, jax.tree.map(lambda h, n=length: np.asarray(h)[:n].copy(), losses))
-        done, wanted = done + length, wanted - length
+class _SingleCanvas:
+    """One canvas, as `descend` moves it from scale to scale."""
+
+    def __init__(
+        self,
+        params: Params,
+        plan: Plan,
+        prepared: prepare.Prepared,
+        init: Any,
+        key: Array,
+        programs: Programs,
+    ) -> None:
+        self.plan, self._prepared, self._programs = plan, prepared, programs
+        self._init, self._key = init, key
+        self._params = sharding.replicate(params, plan.mesh)
+        # Strongly typed arrays, so that another number does not compile another program.
+        self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
+
+    @functools.cached_property
+    def _formed(self) -> Params:
+        """The weights with transposed and Winograd kernels, made once for all scales."""
+        network, taps = self._recipe.network, self._recipe.terms.taps
+        shape = tiles.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())
+        return with_forms(self._params, taps, shape=shape, precision=network.precision)
+
+    def measure(self, scale: int) -> _Measured:
+        here = self.plan.scales[scale]
+        content = prepare.at_scale(self._prepared.content, here.shape)
+        styles = prepare.styles_at(self._prepared, here)
+        pictures = sharding.replicate((content, styles), self.plan.mesh)
+        bands = self.plan.bands(scale)
+        targets = self._programs.measure(self._params, *pictures, self._recipe, bands=bands)
+        return _Measured(content, styles, targets)
+
+    def start(self, scale: int, measured: _Measured, image: Image | None) -> State:
+        exact, bands = None, self.plan.bands(scale)
+        if image is None:
+            recipe, content = self.plan.recipe, measured.content
+            image = prepare.start(content, measured.styles[0], recipe, self._init, self._key)
+            exact = prepare.exact_canvas(content, recipe, self._init)
+        image = self._programs.enlarge(image, measured.content.shape[:2])
+        image = sharding.replicate(image, self.plan.mesh)
+        state = self._programs.init(image, self._recipe, bands=bands)
+        if exact is None:
+            return state
+        # Two arrays, since the loop donates the buffers of a state one by one.
+        canvas, pending = (distribute(jnp.array(exact), bands) for _ in range(2))
+        return state._replace(canvas=canvas, pending=pending)
+
+    def run(
+        self, scale: int, state: State, measured: _Measured, steps: int
+    ) -> tuple[State, Losses]:
+        bands = self.plan.bands(scale)
+        state, losses = self._programs.run(
+            self._formed, state, measured.targets, self._recipe, steps, bands=bands
+        )
+        # Copied, since a view would keep the whole capacity in memory.
+        return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), losses)
+
+    def image(self, scale: int, state: State) -> Image:
+        return self._programs.canvas_image(state, self._recipe, bands=self.plan.bands(scale))
+
+    def is_broken(self, state: State) -> bool:
+        return int(state.broke_at) >= 0
+
+    def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
+        """Begin the work of the next scale if memory holds it beside this one."""
+        if not self.plan.fits_beside_next(scale):
+            return None
+        return begin(partial(self._compile_ahead, scale + 1, self.image(scale, state)))
+
+    def _compile_ahead(self, scale: int, image: Image) -> _Measured:
+        """Measure a scale, and compile its programs by running them for no steps."""
+        measured, bands = self.measure(scale), self.plan.bands(scale)
+        state = self.start(scale, measured, image)
+        state, _ = self._programs.run(
+            self._formed, state, measured.targets, self._recipe, 0, bands=bands
+        )
+        self._programs.picture(state, self._recipe, bands=bands)
+        return measured
+
+    def fresh_state(self, scale: int) -> State:
+        """Return the shapes of a state at a scale, without padding."""
+        canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
+        return jax.eval_shape(optimize.init, canvas, self._recipe)
+
+    def snapshot(self, position: Position, pieces: Sequence[Losses]) -> Snapshot:
+        """Return the snapshot at a position, with the losses since the one before in pieces."""
+        state, plan = position.state, self.plan
+        assert state is not None
+        broke_at = int(state.broke_at)
+        before = sum(scale.steps for scale in plan.scales[: position.scale])
+        bands = plan.bands(position.scale)
+        picture = self._programs.picture(state, self._recipe, bands=bands)
+        return Snapshot(
+            step=position.step,
+            image=sharding.gather(picture, plan.mesh),
+            losses=jax.tree.map(np.array, state.losses),
+            history=_joined(pieces),
+            scale=position.scale,
+            broke_at=broke_at + before if broke_at >= 0 else -1,
+        )
 
 
-def _scene(given: _Given, index: int) -> _Scene:
-    scale = given.prepared.scales[index]
-    content = prepare.at_scale(given.prepared.content, scale.shape)
-    styles = prepare.styles_at(given.prepared, scale)
-    shown = sharding.everywhere((content, styles), given.mesh)
-    targets = given.programs.measure(given.params, *shown, given.core_at(index))
-    return _Scene(content, styles, targets)
+def _joined(pieces: Sequence[Losses]) -> Losses:
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)
 
 
-def _begun(given: _Given, index: int, scene: _Scene, image: Image | None) -> State:
-    """Return the fresh state of a scale: of the coarser one's image or, without, of the start."""
-    canvas, programs = None, given.programs
-    if image is None:
-        start = scene.content, scene.styles[0], given.recipe, given.init, given.key
-        image = prepare.start(*start)
-        canvas = prepare.exact_canvas(scene.content, given.recipe, given.init)
-    core = given.core_at(index)
-    image = sharding.everywhere(programs.enlarge(image, scene.content.shape[:2]), given.mesh)
-    state = programs.init(image, core)
-    return state if canvas is None else started(state, canvas, core)
+# --- Resuming -------------------------------------------------------------------------------------
 
 
-def _rehearsed(given: _Given, index: int, formed: Params, like: Image) -> _Scene:
-    """Return a scene, with every program of its scale compiled: by a run of no steps."""
-    made, core, programs = _scene(given, index), given.core_at(index), given.programs
-    state = _begun(given, index, made, like)
-    state, _ = programs.run(formed, state, made.targets, core, 0)
-    programs.picture(state, core)
-    return made
-
-
-def started(state: State, canvas: Any, core: Recipe) -> State:
-    """Return a fresh state whose canvas is this one, to the bit."""
-    # Two of them, since a state's buffers are given up one by one.
-    canvas, pending = (laid_out(jnp.array(canvas), core.rows) for _ in range(2))
-    return state._replace(canvas=canvas, pending=pending)
-
-
-def _snapshot(given: _Given, stand: _Stand, parts: Sequence[Losses]) -> Snapshot:
-    state, scales = stand.state, given.prepared.scales
-    assert state is not None
-    broke_at = int(state.broke_at)
-    before = sum(scale.steps for scale in scales[: stand.scale])
-    return Snapshot(
-        step=stand.step,
-        image=sharding.gathered(
-            given.programs.picture(state, given.core_at(stand.scale)), given.mesh
-        ),
-        losses=jax.tree.map(lambda x: np.array(x), state.losses),
-        history=_joined(parts),
-        scale=stand.scale,
-        broke_at=broke_at + before if broke_at >= 0 else -1,
-    )
-
-
-def _joined(parts: Sequence[Losses]) -> Losses:
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
-
-
-# --- Going on -------------------------------------------------------------------------------------
-
-
-def _identity(content: Any, style: Any, given: _Given) -> dict[str, Any]:
-    """Return what a checkpoint says that its run depends on."""
+def _identity(
+    params: Params, content: Any, style: Any, recipe: Recipe, init: Any, key: Array
+) -> dict[str, Any]:
+    """Return what the numbers of a run depend on, to compare with a checkpoint."""
     styles = _checks.blend("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
     pictures = {
         "content": _checks.image("content", content),
         **dict(zip(names, styles, strict=True)),
     }
-    return provenance.of_identity(given.params, pictures, given.recipe, given.init, given.key)
+    return provenance.of_identity(params, pictures, recipe, init, key)
 
 
-def _stand_of(checkpoint: Checkpoint, facts: dict[str, Any], given: _Given) -> _Stand:
-    """Return where a checkpoint's run stood, if it is the run that is given."""
-    scales = given.prepared.scales
-    checkpoints.check(checkpoint, facts, provenance.of_scales(scales))
-    canvas = jax.ShapeDtypeStruct((*scales[checkpoint.scale].shape, 3), jnp.float32)
-    like = jax.eval_shape(optimize.init, canvas, given.core)
-    state = checkpoints.state_of(checkpoint, like)
-    state = laid_out(state, given.core_at(checkpoint.scale).rows)
-    return _Stand(checkpoint.scale, checkpoint.step, state, (checkpoint.history,))
+def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: _SingleCanvas) -> Position:
+    """Return the position of a checkpoint, if it is one of this run."""
+    plan = canvas.plan
+    checkpoints.check(checkpoint, facts, provenance.of_scales(plan.scales))
+    state = checkpoints.state_of(checkpoint, canvas.fresh_state(checkpoint.scale))
+    state = distribute(state, plan.bands(checkpoint.scale))
+    return Position(checkpoint.scale, checkpoint.step, state, (checkpoint.history,))

@@ -12,7 +12,7 @@ import numpy as np
 from nst_jax import _files, checkpoints, optimize, provenance
 from nst_jax._types import Checkpoint, Snapshot
 from nst_jax.app import cluster
-from nst_jax.app.job import Job
+from nst_jax.app.job import PictureJob
 from nst_jax.app.outputs import Outputs
 from nst_jax.app.wording import amount
 from nst_jax.recipes.recipe import as_arrays
@@ -47,14 +47,14 @@ def found(outputs: Outputs) -> Checkpoint | None:
     return checkpoints.load(path, argument="checkpoint")
 
 
-def size_of(job: Job) -> int:
+def size_of(job: PictureJob) -> int:
     """Return about how many bytes a job's largest checkpoint has."""
-    canvas = jax.ShapeDtypeStruct((*job.scales[-1].shape, 3), jnp.float32)
-    state = jax.eval_shape(optimize.init, canvas, as_arrays(job.recipe.bare()))
+    canvas = jax.ShapeDtypeStruct((*job.plan.scales[-1].shape, 3), jnp.float32)
+    state = jax.eval_shape(optimize.init, canvas, as_arrays(job.plan.recipe.bare()))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
-def introduced(job: Job) -> tuple[str, list[str]]:
+def introduced(job: PictureJob) -> tuple[str, list[str]]:
     """Return what is said of a job's checkpoint before the run, and what more is to be known."""
     path, every = job.outputs.checkpoint, job.outputs.checkpoint_every
     pace = f"every {every} updates" if every else f"about every {SECONDS:.0f} s"
@@ -62,14 +62,14 @@ def introduced(job: Job) -> tuple[str, list[str]]:
     if job.resume is None:
         fresh = f"there is no '{path}' yet: the run starts from its beginning"
         return line, [fresh] if job.outputs.resume else []
-    total = sum(scale.steps for scale in job.scales)
+    total = sum(scale.steps for scale in job.plan.scales)
     line += f"; goes on after {job.resume.step} of {total} updates"
     was, now = (" ".join(device.values()) for device in (job.resume.device, provenance.device()))
     other = f"the checkpoint was computed on {was} and this is {now}, so the last bits may differ"
     return line, [other] if was != now else []
 
 
-def check_room(job: Job) -> None:
+def check_room(job: PictureJob) -> None:
     """Refuse a checkpoint that its disk has no room for. The one before stays until it is written.
 
     Raises:
@@ -102,7 +102,7 @@ class Keeper:
     """
 
     def __init__(
-        self, job: Job, ends: Collection[int], clock: Callable[[], float] = time.monotonic
+        self, job: PictureJob, ends: Collection[int], clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Take a job, and the updates with which its scales end."""
         self._path, self._every = job.outputs.checkpoint, job.outputs.checkpoint_every

@@ -1,4 +1,4 @@
-"""What the command line was asked to do, checked whole before anything long begins."""
+"""What a command was asked for, checked before any long work: the base of all jobs, and one picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,74 +7,96 @@ from typing import Any
 from nst_jax import checkpoints, images, prepare
 from nst_jax._types import Checkpoint
 from nst_jax.app.outputs import Outputs
-from nst_jax.provenance import roles
-from nst_jax.recipes.presets import Recipe
-from nst_jax.scaling import capacity, layout, sharding
+from nst_jax.provenance import Named, roles
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling import sharding
+from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One picture to paint; everything is checked."""
+    """What every command that paints is asked for.
+
+    Attributes:
+      seed: of the random key from which starts draw noise.
+      init: a start, a picture to start from, or None for the recipe's start.
+      init_file: the file that `init` was read from, or None.
+      metadata: whether settings are embedded in results.
+    """
+
+    seed: int = 0
+    init: Any = None
+    init_file: Named | None = None
+    metadata: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureJob(Job):
+    """One picture to paint.
+
+    Attributes:
+      content: the content picture.
+      styles: the style picture, or several to blend.
+      plan: of the run.
+      outputs: where its results go.
+      resume: the checkpoint from which the run resumes, or None.
+    """
 
     content: images.Picture
     styles: tuple[images.Picture, ...]
-    recipe: Recipe  # with every flag in it
-    seed: int
+    plan: Plan
     outputs: Outputs
-    init: Any = None  # a start, a picture, or None for the recipe's
-    init_file: images.Picture | None = None
-    scales: tuple[prepare.Scale, ...]
-    fit: capacity.Fit  # how it is brought into memory
     resume: Checkpoint | None = None
-    devices: Devices = None  # that share its rows
 
     @property
-    def inputs(self) -> dict[str, images.Picture]:
+    def inputs(self) -> dict[str, Any]:
         """The files that the result depends on, by role."""
         return roles(self.content, self.styles, self.init_file)
 
 
-# --- Jobs -----------------------------------------------------------------------------------------
-
-
-def job_of(
+def picture_job(
     content: images.Picture,
     styles: Sequence[images.Picture],
     recipe: Recipe,
     outputs: Outputs,
     *,
-    seed: int = 0,
-    init: Any = None,
-    init_file: images.Picture | None = None,
     resume: Checkpoint | None = None,
     devices: Devices = None,
-) -> Job:
-    """Put a job together, and refuse pictures that would become too small, or too large to write.
+    **options: Any,
+) -> PictureJob:
+    """Make the job of one picture and its plan.
+
+    Args:
+      content: the content picture.
+      styles: the style picture, or several to blend.
+      recipe: with every flag in it.
+      outputs: where the results go.
+      resume: the checkpoint from which the run resumes, or None.
+      devices: that share the canvas, as in `nst_jax.stylize`.
+      **options: other fields of `Job`.
 
     Raises:
-      ValueError: naming the picture and the size it would have, or if the recipe has shares for
-        another number of styles, or if memory does not hold it in any way.
+      ValueError: naming a picture that would become too small, or too large for its format; if the
+        recipe has shares for another number of styles; or if memory holds the run in no tiles.
     """
     shapes = [style.image.shape[:2] for style in styles]
+    recipe = checkpoints.as_begun(recipe, resume)
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
-    # What is kept may go on where there is more memory, and has to be the same run there.
-    yielding = outputs.checkpoint is None
-    recipe = checkpoints.as_begun(recipe, resume)
-    mesh = sharding.mesh_of(devices, axis=sharding.ROWS)
-    recipe = layout.with_rows(recipe, mesh, scales[-1].shape)
-    fit = capacity.fit(recipe, scales[-1], *capacity.place_of(recipe, mesh=mesh), yielding=yielding)
-    return Job(
+    plan = plan_scales(
+        recipe,
+        scales,
+        mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
+        # A checkpoint may be resumed where there is more memory, and must be the same run there.
+        may_shorten_history=outputs.checkpoint is None,
+    )
+    return PictureJob(
         content=content,
         styles=tuple(styles),
-        recipe=layout.laid_over(fit.recipe, mesh, scales[-1].shape),
-        fit=fit,
-        seed=seed,
+        plan=plan,
         outputs=outputs,
-        init=init,
-        init_file=init_file,
-        scales=scales,
         resume=resume,
-        devices=devices,
+        metadata=outputs.metadata,
+        **options,
     )

@@ -94,7 +94,9 @@ class Kept:
         self._programs: dict[str, Callable[..., Any]] = {}
         self._jitted = jax.jit(function, donate_argnums=() if donated is None else donated)
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, bands: Any = None) -> Any:
+        if bands is not None:  # a program for given devices is not kept
+            return self._jitted(*arguments, bands=bands)
         try:
             key = self._key(arguments)
         except _Foreign:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from nst_jax import batches, prepare
-from nst_jax._types import Losses, Params
+from nst_jax import prepare
+from nst_jax._types import Losses
 from nst_jax.app.timing import CHUNK_SECONDS, CompileClock, Stopwatch, cost
 from nst_jax.app.wording import duration
 
@@ -177,21 +177,3 @@ def problem(broke_at: int | None) -> str:
     if broke_at is None:
         return ""
     return f"the losses are not finite after {broke_at} updates; it is the last finite canvas"
-
-
-def painted_together(
-    params: Params, contents: Any, styles: Any, course: Course, **options: Any
-) -> batches.Painted:
-    """Paint one load.
-
-    Args:
-      params: the weights.
-      contents: as in `stylize_many`.
-      styles: as in `stylize_many`.
-      course: at this load.
-      **options: of `stylize_many`.
-
-    Returns:
-      The pictures, their losses, and of those that broke, the row and the update.
-    """
-    return batches.painted_many(params, contents, styles, every=course, tell=course.tell, **options)

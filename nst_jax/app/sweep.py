@@ -1,7 +1,7 @@
-"""One pair of pictures, many numbers: plan a grid, paint it with one program, write it labelled.
+"""The command `sweep`: one pair of pictures and many numbers, painted by one program as a grid.
 
-A sweep has one or two axes. Their values become arrays in the recipe, one number per canvas, so
-that all canvases are a `vmap` of one program; where not all fit into memory at once, the same
+A sweep has one or two axes. Their values become arrays in the recipe, one number for each canvas, so
+that all canvases are a `vmap` of one program. If memory does not hold all of them at once, the same
 program runs group by group.
 """
 
@@ -13,18 +13,25 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import _checks, batches, images, prepare, provenance, recipes, vgg
+from nst_jax import _checks, images, prepare, provenance, vgg
 from nst_jax._types import Params
-from nst_jax.app import plan
-from nst_jax.app.progress import Course, Display, Load, painted_together, problem
-from nst_jax.app.single import save, surroundings, tell_family
+from nst_jax.app.introduction import introduce
+from nst_jax.app.job import Job
+from nst_jax.app.plan import memory_line, px
+from nst_jax.app.progress import Course, Display, Load, problem
 from nst_jax.app.timing import CompileClock
+from nst_jax.app.writing import write_picture
+from nst_jax.batches import members_of, paint_batch
+from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
-from nst_jax.recipes import changes
-from nst_jax.recipes.presets import Recipe
+from nst_jax.provenance import roles
+from nst_jax.recipes.changes import with_learning_rate
+from nst_jax.recipes.recipe import Recipe, check
 from nst_jax.recipes.starts import same_start
-from nst_jax.scaling import chunks, sharding
-from nst_jax.scaling.chunks import group_size
+from nst_jax.scaling import sharding
+from nst_jax.scaling.chunks import worthwhile_divisor
+from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import WeightsInfo
 
 # What can be swept. Of two, the first in this order makes the rows; what the last is set from
@@ -49,7 +56,7 @@ class Axis(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
+class SweepJob(Job):
     """A grid to paint; everything is checked.
 
     Attributes:
@@ -57,49 +64,34 @@ class Sweep:
       styles: the style picture, or several to blend.
       rows: the axis down, or None for a single row.
       columns: the axis across.
-      recipe: with every flag in it; swept numbers are arrays, one number per canvas.
-      labels: what tells each canvas from the others, row by row.
-      output: where the grid goes.
-      scales: of every canvas.
+      labels: one for each canvas, row by row.
+      plan: of the canvases that are painted together; swept numbers of its recipe are arrays, one
+        number for each canvas of the grid.
+      output: file of the grid.
       overwrite: whether an existing file may be replaced.
-      metadata: whether settings are embedded.
-      seed: of the random key that all canvases start from.
-      init: a start, a picture, or None for the recipe's.
-      init_file: where `init` was read from, if it was.
-      chunk: canvases at once, at most; None is as many as memory holds.
-      devices: that share them; None is one. See `nst_jax.scaling.sharding.mesh_of_batch`.
-      rows_over: how many of the devices share the rows of each.
     """
 
     content: images.Picture
     styles: tuple[images.Picture, ...]
     rows: Axis | None
     columns: Axis
-    recipe: Recipe
     labels: tuple[str, ...]
+    plan: Plan
     output: Path
-    scales: tuple[prepare.Scale, ...]
     overwrite: bool = True
-    metadata: bool = True
-    seed: int = 0
-    init: Any = None
-    init_file: images.Picture | None = None
-    chunk: int | None = None
-    devices: Any = None
-    rows_over: int = 1
 
     @property
-    def what(self) -> str:
-        """The pictures, in words."""
+    def pair(self) -> str:
+        """The pictures' names, in words."""
         return f"{self.content.name} with {' and '.join(style.name for style in self.styles)}"
 
 
-class Painted(NamedTuple):
+class PaintedCell(NamedTuple):
     """One canvas of a sweep."""
 
     cell: int  # row by row
     image: np.ndarray
-    problem: str  # what went wrong, if anything did
+    problem: str  # what went wrong; empty if nothing did
 
 
 # --- Axes -----------------------------------------------------------------------------------------
@@ -212,7 +204,9 @@ def _flag(name: str) -> str:
     return "--lr" if name == "learning_rate" else f"--{name.replace('_', '-')}"
 
 
-def with_values(recipe: Recipe, axes: Sequence[Axis], rows: Axis | None, columns: Axis) -> Recipe:
+def with_swept_values(
+    recipe: Recipe, axes: Sequence[Axis], rows: Axis | None, columns: Axis
+) -> Recipe:
     """Return the recipe with all values in it, one per canvas where they are swept.
 
     Args:
@@ -245,7 +239,7 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
     numbers: Any = np.asarray(chosen)
     numbers = numbers if len(chosen) > 1 else numbers[0]
     if name == "learning_rate":
-        return changes.with_learning_rate(recipe, numbers)
+        return with_learning_rate(recipe, numbers)
     if name == "ratio":
         name, numbers = "content_weight", numbers * np.asarray(recipe.terms.style_weight)
     return replace(recipe, terms=replace(recipe.terms, **{name: numbers}))
@@ -261,30 +255,31 @@ def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
     return replace(recipe, terms=replace(terms, style_layer_weights=tuple(weights)))
 
 
-# --- Plan -----------------------------------------------------------------------------------------
+# --- Jobs -----------------------------------------------------------------------------------------
 
 
-def sweep_of(
+def sweep_job(
     content: images.Picture,
     styles: Sequence[images.Picture],
     recipe: Recipe,
     values: Mapping[str, Any],
     *,
-    output: Path,
+    chunk: int | None = None,
+    devices: Devices = None,
+    bands: int = 1,
     **options: Any,
-) -> Sweep:
-    """Put a sweep together and check it.
+) -> SweepJob:
+    """Make the job of a sweep and its plan.
 
     Args:
       content: the content picture.
       styles: the style picture, or several to blend.
       recipe: with every other flag in it.
       values: keys of `TITLES` to numbers, or to the text of `--layers`.
-      output: where the grid goes.
-      **options: other fields of `Sweep`.
-
-    Returns:
-      The sweep.
+      chunk: largest number of canvases painted at once; None is what memory holds.
+      devices: as in `nst_jax.stylize_many`.
+      bands: as in `nst_jax.stylize_many`.
+      **options: other fields of `SweepJob`.
 
     Raises:
       ValueError: naming what cannot be used.
@@ -293,20 +288,24 @@ def sweep_of(
     rows, columns = shape_of(axes)
     if "ratio" in values and not np.all(values.get("style_weight", recipe.terms.style_weight)):
         raise ValueError("`style_weight`: is 0, and no content weight has a ratio to that")
-    recipe = recipes.check(with_values(recipe, axes, rows, columns))
+    recipe = check(with_swept_values(recipe, axes, rows, columns))
     shapes = [style.image.shape[:2] for style in styles]
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
-    mesh = sharding.mesh_of_batch(options.get("devices"), options.get("rows_over", 1))
-    chunks.refuse(recipe, scales[-1], mesh)
-    return Sweep(
+    mesh = sharding.mesh_of_batch(devices, bands)
+    labels = _labels(rows, columns)
+    group = worthwhile_divisor(
+        len(labels),
+        scales[-1].shape,
+        jax.local_devices()[0].platform,
+        sharding.pictures_in_parallel(mesh),
+    )
+    return SweepJob(
         content=content,
         styles=tuple(styles),
         rows=rows,
         columns=columns,
-        recipe=recipe,
-        labels=_labels(rows, columns),
-        output=output,
-        scales=scales,
+        labels=labels,
+        plan=plan_scales(recipe, scales, mesh=mesh, pictures=group, chunk=chunk),
         **options,
     )
 
@@ -317,133 +316,128 @@ def _labels(rows: Axis | None, columns: Axis) -> tuple[str, ...]:
     return tuple(one + other for one in down for other in across)
 
 
-# --- Paint ----------------------------------------------------------------------------------------
+# --- Painting -------------------------------------------------------------------------------------
 
 
-def paint(
-    params: Params, weights: WeightsInfo, sweep: Sweep, display: Display
-) -> Iterator[Painted]:
+def paint_sweep(
+    params: Params, weights: WeightsInfo, job: SweepJob, display: Display
+) -> Iterator[PaintedCell]:
     """Paint the canvases of a sweep, group by group.
 
     Args:
       params: the weights.
-      weights: what their file says of itself.
-      sweep: checked.
-      display: where to show progress.
+      weights: description of the weights file.
+      job: checked.
+      display: where progress is shown.
 
     Yields:
       Canvases, row by row, as their groups are done.
     """
-    count = len(sweep.labels)
-    shared = sharding.count_of(sweep.devices, sweep.rows_over)
-    size = group_size(count, sweep.scales[-1].shape, jax.local_devices()[0].platform, shared)
-    introduce(sweep, weights, size, display)
-    loads = [Load(size, sweep.scales)] * (count // size)
+    _introduce(job, weights, display)
+    count, size, plan = len(job.labels), job.plan.pictures, job.plan
+    start = plan.recipe.pictures.start if job.init is None else job.init
+    start = same_start(start, job.seed)
+    styles = [[style.image for style in job.styles]]  # one blend for all canvases
+    members = members_of(job.content.image, styles, plan.recipe, init=start)
+    # A sweep of one value has a single canvas, whatever its recipe's numbers are.
+    members = (members * count)[:count] if len(members) == 1 else members
+    loads = [Load(size, plan.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
         course = Course(loads, compiling, display)
         for first in range(0, count, size):
-            painted = _painted(params, sweep, slice(first, first + size), course)
-            for row, image in enumerate(painted.images):
-                told = problem(painted.broken.get(row))
-                yield Painted(first + row, np.asarray(image), told)
+            painted = paint_batch(
+                params,
+                [(plan, members[first : first + size])],
+                init=start,
+                intervals=intervals_of(course),
+                progress=course.tell,
+            )
+            for cell, image in sorted(painted.images.items()):
+                why = problem(painted.broken.get(cell))
+                yield PaintedCell(cell, np.asarray(image), why)
             course.end_load()
 
 
-def _painted(params: Params, sweep: Sweep, part: slice, course: Course) -> batches.Painted:
-    """Return some of the canvases, and of those that broke, which and at what update."""
-    recipe = recipes.with_numbers(sweep.recipe, lambda n: n[part] if np.ndim(n) else n)
-    start = sweep.recipe.pictures.start if sweep.init is None else sweep.init
-    start = same_start(start, sweep.seed)
-    styles = [[style.image for style in sweep.styles]]  # one blend for all
-    return painted_together(
-        params,
-        sweep.content.image,
-        styles,
-        course,
-        recipe=recipe,
-        init=start,
-        chunk=sweep.chunk,
-        devices=sweep.devices,
-        rows=sweep.rows_over,
+def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
+    recipe = job.plan.recipe
+    lines = {
+        "recipe": f"{recipe.name}, {job.plan.updates} updates each",
+        "pictures": job.pair,
+        "canvases": f"{len(job.labels)} of {px(job.plan.scales[-1].shape)} "
+        f"({recipe.pictures.size})",
+    }
+    for role, axis in (("down", job.rows), ("across", job.columns)):
+        if axis is not None:
+            lines[role] = f"{TITLES[axis.name]}: {', '.join(axis.labels)}"
+    introduce(
+        display,
+        device=provenance.device(),
+        weights=weights._asdict(),
+        lines=lines | {"memory": memory_line(job.plan)},
+        recipes=[recipe],
     )
 
 
-def introduce(sweep: Sweep, weights: WeightsInfo, size: int, display: Display) -> None:
-    """Say what will be done, before it is: groups of so many canvases."""
-    recipe = sweep.recipe
-    group = {"chunk": sweep.chunk, "devices": sweep.devices, "rows": sweep.rows_over}
-    height, width = sweep.scales[-1].shape
-    lines = surroundings({"device": provenance.device(), "weights": weights._asdict()}) | {
-        "recipe": f"{recipe.name}, {recipe.descent.steps} updates each",
-        "pictures": sweep.what,
-        "canvases": f"{len(sweep.labels)} of {width}x{height} px ({recipe.pictures.size})",
-    }
-    for role, axis in (("down", sweep.rows), ("across", sweep.columns)):
-        if axis is not None:
-            lines[role] = f"{TITLES[axis.name]}: {', '.join(axis.labels)}"
-    _, lines["memory"] = plan.memory_of_group(recipe, sweep.scales[-1], size, **group)
-    display.facts(lines)
-    tell_family(recipe, weights.family, display)
+# --- Writing --------------------------------------------------------------------------------------
 
 
-# --- Write ----------------------------------------------------------------------------------------
-
-
-def write(sweep: Sweep, weights: WeightsInfo, painted: Mapping[int, Painted]) -> None:
-    """Draw the canvases that are there on a labelled grid, and write it; nothing if there are none.
+def write_grid(job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]) -> None:
+    """Draw the canvases on a labelled grid and write it; write nothing if there are none.
 
     Args:
-      sweep: checked.
-      weights: what their file says of itself.
+      job: checked.
+      weights: description of the weights file.
       painted: cells, counted row by row, to their canvases.
 
     Raises:
-      OSError: if the place is no longer what it was when it was checked.
+      OSError: if the file cannot be written.
     """
     if not painted:
         return
-    facts = facts_of(sweep, weights, painted) if sweep.metadata else None
-    grid = drawn(sweep, {cell: canvas.image for cell, canvas in painted.items()})
-    save(sweep.output, grid, metadata=facts, overwrite=sweep.overwrite)
+    facts = facts_of(job, weights, painted) if job.metadata else None
+    grid = drawn(job, {cell: canvas.image for cell, canvas in painted.items()})
+    write_picture(job.output, grid, metadata=facts, overwrite=job.overwrite)
 
 
-def drawn(sweep: Sweep, canvases: Mapping[int, Any]) -> np.ndarray:
-    """Return the labelled grid of the canvases that are there.
+def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
+    """Return the labelled grid of the canvases.
 
     Args:
-      sweep: gives titles and labels.
+      job: gives titles and labels.
       canvases: cells, counted row by row, to images.
 
     Returns:
       [h, w, 3] float32 in [0, 1].
     """
-    rows, columns, recipe = sweep.rows, sweep.columns, sweep.recipe
+    rows, columns = job.rows, job.columns
     return sheets.labelled_grid(
         {divmod(cell, len(columns.values)): image for cell, image in canvases.items()},
         [""] if rows is None else rows.labels,
         columns.labels,
         row_title="" if rows is None else TITLES[rows.name],
         column_title=TITLES[columns.name],
-        title=f"{sweep.what}, {recipe.name}, {recipe.descent.steps} updates",
+        title=f"{job.pair}, {job.plan.recipe.name}, {job.plan.updates} updates",
     )
 
 
-def facts_of(sweep: Sweep, weights: WeightsInfo, painted: Mapping[int, Painted]) -> dict[str, Any]:
+def facts_of(
+    job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]
+) -> dict[str, Any]:
     """Return what is embedded in the grid: the run's settings, the values, how each canvas ended.
 
-    Swept numbers of the settings are lists, one number per canvas, row by row.
+    Swept numbers of the settings are lists, one number for each canvas, row by row.
     """
-    inputs = provenance.roles(sweep.content, sweep.styles, sweep.init_file)
+    inputs = roles(job.content, job.styles, job.init_file)
     facts = provenance.of_run(
-        sweep.recipe, sweep.scales, seed=sweep.seed, inputs=inputs, weights=weights
+        job.plan.requested, job.plan.scales, seed=job.seed, inputs=inputs, weights=weights
     )
-    axes = {"rows": sweep.rows, "columns": sweep.columns}
+    axes = {"rows": job.rows, "columns": job.columns}
     return facts | {
         "sweep": {
             role: None if axis is None else {"of": axis.name, "values": list(axis.values)}
             for role, axis in axes.items()
         },
-        "finished": len(painted) == len(sweep.labels),
-        "missing": [i for i in range(len(sweep.labels)) if i not in painted],
+        "finished": len(painted) == len(job.labels),
+        "missing": [i for i in range(len(job.labels)) if i not in painted],
         "diverged": [cell for cell, canvas in painted.items() if canvas.problem],
     }

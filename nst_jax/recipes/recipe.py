@@ -14,7 +14,6 @@ import numpy as np
 from nst_jax import _checks, losses, optimizers, vgg
 from nst_jax._types import Shape
 from nst_jax.recipes import sizes, starts
-from nst_jax.scaling.sharding import Rows
 from nst_jax.vgg.taps import halo_of
 
 
@@ -146,8 +145,6 @@ class Recipe:
       network: how the trunk is computed.
       terms: what is minimised.
       descent: how.
-      rows: how the rows of a canvas lie over several devices; None is on one. No choice of a picture,
-        so files and settings do not have it: the verbs set it. Static.
 
     Example:
       >>> from dataclasses import replace
@@ -164,7 +161,6 @@ class Recipe:
     network: vgg.Network = _static(vgg.Network())
     terms: Terms = Terms()
     descent: Descent = Descent()
-    rows: Rows | None = _static(None)
 
     def bare(self) -> "Recipe":
         """Return the recipe without what only people and the verbs read.

@@ -5,27 +5,31 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.scaling import capacity, chunks, costs, layout, sharding, tiles
+    from nst_jax.scaling import bands, capacity, chunks, costs, plan, sharding, tiles
     from nst_jax.scaling.capacity import OutOfMemory
     from nst_jax.scaling.costs import Footprint, estimate_memory
+    from nst_jax.scaling.plan import Plan
 
 __getattr__, __dir__ = lazy_names(
     __name__,
-    ("capacity", "chunks", "costs", "layout", "sharding", "tiles"),
+    ("bands", "capacity", "chunks", "costs", "plan", "sharding", "tiles"),
     {
         "costs": ("Footprint", "estimate_memory"),
         "capacity": ("OutOfMemory",),
+        "plan": ("Plan",),
     },
 )
 
 __all__ = [
     "Footprint",
     "OutOfMemory",
+    "Plan",
+    "bands",
     "capacity",
     "chunks",
     "costs",
     "estimate_memory",
-    "layout",
+    "plan",
     "sharding",
     "tiles",
 ]

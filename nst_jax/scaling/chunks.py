@@ -1,49 +1,45 @@
-"""How many pictures are painted at once."""
+"""How many pictures are painted at once: what fits into memory, and what is worth it."""
 
-from typing import Any
+from collections.abc import Hashable
 
-from jax.sharding import Mesh
-
-from nst_jax import prepare
 from nst_jax._types import Shape
-from nst_jax.recipes.presets import Recipe
-from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.capacity import MARGIN
 from nst_jax.scaling.costs import Footprint
-from nst_jax.scaling.layout import laid_over, with_rows
+from nst_jax.scaling.sharding import AnyMesh, pictures_in_parallel
+
+# Pixels of all canvases in one program. A CPU gains little from larger batches and has less memory.
+PIXELS_AT_ONCE: dict[Hashable, int] = {"cpu": 2**19}
+PIXELS_AT_ONCE_ELSEWHERE = 2**22
 
 
-def most_that_fit(footprint: Footprint, there: int | None) -> int | None:
-    """Return how many pictures fit at once; at least one, and None where nobody knows.
+def largest_chunk(footprint: Footprint, available: int | None) -> int | None:
+    """Return how many pictures fit into memory at once: at least one; None if memory is not known.
 
     Args:
-      footprint: of one such picture.
-      there: from `available`.
-
-    Returns:
-      A number of pictures.
+      footprint: of one picture.
+      available: bytes of the device.
     """
-    if there is None:
+    if available is None:
         return None
-    room = there / MARGIN - footprint.weights
+    room = available / MARGIN - footprint.weights
     return max(1, int(room // (footprint.total - footprint.weights)))
 
 
-def chunk_of(count: int, most: int | None) -> int:
-    """Return how many pictures of `count` to paint at once so that few programs serve all.
+def even_chunk(count: int, most: int | None) -> int:
+    """Return how many of `count` pictures to paint at once so that few programs are compiled.
 
-    Chunks of one size share a program, and a smaller last one is another to compile. So a size that
-    divides the count is taken, unless it is less than half of what could be.
+    Chunks of one size share a program, and a smaller last chunk needs another. So a size that divides
+    the count is preferred, unless it is less than half of what is possible.
 
     Args:
-      count: pictures in all.
-      most: pictures at once at most; None is any number.
+      count: number of pictures.
+      most: largest chunk; None is any size.
 
     Returns:
       At least 1, at most `count` and `most`.
 
     Example:
-      >>> chunk_of(8, None), chunk_of(8, 5), chunk_of(9, 5), chunk_of(7, 6)
+      >>> even_chunk(8, None), even_chunk(8, 5), even_chunk(9, 5), even_chunk(7, 6)
       (8, 4, 3, 4)
     """
     if most is None or most >= count:
@@ -52,94 +48,36 @@ def chunk_of(count: int, most: int | None) -> int:
     return dividing if 2 * dividing >= most else -(-count // -(-count // most))
 
 
-# Pixels of canvas in one program. A processor gains little from a batch and has less memory.
-PIXELS_AT_ONCE = {"cpu": 2**19}
-
-PIXELS_AT_ONCE_ELSEWHERE = 2**22
-
-
-def most_at_once(shape: Shape, platform: str) -> int:
-    """Return how many canvases of (height, width) one program may paint."""
-    return max(1, PIXELS_AT_ONCE.get(platform, PIXELS_AT_ONCE_ELSEWHERE) // (shape[0] * shape[1]))
+def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) -> int:
+    """Return `even_chunk` for a batch over devices: each gets the same number of pictures."""
+    parallel = pictures_in_parallel(mesh)
+    each = None if most is None else max(1, most // parallel)
+    return parallel * even_chunk(-(-count // parallel), each)
 
 
-def at_once(
-    recipe: Recipe,
-    scale: prepare.Scale,
-    count: int,
-    chunk: int | None,
-    mesh: Mesh | None,
-    device: Any = None,
-) -> tuple[Recipe, int]:
-    """Return how pictures of one canvas shape are brought into memory.
-
-    Args:
-      recipe: of all of them.
-      scale: the final one, with the shapes of all styles.
-      count: of the pictures.
-      chunk: as in `stylize_many`.
-      mesh: of the devices, or None.
-      device: that the weights are on; None is jax's default.
-
-    Returns:
-      The recipe with what memory settled, and how many are painted at once.
-
-    Raises:
-      ValueError: if no picture fits in any way.
-    """
-    recipe = with_rows(recipe, mesh_of_rows(mesh), scale.shape)
-    recipe = capacity.fitted(recipe, scale, device, mesh)
-    recipe = laid_over(recipe, mesh_of_rows(mesh), scale.shape)  # anew, since tiles are settled now
-    most = chunk
-    if chunk is None:
-        there, platform = capacity.place_of(recipe, device, mesh)
-        footprint = capacity.taken(recipe, scale, platform)
-        most = most_that_fit(footprint, there)
-        if most is not None and mesh is not None and platform != "cpu":
-            most *= sharding.pictures_of(mesh)  # each has memory of its own
-    return recipe, _per_device(count, most, sharding.pictures_of(mesh))
+def pictures_per_memory(chunk: int, mesh: AnyMesh | None, platform: str) -> int:
+    """Return how many pictures of a chunk share one memory: all of them on a CPU."""
+    return chunk if platform == "cpu" else max(1, chunk // pictures_in_parallel(mesh))
 
 
-def refuse(recipe: Recipe, scale: prepare.Scale, mesh: Mesh | None) -> None:
-    """Refuse a picture that memory holds in no way, or that is too low for the devices of its rows.
-
-    Raises:
-      ValueError: saying so.
-    """
-    capacity.fitted(with_rows(recipe, mesh_of_rows(mesh), scale.shape), scale, mesh=mesh)
+def worthwhile_chunk(shape: Shape, platform: str) -> int:
+    """Return how many canvases of (height, width) one program should paint on a platform."""
+    pixels = PIXELS_AT_ONCE.get(platform, PIXELS_AT_ONCE_ELSEWHERE)
+    return max(1, pixels // (shape[0] * shape[1]))
 
 
-def in_one_memory(count: int, mesh: Mesh | None, platform: str) -> int:
-    """Return how many of so many pictures at once share a memory: all of them on a processor."""
-    return count if platform == "cpu" else max(1, count // sharding.pictures_of(mesh))
-
-
-def mesh_of_rows(mesh: Mesh | None) -> Mesh | None:
-    """Return a batch's mesh if devices share the rows of its pictures, else None."""
-    return mesh if mesh is not None and sharding.ROWS in mesh.shape else None
-
-
-def _per_device(count: int, most: int | None, devices: int) -> int:
-    """Return how many pictures to paint at once: as many for each of the devices."""
-    each = None if most is None else max(1, most // devices)
-    return devices * chunk_of(-(-count // devices), each)
-
-
-def group_size(count: int, shape: tuple[int, int], platform: str, devices: int = 1) -> int:
-    """Return how many canvases are painted at once: equal groups, so that one program serves all.
+def worthwhile_divisor(count: int, shape: Shape, platform: str, parallel: int = 1) -> int:
+    """Return the largest divisor of `count` that is worthwhile, so that one program serves all chunks.
 
     Args:
-      count: canvases in all.
-      shape: height and width of each.
-      platform: of the device; a processor has less memory to give.
-      devices: how many share a group.
-
-    Returns:
-      A divisor of `count`.
+      count: number of canvases.
+      shape: (height, width) of each.
+      platform: of the device.
+      parallel: number of canvases that the devices compute at the same time.
 
     Example:
-      >>> group_size(20, (128, 128), "cpu"), group_size(20, (256, 256), "cpu")
+      >>> worthwhile_divisor(20, (128, 128), "cpu"), worthwhile_divisor(20, (256, 256), "cpu")
       (20, 5)
     """
-    most = devices * most_at_once(shape, platform)
+    most = parallel * worthwhile_chunk(shape, platform)
     return max(size for size in range(1, count + 1) if count % size == 0 and size <= most)

@@ -1,8 +1,8 @@
-"""How much arithmetic a run is, told beforehand from shapes alone.
+"""What a run costs, from shapes alone: bytes of memory and number of arithmetic operations.
 
-Counted from the network's block table: the convolutions forward and back, and the Gram matrices of
-style taps. Nothing is compiled or run here. Seconds are these over what a device does in a second,
-which only a run on it can tell.
+Nothing is compiled or run. Memory is counted buffer by buffer along the forward and the backward pass
+through the network's layers. Operations are those of the convolutions, forward and backward, and of the
+Gram matrices.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,24 +16,30 @@ import numpy as np
 from nst_jax import _checks, recipes, vgg
 from nst_jax._types import Shape
 from nst_jax.prepare import Scale
-from nst_jax.recipes.presets import Recipe
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import tiles
-from nst_jax.scaling.sharding import Rows
+from nst_jax.scaling.bands import Bands, bands_of
+from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import layers, winograd
+
+FLOAT32 = 4  # bytes
+PLATFORMS = ("cpu", "gpu", "tpu")
+
+# --- Memory ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """What the compiled loop of a run holds at its peak, in bytes.
+    """Peak memory of the compiled loop of a run, in bytes.
 
     Attributes:
       shape: (height, width) of the canvas.
       pictures: painted at once.
-      weights: kernels and biases down to the deepest tap, and the forms that are made of them.
-      activations: what loss and gradient hold of the network; or what measuring the largest style
-        holds, if that is more.
-      state: canvases and the optimiser's memory.
-      targets: what the canvases are compared with.
+      weights: kernels and biases down to the deepest tap, transposed and Winograd kernels included.
+      activations: of the network, for loss and gradient; or for measuring the largest style, if that
+        is more.
+      state: canvases and the optimiser's state.
+      targets: the content's features and the style's statistics.
     """
 
     shape: Shape
@@ -45,12 +51,12 @@ class Footprint:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Sum of all parts, in bytes."""
         return self.weights + self.activations + self.state + self.targets
 
     @property
     def per_pixel(self) -> float:
-        """Bytes for each pixel of the canvases, the weights apart, which no canvas changes."""
+        """Bytes for each pixel of the canvases, without the weights, which have a fixed size."""
         height, width = self.shape
         return (self.total - self.weights) / (self.pictures * height * width)
 
@@ -61,29 +67,31 @@ def estimate_memory(
     recipe: Recipe = recipes.DEFAULT,
     style_shapes: Sequence[Shape] | None = None,
     pictures: int = 1,
+    devices: int = 1,
     platform: str | None = None,
 ) -> Footprint:
     """Estimate the peak memory of a run before anything is compiled.
 
-    It is meant to be within 20 % of what XLA says of the compiled loop. Python, jax itself and the
-    pictures as they were read are not in it: a process holds some hundred megabytes more.
+    The estimate is meant to be within 20 % of XLA's count for the compiled loop. It leaves out Python,
+    JAX itself and the pictures as they were read, which take some hundred megabytes more.
 
     Args:
       shape: (height, width) of the canvas at its final size.
-      recipe: taps, network and optimiser count; no size rule does. Where `network.tile` cuts the
-        canvas, the network's share is that of a tile. Where `rows` lays it over several devices, all
-        is of one of them.
-      style_shapes: (height, width) of each style; None is the canvas' shape.
-      pictures: painted at once, as `stylize_many` does.
-      platform: "cpu", "gpu" or "tpu"; None is jax's default. Processors hold more forms of the
-        kernels and need other buffers.
+      recipe: its taps, network and optimiser count; its size rules do not. Where `network.tile` cuts
+        the canvas, activations are those of one tile.
+      style_shapes: (height, width) of each style; None means the canvas' shape.
+      pictures: number painted at once, as `stylize_many` does.
+      devices: number of devices that share each canvas; the estimate is for one of them.
+      platform: "cpu", "gpu" or "tpu"; None is JAX's default. A CPU keeps Winograd kernels and needs
+        other buffers.
 
     Returns:
       The `Footprint`: its parts, `total` and `per_pixel`.
 
     Raises:
       TypeError: if an argument is of the wrong kind.
-      ValueError: if a side is under 16 px, there are no pictures, or the recipe cannot be run.
+      ValueError: if a side is under 16 px, `pictures` or `devices` is under 1, or the recipe cannot be
+        run.
 
     Example:
       >>> import nst_jax as nst
@@ -95,50 +103,41 @@ def estimate_memory(
       (True, True)
     """
     recipe = recipes.check(recipe)
-    shape = _checked("shape", shape)
-    styles = [shape] if style_shapes is None else _checked_all(style_shapes)
+    shape = _checked_shape("shape", shape)
+    styles = [shape] if style_shapes is None else _checked_shapes(style_shapes)
     _checks.whole("pictures", pictures, least=1)
+    _checks.whole("devices", devices, least=1)
     if platform is None:
         platform = jax.default_backend()
-    if platform not in ("cpu", "gpu", "tpu"):
+    if platform not in PLATFORMS:
         raise ValueError(f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {platform!r}")
-    on_processor = platform == "cpu"
-    seen = _blocks(_window(shape, recipe), recipe)
-    loop = pictures * _loop(seen, recipe, on_processor)
-    measuring = max(_forward(_blocks(_window(style, recipe), recipe), recipe) for style in styles)
+    on_cpu = platform == "cpu"
+    bands = _bands(shape, recipe, devices)
+    window = _blocks(tiles.window_of(shape, recipe.terms.taps, recipe.network, bands), recipe)
+    own_shape = shape if bands is None else (bands.band_height, shape[1])
+    measuring = max(_peak_of_measuring(style, recipe, devices) for style in styles)
     return Footprint(
         shape=shape,
         pictures=pictures,
-        weights=_weights(seen, recipe, on_processor),
-        activations=max(loop, measuring),
-        state=pictures * _state(_share(shape, recipe), recipe, in_tiles=in_tiles(shape, recipe)),
-        targets=pictures * _targets(_blocks(_share(shape, recipe), recipe), recipe),
+        weights=_bytes_of_weights(window, recipe, on_cpu),
+        activations=max(pictures * _peak_of_loop(window, recipe, on_cpu), measuring),
+        state=pictures * _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices)),
+        targets=pictures * _bytes_of_targets(_blocks(own_shape, recipe), recipe),
     )
 
 
-def _window(shape: Shape, recipe: Recipe) -> Shape:
-    """Return what the network sees of a picture at a time."""
-    return tiles.window_of(shape, recipe.terms.taps, recipe.network, _rows(shape, recipe))
+def _bands(shape: Shape, recipe: Recipe, devices: int) -> Bands | None:
+    return bands_of(abstract_mesh(devices), shape, recipe.network)
 
 
-def _rows(shape: Shape, recipe: Recipe) -> Rows | None:
-    return recipe.rows and tiles.rows_of(recipe.rows.mesh, shape, recipe.network)
+def is_tiled(shape: Shape, recipe: Recipe, devices: int = 1) -> bool:
+    """Return whether a device computes its part of a picture in more than one tile."""
+    bands = _bands(shape, recipe, devices)
+    grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, bands)
+    return grid is not None and grid.count_per_device > 1
 
 
-def in_tiles(shape: Shape, recipe: Recipe) -> bool:
-    """Say whether a device looks at its part of a picture in more than one piece."""
-    rows = _rows(shape, recipe)
-    grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, rows)
-    return grid is not None and grid.own > 1
-
-
-def _share(shape: Shape, recipe: Recipe) -> Shape:
-    """Return what a device keeps of a picture."""
-    rows = _rows(shape, recipe)
-    return shape if rows is None else (rows.share, shape[1])
-
-
-def _checked(argument: str, shape: Any) -> Shape:
+def _checked_shape(argument: str, shape: Any) -> Shape:
     if not isinstance(shape, Iterable) or isinstance(shape, (str, bytes)):
         raise TypeError(f"`{argument}`: expected (height, width), got {shape!r}")
     sides = tuple(shape)
@@ -149,27 +148,27 @@ def _checked(argument: str, shape: Any) -> Shape:
     return int(sides[0]), int(sides[1])
 
 
-def _checked_all(shapes: Any) -> list[Shape]:
+def _checked_shapes(shapes: Any) -> list[Shape]:
     if not isinstance(shapes, (list, tuple)):
         raise TypeError(f"`style_shapes`: expected a list of (height, width), got {shapes!r}")
     if not shapes:
         raise ValueError("`style_shapes`: is empty; give at least one (height, width)")
-    return [_checked(f"style_shapes[{index}]", shape) for index, shape in enumerate(shapes)]
+    return [_checked_shape(f"style_shapes[{index}]", shape) for index, shape in enumerate(shapes)]
 
 
-# --- The network's buffers ------------------------------------------------------------------------
+# --- Memory of the network ------------------------------------------------------------------------
 
 
 class Layer(NamedTuple):
-    """One convolution, as large as it is on this canvas."""
+    """One convolution, with its size on a given picture."""
 
     name: str
     height: int
     width: int
     channels_in: int
     channels: int
-    content: bool  # whether a tap looks at it
-    style: bool
+    content: bool  # whether a content tap reads its output
+    style: bool  # whether a style tap does
 
     @property
     def positions(self) -> int:
@@ -177,26 +176,27 @@ class Layer(NamedTuple):
 
     @property
     def output(self) -> int:
-        """Numbers in its output."""
+        """Number of elements of its output."""
         return self.positions * self.channels
 
     @property
     def input(self) -> int:
+        """Number of elements of its input."""
         return self.positions * self.channels_in
 
     @property
     def tapped(self) -> int:
-        """Numbers kept beside the output for its taps.
+        """Number of elements kept beside the output for its taps.
 
-        Of a content tap that is the difference to the target. Of a style tap it is the features as
-        a matrix, or the gradient already made of them: either is another buffer, since the ReLU's
-        gradient looks at the output before it.
+        For a content tap, that is the difference to the target. For a style tap, it is the features
+        as a matrix, or the gradient with respect to them: either is another buffer, since the gradient
+        of the ReLU reads the output itself.
         """
         return (self.content + self.style) * self.output
 
     @property
     def winograd(self) -> bool:
-        """Whether a processor computes it by Winograd's way."""
+        """Whether a CPU computes it by Winograd convolution."""
         return winograd.pays(self.height, self.width, self.channels_in, self.channels)
 
 
@@ -204,7 +204,7 @@ Blocks = list[list[Layer]]
 
 
 def _blocks(shape: Shape, recipe: Recipe) -> Blocks:
-    """Return the layers down to the deepest tap, by block."""
+    """Return the layers down to the deepest tap, grouped by block, on a picture of (height, width)."""
     terms, (height, width) = recipe.terms, shape
     content = {vgg.layer_of(tap) for tap in terms.content_taps}
     style = {vgg.layer_of(tap) for tap in terms.style_taps}
@@ -213,36 +213,35 @@ def _blocks(shape: Shape, recipe: Recipe) -> Blocks:
     blocks: Blocks = []
     for name in names[: deepest + 1]:
         if name.endswith("_1"):
-            if blocks:
-                up = int(recipe.network.ceil)
-                height, width = (height + up) // 2, (width + up) // 2
             blocks.append([])
+        times = vgg.halvings(name)
+        size = [vgg.halved(side, times, recipe.network.ceil) for side in (height, width)]
         taps = name in content, name in style
-        blocks[-1].append(Layer(name, height, width, *vgg.LAYERS[name], *taps))
+        blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *taps))
     return blocks
 
 
 def layers_of(shape: Shape, recipe: Recipe) -> list[Layer]:
-    """Return the convolutions down to the recipe's deepest tap, on a canvas of (height, width)."""
+    """Return the convolutions down to the recipe's deepest tap, on a picture of (height, width)."""
     return [layer for block in _blocks(shape, recipe) for layer in block]
 
 
 def _bytes_each(recipe: Recipe) -> int:
-    """Return the bytes of a number of the activations."""
+    """Return the number of bytes of one activation."""
     return recipe.network.precision.activations_of(jnp.float32).itemsize
 
 
-def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_processor: bool) -> int:
-    """Return the bytes that a convolution holds besides its result, from `into` channels to `out`.
+def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_cpu: bool) -> int:
+    """Return the bytes of a convolution's buffers besides its result, from `into` channels to `out`.
 
-    The plain way reads its input after the ReLU, or its gradient, which is a copy. Winograd's way
-    goes through the buffers of `winograd.convolve` one after the other, of which two are there at a
-    time: 6/4 as many numbers as the tiles cover once the rows are carried over, 36/16 once the
-    columns are too, the same two of the products; in float32, like all that a processor convolves,
-    but for what is multiplied.
+    A direct convolution reads a copy of its input (the output of a ReLU, or its gradient). Winograd
+    convolution goes through the buffers of `winograd.convolve` one after the other, two of which exist
+    at a time. They have 6/4 as many elements as the tiles cover once the rows are transformed, and
+    36/16 once the columns are, too; the products likewise. A CPU convolves in float32, whatever the
+    activations' dtype; only the factors of the products have fewer bits.
     """
     each = _bytes_each(recipe)
-    if not on_processor:
+    if not on_cpu:
         return layer.positions * into * each
     widened = 0 if each == FLOAT32 else layer.positions * (into + out) * FLOAT32
     if not layer.winograd:
@@ -259,140 +258,135 @@ def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_processor: bool)
     return int(covered * max(pairs)) + widened
 
 
-def _loop(blocks: Blocks, recipe: Recipe, on_processor: bool) -> int:
-    """Return the peak bytes of one loss and gradient.
+def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
+    """Return the peak bytes of one evaluation of loss and gradient.
 
-    Args:
-      blocks: of the canvas.
-      recipe: whose network counts. With `remat` a block's outputs are computed again on the way
-        back, from the block's input, and losses are taken inside it.
-      on_processor: whether layers may take Winograd's way.
+    With `network.remat`, a block's activations are computed again in the backward pass from the
+    block's input, and its losses are computed inside it.
     """
     each = _bytes_each(recipe)
-    # For a processor XLA merges what is computed twice, whatever the program says.
-    remat = recipe.network.remat and not on_processor
-    # The windows' largest are compared with their members on the way back; a mean needs nothing.
+    # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect there.
+    remat = recipe.network.remat and not on_cpu
+    # The gradient of max pooling compares the maxima with their windows; that of a mean needs nothing.
     keeps_pooled = recipe.network.pool is not layers.average_pool
     inputs = [block[0].input * (keeps_pooled or remat) for block in blocks]
-    inputs[0] = 0  # the canvas itself
-    peak = held = 0
+    inputs[0] = 0  # the canvas, which is part of the state
+    peak = kept = 0
     for block, pooled in zip(blocks, inputs, strict=True):
-        held += pooled * each
+        kept += pooled * each
         for layer in block:
-            work = _work(layer, layer.channels_in, layer.channels, recipe, on_processor)
-            # A Gram matrix is a product with the features' transpose, which is a copy.
+            work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
+            # A Gram matrix multiplies the features by their transpose, which is a copy.
             work = max(work, layer.style * layer.output * each)
-            peak = max(peak, held + layer.output * each + work)
-            held += (layer.output + layer.tapped) * each
-        held -= sum(layer.output + layer.tapped for layer in block) * each * remat
+            peak = max(peak, kept + layer.output * each + work)
+            kept += (layer.output + layer.tapped) * each
+        kept -= sum(layer.output + layer.tapped for layer in block) * each * remat
     for block, pooled in zip(reversed(blocks), reversed(inputs), strict=True):
-        held += sum(layer.output + layer.tapped for layer in block) * each * remat
+        kept += sum(layer.output + layer.tapped for layer in block) * each * remat
         for layer in reversed(block):
-            work = _work(layer, layer.channels, layer.channels_in, recipe, on_processor)
-            # The gradient comes in, and another leaves; `work` is the one that comes in.
-            peak = max(peak, held + layer.input * each + work)
-            held -= (layer.output + layer.tapped) * each
-        held -= pooled * each
+            work = _work(layer, layer.channels, layer.channels_in, recipe, on_cpu)
+            # `work` counts the incoming gradient; the outgoing one is a buffer of its own.
+            peak = max(peak, kept + layer.input * each + work)
+            kept -= (layer.output + layer.tapped) * each
+        kept -= pooled * each
     return peak
 
 
-def _forward(blocks: Blocks, recipe: Recipe) -> int:
-    """Return the peak bytes of measuring a picture, which keeps only what taps look at."""
-    peak = held = 0
-    for layer in (layer for block in blocks for layer in block):
+def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int) -> int:
+    """Return the peak bytes of measuring a style, which keeps only what taps read."""
+    bands = _bands(shape, recipe, devices)
+    window = tiles.window_of(shape, recipe.terms.taps, recipe.network, bands)
+    peak = kept = 0
+    for layer in layers_of(window, recipe):
         copies = 1 + layer.style
-        peak = max(peak, held + layer.input + copies * layer.output)
-        held += layer.content * layer.output
+        peak = max(peak, kept + layer.input + copies * layer.output)
+        kept += layer.content * layer.output
     return peak * _bytes_each(recipe)
 
 
-# --- The rest -------------------------------------------------------------------------------------
+# --- Memory of everything else --------------------------------------------------------------------
 
 
-def _weights(blocks: Blocks, recipe: Recipe, on_processor: bool) -> int:
-    """Return the bytes of the parameters as `vgg.with_forms` makes them."""
+def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
+    """Return the bytes of the parameters that `vgg.with_forms` makes."""
     total, each = 0, _bytes_each(recipe)
     for layer in (layer for block in blocks for layer in block):
         kernel = layer.channels_in * layer.channels
-        total += 2 * 9 * kernel * each + layer.channels * FLOAT32  # and transposed
-        if on_processor and layer.winograd:
+        total += 2 * 9 * kernel * each + layer.channels * FLOAT32  # the kernel and its transpose
+        if on_cpu and layer.winograd:
             total += 2 * winograd.WINDOW**2 * kernel * each
     return total
 
 
-def _state(shape: Shape, recipe: Recipe, *, in_tiles: bool) -> int:
-    """Return the bytes of a state, and of what the loop copies of it.
+def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
+    """Return the bytes of a state and of the copies that the loop makes of it.
 
-    What has the canvas' shape is held twice while a step replaces it; L-BFGS' rings are written in
-    place. Beside tiles, whose gradient is put together before the step replaces anything, there is that
-    gradient and one copy.
+    Arrays of the canvas' shape exist twice while a step replaces them; the ring buffers of L-BFGS are
+    updated in place. With tiles there are only two copies: the gradient, which is assembled before the
+    step replaces anything, and one more.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    # Of a sweep's numbers any will do.
+    # In a sweep the numbers are arrays; any one of them gives the same shapes.
     rule = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent.optimizer)
     memory = jax.eval_shape(rule.transformation().init, canvas)
-    leaves = [canvas, canvas, *jax.tree.leaves(memory)]  # the kept canvas and the pending one
+    leaves = [canvas, canvas, *jax.tree.leaves(memory)]  # the measured canvas and the pending one
     copies = [leaf for leaf in leaves if leaf.shape == canvas.shape]
-    if in_tiles:
+    if tiled:
         copies = copies[:2]
     return sum(leaf.size * leaf.dtype.itemsize for leaf in (*leaves, *copies))
 
 
-def _targets(blocks: Blocks, recipe: Recipe) -> int:
+def _bytes_of_targets(blocks: Blocks, recipe: Recipe) -> int:
     """Return the bytes of the content's features and of the style's statistics."""
-    layers = {layer.name: layer for block in blocks for layer in block}
+    by_name = {layer.name: layer for block in blocks for layer in block}
     terms = recipe.terms
-    content = sum(layers[vgg.layer_of(tap)].output for tap in terms.content_taps)
-    statistics = [
-        jax.eval_shape(terms.style_loss.measure, _features(layers[vgg.layer_of(tap)]))
-        for tap in terms.style_taps
-    ]
+    content = sum(by_name[vgg.layer_of(tap)].output for tap in terms.content_taps)
+    statistics = []
+    for tap in terms.style_taps:
+        layer = by_name[vgg.layer_of(tap)]
+        features = jax.ShapeDtypeStruct((layer.height, layer.width, layer.channels), jnp.float32)
+        statistics.append(jax.eval_shape(terms.style_loss.measure, features))
     return content * _bytes_each(recipe) + sum(
         leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(statistics)
     )
 
 
-def _features(layer: Layer) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((layer.height, layer.width, layer.channels), jnp.float32)
+# --- Operations -----------------------------------------------------------------------------------
 
-
-# --- Arithmetic -----------------------------------------------------------------------------------
-
-# What an update costs at any size, as pixels; about right on a processor.
+# Fixed cost of an update, expressed as a number of pixels; measured on a CPU, roughly.
 FIXED_PIXELS = 2**15
 
 
-def update_operations(shape: Shape, recipe: Recipe, platform: str) -> float:
-    """Return the operations of one update, which is one evaluation of loss and gradient.
+def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: int = 1) -> float:
+    """Return the number of operations of one update: one evaluation of loss and gradient.
 
-    Every multiplication and every addition is one. Layers are counted as if all were convolved the
-    plain way: Winograd's, where it is taken, is part of how fast a processor is. The optimiser's own
+    Every multiplication and every addition counts as one. Every layer counts as a direct convolution,
+    also where a CPU uses Winograd convolution, which then shows as a higher rate. The optimiser's own
     arithmetic is left out, which is under a thousandth.
 
     Args:
       shape: (height, width) of the canvas.
-      recipe: whose taps and network count; where `rows` lays a canvas over several devices, what one
-        of them does. Tiles go forward twice, the first time for the sums that the losses are made
-        of, and their halos are computed for each; `network.remat` goes forward once more where the
-        device does so.
+      recipe: its taps and network count. Tiles are computed forward twice, first for the sums that the
+        losses are functions of, and their halos belong to several tiles. `network.remat` adds one
+        forward pass, except on a CPU.
       platform: "cpu", "gpu" or "tpu".
+      devices: number of devices that share the canvas; the result is for one of them.
 
     Returns:
-      Operations, with `FIXED_PIXELS` pixels' worth of them for what costs the same at any size.
+      Number of operations, with `FIXED_PIXELS` pixels' worth of them for the fixed cost.
 
     Example:
       >>> from nst_jax import recipes
-      >>> small, large = (update_operations((side, side), recipes.DEFAULT, "cpu") for side in (512, 1024))
+      >>> sides = (512, 1024)
+      >>> small, large = (update_operations((n, n), recipes.DEFAULT, "cpu") for n in sides)
       >>> f"{small:.1e}", f"{large / small:.1f}"
       ('4.5e+11', '3.7')
     """
-    network, rows = recipe.network, recipe.rows
-    rows = rows and tiles.rows_of(rows.mesh, shape, network)
-    grid = tiles.grid_of(shape, recipe.terms.taps, network, rows)
-    window, count = (shape, 1) if grid is None else (grid.window, grid.own)
-    layers = layers_of(window, recipe)
-    forward = sum(map(_forward_operations, layers))
-    # Back to the picture, not to the kernels: as much as forward.
+    network = recipe.network
+    grid = tiles.grid_of(shape, recipe.terms.taps, network, _bands(shape, recipe, devices))
+    window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
+    forward = sum(map(_forward_operations, layers_of(window, recipe)))
+    # The backward pass goes to the picture and not to the kernels, so it costs as much as forward.
     once = 2 * forward
     again = (count > 1) + (network.remat and platform != "cpu")
     return count * (once + again * forward) + FIXED_PIXELS * once / (window[0] * window[1])
@@ -404,15 +398,16 @@ def _forward_operations(layer: Layer) -> int:
     return 2 * layer.positions * (convolution + gram)
 
 
-def scale_operations(scales: Sequence[Scale], recipe: Recipe, platform: str) -> list[float]:
-    """Return the operations of one update at each scale of a run."""
-    return [update_operations(scale.shape, recipe, platform) for scale in scales]
+def scale_operations(
+    scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
+) -> list[float]:
+    """Return the number of operations of one update at each scale of a run."""
+    return [update_operations(scale.shape, recipe, platform, devices=devices) for scale in scales]
 
 
-def run_operations(scales: Sequence[Scale], recipe: Recipe, platform: str) -> float:
-    """Return the operations of all updates of a run."""
-    each = scale_operations(scales, recipe, platform)
+def run_operations(
+    scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
+) -> float:
+    """Return the number of operations of all updates of a run."""
+    each = scale_operations(scales, recipe, platform, devices=devices)
     return sum(scale.steps * one for scale, one in zip(scales, each, strict=True))
-
-
-FLOAT32 = 4  # bytes

@@ -1,13 +1,14 @@
-"""Sums over a picture tile by tile, and their gradient: exact, in the memory of a tile. Pure.
+"""Sums over a picture tile by tile, and their gradient: exact, in the memory of one tile. Pure.
 
-A picture is covered by cores of one size that do not overlap. Each core is computed inside a window
-that reaches past it by a halo, so that each of its features sees what it sees in the whole picture.
-Windows never reach past the picture: where one ends at the picture's border, that border is padded as
-the network pads it, and so is nothing else that a core can see. All windows have one size, start on the
-pooling grid, and the last of a row ends where the picture ends, odd sizes included.
+The picture is covered by cores of equal size that do not overlap. Each core is computed inside a
+window that extends past it by a halo, so that each of its features depends on the same pixels as in
+the whole picture. A window never extends past the picture: where it ends at the picture's border, the
+network pads it as it would pad the picture, and no feature of the core sees any other border of the
+window. All windows have one size and start on the pooling grid. The last window of a row or column
+ends where the picture ends, so odd sizes are exact, too.
 
-Several devices that share a picture have as many rows of tiles each. A device then sees a band: its own
-rows, and of its neighbours' what its windows reach of them.
+Where several devices share a picture, each of them computes the same number of rows of tiles. It then
+works on a slab: its own band, and the rows of neighbouring bands that its windows reach.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,23 +20,18 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from nst_jax import vgg
 from nst_jax._types import FeatureMap, Image
-from nst_jax.scaling.sharding import ROWS, AnyMesh, Rows, with_neighbours
-from nst_jax.vgg.network import Network
+from nst_jax.scaling.bands import Bands, with_neighbours
+from nst_jax.scaling.sharding import BANDS
+from nst_jax.vgg import SMALLEST, Network, halved, halvings, layer_of
 from nst_jax.vgg.taps import halo_of
 
 Index: TypeAlias = Int[Array, ""] | int
-
 Window: TypeAlias = Float[Array, "h_window w_window 3"]
-
-Share: TypeAlias = Float[Array, "h_share w 3"]
-
 Band: TypeAlias = Float[Array, "h_band w 3"]
-
+Slab: TypeAlias = Float[Array, "h_slab w 3"]
 Part: TypeAlias = Float[Array, "h_core w_core c"]
-
-Sums: TypeAlias = Any  # a pytree of what is summed over positions
+Sums: TypeAlias = Any  # a pytree of sums over positions
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Axis:
     """How one side of a picture is cut. Static."""
 
     side: int  # px of the picture
-    core: int  # px of a core, a multiple of the grid; the last may have fewer
+    core: int  # px of a core, a multiple of the pooling grid; the last core may have fewer
     window: int  # px of a window
     halo: int  # px
 
@@ -53,72 +49,69 @@ class Axis:
         return -(-self.side // self.core)
 
     def origin(self, index: Index) -> Index:
-        """Return where a window begins: on the grid, inside the picture."""
+        """Return the first pixel of a window: on the grid, inside the picture."""
         return jnp.clip(index * self.core - self.halo, 0, self.side - self.window)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """How a picture is cut. Static."""
+    """How a picture is cut into tiles. Static."""
 
     down: Axis
     across: Axis
     ceil: bool  # whether pooling keeps an odd last line
-    rows: Rows | None = None  # how the picture lies over several devices
+    bands: Bands | None = None  # how the picture is distributed over several devices
 
     @property
     def count(self) -> int:
-        """Number of tiles."""
+        """Number of tiles of the picture."""
         return self.down.count * self.across.count
 
     @property
-    def own(self) -> int:
-        """Number of tiles that a device goes through; the last devices' may lie below the picture."""
-        if self.rows is None:
+    def count_per_device(self) -> int:
+        """Number of tiles that one device computes; the last devices' may lie below the picture."""
+        if self.bands is None:
             return self.count
-        return self.rows.share // self.down.core * self.across.count
+        return self.bands.band_height // self.down.core * self.across.count
 
     @property
     def reach(self) -> tuple[int, int]:
-        """How many rows a device's windows reach above and below its own at most, px."""
-        if self.rows is None:
+        """Largest number of rows that a device's windows reach above and below its band, in px."""
+        if self.bands is None:
             return 0, 0
-        each = self.rows.share // self.down.core
+        rows_per_device = self.bands.band_height // self.down.core
         above = below = 0
         for row in range(self.down.count):
-            top = row // each * self.rows.share
+            top = row // rows_per_device * self.bands.band_height
             origin = min(
                 max(row * self.down.core - self.down.halo, 0), self.down.side - self.down.window
             )
             above = max(above, top - origin)
-            below = max(below, origin + self.down.window - (top + self.rows.share))
+            below = max(below, origin + self.down.window - (top + self.bands.band_height))
         return above, below
 
     def first(self) -> Index:
-        """Return the first of a device's tiles; on several, each has its own."""
-        return 0 if self.rows is None else _device() * self.own
+        """Return the index of the first tile of this device."""
+        return 0 if self.bands is None else _device_index() * self.count_per_device
 
     def top(self) -> Index:
-        """Return which row of the picture a device's band begins with."""
-        if self.rows is None:
+        """Return the row of the picture at which this device's slab begins."""
+        if self.bands is None:
             return 0
-        return _device() * self.rows.share - self.reach[0]
+        return _device_index() * self.bands.band_height - self.reach[0]
 
     @property
     def window(self) -> tuple[int, int]:
-        """(height, width) that the network sees at a time."""
+        """(height, width) of the pixels that the network computes at once."""
         return self.down.window, self.across.window
 
     def shape(self, tap: str) -> tuple[int, int]:
-        """Return the (height, width) of the whole picture's features."""
-        times = vgg.halvings(vgg.layer_of(tap))
-        return (
-            vgg.halved(self.down.side, times, self.ceil),
-            vgg.halved(self.across.side, times, self.ceil),
-        )
+        """Return the (height, width) of the whole picture's features at a tap."""
+        times = halvings(layer_of(tap))
+        return halved(self.down.side, times, self.ceil), halved(self.across.side, times, self.ceil)
 
     def positions(self, tap: str) -> int:
-        """Return how many positions the whole picture's features have."""
+        """Return the number of positions of the whole picture's features at a tap."""
         height, width = self.shape(tap)
         return height * width
 
@@ -127,108 +120,85 @@ class Grid:
         return index // self.across.count, index % self.across.count
 
 
-def _device() -> Int[Array, ""]:
-    """Return which of a picture's devices this is, as other indices are typed."""
-    return lax.axis_index(ROWS).astype(int)
+def _device_index() -> Int[Array, ""]:
+    """Return the index of this device among those that share the picture, with the type of indices."""
+    return lax.axis_index(BANDS).astype(int)
 
 
 def grid_of(
-    shape: tuple[int, int], taps: Iterable[str], network: Network, rows: Rows | None = None
+    shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
 ) -> Grid | None:
-    """Return how a picture of (height, width) is cut; None if the network looks at it whole.
+    """Return how a picture is cut into tiles; None if the network computes it whole.
 
     Args:
-      shape: of the picture.
-      taps: whatever is looked at.
-      network: whose `tile` counts.
-      rows: how the picture lies over several devices.
-
-    Returns:
-      A grid, or None.
+      shape: (height, width) of the picture.
+      taps: all taps that are measured; the deepest one decides on the halo.
+      network: whose `tile` is the size of tiles.
+      bands: how the picture is distributed over several devices.
     """
-    if rows is not None:
-        return _grid_of_rows(shape, taps, network, rows)
-    if not network.tile or max(shape) <= network.tile:
+    halo, tile = halo_of(taps), network.tile or 0
+    if bands is not None:
+        height, width = shape
+        tiles_per_band = -(-bands.band_height // tile) if tile else 1
+        down = _cut(height, bands.band_height // tiles_per_band, halo)
+        return Grid(down, _axis(width, tile or width, halo), network.ceil, bands)
+    if not tile or max(shape) <= tile:
         return None
-    halo = halo_of(taps)
-    down, across = (_axis(side, network.tile, halo) for side in shape)
+    down, across = (_axis(side, tile, halo) for side in shape)
     return None if (down.window, across.window) == shape else Grid(down, across, network.ceil)
 
 
-def _grid_of_rows(
-    shape: tuple[int, int], taps: Iterable[str], network: Network, rows: Rows
-) -> Grid:
-    height, width = shape
-    halo, tile = halo_of(taps), network.tile or 0
-    across = _axis(width, tile or width, halo)
-    core = rows.share // (-(-rows.share // tile) if tile else 1)
-    return Grid(_cut(height, core, halo), across, network.ceil, rows)
-
-
-def rows_of(mesh: AnyMesh, shape: tuple[int, int], network: Network) -> Rows:
-    """Return how a picture of (height, width) lies over the devices of a mesh with the axis `ROWS`.
-
-    Each has as many rows of tiles as the others, and all tiles as many rows of pixels.
-    """
-    height, count = shape[0], int(mesh.shape[ROWS])
-    each = -(-height // (count * network.tile)) if network.tile else 1
-    core = _on_grid(-(-height // (count * each)))
-    return Rows(mesh, height, each * core)
-
-
 def window_of(
-    shape: tuple[int, int], taps: Iterable[str], network: Network, rows: Rows | None = None
+    shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
 ) -> tuple[int, int]:
-    """Return the (height, width) that the network sees at a time: of a window, or of the picture."""
-    grid = grid_of(shape, taps, network, rows)
+    """Return the (height, width) that the network computes at once: a window, or the picture."""
+    grid = grid_of(shape, taps, network, bands)
     return shape if grid is None else grid.window
 
 
 def _axis(side: int, tile: int, halo: int) -> Axis:
     """Cut a side into the fewest cores of one size.
 
-    No window is then wider than a tile with its halo on both sides, and what the grid adds. Two cores
-    have the halo on one side each, so they may be the wider for it.
+    A window is at most as wide as a tile, its two halos and one step of the grid. Where there are only
+    two cores, each has a halo on one side alone, so they may be wider by the other halo.
     """
-    if side < tile + 2 * halo + vgg.SMALLEST:
+    if side < tile + 2 * halo + SMALLEST:
         return Axis(side, _on_grid(side), side, halo)
-    two = _on_grid(-(-side // 2))
-    if two <= tile + halo:
-        return _cut(side, two, halo)
+    half = _on_grid(-(-side // 2))
+    if half <= tile + halo:
+        return _cut(side, half, halo)
     return _cut(side, _on_grid(-(-side // -(-side // tile))), halo)
 
 
 def _cut(side: int, core: int, halo: int) -> Axis:
     """Cut a side into cores of this size."""
-    # The first and the last window end with the picture: where there are no others, a halo on one side
-    # is enough.
+    # The first and the last window end with the picture, so that two cores need one halo each.
     wide = core + (halo if side <= 2 * core else 2 * halo)
-    # As much wider than needed as makes the last window end with the picture, on the grid.
-    window = side - max(side - wide, 0) // vgg.SMALLEST * vgg.SMALLEST
+    # Widened to the next size for which the last window, starting on the grid, ends with the picture.
+    window = side - max(side - wide, 0) // SMALLEST * SMALLEST
     return Axis(side, core, window, halo)
 
 
 def _on_grid(side: int) -> int:
-    return -(-side // vgg.SMALLEST) * vgg.SMALLEST
+    return -(-side // SMALLEST) * SMALLEST
 
 
 # --- One tile -------------------------------------------------------------------------------------
 
 
 class Crop(NamedTuple):
-    """Where a core's features lie along one axis."""
+    """Where the features of a core lie along one axis."""
 
     start: Index  # in the features of the whole picture
-    inside: Index  # in those of the window
+    inside: Index  # in the features of the window
     length: int
-    owned: Bool[
-        Array, " length"
-    ]  # the last core has fewer, and shares the rest with the one before
+    owned: Bool[Array, " length"]  # False for lines of the last core that the one before it owns
 
 
-def _crop(axis: Axis, index: Index, halvings: int, ceil: bool) -> Crop:
-    stride = 2**halvings
-    lines = vgg.halved(axis.side, halvings, ceil)
+def _crop(axis: Axis, index: Index, times: int, ceil: bool) -> Crop:
+    """Return the crop of a core after `times` poolings."""
+    stride = 2**times
+    lines = halved(axis.side, times, ceil)
     length = min(axis.core // stride, lines)
     first = index * (axis.core // stride)
     start = jnp.minimum(first, lines - length)
@@ -237,28 +207,26 @@ def _crop(axis: Axis, index: Index, halvings: int, ceil: bool) -> Crop:
 
 
 def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
-    halvings = vgg.halvings(vgg.layer_of(tap))
+    times = halvings(layer_of(tap))
     row, column = grid.place(index)
-    return (
-        _crop(grid.down, row, halvings, grid.ceil),
-        _crop(grid.across, column, halvings, grid.ceil),
-    )
+    return _crop(grid.down, row, times, grid.ceil), _crop(grid.across, column, times, grid.ceil)
 
 
 def window(image: Image, grid: Grid, index: Index) -> Window:
-    """Return the pixels [h, w, 3] of a tile's window, of a picture or of a device's band."""
+    """Return the pixels [h, w, 3] of a tile's window, of a picture or of a device's slab."""
     return lax.dynamic_slice(image, _origin(grid, index), (*grid.window, image.shape[-1]))
 
 
 def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
-    # Not below 0, which would count from the end: tiles below the picture may lie anywhere.
+    # At least 0, since a negative index counts from the end. Only tiles below the picture, which
+    # contribute nothing, are moved by this.
     return jnp.maximum(down, 0), grid.across.origin(column), 0
 
 
 def own_pixels(grid: Grid, index: Index) -> Bool[Array, "h_window w_window"]:
-    """Return which pixels of a tile's window are its core's."""
+    """Return which pixels of a tile's window belong to its core."""
     row, column = grid.place(index)
     down, across = _own_lines(grid.down, row), _own_lines(grid.across, column)
     return down[:, None] & across[None, :]
@@ -270,24 +238,26 @@ def _own_lines(axis: Axis, index: Index) -> Bool[Array, " lines"]:
 
 
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Return a core's own part of its window's features; what it shares is zero."""
+    """Return a core's part of its window's features; positions that another core owns are zero."""
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, features.shape[-1])
     part = lax.dynamic_slice(features, (down.inside, across.inside, 0), shape)
     return _only_owned(part, down, across)
 
 
-def part(kept: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Return a core's own part of features that `assembled` put together; what it shares is zero."""
+def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
+    """Return a core's part of features from `assembled`; positions that another core owns are zero."""
     down, across = _crops(grid, index, tap)
-    shape = (down.length, across.length, kept.shape[-1])
-    at = _place_in_kept(grid, index, down, across)
-    return _only_owned(lax.dynamic_slice(kept, at, shape), down, across)
+    shape = (down.length, across.length, whole.shape[-1])
+    at = _place_in_assembled(grid, index, down, across)
+    return _only_owned(lax.dynamic_slice(whole, at, shape), down, across)
 
 
-def _place_in_kept(grid: Grid, index: Index, down: Crop, across: Crop) -> tuple[Index, Index, int]:
-    """Return where a core's part begins in features that were put together."""
-    if grid.rows is None:
+def _place_in_assembled(
+    grid: Grid, index: Index, down: Crop, across: Crop
+) -> tuple[Index, Index, int]:
+    """Return where a core's part begins in features from `assembled`."""
+    if grid.bands is None:
         return down.start, across.start, 0
     row, column = grid.place(index - grid.first())
     return row * down.length, column * across.length, 0
@@ -302,7 +272,7 @@ def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
 
 
 def summed(grid: Grid, of_tile: Callable[[Index], Sums]) -> Sums:
-    """Return the sum over all tiles of what `of_tile` gives of each."""
+    """Return the sum of `of_tile(index)` over all tiles of a device."""
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_tile, 0))
 
     def add(index: Index, total: Sums) -> Sums:
@@ -314,61 +284,63 @@ def summed(grid: Grid, of_tile: Callable[[Index], Sums]) -> Sums:
 def gradient(
     image: Image, grid: Grid, of_window: Callable[[Window, Index], Sums], cotangent: Sums
 ) -> Image:
-    """Return the gradient to an image of what `summed` gives, for this cotangent of the sums.
+    """Return the gradient to an image of the sums that `summed` computes.
 
     Args:
       image: [h, w, 3].
-      grid: of it.
-      of_window: what is summed, as a function of a window's pixels and the tile's index.
-      cotangent: like the sums.
+      grid: of the image.
+      of_window: the sums of one tile, as a function of its window's pixels and its index.
+      cotangent: of the sums; the same pytree.
 
     Returns:
-      [h, w, 3]: each tile's own share, added up where windows overlap.
+      [h, w, 3]: the gradients of all tiles, added up where windows overlap.
     """
 
     def add(index: Index, total: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
         _, pull = jax.vjp(lambda pixels: of_window(pixels, index), window(image, grid, index))
-        (share,) = pull(cotangent)
-        whole = window(total, grid, index) + share
-        return lax.dynamic_update_slice(total, whole, _origin(grid, index))
+        (of_tile,) = pull(cotangent)
+        new = window(total, grid, index) + of_tile
+        return lax.dynamic_update_slice(total, new, _origin(grid, index))
 
     return _over_tiles(grid, add, jnp.zeros_like(image))
 
 
 def _over_tiles(grid: Grid, body: Callable[[Index, Any], Any], start: Any) -> Any:
-    """Go through all tiles, or through those of a device."""
+    """Fold `body` over the tiles of this device."""
     first = grid.first()
-    return lax.fori_loop(0, grid.own, lambda index, total: body(first + index, total), start)
+    return lax.fori_loop(
+        0, grid.count_per_device, lambda index, total: body(first + index, total), start
+    )
 
 
-def kept_shape(grid: Grid, tap: str) -> tuple[int, int]:
-    """Return the (height, width) of what `assembled` gives, of all devices together."""
-    if grid.rows is None:
+def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
+    """Return the (height, width) of features from `assembled`, over all devices."""
+    if grid.bands is None:
         return grid.shape(tap)
-    halvings = vgg.halvings(vgg.layer_of(tap))
-    down = _crop(grid.down, 0, halvings, grid.ceil).length
-    across = _crop(grid.across, 0, halvings, grid.ceil).length
-    tiles_down = grid.rows.padded // grid.down.core
+    times = halvings(layer_of(tap))
+    down = _crop(grid.down, 0, times, grid.ceil).length
+    across = _crop(grid.across, 0, times, grid.ceil).length
+    tiles_down = grid.bands.padded_height // grid.down.core
     return tiles_down * down, grid.across.count * across
 
 
 def assembled(
     grid: Grid, of_tile: Callable[[Index], dict[str, FeatureMap]]
 ) -> dict[str, FeatureMap]:
-    """Return the features of a picture, put together from those of the windows, for `part` to cut.
+    """Return the features of a picture, assembled from those of its windows; `part` cuts them again.
 
     Args:
       grid: of the picture.
-      of_tile: gives tap to features of a tile's window.
+      of_tile: maps the index of a tile to the features of its window, by tap.
 
     Returns:
-      Tap to features [h', w', c] of the whole picture; or, on each of several devices, those of its
-      cores side by side, each with what it shares.
+      Tap to features [h', w', c] of the whole picture. On each of several devices these are the
+      features of its own cores side by side, each with the positions that it shares with the next.
     """
-    devices = 1 if grid.rows is None else grid.rows.count
+    devices = 1 if grid.bands is None else grid.bands.count
 
     def empty(tap: str, features: Any) -> FeatureMap:
-        height, width = kept_shape(grid, tap)
+        height, width = assembled_shape(grid, tap)
         return jnp.zeros((height // devices, width, features.shape[-1]), features.dtype)
 
     def put(index: Index, wholes: dict[str, FeatureMap]) -> dict[str, FeatureMap]:
@@ -380,28 +352,28 @@ def assembled(
     return _over_tiles(grid, put, {tap: empty(tap, found[tap]) for tap in found})
 
 
-def _put(kept: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
-    # What neighbours share is written twice, both times with the same features.
+def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
+    # Positions that two cores share are written twice, both times with the same features.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
     part = lax.dynamic_slice(found, (down.inside, across.inside, 0), shape)
-    return lax.dynamic_update_slice(kept, part, _place_in_kept(grid, index, down, across))
+    return lax.dynamic_update_slice(whole, part, _place_in_assembled(grid, index, down, across))
 
 
-# --- Bands of devices -----------------------------------------------------------------------------
+# --- Slabs of devices -----------------------------------------------------------------------------
 
 
-def band(share: Share, grid: Grid) -> Band:
-    """Return what a device's windows see, of its own rows [share, w, 3]; the others give it theirs."""
-    assert grid.rows is not None
-    return with_neighbours(share, *grid.reach, grid.rows.count)
+def slab(band: Band, grid: Grid) -> Slab:
+    """Return a device's band [band_height, w, 3] with the neighbours' rows that its windows reach."""
+    assert grid.bands is not None
+    return with_neighbours(band, *grid.reach, grid.bands.count)
 
 
-def band_of(picture: Image, grid: Grid) -> Band:
-    """Return what a device's windows see, of a whole picture [h, w, 3] that every device has."""
-    assert grid.rows is not None
-    (above, below), rows = grid.reach, grid.rows
-    edges = (above, rows.padded - rows.height + below)
+def slab_of(picture: Image, grid: Grid) -> Slab:
+    """Return the rows that a device's windows reach, of a whole picture that every device has."""
+    assert grid.bands is not None
+    (above, below), bands = grid.reach, grid.bands
+    edges = (above, bands.padded_height - bands.height + below)
     wide = jnp.pad(picture, (edges, (0, 0), (0, 0)))
-    length = above + rows.share + below
+    length = above + bands.band_height + below
     return lax.dynamic_slice_in_dim(wide, grid.top() + above, length, axis=0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from nst_jax import images, prepare
 from nst_jax.recipes.presets import Recipe
-from nst_jax.scaling.chunks import most_at_once
+from nst_jax.scaling.chunks import worthwhile_chunk
 
 MOST = 8  # pictures in one program
 
@@ -111,7 +111,7 @@ def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> li
     found = []
     for bucket in by_program(entries):
         same = bucket.entries
-        most = devices * min(MOST, most_at_once(same[0].scales[-1].shape, platform))
+        most = devices * min(MOST, worthwhile_chunk(same[0].scales[-1].shape, platform))
         # Even groups: another number of pictures is another program to compile.
         size = math.ceil(len(same) / math.ceil(len(same) / most))
         for first in range(0, len(same), size):

@@ -1,47 +1,41 @@
-"""What a batch shall paint, checked whole: rows become entries with a recipe, a size and a place."""
+"""What a batch was asked for, checked: rows become entries with recipe, sizes and destination."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
+
+from jax.sharding import Mesh
 
 from nst_jax import images, prepare, provenance, recipes
 from nst_jax.app import arguments, outputs
 from nst_jax.app.batch import groups, results, rows
+from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.app.batch.groups import Entry
-from nst_jax.app.batch.rows import ARGUMENT, Row
+from nst_jax.app.batch.rows import Row, naming_row
+from nst_jax.app.job import Job
 from nst_jax.recipes import toml
-from nst_jax.recipes.presets import Recipe
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.plan import plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-# Refuses, by ValueError, a recipe whose final scale is too large.
-Fitting: TypeAlias = Callable[[Recipe, prepare.Scale], Any]
-
-
-LISTING = "results"  # stem of the result manifest
+LISTING = "results"  # stem of the result manifest's name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Album:
-    """Pictures to paint; everything is checked.
+class BatchJob(Job):
+    """Pictures to paint; everything is checked. The seed, and so the noise, is the same for all.
 
     Attributes:
-      entries: one per picture, in the order of the rows.
-      bad: rows whose files cannot be used, found before the work.
-      folder: of the results, and of their manifest.
-      shard: which part of the rows these are, or None if all.
-      overwrite: whether what exists is replaced: None all but finished pictures, True those too,
-        False nothing.
-      metadata: whether settings are embedded.
-      seed: of the random key, which is the same for all pictures.
-      init: a picture to start from, or None for the recipe's start.
-      init_file: where `init` was read from.
-      sheet: where the contact sheet goes, or None.
-      chunk: pictures at once, at most; None is as many as memory holds.
-      devices: that share them; None is one. See `nst_jax.scaling.sharding.mesh_of_batch`.
-      rows_over: how many of the devices share the rows of each.
+      entries: one for each picture, in the order of the rows.
+      bad: records of the rows whose files cannot be used.
+      folder: of the results and of the result manifest.
+      shard: which part of the rows these are, or None for all.
+      overwrite: None replaces everything but finished pictures, True those as well, False nothing.
+      sheet: file of the contact sheet, or None.
+      chunk: largest number of pictures painted at once; None is what memory holds.
+      mesh: of the devices that share the pictures; None is one device.
     """
 
     entries: tuple[Entry, ...]
@@ -49,14 +43,9 @@ class Album:
     folder: Path
     shard: groups.Shard | None = None
     overwrite: bool | None = None
-    metadata: bool = True
-    seed: int = 0
-    init: Any = None
-    init_file: images.Glance | None = None
     sheet: Path | None = None
     chunk: int | None = None
-    devices: Any = None
-    rows_over: int = 1
+    mesh: Mesh | None = None
 
     @property
     def listing(self) -> Path:
@@ -65,12 +54,12 @@ class Album:
 
 
 def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
-    """Return where the results of a batch, or of a part of it, are listed."""
+    """Return the result manifest of a batch, or of one shard of it."""
     return folder / f"{LISTING}{'' if shard is None else shard.ending}.jsonl"
 
 
-class Wish(NamedTuple):
-    """A row with its recipe and its place, before its files are looked at."""
+class Draft(NamedTuple):
+    """A row with its recipe and its destination, before its files are looked at."""
 
     row: Row
     recipe: Recipe
@@ -78,30 +67,30 @@ class Wish(NamedTuple):
 
     @property
     def styles(self) -> tuple[Path, ...]:
-        """The files, without shares."""
+        """The style files, without shares."""
         return tuple(path for path, _ in self.row.styles)
 
     @property
     def number(self) -> int:
-        """Of the row."""
+        """Number of the row."""
         return self.row.number
 
     @property
     def content(self) -> Path:
-        """The file."""
+        """The content file."""
         return self.row.content
 
 
 def record_of(
-    what: Wish | Entry, status: str, error: str | None = None, **told: Any
+    what: Draft | Entry, status: str, error: str | None = None, **fields: Any
 ) -> results.Record:
-    """Return how a row ended; what is told besides are fields of `Record`."""
+    """Return the record of how a row ended, with other fields of `Record`."""
     names, shares = list(map(str, what.styles)), what.recipe.terms.style_shares
     if len(shares) > 1:
         names = [f"{name}:{share:g}" for name, share in zip(names, shares, strict=True)]
     styles = rows.BETWEEN.join(names)
-    place = what.number, str(what.content), styles, str(what.output)
-    return results.Record(*place, status, error, **told)
+    files = what.number, str(what.content), styles, str(what.output)
+    return results.Record(*files, status, error, **fields)
 
 
 # --- Recipes --------------------------------------------------------------------------------------
@@ -113,25 +102,25 @@ def recipes_of(
     start: Any = None,
     check: Callable[[Recipe], Any] = lambda recipe: None,
 ) -> list[Recipe]:
-    """Return each row's recipe: its own or the command line's, with all flags, then its overrides.
+    """Return each row's recipe: its own or the command line's, changed by all flags, then overrides.
 
     Args:
       rows: of the batch.
-      changes: the command line's.
-      start: in the place of the recipes' own, or None.
-      check: refuses a recipe that another flag does not go with.
+      changes: the flags.
+      start: replaces the recipes' own starts; None keeps them.
+      check: refuses a recipe with which another flag cannot be used.
 
     Raises:
       ValueError: naming the row, if it came from a manifest.
     """
     if any(row.recipe is None for row in rows):
-        arguments.recipe_of(changes)  # so that what is wrong with a flag is not said of a row
+        arguments.recipe_of(changes)  # so that a wrong flag is not reported as an error of a row
     known: dict[Any, Recipe] = {}
     found = []
     for row in rows:
         wanted = row.recipe, row.overrides, tuple(share for _, share in row.styles)
         if wanted not in known:
-            with _at(row):
+            with naming_row(row):
                 known[wanted] = _recipe_of(row, changes, start)
                 check(known[wanted])
         found.append(known[wanted])
@@ -158,144 +147,31 @@ def _recipe_of(row: Row, changes: arguments.Changes, start: Any) -> Recipe:
     return recipe
 
 
-@contextmanager
-def _at(row: Row) -> Iterator[None]:
-    """Say of a refusal which row of which manifest it is about."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        if not row.place:
-            raise
-        raise ValueError(f"`{ARGUMENT}`: {row.place}: {error}") from None
-
-
-# --- Places ---------------------------------------------------------------------------------------
-
-
-def places(rows: Sequence[Row], folder: Path, suffix: str) -> list[Path]:
-    """Return where each row's picture goes.
-
-    A row says it, from `folder`; else it is `CONTENT_STYLE.suffix`, and where that is taken by
-    another row it gets a number.
-
-    Raises:
-      ValueError: naming two rows that write the same file.
-
-    Example:
-      >>> wave = ((Path("wave.jpg"), None),)
-      >>> rows = [Row(1, Path("a/cat.jpg"), wave), Row(2, Path("b/cat.jpg"), wave)]
-      >>> [path.name for path in places(rows, Path("out"), "png")]
-      ['cat_wave.png', 'cat_wave-2.png']
-    """
-    taken: dict[str, Row] = {}
-    for row in rows:
-        if row.output is not None:
-            place = os.path.realpath(folder / row.output)
-            if place in taken:
-                other = taken[place].number
-                with _at(row):
-                    raise ValueError(
-                        f"`output`: '{row.output}' is that of row {other} as well; name another"
-                    )
-            taken[place] = row
-    # In lower case: some file systems do not tell the cases apart.
-    names = {place.lower() for place in taken}
-    real = os.path.realpath(folder)
-    found = []
-    for row in rows:
-        if row.output is not None:
-            found.append(Path(os.path.normpath(folder / row.output)))
-            continue
-        name = _free_name(row, suffix, lambda name: os.path.join(real, name).lower() in names)
-        names.add(os.path.join(real, name).lower())
-        found.append(folder / name)
-    return found
-
-
-def _free_name(row: Row, suffix: str, is_taken: Callable[[str], bool]) -> str:
-    stem = "_".join([row.content.stem, *(path.stem for path, _ in row.styles)])
-    name, count = f"{stem}.{suffix}", 1
-    while is_taken(name):
-        count += 1
-        name = f"{stem}-{count}.{suffix}"
-    return name
-
-
-def check_places(
-    wishes: Sequence[Wish], folder: Path, more: Sequence[Path], inputs: Iterable[Path]
-) -> None:
-    """Refuse results that cannot be written, or that would destroy what is read.
-
-    Args:
-      wishes: whose contents and styles are read.
-      folder: of the results; made when the work begins.
-      more: what else is written: the contact sheet, the result manifest.
-      inputs: what else is read.
-
-    Raises:
-      ValueError: naming the file, and the row if it came from a manifest.
-    """
-    read = {path for wish in wishes for path in (wish.row.content, *wish.styles)} | set(inputs)
-    places = {os.path.realpath(path) for path in read}
-    nodes = {node for node in map(_node, read) if node is not None}
-
-    def check(path: Path) -> None:
-        if os.path.realpath(path) in places or _node(path) in nodes:
-            raise ValueError(
-                f"`output`: '{path}' is used for something else; choose another name or folder"
-            )
-
-    written = {os.path.realpath(path) for path in more}
-    for wish in wishes:
-        with _at(wish.row):
-            check(wish.output)
-            if os.path.realpath(wish.output) in written:
-                raise ValueError(f"`output`: '{wish.output}' is written to besides; choose another")
-            # Folders that are not there yet will be made in the one that is.
-            images.check_output(_ground(wish.output.parent) / wish.output.name, argument="output")
-    for path in more:
-        check(path)
-
-
-def _node(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from all others under whatever name; None if there is none."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _ground(folder: Path) -> Path:
-    """Return the folder, or the nearest one around it that exists."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder
-
-
 # --- Files ----------------------------------------------------------------------------------------
 
 
-def looked_at(
-    wishes: Sequence[Wish], fitting: Fitting | None = None
+def inspected(
+    drafts: Sequence[Draft], mesh: Mesh | None, *, here: bool
 ) -> tuple[list[Entry], list[results.Record]]:
-    """Look at every file once, and plan the pictures.
+    """Read size and digest of every file once, and return what can be painted and what cannot.
 
     Args:
-      wishes: of the batch.
-      fitting: refuses what memory holds in no way, or None.
+      drafts: of the batch.
+      mesh: of the devices that paint; None is one device.
+      here: whether this process paints, so that its memory must hold every picture.
 
     Returns:
-      What can be painted, and the rows that cannot: a file is missing, is no picture, would become
-      too small, is too large for the output's format, or takes more memory than there is.
+      Entries of the rows that can be painted, and records of those that cannot: a file is missing or no
+      picture, a picture would become too small, it is too large for the output's format, or memory
+      holds it in no tiles.
 
     Raises:
-      ValueError: for such a row whose files were typed one by one.
+      ValueError: for such a row if its files were typed one by one, since that is a typing mistake.
     """
     known: dict[tuple[Path, str], images.Glance | ValueError] = {}
 
-    def glance(path: Path, wish: Wish, argument: str) -> images.Glance:
-        argument += "s" if wish.row.named else ""  # as it is called on the command line
+    def glance(path: Path, draft: Draft, argument: str) -> images.Glance:
+        argument += "s" if draft.row.named else ""  # its name on the command line
         if (path, argument) not in known:
             try:
                 known[path, argument] = images.glance(path, argument=argument)
@@ -306,56 +182,55 @@ def looked_at(
             raise found
         return found
 
-    fit = _once_each(fitting)
+    refusals: dict[tuple[int, prepare.Scale], str] = {}  # empty where the picture fits
+
+    def check_memory(entry: Entry) -> None:
+        key = id(entry.recipe), entry.scales[-1]
+        if key not in refusals:
+            refusals[key] = _refusal(entry, mesh) if here else ""
+        if refusals[key]:
+            raise ValueError(refusals[key])
+
     entries, bad = [], []
-    for wish in wishes:
-        row = wish.row
+    for draft in drafts:
+        row = draft.row
         try:
-            seen = [glance(row.content, wish, "content")]
-            seen += [glance(path, wish, "style") for path in wish.styles]
-            entry = _entry(wish, seen)
-            fit(entry)
+            seen = [glance(row.content, draft, "content")]
+            seen += [glance(path, draft, "style") for path in draft.styles]
+            entry = _entry(draft, seen)
+            check_memory(entry)
             entries.append(entry)
         except ValueError as error:
             if row.named:
                 raise
-            bad.append(record_of(wish, "failed", str(error)))
+            bad.append(record_of(draft, "failed", str(error)))
     return entries, bad
 
 
-def _once_each(fitting: Fitting | None) -> Callable[[Entry], None]:
-    """Return what refuses an entry that fits in no way; of those alike only the first is looked at."""
-    told: dict[tuple[int, prepare.Scale], str] = {}
-
-    def fit(entry: Entry) -> None:
-        key = id(entry.recipe), entry.scales[-1]
-        if fitting is not None and key not in told:
-            told[key] = ""
-            try:
-                fitting(entry.recipe, entry.scales[-1])
-            except ValueError as error:
-                told[key] = str(error)
-        if told.get(key):
-            raise ValueError(told[key])
-
-    return fit
-
-
-def _entry(wish: Wish, seen: Sequence[images.Glance]) -> Entry:
-    row, styles = wish.row, wish.styles
+def _refusal(entry: Entry, mesh: Mesh | None) -> str:
+    """Return why a picture cannot be painted in memory; empty if it can."""
     try:
-        scales = prepare.scales_of(seen[0].shape, [one.shape for one in seen[1:]], wish.recipe)
+        plan_scales(entry.recipe, entry.scales, mesh=mesh)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _entry(draft: Draft, seen: Sequence[images.Glance]) -> Entry:
+    row, styles = draft.row, draft.styles
+    try:
+        scales = prepare.scales_of(seen[0].shape, [one.shape for one in seen[1:]], draft.recipe)
     except ValueError as error:
         listed = " and ".join(f"'{path}'" for path in styles)
         raise ValueError(f"{error} ('{row.content}' with {listed})") from None
-    images.check_fits(wish.output, scales[-1].shape, argument="output")
-    return Entry(row.number, row.content, styles, wish.output, wish.recipe, scales, tuple(seen))
+    images.check_fits(draft.output, scales[-1].shape, argument="output")
+    return Entry(row.number, row.content, styles, draft.output, draft.recipe, scales, tuple(seen))
 
 
-# --- Albums ---------------------------------------------------------------------------------------
+# --- The job --------------------------------------------------------------------------------------
 
 
-def album_of(
+def batch_job(
     rows: Sequence[Row],
     changes: arguments.Changes,
     folder: Path,
@@ -363,89 +238,85 @@ def album_of(
     *,
     start: Any = None,
     check: Callable[[Recipe], Any] = lambda recipe: None,
-    fitting: Fitting | None = None,
     inputs: Iterable[Path] = (),
     shard: groups.Shard | None = None,
     sheet: bool = False,
+    mesh: Mesh | None = None,
+    here: bool = True,
     **options: Any,
-) -> Album:
-    """Put an album together and check it.
+) -> BatchJob:
+    """Make the job of a batch.
 
     Args:
-      rows: from `manifests`.
+      rows: from `nst_jax.app.batch.rows`.
       changes: of the command line's recipe.
       folder: where the results go; made if its parent exists.
-      suffix: of results that a row has no name for.
-      start: in the place of the recipes' own, or None.
-      check: refuses a recipe that another flag does not go with.
-      fitting: refuses what this machine's memory holds in no way, such as `batches.refuse`; None
-        where another machine paints.
-      inputs: files that are read besides the rows'.
-      shard: which part to keep, or None for all.
+      suffix: of results for which a row has no name.
+      start: replaces the recipes' own starts; None keeps them.
+      check: refuses a recipe with which another flag cannot be used.
+      inputs: other files that are read.
+      shard: which part to paint, or None for all.
       sheet: whether a contact sheet is drawn.
-      **options: other fields of `Album`.
-
-    Returns:
-      The album.
+      mesh: of the devices that share the pictures; None is one device.
+      here: whether this process paints; otherwise its memory does not matter.
+      **options: other fields of `BatchJob`.
 
     Raises:
       ValueError: naming what cannot be used.
     """
     outputs.check_folder(folder, "output")
     found = recipes_of(rows, changes, start, check)
-    wishes = list(map(Wish, rows, found, places(rows, folder, suffix)))
+    files = destinations(rows, folder, suffix)
+    drafts = list(map(Draft, rows, found, files))
     drawn = folder / "sheet.png" if sheet else None
     listing = listing_of(folder, shard)
-    check_places(wishes, folder, [listing, *([drawn] if drawn else [])], inputs)
+    check_destinations(rows, files, [listing, *([drawn] if drawn else [])], inputs)
     if drawn is not None and folder.exists():
         images.check_output(
             drawn, overwrite=options.get("overwrite") is not False, argument="output"
         )
     results.check(listing)
-    entries, bad = looked_at(wishes, fitting)
+    entries, bad = inspected(drafts, mesh, here=here)
     if shard is not None:
         entries = groups.share(entries, shard)
         bad = [record for record in bad if record.row % shard.parts == shard.number % shard.parts]
-    return Album(
+    return BatchJob(
         entries=tuple(entries),
         bad=tuple(bad),
         folder=folder,
         shard=shard,
         sheet=drawn,
+        mesh=mesh,
         **options,
     )
 
 
-def asked(entry: Entry, album: Album, weights: WeightsInfo) -> dict[str, Any]:
-    """Return what is asked for in one picture, as it will be embedded."""
-    inputs = provenance.roles(entry.seen[0], entry.seen[1:], album.init_file)
+def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dict[str, Any]:
+    """Return the settings that will be embedded in a picture, as far as they are known beforehand."""
+    inputs = provenance.roles(entry.seen[0], entry.seen[1:], job.init_file)
     return provenance.of_picture(
-        entry.recipe, entry.scales, seed=album.seed, inputs=inputs, weights=weights
+        entry.recipe, entry.scales, seed=job.seed, inputs=inputs, weights=weights
     )
 
 
-def unfinished(album: Album, weights: WeightsInfo) -> tuple[Album, list[results.Record]]:
-    """Take out of an album what is finished already.
+def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[results.Record]]:
+    """Return a job without its finished pictures, and their records.
 
     Args:
-      album: checked.
-      weights: what their file says of itself.
-
-    Returns:
-      The rest, and the records of what is finished.
+      job: checked.
+      weights: description of the weights file.
 
     Raises:
-      ValueError: for a file in the place of a result that may not be replaced.
+      ValueError: if there is a file in the place of a result that may not be replaced.
     """
-    if album.overwrite:
-        return album, []
+    if job.overwrite:
+        return job, []
     entries, records = [], []
-    for entry in album.entries:
-        told = results.finished(entry.output, asked(entry, album, weights))
-        if told is not None:
-            losses = told.get("losses")
-            records.append(record_of(entry, "skipped", losses=losses))
-        elif album.overwrite is False and os.path.lexists(entry.output):
+    for entry in job.entries:
+        embedded = results.finished(entry.output, requested_settings(entry, job, weights))
+        if embedded is not None:
+            records.append(record_of(entry, "skipped", losses=embedded.get("losses")))
+        elif job.overwrite is False and os.path.lexists(entry.output):
             raise ValueError(
                 f"`output`: '{entry.output}' exists and is not this picture finished (row "
                 f"{entry.number}); choose another folder, or let it be replaced by leaving out "
@@ -453,4 +324,4 @@ def unfinished(album: Album, weights: WeightsInfo) -> tuple[Album, list[results.
             )
         else:
             entries.append(entry)
-    return replace(album, entries=tuple(entries)), records
+    return replace(job, entries=tuple(entries)), records

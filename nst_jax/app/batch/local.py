@@ -1,8 +1,8 @@
-"""Painting an album here: one thread reads ahead, one writes behind, and this one computes."""
+"""Run a batch in this process: one thread reads ahead, one writes behind, and this one computes."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,26 +12,29 @@ import numpy as np
 
 from nst_jax import _files, images, provenance
 from nst_jax._types import Params
-from nst_jax.app import plan
 from nst_jax.app.batch import groups, results
 from nst_jax.app.batch.groups import Entry, Group
-from nst_jax.app.batch.job import Album, asked, record_of
+from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
-from nst_jax.app.progress import Course, Display, Load, painted_together, problem
-from nst_jax.app.single import resized_alpha, save, surroundings, tell_family
+from nst_jax.app.introduction import introduce
+from nst_jax.app.plan import memory_line
+from nst_jax.app.progress import Course, Display, Load, problem
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.wording import few
+from nst_jax.app.writing import resized_alpha, write_picture
+from nst_jax.batches import PaintedBatch, members_of, paint_batch
+from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import sharding
 from nst_jax.scaling.capacity import OutOfMemory
+from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-Tell = Callable[[Record], None]
-
-Engine = Callable[[Params, WeightsInfo, Album, Display, Tell], None]
-
-PLAIN = (ValueError, OSError, OutOfMemory)  # errors whose message says it all
+Report = Callable[[Record], None]
+Runner = Callable[[Params, WeightsInfo, BatchJob, Display, Report], None]
+SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)  # errors whose message needs no type beside it
 
 
 class Loaded(NamedTuple):
@@ -47,7 +50,7 @@ class Canvas(NamedTuple):
 
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
-    losses: dict[str, Any] | None  # None if it broke
+    losses: dict[str, Any] | None  # None if they diverged
     broke_at: int | None
     seconds: float
 
@@ -55,8 +58,22 @@ class Canvas(NamedTuple):
 # --- One group ------------------------------------------------------------------------------------
 
 
+def plan_group(group: Group, job: BatchJob) -> Plan:
+    """Return the plan of pictures that are painted together."""
+    entries = group.entries
+    last = entries[0].scales[-1]
+    shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
+    return plan_scales(
+        groups.joined(entries, group.varying),
+        (*entries[0].scales[:-1], last._replace(style_shapes=tuple(shapes))),
+        mesh=job.mesh,
+        pictures=len(entries),
+        chunk=job.chunk,
+    )
+
+
 def read(group: Group) -> tuple[list[Loaded], list[Record]]:
-    """Read the files of a group, each once; a row whose files cannot be read has failed."""
+    """Read the files of a group, each once; rows whose files cannot be read have failed."""
     known: dict[Path, images.Picture] = {}
     loaded, failed = [], []
     for entry in group.entries:
@@ -70,66 +87,77 @@ def read(group: Group) -> tuple[list[Loaded], list[Record]]:
                 if picture.digest != glance.digest:
                     raise ValueError(f"{picture.name!r} changed since the batch was begun")
         except (ValueError, OSError, MemoryError) as error:
-            failed.append(record_of(entry, "failed", _told(error)))
+            failed.append(record_of(entry, "failed", _message(error)))
         else:
             loaded.append(Loaded(entry, content, tuple(styles)))
     return loaded, failed
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     lines = " ".join(str(error).split())
-    return lines if isinstance(error, PLAIN) else f"{type(error).__name__}: {lines}"
+    return lines if isinstance(error, SELF_EXPLAINING) else f"{type(error).__name__}: {lines}"
 
 
-def painted(
-    params: Params, loaded: Sequence[Loaded], varying: Sequence[bool], album: Album, course: Course
+def paint_group(
+    params: Params,
+    loaded: Sequence[Loaded],
+    group: Group,
+    plan: Plan | None,
+    job: BatchJob,
+    course: Course,
 ) -> tuple[list[Canvas], list[Record]]:
-    """Paint a group together; if that fails, one by one, so that only the rows that cannot be fail.
+    """Paint a group together. If that fails, paint its pictures one by one, so that few rows fail.
 
     Args:
       params: the weights.
-      loaded: entries of one group.
-      varying: which numbers of their recipes are arrays, as in `buckets.joined`.
-      album: that they are of.
-      course: at their load.
+      loaded: entries of the group whose files were read.
+      group: the group.
+      plan: of the group; None makes one.
+      job: to which the group belongs.
+      course: progress of the batch, at this group.
 
     Returns:
-      The canvases, and the rows that failed.
+      The canvases, and the records of rows that failed.
     """
     if not loaded:
         return [], []
     begun = time.perf_counter()
-    recipe = groups.joined([one.entry for one in loaded], varying)
-    start = album.init
-    if start is None:
-        start = same_start(recipe.pictures.start, album.seed)
     try:
-        found = painted_together(
-            params,
-            *_pictures(loaded),
-            course,
-            recipe=recipe,
-            init=start,
-            chunk=album.chunk,
-            devices=album.devices,
-            rows=album.rows_over,
-        )
+        if plan is None or plan.pictures != len(loaded):
+            entries = tuple(one.entry for one in loaded)
+            plan = plan_group(group._replace(entries=entries), job)
+        found = _paint_together(params, loaded, plan, job, course)
     except Exception as error:
         if len(loaded) == 1:
-            return [], [record_of(loaded[0].entry, "failed", _told(error))]
-        parts = [painted(params, [one], varying, album, course) for one in loaded]
+            return [], [record_of(loaded[0].entry, "failed", _message(error))]
+        parts = [paint_group(params, [one], group, None, job, course) for one in loaded]
         return [c for some, _ in parts for c in some], [r for _, some in parts for r in some]
     seconds = (time.perf_counter() - begun) / len(loaded)
     canvases = []
-    for row, (one, image) in enumerate(zip(loaded, found.images, strict=True)):
-        broke_at = found.broken.get(row)
-        losses = None if broke_at is not None else provenance.of_losses(found.losses[row])
-        canvases.append(Canvas(one, image, losses, broke_at, seconds))
+    for index, one in enumerate(loaded):
+        broke_at = found.broken.get(index)
+        losses = None if broke_at is not None else provenance.of_losses(found.losses[index])
+        canvases.append(Canvas(one, found.images[index], losses, broke_at, seconds))
     return canvases, []
 
 
+def _paint_together(
+    params: Params, loaded: Sequence[Loaded], plan: Plan, job: BatchJob, course: Course
+) -> PaintedBatch:
+    start = plan.recipe.pictures.start if job.init is None else job.init
+    start = same_start(start, job.seed)
+    members = members_of(*_pictures(loaded), plan.recipe, init=start)
+    return paint_batch(
+        params,
+        [(plan, members)],
+        init=start,
+        intervals=intervals_of(course),
+        progress=course.tell,
+    )
+
+
 def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
-    """Return contents and styles; what is the same for all once, so that it is measured once."""
+    """Return contents and styles; one that all rows have only once, so that it is measured once."""
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
     if len({one.entry.styles for one in loaded}) == 1:
@@ -139,29 +167,29 @@ def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
     return contents, styles
 
 
-def write(canvas: Canvas, album: Album, weights: WeightsInfo) -> Record:
-    """Write a picture where its row wants it; return how the row ended."""
+def write(canvas: Canvas, job: BatchJob, weights: WeightsInfo) -> Record:
+    """Write a picture to its row's destination; return how the row ended."""
     (entry, content, _), broke_at = canvas.loaded, canvas.broke_at
-    told = asked(entry, album, weights)
-    told |= {
+    metadata = requested_settings(entry, job, weights)
+    metadata |= {
         "device": provenance.device(),
         "versions": provenance.versions(),
-        "steps_done": told["steps"] if broke_at is None else max(0, broke_at - 1),
+        "steps_done": metadata["steps"] if broke_at is None else max(0, broke_at - 1),
         "finished": broke_at is None,
     }
     if canvas.losses is not None:
-        told["losses"] = canvas.losses
+        metadata["losses"] = canvas.losses
     try:
         entry.output.parent.mkdir(parents=True, exist_ok=True)
-        save(
+        write_picture(
             entry.output,
             canvas.image,
             alpha=resized_alpha(content.alpha, canvas.image),
-            metadata=told if album.metadata else None,
-            overwrite=album.overwrite is not False,
+            metadata=metadata if job.metadata else None,
+            overwrite=job.overwrite is not False,
         )
     except (ValueError, OSError, MemoryError) as error:
-        return record_of(entry, "failed", _told(error))
+        return record_of(entry, "failed", _message(error))
     status, why = ("done", None) if broke_at is None else ("diverged", problem(broke_at))
     seconds = round(canvas.seconds, 3)
     return record_of(entry, status, why, seconds=seconds, losses=canvas.losses)
@@ -170,39 +198,42 @@ def write(canvas: Canvas, album: Album, weights: WeightsInfo) -> Record:
 # --- All groups -----------------------------------------------------------------------------------
 
 
-def work(
+def paint_groups(
     params: Params,
     weights: WeightsInfo,
-    album: Album,
-    groups: Sequence[Group],
+    job: BatchJob,
+    parts: Sequence[Group],
     course: Course,
-    tell: Tell,
+    report: Report,
+    plans: Sequence[Plan | None] | None = None,
 ) -> None:
-    """Paint groups one after the other, while the next one is read and the last one written.
+    """Paint groups one after the other, while the next one is read and the last one is written.
 
     Args:
       params: the weights.
-      weights: what their file says of itself.
-      album: that the groups are of.
-      groups: as `buckets.groups` makes them.
-      course: with a load for each.
-      tell: called with each row's record as it ends, from this thread or another.
+      weights: description of the weights file.
+      job: to which the groups belong.
+      parts: the groups.
+      course: progress of the batch, with a load for each group.
+      report: called with each row's record as it ends, in this thread or another.
+      plans: of the groups; None makes each when its turn comes.
     """
 
     def finish(canvas: Canvas) -> None:
-        tell(write(canvas, album, weights))
+        report(write(canvas, job, weights))
 
     writing: list[Future] = []
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
-        coming = [reader.submit(read, group) for group in groups[:1]]
-        for index, group in enumerate(groups):
+        coming = [reader.submit(read, group) for group in parts[:1]]
+        for index, group in enumerate(parts):
             loaded, unread = coming.pop().result()
-            # One group ahead, no more: whole pictures are large.
-            coming += [reader.submit(read, following) for following in groups[index + 1 :][:1]]
-            canvases, failed = painted(params, loaded, group.varying, album, course)
+            # Only one group is read ahead, since whole pictures take much memory.
+            coming += [reader.submit(read, following) for following in parts[index + 1 :][:1]]
+            plan = None if plans is None else plans[index]
+            canvases, failed = paint_group(params, loaded, group, plan, job, course)
             for record in (*unread, *failed):
-                tell(record)
-            for future in writing:  # one group behind at most, likewise
+                report(record)
+            for future in writing:  # and only one group waits to be written
                 future.result()
             writing = [writer.submit(finish, canvas) for canvas in canvases]
             course.end_load()
@@ -210,99 +241,120 @@ def work(
             future.result()
 
 
-def loads_of(groups: Sequence[Group]) -> list[Load]:
+def loads_of(parts: Sequence[Group]) -> list[Load]:
     """Return what a `Course` has to know of groups."""
-    return [Load(len(group.entries), group.entries[0].scales) for group in groups]
+    return [Load(len(group.entries), group.entries[0].scales) for group in parts]
 
 
 def paint_here(
-    params: Params, weights: WeightsInfo, album: Album, display: Display, tell: Tell
+    params: Params, weights: WeightsInfo, job: BatchJob, display: Display, report: Report
 ) -> None:
-    """Paint an album in this process, on jax's default device.
+    """Run a batch in this process.
 
     Args:
       params: the weights.
-      weights: what their file says of itself.
-      album: checked.
-      display: where to show progress.
-      tell: called with each row's record once its picture is on the disk.
+      weights: description of the weights file.
+      job: what is left of the batch.
+      display: where progress is shown.
+      report: called with each row's record once its picture is on the disk.
     """
-    shared = sharding.count_of(album.devices, album.rows_over)
-    formed = groups.form_groups(album.entries, jax.local_devices()[0].platform, shared)
-    with CompileClock() as compiling, display.bar(len(album.entries), "compiling"):
-        work(params, weights, album, formed, Course(loads_of(formed), compiling, display), tell)
+    parallel = sharding.pictures_in_parallel(job.mesh)
+    parts = groups.form_groups(job.entries, jax.local_devices()[0].platform, parallel)
+    plans = _plans_of(parts, job)
+    display.facts({"memory": _memory_words([plan for plan in plans if plan is not None])})
+    with CompileClock() as compiling, display.bar(len(job.entries), "compiling"):
+        course = Course(loads_of(parts), compiling, display)
+        paint_groups(params, weights, job, parts, course, report, plans)
 
 
-def carry_out(
+def _plans_of(parts: Sequence[Group], job: BatchJob) -> list[Plan | None]:
+    """Return the plan of each group; None where there is none, which painting will report."""
+    plans: list[Plan | None] = []
+    for group in parts:
+        try:
+            plans.append(plan_group(group, job))
+        except ValueError:
+            plans.append(None)
+    return plans
+
+
+def _memory_words(plans: Sequence[Plan]) -> str:
+    """Return the memory of the group that takes most."""
+    if not plans:
+        return "not known"
+    largest = max(plans, key=lambda plan: plan.footprint.total)
+    words = {memory_line(plan) for plan in plans}
+    return memory_line(largest) + (" at most" if len(words) > 1 else "")
+
+
+def run_batch(
     params: Params,
     weights: WeightsInfo,
-    album: Album,
-    rest: Album,
+    job: BatchJob,
+    rest: BatchJob,
     finished: Sequence[Record],
-    engine: Engine,
+    runner: Runner,
     display: Display,
 ) -> tuple[list[Record], bool]:
-    """Paint what is left of an album, list how every row ended, and draw the contact sheet.
+    """Paint what is left of a batch, record how every row ended, and draw the contact sheet.
 
     Args:
       params: the weights.
-      weights: what their file says of itself.
-      album: all of it.
-      rest: what is left.
-      finished: the records of what is not.
-      engine: what paints, such as `paint_here`.
-      display: where to show progress.
+      weights: description of the weights file.
+      job: the whole batch.
+      rest: what is left of it.
+      finished: records of the rest's complement.
+      runner: paints, such as `paint_here`.
+      display: where progress is shown.
 
     Returns:
-      The records, and whether all was carried out: not, if Ctrl-C came between.
+      The records, and False if Ctrl-C ended the work early.
     """
-    album.folder.mkdir(exist_ok=True)
+    job.folder.mkdir(exist_ok=True)
     _files.remove_parts(entry.output for entry in rest.entries)
-    with results.Results(album.listing) as listed:
-        for record in (*finished, *album.bad):
+    with results.Results(job.listing) as listed:
+        for record in (*finished, *job.bad):
             listed.add(record)
 
-        def tell(record: Record) -> None:
+        def report(record: Record) -> None:
             listed.add(record)
             display.say(f"{Path(record.output).name}: {record.error or record.status}")
 
         try:
             if rest.entries:
-                introduce(rest, weights, len(finished), display, here=engine is paint_here)
-                engine(params, weights, rest, display, tell)
+                _introduce(rest, weights, len(finished), display, here=runner is paint_here)
+                runner(params, weights, rest, display, report)
             elif finished:
                 display.say(f"all {len(finished)} pictures are finished; `--overwrite` paints anew")
             there = {record.row for record in listed.records if record.status != "failed"}
-            if album.sheet is not None and there:
-                drawn = draw_sheet([entry for entry in album.entries if entry.number in there])
-                save(album.sheet, drawn, overwrite=album.overwrite is not False)
+            if job.sheet is not None and there:
+                drawn = draw_sheet([entry for entry in job.entries if entry.number in there])
+                write_picture(job.sheet, drawn, overwrite=job.overwrite is not False)
         except KeyboardInterrupt:
             return listed.records, False
     return listed.records, True
 
 
-# --- Words and the sheet --------------------------------------------------------------------------
+# --- Introduction and contact sheet ---------------------------------------------------------------
 
 
-def introduce(
-    album: Album, weights: WeightsInfo, done: int, display: Display, *, here: bool = True
+def _introduce(
+    job: BatchJob, weights: WeightsInfo, done: int, display: Display, *, here: bool
 ) -> None:
-    """Say what will be done, before it is.
+    """Show what will be done.
 
     Args:
-      album: what is left to do.
-      weights: what their file says of itself.
-      done: how many pictures are finished already.
-      display: where it is said.
-      here: whether this process' device is the one that paints.
+      job: what is left of the batch.
+      weights: description of the weights file.
+      done: number of pictures that are finished.
+      display: where it is shown.
+      here: whether this process' device paints.
     """
-    entries = album.entries
-    told = {"device": provenance.device(), "weights": weights._asdict()}
-    recipes = Counter((e.recipe.name, int(e.recipe.descent.steps)) for e in entries)
-    alike = len(recipes) == 1
+    entries = job.entries
+    counts = Counter((e.recipe.name, int(e.recipe.descent.steps)) for e in entries)
     names = [
-        f"{name}, {steps} updates each" + ("" if alike else f" ({count})")
-        for (name, steps), count in recipes.items()
+        f"{name}, {steps} updates each" + ("" if len(counts) == 1 else f" ({count})")
+        for (name, steps), count in counts.items()
     ]
     rules = {
         f"{p.size}, {p.resize.__name__}; styles: {p.style_size or p.size}"
@@ -310,54 +362,37 @@ def introduce(
     }
     rule = f" ({rules.pop()})" if len(rules) == 1 else ""
     shapes = sorted({entry.scales[-1].shape for entry in entries}, reverse=True)
-    counts = f"{len(entries)}, to {album.folder}"
-    counts += f"; {done} more are finished and skipped" if done else ""
-    lines = surroundings(told) | {
-        "recipe" if alike else "recipes": few(names, "; "),
+    pictures = f"{len(entries)}, to {job.folder}"
+    pictures += f"; {done} more are finished and skipped" if done else ""
+    lines = {
+        "recipe" if len(counts) == 1 else "recipes": few(names, "; "),
         "sizes": few([f"{width}x{height} px" for height, width in shapes]) + rule,
-        "pictures": counts,
+        "pictures": pictures,
     }
-    if here:
-        lines["memory"] = _memory(album)
-    else:
-        del lines["device"]
-    display.facts(lines)
-    for recipe in {entry.recipe.name: entry.recipe for entry in entries}.values():
-        tell_family(recipe, weights.family, display)
+    recipes: dict[str, Recipe] = {entry.recipe.name: entry.recipe for entry in entries}
+    introduce(
+        display,
+        device=provenance.device() if here else None,
+        weights=weights._asdict(),
+        lines=lines,
+        recipes=recipes.values(),
+        notes=_renamed(entries),
+    )
+
+
+def _renamed(entries: Sequence[Entry]) -> list[str]:
+    """Return a note for each result whose name has a number, since another row has that name."""
+    notes = []
     for entry in entries:
-        if entry.output.suffix and entry.output.stem.startswith(f"{_stem(entry)}-"):
+        stem = "_".join(path.stem for path in (entry.content, *entry.styles))
+        if entry.output.suffix and entry.output.stem.startswith(f"{stem}-"):
             styles = " and ".join(map(str, entry.styles))
-            display.say(f"note: {entry.output.name} is {entry.content} with {styles}")
-
-
-def _memory(album: Album) -> str:
-    """Return what is said of the memory of the group that takes most."""
-    shared = sharding.count_of(album.devices, album.rows_over)
-    found: dict[Hashable, tuple[int, str]] = {}  # of groups alike
-    for group in groups.form_groups(album.entries, jax.local_devices()[0].platform, shared):
-        scales = [entry.scales[-1] for entry in group.entries]
-        styles = tuple({shape for scale in scales for shape in scale.style_shapes})
-        recipe, scale = group.entries[0].recipe, scales[0]._replace(style_shapes=styles)
-        key = id(recipe), scale, len(scales)
-        if key not in found:
-            found[key] = plan.memory_of_group(
-                recipe,
-                scale,
-                len(scales),
-                chunk=album.chunk,
-                devices=album.devices,
-                rows=album.rows_over,
-            )
-    told = found.values()
-    return max(told)[1] + (" at most" if len(set(told)) > 1 else "")
-
-
-def _stem(entry: Entry) -> str:
-    return "_".join(path.stem for path in (entry.content, *entry.styles))
+            notes.append(f"{entry.output.name} is {entry.content} with {styles}")
+    return notes
 
 
 def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
-    """Draw contents down, styles across, and results where they meet, as they lie on the disk."""
+    """Draw a contact sheet from the files: contents down, styles across, results where they meet."""
     down = list(dict.fromkeys(entry.content for entry in entries))
     across = list(dict.fromkeys(entry.styles[0] for entry in entries))
     return sheets.contact_sheet(

@@ -10,6 +10,7 @@ import glob
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -356,3 +357,14 @@ def _overrides(value: Any) -> Iterable[str]:
 def _typed(value: Any) -> str:
     """Return a JSON value as `--set` takes it."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+@contextmanager
+def naming_row(row: Row) -> Iterator[None]:
+    """Context manager: prefixes an error with the manifest and the number of its row."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not row.place:
+            raise
+        raise ValueError(f"`{ARGUMENT}`: {row.place}: {error}") from None

@@ -1,0 +1,111 @@
+"""Where the pictures of a batch go, and the checks that they destroy nothing."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from nst_jax import images
+from nst_jax.app.batch.rows import Row, naming_row
+
+
+def destinations(rows: Sequence[Row], folder: Path, suffix: str) -> list[Path]:
+    """Return the file of each row's picture.
+
+    It is the row's `output`, relative to `folder`. Without one it is `CONTENT_STYLE.suffix` in
+    `folder`, with a number if another row has that name.
+
+    Raises:
+      ValueError: naming two rows that write the same file.
+
+    Example:
+      >>> wave = ((Path("wave.jpg"), None),)
+      >>> rows = [Row(1, Path("a/cat.jpg"), wave), Row(2, Path("b/cat.jpg"), wave)]
+      >>> [path.name for path in destinations(rows, Path("out"), "png")]
+      ['cat_wave.png', 'cat_wave-2.png']
+    """
+    taken: dict[str, Row] = {}
+    for row in rows:
+        if row.output is not None:
+            path = os.path.realpath(folder / row.output)
+            if path in taken:
+                other = taken[path].number
+                with naming_row(row):
+                    raise ValueError(
+                        f"`output`: '{row.output}' is that of row {other} as well; name another"
+                    )
+            taken[path] = row
+    # In lower case, since some file systems do not distinguish the cases.
+    names = {path.lower() for path in taken}
+    real = os.path.realpath(folder)
+    found = []
+    for row in rows:
+        if row.output is not None:
+            found.append(Path(os.path.normpath(folder / row.output)))
+            continue
+        name = _free_name(row, suffix, lambda name: os.path.join(real, name).lower() in names)
+        names.add(os.path.join(real, name).lower())
+        found.append(folder / name)
+    return found
+
+
+def _free_name(row: Row, suffix: str, is_taken: Callable[[str], bool]) -> str:
+    stem = "_".join([row.content.stem, *(path.stem for path, _ in row.styles)])
+    name, count = f"{stem}.{suffix}", 1
+    while is_taken(name):
+        count += 1
+        name = f"{stem}-{count}.{suffix}"
+    return name
+
+
+def check_destinations(
+    rows: Sequence[Row], files: Sequence[Path], more: Sequence[Path], inputs: Iterable[Path]
+) -> None:
+    """Refuse results that cannot be written, or that would destroy a file that is read.
+
+    Args:
+      rows: of the batch, whose contents and styles are read.
+      files: the destination of each row.
+      more: other files that are written: the contact sheet, the result manifest.
+      inputs: other files that are read.
+
+    Raises:
+      ValueError: naming the file, and the row if it came from a manifest.
+    """
+    read = set(inputs)
+    for row in rows:
+        read |= {row.content, *(path for path, _ in row.styles)}
+    real_paths = {os.path.realpath(path) for path in read}
+    identities = {found for found in map(_identity, read) if found is not None}
+
+    def check(path: Path) -> None:
+        if os.path.realpath(path) in real_paths or _identity(path) in identities:
+            raise ValueError(
+                f"`output`: '{path}' is used for something else; choose another name or folder"
+            )
+
+    written = {os.path.realpath(path) for path in more}
+    for row, output in zip(rows, files, strict=True):
+        with naming_row(row):
+            check(output)
+            if os.path.realpath(output) in written:
+                raise ValueError(f"`output`: '{output}' is written to besides; choose another")
+            # Missing folders will be made inside the nearest one that exists.
+            images.check_output(_existing(output.parent) / output.name, argument="output")
+    for path in more:
+        check(path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode, which hard links share; None if there is no such file."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the nearest one around it that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder

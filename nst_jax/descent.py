@@ -1,0 +1,127 @@
+"""The descent over the scales of a run, coarse to fine: one driver for one canvas and for a batch."""
+
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from nst_jax import _checks, optimize
+from nst_jax._types import Image, Losses, State
+from nst_jax.prepare import Scale
+
+Ahead: TypeAlias = Callable[[int, State], Callable[[], Any] | None]
+
+
+class Position(NamedTuple):
+    """Position in a run: scale, updates done, loop state, losses so far."""
+
+    scale: int = 0  # 0 is the coarsest
+    step: int = -1  # updates over all scales; -1 before the start is measured
+    state: State | None = None  # None before the start is measured
+    history: tuple[Losses, ...] = ()  # losses of all canvases so far, in pieces; empty if not kept
+
+
+class Canvas(Protocol):
+    """What `descend` moves from scale to scale: one canvas, or a batch of them."""
+
+    def measure(self, scale: int) -> Any:
+        """Return what the canvas is compared with at a scale."""
+        ...
+
+    def start(self, scale: int, measured: Any, image: Image | None) -> State:
+        """Return a fresh state from the image of the coarser scale, or None for the run's start."""
+        ...
+
+    def run(
+        self, scale: int, state: State, measured: Any, steps: int
+    ) -> tuple[State, Losses | None]:
+        """Take some steps; return the state and the losses of each, or None if they are not kept."""
+        ...
+
+    def image(self, scale: int, state: State) -> Image:
+        """Return the image from which the next scale starts."""
+        ...
+
+    def is_broken(self, state: State) -> bool:
+        """Return whether the run ends early because its losses are not finite."""
+        ...
+
+
+def descend(
+    canvas: Canvas,
+    scales: Sequence[Scale],
+    intervals: Iterator[int],
+    *,
+    position: Position | None = None,
+    ahead: Ahead | None = None,
+) -> Iterator[Position]:
+    """Run a canvas through all scales and yield its position after every interval.
+
+    The first interval only measures the start. The update that enlarges the canvas to the next scale
+    counts as the last one of the coarser scale, so that N updates give N + 1 losses.
+
+    Args:
+      canvas: what is painted.
+      scales: of the run, coarse to fine.
+      intervals: numbers of updates between two positions, without end.
+      position: where the run continues; None is its beginning. It is yielded first.
+      ahead: called with the present scale and state; starts measuring and compiling the next scale
+        while the present one runs, and returns a function that waits for what `measure` would return;
+        or None if that is to be done when its turn comes.
+
+    Yields:
+      The positions; the last one after all updates, or where the losses stopped being finite.
+    """
+    *ends, total = itertools.accumulate(scale.steps for scale in scales)
+    ends = [*(end - 1 for end in ends), total]
+    index, done, state, history = position or Position()
+    wanted = 1 if state is None else 0
+    next_measured: Callable[[], Any] | None = None  # the next scale's, if it was begun
+    measured: Any = None
+    image: Image | None = None
+    while True:
+        if state is not None:
+            over = done == total or canvas.is_broken(state)
+            if wanted == 0 or over:
+                yield Position(index, done, state, history)
+                if over:
+                    return
+                wanted = next(intervals)
+            # Only after the first position has been yielded, which compiles a program of its own.
+            if ahead and measured and not next_measured and index < len(scales) - 1:
+                next_measured = ahead(index, state)
+            if done == ends[index]:
+                image = canvas.image(index, state)
+                index, state, measured = index + 1, None, None
+        if measured is None:
+            measured = next_measured() if next_measured else canvas.measure(index)
+            next_measured = None
+        if state is None:
+            state = canvas.start(index, measured, image)
+        steps = min(wanted, ends[index] - done, optimize.CAPACITY)
+        state, losses = canvas.run(index, state, measured, steps)
+        history = history if losses is None else (*history, losses)
+        done, wanted = done + steps, wanted - steps
+
+
+def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
+    """Return the intervals, without end, that a caller's `every` means after `done` updates.
+
+    Args:
+      every: a number of updates, or an iterable of such numbers, each checked as it is drawn; when it
+        ends, one endless interval follows.
+      done: updates before; the first interval ends at a multiple of the number.
+    """
+    if isinstance(every, Iterable) and not isinstance(every, str):
+        return itertools.chain(map(_interval, every), itertools.repeat(sys.maxsize))
+    interval = _interval(every)
+    return itertools.chain([interval - done % interval], itertools.repeat(interval))
+
+
+def _interval(every: Any) -> int:
+    if isinstance(every, bool) or not isinstance(every, (int, np.integer)):
+        raise TypeError(f"`every`: expected a whole number of updates, got {every!r}")
+    _checks.number("every", every, least=1)
+    return int(every)

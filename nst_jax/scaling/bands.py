@@ -1,0 +1,192 @@
+"""One canvas over several devices: each device computes one horizontal band of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from nst_jax._types import Array, Shape
+from nst_jax.scaling.sharding import BANDS, PICTURES, AnyMesh, replicate, shard_map
+from nst_jax.vgg import SMALLEST, Network
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Bands:
+    """How the rows of a canvas are distributed over the devices of a mesh.
+
+    All bands have the same number of rows, a multiple of the pooling grid. Rows below the picture are
+    padding of zeros that no loss reads. A pytree without leaves, so that jitted functions treat it as
+    static.
+
+    Attributes:
+      mesh: has the axis `BANDS`. For planning it may be abstract, with nothing but a number of devices.
+      height: of the picture, in px.
+      band_height: rows of each device, in px.
+    """
+
+    mesh: AnyMesh
+    height: int
+    band_height: int
+
+    @property
+    def count(self) -> int:
+        """Number of devices that share the picture."""
+        return int(self.mesh.shape[BANDS])
+
+    @property
+    def padded_height(self) -> int:
+        """Height of a canvas with its padding, in px."""
+        return self.count * self.band_height
+
+
+def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | None:
+    """Return how a picture is cut into bands; None if the mesh has no axis `BANDS`.
+
+    All devices get the same number of rows of tiles, and all tiles the same number of pixel rows.
+
+    Args:
+      mesh: of the devices, or None.
+      shape: (height, width) of the picture.
+      network: whose `tile` is the largest height of a tile.
+    """
+    if mesh is None or BANDS not in mesh.shape:
+        return None
+    height, count = shape[0], int(mesh.shape[BANDS])
+    tiles_per_band = -(-height // (count * network.tile)) if network.tile else 1
+    tile_height = -(-height // (count * tiles_per_band))
+    on_grid = -(-tile_height // SMALLEST) * SMALLEST
+    return Bands(mesh, height, tiles_per_band * on_grid)
+
+
+def check_bands(bands: Bands | None) -> None:
+    """Refuse more devices than the picture has bands.
+
+    Raises:
+      ValueError: if a device would have no row of the picture.
+    """
+    if bands is None:
+        return
+    used = -(-bands.height // bands.band_height)
+    argument = "bands" if PICTURES in bands.mesh.shape else "devices"
+    if used < bands.count:
+        raise ValueError(
+            f"`{argument}`: {bands.count} are too many for a picture {bands.height} px high, which is "
+            f"split into {used} times {bands.band_height} rows; take {used}"
+        )
+
+
+# --- Arrays in bands ------------------------------------------------------------------------------
+
+
+def with_padding(tree: Any, bands: Bands | None) -> Any:
+    """Append rows of zeros to arrays [..., height, w, 3] of a traced function and shard them in bands.
+
+    Arrays of other shapes are replicated.
+    """
+    if bands is None:
+        return tree
+
+    def padded(x: Any) -> Any:
+        if not _is_picture(x, bands.height):
+            return x
+        edges = [(0, 0)] * x.ndim
+        edges[-3] = (0, bands.padded_height - bands.height)
+        return jnp.pad(x, edges)
+
+    return constrained(jax.tree.map(padded, tree), bands)
+
+
+def without_padding(tree: Any, bands: Bands | None) -> Any:
+    """Undo `with_padding`."""
+    if bands is None:
+        return tree
+    return jax.tree.map(
+        lambda x: x[..., : bands.height, :, :] if _is_picture(x, bands.padded_height) else x, tree
+    )
+
+
+def constrained(tree: Any, bands: Bands | None) -> Any:
+    """Constrain arrays [..., padded_height, w, 3] of a traced function to be sharded in bands."""
+    if bands is None:
+        return tree
+
+    def constrain(x: Any) -> Any:
+        whole = not _is_picture(x, bands.padded_height)
+        spec = P() if whole else P(*[None] * (x.ndim - 3), BANDS)
+        return lax.with_sharding_constraint(x, NamedSharding(bands.mesh, spec))
+
+    return jax.tree.map(constrain, tree)
+
+
+def distribute(tree: Any, bands: Bands | None) -> Any:
+    """Distribute arrays [..., height, w, 3] that one device has over the devices of a canvas."""
+    if bands is None:
+        return tree
+    return _with_padding(replicate(tree, bands.mesh), bands)
+
+
+_with_padding = jax.jit(with_padding)
+
+
+def _is_picture(x: Any, height: int) -> bool:
+    return x.ndim >= 3 and x.shape[-3] == height and x.shape[-1] == 3
+
+
+# --- Inside a device ------------------------------------------------------------------------------
+
+
+def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
+    """Return a device's rows between rows of its neighbours; beyond the picture they are zeros.
+
+    Every device must make this call at the same time, inside `map_bands`. The gradient sends rows
+    back to where they came from.
+
+    Args:
+      band: [rows, w, c], with the same number of rows on every device.
+      above: number of rows to fetch from the devices above.
+      below: from the devices below.
+      count: number of devices.
+
+    Returns:
+      [above + rows + below, w, c].
+    """
+    rows = band.shape[0]
+
+    def fetched(wanted: int, direction: int) -> list[Array]:
+        """Return the rows of the devices in one direction, the nearest first."""
+        parts = []
+        for hop in range(1, -(-wanted // rows) + 1):
+            lines = min(rows, wanted - (hop - 1) * rows)
+            part = band[-lines:] if direction > 0 else band[:lines]
+            pairs = [(i, i + direction * hop) for i in range(count)]
+            pairs = [(source, target) for source, target in pairs if 0 <= target < count]
+            parts.append(lax.ppermute(part, BANDS, pairs) if pairs else jnp.zeros_like(part))
+        return parts
+
+    return jnp.concatenate([*reversed(fetched(above, 1)), band, *fetched(below, -1)])
+
+
+def map_bands(
+    function: Callable[..., Any], bands: Bands, split: Sequence[bool], *, split_out: bool
+) -> Callable[..., Any]:
+    """Return a function that lets every device of a picture call `function` on its own band.
+
+    Args:
+      function: of pytrees of arrays; it may call `with_neighbours` and sum over the axis `BANDS`.
+      bands: of the picture.
+      split: for each argument, whether the first axis of its arrays is distributed over the devices;
+        otherwise every device has the whole arrays.
+      split_out: the same for the result.
+
+    Returns:
+      A function of whole arguments, for use in a traced function.
+    """
+    specs = tuple(P(BANDS) if one else P() for one in split)
+    out = P(BANDS) if split_out else P()
+    return shard_map(function, mesh=bands.mesh, in_specs=specs, out_specs=out)

@@ -1,0 +1,492 @@
+"""The plan of a run: everything that is decided before it starts, from the sizes of its pictures alone.
+
+A plan holds the checked recipe, the scales, the devices, how the canvas is cut to fit into memory, and
+the predicted memory and arithmetic. It is made once. `paint`, `stylize_many` and every command take one
+or make one.
+"""
+
+import bisect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+
+from nst_jax import _checks, prepare, recipes, vgg
+from nst_jax._types import Shape
+from nst_jax.optimizers import Adam
+from nst_jax.prepare import Scale
+from nst_jax.recipes.changes import with_options, with_sizes
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.sizes import Size
+from nst_jax.scaling import capacity, chunks, sharding
+from nst_jax.scaling.bands import Bands, bands_of, check_bands
+from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
+from nst_jax.scaling.costs import (
+    PLATFORMS,
+    Footprint,
+    estimate_memory,
+    is_tiled,
+    run_operations,
+    scale_operations,
+)
+from nst_jax.scaling.sharding import AnyMesh, Devices
+from nst_jax.vgg.precision import BFLOAT16
+
+# Sizes of tiles that are tried, in px. The halo makes each take more time than the one before.
+TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
+# L-BFGS keeps at least so many pairs where memory is short: with fewer it is hardly better than the
+# gradient.
+LEAST_HISTORY = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that is decided about a run before it starts.
+
+    Attributes:
+      requested: the checked recipe, before memory decided anything.
+      recipe: the recipe to run: `requested` with a tile size and rematerialisation.
+      scales: sizes and numbers of updates, coarse to fine.
+      mesh: devices that share the canvas or the batch; None is one device. Abstract if the devices need
+        not exist.
+      pictures: number of pictures in all.
+      chunk: number of them that are painted at once.
+      platform: "cpu", "gpu" or "tpu", whose memory is modelled.
+      available: bytes that each device can allocate; None if not known.
+      footprint: predicted memory at the final scale, of one device.
+      untiled: the same for one picture, as requested but without tiles.
+    """
+
+    requested: Recipe
+    recipe: Recipe
+    scales: tuple[Scale, ...]
+    mesh: AnyMesh | None
+    pictures: int
+    chunk: int
+    platform: str
+    available: int | None
+    footprint: Footprint
+    untiled: Footprint
+
+    @property
+    def updates(self) -> int:
+        """Number of updates over all scales."""
+        return sum(scale.steps for scale in self.scales)
+
+    @property
+    def devices(self) -> int:
+        """Number of devices that share each canvas."""
+        return _devices_of(self.mesh)
+
+    @property
+    def operations(self) -> float:
+        """Operations of all updates of one picture, of one device."""
+        return run_operations(self.scales, self.recipe, self.platform, devices=self.devices)
+
+    @property
+    def operations_per_update(self) -> list[float]:
+        """Operations of one update at each scale, of one device."""
+        return scale_operations(self.scales, self.recipe, self.platform, devices=self.devices)
+
+    @property
+    def usable(self) -> int | None:
+        """Bytes that an estimate may reach, so that its error still fits; None if not known."""
+        return None if self.available is None else round(self.available / MARGIN)
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the predicted memory fits; None if the available memory is not known."""
+        return None if self.available is None else fits(self.footprint, self.available)
+
+    @property
+    def saves_memory(self) -> bool:
+        """Whether tiles or rematerialisation were chosen that nobody had asked for."""
+        untiled = _with_network(self.requested, tile=self.requested.network.tile or 0)
+        return self.recipe.network != untiled.network
+
+    @property
+    def shortens_history(self) -> bool:
+        """Whether L-BFGS keeps fewer pairs than requested."""
+        return history_of(self.recipe) != history_of(self.requested)
+
+    @property
+    def savings(self) -> list[str]:
+        """What saves memory, in words; empty if the canvas is computed whole, as requested."""
+        last, network = self.scales[-1], self.recipe.network
+        words = []
+        shapes = (last.shape, *last.style_shapes)
+        if any(is_tiled(shape, self.recipe, self.devices) for shape in shapes):
+            words.append(f"in tiles of {network.tile} px")
+        if network.remat and not self.requested.network.remat:
+            words.append("with activations computed again")
+        if self.shortens_history:
+            words.append(f"with a history of {history_of(self.recipe)} pairs")
+        return words
+
+    def bands(self, scale: int = -1) -> Bands | None:
+        """Return how the canvas of a scale is distributed over devices; None on one device."""
+        return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
+
+    def fits_beside_next(self, scale: int) -> bool:
+        """Return whether memory holds a scale and the next finer one; False at the last scale."""
+        pair = self.scales[scale : scale + 2]
+        if len(pair) < 2 or self.available is None:
+            return len(pair) == 2
+        both = [
+            footprint_at(self.recipe, one, self.platform, devices=self.devices).total
+            for one in pair
+        ]
+        return sum(both) * MARGIN <= self.available
+
+
+def plan(
+    content: Any,
+    style: Any,
+    *,
+    recipe: Recipe = recipes.DEFAULT,
+    size: Size = None,
+    style_size: Size = None,
+    steps: int | None = None,
+    precision: str | None = None,
+    tile: int | str | None = None,
+    devices: Devices = None,
+    pictures: int = 1,
+    chunk: int | None = None,
+    bands: int = 1,
+    memory: int | None = None,
+    platform: str | None = None,
+) -> Plan:
+    """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, arithmetic.
+
+    Nothing is compiled or painted, and the pictures are not needed, only their sizes.
+
+    Args:
+      content: an image [h, w, 3], or its (height, width).
+      style: an image or its (height, width); or a list of either, which is a blend.
+      recipe: as in `stylize`, like the arguments up to `devices`.
+      size: see `stylize`.
+      style_size: see `stylize`.
+      steps: see `stylize`.
+      precision: see `stylize`.
+      tile: see `stylize`.
+      devices: see `stylize`; with several pictures, see `stylize_many`.
+      pictures: number of pictures with canvases of this size, for `stylize_many`.
+      chunk: as in `stylize_many`.
+      bands: as in `stylize_many`.
+      memory: bytes that each device can allocate; None asks the device.
+      platform: "cpu", "gpu" or "tpu"; None is that of the devices. Of another platform the memory is
+        not known unless it is given.
+
+    Returns:
+      The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
+
+    Raises:
+      TypeError: if an argument is of the wrong kind.
+      ValueError: if an argument cannot be used, or if memory holds the run in no tiles.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> plan = nst.plan((300, 450), (600, 800), size=256, memory=4 * 10**9, platform="cpu")
+      >>> plan.scales[-1].shape, plan.updates, plan.savings
+      ((171, 256), 90, [])
+      >>> large = nst.plan((3000, 4500), (600, 800), size=4096, memory=8 * 10**9, platform="cpu")
+      >>> large.savings
+      ['in tiles of 768 px']
+    """
+    checked = with_options(recipe, size, style_size, steps, precision, tile)
+    styles = style if _is_list_of_pictures(style) else [style]
+    shapes = [_shape_of(f"style[{i}]", one) for i, one in enumerate(styles)]
+    scales = prepare.scales_of(_shape_of("content", content), shapes, checked)
+    _checks.whole("pictures", pictures, least=1)
+    if chunk is not None:
+        _checks.whole("chunk", chunk, least=1)
+    if pictures == bands == 1:
+        mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
+    else:
+        mesh = sharding.mesh_of_batch(devices, bands)
+    if platform is not None and platform not in PLATFORMS:
+        raise ValueError(f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {platform!r}")
+    if memory is not None:
+        _checks.whole("memory", memory, least=1)
+    options: dict[str, Any] = {"memory": memory, "platform": platform}
+    return plan_scales(checked, scales, mesh=mesh, pictures=pictures, chunk=chunk, **options)
+
+
+def _is_list_of_pictures(style: Any) -> bool:
+    return isinstance(style, (list, tuple)) and not all(isinstance(side, int) for side in style)
+
+
+def _shape_of(argument: str, picture: Any) -> Shape:
+    """Return the (height, width) of an image, or a (height, width) that was given itself."""
+    if hasattr(picture, "shape"):
+        _checks.image_shape(argument, tuple(picture.shape), smallest=1)
+        return int(picture.shape[-3]), int(picture.shape[-2])
+    if isinstance(picture, (tuple, list)) and len(picture) == 2:
+        for side in picture:
+            _checks.whole(argument, side, least=1)
+        return int(picture[0]), int(picture[1])
+    raise TypeError(f"`{argument}`: expected an image or (height, width), got {picture!r}")
+
+
+def plan_canvas(
+    recipe: Recipe,
+    shape: Shape,
+    *,
+    mesh: AnyMesh | None = None,
+    memory: int | None = None,
+    platform: str | None = None,
+) -> Plan:
+    """Plan a run whose canvas has this (height, width), with one style of the same size."""
+    scales = prepare.scales_of(shape, [shape], with_sizes(recipe, "as-is", "as-is"))
+    return plan_scales(recipe, scales, mesh=mesh, memory=memory, platform=platform)
+
+
+def plan_scales(
+    recipe: Recipe,
+    scales: Sequence[Scale],
+    *,
+    mesh: AnyMesh | None = None,
+    device: Any = None,
+    pictures: int = 1,
+    chunk: int | None = None,
+    memory: int | None = None,
+    platform: str | None = None,
+    may_shorten_history: bool = False,
+) -> Plan:
+    """Plan a run of a checked recipe along given scales.
+
+    With several processes, every one must make this call.
+
+    Args:
+      recipe: whose `network.tile`, if it is a number, is kept; None leaves the choice to this function.
+      scales: coarse to fine; the final one has the shapes of all styles.
+      mesh: of the devices that share the canvas or the batch; None is one device.
+      device: that holds the weights; None is JAX's default.
+      pictures: number of pictures that are painted with this recipe at these scales.
+      chunk: largest number painted at once; None is what memory holds.
+      memory: bytes of the device, or of all CPU devices together; None asks the device.
+      platform: as in `plan`.
+      may_shorten_history: whether the package's own recipe may keep fewer L-BFGS pairs, which changes
+        the picture, if nothing exact fits. Other recipes belong to their authors and stay as they are.
+
+    Raises:
+      ValueError: if no tile size fits, naming the largest canvas and the changes that would; or if a
+        device would have no row of the canvas.
+    """
+    last = scales[-1]
+    check_bands(bands_of(mesh, last.shape, recipe.network))
+    there, counted = _memory_of(mesh, device, memory, platform)
+    devices = _devices_of(mesh)
+    untiled = footprint_at(_with_network(recipe, tile=0), last, counted, devices=devices)
+    chosen = recipe
+    if recipe.network.tile is None:
+        chosen = _fitted(recipe, last, there, counted, devices, may_shorten_history)
+    one = footprint_at(chosen, last, counted, devices=devices)
+    most = chunk
+    if chunk is None and pictures > 1:
+        most = chunks.largest_chunk(one, there)
+        if most is not None and counted != "cpu":
+            most *= sharding.pictures_in_parallel(mesh)  # each has a memory of its own
+    at_once = chunks.even_chunk_over_devices(pictures, most, mesh)
+    together = chunks.pictures_per_memory(at_once, mesh, counted)
+    return Plan(
+        requested=recipe,
+        recipe=chosen,
+        scales=tuple(scales),
+        mesh=mesh,
+        pictures=pictures,
+        chunk=at_once,
+        platform=counted,
+        available=there,
+        footprint=one
+        if together == 1
+        else footprint_at(chosen, last, counted, pictures=together, devices=devices),
+        untiled=untiled,
+    )
+
+
+def _devices_of(mesh: AnyMesh | None) -> int:
+    return 1 if mesh is None else int(mesh.shape.get(sharding.BANDS, 1))
+
+
+def _memory_of(
+    mesh: AnyMesh | None, device: Any, memory: int | None, platform: str | None
+) -> tuple[int | None, str]:
+    """Return the bytes that each device can allocate, None if not known, and the platform."""
+    here = jax.local_devices()[0].platform
+    if memory is None and platform in (None, here):
+        return capacity.available_to_each(mesh, device)
+    counted = platform if platform not in (None, here) else capacity.platform_of(device)
+    return capacity.divided_among_bands(memory, mesh, counted), counted
+
+
+# --- Fitting into memory --------------------------------------------------------------------------
+
+
+def _fitted(
+    recipe: Recipe,
+    scale: Scale,
+    there: int | None,
+    platform: str,
+    devices: int,
+    may_shorten_history: bool,
+) -> Recipe:
+    """Choose tile size and rematerialisation so that the run fits in memory and takes least time."""
+
+    def fitting(candidate: Recipe) -> bool:
+        return fits(footprint_at(candidate, scale, platform, devices=devices), there)
+
+    longest = max(*scale.shape, *map(max, scale.style_shapes))
+    candidates = memory_savers(recipe, longest, platform)
+    for candidate in candidates:
+        if fitting(candidate):
+            return candidate
+    assert there is not None  # otherwise the first candidate fits
+    smallest = candidates[-1]
+    shorter = _with_longest_history(smallest, fitting)
+    if may_shorten_history and shorter is not None and _is_ours(recipe):
+        return shorter
+    raise ValueError(_refusal(scale, smallest, there, platform, devices, shorter))
+
+
+def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
+    """Return a recipe in forms that need less and less memory, and more and more time.
+
+    All of them compute the same picture: first the canvas as a whole, then, on an accelerator, with
+    rematerialisation, then in smaller and smaller tiles.
+
+    Args:
+      recipe: in any form.
+      longest: longest side of any picture, in px.
+      platform: of the device.
+    """
+    candidates = [_with_network(recipe, tile=0)]
+    if platform != "cpu":
+        candidates.append(_with_network(recipe, tile=0, remat=True))
+    halo = vgg.halo_of(recipe.terms.taps)
+    remat = recipe.network.remat or platform != "cpu"
+    sizes = [tile for tile in TILES if halo <= tile < longest]
+    return candidates + [_with_network(recipe, tile=tile, remat=remat) for tile in sizes]
+
+
+def history_of(recipe: Recipe) -> int | None:
+    """Return how many pairs a recipe's L-BFGS keeps; None for other optimisers."""
+    return getattr(recipe.descent.optimizer, "history", None)
+
+
+def _with_network(recipe: Recipe, **fields: Any) -> Recipe:
+    return replace(recipe, network=replace(recipe.network, **fields))
+
+
+def _with_optimizer(recipe: Recipe, optimizer: Any) -> Recipe:
+    return replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
+
+
+def _is_ours(recipe: Recipe) -> bool:
+    """Return whether the recipe has the optimiser of the package's own recipe."""
+    ours = recipes.DEFAULT
+    return recipe.name == ours.name and recipe.descent.optimizer == ours.descent.optimizer
+
+
+def _with_longest_history(recipe: Recipe, fitting: Callable[[Recipe], bool]) -> Recipe | None:
+    """Return the recipe with as many L-BFGS pairs as fit; None if fewer than `LEAST_HISTORY` do."""
+    optimizer: Any = recipe.descent.optimizer
+    most = history_of(recipe) or 0
+
+    def shortened(history: int) -> Recipe:
+        return _with_optimizer(recipe, replace(optimizer, history=history))
+
+    if most <= LEAST_HISTORY or not fitting(shortened(LEAST_HISTORY)):
+        return None
+    pairs = range(LEAST_HISTORY, most)
+    too_many = bisect.bisect_left(pairs, True, key=lambda n: not fitting(shortened(n)))
+    return shortened(pairs[too_many - 1])
+
+
+def _refusal(
+    scale: Scale,
+    smallest: Recipe,
+    there: int,
+    platform: str,
+    devices: int,
+    shorter: Recipe | None,
+) -> str:
+    """Return the message for a run that fits in no exact form.
+
+    Args:
+      scale: the final one.
+      smallest: the form of the recipe that takes least memory.
+      there: bytes that are available.
+      platform: of the device.
+      devices: number that share the canvas.
+      shorter: the recipe with a history that fits, if there is one.
+    """
+
+    def fitting(other: Recipe) -> bool:
+        return fits(footprint_at(other, scale, platform, devices=devices), there)
+
+    largest = largest_that_fits(scale, smallest, there, platform=platform, devices=devices)
+    remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px does"
+    tile = smallest.network.tile
+    how = f" even in tiles of {tile} px" if tile else ""
+    least = footprint_at(smallest, scale, platform, devices=devices).total
+    history = "" if shorter is None else f"`descent.optimizer.history={history_of(shorter)}`"
+    others = [history] * bool(history)
+    others += [words for words, other in _smaller_but_different(smallest) if fitting(other)]
+    changes = f"; so does, but paints another picture: {' or '.join(others)}" if others else ""
+    shape = scale.shape
+    return (
+        f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(least)}{how}, and "
+        f"{gigabytes(there / MARGIN)} are available{remedy}{changes}; to try all the same, set "
+        "`tile` to off or a number"
+    )
+
+
+def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
+    """Yield changes that take less memory and paint another picture: in words, and the recipe."""
+    if recipe.network.precision.activations is None:
+        yield "bfloat16 (`precision`)", _with_network(recipe, precision=BFLOAT16)
+    if history_of(recipe) is not None:
+        yield "Adam (`optimizer`)", _with_optimizer(recipe, Adam())
+
+
+def largest_that_fits(
+    scale: Scale, recipe: Recipe, available: int, *, platform: str, devices: int = 1
+) -> Shape | None:
+    """Return the largest canvas of a scale's proportions that fits, as (height, width).
+
+    Args:
+      scale: with the shape of the canvas that was wanted, and of its styles, which shrink with it.
+      recipe: as in `estimate_memory`.
+      available: bytes.
+      platform: as in `estimate_memory`.
+      devices: as in `estimate_memory`.
+
+    Returns:
+      (height, width) of at least 16 px a side; None if no canvas fits.
+    """
+
+    def shrunk(shape: Shape, longer: int) -> Shape:
+        height, width = (
+            max(vgg.SMALLEST, round(side * longer / max(scale.shape))) for side in shape
+        )
+        return height, width
+
+    def fitting(longer: int) -> bool:
+        footprint = estimate_memory(
+            shrunk(scale.shape, longer),
+            recipe=recipe,
+            style_shapes=[shrunk(shape, longer) for shape in scale.style_shapes],
+            devices=devices,
+            platform=platform,
+        )
+        return fits(footprint, available)
+
+    least, most = vgg.SMALLEST, max(scale.shape) + 1
+    if not fitting(least):
+        return None
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (middle, most) if fitting(middle) else (least, middle)
+    return shrunk(scale.shape, least)
