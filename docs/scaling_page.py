@@ -14,16 +14,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from nst_jax import recipes, vgg
 from nst_jax._types import Shape
 from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
 from nst_jax.scaling import capacity, chunks, costs, tiles
-from nst_jax.scaling.sharding import ROWS
+from nst_jax.scaling.bands import bands_of
+from nst_jax.scaling.plan import history_of, plan_scales
+from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import precision
 from nst_jax.vgg.precision import Precision
 
@@ -82,23 +82,15 @@ PRICE = 2.0  # $ per device-hour: an example, nobody's offer
 # --- Counts ---------------------------------------------------------------------------------------
 
 
-def over(recipe: Recipe, shape: Shape, count: int) -> Recipe:
-    """Return the recipe with the rows of a canvas over so many devices."""
-    if count == 1:
-        return replace(recipe, rows=None)
-    # One device many times: of a mesh that nothing is put on only the size counts.
-    mesh = Mesh(np.asarray(jax.devices()[:1] * count), (ROWS,))
-    return replace(recipe, rows=tiles.rows_of(mesh, shape, recipe.network))
-
-
 def on(recipe: Recipe, device: Device) -> Recipe:
     """Return the recipe in a device's precision."""
     return replace(recipe, network=replace(recipe.network, precision=device.precision))
 
 
-def cut(recipe: Recipe, shape: Shape) -> tiles.Grid:
-    """Return how a canvas lies over the devices of a recipe with rows."""
-    grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, recipe.rows)
+def cut(recipe: Recipe, shape: Shape, count: int) -> tiles.Grid:
+    """Return how a canvas is cut for several devices."""
+    bands = bands_of(abstract_mesh(count), shape, recipe.network)
+    grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, bands)
     assert grid is not None
     return grid
 
@@ -108,23 +100,21 @@ def sent(grid: tiles.Grid) -> list[tuple[int, int]]:
 
     Pixels go out; their gradient goes back to where they came from.
     """
-    assert grid.rows is not None
-    share, count = grid.rows.share, grid.rows.count
+    assert grid.bands is not None
+    band, count = grid.bands.band_height, grid.bands.count
     pixels = [
-        (way * hop, min(share, reach - (hop - 1) * share))
-        for way, reach in zip((1, -1), grid.reach, strict=True)
-        for hop in range(1, -(-reach // share) + 1)
+        (direction * hop, min(band, reach - (hop - 1) * band))
+        for direction, reach in zip((1, -1), grid.reach, strict=True)
+        for hop in range(1, -(-reach // band) + 1)
     ]
     both = [*pixels, *((-hop, rows) for hop, rows in pixels)]
     each = [[one for one in both if 0 <= device + one[0] < count] for device in range(count)]
     return max(each, key=lambda messages: sum(rows for _, rows in messages))
 
 
-def halo_bytes(recipe: Recipe, shape: Shape) -> int:
+def halo_bytes(recipe: Recipe, shape: Shape, count: int) -> int:
     """Return the bytes of rows that a device sends in a step: pixels, and their gradient."""
-    if recipe.rows is None:
-        return 0
-    return sum(rows for _, rows in sent(cut(recipe, shape))) * shape[1] * PIXEL
+    return sum(rows for _, rows in sent(cut(recipe, shape, count))) * shape[1] * PIXEL
 
 
 def sums_bytes(recipe: Recipe) -> int:
@@ -135,7 +125,7 @@ def sums_bytes(recipe: Recipe) -> int:
 
 def pairs_of(recipe: Recipe) -> int:
     """Return how many pairs L-BFGS has; each needs two sums over devices, one after the other."""
-    return capacity.history_of(recipe) or 0
+    return history_of(recipe) or 0
 
 
 def levels_of(recipe: Recipe) -> int:
@@ -175,24 +165,30 @@ def per_pixel(recipe: Recipe) -> float:
 
 
 @cache
-def settled(device: Device, count: int) -> Recipe:
-    """Return `default` as it fits on so many devices, for a canvas of `WIDE` px a side."""
-    shape = (WIDE, WIDE)
-    spread = over(on(recipes.DEFAULT, device), shape, count)
-    scale = Scale(shape, ((1024, 1024),), 1)
-    return over(capacity.fit(spread, scale, device.memory, device.platform).recipe, shape, count)
+def fitting(device: Device, count: int) -> Recipe:
+    """Return `default` in the form that fits on so many devices, for a canvas of `WIDE` px a side."""
+    scale = Scale((WIDE, WIDE), ((1024, 1024),), 1)
+    made = plan_scales(
+        on(recipes.DEFAULT, device),
+        [scale],
+        mesh=abstract_mesh(count),
+        memory=device.memory,
+        platform=device.platform,
+    )
+    return made.recipe
 
 
-def computing(recipe: Recipe, shape: Shape, device: Device) -> float:
-    """Return the seconds of an update's arithmetic on one device of a row."""
-    return costs.update_operations(shape, recipe, device.platform) / (OF_PEAK * device.peak)
+def computing(recipe: Recipe, shape: Shape, device: Device, count: int) -> float:
+    """Return the seconds of an update's arithmetic on each of several devices."""
+    work = costs.update_operations(shape, recipe, device.platform, devices=count)
+    return work / (OF_PEAK * device.peak)
 
 
-def talking(recipe: Recipe, shape: Shape, device: Device) -> float:
+def exchanging(recipe: Recipe, shape: Shape, device: Device, count: int) -> float:
     """Return the seconds of a step's exchange, if nothing overlaps with it."""
-    if recipe.rows is None:
+    if count == 1:
         return 0.0
-    grid, count = cut(recipe, shape), recipe.rows.count
+    grid = cut(recipe, shape, count)
     if device.switched:
         rows = sum(lines for _, lines in sent(grid))
     else:  # a link passes on what goes further; the two directions have one each
@@ -200,7 +196,7 @@ def talking(recipe: Recipe, shape: Shape, device: Device) -> float:
     speed = OF_LINK * device.link
     halos = rows * shape[1] * PIXEL / speed
     around = 2 * (count - 1) / count * sums_bytes(recipe) / (device.links * speed)
-    # One after the other: rows, sums, both once more, then the optimiser's dot products and levels.
+    # One after the other: rows, sums, both for the gradient, then the optimiser's sums and levels.
     return halos + around + (4 + waits_of_lbfgs(recipe)) * LATENCY
 
 
@@ -265,10 +261,9 @@ def _halo_table() -> str:
         cells = [str(count)]
         for height in (WIDE, SMALL):
             shape = (height, WIDE)
-            recipe = over(recipes.DEFAULT, shape, count)
-            share, window = _own_and_computed(recipe, shape)
-            taken = costs.estimate_memory(shape, recipe=recipe, platform="gpu").total
-            cells += [f"{share} / {window}", number(window / share), number(taken / 1e9)]
+            band, window = _own_and_computed(recipes.DEFAULT, shape, count)
+            taken = costs.estimate_memory(shape, devices=count, platform="gpu").total
+            cells += [f"{band} / {window}", number(window / band), number(taken / 1e9)]
         rows.append(cells)
     head = "devices"
     for height in (WIDE, SMALL):
@@ -276,24 +271,25 @@ def _halo_table() -> str:
     return table(head, rows)
 
 
-def _own_and_computed(recipe: Recipe, shape: Shape) -> tuple[int, int]:
-    if recipe.rows is None:
+def _own_and_computed(recipe: Recipe, shape: Shape, count: int) -> tuple[int, int]:
+    if count == 1:
         return shape[0], shape[0]
-    return recipe.rows.share, cut(recipe, shape).down.window
+    grid = cut(recipe, shape, count)
+    assert grid.bands is not None
+    return grid.bands.band_height, grid.down.window
 
 
 def _bytes_table() -> str:
     rows = []
     for count in (4, 8, 64, 256):
-        shape = (WIDE, WIDE)
-        recipe = over(recipes.DEFAULT, shape, count)
-        grid = cut(recipe, shape)
+        shape, recipe = (WIDE, WIDE), recipes.DEFAULT
+        grid = cut(recipe, shape, count)
         rows.append(
             (
                 count,
-                _own_and_computed(recipe, shape)[0],
+                _own_and_computed(recipe, shape, count)[0],
                 f"{grid.reach[0]} + {grid.reach[1]}",
-                number(halo_bytes(recipe, shape) / 1e6),
+                number(halo_bytes(recipe, shape, count) / 1e6),
                 number(sums_bytes(recipe) / 1e6),
                 4 * (2 * pairs_of(recipe)),
             )
@@ -306,14 +302,14 @@ def _bytes_table() -> str:
 
 
 def _either_table() -> str:
-    shape, recipe = (WIDE, WIDE), over(recipes.DEFAULT, (WIDE, WIDE), 8)
+    shape, recipe = (WIDE, WIDE), recipes.DEFAULT
     ours, theirs = messages(recipe)
     halo = 2 * vgg.halo_of(recipe.terms.taps)
     rows = [
         (
             "rows of pixels (this project)",
             ours,
-            number(halo_bytes(recipe, shape) / 1e6),
+            number(halo_bytes(recipe, shape, 8) / 1e6),
             f"{halo} rows",
         ),
         (
@@ -339,8 +335,7 @@ def break_even(device: Device) -> tuple[float, float]:
     """
     recipe = on(recipes.DEFAULT, device)
     each = recipe.network.precision.activations_of(np.float32).itemsize
-    spread = over(recipe, (WIDE, WIDE), 8)
-    more = activations_bytes(recipe, WIDE, each) - halo_bytes(spread, (WIDE, WIDE))
+    more = activations_bytes(recipe, WIDE, each) - halo_bytes(recipe, (WIDE, WIDE), 8)
     halo = 2 * vgg.halo_of(recipe.terms.taps) * per_pixel(recipe)
     seconds = halo / (OF_PEAK * device.peak)  # for each px of width
     # To both sides at once: there and back, once or for each layer.
@@ -353,9 +348,9 @@ def efficiency(device: Device, count: int) -> float:
 
     1 is one device with memory for the whole canvas, whose time is divided without loss.
     """
-    recipe = settled(device, count)
-    whole = computing(on(recipes.DEFAULT, device), (WIDE, WIDE), device)
-    taken = computing(recipe, (WIDE, WIDE), device) + talking(recipe, (WIDE, WIDE), device)
+    recipe, shape = fitting(device, count), (WIDE, WIDE)
+    whole = computing(on(recipes.DEFAULT, device), shape, device, 1)
+    taken = computing(recipe, shape, device, count) + exchanging(recipe, shape, device, count)
     return whole / count / taken
 
 
@@ -367,17 +362,18 @@ def _paying(device: Device) -> int:
 def _seconds_table(device: Device, counts: Iterable[int]) -> str:
     shape, rows = (WIDE, WIDE), []
     for count in counts:
-        recipe = settled(device, count)
-        busy, talk = computing(recipe, shape, device), talking(recipe, shape, device)
+        recipe = fitting(device, count)
+        busy = computing(recipe, shape, device, count)
+        exchange = exchanging(recipe, shape, device, count)
         network = recipe.network
-        ways = [f"tiles of {network.tile}"] * bool(network.tile) + ["remat"] * network.remat
+        form = [f"tiles of {network.tile}"] * bool(network.tile) + ["remat"] * network.remat
         rows.append(
             (
                 count,
-                ", ".join(ways) or "whole",
+                ", ".join(form) or "whole",
                 number(1e3 * busy),
-                number(1e3 * talk),
-                per_cent(talk / (busy + talk)),
+                number(1e3 * exchange),
+                per_cent(exchange / (busy + exchange)),
                 per_cent(efficiency(device, count)),
             )
         )
@@ -409,8 +405,9 @@ def _largest(recipe: Recipe, device: Device, count: int) -> int:
         shape = (steps * step, steps * step)
         footprint = costs.estimate_memory(
             shape,
-            recipe=over(recipe, shape, count),
+            recipe=recipe,
             style_shapes=[(512, 512)],
+            devices=count,
             platform=device.platform,
         )
         return not capacity.fits(footprint, device.memory)
@@ -457,7 +454,7 @@ def _thousand_table() -> str:
                 (side, side), recipe=on(recipes.DEFAULT, device), platform=device.platform
             )
             hours = thousand(side, device)
-            at_once = chunks.most_that_fit(footprint, device.memory)
+            at_once = chunks.largest_chunk(footprint, device.memory)
             money = f"{number(hours)} P", f"{number(hours * PRICE)} $"
             rows.append((device.name, side, at_once, number(hours), *money))
     for side in (512, 1024):
