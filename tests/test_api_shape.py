@@ -63,7 +63,7 @@ def test_the_verbs_share_their_options():
     options = [list(inspect.signature(verb).parameters)[3:] for verb in VERBS]
     assert options[0] == options[1][:-2] == options[2][:-4]
     assert options[1][-2:] == ["every", "resume"]
-    assert options[2][-4:] == ["every", "tell", "chunk", "bands"]
+    assert options[2][-4:] == ["every", "progress", "chunk", "bands"]
 
 
 def functions_of(path):
