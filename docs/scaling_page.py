@@ -1,9 +1,9 @@
-"""Write `scaling.md`: what a pixel costs, what devices tell each other, and what that means for some.
+"""Write `scaling.md`: what a pixel costs, what devices exchange, and what that means for some machines.
 
     python -m docs.scaling_page
 
-Nothing is run but counts from shapes. `tests/test_scaling.py` holds the page to this script, and the
-bytes that are counted here to those that compiled programs exchange.
+Everything is counted from shapes, nothing is run. `tests/test_scaling.py` compares the page with this
+script, and the bytes that are counted here with those that compiled programs exchange.
 """
 
 import bisect
@@ -14,16 +14,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from nst_jax import recipes, vgg
 from nst_jax._types import Shape
 from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
 from nst_jax.scaling import capacity, chunks, costs, tiles
-from nst_jax.scaling.sharding import ROWS
+from nst_jax.scaling.bands import bands_of
+from nst_jax.scaling.plan import history_of, plan_scales
+from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import precision
 from nst_jax.vgg.precision import Precision
 
@@ -32,23 +32,23 @@ PAGE, TEMPLATE = HERE / "scaling.md", HERE / "scaling.md.in"
 RESULTS = HERE.parent / "benchmarks" / "results"
 FLOAT32 = 4  # bytes
 PIXEL = 3 * FLOAT32
-# Messages that XLA's partitioner makes of each level, seen in compiled programs, and the rows
-# of the canvas that they hold for all levels together, at most.
+# Messages that XLA's partitioner makes of each level, seen in compiled programs; and how many rows of
+# the canvas they contain at most, for all levels together.
 OF_LEVEL, ROWS_OF_LEVELS = 20, 64
-LARGEST = 46336  # px a side: of a larger square an int32 does not count the pixels
+LARGEST = 46336  # px a side: the pixels of a larger square overflow an int32
 COUNTS, WIDE, SMALL = (1, 2, 4, 8, 16, 32, 64, 128, 256), 8192, 2048
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """What a maker says of a device, in bytes and seconds, and how it is used here."""
+    """A device as its maker describes it, in bytes and seconds, and how it is used here."""
 
     name: str
     peak: float  # operations per second
     memory: int  # bytes
     link: float  # bytes per second, one way, to a neighbour
-    links: int  # that a device has towards its neighbours in a row
-    switched: bool  # whether any two have the link for themselves, or devices between pass on
+    links: int  # of a device towards its neighbours in a ring
+    switched: bool  # whether any two devices have a link of their own, or others between pass on
     precision: Precision
     platform: str
 
@@ -74,21 +74,12 @@ V5E = Device(
     precision=precision.BFLOAT16,
     platform="tpu",
 )
-# Assumed, all three.
+# All three are assumed; the page says why.
 OF_PEAK, OF_LINK, LATENCY = 0.4, 0.8, 20e-6
-PRICE = 2.0  # $ per device-hour: an example, nobody's price
+PRICE = 2.0  # $ per device-hour: an example, nobody's offer
 
 
 # --- Counts ---------------------------------------------------------------------------------------
-
-
-def over(recipe: Recipe, shape: Shape, count: int) -> Recipe:
-    """Return the recipe with the rows of a canvas over so many devices."""
-    if count == 1:
-        return replace(recipe, rows=None)
-    # One device many times: of a mesh that nothing is put on only the size counts.
-    mesh = Mesh(np.asarray(jax.devices()[:1] * count), (ROWS,))
-    return replace(recipe, rows=tiles.rows_of(mesh, shape, recipe.network))
 
 
 def on(recipe: Recipe, device: Device) -> Recipe:
@@ -96,9 +87,10 @@ def on(recipe: Recipe, device: Device) -> Recipe:
     return replace(recipe, network=replace(recipe.network, precision=device.precision))
 
 
-def cut(recipe: Recipe, shape: Shape) -> tiles.Grid:
-    """Return how a canvas lies over the devices of a recipe with rows."""
-    grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, recipe.rows)
+def cut(recipe: Recipe, shape: Shape, count: int) -> tiles.Grid:
+    """Return how a canvas is cut for several devices."""
+    bands = bands_of(abstract_mesh(count), shape, recipe.network)
+    grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, bands)
     assert grid is not None
     return grid
 
@@ -108,43 +100,41 @@ def sent(grid: tiles.Grid) -> list[tuple[int, int]]:
 
     Pixels go out; their gradient goes back to where they came from.
     """
-    assert grid.rows is not None
-    share, count = grid.rows.share, grid.rows.count
+    assert grid.bands is not None
+    band, count = grid.bands.band_height, grid.bands.count
     pixels = [
-        (way * hop, min(share, reach - (hop - 1) * share))
-        for way, reach in zip((1, -1), grid.reach, strict=True)
-        for hop in range(1, -(-reach // share) + 1)
+        (direction * hop, min(band, reach - (hop - 1) * band))
+        for direction, reach in zip((1, -1), grid.reach, strict=True)
+        for hop in range(1, -(-reach // band) + 1)
     ]
     both = [*pixels, *((-hop, rows) for hop, rows in pixels)]
     each = [[one for one in both if 0 <= device + one[0] < count] for device in range(count)]
     return max(each, key=lambda messages: sum(rows for _, rows in messages))
 
 
-def halo_bytes(recipe: Recipe, shape: Shape) -> int:
+def halo_bytes(recipe: Recipe, shape: Shape, count: int) -> int:
     """Return the bytes of rows that a device sends in a step: pixels, and their gradient."""
-    if recipe.rows is None:
-        return 0
-    return sum(rows for _, rows in sent(cut(recipe, shape))) * shape[1] * PIXEL
+    return sum(rows for _, rows in sent(cut(recipe, shape, count))) * shape[1] * PIXEL
 
 
 def sums_bytes(recipe: Recipe) -> int:
-    """Return the bytes of Gram matrices a step adds up over devices, there and on the way back."""
+    """Return the bytes of Gram matrices that a step sums over devices, forward and backward."""
     channels = [vgg.LAYERS[vgg.layer_of(tap)][1] for tap in recipe.terms.style_taps]
     return 2 * sum(c * c for c in channels) * FLOAT32
 
 
 def pairs_of(recipe: Recipe) -> int:
-    """Return how many pairs of L-BFGS there are; each is two sums, one after the other."""
-    return capacity.history_of(recipe) or 0
+    """Return how many pairs L-BFGS has; each needs two sums over devices, one after the other."""
+    return history_of(recipe) or 0
 
 
 def levels_of(recipe: Recipe) -> int:
-    """Return over how many levels of a pyramid L-BFGS makes its first guess."""
+    """Return the number of levels of the pyramid over which L-BFGS makes its first guess."""
     return getattr(recipe.descent.optimizer, "levels", 0)
 
 
 def activations_bytes(recipe: Recipe, width: int, each: int = FLOAT32) -> int:
-    """Return the bytes that a device would send if neighbours gave each other a row at each layer.
+    """Return the bytes that a device would send if neighbours exchanged a row at each layer.
 
     A row of each convolution's input to both sides, and of the gradient of its output; one row of the
     picture for the variation, and of its gradient.
@@ -155,12 +145,12 @@ def activations_bytes(recipe: Recipe, width: int, each: int = FLOAT32) -> int:
 
 
 def messages(recipe: Recipe) -> tuple[int, int]:
-    """Return how many messages of rows a device sends in a step: of pixels, or at each layer."""
+    """Return how many messages with rows a device sends in a step: of pixels, or at each layer."""
     return 4, 4 * len(costs.layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe)) + 2
 
 
 def waits_of_lbfgs(recipe: Recipe) -> int:
-    """Return how many messages L-BFGS waits for, as if each came after the one before."""
+    """Return how many messages L-BFGS waits for, if no two of them overlap."""
     pairs = pairs_of(recipe)
     return 2 * pairs + 3 + OF_LEVEL * levels_of(recipe) if pairs else 0
 
@@ -175,24 +165,30 @@ def per_pixel(recipe: Recipe) -> float:
 
 
 @cache
-def settled(device: Device, count: int) -> Recipe:
-    """Return `default` as it fits on so many devices, for a canvas of `WIDE` px a side."""
-    shape = (WIDE, WIDE)
-    spread = over(on(recipes.DEFAULT, device), shape, count)
-    scale = Scale(shape, ((1024, 1024),), 1)
-    return over(capacity.fit(spread, scale, device.memory, device.platform).recipe, shape, count)
+def fitting(device: Device, count: int) -> Recipe:
+    """Return `default` in the form that fits on so many devices, for a canvas of `WIDE` px a side."""
+    scale = Scale((WIDE, WIDE), ((1024, 1024),), 1)
+    made = plan_scales(
+        on(recipes.DEFAULT, device),
+        [scale],
+        mesh=abstract_mesh(count),
+        memory=device.memory,
+        platform=device.platform,
+    )
+    return made.recipe
 
 
-def computing(recipe: Recipe, shape: Shape, device: Device) -> float:
-    """Return the seconds of an update's arithmetic on one device of a row."""
-    return costs.update_operations(shape, recipe, device.platform) / (OF_PEAK * device.peak)
+def computing(recipe: Recipe, shape: Shape, device: Device, count: int) -> float:
+    """Return the seconds of an update's arithmetic on each of several devices."""
+    work = costs.update_operations(shape, recipe, device.platform, devices=count)
+    return work / (OF_PEAK * device.peak)
 
 
-def talking(recipe: Recipe, shape: Shape, device: Device) -> float:
-    """Return the seconds of what devices tell each other in a step, as if nothing else went on."""
-    if recipe.rows is None:
+def exchanging(recipe: Recipe, shape: Shape, device: Device, count: int) -> float:
+    """Return the seconds of a step's exchange, if nothing overlaps with it."""
+    if count == 1:
         return 0.0
-    grid, count = cut(recipe, shape), recipe.rows.count
+    grid = cut(recipe, shape, count)
     if device.switched:
         rows = sum(lines for _, lines in sent(grid))
     else:  # a link passes on what goes further; the two directions have one each
@@ -200,7 +196,7 @@ def talking(recipe: Recipe, shape: Shape, device: Device) -> float:
     speed = OF_LINK * device.link
     halos = rows * shape[1] * PIXEL / speed
     around = 2 * (count - 1) / count * sums_bytes(recipe) / (device.links * speed)
-    # One after the other: rows, sums, both once more, then the optimiser's dot products and levels.
+    # One after the other: rows, sums, both for the gradient, then the optimiser's sums and levels.
     return halos + around + (4 + waits_of_lbfgs(recipe)) * LATENCY
 
 
@@ -254,7 +250,7 @@ def _cost_table() -> str:
         )
     head = (
         "recipe | deepest layer | halo, px | operations per pixel and update, millions | bytes per "
-        "pixel, float32 | bfloat16 | of it the canvas and its optimiser"
+        "pixel, float32 | the same, bfloat16 | of float32's the canvas and its optimiser"
     )
     return table(head, rows)
 
@@ -265,10 +261,9 @@ def _halo_table() -> str:
         cells = [str(count)]
         for height in (WIDE, SMALL):
             shape = (height, WIDE)
-            recipe = over(recipes.DEFAULT, shape, count)
-            share, window = _own_and_computed(recipe, shape)
-            taken = costs.estimate_memory(shape, recipe=recipe, platform="gpu").total
-            cells += [f"{share} / {window}", number(window / share), number(taken / 1e9)]
+            band, window = _own_and_computed(recipes.DEFAULT, shape, count)
+            taken = costs.estimate_memory(shape, devices=count, platform="gpu").total
+            cells += [f"{band} / {window}", number(window / band), number(taken / 1e9)]
         rows.append(cells)
     head = "devices"
     for height in (WIDE, SMALL):
@@ -276,41 +271,47 @@ def _halo_table() -> str:
     return table(head, rows)
 
 
-def _own_and_computed(recipe: Recipe, shape: Shape) -> tuple[int, int]:
-    if recipe.rows is None:
+def _own_and_computed(recipe: Recipe, shape: Shape, count: int) -> tuple[int, int]:
+    if count == 1:
         return shape[0], shape[0]
-    return recipe.rows.share, cut(recipe, shape).down.window
+    grid = cut(recipe, shape, count)
+    assert grid.bands is not None
+    return grid.bands.band_height, grid.down.window
 
 
 def _bytes_table() -> str:
     rows = []
     for count in (4, 8, 64, 256):
-        shape = (WIDE, WIDE)
-        recipe = over(recipes.DEFAULT, shape, count)
-        grid = cut(recipe, shape)
+        shape, recipe = (WIDE, WIDE), recipes.DEFAULT
+        grid = cut(recipe, shape, count)
         rows.append(
             (
                 count,
-                _own_and_computed(recipe, shape)[0],
+                _own_and_computed(recipe, shape, count)[0],
                 f"{grid.reach[0]} + {grid.reach[1]}",
-                number(halo_bytes(recipe, shape) / 1e6),
+                number(halo_bytes(recipe, shape, count) / 1e6),
                 number(sums_bytes(recipe) / 1e6),
                 4 * (2 * pairs_of(recipe)),
             )
         )
     head = (
-        "devices | own rows | rows sent down + up | pixels and gradient, MB | Gram matrices, "
-        "both ways, MB | L-BFGS' loops, bytes"
+        "devices | own rows | rows sent down + up | pixels and gradient, MB | Gram matrices and their "
+        "gradient, MB | L-BFGS' loops, bytes"
     )
     return table(head, rows)
 
 
 def _either_table() -> str:
-    shape, recipe = (WIDE, WIDE), over(recipes.DEFAULT, (WIDE, WIDE), 8)
+    shape, recipe = (WIDE, WIDE), recipes.DEFAULT
     ours, theirs = messages(recipe)
     halo = 2 * vgg.halo_of(recipe.terms.taps)
     rows = [
-        ("rows of pixels (here)", ours, number(halo_bytes(recipe, shape) / 1e6), f"{halo} rows"),
+        (
+            "rows of pixels (this project)",
+            ours,
+            number(halo_bytes(recipe, shape, 8) / 1e6),
+            f"{halo} rows",
+        ),
         (
             "a row at each layer, float32",
             theirs,
@@ -324,18 +325,17 @@ def _either_table() -> str:
             "none",
         ),
     ]
-    return table("neighbours give each other | messages sent | MB sent | computed twice", rows)
+    return table("what neighbours exchange | messages sent | MB sent | computed twice", rows)
 
 
 def break_even(device: Device) -> tuple[float, float]:
-    """Return where both ways take as long: (one-way bytes per second, width in px).
+    """Return where both exchanges take as long: (bytes per second in one direction, width in px).
 
-    The first without latency, the second without bytes.
+    The first if messages had no latency, the second if bytes took no time.
     """
     recipe = on(recipes.DEFAULT, device)
     each = recipe.network.precision.activations_of(np.float32).itemsize
-    spread = over(recipe, (WIDE, WIDE), 8)
-    more = activations_bytes(recipe, WIDE, each) - halo_bytes(spread, (WIDE, WIDE))
+    more = activations_bytes(recipe, WIDE, each) - halo_bytes(recipe, (WIDE, WIDE), 8)
     halo = 2 * vgg.halo_of(recipe.terms.taps) * per_pixel(recipe)
     seconds = halo / (OF_PEAK * device.peak)  # for each px of width
     # To both sides at once: there and back, once or for each layer.
@@ -344,39 +344,42 @@ def break_even(device: Device) -> tuple[float, float]:
 
 
 def efficiency(device: Device, count: int) -> float:
-    """Return how much of a device's worth each of several is, for one canvas of `WIDE` px a side.
+    """Return how well each of several devices is used, for one canvas of `WIDE` px a side.
 
-    Against one that could hold the canvas whole, shared without loss.
+    1 is one device with memory for the whole canvas, whose time is divided without loss.
     """
-    recipe = settled(device, count)
-    whole = computing(on(recipes.DEFAULT, device), (WIDE, WIDE), device)
-    taken = computing(recipe, (WIDE, WIDE), device) + talking(recipe, (WIDE, WIDE), device)
+    recipe, shape = fitting(device, count), (WIDE, WIDE)
+    whole = computing(on(recipes.DEFAULT, device), shape, device, 1)
+    taken = computing(recipe, shape, device, count) + exchanging(recipe, shape, device, count)
     return whole / count / taken
 
 
 def _paying(device: Device) -> int:
-    """Return of how many devices at most, of powers of two from 16, each is half its worth."""
+    """Return how many devices, a power of two from 16 on, are at most used at half or more."""
     return max(count for count in COUNTS[4:] if efficiency(device, count) >= 0.5)
 
 
 def _seconds_table(device: Device, counts: Iterable[int]) -> str:
     shape, rows = (WIDE, WIDE), []
     for count in counts:
-        recipe = settled(device, count)
-        busy, talk = computing(recipe, shape, device), talking(recipe, shape, device)
+        recipe = fitting(device, count)
+        busy = computing(recipe, shape, device, count)
+        exchange = exchanging(recipe, shape, device, count)
         network = recipe.network
-        ways = [f"tiles of {network.tile}"] * bool(network.tile) + ["remat"] * network.remat
+        form = [f"tiles of {network.tile}"] * bool(network.tile) + ["remat"] * network.remat
         rows.append(
             (
                 count,
-                ", ".join(ways) or "whole",
+                ", ".join(form) or "whole",
                 number(1e3 * busy),
-                number(1e3 * talk),
-                per_cent(talk / (busy + talk)),
+                number(1e3 * exchange),
+                per_cent(exchange / (busy + exchange)),
                 per_cent(efficiency(device, count)),
             )
         )
-    head = "devices | share computed | arithmetic, ms | exchange, ms | its share | efficiency"
+    head = (
+        "devices | how a band is computed | arithmetic, ms | exchange, ms | its share | efficiency"
+    )
     return table(head, rows)
 
 
@@ -391,19 +394,20 @@ def _largest_table() -> str:
                 side = _largest(replace(recipe, network=network), device, count)
                 cells.append(f"{side:,}")
             rows.append(cells)
-    return table("device | devices | side, px, whole shares | side, px, tiles of 512", rows)
+    return table("device | devices | side, px, bands whole | side, px, bands in tiles of 512", rows)
 
 
 def _largest(recipe: Recipe, device: Device, count: int) -> int:
-    """Return the largest side that fits, in steps on the pooling grid: off it windows are longer."""
+    """Return the largest side that fits, among those on the pooling grid: off it windows are longer."""
     step = 5 * vgg.SMALLEST
 
     def too_large(steps: int) -> bool:
         shape = (steps * step, steps * step)
         footprint = costs.estimate_memory(
             shape,
-            recipe=over(recipe, shape, count),
+            recipe=recipe,
             style_shapes=[(512, 512)],
+            devices=count,
             platform=device.platform,
         )
         return not capacity.fits(footprint, device.memory)
@@ -450,22 +454,22 @@ def _thousand_table() -> str:
                 (side, side), recipe=on(recipes.DEFAULT, device), platform=device.platform
             )
             hours = thousand(side, device)
-            at_once = chunks.most_that_fit(footprint, device.memory)
+            at_once = chunks.largest_chunk(footprint, device.memory)
             money = f"{number(hours)} P", f"{number(hours * PRICE)} $"
             rows.append((device.name, side, at_once, number(hours), *money))
     for side in (512, 1024):
         hours = thousand_on_cpu(side)
-        name = "two CPU cores, float32, " + ("measured pace" if side == 512 else "extrapolated")
+        name = "two CPU cores, float32, " + ("measured" if side == 512 else "extrapolated")
         rows.append((name, side, "-", number(hours), f"{number(hours)} P", "-"))
     head = (
         "device | side, px | pictures at once, at most | device-hours per thousand | cost at P $/h | "
-        f"at an invented P = {PRICE:g}"
+        f"with P = {PRICE:g}"
     )
     return table(head, rows)
 
 
 def facts() -> dict[str, str]:
-    """Return the numbers that stand in sentences."""
+    """Return the numbers and tables that the template's sentences contain."""
     recipe = recipes.DEFAULT
     step, batch = _result("step-cpu"), _result("batch-cpu")
     many = _row(batch, recipe="tf (Adam)", size=[256, 256], verb="stylize_many", batch=8)
@@ -484,6 +488,9 @@ def facts() -> dict[str, str]:
         "commit": step["source"]["commit"][:7],
         "batch_commit": batch["source"]["commit"][:7],
         "gain": number(many["speed_against_one_by_one"]["median"]),
+        "updates": str(recipe.descent.steps),
+        "smallest": str(getattr(recipe.descent.schedule, "smallest", "")),
+        "price": f"{PRICE:g}",
         "of_peak": per_cent(OF_PEAK),
         "of_link": per_cent(OF_LINK),
         "latency": number(LATENCY * 1e6),

@@ -1,19 +1,26 @@
-"""The documents are under test: every docstring's example, and the README's Python."""
+"""The documents are under test: every docstring's example, their Python, and their command lines."""
 
 import ast
 import doctest
 import importlib
 import re
+import shlex
+import textwrap
 from pathlib import Path
 
+import click
+import jax
+import jax.numpy as jnp
 import pytest
 from PIL import Image
 
 import nst_jax as nst
 from docs import recipes_page
 from nst_jax import images, recipes
+from nst_jax.app import cli
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -78,24 +85,162 @@ def test_the_page_has_every_recipe_and_its_picture():
             assert picture.size == (256, 170)
 
 
-@pytest.mark.slow
-def test_the_readmes_python_runs(tmp_path, monkeypatch, capsys):
-    """Two steps at 48 px of what it shows at full length, on two samples under its file names."""
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
-    assert blocks
+# --- Python ---------------------------------------------------------------------------------------
+
+
+def blocks(page, language):
+    """Return the code blocks of a page in a language, `python` or `sh`, without their indentation."""
+    fence = rf"^( *)```{language}\n(.*?)^\1```$"
+    found = re.findall(fence, (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(text) for _, text in found]
+
+
+@pytest.fixture
+def run_page(tmp_path, monkeypatch):
+    """Return a function that runs a page's Python, on two samples under its file names.
+
+    Whatever the page says, pictures are of 48 px and runs of two updates.
+    """
     for name, sample in (("photo.jpg", "chelsea"), ("painting.jpg", "starry_night")):
         (tmp_path / name).write_bytes(images.SAMPLES[sample].read_bytes())
     for verb in ("stylize", "paint", "stylize_many"):
         monkeypatch.setattr(nst, verb, shortened(getattr(nst, verb)))
     monkeypatch.chdir(tmp_path)
-    names = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
-    assert names["image"].shape == (32, 48, 3)
-    assert (tmp_path / "result.png").exists()
-    assert len(names["images"]) == 3
-    assert re.match(r"0 \d", capsys.readouterr().out)
+
+    def run(page):
+        names = {}
+        found = blocks(page, "python")
+        assert found
+        for block in found:
+            exec(compile(block, page, "exec"), names)
+        return names
+
+    return run
 
 
 def shortened(verb):
-    return lambda *args, **options: verb(*args, **{"size": 48, "steps": 2, **options})
+    return lambda *args, **options: verb(*args, **{**options, "size": 48, "steps": 2})
+
+
+@pytest.mark.slow
+def test_the_readmes_python_runs(run_page, tmp_path, capsys):
+    names = run_page("README.md")
+    assert names["image"].shape == (32, 48, 3)
+    assert (tmp_path / "from_python.png").exists()
+    assert re.fullmatch(r"0 \S+\n2 \S+\n", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_the_python_pages_python_runs(run_page, tmp_path, capsys):
+    names = run_page("docs/python.md")
+    assert names["image"].shape == (32, 48, 3)
+    assert len(names["images"]) == 3
+    assert (tmp_path / "result.png").exists() and (tmp_path / "run.h5").exists()
+    assert "True ['relu1_1'," in capsys.readouterr().out  # one value for each canvas
+
+
+def test_the_loss_that_is_added_as_an_example_is_one():
+    (block,) = blocks("CONTRIBUTING.md", "python")
+    names = {}
+    exec(compile(block, "CONTRIBUTING.md", "exec"), names)
+    features = jax.random.normal(jax.random.key(0), (6, 4, 3))
+    loss = names["CHANNEL_MEANS"]
+    assert jnp.allclose(loss.measure(features), features.mean((0, 1)), atol=1e-6)
+    assert recipes.check(names["recipe"]).terms.style_loss is loss
+
+
+# --- Commands -------------------------------------------------------------------------------------
+
+PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md")))
+FIRST_COMMAND = "nst-jax stylize photo.jpg painting.jpg"  # to which the README's table adds flags
+
+
+def commands(page):
+    """Return the words of every `nst-jax` command of a page: in blocks, sentences and tables."""
+    text = (ROOT / page).read_text()
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```$", "", text, flags=re.M | re.S))
+    lines = [*"\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines(), *spans]
+    if page == "README.md":
+        rows = re.findall(r"^\|[^|]+\| `(--[^`]+)`", text, re.MULTILINE)
+        lines += [f"{FIRST_COMMAND} {flags}" for flags in rows]
+    for line in lines:
+        for part in re.split(r"&&|\||;", line.partition(" # ")[0]):
+            words = shlex.split(part.partition(" > ")[0]) if "nst-jax" in part else []
+            if words and Path(words[0]).name == "nst-jax" and words[-1] != "--help":
+                yield words[1:]
+
+
+def parsed(words):
+    """Return the parameters of a command line, as click reads them; nothing is run."""
+    command, name = cli.cli, "nst-jax"
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        name, *words = words
+        command = command.get_command(click.Context(command), name)
+        assert command is not None, f"there is no command {name!r}"
+    return command.make_context(name, list(words)).params
+
+
+COMMANDS = [(page, words) for page in PAGES for words in commands(page)]
+
+
+def test_the_commands_are_found():
+    assert {"README.md", "docs/command-line.md", "docs/recipes.md"} <= {
+        page for page, _ in COMMANDS
+    }
+    assert len(COMMANDS) > 50
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), [pytest.param(*one, id=f"{one[0]}: {' '.join(one[1])}") for one in COMMANDS]
+)
+def test_a_documented_command_has_flags_that_exist(page, words):
+    del page
+    parsed(words)
+
+
+def test_every_flag_that_a_page_names_exists():
+    known = {flag for command in every_command(cli.cli) for flag in flags_of(command)} | {"--help"}
+    for page in PAGES:
+        text = re.sub(r"^ *```.*?^ *```$", "", (ROOT / page).read_text(), flags=re.M | re.S)
+        assert set(re.findall(r"`(--[a-z][a-z-]+)", text)) <= known, page
+
+
+def every_command(command):
+    yield command
+    for inner in getattr(command, "commands", {}).values():
+        yield from every_command(inner)
+
+
+def flags_of(command):
+    return (flag for param in command.params for flag in (*param.opts, *param.secondary_opts))
+
+
+def test_no_command_of_the_readme_overwrites_what_another_wrote():
+    written = [str(path) for path in map(output_of, commands("README.md")) if path]
+    assert len(written) > 10
+    assert sorted(set(written)) == sorted(written)
+    assert "from_python.png" not in written
+
+
+def output_of(words):
+    """Return what a command writes, if it writes a file or a folder of results."""
+    found = parsed(words)
+    if words[:1] == ["stylize"] and found["output"] is None:
+        return "photo_painting.png"
+    return found.get("output")
+
+
+# --- Links ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text()):
+        if target.startswith("http"):
+            continue
+        file, _, heading = target.partition("#")
+        path = (ROOT / page).parent / file if file else ROOT / page
+        assert path.exists(), target
+        headings = re.findall(r"^#+ (.+)$", path.read_text(), re.M) if heading else []
+        anchors = {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
+        assert not heading or heading in anchors, target

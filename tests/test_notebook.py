@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, and its install cell leaves the runtime's jax alone."""
+"""The notebook runs from top to bottom, and its install cell does not replace the runtime's jax."""
 
 import base64
 import importlib.util
@@ -17,14 +17,12 @@ nbformat = pytest.importorskip("nbformat", reason="install the extra `test`")
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "notebooks" / "nst_jax_colab.ipynb"
-# What the test puts in after a cell: little to compute, and little to compile.
+# Code that the test inserts after a cell, so that there is little to compute and to compile.
 SMALL = {
     "parameters": 'SIZE, SMALL, STEPS, EVERY, OUT = 48, 32, 2, 1, "small.png"',
     "network": """
-from dataclasses import replace
-terms = replace(recipe.terms, content_taps=("relu2_1",), style_taps=("relu1_1", "relu2_1"),
-                style_layer_weights=(0.1, 0.1))
-recipe = replace(recipe, terms=terms)
+recipe = recipe.replace(content_taps=("relu2_1",), style_taps=("relu1_1", "relu2_1"),
+                        style_layer_weights=(0.1, 0.1))
 """,
 }
 
@@ -67,7 +65,7 @@ def installed(notebook, monkeypatch):
     return commands, files
 
 
-# ZeroMQ and asyncio warn of things that are not ours.
+# ZeroMQ and asyncio warn about things that have nothing to do with the notebook.
 @pytest.mark.long
 @pytest.mark.filterwarnings("default")
 def test_runs_with_few_steps(notebook, tmp_path, monkeypatch):
@@ -94,14 +92,14 @@ def test_runs_with_few_steps(notebook, tmp_path, monkeypatch):
     assert nst.images.read_metadata(tmp_path / "small.png")["steps"] == 2
 
 
-def test_holds_no_outputs(notebook):
+def test_contains_no_outputs(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             assert cell.outputs == [] and cell.execution_count is None
     nbformat.validate(notebook)
 
 
-def test_install_holds_the_jax_that_is_there(installed):
+def test_install_keeps_the_jax_that_is_installed(installed):
     (command,), (constraints,) = installed
     assert command[1:4] == ["-m", "pip", "install"] and command[-1] == "some.whl"
     lines = constraints.splitlines()
@@ -117,10 +115,10 @@ def test_install_never_upgrades(notebook, installed):
     assert not banned & set(command)
     for cell in notebook.cells:
         assert "--upgrade" not in cell.source and " -U" not in cell.source
-        assert "pip install" not in cell.source  # the one way is the install cell's
+        assert "pip install" not in cell.source  # only the install cell installs
 
 
-def test_install_does_nothing_where_the_package_is(notebook, monkeypatch):
+def test_install_does_nothing_if_the_package_is_installed(notebook, monkeypatch):
     called = []
     monkeypatch.setattr(subprocess, "run", lambda *words, **_: called.append(words))
     exec(source(notebook, "install"), {"SOURCE": "some.whl"})
@@ -131,5 +129,5 @@ def test_install_asks_for_the_address(notebook):
     names = {}
     exec(source(notebook, "source"), names)
     exec(source(notebook, "install"), names)
-    with pytest.raises(ValueError, match="`SOURCE`: put the repository's owner"):
+    with pytest.raises(ValueError, match="`SOURCE`: replace OWNER"):
         names["install"](names["SOURCE"])

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import nst_jax as nst
 from docs import scaling_page as page
 from nst_jax import recipes, vgg
 from nst_jax.scaling import costs, sharding
+from nst_jax.scaling.bands import bands_of
 from tests import small
 from tests.test_sharding import simulated
 
@@ -49,7 +51,7 @@ def talk_of(text):
 
 
 def rows_sent(talk, devices):
-    """Return the bytes that the device which sends most gives its neighbours."""
+    """Return the bytes that the device which sends most sends to its neighbours."""
     each = [0] * devices
     for one in talk:
         for device, _ in one.pairs:
@@ -58,7 +60,7 @@ def rows_sent(talk, devices):
 
 
 def summed(talk, *, arrays, looped=False):
-    """Return the bytes that are added up over devices, of arrays or of scalars."""
+    """Return the bytes that are summed over devices, of arrays or of scalars."""
     return sum(
         size
         for one in talk
@@ -69,49 +71,52 @@ def summed(talk, *, arrays, looped=False):
 
 
 def with_levels(recipe, levels):
-    """Return the recipe with so many levels where its optimiser has any."""
+    """Return the recipe with so many levels, if its optimiser has any."""
     rule = recipe.descent.optimizer
     if not hasattr(rule, "levels"):
         return recipe
     return replace(recipe, descent=replace(recipe.descent, optimizer=replace(rule, levels=levels)))
 
 
-def spread(recipe, shape=SHAPE, devices=2, **fields):
-    """Return a recipe of numbers as arrays, without levels, with rows over the first devices."""
+def prepared(recipe, **fields):
+    """Return a recipe of numbers as arrays, without levels, with these fields of its network."""
     recipe = recipes.as_arrays(with_levels(recipe, 0).bare())
-    recipe = replace(recipe, network=replace(recipe.network, **fields))
+    return replace(recipe, network=replace(recipe.network, **fields))
+
+
+def compiled_step(params, recipe, shape=SHAPE, devices=2):
+    """Return the text of a compiled step on a canvas in bands over the first devices."""
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
-    return replace(recipe, rows=bands.bands_of(mesh, shape, recipe.network))
+    bands = bands_of(mesh, shape, recipe.network)
+    picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
 
-
-def compiled_step(params, recipe, shape=SHAPE):
-    """Return the text of a compiled step on a canvas that lies over devices."""
-    rows, picture = recipe.rows, jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-
-    def laid(x, axis=None):
-        at = P() if axis is None else P(*[None] * axis, sharding.BANDS)
-        at = NamedSharding(rows.mesh, at)
+    def placed(x, axis=None):
+        spec = P() if axis is None else P(*[None] * axis, sharding.BANDS)
+        at = NamedSharding(mesh, spec)
         return jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x), sharding=at)
 
     def canvas(x):
-        return laid(x, x.ndim - 3 if x.ndim >= 3 and x.shape[-3] == rows.padded else None)
+        whole = x.ndim < 3 or x.shape[-3] != bands.padded_height
+        return placed(x, None if whole else x.ndim - 3)
 
-    state = jax.tree.map(canvas, jax.eval_shape(nst.init, picture, recipe))
-    targets = jax.eval_shape(nst.measure, params, picture, picture, recipe)
-    targets = jax.tree.map(lambda x: laid(x, 0 if x.ndim == 3 else None), targets)
-    given = jax.tree.map(laid, (params, recipe))
-    return jax.jit(nst.step).lower(given[0], state, targets, given[1]).compile().as_text()
+    state = jax.eval_shape(partial(nst.init, bands=bands), picture, recipe)
+    measure = partial(nst.measure, bands=bands)
+    targets = jax.eval_shape(measure, params, picture, picture, recipe)
+    targets = jax.tree.map(lambda x: placed(x, 0 if x.ndim == 3 else None), targets)
+    params, recipe = jax.tree.map(placed, (params, recipe))
+    step = jax.jit(partial(nst.step, bands=bands))
+    return step.lower(params, jax.tree.map(canvas, state), targets, recipe).compile().as_text()
 
 
-def check_step(params, recipe, shape=SHAPE):
-    """Hold what a step exchanges to the page's count."""
-    talk = talk_of(compiled_step(params, recipe, shape))
+def check_step(params, recipe, shape=SHAPE, devices=2):
+    """Compare what a step exchanges with what the page counts."""
+    talk = talk_of(compiled_step(params, recipe, shape, devices))
     pairs = page.pairs_of(recipe)
     assert {one.kind for one in talk} == {"all-reduce", "collective-permute"}
-    assert rows_sent(talk, recipe.rows.count) == page.halo_bytes(recipe, shape) > 0
+    assert rows_sent(talk, devices) == page.halo_bytes(recipe, shape, devices) > 0
     assert summed(talk, arrays=True) == page.sums_bytes(recipe)
     assert 0 < summed(talk, arrays=False) < LITTLE
-    # Two loops over the pairs, each with one dot product a turn.
+    # Two loops over the pairs, each with one dot product per iteration.
     assert summed(talk, arrays=False, looped=True) == (2 * 4 if pairs else 0)
     assert summed(talk, arrays=True, looped=True) == 0
 
@@ -127,8 +132,8 @@ def test_halos_are_what_is_computed_twice():
     halo = vgg.halo_of(recipes.DEFAULT.terms.taps)
     whole = costs.update_operations((4096, 1024), recipes.DEFAULT, "gpu")
     for count in (2, 8, 16):
-        recipe = page.over(recipes.DEFAULT, (4096, 1024), count)
-        factor = count * costs.update_operations((4096, 1024), recipe, "gpu") / whole
+        each = costs.update_operations((4096, 1024), recipes.DEFAULT, "gpu", devices=count)
+        factor = count * each / whole
         sides = 1 if count == 2 else 2  # of two devices each has the halo on one side
         fixed = costs.FIXED_PIXELS / 1024  # as rows
         computed = 4096 + sides * halo * count
@@ -140,8 +145,8 @@ def test_a_run_has_the_updates_of_its_recipe_and_one_more_for_each_scale():
     assert sum(scale.steps for scale in scales) == recipes.DEFAULT.descent.steps + len(scales)
 
 
-def test_where_both_ways_of_neighbours_take_as_long():
-    """By hand: what is computed twice takes as long as what is sent more."""
+def test_where_both_exchanges_take_as_long():
+    """By hand: what is computed twice takes as long as what is sent additionally."""
     speed, width = page.break_even(page.H100)
     recipe = page.on(recipes.DEFAULT, page.H100)
     halo = 2 * 80 * page.per_pixel(recipe) / (0.4 * 495e12)
@@ -151,8 +156,7 @@ def test_where_both_ways_of_neighbours_take_as_long():
 
 @pytest.mark.parametrize("name", ["default", "coursera-tf2", "udacity", "gatys-2015", "keras-io"])
 def test_counts_of_a_large_canvas_are_no_int32(name, params):
-    recipe = spread(recipes.named(name), (32768, 32768), tile=512)
-    recipe = replace(recipe, rows=None)
+    recipe = prepared(recipes.named(name), tile=512)
     picture, style = (jax.ShapeDtypeStruct((n, n, 3), jnp.float32) for n in (32768, 64))
     targets = jax.eval_shape(nst.measure, params, picture, style, recipe)
     losses = jax.eval_shape(nst.losses_of, params, picture, targets, recipe)
@@ -164,22 +168,22 @@ def test_counts_of_a_large_canvas_are_no_int32(name, params):
 
 @pytest.mark.parametrize("recipe", [recipes.TF, recipes.DEFAULT], ids=["adam", "l-bfgs"])
 def test_a_step_exchanges_what_the_page_counts(recipe, params):
-    check_step(params, spread(small.shallow(recipe)))
+    check_step(params, prepared(small.shallow(recipe)))
 
 
 @pytest.mark.long
 def test_so_it_does_between_four_of_which_some_are_not_neighbours():
     simulated("""
-from nst_jax import precision, recipes
+from nst_jax import recipes
+from nst_jax.vgg import precision
 from tests import test_scaling as t
 shape = (203, 40)
 for recipe in (small.shallow(), small.shallow(recipes.TF), small.shallow(recipes.GATYS_PYTORCH)):
-    recipe = t.spread(recipe, shape, 4)
-    assert max(t.tiles.grid_of(shape, recipe.terms.taps, recipe.network, recipe.rows).reach) > 64
-    t.check_step(params, recipe, shape)
+    recipe = t.prepared(recipe)
+    assert max(t.page.cut(recipe, shape, 4).reach) > 64
+    t.check_step(params, recipe, shape, 4)
 for fields in ({"tile": 32}, {"precision": precision.BFLOAT16, "remat": True}):
-    recipe = t.spread(small.shallow(recipes.TF), (259, 90), 4, **fields)
-    t.check_step(params, recipe, (259, 90))
+    t.check_step(params, t.prepared(small.shallow(recipes.TF), **fields), (259, 90), 4)
 """)
 
 
@@ -188,9 +192,9 @@ def test_levels_send_no_more_rows_than_the_page_says():
     simulated("""
 from tests import test_scaling as t
 shape, levels = (1024, 48), t.page.levels_of(nst.recipes.DEFAULT)
-plain = t.spread(small.shallow(), shape, 4)
+plain = t.prepared(small.shallow())
 talk = [
-    t.talk_of(t.compiled_step(params, recipe, shape))
+    t.talk_of(t.compiled_step(params, recipe, shape, 4))
     for recipe in (plain, t.with_levels(plain, levels))
 ]
 assert {one.kind for one in talk[1]} == {"all-reduce", "collective-permute"}
@@ -203,53 +207,52 @@ assert 0 < sent[1] - sent[0] < t.page.ROWS_OF_LEVELS * shape[1] * t.page.PIXEL
 
 @pytest.mark.long
 def test_so_it_does_with_all_taps(params):
-    recipe = spread(recipes.DEFAULT, (411, 48))
-    check_step(params, recipe, (411, 48))
+    check_step(params, prepared(recipes.DEFAULT), (411, 48))
 
 
 @pytest.mark.long
-def test_batches_exchange_nothing_and_with_rows_that_of_each_picture():
+def test_batches_exchange_nothing_and_with_bands_that_of_each_picture():
     simulated("""
 from tests import test_scaling as t
 recipe = t.with_levels(small.shallow(steps=1), 0)
 calls, run = [], batches._run_many
 
-def spied(*given):
-    calls.append((given, t.talk_of(run.lower(*given).compile().as_text())))
-    return run(*given)
+def spied(*given, **static):
+    calls.append((given, t.talk_of(run.lower(*given, **static).compile().as_text())))
+    return run(*given, **static)
 
 batches._run_many = spied
 nst.stylize_many(params, contents, style, recipe=recipe, devices="all")
-nst.stylize_many(params, contents, style, recipe=recipe, devices="all", rows=2)
-(_, none), (given, talk) = calls
-assert none == []
-rows, pictures = given[3].rows, 3
-width = given[1].canvas.shape[-2]
+nst.stylize_many(params, contents, style, recipe=recipe, devices="all", bands=2)
+assert all(talk == [] for given, talk in calls if given[5] is None)
+given, talk = calls[-1]
+recipe, bands, pictures = given[3], given[5], 3
+shape = bands.height, given[1].canvas.shape[-2]
 assert {one.kind for one in talk} == {"all-reduce", "collective-permute"}
-assert t.rows_sent(talk, 4) == pictures * t.page.halo_bytes(given[3], (rows.height, width))
+assert t.rows_sent(talk, 4) == pictures * t.page.halo_bytes(recipe, shape, bands.count)
 for one in talk:
     assert all(a // 2 == b // 2 for a, b in one.pairs)
 matrices = sum(s for one in talk for rank, s in one.sizes if rank == 3 and one.kind == "all-reduce")
-assert matrices == pictures * t.page.sums_bytes(given[3])
+assert matrices == pictures * t.page.sums_bytes(recipe)
 """)
 
 
 @pytest.mark.long
-def test_xlas_partitioner_gives_neighbours_a_row_at_each_layer():
-    """What the page compares with: a whole picture, laid out and left to the compiler."""
+def test_xlas_partitioner_exchanges_a_row_at_each_layer():
+    """What the page compares with: a whole picture in bands, partitioned by the compiler."""
     simulated("""
 from nst_jax import recipes
 from tests import test_scaling as t
 recipe = recipes.as_arrays(small.shallow(recipes.TF).bare())
 shape, mesh = (256, 40), sharding.mesh_of("all", axis=sharding.BANDS)
-def laid(x, split):
+def placed(x, split):
     at = t.NamedSharding(mesh, t.P(sharding.BANDS) if split else t.P())
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at)
-picture = laid(jax.ShapeDtypeStruct((*shape, 3), jnp.float32), True)
+picture = placed(jax.ShapeDtypeStruct((*shape, 3), jnp.float32), True)
 targets = jax.eval_shape(nst.measure, params, picture, picture, recipe)
-targets = jax.tree.map(lambda x: laid(x, x.ndim == 3), targets)
+targets = jax.tree.map(lambda x: placed(x, x.ndim == 3), targets)
 loss = lambda image, params, targets: nst.losses_of(params, image, targets, recipe).total
-given = (picture, jax.tree.map(lambda x: laid(x, False), params), targets)
+given = (picture, jax.tree.map(lambda x: placed(x, False), params), targets)
 talk = t.talk_of(jax.jit(jax.value_and_grad(loss)).lower(*given).compile().as_text())
 assert t.rows_sent(talk, 4) == t.page.activations_bytes(recipe, shape[1])
 assert sum(bool(one.pairs) for one in talk) == t.page.messages(recipe)[1]
