@@ -110,7 +110,6 @@ def widened(features: FeatureMap) -> FeatureMap:
     return features.astype(jnp.promote_types(features.dtype, jnp.float32))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
 def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) -> Gram:
     """Compute the raw Gram matrix R = FᵀF: inner products of all pairs of feature maps.
 
@@ -148,6 +147,12 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 3.
     """
+    # A plain function around the `custom_vjp` object, which could not be pickled in a recipe.
+    return _gram(features, products)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _gram(features: FeatureMap, products: lax.Precision) -> Gram:
     wide = jnp.promote_types(features.dtype, jnp.float32)
     return jnp.einsum(
         "...hwc,...hwd->...cd", features, features, precision=products, preferred_element_type=wide
@@ -155,7 +160,7 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
 
 
 def _gram_forward(features: FeatureMap, products: lax.Precision) -> tuple[Gram, FeatureMap]:
-    return gram(features, products), features
+    return _gram(features, products), features
 
 
 def _gram_backward(
@@ -166,7 +171,7 @@ def _gram_backward(
     return (jnp.einsum("...hwc,...cd->...hwd", features, both, precision=products),)
 
 
-gram.defvjp(_gram_forward, _gram_backward)
+_gram.defvjp(_gram_forward, _gram_backward)
 
 
 def mean_over_positions(sums: Array, count: int) -> Array:

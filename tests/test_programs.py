@@ -43,7 +43,7 @@ def content():
 
 def kept(place):
     """Return the programs of a new start."""
-    return programs.of_run(place)
+    return programs.kept_in(place)
 
 
 def shots(params, content, style, recipe, **how):
@@ -190,13 +190,13 @@ def test_every_preset_can_be_kept(name, grey):
 
 
 def test_the_state_of_every_rule_can_be_kept(grey, tmp_path):
-    for rule in optimizers.RULES.values():
+    for rule in optimizers.OPTIMIZERS.values():
         core = replace(COARSE_TO_FINE, descent=replace(COARSE_TO_FINE.descent, optimizer=rule()))
         state = nst.init(grey, recipes.as_arrays(core.bare()))
         for _ in range(2):
             again = programs.Kept(sharding.laid, tmp_path)(state, None)
             assert_same([again], [state])
-    assert len(files(tmp_path)) == len(optimizers.RULES)
+    assert len(files(tmp_path)) == len(optimizers.OPTIMIZERS)
 
 
 def test_traced_programs_lie_in_jaxs_folder(tmp_path):
@@ -211,7 +211,7 @@ def test_traced_programs_lie_in_jaxs_folder(tmp_path):
     finally:
         jax.config.update("jax_compilation_cache_dir", before[0])
         jax.config.update("jax_enable_compilation_cache", before[1])
-    assert programs.of_run(None) is painting.PROGRAMS
+    assert programs.kept_in(None) is painting.PROGRAMS
 
 
 # --- Ahead ----------------------------------------------------------------------------------------

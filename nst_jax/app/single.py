@@ -115,7 +115,7 @@ def run(
             every=cluster.led(pace),
             resume=job.resume,
             devices=job.devices,
-            programs=programs.of_run(programs.programs_folder()),
+            programs=programs.kept_in(programs.programs_folder()),
             # Several processes have to start their common programs in one order, so by one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
         )

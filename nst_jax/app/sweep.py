@@ -212,7 +212,9 @@ def _flag(name: str) -> str:
     return "--lr" if name == "learning_rate" else f"--{name.replace('_', '-')}"
 
 
-def with_values(recipe: Recipe, axes: Sequence[Axis], rows: Axis | None, columns: Axis) -> Recipe:
+def with_swept_values(
+    recipe: Recipe, axes: Sequence[Axis], rows: Axis | None, columns: Axis
+) -> Recipe:
     """Return the recipe with all values in it, one per canvas where they are swept.
 
     Args:
@@ -293,7 +295,7 @@ def sweep_of(
     rows, columns = shape_of(axes)
     if "ratio" in values and not np.all(values.get("style_weight", recipe.terms.style_weight)):
         raise ValueError("`style_weight`: is 0, and no content weight has a ratio to that")
-    recipe = recipes.check(with_values(recipe, axes, rows, columns))
+    recipe = recipes.check(with_swept_values(recipe, axes, rows, columns))
     shapes = [style.image.shape[:2] for style in styles]
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
     mesh = sharding.mesh_of_batch(options.get("devices"), options.get("rows_over", 1))

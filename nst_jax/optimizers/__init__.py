@@ -1,4 +1,4 @@
-"""Update rules: Adam and SGD as each framework means them, and L-BFGS."""
+"""Update rules: Adam and SGD as each framework defines them, L-BFGS, and anything from optax."""
 
 from typing import TYPE_CHECKING
 
@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from nst_jax.optimizers import lbfgs, rules
     from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
     from nst_jax.optimizers.rules import (
-        RULES,
+        OPTIMIZERS,
         Adam,
         DecayedSGD,
         KerasAdam,
         KerasAdamState,
+        Optax,
         Optimizer,
         scale_by_keras_adam,
     )
@@ -26,8 +27,9 @@ __getattr__, __dir__ = lazy_names(
             "DecayedSGD",
             "KerasAdam",
             "KerasAdamState",
+            "OPTIMIZERS",
+            "Optax",
             "Optimizer",
-            "RULES",
             "scale_by_keras_adam",
         ),
         "lbfgs": ("LBFGS", "TorchLBFGS"),
@@ -40,8 +42,9 @@ __all__ = [
     "KerasAdam",
     "KerasAdamState",
     "LBFGS",
+    "OPTIMIZERS",
+    "Optax",
     "Optimizer",
-    "RULES",
     "TorchLBFGS",
     "lbfgs",
     "rules",

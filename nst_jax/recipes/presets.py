@@ -9,13 +9,8 @@ from dataclasses import replace
 
 from nst_jax import _checks, losses, optimizers, vgg
 from nst_jax.recipes import sizes, starts
-from nst_jax.recipes.recipe import (
-    CoarseToFine,
-    Descent,
-    Pictures,
-    Recipe,
-    Terms,
-)
+from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
+from nst_jax.recipes.schedules import CoarseToFine
 from nst_jax.vgg import layers
 
 CHANNELS = (64, 128, 256, 512, 512)  # of the five style taps
@@ -400,6 +395,9 @@ PRESETS = {
         PASTICHE,
     )
 }
+
+
+PUBLISHED.update(PRESETS)
 
 
 def named(name: str, *, argument: str = "recipe") -> Recipe:

@@ -355,7 +355,7 @@ def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
 
 
 # What recipes may name.
-RULES = {
+SIZE_RULES = {
     rule.__name__: rule
     for rule in (
         LongEdge,

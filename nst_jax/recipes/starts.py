@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from nst_jax._types import Image, StyleImage
 from nst_jax.images.resizing import antialiased
 
-MEAN = np.asarray((123.68, 116.779, 103.939))  # of ImageNet, RGB, 0..255
+IMAGENET_MEAN = np.asarray((123.68, 116.779, 103.939))  # of ImageNet, RGB, 0..255
 
 
 Start: TypeAlias = Callable[[Image, StyleImage, Array], Image]
@@ -93,7 +93,7 @@ class MeanNoise:
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style
-        mean = jnp.asarray(MEAN, content.dtype)
+        mean = jnp.asarray(IMAGENET_MEAN, content.dtype)
         noise = jax.random.normal(key, content.shape, content.dtype)
         return (mean[None, None] + self.deviation * noise) / self.white
 
@@ -138,7 +138,7 @@ class SeededBlend:
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style, key
-        return jnp.asarray((self.pixels(content) + MEAN) / 255, content.dtype)
+        return jnp.asarray((self.pixels(content) + IMAGENET_MEAN) / 255, content.dtype)
 
     def pixels(self, content: Image) -> Float[np.ndarray, "h w 3"]:
         """Return the start bit by bit as the notebook has it: RGB, 0..255 minus the mean, float32.
@@ -151,7 +151,7 @@ class SeededBlend:
         bytes_ = np.asarray(content, np.float64) * 255
         whole = np.round(bytes_)
         # A picture of whole 255ths is up to 2e-5 off them in float32; the source's is read from 8 bits.
-        picture = np.where(np.abs(bytes_ - whole) < 5e-5, whole, bytes_) - MEAN
+        picture = np.where(np.abs(bytes_ - whole) < 5e-5, whole, bytes_) - IMAGENET_MEAN
         # The source keeps the noise in float32, and the sum until it becomes the variable in float64.
         blend = noise.astype(np.float32) * np.float32(self.ratio) + picture * (1 - self.ratio)
         return blend.astype(np.float32)

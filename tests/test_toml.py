@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from nst_jax import losses, optimizers, recipes, vgg
-from nst_jax.recipes import DEFAULT, PRESETS, TF, sizes, starts, toml
-from nst_jax.recipes.toml import CHOICES, from_toml, to_toml, with_values
+from nst_jax.recipes import DEFAULT, PRESETS, TF, sizes, starts, toml, walk
+from nst_jax.recipes.toml import from_toml, to_toml, with_values
 from nst_jax.vgg import layers
 
 
@@ -27,14 +27,14 @@ def made(kind):
 
 def variants():
     """Yield recipes that between them have every choice there is."""
-    for name, rule in sizes.RULES.items():
+    for name, rule in sizes.SIZE_RULES.items():
         beside = hasattr(rule, "beside")
         yield name, changed("pictures", **{"style_size" if beside else "size": made(rule)})
     for name, rounding in sizes.ROUNDINGS.items():
         yield name, changed("pictures", size=sizes.ShortEdge(100, rounding))
     for name, start in starts.STARTS.items():
         yield name, changed("pictures", start=made(start))
-    for name, rule in optimizers.RULES.items():
+    for name, rule in optimizers.OPTIMIZERS.items():
         yield name, changed("descent", optimizer=made(rule), clip=False)
     for name, schedule in recipes.SCHEDULES.items():
         yield name, changed("descent", schedule=made(schedule))
@@ -111,16 +111,16 @@ def test_the_layout():
 def kinds():
     """Return every dataclass that a recipe may be made of."""
     found = [recipes.Recipe, *(type(getattr(TF, group.name)) for group in fields(recipes.Recipe))]
-    chosen = [thing for choice in CHOICES for thing in choice.named.values()]
+    chosen = [thing for choice in walk.CHOICES for thing in choice.named.values()]
     return [kind for kind in (*found, *chosen) if isinstance(kind, type) and is_dataclass(kind)]
 
 
 @pytest.mark.parametrize("kind", kinds())
 def test_every_field_of_a_recipe_is_of_a_type_that_files_know(kind):
     for entry in fields(kind):
-        declared, _ = toml._declared(entry.type)
+        declared, _ = walk.declared_type(entry.type)
         one = get_args(declared)[0] if get_origin(declared) is tuple else declared
-        known = toml._choice_of(one) or one in toml.WORDS
+        known = walk.choice_of(one) or one in toml.WORDS
         assert known or is_dataclass(one), entry
 
 
