@@ -2,11 +2,12 @@
 
 import functools
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import nst_jax as nst
@@ -34,6 +35,12 @@ def coarse_to_fine(tap):
 
 
 COARSE_TO_FINE = coarse_to_fine("relu1_1")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Foreign(optimizers.Adam):
+    """A rule that is not this package's."""
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +177,21 @@ def test_functions_of_others_are_not_kept(measured, tmp_path):
 
     again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=pool)))
     assert len(traced) == 2 and len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pool": functools.partial(nst.vgg.layers.average_pool)},
+        {"pool": lambda x, ceil: nst.vgg.layers.average_pool(x, ceil)},
+        {"optimizer": optimizers.Optax(optax.adam(0.01))},
+        {"optimizer": Foreign()},
+    ],
+)
+def test_what_the_key_does_not_cover_is_refused_by_name(change, grey, tmp_path):
+    core = recipes.as_arrays(COARSE_TO_FINE.replace(change).bare())
+    with pytest.raises(programs._Foreign, match=r"average_pool|<lambda>|adam|optax|Foreign"):
+        kept(tmp_path).measure._key((core,))
 
 
 def test_a_folder_that_cannot_be_written_costs_only_time(params, grey, tmp_path):

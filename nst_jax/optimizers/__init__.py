@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.optimizers import lbfgs, rules
+    from nst_jax.optimizers import lbfgs, pyramid, rules
     from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
     from nst_jax.optimizers.rules import (
         OPTIMIZERS,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __getattr__, __dir__ = lazy_names(
     __name__,
-    ("lbfgs", "rules"),
+    ("lbfgs", "pyramid", "rules"),
     {
         "rules": (
             "Adam",
@@ -47,6 +47,7 @@ __all__ = [
     "Optimizer",
     "TorchLBFGS",
     "lbfgs",
+    "pyramid",
     "rules",
     "scale_by_keras_adam",
 ]

@@ -67,9 +67,9 @@ class Adam:
 class KerasAdam:
     """Adam as in Keras and TensorFlow 1: epsilon is added before the bias correction.
 
-    The step is `lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`, which the paper gives at the
-    end of its section 2, with this epsilon as "epsilon hat". In TensorFlow's tutorial eps is 0.1, and
-    there the two forms differ much.
+    The step is `lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`, which the paper gives in
+    section 2, where it calls this epsilon "epsilon hat". In TensorFlow's tutorial eps is 0.1, and there
+    the two forms differ much.
 
     Attributes:
       learning_rate: lr.

@@ -30,9 +30,8 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
             if hasattr(preset.descent.optimizer, "learning_rate")
         ]
         raise ValueError(
-            f"`learning_rate`: the optimizer of recipe {recipe.name!r}, {type(optimizer).__name__}, "
-            f"finds the length of its updates itself and takes no learning rate; recipes that take "
-            f"one: {', '.join(others)}"
+            f"`learning_rate`: the optimizer of recipe {recipe.name!r} is {type(optimizer).__name__}, "
+            f"which has no learning rate; recipes whose optimizer has one: {', '.join(others)}"
         )
     return recipe.replace(descent__optimizer__learning_rate=rate)
 

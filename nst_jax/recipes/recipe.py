@@ -137,9 +137,9 @@ class Recipe:
     rows: Rows | None = _static(None)
 
     def bare(self) -> "Recipe":
-        """Return the recipe without what the compiled programs do not depend on.
+        """Return the recipe with the defaults of all that compiled programs do not depend on.
 
-        They are called with this, so that another name, size rule or schedule compiles nothing.
+        Programs are called with this, so that another name, size rule or schedule compiles nothing.
         """
         descent = replace(self.descent, schedule=OneScale(), steps=0)
         return replace(self, name="", source="", family="", pictures=Pictures(), descent=descent)
@@ -175,10 +175,8 @@ class Recipe:
         given = [*(values or {}).items(), *more.items()]
         for name, value in sorted(given, key=lambda pair: not is_dataclass(pair[1])):
             key = walk.full_key(recipe, name)
-            if key in ("pictures.size", "pictures.style_size") and isinstance(
-                value, (int, np.integer, str)
-            ):
-                rule = getattr(recipe.pictures, key.rpartition(".")[2]) or recipe.pictures.size
+            if key in SIZES and isinstance(value, (int, np.integer, str)):
+                rule = SIZES[key](recipe.pictures)
                 value = sizes.with_size(rule, value, argument=name)
             recipe = walk.with_field(recipe, key, value)
         return recipe
@@ -192,7 +190,13 @@ class Recipe:
         return f"Recipe({', '.join([repr(self.name)] * bool(self.name) + found)})"
 
 
-MOST_DIFFERENCES = 12  # that the text of a recipe says
+MOST_DIFFERENCES = 12  # in the repr of a recipe
+
+# Where `Recipe.replace` accepts a number, and the rule whose number it replaces.
+SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
+    "pictures.size": lambda pictures: pictures.size,
+    "pictures.style_size": lambda pictures: pictures.style_size or pictures.size,
+}
 
 
 # --- Checks and casts -----------------------------------------------------------------------------
@@ -291,7 +295,7 @@ def _check_shares(shares: Any) -> None:
     if len({np.size(share) for share in shares} - {1}) > 1:
         return  # a sweep with arrays of different lengths, which `stylize_many` refuses
     if not np.all(sum(np.asarray(share) for share in shares) > 1 / LARGEST_SHARE):
-        raise ValueError("`style_shares`: all are 0, so no style remains; give one style a share")
+        raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
 
 
 LARGEST_SHARE = 1e30  # so that the sum of several is finite in float32

@@ -255,7 +255,8 @@ def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Entry]:
     for mine, theirs in zip(fields_of(one, prefix), fields_of(other, prefix), strict=True):
         if _same(mine.value, theirs.value):
             continue
-        if any(parts_of(mine)) and type(mine.value) is type(theirs.value):
+        alike = is_dataclass(mine.value) and type(mine.value) is type(theirs.value)
+        if alike and any(parts_of(mine)):
             yield from differences(mine.value, theirs.value, f"{mine.key}.")
         else:
             yield mine
