@@ -267,8 +267,8 @@ def paint(
         checked before each interval; when it ends, only the last snapshot follows.
       resume: a checkpoint of an earlier run, from `checkpoint()` of its snapshots or from
         `nst_jax.checkpoints.load`. The first snapshot is then the one at the checkpoint, with all
-        losses up to there. The bits that follow are those of the earlier run, wherever the same call twice
-        gives the same bits. All other arguments must be as they were, except for `every`, and for
+        losses up to there. The bits that follow are those of the earlier run, wherever the same call
+        gives the same bits twice. All other arguments must be as they were, except for `every`, and for
         `steps` as far as it changes nothing that has been done. Over other `devices`, a run resumes as
         well, to rounding.
 

@@ -1,15 +1,15 @@
-"""A run in words and numbers: what results and logs say of it.
+"""A run in words and numbers: what results and logs record of it.
 
-Everything here is plain data (strings, numbers, lists, dictionaries) and depends on nothing but the
-choices: no clock, no path. So the same run twice embeds the same bytes, but for the tiles that memory
-asked for.
+Everything here is plain data (strings, numbers, lists, dictionaries) and contains neither times nor
+paths. So the same run twice embeds the same bytes, unless a different amount of available memory led to
+other tiles.
 """
 
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from importlib import metadata
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -18,24 +18,22 @@ import jax.numpy as jnp
 import numpy as np
 
 import nst_jax
-from nst_jax import losses
 from nst_jax._types import Losses, Params
 from nst_jax.prepare import Scale
-from nst_jax.recipes.presets import Recipe
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.walk import Entry, name_to_show, walk, walk_entry
 from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
-LOSSES = {**losses.CONTENT_LOSSES, **losses.STYLE_LOSSES, **losses.VARIATIONS}
-
-GROUPS = ("pictures", "network", "terms", "descent")
+GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
 
 @runtime_checkable
 class Named(Protocol):
-    """What is told of an input: never where it lies."""
+    """What is recorded of an input file; its folder is not."""
 
     @property
     def name(self) -> str:
@@ -44,7 +42,7 @@ class Named(Protocol):
 
     @property
     def digest(self) -> str:
-        """Of what is in it."""
+        """A hash of its content."""
         ...
 
 
@@ -62,41 +60,25 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
       >>> of_recipe(recipes.TF)["descent.optimizer.learning_rate"]
       0.02
     """
-    found: dict[str, Any] = {}
-    for group in GROUPS:
-        found.update(_fields(group, getattr(recipe, group)))
-    return found
+    return dict(_settings(entry for entry in walk(recipe) if entry.key.startswith(GROUPS)))
 
 
-def _fields(name: str, record: Any) -> Iterator[tuple[str, Any]]:
-    for entry in fields(record):
-        yield from _items(f"{name}.{entry.name}", getattr(record, entry.name))
-
-
-def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, (Pixels, Precision)):
-        yield name, value.name
-    elif (known := _name_of(value)) is not None:
-        yield name, known
-    elif hasattr(value, "_fields"):  # a loss of one's own, made of several functions
-        for part in value._fields:
-            yield from _items(f"{name}.{part}", getattr(value, part))
-    elif is_dataclass(value):
-        yield name, type(value).__name__
-        yield from _fields(name, value)
-    elif callable(value):
-        yield name, getattr(value, "__name__", type(value).__name__)
-    elif isinstance(value, (list, tuple)):
-        yield name, [_plain(entry) for entry in value]
-    else:
-        yield name, _plain(value)
-
-
-def _name_of(loss: Any) -> str | None:
-    """Return the name under which recipes know a loss, which says more than those of its parts."""
-    if not isinstance(loss, (losses.ContentLoss, losses.StyleLoss, losses.Variation)):
-        return None
-    return next((name for name, known in LOSSES.items() if known == loss), None)
+def _settings(entries: Iterable[Entry]) -> Iterator[tuple[str, Any]]:
+    for entry in entries:
+        value = entry.value
+        if hasattr(value, "_fields"):
+            if entry.name is not None:  # otherwise its functions follow, one by one
+                yield entry.key, entry.name
+        elif isinstance(value, (Pixels, Precision)):
+            yield entry.key, value.name
+        elif is_dataclass(value):
+            yield entry.key, type(value).__name__
+        elif callable(value):
+            yield entry.key, getattr(value, "__name__", type(value).__name__)
+        elif isinstance(value, (list, tuple)):
+            yield entry.key, [_plain(part) for part in value]
+        else:
+            yield entry.key, _plain(value)
 
 
 def _plain(value: Any) -> Any:
@@ -154,13 +136,13 @@ def of_picture(
     inputs: Mapping[str, Named],
     weights: WeightsInfo,
 ) -> dict[str, Any]:
-    """Return what was asked for and with what: all that a picture depends on but where it is made.
+    """Return all that a picture depends on, except for the device and the versions that compute it.
 
     Args:
       recipe: as run, with every flag in it.
       scales: of the run.
       seed: of its random key.
-      inputs: `"content"`, `"style"`, ... to what is told of the file.
+      inputs: `"content"`, `"style"`, ... to what is recorded of the file.
       weights: the weights file.
 
     Returns:
@@ -172,7 +154,7 @@ def of_picture(
         "size": _size(scales[-1].shape),
         "style_sizes": _sizes(scales[-1].style_shapes),
         "rule": str(recipe.pictures.size),
-        "filter": recipe.pictures.resize.__name__,
+        "filter": name_to_show(recipe.pictures.resize),
         "scales": of_scales(scales),
         "steps": sum(scale.steps for scale in scales),
         "seed": seed,
@@ -198,7 +180,7 @@ def of_run(
     inputs: Mapping[str, Named],
     weights: WeightsInfo,
 ) -> dict[str, Any]:
-    """Return `of_picture`, and on what device and by what versions: all that is known beforehand."""
+    """Return `of_picture` with the device and the versions: all that is known before a run."""
     asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights)
     return asked | {"device": device(), "versions": versions()}
 
@@ -206,23 +188,27 @@ def of_run(
 def of_identity(
     params: Params, pictures: Mapping[str, Any], recipe: Recipe, init: Any, key: Any
 ) -> dict[str, Any]:
-    """Return all that the numbers of a run depend on, but for its device and how long it goes on.
+    """Return all that the numbers of a run depend on, except for its device and its length.
+
+    A checkpoint is only resumed by a run for which this is the same.
 
     Args:
       params: the weights.
-      pictures: role to [h, w, 3], as they were before any resizing.
+      pictures: role to [h, w, 3], before any resizing.
       recipe: as run; its `steps` are left out.
-      init: what was given in the place of the recipe's start: None, a picture or a function.
+      init: what was given instead of the recipe's start: None, a picture or a function.
       key: the random key.
 
     Returns:
-      What is told of each, by name, as JSON has it; two runs that differ in it are two runs.
+      Name to what is recorded, as JSON represents it.
     """
     found = of_recipe(recipe)
     del found["descent.steps"]
     found |= {role: _digest(picture) for role, picture in pictures.items()}
-    if init is not None:
-        found |= dict(_items("init", init)) if callable(init) else {"init": _digest(init)}
+    if callable(init):
+        found |= dict(_settings(walk_entry(Entry("init", init))))
+    elif init is not None:
+        found["init"] = _digest(init)
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     found["key"] = np.asarray(jax.random.key_data(key) if typed else key).tolist()
     found["weights"] = digest(params)
@@ -238,7 +224,7 @@ def _digest(picture: Any) -> str:
     return sha.hexdigest()
 
 
-File = TypeVar("File")  # a picture, or what is known of one
+File = TypeVar("File")  # a picture, or what is recorded of one
 
 
 def roles(content: File, styles: Sequence[File], init: File | None) -> dict[str, File]:

@@ -277,7 +277,7 @@ def test_what_is_no_optimizer_is_refused(params, rule):
 
 def test_a_guarded_rule_is_not_clipped(params):
     recipe = replace(FAST, descent=replace(FAST.descent, clip=True))
-    with pytest.raises(ValueError, match="`clip`: LBFGS rolls back by its own moves"):
+    with pytest.raises(ValueError, match="`clip`: LBFGS undoes bad updates exactly"):
         nst.paint(params, GREY, GREY, recipe=recipe)
 
 

@@ -1,5 +1,6 @@
 """Update rules against torch, against their formulas, and the laws of the guarded L-BFGS."""
 
+import copy
 from functools import partial
 
 import jax
@@ -9,7 +10,8 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import optimizers
+import nst_jax as nst
+from nst_jax import optimizers, recipes
 from nst_jax.optimizers import LBFGS, Adam, DecayedSGD, KerasAdam, TorchLBFGS, lbfgs
 from tests import small
 
@@ -449,5 +451,77 @@ def test_rules_follow_the_dtype_of_the_canvas(rule):
 
 
 def test_every_rule_keeps_the_loops_protocol():
-    assert all(isinstance(rule, optimizers.Optimizer) for rule in RULES)
+    assert all(isinstance(rule, optimizers.Optimizer) for rule in (*RULES, ADAM))
     assert [rule.guarded for rule in RULES] == [False, False, False, False, True]
+
+
+# --- Any optax transformation ---------------------------------------------------------------------
+
+ADAM = optimizers.Optax(optax.adam(0.02))
+FAST = small.shallow(recipes.TF, steps=3)
+
+
+def test_an_optax_rule_is_what_it_wraps(x64):
+    x = small.noise(17, 200)
+    wrapped = trace(ADAM, x, 8)[0]
+    assert_allclose(wrapped, trace(Adam(learning_rate=0.02), x, 8)[0], rtol=1e-9)
+    assert not ADAM.guarded and bool(ADAM.accepted(None))
+
+
+def test_an_optax_rule_is_static():
+    assert not jax.tree.leaves(ADAM)
+    assert optimizers.Optax(ADAM.rule) == ADAM and hash(ADAM) == hash(optimizers.Optax(ADAM.rule))
+    assert optimizers.Optax(optax.adam(0.02)) != ADAM
+    assert copy.deepcopy(ADAM) == ADAM
+
+
+def test_an_optax_rule_may_use_the_loss(x64):
+    seen = []
+
+    def update(updates, state, params=None, *, value, **extra):
+        seen.append(value)
+        return jax.tree.map(lambda u: -0.01 * u, updates), state
+
+    rule = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    trace(optimizers.Optax(rule), small.noise(18, 200), 2)
+    assert seen
+
+
+def test_an_optax_rule_paints_like_the_rule_it_equals(params, content, style, compilations):
+    recipe = FAST.replace(optimizer=ADAM)
+    found = nst.stylize(params, content, style, recipe=recipe)
+    own = nst.stylize(params, content, style, recipe=FAST.replace(optimizer=Adam()))
+    assert_allclose(found, own, atol=1e-5)
+    before = compilations()
+    nst.stylize(params, content, style, recipe=recipe.replace(style_weight=3, name="another"))
+    nst.stylize(params, content, style, recipe=FAST.replace(optimizer=optimizers.Optax(ADAM.rule)))
+    assert compilations() == before
+    nst.stylize(
+        params, content, style, recipe=FAST.replace(optimizer=optimizers.Optax(optax.adam(0.02)))
+    )
+    assert compilations() > before
+
+
+def test_an_optax_rule_paints_a_sweep(params, content, style):
+    recipe = FAST.replace(optimizer=ADAM, style_weight=np.asarray([0.01, 1.0]))
+    found = nst.stylize_many(params, content, style, recipe=recipe)
+    single = FAST.replace(optimizer=ADAM, style_weight=1.0)
+    assert_allclose(found[1], nst.stylize(params, content, style, recipe=single), atol=1e-5)
+
+
+def test_a_run_by_an_optax_rule_can_be_resumed(params, content, style):
+    recipe = FAST.replace(optimizer=ADAM, steps=4)
+    *_, whole = nst.paint(params, content, style, recipe=recipe, every=2)
+    shots = nst.paint(params, content, style, recipe=recipe, every=2)
+    while next(shots).step < 2:
+        pass
+    resumed = nst.paint(params, content, style, recipe=recipe, resume=shots.checkpoint())
+    *_, last = resumed
+    np.testing.assert_array_equal(last.image, whole.image)
+
+
+@pytest.mark.parametrize("raw", [optax.adam(0.1), optax.sgd(0.1), optax.chain(optax.scale(-1.0))])
+def test_a_raw_optax_transformation_is_refused_with_the_next_move(raw, as_users_do):
+    with pytest.raises(TypeError, match=r"^`optimizer`: .*wrap it: `nst_jax.optimizers.Optax\("):
+        recipes.check(FAST.replace(optimizer=raw))
+    assert recipes.check(FAST.replace(optimizer=optimizers.Optax(raw)))

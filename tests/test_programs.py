@@ -2,11 +2,12 @@
 
 import functools
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import nst_jax as nst
@@ -36,6 +37,12 @@ def coarse_to_fine(tap):
 COARSE_TO_FINE = coarse_to_fine("relu1_1")
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Foreign(optimizers.Adam):
+    """A rule that is not this package's."""
+
+
 @pytest.fixture(scope="module")
 def content():
     return small.picture("chelsea", 32, 40)
@@ -43,7 +50,7 @@ def content():
 
 def kept(place):
     """Return the programs of a new start."""
-    return programs.of_run(place)
+    return programs.kept_in(place)
 
 
 def shots(params, content, style, recipe, **how):
@@ -172,6 +179,21 @@ def test_functions_of_others_are_not_kept(measured, tmp_path):
     assert len(traced) == 2 and len(files(tmp_path)) == 1
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pool": functools.partial(nst.vgg.layers.average_pool)},
+        {"pool": lambda x, ceil: nst.vgg.layers.average_pool(x, ceil)},
+        {"optimizer": optimizers.Optax(optax.adam(0.01))},
+        {"optimizer": Foreign()},
+    ],
+)
+def test_what_the_key_does_not_cover_is_refused_by_name(change, grey, tmp_path):
+    core = recipes.as_arrays(COARSE_TO_FINE.replace(change).bare())
+    with pytest.raises(programs._Foreign, match=r"average_pool|<lambda>|adam|optax|Foreign"):
+        kept(tmp_path).measure._key((core,))
+
+
 def test_a_folder_that_cannot_be_written_costs_only_time(params, grey, tmp_path):
     place = tmp_path / "file"
     place.write_text("")
@@ -190,13 +212,13 @@ def test_every_preset_can_be_kept(name, grey):
 
 
 def test_the_state_of_every_rule_can_be_kept(grey, tmp_path):
-    for rule in optimizers.RULES.values():
+    for rule in optimizers.OPTIMIZERS.values():
         core = replace(COARSE_TO_FINE, descent=replace(COARSE_TO_FINE.descent, optimizer=rule()))
         state = nst.init(grey, recipes.as_arrays(core.bare()))
         for _ in range(2):
             again = programs.Kept(bands.constrained, tmp_path)(state, None)
             assert_same([again], [state])
-    assert len(files(tmp_path)) == len(optimizers.RULES)
+    assert len(files(tmp_path)) == len(optimizers.OPTIMIZERS)
 
 
 def test_traced_programs_lie_in_jaxs_folder(tmp_path):
@@ -211,7 +233,7 @@ def test_traced_programs_lie_in_jaxs_folder(tmp_path):
     finally:
         jax.config.update("jax_compilation_cache_dir", before[0])
         jax.config.update("jax_enable_compilation_cache", before[1])
-    assert programs.of_run(None) is painting.PROGRAMS
+    assert programs.kept_in(None) is painting.PROGRAMS
 
 
 # --- Ahead ----------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def test_a_single_value_is_set_and_two_are_swept(call, canvases, params):
 
 def test_a_ratio_follows_a_swept_style_weight():
     axes = [sweep.axis_of(n, (1.0, 10.0), TINY) for n in ("style_weight", "ratio")]
-    terms = sweep.with_values(TINY, axes, *sweep.shape_of(axes)).terms
+    terms = sweep.with_swept_values(TINY, axes, *sweep.shape_of(axes)).terms
     assert_array_equal(terms.style_weight, [1, 1, 10, 10])
     assert_array_equal(terms.content_weight, [1, 10, 10, 100])
 
@@ -286,7 +286,7 @@ def test_sets_of_layers():
 def test_the_paper_weighs_the_layers_of_a_set_alike():
     recipe = recipes.GATYS_2015
     axis = sweep.axis_of("layers", "cumulative", recipe)
-    weights = sweep.with_values(recipe, [axis], None, axis).terms.style_layer_weights
+    weights = sweep.with_swept_values(recipe, [axis], None, axis).terms.style_layer_weights
     expected = [[1 / n if i < n else 0 for n in range(1, 6)] for i in range(5)]
     assert_allclose(np.asarray(weights), expected)
     assert axis.labels[-1] == "relu1_1 +2_1 +3_1 +4_1 +5_1"

@@ -1,16 +1,16 @@
 """What the flags of the command line mean: recipes, style shares, starts."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nst_jax import _checks, images, optimizers, recipes, vgg
+from nst_jax.recipes import changes as variants
 from nst_jax.recipes import starts, toml
-from nst_jax.recipes.changes import with_learning_rate, with_options, with_strength
-from nst_jax.recipes.presets import Recipe
-from nst_jax.vgg import layers
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.vgg.precision import named
 
 START_NAMES = {
     "content": starts.FromContent,
@@ -20,15 +20,27 @@ START_NAMES = {
     "content+noise": starts.Blend,
 }
 
+LARGEST_RECIPE = 2**20  # bytes that are read of a file; a recipe has about 2000
 
-LARGEST_RECIPE = 2**20  # bytes; a recipe has two thousand
+# Flags that replace one value of the recipe, and its key. A new one needs a line here and in `Changes`.
+KEYS = {
+    "content_weight": "terms.content_weight",
+    "style_weight": "terms.style_weight",
+    "tv_weight": "terms.tv_weight",
+    "style_shares": "terms.style_shares",
+    "learning_rate": "descent.optimizer.learning_rate",
+    "steps": "descent.steps",
+    "pool": "network.pool",
+    "precision": "network.precision",
+    "tile": "network.tile",
+}
 
 
 # --- Recipe ---------------------------------------------------------------------------------------
 
 
 class Changes(NamedTuple):
-    """What the command line may change of a recipe; None keeps the recipe's own."""
+    """What the command line can change of a recipe; None, or an empty tuple, keeps the recipe's own."""
 
     recipe: str | None = None  # a preset's name, or a file
     values: tuple[str, ...] = ()  # KEY=VALUE, applied before the rest
@@ -40,7 +52,7 @@ class Changes(NamedTuple):
     tv_weight: float | None = None
     learning_rate: float | None = None
     strength: float | None = None
-    style_layer: tuple[str, ...] = ()  # "relu1_1=0.2" each, in the place of the recipe's
+    style_layer: tuple[str, ...] = ()  # "relu1_1=0.2" each, instead of the recipe's
     content_layer: tuple[str, ...] = ()
     optimizer: str | None = None
     pool: str | None = None
@@ -53,48 +65,53 @@ def recipe_of(changes: Changes) -> Recipe:
     """Return the recipe that the changes describe, checked.
 
     Raises:
-      ValueError: for an unknown name or key, a file that is no recipe, a number out of range, a layer
-        that is none, or a learning rate where the optimiser has none.
+      ValueError: for an unknown name, key or layer, a file that is not a recipe, a number out of range,
+        or a learning rate where the optimiser has none.
     """
     recipe = recipes.DEFAULT if changes.recipe is None else named_or_read(changes.recipe)
     if changes.values:
         recipe = toml.with_values(recipe, by_key(changes.values))
-    names = ("content_weight", "style_weight", "tv_weight")
-    weights: dict[str, Any] = {
-        name: getattr(changes, name) for name in names if getattr(changes, name) is not None
-    }
-    weights |= _layers("content", changes.content_layer) | _layers("style", changes.style_layer)
-    if changes.style_shares:
-        weights["style_shares"] = changes.style_shares
-    recipe = replace(recipe, terms=replace(recipe.terms, **weights))
-    if changes.strength is not None:
-        recipe = with_strength(recipe, changes.strength)
-    if changes.pool is not None:
-        recipe = replace(recipe, network=replace(recipe.network, pool=_pool(changes.pool)))
     if changes.optimizer is not None:
         optimizer = _optimizer(changes.optimizer, recipe.descent.coordinates)
-        recipe = replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
-    if changes.learning_rate is not None:
-        recipe = with_learning_rate(recipe, changes.learning_rate)
-    return with_options(
-        recipe,
-        changes.size,
-        changes.style_size,
-        changes.steps,
-        changes.precision,
-        _tile(changes.tile),
-    )
+        recipe = recipe.replace(descent__optimizer=optimizer)
+    for flag, key in KEYS.items():
+        value = getattr(changes, flag)
+        if value is not None and value != ():
+            recipe = _with_flag(recipe, flag, key, value)
+    layers = _layers("content", changes.content_layer) | _layers("style", changes.style_layer)
+    recipe = recipe.replace(layers)
+    if changes.strength is not None:
+        recipe = variants.with_strength(recipe, changes.strength)
+    return variants.with_options(recipe, changes.size, changes.style_size)
 
 
-def _tile(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
+def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
+    """Return the recipe with a flag's value at its key."""
+    if flag == "learning_rate":  # its refusal names the recipes that have one
+        return variants.with_learning_rate(recipe, value)
+    value = _PLAIN[flag](value) if flag in _PLAIN else value
+    return toml.with_value(recipe, key, value, argument=flag)
+
+
+def _tile(text: str) -> int | str:
+    """Return a tile as TOML has it: pixels, or "none" for what memory asks for."""
+    tile = variants.tile_of(int(text) if text.isdecimal() else text)
+    return toml.NONE if tile is None else tile
+
+
+# What a flag's value is in TOML, where that is something else.
+_PLAIN: Mapping[str, Callable[[Any], Any]] = {
+    "style_shares": list,
+    "precision": lambda name: named(name).name,  # "auto" depends on the device
+    "tile": _tile,
+}
 
 
 def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
-    """Return how much each style counts, or nothing where none was said.
+    """Return the share of each style, or nothing if none has one.
 
     Raises:
-      ValueError: if some have a share and others none, or one is no share.
+      ValueError: if only some have a share, or one is out of range.
     """
     shares = tuple(share for _, share in styles if share is not None)
     if shares and len(shares) < len(styles):
@@ -102,22 +119,22 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
         name, colon, text = str(bare).rpartition(":")
         if colon:
             raise ValueError(f"`style`: {text!r} is no share of '{name}'; write '{name}:0.5'")
-        raise ValueError(f"`style`: '{bare}' has no share and others have; write '{bare}:0.5'")
+        raise ValueError(f"`style`: '{bare}' has no share, but others do; write '{bare}:0.5'")
     for share in shares:
         _checks.number("style", share, least=0, below=recipes.LARGEST_SHARE)
     if shares and not sum(shares) > 1 / recipes.LARGEST_SHARE:
-        raise ValueError("`style`: all shares are 0; give one style more")
+        raise ValueError("`style`: all shares are 0; give one style more than that")
     return shares
 
 
 def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
-    """Return the taps and weights that `NAME=WEIGHT` words name, as fields of `Terms`."""
+    """Return the taps and weights of several `NAME=WEIGHT`, by their keys in a recipe."""
     if not chosen:
         return {}
     argument, pairs = f"{kind}_layer", [word.partition("=") for word in chosen]
     taps = vgg.resolve_taps([name for name, _, _ in pairs], argument=argument)
     weights = tuple(_layer_weight(argument, *pair) for pair in pairs)
-    return {f"{kind}_taps": taps, f"{kind}_layer_weights": weights}
+    return {f"terms.{kind}_taps": taps, f"terms.{kind}_layer_weights": weights}
 
 
 def _layer_weight(argument: str, name: str, equals: str, text: str) -> float:
@@ -131,19 +148,13 @@ def _layer_weight(argument: str, name: str, equals: str, text: str) -> float:
     return weight
 
 
-def _pool(name: str) -> Any:
-    if name not in layers.POOLS:
-        raise _checks.unknown("pool", name, layers.POOLS, "pooling")
-    return layers.POOLS[name]
-
-
 def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
-    """Return a rule by name whose moves are of its usual length in these coordinates."""
-    known = {rule.lower(): rule for rule in optimizers.RULES}
+    """Return a rule by its name, with the lengths of its updates in the unit of these coordinates."""
+    known = {rule.lower(): rule for rule in optimizers.OPTIMIZERS}
     if name.lower() not in known:
-        raise _checks.unknown("optimizer", name, optimizers.RULES, "optimizer")
-    rule = optimizers.RULES[known[name.lower()]]()
-    # The defaults are for sRGB in [0, 1]; network pixels have another unit.
+        raise _checks.unknown("optimizer", name, optimizers.OPTIMIZERS, "optimizer")
+    rule = optimizers.OPTIMIZERS[known[name.lower()]]()
+    # The defaults are for sRGB in [0, 1]; the pixels of a network have another unit.
     unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
     lengths = {"radius", "largest_radius"} & set(vars(rule))
     if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):
@@ -161,10 +172,10 @@ def recipe_file(text: str) -> Path | None:
 def named_or_read(text: str) -> Recipe:
     """Return the preset of this name, or the recipe in this file.
 
-    A file that does not say its recipe's name gives it its own.
+    A recipe without a name gets that of its file.
 
     Raises:
-      ValueError: for an unknown name, and for a file that is missing, cannot be read or is no recipe.
+      ValueError: for an unknown name, and for a file that is missing, unreadable or not a recipe.
     """
     path = recipe_file(text)
     if path is None:
@@ -176,25 +187,25 @@ def named_or_read(text: str) -> Recipe:
 def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_RECIPE + 1)  # a device might never end
+            data = file.read(LARGEST_RECIPE + 1)  # such as /dev/zero has no end
     except FileNotFoundError:
         raise ValueError(f"`recipe`: there is no file '{path}'; check the path") from None
     except OSError as error:
         reason = error.strerror or str(error)
         raise ValueError(f"`recipe`: cannot read '{path}': {reason}; check the path") from None
     if len(data) > LARGEST_RECIPE:
-        raise ValueError(f"`recipe`: '{path}' is too large for a recipe, which is TOML")
+        raise ValueError(f"`recipe`: '{path}' is too large for a recipe, which is a TOML file")
     try:
-        return data.decode("utf-8-sig")  # with or without the mark that some editors set
+        return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError:
-        raise ValueError(f"`recipe`: '{path}' is not UTF-8 text; a recipe is TOML") from None
+        raise ValueError(f"`recipe`: '{path}' is not UTF-8 text; a recipe is a TOML file") from None
 
 
 def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]:
-    """Return key to text of several KEY=VALUE; of a key that is given twice, the later one.
+    """Return key to text of several KEY=VALUE; where a key is given twice, the later one counts.
 
     Raises:
-      ValueError: naming the argument, for a word that is none.
+      ValueError: naming the argument, for text without a key or without `=`.
     """
     found: dict[str, str] = {}
     for value in values:
@@ -203,16 +214,28 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
             raise ValueError(
                 f"`{argument}`: expected KEY=VALUE, such as terms.style_weight=0.5, got {value!r}"
             )
-        found.pop(key.strip(), None)  # so that it also counts as said later
+        found.pop(key.strip(), None)  # so that it is also applied later
         found[key.strip()] = text.strip()
     return found
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
-    """Return the start that `--init` and `--noise-ratio` name, and the file it came from, if any."""
+    """Return the start that `--init` and `--noise-ratio` mean, and its file if it is a picture.
+
+    Args:
+      text: of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.
+      ratio: of `--noise-ratio`, or None.
+
+    Returns:
+      None, a start or an image [h, w, 3]; and the picture that was read, or None.
+
+    Raises:
+      ValueError: for a ratio out of range or without `content+noise`, an unknown name, a file that
+        cannot be read.
+    """
     if ratio is not None:
         if text != "content+noise":
-            raise ValueError("`noise_ratio`: only `--init content+noise` has one; add that")
+            raise ValueError("`noise_ratio`: is only used by `--init content+noise`; add that")
         _checks.number("noise_ratio", ratio, least=0)
         if ratio > 1:
             raise ValueError(f"`noise_ratio`: expected 0 (content) to 1 (noise), got {ratio:g}")
@@ -221,7 +244,7 @@ def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture
         return None, None
     if text in START_NAMES:
         return START_NAMES[text](), None
-    # A bare word that is no file is more likely a start misspelt than a picture missing.
+    # A bare word that is not a file is more likely a misspelt start than a missing picture.
     if not Path(text).exists() and not Path(text).suffix and Path(text).name == text:
         raise _checks.unknown("init", text, START_NAMES, "start or file")
     picture = images.read(text, argument="init")

@@ -1,10 +1,10 @@
-"""A run's programs at the command line: kept between starts before compiling, and made ahead.
+"""Programs of the command line: kept between starts of it, and compiled ahead of their use.
 
-JAX's cache keeps what was compiled, but finds it by the program, which is traced and lowered anew at
-every start; at the large sizes that takes longer than to load what was compiled. So the traced program
-is kept as well, as `jax.export` writes it (StableHLO, nothing is unpickled), and found by all that
-tracing depends on: the code of this package, the versions of those it calls, jax's settings, and the
-arguments' structure, shapes and types.
+JAX's compilation cache finds a compiled program by its lowered form, so that every start has to trace
+and lower it again; for large pictures that takes longer than loading the compiled program. So the
+traced program is kept as well, as `jax.export` writes it (StableHLO, nothing is unpickled). It is found
+by a key of all that tracing depends on: the code of this package, the versions of the packages that it
+calls, jax's settings, and the arguments' structure, shapes and types.
 """
 
 import hashlib
@@ -37,17 +37,17 @@ from nst_jax.objective import measure
 FORMAT = 1
 PACKAGE = Path(nst_jax.__file__).parent
 
-OURS = ("nst_jax", "optax")  # whose code is in the key, or whose version
+OURS = ("nst_jax", "optax")  # the key covers these: the code of the first, the version of the other
 
 
-def of_run(place: Path | None) -> painting.Programs:
-    """Return the programs of a run.
+def kept_in(place: Path | None) -> painting.Programs:
+    """Return the programs of a run, kept in a folder between starts.
 
     Args:
-      place: the folder for what takes long to trace; None keeps nothing.
+      place: the folder for programs that take long to trace; None keeps nothing.
 
     Returns:
-      Functions that compute what `verbs.PROGRAMS` does.
+      Functions that compute the same as `painting.PROGRAMS`.
     """
     if place is None or not _sources():
         return painting.PROGRAMS
@@ -60,7 +60,7 @@ def of_run(place: Path | None) -> painting.Programs:
 
 
 class Ahead(AbstractContextManager):
-    """Does work in one other thread; the clock counts how long this one waits for it."""
+    """Does work in one other thread; the clock counts how long this thread waits for it."""
 
     def __init__(self, compiling: CompileClock) -> None:
         self._compiling = compiling
@@ -70,7 +70,7 @@ class Ahead(AbstractContextManager):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """Begin the work; what is returned waits for its result, or raises what it raised."""
+        """Begin the work; the function returned waits for its result, or raises its exception."""
         future = self._pool.submit(work)
 
         def result() -> Any:
@@ -84,12 +84,12 @@ class Ahead(AbstractContextManager):
 
 
 class Kept:
-    """A function like `jax.jit` of it, whose traced programs are kept in a folder."""
+    """A function compiled like by `jax.jit`, whose traced programs are kept in a folder."""
 
     def __init__(
         self, function: Callable[..., Any], place: Path, *, donated: int | None = None
     ) -> None:
-        """Take a pure function of pytrees, and which argument's buffers it may give up."""
+        """Wrap a pure function of pytrees; `donated` is the argument whose buffers it may overwrite."""
         self._function, self._place, self._donated = function, place, donated
         self._programs: dict[str, Callable[..., Any]] = {}
         self._jitted = jax.jit(function, donate_argnums=() if donated is None else donated)
@@ -124,8 +124,8 @@ class Kept:
             return exported.call(*leaves)
 
         program.__name__ = self._function.__name__
-        # Compiled for these leaves at once: an ordinary jitted function would be lowered again for
-        # its own results, which newer versions of jax hold to be bound to their device.
+        # Compiled for these leaves at once. A jitted function would be lowered again when it is called
+        # with its own results, which newer versions of jax regard as committed to their device.
         jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
         return jitted.lower(*jax.tree.leaves(arguments)).compile()
 
@@ -147,13 +147,16 @@ class Kept:
 
 # --- What a program depends on --------------------------------------------------------------------
 
+# Not by `recipes.walk`: a key describes every argument (weights, targets, state), not only recipes, and
+# needs functions by their full names, since the registered ones do not say whose code it is.
+
 
 class _Foreign(TypeError):
-    """Something whose code the key does not cover; a program with it is not kept."""
+    """Something whose code the key does not cover, so that a program with it is not kept."""
 
 
 def _sources() -> list[Path]:
-    """Return this package's own files; none where it is not installed as files."""
+    """Return the source files of this package; none if it is imported from an archive."""
     return sorted(PACKAGE.rglob("*.py"))
 
 
@@ -174,15 +177,15 @@ def _surroundings() -> list[Any]:
 
 
 def _described(value: Any) -> Any:
-    """Return a pytree's structure, and the shapes and types of its leaves, as JSON has them."""
+    """Return a pytree's structure, and the shapes and types of its leaves, as plain data."""
     if is_dataclass(value) and not isinstance(value, type):
-        told = {
+        parts = {
             field.name: (_constant if field.metadata.get("static") else _described)(
                 getattr(value, field.name)
             )
             for field in fields(value)
         }
-        return [_name(type(value)), told]
+        return [_name(type(value)), parts]
     if value is None:
         return None
     if isinstance(value, (tuple, list)):
@@ -197,7 +200,7 @@ def _described(value: Any) -> Any:
 
 
 def _constant(value: Any) -> Any:
-    """Return a static value: text and numbers as they are, functions by name, records by parts."""
+    """Return a static value as plain data: functions by their names, records by their parts."""
     if value is None or isinstance(value, (bool, int, float, str, lax.Precision)):
         return repr(value)
     if isinstance(value, (tuple, list)):
@@ -211,11 +214,11 @@ def _constant(value: Any) -> Any:
 
 
 def _name(thing: Any) -> str:
-    """Return the full name of a function or class of ours."""
+    """Return the full name of a function or class whose code the key covers."""
     module, name = thing.__module__, thing.__qualname__
-    # A function made inside another one is not found by its name, which so does not say what it is.
-    found = getattr(sys.modules[module], name, None)
-    if module.split(".")[0] not in (*OURS, "builtins") or found is not thing:
+    # Of functions that were made inside another one, several can have the same name.
+    found = getattr(sys.modules.get(module), name, None)
+    if found is not thing or module.split(".")[0] not in (*OURS, "builtins"):
         raise _Foreign(f"{module}.{name}")
     return f"{module}.{name}"
 
@@ -224,14 +227,14 @@ _known: set[type] = set()
 
 
 def _let_trees_be_kept(arguments: tuple[Any, ...]) -> None:
-    """Tell `jax.export` the names of the records that a program may return."""
+    """Register the named tuples that a program may return with `jax.export`."""
     for kind in {Targets, *_records(arguments)} - _known:
         _known.add(kind)
         export.register_namedtuple_serialization(kind, serialized_name=_name(kind))
 
 
 def _records(value: Any) -> set[type]:
-    """Return the named tuples in a pytree."""
+    """Return the types of the named tuples in a pytree."""
     if isinstance(value, Mapping):
         return set().union(*map(_records, value.values()))
     if not isinstance(value, (tuple, list)):
@@ -243,7 +246,7 @@ def _records(value: Any) -> set[type]:
 
 
 def _read(path: Path, key: str) -> bytes | None:
-    """Return what was kept under this key, or None if there is nothing whole."""
+    """Return the data kept under this key, or None if it is missing or damaged."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -253,7 +256,7 @@ def _read(path: Path, key: str) -> bytes | None:
 
 
 def _write(path: Path, key: str, data: bytes) -> None:
-    """Keep data under a key. Where that fails nothing is lost but time at the next start."""
+    """Keep data under a key. If that fails, only the next start takes longer."""
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -268,20 +271,20 @@ def _sealed(key: str, data: bytes) -> bytes:
     return hashlib.sha256(key.encode() + data).digest() + data
 
 
-# Seconds a program must take to compile to be kept. JAX's 1.0 leaves out many small ones, which are
-# read in a third of the time and weigh some kB each.
+# Programs that take at least so many seconds to compile are kept. JAX's default, 1.0, omits many small
+# ones, which load in a third of their compile time and take a few kB each.
 LEAST_SECONDS = 0.0
 
 
 def use_cache() -> str:
-    """Keep what is compiled from here on, and take what was kept before.
+    """Let jax keep compiled programs in a folder and load them from there.
 
     A program is found by its code, the versions of jax and its compiler, and the device. The folder is
-    `nst_jax/programs` in the user's cache, which may be deleted at will; jax's own settings, such as
-    `JAX_COMPILATION_CACHE_DIR`, go first.
+    `nst_jax/programs` in the user's cache, which may be deleted at any time. Jax's own settings, such
+    as `JAX_COMPILATION_CACHE_DIR`, take precedence.
 
     Returns:
-      What keeps the cache from being used, for people; empty if nothing does.
+      Why the cache cannot be used, as a sentence; empty if it can.
     """
     if not _setting("jax_enable_compilation_cache") or _setting("jax_compilation_cache_dir"):
         return ""
@@ -290,7 +293,7 @@ def use_cache() -> str:
         place.mkdir(parents=True, exist_ok=True)
         if not os.access(place, os.W_OK | os.X_OK):
             raise PermissionError(f"'{place}' may not be written to")
-    except (OSError, RuntimeError) as error:  # the latter where nobody has a home
+    except (OSError, RuntimeError) as error:  # the latter if there is no home directory
         return f"compiled programs are not kept: {error}"
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
@@ -298,7 +301,7 @@ def use_cache() -> str:
 
 
 def programs_folder() -> Path | None:
-    """Return the folder for programs before compiling, inside jax's own; None if nothing is kept."""
+    """Return the folder for traced programs, inside jax's own; None if nothing is kept."""
     place = _setting("jax_compilation_cache_dir")
     if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
         return None
@@ -306,12 +309,12 @@ def programs_folder() -> Path | None:
 
 
 def _setting(name: str) -> Any:
-    """Return one of jax's settings; they are made at run time, where a type checker sees none."""
+    """Return one of jax's settings, which type checkers do not know."""
     return getattr(jax.config, name)
 
 
 def cache_enabled() -> bool:
-    """Say whether jax may keep compiled programs."""
+    """Return whether jax may keep compiled programs."""
     return bool(_setting("jax_enable_compilation_cache"))
 
 

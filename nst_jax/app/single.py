@@ -75,7 +75,7 @@ def run(
             key=jax.random.key(job.seed),
             every=cluster.from_first(pace),
             resume=job.resume,
-            programs=programs.of_run(programs.programs_folder()),
+            programs=programs.kept_in(programs.programs_folder()),
             # Several processes must start their common programs in the same order: in one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
         )

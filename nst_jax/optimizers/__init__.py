@@ -1,33 +1,35 @@
-"""Update rules: Adam and SGD as each framework means them, and L-BFGS."""
+"""Update rules: Adam and SGD as each framework defines them, L-BFGS, and anything from optax."""
 
 from typing import TYPE_CHECKING
 
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.optimizers import lbfgs, rules
+    from nst_jax.optimizers import lbfgs, pyramid, rules
     from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
     from nst_jax.optimizers.rules import (
-        RULES,
+        OPTIMIZERS,
         Adam,
         DecayedSGD,
         KerasAdam,
         KerasAdamState,
+        Optax,
         Optimizer,
         scale_by_keras_adam,
     )
 
 __getattr__, __dir__ = lazy_names(
     __name__,
-    ("lbfgs", "rules"),
+    ("lbfgs", "pyramid", "rules"),
     {
         "rules": (
             "Adam",
             "DecayedSGD",
             "KerasAdam",
             "KerasAdamState",
+            "OPTIMIZERS",
+            "Optax",
             "Optimizer",
-            "RULES",
             "scale_by_keras_adam",
         ),
         "lbfgs": ("LBFGS", "TorchLBFGS"),
@@ -40,10 +42,12 @@ __all__ = [
     "KerasAdam",
     "KerasAdamState",
     "LBFGS",
+    "OPTIMIZERS",
+    "Optax",
     "Optimizer",
-    "RULES",
     "TorchLBFGS",
     "lbfgs",
+    "pyramid",
     "rules",
     "scale_by_keras_adam",
 ]

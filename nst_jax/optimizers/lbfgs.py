@@ -1,6 +1,6 @@
-"""L-BFGS in two manners: torch's, evaluation for evaluation, and ours, guarded. Pure.
+"""Two L-BFGS rules: torch's, reproduced evaluation by evaluation, and our own, guarded one. Pure.
 
-As in `optimizers`, whose rules these are too: each is a registered dataclass whose numbers are leaves.
+Each is a registered dataclass whose numbers are leaves, like the rules in `optimizers.rules`.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, ScalarLike
+
+from nst_jax.optimizers.pyramid import multilevel
 
 PRECISION = jax.lax.Precision.HIGHEST
 
@@ -29,16 +31,16 @@ class Memory(NamedTuple):
     moves: PyTree  # [history, ...] each leaf
     changes: PyTree  # [history, ...]
     inverse: Float[Array, " history"]  # 1 / (y . s)
-    kept: Int[Array, ""]  # pairs kept so far; the last `history` of them are here
-    scale: Float[Array, ""]  # y . s / y . P y of the newest pair: P times it is the first guess
+    kept: Int[Array, ""]  # number of pairs so far; the ring contains the last `history` of them
+    scale: Float[Array, ""]  # y . s / y . P y of the newest pair; `scale * P` is the first guess
 
 
-# What the inverse Hessian is taken for before a pair tells more, but for its scale. Linear; P below.
+# P: the initial guess of the inverse Hessian, up to its scale, which the pairs then correct. Linear.
 Guess: TypeAlias = Callable[[PyTree], PyTree]
 
 
-def _alike(a: PyTree) -> PyTree:
-    """Guess that all directions are curved alike."""
+def _identity(a: PyTree) -> PyTree:
+    """Return the plain guess P = 1: the loss is equally curved in all directions."""
     return a
 
 
@@ -68,9 +70,9 @@ def _choose(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
 
 
 def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""]) -> Memory:
-    """Add a pair if `keep`, but for its scale. Only its own slot of the ring is written."""
+    """Add a pair if `keep`, without updating the scale. Only one slot of the ring is written."""
     slot = memory.kept % memory.inverse.shape[0]
-    # The unused branch must not divide by nothing.
+    # A rejected pair must not cause a division by zero.
     curvature = jnp.where(keep, _dot(change, move), 1)
 
     def put(ring: Array, new: Array) -> Array:
@@ -90,15 +92,15 @@ def _newton_direction(
     gradient: PyTree,
     change: PyTree,
     fresh: Bool[Array, ""],
-    guess: Guess = _alike,
+    guess: Guess = _identity,
 ) -> tuple[PyTree, Memory]:
-    """Return -H g by the two-loop recursion over the pairs in memory, and the memory with its scale.
+    """Return -H g by the two-loop recursion over the pairs in memory, and the memory with a new scale.
 
     Args:
       memory: from `_remember`.
       gradient: g.
-      change: y of the pair that `_remember` was given.
-      fresh: whether it was kept, so that the scale is its.
+      change: y of the pair that was given to `_remember`.
+      fresh: whether that pair was kept, so that it determines the scale.
       guess: P.
     """
     history = memory.inverse.shape[0]
@@ -129,8 +131,8 @@ def _newton_direction(
     q, alphas = jax.lax.fori_loop(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
-    # One program for both, which is long where the guess has levels. The change is not read from the
-    # ring: XLA would write the ring's slot once more for that, and keep a copy of all of it.
+    # Under one `vmap`, so that the guess, a long program if it has levels, is compiled once. The change
+    # is an argument: if it were read from the ring, XLA would copy the whole ring.
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     inverse = memory.inverse[(memory.kept - 1) % history]
@@ -151,10 +153,11 @@ class TorchLBFGS:
 
     The first move is `min(1, 1 / |g|_1) * learning_rate` times the gradient, later ones
     `learning_rate` times the quasi-Newton direction; a pair is kept if y . s > 1e-10. torch groups
-    updates in outer steps of `max_iter`, whose state persists, so one update here is one of its
-    inner iterations and costs one evaluation. Its early endings of an outer step (a change below
-    `tolerance_change`) only repeat an evaluation and are not reproduced; its stalls are: a gradient
-    below `tolerance_grad` everywhere, or a direction that does not descend, leaves the canvas.
+    updates in outer steps of `max_iter` and keeps its state between them, so one update here is one of
+    its inner iterations and costs one evaluation. An outer step of torch's that ends early (a change
+    below `tolerance_change`) only repeats an evaluation, which is not reproduced. Its stalls are: the
+    canvas does not change if the gradient is below `tolerance_grad` everywhere, or if the direction
+    does not descend.
 
     References:
       `torch/optim/lbfgs.py` of PyTorch 2.13.
@@ -234,23 +237,23 @@ def torch_lbfgs(
 class LBFGS:
     """L-BFGS with one evaluation per update, a trust radius and roll-back; no line search.
 
-    A move is the quasi-Newton direction, shortened to root mean square `radius` if it is longer. A
-    measured canvas whose loss is at most `1 + slack` times the kept one's, and whose loss and
-    gradient are finite, is kept, and
-    the radius grows; otherwise the next canvas starts again from the kept one with a quarter of the
-    move. So a bad move costs one evaluation, the kept loss hardly ever rises, and nothing diverges.
-    A style objective needs the guard in its first moves, where unguarded L-BFGS overshoots. The
-    canvas must move as told: recipes that clip it after every update cannot use this rule.
+    A move is the quasi-Newton direction, shortened to the root mean square `radius` if it is longer. A
+    measured canvas is kept if its loss and gradient are finite and its loss is at most `1 + slack`
+    times that of the last kept one; then the radius grows. Otherwise the next canvas is the last kept
+    one plus a move of a quarter of the length at most. So a bad move costs one evaluation, the loss of
+    the kept canvas rises by `slack` at most in one update, and nothing diverges. A style objective
+    needs this in its first moves, where unguarded L-BFGS overshoots. Roll-back subtracts the last move,
+    so recipes that clip the canvas after every update cannot use this rule.
 
     Attributes:
       radius: largest move at the start, root mean square over the canvas, in its coordinates.
-      largest_radius: what the radius may grow to.
+      largest_radius: upper limit of the radius.
       slack: relative rise of the loss that is still accepted.
       levels: halvings of the canvas over which the first guess of the inverse Hessian is summed; see
-        `nst_jax.optimizers.lbfgs.multilevel`. That is L-BFGS over the levels of a pyramid instead of pixels:
-        what is coarse comes sooner. 0 is the plain guess. Static.
-      gain: how much a level counts against the next finer one.
-      history: pairs remembered; 24 bytes per pixel and pair in float32. Static.
+        `nst_jax.optimizers.pyramid.multilevel`. It makes this L-BFGS over the levels of a pyramid
+        instead of over pixels, which changes coarse structure sooner. 0 is the plain guess. Static.
+      gain: weight of a level relative to the next finer one.
+      history: number of pairs in memory; each takes 24 bytes per pixel in float32. Static.
 
     References:
       Nocedal, Wright, "Numerical Optimization", 2nd edition, 2006, chapters 4 and 7.
@@ -274,7 +277,7 @@ class LBFGS:
 
 
 class LBFGSState(NamedTuple):
-    """State of `lbfgs`. The kept canvas is the last proposed one minus `move`, unless accepted."""
+    """State of `lbfgs`. The kept canvas is the last proposed one minus `move`."""
 
     count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory
@@ -295,7 +298,8 @@ def lbfgs(
 ) -> optax.GradientTransformationExtraArgs:
     """Make the transformation that `LBFGS` describes.
 
-    `update` needs `value`; where rows of zeros lie below the canvas it needs the `height` without.
+    `update` needs `value`. If the canvas is padded with rows of zeros at the bottom, `update` also
+    needs `height`, the number of rows without padding.
     """
 
     def guess_of(height: int | None) -> Guess:
@@ -304,7 +308,7 @@ def lbfgs(
             spread = multilevel(real, levels, gain)
             return jnp.pad(spread, ((0, len(picture) - len(real)), (0, 0), (0, 0)))
 
-        return partial(jax.tree.map, of_picture) if levels else _alike
+        return partial(jax.tree.map, of_picture) if levels else _identity
 
     def init(params: PyTree) -> LBFGSState:
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -341,7 +345,7 @@ def lbfgs(
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction, memory = _newton_direction(memory, gradient, change, keep, guess)
         length = _root_mean_square(direction, height)
-        # Without pairs the direction is the raw gradient, whose length means nothing.
+        # Without pairs the direction is the gradient, whose length is no estimate of a move's.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
         move = jax.tree.map(lambda d: factor * d, direction)
@@ -361,7 +365,7 @@ def lbfgs(
 
 
 def _convex(move: PyTree, change: PyTree) -> Bool[Array, ""]:
-    """Say whether a pair shows the loss curved upwards, and not by rounding alone."""
+    """Return whether a pair shows positive curvature of the loss, beyond rounding errors."""
     lengths = jnp.sqrt(_dot(change, change) * _dot(move, move))
     return _dot(change, move) > 1e-6 * lengths
 
@@ -371,76 +375,6 @@ def _all_finite(a: PyTree) -> Bool[Array, ""]:
 
 
 def _root_mean_square(a: PyTree, height: int | None) -> Float[Array, ""]:
-    """Return the root of the mean square, without padding, whose rows are zero."""
+    """Return the root mean square over the first `height` rows; padding below is zero."""
     count = sum(leaf[:height].size for leaf in jax.tree.leaves(a))
     return jnp.sqrt(_dot(a, a) / count)
-
-
-# --- Levels of a pyramid --------------------------------------------------------------------------
-
-# How much a coarse line takes of the four finer ones it stands among; the other way round it is linear
-# interpolation.
-OUTER, INNER = 0.25, 0.75
-
-NARROWEST = 4  # px a side that a level still halves
-
-
-def multilevel(
-    picture: Float[Array, "h w c"], levels: int, gain: ScalarLike = 0.25
-) -> Float[Array, "h w c"]:
-    """Return A Aᵀ of a picture, where A makes a picture of the levels of a pyramid.
-
-    A picture that is the sum of a full one, one of half the size enlarged, one of a quarter and so
-    on, has many such descriptions; going down the gradient in them is going down A Aᵀ of the
-    gradient in pixels. It is symmetric and positive definite, and takes time like one canvas.
-
-    Args:
-      picture: [h, w, c].
-      levels: halvings; they end where a side is shorter than `NARROWEST`. 0 returns the picture.
-      gain: of a level against the next finer one. A level's own gain is 4 at 1: that is how many
-        pixels one of its own stands for.
-
-    Returns:
-      [h, w, c].
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from nst_jax.optimizers.lbfgs import multilevel
-      >>> dot = jnp.zeros((9, 9, 1)).at[4, 4].set(1.0)
-      >>> spread = multilevel(dot, levels=2)
-      >>> bool((spread >= 0).all()), bool(spread[4, 4] > 1), float(spread[0, 0, 0]) > 0
-      (True, True, True)
-
-    References:
-      Bramble, Pasciak, Xu, "Parallel Multilevel Preconditioners", 1990.
-    """
-    if not levels or min(picture.shape[:2]) < NARROWEST:
-        return picture
-    height, width = picture.shape[:2]
-    coarse = multilevel(_halved(_halved(picture, 0), 1), levels - 1, gain)
-    enlarged = _doubled(_doubled(coarse, 1, width), 0, height)
-    return picture + jnp.asarray(gain, picture.dtype) * enlarged
-
-
-def _halved(x: Array, axis: int) -> Array:
-    """Sum lines into half as many."""
-    lines = -(-x.shape[axis] // 2)
-    edges = [(0, 0)] * x.ndim
-    edges[axis] = (1, 2 * lines + 1 - x.shape[axis])
-    wide = jnp.pad(x, edges)
-    take = partial(jax.lax.slice_in_dim, wide, stride=2, axis=axis)
-    parts = [take(start, start + 2 * lines - 1) for start in range(4)]
-    outer, inner = parts[0] + parts[3], parts[1] + parts[2]
-    return OUTER * outer + INNER * inner
-
-
-def _doubled(x: Array, axis: int, lines: int) -> Array:
-    """Interpolate between lines: the transpose of `_halved`, which compiles in half of the time."""
-    edges = [(0, 0)] * x.ndim
-    edges[axis] = (1, 1)
-    take = partial(jax.lax.slice_in_dim, jnp.pad(x, edges), axis=axis)
-    count = x.shape[axis]
-    first, second = (INNER * x + OUTER * take(start, start + count) for start in (0, 2))
-    both = jnp.stack([first, second], axis=axis + 1)
-    doubled = both.reshape(*x.shape[:axis], 2 * count, *x.shape[axis + 1 :])
-    return jax.lax.slice_in_dim(doubled, 0, lines, axis=axis)

@@ -1,11 +1,12 @@
 """Update rules, as optax transformations and as data.
 
 A rule is a registered dataclass: its numbers are leaves, so changing one compiles nothing, and
-`transformation()` builds the optax object inside the trace. `accepted(opt_state)` says whether the
-canvas that was just measured is one to keep; only a guarded rule ever refuses one.
+`transformation()` builds the optax object inside the trace. `accepted(opt_state)` says whether to keep
+the canvas that was just measured; only a guarded rule ever rejects one. `Optax` makes a rule of any
+other optax transformation.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -18,16 +19,16 @@ from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """What the loop asks of an update rule."""
+    """What an update rule must have for `nst_jax.step` to use it."""
 
-    guarded: ClassVar[bool]  # True: a canvas whose losses are not finite is rolled back
+    guarded: ClassVar[bool]  # True: the rule itself undoes updates to bad or non-finite canvases
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
-        """Build the optax transformation; its `update` is given `value`, the loss at `params`."""
+        """Build the optax transformation; its `update` gets `value`, the loss at `params`."""
         ...
 
     def accepted(self, opt_state: Any) -> Bool[Array, ""]:
-        """Say whether the canvas of the last update is kept."""
+        """Return whether the canvas of the last update is kept."""
         ...
 
 
@@ -37,7 +38,7 @@ class Optimizer(Protocol):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Adam:
-    """Adam as torch and optax have it: epsilon is added after the bias correction.
+    """Adam as in torch and optax: epsilon is added after the bias correction.
 
     References:
       Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1.
@@ -64,19 +65,19 @@ class Adam:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class KerasAdam:
-    """Adam as Keras and TensorFlow 1 have it: epsilon stands outside the bias correction.
+    """Adam as in Keras and TensorFlow 1: epsilon is added before the bias correction.
 
-    The step is `lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`, which the paper gives
-    after its algorithm 1 and calls epsilon hat. With TensorFlow's tutorial, where eps is 0.1, the
-    two forms differ much.
+    The step is `lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`, which the paper gives in
+    section 2, where it calls this epsilon "epsilon hat". In TensorFlow's tutorial eps is 0.1, and there
+    the two forms differ much.
 
     Attributes:
       learning_rate: lr.
       b1: decay of the mean m.
       b2: decay of the mean square v.
       eps: added to the root.
-      counted: updates that t counts before the first one, for sources whose optimiser has moved
-        something else before; m and v start at 0 all the same.
+      counted: added to t, for sources whose optimiser has made updates elsewhere before the first one
+        here; m and v start at 0 nevertheless.
 
     References:
       Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015, section 2.
@@ -103,7 +104,7 @@ class KerasAdam:
 
 
 def _descend(learning_rate: ScalarLike) -> optax.GradientTransformation:
-    # Not `optax.scale`: that would take the place of a leaf by a closure over a Python number.
+    # Like `optax.scale`, but also for a traced learning rate.
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         del params
         return jax.tree.map(lambda u: u * jnp.negative(learning_rate), updates), state
@@ -149,7 +150,7 @@ def scale_by_keras_adam(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class DecayedSGD:
-    """Plain gradient descent whose rate decays exponentially: `rate * decay^(t / decay_steps)`.
+    """Plain gradient descent with an exponentially decaying rate: `rate * decay^(t / decay_steps)`.
 
     The exponent is continuous and t counts from 0, as in Keras' `ExponentialDecay`.
 
@@ -185,5 +186,46 @@ class DecayedSGD:
         return jnp.asarray(True)
 
 
+# --- Any optax transformation ---------------------------------------------------------------------
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Optax:
+    """Any optax gradient transformation as an update rule.
+
+    The transformation is static, and all numbers that it was made with are constants of the compiled
+    program: the same object compiles once, another one compiles again, even with the same numbers. A
+    learning rate to sweep needs a rule of your own: a registered dataclass like `Adam`, with its
+    numbers as fields and the methods of `Optimizer`.
+
+    The loop evaluates the loss once per update and passes it as `value`; transformations that evaluate
+    it themselves, such as `optax.lbfgs` with its line search, cannot be used. A recipe with this rule
+    cannot be written as TOML or pickled, since optax's functions have no name to import them by. For
+    the same reason pictures and checkpoints record that an optax rule was used, but not its numbers:
+    whoever resumes a run must give the same transformation again.
+
+    Attributes:
+      rule: from optax, such as `optax.adam(0.01)`. Static.
+
+    Example:
+      >>> import optax
+      >>> import nst_jax as nst
+      >>> recipe = nst.recipes.TF.replace(optimizer=nst.optimizers.Optax(optax.lion(0.01)))
+      >>> nst.recipes.check(recipe).descent.optimizer.guarded
+      False
+    """
+
+    rule: optax.GradientTransformation = field(metadata={"static": True})
+    guarded: ClassVar[bool] = False
+
+    def transformation(self) -> optax.GradientTransformationExtraArgs:
+        return optax.with_extra_args_support(self.rule)
+
+    def accepted(self, opt_state: Any) -> Bool[Array, ""]:
+        del opt_state
+        return jnp.asarray(True)
+
+
 # What recipes may name.
-RULES = {rule.__name__: rule for rule in (Adam, KerasAdam, DecayedSGD, TorchLBFGS, LBFGS)}
+OPTIMIZERS = {rule.__name__: rule for rule in (Adam, KerasAdam, DecayedSGD, TorchLBFGS, LBFGS)}

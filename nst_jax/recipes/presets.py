@@ -1,21 +1,16 @@
 """The presets: published recipes, each with its source, and our own.
 
 Each computes what its source computes; departures are comments beside the line. Losses are written
-with the Gram matrix per position, G = R / M: where a source uses the raw R it also brings the style
-to the content's size, and the number is the same.
+with the Gram matrix per position, G = R / M. Sources that use the raw R also resize the style to the
+content's size, where the loss has the same value.
 """
 
 from dataclasses import replace
 
 from nst_jax import _checks, losses, optimizers, vgg
 from nst_jax.recipes import sizes, starts
-from nst_jax.recipes.recipe import (
-    CoarseToFine,
-    Descent,
-    Pictures,
-    Recipe,
-    Terms,
-)
+from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
+from nst_jax.recipes.schedules import CoarseToFine
 from nst_jax.vgg import layers
 
 CHANNELS = (64, 128, 256, 512, 512)  # of the five style taps
@@ -27,9 +22,9 @@ ONES = (1.0,) * 5
 
 # --- Gatys ----------------------------------------------------------------------------------------
 
-# The papers state the losses, the ratio, the network's pooling and the noise. Not stated, and so
-# ours: the number of updates, the scale of the numbers, how L-BFGS is kept from overshooting.
-# 2016's network is a rescaled one, every channel's mean activation 1; this is the original.
+# The papers state the losses, the ratio, the network's pooling and the noise. They do not state the
+# number of updates, the scale of the weights and how L-BFGS is kept from overshooting; these are ours.
+# The paper of 2016 rescales the network so that every channel's mean activation is 1; this does not.
 GATYS_2015 = Recipe(
     name="gatys-2015",
     source="Gatys, Ecker, Bethge, A Neural Algorithm of Artistic Style, 2015; ratio 1e-3 of fig. 2 B-D "
@@ -71,10 +66,10 @@ GATYS_PYTORCH = Recipe(
         style_layer_weights=GATYS_LAYER_WEIGHTS,
     ),
     descent=Descent(
-        # The source sets none of torch's defaults; tolerance_grad was 1e-5 in its day.
+        # The source uses torch's defaults; that of tolerance_grad was 1e-5 at the time.
         optimizer=optimizers.TorchLBFGS(tolerance_grad=1e-5),
         coordinates=vgg.CAFFE_BGR,
-        # "while n_iter <= 500" around outer steps of 20 evaluations makes 26 of them.
+        # "while n_iter <= 500" around outer steps of 20 evaluations: 26 outer steps.
         steps=520,
     ),
 )
@@ -85,7 +80,7 @@ GATYS_PYTORCH_800 = replace(
     name="gatys-pytorch-800",
     source=f"{GATYS_PYTORCH.source}, second pass; start it from the result of the first",
     pictures=replace(GATYS_PYTORCH.pictures, size=sizes.ShortEdge(800, sizes.truncated)),
-    # "while n_iter <= 200": eleven outer steps.
+    # "while n_iter <= 200": 11 outer steps.
     descent=replace(GATYS_PYTORCH.descent, steps=220),
 )
 
@@ -107,10 +102,10 @@ TF = Recipe(
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=0.02, b1=0.99, b2=0.999, eps=0.1),
         clip=True,
-        # Three trial steps, then 10 x 100 with the same optimiser and image.
+        # Three trial updates, then 10 x 100 with the same optimiser and image.
         steps=1003,
     ),
-    # The source cuts the shown picture's values off at whole 255ths; we round, as everywhere.
+    # The source truncates the final picture to 8 bits; we round it, as everywhere.
 )
 
 
@@ -118,7 +113,7 @@ TF_TV = replace(
     TF,
     name="tf-tv",
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 2",
-    # The text says squares; the code, like `tf.image.total_variation`, sums absolute values.
+    # The text describes squares; the code, like `tf.image.total_variation`, sums absolute values.
     terms=replace(TF.terms, tv_weight=30.0, variation=losses.TOTAL_VARIATION),
     descent=replace(TF.descent, steps=1000),
 )
@@ -139,7 +134,7 @@ KERAS_IO = Recipe(
         style_loss=losses.GRAM_BY_IMAGE,
         style_weight=1e-6,
         variation=losses.POWER_VARIATION,
-        # The source measures it on pixels 0..255.
+        # The source computes it on pixels in 0..255.
         tv_weight=1e-6 * 255**2.5,
     ),
     descent=Descent(
@@ -161,7 +156,7 @@ COURSERA_TF2 = Recipe(
         resize=sizes.pillow_bicubic,
         start=starts.Jitter(0.25),
     ),
-    # The course feeds [0, 1] RGB to a network trained on mean-free BGR in 0..255.
+    # The course feeds RGB in [0, 1] to a network that was trained on BGR in 0..255 minus the mean.
     network=vgg.Network(pixels=vgg.RAW),
     terms=Terms(
         content_taps=("relu5_4",),
@@ -171,7 +166,7 @@ COURSERA_TF2 = Recipe(
         style_weight=40.0,
     ),
     descent=Descent(
-        # The notebook's test has moved a copy of the image twice with the same optimiser.
+        # A test in the notebook has updated a copy of the image twice with the same optimiser.
         optimizer=optimizers.KerasAdam(learning_rate=0.01, b1=0.9, b2=0.999, eps=1e-7, counted=2),
         clip=True,
         steps=2501,
@@ -183,12 +178,12 @@ COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",
     source="the same, v1.0 of early 2021 (osamaa-mustafa @ 524e3cd2)",
-    # Its noise is drawn and not used.
+    # The source draws noise, but does not use it.
     pictures=replace(COURSERA_TF2.pictures, start=starts.FromContent()),
     descent=replace(
         COURSERA_TF2.descent,
         optimizer=optimizers.KerasAdam(learning_rate=0.03, b1=0.9, b2=0.999, eps=1e-7),
-        # The notebook's test has moved the image itself twice.
+        # A test in the notebook has updated the image itself twice.
         steps=2503,
     ),
 )
@@ -200,10 +195,10 @@ COURSERA_TF1 = Recipe(
     "(rajmgs/Neural_Style_Transfer @ e6d6b212)",
     pictures=Pictures(
         size=sizes.Exact(300, 400),
-        resize=sizes.pillow_bicubic,  # the notebook's pictures have that size
+        resize=sizes.pillow_bicubic,  # not in the source, whose pictures have this size already
         start=starts.SeededBlend(ratio=0.6, amplitude=20.0, seed=3),
     ),
-    # TensorFlow's average pooling with padding SAME keeps odd edges and averages real cells only.
+    # TensorFlow's average pooling with padding SAME keeps odd edges and averages only existing pixels.
     network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(
         content_loss=losses.CONTENT_QUARTER_MEAN_SQUARE,
@@ -213,7 +208,7 @@ COURSERA_TF1 = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=2.0, b1=0.9, b2=0.999, eps=1e-8),
-        # The source's are in RGB order, which is one to Adam.
+        # The source has RGB order, which makes no difference to Adam.
         coordinates=vgg.CAFFE_BGR,
         steps=200,
     ),
@@ -229,7 +224,7 @@ UDACITY = Recipe(
         style_size=sizes.LikeContent(),
         resize=sizes.pillow_bilinear,
     ),
-    # The code takes the convolutions' outputs, which the next module, ReLU(inplace), overwrites.
+    # The code takes the outputs of convolutions, but the next module, ReLU(inplace), overwrites them.
     terms=Terms(
         style_layer_weights=(1.0, 0.75, 0.2, 0.2, 0.2),
         style_loss=losses.GRAM_UNDIVIDED,
@@ -258,12 +253,12 @@ PYTORCH_TUTORIAL = Recipe(
     source="pytorch/tutorials @ 0a7e6866, advanced_source/neural_style_tutorial.py",
     family="vgg19-torchvision",
     pictures=Pictures(
-        # The source asks for two pictures of one size; this brings the style to the content's.
+        # The source requires two pictures of one size; here the style is resized to the content's.
         size=sizes.ShortEdge(512, sizes.truncated),
         style_size=sizes.LikeContent(),
         resize=sizes.pillow_bilinear,
     ),
-    # "conv_4" counts convolutions: conv2_2. Its losses sit before the ReLU.
+    # "conv_4" is the fourth convolution, conv2_2. The losses are before the ReLU.
     terms=Terms(
         content_taps=("preact2_2",),
         style_taps=("preact1_1", "preact1_2", "preact2_1", "preact2_2", "preact3_1"),
@@ -273,9 +268,9 @@ PYTORCH_TUTORIAL = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.TorchLBFGS(),
-        # The closure clamps the canvas before it measures; the rule is not told, there as here.
+        # The source clamps the canvas before each evaluation, without resetting L-BFGS; so do we.
         clip=True,
-        # "while run[0] <= 300" around outer steps of 20 evaluations makes 16 of them.
+        # "while run[0] <= 300" around outer steps of 20 evaluations: 16 outer steps.
         steps=320,
     ),
 )
@@ -286,7 +281,7 @@ JCJOHNSON = Recipe(
     source="jcjohnson/neural-style @ 07c4b829, neural_style.lua",
     pictures=Pictures(
         size=sizes.LongEdge(512, sizes.truncated),
-        # Torch7's `image.scale` averages over boxes when it reduces; this filter is a tent.
+        # Torch7's `image.scale` averages over boxes when it reduces; this is a Lanczos filter.
         resize=sizes.antialiased,
         start=starts.MeanNoise(deviation=1e-3, white=256.0),
     ),
@@ -297,7 +292,7 @@ JCJOHNSON = Recipe(
         style_loss=losses.GRAM_PER_CHANNEL,
         style_weight=100.0,
         variation=losses.HALF_SQUARE_VARIATION,
-        # On pixels 0..256. The source adds its gradient, and leaves it out of the loss it prints.
+        # For pixels in 0..256. The source uses its gradient, but omits it from the loss that it prints.
         tv_weight=1e-3 * 256**2,
     ),
     descent=Descent(
@@ -322,7 +317,7 @@ NEURAL_STYLE_PT = Recipe(
         style_loss=losses.GRAM_PER_CHANNEL,
         style_weight=100.0,
         variation=losses.TOTAL_VARIATION,
-        tv_weight=1e-3 * 255,  # on pixels 0..255
+        tv_weight=1e-3 * 255,  # for pixels in 0..255
     ),
     descent=Descent(
         optimizer=optimizers.TorchLBFGS(tolerance_grad=0.0, tolerance_change=0.0),
@@ -354,8 +349,8 @@ PASTICHE = Recipe(
 
 # --- Our own --------------------------------------------------------------------------------------
 
-# Our own. Style to content is 50:1 in the unit where Gatys' code and pastiche have 1000:1 and
-# neural-style 20:1: coarse scales take style so readily that 1000:1 leaves nothing of the content.
+# Style to content is 50:1 in the unit of `balance`, where Gatys' code and pastiche have 1000:1 and
+# neural-style 20:1. Coarse scales take up style so fast that at 1000:1 the content would disappear.
 DEFAULT = Recipe(
     name="default",
     source="this project: the losses of Gatys' PyTorch code and a total variation that does not "
@@ -368,7 +363,7 @@ DEFAULT = Recipe(
         tv_weight=1e7,
     ),
     descent=Descent(
-        # Lowest of five engines after the same work at 512 px; `benchmarks/engine.py`.
+        # Lowest loss of five optimisers after equal work at 512 px; see `benchmarks/engine.py`.
         optimizer=optimizers.LBFGS(
             radius=0.02, largest_radius=0.2, slack=0.1, history=10, levels=4
         ),
@@ -400,6 +395,9 @@ PRESETS = {
         PASTICHE,
     )
 }
+
+
+PUBLISHED.update(PRESETS)
 
 
 def named(name: str, *, argument: str = "recipe") -> Recipe:

@@ -1,19 +1,21 @@
 """A recipe: every choice and every number of a style transfer, as data; its checks and casts.
 
-Structure is static (taps, functions), numbers are pytree leaves: sweep them, nothing recompiles.
+Structure (taps, functions) is static, numbers are pytree leaves: other numbers, and arrays of them, run
+the same compiled program.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from nst_jax import _checks, losses, optimizers, vgg
-from nst_jax._types import Shape
-from nst_jax.recipes import sizes, starts
+from nst_jax.recipes import sizes, starts, walk
+from nst_jax.recipes.schedules import CoarseToFine, OneScale
 from nst_jax.vgg.taps import halo_of
 
 
@@ -29,13 +31,13 @@ FIFTHS = (0.2,) * 5
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """How the pictures are prepared before the first step.
+    """How the pictures are prepared before the first update.
 
     Attributes:
-      size: rule for the content, and so for the canvas.
-      style_size: rule for the style; None is the same rule as the content's.
+      size: rule for the size of the content, which is that of the canvas.
+      style_size: rule for the size of the style; None means the same rule as the content's.
       resize: the filter, a function (image, shape) -> image. Static.
-      start: what the canvas starts from, see `nst_jax.recipes.starts`.
+      start: makes the first canvas, see `nst_jax.recipes.starts`.
     """
 
     size: sizes.SizeRule = sizes.LongEdge(512)
@@ -51,11 +53,11 @@ class Terms:
 
     `content_weight * sum(w * content_loss)` over the content taps, plus
     `style_weight * sum(w * style_loss)` over the style taps, plus `tv_weight * variation(image)`.
-    Taps and functions are static, all weights are leaves. Weights may be 0: no content synthesises
-    the style's texture, no style rebuilds the content from its features.
+    Taps and functions are static, all weights are leaves. Weights may be 0: without a content term the
+    style's texture is synthesised, without a style term the content is rebuilt from its features.
 
-    Of several style pictures the statistics are averaged, weighed by `style_shares`, one for each
-    picture; a single share stands for as many alike as there are pictures.
+    The statistics of several style pictures are averaged with the weights `style_shares`, one for each
+    picture; a single share means equal shares for any number of pictures.
     """
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
@@ -72,7 +74,7 @@ class Terms:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Every tap that is looked at, once."""
+        """Every tap of a content or style loss, without repetitions."""
         return tuple(dict.fromkeys((*self.content_taps, *self.style_taps)))
 
     @property
@@ -83,51 +85,16 @@ class Terms:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
-class OneScale:
-    """All steps at the final size."""
-
-    def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
-        """Return (shape, steps) per scale, coarse to fine."""
-        return ((shape, steps),)
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class CoarseToFine:
-    """Scales that double up to the final size, each with fewer steps than the one before.
-
-    Attributes:
-      smallest: longer side of the coarsest scale is at least this, in pixels.
-      share: how many times more steps a scale gets than the next finer one.
-    """
-
-    smallest: int = 128
-    share: float = 2.0
-
-    def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
-        """Return (shape, steps) per scale, coarse to fine; the steps add up."""
-        scales = ladder(shape, int(self.smallest))[-max(1, steps) :]
-        weights = [float(self.share) ** -index for index in range(len(scales))]
-        ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(len(scales))]
-        # Even a short run reaches the final size.
-        ends = [max(end, i + 1) for i, end in enumerate(ends)]
-        ends = [min(end, steps - (len(scales) - 1 - i)) for i, end in enumerate(ends)]
-        counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-        return tuple(zip(scales, counts, strict=True))
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
 class Descent:
     """How the canvas is optimised.
 
     Attributes:
       optimizer: an update rule of `nst_jax.optimizers`.
-      coordinates: the pixels that the optimiser sees; Adam's and L-BFGS' steps are not invariant to
-        a change of scale. Static.
-      clip: keep the canvas within [0, 1] sRGB after every update. Static.
+      coordinates: the pixels in which the optimiser works. They matter, since the updates of Adam and
+        L-BFGS change with the scale of the pixels. Static.
+      clip: whether the canvas is clipped to [0, 1] sRGB after every update. Static.
       steps: number of updates, over all scales.
-      schedule: the scales.
+      schedule: how the updates are divided among scales.
     """
 
     optimizer: optimizers.Optimizer = optimizers.LBFGS()
@@ -137,24 +104,27 @@ class Descent:
     schedule: OneScale | CoarseToFine = OneScale()
 
 
+# Published recipes by name, for `Recipe.__repr__`. Filled by `presets`, which is imported after this.
+PUBLISHED: dict[str, "Recipe"] = {}
+
+
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Recipe:
-    """A complete style transfer, as data. `dataclasses.replace` makes variants.
+    """A complete style transfer, as data. `replace` makes variants.
 
     Attributes:
-      name: of a preset. Static, like all that follow up to `network` but `pictures`.
-      source: where its constants come from.
+      name: of a preset, or of your own. `name`, `source`, `family` and `network` are static.
+      source: where the constants come from.
       family: the weights that the source ran on; with others its numbers differ.
       pictures: how the pictures are prepared.
-      network: how the trunk is computed.
+      network: how VGG-19 is computed.
       terms: what is minimised.
-      descent: how.
+      descent: how it is minimised.
 
     Example:
-      >>> from dataclasses import replace
       >>> from nst_jax import recipes
-      >>> softer = replace(recipes.TF, terms=replace(recipes.TF.terms, style_weight=1e-3))
+      >>> softer = recipes.TF.replace(style_weight=1e-3)
       >>> softer.terms.style_weight, recipes.TF.terms.style_weight
       (0.001, 0.01)
     """
@@ -168,12 +138,66 @@ class Recipe:
     descent: Descent = Descent()
 
     def bare(self) -> "Recipe":
-        """Return the recipe without what only people and the verbs read.
+        """Return the recipe with the defaults of all that compiled programs do not depend on.
 
-        The compiled programs see this, so that a new name, size rule or schedule compiles nothing.
+        Programs are called with this, so that another name, size rule or schedule compiles nothing.
         """
         descent = replace(self.descent, schedule=OneScale(), steps=0)
         return replace(self, name="", source="", family="", pictures=Pictures(), descent=descent)
+
+    def replace(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> "Recipe":
+        """Return a variant of the recipe: some of its values replaced, the others as they are.
+
+        Args:
+          values: field to value, for keys with points.
+          **more: the same as keywords. A field is given by its name alone, such as `style_weight`, or,
+            where several fields have that name, by its full key: `pictures__size__pixels=256` or
+            `{"pictures.size.pixels": 256}`. Whole records (an optimiser, a size rule) are replaced
+            first, so that `replace(optimizer=Adam(), learning_rate=0.1)` sets the rate of the new one.
+            A value is a number, an array (for a sweep), a function or a record; a size may also be
+            what `stylize` accepts as `size`, such as 256.
+
+        Returns:
+          The variant. Its values are not checked; `nst_jax.recipes.check` and every function that runs
+          a recipe do that.
+
+        Raises:
+          ValueError: for an unknown name, with the nearest known one; for a name that several fields
+            have, with their full keys.
+
+        Example:
+          >>> from nst_jax import optimizers, recipes
+          >>> recipes.TF.replace(style_weight=3, steps=200)
+          Recipe('tf', terms.style_weight=3, descent.steps=200)
+          >>> recipes.TF.replace(size=256, optimizer=optimizers.Adam()).descent.optimizer.learning_rate
+          0.02
+        """
+        recipe = self
+        given = [*(values or {}).items(), *more.items()]
+        for name, value in sorted(given, key=lambda pair: not is_dataclass(pair[1])):
+            key = walk.full_key(recipe, name)
+            if key in SIZES and isinstance(value, (int, np.integer, str)):
+                rule = SIZES[key](recipe.pictures)
+                value = sizes.with_size(rule, value, argument=name)
+            recipe = walk.with_field(recipe, key, value)
+        return recipe
+
+    def __repr__(self) -> str:
+        """Say only in what it differs from the preset of its name, or from the defaults."""
+        base = PUBLISHED.get(self.name) or replace(Recipe(), name=self.name)
+        found = [f"{entry.key}={walk.short_value(entry)}" for entry in walk.differences(self, base)]
+        if len(found) > MOST_DIFFERENCES:
+            found = [*found[:MOST_DIFFERENCES], f"... {len(found) - MOST_DIFFERENCES} more"]
+        return f"Recipe({', '.join([repr(self.name)] * bool(self.name) + found)})"
+
+
+MOST_DIFFERENCES = 12  # in the repr of a recipe
+
+# Where `Recipe.replace` accepts a number, and the rule whose number it replaces.
+SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
+    "pictures.size": lambda pictures: pictures.size,
+    "pictures.style_size": lambda pictures: pictures.style_size or pictures.size,
+}
 
 
 # --- Checks and casts -----------------------------------------------------------------------------
@@ -187,12 +211,12 @@ def with_numbers(recipe: Recipe, convert: Callable[[Any], Any]) -> Recipe:
 def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
     """Return the recipe with every number a strongly typed array of `dtype`.
 
-    A Python number is weakly typed under jit, and 3 is another type than 3.0: without this, each
-    would compile its own program. The recipe's whole numbers (sizes, steps) are read before that.
+    A Python number is weakly typed under jit, and 3 has another type than 3.0: without this, each would
+    compile a program of its own. Whole numbers (sizes, steps) must be read before this converts them.
     """
 
     def convert(number: Any) -> jax.Array:
-        # Cast on the host where possible: on the device even that is a program to compile.
+        # On the host where possible, since a cast on the device is a program to compile.
         if isinstance(number, jax.core.Tracer):
             return number.astype(dtype)
         return jnp.asarray(np.asarray(number).astype(dtype))
@@ -201,20 +225,20 @@ def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
 
 
 def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
-    """Refuse a recipe that cannot be run, and return it with its taps under our names.
+    """Refuse a recipe that cannot be run, and return it with its taps under this package's names.
 
     Args:
       recipe: a `Recipe` whose numbers are numbers, or arrays [b] in a sweep.
-      argument: how the caller calls the value, for messages.
+      argument: the caller's name for the value, for messages.
 
     Returns:
-      The recipe, with aliases such as `"block4_conv2"` resolved.
+      The recipe, its taps under this package's names: `"relu4_2"` for `"block4_conv2"`.
 
     Raises:
       TypeError: if it is not a `Recipe`, or a number in it is not one.
-      ValueError: for unknown taps, lists of unequal length, negative or non-finite weights, less
-        than one step, numbers outside a size rule's, a start's, an optimiser's or a schedule's
-        range, a style's size rule for the canvas, a guarded optimiser with clipping, a loss that
+      ValueError: for unknown taps, lists of unequal length, negative or non-finite weights, less than
+        one update, numbers outside the range of a size rule, a start, an optimiser or a schedule, a
+        size rule for styles as that of the canvas, clipping with a guarded optimiser, a loss that
         says it is additive and is not, tiles with a loss that is not additive.
     """
     if not isinstance(recipe, Recipe):
@@ -273,17 +297,21 @@ def _check_shares(shares: Any) -> None:
     for share in shares:
         _checks.number("style_shares", share, least=0, below=LARGEST_SHARE)
     if len({np.size(share) for share in shares} - {1}) > 1:
-        return  # a sweep whose numbers do not fit together; `stylize_many` says so
+        return  # a sweep with arrays of different lengths, which `stylize_many` refuses
     if not np.all(sum(np.asarray(share) for share in shares) > 1 / LARGEST_SHARE):
-        raise ValueError("`style_shares`: are all 0, so no style is left; give one of them a share")
+        raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
 
 
-# Their sum is taken in float32.
-LARGEST_SHARE = 1e30
+LARGEST_SHARE = 1e30  # so that the sum of several is finite in float32
 
 
 def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
-    """Refuse another number of style pictures than the recipe has shares for.
+    """Refuse a number of style pictures that differs from the number of shares.
+
+    Args:
+      terms: of a recipe; a single share fits any number of pictures.
+      count: of style pictures.
+      argument: the caller's name for the pictures, for messages.
 
     Raises:
       ValueError: naming both numbers.
@@ -301,13 +329,19 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
 def _check_pictures(pictures: Pictures) -> None:
     for name in ("size", "style_size"):
         rule = getattr(pictures, name)
-        if isinstance(rule, tuple(sizes.RULES.values())):  # other rules know their own limits
+        if not (isinstance(rule, sizes.SizeRule) or (rule is None and name == "style_size")):
+            raise TypeError(
+                f"`{name}`: expected a rule of `nst_jax.recipes.sizes`, got {rule!r}; "
+                f"`recipe.replace({name}=...)` makes one from a number"
+            )
+        # The numbers of a rule of the caller's own may mean something else.
+        if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
             for number in jax.tree.leaves(rule):
                 _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)
     if hasattr(pictures.size, "beside"):
         raise ValueError(
-            f"`size`: {type(pictures.size).__name__} follows the canvas, whose own rule this is; "
-            "it is for `style_size`"
+            f"`size`: {type(pictures.size).__name__} gives a style the size of the canvas, and this "
+            "is the rule for the canvas; use it as `style_size`"
         )
     if isinstance(pictures.start, tuple(starts.STARTS.values())):
         for path, value in jax.tree_util.tree_leaves_with_path(pictures.start):
@@ -318,6 +352,11 @@ def _check_descent(descent: Descent) -> None:
     _checks.whole("steps", descent.steps, least=1)
     _check_schedule(descent.schedule)
     rule = descent.optimizer
+    if isinstance(rule, optax.GradientTransformation):
+        raise TypeError(
+            "`optimizer`: expected a rule of `nst_jax.optimizers`, got an optax transformation; wrap "
+            "it: `nst_jax.optimizers.Optax(transformation)`"
+        )
     if isinstance(rule, type) or not isinstance(rule, optimizers.Optimizer):
         raise TypeError(f"`optimizer`: expected a rule of `nst_jax.optimizers`, got {rule!r}")
     for path, value in jax.tree_util.tree_leaves_with_path(rule):
@@ -332,8 +371,9 @@ def _check_descent(descent: Descent) -> None:
         _checks.whole("levels", rule.levels, least=0)
     if descent.clip and rule.guarded:
         raise ValueError(
-            f"`clip`: {type(rule).__name__} rolls back by its own moves, which clipping would "
-            "change; choose another optimizer, or `clip=False` (the picture is clipped at the end)"
+            f"`clip`: {type(rule).__name__} undoes bad updates exactly, which is impossible once "
+            "they are clipped; choose another optimizer, or `clip=False` (the picture is clipped at "
+            "the end)"
         )
 
 
@@ -341,34 +381,6 @@ def _check_schedule(schedule: OneScale | CoarseToFine) -> None:
     if isinstance(schedule, CoarseToFine):
         _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
         _checks.number("share", schedule.share, above=0)
-
-
-# What recipes may name.
-SCHEDULES = {schedule.__name__: schedule for schedule in (OneScale, CoarseToFine)}
-
-
-def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]:
-    """Return the scales from coarse to fine, each `ratio` times the one before, ending at `shape`.
-
-    Args:
-      shape: the final (height, width).
-      smallest: no scale's longer side is below this, unless `shape` itself is.
-      ratio: how much a scale is larger than the one before, over 1.
-
-    Returns:
-      (height, width) per scale.
-
-    Example:
-      >>> from nst_jax.recipes.recipe import ladder
-      >>> ladder((384, 512), smallest=128)
-      ((96, 128), (192, 256), (384, 512))
-    """
-    scales = [shape]
-    factor = 1.0 / ratio
-    while round(max(shape) * factor) >= smallest and round(min(shape) * factor) >= 16:
-        scales.append((round(shape[0] * factor), round(shape[1] * factor)))
-        factor /= ratio
-    return tuple(reversed(scales))
 
 
 def check_not_cut(recipe: Recipe) -> None:

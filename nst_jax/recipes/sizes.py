@@ -1,6 +1,6 @@
-"""Size rules and resize filters: how pictures are brought to size before the first step.
+"""Size rules and resize filters: how pictures are resized before the first update.
 
-A rule is a small dataclass whose numbers are leaves; `shape(h, w)` gives the new (height, width).
+A rule is a small dataclass whose numbers are leaves; `shape(h, w)` returns the new (height, width).
 A filter is a function (image, (height, width)) -> image.
 """
 
@@ -24,7 +24,7 @@ Resize: TypeAlias = Callable[[AnyImage, Shape], Resized]
 
 @runtime_checkable
 class SizeRule(Protocol):
-    """What every size rule can do."""
+    """What every size rule must have."""
 
     def shape(self, height: int, width: int) -> Shape:
         """Return the new (height, width) of a picture of this size."""
@@ -44,18 +44,18 @@ def nearest(height: int, width: int, size: int, edge: int) -> Shape:
 
 
 def truncated(height: int, width: int, size: int, edge: int) -> Shape:
-    """Scale by size / edge and drop the fraction, as torchvision's `Resize(int)` does."""
+    """Scale by size / edge and round down, as torchvision's `Resize(int)` does."""
     return max(1, int(size * height / edge)), max(1, int(size * width / edge))
 
 
 def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
-    """Scale in float32 and drop the fraction, as TensorFlow's tutorial does."""
+    """Scale in float32 and round down, as TensorFlow's tutorial does."""
     scale = np.float32(size) / np.float32(edge)
     return max(1, int(np.float32(height) * scale)), max(1, int(np.float32(width) * scale))
 
 
 def truncated_scale(height: int, width: int, size: int, edge: int) -> Shape:
-    """Compute size / edge first, then scale and drop the fraction, as neural-style-pt does."""
+    """Compute size / edge first, then scale and round down, as neural-style-pt does."""
     scale = float(size) / edge
     return max(1, int(scale * height)), max(1, int(scale * width))
 
@@ -120,7 +120,7 @@ class Area:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Exact:
-    """Exactly this size, whatever the aspect was: pictures are squashed, as some courses do."""
+    """Exactly this size, whatever the aspect was: pictures are distorted, as in some courses."""
 
     height: int
     width: int
@@ -161,8 +161,8 @@ class Height:
 class ShortEdgeUpTo:
     """The shorter side becomes the longer one's length, but `pixels` at most; the aspect stays.
 
-    So a picture whose longer side is within `pixels` is enlarged: Udacity's notebook, which means to
-    keep pictures small, gives its `Resize`, which sets the shorter side, the longer side's length.
+    So a picture whose longer side is below `pixels` is enlarged. Udacity's notebook wants to limit the
+    size, but passes the length of the longer side to `Resize`, which sets the shorter one.
     """
 
     pixels: int = 400
@@ -182,9 +182,9 @@ class ShortEdgeUpTo:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PixelCount:
-    """The area becomes that of a square of `pixels`; the rounded height decides on the width.
+    """The area becomes that of a square of `pixels`; the width is computed from the rounded height.
 
-    So pastiche brings pictures to size; `Area` rounds both sides alike.
+    This is pastiche's rule; `Area` rounds both sides alike.
     """
 
     pixels: int = 500
@@ -205,20 +205,20 @@ def _of_area(area: int, height: int, width: int) -> Shape:
 
 
 class _BesideContent:
-    """A style's rule that follows the canvas."""
+    """A rule for styles whose result depends on the canvas."""
 
     def shape(self, height: int, width: int) -> Shape:
-        raise ValueError("`size`: this rule is for styles; the canvas needs one of its own")
+        raise ValueError("`size`: this rule is for styles; choose another for the canvas")
 
     def resized(self, pixels: int) -> LongEdge:
-        """Stop following: a number given to a rule without one is a longer side."""
+        """Return `LongEdge`: the rule has no number to replace."""
         return LongEdge(pixels)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LikeContent(_BesideContent):
-    """For styles: exactly the canvas' size, whatever the aspect was."""
+    """For styles: exactly the size of the canvas, whatever the aspect was."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
         """Return the (height, width) of a style for a canvas of this shape."""
@@ -232,7 +232,7 @@ class LikeContent(_BesideContent):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PixelsOfContent(_BesideContent):
-    """For styles: as many pixels as the canvas has; the aspect stays."""
+    """For styles: the number of pixels of the canvas; the aspect stays."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
         """Return the (height, width) of a style for a canvas of this shape."""
@@ -245,13 +245,13 @@ class PixelsOfContent(_BesideContent):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class AsIs:
-    """Every picture keeps the size it has."""
+    """Every picture keeps its size."""
 
     def shape(self, height: int, width: int) -> Shape:
         return height, width
 
     def resized(self, pixels: int) -> LongEdge:
-        """Leave the opt-out: a number given to a rule without one is a longer side."""
+        """Return `LongEdge`: the rule has no number to replace."""
         return LongEdge(pixels)
 
     def __str__(self) -> str:
@@ -265,23 +265,24 @@ _NAMED = {"long": LongEdge, "short": ShortEdge, "area": Area}
 
 _GRAMMAR = "a number of pixels, 'long:N', 'short:N', 'area:N', 'WIDTHxHEIGHT' or 'as-is'"
 
-SMALLEST, LARGEST = 16, 65536  # px that a rule may be given
+SMALLEST, LARGEST = 16, 65536  # limits of a rule's number of pixels
 
 
 def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule:
-    """Apply what a caller said of the size to a recipe's rule.
+    """Return a recipe's size rule, changed as a caller of `stylize` asks.
 
     Args:
       rule: the recipe's own.
       size: None keeps the rule; a number (or its digits) replaces the rule's number and keeps its
         meaning; `"long:512"`, `"short:512"`, `"area:512"` and `"400x300"` (width x height) replace
-        the rule; `"as-is"` resizes nothing; a rule is taken as it is.
-      argument: how the caller calls the value, for messages.
+        the rule; `"as-is"` resizes nothing; a rule is used instead of the recipe's.
+      argument: the caller's name for the value, for messages.
 
     Returns:
       The rule to use.
 
     Raises:
+      TypeError: if it is neither a number, nor text, nor a rule.
       ValueError: if the text is none of these, or a number is not between 16 and 65536.
 
     Example:
@@ -355,7 +356,7 @@ def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
 
 
 # What recipes may name.
-RULES = {
+SIZE_RULES = {
     rule.__name__: rule
     for rule in (
         LongEdge,

@@ -1,8 +1,8 @@
-"""What a canvas starts from: small dataclasses, called with (content, style, key) -> image.
+"""What a canvas starts from: small dataclasses, called as (content, style, key) -> image.
 
-`content` is the prepared content [h, w, 3]; `style` any size; `key` a JAX random key. All give an
-image [h, w, 3]; only those that draw noise use the key. They are dataclasses even where there is no
-number to hold, because a recipe's field takes any of them.
+`content` is the prepared content [h, w, 3], `style` has any size, `key` is a JAX random key. All return
+an image [h, w, 3]; only those that draw noise use the key. They are dataclasses even if they have no
+numbers, so that all of them can be registered, compared and written to files alike.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from nst_jax._types import Image, StyleImage
 from nst_jax.images.resizing import antialiased
 
-MEAN = np.asarray((123.68, 116.779, 103.939))  # of ImageNet, RGB, 0..255
+IMAGENET_MEAN = np.asarray((123.68, 116.779, 103.939))  # of ImageNet, RGB, 0..255
 
 
 Start: TypeAlias = Callable[[Image, StyleImage, Array], Image]
@@ -36,7 +36,7 @@ class FromContent:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FromStyle:
-    """The style picture, brought to the content's shape."""
+    """The style picture, resized to the content's shape."""
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del key
@@ -47,7 +47,7 @@ class FromStyle:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Blank:
-    """An even middle grey."""
+    """A uniform middle grey."""
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style, key
@@ -59,7 +59,7 @@ class Blank:
 class Noise:
     """White noise with the style's mean and deviation in each channel, clipped to [0, 1].
 
-    Noise drawn so is already of the right colours, which plain grey noise has to be taught first.
+    It has the style's colours from the start, which grey noise would reach only after many updates.
     """
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
@@ -72,7 +72,7 @@ class Noise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class WhiteNoise:
-    """Uniform noise in [0, 1), every channel of every pixel on its own."""
+    """Uniform noise in [0, 1), independent in every channel of every pixel."""
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style
@@ -82,10 +82,10 @@ class WhiteNoise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MeanNoise:
-    """ImageNet's mean colour plus normal noise of a small `deviation`, as neural-style starts.
+    """ImageNet's mean colour plus normal noise of a small `deviation`, the start of neural-style.
 
-    The sources draw `deviation` times a normal number in the network's pixels, 0..`white` minus the
-    mean; here it is in the same unit.
+    The sources draw the noise in the network's pixels, which are 0..`white` minus the mean; `deviation`
+    has that unit here, too.
     """
 
     deviation: float = 1e-3
@@ -93,7 +93,7 @@ class MeanNoise:
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style
-        mean = jnp.asarray(MEAN, content.dtype)
+        mean = jnp.asarray(IMAGENET_MEAN, content.dtype)
         noise = jax.random.normal(key, content.shape, content.dtype)
         return (mean[None, None] + self.deviation * noise) / self.white
 
@@ -125,11 +125,11 @@ class Jitter:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SeededBlend:
-    """`(1 - ratio) * content + ratio * noise` in the network's pixels, by NumPy's old generator.
+    """`(1 - ratio) * content + ratio * noise` in the network's pixels, with NumPy's legacy generator.
 
-    The noise is uniform in [-amplitude, amplitude) around ImageNet's mean. It is the first draw of
-    its size from NumPy's legacy generator seeded with `seed`, after two single normal draws that the
-    course's notebook makes before; the key is not used. Not traceable: it draws on the host.
+    The noise is uniform in [-amplitude, amplitude) around ImageNet's mean. It is drawn from a generator
+    seeded with `seed`, after two single normal draws, since the course's notebook makes those first;
+    the key is not used. Not traceable: it draws on the host.
     """
 
     ratio: float = 0.6
@@ -138,21 +138,21 @@ class SeededBlend:
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style, key
-        return jnp.asarray((self.pixels(content) + MEAN) / 255, content.dtype)
+        return jnp.asarray((self.pixels(content) + IMAGENET_MEAN) / 255, content.dtype)
 
     def pixels(self, content: Image) -> Float[np.ndarray, "h w 3"]:
-        """Return the start bit by bit as the notebook has it: RGB, 0..255 minus the mean, float32.
+        """Return the notebook's start bit by bit: RGB, 0..255 minus the mean, float32.
 
-        An image in [0, 1] cannot hold it exactly, so a canvas in the network's pixels takes this.
+        An image in [0, 1] cannot represent it exactly, so this is for a canvas in the network's pixels.
         """
         generator = np.random.RandomState(int(self.seed))
         generator.randn(2)
         noise = generator.uniform(-self.amplitude, self.amplitude, (1, *content.shape))[0]
         bytes_ = np.asarray(content, np.float64) * 255
         whole = np.round(bytes_)
-        # A picture of whole 255ths is up to 2e-5 off them in float32; the source's is read from 8 bits.
-        picture = np.where(np.abs(bytes_ - whole) < 5e-5, whole, bytes_) - MEAN
-        # The source keeps the noise in float32, and the sum until it becomes the variable in float64.
+        # Pixels of an 8-bit picture are whole numbers in the source, and up to 2e-5 off here (float32).
+        picture = np.where(np.abs(bytes_ - whole) < 5e-5, whole, bytes_) - IMAGENET_MEAN
+        # The source draws noise in float32, and computes the sum in float64 before it casts it.
         blend = noise.astype(np.float32) * np.float32(self.ratio) + picture * (1 - self.ratio)
         return blend.astype(np.float32)
 
@@ -177,7 +177,7 @@ STARTS = {
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SameStart:
-    """A start that draws from one key for all canvases: no picture depends on the others."""
+    """A start with a key of its own, so that a canvas does not depend on which others are painted."""
 
     start: Any
     key: Array
@@ -188,7 +188,7 @@ class SameStart:
 
 
 def same_start(start: Any, seed: int) -> Any:
-    """Return a start that is the same for all canvases; pictures and those without a key are."""
+    """Return a start that draws the same noise for all canvases; pictures are returned unchanged."""
     if not callable(start) or isinstance(start, SeededBlend):
         return start
     return SameStart(start, jax.random.key(seed))

@@ -1,8 +1,8 @@
 """Recipes as text: TOML written, read, and changed key by key.
 
-Everything here follows the fields of the recipe's dataclasses, their annotations and the registries
-of what recipes may name, so a new field or choice needs no line in this module. Plain data both
-ways: nothing that is read is run, and what has no name in a registry cannot be written.
+Everything here follows the fields of the recipe's dataclasses, their annotations and the registries of
+`nst_jax.recipes.walk`, so a new field or choice needs no line in this module. A file is plain data:
+nothing in it is executed, and what has no name in a registry cannot be written.
 """
 
 import json
@@ -10,79 +10,37 @@ import math
 import re
 import reprlib
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass, replace
-from types import NoneType
-from typing import Any, NamedTuple, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from typing import Any, get_args, get_origin
 
-from nst_jax import _checks, losses, optimizers, vgg
-from nst_jax.recipes import presets, sizes, starts
-from nst_jax.recipes.presets import Recipe
-from nst_jax.recipes.recipe import SCHEDULES, CoarseToFine, OneScale, check
-from nst_jax.vgg import layers, precision
+from nst_jax import _checks
+from nst_jax.recipes import presets
+from nst_jax.recipes.recipe import Recipe, check
+from nst_jax.recipes.walk import (
+    CHOICES,
+    Choice,
+    Entry,
+    choice_of,
+    declared_type,
+    fields_of,
+    name_to_show,
+    parts_of,
+    possible_keys,
+    walk,
+)
 
 HEADER = (
     "# A recipe of nst_jax, as `--recipe FILE` reads it. A key that is left out has its default."
 )
 
-BASE = "base"  # a file's first word, if it starts from a preset
+BASE = "base"  # key of the preset that a file starts from
 
-KIND = "kind"  # in a table, which of several dataclasses its other keys belong to
+KIND = "kind"  # key in a table that says to which of several dataclasses its other keys belong
 
-NONE = "none"  # TOML has no word for it
-
-
-class Choice(NamedTuple):
-    """A kind of field that takes one of several named things.
-
-    Attributes:
-      type: the field's annotation.
-      named: name to a dataclass, whose fields are keys of their own, or to the thing itself.
-      what: it is, for messages.
-    """
-
-    type: Any
-    named: Mapping[str, Any]
-    what: str
-
-    def name_of(self, value: Any) -> str | None:
-        """Return the name under which a file can have this value."""
-        for name, thing in self.named.items():
-            if type(value) is thing if isinstance(thing, type) else value == thing:
-                return name
-        return None
-
-
-CHOICES = (
-    Choice(sizes.SizeRule, sizes.RULES, "size rule"),
-    Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding"),
-    Choice(sizes.Resize, sizes.FILTERS, "filter"),
-    Choice(starts.Start, starts.STARTS, "start"),
-    Choice(layers.Pool, layers.POOLS, "pooling"),
-    Choice(layers.Padding, layers.PADDINGS, "padding"),
-    Choice(vgg.Pixels, vgg.PIXELS, "pixel convention"),
-    Choice(precision.Precision, precision.PRECISIONS, "precision"),
-    Choice(losses.ContentLoss, losses.CONTENT_LOSSES, "content loss"),
-    Choice(losses.StyleLoss, losses.STYLE_LOSSES, "style loss"),
-    Choice(losses.Variation, losses.VARIATIONS, "variation"),
-    Choice(optimizers.Optimizer, optimizers.RULES, "optimizer"),
-    Choice(OneScale | CoarseToFine, SCHEDULES, "schedule"),
-)
+NONE = "none"  # what a file says for None, for which TOML has no literal
 
 WORDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
-
-
-def _declared(annotation: Any) -> tuple[Any, bool]:
-    """Return what a field holds, and whether it may be None instead."""
-    members = get_args(annotation)
-    if NoneType not in members:
-        return annotation, False
-    (rest,) = (member for member in members if member is not NoneType)
-    return rest, True
-
-
-def _choice_of(declared: Any) -> Choice | None:
-    return next((choice for choice in CHOICES if choice.type == declared), None)
 
 
 # --- Writing --------------------------------------------------------------------------------------
@@ -91,18 +49,19 @@ def _choice_of(declared: Any) -> Choice | None:
 def to_toml(recipe: Recipe) -> str:
     """Write a recipe as TOML, every choice and every number.
 
-    Floats are written so that they come back bit by bit. A choice without numbers is its name; one
-    with numbers is a table, whose `kind` says which.
+    Floats are written so that reading them gives the same bits. A choice without numbers is written as
+    its name, a choice with numbers as a table whose `kind` is its name.
 
     Args:
-      recipe: any recipe for one picture, of choices that have names.
+      recipe: any recipe for one picture whose functions and rules are all registered under a name.
 
     Returns:
-      Text that `from_toml` makes the same recipe of.
+      Text from which `from_toml` makes an equal recipe.
 
     Raises:
       TypeError: if it is not a `Recipe`.
-      ValueError: for a sweep, and for a choice that has no name, such as a function of one's own.
+      ValueError: for a sweep, and for a function or rule that is not registered, such as one of your
+        own or `nst_jax.optimizers.Optax`.
 
     Example:
       >>> from nst_jax import recipes
@@ -121,52 +80,50 @@ def to_toml(recipe: Recipe) -> str:
       counted = 0.0
     """
     _checks.instance("recipe", recipe, Recipe, "`nst_jax.recipes.named(name)` gives one")
-    return "\n".join([HEADER, *_lines(_table(recipe, ""), "")]) + "\n"
+    return "\n".join([HEADER, *_lines(_table(fields_of(recipe)), "")]) + "\n"
 
 
-def _table(record: Any, prefix: str) -> dict[str, Any]:
-    """Return a dataclass as what TOML knows; what is None by default is left out."""
+def _table(found: Iterable[Entry]) -> dict[str, Any]:
+    """Return entries as a table of what TOML knows; what is None by default is left out."""
     return {
-        entry.name: _plain(entry, getattr(record, entry.name), prefix + entry.name)
-        for entry in fields(record)
-        if not (getattr(record, entry.name) is None and entry.default is None)
+        entry.key.rpartition(".")[2]: _plain(entry)
+        for entry in found
+        if not (entry.value is None and entry.field is not None and entry.field.default is None)
     }
 
 
-def _plain(entry: Field[Any], value: Any, key: str) -> Any:
-    declared, _ = _declared(entry.type)
-    if value is None:
+def _plain(entry: Entry) -> Any:
+    if entry.value is None:
         return NONE
-    if choice := _choice_of(declared):
-        name = choice.name_of(value)
-        if name is None:
-            shown = getattr(value, "__name__", reprlib.repr(value))
+    if entry.choice is not None:
+        if entry.name is None:
             raise ValueError(
-                f"`{key}`: {shown} is none of the choices that a file can name, which are "
-                f"{', '.join(choice.named)}"
+                f"`{entry.key}`: {name_to_show(entry.value)} is not registered, and a file can only "
+                f"name {', '.join(entry.choice.named)}"
             )
-        numbers = _table(value, f"{key}.") if isinstance(choice.named[name], type) else {}
-        return {KIND: name, **numbers} if numbers else name
-    if is_dataclass(value):
-        return _table(value, f"{key}.")
-    if isinstance(value, (tuple, list)):
-        return [_number(key, item) for item in value]
-    return _number(key, value)
+        numbers = _table(parts_of(entry))
+        return {KIND: entry.name, **numbers} if numbers else entry.name
+    if is_dataclass(entry.value):
+        return _table(parts_of(entry))
+    if isinstance(entry.value, (tuple, list)):
+        return [_number(entry.key, item) for item in entry.value]
+    return _number(entry.key, entry.value)
 
 
 def _number(key: str, value: Any) -> Any:
-    """Return a plain value for one that may be an array without axes."""
+    """Return a plain number or text; an array without axes counts as a number."""
     if not hasattr(value, "dtype"):
         return value
     if value.ndim:
         raise ValueError(
-            f"`{key}`: holds {value.size} numbers; a file has one recipe, so write one for each"
+            f"`{key}`: contains {value.size} numbers; a file describes one recipe, so write one file "
+            "for each"
         )
     return value.tolist()
 
 
 def _lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yield the lines of a table: its own keys first, as TOML wants, then the tables in it."""
+    """Yield the lines of a table: first its own keys, as TOML requires, then the tables in it."""
     for key, value in table.items():
         if not isinstance(value, Mapping):
             yield f"{key} = {_literal(value)}"
@@ -182,7 +139,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # JSON's strings are TOML's, but for one character.
+        # JSON and TOML write strings alike, except for one character.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 
@@ -193,20 +150,20 @@ def _literal(value: Any) -> str:
 def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     r"""Read a recipe from TOML.
 
-    A key that is absent has the default of its dataclass or, if the file says `base = "tf"` at its
-    top, what that preset has. A table with a `kind` starts from the defaults of that kind, one without
-    changes what is there.
+    A key that is absent keeps the default of its dataclass or, if the file begins with `base = "tf"`,
+    the value that this preset has. A table with a `kind` starts from the defaults of that kind; a table
+    without one changes what the base has.
 
     Args:
-      text: TOML, laid out as `to_toml` writes it.
-      argument: how the caller calls the value, for messages.
+      text: TOML with the keys that `to_toml` writes.
+      argument: the caller's name for the value, for messages.
 
     Returns:
       The checked recipe.
 
     Raises:
-      ValueError: for what is no TOML, naming the line; for unknown keys and names, with the nearest
-        known one; for values of a wrong type or out of range, naming the key.
+      ValueError: if the text is not TOML, naming the line; for unknown keys and names, with the
+        nearest known one; for values of a wrong type or out of range, naming the key.
 
     Example:
       >>> recipe = from_toml('base = "tf"\n[terms]\nstyle_weight = 0.5')
@@ -223,7 +180,7 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
 
 class _Refused(ValueError):
-    """What a file or a value was refused for, beginning with the key in full."""
+    """Why a file or a value was refused; the message begins with the full key."""
 
 
 def _base(name: Any) -> Recipe:
@@ -240,11 +197,13 @@ def _parsed(text: str) -> dict[str, Any]:
         end = f"at the end, line {len(text.splitlines())}"
         raise _Refused(f"is no TOML: {str(error).replace('at end of document', end)}") from None
     except (ValueError, RecursionError):  # from Python's own limits
-        raise _Refused("is no TOML of ours: a number too long, or lists nested too deep") from None
+        raise _Refused(
+            "is no TOML of a recipe: a number too long, or lists nested too deep"
+        ) from None
 
 
 def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any:
-    """Return a dataclass with what a table says in the place of what it had, or of its defaults."""
+    """Return `current`, or the defaults of `kind` if it is None, with a table's values in it."""
     entries = {entry.name: entry for entry in fields(kind)}
     _refuse_unknown(table, kind, key)
     values = {}
@@ -261,15 +220,16 @@ def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any
 
 
 def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -> None:
-    """Refuse a key that is not there, with the nearest one that is."""
+    """Refuse a key that does not exist, with the nearest one that does."""
     chosen = any(kind in choice.named.values() for choice in CHOICES)
     names = [*more, *([KIND] if chosen else []), *(entry.name for entry in fields(kind))]
     here = {name: f"{key}.{name}".lstrip(".") for name in names}
-    everywhere = {full.rpartition(".")[2]: full for full in _keys(Recipe)}
+    everywhere = {full.rpartition(".")[2]: full for full in possible_keys(Recipe)}
     for name in table:
         if name in names:
             continue
-        # A key that only another kind has is no misspelling, and one in the wrong table is found.
+        # No suggestion for a key that another kind has: it is not misspelt. A key in the wrong table is
+        # found by its last word.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"
@@ -278,24 +238,12 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
         raise _Refused(f"there is no {what} {full!r}; {hint}")
 
 
-def _keys(kind: type, prefix: str = "") -> Iterator[str]:
-    """Yield every full key that a recipe can have."""
-    for entry in fields(kind):
-        yield prefix + entry.name
-        declared, _ = _declared(entry.type)
-        choice = _choice_of(declared)
-        inner = [declared] if choice is None else choice.named.values()
-        for record in inner:
-            if isinstance(record, type) and is_dataclass(record):
-                yield from _keys(record, f"{prefix}{entry.name}.")
-
-
 def _read(annotation: Any, old: Any, value: Any, key: str) -> Any:
-    """Return what a key's value means, by the annotation of its field."""
-    declared, optional = _declared(annotation)
+    """Return what a key's value in TOML means, by the annotation of its field."""
+    declared, optional = declared_type(annotation)
     if optional and value == NONE:
         return None
-    if choice := _choice_of(declared):
+    if choice := choice_of(declared):
         return _chosen(choice, old, value, key)
     if isinstance(declared, type) and is_dataclass(declared):
         if not isinstance(value, dict):
@@ -309,7 +257,7 @@ def _read(annotation: Any, old: Any, value: Any, key: str) -> Any:
 
 
 def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
-    """Return the choice that a name, or a table with a kind or changes, stands for."""
+    """Return the thing that a name means, or a table with a kind, or one that changes `old`."""
     table = {KIND: value} if isinstance(value, str) else value
     if not isinstance(table, dict):
         names = ", ".join(choice.named)
@@ -331,7 +279,7 @@ def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
 
 
 def _scalar(declared: Any, value: Any, key: str) -> Any:
-    """Return a string, truth value or number as it is, if it is what the field holds."""
+    """Return a string, truth value or number unchanged, if it is of the type that was declared."""
     kinds = (int, float) if declared is float else declared
     if not isinstance(value, kinds) or (isinstance(value, bool) and declared is not bool):
         raise _Refused(f"`{key}`: expected {WORDS[declared]}, got {reprlib.repr(value)}")
@@ -348,14 +296,14 @@ def _finite(value: float) -> bool:
 
 
 def _checked(recipe: Recipe) -> Recipe:
-    """Check a recipe, and name what is wrong by its full key."""
+    """Check a recipe, and say its full key where a value is refused."""
     try:
         return check(recipe)
     except (TypeError, ValueError) as error:
         found = re.match(r"`(\w+)`", str(error))
-        if found is None:  # not from the door
+        if found is None:  # not an error about one of its values
             raise
-        keys = (key for key in _keys(Recipe) if key.rpartition(".")[2] == found[1])
+        keys = (key for key in possible_keys(Recipe) if key.rpartition(".")[2] == found[1])
         raise _Refused(f"`{next(keys, found[1])}`{str(error)[found.end() :]}") from None
 
 
@@ -363,13 +311,13 @@ def _checked(recipe: Recipe) -> Recipe:
 
 
 def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "values") -> Recipe:
-    """Return a recipe with some of its values replaced by what was typed, one after the other.
+    """Return a recipe with some of its values replaced by typed text, one after the other.
 
     Args:
       recipe: to start from.
-      values: full key to text. The text is a value as in TOML, or, where it is none, a bare word;
-        a list may do without its brackets. A choice by its name alone has its defaults.
-      argument: how the caller calls the values, for messages.
+      values: full key to text. The text is a value as in TOML; strings need no quotation marks, lists
+        no brackets. The name of a choice alone selects it with its defaults.
+      argument: the caller's name for the values, for messages.
 
     Returns:
       The checked recipe.
@@ -387,35 +335,55 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
     _checks.instance("recipe", recipe, Recipe, "`nst_jax.recipes.named(name)` gives one")
     try:
         for key, text in values.items():
-            recipe = _filled(Recipe, recipe, _nested(recipe, key, text), "")
+            recipe = _changed(recipe, key, _typed(text, _annotation(recipe, key)))
         return _checked(recipe)
     except _Refused as error:
         raise ValueError(f"`{argument}`: {error}") from None
 
 
-def _nested(recipe: Recipe, key: str, text: str) -> dict[str, Any]:
-    """Return a table that says one thing."""
-    names = key.split(".")
-    value = _typed(text, _annotation(recipe, names))
-    for name in reversed(names):
+def with_value(recipe: Recipe, key: str, value: Any, *, argument: str) -> Recipe:
+    """Return a recipe with one value replaced; nothing else is checked.
+
+    Args:
+      recipe: to start from.
+      key: in full.
+      value: as `tomllib` would read it: a number, a string, a list, a table.
+      argument: the caller's name for the value; messages say it in place of the key.
+
+    Returns:
+      The recipe, for `check` to check once everything is replaced.
+
+    Raises:
+      ValueError: for an unknown name or a value of a wrong type.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> with_value(recipes.TF, "network.pool", "avarage", argument="pool")
+      Traceback (most recent call last):
+      ValueError: `pool`: there is no pooling 'avarage'; did you mean 'average'?
+    """
+    try:
+        return _changed(recipe, key, value)
+    except _Refused as error:
+        raise ValueError(str(error).replace(f"`{key}`", f"`{argument}`", 1)) from None
+
+
+def _changed(recipe: Recipe, key: str, value: Any) -> Recipe:
+    for name in reversed(key.split(".")):
         value = {name: value}
-    return value
+    return _filled(Recipe, recipe, value, "")
 
 
-def _annotation(record: Any, names: list[str]) -> Any:
+def _annotation(recipe: Recipe, key: str) -> Any:
     """Return the annotation of a key's field; None if there is no such key."""
-    annotation = None
-    for name in names:
-        entries = {entry.name: entry for entry in fields(record)} if is_dataclass(record) else {}
-        if name not in entries:
-            return None
-        annotation, record = entries[name].type, getattr(record, name)
-    return annotation
+    fields_by_key = {entry.key: entry.field for entry in walk(recipe)}
+    field = fields_by_key.get(key)
+    return None if field is None else field.type
 
 
 def _typed(text: str, annotation: Any) -> Any:
-    """Return the value that was typed for a field: TOML's, or a bare word, or several."""
-    annotation, _ = _declared(annotation)
+    """Return the value that was typed for a field: TOML, a string without marks, or a bare list."""
+    annotation, _ = declared_type(annotation)
     found = _value(text)
     if annotation is str and not isinstance(found, str):
         return text

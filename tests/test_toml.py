@@ -1,16 +1,18 @@
 """Recipes as TOML: what is written comes back, and what cannot be meant is refused by its key."""
 
 import tomllib
-from dataclasses import fields, is_dataclass, replace
-from typing import get_args, get_origin
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from typing import ClassVar, get_args, get_origin
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from nst_jax import losses, optimizers, recipes, vgg
-from nst_jax.recipes import DEFAULT, PRESETS, TF, sizes, starts, toml
-from nst_jax.recipes.toml import CHOICES, from_toml, to_toml, with_values
+from nst_jax.recipes import DEFAULT, PRESETS, TF, sizes, starts, toml, walk
+from nst_jax.recipes.toml import from_toml, to_toml, with_value, with_values
 from nst_jax.vgg import layers
 
 
@@ -27,14 +29,14 @@ def made(kind):
 
 def variants():
     """Yield recipes that between them have every choice there is."""
-    for name, rule in sizes.RULES.items():
+    for name, rule in sizes.SIZE_RULES.items():
         beside = hasattr(rule, "beside")
         yield name, changed("pictures", **{"style_size" if beside else "size": made(rule)})
     for name, rounding in sizes.ROUNDINGS.items():
         yield name, changed("pictures", size=sizes.ShortEdge(100, rounding))
     for name, start in starts.STARTS.items():
         yield name, changed("pictures", start=made(start))
-    for name, rule in optimizers.RULES.items():
+    for name, rule in optimizers.OPTIMIZERS.items():
         yield name, changed("descent", optimizer=made(rule), clip=False)
     for name, schedule in recipes.SCHEDULES.items():
         yield name, changed("descent", schedule=made(schedule))
@@ -111,16 +113,16 @@ def test_the_layout():
 def kinds():
     """Return every dataclass that a recipe may be made of."""
     found = [recipes.Recipe, *(type(getattr(TF, group.name)) for group in fields(recipes.Recipe))]
-    chosen = [thing for choice in CHOICES for thing in choice.named.values()]
+    chosen = [thing for choice in walk.CHOICES for thing in choice.named.values()]
     return [kind for kind in (*found, *chosen) if isinstance(kind, type) and is_dataclass(kind)]
 
 
 @pytest.mark.parametrize("kind", kinds())
 def test_every_field_of_a_recipe_is_of_a_type_that_files_know(kind):
     for entry in fields(kind):
-        declared, _ = toml._declared(entry.type)
+        declared, _ = walk.declared_type(entry.type)
         one = get_args(declared)[0] if get_origin(declared) is tuple else declared
-        known = toml._choice_of(one) or one in toml.WORDS
+        known = walk.choice_of(one) or one in toml.WORDS
         assert known or is_dataclass(one), entry
 
 
@@ -130,10 +132,48 @@ def test_what_has_no_name_is_not_written():
 
     with pytest.raises(ValueError, match=r"^`terms.variation`: .*my_variation.*total_variation"):
         to_toml(changed("terms", variation=my_variation))
-    with pytest.raises(ValueError, match=r"^`pictures.start`: .*<lambda> is none.*FromStyle"):
+    with pytest.raises(ValueError, match=r"^`pictures.start`: <lambda> is not .*FromStyle"):
         to_toml(changed("pictures", start=lambda content, style, key: content))
-    with pytest.raises(ValueError, match=r"^`terms.style_weight`: holds 3 numbers"):
+    with pytest.raises(
+        ValueError, match=r"^`pictures.resize`: partial\(bilinear\) is not .*pillow"
+    ):
+        to_toml(changed("pictures", resize=partial(sizes.bilinear)))
+    with pytest.raises(ValueError, match=r"^`terms.style_weight`: contains 3 numbers"):
         to_toml(changed("terms", style_weight=np.ones(3)))
+
+
+@dataclass(frozen=True)
+class Mine:
+    """A size rule, a start and an optimiser."""
+
+    number: float = 1.0
+    guarded: ClassVar[bool] = False
+
+    def shape(self, height, width):
+        return height, width
+
+    def resized(self, pixels):
+        return self
+
+    def __call__(self, content, style, key):
+        return content
+
+    def transformation(self):
+        return optimizers.Adam().transformation()
+
+    def accepted(self, opt_state):
+        return True
+
+
+@pytest.mark.parametrize("key", ["pictures.size", "pictures.start", "descent.optimizer"])
+def test_a_rule_of_ones_own_is_refused_by_its_class(key):
+    with pytest.raises(ValueError, match=f"^`{key}`: Mine is not registered, and a file can only "):
+        to_toml(TF.replace({key: Mine()}))
+
+
+def test_an_optax_rule_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^`descent.optimizer`: Optax is not registered"):
+        to_toml(TF.replace(optimizer=optimizers.Optax(optax.sgd(0.1))))
 
 
 def test_only_recipes_are_taken(as_users_do):
@@ -312,6 +352,20 @@ def test_a_value_that_cannot_be_meant_is_refused(key, text, words):
     assert str(caught.value).startswith("`set`: ")
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("network.pool", "mx", "`pool`: there is no pooling 'mx'; did you mean 'max'?"),
+        ("terms.style_weight", "3", "`pool`: expected a number, got '3'"),
+        ("descent.steps", 1.5, "`pool`: expected a whole number, got 1.5"),
+    ],
+)
+def test_one_value_is_refused_under_the_callers_name(key, value, message):
+    with pytest.raises(ValueError) as caught:
+        with_value(TF, key, value, argument="pool")
+    assert str(caught.value) == message
 
 
 def test_the_original_stays():

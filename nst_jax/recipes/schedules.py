@@ -1,0 +1,70 @@
+"""Schedules: the scales of a run, coarse to fine, and how many updates each of them gets."""
+
+from dataclasses import dataclass
+
+import jax
+
+from nst_jax._types import Shape
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class OneScale:
+    """All updates at the final size."""
+
+    def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
+        """Return (shape, steps) for each scale, coarse to fine."""
+        return ((shape, steps),)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class CoarseToFine:
+    """Scales that double up to the final size, each with fewer updates than the one before.
+
+    Attributes:
+      smallest: the longer side of the coarsest scale is at least this many pixels.
+      share: how many times more updates a scale gets than the next finer one.
+    """
+
+    smallest: int = 128
+    share: float = 2.0
+
+    def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
+        """Return (shape, steps) for each scale, coarse to fine; the steps add up."""
+        scales = ladder(shape, int(self.smallest))[-max(1, steps) :]
+        weights = [float(self.share) ** -index for index in range(len(scales))]
+        ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(len(scales))]
+        # Even a short run reaches the final size.
+        ends = [max(end, i + 1) for i, end in enumerate(ends)]
+        ends = [min(end, steps - (len(scales) - 1 - i)) for i, end in enumerate(ends)]
+        counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        return tuple(zip(scales, counts, strict=True))
+
+
+# What recipes may name.
+SCHEDULES = {schedule.__name__: schedule for schedule in (OneScale, CoarseToFine)}
+
+
+def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]:
+    """Return the scales from coarse to fine, each `ratio` times the one before, ending at `shape`.
+
+    Args:
+      shape: the final (height, width).
+      smallest: no scale's longer side is below this, unless that of `shape` itself is.
+      ratio: how many times larger a scale is than the one before; more than 1.
+
+    Returns:
+      (height, width) of each scale.
+
+    Example:
+      >>> from nst_jax.recipes.schedules import ladder
+      >>> ladder((384, 512), smallest=128)
+      ((96, 128), (192, 256), (384, 512))
+    """
+    scales = [shape]
+    factor = 1.0 / ratio
+    while round(max(shape) * factor) >= smallest and round(min(shape) * factor) >= 16:
+        scales.append((round(shape[0] * factor), round(shape[1] * factor)))
+        factor /= ratio
+    return tuple(reversed(scales))

@@ -1,0 +1,313 @@
+"""What a recipe is made of, field by field: the one place that walks over its dataclasses.
+
+Settings, TOML, `Recipe.replace` and `Recipe.__repr__` all read a recipe through `fields_of` and `walk`,
+and learn from `CHOICES` which things have names. So a new field of a dataclass, or a new line in one of
+the registries, needs no other change.
+"""
+
+import reprlib
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, fields, is_dataclass, replace
+from functools import partial
+from types import NoneType
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+
+from nst_jax import _checks, losses, optimizers, vgg
+from nst_jax.recipes import sizes, starts
+from nst_jax.recipes.schedules import SCHEDULES, CoarseToFine, OneScale
+from nst_jax.vgg import layers, precision
+
+# --- Things with names ----------------------------------------------------------------------------
+
+
+class Choice(NamedTuple):
+    """A kind of field that takes one of several named things.
+
+    Attributes:
+      type: the field's annotation.
+      named: name to a dataclass, whose fields are keys of their own, or to the thing itself.
+      what: what the things are, for messages.
+    """
+
+    type: Any
+    named: Mapping[str, Any]
+    what: str
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the named things are dataclasses, so that their fields are keys of a recipe."""
+        return any(isinstance(thing, type) for thing in self.named.values())
+
+    def name_of(self, value: Any) -> str | None:
+        """Return the name under which a value is registered, or None."""
+        for name, thing in self.named.items():
+            if type(value) is thing if isinstance(thing, type) else value == thing:
+                return name
+        return None
+
+
+CHOICES = (
+    Choice(sizes.SizeRule, sizes.SIZE_RULES, "size rule"),
+    Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding"),
+    Choice(sizes.Resize, sizes.FILTERS, "filter"),
+    Choice(starts.Start, starts.STARTS, "start"),
+    Choice(layers.Pool, layers.POOLS, "pooling"),
+    Choice(layers.Padding, layers.PADDINGS, "padding"),
+    Choice(vgg.Pixels, vgg.PIXELS, "pixel convention"),
+    Choice(precision.Precision, precision.PRECISIONS, "precision"),
+    Choice(losses.ContentLoss, losses.CONTENT_LOSSES, "content loss"),
+    Choice(losses.StyleLoss, losses.STYLE_LOSSES, "style loss"),
+    Choice(losses.Variation, losses.VARIATIONS, "variation"),
+    Choice(optimizers.Optimizer, optimizers.OPTIMIZERS, "optimizer"),
+    Choice(OneScale | CoarseToFine, SCHEDULES, "schedule"),
+)
+
+
+def declared_type(annotation: Any) -> tuple[Any, bool]:
+    """Return the type that a field's annotation allows, and whether None is allowed as well."""
+    members = get_args(annotation)
+    if NoneType not in members:
+        return annotation, False
+    (rest,) = (member for member in members if member is not NoneType)
+    return rest, True
+
+
+def choice_of(declared: Any) -> Choice | None:
+    """Return which kind of named things a type from `declared_type` is, or None."""
+    return next((choice for choice in CHOICES if choice.type == declared), None)
+
+
+def name_to_show(value: Any) -> str:
+    """Return what to call a function or record in a message: its own name or that of its class.
+
+    Example:
+      >>> from functools import partial
+      >>> name_to_show(max), name_to_show(sizes.LongEdge(3)), name_to_show(partial(max, 1))
+      ('max', 'LongEdge', 'partial(max)')
+    """
+    if isinstance(value, partial):
+        return f"partial({name_to_show(value.func)})"
+    if is_dataclass(value) or hasattr(value, "_fields"):
+        return value.__name__ if isinstance(value, type) else type(value).__name__
+    return getattr(value, "__name__", None) or reprlib.repr(value)
+
+
+# --- Walking over a record ------------------------------------------------------------------------
+
+
+class Entry(NamedTuple):
+    """One field of a recipe, or of a record inside it.
+
+    Attributes:
+      key: in full, such as `"descent.optimizer.learning_rate"`.
+      value: what the field contains.
+      field: of the dataclass; None for a function of a loss, which is a named tuple.
+      choice: the kind of named things that the field takes, if it takes one.
+      name: under which `choice` knows the value, if it does.
+    """
+
+    key: str
+    value: Any
+    field: Field[Any] | None = None
+    choice: Choice | None = None
+    name: str | None = None
+
+
+def fields_of(record: Any, prefix: str = "") -> Iterator[Entry]:
+    """Yield the fields of a dataclass, in their order, without what is inside them.
+
+    Args:
+      record: a dataclass.
+      prefix: what full keys begin with: empty, or ending in a point.
+
+    Yields:
+      One entry for each field.
+    """
+    for field in fields(record):
+        value = getattr(record, field.name)
+        choice = choice_of(declared_type(field.type)[0])
+        name = None if choice is None or value is None else choice.name_of(value)
+        yield Entry(f"{prefix}{field.name}", value, field, choice, name)
+
+
+def parts_of(entry: Entry) -> Iterator[Entry]:
+    """Yield the fields of an entry's value; none if it is a number, or a thing known by its name.
+
+    A loss without a name is made of functions, which are yielded one by one.
+    """
+    value, prefix = entry.value, f"{entry.key}."
+    if is_dataclass(value) and not isinstance(value, type):
+        if entry.choice is None or entry.choice.has_keys:
+            yield from fields_of(value, prefix)
+    elif entry.name is None:
+        for part in getattr(value, "_fields", ()):
+            yield Entry(f"{prefix}{part}", getattr(value, part))
+
+
+def walk(record: Any, prefix: str = "") -> Iterator[Entry]:
+    """Yield the fields of a dataclass and all that is inside them, each before its own parts.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> [entry.key for entry in walk(recipes.TF)][3:7]
+      ['pictures', 'pictures.size', 'pictures.size.pixels', 'pictures.size.rounding']
+    """
+    for entry in fields_of(record, prefix):
+        yield from walk_entry(entry)
+
+
+def walk_entry(entry: Entry) -> Iterator[Entry]:
+    """Yield an entry and all that is inside it."""
+    yield entry
+    for part in parts_of(entry):
+        yield from walk_entry(part)
+
+
+def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
+    """Yield every full key that a dataclass of this kind can have, whatever is chosen in it."""
+    for field in fields(kind):
+        yield prefix + field.name
+        declared, _ = declared_type(field.type)
+        choice = choice_of(declared)
+        inner = [declared] if choice is None else choice.named.values()
+        for record in inner:
+            if isinstance(record, type) and is_dataclass(record):
+                yield from possible_keys(record, f"{prefix}{field.name}.")
+
+
+# --- Changing and comparing -----------------------------------------------------------------------
+
+
+def with_field(record: Any, key: str, value: Any) -> Any:
+    """Return a dataclass with another value at a full key."""
+    name, _, rest = key.partition(".")
+    return replace(
+        record, **{name: with_field(getattr(record, name), rest, value) if rest else value}
+    )
+
+
+def full_key(record: Any, name: str) -> str:
+    """Return the full key of a field that is given by a name or by a full key.
+
+    Args:
+      record: the dataclass whose field it is.
+      name: the last word or words of a key, if no other key ends in them, or a full key. Words are
+        joined by points or by double underscores.
+
+    Returns:
+      The full key, with points.
+
+    Raises:
+      ValueError: for an unknown name, with the nearest known one; for a name that several fields
+        have, with their full keys.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> full_key(recipes.TF, "learning_rate"), full_key(recipes.TF, "pictures__size__pixels")
+      ('descent.optimizer.learning_rate', 'pictures.size.pixels')
+    """
+    wanted = name.replace("__", ".")
+    known = [entry.key for entry in walk(record) if entry.field is not None]
+    found = [key for key in known if _ends_in(key, wanted)]
+    if wanted in found:
+        return wanted
+    if len(found) > 1:
+        first = found[0].replace(".", "__")
+        raise ValueError(
+            f"`{name}`: there are several: {', '.join(found)}; give the full key, such as "
+            f"`{first}=...`"
+        )
+    if not found:
+        raise _unknown(record, name, wanted, known)
+    return found[0]
+
+
+def _ends_in(key: str, wanted: str) -> bool:
+    return f".{key}".endswith(f".{wanted}")
+
+
+def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueError:
+    """Make the error for a name that no field has."""
+    values = {entry.key: entry.value for entry in walk(record)}
+    for key in possible_keys(type(record)):
+        parent = key.rpartition(".")[0]
+        if _ends_in(key, wanted) and parent in values:
+            # It is not misspelt: another optimiser, size rule or start has such a field.
+            return ValueError(
+                f"`{name}`: the recipe has none, since its `{parent}` is "
+                f"{name_to_show(values[parent])}; choose another `{parent.rpartition('.')[2]}` in the "
+                "same call"
+            )
+    short = list(dict.fromkeys(key.rpartition(".")[2] for key in known))
+    near = _checks.nearest_name(wanted, [*known, *short])
+    hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(short)}"
+    return ValueError(f"`{name}`: a recipe has no field of this name; {hint}")
+
+
+def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Entry]:
+    """Yield what a dataclass has that another of its class has not, as small as possible.
+
+    Arrays are never compared, since that would wait for a device and fails while tracing: an array
+    differs from everything but itself.
+    """
+    for mine, theirs in zip(fields_of(one, prefix), fields_of(other, prefix), strict=True):
+        if _same(mine.value, theirs.value):
+            continue
+        alike = is_dataclass(mine.value) and type(mine.value) is type(theirs.value)
+        if alike and any(parts_of(mine)):
+            yield from differences(mine.value, theirs.value, f"{mine.key}.")
+        else:
+            yield mine
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        plain = (bool, int, float, np.generic)
+        return isinstance(one, plain) and isinstance(other, plain) and bool(one == other)
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if is_dataclass(one):
+        return all(_same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    return not _is_array(one) and bool(one == other)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "dtype") and not isinstance(value, np.generic)
+
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 60
+SHORT.maxtuple = SHORT.maxlist = 8
+
+
+def short_value(entry: Entry) -> str:
+    """Return an entry's value for people: a name, a number, an array's type and shape.
+
+    Example:
+      >>> import numpy as np
+      >>> from nst_jax import recipes
+      >>> variant = recipes.TF.replace(style_weight=np.ones(3), style_loss=losses.GRAM_PAPER)
+      >>> [short_value(entry) for entry in differences(variant, recipes.TF)]
+      ['gram_paper', 'float64[3]']
+    """
+    value = entry.value
+    if _is_array(value):
+        return f"{value.dtype}[{','.join(map(str, getattr(value, 'shape', ())))}]"
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if entry.name is not None and not any(parts_of(entry)):
+        return entry.name
+    if is_dataclass(value) and not isinstance(value, type):
+        inside = ", ".join(f"{part.key}={short_value(part)}" for part in fields_of(value))
+        return f"{type(value).__name__}({inside})"
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        inside = ", ".join(short_value(Entry("", part)) for part in value[:8])
+        more = ", ..." if len(value) > 8 else "," * (len(value) == 1)
+        return f"({inside}{more})"
+    if callable(value) or hasattr(value, "_fields"):
+        return name_to_show(value)
+    return SHORT.repr(value)

@@ -1,0 +1,83 @@
+"""What the flags of the command line make of a recipe, and under which name they are refused."""
+
+import pytest
+
+from nst_jax import optimizers, recipes, vgg
+from nst_jax.app import arguments
+from nst_jax.app.arguments import Changes, recipe_of
+from nst_jax.recipes import DEFAULT, TF, sizes, walk
+from nst_jax.vgg import layers
+
+
+def test_every_flag_with_a_key_is_a_flag_and_its_key_a_recipes():
+    assert set(arguments.KEYS) <= set(Changes._fields)
+    assert set(arguments.KEYS.values()) <= set(walk.possible_keys(recipes.Recipe))
+
+
+@pytest.mark.parametrize(
+    ("changes", "values"),
+    [
+        ({}, {}),
+        ({"content_weight": 0.0}, {"content_weight": 0.0}),
+        ({"style_weight": 3.0}, {"style_weight": 3.0}),
+        ({"tv_weight": 0.5}, {"tv_weight": 0.5}),
+        ({"style_shares": (1.0, 2.0)}, {"style_shares": (1.0, 2.0)}),
+        ({"steps": 7}, {"steps": 7}),
+        ({"learning_rate": 0.3}, {"learning_rate": 0.3}),
+        ({"pool": "average"}, {"pool": layers.average_pool}),
+        ({"precision": "bfloat16"}, {"precision": vgg.precision.BFLOAT16}),
+        ({"precision": "auto"}, {"precision": vgg.precision.FLOAT32}),  # on a CPU
+        ({"tile": "160"}, {"tile": 160}),
+        ({"tile": "off"}, {"tile": 0}),
+        ({"tile": "auto"}, {"tile": None}),
+        ({"values": ("network.tile=160",), "tile": "auto"}, {"tile": None}),
+        ({"values": ("terms.style_weight=5",), "style_weight": 3.0}, {"style_weight": 3.0}),
+        ({"style_weight": 3.0, "strength": 0.75}, {"style_weight": 30.0}),
+        ({"size": "64"}, {"size": 64}),
+        ({"size": "64", "style_size": "as-is"}, {"size": 64, "style_size": sizes.AsIs()}),
+        (
+            {"style_layer": ("r11=0.5", "relu2_1")},
+            {"style_taps": ("relu1_1", "relu2_1"), "style_layer_weights": (0.5, 1.0)},
+        ),
+        (
+            {"optimizer": "adam", "learning_rate": 0.3},
+            {"optimizer": optimizers.Adam(learning_rate=0.3)},
+        ),
+    ],
+)
+def test_flags_are_changes_of_values(changes, values):
+    assert recipe_of(Changes(recipe="tf", **changes)) == TF.replace(values)
+
+
+def test_nothing_is_the_default():
+    assert recipe_of(Changes()) == DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pool": "mx"}, "`pool`: there is no pooling 'mx'; did you mean 'max'?"),
+        ({"precision": "float3"}, "`precision`: there is no precision 'float3'; did you mean"),
+        ({"tile": "of"}, "`tile`: there is no tile, beside pixels, 'of'; did you mean 'off'?"),
+        ({"tile": "63"}, "`tile`: expected "),
+        ({"steps": 0}, "`steps`: expected 1 or more, got 0"),
+        ({"style_weight": -1.0}, "`style_weight`: expected 0 or more, got -1.0"),
+        ({"style_weight": float("nan")}, "`style_weight`: expected a finite number, got nan"),
+        ({"tv_weight": float("inf")}, "`tv_weight`: expected a finite number, got inf"),
+        ({"learning_rate": 0.0}, "`learning_rate`: expected more than 0, got 0.0"),
+        ({"optimizer": "Adm"}, "`optimizer`: there is no optimizer 'Adm'; did you mean 'Adam'?"),
+        ({"optimizer": "lbfgs"}, "`clip`: LBFGS "),
+        ({"style_layer": ("relu9_1",)}, "`style_layer`: "),
+        ({"strength": 2.0}, "`strength`: expected 0 to 1"),
+        ({"size": "large"}, "`size`: expected a number of pixels"),
+        ({"values": ("terms.style_wieght=3",)}, "`values`: there is no key 'terms.style_wieght'"),
+        (
+            {"recipe": "default", "learning_rate": 0.3},
+            "`learning_rate`: the optimizer of recipe 'default' is LBFGS, which has no learning rate;",
+        ),
+    ],
+)
+def test_a_bad_flag_is_refused_by_its_name(changes, message):
+    with pytest.raises(ValueError) as caught:
+        recipe_of(Changes(**{"recipe": "tf", **changes}))
+    assert str(caught.value).startswith(message)
