@@ -120,7 +120,8 @@ def stylize_many(
         interval, with numbers of evaluations: one for the start and one for each update, per chunk.
         An exception that it raises ends the work.
       chunk: largest number of pictures painted at once, though at least one for each device; default:
-        what memory holds by `estimate_memory`, or all if the available memory is not known. Chunks are of equal size where that costs little.
+        what memory holds by `estimate_memory`, or all if the available memory is not known. Chunks are
+        of equal size where that costs little.
       bands: number of devices that share each picture, for pictures too large for one device; it
         divides the number of `devices`.
 

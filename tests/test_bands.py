@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,7 @@ from numpy.testing import assert_allclose
 
 import nst_jax as nst
 from nst_jax import optimizers, painting, recipes
-from nst_jax.recipes import changes
-from nst_jax.scaling import costs, sharding, tiles
+from nst_jax.scaling import bands, costs, sharding, tiles
 from nst_jax.vgg import layers
 from tests import small
 from tests.test_sharding import simulated
@@ -23,20 +23,20 @@ MESH = sharding.mesh_of(DEVICES, axis=sharding.BANDS)
 
 
 @jax.jit
-def found(params, image, content, style, recipe):
-    """Return style targets, losses and the gradient to the picture."""
-    targets = nst.measure(params, content, style, recipe)
+def found(params, image, content, style, recipe, split=None):
+    """Return style targets, losses and the gradient to the picture, with the canvas split in bands."""
+    targets = nst.measure(params, content, style, recipe, bands=split)
 
     def total(image):
-        canvas = bands.with_padding(image, recipe.rows)
-        result = nst.losses_of(params, canvas, targets, recipe)
+        canvas = bands.with_padding(image, split)
+        result = nst.losses_of(params, canvas, targets, recipe, bands=split)
         return result.total, result
 
     return targets.style, *jax.value_and_grad(total, has_aux=True)(image)
 
 
 def over_devices(recipe, shape):
-    return replace(recipe, rows=bands.bands_of(MESH, shape, recipe.network))
+    return bands.bands_of(MESH, shape, recipe.network)
 
 
 def everywhere(tree):
@@ -63,7 +63,9 @@ def test_bands_give_the_losses_of_the_whole_picture(name, params64, x64):
     shape, changes = CASES[name]
     recipe = recipes.as_arrays(network(DEEP, **changes), jnp.float64)
     whole = found(params64, *pictures(*shape), network(recipe, tile=0))
-    split = found(everywhere(params64), *everywhere(pictures(*shape)), over_devices(recipe, shape))
+    split = found(
+        everywhere(params64), *everywhere(pictures(*shape)), recipe, over_devices(recipe, shape)
+    )
     assert apart(*jax.tree.map(np.asarray, (whole, split))) < 1e-10
 
 
@@ -76,10 +78,10 @@ deep = small.shallow(content_taps=("relu4_2",), style_taps=("relu1_1", "relu5_1"
 shape, images = (203, 40), t.pictures(203, 40)
 whole = test_bands.found(params, *images, deep)
 there = sharding.replicate((params, images), mesh)
-recipe = test_bands.replace(deep, rows=test_bands.bands.bands_of(mesh, shape, deep.network))
-split = test_bands.found(there[0], *there[1], recipe)
-grid = test_bands.tiles.grid_of(shape, deep.terms.taps, deep.network, recipe.rows)
-assert max(grid.reach) > 2 * recipe.rows.share
+bands = test_bands.bands.bands_of(mesh, shape, deep.network)
+split = test_bands.found(there[0], *there[1], deep, bands)
+grid = test_bands.tiles.grid_of(shape, deep.terms.taps, deep.network, bands)
+assert max(grid.reach) > 2 * bands.band_height
 assert t.apart(*jax.tree.map(np.asarray, (whole, split))) < 1e-5
 """)
 
@@ -127,22 +129,22 @@ def test_scales_and_tiles_in_bands(params):
 def test_a_step_exchanges_rows_and_sums_but_gathers_nothing(params):
     texts, run = [], painting.PROGRAMS.run
 
-    def spied(*arguments):
-        texts.append(run.lower(*arguments).compile().as_text())
-        return run(*arguments)
+    def spied(*arguments, **options):
+        texts.append(run.lower(*arguments, **options).compile().as_text())
+        return run(*arguments, **options)
 
-    recipe = changes.with_options(small.shallow(steps=1))
+    recipe = small.shallow(steps=1)
     content, style = small.picture("chelsea", 75, 40), small.picture("gravel", 30, 40)
+    plan = nst.plan(content, style, recipe=recipe, devices=DEVICES)
     list(
-        painting.painted(
+        painting.paint_planned(
             params,
             content,
             style,
-            recipe,
+            plan,
             init=None,
             key=None,
             every=1,
-            devices=DEVICES,
             programs=painting.PROGRAMS._replace(run=spied),
         )
     )
@@ -158,8 +160,8 @@ def test_a_step_exchanges_rows_and_sums_but_gathers_nothing(params):
 
 def test_a_state_is_sharded_over_the_devices(params):
     recipe = recipes.as_arrays(small.shallow().bare())
-    recipe = over_devices(recipe, (75, 40))
-    state = jax.jit(nst.init)(everywhere(jnp.zeros((75, 40, 3))), recipe)
+    split = over_devices(recipe, (75, 40))
+    state = jax.jit(nst.init)(everywhere(jnp.zeros((75, 40, 3))), recipe, bands=split)
     for leaf in jax.tree.leaves(state):
         if leaf.ndim >= 3:
             assert leaf.shape[-3] == 96
@@ -190,19 +192,19 @@ contents = [one[:19] for one in contents]
 texts = []
 run = batches._run_many
 
-def spied(*args):
-    texts.append(run.lower(*args).compile().as_text())
-    return run(*args)
+def spied(*args, **options):
+    texts.append(run.lower(*args, **options).compile().as_text())
+    return run(*args, **options)
 
 one = nst.stylize_many(params, contents, style, recipe=recipe, size="64x38")
 batches._run_many = spied
-many = nst.stylize_many(params, contents, style, recipe=recipe, size="64x38", devices="all", rows=2)
+many = nst.stylize_many(params, contents, style, recipe=recipe, size="64x38", devices="all", bands=2)
 assert many.shape == one.shape == (5, 38, 64, 3)
 np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
 assert "num_partitions=4" in texts[0].splitlines()[0]
 assert not re.search("all-gather|all-to-all", texts[0])
 try:
-    nst.stylize_many(params, contents, style, recipe=recipe, devices=3, rows=2)
+    nst.stylize_many(params, contents, style, recipe=recipe, devices=3, bands=2)
 except ValueError as error:
     assert "3 devices cannot be grouped by 2" in str(error)
 else:
@@ -218,7 +220,7 @@ def test_starts_made_as_canvases_work_over_both_mesh_axes(params):
     contents = [small.picture(name, 38, 64) for name in ("chelsea", "starry_night")]
     style = small.picture("gravel", 30, 40)
     one = nst.stylize_many(params, contents, style, recipe=recipe)
-    many = nst.stylize_many(params, contents, style, recipe=recipe, devices=2, rows=2)
+    many = nst.stylize_many(params, contents, style, recipe=recipe, devices=2, bands=2)
     assert_allclose(many, one, rtol=0, atol=1e-5)
 
 
@@ -232,9 +234,9 @@ def test_more_devices_than_bands_are_refused(params):
     ) as found:
         nst.stylize(params, content, style, recipe=small.shallow(), devices=2, size="as-is")
     assert str(found.value).endswith("take 1")
-    with pytest.raises(ValueError, match=r"`rows`: 2 are too many for a picture 16 px high"):
+    with pytest.raises(ValueError, match=r"`bands`: 2 are too many for a picture 16 px high"):
         nst.stylize_many(
-            params, content, style, recipe=small.shallow(), devices=2, rows=2, size="as-is"
+            params, content, style, recipe=small.shallow(), devices=2, bands=2, size="as-is"
         )
 
 
@@ -244,23 +246,23 @@ def test_the_memory_estimate_is_that_of_each_device(tile, params):
     shape = (1024, 640)
     recipe = network(recipes.as_arrays(recipes.TF.bare()), tile=tile)
     estimate = costs.estimate_memory(
-        shape,
-        recipe=over_devices(recipes.TF, shape)
-        if not tile
-        else over_devices(network(recipes.TF, tile=tile), shape),
+        shape, recipe=network(recipes.TF, tile=tile) if tile else recipes.TF, devices=2
     )
-    recipe = over_devices(recipe, shape)
+    split = over_devices(recipe, shape)
     formed = nst.vgg.with_forms(
         params,
         recipe.terms.taps,
-        shape=tiles.window_of(shape, recipe.terms.taps, recipe.network, recipe.rows),
+        shape=tiles.window_of(shape, recipe.terms.taps, recipe.network, split),
     )
     picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     canvas = jnp.zeros((*shape, 3))
-    state = jax.jit(nst.init)(everywhere(canvas), recipe)
-    targets = jax.eval_shape(nst.measure, params, picture, picture, recipe)
+    state = jax.jit(nst.init)(everywhere(canvas), recipe, bands=split)
+    targets = jax.eval_shape(partial(nst.measure, bands=split), params, picture, picture, recipe)
     targets = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), targets)
-    compiled = painting.PROGRAMS.run.lower(everywhere(formed), state, targets, recipe, 1).compile()
+    lowered = painting.PROGRAMS.run.lower(
+        everywhere(formed), state, targets, recipe, 1, bands=split
+    )
+    compiled = lowered.compile()
     found = compiled.memory_analysis()
     peak = found.temp_size_in_bytes + found.argument_size_in_bytes
     assert 0.8 < estimate.total / peak < 1.2
@@ -274,5 +276,5 @@ def test_a_coarse_scale_may_need_fewer_devices(params):
     one = nst.stylize(params, content, style, recipe=recipe, size="64x32")
     split = nst.stylize(params, content, style, recipe=recipe, size="64x32", devices=2)
     assert_allclose(split, one, rtol=0, atol=1e-5)
-    many = nst.stylize_many(params, content, style, recipe=recipe, size="64x32", devices=2, rows=2)
+    many = nst.stylize_many(params, content, style, recipe=recipe, size="64x32", devices=2, bands=2)
     assert_allclose(many[0], one, rtol=0, atol=1e-5)

@@ -170,7 +170,7 @@ def test_a_row_that_diverges_leaves_the_others_as_they_were_to_the_bit(params, c
     good = run([0.01, 0.01, 0.02])
     with pytest.warns(RuntimeWarning, match=r"1 \(after 1 updates\); their last finite") as caught:
         broken = run([0.01, 1e30, 0.02])
-    assert caught[0].message.rows == {1: 1}
+    assert caught[0].message.pictures == {1: 1}
     assert_array_equal(broken[0], good[0])
     assert_array_equal(broken[2], good[2])
     assert_array_equal(broken[1], contents[1])  # its last finite canvas is its start
@@ -184,7 +184,7 @@ def test_a_row_that_breaks_on_a_coarse_scale_stays_as_it_was(params, styles):
     large = small.picture("chelsea", 40, 52)
     with pytest.warns(nst.batches.PicturesDiverged) as caught:
         images = nst.stylize_many(params, large, styles[0], recipe=recipe)
-    assert caught[0].message.rows == {1: 1}
+    assert caught[0].message.pictures == {1: 1}
     start = nst.pyramid.antialiased(large, (20, 26))
     kept = np.clip(nst.pyramid.enlarge(start, (40, 52)), 0, 1)
     assert_allclose(images[1], kept, rtol=0, atol=1e-6)
@@ -193,9 +193,16 @@ def test_a_row_that_breaks_on_a_coarse_scale_stays_as_it_was(params, styles):
 def test_it_tells_how_far_it_is(params, contents, styles):
     told = []
     images = nst.stylize_many(
-        params, contents, styles, recipe=FAST, steps=5, every=4, tell=lambda *far: told.append(far)
+        params,
+        contents,
+        styles,
+        recipe=FAST,
+        steps=5,
+        every=4,
+        progress=lambda *far: told.append(far),
     )
-    assert told == [(4, 6), (6, 6)]
+    # The start alone, then every four updates, then the rest.
+    assert told == [(1, 6), (5, 6), (6, 6)]
     assert_array_equal(images, nst.stylize_many(params, contents, styles, recipe=FAST, steps=5))
 
 
@@ -204,7 +211,7 @@ def test_what_the_listener_raises_ends_the_work(params, contents, styles):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        nst.stylize_many(params, contents, styles, recipe=FAST, tell=stop)
+        nst.stylize_many(params, contents, styles, recipe=FAST, progress=stop)
 
 
 def test_nothing_is_said_where_nothing_diverges(params, contents, styles):
@@ -227,7 +234,7 @@ def test_chunks_give_what_all_at_once_give(params, contents, styles, monkeypatch
             images = nst.stylize_many(
                 params, contents, styles, recipe=recipe, init=starts.Noise(), **options
             )
-        return images, caught[0].message.rows
+        return images, caught[0].message.pictures
 
     whole, broken = run()
     if not by_hand:
@@ -236,11 +243,11 @@ def test_chunks_give_what_all_at_once_give(params, contents, styles, monkeypatch
         there = round(nst.scaling.capacity.MARGIN * (1.5 * one.total - 0.5 * one.weights))
         monkeypatch.setattr(nst.scaling.capacity, "available", lambda device: there)
     chunked = {"chunk": 1} if by_hand else {}
-    parts, broken_too = run(every=3, tell=lambda *far: told.append(far), **chunked)
+    parts, broken_too = run(every=3, progress=lambda *far: told.append(far), **chunked)
     assert_allclose(parts, whole, **SAME)
     assert broken == broken_too == {1: 1}
     # Three chunks of one, each of the start and three updates.
-    assert told == [(3, 12), (4, 12), (7, 12), (8, 12), (11, 12), (12, 12)]
+    assert told == [(1, 12), (4, 12), (5, 12), (8, 12), (9, 12), (12, 12)]
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ split = nst.stylize(params, content, style, recipe=recipe, size=128, devices="al
 np.testing.assert_allclose(split, one, rtol=0, atol=1e-5)
 contents = [small.picture(name, 24, 32) for name in ("chelsea", "starry_night", "gravel")]
 one = nst.stylize_many(params, contents, style, recipe=recipe, size=64)
-for rows in (1, 2):
-    many = nst.stylize_many(params, contents, style, recipe=recipe, size=64, devices="all", rows=rows)
+for bands in (1, 2):
+    many = nst.stylize_many(params, contents, style, recipe=recipe, size=64, devices="all", bands=bands)
     np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
 try:
     nst.stylize(params, content, style, recipe=recipe, devices=2)
@@ -118,7 +118,7 @@ def test_only_the_first_process_writes_and_one_process_resumes():
     runs = [start(code, f"127.0.0.1:{port},2,{index}", *words) for index in range(2)]
     said = [run.communicate(timeout=300) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
-    assert "4 share 32 rows each" in said[0][1]
+    assert "4 devices, 32 rows each" in said[0][1]
     assert "compiling" not in said[1][1]
     assert sorted(path.name for path in Path().iterdir()) == [
         "art.png", "kept.h5", "log.jsonl", "out.png", "photo.png",
@@ -245,19 +245,22 @@ def test_the_process_with_the_least_memory_decides_for_all():
 cluster.join(sys.argv[1])
 import jax
 from nst_jax import prepare
-from nst_jax.scaling import capacity, layout, sharding
+from nst_jax.scaling import capacity, sharding
+from nst_jax.scaling.plan import plan_scales
 mesh = sharding.mesh_of("all", axis=sharding.BANDS)
 capacity.available = lambda device: [4 * 10**10, 12 * 10**9][jax.process_index()]
-there, platform = capacity.place_of(recipes.DEFAULT, mesh=mesh)
-assert abs(there / 12e9 - 1) < 1e-6 and platform == "cpu"
-scale = prepare.Scale((2048, 2048), ((512, 512),), 1)
-recipe = layout.with_rows(recipes.DEFAULT, mesh, scale.shape)
-few, many = (capacity.fit(recipe, scale, there, "cpu").recipe for there in (3 * 10**9, 10**10))
-assert few.network.tile != many.network.tile
-assert capacity.fitted(recipe, scale, mesh=mesh) == few
-assert capacity.place_of(recipes.DEFAULT)[0] == [4 * 10**10, 12 * 10**9][jax.process_index()]
+there, platform = capacity.available_to_each(mesh)
+assert abs(there / 3e9 - 1) < 1e-6 and platform == "cpu"  # four devices share the smaller memory
+scales = [prepare.Scale((2048, 2048), ((512, 512),), 1)]
+few, many = (
+    plan_scales(recipes.DEFAULT, scales, mesh=mesh, memory=4 * each)
+    for each in (3 * 10**9, 10**10)
+)
+assert few.recipe.network.tile != many.recipe.network.tile
+assert plan_scales(recipes.DEFAULT, scales, mesh=mesh).recipe == few.recipe
+assert capacity.available_to_each(None)[0] == [4 * 10**10, 12 * 10**9][jax.process_index()]
 capacity.available = lambda device: None
-assert capacity.place_of(recipes.DEFAULT, mesh=mesh)[0] is None
+assert capacity.available_to_each(mesh)[0] is None
 """)
 
 

@@ -16,9 +16,10 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import painting, prepare, recipes
-from nst_jax.app import cli, commands, plan, programs, timing
+from nst_jax.app import cli, commands, programs, rates, timing
+from nst_jax.app import plan as words_of
 from nst_jax.recipes import sizes
-from nst_jax.scaling import capacity, chunks, costs, layout, sharding
+from nst_jax.scaling import capacity, costs, plan, sharding
 from tests import small
 
 TINY = replace(
@@ -74,7 +75,7 @@ def little(monkeypatch):
 def kept(tmp_path, monkeypatch):
     """Keep what runs leave for the next start in a folder of the test's."""
     monkeypatch.setattr(programs, "programs_folder", lambda: tmp_path / "programs")
-    monkeypatch.setattr(plan, "LEAST_TIMED_SECONDS", 0.0)
+    monkeypatch.setattr(rates, "LEAST_SECONDS", 0.0)
 
 
 # --- The command ----------------------------------------------------------------------------------
@@ -87,10 +88,10 @@ def test_a_plan_adds_up_and_paints_nothing(call, compilations):
     assert compilations() == before and sorted(os.listdir()) == files
     lines = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert lines["size"] == "40x30 px" and lines["styles"] == "40x40 px"
-    assert lines["updates"] == "3" and lines["picked"] == "all at once"
-    parts = [float(lines[part].split()[0]) for part in plan.PARTS]
+    assert lines["updates"] == "3" and lines["computed"] == "all at once"
+    parts = [float(lines[part].split()[0]) for part in words_of.PARTS]
     assert float(lines["total"].split()[0]) == pytest.approx(sum(parts), abs=0.3)
-    assert "can be had" in lines["total"]
+    assert "are available" in lines["total"]
 
 
 def test_a_plan_as_json_is_what_the_estimate_says(call):
@@ -108,7 +109,9 @@ def test_a_plan_as_json_is_what_the_estimate_says(call):
 def test_tiles_are_picked_for_the_memory_that_is_named(call):
     code, out, _ = call("plan", "--shape", "4096x3072", "--memory", "10GB")
     assert code == 0
-    found = re.search(r"^picked +in tiles of (\d+) px \((.+) GB otherwise, and 8\.3 GB", out, re.M)
+    found = re.search(
+        r"^computed +in tiles of (\d+) px \((.+) GB otherwise, and 8\.3 GB", out, re.M
+    )
     plain = nst.estimate_memory((3072, 4096), platform="cpu").total
     assert float(found[2]) == pytest.approx(plain / 1e9, abs=0.06)
     cut = replace(recipes.DEFAULT.network, tile=int(found[1]))
@@ -122,9 +125,9 @@ def test_another_device_is_planned_for_as_far_as_it_is_known(call):
     words = ("--shape", "4096x3072", "--platform", "gpu", "--precision", "auto", "--json")
     told = json.loads(call("plan", *words)[1])
     assert told["precision"] == "bfloat16" and told["device"]["platform"] == "gpu"
-    assert told["memory"]["there"] is None and told["memory"]["fits"] is None
+    assert told["memory"]["available"] is None and told["memory"]["fits"] is None
     told = json.loads(call("plan", *words, "--memory", "16GiB")[1])
-    assert told["remat"] is True and told["memory"]["there"] == 2**34
+    assert told["remat"] is True and told["memory"]["available"] == 2**34
     assert told["seconds"] is None
 
 
@@ -165,7 +168,7 @@ def test_memory_is_read_with_its_unit(call, text, number):
     told = json.loads(
         call("plan", "--shape", "16x16", "--memory", text, "--tile", "off", "--json")[1]
     )
-    assert told["memory"]["there"] == number
+    assert told["memory"]["available"] == number
 
 
 # --- Seconds --------------------------------------------------------------------------------------
@@ -175,22 +178,21 @@ def test_a_run_tells_how_long_the_next_will_take(call, kept):
     code, _, err = call(*RUN, "--steps", 4)
     assert code == 0 and re.search(r"^time +not known yet on this device", err, re.M), err
     told = json.loads(call("plan", *RUN[1:5], "--json")[1])
-    rate = plan.known_rate(TINY)
+    planned = nst.plan((45, 60), (50, 50), recipe=TINY)
+    rate = rates.known_rate(planned)
     assert told["runs_timed"] == 1
     assert told["seconds"] == pytest.approx(told["operations"] / rate.operations)
     code, _, err = call(*RUN, "--steps", 4)
     assert re.search(r"^time +about .+ s after compiling, by the last run's pace here$", err, re.M)
-    assert plan.known_rate(TINY).runs == 2
+    assert rates.known_rate(planned).runs == 2
     assert "the last 2 runs" in call("plan", *RUN[1:5])[1]
 
 
 def test_twice_the_updates_are_twice_the_seconds(monkeypatch):
-    monkeypatch.setattr(plan, "known_rate", lambda recipe: plan.Rate(1e12, 3))
+    monkeypatch.setattr(words_of, "known_rate", lambda plan: rates.Rate(1e12, 3))
 
     def seconds(steps):
-        recipe = replace(TINY, descent=replace(TINY.descent, steps=steps))
-        scales = plan.scales_of(recipe, None, [], (512, 512))
-        return plan.plan(recipe, scales).seconds
+        return words_of.seconds_of(plan.plan_canvas(TINY.replace(steps=steps), (512, 512)))
 
     assert seconds(6) == pytest.approx(2 * seconds(3))
     one = costs.update_operations((512, 512), TINY, "cpu")
@@ -220,22 +222,26 @@ def test_time_left_knows_that_tiles_cost_more():
 
 
 def fit(recipe, there, *, shape=(6144, 8192), platform="cpu", yielding=False):
-    return capacity.fit(
-        recipe, prepare.Scale(shape, (shape,), 1), there, platform, yielding=yielding
+    return plan.plan_scales(
+        recipe,
+        [prepare.Scale(shape, (shape,), 1)],
+        memory=there,
+        platform=platform,
+        may_shorten_history=yielding,
     )
 
 
 def test_our_own_recipe_gives_up_pairs_last_and_as_few_as_needed():
-    least = fit(recipes.DEFAULT, 10**12).plain
+    least = fit(recipes.DEFAULT, 10**12).untiled
     found = fit(recipes.DEFAULT, 16 * 10**9, yielding=True)
     history = plan.history_of(found.recipe)
-    assert found.shortened and plan.LEAST_HISTORY <= history < 10
+    assert found.shortens_history and plan.LEAST_HISTORY <= history < 10
     assert capacity.fits(found.footprint, 16 * 10**9) and found.footprint.total < least.total
     optimizer = replace(found.recipe.descent.optimizer, history=history + 1)
     more = replace(found.recipe, descent=replace(found.recipe.descent, optimizer=optimizer))
     assert not capacity.fits(nst.estimate_memory((6144, 8192), recipe=more), 16 * 10**9)
     exact = fit(recipes.DEFAULT, 24 * 10**9, yielding=True)
-    assert not exact.shortened and exact.recipe.network.tile > 0
+    assert not exact.shortens_history and exact.recipe.network.tile > 0
 
 
 @pytest.mark.parametrize(
@@ -248,7 +254,7 @@ def test_our_own_recipe_gives_up_pairs_last_and_as_few_as_needed():
     ids=["python", "gatys-2016", "own"],
 )
 def test_elsewhere_pairs_are_only_proposed(recipe, yielding):
-    with pytest.raises(ValueError, match=r"`size`: 8192x6144 px takes .* can be had") as error:
+    with pytest.raises(ValueError, match=r"`size`: 8192x6144 px takes .* are available") as error:
         fit(recipe, 16 * 10**9, yielding=yielding)
     history = int(re.search(r"`descent\.optimizer\.history=(\d+)`", str(error.value))[1])
     assert "or Adam (`optimizer`)" in str(error.value)
@@ -308,7 +314,7 @@ def test_batch_and_sweep_refuse_what_fits_in_no_way_before_any_work(call, little
     named = call("batch", "photo.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny")
     swept = call("sweep", *PAIR, "--recipe", "tiny", "--tv-weight", "1,2")
     for code, out, err in (named, swept):
-        assert code == 2 and out == "" and "`--size`" in err and "can be had" in err, err
+        assert code == 2 and out == "" and "`--size`" in err and "are available" in err, err
     assert not Path("out").exists()
 
 
@@ -323,7 +329,7 @@ def test_a_row_that_fits_in_no_way_fails_alone(call, little):
     status = {record["row"]: record["status"] for record in records}
     assert code == 1 and sorted(status.values()) == ["done", "failed"], records
     (failed,) = [record for record in records if record["status"] == "failed"]
-    assert "4000x3000 px takes" in failed["error"] and "can be had" in failed["error"]
+    assert "4000x3000 px takes" in failed["error"] and "are available" in failed["error"]
 
 
 FIRST = """
@@ -370,7 +376,7 @@ def test_a_device_out_of_memory_says_so_in_our_words(params, content, style, mon
 
 
 def test_many_pictures_out_of_memory_may_be_fewer(params, content, style, monkeypatch):
-    monkeypatch.setattr(nst.batches, "_stylize_part", exhaust)
+    monkeypatch.setattr(nst.batches, "_painted_chunk", exhaust)
     contents = jnp.stack([content, content])
     with pytest.raises(nst.OutOfMemory, match="2 pictures of 32x24 px .* `chunk` of less than 2"):
         nst.stylize_many(params, contents, style, recipe=TINY, size="as-is")
@@ -435,8 +441,8 @@ def test_python_callers_are_left_alone():
 
 
 def test_a_plan_for_devices_that_are_not_here(call):
-    plan = ("plan", "--shape", "2048x2048", "--platform", "gpu", "--json")
-    one, eight = (json.loads(call(*plan, "--devices", count)[1]) for count in ("1", "8"))
+    words = ("plan", "--shape", "2048x2048", "--platform", "gpu", "--json")
+    one, eight = (json.loads(call(*words, "--devices", count)[1]) for count in ("1", "8"))
     assert eight["memory"]["state"] == pytest.approx(one["memory"]["state"] / 8, rel=1e-3)
     assert one["memory"]["activations"] / 8 < eight["memory"]["activations"]
     assert eight["memory"]["activations"] < one["memory"]["activations"] / 3
@@ -450,7 +456,7 @@ def test_a_plan_for_devices_that_are_not_here(call):
 def test_the_command_shares_a_picture_between_devices(call):
     code, _, told = call(*RUN, "--devices", "2")
     assert code == 0, told
-    assert "2 share 16 rows each or fewer" in told
+    assert "2 devices, 16 rows each or fewer" in told
     assert "on each" in told
     with Image.open("out.png") as split:
         split = np.asarray(split, int)
@@ -478,7 +484,7 @@ def test_a_picture_too_low_for_the_devices_of_its_rows_fails_alone(call):
     words += ("--size", "as-is", "--devices", "2", "--bands", "2")
     code, _, told = call(*words)
     assert code == 1, told
-    assert "low_art.png: `rows`: 2 are too many for a picture 16 px high" in told
+    assert "low_art.png: `bands`: 2 are too many for a picture 16 px high" in told
     assert [path.name for path in Path("out").glob("*.png")] == ["high_art.png"]
 
 
@@ -486,17 +492,16 @@ def test_what_only_several_devices_hold_is_not_refused(little, monkeypatch):
     scale = prepare.Scale((64, 48), ((32, 32),), 3)
     one = capacity.footprint_at(TINY, scale, "gpu")
     mesh = sharding.mesh_of_batch(2, 2)
-    shared = capacity.footprint_at(layout.with_rows(TINY, mesh, scale.shape), scale, "gpu")
+    shared = capacity.footprint_at(TINY, scale, "gpu", devices=2)
     assert shared.total < one.total
     recipe = replace(TINY, network=replace(TINY.network, tile=None))
     monkeypatch.setattr(capacity, "platform_of", lambda device=None: "gpu")
-    monkeypatch.setattr(
-        capacity, "_ways", lambda recipe, *rest: [capacity._in_network(recipe, tile=0)]
-    )
+    whole = replace(TINY, network=replace(TINY.network, tile=0))
+    monkeypatch.setattr(plan, "memory_savers", lambda recipe, *rest: [whole])
     little(round((one.total + shared.total) * capacity.MARGIN / 2))
-    chunks.refuse(recipe, scale, mesh)
-    with pytest.raises(ValueError, match="can be had"):
-        chunks.refuse(recipe, scale, None)
+    plan.plan_scales(recipe, [scale], mesh=mesh)
+    with pytest.raises(ValueError, match="are available"):
+        plan.plan_scales(recipe, [scale])
 
 
 def test_a_plan_over_devices_is_what_each_has(call):
@@ -506,9 +511,9 @@ def test_a_plan_over_devices_is_what_each_has(call):
     assert (one["devices"], shared["devices"]) == (1, 4)
     assert shared["memory"]["total"] < one["memory"]["total"]
     # A processor's devices share what there is.
-    assert shared["memory"]["there"] == pytest.approx(one["memory"]["there"] / 4, rel=0.2)
+    assert shared["memory"]["available"] == pytest.approx(one["memory"]["available"] / 4, rel=0.2)
     _, told, _ = call(*words, "--devices", 4)
-    assert re.search(r"^rows +on 4 devices; what follows is of each$", told, re.M)
+    assert re.search(r"^bands +on 4 devices; what follows is of each$", told, re.M)
 
 
 def test_ray_takes_neither_devices_nor_bands():

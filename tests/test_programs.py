@@ -14,7 +14,7 @@ import nst_jax as nst
 from nst_jax import objective, optimizers, painting, prepare, recipes
 from nst_jax.app import programs
 from nst_jax.app.timing import CompileClock
-from nst_jax.scaling import capacity
+from nst_jax.scaling import bands, capacity
 from tests import small
 
 
@@ -55,7 +55,8 @@ def kept(place):
 
 def shots(params, content, style, recipe, **how):
     options = {"init": None, "key": None, "every": 2, **how}
-    return list(painting.painted(params, content, style, recipe, **options))
+    plan = nst.plan(content, style, recipe=recipe)
+    return list(painting.paint_planned(params, content, style, plan, **options))
 
 
 def files(place):

@@ -86,7 +86,7 @@ for devices in (None, 4):
         warnings.simplefilter("always")
         images = nst.stylize_many(params, contents, style, recipe=recipe, devices=devices)
     (warning,) = [w.message for w in caught if isinstance(w.message, batches.PicturesDiverged)]
-    found.append((np.asarray(images), warning.rows))
+    found.append((np.asarray(images), warning.pictures))
 (one, broken), (many, broken_too) = found
 assert broken == broken_too and set(broken) == {1}
 np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)

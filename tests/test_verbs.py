@@ -253,9 +253,9 @@ def test_a_chunk_is_one_dispatch(params, content, style, monkeypatch):
     lengths = []
     programs = painting.PROGRAMS
 
-    def run(*arguments):
+    def run(*arguments, **options):
         lengths.append(arguments[-1])
-        return programs.run(*arguments)
+        return programs.run(*arguments, **options)
 
     monkeypatch.setattr(painting, "PROGRAMS", programs._replace(run=run))
     for _ in nst.paint(params, content, style, recipe=FAST, steps=50, every=20):
