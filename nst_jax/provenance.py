@@ -21,7 +21,7 @@ import nst_jax
 from nst_jax._types import Losses, Params
 from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.recipes.walk import Entry, name_to_show, walk, walk_entry
+from nst_jax.recipes.walk import Item, name_to_show, walk, walk_item
 from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Precision
 from nst_jax.weights.params import WeightsInfo, digest
@@ -60,25 +60,25 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
       >>> of_recipe(recipes.TF)["descent.optimizer.learning_rate"]
       0.02
     """
-    return dict(_settings(entry for entry in walk(recipe) if entry.key.startswith(GROUPS)))
+    return dict(_settings(item for item in walk(recipe) if item.key.startswith(GROUPS)))
 
 
-def _settings(entries: Iterable[Entry]) -> Iterator[tuple[str, Any]]:
-    for entry in entries:
-        value = entry.value
+def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
+    for item in items:
+        value = item.value
         if hasattr(value, "_fields"):
-            if entry.name is not None:  # otherwise its functions follow, one by one
-                yield entry.key, entry.name
+            if item.name is not None:  # otherwise its functions follow, one by one
+                yield item.key, item.name
         elif isinstance(value, (Pixels, Precision)):
-            yield entry.key, value.name
+            yield item.key, value.name
         elif is_dataclass(value):
-            yield entry.key, type(value).__name__
+            yield item.key, type(value).__name__
         elif callable(value):
-            yield entry.key, getattr(value, "__name__", type(value).__name__)
+            yield item.key, getattr(value, "__name__", type(value).__name__)
         elif isinstance(value, (list, tuple)):
-            yield entry.key, [_plain(part) for part in value]
+            yield item.key, [_plain(part) for part in value]
         else:
-            yield entry.key, _plain(value)
+            yield item.key, _plain(value)
 
 
 def _plain(value: Any) -> Any:
@@ -206,7 +206,7 @@ def of_identity(
     del found["descent.steps"]
     found |= {role: _digest(picture) for role, picture in pictures.items()}
     if callable(init):
-        found |= dict(_settings(walk_entry(Entry("init", init))))
+        found |= dict(_settings(walk_item(Item("init", init))))
     elif init is not None:
         found["init"] = _digest(init)
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)

@@ -15,7 +15,7 @@ from tests import small
 
 
 class Case(NamedTuple):
-    """A preset's objective as the optimiser sees it, and where it is looked at."""
+    """A preset's objective as a function of the canvas, and a canvas to evaluate it at."""
 
     content: np.ndarray
     style: np.ndarray
@@ -51,7 +51,7 @@ def case(params, name):
     """Return a preset's case; call it where arrays may be float64."""
     content, style, image = pictures()
     recipe = recipes.as_arrays(recipes.PRESETS[name].bare(), jnp.float64)
-    # What measuring does not look at is made the same, so that presets share its program.
+    # What `measure` does not depend on is made equal, so that the presets share its program.
     descent = recipes.as_arrays(recipes.TF.bare(), jnp.float64).descent
     plain = replace(recipe, terms=replace(recipe.terms, variation=TOTAL_VARIATION), descent=descent)
     targets = _measure(params, jnp.asarray(content), jnp.asarray(style), plain)

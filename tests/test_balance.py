@@ -1,4 +1,4 @@
-"""Style against content in one unit, and the dial."""
+"""Style against content in one unit, and `strength`."""
 
 import numpy as np
 import pytest

@@ -149,7 +149,7 @@ def test_torch_lbfgs_is_torchs_evaluation_for_evaluation(torch, x64, history, ra
 
 @pytest.mark.torch
 def test_torch_lbfgs_stalls_where_torch_does(torch, x64):
-    # A gradient that is under the tolerance everywhere moves nothing, however often it is asked.
+    # A gradient below the tolerance everywhere changes nothing in any number of updates.
     start = jnp.asarray(small.noise(3, 200))
     largest = float(jnp.max(jnp.abs(jax.grad(valley)(start))))
     ours, _, _ = trace(TorchLBFGS(tolerance_grad=2 * largest), start, 5)
@@ -163,10 +163,10 @@ def test_torch_lbfgs_stalls_where_torch_does(torch, x64):
 @pytest.mark.torch
 def test_torch_lbfgs_rests_where_torch_comes_to_rest(torch, x64):
     start = small.noise(4, 200)
-    # Near the bottom torch ends each outer step after one evaluation: so many of them.
+    # Near the minimum torch ends each outer step after one evaluation, so there are many.
     theirs = torch_trace(torch, torch.optim.LBFGS, start, 200)
     ours, _, _ = trace(TorchLBFGS(), start, 400)
-    # Both rest once g . d > -1e-9, within 6e-5 of the bottom where no side is flatter than 0.3.
+    # Both stop once g . d > -1e-9: within 6e-5 of the minimum, as all curvatures are at least 0.3.
     assert_allclose(ours[-1], theirs[-1], rtol=0, atol=1e-4)
     assert_array_equal(ours[-1], ours[-2])
 
@@ -179,7 +179,7 @@ def test_torch_lbfgs_moves_by_one_over_the_sum_of_slopes_first(x64):
 
 
 def test_torch_lbfgs_keeps_no_pair_of_wrong_curvature(x64):
-    # On a dome y . s is negative: without pairs each move is the gradient's own.
+    # Where the loss is concave y . s is negative: no pair is kept, and moves follow the gradient.
 
     def dome(x):
         return -jnp.sum(x**2) / 2
@@ -338,8 +338,8 @@ def test_levels_are_l_bfgs_over_a_pyramids_levels(x64):
 
 
 @pytest.mark.parametrize("rule", [LBFGS(history=32, levels=2), TorchLBFGS(history=32)], ids=repr)
-def test_the_memory_of_pairs_is_held_once(rule):
-    """What XLA holds beside a loop's state, which is written in place, is a few canvases."""
+def test_the_memory_of_pairs_is_not_copied(rule):
+    """Beside the state of the loop, which is updated in place, XLA needs memory for a few canvases."""
     optimizer, canvas = rule.transformation(), jax.ShapeDtypeStruct((64, 64, 3), jnp.float32)
 
     def update(_, carry):
@@ -368,7 +368,7 @@ HALVING = np.array(
 
 
 def test_levels_need_fewer_steps_where_what_is_coarse_is_far(x64):
-    """A picture of one brightness, from one that is dark: neighbours hold each other back."""
+    """From a dark picture to one of uniform brightness: each pixel is tied to its neighbours."""
 
     def rough(x):
         steps = jnp.sum(jnp.diff(x, axis=0) ** 2) + jnp.sum(jnp.diff(x, axis=1) ** 2)

@@ -1,4 +1,4 @@
-"""Programs that the command line keeps before compiling, and makes ahead."""
+"""Programs that the command line keeps between its starts, or compiles ahead of their use."""
 
 import functools
 import threading
@@ -290,15 +290,15 @@ def test_what_fails_ahead_fails_the_run(params, content, style):
 
 
 def test_leaving_early_does_not_wait():
-    held, begun = threading.Event(), threading.Event()
+    released, begun = threading.Event(), threading.Event()
     later = []
     try:
         with CompileClock() as clock, programs.Ahead(clock) as ahead:
-            ahead.begin(lambda: (begun.set(), held.wait(60)))
+            ahead.begin(lambda: (begun.set(), released.wait(60)))
             ahead.begin(lambda: later.append(1))
             assert begun.wait(60)
-        assert not held.is_set()  # here before the work is done
+        assert not released.is_set()  # here before the work is done
     finally:
-        held.set()
+        released.set()
     ahead._pool.shutdown(wait=True)
     assert not later

@@ -128,7 +128,7 @@ def test_keras_io_is_its_example():
     assert terms.style_loss is losses.GRAM_BY_IMAGE and terms.style_weight == 1e-6
     assert terms.style_layer_weights == (0.2,) * 5
     assert terms.variation is losses.POWER_VARIATION
-    # On the source's pixels, 255 times ours: (255²)^1.25 times as much.
+    # The source's pixels are 255 times ours, so its loss is (255²)^1.25 times as large.
     assert terms.tv_weight == pytest.approx(1e-6 * (255**2) ** 1.25)
     assert descent.optimizer == optimizers.DecayedSGD(
         learning_rate=100, decay=0.96, decay_steps=100

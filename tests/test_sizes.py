@@ -1,4 +1,4 @@
-"""Size rules: the published sizes of known pictures, and what a caller may say."""
+"""Size rules: the published sizes of known pictures, and what a caller may give."""
 
 from dataclasses import replace
 
@@ -46,7 +46,11 @@ def test_tf_truncates_in_float32():
     ("name", "size", "expected"),
     [
         ("udacity", (540, 800), (400, 592)),  # octopus.jpg
-        ("udacity", (263, 192), (360, 263)),  # no side over 400: the shorter is given the longer's
+        (
+            "udacity",
+            (263, 192),
+            (360, 263),
+        ),  # both sides under 400: the shorter one gets the longer one's length
         ("keras-io", (607, 910), (400, 599)),  # paris.jpg
         ("coursera-tf1", (300, 400), (300, 400)),
         ("pytorch-tutorial", (600, 444), (691, 512)),

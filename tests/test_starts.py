@@ -60,10 +60,10 @@ def test_blank_is_middle_grey(content, style, key):
 
 
 def test_noise_has_the_styles_colours(key):
-    # Colours far from the borders, so that clipping takes nothing away.
+    # Colours far from 0 and 1, so that nothing is clipped.
     style = jnp.asarray([[[0.3, 0.5, 0.6]], [[0.4, 0.5, 0.7]]])
     image = starts.Noise()(jnp.zeros((100, 100, 3)), style, key)
-    # 10 000 draws: the mean is good to a hundredth of the deviation, 0.05.
+    # 10 000 draws: the error of the mean is a hundredth of the deviation, 0.05.
     assert_allclose(jnp.mean(image, axis=(0, 1)), [0.35, 0.5, 0.65], atol=3e-3)
     assert_allclose(jnp.std(image, axis=(0, 1)), [0.05, 0.0, 0.05], atol=3e-3)
 
@@ -91,7 +91,7 @@ def test_mean_noise_is_the_networks_zero_but_for_a_little(content, style, key):
     for white, pixels in ((255.0, vgg.CAFFE_BGR), (256.0, vgg.CAFFE_BGR_256)):
         image = starts.MeanNoise(deviation=0.5, white=white)(content, style, key)
         noise = pixels.encode(image)
-        # 2304 draws: the deviation is good to some 2 %; float32 at 255 rounds at 1.5e-5.
+        # 2304 draws: the error of the deviation is about 2 %; float32 rounds 255 to 1.5e-5.
         assert_allclose(jnp.std(noise), 0.5, rtol=0.08)
         assert_allclose(jnp.mean(noise), 0.0, atol=0.05)
 
@@ -102,9 +102,9 @@ def test_the_courses_start_is_numpys_legacy_draw(content, style, key):
     generator.randn(), generator.randn()
     noise = generator.uniform(-20, 20, (1, *content.shape)).astype("float32")
     means = np.array([123.68, 116.779, 103.939]).reshape((1, 1, 1, 3))
-    course = noise * 0.6 + (np.asarray(content, np.float64)[None] * 255 - means) * (1 - 0.6)
-    # As float32 in [0, 1], which rounds at 6e-8, so 1.5e-5 of 255.
-    assert_allclose(vgg.CAFFE_BGR.encode(image)[..., ::-1], course[0], atol=5e-5)
+    notebook = noise * 0.6 + (np.asarray(content, np.float64)[None] * 255 - means) * (1 - 0.6)
+    # As float32 in [0, 1], whose rounding error of 6e-8 is 1.5e-5 of 255.
+    assert_allclose(vgg.CAFFE_BGR.encode(image)[..., ::-1], notebook[0], atol=5e-5)
 
 
 def test_the_courses_start_is_bit_by_bit_the_notebooks(content):
@@ -113,12 +113,12 @@ def test_the_courses_start_is_bit_by_bit_the_notebooks(content):
     generator.randn(), generator.randn()
     noise = generator.uniform(-20, 20, (1, *eight.shape)).astype("float32")
     means = np.array([123.68, 116.779, 103.939]).reshape((1, 1, 1, 3))
-    course = (noise * 0.6 + (eight[None] - means) * (1 - 0.6)).astype("float32")
+    notebook = (noise * 0.6 + (eight[None] - means) * (1 - 0.6)).astype("float32")
     recipe = recipes.COURSERA_TF1
     read = jnp.asarray(eight.astype(np.float32) / 255)
     canvas = prepare.exact_canvas(read, recipe, None)
     assert canvas.dtype == np.float32
-    assert_array_equal(canvas[..., ::-1], course[0])
+    assert_array_equal(canvas[..., ::-1], notebook[0])
     assert prepare.exact_canvas(read, recipes.TF, None) is None
     assert prepare.exact_canvas(read, recipe, starts.FromContent()) is None
 

@@ -1,4 +1,4 @@
-"""Recipes as TOML: what is written comes back, and what cannot be meant is refused by its key."""
+"""Recipes as TOML: what is written can be read, and bad values are refused by their keys."""
 
 import tomllib
 from dataclasses import dataclass, fields, is_dataclass, replace

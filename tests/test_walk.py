@@ -21,10 +21,10 @@ def at(record, key):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_entry_is_what_its_key_says(name):
-    entries = list(walk.walk(PRESETS[name]))
-    keys = [entry.key for entry in entries]
+    items = list(walk.walk(PRESETS[name]))
+    keys = [item.key for item in items]
     assert len(set(keys)) == len(keys)
-    assert all(at(PRESETS[name], entry.key) is entry.value for entry in entries)
+    assert all(at(PRESETS[name], item.key) is item.value for item in items)
     assert set(keys) <= set(walk.possible_keys(Recipe))
 
 
@@ -32,19 +32,19 @@ def test_every_entry_is_what_its_key_says(name):
 def test_every_number_is_walked_over(name):
     paths = jax.tree_util.tree_leaves_with_path(PRESETS[name])
     leaves = {jax.tree_util.keystr(path).lstrip(".").partition("[")[0] for path, _ in paths}
-    assert leaves <= {entry.key for entry in walk.walk(PRESETS[name])}
+    assert leaves <= {item.key for item in walk.walk(PRESETS[name])}
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_what_a_preset_is_made_of_has_names(name):
-    chosen = [entry for entry in walk.walk(PRESETS[name]) if entry.choice is not None]
+    chosen = [item for item in walk.walk(PRESETS[name]) if item.choice is not None]
     assert chosen
-    for entry in chosen:
-        assert entry.value is None or entry.name in entry.choice.named
+    for item in chosen:
+        assert item.value is None or item.name in item.choice.named
 
 
 def test_a_thing_known_by_its_name_has_no_parts():
-    keys = [entry.key for entry in walk.walk(TF)]
+    keys = [item.key for item in walk.walk(TF)]
     assert "network.precision" in keys and "network.precision.products" not in keys
     assert "terms.style_loss" in keys and "terms.style_loss.sums" not in keys
     assert "descent.optimizer.b1" in keys
@@ -52,7 +52,7 @@ def test_a_thing_known_by_its_name_has_no_parts():
 
 def test_a_loss_without_a_name_is_walked_over_by_its_functions():
     recipe = TF.replace(style_loss=OWN_LOSS)
-    keys = [entry.key for entry in walk.walk(recipe) if entry.key.startswith("terms.style_loss")]
+    keys = [item.key for item in walk.walk(recipe) if item.key.startswith("terms.style_loss")]
     assert keys == ["terms.style_loss", *(f"terms.style_loss.{f}" for f in OWN_LOSS._fields)]
     settings = provenance.of_recipe(recipe)
     assert "terms.style_loss" not in settings and settings["terms.style_loss.sums"] == "gram"
@@ -60,7 +60,7 @@ def test_a_loss_without_a_name_is_walked_over_by_its_functions():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_settings_have_every_key_of_the_walk(name):
-    walked = [entry.key for entry in walk.walk(PRESETS[name]) if "." in entry.key]
+    walked = [item.key for item in walk.walk(PRESETS[name]) if "." in item.key]
     assert list(provenance.of_recipe(PRESETS[name])) == walked
 
 
@@ -110,7 +110,7 @@ def test_nothing_differs_from_itself():
 
 def test_differences_are_as_small_as_possible():
     other = TF.replace(b1=0.5, size=sizes.ShortEdge(512), style_loss=OWN_LOSS, steps=3)
-    assert [entry.key for entry in walk.differences(other, TF)] == [
+    assert [item.key for item in walk.differences(other, TF)] == [
         "pictures.size",
         "terms.style_loss",
         "descent.optimizer.b1",

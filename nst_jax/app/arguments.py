@@ -181,7 +181,7 @@ def named_or_read(text: str) -> Recipe:
     if path is None:
         return recipes.named(text)
     recipe = toml.from_toml(_text_of(path))
-    return recipe if recipe.name else replace(recipe, name=path.stem)
+    return recipe if recipe.name else recipe.replace(name=path.stem)
 
 
 def _text_of(path: Path) -> str:

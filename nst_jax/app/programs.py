@@ -34,7 +34,7 @@ from nst_jax._types import Targets
 from nst_jax.app.timing import CompileClock
 from nst_jax.objective import measure
 
-FORMAT = 1
+KEY_FORMAT = 1  # of what is in a key; a new number finds no older program
 PACKAGE = Path(nst_jax.__file__).parent
 
 OURS = ("nst_jax", "optax")  # the key covers these: the code of the first, the version of the other
@@ -106,14 +106,14 @@ class Kept:
         return self._programs[key](*jax.tree.leaves(arguments))
 
     def _key(self, arguments: tuple[Any, ...]) -> str:
-        facts = [FORMAT, _name(self._function), self._donated, _surroundings()]
+        facts = [KEY_FORMAT, _name(self._function), self._donated, _surroundings()]
         text = json.dumps([*facts, _described(arguments)])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _program(self, key: str, arguments: tuple[Any, ...]) -> Callable[..., Any]:
         """Return a compiled function of the arguments' leaves."""
         path = self._place / f"{self._function.__name__}-{key}"
-        _let_trees_be_kept(arguments)
+        _register_records(arguments)
         data = _read(path, key)
         if data is None:
             data = self._exported(arguments)
@@ -226,7 +226,7 @@ def _name(thing: Any) -> str:
 _known: set[type] = set()
 
 
-def _let_trees_be_kept(arguments: tuple[Any, ...]) -> None:
+def _register_records(arguments: tuple[Any, ...]) -> None:
     """Register the named tuples that a program may return with `jax.export`."""
     for kind in {Targets, *_records(arguments)} - _known:
         _known.add(kind)

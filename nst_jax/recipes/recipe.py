@@ -185,7 +185,7 @@ class Recipe:
     def __repr__(self) -> str:
         """Say only in what it differs from the preset of its name, or from the defaults."""
         base = PUBLISHED.get(self.name) or replace(Recipe(), name=self.name)
-        found = [f"{entry.key}={walk.short_value(entry)}" for entry in walk.differences(self, base)]
+        found = [f"{item.key}={walk.short_value(item)}" for item in walk.differences(self, base)]
         if len(found) > MOST_DIFFERENCES:
             found = [*found[:MOST_DIFFERENCES], f"... {len(found) - MOST_DIFFERENCES} more"]
         return f"Recipe({', '.join([repr(self.name)] * bool(self.name) + found)})"

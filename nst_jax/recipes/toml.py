@@ -20,7 +20,7 @@ from nst_jax.recipes.recipe import Recipe, check
 from nst_jax.recipes.walk import (
     CHOICES,
     Choice,
-    Entry,
+    Item,
     choice_of,
     declared_type,
     fields_of,
@@ -83,31 +83,31 @@ def to_toml(recipe: Recipe) -> str:
     return "\n".join([HEADER, *_lines(_table(fields_of(recipe)), "")]) + "\n"
 
 
-def _table(found: Iterable[Entry]) -> dict[str, Any]:
-    """Return entries as a table of what TOML knows; what is None by default is left out."""
+def _table(items: Iterable[Item]) -> dict[str, Any]:
+    """Return items as a table of what TOML knows; what is None by default is left out."""
     return {
-        entry.key.rpartition(".")[2]: _plain(entry)
-        for entry in found
-        if not (entry.value is None and entry.field is not None and entry.field.default is None)
+        item.key.rpartition(".")[2]: _plain(item)
+        for item in items
+        if not (item.value is None and item.field is not None and item.field.default is None)
     }
 
 
-def _plain(entry: Entry) -> Any:
-    if entry.value is None:
+def _plain(item: Item) -> Any:
+    if item.value is None:
         return NONE
-    if entry.choice is not None:
-        if entry.name is None:
+    if item.choice is not None:
+        if item.name is None:
             raise ValueError(
-                f"`{entry.key}`: {name_to_show(entry.value)} is not registered, and a file can only "
-                f"name {', '.join(entry.choice.named)}"
+                f"`{item.key}`: {name_to_show(item.value)} is not registered, and a file can only "
+                f"name {', '.join(item.choice.named)}"
             )
-        numbers = _table(parts_of(entry))
-        return {KIND: entry.name, **numbers} if numbers else entry.name
-    if is_dataclass(entry.value):
-        return _table(parts_of(entry))
-    if isinstance(entry.value, (tuple, list)):
-        return [_number(entry.key, item) for item in entry.value]
-    return _number(entry.key, entry.value)
+        numbers = _table(parts_of(item))
+        return {KIND: item.name, **numbers} if numbers else item.name
+    if is_dataclass(item.value):
+        return _table(parts_of(item))
+    if isinstance(item.value, (tuple, list)):
+        return [_number(item.key, part) for part in item.value]
+    return _number(item.key, item.value)
 
 
 def _number(key: str, value: Any) -> Any:
@@ -376,7 +376,7 @@ def _changed(recipe: Recipe, key: str, value: Any) -> Recipe:
 
 def _annotation(recipe: Recipe, key: str) -> Any:
     """Return the annotation of a key's field; None if there is no such key."""
-    fields_by_key = {entry.key: entry.field for entry in walk(recipe)}
+    fields_by_key = {item.key: item.field for item in walk(recipe)}
     field = fields_by_key.get(key)
     return None if field is None else field.type
 

@@ -97,7 +97,7 @@ def name_to_show(value: Any) -> str:
 # --- Walking over a record ------------------------------------------------------------------------
 
 
-class Entry(NamedTuple):
+class Item(NamedTuple):
     """One field of a recipe, or of a record inside it.
 
     Attributes:
@@ -115,7 +115,7 @@ class Entry(NamedTuple):
     name: str | None = None
 
 
-def fields_of(record: Any, prefix: str = "") -> Iterator[Entry]:
+def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
     """Yield the fields of a dataclass, in their order, without what is inside them.
 
     Args:
@@ -123,46 +123,46 @@ def fields_of(record: Any, prefix: str = "") -> Iterator[Entry]:
       prefix: what full keys begin with: empty, or ending in a point.
 
     Yields:
-      One entry for each field.
+      One item for each field.
     """
     for field in fields(record):
         value = getattr(record, field.name)
         choice = choice_of(declared_type(field.type)[0])
         name = None if choice is None or value is None else choice.name_of(value)
-        yield Entry(f"{prefix}{field.name}", value, field, choice, name)
+        yield Item(f"{prefix}{field.name}", value, field, choice, name)
 
 
-def parts_of(entry: Entry) -> Iterator[Entry]:
-    """Yield the fields of an entry's value; none if it is a number, or a thing known by its name.
+def parts_of(item: Item) -> Iterator[Item]:
+    """Yield the fields of an item's value; none if it is a number, or a thing known by its name.
 
     A loss without a name is made of functions, which are yielded one by one.
     """
-    value, prefix = entry.value, f"{entry.key}."
+    value, prefix = item.value, f"{item.key}."
     if is_dataclass(value) and not isinstance(value, type):
-        if entry.choice is None or entry.choice.has_keys:
+        if item.choice is None or item.choice.has_keys:
             yield from fields_of(value, prefix)
-    elif entry.name is None:
+    elif item.name is None:
         for part in getattr(value, "_fields", ()):
-            yield Entry(f"{prefix}{part}", getattr(value, part))
+            yield Item(f"{prefix}{part}", getattr(value, part))
 
 
-def walk(record: Any, prefix: str = "") -> Iterator[Entry]:
+def walk(record: Any, prefix: str = "") -> Iterator[Item]:
     """Yield the fields of a dataclass and all that is inside them, each before its own parts.
 
     Example:
       >>> from nst_jax import recipes
-      >>> [entry.key for entry in walk(recipes.TF)][3:7]
+      >>> [item.key for item in walk(recipes.TF)][3:7]
       ['pictures', 'pictures.size', 'pictures.size.pixels', 'pictures.size.rounding']
     """
-    for entry in fields_of(record, prefix):
-        yield from walk_entry(entry)
+    for item in fields_of(record, prefix):
+        yield from walk_item(item)
 
 
-def walk_entry(entry: Entry) -> Iterator[Entry]:
-    """Yield an entry and all that is inside it."""
-    yield entry
-    for part in parts_of(entry):
-        yield from walk_entry(part)
+def walk_item(item: Item) -> Iterator[Item]:
+    """Yield an item and all that is inside it."""
+    yield item
+    for part in parts_of(item):
+        yield from walk_item(part)
 
 
 def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
@@ -209,7 +209,7 @@ def full_key(record: Any, name: str) -> str:
       ('descent.optimizer.learning_rate', 'pictures.size.pixels')
     """
     wanted = name.replace("__", ".")
-    known = [entry.key for entry in walk(record) if entry.field is not None]
+    known = [item.key for item in walk(record) if item.field is not None]
     found = [key for key in known if _ends_in(key, wanted)]
     if wanted in found:
         return wanted
@@ -230,7 +230,7 @@ def _ends_in(key: str, wanted: str) -> bool:
 
 def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueError:
     """Make the error for a name that no field has."""
-    values = {entry.key: entry.value for entry in walk(record)}
+    values = {item.key: item.value for item in walk(record)}
     for key in possible_keys(type(record)):
         parent = key.rpartition(".")[0]
         if _ends_in(key, wanted) and parent in values:
@@ -246,7 +246,7 @@ def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueErro
     return ValueError(f"`{name}`: a recipe has no field of this name; {hint}")
 
 
-def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Entry]:
+def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Item]:
     """Yield what a dataclass has that another of its class has not, as small as possible.
 
     Arrays are never compared, since that would wait for a device and fails while tracing: an array
@@ -284,28 +284,28 @@ SHORT.maxstring = SHORT.maxother = 60
 SHORT.maxtuple = SHORT.maxlist = 8
 
 
-def short_value(entry: Entry) -> str:
-    """Return an entry's value for people: a name, a number, an array's type and shape.
+def short_value(item: Item) -> str:
+    """Return an item's value for people: a name, a number, an array's type and shape.
 
     Example:
       >>> import numpy as np
       >>> from nst_jax import recipes
       >>> variant = recipes.TF.replace(style_weight=np.ones(3), style_loss=losses.GRAM_PAPER)
-      >>> [short_value(entry) for entry in differences(variant, recipes.TF)]
+      >>> [short_value(item) for item in differences(variant, recipes.TF)]
       ['gram_paper', 'float64[3]']
     """
-    value = entry.value
+    value = item.value
     if _is_array(value):
         return f"{value.dtype}[{','.join(map(str, getattr(value, 'shape', ())))}]"
     if isinstance(value, np.generic):
         return repr(value.item())
-    if entry.name is not None and not any(parts_of(entry)):
-        return entry.name
+    if item.name is not None and not any(parts_of(item)):
+        return item.name
     if is_dataclass(value) and not isinstance(value, type):
         inside = ", ".join(f"{part.key}={short_value(part)}" for part in fields_of(value))
         return f"{type(value).__name__}({inside})"
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        inside = ", ".join(short_value(Entry("", part)) for part in value[:8])
+        inside = ", ".join(short_value(Item("", part)) for part in value[:8])
         more = ", ..." if len(value) > 8 else "," * (len(value) == 1)
         return f"({inside}{more})"
     if callable(value) or hasattr(value, "_fields"):
