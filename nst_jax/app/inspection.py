@@ -1,4 +1,7 @@
-"""The commands that only read or convert files: `info`, `recipes` and `weights`."""
+"""The commands that only read or convert files: `info`, `recipes` and `weights`.
+
+Each function imports what it needs, so that `nst-jax info` need not wait for jax's optimizers.
+"""
 
 import json
 import sys
@@ -8,14 +11,6 @@ from typing import Any
 
 import click
 
-from nst_jax import images
-from nst_jax.app import arguments, outputs
-from nst_jax.recipes import toml
-from nst_jax.recipes.balance import balance
-from nst_jax.recipes.presets import PRESETS
-from nst_jax.weights import convert
-from nst_jax.weights.params import load_params, read_info
-
 
 def print_settings(path: Path, *, as_json: bool) -> None:
     """Print the settings embedded in a picture.
@@ -23,6 +18,8 @@ def print_settings(path: Path, *, as_json: bool) -> None:
     Raises:
       ValueError: if it has none.
     """
+    from nst_jax import images
+
     settings = images.read_metadata(path, argument="path")
     if not settings:
         raise ValueError(f"`path`: '{path}' has no settings of nst-jax embedded")
@@ -34,6 +31,10 @@ def print_settings(path: Path, *, as_json: bool) -> None:
 
 def list_recipes() -> None:
     """Print the main settings and the source of every recipe."""
+    from nst_jax.recipes.balance import balance
+    from nst_jax.recipes.presets import PRESETS
+    from nst_jax.weights.params import read_info
+
     family = read_info().family
     for recipe in PRESETS.values():
         optimizer = type(recipe.descent.optimizer).__name__
@@ -46,11 +47,16 @@ def list_recipes() -> None:
 
 def show_recipe(recipe: str) -> None:
     """Print a recipe, given by its name or file, as TOML."""
+    from nst_jax.app import arguments
+    from nst_jax.recipes import toml
+
     click.echo(toml.to_toml(arguments.named_or_read(recipe)), nl=False)
 
 
 def describe_weights(weights: Path | None) -> None:
     """Verify a weights file and print what it records about itself; None is the one in use."""
+    from nst_jax.weights.params import load_params, read_info
+
     load_params(weights)
     facts = read_info(weights)._asdict()
     layers = facts.pop("layers")
@@ -60,6 +66,9 @@ def describe_weights(weights: Path | None) -> None:
 
 def convert_weights(source: Path, destination: Path, *, overwrite: bool, **options: Any) -> None:
     """Convert a weights file of another program, and print what was written."""
+    from nst_jax.app import outputs
+    from nst_jax.weights import convert
+
     outputs.check_file(destination, "destination", overwrite=overwrite)
     made = convert.convert(source, destination, **options)
     click.echo(f"{destination}: {made.family}, {made.pixels}, {made.encoding}, {made.digest}")

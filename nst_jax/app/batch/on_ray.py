@@ -192,9 +192,8 @@ def _paint_blocks(
     context.print_on_execution_start = False
     # Errors reach this process as exceptions, so Ray need not log them too.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context.max_errored_blocks = (
-        -1
-    )  # a block that kills its actor every time must not stop the rest
+    # No limit: a block that kills its actor every time must not stop the others.
+    context.max_errored_blocks = -1
     # Several groups in a block, so that an actor can read ahead, but enough blocks for all actors.
     block_size = max(1, min(MOST_GROUPS, len(groups) // (4 * devices)))
     blocks = math.ceil(len(groups) / block_size)
