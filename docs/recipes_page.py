@@ -99,7 +99,7 @@ What every preset computes, a picture by each, and where it departs from its sou
 written by `python -m docs.recipes_page`; the constants are read from the presets themselves, and
 `nst-jax recipes show NAME` prints all of them with their source.
 
-This holds for all of them:
+For all of them:
 
 - The random numbers are JAX's, except those of `coursera-tf1`.
 - A style statistic is taken per position, G = R / M with R the Gram matrix and M the number of

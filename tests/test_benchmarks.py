@@ -40,7 +40,8 @@ from benchmarks.report import TABLES, number, report
 # The command line with a recipe that needs one convolution of the sixteen.
 SHALLOW_MAIN = """
 import sys
-from nst_jax.app import cli, recipes
+from nst_jax import recipes
+from nst_jax.app import cli
 terms = recipes.Terms(
     content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)
 )

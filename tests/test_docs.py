@@ -31,7 +31,7 @@ def module_name(path):
 
 
 def examples():
-    """Yield every docstring that holds an example: module, name, text.
+    """Yield every docstring that contains an example: module, name, text.
 
     Read from the source: a finder that looks at objects misses what a decorator has wrapped.
     """

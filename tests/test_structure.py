@@ -65,7 +65,7 @@ def imports(name):
 
 
 def resolved(full):
-    """Return the module or folder that holds `nst_jax.some.name`."""
+    """Return the module or folder that has `nst_jax.some.name`."""
     if full == "nst_jax.__version__":
         return "_version"
     name = full.partition(".")[2]
