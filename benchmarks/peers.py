@@ -39,7 +39,7 @@ Makers = dict[str, Callable[[], Contestant]]
 
 def ours(params: nst.Params, precision: str, size: int) -> Loop:
     """Return our loop at one of `PRECISIONS`."""
-    network = replace(ADAM.network, precision=nst.vgg.precision.named(precision))
+    network = replace(ADAM.network, precision=nst.vgg.precision.precision_named(precision))
     return Loop(problem(params, replace(ADAM, network=network), size))
 
 

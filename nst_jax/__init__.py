@@ -32,23 +32,23 @@ if TYPE_CHECKING:
     from nst_jax.scaling.plan import Plan, plan
     from nst_jax.vgg.network import features
     from nst_jax.weights.params import load_params, save_params
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    ("checkpoints", "images", "losses", "optimizers", "recipes", "scaling", "vgg", "weights"),
-    {
-        "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
-        "batches": ("stylize_many",),
-        "objective": ("losses_of", "measure"),
-        "optimize": ("init", "run", "step"),
-        "painting": ("Diverged", "paint", "stylize"),
-        "scaling.capacity": ("OutOfMemory",),
-        "scaling.costs": ("estimate_memory",),
-        "scaling.plan": ("Plan", "plan"),
-        "vgg.network": ("features",),
-        "weights.params": ("load_params", "save_params"),
-    },
-)
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        ("checkpoints", "images", "losses", "optimizers", "recipes", "scaling", "vgg", "weights"),
+        {
+            "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
+            "batches": ("stylize_many",),
+            "objective": ("losses_of", "measure"),
+            "optimize": ("init", "run", "step"),
+            "painting": ("Diverged", "paint", "stylize"),
+            "scaling.capacity": ("OutOfMemory",),
+            "scaling.costs": ("estimate_memory",),
+            "scaling.plan": ("Plan", "plan"),
+            "vgg.network": ("features",),
+            "weights.params": ("load_params", "save_params"),
+        },
+    )
 
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "State", "Targets",

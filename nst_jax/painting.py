@@ -170,7 +170,7 @@ def stylize(
       style_size: the same for the style alone; default: as the content.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
-        `nst_jax.vgg.precision.named`; default: the recipe's, which is float32 in every preset.
+        `nst_jax.vgg.precision.precision_named`; default: the recipe's, float32 in every preset.
       tile: size in px of the tiles in which the canvas is computed, a multiple of 16: the same picture
         in less memory and more time. Or `"off"`, or `"auto"`, which computes the canvas whole if it
         fits into memory. Default: the recipe's, which is `"auto"` in every preset.

@@ -771,12 +771,15 @@ def test_an_output_folder_that_vanishes_is_a_failure_and_not_bad_input(call, mon
 
 
 def test_a_run_that_fails_keeps_its_canvas(call, monkeypatch):
-    def failing(*args, **options):
-        yield next(shots(*args, **options))
-        raise RuntimeError("the device is gone")
+    class Failing(painting.Painting):
+        def __next__(self):
+            if failed:
+                raise RuntimeError("the device is gone")
+            failed.append(True)
+            return super().__next__()
 
-    shots = painting.painted
-    monkeypatch.setattr(painting, "painted", failing)
+    failed = []
+    monkeypatch.setattr(painting, "Painting", Failing)
     argv = ["--recipe", "tiny", "-o", "out.png"]
     code, _, err = call("stylize", "photo.png", "art.png", *argv)
     assert code == 1 and "the device is gone" in err.splitlines()[-1]

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -273,7 +274,7 @@ def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
     reported = [
         [
             record.row
-            for record in job.album_of(
+            for record in job.batch_job(
                 missing, arguments.Changes(), Path("out"), "png", shard=groups.Shard(number, 2)
             ).bad
         ]
@@ -354,9 +355,9 @@ CHANGES = {
 def test_a_picture_is_finished_if_it_was_painted_as_requested(here, change):
     from nst_jax.weights import read_info
 
-    weights, batch = read_info(), job.Album(entries=(), folder=Path())
+    weights, batch = read_info(), job.BatchJob(entries=(), folder=Path())
     first = entry()
-    facts = job.asked(first, batch, weights)
+    facts = job.requested_settings(first, batch, weights)
     image = np.zeros((30, 40, 3), np.float32)
     images.save("x.png", image, metadata=facts | {"finished": True, "versions": {"jax": "0"}})
     rest = replace(batch, entries=(first, change(first)))
@@ -372,22 +373,25 @@ def test_a_picture_is_finished_if_it_was_painted_as_requested(here, change):
 
 
 def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
-    def failing(params, contents, styles, progress, **options):
-        if len(contents) > 1 or contents[0].mean() == 2:
+    def failing(params, plans, **options):
+        ((plan, members),) = plans
+        assert plan.pictures == len(members)
+        if len(members) > 1 or members[0].prepared.content.mean() > 1.5 / 255:
             raise RuntimeError("out of memory")
-        return batches.Painted([contents[0]], [Losses(1.0, 0.5, 0.5, 0.0, {})], {})
+        return batches.PaintedBatch({0: None}, {0: Losses(1.0, 0.5, 0.5, 0.0, {})}, {})
 
-    monkeypatch.setattr(local, "painted_together", failing)
+    monkeypatch.setattr(local, "paint_batch", failing)
     picture = images.sample_picture("gravel")
     loaded = [
         local.Loaded(
-            entry(i), picture._replace(image=np.full((16, 16, 3), i, np.float32)), (picture,)
+            entry(i), picture._replace(image=np.full((30, 40, 3), level, np.uint8)), (picture,)
         )
-        for i in (1, 2, 3)
+        for i, level in ((1, 1), (2, 2), (3, 1))
     ]
-    varying = groups.buckets_of([one.entry for one in loaded])[0].varying
-    batch = job.Album(entries=(), folder=Path())
-    canvases, failed = local.painted(None, loaded, varying, batch, None)
+    (group,) = groups.form_groups([one.entry for one in loaded], "cpu")
+    batch = job.BatchJob(entries=(), folder=Path())
+    progress = SimpleNamespace(report=None)
+    canvases, failed = local.paint_group(None, loaded, group, None, batch, progress)
     assert [canvas.loaded.entry.number for canvas in canvases] == [1, 3]
     assert [(record.row, record.status) for record in failed] == [(2, "failed")]
     assert failed[0].error == "RuntimeError: out of memory"
@@ -406,7 +410,7 @@ def test_reading_and_writing_overlap_with_painting(monkeypatch, as_users_do):
         # Each event happens in time only if the other threads work while this one waits.
         wait = {0: "read 1", 1: "written 0"}.get(loaded[0].entry.number)
         assert wait is None or happened[wait].wait(30)
-        return [local.Canvas(loaded[0], None, None, None, 0.0)], []
+        return [local.PaintedPicture(loaded[0], None, None, None, 0.0)], []
 
     def write(canvas, batch, weights):
         if canvas.loaded.entry.number == 0:
@@ -417,10 +421,10 @@ def test_reading_and_writing_overlap_with_painting(monkeypatch, as_users_do):
         def end_group(self):
             pass
 
-    for name, stand_in in {"read": read, "painted": painted, "write": write}.items():
+    for name, stand_in in {"read_group": read, "paint_group": painted, "write": write}.items():
         monkeypatch.setattr(local, name, stand_in)
     records = []
-    local.work(None, None, None, parts, Progress(), records.append)
+    local.paint_groups(None, None, None, parts, Progress(), records.append)
     assert [record.row for record in records] == [0, 1, 2]
 
 

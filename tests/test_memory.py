@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import pytest
 
 import nst_jax as nst
-from nst_jax import recipes, vgg
+from nst_jax import prepare, recipes, vgg
 from nst_jax.scaling import capacity, chunks
+from nst_jax.scaling.plan import largest_that_fits
 from tests import small
 from tests.test_precision import at
 
@@ -206,14 +207,15 @@ def test_chunks_are_equal_where_that_costs_little(count, most, size):
 
 def test_the_largest_canvas_that_fits_fits_and_the_next_does_not():
     shape, there = (3000, 2000), 2 * 10**9
-    height, width = capacity.largest_that_fits(shape, recipes.DEFAULT, there, platform="cpu")
+    scale = prepare.Scale(shape, (shape,), 1)
+    height, width = largest_that_fits(scale, recipes.DEFAULT, there, platform="cpu")
     assert abs(height / width - 1.5) < 0.01
 
     def fitting(shape):
         return capacity.fits(nst.estimate_memory(shape, platform="cpu"), there)
 
     assert fitting((height, width)) and not fitting((height + 2, width + 2))
-    assert capacity.largest_that_fits(shape, recipes.DEFAULT, 1000, platform="cpu") is None
+    assert largest_that_fits(scale, recipes.DEFAULT, 1000, platform="cpu") is None
 
 
 def test_this_machine_is_asked_where_it_can_answer():

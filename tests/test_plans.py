@@ -192,7 +192,7 @@ def test_twice_the_updates_are_twice_the_seconds(monkeypatch):
     monkeypatch.setattr(words_of, "known_rate", lambda plan: rates.Rate(1e12, 3))
 
     def seconds(steps):
-        return words_of.seconds_of(plan.plan_canvas(TINY.replace(steps=steps), (512, 512)))
+        return words_of.expected_seconds(plan.plan_canvas(TINY.replace(steps=steps), (512, 512)))
 
     assert seconds(6) == pytest.approx(2 * seconds(3))
     one = costs.update_operations((512, 512), TINY, "cpu")

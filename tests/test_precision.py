@@ -37,14 +37,14 @@ def relative(found, exact):
     ("platform", "chosen"), [("cpu", "float32"), ("gpu", "bfloat16"), ("tpu", "bfloat16")]
 )
 def test_auto_depends_on_the_device(platform, chosen):
-    assert precision.named("auto", platform).name == chosen
+    assert precision.precision_named("auto", platform).name == chosen
 
 
 def test_other_names_are_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"`precision`: .*'float16'.*'bfloat16'"):
-        precision.named("float16")
+        precision.precision_named("float16")
     with pytest.raises(TypeError, match=r"`precision`: expected a name .*, got 32"):
-        precision.named(32)
+        precision.precision_named(32)
 
 
 def test_a_recipe_file_can_name_it():

@@ -277,10 +277,10 @@ def test_nothing_is_begun_ahead_where_memory_does_not_hold_both(
 def test_what_fails_ahead_fails_the_run(params, content, style):
     main = threading.get_ident()
 
-    def failing(*arguments):
+    def failing(*arguments, **options):
         if threading.get_ident() != main:
             raise RuntimeError("no memory left")
-        return painting.PROGRAMS.measure(*arguments)
+        return painting.PROGRAMS.measure(*arguments, **options)
 
     broken = painting.PROGRAMS._replace(measure=failing)
     with CompileClock() as clock, programs.Ahead(clock) as ahead:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from jax.sharding import AbstractMesh
 
 import nst_jax as nst
 from nst_jax.scaling import chunks, sharding
@@ -55,9 +56,9 @@ recipe = small.shallow(steps=3)
 texts = []
 run = batches._run_many
 
-def spied(*args):
-    texts.append(run.lower(*args).compile().as_text())
-    return run(*args)
+def spied(*args, **options):
+    texts.append(run.lower(*args, **options).compile().as_text())
+    return run(*args, **options)
 
 one = nst.stylize_many(params, contents, style, recipe=recipe)
 batches._run_many = spied
@@ -138,4 +139,5 @@ def test_one_device_named_twice_is_refused():
     [(5, None, 1, 5), (5, None, 4, 8), (9, 8, 4, 4), (5, 5, 4, 4), (8, 1, 4, 4), (16, 8, 2, 8)],
 )
 def test_chunks_are_of_as_many_for_every_device(count, most, devices, size):
-    assert chunks._per_device(count, most, devices) == size
+    mesh = AbstractMesh((devices,), (sharding.PICTURES,))
+    assert chunks.even_chunk_over_devices(count, most, mesh) == size

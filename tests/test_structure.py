@@ -131,13 +131,13 @@ def listed(folder):
             for one in node.body:
                 module = one.module.removeprefix(package).lstrip(".")
                 typed[module] |= {alias.name for alias in one.names}
-        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            everything = ast.literal_eval(node.value)
-        elif isinstance(node, ast.Assign) and "lazy_names(" in ast.unparse(node.value):
-            _, submodules, homes = node.value.args
+            (call,) = (one.value for one in node.orelse if isinstance(one, ast.Assign))
+            _, submodules, homes = call.args
             lazy[""] |= set(ast.literal_eval(submodules))
             for module, names in ast.literal_eval(homes).items():
                 lazy[module] |= set(names)
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            everything = ast.literal_eval(node.value)
     return dict(typed), dict(lazy), everything
 
 
@@ -166,13 +166,8 @@ def test_every_listed_name_is_there(folder):
 SAME_NAME = {
     "load": ({"checkpoints", "images.reading"}, "called by the name of their package or module"),
     "save": ({"checkpoints", "images.writing"}, "called by the name of their package or module"),
-    "named": (
-        {"recipes.presets", "vgg.precision"},
-        "called by the name of their package or module",
-    ),
     "stylize": ({"app.commands", "painting"}, "the command of this name calls the function"),
     "plan": ({"app.commands", "scaling.plan"}, "the command of this name calls the function"),
-    "run": ({"app.single", "optimize"}, "the pure loop, and the command's run of one picture"),
 }
 
 

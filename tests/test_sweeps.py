@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import batches, optimizers, recipes
+from nst_jax import optimizers, recipes
 from nst_jax.app import cli, sweep
 from nst_jax.app.progress import Display
 from nst_jax.images import sheets
@@ -69,14 +69,14 @@ def call(capsys):
 def canvases(monkeypatch):
     """Return a list that what is painted gets added to."""
     found = []
-    paint = sweep.paint
+    paint = sweep.paint_sweep
 
     def noted(*args):
         for canvas in paint(*args):
             found.append(canvas.image)
             yield canvas
 
-    monkeypatch.setattr(sweep, "paint", noted)
+    monkeypatch.setattr(sweep, "paint_sweep", noted)
     return found
 
 
@@ -161,9 +161,9 @@ def test_groups_are_the_same_program(call, canvases, compilations, monkeypatch):
     whole = canvases[:]
     monkeypatch.setattr(chunks, "PIXELS_AT_ONCE", {"cpu": 3 * 24 * 32})
     runs = []
-    many = batches.painted_many
+    many = sweep.paint_batch
     monkeypatch.setattr(
-        batches, "painted_many", lambda *a, **k: (runs.append(compilations()), many(*a, **k))[1]
+        sweep, "paint_batch", lambda *a, **k: (runs.append(compilations()), many(*a, **k))[1]
     )
     assert call(*argv)[0] == 0
     assert len(runs) == 2
@@ -242,7 +242,7 @@ def test_cells_that_diverge_are_named(call):
 def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
     monkeypatch.setattr(chunks, "PIXELS_AT_ONCE", {"cpu": 3 * 24 * 32})
     runs = []
-    many = batches.painted_many
+    many = sweep.paint_batch
 
     def stopped(*args, **options):
         if len(runs) == 1:
@@ -250,7 +250,7 @@ def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
         runs.append(1)
         return many(*args, **options)
 
-    monkeypatch.setattr(batches, "painted_many", stopped)
+    monkeypatch.setattr(sweep, "paint_batch", stopped)
     argv = ["--ratio", "1,2", "--layers", "cumulative", "--size", "32", "-o", "grid.png", "-q"]
     code, out, err = call(*argv)
     assert (code, out) == (130, "")
@@ -293,7 +293,7 @@ def test_the_paper_weighs_the_layers_of_a_set_alike():
 
 
 def test_a_single_value_alone_is_a_grid_of_one():
-    planned = sweep.sweep_of(
+    planned = sweep.sweep_job(
         nst.images.read("photo.png"),
         [nst.images.read("art.png")],
         TINY,
@@ -301,7 +301,7 @@ def test_a_single_value_alone_is_a_grid_of_one():
         output=Path("x.png"),
     )
     assert planned.rows is None and planned.labels == ("content weight / style weight 3",)
-    assert planned.recipe.terms.content_weight == 3
+    assert planned.plan.recipe.terms.content_weight == 3
 
 
 @pytest.mark.parametrize(
@@ -374,8 +374,8 @@ def test_help_names_the_defaults(capsys):
 @pytest.mark.slow
 def test_the_display_of_a_quiet_sweep_says_nothing(params, capsys):
     content, style = nst.images.read("photo.png"), nst.images.read("art.png")
-    planned = sweep.sweep_of(content, [style], TINY, {"ratio": (1.0, 2.0)}, output=Path("x.png"))
-    info = nst.params.read_info(None)
-    canvases = list(sweep.paint(params, info, planned, Display(quiet=True)))
+    planned = sweep.sweep_job(content, [style], TINY, {"ratio": (1.0, 2.0)}, output=Path("x.png"))
+    info = nst.weights.read_info(None)
+    canvases = list(sweep.paint_sweep(params, info, planned, Display(quiet=True)))
     assert [(canvas.cell, canvas.problem) for canvas in canvases] == [(0, ""), (1, "")]
     assert capsys.readouterr().err == ""

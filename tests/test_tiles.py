@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 import nst_jax as nst
 from nst_jax import losses, prepare, recipes, vgg
 from nst_jax.scaling import capacity, tiles
+from nst_jax.scaling.plan import plan_scales
 from nst_jax.vgg import layers, precision
 from tests import small
 
@@ -276,8 +277,7 @@ def test_what_is_no_tile_is_refused(tile, message, params):
 
 def settled(monkeypatch, there, shape=(4000, 3000), recipe=recipes.DEFAULT):
     monkeypatch.setattr(capacity, "available", lambda device=None: there)
-    scale = prepare.Scale(shape, (shape,), 1)
-    return capacity.fitted(recipe, scale).network.tile
+    return plan_scales(recipe, [prepare.Scale(shape, (shape,), 1)]).recipe.network.tile
 
 
 def test_a_canvas_is_cut_only_where_memory_asks_and_no_finer_than_it_asks(monkeypatch):
@@ -290,7 +290,7 @@ def test_a_canvas_is_cut_only_where_memory_asks_and_no_finer_than_it_asks(monkey
 def test_a_large_style_is_cut_though_the_canvas_is_small(monkeypatch):
     monkeypatch.setattr(capacity, "available", lambda device=None: 6 * 10**9)
     scale = prepare.Scale((100, 100), ((6000, 6000),), 1)
-    assert capacity.fitted(recipes.DEFAULT, scale).network.tile == 2048
+    assert plan_scales(recipes.DEFAULT, [scale]).recipe.network.tile == 2048
 
 
 def test_a_tile_that_was_asked_for_is_taken(monkeypatch):

@@ -10,7 +10,7 @@ from nst_jax import _checks, images, optimizers, recipes, vgg
 from nst_jax.recipes import changes as variants
 from nst_jax.recipes import starts, toml
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.vgg.precision import named
+from nst_jax.vgg.precision import precision_named
 
 START_NAMES = {
     "content": starts.FromContent,
@@ -102,7 +102,7 @@ def _tile(text: str) -> int | str:
 # What a flag's value is in TOML, where that is something else.
 _PLAIN: Mapping[str, Callable[[Any], Any]] = {
     "style_shares": list,
-    "precision": lambda name: named(name).name,  # "auto" depends on the device
+    "precision": lambda name: precision_named(name).name,  # "auto" depends on the device
     "tile": _tile,
 }
 

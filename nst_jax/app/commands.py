@@ -94,7 +94,7 @@ def _load(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
 def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
     """Paint a checked job and print how it ended."""
     loaded, info, display = _load(chosen)
-    ending = single.run(loaded, info, job, display, peers)
+    ending = single.paint_job(loaded, info, job, display, peers)
     if ending.code:
         print_message("error" if ending.status == "failed" else ending.status, ending.message)
     elif not chosen["quiet"]:
@@ -169,7 +169,9 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
     """Print how much memory and time a run would take."""
     _check_planned(content, styles, chosen)
     if chosen["precision"] is not None:
-        chosen["precision"] = precision.named(chosen["precision"], chosen["platform"]).name
+        chosen["precision"] = precision.precision_named(
+            chosen["precision"], chosen["platform"]
+        ).name
     recipe = _recipe(chosen, styles)
     shapes = [
         images.glance(path, argument=name).shape

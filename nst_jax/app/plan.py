@@ -1,9 +1,9 @@
 """The plan of a run in words: memory by part, what saves memory and why, seconds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from nst_jax import provenance
-from nst_jax._types import Shape
 from nst_jax.app.rates import known_rate, rates_are_kept
 from nst_jax.app.wording import amount, duration
 from nst_jax.scaling.plan import Plan, history_of
@@ -12,7 +12,7 @@ UNKNOWN = "not known yet on this device; a run of some seconds records it"
 PARTS = ("weights", "activations", "targets", "state")  # of a `Footprint`
 
 
-def device_of(plan: Plan) -> dict[str, str]:
+def device_facts(plan: Plan) -> dict[str, str]:
     """Return platform and kind of the device that a plan is for."""
     here = provenance.device()
     return here if _is_here(plan) else {"platform": plan.platform, "kind": plan.platform}
@@ -24,7 +24,7 @@ def _is_here(plan: Plan) -> bool:
     return plan.platform == here or (plan.platform == "gpu" and here != "cpu")
 
 
-def seconds_of(plan: Plan) -> float | None:
+def expected_seconds(plan: Plan) -> float | None:
     """Return how long the updates take, without compiling; None if no run on this device was timed."""
     rate = known_rate(plan) if _is_here(plan) else None
     return None if rate is None else plan.operations / rate.operations
@@ -75,7 +75,7 @@ def time_line(plan: Plan) -> str | None:
 
 def text(plan: Plan) -> str:
     """Return a plan as a table for people."""
-    device = device_of(plan)
+    device = device_facts(plan)
     kind = "" if device["kind"] == device["platform"] else f" ({device['kind']})"
     last = plan.scales[-1]
     lines = {
@@ -109,7 +109,7 @@ def _time(plan: Plan) -> str:
     return time_line(plan) or "not known, as nothing is kept between starts"
 
 
-def px(shape: Shape) -> str:
+def px(shape: Sequence[int]) -> str:
     """Return (height, width, ...) as people write it: width x height px."""
     return f"{shape[1]}x{shape[0]} px"
 
@@ -123,7 +123,7 @@ def facts(plan: Plan) -> dict[str, Any]:
     recipe, footprint = plan.recipe, plan.footprint
     rate = known_rate(plan) if _is_here(plan) else None
     return {
-        "device": device_of(plan),
+        "device": device_facts(plan),
         "devices": plan.devices,
         "recipe": recipe.name,
         "precision": recipe.network.precision.name,
@@ -142,6 +142,6 @@ def facts(plan: Plan) -> dict[str, Any]:
             "fits": plan.fits,
         },
         "operations": plan.operations,
-        "seconds": seconds_of(plan),
+        "seconds": expected_seconds(plan),
         "runs_timed": 0 if rate is None else rate.runs,
     }

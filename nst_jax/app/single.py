@@ -32,7 +32,7 @@ class Ending(NamedTuple):
     code: int  # exit code
 
 
-def run(
+def paint_job(
     params: Params,
     weights: WeightsInfo,
     job: PictureJob,
@@ -272,7 +272,7 @@ class _Recorder:
         if shot.step < total:
             at = f"after {shot.step} of {total} updates"
             size, final = (
-                px((shot.image.shape[0], shot.image.shape[1])),
+                px(shot.image.shape),
                 px(self.job.plan.scales[-1].shape),
             )
             scaled = "" if size == final else f", at {size} of {final}"

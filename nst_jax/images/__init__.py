@@ -32,26 +32,32 @@ if TYPE_CHECKING:
     )
     from nst_jax.images.sample_pictures import SAMPLES, sample, sample_picture
     from nst_jax.images.writing import SUFFIXES, check_fits, check_output, save
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    (
-        "decoding",
-        "eight_bit",
-        "encoding",
-        "reading",
-        "resizing",
-        "sample_pictures",
-        "sheets",
-        "writing",
-    ),
-    {
-        "eight_bit": ("bicubic_8bit", "bilinear_8bit", "nearest_8bit", "resize_8bit", "to_uint8"),
-        "reading": ("Glance", "Picture", "glance", "load", "read", "read_metadata"),
-        "sample_pictures": ("SAMPLES", "sample", "sample_picture"),
-        "writing": ("SUFFIXES", "check_fits", "check_output", "save"),
-    },
-)
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        (
+            "decoding",
+            "eight_bit",
+            "encoding",
+            "reading",
+            "resizing",
+            "sample_pictures",
+            "sheets",
+            "writing",
+        ),
+        {
+            "eight_bit": (
+                "bicubic_8bit",
+                "bilinear_8bit",
+                "nearest_8bit",
+                "resize_8bit",
+                "to_uint8",
+            ),
+            "reading": ("Glance", "Picture", "glance", "load", "read", "read_metadata"),
+            "sample_pictures": ("SAMPLES", "sample", "sample_picture"),
+            "writing": ("SUFFIXES", "check_fits", "check_output", "save"),
+        },
+    )
 
 __all__ = [
     "Glance",

@@ -17,24 +17,24 @@ if TYPE_CHECKING:
         Optimizer,
         scale_by_keras_adam,
     )
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    ("lbfgs", "pyramid", "rules"),
-    {
-        "rules": (
-            "Adam",
-            "DecayedSGD",
-            "KerasAdam",
-            "KerasAdamState",
-            "OPTIMIZERS",
-            "Optax",
-            "Optimizer",
-            "scale_by_keras_adam",
-        ),
-        "lbfgs": ("LBFGS", "TorchLBFGS"),
-    },
-)
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        ("lbfgs", "pyramid", "rules"),
+        {
+            "rules": (
+                "Adam",
+                "DecayedSGD",
+                "KerasAdam",
+                "KerasAdamState",
+                "OPTIMIZERS",
+                "Optax",
+                "Optimizer",
+                "scale_by_keras_adam",
+            ),
+            "lbfgs": ("LBFGS", "TorchLBFGS"),
+        },
+    )
 
 __all__ = [
     "Adam",

@@ -6,7 +6,7 @@ from nst_jax import _checks
 from nst_jax.recipes import presets, sizes
 from nst_jax.recipes.recipe import Recipe, check
 from nst_jax.recipes.sizes import Size
-from nst_jax.vgg.precision import named
+from nst_jax.vgg.precision import precision_named
 
 
 def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
@@ -100,7 +100,7 @@ def with_options(
       size: see `with_sizes`.
       style_size: see `with_sizes`.
       steps: number of updates.
-      precision: see `nst_jax.vgg.precision.named`.
+      precision: see `nst_jax.vgg.precision.precision_named`.
       tile: see `tile_of`.
 
     Returns:
@@ -112,7 +112,7 @@ def with_options(
     """
     if isinstance(recipe, Recipe):
         if precision is not None:
-            recipe = recipe.replace(network__precision=named(precision))
+            recipe = recipe.replace(network__precision=precision_named(precision))
         if tile is not None:
             recipe = recipe.replace(network__tile=tile_of(tile))
         if steps is not None:

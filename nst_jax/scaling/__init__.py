@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from nst_jax.scaling.capacity import OutOfMemory
     from nst_jax.scaling.costs import Footprint, estimate_memory
     from nst_jax.scaling.plan import Plan
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    ("bands", "capacity", "chunks", "costs", "plan", "sharding", "tiles"),
-    {
-        "costs": ("Footprint", "estimate_memory"),
-        "capacity": ("OutOfMemory",),
-        "plan": ("Plan",),
-    },
-)
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        ("bands", "capacity", "chunks", "costs", "plan", "sharding", "tiles"),
+        {
+            "costs": ("Footprint", "estimate_memory"),
+            "capacity": ("OutOfMemory",),
+            "plan": ("Plan",),
+        },
+    )
 
 __all__ = [
     "Footprint",

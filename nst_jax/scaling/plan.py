@@ -232,14 +232,17 @@ def _shape_of(argument: str, picture: Any) -> Shape:
 def plan_canvas(
     recipe: Recipe,
     shape: Shape,
-    *,
-    mesh: AnyMesh | None = None,
-    memory: int | None = None,
-    platform: str | None = None,
+    **options: Any,
 ) -> Plan:
-    """Plan a run whose canvas has this (height, width), with one style of the same size."""
+    """Plan a run whose canvas has this (height, width), with one style of the same size.
+
+    Args:
+      recipe: checked; its size rules do not count.
+      shape: (height, width) of the canvas at its final size.
+      **options: of `plan_scales`.
+    """
     scales = prepare.scales_of(shape, [shape], with_sizes(recipe, "as-is", "as-is"))
-    return plan_scales(recipe, scales, mesh=mesh, memory=memory, platform=platform)
+    return plan_scales(recipe, scales, **options)
 
 
 def plan_scales(

@@ -35,7 +35,7 @@ Sums: TypeAlias = Any  # a pytree of sums over positions
 
 
 @dataclass(frozen=True)
-class Axis:
+class Cut:
     """How one side of a picture is cut. Static."""
 
     side: int  # px of the picture
@@ -57,8 +57,8 @@ class Axis:
 class Grid:
     """How a picture is cut into tiles. Static."""
 
-    down: Axis
-    across: Axis
+    down: Cut
+    across: Cut
     ceil: bool  # whether pooling keeps an odd last line
     bands: Bands | None = None  # how the picture is distributed over several devices
 
@@ -156,27 +156,27 @@ def window_of(
     return shape if grid is None else grid.window
 
 
-def _axis(side: int, tile: int, halo: int) -> Axis:
+def _axis(side: int, tile: int, halo: int) -> Cut:
     """Cut a side into the fewest cores of one size.
 
     A window is at most as wide as a tile, its two halos and one step of the grid. Where there are only
     two cores, each has a halo on one side alone, so they may be wider by the other halo.
     """
     if side < tile + 2 * halo + SMALLEST:
-        return Axis(side, _on_grid(side), side, halo)
+        return Cut(side, _on_grid(side), side, halo)
     half = _on_grid(-(-side // 2))
     if half <= tile + halo:
         return _cut(side, half, halo)
     return _cut(side, _on_grid(-(-side // -(-side // tile))), halo)
 
 
-def _cut(side: int, core: int, halo: int) -> Axis:
+def _cut(side: int, core: int, halo: int) -> Cut:
     """Cut a side into cores of this size."""
     # The first and the last window end with the picture, so that two cores need one halo each.
     wide = core + (halo if side <= 2 * core else 2 * halo)
     # Widened to the next size for which the last window, starting on the grid, ends with the picture.
     window = side - max(side - wide, 0) // SMALLEST * SMALLEST
-    return Axis(side, core, window, halo)
+    return Cut(side, core, window, halo)
 
 
 def _on_grid(side: int) -> int:
@@ -195,7 +195,7 @@ class Crop(NamedTuple):
     owned: Bool[Array, " length"]  # False for lines of the last core that the one before it owns
 
 
-def _crop(axis: Axis, index: Index, times: int, ceil: bool) -> Crop:
+def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
     """Return the crop of a core after `times` poolings."""
     stride = 2**times
     lines = halved(axis.side, times, ceil)
@@ -232,7 +232,7 @@ def own_pixels(grid: Grid, index: Index) -> Bool[Array, "h_window w_window"]:
     return down[:, None] & across[None, :]
 
 
-def _own_lines(axis: Axis, index: Index) -> Bool[Array, " lines"]:
+def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
     line = axis.origin(index) + jnp.arange(axis.window)
     return (line >= index * axis.core) & (line < (index + 1) * axis.core)
 

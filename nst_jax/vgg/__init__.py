@@ -29,36 +29,36 @@ if TYPE_CHECKING:
         resolve_tap,
         resolve_taps,
     )
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    ("layers", "network", "pixels", "precision", "taps", "winograd"),
-    {
-        "taps": (
-            "BLOCKS",
-            "LAYERS",
-            "SMALLEST",
-            "TAPS",
-            "feature_shape",
-            "halo_of",
-            "halved",
-            "halvings",
-            "layer_of",
-            "resolve_tap",
-            "resolve_taps",
-        ),
-        "pixels": ("CAFFE_BGR", "CAFFE_BGR_256", "PIXELS", "Pixels", "RAW", "TORCHVISION"),
-        "network": (
-            "Convolution",
-            "Measure",
-            "Network",
-            "Trunk",
-            "features",
-            "measured",
-            "with_forms",
-        ),
-    },
-)
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        ("layers", "network", "pixels", "precision", "taps", "winograd"),
+        {
+            "taps": (
+                "BLOCKS",
+                "LAYERS",
+                "SMALLEST",
+                "TAPS",
+                "feature_shape",
+                "halo_of",
+                "halved",
+                "halvings",
+                "layer_of",
+                "resolve_tap",
+                "resolve_taps",
+            ),
+            "pixels": ("CAFFE_BGR", "CAFFE_BGR_256", "PIXELS", "Pixels", "RAW", "TORCHVISION"),
+            "network": (
+                "Convolution",
+                "Measure",
+                "Network",
+                "Trunk",
+                "features",
+                "measured",
+                "with_forms",
+            ),
+        },
+    )
 
 __all__ = [
     "BLOCKS",

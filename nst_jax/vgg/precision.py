@@ -54,7 +54,7 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
 AUTO = "auto"
 
 
-def named(name: Any, platform: str | None = None) -> Precision:
+def precision_named(name: Any, platform: str | None = None) -> Precision:
     """Return a precision by name.
 
     Args:
@@ -70,7 +70,7 @@ def named(name: Any, platform: str | None = None) -> Precision:
       ValueError: for an unknown name.
 
     Example:
-      >>> named("auto", "cpu").name, named("auto", "gpu").name
+      >>> precision_named("auto", "cpu").name, precision_named("auto", "gpu").name
       ('float32', 'bfloat16')
     """
     if name == AUTO:

@@ -20,27 +20,27 @@ if TYPE_CHECKING:
         save_params,
     )
     from nst_jax.weights.quantization import CENTRES, ENCODERS
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    ("convert", "params", "quantization", "torch_files"),
-    {
-        "params": (
-            "Datasets",
-            "EMBEDDED",
-            "EMBEDDED_DIGEST",
-            "EMBEDDED_NAME",
-            "VARIABLE",
-            "WEIGHTS_FORMAT",
-            "WeightsInfo",
-            "digest",
-            "load_params",
-            "read_info",
-            "save_params",
-        ),
-        "quantization": ("CENTRES", "ENCODERS"),
-    },
-)
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        ("convert", "params", "quantization", "torch_files"),
+        {
+            "params": (
+                "Datasets",
+                "EMBEDDED",
+                "EMBEDDED_DIGEST",
+                "EMBEDDED_NAME",
+                "VARIABLE",
+                "WEIGHTS_FORMAT",
+                "WeightsInfo",
+                "digest",
+                "load_params",
+                "read_info",
+                "save_params",
+            ),
+            "quantization": ("CENTRES", "ENCODERS"),
+        },
+    )
 
 __all__ = [
     "CENTRES",

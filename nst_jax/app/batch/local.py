@@ -45,7 +45,7 @@ class Loaded(NamedTuple):
     styles: tuple[images.Picture, ...]
 
 
-class Canvas(NamedTuple):
+class PaintedPicture(NamedTuple):
     """A picture that was painted and is not written yet."""
 
     loaded: Loaded
@@ -72,7 +72,7 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     )
 
 
-def read(group: Group) -> tuple[list[Loaded], list[Record]]:
+def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
     """Read the files of a group, each once; rows whose files cannot be read have failed."""
     known: dict[Path, images.Picture] = {}
     loaded, failed = [], []
@@ -105,7 +105,7 @@ def paint_group(
     plan: Plan | None,
     job: BatchJob,
     progress: BatchProgress,
-) -> tuple[list[Canvas], list[Record]]:
+) -> tuple[list[PaintedPicture], list[Record]]:
     """Paint a group together. If that fails, paint its pictures one by one, so that few rows fail.
 
     Args:
@@ -137,7 +137,7 @@ def paint_group(
     for index, one in enumerate(loaded):
         broke_at = found.broken.get(index)
         losses = None if broke_at is not None else provenance.of_losses(found.losses[index])
-        canvases.append(Canvas(one, found.images[index], losses, broke_at, seconds))
+        canvases.append(PaintedPicture(one, found.images[index], losses, broke_at, seconds))
     return canvases, []
 
 
@@ -167,7 +167,7 @@ def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
     return contents, styles
 
 
-def write(canvas: Canvas, job: BatchJob, weights: WeightsInfo) -> Record:
+def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record:
     """Write a picture to its row's destination; return how the row ended."""
     (entry, content, _), broke_at = canvas.loaded, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
@@ -219,16 +219,16 @@ def paint_groups(
       plans: of the groups; None makes each when its turn comes.
     """
 
-    def finish(canvas: Canvas) -> None:
+    def finish(canvas: PaintedPicture) -> None:
         report(write(canvas, job, weights))
 
     writing: list[Future] = []
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
-        coming = [reader.submit(read, group) for group in parts[:1]]
+        coming = [reader.submit(read_group, group) for group in parts[:1]]
         for index, group in enumerate(parts):
             loaded, unread = coming.pop().result()
             # Only one group is read ahead, since whole pictures take much memory.
-            coming += [reader.submit(read, following) for following in parts[index + 1 :][:1]]
+            coming += [reader.submit(read_group, following) for following in parts[index + 1 :][:1]]
             plan = None if plans is None else plans[index]
             canvases, failed = paint_group(params, loaded, group, plan, job, progress)
             for record in (*unread, *failed):

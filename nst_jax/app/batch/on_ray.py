@@ -29,7 +29,7 @@ from nst_jax.app.batch.results import Record
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, time_left
 from nst_jax.app.timing import CompileClock
 from nst_jax.recipes import toml
-from nst_jax.vgg.precision import AUTO, named
+from nst_jax.vgg.precision import AUTO, precision_named
 from nst_jax.weights.params import WeightsInfo
 
 RETRIES = 3  # of a block of groups whose actor died
@@ -125,7 +125,7 @@ def auto_precision() -> str:
     import ray
 
     kind, _ = devices_of(ray.cluster_resources(), ray.nodes())
-    return named(AUTO, kind.lower()).name
+    return precision_named(AUTO, kind.lower()).name
 
 
 class PackedGroup(NamedTuple):
