@@ -9,35 +9,21 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array
 
 from nst_jax import _checks, optimize, prepare, recipes
-from nst_jax._types import Image, Losses, Params, State, Targets
+from nst_jax._types import Image, Losses, Params, State
+from nst_jax.batch_canvas import BatchCanvas, BatchWeights, Member
 from nst_jax.descent import descend, intervals_of
-from nst_jax.images.resizing import enlarge
-from nst_jax.objective import blend, measure_content, measure_style
 from nst_jax.painting import check_given_plan, check_plan_fits
 from nst_jax.recipes.changes import with_options
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import capacity, sharding, tiles
-from nst_jax.scaling.bands import Bands, distribute, with_padding
+from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.plan import Plan, plan_scales
-from nst_jax.scaling.sharding import AnyMesh, Devices, band_mesh
-from nst_jax.vgg.network import with_forms
+from nst_jax.scaling.sharding import AnyMesh, Devices
 
-Axes: TypeAlias = tuple[int | None, ...]  # for each leaf of the recipe, 0 if it has a batch axis
 Progress: TypeAlias = Callable[[int, int], None]
-
-
-class Member(NamedTuple):
-    """One picture of a batch."""
-
-    place: int  # in the result
-    content: int  # index of its content; members with the same content share its features
-    style: int  # index of its style, or blend
-    prepared: prepare.Prepared
-    key: Array
 
 
 class PicturesDiverged(RuntimeWarning):
@@ -338,10 +324,10 @@ def paint_batch(
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:
-        weights = _Weights.of(params, plan)  # once for all chunks
+        weights = BatchWeights.of(params, plan)  # once for all chunks
         for first in range(0, len(members), plan.chunk):
             chunk = members[first : first + plan.chunk]
-            canvas = _BatchCanvas(weights, plan, chunk, init)
+            canvas = BatchCanvas(weights, plan, chunk, init)
             report = None if progress is None else partial(_report, progress, done, total)
             with capacity.explaining_out_of_memory(
                 plan.footprint, plan.recipe.network.tile, plan.available
@@ -361,7 +347,7 @@ def _report(progress: Progress, before: int, total: int, state: State, evaluatio
 
 
 def _painted_chunk(
-    canvas: "_BatchCanvas",
+    canvas: "BatchCanvas",
     intervals: Iterator[int],
     report: Callable[[State, int], None] | None,
 ) -> tuple[list[Image], list[Losses], list[int]]:
@@ -373,218 +359,3 @@ def _painted_chunk(
             report(position.state, position.step + 1)
     assert position is not None and position.state is not None
     return canvas.results(position.state)
-
-
-class _Weights(NamedTuple):
-    """The weights of a batch."""
-
-    measuring: Params  # for measuring contents and styles
-    loop: Params  # with transposed and Winograd kernels, on all devices
-
-    @classmethod
-    def of(cls, params: Params, plan: Plan) -> "_Weights":
-        """Distribute weights as a plan needs them."""
-        network, taps = plan.recipe.network, plan.recipe.terms.taps
-        shape = tiles.window_of(plan.scales[-1].shape, taps, network, plan.bands())
-        formed = with_forms(params, taps, shape=shape, precision=network.precision)
-        return cls(
-            sharding.replicate(params, band_mesh(plan.mesh)), sharding.replicate(formed, plan.mesh)
-        )
-
-
-class _BatchCanvas:
-    """The canvases of a chunk, as `descend` moves them from scale to scale."""
-
-    def __init__(self, weights: _Weights, plan: Plan, members: list[Member], init: Any) -> None:
-        self.plan, self._weights, self._init = plan, weights, init
-        self._count = len(members)
-        # The last member is painted several times if the chunk does not divide over the devices.
-        extra = sharding.round_up(self._count, plan.mesh) - self._count
-        self._members = members + members[-1:] * extra
-        indices = [member.place for member in self._members]
-        here, self._axes = _numbers_of(plan.recipe, indices)
-        self._recipe = sharding.replicate(here, plan.mesh)
-        # What several devices share a picture for, all of them measure; otherwise one does.
-        self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
-        self._broke_at = np.full(len(self._members), -1)
-        self._image: Image | None = None  # of the scale before
-
-    def measure(self, scale: int) -> Targets:
-        """Measure each content and each style once, and stack the results for the members."""
-        mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
-        recipe, params = self._measuring_recipe, self._weights.measuring
-        contents: dict[int, Any] = {}
-        styles: dict[int, Any] = {}
-        for member in self._members:
-            here = member.prepared.scales[scale]
-            if member.content not in contents:
-                picture = prepare.at_scale(member.prepared.content, here.shape)
-                picture = sharding.replicate(picture, mesh)
-                contents[member.content] = _measure_content(params, picture, recipe, bands=bands)
-            if member.style not in styles:
-                pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
-                styles[member.style] = [
-                    _measure_style(params, picture, recipe, bands=bands) for picture in pictures
-                ]
-        blended = [
-            blend(styles[member.style], _shares(recipe, place))
-            for place, member in enumerate(self._members)
-        ]
-        stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
-        content = stacked(*(contents[member.content] for member in self._members))
-        return Targets(
-            sharding.split(content, self.plan.mesh, bands=bands is not None),
-            sharding.split(stacked(*blended), self.plan.mesh),
-        )
-
-    def start(self, scale: int, measured: Targets, image: Image | None) -> State:
-        del measured
-        mesh, bands, exact = self.plan.mesh, self.plan.bands(scale), None
-        if image is None:
-            image, exact = self._starts()
-        image = _enlarge(image, self.plan.scales[scale].shape)
-        self._image = image
-        split = sharding.split(image, mesh)
-        state = _init_many(split, self._recipe, bands, axes=self._axes, mesh=mesh)
-        if exact is None:
-            return state
-        # Two arrays, since the loop donates the buffers of a state one by one.
-        canvas, pending = (_distributed(exact, bands, mesh) for _ in range(2))
-        return state._replace(canvas=canvas, pending=pending)
-
-    def _starts(self) -> tuple[Image, np.ndarray | None]:
-        """Return the starts, and as canvases those that are made in the recipe's coordinates."""
-        images, canvases, recipe = [], [], self.plan.recipe
-        for member in self._members:
-            scale = member.prepared.scales[0]
-            content = prepare.at_scale(member.prepared.content, scale.shape)
-            style = prepare.at_scale(member.prepared.styles[0], scale.style_shapes[0])
-            images.append(prepare.starting_image(content, style, recipe, self._init, member.key))
-            canvas = prepare.exact_canvas(content, recipe, self._init)
-            if canvas is not None:
-                canvases.append(canvas)
-        return jnp.stack(images), np.stack(canvases) if canvases else None
-
-    def run(self, scale: int, state: State, measured: Targets, steps: int) -> tuple[State, None]:
-        state, _ = _run_many(
-            self._weights.loop,
-            state,
-            measured,
-            self._recipe,
-            steps,
-            self.plan.bands(scale),
-            axes=self._axes,
-            mesh=self.plan.mesh,
-        )
-        return state, None
-
-    def is_broken(self, state: State) -> bool:
-        del state
-        return False  # the other pictures go on
-
-    def image(self, scale: int, state: State) -> Image:
-        return self._images(scale, state, clipped=False)
-
-    def _images(self, scale: int, state: State, *, clipped: bool) -> Image:
-        """Return the canvases of a scale that is done; remember which diverged."""
-        bands = self.plan.bands(scale)
-        found = _picture_many(state, self._recipe, bands, axes=self._axes, clipped=clipped)
-        whole = self._broke_at < 0
-        # A canvas that diverged at a coarser scale stays what it was there.
-        image = found if whole.all() else _choose(whole, found, self._image)
-        broken = sharding.to_host(state.broke_at, self.plan.mesh)
-        before = sum(one.steps for one in self.plan.scales[:scale])
-        self._broke_at = np.where(whole & (broken >= 0), broken + before, self._broke_at)
-        return image
-
-    def results(self, state: State) -> tuple[list[Image], list[Losses], list[int]]:
-        """Return images, losses and the update after which each diverged, or -1."""
-        mesh, count = self.plan.mesh, self._count
-        images = self._images(len(self.plan.scales) - 1, state, clipped=True)
-        measured = sharding.to_host(state.losses, mesh)
-        losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(count)]
-        return list(sharding.gather(images, mesh))[:count], losses, self._broke_at.tolist()[:count]
-
-
-def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
-    """Return the recipe's numbers for these members, and which of them have a batch axis."""
-    numbers = recipes.as_arrays(recipe.bare())
-    axes = tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(numbers))
-    take = np.asarray(indices)
-    chosen = recipes.with_numbers(
-        # An array of one is for all members.
-        numbers,
-        lambda leaf: leaf[take % leaf.shape[0]] if leaf.ndim else leaf,
-    )
-    return chosen, axes
-
-
-def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
-    """Return the style shares of one member."""
-    return jax.tree.map(
-        lambda share: share[place] if share.ndim else share, recipe.terms.style_shares
-    )
-
-
-def _tree(axes: Axes, recipe: Recipe) -> Recipe:
-    return jax.tree.unflatten(jax.tree.structure(recipe), axes)
-
-
-# --- Compiled functions ---------------------------------------------------------------------------
-
-# Measuring depends on no number of the recipe but its shares, which are applied afterwards.
-_measure_content = jax.jit(measure_content)
-_measure_style = jax.jit(measure_style)
-_enlarge = jax.jit(enlarge, static_argnums=1)
-
-
-@jax.jit
-def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
-    return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
-
-
-def _distributed(canvases: np.ndarray, bands: Bands | None, mesh: AnyMesh | None) -> Array:
-    """Return new arrays of canvases, distributed over the devices of a batch."""
-    if bands is None:
-        return distribute(jnp.array(sharding.split(canvases, mesh)), None)
-    return _padded_many(sharding.split(canvases, mesh), bands, mesh=mesh)
-
-
-@partial(jax.jit, static_argnames="mesh")
-def _padded_many(canvases: Array, bands: Bands, mesh: AnyMesh) -> Array:
-    pad = partial(with_padding, bands=bands)
-    return sharding.vmap_over_devices(pad, mesh, (0,))(canvases)
-
-
-@partial(jax.jit, static_argnames=("axes", "mesh"))
-def _init_many(
-    images: Image, recipe: Recipe, bands: Bands | None, *, axes: Axes, mesh: AnyMesh | None
-) -> State:
-    # Each device makes its own states, since the optimiser's memory of all may exceed one device.
-    init = partial(optimize.init, bands=bands)
-    return sharding.vmap_over_devices(init, mesh, (0, _tree(axes, recipe)))(images, recipe)
-
-
-@partial(jax.jit, static_argnames=("axes", "mesh"), donate_argnames="state")
-def _run_many(
-    params: Params,
-    state: State,
-    targets: Targets,
-    recipe: Recipe,
-    steps: Int[Array, ""] | int,
-    bands: Bands | None,
-    *,
-    axes: Axes,
-    mesh: AnyMesh | None,
-) -> tuple[State, Losses]:
-    in_axes = (None, 0, 0, _tree(axes, recipe), None)
-    run = sharding.vmap_over_devices(partial(optimize.run, bands=bands), mesh, in_axes)
-    return run(params, state, targets, recipe, steps)
-
-
-@partial(jax.jit, static_argnames=("axes", "clipped"))
-def _picture_many(
-    state: State, recipe: Recipe, bands: Bands | None, *, axes: Axes, clipped: bool
-) -> Image:
-    take = partial(optimize.picture if clipped else optimize.canvas_image, bands=bands)
-    return jax.vmap(take, in_axes=(0, _tree(axes, recipe)))(state, recipe)

@@ -11,7 +11,6 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -390,8 +389,14 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
     ]
     (group,) = groups.form_groups([one.entry for one in loaded], "cpu")
     batch = job.BatchJob(entries=(), folder=Path())
-    progress = SimpleNamespace(report=None)
-    canvases, failed = local.paint_group(None, loaded, group, None, batch, progress)
+
+    class Progress:
+        report = None
+
+        def __iter__(self):
+            return iter(())
+
+    canvases, failed = local.paint_group(None, loaded, group, None, batch, Progress())
     assert [canvas.loaded.entry.number for canvas in canvases] == [1, 3]
     assert [(record.row, record.status) for record in failed] == [(2, "failed")]
     assert failed[0].error == "RuntimeError: out of memory"

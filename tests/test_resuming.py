@@ -85,16 +85,16 @@ def losses(path):
 
 
 def interrupt_at(monkeypatch, step):
-    """Let Ctrl-C come while the snapshot after so many updates is taken, once."""
-    take = single._Course.take
+    """Let Ctrl-C come while the snapshot after so many updates is recorded, once."""
+    record = single._Recorder.record
 
-    def taking(course, shot):
-        take(course, shot)
+    def recording(recorder, shot):
+        record(recorder, shot)
         if shot.step == step:
-            monkeypatch.setattr(single._Course, "take", take)
+            monkeypatch.setattr(single._Recorder, "record", record)
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(single._Course, "take", taking)
+    monkeypatch.setattr(single._Recorder, "record", recording)
 
 
 # --- Resuming -------------------------------------------------------------------------------------

@@ -215,13 +215,13 @@ def test_batches_exchange_nothing_and_with_bands_that_of_each_picture():
     simulated("""
 from tests import test_scaling as t
 recipe = t.with_levels(small.shallow(steps=1), 0)
-calls, run = [], batches._run_many
+calls, run = [], batch_canvas._run_many
 
 def spied(*given, **static):
     calls.append((given, t.talk_of(run.lower(*given, **static).compile().as_text())))
     return run(*given, **static)
 
-batches._run_many = spied
+batch_canvas._run_many = spied
 nst.stylize_many(params, contents, style, recipe=recipe, devices="all")
 nst.stylize_many(params, contents, style, recipe=recipe, devices="all", bands=2)
 assert all(talk == [] for given, talk in calls if given[5] is None)

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import batches, prepare, recipes, vgg
+from nst_jax import batch_canvas, prepare, recipes, vgg
 from nst_jax.app import sweep
 from nst_jax.recipes import starts
 from tests import small
@@ -137,9 +137,11 @@ def test_a_run_starts_from_the_courses_canvas_to_the_bit(params, content, style,
     rounded = vgg.CAFFE_BGR.encode(image)
     assert not np.array_equal(rounded, exact) and not np.array_equal(shown, decode(rounded))
     given = []
-    run = batches._run_many
+    run = batch_canvas._run_many
     monkeypatch.setattr(
-        batches, "_run_many", lambda *args: given.append(np.asarray(args[1].pending)) or run(*args)
+        batch_canvas,
+        "_run_many",
+        lambda *args, **options: given.append(np.asarray(args[1].pending)) or run(*args, **options),
     )
     nst.stylize_many(params, content, [style, style], recipe=recipe)
     nst.stylize_many(params, content, style, recipe=recipe, init=sweep.same_start(start, 7))

@@ -250,7 +250,7 @@ def test_gradients_to_the_weights_are_refused_where_an_image_is_cut(params64, x6
     image, content, style = pictures(75, 70)
     recipe = network(recipes.as_arrays(small.shallow(), jnp.float64), tile=16)
     targets = nst.measure(params64, content, style, recipe)
-    with pytest.raises(NotImplementedError, match="only the gradient to the image is there"):
+    with pytest.raises(NotImplementedError, match="only the gradient to the image is defined"):
         jax.grad(lambda p: nst.losses_of(p, image, targets, recipe).total)(params64)
 
 

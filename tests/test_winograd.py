@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import batches, painting, vgg
+from nst_jax import batch_canvas, painting, vgg
 from nst_jax.vgg import layers, winograd
 from tests import small
 
@@ -131,14 +131,14 @@ def test_stylize_and_stylize_many_pass_its_forms_to_their_loops(
     """If they did not, the other tests here would say nothing about these functions."""
     given = []
 
-    def loop(params, *rest):
+    def loop(params, *rest, **options):
         given.append(params)
         raise InterruptedError  # it need not be compiled
 
     if verb == "stylize":
         monkeypatch.setattr(painting, "PROGRAMS", painting.PROGRAMS._replace(run=loop))
     else:
-        monkeypatch.setattr(batches, "_run_many", loop)
+        monkeypatch.setattr(batch_canvas, "_run_many", loop)
     content, style = small.picture("chelsea", 24, 32), small.picture("starry_night", 28, 20)
     recipe = small.shallow(
         steps=1, style_taps=("relu1_1", "relu3_1"), style_layer_weights=(1.0, 1.0)

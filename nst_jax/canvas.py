@@ -1,0 +1,165 @@
+"""One canvas, as `descend` moves it from scale to scale, and the compiled functions of a run."""
+
+import functools
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from nst_jax import optimize, prepare, recipes
+from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
+from nst_jax.descent import Position
+from nst_jax.images.resizing import enlarge
+from nst_jax.objective import measure
+from nst_jax.scaling import sharding, tiles
+from nst_jax.scaling.bands import distribute
+from nst_jax.scaling.plan import Plan
+from nst_jax.vgg.network import with_forms
+
+# Starts some work, possibly in another thread, and returns a function that waits for its result.
+Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
+
+
+class Programs(NamedTuple):
+    """The compiled functions of a run. The command line replaces some by programs kept on disk."""
+
+    measure: Callable[..., Any]
+    init: Callable[..., Any]
+    run: Callable[..., Any]
+    enlarge: Callable[..., Any]
+    picture: Callable[..., Any]
+    canvas_image: Callable[..., Any]
+
+
+PROGRAMS = Programs(
+    measure=jax.jit(measure),
+    init=jax.jit(optimize.init),
+    # Only the state is donated, since the loop made it; all other arguments belong to the caller.
+    run=jax.jit(optimize.run, donate_argnames="state"),
+    enlarge=jax.jit(enlarge, static_argnums=1),
+    picture=jax.jit(optimize.picture),
+    canvas_image=jax.jit(optimize.canvas_image),
+)
+
+
+class _Measured(NamedTuple):
+    """What a canvas is compared with at one scale."""
+
+    content: Image
+    styles: tuple[Any, ...]
+    targets: Targets
+
+
+class SingleCanvas:
+    """One canvas, as `descend` moves it from scale to scale."""
+
+    def __init__(
+        self,
+        params: Params,
+        plan: Plan,
+        prepared: prepare.Prepared,
+        init: Any,
+        key: Array,
+        programs: Programs,
+    ) -> None:
+        self.plan, self._prepared, self._programs = plan, prepared, programs
+        self._init, self._key = init, key
+        self._params = sharding.replicate(params, plan.mesh)
+        # Strongly typed arrays, so that another number does not compile another program.
+        self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
+
+    @functools.cached_property
+    def _formed(self) -> Params:
+        """The weights with transposed and Winograd kernels, made once for all scales."""
+        network, taps = self._recipe.network, self._recipe.terms.taps
+        shape = tiles.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())
+        return with_forms(self._params, taps, shape=shape, precision=network.precision)
+
+    def measure(self, scale: int) -> _Measured:
+        here = self.plan.scales[scale]
+        content = prepare.at_scale(self._prepared.content, here.shape)
+        styles = prepare.styles_at(self._prepared, here)
+        pictures = sharding.replicate((content, styles), self.plan.mesh)
+        bands = self.plan.bands(scale)
+        targets = self._programs.measure(self._params, *pictures, self._recipe, bands=bands)
+        return _Measured(content, styles, targets)
+
+    def start(self, scale: int, measured: _Measured, image: Image | None) -> State:
+        exact, bands = None, self.plan.bands(scale)
+        if image is None:
+            recipe, content = self.plan.recipe, measured.content
+            image = prepare.starting_image(
+                content, measured.styles[0], recipe, self._init, self._key
+            )
+            exact = prepare.exact_canvas(content, recipe, self._init)
+        image = self._programs.enlarge(image, measured.content.shape[:2])
+        image = sharding.replicate(image, self.plan.mesh)
+        state = self._programs.init(image, self._recipe, bands=bands)
+        if exact is None:
+            return state
+        # Two arrays, since the loop donates the buffers of a state one by one.
+        canvas, pending = (distribute(jnp.array(exact), bands) for _ in range(2))
+        return state._replace(canvas=canvas, pending=pending)
+
+    def run(
+        self, scale: int, state: State, measured: _Measured, steps: int
+    ) -> tuple[State, Losses]:
+        bands = self.plan.bands(scale)
+        state, losses = self._programs.run(
+            self._formed, state, measured.targets, self._recipe, steps, bands=bands
+        )
+        # Copied, since a view would keep the whole capacity in memory.
+        return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), losses)
+
+    def image(self, scale: int, state: State) -> Image:
+        return self._programs.canvas_image(state, self._recipe, bands=self.plan.bands(scale))
+
+    def is_broken(self, state: State) -> bool:
+        return int(state.broke_at) >= 0
+
+    def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
+        """Begin the work of the next scale if memory holds it beside this one."""
+        if not self.plan.fits_beside_next(scale):
+            return None
+        return begin(partial(self._compile_ahead, scale + 1, self.image(scale, state)))
+
+    def _compile_ahead(self, scale: int, image: Image) -> _Measured:
+        """Measure a scale, and compile its programs by running them for no steps."""
+        measured, bands = self.measure(scale), self.plan.bands(scale)
+        state = self.start(scale, measured, image)
+        state, _ = self._programs.run(
+            self._formed, state, measured.targets, self._recipe, 0, bands=bands
+        )
+        self._programs.picture(state, self._recipe, bands=bands)
+        return measured
+
+    def fresh_state(self, scale: int) -> State:
+        """Return the shapes of a state at a scale, without padding."""
+        canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
+        return jax.eval_shape(optimize.init, canvas, self._recipe)
+
+    def snapshot(self, position: Position, pieces: Sequence[Losses]) -> Snapshot:
+        """Return the snapshot at a position, with the losses since the one before in pieces."""
+        state, plan = position.state, self.plan
+        assert state is not None
+        broke_at = int(state.broke_at)
+        before = sum(scale.steps for scale in plan.scales[: position.scale])
+        bands = plan.bands(position.scale)
+        picture = self._programs.picture(state, self._recipe, bands=bands)
+        return Snapshot(
+            step=position.step,
+            image=sharding.gather(picture, plan.mesh),
+            losses=jax.tree.map(np.array, state.losses),
+            history=joined(pieces),
+            scale=position.scale,
+            broke_at=broke_at + before if broke_at >= 0 else -1,
+        )
+
+
+def joined(pieces: Sequence[Losses]) -> Losses:
+    """Concatenate losses that were recorded piece by piece."""
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)
