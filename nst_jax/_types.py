@@ -1,7 +1,8 @@
 """The records that functions of this package exchange, and the meaning of each array type.
 
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
-nominally in [0, 1], channels last. Network pixels (BGR, mean-subtracted, ...) never leave `vgg`.
+nominally in [0, 1], channels last. Network pixels (BGR, mean-subtracted, ...) occur only in `vgg` and
+in the canvases (`State.canvas`) of recipes that optimise in these coordinates.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,20 +76,20 @@ class State(NamedTuple):
     A new state has `step == -1`: its first canvas is pending, its losses are not computed yet.
     """
 
-    step: Int[Array, "*batch"]  # updates that were made to get `canvas`
+    step: Int[Array, "*batch"]  # updates so far at this scale; -1 before the start is measured
     canvas: Float[Array, "*batch h w 3"]  # last canvas with finite losses, in optimiser coordinates
-    losses: Losses  # of `canvas`
+    losses: Losses  # of `canvas`; not finite if `broke_at` is set
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any
     broke_at: Int[Array, "*batch"]  # step whose losses were not finite, or -1
 
 
 class Snapshot(NamedTuple):
-    """What `paint` yields between intervals of updates. Its arrays stay valid: none is reused."""
+    """What `paint` yields after every interval of updates. Its buffers are never donated."""
 
     step: int  # updates so far, over all scales
     image: Image  # [h, w, 3] in [0, 1]
-    losses: Losses  # of this image, scalars
+    losses: Losses  # of this image, scalars; not finite if `broke_at` is set
     history: Losses  # of every canvas since the last snapshot, including this one: arrays [n]
     scale: int  # 0 is the coarsest
     broke_at: int  # step whose losses were not finite, or -1
@@ -103,8 +104,8 @@ class Checkpoint(NamedTuple):
     history: Losses  # of all canvases so far, arrays [step + 1]
     facts: Mapping[str, Any]  # what the run depends on, see `provenance.of_identity`
     scales: Sequence[Mapping[str, Any]]  # of the whole run, see `provenance.of_scales`
-    device: Mapping[str, str]  # that computed it, see `provenance.device`
-    notes: Mapping[str, Any] = {}  # JSON values of the caller's own, stored with the rest
+    device: Mapping[str, str]  # the device that computed it, see `provenance.device`
+    notes: Mapping[str, Any] = {}  # JSON values that the caller adds
 
 
 __all__ = [

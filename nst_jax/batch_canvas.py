@@ -1,4 +1,4 @@
-"""The canvases of a batch, as `descend` moves them from scale to scale: a `vmap` of one canvas."""
+"""The canvases of a batch, which `descend` runs through the scales: a `vmap` of one canvas."""
 
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -25,22 +25,22 @@ Axes: TypeAlias = tuple[int | None, ...]  # for each leaf of the recipe, 0 if it
 class Member(NamedTuple):
     """One picture of a batch."""
 
-    place: int  # in the result
+    place: int  # index in the result
     content: int  # index of its content; members with the same content share its features
-    style: int  # index of its style, or blend
+    style: int  # index of its style or blend of styles
     prepared: prepare.Prepared
     key: Array
 
 
 class BatchWeights(NamedTuple):
-    """The weights of a batch."""
+    """The two forms of the weights that a batch needs."""
 
     measuring: Params  # for measuring contents and styles
     loop: Params  # with transposed and Winograd kernels, on all devices
 
     @classmethod
     def of(cls, params: Params, plan: Plan) -> "BatchWeights":
-        """Distribute weights as a plan needs them."""
+        """Return both forms of the weights, distributed over the devices of a plan."""
         network, taps = plan.recipe.network, plan.recipe.terms.taps
         shape = tiles.window_of(plan.scales[-1].shape, taps, network, plan.bands())
         formed = with_forms(params, taps, shape=shape, precision=network.precision)
@@ -50,21 +50,21 @@ class BatchWeights(NamedTuple):
 
 
 class BatchCanvas:
-    """The canvases of a chunk, as `descend` moves them from scale to scale."""
+    """The canvases of a chunk, which `descend` runs through the scales."""
 
     def __init__(self, weights: BatchWeights, plan: Plan, members: list[Member], init: Any) -> None:
         self.plan, self._weights, self._init = plan, weights, init
         self._count = len(members)
-        # The last member is painted several times if the chunk does not divide over the devices.
+        # The last member is repeated if the chunk does not divide evenly over the devices.
         extra = sharding.round_up(self._count, plan.mesh) - self._count
         self._members = members + members[-1:] * extra
         indices = [member.place for member in self._members]
         here, self._axes = _numbers_of(plan.recipe, indices)
         self._recipe = sharding.replicate(here, plan.mesh)
-        # What several devices share a picture for, all of them measure; otherwise one does.
+        # If several devices share a picture, all of them measure it; otherwise one device measures.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._broke_at = np.full(len(self._members), -1)
-        self._image: Image | None = None  # of the scale before
+        self._image: Image | None = None  # with which the current scale started
 
     def measure(self, scale: int) -> Targets:
         """Measure each content and each style once, and stack the results for the members."""
@@ -105,12 +105,12 @@ class BatchCanvas:
         state = _init_many(split, self._recipe, bands, axes=self._axes, mesh=mesh)
         if exact is None:
             return state
-        # Two arrays, since the loop donates the buffers of a state one by one.
+        # Two arrays, since the loop donates the state and a buffer cannot be donated twice.
         canvas, pending = (_distributed(exact, bands, mesh) for _ in range(2))
         return state._replace(canvas=canvas, pending=pending)
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
-        """Return the starts, and as canvases those that are made in the recipe's coordinates."""
+        """Return the starting images, and their exact canvases if there are (see `exact_canvas`)."""
         images, canvases, recipe = [], [], self.plan.recipe
         for member in self._members:
             scale = member.prepared.scales[0]
@@ -137,17 +137,17 @@ class BatchCanvas:
 
     def is_broken(self, state: State) -> bool:
         del state
-        return False  # the other pictures go on
+        return False  # the other pictures continue
 
     def image(self, scale: int, state: State) -> Image:
         return self._images(scale, state, clipped=False)
 
     def _images(self, scale: int, state: State, *, clipped: bool) -> Image:
-        """Return the canvases of a scale that is done; remember which diverged."""
+        """Return the canvases of a finished scale, and record which of them diverged."""
         bands = self.plan.bands(scale)
         found = _picture_many(state, self._recipe, bands, axes=self._axes, clipped=clipped)
         whole = self._broke_at < 0
-        # A canvas that diverged at a coarser scale stays what it was there.
+        # A picture that diverged at a coarser scale keeps its canvas of that scale, enlarged.
         image = found if whole.all() else _choose(whole, found, self._image)
         broken = sharding.to_host(state.broke_at, self.plan.mesh)
         before = sum(one.steps for one in self.plan.scales[:scale])
@@ -164,12 +164,12 @@ class BatchCanvas:
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
-    """Return the recipe's numbers for these members, and which of them have a batch axis."""
+    """Return the recipe with the numbers of these members, and each leaf's batch axis or None."""
     numbers = recipes.as_arrays(recipe.bare())
     axes = tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(numbers))
     take = np.asarray(indices)
     chosen = recipes.with_numbers(
-        # An array of one is for all members.
+        # An array of length one is shared by all members.
         numbers,
         lambda leaf: leaf[take % leaf.shape[0]] if leaf.ndim else leaf,
     )
@@ -189,7 +189,7 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 # --- Compiled functions ---------------------------------------------------------------------------
 
-# Measuring depends on no number of the recipe but its shares, which are applied afterwards.
+# Measuring uses no number of the recipe; `blend` applies the style shares afterwards.
 _measure_content = jax.jit(measure_content)
 _measure_style = jax.jit(measure_style)
 _enlarge = jax.jit(enlarge, static_argnums=1)
@@ -201,7 +201,7 @@ def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
 
 
 def _distributed(canvases: np.ndarray, bands: Bands | None, mesh: AnyMesh | None) -> Array:
-    """Return new arrays of canvases, distributed over the devices of a batch."""
+    """Return copies of canvases, distributed over the devices of a batch."""
     if bands is None:
         return distribute(jnp.array(sharding.split(canvases, mesh)), None)
     return _padded_many(sharding.split(canvases, mesh), bands, mesh=mesh)
@@ -217,7 +217,7 @@ def _padded_many(canvases: Array, bands: Bands, mesh: AnyMesh) -> Array:
 def _init_many(
     images: Image, recipe: Recipe, bands: Bands | None, *, axes: Axes, mesh: AnyMesh | None
 ) -> State:
-    # Each device makes its own states, since the optimiser's memory of all may exceed one device.
+    # Each device makes its own states, since all optimiser states may not fit on one device.
     init = partial(optimize.init, bands=bands)
     return sharding.vmap_over_devices(init, mesh, (0, _tree(axes, recipe)))(images, recipe)
 

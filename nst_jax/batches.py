@@ -1,4 +1,4 @@
-"""`stylize_many`: many pictures by one compiled program, a `vmap` over targets and numbers."""
+"""`stylize_many`: many pictures by one compiled program, a `vmap` over targets and recipe numbers."""
 
 import warnings
 from collections import defaultdict
@@ -49,13 +49,11 @@ class PicturesDiverged(RuntimeWarning):
 
 
 class PaintedBatch(NamedTuple):
-    """The result of a batch, by the place of each picture."""
+    """The results of a batch; the keys are the indices of the pictures (`Member.place`)."""
 
     images: dict[int, Image]
-    losses: dict[int, Losses]  # of these images, scalars on the host; meaningless in `broken`
-    broken: dict[
-        int, int
-    ]  # to the update whose losses were not finite; only pictures that diverged
+    losses: dict[int, Losses]  # of these images, scalars on the host; no meaning if in `broken`
+    broken: dict[int, int]  # for each picture that diverged, the update at which it did
 
 
 def stylize_many(
@@ -81,14 +79,14 @@ def stylize_many(
     """Stylise many pictures at once, each as `stylize` would.
 
     n contents are paired with n styles; a single content or style is used for all; and numbers of the
-    recipe (weights, per-layer weights, learning rate) may be arrays [n], which is a sweep. Canvases of
-    one shape share one compiled program; styles keep their own sizes. If memory does not hold all
-    canvases at once, the program paints them chunk by chunk.
+    recipe (weights, per-layer weights, learning rate) may be arrays [n], which makes a sweep. Canvases
+    of one shape share one compiled program; styles keep their own sizes. If not all canvases fit into
+    memory at once, the program paints them chunk by chunk.
 
     Args:
       params: weights from `nst_jax.load_params`.
       contents: one image [h, w, 3], a batch [n, h, w, 3], or a sequence of images of any sizes.
-      styles: the same; a list of images in the place of one is a blend, as in `stylize`.
+      styles: the same; an entry that is a list of images is a blend, as in `stylize`.
       recipe: as in `stylize`; numbers of its `terms` and `descent.optimizer` may be arrays [n].
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
@@ -100,27 +98,27 @@ def stylize_many(
       devices: devices that share the pictures: `"all"`, a number, or a list of `jax.Device`; default:
         the one that holds the weights. Each device paints its own pictures.
       plan: from `nst_jax.plan(..., pictures=n)`, for canvases of one shape. It contains `recipe`, the
-        arguments up to `tile`, `devices`, `chunk` and `bands`, none of which may then be given.
+        arguments up to `tile`, `devices`, `chunk` and `bands`, so these must not be given as well.
       every: updates between two calls of `progress`; or an iterable of such numbers, as in `paint`.
       progress: called as `progress(done, total)` after the start was measured and after each
-        interval, with numbers of evaluations: one for the start and one for each update, per chunk.
-        An exception that it raises ends the work.
+        interval. Both numbers count evaluations: in each chunk, one for the start and one per update.
+        An exception that it raises ends the run.
       chunk: largest number of pictures painted at once, though at least one for each device; default:
-        what memory holds by `estimate_memory`, or all if the available memory is not known. Chunks are
-        of equal size where that costs little.
+        as many as fit into memory by `estimate_memory`, or all if the available memory is not known.
+        Chunks are of equal size where that costs little.
       bands: number of devices that share each picture, for pictures too large for one device; it
         divides the number of `devices`.
 
     Returns:
-      [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list in order. A picture
-      whose losses stop being finite is its last finite canvas, enlarged if that was at a coarser scale;
-      a `PicturesDiverged` warning names it.
+      [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list in order. If the losses
+      of a picture stop being finite, its last finite canvas is returned, enlarged if it is of a coarser
+      scale, and a `PicturesDiverged` warning names the picture.
 
     Raises:
       TypeError: if an argument is of the wrong kind.
       ValueError: if an argument cannot be used, or the numbers of contents, styles and recipe
         values do not fit together.
-      OutOfMemory: if the device runs out of memory although the estimate fitted.
+      OutOfMemory: if the device runs out of memory although the run was estimated to fit.
 
     Example:
       >>> import jax.numpy as jnp
@@ -193,7 +191,7 @@ def members_of(
     Args:
       contents: as in `stylize_many`.
       styles: as in `stylize_many`.
-      recipe: checked, of all of them.
+      recipe: the checked recipe of all pictures.
       init: as in `stylize_many`; only checked here.
       key: as in `stylize_many`.
 
@@ -315,7 +313,7 @@ def paint_batch(
 
     Args:
       params: as in `stylize_many`.
-      plans: each with members whose canvases have one shape.
+      plans: pairs of a plan and its members, whose canvases have one shape.
       init: as in `stylize_many`.
       intervals: from `nst_jax.descent.intervals_of`.
       progress: as in `stylize_many`.
@@ -342,12 +340,12 @@ def paint_batch(
 
 
 def _report(progress: Progress, before: int, total: int, state: State, evaluations: int) -> None:
-    jax.block_until_ready(state.step)  # only where progress is wanted does the host wait
+    jax.block_until_ready(state.step)  # the host waits only if progress is reported
     progress(before + evaluations, total)
 
 
 def _painted_chunk(
-    canvas: "BatchCanvas",
+    canvas: BatchCanvas,
     intervals: Iterator[int],
     report: Callable[[State, int], None] | None,
 ) -> tuple[list[Image], list[Losses], list[int]]:

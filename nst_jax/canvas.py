@@ -1,4 +1,4 @@
-"""One canvas, as `descend` moves it from scale to scale, and the compiled functions of a run."""
+"""One canvas, which `descend` runs through the scales, and the compiled functions of a run."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 class Programs(NamedTuple):
-    """The compiled functions of a run. The command line replaces some by programs kept on disk."""
+    """The compiled functions of a run. The command line replaces some with ones cached on disk."""
 
     measure: Callable[..., Any]
     init: Callable[..., Any]
@@ -47,7 +47,7 @@ PROGRAMS = Programs(
 
 
 class _Measured(NamedTuple):
-    """What a canvas is compared with at one scale."""
+    """The resized pictures of one scale, and the targets measured on them."""
 
     content: Image
     styles: tuple[Any, ...]
@@ -55,7 +55,7 @@ class _Measured(NamedTuple):
 
 
 class SingleCanvas:
-    """One canvas, as `descend` moves it from scale to scale."""
+    """One canvas, which `descend` runs through the scales."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class SingleCanvas:
         self.plan, self._prepared, self._programs = plan, prepared, programs
         self._init, self._key = init, key
         self._params = sharding.replicate(params, plan.mesh)
-        # Strongly typed arrays, so that another number does not compile another program.
+        # Strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
 
     @functools.cached_property
@@ -101,7 +101,7 @@ class SingleCanvas:
         state = self._programs.init(image, self._recipe, bands=bands)
         if exact is None:
             return state
-        # Two arrays, since the loop donates the buffers of a state one by one.
+        # Two arrays, since the loop donates the state and a buffer cannot be donated twice.
         canvas, pending = (distribute(jnp.array(exact), bands) for _ in range(2))
         return state._replace(canvas=canvas, pending=pending)
 
@@ -112,7 +112,7 @@ class SingleCanvas:
         state, losses = self._programs.run(
             self._formed, state, measured.targets, self._recipe, steps, bands=bands
         )
-        # Copied, since a view would keep the whole capacity in memory.
+        # Copied, since a view would keep the whole array [CAPACITY] in memory.
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), losses)
 
     def image(self, scale: int, state: State) -> Image:
@@ -122,7 +122,7 @@ class SingleCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
-        """Begin the work of the next scale if memory holds it beside this one."""
+        """Start measuring and compiling the next scale if it fits into memory beside this one."""
         if not self.plan.fits_beside_next(scale):
             return None
         return begin(partial(self._compile_ahead, scale + 1, self.image(scale, state)))
@@ -143,7 +143,7 @@ class SingleCanvas:
         return jax.eval_shape(optimize.init, canvas, self._recipe)
 
     def snapshot(self, position: Position, pieces: Sequence[Losses]) -> Snapshot:
-        """Return the snapshot at a position, with the losses since the one before in pieces."""
+        """Return the snapshot at a position; `pieces` are the losses since the previous snapshot."""
         state, plan = position.state, self.plan
         assert state is not None
         broke_at = int(state.broke_at)

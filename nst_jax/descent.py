@@ -25,20 +25,20 @@ class Position(NamedTuple):
 
 @runtime_checkable
 class Canvas(Protocol):
-    """What `descend` moves from scale to scale: one canvas, or a batch of them."""
+    """What `descend` runs through the scales: one canvas, or a batch of them."""
 
     def measure(self, scale: int) -> Any:
-        """Return what the canvas is compared with at a scale."""
+        """Return the targets of a scale, with which the canvas is compared."""
         ...
 
     def start(self, scale: int, measured: Any, image: Image | None) -> State:
-        """Return a fresh state from the image of the coarser scale, or None for the run's start."""
+        """Return a fresh state. `image` is the result of the coarser scale; None at the run's start."""
         ...
 
     def run(
         self, scale: int, state: State, measured: Any, steps: int
     ) -> tuple[State, Losses | None]:
-        """Take some steps; return the state and the losses of each, or None if they are not kept."""
+        """Take `steps` steps; return the state, and the losses of each step or None if not kept."""
         ...
 
     def image(self, scale: int, state: State) -> Image:
@@ -64,13 +64,13 @@ def descend(
     counts as the last one of the coarser scale, so that N updates give N + 1 losses.
 
     Args:
-      canvas: what is painted.
-      scales: of the run, coarse to fine.
-      intervals: numbers of updates between two positions, without end.
-      position: where the run continues; None is its beginning. It is yielded first.
-      ahead: called with the present scale and state; starts measuring and compiling the next scale
-        while the present one runs, and returns a function that waits for what `measure` would return;
-        or None if that is to be done when its turn comes.
+      canvas: one canvas, or a batch of them.
+      scales: the scales of the run, coarse to fine.
+      intervals: an infinite iterator of the numbers of updates between two positions.
+      position: where the run continues, which is then yielded first; None starts from the beginning.
+      ahead: called with the current scale and state, to prepare the next scale (measure and compile)
+        while the current one runs. It returns a function that waits for the result of `measure`, or
+        None if the next scale is not prepared ahead.
 
     Yields:
       The positions; the last one after all updates, or where the losses stopped being finite.
@@ -79,7 +79,7 @@ def descend(
     ends = [*(end - 1 for end in ends), total]
     index, done, state, history = position or Position()
     wanted = 1 if state is None else 0
-    next_measured: Callable[[], Any] | None = None  # the next scale's, if it was begun
+    next_measured: Callable[[], Any] | None = None  # waits for the next scale, if it is prepared
     measured: Any = None
     image: Image | None = None
     while True:
@@ -90,7 +90,7 @@ def descend(
                 if over:
                     return
                 wanted = next(intervals)
-            # Only after the first position has been yielded, which compiles a program of its own.
+            # Not before the first position is yielded, since its snapshot compiles another program.
             if ahead and measured and not next_measured and index < len(scales) - 1:
                 next_measured = ahead(index, state)
             if done == ends[index]:
@@ -108,12 +108,13 @@ def descend(
 
 
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
-    """Return the intervals, without end, that a caller's `every` means after `done` updates.
+    """Return an infinite iterator of the intervals that `every` stands for, after `done` updates.
 
     Args:
-      every: a number of updates, or an iterable of such numbers, each checked as it is drawn; when it
-        ends, one endless interval follows.
-      done: updates before; the first interval ends at a multiple of the number.
+      every: a number of updates, or an iterable of such numbers. Each is checked when it is needed;
+        after the last one, a single interval lasts to the end of the run.
+      done: number of updates already done. If `every` is a number, the first interval ends at a
+        multiple of it.
     """
     if isinstance(every, Iterable) and not isinstance(every, str):
         return itertools.chain(map(_interval, every), itertools.repeat(sys.maxsize))

@@ -489,7 +489,8 @@ def _probe(loss: Loss) -> tuple[Any, Any, tuple[Any, Any]]:
     canvas, other = jnp.asarray(np.maximum(random.normal(size=shape), 0), jnp.float32)
     if isinstance(loss, Variation):
         first = jnp.arange(4)[:, None] < jnp.full(6, 2)[None]
-        # A part comes with the line below it, which is needed but belongs to the other part.
+        # The differences across the cut belong to the upper half. It is given the line below the cut,
+        # which they need, and a mask that leaves out that line's own terms.
         halves = loss.sums(canvas[:3], first[:3]), loss.sums(canvas[2:], None)
         return loss.sums(canvas, None), loss.sums(canvas, jnp.full((4, 6), True)), halves
     pictures = (canvas, other) if isinstance(loss, ContentLoss) else (canvas,)

@@ -87,7 +87,7 @@ def measure_content(
 ) -> Features:
     """Measure the content's features [h', w', c] at the recipe's content taps."""
     taps, network = recipe.terms.content_taps, recipe.network
-    # On several devices the cores must be those of the canvas, which has style taps as well.
+    # On several devices the tiles must be cut as those of the canvas, whose halo depends on all taps.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -114,7 +114,7 @@ def measure_style(
 ) -> dict[str, Statistic]:
     """Measure the style's statistics at the recipe's style taps.
 
-    With `bands`, whose devices then share the style as they share the canvas, too.
+    With `bands`, their devices share the style picture as they share the canvas.
     """
     terms, network = recipe.terms, recipe.network
     loss, products = terms.style_loss, network.precision.products
@@ -153,10 +153,10 @@ def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
 
     Args:
       statistics: one pytree for each style.
-      shares: weights of any positive sum; a single one stands for equal shares.
+      shares: weights of any positive sum; a single one means equal shares.
 
     Returns:
-      A pytree like one of the statistics; with a single style, its own.
+      A pytree of the same structure; with a single style, its statistics unchanged.
 
     References:
       jcjohnson/neural-style and neural-style-pt, `style_blend_weights`.
@@ -173,7 +173,7 @@ def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
 
 
 def _check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
-    """Refuse arguments of another type, and cutting a picture for losses that are not additive."""
+    """Refuse arguments of the wrong type, and tiles or bands with losses that are not additive."""
     _checks.instance("params", params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
     check_not_cut(recipe)
@@ -184,7 +184,7 @@ def _check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) 
 
 
 class Sums(NamedTuple):
-    """Sums over a picture, or over a part of it, from which all losses follow."""
+    """Sums over a picture, or over a part of it, from which all losses are computed."""
 
     taps: dict[str, tuple[Any, Any]]  # tap -> (sum of the content loss, sums of the style loss)
     variation: Any
@@ -207,8 +207,8 @@ def losses_of(
       image: [h, w, 3] in [0, 1], of the size of the content that `targets` was measured on; with
         `bands`, padded to their height.
       targets: from `measure`.
-      recipe: taps, losses, weights and network settings. Where `network.tile` cuts the image, only
-        the gradient to the image is defined.
+      recipe: taps, losses, weights and network settings. If `network.tile` cuts the image into tiles,
+        only the gradient with respect to the image is defined.
       bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
@@ -249,7 +249,7 @@ def losses_of(
 
 
 class _Measured(NamedTuple):
-    """What is summed over a picture. Static, and without the weights, which are leaves."""
+    """What is summed over a picture. Static: it omits the loss weights, which are pytree leaves."""
 
     content_taps: tuple[str, ...]
     style_taps: tuple[str, ...]
@@ -295,15 +295,15 @@ def _check_sizes(content: Features, sizes: dict[str, _Size], grid: Grid | None) 
         wanted = sizes[tap][:2] if grid is None else tiles.assembled_shape(grid, tap)
         if features.shape != (*wanted, sizes[tap].channels):
             raise ValueError(
-                f"`image`: its {tap} is {list(sizes[tap][:3])}, that of the content which "
-                f"`targets` was measured on {list(features.shape)}; sizes must agree"
+                f"`image`: its features at {tap} have shape {list(sizes[tap][:3])}, but those of the "
+                f"content in `targets` have shape {list(features.shape)}; the sizes must be equal"
             )
 
 
 def _weighted(
     sums: Sums, sizes: dict[str, _Size], shape: Shape, targets: Targets, terms: Terms
 ) -> Losses:
-    """Return the weighted losses that follow from the sums over a whole picture."""
+    """Return the weighted losses, computed from the sums over a whole picture."""
     contents = []
     for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True):
         count = sizes[tap].positions * sizes[tap].channels
@@ -324,7 +324,7 @@ def _weighted(
 
 Selection: TypeAlias = Callable[
     [str, FeatureMap], FeatureMap
-]  # of (tap, features) to a part of them
+]  # (tap, its features) -> the part of the features to sum over
 
 
 def _everything(tap: str, features: FeatureMap) -> FeatureMap:
@@ -380,7 +380,7 @@ def _device_sums(
 ) -> Sums:
     """Return the sums over a whole picture, of which this device has one band."""
     slab = tiles.slab(band, grid)
-    if grid.count_per_device == 1:  # a single pass: there is no memory to save
+    if grid.count_per_device == 1:  # computing a single tile twice would save no memory
         first = grid.first()
         window = tiles.window(slab, grid, first)
         sums = _window_sums(measured, grid, params, content, window, first)

@@ -18,14 +18,14 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padding
 from nst_jax.vgg.network import with_forms
 
-CAPACITY = 256  # losses that one `run` can return
+CAPACITY = 256  # largest number of steps in one `run`, which returns the losses of each
 
 
 def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
     """Make a fresh state whose pending canvas is `image`; nothing is measured yet.
 
     Args:
-      image: [h, w, 3] in [0, 1]; its dtype is the run's.
+      image: [h, w, 3] in [0, 1]; the whole run uses its dtype.
       recipe: gives the coordinates and the optimiser.
       bands: how the canvas is distributed over several devices; None is one device.
 
@@ -65,9 +65,9 @@ def step(
       bands: as in `init`.
 
     Returns:
-      The next `State`. A canvas whose losses are not finite is never kept. A guarded optimiser rolls it
-      back. With any other, `broke_at` is the number of the update, `losses` are those losses, and the
-      canvas stays the one before.
+      The next `State`. A canvas whose losses are not finite is never kept. A guarded optimiser rolls
+      back to an earlier canvas. With any other optimiser, `broke_at` becomes the number of the update,
+      `losses` become the losses that are not finite, and `canvas` does not change.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
 
@@ -125,8 +125,8 @@ def run(
       bands: as in `init`.
 
     Returns:
-      The state, and the losses of the canvases measured: arrays [CAPACITY] of which the first `steps`
-      are filled and the rest are NaN.
+      The state, and the losses of the measured canvases: arrays [CAPACITY], filled in the first `steps`
+      places and NaN in the rest.
     """
     # Transposed kernels are made here, once, and not in every step.
     params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision)

@@ -42,12 +42,12 @@ class Diverged(RuntimeError):
 
 
 class Painting(Iterator[Snapshot]):
-    """The snapshots of a run, in order, and the position of the run at the last of them."""
+    """An iterator over the snapshots of a run; it can also return a checkpoint at the last snapshot."""
 
     def __init__(
         self,
         positions: Iterator[Position],
-        canvas: "SingleCanvas",
+        canvas: SingleCanvas,
         identify: Callable[[], dict[str, Any]],
     ) -> None:
         self._positions, self._canvas = positions, canvas
@@ -64,10 +64,10 @@ class Painting(Iterator[Snapshot]):
 
         Returns:
           A `Snapshot` whose `history` has the losses of all canvases of the run, arrays [updates + 1],
-          those before a resumed position included.
+          including those before the checkpoint from which it was resumed.
 
         Raises:
-          ValueError: if the run has ended before.
+          ValueError: if all snapshots have already been yielded.
 
         Example:
           >>> import nst_jax as nst
@@ -89,10 +89,10 @@ class Painting(Iterator[Snapshot]):
 
         Args:
           copy: whether the arrays are copied. Otherwise they are buffers of the run, valid until the
-            next snapshot is asked for.
+            next snapshot is requested.
 
         Returns:
-          What `paint` takes as `resume` and `nst_jax.checkpoints.save` writes.
+          A checkpoint, which `paint` takes as `resume` and `nst_jax.checkpoints.save` writes.
 
         Raises:
           ValueError: before the first snapshot.
@@ -137,15 +137,15 @@ def stylize(
       style: [h', w', 3], likewise, of any size. Or a list of several, which are blended by the recipe's
         `terms.style_shares`; by default in equal shares.
       recipe: every choice and number; a preset of `nst_jax.recipes` or a variant of one.
-      size: pixels, in the meaning of the recipe's size rule (the longer side by default), or
-        `"long:512"`, `"short:512"`, `"area:512"`, `"400x300"`; `"as-is"` resizes nothing.
-      style_size: the same for the style alone; default: as the content.
+      size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
+        or `"long:512"`, `"short:512"`, `"area:512"`, `"400x300"`; `"as-is"` resizes nothing.
+      style_size: the same for the style alone; default: the content's.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, float32 in every preset.
-      tile: size in px of the tiles in which the canvas is computed, a multiple of 16: the same picture
-        in less memory and more time. Or `"off"`, or `"auto"`, which computes the canvas whole if it
-        fits into memory. Default: the recipe's, which is `"auto"` in every preset.
+      tile: size in px of the tiles in which the canvas is computed, a multiple of 16. Tiles give the
+        same picture in less memory and more time. Or `"off"`, or `"auto"`, which uses tiles only if the
+        whole canvas does not fit into memory. Default: the recipe's, `"auto"` in every preset.
       init: what to start from, an image of any size, which is resized to the canvas, or a function of
         `nst_jax.recipes.starts`; default: the recipe's.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
@@ -153,17 +153,17 @@ def stylize(
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
       plan: from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, all arguments up
-        to `tile`, and `devices`, none of which may then be given; default: made here.
+        to `tile`, and `devices`, so these must not be given as well; default: a new plan is made.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
 
     Raises:
       TypeError: if an argument is of the wrong kind.
-      ValueError: if an argument cannot be used, or if memory holds the canvas in no tiles; before any
-        long work.
-      Diverged: if the losses stop being finite; it carries the last finite canvas.
-      OutOfMemory: if the device runs out of memory although the estimate fitted.
+      ValueError: if an argument cannot be used, or if the canvas does not fit into memory even in the
+        smallest tiles; before any long work.
+      Diverged: if the losses stop being finite; its `image` is the last finite canvas.
+      OutOfMemory: if the device runs out of memory although the run was estimated to fit.
 
     Example:
       >>> import nst_jax as nst
@@ -215,7 +215,7 @@ def paint(
     every: int | Iterable[int] = 50,
     resume: Checkpoint | None = None,
 ) -> Painting:
-    """Paint as `stylize` does, and yield the canvas on the way.
+    """Paint as `stylize` does, and yield snapshots during the run.
 
     Snapshots come at step 0, then every `every` updates, then at the end. Between two of them, one
     compiled loop runs. With several scales, updates are counted over all of them: enlarging the canvas
@@ -235,14 +235,14 @@ def paint(
       key: see `stylize`.
       devices: see `stylize`.
       plan: see `stylize`.
-      every: updates between two snapshots. Or an iterable of such numbers, one of which is drawn and
-        checked before each interval; when it ends, only the last snapshot follows.
-      resume: a checkpoint of an earlier run, from `checkpoint()` of its snapshots or from
+      every: number of updates between two snapshots. Or an iterable of such numbers: before each
+        interval the next one is taken and checked; after the last one, only the final snapshot follows.
+      resume: a checkpoint of an earlier run, from `Painting.checkpoint()` or from
         `nst_jax.checkpoints.load`. The first snapshot is then the one at the checkpoint, with all
-        losses up to there. The bits that follow are those of the earlier run, wherever the same call
-        gives the same bits twice. All other arguments must be as they were, except for `every`, and for
-        `steps` as far as it changes nothing that has been done. Over other `devices`, a run resumes as
-        well, to rounding.
+        losses up to there. The result is bit for bit that of a run without interruption, provided that
+        the device computes deterministically. All other arguments must be as before, except `every`;
+        `devices`, which may change results by rounding; and `steps`, if the updates so far would have
+        been the same with the new number.
 
     Yields:
       `Snapshot`s. If the losses stop being finite, the last snapshot has `broke_at` set, its `losses`
@@ -251,8 +251,8 @@ def paint(
       the end and returns the losses of all canvases.
 
     Raises:
-      TypeError: as in `stylize`, at the call, before the first snapshot is asked for.
-      ValueError: likewise; and if `resume` is of another run, naming the differences.
+      TypeError: as in `stylize`, raised by the call itself, before the first snapshot.
+      ValueError: likewise; and if `resume` is a checkpoint of another run, naming the differences.
 
     Example:
       >>> import nst_jax as nst
@@ -284,19 +284,20 @@ def _planned(params: Params, content: Any, style: Any, recipe: Recipe, devices: 
     return plan_scales(recipe, scales, mesh=mesh, device=capacity.device_of(params))
 
 
-OPTIONS = ("recipe", "size", "style_size", "steps", "precision", "tile", "devices")  # in a plan
+# Arguments that a plan contains.
+OPTIONS = ("recipe", "size", "style_size", "steps", "precision", "tile", "devices")
 
 
 def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
-    """Refuse what is no plan, and arguments besides it that it contains already.
+    """Refuse a `plan` of another type, and arguments that the plan already contains.
 
     Args:
-      plan: as given.
-      options: the values of `OPTIONS`, as given.
+      plan: the caller's argument.
+      options: the caller's values of `OPTIONS`.
 
     Raises:
-      TypeError: if it is not a `Plan`.
-      ValueError: naming the argument that was given besides it.
+      TypeError: if `plan` is not a `Plan`.
+      ValueError: naming an argument that was given in addition to the plan.
     """
     _checks.instance("plan", plan, Plan, "`nst_jax.plan(content, style)` makes one")
     for name, value in zip(OPTIONS, options, strict=True):
@@ -317,7 +318,7 @@ def paint_planned(
     programs: Programs | None = None,
     begin: Begin | None = None,
 ) -> Painting:
-    """Paint as `paint` does, for a plan that is made.
+    """Paint as `paint` does, by a plan that was made before.
 
     Args:
       params: as in `paint`.
@@ -329,8 +330,8 @@ def paint_planned(
       every: see `paint`.
       resume: see `paint`.
       programs: the compiled functions; default: `PROGRAMS`.
-      begin: if given, is handed the work of measuring and compiling the next scale while the present
-        one runs, provided that memory holds both.
+      begin: if given, starts measuring and compiling the next scale while the current one runs,
+        provided that both fit into memory.
 
     Returns:
       What `paint` yields.
@@ -360,8 +361,8 @@ def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
         return
     (height, width), (h, w) = plan.scales[-1].shape, scales[-1].shape
     raise ValueError(
-        f"`plan`: is for a canvas of {width}x{height} px and these pictures give {w}x{h} px, or their "
-        "styles or scales differ; make a plan for pictures of these sizes"
+        f"`plan`: was made for a canvas of {width}x{height} px, but these pictures need {w}x{h} px, or "
+        "other styles or scales; make a plan for pictures of these sizes"
     )
 
 
@@ -388,7 +389,7 @@ def _identity(
 
 
 def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCanvas) -> Position:
-    """Return the position of a checkpoint, if it is one of this run."""
+    """Return the position of a checkpoint; refuse a checkpoint of another run."""
     plan = canvas.plan
     checkpoints.check_resumable(checkpoint, facts, provenance.of_scales(plan.scales))
     state = checkpoints.state_from(checkpoint, canvas.fresh_state(checkpoint.scale))

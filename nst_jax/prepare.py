@@ -1,6 +1,7 @@
 """What a recipe does to pictures before the first step: size rule, filter, style size, start.
 
-The Python functions and the command line both use this module, so the network gets the same pixels.
+The Python functions and the command line both use this module, so the network gets the same pixels from
+both.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from nst_jax.vgg.taps import SMALLEST
 
 
 class Scale(NamedTuple):
-    """One scale of a run through coarse and fine canvases."""
+    """One scale of a coarse-to-fine run: its sizes, and its number of updates."""
 
     shape: Shape  # of the canvas
     style_shapes: tuple[Shape, ...]
@@ -45,7 +46,7 @@ def final_shapes(
       content: (height, width) of the content.
       style: (height, width) of the style.
       recipe: whose rules apply.
-      argument: how the caller calls the style, for messages.
+      argument: the caller's name for the style, used in error messages.
 
     Returns:
       (height, width) of the canvas, and of the style.
@@ -70,7 +71,8 @@ def _checked(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule) -> Sha
             f"({rule}); the network needs {SMALLEST} px on each side, so crop the picture "
             "or choose a larger size"
         )
-    _checks.image_shape(argument, (*old, 3), smallest=SMALLEST)  # enlarging adds no detail
+    # The original must be large enough as well, since enlarging it adds no detail.
+    _checks.image_shape(argument, (*old, 3), smallest=SMALLEST)
     return new
 
 
@@ -133,8 +135,8 @@ def prepare_pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
       float32 pictures at their final sizes, and the scales.
 
     Raises:
-      ValueError: if a value is no picture, or would become too small, or if there are not as many
-        styles as the recipe has shares.
+      ValueError: if a value is not a picture, if a picture would become too small, or if there are not
+        as many styles as the recipe has shares.
     """
     content, styles = _checks.image("content", content), _checks.one_or_several("style", style)
     scales = scales_of(content.shape[:2], [style.shape[:2] for style in styles], recipe)
@@ -180,7 +182,8 @@ def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None
       init: as in `starting_image`.
 
     Returns:
-      [h, w, 3] float32 in the coordinates, or None if the canvas is made from `starting_image`.
+      [h, w, 3] float32 in the optimiser's coordinates, or None if the canvas is made from
+        `starting_image`.
     """
     chosen = recipe.pictures.start if init is None else init
     if isinstance(chosen, starts.SeededBlend) and recipe.descent.coordinates is CAFFE_BGR:
@@ -195,11 +198,10 @@ def starting_image(
 
     Args:
       content: [h, w, 3], at the coarsest scale.
-      style: at that scale.
+      style: [h', w', 3], at the coarsest scale.
       recipe: whose start is used if `init` is None.
       init: None, a function of `nst_jax.recipes.starts`, or an image [h, w, 3] of any size. An image
-        is resized to the canvas, whatever its proportions: one with other proportions than the
-        content is stretched, neither cropped nor refused.
+        is resized to the canvas; if its proportions differ from the content's, it is stretched.
       key: a random key, for starts that draw noise.
 
     Returns:
@@ -216,8 +218,8 @@ def starting_image(
         image = init(content, style, key)
         if jnp.shape(image) != content.shape:
             raise ValueError(
-                f"`init`: the start made shape {list(jnp.shape(image))} of a content "
-                f"{list(content.shape)}; they must be the same"
+                f"`init`: the start returned shape {list(jnp.shape(image))} for a content of shape "
+                f"{list(content.shape)}; they must be equal"
             )
         return image
     return at_scale(jnp.asarray(_checks.image("init", init)), (height, width))

@@ -1,7 +1,7 @@
-"""A run in words and numbers: what results and logs record of it.
+"""Records of a run as plain data: for the metadata of pictures, for logs and for checkpoints.
 
-Everything here is plain data (strings, numbers, lists, dictionaries) and contains neither times nor
-paths. So the same run twice embeds the same bytes, unless a different amount of available memory led to
+A record consists of strings, numbers, lists and dictionaries, and contains neither times nor paths.
+Repeating a run therefore gives the same record, unless a different amount of available memory led to
 other tiles.
 """
 
@@ -33,7 +33,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
 @runtime_checkable
 class Named(Protocol):
-    """What is recorded of an input file; its folder is not."""
+    """An input file as it is recorded: by name and content hash, without its folder."""
 
     @property
     def name(self) -> str:
@@ -67,7 +67,7 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
     for item in items:
         value = item.value
         if hasattr(value, "_fields"):
-            if item.name is not None:  # otherwise its functions follow, one by one
+            if item.name is not None:  # without a name, its functions are recorded one by one
                 yield item.key, item.name
         elif isinstance(value, (Pixels, Precision)):
             yield item.key, value.name
@@ -123,7 +123,7 @@ def versions() -> dict[str, str]:
 
 
 def device() -> dict[str, str]:
-    """Return the platform and the kind of the device that runs."""
+    """Return the platform and the kind of this process' first device."""
     first = jax.local_devices()[0]
     return {"platform": first.platform, "kind": first.device_kind}
 
@@ -136,17 +136,17 @@ def of_picture(
     inputs: Mapping[str, Named],
     weights: WeightsInfo,
 ) -> dict[str, Any]:
-    """Return all that a picture depends on, except for the device and the versions that compute it.
+    """Return everything that a picture depends on, except the device and the package versions.
 
     Args:
-      recipe: as run, with every flag in it.
-      scales: of the run.
-      seed: of its random key.
-      inputs: `"content"`, `"style"`, ... to what is recorded of the file.
-      weights: the weights file.
+      recipe: the recipe that is run, with every command-line flag applied.
+      scales: the scales of the run.
+      seed: the seed of its random key.
+      inputs: maps each role (`"content"`, `"style"`, ...) to its file.
+      weights: description of the weights file.
 
     Returns:
-      Plain data, the same for the same run.
+      Plain data, equal for equal runs.
     """
     return {
         "recipe": recipe.name,
@@ -180,7 +180,7 @@ def of_run(
     inputs: Mapping[str, Named],
     weights: WeightsInfo,
 ) -> dict[str, Any]:
-    """Return `of_picture` with the device and the versions: all that is known before a run."""
+    """Return `of_picture` with the device and the package versions: all facts known before a run."""
     asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights)
     return asked | {"device": device(), "versions": versions()}
 
@@ -188,19 +188,19 @@ def of_run(
 def of_identity(
     params: Params, pictures: Mapping[str, Any], recipe: Recipe, init: Any, key: Any
 ) -> dict[str, Any]:
-    """Return all that the numbers of a run depend on, except for its device and its length.
+    """Return everything that a run's results depend on, except its device and its number of updates.
 
-    A checkpoint is only resumed by a run for which this is the same.
+    A run may resume a checkpoint only if this dictionary equals the one in the checkpoint.
 
     Args:
       params: the weights.
-      pictures: role to [h, w, 3], before any resizing.
-      recipe: as run; its `steps` are left out.
+      pictures: maps each role to its picture [h, w, 3], before any resizing.
+      recipe: the recipe that is run; its `steps` are left out.
       init: what was given instead of the recipe's start: None, a picture or a function.
       key: the random key.
 
     Returns:
-      Name to what is recorded, as JSON represents it.
+      A dictionary from the name of a fact to its value, as JSON represents it.
     """
     found = of_recipe(recipe)
     del found["descent.steps"]
@@ -224,7 +224,7 @@ def _digest(picture: Any) -> str:
     return sha.hexdigest()
 
 
-File = TypeVar("File")  # a picture, or what is recorded of one
+File = TypeVar("File")  # a picture, or its record (`Named`)
 
 
 def roles(content: File, styles: Sequence[File], init: File | None) -> dict[str, File]:

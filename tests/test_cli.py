@@ -462,7 +462,7 @@ def test_a_run_that_cannot_fit_in_memory_is_refused_early(call, monkeypatch):
     argv = ["photo.png", "art.png", "-o", "out.png", "--recipe", "tiny", "--steps", "1"]
     code, _, err = call("stylize", *argv)
     assert code == 2 and not Path("out.png").exists()
-    found = re.search(r"`--size`: 40x30 px takes .+; up to (\d+)x\d+ px does", err)
+    found = re.search(r"`--size`: 40x30 px takes .+; up to (\d+)x\d+ px fits", err)
     assert found and 16 <= int(found[1]) < 40
 
 
@@ -783,7 +783,7 @@ def test_a_run_that_fails_keeps_its_canvas(call, monkeypatch):
     argv = ["--recipe", "tiny", "-o", "out.png"]
     code, _, err = call("stylize", "photo.png", "art.png", *argv)
     assert code == 1 and "the device is gone" in err.splitlines()[-1]
-    assert "out.png holds the canvas after 0 updates, unfinished" in err
+    assert "out.png is the unfinished canvas after 0 updates" in err
     assert json.loads(call("info", "out.png")[1])["finished"] is False
 
 

@@ -109,7 +109,7 @@ def test_a_run_interrupted_twice_is_one_run(call, monkeypatch):
         code, _, err = call(*RUN, *logged, "--resume")
         assert code == 130
         assert f"after {step} of 8 updates" in err
-        assert err.endswith("with `--resume` it goes on from run.h5\n")
+        assert err.endswith("`--resume` continues it from run.h5\n")
         assert checkpoints.load("run.h5").step == step
         # Whatever became of the log: a line cut short, lines from after the checkpoint.
         with Path("log.jsonl").open("a") as log:

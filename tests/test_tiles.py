@@ -300,7 +300,7 @@ def test_a_tile_that_was_asked_for_is_taken(monkeypatch):
 
 def test_a_canvas_that_fits_in_no_way_is_refused_with_the_largest_that_would(monkeypatch):
     with pytest.raises(
-        ValueError, match=r"`size`: 3000x4000 px takes .* up to (\d+)x(\d+) px does"
+        ValueError, match=r"`size`: 3000x4000 px takes .* up to (\d+)x(\d+) px fits"
     ):
         settled(monkeypatch, 10**9)
 

@@ -1,4 +1,4 @@
-"""What a command was asked for, checked before any long work: the base of all jobs, and one picture."""
+"""Jobs: the checked inputs and options of a command. The base class, and the job of one picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from nst_jax.scaling.sharding import Devices
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What every command that paints is asked for.
+    """The options that all commands that paint have in common.
 
     Attributes:
-      seed: of the random key from which starts draw noise.
+      seed: the seed of the random key from which starts draw noise.
       init: a start, a picture to start from, or None for the recipe's start.
       init_file: the file that `init` was read from, or None.
       metadata: whether settings are embedded in results.
@@ -38,7 +38,7 @@ class PictureJob(Job):
     Attributes:
       content: the content picture.
       styles: the style picture, or several to blend.
-      plan: of the run.
+      plan: the plan of the run.
       outputs: where its results go.
       resume: the checkpoint from which the run resumes, or None.
     """
@@ -70,15 +70,16 @@ def picture_job(
     Args:
       content: the content picture.
       styles: the style picture, or several to blend.
-      recipe: with every flag in it.
+      recipe: the recipe with every flag applied.
       outputs: where the results go.
       resume: the checkpoint from which the run resumes, or None.
-      devices: that share the canvas, as in `nst_jax.stylize`.
+      devices: the devices that share the canvas, as in `nst_jax.stylize`.
       **options: other fields of `Job`.
 
     Raises:
       ValueError: naming a picture that would become too small, or too large for its format; if the
-        recipe has shares for another number of styles; or if memory holds the run in no tiles.
+        recipe has shares for another number of styles; or if the run does not fit into memory even in
+        the smallest tiles.
     """
     shapes = [style.image.shape[:2] for style in styles]
     recipe = checkpoints.with_memory_choices_of(recipe, resume)
@@ -88,7 +89,7 @@ def picture_job(
         recipe,
         scales,
         mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
-        # A checkpoint may be resumed where there is more memory, and must be the same run there.
+        # A checkpoint may be resumed on a machine with more memory, and must be the same run there.
         may_shorten_history=outputs.checkpoint is None,
     )
     return PictureJob(

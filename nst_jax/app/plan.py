@@ -117,8 +117,8 @@ def px(shape: Sequence[int]) -> str:
 def facts(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data.
 
-    Sizes are (width, height). Memory is in bytes; with several devices, memory and operations are those
-    of each. None means not known.
+    Sizes are (width, height). Memory is in bytes; with several devices, memory and operations are per
+    device. None means unknown.
     """
     recipe, footprint = plan.recipe, plan.footprint
     rate = known_rate(plan) if _is_here(plan) else None

@@ -89,7 +89,7 @@ class Kept:
     def __init__(
         self, function: Callable[..., Any], place: Path, *, donated: int | None = None
     ) -> None:
-        """Wrap a pure function of pytrees; `donated` is the argument whose buffers it may overwrite."""
+        """Wrap a pure function of pytrees; it may overwrite the argument of index `donated`."""
         self._function, self._place, self._donated = function, place, donated
         self._programs: dict[str, Callable[..., Any]] = {}
         self._jitted = jax.jit(function, donate_argnums=() if donated is None else donated)

@@ -172,7 +172,7 @@ class BatchProgress(Iterator[int]):
 
 
 def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
-    """Return the cost of each evaluation of one picture, in pixels; the last measures the result."""
+    """Return relative costs, in pixels, of each evaluation of one picture; the last is of the result."""
     costs = [update_cost(scale) for scale in scales for _ in range(scale.steps)]
     return [*costs, update_cost(scales[-1])]
 

@@ -54,7 +54,7 @@ def record_rate(plan: Plan, timed: Timed) -> None:
 
 
 def rates_are_kept() -> bool:
-    """Return whether rates are recorded; they are not if nothing is kept between starts."""
+    """Return whether rates are recorded; they are not if the cache is off."""
     return _path() is not None
 
 

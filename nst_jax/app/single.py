@@ -1,4 +1,4 @@
-"""Paint the picture of one job: write what it yields, show progress, and end well however it ends."""
+"""Paint the picture of one job: write results, show progress, and save the canvas if it is stopped."""
 
 import signal
 from contextlib import nullcontext, suppress
@@ -39,18 +39,18 @@ def paint_job(
     display: Display,
     peers: cluster.PeerMonitor | None = None,
 ) -> Ending:
-    """Paint a job's picture and write everything it asked for.
+    """Paint a job's picture and write all results that the job requests.
 
     Args:
       params: the weights.
       weights: description of the weights file.
-      job: checked.
+      job: a checked job.
       display: where progress is shown.
       peers: watches the other processes that paint this picture; None if there are none.
 
     Returns:
-      How it ended. A run that was interrupted, or whose losses diverged, has written its last finite
-      canvas, if there is one.
+      How the run ended. If it was interrupted or its losses diverged, the last finite canvas, if there
+      is one, has been written.
     """
     facts = provenance.of_run(
         job.plan.recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights
@@ -162,7 +162,7 @@ class _Recorder:
             self._show(shot)
 
     def _announce(self) -> None:
-        """Say how long compiling took and how long the updates will take."""
+        """Show how long compiling took and how long the updates will take."""
         self._announced = True
         first = self._first_compile or 0.0
         rest = self.pace.seconds_left(first)
@@ -178,7 +178,7 @@ class _Recorder:
         self.display.move(shot.step, self.pace.total, "step", ", ".join(filter(None, words)))
 
     def _write(self, shot: Snapshot) -> None:
-        """Write the frame and the refreshed picture if they are due."""
+        """Write the frame and the unfinished picture if they are due."""
         outputs, total = self.job.outputs, self.pace.total
         if shot.step != total and (not outputs.stride or shot.step % outputs.stride):
             return
@@ -235,7 +235,7 @@ class _Recorder:
         content = prepare.resized(job.content.image, job.plan.scales[-1].shape, job.plan.recipe)
         height, width = shot.image.shape[:2]
         content = prepare.at_scale(content, (height, width))
-        # Jitted as a whole, since every single operation would be a program to compile.
+        # Jitted as a whole, since otherwise every operation would be compiled as its own program.
         measured = jax.jit(lambda image: TOTAL_VARIATION(image))
         pictures = {"picture": shot.image, "content": content}
         return {name: float(measured(image)) for name, image in pictures.items()}
@@ -245,14 +245,14 @@ class _Recorder:
         if self._rescued or self.last is None or self.last.broke_at == 0:
             return
         self._rescued = True
-        # The run may have failed in writing; then that error is the one to report.
+        # If the run failed while writing, writing fails again; the first error is the one to report.
         with suppress(Exception):
             self._write_picture(self.last)
             name, steps = self.job.outputs.picture.name, self.last.step
-            self.display.say(f"{name} holds the canvas after {steps} updates, unfinished")
+            self.display.say(f"{name} is the unfinished canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the canvas before this process ends because another one is lost."""
+        """Save the canvas before this process ends because another process is lost."""
         self.display.stop()
         self.rescue()
         self.log_end("failed")
@@ -263,7 +263,7 @@ class _Recorder:
             code = 128 + (stopped_by or signal.SIGINT)
             return Ending("interrupted", "before the first step; nothing was written", code)
         if shot.broke_at >= 0:
-            kept = f"{name} holds the last finite canvas" if shot.broke_at else "nothing is written"
+            kept = f"{name} is the last finite canvas" if shot.broke_at else "nothing was written"
             message = (
                 f"the losses are not finite after {shot.broke_at} updates; {kept}: "
                 "try a smaller learning rate or smaller weights"
@@ -278,7 +278,7 @@ class _Recorder:
             scaled = "" if size == final else f", at {size} of {final}"
             message = f"{at}; {name} is unfinished{scaled}"
             if self.job.outputs.checkpoint is not None:
-                message += f"; with `--resume` it goes on from {self.job.outputs.checkpoint}"
+                message += f"; `--resume` continues it from {self.job.outputs.checkpoint}"
             return Ending("interrupted", message, 128 + (stopped_by or signal.SIGINT))
         self.display.say(f"done in {duration(self._stopwatch.elapsed)} after compiling")
         return Ending("done", "", 0)
@@ -299,7 +299,7 @@ class _Recorder:
         self.log_end("interrupted")
 
     def log_end(self, status: str, **facts: Any) -> None:
-        """Write the log's last line, once, and before it the first line if that is still missing."""
+        """Write the log's last line, once; write its first line before if that is still missing."""
         if self._ended:
             return
         self._ended = True

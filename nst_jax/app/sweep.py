@@ -1,7 +1,7 @@
 """The command `sweep`: one pair of pictures and many numbers, painted by one program as a grid.
 
 A sweep has one or two axes. Their values become arrays in the recipe, one number for each canvas, so
-that all canvases are a `vmap` of one program. If memory does not hold all of them at once, the same
+that all canvases are a `vmap` of one program. If they do not all fit into memory at once, the same
 program runs group by group.
 """
 
@@ -34,8 +34,8 @@ from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import WeightsInfo
 
-# What can be swept. Of two, the first in this order makes the rows; what the last is set from
-# comes before it.
+# What can be swept. If two are swept, the first in this order makes the rows. `ratio` comes after
+# `style_weight`, from which it computes the content weight.
 TITLES = {
     "layers": "style layers",
     "style_weight": "style weight",
@@ -82,14 +82,14 @@ class SweepJob(Job):
 
     @property
     def pair(self) -> str:
-        """The pictures' names, in words."""
+        """The pictures' names, as a phrase."""
         return f"{self.content.name} with {' and '.join(style.name for style in self.styles)}"
 
 
 class PaintedCell(NamedTuple):
     """One canvas of a sweep."""
 
-    cell: int  # row by row
+    cell: int  # index in the grid, row by row
     image: np.ndarray
     problem: str  # what went wrong; empty if nothing did
 
@@ -109,7 +109,7 @@ def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
       Sets, each in the order of `taps`.
 
     Raises:
-      ValueError: for a name that is no such word and no style tap of the recipe.
+      ValueError: for a name that is neither of these words nor a style tap of the recipe.
 
     Example:
       >>> layer_sets("cumulative", ("relu1_1", "relu2_1"))
@@ -134,7 +134,7 @@ def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
-    """Return what a flag sweeps; with a single value it only sets it.
+    """Return the axis of a flag. With a single value, the flag only sets a number.
 
     Args:
       name: a key of `TITLES`.
@@ -145,7 +145,7 @@ def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
       The axis.
 
     Raises:
-      ValueError: for no values and for layers that are unknown.
+      ValueError: if there are no values, or for unknown layers.
     """
     if name == "layers":
         sets = layer_sets(value, recipe.terms.style_taps)
@@ -158,7 +158,7 @@ def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
 
 
 def _short(taps: Sequence[str]) -> str:
-    """Name the first layer in full, and of the others only the numbers."""
+    """Write the full name of the first layer, and only the numbers of the others."""
     first, *others = taps
     kind = first.rstrip("0123456789_")
     return " +".join([first, *(tap.removeprefix(kind) for tap in others)])
@@ -182,7 +182,7 @@ def shape_of(axes: Sequence[Axis]) -> tuple[Axis | None, Axis]:
       axes: of everything that was given, in the order of `TITLES`.
 
     Returns:
-      None or the rows, and the columns.
+      The rows, or None if there is one axis; and the columns.
 
     Raises:
       ValueError: if nothing or more than two things are swept.
@@ -207,10 +207,10 @@ def _flag(name: str) -> str:
 def with_swept_values(
     recipe: Recipe, axes: Sequence[Axis], rows: Axis | None, columns: Axis
 ) -> Recipe:
-    """Return the recipe with all values in it, one per canvas where they are swept.
+    """Return the recipe with all values set; swept numbers become arrays, one number per canvas.
 
     Args:
-      recipe: with one number each.
+      recipe: a recipe without arrays.
       axes: in the order of `TITLES`.
       rows: the axis down, or None.
       columns: the axis across.
@@ -219,7 +219,7 @@ def with_swept_values(
       The recipe, whose swept numbers are arrays [rows * columns].
 
     Raises:
-      ValueError: for a learning rate where the optimiser has none.
+      ValueError: if a learning rate is given but the optimiser has none.
     """
     count = 1 if rows is None else len(rows.values)
     for axis in axes:
@@ -246,7 +246,7 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
 
 
 def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
-    """Weigh the layers of each set so that together they count as all do: 1 / n each in the paper."""
+    """Scale each set's weights so that it counts as much as all layers: 1 / n each in the paper."""
     terms = recipe.terms
     weights: list[Any] = []
     for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True):
@@ -274,9 +274,9 @@ def sweep_job(
     Args:
       content: the content picture.
       styles: the style picture, or several to blend.
-      recipe: with every other flag in it.
+      recipe: the recipe with every other flag applied.
       values: keys of `TITLES` to numbers, or to the text of `--layers`.
-      chunk: largest number of canvases painted at once; None is what memory holds.
+      chunk: largest number of canvases painted at once; None is as many as fit into memory.
       devices: as in `nst_jax.stylize_many`.
       bands: as in `nst_jax.stylize_many`.
       **options: other fields of `SweepJob`.
@@ -287,7 +287,7 @@ def sweep_job(
     axes = [axis_of(name, values[name], recipe) for name in TITLES if name in values]
     rows, columns = shape_of(axes)
     if "ratio" in values and not np.all(values.get("style_weight", recipe.terms.style_weight)):
-        raise ValueError("`style_weight`: is 0, and no content weight has a ratio to that")
+        raise ValueError("`style_weight`: is 0, so the content weight has no ratio to it")
     recipe = check(with_swept_values(recipe, axes, rows, columns))
     shapes = [style.image.shape[:2] for style in styles]
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
@@ -331,7 +331,7 @@ def paint_sweep(
       display: where progress is shown.
 
     Yields:
-      Canvases, row by row, as their groups are done.
+      Canvases, row by row, after each group is finished.
     """
     _introduce(job, weights, display)
     count, size, plan = len(job.labels), job.plan.pictures, job.plan
@@ -339,8 +339,6 @@ def paint_sweep(
     start = same_start(start, job.seed)
     styles = [[style.image for style in job.styles]]  # one blend for all canvases
     members = members_of(job.content.image, styles, plan.recipe, init=start)
-    # A sweep of one value has a single canvas, whatever its recipe's numbers are.
-    members = (members * count)[:count] if len(members) == 1 else members
     work = [GroupWork(size, plan.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
         progress = BatchProgress(work, compiling, display)
@@ -387,7 +385,7 @@ def write_grid(job: SweepJob, weights: WeightsInfo, painted: Mapping[int, Painte
     Args:
       job: checked.
       weights: description of the weights file.
-      painted: cells, counted row by row, to their canvases.
+      painted: maps cells, counted row by row, to their canvases.
 
     Raises:
       OSError: if the file cannot be written.
@@ -404,7 +402,7 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
 
     Args:
       job: gives titles and labels.
-      canvases: cells, counted row by row, to images.
+      canvases: maps cells, counted row by row, to images.
 
     Returns:
       [h, w, 3] float32 in [0, 1].

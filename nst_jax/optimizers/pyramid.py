@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, ScalarLike
 # linearly from coarse to fine.
 OUTER, INNER = 0.25, 0.75
 
-NARROWEST = 4  # px; a level with a shorter side is not halved
+NARROWEST = 4  # px; a level with a side shorter than this is not halved
 
 
 def multilevel(

@@ -69,7 +69,8 @@ GATYS_PYTORCH = Recipe(
         # The source uses torch's defaults; that of tolerance_grad was 1e-5 at the time.
         optimizer=optimizers.TorchLBFGS(tolerance_grad=1e-5),
         coordinates=vgg.CAFFE_BGR,
-        # "while n_iter <= 500" around outer steps of 20 evaluations: 26 outer steps.
+        # The source tests `n_iter <= 500` only between L-BFGS steps of 20 evaluations each, and so
+        # takes 26 of them.
         steps=520,
     ),
 )

@@ -66,7 +66,7 @@ def truncated_scale(height: int, width: int, size: int, edge: int) -> Shape:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LongEdge:
-    """The longer side becomes `pixels`; the aspect stays."""
+    """The longer side becomes `pixels`; the aspect ratio is kept."""
 
     pixels: int = 512
     rounding: Rounding = field(default=nearest, metadata={"static": True})
@@ -84,7 +84,7 @@ class LongEdge:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ShortEdge:
-    """The shorter side becomes `pixels`; the aspect stays."""
+    """The shorter side becomes `pixels`; the aspect ratio is kept."""
 
     pixels: int = 512
     rounding: Rounding = field(default=nearest, metadata={"static": True})
@@ -102,7 +102,7 @@ class ShortEdge:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Area:
-    """The area becomes that of a square of `pixels`; the aspect stays."""
+    """The area becomes that of a square of `pixels`; the aspect ratio is kept."""
 
     pixels: int = 512
 
@@ -130,7 +130,7 @@ class Exact:
         return int(self.height), int(self.width)
 
     def resized(self, pixels: int) -> "Exact":
-        """Set the longer side to `pixels`; the rule's own aspect stays."""
+        """Set the longer side to `pixels`; the rule's own aspect ratio is kept."""
         long = max(self.height, self.width)
         return Exact(round(self.height * pixels / long), round(self.width * pixels / long))
 
@@ -141,7 +141,7 @@ class Exact:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Height:
-    """The height becomes `pixels`; the aspect stays."""
+    """The height becomes `pixels`; the aspect ratio is kept."""
 
     pixels: int = 400
     rounding: Rounding = field(default=truncated, metadata={"static": True})
@@ -159,7 +159,7 @@ class Height:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ShortEdgeUpTo:
-    """The shorter side becomes the longer one's length, but `pixels` at most; the aspect stays.
+    """The shorter side becomes the longer one's length, but `pixels` at most; the aspect ratio is kept.
 
     So a picture whose longer side is below `pixels` is enlarged. Udacity's notebook wants to limit the
     size, but passes the length of the longer side to `Resize`, which sets the shorter one.
@@ -232,7 +232,7 @@ class LikeContent(_BesideContent):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PixelsOfContent(_BesideContent):
-    """For styles: the number of pixels of the canvas; the aspect stays."""
+    """For styles: the number of pixels of the canvas; the aspect ratio is kept."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
         """Return the (height, width) of a style for a canvas of this shape."""

@@ -1,4 +1,4 @@
-"""Time, memory and devices: what a run takes, how it is cut into tiles and spread over devices."""
+"""Memory, operations and devices: what a run costs, and how it is divided into tiles and bands."""
 
 from typing import TYPE_CHECKING
 

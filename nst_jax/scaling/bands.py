@@ -22,11 +22,11 @@ class Bands:
     """How the rows of a canvas are distributed over the devices of a mesh.
 
     All bands have the same number of rows, a multiple of the pooling grid. Rows below the picture are
-    padding of zeros that no loss reads. A pytree without leaves, so that jitted functions treat it as
-    static.
+    zero padding, which no loss reads. The class is a pytree without leaves, so jitted functions treat
+    it as static.
 
     Attributes:
-      mesh: has the axis `BANDS`. For planning it may be abstract, with nothing but a number of devices.
+      mesh: has the axis `BANDS`. For planning, an `AbstractMesh` of so many devices is enough.
       height: of the picture, in px.
       band_height: rows of each device, in px.
     """
@@ -52,9 +52,9 @@ def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | No
     All devices get the same number of rows of tiles, and all tiles the same number of pixel rows.
 
     Args:
-      mesh: of the devices, or None.
+      mesh: the devices, or None.
       shape: (height, width) of the picture.
-      network: whose `tile` is the largest height of a tile.
+      network: its `tile` is the largest height of a tile.
     """
     if mesh is None or BANDS not in mesh.shape:
         return None
@@ -78,7 +78,7 @@ def check_bands(bands: Bands | None) -> None:
     if used < bands.count:
         raise ValueError(
             f"`{argument}`: {bands.count} are too many for a picture {bands.height} px high, which is "
-            f"split into {used} times {bands.band_height} rows; take {used}"
+            f"split into {used} bands of {bands.band_height} rows; take {used}"
         )
 
 
@@ -94,8 +94,8 @@ def check_bands_allowed(bands: Bands | None, terms: Terms) -> None:
     names = ("content_loss", "style_loss", "variation")
     name = next(name for name in names if not getattr(terms, name).additive)
     raise ValueError(
-        f"`{argument}`: `{name}` is not additive, so the bands of a picture cannot be computed apart; "
-        "paint each picture on one device"
+        f"`{argument}`: `{name}` is not additive, so the bands of a picture cannot be computed "
+        "separately; paint each picture on one device"
     )
 
 
@@ -103,7 +103,7 @@ def check_bands_allowed(bands: Bands | None, terms: Terms) -> None:
 
 
 def with_padding(tree: Any, bands: Bands | None) -> Any:
-    """Append rows of zeros to arrays [..., height, w, 3] of a traced function and shard them in bands.
+    """In a traced function, pad arrays [..., height, w, 3] with rows of zeros and shard them in bands.
 
     Arrays of other shapes are replicated.
     """
@@ -130,7 +130,7 @@ def without_padding(tree: Any, bands: Bands | None) -> Any:
 
 
 def constrained(tree: Any, bands: Bands | None) -> Any:
-    """Constrain arrays [..., padded_height, w, 3] of a traced function to be sharded in bands."""
+    """In a traced function, constrain arrays [..., padded_height, w, 3] to be sharded in bands."""
     if bands is None:
         return tree
 
@@ -143,7 +143,7 @@ def constrained(tree: Any, bands: Bands | None) -> Any:
 
 
 def distribute(tree: Any, bands: Bands | None) -> Any:
-    """Distribute arrays [..., height, w, 3] that one device has over the devices of a canvas."""
+    """Distribute arrays [..., height, w, 3] from one device to all devices that share a canvas."""
     if bands is None:
         return tree
     return _with_padding(replicate(tree, bands.mesh), bands)
@@ -160,7 +160,7 @@ def _is_picture(x: Any, height: int) -> bool:
 
 
 def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
-    """Return a device's rows between rows of its neighbours; beyond the picture they are zeros.
+    """Return a device's rows with rows of its neighbours above and below; zeros beyond the picture.
 
     Every device must make this call at the same time, inside `map_bands`. The gradient sends rows
     back to where they came from.
@@ -168,7 +168,7 @@ def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
     Args:
       band: [rows, w, c], with the same number of rows on every device.
       above: number of rows to fetch from the devices above.
-      below: from the devices below.
+      below: number of rows to fetch from the devices below.
       count: number of devices.
 
     Returns:
@@ -193,7 +193,7 @@ def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
 def map_bands(
     function: Callable[..., Any], bands: Bands, split: Sequence[bool], *, split_out: bool
 ) -> Callable[..., Any]:
-    """Return a function that lets every device of a picture call `function` on its own band.
+    """Return a `shard_map` of `function`: every device that shares a picture calls it on its band.
 
     Args:
       function: of pytrees of arrays; it may call `with_neighbours` and sum over the axis `BANDS`.

@@ -17,8 +17,9 @@ from nst_jax.scaling.sharding import BANDS, AnyMesh, minimum_over_processes
 
 # An estimate may be too low by this factor, so a run must leave that much memory free.
 MARGIN = 1.2
-# A growing GPU allocator does not merge blocks freed by coarser scales. Each scale has a quarter of the
-# next one's pixels, so at worst 1 + 1/4 + 1/16 + ... = 4/3 of the last scale's memory is taken.
+# A GPU allocator that grows on demand does not merge blocks freed by coarser scales. Each scale has a
+# quarter of the next one's pixels, so at worst 1 + 1/4 + 1/16 + ... = 4/3 of the last scale's memory is
+# allocated.
 FRAGMENTATION = 4 / 3
 
 MEMINFO = Path("/proc/meminfo")
@@ -67,8 +68,8 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
     the same program.
 
     Args:
-      mesh: of the devices that paint; None is one device.
-      device: that holds the weights, which paints if there is no mesh; None is JAX's default.
+      mesh: the devices that paint; None is one device.
+      device: the device of the weights, which paints if there is no mesh; None is JAX's default.
     """
     if isinstance(mesh, Mesh):
         device = mesh.local_devices[0]
@@ -78,7 +79,7 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
 
 
 def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) -> int | None:
-    """Return the bytes of each device that shares a picture: simulated CPU devices share one memory."""
+    """Divide the bytes among the devices of a picture on a CPU, whose simulated devices share them."""
     if total is None or mesh is None or platform != "cpu":
         return total
     return total // int(mesh.shape.get(BANDS, 1))
@@ -101,7 +102,7 @@ def platform_of(device: Any = None) -> str:
 
 
 def _allocator_grows() -> bool:
-    """Return whether JAX allocates a GPU's memory piece by piece; these are the values it accepts."""
+    """Return whether JAX allocates a GPU's memory on demand; it takes exactly these words for false."""
     return os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE") in ("0", "false", "False")
 
 
@@ -144,7 +145,7 @@ def _numbers(path: Path) -> dict[str, int]:
 
 
 def fits(footprint: Footprint, available: int | None) -> bool:
-    """Return whether a run fits into so many bytes, with room for the estimate's error.
+    """Return whether a run fits into the available bytes, with room for the estimate's error.
 
     If the available memory is not known, everything fits.
     """
@@ -176,7 +177,7 @@ EXHAUSTED = "RESOURCE_EXHAUSTED"  # XLA's name for it, on every device
 
 
 class OutOfMemory(MemoryError):
-    """The device ran out of memory, although the estimate had fitted."""
+    """The device ran out of memory, although the run was estimated to fit."""
 
 
 @contextmanager
@@ -209,5 +210,5 @@ def _exhausted(footprint: Footprint, tile: int | None, available: int | None) ->
     fewer = "" if count == 1 else f", a `chunk` of less than {count}"
     return (
         f"`size`: the device ran out of memory: {what} takes {gigabytes(footprint.total)} by "
-        f"estimate{had}; choose a smaller size, {smaller}{fewer}, or stop what else is on the device"
+        f"estimate{had}; choose a smaller size, {smaller}{fewer}, or stop other programs on the device"
     )

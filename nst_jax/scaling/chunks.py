@@ -1,4 +1,4 @@
-"""How many pictures are painted at once: what fits into memory, and what is worth it."""
+"""The number of pictures painted at once: as many as fit into memory and are worthwhile."""
 
 from collections.abc import Hashable
 
@@ -16,8 +16,8 @@ def largest_chunk(footprint: Footprint, available: int | None) -> int | None:
     """Return how many pictures fit into memory at once: at least one; None if memory is not known.
 
     Args:
-      footprint: of one picture.
-      available: bytes of the device.
+      footprint: the memory of one picture.
+      available: bytes that the device can allocate.
     """
     if available is None:
         return None

@@ -34,7 +34,7 @@ class Footprint:
 
     Attributes:
       shape: (height, width) of the canvas.
-      pictures: painted at once.
+      pictures: number of pictures painted at once.
       weights: kernels and biases down to the deepest tap, transposed and Winograd kernels included.
       activations: of the network, for loss and gradient; or for measuring the largest style, if that
         is more.
@@ -77,13 +77,13 @@ def estimate_memory(
 
     Args:
       shape: (height, width) of the canvas at its final size.
-      recipe: its taps, network and optimiser count; its size rules do not. Where `network.tile` cuts
-        the canvas, activations are those of one tile.
+      recipe: only its terms, network and optimiser matter, not its size rules. If `network.tile` cuts
+        the canvas into tiles, activations are those of one tile.
       style_shapes: (height, width) of each style; None means the canvas' shape.
       pictures: number painted at once, as `stylize_many` does.
       devices: number of devices that share each canvas; the estimate is for one of them.
-      platform: "cpu", "gpu" or "tpu"; None is JAX's default. A CPU keeps Winograd kernels and needs
-        other buffers.
+      platform: "cpu", "gpu" or "tpu"; None is JAX's default. A run on a CPU also stores Winograd
+        kernels, and its convolutions need other buffers.
 
     Returns:
       The `Footprint`: its parts, `total` and `per_pixel`.
@@ -168,7 +168,7 @@ class Layer(NamedTuple):
     channels_in: int
     channels: int
     content: bool  # whether a content tap reads its output
-    style: bool  # whether a style tap does
+    style: bool  # whether a style tap reads its output
 
     @property
     def positions(self) -> int:
@@ -189,8 +189,8 @@ class Layer(NamedTuple):
         """Number of elements kept beside the output for its taps.
 
         For a content tap, that is the difference to the target. For a style tap, it is the features
-        as a matrix, or the gradient with respect to them: either is another buffer, since the gradient
-        of the ReLU reads the output itself.
+        as a matrix, or the gradient with respect to them. Either needs another buffer, since the
+        gradient of the ReLU still reads the output.
         """
         return (self.content + self.style) * self.output
 
@@ -235,10 +235,11 @@ def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_cpu: bool) -> in
     """Return the bytes of a convolution's buffers besides its result, from `into` channels to `out`.
 
     A direct convolution reads a copy of its input (the output of a ReLU, or its gradient). Winograd
-    convolution goes through the buffers of `winograd.convolve` one after the other, two of which exist
-    at a time. They have 6/4 as many elements as the tiles cover once the rows are transformed, and
-    36/16 once the columns are, too; the products likewise. A CPU convolves in float32, whatever the
-    activations' dtype; only the factors of the products have fewer bits.
+    convolution makes the buffers of `winograd.convolve` one after the other, and two of them exist at a
+    time. Relative to the pixels that the patches cover, a buffer has 6/4 as many elements after the
+    rows are transformed and 36/16 after the columns are, too; the products have 36/16 as many. A CPU
+    convolves in float32, whatever the activations' dtype; only the factors of the products have fewer
+    bits.
     """
     each = _bytes_each(recipe)
     if not on_cpu:
@@ -267,7 +268,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     each = _bytes_each(recipe)
     # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect there.
     remat = recipe.network.remat and not on_cpu
-    # The gradient of max pooling compares the maxima with their windows; that of a mean needs nothing.
+    # The gradient of max pooling needs the maxima and their windows; that of average pooling neither.
     keeps_pooled = recipe.network.pool is not layers.average_pool
     inputs = [block[0].input * (keeps_pooled or remat) for block in blocks]
     inputs[0] = 0  # the canvas, which is part of the state
@@ -361,14 +362,14 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
     """Return the number of operations of one update: one evaluation of loss and gradient.
 
     Every multiplication and every addition counts as one. Every layer counts as a direct convolution,
-    also where a CPU uses Winograd convolution, which then shows as a higher rate. The optimiser's own
-    arithmetic is left out, which is under a thousandth.
+    even where a CPU uses Winograd convolution, which then shows as a higher rate. The optimiser's own
+    arithmetic, under a thousandth, is left out.
 
     Args:
       shape: (height, width) of the canvas.
-      recipe: its taps and network count. Tiles are computed forward twice, first for the sums that the
-        losses are functions of, and their halos belong to several tiles. `network.remat` adds one
-        forward pass, except on a CPU.
+      recipe: only its taps and network matter. With tiles, the forward pass is computed twice, first
+        for the sums that determine the losses, and halos are computed in several tiles. `network.remat`
+        adds one forward pass, except on a CPU.
       platform: "cpu", "gpu" or "tpu".
       devices: number of devices that share the canvas; the result is for one of them.
 
@@ -386,7 +387,7 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
     grid = tiles.grid_of(shape, recipe.terms.taps, network, _bands(shape, recipe, devices))
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
     forward = sum(map(_forward_operations, layers_of(window, recipe)))
-    # The backward pass goes to the picture and not to the kernels, so it costs as much as forward.
+    # The backward pass computes no gradient of the kernels, so it costs as much as the forward pass.
     once = 2 * forward
     again = (count > 1) + (network.remat and platform != "cpu")
     return count * (once + again * forward) + FIXED_PIXELS * once / (window[0] * window[1])

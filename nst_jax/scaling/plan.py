@@ -1,8 +1,8 @@
 """The plan of a run: everything that is decided before it starts, from the sizes of its pictures alone.
 
-A plan holds the checked recipe, the scales, the devices, how the canvas is cut to fit into memory, and
-the predicted memory and arithmetic. It is made once. `paint`, `stylize_many` and every command take one
-or make one.
+A plan contains the checked recipe, the scales, the devices, how the canvas is divided to fit into
+memory, and the predicted memory and number of operations. Each run has one plan: `paint`,
+`stylize_many` and every command either take it as an argument or make it first.
 """
 
 import bisect
@@ -33,10 +33,10 @@ from nst_jax.scaling.costs import (
 from nst_jax.scaling.sharding import AnyMesh, Devices
 from nst_jax.vgg.precision import BFLOAT16
 
-# Sizes of tiles that are tried, in px. The halo makes each take more time than the one before.
+# Tile sizes to try, in px. Smaller tiles take less memory but more time, because of their halos.
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
-# L-BFGS keeps at least so many pairs where memory is short: with fewer it is hardly better than the
-# gradient.
+# If memory is short, L-BFGS keeps at least so many pairs: with fewer it is hardly better than gradient
+# descent.
 LEAST_HISTORY = 3
 
 
@@ -46,16 +46,17 @@ class Plan:
 
     Attributes:
       requested: the checked recipe, before memory decided anything.
-      recipe: the recipe to run: `requested` with a tile size and rematerialisation.
+      recipe: the recipe to run: `requested`, with tile size, rematerialisation and, if allowed, L-BFGS
+        history chosen to fit into memory.
       scales: sizes and numbers of updates, coarse to fine.
       mesh: devices that share the canvas or the batch; None is one device. Abstract if the devices need
         not exist.
-      pictures: number of pictures in all.
+      pictures: total number of pictures.
       chunk: number of them that are painted at once.
       platform: "cpu", "gpu" or "tpu", whose memory is modelled.
       available: bytes that each device can allocate; None if not known.
-      footprint: predicted memory at the final scale, of one device.
-      untiled: the same for one picture, as requested but without tiles.
+      footprint: predicted memory of one device at the final scale.
+      untiled: the same for one picture of the requested recipe without tiles.
     """
 
     requested: Recipe
@@ -81,17 +82,17 @@ class Plan:
 
     @property
     def operations(self) -> float:
-        """Operations of all updates of one picture, of one device."""
+        """Number of operations of one device for all updates of one picture."""
         return run_operations(self.scales, self.recipe, self.platform, devices=self.devices)
 
     @property
     def operations_per_update(self) -> list[float]:
-        """Operations of one update at each scale, of one device."""
+        """Number of operations of one device for one update, at each scale."""
         return scale_operations(self.scales, self.recipe, self.platform, devices=self.devices)
 
     @property
     def usable(self) -> int | None:
-        """Bytes that an estimate may reach, so that its error still fits; None if not known."""
+        """Largest estimate that fits in spite of its error, in bytes; None if memory is not known."""
         return None if self.available is None else round(self.available / MARGIN)
 
     @property
@@ -101,7 +102,7 @@ class Plan:
 
     @property
     def saves_memory(self) -> bool:
-        """Whether tiles or rematerialisation were chosen that nobody had asked for."""
+        """Whether tiles or rematerialisation were chosen that the recipe did not request."""
         untiled = _with_network(self.requested, tile=self.requested.network.tile or 0)
         return self.recipe.network != untiled.network
 
@@ -112,7 +113,7 @@ class Plan:
 
     @property
     def savings(self) -> list[str]:
-        """What saves memory, in words; empty if the canvas is computed whole, as requested."""
+        """Phrases that describe what saves memory; empty if nothing does."""
         last, network = self.scales[-1], self.recipe.network
         words = []
         shapes = (last.shape, *last.style_shapes)
@@ -129,7 +130,7 @@ class Plan:
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
     def fits_beside_next(self, scale: int) -> bool:
-        """Return whether memory holds a scale and the next finer one; False at the last scale."""
+        """Return whether a scale and the next finer one fit into memory; False at the last scale."""
         pair = self.scales[scale : scale + 2]
         if len(pair) < 2 or self.available is None:
             return len(pair) == 2
@@ -157,7 +158,7 @@ def plan(
     memory: int | None = None,
     platform: str | None = None,
 ) -> Plan:
-    """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, arithmetic.
+    """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, operations.
 
     Nothing is compiled or painted, and the pictures are not needed, only their sizes.
 
@@ -174,16 +175,17 @@ def plan(
       pictures: number of pictures with canvases of this size, for `stylize_many`.
       chunk: as in `stylize_many`.
       bands: as in `stylize_many`.
-      memory: bytes that each device can allocate; None asks the device.
-      platform: "cpu", "gpu" or "tpu"; None is that of the devices. Of another platform the memory is
-        not known unless it is given.
+      memory: bytes that each device can allocate, or all CPU devices together; None asks the device.
+      platform: "cpu", "gpu" or "tpu"; None is that of the devices. For another platform, the available
+        memory is not known unless `memory` is given.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
 
     Raises:
       TypeError: if an argument is of the wrong kind.
-      ValueError: if an argument cannot be used, or if memory holds the run in no tiles.
+      ValueError: if an argument cannot be used, or if the run does not fit into memory even in the
+        smallest tiles.
 
     Example:
       >>> import nst_jax as nst
@@ -218,7 +220,7 @@ def _is_list_of_pictures(style: Any) -> bool:
 
 
 def _shape_of(argument: str, picture: Any) -> Shape:
-    """Return the (height, width) of an image, or a (height, width) that was given itself."""
+    """Return the (height, width) of an image, or a given pair (height, width), checked."""
     if hasattr(picture, "shape"):
         _checks.image_shape(argument, tuple(picture.shape), smallest=1)
         return int(picture.shape[-3]), int(picture.shape[-2])
@@ -237,9 +239,9 @@ def plan_canvas(
     """Plan a run whose canvas has this (height, width), with one style of the same size.
 
     Args:
-      recipe: checked; its size rules do not count.
+      recipe: a checked recipe; its size rules are ignored.
       shape: (height, width) of the canvas at its final size.
-      **options: of `plan_scales`.
+      **options: further arguments of `plan_scales`.
     """
     scales = prepare.scales_of(shape, [shape], with_sizes(recipe, "as-is", "as-is"))
     return plan_scales(recipe, scales, **options)
@@ -262,20 +264,21 @@ def plan_scales(
     With several processes, every one must make this call.
 
     Args:
-      recipe: whose `network.tile`, if it is a number, is kept; None leaves the choice to this function.
+      recipe: a checked recipe. If its `network.tile` is None, this function chooses the tile size.
       scales: coarse to fine; the final one has the shapes of all styles.
-      mesh: of the devices that share the canvas or the batch; None is one device.
-      device: that holds the weights; None is JAX's default.
+      mesh: the devices that share the canvas or the batch; None is one device.
+      device: the device of the weights; None is JAX's default.
       pictures: number of pictures that are painted with this recipe at these scales.
-      chunk: largest number painted at once; None is what memory holds.
+      chunk: largest number painted at once; None is as many as fit into memory.
       memory: bytes of the device, or of all CPU devices together; None asks the device.
       platform: as in `plan`.
       may_shorten_history: whether the package's own recipe may keep fewer L-BFGS pairs, which changes
         the picture, if nothing exact fits. Other recipes belong to their authors and stay as they are.
 
     Raises:
-      ValueError: if no tile size fits, naming the largest canvas and the changes that would; if a
-        device would have no row of the canvas; or if bands are wanted for a loss that is not additive.
+      ValueError: if no tile size fits, naming the largest canvas and the changes that would fit; if a
+        device would have no row of the canvas; or if bands are requested for a loss that is not
+        additive.
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)
@@ -292,7 +295,7 @@ def plan_scales(
     if chunk is None and pictures > 1:
         most = chunks.largest_chunk(one, there)
         if most is not None and counted != "cpu":
-            most *= sharding.pictures_in_parallel(mesh)  # each has a memory of its own
+            most *= sharding.pictures_in_parallel(mesh)  # each of these devices has its own memory
     at_once = chunks.even_chunk_over_devices(pictures, most, mesh)
     together = chunks.pictures_per_memory(at_once, mesh, counted)
     return Plan(
@@ -356,13 +359,13 @@ def _fitted(
 
 
 def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
-    """Return a recipe in forms that need less and less memory, and more and more time.
+    """Return variants of a recipe, each of which needs less memory and more time than the one before.
 
     All of them compute the same picture: first the canvas as a whole, then, on an accelerator, with
     rematerialisation, then in smaller and smaller tiles.
 
     Args:
-      recipe: in any form.
+      recipe: the recipe to vary.
       longest: longest side of any picture, in px.
       platform: of the device.
     """
@@ -419,39 +422,39 @@ def _refusal(
     devices: int,
     shorter: Recipe | None,
 ) -> str:
-    """Return the message for a run that fits in no exact form.
+    """Return the error message for a run that fits into memory in none of its exact variants.
 
     Args:
-      scale: the final one.
-      smallest: the form of the recipe that takes least memory.
-      there: bytes that are available.
-      platform: of the device.
-      devices: number that share the canvas.
-      shorter: the recipe with a history that fits, if there is one.
+      scale: the final scale.
+      smallest: the variant of the recipe that takes least memory.
+      there: available bytes.
+      platform: platform of the device.
+      devices: number of devices that share the canvas.
+      shorter: the recipe with a shorter L-BFGS history that fits; None if there is none.
     """
 
     def fitting(other: Recipe) -> bool:
         return fits(footprint_at(other, scale, platform, devices=devices), there)
 
     largest = largest_that_fits(scale, smallest, there, platform=platform, devices=devices)
-    remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px does"
+    remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px fits"
     tile = smallest.network.tile
     how = f" even in tiles of {tile} px" if tile else ""
     least = footprint_at(smallest, scale, platform, devices=devices).total
     history = "" if shorter is None else f"`descent.optimizer.history={history_of(shorter)}`"
     others = [history] * bool(history)
     others += [words for words, other in _smaller_but_different(smallest) if fitting(other)]
-    changes = f"; so does, but paints another picture: {' or '.join(others)}" if others else ""
+    changes = f"; these fit too, but paint another picture: {' or '.join(others)}" if others else ""
     shape = scale.shape
     return (
         f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(least)}{how}, and "
-        f"{gigabytes(there / MARGIN)} are available{remedy}{changes}; to try all the same, set "
+        f"{gigabytes(there / MARGIN)} are available{remedy}{changes}; to try it anyway, set "
         "`tile` to off or a number"
     )
 
 
 def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Yield changes that take less memory and paint another picture: in words, and the recipe."""
+    """Yield changes that save memory but change the picture: a phrase, and the changed recipe."""
     if recipe.network.precision.activations is None:
         yield "bfloat16 (`precision`)", _with_network(recipe, precision=BFLOAT16)
     if history_of(recipe) is not None:
@@ -464,9 +467,9 @@ def largest_that_fits(
     """Return the largest canvas of a scale's proportions that fits, as (height, width).
 
     Args:
-      scale: with the shape of the canvas that was wanted, and of its styles, which shrink with it.
+      scale: has the requested shapes of the canvas and the styles, which shrink by the same factor.
       recipe: as in `estimate_memory`.
-      available: bytes.
+      available: available bytes.
       platform: as in `estimate_memory`.
       devices: as in `estimate_memory`.
 

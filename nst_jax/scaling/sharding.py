@@ -170,7 +170,7 @@ def _put(tree: Any, mesh: AnyMesh, spec: P) -> Any:
 
 
 def gather(tree: Any, mesh: AnyMesh | None) -> Any:
-    """Copy distributed arrays to one device; with several processes, to one device of each."""
+    """Copy distributed arrays to one device; with several processes, to one device of each process."""
     if mesh is None:
         return tree
     if jax.process_count() == 1 and isinstance(mesh, Mesh):
@@ -179,11 +179,11 @@ def gather(tree: Any, mesh: AnyMesh | None) -> Any:
 
 
 def to_host(tree: Any, mesh: AnyMesh | None, *, copy: bool = False) -> Any:
-    """Return arrays as NumPy arrays; with several processes, in each of them.
+    """Return arrays as NumPy arrays; with several processes, every process gets all of them.
 
     Args:
       tree: pytree of arrays.
-      mesh: over which they are distributed, if they are; then every process must make this call.
+      mesh: the devices over which they are distributed, or None. If given, all processes must call.
       copy: whether the result must not share memory with a device buffer.
     """
     read = np.array if copy else np.asarray
@@ -198,9 +198,9 @@ def vmap_over_devices(
     """Return the `vmap` of a function, with the batch axis distributed over the devices of a mesh.
 
     Where each picture has one device, a `shard_map` lets every device compute its own pictures without
-    communication. The partitioner would not: a loop that runs while any picture needs it would then
-    ask all devices in every iteration. Where several devices share a picture, they communicate anyway,
-    and the partitioner is used.
+    communication. XLA's partitioner would add communication: the condition of a `while` loop, which is
+    whether any picture needs another iteration, would be reduced over all devices in every iteration.
+    Where several devices share a picture, they communicate anyway, and the partitioner is used.
 
     Args:
       function: of one picture.
@@ -228,7 +228,7 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
 
     Args:
       amount: value in this process; None means unlimited.
-      mesh: of the devices that paint; every process that has one of them must make this call.
+      mesh: the devices that paint; every process that has one of them must make this call.
 
     Returns:
       The minimum, to seven digits; `amount` itself if there is one process.
@@ -244,7 +244,7 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
 
 
 def shard_map(function: Callable[..., Any], **layout: Any) -> Callable[..., Any]:
-    """Call `jax.shard_map` without its check of varying values, under either of its two names."""
+    """Call `jax.shard_map` without its check of replication, in older and newer versions of jax."""
     if hasattr(jax, "shard_map"):
         # The check does not understand loops inside custom gradient rules.
         return jax.shard_map(function, check_vma=False, **layout)

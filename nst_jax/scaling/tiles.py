@@ -69,7 +69,7 @@ class Grid:
 
     @property
     def count_per_device(self) -> int:
-        """Number of tiles that one device computes; the last devices' may lie below the picture."""
+        """Number of tiles that one device computes; on the last ones, some lie below the picture."""
         if self.bands is None:
             return self.count
         return self.bands.band_height // self.down.core * self.across.count
@@ -121,7 +121,7 @@ class Grid:
 
 
 def _device_index() -> Int[Array, ""]:
-    """Return the index of this device among those that share the picture, with the type of indices."""
+    """Return the index of this device among those that share the picture, as a default integer."""
     return lax.axis_index(BANDS).astype(int)
 
 
@@ -132,8 +132,8 @@ def grid_of(
 
     Args:
       shape: (height, width) of the picture.
-      taps: all taps that are measured; the deepest one decides on the halo.
-      network: whose `tile` is the size of tiles.
+      taps: all taps that are measured; the deepest one determines the halo.
+      network: its `tile` is the size of the tiles.
       bands: how the picture is distributed over several devices.
     """
     halo, tile = halo_of(taps), network.tile or 0
@@ -157,10 +157,10 @@ def window_of(
 
 
 def _axis(side: int, tile: int, halo: int) -> Cut:
-    """Cut a side into the fewest cores of one size.
+    """Cut a side into as few cores of equal size as possible.
 
-    A window is at most as wide as a tile, its two halos and one step of the grid. Where there are only
-    two cores, each has a halo on one side alone, so they may be wider by the other halo.
+    A window is at most as wide as a tile, its two halos and one step of the grid. If there are only two
+    cores, each needs a halo on one side only, so each may be wider by the other halo.
     """
     if side < tile + 2 * halo + SMALLEST:
         return Cut(side, _on_grid(side), side, halo)
@@ -172,9 +172,9 @@ def _axis(side: int, tile: int, halo: int) -> Cut:
 
 def _cut(side: int, core: int, halo: int) -> Cut:
     """Cut a side into cores of this size."""
-    # The first and the last window end with the picture, so that two cores need one halo each.
+    # The first and the last window end at the picture's border, so two cores need one halo each.
     wide = core + (halo if side <= 2 * core else 2 * halo)
-    # Widened to the next size for which the last window, starting on the grid, ends with the picture.
+    # Widened until the last window starts on the grid and ends at the picture's border.
     window = side - max(side - wide, 0) // SMALLEST * SMALLEST
     return Cut(side, core, window, halo)
 
@@ -213,15 +213,15 @@ def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
 
 
 def window(image: Image, grid: Grid, index: Index) -> Window:
-    """Return the pixels [h, w, 3] of a tile's window, of a picture or of a device's slab."""
+    """Return the pixels [h, w, 3] of a tile's window, cut from a picture or from a device's slab."""
     return lax.dynamic_slice(image, _origin(grid, index), (*grid.window, image.shape[-1]))
 
 
 def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
-    # At least 0, since a negative index counts from the end. Only tiles below the picture, which
-    # contribute nothing, are moved by this.
+    # At least 0, since a negative index counts from the end. This moves only tiles below the picture,
+    # which contribute nothing.
     return jnp.maximum(down, 0), grid.across.origin(column), 0
 
 
@@ -284,13 +284,13 @@ def summed(grid: Grid, of_tile: Callable[[Index], Sums]) -> Sums:
 def gradient(
     image: Image, grid: Grid, of_window: Callable[[Window, Index], Sums], cotangent: Sums
 ) -> Image:
-    """Return the gradient to an image of the sums that `summed` computes.
+    """Return the gradient, with respect to an image, of the sums that `summed` computes.
 
     Args:
       image: [h, w, 3].
-      grid: of the image.
+      grid: how the image is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
-      cotangent: of the sums; the same pytree.
+      cotangent: the cotangent of the sums, a pytree of the same structure.
 
     Returns:
       [h, w, 3]: the gradients of all tiles, added up where windows overlap.
@@ -327,15 +327,15 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
 def assembled(
     grid: Grid, of_tile: Callable[[Index], dict[str, FeatureMap]]
 ) -> dict[str, FeatureMap]:
-    """Return the features of a picture, assembled from those of its windows; `part` cuts them again.
+    """Return the features of a picture, assembled from those of its windows, for use by `part`.
 
     Args:
-      grid: of the picture.
+      grid: how the picture is cut.
       of_tile: maps the index of a tile to the features of its window, by tap.
 
     Returns:
-      Tap to features [h', w', c] of the whole picture. On each of several devices these are the
-      features of its own cores side by side, each with the positions that it shares with the next.
+      Features [h', w', c] of the whole picture, by tap. With several devices, each returns the features
+      of its own cores side by side; positions that two cores share then occur twice.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 
@@ -364,13 +364,13 @@ def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> F
 
 
 def slab(band: Band, grid: Grid) -> Slab:
-    """Return a device's band [band_height, w, 3] with the neighbours' rows that its windows reach."""
+    """Return a device's band [band_height, w, 3] with the neighbours' rows that its windows need."""
     assert grid.bands is not None
     return with_neighbours(band, *grid.reach, grid.bands.count)
 
 
 def slab_of(picture: Image, grid: Grid) -> Slab:
-    """Return the rows that a device's windows reach, of a whole picture that every device has."""
+    """Cut the rows that this device's windows need from a whole picture, which every device has."""
     assert grid.bands is not None
     (above, below), bands = grid.reach, grid.bands
     edges = (above, bands.padded_height - bands.height + below)

@@ -33,7 +33,7 @@ class Precision:
     activations: str | None = None
 
     def activations_of(self, dtype: Any) -> Any:
-        """Return the dtype of the activations of pictures of this dtype."""
+        """Return the dtype of activations, given the dtype of the picture."""
         return jnp.dtype(dtype if self.activations is None else self.activations)
 
 

@@ -89,7 +89,7 @@ def convert(
       The `read_info` of the new file.
 
     Raises:
-      ValueError: `source` is damaged, of another kind, another network, or would import something;
+      ValueError: `source` is damaged, of another kind, another network, or a pickle that imports more than tensors;
         an option is unknown; `destination` cannot be written.
 
     Example:

@@ -1,4 +1,4 @@
-"""Where the pictures of a batch go, and the checks that they destroy nothing."""
+"""Paths of the pictures of a batch, and checks that writing them overwrites no other file in use."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ def destinations(rows: Sequence[ManifestRow], folder: Path, suffix: str) -> list
                 other = taken[path].number
                 with naming_row(row):
                     raise ValueError(
-                        f"`output`: '{row.output}' is that of row {other} as well; name another"
+                        f"`output`: '{row.output}' is also the output of row {other}; name another"
                     )
             taken[path] = row
     # In lower case, since some file systems do not distinguish the cases.
@@ -60,10 +60,10 @@ def _free_name(row: ManifestRow, suffix: str, is_taken: Callable[[str], bool]) -
 def check_destinations(
     rows: Sequence[ManifestRow], files: Sequence[Path], more: Sequence[Path], inputs: Iterable[Path]
 ) -> None:
-    """Refuse results that cannot be written, or that would destroy a file that is read.
+    """Refuse results that cannot be written, or that would overwrite an input.
 
     Args:
-      rows: of the batch, whose contents and styles are read.
+      rows: the rows of the batch, whose contents and styles are inputs.
       files: the destination of each row.
       more: other files that are written: the contact sheet, the result manifest.
       inputs: other files that are read.
@@ -79,16 +79,16 @@ def check_destinations(
 
     def check(path: Path) -> None:
         if os.path.realpath(path) in real_paths or _identity(path) in identities:
-            raise ValueError(
-                f"`output`: '{path}' is used for something else; choose another name or folder"
-            )
+            raise ValueError(f"`output`: '{path}' is an input; choose another name or folder")
 
     written = {os.path.realpath(path) for path in more}
     for row, output in zip(rows, files, strict=True):
         with naming_row(row):
             check(output)
             if os.path.realpath(output) in written:
-                raise ValueError(f"`output`: '{output}' is written to besides; choose another")
+                raise ValueError(
+                    f"`output`: '{output}' is the contact sheet or the result manifest; choose another"
+                )
             # Missing folders will be made inside the nearest one that exists.
             images.check_output(_existing(output.parent) / output.name, argument="output")
     for path in more:

@@ -51,7 +51,7 @@ class Bucket(NamedTuple):
 
 
 def buckets_of(entries: Sequence[Entry]) -> list[Bucket]:
-    """Sort entries into buckets, in the order in which they come.
+    """Sort entries into buckets, each in the order of the entries.
 
     Which numbers are passed as arrays is decided once for a bucket, so that all its groups run the same
     program.
@@ -103,11 +103,11 @@ def joint_recipe(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
 
 
 def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> list[Group]:
-    """Split entries into groups: one program each, and small enough to be painted at once.
+    """Split entries into groups, each for one program and small enough to be painted at once.
 
     Args:
       entries: in any order.
-      platform: of the device; on a processor, large pictures gain nothing from being painted together.
+      platform: of the device; on a CPU, large pictures gain nothing from being painted together.
       devices: number of devices that share a group, each with pictures of its own.
 
     Returns:
@@ -117,7 +117,7 @@ def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> li
     for bucket in buckets_of(entries):
         same = bucket.entries
         most = devices * min(MOST_PICTURES, worthwhile_chunk(same[0].scales[-1].shape, platform))
-        # Groups of equal size, because another size is another program to compile.
+        # Groups of equal size, since every other size would compile another program.
         size = math.ceil(len(same) / math.ceil(len(same) / most))
         for first in range(0, len(same), size):
             part = tuple(same[first : first + size])
@@ -136,7 +136,7 @@ class Shard(NamedTuple):
 
     @property
     def ending(self) -> str:
-        """The end of the names of files that each shard writes."""
+        """Suffix of the stems of files that every shard writes for itself."""
         return f"-{self.number}-of-{self.parts}"
 
 

@@ -1,4 +1,4 @@
-"""What a batch was asked for, checked: rows become entries with recipe, sizes and destination."""
+"""The job of a batch, checked: rows become entries with recipe, sizes and destination."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -34,8 +34,8 @@ class BatchJob(Job):
       shard: which part of the rows these are, or None for all.
       overwrite: None replaces everything but finished pictures, True those as well, False nothing.
       sheet: file of the contact sheet, or None.
-      chunk: largest number of pictures painted at once; None is what memory holds.
-      mesh: of the devices that share the pictures; None is one device.
+      chunk: largest number of pictures painted at once; None is as many as fit into memory.
+      mesh: the devices that share the pictures; None is one device.
     """
 
     entries: tuple[Entry, ...]
@@ -59,7 +59,7 @@ def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
 
 
 class Draft(NamedTuple):
-    """A row with its recipe and its destination, before its files are looked at."""
+    """A row with its recipe and its destination, before its files are opened."""
 
     row: ManifestRow
     recipe: Recipe
@@ -102,13 +102,13 @@ def recipes_of(
     start: Any = None,
     check: Callable[[Recipe], Any] = lambda recipe: None,
 ) -> list[Recipe]:
-    """Return each row's recipe: its own or the command line's, changed by all flags, then overrides.
+    """Return each row's recipe: its own or the command line's, changed by flags, then by its overrides.
 
     Args:
-      rows: of the batch.
+      rows: the rows of the batch.
       changes: the flags.
       start: replaces the recipes' own starts; None keeps them.
-      check: refuses a recipe with which another flag cannot be used.
+      check: called with each recipe; raises if another flag cannot be used with it.
 
     Raises:
       ValueError: naming the row, if it came from a manifest.
@@ -140,8 +140,8 @@ def _recipe_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Reci
     if not row.location and len(recipe.terms.style_shares) > 1:
         raise ValueError(
             f"`recipe`: {recipe.name!r} blends {len(recipe.terms.style_shares)} styles by its "
-            "`style_shares`; words pair one style with each content, so blend with `stylize` or in a "
-            "manifest"
+            "`style_shares`, but file arguments pair one style with each content; blend with `stylize` "
+            "or in a manifest"
         )
     recipes.check_styles(recipe.terms, len(row.styles))
     return recipe
@@ -156,14 +156,14 @@ def inspected(
     """Read size and digest of every file once, and return what can be painted and what cannot.
 
     Args:
-      drafts: of the batch.
-      mesh: of the devices that paint; None is one device.
-      here: whether this process paints, so that its memory must hold every picture.
+      drafts: the drafts of the batch.
+      mesh: the devices that paint; None is one device.
+      here: whether this process paints, so that every picture must fit into its memory.
 
     Returns:
-      Entries of the rows that can be painted, and records of those that cannot: a file is missing or no
-      picture, a picture would become too small, it is too large for the output's format, or memory
-      holds it in no tiles.
+      Entries of the rows that can be painted, and records of those that cannot: a file is missing or is
+      not a picture, or a picture would become too small, is too large for the output's format, or does
+      not fit into memory even in the smallest tiles.
 
     Raises:
       ValueError: for such a row if its files were typed one by one, since that is a typing mistake.
@@ -249,15 +249,15 @@ def batch_job(
 
     Args:
       rows: from `nst_jax.app.batch.rows`.
-      changes: of the command line's recipe.
+      changes: the flags that change recipes.
       folder: where the results go; made if its parent exists.
-      suffix: of results for which a row has no name.
+      suffix: suffix of results that their row does not name.
       start: replaces the recipes' own starts; None keeps them.
-      check: refuses a recipe with which another flag cannot be used.
+      check: called with each recipe; raises if another flag cannot be used with it.
       inputs: other files that are read.
       shard: which part to paint, or None for all.
       sheet: whether a contact sheet is drawn.
-      mesh: of the devices that share the pictures; None is one device.
+      mesh: the devices that share the pictures; None is one device.
       here: whether this process paints; otherwise its memory does not matter.
       **options: other fields of `BatchJob`.
 
@@ -307,7 +307,7 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
       weights: description of the weights file.
 
     Raises:
-      ValueError: if there is a file in the place of a result that may not be replaced.
+      ValueError: if a file exists at the path of a result and may not be replaced.
     """
     if job.overwrite:
         return job, []
@@ -318,9 +318,8 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
             records.append(record_of(entry, "skipped", losses=embedded.get("losses")))
         elif job.overwrite is False and os.path.lexists(entry.output):
             raise ValueError(
-                f"`output`: '{entry.output}' exists and is not this picture finished (row "
-                f"{entry.number}); choose another folder, or let it be replaced by leaving out "
-                "`--no-overwrite`"
+                f"`output`: '{entry.output}' exists but is not the finished picture of row "
+                f"{entry.number}; choose another folder, or omit `--no-overwrite` to replace the file"
             )
         else:
             entries.append(entry)

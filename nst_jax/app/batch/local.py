@@ -1,4 +1,4 @@
-"""Run a batch in this process: one thread reads ahead, one writes behind, and this one computes."""
+"""Run a batch in this process: one thread reads ahead, one writes results, and this one computes."""
 
 import time
 from collections import Counter
@@ -38,7 +38,7 @@ SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)  # errors whose message nee
 
 
 class Loaded(NamedTuple):
-    """An entry whose files were read."""
+    """An entry whose files have been read."""
 
     entry: Entry
     content: images.Picture
@@ -46,7 +46,7 @@ class Loaded(NamedTuple):
 
 
 class PaintedPicture(NamedTuple):
-    """A picture that was painted and is not written yet."""
+    """A picture that has been painted and not written yet."""
 
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
@@ -73,7 +73,7 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
 
 
 def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
-    """Read the files of a group, each once; rows whose files cannot be read have failed."""
+    """Read each file of a group once; return what was read, and records of rows that failed."""
     known: dict[Path, images.Picture] = {}
     loaded, failed = [], []
     for entry in group.entries:
@@ -157,7 +157,7 @@ def _paint_together(
 
 
 def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
-    """Return contents and styles; one that all rows have only once, so that it is measured once."""
+    """Return contents and styles. One that all rows share is returned once, so it is measured once."""
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
     if len({one.entry.styles for one in loaded}) == 1:
@@ -207,7 +207,7 @@ def paint_groups(
     report: Report,
     plans: Sequence[Plan | None] | None = None,
 ) -> None:
-    """Paint groups one after the other, while the next one is read and the last one is written.
+    """Paint groups one after the other, while the next one is read and the previous one is written.
 
     Args:
       params: the weights.
@@ -216,7 +216,7 @@ def paint_groups(
       parts: the groups.
       progress: progress of the batch, with the work of each group.
       report: called with each row's record as it ends, in this thread or another.
-      plans: of the groups; None makes each when its turn comes.
+      plans: the plans of the groups; None makes each plan just before its group is painted.
     """
 
     def finish(canvas: PaintedPicture) -> None:
@@ -233,7 +233,7 @@ def paint_groups(
             canvases, failed = paint_group(params, loaded, group, plan, job, progress)
             for record in (*unread, *failed):
                 report(record)
-            for future in writing:  # and only one group waits to be written
+            for future in writing:  # likewise, only one group waits to be written
                 future.result()
             writing = [writer.submit(finish, canvas) for canvas in canvases]
             progress.end_group()
@@ -242,7 +242,7 @@ def paint_groups(
 
 
 def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
-    """Return what a `BatchProgress` has to know of groups."""
+    """Return the work of each group, from which a `BatchProgress` estimates times."""
     return [GroupWork(len(group.entries), group.entries[0].scales) for group in parts]
 
 
@@ -254,7 +254,7 @@ def paint_here(
     Args:
       params: the weights.
       weights: description of the weights file.
-      job: what is left of the batch.
+      job: the batch without its finished pictures.
       display: where progress is shown.
       report: called with each row's record once its picture is on the disk.
     """
@@ -268,7 +268,7 @@ def paint_here(
 
 
 def _plans_of(parts: Sequence[Group], job: BatchJob) -> list[Plan | None]:
-    """Return the plan of each group; None where there is none, which painting will report."""
+    """Return the plan of each group; None if it cannot be made, which `paint_group` will report."""
     plans: list[Plan | None] = []
     for group in parts:
         try:
@@ -279,7 +279,7 @@ def _plans_of(parts: Sequence[Group], job: BatchJob) -> list[Plan | None]:
 
 
 def _memory_words(plans: Sequence[Plan]) -> str:
-    """Return the memory of the group that takes most."""
+    """Describe the memory of the group that takes most."""
     if not plans:
         return "not known"
     largest = max(plans, key=lambda plan: plan.footprint.total)
@@ -296,15 +296,15 @@ def run_batch(
     runner: Runner,
     display: Display,
 ) -> tuple[list[Record], bool]:
-    """Paint what is left of a batch, record how every row ended, and draw the contact sheet.
+    """Paint the unfinished pictures of a batch, record how every row ended, and draw the contact sheet.
 
     Args:
       params: the weights.
       weights: description of the weights file.
       job: the whole batch.
-      rest: what is left of it.
-      finished: records of the rest's complement.
-      runner: paints, such as `paint_here`.
+      rest: the batch without its finished pictures.
+      finished: records of the finished pictures.
+      runner: a function that paints, such as `paint_here`.
       display: where progress is shown.
 
     Returns:
@@ -344,9 +344,9 @@ def _introduce(
     """Show what will be done.
 
     Args:
-      job: what is left of the batch.
+      job: the batch without its finished pictures.
       weights: description of the weights file.
-      done: number of pictures that are finished.
+      done: number of finished pictures.
       display: where it is shown.
       here: whether this process' device paints.
     """
@@ -381,7 +381,7 @@ def _introduce(
 
 
 def _renamed(entries: Sequence[Entry]) -> list[str]:
-    """Return a note for each result whose name has a number, since another row has that name."""
+    """Return a note for each result whose name got a number because another row has the plain name."""
     notes = []
     for entry in entries:
         stem = "_".join(path.stem for path in (entry.content, *entry.styles))

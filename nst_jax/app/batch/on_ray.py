@@ -64,7 +64,8 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():  # then whoever initialised it shuts it down
         yield
         return
-    # Ray's core warns for every actor that its arguments might be lost. This process keeps them.
+    # Ray's core warns for every actor that its arguments might be lost. They are not, since this
+    # process keeps them, so the warnings are switched off.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
     try:
@@ -80,7 +81,7 @@ def paint_on_ray(
 
     Args:
       params: the weights.
-      weights: the description in their file.
+      weights: description of the weights file.
       batch: what to paint.
       display: where to show progress.
       report: called with the record of each row after an actor has returned it.
@@ -131,8 +132,8 @@ def auto_precision() -> str:
 class PackedGroup(NamedTuple):
     """A group in the form in which it is sent to actors.
 
-    Recipes are TOML, as they contain functions. Paths are absolute, as actors have another working
-    directory.
+    Recipes are TOML text, in which functions are written as names. Paths are absolute, since actors
+    have another working directory.
     """
 
     entries: tuple[dict[str, Any], ...]  # the fields of each `Entry`
@@ -188,7 +189,7 @@ def _paint_blocks(
     import ray.data
 
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # there is one of our own
+    context.enable_progress_bars = False  # `display` shows the progress
     context.print_on_execution_start = False
     # Errors reach this process as exceptions, so Ray need not log them too.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
@@ -203,7 +204,7 @@ def _paint_blocks(
     items = [{"group": index} for index in range(len(groups))]
     pool = ray.data.ActorPoolStrategy(size=min(devices, blocks), max_tasks_in_flight_per_actor=1)
     with warnings.catch_warnings():
-        # The only option that limits the number of retries, which is unlimited without it.
+        # Ray warns of `ray_remote_args_fn`, but no other option limits the number of retries.
         warnings.filterwarnings("ignore", ".*ray_remote_args_fn.*")
         painted = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
             Painter,
@@ -234,7 +235,7 @@ def _missing_records(batch: BatchJob, weights: WeightsInfo, reported: set[int]) 
             if facts is not None:
                 yield record_of(entry, "done", losses=facts.get("losses"))
             else:
-                error = f"the actor that painted it died {RETRIES + 1} times; has it enough memory?"
+                error = f"its actor died {RETRIES + 1} times; does the machine have enough memory?"
                 yield record_of(entry, "failed", error)
 
 

@@ -1,4 +1,4 @@
-"""The result manifest, which records how each row of a batch ended; and which pictures are finished.
+"""The result manifest, which records how each row of a batch ended, and a check for finished pictures.
 
 The result manifest is a file of JSON lines. A line is appended when a row ends, so the file is complete
 and readable at any time, also after a crash. If a batch was started several times, a row has several
@@ -7,9 +7,10 @@ lines, and the last one counts:
     {"row": 3, "content": "photos/c.jpg", "style": "a.jpg", "output": "out/c_a.png", "status": "done",
      "error": null, "seconds": 4.1, "losses": {"total": ..., "content": ..., ...}}
 
-`status` is `done`, `skipped` (it was finished before), `diverged` (the losses stopped being finite;
-the output is the last finite canvas) or `failed` (there is no output). `seconds` is the time in which
-its group was painted, including compilation, divided by the number of pictures in the group.
+`status` is `done`, `skipped` (the picture was finished before), `diverged` (the losses stopped being
+finite; the output is the last finite canvas) or `failed` (there is no output). `seconds` is the time
+in which the row's group was painted, including compilation, divided by the number of pictures in the
+group.
 """
 
 import json
@@ -77,7 +78,7 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def check_listing(path: Path) -> None:
-    """Refuse a path for the result manifest to which no lines can be appended.
+    """Refuse a result manifest to which no records can be appended.
 
     Raises:
       ValueError: if it cannot be written, or if an existing file is not a result manifest.

@@ -24,7 +24,7 @@ REQUIRED, OPTIONAL = ("content", "style"), ("output", "recipe", "overrides")
 
 COLUMNS = (*REQUIRED, *OPTIONAL)
 
-SEPARATOR = ";"  # of several styles or overrides in one cell
+SEPARATOR = ";"  # between several styles or overrides in one cell
 
 # Suffixes of the files in a folder that count as pictures.
 PICTURE_SUFFIXES = (
@@ -112,11 +112,11 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
     """Replace folders by the pictures in them, and globs by the files that match.
 
     Args:
-      words: as typed.
+      words: files, folders and globs as typed.
       argument: the argument that they belong to, for messages.
 
     Returns:
-      Pairs of a path and whether it was typed itself.
+      Pairs of a path and whether the path itself was typed.
 
     Raises:
       ValueError: for a folder without pictures, and for a pattern without a match.
@@ -200,8 +200,8 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     Args:
       path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
         A style may be FILE:SHARE. Several styles, which are blended, are separated by semicolons or
-        given as a list in JSONL and Parquet. Overrides are KEY=VALUE as in `--set`, several of them in
-        the same way, or an object.
+        given as a list in JSONL and Parquet. Overrides are KEY=VALUE as in `--set`, separated or listed
+        like styles, or an object.
 
     Returns:
       Its rows.
@@ -371,7 +371,7 @@ def _typed(value: Any) -> str:
 
 @contextmanager
 def naming_row(row: ManifestRow) -> Iterator[None]:
-    """Context manager: prefixes an error with the manifest and the number of its row."""
+    """Prefix errors inside this context with the manifest and the number of the row."""
     try:
         yield
     except (TypeError, ValueError) as error:
