@@ -20,7 +20,7 @@ from nst_jax import recipes, vgg
 from nst_jax._types import Shape
 from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
-from nst_jax.scaling import capacity, chunks, costs, tiles
+from nst_jax.scaling import capacity, chunk_size, costs, tiles
 from nst_jax.scaling.bands import bands_of
 from nst_jax.scaling.plan import history_of, plan_scales
 from nst_jax.scaling.sharding import abstract_mesh
@@ -454,7 +454,7 @@ def _thousand_table() -> str:
                 (side, side), recipe=on(recipes.DEFAULT, device), platform=device.platform
             )
             hours = thousand(side, device)
-            at_once = chunks.largest_chunk(footprint, device.memory)
+            at_once = chunk_size.largest_chunk(footprint, device.memory)
             money = f"{number(hours)} P", f"{number(hours * PRICE)} $"
             rows.append((device.name, side, at_once, number(hours), *money))
     for side in (512, 1024):

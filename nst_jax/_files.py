@@ -25,7 +25,7 @@ def atomic(path: Path) -> Iterator[Path]:
     to make the file with `open`, so that the umask decides its permissions.
 
     Args:
-      path: of the file to write or to replace.
+      path: path of the file to write or to replace.
 
     Yields:
       A path in the same folder, where no file exists yet.
@@ -67,7 +67,7 @@ def check_place(path: PathLike, *, argument: str = "path") -> None:
     """Refuse a folder, and a file in a folder that does not exist.
 
     Args:
-      path: of the file to be written.
+      path: path of the file to be written.
       argument: how the caller calls it, for messages.
 
     Raises:
@@ -86,7 +86,7 @@ def check_destination(path: PathLike, *, argument: str = "path") -> None:
     """Refuse, before any work, a path where no file can be written.
 
     Args:
-      path: of the file to be written.
+      path: path of the file to be written.
       argument: how the caller calls it, for messages.
 
     Raises:

@@ -155,7 +155,7 @@ def created(path: Path) -> Iterator[h5py.File]:
     Its bytes depend on its contents alone: the same contents give the same file.
 
     Args:
-      path: of the file to write or to replace.
+      path: path of the file to write or to replace.
 
     Yields:
       The file, open for writing.
@@ -178,7 +178,7 @@ def store(
     """Store arrays in the order of their names; only one at a time is copied to the host.
 
     Args:
-      file: from `created`.
+      file: the file from `created`.
       arrays: full dataset name to array.
       after_each: called with the name and the array that was just stored.
     """

@@ -97,8 +97,9 @@ def stylize_many(
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`.
       devices: devices that share the pictures: `"all"`, a number, or a list of `jax.Device`; default:
         the one that holds the weights. Each device paints its own pictures.
-      plan: from `nst_jax.plan(..., pictures=n)`, for canvases of one shape. It contains `recipe`, the
-        arguments up to `tile`, `devices`, `chunk` and `bands`, so these must not be given as well.
+      plan: a plan from `nst_jax.plan(..., pictures=n)`, for canvases of one shape. It contains
+        `recipe`, the arguments up to `tile`, `devices`, `chunk` and `bands`, so these must not be given
+        as well.
       every: updates between two calls of `progress`; or an iterable of such numbers, as in `paint`.
       progress: called as `progress(done, total)` after the start was measured and after each
         interval. Both numbers count evaluations: in each chunk, one for the start and one per update.
@@ -315,7 +316,7 @@ def paint_batch(
       params: as in `stylize_many`.
       plans: pairs of a plan and its members, whose canvases have one shape.
       init: as in `stylize_many`.
-      intervals: from `nst_jax.descent.intervals_of`.
+      intervals: numbers of updates from `nst_jax.descent.intervals_of`.
       progress: as in `stylize_many`.
     """
     painted = PaintedBatch({}, {}, {})

@@ -52,7 +52,7 @@ def state_from(checkpoint: Checkpoint, like: State, *, argument: str = "resume")
     """Rebuild the run's state from a checkpoint's arrays, in new buffers.
 
     Args:
-      checkpoint: of a run.
+      checkpoint: the checkpoint of a run.
       like: a state of the same run, or its shapes.
       argument: how the caller calls the checkpoint, for messages.
 
@@ -88,7 +88,7 @@ def check_resumable(
     many updates as it would get now.
 
     Args:
-      checkpoint: of the earlier run.
+      checkpoint: the checkpoint of the earlier run.
       facts: what this run depends on, see `provenance.of_identity`.
       scales: the scales of this run, see `provenance.of_scales`.
       argument: how the caller calls the checkpoint, for messages.

@@ -206,7 +206,7 @@ def losses_of(
       params: weights from `nst_jax.load_params`.
       image: [h, w, 3] in [0, 1], of the size of the content that `targets` was measured on; with
         `bands`, padded to their height.
-      targets: from `measure`.
+      targets: the targets from `measure`.
       recipe: taps, losses, weights and network settings. If `network.tile` cuts the image into tiles,
         only the gradient with respect to the image is defined.
       bands: how the canvas is distributed over several devices; None is one device.
@@ -285,9 +285,8 @@ class _Size(NamedTuple):
 
 
 def _size_of(shape: Shape, tap: str, network: vgg.Network) -> _Size:
-    layer = vgg.layer_of(tap)
-    height, width = (vgg.halved(side, vgg.halvings(layer), network.ceil) for side in shape)
-    return _Size(height, width, vgg.LAYERS[layer][1], shape[0] * shape[1])
+    height, width = vgg.feature_shape(tap, *shape, network.ceil)
+    return _Size(height, width, vgg.LAYERS[vgg.layer_of(tap)][1], shape[0] * shape[1])
 
 
 def _check_sizes(content: Features, sizes: dict[str, _Size], grid: Grid | None) -> None:

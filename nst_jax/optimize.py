@@ -59,8 +59,8 @@ def step(
 
     Args:
       params: weights from `nst_jax.load_params`.
-      state: from `init` or an earlier `step`.
-      targets: from `measure`.
+      state: the state from `init` or an earlier `step`.
+      targets: the targets from `measure`.
       recipe: everything else.
       bands: as in `init`.
 
@@ -118,8 +118,8 @@ def run(
 
     Args:
       params: weights from `nst_jax.load_params`.
-      state: from `init` or an earlier `run`.
-      targets: from `measure`.
+      state: the state from `init` or an earlier `run`.
+      targets: the targets from `measure`.
       recipe: everything else.
       steps: number of steps; it is traced, so that another number does not compile another program.
       bands: as in `init`.

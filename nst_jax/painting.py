@@ -152,8 +152,9 @@ def stylize(
       devices: devices that share the canvas, each computing a band of its rows in less memory:
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
-      plan: from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, all arguments up
-        to `tile`, and `devices`, so these must not be given as well; default: a new plan is made.
+      plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, all
+        arguments up to `tile`, and `devices`, so these must not be given as well; default: a new plan
+        is made.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
@@ -324,7 +325,7 @@ def paint_planned(
       params: as in `paint`.
       content: see `paint`.
       style: see `paint`.
-      plan: of this run.
+      plan: the plan of this run.
       init: see `paint`.
       key: see `paint`.
       every: see `paint`.

@@ -45,7 +45,7 @@ def final_shapes(
     Args:
       content: (height, width) of the content.
       style: (height, width) of the style.
-      recipe: whose rules apply.
+      recipe: the recipe whose rules apply.
       argument: the caller's name for the style, used in error messages.
 
     Returns:
@@ -82,7 +82,7 @@ def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[
     Args:
       content: (height, width) of the content, before any resizing.
       styles: (height, width) of each style.
-      recipe: whose size rules and schedule apply.
+      recipe: the recipe whose size rules and schedule apply.
 
     Returns:
       The scales, coarse to fine.
@@ -106,7 +106,7 @@ def scales_up_to(shape: Shape, style_shapes: Sequence[Shape], recipe: Recipe) ->
     Args:
       shape: (height, width) of the last canvas.
       style_shapes: (height, width) of each style at that scale.
-      recipe: whose schedule applies.
+      recipe: the recipe whose schedule applies.
 
     Returns:
       The scales. At a coarser one, styles are smaller by the same factor as the canvas.
@@ -129,7 +129,7 @@ def prepare_pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
     Args:
       content: [h, w, 3] in [0, 1], or uint8.
       style: one such picture, or a list or tuple of several.
-      recipe: whose size rules, filter and schedule apply.
+      recipe: the recipe whose size rules, filter and schedule apply.
 
     Returns:
       float32 pictures at their final sizes, and the scales.
@@ -178,7 +178,7 @@ def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None
 
     Args:
       content: [h, w, 3], at the coarsest scale.
-      recipe: whose start is used if `init` is None, and whose coordinates apply.
+      recipe: the recipe whose start is used if `init` is None, and whose coordinates apply.
       init: as in `starting_image`.
 
     Returns:
@@ -199,7 +199,7 @@ def starting_image(
     Args:
       content: [h, w, 3], at the coarsest scale.
       style: [h', w', 3], at the coarsest scale.
-      recipe: whose start is used if `init` is None.
+      recipe: the recipe whose start is used if `init` is None.
       init: None, a function of `nst_jax.recipes.starts`, or an image [h, w, 3] of any size. An image
         is resized to the canvas; if its proportions differ from the content's, it is stretched.
       key: a random key, for starts that draw noise.

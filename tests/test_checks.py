@@ -285,7 +285,9 @@ def test_a_start_is_made_not_named(params):
     with pytest.raises(TypeError, match=r"`init`: expected .* got the class; write `Noise\(\)`"):
         nst.paint(params, GREY, GREY, recipe=FAST, init=starts.Noise)
     shots = nst.paint(params, GREY, GREY, recipe=FAST, init=lambda content, style, key: style[:4])
-    with pytest.raises(ValueError, match=r"`init`: the start returned shape \[4, 24, 3\] for a content"):
+    with pytest.raises(
+        ValueError, match=r"`init`: the start returned shape \[4, 24, 3\] for a content"
+    ):
         next(shots)
 
 

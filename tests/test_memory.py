@@ -9,7 +9,7 @@ import pytest
 
 import nst_jax as nst
 from nst_jax import prepare, recipes, vgg
-from nst_jax.scaling import capacity, chunks
+from nst_jax.scaling import capacity, chunk_size
 from nst_jax.scaling.plan import largest_that_fits
 from tests import small
 from tests.test_precision import at
@@ -185,7 +185,7 @@ def test_what_the_machine_does_not_say_holds_everything(monkeypatch, machine):
     monkeypatch.delattr(capacity.os, "sysconf")
     assert capacity.available() is None
     footprint = nst.estimate_memory((4096, 4096), platform="cpu")
-    assert capacity.fits(footprint, None) and chunks.largest_chunk(footprint, None) is None
+    assert capacity.fits(footprint, None) and chunk_size.largest_chunk(footprint, None) is None
 
 
 def test_as_many_fit_as_the_estimate_says():
@@ -194,15 +194,15 @@ def test_as_many_fit_as_the_estimate_says():
     there = int(
         1.001 * capacity.MARGIN * nst.estimate_memory(shape, pictures=5, platform="cpu").total
     )
-    assert chunks.largest_chunk(one, there) == 5
-    assert chunks.largest_chunk(one, 10) == 1  # less than one is no answer
+    assert chunk_size.largest_chunk(one, there) == 5
+    assert chunk_size.largest_chunk(one, 10) == 1  # less than one is no answer
 
 
 @pytest.mark.parametrize(
     ("count", "most", "size"), [(8, 8, 8), (8, 5, 4), (9, 8, 5), (7, 6, 4), (7, 1, 1), (10, 3, 2)]
 )
 def test_chunks_are_equal_where_that_costs_little(count, most, size):
-    assert chunks.even_chunk(count, most) == size
+    assert chunk_size.even_chunk(count, most) == size
 
 
 def test_the_largest_canvas_that_fits_fits_and_the_next_does_not():

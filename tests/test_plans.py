@@ -17,7 +17,7 @@ from PIL import Image
 import nst_jax as nst
 from nst_jax import painting, prepare, recipes
 from nst_jax.app import cli, commands, programs, rates, timing
-from nst_jax.app import plan as words_of
+from nst_jax.app import plan_report as words_of
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity, costs, plan, sharding
 from tests import small

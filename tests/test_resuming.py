@@ -16,7 +16,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import _hdf5, checkpoints, optimizers, prepare, recipes
-from nst_jax.app import checkpointing, cli, single, timing
+from nst_jax.app import autosave, cli, single, timing
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
 
@@ -190,7 +190,7 @@ def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_u
     monkeypatch.setattr(checkpoints, "save", save)
     job = type("Job", (), {"outputs": type("Outputs", (), {}), "resume": None})
     job.outputs.checkpoint, job.outputs.checkpoint_every = Path("run.h5"), None
-    writer = checkpointing.CheckpointWriter(job, [1000], lambda: now[0])
+    writer = autosave.CheckpointWriter(job, [1000], lambda: now[0])
     for step in range(0, 300, 10):  # a second an update
         now[0] = max(now[0], step)
         taking[0] = 0.1 if step < 100 else 5.0  # twenty times which is 100
@@ -260,7 +260,7 @@ def test_another_run_is_refused_and_nothing_is_touched(call):
 
 def test_a_disk_without_space_is_refused(call, monkeypatch):
     full = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(checkpointing.shutil, "disk_usage", lambda path: full)
+    monkeypatch.setattr(autosave.shutil, "disk_usage", lambda path: full)
     result = call(*RUN, *KEEP)
     refused(result, "`--checkpoint`: 'run.h5' takes about 0.2 MB and its disk has 0.0 MB left")
     assert not Path("photo_art.png").exists()

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AbstractMesh
 
 import nst_jax as nst
-from nst_jax.scaling import chunks, sharding
+from nst_jax.scaling import chunk_size, sharding
 from tests import small
 
 DEVICES = 4
@@ -140,4 +140,4 @@ def test_one_device_named_twice_is_refused():
 )
 def test_chunks_are_of_as_many_for_every_device(count, most, devices, size):
     mesh = AbstractMesh((devices,), (sharding.PICTURES,))
-    assert chunks.even_chunk_over_devices(count, most, mesh) == size
+    assert chunk_size.even_chunk_over_devices(count, most, mesh) == size

@@ -18,7 +18,7 @@ from nst_jax.app import cli, sweep
 from nst_jax.app.progress import Display
 from nst_jax.images import sheets
 from nst_jax.recipes import sizes
-from nst_jax.scaling import chunks
+from nst_jax.scaling import chunk_size
 from tests import small
 
 TAPS = ("relu1_1", "relu1_2", "relu2_1")
@@ -159,7 +159,7 @@ def test_groups_are_the_same_program(call, canvases, compilations, monkeypatch):
     argv = ["--ratio", "1e-3,10", "--layers", "cumulative", "--size", "32", "-q"]
     assert call(*argv)[0] == 0
     whole = canvases[:]
-    monkeypatch.setattr(chunks, "PIXELS_AT_ONCE", {"cpu": 3 * 24 * 32})
+    monkeypatch.setattr(chunk_size, "PIXELS_AT_ONCE", {"cpu": 3 * 24 * 32})
     runs = []
     many = sweep.paint_batch
     monkeypatch.setattr(
@@ -176,8 +176,8 @@ def test_groups_are_the_same_program(call, canvases, compilations, monkeypatch):
     [(20, (128, 128), 20), (20, (256, 256), 5), (7, (256, 256), 7), (7, (512, 512), 1)],
 )
 def test_groups_are_equal_and_fit(count, shape, size):
-    assert chunks.worthwhile_divisor(count, shape, "cpu") == size
-    assert chunks.worthwhile_divisor(count, shape, "gpu") == count
+    assert chunk_size.worthwhile_divisor(count, shape, "cpu") == size
+    assert chunk_size.worthwhile_divisor(count, shape, "gpu") == count
 
 
 # --- What is written ------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def test_cells_that_diverge_are_named(call):
 
 @pytest.mark.slow
 def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
-    monkeypatch.setattr(chunks, "PIXELS_AT_ONCE", {"cpu": 3 * 24 * 32})
+    monkeypatch.setattr(chunk_size, "PIXELS_AT_ONCE", {"cpu": 3 * 24 * 32})
     runs = []
     many = sweep.paint_batch
 

@@ -6,8 +6,8 @@ import time
 import jax
 import pytest
 
+from nst_jax.app.formatting import duration
 from nst_jax.app.timing import FIXED_PIXELS, CompileClock, IntervalChooser, Stopwatch
-from nst_jax.app.wording import duration
 from nst_jax.prepare import Scale
 
 SCALES = (Scale((10, 10), ((10, 10),), 8), Scale((20, 20), ((20, 20),), 5))

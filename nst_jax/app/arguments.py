@@ -223,8 +223,8 @@ def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture
     """Return the start that `--init` and `--noise-ratio` mean, and its file if it is a picture.
 
     Args:
-      text: of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.
-      ratio: of `--noise-ratio`, or None.
+      text: the value of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.
+      ratio: the value of `--noise-ratio`, or None.
 
     Returns:
       None, a start or an image [h, w, 3]; and the picture that was read, or None.

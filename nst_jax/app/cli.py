@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from nst_jax import __version__
-from nst_jax.app import interrupts, options, parsing
-from nst_jax.app.parsing import PROGRAM, StyleShare
+from nst_jax.app import interrupts, messages, options, parsing
+from nst_jax.app.messages import PROGRAM
+from nst_jax.app.parsing import StyleShare
 
 DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
 ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of the variables that set how jax allocates GPU memory
@@ -59,8 +60,8 @@ def _call(argv: Sequence[str] | None) -> int:
     try:
         code = cli.main(args=argv, prog_name=PROGRAM, standalone_mode=False)
     except click.UsageError as error:
-        return _fail(parsing.usage_message(error), 2)
-    except parsing.BadInput as error:
+        return _fail(messages.usage_message(error), 2)
+    except messages.BadInput as error:
         return _fail(error.message, 2)
     except click.Abort:  # click's name for Ctrl-C
         click.echo(f"{PROGRAM}: interrupted", err=True)
@@ -70,14 +71,14 @@ def _call(argv: Sequence[str] | None) -> int:
             raise
         first = next(iter(str(error).splitlines()), "")
         if type(error).__name__ == OUT_OF_MEMORY:
-            return _fail(parsing.as_flags(first), 1)
+            return _fail(messages.as_flags(first), 1)
         kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
         return _fail(f"{kind}{first}; {DEBUG}=1 shows where", 1)
     return code if isinstance(code, int) else 0
 
 
 def _fail(message: str, code: int) -> int:
-    parsing.print_message("error", " ".join(message.split()))
+    messages.print_message("error", " ".join(message.split()))
     return code
 
 

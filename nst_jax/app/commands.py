@@ -13,15 +13,16 @@ import click
 
 from nst_jax import images, prepare
 from nst_jax.app import arguments, cluster, programs, single
-from nst_jax.app import plan as plans
+from nst_jax.app import plan_report as plans
 from nst_jax.app import sweep as sweeps
+from nst_jax.app.autosave import checkpoint_of
 from nst_jax.app.batch import groups, local, on_ray, results, rows
 from nst_jax.app.batch import job as batch_job
-from nst_jax.app.checkpointing import checkpoint_of
 from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.job import PictureJob, picture_job
+from nst_jax.app.messages import print_message
 from nst_jax.app.outputs import Outputs, check_outputs
-from nst_jax.app.parsing import StyleShare, print_message
+from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import write_picture
 from nst_jax.images import sheets

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
-from nst_jax.app.parsing import PROGRAM
+from nst_jax.app.messages import PROGRAM
 
 
 def exit_on_interrupt() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nst_jax.app.plan import px
+from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
 from nst_jax.recipes.recipe import Recipe, Terms
 

@@ -1,17 +1,15 @@
-"""How words on the command line become values, how help is printed, and how refusals are worded.
+"""How words on the command line become values, and how help is printed.
 
 Built on click. Nothing heavy is imported here, since `--help` needs this module.
 """
 
 import re
-from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 
-PROGRAM = "nst-jax"
+from nst_jax.app.messages import BadInput, as_flags, as_typed, did_you_mean
 
 StyleShare: TypeAlias = tuple[Path, float | None]  # a style file, and its share if one was given
 
@@ -20,7 +18,7 @@ def parse_style(text: str, folder: Path = Path()) -> StyleShare:
     """Parse FILE or FILE:SHARE.
 
     Args:
-      text: as typed.
+      text: the word as typed.
       folder: where relative paths start.
 
     Returns:
@@ -153,7 +151,7 @@ class Command(click.Command):
             found = re.match(r"`([\w ]+)(\[\d+\])?`", str(error))
             if found is None:  # not a refusal of an argument, but an error in a run
                 raise
-            typed = {param.name: _typed(param) for param in self.params}
+            typed = {param.name: as_typed(param) for param in self.params}
             name = typed.get(found[1], found[1]) + (found[2] or "")
             raise BadInput(f"`{name}`{as_flags(str(error)[found.end() :])}") from error
 
@@ -197,63 +195,9 @@ class CommandGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             known = self.list_commands(ctx)
-            hint = _did_you_mean(args[0], known) or f"expected one of {', '.join(known)}"
+            hint = did_you_mean(args[0], known) or f"expected one of {', '.join(known)}"
             raise BadInput(f"`{ctx.command_path}`: there is no command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
 
 CommandGroup.group_class = CommandGroup
-
-
-# --- Messages -------------------------------------------------------------------------------------
-
-
-class BadInput(click.ClickException):
-    """A refusal that names the argument as it was typed."""
-
-
-def print_message(kind: str, text: str) -> None:
-    """Print one line on standard error, such as "nst-jax: error: ..."."""
-    click.echo(f"{PROGRAM}: {kind}: {text}", err=True)
-
-
-SUGGESTED = ("size", "tile", "chunk", "precision", "optimizer")  # options that messages may suggest
-
-
-def as_flags(message: str) -> str:
-    """Write the options that a message suggests as they are typed.
-
-    Example:
-      >>> as_flags("smaller: `tile` auto or `descent.optimizer.history=5`")
-      'smaller: `--tile` auto or `--set descent.optimizer.history=5`'
-    """
-    flags = re.sub(f"`({'|'.join(SUGGESTED)})`", r"`--\1`", message)
-    return re.sub(r"`([a-z]+(?:\.[a-z_]+)+=)", r"`--set \1", flags)
-
-
-def usage_message(error: click.UsageError) -> str:
-    """Return one line for words that click could not parse."""
-    path = error.ctx.command_path if error.ctx else PROGRAM
-    help_line = f"`{path} --help` lists the options"
-    if isinstance(error, click.NoSuchOption):
-        known = [name for p in error.ctx.command.params for name in p.opts] if error.ctx else []
-        hint = _did_you_mean(error.option_name, known) or help_line
-        return f"`{error.option_name}`: there is no such option; {hint}"
-    if isinstance(error, click.MissingParameter) and error.param is not None:
-        return f"`{_typed(error.param)}`: is missing; {help_line}"
-    message = error.message.rstrip(".")
-    if isinstance(error, click.BadParameter) and error.param is not None:
-        return f"`{_typed(error.param)}`: {message}"
-    return f"{message}; {help_line}"
-
-
-def _typed(param: click.Parameter) -> str:
-    """Return a parameter's name as it is typed."""
-    if isinstance(param, click.Option):
-        return max(param.opts, key=len)
-    return param.human_readable_name.strip("[].")
-
-
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else ""

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from nst_jax import prepare
 from nst_jax._types import Losses
+from nst_jax.app.formatting import duration
 from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Stopwatch, update_cost
-from nst_jax.app.wording import duration
 
 LINE_SECONDS = 10.0  # between two lines if no bar can be drawn
 
@@ -172,7 +172,7 @@ class BatchProgress(Iterator[int]):
 
 
 def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
-    """Return relative costs, in pixels, of each evaluation of one picture; the last is of the result."""
+    """Return the relative cost of each evaluation of one picture, in pixels, the final one included."""
     costs = [update_cost(scale) for scale in scales for _ in range(scale.steps)]
     return [*costs, update_cost(scales[-1])]
 

@@ -39,8 +39,8 @@ def record_rate(plan: Plan, timed: Timed) -> None:
     """Keep the rate of a run. If the file cannot be written, nothing is kept.
 
     Args:
-      plan: of the run.
-      timed: its updates without compilation. Less than `LEAST_SECONDS` of them are ignored.
+      plan: the plan of the run.
+      timed: its updates without compilation; fewer than `LEAST_SECONDS` of them are ignored.
     """
     path = _path()
     if path is None or timed.seconds < LEAST_SECONDS or not timed.cost:

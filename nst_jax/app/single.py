@@ -9,16 +9,16 @@ import jax
 
 from nst_jax import painting, prepare, provenance
 from nst_jax._types import Checkpoint, Params, Snapshot
-from nst_jax.app import checkpointing, cluster, plan, programs
+from nst_jax.app import autosave, cluster, plan_report, programs
+from nst_jax.app.formatting import duration
 from nst_jax.app.interrupts import Interrupts
 from nst_jax.app.introduction import introduce, share_words, size_words
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
-from nst_jax.app.plan import px
+from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display, loss_shares, time_left
 from nst_jax.app.rates import record_rate
 from nst_jax.app.timing import CompileClock, IntervalChooser, Stopwatch
-from nst_jax.app.wording import duration
 from nst_jax.app.writing import resized_alpha, write_picture
 from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.weights.params import WeightsInfo
@@ -56,7 +56,7 @@ def paint_job(
         job.plan.recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights
     )
     _introduce(job, facts, display)
-    checkpointing.check_disk_space(job)
+    autosave.check_disk_space(job)
     pace = IntervalChooser(
         job.plan.scales,
         job.outputs.stride,
@@ -127,12 +127,12 @@ class _Recorder:
         pace: IntervalChooser,
     ) -> None:
         self.job, self.facts, self.log, self.display = job, facts, log, display
-        self.pace, self.checkpoints = pace, checkpointing.CheckpointWriter(job, pace.ends)
+        self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Snapshot | None = None
         self.seconds: list[float] = []  # when each canvas so far was measured
         self.compiling = compiling
         # Times of the canvases before a checkpoint from which the run resumes.
-        self._before = [] if job.resume is None else checkpointing.seconds_of(job.resume)
+        self._before = [] if job.resume is None else autosave.seconds_of(job.resume)
         self._stopwatch = Stopwatch(compiling, elapsed=self._before[-1] if self._before else 0.0)
         self._first_compile: float | None = None
         self._announced = self._written = self._rescued = self._ended = False
@@ -336,12 +336,12 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
         lines[role.replace("_", " ")] = words
     if len(scales) > 1:
         lines["scales"] = ", ".join(f"{px(scale.shape)} for {scale.steps}" for scale in scales)
-    lines["memory"] = plan.memory_line(job.plan)
-    if (time := plan.time_line(job.plan)) is not None:
+    lines["memory"] = plan_report.memory_line(job.plan)
+    if (time := plan_report.time_line(job.plan)) is not None:
         lines["time"] = time
-    notes = [note for note in [plan.warning(job.plan)] if note]
+    notes = [note for note in [plan_report.warning(job.plan)] if note]
     if job.outputs.checkpoint is not None:
-        lines["checkpoint"], more = checkpointing.describe(job)
+        lines["checkpoint"], more = autosave.describe(job)
         notes += more
     for picture in job.inputs.values():
         notes += [f"{picture.name}: {note}" for note in picture.notes]

@@ -17,7 +17,7 @@ from nst_jax import _checks, images, prepare, provenance, vgg
 from nst_jax._types import Params
 from nst_jax.app.introduction import introduce
 from nst_jax.app.job import Job
-from nst_jax.app.plan import memory_line, px
+from nst_jax.app.plan_report import memory_line, px
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.writing import write_picture
@@ -29,7 +29,7 @@ from nst_jax.recipes.changes import with_learning_rate
 from nst_jax.recipes.recipe import Recipe, check
 from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import sharding
-from nst_jax.scaling.chunks import worthwhile_divisor
+from nst_jax.scaling.chunk_size import worthwhile_divisor
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import WeightsInfo
@@ -65,8 +65,8 @@ class SweepJob(Job):
       rows: the axis down, or None for a single row.
       columns: the axis across.
       labels: one for each canvas, row by row.
-      plan: of the canvases that are painted together; swept numbers of its recipe are arrays, one
-        number for each canvas of the grid.
+      plan: the plan of the canvases that are painted together; swept numbers of its recipe are arrays,
+        one number for each canvas of the grid.
       output: file of the grid.
       overwrite: whether an existing file may be replaced.
     """
@@ -179,7 +179,7 @@ def shape_of(axes: Sequence[Axis]) -> tuple[Axis | None, Axis]:
     """Return the axis down and the axis across: those with several values.
 
     Args:
-      axes: of everything that was given, in the order of `TITLES`.
+      axes: all axes that were given, in the order of `TITLES`.
 
     Returns:
       The rows, or None if there is one axis; and the columns.
@@ -211,7 +211,7 @@ def with_swept_values(
 
     Args:
       recipe: a recipe without arrays.
-      axes: in the order of `TITLES`.
+      axes: the axes, in the order of `TITLES`.
       rows: the axis down, or None.
       columns: the axis across.
 

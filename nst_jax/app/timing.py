@@ -139,7 +139,7 @@ class IntervalChooser(Iterator[int]):
         """Begin a run.
 
         Args:
-          scales: of the run.
+          scales: the scales of the run.
           every: updates between two snapshots that are needed, or None.
           also: a second such number, or None.
           done: updates that a resumed run begins with.

@@ -37,7 +37,8 @@ def side_by_side(
     Args:
       pictures: images [h, w, 3] in [0, 1] or uint8, of any sizes.
       labels: captions under them, one each, or None; accents are dropped, other scripts become `?`.
-      height: of the pictures, in px; None means that of the lowest one, so that none is enlarged.
+      height: height of the pictures, in px; None means that of the lowest one, so that none is
+        enlarged.
 
     Returns:
       [h, w, 3] float32 in [0, 1], on white.
@@ -136,7 +137,7 @@ def labelled_grid(
       column_labels: text above each column; may be empty.
       row_title: name of what the rows differ in, written upwards on the left.
       column_title: name of what the columns differ in.
-      title: of the whole grid, on top.
+      title: title above the whole grid.
       cell: longer side of a picture in px, None for the pictures' own size; less if the grid would be
         larger than `LONGEST`. Pictures are not enlarged.
 

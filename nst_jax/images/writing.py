@@ -21,7 +21,7 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
     """Refuse, before any work, a path where no picture can be written.
 
     Args:
-      path: of the picture to be written.
+      path: path of the picture to be written.
       overwrite: whether it may replace a file.
       argument: how the caller calls the value, for messages.
 
@@ -65,7 +65,7 @@ def check_fits(path: PathLike, shape: Shape, *, argument: str = "output") -> Non
     """Refuse a picture that is larger than the format of `path` allows.
 
     Args:
-      path: of the picture to be written, with a known suffix.
+      path: path of the picture to be written, with a known suffix.
       shape: height and width.
       argument: how the caller calls the value, for messages.
 
@@ -101,7 +101,7 @@ def save(
     PNG, TIFF (deflate) and WebP are lossless, JPEG has quality 95 and full-resolution colour.
 
     Args:
-      path: with suffix .png, .jpg, .jpeg, .webp, .tif or .tiff.
+      path: path with suffix .png, .jpg, .jpeg, .webp, .tif or .tiff.
       image: [h, w, 3] float in [0, 1], rounded to 8 bits; or uint8.
       alpha: [h, w] in [0, 1]; JPEG, which has no transparency, drops it.
       metadata: a mapping of JSON values to embed; `read_metadata` reads it back.

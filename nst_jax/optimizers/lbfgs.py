@@ -97,7 +97,7 @@ def _newton_direction(
     """Return -H g by the two-loop recursion over the pairs in memory, and the memory with a new scale.
 
     Args:
-      memory: from `_remember`.
+      memory: the memory from `_remember`.
       gradient: g.
       change: y of the pair that was given to `_remember`.
       fresh: whether that pair was kept, so that it determines the scale.

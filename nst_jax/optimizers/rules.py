@@ -206,7 +206,7 @@ class Optax:
     whoever resumes a run must give the same transformation again.
 
     Attributes:
-      rule: from optax, such as `optax.adam(0.01)`. Static.
+      rule: a transformation of optax, such as `optax.adam(0.01)`. Static.
 
     Example:
       >>> import optax

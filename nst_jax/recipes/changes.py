@@ -66,9 +66,9 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
     """Return the recipe with its size rules changed as the caller asks.
 
     Args:
-      recipe: whose rules are the starting point.
-      size: for the content and, where `style_size` is not given, the style; see `sizes.with_size`.
-      style_size: for the style alone.
+      recipe: the recipe to change.
+      size: size of the content and, where `style_size` is not given, the style; see `sizes.with_size`.
+      style_size: size of the style alone.
 
     Returns:
       The recipe to prepare pictures with.

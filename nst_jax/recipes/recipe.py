@@ -114,7 +114,7 @@ class Recipe:
     """A complete style transfer, as data. `replace` makes variants.
 
     Attributes:
-      name: of a preset, or of your own. `name`, `source`, `family` and `network` are static.
+      name: a preset's name, or one of your own. `name`, `source`, `family` and `network` are static.
       source: where the constants come from.
       family: the weights that the source ran on; with others its numbers differ.
       pictures: how the pictures are prepared.
@@ -309,8 +309,8 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
     """Refuse a number of style pictures that differs from the number of shares.
 
     Args:
-      terms: of a recipe; a single share fits any number of pictures.
-      count: of style pictures.
+      terms: a recipe's terms; a single share fits any number of pictures.
+      count: number of style pictures.
       argument: the caller's name for the pictures, for messages.
 
     Raises:

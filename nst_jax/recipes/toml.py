@@ -314,7 +314,7 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
     """Return a recipe with some of its values replaced by typed text, one after the other.
 
     Args:
-      recipe: to start from.
+      recipe: the recipe to start from.
       values: full key to text. The text is a value as in TOML; strings need no quotation marks, lists
         no brackets. The name of a choice alone selects it with its defaults.
       argument: the caller's name for the values, for messages.
@@ -345,9 +345,9 @@ def with_value(recipe: Recipe, key: str, value: Any, *, argument: str) -> Recipe
     """Return a recipe with one value replaced; nothing else is checked.
 
     Args:
-      recipe: to start from.
-      key: in full.
-      value: as `tomllib` would read it: a number, a string, a list, a table.
+      recipe: the recipe to start from.
+      key: the full key.
+      value: a value as `tomllib` reads it: a number, a string, a list, a table.
       argument: the caller's name for the value; messages say it in place of the key.
 
     Returns:

@@ -101,9 +101,9 @@ class Item(NamedTuple):
     """One field of a recipe, or of a record inside it.
 
     Attributes:
-      key: in full, such as `"descent.optimizer.learning_rate"`.
+      key: the full key, such as `"descent.optimizer.learning_rate"`.
       value: what the field contains.
-      field: of the dataclass; None for a function of a loss, which is a named tuple.
+      field: the dataclass field; None for a function of a loss, which is a named tuple.
       choice: the kind of named things that the field takes, if it takes one.
       name: under which `choice` knows the value, if it does.
     """

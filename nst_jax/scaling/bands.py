@@ -26,8 +26,8 @@ class Bands:
     it as static.
 
     Attributes:
-      mesh: has the axis `BANDS`. For planning, an `AbstractMesh` of so many devices is enough.
-      height: of the picture, in px.
+      mesh: a mesh with the axis `BANDS`. For planning, an `AbstractMesh` of so many devices is enough.
+      height: height of the picture, in px.
       band_height: rows of each device, in px.
     """
 
@@ -196,8 +196,9 @@ def map_bands(
     """Return a `shard_map` of `function`: every device that shares a picture calls it on its band.
 
     Args:
-      function: of pytrees of arrays; it may call `with_neighbours` and sum over the axis `BANDS`.
-      bands: of the picture.
+      function: a function of pytrees of arrays; it may call `with_neighbours` and sum over the axis
+        `BANDS`.
+      bands: the bands of the picture.
       split: for each argument, whether the first axis of its arrays is distributed over the devices;
         otherwise every device has the whole arrays.
       split_out: the same for the result.

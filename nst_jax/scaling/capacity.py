@@ -48,7 +48,7 @@ def available(device: Any = None) -> int | None:
     control group (a container's limit) leaves, whichever is less.
 
     Args:
-      device: of the run; None is JAX's default.
+      device: the device of the run; None is JAX's default.
     """
     device = jax.local_devices()[0] if device is None else device
     if device.platform != "cpu":
@@ -187,12 +187,12 @@ def explaining_out_of_memory(
     """Turn XLA's RESOURCE_EXHAUSTED into `OutOfMemory`, naming size, estimate and remedies.
 
     Args:
-      footprint: of the run.
+      footprint: the footprint of the run.
       tile: size of its tiles, 0 or None for none.
       available: bytes before the run; None if not known.
 
     Raises:
-      OutOfMemory: from JAX's error.
+      OutOfMemory: raised from JAX's error.
     """
     try:
         yield

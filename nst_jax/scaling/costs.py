@@ -36,8 +36,8 @@ class Footprint:
       shape: (height, width) of the canvas.
       pictures: number of pictures painted at once.
       weights: kernels and biases down to the deepest tap, transposed and Winograd kernels included.
-      activations: of the network, for loss and gradient; or for measuring the largest style, if that
-        is more.
+      activations: activations of the network, for loss and gradient; or for measuring the largest
+        style, if that is more.
       state: canvases and the optimiser's state.
       targets: the content's features and the style's statistics.
     """

@@ -19,7 +19,7 @@ from nst_jax.prepare import Scale
 from nst_jax.recipes.changes import with_options, with_sizes
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import capacity, chunks, sharding
+from nst_jax.scaling import capacity, chunk_size, sharding
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
 from nst_jax.scaling.costs import (
@@ -293,11 +293,11 @@ def plan_scales(
     one = footprint_at(chosen, last, counted, devices=devices)
     most = chunk
     if chunk is None and pictures > 1:
-        most = chunks.largest_chunk(one, there)
+        most = chunk_size.largest_chunk(one, there)
         if most is not None and counted != "cpu":
             most *= sharding.pictures_in_parallel(mesh)  # each of these devices has its own memory
-    at_once = chunks.even_chunk_over_devices(pictures, most, mesh)
-    together = chunks.pictures_per_memory(at_once, mesh, counted)
+    at_once = chunk_size.even_chunk_over_devices(pictures, most, mesh)
+    together = chunk_size.pictures_per_memory(at_once, mesh, counted)
     return Plan(
         requested=recipe,
         recipe=chosen,
@@ -367,7 +367,7 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     Args:
       recipe: the recipe to vary.
       longest: longest side of any picture, in px.
-      platform: of the device.
+      platform: the device's platform.
     """
     candidates = [_with_network(recipe, tile=0)]
     if platform != "cpu":
@@ -467,7 +467,7 @@ def largest_that_fits(
     """Return the largest canvas of a scale's proportions that fits, as (height, width).
 
     Args:
-      scale: has the requested shapes of the canvas and the styles, which shrink by the same factor.
+      scale: the requested shapes of the canvas and the styles, which shrink by the same factor.
       recipe: as in `estimate_memory`.
       available: available bytes.
       platform: as in `estimate_memory`.

@@ -203,8 +203,8 @@ def vmap_over_devices(
     Where several devices share a picture, they communicate anyway, and the partitioner is used.
 
     Args:
-      function: of one picture.
-      mesh: from `mesh_of_batch`.
+      function: a function of one picture.
+      mesh: the mesh from `mesh_of_batch`.
       in_axes: as for `vmap`: 0 or None, or a tree of these, for each argument.
 
     Returns:

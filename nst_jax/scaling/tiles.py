@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from nst_jax._types import FeatureMap, Image
 from nst_jax.scaling.bands import Bands, with_neighbours
 from nst_jax.scaling.sharding import BANDS
-from nst_jax.vgg import SMALLEST, Network, halved, halvings, layer_of
+from nst_jax.vgg import SMALLEST, Network, feature_shape, halved, halvings, layer_of
 from nst_jax.vgg.taps import halo_of
 
 Index: TypeAlias = Int[Array, ""] | int
@@ -107,8 +107,7 @@ class Grid:
 
     def shape(self, tap: str) -> tuple[int, int]:
         """Return the (height, width) of the whole picture's features at a tap."""
-        times = halvings(layer_of(tap))
-        return halved(self.down.side, times, self.ceil), halved(self.across.side, times, self.ceil)
+        return feature_shape(tap, self.down.side, self.across.side, self.ceil)
 
     def positions(self, tap: str) -> int:
         """Return the number of positions of the whole picture's features at a tap."""

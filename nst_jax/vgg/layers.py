@@ -61,7 +61,8 @@ def conv3x3(
     Args:
       x: features.
       kernel: the kernel.
-      forms: of the kernel, computed before a loop so that no step computes them; see `with_forms`.
+      forms: transformed kernels, computed before a loop so that no step computes them; see
+        `with_forms`.
       products: the precision that the convolution requests from the device.
 
     Returns:

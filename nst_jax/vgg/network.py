@@ -69,8 +69,8 @@ def with_forms(
       shape: (height, width) of the largest canvas, which decides on the layers that use Winograd
         convolution; None uses it nowhere. With a shape the weights must not be traced, as their
         device decides too.
-      precision: of the network. All forms are computed from kernels rounded to the dtype that it
-        multiplies, so that a layer gives the same result with and without Winograd convolution, up
+      precision: the network's precision. All forms are computed from kernels rounded to the dtype that
+        it multiplies, so that a layer gives the same result with and without Winograd convolution, up
         to rounding.
 
     Returns:
@@ -140,7 +140,7 @@ class Network:
       padding: `zero_padded`, `replicate_padded` or `reflect_padded`.
       pixels: the pixel convention of the network's input; None means that of the weights, which is
         right unless a published recipe deliberately uses another one.
-      precision: of products and activations, one of `nst_jax.vgg.precision`.
+      precision: precision of products and activations, one of `nst_jax.vgg.precision`.
       remat: whether a block's activations are computed again for its gradient instead of stored
         (rematerialisation): a third more work for less memory. XLA's CPU compiler stores them anyway.
       tile: side in px, a multiple of 16, of the parts in which a larger picture is computed. A part is

@@ -15,7 +15,7 @@ class Pixels:
     `encode` computes `(image * scale - shift) / spread`, and reverses the channels if `bgr`.
 
     Attributes:
-      name: as files and `Params.pixels` write it.
+      name: the name in files and in `Params.pixels`.
       scale: the value of white before `shift`.
       shift: subtracted from each channel, in RGB order.
       spread: divides each channel, in RGB order.

@@ -23,7 +23,7 @@ class Precision:
     """The precision of matrix products, and the dtype of activations.
 
     Attributes:
-      name: as users and files write it.
+      name: the name that users and files write.
       products: the precision that convolutions and Gram matrices request from the device.
       activations: name of the dtype of the network's activations; None means that of the pictures.
     """
@@ -60,7 +60,7 @@ def precision_named(name: Any, platform: str | None = None) -> Precision:
     Args:
       name: `"float32"`, `"tensorfloat32"`, `"bfloat16"`, or `"auto"`: bfloat16 on an accelerator,
         whose matrix units are built for it, and float32 on a CPU.
-      platform: of the device, as jax names it, for `"auto"`; default: the default device's.
+      platform: the device's platform, as JAX names it, for `"auto"`; default: the default device's.
 
     Returns:
       The precision.

@@ -87,9 +87,9 @@ def feature_shape(tap: str, height: int, width: int, ceil: bool) -> tuple[int, i
     """Return the (height, width) of a tap's features.
 
     Args:
-      tap: its name here, such as `"relu4_2"`.
-      height: of the picture, px.
-      width: of the picture, px.
+      tap: its name, such as `"relu4_2"`.
+      height: height of the picture, px.
+      width: width of the picture, px.
       ceil: whether poolings keep an odd last row and column (Caffe) or drop it (torch, Keras).
 
     Returns:

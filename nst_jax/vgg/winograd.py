@@ -113,8 +113,8 @@ def convolve(
 
     Args:
       x: features of any size, odd or even.
-      transformed: from `transform_kernel`. Its dtype is that of the factors of the products; the
-        transformations and the sums over channels are in float32 at least.
+      transformed: the kernel, from `transform_kernel`. Its dtype is that of the factors of the
+        products; the transformations and the sums over channels are in float32 at least.
 
     Returns:
       The result of `lax.conv_general_dilated` up to rounding, in the dtype of `x`.

@@ -89,8 +89,8 @@ def convert(
       The `read_info` of the new file.
 
     Raises:
-      ValueError: `source` is damaged, of another kind, another network, or a pickle that imports more than tensors;
-        an option is unknown; `destination` cannot be written.
+      ValueError: `source` is damaged, of another kind, another network, or a pickle that imports more
+        than tensors; an option is unknown; `destination` cannot be written.
 
     Example:
       >>> info = convert("vgg19-dcbb9e9d.pth", "vgg19.h5", encoding="float16")  # doctest: +SKIP

@@ -16,7 +16,7 @@ import numpy as np
 
 from nst_jax import images, prepare
 from nst_jax.recipes.presets import Recipe
-from nst_jax.scaling.chunks import worthwhile_chunk
+from nst_jax.scaling.chunk_size import worthwhile_chunk
 
 MOST_PICTURES = 8  # in one group
 
@@ -106,8 +106,9 @@ def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> li
     """Split entries into groups, each for one program and small enough to be painted at once.
 
     Args:
-      entries: in any order.
-      platform: of the device; on a CPU, large pictures gain nothing from being painted together.
+      entries: the entries, in any order.
+      platform: the device's platform; on a CPU, large pictures gain nothing from being painted
+        together.
       devices: number of devices that share a group, each with pictures of its own.
 
     Returns:

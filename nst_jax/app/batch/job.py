@@ -30,7 +30,7 @@ class BatchJob(Job):
     Attributes:
       entries: one for each picture, in the order of the rows.
       bad: records of the rows whose files cannot be used.
-      folder: of the results and of the result manifest.
+      folder: folder of the results and of the result manifest.
       shard: which part of the rows these are, or None for all.
       overwrite: None replaces everything but finished pictures, True those as well, False nothing.
       sheet: file of the contact sheet, or None.
@@ -248,7 +248,7 @@ def batch_job(
     """Make the job of a batch.
 
     Args:
-      rows: from `nst_jax.app.batch.rows`.
+      rows: the rows, from `nst_jax.app.batch.rows`.
       changes: the flags that change recipes.
       folder: where the results go; made if its parent exists.
       suffix: suffix of results that their row does not name.

@@ -16,17 +16,18 @@ from nst_jax.app.batch import groups, results
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
+from nst_jax.app.formatting import few
 from nst_jax.app.introduction import introduce
-from nst_jax.app.plan import memory_line
+from nst_jax.app.plan_report import memory_line
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
-from nst_jax.app.wording import few
 from nst_jax.app.writing import resized_alpha, write_picture
 from nst_jax.batches import PaintedBatch, members_of, paint_batch
 from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
+from nst_jax.recipes.walk import name_to_show
 from nst_jax.scaling import sharding
 from nst_jax.scaling.capacity import OutOfMemory
 from nst_jax.scaling.plan import Plan, plan_scales
@@ -112,8 +113,8 @@ def paint_group(
       params: the weights.
       loaded: entries of the group whose files were read.
       group: the group.
-      plan: of the group; None makes one.
-      job: to which the group belongs.
+      plan: the plan of the group; None makes one.
+      job: the job to which the group belongs.
       progress: progress of the batch, at this group.
 
     Returns:
@@ -212,7 +213,7 @@ def paint_groups(
     Args:
       params: the weights.
       weights: description of the weights file.
-      job: to which the groups belong.
+      job: the job to which the groups belong.
       parts: the groups.
       progress: progress of the batch, with the work of each group.
       report: called with each row's record as it ends, in this thread or another.
@@ -357,7 +358,7 @@ def _introduce(
         for (name, steps), count in counts.items()
     ]
     rules = {
-        f"{p.size}, {p.resize.__name__}; styles: {p.style_size or p.size}"
+        f"{p.size}, {name_to_show(p.resize)}; styles: {p.style_size or p.size}"
         for p in (entry.recipe.pictures for entry in entries)
     }
     rule = f" ({rules.pop()})" if len(rules) == 1 else ""

@@ -105,7 +105,7 @@ def devices_of(resources: dict[str, float], nodes: Sequence[dict[str, Any]]) -> 
     """Return the kind of device on which a cluster computes, and their number.
 
     Args:
-      resources: of the whole cluster, from Ray.
+      resources: the resources of the whole cluster, from Ray.
       nodes: its machines, from Ray; without accelerators each machine counts as one device.
 
     Returns:

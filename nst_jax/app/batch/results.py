@@ -112,7 +112,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
     Args:
       output: path of the picture.
-      requested: from `provenance.of_picture`.
+      requested: the requested settings, from `provenance.of_picture`.
 
     Returns:
       All metadata of the picture, or None.

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nst_jax import provenance
+from nst_jax.app.formatting import amount, duration
 from nst_jax.app.rates import known_rate, rates_are_kept
-from nst_jax.app.wording import amount, duration
 from nst_jax.scaling.plan import Plan, history_of
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"

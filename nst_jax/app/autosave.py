@@ -12,9 +12,9 @@ import numpy as np
 from nst_jax import _files, checkpoints, optimize, provenance
 from nst_jax._types import Checkpoint, Snapshot
 from nst_jax.app import cluster
+from nst_jax.app.formatting import amount
 from nst_jax.app.job import PictureJob
 from nst_jax.app.outputs import Outputs
-from nst_jax.app.wording import amount
 from nst_jax.recipes.recipe import as_arrays
 
 SECONDS = 30.0  # between two checkpoints, unless `--checkpoint-every` is given
@@ -109,7 +109,7 @@ class CheckpointWriter:
         """Make a writer for a job.
 
         Args:
-          job: whose checkpoints are written.
+          job: the job whose checkpoints are written.
           ends: number of updates after which each scale ends.
           clock: returns seconds; tests pass their own.
         """

@@ -72,7 +72,7 @@ def worthwhile_divisor(count: int, shape: Shape, platform: str, parallel: int = 
     Args:
       count: number of canvases.
       shape: (height, width) of each.
-      platform: of the device.
+      platform: the device's platform.
       parallel: number of canvases that the devices compute at the same time.
 
     Example:
