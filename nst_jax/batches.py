@@ -101,9 +101,9 @@ def stylize_many(
         `recipe`, the arguments up to `tile`, `devices`, `chunk` and `bands`, so these must not be given
         as well.
       every: updates between two calls of `progress`; or an iterable of such numbers, as in `paint`.
-      progress: called as `progress(done, total)` after the start was measured and after each
-        interval. Both numbers count evaluations: in each chunk, one for the start and one per update.
-        An exception that it raises ends the run.
+      progress: called as `progress(done, total)` after the start was measured, after each interval,
+        at the end of each scale, and at the latest every 256 updates. Both numbers count evaluations:
+        in each chunk, one for the start and one per update. An exception that it raises ends the run.
       chunk: largest number of pictures painted at once, though at least one for each device; default:
         as many as fit into memory by `estimate_memory`, or all if the available memory is not known.
         Chunks are of equal size where that costs little.
@@ -172,6 +172,11 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
         raise ValueError(
             f"`plan`: is for {plan.pictures} pictures and {len(members)} were given; make it with "
             f"`nst_jax.plan(..., pictures={len(members)})`"
+        )
+    if plan.mesh is not None and sharding.PICTURES not in plan.mesh.shape:
+        raise ValueError(
+            "`plan`: lets several devices share one picture; call `nst_jax.stylize`, or make the plan "
+            "with `bands=`, the number of devices that share each picture of a batch"
         )
     for member in members:
         scales = member.prepared.scales
@@ -320,6 +325,8 @@ def paint_batch(
       progress: as in `stylize_many`.
     """
     painted = PaintedBatch({}, {}, {})
+    # So many updates at most, since `progress` may also end the run.
+    intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:
@@ -351,10 +358,12 @@ def _painted_chunk(
     report: Callable[[State, int], None] | None,
 ) -> tuple[list[Image], list[Losses], list[int]]:
     """Paint a chunk; return images, losses and the update after which each diverged, or -1."""
-    position = None
-    for position in descend(canvas, canvas.plan.scales, intervals):
+    state: State | None = None
+    for position in descend(canvas, canvas.plan.scales, intervals, at_scale_ends=True):
+        state = position.state
+        assert state is not None
         if report is not None:
-            assert position.state is not None
-            report(position.state, position.step + 1)
-    assert position is not None and position.state is not None
-    return canvas.results(position.state)
+            report(state, position.step + 1)
+        del position  # so that only the loop holds the state of a coarser scale, and frees it
+    assert state is not None
+    return canvas.results(state)

@@ -57,6 +57,7 @@ def descend(
     *,
     position: Position | None = None,
     ahead: Ahead | None = None,
+    at_scale_ends: bool = False,
 ) -> Iterator[Position]:
     """Run a canvas through all scales and yield its position after every interval.
 
@@ -71,6 +72,7 @@ def descend(
       ahead: called with the current scale and state, to prepare the next scale (measure and compile)
         while the current one runs. It returns a function that waits for the result of `measure`, or
         None if the next scale is not prepared ahead.
+      at_scale_ends: whether the position at the end of each scale is yielded, too.
 
     Yields:
       The positions; the last one after all updates, or where the losses stopped being finite.
@@ -85,7 +87,7 @@ def descend(
     while True:
         if state is not None:
             over = done == total or canvas.is_broken(state)
-            if wanted == 0 or over:
+            if wanted == 0 or over or (at_scale_ends and done == ends[index]):
                 yield Position(index, done, state, history)
                 if over:
                     return

@@ -75,9 +75,10 @@ def measure(
     for name, picture in (("content", content), *(("style", each) for each in styles)):
         _checks.array(name, picture, order)
     check_styles(recipe.terms, len(styles))
+    features = measure_content(params, content, recipe, bands=bands)
     statistics = [measure_style(params, one, recipe, bands=bands) for one in styles]
     return Targets(
-        content=measure_content(params, content, recipe, bands=bands),
+        content=features,
         style=blend(statistics, recipe.terms.style_shares),
     )
 

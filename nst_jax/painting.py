@@ -50,14 +50,13 @@ class Painting(Iterator[Snapshot]):
         canvas: SingleCanvas,
         identify: Callable[[], dict[str, Any]],
     ) -> None:
-        self._positions, self._canvas = positions, canvas
+        self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         self._identify = functools.cache(identify)  # hashes every picture and weight
         self._position = Position()
 
     def __next__(self) -> Snapshot:
-        before = len(self._position.history)
-        self._position = next(self._positions)
-        return self._canvas.snapshot(self._position, self._position.history[before:])
+        self._position, snapshot = next(self._snapshots)
+        return snapshot
 
     def finish(self) -> Snapshot:
         """Paint to the end and return the last snapshot.
@@ -111,6 +110,18 @@ class Painting(Iterator[Snapshot]):
             scales=provenance.of_scales(plan.scales),
             device=provenance.device(),
         )
+
+
+def _snapshots(
+    positions: Iterator[Position], canvas: SingleCanvas
+) -> Iterator[tuple[Position, Snapshot]]:
+    """Yield each position with its snapshot; explain if the device runs out of memory."""
+    plan, before = canvas.plan, 0
+    tile = plan.recipe.network.tile
+    with capacity.explaining_out_of_memory(plan.footprint, tile, plan.available):
+        for position in positions:
+            yield position, canvas.snapshot(position, position.history[before:])
+            before = len(position.history)
 
 
 def stylize(
@@ -268,19 +279,29 @@ def paint(
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
     options = (recipe, size, style_size, steps, precision, tile, devices)
+    content = _checks.image("content", content)
+    several = isinstance(style, (list, tuple))
+    style = _checks.images("style", style) if several else _checks.image("style", style)
     if plan is None:
         checked = checkpoints.with_memory_choices_of(with_options(*options[:-1]), resume)
-        plan = _planned(params, content, style, checked, devices)
+        _check_arguments(checked, init, key, every)
+        plan = _planned(params, content, style if several else [style], checked, devices)
     else:
         check_given_plan(plan, options)
+        _check_plan_of_one(plan)
     return paint_planned(
         params, content, style, plan, init=init, key=key, every=every, resume=resume
     )
 
 
-def _planned(params: Params, content: Any, style: Any, recipe: Recipe, devices: Devices) -> Plan:
-    image, styles = _checks.image("content", content), _checks.one_or_several("style", style)
-    scales = prepare.scales_of(image.shape[:2], [one.shape[:2] for one in styles], recipe)
+def _planned(
+    params: Params,
+    content: np.ndarray,
+    styles: Sequence[np.ndarray],
+    recipe: Recipe,
+    devices: Devices,
+) -> Plan:
+    scales = prepare.scales_of(content.shape[:2], [style.shape[:2] for style in styles], recipe)
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     return plan_scales(recipe, scales, mesh=mesh, device=capacity.device_of(params))
 
@@ -337,10 +358,7 @@ def paint_planned(
     Returns:
       What `paint` yields.
     """
-    _checks.single(plan.recipe)
-    intervals = intervals_of(every, done=0 if resume is None else resume.step)
-    _checks.start_or_image("init", init)
-    _checks.random_key("key", key)
+    intervals = _check_arguments(plan.recipe, init, key, every, resume)
     prepared = prepare.prepare_pictures(content, style, plan.recipe)
     check_plan_fits(plan, prepared.scales)
     key = jax.random.key(0) if key is None else key
@@ -349,7 +367,26 @@ def paint_planned(
     position = None if resume is None else _position_of(resume, identify(), canvas)
     ahead = None if begin is None else partial(canvas.begin_next, begin)
     positions = descend(canvas, plan.scales, intervals, position=position, ahead=ahead)
-    return Painting(_explaining(positions, plan), canvas, identify)
+    return Painting(positions, canvas, identify)
+
+
+def _check_arguments(
+    recipe: Recipe, init: Any, key: Any, every: Any, resume: Checkpoint | None = None
+) -> Iterator[int]:
+    """Refuse what `paint` cannot use; return the intervals that `every` stands for."""
+    _checks.single(recipe)
+    _checks.start_or_image("init", init)
+    _checks.random_key("key", key)
+    return intervals_of(every, done=0 if resume is None else resume.step)
+
+
+def _check_plan_of_one(plan: Plan) -> None:
+    """Refuse a plan that was made for `stylize_many`."""
+    if plan.pictures > 1 or sharding.pictures_in_parallel(plan.mesh) > 1:
+        raise ValueError(
+            f"`plan`: is for a batch of {plan.pictures}; make it without `pictures` and `bands`, or "
+            "call `nst_jax.stylize_many`"
+        )
 
 
 def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
@@ -365,12 +402,6 @@ def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
         f"`plan`: was made for a canvas of {width}x{height} px, but these pictures need {w}x{h} px, or "
         "other styles or scales; make a plan for pictures of these sizes"
     )
-
-
-def _explaining(positions: Iterator[Position], plan: Plan) -> Iterator[Position]:
-    tile = plan.recipe.network.tile
-    with capacity.explaining_out_of_memory(plan.footprint, tile, plan.available):
-        yield from positions
 
 
 # --- Resuming -------------------------------------------------------------------------------------

@@ -206,6 +206,17 @@ def test_it_tells_how_far_it_is(params, contents, styles):
     assert_array_equal(images, nst.stylize_many(params, contents, styles, recipe=FAST, steps=5))
 
 
+def test_progress_is_told_at_the_end_of_each_scale(params, contents, styles):
+    descent = replace(FAST.descent, schedule=recipes.CoarseToFine(smallest=32, share=1.0))
+    recipe, told = replace(FAST, descent=descent), []
+    options = {"recipe": recipe, "size": 64, "steps": 6}
+    nst.stylize_many(params, contents, styles, progress=lambda *far: told.append(far), **options)
+    scales = nst.plan(contents[0], styles[0], **options).scales
+    assert len(scales) == 2
+    # The update that enlarges the canvas belongs to the coarser scale and ends it.
+    assert told == [(1, 7), (scales[0].steps, 7), (7, 7)]
+
+
 def test_what_the_listener_raises_ends_the_work(params, contents, styles):
     def stop(done, total):
         raise KeyboardInterrupt

@@ -453,7 +453,7 @@ def test_a_run_that_may_not_fit_in_memory_is_noted_and_tried_if_requested(call, 
     code, _, err = call("stylize", *argv, "--tile", "off")
     assert code == 0 and Path("out.png").exists()
     assert re.search(
-        r"^note: the run takes about .+ may not fit into the 2\.0 MB that are available", err, re.M
+        r"^note: the run takes about .+ may not fit into the 2\.0 MB that is available", err, re.M
     )
 
 

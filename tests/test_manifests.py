@@ -396,7 +396,7 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
         def __iter__(self):
             return iter(())
 
-    canvases, failed = local.paint_group(None, loaded, group, None, batch, Progress())
+    canvases, failed = local.paint_group(None, loaded, group, batch, Progress())
     assert [canvas.loaded.entry.number for canvas in canvases] == [1, 3]
     assert [(record.row, record.status) for record in failed] == [(2, "failed")]
     assert failed[0].error == "RuntimeError: out of memory"

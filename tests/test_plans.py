@@ -91,7 +91,7 @@ def test_a_plan_adds_up_and_paints_nothing(call, compilations):
     assert lines["updates"] == "3" and lines["computed"] == "all at once"
     parts = [float(lines[part].split()[0]) for part in words_of.PARTS]
     assert float(lines["total"].split()[0]) == pytest.approx(sum(parts), abs=0.3)
-    assert "are available" in lines["total"]
+    assert "is available" in lines["total"]
 
 
 def test_a_plan_as_json_is_what_the_estimate_says(call):
@@ -254,7 +254,7 @@ def test_our_own_recipe_gives_up_pairs_last_and_as_few_as_needed():
     ids=["python", "gatys-2016", "own"],
 )
 def test_elsewhere_pairs_are_only_proposed(recipe, yielding):
-    with pytest.raises(ValueError, match=r"`size`: 8192x6144 px takes .* are available") as error:
+    with pytest.raises(ValueError, match=r"`size`: 8192x6144 px takes .* is available") as error:
         fit(recipe, 16 * 10**9, yielding=yielding)
     history = int(re.search(r"`descent\.optimizer\.history=(\d+)`", str(error.value))[1])
     assert "or Adam (`optimizer`)" in str(error.value)
@@ -314,7 +314,7 @@ def test_batch_and_sweep_refuse_what_fits_in_no_way_before_any_work(call, little
     named = call("batch", "photo.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny")
     swept = call("sweep", *PAIR, "--recipe", "tiny", "--tv-weight", "1,2")
     for code, out, err in (named, swept):
-        assert code == 2 and out == "" and "`--size`" in err and "are available" in err, err
+        assert code == 2 and out == "" and "`--size`" in err and "is available" in err, err
     assert not Path("out").exists()
 
 
@@ -329,7 +329,7 @@ def test_a_row_that_fits_in_no_way_fails_alone(call, little):
     status = {record["row"]: record["status"] for record in records}
     assert code == 1 and sorted(status.values()) == ["done", "failed"], records
     (failed,) = [record for record in records if record["status"] == "failed"]
-    assert "4000x3000 px takes" in failed["error"] and "are available" in failed["error"]
+    assert "4000x3000 px takes" in failed["error"] and "is available" in failed["error"]
 
 
 FIRST = """
@@ -500,7 +500,7 @@ def test_what_only_several_devices_hold_is_not_refused(little, monkeypatch):
     monkeypatch.setattr(plan, "memory_savers", lambda recipe, *rest: [whole])
     little(round((one.total + shared.total) * capacity.MARGIN / 2))
     plan.plan_scales(recipe, [scale], mesh=mesh)
-    with pytest.raises(ValueError, match="are available"):
+    with pytest.raises(ValueError, match="is available"):
         plan.plan_scales(recipe, [scale])
 
 

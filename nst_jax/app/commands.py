@@ -27,7 +27,7 @@ from nst_jax.app.progress import Display
 from nst_jax.app.writing import write_picture
 from nst_jax.images import sheets
 from nst_jax.recipes import starts
-from nst_jax.recipes.presets import Recipe
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import plan_canvas, plan_scales
 from nst_jax.vgg import precision

@@ -14,19 +14,12 @@ PARTS = ("weights", "activations", "targets", "state")  # of a `Footprint`
 
 def device_facts(plan: Plan) -> dict[str, str]:
     """Return platform and kind of the device that a plan is for."""
-    here = provenance.device()
-    return here if _is_here(plan) else {"platform": plan.platform, "kind": plan.platform}
-
-
-def _is_here(plan: Plan) -> bool:
-    here = provenance.device()["platform"]
-    # Memory is modelled alike for all accelerators, so a plan for this TPU says "gpu".
-    return plan.platform == here or (plan.platform == "gpu" and here != "cpu")
+    return provenance.device() if plan.here else {"platform": plan.platform, "kind": plan.platform}
 
 
 def expected_seconds(plan: Plan) -> float | None:
     """Return how long the updates take, without compiling; None if no run on this device was timed."""
-    rate = known_rate(plan) if _is_here(plan) else None
+    rate = known_rate(plan) if plan.here else None
     return None if rate is None else plan.operations / rate.operations
 
 
@@ -42,7 +35,7 @@ def memory_line(plan: Plan) -> str:
 def _reason(plan: Plan) -> str:
     """Return why the canvas is not computed whole, as requested."""
     assert plan.usable is not None  # otherwise everything fits
-    return f"{amount(plan.untiled.total)} otherwise, and {amount(plan.usable)} are available"
+    return f"{amount(plan.untiled.total)} otherwise, and {amount(plan.usable)} is available"
 
 
 def warning(plan: Plan) -> str:
@@ -57,7 +50,7 @@ def warning(plan: Plan) -> str:
         return ""
     return (
         f"the run takes about {amount(plan.footprint.total)} of memory, which may not fit into the "
-        f"{amount(plan.available)} that are available; `--tile auto` takes no more than fits"
+        f"{amount(plan.available)} that is available; `--tile auto` takes no more than fits"
     )
 
 
@@ -94,7 +87,7 @@ def text(plan: Plan) -> str:
     width = max(map(len, sizes.values()))
     lines |= {name: f"{size:>{width}} MB" for name, size in sizes.items()}
     if plan.usable is not None:
-        lines["total"] += f" of {plan.usable / 1e6:,.1f} MB that are available"
+        lines["total"] += f" of {plan.usable / 1e6:,.1f} MB that is available"
     lines["updates"] = str(plan.updates)
     lines["time"] = _time(plan)
     longest = max(map(len, lines))
@@ -104,7 +97,7 @@ def text(plan: Plan) -> str:
 
 
 def _time(plan: Plan) -> str:
-    if not _is_here(plan):
+    if not plan.here:
         return "not known; a run on such a device records it there"
     return time_line(plan) or "not known, as nothing is kept between starts"
 
@@ -121,7 +114,7 @@ def facts(plan: Plan) -> dict[str, Any]:
     device. None means unknown.
     """
     recipe, footprint = plan.recipe, plan.footprint
-    rate = known_rate(plan) if _is_here(plan) else None
+    rate = known_rate(plan) if plan.here else None
     return {
         "device": device_facts(plan),
         "devices": plan.devices,

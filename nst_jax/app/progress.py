@@ -104,8 +104,8 @@ class GroupWork(NamedTuple):
 class BatchProgress(Iterator[int]):
     """Progress of groups that are painted one after the other, and the time that the rest takes.
 
-    It also chooses the lengths of intervals. Pass the object as `every` of `painted_many` and its
-    method `report` as `tell`, group after group, and call `end_group` after each.
+    It also chooses the lengths of intervals. Pass `intervals_of` this object and its
+    method `report` to `paint_batch`, group after group, and call `end_group` after each.
     """
 
     def __init__(

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import numpy as np
 
-from nst_jax import _checks, prepare, recipes, vgg
-from nst_jax._types import Shape
+from nst_jax import _checks, checkpoints, prepare, recipes, vgg
+from nst_jax._types import Checkpoint, Shape
 from nst_jax.optimizers import Adam
 from nst_jax.prepare import Scale
 from nst_jax.recipes.changes import with_options, with_sizes
@@ -54,6 +55,7 @@ class Plan:
       pictures: total number of pictures.
       chunk: number of them that are painted at once.
       platform: "cpu", "gpu" or "tpu", whose memory is modelled.
+      here: whether the plan is for the devices of this process, and not for another platform.
       available: bytes that each device can allocate; None if not known.
       footprint: predicted memory of one device at the final scale.
       untiled: the same for one picture of the requested recipe without tiles.
@@ -66,6 +68,7 @@ class Plan:
     pictures: int
     chunk: int
     platform: str
+    here: bool
     available: int | None
     footprint: Footprint
     untiled: Footprint
@@ -157,10 +160,12 @@ def plan(
     bands: int = 1,
     memory: int | None = None,
     platform: str | None = None,
+    resume: Checkpoint | None = None,
 ) -> Plan:
     """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, operations.
 
-    Nothing is compiled or painted, and the pictures are not needed, only their sizes.
+    Nothing is compiled or painted, and the pictures are not needed, only their sizes. If several
+    processes share the devices, all must make this call, unless `memory` is given.
 
     Args:
       content: an image [h, w, 3], or its (height, width).
@@ -178,6 +183,8 @@ def plan(
       memory: bytes that each device can allocate, or all CPU devices together; None asks the device.
       platform: "cpu", "gpu" or "tpu"; None is that of the devices. For another platform, the available
         memory is not known unless `memory` is given.
+      resume: the checkpoint from which the run will resume, as in `paint`. The plan then keeps its tile
+        size and rematerialisation.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -196,7 +203,10 @@ def plan(
       >>> large.savings
       ['in tiles of 768 px']
     """
+    if resume is not None:
+        _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
     checked = with_options(recipe, size, style_size, steps, precision, tile)
+    checked = checkpoints.with_memory_choices_of(checked, resume)
     styles = style if _is_list_of_pictures(style) else [style]
     shapes = [_shape_of(f"style[{i}]", one) for i, one in enumerate(styles)]
     scales = prepare.scales_of(_shape_of("content", content), shapes, checked)
@@ -216,7 +226,8 @@ def plan(
 
 
 def _is_list_of_pictures(style: Any) -> bool:
-    return isinstance(style, (list, tuple)) and not all(isinstance(side, int) for side in style)
+    sides = (int, np.integer)
+    return isinstance(style, (list, tuple)) and not all(isinstance(one, sides) for one in style)
 
 
 def _shape_of(argument: str, picture: Any) -> Shape:
@@ -284,7 +295,7 @@ def plan_scales(
     bands = bands_of(mesh, last.shape, recipe.network)
     check_bands_allowed(bands, recipe.terms)
     check_bands(bands)
-    there, counted = _memory_of(mesh, device, memory, platform)
+    there, counted, here = _memory_of(mesh, device, memory, platform)
     devices = _devices_of(mesh)
     untiled = footprint_at(_with_network(recipe, tile=0), last, counted, devices=devices)
     chosen = recipe
@@ -306,6 +317,7 @@ def plan_scales(
         pictures=pictures,
         chunk=at_once,
         platform=counted,
+        here=here,
         available=there,
         footprint=one
         if together == 1
@@ -320,13 +332,16 @@ def _devices_of(mesh: AnyMesh | None) -> int:
 
 def _memory_of(
     mesh: AnyMesh | None, device: Any, memory: int | None, platform: str | None
-) -> tuple[int | None, str]:
-    """Return the bytes that each device can allocate, None if not known, and the platform."""
-    here = jax.local_devices()[0].platform
-    if memory is None and platform in (None, here):
-        return capacity.available_to_each(mesh, device)
-    counted = platform if platform not in (None, here) else capacity.platform_of(device)
-    return capacity.divided_among_bands(memory, mesh, counted), counted
+) -> tuple[int | None, str, bool]:
+    """Return the bytes that each device can allocate, the platform, and whether that is this one.
+
+    The bytes are None if they are not known.
+    """
+    here = platform in (None, jax.local_devices()[0].platform)
+    if memory is None and here:
+        return *capacity.available_to_each(mesh, device), here
+    counted = platform if platform is not None and not here else capacity.platform_of(device)
+    return capacity.divided_among_bands(memory, mesh, counted), counted, here
 
 
 # --- Fitting into memory --------------------------------------------------------------------------
@@ -448,7 +463,7 @@ def _refusal(
     shape = scale.shape
     return (
         f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(least)}{how}, and "
-        f"{gigabytes(there / MARGIN)} are available{remedy}{changes}; to try it anyway, set "
+        f"{gigabytes(there / MARGIN)} is available{remedy}{changes}; to try it anyway, set "
         "`tile` to off or a number"
     )
 

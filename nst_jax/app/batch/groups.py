@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from nst_jax import images, prepare
-from nst_jax.recipes.presets import Recipe
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.chunk_size import worthwhile_chunk
 
 MOST_PICTURES = 8  # in one group

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,7 +104,6 @@ def paint_group(
     params: Params,
     loaded: Sequence[Loaded],
     group: Group,
-    plan: Plan | None,
     job: BatchJob,
     progress: BatchProgress,
 ) -> tuple[list[PaintedPicture], list[Record]]:
@@ -113,7 +113,6 @@ def paint_group(
       params: the weights.
       loaded: entries of the group whose files were read.
       group: the group.
-      plan: the plan of the group; None makes one.
       job: the job to which the group belongs.
       progress: progress of the batch, at this group.
 
@@ -124,14 +123,13 @@ def paint_group(
         return [], []
     begun = time.perf_counter()
     try:
-        if plan is None or plan.pictures != len(loaded):
-            entries = tuple(one.entry for one in loaded)
-            plan = plan_group(group._replace(entries=entries), job)
+        # Planned only now, since the pictures that have been read take memory as well.
+        plan = plan_group(group._replace(entries=tuple(one.entry for one in loaded)), job)
         found = _paint_together(params, loaded, plan, job, progress)
     except Exception as error:
         if len(loaded) == 1:
             return [], [record_of(loaded[0].entry, "failed", _message(error))]
-        parts = [paint_group(params, [one], group, None, job, progress) for one in loaded]
+        parts = [paint_group(params, [one], group, job, progress) for one in loaded]
         return [c for some, _ in parts for c in some], [r for _, some in parts for r in some]
     seconds = (time.perf_counter() - begun) / len(loaded)
     canvases = []
@@ -206,7 +204,6 @@ def paint_groups(
     parts: Sequence[Group],
     progress: BatchProgress,
     report: Report,
-    plans: Sequence[Plan | None] | None = None,
 ) -> None:
     """Paint groups one after the other, while the next one is read and the previous one is written.
 
@@ -217,7 +214,6 @@ def paint_groups(
       parts: the groups.
       progress: progress of the batch, with the work of each group.
       report: called with each row's record as it ends, in this thread or another.
-      plans: the plans of the groups; None makes each plan just before its group is painted.
     """
 
     def finish(canvas: PaintedPicture) -> None:
@@ -230,8 +226,7 @@ def paint_groups(
             loaded, unread = coming.pop().result()
             # Only one group is read ahead, since whole pictures take much memory.
             coming += [reader.submit(read_group, following) for following in parts[index + 1 :][:1]]
-            plan = None if plans is None else plans[index]
-            canvases, failed = paint_group(params, loaded, group, plan, job, progress)
+            canvases, failed = paint_group(params, loaded, group, job, progress)
             for record in (*unread, *failed):
                 report(record)
             for future in writing:  # likewise, only one group waits to be written
@@ -259,28 +254,32 @@ def paint_here(
       display: where progress is shown.
       report: called with each row's record once its picture is on the disk.
     """
-    parallel = sharding.pictures_in_parallel(job.mesh)
-    parts = groups.form_groups(job.entries, jax.local_devices()[0].platform, parallel)
-    plans = _plans_of(parts, job)
-    display.facts({"memory": _memory_words([plan for plan in plans if plan is not None])})
+    parts = _groups_here(job)
     with CompileClock() as compiling, display.bar(len(job.entries), "compiling"):
         progress = BatchProgress(work_of_groups(parts), compiling, display)
-        paint_groups(params, weights, job, parts, progress, report, plans)
+        paint_groups(params, weights, job, parts, progress, report)
 
 
-def _plans_of(parts: Sequence[Group], job: BatchJob) -> list[Plan | None]:
-    """Return the plan of each group; None if it cannot be made, which `paint_group` will report."""
-    plans: list[Plan | None] = []
-    for group in parts:
-        try:
-            plans.append(plan_group(group, job))
-        except ValueError:
-            plans.append(None)
-    return plans
+def _groups_here(job: BatchJob) -> list[Group]:
+    parallel = sharding.pictures_in_parallel(job.mesh)
+    return groups.form_groups(job.entries, jax.local_devices()[0].platform, parallel)
 
 
-def _memory_words(plans: Sequence[Plan]) -> str:
+def _memory_words(job: BatchJob) -> str:
     """Describe the memory of the group that takes most."""
+    # Groups with equal keys take equal memory. Numbers of a recipe, its leaves, take none.
+    alike = {}
+    for group in _groups_here(job):
+        first = group.entries[0]
+        shapes = frozenset(
+            shape for entry in group.entries for shape in entry.scales[-1].style_shapes
+        )
+        key = jax.tree.structure(first.recipe), first.scales[-1].shape, shapes, len(group.entries)
+        alike[key] = group
+    plans = []
+    for group in alike.values():
+        with suppress(ValueError):  # which `paint_group` reports
+            plans.append(plan_group(group, job))
     if not plans:
         return "not known"
     largest = max(plans, key=lambda plan: plan.footprint.total)
@@ -361,6 +360,7 @@ def _introduce(
         f"{p.size}, {name_to_show(p.resize)}; styles: {p.style_size or p.size}"
         for p in (entry.recipe.pictures for entry in entries)
     }
+    memory = {"memory": _memory_words(job)} if here else {}
     rule = f" ({rules.pop()})" if len(rules) == 1 else ""
     shapes = sorted({entry.scales[-1].shape for entry in entries}, reverse=True)
     pictures = f"{len(entries)}, to {job.folder}"
@@ -369,6 +369,7 @@ def _introduce(
         "recipe" if len(counts) == 1 else "recipes": few(names, "; "),
         "sizes": few([f"{width}x{height} px" for height, width in shapes]) + rule,
         "pictures": pictures,
+        **memory,
     }
     recipes: dict[str, Recipe] = {entry.recipe.name: entry.recipe for entry in entries}
     introduce(
