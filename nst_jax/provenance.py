@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import nst_jax
 from nst_jax._types import Losses, Params
+from nst_jax._version import __version__
 from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.walk import Item, name_to_show, walk, walk_item
@@ -118,7 +118,7 @@ def _sizes(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
-    own = {"nst_jax": nst_jax.__version__, "python": platform.python_version()}
+    own = {"nst_jax": __version__, "python": platform.python_version()}
     return own | {name: metadata.version(name) for name in PACKAGES}
 
 

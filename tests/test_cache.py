@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from nst_jax import images
-from nst_jax.app import programs
+from nst_jax.app import cache
 
 SAMPLES = [str(images.SAMPLES[name]) for name in ("chelsea", "starry_night")]
 WORDS = ["--recipe", "tf", "--size", "32", "--steps", "1"]
@@ -84,35 +84,35 @@ def enabled(config):
 
 
 def test_the_users_folder_is_used(enabled, tmp_path, monkeypatch):
-    monkeypatch.setattr(programs.platformdirs, "user_cache_path", lambda name: tmp_path / name)
-    assert programs.use_cache() == ""
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    assert cache.use_cache() == ""
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "nst_jax" / "programs")
     assert Path(jax.config.jax_compilation_cache_dir).is_dir()
-    assert jax.config.jax_persistent_cache_min_compile_time_secs == programs.LEAST_SECONDS
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == cache.LEAST_SECONDS
 
 
 @pytest.mark.parametrize("place", ["gs://bucket/programs", "elsewhere"])
 def test_what_jax_was_told_goes_first(enabled, here, place, monkeypatch):
-    monkeypatch.setattr(programs.platformdirs, "user_cache_path", lambda name: here / name)
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: here / name)
     jax.config.update("jax_compilation_cache_dir", place)
     least = jax.config.jax_persistent_cache_min_compile_time_secs
-    assert programs.use_cache() == ""
+    assert cache.use_cache() == ""
     assert jax.config.jax_compilation_cache_dir == place
     assert jax.config.jax_persistent_cache_min_compile_time_secs == least
     assert not list(here.iterdir())
 
 
 def test_nothing_is_kept_where_jax_keeps_nothing(enabled, here, monkeypatch):
-    monkeypatch.setattr(programs.platformdirs, "user_cache_path", lambda name: here / name)
-    programs.disable_cache()
-    assert programs.use_cache() == "" and not list(here.iterdir())
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: here / name)
+    cache.disable_cache()
+    assert cache.use_cache() == "" and not list(here.iterdir())
     assert jax.config.jax_compilation_cache_dir is None
 
 
 def test_a_folder_that_cannot_be_made_is_told_and_nothing_is_kept(enabled, here, monkeypatch):
     (here / "nst_jax").write_text("")
-    monkeypatch.setattr(programs.platformdirs, "user_cache_path", lambda name: here / name)
-    assert "are not kept" in programs.use_cache() and "nst_jax" in programs.use_cache()
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: here / name)
+    assert "are not kept" in cache.use_cache() and "nst_jax" in cache.use_cache()
     assert jax.config.jax_compilation_cache_dir is None
 
 
@@ -120,5 +120,5 @@ def test_somebody_without_a_home_can_still_run(enabled, monkeypatch):
     def homeless(name):
         raise RuntimeError("could not determine the home directory")
 
-    monkeypatch.setattr(programs.platformdirs, "user_cache_path", homeless)
-    assert "home directory" in programs.use_cache()
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", homeless)
+    assert "home directory" in cache.use_cache()

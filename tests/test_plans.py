@@ -16,7 +16,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import painting, prepare, recipes
-from nst_jax.app import cli, commands, programs, rates, timing
+from nst_jax.app import cache, cli, commands, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity, costs, plan, sharding
@@ -74,7 +74,7 @@ def little(monkeypatch):
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """Keep what runs leave for the next start in a folder of the test's."""
-    monkeypatch.setattr(programs, "programs_folder", lambda: tmp_path / "programs")
+    monkeypatch.setattr(cache, "programs_folder", lambda: tmp_path / "programs")
     monkeypatch.setattr(rates, "LEAST_SECONDS", 0.0)
 
 

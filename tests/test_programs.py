@@ -12,7 +12,7 @@ import pytest
 
 import nst_jax as nst
 from nst_jax import objective, optimizers, painting, prepare, recipes
-from nst_jax.app import programs
+from nst_jax.app import cache, programs
 from nst_jax.app.timing import CompileClock
 from nst_jax.scaling import bands, capacity
 from tests import small
@@ -226,11 +226,11 @@ def test_traced_programs_lie_in_jaxs_folder(tmp_path):
     before = jax.config.jax_compilation_cache_dir, jax.config.jax_enable_compilation_cache
     try:
         jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-        assert programs.programs_folder() is None  # switched off, as all tests are
+        assert cache.programs_folder() is None  # switched off, as all tests are
         jax.config.update("jax_enable_compilation_cache", True)
-        assert programs.programs_folder() == tmp_path / "nst_jax"
+        assert cache.programs_folder() == tmp_path / "nst_jax"
         jax.config.update("jax_compilation_cache_dir", "gs://bucket/programs")
-        assert programs.programs_folder() is None
+        assert cache.programs_folder() is None
     finally:
         jax.config.update("jax_compilation_cache_dir", before[0])
         jax.config.update("jax_enable_compilation_cache", before[1])

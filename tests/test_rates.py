@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nst_jax import recipes
-from nst_jax.app import programs, rates
+from nst_jax.app import cache, rates
 from nst_jax.app.timing import Timed
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import plan_canvas
@@ -16,7 +16,7 @@ TF = plan_canvas(recipes.TF, (64, 64))
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "programs_folder", lambda: tmp_path / "programs")
+    monkeypatch.setattr(cache, "programs_folder", lambda: tmp_path / "programs")
     return tmp_path / "programs" / rates.FILE
 
 
@@ -74,7 +74,7 @@ def test_invalid_rates_in_a_file_are_ignored(place):
 
 
 def test_without_a_folder_nothing_is_recorded(monkeypatch):
-    monkeypatch.setattr(programs, "programs_folder", lambda: None)
+    monkeypatch.setattr(cache, "programs_folder", lambda: None)
     rates.record_rate(TF, Timed(2e9, 2.0))
     assert not rates.rates_are_kept() and rates.known_rate(TF) is None
 

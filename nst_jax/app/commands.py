@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import click
 
 from nst_jax import images, prepare
-from nst_jax.app import arguments, cluster, programs, single
+from nst_jax.app import arguments, cache, cluster, single
 from nst_jax.app import plan_report as plans
 from nst_jax.app import sweep as sweeps
 from nst_jax.app.autosave import checkpoint_of
@@ -79,8 +79,8 @@ def _other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -
 def _set_cache(chosen: Mapping[str, Any]) -> str:
     """Switch the cache of compiled programs on or off; return why it cannot be used, if so."""
     if chosen["cache"]:
-        return programs.use_cache()
-    programs.disable_cache()
+        return cache.use_cache()
+    cache.disable_cache()
     return ""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nst_jax import _files, provenance
-from nst_jax.app import programs
+from nst_jax.app import cache
 from nst_jax.app.timing import Timed
 from nst_jax.scaling.plan import Plan
 
@@ -69,7 +69,7 @@ def _key(plan: Plan) -> str:
 
 
 def _path() -> Path | None:
-    folder = programs.programs_folder()
+    folder = cache.programs_folder()
     return None if folder is None else folder / FILE
 
 

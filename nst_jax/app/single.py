@@ -9,7 +9,7 @@ import jax
 
 from nst_jax import painting, prepare, provenance
 from nst_jax._types import Checkpoint, Params, Snapshot
-from nst_jax.app import autosave, cluster, plan_report, programs
+from nst_jax.app import autosave, cache, cluster, plan_report, programs
 from nst_jax.app.formatting import duration
 from nst_jax.app.interrupts import Interrupts
 from nst_jax.app.introduction import introduce, share_words, size_words
@@ -75,7 +75,7 @@ def paint_job(
             key=jax.random.key(job.seed),
             every=cluster.from_first(pace),
             resume=job.resume,
-            programs=programs.kept_in(programs.programs_folder()),
+            programs=programs.kept_in(cache.programs_folder()),
             # Several processes must start their common programs in the same order: in one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
         )

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax._types import Params
-from nst_jax.app import programs
+from nst_jax.app import cache
 from nst_jax.app.batch import groups, job, local, results
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob, record_of
@@ -169,7 +169,7 @@ def _actor_inputs(
     host = jax.tree.map(np.asarray, params)
     empty = replace(batch, entries=(), bad=(), folder=batch.folder.absolute(), sheet=None)
     packed = tuple(PackedGroup(tuple(map(pack, group.entries)), group.varying) for group in groups)
-    return ActorInputs(host, weights, empty, packed, programs.cache_enabled())
+    return ActorInputs(host, weights, empty, packed, cache.cache_enabled())
 
 
 def unpacked(groups: Sequence[PackedGroup]) -> list[Group]:
@@ -265,9 +265,9 @@ class Painter:
 
     def __init__(self, inputs: ActorInputs) -> None:
         if inputs.use_cache:
-            programs.use_cache()
+            cache.use_cache()
         else:
-            programs.disable_cache()
+            cache.disable_cache()
         self._params = jax.tree.map(jnp.asarray, inputs.params)
         self._groups, self._inputs = unpacked(inputs.groups), inputs
 

@@ -1,0 +1,62 @@
+"""JAX's compilation cache at the command line: its settings, and the folder of what is kept.
+
+Functions here only read and change settings; `programs` keeps traced programs in the folder.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import platformdirs
+
+# Programs that take at least so many seconds to compile are kept. JAX's default, 1.0, omits many small
+# ones, which load in a third of their compile time and take a few kB each.
+LEAST_SECONDS = 0.0
+
+
+def use_cache() -> str:
+    """Let jax keep compiled programs in a folder and load them from there.
+
+    A program is found by its code, the versions of jax and its compiler, and the device. The folder is
+    `nst_jax/programs` in the user's cache, which may be deleted at any time. Jax's own settings, such
+    as `JAX_COMPILATION_CACHE_DIR`, take precedence.
+
+    Returns:
+      Why the cache cannot be used, as a sentence; empty if it can.
+    """
+    if not _setting("jax_enable_compilation_cache") or _setting("jax_compilation_cache_dir"):
+        return ""
+    try:
+        place = Path(platformdirs.user_cache_path("nst_jax")) / "programs"
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(f"'{place}' may not be written to")
+    except (OSError, RuntimeError) as error:  # the latter if there is no home directory
+        return f"compiled programs are not kept: {error}"
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+    return ""
+
+
+def programs_folder() -> Path | None:
+    """Return the folder for traced programs, inside jax's own; None if nothing is kept."""
+    place = _setting("jax_compilation_cache_dir")
+    if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
+        return None
+    return Path(place) / "nst_jax"
+
+
+def _setting(name: str) -> Any:
+    """Return one of jax's settings, which type checkers do not know."""
+    return getattr(jax.config, name)
+
+
+def cache_enabled() -> bool:
+    """Return whether jax may keep compiled programs."""
+    return bool(_setting("jax_enable_compilation_cache"))
+
+
+def disable_cache() -> None:
+    """Compile everything anew in this process, whatever jax's own settings say."""
+    jax.config.update("jax_enable_compilation_cache", False)
