@@ -143,7 +143,7 @@ BAD = {
     ),
     "suffix": ([HEAD, "photo.png,art.png,x.gif,,"], "row 1", ".gif"),
     "no folder": ([HEAD, "photo.png,art.png,../photo.png/x.png,,"], "row 1", "photo.png"),
-    "over an input": ([HEAD, "photo.png,art.png,../art.png,,"], "row 1", "something else"),
+    "over an input": ([HEAD, "photo.png,art.png,../art.png,,"], "row 1", "is an input"),
     "over the results": ([HEAD, "photo.png,art.png,results.jsonl,,"], "row 1", "results.jsonl"),
 }
 

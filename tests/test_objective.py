@@ -176,7 +176,7 @@ def test_targets_of_another_size_are_refused(params, content, style):
     recipe = small.shallow()
     targets = jax.eval_shape(nst.measure, params, content[:16], style, recipe)
     with pytest.raises(
-        ValueError, match=r"`image`: its relu2_1 is \[12, 16, 128\], that of the con"
+        ValueError, match=r"`image`: its features at relu2_1 have shape \[12, 16, 128\], but those"
     ):
         jax.eval_shape(nst.losses_of, params, content, targets, recipe)
 
