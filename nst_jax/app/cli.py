@@ -106,7 +106,7 @@ def cli(ctx: click.Context) -> None:
 @cli.command(short_help="Paint a sample picture; takes about a minute.")
 @options.demo
 def demo(**chosen: Any) -> int:
-    """Paint the sample cat as a starry night, in a little over a minute on two CPU cores.
+    """Paint the sample cat as a starry night, in about a minute on two CPU cores.
 
     Next to OUT it writes OUT_side_by_side.png with content, style and result.
     """
@@ -130,14 +130,15 @@ def stylize(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
 
 
 @cli.command(
-    cls=parsing.CommandWithLists, short_help="Paint many pictures: folders, globs or a manifest."
+    cls=parsing.CommandWithLists, short_help="Paint many pictures: folders, patterns or a table."
 )
 @options.batch
 def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     """Paint all CONTENTS in all STYLES, or the rows of a manifest.
 
-    CONTENTS and STYLES are files, folders or quoted globs. A manifest takes the place of both: a .csv,
-    .jsonl or .parquet file with the columns content and style (FILE, or a blend: A:0.7;B:0.3) and, if
+    CONTENTS and STYLES are files, folders, or patterns in quotes such as 'photos/*.jpg'. A manifest, a
+    table of pairs, takes the place of both: a .csv, .jsonl or .parquet file with the columns content
+    and style (FILE, or a blend: A:0.7;B:0.3) and, if
     wanted, output, recipe and overrides (KEY=VALUE;KEY=VALUE as in --set, applied after all flags).
     Paths in it are relative to its folder, except outputs, which are relative to DIR.
 
@@ -155,8 +156,9 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
 def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     """Paint CONTENT in the style of STYLE with many settings, and draw a labelled grid.
 
-    One or two of --ratio, --layers, --style-weight, --tv-weight and --lr take several values; two
-    make rows and columns. All pictures start alike and are painted by one compiled program.
+    One or two of --ratio, --layers, --style-weight, --tv-weight and --lr take several values,
+    separated by commas; two of them make rows and columns. All pictures start alike, so only the
+    settings differ.
 
     The figure of Gatys' 2015 paper is --ratio 1e-5,1e-4,1e-3,1e-2 --layers cumulative. On a CPU add
     --steps 60, which is enough to see the trend.
@@ -186,7 +188,7 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
 @cli.command(short_help="Print the settings embedded in a result.")
 @click.argument("path", type=options.FILE, metavar="FILE")
 @options.option(
-    "--json", "as_json", is_flag=True, help="print JSON, which is the default in a pipe"
+    "--json", "as_json", is_flag=True, help="print JSON (default if the output is not a terminal)"
 )
 def info(path: Path, as_json: bool) -> None:
     """Print the settings embedded in a result FILE."""
@@ -238,7 +240,7 @@ def weights_info(weights: Path | None) -> None:
     inspection.describe_weights(weights)
 
 
-@weights.command("convert", short_help="Convert the VGG-19 of another program.")
+@weights.command("convert", short_help="Convert another program's weights file of VGG-19.")
 @click.argument("source", type=options.FILE, metavar="FILE")
 @options.result(
     "weights file to write (required)", required=True, metavar="OUT.h5", name="destination"

@@ -69,14 +69,17 @@ def _recipe(default: str = "`default`", value: str | None = None) -> Decorator:
         "--recipe",
         metavar="NAME|FILE",
         default=value,
-        help="recipe: a name that `nst-jax recipes` lists, or a .toml file such as "
-        f"`nst-jax recipes show NAME` prints (default: {default})",
+        help="recipe: a name from `nst-jax recipes`, or a .toml file made with `recipes show NAME` "
+        f"(default: {default})",
     )
 
 
 def _steps(default: str) -> Decorator:
     return _look(
-        "--steps", type=int, metavar="N", help=f"number of updates (default: {_RECIPES}{default})"
+        "--steps",
+        type=int,
+        metavar="N",
+        help=f"number of updates: how often the picture is changed (default: {_RECIPES}{default})",
     )
 
 
@@ -98,8 +101,8 @@ _strength = _look(
     "--strength",
     type=float,
     metavar="S",
-    help="strength of the style, from 0 to 1: multiplies the style weight by 100^(2S - 1) "
-    "(default: 0.5, which changes nothing)",
+    help="strength of the style, from 0 to 1: multiplies the style weight by 100^(2S-1), so by 0.01 to "
+    "100 (default: 0.5, which changes nothing)",
 )
 
 _start = _all_of(
@@ -113,13 +116,13 @@ _start = _all_of(
         "--noise-ratio",
         type=float,
         metavar="X",
-        help="part of noise in `--init content+noise`, from 0 to 1 (default: 0.6)",
+        help="share of noise in `--init content+noise`, from 0 to 1 (default: 0.6)",
     ),
     _look(
         "--seed",
         type=click.IntRange(0, 2**32 - 1),
         metavar="N",
-        help="seed of the noise that a start draws (default: 0)",
+        help="number from which random noise is made; the same seed gives the same noise (default: 0)",
     ),
 )
 
@@ -129,7 +132,7 @@ _styles_of_batch = _all_of(
         type=FILE,
         multiple=True,
         metavar="STYLES...",
-        help="style pictures, one or more: files, folders or quoted globs",
+        help="style pictures, one or more: files, folders, or patterns in quotes such as 'art/*.jpg'",
     ),
     _look(
         "--pair",
@@ -145,15 +148,16 @@ _axes = _all_of(
         "--ratio",
         type=NUMBERS,
         metavar="X,...",
-        help="content weights divided by the style weight, which stays. In gatys-2015 the content "
-        "loss is a sum over pixels, so 128 px need 16 times the ratio of 512 px for the same balance",
+        help="content weights as multiples of the style weight, which stays as it is. In "
+        "gatys-2015 the content loss is a sum over pixels, so 128 px need 16 times the ratio of 512 px "
+        "for the same balance",
     ),
     _look(
         "--layers",
         metavar="SETS",
         help="sets of style layers: cumulative (the first, the first two, ... all), single (each "
-        "alone), or names such as relu1_1,relu1_1+relu2_1. The weights of a set are the recipe's times "
-        "the number of all layers over the number of layers in the set",
+        "alone), or names such as relu1_1,relu1_1+relu2_1. Smaller sets get larger weights: the "
+        "recipe's, times the number of all layers, divided by the number of layers in the set",
     ),
 )
 
@@ -161,18 +165,24 @@ _axes = _all_of(
 # --- Size -----------------------------------------------------------------------------------------
 
 
-def _size_of_picture(default: str, value: str | None = None) -> Decorator:
+def _size_of_picture(
+    default: str,
+    value: str | None = None,
+    measured: str = "longer side in pixels, unless the recipe measures otherwise",
+) -> Decorator:
     return _size(
         "--size",
         metavar="SIZE",
         default=value,
-        help=f"longer side in pixels (default: {default}); some recipes measure otherwise. Or as-is, "
-        "400x300, or a measure by name: long:512, short:512, area:512 (as many pixels as 512x512)",
+        help=f"{measured} (default: {default}). Or as-is, 400x300, or a measure by name: long:512, "
+        "short:512, area:512 (as many pixels as 512x512)",
     )
 
 
 _style_size = _size(
-    "--style-size", metavar="SIZE", help="size of the style picture (default: as --size)"
+    "--style-size",
+    metavar="SIZE",
+    help="size of the style picture (default: as --size, or as the result where the recipe says so)",
 )
 
 _shape = _size(
@@ -198,8 +208,8 @@ overwrite = _output(
 _overwrite_finished = _output(
     "--overwrite/--no-overwrite",
     default=None,
-    help="paint finished pictures again, or refuse to replace a file that is not one (default: skip "
-    "pictures that are finished with these settings, replace all others)",
+    help="--overwrite paints finished pictures again; --no-overwrite stops if a file in the way is not "
+    "a finished picture (default: skip what is finished with these settings, replace all else)",
 )
 
 _metadata = _output(
@@ -213,8 +223,8 @@ _progress_files = _all_of(
         "--every",
         type=int,
         metavar="N",
-        help="updates between two writes of OUT during the run, at the size of the current scale "
-        "(default: OUT is written at the end)",
+        help="updates between two writes of OUT during the run, small at first if the recipe paints "
+        "from coarse to fine (default: OUT is written at the end)",
     ),
     _output(
         "--frames",
@@ -233,8 +243,8 @@ _progress_files = _all_of(
         "--checkpoint",
         type=FILE,
         metavar="FILE.h5",
-        help="file for the state of the run: written about every 30 seconds, at the end of each scale "
-        "and when the run ends or is stopped. It is kept, so that more --steps can follow",
+        help="file for the state of the run: written about every 30 seconds, whenever the picture is "
+        "enlarged, and when the run ends or is stopped. It is kept, so that more --steps can follow",
     ),
     _output(
         "--checkpoint-every",
@@ -275,7 +285,7 @@ _computing = _all_of(
         "--precision",
         metavar="NAME",
         help="number format of the network: float32, tensorfloat32, bfloat16 (half the memory), or "
-        "auto: bfloat16 on an accelerator, float32 on a processor "
+        "auto: bfloat16 on a GPU or TPU, float32 on a CPU "
         f"(default: {_RECIPES}, {DEFAULT_PRECISION})",
     ),
     _memory(
@@ -295,7 +305,7 @@ def _devices(text: str) -> Decorator:
 
 
 _devices_of_picture = _devices(
-    "devices that share the picture, each with a horizontal band of it: less memory on each"
+    "GPUs or TPUs that share the picture, each with a horizontal band of it: less memory on each"
 )
 
 _devices_of_many = _all_of(
@@ -303,9 +313,10 @@ _devices_of_many = _all_of(
         "--chunk",
         type=click.IntRange(min=1),
         metavar="N",
-        help="pictures painted at once, at most (default: as many as gain speed and fit in memory)",
+        help="largest number of pictures painted at once (default: what memory allows, until more gain "
+        "no speed)",
     ),
-    _devices("devices that share the work, each with pictures of its own"),
+    _devices("GPUs or TPUs that share the work, each with pictures of its own"),
     _memory(
         "--bands",
         type=click.IntRange(min=1),
@@ -320,7 +331,8 @@ _devices_planned = _memory(
     type=click.IntRange(min=1),
     default=1,
     metavar="N",
-    help="devices that share the picture, present here or not; memory is that of each (default: 1)",
+    help="devices that share the picture, present here or not; --memory is what each of them has "
+    "(default: 1)",
 )
 
 _cluster = _memory(
@@ -336,15 +348,16 @@ _sharing_a_batch = _all_of(
     _memory(
         "--shard",
         metavar="I/N",
-        help="part of the batch to paint, I from 1 to N: every N-th set of at most 8 pictures that one "
-        "compiled program can paint. N commands, one for each I, paint everything",
+        help="paint only part I of N, such as 1/4: start N commands, one for each I, here or on other "
+        "machines, and together they paint everything",
     ),
     _memory(
         "--runner",
         type=click.Choice(["local", "ray"]),
         default="local",
-        help="where the batch runs: in this process, or on the devices of a Ray cluster (extra `ray`), "
-        "which is the one at $RAY_ADDRESS or else this machine (default: local)",
+        help="where the batch runs: in this process, or on the devices of a Ray cluster (needs "
+        "the extra `ray`, as in `pip install '.[ray]'`): the one at $RAY_ADDRESS, or else this machine "
+        "(default: local)",
     ),
 )
 
@@ -358,8 +371,8 @@ _machine = _all_of(
     _memory(
         "--platform",
         type=click.Choice(["cpu", "gpu", "tpu"]),
-        help="kind of device to plan for (default: the one here; memory and speed of another kind are "
-        "unknown)",
+        help="kind of device to plan for (default: the one here; for another kind give --memory, "
+        "and no time is predicted)",
     ),
 )
 
@@ -371,7 +384,8 @@ _values = _expert(
     "values",
     multiple=True,
     metavar="KEY=VALUE",
-    help="any value of the recipe by its key, such as descent.schedule=OneScale; may be repeated",
+    help="any value of the recipe by its key, such as descent.schedule=OneScale; `nst-jax recipes show "
+    "NAME` prints all keys; may be repeated",
 )
 
 _layers = _all_of(
@@ -379,8 +393,8 @@ _layers = _all_of(
         "--style-layer",
         multiple=True,
         metavar="NAME=WEIGHT",
-        help="style layer and its weight, such as relu3_1=0.5; may be repeated, and replaces all style "
-        "layers of the recipe",
+        help="style layer (relu1_1 to relu5_4) and its weight, such as relu3_1=0.5; may be repeated, "
+        "and replaces all style layers of the recipe",
     ),
     _expert(
         "--content-layer",
@@ -419,11 +433,16 @@ _weights_file = _expert(
     help="weights file of VGG-19 (default: $NST_JAX_WEIGHTS, else the file in the package)",
 )
 
-_cache = _expert(
-    "--cache/--no-cache",
-    default=True,
-    help="keep compiled programs in the user's cache folder, so that later starts are quicker "
-    "(default: yes)",
+
+def _cache_for(text: str) -> Decorator:
+    return _expert("--cache/--no-cache", default=True, help=f"{text} (default: yes)")
+
+
+_cache = _cache_for(
+    "keep compiled programs in the user's cache folder, so that later starts are quicker"
+)
+_cache_of_rates = _cache_for(
+    "predict the time from the speed of earlier runs, which the user's cache folder has"
 )
 
 
@@ -485,7 +504,12 @@ sweep = _all_of(
     _strength,
     _steps(""),
     _start,
-    _size_of_picture(f"{SWEEP_SIZE}, since a sweep is many pictures", SWEEP_SIZE),
+    _size_of_picture(
+        f"{SWEEP_SIZE}, since a sweep is many pictures",
+        SWEEP_SIZE,
+        "size in pixels, as the recipe measures it: in gatys-2015, the side of a square of "
+        "the same area",
+    ),
     _style_size,
     result(
         "PNG, JPEG, WebP or TIFF file for the grid "
@@ -512,7 +536,7 @@ plan = _all_of(
     _devices_planned,
     _network,
     _pool,
-    _cache,
+    _cache_of_rates,
 )
 
 demo = _all_of(
