@@ -208,8 +208,8 @@ overwrite = _output(
 _overwrite_finished = _output(
     "--overwrite/--no-overwrite",
     default=None,
-    help="--overwrite paints finished pictures again; --no-overwrite stops if a file in the way is not "
-    "a finished picture (default: skip what is finished with these settings, replace all else)",
+    help="paint finished pictures again; or, with --no-overwrite, stop if a file in the way is not a "
+    "finished picture (default: skip what is finished with these settings, replace all else)",
 )
 
 _metadata = _output(
