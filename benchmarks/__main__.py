@@ -21,21 +21,21 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def case_module(name: str) -> ModuleType:
-    """Return the module of a case; imported only when asked for."""
+    """Import and return the module of a case."""
     return importlib.import_module(f"benchmarks.{name}")
 
 
 def plan_of(module: ModuleType, quick: bool) -> harness.Plan:
-    """Return the plan of a case: the quick one, that for CPUs, or that for accelerators."""
+    """Return the plan of a case: `QUICK` if wanted, else `FULL`, or on accelerators `GPU`."""
     if quick:
         return module.QUICK
     return module.FULL if jax.default_backend() == "cpu" else getattr(module, "GPU", module.FULL)
 
 
 def measure(name: str, plan: harness.Plan, out: Path, quick: bool) -> Path:
-    """Run one case and write its record."""
+    """Run one case and write its record; return the path of that JSON file."""
     module = case_module(name)
-    origin = harness.source()  # before: the tree may change while a case runs
+    origin = harness.source()  # read first: files may change while the case runs
     findings = module.measure(plan)
     entry = harness.record(name, module.QUESTION, plan, findings, origin=origin, quick=quick)
     return harness.write(entry, out)
@@ -125,7 +125,7 @@ def main(
         click.echo(f"{name}: {module.QUESTION} ...", err=True)
         try:
             click.echo(f"{name}: {measure(name, plan, out, quick)}", err=True)
-        except Exception:  # keeps the results of the other cases, which take hours
+        except Exception:  # one failure must not end the others, which take hours
             click.echo(f"{name}: failed\n{traceback.format_exc()}", err=True)
             failed.append(name)
     if failed:

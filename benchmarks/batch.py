@@ -1,4 +1,4 @@
-"""Whether a picture costs less in a batch than on its own."""
+"""Whether a picture takes less time in a batch than on its own."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +17,14 @@ FULL = Plan(sizes=(128, 256), repeats=3, steps=2, batches=(1, 2, 4, 8))
 GPU = Plan(sizes=(256, 512), repeats=3, steps=40, batches=(1, 2, 4, 8, 16))
 QUICK = Plan(sizes=(48,), repeats=2, steps=2, batches=(2,))
 
-TOLERANCE = 1e-2  # largest relative difference of a picture's final loss in and out of a batch
+TOLERANCE = 1e-2  # largest relative difference of a picture's final losses, in a batch and alone
 
 
 def measure(plan: Plan) -> Findings:
-    """Time batches of different pictures with one style: without compiling, with targets."""
+    """Time batches of different contents with one style.
+
+    The times include measuring the targets, but not compiling.
+    """
     params = nst.load_params()
     rows = [row for size in plan.sizes for row in _rows(params, size, plan)]
     note = "times include measuring the targets, which a longer run spreads over more steps"
@@ -79,7 +82,7 @@ def _loss(params: nst.Params, content: Array, style: Array) -> Callable[[Array],
 
 def _figures(count: int, seconds: dict[str, list[float]], size: int, plan: Plan) -> dict[str, Any]:
     times, number = seconds[str(count)], max(1, count)
-    iterations = number * (plan.steps + 1)  # the last canvas is measured too
+    iterations = number * (plan.steps + 1)  # the loss of the last canvas is computed too
     one_by_one = [time * number for time in seconds["0"]]
     return {
         "recipe": ADAM.name,

@@ -1,4 +1,4 @@
-"""Cost per pixel of a canvas in tiles, against a whole canvas as large as a tile."""
+"""Cost per pixel of a canvas that is computed in tiles, against a canvas as large as one tile."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,11 +16,11 @@ from benchmarks.tiles import loop_of
 QUESTION = "Seconds per pixel of a canvas in tiles, against a whole canvas as large as a tile"
 FULL = Plan(sizes=(2048,), repeats=1, steps=1)
 GPU = Plan(sizes=(2048, 4096), repeats=3, steps=3)
-QUICK = Plan(sizes=(208,), repeats=1, steps=1)  # the smallest whose double is cut into tiles
+QUICK = Plan(sizes=(208,), repeats=1, steps=1)  # no smaller tiles cut a canvas of twice their side
 
 
 def measure(plan: Plan) -> Findings:
-    """Time a canvas, and one with twice its sides in tiles of its size, in turn."""
+    """Time a canvas of each size, in turn with one of twice the side that has tiles of that size."""
     params = nst.load_params()
     note = "a halo of 96 px on the two inner sides of each of the four tiles"
     return Findings([_row(params, size, plan) for size in plan.sizes], [note])

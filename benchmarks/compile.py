@@ -1,4 +1,4 @@
-"""Time to compile the loop, and the cost of a call once it is compiled."""
+"""Time to compile the optimisation loop, and the cost of a call once it is compiled."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ FULL = Plan(sizes=(256, 512), repeats=3, steps=1)
 QUICK = Plan(sizes=(64,), repeats=1, steps=1)
 
 SETTING = "jax_enable_compilation_cache"
-CALLS = 20  # empty calls per round: one alone is too short to time
+CALLS = 20  # calls of zero steps in a round, since a single one is too short to time
 
 
 def measure(plan: Plan) -> Findings:
-    """Time tracing, lowering, compiling and the first step."""
+    """Time tracing, lowering, compiling, the first step, and calls of zero steps."""
     params = nst.load_params()
     rows = []
-    # Otherwise reading programs from the cache on disk would be timed.
+    # Otherwise programs could be read from the cache on disk instead of being compiled.
     cached = getattr(jax.config, SETTING)
     jax.config.update(SETTING, False)
     try:
@@ -53,7 +53,7 @@ def _row(name: str, problem: Problem, size: int, plan: Plan) -> dict[str, Any]:
 
 
 def _cold(problem: Problem) -> Loop:
-    jax.clear_caches()  # jax caches parts of what it has traced
+    jax.clear_caches()  # otherwise jax would reuse parts of earlier traces
     return Loop(problem)
 
 

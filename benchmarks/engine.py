@@ -1,4 +1,4 @@
-"""The best engine (optimiser and schedule) for `default`: candidates with equal work."""
+"""Which engine (optimiser and schedule) suits the recipe `default` best, at equal work."""
 
 from dataclasses import replace
 
@@ -7,14 +7,15 @@ from benchmarks import time_to_loss
 from benchmarks.harness import Findings, Plan
 
 QUESTION = "Seconds until `default`'s objective falls to a level, by candidates for its engine"
-# Updates of the full size: 57 are the work of 91 over two scales, or of 130 over three.
+# `steps` counts updates at the full size: 57 cost as much as 91 over two scales, or 130 over three.
 FULL = Plan(sizes=(512,), repeats=1, steps=57, pairs=3)
 GPU = Plan(sizes=(512, 1024), repeats=1, steps=130, pairs=3)
 QUICK = Plan(sizes=(64,), repeats=1, steps=6)
 
-LEVELS = (0, 4)  # halvings of the pyramid in the initial inverse Hessian of L-BFGS
+# Values of `LBFGS.levels` to try: halvings of the canvas for the first guess of the inverse Hessian.
+LEVELS = (0, 4)
 ONE = "one scale"
-SMALLEST = 128  # px
+SMALLEST = 128  # px, side of the coarsest scale of the longest schedule
 RULE = nst.optimizers.LBFGS(radius=0.02, largest_radius=0.2, slack=0.1, history=10)
 
 Schedule = nst.recipes.OneScale | nst.recipes.CoarseToFine
@@ -25,12 +26,12 @@ def engines(size: int, work: int) -> dict[str, nst.recipes.Recipe]:
 
     Args:
       size: side of the canvas, px.
-      work: of each, in updates of the full size; an update at half the size counts as a quarter.
+      work: the work of each, in updates of the full size; one at half the side counts as a quarter.
     """
     found = {}
     for name, schedule in schedules(size).items():
         steps = equal_work(schedule, size, work)
-        # Without levels and without coarse scales, coarse detail would hardly change.
+        # One scale without levels is left out, since coarse detail would hardly change.
         for levels in LEVELS if name != ONE else LEVELS[-1:]:
             rule = replace(RULE, levels=levels)
             descent = replace(
@@ -43,7 +44,7 @@ def engines(size: int, work: int) -> dict[str, nst.recipes.Recipe]:
 
 
 def schedules(size: int) -> dict[str, Schedule]:
-    """Return one scale, and coarse to fine from a half and from `SMALLEST`."""
+    """Return schedules by name: one scale, and coarse to fine from half the side and `SMALLEST`."""
     found: dict[str, Schedule] = {ONE: nst.recipes.OneScale()}
     for smallest in sorted({size // 2, SMALLEST}):
         if time_to_loss.SMALLEST <= smallest < size:
@@ -61,5 +62,5 @@ def equal_work(schedule: Schedule, size: int, work: int) -> int:
 
 
 def measure(plan: Plan) -> Findings:
-    """Time the candidates in turn on every pair."""
+    """Time the candidates in turn on every pair of pictures."""
     return time_to_loss.compare(engines, plan)

@@ -1,7 +1,7 @@
-"""Shared by all benchmarks: timing, taking turns, medians and spreads, the JSON record.
+"""What all benchmarks share: timing in turn, medians and spreads, the JSON record of a case.
 
 A case is a module with `QUESTION`, the plans `FULL` and `QUICK`, and `measure(plan)`, which returns
-a `Findings`. To add a case, write such a module and name it in `__main__`.
+a `Findings`. To add a case, write such a module and add its name to `__main__.CASES`.
 """
 
 import datetime
@@ -24,24 +24,24 @@ import nst_jax as nst
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-CLOSE = 1e-4  # largest relative difference of losses after the same steps
+CLOSE = 1e-4  # largest relative difference of losses that `check_equal` accepts
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much to measure.
+    """How much a case measures.
 
     Attributes:
       sizes: sides of the square canvases, in pixels.
       repeats: timed rounds; the median is over these.
       steps: steps in each timed round.
-      batches: batch sizes, for the cases that have any.
-      peer_steps: steps of a peer whose whole run is measured, for the cases that have one.
-      peers: (side, steps) of each of the peer's runs; empty means one run at every size.
+      batches: batch sizes, for the case `batch`.
+      peer_steps: steps in a run of pastiche, for the case `wall`.
+      peers: (side, steps) of each run of pastiche; empty means one run at every size.
       compiled: whether to measure peers that take minutes to compile.
-      pairs: how many pairs of pictures, for the cases that take several.
+      pairs: number of pairs of pictures, for the cases that measure several.
     """
 
     sizes: tuple[int, ...]
@@ -60,8 +60,8 @@ class Findings:
 
     Attributes:
       rows: one JSON object per configuration.
-      notes: for readers of the figures, such as that a peer was not installed.
-      packages: other packages that were measured, for the list of versions.
+      notes: sentences for readers of the figures, for example that a peer was not installed.
+      packages: other packages that were measured, whose versions are recorded.
     """
 
     rows: list[dict[str, Any]]
@@ -85,14 +85,14 @@ def alternate(
     """Time contestants in turn, so that a change in the machine's speed affects all of them.
 
     Args:
-      contestants: name to work, whose result is waited for. Work of other libraries has to wait for
-        its own device.
-      repeats: timed rounds.
-      warmups: rounds before them that do not count.
+      contestants: names to functions. Results of jax are waited for; functions of other libraries have
+        to wait for their device themselves.
+      repeats: number of timed rounds.
+      warmups: number of rounds before the timed ones.
 
     Returns:
-      Name to seconds, one per round, where round i of all names is comparable; and name to the
-      result of the last round.
+      Names to the seconds of each round, where round i of all names was timed at about the same time;
+      and names to the results of the last round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     results: dict[str, Any] = {}
@@ -105,7 +105,7 @@ def alternate(
 
 
 def spread(samples: Sequence[float]) -> dict[str, Any]:
-    """Return the median, the extremes and all samples, to six significant digits."""
+    """Return the median, minimum and maximum of samples, and the samples, to six significant digits."""
     rounded = [float(f"{sample:.6g}") for sample in samples]
     return {
         "median": float(f"{statistics.median(rounded):.6g}"),
@@ -116,33 +116,33 @@ def spread(samples: Sequence[float]) -> dict[str, Any]:
 
 
 def per(samples: Sequence[float], count: float) -> dict[str, Any]:
-    """Return the spread of seconds per one of `count`."""
+    """Return the spread of samples that are each divided by `count`, such as seconds per step."""
     return spread([sample / count for sample in samples])
 
 
 def rate(samples: Sequence[float], amount: float) -> dict[str, Any]:
-    """Return the spread of an amount per second."""
+    """Return the spread of `amount` per second, where each sample is the seconds that it took."""
     return spread([amount / sample for sample in samples])
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, Any]:
-    """Return the spread of slow / fast, taken round by round."""
+    """Return the spread of slow / fast, computed round by round."""
     return spread([a / b for a, b in zip(slow, fast, strict=True)])
 
 
 def check_equal(losses: Mapping[str, float], reference: str) -> None:
-    """Refuse to compare times of different work.
+    """Refuse to compare times of contestants whose losses show that they did different work.
 
     Args:
-      losses: name of a contestant to its loss after the same steps.
+      losses: names of contestants to their losses after the same number of steps.
       reference: the contestant that the others are compared with.
 
     Raises:
-      RuntimeError: with both losses.
+      RuntimeError: with the contestant's loss and that of the reference.
     """
     right = losses[reference]
     for name, loss in losses.items():
-        if not abs(loss - right) <= CLOSE * abs(right):  # also refuses NaN
+        if not abs(loss - right) <= CLOSE * abs(right):  # refuses NaN, too
             raise RuntimeError(f"{name}: ends at loss {loss:.8g}, {reference} at {right:.8g}")
 
 
@@ -155,7 +155,7 @@ def megapixels(size: int) -> float:
 
 
 def compiled(function: Callable[..., Any], *arguments: Any) -> tuple[Any, dict[str, float]]:
-    """Compile a function of (params, state, ...) ahead of time; its state is donated.
+    """Compile a function of (params, state, ...) ahead of time; its calls donate the state.
 
     Args:
       function: a pure function; its second argument is the state.
@@ -164,7 +164,7 @@ def compiled(function: Callable[..., Any], *arguments: Any) -> tuple[Any, dict[s
     Returns:
       The executable, and the seconds spent to trace, lower and compile.
     """
-    # By position: the functions that are compared may name their arguments differently.
+    # Not `donate_argnames`: the functions that are compared may name their state differently.
     trace, traced = timed(lambda: jax.jit(function, donate_argnums=1).trace(*arguments))
     lower, lowered = timed(traced.lower)
     compile_, executable = timed(lowered.compile)
@@ -187,7 +187,7 @@ def device() -> dict[str, Any]:
 
 
 def cores() -> int:
-    """Return the cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -203,15 +203,15 @@ def _processor() -> str:
 
 
 def versions(packages: Sequence[str] = ()) -> dict[str, str]:
-    """Return the versions of Python, of the package and its dependencies, and of `packages`."""
+    """Return the versions of Python, of nst_jax and its dependencies, and of `packages`."""
     found = {"python": platform.python_version(), "nst_jax": nst.__version__}
     return found | {name: importlib.metadata.version(name) for name in (*PACKAGES, *packages)}
 
 
 def source() -> dict[str, Any]:
-    """Return the commit, and whether the tree was clean; None where git does not work."""
+    """Return the commit, and whether the work tree is clean; None where git fails."""
     commit = _git("rev-parse", "HEAD")
-    # Results are ignored: they do not change what is measured, and each case writes some.
+    # Changed results do not count: they do not influence what is measured, and each case writes some.
     changes = _git("status", "--porcelain", "--", ".", ":!benchmarks/results")
     return {"commit": commit, "clean": None if changes is None else changes == ""}
 
@@ -255,19 +255,19 @@ def record(
 
 
 def write(entry: Mapping[str, Any], folder: Path) -> Path:
-    """Write a record; one file per case and kind of device, others for quick passes."""
+    """Write a record to a file named after the case, the device and, if so, the quick pass."""
     kind = "".join(c if c.isalnum() else "-" for c in entry["device"]["kind"].lower()).strip("-")
     quick = "-quick" if entry["quick"] else ""
     path = folder / f"{entry['case']}-{kind}{quick}.json"
     folder.mkdir(parents=True, exist_ok=True)
-    # No NaN: a file that other readers refuse would be worse than a run that stops here.
+    # NaN raises an error here: other programs could not read a file that contains it.
     text = json.dumps(entry, indent=1, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
     return path
 
 
 def read(folder: Path, quick: bool = False) -> list[dict[str, Any]]:
-    """Read the records of a folder, by file name; quick passes or full ones."""
+    """Return the records in a folder, ordered by file name: only quick passes, or only full ones."""
     entries = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
     unknown = [entry for entry in entries if entry.get("schema") != SCHEMA]
     if unknown:

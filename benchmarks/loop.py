@@ -1,4 +1,4 @@
-"""Whether a step costs more inside the compiled loop than on its own."""
+"""Whether a step takes longer inside the compiled loop than as a program of its own."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,7 +24,7 @@ def autodiff_padded(
     forms: Mapping[str, jax.Array] | None = None,
     products: jax.lax.Precision = jax.lax.Precision.HIGHEST,
 ) -> jax.Array:
-    """Convolve as the network does by default, but without its gradient rule."""
+    """Convolve as the network does by default, but with autodiff's gradient, not the network's rule."""
     del forms
     return jax.lax.conv_general_dilated(
         x,
@@ -37,7 +37,7 @@ def autodiff_padded(
 
 
 def measure(plan: Plan) -> Findings:
-    """Time runs and single steps, with the convolution's own gradient rule and without."""
+    """Time runs and single steps, with the network's gradient rule of convolutions and autodiff."""
     params = nst.load_params()
     return Findings([row for size in plan.sizes for row in _rows(params, size, plan)])
 

@@ -1,4 +1,4 @@
-"""Memory of a run: by XLA's count, by the peak of the process, and by our estimate beforehand."""
+"""Memory of a run: XLA's count, the peak of the process, and the estimate made before the run."""
 
 import json
 import os
@@ -21,7 +21,7 @@ FULL = Plan(sizes=(256, 512, 1024), repeats=1, steps=2)
 QUICK = Plan(sizes=(64,), repeats=1, steps=1)
 
 RECIPES = {"adam": ADAM, "lbfgs": LBFGS}
-# Side of a canvas that takes almost no memory: the peak is then that of weights and compiling.
+# Side of a canvas that takes almost no memory, so that the peak is that of weights and compiling.
 BASELINE = 16
 
 
@@ -59,7 +59,7 @@ def _row(
         "peak_bytes": peaks,
         "baseline_peak_bytes": below,
         "peak_above_baseline_bytes": above,
-        # The peak of a tiny canvas may be within the noise of the baseline.
+        # A tiny canvas may not raise the peak above the noise of the baseline.
         "estimate_over_peak": estimated / above if above > 0 else None,
         "outcome": last["outcome"],
     }
@@ -70,7 +70,7 @@ def _run(name: str, size: int, steps: int) -> dict[str, Any]:
     command = [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "benchmarks.memory"]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)]),
-        # This process may already have taken memory of the accelerator.
+        # By default jax reserves most of an accelerator, of which the present process may hold a part.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "JAX_ENABLE_COMPILATION_CACHE": "false",
     }
@@ -95,7 +95,7 @@ def _child(name: str, size: int, steps: int) -> dict[str, Any]:
     task = problem(nst.load_params(), recipe, size)
     loop = Loop(task)
     jax.block_until_ready(loop.advance(steps))
-    peak, of = _peak()  # before anything else is compiled
+    peak, of = _peak()  # read before anything else is compiled
     estimate = nst.estimate_memory((size, size), recipe=recipe)
     parts = ("weights", "activations", "state", "targets", "total")
     return {
@@ -109,7 +109,7 @@ def _child(name: str, size: int, steps: int) -> dict[str, Any]:
 
 
 def counted(program: Any) -> dict[str, int]:
-    """Return the bytes of a compiled program by XLA's count."""
+    """Return the bytes that a compiled program takes by XLA's count."""
     found = program.memory_analysis()
     counted = {
         "temporaries": found.temp_size_in_bytes,
@@ -121,12 +121,12 @@ def counted(program: Any) -> dict[str, int]:
 
 
 def _gradient(task: Problem) -> int:
-    """Return the bytes of temporaries of one evaluation of loss and gradient."""
+    """Return the bytes of XLA's temporaries in one evaluation of loss and gradient."""
 
     def loss(image: Any, params: Any, targets: Any, recipe: Any) -> Any:
         return nst.losses_of(params, image, targets, recipe).total
 
-    # With all forms of kernels, as in the loop.
+    # With the kernels' transposed and Winograd forms computed beforehand, as for the loop.
     params = nst.vgg.with_forms(task.params, task.recipe.terms.taps)
     arguments = task.content, params, task.targets, task.recipe
     compiled: Any = jax.jit(jax.value_and_grad(loss)).lower(*arguments).compile()
@@ -134,7 +134,7 @@ def _gradient(task: Problem) -> int:
 
 
 def _peak() -> tuple[int, str]:
-    """Return the peak memory so far: of the device if it counts that, else of the process."""
+    """Return the peak memory so far in bytes, and "device", or "process" if no device counts it."""
     device = jax.devices()[0]
     stats = (device.memory_stats() or {}) if device.platform != "cpu" else {}
     if "peak_bytes_in_use" in stats:

@@ -1,4 +1,4 @@
-"""Runs the command of `pastiche` 1.6.0 as its users do, in an environment of its own.
+"""Runs the command of `pastiche` 1.6.0 as its users do, in a Python environment of its own.
 
 python3 -m venv FOLDER && FOLDER/bin/pip install pastiche==1.6.0 torch==2.13.0 numpy
 PASTICHE=FOLDER/bin/pastiche python -m benchmarks wall
@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import nst_jax as nst
 from benchmarks.processes import launched
 
-VARIABLE = "PASTICHE"  # the command's path; without it, a command named pastiche is searched for
+VARIABLE = "PASTICHE"  # environment variable with the command's path; default: pastiche
 ABSENT = f"pastiche was not measured: no such command, and {VARIABLE} does not name one"
-STEPS = 1000  # its default
-TOLERANCE = 1e-3  # largest relative difference between the loss it prints of the start and ours
+STEPS = 1000  # updates, the default of pastiche
+TOLERANCE = 1e-3  # largest relative difference of its loss and ours for one canvas
 LINE = re.compile(r"^(\d+) +([0-9.]+) +([0-9.]+)$", re.MULTILINE)
 
 
@@ -32,11 +32,12 @@ class Run:
 
     Attributes:
       version: the program's name and version.
-      seconds: from its start to its end.
-      peak_gigabytes: its peak memory.
-      picture: the file it wrote.
-      canvas: (height, width).
-      printed: [step, seconds, loss] as it prints them; the loss is that of the canvas before the step.
+      seconds: from the start of its process to the end.
+      peak_gigabytes: the peak memory of the process.
+      picture: the file that it wrote.
+      canvas: (height, width) of that picture.
+      printed: [step, seconds, loss] of each line of progress; the loss is that of the canvas before
+        the step.
     """
 
     version: str
@@ -48,10 +49,10 @@ class Run:
 
 
 def command() -> str | None:
-    """Return the path of pastiche's command, or None where there is none.
+    """Return the path of pastiche's command, or None if it is not installed.
 
     Raises:
-      RuntimeError: if the variable names a file that cannot be run.
+      RuntimeError: if the variable PASTICHE names a file that cannot be run.
     """
     named = os.environ.get(VARIABLE)
     found = shutil.which(named or "pastiche")
@@ -61,11 +62,11 @@ def command() -> str | None:
 
 
 def run(program: str, pair: Sequence[str], size: int, steps: int, folder: Path) -> Run:
-    """Run pastiche on a pair of samples; all options but size and steps have their defaults."""
+    """Run pastiche on a pair of sample pictures, with default options except size and steps."""
     content, style = (str(nst.images.SAMPLES[name]) for name in pair)
     picture = folder / "pastiche.png"
     words = ["--content", content, "--styles", style, "--output", str(picture)]
-    # PYTHONPATH would make its Python import our packages.
+    # PYTHONPATH would make the Python of pastiche import the packages of ours.
     environment = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
     version = subprocess.run(
         [program, "--version"], env=environment, capture_output=True, text=True, check=True
@@ -78,12 +79,12 @@ def run(program: str, pair: Sequence[str], size: int, steps: int, folder: Path) 
 
 
 def printed(text: str) -> list[list[float]]:
-    """Return the [step, seconds, loss] that the command prints."""
+    """Return [step, seconds, loss] for each line of progress in what the command printed."""
     return [[int(step), float(s), float(loss)] for step, s, loss in LINE.findall(text)]
 
 
 class Judge:
-    """Computes the loss of a picture file: pastiche's objective, by our code, in float32."""
+    """Computes the loss of a picture file: pastiche's objective, computed by our code in float32."""
 
     def __init__(self, pair: Sequence[str], canvas: tuple[int, int]):
         pictures, core = nst.recipes.PASTICHE.pictures, nst.recipes.PASTICHE.bare()
@@ -102,10 +103,10 @@ class Judge:
         return float(self.losses_of(self.params, image, self.targets, self.recipe).total)
 
     def check_parity(self, run: Run) -> None:
-        """Refuse to compare if the loss that pastiche prints of the start is not the one we compute.
+        """Refuse to compare if pastiche and our code compute different losses for pastiche's start.
 
         Raises:
-          RuntimeError: with both losses.
+          RuntimeError: with pastiche's loss and ours.
         """
         ours, theirs = self._loss(self.content), run.printed[0][-1]
         if not abs(theirs / ours - 1) <= TOLERANCE:

@@ -1,4 +1,4 @@
-"""Speed of the step at the fastest precision whose final loss is as good as float32's."""
+"""Speed of our step against PyTorch's and TensorFlow's, at precisions with a good final loss."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -21,16 +21,17 @@ FULL = Plan(sizes=(256, 512), repeats=3, steps=5)
 GPU = Plan(sizes=(512, 1024), repeats=5, steps=40)
 QUICK = Plan(sizes=(64,), repeats=2, steps=2, compiled=False)
 
-# Ours; all final losses are compared with that of the first.
+# Our precisions. Final losses, except those of TensorFlow's tutorial, are compared with the first's.
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
-WITHIN = 0.01  # relative difference of final losses
+WITHIN = 0.01  # largest relative difference of a good final loss from its reference
 REFERENCES = (
     "TensorFlow's tutorial uses Keras' Adam: its final losses are compared with those of our float32 "
     "run with that rule, the others' with those of our run with torch's Adam"
 )
 
-OURS = "nst_jax, "  # the names of our contestants begin with it
-# Not timed. It gives the final loss that TensorFlow's tutorial has to reach, whose Adam is Keras'.
+OURS = "nst_jax, "  # the beginning of our contestants' names
+# Our run with the Adam of Keras, as in TensorFlow's tutorial. It is not timed, but gives the final loss
+# that the tutorial has to reach.
 TUTORIAL = "nst_jax, float32, Keras' Adam"
 
 Contestant = Loop | pytorch.TorchLoop | tensorflow_tutorial.TensorFlowLoop
@@ -38,14 +39,14 @@ Makers = dict[str, Callable[[], Contestant]]
 
 
 def ours(params: nst.Params, precision: str, size: int) -> Loop:
-    """Return our loop at one of `PRECISIONS`."""
+    """Return our compiled loop at a precision, one of `PRECISIONS`."""
     network = replace(ADAM.network, precision=nst.vgg.precision.precision_named(precision))
     return Loop(problem(params, replace(ADAM, network=network), size))
 
 
 def precisions() -> tuple[str, ...]:
-    """Return those of `PRECISIONS` that differ on this device."""
-    on_processor = jax.default_backend() == "cpu"  # which has no tensorfloat32
+    """Return those of `PRECISIONS` that this device has."""
+    on_processor = jax.default_backend() == "cpu"  # CPUs have no tensorfloat32
     return tuple(name for name in PRECISIONS if not (on_processor and name == "tensorfloat32"))
 
 
@@ -109,7 +110,7 @@ def _row(
     row = {
         "recipe": ADAM.name,
         "size": [size, size],
-        "updates": 1 + plan.steps * (plan.repeats + 1),  # the first, the warm-up, the rounds
+        "updates": 1 + plan.steps * (plan.repeats + 1),  # first step, warm-up, rounds
         "final_loss": finals[reference],
         "contestants": contestants,
     }
@@ -122,7 +123,7 @@ def _name(precision: str) -> str:
 
 
 def _loop_after_all_updates(task: Problem, plan: Plan) -> Loop:
-    """Return our loop after as many updates as every contestant has taken."""
+    """Return our loop after as many updates as every timed contestant has taken."""
     loop = Loop(task)
     loop.advance(1)
     for _ in range(1 + plan.repeats):
@@ -136,7 +137,7 @@ def started(
     """Make every contestant and take its first step, which is what compiles it.
 
     Returns:
-      Name to contestant, name to seconds, and a note for every peer that failed.
+      Names to contestants, names to seconds of the first step, and a note for every peer that failed.
     """
     loops, seconds, failures = {}, {}, []
     for name, make in makers.items():
@@ -148,7 +149,7 @@ def started(
 
         try:
             seconds[name], loops[name] = harness.timed(start)
-        except RuntimeError as error:  # any failure of a compiler or a device
+        except RuntimeError as error:  # such as one of a compiler
             if name.startswith(OURS):
                 raise
             lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -159,12 +160,12 @@ def started(
 def _picture(loop: Contestant) -> Any:
     if not isinstance(loop, Loop):
         return loop.picture()
-    # The pending canvas: the peers too have updated theirs since they measured it.
+    # The pending canvas is one update after the last measured one, and so are the peers' canvases.
     return loop.problem.recipe.descent.coordinates.decode(loop.state.pending)
 
 
 def judge_of(task: Problem) -> Callable[[Any], float]:
-    """Return a function that computes the total loss of a picture in float32."""
+    """Return a function that computes the total loss of a picture, in float32."""
     losses_of = jax.jit(nst.losses_of)
     return lambda image: float(
         losses_of(task.params, jax.numpy.asarray(image), task.targets, task.recipe).total
@@ -172,16 +173,16 @@ def judge_of(task: Problem) -> Callable[[Any], float]:
 
 
 def within(finals: Mapping[str, float], name: str, reference: str) -> bool:
-    """Say whether a contestant's final loss is as good as the reference's; NaN is not."""
+    """Return whether a contestant's final loss is as good as its reference's; NaN is not."""
     return bool(abs(finals[name] / finals[reference] - 1) <= WITHIN)
 
 
 def check_parity(finals: Mapping[str, float], references: Mapping[str, str]) -> None:
-    """Refuse to compare if a float32 contestant ended at another loss than ours.
+    """Refuse to compare if the final loss of a float32 contestant is not that of its reference.
 
     Args:
-      finals: name to final loss, including those of the references.
-      references: name of a contestant to the name of its reference.
+      finals: names of contestants and of references to their final losses.
+      references: names of contestants to the names of their references.
 
     Raises:
       RuntimeError: naming the contestant.
@@ -195,7 +196,7 @@ def check_parity(finals: Mapping[str, float], references: Mapping[str, str]) -> 
 
 
 def comparison(seconds: Mapping[str, list[float]], own: Iterable[str]) -> dict[str, Any]:
-    """Compare our fastest with the fastest of the others, among those with a good final loss."""
+    """Compare our fastest contestant with the fastest peer, among those with good final losses."""
     names = set(own)
     best = [
         min(group, key=lambda name: float(np.median(seconds[name])), default=None)

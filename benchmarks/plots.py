@@ -14,7 +14,7 @@ TICKS = (1, 1.2, 1.5, 2, 3, 5, 10)
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a panel: x, y, and the least and greatest y, where several were measured."""
+    """A line of a panel: x, y, and if each y is a median, the least and the greatest values."""
 
     label: str
     x: Sequence[float]
@@ -28,14 +28,14 @@ class Panel:
     """One pair of axes.
 
     Attributes:
-      title: what it is about.
+      title: heading above the axes.
       x: label of the x axis, with its unit.
       y: label of the y axis, with its unit.
-      lines: what is drawn.
-      logarithmic: the axes with a logarithmic scale, "", "x", "y" or "xy".
+      lines: the lines that are drawn.
+      logarithmic: the axes that are logarithmic: "", "x", "y" or "xy".
       top: upper end of the y axis; None fits it to the lines.
-      base: of a logarithmic x axis.
-      ticks: of a logarithmic y axis; without any they are at powers of ten.
+      base: base of a logarithmic x axis.
+      ticks: values with a tick on a logarithmic y axis; empty for the powers of ten.
     """
 
     title: str
@@ -52,7 +52,7 @@ class Panel:
 
 
 def loss_panels(entry: Json) -> list[Panel]:
-    """Return loss against seconds, a panel for every size and pair of a `time_to_loss` record."""
+    """Return panels of loss against seconds, one for each row (size and pair) of a record."""
     return [
         Panel(
             f"{' in the manner of '.join(row['pair'])}, {row['size'][1]} px",
@@ -63,17 +63,17 @@ def loss_panels(entry: Json) -> list[Panel]:
                 for name, engine in row["engines"].items()
             ],
             "y",
-            top=1.3 * row["start"],  # a line that overshoots would compress all others
+            top=1.3 * row["start"],  # otherwise a line that overshoots would compress the others
         )
         for row in entry["rows"]
     ]
 
 
 def distance_panels(entry: Json) -> list[Panel]:
-    """Return the distance to the floor against seconds, a panel for every size.
+    """Return panels of the distance to the floor against seconds, one for every size.
 
-    The floor of a pair is the lowest loss that any engine reached. A line is the geometric mean over
-    the pairs of (lowest loss so far / floor); it begins when all pairs have a loss.
+    The floor of a pair is the lowest loss that any engine reached. An engine's line is the geometric
+    mean over the pairs of (lowest loss so far / floor); it begins when the engine has a loss for each.
     """
     panels = []
     for size in sorted({row["size"][1] for row in entry["rows"]}):
@@ -87,7 +87,7 @@ def distance_panels(entry: Json) -> list[Panel]:
 
 
 def distance(rows: Sequence[Json], name: str) -> tuple[list[float], list[float]]:
-    """Return seconds, and the mean over rows of an engine's lowest loss so far / floor."""
+    """Return seconds, and an engine's geometric mean over rows of lowest loss so far / floor."""
     curves = [row["engines"][name] for row in rows]
     begin = max(curve["seconds"][0] for curve in curves)
     moments = sorted({s for curve in curves for s in curve["seconds"] if s >= begin})
@@ -103,7 +103,7 @@ def distance(rows: Sequence[Json], name: str) -> tuple[list[float], list[float]]
 
 
 def scaling_panels(entries: Mapping[str, Json]) -> list[Panel]:
-    """Return the rate against the size of the canvas and of the batch, as far as measured."""
+    """Return panels of the rate against canvas size and against batch size, if measured."""
     panels, rate = [], "megapixel-iterations per second"
     if "step" in entries:
         found: dict[str, list[tuple[float, Json]]] = {}
@@ -127,7 +127,7 @@ def scaling_panels(entries: Mapping[str, Json]) -> list[Panel]:
 
 
 def memory_panels(entry: Json) -> list[Panel]:
-    """Return bytes per pixel against the canvas' size from a `memory` record."""
+    """Return a panel of bytes per pixel against canvas size, from a `memory` record."""
     found: dict[str, list[tuple[float, Any]]] = {}
     for row in entry["rows"]:
         point = row["size"][1], row["gradient_bytes_per_pixel"]
@@ -148,7 +148,7 @@ def _line(label: str, points: Iterable[tuple[float, Any]]) -> Line:
 
 
 def figures(entries: Iterable[Json]) -> tuple[dict[str, list[Panel]], list[str]]:
-    """Return the panels of every figure by its name, and a line for each that has no record."""
+    """Return the panels of each figure, by name, and a text for each figure without a record."""
     found, missing = {}, []
     by_kind: dict[str, dict[str, Json]] = {}
     for entry in entries:
@@ -181,7 +181,7 @@ def draw(entries: Iterable[Json], folder: Path) -> tuple[list[Path], list[str]]:
     """Write a PNG file for every figure that the records allow.
 
     Returns:
-      The files, and a line for each figure that has no record.
+      The files, and a text for each figure that has no record.
 
     Raises:
       ModuleNotFoundError: if matplotlib is not installed.
@@ -239,7 +239,7 @@ def _drawn(panels: Sequence[Panel], path: Path) -> Path:
 
 
 def _line_drawn(axes: Any, number: int, line: Line) -> Any:
-    # Two lines that differ in their schedule only share a colour.
+    # Two engines that differ in nothing but their schedule have the same colour.
     schedule = line.label.rpartition(", ")[-1]
     styles = {"one scale": "--", "coarse to fine": "-"}
     paired = schedule in styles

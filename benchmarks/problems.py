@@ -1,4 +1,4 @@
-"""Problems for the benchmarks: recipes on pairs of square sample pictures, at any size."""
+"""What the benchmarks compute: recipes on pairs of square sample pictures, at any size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from benchmarks.harness import compiled
 Array = jax.Array
 Program = Callable[..., tuple[nst.State, Any]]
 
-# The objective of TensorFlow's tutorial with torch's Adam, so that a peer can take the same steps.
+# The objective of TensorFlow's tutorial with torch's Adam, so that PyTorch can take the same steps.
 ADAM = replace(
     nst.recipes.TF,
     name="tf (Adam)",
@@ -22,10 +22,10 @@ ADAM = replace(
         optimizer=nst.optimizers.Adam(learning_rate=0.02, b1=0.99, b2=0.999, eps=0.1),
     ),
 )
-CONVOLUTIONS = (2, 2, 4, 4, 4)  # of VGG-19, per block, for peers that build the network themselves
+CONVOLUTIONS = (2, 2, 4, 4, 4)  # number in each block of VGG-19, for peers that build the network
 LBFGS = replace(nst.recipes.DEFAULT, name="default (L-BFGS)")
 
-# Only pictures of the package, so that a clone contains all that the figures need.
+# Content and style, both sample pictures of the package: a clone contains all that a benchmark needs.
 Pair = tuple[str, str]
 PAIRS: tuple[Pair, ...] = (
     ("chelsea", "starry_night"),
@@ -36,25 +36,25 @@ PAIRS: tuple[Pair, ...] = (
 
 @dataclass(frozen=True)
 class Problem:
-    """A recipe on a pair of pictures, ready for the loop."""
+    """A recipe on a pair of pictures, with all that the compiled loop needs."""
 
-    params: nst.Params  # with the forms of kernels that `stylize` computes once per run
+    params: nst.Params  # with transposed and Winograd kernels, as `stylize` computes them once
     content: Array  # [size, size, 3] in [0, 1]
     style: Array  # [size, size, 3] in [0, 1]
     targets: nst.Targets
     recipe: Any  # with every number an array
 
     def state(self) -> nst.State:
-        """Return a fresh state that starts from the content."""
+        """Return a new loop state whose canvas is the content."""
         return jax.jit(nst.init)(self.content, self.recipe)
 
     def example(self) -> tuple[Any, ...]:
-        """Return the arguments of a step: params, state, targets, recipe."""
+        """Return arguments for `nst_jax.step`: params, a new state, targets, recipe."""
         return self.params, self.state(), self.targets, self.recipe
 
 
 def pictures(size: int, pair: Pair = PAIRS[0]) -> tuple[Array, Array]:
-    """Return a sample content and style as squares [size, size, 3] in [0, 1]."""
+    """Return the content and the style of a pair as squares [size, size, 3] in [0, 1]."""
     content, style = pair
     return _square(content, size), _square(style, size)
 
@@ -91,9 +91,9 @@ def problem(params: nst.Params, recipe: Any, size: int, *, winograd: bool = True
 
 
 def tap_weights(terms: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """Return content tap to weight and style tap to weight, for peers.
+    """Return two dicts for peers: content tap to weight, and style tap to weight.
 
-    They are Python numbers: a peer should not have to read a jax array in every step.
+    The weights are Python numbers, so that a peer need not read a jax array in every step.
     """
 
     def weights(taps: Any, layer_weights: Any, factor: Any) -> dict[str, float]:
@@ -109,7 +109,7 @@ def tap_weights(terms: Any) -> tuple[dict[str, float], dict[str, float]]:
 class Loop:
     """A run of the compiled loop on one canvas: each `advance` continues from the last state.
 
-    The state is kept here because the program donates it, which deletes the old one at every call.
+    The loop keeps the state, because every call of the program donates and thus deletes the old state.
     """
 
     def __init__(self, problem: Problem):
@@ -117,7 +117,7 @@ class Loop:
         self.program, self.seconds = compiled(nst.run, *problem.example(), jnp.asarray(1))
 
     def advance(self, steps: int) -> nst.Losses:
-        """Take `steps` steps and return the losses of the canvases measured, arrays [steps]."""
+        """Take `steps` steps and return the losses that each step measured, arrays [steps]."""
         p = self.problem
         self.state, history = self.program(
             p.params, self.state, p.targets, p.recipe, jnp.asarray(steps)
@@ -126,14 +126,14 @@ class Loop:
 
 
 class SingleSteps:
-    """The same run without a loop: `advance` calls the compiled `nst_jax.step` once per step."""
+    """The run of `Loop`, but not in one program: each step is a call of the compiled `step`."""
 
     def __init__(self, problem: Problem):
         self.problem, self.state = problem, problem.state()
         self.program, self.seconds = compiled(nst.step, *problem.example())
 
     def advance(self, steps: int) -> nst.Losses:
-        """Take `steps` steps and return the losses of the last canvas measured."""
+        """Take `steps` steps and return the losses that the last step measured."""
         p = self.problem
         for _ in range(steps):
             self.state = self.program(p.params, self.state, p.targets, p.recipe)
@@ -141,7 +141,7 @@ class SingleSteps:
 
 
 def outcome(state: nst.State) -> dict[str, Any]:
-    """Return the outcome of a run: updates, and the losses of its last canvas.
+    """Return the outcome of a run: the number of updates, and the losses of its last canvas.
 
     Raises:
       RuntimeError: if the run diverged, as its time would mean nothing.

@@ -5,7 +5,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-# The peak memory of a process includes that of its parent at the fork, so the parent is a small one.
+# Program of a small process that runs another one and prints its peak memory. That includes the memory
+# of the parent at the fork, so a benchmark itself, which is large, must not be the parent.
 LAUNCHER = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:])
@@ -19,13 +20,13 @@ def launched(command: Sequence[str], environment: Mapping[str, str]) -> tuple[fl
 
     Args:
       command: the program and its arguments.
-      environment: all of its variables.
+      environment: all environment variables of the program.
 
     Returns:
-      Seconds from its start to its end, its peak memory in GB, and what it printed.
+      Seconds from the start to the end, the program's peak memory in GB, and what it printed.
 
     Raises:
-      RuntimeError: if it fails; its error messages go to our standard error.
+      RuntimeError: if the program fails; its error messages go to standard error.
     """
     begun = time.perf_counter()
     process = subprocess.run(
@@ -40,5 +41,5 @@ def launched(command: Sequence[str], environment: Mapping[str, str]) -> tuple[fl
         name = " ".join(command[:3])
         raise RuntimeError(f"`{name} ...` ended with exit code {process.returncode}")
     *printed, peak = process.stdout.splitlines()
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
     return seconds, int(peak) * unit / 1e9, "\n".join(printed)

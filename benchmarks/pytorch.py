@@ -1,4 +1,4 @@
-"""The same work in PyTorch, written as its users write it, with their means of making it fast."""
+"""The style transfer of `problems.ADAM` in PyTorch, as its users write it and make it fast."""
 
 import contextlib
 import importlib.util
@@ -17,7 +17,7 @@ ABSENT = "torch is not installed for this device: no peer was measured"
 
 
 def has_torch() -> bool:
-    """Say whether torch is installed, and on the device that jax uses."""
+    """Return whether torch is installed and can use the kind of device that jax uses."""
     if importlib.util.find_spec("torch") is None:
         return False
     import torch
@@ -26,22 +26,22 @@ def has_torch() -> bool:
 
 
 def can_compile() -> bool:
-    """Say whether `torch.compile` can work: on CPUs it needs a C++ compiler."""
+    """Return whether `torch.compile` can work: on CPUs it needs a C++ compiler."""
     wanted = (os.environ.get("CXX"), "g++", "clang++")
     return jax.default_backend() != "cpu" or any(name and shutil.which(name) for name in wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One variant of the step.
+    """One way to compute the step in PyTorch.
 
     Attributes:
-      precision: of the convolutions: float32; tensorfloat32, on CUDA devices; bfloat16 autocast; or
-        bfloat16 weights, where the whole network is bfloat16, which saves the casts of autocast. With
-        either bfloat16, Gram matrices and losses are computed in float32, as a careful user does
-        (their products in TF32 on devices that have it).
-      channels_last: the memory format of pictures and kernels.
-      compiled: None for eager, else the mode of `torch.compile`.
+      precision: precision of the convolutions. "float32"; "tensorfloat32", on CUDA devices; "bfloat16
+        autocast"; or "bfloat16 weights", where the whole network is bfloat16, which saves the casts of
+        autocast. With either bfloat16, Gram matrices and losses are computed in float32, as a careful
+        user does, but with products in TF32 on devices that have it.
+      channels_last: whether pictures and kernels have the memory format `channels_last`.
+      compiled: the mode of `torch.compile`; None runs eagerly.
     """
 
     precision: str = "float32"
@@ -58,12 +58,12 @@ PLAIN = Variant()
 
 
 def variants(platform: str, *, compiled: bool) -> list[Variant]:
-    """Return the variants that a user who wants speed would try on a platform: cpu or gpu."""
+    """Return the variants that a user who wants speed would try on a platform, "cpu" or "gpu"."""
     precisions = ["float32", "bfloat16 autocast", "bfloat16 weights"]
     modes = ["default"]
     if platform != "cpu":
         precisions.insert(1, "tensorfloat32")
-        modes += ["max-autotune"]  # CUDA graphs, and kernels chosen by trial
+        modes += ["max-autotune"]  # also CUDA graphs and kernels chosen by trial
     eager = [
         Variant(precision=precision, channels_last=last)
         for precision in precisions
@@ -79,9 +79,9 @@ def variants(platform: str, *, compiled: bool) -> list[Variant]:
 
 
 class TorchLoop:
-    """Gatys' descent as a PyTorch user writes it: autograd and `torch.optim.Adam`.
+    """Style transfer as a PyTorch user writes it: autograd and `torch.optim.Adam`.
 
-    It has the objective, weights, pictures and start of `problems.Loop` with the recipe
+    The loop has the objective, weights, pictures and start of `problems.Loop` with the recipe
     `problems.ADAM`. With `variant.compiled`, the first call of `advance` compiles.
     """
 
@@ -116,7 +116,7 @@ class TorchLoop:
             self.loss = torch.compile(self._loss, mode=variant.compiled, dynamic=False)
 
     def advance(self, steps: int) -> np.ndarray:
-        """Take `steps` steps and return the total losses of the canvases measured, [steps]."""
+        """Take `steps` steps and return the total losses that each step measured, [steps]."""
         self._set_switches()
         losses = [self._step() for _ in range(steps)]
         return self.torch.stack(losses).cpu().numpy()  # waits for the device
@@ -126,13 +126,12 @@ class TorchLoop:
         return self.image.detach()[0].permute(1, 2, 0).contiguous().cpu().numpy()
 
     def _set_switches(self) -> None:
-        """Set torch's global switches, which another loop may have changed."""
+        """Set torch's global switches for this variant, as another loop may have changed them."""
         backends = self.torch.backends
         tf32 = self.variant.precision != "float32"
         backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = tf32
-        backends.cudnn.benchmark = (
-            True  # all sizes are the same, so cuDNN may choose kernels by trial
-        )
+        # All calls have the same shapes, so cuDNN has to choose kernels by trial only once.
+        backends.cudnn.benchmark = True
 
     def _step(self) -> Any:
         self.optimizer.zero_grad(set_to_none=True)
@@ -143,7 +142,7 @@ class TorchLoop:
         self.optimizer.step()
         with self.torch.no_grad():
             self.image.clamp_(0, 1)
-        return loss.detach().clone()  # a CUDA graph writes the next loss to the same place
+        return loss.detach().clone()  # cloned: a CUDA graph overwrites its loss in the next step
 
     def _loss(self, image: Any) -> Any:
         mean_square = self.torch.nn.functional.mse_loss
@@ -186,7 +185,7 @@ class TorchLoop:
                 network.add_module(f"conv{block}_{index}", self._convolution(layer))
                 network.add_module(f"relu{block}_{index}", nn.ReLU(inplace=True))
                 wanted.discard(f"relu{block}_{index}")
-                if not wanted:  # nothing below the deepest tap is computed, as in our network
+                if not wanted:  # as in nst_jax, layers after the deepest tap are left out
                     return network.requires_grad_(False).to(
                         self.device, self.dtype, memory_format=self.layout
                     )
@@ -206,6 +205,6 @@ class TorchLoop:
 
 
 def gram(features: Any) -> Any:
-    """Return the mean over positions of the products of all pairs of maps of [1, c, h, w]."""
+    """Return the Gram matrix [c, c] of features [1, c, h, w], as the mean over positions."""
     flat = features.flatten(2)[0]
     return flat @ flat.T / flat.shape[1]

@@ -1,4 +1,4 @@
-"""Writes the records as Markdown tables. Reads JSON only; measures nothing."""
+"""Formats records, the JSON results of the cases, as Markdown tables. Measures nothing."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -8,7 +8,7 @@ Table = tuple[tuple[str, ...], Callable[[Json], Iterator[tuple[str, ...]]]]
 
 
 def report(entries: Iterable[Json]) -> str:
-    """Return Markdown: for every record its question, its table and the machine."""
+    """Return Markdown text with the question, the table and the machine of every record."""
     return "\n".join(_section(entry) for entry in entries)
 
 
@@ -40,14 +40,14 @@ def _provenance(entry: Json) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number to three significant digits, without an exponent where it is readable."""
+    """Return a number with three significant digits, with an exponent only if it is needed."""
     if value == 0 or 1e-4 <= abs(value) < 1000:
         return f"{value:#.3g}".rstrip(".")
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.2e}"
 
 
 def cell(spread: Json) -> str:
-    """Return the median and the extremes."""
+    """Return a spread as text: the median, and in brackets the least and the greatest sample."""
     return f"{number(spread['median'])} ({number(spread['min'])}–{number(spread['max'])})"
 
 

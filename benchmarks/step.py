@@ -1,4 +1,4 @@
-"""Time of one step of the compiled loop, and of PyTorch's."""
+"""Time of one step of our compiled loop, against a step in PyTorch."""
 
 from functools import partial
 from typing import Any
@@ -17,11 +17,11 @@ QUICK = Plan(sizes=(64,), repeats=2, steps=2)
 
 OURS = "nst_jax"
 FIRST = 3  # canvases whose losses are compared before timing
-TOLERANCE = 1e-3  # largest relative difference of their total losses
+TOLERANCE = 1e-3  # largest relative difference between torch's losses of these and ours
 
 
 def measure(plan: Plan) -> Findings:
-    """Time the loop with Adam, beside torch where it is installed, and with L-BFGS."""
+    """Time our loop with Adam, in turn with torch if it is installed, and our loop with L-BFGS."""
     params, torch = nst.load_params(), pytorch.has_torch()
     rows = []
     for size in plan.sizes:
@@ -84,13 +84,13 @@ def _figures(seconds: list[float], size: int, plan: Plan) -> dict[str, Any]:
 
 
 def _last_total(loop: Loop | pytorch.TorchLoop) -> float:
-    # All loops have taken equally many steps, so this is the loss of the same canvas.
+    # All loops have taken the same number of steps, so these losses are of corresponding canvases.
     losses = loop.advance(1)
     return float(np.asarray(losses.total if isinstance(losses, nst.Losses) else losses)[-1])
 
 
 def _comparison(seconds: dict[str, list[float]], differences: dict[str, float]) -> dict[str, Any]:
-    """Compare with the fastest of the peers."""
+    """Compare our loop with the fastest torch loop, and state how much their first losses differ."""
     best = min(differences, key=lambda name: float(np.median(seconds[name])))
     return {
         "peer": best,

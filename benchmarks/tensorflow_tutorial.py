@@ -1,9 +1,10 @@
-"""The same work in TensorFlow, as its own tutorial on style transfer writes it.
+"""The style transfer of `problems.ADAM` in TensorFlow, as TensorFlow's own tutorial writes it.
 
     python3 -m venv FOLDER && FOLDER/bin/pip install . tensorflow-cpu==2.21.0
 
-Its step is a `tf.function` that records a `tf.GradientTape`, updates the picture by Keras' Adam and
-clips it to [0, 1]. The variants add what a user who wants more speed tries: `jit_compile` and bfloat16.
+The tutorial's step is a `tf.function` that records a `tf.GradientTape`, updates the picture by Keras'
+Adam and clips it to [0, 1]. The variants here add what a user tries for speed: `jit_compile` and
+bfloat16.
 """
 
 import functools
@@ -24,41 +25,41 @@ ABSENT = "tensorflow is not installed for this device: its tutorial was not meas
 
 
 def has_tensorflow() -> bool:
-    """Say whether TensorFlow is installed, and on the device that jax uses."""
+    """Return whether TensorFlow is installed and can use the kind of device that jax uses."""
     if importlib.util.find_spec("tensorflow") is None:
         return False
     return jax.default_backend() == "cpu" or bool(_loaded().config.list_physical_devices("GPU"))
 
 
 def packages() -> tuple[str, ...]:
-    """Return the packages whose versions a record names; TensorFlow is distributed as several."""
+    """Return the packages whose versions are recorded: TensorFlow is distributed as several."""
     return (*sorted(set(importlib.metadata.packages_distributions()["tensorflow"])), "keras")
 
 
 @functools.cache
 def _loaded() -> Any:
-    """Import TensorFlow, with as many threads as torch gets; the number cannot be changed later."""
+    """Import TensorFlow with as many threads as torch gets; their number cannot change later."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # silences messages about instruction sets
     import tensorflow
 
     tensorflow.config.threading.set_intra_op_parallelism_threads(cores())
     tensorflow.config.threading.set_inter_op_parallelism_threads(cores())
-    tensorflow.get_logger().setLevel(
-        "ERROR"
-    )  # silences warnings that take several loops for retracing of one
+    # Silences the warning that a function is traced repeatedly: here several loops each trace theirs.
+    tensorflow.get_logger().setLevel("ERROR")
     for device in tensorflow.config.list_physical_devices("GPU"):
-        # Otherwise it takes all memory, and jax and torch need some.
+        # Otherwise TensorFlow would take all memory of the device, of which jax and torch need some.
         tensorflow.config.experimental.set_memory_growth(device, True)
     return tensorflow
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One variant of the step.
+    """One way to compute the step in TensorFlow.
 
     Attributes:
-      precision: of the network: float32; tensorfloat32, TensorFlow's default on CUDA devices; or
-        bfloat16 weights and activations, with Gram matrices and losses in float32.
+      precision: precision of the network. "float32"; "tensorfloat32", TensorFlow's default on CUDA
+        devices; or "bfloat16 weights", which also has bfloat16 activations, but float32 Gram matrices
+        and losses.
       jit: whether XLA compiles the `tf.function`.
     """
 
@@ -74,7 +75,7 @@ PLAIN = Variant()
 
 
 def variants(platform: str) -> list[Variant]:
-    """Return the variants that a user who wants speed would try on a platform: cpu or gpu."""
+    """Return the variants that a user who wants speed would try on a platform, "cpu" or "gpu"."""
     precisions = ["float32", "bfloat16 weights"]
     if platform != "cpu":
         precisions.insert(1, "tensorfloat32")
@@ -82,13 +83,13 @@ def variants(platform: str) -> list[Variant]:
 
 
 def with_its_rule(problem: Problem) -> Problem:
-    """Return a problem with the update rule of the tutorial: Keras' Adam, not torch's."""
+    """Return a problem with the tutorial's update rule, Keras' Adam, in place of its own."""
     descent = nst.recipes.as_arrays(nst.recipes.TF.bare()).descent
     return replace(problem, recipe=replace(problem.recipe, descent=descent))
 
 
 def check_rule(problem: Problem) -> None:
-    """Refuse a problem with another update rule than the tutorial's."""
+    """Refuse a problem whose update rule is not the tutorial's."""
     rule = problem.recipe.descent.optimizer
     if not isinstance(rule, nst.optimizers.KerasAdam):
         raise TypeError(
@@ -100,8 +101,8 @@ def check_rule(problem: Problem) -> None:
 class TensorFlowLoop:
     """The tutorial's loop: one call of its `train_step` per update.
 
-    It has the objective, weights, pictures and start of a `problems.Loop` with the same problem, whose
-    update rule has to be Keras' Adam. The first call of `advance` traces and compiles.
+    The loop has the objective, weights, pictures and start of a `problems.Loop` with the same problem.
+    The problem's update rule has to be Keras' Adam. The first call of `advance` traces and compiles.
     """
 
     def __init__(self, problem: Problem, variant: Variant = PLAIN):
@@ -123,11 +124,12 @@ class TensorFlowLoop:
             beta_2=float(adam.b2),
             epsilon=float(adam.eps),
         )
-        self.optimizer.build([self.image])  # a compiled function may not make variables
+        # Built here, because a `tf.function` may not create variables when it runs.
+        self.optimizer.build([self.image])
         self.train_step = self.tf.function(self._step, jit_compile=variant.jit)
 
     def advance(self, steps: int) -> np.ndarray:
-        """Take `steps` steps and return the total losses of the canvases measured, [steps].
+        """Take `steps` steps and return the total losses that each step measured, [steps].
 
         Raises:
           RuntimeError: if TensorFlow fails, with its message.
@@ -144,7 +146,7 @@ class TensorFlowLoop:
         return self.image.numpy()[0]
 
     def _set_switches(self) -> None:
-        """Set TensorFlow's global switch, which another loop may have changed."""
+        """Set TensorFlow's global switch for this variant, as another loop may have changed it."""
         enabled = self.variant.precision != "float32"
         self.tf.config.experimental.enable_tensor_float_32_execution(enabled)
 
@@ -172,7 +174,7 @@ class TensorFlowLoop:
         return self.tf.reduce_mean((one - other) ** 2)
 
     def _gram(self, features: Any) -> Any:
-        """Return the mean over positions of the products of all pairs of maps of [1, h, w, c]."""
+        """Return the Gram matrix [1, c, c] of features [1, h, w, c], as the mean over positions."""
         sums = self.tf.linalg.einsum("bijc,bijd->bcd", features, features)
         return sums / (features.shape[1] * features.shape[2])
 
@@ -189,7 +191,7 @@ class TensorFlowLoop:
         return found
 
     def _network(self, problem: Problem) -> list[tuple[str, Any, Any]]:
-        """Return (tap, kernel, bias) down to the deepest tap; a pool has no kernel."""
+        """Return (name, kernel, bias) of all layers up to the deepest tap; a pool has None for both."""
         wanted = {*self.content_weights, *self.style_weights}
         network: list[tuple[str, Any, Any]] = []
         for block, count in enumerate(CONVOLUTIONS, 1):

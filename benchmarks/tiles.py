@@ -1,4 +1,4 @@
-"""The time that tiles cost, and the memory that they save."""
+"""How much time it costs, and how much memory it saves, to compute a canvas in tiles."""
 
 from dataclasses import replace
 from functools import partial
@@ -16,20 +16,20 @@ from benchmarks.problems import ADAM, Loop, problem
 QUESTION = "Seconds per step and memory of a canvas in tiles, against the whole canvas"
 FULL = Plan(sizes=(2048,), repeats=1, steps=1)
 GPU = Plan(sizes=(4096,), repeats=3, steps=3)
-QUICK = Plan(sizes=(416,), repeats=1, steps=1)  # the smallest that tiles of half its side cut
+QUICK = Plan(sizes=(416,), repeats=1, steps=1)  # no smaller canvas is cut by tiles of half its side
 
-TILES = (1024, 512)  # px; where they are no smaller than the canvas, half and a quarter of it
+TILES = (1024, 512)  # px; for a canvas of 1024 px or less, a half and a quarter of its side
 
 
 def measure(plan: Plan) -> Findings:
-    """Time the whole canvas and the same in tiles, in turn."""
+    """Time steps of the whole canvas and of the same canvas in tiles, in turn."""
     params = nst.load_params()
     note = "a halo of 96 px on each inner side of a tile: relu5_2 is among the taps"
     return Findings([_row(params, size, plan) for size in plan.sizes], [note])
 
 
 def tiles_of(size: int) -> list[int]:
-    """Return the tiles to try on a canvas of this size."""
+    """Return the sides of the tiles to try on a canvas of this side, in pixels."""
     if size > max(TILES):
         return list(TILES)
     least = nst.vgg.halo_of(ADAM.terms.taps)
@@ -65,7 +65,7 @@ def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
 
 
 def name_of(tile: int) -> str:
-    """Return the name of a canvas in tiles of this side, or of a whole one."""
+    """Return the name in the record of a canvas in tiles of this side, or whole if it is 0."""
     return f"tiles of {tile} px" if tile else "whole"
 
 
@@ -78,7 +78,8 @@ def loop_of(params: nst.Params, size: int, tile: int) -> Loop:
     recipe = replace(ADAM, network=replace(ADAM.network, tile=tile))
     task = problem(params, recipe, size)
     if tile:
-        # As `stylize` does: the forms of kernels are those for the size of a window.
+        # As in `stylize`, the size of a window (a tile with its halos), not that of the canvas, decides
+        # which layers get kernels for Winograd convolution.
         seen = nst.scaling.tiles.window_of((size, size), recipe.terms.taps, recipe.network)
         if seen == (size, size):
             raise RuntimeError(f"tiles of {tile} px do not cut a canvas of {size} px")

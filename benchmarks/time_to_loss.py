@@ -1,4 +1,4 @@
-"""Time until each engine, an optimiser with a schedule, has brought one objective to a level."""
+"""Time that each engine (optimiser and schedule) needs until the loss has fallen to a level."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,9 +18,9 @@ GPU = Plan(sizes=(256, 512), repeats=1, steps=400, pairs=3)
 QUICK = Plan(sizes=(48,), repeats=1, steps=6)
 
 LEVELS = (2.0, 1.5, 1.2)  # multiples of the floor, which is the lowest loss that any engine reached
-POINTS = 25  # per curve
+POINTS = 25  # snapshots per curve, about
 COARSE = "coarse to fine"
-SMALLEST = 16  # px that the network needs
+SMALLEST = 16  # px, least side of a canvas for the network
 
 OBJECTIVE = nst.recipes.DEFAULT
 GUARDED = nst.optimizers.LBFGS(radius=0.02, largest_radius=0.2, slack=0.1, history=10)
@@ -33,10 +33,10 @@ RULES: dict[str, Any] = {
 
 
 def engines(size: int, steps: int) -> dict[str, nst.recipes.Recipe]:
-    """Return recipes that differ in their descent only: every rule, at one scale and at two."""
+    """Return recipes that differ only in their descent: each optimiser, with one scale and two."""
     found = {}
     for name, rule in RULES.items():
-        # torch's rule has no guard against divergence; its coordinates are those of published recipes.
+        # torch's L-BFGS has no guard against divergence, so it gets published recipes' coordinates.
         units = nst.vgg.CAFFE_BGR if isinstance(rule, nst.optimizers.TorchLBFGS) else nst.vgg.RAW
         schedules: dict[str, Any] = {"one scale": nst.recipes.OneScale()}
         if size // 2 >= SMALLEST:
@@ -49,17 +49,18 @@ def engines(size: int, steps: int) -> dict[str, nst.recipes.Recipe]:
     return found
 
 
-Engines = Callable[[int, int], dict[str, nst.recipes.Recipe]]  # (size, steps) to recipes by name
+# From the side of the canvas and the number of updates to recipes, by name.
+Engines = Callable[[int, int], dict[str, nst.recipes.Recipe]]
 
 
 class EngineRun:
-    """One run of an engine: each `advance` continues to its next snapshot."""
+    """One run of an engine; each call of `advance` computes the next snapshot."""
 
     def __init__(self, params: nst.Params, pair: Pair, size: int, recipe: nst.recipes.Recipe):
         content, style = (np.asarray(image) for image in pictures(size, pair))
         steps = recipe.descent.steps
         self.every = -(-steps // POINTS)
-        self.most = 2 + steps // self.every  # snapshots: the start, and a last one
+        self.most = 2 + steps // self.every  # snapshots; 2 are those of the start and the end
         self.first = first_at_full_size(recipe, size)
         self.shots: Iterator[nst.Snapshot] = nst.paint(
             params, content, style, recipe=recipe, size="as-is", every=self.every
@@ -67,13 +68,13 @@ class EngineRun:
         self.seen: list[nst.Snapshot] = []
 
     def advance(self) -> None:
-        """Compute the next snapshot, if there is one."""
+        """Compute the next snapshot; do nothing if the run has ended."""
         shot = next(self.shots, None)
         if shot is not None:
             self.seen.append(shot)
 
     def curve(self, seconds: Sequence[float]) -> dict[str, Any]:
-        """Return the snapshots at the full size: updates, seconds since the start, losses."""
+        """Return updates, seconds since the start and total losses of the snapshots at full size."""
         ends = np.cumsum(seconds)
         points = [
             (shot.step, float(f"{end:.5g}"), float(shot.losses.total))
@@ -86,18 +87,21 @@ class EngineRun:
 
 
 def first_at_full_size(recipe: nst.recipes.Recipe, size: int) -> int:
-    """Return the number of updates after which a canvas has its full size."""
+    """Return the number of updates after which a recipe's canvas has its full size."""
     scales = recipe.descent.schedule.plan((size, size), recipe.descent.steps)
     return sum(steps for _, steps in scales[:-1])
 
 
 def measure(plan: Plan) -> Findings:
-    """Time all engines in turn on every pair."""
+    """Time all engines in turn on every pair of pictures."""
     return compare(engines, plan)
 
 
 def compare(engines: Engines, plan: Plan) -> Findings:
-    """Time engines in turn on every pair, without compiling, with measuring the targets."""
+    """Time engines in turn on every pair of pictures.
+
+    The times include measuring the targets, but not compiling.
+    """
     params = nst.load_params()
     rows = []
     for size in plan.sizes:
@@ -113,7 +117,7 @@ def compare(engines: Engines, plan: Plan) -> Findings:
 
 
 def _warm_up(params: nst.Params, size: int, recipe: nst.recipes.Recipe) -> float:
-    """Run a few updates, so that all programs are compiled; return the seconds."""
+    """Run a recipe once, so that its programs are compiled; return the seconds that this took."""
 
     def run() -> list[nst.Snapshot]:
         content, style = (np.asarray(image) for image in pictures(size))

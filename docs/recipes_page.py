@@ -86,8 +86,8 @@ NOTES = {
     ),
     "jcjohnson": Note(
         '"Iteration n" is evaluation n: k = n - 1; its total does not include the variation',
-        "when it reduces a picture, Torch7's `image.scale` averages over boxes; here a triangle filter "
-        "is used",
+        "when it reduces a picture, Torch7's `image.scale` averages over boxes; here a Lanczos "
+        "filter is used",
     ),
     "neural-style-pt": Note('"Iteration n" is evaluation n: k = n - 1'),
     "pastiche": Note("step n is measured before update n: k = n - 1"),

@@ -3,7 +3,8 @@
     params = nst_jax.load_params()
     image = nst_jax.stylize(params, content, style)
 
-Names are imported on first use, so that importing the package opens no device and reads no file.
+`content` and `style` are pictures [h, w, 3] in [0, 1]. The public names are imported from their modules
+on first use, so that `import nst_jax` initialises no device and reads no weights.
 """
 
 from typing import TYPE_CHECKING

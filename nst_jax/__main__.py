@@ -1,4 +1,4 @@
-"""`python -m nst_jax` does what the command `nst-jax` does."""
+"""Entry point of `python -m nst_jax`, which does the same as the command `nst-jax`."""
 
 import sys
 

@@ -1,6 +1,7 @@
-"""Checks of arguments, made once in public functions before any work, and their messages.
+"""Checks that public functions make of their arguments, once and before any work.
 
-Every message names the argument as typed, what was expected, what was given, and what to do next.
+A function that refuses a value raises TypeError or ValueError. The message names the argument as the
+caller typed it, what was expected, what was given, and what to do next.
 """
 
 import difflib
@@ -13,12 +14,12 @@ import numpy as np
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name most like `name`, in full or in its beginning; None if none is close."""
+    """Return the known name nearest to `name`, whole or cut to its length; None if none is near."""
     name = name.lower()
 
     def likeness(other: str) -> float:
         whole = difflib.SequenceMatcher(None, name, other.lower()).ratio()
-        # "gatsy" means "gatys-pytorch", although most of that name is missing.
+        # So "gatsy" finds "gatys-pytorch", although it lacks most of that name.
         beginning = difflib.SequenceMatcher(None, name, other.lower()[: len(name)]).ratio()
         return max(whole, 0.9 * beginning)
 
@@ -27,7 +28,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:
-    """Make the error for a name that is not in a closed list, with the nearest one that is."""
+    """Return the error for an unknown name, which suggests the nearest known name or lists all."""
     known = list(known)
     near = nearest_name(name, known)
     hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(map(repr, known))}"
@@ -49,7 +50,7 @@ def image_shape(argument: str, shape: tuple[int, ...], *, smallest: int) -> None
 
 
 def floating(argument: str, dtype: Any) -> None:
-    """Refuse an image of integers, whose arithmetic would wrap around."""
+    """Refuse an image whose dtype is not floating point: integer arithmetic would wrap around."""
     if not jnp.issubdtype(dtype, jnp.floating):
         hint = "divide it by 255" if dtype == np.uint8 else "scale it to [0, 1]"
         raise ValueError(
@@ -58,7 +59,7 @@ def floating(argument: str, dtype: Any) -> None:
 
 
 def not_traced(argument: str, value: Any) -> None:
-    """Refuse tracers, which have no values yet, in functions that need them."""
+    """Refuse a pytree that contains JAX tracers, for a function that needs concrete values."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
         raise TypeError(
             f"`{argument}`: got a tracer, as inside `jax.jit`, `jax.vmap` or `jax.grad`; this function "
@@ -71,15 +72,15 @@ def image(argument: str, value: Any) -> np.ndarray:
     """Check a picture and return it as float32 [h, w, 3] in [0, 1] on the host.
 
     Args:
-      argument: how the caller calls the value, for messages.
-      value: an array [h, w, 3], floating point in [0, 1], or uint8, which is divided by 255.
+      argument: the caller's name for the value, used in messages.
+      value: an array [h, w, 3]: floating point in [0, 1], or uint8, which is divided by 255.
 
     Returns:
       float32 NumPy array.
 
     Raises:
-      TypeError: if it is no array of numbers, or a tracer.
-      ValueError: for a wrong rank, dtype, channel count or range, and for NaN.
+      TypeError: if the value is not an array, or is a tracer.
+      ValueError: for a wrong rank, dtype, channel count or range, and for NaN or infinite values.
     """
     not_traced(argument, value)
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
@@ -121,7 +122,8 @@ def _check_range(argument: str, array: np.ndarray) -> None:
     low, high = float(np.min(array, initial=np.inf)), float(np.max(array, initial=-np.inf))
     if not np.isfinite([low, high]).all():
         raise ValueError(f"`{argument}`: has NaN or infinite values, or is empty")
-    # Resampling overshoots by up to about 0.01; a wider range is another pixel convention.
+    # Resampling filters overshoot [0, 1] by up to about 0.01; a wider range means another pixel
+    # convention, such as 0..255.
     if low < -0.01 or high > 1.01:
         hint = "; divide it by 255" if low >= 0 and high > 2 else ""
         raise ValueError(
@@ -137,7 +139,7 @@ def number(
     least: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Refuse a number, or an array of numbers, that is not finite or outside its range."""
+    """Refuse a value that is not a finite number, or an array of them, within the given bounds."""
     if isinstance(value, (list, tuple)):
         kind = type(value).__name__
         raise TypeError(
@@ -160,7 +162,7 @@ def number(
 
 
 def whole(argument: str, value: Any, *, least: int) -> None:
-    """Refuse what is no whole number, or less than `least`."""
+    """Refuse a value that is not a whole number, or is less than `least`."""
     not_traced(argument, value)
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{argument}`: expected a whole number, got {value!r}")
@@ -168,7 +170,7 @@ def whole(argument: str, value: Any, *, least: int) -> None:
 
 
 def same_length(argument: str, values: Sized, other: str, others: Sized) -> None:
-    """Refuse two lists of different lengths."""
+    """Refuse `values` unless it is a list or tuple as long as `others`."""
     if not isinstance(values, (list, tuple)):
         raise TypeError(
             f"`{argument}`: expected a tuple with one for each of the {len(others)} `{other}`, "
@@ -181,7 +183,7 @@ def same_length(argument: str, values: Sized, other: str, others: Sized) -> None
 
 
 def instance(argument: str, value: Any, kind: type, advice: str) -> None:
-    """Refuse a value of another type."""
+    """Refuse a value that is not an instance of `kind`; the message ends with `advice`."""
     if not isinstance(value, kind):
         raise TypeError(
             f"`{argument}`: expected {kind.__name__}, got {type(value).__name__}; {advice}"
@@ -189,7 +191,7 @@ def instance(argument: str, value: Any, kind: type, advice: str) -> None:
 
 
 def array(argument: str, value: Any, advice: str) -> None:
-    """Refuse what is no array: one of NumPy's or JAX's, a tracer or a `ShapeDtypeStruct`."""
+    """Refuse a value without shape and dtype; arrays, tracers and `ShapeDtypeStruct`s pass."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(
             f"`{argument}`: expected an array [height, width, 3], got {type(value).__name__}; {advice}"
@@ -197,7 +199,7 @@ def array(argument: str, value: Any, advice: str) -> None:
 
 
 def start_or_image(argument: str, init: Any) -> None:
-    """Refuse a value that is neither None, nor a start function, nor a picture."""
+    """Refuse an `init` that is neither None, nor a function of `recipes.starts`, nor a picture."""
     if isinstance(init, type):
         raise TypeError(
             f"`{argument}`: expected a picture or a start, got the class; write `{init.__name__}()`"
@@ -219,7 +221,7 @@ def random_key(argument: str, key: Any) -> None:
 
 
 def single(recipe: Any) -> None:
-    """Refuse a recipe with arrays of numbers, which is a sweep."""
+    """Refuse the recipe of a sweep: one with arrays where a single picture needs single numbers."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf):
             name = jax.tree_util.keystr(path)
@@ -251,7 +253,7 @@ def images(argument: str, values: Any) -> list[np.ndarray]:
 
 
 def one_or_several(argument: str, value: Any) -> list[np.ndarray]:
-    """Check one image, or a list or tuple of images that are used together; return a list."""
+    """Check one image, or a list or tuple of images (but no batch array); return a list of images."""
     if isinstance(value, (list, tuple)):
         return images(argument, value)
     return [image(argument, value)]

@@ -1,4 +1,4 @@
-"""Atomic writes, and checks of destinations before any work: a file appears complete or not at all."""
+"""Atomic file writes (a file appears complete or not at all), and early checks of paths to write to."""
 
 import os
 import re
@@ -13,7 +13,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a new name in the same folder, to write to before `path` is replaced by one rename."""
+    """Return a random path beside `path`: a new file is written there and then renamed to `path`."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
@@ -21,17 +21,17 @@ def temporary_path(path: Path) -> Path:
 def atomic(path: Path) -> Iterator[Path]:
     """Context manager: the file written at the yielded path replaces `path` if the block succeeds.
 
-    If `path` is a symbolic link, the file that it points to is replaced, not the link. The block has
-    to make the file with `open`, so that the umask decides its permissions.
+    If `path` is a symbolic link, the file that it points to is replaced, not the link. The block must
+    create the file with `open`, so that its permissions follow the umask.
 
     Args:
       path: path of the file to write or to replace.
 
     Yields:
-      A path in the same folder, where no file exists yet.
+      A temporary path in the folder of `path`, where the block has to create the file.
 
     Raises:
-      OSError: if the disk fails; `path` is then as it was.
+      OSError: if the disk fails; the file at `path` is then unchanged.
     """
     target = path.resolve()
     part = temporary_path(target)
@@ -45,7 +45,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(paths: Iterable[PathLike]) -> None:
-    """Remove the temporary files of writers that were killed; no writer may be running now."""
+    """Remove temporary files that killed processes left beside `paths`; none may be in use now."""
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:
         target = Path(path).resolve()
@@ -53,25 +53,25 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
     for folder, written in names.items():
         for part in folder.glob(".*.part"):
             if _target(part) in written:
-                with suppress(OSError):  # another process removed it, or it does no harm
+                with suppress(OSError):  # already gone, or harmless if it cannot be removed
                     part.unlink()
 
 
 def _target(part: Path) -> str | None:
-    """Return the name of the file that a temporary file was to replace."""
+    """Return the name of the file that a temporary file was written for; None for any other file."""
     found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
     return found[1] if found else None
 
 
 def check_place(path: PathLike, *, argument: str = "path") -> None:
-    """Refuse a folder, and a file in a folder that does not exist.
+    """Refuse a path that is a folder, or whose folder does not exist.
 
     Args:
       path: path of the file to be written.
-      argument: how the caller calls it, for messages.
+      argument: the caller's name for the path, used in messages.
 
     Raises:
-      ValueError: naming the argument.
+      ValueError: if the path is refused.
     """
     path = Path(path)
     if path.is_dir():
@@ -87,7 +87,7 @@ def check_destination(path: PathLike, *, argument: str = "path") -> None:
 
     Args:
       path: path of the file to be written.
-      argument: how the caller calls it, for messages.
+      argument: the caller's name for the path, used in messages.
 
     Raises:
       ValueError: if `path` is a folder, or its folder is missing or not writable.

@@ -1,9 +1,9 @@
-"""The HDF5 envelope of weights files and checkpoints: how both are opened, checked and written.
+"""The HDF5 files of this package, weights and checkpoints: how they are opened, checked and written.
 
-It is a module apart from `_files` because reading and writing pictures should not import h5py.
+This module is separate from `_files`, so that reading and writing pictures does not import h5py.
 
-The envelope is two attributes, `format` and `version`, and any number of datasets. What a file
-contains beyond that, its digest or checksum included, is defined by `weights.params` and
+Every such file has two attributes, `format` and `version`, and any number of datasets. The meaning of
+the datasets, and further attributes such as a checksum, are defined in `weights.params` and
 `checkpoints`.
 """
 
@@ -17,41 +17,41 @@ import numpy as np
 
 from nst_jax import _files
 
-Layout: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]  # array name -> shape, dtype
+Layout: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]  # array name -> (shape, dtype name)
 
-DIFFERENCES_SHOWN = 3  # in one message
+DIFFERENCES_SHOWN = 3  # largest number of differences that one message lists
 
 
 class Format(NamedTuple):
-    """A kind of file, and what messages advise when a file is not of this kind."""
+    """A file format, and the advice in error messages about files that do not conform to it."""
 
-    name: str  # attribute `format` of its files
-    version: int  # attribute `version`
-    noun: str  # such as "weights file"
-    if_damaged: str
-    if_foreign: str  # `{name}` is the file's name
-    if_other_version: str
+    name: str  # value of the attribute `format` in its files
+    version: int  # value of the attribute `version`
+    noun: str  # what messages call such a file, e.g. "weights file"
+    if_damaged: str  # advice for a damaged file
+    if_foreign: str  # advice for a file of another format; `{name}` becomes the file's name
+    if_other_version: str  # advice for a file of another version
 
 
 class Source(NamedTuple):
-    """A file to read, and the name of the argument or variable that chose it."""
+    """A file to read, and the argument or environment variable that named it, for error messages."""
 
     path: Path
     argument: str
     format: Format
-    if_missing: str = "check the path"  # advice
+    if_missing: str = "check the path"  # advice for a missing file
 
     def error(self, problem: str) -> ValueError:
-        """Make the error that says what is wrong with this file."""
+        """Return the error that names this file and its problem."""
         return ValueError(f"`{self.argument}`: '{self.path}' {problem}")
 
     def damaged(self, error: Exception | None = None) -> ValueError:
-        """Make the error for a file that is not as it was written."""
+        """Return the error for a file whose content is damaged or incomplete."""
         reason = f" ({' '.join(str(error).split())})" if error else ""
         return self.error(f"is damaged or cut short; {self.format.if_damaged}{reason}")
 
     def foreign(self) -> ValueError:
-        """Make the error for a file of another kind."""
+        """Return the error for a file of another format."""
         advice = self.format.if_foreign.format(name=self.path.name)
         return self.error(f"is not a {self.format.noun} of nst-jax; {advice}")
 
@@ -61,22 +61,22 @@ class Source(NamedTuple):
 
 @contextmanager
 def opened(source: Source) -> Iterator[h5py.File]:
-    """Context manager: open a file for reading, checked to be of its format and version.
+    """Context manager: open a file for reading, after checking its format and version.
 
     Args:
-      source: the file.
+      source: the file, and the format that it must have.
 
     Yields:
-      The open file. HDF5's errors inside the block become the error for a damaged file.
+      The open file. Errors of HDF5 inside the block are raised as the ValueError for a damaged file.
 
     Raises:
-      ValueError: if the file is missing, not readable, empty, damaged, or of another kind or version.
+      ValueError: if the file is missing, not readable, empty, damaged, or of another format or version.
     """
     _check_readable(source)
     try:
         if not h5py.is_hdf5(source.path):
             raise source.foreign()
-        # Some network disks do not support locks. No file of ours is changed in place anyway.
+        # No lock, since some network disks support none, and files are never changed in place.
         with h5py.File(source.path, "r", locking=False) as file:
             _check_envelope(source, file)
             yield file
@@ -112,7 +112,7 @@ def _check_envelope(source: Source, file: h5py.File) -> None:
 
 
 def all_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Return every dataset of any HDF5 file by its full name, unread."""
+    """Return all datasets of an HDF5 file by their full names, without reading their data."""
     found = {}
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -124,14 +124,14 @@ def all_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Return every dataset of a file of ours by its full name, unread.
+    """Return all datasets of a file of this package by their full names, without reading their data.
 
     Raises:
       ValueError: if the datasets declare more bytes than the file has.
     """
     found = all_datasets(file)
-    # We compress nothing, so an intact file is larger than its datasets. Reading a dataset that
-    # declares more than is stored would fill memory with zeros.
+    # Datasets are stored uncompressed, so an intact file is larger than all its datasets together.
+    # Where the file has less data than a dataset declares, HDF5 would fill memory with zeros.
     declared = sum(dataset.nbytes for dataset in found.values())
     if declared > source.path.stat().st_size:
         raise source.error(
@@ -141,7 +141,7 @@ def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def arrays_in(source: Source, file: h5py.File) -> dict[str, np.ndarray]:
-    """Read every dataset, as `datasets_in` finds them."""
+    """Return the datasets that `datasets_in` finds, read as NumPy arrays."""
     return {name: np.asarray(item[()]) for name, item in datasets_in(source, file).items()}
 
 
@@ -152,7 +152,7 @@ def arrays_in(source: Source, file: h5py.File) -> dict[str, np.ndarray]:
 def created(path: Path) -> Iterator[h5py.File]:
     """Context manager: write a file, which replaces `path` only when it is complete.
 
-    Its bytes depend on its contents alone: the same contents give the same file.
+    The bytes of the file depend on its contents alone: equal contents give equal files.
 
     Args:
       path: path of the file to write or to replace.
@@ -161,10 +161,11 @@ def created(path: Path) -> Iterator[h5py.File]:
       The file, open for writing.
 
     Raises:
-      OSError: if the disk fails or is full, for which HDF5 also raises RuntimeError.
+      OSError: if the disk fails or is full.
+      RuntimeError: likewise; HDF5 raises one or the other.
     """
-    # This range of format versions makes the bytes independent of HDF5's defaults, and old readers
-    # of HDF5 can open the file.
+    # The fixed range of HDF5 versions makes the bytes independent of HDF5's defaults, and lets old
+    # HDF5 libraries open the file.
     with _files.atomic(path) as part, h5py.File(part, "x", libver=("earliest", "v108")) as file:
         yield file
 
@@ -175,12 +176,12 @@ def store(
     *,
     after_each: Callable[[str, np.ndarray], None] | None = None,
 ) -> None:
-    """Store arrays in the order of their names; only one at a time is copied to the host.
+    """Store arrays as datasets, sorted by name; only one array at a time is copied to the host.
 
     Args:
       file: the file from `created`.
-      arrays: full dataset name to array.
-      after_each: called with the name and the array that was just stored.
+      arrays: maps the full name of each dataset to its array.
+      after_each: called after each array is stored, with its name and the array.
     """
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
@@ -193,19 +194,19 @@ def store(
 
 
 def layout_of(arrays: Mapping[str, Any]) -> Layout:
-    """Return the shape and the dtype's name of every array."""
+    """Return the shape and the dtype's name of each array, under the array's name."""
     return {name: (tuple(array.shape), array.dtype.name) for name, array in arrays.items()}
 
 
 def layout_differences(expected: Layout, found: Layout) -> str:
-    """Describe in one line where two tables of names, shapes and dtypes differ.
+    """Describe in one line how two sets of arrays differ in their names, shapes and dtypes.
 
     Args:
-      expected: array name to `(shape, dtype)`, as they should be.
-      found: the same, as they are.
+      expected: maps the names of the wanted arrays to `(shape, dtype)`.
+      found: the same of the arrays that are there.
 
     Returns:
-      The first three differences with both sides, and how many more there are; empty if none.
+      The first three differences, and how many more there are; "" if there is none.
 
     Example:
       >>> layout_differences({"conv1_1/bias": ((64,), "float32")}, {})
@@ -229,7 +230,7 @@ def layout_differences(expected: Layout, found: Layout) -> str:
 
 
 def first_differences(lines: list[str]) -> str:
-    """Join the first three differences, and say how many more there are."""
+    """Join the first three of the given differences, and say how many more there are."""
     more = len(lines) - DIFFERENCES_SHOWN
     rest = [f"and {more} more"] if more > 0 else []
     return "; ".join(lines[:DIFFERENCES_SHOWN] + rest)

@@ -1,4 +1,4 @@
-"""Names of a package that are imported on first use, so that importing the package costs nothing."""
+"""Lazy imports: public names of a package are imported on first use, so that importing it is fast."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -12,8 +12,8 @@ def lazy_names(
 
     Args:
       package: full name, such as `"nst_jax.vgg"`.
-      submodules: names of modules in it that are public.
-      homes: module in it to the names that the package re-exports from there.
+      submodules: names of the package's public modules.
+      homes: maps a module of the package to the names that the package re-exports from it.
 
     Returns:
       The two functions, to be assigned in the package's `__init__`.
@@ -28,7 +28,7 @@ def lazy_names(
             value = importlib.import_module(f"{package}.{name}")
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        vars(importlib.import_module(package))[name] = value  # the next look-up is an ordinary one
+        vars(importlib.import_module(package))[name] = value  # so that `find` runs once per name
         return value
 
     return find, lambda: public

@@ -2,7 +2,7 @@
 
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
 nominally in [0, 1], channels last. Network pixels (BGR, mean-subtracted, ...) occur only in `vgg` and
-in the canvases (`State.canvas`) of recipes that optimise in these coordinates.
+in the canvases (`State.canvas`) of recipes that optimise in network pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ Image: TypeAlias = Float[Array, "*batch h w 3"]  # sRGB in [0, 1]
 
 StyleImage: TypeAlias = Float[
     Array, "*batch h_style w_style 3"
-]  # an Image of another size than the canvas
+]  # an Image whose size may differ from the canvas
 
 Resized: TypeAlias = Float[Array, "*batch h_new w_new 3"]  # an Image after a change of size
 
@@ -29,7 +29,7 @@ Gram: TypeAlias = Float[Array, "*batch c c"]
 
 Scalar: TypeAlias = Float[Array, "*batch"]
 
-Statistic: TypeAlias = Any  # a pytree: what a style loss compares at one tap, e.g. a Gram
+Statistic: TypeAlias = Any  # a pytree: what a style loss compares at one tap, e.g. a Gram matrix
 
 
 @jax.tree_util.register_dataclass
@@ -51,16 +51,17 @@ class Params:
 
 
 class Targets(NamedTuple):
-    """What a canvas is compared with; computed once per scale, never inside the loop."""
+    """What the canvas is compared with; computed once per scale, before the optimisation loop."""
 
     content: Features  # content tap -> features of the content picture
     style: dict[str, Statistic]  # style tap -> statistic of the style picture
 
 
 class Losses(NamedTuple):
-    """Weighted losses, exactly as minimised.
+    """The weighted losses of a canvas; `total` is what the optimiser minimises.
 
-    `total` is the sum of `content`, `style` and `tv`; `style` is the sum of `style_layers`.
+    `total` is the sum of `content`, `style` and `tv` (total variation); `style` is the sum of
+    `style_layers`.
     """
 
     total: Scalar
@@ -73,38 +74,39 @@ class Losses(NamedTuple):
 class State(NamedTuple):
     """The state of the optimisation loop. Made by `optimize.init`, advanced by `optimize.step`.
 
-    A new state has `step == -1`: its first canvas is pending, its losses are not computed yet.
+    A new state has `step == -1`: its first canvas is pending, and no losses are computed yet. A pending
+    canvas is kept if its losses are finite and the optimiser accepts it.
     """
 
-    step: Int[Array, "*batch"]  # updates so far at this scale; -1 before the start is measured
-    canvas: Float[Array, "*batch h w 3"]  # last canvas with finite losses, in optimiser coordinates
-    losses: Losses  # of `canvas`; not finite if `broke_at` is set
+    step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
+    canvas: Float[Array, "*batch h w 3"]  # last canvas kept, in the recipe's coordinates
+    losses: Losses  # of `canvas`, or those that were not finite if `broke_at` is set
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
-    opt_state: Any
-    broke_at: Int[Array, "*batch"]  # step whose losses were not finite, or -1
+    opt_state: Any  # state of the optimiser's optax transformation
+    broke_at: Int[Array, "*batch"]  # number of the update whose losses were not finite, or -1
 
 
 class Snapshot(NamedTuple):
-    """What `paint` yields after every interval of updates. Its buffers are never donated."""
+    """What `paint` yields after every interval of updates. Its arrays stay valid: none is donated."""
 
     step: int  # updates so far, over all scales
     image: Image  # [h, w, 3] in [0, 1]
-    losses: Losses  # of this image, scalars; not finite if `broke_at` is set
-    history: Losses  # of every canvas since the last snapshot, including this one: arrays [n]
-    scale: int  # 0 is the coarsest
-    broke_at: int  # step whose losses were not finite, or -1
+    losses: Losses  # of `image`, or those that were not finite if `broke_at` is set; scalars
+    history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]
+    scale: int  # index of the scale; 0 is the coarsest
+    broke_at: int  # number of the update, over all scales, whose losses were not finite, or -1
 
 
 class Checkpoint(NamedTuple):
     """A run's position and state as plain data, from which `paint` resumes. See `checkpoints`."""
 
     step: int  # updates so far, over all scales
-    scale: int  # of the canvas; 0 is the coarsest
+    scale: int  # index of the scale of the canvas; 0 is the coarsest
     arrays: Mapping[str, Any]  # the leaves of the run's `State` by name
-    history: Losses  # of all canvases so far, arrays [step + 1]
+    history: Losses  # losses of all canvases so far, arrays [step + 1]
     facts: Mapping[str, Any]  # what the run depends on, see `provenance.of_identity`
-    scales: Sequence[Mapping[str, Any]]  # of the whole run, see `provenance.of_scales`
-    device: Mapping[str, str]  # the device that computed it, see `provenance.device`
+    scales: Sequence[Mapping[str, Any]]  # all scales of the run, see `provenance.of_scales`
+    device: Mapping[str, str]  # the device of the run, see `provenance.device`
     notes: Mapping[str, Any] = {}  # JSON values that the caller adds
 
 

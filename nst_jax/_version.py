@@ -1,3 +1,3 @@
-"""The version of the package, read by the build and written into results."""
+"""The version of the package; the build reads it, and results record it."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The canvases of a batch, which `descend` runs through the scales: a `vmap` of one canvas."""
+"""The canvases of a batch that are optimised at once, as a `vmap` of the loop of one canvas."""
 
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -19,28 +19,28 @@ from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh, band_mesh
 from nst_jax.vgg.network import with_forms
 
-Axes: TypeAlias = tuple[int | None, ...]  # for each leaf of the recipe, 0 if it has a batch axis
+Axes: TypeAlias = tuple[int | None, ...]  # `vmap` axis of each leaf of the recipe
 
 
 class Member(NamedTuple):
     """One picture of a batch."""
 
-    place: int  # index in the result
-    content: int  # index of its content; members with the same content share its features
-    style: int  # index of its style or blend of styles
-    prepared: prepare.Prepared
-    key: Array
+    place: int  # index of the picture in the result
+    content: int  # index of its content picture, whose features are measured once for all members
+    style: int  # index of its style picture, or of its list of blended style pictures
+    prepared: prepare.Prepared  # its resized pictures and its scales
+    key: Array  # random key of its start
 
 
 class BatchWeights(NamedTuple):
     """The two forms of the weights that a batch needs."""
 
-    measuring: Params  # for measuring contents and styles
-    loop: Params  # with transposed and Winograd kernels, on all devices
+    measuring: Params  # as loaded, to measure contents and styles
+    loop: Params  # for the loop: with transposed and Winograd kernels, copied to all devices
 
     @classmethod
     def of(cls, params: Params, plan: Plan) -> "BatchWeights":
-        """Return both forms of the weights, distributed over the devices of a plan."""
+        """Return both forms of the weights, copied to the devices of a plan that use them."""
         network, taps = plan.recipe.network, plan.recipe.terms.taps
         shape = tiles.window_of(plan.scales[-1].shape, taps, network, plan.bands())
         formed = with_forms(params, taps, shape=shape, precision=network.precision)
@@ -50,24 +50,24 @@ class BatchWeights(NamedTuple):
 
 
 class BatchCanvas:
-    """The canvases of a chunk, which `descend` runs through the scales."""
+    """The canvases of a chunk (pictures painted at once); implements `descent.Canvas`."""
 
     def __init__(self, weights: BatchWeights, plan: Plan, members: list[Member], init: Any) -> None:
         self.plan, self._weights, self._init = plan, weights, init
         self._count = len(members)
-        # The last member is repeated if the chunk does not divide evenly over the devices.
+        # The devices must get equally many members, so the last member is repeated as often as needed.
         extra = sharding.round_up(self._count, plan.mesh) - self._count
         self._members = members + members[-1:] * extra
         indices = [member.place for member in self._members]
         here, self._axes = _numbers_of(plan.recipe, indices)
         self._recipe = sharding.replicate(here, plan.mesh)
-        # If several devices share a picture, all of them measure it; otherwise one device measures.
+        # If several devices share a picture, they measure together; otherwise one device measures all.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._broke_at = np.full(len(self._members), -1)
-        self._image: Image | None = None  # with which the current scale started
+        self._image: Image | None = None  # the images with which the current scale started
 
     def measure(self, scale: int) -> Targets:
-        """Measure each content and each style once, and stack the results for the members."""
+        """Measure each content and each style once; return the targets of all members, stacked."""
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._measuring_recipe, self._weights.measuring
         contents: dict[int, Any] = {}
@@ -105,12 +105,12 @@ class BatchCanvas:
         state = _init_many(split, self._recipe, bands, axes=self._axes, mesh=mesh)
         if exact is None:
             return state
-        # Two arrays, since the loop donates the state and a buffer cannot be donated twice.
+        # A copy for each field: the loop donates the state, and no buffer can be donated twice.
         canvas, pending = (_distributed(exact, bands, mesh) for _ in range(2))
         return state._replace(canvas=canvas, pending=pending)
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
-        """Return the starting images, and their exact canvases if there are (see `exact_canvas`)."""
+        """Return the members' starting images, and their canvases from `exact_canvas` or None."""
         images, canvases, recipe = [], [], self.plan.recipe
         for member in self._members:
             scale = member.prepared.scales[0]
@@ -137,13 +137,13 @@ class BatchCanvas:
 
     def is_broken(self, state: State) -> bool:
         del state
-        return False  # the other pictures continue
+        return False  # a chunk never ends early, since its other pictures continue
 
     def image(self, scale: int, state: State) -> Image:
         return self._images(scale, state, clipped=False)
 
     def _images(self, scale: int, state: State, *, clipped: bool) -> Image:
-        """Return the canvases of a finished scale, and record which of them diverged."""
+        """Return the canvases of a finished scale as images, and record which of them diverged."""
         bands = self.plan.bands(scale)
         found = _picture_many(state, self._recipe, bands, axes=self._axes, clipped=clipped)
         whole = self._broke_at < 0
@@ -155,7 +155,7 @@ class BatchCanvas:
         return image
 
     def results(self, state: State) -> tuple[list[Image], list[Losses], list[int]]:
-        """Return images, losses and the update after which each diverged, or -1."""
+        """Return the images, their losses, and the update at which each diverged (-1 if it did not)."""
         mesh, count = self.plan.mesh, self._count
         images = self._images(len(self.plan.scales) - 1, state, clipped=True)
         measured = sharding.to_host(state.losses, mesh)
@@ -164,7 +164,7 @@ class BatchCanvas:
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
-    """Return the recipe with the numbers of these members, and each leaf's batch axis or None."""
+    """Return the recipe with the numbers of the members at `indices`, and its axes for `vmap`."""
     numbers = recipes.as_arrays(recipe.bare())
     axes = tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(numbers))
     take = np.asarray(indices)
@@ -177,7 +177,7 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
 
 
 def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
-    """Return the style shares of one member."""
+    """Return the shares of one member's blended styles."""
     return jax.tree.map(
         lambda share: share[place] if share.ndim else share, recipe.terms.style_shares
     )
@@ -189,7 +189,7 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 # --- Compiled functions ---------------------------------------------------------------------------
 
-# Measuring uses no number of the recipe; `blend` applies the style shares afterwards.
+# No `vmap` over a sweep's numbers: measuring uses none; `blend` applies the style shares afterwards.
 _measure_content = jax.jit(measure_content)
 _measure_style = jax.jit(measure_style)
 _enlarge = jax.jit(enlarge, static_argnums=1)
@@ -201,7 +201,7 @@ def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
 
 
 def _distributed(canvases: np.ndarray, bands: Bands | None, mesh: AnyMesh | None) -> Array:
-    """Return copies of canvases, distributed over the devices of a batch."""
+    """Copy canvases from the host to the devices that share the batch."""
     if bands is None:
         return distribute(jnp.array(sharding.split(canvases, mesh)), None)
     return _padded_many(sharding.split(canvases, mesh), bands, mesh=mesh)
@@ -217,7 +217,7 @@ def _padded_many(canvases: Array, bands: Bands, mesh: AnyMesh) -> Array:
 def _init_many(
     images: Image, recipe: Recipe, bands: Bands | None, *, axes: Axes, mesh: AnyMesh | None
 ) -> State:
-    # Each device makes its own states, since all optimiser states may not fit on one device.
+    # Each device makes the states of its own pictures, since one device may lack memory for all.
     init = partial(optimize.init, bands=bands)
     return sharding.vmap_over_devices(init, mesh, (0, _tree(axes, recipe)))(images, recipe)
 

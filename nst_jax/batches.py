@@ -1,4 +1,4 @@
-"""`stylize_many`: many pictures by one compiled program, a `vmap` over targets and recipe numbers."""
+"""`stylize_many`: many pictures in one compiled program, a `vmap` over targets and recipe numbers."""
 
 import warnings
 from collections import defaultdict
@@ -27,13 +27,13 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 class PicturesDiverged(RuntimeWarning):
-    """Pictures of a batch whose losses stopped being finite.
+    """Warning that the losses of some pictures of a batch stopped being finite.
 
-    A warning and not an exception, since the other pictures are good, and a sweep may well contain
-    numbers with which the losses diverge.
+    It is not an exception, since the other pictures are good, and a sweep may well contain numbers with
+    which the losses diverge.
 
     Attributes:
-      pictures: index of a picture to the update whose losses were not finite.
+      pictures: maps the index of a picture to the number of the update whose losses were not finite.
     """
 
     def __init__(self, pictures: dict[int, int]):
@@ -49,11 +49,11 @@ class PicturesDiverged(RuntimeWarning):
 
 
 class PaintedBatch(NamedTuple):
-    """The results of a batch; the keys are the indices of the pictures (`Member.place`)."""
+    """The results of a batch, by the index of the picture (`Member.place`)."""
 
     images: dict[int, Image]
-    losses: dict[int, Losses]  # of these images, scalars on the host; no meaning if in `broken`
-    broken: dict[int, int]  # for each picture that diverged, the update at which it did
+    losses: dict[int, Losses]  # scalars on the host; those of pictures in `broken` mean nothing
+    broken: dict[int, int]  # only pictures that diverged: number of the update at which they did
 
 
 def stylize_many(
@@ -78,45 +78,46 @@ def stylize_many(
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
-    n contents are paired with n styles; a single content or style is used for all; and numbers of the
+    n contents are paired with n styles; a single content or style is used for all. Numbers of the
     recipe (weights, per-layer weights, learning rate) may be arrays [n], which makes a sweep. Canvases
-    of one shape share one compiled program; styles keep their own sizes. If not all canvases fit into
-    memory at once, the program paints them chunk by chunk.
+    of one shape share one compiled program, whatever the sizes of their styles. If not all canvases fit
+    into memory at once, the program paints them in chunks.
 
     Args:
       params: weights from `nst_jax.load_params`.
       contents: one image [h, w, 3], a batch [n, h, w, 3], or a sequence of images of any sizes.
-      styles: the same; an entry that is a list of images is a blend, as in `stylize`.
+      styles: like `contents`; an entry that is a list of images is a blend, as in `stylize`.
       recipe: as in `stylize`; numbers of its `terms` and `descent.optimizer` may be arrays [n].
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
       steps: as in `stylize`.
       precision: as in `stylize`.
       tile: as in `stylize`.
-      init: one start for all: a function of `nst_jax.recipes.starts`, or an image.
+      init: the start of all pictures, an image or a function of `nst_jax.recipes.starts`.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`.
       devices: devices that share the pictures: `"all"`, a number, or a list of `jax.Device`; default:
-        the one that holds the weights. Each device paints its own pictures.
+        the one that holds the weights. Each device paints its own pictures, unless `bands` is over 1.
       plan: a plan from `nst_jax.plan(..., pictures=n)`, for canvases of one shape. It contains
-        `recipe`, the arguments up to `tile`, `devices`, `chunk` and `bands`, so these must not be given
-        as well.
-      every: updates between two calls of `progress`; or an iterable of such numbers, as in `paint`.
-      progress: called as `progress(done, total)` after the start was measured, after each interval,
-        at the end of each scale, and at the latest every 256 updates. Both numbers count evaluations:
+        `recipe`, the arguments from `size` to `tile`, `devices`, `chunk` and `bands`, so these must not
+        be given as well.
+      every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
+        `paint`.
+      progress: called as `progress(done, total)` once the start is measured, after each interval, at
+        the end of each scale, and at the latest every 256 updates. Both numbers count evaluations:
         in each chunk, one for the start and one per update. An exception that it raises ends the run.
       chunk: largest number of pictures painted at once, though at least one for each device; default:
         as many as fit into memory by `estimate_memory`, or all if the available memory is not known.
         Chunks are of equal size where that costs little.
-      bands: number of devices that share each picture, for pictures too large for one device; it
-        divides the number of `devices`.
+      bands: number of devices that share each picture, for pictures too large for one device; the
+        number of `devices` must be a multiple of it.
 
     Returns:
-      [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list in order. If the losses
-      of a picture stop being finite, its last finite canvas is returned, enlarged if it is of a coarser
-      scale, and a `PicturesDiverged` warning names the picture.
+      [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list of n images. If the
+      losses of a picture stop being finite, its last finite canvas is returned, enlarged if it is of a
+      coarser scale, and a `PicturesDiverged` warning names the picture.
 
     Raises:
-      TypeError: if an argument is of the wrong kind.
+      TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used, or the numbers of contents, styles and recipe
         values do not fit together.
       OutOfMemory: if the device runs out of memory although the run was estimated to fit.
@@ -192,7 +193,7 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
 def members_of(
     contents: Any, styles: Any, recipe: Recipe, *, init: Any = None, key: Array | None = None
 ) -> list[Member]:
-    """Return the pictures of a batch, prepared; all arguments are checked first.
+    """Check the arguments of a batch, resize its pictures, and return one `Member` per picture.
 
     Args:
       contents: as in `stylize_many`.
@@ -242,7 +243,7 @@ def members_of(
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
-    """Return the styles of each picture: a list of one, or of several."""
+    """Return each entry of `styles` as a list of images: one, or several that are blended."""
     if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
         found = [
             _checks.one_or_several(f"styles[{index}]", entry) for index, entry in enumerate(styles)
@@ -259,7 +260,7 @@ def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
 
 
 def _count(contents: list[np.ndarray], styles: list[list[np.ndarray]], recipe: Recipe) -> int:
-    """Return the number of pictures, if all lists and arrays have this length or length one."""
+    """Return the number of pictures: the length that all lists and arrays have, unless it is one."""
     sizes = {"contents": len(contents), "styles": len(styles)}
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf) == 0:
@@ -295,7 +296,7 @@ def plan_members(
     device: Any = None,
     chunk: int | None = None,
 ) -> tuple[Plan, list[Member]]:
-    """Return the plan of members whose canvases have one shape, and these members."""
+    """Plan the run of members whose canvases have one shape; return the plan and the members."""
     scales = members[0].prepared.scales
     shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}
     scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
@@ -315,22 +316,22 @@ def paint_batch(
     intervals: Iterator[int],
     progress: Progress | None = None,
 ) -> PaintedBatch:
-    """Paint the members of a batch, each by its plan.
+    """Paint the pictures of a batch, each group of members by its own plan.
 
     Args:
       params: as in `stylize_many`.
       plans: pairs of a plan and its members, whose canvases have one shape.
       init: as in `stylize_many`.
-      intervals: numbers of updates from `nst_jax.descent.intervals_of`.
+      intervals: numbers of updates between calls of `progress`, from `nst_jax.descent.intervals_of`.
       progress: as in `stylize_many`.
     """
     painted = PaintedBatch({}, {}, {})
-    # So many updates at most, since `progress` may also end the run.
+    # At most `CAPACITY` updates without a call of `progress`, which may end the run by an exception.
     intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:
-        weights = BatchWeights.of(params, plan)  # once for all chunks
+        weights = BatchWeights.of(params, plan)  # made once for all chunks
         for first in range(0, len(members), plan.chunk):
             chunk = members[first : first + plan.chunk]
             canvas = BatchCanvas(weights, plan, chunk, init)
@@ -348,7 +349,7 @@ def paint_batch(
 
 
 def _report(progress: Progress, before: int, total: int, state: State, evaluations: int) -> None:
-    jax.block_until_ready(state.step)  # the host waits only if progress is reported
+    jax.block_until_ready(state.step)  # without `progress`, the host never waits here
     progress(before + evaluations, total)
 
 
@@ -357,13 +358,13 @@ def _painted_chunk(
     intervals: Iterator[int],
     report: Callable[[State, int], None] | None,
 ) -> tuple[list[Image], list[Losses], list[int]]:
-    """Paint a chunk; return images, losses and the update after which each diverged, or -1."""
-    state: State | None = None
+    """Paint a chunk; return images, losses and the update at which each diverged (-1 if it did not)."""
     for position in descend(canvas, canvas.plan.scales, intervals, at_scale_ends=True):
-        state = position.state
+        state, step = position.state, position.step
         assert state is not None
         if report is not None:
-            report(state, position.step + 1)
-        del position  # so that only the loop holds the state of a coarser scale, and frees it
-    assert state is not None
-    return canvas.results(state)
+            report(state, step + 1)
+        if step == canvas.plan.updates:
+            return canvas.results(state)
+        del position, state  # so that the memory of a finished scale is free for the next one
+    raise AssertionError("the last position is the one after all updates")

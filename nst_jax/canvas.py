@@ -1,4 +1,4 @@
-"""One canvas, which `descend` runs through the scales, and the compiled functions of a run."""
+"""The canvas of a single picture, and the compiled functions that optimise it."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 class Programs(NamedTuple):
-    """The compiled functions of a run. The command line replaces some with ones cached on disk."""
+    """The compiled functions of a run; the command line replaces some by programs cached on disk."""
 
     measure: Callable[..., Any]
     init: Callable[..., Any]
@@ -55,7 +55,7 @@ class _Measured(NamedTuple):
 
 
 class SingleCanvas:
-    """One canvas, which `descend` runs through the scales."""
+    """The canvas of one picture; implements `descent.Canvas`."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class SingleCanvas:
         state = self._programs.init(image, self._recipe, bands=bands)
         if exact is None:
             return state
-        # Two arrays, since the loop donates the state and a buffer cannot be donated twice.
+        # A copy for each field: the loop donates the state, and no buffer can be donated twice.
         canvas, pending = (distribute(jnp.array(exact), bands) for _ in range(2))
         return state._replace(canvas=canvas, pending=pending)
 
@@ -122,13 +122,13 @@ class SingleCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
-        """Start measuring and compiling the next scale if it fits into memory beside this one."""
+        """Start measuring and compiling the next scale; None if both scales do not fit into memory."""
         if not self.plan.fits_beside_next(scale):
             return None
         return begin(partial(self._compile_ahead, scale + 1, self.image(scale, state)))
 
     def _compile_ahead(self, scale: int, image: Image) -> _Measured:
-        """Measure a scale, and compile its programs by running them for no steps."""
+        """Measure a scale, and compile its programs by running them for zero steps."""
         measured, bands = self.measure(scale), self.plan.bands(scale)
         state = self.start(scale, measured, image)
         state, _ = self._programs.run(
@@ -138,7 +138,7 @@ class SingleCanvas:
         return measured
 
     def fresh_state(self, scale: int) -> State:
-        """Return the shapes of a state at a scale, without padding."""
+        """Return the shapes and dtypes of a state at a scale, without the padding rows of bands."""
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
         return jax.eval_shape(optimize.init, canvas, self._recipe)
 
@@ -161,5 +161,5 @@ class SingleCanvas:
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate losses that were recorded piece by piece."""
+    """Concatenate losses that were recorded in several pieces."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

@@ -1,14 +1,14 @@
-"""Checkpoints: the position of a run in a file, and whether another run may resume from it.
+"""Checkpoints: files that hold the position of a run, and checks that a run may resume from one.
 
-A checkpoint file is HDF5, in the envelope of `_hdf5`. Its attributes are `format` ("nst-jax
-checkpoint"), `version` (1) and `checksum`. Its datasets are:
+A checkpoint is an HDF5 file with the attributes `format` ("nst-jax checkpoint"), `version` (1) and
+`checksum`. Its datasets are:
 
-* `told` (the name is historical): JSON as UTF-8 bytes, all fields of a `Checkpoint` but the arrays;
+* `told` (a historical name): the `Checkpoint` without `arrays` and `history`, as JSON in UTF-8;
 * `state/...`: the leaves of the run's `State` by name, such as `state/opt_state/memory/moves`;
 * `history/...`: the losses of every canvas so far.
 
-The checksum is the CRC-32 over all datasets in the order of their names: name, dtype, shape and
-bytes. Nothing in a file is ever executed.
+The checksum is a CRC-32 over the name, dtype, shape and bytes of every dataset, sorted by name. Unlike
+unpickling, reading a checkpoint executes nothing that is in the file.
 """
 
 import json
@@ -36,7 +36,7 @@ CHECKPOINT_FORMAT = _hdf5.Format(
     if_other_version="resume with the nst-jax that wrote it",
 )
 
-_JSON = "told"  # dataset; the name is historical and stays, so that files stay readable
+_JSON = "told"  # name of the dataset; a historical name, kept so that old files stay readable
 
 
 # --- States and their arrays ----------------------------------------------------------------------
@@ -53,8 +53,8 @@ def state_from(checkpoint: Checkpoint, like: State, *, argument: str = "resume")
 
     Args:
       checkpoint: the checkpoint of a run.
-      like: a state of the same run, or its shapes.
-      argument: how the caller calls the checkpoint, for messages.
+      like: a state of the same run, or the shapes and dtypes of one (`jax.ShapeDtypeStruct`).
+      argument: the caller's name for the checkpoint, used in messages.
 
     Returns:
       A state with the structure of `like`. The checkpoint's arrays are copied, because the loop
@@ -83,19 +83,19 @@ def check_resumable(
 ) -> None:
     """Refuse a checkpoint from which this run could not continue as if it had never stopped.
 
-    The total number of updates may differ, as long as every update so far would have been the same.
-    That is so for a run at one scale; for a run through several, only if each earlier scale had as
-    many updates as it would get now.
+    The two runs may differ in their total number of updates, as long as all updates up to the
+    checkpoint are the same in both. With a single scale they are. With several, each scale that the
+    earlier run has finished must have as many updates in this run.
 
     Args:
       checkpoint: the checkpoint of the earlier run.
       facts: what this run depends on, see `provenance.of_identity`.
       scales: the scales of this run, see `provenance.of_scales`.
-      argument: how the caller calls the checkpoint, for messages.
+      argument: the caller's name for the checkpoint, used in messages.
 
     Raises:
-      ValueError: if it is a checkpoint of another run, naming the differences, or if this run would
-        not pass the checkpoint's position.
+      ValueError: if it is a checkpoint of another run (the message names the differences), or if this
+        run would never be at the checkpoint's scale and update.
     """
     differences = list(_differing_facts(checkpoint.facts, facts))
     if differences:
@@ -112,7 +112,7 @@ def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator
     for name in dict.fromkeys((*new, *old)):
         if name in old and name in new and old[name] == new[name]:
             continue
-        # If, say, the optimiser differs, its own numbers need not be compared.
+        # If, say, the optimiser itself differs, its numbers (`descent.optimizer.*`) are not listed.
         if not name.startswith(tuple(f"{other}." for other in found)):
             found.append(name)
             yield f"{name} was {_shown(old, name)}, is {_shown(new, name)}"
@@ -129,7 +129,7 @@ def _shown(facts: Mapping[str, Any], name: str) -> str:
 def _check_position(
     checkpoint: Checkpoint, scales: Sequence[Mapping[str, Any]], argument: str
 ) -> None:
-    """Refuse a position that a run through `scales` does not pass."""
+    """Refuse a checkpoint whose scale and update a run through `scales` never reaches together."""
     was, now = list(checkpoint.scales), list(scales)
     step, here = checkpoint.step, checkpoint.scale
     totals = [sum(scale["steps"] for scale in plan) for plan in (was, now)]
@@ -138,7 +138,7 @@ def _check_position(
             f"`{argument}`: the checkpoint has had {step} updates, more than the {totals[1]} of this "
             "run; give it more steps, or start anew"
         )
-    # The last update of a scale already yields the first canvas of the next one.
+    # The last update of a scale already gives the first canvas of the next scale.
     begins, ends = (sum(scale["steps"] for scale in now[:n]) for n in (here, here + 1))
     same_so_far = now[:here] == was[:here] and len(now) == len(was)
     if same_so_far and begins <= step <= ends - (here < len(now) - 1):
@@ -161,8 +161,8 @@ def _pixels_of(scale: Mapping[str, Any]) -> str:
 def with_memory_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
     """Return the recipe with the tile size and rematerialisation of the checkpoint's run.
 
-    Only a recipe that leaves them to be chosen by the available memory is changed. That memory may
-    differ when the run resumes, and another tile size changes the last bits of the picture.
+    Only a recipe whose `network.tile` is None is changed: it would let the memory available now decide,
+    and another tile size than before changes the last bits of the picture.
     """
     if checkpoint is None or recipe.network.tile is not None:
         return recipe
@@ -176,15 +176,15 @@ def with_memory_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Rec
 
 
 def save(path: PathLike, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; an existing file is replaced only by a complete one, even after a crash.
+    """Write a checkpoint; a crash meanwhile leaves an existing file as it was.
 
     Args:
-      path: where to write.
+      path: path of the file to write or to replace.
       checkpoint: what `paint(...).checkpoint()` returns.
 
     Raises:
       ValueError: if `path` is a folder, or its folder is missing or not writable.
-      OSError: if the disk fails or is full; the file is then as it was.
+      OSError: if the disk fails or is full; an existing file is then unchanged.
 
     Example:
       >>> import pathlib, tempfile
@@ -219,7 +219,7 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
                     "checksum": checksum.value,
                 }
             )
-    except (OSError, RuntimeError) as error:  # HDF5 raises either for a full disk
+    except (OSError, RuntimeError) as error:  # HDF5 may raise either if the disk is full
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise OSError(f"cannot write '{path}': {reason}") from error
 
@@ -240,7 +240,7 @@ def load(path: PathLike, *, argument: str = "path") -> Checkpoint:
 
     Args:
       path: a file that `save` or `nst-jax stylize --checkpoint` wrote.
-      argument: how the caller calls the value, for messages.
+      argument: the caller's name for `path`, used in messages.
 
     Returns:
       The checkpoint, its arrays on the host.

@@ -1,4 +1,4 @@
-"""The descent over the scales of a run, coarse to fine: one driver for one canvas and for a batch."""
+"""The loop over the scales of a run, coarse to fine; the same for one canvas and for a batch."""
 
 import itertools
 import sys
@@ -11,34 +11,35 @@ from nst_jax import _checks, optimize
 from nst_jax._types import Image, Losses, State
 from nst_jax.prepare import Scale
 
+# Type of the argument `ahead` of `descend`.
 Ahead: TypeAlias = Callable[[int, State], Callable[[], Any] | None]
 
 
 class Position(NamedTuple):
-    """Position in a run: scale, updates done, loop state, losses so far."""
+    """A position in a run: the scale, the updates done, the loop's state, the losses so far."""
 
-    scale: int = 0  # 0 is the coarsest
-    step: int = -1  # updates over all scales; -1 before the start is measured
+    scale: int = 0  # index of the scale; 0 is the coarsest
+    step: int = -1  # updates so far, over all scales; -1 before the start is measured
     state: State | None = None  # None before the start is measured
     history: tuple[Losses, ...] = ()  # losses of all canvases so far, in pieces; empty if not kept
 
 
 @runtime_checkable
 class Canvas(Protocol):
-    """What `descend` runs through the scales: one canvas, or a batch of them."""
+    """What `descend` optimises at each scale: the canvas of one picture, or the canvases of a batch."""
 
     def measure(self, scale: int) -> Any:
         """Return the targets of a scale, with which the canvas is compared."""
         ...
 
     def start(self, scale: int, measured: Any, image: Image | None) -> State:
-        """Return a fresh state. `image` is the result of the coarser scale; None at the run's start."""
+        """Return a fresh state from `image`, the coarser scale's result; None at the coarsest scale."""
         ...
 
     def run(
         self, scale: int, state: State, measured: Any, steps: int
     ) -> tuple[State, Losses | None]:
-        """Take `steps` steps; return the state, and the losses of each step or None if not kept."""
+        """Run `steps` steps; return the state and the losses of each step, or None if not kept."""
         ...
 
     def image(self, scale: int, state: State) -> Image:
@@ -59,20 +60,20 @@ def descend(
     ahead: Ahead | None = None,
     at_scale_ends: bool = False,
 ) -> Iterator[Position]:
-    """Run a canvas through all scales and yield its position after every interval.
+    """Optimise a canvas at each scale in turn and yield its position after every interval.
 
-    The first interval only measures the start. The update that enlarges the canvas to the next scale
-    counts as the last one of the coarser scale, so that N updates give N + 1 losses.
+    The first position comes when the start is measured, before any update. Enlarging the canvas to the
+    next scale counts as the last update of the coarser scale, so that N updates give N + 1 losses.
 
     Args:
       canvas: one canvas, or a batch of them.
       scales: the scales of the run, coarse to fine.
       intervals: an infinite iterator of the numbers of updates between two positions.
-      position: where the run continues, which is then yielded first; None starts from the beginning.
+      position: the position at which the run continues; it is yielded first. None starts a new run.
       ahead: called with the current scale and state, to prepare the next scale (measure and compile)
-        while the current one runs. It returns a function that waits for the result of `measure`, or
-        None if the next scale is not prepared ahead.
-      at_scale_ends: whether the position at the end of each scale is yielded, too.
+        while the current one runs. It returns a function that waits for the result of `measure`
+        at the next scale, or None if that scale is not prepared ahead.
+      at_scale_ends: whether the position at the end of each scale is also yielded.
 
     Yields:
       The positions; the last one after all updates, or where the losses stopped being finite.
@@ -81,7 +82,7 @@ def descend(
     ends = [*(end - 1 for end in ends), total]
     index, done, state, history = position or Position()
     wanted = 1 if state is None else 0
-    next_measured: Callable[[], Any] | None = None  # waits for the next scale, if it is prepared
+    next_measured: Callable[[], Any] | None = None  # returns what `ahead` measured
     measured: Any = None
     image: Image | None = None
     while True:
@@ -92,7 +93,7 @@ def descend(
                 if over:
                     return
                 wanted = next(intervals)
-            # Not before the first position is yielded, since its snapshot compiles another program.
+            # Only after the first position is yielded, since its snapshot also compiles a program.
             if ahead and measured and not next_measured and index < len(scales) - 1:
                 next_measured = ahead(index, state)
             if done == ends[index]:
@@ -110,11 +111,11 @@ def descend(
 
 
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
-    """Return an infinite iterator of the intervals that `every` stands for, after `done` updates.
+    """Return the intervals (numbers of updates) that `every` stands for, as an infinite iterator.
 
     Args:
-      every: a number of updates, or an iterable of such numbers. Each is checked when it is needed;
-        after the last one, a single interval lasts to the end of the run.
+      every: a number of updates, or an iterable of such numbers. Each number is checked when it is
+        needed; after the last one, a single interval lasts to the end of the run.
       done: number of updates already done. If `every` is a number, the first interval ends at a
         multiple of it.
     """

@@ -1,13 +1,13 @@
-"""Losses of one tap at a time: Gram statistics, content, total variation. Pure.
+"""Style and content losses of the features at one tap, and variation losses of a picture. Pure.
 
-Notation: a tap has N channels and M = h * w positions of a picture of P pixels; F is its features
-as an [M, N] matrix, R = FᵀF the Gram matrix, G = R / M its mean over positions, dG = G(canvas) -
-G(style), dF = F(canvas) - F(content). dy and dx are the differences between a pixel's neighbour below,
-or to the right, and the pixel itself.
+Notation: the features at a tap have N channels and M = h * w positions; the picture has P pixels. F is
+the features as an [M, N] matrix, R = FᵀF the raw Gram matrix, G = R / M its mean over positions. dR and
+dG are the differences of R and G between canvas and style, dF that of F between canvas and content. dy
+and dx are the differences between the pixel below, or to the right, and the pixel itself.
 
-Every published Gram loss is a multiple of |dG|²; the multiples are the functions below. Sources that
-write it with the raw R, which grows with the picture, resize the style to the content first; written
-with G they give the same value in that case, and stay comparable when the sizes differ.
+Every published Gram loss is |dG|² times a factor; each function below has its own factor. Sources that
+use R, which grows with the picture, resize the style to the content first. Written with G, their losses
+have the same value in that case, and stay comparable if the sizes differ.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,21 +22,21 @@ from jaxtyping import Array, Bool, Float
 
 from nst_jax._types import FeatureMap, Gram, Image, Scalar, Statistic
 
-Mask: TypeAlias = Bool[Array, "h w"] | None
+Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
 
-DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # over all dy, over all dx
+DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # a sum over all dy, one over all dx
 
 
 class ContentLoss(NamedTuple):
     """A content loss, in two parts: what is summed over positions, and the loss made from the sum.
 
     Attributes:
-      sums: (features of the canvas, of the content), each [*batch, h, w, c], to a sum over the h * w
-        positions.
-      value: (the sum, h * w * c) to a scalar.
+      sums: function of (features of the canvas, of the content), each [*batch, h, w, c]; returns a sum
+        over the h * w positions.
+      value: function of (that sum, h * w * c); returns the loss, a scalar.
       additive: whether `sums` really is a sum over positions: positions that are zero in both pictures
         add nothing, and the sums of two halves of a picture add up to the sum of the whole. Tiles and
-        bands need that. With False a picture is always computed in one piece.
+        bands need that; with False, a picture is always computed in one piece.
     """
 
     sums: Callable[[FeatureMap, FeatureMap], Scalar]
@@ -49,20 +49,21 @@ class ContentLoss(NamedTuple):
 
 
 class StyleLoss(NamedTuple):
-    """A style loss, in three parts: sums over positions, a statistic, a distance of two statistics.
+    """A style loss, in three parts: sums over positions, a statistic, a distance between statistics.
 
-    Only `sums` sees the positions. So tiles, bands of several devices and masks give exact results:
-    they add up the sums of the parts before `statistic` is called.
+    Only `sums` sees the positions. So the loss is exact even if a picture is computed in parts (tiles,
+    bands of several devices): the sums of the parts are added before `statistic` is called.
 
     Attributes:
-      sums: (features [h, w, c], precision of matrix products) to a pytree of sums over the h * w
-        positions. Features may be bfloat16; the sums must be float32 at least.
-      statistic: (sums, number of positions) to the statistic that targets keep.
-      distance: (statistic of the canvas, of the style, extent of the canvas) to a scalar.
+      sums: function of (features [h, w, c], precision of matrix products); returns a pytree of sums
+        over the h * w positions. Features may be bfloat16; the sums must be float32 at least.
+      statistic: function of (sums, number of positions); returns the statistic, which `Targets` keep.
+      distance: function of (statistic of the canvas, of the style, `Extent` of the canvas); returns
+        the loss, a scalar.
       additive: whether `sums` really are sums over positions: positions of zeros add nothing, and the
         sums of two halves of a picture add up to those of the whole. That is not so for sorted
-        projections, nearest neighbours or histograms that count zeros: they need False, and a
-        picture is then always computed in one piece, without tiles and bands.
+        projections, nearest neighbours or histograms that count zeros. With False, a picture is always
+        computed in one piece, without tiles and bands.
 
     Example:
       >>> import jax.numpy as jnp
@@ -89,16 +90,16 @@ class StyleLoss(NamedTuple):
 
 
 class Variation(NamedTuple):
-    """A loss of a picture alone, in two parts: sums over its pixels, and the loss made from them.
+    """A loss of one picture, without target: sums over its pixels, and the loss made from them.
 
     Attributes:
-      sums: (picture [*batch, h, w, 3], mask [h, w] of the pixels to include, or None for all) to a
-        pytree of sums over pixels of functions of dy and dx. Where the mask is False, the dy and dx
-        of that pixel are left out.
-      value: (the sums, (h, w) of the whole picture) to a scalar.
-      additive: whether `sums` really are sums over pixels: those of two halves of a picture, each
-        with the line of pixels that follows it, add up to those of the whole. Tiles and bands need
-        that. With False a picture is always computed in one piece.
+      sums: function of (picture [*batch, h, w, 3], mask [h, w] of the pixels to include, or None for
+        all); returns a pytree of sums over pixels of functions of dy and dx, the differences to the
+        pixels below and to the right. Where the mask is False, dy and dx of that pixel are left out.
+      value: function of (these sums, (h, w) of the whole picture); returns the loss, a scalar.
+      additive: whether `sums` really are sums over pixels: the sums of two halves of a picture, each
+        extended by the line of pixels that follows it, add up to those of the whole. Tiles and bands
+        need that; with False, a picture is always computed in one piece.
 
     Example:
       >>> import jax.numpy as jnp
@@ -120,8 +121,8 @@ class Variation(NamedTuple):
 class Extent(NamedTuple):
     """The sizes of a canvas that a style loss may depend on."""
 
-    positions: int  # M, of the tap's features
-    pixels: int  # P, of the picture
+    positions: int  # M, the number of positions of the features
+    pixels: int  # P, the number of pixels of the picture
 
 
 def positions(features: FeatureMap) -> int:
@@ -130,7 +131,7 @@ def positions(features: FeatureMap) -> int:
 
 
 def at_least_float32(features: FeatureMap) -> FeatureMap:
-    """Return features in float32, or wider if they are: fewer bits are too few for a long sum."""
+    """Return features in float32, or in their own dtype if wider, so that long sums are accurate."""
     return features.astype(jnp.promote_types(features.dtype, jnp.float32))
 
 
@@ -140,8 +141,8 @@ def at_least_float32(features: FeatureMap) -> FeatureMap:
 def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) -> Gram:
     """Compute the raw Gram matrix R = FᵀF: inner products of all pairs of feature maps.
 
-    With the feature maps as rows, as textbooks write it, this is F Fᵀ: a map of 8 × 8 positions
-    becomes a row of 64, and 20 of them give a 20 × 20 matrix whatever the size of the picture.
+    F has one column per feature map. In textbooks each map is a row, and the same matrix is F Fᵀ: a map
+    of 8 × 8 positions is a row of L = 64, and 20 maps give a 20 × 20 matrix for any picture size.
 
     Args:
       features: [*batch, h, w, c].
@@ -175,8 +176,7 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 3.
     """
-    # A plain function around the one with a gradient rule: that one is an object without a name of
-    # its own, which cannot be pickled.
+    # `_gram` is a `custom_vjp` object, which cannot be pickled; this plain function around it can be.
     return _gram(features, products)
 
 
@@ -195,7 +195,7 @@ def _gram_forward(features: FeatureMap, products: lax.Precision) -> tuple[Gram, 
 def _gram_backward(
     products: lax.Precision, features: FeatureMap, cotangent: Gram
 ) -> tuple[FeatureMap]:
-    # dF = F (dR + dRᵀ): one product where autodiff would make two.
+    # The cotangent of F is F (C + Cᵀ), C that of R: one product where autodiff would make two.
     symmetric = (cotangent + jnp.swapaxes(cotangent, -1, -2)).astype(features.dtype)
     return (jnp.einsum("...hwc,...cd->...hwd", features, symmetric, precision=products),)
 
@@ -205,17 +205,19 @@ _gram.defvjp(_gram_forward, _gram_backward)
 
 def mean_over_positions(sums: Array, count: int) -> Array:
     """Return the sums divided by the number of positions: G = R / M for a Gram matrix."""
-    return sums / float(count)  # an int would have to fit into int32
+    return sums / float(count)  # float, since JAX would make an int int32, which may overflow
 
 
 def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean(dG²), the layer loss of Gatys' own code and of TensorFlow's tutorial."""
+    """Return mean(dG²), dG = canvas - style: the loss of Gatys' code and of TensorFlow's tutorial."""
     del extent
     return jnp.mean(jnp.square(canvas - style), axis=(-1, -2))
 
 
 def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return E = sum(dR²) / (4 N² M²) = mean(dG²) / 4.
+    """Return mean(dG²) / 4, the loss E of the paper, where dG = canvas - style.
+
+    The paper writes it sum(dR²) / (4 N² M²), with raw Gram matrices R, N channels and M positions.
 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 4; the Coursera course.
@@ -224,7 +226,9 @@ def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean((dG / N)²): the raw Gram matrix divided by N M, the size of the features.
+    """Return mean((dG / N)²), where dG = canvas - style and N is the number of channels.
+
+    The sources divide the raw Gram matrix by N M, the size of the features at M positions.
 
     References:
       jcjohnson/neural-style; ProGamerGov/neural-style-pt; PyTorch's tutorial.
@@ -233,7 +237,9 @@ def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean(dR²) / (N M) = mean(dG²) M / N: grows with the picture.
+    """Return mean(dG²) M / N, which grows with the picture, where dG = canvas - style.
+
+    The source writes it mean(dR²) / (N M), with raw Gram matrices R, N channels and M positions.
 
     References:
       udacity/deep-learning-v2-pytorch, style-transfer.
@@ -243,7 +249,10 @@ def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return sum(dR²) / (4 · 3² · P²): divided by the picture's channels and pixels, not the tap's.
+    """Return sum(dG²) (M / P)² / 36, where dG = canvas - style.
+
+    The source writes it sum(dR²) / (4 · 3² · P²), with raw Gram matrices R: it divides by the channels
+    (3) and pixels (P) of the picture, not by the channels and positions (M) of the features.
 
     References:
       keras-team/keras-io, examples/generative/neural_style_transfer.py.
@@ -267,12 +276,12 @@ GRAM_BY_IMAGE = StyleLoss(gram, mean_over_positions, gram_by_image)
 
 
 def squared_feature_differences(canvas: FeatureMap, content: FeatureMap) -> Scalar:
-    """Return sum(dF²) over features [*batch, h, w, c]."""
+    """Return the sum of squared differences between two pictures' features [*batch, h, w, c]."""
     return jnp.sum(jnp.square(canvas - content), axis=(-1, -2, -3))
 
 
 def _mean(total: Scalar, count: int) -> Scalar:
-    return total / float(count)  # the count of a large canvas does not fit into int32
+    return total / float(count)  # float, since the count of a large canvas does not fit into int32
 
 
 def _quarter_of_mean(total: Scalar, count: int) -> Scalar:
@@ -289,10 +298,10 @@ def _unchanged(total: Scalar, size: object) -> Scalar:
     return total
 
 
-# mean(dF²), as in Gatys' code and TensorFlow's tutorial.
+# mean(dF²), dF the difference of the features: Gatys' code and TensorFlow's tutorial.
 CONTENT_MEAN_SQUARE = ContentLoss(squared_feature_differences, _mean)
 
-# sum(dF²) / (4 h w c), the content cost of the Coursera course.
+# sum(dF²) / (4 h w c) of features [h, w, c]: the content cost of the Coursera course.
 CONTENT_QUARTER_MEAN_SQUARE = ContentLoss(squared_feature_differences, _quarter_of_mean)
 
 # sum(dF²) / 2: Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 1.
@@ -306,27 +315,27 @@ CONTENT_SUM_SQUARE = ContentLoss(squared_feature_differences, _unchanged)
 
 
 def absolute_differences(image: Image, where: Mask = None) -> DifferenceSums:
-    """Return sum|dy| and sum|dx|."""
+    """Return sum|dy| and sum|dx|, differences to the pixels below and to the right."""
     return _sum_each(_absolute, _differences(image, where))
 
 
 def squared_differences(image: Image, where: Mask = None) -> DifferenceSums:
-    """Return sum(dy²) and sum(dx²)."""
+    """Return sum(dy²) and sum(dx²), differences to the pixels below and to the right."""
     return _sum_each(jnp.square, _differences(image, where))
 
 
 def squared_gradients(image: Image, where: Mask = None) -> Scalar:
-    """Return the sum of dy² + dx² over the pixels that have both neighbours."""
+    """Return the sum of dy² + dx² over the pixels that have a pixel below and one to the right."""
     return jnp.sum(_gradient_squares(image, where), axis=(-1, -2, -3))
 
 
 def powered_gradients(image: Image, where: Mask = None) -> Scalar:
-    """Return the sum of (dy² + dx²)^1.25 over the pixels that have both neighbours."""
+    """Return the sum of (dy² + dx²)^1.25 over pixels that have a pixel below and one to the right."""
     return jnp.sum(_gradient_squares(image, where) ** 1.25, axis=(-1, -2, -3))
 
 
 def _differences(image: Image, where: Mask) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Return dy and dx; those of pixels that the mask leaves out are 0."""
+    """Return dy and dx, differences to the pixels below and to the right; 0 where the mask is False."""
     down = image[..., 1:, :, :] - image[..., :-1, :, :]
     right = image[..., :, 1:, :] - image[..., :, :-1, :]
     if where is None:
@@ -336,7 +345,7 @@ def _differences(image: Image, where: Mask) -> tuple[Float[Array, "..."], Float[
 
 
 def _gradient_squares(image: Image, where: Mask) -> Array:
-    """Return dy² + dx² of the pixels that have both neighbours."""
+    """Return dy² + dx² of the pixels that have a pixel below and one to the right."""
     down, right = _differences(image, where)
     return jnp.square(down[..., :, :-1, :]) + jnp.square(right[..., :-1, :, :])
 
@@ -347,8 +356,8 @@ def _sum_each(function: Callable[[Array], Array], parts: tuple[Array, Array]) ->
 
 
 def _absolute(x: Array) -> Array:
-    # The gradient of |x| at 0 is 0, as in TensorFlow and torch; that of `jnp.abs` depends on jax's
-    # version, and where it is 1 it would push the pixels of an even area to one side.
+    # The gradient at 0 is 0 here, as in TensorFlow and torch. That of `jnp.abs` depends on the version
+    # of JAX; a gradient of 1 would make the pixels of a uniform area drift in one direction.
     return x * jax.lax.stop_gradient(jnp.sign(x))
 
 
@@ -367,22 +376,22 @@ def _mean_down_plus_mean_right(sums: DifferenceSums, shape: tuple[int, int]) -> 
 # It grows with the picture and with its contrast.
 TOTAL_VARIATION = Variation(absolute_differences, _down_plus_right)
 
-# mean(dy²) + mean(dx²): does not grow with the picture.
+# mean(dy²) + mean(dx²), which does not grow with the picture.
 MEAN_VARIATION = Variation(squared_differences, _mean_down_plus_mean_right)
 
 # sum(dy²) + sum(dx²), the formula in the text of TensorFlow's tutorial.
 SQUARE_VARIATION = Variation(squared_differences, _down_plus_right)
 
-# Half the sum of dy² + dx² over the pixels that have both neighbours: jcjohnson/neural-style, whose
-# code contains only the gradient of this loss.
+# Half the sum of dy² + dx² over the pixels that have a pixel below and one to the right:
+# jcjohnson/neural-style, whose code contains only the gradient of this loss.
 HALF_SQUARE_VARIATION = Variation(squared_gradients, _half)
 
-# The sum of (dy² + dx²)^1.25 over the same pixels: keras-team/keras-io,
-# examples/generative/neural_style_transfer.py.
+# The sum of (dy² + dx²)^1.25 over the pixels that have a pixel below and one to the right:
+# keras-team/keras-io, examples/generative/neural_style_transfer.py.
 POWER_VARIATION = Variation(powered_gradients, _unchanged)
 
 
-# --- The losses that recipes may name -------------------------------------------------------------
+# --- The losses by the names that recipe files use ------------------------------------------------
 
 STYLE_LOSSES = {
     "gram_mean_square": GRAM_MEAN_SQUARE,
@@ -412,25 +421,25 @@ VARIATIONS = {
 
 Loss: TypeAlias = ContentLoss | StyleLoss | Variation
 
-# Not checked at run time: the tests check them.
+# Losses that `check_additive` skips at run time: the tests check them.
 BUILT_IN = (*CONTENT_LOSSES.values(), *STYLE_LOSSES.values(), *VARIATIONS.values())
 
-TOLERANCE = 1e-3  # relative; far above rounding, far below what a loss that is not additive misses
+TOLERANCE = 1e-3  # relative error; above rounding, far below errors of non-additive losses
 
 
 def check_additive(argument: str, loss: Loss) -> None:
-    """Refuse a loss that says it is additive although its `sums` are not sums over positions.
+    """Refuse a loss with `additive=True` whose `sums` are not sums over positions or pixels.
 
-    Such a loss would silently give wrong values wherever a picture is computed in parts. Its sums
-    are evaluated on small random features, once per process. A loss that cannot be evaluated on
-    these, because it needs a certain number of channels for example, is accepted unchecked.
+    Such a loss would silently give wrong values wherever a picture is computed in parts. The check
+    evaluates `sums` on small random features, once per process. A loss that cannot be evaluated on
+    them, because it needs a certain number of channels for example, is accepted unchecked.
 
     Args:
-      argument: what the caller calls the loss, for the message.
+      argument: the caller's name for the loss, used in the message.
       loss: any loss; those of this module, and those with `additive=False`, are not evaluated.
 
     Raises:
-      ValueError: saying what was found and what to do.
+      ValueError: if added zeros change the sums, or the sums of parts do not add up.
 
     Example:
       >>> import jax.numpy as jnp
@@ -454,14 +463,15 @@ def check_additive(argument: str, loss: Loss) -> None:
 
 
 def _not_additive(loss: Loss) -> str:
-    """Return what shows that a loss is not additive, or "" if nothing does."""
+    """Return a phrase that says how a loss fails to be additive, or "" if it seems additive."""
     try:
         with jax.ensure_compile_time_eval():  # the caller may be tracing
             whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())
     except Exception:
-        return ""  # not made for these features; where it is used, it will raise this itself
+        return ""  # the loss refuses these features; a real error appears where it is used
     if missed := _missed([with_zeros], whole):
-        return f"positions of zeros change its sums ({missed})"
+        what = "a mask of True changes" if isinstance(loss, Variation) else "positions of zeros change"
+        return f"{what} its sums ({missed})"
     if missed := _missed(halves, whole):
         return (
             "its sums over two halves of random features do not add up to those over the whole "
@@ -482,15 +492,18 @@ def _is_hashable(loss: Loss) -> bool:
 
 
 def _probe(loss: Loss) -> tuple[Any, Any, tuple[Any, Any]]:
-    """Return the sums of small random data, of it with zeros added, and of its two halves."""
+    """Return a loss' sums over small random data, over the data with zeros added, and over its halves.
+
+    A `Variation` gets a mask that is True everywhere instead of the added zeros.
+    """
     random = np.random.default_rng(0)
-    channels = 3 if isinstance(loss, Variation) else 64  # as many as a picture or relu1_1 has
+    channels = 3 if isinstance(loss, Variation) else 64  # those of a picture or of relu1_1
     shape = (2, 4, 6, channels)
     canvas, other = jnp.asarray(np.maximum(random.normal(size=shape), 0), jnp.float32)
     if isinstance(loss, Variation):
         first = jnp.arange(4)[:, None] < jnp.full(6, 2)[None]
-        # The differences across the cut belong to the upper half. It is given the line below the cut,
-        # which they need, and a mask that leaves out that line's own terms.
+        # Differences across the cut belong to the upper half. So the upper half gets the line below the
+        # cut as well, with a mask that leaves out the differences that start from that line.
         halves = loss.sums(canvas[:3], first[:3]), loss.sums(canvas[2:], None)
         return loss.sums(canvas, None), loss.sums(canvas, jnp.full((4, 6), True)), halves
     pictures = (canvas, other) if isinstance(loss, ContentLoss) else (canvas,)
@@ -509,7 +522,7 @@ def _probe(loss: Loss) -> tuple[Any, Any, tuple[Any, Any]]:
 
 
 def _missed(parts: Sequence[Any], whole: Any) -> str:
-    """Return how the total of the parts differs from the whole, or "" if it does not."""
+    """Return a phrase that says how the sum of the parts differs from the whole, or "" if equal."""
     structures = {jax.tree.structure(tree) for tree in (*parts, whole)}
     *added, wanted = (jax.tree.leaves(tree) for tree in (*parts, whole))
     if len(structures) > 1:
@@ -521,6 +534,6 @@ def _missed(parts: Sequence[Any], whole: Any) -> str:
         found = sum(np.asarray(term, np.float64) for term in terms)
         error = np.max(np.abs(found - np.asarray(leaf, np.float64)), initial=0)
         largest = np.max(np.abs(np.asarray(leaf, np.float64)), initial=0)
-        if not error <= TOLERANCE * largest:  # NaN is an error too
+        if not error <= TOLERANCE * largest:  # also true for NaN
             return f"an error of {error:.3g}, where the largest of the sums is {largest:.3g}"
     return ""

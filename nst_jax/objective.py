@@ -1,4 +1,4 @@
-"""What a canvas is compared with (`measure`) and what is minimised (`losses_of`). Pure."""
+"""The targets that a canvas is compared with (`measure`), and the losses to minimise (`losses_of`)."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -48,8 +48,8 @@ def measure(
 
     Args:
       params: weights from `nst_jax.load_params`.
-      content: [h, w, 3] in [0, 1], the canvas' size.
-      style: [h', w', 3] in [0, 1]; or several, which are blended by the recipe's `style_shares`.
+      content: [h, w, 3] in [0, 1], at the size of the canvas.
+      style: [h', w', 3] in [0, 1]; or a list of several, blended by the recipe's `style_shares`.
       recipe: taps, losses and network settings.
       bands: how the canvas is distributed over several devices; None is one device.
 
@@ -58,8 +58,8 @@ def measure(
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if there are not as many styles as the recipe has shares, and for tiles or bands with
-        a loss that is not additive.
+      ValueError: if there are not as many styles as the recipe has shares, and if tiles or bands are
+        used with a loss that is not additive.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -88,7 +88,7 @@ def measure_content(
 ) -> Features:
     """Measure the content's features [h', w', c] at the recipe's content taps."""
     taps, network = recipe.terms.content_taps, recipe.network
-    # On several devices the tiles must be cut as those of the canvas, whose halo depends on all taps.
+    # On several devices, the tiles must be those of the canvas, whose halo depends on all taps.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -115,7 +115,7 @@ def measure_style(
 ) -> dict[str, Statistic]:
     """Measure the style's statistics at the recipe's style taps.
 
-    With `bands`, their devices share the style picture as they share the canvas.
+    With `bands`, the devices that share the canvas also share the style picture, in bands of its own.
     """
     terms, network = recipe.terms, recipe.network
     loss, products = terms.style_loss, network.precision.products
@@ -149,12 +149,13 @@ def measure_style(
 def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
     """Average the statistics of several styles, weighted by their shares.
 
-    For a loss that is a squared distance, the gradient towards this average equals the average of the
-    gradients towards each style. The value is smaller, by the variance of the statistics.
+    For a loss that is a squared distance, the gradient of the distance to this average equals the
+    average of the gradients of the distances to each style. The value is smaller by the variance of
+    the statistics.
 
     Args:
-      statistics: one pytree for each style.
-      shares: weights of any positive sum; a single one means equal shares.
+      statistics: the statistics of each style, as pytrees of one structure.
+      shares: weights of the styles, of any positive sum; a single weight means equal shares.
 
     Returns:
       A pytree of the same structure; with a single style, its statistics unchanged.
@@ -188,7 +189,7 @@ class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
     taps: dict[str, tuple[Any, Any]]  # tap -> (sum of the content loss, sums of the style loss)
-    variation: Any
+    variation: Any  # sums of the variation loss
 
 
 def losses_of(
@@ -201,24 +202,24 @@ def losses_of(
 ) -> Losses:
     """Compute the weighted losses of an image against targets.
 
-    Traceable and differentiable; one image, batches are a `vmap`.
+    Traceable and differentiable. For a batch of images, use `vmap`.
 
     Args:
       params: weights from `nst_jax.load_params`.
       image: [h, w, 3] in [0, 1], of the size of the content that `targets` was measured on; with
-        `bands`, padded to their height.
+        `bands`, padded below to `bands.padded_height`.
       targets: the targets from `measure`.
       recipe: taps, losses, weights and network settings. If `network.tile` cuts the image into tiles,
         only the gradient with respect to the image is defined.
       bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
-      `Losses` of scalars: the style taps sum to `style`; content, style and tv to `total`.
+      `Losses` of scalars: `style_layers` sum to `style`; `content`, `style` and `tv` sum to `total`.
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if the image and the content of `targets` differ in size, and for tiles or bands with
-        a loss that is not additive.
+      ValueError: if the image and the content of `targets` differ in size, and if tiles or bands
+        are used with a loss that is not additive.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -250,7 +251,7 @@ def losses_of(
 
 
 class _Measured(NamedTuple):
-    """What is summed over a picture. Static: it omits the loss weights, which are pytree leaves."""
+    """What the sums over a picture depend on. Static: without loss weights, which are pytree leaves."""
 
     content_taps: tuple[str, ...]
     style_taps: tuple[str, ...]
@@ -261,7 +262,7 @@ class _Measured(NamedTuple):
 
     @classmethod
     def of(cls, terms: Terms, network: vgg.Network) -> "_Measured":
-        """Return the static part of a recipe's terms."""
+        """Take these parts from a recipe's terms, leaving out the loss weights."""
         return cls(
             terms.content_taps,
             terms.style_taps,
@@ -273,12 +274,12 @@ class _Measured(NamedTuple):
 
 
 class _Size(NamedTuple):
-    """Size of the features at one tap. Static."""
+    """The size of the features at one tap, as Python ints."""
 
     height: int
     width: int
     channels: int
-    pixels: int  # of the picture
+    pixels: int  # number of pixels of the picture
 
     @property
     def positions(self) -> int:
@@ -363,7 +364,7 @@ def _sums(
 def _window_sums(
     measured: _Measured, grid: Grid, params: Params, content: Features, window: Image, index: Index
 ) -> Sums:
-    """Return the sums over the core of one tile."""
+    """Return the sums over the core of one tile: its window without the halo."""
     return _sums(
         measured,
         params,
@@ -378,9 +379,9 @@ def _window_sums(
 def _device_sums(
     measured: _Measured, grid: Grid, params: Params, band: Image, content: Features
 ) -> Sums:
-    """Return the sums over a whole picture, of which this device has one band."""
+    """Return the sums over a whole picture, added up over devices that each compute one band."""
     slab = tiles.slab(band, grid)
-    if grid.count_per_device == 1:  # computing a single tile twice would save no memory
+    if grid.count_per_device == 1:  # no memory is saved by computing a single tile twice
         first = grid.first()
         window = tiles.window(slab, grid, first)
         sums = _window_sums(measured, grid, params, content, window, first)
@@ -393,9 +394,9 @@ def _device_sums(
 def _tiled_sums(
     static: tuple[_Measured, Grid], params: Params, image: Image, content: Features
 ) -> Sums:
-    """Return the sums over a picture, tile by tile; the gradient computes every tile once more.
+    """Return the sums over a picture, tile by tile, with a gradient rule of their own.
 
-    Autodiff of the loop would keep the activations of all tiles.
+    The rule computes each tile again: autodiff of the loop would keep the activations of all tiles.
     """
     measured, grid = static
 
@@ -409,7 +410,7 @@ def _tiled_sums(
 def _tiled_forward(
     static: tuple[_Measured, Grid], params: Any, image: Any, content: Any
 ) -> tuple[Sums, tuple[Params, Image, Features]]:
-    # With symbolic zeros, each leaf says whether its gradient is wanted.
+    # `symbolic_zeros` gives each leaf the attribute `perturbed`: whether its gradient is wanted.
     others = jax.tree.leaves((params, content), is_leaf=_is_primal)
     if any(leaf.perturbed for leaf in others):
         raise NotImplementedError(

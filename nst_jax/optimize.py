@@ -1,9 +1,9 @@
-"""The loop over a canvas: `init`, `step`, `run`. Pure, traceable, one canvas; batches are a `vmap`.
+"""The optimisation loop of one canvas: `init`, `step`, `run`; traceable, so that a batch is a `vmap`.
 
-The canvas is in the recipe's coordinates, an affine map of the image. A state carries two canvases: the
-one that was measured last, and the pending one, which the next update measures. So an update costs one
-evaluation of loss and gradient, the losses of the measured canvas are always known, and the start is
-measured by the same compiled program as every other canvas.
+The canvas is in the recipe's coordinates, an affine map of the image. A state carries two canvases:
+one whose losses are known (the measured canvas), and the pending one, whose losses the next step
+computes. So a step costs one evaluation of loss and gradient, and the start is measured by the same
+compiled program as every other canvas.
 """
 
 import jax
@@ -18,7 +18,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padding
 from nst_jax.vgg.network import with_forms
 
-CAPACITY = 256  # largest number of steps in one `run`, which returns the losses of each
+CAPACITY = 256  # largest number of steps in one `run`, which returns the losses of each step
 
 
 def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
@@ -55,19 +55,20 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
 def step(
     params: Params, state: State, targets: Targets, recipe: Recipe, *, bands: Bands | None = None
 ) -> State:
-    """Measure the pending canvas, keep it if it is good, and propose the next.
+    """Compute the losses of the pending canvas, keep or reject it, and propose the next one.
 
     Args:
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `step`.
       targets: the targets from `measure`.
-      recipe: everything else.
+      recipe: losses, loss weights, network settings, coordinates and optimiser.
       bands: as in `init`.
 
     Returns:
-      The next `State`. A canvas whose losses are not finite is never kept. A guarded optimiser rolls
-      back to an earlier canvas. With any other optimiser, `broke_at` becomes the number of the update,
-      `losses` become the losses that are not finite, and `canvas` does not change.
+      The next `State`. A canvas whose losses are not finite is never kept. A guarded optimiser (see
+      `nst_jax.optimizers`) rolls back to an earlier canvas. With any other optimiser, or if the start
+      itself is rejected, `broke_at` becomes the number of the update, `losses` become those of the
+      rejected canvas, and `canvas` does not change.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
 
@@ -76,13 +77,13 @@ def step(
         return losses.total, losses
 
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
-    # A rule that averages over pixels must not count the rows of padding.
+    # An optimiser that averages over pixels must not count the rows of padding.
     padding = {} if bands is None else {"height": bands.height}
     updates, opt_state = optimizer.transformation().update(
         gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
-    # Before its first good canvas, a guarded rule has nothing to roll back to.
+    # A guarded optimiser that rejects the start has no earlier canvas to roll back to.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
@@ -98,7 +99,7 @@ def step(
 
 
 def _clipped(canvas: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "h w 3"]:
-    """Clip a canvas to [0, 1] sRGB if the recipe does so after every update."""
+    """Return the canvas, clipped to [0, 1] as an sRGB image if `recipe.descent.clip` is set."""
     if not recipe.descent.clip:
         return canvas
     coordinates = recipe.descent.coordinates
@@ -114,19 +115,19 @@ def run(
     *,
     bands: Bands | None = None,
 ) -> tuple[State, Losses]:
-    """Take `steps` steps, at most `CAPACITY`, in one loop whose length is traced.
+    """Run `steps` steps, at most `CAPACITY`, in one `fori_loop`.
 
     Args:
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `run`.
       targets: the targets from `measure`.
-      recipe: everything else.
+      recipe: losses, loss weights, network settings, coordinates and optimiser.
       steps: number of steps; it is traced, so that another number does not compile another program.
       bands: as in `init`.
 
     Returns:
-      The state, and the losses of the measured canvases: arrays [CAPACITY], filled in the first `steps`
-      places and NaN in the rest.
+      The state, and the losses after each step: arrays [CAPACITY], filled in the first `steps` places
+      and NaN in the rest.
     """
     # Transposed kernels are made here, once, and not in every step.
     params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision)
@@ -141,11 +142,11 @@ def run(
 
 
 def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
-    """Return the measured canvas as an image [h, w, 3], clipped to [0, 1]."""
+    """Return `state.canvas` as an image [h, w, 3], clipped to [0, 1]."""
     return jnp.clip(canvas_image(state, recipe, bands=bands), 0.0, 1.0)
 
 
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
-    """Return the measured canvas as an unclipped image [h, w, 3], from which the next scale starts."""
+    """Return `state.canvas` as an unclipped image [h, w, 3], from which the next scale starts."""
     canvas = without_padding(state.canvas, bands)
     return recipe.descent.coordinates.decode(canvas)

@@ -1,4 +1,4 @@
-"""`stylize` and `paint`: one picture in the manner of another."""
+"""`stylize` and `paint`: paint one picture in the style of another."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ from nst_jax.scaling.sharding import Devices
 
 
 class Diverged(RuntimeError):
-    """A run's losses stopped being finite.
+    """Raised when the losses of a run stop being finite.
 
     Attributes:
       step: number of the update whose losses were not finite.
@@ -42,7 +42,7 @@ class Diverged(RuntimeError):
 
 
 class Painting(Iterator[Snapshot]):
-    """An iterator over the snapshots of a run; it can also return a checkpoint at the last snapshot."""
+    """An iterator over the snapshots of a run, which can return a checkpoint at the last snapshot."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
     ) -> None:
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
-        self._identify = functools.cache(identify)  # hashes every picture and weight
+        self._identify = functools.cache(identify)  # cached, as it hashes all pictures and weights
         self._position = Position()
 
     def __next__(self) -> Snapshot:
@@ -63,7 +63,7 @@ class Painting(Iterator[Snapshot]):
 
         Returns:
           A `Snapshot` whose `history` has the losses of all canvases of the run, arrays [updates + 1],
-          including those before the checkpoint from which it was resumed.
+          including those before the checkpoint if the run was resumed from one.
 
         Raises:
           ValueError: if all snapshots have already been yielded.
@@ -87,14 +87,14 @@ class Painting(Iterator[Snapshot]):
         """Return the position of the run at the last snapshot, from which `paint` can resume.
 
         Args:
-          copy: whether the arrays are copied. Otherwise they are buffers of the run, valid until the
-            next snapshot is requested.
+          copy: whether the arrays are copied. Otherwise they may be buffers of the run, which are valid
+            only until the next snapshot is requested.
 
         Returns:
           A checkpoint, which `paint` takes as `resume` and `nst_jax.checkpoints.save` writes.
 
         Raises:
-          ValueError: before the first snapshot.
+          ValueError: if no snapshot has been requested yet.
         """
         scale, step, state, pieces = self._position
         if state is None:
@@ -115,7 +115,7 @@ class Painting(Iterator[Snapshot]):
 def _snapshots(
     positions: Iterator[Position], canvas: SingleCanvas
 ) -> Iterator[tuple[Position, Snapshot]]:
-    """Yield each position with its snapshot; explain if the device runs out of memory."""
+    """Yield each position with its snapshot; raise `OutOfMemory` if the device runs out of memory."""
     plan, before = canvas.plan, 0
     tile = plan.recipe.network.tile
     with capacity.explaining_out_of_memory(plan.footprint, tile, plan.available):
@@ -140,38 +140,39 @@ def stylize(
     devices: Devices = None,
     plan: Plan | None = None,
 ) -> Image:
-    """Paint the content in the manner of the style.
+    """Paint the content in the style of another picture.
 
     Args:
       params: weights from `nst_jax.load_params`.
       content: [h, w, 3] float in [0, 1], or uint8.
-      style: [h', w', 3], likewise, of any size. Or a list of several, which are blended by the recipe's
-        `terms.style_shares`; by default in equal shares.
-      recipe: every choice and number; a preset of `nst_jax.recipes` or a variant of one.
+      style: [h', w', 3], float or uint8 as well, of any size. Or a list of several styles, which are
+        blended by the recipe's `terms.style_shares`, by default in equal shares.
+      recipe: all settings of the run: a preset of `nst_jax.recipes` or a variant of one.
       size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
         or `"long:512"`, `"short:512"`, `"area:512"`, `"400x300"`; `"as-is"` resizes nothing.
-      style_size: the same for the style alone; default: the content's.
+      style_size: the same for the style alone; default: the content's, unless the recipe has a size
+        rule for styles.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, float32 in every preset.
       tile: size in px of the tiles in which the canvas is computed, a multiple of 16. Tiles give the
         same picture in less memory and more time. Or `"off"`, or `"auto"`, which uses tiles only if the
         whole canvas does not fit into memory. Default: the recipe's, `"auto"` in every preset.
-      init: what to start from, an image of any size, which is resized to the canvas, or a function of
-        `nst_jax.recipes.starts`; default: the recipe's.
+      init: the start: an image of any size, which is resized to the canvas, or a function of
+        `nst_jax.recipes.starts`; default: the recipe's start.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
       devices: devices that share the canvas, each computing a band of its rows in less memory:
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
-      plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, all
-        arguments up to `tile`, and `devices`, so these must not be given as well; default: a new plan
-        is made.
+      plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, the
+        arguments from `size` to `tile`, and `devices`, so these must not be given as well; default: a
+        new plan is made.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
 
     Raises:
-      TypeError: if an argument is of the wrong kind.
+      TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used, or if the canvas does not fit into memory even in the
         smallest tiles; before any long work.
       Diverged: if the losses stop being finite; its `image` is the last finite canvas.
@@ -229,12 +230,12 @@ def paint(
 ) -> Painting:
     """Paint as `stylize` does, and yield snapshots during the run.
 
-    Snapshots come at step 0, then every `every` updates, then at the end. Between two of them, one
-    compiled loop runs. With several scales, updates are counted over all of them: enlarging the canvas
+    Snapshots come at step 0, then every `every` updates, then at the end. The updates between them run
+    in compiled loops. With several scales, updates are counted over all of them: enlarging the canvas
     to the next scale is the last update of the coarser one, and a snapshot has the size of its scale.
 
     Args:
-      params: as in `stylize`, like everything up to `plan`.
+      params: see `stylize`.
       content: see `stylize`.
       style: see `stylize`.
       recipe: see `stylize`.
@@ -247,14 +248,15 @@ def paint(
       key: see `stylize`.
       devices: see `stylize`.
       plan: see `stylize`.
-      every: number of updates between two snapshots. Or an iterable of such numbers: before each
-        interval the next one is taken and checked; after the last one, only the final snapshot follows.
+      every: number of updates between two snapshots. Or an iterable of such numbers: each
+        number is taken and checked before its interval; after the last interval, only the final
+        snapshot follows.
       resume: a checkpoint of an earlier run, from `Painting.checkpoint()` or from
-        `nst_jax.checkpoints.load`. The first snapshot is then the one at the checkpoint, with all
-        losses up to there. The result is bit for bit that of a run without interruption, provided that
-        the device computes deterministically. All other arguments must be as before, except `every`;
-        `devices`, which may change results by rounding; and `steps`, if the updates so far would have
-        been the same with the new number.
+        `nst_jax.checkpoints.load`. The first snapshot is then the one at the checkpoint, and its
+        `history` has all losses up to there. The result is bit for bit that of a run without
+        interruption, provided that the device computes deterministically. All other arguments must be
+        as before, except `every`; `devices`, which may change results by rounding; and `steps`, if the
+        updates so far would have been the same with the new number.
 
     Yields:
       `Snapshot`s. If the losses stop being finite, the last snapshot has `broke_at` set, its `losses`
@@ -264,7 +266,8 @@ def paint(
 
     Raises:
       TypeError: as in `stylize`, raised by the call itself, before the first snapshot.
-      ValueError: likewise; and if `resume` is a checkpoint of another run, naming the differences.
+      ValueError: likewise; and if `resume` is a checkpoint of another run; the message names the
+        differences.
 
     Example:
       >>> import nst_jax as nst
@@ -306,7 +309,7 @@ def _planned(
     return plan_scales(recipe, scales, mesh=mesh, device=capacity.device_of(params))
 
 
-# Arguments that a plan contains.
+# Arguments of `paint` that a plan contains, so that they must not be given beside it.
 OPTIONS = ("recipe", "size", "style_size", "steps", "precision", "tile", "devices")
 
 
@@ -319,7 +322,7 @@ def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
 
     Raises:
       TypeError: if `plan` is not a `Plan`.
-      ValueError: naming an argument that was given in addition to the plan.
+      ValueError: if such an argument was given as well; the message names it.
     """
     _checks.instance("plan", plan, Plan, "`nst_jax.plan(content, style)` makes one")
     for name, value in zip(OPTIONS, options, strict=True):
@@ -340,7 +343,7 @@ def paint_planned(
     programs: Programs | None = None,
     begin: Begin | None = None,
 ) -> Painting:
-    """Paint as `paint` does, by a plan that was made before.
+    """Paint as `paint` does, by a given plan.
 
     Args:
       params: as in `paint`.
@@ -356,7 +359,7 @@ def paint_planned(
         provided that both fit into memory.
 
     Returns:
-      What `paint` yields.
+      The iterator that `paint` returns.
     """
     intervals = _check_arguments(plan.recipe, init, key, every, resume)
     prepared = prepare.prepare_pictures(content, style, plan.recipe)
@@ -373,7 +376,7 @@ def paint_planned(
 def _check_arguments(
     recipe: Recipe, init: Any, key: Any, every: Any, resume: Checkpoint | None = None
 ) -> Iterator[int]:
-    """Refuse what `paint` cannot use; return the intervals that `every` stands for."""
+    """Refuse arguments that `paint` cannot use; return the intervals that `every` stands for."""
     _checks.single(recipe)
     _checks.start_or_image("init", init)
     _checks.random_key("key", key)
@@ -393,7 +396,7 @@ def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
     """Refuse a plan that was made for pictures of other sizes.
 
     Raises:
-      ValueError: naming both sizes of the canvas.
+      ValueError: if any size or number of updates differs; the message names both sizes of the canvas.
     """
     if plan.scales == tuple(scales):
         return
@@ -410,7 +413,7 @@ def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
 def _identity(
     params: Params, content: Any, style: Any, recipe: Recipe, init: Any, key: Array
 ) -> dict[str, Any]:
-    """Return what the numbers of a run depend on, to compare with a checkpoint."""
+    """Return what the results of a run depend on, to be compared with a checkpoint's `facts`."""
     styles = _checks.one_or_several("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
     pictures = {

@@ -1,4 +1,4 @@
-"""What a recipe does to pictures before the first step: size rule, filter, style size, start.
+"""The preparation of pictures as a recipe says: their sizes at each scale, resizing, the start.
 
 The Python functions and the command line both use this module, so the network gets the same pixels from
 both.
@@ -25,8 +25,8 @@ class Scale(NamedTuple):
     """One scale of a coarse-to-fine run: its sizes, and its number of updates."""
 
     shape: Shape  # of the canvas
-    style_shapes: tuple[Shape, ...]
-    steps: int
+    style_shapes: tuple[Shape, ...]  # of each style picture
+    steps: int  # number of updates
 
 
 class Prepared(NamedTuple):
@@ -52,7 +52,7 @@ def final_shapes(
       (height, width) of the canvas, and of the style.
 
     Raises:
-      ValueError: if either is, or would be, under 16 px on a side.
+      ValueError: if a side of either picture is under 16 px, as given or after resizing.
     """
     rule = recipe.pictures.size
     canvas = _checked("content", content, rule.shape(*content), rule)
@@ -88,8 +88,8 @@ def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[
       The scales, coarse to fine.
 
     Raises:
-      ValueError: if a picture is, or would be, under 16 px on a side, or if there are not as many
-        styles as the recipe has shares.
+      ValueError: if a side of a picture is under 16 px, as given or after resizing, or if there are not
+        as many styles as the recipe has shares.
     """
     check_styles(recipe.terms, len(styles))
     names = ["style"] if len(styles) == 1 else [f"style[{i}]" for i in range(len(styles))]
@@ -101,15 +101,15 @@ def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[
 
 
 def scales_up_to(shape: Shape, style_shapes: Sequence[Shape], recipe: Recipe) -> tuple[Scale, ...]:
-    """Return the scales of a run, coarse to fine, from the final sizes.
+    """Return the scales of a run, coarse to fine, given the sizes at the finest scale.
 
     Args:
-      shape: (height, width) of the last canvas.
+      shape: (height, width) of the canvas at the finest scale.
       style_shapes: (height, width) of each style at that scale.
       recipe: the recipe whose schedule applies.
 
     Returns:
-      The scales. At a coarser one, styles are smaller by the same factor as the canvas.
+      The scales. At a coarser scale, the styles are smaller by the same factor as the canvas.
     """
     scales = []
     for canvas, steps in recipe.descent.schedule.plan(shape, int(recipe.descent.steps)):
@@ -155,7 +155,7 @@ def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
 
 
 def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
-    """Resize a picture to (height, width) with the recipe's filter; float32."""
+    """Resize a picture to (height, width) with the recipe's filter; the result is float32."""
     if image.shape[:2] == shape:
         return jnp.asarray(image)
     return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)

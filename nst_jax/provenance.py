@@ -42,7 +42,7 @@ class Named(Protocol):
 
     @property
     def digest(self) -> str:
-        """A hash of its content."""
+        """A hash of the file's content."""
         ...
 
 
@@ -53,7 +53,8 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
       recipe: any recipe.
 
     Returns:
-      `"group.key"` to a number, a list, or the name of a function or class, in the fields' order.
+      A dictionary from keys such as `"terms.style_weight"` to a number, a list, or the name of a
+      function or class, in the order of the recipe's fields.
 
     Example:
       >>> from nst_jax import recipes
@@ -67,7 +68,7 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
     for item in items:
         value = item.value
         if hasattr(value, "_fields"):
-            if item.name is not None:  # without a name, its functions are recorded one by one
+            if item.name is not None:  # a loss without a name is recorded function by function
                 yield item.key, item.name
         elif isinstance(value, (Pixels, Precision)):
             yield item.key, value.name
@@ -101,7 +102,7 @@ def _finite(value: Any) -> float | None:
 
 
 def of_scales(scales: Sequence[Scale]) -> list[dict[str, Any]]:
-    """Return the scales of a run, coarse to fine; sizes are width, height."""
+    """Return the scales of a run, coarse to fine, with sizes [width, height] in px."""
     return [
         {"size": _size(s.shape), "style_sizes": _sizes(s.style_shapes), "steps": s.steps}
         for s in scales
@@ -117,7 +118,7 @@ def _sizes(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     own = {"nst_jax": __version__, "python": platform.python_version()}
     return own | {name: metadata.version(name) for name in PACKAGES}
 
@@ -141,7 +142,7 @@ def of_picture(
     Args:
       recipe: the recipe that is run, with every command-line flag applied.
       scales: the scales of the run.
-      seed: the seed of its random key.
+      seed: the seed of the run's random key.
       inputs: maps each role (`"content"`, `"style"`, ...) to its file.
       weights: description of the weights file.
 
@@ -180,7 +181,7 @@ def of_run(
     inputs: Mapping[str, Named],
     weights: WeightsInfo,
 ) -> dict[str, Any]:
-    """Return `of_picture` with the device and the package versions: all facts known before a run."""
+    """Return the record of `of_picture` with the device and the package versions added."""
     asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights)
     return asked | {"device": device(), "versions": versions()}
 

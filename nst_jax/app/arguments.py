@@ -1,4 +1,4 @@
-"""What the flags of the command line mean: recipes, style shares, starts."""
+"""Turn values of command-line flags into recipes, style shares and starts."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,9 +20,10 @@ START_NAMES = {
     "content+noise": starts.Blend,
 }
 
-LARGEST_RECIPE = 2**20  # bytes that are read of a file; a recipe has about 2000
+LARGEST_RECIPE = 2**20  # bytes; a larger file is refused, since a recipe file has about 2000
 
-# Flags that replace one value of the recipe, and its key. A new one needs a line here and in `Changes`.
+# Flags that set one value of the recipe, and the key of that value. A new flag of this sort needs a
+# line here and in `Changes`.
 KEYS = {
     "content_weight": "terms.content_weight",
     "style_weight": "terms.style_weight",
@@ -40,10 +41,10 @@ KEYS = {
 
 
 class Changes(NamedTuple):
-    """What the command line can change of a recipe; None, or an empty tuple, keeps the recipe's own."""
+    """Values of the flags that change a recipe; None or an empty tuple keeps the recipe's own value."""
 
-    recipe: str | None = None  # a preset's name, or a file
-    values: tuple[str, ...] = ()  # KEY=VALUE, applied before the rest
+    recipe: str | None = None  # a preset's name, or the path of a recipe file
+    values: tuple[str, ...] = ()  # KEY=VALUE each, applied before all other changes
     size: str | None = None
     style_size: str | None = None
     steps: int | None = None
@@ -52,7 +53,7 @@ class Changes(NamedTuple):
     tv_weight: float | None = None
     learning_rate: float | None = None
     strength: float | None = None
-    style_layer: tuple[str, ...] = ()  # "relu1_1=0.2" each, instead of the recipe's
+    style_layer: tuple[str, ...] = ()  # such as "relu1_1=0.2"; replaces all style layers
     content_layer: tuple[str, ...] = ()
     optimizer: str | None = None
     pool: str | None = None
@@ -62,7 +63,7 @@ class Changes(NamedTuple):
 
 
 def recipe_of(changes: Changes) -> Recipe:
-    """Return the recipe that the changes describe, checked.
+    """Return the checked recipe with all changes applied.
 
     Raises:
       ValueError: for an unknown name, key or layer, a file that is not a recipe, a number out of range,
@@ -86,32 +87,32 @@ def recipe_of(changes: Changes) -> Recipe:
 
 
 def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
-    """Return the recipe with a flag's value at its key."""
-    if flag == "learning_rate":  # its refusal names the recipes that have one
+    """Return the recipe with the value of a flag at a key of the recipe."""
+    if flag == "learning_rate":  # its error lists recipes that have a learning rate
         return variants.with_learning_rate(recipe, value)
     value = _PLAIN[flag](value) if flag in _PLAIN else value
     return toml.with_value(recipe, key, value, argument=flag)
 
 
 def _tile(text: str) -> int | str:
-    """Return a tile as TOML has it: pixels, or "none" for what memory asks for."""
+    """Return the tile as in a recipe file: pixels (0 is off), or "none", which lets memory decide."""
     tile = variants.tile_of(int(text) if text.isdecimal() else text)
     return toml.NONE if tile is None else tile
 
 
-# What a flag's value is in TOML, where that is something else.
+# Conversions of flags' values to those of recipe files, for flags where the two differ.
 _PLAIN: Mapping[str, Callable[[Any], Any]] = {
     "style_shares": list,
-    "precision": lambda name: precision_named(name).name,  # "auto" depends on the device
+    "precision": lambda name: precision_named(name).name,  # resolves "auto" for this device
     "tile": _tile,
 }
 
 
 def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
-    """Return the share of each style, or nothing if none has one.
+    """Return the share of each style, or an empty tuple if no style has a share.
 
     Raises:
-      ValueError: if only some have a share, or one is out of range.
+      ValueError: if only some styles have a share, or a share is out of range.
     """
     shares = tuple(share for _, share in styles if share is not None)
     if shares and len(shares) < len(styles):
@@ -128,7 +129,7 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
 
 
 def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
-    """Return the taps and weights of several `NAME=WEIGHT`, by their keys in a recipe."""
+    """Return the taps and weights in texts `NAME=WEIGHT`, as a dict by their keys in a recipe."""
     if not chosen:
         return {}
     argument, pairs = f"{kind}_layer", [word.partition("=") for word in chosen]
@@ -149,12 +150,13 @@ def _layer_weight(argument: str, name: str, equals: str, text: str) -> float:
 
 
 def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
-    """Return a rule by its name, with the lengths of its updates in the unit of these coordinates."""
+    """Return a named optimiser with its default step lengths in the unit of `coordinates`."""
     known = {rule.lower(): rule for rule in optimizers.OPTIMIZERS}
     if name.lower() not in known:
         raise _checks.unknown("optimizer", name, optimizers.OPTIMIZERS, "optimizer")
     rule = optimizers.OPTIMIZERS[known[name.lower()]]()
-    # The defaults are for sRGB in [0, 1]; the pixels of a network have another unit.
+    # The default step lengths are for sRGB in [0, 1]. Black to white, 1 there, is `unit` in the given
+    # coordinates, on average over the channels.
     unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
     lengths = {"radius", "largest_radius"} & set(vars(rule))
     if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):
@@ -163,7 +165,7 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
 
 
 def recipe_file(text: str) -> Path | None:
-    """Return the file that `--recipe` names, or None if it is the name of a preset."""
+    """Return the file that `--recipe` names, or None if it names a preset."""
     separators = filter(None, (os.sep, os.altsep))
     is_path = text.lower().endswith(".toml") or any(mark in text for mark in separators)
     return Path(text) if is_path else None
@@ -172,7 +174,7 @@ def recipe_file(text: str) -> Path | None:
 def named_or_read(text: str) -> Recipe:
     """Return the preset of this name, or the recipe in this file.
 
-    A recipe without a name gets that of its file.
+    A recipe file that sets no name gives the recipe its file name, without the suffix.
 
     Raises:
       ValueError: for an unknown name, and for a file that is missing, unreadable or not a recipe.
@@ -187,7 +189,7 @@ def named_or_read(text: str) -> Recipe:
 def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_RECIPE + 1)  # such as /dev/zero has no end
+            data = file.read(LARGEST_RECIPE + 1)  # limited: a file such as /dev/zero never ends
     except FileNotFoundError:
         raise ValueError(f"`recipe`: there is no file '{path}'; check the path") from None
     except OSError as error:
@@ -202,7 +204,7 @@ def _text_of(path: Path) -> str:
 
 
 def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]:
-    """Return key to text of several KEY=VALUE; where a key is given twice, the later one counts.
+    """Parse KEY=VALUE texts into a dict of key to text; of equal keys the last one counts.
 
     Raises:
       ValueError: naming the argument, for text without a key or without `=`.
@@ -214,20 +216,21 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
             raise ValueError(
                 f"`{argument}`: expected KEY=VALUE, such as terms.style_weight=0.5, got {value!r}"
             )
-        found.pop(key.strip(), None)  # so that it is also applied later
+        found.pop(key.strip(), None)  # so that a repeated key takes its last place in the order
         found[key.strip()] = text.strip()
     return found
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
-    """Return the start that `--init` and `--noise-ratio` mean, and its file if it is a picture.
+    """Return the start that `--init` and `--noise-ratio` describe, and its picture file if it has one.
 
     Args:
       text: the value of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.
       ratio: the value of `--noise-ratio`, or None.
 
     Returns:
-      None, a start or an image [h, w, 3]; and the picture that was read, or None.
+      The start: None (the recipe's own), a value of `START_NAMES` or an image [h, w, 3]; and the
+      picture that was read from a file, or None.
 
     Raises:
       ValueError: for a ratio out of range or without `content+noise`, an unknown name, a file that

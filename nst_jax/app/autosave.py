@@ -1,4 +1,4 @@
-"""A run's checkpoint file at the command line: what a run resumes from, and when it is written."""
+"""Checkpoints at the command line: from which one a run resumes, and when it writes its own."""
 
 import shutil
 import time
@@ -17,19 +17,21 @@ from nst_jax.app.job import PictureJob
 from nst_jax.app.outputs import Outputs
 from nst_jax.recipes.recipe import as_arrays
 
-SECONDS = 30.0  # between two checkpoints, unless `--checkpoint-every` is given
+SECONDS = 30.0  # usual time between two checkpoints, if `--checkpoint-every` is not given
 
-PAUSE = 20  # or this many times as long as writing the last one took, if that is longer
+# If writing a checkpoint took long, the time to the next one is this many times as long.
+PAUSE = 20
 
 
 def checkpoint_of(outputs: Outputs) -> Checkpoint | None:
     """Return the checkpoint that a run resumes from, or None if it starts from its beginning.
 
-    An existing checkpoint is never replaced by that of a new run, because it may be hours of work.
+    A run that does not resume from an existing checkpoint file never overwrites it, because the file
+    may be hours of work.
 
     Raises:
       ValueError: naming the flag, if the flags contradict each other, if the file exists and
-        `--resume` is not given, or if the file is no intact checkpoint.
+        `--resume` is not given, if only some processes see the file, or if it is no intact checkpoint.
     """
     path = outputs.checkpoint
     if path is None:
@@ -48,14 +50,14 @@ def checkpoint_of(outputs: Outputs) -> Checkpoint | None:
 
 
 def size_of(job: PictureJob) -> int:
-    """Return the approximate size in bytes of a job's largest checkpoint."""
+    """Return the approximate size in bytes of a job's largest checkpoint, that of the final scale."""
     canvas = jax.ShapeDtypeStruct((*job.plan.scales[-1].shape, 3), jnp.float32)
     state = jax.eval_shape(optimize.init, canvas, as_arrays(job.plan.recipe.bare()))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
 def describe(job: PictureJob) -> tuple[str, list[str]]:
-    """Return the line about a job's checkpoint that is printed before the run, and notes on it."""
+    """Return what is printed before a run about its checkpoint: one line, and a list of notes."""
     path, every = job.outputs.checkpoint, job.outputs.checkpoint_every
     how_often = f"every {every} updates" if every else f"about every {SECONDS:.0f} s"
     line = f"{path}, up to {amount(size_of(job))}, {how_often}"
@@ -72,10 +74,10 @@ def describe(job: PictureJob) -> tuple[str, list[str]]:
 def check_disk_space(job: PictureJob) -> None:
     """Refuse a checkpoint that is larger than the free space on its disk.
 
-    The previous checkpoint needs its space until the next one is complete.
+    A previous checkpoint frees no space, since it is deleted only when the next one is complete.
 
     Raises:
-      ValueError: naming both sizes.
+      ValueError: naming the size of the checkpoint and the free space.
     """
     path = job.outputs.checkpoint
     if path is None:
@@ -90,7 +92,7 @@ def check_disk_space(job: PictureJob) -> None:
 
 
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
-    """Return the time of each canvas so far, in seconds of the run; 0 if none was recorded."""
+    """Return when each canvas up to a checkpoint was measured, in seconds of the run; 0 if unknown."""
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds", ())
     return list(recorded) if len(recorded) == count else [0.0] * count
@@ -99,8 +101,8 @@ def seconds_of(checkpoint: Checkpoint) -> list[float]:
 class CheckpointWriter:
     """Writes a run's checkpoints when they are due; none if the run has no `--checkpoint`.
 
-    One is due after every `--checkpoint-every` updates, by default about every 30 seconds (less often
-    if writing one takes long), and at the end of each scale and of the run.
+    A checkpoint is due after every `--checkpoint-every` updates, by default about every 30 seconds
+    (less often if writing a checkpoint takes long), and at the end of each scale and of the run.
     """
 
     def __init__(
@@ -110,12 +112,12 @@ class CheckpointWriter:
 
         Args:
           job: the job whose checkpoints are written.
-          ends: number of updates after which each scale ends.
+          ends: for each scale, the number of updates after which it ends.
           clock: returns seconds; tests pass their own.
         """
         self._path, self._every = job.outputs.checkpoint, job.outputs.checkpoint_every
         self._ends, self._clock = ends, clock
-        self._step = None if job.resume is None else job.resume.step  # of the file on disk
+        self._step = None if job.resume is None else job.resume.step  # updates of the one on disk
         self._written, self._pause = clock(), SECONDS
 
     def write_if_due(
@@ -126,17 +128,17 @@ class CheckpointWriter:
         *,
         last: bool,
     ) -> None:
-        """Write a checkpoint if one is due.
+        """Write a checkpoint if one is due and the losses are finite.
 
         Args:
           shot: the last snapshot.
-          checkpoint_now: returns the run's checkpoint. Its arrays may be the run's own, because a
-            second set may not fit in memory.
-          seconds: when each canvas so far was computed, in seconds of the run.
+          checkpoint_now: returns the checkpoint of the present position. It may share its arrays with
+            the run, because copies may not fit in memory.
+          seconds: when each canvas so far was measured, in seconds of the run.
           last: whether the run is about to end or to be interrupted.
 
         Raises:
-          OSError: if it cannot be written.
+          OSError: if the file cannot be written.
         """
         if self._path is None or shot.broke_at >= 0 or shot.step == self._step:
             return
@@ -144,12 +146,12 @@ class CheckpointWriter:
             return
         start = self._clock()
         notes: dict[str, Any] = {"seconds": np.round(seconds, 6).tolist()}
-        # Every process has to call this, because it gathers arrays from the devices of all of them.
+        # `checkpoint_now` gathers arrays from the devices of all processes, so every process calls it.
         checkpoint = checkpoint_now()._replace(notes=notes)
         try:
             if cluster.is_first():
                 checkpoints.save(self._path, checkpoint)
-        except ValueError as error:  # the path was checked before the run and became invalid since
+        except ValueError as error:  # the path was valid before the run, but no longer is
             raise OSError(f"cannot write '{self._path}': {error}") from error
         self._step, self._written = shot.step, self._clock()
         self._pause = max(SECONDS, PAUSE * (self._written - start))

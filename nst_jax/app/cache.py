@@ -1,6 +1,6 @@
-"""JAX's compilation cache at the command line: its settings, and the folder of what is kept.
+"""JAX's compilation cache at the command line: its settings and its folder.
 
-Functions here only read and change settings; `programs` keeps traced programs in the folder.
+Functions here change settings and name folders only; `programs` writes and reads traced programs.
 """
 
 import os
@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import platformdirs
 
-# Programs that take at least so many seconds to compile are kept. JAX's default, 1.0, omits many small
-# ones, which load in a third of their compile time and take a few kB each.
+# JAX keeps programs that took at least so many seconds to compile. Its default, 1.0, leaves out many
+# small programs, which load in a third of their compile time and take a few kB each.
 LEAST_SECONDS = 0.0
 
 
@@ -23,7 +23,7 @@ def use_cache() -> str:
     as `JAX_COMPILATION_CACHE_DIR`, take precedence.
 
     Returns:
-      Why the cache cannot be used, as a sentence; empty if it can.
+      The reason why the cache cannot be used, for people; empty if it can be used.
     """
     if not _setting("jax_enable_compilation_cache") or _setting("jax_compilation_cache_dir"):
         return ""
@@ -32,7 +32,7 @@ def use_cache() -> str:
         place.mkdir(parents=True, exist_ok=True)
         if not os.access(place, os.W_OK | os.X_OK):
             raise PermissionError(f"'{place}' may not be written to")
-    except (OSError, RuntimeError) as error:  # the latter if there is no home directory
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
         return f"compiled programs are not kept: {error}"
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
@@ -40,7 +40,7 @@ def use_cache() -> str:
 
 
 def programs_folder() -> Path | None:
-    """Return the folder for traced programs, inside jax's own; None if nothing is kept."""
+    """Return the folder for traced programs, inside that of jax's cache; None if the cache is off."""
     place = _setting("jax_compilation_cache_dir")
     if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
         return None
@@ -48,15 +48,15 @@ def programs_folder() -> Path | None:
 
 
 def _setting(name: str) -> Any:
-    """Return one of jax's settings, which type checkers do not know."""
+    """Return one of jax's settings, whose names type checkers do not know."""
     return getattr(jax.config, name)
 
 
 def cache_enabled() -> bool:
-    """Return whether jax may keep compiled programs."""
+    """Return whether jax's compilation cache is on."""
     return bool(_setting("jax_enable_compilation_cache"))
 
 
 def disable_cache() -> None:
-    """Compile everything anew in this process, whatever jax's own settings say."""
+    """Switch jax's compilation cache off in this process, whatever the environment says."""
     jax.config.update("jax_enable_compilation_cache", False)

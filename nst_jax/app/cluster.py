@@ -1,8 +1,8 @@
 """Several processes that paint one picture together, joined by jax's distributed runtime.
 
-All of them run the same program and must make the same calls in the same order. What one process
-decides by its clock or after a signal, the first process therefore decides for all. Only the first
-process writes files.
+All of them run the same program and must make the same calls in the same order. Decisions that depend
+on a process' clock or on a signal to it are therefore exchanged, so that all processes act alike. Only
+the first process writes files.
 """
 
 import os
@@ -19,28 +19,28 @@ from jax.experimental import multihost_utils
 
 AUTO = "auto"
 
-JOIN_SECONDS = 300  # within which all processes must have joined
-HEARTBEAT_SECONDS = 2  # between two heartbeats of a process
-LOST_SECONDS = 30  # without a heartbeat, after which a process counts as lost
+JOIN_SECONDS = 300  # time limit for all processes to join
+HEARTBEAT_SECONDS = 2  # from one heartbeat of a process to its next
+LOST_SECONDS = 30  # a process without a heartbeat for so long counts as lost
 
-# Keys in jax's key-value store, in which each process writes under its own index.
+# Prefixes of keys in jax's key-value store; a process writes under its own index, as "nst_jax/alive/3".
 ALIVE, STOPPED = "nst_jax/alive", "nst_jax/stopped"
 
-DONE = "done"  # the last value under `ALIVE`
+DONE = "done"  # written in place of a heartbeat by a process that has ended without an error
 
-LARGEST_INTEGER = 2**31 - 1  # jax sends 32-bit integers
+LARGEST_INTEGER = 2**31 - 1  # larger ones are cut to this, since jax sends 32 bits
 
 
 def join(cluster: str) -> None:
     """Join the processes of a cluster; call it before jax is used for anything else.
 
     Args:
-      cluster: `"auto"` if jax can find the others (SLURM, Open MPI, a TPU pod, Kubernetes), or
+      cluster: `"auto"` if jax can find the other processes (SLURM, Open MPI, a TPU pod, Kubernetes), or
         `HOST:PORT,N,I`: the address at which the first process listens, the number of processes, and
-        the index of this one.
+        the index of this process.
 
     Raises:
-      ValueError: if it is neither, if jax finds no cluster, or if the others do not join in time.
+      ValueError: if `cluster` is neither, if jax finds none, or if the others do not join in time.
 
     References:
       JAX's documentation, "Introduction to multi-controller JAX", `jax.distributed.initialize`.
@@ -95,7 +95,7 @@ def from_first(values: Iterable[int]) -> Iterator[int]:
 
 
 def true_in_any(value: bool) -> bool:
-    """Return, in every process, whether the value is true in at least one."""
+    """Return, in every process, whether the value is true in at least one process."""
     if jax.process_count() == 1:
         return value
     return bool(multihost_utils.process_allgather(np.asarray(value)).any())
@@ -105,7 +105,7 @@ def same_in_all(value: bool, message: str) -> bool:
     """Return a value that must be the same in all processes.
 
     Raises:
-      ValueError: in every process, with this message, if it is not the same.
+      ValueError: in every process, with this message, if the values differ.
     """
     if true_in_any(value) and true_in_any(not value):
         raise ValueError(message)
@@ -116,12 +116,12 @@ def same_in_all(value: bool, message: str) -> bool:
 
 
 class PeerMonitor(AbstractContextManager):
-    """Ends this process when another one is lost, which it may wait for in the middle of an update.
+    """Ends this process when another one is lost, for whose data it may be waiting within an update.
 
-    Every process counts up a heartbeat in jax's key-value store, and a thread of each reads those of
-    the others. Without it, a process would wait until jax notices the loss after a minute or more, and
-    jax would then end it from C++, where nothing can be saved. jax is quicker only if the first process
-    is killed, which hosts the store.
+    A thread of every process counts up that process' heartbeat in jax's key-value store and reads the
+    heartbeats of the others. Without a monitor, a process would wait until jax notices the loss after a
+    minute or more, and jax would then end the process from C++, where nothing can be saved. jax is
+    quicker only if the first process is killed, which hosts the store.
     """
 
     def __init__(self, report: Callable[[str], Any]) -> None:
@@ -139,7 +139,7 @@ class PeerMonitor(AbstractContextManager):
 
     @contextmanager
     def saving(self, save: Callable[[], Any]) -> Iterator[None]:
-        """Call `save` before this process ends because another one is lost."""
+        """Within this context, call `save` before the loss of another process ends this one."""
         self._save = save
         try:
             yield
@@ -147,15 +147,15 @@ class PeerMonitor(AbstractContextManager):
             self._save = None
 
     def stop_others(self, reason: str) -> None:
-        """Tell the other processes to stop, because this one was interrupted without an error."""
+        """Let the monitor's exit tell the other processes to stop, as this one was interrupted."""
         self._interruption = reason
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if self._thread is None:
             return
         if isinstance(error, jax.errors.JaxRuntimeError):
-            # Perhaps an exchange failed because a process is lost. Then the thread notices that too,
-            # and ends this process with a clearer message.
+            # Perhaps an exchange of data failed because a process is lost. Then the monitor's thread
+            # notices the loss in this time, and ends this process with a clearer message.
             self._thread.join(LOST_SECONDS + 3 * HEARTBEAT_SECONDS)
         self._over.set()
         self._thread.join()
@@ -165,11 +165,12 @@ class PeerMonitor(AbstractContextManager):
                 return
             first_line = next(iter(str(error or self._interruption).splitlines()), "")
             _write(STOPPED, first_line or type(error).__name__)
-            time.sleep(2 * HEARTBEAT_SECONDS)  # the store must exist until the others have read it
+            time.sleep(2 * HEARTBEAT_SECONDS)  # the others read it before the store ends
 
     def _watch(self) -> None:
         beats = 0
-        seen: dict[int, tuple[str | None, float]] = {}  # last heartbeat, and when it was first seen
+        # Index of a process to its last heartbeat, and when that heartbeat was first seen.
+        seen: dict[int, tuple[str | None, float]] = {}
         while not self._over.wait(HEARTBEAT_SECONDS):
             beats += 1
             try:
@@ -186,7 +187,7 @@ class PeerMonitor(AbstractContextManager):
                     seen[index] = alive.get(index), now
                     continue
                 seen[index] = beat, since
-                # Some processes start later than others.
+                # A process that has given no heartbeat yet may still be starting.
                 limit = JOIN_SECONDS if beat is None else LOST_SECONDS
                 if beat != DONE and index != jax.process_index() and now - since > limit:
                     self._end(f"process {index} has given no sign of life for {limit} s")
@@ -200,11 +201,11 @@ class PeerMonitor(AbstractContextManager):
                 "start all of them again, with `--checkpoint FILE --resume` to resume the run"
             )
         finally:
-            os._exit(1)  # the main thread waits for an exchange that never ends
+            os._exit(1)  # not sys.exit: the main thread may wait for the lost process forever
 
 
 def _store() -> Any:
-    # Not public, but the same in all versions of jax that this package supports.
+    # Not a public name of jax, but the same in all versions that this package supports.
     return distributed.global_state.client
 
 
@@ -213,6 +214,6 @@ def _write(key: str, value: str) -> None:
 
 
 def _read(key: str) -> dict[int, str]:
-    """Return what each process has written under a key, by its index."""
+    """Return the texts that processes have written under `key`, by the index of the process."""
     found = _store().key_value_dir_get(key)
     return {int(name.rpartition("/")[2]): value for name, value in found}

@@ -1,6 +1,7 @@
 """The commands that paint or plan: `demo`, `stylize`, `batch`, `sweep` and `plan`.
 
-Each takes its checked words and `chosen`, a dict of all its options by name, and returns an exit code.
+Each takes the command's arguments, and `chosen`, a dict of all its options by name. All but `plan`
+return the exit code.
 """
 
 import json
@@ -34,7 +35,7 @@ from nst_jax.vgg import precision
 from nst_jax.weights import params
 from nst_jax.weights.params import WeightsInfo
 
-MOST_WARNINGS = 20  # printed after a batch; the result manifest has all
+MOST_WARNINGS = 20  # largest number printed after a batch; the result manifest lists all failures
 
 Chosen: TypeAlias = dict[str, Any]
 
@@ -47,17 +48,17 @@ def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Pa
 
 
 def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
-    """Return what the options change in a recipe."""
+    """Return those of the options that change a recipe."""
     return arguments.Changes(**{n: chosen[n] for n in arguments.Changes._fields if n in chosen})
 
 
 def _recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
-    """Return the recipe that the options describe, with the shares of the styles."""
+    """Return the recipe that the options describe, with the shares given for the styles."""
     return arguments.recipe_of(_changes(chosen | {"style_shares": arguments.shares_of(styles)}))
 
 
 def _seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
-    """Return the seed; refuse `--seed` if the start of the recipe would ignore it."""
+    """Return the seed, 0 by default; refuse `--seed` if the recipe's start has a seed of its own."""
     start = recipe.pictures.start
     if chosen["seed"] is None:
         return 0
@@ -70,14 +71,14 @@ def _seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
 
 
 def _other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
-    """Return the files that a command reads besides contents and styles."""
+    """Return the files that a command reads besides contents and styles: start, recipe, weights."""
     start = None if init_file is None else Path(chosen["init"])
     recipe = None if chosen["recipe"] is None else arguments.recipe_file(chosen["recipe"])
     return [path for path in (start, recipe, chosen["weights"]) if path is not None]
 
 
 def _set_cache(chosen: Mapping[str, Any]) -> str:
-    """Switch the cache of compiled programs on or off; return why it cannot be used, if so."""
+    """Switch the cache of compiled programs on or off; return why it cannot be used, else ""."""
     if chosen["cache"]:
         return cache.use_cache()
     cache.disable_cache()
@@ -85,7 +86,7 @@ def _set_cache(chosen: Mapping[str, Any]) -> str:
 
 
 def _load(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
-    """Return what every run needs: the weights, the description in their file, and a display."""
+    """Return what every run needs: the weights, the description of their file, and a display."""
     display = Display(chosen["quiet"])
     if problem := _set_cache(chosen):
         display.say(f"note: {problem}")
@@ -125,7 +126,7 @@ def demo(chosen: Chosen) -> int:
 
 
 def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint one picture, with the other processes of a cluster if there is one."""
+    """Paint one picture, together with the other processes if `--cluster` is given."""
     if chosen["cluster"] is None:
         return _stylize(content, styles, chosen)
     cluster.join(chosen["cluster"])
@@ -200,7 +201,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse a plan of neither pictures nor a shape, or of both."""
+    """Refuse to plan if neither pictures nor `--shape` are given, or both are."""
     if chosen["shape"] is None:
         if content is None or not styles:
             missing = "content" if content is None else "style"
@@ -219,10 +220,10 @@ def _check_planned(
 
 
 def check_devices(chosen: Mapping[str, Any]) -> Any:
-    """Return the mesh of `--devices` and `--bands`, or None with the Ray runner, which takes neither.
+    """Return the mesh of `--devices` and `--bands`; None for the Ray runner, which takes neither.
 
     Raises:
-      ValueError: naming the option.
+      ValueError: naming the option that cannot be used.
     """
     if chosen.get("runner") == "ray":
         for name, unset in (("devices", None), ("bands", 1)):
@@ -238,7 +239,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
     with ExitStack() as resources:
         if with_ray:
             on_ray.check_installed()
-            if chosen["precision"] == "auto":  # depends on the devices of the cluster, not of here
+            if chosen["precision"] == "auto":  # its meaning depends on the cluster's devices
                 resources.enter_context(on_ray.connected())
                 chosen["precision"] = on_ray.auto_precision()
         job = _batch_job(contents, chosen)
@@ -261,7 +262,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
 
 
 def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
-    """Return the checked batch that the options describe."""
+    """Return the checked job of the batch that the options describe."""
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     return batch_job.batch_job(
@@ -295,7 +296,7 @@ def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
 
 
 def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint a grid of pictures, and print which of them diverged."""
+    """Paint the canvases of a sweep, write them as a grid, and print which of them diverged."""
     planned = _sweep_job(content, styles, chosen)
     loaded, info, display = _load(chosen)
     painted: dict[int, Any] = {}
@@ -319,7 +320,7 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 
 def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> sweeps.SweepJob:
-    """Return the checked sweep that the options describe."""
+    """Return the checked job of the sweep that the options describe."""
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
         raise ValueError("`content_weight`: is set by `--ratio`; give one of the two")
     swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))

@@ -1,10 +1,10 @@
-"""Durations, sizes and lists as text for people."""
+"""Durations, numbers of bytes and long lists as text for people."""
 
 from collections.abc import Sequence
 
 
 def duration(seconds: float) -> str:
-    """Return a duration for people.
+    """Return a duration as text for people.
 
     Example:
       >>> duration(3.21), duration(75), duration(4000)
@@ -21,7 +21,7 @@ def duration(seconds: float) -> str:
 
 
 def amount(size: int) -> str:
-    """Return a number of bytes for people.
+    """Return a number of bytes as text for people.
 
     Example:
       >>> amount(119_600_000), amount(2_400_000_000)
@@ -30,10 +30,10 @@ def amount(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-FEW = 6  # items of a long list that are named
+FEW = 6  # most items of a list that are printed
 
 
 def few(words: Sequence[str], between: str = ", ") -> str:
-    """Join words; of a long list only the first few, and how many more there are."""
+    """Join words; if there are more than `FEW`, name the first ones and count the others."""
     more = f" and {len(words) - FEW} more" if len(words) > FEW else ""
     return between.join(words[:FEW]) + more

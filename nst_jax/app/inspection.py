@@ -1,6 +1,6 @@
 """The commands that only read or convert files: `info`, `recipes` and `weights`.
 
-Each function imports what it needs, so that `nst-jax info` need not wait for jax's optimizers.
+Each function imports what it needs, so that `nst-jax info` does not wait for the import of optax.
 """
 
 import json
@@ -16,7 +16,7 @@ def print_settings(path: Path, *, as_json: bool) -> None:
     """Print the settings embedded in a picture.
 
     Raises:
-      ValueError: if it has none.
+      ValueError: if the picture has no settings embedded.
     """
     from nst_jax import images
 
@@ -54,7 +54,7 @@ def show_recipe(recipe: str) -> None:
 
 
 def describe_weights(weights: Path | None) -> None:
-    """Verify a weights file and print what it records about itself; None is the one in use."""
+    """Verify a weights file, by default the one that runs use, and print its description."""
     from nst_jax.weights.params import load_params, read_info
 
     load_params(weights)
@@ -65,7 +65,7 @@ def describe_weights(weights: Path | None) -> None:
 
 
 def convert_weights(source: Path, destination: Path, *, overwrite: bool, **options: Any) -> None:
-    """Convert a weights file of another program, and print what was written."""
+    """Convert a weights file of another program to this package's format, and print its description."""
     from nst_jax.app import outputs
     from nst_jax.weights import convert
 

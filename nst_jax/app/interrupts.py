@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: exit at once while nothing is worth saving, later stop in an orderly way."""
+"""Ctrl-C and SIGTERM: an immediate exit before there is anything to save, later an orderly stop."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from nst_jax.app.messages import PROGRAM
 def exit_on_interrupt() -> None:
     """Make Ctrl-C exit at once, unless this process already ignores or handles it.
 
-    While modules are imported an exception may be swallowed, so none is raised then.
+    It is meant for the time of imports, when imported code might swallow a KeyboardInterrupt.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit)
@@ -46,8 +46,8 @@ class Interrupts(AbstractContextManager):
     """Context manager that turns Ctrl-C and SIGTERM into a request to stop.
 
     Before `defer` is called, a signal ends the run at once: `abandon` is called, then the handler that
-    was installed before, and if that returns, KeyboardInterrupt is raised. After `defer`, a signal is
-    only recorded in `signal`. A second signal always ends the process at once.
+    was installed before, and if that returns, KeyboardInterrupt is raised. After `defer`, a signal
+    is only recorded in the attribute `signal`. A second signal always ends the process at once.
     """
 
     def __init__(self, abandon: Callable[[], None]) -> None:
@@ -56,7 +56,7 @@ class Interrupts(AbstractContextManager):
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                # `nohup` and background jobs of a shell ignore signals on purpose.
+                # An ignored signal stays ignored, as `nohup` and background jobs of a shell intend.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._old[number] = signal.signal(number, self._receive)
 
@@ -74,5 +74,5 @@ class Interrupts(AbstractContextManager):
             raise KeyboardInterrupt
 
     def defer(self) -> None:
-        """Only record signals from here on, since there is a canvas to keep."""
+        """From here on only record signals, since there is now a canvas that can be saved."""
         self._deferred = True

@@ -1,4 +1,4 @@
-"""What every command says before it paints: device, weights, recipe, pictures, memory, notes."""
+"""Show what a command is about to paint: device, weights, recipe, pictures, memory, notes."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,15 +17,15 @@ def introduce(
     recipes: Iterable[Recipe],
     notes: Iterable[str] = (),
 ) -> None:
-    """Show what will be done, and notes on it.
+    """Show device and weights, the lines of the command, and then the notes.
 
     Args:
-      display: where it is shown.
-      device: platform and kind; None if this process' device is not the one that paints.
+      display: where the lines and notes are shown.
+      device: platform and kind of the device; None if this process does not paint itself.
       weights: family, encoding and digest of the weights.
-      lines: what is special to the command: name to value.
-      recipes: all that are used, each once.
-      notes: shown after notes on the recipes' families of weights.
+      lines: the lines that only this command has, each with its title as key.
+      recipes: all recipes that are used, each once; a note is shown for one made for other weights.
+      notes: further notes, shown last.
     """
     shown = {} if device is None else {"device": device_words(device)}
     shown["weights"] = f"{weights['family']}, {weights['encoding']}, {weights['digest'][:12]}"
@@ -38,13 +38,13 @@ def introduce(
 
 
 def device_words(device: Mapping[str, str]) -> str:
-    """Return platform and kind of a device, the kind only if it says more."""
+    """Return a device's platform, followed by its kind if the kind is another word."""
     kind = "" if device["kind"] == device["platform"] else f" ({device['kind']})"
     return f"{device['platform']}{kind}"
 
 
 def family_note(recipe: Recipe, family: str) -> str:
-    """Return a note if the recipe's source ran on weights of another family; else nothing."""
+    """Return a note if the recipe's source used weights of another family; else an empty text."""
     if family == recipe.family:
         return ""
     remedy = ""
@@ -60,7 +60,7 @@ def family_note(recipe: Recipe, family: str) -> str:
 
 
 def share_words(terms: Terms, count: int) -> list[str]:
-    """Return what is said of each style's share in a blend; nothing for a single style."""
+    """Return the share of each of `count` styles as text, such as ", 25%"; empty for a single style."""
     if count == 1:
         return [""]
     shares = [float(share) for share in terms.style_shares]
@@ -69,7 +69,7 @@ def share_words(terms: Terms, count: int) -> list[str]:
 
 
 def size_words(picture: Any, shape: tuple[int, int], rule: Any, resampling: str) -> str:
-    """Return how a picture is resized, and by which rule and filter."""
+    """Return a line on a picture's old and new size, and the rule and filter of the resizing."""
     old = picture.image.shape
     if tuple(old[:2]) == tuple(shape):
         return f"{picture.name}, {px(old)}, not resized ({rule})"

@@ -1,4 +1,4 @@
-"""Jobs: the checked inputs and options of a command. The base class, and the job of one picture."""
+"""Jobs, the checked inputs and options of a command: the base class, and the job of one picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ class Job:
     """The options that all commands that paint have in common.
 
     Attributes:
-      seed: the seed of the random key from which starts draw noise.
-      init: a start, a picture to start from, or None for the recipe's start.
-      init_file: the file that `init` was read from, or None.
-      metadata: whether settings are embedded in results.
+      seed: seed of the random key from which the first canvas gets its noise.
+      init: a function of `nst_jax.recipes.starts`, a picture [h, w, 3] as the first canvas, or None for
+        the recipe's start.
+      init_file: the file from which `init` was read, or None.
+      metadata: whether the run's settings are embedded in the result pictures.
     """
 
     seed: int = 0
@@ -33,13 +34,13 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureJob(Job):
-    """One picture to paint.
+    """The job of painting one picture.
 
     Attributes:
       content: the content picture.
       styles: the style picture, or several to blend.
-      plan: the plan of the run.
-      outputs: where its results go.
+      plan: what was decided about the run before it starts, such as sizes and tiles.
+      outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
     """
 
@@ -51,7 +52,7 @@ class PictureJob(Job):
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """The files that the result depends on, by role."""
+        """The input files by role: content, style, style_2, ..., init."""
         return roles(self.content, self.styles, self.init_file)
 
 
@@ -65,21 +66,21 @@ def picture_job(
     devices: Devices = None,
     **options: Any,
 ) -> PictureJob:
-    """Make the job of one picture and its plan.
+    """Plan the painting of one picture, and return its job.
 
     Args:
       content: the content picture.
       styles: the style picture, or several to blend.
       recipe: the recipe with every flag applied.
-      outputs: where the results go.
+      outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
       **options: other fields of `Job`.
 
     Raises:
-      ValueError: naming a picture that would become too small, or too large for its format; if the
-        recipe has shares for another number of styles; or if the run does not fit into memory even in
-        the smallest tiles.
+      ValueError: if a picture would become too small, or the result too large for its file format; if
+        the recipe has shares for another number of styles; or if the run does not fit into memory even
+        in the smallest tiles.
     """
     shapes = [style.image.shape[:2] for style in styles]
     recipe = checkpoints.with_memory_choices_of(recipe, resume)
@@ -89,7 +90,8 @@ def picture_job(
         recipe,
         scales,
         mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
-        # A checkpoint may be resumed on a machine with more memory, and must be the same run there.
+        # With a checkpoint, scarce memory must not shorten the L-BFGS history: the run may be resumed
+        # on a machine with more memory, and must be the same run there.
         may_shorten_history=outputs.checkpoint is None,
     )
     return PictureJob(

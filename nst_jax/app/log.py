@@ -6,14 +6,14 @@
     ...
     {"event": "end", "status": "done", "total_variation": {"picture": ..., "content": ...}, ...}
 
-The `step` line k of N + 1 contains the losses of the canvas after k updates, weighted as they are
-minimised, and the seconds since the start. A number that is not finite is null. `total_variation` is
-the sum of the absolute differences of neighbouring pixels in [0, 1], for the picture and for the
-content at the picture's size.
+A run of N updates has N + 1 `step` lines. Line k has the losses of the canvas after k updates, with the
+weights with which they are minimised, and the seconds since line 0, without compilation. A number that
+is not finite is null. `total_variation` is the sum of the absolute differences of neighbouring pixels,
+which are in [0, 1], of the picture and of the content at the picture's size.
 
 A resumed run writes its log anew. The lines up to the checkpoint are written from the losses in the
 checkpoint, so that every update has exactly one line, whatever the log contained when the run stopped.
-Its first line has `"resumed_at"`, and the seconds continue from those of the checkpoint.
+The first line of such a log has `"resumed_at"`, and its seconds continue from those of the checkpoint.
 """
 
 import json
@@ -29,7 +29,7 @@ from nst_jax.provenance import of_losses
 
 
 class RunLog(AbstractContextManager):
-    """Writes the log of a run, or nothing without a path. Use it as a context manager."""
+    """Writes the log of a run; writes nothing if the path is None. Use it as a context manager."""
 
     def __init__(self, path: Path | None) -> None:
         self.lines = 0
@@ -43,7 +43,7 @@ class RunLog(AbstractContextManager):
             self._file.close()
 
     def write(self, event: str, **facts: Any) -> None:
-        """Write one line."""
+        """Write one line: the event's name and its facts as a JSON object."""
         self.lines += 1
         if self._file is not None:
             self._file.write(json.dumps({"event": event, **facts}, allow_nan=False) + "\n")
@@ -56,13 +56,13 @@ class RunLog(AbstractContextManager):
         seconds: Sequence[float],
         scale_of: Callable[[int], int],
     ) -> None:
-        """Write the lines of one interval.
+        """Write the `step` lines of one interval between snapshots.
 
         Args:
           history: arrays [n], the losses of n canvases in order.
-          last: number of updates of the last canvas.
-          seconds: when each canvas was measured, in seconds since the start.
-          scale_of: returns the scale of a canvas, given the number of its updates.
+          last: number of updates after which the last of these canvases was measured.
+          seconds: when each canvas was measured, in seconds since line 0.
+          scale_of: returns the index of the scale of the canvas after a number of updates.
         """
         if self._file is None:
             return

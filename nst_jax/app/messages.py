@@ -1,6 +1,6 @@
-"""The wording of errors about flags and other words on the command line.
+"""The wording of error messages about options and arguments of the command line.
 
-Built on click. Nothing heavy is imported here, since `--help` needs this module.
+Built on click. Imports nothing that takes long to load, since even `--help` needs this module.
 """
 
 import re
@@ -13,7 +13,7 @@ PROGRAM = "nst-jax"
 
 
 class BadInput(click.ClickException):
-    """A refusal that names the argument as it was typed."""
+    """An error about an argument, whose message names the argument as it was typed."""
 
 
 def print_message(kind: str, text: str) -> None:
@@ -21,11 +21,12 @@ def print_message(kind: str, text: str) -> None:
     click.echo(f"{PROGRAM}: {kind}: {text}", err=True)
 
 
-SUGGESTED = ("size", "tile", "chunk", "precision", "optimizer")  # options that messages may suggest
+# Options that messages of the Python API suggest, by their Python names.
+SUGGESTED = ("size", "tile", "chunk", "precision", "optimizer")
 
 
 def as_flags(message: str) -> str:
-    """Write the options that a message suggests as they are typed.
+    """Return a message with the Python names of options in it replaced by flags as typed.
 
     Example:
       >>> as_flags("smaller: `tile` auto or `descent.optimizer.history=5`")
@@ -36,7 +37,7 @@ def as_flags(message: str) -> str:
 
 
 def usage_message(error: click.UsageError) -> str:
-    """Return one line for words that click could not parse."""
+    """Return one line on a command line that click could not parse."""
     path = error.ctx.command_path if error.ctx else PROGRAM
     help_line = f"`{path} --help` lists the options"
     if isinstance(error, click.NoSuchOption):
@@ -52,13 +53,13 @@ def usage_message(error: click.UsageError) -> str:
 
 
 def as_typed(param: click.Parameter) -> str:
-    """Return a parameter's name as it is typed."""
+    """Return a parameter's name as it is typed, such as `--size`."""
     if isinstance(param, click.Option):
         return max(param.opts, key=len)
     return param.human_readable_name.strip("[].")
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return a question that suggests the nearest known name, or nothing if none is near."""
+    """Return a question that suggests the nearest known name, or an empty text if none is near."""
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else ""

@@ -13,18 +13,19 @@ EVERY = inspect.signature(painting.paint).parameters["every"].default
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """The files that a run writes, and how.
+    """The files that a run writes, and when they are written.
 
     Attributes:
       picture: file of the result.
       overwrite: whether existing files may be replaced.
       metadata: whether the settings are embedded in pictures.
-      every: updates between two writes of the picture; None writes it only at the end.
-      frames: folder for numbered pictures of the run, or None; written every `stride` updates.
+      every: number of updates between two writes of the unfinished picture; None writes it only at the
+        end.
+      frames: folder for a numbered picture of the canvas every `stride` updates, or None.
       log: file of JSON lines, or None.
-      checkpoint: file of the run's state, or None.
-      checkpoint_every: updates between two checkpoints; None writes them by the clock.
-      resume: whether to resume from the checkpoint, if the file exists.
+      checkpoint: file from which an interrupted run can resume, or None.
+      checkpoint_every: number of updates between two checkpoints; None writes them at time intervals.
+      resume: whether to resume from the checkpoint, if that file exists.
     """
 
     picture: Path
@@ -39,7 +40,7 @@ class Outputs:
 
     @property
     def stride(self) -> int | None:
-        """Updates between two pictures that are written during the run, or None if none are."""
+        """Number of updates between two pictures written during the run; None if none is written."""
         if self.every is None and self.frames is not None:
             return EVERY
         return self.every
@@ -49,10 +50,10 @@ class Outputs:
 
 
 def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
-    """Refuse paths that cannot be written, or that would overwrite an input.
+    """Refuse paths that cannot be written, or that would overwrite an input or another output.
 
     Raises:
-      ValueError: naming the option.
+      ValueError: naming the option whose path it is.
     """
     images.check_output(outputs.picture, overwrite=outputs.overwrite, argument="output")
     refuse_inputs(outputs.picture, inputs, "output")
@@ -78,7 +79,7 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
 
 
 def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
-    """Refuse a path that is one of the inputs."""
+    """Refuse an output path that is the file of one of the `inputs`."""
     for source in inputs:
         same = path.absolute() == source.absolute()
         if same or (path.exists() and source.exists() and path.samefile(source)):
@@ -86,7 +87,7 @@ def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
 
 
 def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
-    """Refuse a folder for frames if one of the other files is in it under a frame's name."""
+    """Refuse a folder for frames if another file of the run is in it with the name of a frame."""
     for other in others:
         inside = other.absolute().parent.resolve() == folder.absolute().resolve()
         if inside and other.match("step_*.png"):

@@ -1,6 +1,6 @@
-"""How words on the command line become values, and how help is printed.
+"""Parsing of the command line into values, and the layout of its help.
 
-Built on click. Nothing heavy is imported here, since `--help` needs this module.
+Built on click. Imports nothing that takes long to load, since even `--help` imports this module.
 """
 
 import re
@@ -18,11 +18,11 @@ def parse_style(text: str, folder: Path = Path()) -> StyleShare:
     """Parse FILE or FILE:SHARE.
 
     Args:
-      text: the word as typed.
-      folder: where relative paths start.
+      text: the argument as typed.
+      folder: the folder to which a relative path is relative.
 
     Returns:
-      The path, and the share or None.
+      The path of the style, and its share or None.
 
     Example:
       >>> parse_style("wave.jpg:0.7")[1], parse_style("wave.jpg")[1]
@@ -41,7 +41,7 @@ def parse_style(text: str, folder: Path = Path()) -> StyleShare:
 
 
 class StyleFile(click.ParamType):
-    """FILE or FILE:SHARE, as the pair (path, share or None)."""
+    """Type of an argument FILE or FILE:SHARE, whose value is the pair (path, share or None)."""
 
     name = "file"
 
@@ -50,7 +50,7 @@ class StyleFile(click.ParamType):
 
 
 class DeviceCount(click.ParamType):
-    """A number of devices, or a word such as "all", which is checked later."""
+    """Type of a number of devices, or a word such as "all". Words are checked later."""
 
     name = "devices"
 
@@ -59,7 +59,7 @@ class DeviceCount(click.ParamType):
 
 
 class Numbers(click.ParamType):
-    """One number, or several separated by commas."""
+    """Type of one number or several separated by commas, whose value is a tuple."""
 
     name = "numbers"
 
@@ -73,7 +73,7 @@ class Numbers(click.ParamType):
 
 
 class Shape(click.ParamType):
-    """WIDTHxHEIGHT in pixels, as the pair (height, width)."""
+    """Type of WIDTHxHEIGHT in pixels, whose value is the pair (height, width)."""
 
     name = "shape"
 
@@ -91,7 +91,7 @@ BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 class ByteCount(click.ParamType):
-    """A number of bytes with a unit, such as 24GB or 16GiB."""
+    """Type of a number of bytes with a unit, such as 24GB or 16GiB, whose value is an int."""
 
     name = "bytes"
 
@@ -109,7 +109,7 @@ class ByteCount(click.ParamType):
 # --- Options and commands -------------------------------------------------------------------------
 
 LOOK, SIZE, OUTPUT, MEMORY, EXPERT = "Look", "Size", "Output", "Memory and devices", "Expert"
-OTHER = "Options"  # what belongs to no group, such as --help
+OTHER = "Options"  # heading for options without a group, such as --help
 GROUPS = (LOOK, SIZE, OUTPUT, MEMORY, EXPERT, OTHER)  # in the order in which help prints them
 
 
@@ -121,18 +121,18 @@ class Option(click.Option):
         self.group = group
 
     def get_help_extra(self, ctx: click.Context) -> Any:
-        """Add nothing in brackets: the texts say what is required and what the default is."""
+        """Let click add no `[required]` or `[default: ...]`: the help texts themselves say both."""
         return {}
 
 
 class Command(click.Command):
-    """A command whose help is printed in groups and whose refusals name arguments as typed."""
+    """A command whose help lists options in groups and whose errors name arguments as typed."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each group that has options."""
         sections: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
         for param in self.get_params(ctx):
-            # The text above the options explains the arguments.
+            # Positional arguments are left out here: the text above the options explains them.
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 sections[getattr(param, "group", OTHER)].append(record)
@@ -149,7 +149,7 @@ class Command(click.Command):
             return super().invoke(ctx)
         except (ValueError, TypeError) as error:
             found = re.match(r"`([\w ]+)(\[\d+\])?`", str(error))
-            if found is None:  # not a refusal of an argument, but an error in a run
+            if found is None:  # not an error about an argument
                 raise
             typed = {param.name: as_typed(param) for param in self.params}
             name = typed.get(found[1], found[1]) + (found[2] or "")
@@ -163,10 +163,10 @@ def _reworded(help_option: click.Option | None) -> click.Option | None:
 
 
 class CommandWithLists(Command):
-    """A command whose option `--styles` takes every word up to the next option."""
+    """A command whose option `--styles` takes all the words up to the next option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # An option of click takes a fixed number of words but may be repeated, so `--styles a b` is
+        # In click an option takes a fixed number of words but may be repeated, so `--styles a b` is
         # rewritten as `--styles a --styles b`.
         repeated: list[str] = []
         in_list = False
@@ -181,7 +181,7 @@ class CommandWithLists(Command):
 
 
 class CommandGroup(click.Group):
-    """A group of commands that suggests the nearest name for an unknown one."""
+    """A group of commands that suggests the nearest command for an unknown one."""
 
     command_class = Command
 

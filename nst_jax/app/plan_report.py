@@ -1,4 +1,4 @@
-"""The plan of a run in words: memory by part, what saves memory and why, seconds."""
+"""The plan of a run as text and as JSON: memory by part, what saves memory and why, and time."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,22 +9,22 @@ from nst_jax.app.rates import known_rate, rates_are_kept
 from nst_jax.scaling.plan import Plan, history_of
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
-PARTS = ("weights", "activations", "targets", "state")  # of a `Footprint`
+PARTS = ("weights", "activations", "targets", "state")  # attributes of `Footprint`, bytes each
 
 
 def device_facts(plan: Plan) -> dict[str, str]:
-    """Return platform and kind of the device that a plan is for."""
+    """Return the platform and the kind of the device for which a plan is made."""
     return provenance.device() if plan.here else {"platform": plan.platform, "kind": plan.platform}
 
 
 def expected_seconds(plan: Plan) -> float | None:
-    """Return how long the updates take, without compiling; None if no run on this device was timed."""
+    """Return the seconds that all updates will take, without compiling; None if that is unknown."""
     rate = known_rate(plan) if plan.here else None
     return None if rate is None else plan.operations / rate.operations
 
 
 def memory_line(plan: Plan) -> str:
-    """Return one line on a run's memory: how much, what saves memory, and why."""
+    """Return one line on a run's memory: how much it takes, what saves some, and why."""
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
     line = ", ".join([f"about {amount(plan.footprint.total)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:
@@ -33,13 +33,13 @@ def memory_line(plan: Plan) -> str:
 
 
 def _reason(plan: Plan) -> str:
-    """Return why the canvas is not computed whole, as requested."""
-    assert plan.usable is not None  # otherwise everything fits
+    """Return why memory is saved: what the run would take otherwise, and what is available."""
+    assert plan.usable is not None  # if it is unknown, the plan saves no memory
     return f"{amount(plan.untiled.total)} otherwise, and {amount(plan.usable)} is available"
 
 
 def warning(plan: Plan) -> str:
-    """Return a warning about a run's memory; empty if there is none."""
+    """Return a warning about a run's memory, or an empty text if there is nothing to warn of."""
     if plan.shortens_history:
         was, now = history_of(plan.requested), history_of(plan.recipe)
         return (
@@ -55,7 +55,7 @@ def warning(plan: Plan) -> str:
 
 
 def time_line(plan: Plan) -> str | None:
-    """Return one line on a run's duration; None if nothing is kept that could predict it."""
+    """Return one line on a run's duration; None if the speed of runs is not recorded here."""
     rate = known_rate(plan)
     if rate is None:
         return UNKNOWN if rates_are_kept() else None
@@ -103,12 +103,12 @@ def _time(plan: Plan) -> str:
 
 
 def px(shape: Sequence[int]) -> str:
-    """Return (height, width, ...) as people write it: width x height px."""
+    """Return a shape (height, width, ...) as text, such as "640x480 px" for (480, 640)."""
     return f"{shape[1]}x{shape[0]} px"
 
 
 def facts(plan: Plan) -> dict[str, Any]:
-    """Return a plan as plain data.
+    """Return a plan as JSON values, for `plan --json`.
 
     Sizes are (width, height). Memory is in bytes; with several devices, memory and operations are per
     device. None means unknown.

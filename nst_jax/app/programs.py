@@ -1,10 +1,11 @@
-"""Programs of the command line: kept between starts of it, and compiled ahead of their use.
+"""Programs of the command line: traced once and kept in files, and compiled ahead of their use.
 
-JAX's compilation cache finds a compiled program by its lowered form, so that every start has to trace
-and lower it again; for large pictures that takes longer than loading the compiled program. So the
-traced program is kept as well, as `jax.export` writes it (StableHLO, nothing is unpickled). It is found
-by a key of all that tracing depends on: the code of this package, the versions of the packages that it
-calls, jax's settings, and the arguments' structure, shapes and types.
+JAX's compilation cache finds a compiled program by its lowered form, so that every start of the command
+line has to trace and lower the program first; for large pictures that takes longer than loading the
+compiled program. So the traced program is kept as well, as `jax.export` writes it (StableHLO, without
+pickles). It is found by a key, the hash of all that tracing depends on: the code of this package, the
+versions of the packages that it calls, jax's settings, and the structure, shapes and types of the
+arguments.
 """
 
 import hashlib
@@ -33,17 +34,19 @@ from nst_jax._types import Targets
 from nst_jax.app.timing import CompileClock
 from nst_jax.objective import measure
 
-KEY_FORMAT = 1  # of what is in a key; a new number finds no older program
+# Version of what a key is made of; with a new number, programs kept before are not found.
+KEY_FORMAT = 1
 PACKAGE = Path(nst_jax.__file__).parent
 
-OURS = ("nst_jax", "optax")  # the key covers these: the code of the first, the version of the other
+# Programs may use functions of these packages: a key has a hash of our code, and the version of optax.
+OURS = ("nst_jax", "optax")
 
 
 def kept_in(place: Path | None) -> painting.Programs:
-    """Return the programs of a run, kept in a folder between starts.
+    """Return the functions that a run compiles; those slow to trace are kept in a folder.
 
     Args:
-      place: the folder for programs that take long to trace; None keeps nothing.
+      place: the folder for traced programs; None keeps nothing.
 
     Returns:
       Functions that compute the same as `painting.PROGRAMS`.
@@ -59,7 +62,7 @@ def kept_in(place: Path | None) -> painting.Programs:
 
 
 class Ahead(AbstractContextManager):
-    """Does work in one other thread; the clock counts how long this thread waits for it."""
+    """Does work in a second thread; the time spent waiting for its result counts as compiling."""
 
     def __init__(self, compiling: CompileClock) -> None:
         self._compiling = compiling
@@ -69,7 +72,7 @@ class Ahead(AbstractContextManager):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """Begin the work; the function returned waits for its result, or raises its exception."""
+        """Begin the work; return a function that waits for its result, or raises its exception."""
         future = self._pool.submit(work)
 
         def result() -> Any:
@@ -83,18 +86,18 @@ class Ahead(AbstractContextManager):
 
 
 class Kept:
-    """A function compiled like by `jax.jit`, whose traced programs are kept in a folder."""
+    """A function compiled as `jax.jit` does, but with its traced programs kept in a folder."""
 
     def __init__(
         self, function: Callable[..., Any], place: Path, *, donated: int | None = None
     ) -> None:
-        """Wrap a pure function of pytrees; it may overwrite the argument of index `donated`."""
+        """Wrap a pure function of pytrees; a call may overwrite its argument of index `donated`."""
         self._function, self._place, self._donated = function, place, donated
         self._programs: dict[str, Callable[..., Any]] = {}
         self._jitted = jax.jit(function, donate_argnums=() if donated is None else donated)
 
     def __call__(self, *arguments: Any, bands: Any = None) -> Any:
-        if bands is not None:  # a program for given devices is not kept
+        if bands is not None:  # programs over several devices are not kept
             return self._jitted(*arguments, bands=bands)
         try:
             key = self._key(arguments)
@@ -110,7 +113,7 @@ class Kept:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _program(self, key: str, arguments: tuple[Any, ...]) -> Callable[..., Any]:
-        """Return a compiled function of the arguments' leaves."""
+        """Return the program of this key, compiled: a function of the leaves of the arguments."""
         path = self._place / f"{self._function.__name__}-{key}"
         _register_records(arguments)
         data = _read(path, key)
@@ -123,8 +126,8 @@ class Kept:
             return exported.call(*leaves)
 
         program.__name__ = self._function.__name__
-        # Compiled for these leaves at once. A jitted function would be lowered again when it is called
-        # with its own results, which newer versions of jax regard as committed to their device.
+        # Compiled here for these leaves. A jitted function would be lowered a second time when it is
+        # called with its own results, which newer versions of jax regard as committed to a device.
         jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
         return jitted.lower(*jax.tree.leaves(arguments)).compile()
 
@@ -146,22 +149,22 @@ class Kept:
 
 # --- What a program depends on --------------------------------------------------------------------
 
-# Not by `recipes.walk`: a key describes every argument (weights, targets, state), not only recipes, and
-# needs functions by their full names, since the registered ones do not say whose code it is.
+# The functions below do not use `recipes.walk`: a key describes every argument (weights, targets,
+# state), not only recipes, and has full names, because a function's registered name hides its package.
 
 
 class _Foreign(TypeError):
-    """Something whose code the key does not cover, so that a program with it is not kept."""
+    """Raised for a value whose code no key covers; a program that uses the value is not kept."""
 
 
 def _sources() -> list[Path]:
-    """Return the source files of this package; none if it is imported from an archive."""
+    """Return the source files of `nst_jax`; no files if it is imported from an archive."""
     return sorted(PACKAGE.rglob("*.py"))
 
 
 @cache
 def _surroundings() -> list[Any]:
-    """Return what tracing depends on besides the arguments."""
+    """Return what tracing depends on besides the function and its arguments, as JSON values."""
     sha = hashlib.sha256()
     for path in _sources():
         sha.update(
@@ -176,7 +179,7 @@ def _surroundings() -> list[Any]:
 
 
 def _described(value: Any) -> Any:
-    """Return a pytree's structure, and the shapes and types of its leaves, as plain data."""
+    """Return a pytree's structure, and the shapes and types of its leaves, as JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
         parts = {
             field.name: (_constant if field.metadata.get("static") else _described)(
@@ -199,7 +202,7 @@ def _described(value: Any) -> Any:
 
 
 def _constant(value: Any) -> Any:
-    """Return a static value as plain data: functions by their names, records by their parts."""
+    """Return a static value as JSON values: functions by name, dataclasses by their fields."""
     if value is None or isinstance(value, (bool, int, float, str, lax.Precision)):
         return repr(value)
     if isinstance(value, (tuple, list)):
@@ -213,9 +216,9 @@ def _constant(value: Any) -> Any:
 
 
 def _name(thing: Any) -> str:
-    """Return the full name of a function or class whose code the key covers."""
+    """Return the full name of a function or class; raise `_Foreign` if no key covers its code."""
     module, name = thing.__module__, thing.__qualname__
-    # Of functions that were made inside another one, several can have the same name.
+    # Functions defined inside another function can share a name, so the name has to lead to this one.
     found = getattr(sys.modules.get(module), name, None)
     if found is not thing or module.split(".")[0] not in (*OURS, "builtins"):
         raise _Foreign(f"{module}.{name}")
@@ -226,7 +229,7 @@ _known: set[type] = set()
 
 
 def _register_records(arguments: tuple[Any, ...]) -> None:
-    """Register the named tuples that a program may return with `jax.export`."""
+    """Tell `jax.export` how to write the named tuples that a program may return."""
     for kind in {Targets, *_records(arguments)} - _known:
         _known.add(kind)
         export.register_namedtuple_serialization(kind, serialized_name=_name(kind))
@@ -245,7 +248,7 @@ def _records(value: Any) -> set[type]:
 
 
 def _read(path: Path, key: str) -> bytes | None:
-    """Return the data kept under this key, or None if it is missing or damaged."""
+    """Return the data that is kept under a key, or None if there is none or it is damaged."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -255,7 +258,7 @@ def _read(path: Path, key: str) -> bytes | None:
 
 
 def _write(path: Path, key: str, data: bytes) -> None:
-    """Keep data under a key. If that fails, only the next start takes longer."""
+    """Keep data under a key. Failure is ignored, as it only makes the next start slower."""
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,11 +13,11 @@ from nst_jax._types import Losses
 from nst_jax.app.formatting import duration
 from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Stopwatch, update_cost
 
-LINE_SECONDS = 10.0  # between two lines if no bar can be drawn
+LINE_SECONDS = 10.0  # least time between two lines where no bar can be drawn
 
 
 class Display:
-    """Prints facts about a run, then its progress; nothing at all if it is quiet."""
+    """Prints facts about a run, then its progress; prints nothing if `quiet`."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
@@ -37,14 +37,14 @@ class Display:
 
     @contextmanager
     def bar(self, total: int, first: str) -> Iterator[None]:
-        """Show a progress bar of `total` parts in this context, labelled `first` until it moves."""
+        """Show a bar for `total` units of work within this context, labelled `first` until it moves."""
         if self.console.quiet or not self.console.is_terminal or self.console.is_dumb_terminal:
             self.say(first)
             yield
             return
         columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=None)
         rest = TextColumn("{task.fields[rest]}", markup=False)
-        # rich would redirect standard output, which may be a pipe while the bar is on a terminal.
+        # By default rich would send standard output to the bar's terminal, even from a pipe.
         with Progress(*columns, rest, console=self.console, redirect_stdout=False) as bar:
             self._bar, self._task = bar, bar.add_task(first, total=total, rest="")
             yield
@@ -56,7 +56,7 @@ class Display:
             self._bar.stop()
 
     def move(self, done: int, total: int, what: str, rest: str) -> None:
-        """Show that `done` of `total` are done, with a few more words."""
+        """Show that `done` of `total` units, called `what`, are done, followed by the text `rest`."""
         if self._bar is not None:
             self._bar.update(
                 self._task, completed=done, rest=rest, description=f"{what} {done}/{total}"
@@ -67,7 +67,7 @@ class Display:
 
 
 def loss_shares(losses: Losses) -> str:
-    """Return the total loss, and the percentage of it that each term has.
+    """Return text with the total loss and the percentage that each term contributes to it.
 
     Example:
       >>> loss_shares(Losses(8.0, 2.0, 6.0, 0.0, {}))
@@ -82,7 +82,7 @@ def loss_shares(losses: Losses) -> str:
 
 
 def time_left(seconds: float | None) -> str:
-    """Return a remaining time for people, or nothing if it is unknown."""
+    """Return a remaining time as text for people; empty if the time is unknown."""
     return "" if seconds is None else f"{duration(seconds)} left"
 
 
@@ -90,22 +90,22 @@ def time_left(seconds: float | None) -> str:
 
 
 class GroupWork(NamedTuple):
-    """The work of one group: a number of pictures with the same scales."""
+    """The work of one group of pictures, which have the same scales."""
 
     pictures: int
     scales: tuple[prepare.Scale, ...]
 
     @property
     def cost(self) -> int:
-        """Cost of all evaluations, in pixels; only to be compared with that of other groups."""
+        """Cost of all evaluations, in pixels; meaningful only against the cost of other groups."""
         return self.pictures * sum(_evaluation_costs(self.scales))
 
 
 class BatchProgress(Iterator[int]):
-    """Progress of groups that are painted one after the other, and the time that the rest takes.
+    """Shows the progress of groups that are painted one after the other, and estimates the time left.
 
-    It also chooses the lengths of intervals. Pass `intervals_of` this object and its
-    method `report` to `paint_batch`, group after group, and call `end_group` after each.
+    As an iterator it yields the numbers of updates between two reports. For each group, pass
+    `intervals_of(progress)` and `progress.report` to `paint_batch`, and then call `end_group`.
     """
 
     def __init__(
@@ -125,8 +125,8 @@ class BatchProgress(Iterator[int]):
     def report(self, evaluations: int, total: int) -> None:
         """Show the progress of the current group; to be called after each interval.
 
-        A group that does not fit into memory is painted in chunks, one after the other. Each chunk has
-        as many evaluations as one picture, and `total` counts those of all chunks.
+        A group that does not fit into memory is painted in chunks, one after the other. A chunk takes
+        as many evaluations as one picture; `evaluations` (done) and `total` count those of all chunks.
         """
         if self._watch.lap().seconds < INTERVAL_SECONDS / 2:
             self._length *= 2
@@ -151,7 +151,7 @@ class BatchProgress(Iterator[int]):
         )
 
     def end_group(self) -> None:
-        """Proceed to the next group."""
+        """Show that the current group is finished, and proceed to the next."""
         self._watch.lap()
         self._index, self._done, self._length = self._index + 1, 0.0, 1
         rest = time_left(self._seconds_left()) if self._index < len(self._groups) else ""
@@ -166,19 +166,19 @@ class BatchProgress(Iterator[int]):
         return sum(group.pictures for group in self._groups)
 
     def _seconds_left(self) -> float:
-        """Estimate the rest from the cost and the time so far."""
+        """Estimate the time left, assuming that the seconds per cost so far stay the same."""
         done = sum(self._costs[: self._index]) + self._done
         return self._watch.elapsed / done * (sum(self._costs) - done) if done else 0.0
 
 
 def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
-    """Return the relative cost of each evaluation of one picture, in pixels, the final one included."""
+    """Return the cost, in pixels, of each evaluation of a picture: one per update and a final one."""
     costs = [update_cost(scale) for scale in scales for _ in range(scale.steps)]
     return [*costs, update_cost(scales[-1])]
 
 
 def divergence(broke_at: int | None) -> str:
-    """Describe what is wrong with a picture that diverged at this update; nothing for None."""
+    """Return text about a picture that diverged after this update; empty if it did not (None)."""
     if broke_at is None:
         return ""
     return f"the losses are not finite after {broke_at} updates; it is the last finite canvas"

@@ -1,6 +1,6 @@
-"""How fast runs were on this machine, kept beside the compiled programs: operations per second.
+"""Operations per second of earlier runs on this machine, kept in a file beside the compiled programs.
 
-The peak rate of a device says little about a run, so no duration is predicted before one was timed.
+The peak rate of a device says little about a run, so no duration is predicted before a run was timed.
 """
 
 import json
@@ -16,31 +16,32 @@ from nst_jax.app.timing import Timed
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
-# The median of a few runs: one that ran beside other work does not count. Only of the last few, so that
-# a new driver or version shows.
+# Number of rates that are kept. Their median is used, which a run slowed by other work hardly changes.
+# Older rates are dropped, so that a new driver or version soon shows.
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
 
 class Rate(NamedTuple):
-    """How fast runs like this one were."""
+    """The speed of earlier runs with the same device and precision."""
 
-    operations: float  # per second, as `nst_jax.scaling.costs.update_operations` counts them
-    runs: int  # number of runs of which this is the median
+    operations: float  # per second, counted by `nst_jax.scaling.costs.update_operations`
+    runs: int  # number of runs of which `operations` is the median
 
 
 def known_rate(plan: Plan) -> Rate | None:
-    """Return how fast runs of this precision were on this machine's device; None if none was timed."""
+    """Return the speed of earlier runs with a plan's device and precision; None if there were none."""
     found = _read().get(_key(plan), [])
     return Rate(statistics.median(found), len(found)) if found else None
 
 
 def record_rate(plan: Plan, timed: Timed) -> None:
-    """Keep the rate of a run. If the file cannot be written, nothing is kept.
+    """Add the rate of a run to the file of rates, if that can be written.
 
     Args:
       plan: the plan of the run.
-      timed: its updates without compilation; fewer than `LEAST_SECONDS` of them are ignored.
+      timed: operations and seconds of its updates, without compilation. A run with less than
+        `LEAST_SECONDS` is ignored.
     """
     path = _path()
     if path is None or timed.seconds < LEAST_SECONDS or not timed.cost:
@@ -54,16 +55,20 @@ def record_rate(plan: Plan, timed: Timed) -> None:
 
 
 def rates_are_kept() -> bool:
-    """Return whether rates are recorded; they are not if the cache is off."""
+    """Return whether rates are recorded; they are not if jax's compilation cache is off."""
     return _path() is not None
 
 
 def _key(plan: Plan) -> str:
-    """Return what a rate depends on. Machines that share a home folder all call their CPU "cpu"."""
+    """Return what a rate depends on, as text.
+
+    That includes the machine's name, since machines that share a home folder may have different CPUs,
+    and jax calls every CPU "cpu".
+    """
     device = provenance.device()
     precision = plan.recipe.network.precision.name
     words = [platform.node(), device["platform"], device["kind"], precision]
-    if plan.devices > 1:  # operations are those of each device, and some time is communication
+    if plan.devices > 1:  # operations are per device, and communication takes time
         words.append(f"{plan.devices} devices")
     return ", ".join(words)
 
@@ -74,7 +79,7 @@ def _path() -> Path | None:
 
 
 def _read() -> dict[str, list[float]]:
-    """Return all valid rates; none from a file that is missing or damaged."""
+    """Return all valid rates by key; an empty dict if the file is missing or damaged."""
     path = _path()
     try:
         found = {} if path is None else json.loads(path.read_text("utf-8"))

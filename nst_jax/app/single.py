@@ -1,4 +1,4 @@
-"""Paint the picture of one job: write results, show progress, and save the canvas if it is stopped."""
+"""Paint the picture of one job: write results, show progress, save the canvas of a stopped run."""
 
 import signal
 from contextlib import nullcontext, suppress
@@ -28,8 +28,8 @@ class Ending(NamedTuple):
     """How a run ended."""
 
     status: str  # "done", "interrupted" or "failed"
-    message: str  # for people; empty if done
-    code: int  # exit code
+    message: str  # why the run ended; empty if done
+    code: int  # exit code of the command
 
 
 def paint_job(
@@ -49,8 +49,8 @@ def paint_job(
       peers: watches the other processes that paint this picture; None if there are none.
 
     Returns:
-      How the run ended. If it was interrupted or its losses diverged, the last finite canvas, if there
-      is one, has been written.
+      How the run ended. If the run was interrupted or its losses diverged, the last finite canvas, if
+      there is one, has been written.
     """
     facts = provenance.of_run(
         job.plan.recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights
@@ -65,7 +65,7 @@ def paint_job(
         costs=job.plan.operations_per_update,
     )
     with CompileClock() as compiling, programs.Ahead(compiling) as ahead:
-        # Before the log is opened: a checkpoint of another run is refused here.
+        # A checkpoint of another run is refused here, before opening the log file empties it.
         shots = painting.paint_planned(
             params,
             job.content.image,
@@ -76,7 +76,7 @@ def paint_job(
             every=cluster.from_first(pace),
             resume=job.resume,
             programs=programs.kept_in(cache.programs_folder()),
-            # Several processes must start their common programs in the same order: in one thread.
+            # Several processes must start shared programs in the same order, so each uses one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
         )
         with RunLog(job.outputs.log if cluster.is_first() else None) as log:
@@ -115,7 +115,7 @@ def _follow(shots: painting.Painting, recorder: "_Recorder", interrupts: Interru
 
 
 class _Recorder:
-    """Records the snapshots of one run: log, files, progress."""
+    """Receives the snapshots of one run: logs them, writes files and shows progress."""
 
     def __init__(
         self,
@@ -129,9 +129,9 @@ class _Recorder:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Snapshot | None = None
-        self.seconds: list[float] = []  # when each canvas so far was measured
+        self.seconds: list[float] = []  # time of each canvas so far, in seconds of the run
         self.compiling = compiling
-        # Times of the canvases before a checkpoint from which the run resumes.
+        # If the run resumes from a checkpoint: the times of the canvases before it.
         self._before = [] if job.resume is None else autosave.seconds_of(job.resume)
         self._stopwatch = Stopwatch(compiling, elapsed=self._before[-1] if self._before else 0.0)
         self._first_compile: float | None = None
@@ -140,13 +140,13 @@ class _Recorder:
     def record(self, shot: Snapshot) -> None:
         """Log, write and show one snapshot."""
         lap = self._stopwatch.lap()
-        # A resumed run compiles after its first snapshot, which only shows the checkpoint.
+        # The first snapshot of a resumed run is the checkpoint itself, before anything is compiled.
         if self._first_compile is None and (self.last is not None or self.job.resume is None):
             self._first_compile = self.compiling.seconds
         if self.last is None:
             self._log_start()
         broke = shot.broke_at >= 0
-        # Losses after the first that are not finite have no meaning.
+        # If losses are not finite, all later ones mean nothing, so they are not logged.
         count = len(shot.history.total) - (shot.step - shot.broke_at if broke else 0)
         history = jax.tree.map(lambda values: values[:count], shot.history)
         last = shot.broke_at if broke else shot.step
@@ -178,7 +178,7 @@ class _Recorder:
         self.display.move(shot.step, self.pace.total, "step", ", ".join(filter(None, words)))
 
     def _write(self, shot: Snapshot) -> None:
-        """Write the frame and the unfinished picture if they are due."""
+        """Write a snapshot as a frame and as the unfinished picture, where these are due."""
         outputs, total = self.job.outputs, self.pace.total
         if shot.step != total and (not outputs.stride or shot.step % outputs.stride):
             return
@@ -215,7 +215,7 @@ class _Recorder:
         """Write the picture and the end of the log; return how the run ended.
 
         Args:
-          stopped_by: number of the signal that stopped it, or None.
+          stopped_by: number of the signal that stopped the run, or None.
         """
         shot, name = self.last, self.job.outputs.picture.name
         if shot is not None and shot.broke_at != 0:
@@ -245,7 +245,7 @@ class _Recorder:
         if self._rescued or self.last is None or self.last.broke_at == 0:
             return
         self._rescued = True
-        # If the run failed while writing, writing fails again; the first error is the one to report.
+        # If the run failed while writing, writing fails again, and only the first error is reported.
         with suppress(Exception):
             self._write_picture(self.last)
             name, steps = self.job.outputs.picture.name, self.last.step
@@ -299,7 +299,7 @@ class _Recorder:
         self.log_end("interrupted")
 
     def log_end(self, status: str, **facts: Any) -> None:
-        """Write the log's last line, once; write its first line before if that is still missing."""
+        """Write the log's last line, once, and before it the first line if that is still missing."""
         if self._ended:
             return
         self._ended = True
@@ -316,7 +316,7 @@ class _Recorder:
 
 
 def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None:
-    """Show what will be done."""
+    """Show device, weights, recipe, sizes, memory and notes before the run."""
     recipe, scales = job.plan.recipe, job.plan.scales
     rule, style_rule = recipe.pictures.size, recipe.pictures.style_size or recipe.pictures.size
     lines = {"recipe": f"{recipe.name}, {facts['steps']} updates"}

@@ -1,8 +1,8 @@
-"""The command `sweep`: one pair of pictures and many numbers, painted by one program as a grid.
+"""The command `sweep`: paint one content and style with many values of one or two settings, as a grid.
 
-A sweep has one or two axes. Their values become arrays in the recipe, one number for each canvas, so
-that all canvases are a `vmap` of one program. If they do not all fit into memory at once, the same
-program runs group by group.
+A sweep has one or two axes; an axis is a setting of the recipe with its values. These become arrays in
+the recipe, one number for each canvas, so that one program, under `vmap`, paints all canvases. If not
+all canvases fit into memory at once, the same program runs group by group.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,8 +34,9 @@ from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import WeightsInfo
 
-# What can be swept. If two are swept, the first in this order makes the rows. `ratio` comes after
-# `style_weight`, from which it computes the content weight.
+# The settings that can be swept, and their titles in the grid. If two are swept, the first in this
+# order makes the rows. The settings are applied in this order too, so `ratio` comes after
+# `style_weight`: it sets the content weight to `ratio` times the style weight.
 TITLES = {
     "layers": "style layers",
     "style_weight": "style weight",
@@ -44,31 +45,31 @@ TITLES = {
     "ratio": "content weight / style weight",
 }
 
-SETS = ("cumulative", "single")  # sets of style layers that have a name
+SETS = ("cumulative", "single")  # words for sets of style layers, see `layer_sets`
 
 
 class Axis(NamedTuple):
-    """One thing that is swept, and its values."""
+    """A setting that is swept, and its values."""
 
     name: str  # a key of `TITLES`
     values: tuple[Any, ...]  # numbers; or sets of style taps, each a tuple
-    labels: tuple[str, ...]
+    labels: tuple[str, ...]  # the values as text in the grid
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepJob(Job):
-    """A grid to paint; everything is checked.
+    """The checked job of a sweep, whose canvases are drawn in one grid.
 
     Attributes:
       content: the content picture.
       styles: the style picture, or several to blend.
-      rows: the axis down, or None for a single row.
-      columns: the axis across.
-      labels: one for each canvas, row by row.
-      plan: the plan of the canvases that are painted together; swept numbers of its recipe are arrays,
-        one number for each canvas of the grid.
-      output: file of the grid.
-      overwrite: whether an existing file may be replaced.
+      rows: the axis with one value for each row, or None for a single row.
+      columns: the axis with one value for each column.
+      labels: for each canvas, row by row, its swept values as text.
+      plan: the plan of one group, the canvases that are painted together. The swept numbers of its
+        recipe are arrays with one number for each canvas of the whole grid.
+      output: path of the grid's picture.
+      overwrite: whether an existing file at `output` may be replaced.
     """
 
     content: images.Picture
@@ -82,16 +83,16 @@ class SweepJob(Job):
 
     @property
     def pair(self) -> str:
-        """The pictures' names, as a phrase."""
+        """The names of content and styles, as a phrase."""
         return f"{self.content.name} with {' and '.join(style.name for style in self.styles)}"
 
 
 class PaintedCell(NamedTuple):
-    """One canvas of a sweep."""
+    """A painted canvas of a sweep."""
 
     cell: int  # index in the grid, row by row
     image: np.ndarray
-    problem: str  # what went wrong; empty if nothing did
+    problem: str  # what went wrong in painting; empty if nothing did
 
 
 # --- Axes -----------------------------------------------------------------------------------------
@@ -103,13 +104,13 @@ def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     Args:
       text: `"cumulative"` (the first tap, the first two, ... all), `"single"` (each alone), or sets
         with commas between them, such as `"relu1_1,relu1_1+relu2_1"`.
-      taps: style taps of the recipe.
+      taps: the style taps of the recipe.
 
     Returns:
-      Sets, each in the order of `taps`.
+      The sets, each in the order of `taps`.
 
     Raises:
-      ValueError: for a name that is neither of these words nor a style tap of the recipe.
+      ValueError: if `text` is another word, or names a layer that is not in `taps`.
 
     Example:
       >>> layer_sets("cumulative", ("relu1_1", "relu2_1"))
@@ -134,18 +135,18 @@ def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
-    """Return the axis of a flag. With a single value, the flag only sets a number.
+    """Return the axis for a flag's values; an axis with a single value only sets this value.
 
     Args:
       name: a key of `TITLES`.
       value: numbers, or the text of `--layers`.
-      recipe: gives the style taps.
+      recipe: the recipe, whose style taps `--layers` selects from.
 
     Returns:
       The axis.
 
     Raises:
-      ValueError: if there are no values, or for unknown layers.
+      ValueError: if there are no values, or if a number or a layer cannot be used.
     """
     if name == "layers":
         sets = layer_sets(value, recipe.terms.style_taps)
@@ -158,14 +159,14 @@ def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
 
 
 def _short(taps: Sequence[str]) -> str:
-    """Write the full name of the first layer, and only the numbers of the others."""
+    """Return the names of a set, shortened: "relu1_1 +2_1" for `("relu1_1", "relu2_1")`."""
     first, *others = taps
     kind = first.rstrip("0123456789_")
     return " +".join([first, *(tap.removeprefix(kind) for tap in others)])
 
 
 def _numerals(values: Sequence[float]) -> tuple[str, ...]:
-    """Write numbers alike: all as powers of ten if one of them needs that."""
+    """Return numbers as text in one notation: all like "1e-5" if one of them needs that."""
     plain = tuple(f"{value:g}" for value in values)
     if not any("e" in text for text in plain):
         return plain
@@ -176,16 +177,16 @@ def _numerals(values: Sequence[float]) -> tuple[str, ...]:
 
 
 def shape_of(axes: Sequence[Axis]) -> tuple[Axis | None, Axis]:
-    """Return the axis down and the axis across: those with several values.
+    """Return the axes of the grid's rows and of its columns: those with several values.
 
     Args:
       axes: all axes that were given, in the order of `TITLES`.
 
     Returns:
-      The rows, or None if there is one axis; and the columns.
+      The axis of the rows, or None for a single row; and the axis of the columns.
 
     Raises:
-      ValueError: if nothing or more than two things are swept.
+      ValueError: if no axis is given, or if more than two have several values.
     """
     if not axes:
         known = ", ".join(map(_flag, TITLES))
@@ -207,16 +208,16 @@ def _flag(name: str) -> str:
 def with_swept_values(
     recipe: Recipe, axes: Sequence[Axis], rows: Axis | None, columns: Axis
 ) -> Recipe:
-    """Return the recipe with all values set; swept numbers become arrays, one number per canvas.
+    """Return the recipe with the values of all axes; swept numbers are arrays, one number per canvas.
 
     Args:
       recipe: a recipe without arrays.
-      axes: the axes, in the order of `TITLES`.
-      rows: the axis down, or None.
-      columns: the axis across.
+      axes: all axes that were given, in the order of `TITLES`.
+      rows: the axis of the rows, or None for a single row.
+      columns: the axis of the columns.
 
     Returns:
-      The recipe, whose swept numbers are arrays [rows * columns].
+      The recipe, whose swept numbers are arrays [number of rows * number of columns], row by row.
 
     Raises:
       ValueError: if a learning rate is given but the optimiser has none.
@@ -246,7 +247,7 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
 
 
 def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
-    """Scale each set's weights so that it counts as much as all layers: 1 / n each in the paper."""
+    """Multiply the weights in a set of n layers by N / n, so that it counts as much as all N layers."""
     terms = recipe.terms
     weights: list[Any] = []
     for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True):
@@ -274,15 +275,15 @@ def sweep_job(
     Args:
       content: the content picture.
       styles: the style picture, or several to blend.
-      recipe: the recipe with every other flag applied.
-      values: keys of `TITLES` to numbers, or to the text of `--layers`.
+      recipe: the recipe with every flag applied except those in `values`.
+      values: maps keys of `TITLES` to numbers, and "layers" to the text of `--layers`.
       chunk: largest number of canvases painted at once; None is as many as fit into memory.
       devices: as in `nst_jax.stylize_many`.
       bands: as in `nst_jax.stylize_many`.
       **options: other fields of `SweepJob`.
 
     Raises:
-      ValueError: naming what cannot be used.
+      ValueError: naming the argument that cannot be used.
     """
     axes = [axis_of(name, values[name], recipe) for name in TITLES if name in values]
     rows, columns = shape_of(axes)
@@ -327,17 +328,17 @@ def paint_sweep(
     Args:
       params: the weights.
       weights: description of the weights file.
-      job: checked.
+      job: the checked job.
       display: where progress is shown.
 
     Yields:
-      Canvases, row by row, after each group is finished.
+      The canvases, row by row; those of a group after the whole group is painted.
     """
     _introduce(job, weights, display)
     count, size, plan = len(job.labels), job.plan.pictures, job.plan
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
-    styles = [[style.image for style in job.styles]]  # one blend for all canvases
+    styles = [[style.image for style in job.styles]]  # a single entry serves all canvases
     members = members_of(job.content.image, styles, plan.recipe, init=start)
     work = [GroupWork(size, plan.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
@@ -380,12 +381,12 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
 
 
 def write_grid(job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]) -> None:
-    """Draw the canvases on a labelled grid and write it; write nothing if there are none.
+    """Draw the canvases as a labelled grid, and write it; without canvases, write nothing.
 
     Args:
-      job: checked.
+      job: the checked job.
       weights: description of the weights file.
-      painted: maps cells, counted row by row, to their canvases.
+      painted: maps indices of cells, counted row by row, to their canvases.
 
     Raises:
       OSError: if the file cannot be written.
@@ -401,8 +402,8 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
     """Return the labelled grid of the canvases.
 
     Args:
-      job: gives titles and labels.
-      canvases: maps cells, counted row by row, to images.
+      job: the job, from which titles and labels are taken.
+      canvases: maps indices of cells, counted row by row, to images.
 
     Returns:
       [h, w, 3] float32 in [0, 1].
@@ -421,9 +422,9 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
 def facts_of(
     job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]
 ) -> dict[str, Any]:
-    """Return what is embedded in the grid: the run's settings, the values, how each canvas ended.
+    """Return the metadata of the grid: settings, swept values, and which canvases failed.
 
-    Swept numbers of the settings are lists, one number for each canvas, row by row.
+    In the settings, a swept number is a list of one number for each canvas, row by row.
     """
     inputs = roles(job.content, job.styles, job.init_file)
     facts = provenance.of_run(

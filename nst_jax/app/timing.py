@@ -1,4 +1,4 @@
-"""Seconds: how long intervals should be, how long the rest takes, and how much was compilation."""
+"""Timing of runs: lengths of intervals, the time left, and the time spent on compilation."""
 
 import threading
 import time
@@ -11,18 +11,18 @@ import jax
 from nst_jax.prepare import Scale
 from nst_jax.scaling.costs import FIXED_PIXELS
 
-INTERVAL_SECONDS = 1.0  # between two visits of the host, if updates are shorter than that
+INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one update takes longer
 
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, lowering, compiling
 
 
 def update_cost(scale: Scale) -> int:
-    """Return the cost of an update at this scale: its pixels, plus what costs the same at any size."""
+    """Return the cost of an update at this scale, in pixels: the canvas, plus a fixed overhead."""
     return scale.shape[0] * scale.shape[1] + FIXED_PIXELS
 
 
 class CompileClock(AbstractContextManager):
-    """Counts the seconds that tracing and compiling block the thread that creates it.
+    """Counts the seconds for which tracing and compiling block the thread that made the clock.
 
     The durations come from jax's own monitoring events. Use it as a context manager.
     """
@@ -35,14 +35,14 @@ class CompileClock(AbstractContextManager):
 
     def __exit__(self, *exception: object) -> None:
         self._open = False
-        # Older versions of jax cannot unregister; there the listener stays and ignores all events.
+        # Older versions of jax cannot unregister a listener; with them it stays and ignores all events.
         unregister = getattr(jax.monitoring, "unregister_event_duration_listener", None)
         if unregister is not None:
             unregister(self._on_event)
 
     def _on_event(self, event: str, duration_secs: float, **kwargs: Any) -> None:
         del kwargs
-        # jax calls this in the thread that compiles; compilation in another thread blocks nothing.
+        # jax calls this in the thread that compiles; other threads do not block that of the clock.
         if not self._open or threading.get_ident() != self._thread:
             return
         if event.startswith(COMPILE_EVENTS):
@@ -59,7 +59,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the time inside, in which this thread waits for another one that compiles."""
+        """Count the time in this context, in which this thread waits for compilation in another one."""
         start = time.perf_counter()
         try:
             yield
@@ -79,15 +79,15 @@ class Lap(NamedTuple):
     seconds: float
 
     def spread(self, count: int) -> list[float]:
-        """Return when each of `count` canvases was measured, assuming equal durations."""
+        """Return when each of the lap's `count` canvases was measured, if all took equally long."""
         return [self.begun + self.seconds * (index + 1) / count for index in range(count)]
 
 
 class Stopwatch:
-    """Measures the laps between snapshots.
+    """Measures laps, the times between snapshots without compilation.
 
-    The first lap, up to the losses of the start, counts as zero. A resumed run begins with the seconds
-    that had `elapsed` before.
+    The first lap, which the first call of `lap` ends, counts as zero. In a resumed run the sum of laps
+    begins with the seconds that had `elapsed` before the checkpoint.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class Stopwatch:
         elapsed: float = 0.0,
     ) -> None:
         self._compiling, self._clock = compiling, clock
-        self._last: tuple[float, float] | None = None  # of the clock, and of `compiling`
+        self._last: tuple[float, float] | None = None  # time and compile seconds at a lap's end
         self.elapsed = elapsed
 
     def lap(self) -> Lap:
-        """End a lap and begin the next."""
+        """End a lap and return it; the next one begins."""
         wall, compiling = self._clock(), self._compiling.seconds
         before = self._last or (wall, compiling)
         self._last = wall, compiling
@@ -120,11 +120,11 @@ class Timed(NamedTuple):
 
 
 class IntervalChooser(Iterator[int]):
-    """Chooses how many updates `paint` makes between two snapshots: about a second's worth.
+    """Chooses how many updates `paint` makes between two snapshots: as many as take about a second.
 
     An interval ends at the latest at the next multiple of `every` or `also`, and at the last update of
-    a scale. The first interval of a scale is one update, which compiles; its duration gives the lengths
-    of the others.
+    a scale. The first interval of a scale is one update, for which its program is compiled; the later
+    intervals follow from the time that updates at this scale have taken so far, without compilation.
     """
 
     def __init__(
@@ -136,28 +136,29 @@ class IntervalChooser(Iterator[int]):
         done: int = 0,
         costs: Sequence[float] | None = None,
     ) -> None:
-        """Begin a run.
+        """Make the chooser for one run.
 
         Args:
           scales: the scales of the run.
-          every: updates between two snapshots that are needed, or None.
-          also: a second such number, or None.
-          done: updates that a resumed run begins with.
+          every: a snapshot is needed whenever the number of updates is a multiple of this; or None.
+          also: a second number like `every`, or None.
+          done: number of updates after which the run resumes; 0 for a new run.
           costs: cost of an update at each scale, in any unit; None estimates it from the pixels.
         """
         self._strides = [stride for stride in (every, also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
-        # All scales but the last end one update early: resizing to the next scale is their last.
+        # The last update of every scale but the final one is the enlargement of the canvas to the next
+        # scale, so that these scales end one update early.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = done
-        # The last scale that was timed, with its updates and seconds:
+        # Index of the scale that was timed last, and how many of its updates took how many seconds.
         self._measured, self._steps, self._seconds = -1, 0, 0.0
         self.timed = Timed(0.0, 0.0)
 
     @property
     def ends(self) -> Sequence[int]:
-        """The updates after which the scales end."""
+        """For each scale, the number of updates since the start of the run after which it ends."""
         return self._ends
 
     @property
@@ -178,7 +179,7 @@ class IntervalChooser(Iterator[int]):
         self.done = step
 
     def scale_of(self, step: int) -> int:
-        """Return the scale whose canvas has had `step` updates."""
+        """Return the index of the scale of the canvas after `step` updates."""
         return next((i for i, end in enumerate(self._ends) if step <= end), len(self._ends) - 1)
 
     def __next__(self) -> int:
@@ -195,8 +196,8 @@ class IntervalChooser(Iterator[int]):
         """Estimate the seconds that the rest of the run takes, or None before anything was timed.
 
         Args:
-          compile_seconds: how long one scale takes to compile. A scale is compiled while the one before
-            it runs, so only the excess over that time is added.
+          compile_seconds: how long compiling the program of a scale takes. That happens while the scale
+            before it runs, so only what exceeds the time of that scale is added.
         """
         if self._measured < 0:
             return None

@@ -1,4 +1,4 @@
-"""Writing result pictures, whose destinations were checked when the job was made."""
+"""Write result pictures, whose paths were checked when the job was made."""
 
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,15 @@ from nst_jax.images.resizing import antialiased
 
 
 def write_picture(path: Path, image: Any, **options: Any) -> None:
-    """Write a picture; since the destination was checked before, any failure is one of the disk.
+    """Write a picture; its path was checked before the run, so every failure is an `OSError`.
 
     Args:
-      path: where it goes.
+      path: path of the file.
       image: [h, w, 3] in [0, 1].
-      **options: of `nst_jax.images.save`.
+      **options: other arguments of `nst_jax.images.save`.
 
     Raises:
-      OSError: if it cannot be written.
+      OSError: if the file cannot be written, also where `save` raises ValueError.
     """
     try:
         images.save(path, image, **options)
@@ -29,10 +29,10 @@ def write_picture(path: Path, image: Any, **options: Any) -> None:
 
 
 def resized_alpha(alpha: Any, image: Image) -> Any:
-    """Return the content's alpha [h, w] in [0, 1] at a picture's size; None stays None."""
+    """Return an alpha channel, [h, w] in [0, 1], resized to the size of `image`; None stays None."""
     height, width = image.shape[:2]
     if alpha is None or alpha.shape == (height, width):
         return alpha
-    # Repeated to three channels, so that the filter for colours serves.
+    # `antialiased` needs three channels, so alpha is repeated.
     grey = jnp.repeat(jnp.asarray(alpha, jnp.float32)[..., None], 3, axis=-1)
     return np.asarray(antialiased(grey, (height, width))[..., 0])

@@ -1,4 +1,4 @@
-"""Pictures: files to arrays and back, resizing, sheets of several, the samples."""
+"""Pictures: reading and writing files, resizing, sheets of several pictures, sample pictures."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
 """From a file's bytes to sRGB pixels: EXIF orientation, colour profiles, modes, depth, transparency.
 
-Every conversion that may surprise a person is recorded as a note.
+Every conversion that may surprise the user is recorded as a note, a line of text.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from jaxtyping import Float
 from PIL import ExifTags, ImageCms, UnidentifiedImageError
 from PIL import Image as PilImage
 
-MOST_PIXELS = 178_956_970  # Pillow refuses more than this too; it is 2 GB of float32
+MOST_PIXELS = 178_956_970  # Pillow's own limit, too; as float32 RGB this is 2 GB
 
 # Fewer than Pillow opens: EPS would run Ghostscript, and Pillow takes almost any file for a TGA.
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000")
 
-_BLACK_TO_BLACK: Any = 0x2000  # a flag of Little CMS; Pillow has a name for it since 10.3
+_BLACK_TO_BLACK: Any = 0x2000  # Little CMS' black point compensation; named in Pillow since 10.3
 
-_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # in other formats several pictures are no animation
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # several pictures in other formats are no animation
 
 
 # EXIF orientation -> the operation that turns the picture upright.
@@ -40,7 +40,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 
 
 class _RefusedError(Exception):
-    """An intact file that is not accepted; the message says why, to follow the file's name."""
+    """An intact file is not accepted; the message gives the reason and is put after the file's name."""
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ def opened_picture(data: bytes, path: Path, argument: str) -> Iterator[PilImage.
     formats = [name for name in _FORMATS if name in PilImage.OPEN]
     try:
         with warnings.catch_warnings():
-            # Pillow warns of odd metadata and of large pictures; for the latter we have a note.
+            # Pillow's warnings concern odd metadata and large pictures; `decoded` notes large pictures.
             warnings.simplefilter("ignore")
             with PilImage.open(io.BytesIO(data), formats=formats) as opened:
                 if opened.width * opened.height > MOST_PIXELS:
@@ -74,7 +74,7 @@ def opened_picture(data: bytes, path: Path, argument: str) -> Iterator[PilImage.
 
 
 def upright_shape(opened: PilImage.Image) -> tuple[int, int]:
-    """Return the height and width of what `decoded` returns, without decoding."""
+    """Return the height and width of the picture that `decoded` returns, without decoding it."""
     sideways = _orientation(opened, []) in _SIDEWAYS
     return (opened.width, opened.height) if sideways else (opened.height, opened.width)
 
@@ -82,12 +82,12 @@ def upright_shape(opened: PilImage.Image) -> tuple[int, int]:
 def decoded(
     opened: PilImage.Image,
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"] | None, list[str]]:
-    """Return the picture in sRGB over white, its opacity or None, and notes for people."""
+    """Return the picture in sRGB over white, its opacity (None if opaque), and notes for the user."""
     notes = [*_notes_on_file(opened)]
     orientation = _orientation(opened, notes)
     opened.load()
     upright = opened
-    # Pillow turns a TIFF automatically when it loads it, and then removes the tag.
+    # `load` turns a TIFF upright by itself and then removes its orientation tag.
     if orientation in _TURNS and _orientation(opened, []) in _TURNS:
         upright = opened.transpose(_TURNS[orientation])
     colours, alpha = _split_alpha(upright)
@@ -133,11 +133,11 @@ def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
 def _split_alpha(
     image: PilImage.Image,
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
-    """Return the colours in one of the modes L, RGB, CMYK or LAB, and the opacity."""
+    """Return the colours in mode L, RGB, CMYK or LAB, and the opacity (None if opaque)."""
     if image.mode.startswith("I") or image.mode == "F":
         return _from_deep_grey(image)
     if image.mode in ("P", "PA") or "transparency" in image.info:
-        # A palette entry, or one colour, may mean transparent.
+        # A palette entry, or one colour, may be declared transparent.
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode in ("RGBA", "RGBa", "LA", "La"):
         image = image.convert("RGBA" if image.mode.startswith("RGB") else "LA")
@@ -154,7 +154,7 @@ def _from_deep_grey(
     values = np.asarray(image, np.float64)
     low, high = float(np.min(values)), float(np.max(values))
     white = 65535.0
-    if image.mode == "F":  # two conventions: white is 1, or 255 as when Pillow converts 8 bits
+    if image.mode == "F":  # white is 1 or, as in Pillow's conversions from 8 bits, 255
         white = 1.0 if high <= 1 else 255.0
     if not (low >= 0 and high <= white):
         raise _RefusedError(
@@ -208,7 +208,7 @@ def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
 
 
 def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    # Test what it does, because the many profiles called sRGB differ in name and bytes.
+    # Apply the profile to a grid of colours, since the many sRGB profiles differ in name and bytes.
     grid = np.minimum(np.indices((9, 9, 9), np.int32).reshape(3, 27, 27) * 32, 255)
     colours = np.ascontiguousarray(np.moveaxis(grid, 0, -1).astype(np.uint8))
     converted = np.asarray(_transformed(PilImage.fromarray(colours), profile))

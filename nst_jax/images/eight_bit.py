@@ -1,4 +1,4 @@
-"""Pictures of 8 bits: rounding to them, and resizing with Pillow as published pipelines do."""
+"""Pictures of 8 bits per channel: rounding to 8 bits, and Pillow's resizing of such pictures."""
 
 from typing import Any
 
@@ -45,13 +45,13 @@ def resize_8bit(
 ) -> Float[np.ndarray, "h w *rgb"]:
     """Round a picture to 8 bits and resize it with Pillow, as published pipelines do.
 
-    All filters but NEAREST are antialiased: they widen when they reduce. The result is rounded to 8
-    bits too.
+    All filters but NEAREST are antialiased: their kernels widen when the picture is reduced. The result
+    is rounded to 8 bits, too.
 
     Args:
       image: [h, w, 3] or [h, w], float in [0, 1] or uint8.
       shape: height and width of the result.
-      resampling: Pillow's filter.
+      resampling: the filter, by Pillow's name.
 
     Returns:
       float32 in [0, 1] of the new shape.
@@ -72,15 +72,15 @@ def resize_8bit(
 
 
 def bilinear_8bit(image: Any, shape: Shape) -> HostImage:
-    """Resize the 8-bit picture to (height, width) with Pillow's BILINEAR; see `resize_8bit`."""
+    """Round to 8 bits and resize to (height, width) with Pillow's BILINEAR; see `resize_8bit`."""
     return resize_8bit(image, shape, PilImage.Resampling.BILINEAR)
 
 
 def bicubic_8bit(image: Any, shape: Shape) -> HostImage:
-    """Resize the 8-bit picture to (height, width) with Pillow's BICUBIC; see `resize_8bit`."""
+    """Round to 8 bits and resize to (height, width) with Pillow's BICUBIC; see `resize_8bit`."""
     return resize_8bit(image, shape, PilImage.Resampling.BICUBIC)
 
 
 def nearest_8bit(image: Any, shape: Shape) -> HostImage:
-    """Resize the 8-bit picture to (height, width) with Pillow's NEAREST; see `resize_8bit`."""
+    """Round to 8 bits and resize to (height, width) with Pillow's NEAREST; see `resize_8bit`."""
     return resize_8bit(image, shape, PilImage.Resampling.NEAREST)

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import ExifTags, ImageCms, PngImagePlugin
 from PIL import Image as PilImage
 
-KEYWORD = "nst_jax"  # of the PNG text chunk, and the prefix of our EXIF description
+KEYWORD = "nst_jax"  # name of the PNG text chunk, and prefix of the EXIF description
 
 
 Writer = Callable[[PilImage.Image, io.BytesIO, str | None], None]
@@ -68,16 +68,16 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-# Pixels that a format allows on a side; the others' limits are far beyond what fits in memory.
+# Most pixels per side that a format allows; other formats' limits are beyond what fits in memory.
 LARGEST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
 
 
 def _srgb_profile() -> bytes:
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    # Bytes 24 to 35 are the time of creation and 84 to 99 a digest that covers it. With constants the
-    # same picture gives the same file.
+    # Bytes 24 to 35 are the time of creation, 84 to 99 a digest of the profile with that time. With
+    # constants in their place, the same picture always gives the same file.
     profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
-    profile[84:100] = bytes(16)  # "not calculated"
+    profile[84:100] = bytes(16)  # zeros mean "digest not calculated"
     return bytes(profile)
 
 
@@ -109,7 +109,7 @@ def text_in(opened: PilImage.Image) -> str | None:
         return str(opened.info[KEYWORD])
     try:
         text = opened.getexif().get(ExifTags.Base.ImageDescription)
-    except Exception:  # damaged EXIF is treated as none, as for the orientation
+    except Exception:  # damaged EXIF counts as no EXIF, as in `decoding`
         return None
     prefix = f"{KEYWORD} "
     return text.removeprefix(prefix) if isinstance(text, str) and text.startswith(prefix) else None

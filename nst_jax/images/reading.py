@@ -1,7 +1,7 @@
-"""Read picture files: to an array, with everything the file says, or only size and metadata.
+"""Read picture files: pixels with opacity and notes, or only the size, or only the metadata.
 
 A picture read here follows the image convention of `_types`: float32, sRGB-encoded, [0, 1], channels
-last, on the host. `decoding` converts what formats store differently to that convention.
+last, on the host. `decoding` converts files that store pixels differently.
 """
 
 import hashlib
@@ -21,18 +21,18 @@ class Picture(NamedTuple):
     """A picture as read from a file."""
 
     image: HostImage
-    alpha: Float[np.ndarray, "h w"] | None  # 1 is opaque; None if all of it is
-    notes: tuple[str, ...]  # what was converted, as text for people
+    alpha: Float[np.ndarray, "h w"] | None  # 1 is opaque; None if the whole picture is
+    notes: tuple[str, ...]  # what was converted, in words
     name: str  # the file's name, never its folder
     digest: str  # sha256 of the file's bytes
 
 
 class Glance(NamedTuple):
-    """What is known of a picture before it is decoded."""
+    """What is known of a picture file before its pixels are decoded."""
 
     shape: Shape  # of the image that `read` returns
     name: str  # as in `Picture`
-    digest: str
+    digest: str  # as in `Picture`
 
 
 def load(path: PathLike, *, argument: str = "path") -> HostImage:
@@ -40,7 +40,7 @@ def load(path: PathLike, *, argument: str = "path") -> HostImage:
 
     Args:
       path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file, or another format that Pillow reads.
-      argument: how the caller calls the value, for messages.
+      argument: the caller's name for the value, shown in error messages.
 
     Returns:
       [h, w, 3] float32, sRGB in [0, 1]; transparent parts are composited over white.
@@ -69,14 +69,14 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
 
     Args:
       path: the file.
-      argument: how the caller calls the value, for messages.
+      argument: the caller's name for the value, shown in error messages.
 
     Returns:
       A `Picture`, with the image in [0, 1].
 
     Raises:
       ValueError: if the file is missing, a folder, empty, truncated, no picture, has more than
-        `decoding.MOST_PIXELS` pixels, or samples of which none is known to be white.
+        `decoding.MOST_PIXELS` pixels, or grey values from which it is unclear what white is.
 
     Example:
       >>> from nst_jax import images
@@ -95,7 +95,7 @@ def glance(path: PathLike, *, argument: str = "path") -> Glance:
 
     Args:
       path: the file.
-      argument: how the caller calls the value, for messages.
+      argument: the caller's name for the value, shown in error messages.
 
     Returns:
       A `Glance`.
@@ -115,11 +115,11 @@ def glance(path: PathLike, *, argument: str = "path") -> Glance:
 
 
 def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] | None:
-    """Read back what `save` embedded.
+    """Read the metadata that `save` embedded in a picture.
 
     Args:
       path: a picture.
-      argument: how the caller calls the value, for messages.
+      argument: the caller's name for the value, shown in error messages.
 
     Returns:
       The metadata, or None if `save` embedded none in this picture.

@@ -1,4 +1,4 @@
-"""Resizing of images as pure JAX functions. Filters that need Pillow are in `eight_bit`."""
+"""Resizing of images by pure JAX functions. Filters that need Pillow are in `eight_bit`."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ def bilinear(image: AnyImage, shape: Shape) -> Resized:
 
 
 def enlarge(canvas: Float[Array, "*batch h w 3"], shape: Shape) -> Resized:
-    """Resize a canvas to the next scale bicubically. Values are not clipped: they may be any pixels."""
+    """Resize a canvas bicubically to the next scale, without clipping: it may be in network pixels."""
     return _resized(canvas, shape, "cubic", antialias=True)
 
 
@@ -34,7 +34,7 @@ def _resized(image: AnyImage, shape: Shape, method: str, antialias: bool) -> Res
     if image.shape[-3:-1] == shape:
         return jnp.asarray(image)
     new = (*image.shape[:-3], *shape, image.shape[-1])
-    # The filter is a matrix product, which accelerators would otherwise compute with fewer bits.
+    # `resize` computes matrix products, for which accelerators would else use fewer bits.
     return jax.image.resize(
         image, new, method, antialias=antialias, precision=jax.lax.Precision.HIGHEST
     )

@@ -1,4 +1,4 @@
-"""The sample pictures that come with the package; NOTICE has their origins and licences."""
+"""The sample pictures that come with the package; the file NOTICE gives origins and licences."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SAMPLES = {name: _FOLDER / f"{name}.jpg" for name in ("chelsea", "gravel", "star
 def sample(name: str) -> HostImage:
     """Return a sample picture as an array.
 
-    Their origins and licences are in NOTICE.
+    The file NOTICE gives the samples' origins and licences.
 
     Args:
       name: `"chelsea"` (a cat, content), `"gravel"` (a texture) or `"starry_night"` (a painting).
@@ -34,7 +34,7 @@ def sample(name: str) -> HostImage:
 
 
 def sample_picture(name: str) -> Picture:
-    """Return a sample as `read` gives it; see `sample`."""
+    """Return a sample as a `Picture`, as `read` does; see `sample` for the names."""
     if name not in SAMPLES:
         raise _checks.unknown("name", name, SAMPLES, "sample picture")
     return read(SAMPLES[name], argument="name")

@@ -14,7 +14,7 @@ from nst_jax.images.eight_bit import to_uint8
 
 CELL = 192  # px; the longer side of a thumbnail
 
-LONGEST = 8192  # px; thumbnails shrink until the longer side of a sheet is about this
+LONGEST = 8192  # px; thumbnails shrink until the longer side of the sheet is about this
 
 _SMALLEST_CELL = 16
 
@@ -36,9 +36,10 @@ def side_by_side(
 
     Args:
       pictures: images [h, w, 3] in [0, 1] or uint8, of any sizes.
-      labels: captions under them, one each, or None; accents are dropped, other scripts become `?`.
-      height: height of the pictures, in px; None means that of the lowest one, so that none is
-        enlarged.
+      labels: a caption under each picture, or None; accents are dropped, other characters that are not
+        ASCII become `?`.
+      height: height of the pictures, in px; None means the height of the lowest picture, so that
+        none is enlarged.
 
     Returns:
       [h, w, 3] float32 in [0, 1], on white.
@@ -78,7 +79,7 @@ def contact_sheet(
     Args:
       contents: images [h, w, 3] in [0, 1] or uint8, of any sizes.
       styles: likewise.
-      results: the image for (index of a content, index of a style); other cells are blank.
+      results: (index of a content, index of a style) to the image in that cell; others are blank.
       content_labels: captions of the contents, or None.
       style_labels: captions of the styles, or None.
       cell: longer side of a thumbnail in px; less if the sheet would be larger than `LONGEST`.
@@ -129,14 +130,14 @@ def labelled_grid(
     """Draw pictures in a grid with labelled rows and columns, as in the figures of papers.
 
     Labels and titles that are too long are broken between words. As on every sheet, accents are
-    dropped and other scripts become `?`.
+    dropped and other characters that are not ASCII become `?`.
 
     Args:
-      pictures: the image [h, w, 3] in [0, 1] or uint8 for (row, column); other cells are blank.
+      pictures: (row, column) to an image [h, w, 3] in [0, 1] or uint8; other cells are blank.
       row_labels: text to the left of each row; may be empty.
       column_labels: text above each column; may be empty.
-      row_title: name of what the rows differ in, written upwards on the left.
-      column_title: name of what the columns differ in.
+      row_title: the quantity that differs between rows, written upwards on the left.
+      column_title: the quantity that differs between columns, written above the column labels.
       title: title above the whole grid.
       cell: longer side of a picture in px, None for the pictures' own size; less if the grid would be
         larger than `LONGEST`. Pictures are not enlarged.
@@ -145,7 +146,7 @@ def labelled_grid(
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      ValueError: for a value that is no image, no pictures, and a picture outside the rows and columns.
+      ValueError: for a value that is no image, no pictures, and a picture outside the labelled cells.
 
     Example:
       >>> import numpy as np
@@ -221,7 +222,7 @@ def _paste_centred(sheet: PilImage.Image, picture: PilImage.Image, x: float, y: 
 
 
 def _text(text: str, font: Any, width: float) -> PilImage.Image:
-    """Draw lines of text on a picture that is just large enough; without text its size is 0."""
+    """Draw text, broken into lines, on a picture that just contains it; no text gives 0 x 0 px."""
     lines = _lines(_drawable(text), font, width)
     pitch = round(1.2 * font.getbbox("Ay")[3])
     longest = max((int(np.ceil(font.getlength(line))) for line in lines), default=0)
@@ -254,7 +255,8 @@ def _captions(
 
 
 def _drawable(label: str) -> str:
-    # Pillow's own font has only ASCII; a file's name may also have line breaks and invalid bytes.
+    # Pillow's own font has only ASCII, and labels that are file names may have line breaks and
+    # invalid bytes.
     parts = unicodedata.normalize("NFKD", label)
     bare = "".join(sign for sign in parts if not unicodedata.combining(sign))
     return " ".join(bare.encode("ascii", "replace").decode().split())
@@ -283,7 +285,7 @@ def _resized(array: np.ndarray, width: int, height: int) -> PilImage.Image:
 
 
 def _drawn(table: _Table, *, scale: int) -> HostImage:
-    """Draw tiles, each centred in its column and at the bottom of its row, captions below."""
+    """Draw a table of pictures, centred in columns and at the bottom of rows, with captions below."""
     margin = min(24, max(8, scale // 24))
     font = ImageFont.load_default(min(24, max(10, scale // 13)))
     strip = round(1.8 * font.getbbox("Ay")[3])

@@ -1,4 +1,4 @@
-"""Write picture files atomically, and check paths and sizes before any work."""
+"""Write picture files atomically, and check paths and sizes before pictures are computed."""
 
 import io
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from nst_jax._types import Shape
 from nst_jax.images import encoding
 from nst_jax.images.eight_bit import to_uint8
 
-SUFFIXES = tuple(encoding.WRITERS)  # of the formats that can be written
+SUFFIXES = tuple(encoding.WRITERS)  # file suffixes of the formats that can be written
 
 
 def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "output") -> None:
-    """Refuse, before any work, a path where no picture can be written.
+    """Refuse a path where no picture can be written, before time is spent on computing one.
 
     Args:
       path: path of the picture to be written.
-      overwrite: whether it may replace a file.
-      argument: how the caller calls the value, for messages.
+      overwrite: whether the picture may replace an existing file.
+      argument: the caller's name for the value, shown in error messages.
 
     Raises:
       ValueError: for an unknown suffix, a folder, a missing or unwritable folder around it, and an
@@ -40,8 +40,8 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
     try:
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)
-        # `os.access` knows nothing of read-only file systems, so we try to create a file.
-        probe = _files.temporary_path(path.resolve())  # where `save` will write
+        # `os.access` does not detect read-only file systems, so a file is created as a test.
+        probe = _files.temporary_path(path.resolve())  # the path to which `save` writes first
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -67,7 +67,7 @@ def check_fits(path: PathLike, shape: Shape, *, argument: str = "output") -> Non
     Args:
       path: path of the picture to be written, with a known suffix.
       shape: height and width.
-      argument: how the caller calls the value, for messages.
+      argument: the caller's name for the value, shown in error messages.
 
     Raises:
       ValueError: if a side is longer than the format allows.
@@ -97,8 +97,9 @@ def save(
 ) -> None:
     """Write a picture atomically: the file appears complete or not at all.
 
-    The file has an sRGB profile and nothing of the inputs' metadata. The suffix chooses the format:
-    PNG, TIFF (deflate) and WebP are lossless, JPEG has quality 95 and full-resolution colour.
+    The file has an sRGB profile, but none of the metadata of the content and style files. The suffix
+    chooses the format: PNG, TIFF (deflate) and WebP are lossless, JPEG has quality 95 and
+    full-resolution colour.
 
     Args:
       path: path with suffix .png, .jpg, .jpeg, .webp, .tif or .tiff.
@@ -110,7 +111,7 @@ def save(
     Raises:
       ValueError: for what `check_output` refuses, a wrong shape or dtype, values that are not
         finite, and pictures that the format does not allow (a WebP of more than 16,383 px on a side).
-      OSError: if the disk fails or is full; the file is then as it was.
+      OSError: if the disk fails or is full; an existing file is then unchanged.
 
     Example:
       >>> import tempfile, pathlib

@@ -1,6 +1,6 @@
-"""Two L-BFGS rules: torch's, reproduced evaluation by evaluation, and our own, guarded one. Pure.
+"""Two L-BFGS rules: `TorchLBFGS` reproduces torch's, `LBFGS` is guarded: it undoes bad moves.
 
-Each is a registered dataclass whose numbers are leaves, like the rules in `optimizers.rules`.
+Like the update rules in `optimizers.rules`, each is a registered dataclass whose numbers are leaves.
 """
 
 from collections.abc import Callable
@@ -22,25 +22,26 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 
 class Memory(NamedTuple):
-    """The last pairs (s, y) of moves and gradient changes, in a ring.
+    """The last pairs (s, y) of moves s and gradient changes y, in ring buffers.
 
     References:
       Nocedal, Wright, "Numerical Optimization", 2nd edition, 2006, section 7.2.
     """
 
-    moves: PyTree  # [history, ...] each leaf
-    changes: PyTree  # [history, ...]
-    inverse: Float[Array, " history"]  # 1 / (y . s)
-    kept: Int[Array, ""]  # number of pairs so far; the ring contains the last `history` of them
-    scale: Float[Array, ""]  # y . s / y . P y of the newest pair; `scale * P` is the first guess
+    moves: PyTree  # s of each pair: leaves [history, ...]
+    changes: PyTree  # y of each pair: leaves [history, ...]
+    inverse: Float[Array, " history"]  # 1 / (y . s) of each pair
+    kept: Int[Array, ""]  # number of pairs so far; the ring buffers have the last `history` pairs
+    scale: Float[Array, ""]  # (y . s) / (y . P y) of the newest pair; for P see `Guess`
 
 
-# P: the initial guess of the inverse Hessian, up to its scale, which the pairs then correct. Linear.
+# P, a linear map: `Memory.scale` times P is the initial guess of the inverse Hessian, which the pairs
+# correct.
 Guess: TypeAlias = Callable[[PyTree], PyTree]
 
 
 def _identity(a: PyTree) -> PyTree:
-    """Return the plain guess P = 1: the loss is equally curved in all directions."""
+    """Apply the plain guess P = 1, which takes the loss as equally curved in all directions."""
     return a
 
 
@@ -70,7 +71,7 @@ def _choose(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
 
 
 def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""]) -> Memory:
-    """Add a pair if `keep`, without updating the scale. Only one slot of the ring is written."""
+    """Add a pair to the memory if `keep`; the scale stays. Only one slot of each buffer is written."""
     slot = memory.kept % memory.inverse.shape[0]
     # A rejected pair must not cause a division by zero.
     curvature = jnp.where(keep, _dot(change, move), 1)
@@ -94,14 +95,14 @@ def _newton_direction(
     fresh: Bool[Array, ""],
     guess: Guess = _identity,
 ) -> tuple[PyTree, Memory]:
-    """Return -H g by the two-loop recursion over the pairs in memory, and the memory with a new scale.
+    """Return -H g by the two-loop recursion over the pairs, and the memory with a new scale.
 
     Args:
       memory: the memory from `_remember`.
       gradient: g.
       change: y of the pair that was given to `_remember`.
-      fresh: whether that pair was kept, so that it determines the scale.
-      guess: P.
+      fresh: whether `_remember` kept that pair, so that the pair determines the scale.
+      guess: P, the initial guess of the inverse Hessian H up to the scale.
     """
     history = memory.inverse.shape[0]
     pairs = jnp.minimum(memory.kept, history)
@@ -131,8 +132,9 @@ def _newton_direction(
     q, alphas = jax.lax.fori_loop(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
-    # Under one `vmap`, so that the guess, a long program if it has levels, is compiled once. The change
-    # is an argument: if it were read from the ring, XLA would copy the whole ring.
+    # One `vmap` applies the guess to q and y, so that it is compiled once: over a pyramid, it is a long
+    # program. y is an argument of this function: if it were read from the ring buffer, XLA would copy
+    # the whole buffer.
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     inverse = memory.inverse[(memory.kept - 1) % history]
@@ -149,15 +151,15 @@ def _newton_direction(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class TorchLBFGS:
-    """`torch.optim.LBFGS` without line search, evaluation for evaluation and unguarded.
+    """`torch.optim.LBFGS` without line search, reproduced evaluation by evaluation and unguarded.
 
     The first move is `min(1, 1 / |g|_1) * learning_rate` times the gradient, later ones
     `learning_rate` times the quasi-Newton direction; a pair is kept if y . s > 1e-10. torch groups
-    updates in outer steps of `max_iter` and keeps its state between them, so one update here is one of
-    its inner iterations and costs one evaluation. An outer step of torch's that ends early (a change
-    below `tolerance_change`) only repeats an evaluation, which is not reproduced. Its stalls are: the
-    canvas does not change if the gradient is below `tolerance_grad` everywhere, or if the direction
-    does not descend.
+    `max_iter` inner iterations into one call of `step` and keeps its state between calls; one update
+    here is one inner iteration and costs one evaluation. If torch ends a call early (at a change below
+    `tolerance_change`), it only repeats an evaluation, which is not reproduced. torch's stalls are
+    reproduced: the canvas does not change if the gradient is below `tolerance_grad` everywhere, or if
+    the direction does not descend.
 
     References:
       `torch/optim/lbfgs.py` of PyTorch 2.13.
@@ -180,12 +182,12 @@ class TorchLBFGS:
 
 
 class TorchLBFGSState(NamedTuple):
-    """State of `torch_lbfgs`."""
+    """State of the transformation that `torch_lbfgs` makes."""
 
     count: Int[Array, ""]  # type: ignore[assignment]  # torch's n_iter
     memory: Memory
-    move: PyTree  # the last proposed move, t * d
-    gradient: PyTree
+    move: PyTree  # the last proposed move, t * d in torch
+    gradient: PyTree  # the last gradient at which the rule did not stall
 
 
 def torch_lbfgs(
@@ -237,22 +239,23 @@ def torch_lbfgs(
 class LBFGS:
     """L-BFGS with one evaluation per update, a trust radius and roll-back; no line search.
 
-    A move is the quasi-Newton direction, shortened to the root mean square `radius` if it is longer. A
+    A move is the quasi-Newton direction, shortened if its root mean square exceeds the radius. A
     measured canvas is kept if its loss and gradient are finite and its loss is at most `1 + slack`
-    times that of the last kept one; then the radius grows. Otherwise the next canvas is the last kept
-    one plus a move of a quarter of the length at most. So a bad move costs one evaluation, the loss of
-    the kept canvas rises by `slack` at most in one update, and nothing diverges. A style objective
-    needs this in its first moves, where unguarded L-BFGS overshoots. Roll-back subtracts the last move,
-    so recipes that clip the canvas after every update cannot use this rule.
+    times the loss of the canvas kept before; then the radius grows. Otherwise the canvas is rolled back
+    to the one kept before, and the next move is at most a quarter as long. So a bad move costs
+    one evaluation, the loss of the kept canvas rises by at most `slack` in one update, and nothing
+    diverges. Style transfer needs this in its first moves, where unguarded L-BFGS overshoots. Roll-back
+    subtracts the last move, so recipes that clip the canvas after every update cannot use this rule.
 
     Attributes:
-      radius: largest move at the start, root mean square over the canvas, in its coordinates.
+      radius: root mean square of the first move over the canvas, in the units of the canvas.
       largest_radius: upper limit of the radius.
       slack: relative rise of the loss that is still accepted.
-      levels: halvings of the canvas over which the first guess of the inverse Hessian is summed; see
-        `nst_jax.optimizers.pyramid.multilevel`. It makes this L-BFGS over the levels of a pyramid
-        instead of over pixels, which changes coarse structure sooner. 0 is the plain guess. Static.
-      gain: weight of a level relative to the next finer one.
+      levels: number of halvings in the pyramid over which the initial guess of the inverse Hessian is
+        summed; see `nst_jax.optimizers.pyramid.multilevel`. L-BFGS then works on the levels of a
+        pyramid instead of on pixels, which changes coarse structure sooner. With 0, the initial guess
+        is a multiple of the identity. Static.
+      gain: weight of a level of the pyramid relative to the next finer one.
       history: number of pairs in memory; each takes 24 bytes per pixel in float32. Static.
 
     References:
@@ -277,15 +280,18 @@ class LBFGS:
 
 
 class LBFGSState(NamedTuple):
-    """State of `lbfgs`. The kept canvas is the last proposed one minus `move`."""
+    """State of the transformation that `lbfgs` makes.
 
-    count: Int[Array, ""]  # type: ignore[assignment]
+    The kept canvas is the last proposed canvas minus `move`.
+    """
+
+    count: Int[Array, ""]  # type: ignore[assignment]  # number of evaluations so far
     memory: Memory
     move: PyTree  # from the kept canvas to the proposed one
     gradient: PyTree  # at the kept canvas
-    value: Float[Array, ""]  # at the kept canvas
-    radius: Float[Array, ""]
-    accepted: Bool[Array, ""]
+    value: Float[Array, ""]  # loss of the kept canvas
+    radius: Float[Array, ""]  # upper limit of the last move's root mean square
+    accepted: Bool[Array, ""]  # whether the last measured canvas was kept
 
 
 def lbfgs(
@@ -298,8 +304,8 @@ def lbfgs(
 ) -> optax.GradientTransformationExtraArgs:
     """Make the transformation that `LBFGS` describes.
 
-    `update` needs `value`. If the canvas is padded with rows of zeros at the bottom, `update` also
-    needs `height`, the number of rows without padding.
+    `update` needs `value`, the loss of the canvas. If the canvas is padded with rows of zeros at the
+    bottom, `update` also needs `height`, the number of rows without padding.
     """
 
     def guess_of(height: int | None) -> Guess:
@@ -345,7 +351,7 @@ def lbfgs(
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction, memory = _newton_direction(memory, gradient, change, keep, guess)
         length = _root_mean_square(direction, height)
-        # Without pairs the direction is the gradient, whose length is no estimate of a move's.
+        # Without pairs, the direction is minus the gradient, whose length says nothing about a move's.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
         move = jax.tree.map(lambda d: factor * d, direction)
@@ -365,7 +371,7 @@ def lbfgs(
 
 
 def _convex(move: PyTree, change: PyTree) -> Bool[Array, ""]:
-    """Return whether a pair shows positive curvature of the loss, beyond rounding errors."""
+    """Return whether the loss curves upwards along a move, by more than rounding errors."""
     lengths = jnp.sqrt(_dot(change, change) * _dot(move, move))
     return _dot(change, move) > 1e-6 * lengths
 
@@ -375,6 +381,6 @@ def _all_finite(a: PyTree) -> Bool[Array, ""]:
 
 
 def _root_mean_square(a: PyTree, height: int | None) -> Float[Array, ""]:
-    """Return the root mean square over the first `height` rows; padding below is zero."""
+    """Return the root mean square over the first `height` rows; rows below are padding with zeros."""
     count = sum(leaf[:height].size for leaf in jax.tree.leaves(a))
     return jnp.sqrt(_dot(a, a) / count)

@@ -1,4 +1,4 @@
-"""The first guess of L-BFGS for the inverse Hessian: sums over the levels of a pyramid. Pure."""
+"""L-BFGS' initial guess of the inverse Hessian, as a sum over the levels of an image pyramid."""
 
 from functools import partial
 
@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
-# Weights of the four fine lines in a coarse one. With the same weights, the transpose interpolates
-# linearly from coarse to fine.
+# A coarse line (row or column) is the sum of four fine lines with these weights, for the two outer and
+# the two inner lines. The transpose of this map interpolates linearly from coarse to fine.
 OUTER, INNER = 0.25, 0.75
 
 NARROWEST = 4  # px; a level with a side shorter than this is not halved
@@ -20,15 +20,15 @@ def multilevel(
 
     Write the canvas as A z, the sum of a full-size picture, an enlarged one of half the size, one of a
     quarter and so on. Gradient descent in z is descent along A Aᵀ g in pixels, where g is the gradient
-    in pixels; it changes coarse structure faster. A Aᵀ is symmetric and positive definite, and costs
-    about as much time as one pass over the canvas.
+    in pixels; such descent changes coarse structure faster. A Aᵀ is symmetric and positive definite.
+    Applying it takes about as much time as one pass over the canvas.
 
     Args:
       picture: [h, w, c].
-      levels: number of halvings; they end where a side is shorter than `NARROWEST`. 0 returns the
+      levels: number of halvings, fewer if a side becomes shorter than `NARROWEST`. 0 returns the
         picture.
-      gain: weight of a level relative to the next finer one. At 1 a level counts 4 times as much, since
-        one of its pixels covers four.
+      gain: weight of a level relative to the next finer one. The default makes up for the sum over
+        four fine pixels in a coarse one; with 1, a level counts 4 times as much as the next finer one.
 
     Returns:
       [h, w, c].
@@ -53,7 +53,7 @@ def multilevel(
 
 
 def _halved(x: Array, axis: int) -> Array:
-    """Return weighted sums of neighbouring lines, half as many as there were."""
+    """Halve the number of lines along `axis`: each is a weighted sum of four neighbouring lines."""
     lines = -(-x.shape[axis] // 2)
     edges = [(0, 0)] * x.ndim
     edges[axis] = (1, 2 * lines + 1 - x.shape[axis])
@@ -65,7 +65,7 @@ def _halved(x: Array, axis: int) -> Array:
 
 
 def _doubled(x: Array, axis: int, lines: int) -> Array:
-    """Interpolate between lines: the transpose of `_halved`, written so as to compile faster."""
+    """Interpolate to `lines` lines: the transpose of `_halved`, written out to compile faster."""
     edges = [(0, 0)] * x.ndim
     edges[axis] = (1, 1)
     take = partial(jax.lax.slice_in_dim, jnp.pad(x, edges), axis=axis)

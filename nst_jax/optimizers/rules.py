@@ -1,9 +1,9 @@
 """Update rules, as optax transformations and as data.
 
-A rule is a registered dataclass: its numbers are leaves, so changing one compiles nothing, and
-`transformation()` builds the optax object inside the trace. `accepted(opt_state)` says whether to keep
-the canvas that was just measured; only a guarded rule ever rejects one. `Optax` makes a rule of any
-other optax transformation.
+An update rule is a dataclass that is registered as a pytree. Its numbers are leaves, so changing a
+number recompiles nothing. `transformation()` builds the optax object inside the trace.
+`accepted(opt_state)` says whether to keep the canvas that was just measured; only a guarded rule,
+`LBFGS`, ever rejects a canvas. `Optax` makes an update rule of any other optax transformation.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Optimizer(Protocol):
         ...
 
     def accepted(self, opt_state: Any) -> Bool[Array, ""]:
-        """Return whether the canvas of the last update is kept."""
+        """Return whether the canvas that the last update measured is kept."""
         ...
 
 
@@ -67,17 +67,17 @@ class Adam:
 class KerasAdam:
     """Adam as in Keras and TensorFlow 1: epsilon is added before the bias correction.
 
-    The step is `lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`, which the paper gives in
-    section 2, where it calls this epsilon "epsilon hat". In TensorFlow's tutorial eps is 0.1, and there
-    the two forms differ much.
+    The step is `lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`. The paper gives this form in
+    section 2 and calls this epsilon "epsilon hat". With a large eps, such as 0.1 in TensorFlow's
+    tutorial, the result differs much from `Adam`'s.
 
     Attributes:
       learning_rate: lr.
-      b1: decay of the mean m.
-      b2: decay of the mean square v.
-      eps: added to the root.
-      counted: added to t, for sources whose optimiser has made updates elsewhere before the first one
-        here; m and v start at 0 nevertheless.
+      b1: decay of m, the mean of the gradient.
+      b2: decay of v, the mean of the squared gradient.
+      eps: added to sqrt(v).
+      counted: added to t, the number of the update, for sources that have used the optimiser for this
+        many updates before the run; m and v start at 0 nevertheless.
 
     References:
       Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015, section 2.
@@ -104,7 +104,7 @@ class KerasAdam:
 
 
 def _descend(learning_rate: ScalarLike) -> optax.GradientTransformation:
-    # Like `optax.scale`, but also for a traced learning rate.
+    # Like `optax.scale(-learning_rate)`, but the learning rate may be traced.
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         del params
         return jax.tree.map(lambda u: u * jnp.negative(learning_rate), updates), state
@@ -115,9 +115,9 @@ def _descend(learning_rate: ScalarLike) -> optax.GradientTransformation:
 class KerasAdamState(NamedTuple):
     """State of `scale_by_keras_adam`."""
 
-    count: Int[Array, ""]  # type: ignore[assignment]
-    mean: PyTree
-    square: PyTree
+    count: Int[Array, ""]  # type: ignore[assignment]  # number of updates so far
+    mean: PyTree  # m, the decaying mean of the gradient
+    square: PyTree  # v, the decaying mean of the squared gradient
 
 
 def scale_by_keras_adam(
@@ -155,9 +155,9 @@ class DecayedSGD:
     The exponent is continuous and t counts from 0, as in Keras' `ExponentialDecay`.
 
     Attributes:
-      learning_rate: at the first update.
-      decay: factor per `decay_steps` updates.
-      decay_steps: updates.
+      learning_rate: the rate at the first update.
+      decay: the factor by which the rate changes over `decay_steps` updates.
+      decay_steps: number of updates to which `decay` refers.
     """
 
     learning_rate: float = 100.0
@@ -195,15 +195,15 @@ class Optax:
     """Any optax gradient transformation as an update rule.
 
     The transformation is static, and all numbers that it was made with are constants of the compiled
-    program: the same object compiles once, another one compiles again, even with the same numbers. A
-    learning rate to sweep needs a rule of your own: a registered dataclass like `Adam`, with its
-    numbers as fields and the methods of `Optimizer`.
+    program: the same object compiles once, another object compiles again, even with the same numbers. A
+    learning rate to sweep needs an update rule of your own: a registered dataclass like `Adam`, with
+    its numbers as fields and the methods of `Optimizer`.
 
     The loop evaluates the loss once per update and passes it as `value`; transformations that evaluate
-    it themselves, such as `optax.lbfgs` with its line search, cannot be used. A recipe with this rule
-    cannot be written as TOML or pickled, since optax's functions have no name to import them by. For
-    the same reason pictures and checkpoints record that an optax rule was used, but not its numbers:
-    whoever resumes a run must give the same transformation again.
+    the loss themselves, such as `optax.lbfgs` with its line search, cannot be used. A recipe with this
+    rule cannot be written as TOML or pickled, since the functions in an optax transformation have no
+    name to import them by. For the same reason picture files and checkpoints record that an optax rule
+    was used, but not its numbers: to resume a run, give the same transformation again.
 
     Attributes:
       rule: a transformation of optax, such as `optax.adam(0.01)`. Static.
@@ -227,5 +227,5 @@ class Optax:
         return jnp.asarray(True)
 
 
-# What recipes may name.
+# Update rules by the names that recipe files use.
 OPTIMIZERS = {rule.__name__: rule for rule in (Adam, KerasAdam, DecayedSGD, TorchLBFGS, LBFGS)}

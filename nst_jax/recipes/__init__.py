@@ -1,4 +1,4 @@
-"""Recipes: every choice and every number of a style transfer, as data; and the published ones."""
+"""Recipes, the choices and numbers of a style transfer as data; presets of published recipes."""
 
 from typing import TYPE_CHECKING
 

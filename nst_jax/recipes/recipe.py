@@ -1,7 +1,7 @@
 """A recipe: every choice and every number of a style transfer, as data; its checks and casts.
 
-Structure (taps, functions) is static, numbers are pytree leaves: other numbers, and arrays of them, run
-the same compiled program.
+Numbers are pytree leaves, structure (taps, functions) is static: recipes that differ only in their
+numbers run the same compiled program. An array in place of a number makes a sweep.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -34,10 +34,10 @@ class Pictures:
     """How the pictures are prepared before the first update.
 
     Attributes:
-      size: rule for the size of the content, which is that of the canvas.
-      style_size: rule for the size of the style; None means the same rule as the content's.
-      resize: the filter, a function (image, shape) -> image. Static.
-      start: makes the first canvas, see `nst_jax.recipes.starts`.
+      size: rule for the size of the content, and so of the canvas.
+      style_size: rule for the size of the style; None means that `size` holds for styles too.
+      resize: the resize filter, a function (image, (height, width)) -> image. Static.
+      start: makes the initial canvas; see `nst_jax.recipes.starts`.
     """
 
     size: sizes.SizeRule = sizes.LongEdge(512)
@@ -53,8 +53,9 @@ class Terms:
 
     `content_weight * sum(w * content_loss)` over the content taps, plus
     `style_weight * sum(w * style_loss)` over the style taps, plus `tv_weight * variation(image)`.
-    Taps and functions are static, all weights are leaves. Weights may be 0: without a content term the
-    style's texture is synthesised, without a style term the content is rebuilt from its features.
+    Taps and functions are static, all weights are pytree leaves. Weights may be 0: without a content
+    term the style's texture is synthesised, without a style term the content is rebuilt from its
+    features.
 
     The statistics of several style pictures are averaged with the weights `style_shares`, one for each
     picture; a single share means equal shares for any number of pictures.
@@ -79,7 +80,7 @@ class Terms:
 
     @property
     def additive(self) -> bool:
-        """Whether all losses are sums over positions, which tiles and bands need."""
+        """Whether every loss is made of sums over positions, which tiles and bands require."""
         return all(loss.additive for loss in (self.content_loss, self.style_loss, self.variation))
 
 
@@ -90,10 +91,10 @@ class Descent:
 
     Attributes:
       optimizer: an update rule of `nst_jax.optimizers`.
-      coordinates: the pixels in which the optimiser works. They matter, since the updates of Adam and
-        L-BFGS change with the scale of the pixels. Static.
+      coordinates: the pixel convention of the canvas that the optimiser updates. It matters, since the
+        updates of Adam and L-BFGS depend on the range of the pixels. Static.
       clip: whether the canvas is clipped to [0, 1] sRGB after every update. Static.
-      steps: number of updates, over all scales.
+      steps: number of updates, summed over all scales (resolutions).
       schedule: how the updates are divided among scales.
     """
 
@@ -104,19 +105,19 @@ class Descent:
     schedule: OneScale | CoarseToFine = OneScale()
 
 
-# Published recipes by name, for `Recipe.__repr__`. Filled by `presets`, which is imported after this.
+# Presets by name, for `Recipe.__repr__`. `presets` fills the dictionary, since it imports this module.
 PUBLISHED: dict[str, "Recipe"] = {}
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Recipe:
-    """A complete style transfer, as data. `replace` makes variants.
+    """A complete style transfer, as data; `replace` makes variants.
 
     Attributes:
       name: a preset's name, or one of your own. `name`, `source`, `family` and `network` are static.
-      source: where the constants come from.
-      family: the weights that the source ran on; with others its numbers differ.
+      source: where the recipe's constants come from.
+      family: family of the weights that the source uses; with another, results differ from it.
       pictures: how the pictures are prepared.
       network: how VGG-19 is computed.
       terms: what is minimised.
@@ -138,9 +139,10 @@ class Recipe:
     descent: Descent = Descent()
 
     def bare(self) -> "Recipe":
-        """Return the recipe with the defaults of all that compiled programs do not depend on.
+        """Return the recipe with defaults in all fields on which compiled programs do not depend.
 
-        Programs are called with this, so that another name, size rule or schedule compiles nothing.
+        Compiled programs are called with the result, so that another name, size rule or schedule does
+        not recompile them.
         """
         descent = replace(self.descent, schedule=OneScale(), steps=0)
         return replace(self, name="", source="", family="", pictures=Pictures(), descent=descent)
@@ -149,17 +151,18 @@ class Recipe:
         """Return a variant of the recipe: some of its values replaced, the others as they are.
 
         Args:
-          values: field to value, for keys with points.
-          **more: the same as keywords. A field is given by its name alone, such as `style_weight`, or,
-            where several fields have that name, by its full key: `pictures__size__pixels=256` or
-            `{"pictures.size.pixels": 256}`. Whole records (an optimiser, a size rule) are replaced
-            first, so that `replace(optimizer=Adam(), learning_rate=0.1)` sets the rate of the new one.
-            A value is a number, an array (for a sweep), a function or a record; a size may also be
-            what `stylize` accepts as `size`, such as 256.
+          values: field to value; needed for full keys with dots, which cannot be keywords.
+          **more: field to value, as keywords. A field is given by its name alone, such as
+            `style_weight`, or, where several fields have that name, by its full key:
+            `pictures__size__pixels=256` or `{"pictures.size.pixels": 256}`. Whole
+            dataclasses (an optimiser, a size rule) are replaced first, so that
+            `replace(optimizer=Adam(), learning_rate=0.1)` sets the new optimiser's rate. A value is a
+            number, an array (for a sweep), a function or a dataclass; a size rule may also be given as
+            `stylize` accepts its `size`, such as 256.
 
         Returns:
-          The variant. Its values are not checked; `nst_jax.recipes.check` and every function that runs
-          a recipe do that.
+          The variant. Its values are not checked here, but by `nst_jax.recipes.check` and by every
+          function that runs a recipe.
 
         Raises:
           ValueError: for an unknown name, with the nearest known one; for a name that several fields
@@ -183,7 +186,7 @@ class Recipe:
         return recipe
 
     def __repr__(self) -> str:
-        """Say only in what it differs from the preset of its name, or from the defaults."""
+        """Show only values that differ from the preset of the same name, or else from the defaults."""
         base = PUBLISHED.get(self.name) or replace(Recipe(), name=self.name)
         found = [f"{item.key}={walk.short_value(item)}" for item in walk.differences(self, base)]
         if len(found) > MOST_DIFFERENCES:
@@ -191,9 +194,9 @@ class Recipe:
         return f"Recipe({', '.join([repr(self.name)] * bool(self.name) + found)})"
 
 
-MOST_DIFFERENCES = 12  # in the repr of a recipe
+MOST_DIFFERENCES = 12  # most values shown in the repr of a recipe
 
-# Where `Recipe.replace` accepts a number, and the rule whose number it replaces.
+# Keys at which `Recipe.replace` accepts a size such as 256 -> the rule that `with_size` then changes.
 SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
     "pictures.size": lambda pictures: pictures.size,
     "pictures.style_size": lambda pictures: pictures.style_size or pictures.size,
@@ -209,14 +212,15 @@ def with_numbers(recipe: Recipe, convert: Callable[[Any], Any]) -> Recipe:
 
 
 def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
-    """Return the recipe with every number a strongly typed array of `dtype`.
+    """Return the recipe with every number as a strongly typed array of `dtype`.
 
-    A Python number is weakly typed under jit, and 3 has another type than 3.0: without this, each would
-    compile a program of its own. Whole numbers (sizes, steps) must be read before this converts them.
+    A Python number is weakly typed under jit, and 3 has another type than 3.0: without this cast, each
+    would compile a program of its own. Sizes and steps become floats, too, so read whole numbers from
+    the recipe before the cast.
     """
 
     def convert(number: Any) -> jax.Array:
-        # On the host where possible, since a cast on the device is a program to compile.
+        # Cast on the host where possible, since a cast on the device is one more program to compile.
         if isinstance(number, jax.core.Tracer):
             return number.astype(dtype)
         return jnp.asarray(np.asarray(number).astype(dtype))
@@ -225,21 +229,21 @@ def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
 
 
 def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
-    """Refuse a recipe that cannot be run, and return it with its taps under this package's names.
+    """Refuse a recipe that cannot be run; else return it with taps by this package's names.
 
     Args:
-      recipe: a `Recipe` whose numbers are numbers, or arrays [b] in a sweep.
-      argument: the caller's name for the value, for messages.
+      recipe: a `Recipe` of numbers, or of arrays [b] for a sweep over b values.
+      argument: the caller's name for the value, shown in error messages.
 
     Returns:
-      The recipe, its taps under this package's names: `"relu4_2"` for `"block4_conv2"`.
+      The recipe, with this package's names for its taps: `"relu4_2"` for `"block4_conv2"`.
 
     Raises:
-      TypeError: if it is not a `Recipe`, or a number in it is not one.
-      ValueError: for unknown taps, lists of unequal length, negative or non-finite weights, less than
+      TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
+      ValueError: for unknown taps, lists of unequal length, negative or non-finite weights, fewer than
         one update, numbers outside the range of a size rule, a start, an optimiser or a schedule, a
-        size rule for styles as that of the canvas, clipping with a guarded optimiser, a loss that
-        says it is additive and is not, tiles with a loss that is not additive.
+        canvas' size rule that is meant for styles, clipping with an optimiser that undoes bad updates,
+        a loss that is declared additive and is not, tiles with a loss that is not additive.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
@@ -302,19 +306,19 @@ def _check_shares(shares: Any) -> None:
         raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
 
 
-LARGEST_SHARE = 1e30  # so that the sum of several is finite in float32
+LARGEST_SHARE = 1e30  # upper limit of a share, so that the sum of several is finite in float32
 
 
 def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
-    """Refuse a number of style pictures that differs from the number of shares.
+    """Refuse a number of style pictures that differs from the number of a recipe's `style_shares`.
 
     Args:
-      terms: a recipe's terms; a single share fits any number of pictures.
+      terms: the recipe's terms; a single share fits any number of pictures.
       count: number of style pictures.
-      argument: the caller's name for the pictures, for messages.
+      argument: the caller's name for the pictures, shown in error messages.
 
     Raises:
-      ValueError: naming both numbers.
+      ValueError: if there is no picture, or the numbers differ, naming both.
     """
     shares = len(terms.style_shares)
     if not count:
@@ -334,7 +338,7 @@ def _check_pictures(pictures: Pictures) -> None:
                 f"`{name}`: expected a rule of `nst_jax.recipes.sizes`, got {rule!r}; "
                 f"`recipe.replace({name}=...)` makes one from a number"
             )
-        # The numbers of a rule of the caller's own may mean something else.
+        # Only rules of this package: the numbers of a user's own rule need not be pixels.
         if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
             for number in jax.tree.leaves(rule):
                 _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)
@@ -387,7 +391,7 @@ def check_not_cut(recipe: Recipe) -> None:
     """Refuse tiles for a recipe with a loss that is not additive.
 
     Raises:
-      ValueError: naming the loss.
+      ValueError: if the recipe has tiles and such a loss, naming the loss.
     """
     if not recipe.network.tile:
         return
@@ -400,11 +404,12 @@ def check_not_cut(recipe: Recipe) -> None:
 
 
 def _check_tile(tile: int | None, taps: Iterable[str]) -> None:
-    """Refuse a size of tiles that cannot be.
+    """Refuse a tile size that does not suit the network's pooling or these taps.
 
     Raises:
-      TypeError: if it is no whole number.
-      ValueError: if it is off the pooling grid, or less than a halo.
+      TypeError: if `tile` is no whole number.
+      ValueError: if `tile` is no multiple of 16 px (four poolings), or is smaller than the halo, the
+        pixels around a tile on which its features depend.
     """
     if tile is None or tile == 0:
         return

@@ -1,4 +1,4 @@
-"""Schedules: the scales of a run, coarse to fine, and how many updates each of them gets."""
+"""Schedules: the scales (resolutions) of a run, coarse to fine, and the number of updates at each."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from nst_jax._types import Shape
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class OneScale:
-    """All updates at the final size."""
+    """All updates are made at the final size."""
 
     def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
         """Return (shape, steps) for each scale, coarse to fine."""
@@ -20,38 +20,39 @@ class OneScale:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class CoarseToFine:
-    """Scales that double up to the final size, each with fewer updates than the one before.
+    """Scales that double up to the final size; each gets 1 / `share` of the updates of the one before.
 
     Attributes:
-      smallest: the longer side of the coarsest scale is at least this many pixels.
-      share: how many times more updates a scale gets than the next finer one.
+      smallest: least longer side of the coarsest scale, in px; a smaller final size is the only scale.
+      share: ratio of the updates at a scale to those at the next finer scale.
     """
 
     smallest: int = 128
     share: float = 2.0
 
     def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
-        """Return (shape, steps) for each scale, coarse to fine; the steps add up."""
+        """Return (shape, steps) for each scale, coarse to fine; their steps sum to `steps`."""
         scales = ladder(shape, int(self.smallest))[-max(1, steps) :]
         weights = [float(self.share) ** -index for index in range(len(scales))]
         ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(len(scales))]
-        # Even a short run reaches the final size.
+        # At least one update per scale, so that even a short run reaches the final size.
         ends = [max(end, i + 1) for i, end in enumerate(ends)]
         ends = [min(end, steps - (len(scales) - 1 - i)) for i, end in enumerate(ends)]
         counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
         return tuple(zip(scales, counts, strict=True))
 
 
-# What recipes may name.
+# Schedules by the names that recipe files use.
 SCHEDULES = {schedule.__name__: schedule for schedule in (OneScale, CoarseToFine)}
 
 
 def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]:
-    """Return the scales from coarse to fine, each `ratio` times the one before, ending at `shape`.
+    """Return the sizes of the scales, coarse to fine, each `ratio` times the one before, up to `shape`.
 
     Args:
       shape: the final (height, width).
-      smallest: no scale's longer side is below this, unless that of `shape` itself is.
+      smallest: least longer side of a scale, in px; the least shorter side is 16 px. Only `shape`
+        itself may be smaller.
       ratio: how many times larger a scale is than the one before; more than 1.
 
     Returns:

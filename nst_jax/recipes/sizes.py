@@ -1,6 +1,7 @@
-"""Size rules and resize filters: how pictures are resized before the first update.
+"""Size rules and resize filters: to what size, and how, pictures are resized before painting.
 
-A rule is a small dataclass whose numbers are leaves; `shape(h, w)` returns the new (height, width).
+A rule is a small dataclass whose numbers are pytree leaves; its `shape(height, width)` returns the new
+(height, width).
 A filter is a function (image, (height, width)) -> image.
 """
 
@@ -24,14 +25,14 @@ Resize: TypeAlias = Callable[[AnyImage, Shape], Resized]
 
 @runtime_checkable
 class SizeRule(Protocol):
-    """What every size rule must have."""
+    """Interface of a size rule, which computes the size that a picture is resized to."""
 
     def shape(self, height: int, width: int) -> Shape:
-        """Return the new (height, width) of a picture of this size."""
+        """Return the new (height, width) of a picture that has this height and width."""
         ...
 
     def resized(self, pixels: int) -> "SizeRule":
-        """Return the same rule with another number."""
+        """Return the same rule with its number replaced: `LongEdge(512)` becomes `LongEdge(pixels)`."""
         ...
 
 
@@ -39,23 +40,23 @@ class SizeRule(Protocol):
 
 
 def nearest(height: int, width: int, size: int, edge: int) -> Shape:
-    """Scale by size / edge and round to the nearest pixel."""
+    """Multiply both sides by size / edge and round to the nearest pixel."""
     return max(1, round(height * size / edge)), max(1, round(width * size / edge))
 
 
 def truncated(height: int, width: int, size: int, edge: int) -> Shape:
-    """Scale by size / edge and round down, as torchvision's `Resize(int)` does."""
+    """Multiply both sides by size / edge and round down, as torchvision's `Resize(int)` does."""
     return max(1, int(size * height / edge)), max(1, int(size * width / edge))
 
 
 def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
-    """Scale in float32 and round down, as TensorFlow's tutorial does."""
+    """Multiply both sides by size / edge in float32 and round down, as TensorFlow's tutorial does."""
     scale = np.float32(size) / np.float32(edge)
     return max(1, int(np.float32(height) * scale)), max(1, int(np.float32(width) * scale))
 
 
 def truncated_scale(height: int, width: int, size: int, edge: int) -> Shape:
-    """Compute size / edge first, then scale and round down, as neural-style-pt does."""
+    """Compute size / edge, then multiply both sides by it and round down, as neural-style-pt does."""
     scale = float(size) / edge
     return max(1, int(scale * height)), max(1, int(scale * width))
 
@@ -102,7 +103,7 @@ class ShortEdge:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Area:
-    """The area becomes that of a square of `pixels`; the aspect ratio is kept."""
+    """The area becomes that of a square with side `pixels`; the aspect ratio is kept."""
 
     pixels: int = 512
 
@@ -120,7 +121,7 @@ class Area:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Exact:
-    """Exactly this size, whatever the aspect was: pictures are distorted, as in some courses."""
+    """Exactly `height` x `width`, whatever the aspect ratio was; some courses distort pictures so."""
 
     height: int
     width: int
@@ -161,7 +162,7 @@ class Height:
 class ShortEdgeUpTo:
     """The shorter side becomes the longer one's length, but `pixels` at most; the aspect ratio is kept.
 
-    So a picture whose longer side is below `pixels` is enlarged. Udacity's notebook wants to limit the
+    So a picture whose longer side is below `pixels` is enlarged. Udacity's notebook means to limit the
     size, but passes the length of the longer side to `Resize`, which sets the shorter one.
     """
 
@@ -182,9 +183,9 @@ class ShortEdgeUpTo:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PixelCount:
-    """The area becomes that of a square of `pixels`; the width is computed from the rounded height.
+    """The area becomes that of a square with side `pixels`; the width follows from the rounded height.
 
-    This is pastiche's rule; `Area` rounds both sides alike.
+    This is pastiche's rule; `Area` computes and rounds the sides independently.
     """
 
     pixels: int = 500
@@ -205,23 +206,23 @@ def _of_area(area: int, height: int, width: int) -> Shape:
 
 
 class _BesideContent:
-    """A rule for styles whose result depends on the canvas."""
+    """Base of the size rules for styles that need the canvas' size: only `beside` computes a size."""
 
     def shape(self, height: int, width: int) -> Shape:
         raise ValueError("`size`: this rule is for styles; choose another for the canvas")
 
     def resized(self, pixels: int) -> LongEdge:
-        """Return `LongEdge`: the rule has no number to replace."""
+        """Return `LongEdge(pixels)`, since this rule has no number to replace."""
         return LongEdge(pixels)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LikeContent(_BesideContent):
-    """For styles: exactly the size of the canvas, whatever the aspect was."""
+    """For styles, which get exactly the canvas' size, whatever their aspect ratio was."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the (height, width) of a style for a canvas of this shape."""
+        """Return the new (height, width) of a style of this size, for a canvas of this shape."""
         del height, width
         return canvas
 
@@ -232,10 +233,10 @@ class LikeContent(_BesideContent):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PixelsOfContent(_BesideContent):
-    """For styles: the number of pixels of the canvas; the aspect ratio is kept."""
+    """For styles, which get as many pixels as the canvas; their aspect ratio is kept."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the (height, width) of a style for a canvas of this shape."""
+        """Return the new (height, width) of a style of this size, for a canvas of this shape."""
         return _of_area(canvas[0] * canvas[1], height, width)
 
     def __str__(self) -> str:
@@ -251,7 +252,7 @@ class AsIs:
         return height, width
 
     def resized(self, pixels: int) -> LongEdge:
-        """Return `LongEdge`: the rule has no number to replace."""
+        """Return `LongEdge(pixels)`, since this rule has no number to replace."""
         return LongEdge(pixels)
 
     def __str__(self) -> str:
@@ -265,25 +266,26 @@ _NAMED = {"long": LongEdge, "short": ShortEdge, "area": Area}
 
 _GRAMMAR = "a number of pixels, 'long:N', 'short:N', 'area:N', 'WIDTHxHEIGHT' or 'as-is'"
 
-SMALLEST, LARGEST = 16, 65536  # limits of a rule's number of pixels
+SMALLEST, LARGEST = 16, 65536  # limits of `pixels` in a size rule
 
 
 def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule:
-    """Return a recipe's size rule, changed as a caller of `stylize` asks.
+    """Return a recipe's size rule, changed by the `size` that a caller of `stylize` passes.
 
     Args:
-      rule: the recipe's own.
-      size: None keeps the rule; a number (or its digits) replaces the rule's number and keeps its
-        meaning; `"long:512"`, `"short:512"`, `"area:512"` and `"400x300"` (width x height) replace
-        the rule; `"as-is"` resizes nothing; a rule is used instead of the recipe's.
-      argument: the caller's name for the value, for messages.
+      rule: the recipe's size rule.
+      size: None keeps the rule; a number (or its digits) replaces the rule's number, so that
+        `ShortEdge(512)` becomes `ShortEdge(256)`; `"long:512"`, `"short:512"`, `"area:512"` and
+        `"400x300"` (width x height) replace the rule; `"as-is"` resizes nothing; a size rule takes the
+        place of the recipe's.
+      argument: the caller's name for the value, shown in error messages.
 
     Returns:
       The rule to use.
 
     Raises:
-      TypeError: if it is neither a number, nor text, nor a rule.
-      ValueError: if the text is none of these, or a number is not between 16 and 65536.
+      TypeError: if `size` is neither a number, nor text, nor a size rule.
+      ValueError: if `size` is any other text, or a number in it is not between 16 and 65536.
 
     Example:
       >>> from nst_jax.recipes.sizes import ShortEdge, with_size
@@ -326,36 +328,36 @@ def _pixels(number: int, argument: str) -> int:
 
 
 def pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
-    """Resize as Pillow's BILINEAR does on the picture rounded to 8 bits; antialiased on reduction.
+    """Round a picture to 8 bits and resize it with Pillow's BILINEAR, antialiased on reduction.
 
-    Not traceable: it runs on the host. Exact for pictures that came from 8-bit files.
+    Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
     """
-    from nst_jax import images  # late: Pillow is not needed by the other filters
+    from nst_jax import images  # imported here, since the other filters do not need Pillow
 
     return jnp.asarray(images.bilinear_8bit(image, shape))
 
 
 def pillow_bicubic(image: AnyImage, shape: Shape) -> Resized:
-    """Resize as Pillow's BICUBIC (its default) does on the picture rounded to 8 bits.
+    """Round a picture to 8 bits and resize it with Pillow's BICUBIC, Pillow's default.
 
-    Not traceable: it runs on the host. Exact for pictures that came from 8-bit files.
+    Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
     """
-    from nst_jax import images  # late: Pillow is not needed by the other filters
+    from nst_jax import images  # imported here, since the other filters do not need Pillow
 
     return jnp.asarray(images.bicubic_8bit(image, shape))
 
 
 def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
-    """Resize as Pillow's NEAREST does on the picture rounded to 8 bits.
+    """Round a picture to 8 bits and resize it with Pillow's NEAREST.
 
-    Not traceable: it runs on the host. Exact for pictures that came from 8-bit files.
+    Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
     """
-    from nst_jax import images  # late: Pillow is not needed by the other filters
+    from nst_jax import images  # imported here, since the other filters do not need Pillow
 
     return jnp.asarray(images.nearest_8bit(image, shape))
 
 
-# What recipes may name.
+# Size rules, roundings and filters by the names that recipe files use.
 SIZE_RULES = {
     rule.__name__: rule
     for rule in (

@@ -1,8 +1,8 @@
-"""What a canvas starts from: small dataclasses, called as (content, style, key) -> image.
+"""Starts, which make the initial canvas: dataclasses called as (content, style, key) -> image.
 
-`content` is the prepared content [h, w, 3], `style` has any size, `key` is a JAX random key. All return
-an image [h, w, 3]; only those that draw noise use the key. They are dataclasses even if they have no
-numbers, so that all of them can be registered, compared and written to files alike.
+`content` is the resized content [h, w, 3], `style` has any size, `key` is a JAX random key. All starts
+return an image [h, w, 3]; only those that draw noise use the key. Starts without numbers are
+dataclasses too, so that all starts can be registered, compared and written to files alike.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from nst_jax._types import Image, StyleImage
 from nst_jax.images.resizing import antialiased
 
-IMAGENET_MEAN = np.asarray((123.68, 116.779, 103.939))  # of ImageNet, RGB, 0..255
+IMAGENET_MEAN = np.asarray((123.68, 116.779, 103.939))  # mean colour of ImageNet, RGB in 0..255
 
 
 Start: TypeAlias = Callable[[Image, StyleImage, Array], Image]
@@ -59,7 +59,7 @@ class Blank:
 class Noise:
     """White noise with the style's mean and deviation in each channel, clipped to [0, 1].
 
-    It has the style's colours from the start, which grey noise would reach only after many updates.
+    So the canvas has the style's colours at once; from grey noise it would need many updates for them.
     """
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
@@ -84,8 +84,8 @@ class WhiteNoise:
 class MeanNoise:
     """ImageNet's mean colour plus normal noise of a small `deviation`, the start of neural-style.
 
-    The sources draw the noise in the network's pixels, which are 0..`white` minus the mean; `deviation`
-    has that unit here, too.
+    neural-style and its ports draw the noise in network pixels, 0..`white` minus the mean; `deviation`
+    is in that unit.
     """
 
     deviation: float = 1e-3
@@ -101,7 +101,7 @@ class MeanNoise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Blend:
-    """`(1 - ratio) * content + ratio * noise`, with the noise of `Noise`."""
+    """`(1 - ratio) * content + ratio * noise`, where `Noise` draws the noise."""
 
     ratio: float = 0.6
 
@@ -127,9 +127,9 @@ class Jitter:
 class SeededBlend:
     """`(1 - ratio) * content + ratio * noise` in the network's pixels, with NumPy's legacy generator.
 
-    The noise is uniform in [-amplitude, amplitude) around ImageNet's mean. It is drawn from a generator
-    seeded with `seed`, after two single normal draws, since the course's notebook makes those first;
-    the key is not used. Not traceable: it draws on the host.
+    This is the start of Coursera's TF1 notebook. The noise is uniform in [-amplitude, amplitude) around
+    ImageNet's mean. It is drawn from a generator seeded with `seed`, after two normal numbers, since
+    the notebook draws those first; the key is not used. Not traceable, since NumPy draws on the host.
     """
 
     ratio: float = 0.6
@@ -141,23 +141,23 @@ class SeededBlend:
         return jnp.asarray((self.pixels(content) + IMAGENET_MEAN) / 255, content.dtype)
 
     def pixels(self, content: Image) -> Float[np.ndarray, "h w 3"]:
-        """Return the notebook's start bit by bit: RGB, 0..255 minus the mean, float32.
+        """Return the notebook's initial canvas bit for bit: RGB, 0..255 minus the mean, float32.
 
-        An image in [0, 1] cannot represent it exactly, so this is for a canvas in the network's pixels.
+        An image in [0, 1] cannot represent these pixels exactly; a canvas in network pixels can.
         """
         generator = np.random.RandomState(int(self.seed))
         generator.randn(2)
         noise = generator.uniform(-self.amplitude, self.amplitude, (1, *content.shape))[0]
         bytes_ = np.asarray(content, np.float64) * 255
         whole = np.round(bytes_)
-        # Pixels of an 8-bit picture are whole numbers in the source, and up to 2e-5 off here (float32).
+        # In the source, 8-bit pixels are whole numbers; here float32 puts them up to 2e-5 off.
         picture = np.where(np.abs(bytes_ - whole) < 5e-5, whole, bytes_) - IMAGENET_MEAN
-        # The source draws noise in float32, and computes the sum in float64 before it casts it.
+        # The source has the noise in float32, adds it in float64 and casts the sum to float32.
         blend = noise.astype(np.float32) * np.float32(self.ratio) + picture * (1 - self.ratio)
         return blend.astype(np.float32)
 
 
-# What recipes may name.
+# Starts by the names that recipe files use.
 STARTS = {
     start.__name__: start
     for start in (
@@ -177,7 +177,7 @@ STARTS = {
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SameStart:
-    """A start with a key of its own, so that a canvas does not depend on which others are painted."""
+    """A start that ignores the caller's key for its own, so that all canvases get the same noise."""
 
     start: Any
     key: Array
@@ -188,7 +188,7 @@ class SameStart:
 
 
 def same_start(start: Any, seed: int) -> Any:
-    """Return a start that draws the same noise for all canvases; pictures are returned unchanged."""
+    """Return `start` with a fixed key, the same for all canvases; pictures are returned unchanged."""
     if not callable(start) or isinstance(start, SeededBlend):
         return start
     return SameStart(start, jax.random.key(seed))

@@ -1,8 +1,8 @@
-"""Recipes as text: TOML written, read, and changed key by key.
+"""Recipes as TOML text: written, read, and changed key by key.
 
-Everything here follows the fields of the recipe's dataclasses, their annotations and the registries of
-`nst_jax.recipes.walk`, so a new field or choice needs no line in this module. A file is plain data:
-nothing in it is executed, and what has no name in a registry cannot be written.
+This module follows the fields of the recipe's dataclasses, their annotations and the registries in
+`nst_jax.recipes.walk`, so it need not change for a new field or choice. A file is plain data: nothing
+in it is executed, and a function or dataclass without a registered name cannot be written.
 """
 
 import json
@@ -34,11 +34,11 @@ HEADER = (
     "# A recipe of nst_jax, as `--recipe FILE` reads it. A key that is left out has its default."
 )
 
-BASE = "base"  # key of the preset that a file starts from
+BASE = "base"  # key that names the preset which a file changes
 
-KIND = "kind"  # key in a table that says to which of several dataclasses its other keys belong
+KIND = "kind"  # key that names the dataclass of a table's other keys, such as "Adam"
 
-NONE = "none"  # what a file says for None, for which TOML has no literal
+NONE = "none"  # how a file writes None, for which TOML has no literal
 
 WORDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
 
@@ -47,21 +47,21 @@ WORDS = {str: "a string", bool: "true or false", int: "a whole number", float: "
 
 
 def to_toml(recipe: Recipe) -> str:
-    """Write a recipe as TOML, every choice and every number.
+    """Return a recipe as TOML text, with every choice and every number.
 
-    Floats are written so that reading them gives the same bits. A choice without numbers is written as
-    its name, a choice with numbers as a table whose `kind` is its name.
+    Floats are written so that reading them gives the same bits. A choice (of an optimiser, a loss, a
+    size rule) is written as its name or, if it has numbers, as a table whose `kind` is its name.
 
     Args:
-      recipe: any recipe for one picture whose functions and rules are all registered under a name.
+      recipe: a recipe without arrays, whose functions and dataclasses all have registered names.
 
     Returns:
       Text from which `from_toml` makes an equal recipe.
 
     Raises:
-      TypeError: if it is not a `Recipe`.
-      ValueError: for a sweep, and for a function or rule that is not registered, such as one of your
-        own or `nst_jax.optimizers.Optax`.
+      TypeError: if `recipe` is not a `Recipe`.
+      ValueError: for a sweep, and for a function or dataclass that is not registered, such as one of
+        your own or `nst_jax.optimizers.Optax`.
 
     Example:
       >>> from nst_jax import recipes
@@ -84,7 +84,7 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def _table(items: Iterable[Item]) -> dict[str, Any]:
-    """Return items as a table of what TOML knows; what is None by default is left out."""
+    """Return fields as a table of TOML values; a None that is the field's default is left out."""
     return {
         item.key.rpartition(".")[2]: _plain(item)
         for item in items
@@ -111,7 +111,7 @@ def _plain(item: Item) -> Any:
 
 
 def _number(key: str, value: Any) -> Any:
-    """Return a plain number or text; an array without axes counts as a number."""
+    """Return a value as a Python number or string; an array without axes becomes a number."""
     if not hasattr(value, "dtype"):
         return value
     if value.ndim:
@@ -123,7 +123,7 @@ def _number(key: str, value: Any) -> Any:
 
 
 def _lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yield the lines of a table: first its own keys, as TOML requires, then the tables in it."""
+    """Yield the lines of a table: first its own values, as TOML requires, then the tables in it."""
     for key, value in table.items():
         if not isinstance(value, Mapping):
             yield f"{key} = {_literal(value)}"
@@ -139,7 +139,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # JSON and TOML write strings alike, except for one character.
+        # JSON's strings are TOML's, except that TOML requires an escape for DEL (0x7f).
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 
@@ -150,13 +150,13 @@ def _literal(value: Any) -> str:
 def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     r"""Read a recipe from TOML.
 
-    A key that is absent keeps the default of its dataclass or, if the file begins with `base = "tf"`,
-    the value that this preset has. A table with a `kind` starts from the defaults of that kind; a table
-    without one changes what the base has.
+    An absent key has the default of its dataclass or, if the file begins with `base = "tf"`, the value
+    in the preset "tf". A table with a `kind`, such as "Adam", has the defaults of that dataclass for
+    absent keys; a table without `kind` changes single values of the base.
 
     Args:
       text: TOML with the keys that `to_toml` writes.
-      argument: the caller's name for the value, for messages.
+      argument: the caller's name for the value, shown in error messages.
 
     Returns:
       The checked recipe.
@@ -180,7 +180,7 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
 
 class _Refused(ValueError):
-    """Why a file or a value was refused; the message begins with the full key."""
+    """Raised where a file or value is refused; callers add their argument's name to the message."""
 
 
 def _base(name: Any) -> Recipe:
@@ -196,14 +196,14 @@ def _parsed(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         end = f"at the end, line {len(text.splitlines())}"
         raise _Refused(f"is no TOML: {str(error).replace('at end of document', end)}") from None
-    except (ValueError, RecursionError):  # from Python's own limits
+    except (ValueError, RecursionError):  # Python limits digits and nesting
         raise _Refused(
             "is no TOML of a recipe: a number too long, or lists nested too deep"
         ) from None
 
 
 def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any:
-    """Return `current`, or the defaults of `kind` if it is None, with a table's values in it."""
+    """Return a `kind` with a table's values, and others from `current` or, if None, the defaults."""
     entries = {entry.name: entry for entry in fields(kind)}
     _refuse_unknown(table, kind, key)
     values = {}
@@ -220,7 +220,7 @@ def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any
 
 
 def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -> None:
-    """Refuse a key that does not exist, with the nearest one that does."""
+    """Refuse a table with a key that `kind` does not have, and suggest the nearest known key."""
     chosen = any(kind in choice.named.values() for choice in CHOICES)
     names = [*more, *([KIND] if chosen else []), *(entry.name for entry in fields(kind))]
     here = {name: f"{key}.{name}".lstrip(".") for name in names}
@@ -228,8 +228,9 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
     for name in table:
         if name in names:
             continue
-        # No suggestion for a key that another kind has: it is not misspelt. A key in the wrong table is
-        # found by its last word.
+        # In a table with a `kind`, a key that exists elsewhere in a recipe is no misspelling, so
+        # nothing is suggested. In other tables, a key that belongs to another table is suggested by
+        # its full path.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"
@@ -239,7 +240,7 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
 
 
 def _read(annotation: Any, old: Any, value: Any, key: str) -> Any:
-    """Return what a key's value in TOML means, by the annotation of its field."""
+    """Return a field's value from its TOML value, as the field's annotation requires."""
     declared, optional = declared_type(annotation)
     if optional and value == NONE:
         return None
@@ -257,7 +258,7 @@ def _read(annotation: Any, old: Any, value: Any, key: str) -> Any:
 
 
 def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
-    """Return the thing that a name means, or a table with a kind, or one that changes `old`."""
+    """Return the value that a name, a table with `kind`, or a table of changes to `old` stands for."""
     table = {KIND: value} if isinstance(value, str) else value
     if not isinstance(table, dict):
         names = ", ".join(choice.named)
@@ -279,7 +280,7 @@ def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
 
 
 def _scalar(declared: Any, value: Any, key: str) -> Any:
-    """Return a string, truth value or number unchanged, if it is of the type that was declared."""
+    """Return a string, truth value or number unchanged; refuse it if its type is not `declared`."""
     kinds = (int, float) if declared is float else declared
     if not isinstance(value, kinds) or (isinstance(value, bool) and declared is not bool):
         raise _Refused(f"`{key}`: expected {WORDS[declared]}, got {reprlib.repr(value)}")
@@ -291,17 +292,17 @@ def _scalar(declared: Any, value: Any, key: str) -> Any:
 def _finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # a whole number too large for a float
         return False
 
 
 def _checked(recipe: Recipe) -> Recipe:
-    """Check a recipe, and say its full key where a value is refused."""
+    """Check a recipe; an error about a value names the value's full key."""
     try:
         return check(recipe)
     except (TypeError, ValueError) as error:
         found = re.match(r"`(\w+)`", str(error))
-        if found is None:  # not an error about one of its values
+        if found is None:  # not an error about a value of the recipe
             raise
         keys = (key for key in possible_keys(Recipe) if key.rpartition(".")[2] == found[1])
         raise _Refused(f"`{next(keys, found[1])}`{str(error)[found.end() :]}") from None
@@ -311,19 +312,19 @@ def _checked(recipe: Recipe) -> Recipe:
 
 
 def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "values") -> Recipe:
-    """Return a recipe with some of its values replaced by typed text, one after the other.
+    """Return a recipe with values replaced one by one, each given as text from a command line.
 
     Args:
       recipe: the recipe to start from.
       values: full key to text. The text is a value as in TOML; strings need no quotation marks, lists
-        no brackets. The name of a choice alone selects it with its defaults.
-      argument: the caller's name for the values, for messages.
+        no brackets. A name such as "Adam" selects that optimiser with its defaults.
+      argument: the caller's name for the values, shown in error messages.
 
     Returns:
       The checked recipe.
 
     Raises:
-      TypeError: if it is not a `Recipe`.
+      TypeError: if `recipe` is not a `Recipe`.
       ValueError: as `from_toml` does.
 
     Example:
@@ -342,16 +343,16 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
 
 
 def with_value(recipe: Recipe, key: str, value: Any, *, argument: str) -> Recipe:
-    """Return a recipe with one value replaced; nothing else is checked.
+    """Return a recipe with one value replaced, whose type is checked but not its range.
 
     Args:
       recipe: the recipe to start from.
       key: the full key.
       value: a value as `tomllib` reads it: a number, a string, a list, a table.
-      argument: the caller's name for the value; messages say it in place of the key.
+      argument: the caller's name for the value, shown in error messages in place of the key.
 
     Returns:
-      The recipe, for `check` to check once everything is replaced.
+      The changed recipe; pass it to `check` once all values are replaced.
 
     Raises:
       ValueError: for an unknown name or a value of a wrong type.
@@ -375,14 +376,14 @@ def _changed(recipe: Recipe, key: str, value: Any) -> Recipe:
 
 
 def _annotation(recipe: Recipe, key: str) -> Any:
-    """Return the annotation of a key's field; None if there is no such key."""
+    """Return the annotation of the field with this full key, or None if there is none."""
     fields_by_key = {item.key: item.field for item in walk(recipe)}
     field = fields_by_key.get(key)
     return None if field is None else field.type
 
 
 def _typed(text: str, annotation: Any) -> Any:
-    """Return the value that was typed for a field: TOML, a string without marks, or a bare list."""
+    """Return the value typed for a field: TOML, a string without quotes, or a list without brackets."""
     annotation, _ = declared_type(annotation)
     found = _value(text)
     if annotation is str and not isinstance(found, str):
@@ -397,4 +398,4 @@ def _value(text: str) -> Any:
         found = _parsed(f"value = {text}")
     except _Refused:
         return text
-    return found["value"] if len(found) == 1 else text  # a line break could begin another key
+    return found["value"] if len(found) == 1 else text  # text with a line break could add keys

@@ -1,8 +1,8 @@
-"""What a recipe is made of, field by field: the one place that walks over its dataclasses.
+"""Walk over the fields of a recipe and of the dataclasses in it, and name their values.
 
 Settings, TOML, `Recipe.replace` and `Recipe.__repr__` all read a recipe through `fields_of` and `walk`,
-and learn from `CHOICES` which things have names. So a new field of a dataclass, or a new line in one of
-the registries, needs no other change.
+and learn from `CHOICES` which functions and dataclasses have names. So a new field of a dataclass, or a
+new entry in one of the registries, needs no other change.
 """
 
 import reprlib
@@ -23,12 +23,12 @@ from nst_jax.vgg import layers, precision
 
 
 class Choice(NamedTuple):
-    """A kind of field that takes one of several named things.
+    """A type of field that takes one of several functions, dataclasses or records with names.
 
     Attributes:
-      type: the field's annotation.
-      named: name to a dataclass, whose fields are keys of their own, or to the thing itself.
-      what: what the things are, for messages.
+      type: the annotation of such a field.
+      named: name to a dataclass, whose fields are keys too, or to the field's value itself.
+      what: noun for the values in messages, such as "size rule".
     """
 
     type: Any
@@ -37,7 +37,7 @@ class Choice(NamedTuple):
 
     @property
     def has_keys(self) -> bool:
-        """Whether the named things are dataclasses, so that their fields are keys of a recipe."""
+        """Whether the names mean dataclasses, so that their fields are keys of a recipe."""
         return any(isinstance(thing, type) for thing in self.named.values())
 
     def name_of(self, value: Any) -> str | None:
@@ -75,12 +75,12 @@ def declared_type(annotation: Any) -> tuple[Any, bool]:
 
 
 def choice_of(declared: Any) -> Choice | None:
-    """Return which kind of named things a type from `declared_type` is, or None."""
+    """Return the `Choice` for a type from `declared_type`; None if its values have no names."""
     return next((choice for choice in CHOICES if choice.type == declared), None)
 
 
 def name_to_show(value: Any) -> str:
-    """Return what to call a function or record in a message: its own name or that of its class.
+    """Return what messages call a function or dataclass: its own name or that of its class.
 
     Example:
       >>> from functools import partial
@@ -98,14 +98,14 @@ def name_to_show(value: Any) -> str:
 
 
 class Item(NamedTuple):
-    """One field of a recipe, or of a record inside it.
+    """One field of a recipe, or of a dataclass inside it.
 
     Attributes:
       key: the full key, such as `"descent.optimizer.learning_rate"`.
-      value: what the field contains.
-      field: the dataclass field; None for a function of a loss, which is a named tuple.
-      choice: the kind of named things that the field takes, if it takes one.
-      name: under which `choice` knows the value, if it does.
+      value: the field's value.
+      field: the dataclass field; None for a part of a loss, which is a named tuple.
+      choice: the `Choice` of values for the field; None if its values have no names.
+      name: the value's name in `choice`, or None.
     """
 
     key: str
@@ -116,11 +116,11 @@ class Item(NamedTuple):
 
 
 def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
-    """Yield the fields of a dataclass, in their order, without what is inside them.
+    """Yield the fields of a dataclass in their order, but not the fields of their values.
 
     Args:
       record: a dataclass.
-      prefix: what full keys begin with: empty, or ending in a point.
+      prefix: what the full keys begin with: nothing, or a key that ends in a dot.
 
     Yields:
       One item for each field.
@@ -133,9 +133,9 @@ def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
 
 
 def parts_of(item: Item) -> Iterator[Item]:
-    """Yield the fields of an item's value; none if it is a number, or a thing known by its name.
+    """Yield the fields of an item's value; none if it is a number, or described by its name alone.
 
-    A loss without a name is made of functions, which are yielded one by one.
+    A loss without a registered name is a named tuple of functions, which are yielded one by one.
     """
     value, prefix = item.value, f"{item.key}."
     if is_dataclass(value) and not isinstance(value, type):
@@ -147,7 +147,7 @@ def parts_of(item: Item) -> Iterator[Item]:
 
 
 def walk(record: Any, prefix: str = "") -> Iterator[Item]:
-    """Yield the fields of a dataclass and all that is inside them, each before its own parts.
+    """Yield the fields of a dataclass and, recursively, of their values, outer fields first.
 
     Example:
       >>> from nst_jax import recipes
@@ -159,14 +159,14 @@ def walk(record: Any, prefix: str = "") -> Iterator[Item]:
 
 
 def walk_item(item: Item) -> Iterator[Item]:
-    """Yield an item and all that is inside it."""
+    """Yield an item and, recursively, the fields of its value."""
     yield item
     for part in parts_of(item):
         yield from walk_item(part)
 
 
 def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
-    """Yield every full key that a dataclass of this kind can have, whatever is chosen in it."""
+    """Yield every full key that a dataclass of this type can have, with whatever choices in it."""
     for field in fields(kind):
         yield prefix + field.name
         declared, _ = declared_type(field.type)
@@ -181,7 +181,7 @@ def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
 
 
 def with_field(record: Any, key: str, value: Any) -> Any:
-    """Return a dataclass with another value at a full key."""
+    """Return a dataclass with the value at a full key replaced."""
     name, _, rest = key.partition(".")
     return replace(
         record, **{name: with_field(getattr(record, name), rest, value) if rest else value}
@@ -189,15 +189,15 @@ def with_field(record: Any, key: str, value: Any) -> Any:
 
 
 def full_key(record: Any, name: str) -> str:
-    """Return the full key of a field that is given by a name or by a full key.
+    """Return the full key of a field that is given by the end of its key or by the whole key.
 
     Args:
-      record: the dataclass whose field it is.
-      name: the last word or words of a key, if no other key ends in them, or a full key. Words are
-        joined by points or by double underscores.
+      record: the dataclass that contains the field, perhaps several levels down.
+      name: the last part or parts of a key, if no other key ends in them, or a full key. Parts are
+        joined by dots or by double underscores.
 
     Returns:
-      The full key, with points.
+      The full key, with dots.
 
     Raises:
       ValueError: for an unknown name, with the nearest known one; for a name that several fields
@@ -234,7 +234,7 @@ def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueErro
     for key in possible_keys(type(record)):
         parent = key.rpartition(".")[0]
         if _ends_in(key, wanted) and parent in values:
-            # It is not misspelt: another optimiser, size rule or start has such a field.
+            # The name is not misspelt: another optimiser, size rule or start has such a field.
             return ValueError(
                 f"`{name}`: the recipe has none, since its `{parent}` is "
                 f"{name_to_show(values[parent])}; choose another `{parent.rpartition('.')[2]}` in the "
@@ -247,10 +247,11 @@ def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueErro
 
 
 def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Item]:
-    """Yield what a dataclass has that another of its class has not, as small as possible.
+    """Yield the fields in which two dataclasses of one class differ, with the values of the first.
 
-    Arrays are never compared, since that would wait for a device and fails while tracing: an array
-    differs from everything but itself.
+    Where both values of a field are of one dataclass, its differing fields are yielded instead.
+    Arrays are compared by identity only: comparing their values would wait for the device, and fail
+    while tracing.
     """
     for mine, theirs in zip(fields_of(one, prefix), fields_of(other, prefix), strict=True):
         if _same(mine.value, theirs.value):
@@ -285,7 +286,7 @@ SHORT.maxtuple = SHORT.maxlist = 8
 
 
 def short_value(item: Item) -> str:
-    """Return an item's value for people: a name, a number, an array's type and shape.
+    """Return an item's value as short text: a name, a number, or an array's type and shape.
 
     Example:
       >>> import numpy as np

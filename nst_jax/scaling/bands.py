@@ -21,14 +21,14 @@ from nst_jax.vgg import SMALLEST, Network
 class Bands:
     """How the rows of a canvas are distributed over the devices of a mesh.
 
-    All bands have the same number of rows, a multiple of the pooling grid. Rows below the picture are
-    zero padding, which no loss reads. The class is a pytree without leaves, so jitted functions treat
-    it as static.
+    All bands have the same number of rows, a multiple of 16, so that every band begins where a pooling
+    window begins. Rows below the picture are padding with zeros, which no loss reads. The class is a
+    pytree without leaves, so jitted functions treat it as static.
 
     Attributes:
-      mesh: a mesh with the axis `BANDS`. For planning, an `AbstractMesh` of so many devices is enough.
+      mesh: a mesh with the axis `BANDS`. For planning, an `AbstractMesh` with the same axis is enough.
       height: height of the picture, in px.
-      band_height: rows of each device, in px.
+      band_height: number of rows of each band, in px.
     """
 
     mesh: AnyMesh
@@ -42,7 +42,7 @@ class Bands:
 
     @property
     def padded_height(self) -> int:
-        """Height of a canvas with its padding, in px."""
+        """Height of the canvas with the padding below it, in px."""
         return self.count * self.band_height
 
 
@@ -83,10 +83,10 @@ def check_bands(bands: Bands | None) -> None:
 
 
 def check_bands_allowed(bands: Bands | None, terms: Terms) -> None:
-    """Refuse bands for losses that are not sums over positions.
+    """Refuse bands for a recipe with a loss that is not a sum over positions.
 
     Raises:
-      ValueError: naming the loss.
+      ValueError: if there are bands and such a loss; the message names the loss.
     """
     if bands is None or terms.additive:
         return
@@ -103,7 +103,7 @@ def check_bands_allowed(bands: Bands | None, terms: Terms) -> None:
 
 
 def with_padding(tree: Any, bands: Bands | None) -> Any:
-    """In a traced function, pad arrays [..., height, w, 3] with rows of zeros and shard them in bands.
+    """In a traced function, pad arrays [..., height, w, 3] with rows of zeros and shard them by band.
 
     Arrays of other shapes are replicated.
     """
@@ -121,7 +121,7 @@ def with_padding(tree: Any, bands: Bands | None) -> Any:
 
 
 def without_padding(tree: Any, bands: Bands | None) -> Any:
-    """Undo `with_padding`."""
+    """Remove the rows of zeros that `with_padding` added."""
     if bands is None:
         return tree
     return jax.tree.map(
@@ -130,7 +130,7 @@ def without_padding(tree: Any, bands: Bands | None) -> Any:
 
 
 def constrained(tree: Any, bands: Bands | None) -> Any:
-    """In a traced function, constrain arrays [..., padded_height, w, 3] to be sharded in bands."""
+    """In a traced function, constrain arrays [..., padded_height, w, 3] to be sharded by band."""
     if bands is None:
         return tree
 
@@ -143,7 +143,7 @@ def constrained(tree: Any, bands: Bands | None) -> Any:
 
 
 def distribute(tree: Any, bands: Bands | None) -> Any:
-    """Distribute arrays [..., height, w, 3] from one device to all devices that share a canvas."""
+    """Pad arrays [..., height, w, 3] and distribute them by band over the devices of a canvas."""
     if bands is None:
         return tree
     return _with_padding(replicate(tree, bands.mesh), bands)
@@ -160,10 +160,10 @@ def _is_picture(x: Any, height: int) -> bool:
 
 
 def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
-    """Return a device's rows with rows of its neighbours above and below; zeros beyond the picture.
+    """Return a device's band with rows of the bands above and below; zeros beyond the first and last.
 
-    Every device must make this call at the same time, inside `map_bands`. The gradient sends rows
-    back to where they came from.
+    Every device must make this call at the same time, inside a function given to `map_bands`. In the
+    backward pass, the gradient of a fetched row goes back to the device that owns the row.
 
     Args:
       band: [rows, w, c], with the same number of rows on every device.
@@ -177,7 +177,7 @@ def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
     rows = band.shape[0]
 
     def fetched(wanted: int, direction: int) -> list[Array]:
-        """Return the rows of the devices in one direction, the nearest first."""
+        """Return `wanted` rows from above (`direction` 1) or below (-1), in parts, nearest first."""
         parts = []
         for hop in range(1, -(-wanted // rows) + 1):
             lines = min(rows, wanted - (hop - 1) * rows)
@@ -200,11 +200,11 @@ def map_bands(
         `BANDS`.
       bands: the bands of the picture.
       split: for each argument, whether the first axis of its arrays is distributed over the devices;
-        otherwise every device has the whole arrays.
-      split_out: the same for the result.
+        if not, every device has the whole arrays.
+      split_out: whether the first axis of the result's arrays is distributed over the devices.
 
     Returns:
-      A function of whole arguments, for use in a traced function.
+      A function of whole arrays, instead of a device's bands, for use in a traced function.
     """
     specs = tuple(P(BANDS) if one else P() for one in split)
     out = P(BANDS) if split_out else P()

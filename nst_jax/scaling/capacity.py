@@ -1,4 +1,4 @@
-"""Available memory: how much a device has, what fits into it, and the error when it runs out."""
+"""Memory of a device: how much a run can still allocate, what fits, and the error if it runs out."""
 
 import os
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.costs import Footprint, estimate_memory
 from nst_jax.scaling.sharding import BANDS, AnyMesh, minimum_over_processes
 
-# An estimate may be too low by this factor, so a run must leave that much memory free.
+# A run fits if its estimated memory times this factor is available, since estimates may be too low.
 MARGIN = 1.2
-# A GPU allocator that grows on demand does not merge blocks freed by coarser scales. Each scale has a
-# quarter of the next one's pixels, so at worst 1 + 1/4 + 1/16 + ... = 4/3 of the last scale's memory is
-# allocated.
+# A GPU allocator that grows on demand cannot merge the blocks that coarser scales have freed, so these
+# stay allocated. Each scale has a quarter of the next finer one's pixels: at worst 1 + 1/4 + 1/16 + ...
+# = 4/3 of the finest scale's memory is allocated.
 FRAGMENTATION = 4 / 3
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
-# For both versions of Linux control groups: files with the limit and the use, and the file and key of
-# the memory that can be freed.
+# For each version of Linux control groups, 2 and 1: the files with the memory limit and the memory in
+# use; the file of memory statistics, and the key in it for memory in use that can be freed.
 CGROUPS = (
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     (
@@ -43,12 +43,13 @@ CGROUPS = (
 def available(device: Any = None) -> int | None:
     """Return the bytes that a run on a device can still allocate; None if that is not known.
 
-    An accelerator's allocator reports its limit; with `XLA_PYTHON_CLIENT_PREALLOCATE=false` some of it
-    is lost to fragmentation. A CPU has what the operating system reports as available, or what its
-    control group (a container's limit) leaves, whichever is less.
+    For an accelerator, this is its allocator's limit minus the bytes in use, and with
+    `XLA_PYTHON_CLIENT_PREALLOCATE=false` also minus what fragmentation may take. For a CPU, it is the
+    memory that the operating system reports as available, or what the process's control group (a
+    container's limit) leaves, whichever is less.
 
     Args:
-      device: the device of the run; None is JAX's default.
+      device: the device of the run; None is the first local device.
     """
     device = jax.local_devices()[0] if device is None else device
     if device.platform != "cpu":
@@ -64,12 +65,13 @@ def available(device: Any = None) -> int | None:
 def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | None, str]:
     """Return the bytes that each device of a run can allocate, and the devices' platform.
 
-    With several processes, every one must make this call. All get the minimum, since they have to run
-    the same program.
+    With several processes, every process must make this call. All of them get the smallest value that
+    any of them has, since they have to run the same program.
 
     Args:
       mesh: the devices that paint; None is one device.
-      device: the device of the weights, which paints if there is no mesh; None is JAX's default.
+      device: the device that holds the weights, and paints if there is no mesh; None is the first
+        local device.
     """
     if isinstance(mesh, Mesh):
         device = mesh.local_devices[0]
@@ -79,14 +81,14 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
 
 
 def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) -> int | None:
-    """Divide the bytes among the devices of a picture on a CPU, whose simulated devices share them."""
+    """Return the bytes for each device: simulated CPU devices of one picture share the `total`."""
     if total is None or mesh is None or platform != "cpu":
         return total
     return total // int(mesh.shape.get(BANDS, 1))
 
 
 def device_of(params: Params) -> Any:
-    """Return the device that holds the weights, the first of several; None for NumPy weights."""
+    """Return the first local device that holds the weights; None for NumPy weights."""
     kernel = params.layers["conv1_1"]["kernel"]
     if not isinstance(kernel, jax.Array):
         return None
@@ -96,13 +98,13 @@ def device_of(params: Params) -> Any:
 
 
 def platform_of(device: Any = None) -> str:
-    """Return the platform whose memory `estimate_memory` models: "cpu", or "gpu" for accelerators."""
+    """Return the `platform` that `estimate_memory` needs: "cpu", or "gpu" for any accelerator."""
     device = jax.local_devices()[0] if device is None else device
     return "cpu" if device.platform == "cpu" else "gpu"
 
 
 def _allocator_grows() -> bool:
-    """Return whether JAX allocates a GPU's memory on demand; it takes exactly these words for false."""
+    """Return whether JAX allocates GPU memory on demand; JAX reads exactly these values as false."""
     return os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE") in ("0", "false", "False")
 
 
@@ -110,26 +112,26 @@ def _system_memory() -> int | None:
     found = _numbers(MEMINFO)
     if "MemAvailable" in found:
         return found["MemAvailable"] * 1024
-    try:  # other systems only report the memory that is installed
+    try:  # outside Linux, only the installed memory is known
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
 
 
 def _control_group_memory() -> int | None:
-    """Return what the control group's limit leaves; None without a limit."""
+    """Return the bytes that this process's control group can still use; None if it has no limit."""
     for limit, used, stat, freeable in CGROUPS:
         try:
             words = [(CGROUP / name).read_text("ascii").strip() for name in (limit, used)]
         except (OSError, ValueError):
             continue
-        if all(word.isdigit() for word in words):  # "max" means no limit
+        if all(word.isdigit() for word in words):  # version 2 writes "max" for no limit
             return max(0, int(words[0]) - int(words[1]) + _numbers(CGROUP / stat).get(freeable, 0))
     return None
 
 
 def _numbers(path: Path) -> dict[str, int]:
-    """Read lines that consist of a name and a number."""
+    """Return the numbers of a file whose lines are `name number` or `name: number unit`, by name."""
     try:
         lines = [line.split() for line in path.read_text("ascii").splitlines()]
     except (OSError, ValueError):
@@ -145,9 +147,9 @@ def _numbers(path: Path) -> dict[str, int]:
 
 
 def fits(footprint: Footprint, available: int | None) -> bool:
-    """Return whether a run fits into the available bytes, with room for the estimate's error.
+    """Return whether a run's estimated memory times `MARGIN` fits into the available bytes.
 
-    If the available memory is not known, everything fits.
+    If the available memory is not known (None), everything fits.
     """
     return available is None or footprint.total * MARGIN <= available
 
@@ -173,7 +175,7 @@ def gigabytes(size: float) -> str:
 
 # --- Running out of memory ------------------------------------------------------------------------
 
-EXHAUSTED = "RESOURCE_EXHAUSTED"  # XLA's name for it, on every device
+EXHAUSTED = "RESOURCE_EXHAUSTED"  # XLA's status code for running out of memory, on every platform
 
 
 class OutOfMemory(MemoryError):
@@ -184,12 +186,12 @@ class OutOfMemory(MemoryError):
 def explaining_out_of_memory(
     footprint: Footprint, tile: int | None, available: int | None
 ) -> Iterator[None]:
-    """Turn XLA's RESOURCE_EXHAUSTED into `OutOfMemory`, naming size, estimate and remedies.
+    """Turn XLA's RESOURCE_EXHAUSTED into an `OutOfMemory` that names size, estimate and remedies.
 
     Args:
-      footprint: the footprint of the run.
-      tile: size of its tiles, 0 or None for none.
-      available: bytes before the run; None if not known.
+      footprint: the estimated memory of the run.
+      tile: side of the run's tiles in px; 0 or None if the run has no tiles.
+      available: bytes that could be allocated before the run; None if not known.
 
     Raises:
       OutOfMemory: raised from JAX's error.

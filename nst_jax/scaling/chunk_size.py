@@ -1,4 +1,4 @@
-"""The number of pictures painted at once: as many as fit into memory and are worthwhile."""
+"""The number of pictures painted at once: as many as fit into memory, until more gain no speed."""
 
 from collections.abc import Hashable
 
@@ -7,16 +7,17 @@ from nst_jax.scaling.capacity import MARGIN
 from nst_jax.scaling.costs import Footprint
 from nst_jax.scaling.sharding import AnyMesh, pictures_in_parallel
 
-# Pixels of all canvases in one program. A CPU gains little from larger batches and has less memory.
+# Number of pixels, over all canvases of a chunk, beyond which a larger chunk hardly gains speed. It is
+# smaller on a CPU, which gains little from large chunks and has less memory.
 PIXELS_AT_ONCE: dict[Hashable, int] = {"cpu": 2**19}
 PIXELS_AT_ONCE_ELSEWHERE = 2**22
 
 
 def largest_chunk(footprint: Footprint, available: int | None) -> int | None:
-    """Return how many pictures fit into memory at once: at least one; None if memory is not known.
+    """Return how many pictures fit into memory at once, at least 1; None if memory is not known.
 
     Args:
-      footprint: the memory of one picture.
+      footprint: the estimated memory of one picture.
       available: bytes that the device can allocate.
     """
     if available is None:
@@ -28,15 +29,15 @@ def largest_chunk(footprint: Footprint, available: int | None) -> int | None:
 def even_chunk(count: int, most: int | None) -> int:
     """Return how many of `count` pictures to paint at once so that few programs are compiled.
 
-    Chunks of one size share a program, and a smaller last chunk needs another. So a size that divides
-    the count is preferred, unless it is less than half of what is possible.
+    Chunks of equal size share a compiled program, and a smaller last chunk needs a second program. So a
+    size that divides `count` is preferred, unless it is less than half of `most`.
 
     Args:
       count: number of pictures.
-      most: largest chunk; None is any size.
+      most: largest size allowed; None sets no limit.
 
     Returns:
-      At least 1, at most `count` and `most`.
+      The size of a chunk: at least 1, at most `count` and `most`.
 
     Example:
       >>> even_chunk(8, None), even_chunk(8, 5), even_chunk(9, 5), even_chunk(7, 6)
@@ -49,29 +50,31 @@ def even_chunk(count: int, most: int | None) -> int:
 
 
 def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) -> int:
-    """Return `even_chunk` for a batch over devices: each gets the same number of pictures."""
+    """Return a chunk like `even_chunk` that gives all devices of a mesh equally many pictures."""
     parallel = pictures_in_parallel(mesh)
     each = None if most is None else max(1, most // parallel)
     return parallel * even_chunk(-(-count // parallel), each)
 
 
 def pictures_per_memory(chunk: int, mesh: AnyMesh | None, platform: str) -> int:
-    """Return how many pictures of a chunk share one memory: all of them on a CPU."""
+    """Return how many pictures of a chunk share one memory: all on a CPU, else those of one device."""
     return chunk if platform == "cpu" else max(1, chunk // pictures_in_parallel(mesh))
 
 
 def worthwhile_chunk(shape: Shape, platform: str) -> int:
-    """Return how many canvases of (height, width) one program should paint on a platform."""
+    """Return how many canvases of (height, width) to paint at once, beyond which more gain no speed."""
     pixels = PIXELS_AT_ONCE.get(platform, PIXELS_AT_ONCE_ELSEWHERE)
     return max(1, pixels // (shape[0] * shape[1]))
 
 
 def worthwhile_divisor(count: int, shape: Shape, platform: str, parallel: int = 1) -> int:
-    """Return the largest divisor of `count` that is worthwhile, so that one program serves all chunks.
+    """Return the largest chunk that divides `count` and still gains speed over smaller ones.
+
+    All chunks then have the same size, so one compiled program serves them all.
 
     Args:
       count: number of canvases.
-      shape: (height, width) of each.
+      shape: (height, width) of each canvas.
       platform: the device's platform.
       parallel: number of canvases that the devices compute at the same time.
 

@@ -36,8 +36,8 @@ class Footprint:
       shape: (height, width) of the canvas.
       pictures: number of pictures painted at once.
       weights: kernels and biases down to the deepest tap, transposed and Winograd kernels included.
-      activations: activations of the network, for loss and gradient; or for measuring the largest
-        style, if that is more.
+      activations: activations of the network while it computes loss and gradient, or while it measures
+        the largest style, whichever is more.
       state: canvases and the optimiser's state.
       targets: the content's features and the style's statistics.
     """
@@ -56,7 +56,7 @@ class Footprint:
 
     @property
     def per_pixel(self) -> float:
-        """Bytes for each pixel of the canvases, without the weights, which have a fixed size."""
+        """Bytes per pixel of the canvases, without `weights`, which hardly depend on the size."""
         height, width = self.shape
         return (self.total - self.weights) / (self.pictures * height * width)
 
@@ -72,15 +72,15 @@ def estimate_memory(
 ) -> Footprint:
     """Estimate the peak memory of a run before anything is compiled.
 
-    The estimate is meant to be within 20 % of XLA's count for the compiled loop. It leaves out Python,
-    JAX itself and the pictures as they were read, which take some hundred megabytes more.
+    The estimate is meant to be within 20 % of XLA's count for the compiled loop. Python, JAX itself and
+    the pictures as they were read are not counted; they take some hundred megabytes more.
 
     Args:
       shape: (height, width) of the canvas at its final size.
-      recipe: only its terms, network and optimiser matter, not its size rules. If `network.tile` cuts
-        the canvas into tiles, activations are those of one tile.
+      recipe: only its taps and losses, network and optimiser matter, not its size rules. If
+        `network.tile` cuts the canvas into tiles, activations are those of one tile.
       style_shapes: (height, width) of each style; None means the canvas' shape.
-      pictures: number painted at once, as `stylize_many` does.
+      pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. A run on a CPU also stores Winograd
         kernels, and its convolutions need other buffers.
@@ -160,7 +160,7 @@ def _checked_shapes(shapes: Any) -> list[Shape]:
 
 
 class Layer(NamedTuple):
-    """One convolution, with its size on a given picture."""
+    """One convolution of the network, and the size of its output for a given picture."""
 
     name: str
     height: int
@@ -176,27 +176,27 @@ class Layer(NamedTuple):
 
     @property
     def output(self) -> int:
-        """Number of elements of its output."""
+        """Number of elements of the output."""
         return self.positions * self.channels
 
     @property
     def input(self) -> int:
-        """Number of elements of its input."""
+        """Number of elements of the input."""
         return self.positions * self.channels_in
 
     @property
     def tapped(self) -> int:
-        """Number of elements kept beside the output for its taps.
+        """Number of elements that the taps keep for the gradient, beside the output itself.
 
-        For a content tap, that is the difference to the target. For a style tap, it is the features
-        as a matrix, or the gradient with respect to them. Either needs another buffer, since the
-        gradient of the ReLU still reads the output.
+        A content tap keeps the difference between features and target. A style tap keeps the features
+        as a matrix, or the gradient with respect to them. Neither can reuse the output's buffer,
+        since the gradient of the ReLU still reads the output.
         """
         return (self.content + self.style) * self.output
 
     @property
     def winograd(self) -> bool:
-        """Whether a CPU computes it by Winograd convolution."""
+        """Whether a CPU computes this layer by Winograd convolution."""
         return winograd.pays(self.height, self.width, self.channels_in, self.channels)
 
 
@@ -204,7 +204,7 @@ Blocks = list[list[Layer]]
 
 
 def _blocks(shape: Shape, recipe: Recipe) -> Blocks:
-    """Return the layers down to the deepest tap, grouped by block, on a picture of (height, width)."""
+    """Return the layers down to the deepest tap, by block, for a picture of this (height, width)."""
     terms, (height, width) = recipe.terms, shape
     content = {vgg.layer_of(tap) for tap in terms.content_taps}
     style = {vgg.layer_of(tap) for tap in terms.style_taps}
@@ -222,24 +222,24 @@ def _blocks(shape: Shape, recipe: Recipe) -> Blocks:
 
 
 def layers_of(shape: Shape, recipe: Recipe) -> list[Layer]:
-    """Return the convolutions down to the recipe's deepest tap, on a picture of (height, width)."""
+    """Return the convolutions down to the deepest tap, for a picture of this (height, width)."""
     return [layer for block in _blocks(shape, recipe) for layer in block]
 
 
 def _bytes_each(recipe: Recipe) -> int:
-    """Return the number of bytes of one activation."""
+    """Return the number of bytes of one element of the activations."""
     return recipe.network.precision.activations_of(jnp.float32).itemsize
 
 
 def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_cpu: bool) -> int:
-    """Return the bytes of a convolution's buffers besides its result, from `into` channels to `out`.
+    """Return the bytes that a convolution from `into` to `out` channels needs besides its result.
 
-    A direct convolution reads a copy of its input (the output of a ReLU, or its gradient). Winograd
-    convolution makes the buffers of `winograd.convolve` one after the other, and two of them exist at a
-    time. Relative to the pixels that the patches cover, a buffer has 6/4 as many elements after the
-    rows are transformed and 36/16 after the columns are, too; the products have 36/16 as many. A CPU
-    convolves in float32, whatever the activations' dtype; only the factors of the products have fewer
-    bits.
+    A direct convolution reads a copy of its input: the output of a ReLU in the forward pass, a gradient
+    in the backward pass. Winograd convolution makes several buffers one after the other, two of which
+    exist at a time; see `winograd.convolve`. For every pixel that the patches cover, a buffer has 6/4
+    elements per channel once the rows are transformed, and 36/16 once the columns are transformed too;
+    the products have 36/16. A CPU convolves in float32 even if the activations have fewer bits; only
+    the factors of Winograd's products then have fewer bits as well.
     """
     each = _bytes_each(recipe)
     if not on_cpu:
@@ -262,16 +262,16 @@ def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_cpu: bool) -> in
 def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     """Return the peak bytes of one evaluation of loss and gradient.
 
-    With `network.remat`, a block's activations are computed again in the backward pass from the
-    block's input, and its losses are computed inside it.
+    With `network.remat`, the backward pass computes a block's activations, and what its taps keep for
+    the gradient, again from the block's input.
     """
     each = _bytes_each(recipe)
-    # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect there.
+    # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect on a CPU.
     remat = recipe.network.remat and not on_cpu
-    # The gradient of max pooling needs the maxima and their windows; that of average pooling neither.
+    # The gradient of max pooling reads the pooled output; the gradient of average pooling does not.
     keeps_pooled = recipe.network.pool is not layers.average_pool
     inputs = [block[0].input * (keeps_pooled or remat) for block in blocks]
-    inputs[0] = 0  # the canvas, which is part of the state
+    inputs[0] = 0  # the first block's input is the canvas, which is part of the state
     peak = kept = 0
     for block, pooled in zip(blocks, inputs, strict=True):
         kept += pooled * each
@@ -286,7 +286,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         kept += sum(layer.output + layer.tapped for layer in block) * each * remat
         for layer in reversed(block):
             work = _work(layer, layer.channels, layer.channels_in, recipe, on_cpu)
-            # `work` counts the incoming gradient; the outgoing one is a buffer of its own.
+            # `work` counts the gradient at the output; the gradient at the input is another buffer.
             peak = max(peak, kept + layer.input * each + work)
             kept -= (layer.output + layer.tapped) * each
         kept -= pooled * each
@@ -294,7 +294,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
 
 
 def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int) -> int:
-    """Return the peak bytes of measuring a style, which keeps only what taps read."""
+    """Return the peak bytes of measuring a style: with no gradient, only content features are kept."""
     bands = _bands(shape, recipe, devices)
     window = tiles.window_of(shape, recipe.terms.taps, recipe.network, bands)
     peak = kept = 0
@@ -309,7 +309,7 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int) -> int:
 
 
 def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
-    """Return the bytes of the parameters that `vgg.with_forms` makes."""
+    """Return the bytes of the parameters from `vgg.with_forms`: kernels, their forms and biases."""
     total, each = 0, _bytes_each(recipe)
     for layer in (layer for block in blocks for layer in block):
         kernel = layer.channels_in * layer.channels
@@ -320,17 +320,17 @@ def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
 
 
 def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
-    """Return the bytes of a state and of the copies that the loop makes of it.
+    """Return the bytes of the loop's `State` and of the copies that an update makes.
 
-    Arrays of the canvas' shape exist twice while a step replaces them; the ring buffers of L-BFGS are
-    updated in place. With tiles there are only two copies: the gradient, which is assembled before the
-    step replaces anything, and one more.
+    Arrays of the canvas' shape exist twice while an update replaces them; the ring buffers of L-BFGS
+    are updated in place. With tiles, only two more arrays of that shape exist at a time: the gradient,
+    which is complete before the update replaces anything, and one copy.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    # In a sweep the numbers are arrays; any one of them gives the same shapes.
+    # In a sweep, the optimiser's numbers are arrays of values; every value gives the same shapes.
     rule = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent.optimizer)
     memory = jax.eval_shape(rule.transformation().init, canvas)
-    leaves = [canvas, canvas, *jax.tree.leaves(memory)]  # the measured canvas and the pending one
+    leaves = [canvas, canvas, *jax.tree.leaves(memory)]  # `State.canvas`, `State.pending`, ...
     copies = [leaf for leaf in leaves if leaf.shape == canvas.shape]
     if tiled:
         copies = copies[:2]
@@ -338,7 +338,7 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
 
 
 def _bytes_of_targets(blocks: Blocks, recipe: Recipe) -> int:
-    """Return the bytes of the content's features and of the style's statistics."""
+    """Return the bytes of the content's features and the style's statistics."""
     by_name = {layer.name: layer for block in blocks for layer in block}
     terms = recipe.terms
     content = sum(by_name[vgg.layer_of(tap)].output for tap in terms.content_taps)
@@ -354,27 +354,27 @@ def _bytes_of_targets(blocks: Blocks, recipe: Recipe) -> int:
 
 # --- Operations -----------------------------------------------------------------------------------
 
-# Fixed cost of an update, expressed as a number of pixels; measured on a CPU, roughly.
+# Fixed cost of an update, as the number of pixels that take as long; roughly, measured on a CPU.
 FIXED_PIXELS = 2**15
 
 
 def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: int = 1) -> float:
     """Return the number of operations of one update: one evaluation of loss and gradient.
 
-    Every multiplication and every addition counts as one. Every layer counts as a direct convolution,
-    even where a CPU uses Winograd convolution, which then shows as a higher rate. The optimiser's own
-    arithmetic, under a thousandth, is left out.
+    Every multiplication and every addition counts as one operation. Every layer counts as a direct
+    convolution, even where a CPU uses Winograd convolution and so seems to do more operations per
+    second. The optimiser's own arithmetic, under a thousandth of the total, is left out.
 
     Args:
       shape: (height, width) of the canvas.
       recipe: only its taps and network matter. With tiles, the forward pass is computed twice, first
-        for the sums that determine the losses, and halos are computed in several tiles. `network.remat`
-        adds one forward pass, except on a CPU.
+        for the sums that the losses need, and pixels in halos are computed in several tiles.
+        `network.remat` adds one forward pass, except on a CPU.
       platform: "cpu", "gpu" or "tpu".
       devices: number of devices that share the canvas; the result is for one of them.
 
     Returns:
-      Number of operations, with `FIXED_PIXELS` pixels' worth of them for the fixed cost.
+      Number of operations, including those for `FIXED_PIXELS` pixels as the fixed cost.
 
     Example:
       >>> from nst_jax import recipes
@@ -409,6 +409,6 @@ def scale_operations(
 def run_operations(
     scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
 ) -> float:
-    """Return the number of operations of all updates of a run."""
+    """Return the number of operations of all updates of a run, over all scales."""
     each = scale_operations(scales, recipe, platform, devices=devices)
     return sum(scale.steps * one for scale, one in zip(scales, each, strict=True))

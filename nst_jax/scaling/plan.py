@@ -36,8 +36,8 @@ from nst_jax.vgg.precision import BFLOAT16
 
 # Tile sizes to try, in px. Smaller tiles take less memory but more time, because of their halos.
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
-# If memory is short, L-BFGS keeps at least so many pairs: with fewer it is hardly better than gradient
-# descent.
+# The smallest number of pairs to which L-BFGS' history is shortened if memory is short: with fewer
+# pairs, L-BFGS is hardly better than gradient descent.
 LEAST_HISTORY = 3
 
 
@@ -46,19 +46,19 @@ class Plan:
     """Everything that is decided about a run before it starts.
 
     Attributes:
-      requested: the checked recipe, before memory decided anything.
+      requested: the checked recipe, before tile size and the like were chosen to fit into memory.
       recipe: the recipe to run: `requested`, with tile size, rematerialisation and, if allowed, L-BFGS
         history chosen to fit into memory.
       scales: sizes and numbers of updates, coarse to fine.
-      mesh: devices that share the canvas or the batch; None is one device. Abstract if the devices need
-        not exist.
+      mesh: devices that share the canvas or the batch; None is one device. An `AbstractMesh` if
+        the devices need not exist.
       pictures: total number of pictures.
-      chunk: number of them that are painted at once.
-      platform: "cpu", "gpu" or "tpu", whose memory is modelled.
+      chunk: number of pictures painted at once.
+      platform: the platform whose memory is predicted: "cpu", "gpu" or "tpu".
       here: whether the plan is for the devices of this process, and not for another platform.
       available: bytes that each device can allocate; None if not known.
       footprint: predicted memory of one device at the final scale.
-      untiled: the same for one picture of the requested recipe without tiles.
+      untiled: predicted memory of one device for one picture by `requested`, without tiles.
     """
 
     requested: Recipe
@@ -95,7 +95,7 @@ class Plan:
 
     @property
     def usable(self) -> int | None:
-        """Largest estimate that fits in spite of its error, in bytes; None if memory is not known."""
+        """Largest predicted memory that fits, `available / MARGIN` bytes; None if not known."""
         return None if self.available is None else round(self.available / MARGIN)
 
     @property
@@ -105,18 +105,18 @@ class Plan:
 
     @property
     def saves_memory(self) -> bool:
-        """Whether tiles or rematerialisation were chosen that the recipe did not request."""
+        """Whether the plan uses tiles or rematerialisation that the recipe did not request."""
         untiled = _with_network(self.requested, tile=self.requested.network.tile or 0)
         return self.recipe.network != untiled.network
 
     @property
     def shortens_history(self) -> bool:
-        """Whether L-BFGS keeps fewer pairs than requested."""
+        """Whether L-BFGS keeps fewer pairs than the requested recipe says."""
         return history_of(self.recipe) != history_of(self.requested)
 
     @property
     def savings(self) -> list[str]:
-        """Phrases that describe what saves memory; empty if nothing does."""
+        """Phrases for messages on what the plan does to save memory; empty if nothing."""
         last, network = self.scales[-1], self.recipe.network
         words = []
         shapes = (last.shape, *last.style_shapes)
@@ -129,11 +129,11 @@ class Plan:
         return words
 
     def bands(self, scale: int = -1) -> Bands | None:
-        """Return how the canvas of a scale is distributed over devices; None on one device."""
+        """Return how the canvas of a scale is distributed over devices; None if one device has it."""
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
     def fits_beside_next(self, scale: int) -> bool:
-        """Return whether a scale and the next finer one fit into memory; False at the last scale."""
+        """Return whether a scale fits into memory together with the next; False for the last scale."""
         pair = self.scales[scale : scale + 2]
         if len(pair) < 2 or self.available is None:
             return len(pair) == 2
@@ -164,27 +164,28 @@ def plan(
 ) -> Plan:
     """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, operations.
 
-    Nothing is compiled or painted, and the pictures are not needed, only their sizes. If several
-    processes share the devices, all must make this call, unless `memory` is given.
+    Nothing is compiled or painted, and only the sizes of the pictures are needed. If several processes
+    share the devices, every process must make this call, unless `memory` is given.
 
     Args:
       content: an image [h, w, 3], or its (height, width).
-      style: an image or its (height, width); or a list of either, which is a blend.
-      recipe: as in `stylize`, like the arguments up to `devices`.
+      style: an image or its (height, width); or a list of these, for a blend of styles.
+      recipe: see `stylize`.
       size: see `stylize`.
       style_size: see `stylize`.
       steps: see `stylize`.
       precision: see `stylize`.
       tile: see `stylize`.
       devices: see `stylize`; with several pictures, see `stylize_many`.
-      pictures: number of pictures with canvases of this size, for `stylize_many`.
+      pictures: number of pictures to paint on canvases of this size, for `stylize_many`.
       chunk: as in `stylize_many`.
       bands: as in `stylize_many`.
-      memory: bytes that each device can allocate, or all CPU devices together; None asks the device.
-      platform: "cpu", "gpu" or "tpu"; None is that of the devices. For another platform, the available
-        memory is not known unless `memory` is given.
-      resume: the checkpoint from which the run will resume, as in `paint`. The plan then keeps its tile
-        size and rematerialisation.
+      memory: bytes that each device can allocate, or that all CPU devices can allocate together; None
+        asks the device.
+      platform: "cpu", "gpu" or "tpu"; None is the platform of the devices. For another platform, the
+        available memory is not known unless `memory` is given.
+      resume: the checkpoint from which the run will resume, as in `paint`. The plan then keeps the
+        tile size and the rematerialisation of the checkpoint.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -231,7 +232,7 @@ def _is_list_of_pictures(style: Any) -> bool:
 
 
 def _shape_of(argument: str, picture: Any) -> Shape:
-    """Return the (height, width) of an image, or a given pair (height, width), checked."""
+    """Check an image or a pair (height, width), and return its (height, width)."""
     if hasattr(picture, "shape"):
         _checks.image_shape(argument, tuple(picture.shape), smallest=1)
         return int(picture.shape[-3]), int(picture.shape[-2])
@@ -272,24 +273,25 @@ def plan_scales(
 ) -> Plan:
     """Plan a run of a checked recipe along given scales.
 
-    With several processes, every one must make this call.
+    With several processes, every process must make this call.
 
     Args:
       recipe: a checked recipe. If its `network.tile` is None, this function chooses the tile size.
-      scales: coarse to fine; the final one has the shapes of all styles.
+      scales: coarse to fine, each with the shapes of its canvas and of all styles.
       mesh: the devices that share the canvas or the batch; None is one device.
-      device: the device of the weights; None is JAX's default.
+      device: the device that holds the weights; None is the first local device.
       pictures: number of pictures that are painted with this recipe at these scales.
-      chunk: largest number painted at once; None is as many as fit into memory.
-      memory: bytes of the device, or of all CPU devices together; None asks the device.
+      chunk: largest number of pictures painted at once; None is as many as fit into memory.
+      memory: as in `plan`.
       platform: as in `plan`.
-      may_shorten_history: whether the package's own recipe may keep fewer L-BFGS pairs, which changes
-        the picture, if nothing exact fits. Other recipes belong to their authors and stay as they are.
+      may_shorten_history: whether the package's default recipe may keep fewer L-BFGS pairs, which
+        changes the picture, if no variant from `memory_savers` fits. Other recipes belong to
+        their authors, so they always keep their history.
 
     Raises:
-      ValueError: if no tile size fits, naming the largest canvas and the changes that would fit; if a
-        device would have no row of the canvas; or if bands are requested for a loss that is not
-        additive.
+      ValueError: if no tile size fits (the message names the largest canvas and the changes that would
+        fit); if a device would have no row of the canvas; or if bands are requested for a loss that is
+        not additive.
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)
@@ -306,7 +308,7 @@ def plan_scales(
     if chunk is None and pictures > 1:
         most = chunk_size.largest_chunk(one, there)
         if most is not None and counted != "cpu":
-            most *= sharding.pictures_in_parallel(mesh)  # each of these devices has its own memory
+            most *= sharding.pictures_in_parallel(mesh)  # each accelerator has its own memory
     at_once = chunk_size.even_chunk_over_devices(pictures, most, mesh)
     together = chunk_size.pictures_per_memory(at_once, mesh, counted)
     return Plan(
@@ -333,7 +335,7 @@ def _devices_of(mesh: AnyMesh | None) -> int:
 def _memory_of(
     mesh: AnyMesh | None, device: Any, memory: int | None, platform: str | None
 ) -> tuple[int | None, str, bool]:
-    """Return the bytes that each device can allocate, the platform, and whether that is this one.
+    """Return each device's available bytes, the platform, and whether it is this process's platform.
 
     The bytes are None if they are not known.
     """
@@ -355,7 +357,10 @@ def _fitted(
     devices: int,
     may_shorten_history: bool,
 ) -> Recipe:
-    """Choose tile size and rematerialisation so that the run fits in memory and takes least time."""
+    """Return the recipe with tile size and rematerialisation for the fastest run that fits.
+
+    `there` is the number of available bytes; None if not known.
+    """
 
     def fitting(candidate: Recipe) -> bool:
         return fits(footprint_at(candidate, scale, platform, devices=devices), there)
@@ -365,7 +370,7 @@ def _fitted(
     for candidate in candidates:
         if fitting(candidate):
             return candidate
-    assert there is not None  # otherwise the first candidate fits
+    assert there is not None  # if not known, the first candidate fits
     smallest = candidates[-1]
     shorter = _with_longest_history(smallest, fitting)
     if may_shorten_history and shorter is not None and _is_ours(recipe):
@@ -376,18 +381,18 @@ def _fitted(
 def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     """Return variants of a recipe, each of which needs less memory and more time than the one before.
 
-    All of them compute the same picture: first the canvas as a whole, then, on an accelerator, with
-    rematerialisation, then in smaller and smaller tiles.
+    All variants paint the same picture. The first computes the canvas as a whole; on an accelerator,
+    the second adds rematerialisation; the others compute in smaller and smaller tiles.
 
     Args:
       recipe: the recipe to vary.
-      longest: longest side of any picture, in px.
+      longest: longest side of the canvas and all styles, in px.
       platform: the device's platform.
     """
     candidates = [_with_network(recipe, tile=0)]
     if platform != "cpu":
         candidates.append(_with_network(recipe, tile=0, remat=True))
-    if not recipe.terms.additive:  # then only the picture as a whole gives the right loss
+    if not recipe.terms.additive:  # such losses need the picture as a whole
         return candidates
     halo = vgg.halo_of(recipe.terms.taps)
     remat = recipe.network.remat or platform != "cpu"
@@ -409,13 +414,13 @@ def _with_optimizer(recipe: Recipe, optimizer: Any) -> Recipe:
 
 
 def _is_ours(recipe: Recipe) -> bool:
-    """Return whether the recipe has the optimiser of the package's own recipe."""
+    """Return whether a recipe has the name and the optimiser of the package's default recipe."""
     ours = recipes.DEFAULT
     return recipe.name == ours.name and recipe.descent.optimizer == ours.descent.optimizer
 
 
 def _with_longest_history(recipe: Recipe, fitting: Callable[[Recipe], bool]) -> Recipe | None:
-    """Return the recipe with as many L-BFGS pairs as fit; None if fewer than `LEAST_HISTORY` do."""
+    """Return the recipe with as many L-BFGS pairs as fit; None if `LEAST_HISTORY` do not fit."""
     optimizer: Any = recipe.descent.optimizer
     most = history_of(recipe) or 0
 
@@ -437,15 +442,15 @@ def _refusal(
     devices: int,
     shorter: Recipe | None,
 ) -> str:
-    """Return the error message for a run that fits into memory in none of its exact variants.
+    """Return the error message for a run that does not fit into memory in any of `memory_savers`.
 
     Args:
       scale: the final scale.
-      smallest: the variant of the recipe that takes least memory.
+      smallest: the variant that takes the least memory.
       there: available bytes.
       platform: platform of the device.
       devices: number of devices that share the canvas.
-      shorter: the recipe with a shorter L-BFGS history that fits; None if there is none.
+      shorter: the variant with a shorter L-BFGS history that fits; None if no such history fits.
     """
 
     def fitting(other: Recipe) -> bool:
@@ -469,7 +474,7 @@ def _refusal(
 
 
 def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Yield changes that save memory but change the picture: a phrase, and the changed recipe."""
+    """Yield changes that save memory but alter the picture: each in words, and the changed recipe."""
     if recipe.network.precision.activations is None:
         yield "bfloat16 (`precision`)", _with_network(recipe, precision=BFLOAT16)
     if history_of(recipe) is not None:
@@ -479,17 +484,17 @@ def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
 def largest_that_fits(
     scale: Scale, recipe: Recipe, available: int, *, platform: str, devices: int = 1
 ) -> Shape | None:
-    """Return the largest canvas of a scale's proportions that fits, as (height, width).
+    """Return the largest canvas that fits and has the proportions of a scale's canvas.
 
     Args:
       scale: the requested shapes of the canvas and the styles, which shrink by the same factor.
       recipe: as in `estimate_memory`.
-      available: available bytes.
+      available: bytes that the device can allocate.
       platform: as in `estimate_memory`.
       devices: as in `estimate_memory`.
 
     Returns:
-      (height, width) of at least 16 px a side; None if no canvas fits.
+      (height, width) of the canvas, with sides of at least 16 px; None if no canvas fits.
     """
 
     def shrunk(shape: Shape, longer: int) -> Shape:

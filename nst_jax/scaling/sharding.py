@@ -16,7 +16,7 @@ PICTURES = "pictures"  # mesh axis over which the pictures of a batch are distri
 BANDS = "bands"  # mesh axis over which the bands of one picture are distributed
 ALL = "all"
 
-AnyMesh: TypeAlias = Mesh | AbstractMesh  # real devices, or only their number
+AnyMesh: TypeAlias = Mesh | AbstractMesh  # of real devices, or of devices that need not exist
 Devices: TypeAlias = Any  # None, "all", a number of devices, or a sequence of `jax.Device`
 
 
@@ -37,8 +37,8 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
 
     Raises:
       TypeError: if `devices` is not None, "all", an int or a list of devices.
-      ValueError: if there are fewer devices, if one is named twice, if they are of several platforms,
-        or if a process has none of them.
+      ValueError: if there are fewer devices than requested, if a device is named twice, if the devices
+        are of several platforms, or if a process has none of them.
 
     Example:
       >>> import jax
@@ -67,7 +67,8 @@ def mesh_of_batch(devices: Devices, bands: int = 1) -> Mesh | None:
       bands: number of devices that share one picture, each computing one band of it.
 
     Returns:
-      A mesh with the axis `PICTURES`, and the axis `BANDS` if `bands` is more than 1; or None.
+      A mesh with the axis `PICTURES`, and the axis `BANDS` if `bands` is more than 1; None
+        if one device does all the work.
 
     Raises:
       TypeError: as in `mesh_of`, and if `bands` is not an int.
@@ -92,7 +93,7 @@ def band_mesh(mesh: AnyMesh | None) -> AnyMesh | None:
 
 
 def pictures_in_parallel(mesh: AnyMesh | None) -> int:
-    """Return how many pictures the devices of a mesh compute at the same time."""
+    """Return the number of pictures that the devices of a mesh compute at the same time."""
     return 1 if mesh is None else int(mesh.shape.get(PICTURES, 1))
 
 
@@ -125,7 +126,7 @@ def _chosen(devices: Devices) -> Sequence[Any]:
 
 
 def _check_every_process_has_one(chosen: Sequence[Any]) -> None:
-    """Refuse a choice that gives a process no device: that process would wait for ever."""
+    """Refuse a choice that leaves a process without a device: that process would wait for ever."""
     missing = set(range(jax.process_count())) - {device.process_index for device in chosen}
     if missing:
         raise ValueError(
@@ -144,7 +145,7 @@ def round_up(count: int, mesh: AnyMesh | None) -> int:
 
 
 def split(tree: Any, mesh: AnyMesh | None, *, bands: bool = False) -> Any:
-    """Distribute every array's first axis over `PICTURES`, and with `bands` its second over `BANDS`."""
+    """Distribute axis 0 of every array over `PICTURES`, and if `bands`, axis 1 over `BANDS`."""
     spec = P(PICTURES, BANDS) if bands else P(PICTURES)
     return tree if mesh is None else _put(tree, mesh, spec)
 
@@ -183,7 +184,8 @@ def to_host(tree: Any, mesh: AnyMesh | None, *, copy: bool = False) -> Any:
 
     Args:
       tree: pytree of arrays.
-      mesh: the devices over which they are distributed, or None. If given, all processes must call.
+      mesh: the devices over which they are distributed, or None. With a mesh, every process must
+        make this call.
       copy: whether the result must not share memory with a device buffer.
     """
     read = np.array if copy else np.asarray
@@ -197,10 +199,10 @@ def vmap_over_devices(
 ) -> Callable[..., Any]:
     """Return the `vmap` of a function, with the batch axis distributed over the devices of a mesh.
 
-    Where each picture has one device, a `shard_map` lets every device compute its own pictures without
-    communication. XLA's partitioner would add communication: the condition of a `while` loop, which is
+    If every picture has one device, `shard_map` is used, so that each device computes its own pictures
+    without communication. XLA's partitioner would add communication: the condition of a `while` loop,
     whether any picture needs another iteration, would be reduced over all devices in every iteration.
-    Where several devices share a picture, they communicate anyway, and the partitioner is used.
+    If several devices share a picture, they communicate anyway, and the partitioner is used.
 
     Args:
       function: a function of one picture.
@@ -208,7 +210,7 @@ def vmap_over_devices(
       in_axes: as for `vmap`: 0 or None, or a tree of these, for each argument.
 
     Returns:
-      The function of batches, whose arguments are distributed accordingly.
+      A function of batches, whose mapped arguments and results are distributed over `PICTURES`.
     """
     if mesh is not None and BANDS in mesh.shape:
         return jax.vmap(function, in_axes=tuple(in_axes), spmd_axis_name=PICTURES)
@@ -228,25 +230,25 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
 
     Args:
       amount: value in this process; None means unlimited.
-      mesh: the devices that paint; every process that has one of them must make this call.
+      mesh: the devices that paint; every process that has one of these devices must make this call.
 
     Returns:
-      The minimum, to seven digits; `amount` itself if there is one process.
+      The minimum, rounded to seven digits; `amount` itself if there is one process.
     """
     if jax.process_count() == 1 or not isinstance(mesh, Mesh):
         return amount
     from jax.experimental import multihost_utils  # slow to import, and most runs have one process
 
-    # A float, since JAX's default integers end at 2^31.
+    # `amount` is sent as a float, since JAX's default integers end at 2^31.
     mine = np.float32(np.inf if amount is None else amount)
     found = float(np.min(multihost_utils.process_allgather(mine)))
     return None if found == np.inf else int(found)
 
 
 def shard_map(function: Callable[..., Any], **layout: Any) -> Callable[..., Any]:
-    """Call `jax.shard_map` without its check of replication, in older and newer versions of jax."""
+    """Call `shard_map` without its replication check, by the name it has in the installed jax."""
     if hasattr(jax, "shard_map"):
-        # The check does not understand loops inside custom gradient rules.
+        # The replication check does not understand loops inside custom gradient rules.
         return jax.shard_map(function, check_vma=False, **layout)
     from jax.experimental.shard_map import shard_map as before_jax_0_7
 

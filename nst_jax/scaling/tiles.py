@@ -1,14 +1,15 @@
-"""Sums over a picture tile by tile, and their gradient: exact, in the memory of one tile. Pure.
+"""Sums over a picture tile by tile, and their gradient: exact, in the memory of one tile.
 
 The picture is covered by cores of equal size that do not overlap. Each core is computed inside a
-window that extends past it by a halo, so that each of its features depends on the same pixels as in
-the whole picture. A window never extends past the picture: where it ends at the picture's border, the
-network pads it as it would pad the picture, and no feature of the core sees any other border of the
-window. All windows have one size and start on the pooling grid. The last window of a row or column
-ends where the picture ends, so odd sizes are exact, too.
+window that extends past the core by a halo; core and window are a tile. The halo is so wide that the
+core's features depend on the same pixels as in the whole picture. A window never extends past the
+picture: at the picture's border the network pads the window as it would pad the picture, and the
+window's other borders are too far away to change features of the core. All windows have the same size
+and begin on the pooling grid, at a multiple of 16 px. The last window of a row or column ends where
+the picture ends, so the sums are exact for odd sizes, too.
 
-Where several devices share a picture, each of them computes the same number of rows of tiles. It then
-works on a slab: its own band, and the rows of neighbouring bands that its windows reach.
+If several devices share a picture, each device computes the same number of rows of tiles, on a slab:
+its own band, and the rows of neighbouring bands that its windows reach.
 """
 
 from collections.abc import Callable, Iterable
@@ -36,12 +37,12 @@ Sums: TypeAlias = Any  # a pytree of sums over positions
 
 @dataclass(frozen=True)
 class Cut:
-    """How one side of a picture is cut. Static."""
+    """How one side of a picture is cut into cores and windows, as static data."""
 
-    side: int  # px of the picture
-    core: int  # px of a core, a multiple of the pooling grid; the last core may have fewer
-    window: int  # px of a window
-    halo: int  # px
+    side: int  # length of the side, px
+    core: int  # length of a core, px, a multiple of 16; the last core may be shorter
+    window: int  # length of a window, px
+    halo: int  # length by which a window extends past its core, px
 
     @property
     def count(self) -> int:
@@ -49,18 +50,18 @@ class Cut:
         return -(-self.side // self.core)
 
     def origin(self, index: Index) -> Index:
-        """Return the first pixel of a window: on the grid, inside the picture."""
+        """Return the first pixel of window number `index`: on the pooling grid, in the picture."""
         return jnp.clip(index * self.core - self.halo, 0, self.side - self.window)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """How a picture is cut into tiles. Static."""
+    """How a picture is cut into tiles, as static data."""
 
-    down: Cut
-    across: Cut
-    ceil: bool  # whether pooling keeps an odd last line
-    bands: Bands | None = None  # how the picture is distributed over several devices
+    down: Cut  # of the height
+    across: Cut  # of the width
+    ceil: bool  # whether pooling keeps an odd last row and column
+    bands: Bands | None = None  # how several devices share the picture; None is one device
 
     @property
     def count(self) -> int:
@@ -69,14 +70,14 @@ class Grid:
 
     @property
     def count_per_device(self) -> int:
-        """Number of tiles that one device computes; on the last ones, some lie below the picture."""
+        """Number of tiles that each device computes, including any that lie below the picture."""
         if self.bands is None:
             return self.count
         return self.bands.band_height // self.down.core * self.across.count
 
     @property
     def reach(self) -> tuple[int, int]:
-        """Largest number of rows that a device's windows reach above and below its band, in px."""
+        """Largest numbers of pixel rows by which windows reach above and below a device's band."""
         if self.bands is None:
             return 0, 0
         rows_per_device = self.bands.band_height // self.down.core
@@ -91,7 +92,7 @@ class Grid:
         return above, below
 
     def first(self) -> Index:
-        """Return the index of the first tile of this device."""
+        """Return the index of the first tile that this device computes."""
         return 0 if self.bands is None else _device_index() * self.count_per_device
 
     def top(self) -> Index:
@@ -115,12 +116,12 @@ class Grid:
         return height * width
 
     def place(self, index: Index) -> tuple[Index, Index]:
-        """Return the row and column of a tile."""
+        """Return the row and column of tile number `index` in the grid of tiles."""
         return index // self.across.count, index % self.across.count
 
 
 def _device_index() -> Int[Array, ""]:
-    """Return the index of this device among those that share the picture, as a default integer."""
+    """Return the index of this device among the picture's devices, in JAX's default integer type."""
     return lax.axis_index(BANDS).astype(int)
 
 
@@ -131,7 +132,7 @@ def grid_of(
 
     Args:
       shape: (height, width) of the picture.
-      taps: all taps that are measured; the deepest one determines the halo.
+      taps: all taps that the losses read; the deepest tap determines the halo.
       network: its `tile` is the size of the tiles.
       bands: how the picture is distributed over several devices.
     """
@@ -150,7 +151,7 @@ def grid_of(
 def window_of(
     shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
 ) -> tuple[int, int]:
-    """Return the (height, width) that the network computes at once: a window, or the picture."""
+    """Return the (height, width) of what the network computes at once: a window or the picture."""
     grid = grid_of(shape, taps, network, bands)
     return shape if grid is None else grid.window
 
@@ -158,8 +159,8 @@ def window_of(
 def _axis(side: int, tile: int, halo: int) -> Cut:
     """Cut a side into as few cores of equal size as possible.
 
-    A window is at most as wide as a tile, its two halos and one step of the grid. If there are only two
-    cores, each needs a halo on one side only, so each may be wider by the other halo.
+    A window is at most as long as `tile`, two halos and one step (16 px) of the pooling grid. If there
+    are only two cores, each needs a halo on one side only, so each core may be longer by one halo.
     """
     if side < tile + 2 * halo + SMALLEST:
         return Cut(side, _on_grid(side), side, halo)
@@ -170,10 +171,10 @@ def _axis(side: int, tile: int, halo: int) -> Cut:
 
 
 def _cut(side: int, core: int, halo: int) -> Cut:
-    """Cut a side into cores of this size."""
+    """Cut a side into cores of length `core`."""
     # The first and the last window end at the picture's border, so two cores need one halo each.
     wide = core + (halo if side <= 2 * core else 2 * halo)
-    # Widened until the last window starts on the grid and ends at the picture's border.
+    # The window is widened so that the last one begins on the pooling grid and ends at the border.
     window = side - max(side - wide, 0) // SMALLEST * SMALLEST
     return Cut(side, core, window, halo)
 
@@ -186,16 +187,16 @@ def _on_grid(side: int) -> int:
 
 
 class Crop(NamedTuple):
-    """Where the features of a core lie along one axis."""
+    """Where the features of a core are along one axis; a line is a row or a column."""
 
-    start: Index  # in the features of the whole picture
-    inside: Index  # in the features of the window
-    length: int
-    owned: Bool[Array, " length"]  # False for lines of the last core that the one before it owns
+    start: Index  # first line in the features of the whole picture
+    inside: Index  # first line in the features of the window
+    length: int  # number of lines
+    owned: Bool[Array, " length"]  # False for lines of the last core that belong to the core before
 
 
 def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
-    """Return the crop of a core after `times` poolings."""
+    """Return where the features of core number `index` are along one axis after `times` poolings."""
     stride = 2**times
     lines = halved(axis.side, times, ceil)
     length = min(axis.core // stride, lines)
@@ -219,8 +220,8 @@ def window(image: Image, grid: Grid, index: Index) -> Window:
 def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
-    # At least 0, since a negative index counts from the end. This moves only tiles below the picture,
-    # which contribute nothing.
+    # At least 0, since a negative index would count from the end. The maximum moves only tiles below
+    # the picture, which contribute nothing.
     return jnp.maximum(down, 0), grid.across.origin(column), 0
 
 
@@ -237,7 +238,7 @@ def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
 
 
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Return a core's part of its window's features; positions that another core owns are zero."""
+    """Cut a core's part from its window's features; positions that another core owns become zero."""
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, features.shape[-1])
     part = lax.dynamic_slice(features, (down.inside, across.inside, 0), shape)
@@ -245,7 +246,7 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Return a core's part of features from `assembled`; positions that another core owns are zero."""
+    """Cut a core's part from what `assembled` returns; positions that another core owns become zero."""
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, whole.shape[-1])
     at = _place_in_assembled(grid, index, down, across)
@@ -255,7 +256,7 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 def _place_in_assembled(
     grid: Grid, index: Index, down: Crop, across: Crop
 ) -> tuple[Index, Index, int]:
-    """Return where a core's part begins in features from `assembled`."""
+    """Return the position where a core's part begins in what `assembled` returns."""
     if grid.bands is None:
         return down.start, across.start, 0
     row, column = grid.place(index - grid.first())
@@ -271,7 +272,7 @@ def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
 
 
 def summed(grid: Grid, of_tile: Callable[[Index], Sums]) -> Sums:
-    """Return the sum of `of_tile(index)` over all tiles of a device."""
+    """Return the sum of `of_tile(index)` over all tiles that this device computes."""
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_tile, 0))
 
     def add(index: Index, total: Sums) -> Sums:
@@ -283,13 +284,13 @@ def summed(grid: Grid, of_tile: Callable[[Index], Sums]) -> Sums:
 def gradient(
     image: Image, grid: Grid, of_window: Callable[[Window, Index], Sums], cotangent: Sums
 ) -> Image:
-    """Return the gradient, with respect to an image, of the sums that `summed` computes.
+    """Return the gradient of the sums over this device's tiles with respect to an image.
 
     Args:
       image: [h, w, 3].
       grid: how the image is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
-      cotangent: the cotangent of the sums, a pytree of the same structure.
+      cotangent: the cotangent of the sums, a pytree like the sums.
 
     Returns:
       [h, w, 3]: the gradients of all tiles, added up where windows overlap.
@@ -305,7 +306,7 @@ def gradient(
 
 
 def _over_tiles(grid: Grid, body: Callable[[Index, Any], Any], start: Any) -> Any:
-    """Fold `body` over the tiles of this device."""
+    """Fold `body(index, total)` over the tiles that this device computes, from the total `start`."""
     first = grid.first()
     return lax.fori_loop(
         0, grid.count_per_device, lambda index, total: body(first + index, total), start
@@ -313,7 +314,7 @@ def _over_tiles(grid: Grid, body: Callable[[Index, Any], Any], start: Any) -> An
 
 
 def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
-    """Return the (height, width) of features from `assembled`, over all devices."""
+    """Return the (height, width) of what `assembled` returns on all devices together."""
     if grid.bands is None:
         return grid.shape(tap)
     times = halvings(layer_of(tap))
@@ -326,15 +327,15 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
 def assembled(
     grid: Grid, of_tile: Callable[[Index], dict[str, FeatureMap]]
 ) -> dict[str, FeatureMap]:
-    """Return the features of a picture, assembled from those of its windows, for use by `part`.
+    """Assemble the features of a picture from the features of its windows; `part` reads the result.
 
     Args:
       grid: how the picture is cut.
       of_tile: maps the index of a tile to the features of its window, by tap.
 
     Returns:
-      Features [h', w', c] of the whole picture, by tap. With several devices, each returns the features
-      of its own cores side by side; positions that two cores share then occur twice.
+      Features [h', w', c] of the whole picture, by tap. With several devices, each device returns the
+      features of its own cores side by side; positions that two cores share then occur twice.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 
@@ -363,7 +364,7 @@ def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> F
 
 
 def slab(band: Band, grid: Grid) -> Slab:
-    """Return a device's band [band_height, w, 3] with the neighbours' rows that its windows need."""
+    """Return a band [band_height, w, 3] with the rows of other bands that its windows reach."""
     assert grid.bands is not None
     return with_neighbours(band, *grid.reach, grid.bands.count)
 

@@ -1,6 +1,7 @@
-"""Convolution, ReLU, padding and pooling with gradient rules of their own. Pure.
+"""Convolution, ReLU, padding and pooling, as pure functions with gradient rules of their own.
 
-A rule is written by hand where autodiff's is slower, needs more memory, or differs from torch's.
+A gradient rule is written by hand where autodiff's is slower, needs more memory, or differs from
+torch's.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,8 +21,8 @@ from nst_jax.vgg.precision import FLOAT32
 
 KERNEL = "kernel"
 
-# Forms of a kernel that are computed from it once and stored beside it: transposed for the gradient,
-# transformed for Winograd convolution, and both.
+# Names of a kernel's forms, arrays that are computed from the kernel once and stored beside it:
+# transposed for the gradient, transformed for Winograd convolution, and both.
 TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED = "transposed", "winograd", "winograd_transposed"
 
 Forms: TypeAlias = Mapping[str, Array]
@@ -54,19 +55,19 @@ def conv3x3(
 ) -> Float[Array, "n h w o"]:
     """Convolve with a 3 x 3 kernel, zero padding 1, stride 1.
 
-    The gradient with respect to `x` is the same kind of convolution, with the transposed kernel. The
-    expression that autodiff makes is not recognised as one by XLA's CPU compiler inside a loop body,
-    and runs about three times slower there.
+    The gradient with respect to `x` is the same kind of convolution, with the transposed kernel.
+    Autodiff writes it differently: inside a loop body, XLA's CPU compiler does not recognise that
+    expression as a convolution, and it runs about three times slower.
 
     Args:
       x: features.
       kernel: the kernel.
-      forms: transformed kernels, computed before a loop so that no step computes them; see
-        `with_forms`.
+      forms: forms of the kernel, computed before a loop instead of in every step; see `with_forms`.
       products: the precision that the convolution requests from the device.
 
     Returns:
-      The result; by Winograd convolution if `forms` contains its kernel and the size makes it faster.
+      The result, by Winograd convolution if `forms` contains the kernel for it and `x` is so large that
+      it is faster.
     """
     return _conv3x3(products, x, kernel, forms or {TRANSPOSED: transpose(kernel)})
 
@@ -93,7 +94,7 @@ def _conv3x3_backward(
     else:
         input_gradient = _convolve(g, forms[TRANSPOSED], products)
     _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, products), kernel)
-    # `forms` are functions of `kernel`, whose gradient is complete, so theirs is none.
+    # No gradient for `forms`: they are computed from `kernel`, whose gradient here is complete.
     return input_gradient, weight_gradient(g)[0], None
 
 
@@ -107,14 +108,14 @@ _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 def relu(x: FeatureMap) -> FeatureMap:
     """Return max(x, 0); the gradient is computed from the result, and is 0 at 0.
 
-    The gradient of `jax.nn.relu` reads its input, which then stays in memory beside the result
-    wherever a tap or a convolution needs the result too.
+    The gradient of `jax.nn.relu` reads x, which then stays in memory beside the result wherever a tap
+    or a convolution needs the result too.
     """
     return jnp.maximum(x, 0)
 
 
 def _relu_forward(x: FeatureMap) -> tuple[FeatureMap, FeatureMap]:
-    # Without the barrier XLA computes the result again for each consumer, and keeps the input for it.
+    # Without the barrier, XLA would compute y again for each use, and keep x in memory to do so.
     y = lax.optimization_barrier(relu(x))
     return y, y
 
@@ -155,7 +156,7 @@ def replicate_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with the border pixels repeated once beyond it."""
+    """Convolve with the border pixels repeated once beyond the border."""
     return _convolve_padded("edge", x, kernel, forms, products)
 
 
@@ -165,7 +166,7 @@ def reflect_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with the picture mirrored at its border pixels (repeated where it is 1 px wide)."""
+    """Convolve with the picture mirrored at its border pixels; repeat them if a side has only 1 px."""
     mode = "reflect" if min(x.shape[1:3]) > 1 else "edge"
     return _convolve_padded(mode, x, kernel, forms, products)
 
@@ -173,8 +174,8 @@ def reflect_padded(
 def _convolve_padded(
     mode: str, x: FeatureMap, kernel: Kernel, forms: Forms | None, products: lax.Precision
 ) -> Convolved:
-    # `conv3x3` adds a ring of zeros of its own; cropping the ring it computes lets its gradient rule
-    # serve all paddings.
+    # `conv3x3` pads with zeros once more, which affects only the outermost ring of its result. That
+    # ring is cropped, so that the gradient rule of `conv3x3` serves all paddings.
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
     return conv3x3(padded, kernel, forms, products)[:, 1:-1, 1:-1, :]
 
@@ -196,7 +197,7 @@ def _max_forward(x: FeatureMap) -> tuple[Pooled, tuple[FeatureMap, Pooled]]:
 
 
 def _max_backward(saved: tuple[FeatureMap, Pooled], g: Pooled) -> tuple[FeatureMap]:
-    # The gradient goes to the first of equal maxima, as in torch; that of `maximum` would be split.
+    # The gradient goes to the first of equal maxima, as in torch; `jnp.maximum` would split it evenly.
     x, largest = saved
     a, b, c, _ = (part == largest for part in _window_members(x))
     zero = jnp.zeros_like(g)
@@ -204,16 +205,16 @@ def _max_backward(saved: tuple[FeatureMap, Pooled], g: Pooled) -> tuple[FeatureM
     to_b = jnp.where(b & ~a, g, zero)
     to_c = jnp.where(c & ~(a | b), g, zero)
     to_d = jnp.where(a | b | c, zero, g)
-    top = jnp.stack([to_a, to_b], axis=3)  # n h w 2 c
+    top = jnp.stack([to_a, to_b], axis=3)  # axes: n h w 2 c
     bottom = jnp.stack([to_c, to_d], axis=3)
-    return (jnp.stack([top, bottom], axis=2).reshape(x.shape),)  # n h 2 w 2 c
+    return (jnp.stack([top, bottom], axis=2).reshape(x.shape),)  # axes: n h 2 w 2 c
 
 
 _max_of_windows.defvjp(_max_forward, _max_backward)
 
 
 def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
-    """Crop odd sides (floor), or extend them by one line of `fill` (ceil)."""
+    """Make sides even: crop the last line of odd sides, or with `ceil` add one line of `fill`."""
     height, width = x.shape[1:3]
     if ceil:
         edges = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
@@ -237,7 +238,7 @@ def _sum_of_windows(x: FeatureMap, ceil: bool) -> Pooled:
     return a + b + c + d
 
 
-# The poolings and paddings that recipes may name.
+# Poolings and paddings by the names that recipe files use.
 POOLS = {"max": max_pool, "average": average_pool}
 
 PADDINGS = {"zero": zero_padded, "replicate": replicate_padded, "reflect": reflect_padded}

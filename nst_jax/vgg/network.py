@@ -58,23 +58,23 @@ def with_forms(
     """Return the parameters down to the deepest tap, with the forms of kernels that a loop needs.
 
     A form is an array computed from a kernel: transposed for the gradient, and on a CPU transformed
-    for Winograd convolution where that is faster. Computed here, they are ready before the loop. In
-    the loop, XLA would flip and transpose 80 MB of kernels in every step, which at 48 px took longer
-    than the convolutions. A kernel's forms for Winograd convolution take 8 times its memory, half of
-    that for the gradient.
+    for Winograd convolution where that is faster. Here they are computed once, before the loop. In
+    the loop, XLA would flip and transpose 80 MB of kernels in every step, which for a canvas of 48 px
+    took longer than the convolutions. A kernel's two forms for Winograd convolution, plain and
+    transposed, together take 8 times the memory of the kernel.
 
     Args:
-      params: weights, without forms or with them already.
+      params: weights, with or without forms.
       taps: the taps that the loop reads.
-      shape: (height, width) of the largest canvas, which decides on the layers that use Winograd
-        convolution; None uses it nowhere. With a shape the weights must not be traced, as their
+      shape: (height, width) of the largest canvas, which decides which layers use Winograd convolution;
+        with None, no layer does. With a shape, the weights must be concrete, not traced, since their
         device decides too.
-      precision: the network's precision. All forms are computed from kernels rounded to the dtype that
-        it multiplies, so that a layer gives the same result with and without Winograd convolution, up
-        to rounding.
+      precision: the network's precision. Kernels are first rounded to its dtype for activations and
+        forms are computed from the rounded kernels, so that a layer gives the same result with and
+        without Winograd convolution, up to rounding.
 
     Returns:
-      Parameters for `step` and `run`.
+      Parameters for `nst_jax.step` and `nst_jax.run`.
 
     Example:
       >>> import nst_jax as nst
@@ -105,13 +105,13 @@ def with_forms(
 
 @jax.jit
 def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
-    """Transpose many kernels in one program: it compiles or loads once, not once per shape."""
+    """Transpose kernels in one program, which is compiled once and not once per kernel shape."""
     return {name: transpose(kernel) for name, kernel in kernels.items()}
 
 
 @jax.jit
 def _transform_all(kernels: dict[str, tuple[Array, Array]]) -> dict[str, tuple[Array, Array]]:
-    """Transform many pairs of kernels for Winograd convolution, in one program as well."""
+    """Transform pairs of kernels, plain and transposed, for Winograd convolution in one program."""
     return jax.tree.map(winograd.transform_kernel, kernels)
 
 
@@ -122,7 +122,7 @@ def _on_cpu(params: Params) -> bool:
 
 
 def _winograd_pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
-    """Say whether Winograd convolution is faster for a layer, with a canvas of (height, width)."""
+    """Return whether Winograd convolution is faster for a layer, on a canvas of (height, width)."""
     times = halvings(name)
     return winograd.pays(shape[0] >> times, shape[1] >> times, *kernel.shape[2:])
 
@@ -132,23 +132,23 @@ def _winograd_pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A recipe's choices about the network. All of them are static.
+    """A recipe's choices about the network. All fields are static under `jit`.
 
     Attributes:
       pool: `max_pool` or `average_pool`.
       ceil: whether pooling keeps an odd last row and column (Caffe) or drops it (torch, Keras).
       padding: `zero_padded`, `replicate_padded` or `reflect_padded`.
-      pixels: the pixel convention of the network's input; None means that of the weights, which is
-        right unless a published recipe deliberately uses another one.
+      pixels: the pixel convention of the network's input; None means the convention of the weights,
+        which is right unless a published recipe deliberately uses another one.
       precision: precision of products and activations, one of `nst_jax.vgg.precision`.
       remat: whether a block's activations are computed again for its gradient instead of stored
-        (rematerialisation): a third more work for less memory. XLA's CPU compiler stores them anyway.
-      tile: side in px, a multiple of 16, of the parts in which a larger picture is computed. A part is
-        seen with a halo around it (or is larger, where it needs a halo on one side only), so losses
-        and gradient are those of the whole picture, in the memory of a tile; see
-        `nst_jax.scaling.tiles`. 0 computes pictures of any size whole, as `features` always does.
+        (rematerialisation): 50 % more work for less memory. XLA's CPU compiler stores them anyway.
+      tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed. The
+        network sees each tile with a halo around it, so losses and gradient are those of the whole
+        picture, in the memory of a tile; see `nst_jax.scaling.tiles`. (A tile that needs a halo on one
+        side only may be larger.) 0 computes pictures of any size whole, as `features` always does.
         None lets `stylize`, `paint` and `stylize_many` choose tiles for a picture that does not fit
-        in memory whole; the functions below them read None as 0.
+        in memory whole; other functions, such as `step`, read None as 0.
     """
 
     pool: Pool = max_pool
@@ -190,8 +190,8 @@ Measure: TypeAlias = Callable[[str, FeatureMap], Any]  # (a tap's name, its acti
 class Trunk(nn.Module):
     """The convolutional layers of VGG-19, computed down to the deepest of `taps`.
 
-    Returns the results of `measure`, by tap. With `network.remat`, only these and a block's output
-    are stored for the gradient.
+    A call returns the results of `measure`, by tap. With `network.remat`, only these results and the
+    output of each block are stored for the gradient.
     """
 
     taps: tuple[str, ...]
@@ -211,7 +211,7 @@ class Trunk(nn.Module):
 
 
 def _block(trunk: Trunk, x: Array, *, number: int, measure: Measure) -> tuple[Any, dict[str, Any]]:
-    """Return a block's output, or None if the deepest tap is in it, and the results at its taps."""
+    """Return a block's output (None if it has the deepest tap) and the results at the block's taps."""
     network, found = trunk.network, {}
     deepest = max(trunk.taps, key=TAPS.index)
     for index in range(1, BLOCKS[number - 1][0] + 1):
@@ -231,7 +231,7 @@ def features(
 ) -> Features:
     """Compute the network's activations at the named taps.
 
-    Traceable and differentiable; nothing deeper than the deepest tap is computed.
+    The function can be traced and differentiated. No layer after the deepest tap is computed.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -241,11 +241,11 @@ def features(
         convention of the weights.
 
     Returns:
-      Tap name, as given, to activations [*batch, h', w', c], in the dtype of `images` unless the
-      network's precision sets another one.
+      Activations [*batch, h', w', c] by tap name as given in `taps`, in the dtype of `images` unless
+      the network's precision sets another dtype.
 
     Raises:
-      ValueError: for unknown taps, a picture that is too small, of whole numbers, or not
+      ValueError: for unknown taps, and if `images` is too small, has an integer dtype, or is not
         [..., h, w, 3].
 
     Example:
@@ -273,17 +273,18 @@ def measured(
 ) -> dict[str, Any]:
     """Compute functions of the network's activations at some taps.
 
-    Unlike `features`, this calls the functions inside the network. With `network.remat`, the
-    activations then need not be stored for the gradient.
+    Unlike `features`, the functions are called inside the network, so that with `network.remat` the
+    activations need not be stored for the gradient.
 
     Args:
       params: weights from `nst_jax.load_params`.
       images: as in `features`.
-      measures: tap, as `resolve_tap` returns it, to a function of its activations [*batch, h', w', c].
+      measures: a function of the activations [*batch, h', w', c] for each tap, by the tap's name as
+        `resolve_tap` returns it.
       network: as in `features`.
 
     Returns:
-      Tap to the result of its function.
+      The result of each function, by tap.
 
     Raises:
       ValueError: as in `features`.

@@ -15,8 +15,8 @@ class Pixels:
     `encode` computes `(image * scale - shift) / spread`, and reverses the channels if `bgr`.
 
     Attributes:
-      name: the name in files and in `Params.pixels`.
-      scale: the value of white before `shift`.
+      name: its name in recipe files and in `Params.pixels`.
+      scale: the value of white before `shift` is subtracted.
       shift: subtracted from each channel, in RGB order.
       spread: divides each channel, in RGB order.
       bgr: whether blue comes first.
@@ -29,13 +29,13 @@ class Pixels:
     bgr: bool
 
     def encode(self, image: Image) -> Float[Array, "*batch h w 3"]:
-        """Map sRGB in [0, 1] to these pixels, in the dtype of `image`."""
+        """Map sRGB in [0, 1] to pixels of this convention, in the dtype of `image`."""
         shift, spread = _like(self.shift, image), _like(self.spread, image)
         pixels = (image * self.scale - shift) / spread
         return pixels[..., ::-1] if self.bgr else pixels
 
     def decode(self, pixels: Float[Array, "*batch h w 3"]) -> Image:
-        """Map these pixels back to sRGB, nominally in [0, 1]."""
+        """Map pixels of this convention back to sRGB, nominally in [0, 1]."""
         shift, spread = _like(self.shift, pixels), _like(self.spread, pixels)
         rgb = pixels[..., ::-1] if self.bgr else pixels
         return (rgb * spread + shift) / self.scale
@@ -46,16 +46,16 @@ def _like(channels: tuple[float, float, float], image: Array) -> Array:
     return jnp.asarray(channels, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))
 
 
-# The original network, from Caffe: BGR, 0..255, minus the mean of ImageNet; not divided by a deviation.
+# The original Caffe network: BGR in 0..255 minus ImageNet's mean, not divided by standard deviations.
 CAFFE_BGR = Pixels("caffe-bgr", 255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
 
-# torchvision's retrained network: RGB in [0, 1], normalised by ImageNet's mean and deviation.
+# torchvision's own network: RGB in [0, 1], normalised by ImageNet's mean and standard deviation.
 TORCHVISION = Pixels("torchvision", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
 
-# RGB in [0, 1] unchanged: the Coursera course's input, though its network expects caffe-bgr.
+# RGB in [0, 1] unchanged: Coursera's style transfer exercise feeds it to a network for caffe-bgr.
 RAW = Pixels("raw", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False)
 
-# The input of Torch7's neural-style: [0, 1] times 256, not 255.
+# The input of Torch7's neural-style: like caffe-bgr, but [0, 1] times 256 instead of 255.
 CAFFE_BGR_256 = Pixels("caffe-bgr-256", 256.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
 
 

@@ -1,9 +1,9 @@
-"""Precisions of the network: of its matrix products, and of its stored activations. Static data.
+"""Precisions of the network's matrix products and of its stored activations, as static data.
 
 At every precision, pictures, statistics, losses and the optimiser's state stay float32, or whatever
-dtype the caller's pictures have. Accelerators multiply float32 with fewer bits unless all of them are
-requested, so each precision states its request. A CPU always uses all bits: there `tensorfloat32` is
-computed as float32.
+dtype the caller's pictures have. Accelerators multiply float32 numbers with fewer bits unless all bits
+are requested, so each precision says what it requests. A CPU always uses all bits, so `tensorfloat32`
+is computed as float32 there.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ class Precision:
     """The precision of matrix products, and the dtype of activations.
 
     Attributes:
-      name: the name that users and files write.
+      name: its name in arguments and recipe files.
       products: the precision that convolutions and Gram matrices request from the device.
-      activations: name of the dtype of the network's activations; None means that of the pictures.
+      activations: name of the dtype of the network's activations; None is the dtype of the pictures.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Precision:
 # All bits of float32 in every product.
 FLOAT32 = Precision("float32", lax.Precision.HIGHEST)
 
-# NVIDIA's matrix units use 10 bits of each factor's fraction; a TPU takes three passes of bfloat16.
+# NVIDIA's matrix units round factors to 10 fraction bits; a TPU multiplies in three passes of bfloat16.
 TENSORFLOAT32 = Precision("tensorfloat32", lax.Precision.HIGH)
 
-# 7 bits of each factor's fraction, sums in float32, and half the memory for activations.
+# Factors with 7 fraction bits, sums in float32, and activations in half the memory.
 BFLOAT16 = Precision("bfloat16", lax.Precision.DEFAULT, "bfloat16")
 
 
@@ -60,7 +60,8 @@ def precision_named(name: Any, platform: str | None = None) -> Precision:
     Args:
       name: `"float32"`, `"tensorfloat32"`, `"bfloat16"`, or `"auto"`: bfloat16 on an accelerator,
         whose matrix units are built for it, and float32 on a CPU.
-      platform: the device's platform, as JAX names it, for `"auto"`; default: the default device's.
+      platform: the device's platform as JAX names it, which decides on `"auto"`; None is the platform
+        of the default device.
 
     Returns:
       The precision.

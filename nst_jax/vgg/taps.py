@@ -7,7 +7,7 @@ from nst_jax import _checks
 
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # (convolutions, channels) per block
 
-SMALLEST = 16  # px a side: relu5_1 of a 16 x 16 picture is 1 x 1
+SMALLEST = 16  # smallest side of a picture, px: relu5_1 of 16 x 16 px is 1 x 1
 
 
 def _layer_table() -> dict[str, tuple[int, int]]:
@@ -30,18 +30,19 @@ TAPS = tuple(
 
 
 def resolve_tap(name: str, *, argument: str = "taps") -> str:
-    """Return this package's name of a tap; unambiguous spellings of the literature are accepted.
+    """Return this package's name for a tap; unambiguous spellings from the literature are accepted.
 
     Args:
       name: `"relu4_2"`, `"preact4_2"` (before the ReLU), or `"block4_conv2"` (Keras) and `"r42"`
         (Gatys), which both mean the activation after the ReLU.
-      argument: the caller's name of the value, for messages.
+      argument: the name of the caller's argument, for error messages.
 
     Returns:
       `relu{b}_{i}` or `preact{b}_{i}`.
 
     Raises:
-      ValueError: for a bare `conv4_2`, which does not say before or after, and for unknown names.
+      TypeError: if `name` is not a string.
+      ValueError: for unknown names, and for a bare `conv4_2`, which may mean before or after the ReLU.
 
     Example:
       >>> from nst_jax.vgg import resolve_tap
@@ -87,13 +88,13 @@ def feature_shape(tap: str, height: int, width: int, ceil: bool) -> tuple[int, i
     """Return the (height, width) of a tap's features.
 
     Args:
-      tap: its name, such as `"relu4_2"`.
+      tap: name of the tap, such as `"relu4_2"`.
       height: height of the picture, px.
       width: width of the picture, px.
       ceil: whether poolings keep an odd last row and column (Caffe) or drop it (torch, Keras).
 
     Returns:
-      The number of positions down and across.
+      The number of positions (down, across).
 
     Example:
       >>> from nst_jax.vgg import feature_shape
@@ -105,7 +106,7 @@ def feature_shape(tap: str, height: int, width: int, ceil: bool) -> tuple[int, i
 
 
 def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, ...]:
-    """Resolve several tap names; refuse an empty list and repeats."""
+    """Return `resolve_tap` of several names; refuse an empty list and repeated taps."""
     if isinstance(names, str):
         raise TypeError(f"`{argument}`: expected a list of tap names, got the string {names!r}")
     taps = tuple(resolve_tap(name, argument=argument) for name in names)
@@ -118,13 +119,13 @@ def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, 
 
 
 def halo_of(taps: Iterable[str]) -> int:
-    """Return how far the receptive field of the deepest tap reaches past its own pixels.
+    """Return how far a tile's features at the deepest tap depend on pixels outside the tile.
 
     Args:
       taps: names as `resolve_tap` returns them.
 
     Returns:
-      Pixels, rounded up to a multiple of 16 so that tiles start where poolings start.
+      The distance in px, rounded up to a multiple of 16 so that tiles begin where poolings begin.
 
     Example:
       >>> from nst_jax.vgg.taps import halo_of

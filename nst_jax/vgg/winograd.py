@@ -1,4 +1,4 @@
-"""3 x 3 convolutions by Winograd's minimal filtering, F(4 x 4, 3 x 3). Pure.
+"""3 x 3 convolutions by Winograd's minimal filtering, F(4 x 4, 3 x 3), as pure functions.
 
 A patch of 4 x 4 results is computed from 6 x 6 input pixels with 36 multiplications instead of 144 per
 pair of channels. Patches and kernels are transformed into a basis in which the convolution is an
@@ -14,7 +14,7 @@ long to compile.
 References:
   Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.3.
   Alam, Anderson, Barabasz, Gregg, "Winograd Convolution for Deep Neural Networks: Efficient Point
-  Selection", 2022: other points than 0, 1 and 2 round less.
+  Selection", 2022: points other than 0, 1 and 2 give smaller rounding errors.
 """
 
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-PATCH = 4  # results a side
+PATCH = 4  # side of a patch, in results
 
-WINDOW = 6  # input pixels a side that a patch depends on
+WINDOW = 6  # side of the square of input pixels from which a patch is computed
 
 
-# The method multiplies polynomials by their values at the points 0, ±NEAR, ±FAR and infinity. With 1
-# and 2, as in section 4.3, the rounding error is over twice as large; no other pair of multiples of
-# 1/16 that was tried has a smaller one.
+# The method multiplies polynomials by their values at the points 0, ±NEAR, ±FAR and infinity. With
+# NEAR = 1 and FAR = 2, as in Lavin and Gray's section 4.3, the rounding error is over twice as large.
+# Of all pairs of multiples of 1/16 that were tried, none has a smaller error than these two.
 NEAR, FAR = 5 / 8, 3 / 2
 
 
-# The three transformations, Bᵀ, G and Aᵀ in the paper: of pixels, of kernels, of products.
+# The matrices that transform pixels, kernels and products: Bᵀ, G and Aᵀ of Lavin and Gray.
 PIXELS = np.array(
     [
         [(NEAR * FAR) ** 2, 0, -(NEAR**2) - FAR**2, 0, 1, 0],
@@ -73,17 +73,18 @@ PRODUCTS = np.array(
 
 
 # With fewer channels the transformations cost what the products save.
-LEAST_CHANNELS = 128  # both in and out
-LEAST_OF_LARGER = 256  # the larger of the two
+LEAST_CHANNELS = 128  # of input channels and of output channels
+LEAST_OF_LARGER = 256  # of the larger of these two numbers
 
-# For less work than this, compiling the layer takes longer than a run of a minute gains.
+# For layers with less work, Winograd convolution takes longer to compile than it saves in a run of one
+# minute.
 LEAST_WORK = 2**26  # height * width * channels in * channels out
 
 
 def pays(height: int, width: int, channels_in: int, channels_out: int) -> bool:
-    """Say whether Winograd convolution is faster for a layer of this size on a CPU.
+    """Return whether Winograd convolution is faster for a layer of this size on a CPU.
 
-    The time to compile it is included.
+    The time to compile the convolution counts, too.
 
     Example:
       >>> pays(64, 64, 256, 256), pays(128, 128, 128, 128), pays(16, 16, 256, 256)
@@ -113,8 +114,8 @@ def convolve(
 
     Args:
       x: features of any size, odd or even.
-      transformed: the kernel, from `transform_kernel`. Its dtype is that of the factors of the
-        products; the transformations and the sums over channels are in float32 at least.
+      transformed: the kernel, from `transform_kernel`. The factors of the products are in
+        its dtype; the transformations and the sums over channels are in float32 at least.
 
     Returns:
       The result of `lax.conv_general_dilated` up to rounding, in the dtype of `x`.
@@ -127,14 +128,14 @@ def convolve(
     """
     n, height, width, channels = x.shape
     x, dtype = x.astype(_sum_dtype(x.dtype)), x.dtype
-    down, across = -(-height // PATCH), -(-width // PATCH)  # number of patches
+    down, across = -(-height // PATCH), -(-width // PATCH)  # numbers of patches
     below, right = PATCH * down - height + 1, PATCH * across - width + 1
     padded = jnp.pad(x, ((0, 0), (1, below), (1, right), (0, 0)))
     rows = [_strided_lines(padded, start, down, axis=1) for start in range(WINDOW)]
-    half = lax.optimization_barrier(_transform(PIXELS, rows, axis=0))  # 6 n down w i
+    half = lax.optimization_barrier(_transform(PIXELS, rows, axis=0))  # axes: 6 n down w i
     columns = [_strided_lines(half, start, across, axis=3) for start in range(WINDOW)]
     windows = _transform(PIXELS, columns, axis=1).astype(transformed.dtype)
-    windows = lax.optimization_barrier(windows)  # 6 6 n down across i
+    windows = lax.optimization_barrier(windows)  # axes: 6 6 n down across i
     products = lax.dot_general(
         windows.reshape(WINDOW**2, n * down * across, channels),
         transformed,
@@ -145,19 +146,19 @@ def convolve(
     products = lax.optimization_barrier(products)
     products = products.reshape(WINDOW, WINDOW, n, down, across, -1)
     half = _transform(PRODUCTS, list(products), axis=0)
-    half = lax.optimization_barrier(half)  # 4 6 n down across o
+    half = lax.optimization_barrier(half)  # axes: 4 6 n down across o
     y = _transform(PRODUCTS, [half[:, start] for start in range(WINDOW)], axis=1)
-    y = y.transpose(2, 3, 0, 4, 1, 5)  # n down 4 across 4 o
+    y = y.transpose(2, 3, 0, 4, 1, 5)  # axes: n down 4 across 4 o
     return y.reshape(n, PATCH * down, PATCH * across, -1)[:, :height, :width].astype(dtype)
 
 
 def _sum_dtype(dtype: Any) -> Any:
-    """Return the dtype of sums: float32 at least, as bfloat16 has too few bits even for a patch's."""
+    """Return the dtype of sums: float32 at least, as bfloat16 has too few bits even for one patch."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
 def _strided_lines(x: Array, start: int, count: int, axis: int) -> Array:
-    """Return line number `start` of each of `count` windows, which begin a patch apart."""
+    """Return line number `start` of each of `count` windows; windows begin `PATCH` lines apart."""
     return lax.slice_in_dim(x, start, start + PATCH * (count - 1) + 1, PATCH, axis)
 
 

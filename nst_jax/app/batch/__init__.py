@@ -1,1 +1,1 @@
-"""The command `batch`: many pictures from folders, globs or manifests, locally or on a Ray cluster."""
+"""The command `batch`: paint pictures from folders, globs or a manifest, here or on a Ray cluster."""

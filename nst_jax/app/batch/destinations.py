@@ -1,4 +1,4 @@
-"""Paths of the pictures of a batch, and checks that writing them overwrites no other file in use."""
+"""Choose the paths of a batch's result pictures, and refuse those of inputs or of other results."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -9,13 +9,13 @@ from nst_jax.app.batch.rows import ManifestRow, naming_row
 
 
 def destinations(rows: Sequence[ManifestRow], folder: Path, suffix: str) -> list[Path]:
-    """Return the file of each row's picture.
+    """Return the path of each row's result picture.
 
-    It is the row's `output`, relative to `folder`. Without one it is `CONTENT_STYLE.suffix` in
-    `folder`, with a number if another row has that name.
+    The path is the row's `output`, relative to `folder`. A row without an `output` gets the path
+    `folder/CONTENT_STYLE.suffix`, with a number added if another row has that path.
 
     Raises:
-      ValueError: naming two rows that write the same file.
+      ValueError: if two rows have the same `output`; the message names both.
 
     Example:
       >>> wave = ((Path("wave.jpg"), None),)
@@ -34,7 +34,7 @@ def destinations(rows: Sequence[ManifestRow], folder: Path, suffix: str) -> list
                         f"`output`: '{row.output}' is also the output of row {other}; name another"
                     )
             taken[path] = row
-    # In lower case, since some file systems do not distinguish the cases.
+    # In lower case, since some file systems take `A.png` and `a.png` for the same file.
     names = {path.lower() for path in taken}
     real = os.path.realpath(folder)
     found = []
@@ -60,16 +60,16 @@ def _free_name(row: ManifestRow, suffix: str, is_taken: Callable[[str], bool]) -
 def check_destinations(
     rows: Sequence[ManifestRow], files: Sequence[Path], more: Sequence[Path], inputs: Iterable[Path]
 ) -> None:
-    """Refuse results that cannot be written, or that would overwrite an input.
+    """Refuse results that cannot be written, or that would overwrite an input or a file in `more`.
 
     Args:
       rows: the rows of the batch, whose contents and styles are inputs.
-      files: the destination of each row.
-      more: other files that are written: the contact sheet, the result manifest.
-      inputs: other files that are read.
+      files: the path of each row's result.
+      more: other files that the batch writes: the contact sheet, the result manifest.
+      inputs: other files that the batch reads, such as the manifest and the weights.
 
     Raises:
-      ValueError: naming the file, and the row if it came from a manifest.
+      ValueError: naming the refused file, and its row if the row came from a manifest.
     """
     read = set(inputs)
     for row in rows:
@@ -89,14 +89,14 @@ def check_destinations(
                 raise ValueError(
                     f"`output`: '{output}' is the contact sheet or the result manifest; choose another"
                 )
-            # Missing folders will be made inside the nearest one that exists.
+            # A missing parent folder is made later, so its nearest existing ancestor must be writable.
             images.check_output(_existing(output.parent) / output.name, argument="output")
     for path in more:
         check(path)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return device and inode, which hard links share; None if there is no such file."""
+    """Return a file's device and inode, which its hard links share; None if there is no such file."""
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -105,7 +105,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _existing(folder: Path) -> Path:
-    """Return the folder, or the nearest one around it that exists."""
+    """Return the folder if it exists, else its nearest ancestor that does."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder

@@ -1,7 +1,8 @@
 """Which pictures of a batch are painted together, and how a batch is divided into shards.
 
-A bucket has the pictures that one compiled program can paint: they have the same canvas shape, and
-their recipes differ only in numbers. A group is the part of a bucket that is painted at once.
+A bucket contains the pictures that one compiled program can paint: their canvases have the same shape,
+and their recipes differ only in the weights of losses and the numbers of the optimiser. A group is a
+part of a bucket that is planned and painted together.
 """
 
 import math
@@ -18,43 +19,43 @@ from nst_jax import images, prepare
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.chunk_size import worthwhile_chunk
 
-MOST_PICTURES = 8  # in one group
+MOST_PICTURES = 8  # largest number in a group, for each device that shares it
 
-# Prefixes of the paths of those numbers of a recipe that may differ within a bucket.
+# Pytree paths of the recipe numbers that may differ within a bucket begin with one of these.
 VARIABLE = (".terms.", ".descent.optimizer.")
 
 
 class Entry(NamedTuple):
-    """One picture to paint. Its files are read shortly before it is painted."""
+    """One picture to paint; its files are read only shortly before it is painted."""
 
-    number: int  # of its row, from 1
+    number: int  # of its row in the batch, from 1
     content: Path
     styles: tuple[Path, ...]
     output: Path
-    recipe: Recipe  # with all flags, overrides and shares applied
-    scales: tuple[prepare.Scale, ...]
-    seen: tuple[images.Glance, ...]  # content and styles, as they were when the batch was planned
+    recipe: Recipe  # with all flags, overrides and style shares applied
+    scales: tuple[prepare.Scale, ...]  # coarse to fine
+    seen: tuple[images.Glance, ...]  # size and digest of content and styles at planning
 
 
 class Group(NamedTuple):
-    """Pictures that are painted at once."""
+    """Pictures of one bucket that are planned and painted together."""
 
     entries: tuple[Entry, ...]
-    varying: tuple[bool, ...]  # as in the bucket
+    varying: tuple[bool, ...]  # as in `Bucket`
 
 
 class Bucket(NamedTuple):
     """Pictures that one compiled program can paint."""
 
     entries: list[Entry]
-    varying: tuple[bool, ...]  # for each number in the recipe, whether it differs between entries
+    varying: tuple[bool, ...]  # for each leaf of the recipe, whether it differs between entries
 
 
 def buckets_of(entries: Sequence[Entry]) -> list[Bucket]:
-    """Sort entries into buckets, each in the order of the entries.
+    """Sort entries into buckets, each of which keeps the order of its entries.
 
-    Which numbers are passed as arrays is decided once for a bucket, so that all its groups run the same
-    program.
+    Which recipe numbers are passed to the program as arrays is decided for a whole bucket, so that all
+    its groups run the same program.
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -63,7 +64,7 @@ def buckets_of(entries: Sequence[Entry]) -> list[Bucket]:
 
 
 def _structure(recipe: Recipe) -> Hashable:
-    """Return what the recipes of a bucket have in common: all except the variable numbers."""
+    """Return a key that is equal for recipes that differ only in names and `VARIABLE` numbers."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(_nameless(recipe))
     paths = [jax.tree_util.keystr(path) for path, _ in leaves]
     fixed = [
@@ -88,10 +89,10 @@ def joint_recipe(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
 
     Args:
       entries: n entries of one bucket.
-      varying: for each number in the recipe, whether it becomes an array.
+      varying: for each leaf of the recipe, whether it becomes an array.
 
     Returns:
-      A recipe without a name, with arrays [n] in place of the varying numbers.
+      The recipe of the entries, without a name, and with an array [n] in place of each varying number.
     """
     first, tree = jax.tree.flatten(_nameless(entries[0].recipe))
     leaves = [jax.tree.leaves(entry.recipe) for entry in entries]
@@ -103,22 +104,22 @@ def joint_recipe(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
 
 
 def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> list[Group]:
-    """Split entries into groups, each for one program and small enough to be painted at once.
+    """Split entries into groups of pictures that one program paints together.
 
     Args:
       entries: the entries, in any order.
-      platform: the device's platform; on a CPU, large pictures gain nothing from being painted
-        together.
+      platform: the device's platform, as JAX names it; on a CPU, groups of large pictures are smaller,
+        since painting them together gains nothing.
       devices: number of devices that share a group, each with pictures of its own.
 
     Returns:
-      Groups, bucket after bucket.
+      The groups, bucket after bucket.
     """
     found = []
     for bucket in buckets_of(entries):
         same = bucket.entries
         most = devices * min(MOST_PICTURES, worthwhile_chunk(same[0].scales[-1].shape, platform))
-        # Groups of equal size, since every other size would compile another program.
+        # The groups of a bucket get equal sizes, since each further size needs another program.
         size = math.ceil(len(same) / math.ceil(len(same) / most))
         for first in range(0, len(same), size):
             part = tuple(same[first : first + size])
@@ -132,20 +133,20 @@ def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> li
 class Shard(NamedTuple):
     """One of the parts into which a batch is divided, each painted by a process of its own."""
 
-    number: int  # from 1
-    parts: int
+    number: int  # of this shard, from 1
+    parts: int  # number of shards in all
 
     @property
     def ending(self) -> str:
-        """Suffix of the stems of files that every shard writes for itself."""
+        """Text such as "-2-of-8", appended to file stems so that shards write different files."""
         return f"-{self.number}-of-{self.parts}"
 
 
 def parse_shard(text: str) -> Shard:
-    """Parse I/N.
+    """Parse I/N, the value of `--shard`.
 
     Raises:
-      ValueError: if it is not I/N with whole numbers 1 <= I <= N.
+      ValueError: if `text` is not I/N with whole numbers 1 <= I <= N.
 
     Example:
       >>> parse_shard("2/8")
@@ -163,9 +164,9 @@ def parse_shard(text: str) -> Shard:
 def entries_of_shard(entries: Sequence[Entry], shard: Shard) -> list[Entry]:
     """Return the entries of one shard.
 
-    Buckets are cut into slices of at most `MOST_PICTURES`, and a shard gets every N-th slice. This
-    depends on the entries alone, not on the device or on what is finished, so that all processes
-    agree.
+    Each bucket is cut into slices of at most `MOST_PICTURES` entries, and shard I of N gets the I-th of
+    all slices and every N-th after it. This division depends on the entries alone, not on the device or
+    on which pictures are finished, so that the processes of all shards agree on it.
     """
     slices = [
         bucket.entries[first : first + MOST_PICTURES]

@@ -1,4 +1,4 @@
-"""The job of a batch, checked: rows become entries with recipe, sizes and destination."""
+"""Make the checked job of a batch: each row becomes an entry with recipe, sizes and destination."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -25,15 +25,16 @@ LISTING = "results"  # stem of the result manifest's name
 
 @dataclass(frozen=True, kw_only=True)
 class BatchJob(Job):
-    """Pictures to paint; everything is checked. The seed, and so the noise, is the same for all.
+    """The checked job of a batch. All its pictures have the same seed, and so the same noise.
 
     Attributes:
-      entries: one for each picture, in the order of the rows.
-      bad: records of the rows whose files cannot be used.
-      folder: folder of the results and of the result manifest.
-      shard: which part of the rows these are, or None for all.
-      overwrite: None replaces everything but finished pictures, True those as well, False nothing.
-      sheet: file of the contact sheet, or None.
+      entries: the pictures to paint, in the order of the rows; for a shard, slice by slice.
+      bad: records of the rows that cannot be painted.
+      folder: folder of the result pictures and of the result manifest.
+      shard: the shard to which `entries` and `bad` are limited; None is the whole batch.
+      overwrite: None replaces existing files except finished pictures; True replaces these as well;
+        False skips finished pictures and refuses other existing files.
+      sheet: path of the contact sheet; None draws no sheet.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
       mesh: the devices that share the pictures; None is one device.
     """
@@ -49,17 +50,17 @@ class BatchJob(Job):
 
     @property
     def listing(self) -> Path:
-        """The result manifest."""
+        """Path of the result manifest."""
         return listing_of(self.folder, self.shard)
 
 
 def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
-    """Return the result manifest of a batch, or of one shard of it."""
+    """Return the path of the result manifest of a batch, or of one shard of it."""
     return folder / f"{LISTING}{'' if shard is None else shard.ending}.jsonl"
 
 
 class Draft(NamedTuple):
-    """A row with its recipe and its destination, before its files are opened."""
+    """A row with its recipe and the path of its result; its input files have not been opened yet."""
 
     row: ManifestRow
     recipe: Recipe
@@ -67,24 +68,24 @@ class Draft(NamedTuple):
 
     @property
     def styles(self) -> tuple[Path, ...]:
-        """The style files, without shares."""
+        """Paths of the style files, without their shares."""
         return tuple(path for path, _ in self.row.styles)
 
     @property
     def number(self) -> int:
-        """Number of the row."""
+        """Number of the row, from 1."""
         return self.row.number
 
     @property
     def content(self) -> Path:
-        """The content file."""
+        """Path of the content file."""
         return self.row.content
 
 
 def record_of(
     what: Draft | Entry, status: str, error: str | None = None, **fields: Any
 ) -> results.Record:
-    """Return the record of how a row ended, with other fields of `Record`."""
+    """Return the record of how a row ended; `fields` are further fields of `Record`."""
     names, shares = list(map(str, what.styles)), what.recipe.terms.style_shares
     if len(shares) > 1:
         names = [f"{name}:{share:g}" for name, share in zip(names, shares, strict=True)]
@@ -102,19 +103,21 @@ def recipes_of(
     start: Any = None,
     check: Callable[[Recipe], Any] = lambda recipe: None,
 ) -> list[Recipe]:
-    """Return each row's recipe: its own or the command line's, changed by flags, then by its overrides.
+    """Return each row's recipe, changed by the flags and then by the row's overrides.
+
+    The recipe is the one that the row names, or else that of the command line.
 
     Args:
       rows: the rows of the batch.
-      changes: the flags.
-      start: replaces the recipes' own starts; None keeps them.
-      check: called with each recipe; raises if another flag cannot be used with it.
+      changes: the flags that change recipes.
+      start: replaces the start of every recipe; None keeps these starts.
+      check: called with each recipe; raises ValueError if another flag cannot be used with the recipe.
 
     Raises:
-      ValueError: naming the row, if it came from a manifest.
+      ValueError: if a row's recipe cannot be used; names the row if it came from a manifest.
     """
     if any(row.recipe is None for row in rows):
-        arguments.recipe_of(changes)  # so that a wrong flag is not reported as an error of a row
+        arguments.recipe_of(changes)  # so that a wrong flag is not blamed on a row
     known: dict[Any, Recipe] = {}
     found = []
     for row in rows:
@@ -153,25 +156,27 @@ def _recipe_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Reci
 def inspected(
     drafts: Sequence[Draft], mesh: Mesh | None, *, here: bool
 ) -> tuple[list[Entry], list[results.Record]]:
-    """Read size and digest of every file once, and return what can be painted and what cannot.
+    """Read sizes and digests of all input files, and find out which rows can be painted.
 
     Args:
       drafts: the drafts of the batch.
       mesh: the devices that paint; None is one device.
-      here: whether this process paints, so that every picture must fit into its memory.
+      here: whether this process paints the pictures; if so, each must fit into its memory.
 
     Returns:
-      Entries of the rows that can be painted, and records of those that cannot: a file is missing or is
-      not a picture, or a picture would become too small, is too large for the output's format, or does
-      not fit into memory even in the smallest tiles.
+      Entries of the rows that can be painted, and records of the rows that cannot, because a file is
+      missing or is not a picture, or because a picture would become too small, is too large for the
+      output's format, or does not fit into memory even in the smallest tiles.
 
     Raises:
-      ValueError: for such a row if its files were typed one by one, since that is a typing mistake.
+      ValueError: if a row cannot be painted whose files were typed one by one on the command line,
+        since that is probably a typing mistake.
     """
     known: dict[tuple[Path, str], images.Glance | ValueError] = {}
 
     def glance(path: Path, draft: Draft, argument: str) -> images.Glance:
-        argument += "s" if draft.row.typed else ""  # its name on the command line
+        # In messages on typed files: `contents` or `styles`, as the command line calls them.
+        argument += "s" if draft.row.typed else ""
         if (path, argument) not in known:
             try:
                 known[path, argument] = images.glance(path, argument=argument)
@@ -182,7 +187,8 @@ def inspected(
             raise found
         return found
 
-    refusals: dict[tuple[int, prepare.Scale], str] = {}  # empty where the picture fits
+    # For each recipe and final scale, why a picture does not fit into memory; empty if it does.
+    refusals: dict[tuple[int, prepare.Scale], str] = {}
 
     def check_memory(entry: Entry) -> None:
         key = id(entry.recipe), entry.scales[-1]
@@ -208,7 +214,7 @@ def inspected(
 
 
 def _refusal(entry: Entry, mesh: Mesh | None) -> str:
-    """Return why a picture cannot be painted in memory; empty if it can."""
+    """Return why a picture does not fit into memory; empty if it does."""
     try:
         plan_scales(entry.recipe, entry.scales, mesh=mesh)
     except ValueError as error:
@@ -245,24 +251,24 @@ def batch_job(
     here: bool = True,
     **options: Any,
 ) -> BatchJob:
-    """Make the job of a batch.
+    """Make the checked job of a batch.
 
     Args:
       rows: the rows, from `nst_jax.app.batch.rows`.
       changes: the flags that change recipes.
-      folder: where the results go; made if its parent exists.
-      suffix: suffix of results that their row does not name.
-      start: replaces the recipes' own starts; None keeps them.
-      check: called with each recipe; raises if another flag cannot be used with it.
-      inputs: other files that are read.
-      shard: which part to paint, or None for all.
+      folder: folder of the results; if it does not exist, its parent must.
+      suffix: file suffix of the results of rows without an `output`, such as "png".
+      start: as in `recipes_of`.
+      check: as in `recipes_of`.
+      inputs: files that the batch reads besides contents and styles; no result may overwrite them.
+      shard: the shard to paint; None is the whole batch.
       sheet: whether a contact sheet is drawn.
       mesh: the devices that share the pictures; None is one device.
-      here: whether this process paints; otherwise its memory does not matter.
+      here: whether this process paints the pictures; if not, its memory does not limit them.
       **options: other fields of `BatchJob`.
 
     Raises:
-      ValueError: naming what cannot be used.
+      ValueError: naming the argument, and the file or row, that cannot be used.
     """
     outputs.check_folder(folder, "output")
     found = recipes_of(rows, changes, start, check)
@@ -292,7 +298,7 @@ def batch_job(
 
 
 def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dict[str, Any]:
-    """Return the settings that will be embedded in a picture, as far as they are known beforehand."""
+    """Return the part of a picture's metadata that is known before the picture is painted."""
     inputs = provenance.roles(entry.seen[0], entry.seen[1:], job.init_file)
     return provenance.of_picture(
         entry.recipe, entry.scales, seed=job.seed, inputs=inputs, weights=weights
@@ -300,14 +306,14 @@ def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dic
 
 
 def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[results.Record]]:
-    """Return a job without its finished pictures, and their records.
+    """Return the job limited to its unfinished pictures, and records of the finished pictures.
 
     Args:
-      job: checked.
+      job: the whole job; if its `overwrite` is True, all its pictures count as unfinished.
       weights: description of the weights file.
 
     Raises:
-      ValueError: if a file exists at the path of a result and may not be replaced.
+      ValueError: if another file exists at the path of a result and may not be replaced.
     """
     if job.overwrite:
         return job, []

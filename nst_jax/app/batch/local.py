@@ -1,4 +1,4 @@
-"""Run a batch in this process: one thread reads ahead, one writes results, and this one computes."""
+"""Run a batch in this process: one thread reads ahead, one writes results, the calling one paints."""
 
 import time
 from collections import Counter
@@ -36,11 +36,11 @@ from nst_jax.weights.params import WeightsInfo
 
 Report = Callable[[Record], None]
 Runner = Callable[[Params, WeightsInfo, BatchJob, Display, Report], None]
-SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)  # errors whose message needs no type beside it
+SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)  # their messages need no type name
 
 
 class Loaded(NamedTuple):
-    """An entry whose files have been read."""
+    """An entry with its pictures, which have been read."""
 
     entry: Entry
     content: images.Picture
@@ -48,20 +48,20 @@ class Loaded(NamedTuple):
 
 
 class PaintedPicture(NamedTuple):
-    """A picture that has been painted and not written yet."""
+    """A picture that has been painted but not written yet."""
 
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
-    losses: dict[str, Any] | None  # None if they diverged
-    broke_at: int | None
-    seconds: float
+    losses: dict[str, Any] | None  # of this image; None if it diverged
+    broke_at: int | None  # number of updates after which losses were not finite, or None
+    seconds: float  # duration of painting its group, divided by the number of pictures
 
 
 # --- One group ------------------------------------------------------------------------------------
 
 
 def plan_group(group: Group, job: BatchJob) -> Plan:
-    """Return the plan of pictures that are painted together."""
+    """Return the plan for painting the pictures of a group together."""
     entries = group.entries
     last = entries[0].scales[-1]
     shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
@@ -75,7 +75,7 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
 
 
 def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
-    """Read each file of a group once; return what was read, and records of rows that failed."""
+    """Read each file of a group once; return the entries so loaded, and records of the failed ones."""
     known: dict[Path, images.Picture] = {}
     loaded, failed = [], []
     for entry in group.entries:
@@ -107,23 +107,23 @@ def paint_group(
     job: BatchJob,
     progress: BatchProgress,
 ) -> tuple[list[PaintedPicture], list[Record]]:
-    """Paint a group together. If that fails, paint its pictures one by one, so that few rows fail.
+    """Paint a group together, or, if that fails, picture by picture, so that few rows fail.
 
     Args:
       params: the weights.
-      loaded: entries of the group whose files were read.
+      loaded: the entries of the group whose files could be read.
       group: the group.
       job: the job to which the group belongs.
-      progress: progress of the batch, at this group.
+      progress: the progress of the batch, which has arrived at this group.
 
     Returns:
-      The canvases, and the records of rows that failed.
+      The painted pictures, and records of the rows that failed.
     """
     if not loaded:
         return [], []
     begun = time.perf_counter()
     try:
-        # Planned only now, since the pictures that have been read take memory as well.
+        # Planned only now, since the pictures that were read have reduced the available memory.
         plan = plan_group(group._replace(entries=tuple(one.entry for one in loaded)), job)
         found = _paint_together(params, loaded, plan, job, progress)
     except Exception as error:
@@ -156,7 +156,10 @@ def _paint_together(
 
 
 def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
-    """Return contents and styles. One that all rows share is returned once, so it is measured once."""
+    """Return contents and styles, with a single entry for styles, or else a content, that all share.
+
+    `members_of` uses a single entry for all pictures, so that its features are computed only once.
+    """
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
     if len({one.entry.styles for one in loaded}) == 1:
@@ -167,7 +170,7 @@ def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
 
 
 def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record:
-    """Write a picture to its row's destination; return how the row ended."""
+    """Write a picture to the path of its row's result; return the row's record."""
     (entry, content, _), broke_at = canvas.loaded, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
     metadata |= {
@@ -205,15 +208,15 @@ def paint_groups(
     progress: BatchProgress,
     report: Report,
 ) -> None:
-    """Paint groups one after the other, while the next one is read and the previous one is written.
+    """Paint groups one after the other; meanwhile read the next group and write the previous one.
 
     Args:
       params: the weights.
       weights: description of the weights file.
       job: the job to which the groups belong.
       parts: the groups.
-      progress: progress of the batch, with the work of each group.
-      report: called with each row's record as it ends, in this thread or another.
+      progress: the progress of the batch, made from `work_of_groups(parts)`.
+      report: called with the record of each row that has ended, in this thread or the writing one.
     """
 
     def finish(canvas: PaintedPicture) -> None:
@@ -224,12 +227,12 @@ def paint_groups(
         coming = [reader.submit(read_group, group) for group in parts[:1]]
         for index, group in enumerate(parts):
             loaded, unread = coming.pop().result()
-            # Only one group is read ahead, since whole pictures take much memory.
+            # Only one group is read ahead, since pictures before resizing can take much memory.
             coming += [reader.submit(read_group, following) for following in parts[index + 1 :][:1]]
             canvases, failed = paint_group(params, loaded, group, job, progress)
             for record in (*unread, *failed):
                 report(record)
-            for future in writing:  # likewise, only one group waits to be written
+            for future in writing:  # for the same reason, only one group waits to be written
                 future.result()
             writing = [writer.submit(finish, canvas) for canvas in canvases]
             progress.end_group()
@@ -245,14 +248,14 @@ def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
 def paint_here(
     params: Params, weights: WeightsInfo, job: BatchJob, display: Display, report: Report
 ) -> None:
-    """Run a batch in this process.
+    """Paint a batch on the devices of this process.
 
     Args:
       params: the weights.
       weights: description of the weights file.
       job: the batch without its finished pictures.
       display: where progress is shown.
-      report: called with each row's record once its picture is on the disk.
+      report: called with the record of each row that was written or has failed.
     """
     parts = _groups_here(job)
     with CompileClock() as compiling, display.bar(len(job.entries), "compiling"):
@@ -266,8 +269,8 @@ def _groups_here(job: BatchJob) -> list[Group]:
 
 
 def _memory_words(job: BatchJob) -> str:
-    """Describe the memory of the group that takes most."""
-    # Groups with equal keys take equal memory. Numbers of a recipe, its leaves, take none.
+    """Return one line on the memory of the group that takes most."""
+    # Groups with equal keys take equal memory: the structure of the recipe counts, its numbers do not.
     alike = {}
     for group in _groups_here(job):
         first = group.entries[0]
@@ -278,7 +281,7 @@ def _memory_words(job: BatchJob) -> str:
         alike[key] = group
     plans = []
     for group in alike.values():
-        with suppress(ValueError):  # which `paint_group` reports
+        with suppress(ValueError):  # a group that does not fit; `paint_group` reports it
             plans.append(plan_group(group, job))
     if not plans:
         return "not known"
@@ -304,11 +307,11 @@ def run_batch(
       job: the whole batch.
       rest: the batch without its finished pictures.
       finished: records of the finished pictures.
-      runner: a function that paints, such as `paint_here`.
+      runner: the function that paints `rest`, such as `paint_here`.
       display: where progress is shown.
 
     Returns:
-      The records, and False if Ctrl-C ended the work early.
+      The records of all rows that ended, and whether the batch ran to its end; False after Ctrl-C.
     """
     job.folder.mkdir(exist_ok=True)
     _files.remove_leftovers(entry.output for entry in rest.entries)
@@ -341,14 +344,14 @@ def run_batch(
 def _introduce(
     job: BatchJob, weights: WeightsInfo, done: int, display: Display, *, here: bool
 ) -> None:
-    """Show what will be done.
+    """Show which pictures will be painted, by which recipes, and how much memory that takes.
 
     Args:
       job: the batch without its finished pictures.
       weights: description of the weights file.
-      done: number of finished pictures.
-      display: where it is shown.
-      here: whether this process' device paints.
+      done: number of finished pictures, which are skipped.
+      display: where the lines are shown.
+      here: whether this process paints; if so, its device and memory are shown.
     """
     entries = job.entries
     counts = Counter((e.recipe.name, int(e.recipe.descent.steps)) for e in entries)
@@ -383,7 +386,7 @@ def _introduce(
 
 
 def _renamed(entries: Sequence[Entry]) -> list[str]:
-    """Return a note for each result whose name got a number because another row has the plain name."""
+    """Return a note for each result whose name got a number because another row has the same name."""
     notes = []
     for entry in entries:
         stem = "_".join(path.stem for path in (entry.content, *entry.styles))
@@ -394,7 +397,7 @@ def _renamed(entries: Sequence[Entry]) -> list[str]:
 
 
 def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
-    """Draw a contact sheet from the files: contents down, styles across, results where they meet."""
+    """Draw the contact sheet: a row for each content, a column for each style, results in the cells."""
     down = list(dict.fromkeys(entry.content for entry in entries))
     across = list(dict.fromkeys(entry.styles[0] for entry in entries))
     return sheets.contact_sheet(

@@ -1,7 +1,7 @@
-"""Painting a batch on a Ray cluster: one actor per device, each with its own compiled programs.
+"""Paint a batch on a Ray cluster: one actor per device, each with its own compiled programs.
 
-All machines must see the files under the same paths. Ray restarts an actor that dies; the new one
-paints the same groups, but skips the pictures that were finished.
+All machines must see the files under the same paths. Ray restarts an actor that dies; the new actor
+gets the same groups again, and skips the pictures that are already finished.
 """
 
 import functools
@@ -32,9 +32,9 @@ from nst_jax.recipes import toml
 from nst_jax.vgg.precision import AUTO, precision_named
 from nst_jax.weights.params import WeightsInfo
 
-RETRIES = 3  # of a block of groups whose actor died
-MOST_GROUPS = 8  # in one block; within a block an actor reads the next group while it paints
-ACCELERATORS = ("GPU", "TPU")  # Ray's names of these resources
+RETRIES = 3  # how often a block of groups is tried again after its actor died
+MOST_GROUPS = 8  # most in one block, in which an actor reads the next group while it paints one
+ACCELERATORS = ("GPU", "TPU")  # names of accelerators among Ray's resources
 
 
 def check_installed() -> None:
@@ -55,13 +55,14 @@ def check_installed() -> None:
 def connected() -> Iterator[None]:
     """Connect to the Ray cluster at `$RAY_ADDRESS`, or start one on this machine.
 
-    Call it before jax is used, for two reasons: Ray forks, which jax's threads do not survive; and this
-    process must not reserve the memory of devices that the actors use, so it restricts jax to the CPU.
+    Enter this context before jax is used, for two reasons. Ray forks this process, which jax's threads
+    do not survive. And jax would reserve memory of the devices that the actors use, so the context
+    restricts jax in this process to the CPU.
     """
     import ray
 
     jax.config.update("jax_platforms", "cpu")
-    if ray.is_initialized():  # then whoever initialised it shuts it down
+    if ray.is_initialized():  # whoever initialised Ray also shuts it down
         yield
         return
     # Ray's core warns for every actor that its arguments might be lost. They are not, since this
@@ -82,9 +83,9 @@ def paint_on_ray(
     Args:
       params: the weights.
       weights: description of the weights file.
-      batch: what to paint.
+      batch: the batch without its finished pictures.
       display: where to show progress.
-      report: called with the record of each row after an actor has returned it.
+      report: called with the record of each row, after an actor has returned the record.
     """
     import ray
 
@@ -102,14 +103,14 @@ def paint_on_ray(
 
 
 def devices_of(resources: dict[str, float], nodes: Sequence[dict[str, Any]]) -> tuple[str, int]:
-    """Return the kind of device on which a cluster computes, and their number.
+    """Return the kind and the number of the devices on which a cluster computes.
 
     Args:
-      resources: the resources of the whole cluster, from Ray.
-      nodes: its machines, from Ray; without accelerators each machine counts as one device.
+      resources: the resources of the whole cluster, from `ray.cluster_resources()`.
+      nodes: its machines, from `ray.nodes()`; without accelerators each machine counts as one device.
 
     Returns:
-      "GPU", "TPU" or "CPU", and a number.
+      "GPU", "TPU" or "CPU", and the number of such devices.
 
     Example:
       >>> devices_of({"CPU": 64.0, "GPU": 8.0}, [{"Alive": True}])
@@ -122,7 +123,7 @@ def devices_of(resources: dict[str, float], nodes: Sequence[dict[str, Any]]) -> 
 
 
 def auto_precision() -> str:
-    """Return what the precision "auto" means on the cluster to which this process is connected."""
+    """Return the name of the precision that "auto" means on the devices of the connected cluster."""
     import ray
 
     kind, _ = devices_of(ray.cluster_resources(), ray.nodes())
@@ -132,11 +133,11 @@ def auto_precision() -> str:
 class PackedGroup(NamedTuple):
     """A group in the form in which it is sent to actors.
 
-    Recipes are TOML text, in which functions are written as names. Paths are absolute, since actors
-    have another working directory.
+    Recipes are written as TOML, in which functions are names. Paths are absolute, since actors have
+    another working directory.
     """
 
-    entries: tuple[dict[str, Any], ...]  # the fields of each `Entry`
+    entries: tuple[dict[str, Any], ...]  # for each `Entry`, its fields by name
     varying: tuple[bool, ...]
 
 
@@ -145,7 +146,7 @@ class ActorInputs(NamedTuple):
 
     params: Params  # as NumPy arrays
     weights: WeightsInfo
-    batch: BatchJob  # without entries, which are in the groups
+    batch: BatchJob  # without its entries, which are in `groups`
     groups: tuple[PackedGroup, ...]
     use_cache: bool  # whether to keep compiled programs on the disk
 
@@ -153,7 +154,7 @@ class ActorInputs(NamedTuple):
 def _actor_inputs(
     params: Params, weights: WeightsInfo, batch: BatchJob, groups: Sequence[Group]
 ) -> ActorInputs:
-    texts: dict[int, str] = {}  # by the id of a recipe, since many entries share one
+    texts: dict[int, str] = {}  # TOML by the id of the recipe, since many entries share a recipe
 
     def pack(entry: Entry) -> dict[str, Any]:
         recipe = entry.recipe
@@ -173,7 +174,7 @@ def _actor_inputs(
 
 
 def unpacked(groups: Sequence[PackedGroup]) -> list[Group]:
-    """Undo the packing of groups, except that their paths stay absolute."""
+    """Turn packed groups back into `Group`s; their paths stay absolute."""
     read = functools.cache(toml.from_toml)
 
     def unpack(fields: dict[str, Any]) -> Entry:
@@ -189,13 +190,13 @@ def _paint_blocks(
     import ray.data
 
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # `display` shows the progress
+    context.enable_progress_bars = False  # the caller shows progress by its own bar
     context.print_on_execution_start = False
     # Errors reach this process as exceptions, so Ray need not log them too.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # No limit: a block that kills its actor every time must not stop the others.
+    # -1 is no limit: a block that kills its actor every time must not stop the other blocks.
     context.max_errored_blocks = -1
-    # Several groups in a block, so that an actor can read ahead, but enough blocks for all actors.
+    # Several groups a block, so that actors can read ahead, but about 4 blocks a device or more.
     block_size = max(1, min(MOST_GROUPS, len(groups) // (4 * devices)))
     blocks = math.ceil(len(groups) / block_size)
     resources: dict[str, Any] = {"CPU": {"num_cpus": 1}, "GPU": {"num_gpus": 1}}.get(
@@ -204,7 +205,7 @@ def _paint_blocks(
     items = [{"group": index} for index in range(len(groups))]
     pool = ray.data.ActorPoolStrategy(size=min(devices, blocks), max_tasks_in_flight_per_actor=1)
     with warnings.catch_warnings():
-        # Ray warns of `ray_remote_args_fn`, but no other option limits the number of retries.
+        # Using `ray_remote_args_fn` gives a warning, but no other option limits the number of retries.
         warnings.filterwarnings("ignore", ".*ray_remote_args_fn.*")
         painted = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
             Painter,
@@ -220,14 +221,14 @@ def _paint_blocks(
 
 
 def _with_typed_paths(fields: dict[str, Any], entries: dict[int, Entry]) -> Record:
-    """Return an actor's record with the paths as typed, in place of absolute ones."""
+    """Return an actor's record with the paths as the user typed them, in place of absolute paths."""
     entry = entries[fields["row"]]
     record = record_of(entry, fields["status"], fields["error"])
     return record._replace(seconds=fields["seconds"], losses=fields["losses"])
 
 
 def _missing_records(batch: BatchJob, weights: WeightsInfo, reported: set[int]) -> Iterator[Record]:
-    """Yield records of the rows for which no actor has returned one."""
+    """Yield records of rows that no actor reported: done if the picture is finished, else failed."""
     for entry in batch.entries:
         if entry.number not in reported:
             requested = job.requested_settings(entry, batch, weights)
@@ -240,10 +241,10 @@ def _missing_records(batch: BatchJob, weights: WeightsInfo, reported: set[int]) 
 
 
 class RayProgress:
-    """Progress of all actors together, and the time that the rest takes."""
+    """Shows the progress of all actors together, and the estimated time that is left."""
 
     def __init__(self, groups: Sequence[Group], display: Display) -> None:
-        self.reported: set[int] = set()  # rows
+        self.reported: set[int] = set()  # numbers of the rows that have ended
         self._costs = {
             entry.number: GroupWork(1, entry.scales).cost
             for group in groups
@@ -261,7 +262,7 @@ class RayProgress:
 
 
 class Painter:
-    """An actor, which keeps the weights and compiled programs and paints groups by their indices."""
+    """A Ray actor: keeps weights and compiled programs, and paints groups given by their indices."""
 
     def __init__(self, inputs: ActorInputs) -> None:
         if inputs.use_cache:
@@ -272,14 +273,14 @@ class Painter:
         self._groups, self._inputs = unpacked(inputs.groups), inputs
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Paint the groups with the indices in column `group`; return their records as JSON."""
+        """Paint the groups with the indices in column `group`; column `records` returns JSON."""
         weights, batch = self._inputs.weights, self._inputs.batch
         records: list[Record] = []
         rest = []
         for index in block["group"].tolist():
             group = self._groups[index]
             remaining = replace(batch, entries=group.entries)
-            # An earlier actor may have finished part of this block before it died.
+            # Another actor may have finished some pictures of this block before it died.
             if batch.overwrite is not True:
                 remaining, done = job.unfinished(replace(remaining, overwrite=None), weights)
                 records += [record._replace(status="done") for record in done]

@@ -1,16 +1,16 @@
 """The result manifest, which records how each row of a batch ended, and a check for finished pictures.
 
 The result manifest is a file of JSON lines. A line is appended when a row ends, so the file is complete
-and readable at any time, also after a crash. If a batch was started several times, a row has several
-lines, and the last one counts:
+and readable at any time, also after a crash. If a batch is started several times, a row has several
+lines, of which the last counts. A line looks like this:
 
     {"row": 3, "content": "photos/c.jpg", "style": "a.jpg", "output": "out/c_a.png", "status": "done",
      "error": null, "seconds": 4.1, "losses": {"total": ..., "content": ..., ...}}
 
 `status` is `done`, `skipped` (the picture was finished before), `diverged` (the losses stopped being
 finite; the output is the last finite canvas) or `failed` (there is no output). `seconds` is the time
-in which the row's group was painted, including compilation, divided by the number of pictures in the
-group.
+that it took to paint the row's group (the pictures that are painted together), including compilation,
+divided by the number of pictures in the group.
 """
 
 import json
@@ -22,25 +22,25 @@ from typing import Any, NamedTuple
 from nst_jax import images
 from nst_jax.app import outputs
 
-# Settings that change a picture by no more than rounding.
+# Settings in which a finished picture may differ, since they change it only by rounding errors.
 IGNORED_SETTINGS = ("network.tile", "network.remat")
 
 
 class Record(NamedTuple):
-    """How one row ended."""
+    """How one row of a batch ended; becomes a line of the result manifest."""
 
-    row: int
+    row: int  # number of the row, from 1
     content: str
     style: str
     output: str
-    status: str
+    status: str  # "done", "skipped", "diverged" or "failed"
     error: str | None = None
     seconds: float = 0.0
     losses: dict[str, Any] | None = None
 
     @property
     def good(self) -> bool:
-        """Whether the picture is complete."""
+        """Whether the row's picture is finished."""
         return self.status in ("done", "skipped")
 
 
@@ -52,23 +52,23 @@ class Results(AbstractContextManager):
         self.records: list[Record] = []
         self._lock = threading.Lock()
         _drop_torn_line(path)
-        # Unbuffered, so that each line is a single write and complete even if the process then dies.
+        # Unbuffered, so that each line is one write and stays complete if the process dies after it.
         self._file = path.open("ab", buffering=0)
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
 
     def add(self, record: Record) -> None:
-        """Append one record."""
+        """Append a record to `records` and to the result manifest."""
         line = json.dumps(record._asdict(), ensure_ascii=False, allow_nan=False) + "\n"
         with self._lock:
             self.records.append(record)
-            # File names need not be valid text; their bytes must not make the write fail.
+            # A file name may contain bytes that are not UTF-8; they are escaped, so writing succeeds.
             self._file.write(line.encode("utf-8", "backslashreplace"))
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Remove a last line that is incomplete because the machine crashed."""
+    """Remove the last line of a file if it is incomplete, as after a crash."""
     if not path.exists():
         return
     with path.open("rb+") as file:
@@ -81,7 +81,7 @@ def check_listing(path: Path) -> None:
     """Refuse a result manifest to which no records can be appended.
 
     Raises:
-      ValueError: if it cannot be written, or if an existing file is not a result manifest.
+      ValueError: if the file cannot be written, or if it exists and is not a result manifest.
     """
     if path.parent.exists():
         outputs.check_file(path, "output")
@@ -106,8 +106,8 @@ def check_listing(path: Path) -> None:
 def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] | None:
     """Return the metadata of a picture if it is finished, else None.
 
-    A picture is finished if the file is complete, if its metadata say so, and if they agree with the
-    requested recipe, sizes, seed, weights, and names and digests of content and styles. Device,
+    A picture is finished if its file is complete and its metadata contain `"finished": true` and agree
+    with the requested recipe, sizes, seed, weights, and names and digests of the input files. Device,
     versions and tiles may differ.
 
     Args:
@@ -115,7 +115,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
       requested: the requested settings, from `provenance.of_picture`.
 
     Returns:
-      All metadata of the picture, or None.
+      All metadata of the picture, or None if it is not finished.
     """
     if not output.is_file():
         return None
@@ -125,13 +125,13 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
         return None
     if metadata is None or metadata.get("finished") is not True:
         return None
-    wanted = json.loads(json.dumps(requested))  # tuples become lists, as in a file
+    wanted = json.loads(json.dumps(requested))  # tuples become lists, as in the embedded metadata
     present = {name: metadata.get(name) for name in wanted}
     return metadata if _comparable(wanted) == _comparable(present) else None
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return metadata without the settings that may differ."""
+    """Return metadata without the settings in `IGNORED_SETTINGS`."""
     settings = metadata.get("settings")
     if not isinstance(settings, dict):
         return metadata

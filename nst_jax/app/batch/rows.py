@@ -1,9 +1,9 @@
 """The rows of a batch: from a manifest (CSV, JSONL or Parquet), or from files, folders and globs.
 
-A manifest has the columns `content` and `style` and optionally `output`, `recipe` and `overrides`. Its
-rows are numbered from 1, not counting a header. Paths of contents, styles and recipe files are relative
-to the manifest's folder, so that they can be moved together; outputs are relative to the folder of the
-results.
+A row is one picture to paint. A manifest is a table of rows with the columns `content` and `style` and
+optionally `output`, `recipe` and `overrides`. Its rows are numbered from 1, not counting a header.
+Paths of contents, styles and recipe files are relative to the manifest's folder, so that this folder
+can be moved as a whole; outputs are relative to the folder of the results.
 """
 
 import csv
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from nst_jax import _checks
 from nst_jax.app import arguments, parsing
 
-CONTENTS = "contents"  # the argument that names a manifest on the command line
+CONTENTS = "contents"  # the command-line argument that may name a manifest, for messages
 
 REQUIRED, OPTIONAL = ("content", "style"), ("output", "recipe", "overrides")
 
@@ -26,28 +26,28 @@ COLUMNS = (*REQUIRED, *OPTIONAL)
 
 SEPARATOR = ";"  # between several styles or overrides in one cell
 
-# Suffixes of the files in a folder that count as pictures.
+# When a folder is given, its files with these suffixes are taken as pictures.
 PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".gif", ".bmp"),
     *(".ppm", ".pgm", ".pnm", ".avif", ".jp2"),
 )
 
-Cells = Mapping[str, Any]  # of one row, by column
+Cells = Mapping[str, Any]  # the cells of one row, by the names of their columns
 
 
 class ManifestRow(NamedTuple):
-    """One requested picture; its files have not been opened yet."""
+    """One picture to paint, from a manifest or the command line; its files have not been opened yet."""
 
-    number: int  # from 1
+    number: int  # of the row, from 1
     content: Path
-    styles: tuple[parsing.StyleShare, ...]
-    location: str = ""  # "row 3 of 'jobs.csv'", for messages; empty if there is no manifest
-    output: str | None = None  # None: named after content and style
-    recipe: str | None = None  # None: that of the command line
-    overrides: tuple[str, ...] = ()  # KEY=VALUE each
-    typed: bool = (
-        False  # whether its files were typed one by one; then a bad file is a typing error
-    )
+    styles: tuple[parsing.StyleShare, ...]  # style files, each with its share or None
+    location: str = ""  # for messages: "row 3 of 'jobs.csv'"; empty without a manifest
+    output: str | None = None  # relative to the results' folder; None: named by the files
+    recipe: str | None = None  # a name or a file; None: the recipe of the command line
+    overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
+    # Whether content and style were typed on the command line one by one, rather than found in a
+    # folder, by a glob or in a manifest. A file that cannot be used is then a typing mistake.
+    typed: bool = False
 
 
 def requested_rows(
@@ -66,13 +66,13 @@ def requested_rows(
       contents: files, folders or globs, or one manifest.
       styles: files, folders or globs; empty with a manifest.
       output: the folder of the results.
-      pair: "all" or "zip".
+      pair: "all" (each content with each style) or "zip" (the n-th with the n-th).
       sheet: whether a contact sheet is requested.
-      shard: the part of the batch that is requested, or None.
+      shard: the value of `--shard`, or None.
       **others: options that do not change the rows.
 
     Raises:
-      ValueError: for options that exclude each other, and as in `paired` and `read_manifest`.
+      ValueError: for arguments that cannot be used together, and as in `paired` and `read_manifest`.
     """
     manifest = next(filter(is_manifest, contents), None)
     if manifest is not None:
@@ -104,7 +104,7 @@ def requested_rows(
 
 
 def is_manifest(path: Path) -> bool:
-    """Return whether a path is a manifest, by its suffix."""
+    """Return whether a path is a manifest: not a folder, and with the suffix of a manifest."""
     return path.suffix.lower() in READERS and not path.is_dir()
 
 
@@ -113,10 +113,10 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
 
     Args:
       words: files, folders and globs as typed.
-      argument: the argument that they belong to, for messages.
+      argument: name of the command-line argument that has these words, for messages.
 
     Returns:
-      Pairs of a path and whether the path itself was typed.
+      Pairs of a path, and whether this path was typed rather than found in a folder or by a glob.
 
     Raises:
       ValueError: for a folder without pictures, and for a pattern without a match.
@@ -158,7 +158,7 @@ def _matching(pattern: str, argument: str) -> list[Path]:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # not a possible file name
+    except (OSError, ValueError):  # `path` is not a possible file name
         return False
 
 
@@ -168,7 +168,7 @@ def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) ->
     Args:
       contents: files, folders or globs.
       styles: files, folders or globs.
-      zipped: whether to pair the n-th with the n-th.
+      zipped: whether to pair the n-th content with the n-th style, and no others.
 
     Returns:
       Rows in the order of the contents, then the styles.
@@ -195,16 +195,16 @@ def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) ->
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """Read a manifest.
+    """Read the rows of a manifest.
 
     Args:
       path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
         A style may be FILE:SHARE. Several styles, which are blended, are separated by semicolons or
-        given as a list in JSONL and Parquet. Overrides are KEY=VALUE as in `--set`, separated or listed
-        like styles, or an object.
+        given as a list in JSONL and Parquet. Overrides are KEY=VALUE as in `--set`, also separated by
+        semicolons or given as a list, or an object of keys and values.
 
     Returns:
-      Its rows.
+      The rows, in the order of the file.
 
     Raises:
       ValueError: if the file is missing, cannot be read or has no rows; if a column is missing or
@@ -237,7 +237,7 @@ def _csv(path: Path) -> Iterator[tuple[int, Cells]]:
         try:
             header = [name.strip() for name in next(reader, [])]
             _check_columns(header, path)
-            # Empty lines are not rows.
+            # Empty lines are not rows, and are not counted.
             for number, cells in enumerate(filter(None, reader), 1):
                 if len(cells) > len(header):
                     raise _refused(
@@ -334,7 +334,7 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
 
 
 def _text(name: str, value: Any) -> str | None:
-    """Return the text of a cell, or None if it is empty."""
+    """Return the text of a cell, or None if the cell is empty."""
     if value is not None and not isinstance(value, str):
         raise ValueError(f"`{name}`: expected text, got {value!r}")
     if value and "\0" in value:
@@ -347,7 +347,7 @@ def _styles(value: Any, folder: Path) -> tuple[parsing.StyleShare, ...]:
         words = [_text("style", part) for part in value]
     else:
         text = _text("style", value) or ""
-        # The name of a file may contain the separator.
+        # If the whole text names a file, its semicolons are part of the name and separate nothing.
         whole = _exists(folder / text) or SEPARATOR not in text
         words = [text] if whole else [part.strip() for part in text.split(SEPARATOR)]
     return tuple(parsing.parse_style(word, folder) for word in words if word)
@@ -357,7 +357,8 @@ def _overrides(value: Any) -> Iterable[str]:
     if isinstance(value, Mapping):
         return [f"{key}={_typed(item)}" for key, item in value.items() if item is not None]
     if isinstance(value, list):
-        if all(isinstance(part, tuple) for part in value):  # how pyarrow returns a map
+        # A Parquet map, which pyarrow returns as a list of pairs.
+        if all(isinstance(part, tuple) for part in value):
             return _overrides(dict(value))
         return [word for word in (_text("overrides", part) for part in value) if word]
     text = _text("overrides", value) or ""
@@ -371,7 +372,7 @@ def _typed(value: Any) -> str:
 
 @contextmanager
 def naming_row(row: ManifestRow) -> Iterator[None]:
-    """Prefix errors inside this context with the manifest and the number of the row."""
+    """Prefix errors in this context with the manifest and the row's number, if there is a manifest."""
     try:
         yield
     except (TypeError, ValueError) as error:
