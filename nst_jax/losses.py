@@ -470,7 +470,9 @@ def _not_additive(loss: Loss) -> str:
     except Exception:
         return ""  # the loss refuses these features; a real error appears where it is used
     if missed := _missed([with_zeros], whole):
-        what = "a mask of True changes" if isinstance(loss, Variation) else "positions of zeros change"
+        what = (
+            "a mask of True changes" if isinstance(loss, Variation) else "positions of zeros change"
+        )
         return f"{what} its sums ({missed})"
     if missed := _missed(halves, whole):
         return (
