@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the words after the program's name; None takes those of this process.
 
     Returns:
-      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C.
+      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
     """
     if argv is not None:
         return _call(argv)

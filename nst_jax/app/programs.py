@@ -38,7 +38,8 @@ from nst_jax.objective import measure
 KEY_FORMAT = 1
 PACKAGE = Path(nst_jax.__file__).parent
 
-# Programs may use functions of these packages: a key has a hash of our code, and the version of optax.
+# A program is kept only if the functions and classes in its arguments come from these packages: a key
+# covers their code, by a hash of the source of `nst_jax` and by the version of optax.
 OURS = ("nst_jax", "optax")
 
 

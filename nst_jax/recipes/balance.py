@@ -1,11 +1,11 @@
 """How much a recipe weighs style against content, in one unit for all recipes.
 
 Sources define their losses differently, so their weights cannot be compared. Here every style loss is
-written as a multiple of S = |dG|² / N⁴, the mean square of the Gram matrix divided by positions and
-channels, and every content loss as a multiple of K = mean(dF²); dG and dF are the differences of Gram
-matrices and features, N is the number of channels. The balance is the factor of S, averaged over the
-style taps, divided by the factor of K, summed over the content taps. It is 20:1 for neural-style and
-1000:1 for Gatys' code and pastiche. S grows with the fourth power of the features and K with the
+written as a multiple of S = mean((dG / N)²), and every content loss as a multiple of K = mean(dF²). As
+in `losses`, dG is the difference of two Gram matrices that are divided by the number of positions, dF
+the difference of features, and N the number of channels. The balance is the factor of S, averaged over
+the style taps, divided by the factor of K, summed over the content taps. It is 20:1 for neural-style
+and 1000:1 for Gatys' code and pastiche. S grows with the fourth power of the features and K with the
 second, so balances can be compared only among recipes whose features have the same magnitude: with the
 same family of weights and the same network pixels.
 """

@@ -166,7 +166,7 @@ def walk_item(item: Item) -> Iterator[Item]:
 
 
 def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
-    """Yield every full key that a dataclass of this type can have, with whatever choices in it."""
+    """Yield each full key that occurs in a dataclass of this type for some optimiser, start, etc."""
     for field in fields(kind):
         yield prefix + field.name
         declared, _ = declared_type(field.type)

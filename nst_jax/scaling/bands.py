@@ -156,7 +156,7 @@ def _is_picture(x: Any, height: int) -> bool:
     return x.ndim >= 3 and x.shape[-3] == height and x.shape[-1] == 3
 
 
-# --- Inside a device ------------------------------------------------------------------------------
+# --- Functions on each device's band (`shard_map`) ------------------------------------------------
 
 
 def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:

@@ -104,7 +104,7 @@ def platform_of(device: Any = None) -> str:
 
 
 def _allocator_grows() -> bool:
-    """Return whether JAX allocates GPU memory on demand; JAX reads exactly these values as false."""
+    """Return whether `XLA_PYTHON_CLIENT_PREALLOCATE` lets JAX allocate GPU memory on demand."""
     return os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE") in ("0", "false", "False")
 
 

@@ -175,7 +175,7 @@ def _read(path: Path, array: StoredArray) -> np.ndarray:
 
 
 class _Dialect(NamedTuple):
-    """How one kind of file names and stores its layers."""
+    """The names, layout and encoding of the layers in one kind of weights file."""
 
     name: str
     family: str
@@ -283,8 +283,9 @@ def _origin_and_licence(
 
 # --- HDF5 -----------------------------------------------------------------------------------------
 
-# Matches a dataset of Keras: a layer's name, once or twice, then `kernel` or `bias` as some version of
-# Keras spells it, after a slash (`/kernel:0`) or, in older versions, an underscore (`_W_1:0`).
+# Matches the path of an HDF5 dataset in a Keras file: a layer's name, once or twice, then `kernel` or
+# `bias` as some version of Keras spells it, after a slash (`/kernel:0`) or, in older versions, an
+# underscore (`_W_1:0`).
 _KERAS_PATH = re.compile(
     r"(?:^|/)(block\d_conv\d)/(?:block\d_conv\d[/_])?(?:(kernel|W)|(bias|b))(?:_1)?(?::0)?$"
 )

@@ -85,7 +85,7 @@ def paint_on_ray(
       weights: description of the weights file.
       batch: the batch without its finished pictures.
       display: where to show progress.
-      report: called with the record of each row, after an actor has returned the record.
+      report: called with the record of each row: when an actor returns it, or at the end if none did.
     """
     import ray
 
