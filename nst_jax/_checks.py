@@ -19,7 +19,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
 
     def likeness(other: str) -> float:
         whole = difflib.SequenceMatcher(None, name, other.lower()).ratio()
-        # So "gatsy" finds "gatys-pytorch", although it lacks most of that name.
+        # The beginning is compared too, so that "gatsy" finds the much longer "gatys-pytorch".
         beginning = difflib.SequenceMatcher(None, name, other.lower()[: len(name)]).ratio()
         return max(whole, 0.9 * beginning)
 
@@ -122,8 +122,8 @@ def _check_range(argument: str, array: np.ndarray) -> None:
     low, high = float(np.min(array, initial=np.inf)), float(np.max(array, initial=-np.inf))
     if not np.isfinite([low, high]).all():
         raise ValueError(f"`{argument}`: has NaN or infinite values, or is empty")
-    # Resampling filters overshoot [0, 1] by up to about 0.01; a wider range means another pixel
-    # convention, such as 0..255.
+    # Values up to 0.01 outside [0, 1] are allowed, since resampling overshoots slightly. A wider range
+    # means another pixel convention, such as 0..255.
     if low < -0.01 or high > 1.01:
         hint = "; divide it by 255" if low >= 0 and high > 2 else ""
         raise ValueError(
@@ -139,7 +139,7 @@ def number(
     least: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Refuse a value that is not a finite number, or an array of them, within the given bounds."""
+    """Refuse anything but a finite number, or an array of finite numbers, within the given bounds."""
     if isinstance(value, (list, tuple)):
         kind = type(value).__name__
         raise TypeError(

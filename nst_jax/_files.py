@@ -45,7 +45,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(paths: Iterable[PathLike]) -> None:
-    """Remove temporary files that killed processes left beside `paths`; none may be in use now."""
+    """Remove temporary files that killed processes left beside `paths`; no writer may be running."""
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:
         target = Path(path).resolve()

@@ -2,9 +2,9 @@
 
 This module is separate from `_files`, so that reading and writing pictures does not import h5py.
 
-Every such file has two attributes, `format` and `version`, and any number of datasets. The meaning of
-the datasets, and further attributes such as a checksum, are defined in `weights.params` and
-`checkpoints`.
+Every such file has two attributes, `format` and `version`, and any number of HDF5 datasets (named
+arrays). The meaning of the datasets, and further attributes such as a checksum, are defined in
+`weights.params` and `checkpoints`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -203,7 +203,7 @@ def layout_differences(expected: Layout, found: Layout) -> str:
 
     Args:
       expected: maps the names of the wanted arrays to `(shape, dtype)`.
-      found: the same of the arrays that are there.
+      found: maps the names of the arrays that are there to `(shape, dtype)`.
 
     Returns:
       The first three differences, and how many more there are; "" if there is none.

@@ -41,8 +41,8 @@ class Params:
       layers: layer name (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in, out], "bias":
         [out]}`, float32.
       family: where the weights come from, e.g. `"vgg19-caffe"` or `"vgg19-torchvision"`. Static.
-      pixels: name of the pixel convention the network expects: `"caffe-bgr"`, `"torchvision"` or
-        `"raw"` (see `nst_jax.vgg.PIXELS`). Static.
+      pixels: name of the pixel convention that the network expects, such as `"caffe-bgr"` or
+        `"torchvision"`; `nst_jax.vgg.PIXELS` has all names. Static.
     """
 
     layers: Mapping[str, Mapping[str, Array]]
@@ -80,7 +80,7 @@ class State(NamedTuple):
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
     canvas: Float[Array, "*batch h w 3"]  # last canvas kept, in the recipe's coordinates
-    losses: Losses  # of `canvas`, or those that were not finite if `broke_at` is set
+    losses: Losses  # losses of `canvas`; if `broke_at` is set, losses that are not finite
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any  # state of the optimiser's optax transformation
     broke_at: Int[Array, "*batch"]  # number of the update whose losses were not finite, or -1
@@ -91,7 +91,7 @@ class Snapshot(NamedTuple):
 
     step: int  # updates so far, over all scales
     image: Image  # [h, w, 3] in [0, 1]
-    losses: Losses  # of `image`, or those that were not finite if `broke_at` is set; scalars
+    losses: Losses  # scalar losses of `image`; if `broke_at` is set, losses that are not finite
     history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]
     scale: int  # index of the scale; 0 is the coarsest
     broke_at: int  # number of the update, over all scales, whose losses were not finite, or -1

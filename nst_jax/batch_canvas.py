@@ -1,4 +1,4 @@
-"""The canvases of a batch that are optimised at once, as a `vmap` of the loop of one canvas."""
+"""Several canvases of a batch, optimised at once by a `vmap` of the loop for one canvas."""
 
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -26,7 +26,7 @@ class Member(NamedTuple):
     """One picture of a batch."""
 
     place: int  # index of the picture in the result
-    content: int  # index of its content picture, whose features are measured once for all members
+    content: int  # index of its content picture; members with one index share its features
     style: int  # index of its style picture, or of its list of blended style pictures
     prepared: prepare.Prepared  # its resized pictures and its scales
     key: Array  # random key of its start
@@ -189,7 +189,7 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 # --- Compiled functions ---------------------------------------------------------------------------
 
-# No `vmap` over a sweep's numbers: measuring uses none; `blend` applies the style shares afterwards.
+# No `vmap` over a sweep's numbers: measuring uses none of them. `blend` applies the style shares later.
 _measure_content = jax.jit(measure_content)
 _measure_style = jax.jit(measure_style)
 _enlarge = jax.jit(enlarge, static_argnums=1)

@@ -260,7 +260,7 @@ def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
 
 
 def _count(contents: list[np.ndarray], styles: list[list[np.ndarray]], recipe: Recipe) -> int:
-    """Return the number of pictures: the length that all lists and arrays have, unless it is one."""
+    """Return the number of pictures: the common length of all lists and arrays longer than one."""
     sizes = {"contents": len(contents), "styles": len(styles)}
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf) == 0:
@@ -349,7 +349,7 @@ def paint_batch(
 
 
 def _report(progress: Progress, before: int, total: int, state: State, evaluations: int) -> None:
-    jax.block_until_ready(state.step)  # without `progress`, the host never waits here
+    jax.block_until_ready(state.step)  # `progress` must report finished updates only
     progress(before + evaluations, total)
 
 

@@ -122,7 +122,7 @@ class SingleCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
-        """Start measuring and compiling the next scale; None if both scales do not fit into memory."""
+        """Start measuring and compiling the next scale; None if memory holds only the current one."""
         if not self.plan.fits_beside_next(scale):
             return None
         return begin(partial(self._compile_ahead, scale + 1, self.image(scale, state)))

@@ -83,9 +83,9 @@ def check_resumable(
 ) -> None:
     """Refuse a checkpoint from which this run could not continue as if it had never stopped.
 
-    The two runs may differ in their total number of updates, as long as all updates up to the
-    checkpoint are the same in both. With a single scale they are. With several, each scale that the
-    earlier run has finished must have as many updates in this run.
+    This run may have another total number of updates than the earlier one, as long as all updates up
+    to the checkpoint are the same in both runs. With a single scale, they always are. With several
+    scales, each scale that the earlier run had finished must have as many updates in this run.
 
     Args:
       checkpoint: the checkpoint of the earlier run.
@@ -94,7 +94,7 @@ def check_resumable(
       argument: the caller's name for the checkpoint, used in messages.
 
     Raises:
-      ValueError: if it is a checkpoint of another run (the message names the differences), or if this
+      ValueError: if the checkpoint is of another run (the message names the differences), or if this
         run would never be at the checkpoint's scale and update.
     """
     differences = list(_differing_facts(checkpoint.facts, facts))
@@ -168,7 +168,7 @@ def with_memory_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Rec
         return recipe
     tile, remat = (checkpoint.facts.get(f"network.{name}") for name in ("tile", "remat"))
     if type(tile) is not int or type(remat) is not bool:
-        return recipe  # written by another version, which `check_resumable` will refuse
+        return recipe  # a checkpoint of another version; `check_resumable` will refuse it
     return replace(recipe, network=replace(recipe.network, tile=tile, remat=remat))
 
 

@@ -93,7 +93,7 @@ def descend(
                 if over:
                     return
                 wanted = next(intervals)
-            # Only after the first position is yielded, since its snapshot also compiles a program.
+            # Not before the first position is yielded: its snapshot's program should be compiled first.
             if ahead and measured and not next_measured and index < len(scales) - 1:
                 next_measured = ahead(index, state)
             if done == ends[index]:

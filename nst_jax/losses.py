@@ -24,7 +24,7 @@ from nst_jax._types import FeatureMap, Gram, Image, Scalar, Statistic
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
 
-DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # a sum over all dy, one over all dx
+DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # sum over all dy (vertical), over all dx
 
 
 class ContentLoss(NamedTuple):
@@ -195,7 +195,7 @@ def _gram_forward(features: FeatureMap, products: lax.Precision) -> tuple[Gram, 
 def _gram_backward(
     products: lax.Precision, features: FeatureMap, cotangent: Gram
 ) -> tuple[FeatureMap]:
-    # The cotangent of F is F (C + Cᵀ), C that of R: one product where autodiff would make two.
+    # The cotangent of F is F (C + Cᵀ), where C is that of R: one product; autodiff would make two.
     symmetric = (cotangent + jnp.swapaxes(cotangent, -1, -2)).astype(features.dtype)
     return (jnp.einsum("...hwc,...cd->...hwd", features, symmetric, precision=products),)
 
@@ -205,7 +205,7 @@ _gram.defvjp(_gram_forward, _gram_backward)
 
 def mean_over_positions(sums: Array, count: int) -> Array:
     """Return the sums divided by the number of positions: G = R / M for a Gram matrix."""
-    return sums / float(count)  # float, since JAX would make an int int32, which may overflow
+    return sums / float(count)  # as float: JAX would convert an int to int32, which may overflow
 
 
 def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
@@ -424,15 +424,15 @@ Loss: TypeAlias = ContentLoss | StyleLoss | Variation
 # Losses that `check_additive` skips at run time: the tests check them.
 BUILT_IN = (*CONTENT_LOSSES.values(), *STYLE_LOSSES.values(), *VARIATIONS.values())
 
-TOLERANCE = 1e-3  # relative error; above rounding, far below errors of non-additive losses
+TOLERANCE = 1e-3  # relative error up to which sums count as equal, to allow for rounding
 
 
 def check_additive(argument: str, loss: Loss) -> None:
     """Refuse a loss with `additive=True` whose `sums` are not sums over positions or pixels.
 
     Such a loss would silently give wrong values wherever a picture is computed in parts. The check
-    evaluates `sums` on small random features, once per process. A loss that cannot be evaluated on
-    them, because it needs a certain number of channels for example, is accepted unchecked.
+    evaluates `sums` on small random features; the finding is cached. A loss that cannot be evaluated on
+    these features, for example because it needs another number of channels, is accepted unchecked.
 
     Args:
       argument: the caller's name for the loss, used in the message.

@@ -88,7 +88,7 @@ def measure_content(
 ) -> Features:
     """Measure the content's features [h', w', c] at the recipe's content taps."""
     taps, network = recipe.terms.content_taps, recipe.network
-    # On several devices, the tiles must be those of the canvas, whose halo depends on all taps.
+    # On several devices, the content is cut into the canvas' tiles, whose halo depends on all taps.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -251,7 +251,10 @@ def losses_of(
 
 
 class _Measured(NamedTuple):
-    """What the sums over a picture depend on. Static: without loss weights, which are pytree leaves."""
+    """The static settings on which the sums over a picture depend.
+
+    Loss weights are not among them, since they are pytree leaves.
+    """
 
     content_taps: tuple[str, ...]
     style_taps: tuple[str, ...]
@@ -262,7 +265,7 @@ class _Measured(NamedTuple):
 
     @classmethod
     def of(cls, terms: Terms, network: vgg.Network) -> "_Measured":
-        """Take these parts from a recipe's terms, leaving out the loss weights."""
+        """Take the settings from a recipe's terms and network, leaving out the loss weights."""
         return cls(
             terms.content_taps,
             terms.style_taps,
@@ -381,7 +384,7 @@ def _device_sums(
 ) -> Sums:
     """Return the sums over a whole picture, added up over devices that each compute one band."""
     slab = tiles.slab(band, grid)
-    if grid.count_per_device == 1:  # no memory is saved by computing a single tile twice
+    if grid.count_per_device == 1:  # `_tiled_sums` would compute the only tile twice
         first = grid.first()
         window = tiles.window(slab, grid, first)
         sums = _window_sums(measured, grid, params, content, window, first)
@@ -394,9 +397,9 @@ def _device_sums(
 def _tiled_sums(
     static: tuple[_Measured, Grid], params: Params, image: Image, content: Features
 ) -> Sums:
-    """Return the sums over a picture, tile by tile, with a gradient rule of their own.
+    """Return the sums over a picture, computed tile by tile, with a custom gradient rule.
 
-    The rule computes each tile again: autodiff of the loop would keep the activations of all tiles.
+    The rule computes each tile again, since autodiff would keep the activations of all tiles.
     """
     measured, grid = static
 

@@ -42,7 +42,7 @@ class Diverged(RuntimeError):
 
 
 class Painting(Iterator[Snapshot]):
-    """An iterator over the snapshots of a run, which can return a checkpoint at the last snapshot."""
+    """An iterator over the snapshots of a run; it can return a checkpoint at the latest snapshot."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Painting(Iterator[Snapshot]):
         return last._replace(history=joined(self._position.history))
 
     def checkpoint(self, *, copy: bool = True) -> Checkpoint:
-        """Return the position of the run at the last snapshot, from which `paint` can resume.
+        """Return the position of the run at the latest snapshot, from which `paint` can resume.
 
         Args:
           copy: whether the arrays are copied. Otherwise they may be buffers of the run, which are valid
@@ -261,8 +261,8 @@ def paint(
     Yields:
       `Snapshot`s. If the losses stop being finite, the last snapshot has `broke_at` set, its `losses`
       are the ones that are not finite, and its image is the last finite canvas. The iterator is a
-      `Painting`: its `checkpoint()` is the position at the last snapshot, and its `finish()` paints to
-      the end and returns the losses of all canvases.
+      `Painting`: its `checkpoint()` is the position at the latest snapshot, and its `finish()` paints
+      to the end and returns the last snapshot with the losses of all canvases.
 
     Raises:
       TypeError: as in `stylize`, raised by the call itself, before the first snapshot.
@@ -322,7 +322,7 @@ def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
 
     Raises:
       TypeError: if `plan` is not a `Plan`.
-      ValueError: if such an argument was given as well; the message names it.
+      ValueError: if an argument of `OPTIONS` was given as well; the message names it.
     """
     _checks.instance("plan", plan, Plan, "`nst_jax.plan(content, style)` makes one")
     for name, value in zip(OPTIONS, options, strict=True):
@@ -355,8 +355,8 @@ def paint_planned(
       every: see `paint`.
       resume: see `paint`.
       programs: the compiled functions; default: `PROGRAMS`.
-      begin: if given, starts measuring and compiling the next scale while the current one runs,
-        provided that both fit into memory.
+      begin: a function that starts given work, possibly in another thread; see `canvas.Begin`. With it,
+        the next scale is measured and compiled while the current one runs, if both fit into memory.
 
     Returns:
       The iterator that `paint` returns.

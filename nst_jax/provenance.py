@@ -195,7 +195,7 @@ def of_identity(
 
     Args:
       params: the weights.
-      pictures: maps each role to its picture [h, w, 3], before any resizing.
+      pictures: maps each role (`"content"`, `"style"`, ...) to its picture [h, w, 3], before resizing.
       recipe: the recipe that is run; its `steps` are left out.
       init: what was given instead of the recipe's start: None, a picture or a function.
       key: the random key.

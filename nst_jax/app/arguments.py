@@ -1,4 +1,4 @@
-"""Turn values of command-line flags into recipes, style shares and starts."""
+"""Turn values of command-line flags into recipes, style shares and initial pictures."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -87,15 +87,15 @@ def recipe_of(changes: Changes) -> Recipe:
 
 
 def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
-    """Return the recipe with the value of a flag at a key of the recipe."""
-    if flag == "learning_rate":  # its error lists recipes that have a learning rate
+    """Return the recipe with its value at `key` replaced by the value of a flag."""
+    if flag == "learning_rate":  # for an error that lists recipes with a learning rate
         return variants.with_learning_rate(recipe, value)
     value = _PLAIN[flag](value) if flag in _PLAIN else value
     return toml.with_value(recipe, key, value, argument=flag)
 
 
 def _tile(text: str) -> int | str:
-    """Return the tile as in a recipe file: pixels (0 is off), or "none", which lets memory decide."""
+    """Return `--tile` as recipe files write it: a side in pixels, 0 for off, or "none" for auto."""
     tile = variants.tile_of(int(text) if text.isdecimal() else text)
     return toml.NONE if tile is None else tile
 
@@ -155,8 +155,8 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
     if name.lower() not in known:
         raise _checks.unknown("optimizer", name, optimizers.OPTIMIZERS, "optimizer")
     rule = optimizers.OPTIMIZERS[known[name.lower()]]()
-    # The default step lengths are for sRGB in [0, 1]. Black to white, 1 there, is `unit` in the given
-    # coordinates, on average over the channels.
+    # The default step lengths are for sRGB in [0, 1], where black and white are 1 apart. In the given
+    # coordinates they are `unit` apart, by the mean spread of the channels.
     unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
     lengths = {"radius", "largest_radius"} & set(vars(rule))
     if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):
@@ -172,9 +172,9 @@ def recipe_file(text: str) -> Path | None:
 
 
 def named_or_read(text: str) -> Recipe:
-    """Return the preset of this name, or the recipe in this file.
+    """Return the preset with the name `text`, or the recipe in the file `text`.
 
-    A recipe file that sets no name gives the recipe its file name, without the suffix.
+    A recipe whose file sets no name is named after the file, without the suffix.
 
     Raises:
       ValueError: for an unknown name, and for a file that is missing, unreadable or not a recipe.
@@ -229,8 +229,8 @@ def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture
       ratio: the value of `--noise-ratio`, or None.
 
     Returns:
-      The start: None (the recipe's own), a value of `START_NAMES` or an image [h, w, 3]; and the
-      picture that was read from a file, or None.
+      The start: None (the recipe's own), an instance of a class in `START_NAMES`, or an image
+      [h, w, 3]; and the picture that was read from a file, or None.
 
     Raises:
       ValueError: for a ratio out of range or without `content+noise`, an unknown name, a file that

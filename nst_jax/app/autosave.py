@@ -19,7 +19,7 @@ from nst_jax.recipes.recipe import as_arrays
 
 SECONDS = 30.0  # usual time between two checkpoints, if `--checkpoint-every` is not given
 
-# If writing a checkpoint took long, the time to the next one is this many times as long.
+# The time to the next checkpoint is at least this many times as long as writing the last one took.
 PAUSE = 20
 
 
@@ -117,7 +117,8 @@ class CheckpointWriter:
         """
         self._path, self._every = job.outputs.checkpoint, job.outputs.checkpoint_every
         self._ends, self._clock = ends, clock
-        self._step = None if job.resume is None else job.resume.step  # updates of the one on disk
+        # Number of updates in the newest checkpoint on disk.
+        self._step = None if job.resume is None else job.resume.step
         self._written, self._pause = clock(), SECONDS
 
     def write_if_due(
@@ -132,8 +133,8 @@ class CheckpointWriter:
 
         Args:
           shot: the last snapshot.
-          checkpoint_now: returns the checkpoint of the present position. It may share its arrays with
-            the run, because copies may not fit in memory.
+          checkpoint_now: returns the checkpoint of the present position. The checkpoint may share its
+            arrays with the run, because copies may not fit in memory.
           seconds: when each canvas so far was measured, in seconds of the run.
           last: whether the run is about to end or to be interrupted.
 

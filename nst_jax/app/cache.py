@@ -1,6 +1,6 @@
 """JAX's compilation cache at the command line: its settings and its folder.
 
-Functions here change settings and name folders only; `programs` writes and reads traced programs.
+Nothing here writes or reads a program: JAX does so with compiled programs, `programs` with traced ones.
 """
 
 import os
@@ -23,7 +23,7 @@ def use_cache() -> str:
     as `JAX_COMPILATION_CACHE_DIR`, take precedence.
 
     Returns:
-      The reason why the cache cannot be used, for people; empty if it can be used.
+      Text on why the cache cannot be used; empty if it can, or if jax's own settings decide.
     """
     if not _setting("jax_enable_compilation_cache") or _setting("jax_compilation_cache_dir"):
         return ""

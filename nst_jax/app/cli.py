@@ -1,7 +1,7 @@
 """The command line: its commands with their help texts, and the exit codes.
 
-What the commands do is in `commands` and `inspection`. These import jax and much else, so they are
-imported only when a command runs: `--help` answers at once.
+What the commands do is in the modules `commands` and `inspection`, which import jax and much else. So
+they are imported only when a command runs, and `--help` answers at once.
 """
 
 import os
@@ -18,7 +18,7 @@ from nst_jax.app.parsing import StyleShare
 
 DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
 ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of the variables that set how jax allocates GPU memory
-OUT_OF_MEMORY = "OutOfMemory"  # by name, since importing `scaling.capacity` is slow
+OUT_OF_MEMORY = "OutOfMemory"  # class name; its module, `scaling.capacity`, is slow to import
 
 
 # --- Exit codes -----------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
     commands.plan(content, style, chosen)
 
 
-# --- Commands that look at files ------------------------------------------------------------------
+# --- Commands that read or convert files ----------------------------------------------------------
 
 
 @cli.command(short_help="Print the settings embedded in a result.")

@@ -28,7 +28,7 @@ ALIVE, STOPPED = "nst_jax/alive", "nst_jax/stopped"
 
 DONE = "done"  # written in place of a heartbeat by a process that has ended without an error
 
-LARGEST_INTEGER = 2**31 - 1  # larger ones are cut to this, since jax sends 32 bits
+LARGEST_INTEGER = 2**31 - 1  # `from_first` cuts larger ones to this: jax sends 32 bits
 
 
 def join(cluster: str) -> None:
@@ -40,7 +40,8 @@ def join(cluster: str) -> None:
         the index of this process.
 
     Raises:
-      ValueError: if `cluster` is neither, if jax finds none, or if the others do not join in time.
+      ValueError: if `cluster` has neither form, if jax finds no cluster, or if a process does not join
+        in time.
 
     References:
       JAX's documentation, "Introduction to multi-controller JAX", `jax.distributed.initialize`.
@@ -116,7 +117,7 @@ def same_in_all(value: bool, message: str) -> bool:
 
 
 class PeerMonitor(AbstractContextManager):
-    """Ends this process when another one is lost, for whose data it may be waiting within an update.
+    """Ends this process when another one is lost, since an update may be waiting for its data.
 
     A thread of every process counts up that process' heartbeat in jax's key-value store and reads the
     heartbeats of the others. Without a monitor, a process would wait until jax notices the loss after a
@@ -147,7 +148,7 @@ class PeerMonitor(AbstractContextManager):
             self._save = None
 
     def stop_others(self, reason: str) -> None:
-        """Let the monitor's exit tell the other processes to stop, as this one was interrupted."""
+        """Let the monitor tell the other processes to stop, with this reason, when its context ends."""
         self._interruption = reason
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
@@ -165,11 +166,11 @@ class PeerMonitor(AbstractContextManager):
                 return
             first_line = next(iter(str(error or self._interruption).splitlines()), "")
             _write(STOPPED, first_line or type(error).__name__)
-            time.sleep(2 * HEARTBEAT_SECONDS)  # the others read it before the store ends
+            time.sleep(2 * HEARTBEAT_SECONDS)  # so the others can read it before the store ends
 
     def _watch(self) -> None:
         beats = 0
-        # Index of a process to its last heartbeat, and when that heartbeat was first seen.
+        # For each process by index: its last heartbeat, and when that heartbeat was first seen.
         seen: dict[int, tuple[str | None, float]] = {}
         while not self._over.wait(HEARTBEAT_SECONDS):
             beats += 1

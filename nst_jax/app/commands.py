@@ -1,7 +1,7 @@
 """The commands that paint or plan: `demo`, `stylize`, `batch`, `sweep` and `plan`.
 
-Each takes the command's arguments, and `chosen`, a dict of all its options by name. All but `plan`
-return the exit code.
+The function of a command takes the command's arguments, and `chosen`, a dict of its options by name.
+All of these functions but `plan` return the exit code.
 """
 
 import json
@@ -35,7 +35,7 @@ from nst_jax.vgg import precision
 from nst_jax.weights import params
 from nst_jax.weights.params import WeightsInfo
 
-MOST_WARNINGS = 20  # largest number printed after a batch; the result manifest lists all failures
+MOST_WARNINGS = 20  # most failures printed after a batch; the result manifest lists all of them
 
 Chosen: TypeAlias = dict[str, Any]
 
@@ -48,7 +48,7 @@ def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Pa
 
 
 def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
-    """Return those of the options that change a recipe."""
+    """Return the values of those options that change a recipe."""
     return arguments.Changes(**{n: chosen[n] for n in arguments.Changes._fields if n in chosen})
 
 
@@ -220,7 +220,7 @@ def _check_planned(
 
 
 def check_devices(chosen: Mapping[str, Any]) -> Any:
-    """Return the mesh of `--devices` and `--bands`; None for the Ray runner, which takes neither.
+    """Return the mesh of `--devices` and `--bands`; None for one device or the Ray runner.
 
     Raises:
       ValueError: naming the option that cannot be used.

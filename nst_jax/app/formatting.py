@@ -30,7 +30,7 @@ def amount(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-FEW = 6  # most items of a list that are printed
+FEW = 6  # largest number of list items that are printed
 
 
 def few(words: Sequence[str], between: str = ", ") -> str:

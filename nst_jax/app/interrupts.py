@@ -14,7 +14,7 @@ from nst_jax.app.messages import PROGRAM
 def exit_on_interrupt() -> None:
     """Make Ctrl-C exit at once, unless this process already ignores or handles it.
 
-    It is meant for the time of imports, when imported code might swallow a KeyboardInterrupt.
+    Call it before slow imports, since imported code might swallow a KeyboardInterrupt.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit)

@@ -6,14 +6,15 @@
     ...
     {"event": "end", "status": "done", "total_variation": {"picture": ..., "content": ...}, ...}
 
-A run of N updates has N + 1 `step` lines. Line k has the losses of the canvas after k updates, with the
-weights with which they are minimised, and the seconds since line 0, without compilation. A number that
-is not finite is null. `total_variation` is the sum of the absolute differences of neighbouring pixels,
-which are in [0, 1], of the picture and of the content at the picture's size.
+A run of N updates has N + 1 `step` lines. Line k has the losses of the canvas after k updates, each
+times its weight, and the seconds since line 0, without compilation. A number that is not finite is
+null. `total_variation` is the sum of the absolute differences of neighbouring pixels in [0, 1], for the
+picture and for the content at the picture's size.
 
 A resumed run writes its log anew. The lines up to the checkpoint are written from the losses in the
 checkpoint, so that every update has exactly one line, whatever the log contained when the run stopped.
-The first line of such a log has `"resumed_at"`, and its seconds continue from those of the checkpoint.
+The first line of a resumed run's log has `"resumed_at"`, the number of updates in the checkpoint, and
+the seconds of later lines continue from those of the checkpoint.
 """
 
 import json

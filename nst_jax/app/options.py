@@ -16,7 +16,7 @@ STYLE_FILE, NUMBERS = parsing.StyleFile(), parsing.Numbers()
 
 # Defaults that help texts state. A test compares the first three with the recipe `default`.
 DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_PRECISION = "512", "90", "float32"
-DEMO_SIZE = "256"  # paints in about a minute on two CPU cores
+DEMO_SIZE = "256"  # pixels; painted in about a minute on two CPU cores
 # The ratios of Gatys et al. 2015 refer to the losses of that paper, so a sweep uses its recipe.
 SWEEP_RECIPE, SWEEP_SIZE = "gatys-2015", "128"
 

@@ -53,7 +53,7 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
     """Refuse paths that cannot be written, or that would overwrite an input or another output.
 
     Raises:
-      ValueError: naming the option whose path it is.
+      ValueError: naming the option that cannot be used, also for an interval below 1 update.
     """
     images.check_output(outputs.picture, overwrite=outputs.overwrite, argument="output")
     refuse_inputs(outputs.picture, inputs, "output")

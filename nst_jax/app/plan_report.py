@@ -34,7 +34,7 @@ def memory_line(plan: Plan) -> str:
 
 def _reason(plan: Plan) -> str:
     """Return why memory is saved: what the run would take otherwise, and what is available."""
-    assert plan.usable is not None  # if it is unknown, the plan saves no memory
+    assert plan.usable is not None  # a plan saves memory only if it knows how much is usable
     return f"{amount(plan.untiled.total)} otherwise, and {amount(plan.usable)} is available"
 
 

@@ -38,13 +38,14 @@ from nst_jax.objective import measure
 KEY_FORMAT = 1
 PACKAGE = Path(nst_jax.__file__).parent
 
-# A program is kept only if the functions and classes in its arguments come from these packages: a key
-# covers their code, by a hash of the source of `nst_jax` and by the version of optax.
+# A program is kept only if the functions and classes in its arguments are built into Python or come
+# from these packages, whose code a key covers: by a hash of the source of `nst_jax`, and by the version
+# of optax.
 OURS = ("nst_jax", "optax")
 
 
 def kept_in(place: Path | None) -> painting.Programs:
-    """Return the functions that a run compiles; those slow to trace are kept in a folder.
+    """Return the functions that a run compiles; slow ones keep their traced programs in a folder.
 
     Args:
       place: the folder for traced programs; None keeps nothing.
@@ -59,7 +60,7 @@ def kept_in(place: Path | None) -> painting.Programs:
     )
 
 
-# --- Ahead ----------------------------------------------------------------------------------------
+# --- Work in a second thread ----------------------------------------------------------------------
 
 
 class Ahead(AbstractContextManager):
@@ -83,7 +84,7 @@ class Ahead(AbstractContextManager):
         return result
 
 
-# --- Kept -----------------------------------------------------------------------------------------
+# --- Programs kept in files -----------------------------------------------------------------------
 
 
 class Kept:
@@ -151,7 +152,7 @@ class Kept:
 # --- What a program depends on --------------------------------------------------------------------
 
 # The functions below do not use `recipes.walk`: a key describes every argument (weights, targets,
-# state), not only recipes, and has full names, because a function's registered name hides its package.
+# state), not only recipes; and it needs full names, while recipes name functions without their package.
 
 
 class _Foreign(TypeError):
@@ -219,7 +220,7 @@ def _constant(value: Any) -> Any:
 def _name(thing: Any) -> str:
     """Return the full name of a function or class; raise `_Foreign` if no key covers its code."""
     module, name = thing.__module__, thing.__qualname__
-    # Functions defined inside another function can share a name, so the name has to lead to this one.
+    # Functions defined inside other functions can share a name, so the name must lead to `thing`.
     found = getattr(sys.modules.get(module), name, None)
     if found is not thing or module.split(".")[0] not in (*OURS, "builtins"):
         raise _Foreign(f"{module}.{name}")

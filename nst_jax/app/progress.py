@@ -178,7 +178,7 @@ def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
 
 
 def divergence(broke_at: int | None) -> str:
-    """Return text about a picture that diverged after this update; empty if it did not (None)."""
+    """Return text on a picture whose losses were not finite after `broke_at` updates; empty if None."""
     if broke_at is None:
         return ""
     return f"the losses are not finite after {broke_at} updates; it is the last finite canvas"

@@ -16,8 +16,8 @@ from nst_jax.app.timing import Timed
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
-# Number of rates that are kept. Their median is used, which a run slowed by other work hardly changes.
-# Older rates are dropped, so that a new driver or version soon shows.
+# Number of rates kept for each device and precision. Their median is used, which a run slowed by other
+# work hardly changes. Older rates are dropped, so that the speed of a new driver or version soon shows.
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 

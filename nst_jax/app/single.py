@@ -65,7 +65,7 @@ def paint_job(
         costs=job.plan.operations_per_update,
     )
     with CompileClock() as compiling, programs.Ahead(compiling) as ahead:
-        # A checkpoint of another run is refused here, before opening the log file empties it.
+        # A checkpoint of another run is refused here, before `RunLog` empties an existing log file.
         shots = painting.paint_planned(
             params,
             job.content.image,
@@ -131,7 +131,7 @@ class _Recorder:
         self.last: Snapshot | None = None
         self.seconds: list[float] = []  # time of each canvas so far, in seconds of the run
         self.compiling = compiling
-        # If the run resumes from a checkpoint: the times of the canvases before it.
+        # Times of the canvases up to the checkpoint from which the run resumes.
         self._before = [] if job.resume is None else autosave.seconds_of(job.resume)
         self._stopwatch = Stopwatch(compiling, elapsed=self._before[-1] if self._before else 0.0)
         self._first_compile: float | None = None

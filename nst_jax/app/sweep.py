@@ -1,8 +1,9 @@
 """The command `sweep`: paint one content and style with many values of one or two settings, as a grid.
 
-A sweep has one or two axes; an axis is a setting of the recipe with its values. These become arrays in
-the recipe, one number for each canvas, so that one program, under `vmap`, paints all canvases. If not
-all canvases fit into memory at once, the same program runs group by group.
+A sweep has one or two axes; an axis is a setting of the recipe with its values. The values become
+arrays in the recipe, one number for each canvas, so that one program, under `vmap`, paints many
+canvases. If memory does not suffice for all of them, or more at once gain no speed, the program paints
+them part by part.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -247,7 +248,7 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
 
 
 def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
-    """Multiply the weights in a set of n layers by N / n, so that it counts as much as all N layers."""
+    """Multiply the weights in a set of n of the N layers by N / n, and those of other layers by 0."""
     terms = recipe.terms
     weights: list[Any] = []
     for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True):
@@ -278,8 +279,8 @@ def sweep_job(
       recipe: the recipe with every flag applied except those in `values`.
       values: maps keys of `TITLES` to numbers, and "layers" to the text of `--layers`.
       chunk: largest number of canvases painted at once; None is as many as fit into memory.
-      devices: as in `nst_jax.stylize_many`.
-      bands: as in `nst_jax.stylize_many`.
+      devices: the devices that share the canvases, as in `nst_jax.stylize_many`.
+      bands: number of devices that share each canvas.
       **options: other fields of `SweepJob`.
 
     Raises:

@@ -98,7 +98,7 @@ class Stopwatch:
         elapsed: float = 0.0,
     ) -> None:
         self._compiling, self._clock = compiling, clock
-        self._last: tuple[float, float] | None = None  # time and compile seconds at a lap's end
+        self._last: tuple[float, float] | None = None  # (clock, compile seconds) at a lap's end
         self.elapsed = elapsed
 
     def lap(self) -> Lap:
@@ -196,8 +196,8 @@ class IntervalChooser(Iterator[int]):
         """Estimate the seconds that the rest of the run takes, or None before anything was timed.
 
         Args:
-          compile_seconds: how long compiling the program of a scale takes. That happens while the scale
-            before it runs, so only what exceeds the time of that scale is added.
+          compile_seconds: how long compiling the program of a scale takes. Each program is compiled
+            while the previous scale runs, so only what exceeds that scale's time is added.
         """
         if self._measured < 0:
             return None

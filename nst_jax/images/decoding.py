@@ -15,9 +15,10 @@ from jaxtyping import Float
 from PIL import ExifTags, ImageCms, UnidentifiedImageError
 from PIL import Image as PilImage
 
-MOST_PIXELS = 178_956_970  # Pillow's own limit, too; as float32 RGB this is 2 GB
+MOST_PIXELS = 178_956_970  # most that are read; Pillow refuses more, too; as float32 RGB, 2 GB
 
-# Fewer than Pillow opens: EPS would run Ghostscript, and Pillow takes almost any file for a TGA.
+# Formats that are read, fewer than Pillow's: EPS would run Ghostscript, and Pillow takes almost any
+# file for a TGA.
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000")
 
 _BLACK_TO_BLACK: Any = 0x2000  # Little CMS' black point compensation; named in Pillow since 10.3
@@ -40,7 +41,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 
 
 class _RefusedError(Exception):
-    """An intact file is not accepted; the message gives the reason and is put after the file's name."""
+    """Raised for an intact file that is not accepted; the message follows the file's name."""
 
 
 @contextlib.contextmanager

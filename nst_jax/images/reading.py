@@ -21,7 +21,7 @@ class Picture(NamedTuple):
     """A picture as read from a file."""
 
     image: HostImage
-    alpha: Float[np.ndarray, "h w"] | None  # 1 is opaque; None if the whole picture is
+    alpha: Float[np.ndarray, "h w"] | None  # opacity, 0 to 1; None if every pixel is opaque
     notes: tuple[str, ...]  # what was converted, in words
     name: str  # the file's name, never its folder
     digest: str  # sha256 of the file's bytes
@@ -39,7 +39,7 @@ def load(path: PathLike, *, argument: str = "path") -> HostImage:
     """Read a picture as an array.
 
     Args:
-      path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file, or another format that Pillow reads.
+      path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file; AVIF and JPEG 2000 if Pillow supports them.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:

@@ -38,7 +38,7 @@ def side_by_side(
       pictures: images [h, w, 3] in [0, 1] or uint8, of any sizes.
       labels: a caption under each picture, or None; accents are dropped, other characters that are not
         ASCII become `?`.
-      height: height of the pictures, in px; None means the height of the lowest picture, so that
+      height: height of the pictures, in px; None means the smallest of their heights, so that
         none is enlarged.
 
     Returns:
@@ -79,7 +79,8 @@ def contact_sheet(
     Args:
       contents: images [h, w, 3] in [0, 1] or uint8, of any sizes.
       styles: likewise.
-      results: (index of a content, index of a style) to the image in that cell; others are blank.
+      results: (index of a content, index of a style) to the image in that cell; other cells
+        are blank.
       content_labels: captions of the contents, or None.
       style_labels: captions of the styles, or None.
       cell: longer side of a thumbnail in px; less if the sheet would be larger than `LONGEST`.

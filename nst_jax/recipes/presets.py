@@ -274,7 +274,7 @@ PYTORCH_TUTORIAL = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.TorchLBFGS(),
-        # As in the source, the canvas is clipped between evaluations, and L-BFGS keeps its memory.
+        # As in the source, the canvas is clipped between evaluations, and L-BFGS is not restarted.
         clip=True,
         # "while run[0] <= 300" around outer steps of 20 evaluations: 16 outer steps.
         steps=320,

@@ -52,7 +52,8 @@ class Terms:
     """What is minimised.
 
     `content_weight * sum(w * content_loss)` over the content taps, plus
-    `style_weight * sum(w * style_loss)` over the style taps, plus `tv_weight * variation(image)`.
+    `style_weight * sum(w * style_loss)` over the style taps, plus `tv_weight * variation(image)`, where
+    w is the layer weight of a tap.
     Taps and functions are static, all weights are pytree leaves. Weights may be 0: without a content
     term the style's texture is synthesised, without a style term the content is rebuilt from its
     features.
@@ -80,7 +81,7 @@ class Terms:
 
     @property
     def additive(self) -> bool:
-        """Whether every loss is made of sums over positions, which tiles and bands require."""
+        """Whether every loss is made of sums over positions, which can be added up from parts."""
         return all(loss.additive for loss in (self.content_loss, self.style_loss, self.variation))
 
 
@@ -91,8 +92,8 @@ class Descent:
 
     Attributes:
       optimizer: an update rule of `nst_jax.optimizers`.
-      coordinates: the pixel convention of the canvas that the optimiser updates. It matters, since the
-        updates of Adam and L-BFGS depend on the range of the pixels. Static.
+      coordinates: the pixel convention of the canvas that the optimiser updates. The choice
+        matters, since updates of Adam and L-BFGS depend on the range of the pixels. Static.
       clip: whether the canvas is clipped to [0, 1] sRGB after every update. Static.
       steps: number of updates, summed over all scales (resolutions).
       schedule: how the updates are divided among scales.
@@ -117,7 +118,7 @@ class Recipe:
     Attributes:
       name: a preset's name, or one of your own. `name`, `source`, `family` and `network` are static.
       source: where the recipe's constants come from.
-      family: family of the weights that the source uses; with another, results differ from it.
+      family: family of the weights that the source uses; with another, results differ from its own.
       pictures: how the pictures are prepared.
       network: how VGG-19 is computed.
       terms: what is minimised.
@@ -338,7 +339,7 @@ def _check_pictures(pictures: Pictures) -> None:
                 f"`{name}`: expected a rule of `nst_jax.recipes.sizes`, got {rule!r}; "
                 f"`recipe.replace({name}=...)` makes one from a number"
             )
-        # Only rules of this package: the numbers of a user's own rule need not be pixels.
+        # Check only this package's rules, since the numbers in a user's own rule need not be pixels.
         if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
             for number in jax.tree.leaves(rule):
                 _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)
@@ -391,7 +392,7 @@ def check_not_cut(recipe: Recipe) -> None:
     """Refuse tiles for a recipe with a loss that is not additive.
 
     Raises:
-      ValueError: if the recipe has tiles and such a loss, naming the loss.
+      ValueError: if the recipe has tiles and a loss that is not additive; the message names the loss.
     """
     if not recipe.network.tile:
         return

@@ -20,10 +20,13 @@ class OneScale:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class CoarseToFine:
-    """Scales that double up to the final size; each gets 1 / `share` of the updates of the one before.
+    """Scales from coarse to the final size, each twice as large as the one before.
+
+    Each scale gets 1 / `share` of the updates of the one before.
 
     Attributes:
-      smallest: least longer side of the coarsest scale, in px; a smaller final size is the only scale.
+      smallest: lower limit of the coarsest scale's longer side, in px; if the final size is below the
+        limit, it is the only scale.
       share: ratio of the updates at a scale to those at the next finer scale.
     """
 
@@ -51,8 +54,8 @@ def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]
 
     Args:
       shape: the final (height, width).
-      smallest: least longer side of a scale, in px; the least shorter side is 16 px. Only `shape`
-        itself may be smaller.
+      smallest: lower limit of a scale's longer side, in px; that of the shorter side is 16 px. Only
+        `shape` itself may be smaller.
       ratio: how many times larger a scale is than the one before; more than 1.
 
     Returns:

@@ -162,8 +162,9 @@ class Height:
 class ShortEdgeUpTo:
     """The shorter side becomes the longer one's length, but `pixels` at most; the aspect ratio is kept.
 
-    So a picture whose longer side is below `pixels` is enlarged. Udacity's notebook means to limit the
-    size, but passes the length of the longer side to `Resize`, which sets the shorter one.
+    So a picture whose shorter side is below `pixels` is enlarged, unless it is square. Udacity's
+    notebook means to limit the size, but passes the length of the longer side to `Resize`, which sets
+    the shorter one.
     """
 
     pixels: int = 400
@@ -285,7 +286,7 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
 
     Raises:
       TypeError: if `size` is neither a number, nor text, nor a size rule.
-      ValueError: if `size` is any other text, or a number in it is not between 16 and 65536.
+      ValueError: if `size` is text of another form, or a number in it is not between 16 and 65536.
 
     Example:
       >>> from nst_jax.recipes.sizes import ShortEdge, with_size

@@ -177,7 +177,7 @@ STARTS = {
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SameStart:
-    """A start that ignores the caller's key for its own, so that all canvases get the same noise."""
+    """A start that uses its own key, not the caller's, so that all canvases get the same noise."""
 
     start: Any
     key: Array
@@ -188,7 +188,7 @@ class SameStart:
 
 
 def same_start(start: Any, seed: int) -> Any:
-    """Return `start` with a fixed key, the same for all canvases; pictures are returned unchanged."""
+    """Return a start with a fixed key for all canvases; a picture or `SeededBlend` stays as it is."""
     if not callable(start) or isinstance(start, SeededBlend):
         return start
     return SameStart(start, jax.random.key(seed))

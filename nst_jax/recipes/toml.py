@@ -34,9 +34,9 @@ HEADER = (
     "# A recipe of nst_jax, as `--recipe FILE` reads it. A key that is left out has its default."
 )
 
-BASE = "base"  # key that names the preset which a file changes
+BASE = "base"  # key whose value names the preset that a file changes
 
-KIND = "kind"  # key that names the dataclass of a table's other keys, such as "Adam"
+KIND = "kind"  # key whose value names the dataclass that a table describes, such as "Adam"
 
 NONE = "none"  # how a file writes None, for which TOML has no literal
 
@@ -203,7 +203,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any:
-    """Return a `kind` with a table's values, and others from `current` or, if None, the defaults."""
+    """Make a dataclass from a table; absent values are `current`'s or, if it is None, the defaults."""
     entries = {entry.name: entry for entry in fields(kind)}
     _refuse_unknown(table, kind, key)
     values = {}
@@ -383,7 +383,7 @@ def _annotation(recipe: Recipe, key: str) -> Any:
 
 
 def _typed(text: str, annotation: Any) -> Any:
-    """Return the value typed for a field: TOML, a string without quotes, or a list without brackets."""
+    """Parse the text given for a field: TOML, a string without quotes, or a list without brackets."""
     annotation, _ = declared_type(annotation)
     found = _value(text)
     if annotation is str and not isinstance(found, str):

@@ -19,15 +19,15 @@ from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.schedules import SCHEDULES, CoarseToFine, OneScale
 from nst_jax.vgg import layers, precision
 
-# --- Things with names ----------------------------------------------------------------------------
+# --- Values with names ----------------------------------------------------------------------------
 
 
 class Choice(NamedTuple):
-    """A type of field that takes one of several functions, dataclasses or records with names.
+    """A type of field whose values have names: functions, dataclasses or named tuples.
 
     Attributes:
       type: the annotation of such a field.
-      named: name to a dataclass, whose fields are keys too, or to the field's value itself.
+      named: name to a dataclass, of which the field's value is an instance, or to the value itself.
       what: noun for the values in messages, such as "size rule".
     """
 
@@ -37,7 +37,7 @@ class Choice(NamedTuple):
 
     @property
     def has_keys(self) -> bool:
-        """Whether the names mean dataclasses, so that their fields are keys of a recipe."""
+        """Whether the names stand for dataclasses, whose fields then are keys of a recipe."""
         return any(isinstance(thing, type) for thing in self.named.values())
 
     def name_of(self, value: Any) -> str | None:
@@ -166,7 +166,7 @@ def walk_item(item: Item) -> Iterator[Item]:
 
 
 def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
-    """Yield each full key that occurs in a dataclass of this type for some optimiser, start, etc."""
+    """Yield each full key that a dataclass of this type can have, with any optimiser, start, etc."""
     for field in fields(kind):
         yield prefix + field.name
         declared, _ = declared_type(field.type)

@@ -22,7 +22,7 @@ from nst_jax.scaling.bands import Bands, bands_of
 from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import layers, winograd
 
-FLOAT32 = 4  # bytes
+FLOAT32 = 4  # bytes of one element
 PLATFORMS = ("cpu", "gpu", "tpu")
 
 # --- Memory ---------------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ PLATFORMS = ("cpu", "gpu", "tpu")
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Peak memory of the compiled loop of a run, in bytes.
+    """Estimated peak memory of a run on one device, in bytes.
 
     Attributes:
       shape: (height, width) of the canvas.
@@ -89,7 +89,7 @@ def estimate_memory(
       The `Footprint`: its parts, `total` and `per_pixel`.
 
     Raises:
-      TypeError: if an argument is of the wrong kind.
+      TypeError: if an argument is of the wrong type.
       ValueError: if a side is under 16 px, `pictures` or `devices` is under 1, or the recipe cannot be
         run.
 
@@ -186,7 +186,7 @@ class Layer(NamedTuple):
 
     @property
     def tapped(self) -> int:
-        """Number of elements that the taps keep for the gradient, beside the output itself.
+        """Number of elements that the taps keep for the gradient, in addition to the output.
 
         A content tap keeps the difference between features and target. A style tap keeps the features
         as a matrix, or the gradient with respect to them. Neither can reuse the output's buffer,

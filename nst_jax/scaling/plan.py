@@ -129,7 +129,7 @@ class Plan:
         return words
 
     def bands(self, scale: int = -1) -> Bands | None:
-        """Return how the canvas of a scale is distributed over devices; None if one device has it."""
+        """Return how the canvas of a scale is distributed over devices; None if it is on one device."""
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
     def fits_beside_next(self, scale: int) -> bool:
@@ -177,7 +177,7 @@ def plan(
       precision: see `stylize`.
       tile: see `stylize`.
       devices: see `stylize`; with several pictures, see `stylize_many`.
-      pictures: number of pictures to paint on canvases of this size, for `stylize_many`.
+      pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
       chunk: as in `stylize_many`.
       bands: as in `stylize_many`.
       memory: bytes that each device can allocate, or that all CPU devices can allocate together; None
@@ -191,7 +191,7 @@ def plan(
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
 
     Raises:
-      TypeError: if an argument is of the wrong kind.
+      TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used, or if the run does not fit into memory even in the
         smallest tiles.
 
@@ -420,7 +420,7 @@ def _is_ours(recipe: Recipe) -> bool:
 
 
 def _with_longest_history(recipe: Recipe, fitting: Callable[[Recipe], bool]) -> Recipe | None:
-    """Return the recipe with as many L-BFGS pairs as fit; None if `LEAST_HISTORY` do not fit."""
+    """Return the recipe with as many L-BFGS pairs as fit; None if no shorter history fits."""
     optimizer: Any = recipe.descent.optimizer
     most = history_of(recipe) or 0
 

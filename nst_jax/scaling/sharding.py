@@ -16,7 +16,7 @@ PICTURES = "pictures"  # mesh axis over which the pictures of a batch are distri
 BANDS = "bands"  # mesh axis over which the bands of one picture are distributed
 ALL = "all"
 
-AnyMesh: TypeAlias = Mesh | AbstractMesh  # of real devices, or of devices that need not exist
+AnyMesh: TypeAlias = Mesh | AbstractMesh  # a mesh of real devices, or an abstract one for planning
 Devices: TypeAlias = Any  # None, "all", a number of devices, or a sequence of `jax.Device`
 
 
@@ -55,7 +55,7 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
 
 
 def abstract_mesh(count: int) -> AbstractMesh | None:
-    """Return a mesh for the bands of one picture over `count` devices that need not exist."""
+    """Return a mesh for one picture's bands on `count` devices, which need not exist; None for one."""
     return AbstractMesh((count,), (BANDS,)) if count > 1 else None
 
 
@@ -184,7 +184,7 @@ def to_host(tree: Any, mesh: AnyMesh | None, *, copy: bool = False) -> Any:
 
     Args:
       tree: pytree of arrays.
-      mesh: the devices over which they are distributed, or None. With a mesh, every process must
+      mesh: the devices over which the arrays are distributed, or None. With a mesh, every process must
         make this call.
       copy: whether the result must not share memory with a device buffer.
     """
@@ -229,7 +229,7 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
     """Return the smallest value that any process has, so that all processes decide alike.
 
     Args:
-      amount: value in this process; None means unlimited.
+      amount: value in this process; None means not known, and counts as unlimited.
       mesh: the devices that paint; every process that has one of these devices must make this call.
 
     Returns:
@@ -246,7 +246,7 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
 
 
 def shard_map(function: Callable[..., Any], **layout: Any) -> Callable[..., Any]:
-    """Call `shard_map` without its replication check, by the name it has in the installed jax."""
+    """Call JAX's `shard_map` without its replication check, in the old and the new form of its API."""
     if hasattr(jax, "shard_map"):
         # The replication check does not understand loops inside custom gradient rules.
         return jax.shard_map(function, check_vma=False, **layout)

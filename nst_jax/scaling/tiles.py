@@ -1,8 +1,8 @@
 """Sums over a picture tile by tile, and their gradient: exact, in the memory of one tile.
 
 The picture is covered by cores of equal size that do not overlap. Each core is computed inside a
-window that extends past the core by a halo; core and window are a tile. The halo is so wide that the
-core's features depend on the same pixels as in the whole picture. A window never extends past the
+window that extends past the core by a halo; a core and its window make a tile. The halo is so wide that
+the core's features depend on the same pixels as in the whole picture. A window never extends past the
 picture: at the picture's border the network pads the window as it would pad the picture, and the
 window's other borders are too far away to change features of the core. All windows have the same size
 and begin on the pooling grid, at a multiple of 16 px. The last window of a row or column ends where
@@ -50,7 +50,7 @@ class Cut:
         return -(-self.side // self.core)
 
     def origin(self, index: Index) -> Index:
-        """Return the first pixel of window number `index`: on the pooling grid, in the picture."""
+        """Return the first pixel of window number `index`: on the pooling grid, inside the picture."""
         return jnp.clip(index * self.core - self.halo, 0, self.side - self.window)
 
 
@@ -172,7 +172,7 @@ def _axis(side: int, tile: int, halo: int) -> Cut:
 
 def _cut(side: int, core: int, halo: int) -> Cut:
     """Cut a side into cores of length `core`."""
-    # The first and the last window end at the picture's border, so two cores need one halo each.
+    # The first and the last window stop at the picture's border, so two cores need one halo each.
     wide = core + (halo if side <= 2 * core else 2 * halo)
     # The window is widened so that the last one begins on the pooling grid and ends at the border.
     window = side - max(side - wide, 0) // SMALLEST * SMALLEST

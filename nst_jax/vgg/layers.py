@@ -60,14 +60,14 @@ def conv3x3(
     expression as a convolution, and it runs about three times slower.
 
     Args:
-      x: features.
-      kernel: the kernel.
+      x: the features to convolve.
+      kernel: the layer's weights.
       forms: forms of the kernel, computed before a loop instead of in every step; see `with_forms`.
       products: the precision that the convolution requests from the device.
 
     Returns:
-      The result, by Winograd convolution if `forms` contains the kernel for it and `x` is so large that
-      it is faster.
+      The result, by Winograd convolution if `forms` contains the kernel transformed for it and the
+      layer is large enough to gain from it.
     """
     return _conv3x3(products, x, kernel, forms or {TRANSPOSED: transpose(kernel)})
 

@@ -52,7 +52,7 @@ CAFFE_BGR = Pixels("caffe-bgr", 255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.
 # torchvision's own network: RGB in [0, 1], normalised by ImageNet's mean and standard deviation.
 TORCHVISION = Pixels("torchvision", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
 
-# RGB in [0, 1] unchanged: Coursera's style transfer exercise feeds it to a network for caffe-bgr.
+# RGB in [0, 1] unchanged, as Coursera's exercise feeds it to a network trained on caffe-bgr.
 RAW = Pixels("raw", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False)
 
 # The input of Torch7's neural-style: like caffe-bgr, but [0, 1] times 256 instead of 255.

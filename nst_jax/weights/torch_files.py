@@ -184,7 +184,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(name)
 
 
-# The first pickle of a legacy file: protocol 2, and the number that torch calls its magic number.
+# The first pickle of a legacy file, in pickle protocol 2: the number that torch calls its magic number.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
 _LEGACY_PROTOCOL = 1001

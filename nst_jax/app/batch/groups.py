@@ -1,7 +1,7 @@
 """Which pictures of a batch are painted together, and how a batch is divided into shards.
 
 A bucket contains the pictures that one compiled program can paint: their canvases have the same shape,
-and their recipes differ only in the weights of losses and the numbers of the optimiser. A group is a
+and their recipes differ only in names, loss weights and the numbers of the optimiser. A group is a
 part of a bucket that is planned and painted together.
 """
 
@@ -41,7 +41,7 @@ class Group(NamedTuple):
     """Pictures of one bucket that are planned and painted together."""
 
     entries: tuple[Entry, ...]
-    varying: tuple[bool, ...]  # as in `Bucket`
+    varying: tuple[bool, ...]  # for each leaf of the recipe, whether it differs within the bucket
 
 
 class Bucket(NamedTuple):
@@ -119,7 +119,7 @@ def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> li
     for bucket in buckets_of(entries):
         same = bucket.entries
         most = devices * min(MOST_PICTURES, worthwhile_chunk(same[0].scales[-1].shape, platform))
-        # The groups of a bucket get equal sizes, since each further size needs another program.
+        # The groups of a bucket get equal sizes if possible: each further size needs another program.
         size = math.ceil(len(same) / math.ceil(len(same) / most))
         for first in range(0, len(same), size):
             part = tuple(same[first : first + size])

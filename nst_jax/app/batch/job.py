@@ -85,7 +85,7 @@ class Draft(NamedTuple):
 def record_of(
     what: Draft | Entry, status: str, error: str | None = None, **fields: Any
 ) -> results.Record:
-    """Return the record of how a row ended; `fields` are further fields of `Record`."""
+    """Return the record of how the row of `what` ended; `fields` are further fields of `Record`."""
     names, shares = list(map(str, what.styles)), what.recipe.terms.style_shares
     if len(shares) > 1:
         names = [f"{name}:{share:g}" for name, share in zip(names, shares, strict=True)]
@@ -258,8 +258,8 @@ def batch_job(
       changes: the flags that change recipes.
       folder: folder of the results; if it does not exist, its parent must.
       suffix: file suffix of the results of rows without an `output`, such as "png".
-      start: as in `recipes_of`.
-      check: as in `recipes_of`.
+      start: replaces the start of every recipe; None keeps these starts.
+      check: called with each recipe; raises ValueError if another flag cannot be used with the recipe.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the shard to paint; None is the whole batch.
       sheet: whether a contact sheet is drawn.
@@ -313,7 +313,7 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
       weights: description of the weights file.
 
     Raises:
-      ValueError: if another file exists at the path of a result and may not be replaced.
+      ValueError: if the file at a result's path is not its finished picture and may not be replaced.
     """
     if job.overwrite:
         return job, []

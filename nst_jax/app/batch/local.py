@@ -156,7 +156,7 @@ def _paint_together(
 
 
 def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
-    """Return contents and styles, with a single entry for styles, or else a content, that all share.
+    """Return contents and styles; styles, or else a content, that all share are a single entry.
 
     `members_of` uses a single entry for all pictures, so that its features are computed only once.
     """
@@ -232,7 +232,7 @@ def paint_groups(
             canvases, failed = paint_group(params, loaded, group, job, progress)
             for record in (*unread, *failed):
                 report(record)
-            for future in writing:  # for the same reason, only one group waits to be written
+            for future in writing:  # only one group waits to be written, to save memory
                 future.result()
             writing = [writer.submit(finish, canvas) for canvas in canvases]
             progress.end_group()

@@ -33,7 +33,7 @@ from nst_jax.vgg.precision import AUTO, precision_named
 from nst_jax.weights.params import WeightsInfo
 
 RETRIES = 3  # how often a block of groups is tried again after its actor died
-MOST_GROUPS = 8  # most in one block, in which an actor reads the next group while it paints one
+MOST_GROUPS = 8  # most groups in one block; an actor reads ahead only within a block
 ACCELERATORS = ("GPU", "TPU")  # names of accelerators among Ray's resources
 
 
@@ -107,7 +107,7 @@ def devices_of(resources: dict[str, float], nodes: Sequence[dict[str, Any]]) -> 
 
     Args:
       resources: the resources of the whole cluster, from `ray.cluster_resources()`.
-      nodes: its machines, from `ray.nodes()`; without accelerators each machine counts as one device.
+      nodes: the cluster's machines, from `ray.nodes()`; without accelerators each is one device.
 
     Returns:
       "GPU", "TPU" or "CPU", and the number of such devices.
@@ -196,7 +196,8 @@ def _paint_blocks(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # -1 is no limit: a block that kills its actor every time must not stop the other blocks.
     context.max_errored_blocks = -1
-    # Several groups a block, so that actors can read ahead, but about 4 blocks a device or more.
+    # Several groups per block, so that actors can read ahead, but, if there are enough groups, at least
+    # 4 blocks per device, so that the devices finish at about the same time.
     block_size = max(1, min(MOST_GROUPS, len(groups) // (4 * devices)))
     blocks = math.ceil(len(groups) / block_size)
     resources: dict[str, Any] = {"CPU": {"num_cpus": 1}, "GPU": {"num_gpus": 1}}.get(
@@ -273,7 +274,7 @@ class Painter:
         self._groups, self._inputs = unpacked(inputs.groups), inputs
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Paint the groups with the indices in column `group`; column `records` returns JSON."""
+        """Paint the groups whose indices are in column `group`; return records as JSON in a column."""
         weights, batch = self._inputs.weights, self._inputs.batch
         records: list[Record] = []
         rest = []

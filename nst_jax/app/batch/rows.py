@@ -42,7 +42,7 @@ class ManifestRow(NamedTuple):
     content: Path
     styles: tuple[parsing.StyleShare, ...]  # style files, each with its share or None
     location: str = ""  # for messages: "row 3 of 'jobs.csv'"; empty without a manifest
-    output: str | None = None  # relative to the results' folder; None: named by the files
+    output: str | None = None  # relative to the results' folder; None names it CONTENT_STYLE
     recipe: str | None = None  # a name or a file; None: the recipe of the command line
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
     # Whether content and style were typed on the command line one by one, rather than found in a
