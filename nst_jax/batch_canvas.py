@@ -164,7 +164,7 @@ class BatchCanvas:
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
-    """Return the recipe with the numbers of the members at `indices`, and its axes for `vmap`."""
+    """Return the recipe with a sweep's numbers for the pictures at `indices`, and its `vmap` axes."""
     numbers = recipes.as_arrays(recipe.bare())
     axes = tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(numbers))
     take = np.asarray(indices)

@@ -40,7 +40,7 @@ def use_cache() -> str:
 
 
 def programs_folder() -> Path | None:
-    """Return the folder for traced programs, inside that of jax's cache; None if the cache is off."""
+    """Return the folder for traced programs, inside that of jax's cache; None if off or remote."""
     place = _setting("jax_compilation_cache_dir")
     if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
         return None

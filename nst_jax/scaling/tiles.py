@@ -335,7 +335,7 @@ def assembled(
 
     Returns:
       Features [h', w', c] of the whole picture, by tap. With several devices, each device returns the
-      features of its own cores side by side; positions that two cores share then occur twice.
+      features of its own cores side by side; positions where two crops overlap then occur twice.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 
@@ -353,7 +353,8 @@ def assembled(
 
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
-    # Positions that two cores share are written twice, both times with the same features.
+    # All crops have the same length, so those at the picture's end may overlap. The features there are
+    # written more than once, each time with the same values.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
     part = lax.dynamic_slice(found, (down.inside, across.inside, 0), shape)

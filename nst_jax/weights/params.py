@@ -201,7 +201,7 @@ def _find(path: PathLike | None) -> _hdf5.Source:
 
 
 def _info(source: _hdf5.Source, file: h5py.File) -> WeightsInfo:
-    """Read a file's attributes, refuse missing or unknown ones, and count the parameters."""
+    """Read a file's attributes, refuse missing ones or unknown values, and count the parameters."""
     names = ("family", "pixels", "encoding", "digest", "origin", "licence")
     text = {name: file.attrs.get(name) for name in names}
     for name, value in text.items():

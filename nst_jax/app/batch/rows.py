@@ -46,7 +46,8 @@ class ManifestRow(NamedTuple):
     recipe: str | None = None  # a name or a file; None: the recipe of the command line
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
     # Whether content and style were typed on the command line one by one, rather than found in a
-    # folder, by a glob or in a manifest. A file that cannot be used is then a typing mistake.
+    # folder, by a glob or in a manifest. If one cannot be used, that is probably a typing mistake, and
+    # the batch does not start.
     typed: bool = False
 
 
