@@ -221,7 +221,20 @@ def test_folders_and_globs_are_expanded(call):
     assert [(row.typed, row.number) for row in crossed] == [(False, 1), (False, 2)]
     Path("none").mkdir()
     refused(call("batch", "none", "--styles", "art.png", "-o", "out"), "`CONTENTS`", "no pictures")
+    Path("none/a.HEIC").touch()
+    refused(call("batch", "none", "--styles", "art.png", "-o", "out"), "only 1 .heic (HEIC is")
     refused(call("batch", "a*.jpg", "--styles", "x", "-o", "out"), "`CONTENTS`", "no file matches")
+
+
+def test_what_is_passed_over_in_folders_is_said(call):
+    Path("in/deep").mkdir(parents=True)
+    shutil.copy("photo.png", "in/a.png")
+    for name in ("a.MOV", "b.mov", "c.heic", "README", ".hidden"):
+        Path("in", name).touch()
+    (note,) = rows.notes_on_folders([Path("in"), Path("in"), Path("in/deep"), Path("art.png")])
+    assert note.startswith("passed over in 'in': 1 .heic, 2 .mov, 1 without a suffix (HEIC")
+    code, _, err = call("batch", "in", "--styles", "art.png", "-o", "out", "--recipe", "tiny")
+    assert code == 0 and f"note: {note}" in " ".join(err.split())
 
 
 # --- Buckets and shards ---------------------------------------------------------------------------

@@ -39,7 +39,8 @@ def load(path: PathLike, *, argument: str = "path") -> HostImage:
     """Read a picture as an array.
 
     Args:
-      path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file, or another format that Pillow reads.
+      path: a PNG, JPEG, WebP, TIFF, GIF, BMP, PPM, AVIF or JPEG 2000 file; HEIC too, if an opener for
+        it is registered with Pillow, such as pillow-heif's.
       argument: how the caller calls the value, for messages.
 
     Returns:
@@ -75,8 +76,9 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
       A `Picture`, with the image in [0, 1].
 
     Raises:
-      ValueError: if the file is missing, a folder, empty, truncated, no picture, has more than
-        `decoding.MOST_PIXELS` pixels, or samples of which none is known to be white.
+      ValueError: if the file is missing, a folder, empty, truncated, no picture, has a wrong checksum,
+        more than `decoding.MOST_PIXELS` pixels, more than there is memory to decode, or samples of
+        which none is known to be white.
 
     Example:
       >>> from nst_jax import images
