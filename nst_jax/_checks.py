@@ -139,7 +139,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _is_pillows(value: Any) -> bool:
-    return type(value).__module__.startswith("PIL.")  # Pillow need not be imported for this
+    return hasattr(value, "getbands")  # told by a method, so that Pillow need not be imported
 
 
 def _check_range(argument: str, array: np.ndarray) -> None:

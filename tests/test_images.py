@@ -480,6 +480,24 @@ def test_pixels_whose_checksum_within_their_compression_is_wrong(path, pixels):
             reader(path)
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_an_end_marker_within_the_pixels_of_a_jpeg(tmp_path, pixels, progressive):
+    file = tmp_path / "a.jpg"
+    noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    PIL.Image.fromarray(noise).save(file, progressive=progressive)
+    whole = file.read_bytes()
+    expected = images.load(file)
+    middle = whole.index(b"\xff\xda") + 200
+    assert 0xFF not in whole[middle - 1 : middle + 3]
+    file.write_bytes(whole[:middle] + b"\xff\xd9" + whole[middle + 2 :])
+    with pytest.raises(ValueError, match="`path`: .* is damaged .*an end marker is in the middle"):
+        images.read(file)
+    # What follows a sound picture is no part of it.
+    for more in (b"\xff\xd9", bytes(9) + b"\xff\xd9", whole, b"film \xff\xfe...", b"x" * 99):
+        file.write_bytes(whole + more)
+        assert_array_equal(images.load(file), expected)
+
+
 def test_a_tiff_whose_checksum_is_wrong(tmp_path, pixels):
     file = tmp_path / "a.tif"
     images.save(file, pixels)

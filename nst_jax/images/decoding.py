@@ -16,7 +16,7 @@ from PIL import ExifTags, ImageCms, UnidentifiedImageError
 from PIL import Image as PilImage
 
 from nst_jax import _memory
-from nst_jax.images import png_chunks
+from nst_jax.images import jpeg_markers, png_chunks
 
 MOST_PIXELS = 178_956_970  # Pillow refuses more than this too; it is 2 GB of float32
 
@@ -66,6 +66,8 @@ def opened_picture(data: bytes, path: Path, argument: str) -> Iterator[PilImage.
             warnings.simplefilter("ignore")
             is_png = data.startswith(png_chunks.SIGNATURE)
             chunks = png_chunks.checked_chunks(data) if is_png else []
+            if data.startswith(b"\xff\xd8") and jpeg_markers.ends_early(data):
+                raise ValueError("an end marker is in the middle of its data")
             with PilImage.open(io.BytesIO(data), formats=formats) as opened:
                 if opened.width * opened.height > MOST_PIXELS:
                     raise PilImage.DecompressionBombError
