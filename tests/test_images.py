@@ -407,6 +407,25 @@ def test_gamma_that_changes_nothing(path, pixels, said):
     assert picture.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("points", "note"),
+    [
+        ((1, 13), None),  # sRGB
+        ((9, 16), "HDR colours (cICP 9, 16) read as sRGB, so they look different"),
+        ((12, 13), "colours of another space (cICP 12, 13) read as sRGB, so they look different"),
+    ],
+)
+def test_colours_by_code_points_are_said(path, pixels, points, note):
+    PIL.Image.fromarray(pixels).save(path)
+    chunks = png_chunks_of(path.read_bytes())
+    # The code points count, and not the gamma.
+    chunks[1:1] = [[b"cICP", bytes([*points, 0, 1])], [b"gAMA", struct.pack(">I", 100_000)]]
+    path.write_bytes(joined_png(chunks))
+    picture = images.read(path)
+    assert_array_equal(picture.image, as_float(pixels))
+    assert picture.notes == (() if note is None else (note,))
+
+
 def test_a_profile_counts_and_not_the_gamma(path):
     grey(128, "RGB").save(path, icc_profile=profile(gamma=1.0))
     expected = images.load(path)

@@ -52,6 +52,12 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 
 
+_CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info`
+_PQ, _HLG = 16, 18  # transfer functions of HDR
+# Primaries and transfer functions, by their numbers in ITU-T H.273, that differ little from sRGB.
+_LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
+
+
 class _RefusedError(Exception):
     """An intact file that is not accepted; the message says why, to follow the file's name."""
 
@@ -73,6 +79,7 @@ def opened_picture(data: bytes, path: Path, argument: str) -> Iterator[PilImage.
                     raise PilImage.DecompressionBombError
                 for key, value in png_chunks.late_information(chunks).items():
                     opened.info.setdefault(key, value)
+                opened.info[_CODE_POINTS] = png_chunks.code_points(chunks)
                 yield opened
     except UnidentifiedImageError:
         reason = _why_unidentified(data, formats)
@@ -280,8 +287,20 @@ def _to_srgb(colours: PilImage.Image, info: Mapping[Any, Any], notes: list[str])
 def _with_gamma(
     colours: PilImage.Image, info: Mapping[Any, Any], notes: list[str]
 ) -> PilImage.Image | None:
-    """Convert a PNG that states a gamma (samples are light to its power) and not that it is sRGB."""
+    """Convert a PNG that states a gamma (samples are light to its power) and not that it is sRGB.
+
+    Note colours that a PNG defines otherwise, by code points, and that are not converted.
+    """
     gamma = info.get("gamma")
+    points = info.get(_CODE_POINTS)
+    if points is not None:  # counts more than a gamma
+        primaries, transfer = points
+        if not (primaries in _LIKE_SRGB[0] and transfer in _LIKE_SRGB[1]):
+            kind = "HDR colours" if transfer in (_PQ, _HLG) else "colours of another space"
+            notes.append(
+                f"{kind} (cICP {primaries}, {transfer}) read as sRGB, so they look different"
+            )
+        return None
     # sRGB's is written as 1/2.2. libpng sees no difference within 5 % either.
     if not gamma or "srgb" in info or abs(gamma * 2.2 - 1) < 0.05:
         return None

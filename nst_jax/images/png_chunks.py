@@ -46,6 +46,12 @@ def checked_chunks(data: bytes) -> list[Chunk]:
         start = end
 
 
+def code_points(chunks: list[Chunk]) -> tuple[int, int] | None:
+    """Return the primaries and the transfer function of a cICP chunk (ITU-T H.273), or None."""
+    found = [bytes(chunk.content[:2]) for chunk in chunks if chunk.kind == b"cICP"]
+    return (found[0][0], found[0][1]) if found and len(found[0]) == 2 else None
+
+
 def late_information(chunks: list[Chunk]) -> dict[Any, Any]:
     """Return what Pillow would put into `info` from the texts and EXIF after the pixels."""
     kinds = [chunk.kind for chunk in chunks]

@@ -64,7 +64,8 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
     """Read a picture, its opacity, and notes on what was converted.
 
     The EXIF orientation is applied. An embedded colour profile is converted to sRGB, unless it changes
-    no 8-bit colour by more than one level, because then it is sRGB. CMYK, palette, grey and 16-bit
+    no 8-bit colour by more than one level, because then it is sRGB. Without one, the gamma of a PNG is
+    converted if it is not sRGB's. CMYK, palette, grey and 16-bit
     pictures become 8-bit RGB. The first frame of an animation is read. Transparent pixels are
     composited over white, so that colours which the transparency hides do not show.
 
