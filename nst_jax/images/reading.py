@@ -65,9 +65,9 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
 
     The EXIF orientation is applied. An embedded colour profile is converted to sRGB, unless it changes
     no 8-bit colour by more than one level, because then it is sRGB. Without one, the gamma of a PNG is
-    converted if it is not sRGB's. CMYK, palette, grey and 16-bit
-    pictures become 8-bit RGB. The first frame of an animation is read. Transparent pixels are
-    composited over white, so that colours which the transparency hides do not show.
+    converted if it is not sRGB's. CMYK, palette, grey and 16-bit pictures become 8-bit RGB. The first
+    frame of an animation is read. Transparent pixels are composited over white, so that colours which
+    the transparency hides do not show.
 
     Args:
       path: the file.
