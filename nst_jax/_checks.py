@@ -40,7 +40,7 @@ def image_shape(argument: str, shape: tuple[int, ...], *, smallest: int) -> None
     if len(shape) < 3 or shape[-1] != 3:
         raise ValueError(
             f"`{argument}`: expected an image [..., height, width, 3] (RGB, channels last), "
-            f"got shape {list(shape)}"
+            f"got shape {list(shape)}{_grey_hint(shape)}"
         )
     if min(shape[-3:-1]) < smallest:
         raise ValueError(
@@ -86,7 +86,7 @@ def image(argument: str, value: Any) -> np.ndarray:
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(
             f"`{argument}`: expected an array [height, width, 3], got {type(value).__name__}; "
-            "`nst_jax.images.load` reads a file"
+            f"{_array_hint(value)}"
         )
     array = np.asarray(value)
     if array.ndim != 3 or array.shape[-1] != 3:
@@ -109,13 +109,38 @@ def image(argument: str, value: Any) -> np.ndarray:
 def _shape_hint(shape: tuple[int, ...]) -> str:
     if len(shape) == 4:
         return "; for a batch use `stylize_many`"
-    if len(shape) == 2:
-        return "; repeat a grey picture three times along a last axis"
+    if len(shape) == 2 or shape[-1:] == (1,):
+        return _grey_hint(shape)
     if len(shape) == 3 and shape[-1] == 4:
         return "; drop the alpha channel with `image[..., :3]`"
     if len(shape) == 3 and shape[0] == 3:
         return "; move the channels last with `image.transpose(1, 2, 0)`"
     return ""
+
+
+def _grey_hint(shape: tuple[int, ...]) -> str:
+    grey = "; repeat a grey picture three times along a last axis"
+    if len(shape) == 2:
+        return f"{grey} with `np.stack([image] * 3, axis=-1)`"
+    return f"{grey} with `np.repeat(image, 3, axis=-1)`" if shape[-1:] == (1,) else ""
+
+
+def _array_hint(value: Any) -> str:
+    """Say how to make an array of what is none."""
+    file = "`nst_jax.images.load` reads a file"
+    if _is_list(value):
+        return f"`np.asarray(...)` makes an array of numbers in lists, {file}"
+    if _is_pillows(value):
+        return f"`np.asarray(picture.convert('RGB'))` makes an array of a picture of Pillow, {file}"
+    return file
+
+
+def _is_list(value: Any) -> bool:
+    return type(value) in (list, tuple)  # and no record, such as `Targets`
+
+
+def _is_pillows(value: Any) -> bool:
+    return hasattr(value, "getbands")  # told by a method, so that Pillow need not be imported
 
 
 def _check_range(argument: str, array: np.ndarray) -> None:
@@ -194,7 +219,8 @@ def array(argument: str, value: Any, advice: str) -> None:
     """Refuse a value without shape and dtype; arrays, tracers and `ShapeDtypeStruct`s pass."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(
-            f"`{argument}`: expected an array [height, width, 3], got {type(value).__name__}; {advice}"
+            f"`{argument}`: expected an array [height, width, 3], got {type(value).__name__}; "
+            f"{_array_hint(value) if _is_list(value) or _is_pillows(value) else advice}"
         )
 
 
@@ -239,12 +265,11 @@ def images(argument: str, values: Any) -> list[np.ndarray]:
         if len(values.shape) != 4:
             raise ValueError(
                 f"`{argument}`: expected an image [height, width, 3], a batch [n, height, width, "
-                f"3] or a list of images, got shape {list(values.shape)}"
+                f"3] or a list of images, got shape {list(values.shape)}{_grey_hint(values.shape)}"
             )
     elif isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise TypeError(
-            f"`{argument}`: expected images, got {type(values).__name__}; "
-            "`nst_jax.images.load` reads a file"
+            f"`{argument}`: expected images, got {type(values).__name__}; {_array_hint(values)}"
         )
     found = [image(f"{argument}[{index}]", value) for index, value in enumerate(values)]
     if not found:

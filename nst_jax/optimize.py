@@ -35,6 +35,7 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
     Raises:
       ValueError: if `image` is not one image of floating point numbers.
     """
+    _checks.array("image", image, "the order is init(image, recipe)")
     _checks.image_shape("image", image.shape, smallest=1)
     _checks.floating("image", image.dtype)
     canvas = with_padding(recipe.descent.coordinates.encode(image), bands)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -97,7 +98,10 @@ def test_arrays_of_every_kind_have_losses(params):
         (GREY[None], r"got shape \[1, 20, 24, 3\]; for a batch use `stylize_many`"),
         (np.zeros((20, 24, 4), "f"), r"drop the alpha channel with `image\[\.\.\., :3\]`"),
         (np.zeros((3, 20, 24), "f"), r"move the channels last with `image\.transpose\(1, 2, 0\)`"),
-        (np.zeros((20, 24, 1), "f"), r"got shape \[20, 24, 1\]"),
+        (
+            np.zeros((20, 24, 1), "f"),
+            r"got shape \[20, 24, 1\]; .* `np\.repeat\(image, 3, axis=-1\)`",
+        ),
         (GREY * 255, r"expected values in \[0, 1\], got 127.5 to 127.5; divide it by 255"),
         (GREY - 1, r"expected values in \[0, 1\], got -0.5 to -0.5$"),
         (GREY * np.nan, "has NaN or infinite values"),
@@ -123,6 +127,40 @@ def test_what_is_no_array_is_refused_with_how_to_read_a_file(params, argument, i
     message = rf"^`{argument}(\[0\])?`: expected an array.*`nst_jax.images.load`"
     with pytest.raises(TypeError, match=message):
         nst.paint(params, recipe=FAST, **pictures)
+
+
+@pytest.mark.parametrize("argument", ["content", "style", "init"])
+@pytest.mark.parametrize(
+    ("image", "way"),
+    [
+        (GREY.tolist(), r"got list; `np\.asarray\(\.\.\.\)`"),
+        (PIL.Image.new("P", (24, 20)), r"got Image; `np\.asarray\(picture\.convert\('RGB'\)\)`"),
+    ],
+)
+def test_lists_and_pillows_pictures_are_refused_with_the_way_to_an_array(
+    params, argument, image, way
+):
+    message = rf"^`{argument}(\[0\])?`: expected an array \[height, width, 3\], {way}"
+    with pytest.raises(TypeError, match=message):
+        nst.paint(params, **({"content": GREY, "style": GREY} | {argument: image}), recipe=FAST)
+    if argument != "init":
+        pictures = {"content": GREY, "style": GREY} | {argument: image}
+        with pytest.raises(TypeError, match=message):
+            nst.measure(params, **pictures, recipe=FAST)
+        many = rf"^`{argument}s(\[0\])?(\[0\])?`: expected .*{way}"
+        with pytest.raises(TypeError, match=many):
+            nst.stylize_many(params, *pictures.values(), recipe=FAST)
+
+
+def test_lists_are_refused_by_the_functions_below(params):
+    for call in (
+        lambda image: nst.features(params, image, ["relu1_1"]),
+        lambda image: nst.init(image, FAST),
+    ):
+        with pytest.raises(TypeError, match=r"expected an array .* got list; `np\.asarray"):
+            call(GREY.tolist())
+        with pytest.raises(ValueError, match=r"shape \[20, 24, 1\]; .*`np\.repeat\(image, 3, axis"):
+            call(GREY[..., :1])
 
 
 def test_uint8_is_accepted_as_fractions_of_255():

@@ -724,6 +724,19 @@ def test_frames_and_every(call):
     refused(call("stylize", "photo.png", "art.png", *argv[:4], "--no-overwrite"), "`--frames`")
 
 
+def test_frames_of_all_scales_have_the_final_size(call):
+    smooth = np.linspace(40, 220, 48)[:, None, None] + np.linspace(-30, 30, 36)[None, :, None]
+    Image.fromarray(np.repeat(smooth, 3, axis=-1).astype(np.uint8)).save("smooth.png")
+    argv = ["--recipe", "scaled", "--frames", "kept", "--every", "2", "-o", "out.png", "-q"]
+    result = call("stylize", "smooth.png", "art.png", *argv)
+    assert result[0] == 0, result
+    frames = [pixels(path) for path in sorted(Path("kept").iterdir())]
+    assert len(frames) > 2
+    assert {frame.shape for frame in frames} == {pixels("out.png").shape}
+    # The start is the content at the coarser scale; enlarged, this smooth one is itself again.
+    np.testing.assert_allclose(frames[0].astype(int), pixels("smooth.png"), atol=8)
+
+
 def test_every_refreshes_the_output(call, monkeypatch):
     written = []
     save = nst.images.save

@@ -7,11 +7,12 @@ import zlib
 
 import numpy as np
 import PIL.Image
+import PIL.ImageFile
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import ExifTags, ImageCms
 
-from nst_jax import images
+from nst_jax import _memory, images
 from nst_jax.images import decoding
 
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")
@@ -55,6 +56,27 @@ def png(depth, colour_type, rows, *chunks):
             chunk(b"IDAT", zlib.compress(rows)),
             chunk(b"IEND", b""),
         )
+    )
+
+
+def png_chunks_of(data):
+    """Split a PNG into its chunks, as [kind, content]."""
+    found, start = [], 8
+    while start < len(data):
+        (length,) = struct.unpack_from(">I", data, start)
+        found.append([data[start + 4 : start + 8], data[start + 8 : start + 8 + length]])
+        start += 12 + length
+    return found
+
+
+def joined_png(chunks):
+    """Write a PNG of these chunks, with right checksums."""
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
     )
 
 
@@ -238,6 +260,7 @@ def test_orientation(tmp_path, orientation, suffix):
     PIL.Image.fromarray(np.ascontiguousarray(stored)).save(file, exif=exif, **how)
     picture = images.read(file)
     assert_allclose(picture.image, as_float(upright), atol=0.1)
+    assert images.glance(file).shape == (32, 48)
     assert picture.notes == (("turned as its EXIF orientation says",) if orientation > 1 else ())
 
 
@@ -350,6 +373,68 @@ def test_profile_of_another_kind_is_said_and_ignored(tmp_path):
     assert picture.notes[-1] == "unusable colour profile ignored, assumed to be sRGB"
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("gamma", [1.0, 0.5556])
+def test_gamma_of_a_png_without_a_profile(path, gamma, mode):
+    grey(128, "RGB").convert(mode).save(path)
+    chunks = png_chunks_of(path.read_bytes())
+    chunks.insert(1, [b"gAMA", struct.pack(">I", round(gamma * 100_000))])
+    path.write_bytes(joined_png(chunks))
+    picture = images.read(path)
+    light = (128 / 255) ** (1 / gamma)
+    assert_allclose(picture.image, 1.055 * light ** (1 / 2.4) - 0.055, atol=0.5 / 255)
+    assert picture.notes == (f"gamma {gamma:g} converted to sRGB",)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [(b"gAMA", 45455)],  # what nearly every program writes for sRGB
+        [(b"gAMA", 0)],
+        [(b"sRGB", None), (b"gAMA", 100_000)],
+    ],
+    ids=["usual", "zero", "sRGB"],
+)
+def test_gamma_that_changes_nothing(path, pixels, said):
+    PIL.Image.fromarray(pixels).save(path)
+    chunks = png_chunks_of(path.read_bytes())
+    chunks[1:1] = [
+        [kind, b"\0" if value is None else struct.pack(">I", value)] for kind, value in said
+    ]
+    path.write_bytes(joined_png(chunks))
+    picture = images.read(path)
+    assert_array_equal(picture.image, as_float(pixels))
+    assert picture.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("points", "note"),
+    [
+        ((1, 13), None),  # sRGB
+        ((9, 16), "HDR colours (cICP 9, 16) read as sRGB, so they look different"),
+        ((12, 13), "colours of another space (cICP 12, 13) read as sRGB, so they look different"),
+    ],
+)
+def test_colours_by_code_points_are_said(path, pixels, points, note):
+    PIL.Image.fromarray(pixels).save(path)
+    chunks = png_chunks_of(path.read_bytes())
+    # The code points count, and not the gamma.
+    chunks[1:1] = [[b"cICP", bytes([*points, 0, 1])], [b"gAMA", struct.pack(">I", 100_000)]]
+    path.write_bytes(joined_png(chunks))
+    picture = images.read(path)
+    assert_array_equal(picture.image, as_float(pixels))
+    assert picture.notes == (() if note is None else (note,))
+
+
+def test_a_profile_counts_and_not_the_gamma(path):
+    grey(128, "RGB").save(path, icc_profile=profile(gamma=1.0))
+    expected = images.load(path)
+    chunks = png_chunks_of(path.read_bytes())
+    chunks.insert(1, [b"gAMA", struct.pack(">I", 50_000)])
+    path.write_bytes(joined_png(chunks))
+    assert_array_equal(images.load(path), expected)
+
+
 # --- Bad files ------------------------------------------------------------------------------------
 
 
@@ -389,6 +474,143 @@ def test_truncated(tmp_path, pixels, suffix):
         with pytest.raises(ValueError, match="`path`: .*cut.* (truncated|known format)") as error:
             images.load(cut)
         one_line(error)
+
+
+def test_every_flipped_bit_of_a_png_is_found(path):
+    images.save(path, np.tile(np.arange(64, dtype=np.uint8)[:, None, None], (1, 64, 3)))
+    data = path.read_bytes()
+    for bit in np.random.default_rng(1).integers(0, 8 * len(data), 120):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        for reader in (images.read, images.read_metadata, images.glance):
+            with pytest.raises(ValueError, match="damaged or truncated|not a picture in a known"):
+                reader(path)
+
+
+def test_pixels_whose_checksum_within_their_compression_is_wrong(path, pixels):
+    images.save(path, pixels)
+    chunks = png_chunks_of(path.read_bytes())
+    (pixel_data,) = (chunk for chunk in chunks if chunk[0] == b"IDAT")
+    pixel_data[1] = pixel_data[1][:-1] + bytes([pixel_data[1][-1] ^ 1])
+    path.write_bytes(joined_png(chunks))
+    for reader in (images.read, images.read_metadata):
+        with pytest.raises(ValueError, match="`path`: .* is damaged or truncated"):
+            reader(path)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_an_end_marker_within_the_pixels_of_a_jpeg(tmp_path, pixels, progressive):
+    file = tmp_path / "a.jpg"
+    noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    PIL.Image.fromarray(noise).save(file, progressive=progressive)
+    whole = file.read_bytes()
+    expected = images.load(file)
+    middle = whole.index(b"\xff\xda") + 200
+    assert 0xFF not in whole[middle - 1 : middle + 3]
+    file.write_bytes(whole[:middle] + b"\xff\xd9" + whole[middle + 2 :])
+    with pytest.raises(ValueError, match="`path`: .* is damaged .*an end marker is in the middle"):
+        images.read(file)
+    # What follows a sound picture is no part of it.
+    for more in (b"\xff\xd9", bytes(9) + b"\xff\xd9", whole, b"film \xff\xfe...", b"x" * 99):
+        file.write_bytes(whole + more)
+        assert_array_equal(images.load(file), expected)
+
+
+def test_a_tiff_whose_checksum_is_wrong(tmp_path, pixels):
+    file = tmp_path / "a.tif"
+    images.save(file, pixels)
+    with PIL.Image.open(file) as opened:
+        end = opened.tag_v2[273][0] + opened.tag_v2[279][0]
+    data = bytearray(file.read_bytes())
+    data[end - 1] ^= 1  # of the Adler checksum that ends the compressed pixels
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match="is damaged or truncated"):
+        images.read(file)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_glancing_at_a_png_decodes_nothing(path, pixels, monkeypatch, before):
+    exif = PIL.Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    PIL.Image.fromarray(pixels).save(path, exif=exif)
+    chunks = png_chunks_of(path.read_bytes())
+    (late,) = (chunk for chunk in chunks if chunk[0] == b"eXIf")
+    chunks.remove(late)
+    chunks.insert(1 if before else -1, late)
+    path.write_bytes(joined_png(chunks))
+    assert images.read(path).image.shape == (26, 19, 3)
+
+    def refuse(*_):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(PIL.Image.core, "zip_decoder", refuse)
+    assert images.glance(path).shape == (26, 19)
+
+
+def test_what_cannot_be_decoded_in_the_memory_there_is_is_refused(path, monkeypatch):
+    PIL.Image.new("RGB", (1000, 800)).save(path)
+    monkeypatch.setattr(_memory, "of_this_machine", lambda: 10**6)
+    message = (
+        r"`content`: .* has 1000x800 px; decoding it takes 0.02 GB, and 0.001 GB is available"
+    )
+    with pytest.raises(ValueError, match=message) as error:
+        images.read(path, argument="content")
+    one_line(error)
+    assert images.glance(path).shape == (800, 1000)
+    for enough in (10**9, None):
+        monkeypatch.setattr(_memory, "of_this_machine", lambda enough=enough: enough)
+        images.read(path)
+
+
+HEIC = struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"mif1", 0, b"mif1", b"heic") + bytes(40)
+
+
+def test_heic_is_named_and_read_by_an_opener(tmp_path, pixels, monkeypatch):
+    file = tmp_path / "photo.heic"
+    file.write_bytes(HEIC)
+    monkeypatch.delitem(PIL.Image.OPEN, "HEIF", raising=False)
+    with pytest.raises(ValueError, match="is a HEIC picture.* JPEG or PNG.* pillow-heif") as error:
+        images.read(file)
+    one_line(error)
+    assert ".heic" not in decoding.suffixes()
+
+    class Opener(PIL.ImageFile.ImageFile):  # as a package such as pillow-heif registers one
+        format = "HEIF"
+
+        def _open(self):
+            self._size, self._mode = (26, 19), "RGB"
+            self.tile = []
+            self.im = PIL.Image.fromarray(pixels).im
+
+    monkeypatch.setitem(PIL.Image.OPEN, "HEIF", (Opener, lambda prefix: prefix[4:8] == b"ftyp"))
+    assert_array_equal(images.load(file), as_float(pixels))
+    assert images.glance(file).shape == (19, 26)
+    assert ".heic" in decoding.suffixes()
+
+
+def test_the_formats_in_the_message_are_those_that_are_read(path, tmp_path, monkeypatch):
+    path.write_text("no picture")
+    with pytest.raises(ValueError, match=r"expected PNG, JPEG, GIF, BMP, .* or JPEG 2000$"):
+        images.read(path)
+    monkeypatch.delitem(PIL.Image.OPEN, "JPEG2000")
+    with pytest.raises(ValueError) as error:
+        images.read(path)
+    assert "JPEG 2000" not in one_line(error)
+
+
+def test_a_tiff_that_pillow_cannot_read_is_called_a_tiff(tmp_path):
+    file = tmp_path / "a.tif"
+    PIL.Image.new("RGB", (16, 16)).save(file)
+    data = bytearray(file.read_bytes())
+    with PIL.Image.open(file) as opened:
+        tags = opened.tag_v2
+        assert tags[262] == 2  # photometric interpretation: RGB
+    entry = data.index(struct.pack("<HHIH", 262, 3, 1, 2))
+    data[entry + 8 : entry + 10] = struct.pack("<H", 32845)  # LogLuv
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match="`path`: .* is a TIFF that .* Pillow cannot read; save"):
+        images.read(file)
 
 
 def test_postscript_is_not_run(tmp_path, pixels):

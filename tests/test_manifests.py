@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nst_jax import batches, images, optimizers, prepare
 from nst_jax._types import Losses
@@ -221,7 +222,20 @@ def test_folders_and_globs_are_expanded(call):
     assert [(row.typed, row.number) for row in crossed] == [(False, 1), (False, 2)]
     Path("none").mkdir()
     refused(call("batch", "none", "--styles", "art.png", "-o", "out"), "`CONTENTS`", "no pictures")
+    Path("none/a.HEIC").touch()
+    refused(call("batch", "none", "--styles", "art.png", "-o", "out"), "only 1 .heic (HEIC is")
     refused(call("batch", "a*.jpg", "--styles", "x", "-o", "out"), "`CONTENTS`", "no file matches")
+
+
+def test_what_is_passed_over_in_folders_is_said(call):
+    Path("in/deep").mkdir(parents=True)
+    shutil.copy("photo.png", "in/a.png")
+    for name in ("a.MOV", "b.mov", "c.heic", "README", ".hidden"):
+        Path("in", name).touch()
+    (note,) = rows.notes_on_folders([Path("in"), Path("in"), Path("in/deep"), Path("art.png")])
+    assert note.startswith("passed over in 'in': 1 .heic, 2 .mov, 1 without a suffix (HEIC")
+    code, _, err = call("batch", "in", "--styles", "art.png", "-o", "out", "--recipe", "tiny")
+    assert code == 0 and f"note: {note}" in " ".join(err.split())
 
 
 # --- Buckets and shards ---------------------------------------------------------------------------
@@ -293,8 +307,15 @@ JOBS = (
 )
 
 
+def write_cut(path):
+    """Write a picture whose damage only decoding finds: a JPEG that ends within its pixels."""
+    with Image.open("photo.png") as photo:
+        photo.convert("RGB").save(path, "JPEG")
+    Path(path).write_bytes(Path(path).read_bytes()[:-50])
+
+
 def test_a_manifest_is_painted_and_resumed(call):
-    Path("broken.png").write_bytes(Path("photo.png").read_bytes()[:300])
+    write_cut("broken.png")
     Path("own.toml").write_text('base = "tiny"\nname = "own"')
     argv = ("-o", "out", "--recipe", "tiny", "--init", "noise", "--seed", "7")
     code, out, err = call("batch", csv(*JOBS), *argv)
@@ -328,7 +349,8 @@ def test_a_manifest_is_painted_and_resumed(call):
     # Pictures whose recipe has changed or whose file is damaged are painted again.
     csv(*JOBS[:3], JOBS[3].replace("=3", "=4"), name="jobs.csv")
     whole = Path("out/photo_art.png").read_bytes()
-    Path("out/photo_art.png").write_bytes(whole[: len(whole) // 2])
+    flipped = whole[-40] ^ 1  # one bit of the pixels
+    Path("out/photo_art.png").write_bytes(whole[:-40] + bytes([flipped]) + whole[-39:])
     refused(
         call("batch", "jobs.csv", *argv, "--no-overwrite"), "`--output`", "photo_art.png", "row 1"
     )
@@ -574,7 +596,7 @@ def actors_below(pid):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_ray_paints_all_though_an_actor_dies(start):
     pytest.importorskip("ray", reason="install the extra `ray`")
-    Path("broken.png").write_bytes(Path("photo.png").read_bytes()[:300])
+    write_cut("broken.png")
     with Path(many(24, 40)).open("a") as file:
         file.write("broken.png,art.png,broken_out.png,,\n")
     process = start("jobs.csv", "-o", "out", "--runner", "ray")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import nst_jax as nst
-from nst_jax import prepare, recipes, vgg
+from nst_jax import _memory, prepare, recipes, vgg
 from nst_jax.scaling import capacity, chunk_size
 from nst_jax.scaling.plan import largest_that_fits
 from tests import small
@@ -136,8 +136,8 @@ def test_what_cannot_be_estimated_is_refused(as_users_do, shape, options, kind, 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
     """A machine whose system and control group are files that the test writes."""
-    monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(capacity, "CGROUP", tmp_path)
+    monkeypatch.setattr(_memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(_memory, "CGROUP", tmp_path)
     (tmp_path / "meminfo").write_text("MemTotal: 4000 kB\nMemAvailable:    2000 kB\nHugePages: 0\n")
     return tmp_path
 

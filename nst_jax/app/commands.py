@@ -246,6 +246,8 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         if with_ray:
             resources.enter_context(on_ray.connected())
         loaded, info, display = _load(chosen)
+        for note in rows.notes_on_folders([*contents, *chosen["styles"]]):
+            display.say(f"note: {note}")
         rest, finished = batch_job.unfinished(job, info)
         raise_on_interrupt()
         runner = on_ray.paint_on_ray if with_ray else local.paint_here

@@ -230,8 +230,8 @@ _progress_files = _all_of(
         "--frames",
         type=FILE,
         metavar="DIR",
-        help="folder for numbered pictures of the run: the start, one every N updates (--every, "
-        "default: 50) and the result",
+        help="folder for numbered pictures of the run, all of the final size: the start, one every N "
+        "updates (--every, default: 50) and the result",
     ),
     _output(
         "--log",

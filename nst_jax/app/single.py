@@ -20,6 +20,7 @@ from nst_jax.app.progress import Display, loss_shares, time_left
 from nst_jax.app.rates import record_rate
 from nst_jax.app.timing import CompileClock, IntervalChooser, Stopwatch
 from nst_jax.app.writing import resized_alpha, write_picture
+from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.weights.params import WeightsInfo
 
@@ -184,7 +185,10 @@ class _Recorder:
             return
         if outputs.frames is not None and cluster.is_first():
             outputs.frames.mkdir(exist_ok=True)
-            self._write_file(outputs.frames / f"step_{shot.step:05d}.png", shot, overwrite=True)
+            # At the final size, also at coarser scales, since a film has one size.
+            final = enlarge(shot.image, self.job.plan.scales[-1].shape)
+            name = f"step_{shot.step:05d}.png"
+            self._write_file(outputs.frames / name, shot._replace(image=final), overwrite=True)
         if outputs.every and 0 < shot.step < total:
             self._write_picture(shot)
 

@@ -6,7 +6,7 @@ Every conversion that may surprise the user is recorded as a note, a line of tex
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,29 @@ from jaxtyping import Float
 from PIL import ExifTags, ImageCms, UnidentifiedImageError
 from PIL import Image as PilImage
 
+from nst_jax import _memory
+from nst_jax.images import jpeg_markers, png_chunks
+
 MOST_PIXELS = 178_956_970  # most that are read; Pillow refuses more, too; as float32 RGB, 2 GB
 
 # Formats that are read, fewer than Pillow's: EPS would run Ghostscript, and Pillow takes almost any
-# file for a TGA.
-_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000")
+# file for a TGA. Only other packages, such as pillow-heif, register HEIF with Pillow.
+_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "HEIF")
+
+# Formats whose names in messages are not Pillow's.
+_SPELLED = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "HEIF": "HEIC"}
 
 _BLACK_TO_BLACK: Any = 0x2000  # Little CMS' black point compensation; named in Pillow since 10.3
 
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # several pictures in other formats are no animation
 
+
+# Suffixes of files that may be pictures to read; HEIC is one only with an opener for it.
+PICTURE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".gif", ".bmp"),
+    *(".ppm", ".pgm", ".pnm", ".avif", ".jp2"),
+)
+HEIC_SUFFIXES = (".heic", ".heif")
 
 # EXIF orientation -> the operation that turns the picture upright.
 _TURNS = {
@@ -40,6 +53,12 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 
 
+_CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info`
+_PQ, _HLG = 16, 18  # transfer functions of HDR
+# Primaries and transfer functions, by their numbers in ITU-T H.273, that differ little from sRGB.
+_LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
+
+
 class _RefusedError(Exception):
     """Raised for an intact file that is not accepted; the message follows the file's name."""
 
@@ -47,18 +66,24 @@ class _RefusedError(Exception):
 @contextlib.contextmanager
 def opened_picture(data: bytes, path: Path, argument: str) -> Iterator[PilImage.Image]:
     """Context manager: open a file's bytes with Pillow; any error becomes a one-line ValueError."""
-    PilImage.init()
-    formats = [name for name in _FORMATS if name in PilImage.OPEN]
+    formats = _readable()
     try:
         with warnings.catch_warnings():
             # Pillow's warnings concern odd metadata and large pictures; `decoded` notes large pictures.
             warnings.simplefilter("ignore")
+            is_png = data.startswith(png_chunks.SIGNATURE)
+            chunks = png_chunks.checked_chunks(data) if is_png else []
+            if data.startswith(b"\xff\xd8") and jpeg_markers.ends_early(data):
+                raise ValueError("an end marker is in the middle of its data")
             with PilImage.open(io.BytesIO(data), formats=formats) as opened:
                 if opened.width * opened.height > MOST_PIXELS:
                     raise PilImage.DecompressionBombError
+                for key, value in png_chunks.late_information(chunks).items():
+                    opened.info.setdefault(key, value)
+                opened.info[_CODE_POINTS] = png_chunks.code_points(chunks)
                 yield opened
     except UnidentifiedImageError:
-        reason = "is not a picture in a known format; expected PNG, JPEG, WebP, TIFF, GIF or BMP"
+        reason = _why_unidentified(data, formats)
     except PilImage.DecompressionBombError:
         reason = (
             f"would decode to more than {MOST_PIXELS // 10**6} megapixels; "
@@ -74,10 +99,60 @@ def opened_picture(data: bytes, path: Path, argument: str) -> Iterator[PilImage.
     raise ValueError(f"`{argument}`: {str(path)!r} {reason}")
 
 
+def _readable() -> list[str]:
+    """Return Pillow's names of the formats that are read here."""
+    PilImage.init()
+    return [name for name in _FORMATS if name in PilImage.OPEN]
+
+
+def suffixes() -> tuple[str, ...]:
+    """Return the suffixes of files that are read, some of which depend on Pillow's openers."""
+    # Pillow knows of more suffixes, but they are not those of pictures that people collect.
+    return PICTURE_SUFFIXES + (HEIC_SUFFIXES if "HEIF" in _readable() else ())
+
+
+def _why_unidentified(data: bytes, formats: list[str]) -> str:
+    kind = _brand(data)
+    if kind == "HEIF" and kind not in formats:
+        return (
+            "is a HEIC picture, for which Pillow has no opener; save it as JPEG or PNG, or in Python "
+            "install pillow-heif and call `pillow_heif.register_heif_opener()` first"
+        )
+    if kind == "AVIF" and kind not in formats:
+        return (
+            "is an AVIF picture, which this version of Pillow cannot read; save it as JPEG or PNG, or "
+            "upgrade Pillow to 11.3 or later"
+        )
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return (
+            "is a TIFF that is damaged or truncated, or whose kind of samples or compression Pillow "
+            "cannot read; save it as PNG, or as TIFF with 8 or 16 bits"
+        )
+    names = [
+        _SPELLED.get(name, name) for name in formats if name != "MPO"
+    ]  # MPO is called JPEG too
+    return f"is not a picture in a known format; expected {', '.join(names[:-1])} or {names[-1]}"
+
+
+def _brand(data: bytes) -> str | None:
+    """Return Pillow's name of the format of a file of the family of HEIC and AVIF, else None."""
+    if data[4:8] != b"ftyp":
+        return None
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    brands = {data[at : at + 4] for at in (8, *range(16, end, 4))}
+    if brands & {b"avif", b"avis"}:
+        return "AVIF"
+    heic = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+    return "HEIF" if brands & heic else None
+
+
 def upright_shape(opened: PilImage.Image) -> tuple[int, int]:
     """Return the height and width of the picture that `decoded` returns, without decoding it."""
-    sideways = _orientation(opened, []) in _SIDEWAYS
-    return (opened.width, opened.height) if sideways else (opened.height, opened.width)
+    height, width = opened.height, opened.width
+    if opened.format == "TIFF":  # some versions of Pillow exchange its height and width themselves
+        tags: Any = opened.tag_v2  # type: ignore[attr-defined]
+        height, width = tags[ExifTags.Base.ImageLength], tags[ExifTags.Base.ImageWidth]
+    return (width, height) if _orientation(opened, []) in _SIDEWAYS else (height, width)
 
 
 def decoded(
@@ -86,17 +161,46 @@ def decoded(
     """Return the picture in sRGB over white, its opacity (None if opaque), and notes for the user."""
     notes = [*_notes_on_file(opened)]
     orientation = _orientation(opened, notes)
+    _check_memory(opened)
     opened.load()
     upright = opened
     # `load` turns a TIFF upright by itself and then removes its orientation tag.
     if orientation in _TURNS and _orientation(opened, []) in _TURNS:
         upright = opened.transpose(_TURNS[orientation])
     colours, alpha = _split_alpha(upright)
-    rgb = _to_srgb(colours, opened.info.get("icc_profile"), notes)
+    rgb = _to_srgb(colours, opened.info, notes)
     if alpha is not None:
         notes.append("transparent parts composited over white")
         rgb = _over_white(rgb, alpha)
-    return np.asarray(rgb, np.float32) / 255, alpha, notes
+    image = np.asarray(rgb, np.float32)
+    image /= 255  # in place: it may be large
+    return image, alpha, notes
+
+
+def _check_memory(opened: PilImage.Image) -> None:
+    """Refuse a picture that takes more memory to decode than is available."""
+    pixels, available = opened.width * opened.height, _memory.of_this_machine()
+    needed = pixels * _bytes_per_pixel(opened)
+    if available is not None and needed > available:
+        raise _RefusedError(
+            f"has {opened.width}x{opened.height} px; decoding it takes {_memory.gigabytes(needed)}, "
+            f"and {_memory.gigabytes(available)} is available; reduce it with another program, or "
+            "stop other programs"
+        )
+
+
+def _bytes_per_pixel(opened: PilImage.Image) -> int:
+    """Return what decoding takes at most: measured, rounded up."""
+    most = 25  # float32 takes 12, Pillow's picture 4, and converting one to the other 9
+    if opened.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in opened.info:
+        most += 20
+    if opened.mode.startswith("I") or opened.mode == "F":
+        most += 8
+    if _orientation(opened, []) in _TURNS:
+        most += 4
+    if opened.format in ("WEBP", "AVIF", "JPEG2000", "HEIF"):  # their decoders hold a copy
+        most += 10
+    return most
 
 
 def _notes_on_file(opened: PilImage.Image) -> Iterator[str]:
@@ -122,7 +226,9 @@ def _has_deep_colours(opened: PilImage.Image) -> bool:
 
 def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
     try:
-        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+        # Pillow's method for PNG would decode the pixels; `opened_picture` has looked behind them.
+        exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow raises anything on damaged EXIF; the pixels may still be intact
         notes.append("unreadable EXIF ignored")
         return 1
@@ -169,11 +275,41 @@ def _from_deep_grey(
     return grey, (values != key).astype(np.float32)
 
 
-def _to_srgb(colours: PilImage.Image, profile: bytes | None, notes: list[str]) -> PilImage.Image:
-    converted = _with_profile(colours, profile, notes) if profile else None
+def _to_srgb(colours: PilImage.Image, info: Mapping[Any, Any], notes: list[str]) -> PilImage.Image:
+    profile = info.get("icc_profile")
+    converted = (
+        _with_profile(colours, profile, notes) if profile else _with_gamma(colours, info, notes)
+    )
     if converted is None and colours.mode == "LAB":  # Pillow converts LAB only with a profile
         converted = _transformed(colours, ImageCms.createProfile("LAB"))
     return converted or colours.convert("RGB")
+
+
+def _with_gamma(
+    colours: PilImage.Image, info: Mapping[Any, Any], notes: list[str]
+) -> PilImage.Image | None:
+    """Convert a PNG that states a gamma (samples are light to its power) and not that it is sRGB.
+
+    Note colours that a PNG defines otherwise, by code points, and that are not converted.
+    """
+    gamma = info.get("gamma")
+    points = info.get(_CODE_POINTS)
+    if points is not None:  # counts more than a gamma
+        primaries, transfer = points
+        if not (primaries in _LIKE_SRGB[0] and transfer in _LIKE_SRGB[1]):
+            kind = "HDR colours" if transfer in (_PQ, _HLG) else "colours of another space"
+            notes.append(
+                f"{kind} (cICP {primaries}, {transfer}) read as sRGB, so they look different"
+            )
+        return None
+    # sRGB's is written as 1/2.2. libpng sees no difference within 5 % either.
+    if not gamma or "srgb" in info or abs(gamma * 2.2 - 1) < 0.05:
+        return None
+    light = np.linspace(0, 1, 256) ** (1 / gamma)
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    table = np.rint(255 * curve).astype(int).tolist()
+    notes.append(f"gamma {gamma:g} converted to sRGB")
+    return colours.point(table * len(colours.getbands())).convert("RGB")
 
 
 def _with_profile(

@@ -39,7 +39,8 @@ def load(path: PathLike, *, argument: str = "path") -> HostImage:
     """Read a picture as an array.
 
     Args:
-      path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file; AVIF and JPEG 2000 if Pillow supports them.
+      path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file; AVIF and JPEG 2000 if Pillow supports them,
+        and HEIC if an opener for it is registered with Pillow, such as pillow-heif's.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
@@ -63,9 +64,10 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
     """Read a picture, its opacity, and notes on what was converted.
 
     The EXIF orientation is applied. An embedded colour profile is converted to sRGB, unless it changes
-    no 8-bit colour by more than one level, because then it is sRGB. CMYK, palette, grey and 16-bit
-    pictures become 8-bit RGB. The first frame of an animation is read. Transparent pixels are
-    composited over white, so that colours which the transparency hides do not show.
+    no 8-bit colour by more than one level, because then it is sRGB. Without one, the gamma of a PNG is
+    converted if it is not sRGB's. CMYK, palette, grey and 16-bit pictures become 8-bit RGB. The first
+    frame of an animation is read. Transparent pixels are composited over white, so that colours which
+    the transparency hides do not show.
 
     Args:
       path: the file.
@@ -75,8 +77,9 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
       A `Picture`, with the image in [0, 1].
 
     Raises:
-      ValueError: if the file is missing, a folder, empty, truncated, no picture, has more than
-        `decoding.MOST_PIXELS` pixels, or grey values from which it is unclear what white is.
+      ValueError: if the file is missing, a folder, empty, truncated, no picture, has a wrong checksum,
+        has more than `decoding.MOST_PIXELS` pixels, takes more memory to decode than is available, or
+        has grey values from which it is unclear what white is.
 
     Example:
       >>> from nst_jax import images

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
+from nst_jax._memory import gigabytes, of_this_machine
 from nst_jax._types import Params
 from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
@@ -21,20 +21,6 @@ MARGIN = 1.2
 # stay allocated. Each scale has a quarter of the next finer one's pixels: at worst 1 + 1/4 + 1/16 + ...
 # = 4/3 of the finest scale's memory is allocated.
 FRAGMENTATION = 4 / 3
-
-MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup")
-# For each version of Linux control groups, 2 and 1: the files with the memory limit and the memory in
-# use; the file of memory statistics, and the key in it for memory in use that can be freed.
-CGROUPS = (
-    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    (
-        "memory/memory.limit_in_bytes",
-        "memory/memory.usage_in_bytes",
-        "memory/memory.stat",
-        "total_inactive_file",
-    ),
-)
 
 
 # --- Available memory -----------------------------------------------------------------------------
@@ -58,8 +44,7 @@ def available(device: Any = None) -> int | None:
             return None
         free = max(0, stats["bytes_limit"] - stats.get("bytes_in_use", 0))
         return int(free / FRAGMENTATION) if _allocator_grows() else free
-    known = [amount for amount in (_system_memory(), _control_group_memory()) if amount is not None]
-    return min(known, default=None)
+    return of_this_machine()
 
 
 def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | None, str]:
@@ -108,41 +93,6 @@ def _allocator_grows() -> bool:
     return os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE") in ("0", "false", "False")
 
 
-def _system_memory() -> int | None:
-    found = _numbers(MEMINFO)
-    if "MemAvailable" in found:
-        return found["MemAvailable"] * 1024
-    try:  # outside Linux, only the installed memory is known
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
-
-
-def _control_group_memory() -> int | None:
-    """Return the bytes that this process's control group can still use; None if it has no limit."""
-    for limit, used, stat, freeable in CGROUPS:
-        try:
-            words = [(CGROUP / name).read_text("ascii").strip() for name in (limit, used)]
-        except (OSError, ValueError):
-            continue
-        if all(word.isdigit() for word in words):  # version 2 writes "max" for no limit
-            return max(0, int(words[0]) - int(words[1]) + _numbers(CGROUP / stat).get(freeable, 0))
-    return None
-
-
-def _numbers(path: Path) -> dict[str, int]:
-    """Return the numbers of a file whose lines are `name number` or `name: number unit`, by name."""
-    try:
-        lines = [line.split() for line in path.read_text("ascii").splitlines()]
-    except (OSError, ValueError):
-        return {}
-    return {
-        words[0].rstrip(":"): int(words[1])
-        for words in lines
-        if len(words) > 1 and words[1].isdigit()
-    }
-
-
 # --- What fits ------------------------------------------------------------------------------------
 
 
@@ -166,11 +116,6 @@ def footprint_at(
         devices=devices,
         platform=platform,
     )
-
-
-def gigabytes(size: float) -> str:
-    """Return a number of bytes in gigabytes, for messages."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e9:.2g} GB"
 
 
 # --- Running out of memory ------------------------------------------------------------------------

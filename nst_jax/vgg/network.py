@@ -290,6 +290,7 @@ def measured(
       ValueError: as in `features`.
     """
     network = Network() if network is None else network
+    _checks.array("images", images, "the order is features(params, images, taps)")
     _checks.image_shape("images", images.shape, smallest=SMALLEST)
     _checks.floating("images", images.dtype)
     pixels = network.pixels or PIXELS[params.pixels]

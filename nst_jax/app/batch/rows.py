@@ -10,6 +10,7 @@ import csv
 import glob
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 from nst_jax import _checks
 from nst_jax.app import arguments, parsing
+from nst_jax.images import decoding
 
 CONTENTS = "contents"  # the command-line argument that may name a manifest, for messages
 
@@ -25,12 +27,6 @@ REQUIRED, OPTIONAL = ("content", "style"), ("output", "recipe", "overrides")
 COLUMNS = (*REQUIRED, *OPTIONAL)
 
 SEPARATOR = ";"  # between several styles or overrides in one cell
-
-# When a folder is given, its files with these suffixes are taken as pictures.
-PICTURE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".gif", ".bmp"),
-    *(".ppm", ".pgm", ".pnm", ".avif", ".jp2"),
-)
 
 Cells = Mapping[str, Any]  # the cells of one row, by the names of their columns
 
@@ -138,14 +134,35 @@ def _in_folder(folder: Path, argument: str) -> list[Path]:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise ValueError(f"`{argument}`: cannot read '{folder}': {error.strerror}") from None
-    found = [
-        folder / name
-        for name in names
-        if name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
-    ]
+    found = [folder / name for name in names if _is_picture(name)]
     if not found:
-        raise ValueError(f"`{argument}`: the folder '{folder}' contains no pictures; name another")
+        others = _passed_over(folder)
+        only = f", only {others}" if others else ""
+        raise ValueError(
+            f"`{argument}`: the folder '{folder}' contains no pictures{only}; name another"
+        )
     return found
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(decoding.suffixes()) and not name.startswith(".")
+
+
+def notes_on_folders(words: Sequence[Path]) -> list[str]:
+    """Say of each folder among the words which of its files are no pictures, by their suffixes."""
+    folders = [word for word in dict.fromkeys(words) if word.is_dir()]
+    found = [(folder, _passed_over(folder)) for folder in folders]
+    return [f"passed over in '{folder}': {others}" for folder, others in found if others]
+
+
+def _passed_over(folder: Path) -> str:
+    """Return how many files of which kinds in a folder are no pictures, hidden ones aside."""
+    names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
+    others = [name for name in names if not _is_picture(name) and not name.startswith(".")]
+    kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in others)
+    text = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    heic = any(kind in decoding.HEIC_SUFFIXES for kind in kinds)
+    return f"{text} (HEIC is painted if it is saved as JPEG or PNG)" if heic else text
 
 
 def _matching(pattern: str, argument: str) -> list[Path]:

@@ -1,0 +1,69 @@
+"""The chunks of a PNG: their checksums, and what is said after the pixels.
+
+Pillow does not verify the checksums of the pixels and of what follows them, and decodes all pixels to
+look for EXIF after them.
+"""
+
+import io
+import struct
+import zlib
+from typing import Any, NamedTuple
+
+from PIL import PngImagePlugin
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_TEXTS = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")  # chunks that may hold EXIF or our metadata
+
+
+class Chunk(NamedTuple):
+    """One chunk."""
+
+    kind: bytes
+    content: memoryview
+    whole: memoryview  # with length, kind and checksum
+
+
+def checked_chunks(data: bytes) -> list[Chunk]:
+    """Return the chunks of a PNG up to its end chunk, after verifying their checksums.
+
+    Raises:
+      ValueError: if a checksum is wrong, or the file ends before its end chunk.
+    """
+    view, start, found = memoryview(data), len(SIGNATURE), []
+    while True:
+        if len(view) < start + 12:
+            raise ValueError("it ends before its end chunk")
+        length, kind = struct.unpack_from(">I4s", view, start)
+        end = start + 12 + length
+        if len(view) < end:
+            raise ValueError(f"it ends within a chunk {_shown(kind)}")
+        if zlib.crc32(view[start + 4 : end - 4]) != struct.unpack_from(">I", view, end - 4)[0]:
+            raise ValueError(f"the checksum of a chunk {_shown(kind)} is wrong")
+        found.append(Chunk(kind, view[start + 8 : end - 4], view[start:end]))
+        if kind == b"IEND":
+            return found
+        start = end
+
+
+def code_points(chunks: list[Chunk]) -> tuple[int, int] | None:
+    """Return the primaries and the transfer function of a cICP chunk (ITU-T H.273), or None."""
+    found = [bytes(chunk.content[:2]) for chunk in chunks if chunk.kind == b"cICP"]
+    return (found[0][0], found[0][1]) if found and len(found[0]) == 2 else None
+
+
+def late_information(chunks: list[Chunk]) -> dict[Any, Any]:
+    """Return what Pillow would put into `info` from the texts and EXIF after the pixels."""
+    kinds = [chunk.kind for chunk in chunks]
+    after = chunks[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
+    late = [chunk.whole for chunk in after if chunk.kind in _TEXTS]
+    if not late:
+        return {}
+    # The same file without its pixels.
+    without = b"".join((SIGNATURE, chunks[0].whole, *late, chunks[-1].whole))
+    with PngImagePlugin.PngImageFile(io.BytesIO(without)) as opened:
+        return dict(opened.info)
+
+
+def _shown(kind: bytes) -> str:
+    return ascii(kind.decode("latin-1"))
