@@ -61,7 +61,8 @@ class BatchCanvas:
         indices = [member.place for member in self._members]
         here, self._axes = _numbers_of(plan.recipe, indices)
         self._recipe = sharding.replicate(here, plan.mesh)
-        # If several devices share a picture, they measure together; otherwise one device measures all.
+        # The recipe on the devices that measure contents and styles: on all of them if several devices
+        # share a picture, else on one.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._broke_at = np.full(len(self._members), -1)
         self._image: Image | None = None  # the images with which the current scale started

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import optimizers, recipes
+from nst_jax.images import resizing
 from nst_jax.recipes import starts
 from tests import small
 
@@ -185,8 +186,8 @@ def test_a_row_that_breaks_on_a_coarse_scale_stays_as_it_was(params, styles):
     with pytest.warns(nst.batches.PicturesDiverged) as caught:
         images = nst.stylize_many(params, large, styles[0], recipe=recipe)
     assert caught[0].message.pictures == {1: 1}
-    start = nst.pyramid.antialiased(large, (20, 26))
-    kept = np.clip(nst.pyramid.enlarge(start, (40, 52)), 0, 1)
+    start = resizing.antialiased(large, (20, 26))
+    kept = np.clip(resizing.enlarge(start, (40, 52)), 0, 1)
     assert_allclose(images[1], kept, rtol=0, atol=1e-6)
 
 

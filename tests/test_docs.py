@@ -133,7 +133,7 @@ def test_the_readmes_python_runs(run_page, tmp_path, capsys):
 @pytest.mark.slow
 def test_the_python_pages_python_runs(run_page, tmp_path, capsys):
     names = run_page("docs/python.md")
-    assert names["image"].shape == (32, 48, 3)
+    assert names["image"].shape == (31, 48, 3)  # the last one is by recipe `tf`, which rounds down
     assert len(names["images"]) == 3
     assert (tmp_path / "result.png").exists() and (tmp_path / "run.h5").exists()
     assert "True ['relu1_1'," in capsys.readouterr().out  # one value for each canvas

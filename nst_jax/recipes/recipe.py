@@ -140,7 +140,7 @@ class Recipe:
     descent: Descent = Descent()
 
     def bare(self) -> "Recipe":
-        """Return the recipe with defaults in all fields on which compiled programs do not depend.
+        """Return the recipe with fixed values in all fields on which compiled programs do not depend.
 
         Compiled programs are called with the result, so that another name, size rule or schedule does
         not recompile them.

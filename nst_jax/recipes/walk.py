@@ -1,8 +1,8 @@
 """Walk over the fields of a recipe and of the dataclasses in it, and name their values.
 
-Settings, TOML, `Recipe.replace` and `Recipe.__repr__` all read a recipe through `fields_of` and `walk`,
-and learn from `CHOICES` which functions and dataclasses have names. So a new field of a dataclass, or a
-new entry in one of the registries, needs no other change.
+The settings in a picture's metadata, TOML files, `Recipe.replace` and `Recipe.__repr__` all read a
+recipe through `fields_of` and `walk`, and learn from `CHOICES` which functions and dataclasses have
+names. So a new field of a dataclass, or a new entry in one of the registries, needs no other change.
 """
 
 import reprlib

@@ -54,7 +54,7 @@ def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | No
     Args:
       mesh: the devices, or None.
       shape: (height, width) of the picture.
-      network: its `tile` is the largest height of a tile.
+      network: its `tile` is the largest height of a tile's core; with 0 or None, a band is one tile.
     """
     if mesh is None or BANDS not in mesh.shape:
         return None
@@ -66,7 +66,7 @@ def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | No
 
 
 def check_bands(bands: Bands | None) -> None:
-    """Refuse more devices than the picture has bands.
+    """Refuse so many devices that one of them would have no row of the picture.
 
     Raises:
       ValueError: if a device would have no row of the picture.

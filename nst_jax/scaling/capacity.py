@@ -48,7 +48,7 @@ def available(device: Any = None) -> int | None:
 
 
 def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | None, str]:
-    """Return the bytes that each device of a run can allocate, and the devices' platform.
+    """Return the bytes that each device of a run can allocate, and the platform, see `platform_of`.
 
     With several processes, every process must make this call. All of them get the smallest value that
     any of them has, since they have to run the same program.

@@ -8,7 +8,7 @@ from nst_jax.scaling.costs import Footprint
 from nst_jax.scaling.sharding import AnyMesh, pictures_in_parallel
 
 # Number of pixels, over all canvases of a chunk, beyond which a larger chunk hardly gains speed. It is
-# smaller on a CPU, which gains little from large chunks and has less memory.
+# smaller on a CPU, which gains little from large chunks.
 PIXELS_AT_ONCE: dict[Hashable, int] = {"cpu": 2**19}
 PIXELS_AT_ONCE_ELSEWHERE = 2**22
 

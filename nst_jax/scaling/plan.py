@@ -54,7 +54,8 @@ class Plan:
         the devices need not exist.
       pictures: total number of pictures.
       chunk: number of pictures painted at once.
-      platform: the platform whose memory is predicted: "cpu", "gpu" or "tpu".
+      platform: the platform whose memory is predicted: "cpu", or "gpu" for any accelerator of this
+        process; if `here` is False, the platform that was requested.
       here: whether the plan is for the devices of this process, and not for another platform.
       available: bytes that each device can allocate; None if not known.
       footprint: predicted memory of one device at the final scale.

@@ -133,8 +133,9 @@ def grid_of(
     Args:
       shape: (height, width) of the picture.
       taps: all taps that the losses read; the deepest tap determines the halo.
-      network: its `tile` is the size of the tiles.
-      bands: how the picture is distributed over several devices.
+      network: its `tile` is the largest length of a core, in px (plus a halo if a side has only two
+        cores); with 0 or None, a side is cut only if `bands` requires it.
+      bands: how the picture is distributed over several devices; None is one device.
     """
     halo, tile = halo_of(taps), network.tile or 0
     if bands is not None:

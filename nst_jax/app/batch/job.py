@@ -28,7 +28,8 @@ class BatchJob(Job):
     """The checked job of a batch. All its pictures have the same seed, and so the same noise.
 
     Attributes:
-      entries: the pictures to paint, in the order of the rows; for a shard, slice by slice.
+      entries: the pictures to paint, in the order of the rows; for a shard, in the order of
+        `groups.entries_of_shard`.
       bad: records of the rows that cannot be painted.
       folder: folder of the result pictures and of the result manifest.
       shard: the shard to which `entries` and `bad` are limited; None is the whole batch.

@@ -156,7 +156,7 @@ def _paint_together(
 
 
 def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
-    """Return contents and styles; styles, or else a content, that all share are a single entry.
+    """Return contents and styles; if all share the styles, or else the content, that has one entry.
 
     `members_of` uses a single entry for all pictures, so that its features are computed only once.
     """

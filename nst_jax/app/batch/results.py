@@ -108,7 +108,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
     A picture is finished if its file is complete and its metadata contain `"finished": true` and agree
     with the requested recipe, sizes, seed, weights, and names and digests of the input files. Device,
-    versions and tiles may differ.
+    versions, tiles and rematerialisation may differ.
 
     Args:
       output: path of the picture.
