@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import optimizers, painting, prepare, recipes
-from nst_jax.app import arguments, cli, options, parsing
+from nst_jax import images, optimizers, painting, prepare, recipes, weights
+from nst_jax.app import arguments, cli, messages, options, parsing, progress
 from nst_jax.app.batch import groups
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
@@ -410,6 +410,57 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
     monkeypatch.setenv("NST_JAX_DEBUG", "1")
     with pytest.raises(RuntimeError):
         cli.main(["stylize", "photo.png", "art.png", "--recipe", "tiny"])
+
+
+# --- Names and texts of strangers ------------------------------------------------------------------
+
+FORGED = "a\x1b[2J\x9b31m\u202egnp\u2028b\nverified = yes\rc"
+ESCAPED = r"a\u001b[2J\u009b31m\u202egnp\u2028b\u000averified = yes\u000dc"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "shown"),
+    [
+        (FORGED, None, ESCAPED),
+        ("Zoë 絵 🎨 👨\u200d👩", None, "Zoë 絵 🎨 👨\u200d👩"),
+        ("\udcff\x7f\x00\ufeff\U000e0041", None, r"\udcff\u007f\u0000\ufeff\U000e0041"),
+        ("Zoë 🎨", "cp1252", r"Zoë \U0001f3a8"),
+        ("Zoë", "ascii", r"Zo\u00eb"),
+    ],
+)
+def test_what_could_change_a_terminal_is_escaped(text, encoding, shown):
+    assert messages.printable(text, encoding) == shown
+
+
+def test_names_of_files_are_escaped_in_messages_and_progress(call, capsys):
+    refused(call("weights", "convert", "a\x1b[2J\n.pth", "-o", "w.h5"), r"'a\u001b[2J .pth'")
+    display = progress.Display()
+    display.facts({"content": "a\x1b[2J:cat:\nb.png"})
+    assert capsys.readouterr().err == "content  a\\u001b[2J:cat:\\u000ab.png\n"
+
+
+def test_a_description_of_weights_cannot_forge_a_line(call, monkeypatch):
+    info = weights.read_info()._replace(origin=FORGED, licence=FORGED)
+    monkeypatch.setattr(weights.params, "read_info", lambda path: info)
+    code, out, _ = call("weights", "info")
+    assert code == 0 and f"\norigin = {ESCAPED}\n" in out and f"\nlicence = {ESCAPED}\n" in out
+    assert [line for line in out.splitlines() if line.startswith("verified")] == [
+        "verified = digest, names and shapes"
+    ]
+
+
+def test_embedded_settings_are_escaped(call, monkeypatch):
+    images.save("x.png", np.zeros((16, 16, 3)), metadata={"recipe": FORGED, FORGED: "Zoë"})
+    code, out, _ = call("info", "x.png")
+    assert code == 0 and out.isascii() and json.loads(out) == {"recipe": FORGED, FORGED: "Zoë"}
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda stream: True)
+    assert call("info", "x.png") == (0, f"{ESCAPED} = Zoë\nrecipe = {ESCAPED}\n", "")
+
+
+def test_everything_is_printed_in_one_place():
+    own = {"messages.py", "progress.py", "cli.py"}  # `cli` prints help, which is ours
+    for path in Path(cli.__file__).parent.rglob("*.py"):
+        assert path.name in own or not re.search(r"\b(click\.echo|print)\(", path.read_text()), path
 
 
 # --- Results --------------------------------------------------------------------------------------

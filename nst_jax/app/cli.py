@@ -64,7 +64,7 @@ def _call(argv: Sequence[str] | None) -> int:
     except messages.BadInput as error:
         return _fail(error.message, 2)
     except click.Abort:  # click's name for Ctrl-C
-        click.echo(f"{PROGRAM}: interrupted", err=True)
+        messages.print_lines(f"{PROGRAM}: interrupted", err=True)
         return 130
     except Exception as error:
         if os.environ.get(DEBUG):

@@ -9,8 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import click
-
 from nst_jax import images, prepare
 from nst_jax.app import arguments, cache, cluster, single
 from nst_jax.app import plan_report as plans
@@ -20,7 +18,7 @@ from nst_jax.app.batch import groups, local, on_ray, results, rows
 from nst_jax.app.batch import job as batch_job
 from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.job import PictureJob, picture_job
-from nst_jax.app.messages import print_message
+from nst_jax.app.messages import print_lines, print_message
 from nst_jax.app.outputs import Outputs, check_outputs
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display
@@ -99,7 +97,7 @@ def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
     if ending.code:
         print_message("error" if ending.status == "failed" else ending.status, ending.message)
     elif not chosen["quiet"]:
-        click.echo(job.outputs.picture)
+        print_lines(job.outputs.picture)
     return ending.code
 
 
@@ -120,7 +118,7 @@ def demo(chosen: Chosen) -> int:
         pictures = [content.image, style.image, images.load(output)]
         write_picture(beside, sheets.side_by_side(pictures, ["content", "style", "result"]))
         if not chosen["quiet"]:
-            click.echo(beside)
+            print_lines(beside)
     return code
 
 
@@ -192,9 +190,9 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
     else:
         planned = plan_canvas(recipe, chosen["shape"], **options)
     if chosen["as_json"]:
-        click.echo(json.dumps(plans.facts(planned), indent=2, ensure_ascii=False))
+        print_lines(*json.dumps(plans.facts(planned), indent=2).split("\n"))
     else:
-        click.echo(plans.text(planned))
+        print_lines(*plans.text(planned).split("\n"))
 
 
 def _check_planned(
@@ -256,7 +254,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         print_message("interrupted", text)
         return 130
     if not chosen["quiet"]:
-        click.echo(job.folder)
+        print_lines(job.folder)
     return 0 if all(record.good for record in records) else 1
 
 
@@ -314,7 +312,7 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
         if canvas.problem:
             print_message("warning", f"{planned.labels[cell]}: {canvas.problem}")
     if not chosen["quiet"]:
-        click.echo(planned.output)
+        print_lines(planned.output)
     return 1 if any(canvas.problem for canvas in painted.values()) else 0
 
 
