@@ -19,6 +19,7 @@ from nst_jax import batches, images, optimizers, prepare
 from nst_jax._types import Losses
 from nst_jax.app import arguments
 from nst_jax.app.batch import groups, job, local, results, rows
+from nst_jax.app.batch.destinations import destinations
 from nst_jax.vgg import layers
 from tests import test_cli as shell
 from tests.test_cli import TINY, lines, pixels, refused
@@ -142,8 +143,8 @@ BAD = {
         "./x.png",
     ),
     "suffix": ([HEAD, "photo.png,art.png,x.gif,,"], "row 1", ".gif"),
-    "no folder": ([HEAD, "photo.png,art.png,../photo.png/x.png,,"], "row 1", "photo.png"),
-    "over an input": ([HEAD, "photo.png,art.png,../art.png,,"], "row 1", "is an input"),
+    "outside": ([HEAD, "photo.png,art.png,../x.png,,"], "row 1", "'../x.png' is outside", "'out'"),
+    "absolute": ([HEAD, "photo.png,art.png,/tmp/no/x.png,,"], "row 1", "--outputs-anywhere"),
     "over the results": ([HEAD, "photo.png,art.png,results.jsonl,,"], "row 1", "results.jsonl"),
 }
 
@@ -154,6 +155,33 @@ def test_a_bad_manifest_is_refused_before_the_work(call, case):
     before = [*os.listdir(), "jobs.csv"]
     refused(call("batch", csv(*rows), "-o", "out", "--recipe", "tiny"), "`", *words)
     assert sorted(os.listdir()) == sorted(before)
+
+
+def test_outputs_elsewhere_are_checked_as_well(call):
+    for output, said in (("../photo.png/x.png", "photo.png"), ("../art.png", "is an input")):
+        jobs = csv(HEAD, f"photo.png,art.png,{output},,")
+        refused(call("batch", jobs, "-o", "out", "--outputs-anywhere"), "row 1", said)
+
+
+def test_an_output_behind_a_link_is_elsewhere(call):
+    Path("victim").mkdir()
+    Path("out").mkdir()
+    Path("out/sub").symlink_to("../victim")
+    Path("out/own.png").symlink_to("../victim/x.png")
+    for output in ("sub/x.png", "own.png"):
+        jobs = csv(HEAD, f"photo.png,art.png,{output},,")
+        refused(call("batch", jobs, "-o", "out", "--recipe", "tiny"), "row 1", "is outside")
+    Path("link").symlink_to("out")  # the folder itself may be a link
+    found = rows.read_manifest(Path(csv(HEAD, "photo.png,art.png,in.png,,")))
+    assert destinations(found, Path("link"), "png") == [Path("link/in.png")]
+    assert destinations(rows.read_manifest(Path(jobs)), Path("/"), "png")
+
+
+def test_an_output_elsewhere_is_painted_if_that_is_allowed(call):
+    jobs = csv(HEAD, "photo.png,art.png,../own.png,,descent.steps=1")
+    argv = ["-o", "out", "--recipe", "tiny", "--outputs-anywhere", "-q"]
+    assert call("batch", jobs, *argv)[0] == 0
+    assert Path("own.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -340,6 +368,23 @@ def test_a_manifest_is_painted_and_resumed(call):
     assert Path("out/photo_art.png").read_bytes() == whole
     facts = json.loads(call("info", "out/sub/heavy.png")[1])
     assert facts["settings"]["terms.style_weight"] == 4
+
+
+def test_a_file_that_is_not_ours_is_replaced_only_on_request(call):
+    argv = ["batch", "photo.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny"]
+    output = Path("out/photo_art.png")
+    output.parent.mkdir()
+    for content in (Path("other.png").read_bytes(), b"not a picture", b""):
+        output.write_bytes(content)
+        refused(call(*argv), "`--output`", "did not write", "`--overwrite`", "row 1")
+        assert output.read_bytes() == content and os.listdir("out") == ["photo_art.png"]
+    assert call(*argv, "--steps", "1", "-q", "--overwrite", "--no-metadata")[0] == 0
+    # Without metadata it is known by the result manifest; with other settings it is replaced.
+    assert call(*argv, "--steps", "1", "-q")[0] == 0
+    Path("out/results.jsonl").unlink()
+    whole = output.read_bytes()
+    output.write_bytes(whole[:-99])  # its metadata still say whose it is
+    assert call(*argv, "--steps", "1", "-q")[0] == 0 and output.read_bytes() == whole
 
 
 CHANGES = {

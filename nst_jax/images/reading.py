@@ -149,6 +149,18 @@ def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] |
     return found
 
 
+def has_settings(path: PathLike) -> bool:
+    """Return whether `save` embedded anything in this file, also if its pixels are damaged."""
+    try:
+        data = _bytes_of(Path(path), "path")
+        with decoding.opened_picture(data, Path(path), "path") as opened:
+            if encoding.text_in(opened) is None:
+                opened.load()  # as in `read_metadata`
+            return encoding.text_in(opened) is not None
+    except ValueError:
+        return False
+
+
 def _bytes_of(path: Path, argument: str) -> bytes:
     try:
         if path.is_dir():

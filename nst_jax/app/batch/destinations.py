@@ -8,14 +8,25 @@ from nst_jax import images
 from nst_jax.app.batch.rows import ManifestRow, naming_row
 
 
-def destinations(rows: Sequence[ManifestRow], folder: Path, suffix: str) -> list[Path]:
+def destinations(
+    rows: Sequence[ManifestRow], folder: Path, suffix: str, *, anywhere: bool = False
+) -> list[Path]:
     """Return the file of each row's picture.
 
     It is the row's `output`, relative to `folder`. Without one it is `CONTENT_STYLE.suffix` in
     `folder`, with a number if another row has that name.
 
+    Args:
+      rows: the rows of the batch.
+      folder: the folder of the results.
+      suffix: suffix of results that their row does not name.
+      anywhere: whether a row may name an output outside `folder`. A manifest may come from a stranger.
+
+    Returns:
+      A path for each row.
+
     Raises:
-      ValueError: naming two rows that write the same file.
+      ValueError: naming two rows that write the same file, or a row whose output is outside `folder`.
 
     Example:
       >>> wave = ((Path("wave.jpg"), None),)
@@ -23,10 +34,17 @@ def destinations(rows: Sequence[ManifestRow], folder: Path, suffix: str) -> list
       >>> [path.name for path in destinations(rows, Path("out"), "png")]
       ['cat_wave.png', 'cat_wave-2.png']
     """
+    real = os.path.realpath(folder)
     taken: dict[str, ManifestRow] = {}
     for row in rows:
         if row.output is not None:
-            path = os.path.realpath(folder / row.output)
+            path = os.path.realpath(folder / row.output)  # with symbolic links followed
+            if not anywhere and os.path.commonpath([real, path]) != real:
+                with naming_row(row):
+                    raise ValueError(
+                        f"`output`: '{row.output}' is outside the folder '{folder}'; name a file in "
+                        "it, or allow this by `--outputs-anywhere`"
+                    )
             if path in taken:
                 other = taken[path].number
                 with naming_row(row):
@@ -36,7 +54,6 @@ def destinations(rows: Sequence[ManifestRow], folder: Path, suffix: str) -> list
             taken[path] = row
     # In lower case, since some file systems do not distinguish the cases.
     names = {path.lower() for path in taken}
-    real = os.path.realpath(folder)
     found = []
     for row in rows:
         if row.output is not None:

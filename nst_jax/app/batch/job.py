@@ -20,8 +20,6 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.plan import plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-LISTING = "results"  # stem of the result manifest's name
-
 
 @dataclass(frozen=True, kw_only=True)
 class BatchJob(Job):
@@ -32,7 +30,8 @@ class BatchJob(Job):
       bad: records of the rows whose files cannot be used.
       folder: folder of the results and of the result manifest.
       shard: which part of the rows these are, or None for all.
-      overwrite: None replaces everything but finished pictures, True those as well, False nothing.
+      overwrite: None replaces pictures of this program that are not finished, True all files, False
+        none.
       sheet: file of the contact sheet, or None.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
       mesh: the devices that share the pictures; None is one device.
@@ -55,7 +54,7 @@ class BatchJob(Job):
 
 def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
     """Return the result manifest of a batch, or of one shard of it."""
-    return folder / f"{LISTING}{'' if shard is None else shard.ending}.jsonl"
+    return folder / f"{results.LISTING}{'' if shard is None else shard.ending}.jsonl"
 
 
 class Draft(NamedTuple):
@@ -241,6 +240,7 @@ def batch_job(
     inputs: Iterable[Path] = (),
     shard: groups.Shard | None = None,
     sheet: bool = False,
+    anywhere: bool = False,
     mesh: Mesh | None = None,
     here: bool = True,
     **options: Any,
@@ -257,6 +257,7 @@ def batch_job(
       inputs: other files that are read.
       shard: which part to paint, or None for all.
       sheet: whether a contact sheet is drawn.
+      anywhere: whether rows may name outputs outside `folder`.
       mesh: the devices that share the pictures; None is one device.
       here: whether this process paints; otherwise its memory does not matter.
       **options: other fields of `BatchJob`.
@@ -266,7 +267,7 @@ def batch_job(
     """
     outputs.check_folder(folder, "output")
     found = recipes_of(rows, changes, start, check)
-    files = destinations(rows, folder, suffix)
+    files = destinations(rows, folder, suffix, anywhere=anywhere)
     drafts = list(map(Draft, rows, found, files))
     drawn = folder / "sheet.png" if sheet else None
     listing = listing_of(folder, shard)
@@ -312,6 +313,7 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
     if job.overwrite:
         return job, []
     entries, records = [], []
+    written = results.written_before(job.folder)
     for entry in job.entries:
         embedded = results.read_if_finished(entry.output, requested_settings(entry, job, weights))
         if embedded is not None:
@@ -320,6 +322,11 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
             raise ValueError(
                 f"`output`: '{entry.output}' exists but is not the finished picture of row "
                 f"{entry.number}; choose another folder, or omit `--no-overwrite` to replace the file"
+            )
+        elif entry.output.exists() and not results.is_ours(entry.output, written):
+            raise ValueError(
+                f"`output`: '{entry.output}' exists and this program did not write it (row "
+                f"{entry.number}); choose another folder, or `--overwrite` to replace the file"
             )
         else:
             entries.append(entry)
