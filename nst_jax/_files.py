@@ -64,7 +64,7 @@ def _target(part: Path) -> str | None:
 
 
 def check_place(path: PathLike, *, argument: str = "path") -> None:
-    """Refuse a folder, and a file in a folder that does not exist.
+    """Refuse a folder, a link that leads to itself, and a file in a folder that does not exist.
 
     Args:
       path: path of the file to be written.
@@ -74,6 +74,12 @@ def check_place(path: PathLike, *, argument: str = "path") -> None:
       ValueError: naming the argument.
     """
     path = Path(path)
+    try:
+        path.resolve()
+    except (OSError, RuntimeError):  # the latter before Python 3.13
+        raise ValueError(
+            f"`{argument}`: '{path}' is a symbolic link that leads back to itself; choose another name"
+        ) from None
     if path.is_dir():
         raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
     if not path.absolute().parent.is_dir():

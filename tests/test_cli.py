@@ -21,7 +21,7 @@ from PIL import Image
 import nst_jax as nst
 from nst_jax import images, optimizers, painting, prepare, recipes, weights
 from nst_jax.app import arguments, cli, messages, options, parsing, progress
-from nst_jax.app.batch import groups
+from nst_jax.app.batch import groups, local
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
 
@@ -410,6 +410,50 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
     monkeypatch.setenv("NST_JAX_DEBUG", "1")
     with pytest.raises(RuntimeError):
         cli.main(["stylize", "photo.png", "art.png", "--recipe", "tiny"])
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (MemoryError(), "there is too little memory; choose a smaller `--size`"),
+        (AssertionError(), "AssertionError; NST_JAX_DEBUG=1 shows where"),
+        (OSError(), "OSError; NST_JAX_DEBUG=1 shows where"),
+    ],
+)
+def test_an_error_without_a_text_is_named(call, monkeypatch, error, text):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(recipes, "named", fail)
+    assert call("recipes", "show", "tiny") == (1, "", f"nst-jax: error: {text}\n")
+    assert local._message(error) in {text.replace("`--size`", "size"), type(error).__name__}
+
+
+def test_a_platform_that_is_not_there_is_named(call, monkeypatch):
+    def fail(*args):
+        raise AssertionError
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(recipes, "named", fail)
+    assert "AssertionError" in call("recipes", "show", "tiny")[2]  # the devices are there
+    monkeypatch.setattr(jax, "devices", fail)
+    refused(call("recipes", "show", "tiny"), "`JAX_PLATFORMS`", "'cuda'", "such as cpu")
+
+
+def test_a_strict_setting_of_jax_is_for_a_users_own_code(monkeypatch):
+    monkeypatch.setenv("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+    cli._allow_promotion()
+    assert os.environ["JAX_NUMPY_DTYPE_PROMOTION"] == "standard"
+
+
+@pytest.mark.parametrize("flag", ["-o", "--log", "--frames", "--checkpoint"])
+def test_links_that_lead_to_themselves_are_refused(call, flag):
+    Path("loop.png").symlink_to("loop.png")
+    long = {"-o": "--output"}.get(flag, flag)
+    refused(call("stylize", "photo.png", "art.png", flag, "loop.png"), f"`{long}`", "to itself")
+    refused(call("batch", "photo.png", "--styles", "art.png", "-o", "loop.png"), "`--output`")
+    refused(call("weights", "convert", "photo.png", "-o", "loop.png"), "`--output`", "to itself")
+    refused(call("stylize", "loop.png", "art.png"), "`CONTENT`", "symbolic links")
 
 
 # --- Names and texts of strangers ------------------------------------------------------------------
