@@ -23,7 +23,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
         return max(whole, 0.9 * beginning)
 
     best = max(known, key=likeness, default=None)
-    return best if best is not None and likeness(best) >= 0.5 else None
+    return best if best is not None and likeness(best) >= 0.6 else None
 
 
 def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:

@@ -1,5 +1,6 @@
 """Atomic writes, and checks of destinations before any work: a file appears complete or not at all."""
 
+import hashlib
 import os
 import re
 import secrets
@@ -12,9 +13,26 @@ from typing import TypeAlias
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
+LONGEST_NAME = 200  # bytes of a name to which more is added; most file systems allow 255 in all
+
+
 def temporary_path(path: Path) -> Path:
     """Return a new name in the same folder, to write to before `path` is replaced by one rename."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    return path.with_name(f".{_shortened(path.name)}.{secrets.token_hex(4)}.part")
+
+
+def _shortened(name: str) -> str:
+    """Return a name as it is in that of its temporary file: a long one ends in its digest instead."""
+    data = os.fsencode(name)
+    if len(data) <= LONGEST_NAME:
+        return name
+    return f"{data[:LONGEST_NAME].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:8]}"
+
+
+def url_in(path: PathLike) -> str | None:
+    """Return the URL that was given as a path, which then lacks a slash; else None."""
+    found = re.search(r"(?:^|/)((?:https?|ftp|s3|gs|file):)/+(.+)", os.fspath(path), re.IGNORECASE)
+    return f"{found[1]}//{found[2]}" if found else None
 
 
 @contextmanager
@@ -49,7 +67,7 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:
         target = Path(path).resolve()
-        names[target.parent].add(target.name)
+        names[target.parent].add(_shortened(target.name))
     for folder, written in names.items():
         for part in folder.glob(".*.part"):
             if _target(part) in written:
@@ -58,7 +76,7 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
 
 
 def _target(part: Path) -> str | None:
-    """Return the name of the file that a temporary file was to replace."""
+    """Return the name, as `_shortened`, of the file that a temporary file was to replace."""
     found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
     return found[1] if found else None
 

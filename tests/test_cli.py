@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import struct
@@ -19,7 +20,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import images, optimizers, painting, prepare, recipes, weights
+from nst_jax import _checks, _files, images, optimizers, painting, prepare, recipes, weights
 from nst_jax.app import arguments, cli, messages, options, parsing, progress
 from nst_jax.app.batch import groups, local
 from nst_jax.recipes import sizes
@@ -444,6 +445,86 @@ def test_a_strict_setting_of_jax_is_for_a_users_own_code(monkeypatch):
     monkeypatch.setenv("JAX_NUMPY_DTYPE_PROMOTION", "strict")
     cli._allow_promotion()
     assert os.environ["JAX_NUMPY_DTYPE_PROMOTION"] == "standard"
+
+
+def test_a_group_alone_prints_its_help(call):
+    code, out, err = call("weights")
+    assert code == 0 and err == "" and "Usage: nst-jax weights" in out and "convert" in out
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".bmp", ".GIF", ".avif"])
+def test_a_format_that_is_not_written_lists_those_that_are(call, suffix):
+    result = call("stylize", "photo.png", "art.png", "-o", f"x{suffix}")
+    refused(result, "`--output`", suffix.lower(), ".png, .jpg, .jpeg, .webp, .tif, .tiff")
+    assert "did you mean" not in result[2]
+
+
+def test_only_similar_names_are_suggested(call):
+    assert _checks.nearest_name("gatsy", ["gatys-pytorch", "tf"]) == "gatys-pytorch"
+    assert _checks.nearest_name("vangogh", recipes.PRESETS) is None
+    assert _checks.nearest_name("monet", recipes.PRESETS) is None
+    assert messages.did_you_mean("--stpes", ["--steps", "--styles"]) == "did you mean --steps?"
+    assert messages.did_you_mean("paint", ["plan", "batch"]) == ""
+
+
+def test_a_folder_as_output_gets_the_default_name(call):
+    Path("out").mkdir()
+    argv = [
+        "stylize",
+        "photo.png",
+        "art.png",
+        "--recipe",
+        "tiny",
+        "--steps",
+        "1",
+        "-q",
+        "-o",
+        "out",
+    ]
+    assert call(*argv) == (0, "", "")
+    assert os.listdir("out") == ["photo_art.png"]
+    Path("out/photo_art_sweep.png").mkdir()
+    sweep = ["sweep", *argv[1:], "--lr", "1,2"]
+    refused(call(*sweep), "`--output`", "photo_art_sweep.png")
+    Path("out/demo.png").mkdir()
+    refused(call("demo", "-o", "out"), "`--output`", "out/demo.png")
+
+
+@pytest.mark.parametrize("url", ["https://x.org/a.png", "HTTP://x.org/a.png", "s3://b/a.png"])
+def test_urls_are_not_read(call, url):
+    refused(call("stylize", url, "art.png"), "`CONTENT`", f"{url!r} is a URL", "download")
+    refused(call("stylize", "photo.png", url), "`STYLE`", f"{url!r} is a URL")
+    refused(call("batch", url, "--styles", "art.png", "-o", "out"), "`CONTENTS`", f"{url!r} is")
+
+
+def test_a_share_is_a_number(call):
+    for text in ("70%", "much", ""):
+        refused(
+            call("stylize", "photo.png", f"art.png:{text}"), "`STYLE`", repr(text), "art.png:0.7"
+        )
+
+
+def test_names_may_be_as_long_as_the_file_system_allows(call):
+    for name in (f"{'x' * 251}.png", f"{'絵' * 83}.png"):
+        images.save(name, np.zeros((16, 16, 3)))
+        assert Path(name).exists()
+        images.check_output(name)
+        assert not list(Path().glob(".*"))
+        part = _files.temporary_path(Path(name).resolve())
+        part.touch()
+        _files.remove_leftovers(["other.png", name[1:]])
+        assert part.exists()
+        _files.remove_leftovers([name])
+        assert not part.exists()
+
+
+def test_what_helps_depends_on_the_optimizer():
+    guarded = replace(TINY, descent=replace(TINY.descent, optimizer=optimizers.LBFGS()))
+    assert painting.remedy(guarded) == "smaller weights"
+    assert painting.remedy(TINY) == "a smaller learning rate or smaller weights"
+    error = painting.Diverged(3, np.zeros((2, 2, 3)), painting.remedy(guarded))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(error).endswith("try smaller weights")
 
 
 @pytest.mark.parametrize("flag", ["-o", "--log", "--frames", "--checkpoint"])

@@ -255,9 +255,12 @@ def show_recipe(recipe: str) -> None:
     inspection.show_recipe(recipe)
 
 
-@cli.group(short_help="Inspect or convert a weights file.")
-def weights() -> None:
+@cli.group(invoke_without_command=True, short_help="Inspect or convert a weights file.")
+@click.pass_context
+def weights(ctx: click.Context) -> None:
     """Inspect or convert a weights file."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @weights.command("info", short_help="Verify a weights file and describe it.")

@@ -44,6 +44,14 @@ def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Pa
     return Path("_".join([content.stem, *(style.stem for style in styles)]) + f"{ending}.png")
 
 
+def _result(chosen: Mapping[str, Any], default: Path) -> Path:
+    """Return the file of the result: that of `--output`, or the default name in its folder."""
+    output = chosen["output"]
+    if output is None:
+        return default
+    return output / default if output.is_dir() else output
+
+
 def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
     """Return what the options change in a recipe."""
     return arguments.Changes(**{n: chosen[n] for n in arguments.Changes._fields if n in chosen})
@@ -106,7 +114,7 @@ def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
 
 def demo(chosen: Chosen) -> int:
     """Paint the sample pictures, and write content, style and result side by side."""
-    output = chosen["output"]
+    output = _result(chosen, Path("demo.png"))
     changes = arguments.Changes(size=chosen["size"], steps=chosen["steps"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     beside = output.with_name(f"{output.stem}_side_by_side.png")
@@ -138,7 +146,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
     recipe = _recipe(chosen, styles)
     paths = [path for path, _ in styles]
     outputs = Outputs(
-        picture=chosen["output"] or _default_name(content, paths),
+        picture=_result(chosen, _default_name(content, paths)),
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         every=chosen["every"],
@@ -324,7 +332,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))
     recipe = _recipe(chosen | swept, styles)
     paths = [path for path, _ in styles]
-    output = chosen["output"] or _default_name(content, paths, "_sweep")
+    output = _result(chosen, _default_name(content, paths, "_sweep"))
     check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])

@@ -120,5 +120,5 @@ def as_typed(param: click.Parameter) -> str:
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """Return a question that suggests the nearest known name, or nothing if none is near."""
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    near = get_close_matches(name, known, n=1, cutoff=0.7)
     return f"did you mean {near[0]}?" if near else ""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax._files import PathLike
+from nst_jax._files import PathLike, url_in
 from nst_jax._types import HostImage, Shape
 from nst_jax.images import decoding, encoding
 
@@ -169,6 +169,10 @@ def _bytes_of(path: Path, argument: str) -> bytes:
             raise ValueError(f"`{argument}`: {str(path)!r} is no regular file; name a picture")
         data = path.read_bytes()
     except FileNotFoundError:
+        if url := url_in(path):
+            raise ValueError(
+                f"`{argument}`: {url!r} is a URL; download the picture and name its file"
+            ) from None
         raise ValueError(f"`{argument}`: there is no file {str(path)!r}; check the path") from None
     except OSError as error:
         reason = error.strerror or error
