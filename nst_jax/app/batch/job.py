@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from jax.sharding import Mesh
 
 from nst_jax import images, prepare, provenance, recipes
@@ -114,25 +115,35 @@ def recipes_of(
     """
     if any(row.recipe is None for row in rows):
         arguments.recipe_of(changes)  # so that a wrong flag is not reported as an error of a row
+    bases: dict[Any, Recipe] = {}  # without the rows' overrides
     known: dict[Any, Recipe] = {}
     found = []
     for row in rows:
-        wanted = row.recipe, row.overrides, tuple(share for _, share in row.styles)
+        base = row.recipe, tuple(share for _, share in row.styles)
+        wanted = *base, row.overrides
         if wanted not in known:
             with naming_row(row):
-                known[wanted] = _recipe_of(row, changes, start)
+                if base not in bases:
+                    bases[base] = _base_of(row, changes, start)
+                known[wanted] = _recipe_of(row, bases[base])
                 check(known[wanted])
         found.append(known[wanted])
     return found
 
 
-def _recipe_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
+def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
+    """Return the recipe that a row names, changed by the flags."""
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
         changes = changes._replace(recipe=row.recipe)
     recipe = arguments.recipe_of(changes)
     if start is not None:
         recipe = replace(recipe, pictures=replace(recipe.pictures, start=start))
+    return recipe
+
+
+def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
+    """Return a recipe changed by the overrides of a row, checked against its styles."""
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
         recipe = toml.with_values(recipe, values, argument="overrides")
@@ -181,10 +192,12 @@ def inspected(
             raise found
         return found
 
-    refusals: dict[tuple[int, prepare.Scale], str] = {}  # empty where the picture fits
+    # A text is empty where the picture fits. Recipes of one structure differ in numbers, which take
+    # no memory; thousands of rows may have numbers of their own.
+    refusals: dict[Any, str] = {}
 
     def check_memory(entry: Entry) -> None:
-        key = id(entry.recipe), entry.scales[-1]
+        key = jax.tree.structure(entry.recipe), entry.scales
         if key not in refusals:
             refusals[key] = _refusal(entry, mesh) if here else ""
         if refusals[key]:
