@@ -297,6 +297,68 @@ def test_every_entry_is_in_exactly_one_shard():
     assert groups.entries_of_shard(entries, groups.Shard(1, 1)) == together
 
 
+def test_rows_that_differ_by_numbers_are_planned_once(here, monkeypatch):
+    overrides = [(f"terms.style_weight={weight}",) for weight in range(1, 6)]
+    overrides += [("network.pool=average",), ("terms.style_weight=9", "network.pool=average")]
+    asked = [
+        rows.ManifestRow(
+            number,
+            Path("photo.png"),
+            ((Path("art.png"), None),),
+            "row",
+            f"{number}.png",
+            "tiny",
+            more,
+        )
+        for number, more in enumerate(overrides, 1)
+    ]
+    calls = {"plan_scales": 0, "_base_of": 0}
+
+    def counted(name):
+        real = getattr(job, name)
+
+        def count(*args, **options):
+            calls[name] += 1
+            return real(*args, **options)
+
+        monkeypatch.setattr(job, name, count)
+
+    for name in calls:
+        counted(name)
+    made = job.batch_job(asked, arguments.Changes(), Path("out"), "png")
+    assert calls == {"plan_scales": 2, "_base_of": 1}
+    weights = [entry.recipe.terms.style_weight for entry in made.entries]
+    assert weights == [1, 2, 3, 4, 5, TINY.terms.style_weight, 9]
+    pools = [entry.recipe.network.pool for entry in made.entries]
+    assert pools[0] == TINY.network.pool and pools[5] == pools[6] != pools[0]
+
+
+def test_a_row_that_does_not_fit_is_refused_alone(here, monkeypatch):
+    real = job.plan_scales
+
+    def plan(recipe, scales, **options):
+        if scales[-1].shape[1] > 50:
+            raise ValueError("too large")
+        return real(recipe, scales, **options)
+
+    monkeypatch.setattr(job, "plan_scales", plan)
+    asked = [
+        rows.ManifestRow(
+            number,
+            Path("photo.png"),
+            ((Path("art.png"), None),),
+            "row",
+            None,
+            "tiny",
+            (f"pictures.size.pixels={size}",),
+        )
+        for number, size in enumerate((40, 60, 40), 1)
+    ]
+    made = job.batch_job(asked, arguments.Changes(), Path("out"), "png")
+    assert [entry.number for entry in made.entries] == [1, 3]
+    assert [(record.row, record.error) for record in made.bad] == [(2, "too large")]
+
+
 def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
     missing = [
         rows.ManifestRow(i, Path(f"no{i}.png"), ((Path("art.png"), None),)) for i in range(1, 6)
