@@ -24,7 +24,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
         return max(whole, 0.9 * beginning)
 
     best = max(known, key=likeness, default=None)
-    return best if best is not None and likeness(best) >= 0.5 else None
+    return best if best is not None and likeness(best) >= 0.6 else None
 
 
 def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:
@@ -165,6 +165,14 @@ def number(
     below: float | None = None,
 ) -> None:
     """Refuse anything but a finite number, or an array of finite numbers, within the given bounds."""
+    if (
+        type(value) in (int, float)  # without NumPy, since the rows of a batch have many numbers
+        and abs(value) < 2**63  # larger numbers, and NaN, are checked below
+        and (above is None or value > above)
+        and (least is None or value >= least)
+        and (below is None or value < below)
+    ):
+        return
     if isinstance(value, (list, tuple)):
         kind = type(value).__name__
         raise TypeError(

@@ -1,5 +1,6 @@
 """Atomic file writes (a file appears complete or not at all), and early checks of paths to write to."""
 
+import hashlib
 import os
 import re
 import secrets
@@ -12,9 +13,26 @@ from typing import TypeAlias
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
+LONGEST_NAME = 200  # bytes of a name to which more is added; most file systems allow 255 in all
+
+
 def temporary_path(path: Path) -> Path:
     """Return a random path beside `path`: a new file is written there and then renamed to `path`."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    return path.with_name(f".{_shortened(path.name)}.{secrets.token_hex(4)}.part")
+
+
+def _shortened(name: str) -> str:
+    """Return a file's name; if it is long, its beginning and a digest, to leave room for more."""
+    data = os.fsencode(name)
+    if len(data) <= LONGEST_NAME:
+        return name
+    return f"{data[:LONGEST_NAME].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:8]}"
+
+
+def url_in(path: PathLike) -> str | None:
+    """Return the URL that was given as a path, in which `Path` has removed a slash; else None."""
+    found = re.search(r"(?:^|/)((?:https?|ftp|s3|gs|file):)/+(.+)", os.fspath(path), re.IGNORECASE)
+    return f"{found[1]}//{found[2]}" if found else None
 
 
 @contextmanager
@@ -49,7 +67,7 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:
         target = Path(path).resolve()
-        names[target.parent].add(target.name)
+        names[target.parent].add(_shortened(target.name))
     for folder, written in names.items():
         for part in folder.glob(".*.part"):
             if _target(part) in written:
@@ -58,13 +76,13 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
 
 
 def _target(part: Path) -> str | None:
-    """Return the name of the file that a temporary file was written for; None for any other file."""
+    """Return the name (from `_shortened`) that a temporary file was written for; None if it is none."""
     found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
     return found[1] if found else None
 
 
 def check_place(path: PathLike, *, argument: str = "path") -> None:
-    """Refuse a path that is a folder, or whose folder does not exist.
+    """Refuse a path that is a folder or a link that leads to itself, or whose folder does not exist.
 
     Args:
       path: path of the file to be written.
@@ -74,6 +92,12 @@ def check_place(path: PathLike, *, argument: str = "path") -> None:
       ValueError: if the path is refused.
     """
     path = Path(path)
+    try:
+        path.resolve()
+    except (OSError, RuntimeError):  # the latter before Python 3.13
+        raise ValueError(
+            f"`{argument}`: '{path}' is a symbolic link that leads back to itself; choose another name"
+        ) from None
     if path.is_dir():
         raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
     if not path.absolute().parent.is_dir():

@@ -30,15 +30,22 @@ class Diverged(RuntimeError):
       image: the last finite canvas, [h, w, 3] in [0, 1].
     """
 
-    def __init__(self, step: int, image: Image):
+    def __init__(self, step: int, image: Image, remedy: str = "smaller weights"):
         super().__init__(
             f"the losses are not finite after {step} updates; the last finite canvas is in "
-            "`.image`: try a smaller learning rate or weights"
+            f"`.image`: try {remedy}"
         )
-        self.step, self.image = step, image
+        self.step, self.image, self._remedy = step, image, remedy
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.step, np.asarray(self.image))
+        return type(self), (self.step, np.asarray(self.image), self._remedy)
+
+
+def remedy(recipe: Recipe) -> str:
+    """Return what helps a run whose losses stopped being finite."""
+    if recipe.descent.optimizer.guarded:  # it undoes such updates, so the losses are to blame
+        return "smaller weights"
+    return "a smaller learning rate or smaller weights"
 
 
 class Painting(Iterator[Snapshot]):
@@ -206,7 +213,7 @@ def stylize(
         every=optimize.CAPACITY,
     ).finish()
     if last.broke_at >= 0:
-        raise Diverged(last.broke_at, last.image)
+        raise Diverged(last.broke_at, last.image, remedy(recipe if plan is None else plan.recipe))
     return last.image
 
 

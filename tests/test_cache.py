@@ -91,6 +91,31 @@ def test_the_users_folder_is_used(enabled, tmp_path, monkeypatch):
     assert jax.config.jax_persistent_cache_min_compile_time_secs == cache.LEAST_SECONDS
 
 
+def test_the_folder_is_only_for_its_user(enabled, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    before = os.umask(0)
+    try:
+        assert cache.use_cache() == ""
+    finally:
+        os.umask(before)
+    folders = [tmp_path / "nst_jax", tmp_path / "nst_jax" / "programs"]
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700, 0o700]
+
+
+@pytest.mark.parametrize("name", ["nst_jax", "nst_jax/programs"])
+def test_a_folder_of_others_is_not_trusted(enabled, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    (tmp_path / "nst_jax" / "programs").mkdir(parents=True)
+    os.chmod(tmp_path / name, 0o777)
+    problem = cache.use_cache()
+    assert "are not kept" in problem and "others can write" in problem and name in problem
+    assert "\n" not in problem and cache.programs_folder() is None
+    os.chmod(tmp_path / name, 0o755)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert "belongs to another user" in cache.use_cache()
+    assert cache.programs_folder() is None
+
+
 @pytest.mark.parametrize("place", ["gs://bucket/programs", "elsewhere"])
 def test_what_jax_was_told_goes_first(enabled, here, place, monkeypatch):
     monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: here / name)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import struct
@@ -19,9 +20,9 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import optimizers, painting, prepare, recipes
-from nst_jax.app import arguments, cli, options, parsing
-from nst_jax.app.batch import groups
+from nst_jax import _checks, _files, images, optimizers, painting, prepare, recipes, weights
+from nst_jax.app import arguments, cli, messages, options, parsing, progress
+from nst_jax.app.batch import groups, local
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
 
@@ -410,6 +411,181 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
     monkeypatch.setenv("NST_JAX_DEBUG", "1")
     with pytest.raises(RuntimeError):
         cli.main(["stylize", "photo.png", "art.png", "--recipe", "tiny"])
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (MemoryError(), "there is too little memory; choose a smaller `--size`"),
+        (AssertionError(), "AssertionError; NST_JAX_DEBUG=1 shows where"),
+        (OSError(), "OSError; NST_JAX_DEBUG=1 shows where"),
+    ],
+)
+def test_an_error_without_a_text_is_named(call, monkeypatch, error, text):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(recipes, "named", fail)
+    assert call("recipes", "show", "tiny") == (1, "", f"nst-jax: error: {text}\n")
+    assert local._message(error) in {text.replace("`--size`", "size"), type(error).__name__}
+
+
+def test_a_platform_that_is_not_there_is_named(call, monkeypatch):
+    def fail(*args):
+        raise AssertionError
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(recipes, "named", fail)
+    assert "AssertionError" in call("recipes", "show", "tiny")[2]  # the devices are there
+    monkeypatch.setattr(jax, "devices", fail)
+    refused(call("recipes", "show", "tiny"), "`JAX_PLATFORMS`", "'cuda'", "such as cpu")
+
+
+def test_a_strict_setting_of_jax_is_for_a_users_own_code(monkeypatch):
+    monkeypatch.setenv("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+    cli._allow_promotion()
+    assert os.environ["JAX_NUMPY_DTYPE_PROMOTION"] == "standard"
+
+
+def test_a_group_alone_prints_its_help(call):
+    code, out, err = call("weights")
+    assert code == 0 and err == "" and "Usage: nst-jax weights" in out and "convert" in out
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".bmp", ".GIF", ".avif"])
+def test_a_format_that_is_not_written_lists_those_that_are(call, suffix):
+    result = call("stylize", "photo.png", "art.png", "-o", f"x{suffix}")
+    refused(result, "`--output`", suffix.lower(), ".png, .jpg, .jpeg, .webp, .tif, .tiff")
+    assert "did you mean" not in result[2]
+
+
+def test_only_similar_names_are_suggested(call):
+    assert _checks.nearest_name("gatsy", ["gatys-pytorch", "tf"]) == "gatys-pytorch"
+    assert _checks.nearest_name("vangogh", recipes.PRESETS) is None
+    assert _checks.nearest_name("monet", recipes.PRESETS) is None
+    assert messages.did_you_mean("--stpes", ["--steps", "--styles"]) == "did you mean --steps?"
+    assert messages.did_you_mean("paint", ["plan", "batch"]) == ""
+
+
+def test_a_folder_as_output_gets_the_default_name(call):
+    Path("out").mkdir()
+    argv = [
+        "stylize",
+        "photo.png",
+        "art.png",
+        "--recipe",
+        "tiny",
+        "--steps",
+        "1",
+        "-q",
+        "-o",
+        "out",
+    ]
+    assert call(*argv) == (0, "", "")
+    assert os.listdir("out") == ["photo_art.png"]
+    Path("out/photo_art_sweep.png").mkdir()
+    sweep = ["sweep", *argv[1:], "--lr", "1,2"]
+    refused(call(*sweep), "`--output`", "photo_art_sweep.png")
+    Path("out/demo.png").mkdir()
+    refused(call("demo", "-o", "out"), "`--output`", "out/demo.png")
+
+
+@pytest.mark.parametrize("url", ["https://x.org/a.png", "HTTP://x.org/a.png", "s3://b/a.png"])
+def test_urls_are_not_read(call, url):
+    refused(call("stylize", url, "art.png"), "`CONTENT`", f"{url!r} is a URL", "download")
+    refused(call("stylize", "photo.png", url), "`STYLE`", f"{url!r} is a URL")
+    refused(call("batch", url, "--styles", "art.png", "-o", "out"), "`CONTENTS`", f"{url!r} is")
+
+
+def test_a_share_is_a_number(call):
+    for text in ("70%", "much", ""):
+        refused(
+            call("stylize", "photo.png", f"art.png:{text}"), "`STYLE`", repr(text), "art.png:0.7"
+        )
+
+
+def test_names_may_be_as_long_as_the_file_system_allows(call):
+    for name in (f"{'x' * 251}.png", f"{'絵' * 83}.png"):
+        images.save(name, np.zeros((16, 16, 3)))
+        assert Path(name).exists()
+        images.check_output(name)
+        assert not list(Path().glob(".*"))
+        part = _files.temporary_path(Path(name).resolve())
+        part.touch()
+        _files.remove_leftovers(["other.png", name[1:]])
+        assert part.exists()
+        _files.remove_leftovers([name])
+        assert not part.exists()
+
+
+def test_what_helps_depends_on_the_optimizer():
+    guarded = replace(TINY, descent=replace(TINY.descent, optimizer=optimizers.LBFGS()))
+    assert painting.remedy(guarded) == "smaller weights"
+    assert painting.remedy(TINY) == "a smaller learning rate or smaller weights"
+    error = painting.Diverged(3, np.zeros((2, 2, 3)), painting.remedy(guarded))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(error).endswith("try smaller weights")
+
+
+@pytest.mark.parametrize("flag", ["-o", "--log", "--frames", "--checkpoint"])
+def test_links_that_lead_to_themselves_are_refused(call, flag):
+    Path("loop.png").symlink_to("loop.png")
+    long = {"-o": "--output"}.get(flag, flag)
+    refused(call("stylize", "photo.png", "art.png", flag, "loop.png"), f"`{long}`", "to itself")
+    refused(call("batch", "photo.png", "--styles", "art.png", "-o", "loop.png"), "`--output`")
+    refused(call("weights", "convert", "photo.png", "-o", "loop.png"), "`--output`", "to itself")
+    refused(call("stylize", "loop.png", "art.png"), "`CONTENT`", "symbolic links")
+
+
+# --- Names and texts of strangers ------------------------------------------------------------------
+
+FORGED = "a\x1b[2J\x9b31m\u202egnp\u2028b\nverified = yes\rc"
+ESCAPED = r"a\u001b[2J\u009b31m\u202egnp\u2028b\u000averified = yes\u000dc"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "shown"),
+    [
+        (FORGED, None, ESCAPED),
+        ("Zoë 絵 🎨 👨\u200d👩", None, "Zoë 絵 🎨 👨\u200d👩"),
+        ("\udcff\x7f\x00\ufeff\U000e0041", None, r"\udcff\u007f\u0000\ufeff\U000e0041"),
+        ("Zoë 🎨", "cp1252", r"Zoë \U0001f3a8"),
+        ("Zoë", "ascii", r"Zo\u00eb"),
+    ],
+)
+def test_what_could_change_a_terminal_is_escaped(text, encoding, shown):
+    assert messages.printable(text, encoding) == shown
+
+
+def test_names_of_files_are_escaped_in_messages_and_progress(call, capsys):
+    refused(call("weights", "convert", "a\x1b[2J\n.pth", "-o", "w.h5"), r"'a\u001b[2J .pth'")
+    display = progress.Display()
+    display.facts({"content": "a\x1b[2J:cat:\nb.png"})
+    assert capsys.readouterr().err == "content  a\\u001b[2J:cat:\\u000ab.png\n"
+
+
+def test_a_description_of_weights_cannot_forge_a_line(call, monkeypatch):
+    info = weights.read_info()._replace(origin=FORGED, licence=FORGED)
+    monkeypatch.setattr(weights.params, "read_info", lambda path: info)
+    code, out, _ = call("weights", "info")
+    assert code == 0 and f"\norigin = {ESCAPED}\n" in out and f"\nlicence = {ESCAPED}\n" in out
+    assert [line for line in out.splitlines() if line.startswith("verified")] == [
+        "verified = digest, names and shapes"
+    ]
+
+
+def test_embedded_settings_are_escaped(call, monkeypatch):
+    images.save("x.png", np.zeros((16, 16, 3)), metadata={"recipe": FORGED, FORGED: "Zoë"})
+    code, out, _ = call("info", "x.png")
+    assert code == 0 and out.isascii() and json.loads(out) == {"recipe": FORGED, FORGED: "Zoë"}
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda stream: True)
+    assert call("info", "x.png") == (0, f"{ESCAPED} = Zoë\nrecipe = {ESCAPED}\n", "")
+
+
+def test_everything_is_printed_in_one_place():
+    own = {"messages.py", "progress.py", "cli.py"}  # `cli` prints help, which is ours
+    for path in Path(cli.__file__).parent.rglob("*.py"):
+        assert path.name in own or not re.search(r"\b(click\.echo|print)\(", path.read_text()), path
 
 
 # --- Results --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 
 from nst_jax.vgg import LAYERS
 from nst_jax.weights import convert as converter
-from nst_jax.weights import load_params, params, read_info
+from nst_jax.weights import load_params, params, read_info, torch_files
 from nst_jax.weights.convert import convert
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -313,6 +313,94 @@ def test_a_pickle_cannot_change_what_it_looks_up(tmp_path, write, layers):
     refused(tmp_path / "net", "is damaged or cut short")
     write(tmp_path / "net", caffe(layers))
     convert(tmp_path / "net", tmp_path / "out.h5")
+
+
+# --- Small files that would take gigabytes or hours ------------------------------------------------
+
+
+def nested(levels, make):
+    """Opcodes for a value in which each level has the previous one twice."""
+    return b"".join(
+        b"h" + bytes([n]) + b"h" + bytes([n]) + make + b"q" + bytes([n + 1]) for n in range(levels)
+    )
+
+
+TUPLES = b"\x80\x02Nq\x00" + nested(60, b"\x86")
+LISTS = b"\x80\x02Nq\x00" + b"".join(
+    b"](h" + bytes([n]) + b"h" + bytes([n]) + b"eq" + bytes([n + 1]) for n in range(60)
+)
+HUGE = {
+    "tuples in tuples": (TUPLES + b"}h\x3cNs.", "tuples in tuples"),
+    "a deep tuple": (b"\x80\x02}N" + b"\x85" * 200_000 + b"Ns.", "tuples in tuples"),
+    "a number of the memo": (b"\x80\x02}r" + struct.pack("<I", 2**31) + b".", "number 2147483648"),
+    "lists as a storage": (LISTS + b"Q.", "a storage is not described"),
+    "lists as the key of a storage": (
+        LISTS + b"(" + text("storage") + b"ctorch\nFloatStorage\nh\x3cNK\x01tQ.",
+        "the key of a storage is a list",
+    ),
+    "lists as a shape": (
+        LISTS
+        + b"ctorch._utils\n_rebuild_tensor_v2\n(("
+        + text("storage")
+        + b"ctorch\nFloatStorage\n"
+        + text("0")
+        + b"NK\x01tQK\x00h\x3c)t\x52.",
+        "a tensor has a list",
+    ),
+    "a long integer": (b"\x80\x02\x8b" + struct.pack("<i", 99) + bytes(99) + b".", "has LONG4"),
+    "copies by DUP": (b"\x80\x02}2.", "has DUP"),
+}
+
+
+@WRITERS
+@pytest.mark.parametrize("case", HUGE)
+def test_what_a_small_file_describes_stays_small(tmp_path, write, case):
+    code, message = HUGE[case]
+    write(tmp_path / "net", {}, code=code)
+    refused(tmp_path / "net", message)
+
+
+def test_the_list_of_a_dictionary_is_used_once():
+    pairs = [("a", 1), ("b", 2)]
+    make = torch_files._MakeDictionary()
+    assert make(pairs) == {"a": 1, "b": 2} and pairs == []
+
+
+def test_a_dictionary_that_python_2_wrote(tmp_path, layers):
+    # It pickled an ordered dictionary as a call with one list of pairs.
+    state = caffe(layers)
+    code = pickled(state)
+    start, inside, end = code[:2], code[4:-2], code[-2:]
+    assert (code[2:4], end) == (b"}(", b"u.")
+    pairs, rest = [], inside
+    for key in state:
+        assert rest.startswith(text(key))
+        size = rest.find(b")RtR") + 4
+        pairs.append(b"](" + rest[:size] + b"e")
+        rest = rest[size:]
+    code = start + b"ccollections\nOrderedDict\n](" + b"".join(pairs) + b"e\x85R."
+    write_legacy(tmp_path / "net", state, code=code)
+    convert(tmp_path / "net", tmp_path / "out.h5")
+    assert_same(tmp_path / "out.h5", layers)
+
+
+@WRITERS
+def test_a_description_without_end_is_refused(tmp_path, write):
+    write(tmp_path / "net", {}, code=b"\x80\x02}" + b"q\x00" * torch_files.LARGEST_PICKLE)
+    refused(tmp_path / "net", "more than 1048576 bytes")
+
+
+def test_the_protocol_of_a_legacy_file_is_not_printed(tmp_path):
+    first = pickle.dumps(MAGIC, protocol=2)
+    (tmp_path / "net").write_bytes(first + LISTS + b"." + pickle.dumps({}, protocol=2))
+    refused(tmp_path / "net", "has torch's protocol of type list")
+
+
+def test_long_names_are_cut(tmp_path):
+    write_zip(tmp_path / "net", {"n" * 5000: np.zeros(3, np.float32)})
+    with pytest.raises(ValueError, match="has no VGG-19") as raised:
+        convert(tmp_path / "net", tmp_path / "out.h5")
+    assert len(str(raised.value)) < 1000
 
 
 # --- Damaged and foreign files --------------------------------------------------------------------

@@ -551,9 +551,7 @@ def test_glancing_at_a_png_decodes_nothing(path, pixels, monkeypatch, before):
 def test_what_cannot_be_decoded_in_the_memory_there_is_is_refused(path, monkeypatch):
     PIL.Image.new("RGB", (1000, 800)).save(path)
     monkeypatch.setattr(_memory, "of_this_machine", lambda: 10**6)
-    message = (
-        r"`content`: .* has 1000x800 px; decoding it takes 0.02 GB, and 0.001 GB is available"
-    )
+    message = r"`content`: .* has 1000x800 px; decoding it takes 0.02 GB, and 0.001 GB is available"
     with pytest.raises(ValueError, match=message) as error:
         images.read(path, argument="content")
     one_line(error)
@@ -835,7 +833,8 @@ def test_outputs_that_cannot_be_written_are_known_before(tmp_path, pixels):
         ("a", "has no suffix; end it in .png"),
         ("a.pgn", "no picture format '.pgn'; did you mean '.png'"),
         ("a.jpge", "did you mean '.jpg'"),
-        ("a.psd", "no picture format '.psd'"),
+        ("a.psd", r"pictures are not written as \.psd; expected one of \.png"),
+        ("a.xyzw", "no picture format '.xyzw'"),
         ("folder.png", "is a folder"),
         ("none/a.png", "the folder .*none' does not exist; create it first"),
         ("file/a.png", "the folder .*file' does not exist"),

@@ -20,6 +20,7 @@ from nst_jax import batches, images, optimizers, prepare
 from nst_jax._types import Losses
 from nst_jax.app import arguments
 from nst_jax.app.batch import groups, job, local, results, rows
+from nst_jax.app.batch.destinations import destinations
 from nst_jax.vgg import layers
 from tests import test_cli as shell
 from tests.test_cli import TINY, lines, pixels, refused
@@ -143,8 +144,8 @@ BAD = {
         "./x.png",
     ),
     "suffix": ([HEAD, "photo.png,art.png,x.gif,,"], "row 1", ".gif"),
-    "no folder": ([HEAD, "photo.png,art.png,../photo.png/x.png,,"], "row 1", "photo.png"),
-    "over an input": ([HEAD, "photo.png,art.png,../art.png,,"], "row 1", "is an input"),
+    "outside": ([HEAD, "photo.png,art.png,../x.png,,"], "row 1", "'../x.png' is outside", "'out'"),
+    "absolute": ([HEAD, "photo.png,art.png,/tmp/no/x.png,,"], "row 1", "--outputs-anywhere"),
     "over the results": ([HEAD, "photo.png,art.png,results.jsonl,,"], "row 1", "results.jsonl"),
 }
 
@@ -157,12 +158,42 @@ def test_a_bad_manifest_is_refused_before_the_work(call, case):
     assert sorted(os.listdir()) == sorted(before)
 
 
+def test_outputs_elsewhere_are_checked_as_well(call):
+    for output, said in (("../photo.png/x.png", "photo.png"), ("../art.png", "is an input")):
+        jobs = csv(HEAD, f"photo.png,art.png,{output},,")
+        refused(call("batch", jobs, "-o", "out", "--outputs-anywhere"), "row 1", said)
+
+
+def test_an_output_behind_a_link_is_elsewhere(call):
+    Path("victim").mkdir()
+    Path("out").mkdir()
+    Path("out/sub").symlink_to("../victim")
+    Path("out/own.png").symlink_to("../victim/x.png")
+    for output in ("sub/x.png", "own.png"):
+        jobs = csv(HEAD, f"photo.png,art.png,{output},,")
+        refused(call("batch", jobs, "-o", "out", "--recipe", "tiny"), "row 1", "is outside")
+    Path("link").symlink_to("out")  # the folder itself may be a link
+    found = rows.read_manifest(Path(csv(HEAD, "photo.png,art.png,in.png,,")))
+    assert destinations(found, Path("link"), "png") == [Path("link/in.png")]
+    assert destinations(rows.read_manifest(Path(jobs)), Path("/"), "png")
+
+
+def test_an_output_elsewhere_is_painted_if_that_is_allowed(call):
+    jobs = csv(HEAD, "photo.png,art.png,../own.png,,descent.steps=1")
+    argv = ["-o", "out", "--recipe", "tiny", "--outputs-anywhere", "-q"]
+    assert call("batch", jobs, *argv)[0] == 0
+    assert Path("own.png").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("{", ["row 1", "not JSON"]),
         ("[1]", ["row 1", "not an object"]),
         ('{"content": 3, "style": "b"}', ["row 1", "`content`", "expected text"]),
+        (r'{"content": "\ud800", "style": "b"}', ["row 1", "`content`", "half a character"]),
+        (r'{"content": "a", "style": ["\ud800"]}', ["row 1", "`style`", r"'\ud800'"]),
+        (r'{"content": "a", "style": "b", "output": "\udfff.png"}', ["row 1", "`output`"]),
         ('{"style": "b"}', ["row 1", "no column 'content'"]),
         ('{"content": "a", "style": []}', ["row 1", "has no style"]),
     ],
@@ -280,6 +311,68 @@ def test_every_entry_is_in_exactly_one_shard():
     assert groups.entries_of_shard(entries, groups.Shard(1, 1)) == together
 
 
+def test_rows_that_differ_by_numbers_are_planned_once(here, monkeypatch):
+    overrides = [(f"terms.style_weight={weight}",) for weight in range(1, 6)]
+    overrides += [("network.pool=average",), ("terms.style_weight=9", "network.pool=average")]
+    asked = [
+        rows.ManifestRow(
+            number,
+            Path("photo.png"),
+            ((Path("art.png"), None),),
+            "row",
+            f"{number}.png",
+            "tiny",
+            more,
+        )
+        for number, more in enumerate(overrides, 1)
+    ]
+    calls = {"plan_scales": 0, "_base_of": 0}
+
+    def counted(name):
+        real = getattr(job, name)
+
+        def count(*args, **options):
+            calls[name] += 1
+            return real(*args, **options)
+
+        monkeypatch.setattr(job, name, count)
+
+    for name in calls:
+        counted(name)
+    made = job.batch_job(asked, arguments.Changes(), Path("out"), "png")
+    assert calls == {"plan_scales": 2, "_base_of": 1}
+    weights = [entry.recipe.terms.style_weight for entry in made.entries]
+    assert weights == [1, 2, 3, 4, 5, TINY.terms.style_weight, 9]
+    pools = [entry.recipe.network.pool for entry in made.entries]
+    assert pools[0] == TINY.network.pool and pools[5] == pools[6] != pools[0]
+
+
+def test_a_row_that_does_not_fit_is_refused_alone(here, monkeypatch):
+    real = job.plan_scales
+
+    def plan(recipe, scales, **options):
+        if scales[-1].shape[1] > 50:
+            raise ValueError("too large")
+        return real(recipe, scales, **options)
+
+    monkeypatch.setattr(job, "plan_scales", plan)
+    asked = [
+        rows.ManifestRow(
+            number,
+            Path("photo.png"),
+            ((Path("art.png"), None),),
+            "row",
+            None,
+            "tiny",
+            (f"pictures.size.pixels={size}",),
+        )
+        for number, size in enumerate((40, 60, 40), 1)
+    ]
+    made = job.batch_job(asked, arguments.Changes(), Path("out"), "png")
+    assert [entry.number for entry in made.entries] == [1, 3]
+    assert [(record.row, record.error) for record in made.bad] == [(2, "too large")]
+
+
 def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
     missing = [
         rows.ManifestRow(i, Path(f"no{i}.png"), ((Path("art.png"), None),)) for i in range(1, 6)
@@ -362,6 +455,23 @@ def test_a_manifest_is_painted_and_resumed(call):
     assert Path("out/photo_art.png").read_bytes() == whole
     facts = json.loads(call("info", "out/sub/heavy.png")[1])
     assert facts["settings"]["terms.style_weight"] == 4
+
+
+def test_a_file_that_is_not_ours_is_replaced_only_on_request(call):
+    argv = ["batch", "photo.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny"]
+    output = Path("out/photo_art.png")
+    output.parent.mkdir()
+    for content in (Path("other.png").read_bytes(), b"not a picture", b""):
+        output.write_bytes(content)
+        refused(call(*argv), "`--output`", "did not write", "`--overwrite`", "row 1")
+        assert output.read_bytes() == content and os.listdir("out") == ["photo_art.png"]
+    assert call(*argv, "--steps", "1", "-q", "--overwrite", "--no-metadata")[0] == 0
+    # Without metadata it is known by the result manifest; with other settings it is replaced.
+    assert call(*argv, "--steps", "1", "-q")[0] == 0
+    Path("out/results.jsonl").unlink()
+    whole = output.read_bytes()
+    output.write_bytes(whole[:-99])  # its metadata still say whose it is
+    assert call(*argv, "--steps", "1", "-q")[0] == 0 and output.read_bytes() == whole
 
 
 CHANGES = {

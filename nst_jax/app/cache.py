@@ -4,6 +4,7 @@ Nothing here writes or reads a program: JAX does so with compiled programs, `pro
 """
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ def use_cache() -> str:
         return ""
     try:
         place = Path(platformdirs.user_cache_path("nst_jax")) / "programs"
-        place.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.mkdir(mode=0o700, exist_ok=True)
+        for folder in (place.parent, place):
+            _check_owner(folder)
         if not os.access(place, os.W_OK | os.X_OK):
             raise PermissionError(f"'{place}' may not be written to")
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
@@ -37,6 +41,17 @@ def use_cache() -> str:
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     return ""
+
+
+def _check_owner(folder: Path) -> None:
+    """Refuse a folder in which another user could put programs for this one to run."""
+    if not hasattr(os, "getuid"):  # Windows keeps users' folders apart by other means
+        return
+    found = folder.stat()
+    if found.st_uid != os.getuid():
+        raise PermissionError(f"'{folder}' belongs to another user")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"others can write to '{folder}'; take that right away or delete it")
 
 
 def programs_folder() -> Path | None:

@@ -5,6 +5,7 @@ they are imported only when a command runs, and `--help` answers at once.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from nst_jax.app.messages import PROGRAM
 from nst_jax.app.parsing import StyleShare
 
 DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
+PLATFORMS = "JAX_PLATFORMS"  # the variable that chooses jax's kinds of device
+PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"
 ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of the variables that set how jax allocates GPU memory
 OUT_OF_MEMORY = "OutOfMemory"  # class name; its module, `scaling.capacity`, is slow to import
 
@@ -37,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _call(argv)
     interrupts.exit_on_interrupt()
     _allocate_gpu_memory_on_demand()
+    _allow_promotion()
     code = _call(None)
     if code:  # a run that ended early may have a thread that is still compiling
         interrupts.exit_at_once(code)
@@ -55,6 +59,12 @@ def _allocate_gpu_memory_on_demand() -> None:
         os.environ[f"{ALLOCATION}PREALLOCATE"] = "false"
 
 
+def _allow_promotion() -> None:
+    """Let jax mix types of numbers as by default; the strict setting is meant for a user's own code."""
+    if PROMOTION in os.environ:
+        os.environ[PROMOTION] = "standard"
+
+
 def _call(argv: Sequence[str] | None) -> int:
     """Run the command line and return its exit code."""
     try:
@@ -64,17 +74,36 @@ def _call(argv: Sequence[str] | None) -> int:
     except messages.BadInput as error:
         return _fail(error.message, 2)
     except click.Abort:  # click's name for Ctrl-C
-        click.echo(f"{PROGRAM}: interrupted", err=True)
+        messages.print_lines(f"{PROGRAM}: interrupted", err=True)
         return 130
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
+        if problem := _device_problem():
+            return _fail(problem, 2)
+        if isinstance(error, MemoryError):
+            return _fail("there is too little memory; choose a smaller `--size`", 1)
         first = next(iter(str(error).splitlines()), "")
         if type(error).__name__ == OUT_OF_MEMORY:
             return _fail(messages.as_flags(first), 1)
-        kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
-        return _fail(f"{kind}{first}; {DEBUG}=1 shows where", 1)
+        kind = "" if isinstance(error, OSError) and first else type(error).__name__
+        return _fail(f"{': '.join(filter(None, (kind, first)))}; {DEBUG}=1 shows where", 1)
     return code if isinstance(code, int) else 0
+
+
+def _device_problem() -> str:
+    """Return what is wrong with the devices that the environment chooses; empty if they are there."""
+    chosen = os.environ.get(PLATFORMS)
+    if not chosen or "jax" not in sys.modules:
+        return ""
+    try:
+        sys.modules["jax"].devices()
+    except Exception:  # depending on the platform, even an AssertionError without a text
+        return (
+            f"`{PLATFORMS}`: jax finds no device for {chosen!r}; name a platform that this machine and "
+            "its jax have, such as cpu, or unset the variable"
+        )
+    return ""
 
 
 def _fail(message: str, code: int) -> int:
@@ -226,9 +255,12 @@ def show_recipe(recipe: str) -> None:
     inspection.show_recipe(recipe)
 
 
-@cli.group(short_help="Inspect or convert a weights file.")
-def weights() -> None:
+@cli.group(invoke_without_command=True, short_help="Inspect or convert a weights file.")
+@click.pass_context
+def weights(ctx: click.Context) -> None:
     """Inspect or convert a weights file."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @weights.command("info", short_help="Verify a weights file and describe it.")

@@ -10,8 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import click
-
 from nst_jax import images, prepare
 from nst_jax.app import arguments, cache, cluster, single
 from nst_jax.app import plan_report as plans
@@ -21,7 +19,7 @@ from nst_jax.app.batch import groups, local, on_ray, results, rows
 from nst_jax.app.batch import job as batch_job
 from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.job import PictureJob, picture_job
-from nst_jax.app.messages import print_message
+from nst_jax.app.messages import print_lines, print_message
 from nst_jax.app.outputs import Outputs, check_outputs
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display
@@ -45,6 +43,14 @@ Chosen: TypeAlias = dict[str, Any]
 
 def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Path:
     return Path("_".join([content.stem, *(style.stem for style in styles)]) + f"{ending}.png")
+
+
+def _result(chosen: Mapping[str, Any], default: Path) -> Path:
+    """Return the file of the result: that of `--output`, or the default name in its folder."""
+    output = chosen["output"]
+    if output is None:
+        return default
+    return output / default if output.is_dir() else output
 
 
 def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
@@ -100,7 +106,7 @@ def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
     if ending.code:
         print_message("error" if ending.status == "failed" else ending.status, ending.message)
     elif not chosen["quiet"]:
-        click.echo(job.outputs.picture)
+        print_lines(job.outputs.picture)
     return ending.code
 
 
@@ -109,7 +115,7 @@ def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
 
 def demo(chosen: Chosen) -> int:
     """Paint the sample pictures, and write content, style and result side by side."""
-    output = chosen["output"]
+    output = _result(chosen, Path("demo.png"))
     changes = arguments.Changes(size=chosen["size"], steps=chosen["steps"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     beside = output.with_name(f"{output.stem}_side_by_side.png")
@@ -121,7 +127,7 @@ def demo(chosen: Chosen) -> int:
         pictures = [content.image, style.image, images.load(output)]
         write_picture(beside, sheets.side_by_side(pictures, ["content", "style", "result"]))
         if not chosen["quiet"]:
-            click.echo(beside)
+            print_lines(beside)
     return code
 
 
@@ -141,7 +147,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
     recipe = _recipe(chosen, styles)
     paths = [path for path, _ in styles]
     outputs = Outputs(
-        picture=chosen["output"] or _default_name(content, paths),
+        picture=_result(chosen, _default_name(content, paths)),
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         every=chosen["every"],
@@ -193,9 +199,9 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
     else:
         planned = plan_canvas(recipe, chosen["shape"], **options)
     if chosen["as_json"]:
-        click.echo(json.dumps(plans.facts(planned), indent=2, ensure_ascii=False))
+        print_lines(*json.dumps(plans.facts(planned), indent=2).split("\n"))
     else:
-        click.echo(plans.text(planned))
+        print_lines(*plans.text(planned).split("\n"))
 
 
 def _check_planned(
@@ -259,7 +265,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         print_message("interrupted", text)
         return 130
     if not chosen["quiet"]:
-        click.echo(job.folder)
+        print_lines(job.folder)
     return 0 if all(record.good for record in records) else 1
 
 
@@ -279,6 +285,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         inputs=[*contents, *_other_inputs(chosen, init_file)],
         shard=None if chosen["shard"] is None else groups.parse_shard(chosen["shard"]),
         sheet=chosen["sheet"],
+        anywhere=chosen["outputs_anywhere"],
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         chunk=chosen["chunk"],
@@ -317,7 +324,7 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
         if canvas.problem:
             print_message("warning", f"{planned.labels[cell]}: {canvas.problem}")
     if not chosen["quiet"]:
-        click.echo(planned.output)
+        print_lines(planned.output)
     return 1 if any(canvas.problem for canvas in painted.values()) else 0
 
 
@@ -328,7 +335,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))
     recipe = _recipe(chosen | swept, styles)
     paths = [path for path, _ in styles]
-    output = chosen["output"] or _default_name(content, paths, "_sweep")
+    output = _result(chosen, _default_name(content, paths, "_sweep"))
     check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import click
+from nst_jax.app.messages import print_lines
 
 
 def print_settings(path: Path, *, as_json: bool) -> None:
@@ -24,7 +24,7 @@ def print_settings(path: Path, *, as_json: bool) -> None:
     if not settings:
         raise ValueError(f"`path`: '{path}' has no settings of nst-jax embedded")
     if as_json or not sys.stdout.isatty():
-        click.echo(json.dumps(settings, indent=2, ensure_ascii=False))
+        print_lines(*json.dumps(settings, indent=2).split("\n"))
     else:
         _print_items(settings)
 
@@ -42,7 +42,7 @@ def list_recipes() -> None:
         facts += f", style to content {float(f'{balance(recipe):.2g}'):g}:1"
         if recipe.family != family:
             facts += f"; approximate, the source ran on {recipe.family}"
-        click.echo(f"{recipe.name:<18} {facts}\n{'':<18} {recipe.source}")
+        print_lines(f"{recipe.name:<18} {facts}", f"{'':<18} {recipe.source}")
 
 
 def show_recipe(recipe: str) -> None:
@@ -50,7 +50,8 @@ def show_recipe(recipe: str) -> None:
     from nst_jax.app import arguments
     from nst_jax.recipes import toml
 
-    click.echo(toml.to_toml(arguments.named_or_read(recipe)), nl=False)
+    text = toml.to_toml(arguments.named_or_read(recipe))
+    print_lines(*text.removesuffix("\n").split("\n"))  # escapes of TOML are written in the same way
 
 
 def describe_weights(weights: Path | None) -> None:
@@ -61,7 +62,7 @@ def describe_weights(weights: Path | None) -> None:
     facts = read_info(weights)._asdict()
     layers = facts.pop("layers")
     _print_items(facts | {"layers": f"{len(layers)}, {layers[0]} to {layers[-1]}"})
-    click.echo("verified = digest, names and shapes")
+    print_lines("verified = digest, names and shapes")
 
 
 def convert_weights(source: Path, destination: Path, *, overwrite: bool, **options: Any) -> None:
@@ -71,7 +72,7 @@ def convert_weights(source: Path, destination: Path, *, overwrite: bool, **optio
 
     outputs.check_file(destination, "destination", overwrite=overwrite)
     made = convert.convert(source, destination, **options)
-    click.echo(f"{destination}: {made.family}, {made.pixels}, {made.encoding}, {made.digest}")
+    print_lines(f"{destination}: {made.family}, {made.pixels}, {made.encoding}, {made.digest}")
 
 
 def _print_items(items: Mapping[str, Any], prefix: str = "") -> None:
@@ -79,4 +80,4 @@ def _print_items(items: Mapping[str, Any], prefix: str = "") -> None:
         if isinstance(value, Mapping):
             _print_items(value, f"{prefix}{key}.")
         else:
-            click.echo(f"{prefix}{key} = {'none' if value is None else value}")
+            print_lines(f"{prefix}{key} = {'none' if value is None else value}")

@@ -4,6 +4,8 @@ Built on click. Imports nothing that takes long to load, since even `--help` nee
 """
 
 import re
+import sys
+import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -16,9 +18,67 @@ class BadInput(click.ClickException):
     """An error about an argument, whose message names the argument as it was typed."""
 
 
+# --- Printing -------------------------------------------------------------------------------------
+
+# Control characters (of C0 and C1), format characters such as those that change the direction of text,
+# line and paragraph separators, and the bytes of a file name that are not text.
+_ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
+_JOINERS = "\u200c\u200d"  # format characters that several scripts and emoji need
+
+
+def printable(text: str, encoding: str | None = None) -> str:
+    r"""Escape what could make a terminal show something else than the text, as JSON and TOML do.
+
+    Names and descriptions come from files of strangers. A line break in them would forge a line, and an
+    escape sequence could rewrite the screen.
+
+    Args:
+      text: one line.
+      encoding: characters that it cannot express are escaped as well; None is UTF-8.
+
+    Example:
+      >>> print(printable("cat\x1b[2J.png"))
+      cat\u001b[2J.png
+    """
+    return "".join(
+        character if _is_plain(character, encoding or "utf-8") else _escaped(character)
+        for character in text
+    )
+
+
+def _is_plain(character: str, encoding: str) -> bool:
+    if " " <= character <= "~":
+        return True
+    if unicodedata.category(character) in _ESCAPED_CATEGORIES and character not in _JOINERS:
+        return False
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def print_lines(*lines: object, err: bool = False) -> None:
+    """Print lines on standard output or error; each stays one line, whatever it contains.
+
+    Everything that commands print goes through here or through `progress.Display`.
+    """
+    stream = sys.stderr if err else sys.stdout
+    for line in lines:
+        click.echo(printable(str(line), getattr(stream, "encoding", None)), err=err)
+
+
 def print_message(kind: str, text: str) -> None:
     """Print one line on standard error, such as "nst-jax: error: ..."."""
-    click.echo(f"{PROGRAM}: {kind}: {text}", err=True)
+    print_lines(f"{PROGRAM}: {kind}: {text}", err=True)
+
+
+# --- Wording --------------------------------------------------------------------------------------
 
 
 # Options that messages of the Python API suggest, by their Python names.
@@ -61,5 +121,5 @@ def as_typed(param: click.Parameter) -> str:
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """Return a question that suggests the nearest known name, or an empty text if none is near."""
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    near = get_close_matches(name, known, n=1, cutoff=0.7)
     return f"did you mean {near[0]}?" if near else ""

@@ -208,8 +208,9 @@ overwrite = _output(
 _overwrite_finished = _output(
     "--overwrite/--no-overwrite",
     default=None,
-    help="paint finished pictures again; or, with --no-overwrite, stop if a file in the way is not a "
-    "finished picture (default: skip what is finished with these settings, replace all else)",
+    help="replace files: --overwrite replaces any, and paints finished pictures again; --no-overwrite "
+    "stops if a file in the way is not a finished picture (default: skip what is finished with these "
+    "settings, replace other pictures of nst-jax, stop at any other file)",
 )
 
 _metadata = _output(
@@ -271,6 +272,11 @@ _files_of_batch = _all_of(
         "(default: png)",
     ),
     _output("--sheet", is_flag=True, help="also write sheet.png, a contact sheet of all results"),
+    _output(
+        "--outputs-anywhere",
+        is_flag=True,
+        help="let a manifest name outputs outside DIR, which are refused otherwise",
+    ),
 )
 
 _json = _output("--json", "as_json", is_flag=True, help="print one JSON object; memory is in bytes")

@@ -24,6 +24,9 @@ def parse_style(text: str, folder: Path = Path()) -> StyleShare:
     Returns:
       The path of the style, and its share or None.
 
+    Raises:
+      ValueError: if what follows the colon is no number, but what comes before it is a file.
+
     Example:
       >>> parse_style("wave.jpg:0.7")[1], parse_style("wave.jpg")[1]
       (0.7, None)
@@ -34,7 +37,18 @@ def parse_style(text: str, folder: Path = Path()) -> StyleShare:
             return folder / text, None
         return folder / path, float(share)
     except (ValueError, OSError):  # not a number, or not a possible file name
+        if _is_file(folder / path):
+            raise ValueError(
+                f"`style`: {share!r} is no share of '{path}'; a share is a number, as in '{path}:0.7'"
+            ) from None
         return folder / text, None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (ValueError, OSError):
+        return False
 
 
 # --- Types of values ------------------------------------------------------------------------------
@@ -46,7 +60,10 @@ class StyleFile(click.ParamType):
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return parse_style(value)
+        try:
+            return parse_style(value)
+        except ValueError as error:
+            self.fail(str(error).removeprefix("`style`: "), param, ctx)
 
 
 class DeviceCount(click.ParamType):

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from nst_jax import prepare
 from nst_jax._types import Losses
 from nst_jax.app.formatting import duration
+from nst_jax.app.messages import printable
 from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Stopwatch, update_cost
 
 LINE_SECONDS = 10.0  # least time between two lines where no bar can be drawn
@@ -20,14 +21,16 @@ class Display:
     """Prints facts about a run, then its progress; prints nothing if `quiet`."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.console = Console(
+            stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False
+        )
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = -LINE_SECONDS
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text, self.console.encoding), markup=False)
 
     def facts(self, facts: dict[str, str]) -> None:
         """Print a small table of names and values."""

@@ -270,7 +270,7 @@ class _Recorder:
             kept = f"{name} is the last finite canvas" if shot.broke_at else "nothing was written"
             message = (
                 f"the losses are not finite after {shot.broke_at} updates; {kept}: "
-                "try a smaller learning rate or smaller weights"
+                f"try {painting.remedy(self.job.plan.recipe)}"
             )
             return Ending("failed", message, 1)
         if shot.step < total:

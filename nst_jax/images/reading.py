@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax._files import PathLike
+from nst_jax._files import PathLike, url_in
 from nst_jax._types import HostImage, Shape
 from nst_jax.images import decoding, encoding
 
@@ -152,6 +152,18 @@ def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] |
     return found
 
 
+def has_settings(path: PathLike) -> bool:
+    """Return whether `save` embedded anything in this file, also if its pixels are damaged."""
+    try:
+        data = _bytes_of(Path(path), "path")
+        with decoding.opened_picture(data, Path(path), "path") as opened:
+            if encoding.text_in(opened) is None:
+                opened.load()  # as in `read_metadata`
+            return encoding.text_in(opened) is not None
+    except ValueError:
+        return False
+
+
 def _bytes_of(path: Path, argument: str) -> bytes:
     try:
         if path.is_dir():
@@ -160,6 +172,10 @@ def _bytes_of(path: Path, argument: str) -> bytes:
             raise ValueError(f"`{argument}`: {str(path)!r} is no regular file; name a picture")
         data = path.read_bytes()
     except FileNotFoundError:
+        if url := url_in(path):
+            raise ValueError(
+                f"`{argument}`: {url!r} is a URL; download the picture and name its file"
+            ) from None
         raise ValueError(f"`{argument}`: there is no file {str(path)!r}; check the path") from None
     except OSError as error:
         reason = error.strerror or error

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
     try:
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)
+        with suppress(FileNotFoundError):
+            path.lstat()  # raises if the name is too long, which the shorter one below may not be
         # `os.access` does not detect read-only file systems, so a file is created as a test.
         probe = _files.temporary_path(path.resolve())  # a path such as `save` writes to first
         probe.touch()
@@ -164,6 +167,11 @@ def _writer(path: Path, argument: str) -> encoding.Writer:
     if not suffix:
         raise ValueError(
             f"`{argument}`: {path.name!r} has no suffix; end it in .png, .jpg, .webp or .tiff"
+        )
+    if suffix not in encoding.WRITERS and suffix in PilImage.registered_extensions():
+        # Not a typing error, so no similar suffix is suggested.
+        raise ValueError(
+            f"`{argument}`: pictures are not written as {suffix}; expected one of {', '.join(SUFFIXES)}"
         )
     if suffix not in encoding.WRITERS:
         raise _checks.unknown(argument, suffix, encoding.WRITERS, "picture format")

@@ -27,7 +27,6 @@ from nst_jax.recipes.walk import (
     name_to_show,
     parts_of,
     possible_keys,
-    walk,
 )
 
 HEADER = (
@@ -223,6 +222,8 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
     """Refuse a table with a key that `kind` does not have, and suggest the nearest known key."""
     chosen = any(kind in choice.named.values() for choice in CHOICES)
     names = [*more, *([KIND] if chosen else []), *(entry.name for entry in fields(kind))]
+    if all(name in names for name in table):
+        return  # before anything that only a message needs: a batch has thousands of tables
     here = {name: f"{key}.{name}".lstrip(".") for name in names}
     everywhere = {full.rpartition(".")[2]: full for full in possible_keys(Recipe)}
     for name in table:
@@ -377,9 +378,14 @@ def _changed(recipe: Recipe, key: str, value: Any) -> Recipe:
 
 def _annotation(recipe: Recipe, key: str) -> Any:
     """Return the annotation of the field with this full key, or None if there is none."""
-    fields_by_key = {item.key: item.field for item in walk(recipe)}
-    field = fields_by_key.get(key)
-    return None if field is None else field.type
+    words = key.split(".")
+    item, parts = None, fields_of(recipe)
+    for count in range(1, len(words) + 1):
+        item = next((part for part in parts if part.key == ".".join(words[:count])), None)
+        if item is None:
+            return None
+        parts = parts_of(item)
+    return None if item is None or item.field is None else item.field.type
 
 
 def _typed(text: str, annotation: Any) -> Any:

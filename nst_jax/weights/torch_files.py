@@ -3,10 +3,14 @@
 A PyTorch file is a pickle, which can import and call anything. The unpickler here knows a handful of
 names of functions and classes, imports none of them, and makes descriptions of tensors instead of
 tensors. It refuses every other name without importing it, so a malicious file has no effect.
+
+A pickle of a few hundred bytes can also take gigabytes or hours. So its opcodes are scanned before it
+is loaded: only those that torch writes are allowed, and the file's size bounds what they make.
 """
 
 import io
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -16,6 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+LONGEST_PROBLEM = 400  # characters of a message that may come from the file
+
 
 class Refusal(ValueError):
     """Raised to refuse a file for a known reason; parsing a damaged file raises other errors."""
@@ -23,8 +29,11 @@ class Refusal(ValueError):
 
 def refusal(path: Path, problem: str) -> Refusal:
     """Make the error about a source file, with a message of one line."""
-    # `problem` may contain names from the file, which may have line breaks.
-    return Refusal(f"`source`: '{path}' {' '.join(problem.split())}")
+    # `problem` may contain names from the file, which may be long and have line breaks.
+    line = " ".join(problem.split())
+    if len(line) > LONGEST_PROBLEM:
+        line = f"{line[: LONGEST_PROBLEM - 3]}..."
+    return Refusal(f"`source`: '{path}' {line}")
 
 
 class StoredArray(NamedTuple):
@@ -65,10 +74,21 @@ class _Tensor(NamedTuple):
         )
 
 
+# Errors name the type of what came and never print it: nested lists, each with the previous one twice,
+# are a few bytes in a file and gigabytes as text.
+
+
 def _count(value: object) -> int:
     if not isinstance(value, int) or value < 0:
-        raise ValueError(f"a tensor has {value!r} where a count is expected")
+        came = value if isinstance(value, int) else f"a {type(value).__name__}"
+        raise ValueError(f"a tensor has {came} where a count is expected")
     return value
+
+
+def _counts(values: object) -> tuple[int, ...]:
+    if not isinstance(values, tuple):  # the scan bounds the length of tuples, but not that of lists
+        raise TypeError(f"a tensor has a {type(values).__name__} where a tuple is expected")
+    return tuple(map(_count, values))
 
 
 class _RebuildTensor:
@@ -77,12 +97,11 @@ class _RebuildTensor:
     __slots__ = ()  # so that a pickle cannot set attributes of this instance, which all files share
 
     def __call__(
-        self, storage: _Storage, offset: int, shape: tuple, strides: tuple, *_: object
+        self, storage: object, offset: object, shape: object, strides: object, *_: object
     ) -> _Tensor:
         if not isinstance(storage, _Storage):
             raise TypeError("a tensor has no storage")
-        sizes, steps = (tuple(map(_count, numbers)) for numbers in (shape, strides))
-        return _Tensor(storage, _count(offset), sizes, steps)
+        return _Tensor(storage, _count(offset), _counts(shape), _counts(strides))
 
 
 class _RebuildParameter:
@@ -90,8 +109,26 @@ class _RebuildParameter:
 
     __slots__ = ()
 
-    def __call__(self, tensor: _Tensor, *_: object) -> _Tensor:
+    def __call__(self, tensor: object, *_: object) -> _Tensor:
+        if not isinstance(tensor, _Tensor):
+            raise TypeError("a parameter has no tensor")
         return tensor
+
+
+class _MakeDictionary:
+    """Replaces `collections.OrderedDict`, which Python 2 called with a list of pairs."""
+
+    __slots__ = ()
+
+    def __call__(self, *pairs: object) -> OrderedDict:
+        if not pairs:
+            return OrderedDict()
+        (items,) = pairs
+        if not isinstance(items, list):
+            raise TypeError(f"a dictionary is made from a {type(items).__name__}")
+        found = OrderedDict(items)
+        items.clear()  # else a pickle could copy one long list again and again
+        return found
 
 
 _DTYPES = {
@@ -104,10 +141,21 @@ _DTYPES = {
 }
 
 _GLOBALS = {
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _MakeDictionary(),
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
     ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
 } | {("torch", name): dtype for name, dtype in _DTYPES.items()}
+
+
+def _replacement(path: Path, module: str, name: str) -> Any:
+    """Return what stands for a name that a pickle imports."""
+    if (module, name) not in _GLOBALS:
+        raise refusal(
+            path,
+            f"asks to import {module}.{name}, which could run anything; save plain tensors: "
+            "`torch.save(model.state_dict(), FILE)`",
+        )
+    return _GLOBALS[module, name]
 
 
 class _Unpickler(pickle.Unpickler):
@@ -119,21 +167,121 @@ class _Unpickler(pickle.Unpickler):
         self.storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _GLOBALS:
-            raise refusal(
-                self.path,
-                f"asks to import {module}.{name}, which could run anything; save plain tensors: "
-                "`torch.save(model.state_dict(), FILE)`",
-            )
-        return _GLOBALS[module, name]
+        return _replacement(self.path, module, name)
 
     def persistent_load(self, pid: Any) -> _Storage:
+        if not isinstance(pid, tuple) or not 5 <= len(pid) <= 6:
+            raise ValueError("a storage is not described by five or six values")
         kind, dtype, key, _, length, *view = pid
         # Before 2017 a storage could be a view of another; such files are refused.
         if kind != "storage" or dtype not in _DTYPES.values() or any(view):
-            raise ValueError(f"a storage is described by {pid!r}")
+            raise ValueError("a storage is described in an unknown way")
+        if not isinstance(key, (str, int)):
+            raise TypeError(f"the key of a storage is a {type(key).__name__}")
         storage = _Storage(str(key), dtype, _count(length))
         return self.storages.setdefault(storage.key, storage)
+
+
+# --- Opcodes --------------------------------------------------------------------------------------
+
+LARGEST_PICKLE = 2**20  # bytes; those of VGG-19's tensors take about 3,000
+
+# Values in a tuple and in the tuples inside it; in torch's tuples there are under 30. Python hashes a
+# tuple by walking through all of them, without a limit to its depth.
+LARGEST_TUPLE = 128
+
+_TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
+_PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+_GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
+
+# Of protocol 2, which torch writes, from Python 2 as well; and of protocol 4, which it can be told to.
+_OPCODES = frozenset(
+    {
+        *(_TUPLES | _PUTS | _GETS),
+        *("PROTO", "FRAME", "MEMOIZE", "MARK", "STOP"),
+        *("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+        *("BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE"),
+        *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS"),
+        *("GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "BINPERSID"),
+    }
+)
+
+
+def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
+    """Scan one pickle without loading it; afterwards `pickled` is at its end.
+
+    The scan follows the stack, on which it keeps the size of each value: 1, except for tuples.
+
+    Raises:
+      Refusal: if torch does not write such a pickle.
+      ValueError, IndexError, KeyError: if it is damaged.
+    """
+    size = len(pickled.getbuffer())
+    stack: list[int] = []
+    memo: dict[int, int] = {}
+    marks: list[int] = []  # where in the stack
+    argument: Any
+    for opcode, argument, _ in pickletools.genops(pickled):
+        name = opcode.name
+        if name not in _OPCODES:
+            raise refusal(
+                path,
+                f"has {name} in its pickle, which torch does not write for tensors; save plain "
+                "tensors: `torch.save(model.state_dict(), FILE)`",
+            )
+        if name == "GLOBAL":  # before the opcodes that use it, since its name says more than theirs
+            _replacement(path, *argument.split(" ", 1))
+        if name == "MARK":
+            marks.append(len(stack))
+        elif name in _PUTS or name == "MEMOIZE":
+            index = len(memo) if name == "MEMOIZE" else argument
+            if index > size:  # Python makes a table with a place for every smaller index
+                raise refusal(path, f"has number {index} in a table of {size} bytes; get it again")
+            memo[index] = stack[-1]
+        elif name in _GETS:
+            stack.append(memo[argument])
+        else:
+            before = opcode.stack_before
+            first = len(stack) - len(before)
+            if pickletools.markobject in before:
+                first = marks.pop() - before.index(pickletools.markobject)
+            if first < 0:
+                raise ValueError("its pickle takes a value that is not there")
+            made = 1 + sum(stack[first:]) if name in _TUPLES else 1
+            if made > LARGEST_TUPLE:
+                raise refusal(
+                    path, "has tuples in tuples, which torch does not write; get it again"
+                )
+            stack[first:] = [made] * len(opcode.stack_after)
+
+
+def _unpickled(path: Path, file: io.BufferedIOBase) -> tuple[Any, dict[str, _Storage]]:
+    """Load the pickle at this position of a file; return its value and its storages by key.
+
+    The file is then at the end of the pickle.
+    """
+    start = file.tell()
+    data = io.BytesIO(file.read(LARGEST_PICKLE + 1))
+    try:
+        _check_opcodes(path, data)
+    except ValueError:
+        if len(data.getbuffer()) > LARGEST_PICKLE and data.tell() >= LARGEST_PICKLE:
+            raise _too_large(path) from None
+        raise
+    file.seek(start + data.tell())
+    unpickler = _Unpickler(path, io.BytesIO(data.getvalue()[: data.tell()]))
+    return unpickler.load(), unpickler.storages
+
+
+def _too_large(path: Path) -> Refusal:
+    return refusal(
+        path,
+        f"describes its tensors in more than {LARGEST_PICKLE} bytes, VGG-19's take 3,000; "
+        "give VGG-19's own file",
+    )
+
+
+# --- Tensors --------------------------------------------------------------------------------------
 
 
 def _tensors(path: Path, loaded: object) -> dict[str, _Tensor]:
@@ -141,7 +289,11 @@ def _tensors(path: Path, loaded: object) -> dict[str, _Tensor]:
     if not isinstance(loaded, dict):
         came = type(loaded).__name__.lstrip("_")
         raise refusal(path, f"contains a {came}; save a state dict: `model.state_dict()`")
-    return {str(key): value for key, value in loaded.items() if isinstance(value, _Tensor)}
+    return {
+        str(key): value
+        for key, value in loaded.items()
+        if isinstance(value, _Tensor) and isinstance(key, (str, int))
+    }
 
 
 def _stored_arrays(
@@ -167,8 +319,10 @@ def zip_arrays(path: Path) -> dict[str, StoredArray]:
         root = roots[0]
         if f"{root}byteorder" in names and _member(archive, f"{root}byteorder") != b"little":
             raise refusal(path, "was saved by a big-endian machine; save it again on another")
-        pickled = _member(archive, f"{root}data.pkl")
-        tensors = _tensors(path, _Unpickler(path, io.BytesIO(pickled)).load())
+        if archive.getinfo(f"{root}data.pkl").file_size > LARGEST_PICKLE:
+            raise _too_large(path)
+        loaded, _ = _unpickled(path, io.BytesIO(_member(archive, f"{root}data.pkl")))
+        tensors = _tensors(path, loaded)
 
     def read(storage: _Storage) -> bytes:
         with zipfile.ZipFile(path) as archive:
@@ -196,15 +350,18 @@ def legacy_arrays(path: Path) -> dict[str, StoredArray]:
     The format is five pickles (magic number, protocol, system, object, storage keys), then storages.
     """
     with path.open("rb") as file:
-        _, protocol, system = (_Unpickler(path, file).load() for _ in range(3))
+        _, protocol, system = (_unpickled(path, file)[0] for _ in range(3))
         if protocol != _LEGACY_PROTOCOL:
-            raise refusal(path, f"has torch's protocol {protocol}, expected {_LEGACY_PROTOCOL}")
+            came = protocol if isinstance(protocol, int) else f"of type {type(protocol).__name__}"
+            raise refusal(path, f"has torch's protocol {came}, expected {_LEGACY_PROTOCOL}")
         if not system["little_endian"]:
             raise refusal(path, "was saved by a big-endian machine; save it again on another")
-        unpickler = _Unpickler(path, file)
-        tensors = _tensors(path, unpickler.load())
-        keys = _Unpickler(path, file).load()
-        starts = _storage_starts(file, [unpickler.storages[key] for key in keys])
+        loaded, storages = _unpickled(path, file)
+        tensors = _tensors(path, loaded)
+        keys, _ = _unpickled(path, file)
+        if not isinstance(keys, list) or not all(isinstance(key, (str, int)) for key in keys):
+            raise ValueError("its storages are not listed by their keys")
+        starts = _storage_starts(file, [storages[str(key)] for key in keys])
 
     def read(storage: _Storage) -> bytes:
         with path.open("rb") as file:

@@ -8,14 +8,26 @@ from nst_jax import images
 from nst_jax.app.batch.rows import ManifestRow, naming_row
 
 
-def destinations(rows: Sequence[ManifestRow], folder: Path, suffix: str) -> list[Path]:
+def destinations(
+    rows: Sequence[ManifestRow], folder: Path, suffix: str, *, anywhere: bool = False
+) -> list[Path]:
     """Return the path of each row's result picture.
 
     The path is the row's `output`, relative to `folder`. A row without an `output` gets the path
     `folder/CONTENT_STYLE.suffix`, with a number added if another row has that path.
 
+    Args:
+      rows: the rows of the batch.
+      folder: the folder of the results.
+      suffix: suffix of results that their row does not name.
+      anywhere: whether a row may name an output outside `folder`. A manifest may come from a stranger.
+
+    Returns:
+      A path for each row.
+
     Raises:
-      ValueError: if two rows have the same `output`; the message names both.
+      ValueError: if two rows have the same `output` (the message names both), or if an output is
+        outside `folder`.
 
     Example:
       >>> wave = ((Path("wave.jpg"), None),)
@@ -23,10 +35,17 @@ def destinations(rows: Sequence[ManifestRow], folder: Path, suffix: str) -> list
       >>> [path.name for path in destinations(rows, Path("out"), "png")]
       ['cat_wave.png', 'cat_wave-2.png']
     """
+    real = os.path.realpath(folder)
     taken: dict[str, ManifestRow] = {}
     for row in rows:
         if row.output is not None:
-            path = os.path.realpath(folder / row.output)
+            path = os.path.realpath(folder / row.output)  # with symbolic links followed
+            if not anywhere and os.path.commonpath([real, path]) != real:
+                with naming_row(row):
+                    raise ValueError(
+                        f"`output`: '{row.output}' is outside the folder '{folder}'; name a file in "
+                        "it, or allow this by `--outputs-anywhere`"
+                    )
             if path in taken:
                 other = taken[path].number
                 with naming_row(row):
@@ -36,7 +55,6 @@ def destinations(rows: Sequence[ManifestRow], folder: Path, suffix: str) -> list
             taken[path] = row
     # In lower case, since some file systems take `A.png` and `a.png` for the same file.
     names = {path.lower() for path in taken}
-    real = os.path.realpath(folder)
     found = []
     for row in rows:
         if row.output is not None:

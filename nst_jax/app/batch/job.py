@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from jax.sharding import Mesh
 
 from nst_jax import images, prepare, provenance, recipes
@@ -20,8 +21,6 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.plan import plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-LISTING = "results"  # stem of the result manifest's name
-
 
 @dataclass(frozen=True, kw_only=True)
 class BatchJob(Job):
@@ -33,8 +32,8 @@ class BatchJob(Job):
       bad: records of the rows that cannot be painted.
       folder: folder of the result pictures and of the result manifest.
       shard: the shard to which `entries` and `bad` are limited; None is the whole batch.
-      overwrite: None replaces existing files except finished pictures; True replaces these as well;
-        False skips finished pictures and refuses other existing files.
+      overwrite: None skips finished pictures, replaces other pictures of this program, and refuses all
+        other existing files; True replaces any; False skips finished pictures and refuses all others.
       sheet: path of the contact sheet; None draws no sheet.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
       mesh: the devices that share the pictures; None is one device.
@@ -57,7 +56,7 @@ class BatchJob(Job):
 
 def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
     """Return the path of the result manifest of a batch, or of one shard of it."""
-    return folder / f"{LISTING}{'' if shard is None else shard.ending}.jsonl"
+    return folder / f"{results.LISTING}{'' if shard is None else shard.ending}.jsonl"
 
 
 class Draft(NamedTuple):
@@ -119,25 +118,35 @@ def recipes_of(
     """
     if any(row.recipe is None for row in rows):
         arguments.recipe_of(changes)  # so that a wrong flag is not blamed on a row
+    bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides
     known: dict[Any, Recipe] = {}
     found = []
     for row in rows:
-        wanted = row.recipe, row.overrides, tuple(share for _, share in row.styles)
+        base = row.recipe, tuple(share for _, share in row.styles)
+        wanted = *base, row.overrides
         if wanted not in known:
             with naming_row(row):
-                known[wanted] = _recipe_of(row, changes, start)
+                if base not in bases:
+                    bases[base] = _base_of(row, changes, start)
+                known[wanted] = _recipe_of(row, bases[base])
                 check(known[wanted])
         found.append(known[wanted])
     return found
 
 
-def _recipe_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
+def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
+    """Return the recipe that a row names, changed by the flags."""
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
         changes = changes._replace(recipe=row.recipe)
     recipe = arguments.recipe_of(changes)
     if start is not None:
         recipe = replace(recipe, pictures=replace(recipe.pictures, start=start))
+    return recipe
+
+
+def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
+    """Return a recipe changed by the overrides of a row, checked against its styles."""
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
         recipe = toml.with_values(recipe, values, argument="overrides")
@@ -188,11 +197,12 @@ def inspected(
             raise found
         return found
 
-    # For each recipe and final scale, why a picture does not fit into memory; empty if it does.
-    refusals: dict[tuple[int, prepare.Scale], str] = {}
+    # Why a picture does not fit into memory (empty if it does), by structure of the recipe and scales.
+    # Recipes of one structure differ only in numbers, which take no memory; thousands of rows may.
+    refusals: dict[Any, str] = {}
 
     def check_memory(entry: Entry) -> None:
-        key = id(entry.recipe), entry.scales[-1]
+        key = jax.tree.structure(entry.recipe), entry.scales
         if key not in refusals:
             refusals[key] = _refusal(entry, mesh) if here else ""
         if refusals[key]:
@@ -248,6 +258,7 @@ def batch_job(
     inputs: Iterable[Path] = (),
     shard: groups.Shard | None = None,
     sheet: bool = False,
+    anywhere: bool = False,
     mesh: Mesh | None = None,
     here: bool = True,
     **options: Any,
@@ -264,6 +275,7 @@ def batch_job(
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the shard to paint; None is the whole batch.
       sheet: whether a contact sheet is drawn.
+      anywhere: whether rows may name outputs outside `folder`.
       mesh: the devices that share the pictures; None is one device.
       here: whether this process paints the pictures; if not, its memory does not limit them.
       **options: other fields of `BatchJob`.
@@ -273,7 +285,7 @@ def batch_job(
     """
     outputs.check_folder(folder, "output")
     found = recipes_of(rows, changes, start, check)
-    files = destinations(rows, folder, suffix)
+    files = destinations(rows, folder, suffix, anywhere=anywhere)
     drafts = list(map(Draft, rows, found, files))
     drawn = folder / "sheet.png" if sheet else None
     listing = listing_of(folder, shard)
@@ -319,6 +331,7 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
     if job.overwrite:
         return job, []
     entries, records = [], []
+    written = results.written_before(job.folder)
     for entry in job.entries:
         embedded = results.read_if_finished(entry.output, requested_settings(entry, job, weights))
         if embedded is not None:
@@ -327,6 +340,11 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
             raise ValueError(
                 f"`output`: '{entry.output}' exists but is not the finished picture of row "
                 f"{entry.number}; choose another folder, or omit `--no-overwrite` to replace the file"
+            )
+        elif entry.output.exists() and not results.is_ours(entry.output, written):
+            raise ValueError(
+                f"`output`: '{entry.output}' exists and this program did not write it (row "
+                f"{entry.number}); choose another folder, or `--overwrite` to replace the file"
             )
         else:
             entries.append(entry)

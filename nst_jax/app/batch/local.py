@@ -96,8 +96,12 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
 
 
 def _message(error: BaseException) -> str:
-    lines = " ".join(str(error).split())
-    return lines if isinstance(error, SELF_EXPLAINING) else f"{type(error).__name__}: {lines}"
+    if isinstance(error, MemoryError):
+        return "there is too little memory; choose a smaller size"
+    lines, kind = " ".join(str(error).split()), type(error).__name__
+    if not lines:
+        return kind
+    return lines if isinstance(error, SELF_EXPLAINING) else f"{kind}: {lines}"
 
 
 def paint_group(

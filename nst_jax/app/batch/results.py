@@ -14,13 +14,17 @@ divided by the number of pictures in the group.
 """
 
 import json
+import os
 import threading
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nst_jax import images
 from nst_jax.app import outputs
+from nst_jax.images import reading
+
+LISTING = "results"  # stem of the result manifest's name
 
 # Settings in which a finished picture may differ, since they change it only by rounding errors.
 IGNORED_SETTINGS = ("network.tile", "network.remat")
@@ -128,6 +132,29 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
     wanted = json.loads(json.dumps(requested))  # tuples become lists, as in the embedded metadata
     present = {name: metadata.get(name) for name in wanted}
     return metadata if _comparable(wanted) == _comparable(present) else None
+
+
+def written_before(folder: Path) -> set[str]:
+    """Return the real paths of all pictures that the result manifests of a folder record."""
+    found = set()
+    for path in folder.glob(f"{LISTING}*.jsonl"):
+        with suppress(OSError), path.open("rb") as file:
+            for line in file:
+                with suppress(ValueError, RecursionError, TypeError, KeyError):
+                    record = json.loads(line)
+                    if isinstance(record, dict) and record.get("status") != "failed":
+                        found.add(os.path.realpath(record["output"]))
+    return found
+
+
+def is_ours(path: Path, written: set[str]) -> bool:
+    """Return whether this program wrote a file: its settings are embedded, or a manifest records it.
+
+    Args:
+      path: an existing file.
+      written: from `written_before`.
+    """
+    return os.path.realpath(path) in written or reading.has_settings(path)
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:

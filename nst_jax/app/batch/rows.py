@@ -357,6 +357,12 @@ def _text(name: str, value: Any) -> str | None:
         raise ValueError(f"`{name}`: expected text, got {value!r}")
     if value and "\0" in value:
         raise ValueError(f"`{name}`: contains a zero byte, which file names cannot contain")
+    try:
+        os.fsencode(value or "")
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"`{name}`: {value!r} has half a character; JSON writes it in two"
+        ) from None
     return (value or "").strip() or None
 
 
