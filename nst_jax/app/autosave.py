@@ -1,5 +1,6 @@
 """A run's checkpoint file at the command line: what a run resumes from, and when it is written."""
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -92,8 +93,11 @@ def check_disk_space(job: PictureJob) -> None:
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
     """Return the time of each canvas so far, in seconds of the run; 0 if none was recorded."""
     count = len(checkpoint.history.total)
-    recorded = checkpoint.notes.get("seconds", ())
-    return list(recorded) if len(recorded) == count else [0.0] * count
+    recorded = checkpoint.notes.get("seconds")
+    if not isinstance(recorded, list) or len(recorded) != count:
+        return [0.0] * count
+    valid = all(type(each) in (int, float) and 0 <= each < math.inf for each in recorded)
+    return list(recorded) if valid else [0.0] * count
 
 
 class CheckpointWriter:
