@@ -6,6 +6,7 @@ imported only when a command runs: `--help` answers at once.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def _call(argv: Sequence[str] | None) -> int:
     except messages.BadInput as error:
         return _fail(error.message, 2)
     except click.Abort:  # click's name for Ctrl-C
-        click.echo(f"{PROGRAM}: interrupted", err=True)
+        with suppress(OSError):
+            click.echo(f"{PROGRAM}: interrupted", err=True)
         return 130
     except Exception as error:
         if os.environ.get(DEBUG):

@@ -5,6 +5,7 @@ Built on click. Nothing heavy is imported here, since `--help` needs this module
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 
 import click
@@ -17,8 +18,9 @@ class BadInput(click.ClickException):
 
 
 def print_message(kind: str, text: str) -> None:
-    """Print one line on standard error, such as "nst-jax: error: ..."."""
-    click.echo(f"{PROGRAM}: {kind}: {text}", err=True)
+    """Print one line on standard error, such as "nst-jax: error: ...", if it can be written."""
+    with suppress(OSError, ValueError):  # a full disk, a pipe that nobody reads, a closed terminal
+        click.echo(f"{PROGRAM}: {kind}: {text}", err=True)
 
 
 SUGGESTED = ("size", "tile", "chunk", "precision", "optimizer")  # options that messages may suggest
