@@ -16,7 +16,8 @@ from nst_jax.vgg import LAYERS
 from nst_jax.weights import params, save_params
 
 # The format of files that exist. A new digest here means that both formats need a new version,
-# unless only the HDF5 library changed how it arranges the same contents.
+# unless only the arrangement of the same contents changed: by the HDF5 library, by its driver that
+# writes them, or by what follows the HDF5 file.
 WEIGHTS = {
     "float32": "07e2c4c5840a57dc9289e396ed39a0b697f767f9e5caeb511da3b86358930ee3",
     "float16": "1d4a35221bdc7383ffa858a3aee01e868054c529b3eda751d5831ec55a331224",
