@@ -1,5 +1,6 @@
 """Atomic file writes (a file appears complete or not at all), and early checks of paths to write to."""
 
+import errno
 import hashlib
 import os
 import re
@@ -39,27 +40,79 @@ def url_in(path: PathLike) -> str | None:
 def atomic(path: Path) -> Iterator[Path]:
     """Context manager: the file written at the yielded path replaces `path` if the block succeeds.
 
-    If `path` is a symbolic link, the file that it points to is replaced, not the link. The block must
-    create the file with `open`, so that its permissions follow the umask.
+    If `path` is a symbolic link, the file that it points to is replaced, not the link. A file that is
+    replaced keeps its permissions; the permissions of a new file follow the umask.
 
     Args:
       path: path of the file to write or to replace.
 
     Yields:
-      A temporary path in the folder of `path`, where the block has to create the file.
+      The path of an empty file in the folder of `path`, which the block has to write and close.
 
     Raises:
-      OSError: if the disk fails; the file at `path` is then unchanged.
+      OSError: naming `path`, if it is write-protected or the disk fails; `path` is then unchanged.
     """
     target = path.resolve()
     part = temporary_path(target)
     try:
+        if is_protected(target):
+            raise PermissionError(errno.EACCES, PROTECTED)
+        mode = _create_like(target, part)
         yield part
         with part.open("r+b") as file:
             os.fsync(file.fileno())  # else a power cut could leave a renamed file without its bytes
+        if mode is not None:
+            part.chmod(mode)
         part.replace(target)
+    except OSError as error:
+        # Errors name the temporary file, or no file at all.
+        raise OSError(error.errno or errno.EIO, reason_of(error), str(path)) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _create_like(target: Path, part: Path) -> int | None:
+    """Create an empty file that nobody can read who cannot read the file that it will replace.
+
+    Args:
+      target: the file to be replaced, which need not exist.
+      part: path of the file to create.
+
+    Returns:
+      The permissions that `part` shall have when it is complete; None if there is no `target`.
+    """
+    try:
+        old = target.stat()
+    except FileNotFoundError:
+        part.touch(exist_ok=False)
+        return None
+    mode = old.st_mode & 0o777
+    # The owner has to write and to read it, whatever the permissions will be.
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode | 0o600))
+    new = part.stat()
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        try:
+            os.chown(part, old.st_uid, old.st_gid)
+        except OSError:  # only root may give files away, so the group may be another one
+            mode &= ~0o070
+    return mode
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in a few words, without names of files, why something could not be read or written."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split())
+
+
+PROTECTED = "it is write-protected"  # reason in messages
+
+
+def is_protected(path: Path) -> bool:
+    """Return whether a file must not be replaced because it cannot be written.
+
+    A rename needs no permission of the file that it replaces, and root may write anything. So a file
+    without any write permission counts as protected for root too.
+    """
+    return path.is_file() and not (os.access(path, os.W_OK) and path.stat().st_mode & 0o222)
 
 
 def remove_leftovers(paths: Iterable[PathLike]) -> None:
@@ -114,9 +167,26 @@ def check_destination(path: PathLike, *, argument: str = "path") -> None:
       argument: the caller's name for the path, used in messages.
 
     Raises:
-      ValueError: if `path` is a folder, or its folder is missing or not writable.
+      ValueError: if `path` is a folder or write-protected, or its folder is missing or not writable.
     """
     check_place(path, argument=argument)
     parent = Path(path).parent
     if not os.access(parent, os.W_OK):
         raise ValueError(f"`{argument}`: the folder '{parent}' is not writable")
+    check_unprotected(path, argument=argument)
+
+
+def check_unprotected(path: PathLike, *, argument: str = "path") -> None:
+    """Refuse, before any work, to replace a write-protected file.
+
+    Args:
+      path: path of the file to be written.
+      argument: how the caller calls it, for messages.
+
+    Raises:
+      ValueError: naming the argument.
+    """
+    if is_protected(Path(path)):
+        raise ValueError(
+            f"`{argument}`: '{path}' is write-protected; choose another name, or allow writing to it"
+        )

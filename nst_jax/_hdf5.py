@@ -5,12 +5,20 @@ This module is separate from `_files`, so that reading and writing pictures does
 Every such file has two attributes, `format` and `version`, and any number of HDF5 datasets (named
 arrays). The meaning of the datasets, and further attributes such as a checksum, are defined in
 `weights.params` and `checkpoints`.
+
+After the HDF5 file, which states its own length, follows a line with the CRC-32 of all bytes before it.
+HDF5 may hang for ever or crash on a damaged file, so the bytes are checked before HDF5 opens them. A
+line at the end needs no new version: HDF5 ignores it, so older versions of this package read the file,
+and a file without this line is read as before.
 """
 
+import io
+import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import h5py
 import numpy as np
@@ -20,6 +28,7 @@ from nst_jax import _files
 Layout: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]  # array name -> (shape, dtype name)
 
 DIFFERENCES_SHOWN = 3  # largest number of differences that one message lists
+BLOCK = 2**20  # number of bytes that are read at once
 
 
 class Format(NamedTuple):
@@ -40,12 +49,13 @@ class Source(NamedTuple):
     argument: str
     format: Format
     if_missing: str = "check the path"  # advice for a missing file
+    checksum: int | None = None  # CRC-32 of the whole file, if it is known
 
     def error(self, problem: str) -> ValueError:
         """Return the error that names this file and its problem."""
         return ValueError(f"`{self.argument}`: '{self.path}' {problem}")
 
-    def damaged(self, error: Exception | None = None) -> ValueError:
+    def damaged(self, error: Exception | str | None = None) -> ValueError:
         """Return the error for a file whose content is damaged or incomplete."""
         reason = f" ({' '.join(str(error).split())})" if error else ""
         return self.error(f"is damaged or cut short; {self.format.if_damaged}{reason}")
@@ -73,6 +83,7 @@ def opened(source: Source) -> Iterator[h5py.File]:
       ValueError: if the file is missing, not readable, empty, damaged, or of another format or version.
     """
     _check_readable(source)
+    _check_bytes(source)
     try:
         if not h5py.is_hdf5(source.path):
             raise source.foreign()
@@ -80,7 +91,8 @@ def opened(source: Source) -> Iterator[h5py.File]:
         with h5py.File(source.path, "r", locking=False) as file:
             _check_envelope(source, file)
             yield file
-    except (OSError, RuntimeError, KeyError) as error:
+    # Whatever HDF5 and h5py make of bytes that were not written by us. Our own errors are ValueErrors.
+    except (OSError, RuntimeError, LookupError, TypeError, OverflowError, MemoryError) as error:
         raise source.damaged(error) from error
 
 
@@ -101,35 +113,97 @@ def _check_readable(source: Source) -> None:
         raise source.error(f"is empty; {source.format.if_damaged}")
 
 
+def _check_bytes(source: Source) -> None:
+    """Compare the bytes with the checksum that is known, or that the last line states."""
+    try:
+        with source.path.open("rb") as file:
+            length = file.seek(0, io.SEEK_END)
+            file.seek(max(0, length - LAST_LINE_LENGTH))
+            stated = _LAST_LINE.fullmatch(file.read())
+            if source.checksum is not None:
+                same = _crc32(file, length) == source.checksum
+            elif stated:
+                same = _crc32(file, length - LAST_LINE_LENGTH) == int(stated[1], 16)
+            else:
+                same = True  # an older file, or one that others made
+    except OSError as error:
+        raise source.damaged(error) from error
+    if not same:
+        raise source.damaged("its checksum differs")
+
+
+def _last_line(checksum: int) -> bytes:
+    return b"\nCRC-32 of this nst-jax file: %08x\n" % checksum
+
+
+LAST_LINE_LENGTH = len(_last_line(0))
+_LAST_LINE = re.compile(rb"\nCRC-32 of this nst-jax file: ([0-9a-f]{8})\n")
+
+
+def _crc32(file: IO[bytes], length: int) -> int:
+    """Return the CRC-32 of the first bytes of an open file."""
+    value = 0
+    file.seek(0)
+    while length > 0 and (block := file.read(min(length, BLOCK))):
+        value, length = zlib.crc32(block, value), length - len(block)
+    return value
+
+
 def _check_envelope(source: Source, file: h5py.File) -> None:
-    if file.attrs.get("format") != source.format.name:
+    if attribute(file, "format") != source.format.name:
         raise source.foreign()
-    version, expected = file.attrs.get("version"), source.format.version
+    version, expected = attribute(file, "version"), source.format.version
     if version != expected:
         raise source.error(
             f"has format version {version}, expected {expected}; {source.format.if_other_version}"
         )
 
 
+def attribute(file: h5py.File, name: str) -> str | int | None:
+    """Return an attribute of a file; None if it is missing or neither a string nor an integer."""
+    value = file.attrs.get(name)
+    if isinstance(value, str):
+        return value
+    return int(value) if isinstance(value, int | np.integer) else None
+
+
 def all_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Return all datasets of an HDF5 file by their full names, without reading their data."""
+    """Return all datasets of an HDF5 file by their full names, without reading their data.
+
+    Raises:
+      ForeignStorage: if a dataset is stored in another file. HDF5 would open whatever path the file
+        names, even a pipe that never ends.
+    """
     found = {}
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise ForeignStorage(f"has dataset '{name}' stored in other files")
             found[name] = item
 
-    file.visititems(visit)
+    file.visititems(visit)  # which does not follow links to other files
     return found
+
+
+class ForeignStorage(Exception):
+    """A dataset of an HDF5 file is stored in another file."""
 
 
 def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
     """Return all datasets of a file of this package by their full names, without reading their data.
 
     Raises:
-      ValueError: if the datasets declare more bytes than the file has.
+      ValueError: if a dataset is stored in another file or is not of numbers, or if the datasets
+        declare more bytes than the file has.
     """
-    found = all_datasets(file)
+    try:
+        found = all_datasets(file)
+    except ForeignStorage as error:
+        raise source.error(f"{error}; {source.format.if_damaged}") from None
+    for name, dataset in found.items():
+        if dataset.dtype.kind not in "biuf" or dataset.shape is None:
+            raise source.damaged(f"dataset '{name}' is not an array of numbers")
     # Datasets are stored uncompressed, so an intact file is larger than all its datasets together.
     # Where the file has less data than a dataset declares, HDF5 would fill memory with zeros.
     declared = sum(dataset.nbytes for dataset in found.values())
@@ -161,13 +235,76 @@ def created(path: Path) -> Iterator[h5py.File]:
       The file, open for writing.
 
     Raises:
-      OSError: if the disk fails or is full.
-      RuntimeError: likewise; HDF5 raises one or the other.
+      OSError: naming `path`, if the disk fails or is full.
     """
-    # The fixed range of HDF5 versions makes the bytes independent of HDF5's defaults, and lets old
-    # HDF5 libraries open the file.
-    with _files.atomic(path) as part, h5py.File(part, "x", libver=("earliest", "v108")) as file:
-        yield file
+    with _files.atomic(path) as part, _NeverFailing(part) as stream:
+        # This range of format versions makes the bytes independent of HDF5's defaults, and old readers
+        # of HDF5 can open the file.
+        with h5py.File(stream, "w", libver=("earliest", "v108")) as file:
+            yield file
+        stream.append_checksum()
+
+
+class _NeverFailing(io.RawIOBase):
+    """A file that never shows an error to HDF5, which crashes the process if a write fails.
+
+    The first error is kept, whatever is written after it is dropped, and leaving the context manager
+    raises it. Unlike a file built in memory, it takes no memory, of which a run may use all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b", buffering=0)
+        self._position = 0
+        self._error: BaseException | None = None
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+        if self._error is not None:
+            raise self._error
+
+    @contextmanager
+    def _keeping_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:  # Ctrl-C too
+            self._error = self._error or error
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with self._keeping_errors():
+            self._position = self._file.seek(offset, whence)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        length = len(rest)
+        with self._keeping_errors():
+            while rest and self._error is None:  # a disk that fills up takes a part first
+                rest = rest[self._file.write(rest) :]
+        return length
+
+    def readinto(self, buffer: Any) -> int:
+        view, count = memoryview(buffer).cast("B"), 0
+        with self._keeping_errors():
+            count = self._file.readinto(view)
+        view[count:] = bytes(len(view) - count)  # of what was dropped
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        with self._keeping_errors():
+            if self._error is None:
+                self._file.truncate(size)
+        return size or 0
+
+    def append_checksum(self) -> None:
+        """Write the last line, once HDF5 has closed the file."""
+        with self._keeping_errors():
+            length = self._file.seek(0, io.SEEK_END)
+            checksum = _crc32(self._file, length)
+            self._file.seek(length)
+            self.write(_last_line(checksum))
 
 
 def store(

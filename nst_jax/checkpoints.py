@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import _hdf5
+from nst_jax import _files, _hdf5
 from nst_jax._files import PathLike, check_destination
 from nst_jax._types import Checkpoint, Losses, State
 from nst_jax.recipes.recipe import Recipe
@@ -183,7 +183,7 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
       checkpoint: what `paint(...).checkpoint()` returns.
 
     Raises:
-      ValueError: if `path` is a folder, or its folder is missing or not writable.
+      ValueError: if `path` is a folder or write-protected, or its folder is missing or not writable.
       OSError: if the disk fails or is full; an existing file is then unchanged.
 
     Example:
@@ -220,8 +220,7 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
                 }
             )
     except (OSError, RuntimeError) as error:  # HDF5 may raise either if the disk is full
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise OSError(f"cannot write '{path}': {reason}") from error
+        raise OSError(f"cannot write '{path}': {_files.reason_of(error)}") from error
 
 
 class _Checksum:
@@ -257,18 +256,81 @@ def load(path: PathLike, *, argument: str = "path") -> Checkpoint:
     source = _hdf5.Source(Path(path), argument, CHECKPOINT_FORMAT)
     with _hdf5.opened(source) as file:
         arrays = _hdf5.arrays_in(source, file)
-        expected = int(file.attrs["checksum"])
+        expected = _hdf5.attribute(file, "checksum")
     found = _Checksum()
     for name in sorted(arrays):
         found.add(name, arrays[name])
     if found.value != expected or _JSON not in arrays:
         raise source.damaged()
-    fields = json.loads(arrays.pop(_JSON).tobytes())
+    try:
+        fields = json.loads(arrays.pop(_JSON).tobytes())
+    except (ValueError, RecursionError) as error:
+        raise source.damaged(error) from error
+    if problem := next(_problems(fields, arrays), ""):
+        raise source.damaged(problem)
     history = _under(arrays, "history/")
     layers = _under(history, "style_layers/")
     terms: dict[str, Any] = {name: history[name] for name in history if "/" not in name}
     losses = Losses(**terms, style_layers=layers)
     return Checkpoint(**fields, arrays=_under(arrays, "state/"), history=losses)
+
+
+_FIELDS: Mapping[str, type] = {
+    "step": int, "scale": int, "facts": dict, "scales": list, "device": dict, "notes": dict,
+}  # fmt: skip
+_TERMS = {f"history/{name}" for name in Losses._fields if name != "style_layers"}
+
+
+def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Yield what no run writes, though the checksum is right; each check relies on those before it."""
+    if not isinstance(fields, dict):
+        yield f"{_JSON} is no JSON object"
+    if wrong := sorted(fields.keys() ^ _FIELDS.keys()):
+        yield f"{_JSON} has other fields than expected: {', '.join(wrong)}"
+    for name, kind in _FIELDS.items():
+        if type(fields[name]) is not kind:
+            yield f"{name} is {fields[name]!r}, expected {kind.__name__}"
+    yield from _position_problems(fields)
+    if not all(isinstance(value, str) for value in fields["device"].values()):
+        yield "device is not described by strings"
+    yield from _array_problems(fields, arrays)
+
+
+def _position_problems(fields: Mapping[str, Any]) -> Iterator[str]:
+    for plan in fields["scales"]:
+        numbers = (*plan["size"], plan["steps"]) if _is_scale(plan) else ()
+        if len(numbers) != 3 or not all(type(n) is int and n >= 0 for n in numbers):
+            yield f"scales has {plan!r}, expected a size of two numbers, and steps"
+    step, scale, scales = (fields[name] for name in ("step", "scale", "scales"))
+    if not 0 <= scale < len(scales):
+        yield f"scale is {scale}, of {len(scales)}"
+    total = sum(plan["steps"] for plan in scales)
+    if not 0 <= step <= total:
+        yield f"step is {step}, of {total}"
+
+
+def _is_scale(plan: Any) -> bool:
+    return isinstance(plan, dict) and type(plan.get("size")) is list and "steps" in plan
+
+
+def _array_problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    width, height = fields["scales"][fields["scale"]]["size"]
+    canvas = arrays.get("state/canvas", np.zeros(0))
+    if canvas.shape != (height, width, 3) or canvas.dtype.kind != "f":
+        yield (
+            f"canvas is {list(canvas.shape)} {canvas.dtype}, expected [{height}, {width}, 3] of floats"
+        )
+    if not np.isfinite(canvas).all():
+        yield "canvas has values that are not finite"
+    if missing := sorted(_TERMS - arrays.keys()):
+        yield f"{missing[0]} is missing"
+    count = fields["step"] + 1
+    for name, array in arrays.items():
+        if name in _TERMS or name.startswith("history/style_layers/"):
+            if array.shape != (count,) or array.dtype.kind != "f":
+                yield f"{name} is {list(array.shape)} {array.dtype}, expected [{count}] of floats"
+        elif not name.startswith("state/"):
+            yield f"{name} is not expected"
 
 
 def _under(arrays: Mapping[str, Any], group: str) -> dict[str, Any]:

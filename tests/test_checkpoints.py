@@ -293,6 +293,64 @@ def test_what_is_no_whole_checkpoint_is_refused(half, path, tmp_path):
     refused("is a folder; name a checkpoint in it")
 
 
+def with_arrays(half, **changes):
+    return half._replace(arrays=half.arrays | changes)
+
+
+# What no run writes, though its checksum is right.
+IMPOSSIBLE = {
+    "step is -1, of 4": lambda half: half._replace(step=-1),
+    "step is 9, of 4": lambda half: half._replace(step=9),
+    "step is 2.0, expected int": lambda half: half._replace(step=2.0),
+    "scale is 1, of 1": lambda half: half._replace(scale=1),
+    "scale is 0, of 0": lambda half: half._replace(scales=[]),
+    "scales has {'steps': 4}": lambda half: half._replace(scales=[{"steps": 4}]),
+    "facts is [], expected dict": lambda half: half._replace(facts=[]),
+    "device is not described by strings": lambda half: half._replace(device={"kind": 1}),
+    "canvas has values that are not finite": lambda half: with_arrays(
+        half, canvas=half.arrays["canvas"] * np.float32("nan")
+    ),
+    "canvas is [32, 3] float32": lambda half: with_arrays(half, canvas=half.arrays["canvas"][0]),
+    "canvas is [24, 32, 3] int32": lambda half: with_arrays(
+        half, canvas=half.arrays["canvas"].astype(np.int32)
+    ),
+    "history/tv is missing": lambda half: half._replace(history=half.history._replace(tv={})),
+    "history/total is [2] float32": lambda half: half._replace(
+        history=half.history._replace(total=half.history.total[1:])
+    ),
+}
+
+
+@pytest.mark.parametrize("said", IMPOSSIBLE)
+def test_what_no_run_writes_is_refused_as_damaged(half, path, said):
+    checkpoints.save(path, IMPOSSIBLE[said](half))
+    with pytest.raises(ValueError) as error:
+        checkpoints.load(path)
+    message = f"`path`: '{path}' is damaged or cut short; remove it and start anew ({said}"
+    assert str(error.value).startswith(message)
+
+
+def test_a_dataset_too_many_is_refused(half, path, monkeypatch):
+    leaves = checkpoints.named_leaves(half.history) | {"more": half.history.tv}
+    monkeypatch.setattr(checkpoints, "named_leaves", lambda tree: leaves)
+    checkpoints.save(path, half)
+    with pytest.raises(ValueError, match=r"is damaged .*\(history/more is not expected\)"):
+        checkpoints.load(path)
+
+
+def test_what_is_no_json_object_of_a_checkpoint_is_refused(half, path, monkeypatch):
+    for text, said in {
+        "nonsense": "Expecting value",
+        "[]": "told is no JSON object",
+        '{"step": 2}': "told has other fields than expected: device, facts, notes, scale, scales",
+    }.items():
+        monkeypatch.setattr(checkpoints.json, "dumps", lambda *_, text=text, **__: text)
+        checkpoints.save(path, half)
+        monkeypatch.undo()
+        with pytest.raises(ValueError, match=f"is damaged or cut short; .*{said}"):
+            checkpoints.load(path)
+
+
 def test_a_state_of_another_layout_is_refused(half, content):
     like = optimize.init(content, with_rule(optimizers.Adam()).bare())
     with pytest.raises(ValueError, match="`resume`: does not fit the run: .*opt_state"):

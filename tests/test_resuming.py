@@ -1,5 +1,6 @@
 """Interrupted and resumed runs at the command line write what one uninterrupted run writes."""
 
+import io
 import json
 import os
 import random
@@ -16,7 +17,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import _hdf5, checkpoints, optimizers, prepare, recipes
-from nst_jax.app import autosave, cli, single, timing
+from nst_jax.app import autosave, cli, log, single, timing, writing
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
 
@@ -84,15 +85,15 @@ def losses(path):
     return lines[1:-1]
 
 
-def interrupt_at(monkeypatch, step):
-    """Let Ctrl-C come while the snapshot after so many updates is recorded, once."""
+def interrupt_at(monkeypatch, step, number=signal.SIGINT):
+    """Let a signal come while the snapshot after so many updates is recorded, once."""
     record = single._Recorder.record
 
     def recording(recorder, shot):
         record(recorder, shot)
         if shot.step == step:
             monkeypatch.setattr(single._Recorder, "record", record)
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
     monkeypatch.setattr(single._Recorder, "record", recording)
 
@@ -285,6 +286,93 @@ def test_a_failed_write_keeps_the_canvas_and_the_previous_checkpoint(call, monke
     assert call(*RUN, *KEEP, "--resume", "-o", "out.png")[0] == 0
     assert call(*RUN, "-o", "whole.png")[0] == 0
     assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
+
+
+# --- What cannot be written -------------------------------------------------------------------------
+
+
+class FullStream:
+    """A standard error that cannot be written, as of a closed pipe or terminal or on a full disk."""
+
+    encoding = "utf-8"
+
+    def __init__(self, error):
+        self._error = error
+
+    def write(self, *_):
+        raise self._error
+
+    flush = write
+
+    def isatty(self):
+        return False
+
+    def fileno(self):
+        raise io.UnsupportedOperation
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "full"), None])
+def test_a_run_does_not_need_its_progress(call, monkeypatch, error):
+    argv = [word for word in RUN if word != "-q"]
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", None if error is None else FullStream(error))
+        assert cli.main(["stylize", *PICTURES, *argv, "-o", "out.png"]) == 0
+        assert cli.main(["stylize", *PICTURES, *argv, "-o", "out.nothing"]) == 2
+    assert nst.images.read_metadata("out.png")["finished"] is True
+
+
+def test_a_log_that_cannot_be_written_is_named_and_the_canvas_kept(call, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    write = log.RunLog.write
+
+    def filling(run_log, event, **facts):
+        if facts.get("step") == 6:
+            run_log._file.close()
+            run_log._file = type("File", (), {"write": full, "close": full})()
+        write(run_log, event, **facts)
+
+    monkeypatch.setattr(log.RunLog, "write", filling)
+    argv = ("-o", "out.png", "--log", "log.jsonl", "--every", "2")
+    code, _, err = call(*RUN, *argv)
+    assert code == 1 and err.count("\n") == 1
+    assert err.startswith("nst-jax: error: cannot write 'log.jsonl': No space left on device")
+    assert nst.images.read_metadata("out.png")["steps_done"] == 6
+
+
+@pytest.mark.parametrize("here_too", [False, True])
+def test_a_picture_that_cannot_be_written_goes_elsewhere(call, monkeypatch, tmp_path, here_too):
+    save = nst.images.save
+    there, temporary = tmp_path / "there", tmp_path / "temporary"
+    there.mkdir()
+    temporary.mkdir()
+    full = {there, tmp_path} if here_too else {there}
+
+    def failing(path, *args, **options):
+        if Path(path).absolute().parent in full:
+            raise OSError(28, "No space left on device")
+        save(path, *args, **options)
+
+    monkeypatch.setattr(writing.images, "save", failing)
+    monkeypatch.setattr(writing.tempfile, "tempdir", str(temporary))
+    code, _, err = call(*RUN, "-o", "there/out.png")
+    (found,) = (temporary if here_too else tmp_path).glob("out-*.png")
+    assert code == 1
+    assert f"nst-jax: saved: '{found}' is the canvas after 8 updates\n" in err
+    assert "nst-jax: error: cannot write 'there/out.png': No space left on device" in err
+    assert nst.images.read_metadata(found)["finished"] is True
+    assert not list(there.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+@pytest.mark.parametrize("number", ["SIGHUP", "SIGTERM"])
+def test_a_closed_terminal_keeps_the_canvas(call, monkeypatch, number):
+    interrupt_at(monkeypatch, 4, getattr(signal, number))
+    code, _, err = call(*RUN, "--every", 2, "-o", "out.png")
+    assert code == 128 + getattr(signal, number)
+    assert "after 4 of 8 updates" in err
+    assert nst.images.read_metadata("out.png")["steps_done"] == 4
 
 
 # --- Killed ---------------------------------------------------------------------------------------

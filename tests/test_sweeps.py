@@ -14,7 +14,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import optimizers, recipes
-from nst_jax.app import cli, sweep
+from nst_jax.app import cli, interrupts, sweep, writing
 from nst_jax.app.progress import Display
 from nst_jax.images import sheets
 from nst_jax.recipes import sizes
@@ -264,13 +264,39 @@ def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_ctrl_c_ends_a_sweep(call, monkeypatch):
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_sweep(call, monkeypatch, number):
+    number, before = getattr(signal, number), {n: signal.getsignal(n) for n in interrupts.STOPPING}
+    monkeypatch.setattr(interrupts, "_in_charge", True)  # as in a process of the command line
+
     def pressed(self, evaluations, total):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     monkeypatch.setattr(sweep.BatchProgress, "report", pressed)
-    code, _, err = call("--ratio", "1,2", "--size", "32", "-q")
+    try:
+        code, _, err = call("--ratio", "1,2", "--size", "32", "-q")
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
     assert code == 130 and err.startswith("nst-jax: interrupted")
+
+
+def test_a_grid_that_cannot_be_written_goes_elsewhere(call, monkeypatch):
+    save, full = nst.images.save, Path("full").absolute()
+    full.mkdir()
+
+    def failing(path, *args, **options):
+        if Path(path).absolute().parent == full:
+            raise OSError(28, "No space left on device")
+        save(path, *args, **options)
+
+    monkeypatch.setattr(writing.images, "save", failing)
+    code, out, err = call("--ratio", "1,2", "--size", "32", "-q", "-o", "full/grid.png")
+    (found,) = Path().glob("grid-*.png")
+    assert (code, out) == (1, "")
+    said = f"cannot write 'full/grid.png': No space left on device; the grid is in '{found.absolute()}'"
+    assert err.startswith(f"nst-jax: error: {said}")
+    assert told(found)["finished"] is True
 
 
 # --- Axes -----------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Checkpoints at the command line: from which one a run resumes, and when it writes its own."""
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -94,8 +95,11 @@ def check_disk_space(job: PictureJob) -> None:
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
     """Return when each canvas up to a checkpoint was measured, in seconds of the run; 0 if unknown."""
     count = len(checkpoint.history.total)
-    recorded = checkpoint.notes.get("seconds", ())
-    return list(recorded) if len(recorded) == count else [0.0] * count
+    recorded = checkpoint.notes.get("seconds")
+    if not isinstance(recorded, list) or len(recorded) != count:
+        return [0.0] * count
+    valid = all(type(each) in (int, float) and 0 <= each < math.inf for each in recorded)
+    return list(recorded) if valid else [0.0] * count
 
 
 class CheckpointWriter:

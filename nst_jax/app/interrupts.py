@@ -1,14 +1,25 @@
-"""Ctrl-C and SIGTERM: an immediate exit before there is anything to save, later an orderly stop."""
+"""Ctrl-C, SIGTERM and SIGHUP: an immediate exit before there is anything to save, then orderly stops.
+
+A process gets SIGHUP when its terminal is closed.
+"""
 
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, NoReturn
 
 from nst_jax.app.messages import PROGRAM
+
+# Windows has no SIGHUP.
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+_in_charge = False  # whether this process runs the command line and nothing else
 
 
 def exit_on_interrupt() -> None:
@@ -16,26 +27,41 @@ def exit_on_interrupt() -> None:
 
     Call it before slow imports, since imported code might swallow a KeyboardInterrupt.
     """
+    global _in_charge
+    _in_charge = True
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit)
 
 
 def raise_on_interrupt() -> None:
-    """Make Ctrl-C raise KeyboardInterrupt from here on, so that finished work can be reported."""
+    """Make Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, so that finished work is reported."""
+    if not _in_charge:
+        return
     if signal.getsignal(signal.SIGINT) is _exit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in STOPPING:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _raise)
+
+
+def _raise(number: int, frame: Any) -> NoReturn:
+    del frame
+    signal.signal(number, signal.SIG_DFL)  # the second one ends the process at once
+    raise KeyboardInterrupt
 
 
 def _exit(number: int, frame: Any) -> None:
     del frame
-    sys.stderr.write(f"{PROGRAM}: interrupted\n")
+    with suppress(OSError, AttributeError):
+        sys.stderr.write(f"{PROGRAM}: interrupted\n")
     exit_at_once(128 + number)
 
 
 def exit_at_once(code: int) -> NoReturn:
     """Exit without Python's clean-up, in which an interrupted jax may crash."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or a pipe that nobody reads
+            stream.flush()
     os._exit(code)
 
 
@@ -43,7 +69,7 @@ def exit_at_once(code: int) -> NoReturn:
 
 
 class Interrupts(AbstractContextManager):
-    """Context manager that turns Ctrl-C and SIGTERM into a request to stop.
+    """Context manager that turns Ctrl-C, SIGTERM and SIGHUP into a request to stop.
 
     Before `defer` is called, a signal ends the run at once: `abandon` is called, then the handler that
     was installed before, and if that returns, KeyboardInterrupt is raised. After `defer`, a signal
@@ -55,7 +81,7 @@ class Interrupts(AbstractContextManager):
         self._abandon, self._deferred = abandon, False
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPPING:
                 # An ignored signal stays ignored, as `nohup` and background jobs of a shell intend.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._old[number] = signal.signal(number, self._receive)

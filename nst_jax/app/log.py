@@ -19,12 +19,13 @@ the seconds of later lines continue from those of the checkpoint.
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 import jax
 
+from nst_jax import _files
 from nst_jax._types import Losses
 from nst_jax.provenance import of_losses
 
@@ -34,20 +35,40 @@ class RunLog(AbstractContextManager):
 
     def __init__(self, path: Path | None) -> None:
         self.lines = 0
+        self._path = path
         self._file: TextIO | None = None
         if path is not None:
             # Line-buffered, so that every line in the file is complete whenever the run stops.
             self._file = path.open("w", encoding="utf-8", buffering=1)
 
     def __exit__(self, *exception: object) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.close()
+        except OSError as error:
+            if exception[0] is None:  # else that is the one to report
+                raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> OSError:
+        return OSError(f"cannot write '{self._path}': {_files.reason_of(error)}")
 
     def write(self, event: str, **facts: Any) -> None:
-        """Write one line: the event's name and its facts as a JSON object."""
+        """Write one line: the event's name and its facts as a JSON object.
+
+        Raises:
+          OSError: naming the file, once; after that nothing more is written.
+        """
         self.lines += 1
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(json.dumps({"event": event, **facts}, allow_nan=False) + "\n")
+        except OSError as error:
+            file, self._file = self._file, None
+            with suppress(OSError):  # the rest of the line fails again
+                file.close()
+            raise self._failed(error) from error
 
     def steps(
         self,

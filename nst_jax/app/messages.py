@@ -7,6 +7,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 
 import click
@@ -69,12 +70,15 @@ def print_lines(*lines: object, err: bool = False) -> None:
     Everything that commands print goes through here or through `progress.Display`.
     """
     stream = sys.stderr if err else sys.stdout
-    for line in lines:
-        click.echo(printable(str(line), getattr(stream, "encoding", None)), err=err)
+    # Standard error may be a full disk, a pipe that nobody reads, or a closed terminal.
+    ignored = (OSError, ValueError) if err else ()
+    with suppress(*ignored):
+        for line in lines:
+            click.echo(printable(str(line), getattr(stream, "encoding", None)), err=err)
 
 
 def print_message(kind: str, text: str) -> None:
-    """Print one line on standard error, such as "nst-jax: error: ..."."""
+    """Print one line on standard error, such as "nst-jax: error: ...", if it can be written."""
     print_lines(f"{PROGRAM}: {kind}: {text}", err=True)
 
 

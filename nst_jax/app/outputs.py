@@ -76,6 +76,8 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
         kept = sorted(outputs.frames.glob("step_*.png")) if outputs.frames.exists() else []
         if kept and not outputs.overwrite:
             raise ValueError(f"`frames`: '{kept[0]}' exists; name another folder or `--overwrite`")
+        for frame in kept:
+            _files.check_unprotected(frame, argument="frames")
 
 
 def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
@@ -102,8 +104,6 @@ def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
     if path.exists() and not path.is_dir() and not overwrite:
         raise ValueError(f"`{argument}`: '{path}' exists; choose another name or `--overwrite`")
     _files.check_destination(path, argument=argument)
-    if path.exists() and not os.access(path, os.W_OK):
-        raise ValueError(f"`{argument}`: '{path}' is not writable; check its permissions")
 
 
 def check_folder(path: Path, argument: str) -> None:

@@ -1,9 +1,11 @@
 """Progress on standard error: a live bar on a terminal, otherwise a line now and then."""
 
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import contextmanager, suppress
+from typing import IO, Any, NamedTuple, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -17,12 +19,43 @@ from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Stopwatch, update
 LINE_SECONDS = 10.0  # least time between two lines where no bar can be drawn
 
 
+class OptionalStream:
+    """Standard error, whose failures are ignored: a run must not end because nobody can read of it."""
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        self._try("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, or drop it."""
+        self._try("flush")
+
+    def isatty(self) -> bool:
+        """Return whether a bar can be drawn."""
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def _try(self, method: str, *arguments: str) -> None:
+        if sys.stderr is None:  # it was closed before the process began
+            return
+        try:
+            getattr(sys.stderr, method)(*arguments)
+        except (OSError, ValueError):  # a full disk, a closed pipe or terminal, a closed stream
+            # What is buffered would fail again, at the latest when Python exits.
+            with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stderr.fileno())
+
+
 class Display:
     """Prints facts about a run, then its progress; prints nothing if `quiet`."""
 
     def __init__(self, quiet: bool = False) -> None:
+        stream = cast(IO[str], OptionalStream())
         self.console = Console(
-            stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False
+            file=stream, quiet=quiet, highlight=False, soft_wrap=True, emoji=False
         )
         self._bar: Progress | None = None
         self._task: Any = None

@@ -15,11 +15,12 @@ from nst_jax.app.interrupts import Interrupts
 from nst_jax.app.introduction import introduce, share_words, size_words
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
+from nst_jax.app.messages import print_message
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display, loss_shares, time_left
 from nst_jax.app.rates import record_rate
 from nst_jax.app.timing import CompileClock, IntervalChooser, Stopwatch
-from nst_jax.app.writing import resized_alpha, write_picture
+from nst_jax.app.writing import resized_alpha, write_elsewhere, write_picture
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.weights.params import WeightsInfo
@@ -92,7 +93,8 @@ def paint_job(
                     return recorder.finish(interrupts.signal)
                 except BaseException:
                     recorder.rescue()
-                    recorder.log_end("failed")
+                    with suppress(OSError):  # the first error is the one to report
+                        recorder.log_end("failed")
                     raise
 
 
@@ -141,23 +143,24 @@ class _Recorder:
     def record(self, shot: Snapshot) -> None:
         """Log, write and show one snapshot."""
         lap = self._stopwatch.lap()
+        # Kept first, because the log and the display may fail.
+        is_first, self.last = self.last is None, shot
         # The first snapshot of a resumed run is the checkpoint itself, before anything is compiled.
-        if self._first_compile is None and (self.last is not None or self.job.resume is None):
+        if self._first_compile is None and (not is_first or self.job.resume is None):
             self._first_compile = self.compiling.seconds
-        if self.last is None:
+        if is_first:
             self._log_start()
         broke = shot.broke_at >= 0
         # If losses are not finite, all later ones mean nothing, so they are not logged.
         count = len(shot.history.total) - (shot.step - shot.broke_at if broke else 0)
         history = jax.tree.map(lambda values: values[:count], shot.history)
         last = shot.broke_at if broke else shot.step
-        seconds = self._before[:count] if self.last is None and self._before else lap.spread(count)
+        seconds = self._before[:count] if is_first and self._before else lap.spread(count)
         self.seconds += seconds
         self.log.steps(history, last=last, seconds=seconds, scale_of=self.pace.scale_of)
         self.pace.advance(shot.step, lap.seconds)
-        if self.last is not None and not self._announced:
+        if not is_first and not self._announced:
             self._announce()
-        self.last = shot
         if not broke:
             self._write(shot)
             self._show(shot)
@@ -198,8 +201,11 @@ class _Recorder:
         self._written = True
 
     def _write_file(self, path: Path, shot: Snapshot, *, overwrite: bool) -> None:
-        if not cluster.is_first():
-            return
+        if cluster.is_first():
+            write_picture(path, shot.image, **self._written_with(shot), overwrite=overwrite)
+
+    def _written_with(self, shot: Snapshot) -> dict[str, Any]:
+        """Return the transparency and the metadata with which a snapshot is written."""
         finished = shot.step == self.pace.total and shot.broke_at < 0
         metadata = self.facts | {
             "steps_done": shot.step if shot.broke_at < 0 else shot.broke_at - 1,
@@ -207,13 +213,10 @@ class _Recorder:
         }
         if shot.broke_at < 0:
             metadata["losses"] = provenance.of_losses(shot.losses)
-        write_picture(
-            path,
-            shot.image,
-            alpha=resized_alpha(self.job.content.alpha, shot.image),
-            metadata=metadata if self.job.metadata else None,
-            overwrite=overwrite,
-        )
+        return {
+            "alpha": resized_alpha(self.job.content.alpha, shot.image),
+            "metadata": metadata if self.job.metadata else None,
+        }
 
     def finish(self, stopped_by: int | None) -> Ending:
         """Write the picture and the end of the log; return how the run ended.
@@ -224,6 +227,7 @@ class _Recorder:
         shot, name = self.last, self.job.outputs.picture.name
         if shot is not None and shot.broke_at != 0:
             self._write_picture(shot)
+            self._rescued = True  # whatever fails from here on
         ending = self._ending(stopped_by, name)
         if ending.status != "failed" and cluster.is_first():
             record_rate(self.job.plan, self.pace.timed)
@@ -249,17 +253,23 @@ class _Recorder:
         if self._rescued or self.last is None or self.last.broke_at == 0:
             return
         self._rescued = True
-        # If the run failed while writing, writing fails again, and only the first error is reported.
+        path, steps = self.job.outputs.picture, self.last.step
+        # The first error is the one to report, whatever fails here.
         with suppress(Exception):
-            self._write_picture(self.last)
-            name, steps = self.job.outputs.picture.name, self.last.step
-            self.display.say(f"{name} is the unfinished canvas after {steps} updates")
+            try:
+                self._write_picture(self.last)
+                self.display.say(f"{path.name} is the unfinished canvas after {steps} updates")
+            except OSError:
+                if cluster.is_first():
+                    found = write_elsewhere(path, self.last.image, **self._written_with(self.last))
+                    print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
         """Save the canvas before this process ends because another process is lost."""
         self.display.stop()
         self.rescue()
-        self.log_end("failed")
+        with suppress(OSError):
+            self.log_end("failed")
 
     def _ending(self, stopped_by: int | None, name: str) -> Ending:
         shot, total = self.last, self.pace.total
@@ -300,7 +310,8 @@ class _Recorder:
     def abandon(self) -> None:
         """End the log of a run that is interrupted before its first canvas."""
         self.display.stop()
-        self.log_end("interrupted")
+        with suppress(OSError):
+            self.log_end("interrupted")
 
     def log_end(self, status: str, **facts: Any) -> None:
         """Write the log's last line, once, and before it the first line if that is still missing."""

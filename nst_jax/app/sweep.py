@@ -21,7 +21,7 @@ from nst_jax.app.job import Job
 from nst_jax.app.plan_report import memory_line, px
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
-from nst_jax.app.writing import write_picture
+from nst_jax.app.writing import write_elsewhere, write_picture
 from nst_jax.batches import members_of, paint_batch
 from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
@@ -390,13 +390,17 @@ def write_grid(job: SweepJob, weights: WeightsInfo, painted: Mapping[int, Painte
       painted: maps indices of cells, counted row by row, to their canvases.
 
     Raises:
-      OSError: if the file cannot be written.
+      OSError: if the file cannot be written; the message says where the grid went instead.
     """
     if not painted:
         return
     facts = facts_of(job, weights, painted) if job.metadata else None
     grid = drawn(job, {cell: canvas.image for cell, canvas in painted.items()})
-    write_picture(job.output, grid, metadata=facts, overwrite=job.overwrite)
+    try:
+        write_picture(job.output, grid, metadata=facts, overwrite=job.overwrite)
+    except OSError as error:
+        found = write_elsewhere(job.output, grid, metadata=facts)
+        raise OSError(f"{error}; the grid is in '{found}'") from error
 
 
 def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:

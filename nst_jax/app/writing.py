@@ -1,12 +1,17 @@
 """Write result pictures, whose paths were checked when the job was made."""
 
+import os
+import secrets
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import images
+from nst_jax import _files, images
 from nst_jax._types import Image
 from nst_jax.images.resizing import antialiased
 
@@ -24,8 +29,33 @@ def write_picture(path: Path, image: Any, **options: Any) -> None:
     """
     try:
         images.save(path, image, **options)
-    except ValueError as error:
-        raise OSError(f"cannot write {str(path)!r}: {error}") from error
+    except (ValueError, OSError) as error:
+        raise OSError(f"cannot write {str(path)!r}: {_files.reason_of(error)}") from error
+
+
+def write_elsewhere(path: Path, image: Any, **options: Any) -> Path:
+    """Write a picture that cannot be written to its place to another one, under a new name.
+
+    Args:
+      path: where it should have gone.
+      image: [h, w, 3] in [0, 1].
+      **options: of `nst_jax.images.save`.
+
+    Returns:
+      Where it went: the current folder, else the folder for temporary files.
+
+    Raises:
+      OSError: if it cannot be written there either.
+    """
+    name = f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"
+    # The folder for temporary files is looked for by writing to it, so it may fail on a full disk.
+    folders: tuple[Callable[[], str], ...] = (os.getcwd, tempfile.gettempdir)
+    for folder in folders:
+        with suppress(OSError):
+            elsewhere = Path(folder(), name)
+            write_picture(elsewhere, image, **options)
+            return elsewhere
+    raise OSError(f"cannot write {str(path)!r}, nor a file in the current or the temporary folder")
 
 
 def resized_alpha(alpha: Any, image: Image) -> Any:

@@ -28,7 +28,7 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
 
     Raises:
       ValueError: for an unknown suffix, a folder, a missing or unwritable folder around it, and an
-        existing file that may not be replaced.
+        existing file that may not be replaced or is write-protected.
 
     Example:
       >>> from nst_jax import images
@@ -62,6 +62,7 @@ def _check_existing(path: Path, overwrite: bool, argument: str) -> None:
         raise ValueError(
             f"`{argument}`: {str(path)!r} exists; choose another name or allow overwriting"
         )
+    _files.check_unprotected(path, argument=argument)
 
 
 def check_fits(path: PathLike, shape: Shape, *, argument: str = "output") -> None:

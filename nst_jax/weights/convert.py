@@ -296,9 +296,13 @@ def _hdf5_arrays(path: Path) -> dict[str, StoredArray]:
     """Return Keras' layers as `block1_conv1/kernel` and `.../bias`, other arrays by their own names."""
     found: dict[str, StoredArray] = {}
     with h5py.File(path, "r") as file:
-        if file.attrs.get("format") == WEIGHTS_FORMAT.name:
+        if _hdf5.attribute(file, "format") == WEIGHTS_FORMAT.name:
             raise refusal(path, "is a weights file of nst-jax already; use it as it is")
-        for name, dataset in _hdf5.all_datasets(file).items():
+        try:
+            datasets = _hdf5.all_datasets(file)
+        except _hdf5.ForeignStorage as error:
+            raise refusal(path, f"{error}; give a file that contains its arrays") from None
+        for name, dataset in datasets.items():
             key = name
             match = _KERAS_PATH.search(name)
             # A training checkpoint also has the optimiser's moments of each layer, under

@@ -18,13 +18,13 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import h5py
 import jax
 import numpy as np
 
-from nst_jax import _checks, _hdf5
+from nst_jax import _checks, _files, _hdf5
 from nst_jax._files import PathLike, check_destination
 from nst_jax._hdf5 import Layout, layout_differences, layout_of
 from nst_jax._types import Params
@@ -49,6 +49,8 @@ EMBEDDED = "embedded weights"  # what messages call the file that comes with the
 EMBEDDED_NAME = "vgg19_imagenet.h5"
 
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
+
+EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the file, which has no last line that states it
 
 
 Datasets: TypeAlias = Mapping[str, np.ndarray]  # "conv1_1/kernel" -> array, as stored
@@ -181,7 +183,8 @@ def save_params(
             file.attrs.update(attributes)
             _hdf5.store(file, datasets)
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"`path`: '{path}' cannot be written ({error})") from error
+        reason = _files.reason_of(error)
+        raise ValueError(f"`path`: '{path}' cannot be written ({reason})") from error
 
 
 # --- Reading --------------------------------------------------------------------------------------
@@ -197,13 +200,19 @@ def _find(path: PathLike | None) -> _hdf5.Source:
     here = Path(__file__).parent
     inside, beside = here / EMBEDDED_NAME, here.parents[1] / "weights" / EMBEDDED_NAME
     found = inside if inside.exists() else beside
-    return _hdf5.Source(found, EMBEDDED, WEIGHTS_FORMAT, if_missing="reinstall nst-jax")
+    return _hdf5.Source(
+        found,
+        EMBEDDED,
+        WEIGHTS_FORMAT,
+        if_missing="reinstall nst-jax",
+        checksum=EMBEDDED_CHECKSUM,
+    )
 
 
 def _info(source: _hdf5.Source, file: h5py.File) -> WeightsInfo:
     """Read a file's attributes, refuse missing ones or unknown values, and count the parameters."""
     names = ("family", "pixels", "encoding", "digest", "origin", "licence")
-    text = {name: file.attrs.get(name) for name in names}
+    text: dict[str, Any] = {name: _hdf5.attribute(file, name) for name in names}
     for name, value in text.items():
         if not isinstance(value, str):
             raise source.error(f"does not state its {name}; convert it again")

@@ -1,0 +1,107 @@
+"""Files are replaced whole or not at all, and keep their permissions."""
+
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from nst_jax import _files, images
+from nst_jax.app import outputs
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture(autouse=True)
+def umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def written(path, text="new"):
+    with _files.atomic(path) as part:
+        # Whoever cannot read the old file cannot read the new one while it is written either.
+        assert not mode_of(part) & 0o077 or not path.exists() or mode_of(path) & 0o077
+        part.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o664, 0o200])
+def test_a_replaced_file_keeps_its_permissions(tmp_path, mode):
+    path = tmp_path / "a"
+    path.write_text("old")
+    path.chmod(mode)
+    assert mode_of(written(path)) == mode
+    assert path.stat().st_size == 3
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    written(link, "newer")
+    assert link.is_symlink() and mode_of(path) == mode and path.stat().st_size == 5
+
+
+def test_the_umask_decides_the_permissions_of_a_new_file(tmp_path):
+    assert mode_of(written(tmp_path / "a")) == 0o644
+    os.umask(0o077)
+    assert mode_of(written(tmp_path / "b")) == 0o600
+
+
+def test_where_the_group_cannot_be_kept_it_gets_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_text("old")
+    path.chmod(0o664)
+    stated = path.stat()
+
+    def of_another_group(self, **options):
+        found = os.stat(self, **options)
+        values = list(found)
+        values[5] += self == path
+        return os.stat_result(values)
+
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(path), "stat", of_another_group)
+        patched.setattr(os, "chown", refused)
+        with _files.atomic(path) as part:
+            part.write_text("new")
+    assert mode_of(path) == 0o604 and path.stat().st_gid == stated.st_gid
+
+
+def test_a_write_protected_file_is_never_replaced(tmp_path):
+    path = tmp_path / "a.png"
+    picture = np.zeros((4, 4, 3), np.uint8)
+    images.save(path, picture)
+    before = path.read_bytes()
+    path.chmod(0o444)
+    with pytest.raises(PermissionError, match=r"it is write-protected: '.*a.png'"):
+        written(path)
+    said = f"^`output`: '{path}' is write-protected; choose another name, or allow writing to it$"
+    for check in (_files.check_destination, images.check_output, outputs.check_file):
+        with pytest.raises(ValueError, match=said):
+            check(path, argument="output")
+    with pytest.raises(ValueError, match="`path`: .* is write-protected"):
+        images.save(path, picture)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    path.rename(frames / "step_00001.png")
+    made = outputs.Outputs(picture=path, frames=frames)
+    with pytest.raises(ValueError, match=r"`frames`: '.*step_00001.png' is write-protected"):
+        outputs.check_outputs(made, [])
+    assert (frames / "step_00001.png").read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["frames"]
+
+
+def test_an_error_names_the_file_and_leaves_it(tmp_path):
+    path = written(tmp_path / "a", "old")
+    said = "No space left on device: '.*/a'$"
+    with pytest.raises(OSError, match=said) as error, _files.atomic(path):
+        raise OSError(28, "No space left on device")
+    assert error.value.errno == 28
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
