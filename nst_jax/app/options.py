@@ -470,7 +470,8 @@ stylize = _all_of(
     _size_of_picture(_of_default),
     _style_size,
     result(
-        "PNG, JPEG, WebP or TIFF file, by its suffix (default: CONTENT_STYLE.png in this folder)"
+        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder (default: CONTENT_STYLE.png in this "
+        "folder)"
     ),
     overwrite,
     _run,
@@ -518,7 +519,7 @@ sweep = _all_of(
     ),
     _style_size,
     result(
-        "PNG, JPEG, WebP or TIFF file for the grid "
+        "PNG, JPEG, WebP or TIFF file for the grid, or a folder "
         "(default: CONTENT_STYLE_sweep.png in this folder)"
     ),
     overwrite,
