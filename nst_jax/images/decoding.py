@@ -64,16 +64,25 @@ class _RefusedError(Exception):
 
 
 @contextlib.contextmanager
-def opened_picture(data: bytes, path: Path, argument: str) -> Iterator[PilImage.Image]:
-    """Context manager: open a file's bytes with Pillow; any error becomes a one-line ValueError."""
+def opened_picture(
+    data: bytes, path: Path, argument: str, *, verified: bool = True
+) -> Iterator[PilImage.Image]:
+    """Context manager: open a file's bytes with Pillow; any error becomes a one-line ValueError.
+
+    Args:
+      data: all bytes of the file.
+      path: the file's path, for messages.
+      argument: the caller's name for the file, for messages.
+      verified: whether a damaged PNG or JPEG is refused here. Otherwise decoding may fail later.
+    """
     formats = _readable()
     try:
         with warnings.catch_warnings():
             # Pillow's warnings concern odd metadata and large pictures; `decoded` notes large pictures.
             warnings.simplefilter("ignore")
-            is_png = data.startswith(png_chunks.SIGNATURE)
+            is_png = verified and data.startswith(png_chunks.SIGNATURE)
             chunks = png_chunks.checked_chunks(data) if is_png else []
-            if data.startswith(b"\xff\xd8") and jpeg_markers.ends_early(data):
+            if verified and data.startswith(b"\xff\xd8") and jpeg_markers.ends_early(data):
                 raise ValueError("an end marker is in the middle of its data")
             with PilImage.open(io.BytesIO(data), formats=formats) as opened:
                 if opened.width * opened.height > MOST_PIXELS:

@@ -156,7 +156,7 @@ def has_settings(path: PathLike) -> bool:
     """Return whether `save` embedded anything in this file, also if its pixels are damaged."""
     try:
         data = _bytes_of(Path(path), "path")
-        with decoding.opened_picture(data, Path(path), "path") as opened:
+        with decoding.opened_picture(data, Path(path), "path", verified=False) as opened:
             if encoding.text_in(opened) is None:
                 opened.load()  # as in `read_metadata`
             return encoding.text_in(opened) is not None
