@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the words after the program's name; None takes those of this process.
 
     Returns:
-      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
+      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C; `stylize` gives 143
+      after SIGTERM and 129 after SIGHUP, where `batch` and `sweep` give 130.
     """
     if argv is not None:
         return _call(argv)
