@@ -1,7 +1,7 @@
 """Checks that public functions make of their arguments, once and before any work.
 
 A function that refuses a value raises TypeError or ValueError. The message names the argument as the
-caller typed it, what was expected, what was given, and what to do next.
+caller typed it, what was expected and what was given, and unless it is obvious, what to do next.
 """
 
 import difflib
@@ -28,7 +28,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:
-    """Return the error for an unknown name, which suggests the nearest known name or lists all."""
+    """Return the error for an unknown name; it suggests the nearest known name, or else lists all."""
     known = list(known)
     near = nearest_name(name, known)
     hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(map(repr, known))}"
@@ -76,11 +76,12 @@ def image(argument: str, value: Any) -> np.ndarray:
       value: an array [h, w, 3]: floating point in [0, 1], or uint8, which is divided by 255.
 
     Returns:
-      float32 NumPy array.
+      float32 NumPy array; values up to 0.01 outside [0, 1] are kept.
 
     Raises:
       TypeError: if the value is not an array, or is a tracer.
-      ValueError: for a wrong rank, dtype, channel count or range, and for NaN or infinite values.
+      ValueError: for a wrong rank, dtype, channel count or range, for NaN or infinite values, and for
+        an empty array.
     """
     not_traced(argument, value)
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
@@ -126,7 +127,7 @@ def _grey_hint(shape: tuple[int, ...]) -> str:
 
 
 def _array_hint(value: Any) -> str:
-    """Say how to make an array of what is none."""
+    """Return a hint on how to make an array from a value that is not an array."""
     file = "`nst_jax.images.load` reads a file"
     if _is_list(value):
         return f"`np.asarray(...)` makes an array of numbers in lists, {file}"
@@ -136,11 +137,11 @@ def _array_hint(value: Any) -> str:
 
 
 def _is_list(value: Any) -> bool:
-    return type(value) in (list, tuple)  # and no record, such as `Targets`
+    return type(value) in (list, tuple)  # not a named tuple, such as `Targets`
 
 
 def _is_pillows(value: Any) -> bool:
-    return hasattr(value, "getbands")  # told by a method, so that Pillow need not be imported
+    return hasattr(value, "getbands")  # recognises Pillow's images without importing Pillow
 
 
 def _check_range(argument: str, array: np.ndarray) -> None:
@@ -166,7 +167,7 @@ def number(
 ) -> None:
     """Refuse anything but a finite number, or an array of finite numbers, within the given bounds."""
     if (
-        type(value) in (int, float)  # without NumPy, since the rows of a batch have many numbers
+        type(value) in (int, float)  # without NumPy, which is slow for the many numbers of a batch
         and abs(value) < 2**63  # larger numbers, and NaN, are checked below
         and (above is None or value > above)
         and (least is None or value >= least)
@@ -233,7 +234,7 @@ def array(argument: str, value: Any, advice: str) -> None:
 
 
 def start_or_image(argument: str, init: Any) -> None:
-    """Refuse an `init` that is neither None, nor a function of `recipes.starts`, nor a picture."""
+    """Refuse an `init` that is neither None, nor a callable (other than a class), nor a picture."""
     if isinstance(init, type):
         raise TypeError(
             f"`{argument}`: expected a picture or a start, got the class; write `{init.__name__}()`"

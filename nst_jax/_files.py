@@ -14,7 +14,9 @@ from typing import TypeAlias
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
-LONGEST_NAME = 200  # bytes of a name to which more is added; most file systems allow 255 in all
+# Largest number of bytes that a temporary file's name takes from the name of the final file. Most file
+# systems allow 255 bytes for a whole name.
+LONGEST_NAME = 200
 
 
 def temporary_path(path: Path) -> Path:
@@ -23,7 +25,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def _shortened(name: str) -> str:
-    """Return a file's name; if it is long, its beginning and a digest, to leave room for more."""
+    """Return a file's name; if it is too long for a prefix and a suffix, its beginning and a digest."""
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
         return name
@@ -31,7 +33,7 @@ def _shortened(name: str) -> str:
 
 
 def url_in(path: PathLike) -> str | None:
-    """Return the URL that was given as a path, in which `Path` has removed a slash; else None."""
+    """Return the URL that was given as a path, even if `Path` made `/` of its `//`; else None."""
     found = re.search(r"(?:^|/)((?:https?|ftp|s3|gs|file):)/+(.+)", os.fspath(path), re.IGNORECASE)
     return f"{found[1]}//{found[2]}" if found else None
 
@@ -40,8 +42,9 @@ def url_in(path: PathLike) -> str | None:
 def atomic(path: Path) -> Iterator[Path]:
     """Context manager: the file written at the yielded path replaces `path` if the block succeeds.
 
-    If `path` is a symbolic link, the file that it points to is replaced, not the link. A file that is
-    replaced keeps its permissions; the permissions of a new file follow the umask.
+    If `path` is a symbolic link, the file that it points to is replaced, not the link. The written file
+    gets the permissions of the file that it replaces, without the group's if it cannot get the same
+    owner and group. If it replaces none, its permissions follow the umask.
 
     Args:
       path: path of the file to write or to replace.
@@ -65,14 +68,14 @@ def atomic(path: Path) -> Iterator[Path]:
             part.chmod(mode)
         part.replace(target)
     except OSError as error:
-        # Errors name the temporary file, or no file at all.
+        # The caught error names the temporary file, or no file; the new one names `path`.
         raise OSError(error.errno or errno.EIO, reason_of(error), str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 
 
 def _create_like(target: Path, part: Path) -> int | None:
-    """Create an empty file that nobody can read who cannot read the file that it will replace.
+    """Create an empty file with the owner, group and permissions of the file that it will replace.
 
     Args:
       target: the file to be replaced, which need not exist.
@@ -87,36 +90,36 @@ def _create_like(target: Path, part: Path) -> int | None:
         part.touch(exist_ok=False)
         return None
     mode = old.st_mode & 0o777
-    # The owner has to write and to read it, whatever the permissions will be.
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode | 0o600))
+    # Until it is complete, only the owner can read and write it.
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     new = part.stat()
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
         try:
             os.chown(part, old.st_uid, old.st_gid)
-        except OSError:  # only root may give files away, so the group may be another one
+        except OSError:  # not permitted: the group may be another one, so it gets no permissions
             mode &= ~0o070
     return mode
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in a few words, without names of files, why something could not be read or written."""
+    """Return why reading or writing failed: the system's reason, or else the message."""
     return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
-PROTECTED = "it is write-protected"  # reason in messages
+PROTECTED = "it is write-protected"  # the reason in the error that `atomic` raises
 
 
 def is_protected(path: Path) -> bool:
     """Return whether a file must not be replaced because it cannot be written.
 
-    A rename needs no permission of the file that it replaces, and root may write anything. So a file
+    A rename needs no permission for the file that it replaces, and root may write anything. So a file
     without any write permission counts as protected for root too.
     """
     return path.is_file() and not (os.access(path, os.W_OK) and path.stat().st_mode & 0o222)
 
 
 def remove_leftovers(paths: Iterable[PathLike]) -> None:
-    """Remove temporary files that killed processes left beside `paths`; no writer may be running."""
+    """Remove temporary files of killed processes beside `paths`; call it while nothing writes there."""
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:
         target = Path(path).resolve()
@@ -129,7 +132,7 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
 
 
 def _target(part: Path) -> str | None:
-    """Return the name (from `_shortened`) that a temporary file was written for; None if it is none."""
+    """Return the name (from `_shortened`) that a temporary file stands for; None for other files."""
     found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
     return found[1] if found else None
 
@@ -146,11 +149,15 @@ def check_place(path: PathLike, *, argument: str = "path") -> None:
     """
     path = Path(path)
     try:
-        path.resolve()
-    except (OSError, RuntimeError):  # the latter before Python 3.13
-        raise ValueError(
-            f"`{argument}`: '{path}' is a symbolic link that leads back to itself; choose another name"
-        ) from None
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError(
+                f"`{argument}`: '{path}' is a symbolic link that leads back to itself; choose another "
+                "name"
+            ) from None
     if path.is_dir():
         raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
     if not path.absolute().parent.is_dir():
@@ -167,7 +174,8 @@ def check_destination(path: PathLike, *, argument: str = "path") -> None:
       argument: the caller's name for the path, used in messages.
 
     Raises:
-      ValueError: if `path` is a folder or write-protected, or its folder is missing or not writable.
+      ValueError: if `path` is a folder, write-protected or a link that leads to itself, or if its
+        folder is missing or not writable.
     """
     check_place(path, argument=argument)
     parent = Path(path).parent
@@ -181,10 +189,10 @@ def check_unprotected(path: PathLike, *, argument: str = "path") -> None:
 
     Args:
       path: path of the file to be written.
-      argument: how the caller calls it, for messages.
+      argument: the caller's name for the path, used in messages.
 
     Raises:
-      ValueError: naming the argument.
+      ValueError: if the file exists and is write-protected.
     """
     if is_protected(Path(path)):
         raise ValueError(

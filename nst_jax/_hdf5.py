@@ -2,11 +2,11 @@
 
 This module is separate from `_files`, so that reading and writing pictures does not import h5py.
 
-Every such file has two attributes, `format` and `version`, and any number of HDF5 datasets (named
+Every such file has the attributes `format` and `version`, and any number of HDF5 datasets (named
 arrays). The meaning of the datasets, and further attributes such as a checksum, are defined in
 `weights.params` and `checkpoints`.
 
-After the HDF5 file, which states its own length, follows a line with the CRC-32 of all bytes before it.
+The HDF5 data, which state their own length, are followed by a line with the CRC-32 of all bytes before.
 HDF5 may hang for ever or crash on a damaged file, so the bytes are checked before HDF5 opens them. A
 line at the end needs no new version: HDF5 ignores it, so older versions of this package read the file,
 and a file without this line is read as before.
@@ -28,7 +28,7 @@ from nst_jax import _files
 Layout: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]  # array name -> (shape, dtype name)
 
 DIFFERENCES_SHOWN = 3  # largest number of differences that one message lists
-BLOCK = 2**20  # number of bytes that are read at once
+BLOCK = 2**20  # number of bytes that are read at once to compute a checksum
 
 
 class Format(NamedTuple):
@@ -71,7 +71,7 @@ class Source(NamedTuple):
 
 @contextmanager
 def opened(source: Source) -> Iterator[h5py.File]:
-    """Context manager: open a file for reading, after checking its format and version.
+    """Context manager: open a file for reading, and check its bytes, format and version.
 
     Args:
       source: the file, and the format that it must have.
@@ -91,7 +91,8 @@ def opened(source: Source) -> Iterator[h5py.File]:
         with h5py.File(source.path, "r", locking=False) as file:
             _check_envelope(source, file)
             yield file
-    # Whatever HDF5 and h5py make of bytes that were not written by us. Our own errors are ValueErrors.
+    # The errors of HDF5 and h5py for bytes that this package did not write. The errors of this module
+    # are ValueErrors, which are not caught here.
     except (OSError, RuntimeError, LookupError, TypeError, OverflowError, MemoryError) as error:
         raise source.damaged(error) from error
 
@@ -114,7 +115,7 @@ def _check_readable(source: Source) -> None:
 
 
 def _check_bytes(source: Source) -> None:
-    """Compare the bytes with the checksum that is known, or that the last line states."""
+    """Refuse a file whose bytes do not fit the known checksum or, without one, its last line."""
     try:
         with source.path.open("rb") as file:
             length = file.seek(0, io.SEEK_END)
@@ -141,7 +142,7 @@ _LAST_LINE = re.compile(rb"\nCRC-32 of this nst-jax file: ([0-9a-f]{8})\n")
 
 
 def _crc32(file: IO[bytes], length: int) -> int:
-    """Return the CRC-32 of the first bytes of an open file."""
+    """Return the CRC-32 of the first `length` bytes of an open file."""
     value = 0
     file.seek(0)
     while length > 0 and (block := file.read(min(length, BLOCK))):
@@ -205,7 +206,7 @@ def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
         if dataset.dtype.kind not in "biuf" or dataset.shape is None:
             raise source.damaged(f"dataset '{name}' is not an array of numbers")
     # Datasets are stored uncompressed, so an intact file is larger than all its datasets together.
-    # Where the file has less data than a dataset declares, HDF5 would fill memory with zeros.
+    # For data that a dataset declares but the file lacks, HDF5 would fill memory with zeros.
     declared = sum(dataset.nbytes for dataset in found.values())
     if declared > source.path.stat().st_size:
         raise source.error(
@@ -235,11 +236,11 @@ def created(path: Path) -> Iterator[h5py.File]:
       The file, open for writing.
 
     Raises:
-      OSError: naming `path`, if the disk fails or is full.
+      OSError: naming `path`, if it is write-protected, or the disk fails or is full.
     """
     with _files.atomic(path) as part, _NeverFailing(part) as stream:
-        # This range of format versions makes the bytes independent of HDF5's defaults, and old readers
-        # of HDF5 can open the file.
+        # This range of format versions makes the bytes independent of HDF5's defaults, and lets old
+        # versions of HDF5 read the file.
         with h5py.File(stream, "w", libver=("earliest", "v108")) as file:
             yield file
         stream.append_checksum()
@@ -248,8 +249,8 @@ def created(path: Path) -> Iterator[h5py.File]:
 class _NeverFailing(io.RawIOBase):
     """A file that never shows an error to HDF5, which crashes the process if a write fails.
 
-    The first error is kept, whatever is written after it is dropped, and leaving the context manager
-    raises it. Unlike a file built in memory, it takes no memory, of which a run may use all.
+    The first error is kept, later writes are dropped, and leaving the context manager raises the kept
+    error. Building the file in memory would avoid this, but a run may need all the memory there is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -266,7 +267,7 @@ class _NeverFailing(io.RawIOBase):
     def _keeping_errors(self) -> Iterator[None]:
         try:
             yield
-        except BaseException as error:  # Ctrl-C too
+        except BaseException as error:  # so that Ctrl-C, too, ends the run only afterwards
             self._error = self._error or error
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -281,7 +282,7 @@ class _NeverFailing(io.RawIOBase):
         rest = memoryview(data).cast("B")
         length = len(rest)
         with self._keeping_errors():
-            while rest and self._error is None:  # a disk that fills up takes a part first
+            while rest and self._error is None:  # a disk that fills up takes only a part
                 rest = rest[self._file.write(rest) :]
         return length
 
@@ -289,7 +290,7 @@ class _NeverFailing(io.RawIOBase):
         view, count = memoryview(buffer).cast("B"), 0
         with self._keeping_errors():
             count = self._file.readinto(view)
-        view[count:] = bytes(len(view) - count)  # of what was dropped
+        view[count:] = bytes(len(view) - count)  # zeros in place of bytes that were not written
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:

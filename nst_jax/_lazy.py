@@ -1,4 +1,4 @@
-"""Lazy imports: public names of a package are imported on first use, so that importing it is fast."""
+"""Lazy imports: public names of a package are imported on first use; importing the package is fast."""
 
 import importlib
 from collections.abc import Callable, Mapping

@@ -21,8 +21,8 @@ CGROUPS = (
 def of_this_machine() -> int | None:
     """Return the bytes that can still be allocated; None if that is not known.
 
-    That is what the operating system reports as available, or what this process' control group (a
-    container's limit) leaves, whichever is less.
+    That is what the operating system reports as available (outside Linux, all installed memory), or
+    what the limit of this process's control group (of a container) leaves, whichever is less.
     """
     known = [amount for amount in (_system_memory(), _control_group_memory()) if amount is not None]
     return min(known, default=None)
@@ -39,13 +39,14 @@ def _system_memory() -> int | None:
 
 
 def _control_group_memory() -> int | None:
-    """Return the bytes that this process's control group can still use; None if it has no limit."""
+    """Return the bytes that this process's control group can still use; None if no limit is found."""
     for limit, used, stat, freeable in CGROUPS:
         try:
             words = [(CGROUP / name).read_text("ascii").strip() for name in (limit, used)]
         except (OSError, ValueError):
             continue
-        if all(word.isdigit() for word in words):  # version 2 writes "max" for no limit
+        # Without a limit, version 2 writes "max", and version 1 a huge number.
+        if all(word.isdigit() for word in words):
             return max(0, int(words[0]) - int(words[1]) + _numbers(CGROUP / stat).get(freeable, 0))
     return None
 

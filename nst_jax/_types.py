@@ -1,8 +1,8 @@
 """The records that functions of this package exchange, and the meaning of each array type.
 
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
-nominally in [0, 1], channels last. Network pixels (BGR, mean-subtracted, ...) occur only in `vgg` and
-in the canvases (`State.canvas`) of recipes that optimise in network pixels.
+nominally in [0, 1], channels last. Network pixels (BGR, mean-subtracted, ...) occur only in `vgg`, and
+in the starts and canvases (`State.canvas`) of recipes that optimise in network pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ Image: TypeAlias = Float[Array, "*batch h w 3"]  # sRGB in [0, 1]
 
 StyleImage: TypeAlias = Float[
     Array, "*batch h_style w_style 3"
-]  # an Image whose size may differ from the canvas
+]  # an Image whose size may differ from that of the canvas
 
 Resized: TypeAlias = Float[Array, "*batch h_new w_new 3"]  # an Image after a change of size
 
@@ -38,8 +38,8 @@ class Params:
     """The weights of VGG-19's convolutions, and the pixel convention that they were trained on.
 
     Attributes:
-      layers: layer name (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in, out], "bias":
-        [out]}`, float32.
+      layers: maps a layer's name (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in, out], "bias":
+        [out]}`, float32 as loaded; `vgg.with_forms` adds arrays computed from the kernels.
       family: where the weights come from, e.g. `"vgg19-caffe"` or `"vgg19-torchvision"`. Static.
       pixels: name of the pixel convention that the network expects, such as `"caffe-bgr"` or
         `"torchvision"`; `nst_jax.vgg.PIXELS` has all names. Static.
@@ -79,19 +79,19 @@ class State(NamedTuple):
     """
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
-    canvas: Float[Array, "*batch h w 3"]  # last canvas kept, in the recipe's coordinates
+    canvas: Float[Array, "*batch h w 3"]  # last canvas kept, or the start; in recipe coordinates
     losses: Losses  # losses of `canvas`; if `broke_at` is set, losses that are not finite
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any  # state of the optimiser's optax transformation
-    broke_at: Int[Array, "*batch"]  # number of the update whose losses were not finite, or -1
+    broke_at: Int[Array, "*batch"]  # update at this scale whose losses were not finite, or -1
 
 
 class Snapshot(NamedTuple):
     """What `paint` yields after every interval of updates. Its arrays stay valid: none is donated."""
 
     step: int  # updates so far, over all scales
-    image: Image  # [h, w, 3] in [0, 1]
-    losses: Losses  # scalar losses of `image`; if `broke_at` is set, losses that are not finite
+    image: Image  # the canvas as an image [h, w, 3], clipped to [0, 1]
+    losses: Losses  # scalar losses of the canvas; if `broke_at` is set, losses that are not finite
     history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]
     scale: int  # index of the scale; 0 is the coarsest
     broke_at: int  # number of the update, over all scales, whose losses were not finite, or -1

@@ -26,21 +26,21 @@ class Member(NamedTuple):
     """One picture of a batch."""
 
     place: int  # index of the picture in the result
-    content: int  # index of its content picture; members with one index share its features
+    content: int  # index of its content picture; members with the same index share its features
     style: int  # index of its style picture, or of its list of blended style pictures
     prepared: prepare.Prepared  # its resized pictures and its scales
     key: Array  # random key of its start
 
 
 class BatchWeights(NamedTuple):
-    """The two forms of the weights that a batch needs."""
+    """The weights for the two uses that a batch makes of them: measuring, and the loop."""
 
     measuring: Params  # as loaded, to measure contents and styles
-    loop: Params  # for the loop: with transposed and Winograd kernels, copied to all devices
+    loop: Params  # for the loop: from `with_forms`, copied to all devices of the plan
 
     @classmethod
     def of(cls, params: Params, plan: Plan) -> "BatchWeights":
-        """Return both forms of the weights, copied to the devices of a plan that use them."""
+        """Return the weights for both uses, copied to those devices of a plan that use them."""
         network, taps = plan.recipe.network, plan.recipe.terms.taps
         shape = tiles.window_of(plan.scales[-1].shape, taps, network, plan.bands())
         formed = with_forms(params, taps, shape=shape, precision=network.precision)
@@ -61,8 +61,8 @@ class BatchCanvas:
         indices = [member.place for member in self._members]
         here, self._axes = _numbers_of(plan.recipe, indices)
         self._recipe = sharding.replicate(here, plan.mesh)
-        # The recipe on the devices that measure contents and styles: on all of them if several devices
-        # share a picture, else on one.
+        # The recipe on the devices that measure contents and styles: on all devices of the plan if
+        # several share each picture, else on one.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._broke_at = np.full(len(self._members), -1)
         self._image: Image | None = None  # the images with which the current scale started

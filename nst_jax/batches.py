@@ -1,4 +1,4 @@
-"""`stylize_many`: many pictures in one compiled program, a `vmap` over targets and recipe numbers."""
+"""`stylize_many`: many pictures at once, by a `vmap` over canvases, targets and recipe numbers."""
 
 import warnings
 from collections import defaultdict
@@ -29,8 +29,8 @@ Progress: TypeAlias = Callable[[int, int], None]
 class PicturesDiverged(RuntimeWarning):
     """Warning that the losses of some pictures of a batch stopped being finite.
 
-    It is not an exception, since the other pictures are good, and a sweep may well contain numbers with
-    which the losses diverge.
+    This is no error, since the other pictures are good, and a sweep may well contain numbers with which
+    the losses diverge.
 
     Attributes:
       pictures: maps the index of a picture to the number of the update whose losses were not finite.
@@ -80,8 +80,8 @@ def stylize_many(
 
     n contents are paired with n styles; a single content or style is used for all. Numbers of the
     recipe (weights, per-layer weights, learning rate) may be arrays [n], which makes a sweep. Canvases
-    of one shape share one compiled program, whatever the sizes of their styles. If not all canvases fit
-    into memory at once, the program paints them in chunks.
+    of one shape share a compiled loop, whatever the sizes of their styles. If not all of them fit into
+    memory at once, they are painted in chunks; a smaller last chunk compiles its own loop.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -93,8 +93,10 @@ def stylize_many(
       steps: as in `stylize`.
       precision: as in `stylize`.
       tile: as in `stylize`.
-      init: the start of all pictures, an image or a function of `nst_jax.recipes.starts`.
-      key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`.
+      init: the start of all pictures, an image or a function of `nst_jax.recipes.starts`; default: the
+        recipe's start.
+      key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`; default:
+        `jax.random.key(0)`.
       devices: devices that share the pictures: `"all"`, a number, or a list of `jax.Device`; default:
         the one that holds the weights. Each device paints its own pictures, unless `bands` is over 1.
       plan: a plan from `nst_jax.plan(..., pictures=n)`, for canvases of one shape. It contains
@@ -193,7 +195,7 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
 def members_of(
     contents: Any, styles: Any, recipe: Recipe, *, init: Any = None, key: Array | None = None
 ) -> list[Member]:
-    """Check the arguments of a batch, resize its pictures, and return one `Member` per picture.
+    """Check the arguments of a batch, resize its pictures, and return a `Member` per picture to paint.
 
     Args:
       contents: as in `stylize_many`.
@@ -326,7 +328,7 @@ def paint_batch(
       progress: as in `stylize_many`.
     """
     painted = PaintedBatch({}, {}, {})
-    # At most `CAPACITY` updates without a call of `progress`, which may end the run by an exception.
+    # At most `CAPACITY` updates without a call of `progress`, which can end the run by an exception.
     intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0

@@ -20,7 +20,8 @@ from nst_jax.scaling.bands import distribute
 from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.network import with_forms
 
-# Starts some work, possibly in another thread, and returns a function that waits for its result.
+# A function that starts the work it is given, possibly in another thread, and returns a function that
+# waits for the result of the work.
 Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
@@ -74,7 +75,7 @@ class SingleCanvas:
 
     @functools.cached_property
     def _formed(self) -> Params:
-        """The weights with transposed and Winograd kernels, made once for all scales."""
+        """The weights with the forms of kernels that the loop needs, made once for all scales."""
         network, taps = self._recipe.network, self._recipe.terms.taps
         shape = tiles.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())
         return with_forms(self._params, taps, shape=shape, precision=network.precision)
@@ -122,13 +123,16 @@ class SingleCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
-        """Start measuring and compiling the next scale; None if memory holds only the current one."""
+        """Start to measure and compile the next scale; return a function that waits for the result.
+
+        Return None if there is no next scale, or if memory cannot hold both scales.
+        """
         if not self.plan.fits_beside_next(scale):
             return None
         return begin(partial(self._compile_ahead, scale + 1, self.image(scale, state)))
 
     def _compile_ahead(self, scale: int, image: Image) -> _Measured:
-        """Measure a scale, and compile its programs by running them for zero steps."""
+        """Measure a scale, and compile its programs by calling them, the loop for zero steps."""
         measured, bands = self.measure(scale), self.plan.bands(scale)
         state = self.start(scale, measured, image)
         state, _ = self._programs.run(

@@ -36,7 +36,7 @@ CHECKPOINT_FORMAT = _hdf5.Format(
     if_other_version="resume with the nst-jax that wrote it",
 )
 
-_JSON = "told"  # name of the dataset; a historical name, kept so that old files stay readable
+_JSON = "told"  # dataset of the JSON; a historical name, kept so that old files stay readable
 
 
 # --- States and their arrays ----------------------------------------------------------------------
@@ -129,7 +129,7 @@ def _shown(facts: Mapping[str, Any], name: str) -> str:
 def _check_position(
     checkpoint: Checkpoint, scales: Sequence[Mapping[str, Any]], argument: str
 ) -> None:
-    """Refuse a checkpoint whose scale and update a run through `scales` never reaches together."""
+    """Refuse a checkpoint whose position (scale and update) a run through `scales` never reaches."""
     was, now = list(checkpoint.scales), list(scales)
     step, here = checkpoint.step, checkpoint.scale
     totals = [sum(scale["steps"] for scale in plan) for plan in (was, now)]
@@ -161,14 +161,14 @@ def _pixels_of(scale: Mapping[str, Any]) -> str:
 def with_memory_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
     """Return the recipe with the tile size and rematerialisation of the checkpoint's run.
 
-    Only a recipe whose `network.tile` is None is changed: it would let the memory available now decide,
-    and another tile size than before changes the last bits of the picture.
+    Only a recipe whose `network.tile` is None is changed: with None, the memory available now would
+    decide, and another tile size than before changes the last bits of the picture.
     """
     if checkpoint is None or recipe.network.tile is not None:
         return recipe
     tile, remat = (checkpoint.facts.get(f"network.{name}") for name in ("tile", "remat"))
     if type(tile) is not int or type(remat) is not bool:
-        return recipe  # a checkpoint of another version; `check_resumable` will refuse it
+        return recipe  # from another version of this package; `check_resumable` will refuse it
     return replace(recipe, network=replace(recipe.network, tile=tile, remat=remat))
 
 
@@ -183,7 +183,8 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
       checkpoint: what `paint(...).checkpoint()` returns.
 
     Raises:
-      ValueError: if `path` is a folder or write-protected, or its folder is missing or not writable.
+      ValueError: if `path` is a folder, write-protected or a link that leads to itself, or if its
+        folder is missing or not writable.
       OSError: if the disk fails or is full; an existing file is then unchanged.
 
     Example:
@@ -224,7 +225,7 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
 
 
 class _Checksum:
-    """The CRC-32 of the datasets added so far, in the order of their names."""
+    """The CRC-32 of the datasets added so far; add them in the order of their names."""
 
     def __init__(self) -> None:
         self.value = 0
@@ -282,7 +283,10 @@ _TERMS = {f"history/{name}" for name in Losses._fields if name != "style_layers"
 
 
 def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Yield what no run writes, though the checksum is right; each check relies on those before it."""
+    """Describe contents that no run writes, in a file whose checksum is right.
+
+    Only the first description may be requested, since each check relies on the success of those before.
+    """
     if not isinstance(fields, dict):
         yield f"{_JSON} is no JSON object"
     if wrong := sorted(fields.keys() ^ _FIELDS.keys()):

@@ -29,17 +29,17 @@ class Canvas(Protocol):
     """What `descend` optimises at each scale: the canvas of one picture, or the canvases of a batch."""
 
     def measure(self, scale: int) -> Any:
-        """Return the targets of a scale, with which the canvas is compared."""
+        """Measure the targets of a scale; `start` and `run` get the result as `measured`."""
         ...
 
     def start(self, scale: int, measured: Any, image: Image | None) -> State:
-        """Return a fresh state from `image`, the coarser scale's result; None at the coarsest scale."""
+        """Make a fresh state from `image`, the coarser scale's result (None at the coarsest scale)."""
         ...
 
     def run(
         self, scale: int, state: State, measured: Any, steps: int
     ) -> tuple[State, Losses | None]:
-        """Run `steps` steps; return the state and the losses of each step, or None if not kept."""
+        """Run `steps` steps; return the state, and the losses of each step (None if not kept)."""
         ...
 
     def image(self, scale: int, state: State) -> Image:
@@ -72,7 +72,7 @@ def descend(
       position: the position at which the run continues; it is yielded first. None starts a new run.
       ahead: called with the current scale and state, to prepare the next scale (measure and compile)
         while the current one runs. It returns a function that waits for the result of `measure`
-        at the next scale, or None if that scale is not prepared ahead.
+        at the next scale, or None if it does not prepare that scale. `ahead=None` never prepares one.
       at_scale_ends: whether the position at the end of each scale is also yielded.
 
     Yields:
@@ -93,7 +93,7 @@ def descend(
                 if over:
                     return
                 wanted = next(intervals)
-            # Not before the first position is yielded: its snapshot's program should be compiled first.
+            # Only after the first yielded position, so that its snapshot's program is compiled first.
             if ahead and measured and not next_measured and index < len(scales) - 1:
                 next_measured = ahead(index, state)
             if done == ends[index]:

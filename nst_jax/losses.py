@@ -1,4 +1,4 @@
-"""Style and content losses of the features at one tap, and variation losses of a picture. Pure.
+"""Pure functions: style and content losses of the features at a tap, variation losses of a picture.
 
 Notation: the features at a tap have N channels and M = h * w positions; the picture has P pixels. F is
 the features as an [M, N] matrix, R = FᵀF the raw Gram matrix, G = R / M its mean over positions. dR and
@@ -195,7 +195,8 @@ def _gram_forward(features: FeatureMap, products: lax.Precision) -> tuple[Gram, 
 def _gram_backward(
     products: lax.Precision, features: FeatureMap, cotangent: Gram
 ) -> tuple[FeatureMap]:
-    # The cotangent of F is F (C + Cᵀ), where C is that of R: one product; autodiff would make two.
+    # The cotangent of F is F (C + Cᵀ), with C the cotangent of R: one product, for which autodiff
+    # would make two.
     symmetric = (cotangent + jnp.swapaxes(cotangent, -1, -2)).astype(features.dtype)
     return (jnp.einsum("...hwc,...cd->...hwd", features, symmetric, precision=products),)
 
@@ -315,12 +316,12 @@ CONTENT_SUM_SQUARE = ContentLoss(squared_feature_differences, _unchanged)
 
 
 def absolute_differences(image: Image, where: Mask = None) -> DifferenceSums:
-    """Return sum|dy| and sum|dx|, differences to the pixels below and to the right."""
+    """Return sum|dy| and sum|dx| of the differences to the pixels below (dy) and right (dx)."""
     return _sum_each(_absolute, _differences(image, where))
 
 
 def squared_differences(image: Image, where: Mask = None) -> DifferenceSums:
-    """Return sum(dy²) and sum(dx²), differences to the pixels below and to the right."""
+    """Return sum(dy²) and sum(dx²) of the differences to the pixels below (dy) and right (dx)."""
     return _sum_each(jnp.square, _differences(image, where))
 
 
@@ -439,7 +440,8 @@ def check_additive(argument: str, loss: Loss) -> None:
       loss: any loss; those of this module, and those with `additive=False`, are not evaluated.
 
     Raises:
-      ValueError: if added zeros change the sums, or the sums of parts do not add up.
+      ValueError: if added zeros (for a `Variation`, a mask that is True everywhere) change the sums, or
+        the sums over two halves do not add up to those over the whole.
 
     Example:
       >>> import jax.numpy as jnp
@@ -468,7 +470,7 @@ def _not_additive(loss: Loss) -> str:
         with jax.ensure_compile_time_eval():  # the caller may be tracing
             whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())
     except Exception:
-        return ""  # the loss refuses these features; a real error appears where it is used
+        return ""  # the loss refuses these features; if it is faulty, the error appears when it is used
     if missed := _missed([with_zeros], whole):
         what = (
             "a mask of True changes" if isinstance(loss, Variation) else "positions of zeros change"

@@ -58,8 +58,8 @@ def measure(
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if there are not as many styles as the recipe has shares, and if tiles or bands are
-        used with a loss that is not additive.
+      ValueError: if the recipe has several style shares and another number of styles is given, or if
+        tiles or bands are used with a loss that is not additive.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -150,8 +150,8 @@ def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
     """Average the statistics of several styles, weighted by their shares.
 
     For a loss that is a squared distance, the gradient of the distance to this average equals the
-    average of the gradients of the distances to each style. The value is smaller by the variance of
-    the statistics.
+    average of the gradients of the distances to each style. The distance to this average is smaller
+    than the average of those distances, by the variance of the statistics.
 
     Args:
       statistics: the statistics of each style, as pytrees of one structure.
@@ -218,8 +218,8 @@ def losses_of(
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if the image and the content of `targets` differ in size, and if tiles or bands
-        are used with a loss that is not additive.
+      ValueError: if the image and the content of `targets` differ in size, or if tiles or bands are
+        used with a loss that is not additive.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -33,7 +33,8 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
       A `State` with `step == -1`; its first `step` measures the start.
 
     Raises:
-      ValueError: if `image` is not one image of floating point numbers.
+      TypeError: if `image` is not an array.
+      ValueError: if its shape does not end in (h, w, 3), or its numbers are not floating point.
     """
     _checks.array("image", image, "the order is init(image, recipe)")
     _checks.image_shape("image", image.shape, smallest=1)
@@ -56,7 +57,7 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
 def step(
     params: Params, state: State, targets: Targets, recipe: Recipe, *, bands: Bands | None = None
 ) -> State:
-    """Compute the losses of the pending canvas, keep or reject it, and propose the next one.
+    """Compute the losses of the pending canvas, keep or reject this canvas, and propose the next.
 
     Args:
       params: weights from `nst_jax.load_params`.

@@ -43,7 +43,7 @@ class Diverged(RuntimeError):
 
 def remedy(recipe: Recipe) -> str:
     """Return what helps a run whose losses stopped being finite."""
-    if recipe.descent.optimizer.guarded:  # it undoes such updates, so the losses are to blame
+    if recipe.descent.optimizer.guarded:  # too large steps are undone, so the losses are to blame
         return "smaller weights"
     return "a smaller learning rate or smaller weights"
 
@@ -94,7 +94,7 @@ class Painting(Iterator[Snapshot]):
         """Return the position of the run at the latest snapshot, from which `paint` can resume.
 
         Args:
-          copy: whether the arrays are copied. Otherwise they may be buffers of the run, which are valid
+          copy: whether the arrays are copied. If False, they may be buffers of the run, which are valid
             only until the next snapshot is requested.
 
         Returns:
@@ -181,7 +181,7 @@ def stylize(
     Raises:
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used, or if the canvas does not fit into memory even in the
-        smallest tiles; before any long work.
+        smallest tiles; raised before any long work.
       Diverged: if the losses stop being finite; its `image` is the last finite canvas.
       OutOfMemory: if the device runs out of memory although the run was estimated to fit.
 
@@ -238,8 +238,9 @@ def paint(
     """Paint as `stylize` does, and yield snapshots during the run.
 
     Snapshots come at step 0, then every `every` updates, then at the end. The updates between them run
-    in compiled loops. With several scales, updates are counted over all of them: enlarging the canvas
-    to the next scale is the last update of the coarser one, and a snapshot has the size of its scale.
+    in compiled loops. With several scales, updates are counted over all of them; enlarging the canvas
+    to the next scale counts as the last update of the coarser scale. A snapshot has the size of its
+    scale.
 
     Args:
       params: see `stylize`.
@@ -275,6 +276,7 @@ def paint(
       TypeError: as in `stylize`, raised by the call itself, before the first snapshot.
       ValueError: likewise; and if `resume` is a checkpoint of another run; the message names the
         differences.
+      OutOfMemory: as in `stylize`, raised when a snapshot is requested.
 
     Example:
       >>> import nst_jax as nst

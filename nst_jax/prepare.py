@@ -88,8 +88,8 @@ def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[
       The scales, coarse to fine.
 
     Raises:
-      ValueError: if a side of a picture is under 16 px, as given or after resizing, or if there are not
-        as many styles as the recipe has shares.
+      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the recipe
+        has several style shares and another number of styles is given.
     """
     check_styles(recipe.terms, len(styles))
     names = ["style"] if len(styles) == 1 else [f"style[{i}]" for i in range(len(styles))]
@@ -109,7 +109,8 @@ def scales_up_to(shape: Shape, style_shapes: Sequence[Shape], recipe: Recipe) ->
       recipe: the recipe whose schedule applies.
 
     Returns:
-      The scales. At a coarser scale, the styles are smaller by the same factor as the canvas.
+      The scales. At a coarser scale, the styles are smaller by the same factor as the canvas, but have
+        at least 16 px on each side.
     """
     scales = []
     for canvas, steps in recipe.descent.schedule.plan(shape, int(recipe.descent.steps)):
@@ -135,8 +136,9 @@ def prepare_pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
       float32 pictures at their final sizes, and the scales.
 
     Raises:
-      ValueError: if a value is not a picture, if a picture would become too small, or if there are not
-        as many styles as the recipe has shares.
+      TypeError: if a value is not an array.
+      ValueError: if an array is not a picture, if a side is under 16 px, as given or after resizing, or
+        if the recipe has several style shares and another number of styles is given.
     """
     content, styles = _checks.image("content", content), _checks.one_or_several("style", style)
     scales = scales_of(content.shape[:2], [style.shape[:2] for style in styles], recipe)
@@ -162,7 +164,7 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
 
 
 def at_scale(image: Image, shape: Shape) -> Resized:
-    """Resize a prepared picture to the (height, width) of a coarser scale, antialiased."""
+    """Resize a picture to (height, width) of a scale, antialiased, whatever the recipe's filter."""
     return _antialiased(image, shape)
 
 
@@ -198,7 +200,7 @@ def starting_image(
 
     Args:
       content: [h, w, 3], at the coarsest scale.
-      style: [h', w', 3], at the coarsest scale.
+      style: the first style, [h', w', 3], at the coarsest scale.
       recipe: the recipe whose start is used if `init` is None.
       init: None, a function of `nst_jax.recipes.starts`, or an image [h, w, 3] of any size. An image
         is resized to the canvas; if its proportions differ from the content's, it is stretched.

@@ -1,8 +1,8 @@
 """Records of a run as plain data: for the metadata of pictures, for logs and for checkpoints.
 
 A record consists of strings, numbers, lists and dictionaries, and contains neither times nor paths.
-Repeating a run therefore gives the same record, unless a different amount of available memory led to
-other tiles.
+Repeating a run with the same device and packages therefore gives the same record, unless a different
+amount of available memory led to other tiles.
 """
 
 import hashlib
@@ -26,8 +26,10 @@ from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
+# Of a recipe, the keys that begin with one of these are recorded.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
+# Packages whose versions are recorded, beside Python's and the version of nst_jax.
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
 
@@ -197,7 +199,7 @@ def of_identity(
       params: the weights.
       pictures: maps each role (`"content"`, `"style"`, ...) to its picture [h, w, 3], before resizing.
       recipe: the recipe that is run; its `steps` are left out.
-      init: what was given instead of the recipe's start: None, a picture or a function.
+      init: the picture or function given instead of the recipe's start; None if nothing was given.
       key: the random key.
 
     Returns:

@@ -368,8 +368,12 @@ def test_a_picture_that_cannot_be_written_goes_elsewhere(call, monkeypatch, tmp_
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
 @pytest.mark.parametrize("number", ["SIGHUP", "SIGTERM"])
 def test_a_closed_terminal_keeps_the_canvas(call, monkeypatch, number):
+    before = signal.signal(getattr(signal, number), signal.SIG_DFL)  # `nohup` would ignore it
     interrupt_at(monkeypatch, 4, getattr(signal, number))
-    code, _, err = call(*RUN, "--every", 2, "-o", "out.png")
+    try:
+        code, _, err = call(*RUN, "--every", 2, "-o", "out.png")
+    finally:
+        signal.signal(getattr(signal, number), before)
     assert code == 128 + getattr(signal, number)
     assert "after 4 of 8 updates" in err
     assert nst.images.read_metadata("out.png")["steps_done"] == 4

@@ -267,6 +267,8 @@ def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_ends_a_sweep(call, monkeypatch, number):
     number, before = getattr(signal, number), {n: signal.getsignal(n) for n in interrupts.STOPPING}
+    if number != signal.SIGINT:
+        signal.signal(number, signal.SIG_DFL)  # it may be ignored, as under `nohup`
     monkeypatch.setattr(interrupts, "_in_charge", True)  # as in a process of the command line
 
     def pressed(self, evaluations, total):

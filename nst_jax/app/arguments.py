@@ -112,7 +112,7 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
     """Return the share of each style, or an empty tuple if no style has a share.
 
     Raises:
-      ValueError: if only some styles have a share, or a share is out of range.
+      ValueError: if only some styles have a share, if a share is out of range, or if all are 0.
     """
     shares = tuple(share for _, share in styles if share is not None)
     if shares and len(shares) < len(styles):
@@ -156,7 +156,7 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
         raise _checks.unknown("optimizer", name, optimizers.OPTIMIZERS, "optimizer")
     rule = optimizers.OPTIMIZERS[known[name.lower()]]()
     # The default step lengths are for sRGB in [0, 1], where black and white are 1 apart. In the given
-    # coordinates they are `unit` apart, by the mean spread of the channels.
+    # coordinates black and white are `unit` apart, if every channel's spread is taken as the mean.
     unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
     lengths = {"radius", "largest_radius"} & set(vars(rule))
     if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):

@@ -31,7 +31,7 @@ def checkpoint_of(outputs: Outputs) -> Checkpoint | None:
     may be hours of work.
 
     Raises:
-      ValueError: naming the flag, if the flags contradict each other, if the file exists and
+      ValueError: naming the flag, if a flag needs `--checkpoint` and lacks it, if the file exists and
         `--resume` is not given, if only some processes see the file, or if it is no intact checkpoint.
     """
     path = outputs.checkpoint
@@ -93,7 +93,7 @@ def check_disk_space(job: PictureJob) -> None:
 
 
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
-    """Return when each canvas up to a checkpoint was measured, in seconds of the run; 0 if unknown."""
+    """Return the seconds from the first canvas to each one up to a checkpoint; all 0 if unknown."""
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds")
     if not isinstance(recorded, list) or len(recorded) != count:
@@ -139,7 +139,7 @@ class CheckpointWriter:
           shot: the last snapshot.
           checkpoint_now: returns the checkpoint of the present position. The checkpoint may share its
             arrays with the run, because copies may not fit in memory.
-          seconds: when each canvas so far was measured, in seconds of the run.
+          seconds: for each canvas so far, the seconds from the first canvas to it, without compilation.
           last: whether the run is about to end or to be interrupted.
 
         Raises:

@@ -1,6 +1,7 @@
 """JAX's compilation cache at the command line: its settings and its folder.
 
-Nothing here writes or reads a program: JAX does so with compiled programs, `programs` with traced ones.
+Nothing here writes or reads a program: jax does so with compiled programs, and the module
+`programs` with traced ones.
 """
 
 import os
@@ -11,7 +12,7 @@ from typing import Any
 import jax
 import platformdirs
 
-# JAX keeps programs that took at least so many seconds to compile. Its default, 1.0, leaves out many
+# JAX keeps programs that took at least this many seconds to compile. Its default, 1.0, leaves out many
 # small programs, which load in a third of their compile time and take a few kB each.
 LEAST_SECONDS = 0.0
 
@@ -55,7 +56,7 @@ def _check_owner(folder: Path) -> None:
 
 
 def programs_folder() -> Path | None:
-    """Return the folder for traced programs, inside that of jax's cache; None if off or remote."""
+    """Return the folder for traced programs, in jax's cache; None if that is off, unset or remote."""
     place = _setting("jax_compilation_cache_dir")
     if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
         return None

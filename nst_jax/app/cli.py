@@ -1,7 +1,7 @@
 """The command line: its commands with their help texts, and the exit codes.
 
-What the commands do is in the modules `commands` and `inspection`, which import jax and much else. So
-they are imported only when a command runs, and `--help` answers at once.
+The modules `commands` and `inspection` do the work of the commands. They are imported only when a
+command runs, so that `--help` need not wait for the import of jax and much else.
 """
 
 import os
@@ -19,7 +19,7 @@ from nst_jax.app.parsing import StyleShare
 
 DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
 PLATFORMS = "JAX_PLATFORMS"  # the variable that chooses jax's kinds of device
-PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"
+PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"  # the variable that sets whether jax may mix dtypes
 ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of the variables that set how jax allocates GPU memory
 OUT_OF_MEMORY = "OutOfMemory"  # class name; its module, `scaling.capacity`, is slow to import
 
@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the words after the program's name; None takes those of this process.
 
     Returns:
-      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C; `stylize` gives 143
-      after SIGTERM and 129 after SIGHUP, where `batch` and `sweep` give 130.
+      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C; `stylize` and
+      `demo` give 143 after SIGTERM and 129 after SIGHUP, where `batch` and `sweep` give 130.
     """
     if argv is not None:
         return _call(argv)
@@ -82,11 +82,11 @@ def _call(argv: Sequence[str] | None) -> int:
             raise
         if problem := _device_problem():
             return _fail(problem, 2)
+        first = next(iter(str(error).splitlines()), "")
+        if type(error).__name__ == OUT_OF_MEMORY:  # a MemoryError that has advice of its own
+            return _fail(messages.as_flags(first), 1)
         if isinstance(error, MemoryError):
             return _fail("there is too little memory; choose a smaller `--size`", 1)
-        first = next(iter(str(error).splitlines()), "")
-        if type(error).__name__ == OUT_OF_MEMORY:
-            return _fail(messages.as_flags(first), 1)
         kind = "" if isinstance(error, OSError) and first else type(error).__name__
         return _fail(f"{': '.join(filter(None, (kind, first)))}; {DEBUG}=1 shows where", 1)
     return code if isinstance(code, int) else 0

@@ -40,8 +40,8 @@ def join(cluster: str) -> None:
         the index of this process.
 
     Raises:
-      ValueError: if `cluster` has neither form, if jax finds no cluster, or if a process does not join
-        in time.
+      ValueError: if `cluster` has neither form, if N is 0 or I is not below N, if jax finds no cluster,
+        or if a process does not join in time.
 
     References:
       JAX's documentation, "Introduction to multi-controller JAX", `jax.distributed.initialize`.
@@ -106,7 +106,7 @@ def same_in_all(value: bool, message: str) -> bool:
     """Return a value that must be the same in all processes.
 
     Raises:
-      ValueError: in every process, with this message, if the values differ.
+      ValueError: in every process, with `message` as its text, if the values differ.
     """
     if true_in_any(value) and true_in_any(not value):
         raise ValueError(message)
@@ -117,12 +117,12 @@ def same_in_all(value: bool, message: str) -> bool:
 
 
 class PeerMonitor(AbstractContextManager):
-    """Ends this process when another one is lost, since an update may be waiting for its data.
+    """Ends this process when another one is lost, since an update may wait for data of the lost one.
 
     A thread of every process counts up that process' heartbeat in jax's key-value store and reads the
     heartbeats of the others. Without a monitor, a process would wait until jax notices the loss after a
     minute or more, and jax would then end the process from C++, where nothing can be saved. jax is
-    quicker only if the first process is killed, which hosts the store.
+    quicker only if the first process, which hosts the store, is killed.
     """
 
     def __init__(self, report: Callable[[str], Any]) -> None:

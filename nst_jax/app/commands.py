@@ -46,7 +46,7 @@ def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Pa
 
 
 def _result(chosen: Mapping[str, Any], default: Path) -> Path:
-    """Return the file of the result: that of `--output`, or the default name in its folder."""
+    """Return the result's path: `--output`, with `default` added to a folder; without it, `default`."""
     output = chosen["output"]
     if output is None:
         return default
@@ -114,7 +114,7 @@ def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
 
 
 def demo(chosen: Chosen) -> int:
-    """Paint the sample pictures, and write content, style and result side by side."""
+    """Paint the sample content in the sample style, and write both and the result side by side."""
     output = _result(chosen, Path("demo.png"))
     changes = arguments.Changes(size=chosen["size"], steps=chosen["steps"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
@@ -207,7 +207,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse to plan if neither pictures nor `--shape` are given, or both are."""
+    """Refuse to plan unless pictures or `--shape` are given; `--shape` excludes pictures and sizes."""
     if chosen["shape"] is None:
         if content is None or not styles:
             missing = "content" if content is None else "style"

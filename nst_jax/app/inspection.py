@@ -51,7 +51,8 @@ def show_recipe(recipe: str) -> None:
     from nst_jax.recipes import toml
 
     text = toml.to_toml(arguments.named_or_read(recipe))
-    print_lines(*text.removesuffix("\n").split("\n"))  # escapes of TOML are written in the same way
+    # `print_lines` escapes as TOML does, so what is printed is still valid TOML.
+    print_lines(*text.removesuffix("\n").split("\n"))
 
 
 def describe_weights(weights: Path | None) -> None:

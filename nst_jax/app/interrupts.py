@@ -46,7 +46,7 @@ def raise_on_interrupt() -> None:
 
 def _raise(number: int, frame: Any) -> NoReturn:
     del frame
-    signal.signal(number, signal.SIG_DFL)  # the second one ends the process at once
+    signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
     raise KeyboardInterrupt
 
 
@@ -73,7 +73,7 @@ class Interrupts(AbstractContextManager):
 
     Before `defer` is called, a signal ends the run at once: `abandon` is called, then the handler that
     was installed before, and if that returns, KeyboardInterrupt is raised. After `defer`, a signal
-    is only recorded in the attribute `signal`. A second signal always ends the process at once.
+    is only recorded in the attribute `signal`. A signal that comes again ends the process at once.
     """
 
     def __init__(self, abandon: Callable[[], None]) -> None:

@@ -47,7 +47,7 @@ class RunLog(AbstractContextManager):
         try:
             self._file.close()
         except OSError as error:
-            if exception[0] is None:  # else that is the one to report
+            if exception[0] is None:  # else report the exception that ended the run
                 raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> OSError:

@@ -1,4 +1,4 @@
-"""The wording of error messages about options and arguments of the command line.
+"""Printing of lines and messages, and the wording of errors about options and arguments.
 
 Built on click. Imports nothing that takes long to load, since even `--help` needs this module.
 """
@@ -67,7 +67,7 @@ def _escaped(character: str) -> str:
 def print_lines(*lines: object, err: bool = False) -> None:
     """Print lines on standard output or error; each stays one line, whatever it contains.
 
-    Everything that commands print goes through here or through `progress.Display`.
+    Everything that commands print, except help texts, goes through here or `progress.Display`.
     """
     stream = sys.stderr if err else sys.stdout
     # Standard error may be a full disk, a pipe that nobody reads, or a closed terminal.

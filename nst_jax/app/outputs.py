@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nst_jax import _checks, _files, images, painting
 
+# Number of updates between two frames, if `--every` is not given: the default of `paint`.
 EVERY = inspect.signature(painting.paint).parameters["every"].default
 
 

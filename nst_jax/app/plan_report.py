@@ -111,7 +111,7 @@ def facts(plan: Plan) -> dict[str, Any]:
     """Return a plan as JSON values, for `plan --json`.
 
     Sizes are (width, height). Memory is in bytes; with several devices, memory and operations are per
-    device. None means unknown.
+    device. None means unknown; for "history", that the optimiser has none.
     """
     recipe, footprint = plan.recipe, plan.footprint
     rate = known_rate(plan) if plan.here else None

@@ -45,7 +45,7 @@ OURS = ("nst_jax", "optax")
 
 
 def kept_in(place: Path | None) -> painting.Programs:
-    """Return the functions that a run compiles; slow ones keep their traced programs in a folder.
+    """Return the functions that a run compiles; `measure` and `run` keep traced programs in a folder.
 
     Args:
       place: the folder for traced programs; None keeps nothing.
@@ -88,7 +88,7 @@ class Ahead(AbstractContextManager):
 
 
 class Kept:
-    """A function compiled as `jax.jit` does, but with its traced programs kept in a folder."""
+    """A function compiled as by `jax.jit`, but with its traced programs kept in a folder."""
 
     def __init__(
         self, function: Callable[..., Any], place: Path, *, donated: int | None = None
@@ -227,7 +227,7 @@ def _name(thing: Any) -> str:
     return f"{module}.{name}"
 
 
-_known: set[type] = set()
+_known: set[type] = set()  # types of named tuples registered with `jax.export`
 
 
 def _register_records(arguments: tuple[Any, ...]) -> None:

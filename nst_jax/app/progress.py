@@ -20,7 +20,7 @@ LINE_SECONDS = 10.0  # least time between two lines where no bar can be drawn
 
 
 class OptionalStream:
-    """Standard error, whose failures are ignored: a run must not end because nobody can read of it."""
+    """Standard error, whose failures are ignored, as a run must not end for lack of a reader."""
 
     def write(self, text: str) -> int:
         """Write a text, or drop it."""

@@ -1,6 +1,6 @@
-"""Operations per second of earlier runs on this machine, kept in a file beside the compiled programs.
+"""Operations per second of earlier runs on this machine, kept in a file beside the traced programs.
 
-The peak rate of a device says little about a run, so no duration is predicted before a run was timed.
+The peak rate of a device says little about a run, so no duration is predicted before a run is timed.
 """
 
 import json
@@ -16,21 +16,21 @@ from nst_jax.app.timing import Timed
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
-# Number of rates kept for each device and precision. Their median is used, which a run slowed by other
+# Number of rates kept under each key (see `_key`). Their median is used, which a run slowed by other
 # work hardly changes. Older rates are dropped, so that the speed of a new driver or version soon shows.
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
 
 class Rate(NamedTuple):
-    """The speed of earlier runs with the same device and precision."""
+    """The speed of earlier runs on the same kind and number of devices, with the same precision."""
 
     operations: float  # per second, counted by `nst_jax.scaling.costs.update_operations`
     runs: int  # number of runs of which `operations` is the median
 
 
 def known_rate(plan: Plan) -> Rate | None:
-    """Return the speed of earlier runs with a plan's device and precision; None if there were none."""
+    """Return the speed of earlier runs here with a plan's precision and device count; None if none."""
     found = _read().get(_key(plan), [])
     return Rate(statistics.median(found), len(found)) if found else None
 
@@ -62,8 +62,8 @@ def rates_are_kept() -> bool:
 def _key(plan: Plan) -> str:
     """Return what a rate depends on, as text.
 
-    That includes the machine's name, since machines that share a home folder may have different CPUs,
-    and jax calls every CPU "cpu".
+    The text includes the machine's name, since machines that share a home folder may have different
+    CPUs, and jax calls every CPU "cpu".
     """
     device = provenance.device()
     precision = plan.recipe.network.precision.name

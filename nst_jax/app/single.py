@@ -132,7 +132,7 @@ class _Recorder:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Snapshot | None = None
-        self.seconds: list[float] = []  # time of each canvas so far, in seconds of the run
+        self.seconds: list[float] = []  # from the first canvas to each one so far
         self.compiling = compiling
         # Times of the canvases up to the checkpoint from which the run resumes.
         self._before = [] if job.resume is None else autosave.seconds_of(job.resume)
@@ -143,7 +143,7 @@ class _Recorder:
     def record(self, shot: Snapshot) -> None:
         """Log, write and show one snapshot."""
         lap = self._stopwatch.lap()
-        # Kept first, because the log and the display may fail.
+        # The snapshot is kept first, because the log and the display may fail.
         is_first, self.last = self.last is None, shot
         # The first snapshot of a resumed run is the checkpoint itself, before anything is compiled.
         if self._first_compile is None and (not is_first or self.job.resume is None):
@@ -227,7 +227,7 @@ class _Recorder:
         shot, name = self.last, self.job.outputs.picture.name
         if shot is not None and shot.broke_at != 0:
             self._write_picture(shot)
-            self._rescued = True  # whatever fails from here on
+            self._rescued = True  # nothing to rescue, whatever fails from here on
         ending = self._ending(stopped_by, name)
         if ending.status != "failed" and cluster.is_first():
             record_rate(self.job.plan, self.pace.timed)

@@ -1,7 +1,7 @@
 """The command `sweep`: paint one content and style with many values of one or two settings, as a grid.
 
 A sweep has one or two axes; an axis is a setting of the recipe with its values. The values become
-arrays in the recipe, one number for each canvas, so that one program, under `vmap`, paints many
+arrays in the recipe, with one number for each canvas, so that one program, under `vmap`, paints many
 canvases. If memory does not suffice for all of them, or more at once gain no speed, the program paints
 them part by part.
 """
@@ -67,7 +67,7 @@ class SweepJob(Job):
       rows: the axis with one value for each row, or None for a single row.
       columns: the axis with one value for each column.
       labels: for each canvas, row by row, its swept values as text.
-      plan: the plan of one group, the canvases that are painted together. The swept numbers of its
+      plan: the plan of one group; the grid is painted in groups of equal size. The swept numbers of its
         recipe are arrays with one number for each canvas of the whole grid.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
@@ -427,7 +427,7 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
 def facts_of(
     job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]
 ) -> dict[str, Any]:
-    """Return the metadata of the grid: settings, swept values, and which canvases failed.
+    """Return the metadata of the grid: settings, swept values, missing and diverged canvases.
 
     In the settings, a swept number is a list of one number for each canvas, row by row.
     """

@@ -167,7 +167,7 @@ class IntervalChooser(Iterator[int]):
         return self._ends[-1]
 
     def advance(self, step: int, seconds: float) -> None:
-        """Record that the updates up to `step` took so many seconds, without compilation."""
+        """Record that updates since the last call, up to `step`, took `seconds` without compiling."""
         if step > self.done:
             scale = self.scale_of(step)
             if scale != self._measured:

@@ -37,18 +37,18 @@ def write_elsewhere(path: Path, image: Any, **options: Any) -> Path:
     """Write a picture that cannot be written to its place to another one, under a new name.
 
     Args:
-      path: where it should have gone.
+      path: the path to which the picture could not be written.
       image: [h, w, 3] in [0, 1].
-      **options: of `nst_jax.images.save`.
+      **options: other arguments of `nst_jax.images.save`.
 
     Returns:
-      Where it went: the current folder, else the folder for temporary files.
+      The new path: in the current folder, else in the folder for temporary files.
 
     Raises:
-      OSError: if it cannot be written there either.
+      OSError: if the picture can be written to neither folder.
     """
     name = f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"
-    # The folder for temporary files is looked for by writing to it, so it may fail on a full disk.
+    # `gettempdir` looks for a folder by writing to it, so on a full disk the call itself may fail.
     folders: tuple[Callable[[], str], ...] = (os.getcwd, tempfile.gettempdir)
     for folder in folders:
         with suppress(OSError):

@@ -18,7 +18,7 @@ from PIL import Image as PilImage
 from nst_jax import _memory
 from nst_jax.images import jpeg_markers, png_chunks
 
-MOST_PIXELS = 178_956_970  # most that are read; Pillow refuses more, too; as float32 RGB, 2 GB
+MOST_PIXELS = 178_956_970  # of the largest picture read; also Pillow's limit; 2 GB as float32 RGB
 
 # Formats that are read, fewer than Pillow's: EPS would run Ghostscript, and Pillow takes almost any
 # file for a TGA. Only other packages, such as pillow-heif, register HEIF with Pillow.
@@ -27,12 +27,12 @@ _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "
 # Formats whose names in messages are not Pillow's.
 _SPELLED = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "HEIF": "HEIC"}
 
-_BLACK_TO_BLACK: Any = 0x2000  # Little CMS' black point compensation; named in Pillow since 10.3
+_BLACK_TO_BLACK: Any = 0x2000  # Little CMS' black point compensation; unnamed in Pillow < 10.3
 
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # several pictures in other formats are no animation
 
 
-# Suffixes of files that may be pictures to read; HEIC is one only with an opener for it.
+# Suffixes of files that are taken for pictures; those of HEIC only if Pillow has an opener for it.
 PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".gif", ".bmp"),
     *(".ppm", ".pgm", ".pnm", ".avif", ".jp2"),
@@ -53,9 +53,10 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 
 
-_CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info`
-_PQ, _HLG = 16, 18  # transfer functions of HDR
-# Primaries and transfer functions, by their numbers in ITU-T H.273, that differ little from sRGB.
+_CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info` for what a PNG's cICP chunk states
+_PQ, _HLG = 16, 18  # HDR's transfer functions, by their numbers in ITU-T H.273
+# Primaries and transfer functions that differ little from sRGB's, and the number for an unspecified
+# transfer function (2), by their numbers in ITU-T H.273.
 _LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 
@@ -73,7 +74,8 @@ def opened_picture(
       data: all bytes of the file.
       path: the file's path, for messages.
       argument: the caller's name for the file, for messages.
-      verified: whether a damaged PNG or JPEG is refused here. Otherwise decoding may fail later.
+      verified: whether to check a PNG's checksums and a JPEG's end marker first. Without these checks,
+        `info` lacks the text that follows a PNG's pixels, until they are decoded.
     """
     formats = _readable()
     try:
@@ -115,8 +117,8 @@ def _readable() -> list[str]:
 
 
 def suffixes() -> tuple[str, ...]:
-    """Return the suffixes of files that are read, some of which depend on Pillow's openers."""
-    # Pillow knows of more suffixes, but they are not those of pictures that people collect.
+    """Return the suffixes by which pictures are found in folders; HEIC's if Pillow can open HEIC."""
+    # Pillow knows more suffixes, but people rarely collect pictures in those formats.
     return PICTURE_SUFFIXES + (HEIC_SUFFIXES if "HEIF" in _readable() else ())
 
 
@@ -144,7 +146,7 @@ def _why_unidentified(data: bytes, formats: list[str]) -> str:
 
 
 def _brand(data: bytes) -> str | None:
-    """Return Pillow's name of the format of a file of the family of HEIC and AVIF, else None."""
+    """Return "AVIF" or "HEIF", as Pillow names them, if a file's `ftyp` box states that; else None."""
     if data[4:8] != b"ftyp":
         return None
     end = min(int.from_bytes(data[:4], "big"), 256)
@@ -199,7 +201,7 @@ def _check_memory(opened: PilImage.Image) -> None:
 
 
 def _bytes_per_pixel(opened: PilImage.Image) -> int:
-    """Return what decoding takes at most: measured, rounded up."""
+    """Return the most bytes that decoding takes for each pixel, as measured and rounded up."""
     most = 25  # float32 takes 12, Pillow's picture 4, and converting one to the other 9
     if opened.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in opened.info:
         most += 20
@@ -235,7 +237,8 @@ def _has_deep_colours(opened: PilImage.Image) -> bool:
 
 def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
     try:
-        # Pillow's method for PNG would decode the pixels; `opened_picture` has looked behind them.
+        # Pillow's method for PNG would decode the pixels to find EXIF after them, but `opened_picture`
+        # has already found it.
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow raises anything on damaged EXIF; the pixels may still be intact
@@ -297,13 +300,14 @@ def _to_srgb(colours: PilImage.Image, info: Mapping[Any, Any], notes: list[str])
 def _with_gamma(
     colours: PilImage.Image, info: Mapping[Any, Any], notes: list[str]
 ) -> PilImage.Image | None:
-    """Convert a PNG that states a gamma (samples are light to its power) and not that it is sRGB.
+    """Convert the colours of a PNG to sRGB if it states another gamma, else return None.
 
-    Note colours that a PNG defines otherwise, by code points, and that are not converted.
+    Samples are light to the power of the gamma. Colours that a cICP chunk defines are not converted; a
+    note is made of those that are unlike sRGB.
     """
     gamma = info.get("gamma")
     points = info.get(_CODE_POINTS)
-    if points is not None:  # counts more than a gamma
+    if points is not None:  # a cICP chunk overrides a gamma
         primaries, transfer = points
         if not (primaries in _LIKE_SRGB[0] and transfer in _LIKE_SRGB[1]):
             kind = "HDR colours" if transfer in (_PQ, _HLG) else "colours of another space"
@@ -311,7 +315,7 @@ def _with_gamma(
                 f"{kind} (cICP {primaries}, {transfer}) read as sRGB, so they look different"
             )
         return None
-    # sRGB's is written as 1/2.2. libpng sees no difference within 5 % either.
+    # PNGs state 1/2.2 as sRGB's gamma. Like libpng, this ignores differences of less than 5 %.
     if not gamma or "srgb" in info or abs(gamma * 2.2 - 1) < 0.05:
         return None
     light = np.linspace(0, 1, 256) ** (1 / gamma)

@@ -51,7 +51,7 @@ def resize_8bit(
     Args:
       image: [h, w, 3] or [h, w], float in [0, 1] or uint8.
       shape: height and width of the result.
-      resampling: the filter, by Pillow's name.
+      resampling: the filter, a member of Pillow's `Resampling`.
 
     Returns:
       float32 in [0, 1] of the new shape.

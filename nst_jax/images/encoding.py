@@ -104,7 +104,7 @@ def _description(text: str | None) -> bytes:
 
 
 def text_in(opened: PilImage.Image) -> str | None:
-    """Return the text that one of `WRITERS` embedded in a loaded picture, or None."""
+    """Return the text that one of `WRITERS` embedded in an opened picture, or None."""
     if KEYWORD in opened.info:
         return str(opened.info[KEYWORD])
     try:

@@ -1,20 +1,21 @@
-"""The markers of a JPEG: whether an end marker, a sign of damage, comes before its data end.
+"""Detect an end marker in the middle of a JPEG's compressed data, which is a sign of damage.
 
-Decoders stop there without an error, and leave the rest of the picture grey.
+Decoders stop at such a marker without an error, and leave the rest of the picture grey.
 """
 
 import re
 
 _START, _END = 0xD8, 0xD9
 
-# In compressed data 0xFF is followed by 0, a restart marker or another 0xFF; otherwise it is a marker.
+# Any marker but a restart marker (0xD0 to 0xD7). In intact compressed data, 0xFF is followed only by
+# 0, the code of a restart marker, or another 0xFF.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 def ends_early(data: bytes) -> bool:
-    """Return whether what follows a JPEG's end marker continues its compressed data to the file's end.
+    """Return whether a JPEG's data go on after its first end marker, until one at the file's end.
 
-    Other things may follow a sound picture: padding, further pictures, a film.
+    Padding, further pictures or a film may follow an intact picture, and do not count as its data.
     """
     end = _end_from(data, 2)
     if end is None or not data[end:-2].strip(b"\0\xff"):
@@ -23,13 +24,14 @@ def ends_early(data: bytes) -> bool:
 
 
 def _end_from(data: bytes, start: int) -> int | None:
-    """Return where the first end marker after `start` ends, or None; a next picture has none of it."""
+    """Return the position after the first end marker from `start` on; None if the picture has none."""
     while found := _MARKER.search(data, start):
         marker, start = data[found.end() - 1], found.end()
         if marker == _END:
             return start
         if marker == _START:
             return None
-        # All other markers have a length; compressed data follow that of a scan.
+        # Other markers begin a segment that states its length. The search goes on behind the segment;
+        # compressed data follow a scan's segment.
         start += max(2, int.from_bytes(data[start : start + 2], "big"))
     return None

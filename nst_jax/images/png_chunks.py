@@ -1,7 +1,7 @@
-"""The chunks of a PNG: their checksums, and what is said after the pixels.
+"""The chunks of a PNG: verify their checksums, and find text and EXIF that follow the pixels.
 
 Pillow does not verify the checksums of the pixels and of what follows them, and decodes all pixels to
-look for EXIF after them.
+look for EXIF that follows them.
 """
 
 import io
@@ -17,9 +17,9 @@ _TEXTS = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")  # chunks that may hold EXIF or ou
 
 
 class Chunk(NamedTuple):
-    """One chunk."""
+    """One chunk of a PNG."""
 
-    kind: bytes
+    kind: bytes  # four letters, such as b"IDAT"
     content: memoryview
     whole: memoryview  # with length, kind and checksum
 
@@ -47,19 +47,19 @@ def checked_chunks(data: bytes) -> list[Chunk]:
 
 
 def code_points(chunks: list[Chunk]) -> tuple[int, int] | None:
-    """Return the primaries and the transfer function of a cICP chunk (ITU-T H.273), or None."""
+    """Return a cICP chunk's primaries and transfer function, as numbers in ITU-T H.273, or None."""
     found = [bytes(chunk.content[:2]) for chunk in chunks if chunk.kind == b"cICP"]
     return (found[0][0], found[0][1]) if found and len(found[0]) == 2 else None
 
 
 def late_information(chunks: list[Chunk]) -> dict[Any, Any]:
-    """Return what Pillow would put into `info` from the texts and EXIF after the pixels."""
+    """Return what Pillow, after decoding the pixels, adds to `info` from text and EXIF behind them."""
     kinds = [chunk.kind for chunk in chunks]
     after = chunks[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
     late = [chunk.whole for chunk in after if chunk.kind in _TEXTS]
     if not late:
         return {}
-    # The same file without its pixels.
+    # A PNG of nothing but the header, the late chunks and the end, so that no pixels are decoded.
     without = b"".join((SIGNATURE, chunks[0].whole, *late, chunks[-1].whole))
     with PngImagePlugin.PngImageFile(io.BytesIO(without)) as opened:
         return dict(opened.info)

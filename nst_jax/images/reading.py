@@ -63,11 +63,11 @@ def load(path: PathLike, *, argument: str = "path") -> HostImage:
 def read(path: PathLike, *, argument: str = "path") -> Picture:
     """Read a picture, its opacity, and notes on what was converted.
 
-    The EXIF orientation is applied. An embedded colour profile is converted to sRGB, unless it changes
-    no 8-bit colour by more than one level, because then it is sRGB. Without one, the gamma of a PNG is
-    converted if it is not sRGB's. CMYK, palette, grey and 16-bit pictures become 8-bit RGB. The first
-    frame of an animation is read. Transparent pixels are composited over white, so that colours which
-    the transparency hides do not show.
+    The EXIF orientation is applied. Colours are converted from an embedded profile to sRGB, unless that
+    changes no colour of a test grid by more than one 8-bit level, because then the profile is sRGB.
+    Without a profile, the gamma of a PNG is applied if it is not sRGB's. CMYK, Lab, palette, grey and
+    16-bit pictures become 8-bit RGB. Of an animation, the first frame is read. Transparent pixels are
+    composited over white, so that colours which the transparency hides do not show.
 
     Args:
       path: the file.
@@ -77,9 +77,9 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
       A `Picture`, with the image in [0, 1].
 
     Raises:
-      ValueError: if the file is missing, a folder, empty, truncated, no picture, has a wrong checksum,
-        has more than `decoding.MOST_PIXELS` pixels, takes more memory to decode than is available, or
-        has grey values from which it is unclear what white is.
+      ValueError: if the file is missing, not a regular file, empty, damaged, or not a picture; or if
+        the picture has more than `decoding.MOST_PIXELS` pixels, takes more memory to decode than is
+        available, or has grey values from which it is unclear which value is white.
 
     Example:
       >>> from nst_jax import images
@@ -137,7 +137,7 @@ def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] |
     """
     data = _bytes_of(Path(path), argument)
     with decoding.opened_picture(data, Path(path), argument) as opened:
-        opened.load()  # a PNG's text may come after its pixels
+        opened.load()  # raises an error if the pixels are damaged
         text = encoding.text_in(opened)
     if text is None:
         return None
@@ -153,12 +153,12 @@ def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] |
 
 
 def has_settings(path: PathLike) -> bool:
-    """Return whether `save` embedded anything in this file, also if its pixels are damaged."""
+    """Return whether `save` embedded metadata in this file, even if its pixels are damaged."""
     try:
         data = _bytes_of(Path(path), "path")
         with decoding.opened_picture(data, Path(path), "path", verified=False) as opened:
             if encoding.text_in(opened) is None:
-                opened.load()  # as in `read_metadata`
+                opened.load()  # a PNG's text may come after its pixels
             return encoding.text_in(opened) is not None
     except ValueError:
         return False

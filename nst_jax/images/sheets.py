@@ -14,9 +14,9 @@ from nst_jax.images.eight_bit import to_uint8
 
 CELL = 192  # px; the longer side of a thumbnail
 
-LONGEST = 8192  # px; thumbnails shrink until the longer side of the sheet is about this
+LONGEST = 8192  # px; thumbnails shrink, down to 16 px, so that no side of a sheet is much longer
 
-_SMALLEST_CELL = 16
+_SMALLEST_CELL = 16  # px
 
 _PAPER, _INK = (255, 255, 255), (64, 64, 64)
 
@@ -135,8 +135,8 @@ def labelled_grid(
 
     Args:
       pictures: (row, column) to an image [h, w, 3] in [0, 1] or uint8; other cells are blank.
-      row_labels: text to the left of each row; may be empty.
-      column_labels: text above each column; may be empty.
+      row_labels: text to the left of each row; "" for none.
+      column_labels: text above each column; "" for none.
       row_title: the quantity that differs between rows, written upwards on the left.
       column_title: the quantity that differs between columns, written above the column labels.
       title: title above the whole grid.

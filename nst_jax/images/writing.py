@@ -42,7 +42,7 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)
         with suppress(FileNotFoundError):
-            path.lstat()  # raises if the name is too long, which the shorter one below may not be
+            path.lstat()  # raises if the name is too long; the temporary name may be shorter
         # `os.access` does not detect read-only file systems, so a file is created as a test.
         probe = _files.temporary_path(path.resolve())  # a path such as `save` writes to first
         probe.touch()
@@ -114,8 +114,8 @@ def save(
 
     Raises:
       ValueError: for what `check_output` refuses, a wrong shape or dtype, values that are not
-        finite, metadata that is not JSON, and pictures that the format does not allow (a WebP of
-        more than 16,383 px on a side).
+        finite, metadata that is not JSON, and pictures that the format does not allow (such as a WebP
+        of more than 16,383 px on a side).
       OSError: if the disk fails or is full; an existing file is then unchanged.
 
     Example:

@@ -155,12 +155,12 @@ class TorchLBFGS:
 
     The first move is `-min(1, 1 / |g|_1) * learning_rate` times the gradient g, later ones are
     `learning_rate` times the quasi-Newton direction. A pair of a move s and a gradient change y is kept
-    if y . s > 1e-10. torch groups
-    `max_iter` inner iterations into one call of `step` and keeps its state between calls; one update
-    here is one inner iteration and costs one evaluation. If torch ends a call early (at a change below
-    `tolerance_change`), it only repeats an evaluation, which is not reproduced. torch's stalls are
-    reproduced: the canvas does not change if the gradient is below `tolerance_grad` everywhere, or if
-    the direction does not descend.
+    if y . s > 1e-10. torch groups `max_iter` inner iterations into one call of `step` and keeps its
+    state between calls; one update here is one inner iteration and costs one evaluation. If torch ends
+    a call early (at a change below `tolerance_change`), its next call only evaluates the same canvas
+    again, which is not reproduced. torch's stalls are reproduced: the canvas does not change if the
+    gradient is at most `tolerance_grad` everywhere, or if the slope along the direction is above
+    `-tolerance_change`.
 
     References:
       `torch/optim/lbfgs.py` of PyTorch 2.13.
@@ -185,10 +185,11 @@ class TorchLBFGS:
 class TorchLBFGSState(NamedTuple):
     """State of the transformation that `torch_lbfgs` makes."""
 
-    count: Int[Array, ""]  # type: ignore[assignment]  # torch's n_iter
+    # Number of updates so far at gradients above `tolerance_grad`; n_iter in torch.
+    count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory
     move: PyTree  # the last proposed move, t * d in torch
-    gradient: PyTree  # the last gradient at which the rule did not stall
+    gradient: PyTree  # the last gradient that exceeded `tolerance_grad` somewhere
 
 
 def torch_lbfgs(

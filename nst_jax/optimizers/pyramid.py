@@ -18,10 +18,10 @@ def multilevel(
 ) -> Float[Array, "h w c"]:
     """Return A Aᵀ x for a picture x, where A maps the levels of a pyramid to their sum, a picture.
 
-    Write the canvas as A z, the sum of a full-size picture, an enlarged one of half the size, one of a
-    quarter and so on. Gradient descent in z is descent along A Aᵀ g in pixels, where g is the gradient
-    in pixels; such descent changes coarse structure faster. A Aᵀ is symmetric and positive definite.
-    Applying it takes about as much time as one pass over the canvas.
+    Write the canvas as A z, where z is a pyramid: A z is the sum of a full-size picture, an enlarged
+    one of half the size, one of a quarter and so on. Gradient descent in z is descent along A Aᵀ g in
+    pixels, where g is the gradient in pixels; such descent changes coarse structure faster. A Aᵀ is
+    symmetric and positive definite. Applying it takes about as much time as one pass over the canvas.
 
     Args:
       picture: x, [h, w, c].

@@ -2,8 +2,9 @@
 
 An update rule is a dataclass that is registered as a pytree. Its numbers are leaves, so changing a
 number recompiles nothing. `transformation()` builds the optax object inside the trace.
-`accepted(opt_state)` says whether to keep the canvas that was just measured; only a guarded rule,
-`LBFGS`, ever rejects a canvas. `Optax` makes an update rule of any other optax transformation.
+`accepted(opt_state)` says whether to keep the canvas that was just measured; only `LBFGS`,
+the one guarded rule, ever rejects a canvas. `Optax` makes an update rule of any other optax
+transformation.
 """
 
 from dataclasses import dataclass, field

@@ -31,11 +31,11 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
     rule makes of `photo`.
 
     Args:
-      recipe: a recipe with a single number in each field, no sweep.
+      recipe: a recipe of plain numbers, without the arrays of a sweep.
       photo: (height, width) of a content picture before the size rule.
 
     Returns:
-      The ratio; infinite if the recipe has no content term.
+      The balance; infinite if the recipe's content weight is 0.
 
     Example:
       >>> from nst_jax import recipes
@@ -70,7 +70,7 @@ def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
 def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     """Return the content loss of a tap if K, the mean of dF², is 1."""
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
-    # The loss of one feature and of two shows whether it is a mean, a sum, or something in between.
+    # The losses of one feature and of two show whether the loss is a mean, a sum, or in between.
     one, two = (
         float(recipe.terms.content_loss(jnp.ones((1, 1, n)), jnp.zeros((1, 1, n)))) for n in (1, 2)
     )

@@ -108,7 +108,7 @@ def with_options(
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`, or an option is of a wrong type.
-      ValueError: naming the argument that cannot be used.
+      ValueError: for a value that cannot be used; the message names the argument.
     """
     if isinstance(recipe, Recipe):
         if precision is not None:

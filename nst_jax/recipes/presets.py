@@ -82,7 +82,7 @@ GATYS_PYTORCH_800 = replace(
     name="gatys-pytorch-800",
     source=f"{GATYS_PYTORCH.source}, second pass; start it from the result of the first",
     pictures=replace(GATYS_PYTORCH.pictures, size=sizes.ShortEdge(800, sizes.truncated)),
-    # "while n_iter <= 200" around L-BFGS steps of 20 evaluations: 11 steps.
+    # The source loops "while n_iter <= 200" over L-BFGS steps of 20 evaluations, and so makes 11 steps.
     descent=replace(GATYS_PYTORCH.descent, steps=220),
 )
 
@@ -276,7 +276,7 @@ PYTORCH_TUTORIAL = Recipe(
         optimizer=optimizers.TorchLBFGS(),
         # As in the source, the canvas is clipped between evaluations, and L-BFGS is not restarted.
         clip=True,
-        # "while run[0] <= 300" around outer steps of 20 evaluations: 16 outer steps.
+        # The source loops "while run[0] <= 300" over L-BFGS steps of 20 evaluations, and so makes 16.
         steps=320,
     ),
 )

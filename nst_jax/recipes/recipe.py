@@ -118,7 +118,8 @@ class Recipe:
     Attributes:
       name: a preset's name, or one of your own. `name`, `source`, `family` and `network` are static.
       source: where the recipe's constants come from.
-      family: family of the weights that the source uses; with another, results differ from its own.
+      family: family of the weights that the source uses; with another family, results differ from the
+        source's.
       pictures: how the pictures are prepared.
       network: how VGG-19 is computed.
       terms: what is minimised.
@@ -230,7 +231,7 @@ def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
 
 
 def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
-    """Refuse a recipe that cannot be run; else return it with taps by this package's names.
+    """Return a recipe with this package's names for its taps; refuse a recipe that cannot be run.
 
     Args:
       recipe: a `Recipe` of numbers, or of arrays [b] for a sweep over b values.
@@ -241,10 +242,11 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
-      ValueError: for unknown taps, lists of unequal length, negative or non-finite weights, fewer than
-        one update, numbers outside the range of a size rule, a start, an optimiser or a schedule, a
-        canvas' size rule that is meant for styles, clipping with an optimiser that undoes bad updates,
-        a loss that is declared additive and is not, tiles with a loss that is not additive.
+      ValueError: for unknown taps, more or fewer layer weights than taps, negative or non-finite
+        weights, style shares that are all 0, fewer than one update, numbers outside the range of a size
+        rule, a start, an optimiser or a schedule, a rule for the canvas' size that is meant for styles,
+        clipping with an optimiser that undoes bad updates, a loss that is declared additive and is not,
+        tiles with a loss that is not additive, a tile size that does not suit the network.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
@@ -315,7 +317,7 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
 
     Args:
       terms: the recipe's terms; a single share fits any number of pictures.
-      count: number of style pictures.
+      count: number of style pictures given.
       argument: the caller's name for the pictures, shown in error messages.
 
     Raises:

@@ -25,8 +25,8 @@ class CoarseToFine:
     Each scale gets 1 / `share` of the updates of the one before.
 
     Attributes:
-      smallest: lower limit of the coarsest scale's longer side, in px; if the final size is below the
-        limit, it is the only scale.
+      smallest: lower limit of the coarsest scale's longer side, in px; if half the final size is below
+        the limit, the final size is the only scale.
       share: ratio of the updates at a scale to those at the next finer scale.
     """
 

@@ -223,7 +223,7 @@ class LikeContent(_BesideContent):
     """For styles, which get exactly the canvas' size, whatever their aspect ratio was."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the new (height, width) of a style of this size, for a canvas of this shape."""
+        """Return the new (height, width) of a style of `height` x `width` px beside this `canvas`."""
         del height, width
         return canvas
 
@@ -237,7 +237,7 @@ class PixelsOfContent(_BesideContent):
     """For styles, which get as many pixels as the canvas; their aspect ratio is kept."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the new (height, width) of a style of this size, for a canvas of this shape."""
+        """Return the new (height, width) of a style of `height` x `width` px beside this `canvas`."""
         return _of_area(canvas[0] * canvas[1], height, width)
 
     def __str__(self) -> str:
@@ -267,7 +267,7 @@ _NAMED = {"long": LongEdge, "short": ShortEdge, "area": Area}
 
 _GRAMMAR = "a number of pixels, 'long:N', 'short:N', 'area:N', 'WIDTHxHEIGHT' or 'as-is'"
 
-SMALLEST, LARGEST = 16, 65536  # limits of `pixels` in a size rule
+SMALLEST, LARGEST = 16, 65536  # px; limits of the numbers in a size rule
 
 
 def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule:
@@ -276,9 +276,9 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
     Args:
       rule: the recipe's size rule.
       size: None keeps the rule; a number (or its digits) replaces the rule's number, so that
-        `ShortEdge(512)` becomes `ShortEdge(256)`; `"long:512"`, `"short:512"`, `"area:512"` and
-        `"400x300"` (width x height) replace the rule; `"as-is"` resizes nothing; a size rule takes the
-        place of the recipe's.
+        `ShortEdge(512)` becomes `ShortEdge(256)` (see each rule's `resized`); `"long:512"`,
+        `"short:512"`, `"area:512"` and `"400x300"` (width x height) replace the rule; `"as-is"` resizes
+        nothing; a size rule takes the place of the recipe's.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
@@ -286,7 +286,7 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
 
     Raises:
       TypeError: if `size` is neither a number, nor text, nor a size rule.
-      ValueError: if `size` is text of another form, or a number in it is not between 16 and 65536.
+      ValueError: if `size` is text of another form, or a number is not between 16 and 65536 px.
 
     Example:
       >>> from nst_jax.recipes.sizes import ShortEdge, with_size

@@ -149,7 +149,7 @@ def _literal(value: Any) -> str:
 def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     r"""Read a recipe from TOML.
 
-    An absent key has the default of its dataclass or, if the file begins with `base = "tf"`, the value
+    An absent key has the default of its dataclass or, if the file has the key `base = "tf"`, the value
     in the preset "tf". A table with a `kind`, such as "Adam", has the defaults of that dataclass for
     absent keys; a table without `kind` changes single values of the base.
 
@@ -223,15 +223,15 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
     chosen = any(kind in choice.named.values() for choice in CHOICES)
     names = [*more, *([KIND] if chosen else []), *(entry.name for entry in fields(kind))]
     if all(name in names for name in table):
-        return  # before anything that only a message needs: a batch has thousands of tables
+        return  # skips the work for an error message, since a batch may read thousands of tables
     here = {name: f"{key}.{name}".lstrip(".") for name in names}
     everywhere = {full.rpartition(".")[2]: full for full in possible_keys(Recipe)}
     for name in table:
         if name in names:
             continue
-        # In a table with a `kind`, a key that exists elsewhere in a recipe is no misspelling, so
-        # nothing is suggested. In other tables, a key that belongs to another table is suggested by
-        # its full path.
+        # In a table that may have a `kind`, a key that exists elsewhere in a recipe is no misspelling,
+        # so no single key is suggested. In other tables, a key that belongs to another table is
+        # suggested by its full path.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"
@@ -316,8 +316,8 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
     """Return a recipe with values replaced one by one, each given as text from a command line.
 
     Args:
-      recipe: the recipe to start from.
-      values: full key to text. The text is a value as in TOML; strings need no quotation marks, lists
+      recipe: the recipe to change.
+      values: text by full key. The text is a value as in TOML; strings need no quotation marks, lists
         no brackets. A name such as "Adam" selects that optimiser with its defaults.
       argument: the caller's name for the values, shown in error messages.
 
@@ -344,10 +344,10 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
 
 
 def with_value(recipe: Recipe, key: str, value: Any, *, argument: str) -> Recipe:
-    """Return a recipe with one value replaced, whose type is checked but not its range.
+    """Return a recipe with one value replaced; the new value's type is checked, its range is not.
 
     Args:
-      recipe: the recipe to start from.
+      recipe: the recipe to change.
       key: the full key.
       value: a value as `tomllib` reads it: a number, a string, a list, a table.
       argument: the caller's name for the value, shown in error messages in place of the key.
@@ -377,7 +377,7 @@ def _changed(recipe: Recipe, key: str, value: Any) -> Recipe:
 
 
 def _annotation(recipe: Recipe, key: str) -> Any:
-    """Return the annotation of the field with this full key, or None if there is none."""
+    """Return the annotation of the field with this full key; None if there is no such field."""
     words = key.split(".")
     item, parts = None, fields_of(recipe)
     for count in range(1, len(words) + 1):

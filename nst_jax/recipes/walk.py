@@ -1,8 +1,9 @@
 """Walk over the fields of a recipe and of the dataclasses in it, and name their values.
 
-The settings in a picture's metadata, TOML files, `Recipe.replace` and `Recipe.__repr__` all read a
-recipe through `fields_of` and `walk`, and learn from `CHOICES` which functions and dataclasses have
-names. So a new field of a dataclass, or a new entry in one of the registries, needs no other change.
+`nst_jax.provenance` (the settings in a picture's metadata), `nst_jax.recipes.toml`, `Recipe.replace`
+and `Recipe.__repr__` read a recipe's fields through this module, and learn from `CHOICES` which
+functions and dataclasses have names. So a new field of a dataclass, or a new entry in one of the
+registries, needs no other change.
 """
 
 import reprlib
@@ -27,7 +28,7 @@ class Choice(NamedTuple):
 
     Attributes:
       type: the annotation of such a field.
-      named: name to a dataclass, of which the field's value is an instance, or to the value itself.
+      named: by name, the value itself, or a dataclass if the field's value is an instance of it.
       what: noun for the values in messages, such as "size rule".
     """
 
@@ -105,7 +106,7 @@ class Item(NamedTuple):
       value: the field's value.
       field: the dataclass field; None for a part of a loss, which is a named tuple.
       choice: the `Choice` of values for the field; None if its values have no names.
-      name: the value's name in `choice`, or None.
+      name: the value's name in `choice`; None without a choice or if the value has no name there.
     """
 
     key: str
@@ -135,7 +136,7 @@ def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
 def parts_of(item: Item) -> Iterator[Item]:
     """Yield the fields of an item's value; none if it is a number, or described by its name alone.
 
-    A loss without a registered name is a named tuple of functions, which are yielded one by one.
+    A loss without a registered name is a named tuple, whose functions and flag are yielded singly.
     """
     value, prefix = item.value, f"{item.key}."
     if is_dataclass(value) and not isinstance(value, type):
@@ -286,7 +287,7 @@ SHORT.maxtuple = SHORT.maxlist = 8
 
 
 def short_value(item: Item) -> str:
-    """Return an item's value as short text: a name, a number, or an array's type and shape.
+    """Return an item's value as short text, such as a name, a number, or an array's dtype and shape.
 
     Example:
       >>> import numpy as np

@@ -143,7 +143,7 @@ def constrained(tree: Any, bands: Bands | None) -> Any:
 
 
 def distribute(tree: Any, bands: Bands | None) -> Any:
-    """Pad arrays [..., height, w, 3] and distribute them by band over the devices of a canvas."""
+    """Pad arrays [..., height, w, 3] and distribute them by band over the devices of a mesh."""
     if bands is None:
         return tree
     return _with_padding(replicate(tree, bands.mesh), bands)

@@ -50,7 +50,7 @@ def even_chunk(count: int, most: int | None) -> int:
 
 
 def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) -> int:
-    """Return a chunk like `even_chunk` that gives all devices of a mesh equally many pictures."""
+    """Return a chunk size, chosen as in `even_chunk`, that gives all devices equally many pictures."""
     parallel = pictures_in_parallel(mesh)
     each = None if most is None else max(1, most // parallel)
     return parallel * even_chunk(-(-count // parallel), each)
@@ -62,7 +62,7 @@ def pictures_per_memory(chunk: int, mesh: AnyMesh | None, platform: str) -> int:
 
 
 def worthwhile_chunk(shape: Shape, platform: str) -> int:
-    """Return how many canvases of (height, width) to paint at once, beyond which more gain no speed."""
+    """Return the number of canvases of (height, width) beyond which a larger chunk gains no speed."""
     pixels = PIXELS_AT_ONCE.get(platform, PIXELS_AT_ONCE_ELSEWHERE)
     return max(1, pixels // (shape[0] * shape[1]))
 

@@ -309,7 +309,7 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int) -> int:
 
 
 def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
-    """Return the bytes of the parameters from `vgg.with_forms`: kernels, their forms and biases."""
+    """Return the bytes of kernels, plain, transposed and (on a CPU) for Winograd, and of biases."""
     total, each = 0, _bytes_each(recipe)
     for layer in (layer for block in blocks for layer in block):
         kernel = layer.channels_in * layer.channels

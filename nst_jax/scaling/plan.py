@@ -134,7 +134,10 @@ class Plan:
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
     def fits_beside_next(self, scale: int) -> bool:
-        """Return whether a scale fits into memory together with the next; False for the last scale."""
+        """Return whether a scale fits into memory together with the next; False for the last scale.
+
+        If the available memory is not known, all but the last scale fit.
+        """
         pair = self.scales[scale : scale + 2]
         if len(pair) < 2 or self.available is None:
             return len(pair) == 2

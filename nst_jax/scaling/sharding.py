@@ -29,7 +29,7 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
     Args:
       devices: None means the device that holds the weights; `"all"` means all devices of the default
         platform, including those of other processes that `jax.distributed` has joined; an int n means
-        the first n of them; a list of `jax.Device` names them.
+        the first n of them; a list of `jax.Device` means exactly these.
       axis: name of the axis: `PICTURES` for a batch, `BANDS` for the bands of one picture.
 
     Returns:
@@ -37,7 +37,7 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
 
     Raises:
       TypeError: if `devices` is not None, "all", an int or a list of devices.
-      ValueError: if there are fewer devices than requested, if a device is named twice, if the devices
+      ValueError: if there are fewer devices than requested, if a device is listed twice, if the devices
         are of several platforms, or if a process has none of them.
 
     Example:
@@ -55,7 +55,7 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
 
 
 def abstract_mesh(count: int) -> AbstractMesh | None:
-    """Return a mesh for one picture's bands on `count` devices, which need not exist; None for one."""
+    """Return a mesh for a picture's bands on `count` devices that need not exist; None for count 1."""
     return AbstractMesh((count,), (BANDS,)) if count > 1 else None
 
 

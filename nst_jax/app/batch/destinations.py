@@ -19,7 +19,7 @@ def destinations(
     Args:
       rows: the rows of the batch.
       folder: the folder of the results.
-      suffix: suffix of results that their row does not name.
+      suffix: file suffix of the results of rows without an `output`, such as "png".
       anywhere: whether a row may name an output outside `folder`. A manifest may come from a stranger.
 
     Returns:

@@ -19,7 +19,7 @@ from nst_jax import images, prepare
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.chunk_size import worthwhile_chunk
 
-MOST_PICTURES = 8  # largest number in a group, for each device that shares it
+MOST_PICTURES = 8  # largest number of pictures in a group, for each device that shares it
 
 # Pytree paths of the recipe numbers that may differ within a bucket begin with one of these.
 VARIABLE = (".terms.", ".descent.optimizer.")

@@ -33,7 +33,8 @@ class BatchJob(Job):
       folder: folder of the result pictures and of the result manifest.
       shard: the shard to which `entries` and `bad` are limited; None is the whole batch.
       overwrite: None skips finished pictures, replaces other pictures of this program, and refuses all
-        other existing files; True replaces any; False skips finished pictures and refuses all others.
+        other existing files; True replaces any file; False skips finished pictures and refuses
+        all other existing files.
       sheet: path of the contact sheet; None draws no sheet.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
       mesh: the devices that share the pictures; None is one device.
@@ -135,7 +136,7 @@ def recipes_of(
 
 
 def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
-    """Return the recipe that a row names, changed by the flags."""
+    """Return the recipe that a row, or else the command line, names, changed by the flags."""
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
         changes = changes._replace(recipe=row.recipe)
@@ -198,7 +199,8 @@ def inspected(
         return found
 
     # Why a picture does not fit into memory (empty if it does), by structure of the recipe and scales.
-    # Recipes of one structure differ only in numbers, which take no memory; thousands of rows may.
+    # Recipes of one structure differ only in numbers, which take no memory, so thousands of rows may
+    # have one answer.
     refusals: dict[Any, str] = {}
 
     def check_memory(entry: Entry) -> None:

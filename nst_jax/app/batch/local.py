@@ -96,7 +96,7 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
 
 
 def _message(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) and not isinstance(error, OutOfMemory):
         return "there is too little memory; choose a smaller size"
     lines, kind = " ".join(str(error).split()), type(error).__name__
     if not lines:
@@ -160,8 +160,9 @@ def _paint_together(
 
 
 def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
-    """Return contents and styles; if all share the styles, or else the content, that has one entry.
+    """Return the list of contents and the list of styles, with an entry for each picture.
 
+    If all pictures have the same styles, or else the same content, the list of these has one entry:
     `members_of` uses a single entry for all pictures, so that its features are computed only once.
     """
     contents = [one.content.image for one in loaded]

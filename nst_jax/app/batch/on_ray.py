@@ -1,7 +1,8 @@
 """Paint a batch on a Ray cluster: one actor per device, each with its own compiled programs.
 
 All machines must see the files under the same paths. Ray restarts an actor that dies; the new actor
-gets the same groups again, and skips the pictures that are already finished.
+gets the same groups again, and skips the pictures that are already finished, unless the batch was
+started with `--overwrite`.
 """
 
 import functools

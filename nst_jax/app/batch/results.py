@@ -26,7 +26,8 @@ from nst_jax.images import reading
 
 LISTING = "results"  # stem of the result manifest's name
 
-# Settings in which a finished picture may differ, since they change it only by rounding errors.
+# Settings of a finished picture that may differ from the requested ones, since they change pictures
+# only by rounding errors.
 IGNORED_SETTINGS = ("network.tile", "network.remat")
 
 
@@ -135,7 +136,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
 
 def written_before(folder: Path) -> set[str]:
-    """Return the real paths of all pictures that the result manifests of a folder record."""
+    """Return the real paths of all pictures that a folder's result manifests record as not failed."""
     found = set()
     for path in folder.glob(f"{LISTING}*.jsonl"):
         with suppress(OSError), path.open("rb") as file:

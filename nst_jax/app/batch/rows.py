@@ -149,14 +149,14 @@ def _is_picture(name: str) -> bool:
 
 
 def notes_on_folders(words: Sequence[Path]) -> list[str]:
-    """Say of each folder among the words which of its files are no pictures, by their suffixes."""
+    """Return a note for each folder among the words that has files without a picture's suffix."""
     folders = [word for word in dict.fromkeys(words) if word.is_dir()]
     found = [(folder, _passed_over(folder)) for folder in folders]
     return [f"passed over in '{folder}': {others}" for folder, others in found if others]
 
 
 def _passed_over(folder: Path) -> str:
-    """Return how many files of which kinds in a folder are no pictures, hidden ones aside."""
+    """Say how many files of each suffix in a folder are no pictures; hidden files are not counted."""
     names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
     others = [name for name in names if not _is_picture(name) and not name.startswith(".")]
     kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in others)
