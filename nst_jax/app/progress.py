@@ -16,7 +16,9 @@ from nst_jax.app.formatting import duration
 from nst_jax.app.messages import printable
 from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Stopwatch, update_cost
 
-LINE_SECONDS = 10.0  # least time between two lines where no bar can be drawn
+LINE_SECONDS = (
+    10.0  # least time between two lines of progress, which are printed if there is no bar
+)
 
 
 class OptionalStream:
