@@ -12,6 +12,7 @@ import click
 import jax
 import jax.numpy as jnp
 import pytest
+from click.core import ParameterSource
 from PIL import Image
 
 import nst_jax as nst
@@ -172,12 +173,17 @@ def commands(page):
 
 def parsed(words):
     """Return the parameters of a command line, as click reads them; nothing is run."""
+    return context_of(words).params
+
+
+def context_of(words):
+    """Return click's context of a command line: its command, and the values of its parameters."""
     command, name = cli.cli, "nst-jax"
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name, *words = words
         command = command.get_command(click.Context(command), name)
         assert command is not None, f"there is no command {name!r}"
-    return command.make_context(name, list(words)).params
+    return command.make_context(name, list(words))
 
 
 COMMANDS = [(page, words) for page in PAGES for words in commands(page)]
@@ -195,7 +201,14 @@ def test_the_commands_are_found():
 )
 def test_a_documented_command_has_flags_that_exist(page, words):
     del page
-    parsed(words)
+    context = context_of(words)  # raises click's error for a flag that does not exist
+    given = {
+        flag
+        for param in context.command.params
+        if context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+        for flag in (*param.opts, *param.secondary_opts)
+    }
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= given
 
 
 def test_every_flag_that_a_page_names_exists():
