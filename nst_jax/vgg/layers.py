@@ -11,7 +11,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 from nst_jax._types import FeatureMap
 from nst_jax.vgg import winograd
@@ -19,7 +19,7 @@ from nst_jax.vgg.precision import FLOAT32
 
 # --- Convolution ----------------------------------------------------------------------------------
 
-KERNEL = "kernel"
+KERNEL, BIAS = "kernel", "bias"
 
 # Names of a kernel's forms, arrays that are computed from the kernel once and stored beside it:
 # transposed for the gradient, transformed for Winograd convolution, and both.
@@ -135,6 +135,9 @@ Convolved: TypeAlias = Float[Array, "*batch h w o"]
 
 Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
 
+# Which member of each 2 x 2 window is its maximum: 0 to 3 in reading order, or `_NO_WINNER`.
+Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
+
 Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None, lax.Precision], Convolved]
 
 Pool: TypeAlias = Callable[[FeatureMap, bool], Pooled]
@@ -185,32 +188,60 @@ def _window_members(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
 
+# Gradient of a window whose maximum the ReLU before the pooling set to 0: no member gets any.
+_NO_WINNER = 4
+
+
+def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
+    """Return each window's maximum, and the index (0 to 3) of the first member that is the maximum."""
+    a, b, c, d = _window_members(x)
+    largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    index = jnp.full(largest.shape, 3, jnp.uint8)
+    for number, member in ((2, c), (1, b), (0, a)):
+        index = jnp.where(member == largest, jnp.uint8(number), index)
+    return largest, index
+
+
+def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
+    """Return the gradient of max pooling: each window's gradient at its winner, 0 elsewhere.
+
+    It goes to the first of equal maxima, as in torch; autodiff of `jnp.maximum` would split it evenly.
+    """
+    n, height, width, channels = g.shape
+    members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # axes: n h 2 w 2 c
+    wins = index[:, :, None, :, None, :] == members
+    spread = jnp.where(wins, g[:, :, None, :, None, :], jnp.zeros((), g.dtype))
+    return spread.reshape(n, 2 * height, 2 * width, channels)
+
+
 @jax.custom_vjp
 def _max_of_windows(x: FeatureMap) -> Pooled:
-    a, b, c, d = _window_members(x)
-    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    return _winners(x)[0]
 
 
-def _max_forward(x: FeatureMap) -> tuple[Pooled, tuple[FeatureMap, Pooled]]:
-    largest = _max_of_windows(x)
-    return largest, (x, largest)
+def _max_forward(x: FeatureMap) -> tuple[Pooled, Winners]:
+    # The barrier keeps the indices, a byte each. Without it, XLA would keep x and compare again.
+    return lax.optimization_barrier(_winners(x))
 
 
-def _max_backward(saved: tuple[FeatureMap, Pooled], g: Pooled) -> tuple[FeatureMap]:
-    # The gradient goes to the first of equal maxima, as in torch; `jnp.maximum` would split it evenly.
-    x, largest = saved
-    a, b, c, _ = (part == largest for part in _window_members(x))
-    zero = jnp.zeros_like(g)
-    to_a = jnp.where(a, g, zero)
-    to_b = jnp.where(b & ~a, g, zero)
-    to_c = jnp.where(c & ~(a | b), g, zero)
-    to_d = jnp.where(a | b | c, zero, g)
-    top = jnp.stack([to_a, to_b], axis=3)  # axes: n h w 2 c
-    bottom = jnp.stack([to_c, to_d], axis=3)
-    return (jnp.stack([top, bottom], axis=2).reshape(x.shape),)  # axes: n h 2 w 2 c
+def _max_backward(index: Winners, g: Pooled) -> tuple[FeatureMap]:
+    return (_to_winners(index, g),)
 
 
 _max_of_windows.defvjp(_max_forward, _max_backward)
+
+
+@jax.custom_vjp
+def _max_of_positive(x: FeatureMap) -> Pooled:
+    return _winners(jnp.maximum(x, 0))[0]
+
+
+def _positive_forward(x: FeatureMap) -> tuple[Pooled, Winners]:
+    largest, index = _winners(jnp.maximum(x, 0))
+    return lax.optimization_barrier((largest, jnp.where(largest > 0, index, jnp.uint8(_NO_WINNER))))
+
+
+_max_of_positive.defvjp(_positive_forward, _max_backward)
 
 
 def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
@@ -225,6 +256,17 @@ def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
 def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
     """Take the maximum of 2 x 2 windows; a window's gradient goes to the first of its maxima."""
     return _max_of_windows(_fit_to_windows(x, ceil, -jnp.inf))
+
+
+def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
+    """Return `pool(relu(x), ceil)`, for a ReLU whose result nothing else reads.
+
+    With `max_pool`, the gradients of both need one byte for each window, so that neither the result of
+    the ReLU nor its input is kept for the gradient.
+    """
+    if pool is max_pool:
+        return _max_of_positive(_fit_to_windows(x, ceil, -jnp.inf))
+    return pool(relu(x), ceil)
 
 
 def average_pool(x: FeatureMap, ceil: bool) -> Pooled:

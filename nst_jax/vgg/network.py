@@ -19,6 +19,7 @@ from nst_jax import _checks
 from nst_jax._types import FeatureMap, Features, Image, Params
 from nst_jax.vgg import winograd
 from nst_jax.vgg.layers import (
+    BIAS,
     KERNEL,
     TRANSPOSED,
     WINOGRAD,
@@ -28,6 +29,7 @@ from nst_jax.vgg.layers import (
     Padding,
     Pool,
     max_pool,
+    pool_relu,
     relu,
     transpose,
     zero_padded,
@@ -87,7 +89,8 @@ def with_forms(
         shape = None
     layers = {name: dict(params.layers[name]) for name in list(LAYERS)[: deepest + 1]}
     for layer in layers.values():
-        for name in {KERNEL, TRANSPOSED} & set(layer):
+        # Biases too, so that no step converts them.
+        for name in {KERNEL, TRANSPOSED, BIAS} & set(layer):
             layer[name] = layer[name].astype(precision.activations_of(layer[name].dtype))
     plain = {name: layer[KERNEL] for name, layer in layers.items() if TRANSPOSED not in layer}
     for name, transposed in _transpose_all(plain).items():
@@ -174,7 +177,7 @@ class Convolution(nn.Module):
     def __call__(self, x: FeatureMap) -> Convolved:
         shape = (3, 3, x.shape[-1], self.channels)
         kernel = self.param(KERNEL, nn.initializers.he_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
+        bias = self.param(BIAS, nn.initializers.zeros_init(), (self.channels,))
         forms: Forms = {
             name: self.get_variable("params", name).astype(x.dtype)
             for name in (TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED)
@@ -213,16 +216,22 @@ class Trunk(nn.Module):
 def _block(trunk: Trunk, x: Array, *, number: int, measure: Measure) -> tuple[Any, dict[str, Any]]:
     """Return a block's output (None if it has the deepest tap) and the results at the block's taps."""
     network, found = trunk.network, {}
-    deepest = max(trunk.taps, key=TAPS.index)
-    for index in range(1, BLOCKS[number - 1][0] + 1):
+    deepest, last = max(trunk.taps, key=TAPS.index), BLOCKS[number - 1][0]
+    for index in range(1, last + 1):
         name, channels = f"conv{number}_{index}", BLOCKS[number - 1][1]
         x = Convolution(channels, network.padding, network.precision.products, name=name)(x)
-        for kind, after in (("preact", lambda x: x), ("relu", relu)):
-            tap, x = f"{kind}{number}_{index}", after(x)
-            if tap in trunk.taps:
-                found[tap] = measure(tap, x)
-            if tap == deepest:
-                return None, found
+        before, after = f"preact{number}_{index}", f"relu{number}_{index}"
+        if before in trunk.taps:
+            found[before] = measure(before, x)
+        if before == deepest:
+            return None, found
+        if index == last and after not in trunk.taps:
+            return pool_relu(x, network.pool, network.ceil), found
+        x = relu(x)
+        if after in trunk.taps:
+            found[after] = measure(after, x)
+        if after == deepest:
+            return None, found
     return network.pool(x, network.ceil), found
 
 
