@@ -382,3 +382,32 @@ def test_the_modules_parameters_agree_with_the_layer_table(params):
         name: (3, 3, *channels) for name, channels in vgg.LAYERS.items()
     }
     assert jax.tree.map(jnp.shape, dict(params.layers)) == jax.tree.map(jnp.shape, dict(shapes))
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("shape", [(1, 6, 8, 3), (2, 7, 5, 2)])
+@pytest.mark.parametrize("pool", [layers.max_pool, layers.average_pool])
+def test_pooling_a_relu_in_one_equals_both_in_turn(pool, shape, ceil, key):
+    # Rounded, so that windows have equal maxima and zeros.
+    x = jax.random.normal(key, shape).round(1)
+
+    def found(function):
+        value, pull = jax.vjp(function, x)
+        return value, pull(jnp.cos(jnp.arange(value.size, dtype=x.dtype)).reshape(value.shape))[0]
+
+    together = found(lambda x: layers.pool_relu(x, pool, ceil))
+    in_turn = found(lambda x: pool(layers.relu(x), ceil))
+    for ours, plain in zip(together, in_turn, strict=True):
+        assert_array_equal(ours, plain)
+
+
+def test_a_pooling_layer_keeps_one_byte_for_each_window():
+    x = jnp.ones((1, 8, 8, 4))
+    _, pull = jax.vjp(lambda x: layers.pool_relu(x, layers.max_pool, False), x)
+    kept = [leaf for leaf in jax.tree.leaves(pull) if np.size(leaf) > 1]
+    assert [(leaf.shape, leaf.dtype) for leaf in kept] == [((1, 4, 4, 4), jnp.uint8)]
+
+
+def test_biases_are_converted_with_the_kernels(params):
+    formed = vgg.with_forms(params, ["relu1_1"], precision=vgg.precision.BFLOAT16)
+    assert formed.layers["conv1_1"]["bias"].dtype == jnp.bfloat16

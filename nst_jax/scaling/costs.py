@@ -268,29 +268,50 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     each = _bytes_each(recipe)
     # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect on a CPU.
     remat = recipe.network.remat and not on_cpu
-    # The gradient of max pooling reads the pooled output; the gradient of average pooling does not.
-    keeps_pooled = recipe.network.pool is not layers.average_pool
-    inputs = [block[0].input * (keeps_pooled or remat) for block in blocks]
-    inputs[0] = 0  # the first block's input is the canvas, which is part of the state
+    # With `remat`, each block's input is kept; the first one is the canvas, which is part of the state.
+    inputs = [block[0].input * each * remat for block in blocks]
+    inputs[0] = 0
+    keeps = [
+        [_kept(layer, pooled, recipe) for layer, pooled in zip(block, pools, strict=True)]
+        for block, pools in zip(blocks, _pooled(blocks), strict=True)
+    ]
     peak = kept = 0
-    for block, pooled in zip(blocks, inputs, strict=True):
-        kept += pooled * each
-        for layer in block:
+    for block, first, later in zip(blocks, inputs, keeps, strict=True):
+        kept += first
+        for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
             # A Gram matrix multiplies the features by their transpose, which is a copy.
             work = max(work, layer.style * layer.output * each)
             peak = max(peak, kept + layer.output * each + work)
-            kept += (layer.output + layer.tapped) * each
-        kept -= sum(layer.output + layer.tapped for layer in block) * each * remat
-    for block, pooled in zip(reversed(blocks), reversed(inputs), strict=True):
-        kept += sum(layer.output + layer.tapped for layer in block) * each * remat
-        for layer in reversed(block):
+            kept += own
+        kept -= sum(later) * remat
+    for block, first, later in zip(*map(reversed, (blocks, inputs, keeps)), strict=True):
+        kept += sum(later) * remat
+        for layer, own in zip(reversed(block), reversed(later), strict=True):
             work = _work(layer, layer.channels, layer.channels_in, recipe, on_cpu)
             # `work` counts the gradient at the output; the gradient at the input is another buffer.
             peak = max(peak, kept + layer.input * each + work)
-            kept -= (layer.output + layer.tapped) * each
-        kept -= pooled * each
+            kept -= own
+        kept -= first
     return peak
+
+
+def _pooled(blocks: Blocks) -> list[list[int]]:
+    """Return the number of elements to which each layer's output is pooled; 0 if it is not pooled."""
+    following = [*(block[0].input for block in blocks[1:]), 0]
+    return [
+        [0] * (len(block) - 1) + [elements]
+        for block, elements in zip(blocks, following, strict=True)
+    ]
+
+
+def _kept(layer: Layer, pooled: int, recipe: Recipe) -> int:
+    """Return the bytes that are kept of a layer for the gradients of its ReLU, taps and pooling."""
+    kept = (layer.output + layer.tapped) * _bytes_each(recipe)
+    if not pooled or recipe.network.pool is not layers.max_pool:
+        return kept
+    # Max pooling keeps one byte for each window, and that is enough for the gradient of the ReLU too.
+    return pooled + kept * (layer.tapped > 0)
 
 
 def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int) -> int:
@@ -313,7 +334,7 @@ def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     total, each = 0, _bytes_each(recipe)
     for layer in (layer for block in blocks for layer in block):
         kernel = layer.channels_in * layer.channels
-        total += 2 * 9 * kernel * each + layer.channels * FLOAT32  # the kernel and its transpose
+        total += 2 * 9 * kernel * each + layer.channels * each  # kernel, its transpose, bias
         if on_cpu and layer.winograd:
             total += 2 * winograd.WINDOW**2 * kernel * each
     return total
