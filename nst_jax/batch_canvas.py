@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from nst_jax import optimize, prepare, recipes
+from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.images.resizing import enlarge
 from nst_jax.objective import blend, measure_content, measure_style
@@ -191,8 +192,8 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 # --- Compiled functions ---------------------------------------------------------------------------
 
 # No `vmap` over a sweep's numbers: measuring uses none of them. `blend` applies the style shares later.
-_measure_content = jax.jit(measure_content)
-_measure_style = jax.jit(measure_style)
+_measure_content = Jitted(measure_content)
+_measure_style = Jitted(measure_style)
 _enlarge = jax.jit(enlarge, static_argnums=1)
 
 
@@ -223,7 +224,7 @@ def _init_many(
     return sharding.vmap_over_devices(init, mesh, (0, _tree(axes, recipe)))(images, recipe)
 
 
-@partial(jax.jit, static_argnames=("axes", "mesh"), donate_argnames="state")
+@partial(Jitted, static_argnames=("axes", "mesh"), donate_argnames="state")
 def _run_many(
     params: Params,
     state: State,

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import optimize, prepare, recipes
+from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.images.resizing import enlarge
@@ -37,10 +38,10 @@ class Programs(NamedTuple):
 
 
 PROGRAMS = Programs(
-    measure=jax.jit(measure),
+    measure=Jitted(measure),
     init=jax.jit(optimize.init),
     # Only the state is donated, since the loop made it; all other arguments belong to the caller.
-    run=jax.jit(optimize.run, donate_argnames="state"),
+    run=Jitted(optimize.run, donate_argnames="state"),
     enlarge=jax.jit(enlarge, static_argnums=1),
     picture=jax.jit(optimize.picture),
     canvas_image=jax.jit(optimize.canvas_image),

@@ -29,7 +29,8 @@ import optax
 from jax import export, lax
 
 import nst_jax
-from nst_jax import optimize, painting
+from nst_jax import _compile, optimize, painting
+from nst_jax._compile import Jitted
 from nst_jax._types import Targets
 from nst_jax.app.timing import CompileClock
 from nst_jax.objective import measure
@@ -96,7 +97,7 @@ class Kept:
         """Wrap a pure function of pytrees; a call may overwrite its argument of index `donated`."""
         self._function, self._place, self._donated = function, place, donated
         self._programs: dict[str, Callable[..., Any]] = {}
-        self._jitted = jax.jit(function, donate_argnums=() if donated is None else donated)
+        self._jitted = Jitted(function, donate_argnums=() if donated is None else donated)
 
     def __call__(self, *arguments: Any, bands: Any = None) -> Any:
         if bands is not None:  # programs over several devices are not kept
@@ -131,7 +132,8 @@ class Kept:
         # Compiled here for these leaves. A jitted function would be lowered a second time when it is
         # called with its own results, which newer versions of jax regard as committed to a device.
         jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
-        return jitted.lower(*jax.tree.leaves(arguments)).compile()
+        lowered = jitted.lower(*jax.tree.leaves(arguments))
+        return lowered.compile(compiler_options=dict(_compile.options()))
 
     def _exported(self, arguments: tuple[Any, ...]) -> bytes:
         leaves, tree = jax.tree.flatten(arguments)

@@ -285,7 +285,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
-    for block, first, later in zip(*map(reversed, (blocks, inputs, keeps)), strict=True):
+    for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):
         kept += sum(later) * remat
         for layer, own in zip(reversed(block), reversed(later), strict=True):
             work = _work(layer, layer.channels, layer.channels_in, recipe, on_cpu)
