@@ -1,6 +1,7 @@
 """`python -m benchmarks CASE...` measures and writes JSON; `report` reads it and prints tables."""
 
 import importlib
+import os
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,12 @@ from benchmarks.report import report
 
 CASES = (
     *("step", "compile", "batch", "loop", "ways", "wall", "memory", "tiles", "beyond", "peers"),
-    *("time_to_loss", "engine"),
+    *("time_to_loss", "engine", "gpu"),
 )
 RESULTS = Path(__file__).parent / "results"
+
+# By default jax reserves most of an accelerator's memory, of which torch and child processes need some.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def case_module(name: str) -> ModuleType:
@@ -83,6 +87,12 @@ def _peers(
     "all sides, with the 1000 updates of its command.",
 )
 @click.option(
+    "--seconds",
+    type=click.IntRange(min=1),
+    help="`gpu` begins no measurement after so many seconds; default: 480, so that it ends in eight "
+    "minutes.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=RESULTS,
@@ -99,6 +109,7 @@ def main(
     sizes: tuple[int, ...],
     repeats: int | None,
     peers: tuple[tuple[int, int | None], ...],
+    seconds: int | None,
     out: Path,
     plots: Path | None,
 ) -> None:
@@ -118,6 +129,7 @@ def main(
             plan,
             sizes=sizes or plan.sizes,
             repeats=repeats or plan.repeats,
+            seconds=seconds or plan.seconds,
             peers=tuple((size, count or plan.peer_steps) for size, count in peers)
             if name == "wall"
             else (),

@@ -40,7 +40,7 @@ def _rows(params: nst.Params, size: int, plan: Plan) -> list[dict[str, Any]]:
         batch = contents(content, count)
         work[str(count)] = partial(_stylize_many, params, batch, style, plan)
     seconds, images = harness.alternate(work, plan.repeats)
-    loss = _loss(params, content, style)
+    loss = loss_of(params, content, style)
     finals = {n: loss(images[str(n)][0] if n else images["0"]) for n in (0, *plan.batches)}
     _check_parity(finals)
     return [
@@ -73,7 +73,8 @@ def contents(content: Array, count: int) -> Array:
     return jnp.stack([eight[index % 8] for index in range(count)])
 
 
-def _loss(params: nst.Params, content: Array, style: Array) -> Callable[[Array], float]:
+def loss_of(params: nst.Params, content: Array, style: Array) -> Callable[[Array], float]:
+    """Return a function that computes the total loss of a picture, in float32."""
     core = nst.recipes.as_arrays(ADAM.bare())
     targets = jax.jit(nst.measure)(params, content, style, core)
     losses_of = jax.jit(nst.losses_of)

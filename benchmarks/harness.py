@@ -42,6 +42,8 @@ class Plan:
       peers: (side, steps) of each run of pastiche; empty means one run at every size.
       compiled: whether to measure peers that take minutes to compile.
       pairs: number of pairs of pictures, for the cases that measure several.
+      seconds: for the case `gpu`: after so many seconds no further measurement begins; 0 is no limit.
+      huge: for the case `gpu`: side of a canvas that only tiles can hold, in pixels; 0 measures none.
     """
 
     sizes: tuple[int, ...]
@@ -52,6 +54,8 @@ class Plan:
     peers: tuple[tuple[int, int], ...] = ()
     compiled: bool = True
     pairs: int = 1
+    seconds: int = 0
+    huge: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,9 @@ def compiled(function: Callable[..., Any], *arguments: Any) -> tuple[Any, dict[s
       The executable, and the seconds spent to trace, lower and compile.
     """
     # Not `donate_argnames`: the functions that are compared may name their state differently.
-    trace, traced = timed(lambda: jax.jit(function, donate_argnums=1).trace(*arguments))
+    options = dict(nst.compiler_options())
+    jitted = jax.jit(function, donate_argnums=1, compiler_options=options)
+    trace, traced = timed(lambda: jitted.trace(*arguments))
     lower, lowered = timed(traced.lower)
     compile_, executable = timed(lowered.compile)
     return executable, {"trace": trace, "lower": lower, "compile": compile_}

@@ -80,7 +80,11 @@ def problem(params: nst.Params, recipe: Any, size: int, *, winograd: bool = True
     """
     core = nst.recipes.as_arrays(recipe.bare())
     content, style = pictures(size)
-    targets = jax.block_until_ready(jax.jit(nst.measure)(params, content, style, core))
+    targets = jax.block_until_ready(
+        jax.jit(nst.measure, compiler_options=dict(nst.compiler_options()))(
+            params, content, style, core
+        )
+    )
     formed = nst.vgg.with_forms(
         params,
         core.terms.taps,

@@ -211,6 +211,23 @@ def _beyond(row: Json) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _gpu(row: Json) -> Iterator[tuple[str, ...]]:
+    if "cold_seconds" in row:
+        seconds = f"{number(row['cold_seconds'])} cold, {number(row['warm_seconds'])} warm"
+    else:
+        seconds = cell(row["seconds"])
+    pace, memory = row.get("megapixel_iterations_per_second"), row.get("temporary_bytes_per_pixel")
+    yield (
+        row["what"],
+        _size(row),
+        seconds,
+        cell(pace) if pace else "",
+        number(row["compile_seconds"]) if "compile_seconds" in row else "",
+        number(memory) if memory else "",
+        number(row["final_loss"]),
+    )
+
+
 TABLES: dict[str, Table] = {
     "step": (
         ("recipe", "canvas", "who", "s per step", "MP·it/s", "speed against peer", "last loss"),
@@ -258,6 +275,11 @@ TABLES: dict[str, Table] = {
         ("canvas", "who", "MP·it/s", "s to the first step", "updates", "final loss",
          "against float32", "within 1 %", "speed of our best against the peers' best"),
         _peers,
+    ),
+    "gpu": (
+        ("what", "canvas", "s per step or command", "MP·it/s", "to compile, s",
+         "temporaries by XLA, B/px", "last loss"),
+        _gpu,
     ),
     "time_to_loss": (
         ("pair", "canvas", "engine", "updates", "s", "lowest / floor", "s to 2 floors", "to 1.5",

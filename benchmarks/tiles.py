@@ -69,13 +69,13 @@ def name_of(tile: int) -> str:
     return f"tiles of {tile} px" if tile else "whole"
 
 
-def loop_of(params: nst.Params, size: int, tile: int) -> Loop:
+def loop_of(params: nst.Params, size: int, tile: int, recipe: Any = ADAM) -> Loop:
     """Return a loop on a canvas of this side, in tiles or, if `tile` is 0, whole.
 
     Raises:
       RuntimeError: if the canvas is too small to be cut into such tiles.
     """
-    recipe = replace(ADAM, network=replace(ADAM.network, tile=tile))
+    recipe = recipe.replace(network__tile=tile)
     task = problem(params, recipe, size)
     if tile:
         # As in `stylize`, the size of a window (a tile with its halos), not that of the canvas, decides
@@ -83,6 +83,8 @@ def loop_of(params: nst.Params, size: int, tile: int) -> Loop:
         seen = nst.scaling.tiles.window_of((size, size), recipe.terms.taps, recipe.network)
         if seen == (size, size):
             raise RuntimeError(f"tiles of {tile} px do not cut a canvas of {size} px")
-        formed = nst.vgg.with_forms(params, recipe.terms.taps, shape=seen)
+        formed = nst.vgg.with_forms(
+            params, recipe.terms.taps, shape=seen, precision=recipe.network.precision
+        )
         task = replace(task, params=jax.block_until_ready(formed))
     return Loop(task)

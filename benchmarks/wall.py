@@ -55,7 +55,7 @@ def measure(plan: Plan) -> Findings:
 
 def _row(size: int, plan: Plan, folder: Path) -> dict[str, Any]:
     words = ("--recipe", RECIPE, "--size", str(size))
-    pairs = [_cold_and_warm(words, plan.steps, folder) for _ in range(plan.repeats)]
+    pairs = [cold_and_warm(words, plan.steps, folder) for _ in range(plan.repeats)]
     return _figures(RECIPE, pairs)
 
 
@@ -109,7 +109,7 @@ def _against(
     for turn in range(repeats):
         if turn:
             theirs.append(pastiche.run(peer, PAIR, size, peer_steps, folder))
-        pairs.append(_cold_and_warm(words, steps, folder))
+        pairs.append(cold_and_warm(words, steps, folder))
         finals.append(judge(folder / "out.png"))
     check_reached(finals, target)
     seconds = [run.seconds for run in theirs]
@@ -191,7 +191,7 @@ def fewest(
     return above or None, [[steps, losses[steps]] for steps in sorted(losses)]
 
 
-def _cold_and_warm(words: Sequence[str], steps: int, folder: Path) -> tuple[Json, Json]:
+def cold_and_warm(words: Sequence[str], steps: int, folder: Path) -> tuple[Json, Json]:
     """Run the command twice with a cache of programs that is empty before the first run."""
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         return _run(words, steps, folder, cache), _run(words, steps, folder, cache)
@@ -209,6 +209,8 @@ def _run(words: Sequence[str], steps: int, folder: Path, cache: str) -> Json:
         "JAX_COMPILATION_CACHE_DIR": cache,
         # As the command line sets it for its own cache folder; by default jax keeps fewer programs.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        # By default jax reserves most of an accelerator, of which the present process holds a part.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
     environment = os.environ | kept
     environment["PYTHONPATH"] = os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)])

@@ -22,7 +22,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 @functools.cache
-def options(platform: str | None = None) -> Mapping[str, Any]:
+def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
     """Return the options for programs on a platform.
 
     An option is left out if the user has set it in `XLA_FLAGS`, and if the installed version of XLA
@@ -32,11 +32,16 @@ def options(platform: str | None = None) -> Mapping[str, Any]:
       platform: the platform as JAX names it; None is that of the default device.
 
     Returns:
-      Names and values for the argument `compiler_options` of `jax.jit` and of `compile`.
+      Names and values for the argument `compiler_options` of `jax.jit` and of `compile`. `stylize`,
+      `paint` and `stylize_many` use them; programs that a user compiles, such as `jax.jit(nst.run)`,
+      get them only if they are given.
 
     Example:
-      >>> dict(options("cpu"))
-      {}
+      >>> import jax
+      >>> import nst_jax as nst
+      >>> measure = jax.jit(nst.measure, compiler_options=dict(nst.compiler_options()))
+      >>> dict(nst.compiler_options("cpu")), dict(nst.compiler_options("gpu"))
+      ({}, {'xla_gpu_enable_triton_gemm': False})
     """
     wanted = OPTIONS.get(platform or jax.default_backend(), {})
     set_by_user = os.environ.get("XLA_FLAGS", "")
@@ -71,7 +76,7 @@ class Jitted:
 
     @functools.cached_property
     def _jitted(self) -> Any:
-        return jax.jit(self._function, compiler_options=dict(options()), **self._arguments)
+        return jax.jit(self._function, compiler_options=dict(compiler_options()), **self._arguments)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         return self._jitted(*arguments, **named)

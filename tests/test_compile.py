@@ -9,28 +9,28 @@ from nst_jax import _compile, batch_canvas, canvas
 
 @pytest.fixture(autouse=True)
 def _fresh():
-    _compile.options.cache_clear()
+    _compile.compiler_options.cache_clear()
     yield
-    _compile.options.cache_clear()
+    _compile.compiler_options.cache_clear()
 
 
 def test_the_installed_jaxlib_knows_all_options():
-    assert dict(_compile.options("gpu")) == dict(_compile.OPTIONS["gpu"])
+    assert dict(_compile.compiler_options("gpu")) == dict(_compile.OPTIONS["gpu"])
 
 
 def test_a_platform_without_options_gets_none():
-    assert dict(_compile.options("cpu")) == dict(_compile.options("tpu")) == {}
+    assert dict(_compile.compiler_options("cpu")) == dict(_compile.compiler_options("tpu")) == {}
 
 
 def test_an_unknown_option_is_left_out(monkeypatch):
     wanted = {"gpu": {"xla_gpu_of_another_version": True, "xla_gpu_enable_triton_gemm": False}}
     monkeypatch.setattr(_compile, "OPTIONS", wanted)
-    assert dict(_compile.options("gpu")) == {"xla_gpu_enable_triton_gemm": False}
+    assert dict(_compile.compiler_options("gpu")) == {"xla_gpu_enable_triton_gemm": False}
 
 
 def test_what_the_user_has_set_is_left_alone(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_triton_gemm=true")
-    assert dict(_compile.options("gpu")) == {}
+    assert dict(_compile.compiler_options("gpu")) == {}
 
 
 @pytest.mark.parametrize(

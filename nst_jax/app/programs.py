@@ -133,7 +133,7 @@ class Kept:
         # called with its own results, which newer versions of jax regard as committed to a device.
         jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
         lowered = jitted.lower(*jax.tree.leaves(arguments))
-        return lowered.compile(compiler_options=dict(_compile.options()))
+        return lowered.compile(compiler_options=dict(_compile.compiler_options()))
 
     def _exported(self, arguments: tuple[Any, ...]) -> bytes:
         leaves, tree = jax.tree.flatten(arguments)
