@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         vgg,
         weights,
     )
-    from nst_jax._compile import compiler_options
+    from nst_jax._compile import cache, compiler_options
     from nst_jax._types import Checkpoint, Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
     from nst_jax.objective import losses_of, measure
@@ -39,7 +39,7 @@ else:
         __name__,
         ("checkpoints", "images", "losses", "optimizers", "recipes", "scaling", "vgg", "weights"),
         {
-            "_compile": ("compiler_options",),
+            "_compile": ("cache", "compiler_options"),
             "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
             "batches": ("stylize_many",),
             "objective": ("losses_of", "measure"),
@@ -55,7 +55,7 @@ else:
 
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "State", "Targets",
-    "checkpoints", "compiler_options", "estimate_memory", "features", "images", "init", "load_params",
-    "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes", "run", "save_params",
-    "scaling", "step", "stylize", "stylize_many", "vgg", "weights",
+    "cache", "checkpoints", "compiler_options", "estimate_memory", "features", "images", "init",
+    "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes", "run",
+    "save_params", "scaling", "step", "stylize", "stylize_many", "vgg", "weights",
 ]  # fmt: skip

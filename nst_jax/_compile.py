@@ -1,13 +1,23 @@
-"""`jax.jit` with the options that this package gives XLA's compiler on the present kind of device."""
+"""How functions are compiled: options for XLA's compiler, and where compiled programs are kept."""
 
+import ctypes
 import functools
+import gc
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from nst_jax import _checks
+
+# --- Options --------------------------------------------------------------------------------------
 
 # Options for each platform, by its name in JAX; XLA's defaults elsewhere.
 OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -21,7 +31,6 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-@functools.cache
 def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
     """Return the options for programs on a platform.
 
@@ -43,7 +52,12 @@ def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
       >>> dict(nst.compiler_options("cpu")), dict(nst.compiler_options("gpu"))
       ({}, {'xla_gpu_enable_triton_gemm': False})
     """
-    wanted = OPTIONS.get(platform or jax.default_backend(), {})
+    return _options(platform or jax.default_backend())
+
+
+@functools.cache
+def _options(platform: str) -> Mapping[str, Any]:
+    wanted = OPTIONS.get(platform, {})
     set_by_user = os.environ.get("XLA_FLAGS", "")
     return {
         name: value
@@ -63,24 +77,151 @@ def _is_known(name: str, value: Any) -> bool:
     return True
 
 
-class Jitted:
-    """A function compiled as by `jax.jit`, with the options of the default device's platform.
+# --- Programs in memory ---------------------------------------------------------------------------
 
-    The platform is known only once JAX has looked for devices, which importing this package should not
-    cause. So `jax.jit` is called when the function is used for the first time.
+
+class Jitted:
+    """A function compiled as by `jax.jit`, with a bound on the number of shapes it stays compiled for.
+
+    Each combination of shapes and dtypes of the arguments gets a `jax.jit` of its own. When there are
+    more than `programs_in_memory()`, the one that was used least recently is dropped, with its memory.
+
+    The options are those of the default device's platform. That is known only once JAX has looked for
+    devices, which importing this package should not cause; so `jax.jit` is called on first use.
     """
 
-    def __init__(self, function: Callable[..., Any], **arguments: Any) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        static_argnums: tuple[int, ...] = (),
+        static_argnames: tuple[str, ...] = (),
+        **arguments: Any,
+    ) -> None:
         """Wrap a pure function; the arguments are those of `jax.jit`."""
+        functools.update_wrapper(self, function)
         self._function, self._arguments = function, arguments
-
-    @functools.cached_property
-    def _jitted(self) -> Any:
-        return jax.jit(self._function, compiler_options=dict(compiler_options()), **self._arguments)
+        self._static_argnums, self._static_argnames = static_argnums, static_argnames
+        self._programs: OrderedDict[Any, Any] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self._jitted(*arguments, **named)
+        return self._program(arguments, named)(*arguments, **named)
 
     def lower(self, *arguments: Any, **named: Any) -> Any:
         """Lower the function for arguments, as `jax.jit(function).lower` does."""
-        return self._jitted.lower(*arguments, **named)
+        return self._program(arguments, named).lower(*arguments, **named)
+
+    def _program(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Return the `jax.jit` for the shapes and dtypes of these arguments."""
+        by_place = dict(enumerate(arguments))
+        static = [by_place.pop(index) for index in self._static_argnums]
+        by_name = dict(named)
+        static += [by_name.pop(name, None) for name in self._static_argnames]
+        leaves, tree = jax.tree.flatten((by_place, by_name))
+        key = (tree, tuple(map(_described, leaves)), tuple(static))
+        dropped = []
+        with self._lock:
+            if key in self._programs:
+                self._programs.move_to_end(key)
+            else:
+                self._programs[key] = self._jitted()
+                while len(self._programs) > _programs_in_memory:
+                    dropped.append(self._programs.popitem(last=False)[1])
+            program = self._programs[key]
+        if dropped:
+            _free(dropped)
+        return program
+
+    def _jitted(self) -> Any:
+        @functools.wraps(self._function)  # a new function, since jax keeps programs by function
+        def function(*arguments: Any, **named: Any) -> Any:
+            return self._function(*arguments, **named)
+
+        return jax.jit(
+            function,
+            compiler_options=dict(compiler_options()),
+            static_argnums=self._static_argnums,
+            static_argnames=self._static_argnames,
+            **self._arguments,
+        )
+
+
+def _described(leaf: Any) -> Any:
+    """Return what a program depends on: shape and dtype of an array, else the type."""
+    if isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
+        return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
+    return type(leaf)
+
+
+def _free(programs: list[Any]) -> None:
+    """Give the memory of programs back to the system."""
+    for program in programs:
+        program.clear_cache()
+    programs.clear()
+    gc.collect()  # programs and what was traced refer to each other
+    # The C library keeps what was freed for itself, here some 50 MB a program, unless it is asked.
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
+
+
+_programs_in_memory = 64
+
+
+def programs_in_memory() -> int:
+    """Return for how many shapes each compiled function is kept in memory; see `cache`."""
+    return _programs_in_memory
+
+
+# --- Programs on disk -----------------------------------------------------------------------------
+
+
+def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None = None) -> None:
+    """Set where compiled programs are kept between processes, and how many this process keeps.
+
+    A picture of a new shape takes seconds to compile, on an accelerator up to a minute. With a folder,
+    JAX writes compiled programs there, and on GPUs the results of XLA's trials of convolutions, and
+    loads them in later processes. The folder is for all programs of JAX in this process. The command
+    line needs no such call: it has a folder of its own.
+
+    Args:
+      folder: the folder, which is created if it does not exist; None leaves the setting as it is.
+      programs: for how many shapes each of this package's functions stays compiled in memory, where
+        one shape takes some 50 MB; those used least recently are dropped. At first 64. None leaves the
+        number as it is. A picture painted at several scales uses one shape for each of them.
+
+    Raises:
+      TypeError: if an argument is of another type.
+      ValueError: if `programs` is less than 1.
+      OSError: if the folder cannot be created.
+
+    Example:
+      >>> import tempfile
+      >>> import nst_jax as nst
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     nst.cache(folder, programs=32)        # doctest: +SKIP
+    """
+    global _programs_in_memory
+    if programs is not None:
+        _checks.whole("programs", programs, least=1)
+        _programs_in_memory = int(programs)
+    if folder is None:
+        return
+    try:
+        place = Path(folder)
+    except TypeError:
+        raise TypeError(f"`folder`: expected a path, got {folder!r}") from None
+    place.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_enable_compilation_cache", True)
+    keep_programs_in(place)
+
+
+# JAX keeps programs that took at least this many seconds to compile. Its default, 1.0, leaves out many
+# small programs, which load in a third of their compile time and take a few kB each.
+LEAST_SECONDS = 0.0
+
+
+def keep_programs_in(folder: Path) -> None:
+    """Let JAX write compiled programs to an existing folder and load them from there."""
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

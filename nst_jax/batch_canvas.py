@@ -194,10 +194,10 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 # No `vmap` over a sweep's numbers: measuring uses none of them. `blend` applies the style shares later.
 _measure_content = Jitted(measure_content)
 _measure_style = Jitted(measure_style)
-_enlarge = jax.jit(enlarge, static_argnums=1)
+_enlarge = Jitted(enlarge, static_argnums=(1,))
 
 
-@jax.jit
+@Jitted
 def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
     return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
 
@@ -209,13 +209,13 @@ def _distributed(canvases: np.ndarray, bands: Bands | None, mesh: AnyMesh | None
     return _padded_many(sharding.split(canvases, mesh), bands, mesh=mesh)
 
 
-@partial(jax.jit, static_argnames="mesh")
+@partial(Jitted, static_argnames=("mesh",))
 def _padded_many(canvases: Array, bands: Bands, mesh: AnyMesh) -> Array:
     pad = partial(with_padding, bands=bands)
     return sharding.vmap_over_devices(pad, mesh, (0,))(canvases)
 
 
-@partial(jax.jit, static_argnames=("axes", "mesh"))
+@partial(Jitted, static_argnames=("axes", "mesh"))
 def _init_many(
     images: Image, recipe: Recipe, bands: Bands | None, *, axes: Axes, mesh: AnyMesh | None
 ) -> State:
@@ -241,7 +241,7 @@ def _run_many(
     return run(params, state, targets, recipe, steps)
 
 
-@partial(jax.jit, static_argnames=("axes", "clipped"))
+@partial(Jitted, static_argnames=("axes", "clipped"))
 def _picture_many(
     state: State, recipe: Recipe, bands: Bands | None, *, axes: Axes, clipped: bool
 ) -> Image:

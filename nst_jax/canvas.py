@@ -39,12 +39,12 @@ class Programs(NamedTuple):
 
 PROGRAMS = Programs(
     measure=Jitted(measure),
-    init=jax.jit(optimize.init),
+    init=Jitted(optimize.init),
     # Only the state is donated, since the loop made it; all other arguments belong to the caller.
     run=Jitted(optimize.run, donate_argnames="state"),
-    enlarge=jax.jit(enlarge, static_argnums=1),
-    picture=jax.jit(optimize.picture),
-    canvas_image=jax.jit(optimize.canvas_image),
+    enlarge=Jitted(enlarge, static_argnums=(1,)),
+    picture=Jitted(optimize.picture),
+    canvas_image=Jitted(optimize.canvas_image),
 )
 
 

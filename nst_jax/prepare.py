@@ -7,12 +7,12 @@ both.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks
+from nst_jax._compile import Jitted
 from nst_jax._types import Image, Resized, Shape, StyleImage
 from nst_jax.images.resizing import antialiased
 from nst_jax.recipes import sizes, starts
@@ -168,7 +168,7 @@ def at_scale(image: Image, shape: Shape) -> Resized:
     return _antialiased(image, shape)
 
 
-_antialiased = jax.jit(antialiased, static_argnums=1)
+_antialiased = Jitted(antialiased, static_argnums=(1,))
 
 
 def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:

@@ -23,6 +23,9 @@ TAKE_PARAMS = (
     "stylize",
     "stylize_many",
 )
+# Functions whose optional first argument reads best without its name: `load_params("file.h5")`.
+BY_PLACE = ("load_params", "cache", "compiler_options")
+RETURN_NOTHING = ("save_params", "cache")
 PACKAGE = Path(nst.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
@@ -34,7 +37,8 @@ def module_name(path):
 def test_the_package_has_these_names():
     assert nst.__all__ == sorted(nst.__all__, key=str)
     assert set(FUNCTIONS) == {
-        *TAKE_PARAMS, "estimate_memory", "init", "load_params", "plan", "save_params"
+        *TAKE_PARAMS, "cache", "compiler_options", "estimate_memory", "init", "load_params", "plan",
+        "save_params",
     }  # fmt: skip
     assert re.fullmatch(r"\d+\.\d+\.\d+", nst.__version__)
 
@@ -55,7 +59,7 @@ def test_verbs_take_params_content_and_style_and_all_else_by_keyword(verb):
 def test_options_are_keywords(name):
     for parameter in inspect.signature(FUNCTIONS[name]).parameters.values():
         optional = parameter.default is not inspect.Parameter.empty
-        if optional and name != "load_params":  # `load_params("file.h5")` reads best
+        if optional and name not in BY_PLACE:
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, parameter
 
 
@@ -82,7 +86,7 @@ def test_a_public_functions_docstring_has_every_section_it_needs(name):
     function = inspect.unwrap(FUNCTIONS[name])
     text = inspect.getdoc(function)
     assert re.match(r"[A-Z][^\n]+\.\n\n", text), "one imperative line, then more"
-    assert "Args:" in text and ("Returns:" in text or "Yields:" in text or name == "save_params")
+    assert "Args:" in text and ("Returns:" in text or "Yields:" in text or name in RETURN_NOTHING)
     for argument in inspect.signature(function).parameters:
         assert re.search(rf"^  {argument}: ", text, re.MULTILINE), argument
     if name not in ("init", "step", "run"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from nst_jax import images
+from nst_jax import _compile, images
 from nst_jax.app import cache
 
 SAMPLES = [str(images.SAMPLES[name]) for name in ("chelsea", "starry_night")]
@@ -88,7 +88,7 @@ def test_the_users_folder_is_used(enabled, tmp_path, monkeypatch):
     assert cache.use_cache() == ""
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "nst_jax" / "programs")
     assert Path(jax.config.jax_compilation_cache_dir).is_dir()
-    assert jax.config.jax_persistent_cache_min_compile_time_secs == cache.LEAST_SECONDS
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == _compile.LEAST_SECONDS
 
 
 def test_the_folder_is_only_for_its_user(enabled, tmp_path, monkeypatch):

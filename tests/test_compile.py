@@ -1,17 +1,23 @@
 """Options for XLA's compiler: which are given, which are left out, and that programs get them."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+import nst_jax as nst
 from nst_jax import _compile, batch_canvas, canvas
 
 
 @pytest.fixture(autouse=True)
 def _fresh():
-    _compile.compiler_options.cache_clear()
+    _compile._options.cache_clear()
     yield
-    _compile.compiler_options.cache_clear()
+    _compile._options.cache_clear()
 
 
 def test_the_installed_jaxlib_knows_all_options():
@@ -55,5 +61,95 @@ def test_a_function_is_jitted_with_the_options_of_the_platform(monkeypatch):
     doubled = _compile.Jitted(lambda x: 2 * x, donate_argnums=0)
     assert given == []  # not before the first call, since importing must not look for devices
     assert float(doubled(jnp.asarray(3.0))) == 6
-    options = {"compiler_options": {"xla_gpu_enable_triton_gemm": False}, "donate_argnums": 0}
-    assert given[-1] == options
+    assert given[-1]["compiler_options"] == {"xla_gpu_enable_triton_gemm": False}
+    assert given[-1]["donate_argnums"] == 0
+
+
+# --- Programs in memory ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_programs(monkeypatch):
+    monkeypatch.setattr(_compile, "_programs_in_memory", 2)
+
+
+def doubled(x, times, *, name=""):
+    return 2 * x * times if name else x
+
+
+def test_the_shape_used_least_recently_is_compiled_again(two_programs, compilations):
+    function = _compile.Jitted(doubled, static_argnames=("name",))
+    inputs = {n: (np.ones(n, np.float32), np.float32(2)) for n in (1, 2, 3)}
+
+    def compiled_for(n, **named):
+        before = compilations()
+        assert function(*inputs[n], **named).shape == (n,)
+        return compilations() - before
+
+    assert [compiled_for(n) for n in (1, 2, 1)] == [1, 1, 0]
+    assert [compiled_for(n) for n in (3, 1, 2)] == [1, 0, 1]  # 3 drops 2, and 2 then drops 3
+    assert compiled_for(2, name="another") == 1
+    assert compiled_for(2) == 0
+
+
+def test_another_number_is_not_another_program(two_programs, compilations):
+    function, x = _compile.Jitted(doubled), np.ones(3, np.float32)
+    function(x, 2)
+    before = compilations()
+    for times in (3, 4, 5):
+        function(x, times)
+    assert compilations() == before
+    assert len(function._programs) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"programs": 0}, ValueError, "`programs`"),
+        ({"programs": 2.5}, TypeError, "`programs`"),
+        ({"folder": 3}, TypeError, "`folder`"),
+    ],
+)
+def test_what_cannot_be_set_is_refused(as_users_do, arguments, kind, message):
+    with pytest.raises(kind, match=message):
+        nst.cache(**arguments)
+    assert _compile.programs_in_memory() == 64
+
+
+IN_A_PROCESS = """
+import sys
+import jax
+import nst_jax as nst
+from tests import small
+
+def resident():
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+nst.cache(sys.argv[1], programs=4)
+params, recipe = nst.load_params(), small.shallow(steps=1)
+content, style = nst.images.sample("chelsea"), nst.images.sample("gravel")
+for index in range(int(sys.argv[2])):
+    nst.stylize(params, content, style, recipe=recipe, size=32 + 2 * index)
+    print(resident())
+"""
+
+
+def run_sizes(folder, count):
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_PROCESS, str(folder), str(count)],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    return [float(line) for line in done.stdout.splitlines()]
+
+
+def test_programs_are_kept_in_the_folder(tmp_path):
+    run_sizes(tmp_path / "programs", 1)
+    assert [path for path in (tmp_path / "programs").iterdir() if path.name.startswith("jit_run")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_forty_sizes_take_hardly_more_memory_than_eight(tmp_path):
+    memory = run_sizes(tmp_path, 40)
+    assert max(memory[8:]) < memory[7] + 150  # MB; without the bound, each size adds some 30

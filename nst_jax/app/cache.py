@@ -12,9 +12,7 @@ from typing import Any
 import jax
 import platformdirs
 
-# JAX keeps programs that took at least this many seconds to compile. Its default, 1.0, leaves out many
-# small programs, which load in a third of their compile time and take a few kB each.
-LEAST_SECONDS = 0.0
+from nst_jax._compile import keep_programs_in
 
 
 def use_cache() -> str:
@@ -39,8 +37,7 @@ def use_cache() -> str:
             raise PermissionError(f"'{place}' may not be written to")
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
         return f"compiled programs are not kept: {error}"
-    jax.config.update("jax_compilation_cache_dir", str(place))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+    keep_programs_in(place)
     return ""
 
 
