@@ -148,7 +148,7 @@ def test_programs_are_kept_in_the_folder(tmp_path):
     assert [path for path in (tmp_path / "programs").iterdir() if path.name.startswith("jit_run")]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_forty_sizes_take_hardly_more_memory_than_eight(tmp_path):
     memory = run_sizes(tmp_path, 40)
