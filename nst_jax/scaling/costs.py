@@ -272,7 +272,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     inputs = [block[0].input * each * remat for block in blocks]
     inputs[0] = 0
     keeps = [
-        [_kept(layer, pooled, recipe) for layer, pooled in zip(block, pools, strict=True)]
+        [_kept(layer, pooled, recipe, on_cpu) for layer, pooled in zip(block, pools, strict=True)]
         for block, pools in zip(blocks, _pooled(blocks), strict=True)
     ]
     peak = kept = 0
@@ -305,13 +305,14 @@ def _pooled(blocks: Blocks) -> list[list[int]]:
     ]
 
 
-def _kept(layer: Layer, pooled: int, recipe: Recipe) -> int:
+def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
     """Return the bytes that are kept of a layer for the gradients of its ReLU, taps and pooling."""
     kept = (layer.output + layer.tapped) * _bytes_each(recipe)
     if not pooled or recipe.network.pool is not layers.max_pool:
         return kept
     # Max pooling keeps one byte for each window, and that is enough for the gradient of the ReLU too.
-    return pooled + kept * (layer.tapped > 0)
+    # By its own count, XLA's CPU compiler keeps the output nevertheless.
+    return pooled + kept * (layer.tapped > 0 or on_cpu)
 
 
 def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int) -> int:
