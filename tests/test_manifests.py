@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_jax import _files, batches, images, optimizers, prepare
+from nst_jax import _files, _memory, batches, images, optimizers, prepare
 from nst_jax._types import Losses
 from nst_jax.app import arguments
 from nst_jax.app.batch import groups, job, local, results, rows
@@ -536,6 +536,41 @@ def test_a_file_that_is_not_ours_is_replaced_only_on_request(call):
     whole = output.read_bytes()
     output.write_bytes(whole[:-99])  # its metadata still say whose it is
     assert call(*argv, "--steps", "1", "-q")[0] == 0 and output.read_bytes() == whole
+
+
+def test_a_contact_sheet_that_is_not_ours_is_replaced_only_on_request(here):
+    asked, out, sheet = [row_of(1)], Path("out"), Path("out/sheet.png")
+    asked = [asked[0]._replace(content=Path("photo.png"), styles=((Path("art.png"), None),))]
+    out.mkdir()
+
+    def checked(**options):
+        return job.batch_job(asked, arguments.Changes(), out, "png", sheet=True, **options)
+
+    shutil.copy("other.png", sheet)
+    for overwrite in (None, False):
+        with pytest.raises(ValueError, match="sheet.png' exists and this program did not write it"):
+            checked(overwrite=overwrite)
+    assert checked(overwrite=True).sheet == sheet
+    images.save(sheet, images.load("other.png"), metadata={"contact_sheet": 1})
+    for overwrite in (None, False, True):
+        assert checked(overwrite=overwrite).sheet == sheet
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_among_the_results_is_not_waited_for(here):
+    Path("out").mkdir()
+    os.mkfifo("out/results.jsonl")
+    with pytest.raises(ValueError, match="`output`: 'out/results.jsonl' is no regular file"):
+        results.check_listing(Path("out/results.jsonl"))
+    assert results.written_before(Path("out")) == set()
+
+
+def test_a_result_that_takes_too_much_memory_to_decode_is_not_finished(here, monkeypatch):
+    images.save("x.png", np.zeros((80, 100, 3)), metadata={"finished": True})
+    assert results.read_if_finished(Path("x.png"), {}) is not None
+    monkeypatch.setattr(_memory, "of_this_machine", lambda: 80_000)
+    assert results.read_if_finished(Path("x.png"), {}) is None
+    assert results.is_ours(Path("x.png"), set())
 
 
 CHANGES = {

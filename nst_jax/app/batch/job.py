@@ -16,6 +16,7 @@ from nst_jax.app.batch.destinations import check_destinations, destinations, inp
 from nst_jax.app.batch.groups import Entry
 from nst_jax.app.batch.rows import ManifestRow, naming_row
 from nst_jax.app.job import Job
+from nst_jax.images import reading
 from nst_jax.recipes import toml
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.plan import plan_scales
@@ -302,9 +303,12 @@ def batch_job(
         inputs=[*inputs, *inputs_of(rows)],
     )
     if drawn is not None and folder.exists():
-        images.check_output(
-            drawn, overwrite=options.get("overwrite") is not False, argument="output"
-        )
+        images.check_output(drawn, argument="output")
+        if drawn.exists() and not options.get("overwrite") and not reading.has_settings(drawn):
+            raise ValueError(
+                f"`output`: '{drawn}' exists and this program did not write it; choose another "
+                "folder, or `--overwrite` to replace the file"
+            )
     results.check_listing(listing)
     entries, bad = inspected(drafts, mesh, here=here)
     return BatchJob(

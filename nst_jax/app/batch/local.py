@@ -336,8 +336,10 @@ def run_batch(
                 display.say(f"all {len(finished)} pictures are finished; `--overwrite` paints anew")
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
-                drawn = draw_sheet([entry for entry in job.entries if entry.number in there])
-                write_picture(job.sheet, drawn, overwrite=job.overwrite is not False)
+                shown = [entry for entry in job.entries if entry.number in there]
+                # With this text it is recognised as a picture of this program, and may be replaced.
+                metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
+                write_picture(job.sheet, draw_sheet(shown), metadata=metadata)
         except KeyboardInterrupt:
             return listed.records, False
     return listed.records, True
