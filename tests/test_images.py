@@ -204,6 +204,27 @@ def test_linear_grey_of_16_bits_is_rounded_after_its_conversion(path):
     assert picture.notes == ("16-bit picture read at 8 bits", "gamma 1 converted to sRGB")
 
 
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_linear_colours_of_16_bits_are_rounded_after_their_conversion(path, alpha, orientation):
+    values = np.random.default_rng(3).integers(0, 4096, (16, 16, 4 if alpha else 3))
+    values[..., 3:] = 65535 * (values[..., 3:] % 2)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    exif = PIL.Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    chunks = (b"gAMA", struct.pack(">I", 100_000)), (b"eXIf", exif.tobytes()[6:])
+    path.write_bytes(png(16, 6 if alpha else 2, rows, *chunks))
+    picture = images.read(path)
+    light = (np.rot90(values, -1) if orientation == 6 else values) / 65535
+    expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    expected = expected[..., :3]
+    if alpha:
+        expected = np.where(light[..., 3:] == 1, expected, 1)
+    assert_allclose(picture.image, expected, rtol=0, atol=0.5001 / 255)
+    assert picture.notes[0] == "16-bit picture read at 8 bits"
+    assert "gamma 1 converted to sRGB" in picture.notes
+
+
 def test_16_bit_colour_is_said(path):
     pixel = struct.pack(">3H", 0xFFFF, 0x8000, 0)
     path.write_bytes(png(16, 2, (b"\0" + pixel * 16) * 16))

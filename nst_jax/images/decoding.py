@@ -176,16 +176,24 @@ def decoded(
     """Return the picture in sRGB over white, its opacity (None if opaque), and notes for the user."""
     notes = [*_notes_on_file(opened)]
     orientation = _orientation(opened, notes)
+    gamma = None if opened.info.get("icc_profile") else _gamma(opened.info, notes)
     _check_memory(opened, _bytes_per_pixel(opened))
+    low = None if gamma is None else _low_bytes(opened)
     opened.load()
     upright = opened
     # `load` turns a TIFF upright by itself and then removes its orientation tag.
     if orientation in _TURNS and _orientation(opened, []) in _TURNS:
         upright = opened.transpose(_TURNS[orientation])
-    gamma = None if opened.info.get("icc_profile") else _gamma(opened.info, notes)
-    deep = upright.mode.startswith("I") or upright.mode == "F"
-    colours, alpha = _from_deep_grey(upright, gamma) if deep else _split_alpha(upright)
-    rgb = _to_srgb(colours, opened.info, None if deep else gamma, notes)
+        low = low and low.transpose(_TURNS[orientation])
+    if upright.mode.startswith("I") or upright.mode == "F":
+        colours, alpha = _from_deep_grey(upright, gamma)
+        gamma = None
+    else:
+        colours, alpha = _split_alpha(upright)
+    if low is not None and gamma is not None:
+        colours = _from_deep_colours(colours, low, gamma)
+        gamma = None
+    rgb = _to_srgb(colours, opened.info, gamma, notes)
     if alpha is not None:
         notes.append("transparent parts composited over white")
         rgb = _over_white(rgb, alpha)
@@ -232,7 +240,7 @@ def _bytes_per_pixel(opened: PilImage.Image) -> int:
     most = 25  # float32 takes 12, Pillow's picture 4, and converting one to the other 9
     if opened.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in opened.info:
         most += 20
-    if opened.mode.startswith("I") or opened.mode == "F":
+    if opened.mode.startswith("I") or opened.mode == "F" or _has_deep_colours(opened):
         most += 8
     if _orientation(opened, []) in _TURNS:
         most += 4
@@ -313,6 +321,32 @@ def _from_deep_grey(
     if not isinstance(key, int) or not (values == key).any():
         return grey, None
     return grey, (values != key).astype(np.float32)
+
+
+def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
+    """Return the low bytes of a PNG's 16-bit colours; None for other pictures.
+
+    Pillow keeps the high bytes of such colours. Read as if their bytes were in the other order, their
+    high bytes are what really are the low ones.
+    """
+    tiles: Any = getattr(opened, "tile", ())
+    if opened.format != "PNG" or len(tiles) != 1 or tiles[0][3] not in ("RGB;16B", "RGBA;16B"):
+        return None
+    file: Any = opened.fp  # type: ignore[attr-defined]
+    again: Any = PilImage.open(io.BytesIO(file.getvalue()), formats=["PNG"])
+    with again:
+        codec, box, offset, order = tiles[0]
+        again.tile = [(codec, box, offset, order.replace("16B", "16L"))]
+        return again.convert("RGB")
+
+
+def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) -> PilImage.Image:
+    """Return colours in mode RGB, rounded after the conversion from their gamma, from their bytes."""
+    table = np.rint(255 * _gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
+    found = np.array(high.convert("RGB"))
+    for row, below in zip(found, np.asarray(low), strict=True):  # by rows, to save memory
+        row[:] = table[row.astype(np.uint16) << 8 | below]
+    return PilImage.fromarray(found)
 
 
 def _to_srgb(
