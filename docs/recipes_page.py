@@ -247,13 +247,14 @@ def _conditions(measured: dict[str, Any]) -> str:
     first = next(iter(measured.values()))
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     commits = ", ".join(sorted({entry["commit"][:7] for entry in measured.values()}))
+    processors = " or ".join(dict.fromkeys(entry["processor"] for entry in measured.values()))
     return (
         "Style to content is in the unit of `nst-jax recipes list`, see "
         "`nst_jax/recipes/balance.py`.\n\n"
         f"The pictures were painted from the samples {PAIR[0]} and {PAIR[1]}, longer side 256 px (not "
         f"the size of the recipe's own rule), with at most {UPDATES} updates, so a recipe with more "
         "shows an unfinished picture; the number is given for each. Embedded weights, float32, "
-        f"{first['cores']} shared cores of an {first['processor']}, {versions}, at one of the commits "
+        f"{first['cores']} shared cores of an {processors}, {versions}, at one of the commits "
         f"{commits} or a little later. Seconds are those of one run, without compiling; losses are "
         "those of the last canvas, weighted.\n"
     )

@@ -240,8 +240,10 @@ def _bytes_per_pixel(opened: PilImage.Image) -> int:
     most = 25  # float32 takes 12, Pillow's picture 4, and converting one to the other 9
     if opened.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in opened.info:
         most += 20
-    if opened.mode.startswith("I") or opened.mode == "F" or _has_deep_colours(opened):
+    if opened.mode.startswith("I") or opened.mode == "F":
         most += 8
+    if _has_deep_colours(opened):
+        most += 12
     if _orientation(opened, []) in _TURNS:
         most += 4
     if opened.format in ("WEBP", "AVIF", "JPEG2000", "HEIF"):  # their decoders hold a copy
@@ -315,8 +317,10 @@ def _from_deep_grey(
             "save it with 8 or 16 bits"
         )
     # Rounded only after the conversion: near black, one of 256 levels of light is many of sRGB.
-    shown = values / white if gamma is None else _gamma_to_srgb(values / white, gamma)
-    grey = PilImage.fromarray(np.rint(shown * 255).astype(np.uint8))
+    levels = np.empty(values.shape, np.uint8)
+    for row, samples in zip(levels, values / white, strict=True):  # by rows, to save memory
+        row[:] = np.rint((samples if gamma is None else _gamma_to_srgb(samples, gamma)) * 255)
+    grey = PilImage.fromarray(levels)
     key = image.info.get("transparency")
     if not isinstance(key, int) or not (values == key).any():
         return grey, None
