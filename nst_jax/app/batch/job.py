@@ -1,5 +1,6 @@
 """Make the checked job of a batch: each row becomes an entry with recipe, sizes and destination."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -343,7 +344,8 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
     if job.overwrite:
         return job, []
     entries, records = [], []
-    written = results.written_before(job.folder)
+    # Read only if it is needed, since thousands of shards have as many result manifests.
+    written = functools.cache(lambda: results.written_before(job.folder))
     for entry in job.entries:
         embedded = None
         if entry.output.is_file():  # asked here, since `requested_settings` takes longer
@@ -357,7 +359,7 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
                 f"`output`: '{entry.output}' exists but is not the finished picture of row "
                 f"{entry.number}; choose another folder, or omit `--no-overwrite` to replace the file"
             )
-        elif entry.output.exists() and not results.is_ours(entry.output, written):
+        elif entry.output.exists() and not results.is_ours(entry.output, written()):
             raise ValueError(
                 f"`output`: '{entry.output}' exists and this program did not write it (row "
                 f"{entry.number}); choose another folder, or `--overwrite` to replace the file"
