@@ -34,63 +34,101 @@ class Note(NamedTuple):
 
     lines: str  # to which update a line that its source prints belongs
     departures: str = ""  # from the source
+    age: str = ""  # with which versions of its libraries the source ran, and what differs today
     follows: str = ""  # the recipe whose picture it starts from
 
 
 # Random numbers, rounding and divergence are the same for all recipes: see `PREFACE`.
 TORCHVISION = "exact with torchvision's weights (`--weights`), approximate with the embedded ones"
+AGE_OF_UDACITY = (
+    "by May 2019, hence PyTorch 1.1 at most and Pillow 5 or 6, whose filters are today's; before "
+    "PyTorch 1.3 Adam added epsilon before it corrected the bias of v, which at 1e-8 changes nothing"
+)
+AGE_OF_TF = (
+    "TensorFlow 2, whose resizing and Adam have not changed; it decodes JPEGs with a faster transform "
+    "than Pillow's, so that pixels differ by a few of 256 levels"
+)
+AGE_OF_GATYS = (
+    "2017, under Python 2.7.6, that of Ubuntu 14.04 with Pillow 2.3; before 2.7 Pillow's BILINEAR "
+    "looked at two by two pixels and truncated, which `old_pillow_bilinear` repeats"
+)
 PAPER = (
     "the papers state neither the number of updates, nor the unit of pixels, nor the settings of "
     "L-BFGS-B's line search; these are this project's choices, as is the guard of its L-BFGS"
 )
 NOTES = {
     "default": Note("this project's own, line k of the log is the canvas after k updates"),
-    "gatys-2015": Note("the paper prints no losses", PAPER),
+    "gatys-2015": Note(
+        "the paper prints no losses", PAPER, "the paper does not say what resized the pictures"
+    ),
     "gatys-2016": Note(
         "the paper prints no losses",
         f"{PAPER}; the paper's network was rescaled so that every channel's mean activation is 1, here "
         "it is the original network",
+        "the paper does not say what resized the pictures",
     ),
-    "gatys-pytorch": Note('"Iteration: n" is evaluation n - 1: k = n - 2'),
+    "gatys-pytorch": Note('"Iteration: n" is evaluation n - 1: k = n - 2', age=AGE_OF_GATYS),
     "gatys-pytorch-800": Note(
         '"Iteration: n" is evaluation n - 1: k = n - 2',
+        "a start is resized with a Lanczos filter, in the source with the filter of the pictures",
+        AGE_OF_GATYS,
         follows="gatys-pytorch",
     ),
     "tf": Note(
         "it prints steps, no losses; step n shows the canvas after n further updates: k = n + 3, "
-        "because three trial steps come first"
+        "because three trial steps come first",
+        age=AGE_OF_TF,
     ),
-    "tf-tv": Note("it prints steps, no losses; step n shows the canvas after n updates: k = n"),
+    "tf-tv": Note(
+        "it prints steps, no losses; step n shows the canvas after n updates: k = n", age=AGE_OF_TF
+    ),
     "keras-io": Note(
         '"iteration n" is measured before update n: k = n - 1',
         "the smaller the picture, the larger the gradient of one pixel, so with the learning rate that "
         "was chosen for a height of 400 px a picture of 48 px diverges",
+        "TensorFlow 2 of May 2020 or later, hence Pillow 3.4 or later, whose NEAREST is today's; "
+        "before October 2016 it took other pixels",
     ),
     "coursera-tf2": Note(
         "`train_step` returns the cost before its update: epoch i is k = i; the two costs in the "
-        "course's test are k = 0 and 1, with another noise"
+        "course's test are k = 0 and 1, with another noise",
+        age="2024, with Pillow 7.0 or later, whose `resize` is BICUBIC by default; before January 2020 "
+        "it was NEAREST",
     ),
     "coursera-tf2-v1": Note(
-        "`train_step` returns the cost before its update; those in the course's test are k = 0 and 1"
+        "`train_step` returns the cost before its update; those in the course's test are k = 0 and 1",
+        age="early 2021, with a Pillow that is not known; one older than 7.0 would have resized by "
+        "NEAREST",
     ),
-    "coursera-tf1": Note("iteration i is measured after its update: k = i + 1"),
-    "udacity": Note("the line of step n is measured before update n: k = n - 1", TORCHVISION),
+    "coursera-tf1": Note(
+        "iteration i is measured after its update: k = i + 1",
+        age="TensorFlow 1 and Python 3.6; nothing that it uses differs today",
+    ),
+    "udacity": Note(
+        "the line of step n is measured before update n: k = n - 1", TORCHVISION, AGE_OF_UDACITY
+    ),
     "udacity-exercise": Note(
-        "the line of step n is measured before update n: k = n - 1", TORCHVISION
+        "the line of step n is measured before update n: k = n - 1", TORCHVISION, AGE_OF_UDACITY
     ),
     "pytorch-tutorial": Note(
         '"run n" is evaluation n: k = n - 1',
         "exact with torchvision's weights (`--weights`); with the embedded ones L-BFGS diverges into "
         "noise, as it does in torch (at 96 px with the same losses to four digits up to evaluation "
         "20); resizes the style to the content's size, while the source refuses another size",
+        "built with each release of PyTorch, so today's; in early ones L-BFGS had a tolerance of the "
+        "gradient of 1e-5, not 1e-7, and reaches neither",
     ),
     "jcjohnson": Note(
         '"Iteration n" is evaluation n: k = n - 1; its total does not include the variation',
         "when it reduces a picture, Torch7's `image.scale` averages over boxes; here a Lanczos "
         "filter is used",
+        "Torch7, which is no longer developed",
     ),
-    "neural-style-pt": Note('"Iteration n" is evaluation n: k = n - 1'),
-    "pastiche": Note("step n is measured before update n: k = n - 1"),
+    "neural-style-pt": Note(
+        '"Iteration n" is evaluation n: k = n - 1',
+        age="2020, with PyTorch 1 and Pillow 7 or 8: as today",
+    ),
+    "pastiche": Note("step n is measured before update n: k = n - 1", age="2024: as today"),
 }
 
 PREFACE = """# Recipes
@@ -209,13 +247,14 @@ def _conditions(measured: dict[str, Any]) -> str:
     first = next(iter(measured.values()))
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     commits = ", ".join(sorted({entry["commit"][:7] for entry in measured.values()}))
+    processors = " or ".join(dict.fromkeys(entry["processor"] for entry in measured.values()))
     return (
         "Style to content is in the unit of `nst-jax recipes list`, see "
         "`nst_jax/recipes/balance.py`.\n\n"
         f"The pictures were painted from the samples {PAIR[0]} and {PAIR[1]}, longer side 256 px (not "
         f"the size of the recipe's own rule), with at most {UPDATES} updates, so a recipe with more "
         "shows an unfinished picture; the number is given for each. Embedded weights, float32, "
-        f"{first['cores']} shared cores of an {first['processor']}, {versions}, at one of the commits "
+        f"{first['cores']} shared cores of an {processors}, {versions}, at one of the commits "
         f"{commits} or a little later. Seconds are those of one run, without compiling; losses are "
         "those of the last canvas, weighted.\n"
     )
@@ -243,6 +282,7 @@ def _section(recipe: Recipe, note: Note, entry: dict[str, Any]) -> str:
         f"{entry['first_total']:.4g} at the start, {losses['total']:.4g} at the end ({terms}).",
         f"Lines of the source: {note.lines}.",
         departures,
+        *([f"Age of the source: {note.age}."] if note.age else []),
     )
     return "\n\n".join(parts) + "\n"
 

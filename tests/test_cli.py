@@ -1040,6 +1040,7 @@ def test_batch_pairs_all(call):
     assert "compiled in" in err and "the rest takes about" in err
     facts = json.loads(call("info", "out/other_art.png")[1])
     assert facts["inputs"]["content"]["name"] == "other.png" and facts["finished"] is True
+    assert json.loads(call("info", "out/sheet.png")[1])["contact_sheet"] == 4
     # The same picture painted alone.
     assert call("stylize", "other.png", "art.png", "--recipe", "tiny", "-q")[0] == 0
     apart = pixels("out/other_art.png").astype(int) - pixels("other_art.png")

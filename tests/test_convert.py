@@ -506,6 +506,9 @@ def test_options_are_checked_before_reading(tmp_path, layers):
     refused(path, "`pixels`: there is no pixel convention 'rgb'", pixels="rgb")
     with pytest.raises(ValueError, match="`source`: .* is a folder"):
         convert(tmp_path, tmp_path / "out.h5")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        refused(tmp_path / "pipe", "^`source`: .* is no regular file; name a file")
     with pytest.raises(ValueError, match="`destination`: .* is a folder"):
         convert(path, tmp_path)
     with pytest.raises(ValueError, match="`destination`: this is the source itself"):

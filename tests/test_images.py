@@ -1,6 +1,7 @@
 import hashlib
 import io
 import os
+import re
 import stat
 import struct
 import zlib
@@ -13,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import ExifTags, ImageCms
 
 from nst_jax import _memory, images
-from nst_jax.images import decoding
+from nst_jax.images import decoding, jpeg_markers, reading
 
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")
 ALL = (*LOSSLESS, ".jpg", ".jpeg")
@@ -188,6 +189,40 @@ def test_16_bit_grey_is_scaled_and_said(tmp_path, suffix):
         picture.image[..., 0], np.arange(256, dtype=np.float32).reshape(16, 16) / 255
     )
     assert picture.notes == ("16-bit picture read at 8 bits",)
+
+
+def test_linear_grey_of_16_bits_is_rounded_after_its_conversion(path):
+    values = (
+        np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16) // 16
+    )  # the darkest sixteenth
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    path.write_bytes(png(16, 0, rows, (b"gAMA", struct.pack(">I", 100_000))))
+    picture = images.read(path)
+    light = values / 65535
+    expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert_allclose(picture.image[..., 1], expected, rtol=0, atol=0.5001 / 255)
+    assert picture.notes == ("16-bit picture read at 8 bits", "gamma 1 converted to sRGB")
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_linear_colours_of_16_bits_are_rounded_after_their_conversion(path, alpha, orientation):
+    values = np.random.default_rng(3).integers(0, 4096, (16, 16, 4 if alpha else 3))
+    values[..., 3:] = 65535 * (values[..., 3:] % 2)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    exif = PIL.Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    chunks = (b"gAMA", struct.pack(">I", 100_000)), (b"eXIf", exif.tobytes()[6:])
+    path.write_bytes(png(16, 6 if alpha else 2, rows, *chunks))
+    picture = images.read(path)
+    light = (np.rot90(values, -1) if orientation == 6 else values) / 65535
+    expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    expected = expected[..., :3]
+    if alpha:
+        expected = np.where(light[..., 3:] == 1, expected, 1)
+    assert_allclose(picture.image, expected, rtol=0, atol=0.5001 / 255)
+    assert picture.notes[0] == "16-bit picture read at 8 bits"
+    assert "gamma 1 converted to sRGB" in picture.notes
 
 
 def test_16_bit_colour_is_said(path):
@@ -426,6 +461,26 @@ def test_colours_by_code_points_are_said(path, pixels, points, note):
     assert picture.notes == (() if note is None else (note,))
 
 
+@pytest.mark.parametrize(
+    ("primaries", "more", "said"),
+    [
+        ((0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06), [], False),  # sRGB's
+        ((0.3127, 0.329, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046), [], True),  # BT.2020's
+        ((0.3127, 0.329, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046), [[b"sRGB", b"\0"]], False),
+    ],
+)
+def test_other_primaries_of_a_png_are_said(path, pixels, primaries, more, said):
+    PIL.Image.fromarray(pixels).save(path)
+    chunks = png_chunks_of(path.read_bytes())
+    numbers = struct.pack(">8I", *(round(number * 100_000) for number in primaries))
+    chunks[1:1] = [*more, [b"cHRM", numbers]]
+    path.write_bytes(joined_png(chunks))
+    picture = images.read(path)
+    assert_array_equal(picture.image, as_float(pixels))
+    note = "primaries that are not sRGB's (cHRM) ignored, so colours may look different"
+    assert picture.notes == ((note,) if said else ())
+
+
 def test_a_profile_counts_and_not_the_gamma(path):
     grey(128, "RGB").save(path, icc_profile=profile(gamma=1.0))
     expected = images.load(path)
@@ -511,6 +566,12 @@ def test_an_end_marker_within_the_pixels_of_a_jpeg(tmp_path, pixels, progressive
     file.write_bytes(whole[:middle] + b"\xff\xd9" + whole[middle + 2 :])
     with pytest.raises(ValueError, match="`path`: .* is damaged .*an end marker is in the middle"):
         images.read(file)
+    # A marker for temporary use (TEM) has no segment, so what follows it is no length.
+    first = whole[:2] + b"\xff\x01"
+    for within in (whole[2:], whole[2:middle] + b"\xff\xd9" + whole[middle + 2 :]):
+        assert jpeg_markers.ends_early(first + within) == jpeg_markers.ends_early(
+            whole[:2] + within
+        )
     # What follows a sound picture is no part of it.
     for more in (b"\xff\xd9", bytes(9) + b"\xff\xd9", whole, b"film \xff\xfe...", b"x" * 99):
         file.write_bytes(whole + more)
@@ -554,11 +615,43 @@ def test_what_cannot_be_decoded_in_the_memory_there_is_is_refused(path, monkeypa
     message = r"`content`: .* has 1000x800 px; decoding it takes 0.02 GB, and 0.001 GB is available"
     with pytest.raises(ValueError, match=message) as error:
         images.read(path, argument="content")
-    one_line(error)
+    width, height = map(int, re.search(r" to (\d+)x(\d+) px at most", one_line(error)).groups())
     assert images.glance(path).shape == (800, 1000)
+    # The size in the message fits, and no much larger one.
+    PIL.Image.new("RGB", (width, height)).save(path)
+    images.read(path)
+    PIL.Image.new("RGB", (width + 3, height + 3)).save(path)
+    with pytest.raises(ValueError, match="decoding it takes"):
+        images.read(path)
     for enough in (10**9, None):
         monkeypatch.setattr(_memory, "of_this_machine", lambda enough=enough: enough)
         images.read(path)
+
+
+@pytest.mark.parametrize("suffix", ALL)
+def test_metadata_are_not_read_where_decoding_takes_too_much_memory(tmp_path, suffix, monkeypatch):
+    file = tmp_path / f"a{suffix}"
+    images.save(file, np.zeros((80, 100, 3)), metadata={"a": 1})
+    monkeypatch.setattr(_memory, "of_this_machine", lambda: 80_000)
+    with pytest.raises(ValueError, match="`file`: .* decoding it takes 0.00011 GB") as error:
+        images.read_metadata(file, argument="file")
+    one_line(error)
+    assert reading.has_settings(file)  # its text precedes the pixels
+    images.save(file, np.zeros((80, 100, 3)))
+    assert not reading.has_settings(file)
+
+
+def test_a_file_that_is_larger_than_the_memory_is_not_read(path, monkeypatch):
+    with path.open("wb") as file:
+        file.truncate(10**12)
+    monkeypatch.setattr(_memory, "of_this_machine", lambda: 10**9)
+    for reader in (images.read, images.glance, images.read_metadata):
+        with pytest.raises(
+            ValueError, match="`path`: .* has 1000.0 GB, and 1.0 GB of memory"
+        ) as error:
+            reader(path)
+        one_line(error)
+    assert not reading.has_settings(path)
 
 
 HEIC = struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"mif1", 0, b"mif1", b"heic") + bytes(40)

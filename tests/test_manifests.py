@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_jax import batches, images, optimizers, prepare
+from nst_jax import _files, _memory, batches, images, optimizers, prepare
 from nst_jax._types import Losses
 from nst_jax.app import arguments
 from nst_jax.app.batch import groups, job, local, results, rows
-from nst_jax.app.batch.destinations import destinations
+from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.vgg import layers
 from tests import test_cli as shell
 from tests.test_cli import TINY, lines, pixels, refused
@@ -269,6 +269,29 @@ def test_what_is_passed_over_in_folders_is_said(call):
     assert code == 0 and f"note: {note}" in " ".join(err.split())
 
 
+def test_a_number_in_a_name_is_tried_once(here):
+    asked = [row_of(i) for i in range(1, 6)]
+    asked[3] = asked[3]._replace(output="a_b-2.png")
+    found = destinations(asked, Path("out"), "png")
+    assert [path.name for path in found] == [
+        "a_b.png", "a_b-3.png", "a_b-4.png", "a_b-2.png", "a_b-5.png"
+    ]  # fmt: skip
+
+
+def test_a_folder_is_tested_by_one_file_and_every_name_is_checked(here, monkeypatch):
+    made, real = [], _files.temporary_path
+    monkeypatch.setattr(_files, "temporary_path", lambda path: made.append(path) or real(path))
+    names = [f"out/{folder}/{i}.png" for folder in ("", "new", "new/deep") for i in range(5)]
+    files = [(row_of(i), Path(name)) for i, name in enumerate(names, 1)]
+    check_destinations(files, more=[], inputs=[])
+    assert len(made) == 1  # all are under `out` once it exists, whose nearest folder is this one
+    for name in ("out/x.gif", "out/" + "x" * 300 + ".png", "photo.png"):
+        with pytest.raises(ValueError, match="^`output`:"):
+            check_destinations(
+                [*files, (row_of(99), Path(name))], more=[], inputs=[Path("photo.png")]
+            )
+
+
 # --- Buckets and shards ---------------------------------------------------------------------------
 
 
@@ -302,13 +325,54 @@ def test_recipes_that_differ_in_structure_do_not_share_a_program(other):
     assert len(groups.buckets_of([entry(1), entry(2, other)])) == 2
 
 
-def test_every_entry_is_in_exactly_one_shard():
-    entries = [entry(i, shape=(16 * (1 + i % 3), 32)) for i in range(100)]
-    parts = [groups.entries_of_shard(entries, groups.Shard(number, 4)) for number in (1, 2, 3, 4)]
-    assert sorted(e.number for part in parts for e in part) == list(range(100))
-    assert all(len(part) >= 16 for part in parts)
-    together = [e for bucket in groups.buckets_of(entries) for e in bucket.entries]
-    assert groups.entries_of_shard(entries, groups.Shard(1, 1)) == together
+def row_of(number, recipe=None, *overrides):
+    return rows.ManifestRow(
+        number, Path("a.png"), ((Path("b.png"), None),), recipe=recipe, overrides=overrides
+    )
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4, 7, 100, 130])
+def test_every_row_is_in_exactly_one_shard(parts):
+    asked = [row_of(i, ("tf", "default")[i % 2]) for i in range(1, 101)]
+    shards = [groups.rows_of_shard(asked, groups.Shard(i, parts)) for i in range(1, parts + 1)]
+    assert sorted(row.number for part in shards for row in part) == list(range(1, 101))
+    assert all(part == sorted(part) for part in shards)
+    sizes = [len(part) for part in shards]
+    assert max(sizes) - min(sizes) <= groups.MOST_PICTURES and (parts <= 100) == (min(sizes) > 0)
+
+
+def test_rows_that_one_program_can_paint_are_in_one_shard():
+    asked = [
+        row_of(i, ("tf", "default")[i % 2], f"terms.tv_weight={i}", f"descent.steps={i // 2 % 2}")
+        for i in range(32)
+    ]
+    shards = [groups.rows_of_shard(asked, groups.Shard(i, 4)) for i in (1, 2, 3, 4)]
+    assert [{row.recipe for row in part} for part in shards] == [{"tf"}, {"tf"}, *[{"default"}] * 2]
+
+
+def test_a_shard_opens_and_checks_only_its_own_rows(here, monkeypatch):
+    asked = [row_of(i, "tiny", "terms.style_weight=nonsense") for i in range(1, 21)]
+    pair = Path("photo.png"), ((Path("art.png"), None),)
+    asked += [rows.ManifestRow(i, *pair, recipe="tiny") for i in (21, 22)]
+    opened, real = [], images.glance
+
+    def glance(path, **options):
+        opened.append(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(images, "glance", glance)
+    changes, out, last = arguments.Changes(), Path("out"), groups.Shard(11, 11)
+    made = job.batch_job(asked, changes, out, "png", shard=last)
+    assert [entry.number for entry in made.entries] == [21, 22]
+    assert opened == [Path("photo.png"), Path("art.png")]
+    with pytest.raises(ValueError, match="`overrides`"):
+        job.batch_job(asked, changes, out, "png", shard=groups.Shard(1, 11))
+    # An output that is an input of another shard, or an output of one, is refused by every shard.
+    asked[-1] = asked[-1]._replace(output="taken.png")
+    for other in ({"content": Path("out/taken.png")}, {"output": "taken.png"}):
+        clash = [asked[0]._replace(**other), *asked[1:]]
+        with pytest.raises(ValueError, match="is an input|is also the output"):
+            job.batch_job(clash, changes, out, "png", shard=last)
 
 
 def test_rows_that_differ_by_numbers_are_planned_once(here, monkeypatch):
@@ -386,7 +450,7 @@ def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
         ]
         for number in (1, 2)
     ]
-    assert reported == [[1, 3, 5], [2, 4]]
+    assert reported == [[1, 2, 5], [3, 4]]
 
 
 # --- Painting -------------------------------------------------------------------------------------
@@ -472,6 +536,41 @@ def test_a_file_that_is_not_ours_is_replaced_only_on_request(call):
     whole = output.read_bytes()
     output.write_bytes(whole[:-99])  # its metadata still say whose it is
     assert call(*argv, "--steps", "1", "-q")[0] == 0 and output.read_bytes() == whole
+
+
+def test_a_contact_sheet_that_is_not_ours_is_replaced_only_on_request(here):
+    asked, out, sheet = [row_of(1)], Path("out"), Path("out/sheet.png")
+    asked = [asked[0]._replace(content=Path("photo.png"), styles=((Path("art.png"), None),))]
+    out.mkdir()
+
+    def checked(**options):
+        return job.batch_job(asked, arguments.Changes(), out, "png", sheet=True, **options)
+
+    shutil.copy("other.png", sheet)
+    for overwrite in (None, False):
+        with pytest.raises(ValueError, match="sheet.png' exists and this program did not write it"):
+            checked(overwrite=overwrite)
+    assert checked(overwrite=True).sheet == sheet
+    images.save(sheet, images.load("other.png"), metadata={"contact_sheet": 1})
+    for overwrite in (None, False, True):
+        assert checked(overwrite=overwrite).sheet == sheet
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_among_the_results_is_not_waited_for(here):
+    Path("out").mkdir()
+    os.mkfifo("out/results.jsonl")
+    with pytest.raises(ValueError, match="`output`: 'out/results.jsonl' is no regular file"):
+        results.check_listing(Path("out/results.jsonl"))
+    assert results.written_before(Path("out")) == set()
+
+
+def test_a_result_that_takes_too_much_memory_to_decode_is_not_finished(here, monkeypatch):
+    images.save("x.png", np.zeros((80, 100, 3)), metadata={"finished": True})
+    assert results.read_if_finished(Path("x.png"), {}) is not None
+    monkeypatch.setattr(_memory, "of_this_machine", lambda: 80_000)
+    assert results.read_if_finished(Path("x.png"), {}) is None
+    assert results.is_ours(Path("x.png"), set())
 
 
 CHANGES = {

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image as Pillow
 
-from nst_jax import prepare, recipes
+from nst_jax import images, prepare, recipes
 from nst_jax.images.resizing import antialiased
 from nst_jax.prepare import Scale
 from nst_jax.recipes import sizes, starts
@@ -30,13 +30,13 @@ def pillow(image, shape, resampling):
     return np.asarray(resized, np.float32) / 255
 
 
-def test_gatys_pytorch_gets_pillows_bilinear_of_the_shorter_side(eight):
+@pytest.mark.parametrize("recipe", [recipes.GATYS_PYTORCH, recipes.GATYS_PYTORCH_800])
+def test_gatys_pytorch_gets_old_pillows_bilinear_of_the_shorter_side(eight, recipe):
     content, style = eight
-    found = prepare.prepare_pictures(content, style[:, :40], with_sizes(recipes.GATYS_PYTORCH, 20))
-    assert_array_equal(found.content, pillow(content, (20, 26), Pillow.Resampling.BILINEAR))
+    found = prepare.prepare_pictures(content, style[:, :40], with_sizes(recipe, 20))
+    assert_array_equal(found.content, images.old_bilinear_8bit(content, (20, 26)))
     # 40 x 48: the style follows its own shorter side.
-    expected = pillow(np.ascontiguousarray(style[:, :40]), (24, 20), Pillow.Resampling.BILINEAR)
-    assert_array_equal(found.styles[0], expected)
+    assert_array_equal(found.styles[0], images.old_bilinear_8bit(style[:, :40], (24, 20)))
 
 
 def test_coursera_tf2_gets_pillows_bicubic_squashed(eight):

@@ -39,7 +39,7 @@ def test_gatys_pytorch_is_the_authors_notebook():
     assert descent.coordinates is vgg.CAFFE_BGR and not descent.clip
     assert descent.steps == 520  # 26 outer steps of 20 evaluations
     assert pictures.size == sizes.ShortEdge(512, sizes.truncated)
-    assert pictures.resize is sizes.pillow_bilinear
+    assert pictures.resize is sizes.old_pillow_bilinear
     assert pictures.start == starts.FromContent() and pictures.style_size is None
     assert GATYS_PYTORCH.network == vgg.Network()
 

@@ -61,6 +61,36 @@ def resized_by_torchvision(picture, size):
     return resized(picture, int(size * width / height), size, Image.Resampling.BILINEAR)
 
 
+def resized_by_old_torchvision(picture, size):
+    """`transforms.Scale(int)` on Pillow before 2.7: `bilinear_filter32RGB` after `affine_transform`."""
+    ysize, xsize, _ = picture.shape
+    if min(xsize, ysize) == size:
+        return picture
+    if xsize < ysize:
+        width, height = size, int(size * ysize / xsize)
+    else:
+        width, height = int(size * xsize / ysize), size
+    out = np.empty((height, width, 3), np.uint8)
+    a1, a5 = xsize / width, ysize / height
+    xin = np.asarray([a1 * x for x in range(width)]) - 0.5
+    x = np.floor(xin).astype(int)
+    dx = (xin - x)[:, None]
+    x0, x1 = np.clip(x, 0, xsize - 1), np.clip(x + 1, 0, xsize - 1)
+    pixels = picture.astype(float)
+    for row in range(height):
+        yin = a5 * row - 0.5
+        y = int(np.floor(yin))
+        dy = yin - y
+        line = pixels[max(y, 0)]
+        v1 = line[x0] + (line[x1] - line[x0]) * dx
+        v2 = v1
+        if y + 1 < ysize:
+            line = pixels[y + 1]
+            v2 = line[x0] + (line[x1] - line[x0]) * dx
+        out[row] = v1 + (v2 - v1) * dy  # truncates, as C does
+    return out
+
+
 def to_tensor(picture):
     """`transforms.ToTensor`, but with the channels last."""
     return torch.tensor(picture).to(torch.float32).div(255).numpy()
@@ -210,7 +240,9 @@ def udacity(weights, content, style, start, steps):
 
 def gatys_pytorch_pictures(content, style, size=512):
     """`Scale(size)`, for each picture separately."""
-    return tuple(to_tensor(resized_by_torchvision(picture, size)) for picture in (content, style))
+    return tuple(
+        to_tensor(resized_by_old_torchvision(picture, size)) for picture in (content, style)
+    )
 
 
 def gatys_pytorch(

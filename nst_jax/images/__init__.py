@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         bicubic_8bit,
         bilinear_8bit,
         nearest_8bit,
+        old_bilinear_8bit,
         resize_8bit,
         to_uint8,
     )
@@ -50,6 +51,7 @@ else:
                 "bicubic_8bit",
                 "bilinear_8bit",
                 "nearest_8bit",
+                "old_bilinear_8bit",
                 "resize_8bit",
                 "to_uint8",
             ),
@@ -74,6 +76,7 @@ __all__ = [
     "glance",
     "load",
     "nearest_8bit",
+    "old_bilinear_8bit",
     "read",
     "read_metadata",
     "reading",

@@ -5,6 +5,7 @@ Every conversion that may surprise the user is recorded as a note, a line of tex
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,6 +53,9 @@ _TURNS = {
 
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 
+
+# x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
+_SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
 _CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info` for what a PNG's cICP chunk states
 _PQ, _HLG = 16, 18  # HDR's transfer functions, by their numbers in ITU-T H.273
@@ -172,14 +176,24 @@ def decoded(
     """Return the picture in sRGB over white, its opacity (None if opaque), and notes for the user."""
     notes = [*_notes_on_file(opened)]
     orientation = _orientation(opened, notes)
-    _check_memory(opened)
+    gamma = None if opened.info.get("icc_profile") else _gamma(opened.info, notes)
+    _check_memory(opened, _bytes_per_pixel(opened))
+    low = None if gamma is None else _low_bytes(opened)
     opened.load()
     upright = opened
     # `load` turns a TIFF upright by itself and then removes its orientation tag.
     if orientation in _TURNS and _orientation(opened, []) in _TURNS:
         upright = opened.transpose(_TURNS[orientation])
-    colours, alpha = _split_alpha(upright)
-    rgb = _to_srgb(colours, opened.info, notes)
+        low = low and low.transpose(_TURNS[orientation])
+    if upright.mode.startswith("I") or upright.mode == "F":
+        colours, alpha = _from_deep_grey(upright, gamma)
+        gamma = None
+    else:
+        colours, alpha = _split_alpha(upright)
+    if low is not None and gamma is not None:
+        colours = _from_deep_colours(colours, low, gamma)
+        gamma = None
+    rgb = _to_srgb(colours, opened.info, gamma, notes)
     if alpha is not None:
         notes.append("transparent parts composited over white")
         rgb = _over_white(rgb, alpha)
@@ -188,15 +202,36 @@ def decoded(
     return image, alpha, notes
 
 
-def _check_memory(opened: PilImage.Image) -> None:
-    """Refuse a picture that takes more memory to decode than is available."""
-    pixels, available = opened.width * opened.height, _memory.of_this_machine()
-    needed = pixels * _bytes_per_pixel(opened)
+def load_pixels(opened: PilImage.Image) -> None:
+    """Let Pillow decode the pixels, for what follows them in the file, or as a test of the file.
+
+    A file of a few kilobytes may decode to gigabytes, so the memory is checked first.
+    """
+    _check_memory(opened, LOADED_BYTES)
+    opened.load()
+
+
+# The most bytes that Pillow takes for each pixel while it decodes: its picture takes 4, and a decoder
+# holds up to 10, such as the coefficients of a progressive JPEG.
+LOADED_BYTES = 14
+
+
+def _check_memory(opened: PilImage.Image, bytes_per_pixel: int) -> None:
+    """Refuse a picture that takes more memory to decode than is available.
+
+    A JPEG could be reduced while it is decoded, but is refused like the others: what is painted would
+    depend on the memory that happened to be free, and the recipe computes the size of the canvas from
+    that of the picture, and reduces it with a filter of its own.
+    """
+    available = _memory.of_this_machine()
+    needed = opened.width * opened.height * bytes_per_pixel
     if available is not None and needed > available:
+        factor = math.sqrt(available / needed)
+        width, height = (max(1, int(side * factor)) for side in opened.size)
         raise _RefusedError(
             f"has {opened.width}x{opened.height} px; decoding it takes {_memory.gigabytes(needed)}, "
-            f"and {_memory.gigabytes(available)} is available; reduce it with another program, or "
-            "stop other programs"
+            f"and {_memory.gigabytes(available)} is available; reduce it with another program to "
+            f"{width}x{height} px at most, or stop other programs"
         )
 
 
@@ -207,6 +242,8 @@ def _bytes_per_pixel(opened: PilImage.Image) -> int:
         most += 20
     if opened.mode.startswith("I") or opened.mode == "F":
         most += 8
+    if _has_deep_colours(opened):
+        most += 12
     if _orientation(opened, []) in _TURNS:
         most += 4
     if opened.format in ("WEBP", "AVIF", "JPEG2000", "HEIF"):  # their decoders hold a copy
@@ -253,8 +290,6 @@ def _split_alpha(
     image: PilImage.Image,
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
     """Return the colours in mode L, RGB, CMYK or LAB, and the opacity (None if opaque)."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep_grey(image)
     if image.mode in ("P", "PA") or "transparency" in image.info:
         # A palette entry, or one colour, may be declared transparent.
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -268,8 +303,9 @@ def _split_alpha(
 
 
 def _from_deep_grey(
-    image: PilImage.Image,
+    image: PilImage.Image, gamma: float | None
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
+    """Return grey of more than 8 bits in mode L, converted from its gamma, and the opacity."""
     values = np.asarray(image, np.float64)
     low, high = float(np.min(values)), float(np.max(values))
     white = 65535.0
@@ -280,30 +316,63 @@ def _from_deep_grey(
             f"has samples from {low:g} to {high:g} and does not say which of them is white; "
             "save it with 8 or 16 bits"
         )
-    grey = PilImage.fromarray(np.rint(values / white * 255).astype(np.uint8))
+    # Rounded only after the conversion: near black, one of 256 levels of light is many of sRGB.
+    levels = np.empty(values.shape, np.uint8)
+    for row, samples in zip(levels, values / white, strict=True):  # by rows, to save memory
+        row[:] = np.rint((samples if gamma is None else _gamma_to_srgb(samples, gamma)) * 255)
+    grey = PilImage.fromarray(levels)
     key = image.info.get("transparency")
     if not isinstance(key, int) or not (values == key).any():
         return grey, None
     return grey, (values != key).astype(np.float32)
 
 
-def _to_srgb(colours: PilImage.Image, info: Mapping[Any, Any], notes: list[str]) -> PilImage.Image:
-    profile = info.get("icc_profile")
-    converted = (
-        _with_profile(colours, profile, notes) if profile else _with_gamma(colours, info, notes)
-    )
+def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
+    """Return the low bytes of a PNG's 16-bit colours; None for other pictures.
+
+    Pillow keeps the high bytes of such colours. Read as if their bytes were in the other order, their
+    high bytes are what really are the low ones.
+    """
+    tiles: Any = getattr(opened, "tile", ())
+    if opened.format != "PNG" or len(tiles) != 1 or tiles[0][3] not in ("RGB;16B", "RGBA;16B"):
+        return None
+    file: Any = opened.fp  # type: ignore[attr-defined]
+    again: Any = PilImage.open(io.BytesIO(file.getvalue()), formats=["PNG"])
+    with again:
+        codec, box, offset, order = tiles[0]
+        again.tile = [(codec, box, offset, order.replace("16B", "16L"))]
+        return again.convert("RGB")
+
+
+def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) -> PilImage.Image:
+    """Return colours in mode RGB, rounded after the conversion from their gamma, from their bytes."""
+    table = np.rint(255 * _gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
+    found = np.array(high.convert("RGB"))
+    for row, below in zip(found, np.asarray(low), strict=True):  # by rows, to save memory
+        row[:] = table[row.astype(np.uint16) << 8 | below]
+    return PilImage.fromarray(found)
+
+
+def _to_srgb(
+    colours: PilImage.Image, info: Mapping[Any, Any], gamma: float | None, notes: list[str]
+) -> PilImage.Image:
+    """Return colours in sRGB, converted from their profile or from a gamma that is not sRGB's."""
+    converted = None
+    if profile := info.get("icc_profile"):
+        converted = _with_profile(colours, profile, notes)
+    elif gamma is not None:
+        levels = np.rint(255 * _gamma_to_srgb(np.linspace(0, 1, 256), gamma)).astype(int).tolist()
+        converted = colours.point(levels * len(colours.getbands())).convert("RGB")
     if converted is None and colours.mode == "LAB":  # Pillow converts LAB only with a profile
         converted = _transformed(colours, ImageCms.createProfile("LAB"))
     return converted or colours.convert("RGB")
 
 
-def _with_gamma(
-    colours: PilImage.Image, info: Mapping[Any, Any], notes: list[str]
-) -> PilImage.Image | None:
-    """Convert the colours of a PNG to sRGB if it states another gamma, else return None.
+def _gamma(info: Mapping[Any, Any], notes: list[str]) -> float | None:
+    """Return the gamma of a PNG from which it has to be converted to sRGB, or None.
 
-    Samples are light to the power of the gamma. Colours that a cICP chunk defines are not converted; a
-    note is made of those that are unlike sRGB.
+    Samples are light to the power of the gamma. Colours that a cICP chunk or primaries (cHRM) define
+    are not converted; a note is made of those that are unlike sRGB.
     """
     gamma = info.get("gamma")
     points = info.get(_CODE_POINTS)
@@ -315,14 +384,22 @@ def _with_gamma(
                 f"{kind} (cICP {primaries}, {transfer}) read as sRGB, so they look different"
             )
         return None
-    # PNGs state 1/2.2 as sRGB's gamma. Like libpng, this ignores differences of less than 5 %.
-    if not gamma or "srgb" in info or abs(gamma * 2.2 - 1) < 0.05:
+    if "srgb" in info:
         return None
-    light = np.linspace(0, 1, 256) ** (1 / gamma)
-    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    table = np.rint(255 * curve).astype(int).tolist()
+    stated = info.get("chromaticity")
+    if stated and np.abs(np.subtract(stated, _SRGB_PRIMARIES)).max() > 0.01:
+        notes.append("primaries that are not sRGB's (cHRM) ignored, so colours may look different")
+    # PNGs state 1/2.2 as sRGB's gamma. Like libpng, this ignores differences of less than 5 %.
+    if not gamma or abs(gamma * 2.2 - 1) < 0.05:
+        return None
     notes.append(f"gamma {gamma:g} converted to sRGB")
-    return colours.point(table * len(colours.getbands())).convert("RGB")
+    return gamma
+
+
+def _gamma_to_srgb(samples: Float[np.ndarray, "..."], gamma: float) -> Float[np.ndarray, "..."]:
+    """Return sRGB in [0, 1] from samples in [0, 1] that are light to the power of `gamma`."""
+    light = samples ** (1 / gamma)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def _with_profile(

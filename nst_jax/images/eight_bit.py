@@ -84,3 +84,56 @@ def bicubic_8bit(image: Any, shape: Shape) -> HostImage:
 def nearest_8bit(image: Any, shape: Shape) -> HostImage:
     """Round to 8 bits and resize to (height, width) with Pillow's NEAREST; see `resize_8bit`."""
     return resize_8bit(image, shape, PilImage.Resampling.NEAREST)
+
+
+def old_bilinear_8bit(image: Any, shape: Shape) -> Float[np.ndarray, "h w *rgb"]:
+    """Round to 8 bits and resize to (height, width) with the BILINEAR of Pillow before 2.7 and of PIL.
+
+    Until January 2015 this filter looked at two by two pixels, also on reduction, so that fine texture
+    aliases. Pixel (i, j) of the result is the value at (i * h / h_new - 1/2, j * w / w_new - 1/2),
+    where the centre of the first pixel is at (0, 0), so the picture shifts by half a new pixel. The
+    value is truncated to 8 bits, not rounded.
+
+    Args:
+      image: [h, w, 3] or [h, w], float in [0, 1] or uint8.
+      shape: height and width of the result.
+
+    Returns:
+      float32 in [0, 1] of the new shape.
+
+    Raises:
+      ValueError: as in `to_uint8`.
+
+    Example:
+      >>> import numpy as np
+      >>> from nst_jax import images
+      >>> row = np.asarray([[0, 30, 60, 90]], np.uint8)
+      >>> (images.old_bilinear_8bit(row, (1, 2)) * 255).astype(int).tolist()
+      [[0, 45]]
+
+    Source: Pillow 2.6.1, libImaging/Geometry.c: `ImagingResize`, `affine_transform` and
+    `bilinear_filter32RGB`.
+    """
+    eight = to_uint8(image)
+    if eight.shape[:2] == tuple(shape):
+        return eight.astype(np.float32) / 255
+    above, below, down = _neighbours(eight.shape[0], shape[0])
+    left, right, across = _neighbours(eight.shape[1], shape[1])
+    trailing = (1,) * (eight.ndim - 2)
+    down, across = down.reshape(-1, 1, *trailing), across.reshape(-1, *trailing)
+
+    def row(which: Any) -> Any:
+        one = eight[np.ix_(which, left)].astype(np.float64)
+        return one + (eight[np.ix_(which, right)] - one) * across
+
+    upper = row(above)
+    return (upper + (row(below) - upper) * down).astype(np.uint8).astype(np.float32) / 255
+
+
+def _neighbours(old: int, new: int) -> tuple[Any, Any, Any]:
+    """Return the indices of both neighbours of each new position, and how far it is from the first."""
+    # Python's and C's doubles are the same: the quotient first, then the product.
+    positions = np.arange(new) * (old / new) - 0.5
+    first = np.floor(positions)
+    index = first.astype(np.int64)
+    return np.clip(index, 0, old - 1), np.clip(index + 1, 0, old - 1), positions - first

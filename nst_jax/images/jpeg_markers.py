@@ -6,6 +6,7 @@ Decoders stop at such a marker without an error, and leave the rest of the pictu
 import re
 
 _START, _END = 0xD8, 0xD9
+_ALONE = 0x01  # the only other marker without a segment; it is for temporary use and means nothing
 
 # Any marker but a restart marker (0xD0 to 0xD7). In intact compressed data, 0xFF is followed only by
 # 0, the code of a restart marker, or another 0xFF.
@@ -31,6 +32,8 @@ def _end_from(data: bytes, start: int) -> int | None:
             return start
         if marker == _START:
             return None
+        if marker == _ALONE:
+            continue
         # Other markers begin a segment that states its length. The search goes on behind the segment;
         # compressed data follow a scan's segment.
         start += max(2, int.from_bytes(data[start : start + 2], "big"))

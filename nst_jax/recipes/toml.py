@@ -11,7 +11,7 @@ import re
 import reprlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, fields, is_dataclass, replace
+from dataclasses import MISSING, is_dataclass, replace
 from typing import Any, get_args, get_origin
 
 from nst_jax import _checks
@@ -20,9 +20,9 @@ from nst_jax.recipes.recipe import Recipe, check
 from nst_jax.recipes.walk import (
     CHOICES,
     Choice,
+    Declared,
     Item,
-    choice_of,
-    declared_type,
+    declared_fields,
     fields_of,
     name_to_show,
     parts_of,
@@ -203,16 +203,18 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any:
     """Make a dataclass from a table; absent values are `current`'s or, if it is None, the defaults."""
-    entries = {entry.name: entry for entry in fields(kind)}
+    entries = declared_fields(kind)
     _refuse_unknown(table, kind, key)
     values = {}
     for name, value in table.items():
-        default = None if entries[name].default is MISSING else entries[name].default
-        old = default if current is None else getattr(current, name)
-        values[name] = _read(entries[name].type, old, value, f"{key}.{name}".lstrip("."))
+        default = entries[name].field.default
+        old = (
+            (None if default is MISSING else default) if current is None else getattr(current, name)
+        )
+        values[name] = _read(entries[name], old, value, f"{key}.{name}".lstrip("."))
     if current is not None:
         return replace(current, **values)
-    for name, entry in entries.items():
+    for name, (entry, *_) in entries.items():
         if name not in values and entry.default is MISSING and entry.default_factory is MISSING:
             raise _Refused(f"`{key}.{name}`: is missing; {kind.__name__} has no default for it")
     return kind(**values)
@@ -220,10 +222,10 @@ def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any
 
 def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -> None:
     """Refuse a table with a key that `kind` does not have, and suggest the nearest known key."""
-    chosen = any(kind in choice.named.values() for choice in CHOICES)
-    names = [*more, *([KIND] if chosen else []), *(entry.name for entry in fields(kind))]
-    if all(name in names for name in table):
+    if all(name in declared_fields(kind) for name in table):
         return  # skips the work for an error message, since a batch may read thousands of tables
+    chosen = any(kind in choice.named.values() for choice in CHOICES)
+    names = [*more, *([KIND] if chosen else []), *declared_fields(kind)]
     here = {name: f"{key}.{name}".lstrip(".") for name in names}
     everywhere = {full.rpartition(".")[2]: full for full in possible_keys(Recipe)}
     for name in table:
@@ -240,12 +242,12 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
         raise _Refused(f"there is no {what} {full!r}; {hint}")
 
 
-def _read(annotation: Any, old: Any, value: Any, key: str) -> Any:
+def _read(entry: Declared, old: Any, value: Any, key: str) -> Any:
     """Return a field's value from its TOML value, as the field's annotation requires."""
-    declared, optional = declared_type(annotation)
+    _, declared, optional, choice = entry
     if optional and value == NONE:
         return None
-    if choice := choice_of(declared):
+    if choice is not None:
         return _chosen(choice, old, value, key)
     if isinstance(declared, type) and is_dataclass(declared):
         if not isinstance(value, dict):
@@ -337,7 +339,7 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
     _checks.instance("recipe", recipe, Recipe, "`nst_jax.recipes.named(name)` gives one")
     try:
         for key, text in values.items():
-            recipe = _changed(recipe, key, _typed(text, _annotation(recipe, key)))
+            recipe = _changed(recipe, key, _typed(text, _declared(recipe, key)))
         return _checked(recipe)
     except _Refused as error:
         raise ValueError(f"`{argument}`: {error}") from None
@@ -376,21 +378,23 @@ def _changed(recipe: Recipe, key: str, value: Any) -> Recipe:
     return _filled(Recipe, recipe, value, "")
 
 
-def _annotation(recipe: Recipe, key: str) -> Any:
-    """Return the annotation of the field with this full key; None if there is no such field."""
-    words = key.split(".")
-    item, parts = None, fields_of(recipe)
-    for count in range(1, len(words) + 1):
-        item = next((part for part in parts if part.key == ".".join(words[:count])), None)
-        if item is None:
+def _declared(recipe: Recipe, key: str) -> Any:
+    """Return the type that the field with this full key declares; None if there is no such field."""
+    record: Any = recipe
+    entry: Declared | None = None
+    for name in key.split("."):
+        named = entry is not None and entry.choice is not None and not entry.choice.has_keys
+        if named or isinstance(record, type) or not is_dataclass(record):
             return None
-        parts = parts_of(item)
-    return None if item is None or item.field is None else item.field.type
+        entry = declared_fields(type(record)).get(name)
+        if entry is None:
+            return None
+        record = getattr(record, name)
+    return entry and entry.type
 
 
 def _typed(text: str, annotation: Any) -> Any:
     """Parse the text given for a field: TOML, a string without quotes, or a list without brackets."""
-    annotation, _ = declared_type(annotation)
     found = _value(text)
     if annotation is str and not isinstance(found, str):
         return text

@@ -10,7 +10,7 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass, replace
 from functools import partial
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -80,6 +80,29 @@ def choice_of(declared: Any) -> Choice | None:
     return next((choice for choice in CHOICES if choice.type == declared), None)
 
 
+class Declared(NamedTuple):
+    """What a dataclass declares about one of its fields."""
+
+    field: Field[Any]
+    type: Any  # without None
+    optional: bool  # whether None is allowed
+    choice: Choice | None
+
+
+_DECLARED: dict[Any, Mapping[str, Declared]] = {}  # kept, since a batch asks thousands of times
+
+
+def declared_fields(kind: type) -> Mapping[str, Declared]:
+    """Return the fields of a dataclass by name."""
+    if kind not in _DECLARED:
+        found = {}
+        for field in fields(kind):
+            declared, optional = declared_type(field.type)
+            found[field.name] = Declared(field, declared, optional, choice_of(declared))
+        _DECLARED[kind] = MappingProxyType(found)
+    return _DECLARED[kind]
+
+
 def name_to_show(value: Any) -> str:
     """Return what messages call a function or dataclass: its own name or that of its class.
 
@@ -126,11 +149,10 @@ def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
     Yields:
       One item for each field.
     """
-    for field in fields(record):
-        value = getattr(record, field.name)
-        choice = choice_of(declared_type(field.type)[0])
-        name = None if choice is None or value is None else choice.name_of(value)
-        yield Item(f"{prefix}{field.name}", value, field, choice, name)
+    for name, (field, _, _, choice) in declared_fields(type(record)).items():
+        value = getattr(record, name)
+        known = None if choice is None or value is None else choice.name_of(value)
+        yield Item(f"{prefix}{name}", value, field, choice, known)
 
 
 def parts_of(item: Item) -> Iterator[Item]:
@@ -168,14 +190,12 @@ def walk_item(item: Item) -> Iterator[Item]:
 
 def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
     """Yield each full key that a dataclass of this type can have, with any optimiser, start, etc."""
-    for field in fields(kind):
-        yield prefix + field.name
-        declared, _ = declared_type(field.type)
-        choice = choice_of(declared)
+    for name, (_, declared, _, choice) in declared_fields(kind).items():
+        yield prefix + name
         inner = [declared] if choice is None else choice.named.values()
         for record in inner:
             if isinstance(record, type) and is_dataclass(record):
-                yield from possible_keys(record, f"{prefix}{field.name}.")
+                yield from possible_keys(record, f"{prefix}{name}.")
 
 
 # --- Changing and comparing -----------------------------------------------------------------------

@@ -126,6 +126,8 @@ def _check_options(
         raise refusal(path, "does not exist; check the path")
     if path.is_dir():
         raise refusal(path, "is a folder; name the file in it")
+    if not path.is_file():  # reading a pipe or a device might never end
+        raise refusal(path, "is no regular file; name a file with VGG-19 weights")
     if encoding is not None and encoding not in ENCODERS:
         raise _checks.unknown("encoding", encoding, ENCODERS, "encoding")
     if pixels is not None and pixels not in PIXELS:

@@ -1,7 +1,8 @@
 """Choose the paths of a batch's result pictures, and refuse those of inputs or of other results."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nst_jax import images
@@ -55,60 +56,72 @@ def destinations(
             taken[path] = row
     # In lower case, since some file systems take `A.png` and `a.png` for the same file.
     names = {path.lower() for path in taken}
+    counts: Counter[str] = (
+        Counter()
+    )  # by stem, how often it was used, so that no number is tried twice
     found = []
     for row in rows:
         if row.output is not None:
             found.append(Path(os.path.normpath(folder / row.output)))
             continue
-        name = _free_name(row, suffix, lambda name: os.path.join(real, name).lower() in names)
-        names.add(os.path.join(real, name).lower())
+        stem = "_".join([row.content.stem, *(path.stem for path, _ in row.styles)])
+        while True:
+            counts[stem] += 1
+            ending = f"-{counts[stem]}" if counts[stem] > 1 else ""
+            name = f"{stem}{ending}.{suffix}"
+            whole = os.path.join(real, name).lower()
+            if whole not in names:
+                break
+        names.add(whole)
         found.append(folder / name)
     return found
 
 
-def _free_name(row: ManifestRow, suffix: str, is_taken: Callable[[str], bool]) -> str:
-    stem = "_".join([row.content.stem, *(path.stem for path, _ in row.styles)])
-    name, count = f"{stem}.{suffix}", 1
-    while is_taken(name):
-        count += 1
-        name = f"{stem}-{count}.{suffix}"
-    return name
+def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
+    """Return the paths of the contents and styles of rows."""
+    return {path for row in rows for path in (row.content, *(style for style, _ in row.styles))}
 
 
 def check_destinations(
-    rows: Sequence[ManifestRow], files: Sequence[Path], more: Sequence[Path], inputs: Iterable[Path]
+    files: Iterable[tuple[ManifestRow, Path]], *, more: Sequence[Path], inputs: Iterable[Path]
 ) -> None:
     """Refuse results that cannot be written, or that would overwrite an input or a file in `more`.
 
     Args:
-      rows: the rows of the batch, whose contents and styles are inputs.
-      files: the path of each row's result.
+      files: rows, each with the path of its result.
       more: other files that the batch writes: the contact sheet, the result manifest.
-      inputs: other files that the batch reads, such as the manifest and the weights.
+      inputs: the files that the batch reads.
 
     Raises:
       ValueError: naming the refused file, and its row if the row came from a manifest.
     """
     read = set(inputs)
-    for row in rows:
-        read |= {row.content, *(path for path, _ in row.styles)}
     real_paths = {os.path.realpath(path) for path in read}
     identities = {found for found in map(_identity, read) if found is not None}
 
-    def check(path: Path) -> None:
-        if os.path.realpath(path) in real_paths or _identity(path) in identities:
+    def check(path: Path) -> str:
+        real = os.path.realpath(path)
+        if real in real_paths or _identity(path) in identities:
             raise ValueError(f"`output`: '{path}' is an input; choose another name or folder")
+        return real
 
     written = {os.path.realpath(path) for path in more}
-    for row, output in zip(rows, files, strict=True):
+    existing: dict[Path, Path] = {}  # by folder, itself or its nearest ancestor that exists
+    probed: set[Path] = set()  # folders in which a file has been created as a test
+    for row, output in files:
         with naming_row(row):
-            check(output)
-            if os.path.realpath(output) in written:
+            if check(output) in written:
                 raise ValueError(
                     f"`output`: '{output}' is the contact sheet or the result manifest; choose another"
                 )
             # A missing parent folder is made later, so its nearest existing ancestor must be writable.
-            images.check_output(_existing(output.parent) / output.name, argument="output")
+            if output.parent not in existing:
+                existing[output.parent] = _existing(output.parent)
+            there = existing[output.parent] / output.name
+            # A link leads to a file in a folder of its own.
+            probe = there.parent not in probed or os.path.islink(there)
+            images.check_output(there, argument="output", probe=probe)
+            probed.add(there.parent)
     for path in more:
         check(path)
 

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from nst_jax import images, prepare
+from nst_jax.app.batch.rows import ManifestRow
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.chunk_size import worthwhile_chunk
 
@@ -161,16 +162,21 @@ def parse_shard(text: str) -> Shard:
     return shard
 
 
-def entries_of_shard(entries: Sequence[Entry], shard: Shard) -> list[Entry]:
-    """Return the entries of one shard.
+def rows_of_shard(rows: Sequence[ManifestRow], shard: Shard) -> list[ManifestRow]:
+    """Return the rows of one shard, in their order.
 
-    Each bucket is cut into slices of at most `MOST_PICTURES` entries, and shard I of N gets the I-th of
-    all slices and every N-th after it. This division depends on the entries alone, not on the device or
-    on which pictures are finished, so that the processes of all shards agree on it.
+    The rows are cut into slices of at most `MOST_PICTURES`, and shard I of N gets the I-th slice and
+    every N-th after it. Before that, rows with the same recipe and the same keys of overrides are put
+    together, since one program can probably paint them. This depends on the text of the rows alone,
+    not on their files, on the device or on what is finished, so that a shard opens and checks only its
+    own rows, and the processes of all shards agree.
     """
-    slices = [
-        bucket.entries[first : first + MOST_PICTURES]
-        for bucket in buckets_of(entries)
-        for first in range(0, len(bucket.entries), MOST_PICTURES)
-    ]
-    return [entry for part in slices[shard.number - 1 :: shard.parts] for entry in part]
+    alike: dict[Hashable, list[ManifestRow]] = defaultdict(list)
+    for row in rows:
+        keys = tuple(sorted(override.partition("=")[0] for override in row.overrides))
+        alike[row.recipe, len(row.styles), keys].append(row)
+    ordered = [row for same in alike.values() for row in same]
+    length = max(1, min(MOST_PICTURES, len(ordered) // shard.parts))
+    starts = range((shard.number - 1) * length, len(ordered), shard.parts * length)
+    chosen = [row for start in starts for row in ordered[start : start + length]]
+    return sorted(chosen, key=lambda row: row.number)

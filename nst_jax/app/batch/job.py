@@ -1,5 +1,6 @@
 """Make the checked job of a batch: each row becomes an entry with recipe, sizes and destination."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +13,11 @@ from jax.sharding import Mesh
 from nst_jax import images, prepare, provenance, recipes
 from nst_jax.app import arguments, outputs
 from nst_jax.app.batch import groups, results, rows
-from nst_jax.app.batch.destinations import check_destinations, destinations
+from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
 from nst_jax.app.batch.groups import Entry
 from nst_jax.app.batch.rows import ManifestRow, naming_row
 from nst_jax.app.job import Job
+from nst_jax.images import reading
 from nst_jax.recipes import toml
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.plan import plan_scales
@@ -27,8 +29,7 @@ class BatchJob(Job):
     """The checked job of a batch. All its pictures have the same seed, and so the same noise.
 
     Attributes:
-      entries: the pictures to paint, in the order of the rows; for a shard, in the order of
-        `groups.entries_of_shard`.
+      entries: the pictures to paint, in the order of the rows.
       bad: records of the rows that cannot be painted.
       folder: folder of the result pictures and of the result manifest.
       shard: the shard to which `entries` and `bad` are limited; None is the whole batch.
@@ -286,21 +287,31 @@ def batch_job(
       ValueError: naming the argument, and the file or row, that cannot be used.
     """
     outputs.check_folder(folder, "output")
-    found = recipes_of(rows, changes, start, check)
-    files = destinations(rows, folder, suffix, anywhere=anywhere)
-    drafts = list(map(Draft, rows, found, files))
+    # The names of all results, since two rows must not have the same, and all inputs, since other
+    # shards read them; everything else is checked for the rows of this shard only.
+    named = destinations(rows, folder, suffix, anywhere=anywhere)
+    files = {row.number: path for row, path in zip(rows, named, strict=True)}
+    own = rows if shard is None else groups.rows_of_shard(rows, shard)
+    drafts = [
+        Draft(row, recipe, files[row.number])
+        for row, recipe in zip(own, recipes_of(own, changes, start, check), strict=True)
+    ]
     drawn = folder / "sheet.png" if sheet else None
     listing = listing_of(folder, shard)
-    check_destinations(rows, files, [listing, *([drawn] if drawn else [])], inputs)
+    check_destinations(
+        [(draft.row, draft.output) for draft in drafts],
+        more=[listing, *([drawn] if drawn else [])],
+        inputs=[*inputs, *inputs_of(rows)],
+    )
     if drawn is not None and folder.exists():
-        images.check_output(
-            drawn, overwrite=options.get("overwrite") is not False, argument="output"
-        )
+        images.check_output(drawn, argument="output")
+        if drawn.exists() and not options.get("overwrite") and not reading.has_settings(drawn):
+            raise ValueError(
+                f"`output`: '{drawn}' exists and this program did not write it; choose another "
+                "folder, or `--overwrite` to replace the file"
+            )
     results.check_listing(listing)
     entries, bad = inspected(drafts, mesh, here=here)
-    if shard is not None:
-        entries = groups.entries_of_shard(entries, shard)
-        bad = [record for record in bad if record.row % shard.parts == shard.number % shard.parts]
     return BatchJob(
         entries=tuple(entries),
         bad=tuple(bad),
@@ -333,9 +344,14 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
     if job.overwrite:
         return job, []
     entries, records = [], []
-    written = results.written_before(job.folder)
+    # Read only if it is needed, since thousands of shards have as many result manifests.
+    written = functools.cache(lambda: results.written_before(job.folder))
     for entry in job.entries:
-        embedded = results.read_if_finished(entry.output, requested_settings(entry, job, weights))
+        embedded = None
+        if entry.output.is_file():  # asked here, since `requested_settings` takes longer
+            embedded = results.read_if_finished(
+                entry.output, requested_settings(entry, job, weights)
+            )
         if embedded is not None:
             records.append(record_of(entry, "skipped", losses=embedded.get("losses")))
         elif job.overwrite is False and os.path.lexists(entry.output):
@@ -343,7 +359,7 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
                 f"`output`: '{entry.output}' exists but is not the finished picture of row "
                 f"{entry.number}; choose another folder, or omit `--no-overwrite` to replace the file"
             )
-        elif entry.output.exists() and not results.is_ours(entry.output, written):
+        elif entry.output.exists() and not results.is_ours(entry.output, written()):
             raise ValueError(
                 f"`output`: '{entry.output}' exists and this program did not write it (row "
                 f"{entry.number}); choose another folder, or `--overwrite` to replace the file"

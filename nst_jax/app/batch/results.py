@@ -90,6 +90,10 @@ def check_listing(path: Path) -> None:
     """
     if path.parent.exists():
         outputs.check_file(path, "output")
+    if path.exists() and not path.is_file():  # a pipe might be waited for without end
+        raise ValueError(
+            f"`output`: '{path}' is no regular file; move it, or choose another folder"
+        )
     if not path.exists() or not path.stat().st_size:
         return
     try:
@@ -139,6 +143,8 @@ def written_before(folder: Path) -> set[str]:
     """Return the real paths of all pictures that a folder's result manifests record as not failed."""
     found = set()
     for path in folder.glob(f"{LISTING}*.jsonl"):
+        if not path.is_file():  # a pipe might be waited for without end
+            continue
         with suppress(OSError), path.open("rb") as file:
             for line in file:
                 with suppress(ValueError, RecursionError, TypeError, KeyError):
