@@ -38,7 +38,7 @@ def engines(size: int, work: int) -> dict[str, nst.recipes.Recipe]:
                 nst.recipes.DEFAULT.descent, optimizer=rule, steps=steps, schedule=schedule
             )
             found[f"{levels or 'no'} levels, {name}"] = replace(
-                nst.recipes.DEFAULT, descent=descent
+                time_to_loss.OBJECTIVE, descent=descent
             )
     return found
 

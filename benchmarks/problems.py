@@ -13,9 +13,11 @@ from benchmarks.harness import compiled
 Array = jax.Array
 Program = Callable[..., tuple[nst.State, Any]]
 
+# float32 on every device unless a benchmark says otherwise, so that figures of several devices compare.
+FLOAT32 = nst.vgg.precision.FLOAT32
 # The objective of TensorFlow's tutorial with torch's Adam, so that PyTorch can take the same steps.
 ADAM = replace(
-    nst.recipes.TF,
+    nst.recipes.TF.replace(precision=FLOAT32),
     name="tf (Adam)",
     descent=replace(
         nst.recipes.TF.descent,
@@ -23,7 +25,7 @@ ADAM = replace(
     ),
 )
 CONVOLUTIONS = (2, 2, 4, 4, 4)  # number in each block of VGG-19, for peers that build the network
-LBFGS = replace(nst.recipes.DEFAULT, name="default (L-BFGS)")
+LBFGS = nst.recipes.DEFAULT.replace(name="default (L-BFGS)", precision=FLOAT32)
 
 # Content and style, both sample pictures of the package: a clone contains all that a benchmark needs.
 Pair = tuple[str, str]
@@ -89,7 +91,7 @@ def problem(params: nst.Params, recipe: Any, size: int, *, winograd: bool = True
         params,
         core.terms.taps,
         shape=(size, size) if winograd else None,
-        precision=core.network.precision,
+        precision=core.network.precision_on(),
     )
     return Problem(formed, content, style, targets, core)
 

@@ -10,7 +10,7 @@ import numpy as np
 import nst_jax as nst
 from benchmarks import harness
 from benchmarks.harness import Findings, Plan
-from benchmarks.problems import PAIRS, Pair, pictures
+from benchmarks.problems import FLOAT32, PAIRS, Pair, pictures
 
 QUESTION = "Seconds until the loss of `default`'s objective falls to a level, by engine"
 FULL = Plan(sizes=(128, 192), repeats=1, steps=60, pairs=3)
@@ -22,7 +22,7 @@ POINTS = 25  # snapshots per curve, about
 COARSE = "coarse to fine"
 SMALLEST = 16  # px, least side of a canvas for the network
 
-OBJECTIVE = nst.recipes.DEFAULT
+OBJECTIVE = nst.recipes.DEFAULT.replace(precision=FLOAT32)
 GUARDED = nst.optimizers.LBFGS(radius=0.02, largest_radius=0.2, slack=0.1, history=10)
 RULES: dict[str, Any] = {
     "Adam, rate 0.05": nst.optimizers.Adam(learning_rate=0.05),

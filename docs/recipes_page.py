@@ -145,6 +145,9 @@ For all of them:
   same.
 - A picture is rounded to 8 bits, while TensorFlow's tutorial truncates.
 - A run that diverges keeps its last finite canvas.
+- All is computed with float32 on a CPU. On an accelerator a published recipe multiplies with
+  tensorfloat32, as the convolutions of PyTorch and TensorFlow do there by default, and `default` with
+  bfloat16; `--precision float32` uses all bits, which takes several times as long there.
 - The losses that the sources printed were not available for comparison. 25 updates of `udacity`,
   `pytorch-tutorial` (both with shared weights), `gatys-pytorch`, `tf` and `coursera-tf2` in float64
   agree with independent PyTorch code to 1e-6 (`tests/test_torch_golden.py`; `gatys-pytorch` with
@@ -174,6 +177,7 @@ def _painted(recipe: Recipe, most: int) -> dict[str, Any]:
     output = FOLDER / f"{recipe.name}.jpg"
     words = [*(str(nst.images.SAMPLES[name]) for name in PAIR), "--recipe", recipe.name]
     words += ["--size", SIZE, "--steps", str(min(most, recipe.descent.steps)), "-o", str(output)]
+    words += ["--precision", "float32"]  # on any device, as the page says
     if NOTES[recipe.name].follows:
         words += ["--init", str(FOLDER / f"{NOTES[recipe.name].follows}.jpg")]
     source = harness.source()
@@ -217,8 +221,8 @@ def _name_of(loss: losses.ContentLoss | losses.Variation) -> str:
 def _table() -> str:
     lines = [
         "| recipe | content, x weight | style, x weight | variation, x weight | start | size | "
-        "optimiser | updates | style : content |",
-        "|" + "---|" * 9,
+        "optimiser | updates | style : content | on an accelerator |",
+        "|" + "---|" * 10,
     ]
     for recipe in PRESETS.values():
         terms, descent = recipe.terms, recipe.descent
@@ -233,6 +237,7 @@ def _table() -> str:
             type(descent.optimizer).__name__ + (", clipped" if descent.clip else ""),
             str(descent.steps),
             f"{float(f'{balance(recipe):.2g}'):g} : 1",
+            recipe.network.accelerator_precision.name,
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

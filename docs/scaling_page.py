@@ -256,13 +256,13 @@ def _cost_table() -> str:
 
 
 def _halo_table() -> str:
-    rows = []
+    rows, recipe = [], recipes.DEFAULT.replace(precision=precision.FLOAT32)
     for count in COUNTS[:7]:
         cells = [str(count)]
         for height in (WIDE, SMALL):
             shape = (height, WIDE)
-            band, window = _own_and_computed(recipes.DEFAULT, shape, count)
-            taken = costs.estimate_memory(shape, devices=count, platform="gpu").total
+            band, window = _own_and_computed(recipe, shape, count)
+            taken = costs.estimate_memory(shape, recipe=recipe, devices=count, platform="gpu").total
             cells += [f"{band} / {window}", number(window / band), number(taken / 1e9)]
         rows.append(cells)
     head = "devices"
@@ -334,7 +334,7 @@ def break_even(device: Device) -> tuple[float, float]:
     The first if messages had no latency, the second if bytes took no time.
     """
     recipe = on(recipes.DEFAULT, device)
-    each = recipe.network.precision.activations_of(np.float32).itemsize
+    each = recipe.network.precision_on(device.platform).activations_of(np.float32).itemsize
     more = activations_bytes(recipe, WIDE, each) - halo_bytes(recipe, (WIDE, WIDE), 8)
     halo = 2 * vgg.halo_of(recipe.terms.taps) * per_pixel(recipe)
     seconds = halo / (OF_PEAK * device.peak)  # for each px of width

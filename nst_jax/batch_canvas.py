@@ -44,7 +44,7 @@ class BatchWeights(NamedTuple):
         """Return the weights for both uses, copied to those devices of a plan that use them."""
         network, taps = plan.recipe.network, plan.recipe.terms.taps
         shape = tiles.window_of(plan.scales[-1].shape, taps, network, plan.bands())
-        formed = with_forms(params, taps, shape=shape, precision=network.precision)
+        formed = with_forms(params, taps, shape=shape, precision=network.precision_on())
         return cls(
             sharding.replicate(params, band_mesh(plan.mesh)), sharding.replicate(formed, plan.mesh)
         )

@@ -79,7 +79,7 @@ class SingleCanvas:
         """The weights with the forms of kernels that the loop needs, made once for all scales."""
         network, taps = self._recipe.network, self._recipe.terms.taps
         shape = tiles.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())
-        return with_forms(self._params, taps, shape=shape, precision=network.precision)
+        return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
 
     def measure(self, scale: int) -> _Measured:
         here = self.plan.scales[scale]

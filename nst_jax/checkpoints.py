@@ -26,6 +26,7 @@ from nst_jax import _files, _hdf5
 from nst_jax._files import PathLike, check_destination
 from nst_jax._types import Checkpoint, Losses, State
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.vgg.precision import PRECISIONS, Auto
 
 CHECKPOINT_FORMAT = _hdf5.Format(
     name="nst-jax checkpoint",
@@ -158,18 +159,24 @@ def _pixels_of(scale: Mapping[str, Any]) -> str:
     return "x".join(map(str, scale["size"]))
 
 
-def with_memory_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
-    """Return the recipe with the tile size and rematerialisation of the checkpoint's run.
+def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
+    """Return the recipe with what was decided for the checkpoint's run because the recipe left it open.
 
-    Only a recipe whose `network.tile` is None is changed: with None, the memory available now would
-    decide, and another tile size than before changes the last bits of the picture.
+    A `network.tile` of None becomes the tile size, and rematerialisation likewise: the memory available
+    now would decide, and another tile size than before changes the last bits of the picture. A
+    `network.precision` of `AUTO` becomes the precision, which the platform would decide.
     """
-    if checkpoint is None or recipe.network.tile is not None:
+    if checkpoint is None:
         return recipe
-    tile, remat = (checkpoint.facts.get(f"network.{name}") for name in ("tile", "remat"))
-    if type(tile) is not int or type(remat) is not bool:
-        return recipe  # from another version of this package; `check_resumable` will refuse it
-    return replace(recipe, network=replace(recipe.network, tile=tile, remat=remat))
+    network, facts = recipe.network, checkpoint.facts
+    precision = PRECISIONS.get(str(facts.get("network.precision")))
+    if isinstance(network.precision, Auto) and precision is not None:
+        network = replace(network, precision=precision)
+    tile, remat = (facts.get(f"network.{name}") for name in ("tile", "remat"))
+    # Values of other types are from another version of this package: `check_resumable` refuses them.
+    if network.tile is None and type(tile) is int and type(remat) is bool:
+        network = replace(network, tile=tile, remat=remat)
+    return replace(recipe, network=network)
 
 
 # --- Files ----------------------------------------------------------------------------------------

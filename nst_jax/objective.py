@@ -118,7 +118,7 @@ def measure_style(
     With `bands`, the devices that share the canvas also share the style picture, in bands of its own.
     """
     terms, network = recipe.terms, recipe.network
-    loss, products = terms.style_loss, network.precision.products
+    loss, products = terms.style_loss, network.precision_on().products
     shape = (style.shape[0], style.shape[1])
     own = None if bands is None else bands_of(bands.mesh, shape, network)
     grid = tiles.grid_of(shape, terms.style_taps, network, own)
@@ -210,7 +210,8 @@ def losses_of(
         `bands`, padded below to `bands.padded_height`.
       targets: the targets from `measure`.
       recipe: taps, losses, weights and network settings. If `network.tile` cuts the image into tiles,
-        only the gradient with respect to the image is defined.
+        only the gradient with respect to the image is defined. The platform of JAX's default device
+        decides on a precision of `AUTO`, when the function is traced.
       bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
@@ -355,7 +356,7 @@ def _sums(
                 at_least_float32(found), at_least_float32(target)
             )
         if tap in measured.style_taps:
-            style_sums = measured.style_loss.sums(found, measured.network.precision.products)
+            style_sums = measured.style_loss.sums(found, measured.network.precision_on().products)
         return content_sum, style_sums
 
     taps = dict.fromkeys((*measured.content_taps, *measured.style_taps))

@@ -63,7 +63,8 @@ def step(
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `step`.
       targets: the targets from `measure`.
-      recipe: losses, loss weights, network settings, coordinates and optimiser.
+      recipe: losses, loss weights, network settings, coordinates and optimiser. The platform of JAX's
+        default device decides on a precision of `AUTO`, when the function is traced.
       bands: as in `init`.
 
     Returns:
@@ -123,7 +124,7 @@ def run(
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `run`.
       targets: the targets from `measure`.
-      recipe: losses, loss weights, network settings, coordinates and optimiser.
+      recipe: as in `step`.
       steps: number of steps; it is traced, so that another number does not compile another program.
       bands: as in `init`.
 
@@ -132,7 +133,7 @@ def run(
       and NaN in the rest.
     """
     # Transposed kernels are made here, once, and not in every step.
-    params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision)
+    params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision_on())
     history = jax.tree.map(lambda x: jnp.full(CAPACITY, jnp.nan, x.dtype), state.losses)
 
     def body(index: Int[Array, ""], carry: tuple[State, Losses]) -> tuple[State, Losses]:

@@ -161,7 +161,8 @@ def stylize(
         rule for styles.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
-        `nst_jax.vgg.precision.precision_named`; default: the recipe's, float32 in every preset.
+        `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
+        platform of the devices that paint decides on `"auto"`.
       tile: size in px of the tiles in which the canvas is computed, a multiple of 16. Tiles give the
         same picture in less memory and more time. Or `"off"`, or `"auto"`, which uses tiles only if the
         whole canvas does not fit into memory. Default: the recipe's, `"auto"` in every preset.
@@ -295,7 +296,7 @@ def paint(
     several = isinstance(style, (list, tuple))
     style = _checks.images("style", style) if several else _checks.image("style", style)
     if plan is None:
-        checked = checkpoints.with_memory_choices_of(with_options(*options[:-1]), resume)
+        checked = checkpoints.with_choices_of(with_options(*options[:-1]), resume)
         _check_arguments(checked, init, key, every)
         plan = _planned(params, content, style if several else [style], checked, devices)
     else:

@@ -23,7 +23,7 @@ from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.walk import Item, name_to_show, walk, walk_item
 from nst_jax.vgg.pixels import Pixels
-from nst_jax.vgg.precision import Precision
+from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
 # Of a recipe, the keys that begin with one of these are recorded.
@@ -56,14 +56,18 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
 
     Returns:
       A dictionary from keys such as `"terms.style_weight"` to a number, a list, or the name of a
-      function or class, in the order of the recipe's fields.
+      function or class, in the order of the recipe's fields. `network.accelerator_precision` is left
+      out unless the precision is `AUTO`, since nothing else depends on it.
 
     Example:
       >>> from nst_jax import recipes
       >>> of_recipe(recipes.TF)["descent.optimizer.learning_rate"]
       0.02
     """
-    return dict(_settings(item for item in walk(recipe) if item.key.startswith(GROUPS)))
+    found = dict(_settings(item for item in walk(recipe) if item.key.startswith(GROUPS)))
+    if not isinstance(recipe.network.precision, Auto):
+        del found["network.accelerator_precision"]
+    return found
 
 
 def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
@@ -72,7 +76,7 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
         if hasattr(value, "_fields"):
             if item.name is not None:  # a loss without a name is recorded function by function
                 yield item.key, item.name
-        elif isinstance(value, (Pixels, Precision)):
+        elif isinstance(value, (Pixels, Precision, Auto)):
             yield item.key, value.name
         elif is_dataclass(value):
             yield item.key, type(value).__name__

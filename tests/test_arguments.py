@@ -26,7 +26,7 @@ def test_every_flag_with_a_key_is_a_flag_and_its_key_a_recipes():
         ({"learning_rate": 0.3}, {"learning_rate": 0.3}),
         ({"pool": "average"}, {"pool": layers.average_pool}),
         ({"precision": "bfloat16"}, {"precision": vgg.precision.BFLOAT16}),
-        ({"precision": "auto"}, {"precision": vgg.precision.FLOAT32}),  # on a CPU
+        ({"precision": "auto"}, {"precision": vgg.precision.AUTO}),
         ({"tile": "160"}, {"tile": 160}),
         ({"tile": "off"}, {"tile": 0}),
         ({"tile": "auto"}, {"tile": None}),

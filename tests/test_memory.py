@@ -19,7 +19,7 @@ def counted(params, recipe, shape, pictures=1):
     """Return what XLA says that the compiled loop takes, in bytes."""
     core = recipes.as_arrays(recipe.bare())
     formed = vgg.with_forms(
-        params, core.terms.taps, shape=shape, precision=recipe.network.precision
+        params, core.terms.taps, shape=shape, precision=recipe.network.precision_on()
     )
     image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     state = jax.eval_shape(nst.init, image, core)
@@ -74,7 +74,7 @@ def test_it_is_within_a_fifth_of_what_xla_counts(params, recipe, shape, pictures
 def test_the_weights_are_those_of_the_forms(params, name):
     shape, recipe = (256, 320), at(name, recipes.DEFAULT)
     formed = vgg.with_forms(
-        params, recipe.terms.taps, shape=shape, precision=recipe.network.precision
+        params, recipe.terms.taps, shape=shape, precision=recipe.network.precision_on()
     )
     estimate = nst.estimate_memory(shape, recipe=recipe, platform="cpu")
     assert estimate.weights == sum(leaf.nbytes for leaf in jax.tree.leaves(formed))

@@ -16,7 +16,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import painting, prepare, recipes
-from nst_jax.app import cache, cli, commands, rates, timing
+from nst_jax.app import cache, cli, commands, options, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity, costs, plan, sharding
@@ -52,8 +52,9 @@ def call(capsys):
 
 
 def child(script, *words, **environment):
-    """Run a script in another process, whose environment says nothing of a GPU's memory."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("XLA_PYTHON_CLIENT_")}
+    """Run a script in another process, whose environment says nothing of a GPU's memory or of logs."""
+    ours = ("XLA_PYTHON_CLIENT_", options.XLA_LOGS)  # jax sets the latter in this process
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     clean["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     argv = [sys.executable, "-c", script, *words]
     return subprocess.run(
@@ -343,7 +344,7 @@ def joined():
     print("initialised", xla_bridge.backends_are_initialized())
     yield
 on_ray.check_installed, on_ray.connected = lambda: None, joined
-on_ray.auto_precision = lambda: "bfloat16"
+on_ray.platform = lambda: "gpu"
 def paint(params, weights, album, display, tell):
     print("painted in", {entry.recipe.network.precision.name for entry in album.entries})
 on_ray.paint_on_ray = paint
@@ -408,7 +409,7 @@ assert "jax" not in sys.modules
 before, found = builtins.__import__, []
 def importing(name, *rest, **options):
     if name.split(".")[0] == "jax" and not found:
-        found.append({k: v for k, v in os.environ.items() if k.startswith("XLA_PYTHON_CLIENT_")})
+        found.append({k: v for k, v in os.environ.items() if k.startswith("PREFIX")})
     return before(name, *rest, **options)
 builtins.__import__ = importing
 def say(code):
@@ -420,10 +421,10 @@ builtins.print(found)
 """
 
 
-def heard(argv, **environment):
+def heard(argv, *words, prefix="XLA_PYTHON_CLIENT_", **environment):
     """Return what jax finds in its environment when a process of the command line imports it."""
-    script = LISTEN.replace("ARGV", repr(argv))
-    done = child(script, "recipes", "show", "tf", **environment)
+    script = LISTEN.replace("ARGV", repr(argv)).replace("PREFIX", prefix)
+    done = child(script, *(words or ("recipes", "show", "tf")), **environment)
     return done.stdout.splitlines()[-1]
 
 
@@ -438,6 +439,37 @@ def test_who_has_said_otherwise_goes_first():
 
 def test_python_callers_are_left_alone():
     assert heard(["recipes", "show", "tf"]) == "[{}]"
+
+
+# --- XLA's messages -------------------------------------------------------------------------------
+
+SHAPE = ("plan", "--shape", "32x32", "--no-cache")
+
+
+@pytest.mark.parametrize(
+    ("words", "own", "level"),
+    [
+        (SHAPE, {}, "3"),
+        ((*SHAPE, "--xla-logs"), {}, "0"),
+        (SHAPE, {options.XLA_LOGS: "1"}, "1"),
+        ((*SHAPE, "--xla-logs"), {options.XLA_LOGS: "1"}, "0"),
+    ],
+    ids=["neither", "flag", "environment", "both"],
+)
+def test_the_command_line_keeps_what_xla_says_to_itself(words, own, level):
+    assert (
+        heard(None, *words, prefix=options.XLA_LOGS, **own)
+        == f"[{{'{options.XLA_LOGS}': '{level}'}}]"
+    )
+
+
+def test_what_xla_says_to_python_callers_is_theirs_to_set():
+    assert heard([*SHAPE], prefix=options.XLA_LOGS) == "[{}]"
+
+
+def test_every_command_that_compiles_can_show_what_xla_says():
+    for name in ("demo", "stylize", "batch", "sweep", "plan"):
+        assert "--xla-logs" in {word for one in cli.cli.commands[name].params for word in one.opts}
 
 
 def test_a_plan_for_devices_that_are_not_here(call):

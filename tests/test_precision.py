@@ -33,11 +33,9 @@ def relative(found, exact):
 # --- Names ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("platform", "chosen"), [("cpu", "float32"), ("gpu", "bfloat16"), ("tpu", "bfloat16")]
-)
-def test_auto_depends_on_the_device(platform, chosen):
-    assert precision.precision_named("auto", platform).name == chosen
+@pytest.mark.parametrize("name", ["float32", "tensorfloat32", "bfloat16", "auto"])
+def test_each_has_its_name(name):
+    assert precision.precision_named(name).name == name
 
 
 def test_other_names_are_refused_with_the_nearest():

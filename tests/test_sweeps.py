@@ -193,7 +193,7 @@ def test_the_grid_shows_what_was_painted_and_says_what_was_swept(call, monkeypat
     code, out, err = call(*argv, "--size", "32")
     assert (code, out) == (0, "grid.png\n")
     assert "6 of 32x24 px" in err and "picture 6 of 6" in err and "compiled in" in err
-    assert "down      style layers: relu2_1, relu1_1 +1_2" in err
+    assert "down       style layers: relu2_1, relu1_1 +1_2" in err
     ((shown, rows, columns), options), *more = drawn
     assert not more
     assert sorted(shown) == [(i, j) for i in range(2) for j in range(3)]

@@ -103,7 +103,7 @@ def _tile(text: str) -> int | str:
 # Conversions of flags' values to those of recipe files, for flags where the two differ.
 _PLAIN: Mapping[str, Callable[[Any], Any]] = {
     "style_shares": list,
-    "precision": lambda name: precision_named(name).name,  # resolves "auto" for this device
+    "precision": lambda name: precision_named(name).name,  # for the error about an unknown name
     "tile": _tile,
 }
 

@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupts.exit_on_interrupt()
     _allocate_gpu_memory_on_demand()
     _allow_promotion()
+    _silence_xla()
     code = _call(None)
     if code:  # a run that ended early may have a thread that is still compiling
         interrupts.exit_at_once(code)
@@ -64,6 +65,16 @@ def _allow_promotion() -> None:
     """Let jax mix types of numbers as by default; the strict setting is meant for a user's own code."""
     if PROMOTION in os.environ:
         os.environ[PROMOTION] = "standard"
+
+
+def _silence_xla() -> None:
+    """Keep the messages of XLA from the terminal, unless the environment or `--xla-logs` asks for them.
+
+    XLA reports as errors what is none: that compiling is slow, or that one of many algorithms it tries
+    needs too much memory. What does end a run is raised as an exception, which is shown in any case.
+    jax reads the variable when it is imported, so this comes first.
+    """
+    os.environ.setdefault(options.XLA_LOGS, "3")  # 3: only what ends the process
 
 
 def _call(argv: Sequence[str] | None) -> int:

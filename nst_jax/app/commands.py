@@ -29,7 +29,6 @@ from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import plan_canvas, plan_scales
-from nst_jax.vgg import precision
 from nst_jax.weights import params
 from nst_jax.weights.params import WeightsInfo
 
@@ -176,10 +175,6 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
 def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> None:
     """Print how much memory and time a run would take."""
     _check_planned(content, styles, chosen)
-    if chosen["precision"] is not None:
-        chosen["precision"] = precision.precision_named(
-            chosen["precision"], chosen["platform"]
-        ).name
     recipe = _recipe(chosen, styles)
     shapes = [
         images.glance(path, argument=name).shape
@@ -245,12 +240,10 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
     with ExitStack() as resources:
         if with_ray:
             on_ray.check_installed()
-            if chosen["precision"] == "auto":  # its meaning depends on the cluster's devices
-                resources.enter_context(on_ray.connected())
-                chosen["precision"] = on_ray.auto_precision()
         job = _batch_job(contents, chosen)
         if with_ray:
             resources.enter_context(on_ray.connected())
+            job = job.resolved(on_ray.platform())
         loaded, info, display = _load(chosen)
         for note in rows.notes_on_folders([*contents, *chosen["styles"]]):
             display.say(f"note: {note}")

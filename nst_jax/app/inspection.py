@@ -40,6 +40,7 @@ def list_recipes() -> None:
         optimizer = type(recipe.descent.optimizer).__name__
         facts = f"{optimizer}, {recipe.descent.steps} updates, {recipe.pictures.size}"
         facts += f", style to content {float(f'{balance(recipe):.2g}'):g}:1"
+        facts += f", {recipe.network.accelerator_precision.name} on an accelerator"
         if recipe.family != family:
             facts += f"; approximate, the source ran on {recipe.family}"
         print_lines(f"{recipe.name:<18} {facts}", f"{'':<18} {recipe.source}")

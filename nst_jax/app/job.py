@@ -83,7 +83,7 @@ def picture_job(
         in the smallest tiles.
     """
     shapes = [style.image.shape[:2] for style in styles]
-    recipe = checkpoints.with_memory_choices_of(recipe, resume)
+    recipe = checkpoints.with_choices_of(recipe, resume)
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
     plan = plan_scales(

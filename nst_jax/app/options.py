@@ -1,5 +1,6 @@
 """The options of the commands, in the groups in which `--help` lists them."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ FILE = click.Path(path_type=Path)
 STYLE_FILE, NUMBERS = parsing.StyleFile(), parsing.Numbers()
 
 # Defaults that help texts state. A test compares the first three with the recipe `default`.
-DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_PRECISION = "512", "90", "float32"
+DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_PRECISION = "512", "90", "auto"
 DEMO_SIZE = "256"  # pixels; painted in about a minute on two CPU cores
 # The ratios of Gatys et al. 2015 refer to the losses of that paper, so a sweep uses its recipe.
 SWEEP_RECIPE, SWEEP_SIZE = "gatys-2015", "128"
@@ -291,8 +292,8 @@ _computing = _all_of(
         "--precision",
         metavar="NAME",
         help="number format of the network: float32, tensorfloat32, bfloat16 (half the memory), or "
-        "auto: bfloat16 on a GPU or TPU, float32 on a CPU "
-        f"(default: {_RECIPES}, {DEFAULT_PRECISION})",
+        "auto: float32 on a CPU; on a GPU or TPU what the recipe says, which is bfloat16 in "
+        f"`default` and tensorfloat32 in published recipes (default: {_RECIPES}, {DEFAULT_PRECISION})",
     ),
     _memory(
         "--tile",
@@ -451,6 +452,24 @@ _cache_of_rates = _cache_for(
     "predict the time from the speed of earlier runs, which the user's cache folder has"
 )
 
+XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"  # the variable for the least level of message that XLA prints
+
+
+def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Let XLA print all its messages; called while flags are parsed, before jax is imported."""
+    del ctx, param
+    if value:
+        os.environ[XLA_LOGS] = "0"
+
+
+_xla_logs = _expert(
+    "--xla-logs",
+    is_flag=True,
+    expose_value=False,
+    callback=_show_xla_logs,
+    help=f"print the messages of XLA, jax's compiler (default: no, or as ${XLA_LOGS} says)",
+)
+
 
 # --- Commands -------------------------------------------------------------------------------------
 
@@ -458,7 +477,7 @@ _of_default = f"{_RECIPES}, {DEFAULT_SIZE}"
 
 _run = _all_of(_metadata, _computing)
 _network = _all_of(_values, _layers, _optimizer)
-_rest = _all_of(_pool, _weights_file, _cache, _quiet)
+_rest = _all_of(_pool, _weights_file, _cache, _xla_logs, _quiet)
 
 stylize = _all_of(
     _pictures,
@@ -544,6 +563,7 @@ plan = _all_of(
     _network,
     _pool,
     _cache_of_rates,
+    _xla_logs,
 )
 
 demo = _all_of(
@@ -553,5 +573,6 @@ demo = _all_of(
     overwrite,
     _weights_file,
     _cache,
+    _xla_logs,
     _quiet,
 )

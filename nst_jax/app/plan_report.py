@@ -7,6 +7,7 @@ from nst_jax import provenance
 from nst_jax.app.formatting import amount, duration
 from nst_jax.app.rates import known_rate, rates_are_kept
 from nst_jax.scaling.plan import Plan, history_of
+from nst_jax.vgg.precision import FLOAT32
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
 PARTS = ("weights", "activations", "targets", "state")  # attributes of `Footprint`, bytes each
@@ -21,6 +22,38 @@ def expected_seconds(plan: Plan) -> float | None:
     """Return the seconds that all updates will take, without compiling; None if that is unknown."""
     rate = known_rate(plan) if plan.here else None
     return None if rate is None else plan.operations / rate.operations
+
+
+def precision_line(plan: Plan, *, resumed: bool = False) -> str:
+    """Return one line on a run's precision: its name, and why it is this one.
+
+    Args:
+      plan: the plan of the run.
+      resumed: whether the run resumes from a checkpoint, which then decides.
+    """
+    name = plan.recipe.network.precision.name
+    if resumed:
+        return f"{name} (as in the checkpoint)"
+    return precision_words(name, plan.platform if plan.auto_precision else "")
+
+
+def precision_words(name: str, auto_on: str) -> str:
+    """Return the name of a precision, and why it is used.
+
+    Args:
+      name: the precision's name.
+      auto_on: the platform that decided on it; empty if the recipe or a flag names it.
+
+    Example:
+      >>> precision_words("bfloat16", "gpu")
+      "bfloat16 (auto: the recipe's on an accelerator; `--precision float32` uses all bits)"
+    """
+    if not auto_on:
+        return f"{name} (set by the recipe or `--precision`)"
+    if auto_on == "cpu":
+        return f"{name} (auto: on a CPU)"
+    more = "" if name == FLOAT32.name else f"; `--precision {FLOAT32.name}` uses all bits"
+    return f"{name} (auto: the recipe's on an accelerator{more})"
 
 
 def memory_line(plan: Plan) -> str:
@@ -73,7 +106,8 @@ def text(plan: Plan) -> str:
     last = plan.scales[-1]
     lines = {
         "device": f"{device['platform']}{kind}",
-        "recipe": f"{plan.recipe.name}, {plan.recipe.network.precision.name}",
+        "recipe": plan.recipe.name,
+        "precision": precision_line(plan),
         "size": px(last.shape),
         "styles": ", ".join(map(px, last.style_shapes)),
     }
@@ -120,6 +154,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "devices": plan.devices,
         "recipe": recipe.name,
         "precision": recipe.network.precision.name,
+        "auto_precision": plan.auto_precision,
         "tile": recipe.network.tile,
         "remat": recipe.network.remat,
         "history": history_of(recipe),

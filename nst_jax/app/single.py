@@ -334,7 +334,10 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
     """Show device, weights, recipe, sizes, memory and notes before the run."""
     recipe, scales = job.plan.recipe, job.plan.scales
     rule, style_rule = recipe.pictures.size, recipe.pictures.style_size or recipe.pictures.size
-    lines = {"recipe": f"{recipe.name}, {facts['steps']} updates"}
+    lines = {
+        "recipe": f"{recipe.name}, {facts['steps']} updates",
+        "precision": plan_report.precision_line(job.plan, resumed=job.resume is not None),
+    }
     bands = job.plan.bands()
     if bands is not None:
         lines["bands"] = f"{bands.count} devices, {bands.band_height} rows each or fewer"

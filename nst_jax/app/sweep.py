@@ -18,7 +18,7 @@ from nst_jax import _checks, images, prepare, provenance, vgg
 from nst_jax._types import Params
 from nst_jax.app.introduction import introduce
 from nst_jax.app.job import Job
-from nst_jax.app.plan_report import memory_line, px
+from nst_jax.app.plan_report import memory_line, precision_line, px
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.writing import write_elsewhere, write_picture
@@ -362,6 +362,7 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
     recipe = job.plan.recipe
     lines = {
         "recipe": f"{recipe.name}, {job.plan.updates} updates each",
+        "precision": precision_line(job.plan),
         "pictures": job.pair,
         "canvases": f"{len(job.labels)} of {px(job.plan.scales[-1].shape)} "
         f"({recipe.pictures.size})",

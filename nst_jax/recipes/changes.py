@@ -100,7 +100,7 @@ def with_options(
       size: see `with_sizes`.
       style_size: see `with_sizes`.
       steps: number of updates.
-      precision: see `nst_jax.vgg.precision.precision_named`.
+      precision: a name, see `nst_jax.vgg.precision.precision_named`; `"auto"` is the recipe's own rule.
       tile: see `tile_of`.
 
     Returns:

@@ -3,6 +3,8 @@
 A published preset computes what its source computes; comments state the departures. Losses use the Gram
 matrix per position, G = R / M, where R is the raw Gram matrix and M the number of positions. Sources
 that use R itself also resize the style to the content's size, and then the loss has the same value.
+On an accelerator a published preset multiplies with tensorfloat32, as PyTorch and TensorFlow do in
+convolutions by default, and our own with bfloat16.
 
 A comment that begins with "Age" names the versions of libraries with which the source ran, and what was
 different in them.
@@ -14,7 +16,7 @@ from nst_jax import _checks, losses, optimizers, vgg
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.schedules import CoarseToFine
-from nst_jax.vgg import layers
+from nst_jax.vgg import layers, precision
 
 CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the five style taps
 
@@ -393,6 +395,7 @@ DEFAULT = Recipe(
     source="this project: the losses of Gatys' PyTorch code and a total variation that does not "
     "grow with the picture, coarse to fine, by a guarded L-BFGS over the levels of a pyramid",
     pictures=Pictures(size=sizes.LongEdge(512), resize=sizes.antialiased),
+    network=vgg.Network(accelerator_precision=precision.BFLOAT16),
     terms=Terms(
         style_layer_weights=GATYS_LAYER_WEIGHTS,
         style_weight=0.05,

@@ -16,6 +16,7 @@ import optax
 from nst_jax import _checks, losses, optimizers, vgg
 from nst_jax.recipes import sizes, starts, walk
 from nst_jax.recipes.schedules import CoarseToFine, OneScale
+from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.vgg.taps import halo_of
 
 
@@ -147,7 +148,30 @@ class Recipe:
         not recompile them.
         """
         descent = replace(self.descent, schedule=OneScale(), steps=0)
-        return replace(self, name="", source="", family="", pictures=Pictures(), descent=descent)
+        bare = replace(self, name="", source="", family="", pictures=Pictures(), descent=descent)
+        if isinstance(self.network.precision, Auto):
+            return bare
+        unused = vgg.Network().accelerator_precision
+        return replace(bare, network=replace(self.network, accelerator_precision=unused))
+
+    def resolved(self, platform: str | None = None) -> "Recipe":
+        """Return the recipe with the precision in which a platform computes it, in place of `AUTO`.
+
+        Args:
+          platform: as in `nst_jax.vgg.Network.precision_on`.
+
+        Returns:
+          The recipe itself if it has no `AUTO`.
+
+        Example:
+          >>> from nst_jax import recipes
+          >>> recipes.TF.resolved("gpu")
+          Recipe('tf', network.precision=tensorfloat32)
+        """
+        if not isinstance(self.network.precision, Auto):
+            return self
+        precision = self.network.precision_on(platform)
+        return replace(self, network=replace(self.network, precision=precision))
 
     def replace(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> "Recipe":
         """Return a variant of the recipe: some of its values replaced, the others as they are.
@@ -255,6 +279,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
     _check_losses(recipe.terms)
     _check_descent(recipe.descent)
     recipe = replace(recipe, terms=_checked_terms(recipe.terms))
+    _check_precisions(recipe.network)
     _check_tile(recipe.network.tile, recipe.terms.taps)
     check_not_cut(recipe)
     return recipe
@@ -403,6 +428,16 @@ def check_not_cut(recipe: Recipe) -> None:
             raise ValueError(
                 f"`tile`: got {recipe.network.tile}, but `{name}` is not additive: sums over tiles do "
                 "not add up to those over the picture; use `tile=0`, which computes it in one piece"
+            )
+
+
+def _check_precisions(network: vgg.Network) -> None:
+    for name, kinds in (("precision", (Precision, Auto)), ("accelerator_precision", (Precision,))):
+        value = getattr(network, name)
+        if not isinstance(value, kinds):
+            raise TypeError(
+                f"`{name}`: expected one of `nst_jax.vgg.precision`, got {value!r}; "
+                "`nst_jax.vgg.precision.precision_named('bfloat16')` gives one"
             )
 
 

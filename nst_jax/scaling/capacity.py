@@ -88,6 +88,11 @@ def platform_of(device: Any = None) -> str:
     return "cpu" if device.platform == "cpu" else "gpu"
 
 
+def platform_of_mesh(mesh: AnyMesh | None) -> str:
+    """Return the platform of a run's devices as `platform_of` does; None is the first local device."""
+    return platform_of(mesh.local_devices[0] if isinstance(mesh, Mesh) else None)
+
+
 def _allocator_grows() -> bool:
     """Return whether `XLA_PYTHON_CLIENT_PREALLOCATE` lets JAX allocate GPU memory on demand."""
     return os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE") in ("0", "false", "False")

@@ -21,6 +21,7 @@ from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, bands_of
 from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import layers, winograd
+from nst_jax.vgg.precision import default_platform
 
 FLOAT32 = 4  # bytes of one element
 PLATFORMS = ("cpu", "gpu", "tpu")
@@ -83,7 +84,8 @@ def estimate_memory(
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. A run on a CPU also stores Winograd
-        kernels, and its convolutions need other buffers.
+        kernels, and its convolutions need other buffers; and a precision of `AUTO` is that of the
+        platform.
 
     Returns:
       The `Footprint`: its parts, `total` and `per_pixel`.
@@ -108,9 +110,10 @@ def estimate_memory(
     _checks.whole("pictures", pictures, least=1)
     _checks.whole("devices", devices, least=1)
     if platform is None:
-        platform = jax.default_backend()
+        platform = default_platform()
     if platform not in PLATFORMS:
         raise ValueError(f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {platform!r}")
+    recipe = recipe.resolved(platform)
     on_cpu = platform == "cpu"
     bands = _bands(shape, recipe, devices)
     window = _blocks(tiles.window_of(shape, recipe.terms.taps, recipe.network, bands), recipe)
@@ -228,7 +231,7 @@ def layers_of(shape: Shape, recipe: Recipe) -> list[Layer]:
 
 def _bytes_each(recipe: Recipe) -> int:
     """Return the number of bytes of one element of the activations."""
-    return recipe.network.precision.activations_of(jnp.float32).itemsize
+    return recipe.network.precision_on().activations_of(jnp.float32).itemsize
 
 
 def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_cpu: bool) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from nst_jax import _checks, checkpoints, prepare, recipes, vgg
 from nst_jax._types import Checkpoint, Shape
@@ -32,7 +33,7 @@ from nst_jax.scaling.costs import (
     scale_operations,
 )
 from nst_jax.scaling.sharding import AnyMesh, Devices
-from nst_jax.vgg.precision import BFLOAT16
+from nst_jax.vgg.precision import BFLOAT16, Auto
 
 # Tile sizes to try, in px. Smaller tiles take less memory but more time, because of their halos.
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
@@ -46,7 +47,9 @@ class Plan:
     """Everything that is decided about a run before it starts.
 
     Attributes:
-      requested: the checked recipe, before tile size and the like were chosen to fit into memory.
+      requested: the checked recipe with the precision for the platform, before tile size and the like
+        were chosen to fit into memory.
+      auto_precision: whether the recipe's precision was `AUTO`, so that the platform decided.
       recipe: the recipe to run: `requested`, with tile size, rematerialisation and, if allowed, L-BFGS
         history chosen to fit into memory.
       scales: sizes and numbers of updates, coarse to fine.
@@ -63,6 +66,7 @@ class Plan:
     """
 
     requested: Recipe
+    auto_precision: bool
     recipe: Recipe
     scales: tuple[Scale, ...]
     mesh: AnyMesh | None
@@ -186,10 +190,10 @@ def plan(
       bands: as in `stylize_many`.
       memory: bytes that each device can allocate, or that all CPU devices can allocate together; None
         asks the device.
-      platform: "cpu", "gpu" or "tpu"; None is the platform of the devices. For another platform, the
-        available memory is not known unless `memory` is given.
+      platform: "cpu", "gpu" or "tpu"; None is the platform of the devices. It decides on a precision of
+        `"auto"`. For another platform, the available memory is not known unless `memory` is given.
       resume: the checkpoint from which the run will resume, as in `paint`. The plan then keeps the
-        tile size and the rematerialisation of the checkpoint.
+        tile size, the rematerialisation and, for `"auto"`, the precision of the checkpoint.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -211,7 +215,7 @@ def plan(
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
     checked = with_options(recipe, size, style_size, steps, precision, tile)
-    checked = checkpoints.with_memory_choices_of(checked, resume)
+    checked = checkpoints.with_choices_of(checked, resume)
     styles = style if _is_list_of_pictures(style) else [style]
     shapes = [_shape_of(f"style[{i}]", one) for i, one in enumerate(styles)]
     scales = prepare.scales_of(_shape_of("content", content), shapes, checked)
@@ -280,7 +284,8 @@ def plan_scales(
     With several processes, every process must make this call.
 
     Args:
-      recipe: a checked recipe. If its `network.tile` is None, this function chooses the tile size.
+      recipe: a checked recipe. If its `network.tile` is None, this function chooses the tile size, and
+        if its precision is `AUTO`, the precision.
       scales: coarse to fine, each with the shapes of its canvas and of all styles.
       mesh: the devices that share the canvas or the batch; None is one device.
       device: the device that holds the weights; None is the first local device.
@@ -303,6 +308,8 @@ def plan_scales(
     check_bands(bands)
     there, counted, here = _memory_of(mesh, device, memory, platform)
     devices = _devices_of(mesh)
+    auto_precision = isinstance(recipe.network.precision, Auto)
+    recipe = recipe.resolved(counted)
     untiled = footprint_at(_with_network(recipe, tile=0), last, counted, devices=devices)
     chosen = recipe
     if recipe.network.tile is None:
@@ -317,6 +324,7 @@ def plan_scales(
     together = chunk_size.pictures_per_memory(at_once, mesh, counted)
     return Plan(
         requested=recipe,
+        auto_precision=auto_precision,
         recipe=chosen,
         scales=tuple(scales),
         mesh=mesh,
@@ -344,6 +352,8 @@ def _memory_of(
     The bytes are None if they are not known.
     """
     here = platform in (None, jax.local_devices()[0].platform)
+    if isinstance(mesh, Mesh):
+        device = mesh.local_devices[0]
     if memory is None and here:
         return *capacity.available_to_each(mesh, device), here
     counted = platform if platform is not None and not here else capacity.platform_of(device)
@@ -479,7 +489,7 @@ def _refusal(
 
 def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     """Yield changes that save memory but alter the picture: each in words, and the changed recipe."""
-    if recipe.network.precision.activations is None:
+    if recipe.network.precision_on().activations is None:
         yield "bfloat16 (`precision`)", _with_network(recipe, precision=BFLOAT16)
     if history_of(recipe) is not None:
         yield "Adam (`optimizer`)", _with_optimizer(recipe, Adam())

@@ -35,7 +35,15 @@ from nst_jax.vgg.layers import (
     zero_padded,
 )
 from nst_jax.vgg.pixels import PIXELS, Pixels
-from nst_jax.vgg.precision import FLOAT32, Precision
+from nst_jax.vgg.precision import (
+    AUTO,
+    FLOAT32,
+    TENSORFLOAT32,
+    AnyPrecision,
+    Auto,
+    Precision,
+    default_platform,
+)
 from nst_jax.vgg.taps import (
     BLOCKS,
     LAYERS,
@@ -143,7 +151,10 @@ class Network:
       padding: `zero_padded`, `replicate_padded` or `reflect_padded`.
       pixels: the pixel convention of the network's input; None means the convention of the weights,
         which is right unless a published recipe deliberately uses another one.
-      precision: precision of products and activations, one of `nst_jax.vgg.precision`.
+      precision: precision of products and activations, one of `nst_jax.vgg.precision`; `AUTO` leaves it
+        to the platform, see `precision_on`.
+      accelerator_precision: what `AUTO` means on an accelerator (a GPU or TPU). PyTorch and
+        TensorFlow convolve with tensorfloat32 there by default, and so do published recipes.
       remat: whether a block's activations are computed again for its gradient instead of stored
         (rematerialisation): 50 % more work for less memory. XLA's CPU compiler stores them anyway.
       tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed. The
@@ -158,9 +169,34 @@ class Network:
     ceil: bool = False
     padding: Padding = zero_padded
     pixels: Pixels | None = None
-    precision: Precision = FLOAT32
+    precision: AnyPrecision = AUTO
+    accelerator_precision: Precision = TENSORFLOAT32
     remat: bool = False
     tile: int | None = None
+
+    def precision_on(self, platform: str | None = None) -> Precision:
+        """Return the precision in which a platform computes: `precision`, unless that is `AUTO`.
+
+        `nst_jax.plan`, `stylize`, `paint` and `stylize_many` decide once, by the platform of the
+        devices that paint. Functions that are traced without a plan, such as `features` and `step`,
+        decide when they are traced, by JAX's default device: set a precision if the arrays are on
+        another one.
+
+        Args:
+          platform: the platform as JAX names it; None is that of JAX's default device.
+
+        Returns:
+          The precision; `AUTO` is float32 on a CPU and `accelerator_precision` elsewhere.
+
+        Example:
+          >>> from nst_jax import recipes
+          >>> recipes.DEFAULT.network.precision_on("gpu").name
+          'bfloat16'
+        """
+        if not isinstance(self.precision, Auto):
+            return self.precision
+        on_cpu = (platform or default_platform()) == "cpu"
+        return FLOAT32 if on_cpu else self.accelerator_precision
 
 
 class Convolution(nn.Module):
@@ -202,7 +238,7 @@ class Trunk(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w 3"], measure: Measure) -> dict[str, Any]:
-        x = x.astype(self.network.precision.activations_of(x.dtype))
+        x = x.astype(self.network.precision_on().activations_of(x.dtype))
         found: dict[str, Any] = {}
         for number in range(1, len(BLOCKS) + 1):
             block = partial(_block, number=number, measure=measure)
@@ -219,7 +255,7 @@ def _block(trunk: Trunk, x: Array, *, number: int, measure: Measure) -> tuple[An
     deepest, last = max(trunk.taps, key=TAPS.index), BLOCKS[number - 1][0]
     for index in range(1, last + 1):
         name, channels = f"conv{number}_{index}", BLOCKS[number - 1][1]
-        x = Convolution(channels, network.padding, network.precision.products, name=name)(x)
+        x = Convolution(channels, network.padding, network.precision_on().products, name=name)(x)
         before, after = f"preact{number}_{index}", f"relu{number}_{index}"
         if before in trunk.taps:
             found[before] = measure(before, x)
@@ -246,8 +282,8 @@ def features(
       params: weights from `nst_jax.load_params`.
       images: [*batch, h, w, 3] sRGB in [0, 1], at least 16 px on each side, any size, odd or even.
       taps: names such as `"relu4_2"` or `"preact4_2"`; see `resolve_tap`.
-      network: pooling, padding and pixel convention; default: max pooling, zero padding and the
-        convention of the weights.
+      network: pooling, padding, pixel convention and precision; default: max pooling, zero padding, the
+        convention of the weights, and `AUTO`, which the platform of JAX's default device decides.
 
     Returns:
       Activations [*batch, h', w', c] by tap name as given in `taps`, in the dtype of `images` unless

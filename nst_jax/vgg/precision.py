@@ -4,12 +4,14 @@ At every precision, pictures, statistics, losses and the optimiser's state stay 
 dtype the caller's pictures have. Accelerators multiply float32 numbers with fewer bits unless all bits
 are requested, so each precision says what it requests. A CPU always uses all bits, so `tensorfloat32`
 is computed as float32 there.
+
+A recipe may leave its precision to the platform that computes it: see `AUTO`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -51,33 +53,59 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
     {precision.name: precision for precision in (FLOAT32, TENSORFLOAT32, BFLOAT16)}
 )
 
-AUTO = "auto"
+
+@dataclass(frozen=True)
+class Auto:
+    """A precision that the platform decides; `nst_jax.vgg.Network.precision_on` says how.
+
+    Attributes:
+      name: its name in arguments and recipe files.
+    """
+
+    name: str = "auto"
 
 
-def precision_named(name: Any, platform: str | None = None) -> Precision:
+# float32 on a CPU, where fewer bits rarely save time; on an accelerator, whose matrix units are built
+# for fewer bits, the network's `accelerator_precision`.
+AUTO = Auto()
+
+AnyPrecision: TypeAlias = Precision | Auto
+
+NAMED: Mapping[str, AnyPrecision] = MappingProxyType({**PRECISIONS, AUTO.name: AUTO})
+
+
+def precision_named(name: Any) -> AnyPrecision:
     """Return a precision by name.
 
     Args:
-      name: `"float32"`, `"tensorfloat32"`, `"bfloat16"`, or `"auto"`: bfloat16 on an accelerator,
-        whose matrix units are built for it, and float32 on a CPU.
-      platform: the device's platform as JAX names it, which decides on `"auto"`; None is the platform
-        of the default device.
+      name: `"float32"`, `"tensorfloat32"`, `"bfloat16"`, or `"auto"`: float32 on a CPU, and on an
+        accelerator what the recipe's `network.accelerator_precision` says, which is bfloat16 in the
+        recipe `default` and tensorfloat32 in published recipes.
 
     Returns:
-      The precision.
+      The precision; `AUTO` for `"auto"`.
 
     Raises:
       TypeError: if `name` is not a string.
       ValueError: for an unknown name.
 
     Example:
-      >>> precision_named("auto", "cpu").name, precision_named("auto", "gpu").name
-      ('float32', 'bfloat16')
+      >>> from nst_jax import recipes
+      >>> network = recipes.TF.replace(precision=precision_named("auto")).network
+      >>> network.precision_on("cpu").name, network.precision_on("gpu").name
+      ('float32', 'tensorfloat32')
     """
-    if name == AUTO:
-        return FLOAT32 if (platform or jax.default_backend()) == "cpu" else BFLOAT16
     if not isinstance(name, str):
         raise TypeError(f"`precision`: expected a name such as 'float32', got {name!r}")
-    if name not in PRECISIONS:
-        raise _checks.unknown("precision", name, (*PRECISIONS, AUTO), "precision")
-    return PRECISIONS[name]
+    if name not in NAMED:
+        raise _checks.unknown("precision", name, NAMED, "precision")
+    return NAMED[name]
+
+
+DEFAULT_DEVICE = "jax_default_device"  # a setting of jax, whose names type checkers do not know
+
+
+def default_platform() -> str:
+    """Return the platform on which JAX computes by default: "cpu", "gpu" or "tpu"."""
+    chosen = getattr(jax.config, DEFAULT_DEVICE)  # a device, a platform's name, or None
+    return getattr(chosen, "platform", chosen) or jax.default_backend()

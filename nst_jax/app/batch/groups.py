@@ -33,9 +33,10 @@ class Entry(NamedTuple):
     content: Path
     styles: tuple[Path, ...]
     output: Path
-    recipe: Recipe  # with all flags, overrides and style shares applied
+    recipe: Recipe  # with all flags, overrides and style shares applied; see also `auto_on`
     scales: tuple[prepare.Scale, ...]  # coarse to fine
     seen: tuple[images.Glance, ...]  # size and digest of content and styles at planning
+    auto_on: str = ""  # the platform that decided on the precision of `recipe`; empty if none did
 
 
 class Group(NamedTuple):

@@ -20,7 +20,9 @@ from nst_jax.app.job import Job
 from nst_jax.images import reading
 from nst_jax.recipes import toml
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling import capacity
 from nst_jax.scaling.plan import plan_scales
+from nst_jax.vgg.precision import Auto
 from nst_jax.weights.params import WeightsInfo
 
 
@@ -54,6 +56,19 @@ class BatchJob(Job):
     def listing(self) -> Path:
         """Path of the result manifest."""
         return listing_of(self.folder, self.shard)
+
+    def resolved(self, platform: str) -> "BatchJob":
+        """Return the job with the precision of the platform that paints in each recipe with `AUTO`."""
+        known: dict[int, Recipe] = {}  # by the id of the recipe, since many entries share a recipe
+
+        def resolved(entry: Entry) -> Entry:
+            if not isinstance(entry.recipe.network.precision, Auto):
+                return entry
+            if id(entry.recipe) not in known:
+                known[id(entry.recipe)] = entry.recipe.resolved(platform)
+            return entry._replace(recipe=known[id(entry.recipe)], auto_on=platform)
+
+        return replace(self, entries=tuple(map(resolved, self.entries)))
 
 
 def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
@@ -280,7 +295,8 @@ def batch_job(
       sheet: whether a contact sheet is drawn.
       anywhere: whether rows may name outputs outside `folder`.
       mesh: the devices that share the pictures; None is one device.
-      here: whether this process paints the pictures; if not, its memory does not limit them.
+      here: whether this process paints the pictures; if not, its memory does not limit them, and its
+        platform does not decide on their precision: see `BatchJob.resolved`.
       **options: other fields of `BatchJob`.
 
     Raises:
@@ -312,7 +328,7 @@ def batch_job(
             )
     results.check_listing(listing)
     entries, bad = inspected(drafts, mesh, here=here)
-    return BatchJob(
+    job = BatchJob(
         entries=tuple(entries),
         bad=tuple(bad),
         folder=folder,
@@ -321,6 +337,8 @@ def batch_job(
         mesh=mesh,
         **options,
     )
+    # The platform of other devices may not be known yet, so their runner resolves the job.
+    return job.resolved(capacity.platform_of_mesh(mesh)) if here else job
 
 
 def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
 from nst_jax.app.formatting import few
 from nst_jax.app.introduction import introduce
-from nst_jax.app.plan_report import memory_line
+from nst_jax.app.plan_report import memory_line, precision_words
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.writing import resized_alpha, write_picture
@@ -370,6 +370,11 @@ def _introduce(
         f"{p.size}, {name_to_show(p.resize)}; styles: {p.style_size or p.size}"
         for p in (entry.recipe.pictures for entry in entries)
     }
+    precisions = Counter((e.recipe.network.precision.name, e.auto_on) for e in entries)
+    precision = [
+        precision_words(name, auto_on) + ("" if len(precisions) == 1 else f" ({count})")
+        for (name, auto_on), count in precisions.items()
+    ]
     memory = {"memory": _memory_words(job)} if here else {}
     rule = f" ({rules.pop()})" if len(rules) == 1 else ""
     shapes = sorted({entry.scales[-1].shape for entry in entries}, reverse=True)
@@ -377,6 +382,7 @@ def _introduce(
     pictures += f"; {done} more are finished and skipped" if done else ""
     lines = {
         "recipe" if len(counts) == 1 else "recipes": few(names, "; "),
+        "precision": few(precision, "; "),
         "sizes": few([f"{width}x{height} px" for height, width in shapes]) + rule,
         "pictures": pictures,
         **memory,

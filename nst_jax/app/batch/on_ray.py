@@ -30,7 +30,6 @@ from nst_jax.app.batch.results import Record
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, time_left
 from nst_jax.app.timing import CompileClock
 from nst_jax.recipes import toml
-from nst_jax.vgg.precision import AUTO, precision_named
 from nst_jax.weights.params import WeightsInfo
 
 RETRIES = 3  # how often a block of groups is tried again after its actor died
@@ -123,12 +122,12 @@ def devices_of(resources: dict[str, float], nodes: Sequence[dict[str, Any]]) -> 
     return "CPU", max(1, sum(bool(node.get("Alive")) for node in nodes))
 
 
-def auto_precision() -> str:
-    """Return the name of the precision that "auto" means on the devices of the connected cluster."""
+def platform() -> str:
+    """Return the platform of the devices of the connected cluster: "cpu", "gpu" or "tpu"."""
     import ray
 
     kind, _ = devices_of(ray.cluster_resources(), ray.nodes())
-    return precision_named(AUTO, kind.lower()).name
+    return kind.lower()
 
 
 class PackedGroup(NamedTuple):
