@@ -122,7 +122,8 @@ def demo(chosen: Chosen) -> int:
     check_outputs(outputs, [] if chosen["weights"] is None else [chosen["weights"]])
     images.check_output(beside, overwrite=outputs.overwrite, argument="output")
     content, style = (images.sample_picture(name) for name in ("chelsea", "starry_night"))
-    code = _paint(picture_job(content, [style], arguments.recipe_of(changes), outputs), chosen)
+    recipe, begun = arguments.recipe_of(changes), chosen["begun"]
+    code = _paint(picture_job(content, [style], recipe, outputs, begun=begun), chosen)
     if code == 0:
         pictures = [content.image, style.image, images.load(output)]
         write_picture(beside, sheets.side_by_side(pictures, ["content", "style", "result"]))
@@ -169,6 +170,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
         init_file=init_file,
         resume=checkpoint_of(outputs),
         devices=chosen["devices"],
+        begun=chosen["begun"],
     )
     return _paint(job, chosen, peers)
 

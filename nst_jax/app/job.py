@@ -1,7 +1,8 @@
 """Jobs, the checked inputs and options of a command: the base class, and the job of one picture."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nst_jax import checkpoints, images, prepare
@@ -42,6 +43,7 @@ class PictureJob(Job):
       plan: what was decided about the run before it starts, such as sizes and tiles.
       outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
+      begun: when the command began, by `time.perf_counter`.
     """
 
     content: images.Picture
@@ -49,6 +51,7 @@ class PictureJob(Job):
     plan: Plan
     outputs: Outputs
     resume: Checkpoint | None = None
+    begun: float = field(default_factory=time.perf_counter, compare=False)
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -75,7 +78,7 @@ def picture_job(
       outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
-      **options: other fields of `Job`.
+      **options: other fields of `PictureJob`.
 
     Raises:
       ValueError: if a picture would become too small, or the result too large for its file format; if

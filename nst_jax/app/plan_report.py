@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from nst_jax import provenance
-from nst_jax.app.formatting import amount, duration
-from nst_jax.app.rates import known_rate, rates_are_kept
+from nst_jax.app.formatting import amount, span
+from nst_jax.app.rates import expected, rates_are_kept
 from nst_jax.scaling.plan import Plan, history_of
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
+SHOWN_SHARE = 0.1  # of the time; measuring is mentioned if it takes more
 PARTS = ("weights", "activations", "targets", "state")  # attributes of `Footprint`, bytes each
 
 
@@ -18,9 +19,9 @@ def device_facts(plan: Plan) -> dict[str, str]:
 
 
 def expected_seconds(plan: Plan) -> float | None:
-    """Return the seconds that all updates will take, without compiling; None if that is unknown."""
-    rate = known_rate(plan) if plan.here else None
-    return None if rate is None else plan.operations / rate.operations
+    """Return the seconds that a run is likely to take; None if that is unknown."""
+    found = expected(plan) if plan.here else None
+    return None if found is None else found.likely
 
 
 def memory_line(plan: Plan) -> str:
@@ -56,14 +57,13 @@ def warning(plan: Plan) -> str:
 
 def time_line(plan: Plan) -> str | None:
     """Return one line on a run's duration; None if the speed of runs is not recorded here."""
-    rate = known_rate(plan)
-    if rate is None:
+    found = expected(plan)
+    if found is None:
         return UNKNOWN if rates_are_kept() else None
-    by = (
-        "the last run's pace" if rate.runs == 1 else f"the median pace of the last {rate.runs} runs"
-    )
-    seconds = plan.operations / rate.operations
-    return f"about {duration(seconds)} after compiling, by {by} here"
+    line = span(found.least, found.most) + ("" if found.whole else " after compiling")
+    if found.measuring.most > SHOWN_SHARE * found.most:
+        line += f", of which measuring the pictures takes {span(*found.measuring)}"
+    return f"{line}, by the last {f'{found.runs} runs' if found.runs > 1 else 'run'} here"
 
 
 def text(plan: Plan) -> str:
@@ -111,10 +111,11 @@ def facts(plan: Plan) -> dict[str, Any]:
     """Return a plan as JSON values, for `plan --json`.
 
     Sizes are (width, height). Memory is in bytes; with several devices, memory and operations are per
-    device. None means unknown; for "history", that the optimiser has none.
+    device. "operations" are those of all updates. None means unknown; for "history", that the optimiser
+    has none.
     """
     recipe, footprint = plan.recipe, plan.footprint
-    rate = known_rate(plan) if plan.here else None
+    found = expected(plan) if plan.here else None
     return {
         "device": device_facts(plan),
         "devices": plan.devices,
@@ -135,6 +136,8 @@ def facts(plan: Plan) -> dict[str, Any]:
             "fits": plan.fits,
         },
         "operations": plan.operations,
-        "seconds": expected_seconds(plan),
-        "runs_timed": 0 if rate is None else rate.runs,
+        "measuring_operations": sum(plan.measuring_operations),
+        "seconds": None if found is None else found.likely,
+        "seconds_range": None if found is None else [found.least, found.most],
+        "runs_timed": 0 if found is None else found.runs,
     }

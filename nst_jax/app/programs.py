@@ -32,7 +32,7 @@ import nst_jax
 from nst_jax import optimize, painting
 from nst_jax._types import Targets
 from nst_jax.app.timing import CompileClock
-from nst_jax.objective import measure
+from nst_jax.objective import add_style_tile, measure_content, sum_style
 
 # Version of what a key is made of; with a new number, programs kept before are not found.
 KEY_FORMAT = 1
@@ -45,7 +45,7 @@ OURS = ("nst_jax", "optax")
 
 
 def kept_in(place: Path | None) -> painting.Programs:
-    """Return the functions that a run compiles; `measure` and `run` keep traced programs in a folder.
+    """Return the functions that a run compiles; those that take long keep traced programs in a folder.
 
     Args:
       place: the folder for traced programs; None keeps nothing.
@@ -55,9 +55,12 @@ def kept_in(place: Path | None) -> painting.Programs:
     """
     if place is None or not _sources():
         return painting.PROGRAMS
-    return painting.PROGRAMS._replace(
-        measure=Kept(measure, place), run=Kept(optimize.run, place, donated=1)
+    measuring = painting.PROGRAMS.measuring._replace(
+        measure_content=Kept(measure_content, place),
+        sum_style=Kept(sum_style, place),
+        add_style_tile=Kept(add_style_tile, place),
     )
+    return painting.PROGRAMS._replace(measuring=measuring, run=Kept(optimize.run, place, donated=1))
 
 
 # --- Work in a second thread ----------------------------------------------------------------------

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from nst_jax import prepare
 from nst_jax._types import Losses
-from nst_jax.app.formatting import duration
+from nst_jax.app.formatting import duration, span
 from nst_jax.app.messages import printable
-from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Stopwatch, update_cost
+from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Range, Stopwatch, update_cost
 
 LINE_SECONDS = (
     10.0  # least time between two lines of progress, which are printed if there is no bar
@@ -62,6 +62,7 @@ class Display:
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = -LINE_SECONDS
+        self._staged: float | None = None  # when `stage` was called first, or last printed a line
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -93,6 +94,17 @@ class Display:
         if self._bar is not None:
             self._bar.stop()
 
+    def stage(self, what: str, rest: str) -> None:
+        """Show what is done before the first unit, followed by the text `rest` if there is one."""
+        if self._bar is not None:
+            self._bar.update(self._task, rest=rest, description=what)
+            return
+        now = time.monotonic()
+        if self._staged is not None and now - self._staged >= LINE_SECONDS:
+            self.say(": ".join(filter(None, (what, rest))))
+            self._staged = None
+        self._staged = now if self._staged is None else self._staged
+
     def move(self, done: int, total: int, what: str, rest: str) -> None:
         """Show that `done` of `total` units, called `what`, are done, followed by the text `rest`."""
         if self._bar is not None:
@@ -119,8 +131,10 @@ def loss_shares(losses: Losses) -> str:
     return ", ".join(parts)
 
 
-def time_left(seconds: float | None) -> str:
+def time_left(seconds: float | Range | None) -> str:
     """Return a remaining time as text for people; empty if the time is unknown."""
+    if isinstance(seconds, Range):
+        return f"{span(*seconds)} left"
     return "" if seconds is None else f"{duration(seconds)} left"
 
 

@@ -399,6 +399,47 @@ def _forward_operations(layer: Layer) -> int:
     return 2 * layer.positions * (convolution + gram)
 
 
+def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
+    """Return the number of operations of measuring a content of this (height, width).
+
+    With several devices, the result is for one of them.
+    """
+    # On several devices, the content is cut into the canvas' tiles; see `objective.measure_content`.
+    terms = recipe.terms
+    deciding = terms.content_taps if devices == 1 else terms.taps
+    grid = tiles.grid_of(shape, deciding, recipe.network, _bands(shape, recipe, devices))
+    return _forward_to(shape, terms.content_taps, recipe, grid, gram=False)
+
+
+def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
+    """Return the number of operations of measuring a style of this (height, width).
+
+    With several devices, the result is for one of them.
+    """
+    taps = recipe.terms.style_taps
+    grid = tiles.grid_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
+    return _forward_to(shape, taps, recipe, grid, gram=True)
+
+
+def _forward_to(
+    shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, gram: bool
+) -> float:
+    """Return the operations of the layers down to the deepest of `taps`, over all tiles."""
+    window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
+    names = list(vgg.LAYERS)
+    deepest = max(names.index(vgg.layer_of(tap)) for tap in taps)
+    needed = layers_of(window, recipe)[: deepest + 1]
+    return count * sum(
+        _forward_operations(layer if gram else layer._replace(style=False)) for layer in needed
+    )
+
+
+def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> float:
+    """Return the number of operations of measuring the targets of one scale."""
+    styles = [style_operations(shape, recipe, devices=devices) for shape in scale.style_shapes]
+    return content_operations(scale.shape, recipe, devices=devices) + sum(styles)
+
+
 def scale_operations(
     scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
 ) -> list[float]:

@@ -28,6 +28,7 @@ from nst_jax.scaling.costs import (
     Footprint,
     estimate_memory,
     is_tiled,
+    measuring_operations,
     run_operations,
     scale_operations,
 )
@@ -88,6 +89,13 @@ class Plan:
     def operations(self) -> float:
         """Number of operations of one device for all updates of one picture."""
         return run_operations(self.scales, self.recipe, self.platform, devices=self.devices)
+
+    @property
+    def measuring_operations(self) -> list[float]:
+        """Number of operations of one device for measuring the targets, at each scale."""
+        return [
+            measuring_operations(scale, self.recipe, devices=self.devices) for scale in self.scales
+        ]
 
     @property
     def operations_per_update(self) -> list[float]:
