@@ -156,7 +156,9 @@ def test_what_is_no_plan_is_refused(call, words):
 def test_what_fits_in_no_way_is_refused_in_the_words_of_the_run(call, little):
     little(2 * 10**6)
     planned, run = call("plan", *RUN[1:5]), call(*RUN)
-    assert planned == run
+    # `plan` has not read the pictures yet, so that less is available for the run itself.
+    assert re.sub(r"[\d.]+", "N", planned[2]) == re.sub(r"[\d.]+", "N", run[2])
+    assert planned[:2] == run[:2]
     assert planned[0] == 2 and "up to" in planned[2] and "`--tile`" in planned[2]
 
 

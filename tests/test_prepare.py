@@ -166,3 +166,10 @@ def test_a_picture_as_start_is_stretched_whatever_its_proportions(content, style
     image = prepare.starting_image(content, style, recipes.TF, given, key)
     assert image.shape == content.shape
     assert_allclose(image, antialiased(given, content.shape[:2]), atol=1e-6)
+
+
+def test_a_picture_of_the_right_size_is_not_copied_but_its_overshoot_is_clipped():
+    picture = jnp.full((16, 20, 3), 0.5)
+    assert prepare.at_scale(picture, (16, 20)) is picture
+    bright = picture + 0.504
+    assert float(prepare.at_scale(bright, (16, 20)).max()) == 1.0

@@ -28,7 +28,7 @@ from nst_jax.images import sheets
 from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.plan import plan_canvas, plan_scales
+from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_scales
 from nst_jax.vgg import precision
 from nst_jax.weights import params
 from nst_jax.weights.params import WeightsInfo
@@ -183,11 +183,12 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
             chosen["precision"], chosen["platform"]
         ).name
     recipe = _recipe(chosen, styles)
-    shapes = [
-        images.glance(path, argument=name).shape
+    seen = [
+        images.glance(path, argument=name)
         for path, name in ((content, "content"), *((path, "style") for path, _ in styles))
         if path is not None
     ]
+    shapes = [glance.shape for glance in seen]
     _set_cache(chosen)
     options: dict[str, Any] = {
         "mesh": sharding.abstract_mesh(chosen["devices"]),
@@ -197,7 +198,9 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
     }
     if shapes:
         scales = prepare.scales_of(shapes[0], shapes[1:], recipe)
-        planned = plan_scales(recipe, scales, **options)
+        decoding = [glance.memory for glance in seen]
+        files = memory_of_files(shapes, decoding, scales[-1], recipe)
+        planned = plan_scales(recipe, scales, files=files, unread=True, **options)
     else:
         planned = plan_canvas(recipe, chosen["shape"], **options)
     if chosen["as_json"]:

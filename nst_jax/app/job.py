@@ -11,7 +11,7 @@ from nst_jax.app.outputs import Outputs
 from nst_jax.provenance import Named, roles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.plan import Plan, memory_of_files, plan_scales
 from nst_jax.scaling.sharding import Devices
 
 
@@ -89,9 +89,16 @@ def picture_job(
     recipe = checkpoints.with_memory_choices_of(recipe, resume)
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
+    pictures = (content, *styles)
     plan = plan_scales(
         recipe,
         scales,
+        files=memory_of_files(
+            [picture.image.shape[:2] for picture in pictures],
+            [picture.memory for picture in pictures],
+            scales[-1],
+            recipe,
+        ),
         mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
         # With a checkpoint, scarce memory must not shorten the L-BFGS history: the run may be resumed
         # on a machine with more memory, and must be the same run there.

@@ -10,7 +10,13 @@ from nst_jax.scaling.plan import Plan, history_of
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
 SHOWN_SHARE = 0.1  # of the time; measuring is mentioned if it takes more
-PARTS = ("weights", "activations", "targets", "state")  # attributes of `Footprint`, bytes each
+PARTS = (
+    "weights",
+    "activations",
+    "targets",
+    "state",
+    "inputs",
+)  # attributes of `Footprint`, bytes each
 
 
 def device_facts(plan: Plan) -> dict[str, str]:
@@ -27,7 +33,7 @@ def expected_seconds(plan: Plan) -> float | None:
 def memory_line(plan: Plan) -> str:
     """Return one line on a run's memory: how much it takes, what saves some, and why."""
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
-    line = ", ".join([f"about {amount(plan.footprint.total)}", *at_once, *plan.savings])
+    line = ", ".join([f"about {amount(plan.peak)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:
         line += " on each"
     return f"{line} ({_reason(plan)})" if plan.saves_memory and plan.pictures == 1 else line
@@ -86,6 +92,11 @@ def text(plan: Plan) -> str:
     sizes = {part: f"{getattr(plan.footprint, part) / 1e6:,.1f}" for part in (*PARTS, "total")}
     width = max(map(len, sizes.values()))
     lines |= {name: f"{size:>{width}} MB" for name, size in sizes.items()}
+    if plan.files is not None:
+        sizes_of_files = (f"{size / 1e6:,.1f}" for size in (plan.files.kept, plan.files.peak))
+        kept, peak = (f"{size:>{width}} MB" for size in sizes_of_files)
+        lines["files"] = f"{kept} beside that, the pictures as they are read"
+        lines["reading"] = f"{peak} before that, while they are read and resized"
     if plan.usable is not None:
         lines["total"] += f" of {plan.usable / 1e6:,.1f} MB that is available"
     lines["updates"] = str(plan.updates)
@@ -131,6 +142,9 @@ def facts(plan: Plan) -> dict[str, Any]:
             **{part: getattr(footprint, part) for part in PARTS},
             "total": footprint.total,
             "untiled": plan.untiled.total,
+            "files": None if plan.files is None else plan.files.kept,
+            "reading": None if plan.files is None else plan.files.peak,
+            "peak": plan.peak,
             "available": plan.available,
             "usable": plan.usable,
             "fits": plan.fits,

@@ -190,14 +190,18 @@ def decoded(
 
 def _check_memory(opened: PilImage.Image) -> None:
     """Refuse a picture that takes more memory to decode than is available."""
-    pixels, available = opened.width * opened.height, _memory.of_this_machine()
-    needed = pixels * _bytes_per_pixel(opened)
+    needed, available = memory_of(opened), _memory.of_this_machine()
     if available is not None and needed > available:
         raise _RefusedError(
             f"has {opened.width}x{opened.height} px; decoding it takes {_memory.gigabytes(needed)}, "
             f"and {_memory.gigabytes(available)} is available; reduce it with another program, or "
             "stop other programs"
         )
+
+
+def memory_of(opened: PilImage.Image) -> int:
+    """Return the bytes that decoding takes, as far as the file's header tells."""
+    return opened.width * opened.height * _bytes_per_pixel(opened)
 
 
 def _bytes_per_pixel(opened: PilImage.Image) -> int:
