@@ -157,7 +157,8 @@ def stylize(
         blended by the recipe's `terms.style_shares`, by default in equal shares.
       recipe: all settings of the run: a preset of `nst_jax.recipes` or a variant of one.
       size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
-        or `"long:512"`, `"short:512"`, `"area:512"`, `"400x300"`; `"as-is"` resizes nothing.
+        or `"long:512"`, `"short:512"`, `"area:512"`; `"as-is"` resizes nothing. `"400x300"` is an exact
+        size for the canvas; styles keep the recipe's rule.
       style_size: the same for the style alone; default: the content's, unless the recipe has a size
         rule for styles.
       steps: number of updates; default: the recipe's.
