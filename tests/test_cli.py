@@ -618,6 +618,13 @@ def test_facts_and_progress_are_printed(call):
     assert "photo.png, 60x45 px -> 40x30 px (longer side 40 px, antialiased)" in err
     assert re.search(r"^memory +about [\d.]+ MB$", err, re.MULTILINE)
     assert "compiled in" in err and "5 updates take" in err
+    parts = re.search(
+        r"^done in (\S+) s: (\S+) s of measuring, (\S+) s of compiling, (\S+) s of updates$",
+        err,
+        re.MULTILINE,
+    )
+    whole, *others = map(float, parts.groups())
+    assert whole + 0.2 >= sum(others) > 0  # the whole run, so reading and writing too
     assert "step 5 of 5: loss" in err and "style" in err
     assert "\x1b" not in err  # no control codes without a terminal
     assert pixels("photo_art.png").shape == (30, 40, 3)

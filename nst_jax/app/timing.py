@@ -151,15 +151,16 @@ class Pace:
 
     def add(self, cost: float, seconds: float) -> None:
         """Note that work of this cost took so many seconds."""
-        self._laps.append(seconds / cost)
+        if cost > 0:
+            self._laps.append(seconds / cost)
 
     @property
     def range(self) -> Range:
-        """The least and the most seconds per cost; there must be a lap."""
+        """The least and the most seconds per cost; zeros if nothing is known."""
         known = list(self._laps)
         if len(known) < self.LAPS and self._expected is not None:
             known += self._expected
-        return Range(min(known), max(known))
+        return Range(min(known, default=0.0), max(known, default=0.0))
 
 
 class IntervalChooser(Iterator[int]):

@@ -13,6 +13,7 @@ from nst_jax.app.progress import Display, time_left
 from nst_jax.app.timing import CompileClock, Timed
 
 LONGEST_PAUSE = 0.05  # seconds between two looks at whether arrays are computed
+TELLING_SHARE = 0.05  # of all operations; the pace of fewer says little about the time left
 
 
 def _nothing() -> None:
@@ -75,7 +76,7 @@ class MeasuringWatch(PollingWatch):
             done, seconds = self.timed
             spent = self._clock() - self._begun
             words = f"{duration(seconds + spent)} so far"
-            if done:
+            if self._done > TELLING_SHARE * self._operations and done:
                 left = seconds * (self._operations - self._done) / done - spent
                 words = time_left(max(0.0, left))
             share = min(1.0, self._done / self._operations)
