@@ -11,7 +11,7 @@ import nst_jax as nst
 from nst_jax import _memory, measuring, objective, prepare, recipes, vgg
 from nst_jax.images import resizing
 from nst_jax.scaling import capacity, chunk_size, costs, tiles
-from nst_jax.scaling.plan import largest_that_fits, memory_of_files
+from nst_jax.scaling.plan import FileMemory, largest_that_fits, memory_of_files, plan_scales
 from tests import small
 from tests.test_precision import at
 
@@ -109,6 +109,23 @@ def test_resizing_takes_no_more_than_estimated_and_not_much_less(old, new):
     estimate = costs.peak_of_resizing(old, new, resizing.antialiased)
     assert estimate / 2 < counted < 1.05 * estimate
     assert costs.peak_of_resizing(old, old, resizing.antialiased) == 12 * old[0] * old[1]
+
+
+def test_files_that_are_still_to_be_read_take_memory():
+    scales = [prepare.Scale((64, 64), ((64, 64),), 1)]
+    files = FileMemory(kept=10**9, peak=3 * 10**9)
+    options = {"memory": 4 * 10**9, "platform": "cpu", "files": files}
+    assert plan_scales(recipes.DEFAULT, scales, **options).available == 4 * 10**9
+    found = plan_scales(recipes.DEFAULT, scales, unread=True, **options)
+    assert found.available == 3 * 10**9 and found.peak == 3 * 10**9
+    options["memory"] = 2 * 10**9
+    with pytest.raises(
+        ValueError, match=r"`content`: reading the pictures takes 3.0 GB, and 2.0 GB"
+    ):
+        plan_scales(recipes.DEFAULT, scales, unread=True, **options)
+    # An accelerator has a memory of its own.
+    found = plan_scales(recipes.DEFAULT, scales, unread=True, **options | {"platform": "gpu"})
+    assert found.available == 2 * 10**9 and found.peak == found.footprint.total
 
 
 def test_files_are_read_and_resized_one_after_the_other():

@@ -289,6 +289,23 @@ def test_what_fails_ahead_fails_the_run(params, content, style):
             shots(params, content, style, COARSE_TO_FINE, **how)
 
 
+def test_waiting_for_what_is_done_ahead_can_be_ended():
+    released = threading.Event()
+
+    def stop():
+        raise KeyboardInterrupt
+
+    try:
+        with CompileClock() as clock, programs.Ahead(clock) as ahead:
+            result = ahead.begin(lambda: released.wait(60))
+            ahead.look = stop
+            with pytest.raises(KeyboardInterrupt):
+                result()
+            assert len(clock.waits) == 1
+    finally:
+        released.set()
+
+
 def test_leaving_early_does_not_wait():
     released, begun = threading.Event(), threading.Event()
     later = []

@@ -14,7 +14,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -32,6 +32,7 @@ import nst_jax
 from nst_jax import optimize, painting
 from nst_jax._types import Targets
 from nst_jax.app.timing import CompileClock
+from nst_jax.app.watch import LONGEST_PAUSE
 from nst_jax.objective import add_style_tile, measure_content, sum_style
 
 # Version of what a key is made of; with a new number, programs kept before are not found.
@@ -67,10 +68,15 @@ def kept_in(place: Path | None) -> painting.Programs:
 
 
 class Ahead(AbstractContextManager):
-    """Does work in a second thread; the time spent waiting for its result counts as compiling."""
+    """Does work in a second thread; the time spent waiting for its result counts as compiling.
+
+    Attributes:
+      look: called every few hundredths of a second while a thread waits; it may raise an error.
+    """
 
     def __init__(self, compiling: CompileClock) -> None:
         self._compiling = compiling
+        self.look: Callable[[], Any] = lambda: None
         self._pool = ThreadPoolExecutor(max_workers=1)
 
     def __exit__(self, *exception: object) -> None:
@@ -82,6 +88,8 @@ class Ahead(AbstractContextManager):
 
         def result() -> Any:
             with self._compiling.waiting():
+                while not wait([future], LONGEST_PAUSE).done:
+                    self.look()
                 return future.result()
 
         return result

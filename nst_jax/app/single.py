@@ -93,6 +93,7 @@ def paint_job(
             with saving, Interrupts(recorder.abandon) as interrupts:
                 if jax.process_count() == 1:  # several processes must stop after the same update
                     watch.stopped = lambda: interrupts.signal is not None
+                    ahead.look = watch.look
                 try:
                     with display.bar(pace.total, "compiling"):
                         _follow(shots, recorder, interrupts)

@@ -27,6 +27,10 @@ class PollingWatch(measuring.Watch):
         """Make a watch that calls `look` every few hundredths of a second; it may raise an error."""
         self._look = look
 
+    def look(self) -> None:
+        """Do what is done between two pauses."""
+        self._look()
+
     def wait(self, arrays: Any) -> None:
         begun = time.monotonic()
         for array in jax.tree.leaves(arrays):

@@ -354,9 +354,9 @@ def plan_scales(
       unread: whether these files are still to be read, so that they take some of the available memory.
 
     Raises:
-      ValueError: if no tile size fits (the message names the largest canvas and the changes that would
-        fit); if a device would have no row of the canvas; or if bands are requested for a loss that is
-        not additive.
+      ValueError: if `unread` files cannot be read; if no tile size fits (the message names the largest
+        canvas and the changes that would fit); if a device would have no row of the canvas; or if bands
+        are requested for a loss that is not additive.
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)
@@ -364,6 +364,12 @@ def plan_scales(
     check_bands(bands)
     there, counted, here = _memory_of(mesh, device, memory, platform)
     if unread and files is not None and there is not None and counted == "cpu":
+        if files.peak > there:
+            raise ValueError(
+                f"`content`: reading the pictures takes {gigabytes(files.peak)}, and "
+                f"{gigabytes(there)} is available; reduce them with another program, or stop other "
+                "programs"
+            )
         there = max(0, there - files.kept)
     devices = _devices_of(mesh)
     untiled = footprint_at(_with_network(recipe, tile=0), last, counted, devices=devices)
