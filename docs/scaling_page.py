@@ -10,7 +10,7 @@ import bisect
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -446,15 +446,21 @@ def thousand_on_cpu(side: int) -> float:
     return 1000 * seconds / 3600
 
 
+def _total_of_many(shape: Shape, device: Device, count: int) -> int:
+    """Return the bytes of painting so many pictures at once with the default recipe."""
+    recipe = on(recipes.DEFAULT, device)
+    return costs.estimate_memory(
+        shape, recipe=recipe, pictures=count, platform=device.platform
+    ).total
+
+
 def _thousand_table() -> str:
     rows: list[tuple[Any, ...]] = []
     for device in (H100, H100_BFLOAT16, V5E):
         for side in (512, 1024):
-            footprint = costs.estimate_memory(
-                (side, side), recipe=on(recipes.DEFAULT, device), platform=device.platform
-            )
+            total = partial(_total_of_many, (side, side), device)
             hours = thousand(side, device)
-            at_once = chunk_size.largest_chunk(footprint, device.memory)
+            at_once = chunk_size.largest_chunk(total, device.memory, 1000)
             money = f"{number(hours)} P", f"{number(hours * PRICE)} $"
             rows.append((device.name, side, at_once, number(hours), *money))
     for side in (512, 1024):

@@ -57,6 +57,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     target = path.resolve()
     part = temporary_path(target)
+    _unfinished.add(part)
     try:
         if is_protected(target):
             raise PermissionError(errno.EACCES, PROTECTED)
@@ -72,6 +73,17 @@ def atomic(path: Path) -> Iterator[Path]:
         raise OSError(error.errno or errno.EIO, reason_of(error), str(path)) from error
     finally:
         part.unlink(missing_ok=True)
+        _unfinished.discard(part)
+
+
+_unfinished: set[Path] = set()  # the temporary files that this process is writing
+
+
+def remove_unfinished() -> None:
+    """Remove the files that are being written; call it only if the process ends right after it."""
+    for part in tuple(_unfinished):
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _create_like(target: Path, part: Path) -> int | None:

@@ -12,7 +12,8 @@ from nst_jax import optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.images.resizing import enlarge
-from nst_jax.objective import blend, measure_content, measure_style
+from nst_jax.measuring import Measuring, Watch
+from nst_jax.objective import blend
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.bands import Bands, distribute, with_padding
@@ -53,8 +54,16 @@ class BatchWeights(NamedTuple):
 class BatchCanvas:
     """The canvases of a chunk (pictures painted at once); implements `descent.Canvas`."""
 
-    def __init__(self, weights: BatchWeights, plan: Plan, members: list[Member], init: Any) -> None:
+    def __init__(
+        self,
+        weights: BatchWeights,
+        plan: Plan,
+        members: list[Member],
+        init: Any,
+        watch: Watch | None = None,
+    ) -> None:
         self.plan, self._weights, self._init = plan, weights, init
+        self._watch = Watch() if watch is None else watch
         self._count = len(members)
         # The devices must get equally many members, so the last member is repeated as often as needed.
         extra = sharding.round_up(self._count, plan.mesh) - self._count
@@ -72,6 +81,7 @@ class BatchCanvas:
         """Measure each content and each style once; return the targets of all members, stacked."""
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._measuring_recipe, self._weights.measuring
+        pieces = Measuring(params, recipe, bands, watch=self._watch)
         contents: dict[int, Any] = {}
         styles: dict[int, Any] = {}
         for member in self._members:
@@ -79,12 +89,11 @@ class BatchCanvas:
             if member.content not in contents:
                 picture = prepare.at_scale(member.prepared.content, here.shape)
                 picture = sharding.replicate(picture, mesh)
-                contents[member.content] = _measure_content(params, picture, recipe, bands=bands)
+                contents[member.content] = pieces.content(picture)
             if member.style not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
-                styles[member.style] = [
-                    _measure_style(params, picture, recipe, bands=bands) for picture in pictures
-                ]
+                styles[member.style] = [pieces.style(picture) for picture in pictures]
+        # No `vmap` over a sweep's numbers: measuring uses none of them, except that the shares blend.
         blended = [
             blend(styles[member.style], _shares(recipe, place))
             for place, member in enumerate(self._members)
@@ -158,6 +167,7 @@ class BatchCanvas:
 
     def results(self, state: State) -> tuple[list[Image], list[Losses], list[int]]:
         """Return the images, their losses, and the update at which each diverged (-1 if it did not)."""
+        self._watch.wait(state.step)
         mesh, count = self.plan.mesh, self._count
         images = self._images(len(self.plan.scales) - 1, state, clipped=True)
         measured = sharding.to_host(state.losses, mesh)
@@ -191,9 +201,6 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 # --- Compiled functions ---------------------------------------------------------------------------
 
-# No `vmap` over a sweep's numbers: measuring uses none of them. `blend` applies the style shares later.
-_measure_content = Jitted(measure_content)
-_measure_style = Jitted(measure_style)
 _enlarge = Jitted(enlarge, static_argnums=(1,))
 
 

@@ -15,6 +15,7 @@ from nst_jax import _checks, optimize, prepare, recipes
 from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchWeights, Member
 from nst_jax.descent import descend, intervals_of
+from nst_jax.measuring import Watch
 from nst_jax.painting import check_given_plan, check_plan_fits
 from nst_jax.recipes.changes import with_options
 from nst_jax.recipes.recipe import Recipe
@@ -317,6 +318,7 @@ def paint_batch(
     init: Any = None,
     intervals: Iterator[int],
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> PaintedBatch:
     """Paint the pictures of a batch, each group of members by its own plan.
 
@@ -326,7 +328,9 @@ def paint_batch(
       init: as in `stylize_many`.
       intervals: numbers of updates between calls of `progress`, from `nst_jax.descent.intervals_of`.
       progress: as in `stylize_many`.
+      watch: waits for what is computed, and may end it.
     """
+    watch = Watch() if watch is None else watch
     painted = PaintedBatch({}, {}, {})
     # At most `CAPACITY` updates without a call of `progress`, which can end the run by an exception.
     intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
@@ -336,8 +340,8 @@ def paint_batch(
         weights = BatchWeights.of(params, plan)  # made once for all chunks
         for first in range(0, len(members), plan.chunk):
             chunk = members[first : first + plan.chunk]
-            canvas = BatchCanvas(weights, plan, chunk, init)
-            report = None if progress is None else partial(_report, progress, done, total)
+            canvas = BatchCanvas(weights, plan, chunk, init, watch)
+            report = None if progress is None else partial(_report, progress, watch, done, total)
             with capacity.explaining_out_of_memory(
                 plan.footprint, plan.recipe.network.tile, plan.available
             ):
@@ -350,8 +354,10 @@ def paint_batch(
     return painted
 
 
-def _report(progress: Progress, before: int, total: int, state: State, evaluations: int) -> None:
-    jax.block_until_ready(state.step)  # `progress` must report finished updates only
+def _report(
+    progress: Progress, watch: Watch, before: int, total: int, state: State, evaluations: int
+) -> None:
+    watch.wait(state.step)  # `progress` must report finished updates only
     progress(before + evaluations, total)
 
 

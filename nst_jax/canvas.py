@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import optimize, prepare, recipes
+from nst_jax import measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.images.resizing import enlarge
-from nst_jax.objective import measure
+from nst_jax.measuring import Measuring, Watch
 from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.bands import distribute
 from nst_jax.scaling.plan import Plan
@@ -29,7 +29,7 @@ Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 class Programs(NamedTuple):
     """The compiled functions of a run; the command line replaces some by programs cached on disk."""
 
-    measure: Callable[..., Any]
+    measuring: measuring.MeasuringPrograms
     init: Callable[..., Any]
     run: Callable[..., Any]
     enlarge: Callable[..., Any]
@@ -38,7 +38,7 @@ class Programs(NamedTuple):
 
 
 PROGRAMS = Programs(
-    measure=Jitted(measure),
+    measuring=measuring.PROGRAMS,
     init=Jitted(optimize.init),
     # Only the state is donated, since the loop made it; all other arguments belong to the caller.
     run=Jitted(optimize.run, donate_argnames="state"),
@@ -67,8 +67,10 @@ class SingleCanvas:
         init: Any,
         key: Array,
         programs: Programs,
+        watch: Watch | None = None,
     ) -> None:
         self.plan, self._prepared, self._programs = plan, prepared, programs
+        self._watch = watch
         self._init, self._key = init, key
         self._params = sharding.replicate(params, plan.mesh)
         # Strongly typed arrays, so that changing a number does not recompile.
@@ -86,9 +88,14 @@ class SingleCanvas:
         content = prepare.at_scale(self._prepared.content, here.shape)
         styles = prepare.styles_at(self._prepared, here)
         pictures = sharding.replicate((content, styles), self.plan.mesh)
-        bands = self.plan.bands(scale)
-        targets = self._programs.measure(self._params, *pictures, self._recipe, bands=bands)
-        return _Measured(content, styles, targets)
+        pieces = Measuring(
+            self._params,
+            self._recipe,
+            self.plan.bands(scale),
+            programs=self._programs.measuring,
+            watch=self._watch,
+        )
+        return _Measured(content, styles, measuring.targets_of(pieces, *pictures))
 
     def start(self, scale: int, measured: _Measured, image: Image | None) -> State:
         exact, bands = None, self.plan.bands(scale)

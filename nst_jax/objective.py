@@ -117,33 +117,109 @@ def measure_style(
 
     With `bands`, the devices that share the canvas also share the style picture, in bands of its own.
     """
+    sums = sum_style(params, style, recipe, bands=bands)
+    return statistics_of(sums, (style.shape[0], style.shape[1]), recipe)
+
+
+def sum_style(
+    params: Params, style: StyleImage, recipe: Recipe, *, bands: Bands | None = None
+) -> dict[str, Any]:
+    """Return the sums over the positions of a style from which its statistics follow, by tap."""
     terms, network = recipe.terms, recipe.network
-    loss, products = terms.style_loss, network.precision_on().products
-    shape = (style.shape[0], style.shape[1])
-    own = None if bands is None else bands_of(bands.mesh, shape, network)
-    grid = tiles.grid_of(shape, terms.style_taps, network, own)
+    own = None
+    if bands is not None:
+        own = bands_of(bands.mesh, (style.shape[0], style.shape[1]), network)
+    grid = style_grid(style, recipe, own)
     if grid is None:
         found = vgg.features(params, style, terms.style_taps, network=network)
-        return {tap: loss.measure(found[tap], products) for tap in terms.style_taps}
+        loss, products = terms.style_loss, network.precision_on().products
+        return {tap: loss.sums(found[tap], products) for tap in terms.style_taps}
 
     def summed(params: Params, style: StyleImage) -> dict[str, Any]:
-        def of_tile(index: Index) -> dict[str, Any]:
-            window = tiles.window(style, grid, index)
-            found = vgg.features(params, window, terms.style_taps, network=network)
-            return {
-                tap: loss.sums(tiles.core(found[tap], grid, index, tap), products)
-                for tap in terms.style_taps
-            }
-
-        return tiles.summed(grid, of_tile)
+        return tiles.summed(grid, partial(_style_sums, params, style, recipe, grid))
 
     def on_device(params: Params, style: StyleImage) -> dict[str, Any]:
         sums = summed(params, tiles.slab_of(style, grid))
         return jax.tree.map(lambda x: lax.psum(x, BANDS), sums)
 
-    whole = summed if own is None else map_bands(on_device, own, (False, False), split_out=False)
-    sums = whole(params, style)
-    return {tap: loss.statistic(sums[tap], grid.positions(tap)) for tap in terms.style_taps}
+    if own is None:
+        return summed(params, style)
+    return map_bands(on_device, own, (False, False), split_out=False)(params, style)
+
+
+def style_grid(style: StyleImage, recipe: Recipe, bands: Bands | None = None) -> Grid | None:
+    """Return how a style is cut into tiles; None if it is measured whole."""
+    shape = (style.shape[0], style.shape[1])
+    return tiles.grid_of(shape, recipe.terms.style_taps, recipe.network, bands)
+
+
+def _style_sums(
+    params: Params, style: StyleImage, recipe: Recipe, grid: Grid, index: Index
+) -> dict[str, Any]:
+    """Return the sums over the core of one tile of a style."""
+    terms, network = recipe.terms, recipe.network
+    window = tiles.window(style, grid, index)
+    found = vgg.features(params, window, terms.style_taps, network=network)
+    return {
+        tap: terms.style_loss.sums(
+            tiles.core(found[tap], grid, index, tap), network.precision_on().products
+        )
+        for tap in terms.style_taps
+    }
+
+
+def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
+    """Return the sums over no positions: zeros, of the shapes that `sum_style` returns."""
+    terms, precision = recipe.terms, recipe.network.precision_on()
+
+    def zeros(tap: str) -> Any:
+        channels = vgg.LAYERS[vgg.layer_of(tap)][1]
+        one = jax.ShapeDtypeStruct((1, 1, channels), precision.activations_of(style.dtype))
+        shapes = jax.eval_shape(lambda x: terms.style_loss.sums(x, precision.products), one)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    return {tap: zeros(tap) for tap in terms.style_taps}
+
+
+def add_style_tile(
+    params: Params, style: StyleImage, sums: Any, index: Index, recipe: Recipe
+) -> dict[str, Any]:
+    """Return `sums` and those over one more tile of a style.
+
+    All tiles in turn, beginning with sums of zeros, give what `sum_style` returns, to the same bits.
+
+    Args:
+      params: the weights.
+      style: [h, w, 3] in [0, 1], which `recipe.network.tile` cuts into tiles.
+      sums: the sums over the tiles before this one.
+      index: number of the tile.
+      recipe: as in `measure`.
+    """
+    grid = style_grid(style, recipe)
+    assert grid is not None
+    return jax.tree.map(jnp.add, sums, _style_sums(params, style, recipe, grid, index))
+
+
+def statistics_of(
+    sums: dict[str, Any], shape: tuple[int, int], recipe: Recipe
+) -> dict[str, Statistic]:
+    """Return the statistics of a style of this (height, width) from the sums over its positions."""
+
+    def statistic(tap: str) -> Statistic:
+        height, width = vgg.feature_shape(tap, *shape, recipe.network.ceil)
+        return recipe.terms.style_loss.statistic(sums[tap], height * width)
+
+    return {tap: statistic(tap) for tap in recipe.terms.style_taps}
+
+
+def blended_statistics(
+    sums: Sequence[dict[str, Any]], shapes: Sequence[tuple[int, int]], recipe: Recipe
+) -> dict[str, Statistic]:
+    """Return the statistics of one or several styles from their sums, blended by their shares."""
+    statistics = [
+        statistics_of(each, shape, recipe) for each, shape in zip(sums, shapes, strict=True)
+    ]
+    return blend(statistics, recipe.terms.style_shares)
 
 
 def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:

@@ -13,6 +13,7 @@ from nst_jax import _checks, checkpoints, optimize, prepare, provenance, recipes
 from nst_jax._types import Checkpoint, Image, Params, Snapshot
 from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
 from nst_jax.descent import Position, descend, intervals_of
+from nst_jax.measuring import Watch
 from nst_jax.recipes.changes import with_options
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
@@ -156,7 +157,8 @@ def stylize(
         blended by the recipe's `terms.style_shares`, by default in equal shares.
       recipe: all settings of the run: a preset of `nst_jax.recipes` or a variant of one.
       size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
-        or `"long:512"`, `"short:512"`, `"area:512"`, `"400x300"`; `"as-is"` resizes nothing.
+        or `"long:512"`, `"short:512"`, `"area:512"`; `"as-is"` resizes nothing. `"400x300"` is an exact
+        size for the canvas; styles keep the recipe's rule.
       style_size: the same for the style alone; default: the content's, unless the recipe has a size
         rule for styles.
       steps: number of updates; default: the recipe's.
@@ -352,6 +354,7 @@ def paint_planned(
     resume: Checkpoint | None = None,
     programs: Programs | None = None,
     begin: Begin | None = None,
+    watch: Watch | None = None,
 ) -> Painting:
     """Paint as `paint` does, by a given plan.
 
@@ -367,6 +370,7 @@ def paint_planned(
       programs: the compiled functions; default: `PROGRAMS`.
       begin: a function that starts given work, possibly in another thread; see `canvas.Begin`. With it,
         the next scale is measured and compiled while the current one runs, if both fit into memory.
+      watch: follows the measuring of the targets, and may end it.
 
     Returns:
       The iterator that `paint` returns.
@@ -375,7 +379,7 @@ def paint_planned(
     prepared = prepare.prepare_pictures(content, style, plan.recipe)
     check_plan_fits(plan, prepared.scales)
     key = jax.random.key(0) if key is None else key
-    canvas = SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS)
+    canvas = SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS, watch)
     identify = partial(_identity, params, content, style, plan.recipe, init, key)
     position = None if resume is None else _position_of(resume, identify(), canvas)
     ahead = None if begin is None else partial(canvas.begin_next, begin)

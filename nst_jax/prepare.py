@@ -165,7 +165,14 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
 
 def at_scale(image: Image, shape: Shape) -> Resized:
     """Resize a picture to (height, width) of a scale, antialiased, whatever the recipe's filter."""
+    if image.shape[:2] == shape and _is_clipped(image):
+        return image  # no copy, since it may be large
     return _antialiased(image, shape)
+
+
+def _is_clipped(image: Image) -> bool:
+    pixels = np.asarray(image)
+    return bool(np.min(pixels) >= 0 and np.max(pixels) <= 1)
 
 
 _antialiased = Jitted(antialiased, static_argnums=(1,))

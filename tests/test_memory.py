@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import pytest
 
 import nst_jax as nst
-from nst_jax import _memory, prepare, recipes, vgg
-from nst_jax.scaling import capacity, chunk_size
-from nst_jax.scaling.plan import largest_that_fits
+from nst_jax import _memory, measuring, objective, prepare, recipes, vgg
+from nst_jax.images import resizing
+from nst_jax.scaling import capacity, chunk_size, costs, tiles
+from nst_jax.scaling.plan import FileMemory, largest_that_fits, memory_of_files, plan_scales
 from tests import small
 from tests.test_precision import at
 
@@ -70,6 +71,76 @@ def test_it_is_within_a_fifth_of_what_xla_counts(params, recipe, shape, pictures
     assert estimate.total == pytest.approx(counted(params, recipe, shape, pictures), rel=0.2)
 
 
+@pytest.mark.parametrize("taps", [("relu1_1", "relu2_1"), ("relu1_2", "relu2_1")])
+@pytest.mark.parametrize("tile", [0, 96])
+def test_measuring_is_within_a_quarter_of_what_xla_counts(params, taps, tile):
+    shape, recipe = (256, 272), small.shallow(style_taps=taps)
+    recipe = replace(recipe, network=replace(recipe.network, tile=tile))
+    style, core = jnp.zeros((*shape, 3)), recipes.as_arrays(recipe.bare())
+    if tile:
+        sums = objective.no_sums(style, core)
+        lowered = measuring.PROGRAMS.add_style_tile.lower(params, style, sums, 0, core)
+    else:
+        lowered = measuring.PROGRAMS.sum_style.lower(params, style, core)
+    window = tiles.window_of(shape, taps, recipe.network)
+    # XLA does not count the copy of its input that Eigen makes in the largest convolution.
+    copy = 64 * 4 * window[0] * window[1]
+    found = lowered.compile().memory_analysis().temp_size_in_bytes + copy
+    estimate = costs._peak_of_measuring(shape, recipe, 1, True)
+    assert estimate == pytest.approx(found, rel=0.25)
+    less = nst.estimate_memory((32, 32), recipe=recipe, style_shapes=[shape])
+    assert less.activations == estimate
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ((4000, 3000), (512, 384)),
+        ((300, 400), (150, 200)),
+        ((96, 80), (384, 320)),
+        ((4000, 4000), (512, 512)),
+    ],
+)
+def test_resizing_takes_no_more_than_estimated_and_not_much_less(old, new):
+    picture = jax.ShapeDtypeStruct((*old, 3), jnp.float32)
+    resized = jax.jit(resizing.antialiased, static_argnums=1).lower(picture, new).compile()
+    found = resized.memory_analysis()
+    counted = found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
+    estimate = costs.peak_of_resizing(old, new, resizing.antialiased)
+    assert estimate / 2 < counted < 1.05 * estimate
+    assert costs.peak_of_resizing(old, old, resizing.antialiased) == 12 * old[0] * old[1]
+
+
+def test_files_that_are_still_to_be_read_take_memory():
+    scales = [prepare.Scale((64, 64), ((64, 64),), 1)]
+    files = FileMemory(kept=10**9, peak=3 * 10**9)
+    options = {"memory": 4 * 10**9, "platform": "cpu", "files": files}
+    assert plan_scales(recipes.DEFAULT, scales, **options).available == 4 * 10**9
+    found = plan_scales(recipes.DEFAULT, scales, unread=True, **options)
+    assert found.available == 3 * 10**9 and found.peak == 3 * 10**9
+    options["memory"] = 2 * 10**9
+    with pytest.raises(
+        ValueError, match=r"`content`: reading the pictures takes 3.0 GB, and 2.0 GB"
+    ):
+        plan_scales(recipes.DEFAULT, scales, unread=True, **options)
+    # An accelerator has a memory of its own.
+    found = plan_scales(recipes.DEFAULT, scales, unread=True, **options | {"platform": "gpu"})
+    assert found.available == 2 * 10**9 and found.peak == found.footprint.total
+
+
+def test_files_are_read_and_resized_one_after_the_other():
+    scale = prepare.Scale((60, 80), ((1000, 1000), (50, 50)), 1)
+    shapes, pixels = [(300, 400), (1000, 1000), (500, 500)], (120_000, 1_000_000, 250_000)
+    found = memory_of_files(shapes, [25 * n for n in pixels], scale, recipes.DEFAULT)
+    assert found.kept == 12 * sum(pixels)
+    # The most is taken while the last style is resized, beside the others, which are resized already.
+    last = costs.peak_of_resizing((500, 500), (50, 50), recipes.DEFAULT.pictures.resize)
+    assert found.peak == found.kept + 12 * 60 * 80 + 12 * 1_000_000 + last
+    scale = prepare.Scale((60, 80), (), 1)
+    few = memory_of_files(shapes[:1], [100 * 10**6], scale, recipes.DEFAULT)
+    assert few.peak == 100 * 10**6
+
+
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 def test_the_weights_are_those_of_the_forms(params, name):
     shape, recipe = (256, 320), at(name, recipes.DEFAULT)
@@ -84,7 +155,9 @@ def test_the_weights_are_those_of_the_forms(params, name):
 
 def test_the_parts_add_up():
     one = nst.estimate_memory((64, 80), platform="cpu")
-    assert one.total == one.weights + one.activations + one.state + one.targets
+    parts = one.weights, one.activations, one.state, one.targets, one.inputs
+    assert one.total == sum(parts)
+    assert one.inputs == 2 * 12 * 64 * 80  # float32 pixels of a content and a style
     assert one.per_pixel == (one.activations + one.state + one.targets) / (64 * 80)
     three = nst.estimate_memory((64, 80), pictures=3, platform="cpu")
     assert three.weights == one.weights
@@ -98,7 +171,8 @@ def test_more_takes_more():
     assert total() < total((64, 80)) < total((64, 80), pictures=2)
     deeper = replace(recipes.DEFAULT.terms, content_taps=("relu5_4",))
     assert total() < total(recipe=replace(recipes.DEFAULT, terms=deeper))
-    assert total() == total(style_shapes=[(32, 32)]) < total(style_shapes=[(32, 32), (512, 512)])
+    assert total(style_shapes=[(32, 32)]) == total() - 12 * (64**2 - 32**2)
+    assert total() < total(style_shapes=[(32, 32), (512, 512)])
 
 
 def test_lbfgs_takes_24_bytes_a_pair_and_pixel():
@@ -185,17 +259,19 @@ def test_what_the_machine_does_not_say_holds_everything(monkeypatch, machine):
     monkeypatch.delattr(capacity.os, "sysconf")
     assert capacity.available() is None
     footprint = nst.estimate_memory((4096, 4096), platform="cpu")
-    assert capacity.fits(footprint, None) and chunk_size.largest_chunk(footprint, None) is None
+    assert capacity.fits(footprint, None) and chunk_size.largest_chunk(lambda n: n, None, 3) is None
 
 
 def test_as_many_fit_as_the_estimate_says():
     shape = (64, 64)
-    one = nst.estimate_memory(shape, platform="cpu")
-    there = int(
-        1.001 * capacity.MARGIN * nst.estimate_memory(shape, pictures=5, platform="cpu").total
-    )
-    assert chunk_size.largest_chunk(one, there) == 5
-    assert chunk_size.largest_chunk(one, 10) == 1  # less than one is no answer
+
+    def total(count):
+        return nst.estimate_memory(shape, pictures=count, platform="cpu").total
+
+    there = int(1.001 * capacity.MARGIN * total(5))
+    assert chunk_size.largest_chunk(total, there, 9) == 5
+    assert chunk_size.largest_chunk(total, there, 3) == 3
+    assert chunk_size.largest_chunk(total, 10, 9) == 1  # less than one is no answer
 
 
 @pytest.mark.parametrize(

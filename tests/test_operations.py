@@ -77,3 +77,18 @@ def test_a_run_is_the_updates_of_its_scales():
     assert each == sorted(each) and len(each) == len(scales) > 1
     whole = costs.run_operations(scales, recipes.DEFAULT, "cpu")
     assert each[0] * 90 < whole < each[-1] * 90
+
+
+def test_measuring_is_one_forward_pass_of_each_picture_by_hand():
+    recipe = small.shallow(content_taps=("relu1_2",), style_taps=("relu1_1", "relu2_1"))
+    scale = prepare.Scale((32, 48), ((256, 32), (16, 16)), 5)
+    content = 32 * 48 * 9 * (3 * 64 + 64 * 64)
+
+    def style(pixels):
+        whole = 9 * (3 * 64 + 64 * 64) + 64 * 64
+        return pixels * whole + pixels // 4 * (9 * 64 * 128 + 128 * 128)
+
+    expected = 2 * (content + style(256 * 32) + style(16 * 16))
+    assert costs.measuring_operations(scale, recipe) == expected
+    cut = replace(recipe, network=replace(recipe.network, tile=16))
+    assert costs.measuring_operations(scale, cut) > expected  # halos are computed in several tiles

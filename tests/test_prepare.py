@@ -79,7 +79,11 @@ def test_pictures_are_float32(eight):
         (100, "short:200", (50, 100), (200, 200)),
         ("as-is", None, (200, 400), (300, 300)),
         ("as-is", 100, (200, 400), (100, 100)),
-        ("40x30", None, (30, 40), (30, 40)),
+        ("40x30", None, (30, 40), (40, 40)),
+        ("40x30", 100, (30, 40), (100, 100)),
+        (sizes.Exact(30, 40), np.int64(100), (30, 40), (100, 100)),
+        ("40x30", "short:20", (30, 40), (20, 20)),
+        ("short:40", 100, (40, 80), (100, 100)),
     ],
 )
 def test_the_style_follows_the_contents_rule_unless_it_has_its_own(
@@ -95,6 +99,36 @@ def test_a_recipes_own_style_rule_keeps_its_meaning():
     assert with_sizes(recipe, 100).pictures.style_size == sizes.ShortEdge(100)
     assert with_sizes(recipe, 100, 80).pictures.style_size == sizes.ShortEdge(80)
     assert with_sizes(recipe).pictures.style_size == sizes.ShortEdge(64)
+
+
+WIDE = (200, 400)  # (height, width) of a style, which a canvas of 96 x 72 px would squash
+
+
+@pytest.mark.parametrize("name", recipes.PRESETS)
+def test_an_exact_canvas_leaves_the_style_to_the_recipes_rule(name):
+    recipe = recipes.PRESETS[name]
+    exact, number = with_sizes(recipe, "96x72"), with_sizes(recipe, "96x72", "96")
+    canvas, style = prepare.final_shapes((300, 400), WIDE, exact)
+    assert canvas == (72, 96)
+    rule = recipe.pictures.style_size or recipe.pictures.size
+    assert type(exact.pictures.style_size) is type(rule)
+    if hasattr(rule, "beside"):  # the source gives styles the size of the canvas
+        assert style == rule.beside(canvas, *WIDE)
+    # A style of the content's proportions gets the canvas' area, by whichever number.
+    elif not isinstance(rule, sizes.Exact):
+        assert prepare.final_shapes((300, 400), (300, 400), exact)[1] == (72, 96)
+        assert style[1] == pytest.approx(2 * style[0], abs=1)
+    assert prepare.final_shapes((300, 400), WIDE, number)[1] == rule.resized(96).shape(*WIDE)
+
+
+def test_a_style_that_keeps_its_size_keeps_it_beside_an_exact_canvas():
+    recipe = with_sizes(recipes.DEFAULT, "as-is")
+    assert prepare.final_shapes((300, 400), WIDE, with_sizes(recipe, "96x72")) == ((72, 96), WIDE)
+
+
+def test_a_number_for_a_recipe_that_squashes_squashes_as_it_does():
+    recipe = with_sizes(recipes.COURSERA_TF2, 40)
+    assert prepare.final_shapes((300, 400), WIDE, recipe) == ((40, 40), (40, 40))
 
 
 def test_messages_name_the_size_that_was_meant():
@@ -166,3 +200,10 @@ def test_a_picture_as_start_is_stretched_whatever_its_proportions(content, style
     image = prepare.starting_image(content, style, recipes.TF, given, key)
     assert image.shape == content.shape
     assert_allclose(image, antialiased(given, content.shape[:2]), atol=1e-6)
+
+
+def test_a_picture_of_the_right_size_is_not_copied_but_its_overshoot_is_clipped():
+    picture = jnp.full((16, 20, 3), 0.5)
+    assert prepare.at_scale(picture, (16, 20)) is picture
+    bright = picture + 0.504
+    assert float(prepare.at_scale(bright, (16, 20)).max()) == 1.0

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import nst_jax as nst
-from nst_jax import objective, optimizers, painting, prepare, recipes
+from nst_jax import measuring, objective, optimizers, painting, prepare, recipes
 from nst_jax.app import cache, programs
 from nst_jax.app.timing import CompileClock
 from nst_jax.scaling import bands, capacity
@@ -66,15 +66,15 @@ def files(place):
 def count_traces(monkeypatch):
     """Return a list that grows whenever something is measured by being traced."""
     traced = []
-    measure = objective.measure
+    measure = objective.sum_style
 
     def counted(*arguments):
         traced.append(1)
         return measure(*arguments)
 
     functools.update_wrapper(counted, measure)
-    monkeypatch.setattr(objective, "measure", counted)
-    monkeypatch.setattr(programs, "measure", counted)
+    monkeypatch.setattr(objective, "sum_style", counted)
+    monkeypatch.setattr(programs, "sum_style", counted)
     return traced
 
 
@@ -97,7 +97,7 @@ def test_a_second_start_traces_nothing_and_gives_the_same_bits(
     first = shots(params, content, style, recipe, programs=kept(tmp_path))
     assert len(traced) == 1
     whole = files(tmp_path)
-    assert sorted(name.split("-")[0] for name in whole) == ["measure", "run"]
+    assert sorted(name.split("-")[0] for name in whole) == ["measure_content", "run", "sum_style"]
     second = shots(params, content, style, recipe, programs=kept(tmp_path))
     assert len(traced) == 1 and files(tmp_path) == whole
     assert_same(first, plain)
@@ -116,7 +116,7 @@ def measured(params, grey, tmp_path, monkeypatch):
 
     def again(recipe=COARSE_TO_FINE):
         core = recipes.as_arrays(recipe.bare())
-        return kept(tmp_path).measure(params, grey, (grey,), core)
+        return kept(tmp_path).measuring.sum_style(params, grey, core)
 
     again()
     assert len(traced) == 1
@@ -192,15 +192,15 @@ def test_functions_of_others_are_not_kept(measured, tmp_path):
 def test_what_the_key_does_not_cover_is_refused_by_name(change, grey, tmp_path):
     core = recipes.as_arrays(COARSE_TO_FINE.replace(change).bare())
     with pytest.raises(programs._Foreign, match=r"average_pool|<lambda>|adam|optax|Foreign"):
-        kept(tmp_path).measure._key((core,))
+        kept(tmp_path).measuring.sum_style._key((core,))
 
 
 def test_a_folder_that_cannot_be_written_costs_only_time(params, grey, tmp_path):
     place = tmp_path / "file"
     place.write_text("")
     core = recipes.as_arrays(COARSE_TO_FINE.bare())
-    found = kept(place).measure(params, grey, (grey,), core)
-    assert_same([found], [jax.jit(nst.measure)(params, grey, (grey,), core)])
+    found = kept(place).measuring.measure_content(params, grey, core)
+    assert_same([found], [jax.jit(objective.measure_content)(params, grey, core)])
     assert place.read_text() == ""
 
 
@@ -280,13 +280,30 @@ def test_what_fails_ahead_fails_the_run(params, content, style):
     def failing(*arguments, **options):
         if threading.get_ident() != main:
             raise RuntimeError("no memory left")
-        return painting.PROGRAMS.measure(*arguments, **options)
+        return measuring.PROGRAMS.sum_style(*arguments, **options)
 
-    broken = painting.PROGRAMS._replace(measure=failing)
+    broken = painting.PROGRAMS._replace(measuring=measuring.PROGRAMS._replace(sum_style=failing))
     with CompileClock() as clock, programs.Ahead(clock) as ahead:
         how = {"programs": broken, "begin": ahead.begin}
         with pytest.raises(RuntimeError, match="no memory left"):
             shots(params, content, style, COARSE_TO_FINE, **how)
+
+
+def test_waiting_for_what_is_done_ahead_can_be_ended():
+    released = threading.Event()
+
+    def stop():
+        raise KeyboardInterrupt
+
+    try:
+        with CompileClock() as clock, programs.Ahead(clock) as ahead:
+            result = ahead.begin(lambda: released.wait(60))
+            ahead.look = stop
+            with pytest.raises(KeyboardInterrupt):
+                result()
+            assert len(clock.waits) == 1
+    finally:
+        released.set()
 
 
 def test_leaving_early_does_not_wait():

@@ -83,3 +83,33 @@ def test_a_folder_that_cannot_be_written_loses_only_the_rate(place):
     place.parent.write_text("")  # a file in its place
     rates.record_rate(TF, Timed(2e9, 2.0))
     assert rates.known_rate(TF) is None
+
+
+# --- What is expected -----------------------------------------------------------------------------
+
+
+def test_a_range_and_its_middle_come_from_the_last_runs():
+    updates, measuring = TF.operations, sum(TF.measuring_operations)
+    for seconds in (2.0, 8.0, 4.0):
+        rates.record_rate(TF, Timed(updates, seconds), Timed(measuring, 3 * seconds), seconds / 2)
+    found = rates.expected(TF)
+    assert found.runs == 3 and found.whole
+    assert found.updates == pytest.approx((2.0, 8.0))
+    assert found.measuring == pytest.approx((6.0, 24.0))
+    assert (found.least, found.likely, found.most) == pytest.approx((9.0, 18.0, 36.0))
+    assert rates.known_paces(TF) == pytest.approx((2.0 / updates, 8.0 / updates))
+
+
+def test_before_measuring_was_timed_it_is_as_fast_as_the_updates():
+    rates.record_rate(TF, Timed(TF.operations, 2.0))
+    found, both = rates.expected(TF), TF.operations + sum(TF.measuring_operations)
+    assert found.most == pytest.approx(2.0 * both / TF.operations) and not found.whole
+
+
+def test_measuring_that_is_too_short_is_not_recorded(place):
+    rates.record_rate(TF, Timed(3e9, 3.0), Timed(1e9, rates.LEAST_SECONDS / 2), 1.0)
+    assert len(json.loads(place.read_text())) == 2
+
+
+def test_nothing_is_expected_before_a_run():
+    assert rates.expected(TF) is None and rates.known_paces(TF) is None

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import _hdf5, checkpoints, optimizers, prepare, recipes
-from nst_jax.app import autosave, cli, log, single, timing, writing
+from nst_jax.app import autosave, cli, log, programs, single, timing, watch, writing
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
 
@@ -96,6 +97,29 @@ def interrupt_at(monkeypatch, step, number=signal.SIGINT):
             signal.raise_signal(number)
 
     monkeypatch.setattr(single._Recorder, "record", recording)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_a_signal_while_the_finer_scale_is_measured_keeps_the_coarser_canvas(call, monkeypatch):
+    wait, pieces = watch.PollingWatch.wait, []
+
+    def waiting(self, arrays):
+        pieces.append(arrays)
+        if len(pieces) == 3:  # after content and style of the coarser scale
+            signal.raise_signal(signal.SIGTERM)
+            self._look()
+        wait(self, arrays)
+
+    monkeypatch.setattr(watch.PollingWatch, "wait", waiting)
+    monkeypatch.setattr(programs.Ahead, "begin", lambda self, work: work)  # in this thread
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        code, _, err = call(*RUN, "-o", "out.png", *KEEP)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert code == 143 and len(pieces) == 3
+    assert re.search(r"after 4 of 8 updates; out.png is unfinished, at \d+x\d+ px of", err), err
+    assert checkpoints.load("run.h5").step == 4 and Path("out.png").exists()
 
 
 # --- Resuming -------------------------------------------------------------------------------------

@@ -281,14 +281,14 @@ def settled(monkeypatch, there, shape=(4000, 3000), recipe=recipes.DEFAULT):
 
 
 def test_a_canvas_is_cut_only_where_memory_asks_and_no_finer_than_it_asks(monkeypatch):
-    found = [settled(monkeypatch, round(there * 1e9)) for there in (64, 16, 8, 6)]
+    found = [settled(monkeypatch, round(there * 1e9)) for there in (64, 16, 8, 6.5)]
     assert found[0] == 0
     assert found[1] > found[2] > found[3] > 0
     assert settled(monkeypatch, None) == 0
 
 
 def test_a_large_style_is_cut_though_the_canvas_is_small(monkeypatch):
-    monkeypatch.setattr(capacity, "available", lambda device=None: 6 * 10**9)
+    monkeypatch.setattr(capacity, "available", lambda device=None: 8 * 10**9)
     scale = prepare.Scale((100, 100), ((6000, 6000),), 1)
     assert plan_scales(recipes.DEFAULT, [scale]).recipe.network.tile == 2048
 

@@ -6,8 +6,8 @@ import time
 import jax
 import pytest
 
-from nst_jax.app.formatting import duration
-from nst_jax.app.timing import FIXED_PIXELS, CompileClock, IntervalChooser, Stopwatch
+from nst_jax.app.formatting import duration, span
+from nst_jax.app.timing import FIXED_PIXELS, CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.prepare import Scale
 
 SCALES = (Scale((10, 10), ((10, 10),), 8), Scale((20, 20), ((20, 20),), 5))
@@ -108,4 +108,42 @@ def test_compile_clock_counts_another_thread_only_while_this_one_waits():
 def test_duration():
     assert [duration(s) for s in (0, 9.94, 59.4, 60, 3599, 7260)] == [
         "0.0 s", "9.9 s", "59 s", "1 min 0 s", "59 min 59 s", "2 h 1 min",
+    ]  # fmt: skip
+
+
+# --- Ranges ---------------------------------------------------------------------------------------
+
+
+def test_what_is_left_is_a_range_of_the_last_paces():
+    chooser = IntervalChooser([Scale((32, 32), ((32, 32),), 100)], costs=[2.0])
+    assert chooser.range_left() is None
+    for step, seconds in ((1, 9.0), (2, 1.0), (4, 6.0), (5, 2.0), (6, 2.0), (8, 4.0)):
+        chooser.advance(step, seconds)
+    # The first lap of nine seconds is the sixth last; the others took 1 to 3 seconds for an update.
+    assert chooser.range_left() == pytest.approx((92.0, 276.0))
+    assert chooser.seconds_left() == pytest.approx(92 * 24 / 8)  # by the mean
+
+
+def test_earlier_runs_widen_the_range_of_the_first_laps_only():
+    scales = [Scale((32, 32), ((32, 32),), 100)]
+    chooser = IntervalChooser(scales, costs=[2.0], expected=Range(0.25, 4.0))
+    chooser.advance(1, 3.0)
+    assert chooser.range_left() == pytest.approx((99 * 0.5, 99 * 8.0))
+    for step in range(2, 6):
+        chooser.advance(step, 3.0)
+    assert chooser.range_left() == pytest.approx((95 * 3.0, 95 * 3.0))
+
+
+def test_a_new_scale_has_paces_of_its_own():
+    scales = [Scale((16, 16), ((16, 16),), 4), Scale((32, 32), ((32, 32),), 10)]
+    chooser = IntervalChooser(scales, costs=[1.0, 4.0])
+    chooser.advance(1, 100.0)
+    chooser.advance(5, 8.0)
+    assert chooser.range_left() == pytest.approx((18.0, 18.0))
+
+
+def test_spans():
+    pairs = [(1, 1.04), (12, 19), (50, 80), (3.21, 59), (5000, 9000)]
+    assert [span(*pair) for pair in pairs] == [
+        "about 1.0 s", "12 to 19 s", "50 s to 1 min 20 s", "3.2 to 59 s", "1 h 23 min to 2 h 30 min",
     ]  # fmt: skip

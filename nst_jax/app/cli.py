@@ -6,6 +6,7 @@ command runs, so that `--help` need not wait for the import of jax and much else
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ def _silence_xla() -> None:
 def _call(argv: Sequence[str] | None) -> int:
     """Run the command line and return its exit code."""
     try:
-        code = cli.main(args=argv, prog_name=PROGRAM, standalone_mode=False)
+        begun = time.perf_counter()  # before slow imports
+        code = cli.main(args=argv, prog_name=PROGRAM, standalone_mode=False, obj=begun)
     except click.UsageError as error:
         return _fail(messages.usage_message(error), 2)
     except messages.BadInput as error:
@@ -146,19 +148,21 @@ def cli(ctx: click.Context) -> None:
 
 @cli.command(short_help="Paint a sample picture; takes about a minute.")
 @options.demo
-def demo(**chosen: Any) -> int:
+@click.pass_obj
+def demo(begun: float, **chosen: Any) -> int:
     """Paint the sample cat as a starry night, in about a minute on two CPU cores.
 
     Next to OUT it writes OUT_side_by_side.png with content, style and result.
     """
     from nst_jax.app import commands
 
-    return commands.demo(chosen)
+    return commands.demo(chosen | {"begun": begun})
 
 
 @cli.command(short_help="Paint one picture in the style of another.")
 @options.stylize
-def stylize(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
+@click.pass_obj
+def stylize(begun: float, content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     """Paint CONTENT in the style of STYLE.
 
     Several styles are blended, equally or by their shares: a.jpg:0.7 b.jpg:0.3.
@@ -167,7 +171,7 @@ def stylize(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     """
     from nst_jax.app import commands
 
-    return commands.stylize(content, style, chosen)
+    return commands.stylize(content, style, chosen | {"begun": begun})
 
 
 @cli.command(

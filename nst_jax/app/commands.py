@@ -28,7 +28,7 @@ from nst_jax.images import sheets
 from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.plan import plan_canvas, plan_scales
+from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_scales
 from nst_jax.weights import params
 from nst_jax.weights.params import WeightsInfo
 
@@ -121,7 +121,8 @@ def demo(chosen: Chosen) -> int:
     check_outputs(outputs, [] if chosen["weights"] is None else [chosen["weights"]])
     images.check_output(beside, overwrite=outputs.overwrite, argument="output")
     content, style = (images.sample_picture(name) for name in ("chelsea", "starry_night"))
-    code = _paint(picture_job(content, [style], arguments.recipe_of(changes), outputs), chosen)
+    recipe, begun = arguments.recipe_of(changes), chosen["begun"]
+    code = _paint(picture_job(content, [style], recipe, outputs, begun=begun), chosen)
     if code == 0:
         pictures = [content.image, style.image, images.load(output)]
         write_picture(beside, sheets.side_by_side(pictures, ["content", "style", "result"]))
@@ -168,6 +169,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
         init_file=init_file,
         resume=checkpoint_of(outputs),
         devices=chosen["devices"],
+        begun=chosen["begun"],
     )
     return _paint(job, chosen, peers)
 
@@ -176,11 +178,12 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
     """Print how much memory and time a run would take."""
     _check_planned(content, styles, chosen)
     recipe = _recipe(chosen, styles)
-    shapes = [
-        images.glance(path, argument=name).shape
+    seen = [
+        images.glance(path, argument=name)
         for path, name in ((content, "content"), *((path, "style") for path, _ in styles))
         if path is not None
     ]
+    shapes = [glance.shape for glance in seen]
     _set_cache(chosen)
     options: dict[str, Any] = {
         "mesh": sharding.abstract_mesh(chosen["devices"]),
@@ -190,7 +193,9 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
     }
     if shapes:
         scales = prepare.scales_of(shapes[0], shapes[1:], recipe)
-        planned = plan_scales(recipe, scales, **options)
+        decoding = [glance.memory for glance in seen]
+        files = memory_of_files(shapes, decoding, scales[-1], recipe)
+        planned = plan_scales(recipe, scales, files=files, unread=True, **options)
     else:
         planned = plan_canvas(recipe, chosen["shape"], **options)
     if chosen["as_json"]:

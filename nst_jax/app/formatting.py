@@ -20,6 +20,21 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def span(least: float, most: float) -> str:
+    """Return a range of durations as text; as one duration if the two hardly differ.
+
+    Example:
+      >>> span(12, 19), span(50, 52)
+      ('12 to 19 s', 'about 51 s')
+    """
+    low, high = duration(least), duration(most)
+    if low == high or most < 1.1 * least:
+        return f"about {duration((least + most) / 2)}"
+    if low.endswith(" s") and high.endswith(" s") and " min " not in low + high:
+        low = low.removesuffix(" s")
+    return f"{low} to {high}"
+
+
 def amount(size: int) -> str:
     """Return a number of bytes as text for people.
 

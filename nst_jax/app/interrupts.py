@@ -1,25 +1,35 @@
 """Ctrl-C, SIGTERM and SIGHUP: an immediate exit before there is anything to save, then orderly stops.
 
 A process gets SIGHUP when its terminal is closed.
+
+Python runs the handler of a signal in the main thread, and only between two of its own instructions.
+So no handler runs while the main thread waits for one long call, such as a compilation or the decoding
+of a large picture. Therefore the command line has a second thread, which hears every signal at once.
 """
 
 import os
 import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Any, NoReturn
 
+from nst_jax import _files
 from nst_jax.app.messages import PROGRAM
 
 # Windows has no SIGHUP.
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-
+# If the main thread has not answered the first signal after so many seconds, the process is ended.
+PATIENCE = 0.5
+TIDYING_SECONDS = 1.0  # longest time for what is done before the process ends at once
 
 _in_charge = False  # whether this process runs the command line and nothing else
+_listener: "_Listener | None" = None
 
 
 def exit_on_interrupt() -> None:
@@ -27,16 +37,21 @@ def exit_on_interrupt() -> None:
 
     Call it before slow imports, since imported code might swallow a KeyboardInterrupt.
     """
-    global _in_charge
+    global _in_charge, _listener
     _in_charge = True
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit)
+    if _listener is None and threading.current_thread() is threading.main_thread():
+        _listener = _Listener()
+        _listener.leave = _saying_interrupted
 
 
 def raise_on_interrupt() -> None:
     """Make Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, so that finished work is reported."""
     if not _in_charge:
         return
+    if _listener is not None:
+        _listener.leave = None
     if signal.getsignal(signal.SIGINT) is _exit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in STOPPING:
@@ -46,15 +61,23 @@ def raise_on_interrupt() -> None:
 
 def _raise(number: int, frame: Any) -> NoReturn:
     del frame
-    signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+    signal.signal(number, signal.SIG_IGN if _is_hangup(number) else _end_at_once)
     raise KeyboardInterrupt
 
 
 def _exit(number: int, frame: Any) -> None:
     del frame
+    _say_interrupted()
+    exit_at_once(128 + number)
+
+
+def _saying_interrupted() -> Callable[[], None]:
+    return _say_interrupted
+
+
+def _say_interrupted() -> None:
     with suppress(OSError, AttributeError):
         sys.stderr.write(f"{PROGRAM}: interrupted\n")
-    exit_at_once(128 + number)
 
 
 def exit_at_once(code: int) -> NoReturn:
@@ -65,6 +88,87 @@ def exit_at_once(code: int) -> NoReturn:
     os._exit(code)
 
 
+def _is_hangup(number: int) -> bool:
+    """Return whether a signal says that the terminal is closed, which a shell may say twice."""
+    return number == getattr(signal, "SIGHUP", None)
+
+
+def _end_at_once(number: int, frame: Any = None) -> NoReturn:
+    """End this process, whatever its other threads do."""
+    del frame
+    _end_after(_show_cursor, number)
+
+
+def _show_cursor() -> None:
+    if os.isatty(2):
+        os.write(2, b"\x1b[?25h")  # a bar of progress hides it
+
+
+def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
+    """Remove unfinished files and do some work, then end this process.
+
+    That may fail or never end, for instance if nobody reads a pipe, so it gets only a short time.
+    """
+
+    def tidy() -> None:
+        with suppress(BaseException):
+            _files.remove_unfinished()
+            work()
+
+    thread = threading.Thread(target=tidy, daemon=True)
+    thread.start()
+    thread.join(TIDYING_SECONDS)
+    os._exit(128 + number)
+
+
+class _Listener:
+    """A thread that hears the signals for which Python has a handler, whatever the main thread does.
+
+    The second Ctrl-C or SIGTERM ends the process at once. The first one does so if there is nothing
+    to save and the main thread does not answer.
+
+    Attributes:
+      leave: called if the main thread does not answer the first signal. It returns what is to be done
+        before the process is ended, or None if the main thread has answered after all. The attribute
+        is None while there is something to save: then the main thread has all the time it needs.
+    """
+
+    def __init__(self) -> None:
+        self.leave: Callable[[], Callable[[], None] | None] | None = None
+        self._first: int | None = None
+        self._ear, self._mouth = socket.socketpair()
+        self._mouth.setblocking(False)
+        signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        if hasattr(os, "register_at_fork"):  # a child's signals are its own
+            os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                numbers = self._ear.recv(64)  # a byte for each signal
+            except TimeoutError:
+                self._ear.settimeout(None)
+                self._lose_patience()
+                continue
+            for number in numbers:
+                if number in STOPPING:
+                    self._hear(number)
+
+    def _hear(self, number: int) -> None:
+        if self._first is None:
+            self._first = number
+            self._ear.settimeout(PATIENCE)
+        elif not _is_hangup(number):
+            _end_at_once(number)
+
+    def _lose_patience(self) -> None:
+        leave, number = self.leave, self._first
+        work = None if leave is None else leave()
+        if work is not None and number is not None:
+            _end_after(work, number)
+
+
 # --- While a picture is painted ---------------------------------------------------------------------
 
 
@@ -73,32 +177,66 @@ class Interrupts(AbstractContextManager):
 
     Before `defer` is called, a signal ends the run at once: `abandon` is called, then the handler that
     was installed before, and if that returns, KeyboardInterrupt is raised. After `defer`, a signal
-    is only recorded in the attribute `signal`. A signal that comes again ends the process at once.
+    is only recorded in the attribute `signal`. A second Ctrl-C or SIGTERM ends the process at once.
     """
 
     def __init__(self, abandon: Callable[[], None]) -> None:
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False
+        # Held by whoever ends the run before it is deferred, or by the run once it is.
+        self._claim = threading.Lock()
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:
                 # An ignored signal stays ignored, as `nohup` and background jobs of a shell intend.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._old[number] = signal.signal(number, self._receive)
+        self._leave_before = None if _listener is None else _listener.leave
+        if _listener is not None:
+            _listener.leave = self._leave
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
+        if _listener is not None:
+            _listener.leave = self._leave_before if self.signal is None else None
 
     def _receive(self, number: int, frame: Any) -> None:
+        if self.signal is not None:
+            if not _is_hangup(number):
+                _end_at_once(number)
+            return
         self.signal = number
-        signal.signal(number, signal.SIG_DFL)
-        if not self._deferred:
+        if self._deferred:
+            return
+        self._take_claim()
+        if _listener is not None:
+            _listener.leave = None
+        self._abandon()
+        if callable(self._old[number]):
+            self._old[number](number, frame)
+        raise KeyboardInterrupt
+
+    def _leave(self) -> Callable[[], None] | None:
+        """Claim the end of the run for the listening thread."""
+        if not self._claim.acquire(blocking=False):
+            return None
+
+        def work() -> None:
             self._abandon()
-            if callable(self._old[number]):
-                self._old[number](number, frame)
-            raise KeyboardInterrupt
+            _say_interrupted()
+
+        return work
+
+    def _take_claim(self) -> None:
+        while not self._claim.acquire(blocking=False):
+            time.sleep(1)  # the other thread has the claim, and is about to end this process
 
     def defer(self) -> None:
         """From here on only record signals, since there is now a canvas that can be saved."""
-        self._deferred = True
+        if self._deferred:
+            return
+        self._deferred = True  # first, so that a signal from here on does not wait for the claim
+        self._take_claim()
+        if _listener is not None:
+            _listener.leave = None

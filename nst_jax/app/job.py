@@ -1,7 +1,8 @@
 """Jobs, the checked inputs and options of a command: the base class, and the job of one picture."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nst_jax import checkpoints, images, prepare
@@ -10,7 +11,7 @@ from nst_jax.app.outputs import Outputs
 from nst_jax.provenance import Named, roles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.plan import Plan, memory_of_files, plan_scales
 from nst_jax.scaling.sharding import Devices
 
 
@@ -42,6 +43,7 @@ class PictureJob(Job):
       plan: what was decided about the run before it starts, such as sizes and tiles.
       outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
+      begun: when the command began, by `time.perf_counter`.
     """
 
     content: images.Picture
@@ -49,6 +51,7 @@ class PictureJob(Job):
     plan: Plan
     outputs: Outputs
     resume: Checkpoint | None = None
+    begun: float = field(default_factory=time.perf_counter, compare=False)
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -75,7 +78,7 @@ def picture_job(
       outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
-      **options: other fields of `Job`.
+      **options: other fields of `PictureJob`.
 
     Raises:
       ValueError: if a picture would become too small, or the result too large for its file format; if
@@ -86,9 +89,16 @@ def picture_job(
     recipe = checkpoints.with_choices_of(recipe, resume)
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
+    pictures = (content, *styles)
     plan = plan_scales(
         recipe,
         scales,
+        files=memory_of_files(
+            [picture.image.shape[:2] for picture in pictures],
+            [picture.memory for picture in pictures],
+            scales[-1],
+            recipe,
+        ),
         mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
         # With a checkpoint, scarce memory must not shorten the L-BFGS history: the run may be resumed
         # on a machine with more memory, and must be the same run there.

@@ -183,7 +183,8 @@ def _size_of_picture(
 _style_size = _size(
     "--style-size",
     metavar="SIZE",
-    help="size of the style picture (default: as --size, or as the result where the recipe says so)",
+    help="size of the style picture (default: as --size, or as the result where the recipe says so; "
+    "beside --size 400x300 it keeps its proportions)",
 )
 
 _shape = _size(

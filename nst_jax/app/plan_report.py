@@ -4,13 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from nst_jax import provenance
-from nst_jax.app.formatting import amount, duration
-from nst_jax.app.rates import known_rate, rates_are_kept
+from nst_jax.app.formatting import amount, span
+from nst_jax.app.rates import expected, rates_are_kept
 from nst_jax.scaling.plan import Plan, history_of
 from nst_jax.vgg.precision import FLOAT32
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
-PARTS = ("weights", "activations", "targets", "state")  # attributes of `Footprint`, bytes each
+SHOWN_SHARE = 0.1  # of the time; measuring is mentioned if it takes more
+PARTS = (
+    "weights",
+    "activations",
+    "targets",
+    "state",
+    "inputs",
+)  # attributes of `Footprint`, bytes each
 
 
 def device_facts(plan: Plan) -> dict[str, str]:
@@ -19,9 +26,9 @@ def device_facts(plan: Plan) -> dict[str, str]:
 
 
 def expected_seconds(plan: Plan) -> float | None:
-    """Return the seconds that all updates will take, without compiling; None if that is unknown."""
-    rate = known_rate(plan) if plan.here else None
-    return None if rate is None else plan.operations / rate.operations
+    """Return the seconds that a run is likely to take; None if that is unknown."""
+    found = expected(plan) if plan.here else None
+    return None if found is None else found.likely
 
 
 def precision_line(plan: Plan, *, resumed: bool = False) -> str:
@@ -59,7 +66,7 @@ def precision_words(name: str, auto_on: str) -> str:
 def memory_line(plan: Plan) -> str:
     """Return one line on a run's memory: how much it takes, what saves some, and why."""
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
-    line = ", ".join([f"about {amount(plan.footprint.total)}", *at_once, *plan.savings])
+    line = ", ".join([f"about {amount(plan.peak)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:
         line += " on each"
     return f"{line} ({_reason(plan)})" if plan.saves_memory and plan.pictures == 1 else line
@@ -89,14 +96,13 @@ def warning(plan: Plan) -> str:
 
 def time_line(plan: Plan) -> str | None:
     """Return one line on a run's duration; None if the speed of runs is not recorded here."""
-    rate = known_rate(plan)
-    if rate is None:
+    found = expected(plan)
+    if found is None:
         return UNKNOWN if rates_are_kept() else None
-    by = (
-        "the last run's pace" if rate.runs == 1 else f"the median pace of the last {rate.runs} runs"
-    )
-    seconds = plan.operations / rate.operations
-    return f"about {duration(seconds)} after compiling, by {by} here"
+    line = span(found.least, found.most) + ("" if found.whole else " after compiling")
+    if found.measuring.most > SHOWN_SHARE * found.most:
+        line += f", of which measuring the pictures takes {span(*found.measuring)}"
+    return f"{line}, by the last {f'{found.runs} runs' if found.runs > 1 else 'run'} here"
 
 
 def text(plan: Plan) -> str:
@@ -120,6 +126,11 @@ def text(plan: Plan) -> str:
     sizes = {part: f"{getattr(plan.footprint, part) / 1e6:,.1f}" for part in (*PARTS, "total")}
     width = max(map(len, sizes.values()))
     lines |= {name: f"{size:>{width}} MB" for name, size in sizes.items()}
+    if plan.files is not None:
+        sizes_of_files = (f"{size / 1e6:,.1f}" for size in (plan.files.kept, plan.files.peak))
+        kept, peak = (f"{size:>{width}} MB" for size in sizes_of_files)
+        lines["files"] = f"{kept} beside that, the pictures as they are read"
+        lines["reading"] = f"{peak} before that, while they are read and resized"
     if plan.usable is not None:
         lines["total"] += f" of {plan.usable / 1e6:,.1f} MB that is available"
     lines["updates"] = str(plan.updates)
@@ -145,10 +156,11 @@ def facts(plan: Plan) -> dict[str, Any]:
     """Return a plan as JSON values, for `plan --json`.
 
     Sizes are (width, height). Memory is in bytes; with several devices, memory and operations are per
-    device. None means unknown; for "history", that the optimiser has none.
+    device. "operations" are those of all updates. None means unknown; for "history", that the optimiser
+    has none.
     """
     recipe, footprint = plan.recipe, plan.footprint
-    rate = known_rate(plan) if plan.here else None
+    found = expected(plan) if plan.here else None
     return {
         "device": device_facts(plan),
         "devices": plan.devices,
@@ -165,11 +177,16 @@ def facts(plan: Plan) -> dict[str, Any]:
             **{part: getattr(footprint, part) for part in PARTS},
             "total": footprint.total,
             "untiled": plan.untiled.total,
+            "files": None if plan.files is None else plan.files.kept,
+            "reading": None if plan.files is None else plan.files.peak,
+            "peak": plan.peak,
             "available": plan.available,
             "usable": plan.usable,
             "fits": plan.fits,
         },
         "operations": plan.operations,
-        "seconds": expected_seconds(plan),
-        "runs_timed": 0 if rate is None else rate.runs,
+        "measuring_operations": sum(plan.measuring_operations),
+        "seconds": None if found is None else found.likely,
+        "seconds_range": None if found is None else [found.least, found.most],
+        "runs_timed": 0 if found is None else found.runs,
     }

@@ -14,7 +14,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -33,7 +33,8 @@ from nst_jax import _compile, optimize, painting
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
 from nst_jax.app.timing import CompileClock
-from nst_jax.objective import measure
+from nst_jax.app.watch import LONGEST_PAUSE
+from nst_jax.objective import add_style_tile, measure_content, sum_style
 
 # Version of what a key is made of; with a new number, programs kept before are not found.
 KEY_FORMAT = 1
@@ -46,7 +47,7 @@ OURS = ("nst_jax", "optax")
 
 
 def kept_in(place: Path | None) -> painting.Programs:
-    """Return the functions that a run compiles; `measure` and `run` keep traced programs in a folder.
+    """Return the functions that a run compiles; those that take long keep traced programs in a folder.
 
     Args:
       place: the folder for traced programs; None keeps nothing.
@@ -56,19 +57,27 @@ def kept_in(place: Path | None) -> painting.Programs:
     """
     if place is None or not _sources():
         return painting.PROGRAMS
-    return painting.PROGRAMS._replace(
-        measure=Kept(measure, place), run=Kept(optimize.run, place, donated=1)
+    measuring = painting.PROGRAMS.measuring._replace(
+        measure_content=Kept(measure_content, place),
+        sum_style=Kept(sum_style, place),
+        add_style_tile=Kept(add_style_tile, place),
     )
+    return painting.PROGRAMS._replace(measuring=measuring, run=Kept(optimize.run, place, donated=1))
 
 
 # --- Work in a second thread ----------------------------------------------------------------------
 
 
 class Ahead(AbstractContextManager):
-    """Does work in a second thread; the time spent waiting for its result counts as compiling."""
+    """Does work in a second thread; the time spent waiting for its result counts as compiling.
+
+    Attributes:
+      look: called every few hundredths of a second while a thread waits; it may raise an error.
+    """
 
     def __init__(self, compiling: CompileClock) -> None:
         self._compiling = compiling
+        self.look: Callable[[], Any] = lambda: None
         self._pool = ThreadPoolExecutor(max_workers=1)
 
     def __exit__(self, *exception: object) -> None:
@@ -80,6 +89,8 @@ class Ahead(AbstractContextManager):
 
         def result() -> Any:
             with self._compiling.waiting():
+                while not wait([future], LONGEST_PAUSE).done:
+                    self.look()
                 return future.result()
 
         return result

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from nst_jax import prepare
 from nst_jax._types import Losses
-from nst_jax.app.formatting import duration
+from nst_jax.app.formatting import duration, span
 from nst_jax.app.messages import printable
-from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Stopwatch, update_cost
+from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Pace, Range, Stopwatch, update_cost
 
 LINE_SECONDS = (
     10.0  # least time between two lines of progress, which are printed if there is no bar
@@ -62,6 +62,7 @@ class Display:
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = -LINE_SECONDS
+        self._staged: float | None = None  # when `stage` was called first, or last printed a line
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -93,6 +94,17 @@ class Display:
         if self._bar is not None:
             self._bar.stop()
 
+    def stage(self, what: str, rest: str) -> None:
+        """Show what is done before the first unit, followed by the text `rest` if there is one."""
+        if self._bar is not None:
+            self._bar.update(self._task, rest=rest, description=what)
+            return
+        now = time.monotonic()
+        if self._staged is not None and now - self._staged >= LINE_SECONDS:
+            self.say(": ".join(filter(None, (what, rest))))
+            self._staged = None
+        self._staged = now if self._staged is None else self._staged
+
     def move(self, done: int, total: int, what: str, rest: str) -> None:
         """Show that `done` of `total` units, called `what`, are done, followed by the text `rest`."""
         if self._bar is not None:
@@ -119,8 +131,10 @@ def loss_shares(losses: Losses) -> str:
     return ", ".join(parts)
 
 
-def time_left(seconds: float | None) -> str:
+def time_left(seconds: float | Range | None) -> str:
     """Return a remaining time as text for people; empty if the time is unknown."""
+    if isinstance(seconds, Range):
+        return f"{span(*seconds)} left"
     return "" if seconds is None else f"{duration(seconds)} left"
 
 
@@ -154,7 +168,7 @@ class BatchProgress(Iterator[int]):
         self._index, self._announced = 0, False
         self._done = 0.0  # cost of the evaluations so far in this group
         self._length = 1
-        self._watch = Stopwatch(compiling)
+        self._watch, self._pace = Stopwatch(compiling), Pace()
         self._watch.lap()
 
     def __next__(self) -> int:
@@ -166,7 +180,8 @@ class BatchProgress(Iterator[int]):
         A group that does not fit into memory is painted in chunks, one after the other. A chunk takes
         as many evaluations as one picture; `evaluations` (done) and `total` count those of all chunks.
         """
-        if self._watch.lap().seconds < INTERVAL_SECONDS / 2:
+        seconds, before = self._watch.lap().seconds, self._done
+        if seconds < INTERVAL_SECONDS / 2:
             self._length *= 2
         count, scales = self._groups[self._index]
         costs = _evaluation_costs(scales)
@@ -175,12 +190,13 @@ class BatchProgress(Iterator[int]):
         if evaluations == total:
             whole, part = chunks - 1, len(costs)
         self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
-        words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._seconds_left())}"
+        self._pace.add(self._done - before, seconds)
+        words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"
         # The first interval is a single evaluation, too short for an estimate.
         if not self._announced and evaluations > 1:
             self._announced = True
-            spent, rest = duration(self._compiling.seconds), duration(self._seconds_left())
-            self._display.say(f"compiled in {spent}; the rest takes about {rest}")
+            spent, rest = duration(self._compiling.seconds), span(*self._left())
+            self._display.say(f"compiled in {spent}; the rest takes {rest}")
         what = f"{count} at once" if count > 1 else "one at a time"
         if chunks > 1:
             what = f"chunk {whole + 1} of {chunks}"
@@ -192,7 +208,7 @@ class BatchProgress(Iterator[int]):
         """Show that the current group is finished, and proceed to the next."""
         self._watch.lap()
         self._index, self._done, self._length = self._index + 1, 0.0, 1
-        rest = time_left(self._seconds_left()) if self._index < len(self._groups) else ""
+        rest = time_left(self._left()) if self._index < len(self._groups) else ""
         spent = f"{duration(self._compiling.seconds)} of compiling"
         words = ", ".join(filter(None, (spent, rest)))
         self._display.move(self._finished_pictures(), self._all_pictures(), "picture", words)
@@ -203,10 +219,14 @@ class BatchProgress(Iterator[int]):
     def _all_pictures(self) -> int:
         return sum(group.pictures for group in self._groups)
 
-    def _seconds_left(self) -> float:
-        """Estimate the time left, assuming that the seconds per cost so far stay the same."""
+    def _left(self) -> Range:
+        """Estimate the time left, from the paces of the last intervals and that of all so far."""
         done = sum(self._costs[: self._index]) + self._done
-        return self._watch.elapsed / done * (sum(self._costs) - done) if done else 0.0
+        left = sum(self._costs) - done
+        if not done:
+            return Range(0.0, 0.0)
+        paces = (*self._pace.range, self._watch.elapsed / done)
+        return Range(min(paces) * left, max(paces) * left)
 
 
 def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:

@@ -1,6 +1,7 @@
-"""Operations per second of earlier runs on this machine, kept in a file beside the traced programs.
+"""The speed of earlier runs on this machine, kept in a file beside the traced programs.
 
 The peak rate of a device says little about a run, so no duration is predicted before a run is timed.
+What is predicted is a range, since other programs on the machine make runs slower.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 from nst_jax import _files, provenance
 from nst_jax.app import cache
-from nst_jax.app.timing import Timed
+from nst_jax.app.timing import Range, Timed
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
@@ -29,25 +30,85 @@ class Rate(NamedTuple):
     runs: int  # number of runs of which `operations` is the median
 
 
+class Expected(NamedTuple):
+    """How long a run is expected to take, in seconds, by the earlier runs here."""
+
+    least: float  # with the best values of all runs
+    likely: float  # with their medians
+    most: float  # with the worst values of all runs
+    measuring: Range  # the part in which the targets are measured
+    updates: Range  # the part of the updates
+    runs: int  # number of earlier runs
+    whole: bool  # whether starting, reading, compiling and writing are included
+
+
+# Endings of the keys under which operations per second of measuring, and the seconds of a run that are
+# neither measuring nor updates, are kept.
+MEASURING, BESIDE = "measuring", "beside"
+
+
+def expected(plan: Plan) -> Expected | None:
+    """Return how long a run by this plan will take; None if nothing like it has been timed here."""
+    found, key = _read(), _key(plan)
+    updates = found.get(key)
+    if not updates:
+        return None
+    measuring = found.get(f"{key}, {MEASURING}") or updates
+    beside = found.get(f"{key}, {BESIDE}") or [0.0]
+    operations = sum(plan.measuring_operations)
+    updating = Range(plan.operations / max(updates), plan.operations / min(updates))
+    measured = Range(operations / max(measuring), operations / min(measuring))
+    likely = (
+        plan.operations / statistics.median(updates)
+        + operations / statistics.median(measuring)
+        + statistics.median(beside)
+    )
+    return Expected(
+        least=updating.least + measured.least + min(beside),
+        likely=likely,
+        most=updating.most + measured.most + max(beside),
+        measuring=measured,
+        updates=updating,
+        runs=len(updates),
+        whole=beside != [0.0],
+    )
+
+
+def known_paces(plan: Plan) -> Range | None:
+    """Return the least and the most seconds per operation of updates in earlier runs; None if none."""
+    found = _read().get(_key(plan))
+    return Range(1 / max(found), 1 / min(found)) if found else None
+
+
 def known_rate(plan: Plan) -> Rate | None:
     """Return the speed of earlier runs here with a plan's precision and device count; None if none."""
     found = _read().get(_key(plan), [])
     return Rate(statistics.median(found), len(found)) if found else None
 
 
-def record_rate(plan: Plan, timed: Timed) -> None:
-    """Add the rate of a run to the file of rates, if that can be written.
+def record_rate(
+    plan: Plan, timed: Timed, measured: Timed | None = None, beside: float | None = None
+) -> None:
+    """Add the speed of a run to the file of rates, if that can be written.
 
     Args:
       plan: the plan of the run.
       timed: operations and seconds of its updates, without compilation. A run with less than
         `LEAST_SECONDS` is ignored.
+      measured: operations and seconds of measuring; ignored if shorter than `LEAST_SECONDS`.
+      beside: seconds of the run that were neither of these: starting, reading, compiling, writing.
     """
-    path = _path()
+    path, key = _path(), _key(plan)
     if path is None or timed.seconds < LEAST_SECONDS or not timed.cost:
         return
-    rates, key = _read(), _key(plan)
-    rates[key] = [*rates.get(key, []), timed.cost / timed.seconds][-MOST:]
+    new = {key: timed.cost / timed.seconds}
+    if measured is not None and measured.seconds >= LEAST_SECONDS and measured.cost:
+        new[f"{key}, {MEASURING}"] = measured.cost / measured.seconds
+    if beside is not None and beside > 0:
+        new[f"{key}, {BESIDE}"] = beside
+    rates = _read()
+    for name, value in new.items():
+        rates[name] = [*rates.get(name, []), value][-MOST:]
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _files.atomic(path) as part:

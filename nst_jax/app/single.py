@@ -1,6 +1,7 @@
 """Paint the picture of one job: write results, show progress, save the canvas of a stopped run."""
 
 import signal
+import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import jax
 from nst_jax import painting, prepare, provenance
 from nst_jax._types import Checkpoint, Params, Snapshot
 from nst_jax.app import autosave, cache, cluster, plan_report, programs
-from nst_jax.app.formatting import duration
+from nst_jax.app.formatting import duration, span
 from nst_jax.app.interrupts import Interrupts
 from nst_jax.app.introduction import introduce, share_words, size_words
 from nst_jax.app.job import PictureJob
@@ -18,8 +19,9 @@ from nst_jax.app.log import RunLog
 from nst_jax.app.messages import print_message
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display, loss_shares, time_left
-from nst_jax.app.rates import record_rate
+from nst_jax.app.rates import known_paces, record_rate
 from nst_jax.app.timing import CompileClock, IntervalChooser, Stopwatch
+from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.writing import resized_alpha, write_elsewhere, write_picture
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
@@ -65,8 +67,11 @@ def paint_job(
         also=job.outputs.checkpoint_every,
         done=0 if job.resume is None else job.resume.step,
         costs=job.plan.operations_per_update,
+        expected=known_paces(job.plan),
     )
+    resumed_at = 0 if job.resume is None else job.resume.scale
     with CompileClock() as compiling, programs.Ahead(compiling) as ahead:
+        watch = MeasuringWatch(compiling, display, sum(job.plan.measuring_operations[resumed_at:]))
         # A checkpoint of another run is refused here, before `RunLog` empties an existing log file.
         shots = painting.paint_planned(
             params,
@@ -80,11 +85,15 @@ def paint_job(
             programs=programs.kept_in(cache.programs_folder()),
             # Several processes must start shared programs in the same order, so each uses one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
+            watch=watch,
         )
         with RunLog(job.outputs.log if cluster.is_first() else None) as log:
-            recorder = _Recorder(job, facts, log, display, compiling, pace)
+            recorder = _Recorder(job, facts, log, display, compiling, watch, pace)
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
             with saving, Interrupts(recorder.abandon) as interrupts:
+                if jax.process_count() == 1:  # several processes must stop after the same update
+                    watch.stopped = lambda: interrupts.signal is not None
+                    ahead.look = watch.look
                 try:
                     with display.bar(pace.total, "compiling"):
                         _follow(shots, recorder, interrupts)
@@ -127,16 +136,21 @@ class _Recorder:
         log: RunLog,
         display: Display,
         compiling: CompileClock,
+        watch: MeasuringWatch,
         pace: IntervalChooser,
     ) -> None:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Snapshot | None = None
         self.seconds: list[float] = []  # from the first canvas to each one so far
-        self.compiling = compiling
+        self.compiling, self.watch = compiling, watch
         # Times of the canvases up to the checkpoint from which the run resumes.
         self._before = [] if job.resume is None else autosave.seconds_of(job.resume)
-        self._stopwatch = Stopwatch(compiling, elapsed=self._before[-1] if self._before else 0.0)
+        self._stopwatch = Stopwatch(
+            compiling,
+            elapsed=self._before[-1] if self._before else 0.0,
+            measuring=lambda: watch.timed.seconds,
+        )
         self._first_compile: float | None = None
         self._announced = self._written = self._rescued = self._ended = False
 
@@ -169,16 +183,16 @@ class _Recorder:
         """Show how long compiling took and how long the updates will take."""
         self._announced = True
         first = self._first_compile or 0.0
-        rest = self.pace.seconds_left(first)
+        rest = self.pace.range_left(first)
         if rest is not None:
             whole = f"{self.pace.total} updates take"
             what = whole if self.job.resume is None else "the rest takes"
-            self.display.say(f"compiled in {duration(first)}; {what} about {duration(rest)}")
+            self.display.say(f"compiled in {duration(first)}; {what} {span(*rest)}")
 
     def _show(self, shot: Snapshot) -> None:
         words = [loss_shares(shot.losses)]
         if 0 < shot.step < self.pace.total:
-            words.append(time_left(self.pace.seconds_left(self._first_compile or 0.0)))
+            words.append(time_left(self.pace.range_left(self._first_compile or 0.0)))
         self.display.move(shot.step, self.pace.total, "step", ", ".join(filter(None, words)))
 
     def _write(self, shot: Snapshot) -> None:
@@ -230,7 +244,8 @@ class _Recorder:
             self._rescued = True  # nothing to rescue, whatever fails from here on
         ending = self._ending(stopped_by, name)
         if ending.status != "failed" and cluster.is_first():
-            record_rate(self.job.plan, self.pace.timed)
+            others = self.pace.timed.seconds + self.watch.seconds
+            record_rate(self.job.plan, self.pace.timed, self.watch.timed, self._whole() - others)
         facts: dict[str, Any] = {"output": name} if self._written else {}
         if shot is not None and self.job.outputs.log is not None:
             facts["total_variation"] = self._variations(shot)
@@ -294,8 +309,18 @@ class _Recorder:
             if self.job.outputs.checkpoint is not None:
                 message += f"; `--resume` continues it from {self.job.outputs.checkpoint}"
             return Ending("interrupted", message, 128 + (stopped_by or signal.SIGINT))
-        self.display.say(f"done in {duration(self._stopwatch.elapsed)} after compiling")
+        parts = {
+            "measuring": self.watch.seconds,
+            "compiling": self.compiling.seconds - self.watch.seconds_elsewhere,
+            "updates": self.pace.timed.seconds,
+        }
+        words = ", ".join(f"{duration(seconds)} of {name}" for name, seconds in parts.items())
+        self.display.say(f"done in {duration(self._whole())}: {words}")
         return Ending("done", "", 0)
+
+    def _whole(self) -> float:
+        """Return the seconds since the command began."""
+        return time.perf_counter() - self.job.begun
 
     def _log_start(self) -> None:
         compiled = self._first_compile
@@ -326,6 +351,8 @@ class _Recorder:
             steps=None if self.last is None else self.last.step,
             seconds=round(self._stopwatch.elapsed, 6),
             compile_seconds=round(self.compiling.seconds, 3),
+            measure_seconds=round(self.watch.seconds, 3),
+            whole_seconds=round(self._whole(), 3),
             **facts,
         )
 

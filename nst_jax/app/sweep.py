@@ -21,6 +21,7 @@ from nst_jax.app.job import Job
 from nst_jax.app.plan_report import memory_line, precision_line, px
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
+from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import write_elsewhere, write_picture
 from nst_jax.batches import members_of, paint_batch
 from nst_jax.descent import intervals_of
@@ -351,6 +352,7 @@ def paint_sweep(
                 init=start,
                 intervals=intervals_of(progress),
                 progress=progress.report,
+                watch=PollingWatch(),
             )
             for cell, image in sorted(painted.images.items()):
                 why = divergence(painted.broken.get(cell))

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ class CompileClock(AbstractContextManager):
     def __init__(self) -> None:
         self._thread = threading.get_ident()
         self._spans: list[tuple[float, float]] = []
+        self.waits: list[tuple[float, float]] = []  # when this thread waited for another one
         self._open = True
         jax.monitoring.register_event_duration_secs_listener(self._on_event)
 
@@ -59,12 +61,14 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the time in this context, in which this thread waits for compilation in another one."""
+        """Count the time in this context, in which this thread waits for work in another one."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self._add(time.perf_counter() - start)
+            end = time.perf_counter()
+            self.waits.append((start, end))
+            self._add(end - start)
 
     @property
     def seconds(self) -> float:
@@ -84,10 +88,11 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """Measures laps, the times between snapshots without compilation.
+    """Measures laps, the times between snapshots without compilation and measuring of targets.
 
     The first lap, which the first call of `lap` ends, counts as zero. In a resumed run the sum of laps
-    begins with the seconds that had `elapsed` before the checkpoint.
+    begins with the seconds that had `elapsed` before the checkpoint. `measuring` returns the seconds of
+    measuring so far.
     """
 
     def __init__(
@@ -96,17 +101,18 @@ class Stopwatch:
         clock: Callable[[], float] = time.perf_counter,
         *,
         elapsed: float = 0.0,
+        measuring: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._compiling, self._clock = compiling, clock
-        self._last: tuple[float, float] | None = None  # (clock, compile seconds) at a lap's end
+        self._compiling, self._clock, self._measuring = compiling, clock, measuring
+        self._last: tuple[float, float] | None = None  # (clock, other seconds) at a lap's end
         self.elapsed = elapsed
 
     def lap(self) -> Lap:
         """End a lap and return it; the next one begins."""
-        wall, compiling = self._clock(), self._compiling.seconds
-        before = self._last or (wall, compiling)
-        self._last = wall, compiling
-        seconds = max(0.0, wall - before[0] - (compiling - before[1]))
+        wall, others = self._clock(), self._compiling.seconds + self._measuring()
+        before = self._last or (wall, others)
+        self._last = wall, others
+        seconds = max(0.0, wall - before[0] - (others - before[1]))
         lap = Lap(self.elapsed, seconds)
         self.elapsed += seconds
         return lap
@@ -117,6 +123,44 @@ class Timed(NamedTuple):
 
     cost: float
     seconds: float
+
+
+class Range(NamedTuple):
+    """The least and the most that something is expected to be."""
+
+    least: float
+    most: float
+
+
+class Pace:
+    """The seconds per cost in the last laps, from which a range of times is foretold.
+
+    Until there are `LAPS` of them, the paces of earlier runs count as well, since the first laps of a
+    program say little.
+    """
+
+    LAPS = 5
+
+    def __init__(self, expected: Range | None = None) -> None:
+        self._expected = expected
+        self._laps: deque[float] = deque(maxlen=self.LAPS)
+
+    def afresh(self) -> "Pace":
+        """Return a pace without laps, for another scale."""
+        return Pace(self._expected)
+
+    def add(self, cost: float, seconds: float) -> None:
+        """Note that work of this cost took so many seconds."""
+        if cost > 0:
+            self._laps.append(seconds / cost)
+
+    @property
+    def range(self) -> Range:
+        """The least and the most seconds per cost; zeros if nothing is known."""
+        known = list(self._laps)
+        if len(known) < self.LAPS and self._expected is not None:
+            known += self._expected
+        return Range(min(known, default=0.0), max(known, default=0.0))
 
 
 class IntervalChooser(Iterator[int]):
@@ -135,6 +179,7 @@ class IntervalChooser(Iterator[int]):
         also: int | None = None,
         done: int = 0,
         costs: Sequence[float] | None = None,
+        expected: Range | None = None,
     ) -> None:
         """Make the chooser for one run.
 
@@ -144,6 +189,7 @@ class IntervalChooser(Iterator[int]):
           also: a second number like `every`, or None.
           done: number of updates after which the run resumes; 0 for a new run.
           costs: cost of an update at each scale, in any unit; None estimates it from the pixels.
+          expected: seconds per cost of earlier runs; None if there were none.
         """
         self._strides = [stride for stride in (every, also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
@@ -154,6 +200,7 @@ class IntervalChooser(Iterator[int]):
         self.done = done
         # Index of the scale that was timed last, and how many of its updates took how many seconds.
         self._measured, self._steps, self._seconds = -1, 0, 0.0
+        self._pace = Pace(expected)
         self.timed = Timed(0.0, 0.0)
 
     @property
@@ -172,9 +219,11 @@ class IntervalChooser(Iterator[int]):
             scale = self.scale_of(step)
             if scale != self._measured:
                 self._measured, self._steps, self._seconds = scale, 0, 0.0
+                self._pace = self._pace.afresh()
             self._steps += step - self.done
             self._seconds += seconds
             costs = (step - self.done) * self._cost[scale]
+            self._pace.add(costs, seconds)
             self.timed = Timed(self.timed.cost + costs, self.timed.seconds + seconds)
         self.done = step
 
@@ -196,12 +245,25 @@ class IntervalChooser(Iterator[int]):
         """Estimate the seconds that the rest of the run takes, or None before anything was timed.
 
         Args:
-          compile_seconds: how long compiling the program of a scale takes. Each program is compiled
-            while the previous scale runs, so only what exceeds that scale's time is added.
+          compile_seconds: how long preparing a scale takes, above all compiling its program. That is
+            done while the previous scale runs, so only what exceeds that scale's time is added.
         """
         if self._measured < 0:
             return None
-        unit = self._seconds / self._steps / self._cost[self._measured]
+        return self._left(self._seconds / self._steps / self._cost[self._measured], compile_seconds)
+
+    def range_left(self, compile_seconds: float = 0.0) -> Range | None:
+        """Estimate the least and the most seconds that the rest takes, from the paces that were seen.
+
+        Args:
+          compile_seconds: as in `seconds_left`.
+        """
+        if self._measured < 0:
+            return None
+        return Range(*(self._left(unit, compile_seconds) for unit in self._pace.range))
+
+    def _left(self, unit: float, compile_seconds: float) -> float:
+        """Return the seconds that the rest takes if each unit of cost takes `unit` seconds."""
         left, done, begun = 0.0, self.done, 0
         present = self.scale_of(self.done)
         for scale, (end, cost) in enumerate(zip(self._ends, self._cost, strict=True)):

@@ -177,7 +177,7 @@ def decoded(
     notes = [*_notes_on_file(opened)]
     orientation = _orientation(opened, notes)
     gamma = None if opened.info.get("icc_profile") else _gamma(opened.info, notes)
-    _check_memory(opened, _bytes_per_pixel(opened))
+    _check_memory(opened, memory_of(opened))
     low = None if gamma is None else _low_bytes(opened)
     opened.load()
     upright = opened
@@ -207,7 +207,7 @@ def load_pixels(opened: PilImage.Image) -> None:
 
     A file of a few kilobytes may decode to gigabytes, so the memory is checked first.
     """
-    _check_memory(opened, LOADED_BYTES)
+    _check_memory(opened, opened.width * opened.height * LOADED_BYTES)
     opened.load()
 
 
@@ -216,15 +216,14 @@ def load_pixels(opened: PilImage.Image) -> None:
 LOADED_BYTES = 14
 
 
-def _check_memory(opened: PilImage.Image, bytes_per_pixel: int) -> None:
-    """Refuse a picture that takes more memory to decode than is available.
+def _check_memory(opened: PilImage.Image, needed: int) -> None:
+    """Refuse a picture if decoding it takes more bytes, `needed`, than are available.
 
     A JPEG could be reduced while it is decoded, but is refused like the others: what is painted would
     depend on the memory that happened to be free, and the recipe computes the size of the canvas from
     that of the picture, and reduces it with a filter of its own.
     """
     available = _memory.of_this_machine()
-    needed = opened.width * opened.height * bytes_per_pixel
     if available is not None and needed > available:
         factor = math.sqrt(available / needed)
         width, height = (max(1, int(side * factor)) for side in opened.size)
@@ -233,6 +232,11 @@ def _check_memory(opened: PilImage.Image, bytes_per_pixel: int) -> None:
             f"and {_memory.gigabytes(available)} is available; reduce it with another program to "
             f"{width}x{height} px at most, or stop other programs"
         )
+
+
+def memory_of(opened: PilImage.Image) -> int:
+    """Return the bytes that decoding takes, as far as the file's header tells."""
+    return opened.width * opened.height * _bytes_per_pixel(opened)
 
 
 def _bytes_per_pixel(opened: PilImage.Image) -> int:

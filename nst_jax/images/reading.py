@@ -26,6 +26,7 @@ class Picture(NamedTuple):
     notes: tuple[str, ...]  # what was converted, in words
     name: str  # the file's name, never its folder
     digest: str  # sha256 of the file's bytes
+    memory: int = 0  # bytes that decoding took, estimated
 
 
 class Glance(NamedTuple):
@@ -34,6 +35,7 @@ class Glance(NamedTuple):
     shape: Shape  # of the image that `read` returns
     name: str  # as in `Picture`
     digest: str  # as in `Picture`
+    memory: int = 0  # bytes that decoding will take, estimated
 
 
 def load(path: PathLike, *, argument: str = "path") -> HostImage:
@@ -90,9 +92,10 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
     """
     data = _bytes_of(Path(path), argument)
     with decoding.opened_picture(data, Path(path), argument) as opened:
+        memory = decoding.memory_of(opened)
         image, alpha, notes = decoding.decoded(opened)
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(image, alpha, tuple(notes), Path(path).name, digest)
+    return Picture(image, alpha, tuple(notes), Path(path).name, digest, memory)
 
 
 def glance(path: PathLike, *, argument: str = "path") -> Glance:
@@ -115,8 +118,8 @@ def glance(path: PathLike, *, argument: str = "path") -> Glance:
     """
     data = _bytes_of(Path(path), argument)
     with decoding.opened_picture(data, Path(path), argument) as opened:
-        shape = decoding.upright_shape(opened)
-    return Glance(shape, Path(path).name, hashlib.sha256(data).hexdigest())
+        shape, memory = decoding.upright_shape(opened), decoding.memory_of(opened)
+    return Glance(shape, Path(path).name, hashlib.sha256(data).hexdigest(), memory)
 
 
 def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] | None:

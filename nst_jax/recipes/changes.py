@@ -65,6 +65,10 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
 def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size = None) -> Recipe:
     """Return the recipe with the size rules of content and style changed.
 
+    A number always means the recipe's rule for that picture. A width and height, such as "400x300", is
+    for the canvas and never distorts a style: without `style_size`, the style follows the recipe's
+    rule, with the number that gives a canvas of that area.
+
     Args:
       recipe: the recipe to change.
       size: size of the content and, if `style_size` is None, of the style; see `sizes.with_size`.
@@ -72,11 +76,19 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
 
     Returns:
       The recipe with other `size` and `style_size` rules.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> pictures = with_sizes(recipes.DEFAULT, "400x300").pictures
+      >>> pictures.size.shape(1000, 1000), pictures.style_size.shape(1000, 1000)
+      ((300, 400), (400, 400))
     """
-    rule = sizes.with_size(recipe.pictures.size, size, argument="size")
-    own = recipe.pictures.style_size
+    before, own = recipe.pictures.size, recipe.pictures.style_size
+    rule = sizes.with_size(before, size, argument="size")
     if style_size is not None:
-        own = sizes.with_size(own or rule, style_size, argument="style_size")
+        own = sizes.with_size(own or before, style_size, argument="style_size")
+    elif isinstance(rule, sizes.Exact) and not sizes.is_number(size) and size is not None:
+        own = sizes.beside_exact(own or before, before, rule)
     elif size is not None and not hasattr(own, "beside"):
         own = own and sizes.with_size(own, size, argument="size")
     return recipe.replace(pictures__size=rule, pictures__style_size=own)

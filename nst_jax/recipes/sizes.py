@@ -5,6 +5,7 @@ A rule is a small dataclass whose numbers are pytree leaves; its `shape(height, 
 A filter is a function (image, (height, width)) -> image.
 """
 
+import bisect
 import math
 import re
 from collections.abc import Callable
@@ -304,6 +305,39 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
     if hasattr(size, "shape") and hasattr(size, "resized"):
         return size
     raise TypeError(f"`{argument}`: expected {_GRAMMAR}, got {size!r}")
+
+
+def is_number(size: Size) -> bool:
+    """Return whether a caller's `size` is a number of pixels, or its digits."""
+    if isinstance(size, str):
+        return size.strip().isdecimal()
+    return isinstance(size, (int, np.integer))
+
+
+def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
+    """Return a recipe's rule for styles beside a canvas whose exact size the caller gives.
+
+    Args:
+      rule: the recipe's rule for styles, which may be that for contents.
+      content: the recipe's rule for contents.
+      canvas: the caller's size.
+
+    Returns:
+      `rule` with the number with which `content` gives a canvas of that area; `rule` itself if it has
+      no number or follows the canvas.
+    """
+    if isinstance(rule, AsIs) or hasattr(rule, "beside"):
+        return rule
+    shape = canvas.shape(0, 0)
+
+    def area(pixels: int) -> int:
+        height, width = content.resized(pixels).shape(*shape)
+        return height * width
+
+    numbers = range(SMALLEST, LARGEST + 1)
+    found = bisect.bisect_left(numbers, shape[0] * shape[1], key=area)
+    # A rule of the caller's own may never give that area.
+    return rule.resized(numbers[found] if found < len(numbers) else max(shape))
 
 
 def _parsed(rule: SizeRule, text: str, argument: str) -> SizeRule:

@@ -1,10 +1,10 @@
 """The number of pictures painted at once: as many as fit into memory, until more gain no speed."""
 
-from collections.abc import Hashable
+import bisect
+from collections.abc import Callable, Hashable
 
 from nst_jax._types import Shape
 from nst_jax.scaling.capacity import MARGIN
-from nst_jax.scaling.costs import Footprint
 from nst_jax.scaling.sharding import AnyMesh, pictures_in_parallel
 
 # Number of pixels, over all canvases of a chunk, beyond which a larger chunk hardly gains speed. It is
@@ -13,17 +13,18 @@ PIXELS_AT_ONCE: dict[Hashable, int] = {"cpu": 2**19}
 PIXELS_AT_ONCE_ELSEWHERE = 2**22
 
 
-def largest_chunk(footprint: Footprint, available: int | None) -> int | None:
-    """Return how many pictures fit into memory at once, at least 1; None if memory is not known.
+def largest_chunk(total: Callable[[int], int], available: int | None, count: int) -> int | None:
+    """Return how many of `count` pictures fit into memory at once, at least 1; None if not known.
 
     Args:
-      footprint: the estimated memory of one picture.
+      total: returns the estimated bytes of so many pictures at once.
       available: bytes that the device can allocate.
+      count: number of pictures.
     """
     if available is None:
         return None
-    room = available / MARGIN - footprint.weights
-    return max(1, int(room // (footprint.total - footprint.weights)))
+    sizes = range(1, count + 1)
+    return max(1, bisect.bisect_left(sizes, True, key=lambda n: total(n) * MARGIN > available))
 
 
 def even_chunk(count: int, most: int | None) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from nst_jax import _checks, recipes, vgg
 from nst_jax._types import Shape
+from nst_jax.images import resizing
 from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import tiles
@@ -41,6 +42,7 @@ class Footprint:
         the largest style, whichever is more.
       state: canvases and the optimiser's state.
       targets: the content's features and the style's statistics.
+      inputs: the contents and the styles, resized.
     """
 
     shape: Shape
@@ -49,17 +51,18 @@ class Footprint:
     activations: int
     state: int
     targets: int
+    inputs: int
 
     @property
     def total(self) -> int:
         """Sum of all parts, in bytes."""
-        return self.weights + self.activations + self.state + self.targets
+        return self.weights + self.activations + self.state + self.targets + self.inputs
 
     @property
     def per_pixel(self) -> float:
-        """Bytes per pixel of the canvases, without `weights`, which hardly depend on the size."""
+        """Bytes per pixel of the canvases, without `weights` and `inputs`."""
         height, width = self.shape
-        return (self.total - self.weights) / (self.pictures * height * width)
+        return (self.total - self.weights - self.inputs) / (self.pictures * height * width)
 
 
 def estimate_memory(
@@ -73,8 +76,9 @@ def estimate_memory(
 ) -> Footprint:
     """Estimate the peak memory of a run before anything is compiled.
 
-    The estimate is meant to be within 20 % of XLA's count for the compiled loop. Python, JAX itself and
-    the pictures as they were read are not counted; they take some hundred megabytes more.
+    The estimate is meant to be within 20 % of XLA's count for the compiled loop, or for measuring the
+    styles if that takes more. Python, JAX itself and the pictures as they were read are not counted;
+    they take some hundred megabytes more.
 
     Args:
       shape: (height, width) of the canvas at its final size.
@@ -118,7 +122,7 @@ def estimate_memory(
     bands = _bands(shape, recipe, devices)
     window = _blocks(tiles.window_of(shape, recipe.terms.taps, recipe.network, bands), recipe)
     own_shape = shape if bands is None else (bands.band_height, shape[1])
-    measuring = max(_peak_of_measuring(style, recipe, devices) for style in styles)
+    measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
     return Footprint(
         shape=shape,
         pictures=pictures,
@@ -126,7 +130,36 @@ def estimate_memory(
         activations=max(pictures * _peak_of_loop(window, recipe, on_cpu), measuring),
         state=pictures * _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices)),
         targets=pictures * _bytes_of_targets(_blocks(own_shape, recipe), recipe),
+        inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
     )
+
+
+def _bytes_of_picture(shape: Shape) -> int:
+    return 3 * FLOAT32 * shape[0] * shape[1]
+
+
+# Bytes per pixel of a picture that a filter resizes which is not JAX's: copies in float32 while it is
+# rounded to 8 bits.
+PILLOW_BYTES = 40
+
+
+def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
+    """Return the bytes that resizing a picture takes besides the picture as it was read.
+
+    Args:
+      old: (height, width) of the picture as it was read.
+      new: (height, width) of the resized picture.
+      resize: the filter, a value of `sizes.FILTERS`.
+    """
+    if old == new:
+        return _bytes_of_picture(old)  # the copy on the device
+    if resize not in (resizing.antialiased, resizing.bilinear):
+        return PILLOW_BYTES * old[0] * old[1] + 2 * _bytes_of_picture(new)
+    # JAX resizes one axis after the other, by products with a matrix, for which it may copy a picture.
+    between = min(_bytes_of_picture((old[0], new[1])), _bytes_of_picture((new[0], old[1])))
+    matrices = FLOAT32 * (old[0] * new[0] + old[1] * new[1])
+    sides = _bytes_of_picture(old), _bytes_of_picture(new)
+    return sum(sides) + max(sides) + between + matrices
 
 
 def _bands(shape: Shape, recipe: Recipe, devices: int) -> Bands | None:
@@ -234,7 +267,9 @@ def _bytes_each(recipe: Recipe) -> int:
     return recipe.network.precision_on().activations_of(jnp.float32).itemsize
 
 
-def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_cpu: bool) -> int:
+def _work(
+    layer: Layer, into: int, out: int, recipe: Recipe, on_cpu: bool, *, direct: bool = False
+) -> int:
     """Return the bytes that a convolution from `into` to `out` channels needs besides its result.
 
     A direct convolution reads a copy of its input: the output of a ReLU in the forward pass, a gradient
@@ -242,13 +277,13 @@ def _work(layer: Layer, into: int, out: int, recipe: Recipe, on_cpu: bool) -> in
     exist at a time; see `winograd.convolve`. For every pixel that the patches cover, a buffer has 6/4
     elements per channel once the rows are transformed, and 36/16 once the columns are transformed too;
     the products have 36/16. A CPU convolves in float32 even if the activations have fewer bits; only
-    the factors of Winograd's products then have fewer bits as well.
+    the factors of Winograd's products then have fewer bits as well. Measuring convolves `direct`.
     """
     each = _bytes_each(recipe)
     if not on_cpu:
         return layer.positions * into * each
     widened = 0 if each == FLOAT32 else layer.positions * (into + out) * FLOAT32
-    if not layer.winograd:
+    if direct or not layer.winograd:
         return layer.positions * into * each + widened
     tile, window = winograd.PATCH, winograd.WINDOW
     covered = -(-layer.height // tile) * -(-layer.width // tile) * tile**2
@@ -318,16 +353,32 @@ def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
     return pooled + kept * (layer.tapped > 0 or on_cpu)
 
 
-def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int) -> int:
-    """Return the peak bytes of measuring a style: with no gradient, only content features are kept."""
-    bands = _bands(shape, recipe, devices)
-    window = tiles.window_of(shape, recipe.terms.taps, recipe.network, bands)
-    peak = kept = 0
-    for layer in layers_of(window, recipe):
-        copies = 1 + layer.style
-        peak = max(peak, kept + layer.input + copies * layer.output)
-        kept += layer.content * layer.output
-    return peak * _bytes_each(recipe)
+# While a style's Gram matrix is made, XLA holds its features three times.
+HELD_FOR_GRAM = 3
+
+
+def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool) -> int:
+    """Return the peak bytes of measuring a style, or one of its tiles.
+
+    XLA may make the Gram matrix of a layer after it has computed the next layer.
+    """
+    taps = recipe.terms.style_taps
+    window = tiles.window_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
+    each, peak, before = _bytes_each(recipe), 0, None
+    for layer in _needed_for(taps, window, recipe):
+        given = layer.input if before is None or not before.style else HELD_FOR_GRAM * before.output
+        work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu, direct=True)
+        peak = max(peak, (given + layer.output) * each + work)
+        peak = max(peak, layer.style * HELD_FOR_GRAM * layer.output * each)
+        before = layer
+    return peak
+
+
+def _needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]:
+    """Return the layers down to the deepest of `taps`, for a picture of this (height, width)."""
+    names = list(vgg.LAYERS)
+    deepest = max(names.index(vgg.layer_of(tap)) for tap in taps)
+    return layers_of(shape, recipe)[: deepest + 1]
 
 
 # --- Memory of everything else --------------------------------------------------------------------
@@ -422,6 +473,45 @@ def _forward_operations(layer: Layer) -> int:
     convolution = 9 * layer.channels_in * layer.channels
     gram = layer.style * layer.channels**2
     return 2 * layer.positions * (convolution + gram)
+
+
+def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
+    """Return the number of operations of measuring a content of this (height, width).
+
+    With several devices, the result is for one of them.
+    """
+    # On several devices, the content is cut into the canvas' tiles; see `objective.measure_content`.
+    terms = recipe.terms
+    deciding = terms.content_taps if devices == 1 else terms.taps
+    grid = tiles.grid_of(shape, deciding, recipe.network, _bands(shape, recipe, devices))
+    return _forward_to(shape, terms.content_taps, recipe, grid, gram=False)
+
+
+def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
+    """Return the number of operations of measuring a style of this (height, width).
+
+    With several devices, the result is for one of them.
+    """
+    taps = recipe.terms.style_taps
+    grid = tiles.grid_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
+    return _forward_to(shape, taps, recipe, grid, gram=True)
+
+
+def _forward_to(
+    shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, gram: bool
+) -> float:
+    """Return the operations of the layers down to the deepest of `taps`, over all tiles."""
+    window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
+    needed = _needed_for(taps, window, recipe)
+    return count * sum(
+        _forward_operations(layer if gram else layer._replace(style=False)) for layer in needed
+    )
+
+
+def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> float:
+    """Return the number of operations of measuring the targets of one scale."""
+    styles = [style_operations(shape, recipe, devices=devices) for shape in scale.style_shapes]
+    return content_operations(scale.shape, recipe, devices=devices) + sum(styles)
 
 
 def scale_operations(

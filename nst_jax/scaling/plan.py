@@ -25,10 +25,13 @@ from nst_jax.scaling import capacity, chunk_size, sharding
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
 from nst_jax.scaling.costs import (
+    FLOAT32,
     PLATFORMS,
     Footprint,
     estimate_memory,
     is_tiled,
+    measuring_operations,
+    peak_of_resizing,
     run_operations,
     scale_operations,
 )
@@ -40,6 +43,41 @@ TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
 # The smallest number of pairs to which L-BFGS' history is shortened if memory is short: with fewer
 # pairs, L-BFGS is hardly better than gradient descent.
 LEAST_HISTORY = 3
+
+
+@dataclass(frozen=True)
+class FileMemory:
+    """The memory that picture files take in this machine, in bytes.
+
+    Attributes:
+      kept: pictures as they were read, which are kept during the run.
+      peak: peak while they are read and resized.
+    """
+
+    kept: int
+    peak: int
+
+
+def memory_of_files(
+    shapes: Sequence[Shape], decoding: Sequence[int], scale: Scale, recipe: Recipe
+) -> FileMemory:
+    """Return the memory for reading and resizing the pictures of a run, one after the other.
+
+    Args:
+      shapes: (height, width) of the content and of each style, as they are read.
+      decoding: bytes that decoding each of them takes.
+      scale: the final scale.
+      recipe: its filter matters.
+    """
+    kept = peak = 0
+    for (height, width), one in zip(shapes, decoding, strict=True):
+        peak = max(peak, kept + one)
+        kept += 3 * FLOAT32 * height * width
+    resized = 0
+    for old, new in zip(shapes, (scale.shape, *scale.style_shapes), strict=True):
+        peak = max(peak, kept + resized + peak_of_resizing(old, new, recipe.pictures.resize))
+        resized += 3 * FLOAT32 * new[0] * new[1]
+    return FileMemory(kept, peak)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +101,7 @@ class Plan:
       available: bytes that each device can allocate; None if not known.
       footprint: predicted memory of one device at the final scale.
       untiled: predicted memory of one device for one picture by `requested`, without tiles.
+      files: what the picture files of one picture take in this machine's memory; None if not known.
     """
 
     requested: Recipe
@@ -77,6 +116,17 @@ class Plan:
     available: int | None
     footprint: Footprint
     untiled: Footprint
+    files: FileMemory | None = None
+
+    @property
+    def peak(self) -> int:
+        """Predicted memory in bytes, with that for reading and resizing the pictures where it is known.
+
+        Files are read into the machine's memory, which is not that of an accelerator.
+        """
+        if self.files is None or self.platform != "cpu":
+            return self.footprint.total
+        return max(self.files.peak, self.files.kept + self.footprint.total)
 
     @property
     def updates(self) -> int:
@@ -92,6 +142,13 @@ class Plan:
     def operations(self) -> float:
         """Number of operations of one device for all updates of one picture."""
         return run_operations(self.scales, self.recipe, self.platform, devices=self.devices)
+
+    @property
+    def measuring_operations(self) -> list[float]:
+        """Number of operations of one device for measuring the targets, at each scale."""
+        return [
+            measuring_operations(scale, self.recipe, devices=self.devices) for scale in self.scales
+        ]
 
     @property
     def operations_per_update(self) -> list[float]:
@@ -278,6 +335,8 @@ def plan_scales(
     memory: int | None = None,
     platform: str | None = None,
     may_shorten_history: bool = False,
+    files: FileMemory | None = None,
+    unread: bool = False,
 ) -> Plan:
     """Plan a run of a checked recipe along given scales.
 
@@ -296,17 +355,27 @@ def plan_scales(
       may_shorten_history: whether the package's default recipe may keep fewer L-BFGS pairs, which
         changes the picture, if no variant from `memory_savers` fits. Other recipes belong to
         their authors, so they always keep their history.
+      files: the memory that the picture files take.
+      unread: whether these files are still to be read, so that they take some of the available memory.
 
     Raises:
-      ValueError: if no tile size fits (the message names the largest canvas and the changes that would
-        fit); if a device would have no row of the canvas; or if bands are requested for a loss that is
-        not additive.
+      ValueError: if `unread` files cannot be read; if no tile size fits (the message names the largest
+        canvas and the changes that would fit); if a device would have no row of the canvas; or if bands
+        are requested for a loss that is not additive.
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)
     check_bands_allowed(bands, recipe.terms)
     check_bands(bands)
     there, counted, here = _memory_of(mesh, device, memory, platform)
+    if unread and files is not None and there is not None and counted == "cpu":
+        if files.peak > there:
+            raise ValueError(
+                f"`content`: reading the pictures takes {gigabytes(files.peak)}, and "
+                f"{gigabytes(there)} is available; reduce them with another program, or stop other "
+                "programs"
+            )
+        there = max(0, there - files.kept)
     devices = _devices_of(mesh)
     auto_precision = isinstance(recipe.network.precision, Auto)
     recipe = recipe.resolved(counted)
@@ -317,7 +386,11 @@ def plan_scales(
     one = footprint_at(chosen, last, counted, devices=devices)
     most = chunk
     if chunk is None and pictures > 1:
-        most = chunk_size.largest_chunk(one, there)
+
+        def total(count: int) -> int:
+            return footprint_at(chosen, last, counted, pictures=count, devices=devices).total
+
+        most = chunk_size.largest_chunk(total, there, pictures)
         if most is not None and counted != "cpu":
             most *= sharding.pictures_in_parallel(mesh)  # each accelerator has its own memory
     at_once = chunk_size.even_chunk_over_devices(pictures, most, mesh)
@@ -337,6 +410,7 @@ def plan_scales(
         if together == 1
         else footprint_at(chosen, last, counted, pictures=together, devices=devices),
         untiled=untiled,
+        files=files,
     )
 
 

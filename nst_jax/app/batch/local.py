@@ -22,6 +22,7 @@ from nst_jax.app.introduction import introduce
 from nst_jax.app.plan_report import memory_line, precision_words
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
+from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import resized_alpha, write_picture
 from nst_jax.batches import PaintedBatch, members_of, paint_batch
 from nst_jax.descent import intervals_of
@@ -156,6 +157,7 @@ def _paint_together(
         init=start,
         intervals=intervals_of(progress),
         progress=progress.report,
+        watch=PollingWatch(),
     )
 
 

@@ -1,0 +1,105 @@
+"""The targets of a scale, measured piece by piece: picture by picture, and large styles tile by tile.
+
+The pieces are programs of their own, called one after the other. So measuring takes the memory of one
+piece, its progress is known, and it can be interrupted. The targets have the same bits as those of
+`objective.measure`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from nst_jax import objective
+from nst_jax._compile import Jitted
+from nst_jax._types import Features, Image, Params, Statistic, StyleImage, Targets
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.bands import Bands
+from nst_jax.scaling.costs import content_operations, style_operations
+
+
+class Watch:
+    """Waits for what is computed. This one only waits; subclasses may time it, show it or end it."""
+
+    def wait(self, arrays: Any) -> None:
+        """Wait until all arrays of a pytree are computed; raise the error if that failed."""
+        jax.block_until_ready(arrays)
+
+    def wait_for_piece(self, arrays: Any, operations: float) -> None:
+        """Wait until a piece of the targets is measured, which takes this number of operations."""
+        del operations
+        self.wait(arrays)
+
+
+class MeasuringPrograms(NamedTuple):
+    """The compiled functions that measure; see the functions of `objective` with these names."""
+
+    measure_content: Callable[..., Any]
+    sum_style: Callable[..., Any]
+    add_style_tile: Callable[..., Any]
+    blended_statistics: Callable[..., Any]
+
+
+PROGRAMS = MeasuringPrograms(
+    measure_content=Jitted(objective.measure_content),
+    sum_style=Jitted(objective.sum_style),
+    add_style_tile=Jitted(objective.add_style_tile),
+    blended_statistics=Jitted(objective.blended_statistics, static_argnums=(1,)),
+)
+
+
+class Measuring:
+    """Measures contents and styles, one piece after the other."""
+
+    def __init__(
+        self,
+        params: Params,
+        recipe: Recipe,
+        bands: Bands | None,
+        *,
+        programs: MeasuringPrograms = PROGRAMS,
+        watch: Watch | None = None,
+    ) -> None:
+        self._params, self._recipe, self._bands = params, recipe, bands
+        self._programs, self._watch = programs, Watch() if watch is None else watch
+        self._devices = 1 if bands is None else bands.count
+
+    def content(self, content: Image) -> Features:
+        """Measure the features of a content."""
+        found = self._programs.measure_content(
+            self._params, content, self._recipe, bands=self._bands
+        )
+        shape = (content.shape[0], content.shape[1])
+        self._watch.wait_for_piece(
+            found, content_operations(shape, self._recipe, devices=self._devices)
+        )
+        return found
+
+    def styles(self, styles: Sequence[Any]) -> dict[str, Statistic]:
+        """Measure the blended statistics of one or several styles."""
+        sums = [self._sums(style) for style in styles]
+        shapes = tuple((style.shape[0], style.shape[1]) for style in styles)
+        return self._programs.blended_statistics(sums, shapes, self._recipe)
+
+    def style(self, style: StyleImage) -> dict[str, Statistic]:
+        """Measure the statistics of one style."""
+        return self.styles([style])
+
+    def _sums(self, style: StyleImage) -> dict[str, Any]:
+        shape = (style.shape[0], style.shape[1])
+        cost = style_operations(shape, self._recipe, devices=self._devices)
+        grid = None if self._bands is not None else objective.style_grid(style, self._recipe)
+        if grid is None:
+            sums = self._programs.sum_style(self._params, style, self._recipe, bands=self._bands)
+            self._watch.wait_for_piece(sums, cost)
+            return sums
+        sums = objective.no_sums(style, self._recipe)
+        for index in range(grid.count):
+            sums = self._programs.add_style_tile(self._params, style, sums, index, self._recipe)
+            self._watch.wait_for_piece(sums, cost / grid.count)
+        return sums
+
+
+def targets_of(measuring: Measuring, content: Image, styles: Sequence[Any]) -> Targets:
+    """Measure the targets of one canvas."""
+    return Targets(content=measuring.content(content), style=measuring.styles(styles))

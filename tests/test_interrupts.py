@@ -1,0 +1,105 @@
+"""Signals end the process even while C code keeps the main thread from running Python."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nst_jax import _files
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+
+# The call of `hashlib` lasts for minutes; Python runs no handler of a signal before it returns.
+BUSY = """
+import hashlib, sys
+from pathlib import Path
+from nst_jax import _files
+from nst_jax.app import interrupts
+
+interrupts.exit_on_interrupt()
+if "run" in sys.argv:
+    running = interrupts.Interrupts(lambda: print("abandoned", flush=True))
+if "deferred" in sys.argv:
+    running.defer()
+if "raise" in sys.argv:
+    interrupts.raise_on_interrupt()
+with _files.atomic(Path("picture.png")):
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+"""
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """Return a function that signals a busy process; it returns the exit code and the output."""
+    begun = []
+
+    def run(how, *numbers):
+        process = subprocess.Popen(
+            [sys.executable, "-c", BUSY, *how],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": os.getcwd()},
+            # A shell may have started the tests with signals ignored, which a process inherits.
+            preexec_fn=_hear_all,
+        )
+        begun.append(process)
+        process.stdout.readline()
+        time.sleep(0.1)  # until it is in the long call
+        for index, number in enumerate(numbers):
+            if index:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(0.7)  # longer than the program waits for an answer
+            process.send_signal(number)
+        out, _ = process.communicate(timeout=10)
+        assert os.listdir(tmp_path) == []
+        return process.returncode, out.splitlines()
+
+    yield run
+    for process in begun:
+        process.kill()
+        process.wait()
+
+
+def _hear_all():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def test_the_first_signal_ends_what_has_nothing_to_save(busy):
+    assert busy([], signal.SIGINT) == (130, ["nst-jax: interrupted"])
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_the_first_signal_ends_a_run_without_a_canvas(busy, name):
+    number = getattr(signal, name)
+    assert busy(["run"], number) == (128 + number, ["abandoned", "nst-jax: interrupted"])
+
+
+@pytest.mark.parametrize("how", [["run", "deferred"], ["raise"]], ids=["picture", "batch"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_the_second_signal_always_ends_at_once(busy, how, name):
+    number = getattr(signal, name)
+    assert busy(how, number, number) == (128 + number, [])
+
+
+def test_a_terminal_that_hangs_up_twice_asks_once(busy):
+    found = busy(["run", "deferred"], signal.SIGHUP, signal.SIGHUP, signal.SIGTERM)
+    assert found == (128 + signal.SIGTERM, [])
+
+
+def test_what_is_being_written_can_be_removed(tmp_path):
+    def interrupted():
+        with _files.atomic(tmp_path / "a.txt") as part:
+            part.write_text("half")
+            _files.remove_unfinished()
+
+    with pytest.raises(FileNotFoundError):
+        interrupted()
+    assert os.listdir(tmp_path) == []
