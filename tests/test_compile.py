@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import _compile, batch_canvas, canvas
+from nst_jax import _compile, batch_canvas, canvas, measuring
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +42,8 @@ def test_what_the_user_has_set_is_left_alone(monkeypatch):
 @pytest.mark.parametrize(
     "program",
     [
-        canvas.PROGRAMS.measure,
+        *measuring.PROGRAMS,
         canvas.PROGRAMS.run,
-        batch_canvas._measure_content,
-        batch_canvas._measure_style,
         batch_canvas._run_many,
     ],
 )
