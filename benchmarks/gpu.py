@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import jax
 import jax.numpy as jnp
 
@@ -16,6 +17,7 @@ from benchmarks.harness import Findings, Plan
 from benchmarks.memory import counted
 from benchmarks.peers import precisions
 from benchmarks.problems import ADAM, LBFGS, Loop, pictures, problem
+from benchmarks.report import gpu_cells
 
 QUESTION = "What one device does within eight minutes, the most telling measurements first"
 FULL = Plan(sizes=(256,), repeats=3, steps=2, batches=(4,), seconds=1200)
@@ -45,6 +47,7 @@ def measure(plan: Plan) -> Findings:
             continue
         try:
             rows.append({"what": name, **task()})
+            click.echo(f"  {' | '.join(next(gpu_cells(rows[-1])))}", err=True)
         except Exception as error:  # one failure must not lose the others
             line = (str(error).strip().splitlines() or [""])[0]
             notes.append(f"{name} was not measured: {type(error).__name__}: {line[:120]}")

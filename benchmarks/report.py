@@ -211,7 +211,8 @@ def _beyond(row: Json) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _gpu(row: Json) -> Iterator[tuple[str, ...]]:
+def gpu_cells(row: Json) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of one row of the case `gpu`."""
     if "cold_seconds" in row:
         seconds = f"{number(row['cold_seconds'])} cold, {number(row['warm_seconds'])} warm"
     else:
@@ -279,7 +280,7 @@ TABLES: dict[str, Table] = {
     "gpu": (
         ("what", "canvas", "s per step or command", "MP·it/s", "to compile, s",
          "temporaries by XLA, B/px", "last loss"),
-        _gpu,
+        gpu_cells,
     ),
     "time_to_loss": (
         ("pair", "canvas", "engine", "updates", "s", "lowest / floor", "s to 2 floors", "to 1.5",
