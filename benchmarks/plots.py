@@ -152,6 +152,8 @@ def figures(entries: Iterable[Json]) -> tuple[dict[str, list[Panel]], list[str]]
     found, missing = {}, []
     by_kind: dict[str, dict[str, Json]] = {}
     for entry in entries:
+        if entry["case"] == "gpu":  # a table of single measurements, of which no figure is drawn
+            continue
         by_kind.setdefault(_kind(entry), {})[entry["case"]] = entry
     for kind, cases in by_kind.items():
         for name, needed, panels in (

@@ -103,7 +103,8 @@ def check(entry):
     assert entry["rows"]
     for row in entry["rows"]:
         side = SIDES.get(entry["case"], 32)
-        assert row["size"] == ([21, 32] if entry["case"] == "wall" else [side, side])
+        is_command = entry["case"] == "wall" or row.get("what", "").startswith("command")
+        assert row["size"] == ([21, 32] if is_command else [side, side])
         losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
         assert all(math.isfinite(loss) for loss in losses)
     found = list(spreads(entry["rows"]))
@@ -116,7 +117,7 @@ def check(entry):
 # Those that start processes or compile several programs are slow.
 SLOW = {"step", "batch"}
 LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
-LONG |= {"peers"}
+LONG |= {"peers", "gpu"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
