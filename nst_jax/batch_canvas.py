@@ -111,7 +111,7 @@ class BatchCanvas:
         return state._replace(canvas=canvas, pending=pending)
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
-        """Return the members' starting images, and their `prepare.exact_canvas`es, stacked, or None."""
+        """Return the members' starting images, and canvases from `prepare.exact_canvas`, if any."""
         images, canvases, recipe = [], [], self.plan.recipe
         for member in self._members:
             scale = member.prepared.scales[0]

@@ -169,7 +169,7 @@ def with_memory_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Rec
         return recipe
     tile, remat = (checkpoint.facts.get(f"network.{name}") for name in ("tile", "remat"))
     if type(tile) is not int or type(remat) is not bool:
-        return recipe  # from another version of this package; `check_resumable` will refuse it
+        return recipe  # the checkpoint is of another version, so `check_resumable` will refuse it
     return replace(recipe, network=replace(recipe.network, tile=tile, remat=remat))
 
 

@@ -17,7 +17,7 @@ COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, low
 
 
 def update_cost(scale: Scale) -> int:
-    """Return the cost of an update at this scale, in pixels: the canvas, plus a fixed overhead."""
+    """Return the cost of an update at this scale, in pixels: those of the canvas, plus an overhead."""
     return scale.shape[0] * scale.shape[1] + FIXED_PIXELS
 
 

@@ -22,7 +22,7 @@ from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
 class Optimizer(Protocol):
     """What an update rule must have for `nst_jax.step` to use it."""
 
-    guarded: ClassVar[bool]  # True: the rule undoes updates that make the loss rise or not finite
+    guarded: ClassVar[bool]  # True: the rule undoes updates that end in a higher or non-finite loss
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
         """Build the optax transformation; its `update` gets `value`, the loss at `params`."""
