@@ -21,7 +21,7 @@ from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh, band_mesh
 from nst_jax.vgg.network import with_forms
 
-Axes: TypeAlias = tuple[int | None, ...]  # `vmap` axis of each leaf of the recipe
+Axes: TypeAlias = tuple[int | None, ...]  # `vmap` axis of each leaf of the recipe; None: shared
 
 
 class Member(NamedTuple):
@@ -35,14 +35,14 @@ class Member(NamedTuple):
 
 
 class BatchWeights(NamedTuple):
-    """The weights for the two uses that a batch makes of them: measuring, and the loop."""
+    """The weights in the two versions that a batch needs: to compute targets, and for the loop."""
 
-    measuring: Params  # as loaded, to measure contents and styles
-    loop: Params  # for the loop: from `with_forms`, copied to all devices of the plan
+    measuring: Params  # as loaded, to compute features of contents and statistics of styles
+    loop: Params  # from `with_forms` (kernels also transposed), copied to all devices of the plan
 
     @classmethod
     def of(cls, params: Params, plan: Plan) -> "BatchWeights":
-        """Return the weights for both uses, copied to those devices of a plan that use them."""
+        """Return both versions of the weights, each copied to the devices of a plan that use it."""
         network, taps = plan.recipe.network, plan.recipe.terms.taps
         shape = tiles.window_of(plan.scales[-1].shape, taps, network, plan.bands())
         formed = with_forms(params, taps, shape=shape, precision=network.precision_on())
@@ -71,14 +71,14 @@ class BatchCanvas:
         indices = [member.place for member in self._members]
         here, self._axes = _numbers_of(plan.recipe, indices)
         self._recipe = sharding.replicate(here, plan.mesh)
-        # The recipe on the devices that measure contents and styles: on all devices of the plan if
-        # several share each picture, else on one.
+        # The recipe on the devices that compute targets: on all devices of the plan if several share
+        # each picture, else on one.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._broke_at = np.full(len(self._members), -1)
         self._image: Image | None = None  # the images with which the current scale started
 
     def measure(self, scale: int) -> Targets:
-        """Measure each content and each style once; return the targets of all members, stacked."""
+        """Compute the targets, once per content and style; return those of all members, stacked."""
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._measuring_recipe, self._weights.measuring
         pieces = Measuring(params, recipe, bands, watch=self._watch)
@@ -121,7 +121,7 @@ class BatchCanvas:
         return state._replace(canvas=canvas, pending=pending)
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
-        """Return the members' starting images, and their canvases from `exact_canvas` or None."""
+        """Return the members' starting images, and canvases from `prepare.exact_canvas`, if any."""
         images, canvases, recipe = [], [], self.plan.recipe
         for member in self._members:
             scale = member.prepared.scales[0]
@@ -189,7 +189,7 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
 
 
 def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
-    """Return the shares of one member's blended styles."""
+    """Return one member's style shares: the weights in which its styles are blended."""
     return jax.tree.map(
         lambda share: share[place] if share.ndim else share, recipe.terms.style_shares
     )

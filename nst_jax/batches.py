@@ -82,7 +82,8 @@ def stylize_many(
     n contents are paired with n styles; a single content or style is used for all. Numbers of the
     recipe (weights, per-layer weights, learning rate) may be arrays [n], which makes a sweep. Canvases
     of one shape share a compiled loop, whatever the sizes of their styles. If not all of them fit into
-    memory at once, they are painted in chunks; a smaller last chunk compiles its own loop.
+    memory at once, they are painted in chunks, one after another; a smaller last chunk compiles its own
+    loop.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -105,12 +106,14 @@ def stylize_many(
         be given as well.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
-      progress: called as `progress(done, total)` once the start is measured, after each interval, at
-        the end of each scale, and at the latest every 256 updates. Both numbers count evaluations:
-        in each chunk, one for the start and one per update. An exception that it raises ends the run.
-      chunk: largest number of pictures painted at once, though at least one for each device; default:
-        as many as fit into memory by `estimate_memory`, or all if the available memory is not known.
-        Chunks are of equal size where that costs little.
+      progress: called as `progress(done, total)` once the losses of the start are known, after each
+        interval, at the end of each scale, and at the latest every 256 updates. Both numbers count
+        evaluations: in each chunk, one for the start and one per update. An exception that it raises
+        ends the run.
+      chunk: largest number of pictures painted at once, though at least one for each device (with
+        `bands`, for each group of devices that share a picture); default: as many as fit into memory by
+        `estimate_memory`, or all if the available memory is not known. Chunks are of equal size where
+        that costs little.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of it.
 

@@ -49,7 +49,7 @@ PROGRAMS = Programs(
 
 
 class _Measured(NamedTuple):
-    """The resized pictures of one scale, and the targets measured on them."""
+    """The resized pictures of one scale, and the targets computed from them."""
 
     content: Image
     styles: tuple[Any, ...]
@@ -78,7 +78,7 @@ class SingleCanvas:
 
     @functools.cached_property
     def _formed(self) -> Params:
-        """The weights with the forms of kernels that the loop needs, made once for all scales."""
+        """The weights with transposed and Winograd kernels for the loop, made once for all scales."""
         network, taps = self._recipe.network, self._recipe.terms.taps
         shape = tiles.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())
         return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
@@ -131,16 +131,17 @@ class SingleCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
-        """Start to measure and compile the next scale; return a function that waits for the result.
+        """Start to prepare targets and programs of the next scale; return a function that waits for it.
 
-        Return None if there is no next scale, or if memory cannot hold both scales.
+        The function returns the result of `measure`. If there is no next scale, or memory cannot hold
+        both, nothing is started and None is returned.
         """
         if not self.plan.fits_beside_next(scale):
             return None
         return begin(partial(self._compile_ahead, scale + 1, self.image(scale, state)))
 
     def _compile_ahead(self, scale: int, image: Image) -> _Measured:
-        """Measure a scale, and compile its programs by calling them, the loop for zero steps."""
+        """Call `measure` for a scale; compile its programs by calling them, the loop for 0 steps."""
         measured, bands = self.measure(scale), self.plan.bands(scale)
         state = self.start(scale, measured, image)
         state, _ = self._programs.run(
@@ -150,7 +151,7 @@ class SingleCanvas:
         return measured
 
     def fresh_state(self, scale: int) -> State:
-        """Return the shapes and dtypes of a state at a scale, without the padding rows of bands."""
+        """Return shapes and dtypes of a state at a scale, without the rows that pad it for bands."""
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
         return jax.eval_shape(optimize.init, canvas, self._recipe)
 

@@ -86,7 +86,8 @@ def check_resumable(
 
     This run may have another total number of updates than the earlier one, as long as all updates up
     to the checkpoint are the same in both runs. With a single scale, they always are. With several
-    scales, each scale that the earlier run had finished must have as many updates in this run.
+    scales, both runs must have equally many scales, and each scale that the earlier run had finished
+    must have the same sizes and the same number of updates in this run.
 
     Args:
       checkpoint: the checkpoint of the earlier run.

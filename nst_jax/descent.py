@@ -19,8 +19,8 @@ class Position(NamedTuple):
     """A position in a run: the scale, the updates done, the loop's state, the losses so far."""
 
     scale: int = 0  # index of the scale; 0 is the coarsest
-    step: int = -1  # updates so far, over all scales; -1 before the start is measured
-    state: State | None = None  # None before the start is measured
+    step: int = -1  # updates so far, over all scales; -1: no losses computed yet
+    state: State | None = None  # None before the losses of the start are computed
     history: tuple[Losses, ...] = ()  # losses of all canvases so far, in pieces; empty if not kept
 
 
@@ -29,7 +29,7 @@ class Canvas(Protocol):
     """What `descend` optimises at each scale: the canvas of one picture, or the canvases of a batch."""
 
     def measure(self, scale: int) -> Any:
-        """Measure the targets of a scale; `start` and `run` get the result as `measured`."""
+        """Compute the targets of a scale; `start` and `run` get the result as `measured`."""
         ...
 
     def start(self, scale: int, measured: Any, image: Image | None) -> State:
@@ -62,17 +62,19 @@ def descend(
 ) -> Iterator[Position]:
     """Optimise a canvas at each scale in turn and yield its position after every interval.
 
-    The first position comes when the start is measured, before any update. Enlarging the canvas to the
-    next scale counts as the last update of the coarser scale, so that N updates give N + 1 losses.
+    The first position comes when the losses of the start are computed, before any update. Enlarging the
+    canvas to the next scale counts as the last update of the coarser scale, so that n updates give
+    n + 1 losses.
 
     Args:
       canvas: one canvas, or a batch of them.
       scales: the scales of the run, coarse to fine.
       intervals: an infinite iterator of the numbers of updates between two positions.
       position: the position at which the run continues; it is yielded first. None starts a new run.
-      ahead: called with the current scale and state, to prepare the next scale (measure and compile)
-        while the current one runs. It returns a function that waits for the result of `measure`
-        at the next scale, or None if it does not prepare that scale. `ahead=None` never prepares one.
+      ahead: called with the current scale and state, to prepare the next scale (its targets and
+        programs) while the current one runs. It returns a function that waits for the result of
+        `measure` at the next scale, or None if it does not prepare that scale. `ahead=None` never
+        prepares one.
       at_scale_ends: whether the position at the end of each scale is also yielded.
 
     Yields:
@@ -82,7 +84,7 @@ def descend(
     ends = [*(end - 1 for end in ends), total]
     index, done, state, history = position or Position()
     wanted = 1 if state is None else 0
-    next_measured: Callable[[], Any] | None = None  # returns what `ahead` measured
+    next_measured: Callable[[], Any] | None = None  # waits for the next scale's `measured`
     measured: Any = None
     image: Image | None = None
     while True:
@@ -93,7 +95,7 @@ def descend(
                 if over:
                     return
                 wanted = next(intervals)
-            # Only after the first yielded position, so that its snapshot's program is compiled first.
+            # Only after a position was yielded, so that the program of its snapshot is compiled first.
             if ahead and measured and not next_measured and index < len(scales) - 1:
                 next_measured = ahead(index, state)
             if done == ends[index]:

@@ -1,11 +1,12 @@
 """Pure functions: style and content losses of the features at a tap, variation losses of a picture.
 
-Notation: the features at a tap have N channels and M = h * w positions; the picture has P pixels. F is
-the features as an [M, N] matrix, R = FᵀF the raw Gram matrix, G = R / M its mean over positions. dR and
-dG are the differences of R and G between canvas and style, dF that of F between canvas and content. dy
-and dx are the differences between the pixel below, or to the right, and the pixel itself.
+Notation: the features at a tap (a network layer that a loss reads) have N channels and M = h * w
+positions; the picture has P pixels. F is the features as an [M, N] matrix, R = FᵀF the raw Gram matrix,
+G = R / M its mean over positions. dR and dG are the differences of R and G between canvas and style, dF
+that of F between canvas and content. dy and dx are the differences between the pixel below, or to the
+right, and the pixel itself.
 
-Every published Gram loss is |dG|² times a factor; each function below has its own factor. Sources that
+Every Gram loss here is sum(dG²) times a factor, which each function states for its source. Sources that
 use R, which grows with the picture, resize the style to the content first. Written with G, their losses
 have the same value in that case, and stay comparable if the sizes differ.
 """
@@ -24,7 +25,7 @@ from nst_jax._types import FeatureMap, Gram, Image, Scalar, Statistic
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
 
-DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # sum over all dy (vertical), over all dx
+DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # sums over |dy| or dy², over |dx| or dx²
 
 
 class ContentLoss(NamedTuple):
@@ -35,8 +36,9 @@ class ContentLoss(NamedTuple):
         over the h * w positions.
       value: function of (that sum, h * w * c); returns the loss, a scalar.
       additive: whether `sums` really is a sum over positions: positions that are zero in both pictures
-        add nothing, and the sums of two halves of a picture add up to the sum of the whole. Tiles and
-        bands need that; with False, a picture is always computed in one piece.
+        add nothing, and the sums of two halves of a picture add up to the sum of the whole. Computing a
+        picture in tiles, or in bands on several devices, needs that; with False, a picture is always
+        computed in one piece.
     """
 
     sums: Callable[[FeatureMap, FeatureMap], Scalar]
@@ -97,9 +99,10 @@ class Variation(NamedTuple):
         all); returns a pytree of sums over pixels of functions of dy and dx, the differences to the
         pixels below and to the right. Where the mask is False, dy and dx of that pixel are left out.
       value: function of (these sums, (h, w) of the whole picture); returns the loss, a scalar.
-      additive: whether `sums` really are sums over pixels: the sums of two halves of a picture, each
-        extended by the line of pixels that follows it, add up to those of the whole. Tiles and bands
-        need that; with False, a picture is always computed in one piece.
+      additive: whether `sums` really are sums over pixels: the sums of two halves of a picture add up
+        to those of the whole, if the upper or left half also has the next line of pixels, masked out.
+        Computing a picture in tiles, or in bands on several devices, needs that; with False, a picture
+        is always computed in one piece.
 
     Example:
       >>> import jax.numpy as jnp

@@ -41,10 +41,10 @@ def measure(
     *,
     bands: Bands | None = None,
 ) -> Targets:
-    """Measure the content's features and the style's statistics at the recipe's taps.
+    """Compute the content's features and the style's statistics at the recipe's taps.
 
-    Traceable. The two pictures may differ in size, since a style statistic does not depend on the size
-    of its picture.
+    A tap is a layer whose output the losses read, such as `"relu2_1"`. Traceable. The two pictures may
+    differ in size, since a style statistic does not depend on the size of its picture.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -86,9 +86,10 @@ def measure(
 def measure_content(
     params: Params, content: Image, recipe: Recipe, *, bands: Bands | None = None
 ) -> Features:
-    """Measure the content's features [h', w', c] at the recipe's content taps."""
+    """Compute the content's features [h', w', c] at the recipe's content taps."""
     taps, network = recipe.terms.content_taps, recipe.network
-    # On several devices, the content is cut into the canvas' tiles, whose halo depends on all taps.
+    # On several devices, the content is cut into the same tiles as the canvas. Their halo (how far the
+    # network sees beyond a tile) depends on all taps.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -113,9 +114,10 @@ def measure_content(
 def measure_style(
     params: Params, style: StyleImage, recipe: Recipe, *, bands: Bands | None = None
 ) -> dict[str, Statistic]:
-    """Measure the style's statistics at the recipe's style taps.
+    """Compute the style's statistics at the recipe's style taps.
 
-    With `bands`, the devices that share the canvas also share the style picture, in bands of its own.
+    With `bands`, the devices that share the canvas also share the style picture: each computes one band
+    of it, whose height follows from the style's height.
     """
     sums = sum_style(params, style, recipe, bands=bands)
     return statistics_of(sums, (style.shape[0], style.shape[1]), recipe)
@@ -444,7 +446,7 @@ def _sums(
 def _window_sums(
     measured: _Measured, grid: Grid, params: Params, content: Features, window: Image, index: Index
 ) -> Sums:
-    """Return the sums over the core of one tile: its window without the halo."""
+    """Return the sums over the core of one tile: the tile's window without its halo."""
     return _sums(
         measured,
         params,
@@ -461,7 +463,7 @@ def _device_sums(
 ) -> Sums:
     """Return the sums over a whole picture, added up over devices that each compute one band."""
     slab = tiles.slab(band, grid)
-    if grid.count_per_device == 1:  # `_tiled_sums` would compute the only tile twice
+    if grid.count_per_device == 1:  # the gradient of `_tiled_sums` would compute the tile again
         first = grid.first()
         window = tiles.window(slab, grid, first)
         sums = _window_sums(measured, grid, params, content, window, first)

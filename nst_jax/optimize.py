@@ -22,7 +22,7 @@ CAPACITY = 256  # largest number of steps in one `run`, which returns the losses
 
 
 def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
-    """Make a fresh state whose pending canvas is `image`; nothing is measured yet.
+    """Make a fresh state whose pending canvas is `image`; no losses are computed yet.
 
     Args:
       image: [h, w, 3] in [0, 1]; the whole run uses its dtype.
@@ -30,7 +30,7 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
       bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
-      A `State` with `step == -1`; its first `step` measures the start.
+      A `State` with `step == -1`; its first `step` computes the losses of the start.
 
     Raises:
       TypeError: if `image` is not an array.

@@ -44,7 +44,8 @@ class Diverged(RuntimeError):
 
 def remedy(recipe: Recipe) -> str:
     """Return what helps a run whose losses stopped being finite."""
-    if recipe.descent.optimizer.guarded:  # too large steps are undone, so the losses are to blame
+    # A guarded optimiser undoes moves that are too long, so only the loss weights can be to blame.
+    if recipe.descent.optimizer.guarded:
         return "smaller weights"
     return "a smaller learning rate or smaller weights"
 
@@ -157,10 +158,11 @@ def stylize(
         blended by the recipe's `terms.style_shares`, by default in equal shares.
       recipe: all settings of the run: a preset of `nst_jax.recipes` or a variant of one.
       size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
-        or `"long:512"`, `"short:512"`, `"area:512"`; `"as-is"` resizes nothing. `"400x300"` is an exact
-        size for the canvas; styles keep the recipe's rule.
-      style_size: the same for the style alone; default: the content's, unless the recipe has a size
-        rule for styles.
+        or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
+        `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas; styles keep the recipe's
+        rule.
+      style_size: the same for the style alone; default: `size` holds for the style too, unless it is an
+        exact size or the recipe has a size rule for styles.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
@@ -369,7 +371,8 @@ def paint_planned(
       resume: see `paint`.
       programs: the compiled functions; default: `PROGRAMS`.
       begin: a function that starts given work, possibly in another thread; see `canvas.Begin`. With it,
-        the next scale is measured and compiled while the current one runs, if both fit into memory.
+        targets and programs of the next scale are made while the current one runs, if both scales fit
+        into memory.
       watch: follows the measuring of the targets, and may end it.
 
     Returns:

@@ -24,8 +24,8 @@ from nst_jax.vgg.taps import SMALLEST
 class Scale(NamedTuple):
     """One scale of a coarse-to-fine run: its sizes, and its number of updates."""
 
-    shape: Shape  # of the canvas
-    style_shapes: tuple[Shape, ...]  # of each style picture
+    shape: Shape  # (height, width) of the canvas
+    style_shapes: tuple[Shape, ...]  # (height, width) of each style picture
     steps: int  # number of updates
 
 
@@ -181,9 +181,9 @@ _antialiased = Jitted(antialiased, static_argnums=(1,))
 def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:
     """Return the first canvas in the optimiser's coordinates, if the start is defined in them.
 
-    `SeededBlend` is defined in the network's pixels (0 to 255 minus the mean). Converting them to an
-    image in [0, 1] and back would round them, so an optimiser that works on such pixels gets them as
-    they are.
+    `SeededBlend` is defined in the network's pixels (0 to 255, then ImageNet's mean subtracted).
+    Converting them to an image in [0, 1] and back would round them, so an optimiser that works on such
+    pixels gets them as they are.
 
     Args:
       content: [h, w, 3], at the coarsest scale.

@@ -1,9 +1,9 @@
 """The command `sweep`: paint one content and style with many values of one or two settings, as a grid.
 
-A sweep has one or two axes; an axis is a setting of the recipe with its values. The values become
-arrays in the recipe, with one number for each canvas, so that one program, under `vmap`, paints many
-canvases. If memory does not suffice for all of them, or more at once gain no speed, the program paints
-them part by part.
+A sweep has one or two axes; an axis is a setting of the recipe with its values. In the recipe, the
+setting becomes an array with one number for each canvas (a set of style layers becomes one such array
+of weights for each layer), so that one program, under `vmap`, paints many canvases. They are painted in
+groups, each as large as still gains speed; a group that does not fit into memory is divided further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,8 +54,8 @@ class Axis(NamedTuple):
     """A setting that is swept, and its values."""
 
     name: str  # a key of `TITLES`
-    values: tuple[Any, ...]  # numbers; or sets of style taps, each a tuple
-    labels: tuple[str, ...]  # the values as text in the grid
+    values: tuple[Any, ...]  # numbers; or tuples of style taps (layers that the style loss reads)
+    labels: tuple[str, ...]  # each value as the text that the grid shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +94,14 @@ class PaintedCell(NamedTuple):
 
     cell: int  # index in the grid, row by row
     image: np.ndarray
-    problem: str  # what went wrong in painting; empty if nothing did
+    problem: str  # text on losses that stopped being finite; empty if they are finite
 
 
 # --- Axes -----------------------------------------------------------------------------------------
 
 
 def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Return the sets of style taps that `--layers` names.
+    """Return the sets of style taps (layers that the style loss reads) that `--layers` asks for.
 
     Args:
       text: `"cumulative"` (the first tap, the first two, ... all), `"single"` (each alone), or sets
@@ -161,7 +161,7 @@ def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
 
 
 def _short(taps: Sequence[str]) -> str:
-    """Return the names of a set, shortened: "relu1_1 +2_1" for `("relu1_1", "relu2_1")`."""
+    """Return the names of a set of taps, shortened: "relu1_1 +2_1" for `("relu1_1", "relu2_1")`."""
     first, *others = taps
     kind = first.rstrip("0123456789_")
     return " +".join([first, *(tap.removeprefix(kind) for tap in others)])
@@ -179,7 +179,7 @@ def _numerals(values: Sequence[float]) -> tuple[str, ...]:
 
 
 def shape_of(axes: Sequence[Axis]) -> tuple[Axis | None, Axis]:
-    """Return the axes of the grid's rows and of its columns: those with several values.
+    """Return the axes of the grid's rows and columns: those with several values, else the first.
 
     Args:
       axes: all axes that were given, in the order of `TITLES`.
@@ -249,7 +249,7 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
 
 
 def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
-    """Multiply the weights in a set of n of the N layers by N / n, and those of other layers by 0."""
+    """For each set of n of N layers, multiply the weights of its layers by N / n, of others by 0."""
     terms = recipe.terms
     weights: list[Any] = []
     for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True):
@@ -279,7 +279,8 @@ def sweep_job(
       styles: the style picture, or several to blend.
       recipe: the recipe with every flag applied except those in `values`.
       values: maps keys of `TITLES` to numbers, and "layers" to the text of `--layers`.
-      chunk: largest number of canvases painted at once; None is as many as fit into memory.
+      chunk: largest number of canvases painted at once; None is as many as fit into memory,
+        until more gain no speed.
       devices: the devices that share the canvases, as in `nst_jax.stylize_many`.
       bands: number of devices that share each canvas.
       **options: other fields of `SweepJob`.

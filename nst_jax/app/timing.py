@@ -18,7 +18,7 @@ COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, low
 
 
 def update_cost(scale: Scale) -> int:
-    """Return the cost of an update at this scale, in pixels: the canvas, plus a fixed overhead."""
+    """Return the cost of an update at this scale, in pixels: those of the canvas, plus an overhead."""
     return scale.shape[0] * scale.shape[1] + FIXED_PIXELS
 
 
@@ -44,7 +44,7 @@ class CompileClock(AbstractContextManager):
 
     def _on_event(self, event: str, duration_secs: float, **kwargs: Any) -> None:
         del kwargs
-        # jax calls this in the thread that compiles; other threads do not block that of the clock.
+        # jax calls this in the thread that compiles; compiling in other threads does not count.
         if not self._open or threading.get_ident() != self._thread:
             return
         if event.startswith(COMPILE_EVENTS):
@@ -61,7 +61,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the time in this context, in which this thread waits for work in another one."""
+        """Context manager: count its duration, in which this thread waits for work in another one."""
         start = time.perf_counter()
         try:
             yield
@@ -79,20 +79,20 @@ class CompileClock(AbstractContextManager):
 class Lap(NamedTuple):
     """The time between two snapshots, without compilation."""
 
-    begun: float  # seconds since the first snapshot
-    seconds: float
+    begun: float  # start of the lap: seconds since the first snapshot, without compilation
+    seconds: float  # length of the lap
 
     def spread(self, count: int) -> list[float]:
-        """Return when each of the lap's `count` canvases was measured, if all took equally long."""
+        """Return when each of the lap's `count` canvases was done, if all took equally long."""
         return [self.begun + self.seconds * (index + 1) / count for index in range(count)]
 
 
 class Stopwatch:
     """Measures laps, the times between snapshots without compilation and measuring of targets.
 
-    The first lap, which the first call of `lap` ends, counts as zero. In a resumed run the sum of laps
-    begins with the seconds that had `elapsed` before the checkpoint. `measuring` returns the seconds of
-    measuring so far.
+    The first call of `lap` returns 0 seconds, since no snapshot came before. `elapsed` is the sum of
+    all laps so far; a resumed run gives the sum up to its checkpoint as the argument `elapsed`. The
+    argument `measuring` is a function that returns the seconds of measuring targets so far.
     """
 
     def __init__(
@@ -104,7 +104,8 @@ class Stopwatch:
         measuring: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._compiling, self._clock, self._measuring = compiling, clock, measuring
-        self._last: tuple[float, float] | None = None  # (clock, other seconds) at a lap's end
+        # (clock, seconds of compiling and measuring) at the end of the last lap
+        self._last: tuple[float, float] | None = None
         self.elapsed = elapsed
 
     def lap(self) -> Lap:
@@ -119,10 +120,10 @@ class Stopwatch:
 
 
 class Timed(NamedTuple):
-    """Cost and duration of all updates that were timed."""
+    """Sums over all updates that were timed."""
 
-    cost: float
-    seconds: float
+    cost: float  # in the unit of the chooser's `costs`, or in pixels as in `update_cost`
+    seconds: float  # without compilation
 
 
 class Range(NamedTuple):
@@ -167,8 +168,8 @@ class IntervalChooser(Iterator[int]):
     """Chooses how many updates `paint` makes between two snapshots: as many as take about a second.
 
     An interval ends at the latest at the next multiple of `every` or `also`, and at the last update of
-    a scale. The first interval of a scale is one update, for which its program is compiled; the later
-    intervals follow from the time that updates at this scale have taken so far, without compilation.
+    a scale. The first interval of a scale is one update, whose time tells how long an update takes; the
+    later intervals follow from the time of all updates at this scale so far, without compilation.
     """
 
     def __init__(
@@ -198,7 +199,8 @@ class IntervalChooser(Iterator[int]):
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = done
-        # Index of the scale that was timed last, and how many of its updates took how many seconds.
+        # Index of the scale that was timed last (-1: none yet), the number of its updates that were
+        # timed, and the seconds that they took.
         self._measured, self._steps, self._seconds = -1, 0, 0.0
         self._pace = Pace(expected)
         self.timed = Timed(0.0, 0.0)
@@ -245,8 +247,9 @@ class IntervalChooser(Iterator[int]):
         """Estimate the seconds that the rest of the run takes, or None before anything was timed.
 
         Args:
-          compile_seconds: how long preparing a scale takes, above all compiling its program. That is
-            done while the previous scale runs, so only what exceeds that scale's time is added.
+          compile_seconds: how long preparing a scale takes, above all compiling its program. It is
+            assumed to happen while the previous scale runs; only what exceeds the time of that scale is
+            added.
         """
         if self._measured < 0:
             return None

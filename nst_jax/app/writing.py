@@ -17,7 +17,7 @@ from nst_jax.images.resizing import antialiased
 
 
 def write_picture(path: Path, image: Any, **options: Any) -> None:
-    """Write a picture; its path was checked before the run, so every failure is an `OSError`.
+    """Write a picture whose path was checked before the run; any failure now is an `OSError`.
 
     Args:
       path: path of the file.
@@ -34,7 +34,7 @@ def write_picture(path: Path, image: Any, **options: Any) -> None:
 
 
 def write_elsewhere(path: Path, image: Any, **options: Any) -> Path:
-    """Write a picture that cannot be written to its place to another one, under a new name.
+    """Write a picture that could not be written to `path` to another folder, under a new name.
 
     Args:
       path: the path to which the picture could not be written.

@@ -19,21 +19,22 @@ from PIL import Image as PilImage
 from nst_jax import _memory
 from nst_jax.images import jpeg_markers, png_chunks
 
-MOST_PIXELS = 178_956_970  # of the largest picture read; also Pillow's limit; 2 GB as float32 RGB
+MOST_PIXELS = 178_956_970  # in the largest picture that is read, as in Pillow; 2 GB as float32 RGB
 
-# Formats that are read, fewer than Pillow's: EPS would run Ghostscript, and Pillow takes almost any
-# file for a TGA. Only other packages, such as pillow-heif, register HEIF with Pillow.
+# Formats that are read, by Pillow's names. Others are left out: EPS would run Ghostscript, and Pillow
+# takes almost any file for a TGA. Only other packages, such as pillow-heif, register HEIF with Pillow.
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "HEIF")
 
 # Formats whose names in messages are not Pillow's.
 _SPELLED = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "HEIF": "HEIC"}
 
-_BLACK_TO_BLACK: Any = 0x2000  # Little CMS' black point compensation; unnamed in Pillow < 10.3
+_BLACK_TO_BLACK: Any = 0x2000  # Little CMS' black point compensation flag; no name in Pillow < 10.3
 
-_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # several pictures in other formats are no animation
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose several pictures are an animation
 
 
-# Suffixes of files that are taken for pictures; those of HEIC only if Pillow has an opener for it.
+# Suffixes of the files in a folder that are taken for pictures; HEIC's count only if Pillow has an
+# opener for HEIC.
 PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".gif", ".bmp"),
     *(".ppm", ".pgm", ".pnm", ".avif", ".jp2"),
@@ -57,7 +58,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 # x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
-_CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info` for what a PNG's cICP chunk states
+_CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info` for the numbers in a PNG's cICP chunk
 _PQ, _HLG = 16, 18  # HDR's transfer functions, by their numbers in ITU-T H.273
 # Primaries and transfer functions that differ little from sRGB's, and the number for an unspecified
 # transfer function (2), by their numbers in ITU-T H.273.
@@ -65,7 +66,7 @@ _LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 
 class _RefusedError(Exception):
-    """Raised for an intact file that is not accepted; the message follows the file's name."""
+    """Raised for an intact file that is not accepted; the message continues after the file's name."""
 
 
 @contextlib.contextmanager

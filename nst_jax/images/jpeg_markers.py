@@ -5,7 +5,7 @@ Decoders stop at such a marker without an error, and leave the rest of the pictu
 
 import re
 
-_START, _END = 0xD8, 0xD9
+_START, _END = 0xD8, 0xD9  # codes of the markers at a picture's start and end; each follows a 0xFF
 _ALONE = 0x01  # the only other marker without a segment; it is for temporary use and means nothing
 
 # Any marker but a restart marker (0xD0 to 0xD7). In intact compressed data, 0xFF is followed only by
@@ -14,7 +14,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 def ends_early(data: bytes) -> bool:
-    """Return whether a JPEG's data go on after its first end marker, until one at the file's end.
+    """Return whether a JPEG's data go on after its first end marker, up to another at the file's end.
 
     Padding, further pictures or a film may follow an intact picture, and do not count as its data.
     """
@@ -25,7 +25,7 @@ def ends_early(data: bytes) -> bool:
 
 
 def _end_from(data: bytes, start: int) -> int | None:
-    """Return the position after the first end marker from `start` on; None if the picture has none."""
+    """Return the position after the next end marker; None if none comes, or a start marker first."""
     while found := _MARKER.search(data, start):
         marker, start = data[found.end() - 1], found.end()
         if marker == _END:

@@ -53,7 +53,7 @@ def code_points(chunks: list[Chunk]) -> tuple[int, int] | None:
 
 
 def late_information(chunks: list[Chunk]) -> dict[Any, Any]:
-    """Return what Pillow, after decoding the pixels, adds to `info` from text and EXIF behind them."""
+    """Return the text and EXIF behind the pixels, as Pillow adds them to `info` after decoding."""
     kinds = [chunk.kind for chunk in chunks]
     after = chunks[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
     late = [chunk.whole for chunk in after if chunk.kind in _TEXTS]

@@ -26,7 +26,7 @@ def bilinear(image: AnyImage, shape: Shape) -> Resized:
 
 
 def enlarge(canvas: Float[Array, "*batch h w 3"], shape: Shape) -> Resized:
-    """Resize a canvas bicubically to the next scale; no clipping, as it may be in network pixels."""
+    """Resize a canvas' image bicubically to a finer scale; values outside [0, 1] are not clipped."""
     return _resized(canvas, shape, "cubic", antialias=True)
 
 

@@ -12,7 +12,7 @@ from nst_jax import _checks
 from nst_jax._types import HostImage
 from nst_jax.images.eight_bit import to_uint8
 
-CELL = 192  # px; the longer side of a thumbnail
+CELL = 192  # px; the longer side of a thumbnail, if the caller gives no other
 
 LONGEST = 8192  # px; thumbnails shrink, down to 16 px, so that no side of a sheet is much longer
 
@@ -79,7 +79,7 @@ def contact_sheet(
     Args:
       contents: images [h, w, 3] in [0, 1] or uint8, of any sizes.
       styles: likewise.
-      results: (index of a content, index of a style) to the image in that cell; other cells
+      results: maps (index of a content, index of a style) to the image in that cell; other cells
         are blank.
       content_labels: captions of the contents, or None.
       style_labels: captions of the styles, or None.
@@ -134,7 +134,7 @@ def labelled_grid(
     dropped and other characters that are not ASCII become `?`.
 
     Args:
-      pictures: (row, column) to an image [h, w, 3] in [0, 1] or uint8; other cells are blank.
+      pictures: maps (row, column) to an image [h, w, 3] in [0, 1] or uint8; other cells are blank.
       row_labels: text to the left of each row; "" for none.
       column_labels: text above each column; "" for none.
       row_title: the quantity that differs between rows, written upwards on the left.

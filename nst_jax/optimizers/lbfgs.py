@@ -71,7 +71,7 @@ def _choose(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
 
 
 def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""]) -> Memory:
-    """Add a pair to the memory if `keep`; the scale stays. Only one slot of each buffer is written."""
+    """Add a pair to the memory if `keep`, in one slot of each buffer; `Memory.scale` stays as it is."""
     slot = memory.kept % memory.inverse.shape[0]
     # A rejected pair must not cause a division by zero.
     curvature = jnp.where(keep, _dot(change, move), 1)
@@ -241,13 +241,14 @@ def torch_lbfgs(
 class LBFGS:
     """L-BFGS with one evaluation per update, a trust radius and roll-back; no line search.
 
-    A move is the quasi-Newton direction, shortened if its root mean square exceeds the radius. A
-    measured canvas is kept if its loss and gradient are finite and its loss is at most `1 + slack`
-    times the loss of the canvas kept before; then the radius grows. Otherwise the canvas is rolled back
-    to the one kept before, and the next move is at most a quarter as long. So a bad move costs
-    one evaluation, the loss of the kept canvas rises by at most `slack` in one update, and nothing
-    diverges. Style transfer needs this in its first moves, where unguarded L-BFGS overshoots. Roll-back
-    subtracts the last move, so recipes that clip the canvas after every update cannot use this rule.
+    A move is the quasi-Newton direction, shortened if its root mean square exceeds the radius. The
+    canvas after a move is kept if its loss and gradient are finite and its loss is at most `1 + slack`
+    times the loss of the canvas kept before; then the radius doubles, up to `largest_radius`. Otherwise
+    the canvas is rolled back to the one kept before, and the next move is at most a quarter as long. So
+    a bad move costs one evaluation, the loss of the kept canvas rises by at most the fraction `slack`
+    in one update, and nothing diverges. Style transfer needs this in its first moves, where unguarded
+    L-BFGS overshoots. Roll-back subtracts the last move, so recipes that clip the canvas after every
+    update cannot use this rule.
 
     Attributes:
       radius: root mean square of the first move over the canvas, in the units of the canvas.
@@ -290,10 +291,10 @@ class LBFGSState(NamedTuple):
     count: Int[Array, ""]  # type: ignore[assignment]  # number of evaluations so far
     memory: Memory
     move: PyTree  # from the kept canvas to the proposed one
-    gradient: PyTree  # at the kept canvas
+    gradient: PyTree  # of the loss, at the kept canvas
     value: Float[Array, ""]  # loss of the kept canvas
     radius: Float[Array, ""]  # upper limit of the last move's root mean square
-    accepted: Bool[Array, ""]  # whether the last measured canvas was kept
+    accepted: Bool[Array, ""]  # whether the canvas evaluated last was kept
 
 
 def lbfgs(

@@ -27,8 +27,9 @@ def multilevel(
       picture: x, [h, w, c].
       levels: number of halvings, fewer if a side becomes shorter than `NARROWEST`. 0 returns the
         picture.
-      gain: weight of a level relative to the next finer one. The default makes up for the sum over
-        four fine pixels in a coarse one; with 1, a level counts 4 times as much as the next finer one.
+      gain: weight of a level relative to the next finer one. The default makes up for the weights
+        of the fine pixels in a coarse one, whose sum is 4; with 1, a level counts 4 times as much as
+        the next finer one.
 
     Returns:
       [h, w, c].

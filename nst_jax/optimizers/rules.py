@@ -2,7 +2,7 @@
 
 An update rule is a dataclass that is registered as a pytree. Its numbers are leaves, so changing a
 number recompiles nothing. `transformation()` builds the optax object inside the trace.
-`accepted(opt_state)` says whether to keep the canvas that was just measured; only `LBFGS`,
+`accepted(opt_state)` says whether to keep the canvas whose losses were just computed; only `LBFGS`,
 the one guarded rule, ever rejects a canvas. `Optax` makes an update rule of any other optax
 transformation.
 """
@@ -22,14 +22,14 @@ from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
 class Optimizer(Protocol):
     """What an update rule must have for `nst_jax.step` to use it."""
 
-    guarded: ClassVar[bool]  # True: the rule itself undoes updates to bad or non-finite canvases
+    guarded: ClassVar[bool]  # True: the rule undoes updates that end in a higher or non-finite loss
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
         """Build the optax transformation; its `update` gets `value`, the loss at `params`."""
         ...
 
     def accepted(self, opt_state: Any) -> Bool[Array, ""]:
-        """Return whether the canvas that the last update measured is kept."""
+        """Return whether the canvas is kept at which the last `update` got loss and gradient."""
         ...
 
 
