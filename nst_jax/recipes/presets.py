@@ -421,7 +421,7 @@ def named(name: str, *, argument: str = "recipe") -> Recipe:
       The recipe.
 
     Raises:
-      ValueError: for an unknown name, with the nearest known one.
+      ValueError: for an unknown name; the message suggests the nearest known one.
 
     Example:
       >>> from nst_jax import recipes

@@ -168,8 +168,8 @@ class Recipe:
           function that runs a recipe.
 
         Raises:
-          ValueError: for an unknown name, with the nearest known one; for a name that several fields
-            have, with their full keys.
+          ValueError: for an unknown name, and for a name that several fields have; the message suggests
+            the nearest known name, or lists the full keys.
 
         Example:
           >>> from nst_jax import optimizers, recipes
@@ -324,7 +324,7 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
       argument: the caller's name for the pictures, shown in error messages.
 
     Raises:
-      ValueError: if there is no picture, or the numbers differ, naming both.
+      ValueError: if there is no picture, or the numbers differ; the message has both numbers.
     """
     shares = len(terms.style_shares)
     if not count:

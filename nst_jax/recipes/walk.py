@@ -202,8 +202,8 @@ def full_key(record: Any, name: str) -> str:
       The full key, with dots.
 
     Raises:
-      ValueError: for an unknown name, with the nearest known one; for a name that several fields
-        have, with their full keys.
+      ValueError: for an unknown name, and for a name that several fields have; the message suggests
+        the nearest known name, or lists the full keys.
 
     Example:
       >>> from nst_jax import recipes
