@@ -324,7 +324,7 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
       argument: the caller's name for the pictures, shown in error messages.
 
     Raises:
-      ValueError: if there is no picture, or the numbers differ; the message has both numbers.
+      ValueError: if there is no picture, or if the two numbers differ, which the message then states.
     """
     shares = len(terms.style_shares)
     if not count:

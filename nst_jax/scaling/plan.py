@@ -135,7 +135,7 @@ class Plan:
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
     def fits_beside_next(self, scale: int) -> bool:
-        """Return whether memory can hold a scale and the next, which is compiled ahead, at one time.
+        """Return whether memory can hold a scale and the next, compiled ahead of time, at once.
 
         The result is False for the last scale. For others, it is True if the available memory is not
         known.
