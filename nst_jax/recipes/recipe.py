@@ -1,7 +1,8 @@
 """A recipe: every choice and every number of a style transfer, as data; its checks and casts.
 
 Numbers are pytree leaves, structure (taps, functions) is static: recipes that differ only in their
-numbers run the same compiled program. An array in place of a number makes a sweep.
+numbers run the same compiled program. An array in place of a number makes a sweep: one picture for each
+of its values.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +36,7 @@ class Pictures:
     """How the pictures are prepared before the first update.
 
     Attributes:
-      size: rule for the size of the content, and so of the canvas.
+      size: rule for the size of the content, and so of the canvas, the picture that is optimised.
       style_size: rule for the size of the style; None means that `size` holds for styles too.
       resize: the resize filter, a function (image, (height, width)) -> image. Static.
       start: makes the initial canvas; see `nst_jax.recipes.starts`.
@@ -59,8 +60,8 @@ class Terms:
     term the style's texture is synthesised, without a style term the content is rebuilt from its
     features.
 
-    The statistics of several style pictures are averaged with the weights `style_shares`, one for each
-    picture; a single share means equal shares for any number of pictures.
+    The statistics (such as Gram matrices) of several style pictures are averaged with the weights
+    `style_shares`, one for each picture; a single share means equal shares for any number of pictures.
     """
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
@@ -82,7 +83,7 @@ class Terms:
 
     @property
     def additive(self) -> bool:
-        """Whether every loss is made of sums over positions, which can be added up from parts."""
+        """Whether every loss is made of sums over positions, which parts of a picture can add up."""
         return all(loss.additive for loss in (self.content_loss, self.style_loss, self.variation))
 
 
@@ -191,8 +192,8 @@ class Recipe:
           function that runs a recipe.
 
         Raises:
-          ValueError: for an unknown name, with the nearest known one; for a name that several fields
-            have, with their full keys.
+          ValueError: for an unknown name, and for a name that several fields have; the message suggests
+            the nearest known name, or lists the full keys.
 
         Example:
           >>> from nst_jax import optimizers, recipes
@@ -334,7 +335,9 @@ def _check_shares(shares: Any) -> None:
         raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
 
 
-LARGEST_SHARE = 1e30  # upper limit of a share, so that the sum of several is finite in float32
+# Upper limit of a share, so that the sum of several is finite in float32. A sum of shares of at most
+# 1 / LARGEST_SHARE counts as 0.
+LARGEST_SHARE = 1e30
 
 
 def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
@@ -346,7 +349,7 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
       argument: the caller's name for the pictures, shown in error messages.
 
     Raises:
-      ValueError: if there is no picture, or the numbers differ, naming both.
+      ValueError: if there is no picture, or if the two numbers differ, which the message then states.
     """
     shares = len(terms.style_shares)
     if not count:
@@ -416,7 +419,7 @@ def _check_schedule(schedule: OneScale | CoarseToFine) -> None:
 
 
 def check_not_cut(recipe: Recipe) -> None:
-    """Refuse tiles for a recipe with a loss that is not additive.
+    """Refuse tiles for a recipe with a loss that is not additive, that is, made of sums over positions.
 
     Raises:
       ValueError: if the recipe has tiles and a loss that is not additive; the message names the loss.

@@ -13,7 +13,7 @@ class OneScale:
     """All updates are made at the final size."""
 
     def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
-        """Return (shape, steps) for each scale, coarse to fine."""
+        """Return one scale: the final (height, width) of the canvas, and all updates."""
         return ((shape, steps),)
 
 
@@ -22,7 +22,8 @@ class OneScale:
 class CoarseToFine:
     """Scales from coarse to the final size, each twice as large as the one before.
 
-    Each scale gets 1 / `share` of the updates of the one before.
+    Each scale gets 1 / `share` of the updates of the one before, but at least one update; a run with
+    fewer updates than scales leaves out the coarsest scales.
 
     Attributes:
       smallest: lower limit of the coarsest scale's longer side, in px; if half the final size is below
@@ -34,7 +35,7 @@ class CoarseToFine:
     share: float = 2.0
 
     def plan(self, shape: Shape, steps: int) -> tuple[tuple[Shape, int], ...]:
-        """Return (shape, steps) for each scale, coarse to fine; their steps sum to `steps`."""
+        """Return ((height, width), number of updates) of each scale; the updates sum to `steps`."""
         scales = ladder(shape, int(self.smallest))[-max(1, steps) :]
         weights = [float(self.share) ** -index for index in range(len(scales))]
         ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(len(scales))]

@@ -39,25 +39,31 @@ class SizeRule(Protocol):
 
 # --- Rounding -------------------------------------------------------------------------------------
 
+# A size rule gives one side of a picture a new length: `edge` is its old length, `size` its new one. A
+# rounding computes the new (height, width) of the picture, with the aspect ratio kept.
+
 
 def nearest(height: int, width: int, size: int, edge: int) -> Shape:
-    """Multiply both sides by size / edge and round to the nearest pixel."""
+    """Multiply both sides by `size` / `edge` and round to the nearest pixel."""
     return max(1, round(height * size / edge)), max(1, round(width * size / edge))
 
 
 def truncated(height: int, width: int, size: int, edge: int) -> Shape:
-    """Multiply both sides by size / edge and round down, as torchvision's `Resize(int)` does."""
+    """Multiply a side by `size`, then divide by `edge`; round down, as torchvision's `Resize(int)`."""
     return max(1, int(size * height / edge)), max(1, int(size * width / edge))
 
 
 def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
-    """Multiply both sides by size / edge in float32 and round down, as TensorFlow's tutorial does."""
+    """Multiply by `size` / `edge` in float32 and round down, as TensorFlow's tutorial does."""
     scale = np.float32(size) / np.float32(edge)
     return max(1, int(np.float32(height) * scale)), max(1, int(np.float32(width) * scale))
 
 
 def truncated_scale(height: int, width: int, size: int, edge: int) -> Shape:
-    """Compute size / edge, then multiply both sides by it and round down, as neural-style-pt does."""
+    """Divide `size` by `edge`, then multiply a side by the quotient; round down, as neural-style-pt.
+
+    The quotient is rounded to a float, so the result may be 1 px less than that of `truncated`.
+    """
     scale = float(size) / edge
     return max(1, int(scale * height)), max(1, int(scale * width))
 
@@ -208,7 +214,11 @@ def _of_area(area: int, height: int, width: int) -> Shape:
 
 
 class _BesideContent:
-    """Base of the size rules for styles that need the canvas' size: only `beside` computes a size."""
+    """Base of the rules that give a style a size depending on the canvas' size.
+
+    Such a rule has a method `beside(canvas, height, width)`, which computes the style's size; `shape`,
+    which is not told the canvas' size, raises an error.
+    """
 
     def shape(self, height: int, width: int) -> Shape:
         raise ValueError("`size`: this rule is for styles; choose another for the canvas")
@@ -224,7 +234,7 @@ class LikeContent(_BesideContent):
     """For styles, which get exactly the canvas' size, whatever their aspect ratio was."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the new (height, width) of a style of `height` x `width` px beside this `canvas`."""
+        """Return the new size of a style of `height` x `width` px; `canvas` is (height, width), too."""
         del height, width
         return canvas
 
@@ -238,7 +248,7 @@ class PixelsOfContent(_BesideContent):
     """For styles, which get as many pixels as the canvas; their aspect ratio is kept."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the new (height, width) of a style of `height` x `width` px beside this `canvas`."""
+        """Return the new size of a style of `height` x `width` px; `canvas` is (height, width), too."""
         return _of_area(canvas[0] * canvas[1], height, width)
 
     def __str__(self) -> str:

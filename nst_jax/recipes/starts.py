@@ -84,8 +84,12 @@ class WhiteNoise:
 class MeanNoise:
     """ImageNet's mean colour plus normal noise of a small `deviation`, the start of neural-style.
 
-    neural-style and its ports draw the noise in network pixels, 0..`white` minus the mean; `deviation`
-    is in that unit.
+    neural-style and its ports draw the noise in the pixels of their network, where black and white
+    differ by `white`, not by 1.
+
+    Attributes:
+      deviation: standard deviation of the noise, in that unit.
+      white: the value of white in that unit, if black is 0.
     """
 
     deviation: float = 1e-3
@@ -141,9 +145,10 @@ class SeededBlend:
         return jnp.asarray((self.pixels(content) + IMAGENET_MEAN) / 255, content.dtype)
 
     def pixels(self, content: Image) -> Float[np.ndarray, "h w 3"]:
-        """Return the notebook's initial canvas bit for bit: RGB, 0..255 minus the mean, float32.
+        """Return the notebook's initial canvas bit for bit: float32 RGB, mean colour subtracted.
 
-        An image in [0, 1] cannot represent these pixels exactly; a canvas in network pixels can.
+        Before the subtraction they are in 0..255. An image in [0, 1] cannot represent these pixels
+        exactly; a canvas in network pixels can.
         """
         generator = np.random.RandomState(int(self.seed))
         generator.randn(2)
@@ -188,7 +193,7 @@ class SameStart:
 
 
 def same_start(start: Any, seed: int) -> Any:
-    """Return a start with a fixed key for all canvases; a picture or `SeededBlend` stays as it is."""
+    """Return a start with a fixed key for all canvases; `SeededBlend` or a picture is unchanged."""
     if not callable(start) or isinstance(start, SeededBlend):
         return start
     return SameStart(start, jax.random.key(seed))

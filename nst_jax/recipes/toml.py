@@ -161,8 +161,9 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
       The checked recipe.
 
     Raises:
-      ValueError: if the text is not TOML, naming the line; for unknown keys and names, with the
-        nearest known one; for values of a wrong type or out of range, naming the key.
+      ValueError: if the text is not TOML (the message names the line), for unknown keys and names (it
+        suggests the nearest known one), and for values of a wrong type or out of range (it names the
+        key).
 
     Example:
       >>> recipe = from_toml('base = "tf"\n[terms]\nstyle_weight = 0.5')

@@ -28,7 +28,7 @@ class Choice(NamedTuple):
 
     Attributes:
       type: the annotation of such a field.
-      named: by name, the value itself, or a dataclass if the field's value is an instance of it.
+      named: name -> the value itself, or the dataclass of which the field's value is an instance.
       what: noun for the values in messages, such as "size rule".
     """
 
@@ -159,7 +159,8 @@ def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
 def parts_of(item: Item) -> Iterator[Item]:
     """Yield the fields of an item's value; none if it is a number, or described by its name alone.
 
-    A loss without a registered name is a named tuple, whose functions and flag are yielded singly.
+    A loss without a registered name is a named tuple, whose functions and flag `additive` are yielded
+    singly.
     """
     value, prefix = item.value, f"{item.key}."
     if is_dataclass(value) and not isinstance(value, type):
@@ -190,7 +191,7 @@ def walk_item(item: Item) -> Iterator[Item]:
 
 
 def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
-    """Yield each full key that a dataclass of this type can have, with any optimiser, start, etc."""
+    """Yield each full key that this dataclass can have, whatever optimiser, start etc. is in it."""
     for name, (_, declared, _, choice) in declared_fields(kind).items():
         yield prefix + name
         inner = [declared] if choice is None else choice.named.values()
@@ -222,8 +223,8 @@ def full_key(record: Any, name: str) -> str:
       The full key, with dots.
 
     Raises:
-      ValueError: for an unknown name, with the nearest known one; for a name that several fields
-        have, with their full keys.
+      ValueError: for an unknown name, and for a name that several fields have; the message suggests
+        the nearest known name, or lists the full keys.
 
     Example:
       >>> from nst_jax import recipes
@@ -271,7 +272,8 @@ def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueErro
 def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Item]:
     """Yield the fields in which two dataclasses of one class differ, with the values of the first.
 
-    Where both values of a field are of one dataclass, its differing fields are yielded instead.
+    Where both values of a field are instances of one dataclass, their differing fields are yielded
+    instead.
     Arrays are compared by identity only: comparing their values would wait for the device, and fail
     while tracing.
     """

@@ -1,4 +1,4 @@
-"""Memory, operations and devices: what a run costs, and how it is divided into tiles and bands."""
+"""What a run costs in memory and operations, and how its canvas is divided into tiles and bands."""
 
 from typing import TYPE_CHECKING
 

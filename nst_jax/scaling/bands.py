@@ -54,7 +54,8 @@ def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | No
     Args:
       mesh: the devices, or None.
       shape: (height, width) of the picture.
-      network: its `tile` is the largest height of a tile's core; with 0 or None, a band is one tile.
+      network: its `tile` is the largest height of a tile in px, without the surrounding pixels that its
+        features depend on; with 0 or None, a band is one tile.
     """
     if mesh is None or BANDS not in mesh.shape:
         return None
@@ -130,7 +131,10 @@ def without_padding(tree: Any, bands: Bands | None) -> Any:
 
 
 def constrained(tree: Any, bands: Bands | None) -> Any:
-    """In a traced function, constrain arrays [..., padded_height, w, 3] to be sharded by band."""
+    """In a traced function, constrain arrays [..., padded_height, w, 3] to be sharded by band.
+
+    Arrays of other shapes are constrained to be replicated.
+    """
     if bands is None:
         return tree
 

@@ -17,9 +17,9 @@ from nst_jax.scaling.sharding import BANDS, AnyMesh, minimum_over_processes
 
 # A run fits if its estimated memory times this factor is available, since estimates may be too low.
 MARGIN = 1.2
-# A GPU allocator that grows on demand cannot merge the blocks that coarser scales have freed, so these
-# stay allocated. Each scale has a quarter of the next finer one's pixels: at worst 1 + 1/4 + 1/16 + ...
-# = 4/3 of the finest scale's memory is allocated.
+# At most this many times the memory of the finest scale (resolution) is allocated if a GPU allocator
+# grows on demand: it cannot merge the blocks that coarser scales have freed, so these stay allocated.
+# Each scale has a quarter of the next finer one's pixels, and 1 + 1/4 + 1/16 + ... = 4/3.
 FRAGMENTATION = 4 / 3
 
 
@@ -30,7 +30,7 @@ def available(device: Any = None) -> int | None:
     """Return the bytes that a run on a device can still allocate; None if that is not known.
 
     For an accelerator, this is its allocator's limit minus the bytes in use, and with
-    `XLA_PYTHON_CLIENT_PREALLOCATE=false` also minus what fragmentation may take. For a CPU, it is the
+    `XLA_PYTHON_CLIENT_PREALLOCATE=false` divided by `FRAGMENTATION`. For a CPU, it is the
     memory that the operating system reports as available, or what the process's control group (a
     container's limit) leaves, whichever is less.
 
@@ -66,7 +66,10 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
 
 
 def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) -> int | None:
-    """Return the bytes for each device: simulated CPU devices of one picture share the `total`."""
+    """Return the bytes for each device: `total`, or on a CPU, an equal part of it for each band.
+
+    The CPU devices that share a picture are simulated, so they share one memory.
+    """
     if total is None or mesh is None or platform != "cpu":
         return total
     return total // int(mesh.shape.get(BANDS, 1))
@@ -129,7 +132,7 @@ EXHAUSTED = "RESOURCE_EXHAUSTED"  # XLA's status code for running out of memory,
 
 
 class OutOfMemory(MemoryError):
-    """The device ran out of memory, although the run was estimated to fit."""
+    """Raised when the device runs out of memory; the message has the run's estimate and remedies."""
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""The number of pictures painted at once: as many as fit into memory, until more gain no speed."""
+"""The size of a chunk, the number of pictures painted at once.
+
+It is the number that fits into memory, or the number beyond which a larger chunk is hardly faster.
+"""
 
 import bisect
 from collections.abc import Callable, Hashable
@@ -30,8 +33,8 @@ def largest_chunk(total: Callable[[int], int], available: int | None, count: int
 def even_chunk(count: int, most: int | None) -> int:
     """Return how many of `count` pictures to paint at once so that few programs are compiled.
 
-    Chunks of equal size share a compiled program, and a smaller last chunk needs a second program. So a
-    size that divides `count` is preferred, unless it is less than half of `most`.
+    Chunks of equal size share a compiled program, and a smaller last chunk needs a second program. So
+    the largest size that divides `count` is preferred, unless it is less than half of `most`.
 
     Args:
       count: number of pictures.
@@ -51,7 +54,12 @@ def even_chunk(count: int, most: int | None) -> int:
 
 
 def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) -> int:
-    """Return a chunk size, chosen as in `even_chunk`, that gives all devices equally many pictures."""
+    """Return a chunk size that is a multiple of the number of pictures computed in parallel.
+
+    Each device, or each group of devices that share a picture, gets as many pictures of a chunk
+    as `even_chunk` chooses for its part of `count` and `most`. With a mesh, the size may exceed
+    `count`, and also `most` if `most` is less than the number of pictures computed in parallel.
+    """
     parallel = pictures_in_parallel(mesh)
     each = None if most is None else max(1, most // parallel)
     return parallel * even_chunk(-(-count // parallel), each)

@@ -24,7 +24,7 @@ from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import layers, winograd
 from nst_jax.vgg.precision import default_platform
 
-FLOAT32 = 4  # bytes of one element
+FLOAT32 = 4  # bytes of one float32 element
 PLATFORMS = ("cpu", "gpu", "tpu")
 
 # --- Memory ---------------------------------------------------------------------------------------
@@ -38,8 +38,8 @@ class Footprint:
       shape: (height, width) of the canvas.
       pictures: number of pictures painted at once.
       weights: kernels and biases down to the deepest tap, transposed and Winograd kernels included.
-      activations: activations of the network while it computes loss and gradient, or while it measures
-        the largest style, whichever is more.
+      activations: activations of the network while it computes loss and gradient, or while it computes
+        the largest style's statistics, whichever is more.
       state: canvases and the optimiser's state.
       targets: the content's features and the style's statistics.
       inputs: the contents and the styles, resized.
@@ -225,8 +225,8 @@ class Layer(NamedTuple):
         """Number of elements that the taps keep for the gradient, in addition to the output.
 
         A content tap keeps the difference between features and target. A style tap keeps the features
-        as a matrix, or the gradient with respect to them. Neither can reuse the output's buffer,
-        since the gradient of the ReLU still reads the output.
+        as a matrix, or the gradient with respect to them. Neither tap can reuse the output's
+        buffer, since the gradient of the ReLU still reads the output.
         """
         return (self.content + self.style) * self.output
 
@@ -358,7 +358,7 @@ HELD_FOR_GRAM = 3
 
 
 def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool) -> int:
-    """Return the peak bytes of measuring a style, or one of its tiles.
+    """Return the peak bytes of the computation of a style's statistics, or those of one of its tiles.
 
     XLA may make the Gram matrix of a layer after it has computed the next layer.
     """
@@ -430,7 +430,8 @@ def _bytes_of_targets(blocks: Blocks, recipe: Recipe) -> int:
 
 # --- Operations -----------------------------------------------------------------------------------
 
-# Fixed cost of an update, as the number of pixels that take as long; roughly, measured on a CPU.
+# The fixed time of an update, as the number of pixels whose computation takes as long; a rough value,
+# measured on a CPU.
 FIXED_PIXELS = 2**15
 
 
@@ -517,7 +518,7 @@ def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> f
 def scale_operations(
     scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
 ) -> list[float]:
-    """Return the number of operations of one update at each scale of a run."""
+    """Return the number of operations of one update at each scale (resolution) of a run."""
     return [update_operations(scale.shape, recipe, platform, devices=devices) for scale in scales]
 
 

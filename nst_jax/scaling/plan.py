@@ -1,8 +1,8 @@
 """The plan of a run: everything that is decided before it starts, from the sizes of its pictures alone.
 
-A plan contains the checked recipe, the scales, the devices, how the canvas is divided to fit into
-memory, and the predicted memory and number of operations. Each run has one plan: `paint`,
-`stylize_many` and every command either take it as an argument or make it first.
+A plan contains the checked recipe, the scales (resolutions), the devices, how the canvas is
+divided to fit into memory, and the predicted memory and number of operations. Each run has one plan:
+`paint`, `stylize_many` and every command either take it as an argument or make it first.
 """
 
 import bisect
@@ -90,7 +90,8 @@ class Plan:
       auto_precision: whether the recipe's precision was `AUTO`, so that the platform decided.
       recipe: the recipe to run: `requested`, with tile size, rematerialisation and, if allowed, L-BFGS
         history chosen to fit into memory.
-      scales: sizes and numbers of updates, coarse to fine.
+      scales: the resolutions, coarse to fine, each with the sizes of canvas and styles and a number
+        of updates.
       mesh: devices that share the canvas or the batch; None is one device. An `AbstractMesh` if
         the devices need not exist.
       pictures: total number of pictures.
@@ -167,7 +168,7 @@ class Plan:
 
     @property
     def saves_memory(self) -> bool:
-        """Whether the plan uses tiles or rematerialisation that the recipe did not request."""
+        """Whether `recipe` has tiles or rematerialisation that `requested` does not have."""
         untiled = _with_network(self.requested, tile=self.requested.network.tile or 0)
         return self.recipe.network != untiled.network
 
@@ -195,9 +196,10 @@ class Plan:
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
     def fits_beside_next(self, scale: int) -> bool:
-        """Return whether a scale fits into memory together with the next; False for the last scale.
+        """Return whether memory can hold a scale and the next, compiled ahead of time, at once.
 
-        If the available memory is not known, all but the last scale fit.
+        The result is False for the last scale. For others, it is True if the available memory is not
+        known.
         """
         pair = self.scales[scale : scale + 2]
         if len(pair) < 2 or self.available is None:

@@ -36,9 +36,10 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
       A mesh, or None if `devices` is None or only the first local device.
 
     Raises:
-      TypeError: if `devices` is not None, "all", an int or a list of devices.
-      ValueError: if there are fewer devices than requested, if a device is listed twice, if the devices
-        are of several platforms, or if a process has none of them.
+      TypeError: if `devices` is not None, a string, an int or a list of devices.
+      ValueError: if a string is not "all" or an int is under 1, if there are fewer devices than
+        requested, if a device is listed twice, if the devices are of several platforms, or if a process
+        has none of them.
 
     Example:
       >>> import jax

@@ -1,9 +1,9 @@
 """Sums over a picture tile by tile, and their gradient: exact, in the memory of one tile.
 
-The picture is covered by cores of equal size that do not overlap. Each core is computed inside a
-window that extends past the core by a halo; a core and its window make a tile. The halo is so wide that
-the core's features depend on the same pixels as in the whole picture. A window never extends past the
-picture: at the picture's border the network pads the window as it would pad the picture, and the
+The picture is divided into cores of equal size (the last may be smaller). Each core is computed inside
+a window that extends past the core by a halo; a core and its window make a tile. The halo is so wide
+that the core's features depend on the same pixels as in the whole picture. A window never extends past
+the picture: at the picture's border the network pads the window as it would pad the picture, and the
 window's other borders are too far away to change features of the core. All windows have the same size
 and begin on the pooling grid, at a multiple of 16 px. The last window of a row or column ends where
 the picture ends, so the sums are exact for odd sizes, too.
@@ -96,7 +96,7 @@ class Grid:
         return 0 if self.bands is None else _device_index() * self.count_per_device
 
     def top(self) -> Index:
-        """Return the row of the picture at which this device's slab begins."""
+        """Return the row of the picture at which this device's slab begins; it may be negative."""
         if self.bands is None:
             return 0
         return _device_index() * self.bands.band_height - self.reach[0]
@@ -133,8 +133,8 @@ def grid_of(
     Args:
       shape: (height, width) of the picture.
       taps: all taps that the losses read; the deepest tap determines the halo.
-      network: its `tile` is the largest length of a core, in px. A core may be longer if its window
-        does not get longer by that; see `_axis`. With 0 or None, the picture is cut into bands only.
+      network: its `tile` is the largest length of a core, in px; a core with a halo on one side only,
+        or on none, may be longer, see `_axis`. With 0 or None, the picture is cut into bands only.
       bands: how the picture is distributed over several devices; None is one device.
     """
     halo, tile = halo_of(taps), network.tile or 0
@@ -222,8 +222,8 @@ def window(image: Image, grid: Grid, index: Index) -> Window:
 def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
-    # At least 0, since a negative index would count from the end. The maximum moves only tiles below
-    # the picture, which contribute nothing.
+    # `down` is negative only for tiles below the picture, whose windows are moved up to the picture's
+    # end. They contribute nothing, but a negative index would count from the end.
     return jnp.maximum(down, 0), grid.across.origin(column), 0
 
 
@@ -289,8 +289,8 @@ def gradient(
     """Return the gradient of the sums over this device's tiles with respect to an image.
 
     Args:
-      image: [h, w, 3].
-      grid: how the image is cut.
+      image: [h, w, 3], a picture or a device's slab.
+      grid: how the picture is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
       cotangent: the cotangent of the sums, a pytree like the sums.
 

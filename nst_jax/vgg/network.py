@@ -158,11 +158,11 @@ class Network:
       remat: whether a block's activations are computed again for its gradient instead of stored
         (rematerialisation): 50 % more work for less memory. XLA's CPU compiler stores them anyway.
       tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed. The
-        network sees each tile with a halo around it, so losses and gradient are those of the whole
-        picture, in the memory of a tile; see `nst_jax.scaling.tiles`. (A tile that needs a halo on one
-        side only may be larger.) 0 computes pictures of any size whole, as `features` always does.
-        None lets `stylize`, `paint` and `stylize_many` choose tiles for a picture that does not fit
-        in memory whole; other functions, such as `step`, read None as 0.
+        network sees each tile with a halo (the pixels around it), so losses and gradient are those of
+        the whole picture, in the memory of a tile; see `nst_jax.scaling.tiles`. (A tile that needs a
+        halo on one side only may be larger.) 0 computes pictures of any size whole, as `features`
+        always does. None lets `stylize`, `paint` and `stylize_many` choose tiles for a picture that
+        does not fit in memory whole; other functions, such as `step`, read None as 0.
     """
 
     pool: Pool = max_pool

@@ -46,7 +46,8 @@ def _like(channels: tuple[float, float, float], image: Array) -> Array:
     return jnp.asarray(channels, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))
 
 
-# The original Caffe network: BGR in 0..255 minus ImageNet's mean, not divided by standard deviations.
+# The original Caffe network: BGR in 0..255, from which ImageNet's mean colour is subtracted. It is not
+# divided by standard deviations.
 CAFFE_BGR = Pixels("caffe-bgr", 255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
 
 # torchvision's own network: RGB in [0, 1], normalised by ImageNet's mean and standard deviation.

@@ -68,7 +68,7 @@ def resolve_tap(name: str, *, argument: str = "taps") -> str:
 
 
 def layer_of(tap: str) -> str:
-    """Return the layer of a resolved tap: `conv4_2` for `relu4_2` and `preact4_2`."""
+    """Return the layer of a tap: `conv4_2` for `relu4_2` and for `preact4_2`."""
     return "conv" + tap[-3:]
 
 

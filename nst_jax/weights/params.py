@@ -50,7 +50,7 @@ EMBEDDED_NAME = "vgg19_imagenet.h5"
 
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the embedded file; other files end in a line with theirs
+EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the embedded file, which does not state it itself
 
 
 Datasets: TypeAlias = Mapping[str, np.ndarray]  # "conv1_1/kernel" -> array, as stored

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-LONGEST_PROBLEM = 400  # most characters in `problem` of `refusal`, which may quote the file
+LONGEST_PROBLEM = 400  # characters of a `problem` in a message, which may quote the file
 
 
 class Refusal(ValueError):
@@ -187,8 +187,9 @@ class _Unpickler(pickle.Unpickler):
 
 LARGEST_PICKLE = 2**20  # bytes; the pickle that describes VGG-19's tensors has about 3,000
 
-# Most values in a tuple, with those of tuples inside it, each tuple counted as one more; torch's have
-# under 30. Python hashes a tuple by walking through all these values, and does not limit the depth.
+# Largest size of a tuple: the number of values in it and in the tuples inside it, plus one for each
+# tuple. Torch's have sizes under 30. Without a limit, a small file could make Python walk through very
+# many values, since it hashes a tuple by hashing all values in it, at any depth.
 LARGEST_TUPLE = 128
 
 _TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
@@ -212,8 +213,8 @@ _OPCODES = frozenset(
 def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
     """Scan one pickle without loading it, and leave `pickled` at the pickle's end.
 
-    The scan imitates the unpickler's stack, with the size of each value in place of the value: 1, for a
-    tuple 1 more than the sizes of its values together.
+    The scan imitates the unpickler's stack, with the size of each value in place of the value. The
+    size is 1, but for a tuple it is 1 more than the sum of the sizes of its values.
 
     Raises:
       Refusal: if torch does not write such a pickle.
