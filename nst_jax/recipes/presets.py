@@ -64,8 +64,8 @@ GATYS_2016 = replace(
 
 
 # Age: printed in 2017 under Python 2.7.6, that of Ubuntu 14.04, whose Pillow is 2.3. Before 2.7 its
-# BILINEAR was not antialiased; with today's, every printed loss is missed by 18 %. PyTorch of that time
-# compared sums, not maxima, with the tolerances of L-BFGS; neither is reached.
+# BILINEAR was not antialiased; with today's, the printed losses are missed by 17 %. PyTorch of that
+# time compared sums, not maxima, with the tolerances of L-BFGS; neither is reached.
 GATYS_PYTORCH = Recipe(
     name="gatys-pytorch",
     source="leongatys/PytorchNeuralStyleTransfer @ be6c8e2b, NeuralStyleTransfer.ipynb",
