@@ -244,6 +244,13 @@ def test_a_plan_says_which_and_why(pair, call):
     assert {each["precision"] for each in facts} == {"float32"}
 
 
+def test_the_list_of_recipes_says_what_each_is_on_an_accelerator(call):
+    lines = call("recipes", "list")[1].splitlines()
+    for name, recipe in recipes.PRESETS.items():
+        (line,) = [line for line in lines if line.startswith(f"{name} ")]
+        assert f", {recipe.network.accelerator_precision.name} on an accelerator" in line
+
+
 def test_a_recipe_that_asks_an_accelerator_for_float32_is_not_told_to_ask():
     assert plan_report.precision_words("float32", "gpu") == (
         "float32 (auto: the recipe's on an accelerator)"
