@@ -25,8 +25,9 @@ from tests import small
 OURS = ("default",)
 PUBLISHED = tuple(name for name in recipes.PRESETS if name not in OURS)
 SAMPLES = ("chelsea", "starry_night", "gravel")
+ONE = {"content_taps": ("relu1_1",), "style_taps": ("relu1_1",), "style_layer_weights": (1.0,)}
 TINY = replace(
-    small.shallow(recipes.TF, steps=2),
+    small.shallow(recipes.TF, steps=2, **ONE),
     name="tiny",
     pictures=recipes.Pictures(size=sizes.LongEdge(24)),
 )
@@ -243,6 +244,13 @@ def test_a_plan_says_which_and_why(pair, call):
     assert {each["precision"] for each in facts} == {"float32"}
 
 
+def test_the_list_of_recipes_says_what_each_is_on_an_accelerator(call):
+    lines = call("recipes", "list")[1].splitlines()
+    for name, recipe in recipes.PRESETS.items():
+        (line,) = [line for line in lines if line.startswith(f"{name} ")]
+        assert f", {recipe.network.accelerator_precision.name} on an accelerator" in line
+
+
 def test_a_recipe_that_asks_an_accelerator_for_float32_is_not_told_to_ask():
     assert plan_report.precision_words("float32", "gpu") == (
         "float32 (auto: the recipe's on an accelerator)"
@@ -260,8 +268,9 @@ def test_a_run_says_which_and_why_and_embeds_it(pair, call, on_accelerator):
     assert checkpoints.load("run.h5").facts["network.precision"] == "tensorfloat32"
     _, _, err = call(*words, "--resume", "--steps", 3)
     assert told(err) == "tensorfloat32 (as in the checkpoint)"
-    _, _, err = call(*words[:7], "--precision", "bfloat16")
+    code, _, err = call(*words, "--resume", "--precision", "bfloat16")
     assert told(err) == "bfloat16 (set by the recipe or `--precision`)"
+    assert code == 2 and 'was "tensorfloat32", is "bfloat16"' in err
 
 
 def test_a_sweep_says_which_and_why_and_embeds_it(pair, call, on_accelerator):
@@ -332,7 +341,7 @@ def emulated(request, monkeypatch):
     jax.clear_caches()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", recipes.PRESETS)
 def test_no_recipe_diverges_from_any_start(params, emulated, name):
     recipe = recipes.named(name)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nst_jax import provenance
+from nst_jax._types import Checkpoint
 from nst_jax.app.formatting import amount, span
 from nst_jax.app.rates import expected, rates_are_kept
 from nst_jax.scaling.plan import Plan, history_of
@@ -31,15 +32,15 @@ def expected_seconds(plan: Plan) -> float | None:
     return None if found is None else found.likely
 
 
-def precision_line(plan: Plan, *, resumed: bool = False) -> str:
+def precision_line(plan: Plan, resume: Checkpoint | None = None) -> str:
     """Return one line on a run's precision: its name, and why it is this one.
 
     Args:
       plan: the plan of the run.
-      resumed: whether the run resumes from a checkpoint, which then decides.
+      resume: the checkpoint from which the run resumes, which decides unless a recipe or a flag does.
     """
     name = plan.recipe.network.precision.name
-    if resumed:
+    if resume is not None and resume.facts.get("network.precision") == name:
         return f"{name} (as in the checkpoint)"
     return precision_words(name, plan.platform if plan.auto_precision else "")
 

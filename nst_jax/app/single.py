@@ -363,7 +363,7 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
     rule, style_rule = recipe.pictures.size, recipe.pictures.style_size or recipe.pictures.size
     lines = {
         "recipe": f"{recipe.name}, {facts['steps']} updates",
-        "precision": plan_report.precision_line(job.plan, resumed=job.resume is not None),
+        "precision": plan_report.precision_line(job.plan, job.resume),
     }
     bands = job.plan.bands()
     if bands is not None:
