@@ -115,10 +115,12 @@ def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
             _files.remove_unfinished()
             work()
 
-    thread = threading.Thread(target=tidy, daemon=True)
-    thread.start()
-    thread.join(TIDYING_SECONDS)
-    os._exit(128 + number)
+    try:
+        thread = threading.Thread(target=tidy, daemon=True)
+        thread.start()
+        thread.join(TIDYING_SECONDS)
+    finally:  # no thread can be started while Python itself is about to exit
+        os._exit(128 + number)
 
 
 class _Listener:
