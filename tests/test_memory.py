@@ -1,5 +1,6 @@
 """The estimate of a run's memory against XLA's own count, and what follows from it."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -308,3 +309,21 @@ def test_fewer_bits_and_computing_again_take_less_on_an_accelerator():
     # Half, except for the byte of each pooling window, which is the same at every precision.
     assert 0.5 < activations("bfloat16") / activations("float32") < 0.53
     assert activations("bfloat16", remat=True) < 0.85 * activations("bfloat16")
+
+
+def test_a_style_that_fits_in_no_way_is_named_with_the_largest_that_would():
+    scale = prepare.Scale((64, 64), ((300, 300), (4000, 2000)), 1)
+    options = {"memory": 300 * 10**6, "platform": "cpu"}
+    with pytest.raises(
+        ValueError, match="^`style_size`: measuring styles of 300x300 px, 2000"
+    ) as why:
+        plan_scales(recipes.DEFAULT, [scale], **options)
+    longest = int(re.search(r"long:(\d+) fits", str(why.value))[1])
+    assert 300 < longest < 4000
+    for longer, fit in ((longest, True), (longest + 1, False)):
+        shapes = ((300, 300), (longer, round(longer / 2)))
+        recipe = replace(recipes.DEFAULT, network=replace(recipes.DEFAULT.network, tile=128))
+        found = capacity.footprint_at(recipe, scale._replace(style_shapes=shapes), "cpu")
+        assert capacity.fits(found, 300 * 10**6) is fit
+    with pytest.raises(ValueError, match="^`size`: 64x64 px takes"):
+        plan_scales(recipes.DEFAULT, [scale], memory=10**6, platform="cpu")

@@ -142,6 +142,15 @@ def test_a_new_scale_has_paces_of_its_own():
     assert chooser.range_left() == pytest.approx((18.0, 18.0))
 
 
+def test_measuring_the_next_scale_counts_as_far_as_it_outlasts_this_one():
+    scales = [Scale((16, 16), ((16, 16),), 4), Scale((32, 32), ((32, 32),), 10)]
+    chooser = IntervalChooser(scales, costs=[1.0, 4.0])
+    chooser.advance(1, 2.0)
+    updates = 2 * 2.0 + 11 * 8.0  # three at the coarser scale, the last of which is the enlargement
+    assert chooser.range_left(1.0, [99.0, 4.0]) == pytest.approx((updates, updates))
+    assert chooser.range_left(1.0, [99.0, 40.0]) == pytest.approx([updates + 41.0 - 3 * 2.0] * 2)
+
+
 def test_spans():
     pairs = [(1, 1.04), (12, 19), (50, 80), (3.21, 59), (5000, 9000)]
     assert [span(*pair) for pair in pairs] == [

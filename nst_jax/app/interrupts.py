@@ -115,10 +115,12 @@ def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
             _files.remove_unfinished()
             work()
 
-    thread = threading.Thread(target=tidy, daemon=True)
-    thread.start()
-    thread.join(TIDYING_SECONDS)
-    os._exit(128 + number)
+    try:
+        thread = threading.Thread(target=tidy, daemon=True)
+        thread.start()
+        thread.join(TIDYING_SECONDS)
+    finally:  # no thread can be started while Python itself is about to exit
+        os._exit(128 + number)
 
 
 class _Listener:
@@ -180,7 +182,14 @@ class Interrupts(AbstractContextManager):
     is only recorded in the attribute `signal`. A second Ctrl-C or SIGTERM ends the process at once.
     """
 
-    def __init__(self, abandon: Callable[[], None]) -> None:
+    def __init__(self, abandon: Callable[[], None], *, alone: bool = True) -> None:
+        """Take over the signals.
+
+        Args:
+          abandon: called if the run ends before `defer`.
+          alone: False if other processes have to be told when the run ends. Then the first signal
+            always waits for the main thread.
+        """
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False
         # Held by whoever ends the run before it is deferred, or by the run once it is.
@@ -193,7 +202,7 @@ class Interrupts(AbstractContextManager):
                     self._old[number] = signal.signal(number, self._receive)
         self._leave_before = None if _listener is None else _listener.leave
         if _listener is not None:
-            _listener.leave = self._leave
+            _listener.leave = self._leave if alone else None
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._old.items():

@@ -190,7 +190,8 @@ class BatchProgress(Iterator[int]):
         if evaluations == total:
             whole, part = chunks - 1, len(costs)
         self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
-        self._pace.add(self._done - before, seconds)
+        if part > 1:  # the first interval of a chunk includes the measuring of its pictures
+            self._pace.add(self._done - before, seconds)
         words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"
         # The first interval is a single evaluation, too short for an estimate.
         if not self._announced and evaluations > 1:

@@ -20,7 +20,7 @@ from nst_jax.app.messages import print_message
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display, loss_shares, time_left
 from nst_jax.app.rates import known_paces, record_rate
-from nst_jax.app.timing import CompileClock, IntervalChooser, Stopwatch
+from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.writing import resized_alpha, write_elsewhere, write_picture
 from nst_jax.images.resizing import enlarge
@@ -90,8 +90,9 @@ def paint_job(
         with RunLog(job.outputs.log if cluster.is_first() else None) as log:
             recorder = _Recorder(job, facts, log, display, compiling, watch, pace)
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
-            with saving, Interrupts(recorder.abandon) as interrupts:
-                if jax.process_count() == 1:  # several processes must stop after the same update
+            alone = jax.process_count() == 1
+            with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
+                if alone:  # several processes must stop after the same update
                     watch.stopped = lambda: interrupts.signal is not None
                     ahead.look = watch.look
                 try:
@@ -183,7 +184,7 @@ class _Recorder:
         """Show how long compiling took and how long the updates will take."""
         self._announced = True
         first = self._first_compile or 0.0
-        rest = self.pace.range_left(first)
+        rest = self._range_left()
         if rest is not None:
             whole = f"{self.pace.total} updates take"
             what = whole if self.job.resume is None else "the rest takes"
@@ -192,8 +193,15 @@ class _Recorder:
     def _show(self, shot: Snapshot) -> None:
         words = [loss_shares(shot.losses)]
         if 0 < shot.step < self.pace.total:
-            words.append(time_left(self.pace.range_left(self._first_compile or 0.0)))
+            words.append(time_left(self._range_left()))
         self.display.move(shot.step, self.pace.total, "step", ", ".join(filter(None, words)))
+
+    def _range_left(self) -> Range | None:
+        """Return the least and the most seconds that the rest of the run is expected to take."""
+        measured = self.watch.timed
+        unit = measured.seconds / measured.cost if measured.cost else 0.0
+        measuring = [unit * operations for operations in self.job.plan.measuring_operations]
+        return self.pace.range_left(self._first_compile or 0.0, measuring)
 
     def _write(self, shot: Snapshot) -> None:
         """Write a snapshot as a frame and as the unfinished picture, where these are due."""

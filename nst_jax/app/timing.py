@@ -255,17 +255,23 @@ class IntervalChooser(Iterator[int]):
             return None
         return self._left(self._seconds / self._steps / self._cost[self._measured], compile_seconds)
 
-    def range_left(self, compile_seconds: float = 0.0) -> Range | None:
+    def range_left(
+        self, compile_seconds: float = 0.0, measuring: Sequence[float] | None = None
+    ) -> Range | None:
         """Estimate the least and the most seconds that the rest takes, from the paces that were seen.
 
         Args:
           compile_seconds: as in `seconds_left`.
+          measuring: for each scale, the seconds for which its targets are measured, which is done while
+            the previous scale runs as well; None is no time.
         """
         if self._measured < 0:
             return None
-        return Range(*(self._left(unit, compile_seconds) for unit in self._pace.range))
+        return Range(*(self._left(unit, compile_seconds, measuring) for unit in self._pace.range))
 
-    def _left(self, unit: float, compile_seconds: float) -> float:
+    def _left(
+        self, unit: float, compile_seconds: float, measuring: Sequence[float] | None = None
+    ) -> float:
         """Return the seconds that the rest takes if each unit of cost takes `unit` seconds."""
         left, done, begun = 0.0, self.done, 0
         present = self.scale_of(self.done)
@@ -273,6 +279,7 @@ class IntervalChooser(Iterator[int]):
             left += max(0, end - done) * cost * unit
             done = max(done, end)
             if present <= scale < len(self._ends) - 1:
-                left += max(0.0, compile_seconds - (end - begun) * cost * unit)
+                preparing = compile_seconds + (measuring[scale + 1] if measuring else 0.0)
+                left += max(0.0, preparing - (end - begun) * cost * unit)
             begun = end
         return left

@@ -82,7 +82,7 @@ class MeasuringWatch(PollingWatch):
             words = f"{duration(seconds + spent)} so far"
             if self._done > TELLING_SHARE * self._operations and done:
                 left = seconds * (self._operations - self._done) / done - spent
-                words = time_left(max(0.0, left))
+                words = time_left(left) if left > 0 else words
             share = min(1.0, self._done / self._operations)
             self._display.stage(f"measuring the pictures, {share:.0%}", words)
 

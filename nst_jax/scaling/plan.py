@@ -543,9 +543,11 @@ def _refusal(
       shorter: the variant with a shorter L-BFGS history that fits; None if no such history fits.
     """
 
-    def fitting(other: Recipe) -> bool:
-        return fits(footprint_at(other, scale, platform, devices=devices), there)
+    def fitting(other: Recipe, at: Scale = scale) -> bool:
+        return fits(footprint_at(other, at, platform, devices=devices), there)
 
+    if fitting(smallest, scale._replace(style_shapes=(scale.shape,))):
+        return _refusal_of_style(scale, smallest, there, platform, devices)
     largest = largest_that_fits(scale, smallest, there, platform=platform, devices=devices)
     remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px fits"
     tile = smallest.network.tile
@@ -561,6 +563,43 @@ def _refusal(
         f"{gigabytes(there / MARGIN)} is available{remedy}{changes}; to try it anyway, set "
         "`tile` to off or a number"
     )
+
+
+def _refusal_of_style(
+    scale: Scale, smallest: Recipe, there: int, platform: str, devices: int
+) -> str:
+    """Return the error message for styles that do not fit into memory beside a canvas that does."""
+    longest = max(map(max, scale.style_shapes))
+
+    def limited(longer: int) -> Scale:
+        shapes = tuple(
+            shape if max(shape) <= longer else _shrunk(shape, longer, max(shape))
+            for shape in scale.style_shapes
+        )
+        return scale._replace(style_shapes=shapes)
+
+    def fitting(longer: int) -> bool:
+        footprint = footprint_at(smallest, limited(longer), platform, devices=devices)
+        return fits(footprint, there)
+
+    longer_sides = range(vgg.SMALLEST, longest + 1)
+    count = bisect.bisect_left(longer_sides, True, key=lambda longer: not fitting(longer))
+    remedy = f"; long:{longer_sides[count - 1]} fits" if count else ""
+    shown = ", ".join(f"{width}x{height} px" for height, width in scale.style_shapes)
+    least = footprint_at(smallest, scale, platform, devices=devices).total
+    tile = smallest.network.tile
+    how = f" even in tiles of {tile} px" if tile else ""
+    return (
+        f"`style_size`: measuring styles of {shown} takes {gigabytes(least)}{how}, and "
+        f"{gigabytes(there / MARGIN)} is available{remedy}; to try it anyway, set `tile` to off or a "
+        "number"
+    )
+
+
+def _shrunk(shape: Shape, new: int, old: int) -> Shape:
+    """Return a shape multiplied by new / old, with sides of at least 16 px."""
+    height, width = (max(vgg.SMALLEST, round(side * new / old)) for side in shape)
+    return height, width
 
 
 def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
@@ -588,10 +627,7 @@ def largest_that_fits(
     """
 
     def shrunk(shape: Shape, longer: int) -> Shape:
-        height, width = (
-            max(vgg.SMALLEST, round(side * longer / max(scale.shape))) for side in shape
-        )
-        return height, width
+        return _shrunk(shape, longer, max(scale.shape))
 
     def fitting(longer: int) -> bool:
         footprint = estimate_memory(
