@@ -624,7 +624,7 @@ def test_facts_and_progress_are_printed(call):
         re.MULTILINE,
     )
     whole, *others = map(float, parts.groups())
-    assert whole + 0.2 >= sum(others) > 0  # the whole run, so reading and writing too
+    assert whole + 0.2 >= sum(others)  # the whole run, so reading and writing too
     assert "step 5 of 5: loss" in err and "style" in err
     assert "\x1b" not in err  # no control codes without a terminal
     assert pixels("photo_art.png").shape == (30, 40, 3)

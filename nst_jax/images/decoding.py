@@ -58,6 +58,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 # x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
+_EXIF_IS_UNREADABLE = "nst_jax unreadable EXIF"  # our key in Pillow's `info` for a failed attempt
 _CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info` for the numbers in a PNG's cICP chunk
 _PQ, _HLG = 16, 18  # HDR's transfer functions, by their numbers in ITU-T H.273
 # Primaries and transfer functions that differ little from sRGB's, and the number for an unspecified
@@ -284,6 +285,8 @@ def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow raises anything on damaged EXIF; the pixels may still be intact
+        opened.info[_EXIF_IS_UNREADABLE] = True  # a second attempt would find no EXIF and not raise
+    if _EXIF_IS_UNREADABLE in opened.info:
         notes.append("unreadable EXIF ignored")
         return 1
     if orientation in _TURNS:
