@@ -262,7 +262,11 @@ class _Recorder:
             except OSError:
                 if cluster.is_first():
                     found = write_elsewhere(path, self.last.image, **self._written_with(self.last))
-                    print_message("saved", f"'{found}' is the canvas after {steps} updates")
+                    if found is None:
+                        text = f"the canvas after {steps} updates could not be saved in any folder"
+                        print_message("lost", text)
+                    else:
+                        print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
         """Save the canvas before this process ends because another process is lost."""

@@ -46,7 +46,7 @@ def check_output(path: PathLike, *, overwrite: bool = True, argument: str = "out
         # `os.access` does not detect read-only file systems, so a file is created as a test.
         probe = _files.temporary_path(path.resolve())  # a path such as `save` writes to first
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another run may have removed it as a leftover
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(
