@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import click
+
 from nst_jax import _files, images, prepare
 from nst_jax.app import arguments, cache, cluster, single
 from nst_jax.app import plan_report as plans
@@ -96,6 +98,7 @@ def _load(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
     display = Display(chosen["quiet"])
     if problem := _set_cache(chosen):
         display.say(f"note: {problem}")
+    click.get_current_context().with_resource(cache.mended(display.say))  # until the command ends
     return params.load_params(chosen["weights"]), params.read_info(chosen["weights"]), display
 
 

@@ -31,6 +31,7 @@ from jax import export, lax
 import nst_jax
 from nst_jax import optimize, painting
 from nst_jax._types import Targets
+from nst_jax.app.cache import without
 from nst_jax.app.timing import CompileClock
 from nst_jax.objective import measure
 
@@ -44,11 +45,15 @@ PACKAGE = Path(nst_jax.__file__).parent
 OURS = ("nst_jax", "optax")
 
 
-def kept_in(place: Path | None) -> painting.Programs:
+Say = Callable[[str], None]
+
+
+def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Programs:
     """Return the functions that a run compiles; `measure` and `run` keep traced programs in a folder.
 
     Args:
       place: the folder for traced programs; None keeps nothing.
+      say: receives a line on each kept program that is damaged.
 
     Returns:
       Functions that compute the same as `painting.PROGRAMS`.
@@ -56,7 +61,7 @@ def kept_in(place: Path | None) -> painting.Programs:
     if place is None or not _sources():
         return painting.PROGRAMS
     return painting.PROGRAMS._replace(
-        measure=Kept(measure, place), run=Kept(optimize.run, place, donated=1)
+        measure=Kept(measure, place, say=say), run=Kept(optimize.run, place, say=say, donated=1)
     )
 
 
@@ -91,10 +96,15 @@ class Kept:
     """A function compiled as by `jax.jit`, but with its traced programs kept in a folder."""
 
     def __init__(
-        self, function: Callable[..., Any], place: Path, *, donated: int | None = None
+        self,
+        function: Callable[..., Any],
+        place: Path,
+        *,
+        donated: int | None = None,
+        say: Say = lambda line: None,
     ) -> None:
         """Wrap a pure function of pytrees; a call may overwrite its argument of index `donated`."""
-        self._function, self._place, self._donated = function, place, donated
+        self._function, self._place, self._donated, self._say = function, place, donated, say
         self._programs: dict[str, Callable[..., Any]] = {}
         self._jitted = jax.jit(function, donate_argnums=() if donated is None else donated)
 
@@ -120,6 +130,9 @@ class Kept:
         _register_records(arguments)
         data = _read(path, key)
         if data is None:
+            if path.exists():
+                deleted = f"the kept program '{path}' was damaged; it is deleted and made again"
+                self._say(f"note: {without(path) or deleted}")
             data = self._exported(arguments)
             _write(path, key, data)
         exported = export.deserialize(bytearray(data))

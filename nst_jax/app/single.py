@@ -77,7 +77,7 @@ def paint_job(
             key=jax.random.key(job.seed),
             every=cluster.from_first(pace),
             resume=job.resume,
-            programs=programs.kept_in(cache.programs_folder()),
+            programs=programs.kept_in(cache.programs_folder(), display.say),
             # Several processes must start shared programs in the same order, so each uses one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
         )
