@@ -304,11 +304,12 @@ def test_a_lock_lasts_as_long_as_the_run(call, monkeypatch):
     seen = []
 
     def failing(*_, **__):
-        seen.extend(name for name in sorted(os.listdir()) if name.endswith(".lock"))
+        seen.extend(name for name in sorted(os.listdir()) if name.startswith("."))
         raise OSError("stop")
 
-    monkeypatch.setattr(single, "paint_job", failing)
-    Path(".run.h5.lock").touch()  # as a killed run leaves it
+    monkeypatch.setattr(single.painting, "paint_planned", failing)
+    for name in (".run.h5.lock", ".run.h5.0123abcd.part", ".photo_art.png.0123abcd.part"):
+        Path(name).touch()  # as a killed run leaves it
     assert call(*RUN, *KEEP, "--log", "log.jsonl")[0] == 1
     assert seen == [".log.jsonl.lock", ".run.h5.lock"]
     assert sorted(os.listdir()) == ["art.png", "photo.png"]
@@ -389,6 +390,19 @@ def test_a_picture_that_cannot_be_written_goes_elsewhere(call, monkeypatch, tmp_
     assert "nst-jax: error: cannot write 'there/out.png': No space left on device" in err
     assert nst.images.read_metadata(found)["finished"] is True
     assert not list(there.iterdir())
+
+
+def test_what_can_be_written_nowhere_is_said_to_be_lost(call, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing.images, "save", full)
+    found = writing.where_instead(Path("there/out.png"), None, "the grid")
+    assert found == "; the grid could not be written to the current or the temporary folder either"
+    code, _, err = call(*RUN)
+    lost, error = err.splitlines()
+    assert code == 1 and error.startswith("nst-jax: error: cannot write 'photo_art.png': No space")
+    assert lost == "nst-jax: lost: the canvas after 8 updates could not be saved in any folder"
 
 
 def deleting_after(monkeypatch, step, happening):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from nst_jax import painting, prepare, provenance
+from nst_jax import _files, painting, prepare, provenance
 from nst_jax._types import Checkpoint, Params, Snapshot
 from nst_jax.app import autosave, cache, cluster, plan_report, programs
 from nst_jax.app.formatting import duration
@@ -59,6 +59,8 @@ def paint_job(
     )
     _introduce(job, facts, display)
     autosave.check_disk_space(job)
+    if cluster.is_first():
+        _files.remove_leftovers([job.outputs.picture])
     pace = IntervalChooser(
         job.plan.scales,
         job.outputs.stride,
