@@ -225,8 +225,8 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
 def in_use(path: PathLike, argument: str) -> str:
     """Return the message that another process has reserved a file."""
     return (
-        f"`{argument}`: '{path}' is in use by another run that has not ended; wait for it, or name "
-        "another file"
+        f"`{argument}`: '{path}' is in use by another run that has not ended; wait for it, or "
+        "choose another place"
     )
 
 
