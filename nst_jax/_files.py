@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
+from nst_jax import _locks
+
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
@@ -56,24 +58,29 @@ def atomic(path: Path) -> Iterator[Path]:
       OSError: naming `path`, if it is write-protected or the disk fails; `path` is then unchanged.
     """
     target = path.resolve()
-    part = temporary_path(target)
-    _unfinished.add(part)
+    part = None
     try:
         if is_protected(target):
             raise PermissionError(errno.EACCES, PROTECTED)
-        mode = _create_like(target, part)
-        yield part
-        with part.open("r+b") as file:
-            os.fsync(file.fileno())  # else a power cut could leave a renamed file without its bytes
-        if mode is not None:
-            part.chmod(mode)
-        part.replace(target)
+        with _created_part(target) as part:
+            _unfinished.add(part)
+            mode = _like(target, part)
+            yield part
+            with part.open("r+b") as file:
+                os.fsync(
+                    file.fileno()
+                )  # else a power cut could leave a renamed file without its bytes
+            if mode is not None:
+                part.chmod(mode)
+            part.replace(target)
     except OSError as error:
         # The caught error names the temporary file, or no file; the new one names `path`.
         raise OSError(error.errno or errno.EIO, reason_of(error), str(path)) from error
     finally:
-        part.unlink(missing_ok=True)
-        _unfinished.discard(part)
+        if part is not None:
+            with suppress(OSError):  # it is gone, or its disk has become read-only
+                part.unlink()
+            _unfinished.discard(part)
 
 
 _unfinished: set[Path] = set()  # the temporary files that this process is writing
@@ -86,12 +93,40 @@ def remove_unfinished() -> None:
             part.unlink(missing_ok=True)
 
 
-def _create_like(target: Path, part: Path) -> int | None:
-    """Create an empty file with the owner, group and permissions of the file that it will replace.
+@contextmanager
+def _created_part(target: Path) -> Iterator[Path]:
+    """Context manager: an empty temporary file, which `remove_leftovers` leaves alone meanwhile.
 
     Args:
       target: the file to be replaced, which need not exist.
-      part: path of the file to create.
+
+    Yields:
+      The path of the file. If there is a `target`, only the file's owner can read and write it.
+    """
+    mode = 0o600 if target.exists() else 0o666
+    while True:
+        part = temporary_path(target)
+        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
+        if _locks.lock(descriptor, wait=True) is None:
+            # Closed, since Windows cannot rename a file that is open.
+            os.close(descriptor)
+            yield part
+            return
+        if _locks.is_at(descriptor, part):
+            break
+        os.close(descriptor)  # it was taken for a leftover before it was locked
+    try:
+        yield part
+    finally:
+        os.close(descriptor)
+
+
+def _like(target: Path, part: Path) -> int | None:
+    """Give a temporary file the owner and group of the file that it will replace.
+
+    Args:
+      target: the file to be replaced, which need not exist.
+      part: path of the temporary file.
 
     Returns:
       The permissions that `part` shall have when it is complete; None if there is no `target`.
@@ -99,12 +134,8 @@ def _create_like(target: Path, part: Path) -> int | None:
     try:
         old = target.stat()
     except FileNotFoundError:
-        part.touch(exist_ok=False)
         return None
-    mode = old.st_mode & 0o777
-    # Until it is complete, only the owner can read and write it.
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    new = part.stat()
+    mode, new = old.st_mode & 0o777, part.stat()
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
         try:
             os.chown(part, old.st_uid, old.st_gid)
@@ -131,7 +162,10 @@ def is_protected(path: Path) -> bool:
 
 
 def remove_leftovers(paths: Iterable[PathLike]) -> None:
-    """Remove temporary files of killed processes beside `paths`; call it while nothing writes there."""
+    """Remove temporary files of killed processes beside `paths`, but none that is being written.
+
+    Where there are no locks, it cannot be known what is being written, so nothing is removed.
+    """
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:
         target = Path(path).resolve()
@@ -140,13 +174,75 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
         for part in folder.glob(".*.part"):
             if _target(part) in written:
                 with suppress(OSError):  # already gone, or harmless if it cannot be removed
-                    part.unlink()
+                    _remove_unless_locked(part)
+
+
+def _remove_unless_locked(part: Path) -> None:
+    with part.open("r+b") as file:
+        if _locks.lock(file.fileno()):
+            part.unlink()  # while it is locked, so that a process that has just created it notices
 
 
 def _target(part: Path) -> str | None:
     """Return the name (from `_shortened`) that a temporary file stands for; None for other files."""
     found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
     return found[1] if found else None
+
+
+# --- Files for one process at a time ------------------------------------------------------------------
+
+
+@contextmanager
+def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
+    """Context manager: within it, no other process can reserve the same file.
+
+    An empty file `.NAME.lock` beside the file is locked, and removed at the end. If a process is
+    killed, that file stays, but is not locked any more. Pipes and devices are not reserved, and nothing
+    is where there are no locks.
+
+    Args:
+      path: path of the file, which need not exist.
+      argument: the caller's name for the path, used in messages.
+
+    Raises:
+      ValueError: if another process has reserved the file.
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        yield
+        return
+    lock = target.with_name(f".{_shortened(target.name)}.lock")
+    while True:
+        try:
+            descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
+        except OSError:  # a disk without space, or the file of another user
+            yield
+            return
+        locked = _locks.lock(descriptor)
+        if locked is False:
+            os.close(descriptor)
+            raise ValueError(in_use(path, argument))
+        if locked is None or _locks.is_at(descriptor, lock):
+            break
+        os.close(descriptor)  # the process that had it has removed it since it was opened
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if _locks.is_at(descriptor, lock):
+                lock.unlink()
+        os.close(descriptor)
+
+
+def in_use(path: PathLike, argument: str) -> str:
+    """Return the message that another process has reserved a file."""
+    return (
+        f"`{argument}`: '{path}' is in use by another run that has not ended; wait for it, or "
+        "choose another place"
+    )
+
+
+# --- Checks of paths ----------------------------------------------------------------------------------
 
 
 def check_place(path: PathLike, *, argument: str = "path") -> None:

@@ -8,12 +8,19 @@ arrays). The meaning of the datasets, and further attributes such as a checksum,
 
 The HDF5 data, which state their own length, are followed by a line with the CRC-32 of all bytes before.
 HDF5 may hang for ever or crash on a damaged file, so the bytes are checked before HDF5 opens them. A
-line at the end needs no new version: HDF5 ignores it, so older versions of this package read the file,
-and a file without this line is read as before.
+line at the end needs no new version: HDF5 ignores it, so older versions of this package read the file.
+
+A file without this line, as of an older version or of other programs, is first read by another process,
+which can be ended if it hangs. To see in advance what makes HDF5 hang would take a second reader of
+the whole format.
 """
 
+import functools
 import io
+import os
 import re
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -83,10 +90,12 @@ def opened(source: Source) -> Iterator[h5py.File]:
       ValueError: if the file is missing, not readable, empty, damaged, or of another format or version.
     """
     _check_readable(source)
-    _check_bytes(source)
+    verified = _check_bytes(source)
     try:
         if not h5py.is_hdf5(source.path):
             raise source.foreign()
+        if not verified and (problem := rehearsal_problem(source.path)):
+            raise source.damaged(problem)
         # No lock, since some network disks support none, and files are never changed in place.
         with h5py.File(source.path, "r", locking=False) as file:
             _check_envelope(source, file)
@@ -114,8 +123,12 @@ def _check_readable(source: Source) -> None:
         raise source.error(f"is empty; {source.format.if_damaged}")
 
 
-def _check_bytes(source: Source) -> None:
-    """Refuse a file whose bytes do not fit the known checksum or, without one, its last line."""
+def _check_bytes(source: Source) -> bool:
+    """Refuse a file whose bytes do not fit the known checksum or, without one, its last line.
+
+    Returns:
+      Whether the bytes were verified; False for a file without a checksum.
+    """
     try:
         with source.path.open("rb") as file:
             length = file.seek(0, io.SEEK_END)
@@ -126,11 +139,12 @@ def _check_bytes(source: Source) -> None:
             elif stated:
                 same = _crc32(file, length - LAST_LINE_LENGTH) == int(stated[1], 16)
             else:
-                same = True  # an older file, or one that others made
+                return False  # an older file, or one that others made
     except OSError as error:
         raise source.damaged(error) from error
     if not same:
         raise source.damaged("its checksum differs")
+    return True
 
 
 def _last_line(checksum: int) -> bytes:
@@ -150,6 +164,74 @@ def _crc32(file: IO[bytes], length: int) -> int:
     return value
 
 
+# --- Reading by another process first ---------------------------------------------------------------
+
+REHEARSAL_SECONDS = 60.0  # for starting another process and reading a small file
+REHEARSAL_RATE = 10e6  # bytes per second that even a slow disk gives
+
+# Python's handler of Ctrl-C does not run during a loop inside HDF5, so the system's is used. The limit
+# of CPU time ends the process even if this one is killed meanwhile.
+_REHEARSAL = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+path, seconds = sys.argv[1], int(sys.argv[2])
+if sys.platform != "win32":
+    import resource
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+from nst_jax import _hdf5
+_hdf5.read_all(path)
+"""
+
+
+def rehearsal_problem(path: Path) -> str:
+    """Let another process read an HDF5 file as this one would, and return what goes wrong.
+
+    Args:
+      path: an HDF5 file whose bytes are not verified.
+
+    Returns:
+      Text on what HDF5 did, if it did not end or crashed; else "". Errors that it reports are not
+      returned, since this process gets them as exceptions.
+    """
+    found = path.stat()
+    return _rehearsal_problem(path, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
+    if not sys.executable or getattr(sys, "frozen", False):
+        return ""  # Python is part of another program, which would be started instead
+    seconds = REHEARSAL_SECONDS + size / REHEARSAL_RATE
+    places = os.pathsep.join(place or os.getcwd() for place in sys.path)
+    limit = str(int(seconds) + 10)
+    try:
+        child = subprocess.run(
+            [sys.executable, "-P", "-c", _REHEARSAL, str(path.absolute()), limit],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": places},
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        return f"HDF5 had not read it after {seconds:.0f} s"
+    except OSError:  # no process can be started
+        return ""
+    # After an exception of Python the exit code is 1.
+    return "" if child.returncode in (0, 1) else "HDF5 crashes when it reads it"
+
+
+def read_all(path: str) -> None:
+    """Read all of an HDF5 file that this package may read of it."""
+    most = max(os.path.getsize(path), 2**26)  # larger arrays are refused by their shapes
+    with h5py.File(path, "r", locking=False) as file:
+        for name in file.attrs:
+            file.attrs[name]
+        for dataset in all_datasets(file).values():
+            if dataset.shape is not None and dataset.nbytes <= most:
+                dataset[()]
+
+
 def _check_envelope(source: Source, file: h5py.File) -> None:
     if attribute(file, "format") != source.format.name:
         raise source.foreign()
@@ -163,6 +245,8 @@ def _check_envelope(source: Source, file: h5py.File) -> None:
 def attribute(file: h5py.File, name: str) -> str | int | None:
     """Return an attribute of a file; None if it is missing or neither a string nor an integer."""
     value = file.attrs.get(name)
+    if isinstance(value, bytes):  # a string of fixed length
+        return value.decode("utf-8", "replace")
     if isinstance(value, str):
         return value
     return int(value) if isinstance(value, int | np.integer) else None
@@ -250,7 +334,8 @@ class _NeverFailing(io.RawIOBase):
     """A file that never shows an error to HDF5, which crashes the process if a write fails.
 
     The first error is kept, later writes are dropped, and leaving the context manager raises the kept
-    error. Building the file in memory would avoid this, but a run may need all the memory there is.
+    error. What is dropped cannot confuse HDF5, since it reads nothing back of such a file. Building the
+    file in memory would avoid this, but a run may need all the memory there is.
     """
 
     def __init__(self, path: Path) -> None:

@@ -12,6 +12,7 @@ unpickling, reading a checkpoint executes nothing that is in the file.
 """
 
 import json
+import reprlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -298,10 +299,11 @@ def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
     if not isinstance(fields, dict):
         yield f"{_JSON} is no JSON object"
     if wrong := sorted(fields.keys() ^ _FIELDS.keys()):
-        yield f"{_JSON} has other fields than expected: {', '.join(wrong)}"
+        names = ", ".join(name[:30] for name in wrong[:9])
+        yield f"{_JSON} has other fields than expected: {names}"
     for name, kind in _FIELDS.items():
         if type(fields[name]) is not kind:
-            yield f"{name} is {fields[name]!r}, expected {kind.__name__}"
+            yield f"{name} is {reprlib.repr(fields[name])}, expected {kind.__name__}"
     yield from _position_problems(fields)
     if not all(isinstance(value, str) for value in fields["device"].values()):
         yield "device is not described by strings"
@@ -312,7 +314,7 @@ def _position_problems(fields: Mapping[str, Any]) -> Iterator[str]:
     for plan in fields["scales"]:
         numbers = (*plan["size"], plan["steps"]) if _is_scale(plan) else ()
         if len(numbers) != 3 or not all(type(n) is int and n >= 0 for n in numbers):
-            yield f"scales has {plan!r}, expected a size of two numbers, and steps"
+            yield f"scales has {reprlib.repr(plan)}, expected a size of two numbers, and steps"
     step, scale, scales = (fields[name] for name in ("step", "scale", "scales"))
     if not 0 <= scale < len(scales):
         yield f"scale is {scale}, of {len(scales)}"
@@ -334,6 +336,19 @@ def _array_problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray])
         )
     if not np.isfinite(canvas).all():
         yield "canvas has values that are not finite"
+    # The optimiser's state is compared with the run's own when that is known, see `state_from`.
+    total = sum(plan["steps"] for plan in fields["scales"])
+    for name, most in {"step": fields["step"], "broke_at": total}.items():
+        array = arrays.get(f"state/{name}")
+        if array is None:
+            yield f"state/{name} is missing"
+        elif array.shape != () or array.dtype.kind != "i" or not -1 <= array <= most:
+            yield f"state/{name} is {_brief(array)}, expected an integer from -1 to {most}"
+    pending = arrays.get("state/pending")
+    if pending is None:
+        yield "state/pending is missing"
+    elif pending.shape != canvas.shape or pending.dtype != canvas.dtype:
+        yield f"state/pending is {list(pending.shape)} {pending.dtype}, unlike the canvas"
     if missing := sorted(_TERMS - arrays.keys()):
         yield f"{missing[0]} is missing"
     count = fields["step"] + 1
@@ -343,6 +358,10 @@ def _array_problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray])
                 yield f"{name} is {list(array.shape)} {array.dtype}, expected [{count}] of floats"
         elif not name.startswith("state/"):
             yield f"{name} is not expected"
+
+
+def _brief(array: np.ndarray) -> str:
+    return str(array) if array.shape == () else f"{list(array.shape)} {array.dtype}"
 
 
 def _under(arrays: Mapping[str, Any], group: str) -> dict[str, Any]:

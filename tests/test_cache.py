@@ -1,12 +1,15 @@
 """Compiled programs that the command line keeps between starts."""
 
 import os
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from nst_jax import _compile, images
 from nst_jax.app import cache
@@ -147,3 +150,58 @@ def test_somebody_without_a_home_can_still_run(enabled, monkeypatch):
 
     monkeypatch.setattr(cache.platformdirs, "user_cache_path", homeless)
     assert "home directory" in cache.use_cache()
+
+
+# --- Damaged entries --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compiled(enabled, tmp_path):
+    """Compile a program with the cache in a folder; return how to do that again, and the entry."""
+
+    def again():
+        jax.clear_caches()
+        return float(jax.jit(lambda x: x + 3, inline=True)(2.0))
+
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "programs"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    compilation_cache.reset_cache()
+    assert again() == 5
+    (entry,) = (tmp_path / "programs").glob("jit__lambda-*-cache")
+    yield again, entry
+    compilation_cache.reset_cache()
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-5], lambda b: b"", lambda b: b[:99] + b"?" * 9])
+def test_a_damaged_entry_is_deleted_said_once_and_made_again(compiled, damage):
+    again, entry = compiled
+    other = entry.with_name("jit_other-0-cache")
+    other.write_bytes(b"")
+    whole = entry.read_bytes()
+    entry.write_bytes(damage(whole))
+    lines = []
+    with cache.mended(lines.append):
+        assert again() == 5 and again() == 5
+        said = (
+            f"the compiled program 'jit__lambda' in '{entry.parent}' was damaged; it is deleted and"
+        )
+        assert lines == [f"note: {said} made again"]
+        assert other.exists() and len(entry.read_bytes()) > len(whole) // 2
+        with pytest.warns(UserWarning, match="another"):
+            warnings.warn("another", stacklevel=1)
+    assert again() == 5 and len(lines) == 1  # another warning would be an error here
+
+
+def test_what_cannot_be_deleted_or_written_is_said(compiled):
+    again, entry = compiled
+    entry.unlink()
+    entry.mkdir()
+    lines = []
+    with cache.mended(lines.append):
+        assert again() == 5
+    assert lines == [f"note: '{entry}' is damaged and cannot be deleted: Is a directory; delete it"]
+    shutil.rmtree(entry.parent)
+    entry.parent.write_bytes(b"")
+    with cache.mended(lines.append):
+        assert again() == 5 and again() == 5
+    assert len(lines) <= 3 and "compiled programs are not kept: NotADirectory" in lines[-1]

@@ -302,6 +302,9 @@ IMPOSSIBLE = {
     "step is -1, of 4": lambda half: half._replace(step=-1),
     "step is 9, of 4": lambda half: half._replace(step=9),
     "step is 2.0, expected int": lambda half: half._replace(step=2.0),
+    f"step is '{'x' * 12}...{'x' * 13}', expected int": lambda half: half._replace(
+        step="x" * 10**6
+    ),
     "scale is 1, of 1": lambda half: half._replace(scale=1),
     "scale is 0, of 0": lambda half: half._replace(scales=[]),
     "scales has {'steps': 4}": lambda half: half._replace(scales=[{"steps": 4}]),
@@ -313,6 +316,16 @@ IMPOSSIBLE = {
     "canvas is [32, 3] float32": lambda half: with_arrays(half, canvas=half.arrays["canvas"][0]),
     "canvas is [24, 32, 3] int32": lambda half: with_arrays(
         half, canvas=half.arrays["canvas"].astype(np.int32)
+    ),
+    "state/step is missing": lambda half: half._replace(
+        arrays={name: array for name, array in half.arrays.items() if name != "step"}
+    ),
+    "state/step is 3, expected an integer from -1 to 2": lambda half: with_arrays(
+        half, step=np.int32(3)
+    ),
+    "state/broke_at is [2] int32": lambda half: with_arrays(half, broke_at=np.zeros(2, np.int32)),
+    "state/pending is [3] float32, unlike the canvas": lambda half: with_arrays(
+        half, pending=np.zeros(3, np.float32)
     ),
     "history/tv is missing": lambda half: half._replace(history=half.history._replace(tv={})),
     "history/total is [2] float32": lambda half: half._replace(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from nst_jax import _hdf5
 from nst_jax.vgg import LAYERS
 from nst_jax.weights import convert as converter
 from nst_jax.weights import load_params, params, read_info, torch_files
@@ -419,6 +420,16 @@ def test_cut_short(tmp_path, layers, write, part):
     content = (tmp_path / "net").read_bytes()
     (tmp_path / "net").write_bytes(content[: int(part * len(content))])
     refused(tmp_path / "net", "is damaged or cut short")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_what_never_ends_is_refused(tmp_path, layers, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe", "is no regular file; name a weights file")
+    monkeypatch.setattr(_hdf5, "REHEARSAL_SECONDS", 0.5)
+    monkeypatch.setattr(_hdf5, "_REHEARSAL", "while True: pass")
+    write_keras(tmp_path / "net", {"block1_conv1/kernel:0": np.zeros(3)})
+    refused(tmp_path / "net", r"is damaged .*HDF5 had not read it after \d s")
 
 
 def test_a_flipped_bit_in_a_zip_is_noticed(tmp_path, layers):

@@ -1,12 +1,16 @@
 """Files are replaced whole or not at all, and keep their permissions."""
 
+import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from nst_jax import _files, images
+from nst_jax import _files, _locks, images
 from nst_jax.app import outputs
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
@@ -105,3 +109,84 @@ def test_an_error_names_the_file_and_leaves_it(tmp_path):
     assert error.value.errno == 28
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
+
+
+# --- Locks ------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_reserved_once(tmp_path):
+    path, link = tmp_path / "run.h5", tmp_path / "link.h5"
+    link.symlink_to(path)
+    with _files.reserved(path), _files.reserved(tmp_path / "other.h5"):
+        for name in (path, link):
+            with (
+                pytest.raises(ValueError, match=r"^`log`: '.*' is in use by another run"),
+                _files.reserved(name, argument="log"),
+            ):
+                pass
+    with _files.reserved(link):
+        pass
+    assert [each.name for each in tmp_path.iterdir()] == ["link.h5"]
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+    path = tmp_path / "run.h5"
+    text = (
+        "import os, signal, sys\n"
+        "from nst_jax import _files\n"
+        "with _files.reserved(sys.argv[1]):\n"
+        "    print('reserved', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    words = [sys.executable, "-c", text, str(path)]
+    child = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert child.returncode == -signal.SIGKILL and child.stdout == "reserved\n", child.stderr
+    assert [each.name for each in tmp_path.iterdir()] == [".run.h5.lock"]
+    with _files.reserved(path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_there_are_no_locks_nothing_is_reserved(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(_locks.fcntl, "flock", unsupported)
+    with _files.reserved(tmp_path / "a"), _files.reserved(tmp_path / "a"):
+        written(tmp_path / "a")
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
+    part = _files.temporary_path(tmp_path / "a")
+    part.touch()
+    _files.remove_leftovers([tmp_path / "a"])
+    assert part.exists()  # it may be in use
+
+
+def test_only_regular_files_are_reserved(tmp_path):
+    with _files.reserved("/dev/null"), _files.reserved("/dev/null"):
+        assert not os.path.exists("/dev/.null.lock")
+
+
+def test_a_file_that_is_being_written_is_no_leftover(tmp_path):
+    path = tmp_path / "a"
+    left = _files.temporary_path(path)
+    left.touch()
+    with _files.atomic(path) as part:
+        _files.remove_leftovers([path])
+        assert part.exists() and not left.exists()
+        part.write_text("whole")
+    assert path.read_text() == "whole"
+
+
+def test_a_file_taken_for_a_leftover_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    lock, seen = _locks.lock, []
+
+    def late(descriptor, **options):
+        if not seen:
+            seen.append(next(tmp_path.glob(".*.part")))
+            seen[0].unlink()
+        return lock(descriptor, **options)
+
+    monkeypatch.setattr(_locks, "lock", late)
+    assert written(tmp_path / "a").read_text() == "new"
+    assert [each.name for each in tmp_path.iterdir()] == ["a"] and seen

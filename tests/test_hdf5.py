@@ -267,6 +267,62 @@ def test_only_arrays_of_numbers_are_read(tmp_path):
     refused(tmp_path / "a.h5", "is not a test file of nst-jax")
 
 
+# --- Files without a checksum -----------------------------------------------------------------------
+
+
+def without_checksum(path):
+    """Write a file as an earlier version did."""
+    data = written(path).read_bytes()
+    path.write_bytes(data[: -_hdf5.LAST_LINE_LENGTH])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("doing", "said"),
+    [
+        ("while True: pass", "HDF5 had not read it after 1 s"),
+        ("import os; os.abort()", "HDF5 crashes when it reads it"),
+    ],
+)
+def test_what_hangs_or_crashes_hdf5_does_so_elsewhere(tmp_path, monkeypatch, doing, said):
+    monkeypatch.setattr(_hdf5, "REHEARSAL_SECONDS", 1.0)
+    monkeypatch.setattr(_hdf5, "_REHEARSAL", doing)
+    path = tmp_path / "a.h5"
+    refused(without_checksum(path), f"is damaged or cut short; make it again ({said})")
+    written(path)
+    assert list(read(path)) == ["a", "b/c"]  # its checksum was verified, so nothing is tried
+    monkeypatch.setattr(_hdf5.sys, "executable", "")
+    assert list(read(without_checksum(tmp_path / "b.h5"))) == ["a", "b/c"]
+
+
+def test_a_file_without_a_checksum_is_read_once_by_another_process(tmp_path, monkeypatch):
+    path, run, codes = without_checksum(tmp_path / "a.h5"), subprocess.run, []
+
+    def counted(*words, **options):
+        child = run(*words, **options)
+        codes.append(child.returncode)
+        return child
+
+    monkeypatch.setattr(_hdf5.subprocess, "run", counted)
+    assert list(read(path)) == list(read(path)) == ["a", "b/c"]
+    assert codes == [0]
+    path.write_bytes(path.read_bytes()[:-100])
+    refused(path, "is damaged or cut short; make it again (")
+    assert codes == [0, 1]
+
+
+def test_attributes_may_have_fixed_lengths(tmp_path):
+    with h5py.File(written(tmp_path / "a.h5"), "r+") as file:
+        file.attrs["format"] = np.bytes_(b"nst-jax test")
+    assert list(read(tmp_path / "a.h5")) == ["a", "b/c"]
+
+
+def test_hdf5_reads_nothing_back_of_what_it_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(_hdf5._NeverFailing, "readinto", pytest.fail)
+    with _hdf5.created(tmp_path / "a.h5") as file:
+        _hdf5.store(file, {f"group {i % 9}/{i}": np.zeros(1000 * i) for i in range(200)})
+
+
 # --- Layouts --------------------------------------------------------------------------------------
 
 

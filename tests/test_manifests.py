@@ -675,6 +675,104 @@ def test_an_incomplete_last_line_is_dropped(here):
     assert [line["row"] for line in lines("results.jsonl")] == [1, 3]
 
 
+# --- What happens to the folder of the results meanwhile ----------------------------------------------
+
+PAIRS = ["batch", "photo.png", "art.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny"]
+
+
+def after_first_picture(monkeypatch, happening):
+    """Let something happen after the first picture of a batch was written."""
+    write, seen = local.write, []
+
+    def written(*arguments):
+        record = write(*arguments)
+        if not seen:
+            seen.append(record)
+            happening()
+        return record
+
+    monkeypatch.setattr(local, "write", written)
+    return seen
+
+
+def test_a_folder_deleted_meanwhile_is_a_failure_of_what_was_in_it(call, monkeypatch):
+    with monkeypatch.context() as patched:
+        seen = after_first_picture(patched, lambda: shutil.rmtree("out"))
+        code, _, err = call(*PAIRS, "-q", "--sheet")
+    (first,) = seen
+    said = "was deleted after it was written; start the batch again to paint it anew"
+    assert code == 1 and err == f"nst-jax: warning: {first.output}: {said}\n"
+    assert {row: line["status"] for row, line in listed().items()} == {1: "failed", 2: "done"}
+    assert lines("out/results.jsonl")[0]["status"] == "done"  # all lines are there again
+    assert not Path(first.output).exists() and len(list(Path("out").glob("*.png"))) == 2
+    assert call(*PAIRS, "-q")[0] == 0
+    assert {row: line["status"] for row, line in listed().items()} == {1: "done", 2: "skipped"}
+
+
+def test_rows_that_cannot_be_written_go_elsewhere(call, monkeypatch):
+    def block():
+        shutil.rmtree("out")
+        Path("out").write_bytes(b"")  # so that the folder cannot be made again
+
+    with monkeypatch.context() as patched:
+        seen = after_first_picture(patched, block)
+        code, _, err = call(*PAIRS, "-q")
+    (picture,) = Path().absolute().glob("art_art-*.png")
+    (results_file,) = Path().absolute().glob("results-*.jsonl")
+    vanished, second, problem = err.splitlines()
+    assert code == 1 and seen[0].output in vanished and "was deleted" in vanished
+    said = f"cannot write 'out/art_art.png': File exists; the picture is in '{picture}'"
+    assert second == f"nst-jax: warning: out/art_art.png: {said}"
+    assert images.read_metadata(picture)["finished"] is True
+    assert problem.startswith("nst-jax: error: cannot write 'out/results.jsonl': ")
+    assert problem.endswith(f"; the results are in '{results_file}'")
+    assert [line["status"] for line in lines(results_file)] == ["done", "failed", "failed"]
+
+
+def test_a_result_manifest_that_cannot_be_written_is_tried_again(here, monkeypatch):
+    append, full = results._append, [True]
+
+    class Full:
+        """A disk that takes the beginning of a line and no more."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def write(self, data):
+            if len(data) < 9:
+                raise OSError(28, "No space left on device")
+            return self.file.write(data[: len(data) // 2])
+
+    def filling(file, line):
+        append(Full(file) if full else file, line)
+
+    monkeypatch.setattr(results, "_append", filling)
+    record, path = job.record_of(entry(), "done"), Path("results.jsonl")
+    with results.Results(path) as listed:
+        listed.add(record)
+        assert path.read_bytes() == b""
+        full.clear()
+        listed.add(record._replace(row=2))
+        assert [line["row"] for line in lines(path)] == [1, 2]
+        full.append(True)
+        listed.add(record._replace(row=3))
+    found = listed.problem().rpartition(" in '")[2].removesuffix("'")
+    assert listed.problem().startswith("cannot write 'results.jsonl': No space left on device; ")
+    assert [line["row"] for line in lines(found)] == [1, 2, 3]
+    assert [line["row"] for line in lines(path)] == [1, 2]
+
+
+def test_two_batches_cannot_share_a_result_manifest(call):
+    Path("out").mkdir()
+    with _files.reserved("out/results.jsonl"):
+        refused(call(*PAIRS), "`--output`", "'out/results.jsonl' is in use by another run")
+        assert call(*PAIRS, "-q", "--steps", "1", "--shard", "1/2")[0] == 0
+    assert len(list(Path("out").glob("*.png"))) == 1
+
+
 # --- Killed and resumed ---------------------------------------------------------------------------
 
 

@@ -48,9 +48,9 @@ def content():
     return small.picture("chelsea", 32, 40)
 
 
-def kept(place):
+def kept(place, say=lambda line: None):
     """Return the programs of a new start."""
-    return programs.kept_in(place)
+    return programs.kept_in(place, say)
 
 
 def shots(params, content, style, recipe, **how):
@@ -114,9 +114,9 @@ def measured(params, grey, tmp_path, monkeypatch):
     """Measure something once, as a first start would; return how to do it again, and the traces."""
     traced = count_traces(monkeypatch)
 
-    def again(recipe=COARSE_TO_FINE):
+    def again(recipe=COARSE_TO_FINE, say=pytest.fail):
         core = recipes.as_arrays(recipe.bare())
-        return kept(tmp_path).measuring.sum_style(params, grey, core)
+        return kept(tmp_path, say).measuring.sum_style(params, grey, core)
 
     again()
     assert len(traced) == 1
@@ -131,7 +131,9 @@ def test_a_damaged_file_is_made_again(measured, tmp_path, damage):
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    again()
+    said: list[str] = []
+    again(say=said.append)
+    assert said == [f"note: the kept program '{path}' was damaged; it is deleted and made again"]
     assert len(traced) == 2 and path.read_bytes()[-1000:] == whole[-1000:]
     again()
     assert len(traced) == 2
@@ -144,8 +146,10 @@ def test_a_file_under_another_name_is_not_believed(measured, tmp_path):
     again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.vgg.layers.average_pool)))
     (other,) = set(tmp_path.iterdir()) - {path}
     other.write_bytes(whole)
-    again(replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.vgg.layers.average_pool)))
-    assert len(traced) == 3 and other.read_bytes() != whole
+    said: list[str] = []
+    pooled = replace(COARSE_TO_FINE, network=nst.vgg.Network(pool=nst.vgg.layers.average_pool))
+    again(pooled, say=said.append)
+    assert len(said) == 1 and len(traced) == 3 and other.read_bytes() != whole
 
 
 @pytest.mark.parametrize("what", ["code", "jax", "setting"])

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import _hdf5, checkpoints, optimizers, prepare, recipes
+from nst_jax import _files, _hdf5, checkpoints, optimizers, prepare, recipes
 from nst_jax.app import autosave, cli, log, programs, single, timing, watch, writing
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
@@ -312,6 +313,32 @@ def test_a_failed_write_keeps_the_canvas_and_the_previous_checkpoint(call, monke
     assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
 
 
+# --- One run at a time ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", ["--checkpoint", "--log"])
+def test_two_runs_cannot_share_a_file(call, monkeypatch, flag):
+    monkeypatch.setattr(nst.images, "read", None)  # nothing is read before
+    with _files.reserved("there"):
+        refused(call(*RUN, flag, "there"), f"`{flag}`: 'there' is in use by another run")
+    assert sorted(os.listdir()) == ["art.png", "photo.png"]
+
+
+def test_a_lock_lasts_as_long_as_the_run(call, monkeypatch):
+    seen = []
+
+    def failing(*_, **__):
+        seen.extend(name for name in sorted(os.listdir()) if name.startswith("."))
+        raise OSError("stop")
+
+    monkeypatch.setattr(single.painting, "paint_planned", failing)
+    for name in (".run.h5.lock", ".run.h5.0123abcd.part", ".photo_art.png.0123abcd.part"):
+        Path(name).touch()  # as a killed run leaves it
+    assert call(*RUN, *KEEP, "--log", "log.jsonl")[0] == 1
+    assert seen == [".log.jsonl.lock", ".run.h5.lock"]
+    assert sorted(os.listdir()) == ["art.png", "photo.png"]
+
+
 # --- What cannot be written -------------------------------------------------------------------------
 
 
@@ -387,6 +414,62 @@ def test_a_picture_that_cannot_be_written_goes_elsewhere(call, monkeypatch, tmp_
     assert "nst-jax: error: cannot write 'there/out.png': No space left on device" in err
     assert nst.images.read_metadata(found)["finished"] is True
     assert not list(there.iterdir())
+
+
+def test_what_can_be_written_nowhere_is_said_to_be_lost(call, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing.images, "save", full)
+    found = writing.where_instead(Path("there/out.png"), None, "the grid")
+    assert found == "; the grid could not be written to the current or the temporary folder either"
+    code, _, err = call(*RUN)
+    lost, error = err.splitlines()
+    assert code == 1 and error.startswith("nst-jax: error: cannot write 'photo_art.png': No space")
+    assert lost == "nst-jax: lost: the canvas after 8 updates could not be saved in any folder"
+
+
+def deleting_after(monkeypatch, step, happening):
+    """Let something happen when a step of a run has been logged."""
+    steps = log.RunLog.steps
+
+    def logged(run_log, history, *, last, **options):
+        steps(run_log, history, last=last, **options)
+        if last == step:
+            happening()
+
+    monkeypatch.setattr(log.RunLog, "steps", logged)
+
+
+@pytest.mark.parametrize("with_log", [True, False])
+def test_a_folder_deleted_during_a_run_takes_no_picture_with_it(call, monkeypatch, with_log):
+    Path("out").mkdir()
+    deleting_after(monkeypatch, 8, lambda: shutil.rmtree("out"))
+    more = ("--log", "out/log.jsonl") if with_log else ()
+    code, _, err = call(*RUN, "-o", "out/a.png", *more)
+    (found,) = Path().absolute().glob("a-*.png")
+    assert code == 1 and f"nst-jax: saved: '{found}' is the canvas after 8 updates\n" in err
+    assert "error: cannot write 'out/a.png': " in err.splitlines()[-1]
+    assert "the folder 'out' does not exist" in err.splitlines()[-1]
+    assert nst.images.read_metadata(found)["finished"] is True
+
+
+def test_a_log_deleted_during_a_run_is_written_again_or_named(call, monkeypatch):
+    Path("logs").mkdir()
+    with monkeypatch.context() as patched:
+        deleting_after(patched, 8, lambda: Path("logs/log.jsonl").unlink())
+        assert call(*RUN, "--log", "logs/log.jsonl")[0] == 0
+    text = Path("logs/log.jsonl").read_text()
+    assert [json.loads(line)["event"] for line in text.splitlines()] == [
+        "start",
+        *["step"] * 9,
+        "end",
+    ]
+    deleting_after(monkeypatch, 8, lambda: shutil.rmtree("logs"))
+    code, _, err = call(*RUN, "--log", "logs/log.jsonl", "-o", "out.png")
+    assert code == 1 and err.count("\n") == 1
+    assert "cannot write 'logs/log.jsonl': No such file or directory" in err
+    assert nst.images.read_metadata("out.png")["finished"] is True
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")

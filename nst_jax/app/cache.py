@@ -1,17 +1,23 @@
-"""JAX's compilation cache at the command line: its settings and its folder.
+"""JAX's compilation cache at the command line: its settings, its folder, and its damaged entries.
 
 Nothing here writes or reads a program: jax does so with compiled programs, and the module
 `programs` with traced ones.
 """
 
+import glob
 import os
+import re
 import stat
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import platformdirs
 
+from nst_jax import _files
 from nst_jax._compile import keep_programs_in
 
 
@@ -73,3 +79,65 @@ def cache_enabled() -> bool:
 def disable_cache() -> None:
     """Switch jax's compilation cache off in this process, whatever the environment says."""
     jax.config.update("jax_enable_compilation_cache", False)
+
+
+# --- Damaged entries --------------------------------------------------------------------------------
+
+# How jax warns that an entry of its cache cannot be read or written. It then compiles the program, but
+# leaves a damaged entry as it is, so that every start would warn again.
+_WARNING = re.compile(
+    r"Error (reading|writing) persistent compilation cache entry for '(.+?)': (.*)", re.DOTALL
+)
+
+
+@contextmanager
+def mended(say: Callable[[str], None]) -> Iterator[None]:
+    """Context manager: delete entries of jax's cache that jax cannot read, so that it makes them anew.
+
+    Args:
+      say: receives a line on each entry that jax cannot read, and one if it cannot write entries.
+    """
+    said = set()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", "Error (reading|writing) persistent compilation cache")
+        show = warnings.showwarning
+
+        def receive(message: Warning | str, *others: Any, **options: Any) -> None:
+            found = _WARNING.match(str(message))
+            if found is None:
+                show(message, *others, **options)
+                return
+            doing, name, reason = found.groups()
+            line = f"compiled programs are not kept: {' '.join(reason.split())}"
+            if doing == "reading":
+                line = _without_entry(name)
+            if line not in said:
+                said.add(line)
+                say(f"note: {line}")
+
+        warnings.showwarning = receive
+        yield
+
+
+def _without_entry(name: str) -> str:
+    """Delete the entries of a program; return a line that says so.
+
+    Jax tells the name of the program but not which of its entries is damaged. There is one for each
+    size of picture, say. Those that were sound are made again too, when they are needed.
+    """
+    place = str(_setting("jax_compilation_cache_dir"))
+    if "://" in place:
+        return f"the compiled program {name!r} in '{place}' is damaged; delete it"
+    for path in Path(place).glob(f"{glob.escape(name)}-*-cache"):
+        if problem := without(path):
+            return problem
+    return f"the compiled program {name!r} in '{place}' was damaged; it is deleted and made again"
+
+
+def without(path: Path) -> str:
+    """Delete a damaged file; return an error if that fails, else ""."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"'{path}' is damaged and cannot be deleted: {_files.reason_of(error)}; delete it"
+    return ""

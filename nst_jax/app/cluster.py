@@ -9,13 +9,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
 import numpy as np
 from jax._src import distributed
 from jax.experimental import multihost_utils
+
+from nst_jax import _files
 
 AUTO = "auto"
 
@@ -111,6 +114,25 @@ def same_in_all(value: bool, message: str) -> bool:
     if true_in_any(value) and true_in_any(not value):
         raise ValueError(message)
     return value
+
+
+@contextmanager
+def reserved_by_first(path: Path, argument: str) -> Iterator[None]:
+    """Context manager: the first process reserves a file for this run, as `_files.reserved` does.
+
+    Raises:
+      ValueError: in every process, if another run has reserved the file.
+    """
+    with ExitStack() as resources:
+        free = True
+        if is_first():
+            try:
+                resources.enter_context(_files.reserved(path, argument=argument))
+            except ValueError:
+                free = False
+        if true_in_any(not free):
+            raise ValueError(_files.in_use(path, argument))
+        yield
 
 
 # --- Loss of another process ----------------------------------------------------------------------

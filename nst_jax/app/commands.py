@@ -10,7 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from nst_jax import images, prepare
+import click
+
+from nst_jax import _files, images, prepare
 from nst_jax.app import arguments, cache, cluster, single
 from nst_jax.app import plan_report as plans
 from nst_jax.app import sweep as sweeps
@@ -95,6 +97,7 @@ def _load(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
     display = Display(chosen["quiet"])
     if problem := _set_cache(chosen):
         display.say(f"note: {problem}")
+    click.get_current_context().with_resource(cache.mended(display.say))  # until the command ends
     return params.load_params(chosen["weights"]), params.read_info(chosen["weights"]), display
 
 
@@ -159,19 +162,23 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
     )
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     check_outputs(outputs, [content, *paths, *_other_inputs(chosen, init_file)])
-    job = picture_job(
-        images.read(content, argument="content"),
-        [images.read(path, argument="style") for path in paths],
-        recipe,
-        outputs,
-        seed=_seed(chosen, recipe),
-        init=init,
-        init_file=init_file,
-        resume=checkpoint_of(outputs),
-        devices=chosen["devices"],
-        begun=chosen["begun"],
-    )
-    return _paint(job, chosen, peers)
+    with ExitStack() as resources:
+        for argument in ("checkpoint", "log"):
+            if (path := getattr(outputs, argument)) is not None:
+                resources.enter_context(cluster.reserved_by_first(path, argument))
+        job = picture_job(
+            images.read(content, argument="content"),
+            [images.read(path, argument="style") for path in paths],
+            recipe,
+            outputs,
+            seed=_seed(chosen, recipe),
+            init=init,
+            init_file=init_file,
+            resume=checkpoint_of(outputs),
+            devices=chosen["devices"],
+            begun=chosen["begun"],
+        )
+        return _paint(job, chosen, peers)
 
 
 def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> None:
@@ -246,6 +253,9 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         if with_ray:
             on_ray.check_installed()
         job = _batch_job(contents, chosen)
+        job.folder.mkdir(exist_ok=True)
+        # Before it is looked which pictures are finished, as another run may be painting them.
+        resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())
             job = job.resolved(on_ray.platform())
@@ -255,16 +265,19 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         rest, finished = batch_job.unfinished(job, info)
         raise_on_interrupt()
         runner = on_ray.paint_on_ray if with_ray else local.paint_here
-        records, complete = local.run_batch(loaded, info, job, rest, finished, runner, display)
+        ending = local.run_batch(loaded, info, job, rest, finished, runner, display)
+    records = ending.records
     _print_failures(records, job.listing)
-    if not complete:
+    if ending.problem:
+        print_message("error", ending.problem)
+    if not ending.complete:
         written = sum(record.status != "failed" for record in records)
         text = f"{written} of {len(job.entries)} pictures are in {job.folder}"
         print_message("interrupted", text)
         return 130
     if not chosen["quiet"]:
         print_lines(job.folder)
-    return 0 if all(record.good for record in records) else 1
+    return 0 if all(record.good for record in records) and not ending.problem else 1
 
 
 def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:

@@ -21,11 +21,11 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import jax
 
-from nst_jax import _files
+from nst_jax import _files, _locks
 from nst_jax._types import Losses
 from nst_jax.provenance import of_losses
 
@@ -36,19 +36,29 @@ class RunLog(AbstractContextManager):
     def __init__(self, path: Path | None) -> None:
         self.lines = 0
         self._path = path
-        self._file: TextIO | None = None
+        self._file: IO[str] | None = None
         if path is not None:
+            # Readable, so that it can be written again. A pipe or a terminal cannot be opened so.
+            mode = "w" if path.exists() and not path.is_file() else "w+"
             # Line-buffered, so that every line in the file is complete whenever the run stops.
-            self._file = path.open("w", encoding="utf-8", buffering=1)
+            self._file = path.open(mode, encoding="utf-8", buffering=1)
 
     def __exit__(self, *exception: object) -> None:
         if self._file is None:
             return
         try:
-            self._file.close()
+            with self._file as file:
+                if file.readable() and self._path and not _locks.is_at(file.fileno(), self._path):
+                    self._write_again(file, self._path)
         except OSError as error:
             if exception[0] is None:  # else report the exception that ended the run
                 raise self._failed(error) from error
+
+    @staticmethod
+    def _write_again(file: IO[str], path: Path) -> None:
+        """Write a log that was deleted during the run; its open file still has the content."""
+        file.seek(0)
+        path.write_text(file.read(), encoding="utf-8")
 
     def _failed(self, error: OSError) -> OSError:
         return OSError(f"cannot write '{self._path}': {_files.reason_of(error)}")

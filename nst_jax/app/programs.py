@@ -32,6 +32,7 @@ import nst_jax
 from nst_jax import _compile, optimize, painting
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
+from nst_jax.app.cache import without
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import LONGEST_PAUSE
 from nst_jax.objective import add_style_tile, measure_content, sum_style
@@ -46,11 +47,15 @@ PACKAGE = Path(nst_jax.__file__).parent
 OURS = ("nst_jax", "optax")
 
 
-def kept_in(place: Path | None) -> painting.Programs:
+Say = Callable[[str], None]
+
+
+def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Programs:
     """Return the functions that a run compiles; those that take long keep traced programs in a folder.
 
     Args:
       place: the folder for traced programs; None keeps nothing.
+      say: receives a line on each kept program that is damaged.
 
     Returns:
       Functions that compute the same as `painting.PROGRAMS`.
@@ -58,11 +63,12 @@ def kept_in(place: Path | None) -> painting.Programs:
     if place is None or not _sources():
         return painting.PROGRAMS
     measuring = painting.PROGRAMS.measuring._replace(
-        measure_content=Kept(measure_content, place),
-        sum_style=Kept(sum_style, place),
-        add_style_tile=Kept(add_style_tile, place),
+        measure_content=Kept(measure_content, place, say=say),
+        sum_style=Kept(sum_style, place, say=say),
+        add_style_tile=Kept(add_style_tile, place, say=say),
     )
-    return painting.PROGRAMS._replace(measuring=measuring, run=Kept(optimize.run, place, donated=1))
+    run = Kept(optimize.run, place, say=say, donated=1)
+    return painting.PROGRAMS._replace(measuring=measuring, run=run)
 
 
 # --- Work in a second thread ----------------------------------------------------------------------
@@ -103,10 +109,15 @@ class Kept:
     """A function compiled as by `jax.jit`, but with its traced programs kept in a folder."""
 
     def __init__(
-        self, function: Callable[..., Any], place: Path, *, donated: int | None = None
+        self,
+        function: Callable[..., Any],
+        place: Path,
+        *,
+        donated: int | None = None,
+        say: Say = lambda line: None,
     ) -> None:
         """Wrap a pure function of pytrees; a call may overwrite its argument of index `donated`."""
-        self._function, self._place, self._donated = function, place, donated
+        self._function, self._place, self._donated, self._say = function, place, donated, say
         self._programs: dict[str, Callable[..., Any]] = {}
         self._jitted = Jitted(function, donate_argnums=() if donated is None else donated)
 
@@ -132,6 +143,9 @@ class Kept:
         _register_records(arguments)
         data = _read(path, key)
         if data is None:
+            if path.exists():
+                deleted = f"the kept program '{path}' was damaged; it is deleted and made again"
+                self._say(f"note: {without(path) or deleted}")
             data = self._exported(arguments)
             _write(path, key, data)
         exported = export.deserialize(bytearray(data))

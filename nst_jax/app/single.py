@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from nst_jax import painting, prepare, provenance
+from nst_jax import _files, painting, prepare, provenance
 from nst_jax._types import Checkpoint, Params, Snapshot
 from nst_jax.app import autosave, cache, cluster, plan_report, programs
 from nst_jax.app.formatting import duration, span
@@ -61,6 +61,8 @@ def paint_job(
     )
     _introduce(job, facts, display)
     autosave.check_disk_space(job)
+    if cluster.is_first():
+        _files.remove_leftovers([job.outputs.picture])
     pace = IntervalChooser(
         job.plan.scales,
         job.outputs.stride,
@@ -82,7 +84,7 @@ def paint_job(
             key=jax.random.key(job.seed),
             every=cluster.from_first(pace),
             resume=job.resume,
-            programs=programs.kept_in(cache.programs_folder()),
+            programs=programs.kept_in(cache.programs_folder(), display.say),
             # Several processes must start shared programs in the same order, so each uses one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
             watch=watch,
@@ -285,7 +287,11 @@ class _Recorder:
             except OSError:
                 if cluster.is_first():
                     found = write_elsewhere(path, self.last.image, **self._written_with(self.last))
-                    print_message("saved", f"'{found}' is the canvas after {steps} updates")
+                    if found is None:
+                        text = f"the canvas after {steps} updates could not be saved in any folder"
+                        print_message("lost", text)
+                    else:
+                        print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
         """Save the canvas before this process ends because another process is lost."""

@@ -22,7 +22,7 @@ from nst_jax.app.plan_report import memory_line, precision_line, px
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
-from nst_jax.app.writing import write_elsewhere, write_picture
+from nst_jax.app.writing import where_instead, write_picture
 from nst_jax.batches import members_of, paint_batch
 from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
@@ -403,8 +403,8 @@ def write_grid(job: SweepJob, weights: WeightsInfo, painted: Mapping[int, Painte
     try:
         write_picture(job.output, grid, metadata=facts, overwrite=job.overwrite)
     except OSError as error:
-        found = write_elsewhere(job.output, grid, metadata=facts)
-        raise OSError(f"{error}; the grid is in '{found}'") from error
+        instead = where_instead(job.output, grid, "the grid", metadata=facts)
+        raise OSError(f"{error}{instead}") from error
 
 
 def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:

@@ -33,7 +33,7 @@ def write_picture(path: Path, image: Any, **options: Any) -> None:
         raise OSError(f"cannot write {str(path)!r}: {_files.reason_of(error)}") from error
 
 
-def write_elsewhere(path: Path, image: Any, **options: Any) -> Path:
+def write_elsewhere(path: Path, image: Any, **options: Any) -> Path | None:
     """Write a picture that could not be written to `path` to another folder, under a new name.
 
     Args:
@@ -42,20 +42,48 @@ def write_elsewhere(path: Path, image: Any, **options: Any) -> Path:
       **options: other arguments of `nst_jax.images.save`.
 
     Returns:
-      The new path: in the current folder, else in the folder for temporary files.
-
-    Raises:
-      OSError: if the picture can be written to neither folder.
+      The new path: in the current folder, else in the folder for temporary files; None if the picture
+      can be written to neither.
     """
-    name = f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"
+    return save_elsewhere(path, lambda place: write_picture(place, image, **options))
+
+
+def where_instead(path: Path, image: Any, what: str, **options: Any) -> str:
+    """Write a picture to another place by `write_elsewhere`; return where, to be added to an error.
+
+    Args:
+      path: the path to which the picture could not be written.
+      image: [h, w, 3] in [0, 1].
+      what: what the picture is called, such as "the grid".
+      **options: other arguments of `nst_jax.images.save`.
+    """
+    found = write_elsewhere(path, image, **options)
+    if found is None:
+        return f"; {what} could not be written to the current or the temporary folder either"
+    return f"; {what} is in '{found}'"
+
+
+def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
+    """Write a file that cannot be written to its place to another one, under a new name.
+
+    Args:
+      path: the path to which the file could not be written.
+      save: writes the file to the path that it is given.
+
+    Returns:
+      The new path: in the current folder, else in the folder for temporary files; None if `save` fails
+      in both.
+    """
+    stem = os.fsencode(path.stem)[: _files.LONGEST_NAME].decode(errors="ignore")
+    name = f"{stem}-{secrets.token_hex(4)}{path.suffix}"
     # `gettempdir` looks for a folder by writing to it, so on a full disk the call itself may fail.
     folders: tuple[Callable[[], str], ...] = (os.getcwd, tempfile.gettempdir)
     for folder in folders:
-        with suppress(OSError):
+        with suppress(OSError, MemoryError):
             elsewhere = Path(folder(), name)
-            write_picture(elsewhere, image, **options)
+            save(elsewhere)
             return elsewhere
-    raise OSError(f"cannot write {str(path)!r}, nor a file in the current or the temporary folder")
+    return None
 
 
 def resized_alpha(alpha: Any, image: Image) -> Any:

@@ -51,7 +51,7 @@ def check_output(
             # `os.access` does not detect read-only file systems, so a file is created as a test.
             part = _files.temporary_path(path.resolve())  # a path such as `save` writes to first
             part.touch()
-            part.unlink()
+            part.unlink(missing_ok=True)  # another run may have removed it as a leftover
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(

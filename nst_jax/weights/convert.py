@@ -146,6 +146,8 @@ def _arrays(path: Path) -> dict[str, StoredArray]:
         with path.open("rb") as file:
             start = file.read(len(LEGACY_MAGIC))
         if h5py.is_hdf5(path):
+            if problem := _hdf5.rehearsal_problem(path):
+                raise _damaged(path, problem)
             return _hdf5_arrays(path)
         if start.startswith(b"PK\x03\x04"):
             return zip_arrays(path)
@@ -158,7 +160,7 @@ def _arrays(path: Path) -> dict[str, StoredArray]:
     raise refusal(path, "is neither HDF5 nor saved by PyTorch; give a file with VGG-19 weights")
 
 
-def _damaged(path: Path, error: Exception) -> Refusal:
+def _damaged(path: Path, error: Exception | str) -> Refusal:
     return refusal(path, f"is damaged or cut short; get it again ({error or type(error).__name__})")
 
 

@@ -23,7 +23,7 @@ from nst_jax.app.plan_report import memory_line, precision_words
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
-from nst_jax.app.writing import resized_alpha, write_picture
+from nst_jax.app.writing import resized_alpha, where_instead, write_picture
 from nst_jax.batches import PaintedBatch, members_of, paint_batch
 from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
@@ -56,6 +56,14 @@ class PaintedPicture(NamedTuple):
     losses: dict[str, Any] | None  # of this image; None if it diverged
     broke_at: int | None  # number of updates after which losses were not finite, or None
     seconds: float  # duration of painting its group, divided by the number of pictures
+
+
+class BatchEnding(NamedTuple):
+    """How a batch ended."""
+
+    records: list[Record]  # of all rows that ended
+    complete: bool  # whether the batch ran to its end; False after Ctrl-C
+    problem: str  # why the result manifest lacks records; empty if it does not
 
 
 # --- One group ------------------------------------------------------------------------------------
@@ -188,20 +196,25 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     }
     if canvas.losses is not None:
         metadata["losses"] = canvas.losses
+    options: dict[str, Any] = {"metadata": metadata if job.metadata else None}
     try:
-        entry.output.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(
-            entry.output,
-            canvas.image,
-            alpha=resized_alpha(content.alpha, canvas.image),
-            metadata=metadata if job.metadata else None,
-            overwrite=job.overwrite is not False,
-        )
+        options["alpha"] = resized_alpha(content.alpha, canvas.image)
+        _make_folder_of(entry.output)
+        overwrite = job.overwrite is not False
+        write_picture(entry.output, canvas.image, **options, overwrite=overwrite)
     except (ValueError, OSError, MemoryError) as error:
-        return record_of(entry, "failed", _message(error))
+        instead = where_instead(entry.output, canvas.image, "the picture", **options)
+        return record_of(entry, "failed", f"{_message(error)}{instead}")
     status, why = ("done", None) if broke_at is None else ("diverged", divergence(broke_at))
     seconds = round(canvas.seconds, 3)
     return record_of(entry, status, why, seconds=seconds, losses=canvas.losses)
+
+
+def _make_folder_of(output: Path) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot write '{output}': {_files.reason_of(error)}") from error
 
 
 # --- All groups -----------------------------------------------------------------------------------
@@ -305,7 +318,7 @@ def run_batch(
     finished: Sequence[Record],
     runner: Runner,
     display: Display,
-) -> tuple[list[Record], bool]:
+) -> BatchEnding:
     """Paint the unfinished pictures of a batch, record how every row ended, and draw the contact sheet.
 
     Args:
@@ -318,9 +331,10 @@ def run_batch(
       display: where progress is shown.
 
     Returns:
-      The records of all rows that ended, and whether the batch ran to its end; False after Ctrl-C.
+      How the batch ended.
     """
     job.folder.mkdir(exist_ok=True)
+    complete = True
     _files.remove_leftovers(entry.output for entry in rest.entries)
     with results.Results(job.listing) as listed:
         for record in (*finished, *job.bad):
@@ -336,15 +350,24 @@ def run_batch(
                 runner(params, weights, rest, display, report)
             elif finished:
                 display.say(f"all {len(finished)} pictures are finished; `--overwrite` paints anew")
+            listed.fail_vanished()
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
                 shown = [entry for entry in job.entries if entry.number in there]
                 # With this text it is recognised as a picture of this program, and may be replaced.
                 metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
-                write_picture(job.sheet, draw_sheet(shown), metadata=metadata)
+                _write_sheet(job.sheet, draw_sheet(shown), metadata)
         except KeyboardInterrupt:
-            return listed.records, False
-    return listed.records, True
+            complete = False
+            listed.fail_vanished()
+    return BatchEnding(listed.records, complete, listed.problem())
+
+
+def _write_sheet(path: Path, drawn: Any, metadata: dict[str, Any]) -> None:
+    try:
+        write_picture(path, drawn, metadata=metadata)
+    except OSError as error:
+        raise OSError(f"{error}{where_instead(path, drawn, 'the sheet')}") from error
 
 
 # --- Introduction and contact sheet ---------------------------------------------------------------

@@ -13,7 +13,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -270,6 +270,8 @@ class Painter:
             cache.use_cache()
         else:
             cache.disable_cache()
+        self._resources = ExitStack()  # for as long as the actor lives
+        self._resources.enter_context(cache.mended(lambda line: None))
         self._params = jax.tree.map(jnp.asarray, inputs.params)
         self._groups, self._inputs = unpacked(inputs.groups), inputs
 

@@ -18,10 +18,10 @@ import os
 import threading
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from nst_jax import images
-from nst_jax.app import outputs
+from nst_jax import _files, _locks, images
+from nst_jax.app import outputs, writing
 from nst_jax.images import reading
 
 LISTING = "results"  # stem of the result manifest's name
@@ -50,18 +50,31 @@ class Record(NamedTuple):
 
 
 class Results(AbstractContextManager):
-    """Collects the records of a batch and appends them to the result manifest, from any thread."""
+    """Collects the records of a batch and appends them to the result manifest, from any thread.
+
+    If the result manifest is deleted meanwhile, it is made anew with all records so far. If it cannot
+    be written, the batch goes on, since its pictures matter more: each later record tries it again.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: list[Record] = []
         self._lock = threading.Lock()
-        _drop_torn_line(path)
+        self._lines: list[bytes] = []  # of all records
+        self._written = 0  # number of lines in the file
+        self._failure: OSError | None = None  # why the last attempt failed
+        self._file: BinaryIO | None = self._opened()
+
+    def _opened(self) -> BinaryIO:
+        _drop_torn_line(self.path)
         # Unbuffered, so that each line is one write and stays complete if the process dies after it.
-        self._file = path.open("ab", buffering=0)
+        return self.path.open("ab", buffering=0)
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        with self._lock:
+            self._write()
+            if self._file is not None:
+                self._file.close()
 
     def add(self, record: Record) -> None:
         """Append a record to `records` and to the result manifest."""
@@ -69,7 +82,56 @@ class Results(AbstractContextManager):
         with self._lock:
             self.records.append(record)
             # A file name may contain bytes that are not UTF-8; they are escaped, so writing succeeds.
-            self._file.write(line.encode("utf-8", "backslashreplace"))
+            self._lines.append(line.encode("utf-8", "backslashreplace"))
+            self._write()
+
+    def fail_vanished(self) -> None:
+        """Record as failed every picture that was written but is no longer there."""
+        for index, record in enumerate(self.records):
+            if record.status != "failed" and not os.path.lexists(record.output):
+                error = "was deleted after it was written; start the batch again to paint it anew"
+                self.add(record._replace(status="failed", error=error))
+                self.records[index] = self.records.pop()
+
+    def _write(self) -> None:
+        """Write the lines that are not in the file yet, if that is possible."""
+        try:
+            if self._file is not None and not _locks.is_at(self._file.fileno(), self.path):
+                self._file.close()
+                self._file = None
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file, self._written = self._opened(), 0
+            for line in self._lines[self._written :]:
+                _append(self._file, line)
+                self._written += 1
+            self._failure = None
+        except OSError as error:
+            self._failure = error
+
+    def problem(self) -> str:
+        """Return why records are missing in the result manifest, and where they are; "" if none is."""
+        if self._failure is None:
+            return ""
+        reason = f"cannot write '{self.path}': {_files.reason_of(self._failure)}"
+        found = writing.save_elsewhere(self.path, self._save_all)
+        return f"{reason}; the results are in '{found}'" if found else reason
+
+    def _save_all(self, path: Path) -> None:
+        path.write_bytes(b"".join(self._lines))
+
+
+def _append(file: BinaryIO, line: bytes) -> None:
+    """Append a line; if that fails, leave no part of it."""
+    length = file.seek(0, os.SEEK_END)
+    rest = line
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except BaseException:
+        with suppress(OSError):
+            file.truncate(length)
+        raise
 
 
 def _drop_torn_line(path: Path) -> None:
