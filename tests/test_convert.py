@@ -425,7 +425,7 @@ def test_cut_short(tmp_path, layers, write, part):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
 def test_what_never_ends_is_refused(tmp_path, layers, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
-    refused(tmp_path / "pipe", "is no regular file; name a weights file")
+    refused(tmp_path / "pipe", "is no regular file; name a file with VGG-19 weights")
     monkeypatch.setattr(_hdf5, "REHEARSAL_SECONDS", 0.5)
     monkeypatch.setattr(_hdf5, "_REHEARSAL", "while True: pass")
     write_keras(tmp_path / "net", {"block1_conv1/kernel:0": np.zeros(3)})
