@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -95,6 +95,12 @@ class Painting(Iterator[Snapshot]):
     def __next__(self) -> Snapshot:
         self._position, snapshot = next(self._snapshots)
         return snapshot
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a run cannot be pickled; send its `checkpoint()`, from which `paint(..., resume=...)` "
+            "continues"
+        )
 
     def finish(self) -> Snapshot:
         """Paint to the end and return the last snapshot.
