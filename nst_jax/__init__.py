@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nst_jax.batches import stylize_many
     from nst_jax.objective import losses_of, measure
     from nst_jax.optimize import init, run, step
-    from nst_jax.painting import Diverged, paint, stylize
+    from nst_jax.painting import Diverged, Stalled, paint, stylize
     from nst_jax.scaling.capacity import OutOfMemory
     from nst_jax.scaling.costs import estimate_memory
     from nst_jax.scaling.plan import Plan, plan
@@ -44,7 +44,7 @@ else:
             "batches": ("stylize_many",),
             "objective": ("losses_of", "measure"),
             "optimize": ("init", "run", "step"),
-            "painting": ("Diverged", "paint", "stylize"),
+            "painting": ("Diverged", "Stalled", "paint", "stylize"),
             "scaling.capacity": ("OutOfMemory",),
             "scaling.costs": ("estimate_memory",),
             "scaling.plan": ("Plan", "plan"),
@@ -54,8 +54,8 @@ else:
     )
 
 __all__ = [
-    "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "State", "Targets",
-    "cache", "checkpoints", "compiler_options", "estimate_memory", "features", "images", "init",
-    "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes", "run",
-    "save_params", "scaling", "step", "stylize", "stylize_many", "vgg", "weights",
+    "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled", "State",
+    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "features", "images",
+    "init", "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes",
+    "run", "save_params", "scaling", "step", "stylize", "stylize_many", "vgg", "weights",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Int
 from nst_jax import optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
+from nst_jax.descent import has_stalled
 from nst_jax.images.resizing import enlarge
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.objective import blend
@@ -75,6 +76,7 @@ class BatchCanvas:
         # each picture, else on one.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._broke_at = np.full(len(self._members), -1)
+        self._totals: list[np.ndarray] = []  # total losses [members, canvases] so far, in pieces
         self._image: Image | None = None  # the images with which the current scale started
 
     def measure(self, scale: int) -> Targets:
@@ -134,7 +136,7 @@ class BatchCanvas:
         return jnp.stack(images), np.stack(canvases) if canvases else None
 
     def run(self, scale: int, state: State, measured: Targets, steps: int) -> tuple[State, None]:
-        state, _ = _run_many(
+        state, losses = _run_many(
             self._weights.loop,
             state,
             measured,
@@ -144,7 +146,14 @@ class BatchCanvas:
             axes=self._axes,
             mesh=self.plan.mesh,
         )
+        totals = sharding.to_host(losses.total, self.plan.mesh)
+        self._totals.append(totals[:, :steps].copy())
         return state, None
+
+    def stalled(self) -> list[bool]:
+        """Return for each picture of a finished run whether it painted nothing; see `has_stalled`."""
+        totals = np.concatenate(self._totals, axis=1)[: self._count]
+        return [has_stalled(one, self.plan.scales) for one in totals]
 
     def is_broken(self, state: State) -> bool:
         del state

@@ -49,12 +49,32 @@ class PicturesDiverged(RuntimeWarning):
         return type(self), (self.pictures,)
 
 
+class PicturesStalled(RuntimeWarning):
+    """Warning that no update changed the losses of some pictures of a batch: they are as they started.
+
+    Attributes:
+      pictures: the indices of the pictures.
+    """
+
+    def __init__(self, pictures: Iterable[int]):
+        self.pictures = frozenset(pictures)
+        listed = ", ".join(map(str, sorted(self.pictures)))
+        super().__init__(
+            f"nothing was painted in these pictures: {listed}; the losses after the last update are "
+            "those of the start: try smaller weights"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.pictures,)
+
+
 class PaintedBatch(NamedTuple):
     """The results of a batch, by the index of the picture (`Member.place`)."""
 
     images: dict[int, Image]
     losses: dict[int, Losses]  # scalars on the host; those of pictures in `broken` mean nothing
     broken: dict[int, int]  # only pictures that diverged: number of the update at which they did
+    stalled: set[int]  # pictures of which no update changed the losses
 
 
 def stylize_many(
@@ -120,7 +140,8 @@ def stylize_many(
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list of n images. If the
       losses of a picture stop being finite, its last finite canvas is returned, enlarged if it is of a
-      coarser scale, and a `PicturesDiverged` warning names the picture.
+      coarser scale, and a `PicturesDiverged` warning names the picture. If no update changes the losses
+      of a picture, a `PicturesStalled` warning names it.
 
     Raises:
       TypeError: if an argument is of the wrong type.
@@ -164,6 +185,8 @@ def stylize_many(
     painted = paint_batch(params, plans, init=init, intervals=intervals, progress=progress)
     if painted.broken:
         warnings.warn(PicturesDiverged(painted.broken), stacklevel=2)
+    if painted.stalled:
+        warnings.warn(PicturesStalled(painted.stalled), stacklevel=2)
     images = [painted.images[index] for index in range(len(members))]
     return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
 
@@ -334,7 +357,7 @@ def paint_batch(
       watch: waits for what is computed, and may end it.
     """
     watch = Watch() if watch is None else watch
-    painted = PaintedBatch({}, {}, {})
+    painted = PaintedBatch({}, {}, {}, set())
     # At most `CAPACITY` updates without a call of `progress`, which can end the run by an exception.
     intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
@@ -350,10 +373,15 @@ def paint_batch(
             ):
                 found = _painted_chunk(canvas, intervals, report)
             done += plan.updates + 1
-            for member, image, measured, broke_at in zip(chunk, *found, strict=True):
+            stalled = canvas.stalled()
+            for member, image, measured, broke_at, stuck in zip(
+                chunk, *found, stalled, strict=True
+            ):
                 painted.images[member.place], painted.losses[member.place] = image, measured
                 if broke_at >= 0:
                     painted.broken[member.place] = broke_at
+                elif stuck:
+                    painted.stalled.add(member.place)
     return painted
 
 

@@ -112,6 +112,21 @@ def descend(
         done, wanted = done + steps, wanted - steps
 
 
+def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
+    """Return whether a whole run painted nothing: at every scale the last loss equals the first.
+
+    A run whose loss is 0 from the beginning has nothing to paint and has not stalled.
+
+    Args:
+      totals: the total losses of all canvases of the run, [updates + 1].
+      scales: the scales of the run.
+    """
+    ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
+    # A scale of one canvas has no update of its own: what follows it enlarges the canvas.
+    parts = [part for part in np.split(totals, ends) if len(part) > 1]
+    return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
+
+
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
     """Return the intervals (numbers of updates) that `every` stands for, as an infinite iterator.
 

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Array
 from nst_jax import _checks, checkpoints, optimize, prepare, provenance, recipes
 from nst_jax._types import Checkpoint, Image, Params, Snapshot
 from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
-from nst_jax.descent import Position, descend, intervals_of
+from nst_jax.descent import Position, descend, has_stalled, intervals_of
 from nst_jax.measuring import Watch
 from nst_jax.recipes.changes import with_options
 from nst_jax.recipes.recipe import Recipe
@@ -42,6 +42,32 @@ class Diverged(RuntimeError):
         return type(self), (self.step, np.asarray(self.image), self._remedy)
 
 
+class Stalled(RuntimeError):
+    """Raised when no update of a run changed its losses, so that nothing was painted.
+
+    Attributes:
+      steps: number of updates.
+      image: the canvas, which is as it started, [h, w, 3] in [0, 1].
+    """
+
+    def __init__(self, steps: int, image: Image, remedy: str = "smaller weights"):
+        super().__init__(
+            f"the losses after {steps} updates are those of the start, so nothing was painted; the "
+            f"canvas is in `.image`: try {remedy}"
+        )
+        self.steps, self.image, self._remedy = steps, image, remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.steps, np.asarray(self.image), self._remedy)
+
+
+def remedy_for_stalled(recipe: Recipe) -> str:
+    """Return what helps a run none of whose updates changed the losses."""
+    if recipe.descent.optimizer.guarded:  # it undid all its updates
+        return "smaller weights or more updates"
+    return "smaller weights or a larger learning rate"
+
+
 def remedy(recipe: Recipe) -> str:
     """Return what helps a run whose losses stopped being finite."""
     # A guarded optimiser undoes moves that are too long, so only the loss weights can be to blame.
@@ -63,9 +89,20 @@ class Painting(Iterator[Snapshot]):
         self._identify = functools.cache(identify)  # cached, as it hashes all pictures and weights
         self._position = Position()
 
+    @property
+    def scales(self) -> tuple[prepare.Scale, ...]:
+        """The scales of the run, coarse to fine."""
+        return self._canvas.plan.scales
+
     def __next__(self) -> Snapshot:
         self._position, snapshot = next(self._snapshots)
         return snapshot
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a run cannot be pickled; send its `checkpoint()`, from which `paint(..., resume=...)` "
+            "continues"
+        )
 
     def finish(self) -> Snapshot:
         """Paint to the end and return the last snapshot.
@@ -188,6 +225,7 @@ def stylize(
       ValueError: if an argument cannot be used, or if the canvas does not fit into memory even in the
         smallest tiles; raised before any long work.
       Diverged: if the losses stop being finite; its `image` is the last finite canvas.
+      Stalled: if no update changed the losses, so that nothing was painted; its `image` is the canvas.
       OutOfMemory: if the device runs out of memory although the run was estimated to fit.
 
     Example:
@@ -201,7 +239,7 @@ def stylize(
     References:
       Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", 2016.
     """
-    last = paint(
+    shots = paint(
         params,
         content,
         style,
@@ -216,9 +254,13 @@ def stylize(
         devices=devices,
         plan=plan,
         every=optimize.CAPACITY,
-    ).finish()
+    )
+    last = shots.finish()
+    used = recipe if plan is None else plan.recipe
     if last.broke_at >= 0:
-        raise Diverged(last.broke_at, last.image, remedy(recipe if plan is None else plan.recipe))
+        raise Diverged(last.broke_at, last.image, remedy(used))
+    if has_stalled(np.asarray(last.history.total), shots.scales):
+        raise Stalled(last.step, last.image, remedy_for_stalled(used))
     return last.image
 
 

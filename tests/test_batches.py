@@ -1,5 +1,6 @@
 """`stylize_many`: rows are single runs, whatever is shared, swept, sized or broken."""
 
+import pickle
 import warnings
 from dataclasses import replace
 
@@ -224,6 +225,23 @@ def test_what_the_listener_raises_ends_the_work(params, contents, styles):
 
     with pytest.raises(KeyboardInterrupt):
         nst.stylize_many(params, contents, styles, recipe=FAST, progress=stop)
+
+
+def test_a_row_that_stalls_is_named_and_the_others_are_as_they_were(params, contents, styles):
+    weights = np.asarray(
+        [0.01, 1e25, 0.1], np.float32
+    )  # squares of the second's slopes are infinite
+    with pytest.warns(nst.batches.PicturesStalled, match="these pictures: 1;") as caught:
+        images = nst.stylize_many(
+            params, contents, styles, recipe=with_terms(style_weight=weights), steps=2
+        )
+    assert caught[0].message.pictures == {1}
+    assert pickle.loads(pickle.dumps(caught[0].message)).pictures == {1}
+    assert_array_equal(images[1], contents[1])
+    good = nst.stylize_many(
+        params, contents, styles, recipe=with_terms(style_weight=weights.clip(max=1)), steps=2
+    )
+    assert_array_equal(images[::2], good[::2])
 
 
 def test_nothing_is_said_where_nothing_diverges(params, contents, styles):

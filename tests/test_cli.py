@@ -944,6 +944,19 @@ def test_diverged_run_keeps_the_last_finite_canvas(call):
     assert facts["finished"] is False and facts["steps_done"] == 0
 
 
+def test_a_run_that_paints_nothing_fails_and_keeps_the_canvas(call):
+    argv = ["--recipe", "free", "--style-weight", "1e25", "-o", "out.png", "--log", "log.jsonl"]
+    code, out, err = call("stylize", "photo.png", "art.png", *argv)
+    assert code == 1 and out == ""
+    message = err.splitlines()[-1]
+    assert (
+        message.startswith("nst-jax: error: the losses after") and "nothing was painted" in message
+    )
+    assert "out.png is as it started: try smaller weights" in message
+    assert lines("log.jsonl")[-1]["status"] == "failed"
+    assert json.loads(call("info", "out.png")[1])["finished"] is False
+
+
 def test_a_failing_write_is_reported_and_loses_nothing(call, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -1131,6 +1144,23 @@ def test_batch_warns_of_what_diverged(call):
     assert code == 1
     assert err.startswith("nst-jax: warning: out/photo_art.png: the losses are not finite")
     assert json.loads(call("info", "out/photo_art.png")[1])["finished"] is False
+
+
+def test_batch_names_the_rows_that_painted_nothing(call):
+    table = [["content", "style", "output", "overrides"]]
+    table += [
+        ["photo.png", "art.png", f"{w}.png", f"terms.style_weight={w}"] for w in ("1", "1e25")
+    ]
+    Path("jobs.csv").write_text("\n".join(map(",".join, table)))
+    argv = ["jobs.csv", "-o", "out", "--recipe", "free", "-q"]
+    for _ in range(2):  # what is not finished is painted again
+        code, _, err = call("batch", *argv)
+        assert code == 1 and len(err.splitlines()) == 1
+        assert err.startswith("nst-jax: warning: out/1e25.png: the losses after the last update")
+    assert [one["status"] for one in lines("out/results.jsonl")] == [
+        "done", "stalled", "skipped", "stalled",
+    ]  # fmt: skip
+    assert json.loads(call("info", "out/1e25.png")[1])["finished"] is False
 
 
 # --- Demo, recipes, weights -----------------------------------------------------------------------

@@ -238,6 +238,17 @@ def test_cells_that_diverge_are_named(call):
     assert facts["diverged"] == [1, 3] and facts["finished"] is True
 
 
+def test_cells_that_paint_nothing_are_named(call):
+    argv = ["--style-weight", "1,1e25", "--recipe", "free", "-o", "grid.png", "--size", "32", "-q"]
+    code, out, err = call(*argv)
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "nst-jax: warning: style weight 1e+25: the losses after the last update are those of the "
+        "start; nothing was painted"
+    ]
+    assert told("grid.png")["stalled"] == [1] and told("grid.png")["diverged"] == []
+
+
 @pytest.mark.slow
 def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
     monkeypatch.setattr(chunk_size, "PIXELS_AT_ONCE", {"cpu": 3 * 24 * 32})

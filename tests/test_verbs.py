@@ -1,16 +1,17 @@
 """`stylize` and `paint`: when snapshots come, what stays the caller's, what starts and ends a run."""
 
 import itertools
+import pickle
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import optimize, optimizers, painting, recipes
+from nst_jax import descent, optimize, optimizers, painting, prepare, recipes
 from nst_jax.recipes import CoarseToFine, starts
 from tests import small
 
@@ -222,6 +223,53 @@ def test_paint_ends_with_a_snapshot_that_says_where_it_broke(params, content, st
     assert (last.step, last.broke_at) == (3, 1)
     assert not np.isfinite(last.losses.total)
     assert_array_equal(last.image, content)
+
+
+STALLS = FAST.replace(optimizer=optimizers.Adam(), style_weight=1e25)  # its squares are infinite
+
+
+def test_stylize_raises_where_no_update_changed_the_losses(params, content, style):
+    with pytest.raises(nst.Stalled, match="after 3 updates.*nothing was painted.*smaller") as stuck:
+        nst.stylize(params, content, style, recipe=STALLS, steps=3)
+    assert stuck.value.steps == 3
+    assert_array_equal(stuck.value.image, content)
+    again = pickle.loads(pickle.dumps(stuck.value))
+    assert (str(again), again.steps) == (str(stuck.value), 3)
+    assert_array_equal(again.image, content)
+
+
+@pytest.mark.parametrize("power", [-50, 33, 80])
+def test_a_common_factor_of_the_weights_changes_nothing(params, content, style, power):
+    # Squares of such slopes leave the range of float32; powers of two cause no rounding.
+    plain, scaled = (
+        nst.stylize(params, content, style, recipe=FAST.replace(weights))
+        for weights in (
+            {"style_weight": w, "content_weight": w, "tv_weight": 0.0} for w in (1.0, 2.0**power)
+        )
+    )
+    assert np.abs(plain - content).max() > 0.01
+    assert_allclose(scaled, plain, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("totals", "stalled"),
+    [
+        ([3, 3, 3, 2, 2, 2], True),  # every scale stands still
+        ([3, 3, 3, 2, 2, 1], False),
+        ([3, 2, 1, 2, 2, 2], False),
+        ([3, 3, 3, 0, 0, 0], False),  # nothing left to paint
+        ([3, 3, 3, 2, 2, np.nan], False),
+    ],
+)
+def test_a_run_has_stalled_if_every_scale_has(totals, stalled):
+    scales = [prepare.Scale((8, 8), ((8, 8),), steps) for steps in (3, 2)]
+    assert descent.has_stalled(np.asarray(totals, float), scales) is stalled
+
+
+def test_a_scale_of_one_canvas_says_nothing():
+    scales = [prepare.Scale((8, 8), ((8, 8),), steps) for steps in (1, 2)]
+    assert descent.has_stalled(np.asarray([3.0, 1.0, 1.0, 1.0]), scales)
+    assert not descent.has_stalled(np.asarray([3.0]), scales[:1])
 
 
 # --- The door -------------------------------------------------------------------------------------

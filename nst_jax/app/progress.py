@@ -236,6 +236,9 @@ def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
     return [*costs, update_cost(scales[-1])]
 
 
+STALLED = "the losses after the last update are those of the start; nothing was painted"
+
+
 def divergence(broke_at: int | None) -> str:
     """Return text on a picture whose losses were not finite after `broke_at` updates; empty if None."""
     if broke_at is None:

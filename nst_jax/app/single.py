@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from nst_jax import _files, painting, prepare, provenance
 from nst_jax._types import Checkpoint, Params, Snapshot
@@ -23,6 +24,7 @@ from nst_jax.app.rates import known_paces, record_rate
 from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.writing import resized_alpha, write_elsewhere, write_picture
+from nst_jax.descent import has_stalled
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.weights.params import WeightsInfo
@@ -146,6 +148,7 @@ class _Recorder:
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Snapshot | None = None
         self.seconds: list[float] = []  # from the first canvas to each one so far
+        self._totals: list[np.ndarray] = []  # total losses of all canvases so far, in pieces
         self.compiling, self.watch = compiling, watch
         # Times of the canvases up to the checkpoint from which the run resumes.
         self._before = [] if job.resume is None else autosave.seconds_of(job.resume)
@@ -162,6 +165,7 @@ class _Recorder:
         lap = self._stopwatch.lap()
         # The snapshot is kept first, because the log and the display may fail.
         is_first, self.last = self.last is None, shot
+        self._totals.append(np.asarray(shot.history.total))
         # The first snapshot of a resumed run is the checkpoint itself, before anything is compiled.
         if self._first_compile is None and (not is_first or self.job.resume is None):
             self._first_compile = self.compiling.seconds
@@ -224,6 +228,12 @@ class _Recorder:
         self._write_file(self.job.outputs.picture, shot, overwrite=overwrite)
         self._written = True
 
+    def _has_stalled(self, shot: Snapshot) -> bool:
+        """Return whether a run that came to its end painted nothing."""
+        if shot.broke_at >= 0 or shot.step < self.pace.total:
+            return False
+        return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
+
     def _write_file(self, path: Path, shot: Snapshot, *, overwrite: bool) -> None:
         if cluster.is_first():
             write_picture(path, shot.image, **self._written_with(shot), overwrite=overwrite)
@@ -231,6 +241,7 @@ class _Recorder:
     def _written_with(self, shot: Snapshot) -> dict[str, Any]:
         """Return the transparency and the metadata with which a snapshot is written."""
         finished = shot.step == self.pace.total and shot.broke_at < 0
+        finished = finished and not self._has_stalled(shot)
         metadata = self.facts | {
             "steps_done": shot.step if shot.broke_at < 0 else shot.broke_at - 1,
             "finished": finished,
@@ -323,6 +334,12 @@ class _Recorder:
             if self.job.outputs.checkpoint is not None:
                 message += f"; `--resume` continues it from {self.job.outputs.checkpoint}"
             return Ending("interrupted", message, 128 + (stopped_by or signal.SIGINT))
+        if self._has_stalled(shot):
+            message = (
+                f"the losses after {shot.step} updates are those of the start, so nothing was painted; "
+                f"{name} is as it started: try {painting.remedy_for_stalled(self.job.plan.recipe)}"
+            )
+            return Ending("failed", message, 1)
         parts = {
             "measuring": self.watch.seconds,
             "compiling": self.compiling.seconds - self.watch.seconds_elsewhere,

@@ -19,7 +19,7 @@ from nst_jax._types import Params
 from nst_jax.app.introduction import introduce
 from nst_jax.app.job import Job
 from nst_jax.app.plan_report import memory_line, precision_line, px
-from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
+from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import where_instead, write_picture
@@ -357,6 +357,7 @@ def paint_sweep(
             )
             for cell, image in sorted(painted.images.items()):
                 why = divergence(painted.broken.get(cell))
+                why = STALLED if cell in painted.stalled else why
                 yield PaintedCell(cell, np.asarray(image), why)
             progress.end_group()
 
@@ -431,7 +432,7 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
 def facts_of(
     job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]
 ) -> dict[str, Any]:
-    """Return the metadata of the grid: settings, swept values, missing and diverged canvases.
+    """Return the metadata of the grid: settings, swept values, missing, diverged, stalled canvases.
 
     In the settings, a swept number is a list of one number for each canvas, row by row.
     """
@@ -447,5 +448,6 @@ def facts_of(
         },
         "finished": len(painted) == len(job.labels),
         "missing": [i for i in range(len(job.labels)) if i not in painted],
-        "diverged": [cell for cell, canvas in painted.items() if canvas.problem],
+        "diverged": [i for i, canvas in painted.items() if canvas.problem not in ("", STALLED)],
+        "stalled": [i for i, canvas in painted.items() if canvas.problem == STALLED],
     }

@@ -58,6 +58,23 @@ def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
     return jnp.sum(jnp.stack(jax.tree.leaves(products)))
 
 
+def _if_in_range(plain: Float[Array, ""], scaled: Float[Array, ""]) -> Float[Array, ""]:
+    """Return `plain`, or if it is infinite or 0, the same quantity computed from scaled arrays.
+
+    In float32 the square of a number above 1.8e19 is infinite and that of one below 1e-23 is 0; large
+    and small loss weights give such gradients. The scaled form enters only there, so that all other
+    runs keep their bits.
+    """
+    return jnp.where(jnp.isfinite(plain) & (plain != 0), plain, scaled)
+
+
+def _scaled(a: PyTree) -> tuple[PyTree, Float[Array, ""]]:
+    """Return arrays divided by their largest absolute value, and this value (1 if all are 0)."""
+    largest = _largest(a)
+    largest = jnp.where(largest > 0, largest, 1)
+    return jax.tree.map(lambda x: x / largest, a), largest
+
+
 def _largest(a: PyTree) -> Float[Array, ""]:
     return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(a)]))
 
@@ -138,7 +155,12 @@ def _newton_direction(
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     inverse = memory.inverse[(memory.kept - 1) % history]
-    scale = 1 / jnp.where(fresh, inverse * _dot(change, spread), 1)
+    (small, size), (small_spread, spread_size) = _scaled(change), _scaled(spread)
+    curvature = _if_in_range(
+        inverse * _dot(change, spread),
+        inverse * size * _dot(small, small_spread) * spread_size,
+    )
+    scale = 1 / jnp.where(fresh, curvature, 1)
     scale = jnp.where(fresh, scale, memory.scale)
     scaled = jax.tree.map(lambda x: scale * x, guessed)
     direction = jax.lax.fori_loop(0, pairs, oldest_first, scaled)
@@ -375,7 +397,11 @@ def lbfgs(
 
 def _convex(move: PyTree, change: PyTree) -> Bool[Array, ""]:
     """Return whether the loss curves upwards along a move, by more than rounding errors."""
-    lengths = jnp.sqrt(_dot(change, change) * _dot(move, move))
+    (small, size), (small_move, move_size) = _scaled(change), _scaled(move)
+    lengths = _if_in_range(
+        jnp.sqrt(_dot(change, change) * _dot(move, move)),
+        jnp.sqrt(_dot(small, small) * _dot(small_move, small_move)) * size * move_size,
+    )
     return _dot(change, move) > 1e-6 * lengths
 
 
@@ -386,4 +412,5 @@ def _all_finite(a: PyTree) -> Bool[Array, ""]:
 def _root_mean_square(a: PyTree, height: int | None) -> Float[Array, ""]:
     """Return the root mean square over the first `height` rows; rows below are padding with zeros."""
     count = sum(leaf[:height].size for leaf in jax.tree.leaves(a))
-    return jnp.sqrt(_dot(a, a) / count)
+    small, size = _scaled(a)
+    return _if_in_range(jnp.sqrt(_dot(a, a) / count), jnp.sqrt(_dot(small, small) / count) * size)

@@ -20,7 +20,7 @@ from nst_jax.app.batch.results import Record
 from nst_jax.app.formatting import few
 from nst_jax.app.introduction import introduce
 from nst_jax.app.plan_report import memory_line, precision_words
-from nst_jax.app.progress import BatchProgress, Display, GroupWork, divergence
+from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import resized_alpha, where_instead, write_picture
@@ -55,6 +55,7 @@ class PaintedPicture(NamedTuple):
     image: Any  # [h, w, 3] in [0, 1]
     losses: dict[str, Any] | None  # of this image; None if it diverged
     broke_at: int | None  # number of updates after which losses were not finite, or None
+    stalled: bool  # whether no update changed its losses
     seconds: float  # duration of painting its group, divided by the number of pictures
 
 
@@ -149,7 +150,10 @@ def paint_group(
     for index, one in enumerate(loaded):
         broke_at = found.broken.get(index)
         losses = None if broke_at is not None else provenance.of_losses(found.losses[index])
-        canvases.append(PaintedPicture(one, found.images[index], losses, broke_at, seconds))
+        stalled = index in found.stalled
+        canvases.append(
+            PaintedPicture(one, found.images[index], losses, broke_at, stalled, seconds)
+        )
     return canvases, []
 
 
@@ -192,7 +196,7 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
         "device": provenance.device(),
         "versions": provenance.versions(),
         "steps_done": metadata["steps"] if broke_at is None else max(0, broke_at - 1),
-        "finished": broke_at is None,
+        "finished": broke_at is None and not canvas.stalled,
     }
     if canvas.losses is not None:
         metadata["losses"] = canvas.losses
@@ -206,6 +210,7 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
         instead = where_instead(entry.output, canvas.image, "the picture", **options)
         return record_of(entry, "failed", f"{_message(error)}{instead}")
     status, why = ("done", None) if broke_at is None else ("diverged", divergence(broke_at))
+    status, why = ("stalled", STALLED) if canvas.stalled else (status, why)
     seconds = round(canvas.seconds, 3)
     return record_of(entry, status, why, seconds=seconds, losses=canvas.losses)
 

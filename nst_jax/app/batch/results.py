@@ -8,9 +8,10 @@ lines, of which the last counts. A line looks like this:
      "error": null, "seconds": 4.1, "losses": {"total": ..., "content": ..., ...}}
 
 `status` is `done`, `skipped` (the picture was finished before), `diverged` (the losses stopped being
-finite; the output is the last finite canvas) or `failed` (there is no output). `seconds` is the time
-that it took to paint the row's group (the pictures that are painted together), including compilation,
-divided by the number of pictures in the group.
+finite; the output is the last finite canvas), `stalled` (no update changed the losses; the output is as
+it started) or `failed` (there is no output). `seconds` is the time that it took to paint the row's
+group (the pictures that are painted together), including compilation, divided by the number of pictures
+in the group.
 """
 
 import json
@@ -38,7 +39,7 @@ class Record(NamedTuple):
     content: str
     style: str
     output: str
-    status: str  # "done", "skipped", "diverged" or "failed"
+    status: str  # "done", "skipped", "diverged", "stalled" or "failed"
     error: str | None = None
     seconds: float = 0.0
     losses: dict[str, Any] | None = None
