@@ -20,6 +20,22 @@ def test_damage_is_damage():
     assert b"abc" * 50 not in seen and len(seen) > 100
 
 
+def test_an_input_that_fails_is_kept_and_named(tmp_path):
+    path = tmp_path / "input"
+    path.write_bytes(b"x")
+
+    def trial(rng, number):
+        return stress.read_or_refuse(path, lambda: {}["missing"], never_read)
+
+    with pytest.raises(KeyError) as failed:
+        stress.run("failing", 3, trial, seed=5)
+    assert path.exists()
+    assert failed.value.__notes__ == [
+        f"the input that failed is kept: {path}",
+        "failing: trial 0 of seed 5",
+    ]
+
+
 @stress.counts(40, 2000)
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 def test_pictures(tmp_path, suffix, trials):

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -11,7 +12,7 @@ from nst_jax.recipes import toml
 from tests import small
 from tests.stress import trials as stress
 
-RECIPE = small.shallow(steps=40)
+RECIPE = small.shallow(steps=100)
 
 
 @pytest.fixture
@@ -23,9 +24,14 @@ def here(tmp_path):
     return tmp_path
 
 
-def killed(argv, rng, here, seconds, number=signal.SIGKILL):
-    """Start a run and send it a signal after a random part of `seconds`; return its exit code."""
+def killed(argv, rng, here, seconds, number=signal.SIGKILL, after=None):
+    """Start a run and send it a signal after a random part of `seconds`; return its exit code.
+
+    The seconds begin when the file `after` is there, if it is given.
+    """
     process = stress.start(*argv, cwd=here)
+    while after is not None and process.poll() is None and not after.exists():
+        time.sleep(0.01)
     try:
         process.communicate(timeout=float(rng.uniform(0, seconds)))
     except subprocess.TimeoutExpired:
@@ -50,7 +56,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(here, trials):
 
     def trial(rng, number):
         leave_only(here, inputs)
-        code = killed(argv, rng, here, 8)
+        # Every second trial may also be killed while it starts or compiles.
+        late = number % 2 == 0
+        code = killed(argv, rng, here, 0.5 if late else 8, after=here / "run.h5" if late else None)
         assert code in (0, -signal.SIGKILL)
         had = (here / "run.h5").exists()
         if had:
