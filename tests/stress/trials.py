@@ -8,6 +8,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from nst_jax.app import messages
+
 
 def counts(quick, full):
     """Parametrize a test by its number of trials: few in every run, all by `pytest -m stress`."""
@@ -75,7 +77,8 @@ def read_or_refuse(path, read, check):
         try:
             found = read()
         except ValueError as error:
-            message = str(error)
+            # It may quote the file; control characters are escaped where it is shown.
+            message = messages.printable(str(error))
             assert message and "\n" not in message, message
             assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in message), message
             outcome = "refused"
