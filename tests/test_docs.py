@@ -178,12 +178,14 @@ def parsed(words):
 
 def context_of(words):
     """Return click's context of a command line: its command, and the values of its parameters."""
-    command, name = cli.cli, "nst-jax"
+    command, name, parent = cli.cli, "nst-jax", None
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        # Click keeps each command's help option, whose names are those of the parent's context.
+        parent = click.Context(command, parent=parent, **command.context_settings)
         name, *words = words
-        command = command.get_command(click.Context(command), name)
+        command = command.get_command(parent, name)
         assert command is not None, f"there is no command {name!r}"
-    return command.make_context(name, list(words))
+    return command.make_context(name, list(words), parent=parent)
 
 
 COMMANDS = [(page, words) for page in PAGES for words in commands(page)]
