@@ -14,11 +14,15 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such sig
 
 # The call of `hashlib` lasts for minutes; Python runs no handler of a signal before it returns.
 BUSY = """
-import hashlib, sys
+import hashlib, signal, sys
 from pathlib import Path
 from nst_jax import _files
 from nst_jax.app import interrupts
 
+# A shell may have started the tests with signals ignored, which a process inherits.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 interrupts.exit_on_interrupt()
 if "run" in sys.argv:
     running = interrupts.Interrupts(lambda: print("abandoned", flush=True))
@@ -45,8 +49,6 @@ def busy(tmp_path):
             text=True,
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": os.getcwd()},
-            # A shell may have started the tests with signals ignored, which a process inherits.
-            preexec_fn=_hear_all,
         )
         begun.append(process)
         process.stdout.readline()
@@ -64,12 +66,6 @@ def busy(tmp_path):
     for process in begun:
         process.kill()
         process.wait()
-
-
-def _hear_all():
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def test_the_first_signal_ends_what_has_nothing_to_save(busy):
