@@ -221,6 +221,8 @@ def blended_statistics(
     statistics = [
         statistics_of(each, shape, recipe) for each, shape in zip(sums, shapes, strict=True)
     ]
+    if len(statistics) == 1:  # in a sweep over shares, a batch blends its styles later
+        return statistics[0]
     return blend(statistics, recipe.terms.style_shares)
 
 
