@@ -95,6 +95,8 @@ def image(argument: str, value: Any) -> np.ndarray:
             f"`{argument}`: expected one image [height, width, 3] (RGB, channels last), "
             f"got shape {list(array.shape)}{_shape_hint(array.shape)}"
         )
+    if array.size == 0:
+        raise ValueError(f"`{argument}`: the image is empty, got shape {list(array.shape)}")
     if array.dtype == np.uint8:
         return array.astype(np.float32) / 255
     if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -147,7 +149,7 @@ def _is_pillows(value: Any) -> bool:
 def _check_range(argument: str, array: np.ndarray) -> None:
     low, high = float(np.min(array, initial=np.inf)), float(np.max(array, initial=-np.inf))
     if not np.isfinite([low, high]).all():
-        raise ValueError(f"`{argument}`: has NaN or infinite values, or is empty")
+        raise ValueError(f"`{argument}`: has NaN or infinite values")
     # Values up to 0.01 outside [0, 1] are allowed, since resampling overshoots slightly. A wider range
     # means another pixel convention, such as 0..255.
     if low < -0.01 or high > 1.01:

@@ -22,7 +22,8 @@ def of_this_machine() -> int | None:
     """Return the bytes that can still be allocated; None if that is not known.
 
     That is what the operating system reports as available (outside Linux, all installed memory), or
-    what the limit of this process's control group (of a container) leaves, whichever is less.
+    what the limit of the control group at `CGROUP` (in a container, the container's) leaves, whichever
+    is less.
     """
     known = [amount for amount in (_system_memory(), _control_group_memory()) if amount is not None]
     return min(known, default=None)
@@ -39,7 +40,7 @@ def _system_memory() -> int | None:
 
 
 def _control_group_memory() -> int | None:
-    """Return the bytes that this process's control group can still use; None if no limit is found."""
+    """Return the bytes that the control group at `CGROUP` can still use; None if it has no limit."""
     for limit, used, stat, freeable in CGROUPS:
         try:
             words = [(CGROUP / name).read_text("ascii").strip() for name in (limit, used)]
