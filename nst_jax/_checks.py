@@ -234,7 +234,7 @@ def array(argument: str, value: Any, advice: str) -> None:
 
 
 def start_or_image(argument: str, init: Any) -> None:
-    """Refuse an `init` that is neither None, nor a picture, nor a callable to make one (no class)."""
+    """Refuse an `init` other than None, a picture, or a callable (no class) that makes a picture."""
     if isinstance(init, type):
         raise TypeError(
             f"`{argument}`: expected a picture or a start, got the class; write `{init.__name__}()`"

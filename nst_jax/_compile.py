@@ -160,7 +160,7 @@ def _free(programs: list[Any]) -> None:
     for program in programs:
         program.clear_cache()
     programs.clear()
-    gc.collect()  # programs and their traces refer to each other, so no reference count gets to 0
+    gc.collect()  # programs and their traces refer to each other, so only this frees them
     # The C library keeps freed memory, here some 50 MB a program, until it is asked to return it.
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)

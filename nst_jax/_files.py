@@ -180,8 +180,8 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
 def _remove_unless_locked(part: Path) -> None:
     with part.open("r+b") as file:
         if _locks.lock(file.fileno()):
-            # While this process has the lock, so that one that has just created the file finds it gone
-            # when it gets the lock itself.
+            # Removed before the lock is released: a process that has just created the file, but has not
+            # locked it yet, then finds it gone when it gets the lock.
             part.unlink()
 
 

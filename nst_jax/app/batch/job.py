@@ -58,7 +58,7 @@ class BatchJob(Job):
         return listing_of(self.folder, self.shard)
 
     def resolved(self, platform: str) -> "BatchJob":
-        """Return the job with each precision `AUTO` replaced by the one for `platform`, which will paint."""
+        """Return the job with each precision `AUTO` replaced by its choice for `platform`."""
         known: dict[int, Recipe] = {}  # by the id of the recipe, since many entries share a recipe
 
         def resolved(entry: Entry) -> Entry:

@@ -53,7 +53,7 @@ class PaintedPicture(NamedTuple):
 
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
-    losses: dict[str, Any] | None  # losses of `image`; None if painting diverged
+    losses: dict[str, Any] | None  # losses of the canvas; None if painting diverged
     broke_at: int | None  # number of updates after which losses were not finite, or None
     stalled: bool  # whether no update changed its losses
     seconds: float  # duration of painting its group, divided by the number of pictures

@@ -277,7 +277,7 @@ class Painter:
         self._groups, self._inputs = unpacked(inputs.groups), inputs
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Paint the groups whose indices are in column `group`; column `records` has JSON."""
+        """Paint the groups indexed by column `group`; return JSON records in column `records`."""
         weights, batch = self._inputs.weights, self._inputs.batch
         records: list[Record] = []
         rest = []
