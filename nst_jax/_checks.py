@@ -1,7 +1,7 @@
 """Checks that public functions make of their arguments, once and before any work.
 
-A function that refuses a value raises TypeError or ValueError. The message names the argument as the
-caller typed it, what was expected and what was given, and unless it is obvious, what to do next.
+A function that refuses a value raises TypeError or ValueError. The message gives the argument's name
+(as in the user's call), what was expected, what was given, and unless it is obvious, what to do next.
 """
 
 import difflib
@@ -236,7 +236,7 @@ def array(argument: str, value: Any, advice: str) -> None:
 
 
 def start_or_image(argument: str, init: Any) -> None:
-    """Refuse an `init` that is neither None, nor a callable (other than a class), nor a picture."""
+    """Refuse an `init` other than None, a picture, or a callable (no class) that makes a picture."""
     if isinstance(init, type):
         raise TypeError(
             f"`{argument}`: expected a picture or a start, got the class; write `{init.__name__}()`"

@@ -19,7 +19,7 @@ from nst_jax import _checks
 
 # --- Options --------------------------------------------------------------------------------------
 
-# Options for each platform, by its name in JAX; XLA's defaults elsewhere.
+# Compiler options by platform, as JAX names it; on other platforms XLA's defaults apply.
 OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "gpu": {
@@ -34,7 +34,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
     """Return the options for programs on a platform.
 
-    An option is left out if the user has set it in `XLA_FLAGS`, and if the installed version of XLA
+    An option is left out if the user has set it in `XLA_FLAGS`, or if the installed version of XLA
     does not know it.
 
     Args:
@@ -42,8 +42,8 @@ def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
 
     Returns:
       Names and values for the argument `compiler_options` of `jax.jit` and of `compile`. `stylize`,
-      `paint` and `stylize_many` use them; programs that a user compiles, such as `jax.jit(nst.run)`,
-      get them only if they are given.
+      `paint` and `stylize_many` use them; a program that the user compiles, such as
+      `jax.jit(nst.run)`, gets them only if the user passes them, as in the example.
 
     Example:
       >>> import jax
@@ -86,8 +86,9 @@ class Jitted:
     Each combination of shapes and dtypes of the arguments gets a `jax.jit` of its own. When there are
     more than `programs_in_memory()`, the one that was used least recently is dropped, with its memory.
 
-    The options are those of the default device's platform. That is known only once JAX has looked for
-    devices, which importing this package should not cause; so `jax.jit` is called on first use.
+    The compiler options are those for the default device's platform. The platform is known only once
+    JAX has looked for devices, which importing this package should not cause; so `jax.jit` is called on
+    first use.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class Jitted:
         return program
 
     def _jitted(self) -> Any:
-        @functools.wraps(self._function)  # a new function, since jax keeps programs by function
+        @functools.wraps(self._function)  # new each time: jax keeps programs by function
         def function(*arguments: Any, **named: Any) -> Any:
             return self._function(*arguments, **named)
 
@@ -148,7 +149,7 @@ class Jitted:
 
 
 def _described(leaf: Any) -> Any:
-    """Return what a program depends on: shape and dtype of an array, else the type."""
+    """Return what a program depends on in a leaf: an array's shape, dtype, weak type; else its type."""
     if isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
         return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
     return type(leaf)
@@ -159,8 +160,8 @@ def _free(programs: list[Any]) -> None:
     for program in programs:
         program.clear_cache()
     programs.clear()
-    gc.collect()  # programs and what was traced refer to each other
-    # The C library keeps what was freed for itself, here some 50 MB a program, unless it is asked.
+    gc.collect()  # programs and their traces refer to each other, so only this frees them
+    # The C library keeps freed memory, here some 50 MB a program, until it is asked to return it.
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
 
@@ -187,8 +188,8 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
     Args:
       folder: the folder, which is created if it does not exist; None leaves the setting as it is.
       programs: for how many shapes each of this package's functions stays compiled in memory, where
-        one shape takes some 50 MB; those used least recently are dropped. At first 64. None leaves the
-        number as it is. A picture painted at several scales uses one shape for each of them.
+        one shape takes some 50 MB; those used least recently are dropped. Initially 64. None leaves
+        the number as it is. A picture painted at several resolutions uses one shape for each.
 
     Raises:
       TypeError: if an argument is of another type.

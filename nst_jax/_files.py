@@ -52,7 +52,7 @@ def atomic(path: Path) -> Iterator[Path]:
       path: path of the file to write or to replace.
 
     Yields:
-      The path of an empty file in the folder of `path`, which the block has to write and close.
+      The path of an empty file beside the file to replace. The block has to write and close it.
 
     Raises:
       OSError: naming `path`, if it is write-protected or the disk fails; `path` is then unchanged.
@@ -78,7 +78,7 @@ def atomic(path: Path) -> Iterator[Path]:
         raise OSError(error.errno or errno.EIO, reason_of(error), str(path)) from error
     finally:
         if part is not None:
-            with suppress(OSError):  # it is gone, or its disk has become read-only
+            with suppress(OSError):  # renamed, so it is gone; or its disk has become read-only
                 part.unlink()
             _unfinished.discard(part)
 
@@ -95,26 +95,26 @@ def remove_unfinished() -> None:
 
 @contextmanager
 def _created_part(target: Path) -> Iterator[Path]:
-    """Context manager: an empty temporary file, which `remove_leftovers` leaves alone meanwhile.
+    """Context manager: create an empty file, which `remove_leftovers` leaves alone within the block.
 
     Args:
       target: the file to be replaced, which need not exist.
 
     Yields:
-      The path of the file. If there is a `target`, only the file's owner can read and write it.
+      The path of the new file. If `target` exists, only the new file's owner can read and write it.
     """
     mode = 0o600 if target.exists() else 0o666
     while True:
         part = temporary_path(target)
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         if _locks.lock(descriptor, wait=True) is None:
-            # Closed, since Windows cannot rename a file that is open.
+            # Without locks it need not stay open, and Windows cannot rename a file that is open.
             os.close(descriptor)
             yield part
             return
         if _locks.is_at(descriptor, part):
             break
-        os.close(descriptor)  # it was taken for a leftover before it was locked
+        os.close(descriptor)  # another process removed it as a leftover before it was locked
     try:
         yield part
     finally:
@@ -139,7 +139,7 @@ def _like(target: Path, part: Path) -> int | None:
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
         try:
             os.chown(part, old.st_uid, old.st_gid)
-        except OSError:  # not permitted: the group may be another one, so it gets no permissions
+        except OSError:  # not permitted: `part` may have another group, which gets no permissions
             mode &= ~0o070
     return mode
 
@@ -180,7 +180,9 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
 def _remove_unless_locked(part: Path) -> None:
     with part.open("r+b") as file:
         if _locks.lock(file.fileno()):
-            part.unlink()  # while it is locked, so that a process that has just created it notices
+            # Removed before the lock is released: a process that has just created the file, but has not
+            # locked it yet, then finds it gone when it gets the lock.
+            part.unlink()
 
 
 def _target(part: Path) -> str | None:
@@ -197,8 +199,8 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
     """Context manager: within it, no other process can reserve the same file.
 
     An empty file `.NAME.lock` beside the file is locked, and removed at the end. If a process is
-    killed, that file stays, but is not locked any more. Pipes and devices are not reserved, and nothing
-    is where there are no locks.
+    killed, that file stays, but is not locked any more. Nothing is reserved if `path` is a pipe, a
+    device or a folder, if there are no locks here, or if the lock file cannot be opened.
 
     Args:
       path: path of the file, which need not exist.
@@ -215,7 +217,7 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
     while True:
         try:
             descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
-        except OSError:  # a disk without space, or the file of another user
+        except OSError:  # the disk is full, or the lock file belongs to another user
             yield
             return
         locked = _locks.lock(descriptor)
@@ -224,7 +226,7 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
             raise ValueError(in_use(path, argument))
         if locked is None or _locks.is_at(descriptor, lock):
             break
-        os.close(descriptor)  # the process that had it has removed it since it was opened
+        os.close(descriptor)  # its previous holder removed it after it was opened here
     try:
         yield
     finally:

@@ -7,12 +7,12 @@ arrays). The meaning of the datasets, and further attributes such as a checksum,
 `weights.params` and `checkpoints`.
 
 The HDF5 data, which state their own length, are followed by a line with the CRC-32 of all bytes before.
-HDF5 may hang for ever or crash on a damaged file, so the bytes are checked before HDF5 opens them. A
-line at the end needs no new version: HDF5 ignores it, so older versions of this package read the file.
+HDF5 may hang for ever or crash on a damaged file, so the bytes are checked before HDF5 opens them. The
+line needs no new format version: HDF5 ignores it, so older versions of this package can read the file.
 
-A file without this line, as of an older version or of other programs, is first read by another process,
-which can be ended if it hangs. To see in advance what makes HDF5 hang would take a second reader of
-the whole format.
+A file without this line, written by an older version or by another program, is first read by another
+process, which can be ended if it hangs; but not if the file's checksum is known from elsewhere. To find
+in advance what makes HDF5 hang would take a second reader of the whole format.
 """
 
 import functools
@@ -100,8 +100,8 @@ def opened(source: Source) -> Iterator[h5py.File]:
         with h5py.File(source.path, "r", locking=False) as file:
             _check_envelope(source, file)
             yield file
-    # The errors of HDF5 and h5py for bytes that this package did not write. The errors of this module
-    # are ValueErrors, which are not caught here.
+    # HDF5 and h5py raise these errors for damaged files. This module's own errors for `source` are
+    # ValueErrors, which are not caught here.
     except (OSError, RuntimeError, LookupError, TypeError, OverflowError, MemoryError) as error:
         raise source.damaged(error) from error
 
@@ -166,11 +166,11 @@ def _crc32(file: IO[bytes], length: int) -> int:
 
 # --- Reading by another process first ---------------------------------------------------------------
 
-REHEARSAL_SECONDS = 60.0  # for starting another process and reading a small file
-REHEARSAL_RATE = 10e6  # bytes per second that even a slow disk gives
+REHEARSAL_SECONDS = 60.0  # time limit for starting another process and reading a small file in it
+REHEARSAL_RATE = 10e6  # bytes per second of even a slow disk; size / rate is added to the limit
 
-# Python's handler of Ctrl-C does not run during a loop inside HDF5, so the system's is used. The limit
-# of CPU time ends the process even if this one is killed meanwhile.
+# The program of the other process. Python's handler of Ctrl-C would not run during a loop inside HDF5,
+# so the system's is used. The limit of CPU time ends the process even if its parent was killed.
 _REHEARSAL = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -184,14 +184,14 @@ _hdf5.read_all(path)
 
 
 def rehearsal_problem(path: Path) -> str:
-    """Let another process read an HDF5 file as this one would, and return what goes wrong.
+    """Let another process read an HDF5 file, and return whether that hung or crashed, as text.
 
     Args:
       path: an HDF5 file whose bytes are not verified.
 
     Returns:
-      Text on what HDF5 did, if it did not end or crashed; else "". Errors that it reports are not
-      returned, since this process gets them as exceptions.
+      What HDF5 did, if it did not end or crashed; else "", also if no process can be started. Python
+      exceptions are not returned, since this process gets them too when it reads the file.
     """
     found = path.stat()
     return _rehearsal_problem(path, found.st_ino, found.st_size, found.st_mtime_ns)
@@ -200,7 +200,7 @@ def rehearsal_problem(path: Path) -> str:
 @functools.lru_cache(maxsize=8)
 def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
     if not sys.executable or getattr(sys, "frozen", False):
-        return ""  # Python is part of another program, which would be started instead
+        return ""  # Python is embedded: `sys.executable` is empty, or would start another program
     seconds = REHEARSAL_SECONDS + size / REHEARSAL_RATE
     places = os.pathsep.join(place or os.getcwd() for place in sys.path)
     limit = str(int(seconds) + 10)
@@ -217,13 +217,13 @@ def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
         return f"HDF5 had not read it after {seconds:.0f} s"
     except OSError:  # no process can be started
         return ""
-    # After an exception of Python the exit code is 1.
+    # The exit code after a Python exception is 1; this process will get the same exception.
     return "" if child.returncode in (0, 1) else "HDF5 crashes when it reads it"
 
 
 def read_all(path: str) -> None:
-    """Read all of an HDF5 file that this package may read of it."""
-    most = max(os.path.getsize(path), 2**26)  # larger arrays are refused by their shapes
+    """Read everything in an HDF5 file that this package might read."""
+    most = max(os.path.getsize(path), 2**26)  # bytes; `datasets_in` refuses larger arrays unread
     with h5py.File(path, "r", locking=False) as file:
         for name in file.attrs:
             file.attrs[name]
@@ -334,8 +334,8 @@ class _NeverFailing(io.RawIOBase):
     """A file that never shows an error to HDF5, which crashes the process if a write fails.
 
     The first error is kept, later writes are dropped, and leaving the context manager raises the kept
-    error. What is dropped cannot confuse HDF5, since it reads nothing back of such a file. Building the
-    file in memory would avoid this, but a run may need all the memory there is.
+    error. Dropped writes cannot confuse HDF5, since it reads nothing back from a file that it writes.
+    Building the file in memory would need no such class, but a run may need all the memory there is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -352,7 +352,7 @@ class _NeverFailing(io.RawIOBase):
     def _keeping_errors(self) -> Iterator[None]:
         try:
             yield
-        except BaseException as error:  # so that Ctrl-C, too, ends the run only afterwards
+        except BaseException as error:  # Ctrl-C, too, must be raised only after HDF5 is done
             self._error = self._error or error
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -385,7 +385,7 @@ class _NeverFailing(io.RawIOBase):
         return size or 0
 
     def append_checksum(self) -> None:
-        """Write the last line, once HDF5 has closed the file."""
+        """Append the line with the checksum; HDF5 must have closed the file before."""
         with self._keeping_errors():
             length = self._file.seek(0, io.SEEK_END)
             checksum = _crc32(self._file, length)

@@ -1,8 +1,8 @@
 """Locks between processes. The system releases them when a process ends, however it ends.
 
 A lock is `flock` of an open file, so a file that a killed process leaves behind locks nothing. On a
-network disk other machines see the lock too, if the disk has locks. Where there are none, as on Windows
-and on some network disks, nothing is locked and all goes on as without these functions.
+network disk other machines see the lock too, if the disk supports locks. Where there are no locks, as
+on Windows and on some network disks, `lock` returns None, and its callers go on without a lock.
 """
 
 import os

@@ -2,7 +2,8 @@
 
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
 nominally in [0, 1], channels last. Network pixels (BGR, mean-subtracted, ...) occur only in `vgg`, and
-in the starts and canvases (`State.canvas`) of recipes that optimise in network pixels.
+in the starts (initial pictures) and canvases (pictures being optimised, `State.canvas`) of recipes that
+optimise in network pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ StyleImage: TypeAlias = Float[
 
 Resized: TypeAlias = Float[Array, "*batch h_new w_new 3"]  # an Image after a change of size
 
-FeatureMap: TypeAlias = Float[Array, "*batch h w c"]  # network activations at one tap
+FeatureMap: TypeAlias = Float[Array, "*batch h w c"]  # network activations at one tap (layer)
 
 Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
 
@@ -51,7 +52,7 @@ class Params:
 
 
 class Targets(NamedTuple):
-    """What the canvas is compared with; computed once per scale, before the optimisation loop."""
+    """What the canvas is compared with, computed before the loop, once per scale (resolution level)."""
 
     content: Features  # content tap -> features of the content picture
     style: dict[str, Statistic]  # style tap -> statistic of the style picture
@@ -80,7 +81,7 @@ class State(NamedTuple):
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
     canvas: Float[Array, "*batch h w 3"]  # last canvas kept, or the start; in recipe coordinates
-    losses: Losses  # losses of `canvas`; if `broke_at` is set, losses that are not finite
+    losses: Losses  # losses of `canvas`; if `broke_at` is not -1, of a rejected canvas: not finite
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any  # state of the optimiser's optax transformation
     broke_at: Int[Array, "*batch"]  # update at this scale whose losses were not finite, or -1
@@ -91,7 +92,7 @@ class Snapshot(NamedTuple):
 
     step: int  # updates so far, over all scales
     image: Image  # the canvas as an image [h, w, 3], clipped to [0, 1]
-    losses: Losses  # scalar losses of the canvas; if `broke_at` is set, losses that are not finite
+    losses: Losses  # scalar losses of the canvas; if `broke_at` is not -1, they are not finite
     history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]
     scale: int  # index of the scale; 0 is the coarsest
     broke_at: int  # number of the update, over all scales, whose losses were not finite, or -1

@@ -88,7 +88,7 @@ def recipe_of(changes: Changes) -> Recipe:
 
 def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
     """Return the recipe with its value at `key` replaced by the value of a flag."""
-    if flag == "learning_rate":  # for an error that lists recipes with a learning rate
+    if flag == "learning_rate":  # this function's error lists the recipes with a learning rate
         return variants.with_learning_rate(recipe, value)
     value = _PLAIN[flag](value) if flag in _PLAIN else value
     return toml.with_value(recipe, key, value, argument=flag)
@@ -103,7 +103,7 @@ def _tile(text: str) -> int | str:
 # Conversions of flags' values to those of recipe files, for flags where the two differ.
 _PLAIN: Mapping[str, Callable[[Any], Any]] = {
     "style_shares": list,
-    "precision": lambda name: precision_named(name).name,  # for the error about an unknown name
+    "precision": lambda name: precision_named(name).name,  # raises if it is unknown
     "tile": _tile,
 }
 
@@ -156,7 +156,7 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
         raise _checks.unknown("optimizer", name, optimizers.OPTIMIZERS, "optimizer")
     rule = optimizers.OPTIMIZERS[known[name.lower()]]()
     # The default step lengths are for sRGB in [0, 1], where black and white are 1 apart. In the given
-    # coordinates black and white are `unit` apart, if every channel's spread is taken as the mean.
+    # coordinates they are `unit` apart, if the mean spread of the channels is taken for each channel.
     unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
     lengths = {"radius", "largest_radius"} & set(vars(rule))
     if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):
@@ -222,7 +222,7 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
-    """Return the start that `--init` and `--noise-ratio` describe, and its picture file if it has one.
+    """Return the start (initial picture) that the flags describe, and the picture file read for it.
 
     Args:
       text: the value of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.

@@ -20,7 +20,8 @@ from nst_jax.recipes.recipe import as_arrays
 
 SECONDS = 30.0  # usual time between two checkpoints, if `--checkpoint-every` is not given
 
-# The time to the next checkpoint is at least this many times as long as writing the last one took.
+# Without that flag, the time to the next checkpoint is at least this many times the duration of writing
+# the last one.
 PAUSE = 20
 
 
@@ -93,7 +94,7 @@ def check_disk_space(job: PictureJob) -> None:
 
 
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
-    """Return the seconds from the first canvas to each one up to a checkpoint; all 0 if unknown."""
+    """Return, for each canvas up to a checkpoint, the seconds since the first; all 0 if unknown."""
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds")
     if not isinstance(recorded, list) or len(recorded) != count:
@@ -106,7 +107,8 @@ class CheckpointWriter:
     """Writes a run's checkpoints when they are due; none if the run has no `--checkpoint`.
 
     A checkpoint is due after every `--checkpoint-every` updates, by default about every 30 seconds
-    (less often if writing a checkpoint takes long), and at the end of each scale and of the run.
+    (less often if writing a checkpoint takes long), at the end of each scale, and when the run ends or
+    is interrupted.
     """
 
     def __init__(
@@ -116,7 +118,7 @@ class CheckpointWriter:
 
         Args:
           job: the job whose checkpoints are written.
-          ends: for each scale, the number of updates after which it ends.
+          ends: for each scale (resolution level), the updates over all scales until its end.
           clock: returns seconds; tests pass their own.
         """
         self._path, self._every = job.outputs.checkpoint, job.outputs.checkpoint_every
@@ -136,11 +138,11 @@ class CheckpointWriter:
         """Write a checkpoint if one is due and the losses are finite.
 
         Args:
-          shot: the last snapshot.
+          shot: the newest snapshot.
           checkpoint_now: returns the checkpoint of the present position. The checkpoint may share its
             arrays with the run, because copies may not fit in memory.
           seconds: for each canvas so far, the seconds from the first canvas to it, without compilation.
-          last: whether the run is about to end or to be interrupted.
+          last: whether the run ends here because it was interrupted; a checkpoint is then due.
 
         Raises:
           OSError: if the file cannot be written.

@@ -1,4 +1,4 @@
-"""Choose the paths of a batch's result pictures, and refuse those of inputs or of other results."""
+"""Choose the paths of a batch's result pictures; refuse paths of inputs and of other results."""
 
 import os
 from collections import Counter
@@ -106,7 +106,7 @@ def check_destinations(
         return real
 
     written = {os.path.realpath(path) for path in more}
-    existing: dict[Path, Path] = {}  # by folder, itself or its nearest ancestor that exists
+    existing: dict[Path, Path] = {}  # folder -> itself, or its nearest ancestor that exists
     probed: set[Path] = set()  # folders in which a file has been created as a test
     for row, output in files:
         with naming_row(row):
@@ -118,7 +118,7 @@ def check_destinations(
             if output.parent not in existing:
                 existing[output.parent] = _existing(output.parent)
             there = existing[output.parent] / output.name
-            # A link leads to a file in a folder of its own.
+            # A link's file may be in another folder than the link, so each link is tested.
             probe = there.parent not in probed or os.path.islink(there)
             images.check_output(there, argument="output", probe=probe)
             probed.add(there.parent)

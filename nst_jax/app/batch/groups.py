@@ -29,7 +29,7 @@ VARIABLE = (".terms.", ".descent.optimizer.")
 class Entry(NamedTuple):
     """One picture to paint; its files are read only shortly before it is painted."""
 
-    number: int  # of its row in the batch, from 1
+    number: int  # number of its row in the batch, from 1
     content: Path
     styles: tuple[Path, ...]
     output: Path
@@ -135,7 +135,7 @@ def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> li
 class Shard(NamedTuple):
     """One of the parts into which a batch is divided, each painted by a process of its own."""
 
-    number: int  # of this shard, from 1
+    number: int  # number of this shard, from 1
     parts: int  # number of shards in all
 
     @property
@@ -166,11 +166,11 @@ def parse_shard(text: str) -> Shard:
 def rows_of_shard(rows: Sequence[ManifestRow], shard: Shard) -> list[ManifestRow]:
     """Return the rows of one shard, in their order.
 
-    The rows are cut into slices of at most `MOST_PICTURES`, and shard I of N gets the I-th slice and
-    every N-th after it. Before that, rows with the same recipe and the same keys of overrides are put
-    together, since one program can probably paint them. This depends on the text of the rows alone,
-    not on their files, on the device or on what is finished, so that a shard opens and checks only its
-    own rows, and the processes of all shards agree.
+    First, rows with the same recipe, number of styles and keys of overrides are put together, since
+    one program can probably paint them. Then the rows are cut into slices of at most `MOST_PICTURES`,
+    and shard I of N gets the I-th slice and every N-th after it. The choice depends on the text of the
+    rows alone, not on their files, on the device or on what is finished. So the processes of all shards
+    agree, and each opens the input files of its own rows only.
     """
     alike: dict[Hashable, list[ManifestRow]] = defaultdict(list)
     for row in rows:

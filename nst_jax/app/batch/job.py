@@ -58,7 +58,7 @@ class BatchJob(Job):
         return listing_of(self.folder, self.shard)
 
     def resolved(self, platform: str) -> "BatchJob":
-        """Return the job with the precision of the platform that paints in each recipe with `AUTO`."""
+        """Return the job with each precision `AUTO` replaced by its choice for `platform`."""
         known: dict[int, Recipe] = {}  # by the id of the recipe, since many entries share a recipe
 
         def resolved(entry: Entry) -> Entry:
@@ -127,7 +127,7 @@ def recipes_of(
     Args:
       rows: the rows of the batch.
       changes: the flags that change recipes.
-      start: replaces the start of every recipe; None keeps these starts.
+      start: replaces every recipe's start (initial picture); None keeps the recipes' own.
       check: called with each recipe; raises ValueError if another flag cannot be used with the recipe.
 
     Raises:
@@ -288,7 +288,7 @@ def batch_job(
       changes: the flags that change recipes.
       folder: folder of the results; if it does not exist, its parent must.
       suffix: file suffix of the results of rows without an `output`, such as "png".
-      start: replaces the start of every recipe; None keeps these starts.
+      start: replaces every recipe's start (initial picture); None keeps the recipes' own.
       check: called with each recipe; raises ValueError if another flag cannot be used with the recipe.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the shard to paint; None is the whole batch.
@@ -303,8 +303,8 @@ def batch_job(
       ValueError: naming the argument, and the file or row, that cannot be used.
     """
     outputs.check_folder(folder, "output")
-    # The names of all results, since two rows must not have the same, and all inputs, since other
-    # shards read them; everything else is checked for the rows of this shard only.
+    # Two checks concern the rows of all shards: no two rows may have the same result path, and no
+    # result may overwrite any row's input. All else is checked for the rows of this shard only.
     named = destinations(rows, folder, suffix, anywhere=anywhere)
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
     own = rows if shard is None else groups.rows_of_shard(rows, shard)
@@ -337,7 +337,7 @@ def batch_job(
         mesh=mesh,
         **options,
     )
-    # The platform of other devices may not be known yet, so their runner resolves the job.
+    # If other machines paint, their platform may not be known yet; the caller resolves the job later.
     return job.resolved(capacity.platform_of_mesh(mesh)) if here else job
 
 

@@ -41,7 +41,7 @@ SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)  # their messages need no t
 
 
 class Loaded(NamedTuple):
-    """An entry with its pictures, which have been read."""
+    """An entry, and its content and styles as read from their files."""
 
     entry: Entry
     content: images.Picture
@@ -53,7 +53,7 @@ class PaintedPicture(NamedTuple):
 
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
-    losses: dict[str, Any] | None  # of this image; None if it diverged
+    losses: dict[str, Any] | None  # losses of the canvas; None if painting diverged
     broke_at: int | None  # number of updates after which losses were not finite, or None
     stalled: bool  # whether no update changed its losses
     seconds: float  # duration of painting its group, divided by the number of pictures
@@ -64,7 +64,7 @@ class BatchEnding(NamedTuple):
 
     records: list[Record]  # of all rows that ended
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
-    problem: str  # why the result manifest lacks records; empty if it does not
+    problem: str  # why the result manifest lacks records; empty if it lacks none
 
 
 # --- One group ------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
 
 
 def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
-    """Read each file of a group once; return the entries so loaded, and records of the failed ones."""
+    """Read each file of a group once; return the loaded entries, and records of those that failed."""
     known: dict[Path, images.Picture] = {}
     loaded, failed = [], []
     for entry in group.entries:
@@ -174,10 +174,11 @@ def _paint_together(
 
 
 def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
-    """Return the list of contents and the list of styles, with an entry for each picture.
+    """Return the list of contents and the list of styles, with an item for each picture to paint.
 
-    If all pictures have the same styles, or else the same content, the list of these has one entry:
-    `members_of` uses a single entry for all pictures, so that its features are computed only once.
+    If all pictures have the same styles, the list of styles has one item; or else, if all have the same
+    content, the list of contents has one. `members_of` uses a single item for all pictures, so that its
+    features are computed only once.
     """
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
@@ -359,7 +360,7 @@ def run_batch(
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
                 shown = [entry for entry in job.entries if entry.number in there]
-                # With this text it is recognised as a picture of this program, and may be replaced.
+                # By this metadata a later batch knows the sheet as ours, and may replace it.
                 metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
                 _write_sheet(job.sheet, draw_sheet(shown), metadata)
         except KeyboardInterrupt:
@@ -440,7 +441,7 @@ def _renamed(entries: Sequence[Entry]) -> list[str]:
 
 
 def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
-    """Draw the contact sheet: a row for each content, a column for each style, results in the cells."""
+    """Draw the contact sheet: a row for each content, a column for each first style, results inside."""
     contents = dict.fromkeys(entry.content for entry in entries)
     styles = dict.fromkeys(entry.styles[0] for entry in entries)
     down = {path: index for index, path in enumerate(contents)}

@@ -1,8 +1,8 @@
 """Paint a batch on a Ray cluster: one actor per device, each with its own compiled programs.
 
 All machines must see the files under the same paths. Ray restarts an actor that dies; the new actor
-gets the same groups again, and skips the pictures that are already finished, unless the batch was
-started with `--overwrite`.
+gets the same groups (pictures that are painted together) again, and skips the pictures that are already
+finished, unless the batch was started with `--overwrite`.
 """
 
 import functools
@@ -107,7 +107,8 @@ def devices_of(resources: dict[str, float], nodes: Sequence[dict[str, Any]]) -> 
 
     Args:
       resources: the resources of the whole cluster, from `ray.cluster_resources()`.
-      nodes: the cluster's machines, from `ray.nodes()`; without accelerators each is one device.
+      nodes: the cluster's machines, from `ray.nodes()`; if the cluster has no accelerator, each
+        machine that is alive counts as one device.
 
     Returns:
       "GPU", "TPU" or "CPU", and the number of such devices.
@@ -270,13 +271,13 @@ class Painter:
             cache.use_cache()
         else:
             cache.disable_cache()
-        self._resources = ExitStack()  # for as long as the actor lives
+        self._resources = ExitStack()  # contexts that last as long as the actor
         self._resources.enter_context(cache.mended(lambda line: None))
         self._params = jax.tree.map(jnp.asarray, inputs.params)
         self._groups, self._inputs = unpacked(inputs.groups), inputs
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Paint the groups whose indices are in column `group`; return records as JSON in a column."""
+        """Paint the groups indexed by column `group`; return JSON records in column `records`."""
         weights, batch = self._inputs.weights, self._inputs.batch
         records: list[Record] = []
         rest = []
