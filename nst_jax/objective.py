@@ -186,9 +186,9 @@ def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
 def add_style_tile(
     params: Params, style: StyleImage, sums: Any, index: Index, recipe: Recipe
 ) -> dict[str, Any]:
-    """Return `sums` and those over one more tile of a style.
+    """Return `sums` plus the sums over one more tile of a style.
 
-    All tiles in turn, beginning with sums of zeros, give what `sum_style` returns, to the same bits.
+    Called for each tile in turn, beginning with zeros, it gives bit for bit what `sum_style` returns.
 
     Args:
       params: the weights.

@@ -129,7 +129,7 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
 
 
 def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
-    """Return the taps and weights in texts `NAME=WEIGHT`, as a dict by their keys in a recipe."""
+    """Return the taps and weights in texts `NAME=WEIGHT`, as a dict from recipe keys to values."""
     if not chosen:
         return {}
     argument, pairs = f"{kind}_layer", [word.partition("=") for word in chosen]

@@ -38,7 +38,8 @@ class RunLog(AbstractContextManager):
         self._path = path
         self._file: IO[str] | None = None
         if path is not None:
-            # Readable, so that it can be written again. A pipe or a terminal cannot be opened so.
+            # For reading too: if the file is deleted meanwhile, `__exit__` reads what was written and
+            # writes it anew. A pipe or a terminal can only be written.
             mode = "w" if path.exists() and not path.is_file() else "w+"
             # Line-buffered, so that every line in the file is complete whenever the run stops.
             self._file = path.open(mode, encoding="utf-8", buffering=1)
@@ -76,7 +77,7 @@ class RunLog(AbstractContextManager):
             self._file.write(json.dumps({"event": event, **facts}, allow_nan=False) + "\n")
         except OSError as error:
             file, self._file = self._file, None
-            with suppress(OSError):  # the rest of the line fails again
+            with suppress(OSError):  # closing writes the rest of the line, which fails again
                 file.close()
             raise self._failed(error) from error
 

@@ -432,7 +432,7 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
 def facts_of(
     job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]
 ) -> dict[str, Any]:
-    """Return the metadata of the grid: settings, swept values, missing, diverged, stalled canvases.
+    """Return the metadata of the grid: settings, swept values, and which canvases failed and how.
 
     In the settings, a swept number is a list of one number for each canvas, row by row.
     """

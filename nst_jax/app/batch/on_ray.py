@@ -33,7 +33,9 @@ from nst_jax.recipes import toml
 from nst_jax.weights.params import WeightsInfo
 
 RETRIES = 3  # how often a block of groups is tried again after its actor died
-MOST_GROUPS = 8  # most groups in one block; an actor reads ahead only within a block
+# The most groups in one block. An actor reads ahead within a block only, so small blocks make it wait;
+# large ones share the work less evenly, and more is painted again if the actor dies.
+MOST_GROUPS = 8
 ACCELERATORS = ("GPU", "TPU")  # names of accelerators among Ray's resources
 
 
