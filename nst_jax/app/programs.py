@@ -51,7 +51,7 @@ Say = Callable[[str], None]
 
 
 def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Programs:
-    """Return the functions that a run compiles; those that trace long keep the result in a folder.
+    """Return the functions that a run compiles; those slow to trace keep traced programs in a folder.
 
     Args:
       place: the folder for traced programs; None keeps nothing.
