@@ -95,7 +95,7 @@ class BatchCanvas:
             if member.style not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
                 styles[member.style] = [pieces.style(picture) for picture in pictures]
-        # No `vmap` over a sweep's numbers: measuring uses none of them, except that the shares blend.
+        # No `vmap`: of a sweep's numbers, targets depend only on the shares that blend styles.
         blended = [
             blend(styles[member.style], _shares(recipe, place))
             for place, member in enumerate(self._members)
@@ -123,7 +123,7 @@ class BatchCanvas:
         return state._replace(canvas=canvas, pending=pending)
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
-        """Return the members' starting images, and canvases from `prepare.exact_canvas`, if any."""
+        """Return the members' starting images, and their exact canvases or None; see `prepare`."""
         images, canvases, recipe = [], [], self.plan.recipe
         for member in self._members:
             scale = member.prepared.scales[0]

@@ -50,7 +50,7 @@ class PicturesDiverged(RuntimeWarning):
 
 
 class PicturesStalled(RuntimeWarning):
-    """Warning that no update changed the losses of some pictures of a batch: they are as they started.
+    """Warning that the losses of some pictures of a batch end as they began: nothing was painted there.
 
     Attributes:
       pictures: the indices of the pictures.
@@ -132,8 +132,8 @@ def stylize_many(
         ends the run.
       chunk: largest number of pictures painted at once, though at least one for each device (with
         `bands`, for each group of devices that share a picture); default: as many as fit into memory by
-        `estimate_memory`, or all if the available memory is not known. Chunks are of equal size where
-        that costs little.
+        `estimate_memory`, or all if the available memory is not known. Chunks are of equal
+        size if they need not be much smaller for that.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of it.
 
@@ -354,7 +354,7 @@ def paint_batch(
       init: as in `stylize_many`.
       intervals: numbers of updates between calls of `progress`, from `nst_jax.descent.intervals_of`.
       progress: as in `stylize_many`.
-      watch: waits for what is computed, and may end it.
+      watch: waits until arrays are computed, and may end the run by an exception; None only waits.
     """
     watch = Watch() if watch is None else watch
     painted = PaintedBatch({}, {}, {}, set())

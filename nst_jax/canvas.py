@@ -131,10 +131,10 @@ class SingleCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
-        """Start to prepare targets and programs of the next scale; return a function that waits for it.
+        """Begin to make the next scale's targets and programs; return a function that waits for them.
 
         The function returns the result of `measure`. If there is no next scale, or memory cannot hold
-        both, nothing is started and None is returned.
+        both scales at once, nothing is begun and None is returned.
         """
         if not self.plan.fits_beside_next(scale):
             return None

@@ -133,8 +133,8 @@ def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
     Args:
       every: a number of updates, or an iterable of such numbers. Each number is checked when it is
         needed; after the last one, a single interval lasts to the end of the run.
-      done: number of updates already done. If `every` is a number, the first interval ends at a
-        multiple of it.
+      done: number of updates already done. If `every` is a number, the first interval ends when the
+        number of updates is a multiple of `every`.
     """
     if isinstance(every, Iterable) and not isinstance(every, str):
         return itertools.chain(map(_interval, every), itertools.repeat(sys.maxsize))

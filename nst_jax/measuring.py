@@ -1,6 +1,6 @@
-"""The targets of a scale, measured piece by piece: picture by picture, and large styles tile by tile.
+"""Measuring: computing a scale's targets, picture by picture, and large styles tile by tile.
 
-The pieces are programs of their own, called one after the other. So measuring takes the memory of one
+Each picture or tile is a piece, computed by a call of its own. So measuring takes the memory of one
 piece, its progress is known, and it can be interrupted. The targets have the same bits as those of
 `objective.measure`.
 """
@@ -19,7 +19,7 @@ from nst_jax.scaling.costs import content_operations, style_operations
 
 
 class Watch:
-    """Waits for what is computed. This one only waits; subclasses may time it, show it or end it."""
+    """Waits until arrays are computed; subclasses may time this, show it, or end it by an exception."""
 
     def wait(self, arrays: Any) -> None:
         """Wait until all arrays of a pytree are computed; raise the error if that failed."""

@@ -43,7 +43,7 @@ class Diverged(RuntimeError):
 
 
 class Stalled(RuntimeError):
-    """Raised when no update of a run changed its losses, so that nothing was painted.
+    """Raised when a run's losses end as they began, at every scale, so that nothing was painted.
 
     Attributes:
       steps: number of updates.
@@ -198,8 +198,8 @@ def stylize(
         or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
         `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas; styles keep the recipe's
         rule.
-      style_size: the same for the style alone; default: `size` holds for the style too, unless it is an
-        exact size or the recipe has a size rule for styles.
+      style_size: the same for the style alone; default: `size` holds for the style too, unless `size`
+        is an exact size or the recipe has a size rule for styles.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
@@ -414,8 +414,8 @@ def paint_planned(
       programs: the compiled functions; default: `PROGRAMS`.
       begin: a function that starts given work, possibly in another thread; see `canvas.Begin`. With it,
         targets and programs of the next scale are made while the current one runs, if both scales fit
-        into memory.
-      watch: follows the measuring of the targets, and may end it.
+        into memory. Without it, they are made when that scale begins.
+      watch: waits while the targets are computed, and may end the run by an exception; None only waits.
 
     Returns:
       The iterator that `paint` returns.

@@ -11,7 +11,7 @@ from nst_jax.scaling.plan import Plan, history_of
 from nst_jax.vgg.precision import FLOAT32
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
-SHOWN_SHARE = 0.1  # of the time; measuring is mentioned if it takes more
+SHOWN_SHARE = 0.1  # of a run's time; computing the targets is mentioned if it may take more
 PARTS = (
     "weights",
     "activations",
@@ -37,7 +37,8 @@ def precision_line(plan: Plan, resume: Checkpoint | None = None) -> str:
 
     Args:
       plan: the plan of the run.
-      resume: the checkpoint from which the run resumes, which decides unless a recipe or a flag does.
+      resume: the checkpoint from which the run resumes, whose precision is kept unless a recipe or a
+        flag sets one; None for a new run.
     """
     name = plan.recipe.network.precision.name
     if resume is not None and resume.facts.get("network.precision") == name:
@@ -50,7 +51,7 @@ def precision_words(name: str, auto_on: str) -> str:
 
     Args:
       name: the precision's name.
-      auto_on: the platform that decided on it; empty if the recipe or a flag names it.
+      auto_on: the platform that decided on the precision; empty if the recipe or a flag sets it.
 
     Example:
       >>> precision_words("bfloat16", "gpu")
@@ -156,9 +157,9 @@ def px(shape: Sequence[int]) -> str:
 def facts(plan: Plan) -> dict[str, Any]:
     """Return a plan as JSON values, for `plan --json`.
 
-    Sizes are (width, height). Memory is in bytes; with several devices, memory and operations are per
-    device. "operations" are those of all updates. None means unknown; for "history", that the optimiser
-    has none.
+    Sizes are (width, height). Memory is in bytes. With several devices, operations and memory are per
+    device, but "files" and "reading" are memory of the machine. "operations" are those of all updates.
+    None means unknown; for "history", that the optimiser keeps none.
     """
     recipe, footprint = plan.recipe, plan.footprint
     found = expected(plan) if plan.here else None

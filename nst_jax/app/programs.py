@@ -1,11 +1,11 @@
 """Programs of the command line: traced once and kept in files, and compiled ahead of their use.
 
 JAX's compilation cache finds a compiled program by its lowered form, so that every start of the command
-line has to trace and lower the program first; for large pictures that takes longer than loading the
-compiled program. So the traced program is kept as well, as `jax.export` writes it (StableHLO, without
-pickles). It is found by a key, the hash of all that tracing depends on: the code of this package, the
-versions of the packages that it calls, jax's settings, and the structure, shapes and types of the
-arguments.
+line has to trace and lower the program first; for large pictures these two take longer than loading
+the compiled program. So the traced program is kept as well, as `jax.export` writes it (StableHLO,
+without pickles). It is found by a key, the hash of all that tracing depends on: the code of this
+package, the versions of the packages that it calls, jax's settings, and the structure, shapes and types
+of the arguments.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ Say = Callable[[str], None]
 
 
 def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Programs:
-    """Return the functions that a run compiles; those that take long keep traced programs in a folder.
+    """Return the functions that a run compiles; those slow to trace keep traced programs in a folder.
 
     Args:
       place: the folder for traced programs; None keeps nothing.
@@ -78,7 +78,8 @@ class Ahead(AbstractContextManager):
     """Does work in a second thread; the time spent waiting for its result counts as compiling.
 
     Attributes:
-      look: called every few hundredths of a second while a thread waits; it may raise an error.
+      look: called every few hundredths of a second while a thread waits for a result; an error that it
+        raises ends the wait.
     """
 
     def __init__(self, compiling: CompileClock) -> None:
@@ -116,7 +117,7 @@ class Kept:
         donated: int | None = None,
         say: Say = lambda line: None,
     ) -> None:
-        """Wrap a pure function of pytrees; a call may overwrite its argument of index `donated`."""
+        """Wrap a pure function of pytrees; a call donates the argument of index `donated`, if any."""
         self._function, self._place, self._donated, self._say = function, place, donated, say
         self._programs: dict[str, Callable[..., Any]] = {}
         self._jitted = Jitted(function, donate_argnums=() if donated is None else donated)

@@ -46,7 +46,7 @@ class OptionalStream:
         try:
             getattr(sys.stderr, method)(*arguments)
         except (OSError, ValueError):  # a full disk, a closed pipe or terminal, a closed stream
-            # What is buffered would fail again, at the latest when Python exits.
+            # Buffered text would fail again, at the latest when Python exits, so it is discarded.
             with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
@@ -95,7 +95,10 @@ class Display:
             self._bar.stop()
 
     def stage(self, what: str, rest: str) -> None:
-        """Show what is done before the first unit, followed by the text `rest` if there is one."""
+        """Show what is being done while no unit of work is finished, and the text `rest` if not empty.
+
+        Without a bar, at most one line is printed in `LINE_SECONDS`.
+        """
         if self._bar is not None:
             self._bar.update(self._task, rest=rest, description=what)
             return
@@ -190,7 +193,7 @@ class BatchProgress(Iterator[int]):
         if evaluations == total:
             whole, part = chunks - 1, len(costs)
         self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
-        if part > 1:  # the first interval of a chunk includes the measuring of its pictures
+        if part > 1:  # the first interval of a chunk includes computing its targets
             self._pace.add(self._done - before, seconds)
         words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"
         # The first interval is a single evaluation, too short for an estimate.
@@ -221,7 +224,7 @@ class BatchProgress(Iterator[int]):
         return sum(group.pictures for group in self._groups)
 
     def _left(self) -> Range:
-        """Estimate the time left, from the paces of the last intervals and that of all so far."""
+        """Estimate the time left, from the speeds of the last intervals and the mean speed so far."""
         done = sum(self._costs[: self._index]) + self._done
         left = sum(self._costs) - done
         if not done:

@@ -33,17 +33,17 @@ class Rate(NamedTuple):
 class Expected(NamedTuple):
     """How long a run is expected to take, in seconds, by the earlier runs here."""
 
-    least: float  # with the best values of all runs
-    likely: float  # with their medians
-    most: float  # with the worst values of all runs
-    measuring: Range  # the part in which the targets are measured
-    updates: Range  # the part of the updates
+    least: float  # if each part is as fast as in the best of the earlier runs
+    likely: float  # if each part takes the median of the earlier runs
+    most: float  # if each part is as slow as in the worst of the earlier runs
+    measuring: Range  # the part for measuring, which is computing the targets
+    updates: Range  # the part for the updates
     runs: int  # number of earlier runs
     whole: bool  # whether starting, reading, compiling and writing are included
 
 
-# Endings of the keys under which operations per second of measuring, and the seconds of a run that are
-# neither measuring nor updates, are kept.
+# Endings of two kinds of keys in the file: with the first, values are operations per second of
+# measuring (computing the targets); with the second, a run's seconds besides measuring and updates.
 MEASURING, BESIDE = "measuring", "beside"
 
 
@@ -95,8 +95,9 @@ def record_rate(
       plan: the plan of the run.
       timed: operations and seconds of its updates, without compilation. A run with less than
         `LEAST_SECONDS` is ignored.
-      measured: operations and seconds of measuring; ignored if shorter than `LEAST_SECONDS`.
-      beside: seconds of the run that were neither of these: starting, reading, compiling, writing.
+      measured: operations and seconds of computing the targets; ignored if shorter than
+        `LEAST_SECONDS`.
+      beside: seconds of the run besides updates and targets: starting, reading, compiling, writing.
     """
     path, key = _path(), _key(plan)
     if path is None or timed.seconds < LEAST_SECONDS or not timed.cost:
@@ -140,7 +141,7 @@ def _path() -> Path | None:
 
 
 def _read() -> dict[str, list[float]]:
-    """Return all valid rates by key; an empty dict if the file is missing or damaged."""
+    """Return all valid numbers in the file, by key; an empty dict if it is missing or damaged."""
     path = _path()
     try:
         found = {} if path is None else json.loads(path.read_text("utf-8"))

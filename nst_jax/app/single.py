@@ -147,10 +147,10 @@ class _Recorder:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Snapshot | None = None
-        self.seconds: list[float] = []  # from the first canvas to each one so far
+        self.seconds: list[float] = []  # of each canvas so far: time since the first, see `Lap`
         self._totals: list[np.ndarray] = []  # total losses of all canvases so far, in pieces
         self.compiling, self.watch = compiling, watch
-        # Times of the canvases up to the checkpoint from which the run resumes.
+        # `seconds` of the canvases up to the checkpoint from which the run resumes; [] for a new run.
         self._before = [] if job.resume is None else autosave.seconds_of(job.resume)
         self._stopwatch = Stopwatch(
             compiling,
@@ -163,7 +163,7 @@ class _Recorder:
     def record(self, shot: Snapshot) -> None:
         """Log, write and show one snapshot."""
         lap = self._stopwatch.lap()
-        # The snapshot is kept first, because the log and the display may fail.
+        # The snapshot is kept first, so that `rescue` can write it if the log or the display fails.
         is_first, self.last = self.last is None, shot
         self._totals.append(np.asarray(shot.history.total))
         # The first snapshot of a resumed run is the checkpoint itself, before anything is compiled.
@@ -203,20 +203,24 @@ class _Recorder:
         self.display.move(shot.step, self.pace.total, "step", ", ".join(filter(None, words)))
 
     def _range_left(self) -> Range | None:
-        """Return the least and the most seconds that the rest of the run is expected to take."""
+        """Return the least and most seconds that the rest of the run may take; None if not known."""
         measured = self.watch.timed
         unit = measured.seconds / measured.cost if measured.cost else 0.0
         measuring = [unit * operations for operations in self.job.plan.measuring_operations]
         return self.pace.range_left(self._first_compile or 0.0, measuring)
 
     def _write(self, shot: Snapshot) -> None:
-        """Write a snapshot as a frame and as the unfinished picture, where these are due."""
+        """Write the snapshot into the folder of frames, and as the picture so far, if either is due.
+
+        A frame is due every `outputs.stride` updates and at the end; the picture every `outputs.every`
+        updates before the end.
+        """
         outputs, total = self.job.outputs, self.pace.total
         if shot.step != total and (not outputs.stride or shot.step % outputs.stride):
             return
         if outputs.frames is not None and cluster.is_first():
             outputs.frames.mkdir(exist_ok=True)
-            # At the final size, also at coarser scales, since a film has one size.
+            # Coarser scales are enlarged to the final size, since all frames of a film have one size.
             final = enlarge(shot.image, self.job.plan.scales[-1].shape)
             name = f"step_{shot.step:05d}.png"
             self._write_file(outputs.frames / name, shot._replace(image=final), overwrite=True)
@@ -229,7 +233,7 @@ class _Recorder:
         self._written = True
 
     def _has_stalled(self, shot: Snapshot) -> bool:
-        """Return whether a run that came to its end painted nothing."""
+        """Return whether this is the last snapshot of a complete run that painted nothing."""
         if shot.broke_at >= 0 or shot.step < self.pace.total:
             return False
         return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
@@ -262,7 +266,7 @@ class _Recorder:
         shot, name = self.last, self.job.outputs.picture.name
         if shot is not None and shot.broke_at != 0:
             self._write_picture(shot)
-            self._rescued = True  # nothing to rescue, whatever fails from here on
+            self._rescued = True  # it is written, so a failure from here on loses nothing
         ending = self._ending(stopped_by, name)
         if ending.status != "failed" and cluster.is_first():
             others = self.pace.timed.seconds + self.watch.seconds

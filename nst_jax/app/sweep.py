@@ -3,7 +3,8 @@
 A sweep has one or two axes; an axis is a setting of the recipe with its values. In the recipe, the
 setting becomes an array with one number for each canvas (a set of style layers becomes one such array
 of weights for each layer), so that one program, under `vmap`, paints many canvases. They are painted in
-groups, each as large as still gains speed; a group that does not fit into memory is divided further.
+groups of equal size, beyond which painting more canvases at once would gain no speed; a group that does
+not fit into memory is divided further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,7 +95,7 @@ class PaintedCell(NamedTuple):
 
     cell: int  # index in the grid, row by row
     image: np.ndarray
-    problem: str  # text on losses that stopped being finite; empty if they are finite
+    problem: str  # that losses stopped being finite, or nothing was painted; empty if all is well
 
 
 # --- Axes -----------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
 
 
 def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
-    """For each set of n of N layers, multiply the weights of its layers by N / n, of others by 0."""
+    """For each set of n of N layers, multiply its layers' weights by N / n, all other weights by 0."""
     terms = recipe.terms
     weights: list[Any] = []
     for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True):

@@ -120,9 +120,9 @@ class Stopwatch:
 
 
 class Timed(NamedTuple):
-    """Sums over all updates that were timed."""
+    """The cost of some work that was timed, such as updates or computing targets, and its time."""
 
-    cost: float  # in the unit of the chooser's `costs`, or in pixels as in `update_cost`
+    cost: float  # operations; for updates, in the unit of the `costs` of `IntervalChooser`
     seconds: float  # without compilation
 
 
@@ -134,13 +134,13 @@ class Range(NamedTuple):
 
 
 class Pace:
-    """The seconds per cost in the last laps, from which a range of times is foretold.
+    """The seconds per cost of the last laps, from which a range of times is foretold.
 
-    Until there are `LAPS` of them, the paces of earlier runs count as well, since the first laps of a
-    program say little.
+    Until `LAPS` laps are known, the seconds per cost of earlier runs count as well, since the first
+    laps of a program say little.
     """
 
-    LAPS = 5
+    LAPS = 5  # number of laps that are remembered
 
     def __init__(self, expected: Range | None = None) -> None:
         self._expected = expected
@@ -258,12 +258,15 @@ class IntervalChooser(Iterator[int]):
     def range_left(
         self, compile_seconds: float = 0.0, measuring: Sequence[float] | None = None
     ) -> Range | None:
-        """Estimate the least and the most seconds that the rest takes, from the paces that were seen.
+        """Estimate the least and most seconds that the rest takes, from the seconds per cost so far.
 
         Args:
           compile_seconds: as in `seconds_left`.
-          measuring: for each scale, the seconds for which its targets are measured, which is done while
-            the previous scale runs as well; None is no time.
+          measuring: for each scale, the seconds that computing its targets takes, which is assumed to
+            happen while the previous scale runs, too; None counts none.
+
+        Returns:
+          The range, or None before anything was timed.
         """
         if self._measured < 0:
             return None

@@ -1,4 +1,4 @@
-"""Waiting for what is computed: signals are heard meanwhile, and measuring is timed and shown."""
+"""Waiting for what is computed: signals are heard, and the measuring of targets is timed and shown."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from nst_jax.app.progress import Display, time_left
 from nst_jax.app.timing import CompileClock, Timed
 
 LONGEST_PAUSE = 0.05  # seconds between two looks at whether arrays are computed
-TELLING_SHARE = 0.05  # of all operations; the pace of fewer says little about the time left
+TELLING_SHARE = 0.05  # of the operations of measuring; no time left is shown until more are done
 
 
 def _nothing() -> None:
@@ -28,7 +28,7 @@ class PollingWatch(measuring.Watch):
         self._look = look
 
     def look(self) -> None:
-        """Do what is done between two pauses."""
+        """Call the function that was given as `look`."""
         self._look()
 
     def wait(self, arrays: Any) -> None:
@@ -42,7 +42,7 @@ class PollingWatch(measuring.Watch):
 
 
 class MeasuringWatch(PollingWatch):
-    """Times and shows how the targets of one picture are measured, and ends that if asked to.
+    """Times and shows the measuring (computing) of one picture's targets; ends it if the run shall end.
 
     Attributes:
       timed: operations and seconds of what was measured while this thread waited for it.
@@ -61,7 +61,7 @@ class MeasuringWatch(PollingWatch):
         Args:
           compiling: the clock of the run; it knows when this thread waited for another one.
           display: where progress is shown.
-          operations: number of operations of measuring at all scales.
+          operations: number of operations of measuring at all scales that this run paints.
           clock: returns seconds; tests pass their own.
         """
         super().__init__(self._see)

@@ -49,7 +49,7 @@ def write_elsewhere(path: Path, image: Any, **options: Any) -> Path | None:
 
 
 def where_instead(path: Path, image: Any, what: str, **options: Any) -> str:
-    """Write a picture to another place by `write_elsewhere`; return where, to be added to an error.
+    """Write a picture by `write_elsewhere`; return a phrase that says where, for an error message.
 
     Args:
       path: the path to which the picture could not be written.
@@ -64,7 +64,7 @@ def where_instead(path: Path, image: Any, what: str, **options: Any) -> str:
 
 
 def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
-    """Write a file that cannot be written to its place to another one, under a new name.
+    """Write a file to another folder under a new name, since its own path cannot be written.
 
     Args:
       path: the path to which the file could not be written.

@@ -58,11 +58,11 @@ _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 # x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
-_EXIF_IS_UNREADABLE = "nst_jax unreadable EXIF"  # our key in Pillow's `info` for a failed attempt
+_EXIF_IS_UNREADABLE = "nst_jax unreadable EXIF"  # our key in Pillow's `info`: EXIF is damaged
 _CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info` for the numbers in a PNG's cICP chunk
 _PQ, _HLG = 16, 18  # HDR's transfer functions, by their numbers in ITU-T H.273
-# Primaries and transfer functions that differ little from sRGB's, and the number for an unspecified
-# transfer function (2), by their numbers in ITU-T H.273.
+# Primaries and transfer functions that are read as sRGB's, by their numbers in ITU-T H.273: those that
+# differ little from sRGB's, and an unspecified transfer function (2).
 _LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 
@@ -81,7 +81,7 @@ def opened_picture(
       path: the file's path, for messages.
       argument: the caller's name for the file, for messages.
       verified: whether to check a PNG's checksums and a JPEG's end marker first. Without these checks,
-        `info` lacks the text that follows a PNG's pixels, until they are decoded.
+        `info` lacks the text that follows a PNG's pixels until the pixels are decoded.
     """
     formats = _readable()
     try:
@@ -221,9 +221,9 @@ LOADED_BYTES = 14
 def _check_memory(opened: PilImage.Image, needed: int) -> None:
     """Refuse a picture if decoding it takes more bytes, `needed`, than are available.
 
-    A JPEG could be reduced while it is decoded, but is refused like the others: what is painted would
-    depend on the memory that happened to be free, and the recipe computes the size of the canvas from
-    that of the picture, and reduces it with a filter of its own.
+    A JPEG could be reduced while it is decoded, but is refused as well: otherwise the result would
+    depend on the memory that happened to be free, and would not have the size and the filter that the
+    recipe asks for.
     """
     available = _memory.of_this_machine()
     if available is not None and needed > available:
@@ -324,7 +324,7 @@ def _from_deep_grey(
             f"has samples from {low:g} to {high:g} and does not say which of them is white; "
             "save it with 8 or 16 bits"
         )
-    # Rounded only after the conversion: near black, one of 256 levels of light is many of sRGB.
+    # Rounded only after the conversion: near black, one of 256 levels of light spans many of sRGB.
     levels = np.empty(values.shape, np.uint8)
     for row, samples in zip(levels, values / white, strict=True):  # by rows, to save memory
         row[:] = np.rint((samples if gamma is None else _gamma_to_srgb(samples, gamma)) * 255)
@@ -338,8 +338,8 @@ def _from_deep_grey(
 def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
     """Return the low bytes of a PNG's 16-bit colours; None for other pictures.
 
-    Pillow keeps the high bytes of such colours. Read as if their bytes were in the other order, their
-    high bytes are what really are the low ones.
+    Of each 16-bit sample, Pillow keeps only the high byte. Told the opposite byte order, it keeps the
+    low byte instead.
     """
     tiles: Any = getattr(opened, "tile", ())
     if opened.format != "PNG" or len(tiles) != 1 or tiles[0][3] not in ("RGB;16B", "RGBA;16B"):
@@ -353,7 +353,7 @@ def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
 
 
 def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) -> PilImage.Image:
-    """Return colours in mode RGB, rounded after the conversion from their gamma, from their bytes."""
+    """Return 16-bit colours, given as high and low bytes, converted from their gamma to mode RGB."""
     table = np.rint(255 * _gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
     found = np.array(high.convert("RGB"))
     for row, below in zip(found, np.asarray(low), strict=True):  # by rows, to save memory
@@ -377,7 +377,7 @@ def _to_srgb(
 
 
 def _gamma(info: Mapping[Any, Any], notes: list[str]) -> float | None:
-    """Return the gamma of a PNG from which it has to be converted to sRGB, or None.
+    """Return the gamma from which a PNG has to be converted to sRGB, or None if it need not be.
 
     Samples are light to the power of the gamma. Colours that a cICP chunk or primaries (cHRM) define
     are not converted; a note is made of those that are unlike sRGB.

@@ -76,9 +76,9 @@ def estimate_memory(
 ) -> Footprint:
     """Estimate the peak memory of a run before anything is compiled.
 
-    The estimate is meant to be within 20 % of XLA's count for the compiled loop, or for measuring the
-    styles if that takes more. Python, JAX itself and the pictures as they were read are not counted;
-    they take some hundred megabytes more.
+    The estimate is meant to be within 20 % of XLA's count for the compiled loop, or for computing the
+    styles' statistics if that takes more. Python, JAX itself and the pictures as they were read are not
+    counted; they take some hundred megabytes more.
 
     Args:
       shape: (height, width) of the canvas at its final size.
@@ -138,8 +138,8 @@ def _bytes_of_picture(shape: Shape) -> int:
     return 3 * FLOAT32 * shape[0] * shape[1]
 
 
-# Bytes per pixel of a picture that a filter resizes which is not JAX's: copies in float32 while it is
-# rounded to 8 bits.
+# Bytes per pixel of the unresized picture that the filters of Pillow take, mostly for float32 copies
+# while the picture is rounded to 8 bits. (Filters that run in JAX take no such copies.)
 PILLOW_BYTES = 40
 
 
@@ -277,7 +277,8 @@ def _work(
     exist at a time; see `winograd.convolve`. For every pixel that the patches cover, a buffer has 6/4
     elements per channel once the rows are transformed, and 36/16 once the columns are transformed too;
     the products have 36/16. A CPU convolves in float32 even if the activations have fewer bits; only
-    the factors of Winograd's products then have fewer bits as well. Measuring convolves `direct`.
+    the factors of Winograd's products then have fewer bits as well. With `direct`, as when styles are
+    measured, no layer uses Winograd convolution.
     """
     each = _bytes_each(recipe)
     if not on_cpu:
@@ -353,7 +354,7 @@ def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
     return pooled + kept * (layer.tapped > 0 or on_cpu)
 
 
-# While a style's Gram matrix is made, XLA holds its features three times.
+# Number of copies of a layer's features that XLA holds while it makes their Gram matrix.
 HELD_FOR_GRAM = 3
 
 
@@ -477,7 +478,7 @@ def _forward_operations(layer: Layer) -> int:
 
 
 def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
-    """Return the number of operations of measuring a content of this (height, width).
+    """Return the number of operations of computing the features of a content of (height, width).
 
     With several devices, the result is for one of them.
     """
@@ -489,7 +490,7 @@ def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> flo
 
 
 def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
-    """Return the number of operations of measuring a style of this (height, width).
+    """Return the number of operations of computing the statistics of a style of (height, width).
 
     With several devices, the result is for one of them.
     """
@@ -510,7 +511,7 @@ def _forward_to(
 
 
 def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> float:
-    """Return the number of operations of measuring the targets of one scale."""
+    """Return the number of operations of computing the targets of one scale (resolution)."""
     styles = [style_operations(shape, recipe, devices=devices) for shape in scale.style_shapes]
     return content_operations(scale.shape, recipe, devices=devices) + sum(styles)
 

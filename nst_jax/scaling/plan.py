@@ -40,8 +40,8 @@ from nst_jax.vgg.precision import BFLOAT16, Auto
 
 # Tile sizes to try, in px. Smaller tiles take less memory but more time, because of their halos.
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
-# The smallest number of pairs to which L-BFGS' history is shortened if memory is short: with fewer
-# pairs, L-BFGS is hardly better than gradient descent.
+# The smallest number of pairs (a step and the gradient's change) to which the history of L-BFGS is
+# shortened if memory is short: with fewer pairs, L-BFGS is hardly better than gradient descent.
 LEAST_HISTORY = 3
 
 
@@ -67,7 +67,7 @@ def memory_of_files(
       shapes: (height, width) of the content and of each style, as they are read.
       decoding: bytes that decoding each of them takes.
       scale: the final scale.
-      recipe: its filter matters.
+      recipe: only its filter for resizing matters.
     """
     kept = peak = 0
     for (height, width), one in zip(shapes, decoding, strict=True):
@@ -121,9 +121,9 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """Predicted memory in bytes, with that for reading and resizing the pictures where it is known.
+        """Predicted bytes of memory; on a CPU, those for reading and resizing files count, if known.
 
-        Files are read into the machine's memory, which is not that of an accelerator.
+        On an accelerator they do not count: files are read into the machine's memory, not into its own.
         """
         if self.files is None or self.platform != "cpu":
             return self.footprint.total
@@ -146,7 +146,7 @@ class Plan:
 
     @property
     def measuring_operations(self) -> list[float]:
-        """Number of operations of one device for measuring the targets, at each scale."""
+        """Number of operations of one device for computing the targets, at each scale."""
         return [
             measuring_operations(scale, self.recipe, devices=self.devices) for scale in self.scales
         ]
@@ -357,7 +357,7 @@ def plan_scales(
       may_shorten_history: whether the package's default recipe may keep fewer L-BFGS pairs, which
         changes the picture, if no variant from `memory_savers` fits. Other recipes belong to
         their authors, so they always keep their history.
-      files: the memory that the picture files take.
+      files: the memory that the picture files take; None if not known.
       unread: whether these files are still to be read, so that they take some of the available memory.
 
     Raises:

@@ -188,7 +188,8 @@ def _window_members(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
 
-# Gradient of a window whose maximum the ReLU before the pooling set to 0: no member gets any.
+# Index in `Winners` of a window in which the ReLU before the pooling leaves no positive member: none of
+# its members gets a gradient.
 _NO_WINNER = 4
 
 
@@ -205,7 +206,7 @@ def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
 def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
     """Return the gradient of max pooling: each window's gradient at its winner, 0 elsewhere.
 
-    It goes to the first of equal maxima, as in torch; autodiff of `jnp.maximum` would split it evenly.
+    Of equal maxima, the first gets the gradient, as in torch; autodiff of `jnp.maximum` would split it.
     """
     n, height, width, channels = g.shape
     members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # axes: n h 2 w 2 c
@@ -261,8 +262,8 @@ def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
 def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
     """Return `pool(relu(x), ceil)`, for a ReLU whose result nothing else reads.
 
-    With `max_pool`, the gradients of both need one byte for each window, so that neither the result of
-    the ReLU nor its input is kept for the gradient.
+    With `max_pool`, the gradient of ReLU and pooling needs one byte for each window, so neither the
+    result of the ReLU nor its input is kept for the gradient.
     """
     if pool is max_pool:
         return _max_of_positive(_fit_to_windows(x, ceil, -jnp.inf))

@@ -97,7 +97,7 @@ def with_forms(
         shape = None
     layers = {name: dict(params.layers[name]) for name in list(LAYERS)[: deepest + 1]}
     for layer in layers.values():
-        # Biases too, so that no step converts them.
+        # Biases are rounded as well as kernels, so that no step of the loop converts them.
         for name in {KERNEL, TRANSPOSED, BIAS} & set(layer):
             layer[name] = layer[name].astype(precision.activations_of(layer[name].dtype))
     plain = {name: layer[KERNEL] for name, layer in layers.items() if TRANSPOSED not in layer}
