@@ -29,7 +29,7 @@ def use_cache() -> str:
     as `JAX_COMPILATION_CACHE_DIR`, take precedence.
 
     Returns:
-      Text on why the cache cannot be used; empty if it can, or if jax's own settings decide.
+      Why the cache cannot be used; empty if it can be, or if jax's own settings decide.
     """
     if not _setting("jax_enable_compilation_cache") or _setting("jax_compilation_cache_dir"):
         return ""
@@ -59,7 +59,10 @@ def _check_owner(folder: Path) -> None:
 
 
 def programs_folder() -> Path | None:
-    """Return the folder for traced programs, in jax's cache; None if that is off, unset or remote."""
+    """Return the folder for traced programs, in jax's cache.
+
+    None if that cache is off, has no folder, or is not on a local disk but at a URL.
+    """
     place = _setting("jax_compilation_cache_dir")
     if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
         return None
@@ -83,7 +86,7 @@ def disable_cache() -> None:
 
 # --- Damaged entries --------------------------------------------------------------------------------
 
-# How jax warns that an entry of its cache cannot be read or written. It then compiles the program, but
+# How jax warns that an entry of its cache cannot be read or written. Jax then compiles the program, but
 # leaves a damaged entry as it is, so that every start would warn again.
 _WARNING = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for '(.+?)': (.*)", re.DOTALL
@@ -120,10 +123,11 @@ def mended(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _without_entry(name: str) -> str:
-    """Delete the entries of a program; return a line that says so.
+    """Delete a program's entries in jax's cache; return a line that says so.
 
-    Jax tells the name of the program but not which of its entries is damaged. There is one for each
-    size of picture, say. Those that were sound are made again too, when they are needed.
+    A program has several entries, such as one for each size of picture. Jax's warning names the program
+    but not the damaged entry, so all are deleted, and made again when they are needed. If the cache is
+    at a URL, nothing is deleted, and the line asks the user to do it.
     """
     place = str(_setting("jax_compilation_cache_dir"))
     if "://" in place:
@@ -135,7 +139,7 @@ def _without_entry(name: str) -> str:
 
 
 def without(path: Path) -> str:
-    """Delete a damaged file; return an error if that fails, else ""."""
+    """Delete a damaged file; return an error message if that fails, else ""."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

@@ -19,10 +19,10 @@ from nst_jax.app.messages import PROGRAM
 from nst_jax.app.parsing import StyleShare
 
 DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
-PLATFORMS = "JAX_PLATFORMS"  # the variable that chooses jax's kinds of device
-PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"  # the variable that sets whether jax may mix dtypes
-ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of the variables that set how jax allocates GPU memory
-OUT_OF_MEMORY = "OutOfMemory"  # class name; its module, `scaling.capacity`, is slow to import
+PLATFORMS = "JAX_PLATFORMS"  # environment variable: the platforms that jax uses, such as cpu
+PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"  # environment variable: whether jax may mix dtypes
+ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of environment variables on how jax allocates GPU memory
+OUT_OF_MEMORY = "OutOfMemory"  # a class known by name only, since importing it is slow
 
 
 # --- Exit codes -----------------------------------------------------------------------------------
@@ -71,9 +71,9 @@ def _allow_promotion() -> None:
 def _silence_xla() -> None:
     """Keep the messages of XLA from the terminal, unless the environment or `--xla-logs` asks for them.
 
-    XLA reports as errors what is none: that compiling is slow, or that one of many algorithms it tries
-    needs too much memory. What does end a run is raised as an exception, which is shown in any case.
-    jax reads the variable when it is imported, so this comes first.
+    XLA reports harmless events as errors: that compiling is slow, or that one of many algorithms it
+    tries needs too much memory. An error that ends a run is raised as an exception, which is shown in
+    any case. The environment variable must be set before jax is imported, since jax reads it then.
     """
     os.environ.setdefault(options.XLA_LOGS, "3")  # 3: only what ends the process
 

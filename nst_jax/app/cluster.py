@@ -26,12 +26,13 @@ JOIN_SECONDS = 300  # time limit for all processes to join
 HEARTBEAT_SECONDS = 2  # from one heartbeat of a process to its next
 LOST_SECONDS = 30  # a process without a heartbeat for so long counts as lost
 
-# Prefixes of keys in jax's key-value store; a process writes under its own index, as "nst_jax/alive/3".
+# Prefixes of keys in jax's key-value store: for heartbeats, and for the reasons why processes stopped.
+# A process appends its index, as in "nst_jax/alive/3".
 ALIVE, STOPPED = "nst_jax/alive", "nst_jax/stopped"
 
 DONE = "done"  # written in place of a heartbeat by a process that has ended without an error
 
-LARGEST_INTEGER = 2**31 - 1  # `from_first` cuts larger ones to this: jax sends 32 bits
+LARGEST_INTEGER = 2**31 - 1  # sent by `from_first` in place of larger integers: jax sends 32 bits
 
 
 def join(cluster: str) -> None:
@@ -178,7 +179,7 @@ class PeerMonitor(AbstractContextManager):
             return
         if isinstance(error, jax.errors.JaxRuntimeError):
             # Perhaps an exchange of data failed because a process is lost. Then the monitor's thread
-            # notices the loss in this time, and ends this process with a clearer message.
+            # notices the loss during this wait, and ends this process with a clearer message.
             self._thread.join(LOST_SECONDS + 3 * HEARTBEAT_SECONDS)
         self._over.set()
         self._thread.join()
@@ -188,7 +189,8 @@ class PeerMonitor(AbstractContextManager):
                 return
             first_line = next(iter(str(error or self._interruption).splitlines()), "")
             _write(STOPPED, first_line or type(error).__name__)
-            time.sleep(2 * HEARTBEAT_SECONDS)  # so the others can read it before the store ends
+            # The others read the reason meanwhile; the store ends with the first process.
+            time.sleep(2 * HEARTBEAT_SECONDS)
 
     def _watch(self) -> None:
         beats = 0

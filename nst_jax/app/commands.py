@@ -47,7 +47,10 @@ def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Pa
 
 
 def _result(chosen: Mapping[str, Any], default: Path) -> Path:
-    """Return the result's path: `--output`, with `default` added to a folder; without it, `default`."""
+    """Return the result's path: `--output`, or `default` inside it if it is a folder.
+
+    Without `--output`, the path is `default`.
+    """
     output = chosen["output"]
     if output is None:
         return default
@@ -254,7 +257,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
             on_ray.check_installed()
         job = _batch_job(contents, chosen)
         job.folder.mkdir(exist_ok=True)
-        # Before it is looked which pictures are finished, as another run may be painting them.
+        # Reserved before the finished pictures are found, since another run may be painting some.
         resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())
@@ -316,7 +319,7 @@ def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
 
 
 def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint the canvases of a sweep, write them as a grid, and print which of them diverged."""
+    """Paint the canvases of a sweep, write them as a grid, and print which of them failed."""
     planned = _sweep_job(content, styles, chosen)
     loaded, info, display = _load(chosen)
     painted: dict[int, Any] = {}

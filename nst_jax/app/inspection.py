@@ -68,7 +68,7 @@ def describe_weights(weights: Path | None) -> None:
 
 
 def convert_weights(source: Path, destination: Path, *, overwrite: bool, **options: Any) -> None:
-    """Convert a weights file of another program to this package's format, and print its description."""
+    """Convert a weights file of another program to this package's format; describe the new file."""
     from nst_jax.app import outputs
     from nst_jax.weights import convert
 

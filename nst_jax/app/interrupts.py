@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: an immediate exit before there is anything to save, then orderly stops.
+"""How Ctrl-C, SIGTERM and SIGHUP end a run: at once, or in order if there is something to save.
 
 A process gets SIGHUP when its terminal is closed.
 
@@ -20,13 +20,14 @@ from typing import Any, NoReturn
 from nst_jax import _files
 from nst_jax.app.messages import PROGRAM
 
-# Windows has no SIGHUP.
+# The signals that stop a run; Windows has no SIGHUP.
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-# If the main thread has not answered the first signal after so many seconds, the process is ended.
+# Seconds for the main thread to answer the first signal, while there is nothing to save. If it does
+# not answer, the process is ended.
 PATIENCE = 0.5
-TIDYING_SECONDS = 1.0  # longest time for what is done before the process ends at once
+TIDYING_SECONDS = 1.0  # longest time for removing unfinished files before an immediate end
 
 _in_charge = False  # whether this process runs the command line and nothing else
 _listener: "_Listener | None" = None
@@ -47,7 +48,10 @@ def exit_on_interrupt() -> None:
 
 
 def raise_on_interrupt() -> None:
-    """Make Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, so that finished work is reported."""
+    """Make Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, so that finished work is reported.
+
+    Ignored signals stay ignored. If this process does not run the command line, nothing is changed.
+    """
     if not _in_charge:
         return
     if _listener is not None:
@@ -89,7 +93,7 @@ def exit_at_once(code: int) -> NoReturn:
 
 
 def _is_hangup(number: int) -> bool:
-    """Return whether a signal says that the terminal is closed, which a shell may say twice."""
+    """Return whether a signal is SIGHUP: a shell may send it twice, so a second one is ignored."""
     return number == getattr(signal, "SIGHUP", None)
 
 
@@ -101,13 +105,14 @@ def _end_at_once(number: int, frame: Any = None) -> NoReturn:
 
 def _show_cursor() -> None:
     if os.isatty(2):
-        os.write(2, b"\x1b[?25h")  # a bar of progress hides it
+        os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
 
 
 def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
     """Remove unfinished files and do some work, then end this process.
 
-    That may fail or never end, for instance if nobody reads a pipe, so it gets only a short time.
+    The removal and the work may fail or never end, for instance if nobody reads a pipe, so they get
+    only `TIDYING_SECONDS`.
     """
 
     def tidy() -> None:
@@ -119,7 +124,7 @@ def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
         thread = threading.Thread(target=tidy, daemon=True)
         thread.start()
         thread.join(TIDYING_SECONDS)
-    finally:  # no thread can be started while Python itself is about to exit
+    finally:  # also if the thread cannot be started, as while Python itself is exiting
         os._exit(128 + number)
 
 
@@ -132,7 +137,8 @@ class _Listener:
     Attributes:
       leave: called if the main thread does not answer the first signal. It returns what is to be done
         before the process is ended, or None if the main thread has answered after all. The attribute
-        is None while there is something to save: then the main thread has all the time it needs.
+        itself is None while the main thread may take all the time it needs, as when there is something
+        to save.
     """
 
     def __init__(self) -> None:
@@ -192,7 +198,7 @@ class Interrupts(AbstractContextManager):
         """
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False
-        # Held by whoever ends the run before it is deferred, or by the run once it is.
+        # Taken once and never released: by the thread that ends the run before `defer`, or by `defer`.
         self._claim = threading.Lock()
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
@@ -227,7 +233,7 @@ class Interrupts(AbstractContextManager):
         raise KeyboardInterrupt
 
     def _leave(self) -> Callable[[], None] | None:
-        """Claim the end of the run for the listening thread."""
+        """Return what the listener's thread does before it ends the process; None if it must not."""
         if not self._claim.acquire(blocking=False):
             return None
 
@@ -239,7 +245,7 @@ class Interrupts(AbstractContextManager):
 
     def _take_claim(self) -> None:
         while not self._claim.acquire(blocking=False):
-            time.sleep(1)  # the other thread has the claim, and is about to end this process
+            time.sleep(1)  # the listener's thread has it, and is about to end this process
 
     def defer(self) -> None:
         """From here on only record signals, since there is now a canvas that can be saved."""

@@ -23,8 +23,8 @@ def introduce(
       display: where the lines and notes are shown.
       device: platform and kind of the device; None if this process does not paint itself.
       weights: family, encoding and digest of the weights.
-      lines: the lines that only this command has, each with its title as key.
-      recipes: all recipes that are used, each once; a note is shown for one made for other weights.
+      lines: texts of further lines, which differ between commands, by their titles.
+      recipes: all recipes that are used, each once; `family_note` may give a note on each.
       notes: further notes, shown last.
     """
     shown = {} if device is None else {"device": device_words(device)}
@@ -44,7 +44,7 @@ def device_words(device: Mapping[str, str]) -> str:
 
 
 def family_note(recipe: Recipe, family: str) -> str:
-    """Return a note if the recipe's source used weights of another family; else an empty text."""
+    """Return a note if the recipe's source used weights of another family than `family`, else ""."""
     if family == recipe.family:
         return ""
     remedy = ""

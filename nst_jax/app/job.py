@@ -22,7 +22,7 @@ class Job:
     Attributes:
       seed: seed of the random key from which the first canvas gets its noise.
       init: the first canvas: a picture [h, w, 3], an instance of a class of `nst_jax.recipes.starts`,
-        which makes one, or None for the recipe's start.
+        which makes the first canvas, or None for the recipe's start.
       init_file: the file from which `init` was read, or None.
       metadata: whether the run's settings are embedded in the result pictures.
     """

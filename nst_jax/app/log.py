@@ -38,8 +38,8 @@ class RunLog(AbstractContextManager):
         self._path = path
         self._file: IO[str] | None = None
         if path is not None:
-            # For reading too: if the file is deleted meanwhile, `__exit__` reads what was written and
-            # writes it anew. A pipe or a terminal can only be written.
+            # Opened for reading too: if the file is deleted during the run, `__exit__` reads what was
+            # written and writes it anew. A pipe or a terminal can only be written.
             mode = "w" if path.exists() and not path.is_file() else "w+"
             # Line-buffered, so that every line in the file is complete whenever the run stops.
             self._file = path.open(mode, encoding="utf-8", buffering=1)
@@ -68,7 +68,7 @@ class RunLog(AbstractContextManager):
         """Write one line: the event's name and its facts as a JSON object.
 
         Raises:
-          OSError: naming the file, once; after that nothing more is written.
+          OSError: naming the file, when it cannot be written; all later calls write nothing.
         """
         self.lines += 1
         if self._file is None:
@@ -89,12 +89,12 @@ class RunLog(AbstractContextManager):
         seconds: Sequence[float],
         scale_of: Callable[[int], int],
     ) -> None:
-        """Write the `step` lines of one interval between snapshots.
+        """Write a `step` line for each canvas since the previous snapshot.
 
         Args:
           history: arrays [n], the losses of n canvases in order.
-          last: number of updates after which the last of these canvases was measured.
-          seconds: when each canvas was measured, in seconds since line 0.
+          last: number of updates that made the last of these canvases.
+          seconds: for each canvas, the seconds since line 0, without compilation.
           scale_of: returns the index of the scale of the canvas after a number of updates.
         """
         if self._file is None:

@@ -16,26 +16,27 @@ PROGRAM = "nst-jax"
 
 
 class BadInput(click.ClickException):
-    """An error about an argument, whose message names the argument as it was typed."""
+    """An error in the user's input, whose message begins with what is at fault, such as `--size`."""
 
 
 # --- Printing -------------------------------------------------------------------------------------
 
-# Control characters (of C0 and C1), format characters such as those that change the direction of text,
-# line and paragraph separators, and the bytes of a file name that are not text.
+# Unicode categories that are escaped: control (Cc) and format characters (Cf), such as those that
+# change the direction of text; line and paragraph separators (Zl, Zp); and surrogates (Cs), with which
+# Python represents bytes of a file name that are not text.
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
 _JOINERS = "\u200c\u200d"  # format characters that several scripts and emoji need
 
 
 def printable(text: str, encoding: str | None = None) -> str:
-    r"""Escape what could make a terminal show something else than the text, as JSON and TOML do.
+    r"""Escape what could make a terminal show something else than the text, as `\uXXXX`.
 
     Names and descriptions come from files of strangers. A line break in them would forge a line, and an
     escape sequence could rewrite the screen.
 
     Args:
       text: one line.
-      encoding: characters that it cannot express are escaped as well; None is UTF-8.
+      encoding: the output's encoding; characters outside it are escaped too. None is UTF-8.
 
     Example:
       >>> print(printable("cat\x1b[2J.png"))
@@ -67,7 +68,8 @@ def _escaped(character: str) -> str:
 def print_lines(*lines: object, err: bool = False) -> None:
     """Print lines on standard output or error; each stays one line, whatever it contains.
 
-    Everything that commands print, except help texts, goes through here or `progress.Display`.
+    What commands print goes through here or `progress.Display`, except help texts, the version, and
+    what `interrupts` writes when a signal ends the process.
     """
     stream = sys.stderr if err else sys.stdout
     # Standard error may be a full disk, a pipe that nobody reads, or a closed terminal.

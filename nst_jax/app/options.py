@@ -15,10 +15,11 @@ Decorator: TypeAlias = Callable[[Any], Any]
 FILE = click.Path(path_type=Path)
 STYLE_FILE, NUMBERS = parsing.StyleFile(), parsing.Numbers()
 
-# Defaults that help texts state. A test compares the first three with the recipe `default`.
+# Defaults that help texts state. A test compares the next three with the recipe `default`.
 DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_PRECISION = "512", "90", "auto"
 DEMO_SIZE = "256"  # pixels; painted in about a minute on two CPU cores
-# The ratios of Gatys et al. 2015 refer to the losses of that paper, so a sweep uses its recipe.
+# Defaults of `sweep`; the size is in pixels. The ratios (content to style weight) in Gatys et al. 2015
+# refer to the losses of that paper, so the recipe is that paper's.
 SWEEP_RECIPE, SWEEP_SIZE = "gatys-2015", "128"
 
 _RECIPES = "the recipe's"
@@ -453,7 +454,7 @@ _cache_of_rates = _cache_for(
     "predict the time from the speed of earlier runs, which the user's cache folder has"
 )
 
-XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"  # the variable for the least level of message that XLA prints
+XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"  # environment variable: least level of XLA's messages; 0: all
 
 
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:

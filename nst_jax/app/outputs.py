@@ -20,10 +20,10 @@ class Outputs:
       picture: file of the result.
       overwrite: whether existing files may be replaced.
       metadata: whether the settings are embedded in pictures.
-      every: number of updates between two writes of the unfinished picture; None writes it only at the
-        end.
+      every: number of updates between two writes of `picture` during the run; None writes it only at
+        the end.
       frames: folder for a numbered picture of the canvas every `stride` updates, or None.
-      log: file of JSON lines, or None.
+      log: file for the losses of every update, as JSON lines, or None.
       checkpoint: file from which an interrupted run can resume, or None.
       checkpoint_every: number of updates between two checkpoints; None writes them at time intervals.
       resume: whether to resume from the checkpoint, if that file exists.
@@ -82,7 +82,7 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
 
 
 def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
-    """Refuse an output path that is the file of one of the `inputs`."""
+    """Refuse an output path that leads to the same file as one of the `inputs`."""
     for source in inputs:
         same = path.absolute() == source.absolute()
         if same or (path.exists() and source.exists() and path.samefile(source)):

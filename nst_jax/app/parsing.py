@@ -138,7 +138,7 @@ class Option(click.Option):
         self.group = group
 
     def get_help_extra(self, ctx: click.Context) -> Any:
-        """Let click add no `[required]` or `[default: ...]`: the help texts themselves say both."""
+        """Let click add no `[required]` or `[default: ...]`: the help texts say it in words."""
         return {}
 
 

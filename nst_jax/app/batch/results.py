@@ -8,10 +8,10 @@ lines, of which the last counts. A line looks like this:
      "error": null, "seconds": 4.1, "losses": {"total": ..., "content": ..., ...}}
 
 `status` is `done`, `skipped` (the picture was finished before), `diverged` (the losses stopped being
-finite; the output is the last finite canvas), `stalled` (no update changed the losses; the output is as
-it started) or `failed` (there is no output). `seconds` is the time that it took to paint the row's
-group (the pictures that are painted together), including compilation, divided by the number of pictures
-in the group.
+finite; the output is the last finite canvas), `stalled` (no update changed the losses, so the output
+shows only the initial picture) or `failed` (no picture was written to `output`, or it was deleted
+during the batch). `seconds` is the time that it took to paint the row's group (the pictures that are
+painted together), including compilation, divided by the number of pictures in the group.
 """
 
 import json
@@ -25,7 +25,7 @@ from nst_jax import _files, _locks, images
 from nst_jax.app import outputs, writing
 from nst_jax.images import reading
 
-LISTING = "results"  # stem of the result manifest's name
+LISTING = "results"  # how the result manifest's file name begins; a shard adds its number
 
 # Settings of a finished picture that may differ from the requested ones, since they change pictures
 # only by rounding errors.
@@ -54,16 +54,17 @@ class Results(AbstractContextManager):
     """Collects the records of a batch and appends them to the result manifest, from any thread.
 
     If the result manifest is deleted meanwhile, it is made anew with all records so far. If it cannot
-    be written, the batch goes on, since its pictures matter more: each later record tries it again.
+    be written, the batch goes on, since its pictures matter more; with each later record, writing is
+    tried again.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: list[Record] = []
         self._lock = threading.Lock()
-        self._lines: list[bytes] = []  # of all records
-        self._written = 0  # number of lines in the file
-        self._failure: OSError | None = None  # why the last attempt failed
+        self._lines: list[bytes] = []  # all lines so far, also those not in the file yet
+        self._written = 0  # how many of `_lines` are in the file
+        self._failure: OSError | None = None  # why the last attempt to write failed, if it did
         self._file: BinaryIO | None = self._opened()
 
     def _opened(self) -> BinaryIO:
@@ -111,7 +112,10 @@ class Results(AbstractContextManager):
             self._failure = error
 
     def problem(self) -> str:
-        """Return why records are missing in the result manifest, and where they are; "" if none is."""
+        """Return why the result manifest lacks records; "" if it lacks none.
+
+        If it lacks some, all records are saved in another folder if possible, and the text names it.
+        """
         if self._failure is None:
             return ""
         reason = f"cannot write '{self.path}': {_files.reason_of(self._failure)}"
@@ -153,7 +157,7 @@ def check_listing(path: Path) -> None:
     """
     if path.parent.exists():
         outputs.check_file(path, "output")
-    if path.exists() and not path.is_file():  # a pipe might be waited for without end
+    if path.exists() and not path.is_file():  # opening a pipe might wait forever
         raise ValueError(
             f"`output`: '{path}' is no regular file; move it, or choose another folder"
         )
@@ -206,7 +210,7 @@ def written_before(folder: Path) -> set[str]:
     """Return the real paths of all pictures that a folder's result manifests record as not failed."""
     found = set()
     for path in folder.glob(f"{LISTING}*.jsonl"):
-        if not path.is_file():  # a pipe might be waited for without end
+        if not path.is_file():  # opening a pipe might wait forever
             continue
         with suppress(OSError), path.open("rb") as file:
             for line in file:

@@ -69,7 +69,8 @@ def requested_rows(
       **others: options that do not change the rows.
 
     Raises:
-      ValueError: for arguments that cannot be used together, and as in `paired` and `read_manifest`.
+      ValueError: if `styles` is empty without a manifest, if arguments cannot be used together, if
+        `output` is also an input; and as in `paired` and `read_manifest`.
     """
     manifest = next(filter(is_manifest, contents), None)
     if manifest is not None:
@@ -156,7 +157,10 @@ def notes_on_folders(words: Sequence[Path]) -> list[str]:
 
 
 def _passed_over(folder: Path) -> str:
-    """Say how many files of each suffix in a folder are no pictures; hidden files are not counted."""
+    """Return the suffixes in a folder that are not those of pictures, with counts: "1 .pdf, 3 .txt".
+
+    Hidden files are not counted.
+    """
     names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
     others = [name for name in names if not _is_picture(name) and not name.startswith(".")]
     kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in others)
@@ -225,8 +229,9 @@ def read_manifest(path: Path) -> list[ManifestRow]:
       The rows, in the order of the file.
 
     Raises:
-      ValueError: if the file is missing, cannot be read or has no rows; if a column is missing or
-        unknown; and, naming the row, if a cell is empty or of a wrong type.
+      ValueError: if the file is missing, cannot be read or has no rows; if a column is missing,
+        unknown or given twice; and, naming the row, if content or style is empty or a cell is of a
+        wrong type.
     """
     try:
         rows = [_row(number, cells, path) for number, cells in READERS[path.suffix.lower()](path)]
