@@ -22,7 +22,8 @@ from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
 from nst_jax.scaling import capacity, chunk_size, costs, tiles
 from nst_jax.scaling.bands import bands_of
-from nst_jax.scaling.plan import history_of, plan_scales
+from nst_jax.scaling.fitting import history_of
+from nst_jax.scaling.plan import plan_scales
 from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import precision
 from nst_jax.vgg.precision import Precision

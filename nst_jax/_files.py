@@ -146,6 +146,8 @@ def _like(target: Path, part: Path) -> int | None:
 
 def reason_of(error: BaseException) -> str:
     """Return why reading or writing failed: the system's reason, or else the message."""
+    if isinstance(error, MemoryError):  # raised by the allocator, it has no message
+        return "there is too little memory"
     return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 

@@ -190,8 +190,9 @@ def rehearsal_problem(path: Path) -> str:
       path: an HDF5 file whose bytes are not verified.
 
     Returns:
-      What HDF5 did, if it did not end or crashed; else "", also if no process can be started. Python
-      exceptions are not returned, since this process gets them too when it reads the file.
+      What HDF5 did, if it crashed or was still reading at the time limit; else "", also if no process
+      can be started. Python exceptions are not returned, since this process gets them too when it reads
+      the file.
     """
     found = path.stat()
     return _rehearsal_problem(path, found.st_ino, found.st_size, found.st_mtime_ns)

@@ -80,8 +80,8 @@ class State(NamedTuple):
     """
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
-    canvas: Float[Array, "*batch h w 3"]  # last canvas kept, or the start; in recipe coordinates
-    losses: Losses  # losses of `canvas`; if `broke_at` is not -1, of a rejected canvas: not finite
+    canvas: Float[Array, "*batch h w 3"]  # last one kept, or the start; see `descent.coordinates`
+    losses: Losses  # of `canvas`; if `broke_at` is not -1, the non-finite ones of a rejected canvas
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any  # state of the optimiser's optax transformation
     broke_at: Int[Array, "*batch"]  # update at this scale whose losses were not finite, or -1

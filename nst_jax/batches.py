@@ -74,7 +74,7 @@ class PaintedBatch(NamedTuple):
     images: dict[int, Image]
     losses: dict[int, Losses]  # scalars on the host; those of pictures in `broken` mean nothing
     broken: dict[int, int]  # only pictures that diverged: number of the update at which they did
-    stalled: set[int]  # pictures of which no update changed the losses
+    stalled: set[int]  # pictures whose losses end as they began at every scale
 
 
 def stylize_many(
@@ -140,8 +140,8 @@ def stylize_many(
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list of n images. If the
       losses of a picture stop being finite, its last finite canvas is returned, enlarged if it is of a
-      coarser scale, and a `PicturesDiverged` warning names the picture. If no update changes the losses
-      of a picture, a `PicturesStalled` warning names it.
+      coarser scale, and a `PicturesDiverged` warning names the picture. If the losses of a picture end
+      as they began at every scale, so that nothing was painted, a `PicturesStalled` warning names it.
 
     Raises:
       TypeError: if an argument is of the wrong type.

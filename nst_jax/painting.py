@@ -23,7 +23,20 @@ from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 
 
-class Diverged(RuntimeError):
+class _NoResult(RuntimeError):
+    """A run that ended without a result; its canvas is in `image`, and a pickle keeps it."""
+
+    _what = ""  # what happened after `step` updates, with `{step}` in the text
+
+    def __init__(self, step: int, image: Image, remedy: str = "smaller weights"):
+        super().__init__(f"{self._what.format(step=step)} is in `.image`: try {remedy}")
+        self.step, self.image, self._remedy = step, image, remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.step, np.asarray(self.image), self._remedy)
+
+
+class Diverged(_NoResult):
     """Raised when the losses of a run stop being finite.
 
     Attributes:
@@ -31,38 +44,24 @@ class Diverged(RuntimeError):
       image: the last finite canvas, [h, w, 3] in [0, 1].
     """
 
-    def __init__(self, step: int, image: Image, remedy: str = "smaller weights"):
-        super().__init__(
-            f"the losses are not finite after {step} updates; the last finite canvas is in "
-            f"`.image`: try {remedy}"
-        )
-        self.step, self.image, self._remedy = step, image, remedy
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.step, np.asarray(self.image), self._remedy)
+    _what = "the losses are not finite after {step} updates; the last finite canvas"
 
 
-class Stalled(RuntimeError):
+class Stalled(_NoResult):
     """Raised when a run's losses end as they began, at every scale, so that nothing was painted.
 
     Attributes:
-      steps: number of updates.
+      step: number of the last update.
       image: the canvas, which is as it started, [h, w, 3] in [0, 1].
     """
 
-    def __init__(self, steps: int, image: Image, remedy: str = "smaller weights"):
-        super().__init__(
-            f"the losses after {steps} updates are those of the start, so nothing was painted; the "
-            f"canvas is in `.image`: try {remedy}"
-        )
-        self.steps, self.image, self._remedy = steps, image, remedy
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.steps, np.asarray(self.image), self._remedy)
+    _what = (
+        "the losses after {step} updates are those of the start, so nothing was painted; the canvas"
+    )
 
 
 def remedy_for_stalled(recipe: Recipe) -> str:
-    """Return what helps a run none of whose updates changed the losses."""
+    """Return what helps a run whose losses end as they began."""
     if recipe.descent.optimizer.guarded:  # it undid all its updates
         return "smaller weights or more updates"
     return "smaller weights or a larger learning rate"
@@ -225,7 +224,8 @@ def stylize(
       ValueError: if an argument cannot be used, or if the canvas does not fit into memory even in the
         smallest tiles; raised before any long work.
       Diverged: if the losses stop being finite; its `image` is the last finite canvas.
-      Stalled: if no update changed the losses, so that nothing was painted; its `image` is the canvas.
+      Stalled: if the losses end as they began at every scale, so that nothing was painted; its `image`
+        is the canvas.
       OutOfMemory: if the device runs out of memory although the run was estimated to fit.
 
     Example:

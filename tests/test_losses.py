@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import losses, provenance, recipes
+from nst_jax import additivity, losses, provenance, recipes
 from nst_jax.losses import gram
 from nst_jax.recipes import toml
 from tests import reference, small
@@ -237,26 +237,26 @@ NOT_ADDITIVE = {
 def test_the_packages_own_losses_are_additive(kind, name):
     loss = REGISTRIES[kind][name]
     assert loss.additive
-    assert losses._not_additive(loss) == ""
+    assert additivity._not_additive(loss) == ""
 
 
 @pytest.mark.parametrize("name", NOT_ADDITIVE)
 def test_a_loss_that_wrongly_says_it_is_additive_is_refused(name):
     argument, loss, message = NOT_ADDITIVE[name]
     with pytest.raises(ValueError, match=rf"^`{argument}`: .*{message}.*`additive=False`"):
-        losses.check_additive(argument, loss)
+        additivity.check_additive(argument, loss)
     recipe = replace(recipes.TF, terms=replace(recipes.TF.terms, **{argument: loss}))
     with pytest.raises(ValueError, match=rf"^`{argument}`: .*`additive=False`"):
         recipes.check(recipe)
-    losses.check_additive(argument, loss._replace(additive=False))
+    additivity.check_additive(argument, loss._replace(additive=False))
 
 
 def test_a_loss_is_evaluated_once_and_the_packages_own_never(compilations):
     own = losses.GRAM_PAPER._replace(sums=lambda features, products: gram(features))
-    losses.check_additive("style_loss", own)
+    additivity.check_additive("style_loss", own)
     before = compilations()
-    for loss in (own, *losses.BUILT_IN):
-        losses.check_additive("style_loss", loss)
+    for loss in (own, *additivity.BUILT_IN):
+        additivity.check_additive("style_loss", loss)
     assert compilations() == before
 
 
@@ -268,11 +268,11 @@ def test_a_loss_that_cannot_be_hashed_is_checked_all_the_same():
             return means(features, products)
 
     with pytest.raises(ValueError, match="positions of zeros"):
-        losses.check_additive("style_loss", losses.GRAM_PAPER._replace(sums=Sums()))
+        additivity.check_additive("style_loss", losses.GRAM_PAPER._replace(sums=Sums()))
 
 
 def test_a_loss_for_other_features_than_the_checks_is_accepted():
-    losses.check_additive("style_loss", losses.GRAM_PAPER._replace(sums=wide_features_only))
+    additivity.check_additive("style_loss", losses.GRAM_PAPER._replace(sums=wide_features_only))
 
 
 @pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad], ids=["jit", "vmap", "grad"])
@@ -281,9 +281,9 @@ def test_the_check_runs_while_jax_is_tracing(transform):
     good = losses.GRAM_PAPER._replace(sums=lambda features, products: gram(features))
 
     def traced(x):
-        losses.check_additive("style_loss", good)
+        additivity.check_additive("style_loss", good)
         with pytest.raises(ValueError, match="positions of zeros"):
-            losses.check_additive("style_loss", bad)
+            additivity.check_additive("style_loss", bad)
         return x
 
     transform(traced)(jnp.ones((2,)) if transform is not jax.grad else 1.0)

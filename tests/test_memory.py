@@ -12,7 +12,8 @@ import nst_jax as nst
 from nst_jax import _memory, measuring, objective, prepare, recipes, vgg
 from nst_jax.images import resizing
 from nst_jax.scaling import capacity, chunk_size, costs, tiles
-from nst_jax.scaling.plan import FileMemory, largest_that_fits, memory_of_files, plan_scales
+from nst_jax.scaling.fitting import largest_that_fits
+from nst_jax.scaling.plan import FileMemory, memory_of_files, plan_scales
 from tests import small
 from tests.test_precision import at
 

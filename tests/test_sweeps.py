@@ -294,20 +294,27 @@ def test_a_signal_ends_a_sweep(call, monkeypatch, number):
     assert code == 130 and err.startswith("nst-jax: interrupted")
 
 
-def test_a_grid_that_cannot_be_written_goes_elsewhere(call, monkeypatch):
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (MemoryError(), "there is too little memory"),
+    ],
+)
+def test_a_grid_that_cannot_be_written_goes_elsewhere(call, monkeypatch, raised, reason):
     save, full = nst.images.save, Path("full").absolute()
     full.mkdir()
 
     def failing(path, *args, **options):
         if Path(path).absolute().parent == full:
-            raise OSError(28, "No space left on device")
+            raise raised
         save(path, *args, **options)
 
     monkeypatch.setattr(writing.images, "save", failing)
     code, out, err = call("--ratio", "1,2", "--size", "32", "-q", "-o", "full/grid.png")
     (found,) = Path().glob("grid-*.png")
     assert (code, out) == (1, "")
-    said = f"cannot write 'full/grid.png': No space left on device; the grid is in '{found.absolute()}'"
+    said = f"cannot write 'full/grid.png': {reason}; the grid is in '{found.absolute()}'"
     assert err.startswith(f"nst-jax: error: {said}")
     assert told(found)["finished"] is True
 

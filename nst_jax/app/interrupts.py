@@ -109,7 +109,7 @@ def _show_cursor() -> None:
 
 
 def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
-    """Remove unfinished files and do some work, then end this process.
+    """Remove unfinished files and call `work`, then end this process with exit code 128 + `number`.
 
     The removal and the work may fail or never end, for instance if nobody reads a pipe, so they get
     only `TIDYING_SECONDS`.

@@ -7,7 +7,8 @@ from nst_jax import provenance
 from nst_jax._types import Checkpoint
 from nst_jax.app.formatting import amount, span
 from nst_jax.app.rates import expected, rates_are_kept
-from nst_jax.scaling.plan import Plan, history_of
+from nst_jax.scaling.fitting import history_of
+from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.precision import FLOAT32
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"

@@ -17,7 +17,7 @@ from nst_jax.images.resizing import antialiased
 
 
 def write_picture(path: Path, image: Any, **options: Any) -> None:
-    """Write a picture whose path was checked before the run; any failure now is an `OSError`.
+    """Write a picture whose path was checked before the run; what fails now is raised as an `OSError`.
 
     Args:
       path: path of the file.
@@ -25,11 +25,11 @@ def write_picture(path: Path, image: Any, **options: Any) -> None:
       **options: other arguments of `nst_jax.images.save`.
 
     Raises:
-      OSError: if the file cannot be written, also where `save` raises ValueError.
+      OSError: if the file cannot be written, or if `save` raises ValueError or MemoryError.
     """
     try:
         images.save(path, image, **options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         raise OSError(f"cannot write {str(path)!r}: {_files.reason_of(error)}") from error
 
 

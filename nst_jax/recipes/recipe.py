@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nst_jax import _checks, losses, optimizers, vgg
+from nst_jax import _checks, additivity, losses, optimizers, vgg
 from nst_jax.recipes import sizes, starts, walk
 from nst_jax.recipes.schedules import CoarseToFine, OneScale
 from nst_jax.vgg.precision import Auto, Precision
@@ -298,7 +298,7 @@ def _check_losses(terms: Terms) -> None:
                 f"`{name}`: expected a `{kind.__name__}` of `nst_jax.losses`, got "
                 f"{getattr(terms, name)!r}"
             )
-        losses.check_additive(name, getattr(terms, name))
+        additivity.check_additive(name, getattr(terms, name))
 
 
 def _checked_terms(terms: Terms) -> Terms:

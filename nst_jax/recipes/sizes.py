@@ -325,16 +325,20 @@ def is_number(size: Size) -> bool:
 
 
 def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
-    """Return a recipe's rule for styles beside a canvas whose exact size the caller gives.
+    """Return the size rule for styles in a run on a canvas of an exact size, such as 400x300.
+
+    A style gets the size that it would have in a run in which the recipe's own rule gives a canvas as
+    large. For example, if both rules are `LongEdge`, a canvas of 400x300 px gives `LongEdge(400)`.
 
     Args:
-      rule: the recipe's rule for styles, which may be that for contents.
+      rule: the recipe's rule for styles, which may be the one for contents.
       content: the recipe's rule for contents.
-      canvas: the caller's size.
+      canvas: the exact size.
 
     Returns:
-      `rule` with the number with which `content` gives a canvas of that area; `rule` itself if it has
-      no number or follows the canvas.
+      `rule` with n pixels, where n is the smallest number for which `content` with n pixels gives a
+      canvas of at least that area, or the canvas' longer side if there is none. `rule` itself if it
+      keeps every size (`AsIs`) or derives the style's size from the canvas.
     """
     if isinstance(rule, AsIs) or hasattr(rule, "beside"):
         return rule

@@ -180,7 +180,7 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
 
 class _Refused(ValueError):
-    """Raised where a file or value is refused; callers add their argument's name to the message."""
+    """Raised for a refused file or value; public functions then raise one that names the argument."""
 
 
 def _base(name: Any) -> Recipe:

@@ -257,7 +257,7 @@ def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueErro
     for key in possible_keys(type(record)):
         parent = key.rpartition(".")[0]
         if _ends_in(key, wanted) and parent in values:
-            # The name is not misspelt: another optimiser, size rule or start has such a field.
+            # The name is not misspelt: another optimiser, size rule, start or schedule has it.
             return ValueError(
                 f"`{name}`: the recipe has none, since its `{parent}` is "
                 f"{name_to_show(values[parent])}; choose another `{parent.rpartition('.')[2]}` in the "

@@ -319,7 +319,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         kept += first
         for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
-            # A Gram matrix multiplies the features by their transpose, which is a copy.
+            # For a Gram matrix, the features are multiplied by their transpose, which is a copy.
             work = max(work, layer.style * layer.output * each)
             peak = max(peak, kept + layer.output * each + work)
             kept += own

@@ -68,8 +68,8 @@ def mesh_of_batch(devices: Devices, bands: int = 1) -> Mesh | None:
       bands: number of devices that share one picture, each computing one band of it.
 
     Returns:
-      A mesh with the axis `PICTURES`, and the axis `BANDS` if `bands` is more than 1; None
-        if one device does all the work.
+      A mesh with the axis `PICTURES`, and the axis `BANDS` if `bands` is more than 1; None if one
+      device does all the work.
 
     Raises:
       TypeError: as in `mesh_of`, and if `bands` is not an int.

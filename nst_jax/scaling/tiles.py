@@ -70,7 +70,7 @@ class Grid:
 
     @property
     def count_per_device(self) -> int:
-        """Number of tiles that each device computes, including any that lie below the picture."""
+        """Number of tiles that each device computes, including those in padding below the picture."""
         if self.bands is None:
             return self.count
         return self.bands.band_height // self.down.core * self.across.count

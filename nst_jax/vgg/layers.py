@@ -135,7 +135,8 @@ Convolved: TypeAlias = Float[Array, "*batch h w o"]
 
 Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
 
-# Which member of each 2 x 2 window is its maximum: 0 to 3 in reading order, or `_NO_WINNER`.
+# For each 2 x 2 window, the member that gets the gradient of max pooling: the first maximum, 0 to 3 in
+# reading order, or `_NO_WINNER` if a ReLU before the pooling leaves no positive member.
 Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 
 Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None, lax.Precision], Convolved]
@@ -188,8 +189,8 @@ def _window_members(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
 
-# Index in `Winners` of a window in which the ReLU before the pooling leaves no positive member: none of
-# its members gets a gradient.
+# Value in `Winners` for a window in which the ReLU before the pooling leaves no positive member: none
+# of its members gets a gradient.
 _NO_WINNER = 4
 
 

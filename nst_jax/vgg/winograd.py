@@ -26,9 +26,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-PATCH = 4  # side of a patch, in results
+PATCH = 4  # number of results along each side of a patch
 
-WINDOW = 6  # side of the square of input pixels from which a patch is computed
+WINDOW = 6  # number of input pixels along each side of the square that a patch is computed from
 
 
 # The method multiplies polynomials by their values at the points 0, ±NEAR, ±FAR and infinity. With
@@ -74,7 +74,7 @@ PRODUCTS = np.array(
 
 # With fewer channels, the transformations take as much time as the saved multiplications would.
 LEAST_CHANNELS = 128  # least number of input channels, and of output channels
-LEAST_OF_LARGER = 256  # least number of input or output channels, whichever are more
+LEAST_OF_LARGER = 256  # least value of the larger of these two numbers
 
 # For layers with less work, Winograd convolution takes longer to compile than it saves in a run of one
 # minute.

@@ -32,9 +32,10 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.recipes import toml
 from nst_jax.weights.params import WeightsInfo
 
-RETRIES = 3  # how often a block of groups is tried again after its actor died
-# The most groups in one block. An actor reads ahead within a block only, so small blocks make it wait;
-# large ones share the work less evenly, and more is painted again if the actor dies.
+RETRIES = 3  # most times that a block of groups is tried again after its actor died
+# The most groups in one block. An actor reads files ahead only within a block, so with small blocks it
+# waits for files. With large blocks, the work is divided less evenly among the actors, and with
+# `--overwrite` more is painted again after an actor died.
 MOST_GROUPS = 8
 ACCELERATORS = ("GPU", "TPU")  # names of accelerators among Ray's resources
 

@@ -1,0 +1,141 @@
+"""The check that a loss which says that it is additive is a sum over positions."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from nst_jax.losses import (
+    CONTENT_LOSSES,
+    STYLE_LOSSES,
+    VARIATIONS,
+    ContentLoss,
+    Loss,
+    StyleLoss,
+    Variation,
+)
+
+# Losses that `check_additive` skips at run time: the tests check them.
+BUILT_IN = (*CONTENT_LOSSES.values(), *STYLE_LOSSES.values(), *VARIATIONS.values())
+
+TOLERANCE = 1e-3  # relative error up to which sums count as equal, to allow for rounding
+
+
+def check_additive(argument: str, loss: Loss) -> None:
+    """Refuse a loss with `additive=True` whose `sums` are not sums over positions or pixels.
+
+    Such a loss would silently give wrong values wherever a picture is computed in parts. The check
+    evaluates `sums` on small random features; the finding is cached. A loss that cannot be evaluated on
+    these features, for example because it needs another number of channels, is accepted unchecked.
+
+    Args:
+      argument: the caller's name for the loss, used in the message.
+      loss: any loss; those of `losses`, and those with `additive=False`, are not evaluated.
+
+    Raises:
+      ValueError: if added zeros (for a `Variation`, a mask that is True everywhere) change the sums, or
+        the sums over two halves do not add up to those over the whole.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.additivity import check_additive
+      >>> from nst_jax.losses import StyleLoss, gram_mean_square, mean_over_positions
+      >>> def largest(features, products):
+      ...     return jnp.max(features, axis=(-3, -2))
+      >>> loss = StyleLoss(largest, mean_over_positions, gram_mean_square)
+      >>> check_additive("style_loss", loss._replace(additive=False))
+      >>> check_additive("style_loss", loss)      # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      ValueError: `style_loss`: says that it is additive, but its sums over two halves of random ...
+    """
+    if not loss.additive or loss in BUILT_IN:
+        return
+    finding = _not_additive_cached(loss) if _is_hashable(loss) else _not_additive(loss)
+    if finding:
+        raise ValueError(
+            f"`{argument}`: says that it is additive, but {finding}; declare it with "
+            "`additive=False`, and pictures will be computed in one piece"
+        )
+
+
+def _not_additive(loss: Loss) -> str:
+    """Return a phrase that says how a loss fails to be additive, or "" if it seems additive."""
+    try:
+        with jax.ensure_compile_time_eval():  # the caller may be tracing
+            whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())
+    except Exception:
+        return ""  # the loss refuses these features; if it is faulty, the error appears when it is used
+    if missed := _missed([with_zeros], whole):
+        what = (
+            "a mask of True changes" if isinstance(loss, Variation) else "positions of zeros change"
+        )
+        return f"{what} its sums ({missed})"
+    if missed := _missed(halves, whole):
+        return (
+            "its sums over two halves of random features do not add up to those over the whole "
+            f"({missed})"
+        )
+    return ""
+
+
+_not_additive_cached = lru_cache(maxsize=128)(_not_additive)
+
+
+def _is_hashable(loss: Loss) -> bool:
+    try:
+        hash(loss)
+    except TypeError:
+        return False
+    return True
+
+
+def _probe(loss: Loss) -> tuple[Any, Any, tuple[Any, Any]]:
+    """Return a loss' sums over small random data, over the data with zeros added, and over its halves.
+
+    A `Variation` gets a mask that is True everywhere instead of the added zeros.
+    """
+    random = np.random.default_rng(0)
+    channels = 3 if isinstance(loss, Variation) else 64  # those of a picture or of relu1_1
+    shape = (2, 4, 6, channels)
+    canvas, other = jnp.asarray(np.maximum(random.normal(size=shape), 0), jnp.float32)
+    if isinstance(loss, Variation):
+        first = jnp.arange(4)[:, None] < jnp.full(6, 2)[None]
+        # Differences across the cut belong to the upper half. So the upper half gets the line below the
+        # cut as well, with a mask that leaves out the differences that start from that line.
+        halves = loss.sums(canvas[:3], first[:3]), loss.sums(canvas[2:], None)
+        return loss.sums(canvas, None), loss.sums(canvas, jnp.full((4, 6), True)), halves
+    pictures = (canvas, other) if isinstance(loss, ContentLoss) else (canvas,)
+
+    def sums(change: Callable[[Array], Array]) -> Any:
+        changed = [change(picture) for picture in pictures]
+        if isinstance(loss, StyleLoss):
+            return loss.sums(changed[0], lax.Precision.HIGHEST)
+        return loss.sums(*changed)
+
+    return (
+        sums(lambda x: x),
+        sums(lambda x: jnp.concatenate([x, jnp.zeros_like(x)])),
+        (sums(lambda x: x[:2]), sums(lambda x: x[2:])),
+    )
+
+
+def _missed(parts: Sequence[Any], whole: Any) -> str:
+    """Return a phrase that says how the sum of the parts differs from the whole, or "" if equal."""
+    structures = {jax.tree.structure(tree) for tree in (*parts, whole)}
+    *added, wanted = (jax.tree.leaves(tree) for tree in (*parts, whole))
+    if len(structures) > 1:
+        return "they differ in structure"
+    for index, leaf in enumerate(wanted):
+        terms = [leaves[index] for leaves in added]
+        if other := [term.shape for term in terms if term.shape != leaf.shape]:
+            return f"shape {list(other[0])} instead of {list(leaf.shape)}"
+        found = sum(np.asarray(term, np.float64) for term in terms)
+        error = np.max(np.abs(found - np.asarray(leaf, np.float64)), initial=0)
+        largest = np.max(np.abs(np.asarray(leaf, np.float64)), initial=0)
+        if not error <= TOLERANCE * largest:  # also true for NaN
+            return f"an error of {error:.3g}, where the largest of the sums is {largest:.3g}"
+    return ""

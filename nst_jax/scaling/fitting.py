@@ -1,0 +1,236 @@
+"""Fitting a run into memory: tiles, rematerialisation, a shorter history, or the error if none fits."""
+
+import bisect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from nst_jax import recipes, vgg
+from nst_jax._types import Shape
+from nst_jax.optimizers import Adam
+from nst_jax.prepare import Scale
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
+from nst_jax.scaling.costs import estimate_memory
+from nst_jax.vgg.precision import BFLOAT16
+
+# Tile sizes to try, in px. Smaller tiles take less memory but more time, because of their halos.
+TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
+# The smallest number of pairs (a step and the gradient's change) to which the history of L-BFGS is
+# shortened if memory is short: with fewer pairs, L-BFGS is hardly better than gradient descent.
+LEAST_HISTORY = 3
+
+
+def fitted(
+    recipe: Recipe,
+    scale: Scale,
+    there: int | None,
+    platform: str,
+    devices: int,
+    may_shorten_history: bool,
+) -> Recipe:
+    """Return the recipe with tile size and rematerialisation for the fastest run that fits.
+
+    Args:
+      recipe: the recipe of the run, with a precision other than `AUTO`.
+      scale: the final scale.
+      there: available bytes; None if not known, and then the canvas is computed as a whole.
+      platform: the device's platform.
+      devices: number of devices that share the canvas.
+      may_shorten_history: as in `plan_scales`.
+
+    Raises:
+      ValueError: if nothing fits. The message names the largest canvas, and the changes, that fit.
+    """
+
+    def fitting(candidate: Recipe) -> bool:
+        return fits(footprint_at(candidate, scale, platform, devices=devices), there)
+
+    longest = max(*scale.shape, *map(max, scale.style_shapes))
+    candidates = memory_savers(recipe, longest, platform)
+    for candidate in candidates:
+        if fitting(candidate):
+            return candidate
+    assert there is not None  # if not known, the first candidate fits
+    smallest = candidates[-1]
+    shorter = _with_longest_history(smallest, fitting)
+    if may_shorten_history and shorter is not None and _is_ours(recipe):
+        return shorter
+    raise ValueError(_refusal(scale, smallest, there, platform, devices, shorter))
+
+
+def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
+    """Return variants of a recipe, each of which needs less memory and more time than the one before.
+
+    All variants paint the same picture. The first computes the canvas as a whole; on an accelerator,
+    the second adds rematerialisation; the others compute in smaller and smaller tiles.
+
+    Args:
+      recipe: the recipe to vary.
+      longest: longest side of the canvas and all styles, in px.
+      platform: the device's platform.
+    """
+    candidates = [with_network(recipe, tile=0)]
+    if platform != "cpu" and not recipe.network.remat:
+        candidates.append(with_network(recipe, tile=0, remat=True))
+    if not recipe.terms.additive:  # such losses need the picture as a whole
+        return candidates
+    halo = vgg.halo_of(recipe.terms.taps)
+    remat = recipe.network.remat or platform != "cpu"
+    sizes = [tile for tile in TILES if halo <= tile < longest]
+    return candidates + [with_network(recipe, tile=tile, remat=remat) for tile in sizes]
+
+
+def history_of(recipe: Recipe) -> int | None:
+    """Return how many pairs a recipe's L-BFGS keeps; None for other optimisers."""
+    return getattr(recipe.descent.optimizer, "history", None)
+
+
+def with_network(recipe: Recipe, **fields: Any) -> Recipe:
+    """Return the recipe with other values in these fields of its `network`."""
+    return replace(recipe, network=replace(recipe.network, **fields))
+
+
+def _with_optimizer(recipe: Recipe, optimizer: Any) -> Recipe:
+    return replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
+
+
+def _is_ours(recipe: Recipe) -> bool:
+    """Return whether a recipe has the name and the optimiser of the package's default recipe."""
+    ours = recipes.DEFAULT
+    return recipe.name == ours.name and recipe.descent.optimizer == ours.descent.optimizer
+
+
+def _with_longest_history(recipe: Recipe, fitting: Callable[[Recipe], bool]) -> Recipe | None:
+    """Return the recipe with as many L-BFGS pairs as fit; None if no shorter history fits."""
+    optimizer: Any = recipe.descent.optimizer
+    most = history_of(recipe) or 0
+
+    def shortened(history: int) -> Recipe:
+        return _with_optimizer(recipe, replace(optimizer, history=history))
+
+    if most <= LEAST_HISTORY or not fitting(shortened(LEAST_HISTORY)):
+        return None
+    pairs = range(LEAST_HISTORY, most)
+    too_many = bisect.bisect_left(pairs, True, key=lambda n: not fitting(shortened(n)))
+    return shortened(pairs[too_many - 1])
+
+
+def _refusal(
+    scale: Scale,
+    smallest: Recipe,
+    there: int,
+    platform: str,
+    devices: int,
+    shorter: Recipe | None,
+) -> str:
+    """Return the error message for a run that does not fit into memory in any of `memory_savers`.
+
+    Args:
+      scale: the final scale.
+      smallest: the variant that takes the least memory.
+      there: available bytes.
+      platform: platform of the device.
+      devices: number of devices that share the canvas.
+      shorter: the variant with a shorter L-BFGS history that fits; None if no such history fits.
+    """
+
+    def fitting(other: Recipe, at: Scale = scale) -> bool:
+        return fits(footprint_at(other, at, platform, devices=devices), there)
+
+    if fitting(smallest, scale._replace(style_shapes=(scale.shape,))):
+        return _refusal_of_style(scale, smallest, there, platform, devices)
+    largest = largest_that_fits(scale, smallest, there, platform=platform, devices=devices)
+    remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px fits"
+    tile = smallest.network.tile
+    how = f" even in tiles of {tile} px" if tile else ""
+    least = footprint_at(smallest, scale, platform, devices=devices).total
+    history = "" if shorter is None else f"`descent.optimizer.history={history_of(shorter)}`"
+    others = [history] * bool(history)
+    others += [words for words, other in _smaller_but_different(smallest) if fitting(other)]
+    changes = f"; these fit too, but paint another picture: {' or '.join(others)}" if others else ""
+    shape = scale.shape
+    return (
+        f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(least)}{how}, and "
+        f"{gigabytes(there / MARGIN)} is available{remedy}{changes}; to try it anyway, set "
+        "`tile` to off or a number"
+    )
+
+
+def _refusal_of_style(
+    scale: Scale, smallest: Recipe, there: int, platform: str, devices: int
+) -> str:
+    """Return the error message for styles that do not fit into memory beside a canvas that does."""
+    longest = max(map(max, scale.style_shapes))
+
+    def limited(longer: int) -> Scale:
+        shapes = tuple(
+            shape if max(shape) <= longer else _shrunk(shape, longer, max(shape))
+            for shape in scale.style_shapes
+        )
+        return scale._replace(style_shapes=shapes)
+
+    def fitting(longer: int) -> bool:
+        footprint = footprint_at(smallest, limited(longer), platform, devices=devices)
+        return fits(footprint, there)
+
+    longer_sides = range(vgg.SMALLEST, longest + 1)
+    count = bisect.bisect_left(longer_sides, True, key=lambda longer: not fitting(longer))
+    remedy = f"; long:{longer_sides[count - 1]} fits" if count else ""
+    shown = ", ".join(f"{width}x{height} px" for height, width in scale.style_shapes)
+    least = footprint_at(smallest, scale, platform, devices=devices).total
+    tile = smallest.network.tile
+    how = f" even in tiles of {tile} px" if tile else ""
+    return (
+        f"`style_size`: measuring styles of {shown} takes {gigabytes(least)}{how}, and "
+        f"{gigabytes(there / MARGIN)} is available{remedy}; to try it anyway, set `tile` to off or a "
+        "number"
+    )
+
+
+def _shrunk(shape: Shape, new: int, old: int) -> Shape:
+    """Return a shape multiplied by new / old, with sides of at least 16 px."""
+    height, width = (max(vgg.SMALLEST, round(side * new / old)) for side in shape)
+    return height, width
+
+
+def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
+    """Yield changes that save memory but alter the picture: each in words, and the changed recipe."""
+    if recipe.network.precision_on().activations is None:
+        yield "bfloat16 (`precision`)", with_network(recipe, precision=BFLOAT16)
+    if history_of(recipe) is not None:
+        yield "Adam (`optimizer`)", _with_optimizer(recipe, Adam())
+
+
+def largest_that_fits(
+    scale: Scale, recipe: Recipe, available: int, *, platform: str, devices: int = 1
+) -> Shape | None:
+    """Return the largest canvas that fits and has the proportions of a scale's canvas.
+
+    Args:
+      scale: the requested shapes of the canvas and the styles, which shrink by the same factor.
+      recipe: as in `estimate_memory`.
+      available: bytes that the device can allocate.
+      platform: as in `estimate_memory`.
+      devices: as in `estimate_memory`.
+
+    Returns:
+      (height, width) of the canvas, with sides of at least 16 px; None if no canvas fits.
+    """
+
+    def shrunk(shape: Shape, longer: int) -> Shape:
+        return _shrunk(shape, longer, max(scale.shape))
+
+    def fitting(longer: int) -> bool:
+        footprint = estimate_memory(
+            shrunk(scale.shape, longer),
+            recipe=recipe,
+            style_shapes=[shrunk(shape, longer) for shape in scale.style_shapes],
+            devices=devices,
+            platform=platform,
+        )
+        return fits(footprint, available)
+
+    longer_sides = range(vgg.SMALLEST, max(scale.shape) + 1)
+    count = bisect.bisect_left(longer_sides, True, key=lambda longer: not fitting(longer))
+    return shrunk(scale.shape, longer_sides[count - 1]) if count else None
