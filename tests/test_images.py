@@ -732,6 +732,38 @@ def test_large_pictures_are_said_and_too_large_ones_refused(path, pixels, monkey
         images.load(path)
 
 
+@pytest.mark.parametrize(("most", "divisor"), [(100, 2), (30, 4), (9, 8)])
+@pytest.mark.parametrize("pillow_refuses", [False, True])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_of_too_many_pixels_is_reduced_while_it_is_decoded(
+    tmp_path, monkeypatch, most, divisor, pillow_refuses, progressive
+):
+    path, smooth = tmp_path / "a.jpg", np.linspace(0, 255, 17 * 19 * 3).reshape(17, 19, 3)
+    exif = PIL.Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned by 90 degrees
+    whole = PIL.Image.fromarray(smooth.astype(np.uint8))
+    whole.save(path, quality=95, exif=exif, progressive=progressive)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", most)
+    if pillow_refuses:
+        monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", most // 2)
+    found, seen = images.read(path), images.glance(path)
+    shape = (-(-19 // divisor), -(-17 // divisor))
+    assert found.image.shape[:2] == seen.shape == shape
+    assert found.notes == (
+        f"19x17 px are too many; read at {shape[0]}x{shape[1]} px",
+        "turned as its EXIF orientation says",
+    )
+    assert found.memory == seen.memory > 19 * 17 * 8 * progressive
+    # The scaled inverse DCT approximates the mean over squares of `divisor` px.
+    height, width = 17 // divisor * divisor, 19 // divisor * divisor
+    means = smooth[:height, :width].reshape(
+        height // divisor, divisor, width // divisor, divisor, 3
+    )
+    upright = np.rot90(means.mean((1, 3)) / 255, -1)
+    inside = found.image[: upright.shape[0], -upright.shape[1] :]
+    np.testing.assert_allclose(inside, upright, atol=0.05)
+
+
 def test_damaged_files_never_raise_anything_else(tmp_path, pixels, capfd):
     random, unread = np.random.default_rng(1), 0
     for suffix in (".png", ".jpg", ".tif", ".webp"):

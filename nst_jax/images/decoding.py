@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from PIL import ExifTags, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, ImageCms, JpegImagePlugin, UnidentifiedImageError
 from PIL import Image as PilImage
 
 from nst_jax import _memory
@@ -59,6 +59,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
 _EXIF_IS_UNREADABLE = "nst_jax unreadable EXIF"  # our key in Pillow's `info`: EXIF is damaged
+_FULL_SIZE = "nst_jax full size"  # our key in Pillow's `info`: (width, height) before a reduction
 _CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info` for the numbers in a PNG's cICP chunk
 _PQ, _HLG = 16, 18  # HDR's transfer functions, by their numbers in ITU-T H.273
 # Primaries and transfer functions that are read as sRGB's, by their numbers in ITU-T H.273: those that
@@ -92,7 +93,7 @@ def opened_picture(
             chunks = png_chunks.checked_chunks(data) if is_png else []
             if verified and data.startswith(b"\xff\xd8") and jpeg_markers.ends_early(data):
                 raise ValueError("an end marker is in the middle of its data")
-            with PilImage.open(io.BytesIO(data), formats=formats) as opened:
+            with _opened(data, formats) as opened:
                 if opened.width * opened.height > MOST_PIXELS:
                     raise PilImage.DecompressionBombError
                 for key, value in png_chunks.late_information(chunks).items():
@@ -114,6 +115,28 @@ def opened_picture(
     else:
         return
     raise ValueError(f"`{argument}`: {str(path)!r} {reason}")
+
+
+def _opened(data: bytes, formats: list[str]) -> PilImage.Image:
+    """Open a file's bytes; a JPEG with more than `MOST_PIXELS` pixels will be decoded at a smaller size.
+
+    A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size. The largest of these that is small enough is
+    chosen, whatever memory is free, so that a file always has the same pixels.
+    """
+    is_jpeg = data.startswith(b"\xff\xd8\xff")
+    opened: PilImage.Image
+    try:
+        opened = PilImage.open(io.BytesIO(data), formats=formats)
+    except PilImage.DecompressionBombError:  # Pillow's own limit, before the size can be reduced
+        if not is_jpeg:
+            raise
+        opened = JpegImagePlugin.jpeg_factory(io.BytesIO(data))
+    width, height = opened.size
+    if is_jpeg and width * height > MOST_PIXELS:
+        divisor = next((d for d in (2, 4) if -(-width // d) * -(-height // d) <= MOST_PIXELS), 8)
+        opened.draft(None, (width // divisor, height // divisor))
+        opened.info[_FULL_SIZE] = width, height
+    return opened
 
 
 def _readable() -> list[str]:
@@ -216,14 +239,16 @@ def load_pixels(opened: PilImage.Image) -> None:
 # The most bytes that Pillow takes for each pixel while it decodes: its picture takes 4, and a decoder
 # holds up to 10, such as the coefficients of a progressive JPEG.
 LOADED_BYTES = 14
+# The bytes that the coefficients of a progressive JPEG take for each pixel in the file, four channels of
+# 2 bytes. They are kept until all are read, also if the picture is reduced while it is decoded.
+COEFFICIENT_BYTES = 8
 
 
 def _check_memory(opened: PilImage.Image, needed: int) -> None:
     """Refuse a picture if decoding it takes more bytes, `needed`, than are available.
 
     A JPEG could be reduced while it is decoded, but is refused as well: otherwise the result would
-    depend on the memory that happened to be free, and would not have the size and the filter that the
-    recipe asks for.
+    depend on the memory that happened to be free. Only `MOST_PIXELS` decides on a reduction.
     """
     available = _memory.of_this_machine()
     if available is not None and needed > available:
@@ -238,7 +263,12 @@ def _check_memory(opened: PilImage.Image, needed: int) -> None:
 
 def memory_of(opened: PilImage.Image) -> int:
     """Return the bytes that decoding takes, as far as the file's header tells."""
-    return opened.width * opened.height * _bytes_per_pixel(opened)
+    pixels = opened.width * opened.height
+    most = pixels * _bytes_per_pixel(opened)
+    if _FULL_SIZE in opened.info and opened.info.get("progressive"):
+        width, height = opened.info[_FULL_SIZE]
+        most = max(most, width * height * COEFFICIENT_BYTES + pixels * LOADED_BYTES)
+    return most
 
 
 def _bytes_per_pixel(opened: PilImage.Image) -> int:
@@ -259,7 +289,9 @@ def _bytes_per_pixel(opened: PilImage.Image) -> int:
 
 def _notes_on_file(opened: PilImage.Image) -> Iterator[str]:
     pixels = opened.width * opened.height
-    if pixels > MOST_PIXELS // 2:
+    if full := opened.info.get(_FULL_SIZE):
+        yield f"{full[0]}x{full[1]} px are too many; read at {opened.width}x{opened.height} px"
+    elif pixels > MOST_PIXELS // 2:
         yield f"large picture: {pixels / 1e6:.0f} megapixels"
     count = getattr(opened, "n_frames", 1)
     if count > 1:

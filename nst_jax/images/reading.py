@@ -69,7 +69,8 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
     The EXIF orientation is applied. Colours are converted from an embedded profile to sRGB, unless that
     changes no colour of a test grid by more than one 8-bit level, because then the profile is sRGB.
     Without a profile, the gamma of a PNG is applied if it is not sRGB's; its primaries (cHRM) are not.
-    CMYK, Lab, palette, grey and 16-bit pictures become 8-bit RGB. Of an animation, the first frame is
+    CMYK, Lab, palette, grey and 16-bit pictures become 8-bit RGB. A JPEG of too many pixels is decoded
+    at 1/2, 1/4 or 1/8 of its size. Of an animation, the first frame is
     read. Transparent pixels are composited over white, so that colours which the transparency hides do
     not show.
 
@@ -82,8 +83,8 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
 
     Raises:
       ValueError: if the file is missing, not a regular file, empty, damaged, or not a picture; or if
-        the picture has more than `decoding.MOST_PIXELS` pixels, takes more memory to decode than is
-        available, or has grey values from which it is unclear which value is white.
+        the picture has more than `decoding.MOST_PIXELS` pixels and is no JPEG, takes more memory to
+        decode than is available, or has grey values from which it is unclear which value is white.
 
     Example:
       >>> from nst_jax import images
