@@ -394,6 +394,23 @@ class _NeverFailing(io.RawIOBase):
             self.write(_last_line(checksum))
 
 
+def set_attributes(file: h5py.File, values: Mapping[str, str | int]) -> None:
+    """Set attributes of a file, strings with a fixed length.
+
+    HDF5 keeps strings of variable length in a heap, whose reader may loop for ever if it is damaged.
+
+    Args:
+      file: the file from `created`.
+      values: maps the name of each attribute to its value.
+    """
+    for name, value in values.items():
+        if isinstance(value, str):
+            data = value.encode()
+            file.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
+        else:
+            file.attrs[name] = value
+
+
 def store(
     file: h5py.File,
     arrays: Mapping[str, Any],

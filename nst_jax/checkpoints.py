@@ -222,13 +222,12 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
     try:
         with _hdf5.created(Path(path)) as file:
             _hdf5.store(file, arrays, after_each=checksum.add)
-            file.attrs.update(
-                {
-                    "format": CHECKPOINT_FORMAT.name,
-                    "version": CHECKPOINT_FORMAT.version,
-                    "checksum": checksum.value,
-                }
-            )
+            attributes: dict[str, str | int] = {
+                "format": CHECKPOINT_FORMAT.name,
+                "version": CHECKPOINT_FORMAT.version,
+                "checksum": checksum.value,
+            }
+            _hdf5.set_attributes(file, attributes)
     except (OSError, RuntimeError) as error:  # HDF5 may raise either if the disk is full
         raise OSError(f"cannot write '{path}': {_files.reason_of(error)}") from error
 

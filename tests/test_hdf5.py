@@ -17,13 +17,13 @@ from nst_jax.weights import params, save_params
 
 # The format of files that exist. A new digest here means that both formats need a new version,
 # unless only the arrangement of the same contents changed: by the HDF5 library, by its driver that
-# writes them, or by what follows the HDF5 file.
+# writes them, by the storage of attributes, or by what follows the HDF5 file.
 WEIGHTS = {
-    "float32": "07e2c4c5840a57dc9289e396ed39a0b697f767f9e5caeb511da3b86358930ee3",
-    "float16": "1d4a35221bdc7383ffa858a3aee01e868054c529b3eda751d5831ec55a331224",
-    "codes": "bbaa2548f602b1ad90673f87826015691a3f9d16df9c9c434d333ce84c965366",
+    "float32": "a661d01080caa48701d302ac5755a8a53598902f45bf0c4a91b17451a01bf792",
+    "float16": "0d214560a6be5afe6bc51e7ec57ab9b373aeaad888334606e340587e3d74f1de",
+    "codes": "29c616943bb16b557fcf67c4facd3fd43389ff89fda6d96e53ef5c032c92b90a",
 }
-CHECKPOINT = "43f6e6aab33b27f3c8aa4c7d944a45ae4dd7f99d6f54a3cccc23e0bfba120a3e"
+CHECKPOINT = "81bf20922403f623e8ea741dd904557f90726f8083e12be1389a7382a634521b"
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
@@ -311,9 +311,21 @@ def test_a_file_without_a_checksum_is_read_once_by_another_process(tmp_path, mon
     assert codes == [0, 1]
 
 
-def test_attributes_may_have_fixed_lengths(tmp_path):
+@pytest.mark.parametrize("text", ["nst-jax test", "größer", "", "two\nlines"])
+def test_attributes_have_fixed_lengths_and_come_back(tmp_path, text):
+    with _hdf5.created(tmp_path / "a.h5") as file:
+        _hdf5.set_attributes(file, {"text": text, "number": 3})
+    with h5py.File(tmp_path / "a.h5", "r") as file:
+        stored = file.attrs.get_id("text").dtype
+        assert stored == np.dtype(f"S{max(1, len(text.encode()))}")
+        assert h5py.check_string_dtype(stored).encoding == "utf-8"
+        assert _hdf5.attribute(file, "text") == text and _hdf5.attribute(file, "number") == 3
+
+
+def test_attributes_of_variable_length_are_read(tmp_path):
     with h5py.File(written(tmp_path / "a.h5"), "r+") as file:
-        file.attrs["format"] = np.bytes_(b"nst-jax test")
+        file.attrs["format"] = "nst-jax test"
+        assert h5py.check_string_dtype(file.attrs.get_id("format").dtype).length is None
     assert list(read(tmp_path / "a.h5")) == ["a", "b/c"]
 
 

@@ -392,6 +392,15 @@ def test_many_pictures_out_of_memory_may_be_fewer(params, content, style, monkey
         nst.stylize_many(params, contents, style, recipe=TINY, size="as-is")
 
 
+def test_an_unfinished_run_may_be_dropped_when_python_ends(params, content, style, monkeypatch):
+    shots = nst.paint(params, content, style, recipe=TINY, size="as-is", every=1)
+    next(shots)
+    monkeypatch.setattr(capacity, "jax", None)  # as at the end of a process
+    shots._snapshots.close()
+    with pytest.raises(StopIteration):
+        next(shots)
+
+
 def test_other_errors_of_the_device_stay_what_they_are(params, content, style, monkeypatch):
     def broken(*args, **options):
         raise jax.errors.JaxRuntimeError("INTERNAL: the device is gone")

@@ -54,7 +54,8 @@ def edited(path, change, *, sign=True):
         if sign:
             datasets = {}
             file.visititems(lambda n, x: datasets.update({n: x[()]} if hasattr(x, "dtype") else {}))
-            digest = params._digest(file.attrs["family"], file.attrs["pixels"], datasets)
+            family, pixels = (_hdf5.attribute(file, name) for name in ("family", "pixels"))
+            digest = params._digest(family, pixels, datasets)
             file.attrs["digest"] = digest
     return path
 

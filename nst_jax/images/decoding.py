@@ -118,7 +118,7 @@ def opened_picture(
 
 
 def _opened(data: bytes, formats: list[str]) -> PilImage.Image:
-    """Open a file's bytes; a JPEG with more than `MOST_PIXELS` pixels will be decoded at a smaller size.
+    """Open a file's bytes; a JPEG of more than `MOST_PIXELS` pixels will be decoded at a smaller size.
 
     A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size. The largest of these that is small enough is
     chosen, whatever memory is free, so that a file always has the same pixels.
@@ -239,8 +239,8 @@ def load_pixels(opened: PilImage.Image) -> None:
 # The most bytes that Pillow takes for each pixel while it decodes: its picture takes 4, and a decoder
 # holds up to 10, such as the coefficients of a progressive JPEG.
 LOADED_BYTES = 14
-# The bytes that the coefficients of a progressive JPEG take for each pixel in the file, four channels of
-# 2 bytes. They are kept until all are read, also if the picture is reduced while it is decoded.
+# The bytes that the coefficients of a progressive JPEG take for each pixel in the file, four channels
+# of 2 bytes. They are kept until all are read, also if the picture is reduced while it is decoded.
 COEFFICIENT_BYTES = 8
 
 

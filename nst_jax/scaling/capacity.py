@@ -151,6 +151,10 @@ def explaining_out_of_memory(
     """
     try:
         yield
+    except (
+        GeneratorExit
+    ):  # an unfinished run is dropped, perhaps at exit, when `jax` is already None
+        raise
     except jax.errors.JaxRuntimeError as error:
         if EXHAUSTED not in str(error):
             raise

@@ -180,7 +180,7 @@ def save_params(
     }
     try:
         with _hdf5.created(Path(path)) as file:
-            file.attrs.update(attributes)
+            _hdf5.set_attributes(file, attributes)
             _hdf5.store(file, datasets)
     except (OSError, RuntimeError) as error:
         reason = _files.reason_of(error)
