@@ -759,8 +759,10 @@ def test_a_result_manifest_that_cannot_be_written_is_tried_again(here, monkeypat
         assert [line["row"] for line in lines(path)] == [1, 2]
         full.append(True)
         listed.add(record._replace(row=3))
-    found = listed.problem().rpartition(" in '")[2].removesuffix("'")
-    assert listed.problem().startswith("cannot write 'results.jsonl': No space left on device; ")
+    found = listed.ensure_saved().rpartition(" in '")[2].removesuffix("'")
+    assert listed.ensure_saved().startswith(
+        "cannot write 'results.jsonl': No space left on device; "
+    )
     assert [line["row"] for line in lines(found)] == [1, 2, 3]
     assert [line["row"] for line in lines(path)] == [1, 2]
 

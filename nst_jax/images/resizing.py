@@ -25,9 +25,9 @@ def bilinear(image: AnyImage, shape: Shape) -> Resized:
     return _resized(image, shape, "linear", antialias=False)
 
 
-def enlarge(canvas: Float[Array, "*batch h w 3"], shape: Shape) -> Resized:
-    """Resize a canvas' image bicubically to a finer scale; values outside [0, 1] are not clipped."""
-    return _resized(canvas, shape, "cubic", antialias=True)
+def enlarge(image: Float[Array, "*batch h w 3"], shape: Shape) -> Resized:
+    """Resize the image of a canvas bicubically to a finer scale; values outside [0, 1] are kept."""
+    return _resized(image, shape, "cubic", antialias=True)
 
 
 def _resized(image: AnyImage, shape: Shape, method: str, antialias: bool) -> Resized:

@@ -1,5 +1,6 @@
 """Run a batch in this process: one thread reads ahead, one writes results, the calling one paints."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -366,7 +367,7 @@ def run_batch(
         except KeyboardInterrupt:
             complete = False
             listed.fail_vanished()
-    return BatchEnding(listed.records, complete, listed.problem())
+    return BatchEnding(listed.records, complete, listed.ensure_saved())
 
 
 def _write_sheet(path: Path, drawn: Any, metadata: dict[str, Any]) -> None:
@@ -430,11 +431,11 @@ def _introduce(
 
 
 def _renamed(entries: Sequence[Entry]) -> list[str]:
-    """Return a note for each result whose name got a number because another row has the same name."""
+    """Return a note for each result whose name ends in a number because another row has that name."""
     notes = []
     for entry in entries:
         stem = "_".join(path.stem for path in (entry.content, *entry.styles))
-        if entry.output.suffix and entry.output.stem.startswith(f"{stem}-"):
+        if re.fullmatch(re.escape(stem) + r"-\d+", entry.output.stem):
             styles = " and ".join(map(str, entry.styles))
             notes.append(f"{entry.output.name} is {entry.content} with {styles}")
     return notes

@@ -111,10 +111,11 @@ class Results(AbstractContextManager):
         except OSError as error:
             self._failure = error
 
-    def problem(self) -> str:
-        """Return why the result manifest lacks records; "" if it lacks none.
+    def ensure_saved(self) -> str:
+        """Save all records in another folder, if possible, in case the result manifest lacks some.
 
-        If it lacks some, all records are saved in another folder if possible, and the text names it.
+        Returns:
+          Why it lacks some, and where they are saved; "" if it lacks none.
         """
         if self._failure is None:
             return ""
