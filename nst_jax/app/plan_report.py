@@ -12,7 +12,7 @@ from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.precision import FLOAT32
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
-SHOWN_SHARE = 0.1  # of a run's time; computing the targets is mentioned if it may take more
+SHOWN_SHARE = 0.1  # share of a run's time above which computing the targets is mentioned
 PARTS = (
     "weights",
     "activations",

@@ -54,8 +54,8 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
     """Return the functions that a run compiles; those slow to trace keep traced programs in a folder.
 
     Args:
-      place: the folder for traced programs. None keeps nothing, as does a package that is imported from
-        an archive, whose source files cannot be hashed.
+      place: the folder for traced programs. Nothing is kept if it is None, or if this package is
+        imported from an archive, in which its source files cannot be hashed.
       say: receives a line on each kept program that is damaged.
 
     Returns:

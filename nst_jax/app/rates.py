@@ -48,7 +48,7 @@ MEASURING, BESIDE = "measuring", "beside"
 
 
 def expected(plan: Plan) -> Expected | None:
-    """Return how long a run by this plan will take; None if nothing like it has been timed here."""
+    """Return how long a run by this plan will take; None if no run with its `_key` was timed here."""
     found, key = _read(), _key(plan)
     updates = found.get(key)
     if not updates:
@@ -117,7 +117,7 @@ def record_rate(
 
 
 def rates_are_kept() -> bool:
-    """Return whether rates are recorded; they are not if jax's compilation cache is off."""
+    """Return whether rates are recorded: only if jax's compilation cache is on, in a local folder."""
     return _path() is not None
 
 

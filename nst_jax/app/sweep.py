@@ -3,8 +3,8 @@
 A sweep has one or two axes; an axis is a setting of the recipe with its values. In the recipe, the
 setting becomes an array with one number for each canvas (a set of style layers becomes one such array
 of weights for each layer), so that one program, under `vmap`, paints many canvases. They are painted in
-groups of equal size, beyond which painting more canvases at once would gain no speed; a group that does
-not fit into memory is divided further.
+groups of equal size, the largest size that divides their number and still gains speed. A group that
+does not fit into memory is divided further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -202,7 +202,7 @@ def inspected(
     known: dict[tuple[Path, str], images.Glance | ValueError] = {}
 
     def glance(path: Path, draft: Draft, argument: str) -> images.Glance:
-        # In messages on typed files: `contents` or `styles`, as the command line calls them.
+        # Messages on typed files say `contents` or `styles`, as the command line calls its arguments.
         argument += "s" if draft.row.typed else ""
         if (path, argument) not in known:
             try:

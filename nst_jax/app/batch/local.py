@@ -441,7 +441,10 @@ def _renamed(entries: Sequence[Entry]) -> list[str]:
 
 
 def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
-    """Draw the contact sheet: a row for each content, a column for each first style, results inside."""
+    """Draw the contact sheet: a row for each content, a column for each style, and the results.
+
+    Entries with several styles, which are blended, belong to the column of the first one.
+    """
     contents = dict.fromkeys(entry.content for entry in entries)
     styles = dict.fromkeys(entry.styles[0] for entry in entries)
     down = {path: index for index, path in enumerate(contents)}

@@ -114,7 +114,8 @@ class Results(AbstractContextManager):
     def problem(self) -> str:
         """Return why the result manifest lacks records; "" if it lacks none.
 
-        If it lacks some, all records are saved in another folder if possible, and the text names it.
+        If it lacks some, all records are saved to a file in another folder if possible, and the text
+        names that file.
         """
         if self._failure is None:
             return ""

@@ -229,9 +229,9 @@ def read_manifest(path: Path) -> list[ManifestRow]:
       The rows, in the order of the file.
 
     Raises:
-      ValueError: if the file is missing, cannot be read or has no rows; if a column is missing,
-        unknown or given twice; and, naming the row, if content or style is empty or a cell is of a
-        wrong type.
+      ValueError: if the file is missing, damaged, unreadable or without rows; if pyarrow is needed but
+        missing; if a column is missing, unknown or given twice; and, naming the row, if content or
+        style is empty or a cell cannot be used.
     """
     try:
         rows = [_row(number, cells, path) for number, cells in READERS[path.suffix.lower()](path)]
