@@ -95,7 +95,7 @@ def check_disk_space(job: PictureJob) -> None:
 
 
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
-    """Return, for each canvas up to a checkpoint, the seconds since the first; all 0 if unknown."""
+    """Return, for each canvas up to a checkpoint, the seconds since the first one; all 0 if unknown."""
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds")
     if not isinstance(recorded, list) or len(recorded) != count:

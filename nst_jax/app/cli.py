@@ -63,7 +63,7 @@ def _allocate_gpu_memory_on_demand() -> None:
 
 
 def _allow_promotion() -> None:
-    """Let jax mix types of numbers as by default; the strict setting is meant for a user's own code."""
+    """Let jax mix dtypes even if the environment forbids it: that is meant for the user's own code."""
     if PROMOTION in os.environ:
         os.environ[PROMOTION] = "standard"
 

@@ -1,4 +1,4 @@
-"""How Ctrl-C, SIGTERM and SIGHUP end a run: at once, or in order if there is something to save.
+"""How Ctrl-C, SIGTERM and SIGHUP end a run: at once, or after saving if there is something to save.
 
 A process gets SIGHUP when its terminal is closed.
 
@@ -198,8 +198,9 @@ class Interrupts(AbstractContextManager):
         """
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False
-        # The right to decide how signals end the run. It is taken once and never released: by the
-        # thread that ends the run before `defer`, or by `defer`, so that no thread does so any more.
+        # Only the thread that takes this lock may end the run on a first signal. It is taken once and
+        # never released: by the thread that ends the run before `defer`, or by `defer`, after which
+        # first signals are only recorded.
         self._claim = threading.Lock()
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():

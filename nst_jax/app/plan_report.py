@@ -67,7 +67,7 @@ def precision_words(name: str, auto_on: str) -> str:
 
 
 def memory_line(plan: Plan) -> str:
-    """Return one line on a run's memory: how much it takes, what saves some, and why."""
+    """Return one line on a run's memory: how much it takes, what saves memory, and why."""
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
     line = ", ".join([f"about {amount(plan.peak)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:

@@ -17,8 +17,9 @@ from nst_jax.app.timing import Range, Timed
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
-# Number of rates kept under each key (see `_key`). Their median is used, which a run slowed by other
-# work hardly changes. Older rates are dropped, so that the speed of a new driver or version soon shows.
+# Number of rates kept under each key (see `_key`). Their median gives the likely time, since a run
+# slowed by other work hardly changes it. Older rates are dropped, so that the speed of a new driver or
+# version soon shows.
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 

@@ -95,7 +95,7 @@ class PaintedCell(NamedTuple):
 
     cell: int  # index in the grid, row by row
     image: np.ndarray
-    problem: str  # that losses stopped being finite, or nothing was painted; empty if all is well
+    problem: str  # that losses were not finite, or that nothing was painted; empty if neither
 
 
 # --- Axes -----------------------------------------------------------------------------------------

@@ -24,7 +24,10 @@ class PollingWatch(measuring.Watch):
     """Waits in short pauses, between which Python runs the handlers of signals."""
 
     def __init__(self, look: Callable[[], Any] = _nothing) -> None:
-        """Make a watch that calls `look` every few hundredths of a second until it raises an error."""
+        """Make a watch that calls `look` every few hundredths of a second while it waits.
+
+        An error that `look` raises ends the waiting.
+        """
         self._look = look
 
     def look(self) -> None:

@@ -1,6 +1,7 @@
 """The size of a chunk, the number of pictures painted at once.
 
-It is the number that fits into memory, or the number beyond which a larger chunk is hardly faster.
+Two numbers limit it: how many pictures fit into memory, and the number beyond which a larger chunk is
+hardly faster. Within these limits, sizes are preferred with which few programs are compiled.
 """
 
 import bisect

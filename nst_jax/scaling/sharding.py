@@ -1,4 +1,4 @@
-"""Several devices: which ones to use, and how the pictures of a batch are distributed over them."""
+"""Several devices: which ones to use, and how pictures and their bands are distributed over them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -249,7 +249,7 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
 
 
 def shard_map(function: Callable[..., Any], **layout: Any) -> Callable[..., Any]:
-    """Call the installed JAX's `shard_map` without its replication check, for old and new versions."""
+    """Call JAX's `shard_map`, at its old or new place in the API, without its replication check."""
     if hasattr(jax, "shard_map"):
         # The replication check does not understand loops inside custom gradient rules.
         return jax.shard_map(function, check_vma=False, **layout)

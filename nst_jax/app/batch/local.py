@@ -325,7 +325,9 @@ def run_batch(
     runner: Runner,
     display: Display,
 ) -> BatchEnding:
-    """Paint the unfinished pictures of a batch, record how every row ended, and draw the contact sheet.
+    """Paint the unfinished pictures of a batch, and record how every row ended.
+
+    If the job has a contact sheet, it is drawn at the end.
 
     Args:
       params: the weights.
