@@ -405,7 +405,7 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     which is complete before the update replaces anything, and one copy.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    # In a sweep, the optimiser's numbers are arrays of values. The first value is used, since all values
+    # In a sweep, the optimiser's numbers are arrays of values. The first value is used, as all values
     # give the same shapes.
     rule = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent.optimizer)
     memory = jax.eval_shape(rule.transformation().init, canvas)
