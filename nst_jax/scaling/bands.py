@@ -87,7 +87,7 @@ def check_bands_allowed(bands: Bands | None, terms: Terms) -> None:
     """Refuse bands for a recipe with a loss that is not a sum over positions.
 
     Raises:
-      ValueError: if there are bands and such a loss; the message names the loss.
+      ValueError: if there are bands and a loss that is not additive; the message names the loss.
     """
     if bands is None or terms.additive:
         return

@@ -92,7 +92,8 @@ class Plan:
         process; if `here` is False, the platform that was requested.
       here: whether the plan is for the devices of this process, and not for another platform.
       available: bytes that each device can allocate; None if not known.
-      footprint: predicted memory of one device at the final scale.
+      footprint: predicted memory of one device at the final scale, for its pictures of a chunk; on a
+        CPU for all pictures of the chunk, since the CPU devices share one memory.
       untiled: predicted memory of one device for one picture by `requested`, without tiles.
       files: memory that the content and style files of one picture take in this machine; None if not
         known.
@@ -114,9 +115,9 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """Predicted bytes of memory; on a CPU, those for reading and resizing files count, if known.
+        """Predicted bytes of memory; on a CPU, including the reading and resizing of files, if known.
 
-        On an accelerator they do not count: files are read into the machine's memory, not into the
+        On an accelerator the files do not count: they are read into the machine's memory, not into the
         accelerator's.
         """
         if self.files is None or self.platform != "cpu":
