@@ -88,7 +88,7 @@ def recipe_of(changes: Changes) -> Recipe:
 
 def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
     """Return the recipe with its value at `key` replaced by the value of a flag."""
-    if flag == "learning_rate":  # its error lists the recipes that have a learning rate
+    if flag == "learning_rate":  # this call's error lists recipes with a learning rate
         return variants.with_learning_rate(recipe, value)
     value = _PLAIN[flag](value) if flag in _PLAIN else value
     return toml.with_value(recipe, key, value, argument=flag)

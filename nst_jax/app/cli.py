@@ -63,7 +63,10 @@ def _allocate_gpu_memory_on_demand() -> None:
 
 
 def _allow_promotion() -> None:
-    """Let jax mix dtypes even if the environment forbids it: that is meant for the user's own code."""
+    """Let jax mix dtypes even if the environment forbids it.
+
+    The strict setting is meant for a user's own code, not for this program.
+    """
     if PROMOTION in os.environ:
         os.environ[PROMOTION] = "standard"
 

@@ -123,7 +123,7 @@ class Stopwatch:
 class Timed(NamedTuple):
     """The cost of some work that was timed, such as updates or computing targets, and its time."""
 
-    cost: float  # operations; of updates, the unit of the argument `costs` of `IntervalChooser`
+    cost: float  # operations; for updates, in the unit of the argument `costs` of `IntervalChooser`
     seconds: float  # without compilation
 
 

@@ -17,7 +17,7 @@ BANDS = "bands"  # mesh axis over which the bands of one picture are distributed
 ALL = "all"
 
 AnyMesh: TypeAlias = Mesh | AbstractMesh  # a mesh of real devices, or an abstract one for planning
-Devices: TypeAlias = Any  # None, "all", an int n, or a list of devices; see `mesh_of`
+Devices: TypeAlias = Any  # None, "all", a number of devices, or a list of devices; see `mesh_of`
 
 
 # --- Choosing devices -----------------------------------------------------------------------------

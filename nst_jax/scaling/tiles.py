@@ -42,7 +42,7 @@ class Cut:
     side: int  # length of the side, px
     core: int  # length of a core, px, a multiple of 16; the last core may be shorter
     window: int  # length of a window, px
-    halo: int  # least px by which a window extends past its core, unless the picture ends there
+    halo: int  # least length by which a window extends past its core, except at the picture's border, px
 
     @property
     def count(self) -> int:
