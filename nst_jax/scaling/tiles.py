@@ -42,7 +42,9 @@ class Cut:
     side: int  # length of the side, px
     core: int  # length of a core, px, a multiple of 16; the last core may be shorter
     window: int  # length of a window, px
-    halo: int  # least length by which a window extends past its core, except at the picture's border, px
+    halo: (
+        int  # least length by which a window extends past its core, px, except at the picture's end
+    )
 
     @property
     def count(self) -> int:
