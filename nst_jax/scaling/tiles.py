@@ -42,9 +42,7 @@ class Cut:
     side: int  # length of the side, px
     core: int  # length of a core, px, a multiple of 16; the last core may be shorter
     window: int  # length of a window, px
-    halo: (
-        int  # least length by which a window extends past its core, px, except at the picture's end
-    )
+    halo: int  # least length by which a window extends past its core inside the picture, px
 
     @property
     def count(self) -> int:
