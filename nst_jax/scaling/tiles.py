@@ -42,7 +42,7 @@ class Cut:
     side: int  # length of the side, px
     core: int  # length of a core, px, a multiple of 16; the last core may be shorter
     window: int  # length of a window, px
-    halo: int  # least length by which a window extends past its core inside the picture, px
+    halo: int  # least px by which a window extends past its core; less at the picture's border
 
     @property
     def count(self) -> int:
