@@ -88,7 +88,7 @@ def recipe_of(changes: Changes) -> Recipe:
 
 def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
     """Return the recipe with its value at `key` replaced by the value of a flag."""
-    if flag == "learning_rate":  # this function's error lists the recipes with a learning rate
+    if flag == "learning_rate":  # this call's error lists recipes with a learning rate
         return variants.with_learning_rate(recipe, value)
     value = _PLAIN[flag](value) if flag in _PLAIN else value
     return toml.with_value(recipe, key, value, argument=flag)
@@ -129,7 +129,10 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
 
 
 def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
-    """Return the taps and weights in texts `NAME=WEIGHT`, as a dict from recipe keys to values."""
+    """Return the taps and weights in texts `NAME=WEIGHT`, as a dict from recipe keys to values.
+
+    A text without `=WEIGHT` has the weight 1.
+    """
     if not chosen:
         return {}
     argument, pairs = f"{kind}_layer", [word.partition("=") for word in chosen]

@@ -20,8 +20,8 @@ from nst_jax.recipes.recipe import as_arrays
 
 SECONDS = 30.0  # usual time between two checkpoints, if `--checkpoint-every` is not given
 
-# Without that flag, the time to the next checkpoint is at least this many times the duration of writing
-# the last one.
+# Without `--checkpoint-every`, the time to the next checkpoint is at least this many times the duration
+# of writing the last one.
 PAUSE = 20
 
 
@@ -32,8 +32,9 @@ def checkpoint_of(outputs: Outputs) -> Checkpoint | None:
     may be hours of work.
 
     Raises:
-      ValueError: naming the flag, if a flag needs `--checkpoint` and lacks it, if the file exists and
-        `--resume` is not given, if only some processes see the file, or if it is no intact checkpoint.
+      ValueError: if `--resume` or `--checkpoint-every` is given without `--checkpoint`, if the file
+        exists and `--resume` is not given, if only some processes see the file, or if the file is no
+        intact checkpoint.
     """
     path = outputs.checkpoint
     if path is None:
@@ -94,7 +95,7 @@ def check_disk_space(job: PictureJob) -> None:
 
 
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
-    """Return, for each canvas up to a checkpoint, the seconds since the first; all 0 if unknown."""
+    """Return, for each canvas up to a checkpoint, the seconds since the first one; all 0 if unknown."""
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds")
     if not isinstance(recorded, list) or len(recorded) != count:

@@ -25,8 +25,8 @@ def use_cache() -> str:
     """Let jax keep compiled programs in a folder and load them from there.
 
     A program is found by its code, the versions of jax and its compiler, and the device. The folder is
-    `nst_jax/programs` in the user's cache, which may be deleted at any time. Jax's own settings, such
-    as `JAX_COMPILATION_CACHE_DIR`, take precedence.
+    `nst_jax/programs` in the user's cache folder; it may be deleted at any time. Jax's own settings,
+    such as `JAX_COMPILATION_CACHE_DIR`, take precedence.
 
     Returns:
       Why the cache cannot be used; empty if it can be, or if jax's own settings decide.
@@ -48,7 +48,7 @@ def use_cache() -> str:
 
 
 def _check_owner(folder: Path) -> None:
-    """Refuse a folder in which another user could put programs for this one to run."""
+    """Refuse a folder in which another user could put programs that this user would run."""
     if not hasattr(os, "getuid"):  # Windows keeps users' folders apart by other means
         return
     found = folder.stat()

@@ -22,7 +22,7 @@ DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpe
 PLATFORMS = "JAX_PLATFORMS"  # environment variable: the platforms that jax uses, such as cpu
 PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"  # environment variable: whether jax may mix dtypes
 ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of environment variables on how jax allocates GPU memory
-OUT_OF_MEMORY = "OutOfMemory"  # a class known by name only, since importing it is slow
+OUT_OF_MEMORY = "OutOfMemory"  # name of an error class, compared by name since importing it is slow
 
 
 # --- Exit codes -----------------------------------------------------------------------------------
@@ -63,7 +63,10 @@ def _allocate_gpu_memory_on_demand() -> None:
 
 
 def _allow_promotion() -> None:
-    """Let jax mix types of numbers as by default; the strict setting is meant for a user's own code."""
+    """Let jax mix dtypes even if the environment forbids it.
+
+    The strict setting is meant for a user's own code, not for this program.
+    """
     if PROMOTION in os.environ:
         os.environ[PROMOTION] = "standard"
 

@@ -90,7 +90,11 @@ def is_first() -> bool:
 
 
 def from_first(values: Iterable[int]) -> Iterator[int]:
-    """Yield, in every process, the integers that the first process draws from its iterable."""
+    """Yield, in every process, the integers that the first process draws from its iterable.
+
+    The other processes draw as many integers from their own iterables, and ignore them. With several
+    processes, an integer above `LARGEST_INTEGER` is replaced by `LARGEST_INTEGER`.
+    """
     if jax.process_count() == 1:
         yield from values
         return

@@ -119,7 +119,7 @@ def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
 
 
 def demo(chosen: Chosen) -> int:
-    """Paint the sample content in the sample style, and write both and the result side by side."""
+    """Paint the sample content in the sample style, and write all three pictures side by side, too."""
     output = _result(chosen, Path("demo.png"))
     changes = arguments.Changes(size=chosen["size"], steps=chosen["steps"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])

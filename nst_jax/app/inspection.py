@@ -13,10 +13,10 @@ from nst_jax.app.messages import print_lines
 
 
 def print_settings(path: Path, *, as_json: bool) -> None:
-    """Print the settings embedded in a picture.
+    """Print the settings embedded in a picture, as JSON if `as_json` or if the output is no terminal.
 
     Raises:
-      ValueError: if the picture has no settings embedded.
+      ValueError: if the picture cannot be read or has no settings embedded.
     """
     from nst_jax import images
 

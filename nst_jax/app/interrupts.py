@@ -1,4 +1,4 @@
-"""How Ctrl-C, SIGTERM and SIGHUP end a run: at once, or in order if there is something to save.
+"""How Ctrl-C, SIGTERM and SIGHUP end a run: at once, or after saving if there is something to save.
 
 A process gets SIGHUP when its terminal is closed.
 
@@ -98,7 +98,7 @@ def _is_hangup(number: int) -> bool:
 
 
 def _end_at_once(number: int, frame: Any = None) -> NoReturn:
-    """End this process, whatever its other threads do."""
+    """Show the cursor, remove unfinished files, and end this process, whatever its other threads do."""
     del frame
     _end_after(_show_cursor, number)
 
@@ -147,7 +147,7 @@ class _Listener:
         self._ear, self._mouth = socket.socketpair()
         self._mouth.setblocking(False)
         signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
-        if hasattr(os, "register_at_fork"):  # a child's signals are its own
+        if hasattr(os, "register_at_fork"):  # a forked child must not report its signals here
             os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
@@ -193,12 +193,14 @@ class Interrupts(AbstractContextManager):
 
         Args:
           abandon: called if the run ends before `defer`.
-          alone: False if other processes have to be told when the run ends. Then the first signal
-            always waits for the main thread.
+          alone: False if other processes have to be told when the run ends. Then the main thread has
+            all the time that it needs to answer the first signal.
         """
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False
-        # Taken once and never released: by the thread that ends the run before `defer`, or by `defer`.
+        # Only the thread that takes this lock may end the run on a first signal. It is taken once and
+        # never released: by the thread that ends the run before `defer`, or by `defer`, after which
+        # first signals are only recorded.
         self._claim = threading.Lock()
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():

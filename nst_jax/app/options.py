@@ -454,7 +454,7 @@ _cache_of_rates = _cache_for(
     "predict the time from the speed of earlier runs, which the user's cache folder has"
 )
 
-XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"  # environment variable: least level of XLA's messages; 0: all
+XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"  # environment variable: XLA prints messages from this level on
 
 
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -12,7 +12,7 @@ from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.precision import FLOAT32
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
-SHOWN_SHARE = 0.1  # of a run's time; computing the targets is mentioned if it may take more
+SHOWN_SHARE = 0.1  # share of a run's time above which computing the targets is mentioned
 PARTS = (
     "weights",
     "activations",
@@ -67,7 +67,7 @@ def precision_words(name: str, auto_on: str) -> str:
 
 
 def memory_line(plan: Plan) -> str:
-    """Return one line on a run's memory: how much it takes, what saves some, and why."""
+    """Return one line on a run's memory: how much it takes, what saves memory, and why."""
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
     line = ", ".join([f"about {amount(plan.peak)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:

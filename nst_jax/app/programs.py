@@ -1,8 +1,8 @@
 """Programs of the command line: traced once and kept in files, and compiled ahead of their use.
 
 JAX's compilation cache finds a compiled program by its lowered form, so that every start of the command
-line has to trace and lower the program first; for large pictures these two take longer than loading
-the compiled program. So the traced program is kept as well, as `jax.export` writes it (StableHLO,
+line has to trace and lower the program first; for large pictures this takes longer than loading the
+compiled program. So the traced program is kept as well, as `jax.export` writes it (StableHLO,
 without pickles). It is found by a key, the hash of all that tracing depends on: the code of this
 package, the versions of the packages that it calls, jax's settings, and the structure, shapes and types
 of the arguments.
@@ -54,8 +54,8 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
     """Return the functions that a run compiles; those slow to trace keep traced programs in a folder.
 
     Args:
-      place: the folder for traced programs. None keeps nothing, as does a package that is imported from
-        an archive, whose source files cannot be hashed.
+      place: the folder for traced programs. Nothing is kept if it is None, or if this package is
+        imported from an archive, in which its source files cannot be hashed.
       say: receives a line on each kept program that is damaged.
 
     Returns:

@@ -17,8 +17,9 @@ from nst_jax.app.timing import Range, Timed
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
-# Number of rates kept under each key (see `_key`). Their median is used, which a run slowed by other
-# work hardly changes. Older rates are dropped, so that the speed of a new driver or version soon shows.
+# Number of rates kept under each key (see `_key`). Their median gives the likely time, since a run
+# slowed by other work hardly changes it. Older rates are dropped, so that the speed of a new driver or
+# version soon shows.
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
@@ -48,7 +49,7 @@ MEASURING, BESIDE = "measuring", "beside"
 
 
 def expected(plan: Plan) -> Expected | None:
-    """Return how long a run by this plan will take; None if nothing like it has been timed here."""
+    """Return how long a run by this plan will take; None if no run with its `_key` was timed here."""
     found, key = _read(), _key(plan)
     updates = found.get(key)
     if not updates:
@@ -117,7 +118,7 @@ def record_rate(
 
 
 def rates_are_kept() -> bool:
-    """Return whether rates are recorded; they are not if jax's compilation cache is off."""
+    """Return whether rates are recorded: only if jax's compilation cache is on, in a local folder."""
     return _path() is not None
 
 

@@ -147,7 +147,7 @@ class _Recorder:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Snapshot | None = None
-        self.seconds: list[float] = []  # of each canvas so far: time since the first, see `Lap`
+        self.seconds: list[float] = []  # for each canvas, the time since the first one, see `Lap`
         self._totals: list[np.ndarray] = []  # total losses of all canvases so far, in pieces
         self.compiling, self.watch = compiling, watch
         # `seconds` of the canvases up to the checkpoint from which the run resumes; [] for a new run.

@@ -1,10 +1,10 @@
 """The command `sweep`: paint one content and style with many values of one or two settings, as a grid.
 
 A sweep has one or two axes; an axis is a setting of the recipe with its values. In the recipe, the
-setting becomes an array with one number for each canvas (a set of style layers becomes one such array
-of weights for each layer), so that one program, under `vmap`, paints many canvases. They are painted in
-groups of equal size, beyond which painting more canvases at once would gain no speed; a group that does
-not fit into memory is divided further.
+setting becomes an array with one number for each canvas, so that one program, under `vmap`, paints many
+canvases. (If sets of style layers are swept, the weight of each layer becomes an array.) The canvases
+are painted in groups of equal size, the largest size that divides their number and still gains speed. A
+group that does not fit into memory is divided further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,7 +95,7 @@ class PaintedCell(NamedTuple):
 
     cell: int  # index in the grid, row by row
     image: np.ndarray
-    problem: str  # that losses stopped being finite, or nothing was painted; empty if all is well
+    problem: str  # that losses were not finite, or that nothing was painted; empty if neither
 
 
 # --- Axes -----------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def _short(taps: Sequence[str]) -> str:
 
 
 def _numerals(values: Sequence[float]) -> tuple[str, ...]:
-    """Return numbers as text in one notation: all like "1e-5" if one of them needs that."""
+    """Return numbers as text in one notation: all like "1e-5" if one of them is written so by `:g`."""
     plain = tuple(f"{value:g}" for value in values)
     if not any("e" in text for text in plain):
         return plain
@@ -180,7 +180,9 @@ def _numerals(values: Sequence[float]) -> tuple[str, ...]:
 
 
 def shape_of(axes: Sequence[Axis]) -> tuple[Axis | None, Axis]:
-    """Return the axes of the grid's rows and columns: those with several values, else the first.
+    """Return the axes of the grid's rows and columns: those with several values.
+
+    If no axis has several values, the first axis becomes the columns.
 
     Args:
       axes: all axes that were given, in the order of `TITLES`.

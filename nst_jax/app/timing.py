@@ -25,7 +25,8 @@ def update_cost(scale: Scale) -> int:
 class CompileClock(AbstractContextManager):
     """Counts the seconds for which tracing and compiling block the thread that made the clock.
 
-    The durations come from jax's own monitoring events. Use it as a context manager.
+    The durations come from jax's own monitoring events. Use it as a context manager. The time in which
+    the thread waits for another one counts too, see `waiting`.
     """
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager: count its duration, in which this thread waits for work in another one."""
+        """Context manager: count its duration, while this thread waits for work in another thread."""
         start = time.perf_counter()
         try:
             yield
@@ -122,7 +123,7 @@ class Stopwatch:
 class Timed(NamedTuple):
     """The cost of some work that was timed, such as updates or computing targets, and its time."""
 
-    cost: float  # operations; for updates, in the unit of the `costs` of `IntervalChooser`
+    cost: float  # operations; for updates, in the unit of the argument `costs` of `IntervalChooser`
     seconds: float  # without compilation
 
 
@@ -134,10 +135,10 @@ class Range(NamedTuple):
 
 
 class Pace:
-    """The seconds per cost of the last laps, from which a range of times is foretold.
+    """The seconds per unit of cost of the last laps, from which a range of times is estimated.
 
-    Until `LAPS` laps are known, the seconds per cost of earlier runs count as well, since the first
-    laps of a program say little.
+    Until `LAPS` laps are known, the seconds per unit of cost of earlier runs count as well, since the
+    first laps of a program say little.
     """
 
     LAPS = 5  # number of laps that are remembered

@@ -13,7 +13,7 @@ from nst_jax.app.progress import Display, time_left
 from nst_jax.app.timing import CompileClock, Timed
 
 LONGEST_PAUSE = 0.05  # seconds between two looks at whether arrays are computed
-TELLING_SHARE = 0.05  # of the operations of measuring; no time left is shown until more are done
+TELLING_SHARE = 0.05  # share of measuring that must be done before a time left is shown
 
 
 def _nothing() -> None:
@@ -24,7 +24,10 @@ class PollingWatch(measuring.Watch):
     """Waits in short pauses, between which Python runs the handlers of signals."""
 
     def __init__(self, look: Callable[[], Any] = _nothing) -> None:
-        """Make a watch that calls `look` every few hundredths of a second; it may raise an error."""
+        """Make a watch that calls `look` every few hundredths of a second while it waits.
+
+        An error that `look` raises ends the waiting.
+        """
         self._look = look
 
     def look(self) -> None:
@@ -45,7 +48,8 @@ class MeasuringWatch(PollingWatch):
     """Times and shows the measuring (computing) of one picture's targets; ends it if the run shall end.
 
     Attributes:
-      timed: operations and seconds of what was measured while this thread waited for it.
+      timed: operations and seconds of what was measured while the thread that made this watch waited
+        for it.
       stopped: returns whether the run shall end.
     """
 
@@ -108,7 +112,10 @@ class MeasuringWatch(PollingWatch):
 
     @property
     def seconds_elsewhere(self) -> float:
-        """The part of `seconds` in which another thread measured; the clock counts it as compiling."""
+        """The part of `seconds` in which another thread measured.
+
+        The `CompileClock` of the run counts this part as compiling.
+        """
         return sum(
             max(0.0, min(end, until) - max(begun, since))
             for begun, end in self._elsewhere

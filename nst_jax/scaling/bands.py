@@ -47,7 +47,7 @@ class Bands:
 
 
 def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | None:
-    """Return how a picture is cut into bands; None if the mesh has no axis `BANDS`.
+    """Return how a picture is cut into bands; None if there is no mesh, or it has no axis `BANDS`.
 
     All devices get the same number of rows of tiles, and all tiles the same number of pixel rows.
 
@@ -87,7 +87,7 @@ def check_bands_allowed(bands: Bands | None, terms: Terms) -> None:
     """Refuse bands for a recipe with a loss that is not a sum over positions.
 
     Raises:
-      ValueError: if there are bands and such a loss; the message names the loss.
+      ValueError: if there are bands and a loss that is not additive; the message names the loss.
     """
     if bands is None or terms.additive:
         return
@@ -164,7 +164,7 @@ def _is_picture(x: Any, height: int) -> bool:
 
 
 def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
-    """Return a device's band with rows of the bands above and below; zeros beyond the first and last.
+    """Return a device's band with rows of the bands above and below it; zeros where there is no band.
 
     Every device must make this call at the same time, inside a function given to `map_bands`. In the
     backward pass, the gradient of a fetched row goes back to the device that owns the row.

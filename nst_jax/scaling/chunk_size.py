@@ -1,6 +1,7 @@
 """The size of a chunk, the number of pictures painted at once.
 
-It is the number that fits into memory, or the number beyond which a larger chunk is hardly faster.
+Two numbers limit it: how many pictures fit into memory, and the number beyond which a larger chunk is
+hardly faster. Within these limits, sizes are preferred with which few programs are compiled.
 """
 
 import bisect
@@ -17,11 +18,11 @@ PIXELS_AT_ONCE_ELSEWHERE = 2**22
 
 
 def largest_chunk(total: Callable[[int], int], available: int | None, count: int) -> int | None:
-    """Return how many of `count` pictures fit into memory at once, at least 1; None if not known.
+    """Return how many of `count` pictures fit into memory at once, at least 1.
 
     Args:
-      total: returns the estimated bytes of so many pictures at once.
-      available: bytes that the device can allocate.
+      total: function of a number of pictures; returns the estimated bytes of painting them at once.
+      available: bytes that the device can allocate; None if not known, and then the result is None.
       count: number of pictures.
     """
     if available is None:
@@ -34,7 +35,8 @@ def even_chunk(count: int, most: int | None) -> int:
     """Return how many of `count` pictures to paint at once so that few programs are compiled.
 
     Chunks of equal size share a compiled program, and a smaller last chunk needs a second program. So
-    the largest size that divides `count` is preferred, unless it is less than half of `most`.
+    the largest size up to `most` that divides `count` is preferred, unless it is less than half of
+    `most`. Then the pictures are spread as evenly as possible over the fewest chunks.
 
     Args:
       count: number of pictures.

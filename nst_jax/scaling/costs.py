@@ -40,7 +40,7 @@ class Footprint:
       weights: kernels and biases down to the deepest tap, transposed and Winograd kernels included.
       activations: activations of the network while it computes loss and gradient, or while it computes
         the largest style's statistics, whichever is more.
-      state: canvases and the optimiser's state.
+      state: canvases, the optimiser's state, and the copies that an update makes of them.
       targets: the content's features and the style's statistics.
       inputs: the contents and the styles, resized.
     """
@@ -96,8 +96,8 @@ def estimate_memory(
 
     Raises:
       TypeError: if an argument is of the wrong type.
-      ValueError: if a side is under 16 px, `pictures` or `devices` is under 1, or the recipe cannot be
-        run.
+      ValueError: if a shape is not two sides of at least 16 px, `style_shapes` is empty, `pictures` or
+        `devices` is under 1, `platform` is unknown, or the recipe cannot be run.
 
     Example:
       >>> import nst_jax as nst
@@ -139,7 +139,7 @@ def _bytes_of_picture(shape: Shape) -> int:
 
 
 # Bytes per pixel of the unresized picture that the filters of Pillow take, mostly for float32 copies
-# while the picture is rounded to 8 bits. (Filters that run in JAX take no such copies.)
+# while the picture is rounded to 8 bits. (Filters that run in JAX do not round to 8 bits.)
 PILLOW_BYTES = 40
 
 
@@ -275,10 +275,10 @@ def _work(
     A direct convolution reads a copy of its input: the output of a ReLU in the forward pass, a gradient
     in the backward pass. Winograd convolution makes several buffers one after the other, two of which
     exist at a time; see `winograd.convolve`. For every pixel that the patches cover, a buffer has 6/4
-    elements per channel once the rows are transformed, and 36/16 once the columns are transformed too;
-    the products have 36/16. A CPU convolves in float32 even if the activations have fewer bits; only
-    the factors of Winograd's products then have fewer bits as well. With `direct`, as when styles are
-    measured, no layer uses Winograd convolution.
+    elements per channel if it is transformed along one axis only, and 36/16 if along both axes; the
+    buffer of the products has 36/16, too. A CPU convolves in float32 even if the activations have fewer
+    bits; only the factors of Winograd's products then have fewer bits as well. With `direct`, as when
+    styles are measured, no layer uses Winograd convolution.
     """
     each = _bytes_each(recipe)
     if not on_cpu:
@@ -350,7 +350,7 @@ def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
     if not pooled or recipe.network.pool is not layers.max_pool:
         return kept
     # Max pooling keeps one byte for each window, and that is enough for the gradient of the ReLU too.
-    # By its own count, XLA's CPU compiler keeps the output nevertheless.
+    # XLA's CPU compiler keeps the output nevertheless, as the memory that it reports shows.
     return pooled + kept * (layer.tapped > 0 or on_cpu)
 
 
@@ -359,9 +359,10 @@ HELD_FOR_GRAM = 3
 
 
 def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool) -> int:
-    """Return the peak bytes of the computation of a style's statistics, or those of one of its tiles.
+    """Return the peak bytes of computing a style's statistics; if it is cut into tiles, of one tile.
 
-    XLA may make the Gram matrix of a layer after it has computed the next layer.
+    XLA may make the Gram matrix of a layer after it has computed the next layer, so the copies for that
+    matrix are counted together with the next layer.
     """
     taps = recipe.terms.style_taps
     window = tiles.window_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
@@ -404,7 +405,8 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     which is complete before the update replaces anything, and one copy.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    # In a sweep, the optimiser's numbers are arrays of values; every value gives the same shapes.
+    # In a sweep, the optimiser's numbers are arrays of values. The first value is used, as all values
+    # give the same shapes.
     rule = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent.optimizer)
     memory = jax.eval_shape(rule.transformation().init, canvas)
     leaves = [canvas, canvas, *jax.tree.leaves(memory)]  # `State.canvas`, `State.pending`, ...

@@ -1,4 +1,4 @@
-"""Fitting a run into memory: tiles, rematerialisation, a shorter history, or the error if none fits."""
+"""Fitting a run into memory: tiles, rematerialisation, a shorter history; or an error."""
 
 import bisect
 from collections.abc import Callable, Iterator
@@ -31,6 +31,8 @@ def fitted(
 ) -> Recipe:
     """Return the recipe with tile size and rematerialisation for the fastest run that fits.
 
+    If none of them fits, the history of L-BFGS is shortened, where that is allowed.
+
     Args:
       recipe: the recipe of the run, with a precision other than `AUTO`.
       scale: the final scale.
@@ -62,8 +64,9 @@ def fitted(
 def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     """Return variants of a recipe, each of which needs less memory and more time than the one before.
 
-    All variants paint the same picture. The first computes the canvas as a whole; on an accelerator,
-    the second adds rematerialisation; the others compute in smaller and smaller tiles.
+    All variants paint the same picture. The first computes the canvas as a whole. On an accelerator,
+    the second adds rematerialisation, unless the recipe has it already. The others compute in smaller
+    and smaller tiles; there are none of these if the recipe has a loss that is not additive.
 
     Args:
       recipe: the recipe to vary.
@@ -73,7 +76,7 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     candidates = [with_network(recipe, tile=0)]
     if platform != "cpu" and not recipe.network.remat:
         candidates.append(with_network(recipe, tile=0, remat=True))
-    if not recipe.terms.additive:  # such losses need the picture as a whole
+    if not recipe.terms.additive:  # a loss that is not additive needs the whole picture
         return candidates
     halo = vgg.halo_of(recipe.terms.taps)
     remat = recipe.network.remat or platform != "cpu"

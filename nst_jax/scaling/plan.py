@@ -77,8 +77,8 @@ class Plan:
     """Everything that is decided about a run before it starts.
 
     Attributes:
-      requested: the checked recipe with the precision for the platform, before tile size and the like
-        were chosen to fit into memory.
+      requested: the checked recipe with the precision for the platform, before tile size,
+        rematerialisation and L-BFGS history were chosen to fit into memory.
       auto_precision: whether the recipe's precision was `AUTO`, so that the platform decided.
       recipe: the recipe to run: `requested`, with tile size, rematerialisation and, if allowed, L-BFGS
         history chosen to fit into memory.
@@ -92,9 +92,11 @@ class Plan:
         process; if `here` is False, the platform that was requested.
       here: whether the plan is for the devices of this process, and not for another platform.
       available: bytes that each device can allocate; None if not known.
-      footprint: predicted memory of one device at the final scale.
+      footprint: predicted memory of one device at the final scale, for its pictures of a chunk; on a
+        CPU for all pictures of the chunk, since the CPU devices share one memory.
       untiled: predicted memory of one device for one picture by `requested`, without tiles.
-      files: what the picture files of one picture take in this machine's memory; None if not known.
+      files: memory that the content and style files of one picture take in this machine; None if not
+        known.
     """
 
     requested: Recipe
@@ -113,9 +115,10 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """Predicted bytes of memory; on a CPU, those for reading and resizing files count, if known.
+        """Predicted bytes of memory; on a CPU, including the reading and resizing of files, if known.
 
-        On an accelerator they do not count: files are read into the machine's memory, not into its own.
+        On an accelerator the files do not count: they are read into the machine's memory, not into the
+        accelerator's.
         """
         if self.files is None or self.platform != "cpu":
             return self.footprint.total
@@ -188,7 +191,7 @@ class Plan:
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
     def fits_beside_next(self, scale: int) -> bool:
-        """Return whether memory can hold a scale and the next, compiled ahead of time, at once.
+        """Return whether memory can hold a scale together with the next, which is compiled meanwhile.
 
         The result is False for the last scale. For others, it is True if the available memory is not
         known.
@@ -337,8 +340,8 @@ def plan_scales(
     With several processes, every process must make this call.
 
     Args:
-      recipe: a checked recipe. If its `network.tile` is None, this function chooses the tile size, and
-        if its precision is `AUTO`, the precision.
+      recipe: a checked recipe. If its `network.tile` is None, this function chooses the tile size and
+        rematerialisation, and if its precision is `AUTO`, the precision.
       scales: coarse to fine, each with the shapes of its canvas and of all styles.
       mesh: the devices that share the canvas or the batch; None is one device.
       device: the device that holds the weights; None is the first local device.
@@ -353,9 +356,9 @@ def plan_scales(
       unread: whether these files are still to be read, so that they take some of the available memory.
 
     Raises:
-      ValueError: if `unread` files cannot be read; if no tile size fits (the message names the largest
-        canvas and the changes that would fit); if a device would have no row of the canvas; or if bands
-        are requested for a loss that is not additive.
+      ValueError: if reading `unread` files takes more memory than there is; if no tile size fits (the
+        message names the largest canvas and the changes that would fit); if a device would have no row
+        of the canvas; or if bands are requested for a loss that is not additive.
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)

@@ -1,4 +1,4 @@
-"""Several devices: which ones to use, and how the pictures of a batch are distributed over them."""
+"""Several devices: which ones to use, and how pictures and their bands are distributed over them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -17,26 +17,26 @@ BANDS = "bands"  # mesh axis over which the bands of one picture are distributed
 ALL = "all"
 
 AnyMesh: TypeAlias = Mesh | AbstractMesh  # a mesh of real devices, or an abstract one for planning
-Devices: TypeAlias = Any  # None, "all", a number of devices, or a sequence of `jax.Device`
+Devices: TypeAlias = Any  # None, "all", a number of devices, or a list of devices; see `mesh_of`
 
 
 # --- Choosing devices -----------------------------------------------------------------------------
 
 
 def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
-    """Return a mesh with one axis over the chosen devices, or None if one device does all the work.
+    """Return a mesh with one axis over the chosen devices, or None if no mesh is needed.
 
     Args:
       devices: None means the device that holds the weights; `"all"` means all devices of the default
         platform, including those of other processes that `jax.distributed` has joined; an int n means
-        the first n of them; a list of `jax.Device` means exactly these.
+        the first n of them; a list or tuple of `jax.Device` means exactly these.
       axis: name of the axis: `PICTURES` for a batch, `BANDS` for the bands of one picture.
 
     Returns:
       A mesh, or None if `devices` is None or only the first local device.
 
     Raises:
-      TypeError: if `devices` is not None, a string, an int or a list of devices.
+      TypeError: if `devices` is not None, a string, an int or a list or tuple of at least one device.
       ValueError: if a string is not "all" or an int is under 1, if there are fewer devices than
         requested, if a device is listed twice, if the devices are of several platforms, or if a process
         has none of them.
@@ -68,12 +68,13 @@ def mesh_of_batch(devices: Devices, bands: int = 1) -> Mesh | None:
       bands: number of devices that share one picture, each computing one band of it.
 
     Returns:
-      A mesh with the axis `PICTURES`, and the axis `BANDS` if `bands` is more than 1; None if one
-      device does all the work.
+      A mesh with the axis `PICTURES`, and the axis `BANDS` if `bands` is more than 1; None if `bands`
+      is 1 and `mesh_of` returns None.
 
     Raises:
       TypeError: as in `mesh_of`, and if `bands` is not an int.
-      ValueError: as in `mesh_of`, and if the number of devices is not a multiple of `bands`.
+      ValueError: as in `mesh_of`, and if `bands` is under 1 or the number of devices is not a multiple
+        of `bands`.
     """
     _checks.whole("bands", bands, least=1)
     mesh = mesh_of(devices)
@@ -234,7 +235,8 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
       mesh: the devices that paint; every process that has one of these devices must make this call.
 
     Returns:
-      The minimum, rounded to seven digits; `amount` itself if there is one process.
+      The minimum, rounded to seven digits, or None if no process knows its value. If there is only one
+      process, or `mesh` is not a mesh of real devices, `amount` itself.
     """
     if jax.process_count() == 1 or not isinstance(mesh, Mesh):
         return amount
@@ -247,7 +249,7 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
 
 
 def shard_map(function: Callable[..., Any], **layout: Any) -> Callable[..., Any]:
-    """Call JAX's `shard_map` without its replication check, in the old and the new form of its API."""
+    """Call JAX's `shard_map`, at its old or new place in the API, without its replication check."""
     if hasattr(jax, "shard_map"):
         # The replication check does not understand loops inside custom gradient rules.
         return jax.shard_map(function, check_vma=False, **layout)

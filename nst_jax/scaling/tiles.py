@@ -42,7 +42,7 @@ class Cut:
     side: int  # length of the side, px
     core: int  # length of a core, px, a multiple of 16; the last core may be shorter
     window: int  # length of a window, px
-    halo: int  # least length by which a window extends past its core inside the picture, px
+    halo: int  # least px by which a window extends past its core; less at the picture's border
 
     @property
     def count(self) -> int:
@@ -176,7 +176,7 @@ def _cut(side: int, core: int, halo: int) -> Cut:
     """Cut a side into cores of length `core`."""
     # The first and the last window stop at the picture's border, so two cores need one halo each.
     wide = core + (halo if side <= 2 * core else 2 * halo)
-    # The window is widened so that the last one begins on the pooling grid and ends at the border.
+    # Windows are widened so that the last one begins on the pooling grid and ends at the border.
     window = side - max(side - wide, 0) // SMALLEST * SMALLEST
     return Cut(side, core, window, halo)
 

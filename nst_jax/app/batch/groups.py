@@ -110,8 +110,8 @@ def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> li
 
     Args:
       entries: the entries, in any order.
-      platform: the device's platform, as JAX names it; large pictures make smaller groups, on a CPU
-        more so, since painting more of them together gains no speed.
+      platform: the device's platform, as JAX names it. Groups of large pictures are smaller, above all
+        on a CPU, since painting more of them together gains no speed.
       devices: number of devices that share a group, each with pictures of its own.
 
     Returns:

@@ -163,7 +163,7 @@ def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe
 
 
 def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
-    """Return a recipe changed by the overrides of a row, checked against its styles."""
+    """Return a recipe changed by the overrides of a row, and checked against the row's styles."""
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
         recipe = toml.with_values(recipe, values, argument="overrides")
@@ -202,7 +202,7 @@ def inspected(
     known: dict[tuple[Path, str], images.Glance | ValueError] = {}
 
     def glance(path: Path, draft: Draft, argument: str) -> images.Glance:
-        # In messages on typed files: `contents` or `styles`, as the command line calls them.
+        # Messages on typed files say `contents` or `styles`, as the command line calls its arguments.
         argument += "s" if draft.row.typed else ""
         if (path, argument) not in known:
             try:
@@ -215,8 +215,8 @@ def inspected(
         return found
 
     # Why a picture does not fit into memory (empty if it does), by structure of the recipe and scales.
-    # Recipes of one structure differ only in numbers, which take no memory, so thousands of rows may
-    # have one answer.
+    # Recipes of one structure differ only in numbers, which do not change the memory, so thousands of
+    # rows may have one answer.
     refusals: dict[Any, str] = {}
 
     def check_memory(entry: Entry) -> None:
@@ -362,11 +362,11 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
     if job.overwrite:
         return job, []
     entries, records = [], []
-    # Read only if it is needed, since thousands of shards have as many result manifests.
+    # The result manifests are read only if needed, since thousands of shards have as many of them.
     written = functools.cache(lambda: results.written_before(job.folder))
     for entry in job.entries:
         embedded = None
-        if entry.output.is_file():  # asked here, since `requested_settings` takes longer
+        if entry.output.is_file():  # checked first, since `requested_settings` takes longer
             embedded = results.read_if_finished(
                 entry.output, requested_settings(entry, job, weights)
             )

@@ -326,7 +326,9 @@ def run_batch(
     runner: Runner,
     display: Display,
 ) -> BatchEnding:
-    """Paint the unfinished pictures of a batch, record how every row ended, and draw the contact sheet.
+    """Paint the unfinished pictures of a batch, and record how every row ended.
+
+    If the job has a contact sheet, it is drawn at the end.
 
     Args:
       params: the weights.
@@ -442,7 +444,10 @@ def _renamed(entries: Sequence[Entry]) -> list[str]:
 
 
 def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
-    """Draw the contact sheet: a row for each content, a column for each first style, results inside."""
+    """Draw the contact sheet: a row for each content, a column for each style, and the results.
+
+    Entries with several styles, which are blended, belong to the column of the first one.
+    """
     contents = dict.fromkeys(entry.content for entry in entries)
     styles = dict.fromkeys(entry.styles[0] for entry in entries)
     down = {path: index for index, path in enumerate(contents)}

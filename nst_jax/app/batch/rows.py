@@ -117,7 +117,7 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
       Pairs of a path, and whether this path was typed rather than found in a folder or by a glob.
 
     Raises:
-      ValueError: for a folder without pictures, and for a pattern without a match.
+      ValueError: for a folder that cannot be read or has no pictures, and for a glob without a match.
     """
     found: list[tuple[Path, bool]] = []
     for word in words:
@@ -229,9 +229,9 @@ def read_manifest(path: Path) -> list[ManifestRow]:
       The rows, in the order of the file.
 
     Raises:
-      ValueError: if the file is missing, cannot be read or has no rows; if a column is missing,
-        unknown or given twice; and, naming the row, if content or style is empty or a cell is of a
-        wrong type.
+      ValueError: if the file is missing, damaged, unreadable or without rows; if pyarrow is needed but
+        missing; if a column is missing, unknown or given twice; and, naming the row, if content or
+        style is empty or a cell cannot be used.
     """
     try:
         rows = [_row(number, cells, path) for number, cells in READERS[path.suffix.lower()](path)]
@@ -386,7 +386,7 @@ def _overrides(value: Any) -> Iterable[str]:
     if isinstance(value, Mapping):
         return [f"{key}={_typed(item)}" for key, item in value.items() if item is not None]
     if isinstance(value, list):
-        # A Parquet map, which pyarrow returns as a list of pairs.
+        # pyarrow returns a Parquet map as a list of pairs.
         if all(isinstance(part, tuple) for part in value):
             return _overrides(dict(value))
         return [word for word in (_text("overrides", part) for part in value) if word]
