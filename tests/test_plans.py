@@ -188,7 +188,7 @@ def test_a_run_tells_how_long_the_next_will_take(call, kept):
     assert told["measuring_operations"] == sum(planned.measuring_operations)
     code, _, err = call(*RUN, "--steps", 4)
     assert re.search(r"^time +about .+ s(, of which .+)?, by the last run here$", err, re.M), err
-    assert rates.known_rate(planned).runs == 2
+    assert rates.expected(planned).runs == 2
     assert "the last 2 runs" in call("plan", *RUN[1:5])[1]
 
 
@@ -201,7 +201,7 @@ def test_twice_the_updates_are_twice_the_seconds(monkeypatch):
         return plan.plan_canvas(TINY.replace(steps=steps), (512, 512))
 
     def seconds(steps):
-        return words_of.expected_seconds(planned(steps)) - measuring
+        return rates.expected(planned(steps)).likely - measuring
 
     measuring = sum(planned(3).measuring_operations) / 1e12
     assert seconds(6) == pytest.approx(2 * seconds(3))
@@ -223,7 +223,7 @@ def test_time_left_knows_that_tiles_cost_more():
         found = timing.IntervalChooser(scales, costs=costs.scale_operations(scales, recipe, "cpu"))
         found.advance(0, 0.0)
         found.advance(1, 1.0)
-        return found.seconds_left()
+        return found.range_left().most
 
     assert left(cut) > 1.5 * left(recipes.DEFAULT)
 

@@ -48,17 +48,18 @@ def test_scale_of_a_canvas():
 def test_estimate_grows_with_the_area():
     sizes = [(128, 256), (256, 512)]
     chooser = IntervalChooser([Scale(size, (size,), 8) for size in sizes])
-    assert chooser.seconds_left() is None
+    assert chooser.range_left() is None
     chooser.advance(0, 0.0)
     chooser.advance(1, 0.5)
     # 6 more updates here, 9 at four times the area; half of a small step does not depend on it.
     ratio = (4 * 128 * 256 + FIXED_PIXELS) / (128 * 256 + FIXED_PIXELS)
     left = 6 * 0.5 + 9 * 0.5 * ratio
     # The next scale compiles while this one's seven updates run.
-    assert chooser.seconds_left(2.0) == pytest.approx(left)
-    assert chooser.seconds_left(5.0) == pytest.approx(left + 5.0 - 7 * 0.5)
+    assert chooser.range_left(2.0) == pytest.approx((left, left))
+    later = left + 5.0 - 7 * 0.5
+    assert chooser.range_left(5.0) == pytest.approx((later, later))
     chooser.advance(16, 1.0)
-    assert chooser.seconds_left(2.0) == 0
+    assert chooser.range_left(2.0) == (0, 0)
 
 
 def test_laps_leave_out_compilation():
@@ -121,7 +122,6 @@ def test_what_is_left_is_a_range_of_the_last_paces():
         chooser.advance(step, seconds)
     # The first lap of nine seconds is the sixth last; the others took 1 to 3 seconds for an update.
     assert chooser.range_left() == pytest.approx((92.0, 276.0))
-    assert chooser.seconds_left() == pytest.approx(92 * 24 / 8)  # by the mean
 
 
 def test_earlier_runs_widen_the_range_of_the_first_laps_only():

@@ -27,12 +27,6 @@ def device_facts(plan: Plan) -> dict[str, str]:
     return provenance.device() if plan.here else {"platform": plan.platform, "kind": plan.platform}
 
 
-def expected_seconds(plan: Plan) -> float | None:
-    """Return the seconds that a run is likely to take; None if that is unknown."""
-    found = expected(plan) if plan.here else None
-    return None if found is None else found.likely
-
-
 def precision_line(plan: Plan, resume: Checkpoint | None = None) -> str:
     """Return one line on a run's precision: its name, and why it is this one.
 

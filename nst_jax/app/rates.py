@@ -24,13 +24,6 @@ MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
 
-class Rate(NamedTuple):
-    """The speed of earlier runs on the same kind and number of devices, with the same precision."""
-
-    operations: float  # per second, counted by `nst_jax.scaling.costs.update_operations`
-    runs: int  # number of runs of which `operations` is the median
-
-
 class Expected(NamedTuple):
     """How long a run is expected to take, in seconds, by the earlier runs here."""
 
@@ -79,12 +72,6 @@ def known_paces(plan: Plan) -> Range | None:
     """Return the least and the most seconds per operation of updates in earlier runs; None if none."""
     found = _read().get(_key(plan))
     return Range(1 / max(found), 1 / min(found)) if found else None
-
-
-def known_rate(plan: Plan) -> Rate | None:
-    """Return the speed of earlier runs here with a plan's precision and device count; None if none."""
-    found = _read().get(_key(plan), [])
-    return Rate(statistics.median(found), len(found)) if found else None
 
 
 def record_rate(

@@ -244,25 +244,15 @@ class IntervalChooser(Iterator[int]):
         lengths.append(max(1, self._ends[scale] - self.done))
         return min(lengths)
 
-    def seconds_left(self, compile_seconds: float = 0.0) -> float | None:
-        """Estimate the seconds that the rest of the run takes, or None before anything was timed.
-
-        Args:
-          compile_seconds: how long preparing a scale takes, above all compiling its program. It is
-            assumed to happen while the previous scale runs; only what exceeds the time of that scale is
-            added.
-        """
-        if self._measured < 0:
-            return None
-        return self._left(self._seconds / self._steps / self._cost[self._measured], compile_seconds)
-
     def range_left(
         self, compile_seconds: float = 0.0, measuring: Sequence[float] | None = None
     ) -> Range | None:
         """Estimate the least and most seconds that the rest takes, from the seconds per cost so far.
 
         Args:
-          compile_seconds: as in `seconds_left`.
+          compile_seconds: how long preparing a scale takes, above all compiling its program. It is
+            assumed to happen while the previous scale runs; only what exceeds the time of that scale is
+            added.
           measuring: for each scale, the seconds that computing its targets takes, which is assumed to
             happen while the previous scale runs, too; None counts none.
 
