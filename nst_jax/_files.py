@@ -27,7 +27,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def _shortened(name: str) -> str:
-    """Return a file's name; if it is too long for a prefix and a suffix, its beginning and a digest."""
+    """Return a file's name; if it has more than `LONGEST_NAME` bytes, its beginning and a digest."""
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
         return name
@@ -45,8 +45,8 @@ def atomic(path: Path) -> Iterator[Path]:
     """Context manager: the file written at the yielded path replaces `path` if the block succeeds.
 
     If `path` is a symbolic link, the file that it points to is replaced, not the link. The written file
-    gets the permissions of the file that it replaces, without the group's if it cannot get the same
-    owner and group. If it replaces none, its permissions follow the umask.
+    gets the permissions of the file that it replaces, but none for the group if it cannot get the same
+    owner and group. If it replaces no file, its permissions follow the umask.
 
     Args:
       path: path of the file to write or to replace.

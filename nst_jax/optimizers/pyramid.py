@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
-# A coarse line (row or column) is the sum of four fine lines with these weights, for the two outer and
-# the two inner lines. The transpose of this map interpolates linearly from coarse to fine.
+# A coarse line (row or column) is a weighted sum of four neighbouring fine lines: the two outer lines
+# have the weight `OUTER`, the two inner lines `INNER`. The transpose of this map interpolates linearly
+# from coarse to fine.
 OUTER, INNER = 0.25, 0.75
 
 NARROWEST = 4  # px; a level with a side shorter than this is not halved
