@@ -420,6 +420,6 @@ VARIATIONS = {
 }
 
 
-# --- Checking that a loss is additive -------------------------------------------------------------
+# --- Any of these losses --------------------------------------------------------------------------
 
 Loss: TypeAlias = ContentLoss | StyleLoss | Variation

@@ -24,9 +24,12 @@ from nst_jax.scaling.sharding import Devices
 
 
 class _NoResult(RuntimeError):
-    """A run that ended without a result; its canvas is in `image`, and a pickle keeps it."""
+    """Base class of the errors of runs that end without a result; `image` is the run's canvas.
 
-    _what = ""  # what happened after `step` updates, with `{step}` in the text
+    The error can be pickled, with its image.
+    """
+
+    _what = ""  # the beginning of the message, in which `{step}` stands for the number of updates
 
     def __init__(self, step: int, image: Image, remedy: str = "smaller weights"):
         super().__init__(f"{self._what.format(step=step)} is in `.image`: try {remedy}")
@@ -61,14 +64,14 @@ class Stalled(_NoResult):
 
 
 def remedy_for_stalled(recipe: Recipe) -> str:
-    """Return what helps a run whose losses end as they began."""
-    if recipe.descent.optimizer.guarded:  # it undid all its updates
+    """Return, as a phrase for a message, what to change if a run's losses end as they began."""
+    if recipe.descent.optimizer.guarded:  # the optimiser undid all its updates
         return "smaller weights or more updates"
     return "smaller weights or a larger learning rate"
 
 
 def remedy(recipe: Recipe) -> str:
-    """Return what helps a run whose losses stopped being finite."""
+    """Return, as a phrase for a message, what to change if a run's losses stop being finite."""
     # A guarded optimiser undoes moves that are too long, so only the loss weights can be to blame.
     if recipe.descent.optimizer.guarded:
         return "smaller weights"
