@@ -85,9 +85,8 @@ class State(NamedTuple):
     losses: Losses  # of `canvas`; if `broke_at` is not -1, of a rejected canvas, and not finite
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any  # state of the optimiser's optax transformation
-    broke_at: Int[
-        Array, "*batch"
-    ]  # number, at this scale, of the update with non-finite losses; or -1
+    # Number of the update, counted at this scale, whose losses were not finite; -1 if there is none.
+    broke_at: Int[Array, "*batch"]
 
 
 class Snapshot(NamedTuple):

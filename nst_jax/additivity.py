@@ -69,9 +69,8 @@ def _not_additive(loss: Loss) -> str:
         with jax.ensure_compile_time_eval():  # the caller may be tracing
             whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())
     except Exception:
-        return (
-            ""  # the loss cannot use these features; a faulty loss raises its error again in a run
-        )
+        # The loss cannot use these features. If it is faulty, a run will raise the error again.
+        return ""
     if missed := _missed([with_zeros], whole):
         what = (
             "a mask of True changes" if isinstance(loss, Variation) else "positions of zeros change"

@@ -109,7 +109,8 @@ def glance(path: PathLike, *, argument: str = "path") -> Glance:
       A `Glance`.
 
     Raises:
-      ValueError: as in `read`, except for damage that only decoding can find.
+      ValueError: as in `read`, except for what only decoding can find: some kinds of damage, too little
+        memory, and grey values of unclear meaning.
 
     Example:
       >>> from nst_jax import images
