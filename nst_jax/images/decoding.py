@@ -19,9 +19,8 @@ from PIL import Image as PilImage
 from nst_jax import _memory
 from nst_jax.images import jpeg_markers, png_chunks
 
-MOST_PIXELS = (
-    178_956_970  # most pixels of a picture that is read, as in Pillow; 2 GB as float32 RGB
-)
+# Largest number of pixels of a picture that is read, as in Pillow. As float32 RGB they take 2 GB.
+MOST_PIXELS = 178_956_970
 
 # Formats that are read, by Pillow's names. Others are left out: EPS would run Ghostscript, and Pillow
 # takes almost any file for a TGA. Only other packages, such as pillow-heif, register HEIF with Pillow.
@@ -61,9 +60,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 # x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
-_EXIF_IS_UNREADABLE = (
-    "nst_jax unreadable EXIF"  # our key in Pillow's `info` that marks damaged EXIF
-)
+_EXIF_IS_UNREADABLE = "nst_jax unreadable EXIF"  # our key in Pillow's `info`: the EXIF is damaged
 _CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info` for the numbers in a PNG's cICP chunk
 _PQ, _HLG = 16, 18  # HDR's transfer functions, by their numbers in ITU-T H.273
 # Primaries and transfer functions that are read as sRGB's, by their numbers in ITU-T H.273: those that

@@ -110,7 +110,7 @@ def _plain(item: Item) -> Any:
 
 
 def _number(key: str, value: Any) -> Any:
-    """Return a value as a Python number or string; an array without axes becomes a number."""
+    """Return a value as a Python number or string; a zero-dimensional array becomes a number."""
     if not hasattr(value, "dtype"):
         return value
     if value.ndim:
@@ -180,7 +180,7 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
 
 class _Refused(ValueError):
-    """Raised for a refused file or value; public functions then raise one that names the argument."""
+    """Raised for a refused file or value; public functions add the argument's name to its message."""
 
 
 def _base(name: Any) -> Recipe:
@@ -224,7 +224,7 @@ def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any
 def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -> None:
     """Refuse a table with a key that `kind` does not have, and suggest the nearest known key."""
     if all(name in declared_fields(kind) for name in table):
-        return  # skips the work for an error message, since a batch may read thousands of tables
+        return  # before the slow work for an error message, since a batch may read thousands of tables
     chosen = any(kind in choice.named.values() for choice in CHOICES)
     names = [*more, *([KIND] if chosen else []), *declared_fields(kind)]
     here = {name: f"{key}.{name}".lstrip(".") for name in names}
@@ -409,4 +409,4 @@ def _value(text: str) -> Any:
         found = _parsed(f"value = {text}")
     except _Refused:
         return text
-    return found["value"] if len(found) == 1 else text  # text with a line break could add keys
+    return found["value"] if len(found) == 1 else text  # a line break in `text` could add keys

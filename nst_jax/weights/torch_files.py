@@ -75,8 +75,8 @@ class _Tensor(NamedTuple):
         )
 
 
-# Errors name the type of an unexpected value, and print no value but integers: nested lists, each of
-# which has the previous list twice, are a few bytes in a file and gigabytes as text.
+# Error messages state the type of an unexpected value, and its value only if it is an integer: lists
+# that each contain the previous list twice take a few bytes in a file, and gigabytes as text.
 
 
 def _count(value: object) -> int:
@@ -128,7 +128,7 @@ class _MakeDictionary:
         if not isinstance(items, list):
             raise TypeError(f"a dictionary is made from a {type(items).__name__}")
         found = OrderedDict(items)
-        items.clear()  # else a pickle could copy one long list again and again
+        items.clear()  # else a pickle could have one long list copied again and again
         return found
 
 
@@ -233,7 +233,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
                 f"has {name} in its pickle, which torch does not write for tensors; save plain "
                 "tensors: `torch.save(model.state_dict(), FILE)`",
             )
-        if name == "GLOBAL":  # an unknown name is refused here, not at an opcode that uses it
+        if name == "GLOBAL":  # imports a name; an unknown one is refused here, before it is used
             _replacement(path, *argument.split(" ", 1))
         if name == "MARK":
             marks.append(len(stack))
