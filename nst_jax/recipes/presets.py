@@ -104,8 +104,8 @@ GATYS_PYTORCH_800 = replace(
 # --- TensorFlow and Keras -------------------------------------------------------------------------
 
 # Age: any release of TensorFlow 2: in all of them `image.resize` has half-pixel centres, and Adam has
-# the form of `KerasAdam`. TensorFlow decodes JPEGs with a faster transform than Pillow does, so that pixels
-# differ by a few of 256 levels. The source prints no losses.
+# the form of `KerasAdam`. TensorFlow decodes JPEGs with a faster transform than Pillow does, so that
+# pixels differ by a few of 256 levels. The source prints no losses.
 TF = Recipe(
     name="tf",
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 1",

@@ -49,7 +49,7 @@ def nearest(height: int, width: int, size: int, edge: int) -> Shape:
 
 
 def truncated(height: int, width: int, size: int, edge: int) -> Shape:
-    """Multiply both sides by `size`, divide by `edge` and round down, as torchvision's `Resize` does."""
+    """Multiply both sides by `size`, divide by `edge`, round down, as torchvision's `Resize` does."""
     return max(1, int(size * height / edge)), max(1, int(size * width / edge))
 
 
