@@ -16,7 +16,7 @@ import numpy as np
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the known name most similar to `name`; None if no known name is similar enough.
 
-    A known name counts as similar if all of it or its beginning is; upper and lower case are the same.
+    Each known name is compared as a whole, and also cut to the length of `name`. Case is ignored.
     """
     name = name.lower()
 

@@ -135,7 +135,8 @@ class Jitted:
         return program
 
     def _jitted(self) -> Any:
-        @functools.wraps(self._function)  # a new function each time: jax caches by function
+        # Each `jax.jit` gets a new function, since JAX caches compiled programs by function.
+        @functools.wraps(self._function)
         def function(*arguments: Any, **named: Any) -> Any:
             return self._function(*arguments, **named)
 

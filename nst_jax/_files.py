@@ -78,7 +78,7 @@ def atomic(path: Path) -> Iterator[Path]:
         raise OSError(error.errno or errno.EIO, reason_of(error), str(path)) from error
     finally:
         if part is not None:
-            with suppress(OSError):  # renamed, so it is gone; or its disk has become read-only
+            with suppress(OSError):  # fails if it was renamed, or if the disk has become read-only
                 part.unlink()
             _unfinished.discard(part)
 
@@ -175,7 +175,7 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
     for folder, written in names.items():
         for part in folder.glob(".*.part"):
             if _target(part) in written:
-                with suppress(OSError):  # already gone, or harmless if it cannot be removed
+                with suppress(OSError):  # fails if it is already gone, or stays, which is harmless
                     _remove_unless_locked(part)
 
 

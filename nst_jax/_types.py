@@ -82,7 +82,8 @@ class State(NamedTuple):
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
     # The last canvas that was kept, or the start; its pixel convention is `recipe.descent.coordinates`.
     canvas: Float[Array, "*batch h w 3"]
-    losses: Losses  # of `canvas`; if `broke_at` is not -1, of a rejected canvas, and not finite
+    # Losses of `canvas`. If `broke_at` is not -1, they are those of a rejected canvas, and not finite.
+    losses: Losses
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any  # state of the optimiser's optax transformation
     # Number of the update, counted at this scale, whose losses were not finite; -1 if there is none.

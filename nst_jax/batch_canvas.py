@@ -208,7 +208,7 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
 
 
 def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
-    """Return one member's style shares: the weights in which its styles are blended."""
+    """Return one member's style shares: the weights by which its styles are blended."""
     return jax.tree.map(
         lambda share: share[place] if share.ndim else share, recipe.terms.style_shares
     )

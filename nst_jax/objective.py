@@ -222,7 +222,7 @@ def blended_statistics(
     statistics = [
         statistics_of(each, shape, recipe) for each, shape in zip(sums, shapes, strict=True)
     ]
-    if len(statistics) == 1:  # also from a batch, which blends its styles later
+    if len(statistics) == 1:  # a batch passes one style at a time, and blends later
         return statistics[0]
     return blend(statistics, recipe.terms.style_shares)
 

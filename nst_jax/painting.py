@@ -200,8 +200,8 @@ def stylize(
         or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
         `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas; styles keep the recipe's
         rule.
-      style_size: the same for the style alone; default: `size` holds for the style too, unless `size`
-        is an exact size or the recipe has a size rule for styles.
+      style_size: a size for the style alone, given like `size`; default: `size` holds for the style too,
+        unless `size` is an exact size or the recipe has a size rule for styles.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
@@ -324,8 +324,8 @@ def paint(
 
     Raises:
       TypeError: as in `stylize`, raised by the call itself, before the first snapshot.
-      ValueError: likewise; and if `resume` is a checkpoint of another run; the message names the
-        differences.
+      ValueError: as in `stylize`, raised by the call itself; also if `resume` is a checkpoint of another
+        run, in which case the message names the differences.
       OutOfMemory: as in `stylize`, raised when a snapshot is requested.
 
     Example:

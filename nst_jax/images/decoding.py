@@ -26,7 +26,7 @@ MOST_PIXELS = 178_956_970
 # takes almost any file for a TGA. Only other packages, such as pillow-heif, register HEIF with Pillow.
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "HEIF")
 
-# Formats whose names in messages are not Pillow's.
+# Pillow's name of a format -> its name in messages, for formats where these differ.
 _SPELLED = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "HEIF": "HEIC"}
 
 _BLACK_TO_BLACK: Any = 0x2000  # Little CMS' black point compensation flag; no name in Pillow < 10.3
@@ -245,7 +245,7 @@ def memory_of(opened: PilImage.Image) -> int:
 
 def _bytes_per_pixel(opened: PilImage.Image) -> int:
     """Return the most bytes that decoding takes for each pixel, as measured and rounded up."""
-    most = 25  # float32 takes 12, Pillow's picture 4, and converting one to the other 9
+    most = 25  # the float32 array takes 12, Pillow's picture 4, and the conversion 9
     if opened.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in opened.info:
         most += 20
     if opened.mode.startswith("I") or opened.mode == "F":
@@ -329,7 +329,7 @@ def _from_deep_grey(
             f"has samples from {low:g} to {high:g} and does not say which of them is white; "
             "save it with 8 or 16 bits"
         )
-    # Rounded only after the conversion, since near black one step of 8-bit samples may be many in sRGB.
+    # Rounded only after the conversion: near black, one step of 8-bit samples may be several in sRGB.
     levels = np.empty(values.shape, np.uint8)
     for row, samples in zip(levels, values / white, strict=True):  # by rows, to save memory
         row[:] = np.rint((samples if gamma is None else _gamma_to_srgb(samples, gamma)) * 255)
@@ -449,7 +449,7 @@ def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
 
 
 def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    # Apply the profile to a grid of colours, since the many sRGB profiles differ in name and bytes.
+    # Tested on a grid of colours, since there are many sRGB profiles, which differ in name and bytes.
     grid = np.minimum(np.indices((9, 9, 9), np.int32).reshape(3, 27, 27) * 32, 255)
     colours = np.ascontiguousarray(np.moveaxis(grid, 0, -1).astype(np.uint8))
     converted = np.asarray(_transformed(PilImage.fromarray(colours), profile))

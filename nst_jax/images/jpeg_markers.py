@@ -1,6 +1,6 @@
 """Detect an end marker in the middle of a JPEG's compressed data, which is a sign of damage.
 
-Decoders stop at such a marker without an error, and leave the rest of the picture grey.
+Decoders stop at such a marker without an error, and leave the pixels that follow it grey.
 """
 
 import re

@@ -33,8 +33,8 @@ class Glance(NamedTuple):
     """What is known of a picture file before its pixels are decoded."""
 
     shape: Shape  # of the image that `read` returns
-    name: str  # as in `Picture`
-    digest: str  # as in `Picture`
+    name: str  # the file's name, never its folder
+    digest: str  # sha256 of the file's bytes
     memory: int = 0  # bytes that decoding will take, estimated
 
 

@@ -16,7 +16,7 @@ CELL = 192  # px; default for the longer side of a thumbnail
 
 LONGEST = 8192  # px; thumbnails shrink, down to 16 px, so that no side of a sheet is much longer
 
-_SMALLEST_CELL = 16  # px
+_SMALLEST_CELL = 16  # px; lower limit of the longer side of a thumbnail
 
 _PAPER, _INK = (255, 255, 255), (64, 64, 64)
 
@@ -80,7 +80,7 @@ def contact_sheet(
 
     Args:
       contents: images [h, w, 3] in [0, 1] or uint8, of any sizes.
-      styles: likewise.
+      styles: images as for `contents`.
       results: maps (index of a content, index of a style) to the image in that cell; other cells
         are blank.
       content_labels: captions of the contents, or None.

@@ -22,7 +22,7 @@ from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
 class Optimizer(Protocol):
     """What an update rule must have for `nst_jax.step` to use it."""
 
-    guarded: ClassVar[bool]  # True: the rule undoes updates that end in a higher or non-finite loss
+    guarded: ClassVar[bool]  # True: the rule undoes updates whose loss is too high or not finite
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
         """Build the optax transformation.

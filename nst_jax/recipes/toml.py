@@ -196,7 +196,7 @@ def _parsed(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         end = f"at the end, line {len(text.splitlines())}"
         raise _Refused(f"is no TOML: {str(error).replace('at end of document', end)}") from None
-    except (ValueError, RecursionError):  # Python limits digits and nesting
+    except (ValueError, RecursionError):  # Python allows no more digits or nesting
         raise _Refused(
             "is no TOML of a recipe: a number too long, or lists nested too deep"
         ) from None

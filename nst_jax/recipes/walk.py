@@ -27,7 +27,7 @@ class Choice(NamedTuple):
     """A type of field whose values have names: functions, dataclasses or named tuples.
 
     Attributes:
-      type: the annotation of such a field.
+      type: the annotation of the fields that have this choice.
       named: name -> the value itself, or the dataclass of which the field's value is an instance.
       what: noun for the values in messages, such as "size rule".
     """

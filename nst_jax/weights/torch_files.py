@@ -149,7 +149,7 @@ _GLOBALS = {
 
 
 def _replacement(path: Path, module: str, name: str) -> Any:
-    """Return what stands for a name that a pickle imports."""
+    """Return what `_GLOBALS` has in place of a name that a pickle imports; refuse any other name."""
     if (module, name) not in _GLOBALS:
         raise refusal(
             path,
@@ -217,7 +217,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
     size is 1, but for a tuple it is 1 more than the sum of the sizes of its values.
 
     Raises:
-      Refusal: if torch does not write such a pickle.
+      Refusal: if the pickle is not one that torch writes.
       ValueError, IndexError, KeyError: if it is damaged.
     """
     size = len(pickled.getbuffer())
