@@ -198,10 +198,10 @@ def stylize(
       recipe: all settings of the run: a preset of `nst_jax.recipes` or a variant of one.
       size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
         or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
-        `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas; styles keep the recipe's
-        rule.
-      style_size: a size for the style alone, given like `size`; default: `size` holds for the style too,
-        unless `size` is an exact size or the recipe has a size rule for styles.
+        `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas; a style then gets the
+        size that it would have if the recipe's own rule gave a canvas as large.
+      style_size: a size for the style alone, given like `size`; default: `size` holds for the style
+        too, unless `size` is an exact size or the recipe derives the style's size from the canvas.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
@@ -324,8 +324,8 @@ def paint(
 
     Raises:
       TypeError: as in `stylize`, raised by the call itself, before the first snapshot.
-      ValueError: as in `stylize`, raised by the call itself; also if `resume` is a checkpoint of another
-        run, in which case the message names the differences.
+      ValueError: as in `stylize`, raised by the call itself; also if `resume` is a checkpoint of
+        another run, in which case the message names the differences.
       OutOfMemory: as in `stylize`, raised when a snapshot is requested.
 
     Example:
