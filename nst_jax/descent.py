@@ -21,9 +21,7 @@ class Position(NamedTuple):
     scale: int = 0  # index of the scale; 0 is the coarsest
     step: int = -1  # updates so far, over all scales; -1: no losses computed yet
     state: State | None = None  # of the loop at this scale; None: no losses computed yet
-    history: tuple[
-        Losses, ...
-    ] = ()  # losses of all canvases so far, part by part; empty if not kept
+    history: tuple[Losses, ...] = ()  # losses of all canvases so far, in parts; empty if not kept
 
 
 @runtime_checkable
