@@ -184,8 +184,8 @@ def programs_in_memory() -> int:
 def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None = None) -> None:
     """Set the folder that keeps compiled programs between processes, and how many stay in memory.
 
-    A picture of a new shape takes seconds to compile, on an accelerator up to a minute. With a folder,
-    JAX writes compiled programs there, and on GPUs which algorithm XLA found fastest for each
+    Compiling for a picture of a new shape takes seconds, on an accelerator up to a minute. With a
+    folder, JAX writes compiled programs there, and on GPUs which algorithm XLA found fastest for each
     convolution, and loads them in later processes. The folder is for all programs of JAX in this
     process. The command line needs no such call: it has a folder of its own.
 

@@ -29,9 +29,9 @@ def check_additive(argument: str, loss: Loss) -> None:
     """Refuse a loss with `additive=True` whose `sums` are not sums over positions or pixels.
 
     Such a loss would silently give wrong values for a picture that is computed in parts, that is, in
-    tiles or in bands on several devices. The check
-    evaluates `sums` on small random features; the finding is cached. A loss that cannot be evaluated on
-    these features, for example because it needs another number of channels, is accepted unchecked.
+    tiles or in bands on several devices. The check evaluates `sums` on small random features; the
+    finding is cached. A loss that cannot be evaluated on these features, for example because it needs
+    another number of channels, is accepted unchecked.
 
     Args:
       argument: the caller's name for the loss, used in the message.

@@ -133,8 +133,8 @@ def stylize_many(
         ends the run.
       chunk: largest number of pictures painted at once, though at least one for each device (with
         `bands`, for each group of devices that share a picture); default: as many as fit into memory by
-        `estimate_memory`, or all if the available memory is not known. Smaller chunks are
-        painted if all chunks can then be of equal size, and at least half as large as allowed.
+        `estimate_memory`, or all if the available memory is not known. A smaller number is taken
+        if it makes all chunks equally large and is at least half of the largest number.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of it.
 

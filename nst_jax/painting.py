@@ -55,7 +55,7 @@ class Stalled(_NoResult):
 
     Attributes:
       step: number of the last update.
-      image: the canvas, which is as it started, [h, w, 3] in [0, 1].
+      image: the canvas, in which nothing was painted, [h, w, 3] in [0, 1].
     """
 
     _what = (

@@ -68,10 +68,10 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
 
     The EXIF orientation is applied. Colours are converted from an embedded profile to sRGB, unless that
     changes no colour of a test grid by more than one 8-bit level, because then the profile is sRGB.
-    Without a profile, the gamma of a PNG is applied if it is not sRGB's; its primaries (cHRM) are not.
-    CMYK, Lab, palette, grey and 16-bit pictures become 8-bit RGB. Of an animation, the first frame is
-    read. Transparent pixels are composited over white, so that colours which the transparency hides do
-    not show.
+    Without a profile, the gamma of a PNG is applied if it is not sRGB's; its primaries (cHRM) are
+    ignored. CMYK, Lab, palette, grey and 16-bit pictures become 8-bit RGB. Of an animation, the first
+    frame is read. Transparent pixels are composited over white, so that colours which the transparency
+    hides do not show.
 
     Args:
       path: the file.

@@ -1,8 +1,8 @@
 """Recipes as TOML text: written, read, and changed key by key.
 
-This module follows the fields of the recipe's dataclasses, their annotations and the registries in
-`nst_jax.recipes.walk`, so it need not change for a new field or choice. A file is plain data: nothing
-in it is executed, and a function or dataclass without a registered name cannot be written.
+This module follows the fields of the recipe's dataclasses, their annotations and the named values in
+`nst_jax.recipes.walk.CHOICES`, so it need not change for a new field or named value. A file is plain
+data: nothing in it is executed, and a function or dataclass that has no name there cannot be written.
 """
 
 import json
@@ -151,7 +151,8 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
     An absent key has the default of its dataclass or, if the file has the key `base = "tf"`, the value
     in the preset "tf". A table with a `kind`, such as "Adam", has the defaults of that dataclass for
-    absent keys; a table without `kind` changes single values of the base.
+    absent keys; a table without `kind` changes single values of the preset or, if the file names none,
+    of the defaults.
 
     Args:
       text: TOML with the keys that `to_toml` writes.

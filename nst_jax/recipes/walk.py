@@ -24,7 +24,7 @@ from nst_jax.vgg import layers, precision
 
 
 class Choice(NamedTuple):
-    """A type of field whose values have names: functions, dataclasses or named tuples.
+    """A kind of field whose values have names: functions, dataclasses or named tuples.
 
     Attributes:
       type: the annotation of the fields that have this choice.

@@ -1,8 +1,8 @@
 """The network: the convolutional layers of VGG-19, here called its trunk, as pure functions.
 
 It is described in Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
-Recognition", 2014, as configuration E; its classifier is left out. Pictures come
-in as sRGB in [0, 1]; they are converted here to the pixels that the weights were trained on.
+Recognition", 2014, as configuration E; its classifier is left out. Pictures come in as sRGB in [0, 1];
+they are converted here to the pixels that the weights were trained on.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
