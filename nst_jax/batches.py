@@ -72,7 +72,7 @@ class PaintedBatch(NamedTuple):
     """The results of a batch, by the index of the picture (`Member.place`)."""
 
     images: dict[int, Image]
-    # Scalars on the host. Those of the pictures in `broken` mean nothing: they are not their images'.
+    # Scalars on the host. For the pictures in `broken` they are not the losses of `images`.
     losses: dict[int, Losses]
     broken: dict[int, int]  # only pictures that diverged: number of the update at which they did
     stalled: set[int]  # pictures whose losses end as they began at every scale

@@ -19,7 +19,10 @@ from nst_jax.scaling.costs import content_operations, style_operations
 
 
 class Watch:
-    """Waits until arrays are computed; subclasses may time or show that, or end it by an exception."""
+    """Waits until arrays are computed.
+
+    Subclasses may time the wait, show it, or end it by an exception.
+    """
 
     def wait(self, arrays: Any) -> None:
         """Wait until all arrays of a pytree are computed; raise the error if that failed."""

@@ -21,8 +21,9 @@ def multilevel(
 
     Write the canvas as A z, where z is a pyramid: A z is the sum of a full-size picture, an enlarged
     one of half the size, one of a quarter and so on. Gradient descent in z is descent along A Aᵀ g in
-    pixels, where g is the gradient in pixels; it changes coarse structure faster than g does. A Aᵀ is
-    symmetric and positive definite. Applying it takes about as much time as one pass over the canvas.
+    pixels, where g is the gradient in pixels. This changes coarse structure faster than descent along
+    g. A Aᵀ is symmetric and positive definite. Applying it takes about as much time as one pass over
+    the canvas.
 
     Args:
       picture: x, [h, w, c].

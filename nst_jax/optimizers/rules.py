@@ -1,7 +1,7 @@
 """Update rules, as optax transformations and as data.
 
 An update rule is a dataclass that is registered as a pytree. Its numbers are leaves, so changing a
-number recompiles nothing. `transformation()` is called during tracing, when the numbers are tracers.
+number recompiles nothing. `transformation()` may be called during tracing, with tracers as numbers.
 `accepted(opt_state)` says whether to keep the canvas whose losses were just computed; only `LBFGS`,
 the one guarded rule, ever rejects a canvas. `Optax` makes an update rule of any other optax
 transformation.
