@@ -175,9 +175,7 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
     for folder, written in names.items():
         for part in folder.glob(".*.part"):
             if _target(part) in written:
-                with suppress(
-                    OSError
-                ):  # fails if it is gone, or cannot be removed, which is harmless
+                with suppress(OSError):  # if it is gone already, or if it stays, which is harmless
                     _remove_unless_locked(part)
 
 
