@@ -14,7 +14,10 @@ import numpy as np
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name nearest to `name`, whole or cut to its length; None if none is near."""
+    """Return the known name most similar to `name`; None if no known name is similar enough.
+
+    Each known name is compared as a whole, and also cut to the length of `name`. Case is ignored.
+    """
     name = name.lower()
 
     def likeness(other: str) -> float:
@@ -167,7 +170,19 @@ def number(
     least: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Refuse anything but a finite number, or an array of finite numbers, within the given bounds."""
+    """Refuse anything but a finite number, or an array of finite numbers, within the given bounds.
+
+    Args:
+      argument: the caller's name for the value, used in messages.
+      value: the value to check.
+      above: the number must be greater; None sets no bound.
+      least: the number must be greater or equal; None sets no bound.
+      below: the number must be less; None sets no bound.
+
+    Raises:
+      TypeError: if the value is not a number or an array of real numbers.
+      ValueError: if a number is not finite, or outside the bounds.
+    """
     if (
         type(value) in (int, float)  # without NumPy, which is slow for the many numbers of a batch
         and abs(value) < 2**63  # larger numbers, and NaN, are checked below
@@ -236,7 +251,7 @@ def array(argument: str, value: Any, advice: str) -> None:
 
 
 def start_or_image(argument: str, init: Any) -> None:
-    """Refuse an `init` other than None, a picture, or a callable (no class) that makes a picture."""
+    """Refuse an `init` that is neither None, nor a picture, nor a callable; a class is refused too."""
     if isinstance(init, type):
         raise TypeError(
             f"`{argument}`: expected a picture or a start, got the class; write `{init.__name__}()`"

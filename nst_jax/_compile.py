@@ -135,7 +135,8 @@ class Jitted:
         return program
 
     def _jitted(self) -> Any:
-        @functools.wraps(self._function)  # new each time: jax keeps programs by function
+        # Each `jax.jit` gets a new function, since JAX caches compiled programs by function.
+        @functools.wraps(self._function)
         def function(*arguments: Any, **named: Any) -> Any:
             return self._function(*arguments, **named)
 
@@ -149,7 +150,10 @@ class Jitted:
 
 
 def _described(leaf: Any) -> Any:
-    """Return what a program depends on in a leaf: an array's shape, dtype, weak type; else its type."""
+    """Return what a program depends on in a leaf: an array's shape, dtype and weak type, or the type.
+
+    The type is returned for leaves that are not arrays, such as Python numbers.
+    """
     if isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
         return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
     return type(leaf)
@@ -178,12 +182,12 @@ def programs_in_memory() -> int:
 
 
 def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None = None) -> None:
-    """Set where compiled programs are kept between processes, and how many this process keeps.
+    """Set the folder that keeps compiled programs between processes, and how many stay in memory.
 
-    A picture of a new shape takes seconds to compile, on an accelerator up to a minute. With a folder,
-    JAX writes compiled programs there, and on GPUs the results of XLA's trials of convolutions, and
-    loads them in later processes. The folder is for all programs of JAX in this process. The command
-    line needs no such call: it has a folder of its own.
+    Compiling for a picture of a new shape takes seconds, on an accelerator up to a minute. With a
+    folder, JAX writes compiled programs there, and on GPUs which algorithm XLA found fastest for each
+    convolution, and loads them in later processes. The folder is for all programs of JAX in this
+    process. The command line needs no such call: it has a folder of its own.
 
     Args:
       folder: the folder, which is created if it does not exist; None leaves the setting as it is.

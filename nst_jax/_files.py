@@ -27,7 +27,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def _shortened(name: str) -> str:
-    """Return a file's name; if it is too long for a prefix and a suffix, its beginning and a digest."""
+    """Return a file's name; if it has more than `LONGEST_NAME` bytes, its beginning and a digest."""
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
         return name
@@ -45,8 +45,8 @@ def atomic(path: Path) -> Iterator[Path]:
     """Context manager: the file written at the yielded path replaces `path` if the block succeeds.
 
     If `path` is a symbolic link, the file that it points to is replaced, not the link. The written file
-    gets the permissions of the file that it replaces, without the group's if it cannot get the same
-    owner and group. If it replaces none, its permissions follow the umask.
+    gets the permissions of the file that it replaces, but none for the group if it cannot get the same
+    owner and group. If it replaces no file, its permissions follow the umask.
 
     Args:
       path: path of the file to write or to replace.
@@ -78,7 +78,7 @@ def atomic(path: Path) -> Iterator[Path]:
         raise OSError(error.errno or errno.EIO, reason_of(error), str(path)) from error
     finally:
         if part is not None:
-            with suppress(OSError):  # renamed, so it is gone; or its disk has become read-only
+            with suppress(OSError):  # fails if it was renamed, or if the disk has become read-only
                 part.unlink()
             _unfinished.discard(part)
 
@@ -175,7 +175,7 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
     for folder, written in names.items():
         for part in folder.glob(".*.part"):
             if _target(part) in written:
-                with suppress(OSError):  # already gone, or harmless if it cannot be removed
+                with suppress(OSError):  # if it is gone already, or if it stays, which is harmless
                     _remove_unless_locked(part)
 
 

@@ -6,13 +6,14 @@ Every such file has the attributes `format` and `version`, and any number of HDF
 arrays). The meaning of the datasets, and further attributes such as a checksum, are defined in
 `weights.params` and `checkpoints`.
 
-The HDF5 data, which state their own length, are followed by a line with the CRC-32 of all bytes before.
-HDF5 may hang for ever or crash on a damaged file, so the bytes are checked before HDF5 opens them. The
-line needs no new format version: HDF5 ignores it, so older versions of this package can read the file.
+The HDF5 data, which state their own length, are followed by a line with the CRC-32 of all bytes before
+it. HDF5 may hang for ever or crash on a damaged file, so the bytes are checked before HDF5 opens them.
+The line needs no new format version: HDF5 ignores it, so older versions of this package can read the
+file.
 
-A file without this line, written by an older version or by another program, is first read by another
-process, which can be ended if it hangs; but not if the file's checksum is known from elsewhere. To find
-in advance what makes HDF5 hang would take a second reader of the whole format.
+A file without this line was written by an older version or by another program. Unless its checksum is
+known from elsewhere (`Source.checksum`), another process reads it first, which can be ended if it
+hangs. To find in advance what makes HDF5 hang would take a second reader of the whole format.
 """
 
 import functools
@@ -124,7 +125,9 @@ def _check_readable(source: Source) -> None:
 
 
 def _check_bytes(source: Source) -> bool:
-    """Refuse a file whose bytes do not fit the known checksum or, without one, its last line.
+    """Refuse a file whose bytes do not have its known checksum or, if none is known, its stated one.
+
+    The stated checksum is the one in the file's last line.
 
     Returns:
       Whether the bytes were verified; False for a file without a checksum.
@@ -139,7 +142,7 @@ def _check_bytes(source: Source) -> bool:
             elif stated:
                 same = _crc32(file, length - LAST_LINE_LENGTH) == int(stated[1], 16)
             else:
-                return False  # an older file, or one that others made
+                return False  # from an older version or another program
     except OSError as error:
         raise source.damaged(error) from error
     if not same:
@@ -167,7 +170,7 @@ def _crc32(file: IO[bytes], length: int) -> int:
 # --- Reading by another process first ---------------------------------------------------------------
 
 REHEARSAL_SECONDS = 60.0  # time limit for starting another process and reading a small file in it
-REHEARSAL_RATE = 10e6  # bytes per second of even a slow disk; size / rate is added to the limit
+REHEARSAL_RATE = 10e6  # bytes per second of a slow disk; size / rate is added to the limit
 
 # The program of the other process. Python's handler of Ctrl-C would not run during a loop inside HDF5,
 # so the system's is used. The limit of CPU time ends the process even if its parent was killed.
@@ -224,7 +227,7 @@ def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
 
 def read_all(path: str) -> None:
     """Read everything in an HDF5 file that this package might read."""
-    most = max(os.path.getsize(path), 2**26)  # bytes; `datasets_in` refuses larger arrays unread
+    most = max(os.path.getsize(path), 2**26)  # bytes; every reader refuses larger arrays
     with h5py.File(path, "r", locking=False) as file:
         for name in file.attrs:
             file.attrs[name]

@@ -1,4 +1,4 @@
-"""Lazy imports: public names of a package are imported on first use; importing the package is fast."""
+"""Lazy imports: a package is imported fast, since its public names are imported on first use."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -28,7 +28,8 @@ def lazy_names(
             value = importlib.import_module(f"{package}.{name}")
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        vars(importlib.import_module(package))[name] = value  # so that `find` runs once per name
+        # Stored where Python looks first, so that `find` runs once per name.
+        vars(importlib.import_module(package))[name] = value
         return value
 
     return find, lambda: public

@@ -40,7 +40,7 @@ def _system_memory() -> int | None:
 
 
 def _control_group_memory() -> int | None:
-    """Return the bytes that the control group at `CGROUP` can still use; None if it has no limit."""
+    """Return the bytes that the control group at `CGROUP` can still use; None if it states no limit."""
     for limit, used, stat, freeable in CGROUPS:
         try:
             words = [(CGROUP / name).read_text("ascii").strip() for name in (limit, used)]

@@ -1,9 +1,9 @@
 """The records that functions of this package exchange, and the meaning of each array type.
 
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
-nominally in [0, 1], channels last. Network pixels (BGR, mean-subtracted, ...) occur only in `vgg`, and
-in the starts (initial pictures) and canvases (pictures being optimised, `State.canvas`) of recipes that
-optimise in network pixels.
+nominally in [0, 1], channels last. Network pixels, such as BGR with the mean subtracted, occur only in
+`vgg`, in the canvases (pictures being optimised, `State.canvas`) of recipes that optimise in network
+pixels, and in `recipes.starts.SeededBlend`, which makes the first canvas of such a recipe.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,11 +80,14 @@ class State(NamedTuple):
     """
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
-    canvas: Float[Array, "*batch h w 3"]  # last one kept, or the start; see `descent.coordinates`
-    losses: Losses  # of `canvas`; if `broke_at` is not -1, the non-finite ones of a rejected canvas
+    # The last canvas that was kept, or the start; its pixel convention is `recipe.descent.coordinates`.
+    canvas: Float[Array, "*batch h w 3"]
+    # Losses of `canvas`. If `broke_at` is not -1, they are those of a rejected canvas, and not finite.
+    losses: Losses
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any  # state of the optimiser's optax transformation
-    broke_at: Int[Array, "*batch"]  # update at this scale whose losses were not finite, or -1
+    # Number of the update, counted at this scale, whose losses were not finite; -1 if there is none.
+    broke_at: Int[Array, "*batch"]
 
 
 class Snapshot(NamedTuple):

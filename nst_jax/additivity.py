@@ -1,4 +1,4 @@
-"""The check that a loss which says that it is additive is a sum over positions."""
+"""The check that a loss with `additive=True` really is computed from sums over positions or pixels."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -28,9 +28,10 @@ TOLERANCE = 1e-3  # relative error up to which sums count as equal, to allow for
 def check_additive(argument: str, loss: Loss) -> None:
     """Refuse a loss with `additive=True` whose `sums` are not sums over positions or pixels.
 
-    Such a loss would silently give wrong values wherever a picture is computed in parts. The check
-    evaluates `sums` on small random features; the finding is cached. A loss that cannot be evaluated on
-    these features, for example because it needs another number of channels, is accepted unchecked.
+    Such a loss would silently give wrong values for a picture that is computed in parts, that is, in
+    tiles or in bands on several devices. The check evaluates `sums` on small random features; the
+    finding is cached. A loss that cannot be evaluated on these features, for example because it needs
+    another number of channels, is accepted unchecked.
 
     Args:
       argument: the caller's name for the loss, used in the message.
@@ -68,7 +69,8 @@ def _not_additive(loss: Loss) -> str:
         with jax.ensure_compile_time_eval():  # the caller may be tracing
             whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())
     except Exception:
-        return ""  # the loss refuses these features; if it is faulty, the error appears when it is used
+        # The loss cannot use these features. If it is faulty, a run will raise the error again.
+        return ""
     if missed := _missed([with_zeros], whole):
         what = (
             "a mask of True changes" if isinstance(loss, Variation) else "positions of zeros change"

@@ -22,7 +22,7 @@ from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh, band_mesh
 from nst_jax.vgg.network import with_forms
 
-Axes: TypeAlias = tuple[int | None, ...]  # `vmap` axis of each leaf of the recipe; None: shared
+Axes: TypeAlias = tuple[int | None, ...]  # `vmap` axis of each leaf of the recipe; None: no axis
 
 
 class Member(NamedTuple):
@@ -39,7 +39,7 @@ class BatchWeights(NamedTuple):
     """The weights in the two versions that a batch needs: to compute targets, and for the loop."""
 
     measuring: Params  # as loaded, to compute features of contents and statistics of styles
-    loop: Params  # from `with_forms` (kernels also transposed), copied to all devices of the plan
+    loop: Params  # with the forms that `with_forms` adds, copied to all devices of the plan
 
     @classmethod
     def of(cls, params: Params, plan: Plan) -> "BatchWeights":
@@ -76,11 +76,14 @@ class BatchCanvas:
         # each picture, else on one.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._broke_at = np.full(len(self._members), -1)
-        self._totals: list[np.ndarray] = []  # total losses [members, canvases] so far, in pieces
+        self._totals: list[np.ndarray] = []  # total losses, [members, steps] of each `run`
         self._image: Image | None = None  # the images with which the current scale started
 
     def measure(self, scale: int) -> Targets:
-        """Compute the targets, once per content and style; return those of all members, stacked."""
+        """Compute the targets of a scale and return those of all members, stacked.
+
+        Each content and each style is measured once, however many members share it.
+        """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._measuring_recipe, self._weights.measuring
         pieces = Measuring(params, recipe, bands, watch=self._watch)
@@ -95,7 +98,8 @@ class BatchCanvas:
             if member.style not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
                 styles[member.style] = [pieces.style(picture) for picture in pictures]
-        # No `vmap`: of a sweep's numbers, targets depend only on the shares that blend styles.
+        # No `vmap` is needed: of the numbers that a sweep may vary, targets depend only on the shares
+        # by which styles are blended.
         blended = [
             blend(styles[member.style], _shares(recipe, place))
             for place, member in enumerate(self._members)
@@ -123,7 +127,10 @@ class BatchCanvas:
         return state._replace(canvas=canvas, pending=pending)
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
-        """Return the members' starting images, and their exact canvases or None; see `prepare`."""
+        """Return the members' starting images and their exact canvases; see `prepare.exact_canvas`.
+
+        Instead of canvases, None is returned if the start is not defined in the canvas' coordinates.
+        """
         images, canvases, recipe = [], [], self.plan.recipe
         for member in self._members:
             scale = member.prepared.scales[0]
@@ -185,7 +192,10 @@ class BatchCanvas:
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
-    """Return the recipe with a sweep's numbers for the pictures at `indices`, and its `vmap` axes."""
+    """Return the recipe with the numbers of the pictures at `indices`, and the `vmap` axes of these.
+
+    In the recipe of a sweep, a number may be an array with one entry for each picture.
+    """
     numbers = recipes.as_arrays(recipe.bare())
     axes = tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(numbers))
     take = np.asarray(indices)
@@ -198,7 +208,7 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
 
 
 def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
-    """Return one member's style shares: the weights in which its styles are blended."""
+    """Return one member's style shares: the weights by which its styles are blended."""
     return jax.tree.map(
         lambda share: share[place] if share.ndim else share, recipe.terms.style_shares
     )

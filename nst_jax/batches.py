@@ -72,7 +72,8 @@ class PaintedBatch(NamedTuple):
     """The results of a batch, by the index of the picture (`Member.place`)."""
 
     images: dict[int, Image]
-    losses: dict[int, Losses]  # scalars on the host; those of pictures in `broken` mean nothing
+    # Scalars on the host. For the pictures in `broken` they are not the losses of `images`.
+    losses: dict[int, Losses]
     broken: dict[int, int]  # only pictures that diverged: number of the update at which they did
     stalled: set[int]  # pictures whose losses end as they began at every scale
 
@@ -132,8 +133,8 @@ def stylize_many(
         ends the run.
       chunk: largest number of pictures painted at once, though at least one for each device (with
         `bands`, for each group of devices that share a picture); default: as many as fit into memory by
-        `estimate_memory`, or all if the available memory is not known. Chunks are of equal
-        size if they need not be much smaller for that.
+        `estimate_memory`, or all if the available memory is not known. A smaller number is taken
+        if it makes all chunks equally large and is at least half of the largest number.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of it.
 
@@ -289,7 +290,13 @@ def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
 
 
 def _count(contents: list[np.ndarray], styles: list[list[np.ndarray]], recipe: Recipe) -> int:
-    """Return the number of pictures: the common length of all lists and arrays longer than one."""
+    """Return the number of pictures: the length that all lists and arrays of more than one item have.
+
+    It is 1 if there are none.
+
+    Raises:
+      ValueError: if these lengths differ, or if the recipe has an array where no sweep is possible.
+    """
     sizes = {"contents": len(contents), "styles": len(styles)}
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf) == 0:
@@ -405,5 +412,5 @@ def _painted_chunk(
             report(state, step + 1)
         if step == canvas.plan.updates:
             return canvas.results(state)
-        del position, state  # so that the memory of a finished scale is free for the next one
+        del position, state  # so that the next scale can use the memory of a finished one
     raise AssertionError("the last position is the one after all updates")

@@ -110,7 +110,7 @@ def check_resumable(
 
 
 def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a phrase for every fact that differs, in the order of the new run's facts."""
+    """Yield a phrase for every fact that differs; facts that are only in `old` come last."""
     found: list[str] = []
     for name in dict.fromkeys((*new, *old)):
         if name in old and name in new and old[name] == new[name]:
@@ -162,11 +162,13 @@ def _pixels_of(scale: Mapping[str, Any]) -> str:
 
 
 def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
-    """Return the recipe with what was decided for the checkpoint's run because the recipe left it open.
+    """Return the recipe with the tiles and the precision that were chosen for the checkpoint's run.
 
-    A `network.tile` of None becomes the tile size, and rematerialisation likewise: the memory available
-    now would decide, and another tile size than before changes the last bits of the picture. A
-    `network.precision` of `AUTO` becomes the precision, which the platform would decide.
+    Only what the recipe leaves open is replaced. If `network.tile` is None, `tile` and `remat` become
+    those of the checkpoint's run: otherwise the memory available now would decide both, and another
+    tile size changes the last bits of the picture. If `network.precision` is `AUTO`, it becomes the
+    precision of that run: otherwise the platform of this run would decide it. Without a checkpoint, the
+    recipe is returned unchanged.
     """
     if checkpoint is None:
         return recipe
@@ -291,9 +293,9 @@ _TERMS = {f"history/{name}" for name in Losses._fields if name != "style_layers"
 
 
 def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Describe contents that no run writes, in a file whose checksum is right.
+    """Yield descriptions of contents that no run writes, in a file whose checksum is right.
 
-    Only the first description may be requested, since each check relies on the success of those before.
+    Request only the first description: each check relies on the success of the checks before it.
     """
     if not isinstance(fields, dict):
         yield f"{_JSON} is no JSON object"
@@ -335,7 +337,7 @@ def _array_problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray])
         )
     if not np.isfinite(canvas).all():
         yield "canvas has values that are not finite"
-    # The optimiser's state is compared with the run's own when that is known, see `state_from`.
+    # The optimiser's state is checked later, by `state_from`, which knows the optimiser of the run.
     total = sum(plan["steps"] for plan in fields["scales"])
     for name, most in {"step": fields["step"], "broke_at": total}.items():
         array = arrays.get(f"state/{name}")

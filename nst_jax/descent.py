@@ -20,8 +20,8 @@ class Position(NamedTuple):
 
     scale: int = 0  # index of the scale; 0 is the coarsest
     step: int = -1  # updates so far, over all scales; -1: no losses computed yet
-    state: State | None = None  # None before the losses of the start are computed
-    history: tuple[Losses, ...] = ()  # losses of all canvases so far, in pieces; empty if not kept
+    state: State | None = None  # of the loop at this scale; None: no losses computed yet
+    history: tuple[Losses, ...] = ()  # losses of all canvases so far, in parts; empty if not kept
 
 
 @runtime_checkable
@@ -84,7 +84,7 @@ def descend(
     ends = [*(end - 1 for end in ends), total]
     index, done, state, history = position or Position()
     wanted = 1 if state is None else 0
-    next_measured: Callable[[], Any] | None = None  # waits for the next scale's `measured`
+    next_measured: Callable[[], Any] | None = None  # waits for the targets of the next scale
     measured: Any = None
     image: Image | None = None
     while True:
@@ -95,7 +95,8 @@ def descend(
                 if over:
                     return
                 wanted = next(intervals)
-            # Only after a position was yielded, so that the program of its snapshot is compiled first.
+            # Comes after the first position is yielded: the program that makes its snapshot is to be
+            # compiled before the programs of the next scale.
             if ahead and measured and not next_measured and index < len(scales) - 1:
                 next_measured = ahead(index, state)
             if done == ends[index]:
@@ -122,7 +123,7 @@ def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
       scales: the scales of the run.
     """
     ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
-    # A scale of one canvas has no update of its own: what follows it enlarges the canvas.
+    # A scale with one canvas has no update but the one that enlarges the canvas to the next scale.
     parts = [part for part in np.split(totals, ends) if len(part) > 1]
     return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
 

@@ -1,6 +1,6 @@
 """Pure functions: style and content losses of the features at a tap, variation losses of a picture.
 
-Notation: the features at a tap (a network layer that a loss reads) have N channels and M = h * w
+Notation: the features at a tap (a layer's output that a loss reads) have N channels and M = h * w
 positions; the picture has P pixels. F is the features as an [M, N] matrix, R = FᵀF the raw Gram matrix,
 G = R / M its mean over positions. dR and dG are the differences of R and G between canvas and style, dF
 that of F between canvas and content. dy and dx are the differences between the pixel below, or to the
@@ -62,7 +62,7 @@ class StyleLoss(NamedTuple):
       distance: function of (statistic of the canvas, of the style, `Extent` of the canvas); returns
         the loss, a scalar.
       additive: whether `sums` really are sums over positions: positions of zeros add nothing, and the
-        sums of two halves of a picture add up to those of the whole. That is not so for sorted
+        sums of two halves of a picture add up to those of the whole. This does not hold for sorted
         projections, nearest neighbours or histograms that count zeros. With False, a picture is always
         computed in one piece, without tiles and bands.
 
@@ -420,6 +420,6 @@ VARIATIONS = {
 }
 
 
-# --- Checking that a loss is additive -------------------------------------------------------------
+# --- Any of these losses --------------------------------------------------------------------------
 
 Loss: TypeAlias = ContentLoss | StyleLoss | Variation

@@ -19,14 +19,20 @@ from nst_jax.scaling.costs import content_operations, style_operations
 
 
 class Watch:
-    """Waits until arrays are computed; subclasses may time this, show it, or end it by an exception."""
+    """Waits until arrays are computed.
+
+    Subclasses may time the wait, show it, or end it by an exception.
+    """
 
     def wait(self, arrays: Any) -> None:
         """Wait until all arrays of a pytree are computed; raise the error if that failed."""
         jax.block_until_ready(arrays)
 
     def wait_for_piece(self, arrays: Any, operations: float) -> None:
-        """Wait until a piece of the targets is measured, which takes this number of operations."""
+        """Wait until a piece of the targets is measured.
+
+        `operations` is the number of arithmetic operations that the piece takes, to estimate its time.
+        """
         del operations
         self.wait(arrays)
 

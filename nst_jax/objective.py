@@ -58,8 +58,9 @@ def measure(
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if the recipe has several style shares and another number of styles is given, or if
-        tiles or bands are used with a loss that is not additive.
+      ValueError: if a picture is not floating point, not [h, w, 3] or under 16 px on a side, if the
+        recipe has several style shares and another number of styles is given, or if tiles or bands are
+        used with a loss that is not additive.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -158,7 +159,7 @@ def style_grid(style: StyleImage, recipe: Recipe, bands: Bands | None = None) ->
 def _style_sums(
     params: Params, style: StyleImage, recipe: Recipe, grid: Grid, index: Index
 ) -> dict[str, Any]:
-    """Return the sums over the core of one tile of a style."""
+    """Return the sums over the core of one tile of a style: the tile's window without its halo."""
     terms, network = recipe.terms, recipe.network
     window = tiles.window(style, grid, index)
     found = vgg.features(params, window, terms.style_taps, network=network)
@@ -221,7 +222,7 @@ def blended_statistics(
     statistics = [
         statistics_of(each, shape, recipe) for each, shape in zip(sums, shapes, strict=True)
     ]
-    if len(statistics) == 1:  # in a sweep over shares, a batch blends its styles later
+    if len(statistics) == 1:  # a batch passes one style at a time, and blends later
         return statistics[0]
     return blend(statistics, recipe.terms.style_shares)
 
@@ -299,8 +300,8 @@ def losses_of(
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if the image and the content of `targets` differ in size, or if tiles or bands are
-        used with a loss that is not additive.
+      ValueError: if the image is not floating point, if it and the content of `targets` differ in size,
+        or if tiles or bands are used with a loss that is not additive.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -465,7 +466,7 @@ def _device_sums(
 ) -> Sums:
     """Return the sums over a whole picture, added up over devices that each compute one band."""
     slab = tiles.slab(band, grid)
-    if grid.count_per_device == 1:  # the gradient of `_tiled_sums` would compute the tile again
+    if grid.count_per_device == 1:  # avoids `_tiled_sums`, whose gradient computes each tile again
         first = grid.first()
         window = tiles.window(slab, grid, first)
         sums = _window_sums(measured, grid, params, content, window, first)

@@ -130,7 +130,7 @@ def run(
 
     Returns:
       The state, and the losses after each step: arrays [CAPACITY], filled in the first `steps` places
-      and NaN in the rest.
+      and NaN after them.
     """
     # Transposed kernels are made here, once, and not in every step.
     params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision_on())

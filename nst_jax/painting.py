@@ -24,9 +24,12 @@ from nst_jax.scaling.sharding import Devices
 
 
 class _NoResult(RuntimeError):
-    """A run that ended without a result; its canvas is in `image`, and a pickle keeps it."""
+    """Base class of the errors of runs that end without a result; `image` is the run's canvas.
 
-    _what = ""  # what happened after `step` updates, with `{step}` in the text
+    The error can be pickled, with its image.
+    """
+
+    _what = ""  # the beginning of the message, in which `{step}` stands for the number of updates
 
     def __init__(self, step: int, image: Image, remedy: str = "smaller weights"):
         super().__init__(f"{self._what.format(step=step)} is in `.image`: try {remedy}")
@@ -52,7 +55,7 @@ class Stalled(_NoResult):
 
     Attributes:
       step: number of the last update.
-      image: the canvas, which is as it started, [h, w, 3] in [0, 1].
+      image: the canvas, in which nothing was painted, [h, w, 3] in [0, 1].
     """
 
     _what = (
@@ -61,14 +64,14 @@ class Stalled(_NoResult):
 
 
 def remedy_for_stalled(recipe: Recipe) -> str:
-    """Return what helps a run whose losses end as they began."""
-    if recipe.descent.optimizer.guarded:  # it undid all its updates
+    """Return, as a phrase for a message, what to change if a run's losses end as they began."""
+    if recipe.descent.optimizer.guarded:  # the optimiser undid all its updates
         return "smaller weights or more updates"
     return "smaller weights or a larger learning rate"
 
 
 def remedy(recipe: Recipe) -> str:
-    """Return what helps a run whose losses stopped being finite."""
+    """Return, as a phrase for a message, what to change if a run's losses stop being finite."""
     # A guarded optimiser undoes moves that are too long, so only the loss weights can be to blame.
     if recipe.descent.optimizer.guarded:
         return "smaller weights"
@@ -195,10 +198,10 @@ def stylize(
       recipe: all settings of the run: a preset of `nst_jax.recipes` or a variant of one.
       size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
         or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
-        `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas; styles keep the recipe's
-        rule.
-      style_size: the same for the style alone; default: `size` holds for the style too, unless `size`
-        is an exact size or the recipe has a size rule for styles.
+        `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas; a style then gets the
+        size that it would have if the recipe's own rule gave a canvas as large.
+      style_size: a size for the style alone, given like `size`; default: `size` holds for the style
+        too, unless `size` is an exact size or the recipe derives the style's size from the canvas.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
@@ -321,8 +324,8 @@ def paint(
 
     Raises:
       TypeError: as in `stylize`, raised by the call itself, before the first snapshot.
-      ValueError: likewise; and if `resume` is a checkpoint of another run; the message names the
-        differences.
+      ValueError: as in `stylize`, raised by the call itself; also if `resume` is a checkpoint of
+        another run, in which case the message names the differences.
       OutOfMemory: as in `stylize`, raised when a snapshot is requested.
 
     Example:

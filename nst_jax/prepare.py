@@ -151,7 +151,7 @@ def prepare_pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
 
 
 def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
-    """Return the styles resized to one scale of the run, antialiased."""
+    """Return the styles resized to one scale of the run, antialiased, in [0, 1]."""
     pairs = zip(prepared.styles, scale.style_shapes, strict=True)
     return tuple(at_scale(*pair) for pair in pairs)
 
@@ -164,7 +164,10 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
 
 
 def at_scale(image: Image, shape: Shape) -> Resized:
-    """Resize a picture to (height, width) of a scale, antialiased, whatever the recipe's filter."""
+    """Resize a picture to a scale's (height, width), antialiased, and clip it to [0, 1].
+
+    The recipe's filter is for the final size only.
+    """
     if image.shape[:2] == shape and _is_clipped(image):
         return image  # no copy, since it may be large
     return _antialiased(image, shape)
@@ -191,8 +194,8 @@ def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None
       init: as in `starting_image`.
 
     Returns:
-      [h, w, 3] float32 in the optimiser's coordinates, or None if the canvas is made from
-        `starting_image`.
+      [h, w, 3] float32 in the optimiser's coordinates, or None if the canvas is to be made from the
+        image that `starting_image` returns.
     """
     chosen = recipe.pictures.start if init is None else init
     if isinstance(chosen, starts.SeededBlend) and recipe.descent.coordinates is CAFFE_BGR:

@@ -26,7 +26,7 @@ from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
-# Of a recipe, the keys that begin with one of these are recorded.
+# A key of a recipe is recorded if it begins with one of these.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
 # Packages whose versions are recorded, beside Python's and the version of nst_jax.
@@ -49,15 +49,16 @@ class Named(Protocol):
 
 
 def of_recipe(recipe: Recipe) -> dict[str, Any]:
-    """Return every choice and number of a recipe.
+    """Return every choice and number of a recipe, but not its name, source and family of weights.
 
     Args:
       recipe: any recipe.
 
     Returns:
-      A dictionary from keys such as `"terms.style_weight"` to a number, a list, or the name of a
-      function or class, in the order of the recipe's fields. `network.accelerator_precision` is left
-      out unless the precision is `AUTO`, since nothing else depends on it.
+      A dictionary from keys such as `"terms.style_weight"` to a number, a truth value, a list, None, or
+      the name of a function or class, in the order of the recipe's fields. The key
+      `network.accelerator_precision` is left out unless the precision is `AUTO`, since nothing else
+      depends on it.
 
     Example:
       >>> from nst_jax import recipes
@@ -203,7 +204,7 @@ def of_identity(
       params: the weights.
       pictures: maps each role (`"content"`, `"style"`, ...) to its picture [h, w, 3], before resizing.
       recipe: the recipe that is run; its `steps` are left out.
-      init: the picture or function given instead of the recipe's start; None if nothing was given.
+      init: the picture or function that replaces the recipe's start; None if none was given.
       key: the random key.
 
     Returns:

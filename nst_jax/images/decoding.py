@@ -19,22 +19,24 @@ from PIL import Image as PilImage
 from nst_jax import _memory
 from nst_jax.images import jpeg_markers, png_chunks
 
-MOST_PIXELS = 178_956_970  # in the largest picture that is read, as in Pillow; 2 GB as float32 RGB
+# Largest number of pixels of a picture that is read, as in Pillow. As float32 RGB they take 2 GB.
+MOST_PIXELS = 178_956_970
 
 # Formats that are read, by Pillow's names. Others are left out: EPS would run Ghostscript, and Pillow
 # takes almost any file for a TGA. Only other packages, such as pillow-heif, register HEIF with Pillow.
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "HEIF")
 
-# Formats whose names in messages are not Pillow's.
+# Pillow's name of a format -> its name in messages, for formats where these differ.
 _SPELLED = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "HEIF": "HEIC"}
 
 _BLACK_TO_BLACK: Any = 0x2000  # Little CMS' black point compensation flag; no name in Pillow < 10.3
 
-_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose several pictures are an animation
+# Formats in which several pictures in one file are the frames of an animation.
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 
 
-# Suffixes of the files in a folder that are taken for pictures; HEIC's count only if Pillow has an
-# opener for HEIC.
+# Suffixes of the files that count as pictures when a folder is searched. `HEIC_SUFFIXES` are added only
+# if Pillow has an opener for HEIC.
 PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".gif", ".bmp"),
     *(".ppm", ".pgm", ".pnm", ".avif", ".jp2"),
@@ -58,7 +60,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 # x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
-_EXIF_IS_UNREADABLE = "nst_jax unreadable EXIF"  # our key in Pillow's `info`: EXIF is damaged
+_EXIF_IS_UNREADABLE = "nst_jax unreadable EXIF"  # our key in Pillow's `info`: the EXIF is damaged
 _FULL_SIZE = "nst_jax full size"  # our key in Pillow's `info`: (width, height) before a reduction
 _CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info` for the numbers in a PNG's cICP chunk
 _PQ, _HLG = 16, 18  # HDR's transfer functions, by their numbers in ITU-T H.273
@@ -146,7 +148,7 @@ def _readable() -> list[str]:
 
 
 def suffixes() -> tuple[str, ...]:
-    """Return the suffixes by which pictures are found in folders; HEIC's if Pillow can open HEIC."""
+    """Return the suffixes by which pictures are found in folders, with HEIC's if Pillow can open it."""
     # Pillow knows more suffixes, but people rarely collect pictures in those formats.
     return PICTURE_SUFFIXES + (HEIC_SUFFIXES if "HEIF" in _readable() else ())
 
@@ -228,7 +230,7 @@ def decoded(
 
 
 def load_pixels(opened: PilImage.Image) -> None:
-    """Let Pillow decode the pixels, for what follows them in the file, or as a test of the file.
+    """Let Pillow decode the pixels, as a test of the file, or to find the text that follows the pixels.
 
     A file of a few kilobytes may decode to gigabytes, so the memory is checked first.
     """
@@ -273,7 +275,7 @@ def memory_of(opened: PilImage.Image) -> int:
 
 def _bytes_per_pixel(opened: PilImage.Image) -> int:
     """Return the most bytes that decoding takes for each pixel, as measured and rounded up."""
-    most = 25  # float32 takes 12, Pillow's picture 4, and converting one to the other 9
+    most = 25  # the float32 array takes 12, Pillow's picture 4, and the conversion 9
     if opened.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in opened.info:
         most += 20
     if opened.mode.startswith("I") or opened.mode == "F":
@@ -345,7 +347,10 @@ def _split_alpha(
 def _from_deep_grey(
     image: PilImage.Image, gamma: float | None
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
-    """Return grey of more than 8 bits in mode L, converted from its gamma, and the opacity."""
+    """Return a grey picture of more than 8 bits, converted to sRGB in mode L, and its opacity.
+
+    Without a gamma, the samples count as sRGB. The opacity is None if every pixel is opaque.
+    """
     values = np.asarray(image, np.float64)
     low, high = float(np.min(values)), float(np.max(values))
     white = 65535.0
@@ -356,7 +361,7 @@ def _from_deep_grey(
             f"has samples from {low:g} to {high:g} and does not say which of them is white; "
             "save it with 8 or 16 bits"
         )
-    # Rounded only after the conversion: near black, one of 256 levels of light spans many of sRGB.
+    # Rounded only after the conversion: near black, one step of 8-bit samples may be several in sRGB.
     levels = np.empty(values.shape, np.uint8)
     for row, samples in zip(levels, values / white, strict=True):  # by rows, to save memory
         row[:] = np.rint((samples if gamma is None else _gamma_to_srgb(samples, gamma)) * 255)
@@ -385,7 +390,7 @@ def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
 
 
 def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) -> PilImage.Image:
-    """Return 16-bit colours, given as high and low bytes, converted from their gamma to mode RGB."""
+    """Return 16-bit colours, given by their high and low bytes, converted to sRGB in mode RGB."""
     table = np.rint(255 * _gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
     found = np.array(high.convert("RGB"))
     for row, below in zip(found, np.asarray(low), strict=True):  # by rows, to save memory
@@ -396,7 +401,7 @@ def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) 
 def _to_srgb(
     colours: PilImage.Image, info: Mapping[Any, Any], gamma: float | None, notes: list[str]
 ) -> PilImage.Image:
-    """Return colours in sRGB, converted from their profile or from a gamma that is not sRGB's."""
+    """Return colours in sRGB, converted from their profile or from `gamma`, if they have either."""
     converted = None
     if profile := info.get("icc_profile"):
         converted = _with_profile(colours, profile, notes)
@@ -411,8 +416,9 @@ def _to_srgb(
 def _gamma(info: Mapping[Any, Any], notes: list[str]) -> float | None:
     """Return the gamma from which a PNG has to be converted to sRGB, or None if it need not be.
 
-    Samples are light to the power of the gamma. Colours that a cICP chunk or primaries (cHRM) define
-    are not converted; a note is made of those that are unlike sRGB.
+    Samples are light to the power of the gamma. A cICP chunk overrides the gamma, and colours that it
+    defines are not converted; primaries (cHRM) are ignored. If either differs from sRGB, a note is
+    added to `notes`.
     """
     gamma = info.get("gamma")
     points = info.get(_CODE_POINTS)
@@ -461,7 +467,7 @@ def _with_profile(
 
 
 def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
-    # As browsers and photo editors do: white is mapped to white and black to black.
+    # White is mapped to white and black to black, as in browsers and photo editors.
     converted = ImageCms.profileToProfile(
         colours,
         profile,
@@ -470,12 +476,12 @@ def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
         outputMode="RGB",
         flags=_BLACK_TO_BLACK,
     )
-    assert converted is not None  # only in-place conversions return nothing
+    assert converted is not None  # only a conversion in place returns None
     return converted
 
 
 def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    # Apply the profile to a grid of colours, since the many sRGB profiles differ in name and bytes.
+    # Tested on a grid of colours, since there are many sRGB profiles, which differ in name and bytes.
     grid = np.minimum(np.indices((9, 9, 9), np.int32).reshape(3, 27, 27) * 32, 255)
     colours = np.ascontiguousarray(np.moveaxis(grid, 0, -1).astype(np.uint8))
     converted = np.asarray(_transformed(PilImage.fromarray(colours), profile))

@@ -89,10 +89,10 @@ def nearest_8bit(image: Any, shape: Shape) -> HostImage:
 def old_bilinear_8bit(image: Any, shape: Shape) -> Float[np.ndarray, "h w *rgb"]:
     """Round to 8 bits and resize to (height, width) with the BILINEAR of Pillow before 2.7 and of PIL.
 
-    Until January 2015 this filter looked at two by two pixels, also on reduction, so that fine texture
-    aliases. Pixel (i, j) of the result is the value at (i * h / h_new - 1/2, j * w / w_new - 1/2),
-    where the centre of the first pixel is at (0, 0), so the picture shifts by half a new pixel. The
-    value is truncated to 8 bits, not rounded.
+    Until January 2015 this filter used only two by two pixels, even when it reduced a picture, so that
+    fine texture aliases. Pixel (i, j) of the result is the value at (i * h / h_new - 1/2, j * w / w_new
+    - 1/2), where the centre of the first pixel is at (0, 0), so the picture shifts by half a new pixel.
+    The value is truncated to 8 bits, not rounded.
 
     Args:
       image: [h, w, 3] or [h, w], float in [0, 1] or uint8.
@@ -131,8 +131,11 @@ def old_bilinear_8bit(image: Any, shape: Shape) -> Float[np.ndarray, "h w *rgb"]
 
 
 def _neighbours(old: int, new: int) -> tuple[Any, Any, Any]:
-    """Return the indices of both neighbours of each new position, and how far it is from the first."""
-    # Python's and C's doubles are the same: the quotient first, then the product.
+    """Return, for each new pixel, the indices of its two old neighbours, and its distance to the first.
+
+    The distance is in old pixels, 0 to 1.
+    """
+    # The quotient is computed first, as in Pillow's C code, so that rounding errors are the same.
     positions = np.arange(new) * (old / new) - 0.5
     first = np.floor(positions)
     index = first.astype(np.int64)

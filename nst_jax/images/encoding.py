@@ -68,7 +68,8 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-# Most pixels per side that a format allows; other formats' limits are beyond what fits in memory.
+# Largest number of pixels on a side that a format allows. The limits of formats that are not listed are
+# larger than what fits in memory.
 LARGEST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
 
 
@@ -86,7 +87,7 @@ def as_text(metadata: Mapping[str, Any] | None) -> str | None:
     if metadata is None:
         return None
     try:
-        # ASCII only, with JSON's escapes for the rest, so that every format can store it.
+        # ASCII only, with JSON's escapes for other characters, so that every format can store the text.
         return json.dumps(metadata, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(

@@ -21,7 +21,7 @@ class Chunk(NamedTuple):
 
     kind: bytes  # four letters, such as b"IDAT"
     content: memoryview
-    whole: memoryview  # with length, kind and checksum
+    whole: memoryview  # all bytes of the chunk: length, kind, content and checksum
 
 
 def checked_chunks(data: bytes) -> list[Chunk]:
@@ -47,7 +47,10 @@ def checked_chunks(data: bytes) -> list[Chunk]:
 
 
 def code_points(chunks: list[Chunk]) -> tuple[int, int] | None:
-    """Return a cICP chunk's primaries and transfer function, as numbers in ITU-T H.273, or None."""
+    """Return the colour primaries and transfer function that a cICP chunk states; None without one.
+
+    They are numbers that ITU-T H.273 defines.
+    """
     found = [bytes(chunk.content[:2]) for chunk in chunks if chunk.kind == b"cICP"]
     return (found[0][0], found[0][1]) if found and len(found[0]) == 2 else None
 

@@ -33,8 +33,8 @@ class Glance(NamedTuple):
     """What is known of a picture file before its pixels are decoded."""
 
     shape: Shape  # of the image that `read` returns
-    name: str  # as in `Picture`
-    digest: str  # as in `Picture`
+    name: str  # the file's name, never its folder
+    digest: str  # sha256 of the file's bytes
     memory: int = 0  # bytes that decoding will take, estimated
 
 
@@ -68,11 +68,10 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
 
     The EXIF orientation is applied. Colours are converted from an embedded profile to sRGB, unless that
     changes no colour of a test grid by more than one 8-bit level, because then the profile is sRGB.
-    Without a profile, the gamma of a PNG is applied if it is not sRGB's; its primaries (cHRM) are not.
-    CMYK, Lab, palette, grey and 16-bit pictures become 8-bit RGB. A JPEG of too many pixels is decoded
-    at 1/2, 1/4 or 1/8 of its size. Of an animation, the first frame is
-    read. Transparent pixels are composited over white, so that colours which the transparency hides do
-    not show.
+    Without a profile, the gamma of a PNG is applied if it is not sRGB's; its primaries (cHRM) are
+    ignored. CMYK, Lab, palette, grey and 16-bit pictures become 8-bit RGB. A JPEG of too many pixels is
+    decoded at 1/2, 1/4 or 1/8 of its size. Of an animation, the first frame is read. Transparent pixels
+    are composited over white, so that colours which the transparency hides do not show.
 
     Args:
       path: the file.
@@ -110,7 +109,8 @@ def glance(path: PathLike, *, argument: str = "path") -> Glance:
       A `Glance`.
 
     Raises:
-      ValueError: as in `read`, except for damage that only decoding can find.
+      ValueError: as in `read`, except for what only decoding can find: some kinds of damage, too little
+        memory, and grey values of unclear meaning.
 
     Example:
       >>> from nst_jax import images

@@ -12,11 +12,11 @@ from nst_jax import _checks
 from nst_jax._types import HostImage
 from nst_jax.images.eight_bit import to_uint8
 
-CELL = 192  # px; the longer side of a thumbnail, if the caller gives no other
+CELL = 192  # px; default for the longer side of a thumbnail
 
 LONGEST = 8192  # px; thumbnails shrink, down to 16 px, so that no side of a sheet is much longer
 
-_SMALLEST_CELL = 16  # px
+_SMALLEST_CELL = 16  # px; lower limit of the longer side of a thumbnail
 
 _PAPER, _INK = (255, 255, 255), (64, 64, 64)
 
@@ -45,7 +45,9 @@ def side_by_side(
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      ValueError: for a value that is no image, and for more or fewer labels than pictures.
+      TypeError: for a picture that is not an array, and for labels that are not a list or tuple.
+      ValueError: for an array that is no image, no pictures at all, more or fewer labels than pictures,
+        and a height under 1.
 
     Example:
       >>> import numpy as np
@@ -78,7 +80,7 @@ def contact_sheet(
 
     Args:
       contents: images [h, w, 3] in [0, 1] or uint8, of any sizes.
-      styles: likewise.
+      styles: images as for `contents`.
       results: maps (index of a content, index of a style) to the image in that cell; other cells
         are blank.
       content_labels: captions of the contents, or None.
@@ -89,8 +91,9 @@ def contact_sheet(
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      ValueError: for a value that is no image, for more or fewer labels than pictures, and for a
-        result that belongs to no content or style.
+      TypeError: for a picture that is not an array, and for labels that are not a list or tuple.
+      ValueError: for an array that is no image, no contents or no styles, more or fewer labels than
+        pictures, a `cell` under 16, and a result that belongs to no content or style.
 
     Example:
       >>> import numpy as np
@@ -147,7 +150,9 @@ def labelled_grid(
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      ValueError: for a value that is no image, no pictures, and a picture outside the labelled cells.
+      TypeError: for a picture that is not an array.
+      ValueError: for an array that is no image, no pictures at all, a picture outside the labelled
+        cells, and a `cell` under 16.
 
     Example:
       >>> import numpy as np
@@ -223,7 +228,7 @@ def _paste_centred(sheet: PilImage.Image, picture: PilImage.Image, x: float, y: 
 
 
 def _text(text: str, font: Any, width: float) -> PilImage.Image:
-    """Draw text, broken into lines, on a picture that just contains it; no text gives 0 x 0 px."""
+    """Return a picture that just contains the text, broken into lines; it is 0 x 0 px without text."""
     lines = _lines(_drawable(text), font, width)
     pitch = round(1.2 * font.getbbox("Ay")[3])
     longest = max((int(np.ceil(font.getlength(line))) for line in lines), default=0)

@@ -27,8 +27,8 @@ def check_output(
       path: path of the picture to be written.
       overwrite: whether the picture may replace an existing file.
       argument: the caller's name for the value, shown in error messages.
-      probe: whether a file is created and removed as a test. Of many paths in one folder, one need be
-        tested.
+      probe: whether a file is created and removed as a test. Of several paths in one folder, it is
+        enough to test one.
 
     Raises:
       ValueError: for an unknown suffix, a folder, a missing or unwritable folder around it, and an
@@ -49,7 +49,7 @@ def check_output(
             path.lstat()  # raises if the name is too long; the temporary name may be shorter
         if probe:
             # `os.access` does not detect read-only file systems, so a file is created as a test.
-            part = _files.temporary_path(path.resolve())  # a path such as `save` writes to first
+            part = _files.temporary_path(path.resolve())  # `save` first writes to such a path
             part.touch()
             part.unlink(missing_ok=True)  # another run may have removed it as a leftover
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Two L-BFGS rules: `TorchLBFGS` reproduces torch's, `LBFGS` is guarded: it undoes bad moves.
+"""Two L-BFGS rules: `TorchLBFGS` reproduces torch's; `LBFGS` is guarded, that is, it undoes bad moves.
 
 Like the update rules in `optimizers.rules`, each is a registered dataclass whose numbers are leaves.
 """
@@ -59,11 +59,11 @@ def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
 
 
 def _if_in_range(plain: Float[Array, ""], scaled: Float[Array, ""]) -> Float[Array, ""]:
-    """Return `plain`, or if it is infinite or 0, the same quantity computed from scaled arrays.
+    """Return `plain`; if it is not finite or is 0, `scaled`, the same quantity from scaled arrays.
 
-    In float32 the square of a number above 1.8e19 is infinite and that of one below 1e-23 is 0; large
-    and small loss weights give such gradients. The scaled form enters only there, so that all other
-    runs keep their bits.
+    In float32 the square of a number above 1.8e19 is infinite and the square of a number below 1e-23 is
+    0; very large and very small loss weights give gradients of these sizes. `scaled` is used only then,
+    so that all other runs give the same bits as without it.
     """
     return jnp.where(jnp.isfinite(plain) & (plain != 0), plain, scaled)
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
-# A coarse line (row or column) is the sum of four fine lines with these weights, for the two outer and
-# the two inner lines. The transpose of this map interpolates linearly from coarse to fine.
+# A coarse line (row or column) is a weighted sum of four neighbouring fine lines: the two outer lines
+# have the weight `OUTER`, the two inner lines `INNER`. The transpose of this map interpolates linearly
+# from coarse to fine.
 OUTER, INNER = 0.25, 0.75
 
 NARROWEST = 4  # px; a level with a side shorter than this is not halved
@@ -20,8 +21,9 @@ def multilevel(
 
     Write the canvas as A z, where z is a pyramid: A z is the sum of a full-size picture, an enlarged
     one of half the size, one of a quarter and so on. Gradient descent in z is descent along A Aᵀ g in
-    pixels, where g is the gradient in pixels; such descent changes coarse structure faster. A Aᵀ is
-    symmetric and positive definite. Applying it takes about as much time as one pass over the canvas.
+    pixels, where g is the gradient in pixels. This changes coarse structure faster than descent along
+    g. A Aᵀ is symmetric and positive definite. Applying it takes about as much time as one pass over
+    the canvas.
 
     Args:
       picture: x, [h, w, c].

@@ -1,7 +1,7 @@
 """Update rules, as optax transformations and as data.
 
 An update rule is a dataclass that is registered as a pytree. Its numbers are leaves, so changing a
-number recompiles nothing. `transformation()` builds the optax object inside the trace.
+number recompiles nothing. `transformation()` may be called during tracing, with tracers as numbers.
 `accepted(opt_state)` says whether to keep the canvas whose losses were just computed; only `LBFGS`,
 the one guarded rule, ever rejects a canvas. `Optax` makes an update rule of any other optax
 transformation.
@@ -22,14 +22,18 @@ from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
 class Optimizer(Protocol):
     """What an update rule must have for `nst_jax.step` to use it."""
 
-    guarded: ClassVar[bool]  # True: the rule undoes updates that end in a higher or non-finite loss
+    guarded: ClassVar[bool]  # True: the rule undoes updates whose loss is too high or not finite
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
-        """Build the optax transformation; its `update` gets `value`, the loss at `params`."""
+        """Build the optax transformation.
+
+        Its `update` gets `value`, the loss at `params`, and, if several devices share the canvas,
+        `height`, the number of rows of the canvas without padding.
+        """
         ...
 
     def accepted(self, opt_state: Any) -> Bool[Array, ""]:
-        """Return whether the canvas is kept at which the last `update` got loss and gradient."""
+        """Return whether to keep the canvas whose loss and gradient the last `update` was given."""
         ...
 
 
@@ -105,7 +109,7 @@ class KerasAdam:
 
 
 def _descend(learning_rate: ScalarLike) -> optax.GradientTransformation:
-    # Like `optax.scale(-learning_rate)`, but the learning rate may be traced.
+    # Does what `optax.scale(-learning_rate)` does, also for a learning rate that is a tracer.
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         del params
         return jax.tree.map(lambda u: u * jnp.negative(learning_rate), updates), state

@@ -65,7 +65,7 @@ def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     ones = jnp.ones((channels, channels))
     extent = Extent(height * width, shape[0] * shape[1])
     loss = recipe.terms.style_loss.distance(ones, jnp.zeros_like(ones), extent)
-    return float(loss) * channels**2  # mean(dG²) is 1 above, so S is 1 / N²
+    return float(loss) * channels**2  # dG is 1 everywhere, so S is 1 / N²
 
 
 def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:

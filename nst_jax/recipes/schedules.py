@@ -26,8 +26,8 @@ class CoarseToFine:
     fewer updates than scales leaves out the coarsest scales.
 
     Attributes:
-      smallest: lower limit of the coarsest scale's longer side, in px; if half the final size is below
-        the limit, the final size is the only scale.
+      smallest: lower limit of the coarsest scale's longer side, in px; if half the final longer side is
+        below the limit, the final size is the only scale.
       share: ratio of the updates at a scale to those at the next finer scale.
     """
 

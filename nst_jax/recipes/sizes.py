@@ -1,8 +1,7 @@
 """Size rules and resize filters: to what size, and how, pictures are resized before painting.
 
 A rule is a small dataclass whose numbers are pytree leaves; its `shape(height, width)` returns the new
-(height, width).
-A filter is a function (image, (height, width)) -> image.
+(height, width). A filter is a function (image, (height, width)) -> image.
 """
 
 import bisect
@@ -39,8 +38,9 @@ class SizeRule(Protocol):
 
 # --- Rounding -------------------------------------------------------------------------------------
 
-# A size rule gives one side of a picture a new length: `edge` is its old length, `size` its new one. A
-# rounding computes the new (height, width) of the picture, with the aspect ratio kept.
+# A size rule gives one side of a picture a new length. A rounding is a function that computes the new
+# (height, width) of the picture, with the aspect ratio kept: `edge` is the old length of that side,
+# `size` the new one.
 
 
 def nearest(height: int, width: int, size: int, edge: int) -> Shape:
@@ -49,18 +49,18 @@ def nearest(height: int, width: int, size: int, edge: int) -> Shape:
 
 
 def truncated(height: int, width: int, size: int, edge: int) -> Shape:
-    """Multiply a side by `size`, then divide by `edge`; round down, as torchvision's `Resize(int)`."""
+    """Multiply both sides by `size`, divide by `edge`, round down, as torchvision's `Resize` does."""
     return max(1, int(size * height / edge)), max(1, int(size * width / edge))
 
 
 def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
-    """Multiply by `size` / `edge` in float32 and round down, as TensorFlow's tutorial does."""
+    """Multiply both sides by `size` / `edge` in float32 and round down, as in TensorFlow's tutorial."""
     scale = np.float32(size) / np.float32(edge)
     return max(1, int(np.float32(height) * scale)), max(1, int(np.float32(width) * scale))
 
 
 def truncated_scale(height: int, width: int, size: int, edge: int) -> Shape:
-    """Divide `size` by `edge`, then multiply a side by the quotient; round down, as neural-style-pt.
+    """Multiply both sides by the quotient `size` / `edge` and round down, as neural-style-pt does.
 
     The quotient is rounded to a float, so the result may be 1 px less than that of `truncated`.
     """
@@ -128,7 +128,7 @@ class Area:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Exact:
-    """Exactly `height` x `width`, whatever the aspect ratio was; some courses distort pictures so."""
+    """The size becomes exactly `height` x `width`, as in some courses; the aspect ratio may change."""
 
     height: int
     width: int
@@ -214,10 +214,10 @@ def _of_area(area: int, height: int, width: int) -> Shape:
 
 
 class _BesideContent:
-    """Base of the rules that give a style a size depending on the canvas' size.
+    """Base class of the rules that give a style a size depending on the canvas' size.
 
-    Such a rule has a method `beside(canvas, height, width)`, which computes the style's size; `shape`,
-    which is not told the canvas' size, raises an error.
+    These rules have a method `beside(canvas, height, width)`, which computes the style's size; `shape`,
+    which is not given the canvas' size, raises a ValueError.
     """
 
     def shape(self, height: int, width: int) -> Shape:
@@ -231,10 +231,10 @@ class _BesideContent:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LikeContent(_BesideContent):
-    """For styles, which get exactly the canvas' size, whatever their aspect ratio was."""
+    """A rule for styles: they get exactly the canvas' size, so their aspect ratio may change."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the new size of a style of `height` x `width` px; `canvas` is (height, width), too."""
+        """Return the new (height, width) of a style; `canvas` is the (height, width) of the canvas."""
         del height, width
         return canvas
 
@@ -245,10 +245,10 @@ class LikeContent(_BesideContent):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PixelsOfContent(_BesideContent):
-    """For styles, which get as many pixels as the canvas; their aspect ratio is kept."""
+    """A rule for styles: they get as many pixels as the canvas; their aspect ratio is kept."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the new size of a style of `height` x `width` px; `canvas` is (height, width), too."""
+        """Return the new (height, width) of a style; `canvas` is the (height, width) of the canvas."""
         return _of_area(canvas[0] * canvas[1], height, width)
 
     def __str__(self) -> str:
@@ -350,7 +350,7 @@ def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
 
     numbers = range(SMALLEST, LARGEST + 1)
     found = bisect.bisect_left(numbers, shape[0] * shape[1], key=area)
-    # A rule of the caller's own may never give that area.
+    # A size rule that is not one of this package's may give that area for no number.
     return rule.resized(numbers[found] if found < len(numbers) else max(shape))
 
 

@@ -88,8 +88,8 @@ class MeanNoise:
     differ by `white`, not by 1.
 
     Attributes:
-      deviation: standard deviation of the noise, in that unit.
-      white: the value of white in that unit, if black is 0.
+      deviation: standard deviation of the noise, in the network's pixels.
+      white: the value of white in the network's pixels, if black is 0.
     """
 
     deviation: float = 1e-3
@@ -147,8 +147,8 @@ class SeededBlend:
     def pixels(self, content: Image) -> Float[np.ndarray, "h w 3"]:
         """Return the notebook's initial canvas bit for bit: float32 RGB, mean colour subtracted.
 
-        Before the subtraction they are in 0..255. An image in [0, 1] cannot represent these pixels
-        exactly; a canvas in network pixels can.
+        Before the subtraction, the colours are in 0..255. An image in [0, 1] cannot represent these
+        pixels exactly; a canvas in network pixels can.
         """
         generator = np.random.RandomState(int(self.seed))
         generator.randn(2)
@@ -193,7 +193,10 @@ class SameStart:
 
 
 def same_start(start: Any, seed: int) -> Any:
-    """Return a start with a fixed key for all canvases; `SeededBlend` or a picture is unchanged."""
+    """Return a start that draws the same noise for all canvases, with a key made from `seed`.
+
+    `SeededBlend`, a picture and None use no key and are returned unchanged.
+    """
     if not callable(start) or isinstance(start, SeededBlend):
         return start
     return SameStart(start, jax.random.key(seed))

@@ -1,8 +1,8 @@
 """Recipes as TOML text: written, read, and changed key by key.
 
-This module follows the fields of the recipe's dataclasses, their annotations and the registries in
-`nst_jax.recipes.walk`, so it need not change for a new field or choice. A file is plain data: nothing
-in it is executed, and a function or dataclass without a registered name cannot be written.
+This module follows the fields of the recipe's dataclasses, their annotations and the named values in
+`nst_jax.recipes.walk.CHOICES`, so it need not change for a new field or named value. A file is plain
+data: nothing in it is executed, and a function or dataclass that has no name there cannot be written.
 """
 
 import json
@@ -110,7 +110,7 @@ def _plain(item: Item) -> Any:
 
 
 def _number(key: str, value: Any) -> Any:
-    """Return a value as a Python number or string; an array without axes becomes a number."""
+    """Return a value as a Python number or string; a zero-dimensional array becomes a number."""
     if not hasattr(value, "dtype"):
         return value
     if value.ndim:
@@ -151,7 +151,8 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
     An absent key has the default of its dataclass or, if the file has the key `base = "tf"`, the value
     in the preset "tf". A table with a `kind`, such as "Adam", has the defaults of that dataclass for
-    absent keys; a table without `kind` changes single values of the base.
+    absent keys; a table without `kind` changes single values of the preset or, if the file names none,
+    of the defaults.
 
     Args:
       text: TOML with the keys that `to_toml` writes.
@@ -180,7 +181,7 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
 
 class _Refused(ValueError):
-    """Raised for a refused file or value; public functions then raise one that names the argument."""
+    """Raised for a refused file or value; public functions add the argument's name to its message."""
 
 
 def _base(name: Any) -> Recipe:
@@ -196,7 +197,7 @@ def _parsed(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         end = f"at the end, line {len(text.splitlines())}"
         raise _Refused(f"is no TOML: {str(error).replace('at end of document', end)}") from None
-    except (ValueError, RecursionError):  # Python limits digits and nesting
+    except (ValueError, RecursionError):  # Python allows no more digits or nesting
         raise _Refused(
             "is no TOML of a recipe: a number too long, or lists nested too deep"
         ) from None
@@ -224,7 +225,7 @@ def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any
 def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -> None:
     """Refuse a table with a key that `kind` does not have, and suggest the nearest known key."""
     if all(name in declared_fields(kind) for name in table):
-        return  # skips the work for an error message, since a batch may read thousands of tables
+        return  # before the slow work for an error message, since a batch may read thousands of tables
     chosen = any(kind in choice.named.values() for choice in CHOICES)
     names = [*more, *([KIND] if chosen else []), *declared_fields(kind)]
     here = {name: f"{key}.{name}".lstrip(".") for name in names}
@@ -409,4 +410,4 @@ def _value(text: str) -> Any:
         found = _parsed(f"value = {text}")
     except _Refused:
         return text
-    return found["value"] if len(found) == 1 else text  # text with a line break could add keys
+    return found["value"] if len(found) == 1 else text  # a line break in `text` could add keys

@@ -2,8 +2,8 @@
 
 `nst_jax.provenance` (the settings in a picture's metadata), `nst_jax.recipes.toml`, `Recipe.replace`
 and `Recipe.__repr__` read a recipe's fields through this module, and learn from `CHOICES` which
-functions and dataclasses have names. So a new field of a dataclass, or a new entry in one of the
-registries, needs no other change.
+functions and dataclasses have names. So a new field of a dataclass, or a new entry in a dictionary of
+named values such as `sizes.SIZE_RULES`, needs no other change.
 """
 
 import reprlib
@@ -24,10 +24,10 @@ from nst_jax.vgg import layers, precision
 
 
 class Choice(NamedTuple):
-    """A type of field whose values have names: functions, dataclasses or named tuples.
+    """A kind of field whose values have names: functions, dataclasses or named tuples.
 
     Attributes:
-      type: the annotation of such a field.
+      type: the annotation of the fields that have this choice.
       named: name -> the value itself, or the dataclass of which the field's value is an instance.
       what: noun for the values in messages, such as "size rule".
     """
@@ -85,16 +85,19 @@ class Declared(NamedTuple):
     """What a dataclass declares about one of its fields."""
 
     field: Field[Any]
-    type: Any  # without None
+    type: Any  # the type that the annotation allows, without None
     optional: bool  # whether None is allowed
-    choice: Choice | None
+    choice: Choice | None  # the named values of that type; None if its values have no names
 
 
-_DECLARED: dict[Any, Mapping[str, Declared]] = {}  # kept, since a batch asks thousands of times
+_DECLARED: dict[Any, Mapping[str, Declared]] = {}  # results of `declared_fields`
 
 
 def declared_fields(kind: type) -> Mapping[str, Declared]:
-    """Return the fields of a dataclass by name."""
+    """Return what a dataclass declares about its fields, by name.
+
+    Results are kept, since a batch asks for them thousands of times.
+    """
     if kind not in _DECLARED:
         found = {}
         for field in fields(kind):
@@ -191,7 +194,7 @@ def walk_item(item: Item) -> Iterator[Item]:
 
 
 def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
-    """Yield each full key that this dataclass can have, whatever optimiser, start etc. is in it."""
+    """Yield each full key that this dataclass can have, whichever named dataclasses are its values."""
     for name, (_, declared, _, choice) in declared_fields(kind).items():
         yield prefix + name
         inner = [declared] if choice is None else choice.named.values()

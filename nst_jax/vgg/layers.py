@@ -21,8 +21,9 @@ from nst_jax.vgg.precision import FLOAT32
 
 KERNEL, BIAS = "kernel", "bias"
 
-# Names of a kernel's forms, arrays that are computed from the kernel once and stored beside it:
-# transposed for the gradient, transformed for Winograd convolution, and both.
+# Names of a kernel's forms, arrays that are computed from the kernel once and stored beside it: the
+# kernel transposed (for the gradient), the kernel transformed for Winograd convolution, and the
+# transposed kernel transformed.
 TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED = "transposed", "winograd", "winograd_transposed"
 
 Forms: TypeAlias = Mapping[str, Array]

@@ -1,8 +1,8 @@
 """The network: the convolutional layers of VGG-19, here called its trunk, as pure functions.
 
 It is described in Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
-Recognition", 2014, as configuration E; its classifier is left out. Pictures come
-in as sRGB in [0, 1]; they are converted here to the pixels that the weights were trained on.
+Recognition", 2014, as configuration E; its classifier is left out. Pictures come in as sRGB in [0, 1];
+they are converted here to the pixels that the weights were trained on.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,9 +76,9 @@ def with_forms(
     Args:
       params: weights, with or without forms.
       taps: the taps that the loop reads.
-      shape: (height, width) of the largest canvas, which decides which layers use Winograd convolution;
-        with None, no layer does. With a shape, the weights must be concrete, not traced, since their
-        device decides too.
+      shape: (height, width) of the largest canvas, which decides which layers get forms for Winograd
+        convolution; with None, none is added. With a shape, the weights must be concrete, not traced,
+        since their device decides too.
       precision: the network's precision. Kernels are first rounded to its dtype for activations and
         forms are computed from the rounded kernels, so that a layer gives the same result with and
         without Winograd convolution, up to rounding.
@@ -159,10 +159,10 @@ class Network:
         (rematerialisation): 50 % more work for less memory. XLA's CPU compiler stores them anyway.
       tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed. The
         network sees each tile with a halo (the pixels around it), so losses and gradient are those of
-        the whole picture, in the memory of a tile; see `nst_jax.scaling.tiles`. (A tile that needs a
-        halo on one side only may be larger.) 0 computes pictures of any size whole, as `features`
-        always does. None lets `stylize`, `paint` and `stylize_many` choose tiles for a picture that
-        does not fit in memory whole; other functions, such as `step`, read None as 0.
+        the whole picture, in the memory of a tile; see `nst_jax.scaling.tiles`. (Tiles may be larger
+        where each of them touches the picture's border.) 0 computes pictures of any size whole, as
+        `features` always does. None lets `stylize`, `paint` and `stylize_many` choose tiles for a
+        picture that does not fit in memory whole; other functions, such as `step`, read None as 0.
     """
 
     pool: Pool = max_pool
@@ -177,10 +177,10 @@ class Network:
     def precision_on(self, platform: str | None = None) -> Precision:
         """Return the precision in which a platform computes: `precision`, unless that is `AUTO`.
 
-        `nst_jax.plan`, `stylize`, `paint` and `stylize_many` decide once, by the platform of the
-        devices that paint. Functions that are traced without a plan, such as `features` and `step`,
-        decide when they are traced, by JAX's default device: set a precision if the arrays are on
-        another one.
+        `nst_jax.plan`, `stylize`, `paint` and `stylize_many` replace `AUTO` once, by the platform of
+        the devices that paint. Functions that are traced without a plan, such as `features` and `step`,
+        replace it when they are traced, by the platform of JAX's default device; if the arrays are on
+        another platform, set a precision other than `AUTO`.
 
         Args:
           platform: the platform as JAX names it; None is that of JAX's default device.
@@ -274,7 +274,7 @@ def _block(trunk: Trunk, x: Array, *, number: int, measure: Measure) -> tuple[An
 def features(
     params: Params, images: Image, taps: Sequence[str], *, network: Network | None = None
 ) -> Features:
-    """Compute the network's activations at the named taps.
+    """Compute the network's activations at the named taps, which are points before or after a ReLU.
 
     The function can be traced and differentiated. No layer after the deepest tap is computed.
 
@@ -290,8 +290,9 @@ def features(
       the network's precision sets another dtype.
 
     Raises:
-      ValueError: for unknown taps, and if `images` is too small, has an integer dtype, or is not
-        [..., h, w, 3].
+      TypeError: if `images` is not an array, or `taps` is not a list of strings.
+      ValueError: for an empty list of taps, for a tap that is unknown, ambiguous or repeated, and if
+        `images` is too small, has an integer dtype, or is not [..., h, w, 3].
 
     Example:
       >>> import jax.numpy as jnp
@@ -332,7 +333,8 @@ def measured(
       The result of each function, by tap.
 
     Raises:
-      ValueError: as in `features`.
+      TypeError: if `images` is not an array.
+      ValueError: if `images` is too small, has an integer dtype, or is not [..., h, w, 3].
     """
     network = Network() if network is None else network
     _checks.array("images", images, "the order is features(params, images, taps)")

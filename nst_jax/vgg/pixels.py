@@ -17,8 +17,8 @@ class Pixels:
     Attributes:
       name: its name in recipe files and in `Params.pixels`.
       scale: the value of white before `shift` is subtracted.
-      shift: subtracted from each channel, in RGB order.
-      spread: divides each channel, in RGB order.
+      shift: the numbers that are subtracted from the channels, in RGB order.
+      spread: the numbers by which the channels are then divided, in RGB order.
       bgr: whether blue comes first.
     """
 

@@ -102,7 +102,7 @@ def precision_named(name: Any) -> AnyPrecision:
     return NAMED[name]
 
 
-DEFAULT_DEVICE = "jax_default_device"  # a setting of jax, whose names type checkers do not know
+DEFAULT_DEVICE = "jax_default_device"  # a setting in `jax.config`; type checkers do not know it
 
 
 def default_platform() -> str:

@@ -1,4 +1,7 @@
-"""VGG-19's layers and taps: the block table, tap names, sizes of feature maps, receptive fields."""
+"""VGG-19's layers and its taps, the points where activations are read: names, sizes, receptive fields.
+
+A tap is before or after the ReLU that follows a convolution: `preact4_2`, `relu4_2`.
+"""
 
 import re
 from collections.abc import Iterable
@@ -78,7 +81,7 @@ def halvings(layer: str) -> int:
 
 
 def halved(side: int, times: int, ceil: bool) -> int:
-    """Return the length of a side after `times` poolings, which keep an odd last line if `ceil`."""
+    """Return a side's length after `times` poolings, which keep (`ceil`) or drop an odd last line."""
     for _ in range(times):
         side = (side + ceil) // 2
     return side
@@ -119,7 +122,7 @@ def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, 
 
 
 def halo_of(taps: Iterable[str]) -> int:
-    """Return how far a tile's features at the deepest tap depend on pixels outside the tile.
+    """Return the halo: how far outside a tile are the pixels on which its features at `taps` depend.
 
     Args:
       taps: names as `resolve_tap` returns them.

@@ -186,9 +186,9 @@ class _Dialect(NamedTuple):
 
     name: str
     family: str
-    encoding: str  # of the weights file made from such a file, if the caller requests none
-    keys: Callable[[str], dict[str, str]]  # layer -> {"kernel", "bias", ...: name in the file}
-    axes: tuple[int, int, int, int]  # for transposing to [3, 3, in, out]
+    encoding: str  # of the converted file, unless the caller requests another
+    keys: Callable[[str], dict[str, str]]  # layer -> {"kernel": name in the file, ...}
+    axes: tuple[int, int, int, int]  # argument of `transpose` that gives [3, 3, in, out]
 
 
 _OIHW = (2, 3, 1, 0)
@@ -230,7 +230,11 @@ _DIALECTS = (
 
 
 def _dialect_of(path: Path, arrays: Mapping[str, StoredArray]) -> _Dialect:
-    """Recognise the dialect by the names of the first layer's arrays."""
+    """Return the dialect of a file, recognised by the names of the first layer's arrays.
+
+    Raises:
+      Refusal: if the file has no dialect in `_DIALECTS`.
+    """
     first = next(iter(LAYERS))
     for dialect in _DIALECTS:
         if arrays.keys() >= set(dialect.keys(first).values()):

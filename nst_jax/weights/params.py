@@ -50,7 +50,7 @@ EMBEDDED_NAME = "vgg19_imagenet.h5"
 
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the embedded file, which does not state it itself
+EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the embedded file, which does not end in a CRC-32 line
 
 
 Datasets: TypeAlias = Mapping[str, np.ndarray]  # "conv1_1/kernel" -> array, as stored
@@ -153,7 +153,8 @@ def save_params(
       licence: the terms under which the weights may be used, as free text.
 
     Raises:
-      ValueError: the weights do not fit the network or the encoding, or `path` cannot be written.
+      ValueError: the weights do not fit the network or the encoding, or are not finite; the encoding or
+        the pixel convention is unknown; or `path` cannot be written.
 
     Example:
       >>> import tempfile

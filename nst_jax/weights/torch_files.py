@@ -75,8 +75,8 @@ class _Tensor(NamedTuple):
         )
 
 
-# Errors name the type of an unexpected value, and print no value but integers: nested lists, each of
-# which has the previous list twice, are a few bytes in a file and gigabytes as text.
+# Error messages state the type of an unexpected value, and its value only if it is an integer: lists
+# that each contain the previous list twice take a few bytes in a file, and gigabytes as text.
 
 
 def _count(value: object) -> int:
@@ -128,7 +128,7 @@ class _MakeDictionary:
         if not isinstance(items, list):
             raise TypeError(f"a dictionary is made from a {type(items).__name__}")
         found = OrderedDict(items)
-        items.clear()  # else a pickle could copy one long list again and again
+        items.clear()  # else a pickle could have one long list copied again and again
         return found
 
 
@@ -149,7 +149,7 @@ _GLOBALS = {
 
 
 def _replacement(path: Path, module: str, name: str) -> Any:
-    """Return what stands for a name that a pickle imports."""
+    """Return what `_GLOBALS` has in place of a name that a pickle imports; refuse any other name."""
     if (module, name) not in _GLOBALS:
         raise refusal(
             path,
@@ -217,7 +217,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
     size is 1, but for a tuple it is 1 more than the sum of the sizes of its values.
 
     Raises:
-      Refusal: if torch does not write such a pickle.
+      Refusal: if the pickle is not one that torch writes.
       ValueError, IndexError, KeyError: if it is damaged.
     """
     size = len(pickled.getbuffer())
@@ -233,7 +233,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
                 f"has {name} in its pickle, which torch does not write for tensors; save plain "
                 "tensors: `torch.save(model.state_dict(), FILE)`",
             )
-        if name == "GLOBAL":  # an unknown name is refused here, not at an opcode that uses it
+        if name == "GLOBAL":  # imports a name; an unknown one is refused here, before it is used
             _replacement(path, *argument.split(" ", 1))
         if name == "MARK":
             marks.append(len(stack))
