@@ -188,7 +188,7 @@ def _remove_unless_locked(part: Path) -> None:
 
 
 def _target(part: Path) -> str | None:
-    """Return the name (from `_shortened`) that a temporary file stands for; None for other files."""
+    """Return the (shortened) name of the file that a temporary file will replace; else None."""
     found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
     return found[1] if found else None
 

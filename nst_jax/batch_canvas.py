@@ -98,8 +98,8 @@ class BatchCanvas:
             if member.style not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
                 styles[member.style] = [pieces.style(picture) for picture in pictures]
-        # No `vmap` is needed: of the numbers that a sweep may vary, targets depend only on the shares
-        # by which styles are blended.
+        # Measuring needs no `vmap` over the members: of the numbers that a sweep may vary, only the
+        # style shares change the targets, and they are applied here, after the measuring.
         blended = [
             blend(styles[member.style], _shares(recipe, place))
             for place, member in enumerate(self._members)
@@ -192,9 +192,10 @@ class BatchCanvas:
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
-    """Return the recipe with the numbers of the pictures at `indices`, and the `vmap` axes of these.
+    """Return the recipe for the pictures at `indices`, and the `vmap` axis of each of its numbers.
 
-    In the recipe of a sweep, a number may be an array with one entry for each picture.
+    In the recipe of a sweep, a number may be an array with one entry for each picture. Of such an array
+    the entries at `indices` are taken, and its axis is 0; other numbers have the axis None.
     """
     numbers = recipes.as_arrays(recipe.bare())
     axes = tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(numbers))

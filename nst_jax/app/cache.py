@@ -1,7 +1,7 @@
 """JAX's compilation cache at the command line: its settings, its folder, and its damaged entries.
 
-Nothing here writes or reads a program: jax does so with compiled programs, and the module
-`programs` with traced ones.
+Nothing here writes or reads a program: jax writes and reads compiled programs, and the module
+`programs` traced ones.
 """
 
 import glob

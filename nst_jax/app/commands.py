@@ -257,7 +257,8 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
             on_ray.check_installed()
         job = _batch_job(contents, chosen)
         job.folder.mkdir(exist_ok=True)
-        # Reserved before the finished pictures are found, since another run may be painting some.
+        # The result manifest is reserved before finished pictures are looked for, since another run may
+        # be painting pictures of this batch.
         resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())

@@ -36,8 +36,9 @@ class Expected(NamedTuple):
     whole: bool  # whether starting, reading, compiling and writing are included
 
 
-# Endings of two kinds of keys in the file: with the first, values are operations per second of
-# measuring (computing the targets); with the second, a run's seconds besides measuring and updates.
+# Under `_key`, the file has the operations per second of updates. Under `_key` with the ending
+# `MEASURING`, it has those of measuring (computing the targets), and with the ending `BESIDE`, the
+# seconds of a run that are neither measuring nor updates.
 MEASURING, BESIDE = "measuring", "beside"
 
 

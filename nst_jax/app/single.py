@@ -213,7 +213,7 @@ class _Recorder:
         """Write the snapshot into the folder of frames, and as the picture so far, if either is due.
 
         A frame is due every `outputs.stride` updates and at the end; the picture every `outputs.every`
-        updates before the end.
+        updates before the end. If `outputs.every` is set, `outputs.stride` equals it.
         """
         outputs, total = self.job.outputs, self.pace.total
         if shot.step != total and (not outputs.stride or shot.step % outputs.stride):

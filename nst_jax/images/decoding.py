@@ -238,11 +238,12 @@ def load_pixels(opened: PilImage.Image) -> None:
     opened.load()
 
 
-# The most bytes that Pillow takes for each pixel while it decodes: its picture takes 4, and a decoder
-# holds up to 10, such as the coefficients of a progressive JPEG.
+# The most bytes that Pillow takes for each pixel while it decodes: its picture takes 4, and what a
+# decoder holds besides, such as the coefficients of a progressive JPEG, up to 10.
 LOADED_BYTES = 14
-# The bytes that the coefficients of a progressive JPEG take for each pixel in the file, four channels
-# of 2 bytes. They are kept until all are read, also if the picture is reduced while it is decoded.
+# The most bytes that the coefficients of a progressive JPEG take for each pixel of the full picture:
+# four channels of 2 bytes. All coefficients are kept until the whole file is read, even if the picture
+# is reduced while it is decoded.
 COEFFICIENT_BYTES = 8
 
 

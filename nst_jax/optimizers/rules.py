@@ -58,7 +58,7 @@ class Adam:
     def transformation(self) -> optax.GradientTransformationExtraArgs:
         return optax.with_extra_args_support(
             optax.chain(
-                optax.scale_by_adam(self.b1, self.b2, self.eps), _descend(self.learning_rate)
+                optax.scale_by_adam(self.b1, self.b2, self.eps), optax.scale(-self.learning_rate)
             )
         )
 
@@ -99,22 +99,13 @@ class KerasAdam:
         return optax.with_extra_args_support(
             optax.chain(
                 scale_by_keras_adam(self.b1, self.b2, self.eps, self.counted),
-                _descend(self.learning_rate),
+                optax.scale(-self.learning_rate),
             )
         )
 
     def accepted(self, opt_state: Any) -> Bool[Array, ""]:
         del opt_state
         return jnp.asarray(True)
-
-
-def _descend(learning_rate: ScalarLike) -> optax.GradientTransformation:
-    # Does what `optax.scale(-learning_rate)` does, also for a learning rate that is a tracer.
-    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
-        del params
-        return jax.tree.map(lambda u: u * jnp.negative(learning_rate), updates), state
-
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 class KerasAdamState(NamedTuple):

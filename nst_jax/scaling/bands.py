@@ -54,8 +54,8 @@ def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | No
     Args:
       mesh: the devices, or None.
       shape: (height, width) of the picture.
-      network: its `tile` is the largest height of a tile in px, without the surrounding pixels that its
-        features depend on; with 0 or None, a band is one tile.
+      network: its `tile` is the largest height of a tile's core in px, which leaves out the surrounding
+        pixels that the core's features depend on; with 0 or None, a band is one tile.
     """
     if mesh is None or BANDS not in mesh.shape:
         return None

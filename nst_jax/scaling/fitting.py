@@ -24,19 +24,19 @@ LEAST_HISTORY = 3
 def fitted(
     recipe: Recipe,
     scale: Scale,
-    there: int | None,
+    available: int | None,
     platform: str,
     devices: int,
     may_shorten_history: bool,
 ) -> Recipe:
-    """Return the recipe with tile size and rematerialisation for the fastest run that fits.
+    """Return the fastest variant of a recipe from `memory_savers` that fits.
 
-    If none of them fits, the history of L-BFGS is shortened, where that is allowed.
+    If no variant fits, the history of L-BFGS is shortened, where that is allowed.
 
     Args:
       recipe: the recipe of the run, with a precision other than `AUTO`.
       scale: the final scale.
-      there: available bytes; None if not known, and then the canvas is computed as a whole.
+      available: bytes that can be allocated; None if not known: the canvas is then computed whole.
       platform: the device's platform.
       devices: number of devices that share the canvas.
       may_shorten_history: as in `plan_scales`.
@@ -46,19 +46,19 @@ def fitted(
     """
 
     def fitting(candidate: Recipe) -> bool:
-        return fits(footprint_at(candidate, scale, platform, devices=devices), there)
+        return fits(footprint_at(candidate, scale, platform, devices=devices), available)
 
     longest = max(*scale.shape, *map(max, scale.style_shapes))
     candidates = memory_savers(recipe, longest, platform)
     for candidate in candidates:
         if fitting(candidate):
             return candidate
-    assert there is not None  # if not known, the first candidate fits
+    assert available is not None  # if not known, the first candidate fits
     smallest = candidates[-1]
     shorter = _with_longest_history(smallest, fitting)
     if may_shorten_history and shorter is not None and _is_ours(recipe):
         return shorter
-    raise ValueError(_refusal(scale, smallest, there, platform, devices, shorter))
+    raise ValueError(_refusal(scale, smallest, available, platform, devices, shorter))
 
 
 def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
@@ -122,28 +122,28 @@ def _with_longest_history(recipe: Recipe, fitting: Callable[[Recipe], bool]) -> 
 def _refusal(
     scale: Scale,
     smallest: Recipe,
-    there: int,
+    available: int,
     platform: str,
     devices: int,
     shorter: Recipe | None,
 ) -> str:
-    """Return the error message for a run that does not fit into memory in any of `memory_savers`.
+    """Return the error message for a run that does not fit with any variant from `memory_savers`.
 
     Args:
       scale: the final scale.
       smallest: the variant that takes the least memory.
-      there: available bytes.
+      available: bytes that can be allocated.
       platform: platform of the device.
       devices: number of devices that share the canvas.
       shorter: the variant with a shorter L-BFGS history that fits; None if no such history fits.
     """
 
     def fitting(other: Recipe, at: Scale = scale) -> bool:
-        return fits(footprint_at(other, at, platform, devices=devices), there)
+        return fits(footprint_at(other, at, platform, devices=devices), available)
 
     if fitting(smallest, scale._replace(style_shapes=(scale.shape,))):
-        return _refusal_of_style(scale, smallest, there, platform, devices)
-    largest = largest_that_fits(scale, smallest, there, platform=platform, devices=devices)
+        return _refusal_of_style(scale, smallest, available, platform, devices)
+    largest = largest_that_fits(scale, smallest, available, platform=platform, devices=devices)
     remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px fits"
     tile = smallest.network.tile
     how = f" even in tiles of {tile} px" if tile else ""
@@ -155,13 +155,13 @@ def _refusal(
     shape = scale.shape
     return (
         f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(least)}{how}, and "
-        f"{gigabytes(there / MARGIN)} is available{remedy}{changes}; to try it anyway, set "
+        f"{gigabytes(available / MARGIN)} is available{remedy}{changes}; to try it anyway, set "
         "`tile` to off or a number"
     )
 
 
 def _refusal_of_style(
-    scale: Scale, smallest: Recipe, there: int, platform: str, devices: int
+    scale: Scale, smallest: Recipe, available: int, platform: str, devices: int
 ) -> str:
     """Return the error message for styles that do not fit into memory beside a canvas that does."""
     longest = max(map(max, scale.style_shapes))
@@ -175,7 +175,7 @@ def _refusal_of_style(
 
     def fitting(longer: int) -> bool:
         footprint = footprint_at(smallest, limited(longer), platform, devices=devices)
-        return fits(footprint, there)
+        return fits(footprint, available)
 
     longer_sides = range(vgg.SMALLEST, longest + 1)
     count = bisect.bisect_left(longer_sides, True, key=lambda longer: not fitting(longer))
@@ -186,8 +186,8 @@ def _refusal_of_style(
     how = f" even in tiles of {tile} px" if tile else ""
     return (
         f"`style_size`: measuring styles of {shown} takes {gigabytes(least)}{how}, and "
-        f"{gigabytes(there / MARGIN)} is available{remedy}; to try it anyway, set `tile` to off or a "
-        "number"
+        f"{gigabytes(available / MARGIN)} is available{remedy}; to try it anyway, set "
+        "`tile` to off or a number"
     )
 
 

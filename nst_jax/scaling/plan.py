@@ -364,22 +364,22 @@ def plan_scales(
     bands = bands_of(mesh, last.shape, recipe.network)
     check_bands_allowed(bands, recipe.terms)
     check_bands(bands)
-    there, counted, here = _memory_of(mesh, device, memory, platform)
-    if unread and files is not None and there is not None and counted == "cpu":
-        if files.peak > there:
+    available, counted, here = _memory_of(mesh, device, memory, platform)
+    if unread and files is not None and available is not None and counted == "cpu":
+        if files.peak > available:
             raise ValueError(
                 f"`content`: reading the pictures takes {gigabytes(files.peak)}, and "
-                f"{gigabytes(there)} is available; reduce them with another program, or stop other "
+                f"{gigabytes(available)} is available; reduce them with another program, or stop other "
                 "programs"
             )
-        there = max(0, there - files.kept)
+        available = max(0, available - files.kept)
     devices = _devices_of(mesh)
     auto_precision = isinstance(recipe.network.precision, Auto)
     recipe = recipe.resolved(counted)
     untiled = footprint_at(with_network(recipe, tile=0), last, counted, devices=devices)
     chosen = recipe
     if recipe.network.tile is None:
-        chosen = fitted(recipe, last, there, counted, devices, may_shorten_history)
+        chosen = fitted(recipe, last, available, counted, devices, may_shorten_history)
     one = footprint_at(chosen, last, counted, devices=devices)
     most = chunk
     if chunk is None and pictures > 1:
@@ -387,7 +387,7 @@ def plan_scales(
         def total(count: int) -> int:
             return footprint_at(chosen, last, counted, pictures=count, devices=devices).total
 
-        most = chunk_size.largest_chunk(total, there, pictures)
+        most = chunk_size.largest_chunk(total, available, pictures)
         if most is not None and counted != "cpu":
             most *= sharding.pictures_in_parallel(mesh)  # each accelerator has its own memory
     at_once = chunk_size.even_chunk_over_devices(pictures, most, mesh)
@@ -402,7 +402,7 @@ def plan_scales(
         chunk=at_once,
         platform=counted,
         here=here,
-        available=there,
+        available=available,
         footprint=one
         if together == 1
         else footprint_at(chosen, last, counted, pictures=together, devices=devices),

@@ -86,7 +86,7 @@ def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
 def check_destinations(
     files: Iterable[tuple[ManifestRow, Path]], *, more: Sequence[Path], inputs: Iterable[Path]
 ) -> None:
-    """Refuse results that cannot be written, or that would overwrite an input or a file in `more`.
+    """Refuse results that cannot be written, and files that would overwrite an input or one another.
 
     Args:
       files: rows, each with the path of its result.

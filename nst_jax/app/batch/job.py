@@ -196,7 +196,7 @@ def inspected(
       output's format, or does not fit into memory even in the smallest tiles.
 
     Raises:
-      ValueError: if a row cannot be painted whose files were typed one by one on the command line,
+      ValueError: if a row whose files were typed one by one on the command line cannot be painted,
         since that is probably a typing mistake.
     """
     known: dict[tuple[Path, str], images.Glance | ValueError] = {}
