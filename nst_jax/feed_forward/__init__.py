@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.instant import layers
+    from nst_jax.feed_forward import layers
 else:
     __getattr__, __dir__ = lazy_names(__name__, ("layers",), {})
 
