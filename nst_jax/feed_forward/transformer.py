@@ -212,12 +212,12 @@ def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array,
 
 def check_network(params: Any, path: str, loader: str) -> None:
     """Refuse weights without the layer at `path`, such as those of another network."""
-    _checks.instance("params", params, Params, f"`nst_jax.instant.{loader}()` gives them")
+    _checks.instance("params", params, Params, f"`nst_jax.feed_forward.{loader}()` gives them")
     layers: Any = params.layers
     for name in path.split("/"):
         if name not in layers:
             raise ValueError(
                 f"`params`: these weights are of another network, of the family {params.family!r}; "
-                f"`nst_jax.instant.{loader}()` gives those that fit"
+                f"`nst_jax.feed_forward.{loader}()` gives those that fit"
             )
         layers = layers[name]
