@@ -145,7 +145,7 @@ def finished(
     layer: TransformerLayer,
     y: FeatureMap,
     conditions: Conditions,
-    before: FeatureMap,
+    before: Array,
 ) -> FeatureMap:
     """Return what a layer passes on, given its convolved features.
 
@@ -166,9 +166,7 @@ def finished(
     return activated(layers, layer, y, before)
 
 
-def activated(
-    layers: Layers, layer: TransformerLayer, y: FeatureMap, before: FeatureMap
-) -> FeatureMap:
+def activated(layers: Layers, layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureMap:
     """Return features with the block's input added, after ReLU, or after the last sigmoid."""
     if layer is layers[-1]:
         return jax.nn.sigmoid(y)
