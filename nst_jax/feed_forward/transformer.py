@@ -63,7 +63,7 @@ class TransformerLayer:
 Layers: TypeAlias = tuple[TransformerLayer, ...]
 
 # TransformerLayer name -> gammas and betas [n, c] of its instance norm, for each of n pictures.
-Conditions: TypeAlias = Mapping[str, tuple[Float[Array, "n c"], Float[Array, "n c"]]]
+Conditions: TypeAlias = Mapping[str, tuple[Float[Array, "n _"], Float[Array, "n _"]]]
 
 
 def transformer_layers(
