@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -132,8 +131,9 @@ def instant(
     """
     chosen = chosen_precision(precision)
     check_strength(strength)
-    image = _picture("content", content)
+    _check_params(params)
     parsed = _parsed("style", style, shares, style_size)
+    image = _picture("content", content)
     painter = Painter(params, chosen)
     resized = resized_content(image, size)
     request = painter.request(resized, parsed, strength)
@@ -187,6 +187,7 @@ def instant_many(
     """
     chosen = chosen_precision(precision)
     check_strength(np.asarray(strength))
+    _check_params(params)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
     found = [_picture(name, one) for name, one in _entries("contents", contents)]
@@ -286,7 +287,7 @@ def refuse_mixed(styles: Sequence[Any], named: Sequence[bool], *, argument: str)
 
 
 def checked_shares(shares: Sequence[Any], *, argument: str) -> np.ndarray:
-    """Return shares divided by their sum, as float32; refuse negative ones, and those that are all 0."""
+    """Return shares divided by their sum, as float32; refuse negative ones, and nothing but 0."""
     for share in shares:
         _checks.number(argument, share, least=0, below=LARGEST_SHARE)
     total = float(np.sum(shares))
@@ -303,7 +304,7 @@ def _picture(argument: str, value: Any) -> HostImage:
 
 
 def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
-    """Return the entries of an argument that takes one value, a batch or a sequence; each with a name."""
+    """Return the entries of an argument, one value, a batch or a sequence, each with its name."""
     if hasattr(values, "shape") and len(values.shape) == 4:
         values = list(values)
     if not isinstance(values, (list, tuple)):
@@ -331,6 +332,16 @@ def check_strength(strength: Any) -> None:
         raise ValueError(
             f"`strength`: expected 0 (the content's own style) to 1, got {np.max(strength):g}"
         )
+
+
+def _check_params(params: Any) -> None:
+    """Refuse weights of other networks than these two, before any picture is read."""
+    if params is None:
+        return
+    advice = "`nst_jax.feed_forward.load_arbitrary()` and `load_styles26()` give them"
+    _checks.instance("params", params, Params, advice)
+    if "conditions" not in params.layers:
+        raise ValueError(f"`params`: are weights of another network, {params.family!r}; {advice}")
 
 
 def chosen_precision(name: str) -> Precision:
@@ -413,14 +424,16 @@ class Painter:
     @functools.cached_property
     def arbitrary(self) -> Network:
         """The network for style pictures."""
-        digest = arbitrary.ARCHITECTURE.digest
-        return Network("arbitrary", _embedded_arbitrary() if self._params is None else self._params, digest, self._programs.stylize_with)
+        params = _embedded_arbitrary() if self._params is None else self._params
+        name, digest = arbitrary.ARCHITECTURE.name, arbitrary.ARCHITECTURE.digest
+        return Network(name, params, digest, self._programs.stylize_with)
 
     @functools.cached_property
     def styles26(self) -> Network:
         """The network of 26 styles."""
-        digest = styles26.ARCHITECTURE.digest
-        return Network("styles26", _embedded_styles26() if self._params is None else self._params, digest, self._programs.stylize_mixture)
+        params = _embedded_styles26() if self._params is None else self._params
+        name, digest = styles26.ARCHITECTURE.name, styles26.ARCHITECTURE.digest
+        return Network(name, params, digest, self._programs.stylize_mixture)
 
     def vector(self, picture: HostImage) -> Condition:
         """Return the style vector of a picture [h, w, 3]."""
@@ -438,8 +451,8 @@ class Painter:
         if not style.pictures:
             if strength != 1:
                 raise ValueError(
-                    "`strength`: needs a picture as the style, between whose style and the content's it "
-                    "interpolates; of the 26 styles mix several instead"
+                    "`strength`: needs a picture as the style, towards which it leads from the content's "
+                    "own style; of the 26 styles mix several instead"
                 )
             return Request(content, self.styles26, style.shares)
         vector = style.shares @ np.stack([self.vector(picture) for picture in style.pictures])
@@ -485,8 +498,8 @@ def start_of(
 ) -> Any:
     """Return the start of a run; the start `Instant` is replaced by the picture that it names.
 
-    The picture has the coarsest scale's size, where the run begins. There it costs least, and at 256 px,
-    the coarsest scale of the recipe `default`, the network paints strokes of the size it was trained on.
+    The picture has the size of the coarsest scale, where the run begins. There it costs least, and at
+    256 px, that scale in the recipe `default`, the strokes have the size that the network was trained on.
 
     Args:
       prepared: the pictures of the run at their final sizes, and its scales.
@@ -508,7 +521,7 @@ def start_of(
 
 
 def style_of(pictures: Sequence[HostImage], shares: Sequence[Any]) -> Parsed:
-    """Return a recipe's style pictures, resized, with its shares; one share is that of every picture."""
+    """Return a recipe's style pictures, resized, with its shares; a single share means equal ones."""
     given = [float(share) for share in shares]
     given = given * len(pictures) if len(given) == 1 else given
     resized = tuple(resized_style(picture, None) for picture in pictures)

@@ -236,7 +236,10 @@ def test_a_strange_file_in_the_way_stops_many(call):
         (["photo.png", "mosaic", "-o", "x.gif"], ["`--output`: pictures are not written as .gif"]),
         (["photo.png", "mosaic", "--precision", "half"], ["`--precision`: there is no precision"]),
         (["photo.png", "--styles", "mosaic"], ["`--output`: is missing; name a folder"]),
-        (["photo.png", "--styles", "mosiac", "-o", "out"], ["`--styles`: there is no style or file"]),
+        (
+            ["photo.png", "--styles", "mosiac", "-o", "out"],
+            ["`--styles`: there is no style or file"],
+        ),
         (["photo.png", "x.png:2", "--styles", "mosaic", "-o", "out"], ["has a share"]),
         ([".", "mosaic", "-o", "."], ["`--output`: '.' is an input folder"]),
         (["--list", "photo.png", "mosaic"], ["`STYLE`: `--list` shows all 26 styles"]),

@@ -83,9 +83,7 @@ def test_a_name_goes_through_the_network_of_26_styles(twenty_six, content):
 
 def test_names_are_mixed_by_shares(twenty_six, content):
     shares = style_names.shares_of({"mosaic": 0.25, "waves": 0.75})
-    expected = styles26.stylize_mixture(
-        twenty_six, content, jnp.asarray(shares), precision=FLOAT32
-    )
+    expected = styles26.stylize_mixture(twenty_six, content, jnp.asarray(shares), precision=FLOAT32)
     mixture = nst.instant(content, {"mosaic": 1, 24: 3}, **NAMED)
     assert_allclose(mixture, expected, atol=1e-5)
     listed = nst.instant(content, ["mosaic", "waves"], shares=(1, 3), **NAMED)
@@ -188,7 +186,11 @@ GREY = np.full((20, 24, 3), 0.5, np.float32)
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [
-        ((GREY, "mosiac"), {}, "`style`: there is no style or file 'mosiac'; did you mean 'mosaic'?"),
+        (
+            (GREY, "mosiac"),
+            {},
+            "`style`: there is no style or file 'mosiac'; did you mean 'mosaic'?",
+        ),
         ((GREY, "no.jpg"), {}, "`style`: there is no file 'no.jpg'; check the path"),
         (("no.jpg", "mosaic"), {}, "`content`: there is no file 'no.jpg'"),
         ((GREY, 26), {}, "`style`: there is no style 26; they are numbered 0 to 25"),
@@ -212,7 +214,7 @@ GREY = np.full((20, 24, 3), 0.5, np.float32)
     ],
 )
 def test_bad_input_is_refused_by_name(arguments, options, said):
-    with pytest.raises(ValueError) as error:  # noqa: PT011
+    with pytest.raises(ValueError) as error:
         nst.instant(*arguments, **options)
     assert said in str(error.value)
 
@@ -221,7 +223,11 @@ def test_bad_input_is_refused_by_name(arguments, options, said):
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [
-        (([GREY, GREY], ["mosaic"] * 3), {}, "2 contents, 3 styles, 1 strength do not fit together"),
+        (
+            ([GREY, GREY], ["mosaic"] * 3),
+            {},
+            "2 contents, 3 styles, 1 strength do not fit together",
+        ),
         (([], "mosaic"), {}, "`contents`: is empty"),
         ((GREY, []), {}, "`styles`: is empty"),
         ((GREY, ["mosaic", "mosiac"]), {}, "`styles[1]`: there is no style or file 'mosiac'"),
@@ -230,13 +236,21 @@ def test_bad_input_is_refused_by_name(arguments, options, said):
     ],
 )
 def test_bad_input_of_many_is_refused_by_name(arguments, options, said):
-    with pytest.raises(ValueError) as error:  # noqa: PT011
+    with pytest.raises(ValueError) as error:
         nst.instant_many(*arguments, **options)
     assert said in str(error.value)
 
 
 @pytest.mark.usefixtures("as_users_do")
-def test_a_value_of_another_type_is_refused_by_name(params):
+def test_weights_of_another_network_are_refused(params, twenty_six):
+    with pytest.raises(ValueError, match="`params`: are weights of another network, 'vgg19-caffe'"):
+        nst.instant("no.jpg", "mosaic", params=params)
+    with pytest.raises(ValueError, match="`params`: .*load_arbitrary"):
+        nst.instant(GREY, GREY, params=twenty_six, **KEPT)
+
+
+@pytest.mark.usefixtures("as_users_do")
+def test_a_value_of_another_type_is_refused_by_name():
     for arguments, options, said in (
         ((GREY, None), {}, "`style`: expected an array"),
         ((GREY, True), {}, "`style`: expected an array"),
@@ -268,9 +282,10 @@ def test_a_run_starts_from_the_instant_picture(params, content, style):
     shots = nst.paint(params, content, style, recipe=FAST, init=starts.Instant())
     assert_allclose(first(shots), as_start(content, style), atol=1e-5)
     recipe = replace(FAST, pictures=replace(FAST.pictures, start=starts.Instant()))
-    assert_array_equal(first(nst.paint(params, content, style, recipe=recipe)), first(
-        nst.paint(params, content, style, recipe=FAST, init=starts.Instant())
-    ))
+    assert_array_equal(
+        first(nst.paint(params, content, style, recipe=recipe)),
+        first(nst.paint(params, content, style, recipe=FAST, init=starts.Instant())),
+    )
 
 
 def test_a_run_in_several_scales_starts_at_the_coarsest(params, style):

@@ -223,7 +223,7 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
 
 
 def with_start(recipe: Recipe, start: Any) -> Recipe:
-    """Return the recipe with another start, so that a run records it; None and a picture change nothing."""
+    """Return the recipe with another start, which a run then records; a picture or None is none."""
     return recipe.replace(pictures__start=start) if callable(start) else recipe
 
 

@@ -259,8 +259,8 @@ _progress_files = _all_of(
         type=int,
         metavar="N",
         help="updates between two writes of OUT during the run, small at first if the recipe paints "
-        "from coarse to fine; before the first, OUT shows what `nst-jax instant` paints (default: OUT is "
-        "written at the end)",
+        "from coarse to fine; before the first, OUT shows what `nst-jax instant` paints (default: OUT "
+        "is written at the end)",
     ),
     _output(
         "--frames",
@@ -325,7 +325,9 @@ _files_of_instant = _all_of(
         type=click.Choice(["png", "jpg", "webp", "tiff"]),
         help="format of several results, which are named CONTENT_STYLE (default: png)",
     ),
-    _output("--sheet", is_flag=True, help="also write sheet.png, a contact sheet of several results"),
+    _output(
+        "--sheet", is_flag=True, help="also write sheet.png, a contact sheet of several results"
+    ),
     _output(
         "--overwrite/--no-overwrite",
         default=None,

@@ -1,9 +1,9 @@
 """Style transfer by feed-forward networks: one pass instead of an optimisation.
 
-    params = feed_forward.load_arbitrary()                                  # any picture as the style
+    params = feed_forward.load_arbitrary()  # any picture as the style
     image = feed_forward.stylize_with(params, content, feed_forward.style_vector(params, style))
 
-    params = feed_forward.load_styles26()                                   # 26 styles and their mixtures
+    params = feed_forward.load_styles26()  # 26 styles and their mixtures
     image = feed_forward.stylize_mixture(params, content, shares)
 
 `content` and `style` are pictures [*batch, h, w, 3] in [0, 1]. The modules, from the bottom: `layers`
@@ -41,6 +41,6 @@ else:
 
 __all__ = [
     "StyleConditions", "StylePredictor", "StyleTables", "StyleTransformer", "arbitrary", "layers",
-    "load_arbitrary", "load_styles26", "style_names", "style_vector", "styles26", "stylize_mixture", "stylize_with",
-    "transformer",
+    "load_arbitrary", "load_styles26", "style_names", "style_vector", "styles26", "stylize_mixture",
+    "stylize_with", "transformer",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
-from nst_jax import _files, images, provenance, single_pass
+from nst_jax import _files, provenance, single_pass
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import local, results, rows
 from nst_jax.app.formatting import duration, few
@@ -99,7 +99,9 @@ def _begun(
 
 def _lines(job: InstantJob, painter: single_pass.Painter) -> dict[str, str]:
     """Return the lines on weights, precision, pictures and styles that are shown before painting."""
-    networks = {network.name: network for network in (network_of(r.style, painter) for r in job.rows)}
+    networks = {
+        network.name: network for network in (network_of(r.style, painter) for r in job.rows)
+    }
     lines = {
         "weights": "; ".join(f"{name}, {one.digest[:12]}" for name, one in networks.items()),
         "precision": job.precision.name,
@@ -165,9 +167,7 @@ def _count(job: InstantJob) -> int:
     return len(job.rows) + len(job.bad)
 
 
-def _run(
-    job: InstantJob, chosen: Mapping[str, Any], folder: Path
-) -> tuple[results.Results, bool]:
+def _run(job: InstantJob, chosen: Mapping[str, Any], folder: Path) -> tuple[results.Results, bool]:
     """Paint and record the rows; return the records, and whether the run came to its end."""
     notes = rows.notes_on_folders([Path(word) for word in chosen["styles"]])
     complete = True
@@ -228,9 +228,7 @@ def _paint_rest(
             future.result()
 
 
-def _written(
-    painted: PaintedRow, job: InstantJob, painter: single_pass.Painter
-) -> results.Record:
+def _written(painted: PaintedRow, job: InstantJob, painter: single_pass.Painter) -> results.Record:
     """Write a picture to the path of its row's result; return the row's record."""
     row = painted.row
     options: dict[str, Any] = {}

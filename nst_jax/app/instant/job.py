@@ -175,9 +175,7 @@ def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> 
 # --- Jobs -----------------------------------------------------------------------------------------
 
 
-def single_job(
-    content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]
-) -> InstantJob:
+def single_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]) -> InstantJob:
     """Return the checked job of one picture in one style.
 
     Raises:
