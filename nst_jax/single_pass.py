@@ -451,8 +451,8 @@ class Painter:
         if not style.pictures:
             if strength != 1:
                 raise ValueError(
-                    "`strength`: needs a picture as the style, towards which it leads from the content's "
-                    "own style; of the 26 styles mix several instead"
+                    "`strength`: needs a style picture, towards which it leads from the content's own "
+                    "style; of the 26 styles mix several instead"
                 )
             return Request(content, self.styles26, style.shares)
         vector = style.shares @ np.stack([self.vector(picture) for picture in style.pictures])
@@ -499,7 +499,7 @@ def start_of(
     """Return the start of a run; the start `Instant` is replaced by the picture that it names.
 
     The picture has the size of the coarsest scale, where the run begins. There it costs least, and at
-    256 px, that scale in the recipe `default`, the strokes have the size that the network was trained on.
+    256 px, that scale in the recipe `default`, strokes have the size that the network was trained on.
 
     Args:
       prepared: the pictures of the run at their final sizes, and its scales.

@@ -204,7 +204,7 @@ GREY = np.full((20, 24, 3), 0.5, np.float32)
         ((GREY, GREY), {"shares": (1,)}, "`shares`: is for a list of styles"),
         ((GREY, GREY), {"strength": 1.5}, "`strength`: expected 0 (the content's own style) to 1"),
         ((GREY, GREY), {"strength": -0.1}, "`strength`: expected 0 or more, got -0.1"),
-        ((GREY, "mosaic"), {"strength": 0.5}, "`strength`: needs a picture as the style"),
+        ((GREY, "mosaic"), {"strength": 0.5}, "`strength`: needs a style picture"),
         ((GREY[:8], GREY), {"size": "as-is"}, "`content`: 24x8 px becomes 24x8 px"),
         ((GREY, GREY[:8]), {"style_size": "as-is"}, "`style`: 24x8 px becomes 24x8 px"),
         ((GREY, [GREY, GREY[:8]]), {"style_size": "as-is"}, "`style[1]`: 24x8 px"),

@@ -28,8 +28,11 @@ COLUMNS = (*REQUIRED, *OPTIONAL)
 
 SEPARATOR = ";"  # between several styles or overrides in one cell
 
-T, U = TypeVar("T"), TypeVar("U")
 Cells = Mapping[str, Any]  # the cells of one row, by the names of their columns
+
+
+C = TypeVar("C")  # a content
+S = TypeVar("S")  # a style
 
 
 class ManifestRow(NamedTuple):
@@ -211,7 +214,7 @@ def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) ->
     ]
 
 
-def pairs_of(contents: Sequence[T], styles: Sequence[U], *, zipped: bool) -> list[tuple[T, U]]:
+def pairs_of(contents: Sequence[C], styles: Sequence[S], *, zipped: bool) -> list[tuple[C, S]]:
     """Return every content with every style, or, if `zipped`, the n-th content with the n-th style.
 
     Raises:
