@@ -68,8 +68,8 @@ else:
 
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled", "State",
-    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "feed_forward",
-    "features", "images", "init", "instant", "instant_many", "load_params", "losses", "losses_of",
+    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "features",
+    "feed_forward", "images", "init", "instant", "instant_many", "load_params", "losses", "losses_of",
     "measure", "optimizers", "paint", "plan", "recipes", "run", "save_params", "scaling", "step",
     "stylize", "stylize_many", "vgg", "weights",
 ]  # fmt: skip

@@ -130,7 +130,7 @@ class BatchCanvas:
             content = prepare.at_scale(member.prepared.content, scale.shape)
             style = prepare.at_scale(member.prepared.styles[0], scale.style_shapes[0])
             shares = _shares(self._recipe, place)
-            init = single_pass.start_of(member.prepared, recipe, self._init, shares)
+            init = single_pass.resolved_start(member.prepared, recipe, self._init, shares)
             images.append(prepare.starting_image(content, style, recipe, init, member.key))
             canvas = prepare.exact_canvas(content, recipe, self._init)
             if canvas is not None:

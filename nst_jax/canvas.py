@@ -101,7 +101,7 @@ class SingleCanvas:
         exact, bands = None, self.plan.bands(scale)
         if image is None:
             recipe, content = self.plan.recipe, measured.content
-            init = single_pass.start_of(self._prepared, recipe, self._init)
+            init = single_pass.resolved_start(self._prepared, recipe, self._init)
             image = prepare.starting_image(content, measured.styles[0], recipe, init, self._key)
             exact = prepare.exact_canvas(content, recipe, self._init)
         image = self._programs.enlarge(image, measured.content.shape[:2])

@@ -39,7 +39,7 @@ Resized: TypeAlias = Float[np.ndarray, "h_new w_new 3"]
 Style: TypeAlias = Any
 
 
-class Programs(NamedTuple):
+class InstantPrograms(NamedTuple):
     """The compiled functions; the command line replaces some by programs kept on disk."""
 
     style_vector: Callable[..., Any]
@@ -47,14 +47,14 @@ class Programs(NamedTuple):
     stylize_mixture: Callable[..., Any]
 
 
-PROGRAMS = Programs(
+PROGRAMS = InstantPrograms(
     style_vector=Jitted(arbitrary.style_vector, static_argnames=("precision",)),
     stylize_with=Jitted(arbitrary.stylize_with, static_argnames=("precision",)),
     stylize_mixture=Jitted(styles26.stylize_mixture, static_argnames=("precision",)),
 )
 
 
-class Network(NamedTuple):
+class InstantNetwork(NamedTuple):
     """A network that paints pictures [n, h, w, 3] with conditions [n, k]."""
 
     name: str
@@ -67,7 +67,7 @@ class Request(NamedTuple):
     """One picture to paint: the resized content, a network, and the condition of its style."""
 
     content: HostImage
-    network: Network
+    network: InstantNetwork
     condition: Condition
 
 
@@ -134,7 +134,7 @@ def instant(
     _check_params(params)
     parsed = _parsed("style", style, shares, style_size)
     image = _picture("content", content)
-    painter = Painter(params, chosen)
+    painter = InstantPainter(params, chosen)
     resized = resized_content(image, size)
     request = painter.request(resized, parsed, strength)
     return painter.paint([request])[0]
@@ -197,7 +197,7 @@ def instant_many(
     ]
     strengths = np.atleast_1d(np.asarray(strength, np.float32))
     count = _count({"contents": found, "styles": parsed, "strength": strengths})
-    painter = Painter(params, chosen, chunk=chunk)
+    painter = InstantPainter(params, chosen, chunk=chunk)
     resized = [resized_content(image, size) for image in found]
     requests = [
         painter.request(
@@ -242,7 +242,7 @@ def _parsed(argument: str, style: Style, shares: Any, style_size: Size) -> Parse
         chosen = dict(zip(entries, weights, strict=True))
         if len(chosen) < len(entries):
             raise ValueError(f"`{argument}`: a style is given twice; give it once")
-        return Parsed((), style_names.shares_of(chosen, argument=argument))
+        return Parsed((), style_names.mixture_of(chosen, argument=argument))
     refuse_mixed(entries, named, argument=argument)
     places = [f"{argument}[{place}]" for place in range(len(entries))]
     places = places if len(entries) > 1 else [argument]
@@ -399,7 +399,7 @@ _embedded_styles26 = functools.cache(styles26.load_styles26)
 # --- Painting -------------------------------------------------------------------------------------
 
 
-class Painter:
+class InstantPainter:
     """Paints requests with the embedded networks, which it loads when it needs them."""
 
     def __init__(
@@ -408,7 +408,7 @@ class Painter:
         precision: Precision = FLOAT32,
         *,
         chunk: int | None = None,
-        programs: Programs = PROGRAMS,
+        programs: InstantPrograms = PROGRAMS,
     ) -> None:
         """Make a painter.
 
@@ -422,18 +422,18 @@ class Painter:
         self._chunk, self._programs = chunk, programs
 
     @functools.cached_property
-    def arbitrary(self) -> Network:
+    def arbitrary(self) -> InstantNetwork:
         """The network for style pictures."""
         params = _embedded_arbitrary() if self._params is None else self._params
         name, digest = arbitrary.ARCHITECTURE.name, arbitrary.ARCHITECTURE.digest
-        return Network(name, params, digest, self._programs.stylize_with)
+        return InstantNetwork(name, params, digest, self._programs.stylize_with)
 
     @functools.cached_property
-    def styles26(self) -> Network:
+    def styles26(self) -> InstantNetwork:
         """The network of 26 styles."""
         params = _embedded_styles26() if self._params is None else self._params
         name, digest = styles26.ARCHITECTURE.name, styles26.ARCHITECTURE.digest
-        return Network(name, params, digest, self._programs.stylize_mixture)
+        return InstantNetwork(name, params, digest, self._programs.stylize_mixture)
 
     def vector(self, picture: HostImage) -> Condition:
         """Return the style vector of a picture [h, w, 3]."""
@@ -493,7 +493,7 @@ class Painter:
 # --- Starts ---------------------------------------------------------------------------------------
 
 
-def start_of(
+def resolved_start(
     prepared: prepare.Prepared, recipe: Recipe, init: Any, shares: Sequence[Any] | None = None
 ) -> Any:
     """Return the start of a run; the start `Instant` is replaced by the picture that it names.
@@ -516,7 +516,7 @@ def start_of(
     given = recipe.terms.style_shares if shares is None else shares
     style = style_of([np.asarray(picture) for picture in prepared.styles], given)
     content = prepare.at_scale(prepared.content, prepared.scales[0].shape)
-    painter = Painter()
+    painter = InstantPainter()
     return painter.paint([painter.request(np.asarray(content), style)])[0]
 
 

@@ -124,7 +124,7 @@ def test_no_overwrite_keeps_a_file(call):
 def test_traced_programs_are_kept_between_starts(tmp_path, content, style):
     kept = programs.instant_kept_in(tmp_path / "programs")
     for _ in range(2):
-        painter = single_pass.Painter(programs=kept)
+        painter = single_pass.InstantPainter(programs=kept)
         parsed = single_pass.Parsed((np.asarray(style),), np.ones(1, np.float32))
         (image,) = painter.paint([painter.request(np.asarray(content), parsed)])
         kept = programs.instant_kept_in(tmp_path / "programs")
@@ -248,7 +248,7 @@ def test_a_strange_file_in_the_way_stops_many(call):
     ],
 )
 def test_bad_input_is_refused_before_any_work(call, argv, words, monkeypatch):
-    monkeypatch.setattr(single_pass.Painter, "paint", None)
+    monkeypatch.setattr(single_pass.InstantPainter, "paint", None)
     refused(call(*argv), *words)
     assert not Path("out").exists()
 

@@ -82,7 +82,7 @@ def test_a_name_goes_through_the_network_of_26_styles(twenty_six, content):
 
 
 def test_names_are_mixed_by_shares(twenty_six, content):
-    shares = style_names.shares_of({"mosaic": 0.25, "waves": 0.75})
+    shares = style_names.mixture_of({"mosaic": 0.25, "waves": 0.75})
     expected = styles26.stylize_mixture(twenty_six, content, jnp.asarray(shares), precision=FLOAT32)
     mixture = nst.instant(content, {"mosaic": 1, 24: 3}, **NAMED)
     assert_allclose(mixture, expected, atol=1e-5)

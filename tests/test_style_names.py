@@ -39,7 +39,7 @@ def test_an_unknown_style_is_refused_with_the_nearest_name(style, said):
 
 
 def test_shares_add_up_to_one():
-    shares = style_names.shares_of({"waves": 3, 15: 1, "comic": 0})
+    shares = style_names.mixture_of({"waves": 3, 15: 1, "comic": 0})
     assert shares.dtype == np.float32 and shares.shape == (26,)
     assert shares[24] == 0.75 and shares[15] == 0.25 and np.count_nonzero(shares) == 2
 
@@ -56,5 +56,5 @@ def test_shares_add_up_to_one():
 )
 def test_a_mixture_that_means_nothing_is_refused(styles, said):
     with pytest.raises(ValueError, match="`style`: ") as error:
-        style_names.shares_of(styles)
+        style_names.mixture_of(styles)
     assert said in str(error.value)

@@ -59,7 +59,7 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
     if max(shape) > LARGEST:
         shape = LongEdge(LARGEST).shape(*shape)
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
-    painter = single_pass.Painter(programs=kept)
+    painter = single_pass.InstantPainter(programs=kept)
     shares = job.plan.recipe.terms.style_shares
     style = single_pass.style_of([picture.image for picture in job.styles], shares)
     content = single_pass.resized_to(job.content.image, shape)

@@ -72,12 +72,14 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
     return painting.PROGRAMS._replace(measuring=measuring, run=run)
 
 
-def instant_kept_in(place: Path | None, say: Say = lambda line: None) -> single_pass.Programs:
+def instant_kept_in(
+    place: Path | None, say: Say = lambda line: None
+) -> single_pass.InstantPrograms:
     """Return the functions that `instant` compiles; see `kept_in`."""
     if place is None or not _sources():
         return single_pass.PROGRAMS
     kept = partial(Kept, place=place, static=("precision",), say=say)
-    return single_pass.Programs(
+    return single_pass.InstantPrograms(
         kept(arbitrary.style_vector), kept(arbitrary.stylize_with), kept(styles26.stylize_mixture)
     )
 

@@ -100,7 +100,7 @@ def number_of(style: Any, *, argument: str = "style") -> int:
     )
 
 
-def shares_of(styles: Mapping[Any, Any], *, argument: str = "style") -> np.ndarray:
+def mixture_of(styles: Mapping[Any, Any], *, argument: str = "style") -> np.ndarray:
     """Return the share of each of the 26 styles in a mixture; the shares add up to 1.
 
     Args:
@@ -116,7 +116,7 @@ def shares_of(styles: Mapping[Any, Any], *, argument: str = "style") -> np.ndarr
         share is negative or all are 0.
 
     Example:
-      >>> shares_of({"mosaic": 1, "waves": 3})[[15, 24]]
+      >>> mixture_of({"mosaic": 1, "waves": 3})[[15, 24]]
       array([0.25, 0.75], dtype=float32)
     """
     shares = np.zeros(len(NAMES))

@@ -15,11 +15,11 @@ import numpy as np
 from nst_jax import _files, provenance, single_pass
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import local, results, rows
+from nst_jax.app.batch.job import listing_of
 from nst_jax.app.formatting import duration, few
 from nst_jax.app.instant.job import (
     InstantJob,
     Row,
-    listing_of,
     many_job,
     sheet_job,
     single_job,
@@ -84,20 +84,20 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
 
 def _begun(
     job: InstantJob, chosen: Mapping[str, Any], notes: Sequence[str] = ()
-) -> tuple[single_pass.Painter, Display]:
+) -> tuple[single_pass.InstantPainter, Display]:
     """Show what will be painted; return the painter, and where progress is shown."""
     display = Display(chosen["quiet"])
     problem = cache.set_cache(chosen["cache"])
     click.get_current_context().with_resource(cache.mended(display.say))  # until the command ends
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
-    painter = single_pass.Painter(precision=job.precision, programs=kept)
+    painter = single_pass.InstantPainter(precision=job.precision, programs=kept)
     display.facts({"device": device_words(provenance.device())} | _lines(job, painter))
     for note in [*([problem] if problem else []), *notes]:
         display.say(f"note: {note}")
     return painter, display
 
 
-def _lines(job: InstantJob, painter: single_pass.Painter) -> dict[str, str]:
+def _lines(job: InstantJob, painter: single_pass.InstantPainter) -> dict[str, str]:
     """Return the lines on weights, precision, pictures and styles that are shown before painting."""
     networks = {
         network.name: network for network in (network_of(r.style, painter) for r in job.rows)
@@ -146,7 +146,7 @@ def _many(job: InstantJob, chosen: Mapping[str, Any]) -> int:
     assert folder is not None
     folder.mkdir(exist_ok=True)
     # Reserved before the finished pictures are found, since another run may be painting some.
-    with _files.reserved(listing_of(folder), argument="output"):
+    with _files.reserved(listing_of(folder, None), argument="output"):
         raise_on_interrupt()
         listed, complete = _run(job, chosen, folder)
     for record in listed.records:
@@ -172,7 +172,7 @@ def _run(job: InstantJob, chosen: Mapping[str, Any], folder: Path) -> tuple[resu
     notes = rows.notes_on_folders([Path(word) for word in chosen["styles"]])
     complete = True
     painter, display = _begun(job, chosen, notes) if job.rows else (None, Display(chosen["quiet"]))
-    with results.Results(listing_of(folder)) as listed:
+    with results.Results(listing_of(folder, None)) as listed:
         for record in job.bad:
             listed.add(record)
         if painter is None:
@@ -200,7 +200,7 @@ def _run(job: InstantJob, chosen: Mapping[str, Any], folder: Path) -> tuple[resu
 
 
 def _paint_rest(
-    job: InstantJob, painter: single_pass.Painter, display: Display, listed: results.Results
+    job: InstantJob, painter: single_pass.InstantPainter, display: Display, listed: results.Results
 ) -> None:
     """Paint the rows, and write each picture in another thread as soon as it is painted."""
     done = 0
@@ -228,7 +228,9 @@ def _paint_rest(
             future.result()
 
 
-def _written(painted: PaintedRow, job: InstantJob, painter: single_pass.Painter) -> results.Record:
+def _written(
+    painted: PaintedRow, job: InstantJob, painter: single_pass.InstantPainter
+) -> results.Record:
     """Write a picture to the path of its row's result; return the row's record."""
     row = painted.row
     options: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from nst_jax._types import Shape
 from nst_jax.app import arguments
 from nst_jax.app.batch import results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations
+from nst_jax.app.batch.job import listing_of
 from nst_jax.app.outputs import (
     Outputs,
     check_folder,
@@ -136,7 +137,7 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
         numbers = [style_names.number_of(label, argument=argument) for label in labels]
         names = tuple(style_names.NAMES[number] for number in numbers)
         # Refuses a style that is given twice.
-        style_names.shares_of(dict(zip(labels, divided, strict=True)), argument=argument)
+        style_names.mixture_of(dict(zip(labels, divided, strict=True)), argument=argument)
         return ChosenStyle(names, (), divided)
     paths = tuple(path for path, _ in words)
     seen = tuple(images.glance(path, argument=argument) for path in paths)
@@ -232,7 +233,7 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
     ]
     named = destinations(drafts, folder, chosen["suffix"] or "png", anywhere=False)
     sheet = folder / "sheet.png" if chosen["sheet"] else None
-    listing = listing_of(folder)
+    listing = listing_of(folder, None)
     check_destinations(
         list(zip(drafts, named, strict=True)),
         more=[listing, *([sheet] if sheet else [])],
@@ -250,11 +251,6 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
         overwrite=chosen["overwrite"],
         **_options(chosen),
     )
-
-
-def listing_of(folder: Path) -> Path:
-    """Return the path of the manifest of the results in a folder."""
-    return folder / f"{results.LISTING}.jsonl"
 
 
 def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> InstantJob:

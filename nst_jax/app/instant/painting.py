@@ -29,7 +29,9 @@ class PaintedRow(NamedTuple):
     seconds: float  # duration of painting its group, divided by the number of pictures
 
 
-def network_of(style: ChosenStyle, painter: single_pass.Painter) -> single_pass.Network:
+def network_of(
+    style: ChosenStyle, painter: single_pass.InstantPainter
+) -> single_pass.InstantNetwork:
     """Return the network that paints a style."""
     return painter.styles26 if style.names else painter.arbitrary
 
@@ -72,7 +74,7 @@ class _Inputs:
 
     def _parsed(self, style: ChosenStyle) -> single_pass.Parsed:
         if style.names:
-            shares = style_names.shares_of(dict(zip(style.names, style.shares, strict=True)))
+            shares = style_names.mixture_of(dict(zip(style.names, style.shares, strict=True)))
             return single_pass.Parsed((), shares)
         read = [
             _read_unchanged(path, seen, "style").image
@@ -107,7 +109,7 @@ def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def paint_rows(
-    job: InstantJob, painter: single_pass.Painter
+    job: InstantJob, painter: single_pass.InstantPainter
 ) -> Iterator[PaintedRow | results.Record]:
     """Paint the rows of a job, group by group; meanwhile read the contents of the next group.
 
@@ -138,7 +140,7 @@ def _paint_together(
     group: Sequence[tuple[Row, images.Picture]],
     inputs: _Inputs,
     job: InstantJob,
-    painter: single_pass.Painter,
+    painter: single_pass.InstantPainter,
 ) -> Iterator[PaintedRow | results.Record]:
     """Paint rows together, or, if that fails, one by one, so that few fail."""
     if not group:
@@ -169,7 +171,7 @@ def _paint_together(
 # --- What is embedded -----------------------------------------------------------------------------
 
 
-def settings(row: Row, job: InstantJob, network: single_pass.Network) -> dict[str, Any]:
+def settings(row: Row, job: InstantJob, network: single_pass.InstantNetwork) -> dict[str, Any]:
     """Return everything that a result depends on, except the device and the package versions."""
     style = row.style
     inputs: Mapping[str, provenance.Named] = {"content": row.seen}
@@ -201,7 +203,7 @@ def _size(shape: Shape) -> list[int]:
 
 
 def written_with(
-    painted: PaintedRow, job: InstantJob, painter: single_pass.Painter
+    painted: PaintedRow, job: InstantJob, painter: single_pass.InstantPainter
 ) -> dict[str, Any]:
     """Return the transparency and the metadata with which a result is written."""
     facts = settings(painted.row, job, network_of(painted.row.style, painter)) | {
