@@ -381,8 +381,8 @@ def resized_style(image: HostImage, style_size: Size, *, argument: str = "style"
 
 
 def resized_to(image: HostImage, shape: Shape) -> Resized:
-    """Resize a picture to (height, width) with the filter of the recipe `default`."""
-    return np.asarray(prepare.resized(image, shape, DEFAULT))
+    """Resize a picture to (height, width) with the filter of the recipe `default`, in one program."""
+    return np.asarray(prepare.at_scale(image, shape))
 
 
 def _resized(image: HostImage, rule: sizes.SizeRule, argument: str) -> Resized:

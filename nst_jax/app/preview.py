@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nst_jax import provenance, single_pass
+from nst_jax import images, provenance, single_pass
 from nst_jax.app import cache, cluster, programs
 from nst_jax.app.job import PictureJob
 from nst_jax.app.progress import Display
@@ -61,6 +61,12 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = single_pass.InstantPainter(programs=kept)
     shares = job.plan.recipe.terms.style_shares
-    style = single_pass.style_of([picture.image for picture in job.styles], shares)
-    content = single_pass.resized_to(job.content.image, shape)
+    rule = single_pass.style_rule(None)
+    styles = [
+        images.bicubic_8bit(picture.image, rule.shape(*picture.image.shape[:2]))
+        for picture in job.styles
+    ]
+    style = single_pass.style_of(styles, shares)
+    # With Pillow, which is quicker than compiling a program for one picture.
+    content = images.bicubic_8bit(job.content.image, shape)
     return np.asarray(painter.paint([painter.request(content, style)])[0])

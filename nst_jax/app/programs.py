@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import flax
@@ -47,6 +48,8 @@ PACKAGE = Path(nst_jax.__file__).parent
 # of optax.
 OURS = ("nst_jax", "optax")
 
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 Say = Callable[[str], None]
 
@@ -154,7 +157,7 @@ class Kept:
             self._programs[key] = self._program(key, arguments, static)
         return self._programs[key](*jax.tree.leaves(arguments))
 
-    def _key(self, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> str:
+    def _key(self, arguments: tuple[Any, ...], static: Mapping[str, Any] = NOTHING) -> str:
         constants = [[name, _constant(value)] for name, value in sorted(static.items())]
         facts = [KEY_FORMAT, _name(self._function), self._donated, constants, _surroundings()]
         text = json.dumps([*facts, _described(arguments)])

@@ -127,7 +127,7 @@ def _lines(job: InstantJob, painter: single_pass.InstantPainter) -> dict[str, st
 @contextmanager
 def _telling(display: Display, row: Row) -> Iterator[None]:
     """Context manager: if it lasts over two seconds, show a line that says what takes the time."""
-    what = f"compiling for {px(row.shape)} and painting; the next start at this size is quicker"
+    what = f"painting {px(row.shape)}; for the first picture of a size this includes compiling"
     timer = threading.Timer(SILENT_SECONDS, display.say, [what])
     timer.daemon = True
     timer.start()
