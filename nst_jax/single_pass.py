@@ -18,8 +18,8 @@ from jaxtyping import Float
 
 from nst_jax import _checks, images, prepare
 from nst_jax._compile import Jitted
-from nst_jax._types import HostImage, Image, Params, Shape
-from nst_jax.feed_forward import arbitrary, style_names, styles26
+from nst_jax._types import AnyImage, HostImage, Image, Params, Shape
+from nst_jax.feed_forward import arbitrary, style_names, styles26, tiling
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.recipe import LARGEST_SHARE, Recipe
@@ -115,6 +115,7 @@ def instant(
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used: an unknown name, a picture that is too small, shares
         for another number of styles; raised before any long work.
+      OutOfMemory: if a picture does not fit in memory even in strips, in which large ones are painted.
 
     Example:
       >>> import nst_jax as nst
@@ -137,7 +138,7 @@ def instant(
     painter = InstantPainter(params, chosen)
     resized = resized_content(image, size)
     request = painter.request(resized, parsed, strength)
-    return painter.paint([request])[0]
+    return jnp.asarray(painter.paint([request])[0])
 
 
 def instant_many(
@@ -176,6 +177,7 @@ def instant_many(
       TypeError: as in `instant`.
       ValueError: as in `instant`; and if the numbers of contents, styles and strengths do not fit
         together.
+      OutOfMemory: as in `instant`.
 
     Example:
       >>> import nst_jax as nst
@@ -207,7 +209,7 @@ def instant_many(
         )
         for index in range(count)
     ]
-    painted = painter.paint(requests)
+    painted = [jnp.asarray(image) for image in painter.paint(requests)]
     return jnp.stack(painted) if len({one.shape for one in painted}) == 1 else painted
 
 
@@ -420,6 +422,8 @@ class InstantPainter:
         """
         self._params, self._precision = params, precision
         self._chunk, self._programs = chunk, programs
+        # Called with the number of strips done, and of all, for a picture that is painted in strips.
+        self.report: Callable[[int, int], Any] = lambda done, total: None
 
     @functools.cached_property
     def arbitrary(self) -> InstantNetwork:
@@ -461,13 +465,24 @@ class InstantPainter:
             vector = own + np.float32(strength) * (vector - own)
         return Request(content, self.arbitrary, vector)
 
-    def paint(self, requests: Sequence[Request]) -> list[Image]:
-        """Paint requests, those of one network and shape together; return pictures [h, w, 3]."""
+    def paint(self, requests: Sequence[Request]) -> list[AnyImage]:
+        """Paint requests, those of one network and shape together; return pictures [h, w, 3].
+
+        A picture that does not fit in memory is painted alone, in strips.
+
+        Raises:
+          OutOfMemory: if a picture does not fit even in the smallest strips.
+        """
         groups: dict[tuple[str, Shape], list[int]] = defaultdict(list)
         for place, (content, network, _) in enumerate(requests):
             groups[network.name, content.shape[:2]].append(place)
-        painted: dict[int, Image] = {}
+        painted: dict[int, AnyImage] = {}
         for (_, shape), places in groups.items():
+            params, available = requests[places[0]].network.params, capacity.available()
+            strip = tiling.strip_for(params, shape, available=available, precision=self._precision)
+            if strip:
+                painted |= {place: self._in_strips(requests[place], strip) for place in places}
+                continue
             most = self._chunk or chunk_size.worthwhile_chunk(shape, capacity.platform_of())
             size = chunk_size.even_chunk(len(places), most)
             for first in range(0, len(places), size):
@@ -477,6 +492,16 @@ class InstantPainter:
                 found = self._together([requests[place] for place in filled])
                 painted |= dict(zip(chunk, found, strict=False))
         return [painted[place] for place in range(len(requests))]
+
+    def _in_strips(self, request: Request, strip: int) -> HostImage:
+        return tiling.paint_in_strips(
+            request.network.params,
+            request.content,
+            request.condition,
+            strip=strip,
+            precision=self._precision,
+            report=self.report,
+        )
 
     def _together(self, requests: Sequence[Request]) -> Image:
         network = requests[0].network

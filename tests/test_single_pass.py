@@ -177,6 +177,21 @@ def test_a_smaller_last_chunk_uses_the_same_program(content, compilations):
     assert_allclose(found[2], nst.instant(content, 2, **NAMED), atol=2e-5)
 
 
+def test_a_picture_beyond_memory_is_painted_in_strips(content, style, monkeypatch):
+    whole = [nst.instant(content, style, **KEPT), nst.instant(content, "mosaic", **NAMED)]
+    monkeypatch.setattr(single_pass.tiling, "strip_for", lambda *args, **options: 16)
+    found = nst.instant_many(content, [style, "mosaic"], **KEPT)
+    assert_allclose(found[0], whole[0], atol=1e-4)
+    assert_allclose(found[1], whole[1], atol=1e-4)
+
+
+@pytest.mark.usefixtures("as_users_do")
+def test_a_picture_beyond_all_strips_is_refused(content, monkeypatch):
+    monkeypatch.setattr(single_pass.capacity, "available", lambda *args: 10**4)
+    with pytest.raises(nst.OutOfMemory, match="`size`: .* even in strips"):
+        nst.instant(content, "mosaic", **NAMED)
+
+
 # --- Bad input ------------------------------------------------------------------------------------
 
 GREY = np.full((20, 24, 3), 0.5, np.float32)

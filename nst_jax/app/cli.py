@@ -205,7 +205,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
 def instant(
     begun: float, content: Path | None, style: tuple[StyleShare, ...], **chosen: Any
 ) -> int:
-    """Paint CONTENT in the style of STYLE by a single pass of a network: no updates, a second or two.
+    """Paint CONTENT in the style of STYLE by a single pass of a network, which takes seconds.
 
     STYLE is a picture, or one of the 26 styles that --list prints, by name or number. Several are
     blended, equally or by their shares: a.jpg:0.7 b.jpg:0.3, or mosaic:0.5 waves:0.5.

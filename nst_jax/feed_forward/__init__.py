@@ -8,7 +8,8 @@
 
 `content` and `style` are pictures [*batch, h, w, 3] in [0, 1]. The modules, from the bottom: `layers`
 has what such networks are built of, `transformer` the architecture that Magenta's networks share,
-`arbitrary` and `styles26` these networks, `style_names` the names of the 26 styles.
+`arbitrary` and `styles26` these networks, `style_names` the names of the 26 styles; `tiling` paints
+pictures that are too large for memory.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.feed_forward import arbitrary, layers, style_names, styles26, transformer
+    from nst_jax.feed_forward import arbitrary, layers, style_names, styles26, tiling, transformer
     from nst_jax.feed_forward.arbitrary import (
         StyleConditions,
         StylePredictor,
@@ -25,22 +26,24 @@ if TYPE_CHECKING:
         stylize_with,
     )
     from nst_jax.feed_forward.styles26 import StyleTables, load_styles26, stylize_mixture
+    from nst_jax.feed_forward.tiling import paint_in_strips, strip_for
     from nst_jax.feed_forward.transformer import StyleTransformer
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("arbitrary", "layers", "style_names", "styles26", "transformer"),
+        ("arbitrary", "layers", "style_names", "styles26", "tiling", "transformer"),
         {
             "arbitrary": (
                 "StyleConditions", "StylePredictor", "load_arbitrary", "style_vector", "stylize_with",
             ),
             "styles26": ("StyleTables", "load_styles26", "stylize_mixture"),
+            "tiling": ("paint_in_strips", "strip_for"),
             "transformer": ("StyleTransformer",),
         },
     )  # fmt: skip
 
 __all__ = [
     "StyleConditions", "StylePredictor", "StyleTables", "StyleTransformer", "arbitrary", "layers",
-    "load_arbitrary", "load_styles26", "style_names", "style_vector", "styles26", "stylize_mixture",
-    "stylize_with", "transformer",
+    "load_arbitrary", "load_styles26", "paint_in_strips", "strip_for", "style_names", "style_vector",
+    "styles26", "stylize_mixture", "stylize_with", "tiling", "transformer",
 ]  # fmt: skip

@@ -258,8 +258,14 @@ def stylize_with(
     batch, flat = flattened("content", content)
     _check_vectors(vector, batch)
     vectors = jnp.asarray(vector, at_least_float32(flat[:0]).dtype).reshape(-1, VECTOR)
-    conditions: Any = StyleConditions().apply({"params": params.layers["conditions"]}, vectors)
+    conditions = conditions_of_vectors(params, vectors)
     return painted(LAYERS, params, flat, conditions, precision).reshape(content.shape)
+
+
+def conditions_of_vectors(params: Params, vectors: Float[Array, "n 100"]) -> Conditions:
+    """Return gammas and betas by layer, for each of n style vectors."""
+    conditions: Any = StyleConditions().apply({"params": params.layers["conditions"]}, vectors)
+    return conditions
 
 
 def _check_vectors(vector: Any, batch: tuple[int, ...]) -> None:

@@ -149,8 +149,14 @@ def stylize_mixture(
     batch, flat = flattened("content", content)
     _check_shares(shares, batch)
     rows = jnp.asarray(shares, at_least_float32(flat[:0]).dtype).reshape(-1, STYLES)
-    conditions: Any = StyleTables().apply({"params": params.layers["conditions"]}, rows)
+    conditions = conditions_of_shares(params, rows)
     return painted(LAYERS, params, flat, conditions, precision).reshape(content.shape)
+
+
+def conditions_of_shares(params: Params, shares: Float[Array, "n 26"]) -> Conditions:
+    """Return gammas and betas by layer, for each of n mixtures."""
+    conditions: Any = StyleTables().apply({"params": params.layers["conditions"]}, shares)
+    return conditions
 
 
 def _check_shares(shares: Any, batch: tuple[int, ...]) -> None:

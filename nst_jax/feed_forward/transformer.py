@@ -48,6 +48,7 @@ class TransformerLayer:
       normed: whether instance norm follows. A convolution without it has a bias.
       begins: whether a residual block begins here.
       ends: whether a residual block ends here: its input is added, and there is no ReLU.
+      final: whether this layer makes the picture: with a sigmoid in place of ReLU.
     """
 
     name: str
@@ -58,9 +59,10 @@ class TransformerLayer:
     normed: bool = True
     begins: bool = False
     ends: bool = False
+    final: bool = False
 
 
-Layers: TypeAlias = tuple[TransformerLayer, ...]
+TransformerLayers: TypeAlias = tuple[TransformerLayer, ...]
 
 # TransformerLayer name -> gammas and betas [n, c] of its instance norm, for each of n pictures.
 Conditions: TypeAlias = Mapping[str, tuple[Float[Array, "n _"], Float[Array, "n _"]]]
@@ -68,7 +70,7 @@ Conditions: TypeAlias = Mapping[str, tuple[Float[Array, "n _"], Float[Array, "n 
 
 def transformer_layers(
     contract: tuple[int, int, int], expand: tuple[int, int], *, blocks: int, contract_normed: bool
-) -> Layers:
+) -> TransformerLayers:
     """Return the table of a network.
 
     Args:
@@ -96,7 +98,7 @@ def transformer_layers(
         table.append(TransformerLayer(f"residual{block}_2", third, ends=True))
     table.append(TransformerLayer("expand1", expand[0], upsampled=True))
     table.append(TransformerLayer("expand2", expand[1], upsampled=True))
-    table.append(TransformerLayer("expand3", 3, size=9))
+    table.append(TransformerLayer("expand3", 3, size=9, final=True))
     return tuple(table)
 
 
@@ -111,7 +113,7 @@ class StyleTransformer(nn.Module):
       precision: precision of products and activations.
     """
 
-    layers: Layers
+    layers: TransformerLayers
     precision: Precision = FLOAT32
 
     @nn.compact
@@ -125,7 +127,8 @@ class StyleTransformer(nn.Module):
         for layer in self.layers:
             before = x if layer.begins else before
             y = self._convolved(layer, upsample(x) if layer.upsampled else x)
-            x = finished(self.layers, layer, y, conditions, before)
+            norm = conditions[layer.name] if layer.normed else None
+            x = activated(layer, instance_norm(widened(layer, y), *norm) if norm else y, before)
         return x[:, :height, :width].astype(content.dtype)
 
     def _convolved(self, layer: TransformerLayer, x: FeatureMap) -> NewFeatures:
@@ -140,40 +143,28 @@ class StyleTransformer(nn.Module):
         return module(x)
 
 
-def finished(
-    layers: Layers,
-    layer: TransformerLayer,
-    y: FeatureMap,
-    conditions: Conditions,
-    before: Array,
-) -> FeatureMap:
-    """Return what a layer passes on, given its convolved features.
+def widened(layer: TransformerLayer, y: FeatureMap) -> FeatureMap:
+    """Return features that make the picture as float32 at least, so that it keeps all its bits."""
+    return at_least_float32(y) if layer.final else y
+
+
+def activated(layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureMap:
+    """Return what a layer passes on, given its features after the norm.
 
     Args:
-      layers: the network's table.
       layer: the layer.
-      y: what its convolution returned.
-      conditions: gammas and betas by layer.
+      y: its features.
       before: the features with which the residual block began.
 
     Returns:
-      The features after instance norm; with the block's input added, after ReLU, or after the sigmoid.
+      The features with those of the block's beginning added, after ReLU, or after the sigmoid.
     """
-    if layer is layers[-1]:
-        y = at_least_float32(y)  # pictures keep all their bits
-    if layer.normed:
-        y = instance_norm(y, *conditions[layer.name])
-    return activated(layers, layer, y, before)
-
-
-def activated(layers: Layers, layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureMap:
-    """Return features with the block's input added, after ReLU, or after the last sigmoid."""
-    if layer is layers[-1]:
+    if layer.final:
         return jax.nn.sigmoid(y)
     return before + y if layer.ends else jnp.maximum(y, 0)
 
 
-def kernel_shapes(layers: Layers) -> dict[str, tuple[int, ...]]:
+def kernel_shapes(layers: TransformerLayers) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the kernels as weights files name them, such as `"transformer/expand1"`."""
     shapes: dict[str, tuple[int, ...]] = {}
     channels = 3
@@ -187,7 +178,7 @@ def kernel_shapes(layers: Layers) -> dict[str, tuple[int, ...]]:
 
 
 def painted(
-    layers: Layers,
+    layers: TransformerLayers,
     params: Params,
     content: Float[Array, "n h w 3"],
     conditions: Conditions,

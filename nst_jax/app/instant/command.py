@@ -33,7 +33,7 @@ from nst_jax.app.instant.painting import (
 )
 from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.introduction import device_words
-from nst_jax.app.messages import print_lines, print_message
+from nst_jax.app.messages import as_flags, print_lines, print_message
 from nst_jax.app.outputs import default_name, result_path
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.plan_report import px
@@ -67,7 +67,7 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
     with _telling(display, job.rows[0]):
         (painted,) = paint_rows(job, painter)
     if isinstance(painted, results.Record):
-        print_message("error", painted.error or "nothing was painted")
+        print_message("error", as_flags(painted.error or "nothing was painted"))
         return 1
     row = painted.row
     write_picture(
@@ -91,6 +91,7 @@ def _begun(
     click.get_current_context().with_resource(cache.mended(display.say))  # until the command ends
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = single_pass.InstantPainter(precision=job.precision, programs=kept)
+    painter.report = lambda done, total: display.stage(f"strip {done} of {total}", "")
     display.facts({"device": device_words(provenance.device())} | _lines(job, painter))
     for note in [*([problem] if problem else []), *notes]:
         display.say(f"note: {note}")
