@@ -384,7 +384,7 @@ def resized_style(image: HostImage, style_size: Size, *, argument: str = "style"
 
 def resized_to(image: HostImage, shape: Shape) -> Resized:
     """Resize a picture to (height, width) with the filter of the recipe `default`, in one program."""
-    return np.asarray(prepare.at_scale(image, shape))
+    return np.asarray(prepare.at_scale(jnp.asarray(image), shape))
 
 
 def _resized(image: HostImage, rule: sizes.SizeRule, argument: str) -> Resized:
