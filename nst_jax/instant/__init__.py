@@ -1,6 +1,7 @@
 """Style transfer by feed-forward networks: one pass instead of an optimisation.
 
-The modules, from the bottom: `layers` has what such networks are built of.
+The modules, from the bottom: `layers` has what such networks are built of, `johnson` the network that
+`nst_jax.train` trains, `style_files` the files of such networks.
 """
 
 from typing import TYPE_CHECKING
@@ -8,8 +9,20 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.instant import layers
+    from nst_jax.instant import johnson, layers, style_files
+    from nst_jax.instant.johnson import StyleNetwork, stylize_trained
+    from nst_jax.instant.style_files import load_network, save_network
 else:
-    __getattr__, __dir__ = lazy_names(__name__, ("layers",), {})
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        ("johnson", "layers", "style_files"),
+        {
+            "johnson": ("StyleNetwork", "stylize_trained"),
+            "style_files": ("load_network", "save_network"),
+        },
+    )
 
-__all__ = ["layers"]
+__all__ = [
+    "StyleNetwork", "johnson", "layers", "load_network", "save_network", "style_files",
+    "stylize_trained",
+]  # fmt: skip

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.weights import convert, params, quantization, torch_files
+    from nst_jax.weights import convert, digests, params, quantization, torch_files
     from nst_jax.weights.params import (
         EMBEDDED,
         EMBEDDED_DIGEST,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("convert", "params", "quantization", "torch_files"),
+        ("convert", "digests", "params", "quantization", "torch_files"),
         {
             "params": (
                 "Datasets",
@@ -54,6 +54,7 @@ __all__ = [
     "WeightsInfo",
     "convert",
     "digest",
+    "digests",
     "load_params",
     "params",
     "quantization",

@@ -13,8 +13,6 @@ little-endian bytes in C order. So the digest covers the names, shapes, types an
 datasets, the family and the pixel convention, but not the free text in `origin` and `licence`.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +28,7 @@ from nst_jax._hdf5 import Layout, layout_differences, layout_of
 from nst_jax._types import Params
 from nst_jax.vgg.pixels import PIXELS
 from nst_jax.vgg.taps import LAYERS
+from nst_jax.weights.digests import digest_of
 from nst_jax.weights.quantization import CENTRES, ENCODERS, decode_kernel
 
 WEIGHTS_FORMAT = _hdf5.Format(
@@ -244,16 +243,8 @@ def _as_datasets(params: Params) -> dict[str, np.ndarray]:
 
 def _digest(family: str, pixels: str, datasets: Datasets) -> str:
     """Hash names, types, shapes and bytes in name order, as the module's docstring defines it."""
-    sha = hashlib.sha256(_line([WEIGHTS_FORMAT.name, WEIGHTS_FORMAT.version, family, pixels]))
-    for name in sorted(datasets):
-        array = datasets[name]
-        sha.update(_line([name, array.dtype.str, list(array.shape)]))
-        sha.update(array.tobytes())
-    return sha.hexdigest()
-
-
-def _line(values: list) -> bytes:
-    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+    head = [WEIGHTS_FORMAT.name, WEIGHTS_FORMAT.version, family, pixels]
+    return digest_of(head, datasets)
 
 
 def _check_digest(source: _hdf5.Source, info: WeightsInfo, datasets: Datasets) -> None:
