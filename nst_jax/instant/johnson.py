@@ -5,9 +5,9 @@ own gamma and beta after each convolution, and a mixture of styles mixes these (
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -36,26 +36,22 @@ SMALLEST = 16  # px; the least side of a picture
 Shares = Float[Array, "*#batch styles"]  # weight of each style, of any positive sum
 
 
-@jax.tree_util.register_dataclass
+LayerParams: TypeAlias = Mapping[str, Any]  # parameters of `Johnson`, by layer
+
+
 @dataclass(frozen=True)
 class StyleNetwork:
-    """The weights of a trained network, and the names of its styles.
+    """A trained network: its parameters, and the names of its styles.
 
     Attributes:
-      layers: parameters of `Johnson` by layer: `{"conv": {"kernel"}, "gamma", "beta"}`, in a residual
-        block two such layers.
-      styles: names of the styles, in the order of `gamma`'s and `beta`'s rows. Static.
+      params: parameters of `Johnson` by layer: `{"conv": {"kernel"}, "gamma", "beta"}`, in a residual
+        block two such layers. The functions that compute get these alone, so that other names compile
+        nothing.
+      styles: names of the styles, in the order of the rows of `gamma` and `beta`.
     """
 
-    layers: Mapping[str, Any]
-    styles: tuple[str, ...] = field(metadata={"static": True})
-
-    @property
-    def module(self) -> "Johnson":
-        """The Flax module that these weights fit; its sizes are read from their shapes."""
-        wide, middle, deep = (self.layers[name][GAMMA].shape[-1] for name in ENCODER)
-        blocks = sum(name.startswith(BLOCK) for name in self.layers)
-        return Johnson(len(self.styles), (wide, middle, deep), blocks)
+    params: LayerParams
+    styles: tuple[str, ...]
 
 
 # --- The module -----------------------------------------------------------------------------------
@@ -156,31 +152,30 @@ class Johnson(nn.Module):
 # --- Functions of the weights ---------------------------------------------------------------------
 
 
-def fresh_network(
-    key: Array, styles: Sequence[str], *, width: float = 1.0, blocks: int = BLOCKS
-) -> StyleNetwork:
-    """Make a network with random weights, from which training starts.
+def fresh_params(
+    key: Array, styles: int, *, width: float = 1.0, blocks: int = BLOCKS
+) -> LayerParams:
+    """Draw the random parameters from which training starts.
 
     Args:
       key: a JAX random key.
-      styles: names of the styles.
+      styles: number of styles.
       width: factor of the numbers of channels; 1 is Johnson's network, whose time and memory grow with
         the square of it.
       blocks: number of residual blocks.
 
     Returns:
-      A `StyleNetwork` in float32.
+      Parameters of `Johnson`, float32.
 
     Example:
       >>> import jax
-      >>> network = fresh_network(jax.random.key(0), ["wave"], width=0.25)
-      >>> network.layers["encode3"]["conv"]["kernel"].shape
+      >>> fresh_params(jax.random.key(0), 1, width=0.25)["encode3"]["conv"]["kernel"].shape
       (3, 3, 16, 32)
     """
     _checks.number("width", width, above=0)
     _checks.whole("blocks", blocks, least=1)
     wide, middle, deep = (max(1, round(width * count)) for count in CHANNELS)
-    shapes = _shapes(Johnson(len(styles), (wide, middle, deep), blocks))
+    shapes = _shapes(Johnson(styles, (wide, middle, deep), blocks))
     # Drawn at once, since a program with a random generator for each layer compiles for half a minute.
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     kernels = [leaf.size for path, leaf in leaves if path[-1].key == KERNEL]
@@ -193,12 +188,20 @@ def fresh_network(
         inputs = math.prod(shape.shape[:-1])
         return next(draw).reshape(shape.shape) * math.sqrt(2 / inputs)  # He et al. 2015
 
-    return StyleNetwork(jax.tree_util.tree_map_with_path(fresh, shapes), tuple(styles))
+    return jax.tree_util.tree_map_with_path(fresh, shapes)
 
 
-def expected_shapes(network: StyleNetwork) -> Any:
-    """Return the shapes and dtypes of the layers of a network of these sizes, as a pytree."""
-    return _shapes(network.module)
+def module_of(params: LayerParams) -> Johnson:
+    """Return the Flax module that parameters fit; its sizes are read from their shapes."""
+    styles, _ = params[ENCODER[0]][GAMMA].shape
+    wide, middle, deep = (params[name][GAMMA].shape[-1] for name in ENCODER)
+    blocks = sum(name.startswith(BLOCK) for name in params)
+    return Johnson(styles, (wide, middle, deep), blocks)
+
+
+def expected_shapes(params: LayerParams) -> Any:
+    """Return the shapes and dtypes of all parameters of a network of these sizes, as a pytree."""
+    return _shapes(module_of(params))
 
 
 def _shapes(module: Johnson) -> Any:
@@ -209,7 +212,7 @@ def _shapes(module: Johnson) -> Any:
 
 
 def stylize_trained(
-    params: StyleNetwork,
+    params: LayerParams,
     content: Image,
     shares: Any = None,
     *,
@@ -218,7 +221,7 @@ def stylize_trained(
     """Paint pictures by one pass of a trained network. Traceable and differentiable.
 
     Args:
-      params: the network, from `nst_jax.train` or `load_network`.
+      params: parameters of a network: `.params` of what `nst_jax.train` and `load_network` return.
       content: [*batch, h, w, 3] in [0, 1], of any size from 16 px. Sides that are no multiple of 4 are
         extended by mirroring, and the result is cropped.
       shares: weight of each style, [styles] for all pictures or [*batch, styles] for each its own, of
@@ -235,14 +238,15 @@ def stylize_trained(
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> network = fresh_network(jax.random.key(0), ["wave", "mosaic"], width=0.25)
-      >>> stylize_trained(network, jnp.full((30, 41, 3), 0.5), jnp.array([0.7, 0.3])).shape
+      >>> params = fresh_params(jax.random.key(0), 2, width=0.25)
+      >>> stylize_trained(params, jnp.full((30, 41, 3), 0.5), jnp.array([0.7, 0.3])).shape
       (30, 41, 3)
     """
     _checks.array("content", content, "the order is stylize_trained(params, content, shares)")
     _checks.image_shape("content", content.shape, smallest=SMALLEST)
     _checks.floating("content", content.dtype)
-    count = len(params.styles)
+    module = module_of(params).clone(precision=precision)
+    count = module.styles
     weights = jnp.ones(count) if shares is None else jnp.asarray(shares, jnp.float32)
     if weights.ndim == 0 or weights.shape[-1] != count:
         raise ValueError(
@@ -251,7 +255,6 @@ def stylize_trained(
         )
     weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
     height, width = content.shape[-3:-1]
-    module = params.module.clone(precision=precision)
     padded = reflect_to_multiple(content, DIVISOR)
-    found: Any = module.apply({"params": params.layers}, padded, weights)
+    found: Any = module.apply({"params": params}, padded, weights)
     return found[..., :height, :width, :]

@@ -11,7 +11,7 @@ The digest is that of `weights.digests`, with `["nst-jax style",1]` as its head.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,13 @@ import numpy as np
 from nst_jax import _checks, _files, _hdf5
 from nst_jax._files import PathLike, check_destination
 from nst_jax.checkpoints import named_leaves
-from nst_jax.instant.johnson import BLOCK, ENCODER, StyleNetwork, expected_shapes
+from nst_jax.instant.johnson import (
+    BLOCK,
+    ENCODER,
+    LayerParams,
+    StyleNetwork,
+    expected_shapes,
+)
 from nst_jax.weights.digests import digest_of
 
 STYLE_FORMAT = _hdf5.Format(
@@ -91,9 +97,8 @@ def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
         raise source.error(f"has digest {found} but states {stated}; {STYLE_FORMAT.if_damaged}")
     facts = _facts(source, arrays.pop(FACTS, None))
     layers = _nested({name.removeprefix(LAYERS): array for name, array in arrays.items()})
-    network = StyleNetwork(layers, tuple(facts[STYLES]))
-    _check_fits(source, network)
-    return ReadStyle(StyleNetwork(jax.device_put(layers), network.styles), facts, found)
+    _check_fits(source, layers, len(facts[STYLES]))
+    return ReadStyle(StyleNetwork(jax.device_put(layers), tuple(facts[STYLES])), facts, found)
 
 
 def save_network(
@@ -117,14 +122,15 @@ def save_network(
       >>> import jax
       >>> from nst_jax.instant import johnson
       >>> path = pathlib.Path(tempfile.mkdtemp()) / "style.h5"
-      >>> save_network(path, johnson.fresh_network(jax.random.key(0), ["wave"], width=0.25))
+      >>> params = johnson.fresh_params(jax.random.key(0), 1, width=0.25)
+      >>> save_network(path, johnson.StyleNetwork(params, ("wave",)))
       >>> load_network(path).styles
       ('wave',)
     """
     check_destination(path)
     arrays = {
         f"{LAYERS}{name}": np.asarray(leaf, np.dtype("<f4"))
-        for name, leaf in named_leaves(dict(network.layers)).items()
+        for name, leaf in named_leaves(dict(network.params)).items()
     }
     for name, array in arrays.items():
         if not np.isfinite(array).all():
@@ -145,11 +151,11 @@ def save_network(
         raise OSError(f"cannot write '{path}': {_files.reason_of(error)}") from error
 
 
-def style_shares(network: StyleNetwork, styles: Any) -> np.ndarray:
+def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
     """Return the shares of a network's styles that a name, or a mapping of names to shares, asks for.
 
     Args:
-      network: the network.
+      names: the names of the network's styles.
       styles: the name of a style, names with shares such as `{"wave": 0.7, "mosaic": 0.3}`, or None
         for equal shares of all.
 
@@ -157,16 +163,12 @@ def style_shares(network: StyleNetwork, styles: Any) -> np.ndarray:
       float32 [styles], whose sum is 1.
 
     Raises:
-      ValueError: for a name that the network has not, a negative share, and shares that are all 0.
+      ValueError: for a name that is not among them, a negative share, and shares that are all 0.
 
     Example:
-      >>> import jax
-      >>> from nst_jax.instant import johnson
-      >>> network = johnson.fresh_network(jax.random.key(0), ["wave", "mosaic"], width=0.25)
-      >>> style_shares(network, {"wave": 3, "mosaic": 1}).tolist()
+      >>> style_shares(("wave", "mosaic"), {"wave": 3, "mosaic": 1}).tolist()
       [0.75, 0.25]
     """
-    names = network.styles
     wanted = dict.fromkeys(names, 1.0) if styles is None else styles
     wanted = {wanted: 1.0} if isinstance(wanted, str) else wanted
     for name, share in wanted.items():
@@ -209,14 +211,16 @@ def _nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _check_fits(source: _hdf5.Source, network: StyleNetwork) -> None:
+def _check_fits(source: _hdf5.Source, params: LayerParams, styles: int) -> None:
     """Refuse arrays that are not those of `Johnson` at the sizes that the first layers have."""
-    found = _hdf5.layout_of(named_leaves(dict(network.layers)))
+    found = _hdf5.layout_of(named_leaves(dict(params)))
     sizes = [found.get(f"{name}/gamma", ((), ""))[0] for name in ENCODER]
-    if any(len(size) != 2 for size in sizes) or f"{BLOCK}1" not in network.layers:
+    if any(len(size) != 2 for size in sizes) or f"{BLOCK}1" not in params:
         raise source.error(
             "has the arrays of another network, not of Johnson's; name a file that `nst-jax train` made"
         )
-    expected = _hdf5.layout_of(named_leaves(expected_shapes(network)))
+    if sizes[0][0] != styles:
+        raise source.damaged(f"it names {styles} styles and has the norms of {sizes[0][0]}")
+    expected = _hdf5.layout_of(named_leaves(expected_shapes(params)))
     if differences := _hdf5.layout_differences(expected, found):
         raise source.error(f"does not fit its network: {differences}; {STYLE_FORMAT.if_damaged}")
