@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nst_jax._compile import cache, compiler_options
     from nst_jax._types import Checkpoint, Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
+    from nst_jax.instant.training import train
     from nst_jax.objective import losses_of, measure
     from nst_jax.optimize import init, run, step
     from nst_jax.painting import Diverged, Stalled, paint, stylize
@@ -53,6 +54,7 @@ else:
             "_compile": ("cache", "compiler_options"),
             "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
             "batches": ("stylize_many",),
+            "instant.training": ("train",),
             "objective": ("losses_of", "measure"),
             "optimize": ("init", "run", "step"),
             "painting": ("Diverged", "Stalled", "paint", "stylize"),
@@ -68,5 +70,6 @@ __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled", "State",
     "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "features", "images",
     "init", "instant", "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan",
-    "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many", "vgg", "weights",
+    "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many", "train", "vgg",
+    "weights",
 ]  # fmt: skip

@@ -184,7 +184,7 @@ def fresh_params(
 
     def fresh(path: Any, shape: jax.ShapeDtypeStruct) -> Array:
         if path[-1].key != KERNEL:
-            return jnp.full(shape.shape, 1.0 if path[-1].key == GAMMA else 0.0)
+            return jnp.full(shape.shape, path[-1].key == GAMMA, shape.dtype)
         inputs = math.prod(shape.shape[:-1])
         return next(draw).reshape(shape.shape) * math.sqrt(2 / inputs)  # He et al. 2015
 

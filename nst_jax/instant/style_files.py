@@ -1,17 +1,20 @@
-"""Style files: the network that `nst_jax.train` made, with what it was trained on.
+"""The files of a training: style files, which hold a trained network, and checkpoints.
 
-A style file is HDF5, as `_hdf5` reads and writes it, with the attributes `format` ("nst-jax style"),
-`version` (1) and `digest`. Its datasets are:
+Both are HDF5, as `_hdf5` reads and writes it, with the attributes `format`, `version` (1) and `digest`,
+which is that of `weights.digests`, with `[format,version]` as its head, and covers all datasets. The
+dataset `facts` is JSON in UTF-8. The others are:
 
-* `facts`: what the file says of itself, as JSON in UTF-8: the names of the styles, and what
-  `nst_jax.train` records of recipe, paintings, photos and losses;
-* `layers/...`: the parameters of `instant.johnson.Johnson` by name, float32.
+* in a style file ("nst-jax style"), `layers/...`: the parameters of `instant.johnson.Johnson` by name,
+  float32. The facts are the names of the styles, and what `nst_jax.train` records of recipe, paintings,
+  photos and losses;
+* in a checkpoint ("nst-jax training"), `state/...`, the leaves of the training's state by name, and
+  `best/...`, the parameters that had the least held-out loss.
 
-The digest is that of `weights.digests`, with `["nst-jax style",1]` as its head. It covers all datasets.
+Unlike unpickling, reading these files executes nothing that is in them.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,8 +42,17 @@ STYLE_FORMAT = _hdf5.Format(
     if_other_version="update nst-jax",
 )
 
-SUFFIX = ".h5"
-FACTS, LAYERS = "facts", "layers/"  # the dataset of the JSON; the prefix of the parameters' names
+TRAINING_FORMAT = _hdf5.Format(
+    name="nst-jax training",
+    version=1,
+    noun="checkpoint of a training",
+    if_damaged="remove it and start anew",
+    if_foreign="name another file",
+    if_other_version="resume with the nst-jax that wrote it",
+)
+
+FACTS = "facts"  # dataset of the JSON
+LAYERS, STATE, BEST = "layers/", "state/", "best/"  # prefixes of names of datasets
 STYLES = "styles"  # the fact that has the names of the styles
 
 
@@ -48,7 +60,7 @@ class ReadStyle(NamedTuple):
     """A style file as read."""
 
     network: StyleNetwork
-    facts: Mapping[str, Any]  # JSON values, see `training.facts_of`
+    facts: Mapping[str, Any]  # JSON values, see `Training.description`
     digest: str
 
 
@@ -89,16 +101,13 @@ def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
       ValueError: as in `load_network`.
     """
     source = _hdf5.Source(Path(path), argument, STYLE_FORMAT)
-    with _hdf5.opened(source) as file:
-        arrays = _hdf5.arrays_in(source, file)
-        stated = _hdf5.attribute(file, "digest")
-    found = _digest(arrays)
-    if found != stated:
-        raise source.error(f"has digest {found} but states {stated}; {STYLE_FORMAT.if_damaged}")
-    facts = _facts(source, arrays.pop(FACTS, None))
-    layers = _nested({name.removeprefix(LAYERS): array for name, array in arrays.items()})
-    _check_fits(source, layers, len(facts[STYLES]))
-    return ReadStyle(StyleNetwork(jax.device_put(layers), tuple(facts[STYLES])), facts, found)
+    arrays, facts, digest = _read(source)
+    names = facts.get(STYLES)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
+        raise source.damaged("it does not name its styles")
+    params = _nested({name.removeprefix(LAYERS): array for name, array in arrays.items()})
+    _check_fits(source, params, len(names))
+    return ReadStyle(StyleNetwork(jax.device_put(params), tuple(names)), facts, digest)
 
 
 def save_network(
@@ -135,20 +144,7 @@ def save_network(
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"`network`: {name} has values that are not finite; train it again")
-    said = {STYLES: list(network.styles), **(facts or {})}
-    arrays[FACTS] = np.frombuffer(json.dumps(said, ensure_ascii=False).encode(), np.uint8)
-    try:
-        with _hdf5.created(Path(path)) as file:
-            _hdf5.store(file, arrays)
-            file.attrs.update(
-                {
-                    "format": STYLE_FORMAT.name,
-                    "version": STYLE_FORMAT.version,
-                    "digest": _digest(arrays),
-                }
-            )
-    except (OSError, RuntimeError) as error:  # HDF5 may raise either if the disk is full
-        raise OSError(f"cannot write '{path}': {_files.reason_of(error)}") from error
+    _write(Path(path), STYLE_FORMAT, {STYLES: list(network.styles), **(facts or {})}, arrays)
 
 
 def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
@@ -181,22 +177,125 @@ def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
     return np.asarray([wanted.get(name, 0.0) / total for name in names], np.float32)
 
 
-# --- Checks ---------------------------------------------------------------------------------------
+# --- Checkpoints ------------------------------------------------------------------------------------
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    return digest_of([STYLE_FORMAT.name, STYLE_FORMAT.version], arrays)
+class TrainingCheckpoint(NamedTuple):
+    """The position of a training as plain data, from which it resumes."""
+
+    arrays: Mapping[str, Any]  # the leaves of the training's state by name
+    best: Mapping[str, Any]  # the parameters that had the least held-out loss, by name
+    updates: list[int]  # after how many updates the held-out loss was measured
+    held_out: list[float]  # that loss each time
+    training: list[
+        float
+    ]  # mean loss of the updates before each time; the first is the held-out loss
+    recent: list[float]  # losses of the updates since the latest time
+    facts: Mapping[str, Any]  # what the training depends on, see `training.identity_of`
+    notes: Mapping[str, Any] = {}  # JSON values that the caller adds
+
+    @property
+    def step(self) -> int:
+        """Number of updates so far."""
+        return int(self.arrays["step"])
 
 
-def _facts(source: _hdf5.Source, array: np.ndarray | None) -> dict[str, Any]:
+def save_training(path: PathLike, checkpoint: TrainingCheckpoint) -> None:
+    """Write a checkpoint of a training; a crash meanwhile leaves an existing file as it was.
+
+    Args:
+      path: path of the file to write or to replace.
+      checkpoint: what the `checkpoint()` of a training returns.
+
+    Raises:
+      ValueError: if `path` cannot be written to.
+      OSError: if the disk fails or is full; an existing file is then unchanged.
+    """
+    check_destination(path)
+    fields = checkpoint._asdict()
+    arrays = {f"{STATE}{name}": leaf for name, leaf in fields.pop("arrays").items()}
+    arrays |= {f"{BEST}{name}": leaf for name, leaf in fields.pop("best").items()}
+    _write(Path(path), TRAINING_FORMAT, fields, arrays)
+
+
+def load_training(path: PathLike, *, argument: str = "path") -> TrainingCheckpoint:
+    """Read and verify a checkpoint of a training.
+
+    Args:
+      path: a file that `save_training` or `nst-jax train` wrote.
+      argument: the caller's name for `path`, used in messages.
+
+    Raises:
+      ValueError: if the file is missing, damaged, no such checkpoint, or of another version.
+    """
+    source = _hdf5.Source(Path(path), argument, TRAINING_FORMAT)
+    arrays, fields, _ = _read(source)
+    if problem := next(_problems(fields, arrays), ""):
+        raise source.damaged(problem)
+    return TrainingCheckpoint(_under(arrays, STATE), _under(arrays, BEST), **fields)
+
+
+def _under(arrays: Mapping[str, Any], group: str) -> dict[str, Any]:
+    return {n.removeprefix(group): array for n, array in arrays.items() if n.startswith(group)}
+
+
+_FIELDS = {
+    "updates": list, "held_out": list, "training": list, "recent": list, "facts": dict, "notes": dict,
+}  # fmt: skip
+
+
+def _problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Describe contents that no training writes, in a file whose digest is right.
+
+    Only the first description may be requested, since each check relies on those before.
+    """
+    if {name: type(value) for name, value in fields.items()} != _FIELDS:
+        yield f"{FACTS} has other fields than expected"
+    step = arrays.get(f"{STATE}step")
+    if step is None or step.shape != () or step.dtype.kind != "i" or step < 0:
+        yield "it does not say after how many updates it was written"
+    lists = [fields[name] for name in ("updates", "held_out", "training")]
+    if not lists[0] or len({len(each) for each in lists}) > 1:
+        yield "its losses are incomplete"
+    if not all(type(number) is int for number in lists[0]):
+        yield "updates are not counted by integers"
+    if not all(type(number) is float for number in (*lists[1], *lists[2], *fields["recent"])):
+        yield "its losses are not numbers"
+
+
+# --- Reading and writing ----------------------------------------------------------------------------
+
+
+def _write(
+    path: Path, kind: _hdf5.Format, facts: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> None:
+    text = json.dumps(facts, ensure_ascii=False).encode()
+    datasets = {**arrays, FACTS: np.frombuffer(text, np.uint8)}
+    head = {"format": kind.name, "version": kind.version}
+    try:
+        with _hdf5.created(path) as file:
+            _hdf5.store(file, datasets)
+            file.attrs.update(head | {"digest": digest_of([*head.values()], datasets)})
+    except (OSError, RuntimeError) as error:  # HDF5 may raise either if the disk is full
+        raise OSError(f"cannot write '{path}': {_files.reason_of(error)}") from error
+
+
+def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:
+    """Return the arrays of a file, its facts and its digest, which is verified."""
+    with _hdf5.opened(source) as file:
+        arrays = _hdf5.arrays_in(source, file)
+        stated = _hdf5.attribute(file, "digest")
+    digest = digest_of([source.format.name, source.format.version], arrays)
+    if digest != stated:
+        raise source.error(f"has digest {digest} but states {stated}; {source.format.if_damaged}")
+    array = arrays.pop(FACTS, None)
     try:
         facts = json.loads(b"" if array is None else array.tobytes())
     except (ValueError, RecursionError) as error:
         raise source.damaged(error) from error
-    names = facts.get(STYLES) if isinstance(facts, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
-        raise source.damaged("it does not name its styles")
-    return facts
+    if not isinstance(facts, dict):
+        raise source.damaged(f"{FACTS} is no JSON object")
+    return arrays, facts, digest
 
 
 def _nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
