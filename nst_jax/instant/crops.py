@@ -25,12 +25,17 @@ from nst_jax.images.eight_bit import bicubic_8bit, cut_8bit, to_uint8
 from nst_jax.images.folders import pictures_in
 
 Pixels: TypeAlias = UInt8[np.ndarray, "h w 3"]
+Crop: TypeAlias = UInt8[np.ndarray, "size size 3"]
 Crops: TypeAlias = UInt8[np.ndarray, "n size size 3"]
 
 # A photo is kept with at most this many times the crop's side as its shorter side. A crop shows a
 # square of one to this many times its own side, reduced: neither a detail of a huge photo, out of
 # focus and without a motif, nor always a whole one.
 LARGEST = 2
+# A crop must have at least this deviation, in levels of 256, in one channel. Norms divide by
+# deviations: in a uniform crop, the gradient would grow some three hundredfold at every layer.
+LEAST_DEVIATION = 4.0
+TRIES = 8  # places that are looked at for such a crop, before the next photo takes its turn
 HELD_OUT_SHARE, MOST_HELD_OUT = (
     0.1,
     16,
@@ -139,14 +144,15 @@ def _usable(found: Sequence[Photo | ValueError], size: int) -> Found:
         )
     notes = []
     if errors:
-        notes.append(f"{_counted(len(errors))} cannot be read and left out; the first: {errors[0]}")
+        first = str(errors[0]).removeprefix("`photos`: ")
+        notes.append(f"left out: {_counted(len(errors))} that cannot be read, such as {first}")
     if small := len(photos) - len(large):
-        notes.append(f"{_counted(small)} smaller than the crop of {size} px and left out")
+        notes.append(f"left out: {_counted(small)} smaller than the crop of {size} px")
     return Found(tuple(large), tuple(notes))
 
 
 def _counted(count: int) -> str:
-    return "1 photo is" if count == 1 else f"{count} photos are"
+    return "1 photo" if count == 1 else f"{count} photos"
 
 
 # --- Crops ------------------------------------------------------------------------------------------
@@ -181,12 +187,13 @@ class PhotoCrops:
         self._photos, self._damaged = tuple(photos), dict[int, str]()
         order = self._random(_SPLIT).permutation(len(photos)).tolist()
         wanted = min(MOST_HELD_OUT, math.ceil(HELD_OUT_SHARE * len(photos)))
-        middles: list[Pixels] = []
+        middles: list[Crop] = []
         while order and len(middles) < wanted:
             pixels = self._reduced(order.pop())
-            middles += [] if pixels is None else [_middle(pixels, size)]
-        if not order:
-            raise ValueError(f"`photos`: {self._problem()}; give at least two that are whole")
+            if pixels is not None and _has_contrast(middle := _middle(pixels, size)):
+                middles.append(middle)
+        if not order or not middles:
+            raise ValueError(f"`photos`: {self._problem()}; give others, at least two")
         self.held_out: Crops = np.stack(middles)
         self._training = np.asarray(sorted(order))
         self.count = len(order)
@@ -195,7 +202,7 @@ class PhotoCrops:
         """Return crops `number * count` to `(number + 1) * count - 1`, [count, size, size, 3].
 
         Raises:
-          ValueError: if all photos are damaged.
+          ValueError: if all photos are damaged or uniform.
         """
         return np.stack([self._crop(number * count + index) for index in range(count)])
 
@@ -204,23 +211,30 @@ class PhotoCrops:
         """A note on each photo that turned out to be damaged when it was decoded."""
         return tuple(self._damaged.values())
 
-    def _crop(self, number: int) -> Pixels:
+    def _crop(self, number: int) -> Crop:
         """Return one crop. All photos are used once before any is used again."""
         epoch, place = divmod(number, self.count)
         order = self._order(epoch)
-        for offset in range(self.count):  # the next photo takes the place of a damaged one
+        for offset in range(
+            self.count
+        ):  # the next photo takes the place of one that is damaged or flat
             pixels = self._reduced(int(order[(place + offset) % self.count]))
-            if pixels is not None:
-                return self._cut(pixels, self._random(_CROP, number))
-        raise ValueError(f"`photos`: {self._problem()}; give some that are whole")
+            crop = None if pixels is None else self._cut(pixels, self._random(_CROP, number))
+            if crop is not None:
+                return crop
+        raise ValueError(f"`photos`: {self._problem()}; give others")
 
-    def _cut(self, pixels: Pixels, random: np.random.Generator) -> Pixels:
+    def _cut(self, pixels: Pixels, random: np.random.Generator) -> Crop | None:
+        """Return a random crop of a photo; None if none is found that has contrast."""
         height, width, _ = pixels.shape
         shorter = min(height, width)
-        side = int(random.integers(self.size, min(shorter, LARGEST * self.size) + 1))
-        corner = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
-        crop = cut_8bit(pixels, corner, side, self.size)
-        return crop[:, ::-1] if random.integers(2) else crop
+        for _ in range(TRIES):
+            side = int(random.integers(self.size, min(shorter, LARGEST * self.size) + 1))
+            corner = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
+            crop = cut_8bit(pixels, corner, side, self.size)
+            if _has_contrast(crop):
+                return crop[:, ::-1] if random.integers(2) else crop
+        return None
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 (there is one object in a run)
     def _order(self, epoch: int) -> np.ndarray:
@@ -252,10 +266,15 @@ class PhotoCrops:
         return pixels
 
     def _problem(self) -> str:
-        return next(iter(self._damaged.values()), "there is only one").removeprefix("`photos`: ")
+        flat = "all that can be read are nearly uniform"
+        return next(iter(self._damaged.values()), flat).removeprefix("`photos`: ")
 
 
-def _middle(pixels: Pixels, size: int) -> Pixels:
+def _has_contrast(crop: Crop) -> bool:
+    return float(crop.std(axis=(0, 1)).max()) >= LEAST_DEVIATION
+
+
+def _middle(pixels: Pixels, size: int) -> Crop:
     height, width, _ = pixels.shape
     side = min(height, width)
     return cut_8bit(pixels, ((height - side) // 2, (width - side) // 2), side, size)

@@ -440,23 +440,42 @@ class Training(Iterator[TrainingReport]):
             facts=self._identity,
         )
 
-    def description(self) -> dict[str, Any]:
-        """Return what a style file says of its training, as JSON values."""
-        job, taken = self.job, self.updates.index(self.best_step)
-        return {
+    def outcome(self, *, measure: bool = True) -> tuple[StyleNetwork, dict[str, Any]]:
+        """Return the best network, and what a style file says of its training, as JSON values.
+
+        Args:
+          measure: whether the present network is measured first if it is not yet, as where a training
+            was interrupted. That changes neither the training nor its checkpoints.
+        """
+        network, updates, losses = None, list(self.updates), list(self.held_out)
+        if measure and self.step not in updates:
+            loss = self.measure_held_out()
+            if loss < min(losses):  # false if it is not a number
+                network = self.present
+                updates, losses = [*updates, self.step], [*losses, loss]
+        taken = int(np.argmin(losses))
+        job, identity = self.job, self._identity
+        facts = {
             "recipe": job.recipe.name,
             "source": job.recipe.source,
-            **self._identity,
-            "photos": {"count": len(job.found.photos), "digest": self._identity["photos"]},
+            **identity,
+            "photos": {"count": len(job.found.photos), "digest": identity["photos"]},
             "training": {
                 "updates": self.step,
-                "best_after": self.best_step,
-                "held_out_loss": self.held_out[taken],
-                "measured_after": self.updates,
-                "held_out_losses": self.held_out,
+                "best_after": updates[taken],
+                "held_out_loss": losses[taken],
+                "measured_after": updates,
+                "held_out_losses": losses,
                 "training_losses": self.training,
             },
         }
+        return network or self.best, facts
+
+    @property
+    def checkpoint_size(self) -> int:
+        """Approximate number of bytes of a checkpoint: the state, and the best network."""
+        leaves = jax.tree.leaves((self._state, self._state.network))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
 def _check_steps(resume: TrainingCheckpoint, job: TrainingJob) -> None:
