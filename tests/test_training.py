@@ -46,12 +46,22 @@ def parts(params):
     found = [measure(params, grey, one, recipe).style for one in paintings]
     statistics = jax.tree.map(lambda *each: jnp.stack(each), *found)
     crops = jnp.asarray(np.stack([picture(seed, 32, 32) for seed in (1, 2)]))
+    # As a training has them, so that its programs are used here, too.
+    formed = nst.vgg.with_forms(params, recipe.terms.taps, shape=(32, 32))
     network = fresh_params(jax.random.key(0), 2, width=SIZES["width"], blocks=1)
-    return crops, statistics, recipe, network
+    return formed, crops, statistics, recipe, network
 
 
 def numbers(learning_rate):
     return jax.tree.map(jnp.float32, Adam(learning_rate=learning_rate))
+
+
+def updated(parts, learning_rate):
+    """Return the state and the losses after the first update of a training."""
+    formed, crops, statistics, recipe, network = parts
+    rule, copies = numbers(learning_rate), jax.tree.map(jnp.array, network)
+    state = init_training(copies, rule)  # which is donated
+    return training._PROGRAMS.step(formed, state, crops, statistics, recipe, rule, mesh=None)
 
 
 def plain_loss(params, network, crop, painting, style, recipe):
@@ -62,8 +72,9 @@ def plain_loss(params, network, crop, painting, style, recipe):
 
 
 def test_the_loss_of_a_crop_is_that_of_a_canvas(params, parts):
-    crops, statistics, recipe, network = parts
-    found = jax.jit(crop_losses)(params, network, crops, jnp.array([1, 0]), statistics, recipe)
+    formed, crops, statistics, recipe, network = parts
+    measure = training._PROGRAMS.losses
+    found = measure(formed, network, crops, jnp.array([1, 0]), statistics, recipe)
     plain = jax.jit(plain_loss, static_argnames="style")
     paintings = [jnp.asarray(small.picture(*which)) for which in PAINTINGS.values()]
     for index, style in enumerate((1, 0)):
@@ -72,15 +83,13 @@ def test_the_loss_of_a_crop_is_that_of_a_canvas(params, parts):
         jax.tree.map(partial(assert_allclose, rtol=1e-4), row, expected)
 
 
-def test_an_update_is_adams_on_the_mean_loss_of_the_crops(params, parts):
-    crops, statistics, recipe, network = parts
-    state, losses = jax.jit(train_step)(
-        params, init_training(network, numbers(1e-2)), crops, statistics, recipe, numbers(1e-2)
-    )
+def test_an_update_is_adams_on_the_mean_loss_of_the_crops(parts):
+    formed, crops, statistics, recipe, network = parts
+    state, losses = updated(parts, 1e-2)
 
     def mean(network):
         styles = jnp.array([0, 1])
-        return jnp.mean(crop_losses(params, network, crops, styles, statistics, recipe).total)
+        return jnp.mean(crop_losses(formed, network, crops, styles, statistics, recipe).total)
 
     value, gradient = jax.jit(jax.value_and_grad(mean))(network)
     assert_allclose(losses.total, value, rtol=1e-5)
@@ -94,27 +103,26 @@ def test_an_update_is_adams_on_the_mean_loss_of_the_crops(params, parts):
         assert_allclose((new - old)[steep], -1e-2 * np.sign(slope)[steep], rtol=1e-3)
 
 
-def test_the_crops_take_the_styles_in_turn(params, parts):
+@pytest.mark.slow
+def test_the_crops_take_the_styles_in_turn(parts):
     """Of two crops, the second update's are in the third style and, again, the first."""
-    crops, statistics, recipe, network = parts
+    formed, crops, statistics, recipe, network = parts
     three = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1]]), statistics)
     wide = jax.tree.map(lambda x: jnp.concatenate([x, x[:1]]) if x.ndim == 2 else x, network)
     update = jax.jit(train_step)
     state = init_training(wide, numbers(1e-2))
     for moved in ((True, True, False), (True, True, True)):
-        state, _ = update(params, state, crops, three, recipe, numbers(1e-2))
+        state, _ = update(formed, state, crops, three, recipe, numbers(1e-2))
         gammas = state.network["encode1"]["gamma"]
         assert (np.abs(gammas - 1).max(axis=1) > 0).tolist() == list(moved)
 
 
-def test_two_devices_compute_what_one_does(params, parts):
-    crops, statistics, recipe, network = parts
+def test_two_devices_compute_what_one_does(parts):
+    formed, crops, statistics, recipe, network = parts
     mesh = nst.scaling.sharding.mesh_of(2)
-    one, losses = jax.jit(train_step)(
-        params, init_training(network, numbers(1e-2)), crops, statistics, recipe, numbers(1e-2)
-    )
+    one, losses = updated(parts, 1e-2)
     state = nst.scaling.sharding.replicate(init_training(network, numbers(1e-2)), mesh)
-    fixed = nst.scaling.sharding.replicate((params, statistics, recipe, numbers(1e-2)), mesh)
+    fixed = nst.scaling.sharding.replicate((formed, statistics, recipe, numbers(1e-2)), mesh)
     both, shared = jax.jit(train_step, static_argnames="mesh")(
         fixed[0], state, nst.scaling.sharding.split(crops, mesh), *fixed[1:], mesh=mesh
     )
@@ -139,13 +147,14 @@ def test_other_numbers_and_names_compile_nothing(params, compilations):
     assert compilations() == before
 
 
-def test_bfloat16_keeps_the_parameters_in_float32(params, parts):
-    crops, statistics, recipe, network = parts
+@pytest.mark.slow
+def test_bfloat16_keeps_the_parameters_in_float32(parts):
+    formed, crops, statistics, recipe, network = parts
     rounded = recipe.replace(network__precision=BFLOAT16)
     styles = jnp.array([0, 1])
-    exact = jax.jit(crop_losses)(params, network, crops, styles, statistics, recipe)
+    exact = training._PROGRAMS.losses(formed, network, crops, styles, statistics, recipe)
     state, near = jax.jit(train_step)(
-        params, init_training(network, numbers(1e-3)), crops, statistics, rounded, numbers(1e-3)
+        formed, init_training(network, numbers(1e-3)), crops, statistics, rounded, numbers(1e-3)
     )
     assert {leaf.dtype for leaf in jax.tree.leaves(state.network)} == {jnp.dtype("float32")}
     assert_allclose(near.total, exact.total.mean(), rtol=0.1)
@@ -165,13 +174,13 @@ def test_the_held_out_loss_falls_to_half_and_the_best_network_is_kept(params):
     assert run.held_out[run.updates.index(run.best_step)] == min(run.held_out)
     # The network returned is the one that has the loss which is said of it.
     fixed, best = run._fixed, run.best
-    total = [
-        crop_losses(fixed[0], best.params, jnp.asarray(run.crops.held_out[[n]]), jnp.array([style]),
-                    fixed[1], fixed[2]).total
-        for n in range(len(run.crops.held_out)) for style in (0, 1)
-    ]  # fmt: skip
+    formed, statistics, recipe, _ = run._fixed
+    total = []
+    for crop in run.crops.held_out:  # each in both styles
+        arguments = jnp.asarray(np.stack([crop, crop])), jnp.array([0, 1]), statistics, recipe
+        total.append(training._PROGRAMS.losses(formed, run.best.params, *arguments).total)
     assert_allclose(np.mean(total), min(run.held_out), rtol=1e-4)
-    assert best.styles == ("night", "cat")
+    assert run.best.styles == ("night", "cat")
 
 
 def finished(params, job, resume=None):
