@@ -173,7 +173,6 @@ def test_the_held_out_loss_falls_to_half_and_the_best_network_is_kept(params):
     assert min(run.held_out) < 0.5 * run.held_out[0]
     assert run.held_out[run.updates.index(run.best_step)] == min(run.held_out)
     # The network returned is the one that has the loss which is said of it.
-    fixed, best = run._fixed, run.best
     formed, statistics, recipe, _ = run._fixed
     total = []
     for crop in run.crops.held_out:  # each in both styles
