@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from nst_jax import images
-from nst_jax.instant import crops
-from nst_jax.instant.crops import Photo, PhotoCrops, ReadAhead, find_photos
+from nst_jax.feed_forward import crops
+from nst_jax.feed_forward.crops import Photo, PhotoCrops, ReadAhead, find_photos
 
 
 def picture(seed, height=40, width=48):

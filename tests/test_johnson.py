@@ -7,7 +7,7 @@ import pytest
 from jax import export
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax.instant import johnson
+from nst_jax.feed_forward import johnson
 from nst_jax.vgg.precision import BFLOAT16
 from tests import small
 

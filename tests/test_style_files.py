@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from nst_jax import _hdf5
-from nst_jax.instant import johnson, style_files
+from nst_jax.feed_forward import johnson, style_files
 
 STYLES = ("wave", "mosaic")
 
@@ -33,7 +33,7 @@ def test_what_is_written_comes_back(path, network):
     assert found.network.styles == STYLES
     jax.tree.map(assert_array_equal, found.network.params, network.params)
     assert found.facts == {"styles": list(STYLES), "recipe": "tf", "losses": [2.5, 1.25]}
-    assert nst.instant.load_network(path).styles == STYLES
+    assert nst.feed_forward.load_network(path).styles == STYLES
 
 
 def test_equal_networks_give_equal_bytes(path, network, tmp_path):

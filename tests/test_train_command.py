@@ -11,7 +11,7 @@ import pytest
 from nst_jax import _hdf5, images, recipes
 from nst_jax.app import cli
 from nst_jax.app import train as app_train
-from nst_jax.instant import style_files
+from nst_jax.feed_forward import style_files
 from tests import small
 from tests.test_crops import picture
 

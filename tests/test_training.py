@@ -11,10 +11,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 import nst_jax as nst
 from nst_jax import recipes
 from nst_jax.app import options
-from nst_jax.instant import style_files, training
-from nst_jax.instant.johnson import fresh_params, stylize_trained
-from nst_jax.instant.training import Training, TrainingDiverged, training_job
-from nst_jax.instant.training_step import crop_losses, init_training, train_step
+from nst_jax.feed_forward import style_files, training
+from nst_jax.feed_forward.johnson import fresh_params, stylize_trained
+from nst_jax.feed_forward.training import Training, TrainingDiverged, training_job
+from nst_jax.feed_forward.training_step import crop_losses, init_training, train_step
 from nst_jax.optimizers import Adam
 from nst_jax.vgg.precision import BFLOAT16
 from tests import small

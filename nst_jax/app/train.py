@@ -23,10 +23,10 @@ from nst_jax.app.progress import Display
 from nst_jax.app.single import Ending
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.writing import save_elsewhere, write_picture
+from nst_jax.feed_forward import style_files
+from nst_jax.feed_forward.style_files import TrainingCheckpoint
+from nst_jax.feed_forward.training import Training, TrainingDiverged, TrainingJob, TrainingReport
 from nst_jax.images import sheets
-from nst_jax.instant import style_files
-from nst_jax.instant.style_files import TrainingCheckpoint
-from nst_jax.instant.training import Training, TrainingDiverged, TrainingJob, TrainingReport
 from nst_jax.vgg.taps import TAPS
 from nst_jax.weights.params import WeightsInfo
 

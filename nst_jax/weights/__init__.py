@@ -1,4 +1,4 @@
-"""Weights files of VGG-19: reading, verifying, writing, and converting other programs' files."""
+"""Weights files: reading, verifying, writing, and converting other programs' files."""
 
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,12 @@ if TYPE_CHECKING:
         EMBEDDED_NAME,
         VARIABLE,
         WEIGHTS_FORMAT,
+        Architecture,
         Datasets,
         WeightsInfo,
         digest,
         load_params,
+        load_params_of,
         read_info,
         save_params,
     )
@@ -26,6 +28,7 @@ else:
         ("convert", "digests", "params", "quantization", "torch_files"),
         {
             "params": (
+                "Architecture",
                 "Datasets",
                 "EMBEDDED",
                 "EMBEDDED_DIGEST",
@@ -35,6 +38,7 @@ else:
                 "WeightsInfo",
                 "digest",
                 "load_params",
+                "load_params_of",
                 "read_info",
                 "save_params",
             ),
@@ -43,6 +47,7 @@ else:
     )
 
 __all__ = [
+    "Architecture",
     "CENTRES",
     "Datasets",
     "EMBEDDED",
@@ -56,6 +61,7 @@ __all__ = [
     "digest",
     "digests",
     "load_params",
+    "load_params_of",
     "params",
     "quantization",
     "read_info",

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from nst_jax import _checks
 from nst_jax._types import FeatureMap, Image
-from nst_jax.instant.layers import (
+from nst_jax.feed_forward.layers import (
     Convolution2D,
     NewFeatures,
     instance_norm,

@@ -4,7 +4,7 @@ Both are HDF5, as `_hdf5` reads and writes it, with the attributes `format`, `ve
 which is that of `weights.digests`, with `[format,version]` as its head, and covers all datasets. The
 dataset `facts` is JSON in UTF-8. The others are:
 
-* in a style file ("nst-jax style"), `layers/...`: the parameters of `instant.johnson.Johnson` by name,
+* in a style file ("nst-jax style"), `layers/...`: the parameters of `johnson.Johnson` by name,
   float32. The facts are the names of the styles, and what `nst_jax.train` records of recipe, paintings,
   photos and losses;
 * in a checkpoint ("nst-jax training"), `state/...`, the leaves of the training's state by name, and
@@ -24,7 +24,7 @@ import numpy as np
 from nst_jax import _checks, _files, _hdf5
 from nst_jax._files import PathLike, check_destination
 from nst_jax.checkpoints import named_leaves
-from nst_jax.instant.johnson import (
+from nst_jax.feed_forward.johnson import (
     BLOCK,
     ENCODER,
     LayerParams,
@@ -80,7 +80,7 @@ def load_network(path: PathLike, *, argument: str = "path") -> StyleNetwork:
 
     Example:
       >>> import nst_jax as nst
-      >>> nst.instant.load_network("never_trained.h5")
+      >>> nst.feed_forward.load_network("never_trained.h5")
       Traceback (most recent call last):
       ValueError: `path`: 'never_trained.h5' does not exist; check the path
     """
@@ -129,7 +129,7 @@ def save_network(
     Example:
       >>> import pathlib, tempfile
       >>> import jax
-      >>> from nst_jax.instant import johnson
+      >>> from nst_jax.feed_forward import johnson
       >>> path = pathlib.Path(tempfile.mkdtemp()) / "style.h5"
       >>> params = johnson.fresh_params(jax.random.key(0), 1, width=0.25)
       >>> save_network(path, johnson.StyleNetwork(params, ("wave",)))

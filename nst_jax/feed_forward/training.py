@@ -19,16 +19,16 @@ from nst_jax import _checks, checkpoints, images, prepare, provenance, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import HostImage, Params, Shape
 from nst_jax.checkpoints import named_leaves, tree_from
-from nst_jax.instant.crops import Crops, Found, PhotoCrops, ReadAhead, find_photos
-from nst_jax.instant.johnson import (
+from nst_jax.feed_forward.crops import Crops, Found, PhotoCrops, ReadAhead, find_photos
+from nst_jax.feed_forward.johnson import (
     BLOCKS,
     SMALLEST,
     StyleNetwork,
     fresh_params,
     stylize_trained,
 )
-from nst_jax.instant.style_files import TrainingCheckpoint
-from nst_jax.instant.training_step import (
+from nst_jax.feed_forward.style_files import TrainingCheckpoint
+from nst_jax.feed_forward.training_step import (
     TrainingState,
     check_batch,
     crop_losses,
@@ -569,8 +569,8 @@ def train(
         `jax.Device`; default: the one that holds the weights.
 
     Returns:
-      The network with the least held-out loss, for `nst_jax.instant.stylize_trained` and
-      `nst_jax.instant.save_network`.
+      The network with the least held-out loss, for `nst_jax.feed_forward.stylize_trained` and
+      `nst_jax.feed_forward.save_network`.
 
     Raises:
       TypeError: if an argument is of the wrong type.
@@ -584,7 +584,7 @@ def train(
       ...     nst.load_params(), {"night": night}, [cat, cat[:200]], steps=1, batch=1, crop=32,
       ...     width=0.1, blocks=1, style_size=64,
       ... )
-      >>> nst.instant.stylize_trained(network.params, cat).shape
+      >>> nst.feed_forward.stylize_trained(network.params, cat).shape
       (300, 451, 3)
 
     References:

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int, UInt8
 
 from nst_jax._types import Losses, Params, Targets
-from nst_jax.instant.johnson import LayerParams, stylize_trained
+from nst_jax.feed_forward.johnson import LayerParams, stylize_trained
 from nst_jax.objective import losses_of, measure_content
 from nst_jax.optimizers.rules import Adam
 from nst_jax.recipes.recipe import Recipe
