@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nst_jax._compile import cache, compiler_options
     from nst_jax._types import Checkpoint, Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
+    from nst_jax.feed_forward.training import train
     from nst_jax.objective import losses_of, measure
     from nst_jax.optimize import init, run, step
     from nst_jax.painting import Diverged, Stalled, paint, stylize
@@ -54,6 +55,7 @@ else:
             "_compile": ("cache", "compiler_options"),
             "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
             "batches": ("stylize_many",),
+            "feed_forward.training": ("train",),
             "objective": ("losses_of", "measure"),
             "optimize": ("init", "run", "step"),
             "painting": ("Diverged", "Stalled", "paint", "stylize"),
@@ -71,5 +73,5 @@ __all__ = [
     "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "features",
     "feed_forward", "images", "init", "instant", "instant_many", "load_params", "losses", "losses_of",
     "measure", "optimizers", "paint", "plan", "recipes", "run", "save_params", "scaling", "step",
-    "stylize", "stylize_many", "vgg", "weights",
+    "stylize", "stylize_many", "train", "vgg", "weights",
 ]  # fmt: skip

@@ -35,7 +35,7 @@ def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueE
     return ValueError(f"`{argument}`: there is no {what} {name!r}; {hint}")
 
 
-def image_shape(argument: str, shape: tuple[int, ...], *, smallest: int) -> None:
+def image_shape(argument: str, shape: tuple[Any, ...], *, smallest: int) -> None:
     """Refuse a shape that is not [..., h, w, 3] or has a side under `smallest` pixels."""
     if len(shape) < 3 or shape[-1] != 3:
         raise ValueError(

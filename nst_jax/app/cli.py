@@ -252,6 +252,23 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
     commands.plan(content, style, chosen)
 
 
+@cli.command(short_help="Train a network that paints any photo in a style at once.")
+@options.train
+@click.pass_obj
+def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
+    """Train a network that paints any photo in the style of PAINTING in one pass.
+
+    Several paintings train one network with as many styles, which can be mixed. The photos may show
+    anything. A tenth of them is never trained on: their loss says how good the network is.
+
+    Ctrl-C stops the training early and keeps the best network so far and the checkpoint; a second
+    Ctrl-C stops at once.
+    """
+    from nst_jax.app import commands
+
+    return commands.train(paintings, chosen | {"begun": begun})
+
+
 # --- Commands that read or convert files ----------------------------------------------------------
 
 

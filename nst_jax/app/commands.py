@@ -1,4 +1,4 @@
-"""The commands that paint or plan: `demo`, `stylize`, `batch`, `sweep` and `plan`.
+"""The commands that paint, plan or train: `demo`, `stylize`, `batch`, `sweep`, `plan` and `train`.
 
 The function of a command takes the command's arguments, and `chosen`, a dict of its options by name.
 All of these functions but `plan` return the exit code.
@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
+import jax
 
 from nst_jax import _files, images, prepare
 from nst_jax.app import arguments, cache, cluster, preview, single
 from nst_jax.app import plan_report as plans
 from nst_jax.app import sweep as sweeps
+from nst_jax.app import train as training
 from nst_jax.app.autosave import checkpoint_of
 from nst_jax.app.batch import groups, local, on_ray, results, rows
 from nst_jax.app.batch import job as batch_job
@@ -26,6 +28,7 @@ from nst_jax.app.outputs import Outputs, check_outputs, default_name, result_pat
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import write_picture
+from nst_jax.feed_forward.training import distinct, training_job
 from nst_jax.images import sheets
 from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
@@ -68,8 +71,7 @@ def _seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
 def _other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
     """Return the files that a command reads besides contents and styles: start, recipe, weights."""
     start = None if init_file is None else Path(chosen["init"])
-    recipe = None if chosen["recipe"] is None else arguments.recipe_file(chosen["recipe"])
-    return [path for path in (start, recipe, chosen["weights"]) if path is not None]
+    return [path for path in (start, _recipe_file(chosen), chosen["weights"]) if path is not None]
 
 
 def _display(chosen: Mapping[str, Any]) -> Display:
@@ -356,3 +358,61 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
         init=None if init_file is None else init,
         init_file=init_file,
     )
+
+
+# --- Training -------------------------------------------------------------------------------------
+
+
+def train(paintings: Sequence[Path], chosen: Chosen) -> int:
+    """Train a network on paintings and photos, and print how that ended."""
+    recipe = arguments.recipe_of(_changes({**chosen, "steps": None, "learning_rate": None}))
+    outputs = training.TrainOutputs.of(
+        chosen["output"],
+        chosen["checkpoint"],
+        samples=chosen["samples"],
+        resume=chosen["resume"],
+    )
+    others = [path for path in (_recipe_file(chosen), chosen["weights"]) if path is not None]
+    outputs.check([*paintings, *others], overwrite=chosen["overwrite"])
+    with ExitStack() as resources:
+        resources.enter_context(_files.reserved(outputs.checkpoint, argument="checkpoint"))
+        resume = outputs.earlier()
+        names = distinct([path.stem for path in paintings])
+        pictures = [images.read(path, argument="paintings") for path in paintings]
+        notes = [f"{one.name}: {note}" for one in pictures for note in one.notes]
+        photos = [path for path, _ in rows.expanded(chosen["photos"], "photos")]
+        loaded, info, display = _load(chosen)
+        job = training_job(
+            {name: one.image for name, one in zip(names, pictures, strict=True)},
+            photos,
+            recipe=recipe,
+            key=jax.random.key(chosen["seed"] or 0),
+            look=lambda done, total: display.stage(f"reading photos, {done} of {total}", ""),
+            **{name: chosen[name] for name in _TRAINING_OPTIONS},
+        )
+        notes += rows.notes_on_folders(chosen["photos"])
+        ending = training.run_training(
+            loaded,
+            info,
+            job,
+            outputs,
+            display,
+            resume=resume,
+            notes=notes,
+            begun=chosen["begun"],
+        )
+    if ending.code:
+        print_message("error" if ending.status == "failed" else ending.status, ending.message)
+    elif not chosen["quiet"]:
+        print_lines(outputs.style)
+    return ending.code
+
+
+# Options of `train` with the names of arguments of `training_job`.
+_TRAINING_OPTIONS = (
+    "steps", "batch", "crop", "width", "blocks", "learning_rate", "every", "devices",
+)  # fmt: skip
+
+
+def _recipe_file(chosen: Mapping[str, Any]) -> Path | None:
+    return None if chosen["recipe"] is None else arguments.recipe_file(chosen["recipe"])

@@ -10,7 +10,6 @@ import csv
 import glob
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from nst_jax import _checks
 from nst_jax.app import arguments, parsing
-from nst_jax.images import decoding
+from nst_jax.images.folders import passed_over, pictures_in
 
 CONTENTS = "contents"  # the command-line argument that may name a manifest, for messages
 
@@ -131,7 +130,7 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
     found: list[tuple[Path, bool]] = []
     for word in words:
         if word.is_dir():
-            found += [(path, False) for path in _in_folder(word, argument)]
+            found += [(path, False) for path in pictures_in(word, argument=argument)]
         elif is_pattern(word):
             found += [(path, False) for path in _matching(str(word), argument)]
         else:
@@ -139,43 +138,11 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
     return found
 
 
-def _in_folder(folder: Path, argument: str) -> list[Path]:
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise ValueError(f"`{argument}`: cannot read '{folder}': {error.strerror}") from None
-    found = [folder / name for name in names if _is_picture(name)]
-    if not found:
-        others = _passed_over(folder)
-        only = f", only {others}" if others else ""
-        raise ValueError(
-            f"`{argument}`: the folder '{folder}' contains no pictures{only}; name another"
-        )
-    return found
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(decoding.suffixes()) and not name.startswith(".")
-
-
 def notes_on_folders(words: Sequence[Path]) -> list[str]:
     """Return a note for each folder among the words that has files without a picture's suffix."""
     folders = [word for word in dict.fromkeys(words) if word.is_dir()]
-    found = [(folder, _passed_over(folder)) for folder in folders]
+    found = [(folder, passed_over(folder)) for folder in folders]
     return [f"passed over in '{folder}': {others}" for folder, others in found if others]
-
-
-def _passed_over(folder: Path) -> str:
-    """Return the suffixes in a folder that are not those of pictures, with counts: "1 .pdf, 3 .txt".
-
-    Hidden files are not counted.
-    """
-    names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
-    others = [name for name in names if not _is_picture(name) and not name.startswith(".")]
-    kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in others)
-    text = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    heic = any(kind in decoding.HEIC_SUFFIXES for kind in kinds)
-    return f"{text} (HEIC is painted if it is saved as JPEG or PNG)" if heic else text
 
 
 def _matching(pattern: str, argument: str) -> list[Path]:
