@@ -19,13 +19,15 @@ from jaxtyping import Float
 from nst_jax import _checks, images, prepare
 from nst_jax._compile import Jitted
 from nst_jax._types import AnyImage, HostImage, Image, Params, Shape
-from nst_jax.feed_forward import arbitrary, style_names, styles26, tiling
+from nst_jax.checkpoints import named_leaves
+from nst_jax.feed_forward import arbitrary, johnson, style_files, style_names, styles26, tiling
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.recipe import LARGEST_SHARE, Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, chunk_size
 from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, precision_named
+from nst_jax.weights.digests import digest_of
 
 # Without `style_size`. The predictor was trained on squares of 256 px cut from the middle of pictures
 # whose shorter side has that length, so strokes have the size that it knows.
@@ -34,6 +36,8 @@ STYLE_SIZE = sizes.ShortEdge(256)
 Condition: TypeAlias = Float[np.ndarray, " k"]
 
 Resized: TypeAlias = Float[np.ndarray, "h_new w_new 3"]
+
+TRAINED_SUFFIX = ".h5"  # of the files that `nst_jax.feed_forward.save_network` writes
 
 # A style as callers give it: a picture, its path, a name or number of the 26, or names with shares.
 Style: TypeAlias = Any
@@ -45,12 +49,14 @@ class InstantPrograms(NamedTuple):
     style_vector: Callable[..., Any]
     stylize_with: Callable[..., Any]
     stylize_mixture: Callable[..., Any]
+    stylize_trained: Callable[..., Any]
 
 
 PROGRAMS = InstantPrograms(
     style_vector=Jitted(arbitrary.style_vector, static_argnames=("precision",)),
     stylize_with=Jitted(arbitrary.stylize_with, static_argnames=("precision",)),
     stylize_mixture=Jitted(styles26.stylize_mixture, static_argnames=("precision",)),
+    stylize_trained=Jitted(johnson.stylize_trained, static_argnames=("precision",)),
 )
 
 
@@ -58,7 +64,7 @@ class InstantNetwork(NamedTuple):
     """A network that paints pictures [n, h, w, 3] with conditions [n, k]."""
 
     name: str
-    params: Params
+    params: Any
     digest: str  # of the weights
     paint: Callable[..., Image]  # (params, contents, conditions, *, precision)
 
@@ -78,7 +84,7 @@ def instant(
     content: Any,
     style: Style,
     *,
-    shares: Sequence[float] | None = None,
+    shares: Sequence[float] | Mapping[str, float] | None = None,
     strength: float = 1.0,
     size: Size = None,
     style_size: Size = None,
@@ -96,8 +102,10 @@ def instant(
       content: [h, w, 3] float in [0, 1], or uint8; or the path of a picture.
       style: a picture, as `content`; or a name in `feed_forward.style_names.NAMES`, or its number. Or
         several of one kind, which are mixed: a list, or, of names and paths, a dictionary with shares,
-        `{"mosaic": 0.5, "waves": 0.5}`. Of pictures the style vectors are averaged.
-      shares: how much of each style in a list; default: equal shares.
+        `{"mosaic": 0.5, "waves": 0.5}`. Of pictures the style vectors are averaged. Or a network that
+        `nst_jax.train` made, or the path of its file, which ends in .h5.
+      shares: how much of each style in a list, or of each style of a trained network, also as a
+        dictionary with its names; default: equal shares.
       strength: from 0 to 1: the style vector is interpolated from the content's own (0) to the style's
         (1). Only for style pictures, since the 26 styles have no vectors.
       size: as in `stylize`; default: the longer side becomes 512 px. `"as-is"` resizes nothing.
@@ -105,7 +113,7 @@ def instant(
         the network was trained on.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`: float32 on a CPU,
         tensorfloat32 on an accelerator.
-      params: weights of the network, from `feed_forward.load_arbitrary` or `load_styles26`; default:
+      params: weights of the network for pictures or of the 26 styles, from `feed_forward.load_arbitrary` or `load_styles26`; default:
         those in the package, which are read once.
 
     Returns:
@@ -216,15 +224,25 @@ def instant_many(
 # --- Arguments ------------------------------------------------------------------------------------
 
 
-class Parsed(NamedTuple):
-    """A checked style: pictures with shares, or, if there are no pictures, shares of the 26 styles."""
+class Trained(NamedTuple):
+    """A network that `nst_jax.train` made, and the digest of its weights."""
 
-    pictures: tuple[HostImage, ...]  # resized
-    shares: np.ndarray  # float32, one per picture or [26]; they add up to 1
+    network: johnson.StyleNetwork
+    digest: str
+
+
+class Parsed(NamedTuple):
+    """A checked style: pictures, a trained network, or, if there is neither, some of the 26 styles."""
+
+    pictures: tuple[Any, ...]  # resized; empty for a style of another kind
+    shares: np.ndarray  # float32: one per picture, per style of the network, or [26]; of the sum 1
+    trained: Trained | None = None
 
 
 def _parsed(argument: str, style: Style, shares: Any, style_size: Size) -> Parsed:
     """Check a style, read its files, and resize its pictures."""
+    if is_trained(style):
+        return _trained(argument, style, shares)
     several = isinstance(style, (list, tuple))
     if shares is not None and not several:
         raise ValueError(f"`shares`: is for a list of styles; `{argument}` is none, so omit it")
@@ -239,6 +257,8 @@ def _parsed(argument: str, style: Style, shares: Any, style_size: Size) -> Parse
         raise ValueError(
             f"`shares`: expected {len(entries)}, one for each style of `{argument}`, got {len(weights)}"
         )
+    if any(map(is_trained, entries)):
+        raise ValueError(f"`{argument}`: a trained network is a style of its own; name it alone")
     named = [is_named(entry, argument=argument) for entry in entries]
     if all(named):
         chosen = dict(zip(entries, weights, strict=True))
@@ -253,6 +273,37 @@ def _parsed(argument: str, style: Style, shares: Any, style_size: Size) -> Parse
         for name, entry in zip(places, entries, strict=True)
     )
     return Parsed(pictures, checked_shares(weights, argument="shares"))
+
+
+def is_trained(style: Any) -> bool:
+    """Return whether a style is a trained network, or the path of its file, which ends in .h5."""
+    if isinstance(style, (str, os.PathLike)):
+        return Path(style).suffix.lower() == TRAINED_SUFFIX
+    return isinstance(style, johnson.StyleNetwork)
+
+
+def read_trained(path: Any, *, argument: str = "style") -> Trained:
+    """Read and verify the file of a trained network."""
+    found = style_files.read_style_file(path, argument=argument)
+    return Trained(found.network, found.digest)
+
+
+def _trained(argument: str, style: Any, shares: Any) -> Parsed:
+    """Return a trained network with the shares of its styles: numbers, or numbers by name."""
+    if isinstance(style, johnson.StyleNetwork):
+        arrays = {name: np.asarray(a) for name, a in named_leaves(dict(style.params)).items()}
+        trained = Trained(style, digest_of([], arrays))
+    else:
+        trained = read_trained(style, argument=argument)
+    names = trained.network.styles
+    if shares is None or isinstance(shares, Mapping):
+        return Parsed((), style_files.style_shares(names, shares), trained)
+    if len(shares) != len(names):
+        raise ValueError(
+            f"`shares`: expected {len(names)}, one for each style of the network "
+            f"({', '.join(names)}), got {len(shares)}"
+        )
+    return Parsed((), checked_shares(shares, argument="shares"), trained)
 
 
 def is_named(style: Any, *, argument: str = "style") -> bool:
@@ -439,6 +490,12 @@ class InstantPainter:
         name, digest = styles26.ARCHITECTURE.name, styles26.ARCHITECTURE.digest
         return InstantNetwork(name, params, digest, self._programs.stylize_mixture)
 
+    def trained(self, style: Trained) -> InstantNetwork:
+        """A network that was trained by `nst_jax.train`."""
+        network, digest = style
+        name = f"trained {digest}"
+        return InstantNetwork(name, network.params, digest, self._programs.stylize_trained)
+
     def vector(self, picture: HostImage) -> Condition:
         """Return the style vector of a picture [h, w, 3]."""
         found = self._programs.style_vector(
@@ -458,6 +515,8 @@ class InstantPainter:
                     "`strength`: needs a style picture, towards which it leads from the content's own "
                     "style; of the 26 styles mix several instead"
                 )
+            if style.trained is not None:
+                return Request(content, self.trained(style.trained), style.shares)
             return Request(content, self.styles26, style.shares)
         vector = style.shares @ np.stack([self.vector(picture) for picture in style.pictures])
         if strength != 1:
@@ -478,9 +537,7 @@ class InstantPainter:
             groups[network.name, content.shape[:2]].append(place)
         painted: dict[int, AnyImage] = {}
         for (_, shape), places in groups.items():
-            params, available = requests[places[0]].network.params, capacity.available()
-            strip = tiling.strip_for(params, shape, available=available, precision=self._precision)
-            if strip:
+            if strip := self._strip(requests[places[0]].network, shape):
                 painted |= {place: self._in_strips(requests[place], strip) for place in places}
                 continue
             most = self._chunk or chunk_size.worthwhile_chunk(shape, capacity.platform_of())
@@ -492,6 +549,13 @@ class InstantPainter:
                 found = self._together([requests[place] for place in filled])
                 painted |= dict(zip(chunk, found, strict=False))
         return [painted[place] for place in range(len(requests))]
+
+    def _strip(self, network: InstantNetwork, shape: Shape) -> int:
+        """Return how many rows a strip needs for a picture to fit in memory; 0 for one piece."""
+        if not isinstance(network.params, Params):  # a trained network paints in one piece
+            return 0
+        available, precision = capacity.available(), self._precision
+        return tiling.strip_for(network.params, shape, available=available, precision=precision)
 
     def _in_strips(self, request: Request, strip: int) -> HostImage:
         return tiling.paint_in_strips(

@@ -4,14 +4,15 @@ import json
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import images, single_pass
+from nst_jax import feed_forward, images, single_pass
 from nst_jax.app import cli, preview, programs
-from nst_jax.feed_forward import style_names
+from nst_jax.feed_forward import johnson, style_names
 
 SIZE = ["--size", "40"]  # small, and for all pictures of one shape the same program
 STYLE = ["--style-size", "long:32"]
@@ -86,6 +87,22 @@ def test_names_and_pictures_are_mixed_by_shares(call):
     assert call("photo.png", *words)[0] == 0
     blend = expected({"art.png": 3, "other.png": 1}, style_size="long:32", strength=0.5)
     assert np.abs(pixels("b.png").astype(int) - blend).max() <= 1
+
+
+def test_a_picture_by_a_trained_network(call):
+    params = johnson.fresh_params(jax.random.key(0), 1, width=0.25, blocks=1)
+    feed_forward.save_network("wave.h5", johnson.StyleNetwork(params, ("wave",)))
+    assert call("photo.png", "wave.h5", *SIZE, "-q")[0] == 0
+    assert np.abs(pixels("photo_wave.png").astype(int) - expected("wave.h5")).max() <= 1
+    facts = images.read_metadata("photo_wave.png")
+    assert facts["network"] == "trained" and facts["styles"] == {"wave": 1.0}
+    refused(
+        call("photo.png", "wave.h5", "--strength", "0.5"), "`--strength`: is for style pictures"
+    )
+    refused(
+        call("photo.png", "wave.h5", "mosaic"), "`STYLE`: a trained network is a style of its own"
+    )
+    refused(call("no.png", "none.h5"), "`STYLE`: 'none.h5' does not exist")
 
 
 def test_the_settings_are_embedded(call):

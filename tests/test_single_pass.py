@@ -9,14 +9,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import prepare, recipes, single_pass
-from nst_jax.feed_forward import arbitrary, style_names, styles26
+from nst_jax import feed_forward, prepare, recipes, single_pass
+from nst_jax.feed_forward import arbitrary, johnson, style_names, styles26
 from nst_jax.images import resizing
 from nst_jax.recipes import starts, toml
 from nst_jax.vgg.precision import FLOAT32
+from nst_jax.weights.params import _embedded
 from tests import small
 
 # Small, so that they compile and run quickly; both sizes are used throughout, so that they do so once.
+GREY = np.full((20, 24, 3), 0.5, np.float32)
 KEPT = {"size": "as-is", "style_size": "as-is"}
 NAMED = {"size": "as-is"}
 
@@ -135,6 +137,60 @@ def test_another_style_strength_or_share_compiles_nothing(content, style, other,
     assert compilations() == before
 
 
+# --- Trained networks -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def network():
+    params = johnson.fresh_params(jax.random.key(0), 2, width=0.25, blocks=1)
+    return johnson.StyleNetwork(params, ("wave", "tiles"))
+
+
+def test_a_trained_network_is_a_style(network, content, tmp_path):
+    feed_forward.save_network(tmp_path / "styles.h5", network)
+    equal = johnson.stylize_trained(network.params, content)
+    assert_allclose(nst.instant(content, network, **NAMED), equal, atol=1e-5)
+    assert_allclose(nst.instant(content, tmp_path / "styles.h5", **NAMED), equal, atol=1e-5)
+    mostly = johnson.stylize_trained(network.params, content, jnp.array([0.25, 0.75]))
+    for shares in ((1, 3), {"tiles": 3, "wave": 1}):
+        found = nst.instant(content, str(tmp_path / "styles.h5"), shares=shares, **NAMED)
+        assert_allclose(found, mostly, atol=1e-5)
+    both = nst.instant_many(content, [network, "mosaic"], **NAMED)
+    assert_allclose(both[0], equal, atol=2e-5)
+
+
+@pytest.mark.usefixtures("as_users_do")
+@pytest.mark.parametrize(
+    ("style", "options", "said"),
+    [
+        ("none.h5", {}, "`style`: 'none.h5' does not exist"),
+        (
+            "styles.h5",
+            {"shares": {"waev": 1}},
+            "there is no style in this file 'waev'; did you mean",
+        ),
+        (
+            "styles.h5",
+            {"shares": (1, 2, 3)},
+            "`shares`: expected 2, one for each style of the network",
+        ),
+        ("styles.h5", {"strength": 0.5}, "`strength`: needs a style picture"),
+        (["styles.h5", "mosaic"], {}, "`style`: a trained network is a style of its own"),
+        ("other.h5", {}, "`style`: 'other.h5' is not a style file of nst-jax"),
+    ],
+)
+def test_a_trained_network_that_cannot_be_used_is_refused_before_the_content_is_read(
+    network, tmp_path, monkeypatch, style, options, said
+):
+    monkeypatch.chdir(tmp_path)
+    feed_forward.save_network("styles.h5", network)
+    (tmp_path / "other.h5").write_bytes(_embedded(styles26.ARCHITECTURE).path.read_bytes())
+    content = GREY if "strength" in options else "no.jpg"
+    with pytest.raises(ValueError, match="`s") as error:
+        nst.instant(content, style, **options, **NAMED)
+    assert said in str(error.value)
+
+
 # --- Many pictures --------------------------------------------------------------------------------
 
 
@@ -193,8 +249,6 @@ def test_a_picture_beyond_all_strips_is_refused(content, monkeypatch):
 
 
 # --- Bad input ------------------------------------------------------------------------------------
-
-GREY = np.full((20, 24, 3), 0.5, np.float32)
 
 
 @pytest.mark.usefixtures("as_users_do")

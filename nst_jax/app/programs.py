@@ -36,7 +36,7 @@ from nst_jax._types import Targets
 from nst_jax.app.cache import without
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import LONGEST_PAUSE
-from nst_jax.feed_forward import arbitrary, styles26
+from nst_jax.feed_forward import arbitrary, johnson, styles26
 from nst_jax.objective import add_style_tile, measure_content, sum_style
 
 # Version of what a key is made of; with a new number, programs kept before are not found.
@@ -83,7 +83,10 @@ def instant_kept_in(
         return single_pass.PROGRAMS
     kept = partial(Kept, place=place, static=("precision",), say=say)
     return single_pass.InstantPrograms(
-        kept(arbitrary.style_vector), kept(arbitrary.stylize_with), kept(styles26.stylize_mixture)
+        kept(arbitrary.style_vector),
+        kept(arbitrary.stylize_with),
+        kept(styles26.stylize_mixture),
+        kept(johnson.stylize_trained),
     )
 
 

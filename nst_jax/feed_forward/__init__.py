@@ -48,8 +48,8 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         (
-            "arbitrary", "crops", "johnson", "layers", "style_files", "style_names", "styles26", "tiling",
-            "training", "training_step", "transformer",
+            "arbitrary", "crops", "johnson", "layers", "style_files", "style_names", "styles26",
+            "tiling", "training", "training_step", "transformer",
         ),
         {
             "arbitrary": (

@@ -100,11 +100,10 @@ def _begun(
 
 def _lines(job: InstantJob, painter: single_pass.InstantPainter) -> dict[str, str]:
     """Return the lines on weights, precision, pictures and styles that are shown before painting."""
-    networks = {
-        network.name: network for network in (network_of(r.style, painter) for r in job.rows)
-    }
+    networks = [network_of(row.style, painter) for row in job.rows]
+    described = dict.fromkeys(f"{one.name.split()[0]}, {one.digest[:12]}" for one in networks)
     lines = {
-        "weights": "; ".join(f"{name}, {one.digest[:12]}" for name, one in networks.items()),
+        "weights": few(list(described), "; "),
         "precision": job.precision.name,
     }
     if job.strength != 1:
@@ -255,10 +254,10 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
     styles = dict.fromkeys(row.style for row in shown)
     down = {path: index for index, path in enumerate(contents)}
     across = {style: index for index, style in enumerate(styles)}
-    blank = np.ones((1, 1, 3), np.float32)  # one of the 26 styles has no picture of its own
+    blank = np.ones((1, 1, 3), np.float32)  # for styles without pictures of their own
     drawn = sheets.contact_sheet(
         [local.thumbnail(path) for path in down],
-        [local.thumbnail(style.paths[0]) if style.paths else blank for style in across],
+        [local.thumbnail(style.paths[0]) if style.seen else blank for style in across],
         {(down[row.content], across[row.style]): local.thumbnail(row.output) for row in shown},
         content_labels=[path.stem for path in down],
         style_labels=["+".join(label.stem for label in style.labels) for style in across],

@@ -32,19 +32,21 @@ EXAMPLE = "such as mosaic:0.5 waves:0.5"
 
 @dataclass(frozen=True)
 class ChosenStyle:
-    """A style of the command line: names of the 26, or pictures, with shares that add up to 1.
+    """A style of the command line: names of the 26, or pictures, or the file of a trained network.
 
     Attributes:
-      names: names of the 26 styles; empty if the style is made of pictures.
-      paths: the pictures; empty if the style is made of names.
-      shares: how much of each.
+      names: names of the 26 styles; empty for a style of another kind.
+      paths: the pictures, or the file of the network; empty if the style is made of names.
+      shares: how much of each picture or name; they add up to 1.
       seen: what is known of the pictures before they are decoded.
+      trained: the network in the file, or None.
     """
 
     names: tuple[str, ...]
     paths: tuple[Path, ...]
     shares: tuple[float, ...]
     seen: tuple[images.Glance, ...] = ()
+    trained: single_pass.Trained | None = field(default=None, compare=False)
 
     @property
     def labels(self) -> tuple[Path, ...]:
@@ -128,6 +130,14 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
       ValueError: for an unknown name, a file that is not a picture, names mixed with pictures, and
         shares that cannot be used.
     """
+    if any(single_pass.is_trained(path) for path, _ in words):
+        if len(words) > 1 or words[0][1] is not None:
+            raise ValueError(
+                f"`{argument}`: a trained network is a style of its own; name it alone, without a share"
+            )
+        path = words[0][0]
+        trained = single_pass.read_trained(path, argument=argument)
+        return ChosenStyle((), (path,), (1.0,), trained=trained)
     shares = arguments.shares_of(words) or (1.0,) * len(words)
     labels = [str(path) for path, _ in words]
     named = [single_pass.is_named(label, argument=argument) for label in labels]
@@ -148,7 +158,7 @@ def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
     """Return the styles of `--styles`: names, files, and the pictures in folders or of patterns."""
     found = []
     for word in words:
-        if single_pass.is_named(str(word), argument="styles"):
+        if single_pass.is_trained(word) or single_pass.is_named(str(word), argument="styles"):
             found.append(styles_of([(word, None)], argument="styles"))
         else:
             paths = [path for path, _ in rows.expanded([word], "styles")]
@@ -164,11 +174,13 @@ def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> 
     for style in styles:
         for glance in style.seen:
             single_pass.shape_by(rule, glance.shape, argument="style")
-        if not style.names:
+        if style.seen:
             continue
-        why = f"is for style pictures, and {style.names[0]!r} is one of the 26 styles"
+        what = "is one of the 26 styles" if style.names else "is a trained network"
+        why = f"is for style pictures, and '{style.labels[0]}' {what}"
         if chosen["strength"] != 1:
-            raise ValueError(f"`strength`: {why}; mix it with another style, {EXAMPLE}")
+            advice = f"mix it with another style, {EXAMPLE}" if style.names else "omit it"
+            raise ValueError(f"`strength`: {why}; {advice}")
         if chosen["style_size"] is not None:
             raise ValueError(f"`style_size`: {why}; omit it")
 

@@ -14,7 +14,7 @@ from nst_jax._types import HostImage, Shape
 from nst_jax.app.batch import local, results
 from nst_jax.app.instant.job import ChosenStyle, InstantJob, Row
 from nst_jax.app.writing import resized_alpha
-from nst_jax.feed_forward import style_names
+from nst_jax.feed_forward import style_files, style_names
 from nst_jax.images.resizing import antialiased
 from nst_jax.scaling import chunk_size
 from nst_jax.scaling.capacity import platform_of
@@ -33,6 +33,8 @@ def network_of(
     style: ChosenStyle, painter: single_pass.InstantPainter
 ) -> single_pass.InstantNetwork:
     """Return the network that paints a style."""
+    if style.trained is not None:
+        return painter.trained(style.trained)
     return painter.styles26 if style.names else painter.arbitrary
 
 
@@ -73,6 +75,9 @@ class _Inputs:
         return self._styles[style]
 
     def _parsed(self, style: ChosenStyle) -> single_pass.Parsed:
+        if style.trained is not None:
+            names = style.trained.network.styles
+            return single_pass.Parsed((), style_files.style_shares(names, None), style.trained)
         if style.names:
             shares = style_names.mixture_of(dict(zip(style.names, style.shares, strict=True)))
             return single_pass.Parsed((), shares)
@@ -97,9 +102,11 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 
 def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
     """Return rows in groups that are painted together: of one network and shape, and not too many."""
-    alike: dict[tuple[bool, Shape], list[Row]] = defaultdict(list)
+    alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:
-        alike[bool(row.style.names), row.shape].append(row)
+        trained = row.style.trained
+        network = bool(row.style.names) if trained is None else trained.digest
+        alike[network, row.shape].append(row)
     groups = []
     for (_, shape), members in alike.items():
         most = chunk_size.worthwhile_chunk(shape, platform_of())
@@ -179,7 +186,7 @@ def settings(row: Row, job: InstantJob, network: single_pass.InstantNetwork) -> 
         inputs = provenance.roles(row.seen, style.seen, None)
     facts: dict[str, Any] = {
         "command": "instant",
-        "network": network.name,
+        "network": "trained" if style.trained else network.name,
         "size": _size(row.shape),
         "rule": str(job.content_rule),
         "filter": antialiased.__name__,
@@ -187,6 +194,10 @@ def settings(row: Row, job: InstantJob, network: single_pass.InstantNetwork) -> 
         "inputs": {role: {"name": one.name, "digest": one.digest} for role, one in inputs.items()},
         "weights": {"digest": network.digest},
     }
+    if style.trained is not None:
+        names = style.trained.network.styles
+        shares = style_files.style_shares(names, None).tolist()
+        return facts | {"styles": dict(zip(names, shares, strict=True))}
     if style.names:
         return facts | {"styles": dict(zip(style.names, style.shares, strict=True))}
     shapes = [single_pass.shape_by(job.style_rule, g.shape, argument="style") for g in style.seen]
