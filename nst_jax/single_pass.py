@@ -113,8 +113,8 @@ def instant(
         the network was trained on.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`: float32 on a CPU,
         tensorfloat32 on an accelerator.
-      params: weights of the network for pictures or of the 26 styles, from `feed_forward.load_arbitrary` or `load_styles26`; default:
-        those in the package, which are read once.
+      params: weights of the network for pictures or of the 26 styles, from `load_arbitrary` or
+        `load_styles26` of `feed_forward`; default: those in the package, which are read once.
 
     Returns:
       [h, w, 3] float32 in [0, 1].
@@ -491,7 +491,7 @@ class InstantPainter:
         return InstantNetwork(name, params, digest, self._programs.stylize_mixture)
 
     def trained(self, style: Trained) -> InstantNetwork:
-        """A network that was trained by `nst_jax.train`."""
+        """Return a trained network as one that paints."""
         network, digest = style
         name = f"trained {digest}"
         return InstantNetwork(name, network.params, digest, self._programs.stylize_trained)

@@ -207,8 +207,9 @@ def instant(
 ) -> int:
     """Paint CONTENT in the style of STYLE by a single pass of a network, which takes seconds.
 
-    STYLE is a picture, or one of the 26 styles that --list prints, by name or number, or a file of
-    `nst-jax train`. Several pictures or names are blended, equally or by their shares: a.jpg:0.7 b.jpg:0.3, or mosaic:0.5 waves:0.5.
+    STYLE is a picture, or one of the 26 styles that --list prints, by name or number, or a file made by
+    `nst-jax train`. Several pictures or names are blended, equally or by their shares: a.jpg:0.7
+    b.jpg:0.3, or mosaic:0.5 waves:0.5.
 
     CONTENT may also be a folder, or a pattern in quotes such as 'photos/*.jpg'; with --styles there may
     be several, and each is painted in each style. Then OUT is a folder. The same command started again
