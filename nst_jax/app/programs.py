@@ -49,7 +49,7 @@ PACKAGE = Path(nst_jax.__file__).parent
 OURS = ("nst_jax", "optax")
 
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+NOTHING: Mapping[str, Any] = MappingProxyType({})  # no static arguments
 
 Say = Callable[[str], None]
 
