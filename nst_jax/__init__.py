@@ -15,6 +15,7 @@ from nst_jax._version import __version__ as __version__
 if TYPE_CHECKING:
     from nst_jax import (
         checkpoints,
+        feed_forward,
         images,
         losses,
         optimizers,
@@ -26,28 +27,42 @@ if TYPE_CHECKING:
     from nst_jax._compile import cache, compiler_options
     from nst_jax._types import Checkpoint, Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
+    from nst_jax.feed_forward.training import train
     from nst_jax.objective import losses_of, measure
     from nst_jax.optimize import init, run, step
     from nst_jax.painting import Diverged, Stalled, paint, stylize
     from nst_jax.scaling.capacity import OutOfMemory
     from nst_jax.scaling.costs import estimate_memory
     from nst_jax.scaling.plan import Plan, plan
+    from nst_jax.single_pass import instant, instant_many
     from nst_jax.vgg.network import features
     from nst_jax.weights.params import load_params, save_params
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("checkpoints", "images", "losses", "optimizers", "recipes", "scaling", "vgg", "weights"),
+        (
+            "checkpoints",
+            "feed_forward",
+            "images",
+            "losses",
+            "optimizers",
+            "recipes",
+            "scaling",
+            "vgg",
+            "weights",
+        ),
         {
             "_compile": ("cache", "compiler_options"),
             "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
             "batches": ("stylize_many",),
+            "feed_forward.training": ("train",),
             "objective": ("losses_of", "measure"),
             "optimize": ("init", "run", "step"),
             "painting": ("Diverged", "Stalled", "paint", "stylize"),
             "scaling.capacity": ("OutOfMemory",),
             "scaling.costs": ("estimate_memory",),
             "scaling.plan": ("Plan", "plan"),
+            "single_pass": ("instant", "instant_many"),
             "vgg.network": ("features",),
             "weights.params": ("load_params", "save_params"),
         },
@@ -55,7 +70,8 @@ else:
 
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled", "State",
-    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "features", "images",
-    "init", "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes",
-    "run", "save_params", "scaling", "step", "stylize", "stylize_many", "vgg", "weights",
+    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "features",
+    "feed_forward", "images", "init", "instant", "instant_many", "load_params", "losses", "losses_of",
+    "measure", "optimizers", "paint", "plan", "recipes", "run", "save_params", "scaling", "step",
+    "stylize", "stylize_many", "train", "vgg", "weights",
 ]  # fmt: skip

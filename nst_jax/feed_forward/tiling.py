@@ -1,0 +1,495 @@
+"""Pictures too large for memory, painted in horizontal strips, with the same result as in one piece.
+
+    strip = tiling.strip_for(params, content.shape[:2], available=capacity.available())
+    if strip:
+        image = tiling.paint_in_strips(params, content, condition, strip=strip)
+    else:
+        image = feed_forward.stylize_with(params, content, condition)   # or `stylize_mixture`
+
+An instance norm needs mean and variance of whole features, and these depend on the norms before. So
+the picture is passed strip by strip through the layers up to a norm, for its statistics; then up to the
+next norm, and so on. Each pass starts from the last features that were kept on the host. Kept are those
+that are no larger than the picture, such as those at a quarter of its sides, where most layers are;
+larger ones are computed again in each pass. Rows around a strip (its halo) are computed with it, and
+mirrored only where the picture ends, so the result differs from that of one piece by rounding alone.
+
+The device holds one strip at a time. The host holds the picture, the result, and at most three arrays
+that are not larger than it. The work is about twice that of one piece.
+"""
+
+import bisect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nst_jax import _checks
+from nst_jax._compile import Jitted
+from nst_jax._memory import gigabytes
+from nst_jax._types import HostImage, Params, Shape
+from nst_jax.feed_forward import arbitrary, styles26
+from nst_jax.feed_forward.layers import conv2d, normalized, upsample
+from nst_jax.feed_forward.transformer import (
+    DIVISOR,
+    SMALLEST,
+    Conditions,
+    TransformerLayer,
+    TransformerLayers,
+    activated,
+    check_network,
+    widened,
+)
+from nst_jax.losses import at_least_float32
+from nst_jax.scaling.capacity import MARGIN, OutOfMemory
+from nst_jax.vgg.layers import BIAS, KERNEL
+from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, precision_on
+
+LEAST = 16  # rows of the smallest strip, px
+
+# Features are kept on the host if they have at most this many numbers for each px of the picture, which
+# itself has as many.
+KEPT = 3
+
+Report = Callable[[int, int], None]  # called with the number of strips done, and of all strips
+
+
+# --- Passes ---------------------------------------------------------------------------------------
+
+
+class Pass(NamedTuple):
+    """One pass over the picture: from the features kept last, through some layers.
+
+    Attributes:
+      first: index of the first layer that is computed.
+      last: index of the last layer, of whose features the statistics are taken.
+      kept: whether the features of the last layer are kept, for the passes after this one.
+    """
+
+    first: int
+    last: int
+    kept: bool
+
+
+def passes_of(layers: TransformerLayers) -> list[Pass]:
+    """Return the passes that a network needs.
+
+    Args:
+      layers: the network's table.
+
+    Returns:
+      The passes, in their order.
+
+    Example:
+      >>> [tuple(one) for one in passes_of(arbitrary.LAYERS)][-4:]
+      [(12, 12, True), (13, 13, False), (13, 14, False), (13, 15, True)]
+    """
+    passes, first, scale = [], 0, 1.0
+    for index, layer in enumerate(layers):
+        scale *= (2 if layer.upsampled else 1) / layer.stride
+        in_block = layer.begins or layer.ends or layers[min(index + 1, len(layers) - 1)].begins
+        kept = in_block or layer.channels * scale**2 <= KEPT or layer is layers[-1]
+        if kept or layer.normed:
+            passes.append(Pass(first, index, kept))
+        if kept:
+            first = index + 1
+    return passes
+
+
+class Step(NamedTuple):
+    """How one layer of a pass is computed for one strip; static, and the same for most strips.
+
+    Attributes:
+      upsampled: whether both sides are doubled before.
+      start: rows to leave out above, after that.
+      taken: rows to take.
+      top: rows to mirror at the upper border of the picture.
+      bottom: rows to mirror at the lower border.
+      margin: columns to mirror at both sides.
+      stride: stride of the convolution.
+      normed: whether instance norm follows.
+    """
+
+    upsampled: bool
+    start: int
+    taken: int
+    top: int
+    bottom: int
+    margin: int
+    stride: int
+    normed: bool
+
+
+def steps_for(
+    layers: TransformerLayers, height: int, first: int, last: int
+) -> tuple[tuple[Step, ...], tuple[int, int]]:
+    """Return the steps that compute rows `first` to `last` of the last of some layers.
+
+    Args:
+      layers: the layers of a pass.
+      height: rows of the features that the pass starts from.
+      first: first row wanted of the last layer's features.
+      last: row after the last one.
+
+    Returns:
+      The steps, and the first row and the row after the last that are needed of the features that the
+      pass starts from.
+
+    Example:
+      >>> steps, rows = steps_for(arbitrary.LAYERS[:3], 64, 4, 8)
+      >>> rows, [(step.top, step.taken, step.bottom) for step in steps]
+      ((9, 36), [(0, 27, 0), (0, 19, 0), (0, 9, 0)])
+    """
+    heights = []  # rows that each layer convolves
+    for layer in layers:
+        heights.append(height * (2 if layer.upsampled else 1))
+        height = heights[-1] // layer.stride
+    steps: list[Step] = []
+    for layer, rows in zip(reversed(layers), reversed(heights), strict=True):
+        margin = layer.size // 2
+        first, last = first * layer.stride - margin, (last - 1) * layer.stride + margin + 1
+        top, bottom = max(0, -first), max(0, last - rows)
+        first, last = first + top, last - bottom
+        taken, start = last - first, 0
+        if layer.upsampled:
+            start = first % 2
+            first, last = first // 2, -(-last // 2)
+        steps.append(
+            Step(layer.upsampled, start, taken, top, bottom, margin, layer.stride, layer.normed)
+        )
+    return tuple(reversed(steps)), (first, last)
+
+
+# --- One strip ------------------------------------------------------------------------------------
+
+
+class Norm(NamedTuple):
+    """The instance norm of a layer whose statistics are known."""
+
+    mean: Float[Array, "1 1 1 c"]
+    variance: Float[Array, "1 1 1 c"]
+    gamma: Float[Array, "1 c"]
+    beta: Float[Array, "1 c"]
+
+
+def _through(
+    kernels: list[dict[str, Array]],
+    norms: list[Norm | None],
+    x: Array,
+    *,
+    steps: Any,
+    precision: Any,
+) -> tuple[Array, Array, Array]:
+    """Pass a strip through layers; return the last one's convolved features and their statistics."""
+    x = x.astype(precision.activations_of(x.dtype))
+    for step, kernel, norm in zip(steps, kernels, [*norms, None], strict=True):
+        x = upsample(x) if step.upsampled else x
+        x = _mirrored(x[:, step.start : step.start + step.taken], step)
+        x = conv2d(x, kernel[KERNEL], stride=step.stride, products=precision.products)
+        if BIAS in kernel:
+            x = x + kernel[BIAS].astype(x.dtype)[None, None, None]
+        if step is not steps[-1]:
+            x = normalized(x, *norm) if norm is not None else x
+            x = jnp.maximum(x, 0)
+    wide = at_least_float32(x)
+    mean = jnp.mean(wide, axis=(1, 2), keepdims=True)
+    return x, mean, jnp.mean(jnp.square(wide - mean), axis=(1, 2), keepdims=True)
+
+
+def _mirrored(x: Array, step: Step) -> Array:
+    edges = ((0, 0), (step.top, step.bottom), (step.margin, step.margin), (0, 0))
+    return jnp.pad(x, edges, mode="reflect")
+
+
+def _finish(y: Array, norm: Norm | None, before: Array, *, layer: TransformerLayer) -> Array:
+    """Return what a layer passes on, given a strip of its convolved features."""
+    y = widened(layer, y)
+    return activated(layer, y if norm is None else normalized(y, *norm), before)
+
+
+THROUGH = Jitted(_through, static_argnames=("steps", "precision"))
+FINISH = Jitted(_finish, static_argnames=("layer",))
+
+
+# --- All strips -----------------------------------------------------------------------------------
+
+
+def paint_in_strips(
+    params: Params,
+    content: HostImage,
+    condition: Float[Array | np.ndarray, " k"],
+    *,
+    strip: int,
+    precision: AnyPrecision = AUTO,
+    report: Report | None = None,
+) -> HostImage:
+    """Paint a picture as `stylize_with` or `stylize_mixture` does, in the memory of a strip.
+
+    Args:
+      params: weights from `load_arbitrary` or `load_styles26`, which decide the network.
+      content: [h, w, 3] sRGB in [0, 1] on the host, of any size from 16 px.
+      condition: a style vector [100], or the shares of the 26 styles [26].
+      strip: rows of a strip, px, at least 16; see `strip_for`.
+      precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
+        on an accelerator.
+      report: called after each strip of each pass with the number done, and that of all.
+
+    Returns:
+      [h, w, 3] float32 in [0, 1] on the host.
+
+    Raises:
+      ValueError: for weights of another kind, a picture that is too small or of integers, or a `strip`
+        of less than 16.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> from nst_jax.feed_forward import load_styles26
+      >>> content, shares = nst.images.sample("chelsea")[:40, :32], np.eye(26, dtype=np.float32)[3]
+      >>> paint_in_strips(load_styles26(), np.asarray(content), shares, strip=16).shape
+      (40, 32, 3)
+    """
+    _checks.whole("strip", strip, least=LEAST)
+    _checks.array("content", content, "`nst_jax.images.load` reads one")
+    _checks.image_shape("content", content.shape, smallest=SMALLEST)
+    _checks.floating("content", content.dtype)
+    layers, conditions = _network(params, condition)
+    height, width = content.shape[:2]
+    edges = ((0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0))
+    x = np.pad(np.asarray(content, np.float32), edges, mode="reflect")
+    rows = -(-x.shape[0] // -(-x.shape[0] // strip))  # strips of equal size, as far as that goes
+    rows = -(-rows // DIVISOR) * DIVISOR
+    painter = _Painter(layers, params, conditions, precision_on(precision))
+    painter.expect(x.shape[0], rows, report)
+    return painter.paint(x, rows)[:height, :width]
+
+
+def _network(params: Params, condition: Any) -> tuple[TransformerLayers, Conditions]:
+    """Return the table of the network that the weights are of, and the condition by layer."""
+    is_arbitrary = isinstance(params, Params) and "predictor" in params.layers
+    module: Any = arbitrary if is_arbitrary else styles26
+    loader = "load_arbitrary" if is_arbitrary else "load_styles26"
+    check_network(params, "conditions", loader)
+    length = arbitrary.VECTOR if is_arbitrary else styles26.STYLES
+    if tuple(np.shape(condition)) != (length,):
+        what = "a style vector" if is_arbitrary else "the shares of 26 styles"
+        raise ValueError(
+            f"`condition`: expected {what} [{length}], got shape {list(np.shape(condition))}"
+        )
+    row = jnp.asarray(condition, jnp.float32)[None]
+    conditions_of = (
+        arbitrary.conditions_of_vectors if is_arbitrary else styles26.conditions_of_shares
+    )
+    return module.LAYERS, conditions_of(params, row)
+
+
+class _Painter:
+    """The passes over one picture, and what is known between them."""
+
+    def __init__(
+        self,
+        layers: TransformerLayers,
+        params: Params,
+        conditions: Conditions,
+        precision: Precision,
+    ) -> None:
+        self._layers, self._conditions, self._precision = layers, conditions, precision
+        self._kernels = params.layers["transformer"]
+        self._norms: dict[str, Norm] = {}
+        self._report: Report | None = None
+        self._done = self._all = 0
+
+    def expect(self, height: int, rows: int, report: Report | None) -> None:
+        """Say to whom the strips are reported, and count them."""
+        self._report = report
+        self._all = -(-height // rows) * len(passes_of(self._layers))
+
+    def paint(self, x: np.ndarray, rows: int) -> np.ndarray:
+        """Return the picture for a content with sides that are multiples of 4, in strips of `rows`."""
+        before, full = x, x.shape[0]
+        for one in passes_of(self._layers):
+            layer = self._layers[one.last]
+            if layer.begins:
+                before = x
+            y = self._pass(one, x, rows, full)
+            if one.kept:
+                x = self._in_place(layer, y, before, rows, full)
+        return x
+
+    def _pass(self, one: Pass, x: np.ndarray, rows: int, full: int) -> np.ndarray:
+        """Pass over all strips; keep the statistics, and the features if the pass keeps them."""
+        layers = self._layers[one.first : one.last + 1]
+        kernels = [dict(self._kernels[layer.name]) for layer in layers]
+        norms = [self._norms.get(layer.name) for layer in layers[:-1]]
+        shape = _shape_after(layers, x.shape)
+        kept = np.empty(shape, self._dtype(layers[-1])) if one.kept else np.empty(0, np.float32)
+        counts, means, variances = [], [], []
+        for first, last in _strips(shape[0], rows * shape[0] // full):
+            steps, (start, stop) = steps_for(layers, x.shape[0], first, last)
+            y, mean, variance = THROUGH(
+                kernels, norms, x[None, start:stop], steps=steps, precision=self._precision
+            )
+            if one.kept:
+                kept[first:last] = np.asarray(y[0])
+            counts.append(last - first)
+            means.append(np.asarray(mean, np.float64))
+            variances.append(np.asarray(variance, np.float64))
+            self._tell()
+        if layers[-1].normed:
+            self._norms[layers[-1].name] = self._norm(layers[-1].name, counts, means, variances)
+        return kept
+
+    def _norm(self, name: str, counts: Any, means: Any, variances: Any) -> Norm:
+        """Return a layer's norm, given mean and variance of each strip."""
+        share = (np.asarray(counts, np.float64) / sum(counts))[:, None, None, None, None]
+        mean = np.sum(share * np.stack(means), axis=0)
+        spread = np.stack(variances) + np.square(np.stack(means) - mean)
+        variance = np.sum(share * spread, axis=0)
+        return Norm(
+            jnp.asarray(mean, jnp.float32),
+            jnp.asarray(variance, jnp.float32),
+            *self._conditions[name],
+        )
+
+    def _in_place(
+        self, layer: TransformerLayer, y: np.ndarray, before: np.ndarray, rows: int, full: int
+    ) -> np.ndarray:
+        """Turn convolved features, strip by strip, into what the layer passes on."""
+        nameless = replace(layer, name="")  # so that equal layers share a program
+        norm = self._norms.get(layer.name)
+        for first, last in _strips(y.shape[0], rows * y.shape[0] // full):
+            part = before[None, first:last] if layer.ends else np.zeros((1, 1, 1, 1), y.dtype)
+            y[first:last] = np.asarray(FINISH(y[None, first:last], norm, part, layer=nameless)[0])
+        return y
+
+    def _dtype(self, layer: TransformerLayer) -> Any:
+        return jnp.float32 if layer.final else self._precision.activations_of(jnp.float32)
+
+    def _tell(self) -> None:
+        self._done += 1
+        if self._report is not None:
+            self._report(self._done, self._all)
+
+
+def _strips(height: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row of each strip, and the row after its last one."""
+    for first in range(0, height, rows):
+        yield first, min(first + rows, height)
+
+
+def _shape_after(layers: TransformerLayers, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return the shape of the features of the last of some layers, for features of a shape."""
+    height, width = shape[:2]
+    for layer in layers:
+        times = 2 if layer.upsampled else 1
+        height, width = height * times // layer.stride, width * times // layer.stride
+    return height, width, layers[-1].channels
+
+
+# --- When to paint in strips ----------------------------------------------------------------------
+
+
+def strip_for(
+    params: Params, shape: Shape, *, available: int | None, precision: AnyPrecision = AUTO
+) -> int:
+    """Return how many rows a strip must have for a picture to fit in memory, or 0 for one piece.
+
+    Args:
+      params: weights from `load_arbitrary` or `load_styles26`, which decide the network.
+      shape: (height, width) of the picture, px.
+      available: bytes that can be allocated, from `scaling.capacity.available`; None if that is not
+        known, which gives 0.
+      precision: as in `paint_in_strips`.
+
+    Returns:
+      0 if the picture fits in one piece, else the most rows that fit, a multiple of 16.
+
+    Raises:
+      OutOfMemory: if even strips of 16 rows do not fit.
+
+    Example:
+      >>> from nst_jax.feed_forward import load_styles26
+      >>> params = load_styles26()
+      >>> strip_for(params, (512, 512), available=2 * 10**9)
+      0
+      >>> 16 <= strip_for(params, (6000, 8000), available=5 * 10**9) < 6000
+      True
+    """
+    layers = arbitrary.LAYERS if "predictor" in params.layers else styles26.LAYERS
+    itemsize = precision_on(precision).activations_of(jnp.float32).itemsize
+
+    def fits(needed: int) -> bool:
+        return available is None or needed * MARGIN <= available
+
+    if fits(bytes_in_one_piece(layers, shape, itemsize=itemsize)):
+        return 0
+    counts = range(LEAST, shape[0], LEAST)
+    fitting = bisect.bisect_left(
+        counts,
+        True,
+        key=lambda rows: not fits(bytes_in_strips(layers, shape, rows, itemsize=itemsize)),
+    )
+    if fitting == 0:
+        needed = bytes_in_strips(layers, shape, LEAST, itemsize=itemsize)
+        raise OutOfMemory(
+            f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(needed)} by estimate even in strips, "
+            f"and {gigabytes((available or 0) / MARGIN)} are available; choose a smaller size"
+        )
+    return counts[fitting - 1]
+
+
+def bytes_in_one_piece(layers: TransformerLayers, shape: Shape, *, itemsize: int = 4) -> int:
+    """Return an estimate of the memory that a picture needs in one piece, with content and result.
+
+    Args:
+      layers: the network's table.
+      shape: (height, width) of the picture, px.
+      itemsize: bytes of one number of the activations.
+    """
+    return round(_peak(layers, 0, shape, itemsize)) + 2 * _bytes_of_picture(shape)
+
+
+def bytes_in_strips(
+    layers: TransformerLayers, shape: Shape, strip: int, *, itemsize: int = 4
+) -> int:
+    """Return an estimate of the memory that a picture needs in strips, on host and device together.
+
+    Args:
+      layers: the network's table.
+      shape: (height, width) of the picture, px.
+      strip: rows of a strip, px.
+      itemsize: bytes of one number of the activations.
+    """
+    most = 0.0
+    for one in passes_of(layers):
+        rows = min(strip + 2 * HALO, shape[0])
+        most = max(most, _peak(layers[: one.last + 1], one.first, (rows, shape[1]), itemsize))
+    # The content, the features from which a pass starts, those that it keeps, and those with which the
+    # residual block began.
+    return round(most) + 4 * _bytes_of_picture(shape)
+
+
+HALO = 16  # rows that a strip of any pass needs on each side, at most
+
+BUFFERS = (
+    3  # of its features that a layer has at once: convolved, normed, mirrored for the next layer
+)
+
+
+def _bytes_of_picture(shape: Shape) -> int:
+    return 3 * 4 * shape[0] * shape[1]
+
+
+def _peak(layers: TransformerLayers, first: int, shape: Shape, itemsize: int) -> float:
+    """Return the bytes of the largest features of layers from `first` on, for rows of a picture."""
+    most, scale, before = 0.0, 1.0, 3.0
+    for index, layer in enumerate(layers):
+        scale *= 2 if layer.upsampled else 1
+        before = before * (4 if layer.upsampled else 1)
+        scale /= layer.stride
+        after = layer.channels * scale**2  # numbers for each px of the picture
+        if index >= first:
+            most = max(most, before + BUFFERS * after)
+        before = after
+    return most * itemsize * shape[0] * shape[1]
