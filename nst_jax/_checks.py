@@ -42,7 +42,8 @@ def image_shape(argument: str, shape: tuple[int, ...], *, smallest: int) -> None
             f"`{argument}`: expected an image [..., height, width, 3] (RGB, channels last), "
             f"got shape {list(shape)}{_grey_hint(shape)}"
         )
-    if min(shape[-3:-1]) < smallest:
+    # Each side by itself: the sides of a program for any size cannot be compared with each other.
+    if any(side < smallest for side in shape[-3:-1]):
         raise ValueError(
             f"`{argument}`: {shape[-2]}x{shape[-3]} px is too small; "
             f"the network needs at least {smallest} px on each side"
