@@ -15,6 +15,7 @@ from nst_jax._version import __version__ as __version__
 if TYPE_CHECKING:
     from nst_jax import (
         checkpoints,
+        export,
         images,
         losses,
         optimizers,
@@ -37,7 +38,17 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("checkpoints", "images", "losses", "optimizers", "recipes", "scaling", "vgg", "weights"),
+        (
+            "checkpoints",
+            "export",
+            "images",
+            "losses",
+            "optimizers",
+            "recipes",
+            "scaling",
+            "vgg",
+            "weights",
+        ),
         {
             "_compile": ("cache", "compiler_options"),
             "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
@@ -55,7 +66,7 @@ else:
 
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled", "State",
-    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "features", "images",
+    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "export", "features", "images",
     "init", "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes",
     "run", "save_params", "scaling", "step", "stylize", "stylize_many", "vgg", "weights",
 ]  # fmt: skip

@@ -227,6 +227,23 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
     commands.plan(content, style, chosen)
 
 
+# --- Export ---------------------------------------------------------------------------------------
+
+
+@cli.command(short_help="Write a network, or an update, as a file for other programs.")
+@options.export
+def export(model: str, **chosen: Any) -> None:
+    """Write MODEL as a file that runs without nst-jax.
+
+    MODEL is features (VGG-19's activations at some layers) or step (one update of the optimiser, with
+    what a run around it needs). The file says where its weights come from and under which licence they
+    are.
+    """
+    from nst_jax.app import exporting
+
+    exporting.export(model, chosen)
+
+
 # --- Commands that read or convert files ----------------------------------------------------------
 
 

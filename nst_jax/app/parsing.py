@@ -103,6 +103,13 @@ class Shape(click.ParamType):
         return int(found[2]), int(found[1])
 
 
+class ShapeOrAny(Shape):
+    """Type of WIDTHxHEIGHT in pixels or the word "any", whose value is (height, width) or the word."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return value if value == "any" else super().convert(value, param, ctx)
+
+
 DECIMAL_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 

@@ -1,0 +1,44 @@
+"""Export: the networks and the optimiser's update as files that run without this package."""
+
+from typing import TYPE_CHECKING
+
+from nst_jax._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from nst_jax.export import (
+        encodings,
+        flat,
+        models,
+        onnx_file,
+        saving,
+        sizes,
+        stablehlo_file,
+        tflite_file,
+    )
+    from nst_jax.export.encodings import ENCODINGS
+    from nst_jax.export.models import Model, Program, features_model, step_model
+    from nst_jax.export.saving import FORMATS, save
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        (
+            "encodings",
+            "flat",
+            "models",
+            "onnx_file",
+            "saving",
+            "sizes",
+            "stablehlo_file",
+            "tflite_file",
+        ),
+        {
+            "encodings": ("ENCODINGS",),
+            "models": ("Model", "Program", "features_model", "step_model"),
+            "saving": ("FORMATS", "save"),
+        },
+    )
+
+__all__ = [
+    "ENCODINGS", "FORMATS", "Model", "Program", "encodings", "features_model", "flat", "models",
+    "onnx_file", "save", "saving", "sizes", "stablehlo_file", "step_model", "tflite_file",
+]  # fmt: skip
