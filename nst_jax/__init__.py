@@ -65,8 +65,9 @@ else:
     )
 
 __all__ = [
-    "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled", "State",
-    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "export", "features", "images",
-    "init", "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes",
-    "run", "save_params", "scaling", "step", "stylize", "stylize_many", "vgg", "weights",
+    "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled",
+    "State", "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "export",
+    "features", "images", "init", "load_params", "losses", "losses_of", "measure", "optimizers",
+    "paint", "plan", "recipes", "run", "save_params", "scaling", "step", "stylize",
+    "stylize_many", "vgg", "weights",
 ]  # fmt: skip

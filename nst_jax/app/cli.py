@@ -235,9 +235,10 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
 def export(model: str, **chosen: Any) -> None:
     """Write MODEL as a file that runs without nst-jax.
 
-    MODEL is features (VGG-19's activations at some layers) or step (one update of the optimiser, with
-    what a run around it needs). The file says where its weights come from and under which licence they
-    are.
+    MODEL is arbitrary (paints a picture in the style of another), styles26 (paints it in 26 styles and
+    their mixtures), features (VGG-19's activations at some layers), or step (one update of the
+    optimiser, with what a run around it needs). The file says where its weights come from and under
+    which licence they are.
     """
     from nst_jax.app import exporting
 

@@ -10,6 +10,7 @@ from nst_jax.app.formatting import amount
 from nst_jax.app.messages import print_lines
 from nst_jax.export import models, saving
 from nst_jax.export.models import Model
+from nst_jax.instant import load_arbitrary, load_styles26
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.weights.params import load_params, read_info
 
@@ -77,8 +78,20 @@ def _step(chosen: Mapping[str, Any]) -> Model:
     return models.step_model(load_params(chosen["weights"]), _recipe(chosen), info=info)
 
 
+def _arbitrary(chosen: Mapping[str, Any]) -> Model:
+    del chosen
+    return models.arbitrary_model(load_arbitrary())
+
+
+def _styles26(chosen: Mapping[str, Any]) -> Model:
+    del chosen
+    return models.styles26_model(load_styles26())
+
+
 # Name -> function of the command's options that describes the model, and the options that it reads.
 MODELS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]] = {
+    "arbitrary": (_arbitrary, ()),
+    "styles26": (_styles26, ()),
     "features": (_features, ("recipe", "values", "taps", "weights")),
     "step": (_step, ("recipe", "values", "weights")),
 }

@@ -573,8 +573,8 @@ _exported_file = _all_of(
         "--to",
         required=True,
         metavar="FORMAT",
-        help="format of the file: stablehlo (an .npz archive for jax.export and NumPy), onnx (needs the "
-        "extra `onnx`), or tflite (TensorFlow Lite; needs the extra `tflite`) (required)",
+        help="format of the file: stablehlo (an .npz archive for jax.export and NumPy), onnx (needs "
+        "the extra `onnx`), or tflite (TensorFlow Lite; needs the extra `tflite`) (required)",
     ),
     result("file to write (required)", required=True, metavar="FILE"),
     overwrite,
@@ -598,8 +598,8 @@ _exported_sizes = _all_of(
         "shape",
         type=parsing.ShapeOrAny(),
         metavar="WIDTHxHEIGHT|any",
-        help="size in pixels of the pictures that the file takes (default: any; for tflite, whose files "
-        "have one size, 384x384)",
+        help="size in pixels of the pictures that the file takes (default: any; for tflite, whose "
+        "files have one size, 384x384)",
     ),
     _size(
         "--style-size",

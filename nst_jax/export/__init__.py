@@ -16,7 +16,14 @@ if TYPE_CHECKING:
         tflite_file,
     )
     from nst_jax.export.encodings import ENCODINGS
-    from nst_jax.export.models import Model, Program, features_model, step_model
+    from nst_jax.export.models import (
+        Model,
+        Program,
+        arbitrary_model,
+        features_model,
+        step_model,
+        styles26_model,
+    )
     from nst_jax.export.saving import FORMATS, save
 else:
     __getattr__, __dir__ = lazy_names(
@@ -33,12 +40,16 @@ else:
         ),
         {
             "encodings": ("ENCODINGS",),
-            "models": ("Model", "Program", "features_model", "step_model"),
+            "models": (
+                "Model", "Program", "arbitrary_model", "features_model", "step_model",
+                "styles26_model",
+            ),
             "saving": ("FORMATS", "save"),
         },
-    )
+    )  # fmt: skip
 
 __all__ = [
-    "ENCODINGS", "FORMATS", "Model", "Program", "encodings", "features_model", "flat", "models",
-    "onnx_file", "save", "saving", "sizes", "stablehlo_file", "step_model", "tflite_file",
+    "ENCODINGS", "FORMATS", "Model", "Program", "arbitrary_model", "encodings", "features_model",
+    "flat", "models", "onnx_file", "save", "saving", "sizes", "stablehlo_file", "step_model",
+    "styles26_model", "tflite_file",
 ]  # fmt: skip

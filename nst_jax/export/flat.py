@@ -1,4 +1,4 @@
-"""Programs as functions of arrays only, for formats that know neither dictionaries nor weights apart."""
+"""Programs as functions of arrays only, for formats without dictionaries and arguments for weights."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

@@ -1,8 +1,8 @@
 """What can be exported: models, each with its weights, its programs, and what is to be said of it.
 
-A program is a pure function of the model's weights and of arrays with names, so that every format can be
-written from the same description. Sizes of pictures are names in it, such as `"height"`, which are either
-numbers of pixels or symbolic sizes of `jax.export`.
+A program is a pure function of the model's weights and of arrays with names, so that every format can
+be written from the same description. Sizes of pictures are names in it, such as `"height"`, which are
+either numbers of pixels or symbolic sizes of `jax.export`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ import numpy as np
 from nst_jax import objective, optimize, provenance
 from nst_jax._types import Params, State, Targets
 from nst_jax.checkpoints import named_leaves
+from nst_jax.instant import arbitrary, styles26
 from nst_jax.optimizers.pyramid import NARROWEST
 from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.recipe import Recipe
@@ -24,7 +25,7 @@ from nst_jax.vgg import network as vgg
 from nst_jax.vgg.network import Network
 from nst_jax.vgg.precision import FLOAT32, Auto
 from nst_jax.vgg.taps import LAYERS, SMALLEST, halvings, layer_of, resolve_taps
-from nst_jax.weights.params import WeightsInfo, read_info
+from nst_jax.weights.params import WeightsInfo, read_info, read_info_of
 
 HEIGHT, WIDTH = "height", "width"  # names of the sides of the picture that is painted or looked at
 STYLE_HEIGHT, STYLE_WIDTH = "style_height", "style_width"  # those of a picture of a style
@@ -113,6 +114,131 @@ def of_weights(info: WeightsInfo) -> dict[str, Any]:
     }
 
 
+# --- Networks of instant styles -------------------------------------------------------------------
+
+_IMAGE = {"content": "the picture to paint, sRGB in [0, 1]", "image": "the result, sRGB in [0, 1]"}
+_STYLE = {"style": "a picture of the style, sRGB in [0, 1]"}
+
+STYLE_SHAPE = (
+    256,
+    256,
+)  # of pictures of a style, on which the network of arbitrary styles was trained
+
+
+def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
+    """Describe the network that takes its style from a picture, for `save`.
+
+    Its programs are those of `nst_jax.instant`:
+
+        image = stylize(weights, content, style)             # the two below in one
+        vector = style_vector(weights, style)                # [100]
+        image = stylize_with(weights, content, vector)
+
+    Args:
+      params: weights from `nst_jax.instant.load_arbitrary`.
+      info: description of the weights file; None means of the one that comes with the package.
+
+    Returns:
+      A `Model`.
+
+    Example:
+      >>> from nst_jax.instant import load_arbitrary
+      >>> list(arbitrary_model(load_arbitrary()).programs)
+      ['stylize', 'style_vector', 'stylize_with']
+    """
+
+    def vector_of(weights: Weights, style: Any) -> Any:
+        return arbitrary.style_vector(_with(params, weights), style, precision=FLOAT32)
+
+    def painted(weights: Weights, content: Any, vector: Any) -> Specs:
+        found = arbitrary.stylize_with(_with(params, weights), content, vector, precision=FLOAT32)
+        return {"image": found}
+
+    stylize = Program(
+        call=lambda weights, content, style: painted(weights, content, vector_of(weights, style)),
+        inputs=lambda sizes: {
+            "content": picture_of(SIDES, sizes),
+            "style": picture_of(STYLE_SIDES, sizes),
+        },
+        sides=(*SIDES, *STYLE_SIDES),
+        about=_IMAGE | _STYLE,
+    )
+    style_vector = Program(
+        call=lambda weights, style: {"vector": vector_of(weights, style)},
+        inputs=lambda sizes: {"style": picture_of(STYLE_SIDES, sizes)},
+        sides=STYLE_SIDES,
+        about=_STYLE | {"vector": "what the style is like"},
+    )
+    stylize_with = Program(
+        call=painted,
+        inputs=lambda sizes: {
+            "content": picture_of(SIDES, sizes),
+            "vector": jax.ShapeDtypeStruct((arbitrary.VECTOR,), jnp.float32),
+        },
+        about=_IMAGE | {"vector": "a style's vector, or a mean of several"},
+    )
+    return Model(
+        name="arbitrary",
+        summary="paints a picture in the style of another picture",
+        programs={
+            "stylize": stylize,
+            "style_vector": style_vector,
+            "stylize_with": stylize_with,
+        },
+        weights=named_weights(params.layers),
+        facts={"weights": of_weights(info or read_info_of(arbitrary.ARCHITECTURE))},
+        style_shape=STYLE_SHAPE,
+    )
+
+
+def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
+    """Describe the network of 26 styles, for `save`.
+
+    It has one program, `stylize(weights, content, shares)`. The shares [26] of the styles sum to 1.
+
+    Args:
+      params: weights from `nst_jax.instant.load_styles26`.
+      info: as in `arbitrary_model`.
+
+    Returns:
+      A `Model`.
+
+    Example:
+      >>> from nst_jax.instant import load_styles26
+      >>> list(styles26_model(load_styles26()).programs)
+      ['stylize']
+    """
+
+    def call(weights: Weights, content: Any, shares: Any) -> Specs:
+        found = styles26.stylize_mixture(_with(params, weights), content, shares, precision=FLOAT32)
+        return {"image": found}
+
+    return Model(
+        name="styles26",
+        summary="paints a picture in one of 26 styles, or in a mixture of them",
+        programs={"stylize": _mixture(call, styles26.STYLES)},
+        weights=named_weights(params.layers),
+        facts={"weights": of_weights(info or read_info_of(styles26.ARCHITECTURE))},
+    )
+
+
+def _mixture(call: Callable[..., Specs], styles: int) -> Program:
+    """Return the program of a network that mixes so many styles by shares."""
+    return Program(
+        call=call,
+        inputs=lambda sizes: {
+            "content": picture_of(SIDES, sizes),
+            "shares": jax.ShapeDtypeStruct((styles,), jnp.float32),
+        },
+        about=_IMAGE | {"shares": "the share of each style; their sum is 1"},
+    )
+
+
+def _with(params: Params, weights: Weights) -> Params:
+    """Return the parameters with other arrays, named as `named_weights` names them."""
+    return replace(params, layers=nested_weights(weights))
+
+
 # --- VGG-19's features ----------------------------------------------------------------------------
 
 
@@ -142,15 +268,15 @@ def features_model(
 
     Example:
       >>> import nst_jax as nst
-      >>> model = features_model(nst.load_params(), taps=["relu1_1", "relu2_1"])
+      >>> model = features_model(nst.load_params(), taps=["relu1_1", "relu1_2"])
       >>> list(model.weights)
-      ['conv1_1/bias', 'conv1_1/kernel', 'conv1_2/bias', 'conv1_2/kernel', 'conv2_1/bias', 'conv2_1/kernel']
+      ['conv1_1/bias', 'conv1_1/kernel', 'conv1_2/bias', 'conv1_2/kernel']
     """
     names = resolve_taps(DEFAULT.terms.taps if taps is None else taps)
     network = _decided(Network() if network is None else network)
 
     def call(weights: Weights, images: Any) -> Specs:
-        return vgg.features(_params(params, weights), images, names, network=network)
+        return vgg.features(_with(params, weights), images, names, network=network)
 
     program = Program(
         call=call,
@@ -186,10 +312,6 @@ def _weights_down_to(params: Params, taps: Sequence[str]) -> dict[str, np.ndarra
         for layer in order[: deepest + 1]
     }
     return named_weights(plain)
-
-
-def _params(params: Params, weights: Weights) -> Params:
-    return replace(params, layers=nested_weights(weights))
 
 
 # --- One update of the optimiser ------------------------------------------------------------------
@@ -284,7 +406,7 @@ class _Run:
         shape = jax.ShapeDtypeStruct(canvas.shape, canvas.dtype)
         like = jax.eval_shape(partial(self._measured, weights), shape, shape)
         found: Any = optimize.step(
-            _params(self.params, weights),
+            _with(self.params, weights),
             self._state_of(state, shape),
             _restored(like, targets),
             self.recipe,
@@ -309,7 +431,7 @@ class _Run:
         return named_leaves(self._fresh(picture_of(SIDES, sizes)))
 
     def _measured(self, weights: Weights, content: Any, style: Any) -> Targets:
-        return objective.measure(_params(self.params, weights), content, style, self.recipe)
+        return objective.measure(_with(self.params, weights), content, style, self.recipe)
 
     def _fresh(self, image: jax.ShapeDtypeStruct) -> State:
         return jax.eval_shape(partial(optimize.init, recipe=self.recipe), image)

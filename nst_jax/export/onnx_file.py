@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
+from jax.interpreters import partial_eval
 
-from nst_jax.export.flat import flattened_program
+from nst_jax.export.flat import FlatProgram, flattened_program
 from nst_jax.export.models import Program, Specs
 
 OPSET = 18  # version of ONNX' operators; runtimes since 2023 know it
@@ -34,23 +35,38 @@ def write_onnx(
       metadata: JSON values.
     """
     import onnx
-    from jax2onnx import to_onnx
 
     flat = flattened_program(program, inputs, stored)
-    # Traced here, so that jax2onnx finds only JAX' primitives, not functions that it replaces.
-    traced = jax.make_jaxpr(flat.call)(*flat.inputs.values())
-    model = to_onnx(
-        jaxpr_as_fun(traced),
-        list(flat.inputs.values()),
-        model_name=name,
-        opset=OPSET,
-        input_names=list(flat.inputs),
-        output_names=list(flat.outputs),
-    )
+    model = _converted(name, flat)
     onnx.helper.set_model_props(model, _as_text(metadata))
     model.doc_string = metadata["summary"]
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
+
+
+def _converted(name: str, flat: FlatProgram) -> Any:
+    from jax2onnx import to_onnx
+
+    shapes = list(flat.inputs.values())
+    # jax2onnx gets JAX' primitives only, since it would trace the functions themselves otherwise than
+    # JAX does, and none whose results are not used, such as the gradients of kernels.
+    traced = jax.make_jaxpr(flat.call)(*shapes)
+    used, _ = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(flat.outputs), instantiate=True)
+    try:
+        return to_onnx(
+            jaxpr_as_fun(traced.replace(jaxpr=used)),
+            shapes,
+            model_name=name,
+            opset=OPSET,
+            input_names=list(flat.inputs),
+            output_names=list(flat.outputs),
+        )
+    except Exception as error:  # of any kind, where jax2onnx does not know what to do
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(
+            f"`to`: jax2onnx cannot convert {name!r} of these sizes ({reason}); give other sizes, such "
+            "as one of its own, or take stablehlo"
+        ) from error
 
 
 def _as_text(metadata: Mapping[str, Any]) -> dict[str, str]:

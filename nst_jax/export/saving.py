@@ -87,8 +87,8 @@ def save(
       What the file says of itself, as JSON values.
 
     Raises:
-      ValueError: for an unknown format, encoding or program, sizes that the format or the program cannot
-        have, a missing package, and a path that cannot be written.
+      ValueError: for an unknown format, encoding or program, sizes that the format or the program
+        cannot have, a missing package, and a path that cannot be written.
       OSError: if the disk fails or is full.
 
     Example:

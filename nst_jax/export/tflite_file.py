@@ -1,4 +1,4 @@
-"""Files in TensorFlow Lite's format, by jax2tf and TensorFlow's converter: one program with its weights."""
+"""TensorFlow Lite's files, by jax2tf and TensorFlow's converter: one program with its weights."""
 
 import json
 import os
