@@ -174,6 +174,32 @@ def _time_to_loss(row: Json) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _instant(row: Json) -> Iterator[tuple[str, ...]]:
+    for name, figures in row["ways"].items():
+        losses, faster = figures.get("losses", {}), figures.get("times_as_fast_as", {})
+        yield (
+            _size(row),
+            name,
+            cell(figures["seconds"]) if "seconds" in figures else "",
+            *(f"{number(faster[r])}×" if r in faster else "" for r in ("default", "tf")),
+            *(number(losses[n]) if n in losses else "" for n in ("total", "content", "style")),
+        )
+
+
+def _head_start(row: Json) -> Iterator[tuple[str, ...]]:
+    for name, figures in row["starts"].items():
+        reached = figures["updates"] is not None
+        yield (
+            " in the manner of ".join(row["pair"]),
+            _size(row),
+            name,
+            number(figures["start"]),
+            str(figures["updates"]) if reached else "not reached",
+            number(figures["seconds"]) if reached else "",
+            f"{figures['last'] / row['level']:.3f}",
+        )
+
+
 def _memory(row: Json) -> Iterator[tuple[str, ...]]:
     ratio = row["estimate_over_peak"]
     yield (
@@ -281,6 +307,14 @@ TABLES: dict[str, Table] = {
         ("what", "canvas", "s per step or command", "MP·it/s", "to compile, s",
          "temporaries by XLA, B/px", "last loss"),
         gpu_cells,
+    ),
+    "instant": (
+        ("canvas", "by", "s", "times as fast as default", "as tf", "total loss", "content", "style"),
+        _instant,
+    ),
+    "head_start": (
+        ("pair", "canvas", "start", "first loss", "updates to the level", "s", "last loss / level"),
+        _head_start,
     ),
     "time_to_loss": (
         ("pair", "canvas", "engine", "updates", "s", "lowest / floor", "s to 2 floors", "to 1.5",

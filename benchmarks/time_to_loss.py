@@ -105,7 +105,7 @@ def compare(engines: Engines, plan: Plan) -> Findings:
     params = nst.load_params()
     rows = []
     for size in plan.sizes:
-        warm = {name: _warm_up(params, size, each) for name, each in engines(size, 4).items()}
+        warm = {name: warm_up(params, size, each) for name, each in engines(size, 4).items()}
         recipes = engines(size, plan.steps)
         rows += [_row(params, pair, size, recipes, warm) for pair in PAIRS[: plan.pairs]]
     notes = [
@@ -116,7 +116,7 @@ def compare(engines: Engines, plan: Plan) -> Findings:
     return Findings(rows, notes)
 
 
-def _warm_up(params: nst.Params, size: int, recipe: nst.recipes.Recipe) -> float:
+def warm_up(params: nst.Params, size: int, recipe: nst.recipes.Recipe) -> float:
     """Run a recipe once, so that its programs are compiled; return the seconds that this took."""
 
     def run() -> list[nst.Snapshot]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nst_jax import (
         checkpoints,
         export,
+        feed_forward,
         images,
         losses,
         optimizers,
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     from nst_jax._compile import cache, compiler_options
     from nst_jax._types import Checkpoint, Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
+    from nst_jax.feed_forward.training import train
     from nst_jax.objective import losses_of, measure
     from nst_jax.optimize import init, run, step
     from nst_jax.painting import Diverged, Stalled, paint, stylize
     from nst_jax.scaling.capacity import OutOfMemory
     from nst_jax.scaling.costs import estimate_memory
     from nst_jax.scaling.plan import Plan, plan
+    from nst_jax.single_pass import instant, instant_many
     from nst_jax.vgg.network import features
     from nst_jax.weights.params import load_params, save_params
 else:
@@ -41,6 +44,7 @@ else:
         (
             "checkpoints",
             "export",
+            "feed_forward",
             "images",
             "losses",
             "optimizers",
@@ -53,12 +57,14 @@ else:
             "_compile": ("cache", "compiler_options"),
             "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
             "batches": ("stylize_many",),
+            "feed_forward.training": ("train",),
             "objective": ("losses_of", "measure"),
             "optimize": ("init", "run", "step"),
             "painting": ("Diverged", "Stalled", "paint", "stylize"),
             "scaling.capacity": ("OutOfMemory",),
             "scaling.costs": ("estimate_memory",),
             "scaling.plan": ("Plan", "plan"),
+            "single_pass": ("instant", "instant_many"),
             "vgg.network": ("features",),
             "weights.params": ("load_params", "save_params"),
         },
@@ -67,7 +73,7 @@ else:
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled",
     "State", "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "export",
-    "features", "images", "init", "load_params", "losses", "losses_of", "measure", "optimizers",
-    "paint", "plan", "recipes", "run", "save_params", "scaling", "step", "stylize",
-    "stylize_many", "vgg", "weights",
+    "features", "feed_forward", "images", "init", "instant", "instant_many", "load_params",
+    "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes", "run",
+    "save_params", "scaling", "step", "stylize", "stylize_many", "train", "vgg", "weights",
 ]  # fmt: skip

@@ -35,15 +35,14 @@ def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueE
     return ValueError(f"`{argument}`: there is no {what} {name!r}; {hint}")
 
 
-def image_shape(argument: str, shape: tuple[int, ...], *, smallest: int) -> None:
+def image_shape(argument: str, shape: tuple[Any, ...], *, smallest: int) -> None:
     """Refuse a shape that is not [..., h, w, 3] or has a side under `smallest` pixels."""
     if len(shape) < 3 or shape[-1] != 3:
         raise ValueError(
             f"`{argument}`: expected an image [..., height, width, 3] (RGB, channels last), "
             f"got shape {list(shape)}{_grey_hint(shape)}"
         )
-    # Each side by itself: the sides of a program for any size cannot be compared with each other.
-    if any(side < smallest for side in shape[-3:-1]):
+    if any(side < smallest for side in shape[-3:-1]):  # sizes may be symbolic, so not `min`
         raise ValueError(
             f"`{argument}`: {shape[-2]}x{shape[-3]} px is too small; "
             f"the network needs at least {smallest} px on each side"

@@ -65,11 +65,25 @@ def state_from(checkpoint: Checkpoint, like: State, *, argument: str = "resume")
     Raises:
       ValueError: if the arrays differ from those of `like` in name, shape or dtype.
     """
+    return tree_from(checkpoint.arrays, like, argument=argument)
+
+
+def tree_from(arrays: Mapping[str, Any], like: Any, *, argument: str) -> Any:
+    """Rebuild a pytree from its leaves by name, in new buffers.
+
+    Args:
+      arrays: what `named_leaves` returned, as read from a file.
+      like: a pytree of the wanted structure, or the shapes and dtypes of one.
+      argument: the caller's name for the file, used in messages.
+
+    Raises:
+      ValueError: if the arrays differ from those of `like` in name, shape or dtype.
+    """
     leaves = named_leaves(like)
-    expected, found = _hdf5.layout_of(leaves), _hdf5.layout_of(checkpoint.arrays)
+    expected, found = _hdf5.layout_of(leaves), _hdf5.layout_of(arrays)
     if differences := _hdf5.layout_differences(expected, found):
         raise ValueError(f"`{argument}`: does not fit the run: {differences}; start anew")
-    copies = [jnp.array(checkpoint.arrays[name]) for name in leaves]
+    copies = [jnp.array(arrays[name]) for name in leaves]
     return jax.tree.unflatten(jax.tree.structure(like), copies)
 
 
@@ -100,13 +114,29 @@ def check_resumable(
       ValueError: if the checkpoint is of another run (the message names the differences), or if this
         run would never be at the checkpoint's scale and update.
     """
-    differences = list(_differing_facts(checkpoint.facts, facts))
+    check_same_run(checkpoint.facts, facts, argument=argument)
+    _check_position(checkpoint, scales, argument)
+
+
+def check_same_run(
+    was: Mapping[str, Any], now: Mapping[str, Any], *, argument: str = "resume"
+) -> None:
+    """Refuse a checkpoint whose run depends on other facts than this one.
+
+    Args:
+      was: what the checkpoint's run depends on, by name, as JSON values.
+      now: what this run depends on.
+      argument: the caller's name for the checkpoint, used in messages.
+
+    Raises:
+      ValueError: naming the differences.
+    """
+    differences = list(_differing_facts(was, now))
     if differences:
         raise ValueError(
             f"`{argument}`: the checkpoint is of another run: "
             f"{_hdf5.first_differences(differences)}; resume with the same settings, or start anew"
         )
-    _check_position(checkpoint, scales, argument)
 
 
 def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

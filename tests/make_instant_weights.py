@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nst_jax.instant import arbitrary, styles26
+from nst_jax.feed_forward import arbitrary, styles26
 from nst_jax.weights import params, quantization
 from tests import onnx_files
 from tests.onnx_files import PREDICTOR, STYLES26, TRANSFORMER

@@ -20,6 +20,8 @@ from benchmarks import (
     compile,
     engine,
     harness,
+    head_start,
+    instant,
     loop,
     pastiche,
     peers,
@@ -70,7 +72,9 @@ def shallow(monkeypatch):
     for module in (step, compile):
         monkeypatch.setattr(module, "LBFGS", cut(problems.LBFGS))
     monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
-    monkeypatch.setattr(time_to_loss, "OBJECTIVE", cut(nst.recipes.DEFAULT))
+    for module in (time_to_loss, instant, head_start):
+        monkeypatch.setattr(module, "OBJECTIVE", cut(nst.recipes.DEFAULT))
+    monkeypatch.setattr(instant, "TF", cut(nst.recipes.TF))
     monkeypatch.setattr(pytorch, "has_torch", lambda: False)
     monkeypatch.setattr(tensorflow_tutorial, "has_tensorflow", lambda: False)
     monkeypatch.setattr(pastiche, "command", lambda: None)
@@ -117,7 +121,7 @@ def check(entry):
 # Those that start processes or compile several programs are slow.
 SLOW = {"step", "batch"}
 LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
-LONG |= {"peers", "gpu"}
+LONG |= {"peers", "gpu", "instant", "head_start"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
@@ -140,6 +144,14 @@ def test_case_is_measured_written_and_reported(name, shallow, monkeypatch, tmp_p
     assert len(lines) >= 2 + len(entry["rows"])
     assert all(line.count("|") == len(header) + 1 for line in lines)
     assert entry["versions"]["jaxlib"] in drawn
+
+
+def test_a_head_start_is_counted_at_the_full_size_only():
+    totals = np.array([9.0, 1.0, 7.0, 3.0, 2.0])
+    assert head_start.updates_to(totals, 3.0, first=2) == 3
+    assert head_start.updates_to(totals, 3.0, first=0) == 1
+    assert head_start.updates_to(totals, 1.5, first=2) is None
+    assert len(set(head_start.ALL_PAIRS)) == 6
 
 
 @pytest.mark.torch

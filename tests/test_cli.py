@@ -145,8 +145,8 @@ def test_version_and_bare_call(call):
     assert code == 0 and "stylize" in out
 
 
-COMMANDS = ("demo", "stylize", "batch", "sweep", "plan", "info", "recipes", "weights")
-GROUPED = ("stylize", "batch", "sweep", "plan", "demo")
+COMMANDS = ("demo", "stylize", "batch", "instant", "sweep", "plan", "info", "recipes", "weights")
+GROUPED = ("stylize", "batch", "instant", "sweep", "plan", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -427,7 +427,7 @@ def test_an_error_without_a_text_is_named(call, monkeypatch, error, text):
 
     monkeypatch.setattr(recipes, "named", fail)
     assert call("recipes", "show", "tiny") == (1, "", f"nst-jax: error: {text}\n")
-    assert local._message(error) in {text.replace("`--size`", "size"), type(error).__name__}
+    assert local.message_of(error) in {text.replace("`--size`", "size"), type(error).__name__}
 
 
 def test_a_platform_that_is_not_there_is_named(call, monkeypatch):

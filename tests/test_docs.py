@@ -19,6 +19,7 @@ import nst_jax as nst
 from docs import recipes_page
 from nst_jax import images, recipes
 from nst_jax.app import cli
+from nst_jax.feed_forward import style_names
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -129,6 +130,15 @@ def test_the_readmes_python_runs(run_page, tmp_path, capsys):
     assert names["image"].shape == (32, 48, 3)
     assert (tmp_path / "from_python.png").exists()
     assert re.fullmatch(r"0 \S+\n2 \S+\n", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_the_page_of_instant_styles_runs_and_lists_them(run_page):
+    names = run_page("docs/instant.md")
+    assert names["image"].shape == (300, 451, 3) and names["images"].shape == (3, 170, 256, 3)
+    text = (DOCS / "instant.md").read_text()
+    for number, (name, look) in enumerate(style_names.LOOKS.items()):
+        assert f"\n| {number} | `{name}` | {look} |\n" in text
 
 
 @pytest.mark.slow

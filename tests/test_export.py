@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import instant
+from nst_jax import feed_forward
 from nst_jax.app.cli import main
 from nst_jax.export import encodings, models, saving
+from nst_jax.feed_forward import johnson
 from tests import small
 
 # Symbolic sizes are no numbers, so the annotations of shapes do not hold while a program is exported.
@@ -52,7 +53,7 @@ def run_bare(tmp_path):
 
 
 def test_the_26_styles_run_at_any_size_without_this_package(run_bare, tmp_path):
-    params = instant.load_styles26()
+    params = feed_forward.load_styles26()
     path = tmp_path / "styles26.npz"
     nst.export.save(path, nst.export.styles26_model(params), to="stablehlo", encoding="int8")
     assert path.stat().st_size < 0.4e6
@@ -66,15 +67,36 @@ def test_the_26_styles_run_at_any_size_without_this_package(run_bare, tmp_path):
     """
     found = run_bare(path, script, shares=shares, **pictures)
     for name, picture in pictures.items():
-        expected = instant.stylize_mixture(params, picture, shares)
+        expected = feed_forward.stylize_mixture(params, picture, shares)
         np.testing.assert_allclose(found[name], expected, atol=1e-4)
+
+
+def test_a_trained_network_is_exported_from_its_file(run_bare, tmp_path):
+    network = johnson.StyleNetwork(
+        johnson.fresh_params(jax.random.key(0), 2, width=0.25, blocks=1), ("wave", "mosaic")
+    )
+    feed_forward.save_network(tmp_path / "style.h5", network)
+    words = [str(tmp_path / "style.h5"), "--to", "stablehlo", "-o", str(tmp_path / "style.npz")]
+    assert main(["export", *words]) == 0
+    assert json.loads(np.load(tmp_path / "style.npz")["metadata.json"])["styles"] == [
+        "wave",
+        "mosaic",
+    ]
+    picture, shares = small.picture("chelsea", 21, 34), np.array([0.3, 0.7], np.float32)
+    script = """
+    run = programs["stylize"].call
+    np.savez(found, image=run(weights, given["picture"], given["shares"]))
+    """
+    found = run_bare(tmp_path / "style.npz", script, picture=picture, shares=shares)
+    expected = feed_forward.stylize_trained(network.params, picture, shares)
+    np.testing.assert_allclose(found["image"], expected, atol=1e-4)
 
 
 SIZES = {"odd": (33, 46), "wide": (20, 64)}
 
 
 def test_arbitrary_styles_run_at_any_size_in_one_program_or_in_two(run_bare, tmp_path):
-    params = instant.load_arbitrary()
+    params = feed_forward.load_arbitrary()
     path = tmp_path / "arbitrary.npz"
     nst.export.save(path, nst.export.arbitrary_model(params), to="stablehlo", encoding="int8")
     assert path.stat().st_size < 3.5e6
@@ -86,9 +108,9 @@ def test_arbitrary_styles_run_at_any_size_in_one_program_or_in_two(run_bare, tmp
              two=programs["stylize_with"].call(weights, given["content"], vector))
     """
     found = run_bare(path, script, content=content, style=style)
-    vector = instant.style_vector(params, style)
+    vector = feed_forward.style_vector(params, style)
     np.testing.assert_allclose(found["vector"], vector, atol=1e-4)
-    expected = instant.stylize_with(params, content, vector)
+    expected = feed_forward.stylize_with(params, content, vector)
     np.testing.assert_allclose(found["one"], expected, atol=1e-4)
     np.testing.assert_allclose(found["two"], expected, atol=1e-4)
 
@@ -135,7 +157,7 @@ def test_a_run_by_exported_updates_is_the_run_of_this_package(run_bare, params, 
 
 
 def test_a_file_says_what_it_is_and_where_its_weights_come_from(tmp_path):
-    model = nst.export.styles26_model(instant.load_styles26())
+    model = nst.export.styles26_model(feed_forward.load_styles26())
     returned = nst.export.save(tmp_path / "a.npz", model, to="stablehlo", shape=(32, 48))
     said = json.loads(np.load(tmp_path / "a.npz")["metadata.json"])
     assert said == json.loads(json.dumps(returned))
@@ -168,8 +190,8 @@ def test_a_program_for_every_platform_is_in_the_file(tmp_path, params):
 
 def test_8_bits_lose_nothing_of_the_weights_of_this_package(params):
     for model in (
-        models.styles26_model(instant.load_styles26()),
-        models.arbitrary_model(instant.load_arbitrary()),
+        models.styles26_model(feed_forward.load_styles26()),
+        models.arbitrary_model(feed_forward.load_arbitrary()),
         models.features_model(params, taps=["relu2_1"]),
     ):
         stored = encodings.encoded(model.weights, "int8")
@@ -197,7 +219,7 @@ def test_other_kernels_are_rounded_to_254_steps_of_each_channel():
 
 
 def test_float16_halves_a_file_and_states_its_error(tmp_path):
-    model = models.styles26_model(instant.load_styles26())
+    model = models.styles26_model(feed_forward.load_styles26())
     sizes = {}
     for encoding in ("float32", "float16"):
         path = tmp_path / f"{encoding}.npz"
@@ -214,14 +236,26 @@ def test_float16_halves_a_file_and_states_its_error(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("feature --to onnx -o x", "`MODEL`: there is no model 'feature'; did you mean 'features'?"),
+        (
+            "feature --to onnx -o x",
+            "`MODEL`: there is no model or style file 'feature'; did you mean 'features'?",
+        ),
         ("features --to onx -o x", "`--to`: there is no format 'onx'; did you mean 'onnx'?"),
         ("features --to stablehlo -o no/x", "`--output`: the folder 'no' does not exist"),
         ("features --to stablehlo -o x --tap relu9_1", "`--tap`: there is no VGG-19 tap 'relu9_1'"),
-        ("features --to stablehlo -o x --size 8x8", "`--size`: 8x8 px is too small; 'features' needs"),
+        (
+            "features --to stablehlo -o x --size 8x8",
+            "`--size`: 8x8 px is too small; 'features' needs",
+        ),
         ("features --to stablehlo -o x --size big", "`--size`: expected WIDTHxHEIGHT or any, got"),
-        ("features --to stablehlo -o x --encoding int4", "`--encoding`: there is no encoding 'int4'"),
-        ("step --to stablehlo -o x --program meas", "`--program`: there is no program of step 'meas'"),
+        (
+            "features --to stablehlo -o x --encoding int4",
+            "`--encoding`: there is no encoding 'int4'",
+        ),
+        (
+            "step --to stablehlo -o x --program meas",
+            "`--program`: there is no program of step 'meas'",
+        ),
         ("step --to stablehlo -o x --tap relu1_1", "`--tap`: 'step' does not use it; leave it out"),
         ("styles26 --to tflite -o x --size any", "`--size`: a file for tflite has one size"),
         (
@@ -248,9 +282,21 @@ def test_a_missing_extra_is_named(to, package, capsys, tmp_path, monkeypatch):
 
 def test_the_command_writes_what_it_prints(capsys, tmp_path):
     path = tmp_path / "features.npz"
-    words = ["features", "--to", "stablehlo", "--tap", "relu1_2", "--size", "40x24", "-o", str(path)]
+    words = [
+        "features",
+        "--to",
+        "stablehlo",
+        "--tap",
+        "relu1_2",
+        "--size",
+        "40x24",
+        "-o",
+        str(path),
+    ]
     assert main(["export", *words]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"{path}: activations of VGG-19 at some layers; stablehlo, 40x24 px, float32")
-    assert second.split() == "features: images [24, 40, 3] -> relu1_2 [24, 40, 64]".split()
+    assert first.startswith(
+        f"{path}: activations of VGG-19 at some layers; stablehlo, 40x24 px, float32"
+    )
+    assert second.strip() == "features: images [24, 40, 3] -> relu1_2 [24, 40, 64]"
     assert main(["export", *words, "--no-overwrite"]) == 2

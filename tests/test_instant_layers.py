@@ -7,7 +7,7 @@ import pytest
 from jax import export
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax.instant import layers
+from nst_jax.feed_forward import layers
 from tests import small
 
 

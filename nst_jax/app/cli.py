@@ -196,6 +196,31 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     return commands.batch(contents, chosen)
 
 
+@cli.command(
+    cls=parsing.CommandWithLists,
+    short_help="Paint pictures in seconds, by a network that was trained for it.",
+)
+@options.instant
+@click.pass_obj
+def instant(
+    begun: float, content: Path | None, style: tuple[StyleShare, ...], **chosen: Any
+) -> int:
+    """Paint CONTENT in the style of STYLE by a single pass of a network: no updates, a second or two.
+
+    STYLE is a picture, or one of the 26 styles that --list prints, by name or number. Several are
+    blended, equally or by their shares: a.jpg:0.7 b.jpg:0.3, or mosaic:0.5 waves:0.5.
+
+    CONTENT may also be a folder, or a pattern in quotes such as 'photos/*.jpg'; with --styles there may
+    be several, and each is painted in each style. Then OUT is a folder. The same command started again
+    skips what is finished.
+
+    With --list and CONTENT, a sheet shows CONTENT in all 26 styles.
+    """
+    from nst_jax.app.instant import command
+
+    return command.instant(content, style, chosen | {"begun": begun})
+
+
 @cli.command(short_help="Paint one picture with many settings, as a grid.")
 @options.sweep
 def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
@@ -227,6 +252,23 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
     commands.plan(content, style, chosen)
 
 
+@cli.command(short_help="Train a network that paints any photo in a style at once.")
+@options.train
+@click.pass_obj
+def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
+    """Train a network that paints any photo in the style of PAINTING in one pass.
+
+    Several paintings train one network with as many styles, which can be mixed. The photos may show
+    anything. A tenth of them is never trained on: their loss says how good the network is.
+
+    Ctrl-C stops the training early and keeps the best network so far and the checkpoint; a second
+    Ctrl-C stops at once.
+    """
+    from nst_jax.app import commands
+
+    return commands.train(paintings, chosen | {"begun": begun})
+
+
 # --- Export ---------------------------------------------------------------------------------------
 
 
@@ -236,9 +278,9 @@ def export(model: str, **chosen: Any) -> None:
     """Write MODEL as a file that runs without nst-jax.
 
     MODEL is arbitrary (paints a picture in the style of another), styles26 (paints it in 26 styles and
-    their mixtures), features (VGG-19's activations at some layers), or step (one update of the
-    optimiser, with what a run around it needs). The file says where its weights come from and under
-    which licence they are.
+    their mixtures), a style file that `nst-jax train` wrote, features (VGG-19's activations at some
+    layers), or step (one update of the optimiser, with what a run around it needs). The file says where
+    its weights come from and under which licence they are.
     """
     from nst_jax.app import exporting
 

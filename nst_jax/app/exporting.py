@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from nst_jax import _checks
 from nst_jax.app import arguments, outputs
@@ -10,9 +10,14 @@ from nst_jax.app.formatting import amount
 from nst_jax.app.messages import print_lines
 from nst_jax.export import models, saving
 from nst_jax.export.models import Model
-from nst_jax.instant import load_arbitrary, load_styles26
+from nst_jax.feed_forward import load_arbitrary, load_styles26
+from nst_jax.feed_forward.style_files import read_style_file
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.weights.params import load_params, read_info
+
+
+# A function of the command's options that describes a model, and the options that it reads.
+Described: TypeAlias = tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]
 
 
 def export(model: str, chosen: Mapping[str, Any]) -> None:
@@ -23,9 +28,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
     """
     path: Path = chosen["output"]
     outputs.check_file(path, "output", overwrite=chosen["overwrite"])
-    if model not in MODELS:
-        raise _checks.unknown("model", model, MODELS, "model")
-    build, used = MODELS[model]
+    build, used = _found(model)
     for name in ("recipe", "values", "taps", "weights"):
         if chosen[name] and name not in used:
             raise ValueError(f"`{name}`: {model!r} does not use it; leave it out")
@@ -41,6 +44,15 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
         print_lines(
             f"  {name}: {_signature(program['inputs'])} -> {_signature(program['outputs'])}"
         )
+
+
+def _found(model: str) -> Described:
+    """Return how the model of a name is described, or that in a style file."""
+    if model in MODELS:
+        return MODELS[model]
+    if Path(model).suffix or Path(model).exists():
+        return (lambda _: models.trained_model(read_style_file(model, argument="model"))), ()
+    raise _checks.unknown("model", model, MODELS, "model or style file")
 
 
 def _signature(described: list[Mapping[str, Any]]) -> str:
@@ -88,8 +100,7 @@ def _styles26(chosen: Mapping[str, Any]) -> Model:
     return models.styles26_model(load_styles26())
 
 
-# Name -> function of the command's options that describes the model, and the options that it reads.
-MODELS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]] = {
+MODELS: Mapping[str, Described] = {
     "arbitrary": (_arbitrary, ()),
     "styles26": (_styles26, ()),
     "features": (_features, ("recipe", "values", "taps", "weights")),

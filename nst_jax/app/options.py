@@ -107,12 +107,19 @@ _strength = _look(
     "100 (default: 0.5, which changes nothing)",
 )
 
+_seed = _look(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
+    help="number from which random noise is made; the same seed gives the same noise (default: 0)",
+)
+
 _start = _all_of(
     _look(
         "--init",
         metavar="START",
-        help="picture to start from: content, style, noise, blank, content+noise or an image FILE "
-        f"(default: {_RECIPES})",
+        help="picture to start from: content, style, noise, blank, content+noise, instant (what "
+        f"`nst-jax instant` paints of the pictures) or an image FILE (default: {_RECIPES})",
     ),
     _look(
         "--noise-ratio",
@@ -120,12 +127,7 @@ _start = _all_of(
         metavar="X",
         help="share of noise in `--init content+noise`, from 0 to 1 (default: 0.6)",
     ),
-    _look(
-        "--seed",
-        type=click.IntRange(0, 2**32 - 1),
-        metavar="N",
-        help="number from which random noise is made; the same seed gives the same noise (default: 0)",
-    ),
+    _seed,
 )
 
 _styles_of_batch = _all_of(
@@ -142,6 +144,37 @@ _styles_of_batch = _all_of(
         default="all",
         help="pairing: every content with every style, or the n-th content with the n-th style "
         "(default: all)",
+    ),
+)
+
+_styles_of_instant = _all_of(
+    _look(
+        "--list",
+        "listed",
+        is_flag=True,
+        help="print the 26 styles; with CONTENT, paint it in all of them, on one sheet (default: "
+        "CONTENT_styles.png in this folder)",
+    ),
+    _look(
+        "--styles",
+        type=FILE,
+        multiple=True,
+        metavar="STYLES...",
+        help="several styles for each content: names, files, folders, or patterns in quotes",
+    ),
+    _look(
+        "--pair",
+        type=click.Choice(["all", "zip"]),
+        default="all",
+        help="pairing: every content with every style of --styles, or the n-th content with the n-th "
+        "style (default: all)",
+    ),
+    _look(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="from 0, the content's own style, to 1, the style; for style pictures (default: 1)",
     ),
 )
 
@@ -228,7 +261,8 @@ _progress_files = _all_of(
         type=int,
         metavar="N",
         help="updates between two writes of OUT during the run, small at first if the recipe paints "
-        "from coarse to fine (default: OUT is written at the end)",
+        "from coarse to fine; before the first, OUT shows what `nst-jax instant` paints (default: OUT "
+        "is written at the end)",
     ),
     _output(
         "--frames",
@@ -282,6 +316,28 @@ _files_of_batch = _all_of(
     ),
 )
 
+_files_of_instant = _all_of(
+    result(
+        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder; several results need a folder "
+        "(default: CONTENT_STYLE.png in this folder)"
+    ),
+    _output(
+        "--format",
+        "suffix",
+        type=click.Choice(["png", "jpg", "webp", "tiff"]),
+        help="format of several results, which are named CONTENT_STYLE (default: png)",
+    ),
+    _output(
+        "--sheet", is_flag=True, help="also write sheet.png, a contact sheet of several results"
+    ),
+    _output(
+        "--overwrite/--no-overwrite",
+        default=None,
+        help="replace existing files (default: yes; of several results, skip what is finished with "
+        "these settings, replace other pictures of nst-jax, stop at any other file)",
+    ),
+)
+
 _json = _output("--json", "as_json", is_flag=True, help="print one JSON object; memory is in bytes")
 
 _quiet = option("--quiet", "-q", is_flag=True, help="print nothing but errors")
@@ -289,14 +345,16 @@ _quiet = option("--quiet", "-q", is_flag=True, help="print nothing but errors")
 
 # --- Memory and devices ---------------------------------------------------------------------------
 
+_precision = _memory(
+    "--precision",
+    metavar="NAME",
+    help="number format of the network: float32, tensorfloat32, bfloat16 (half the memory), or "
+    "auto: float32 on a CPU; on a GPU or TPU what the recipe says, which is bfloat16 in "
+    f"`default` and tensorfloat32 in published recipes (default: {_RECIPES}, {DEFAULT_PRECISION})",
+)
+
 _computing = _all_of(
-    _memory(
-        "--precision",
-        metavar="NAME",
-        help="number format of the network: float32, tensorfloat32, bfloat16 (half the memory), or "
-        "auto: float32 on a CPU; on a GPU or TPU what the recipe says, which is bfloat16 in "
-        f"`default` and tensorfloat32 in published recipes (default: {_RECIPES}, {DEFAULT_PRECISION})",
-    ),
+    _precision,
     _memory(
         "--tile",
         metavar="PX",
@@ -473,6 +531,120 @@ _xla_logs = _expert(
 )
 
 
+# --- Training -------------------------------------------------------------------------------------
+
+# Defaults that help texts state; a test compares them with those of `nst_jax.train`.
+TRAIN_STEPS, TRAIN_BATCH, TRAIN_CROP, TRAIN_LEARNING_RATE, TRAIN_EVERY = 4000, 4, 256, 1e-3, 200
+TRAIN_BLOCKS = 5
+
+_paintings = click.argument("paintings", type=FILE, nargs=-1, required=True, metavar="PAINTING...")
+
+_photos = _look(
+    "--photos",
+    type=FILE,
+    multiple=True,
+    required=True,
+    metavar="FOLDER",
+    help="folder of photos to train on, or a pattern in quotes such as 'photos/*.jpg'; may be repeated "
+    "(required)",
+)
+
+_of_training = _all_of(
+    _look(
+        "--steps",
+        type=click.IntRange(min=1),
+        default=TRAIN_STEPS,
+        metavar="N",
+        help=f"number of updates of the network (default: {TRAIN_STEPS})",
+    ),
+    _look(
+        "--width",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="factor of the network's numbers of channels; a narrow network paints faster and less "
+        "finely (default: 1)",
+    ),
+    _look(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
+        metavar="N",
+        help="number from which the fresh network and all crops are drawn (default: 0)",
+    ),
+)
+
+_size_of_crops = _all_of(
+    _size(
+        "--crop",
+        type=int,
+        default=TRAIN_CROP,
+        metavar="PX",
+        help=f"side of the crops that are cut from photos (default: {TRAIN_CROP})",
+    ),
+    _size(
+        "--style-size",
+        metavar="SIZE",
+        help=f"size of the paintings; a larger one gives larger strokes (default: {_RECIPES}, "
+        f"{DEFAULT_SIZE})",
+    ),
+)
+
+_training_files = _all_of(
+    _output(
+        "--samples/--no-samples",
+        default=True,
+        help="write OUT_samples.png, photos that are held out as the network paints them so far "
+        "(default: yes)",
+    ),
+    _output(
+        "--every",
+        type=click.IntRange(min=1),
+        default=TRAIN_EVERY,
+        metavar="N",
+        help="updates between two measurements of the loss of photos that are held out, by which the "
+        f"best network is kept (default: {TRAIN_EVERY})",
+    ),
+    _output(
+        "--checkpoint",
+        type=FILE,
+        metavar="FILE.h5",
+        help="file for the state of the training, written about every 30 seconds and at the end; it is "
+        "kept, so that more --steps can follow (default: OUT.checkpoint.h5)",
+    ),
+    _output(
+        "--resume",
+        is_flag=True,
+        help="resume from the checkpoint with the result of an uninterrupted training; start from the "
+        "beginning if it does not exist. All inputs and options but --steps must be the same",
+    ),
+)
+
+_batch_of_crops = _memory(
+    "--batch",
+    type=int,
+    default=TRAIN_BATCH,
+    metavar="N",
+    help=f"crops in an update, divided among the devices (default: {TRAIN_BATCH})",
+)
+
+_blocks = _expert(
+    "--blocks",
+    type=int,
+    default=TRAIN_BLOCKS,
+    metavar="N",
+    help=f"residual blocks of the network (default: {TRAIN_BLOCKS})",
+)
+
+_rate_of_training = _expert(
+    "--lr",
+    "learning_rate",
+    type=float,
+    default=TRAIN_LEARNING_RATE,
+    metavar="X",
+    help=f"learning rate of Adam (default: {TRAIN_LEARNING_RATE:g})",
+)
+
+
 # --- Commands -------------------------------------------------------------------------------------
 
 _of_default = f"{_RECIPES}, {DEFAULT_SIZE}"
@@ -568,6 +740,29 @@ plan = _all_of(
     _xla_logs,
 )
 
+instant = _all_of(
+    _optional_pictures,
+    _styles_of_instant,
+    _size_of_picture(DEFAULT_SIZE, measured="longer side in pixels"),
+    _size(
+        "--style-size",
+        metavar="SIZE",
+        help="size of style pictures (default: short:256, which the network was trained on)",
+    ),
+    _files_of_instant,
+    _metadata,
+    _memory(
+        "--precision",
+        metavar="NAME",
+        default="auto",
+        help="number format of the network: float32, tensorfloat32, bfloat16, or auto: float32 on a "
+        "CPU, tensorfloat32 on a GPU or TPU (default: auto)",
+    ),
+    _cache,
+    _xla_logs,
+    _quiet,
+)
+
 _exported_file = _all_of(
     option(
         "--to",
@@ -612,7 +807,7 @@ _exported_sizes = _all_of(
 )
 
 export = _all_of(
-    click.argument("model", metavar="MODEL"),
+    click.argument("model", metavar="MODEL|FILE"),
     _exported_file,
     _exported_sizes,
     _recipe(),
@@ -637,4 +832,25 @@ demo = _all_of(
     _cache,
     _xla_logs,
     _quiet,
+)
+
+train = _all_of(
+    _paintings,
+    _photos,
+    _recipe(),
+    _weights_of_terms(),
+    _strength,
+    _of_training,
+    _size_of_crops,
+    result("file for the trained network (required)", required=True, metavar="OUT.h5"),
+    overwrite,
+    _training_files,
+    _precision,
+    _batch_of_crops,
+    _devices("GPUs or TPUs that share the crops of each update"),
+    _values,
+    _layers,
+    _rate_of_training,
+    _blocks,
+    _rest,
 )

@@ -7,6 +7,7 @@ What is predicted is a range, since other programs on the machine make runs slow
 import json
 import platform
 import statistics
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,14 +100,37 @@ def record_rate(
         `LEAST_SECONDS`.
       beside: seconds of the run besides updates and targets: starting, reading, compiling, writing.
     """
-    path, key = _path(), _key(plan)
-    if path is None or timed.seconds < LEAST_SECONDS or not timed.cost:
+    key = _key(plan)
+    if timed.seconds < LEAST_SECONDS or not timed.cost:
         return
     new = {key: timed.cost / timed.seconds}
     if measured is not None and measured.seconds >= LEAST_SECONDS and measured.cost:
         new[f"{key}, {MEASURING}"] = measured.cost / measured.seconds
     if beside is not None and beside > 0:
         new[f"{key}, {BESIDE}"] = beside
+    _record(new)
+
+
+def known_training(what: str) -> Range | None:
+    """Return the least and the most seconds of an update in earlier trainings of a kind; None if none.
+
+    Args:
+      what: the kind, as text: everything beside the device on which the time of an update depends.
+    """
+    found = _read().get(f"{_device_key()}, {what}")
+    return Range(min(found), max(found)) if found else None
+
+
+def record_training(what: str, seconds: float) -> None:
+    """Add the seconds of an update of a training to the file of rates, if that can be written."""
+    _record({f"{_device_key()}, {what}": seconds})
+
+
+def _record(new: Mapping[str, float]) -> None:
+    """Add numbers to the lists in the file, if there is one and it can be written."""
+    path = _path()
+    if path is None:
+        return
     rates = _read()
     for name, value in new.items():
         rates[name] = [*rates.get(name, []), value][-MOST:]
@@ -127,12 +151,15 @@ def _key(plan: Plan) -> str:
     The text includes the machine's name, since machines that share a home folder may have different
     CPUs, and jax calls every CPU "cpu".
     """
-    device = provenance.device()
-    precision = plan.recipe.network.precision.name
-    words = [platform.node(), device["platform"], device["kind"], precision]
+    words = [_device_key(), plan.recipe.network.precision.name]
     if plan.devices > 1:  # operations are per device, and communication takes time
         words.append(f"{plan.devices} devices")
     return ", ".join(words)
+
+
+def _device_key() -> str:
+    device = provenance.device()
+    return ", ".join([platform.node(), device["platform"], device["kind"]])
 
 
 def _path() -> Path | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         features_model,
         step_model,
         styles26_model,
+        trained_model,
     )
     from nst_jax.export.saving import FORMATS, save
 else:
@@ -42,7 +43,7 @@ else:
             "encodings": ("ENCODINGS",),
             "models": (
                 "Model", "Program", "arbitrary_model", "features_model", "step_model",
-                "styles26_model",
+                "styles26_model", "trained_model",
             ),
             "saving": ("FORMATS", "save"),
         },
@@ -51,5 +52,5 @@ else:
 __all__ = [
     "ENCODINGS", "FORMATS", "Model", "Program", "arbitrary_model", "encodings", "features_model",
     "flat", "models", "onnx_file", "save", "saving", "sizes", "stablehlo_file", "step_model",
-    "styles26_model", "tflite_file",
+    "styles26_model", "tflite_file", "trained_model",
 ]  # fmt: skip

@@ -17,7 +17,9 @@ import numpy as np
 from nst_jax import objective, optimize, provenance
 from nst_jax._types import Params, State, Targets
 from nst_jax.checkpoints import named_leaves
-from nst_jax.instant import arbitrary, styles26
+from nst_jax.feed_forward import arbitrary, johnson, styles26
+from nst_jax.feed_forward.style_files import ReadStyle
+from nst_jax.feed_forward.style_names import NAMES
 from nst_jax.optimizers.pyramid import NARROWEST
 from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.recipe import Recipe
@@ -114,7 +116,7 @@ def of_weights(info: WeightsInfo) -> dict[str, Any]:
     }
 
 
-# --- Networks of instant styles -------------------------------------------------------------------
+# --- Feed-forward networks ------------------------------------------------------------------------
 
 _IMAGE = {"content": "the picture to paint, sRGB in [0, 1]", "image": "the result, sRGB in [0, 1]"}
 _STYLE = {"style": "a picture of the style, sRGB in [0, 1]"}
@@ -128,21 +130,21 @@ STYLE_SHAPE = (
 def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
     """Describe the network that takes its style from a picture, for `save`.
 
-    Its programs are those of `nst_jax.instant`:
+    Its programs are those of `nst_jax.feed_forward`:
 
         image = stylize(weights, content, style)             # the two below in one
         vector = style_vector(weights, style)                # [100]
         image = stylize_with(weights, content, vector)
 
     Args:
-      params: weights from `nst_jax.instant.load_arbitrary`.
+      params: weights from `nst_jax.feed_forward.load_arbitrary`.
       info: description of the weights file; None means of the one that comes with the package.
 
     Returns:
       A `Model`.
 
     Example:
-      >>> from nst_jax.instant import load_arbitrary
+      >>> from nst_jax.feed_forward import load_arbitrary
       >>> list(arbitrary_model(load_arbitrary()).programs)
       ['stylize', 'style_vector', 'stylize_with']
     """
@@ -197,14 +199,14 @@ def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
     It has one program, `stylize(weights, content, shares)`. The shares [26] of the styles sum to 1.
 
     Args:
-      params: weights from `nst_jax.instant.load_styles26`.
+      params: weights from `nst_jax.feed_forward.load_styles26`.
       info: as in `arbitrary_model`.
 
     Returns:
       A `Model`.
 
     Example:
-      >>> from nst_jax.instant import load_styles26
+      >>> from nst_jax.feed_forward import load_styles26
       >>> list(styles26_model(load_styles26()).programs)
       ['stylize']
     """
@@ -218,7 +220,51 @@ def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
         summary="paints a picture in one of 26 styles, or in a mixture of them",
         programs={"stylize": _mixture(call, styles26.STYLES)},
         weights=named_weights(params.layers),
-        facts={"weights": of_weights(info or read_info_of(styles26.ARCHITECTURE))},
+        facts={
+            "styles": list(NAMES),
+            "weights": of_weights(info or read_info_of(styles26.ARCHITECTURE)),
+        },
+    )
+
+
+def trained_model(style: ReadStyle) -> Model:
+    """Describe a network that `nst_jax.train` trained, for `save`.
+
+    It has one program, `stylize(weights, content, shares)`, with a share for each of its styles.
+
+    Args:
+      style: what `nst_jax.feed_forward.style_files.read_style_file` returns.
+
+    Returns:
+      A `Model`.
+
+    Example:
+      >>> import jax
+      >>> from nst_jax.feed_forward import johnson, style_files
+      >>> params = johnson.fresh_params(jax.random.key(0), 2, width=0.25, blocks=1)
+      >>> network = johnson.StyleNetwork(params, ("wave", "mosaic"))
+      >>> model = trained_model(style_files.ReadStyle(network, {}, ""))
+      >>> model.facts["styles"]
+      ['wave', 'mosaic']
+    """
+
+    def call(weights: Weights, content: Any, shares: Any) -> Specs:
+        return {"image": johnson.stylize_trained(nested_weights(weights), content, shares)}
+
+    names = list(style.network.styles)
+    return Model(
+        name="style file",
+        summary=f"paints a picture in the style of {', '.join(names)}",
+        programs={"stylize": _mixture(call, len(names))},
+        weights=named_weights(style.network.params),
+        facts={
+            "styles": names,
+            "weights": {
+                "origin": "trained by nst-jax train",
+                "digest": style.digest,
+                "training": dict(style.facts),
+            },
+        },
     )
 
 

@@ -71,6 +71,22 @@ def resize_8bit(
     return np.asarray(resized, np.float32) / 255
 
 
+def cut_8bit(
+    image: UInt8[np.ndarray, "h w 3"], corner: tuple[int, int], side: int, size: int
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Cut a square out of a picture and resize it with Pillow's bicubic filter, antialiased.
+
+    Args:
+      image: the picture.
+      corner: (row, column) of the square's upper left pixel.
+      side: side of the square in px.
+      size: side of the result in px.
+    """
+    top, left = corner
+    square = PilImage.fromarray(np.ascontiguousarray(image[top : top + side, left : left + side]))
+    return np.asarray(square.resize((size, size), PilImage.Resampling.BICUBIC))
+
+
 def bilinear_8bit(image: Any, shape: Shape) -> HostImage:
     """Round to 8 bits and resize to (height, width) with Pillow's BILINEAR; see `resize_8bit`."""
     return resize_8bit(image, shape, PilImage.Resampling.BILINEAR)

@@ -136,7 +136,7 @@ def load_params_of(architecture: Architecture, path: PathLike | None = None) -> 
       ValueError: the file is missing, damaged, of another kind, of another network, or does not fit.
 
     Example:
-      >>> from nst_jax.instant import arbitrary
+      >>> from nst_jax.feed_forward import arbitrary
       >>> sorted(load_params_of(arbitrary.ARCHITECTURE).layers)
       ['conditions', 'predictor', 'transformer']
     """

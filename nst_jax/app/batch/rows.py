@@ -10,15 +10,14 @@ import csv
 import glob
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from nst_jax import _checks
 from nst_jax.app import arguments, parsing
-from nst_jax.images import decoding
+from nst_jax.images.folders import passed_over, pictures_in
 
 CONTENTS = "contents"  # the command-line argument that may name a manifest, for messages
 
@@ -29,6 +28,10 @@ COLUMNS = (*REQUIRED, *OPTIONAL)
 SEPARATOR = ";"  # between several styles or overrides in one cell
 
 Cells = Mapping[str, Any]  # the cells of one row, by the names of their columns
+
+
+C = TypeVar("C")  # a content
+S = TypeVar("S")  # a style
 
 
 class ManifestRow(NamedTuple):
@@ -106,6 +109,11 @@ def is_manifest(path: Path) -> bool:
     return path.suffix.lower() in READERS and not path.is_dir()
 
 
+def is_pattern(word: Path) -> bool:
+    """Return whether a word is a pattern of file names, such as 'photos/*.jpg', and no file itself."""
+    return glob.has_magic(str(word)) and not _exists(word)
+
+
 def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
     """Replace folders by the pictures in them, and globs by the files that match.
 
@@ -122,51 +130,19 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
     found: list[tuple[Path, bool]] = []
     for word in words:
         if word.is_dir():
-            found += [(path, False) for path in _in_folder(word, argument)]
-        elif glob.has_magic(str(word)) and not _exists(word):
+            found += [(path, False) for path in pictures_in(word, argument=argument)]
+        elif is_pattern(word):
             found += [(path, False) for path in _matching(str(word), argument)]
         else:
             found.append((word, True))
     return found
 
 
-def _in_folder(folder: Path, argument: str) -> list[Path]:
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise ValueError(f"`{argument}`: cannot read '{folder}': {error.strerror}") from None
-    found = [folder / name for name in names if _is_picture(name)]
-    if not found:
-        others = _passed_over(folder)
-        only = f", only {others}" if others else ""
-        raise ValueError(
-            f"`{argument}`: the folder '{folder}' contains no pictures{only}; name another"
-        )
-    return found
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(decoding.suffixes()) and not name.startswith(".")
-
-
 def notes_on_folders(words: Sequence[Path]) -> list[str]:
     """Return a note for each folder among the words that has files without a picture's suffix."""
     folders = [word for word in dict.fromkeys(words) if word.is_dir()]
-    found = [(folder, _passed_over(folder)) for folder in folders]
+    found = [(folder, passed_over(folder)) for folder in folders]
     return [f"passed over in '{folder}': {others}" for folder, others in found if others]
-
-
-def _passed_over(folder: Path) -> str:
-    """Return the suffixes in a folder that are not those of pictures, with counts: "1 .pdf, 3 .txt".
-
-    Hidden files are not counted.
-    """
-    names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
-    others = [name for name in names if not _is_picture(name) and not name.startswith(".")]
-    kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in others)
-    text = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    heic = any(kind in decoding.HEIC_SUFFIXES for kind in kinds)
-    return f"{text} (HEIC is painted if it is saved as JPEG or PNG)" if heic else text
 
 
 def _matching(pattern: str, argument: str) -> list[Path]:
@@ -198,19 +174,26 @@ def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) ->
     Raises:
       ValueError: if `zipped` and the numbers of contents and styles differ; and as in `expanded`.
     """
-    all_contents, all_styles = expanded(contents, "contents"), expanded(styles, "styles")
-    pairs = [(content, style) for content in all_contents for style in all_styles]
-    if zipped:
-        if len(all_contents) != len(all_styles):
-            raise ValueError(
-                f"`styles`: `--pair zip` needs one for each content; got {len(all_styles)} for "
-                f"{len(all_contents)}"
-            )
-        pairs = list(zip(all_contents, all_styles, strict=True))
+    pairs = pairs_of(expanded(contents, "contents"), expanded(styles, "styles"), zipped=zipped)
     return [
         ManifestRow(number, content, ((style, None),), typed=typed_content and typed_style)
         for number, ((content, typed_content), (style, typed_style)) in enumerate(pairs, 1)
     ]
+
+
+def pairs_of(contents: Sequence[C], styles: Sequence[S], *, zipped: bool) -> list[tuple[C, S]]:
+    """Return every content with every style, or, if `zipped`, the n-th content with the n-th style.
+
+    Raises:
+      ValueError: if `zipped` and the numbers of contents and styles differ.
+    """
+    if not zipped:
+        return [(content, style) for content in contents for style in styles]
+    if len(contents) != len(styles):
+        raise ValueError(
+            f"`styles`: `--pair zip` needs one for each content; got {len(styles)} for {len(contents)}"
+        )
+    return list(zip(contents, styles, strict=True))
 
 
 # --- Manifests ------------------------------------------------------------------------------------

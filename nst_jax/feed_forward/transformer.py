@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from nst_jax import _checks
 from nst_jax._types import FeatureMap, Params
-from nst_jax.instant.layers import (
+from nst_jax.feed_forward.layers import (
     Convolution2D,
     NewFeatures,
     instance_norm,
@@ -63,7 +63,7 @@ class TransformerLayer:
 Layers: TypeAlias = tuple[TransformerLayer, ...]
 
 # TransformerLayer name -> gammas and betas [n, c] of its instance norm, for each of n pictures.
-Conditions: TypeAlias = Mapping[str, tuple[Float[Array, "n c"], Float[Array, "n c"]]]
+Conditions: TypeAlias = Mapping[str, tuple[Float[Array, "n _"], Float[Array, "n _"]]]
 
 
 def transformer_layers(
@@ -210,12 +210,12 @@ def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array,
 
 def check_network(params: Any, path: str, loader: str) -> None:
     """Refuse weights without the layer at `path`, such as those of another network."""
-    _checks.instance("params", params, Params, f"`nst_jax.instant.{loader}()` gives them")
+    _checks.instance("params", params, Params, f"`nst_jax.feed_forward.{loader}()` gives them")
     layers: Any = params.layers
     for name in path.split("/"):
         if name not in layers:
             raise ValueError(
                 f"`params`: these weights are of another network, of the family {params.family!r}; "
-                f"`nst_jax.instant.{loader}()` gives those that fit"
+                f"`nst_jax.feed_forward.{loader}()` gives those that fit"
             )
         layers = layers[name]

@@ -1,8 +1,8 @@
 """Style transfer from any picture of a style: Magenta's arbitrary image stylization, width 1/4.
 
-    params = instant.load_arbitrary()
-    vector = instant.style_vector(params, style)               # [100]
-    image = instant.stylize_with(params, content, vector)      # [h, w, 3]
+    params = feed_forward.load_arbitrary()
+    vector = feed_forward.style_vector(params, style)               # [100]
+    image = feed_forward.stylize_with(params, content, vector)      # [h, w, 3]
 
 A predictor, MobileNet v2, maps a picture of a style to a vector of 100 numbers; a transformer, which
 takes gammas and betas of its instance norms from that vector, paints the content. Vectors can be mixed:
@@ -30,8 +30,8 @@ from jaxtyping import Array, Float
 
 from nst_jax._files import PathLike
 from nst_jax._types import AnyImage, FeatureMap, Image, Params
-from nst_jax.instant.layers import Convolution2D, NewFeatures
-from nst_jax.instant.transformer import (
+from nst_jax.feed_forward.layers import Convolution2D, NewFeatures
+from nst_jax.feed_forward.transformer import (
     Conditions,
     TransformerLayer,
     check_network,
@@ -204,7 +204,7 @@ def style_vector(
 
     Example:
       >>> import nst_jax as nst
-      >>> from nst_jax.instant import load_arbitrary, style_vector
+      >>> from nst_jax.feed_forward import load_arbitrary, style_vector
       >>> style_vector(load_arbitrary(), nst.images.sample("starry_night")[:64, :64]).shape
       (100,)
 
@@ -244,7 +244,7 @@ def stylize_with(
     Example:
       >>> import jax.numpy as jnp
       >>> import nst_jax as nst
-      >>> from nst_jax.instant import load_arbitrary, style_vector, stylize_with
+      >>> from nst_jax.feed_forward import load_arbitrary, style_vector, stylize_with
       >>> params, content = load_arbitrary(), nst.images.sample("chelsea")[:64, :80]
       >>> vector = style_vector(params, nst.images.sample("starry_night")[:64, :64])
       >>> weaker = 0.5 * style_vector(params, content) + 0.5 * vector

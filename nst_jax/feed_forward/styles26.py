@@ -1,7 +1,7 @@
 """Style transfer to 26 fixed styles and their mixtures, by one network.
 
-    params = instant.load_styles26()
-    image = instant.stylize_mixture(params, content, shares)    # shares [26]
+    params = feed_forward.load_styles26()
+    image = feed_forward.stylize_mixture(params, content, shares)    # shares [26]
 
 The styles share all convolutions; each has gammas and betas of its own for the instance norms. Those of
 several styles are mixed linearly, by shares.
@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from nst_jax._files import PathLike
 from nst_jax._types import AnyImage, Image, Params
-from nst_jax.instant.transformer import (
+from nst_jax.feed_forward.transformer import (
     Conditions,
     check_network,
     flattened,
@@ -136,7 +136,7 @@ def stylize_mixture(
     Example:
       >>> import jax.numpy as jnp
       >>> import nst_jax as nst
-      >>> from nst_jax.instant import load_styles26, stylize_mixture
+      >>> from nst_jax.feed_forward import load_styles26, stylize_mixture
       >>> content = nst.images.sample("chelsea")[:64, :80]
       >>> half_and_half = jnp.zeros(26).at[jnp.array([3, 19])].set(0.5)
       >>> stylize_mixture(load_styles26(), content, half_and_half).shape

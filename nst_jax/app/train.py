@@ -1,0 +1,418 @@
+"""Train a network: write its file and samples, show progress, keep what is trained whatever happens."""
+
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nst_jax import _files, provenance
+from nst_jax._types import Params
+from nst_jax.app import autosave, rates
+from nst_jax.app.formatting import amount, duration, few, span
+from nst_jax.app.interrupts import Interrupts
+from nst_jax.app.introduction import introduce
+from nst_jax.app.messages import print_message
+from nst_jax.app.outputs import check_file, refuse_inputs
+from nst_jax.app.plan_report import px
+from nst_jax.app.progress import Display
+from nst_jax.app.single import Ending
+from nst_jax.app.timing import CompileClock
+from nst_jax.app.writing import save_elsewhere, write_picture
+from nst_jax.feed_forward import style_files
+from nst_jax.feed_forward.style_files import TrainingCheckpoint
+from nst_jax.feed_forward.training import Training, TrainingDiverged, TrainingJob, TrainingReport
+from nst_jax.images import sheets
+from nst_jax.vgg.taps import TAPS
+from nst_jax.weights.params import WeightsInfo
+
+SUFFIX = ".h5"
+SHOW_SECONDS = (
+    1.0  # least time between two looks at the loss, for which the host waits for the device
+)
+MOST_ROWS, MOST_COLUMNS = 4, 8  # photos and styles on the sheet of samples
+TIMED = 3  # updates after the first that are timed before a duration is predicted
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOutputs:
+    """The files that a training writes.
+
+    Attributes:
+      style: file of the best network.
+      checkpoint: file from which the training resumes.
+      samples: picture of photos that are held out, painted by the present network; None writes none.
+      resume: whether to resume from the checkpoint, if that file exists.
+    """
+
+    style: Path
+    checkpoint: Path
+    samples: Path | None
+    resume: bool = False
+
+    @classmethod
+    def of(
+        cls, style: Path, checkpoint: Path | None, *, samples: bool, resume: bool
+    ) -> "TrainOutputs":
+        """Return the outputs, with names derived from the style file's where none is given."""
+        return cls(
+            style=style,
+            checkpoint=style.with_suffix(f".checkpoint{SUFFIX}")
+            if checkpoint is None
+            else checkpoint,
+            samples=style.with_name(f"{style.stem}_samples.png") if samples else None,
+            resume=resume,
+        )
+
+    def check(self, inputs: Sequence[Path], *, overwrite: bool) -> None:
+        """Refuse paths that cannot be written, or that are inputs.
+
+        Raises:
+          ValueError: naming the option.
+        """
+        if self.style.suffix.lower() != SUFFIX:
+            raise ValueError(
+                f"`output`: expected a name that ends in {SUFFIX}, got '{self.style}'; the network is "
+                "an HDF5 file"
+            )
+        check_file(self.style, "output", overwrite=overwrite)
+        refuse_inputs(self.style, inputs, "output")
+        check_file(self.checkpoint, "checkpoint")
+        refuse_inputs(self.checkpoint, [*inputs, self.style], "checkpoint")
+        if self.samples is not None:
+            check_file(self.samples, "samples", overwrite=overwrite)
+            refuse_inputs(self.samples, [*inputs, self.style, self.checkpoint], "samples")
+
+    def earlier(self) -> TrainingCheckpoint | None:
+        """Return the checkpoint that the training resumes from, or None.
+
+        Raises:
+          ValueError: if the file exists and `resume` is not set, or if it is no intact checkpoint.
+        """
+        if not self.checkpoint.exists():
+            return None
+        if not self.resume:
+            raise ValueError(
+                f"`checkpoint`: '{self.checkpoint}' exists; add `--resume` to continue from it, delete "
+                "it to start anew, or name another file"
+            )
+        return style_files.load_training(self.checkpoint, argument="checkpoint")
+
+
+def run_training(
+    params: Params,
+    weights: WeightsInfo,
+    job: TrainingJob,
+    outputs: TrainOutputs,
+    display: Display,
+    *,
+    resume: TrainingCheckpoint | None = None,
+    notes: Sequence[str] = (),
+    begun: float | None = None,
+) -> Ending:
+    """Train a network, and write the files that are asked for.
+
+    Args:
+      params: the weights of VGG-19.
+      weights: description of their file.
+      job: the checked inputs and options.
+      outputs: paths of the files to write.
+      display: where progress is shown.
+      resume: the checkpoint to resume from, or None.
+      notes: lines shown before the training.
+      begun: when the command began, by `time.perf_counter`.
+
+    Returns:
+      How the training ended. Unless it ended before its first update, the best network and the position
+      have been written.
+    """
+    _introduce(weights, job, outputs, display, resume, notes)
+    _files.remove_leftovers([outputs.style, outputs.checkpoint])
+    with (
+        CompileClock() as compiling,
+        Interrupts(display.stop) as interrupts,
+        display.bar(job.steps, "measuring the paintings"),
+        _resumed(params, job, resume) as run,
+    ):
+        _check_disk_space(run, outputs)
+        recorder = _Recorder(run, outputs, display, compiling, begun)
+        try:
+            for report in run:
+                if report.step:  # from here on there is something to save
+                    interrupts.defer()
+                stopped = interrupts.signal is not None
+                recorder.record(report, last=stopped or report.step == job.steps)
+                if stopped:
+                    break
+            return recorder.finish(interrupts.signal)
+        except TrainingDiverged as error:
+            recorder.save_best()
+            return Ending("failed", _as_flags(str(error)), 1)
+        except BaseException:
+            recorder.rescue()
+            raise
+
+
+def _resumed(params: Params, job: TrainingJob, resume: TrainingCheckpoint | None) -> Training:
+    try:
+        return Training(params, job, resume=resume)
+    except ValueError as error:
+        raise ValueError(str(error).replace("`resume`", "`checkpoint`", 1)) from error
+
+
+def _as_flags(text: str) -> str:
+    return text.replace("`learning_rate`", "`--lr`")
+
+
+def _check_disk_space(run: Training, outputs: TrainOutputs) -> None:
+    """Refuse to train where the checkpoint and the network do not fit on the disk."""
+    size, free = run.checkpoint_size, shutil.disk_usage(outputs.checkpoint.absolute().parent).free
+    if size > free:
+        raise ValueError(
+            f"`checkpoint`: '{outputs.checkpoint}' takes about {amount(size)} and its disk has "
+            f"{amount(free)} left; free some space, or name a file elsewhere"
+        )
+
+
+# --- Files and progress -----------------------------------------------------------------------------
+
+
+class _Recorder:
+    """Receives the reports of a training: writes files and shows progress."""
+
+    def __init__(
+        self,
+        run: Training,
+        outputs: TrainOutputs,
+        display: Display,
+        compiling: CompileClock,
+        begun: float | None,
+    ) -> None:
+        self.run, self.outputs, self.display, self.compiling = run, outputs, display, compiling
+        self._begun = time.perf_counter() if begun is None else begun
+        self._first = run.step  # updates before this process
+        self._saved = time.monotonic()  # when the checkpoint was written last
+        self._pause, self._shown = autosave.SECONDS, 0.0
+        self._pace: tuple[int, float] | None = None  # an update, and when it was done
+        self._announced = self._rescued = False
+        self._warned: set[Path] = set()
+
+    def record(self, report: TrainingReport, *, last: bool) -> None:
+        """Write what is due, and show the report."""
+        if report.held_out is not None:
+            if report.step and self.run.best_step == report.step:
+                self.save_best()
+            self._write_samples()
+        if report.step and report.loss is not None:
+            self._time(report)
+            self._save_if_due(last)
+        now = time.monotonic()
+        if report.held_out is not None or last or now - self._shown >= SHOW_SECONDS:
+            self._shown = now
+            self._show(report)
+
+    # --- Progress
+
+    def _time(self, report: TrainingReport) -> None:
+        """Time the updates after the first, which is compiled, and announce how long the rest takes."""
+        if self._pace is None or (not self._announced and report.step - self._pace[0] >= TIMED):
+            np.asarray(report.loss)  # waits until the update is done
+            if self._pace is not None:
+                self._announced = True
+                left = self.run.job.steps - report.step
+                spent = duration(self.compiling.seconds)
+                self.display.say(
+                    f"compiled in {spent}; the {left} updates that are left take about "
+                    f"{duration(left * self._seconds_per_update(report.step))}"
+                )
+            else:
+                self._pace = report.step, time.perf_counter()
+
+    def _seconds_per_update(self, step: int) -> float:
+        """Return the mean duration of an update so far, with all that is done between updates."""
+        first, since = self._pace or (step, time.perf_counter())
+        return (time.perf_counter() - since) / max(1, step - first)
+
+    def _show(self, report: TrainingReport) -> None:
+        job, words = self.run.job, []
+        if report.loss is not None:
+            words.append(f"loss {float(report.loss):.4g}")
+        words.append(f"held out {self.run.held_out[-1]:.4g}")
+        if self.run.best_step != self.run.updates[-1]:
+            words.append(f"best {min(self.run.held_out):.4g} after {self.run.best_step}")
+        if self._pace is not None and report.step > self._pace[0]:
+            seconds = self._seconds_per_update(report.step)
+            words.append(f"{job.batch / seconds:.3g} pictures/s")
+            if report.step < job.steps:
+                words.append(f"{duration(seconds * (job.steps - report.step))} left")
+        self.display.move(report.step, job.steps, "update", ", ".join(words))
+
+    # --- Files
+
+    def save_best(self) -> None:
+        """Write the network that is the best so far, if it is one that was trained."""
+        if self.run.best_step:
+            self._try(self.outputs.style, self._style_writer(measure=False))
+
+    def _style_writer(self, *, measure: bool) -> Callable[[Path], None]:
+        network, facts = self.run.outcome(measure=measure)
+        return lambda path: style_files.save_network(path, network, facts=facts)
+
+    def _save_if_due(self, last: bool) -> None:
+        start = time.monotonic()
+        if not last and start - self._saved < self._pause:
+            return
+        checkpoint = self.run.checkpoint()
+        if checkpoint is None:
+            return
+        self._try(self.outputs.checkpoint, lambda path: style_files.save_training(path, checkpoint))
+        self._saved = time.monotonic()
+        self._pause = max(autosave.SECONDS, autosave.PAUSE * (self._saved - start))
+
+    def _try(self, path: Path, save: Callable[[Path], None]) -> bool:
+        """Write a file; if that fails, say so once, for training goes on and the disk may have room."""
+        try:
+            save(path)
+        except (OSError, ValueError) as error:
+            if path not in self._warned:
+                self._warned.add(path)
+                reason = _files.reason_of(error)
+                print_message("warning", f"{reason}; training goes on, and tries again later")
+            return False
+        self._warned.discard(path)
+        return True
+
+    def _write_samples(self) -> None:
+        path, run = self.outputs.samples, self.run
+        if path is None:
+            return
+        contents = run.crops.held_out[:MOST_ROWS]
+        names = list(run.job.paintings)[:MOST_COLUMNS]
+        painted = run.paint(run.present, contents)[:, :MOST_COLUMNS]
+        cells = {index: painted[index] for index in np.ndindex(painted.shape[:2])}
+        paintings = [run.job.paintings[name] for name in names]
+        sheet = sheets.contact_sheet(list(contents), paintings, cells, style_labels=names)
+        self._try(path, lambda place: write_picture(place, sheet))
+
+    # --- The end
+
+    def finish(self, stopped_by: int | None) -> Ending:
+        """Write the network and say how the training ended."""
+        run, job = self.run, self.run.job
+        if run.step == 0:
+            code = 128 + (stopped_by or signal.SIGINT)
+            return Ending("interrupted", "before the first update; nothing was written", code)
+        network, facts = run.outcome()
+        self._rescued = True
+        whole = self._write_or_elsewhere(
+            self.outputs.style, lambda path: style_files.save_network(path, network, facts=facts)
+        )
+        if self.outputs.checkpoint in self._warned and (checkpoint := run.checkpoint()) is not None:
+            whole &= self._write_or_elsewhere(
+                self.outputs.checkpoint, lambda path: style_files.save_training(path, checkpoint)
+            )
+        figures = facts["training"]
+        best = f"held-out loss {figures['held_out_loss']:.4g} after {figures['best_after']} updates"
+        for note in run.crops.notes:
+            self.display.say(f"note: left out: {note.removeprefix('`photos`: ')}")
+        if self._pace is not None and run.step > self._pace[0] + TIMED:
+            rates.record_training(kind_of(job), self._seconds_per_update(run.step))
+        if run.step < job.steps:
+            name = self.outputs.style.name if whole else "the file named above"
+            message = (
+                f"after {run.step} of {job.steps} updates; {name} has the best network, {best}; "
+                f"`--resume` continues from {self.outputs.checkpoint}"
+            )
+            return Ending("interrupted", message, 128 + (stopped_by or signal.SIGINT))
+        spent = duration(time.perf_counter() - self._begun)
+        self.display.say(f"done in {spent}: {best}, at first {run.held_out[0]:.4g}")
+        if not whole:
+            return Ending("failed", "not all files could be written where they belong", 1)
+        return Ending("done", "", 0)
+
+    def _write_or_elsewhere(self, path: Path, save: Callable[[Path], None]) -> bool:
+        try:
+            save(path)
+            return True
+        except (OSError, ValueError) as error:
+            print_message("warning", _files.reason_of(error))
+        found = save_elsewhere(path, save)
+        if found is None:
+            print_message("lost", f"'{path.name}' could not be saved in any folder")
+        else:
+            print_message("saved", f"'{found}' is what '{path}' should be")
+        return False
+
+    def rescue(self) -> None:
+        """Try to write the best network and the position of a training that failed."""
+        if self._rescued or self.run.step == self._first:
+            return
+        self._rescued = True
+        with suppress(Exception):  # the first error is the one to report, whatever fails here
+            if (checkpoint := self.run.checkpoint()) is not None:
+                self._write_or_elsewhere(
+                    self.outputs.checkpoint,
+                    lambda path: style_files.save_training(path, checkpoint),
+                )
+            if self.run.best_step:
+                self._write_or_elsewhere(self.outputs.style, self._style_writer(measure=False))
+
+
+# --- Before the training ----------------------------------------------------------------------------
+
+
+def kind_of(job: TrainingJob) -> str:
+    """Return everything beside the device on which the time of an update depends, as text."""
+    deepest = max(job.recipe.terms.taps, key=TAPS.index)
+    devices = 1 if job.mesh is None else job.mesh.size
+    return (
+        f"training, {job.recipe.network.precision.name}, {job.batch} of {job.crop} px, width "
+        f"{job.width:g}, {job.blocks} blocks, to {deepest}, {devices} devices"
+    )
+
+
+def _introduce(
+    weights: WeightsInfo,
+    job: TrainingJob,
+    outputs: TrainOutputs,
+    display: Display,
+    resume: TrainingCheckpoint | None,
+    notes: Sequence[str],
+) -> None:
+    """Show device, weights, recipe, pictures, files and the expected duration before the training."""
+    devices = "" if job.mesh is None else f" on each of {job.mesh.size} devices"
+    each = job.batch if job.mesh is None else job.batch // job.mesh.size
+    crops = f"{each} crops of {job.crop} px{devices}"
+    lines = {
+        "recipe": f"{job.recipe.name}, {job.recipe.network.precision.name}",
+        "paintings": few(
+            [f"{name}, {px(shape)}" for name, shape in job.style_shapes.items()], "; "
+        ),
+        "photos": f"{len(job.found.photos)}, of which a tenth are held out",
+        "training": f"{job.steps} updates by {crops}, width {job.width:g}",
+        "network": f"{outputs.style}",
+        "checkpoint": f"{outputs.checkpoint}, about every {autosave.SECONDS:.0f} s",
+    }
+    if resume is not None:
+        lines["checkpoint"] += f"; resumes after {resume.step} of {job.steps} updates"
+    left = job.steps - (0 if resume is None else resume.step)
+    known = rates.known_training(kind_of(job))
+    if known is not None:
+        times = span(left * known.least, left * known.most)
+        lines["time"] = f"{times}, by earlier trainings here, and compiling"
+    elif rates.rates_are_kept():
+        lines["time"] = "not known until the first updates are timed"
+    absent = resume is None and outputs.resume
+    fresh = f"there is no '{outputs.checkpoint}' yet: the training starts from its beginning"
+    introduce(
+        display,
+        device=provenance.device(),
+        weights=weights._asdict(),
+        lines=lines,
+        recipes=[job.recipe],
+        notes=[*job.found.notes, *notes, *([fresh] if absent else [])],
+    )

@@ -1,0 +1,69 @@
+"""Style transfer by feed-forward networks: one pass instead of an optimisation.
+
+    params = feed_forward.load_arbitrary()  # any picture as the style
+    image = feed_forward.stylize_with(params, content, feed_forward.style_vector(params, style))
+
+    params = feed_forward.load_styles26()  # 26 styles and their mixtures
+    image = feed_forward.stylize_mixture(params, content, shares)
+
+`content` and `style` are pictures [*batch, h, w, 3] in [0, 1]. The modules, from the bottom: `layers`
+has what such networks are built of, `transformer` the architecture that Magenta's networks share,
+`arbitrary` and `styles26` these networks, `style_names` the names of the 26 styles; `johnson` is the
+network that `nst_jax.train` trains, `style_files` its files, `training` and the others train it.
+"""
+
+from typing import TYPE_CHECKING
+
+from nst_jax._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from nst_jax.feed_forward import (
+        arbitrary,
+        crops,
+        johnson,
+        layers,
+        style_files,
+        style_names,
+        styles26,
+        training,
+        training_step,
+        transformer,
+    )
+    from nst_jax.feed_forward.arbitrary import (
+        StyleConditions,
+        StylePredictor,
+        load_arbitrary,
+        style_vector,
+        stylize_with,
+    )
+    from nst_jax.feed_forward.johnson import StyleNetwork, stylize_trained
+    from nst_jax.feed_forward.style_files import load_network, save_network, style_shares
+    from nst_jax.feed_forward.styles26 import StyleTables, load_styles26, stylize_mixture
+    from nst_jax.feed_forward.training import TrainingDiverged
+    from nst_jax.feed_forward.transformer import StyleTransformer
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        (
+            "arbitrary", "crops", "johnson", "layers", "style_files", "style_names", "styles26",
+            "training", "training_step", "transformer",
+        ),
+        {
+            "arbitrary": (
+                "StyleConditions", "StylePredictor", "load_arbitrary", "style_vector", "stylize_with",
+            ),
+            "johnson": ("StyleNetwork", "stylize_trained"),
+            "style_files": ("load_network", "save_network", "style_shares"),
+            "styles26": ("StyleTables", "load_styles26", "stylize_mixture"),
+            "training": ("TrainingDiverged",),
+            "transformer": ("StyleTransformer",),
+        },
+    )  # fmt: skip
+
+__all__ = [
+    "StyleConditions", "StyleNetwork", "StylePredictor", "StyleTables", "StyleTransformer",
+    "TrainingDiverged", "arbitrary", "crops", "johnson", "layers", "load_arbitrary", "load_network",
+    "load_styles26", "save_network", "style_files", "style_names", "style_shares", "style_vector",
+    "styles26", "stylize_mixture", "stylize_trained", "stylize_with", "training", "training_step",
+    "transformer",
+]  # fmt: skip

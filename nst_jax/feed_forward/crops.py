@@ -1,0 +1,308 @@
+"""Random crops of photos: drawn by number, so that any can be made again, and read ahead by threads.
+
+Crop n of a run depends on the seed, on n and on the photos alone. So it does not matter which thread
+makes it and when, and a resumed run continues with the crops that it would have had.
+"""
+
+import functools
+import hashlib
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import UInt8
+
+from nst_jax import _checks, _memory, images
+from nst_jax._types import Shape
+from nst_jax.images.eight_bit import bicubic_8bit, cut_8bit, to_uint8
+from nst_jax.images.folders import pictures_in
+
+Pixels: TypeAlias = UInt8[np.ndarray, "h w 3"]
+Crop: TypeAlias = UInt8[np.ndarray, "size size 3"]
+Crops: TypeAlias = UInt8[np.ndarray, "n size size 3"]
+
+# A photo is kept with at most this many times the crop's side as its shorter side. A crop shows a
+# square of one to this many times its own side, reduced: neither a detail of a huge photo, out of
+# focus and without a motif, nor always a whole one.
+LARGEST = 2
+# A crop must have at least this deviation, in levels of 256, in one channel. Norms divide by
+# deviations: in a uniform crop, the gradient would grow some three hundredfold at every layer.
+LEAST_DEVIATION = 4.0
+TRIES = 8  # places that are looked at for such a crop, before the next photo takes its turn
+HELD_OUT_SHARE, MOST_HELD_OUT = (
+    0.1,
+    16,
+)  # share and largest number of photos that are never trained on
+KEPT_SHARE = 0.125  # of the memory that is available, for photos that are kept decoded
+THREADS = min(4, os.cpu_count() or 1)  # that read photos
+AHEAD = 2 * THREADS  # batches that are made before they are needed
+
+# What the random numbers of a generator are for: the second number of its seed.
+_SPLIT, _ORDER, _CROP = range(3)
+
+
+class Photo(NamedTuple):
+    """A photo that crops are cut from: its file or its pixels, its size, and a hash of its contents."""
+
+    source: Path | Pixels
+    shape: Shape
+    digest: str
+    name: str
+
+    def pixels(self) -> Pixels:
+        """Return the photo in 8 bits.
+
+        Raises:
+          ValueError: if the file is damaged.
+        """
+        if isinstance(self.source, Path):
+            return to_uint8(images.load(self.source, argument="photos"))
+        return self.source
+
+
+# --- Which photos can be used -----------------------------------------------------------------------
+
+
+class Found(NamedTuple):
+    """The photos that can be used, and notes on those that cannot."""
+
+    photos: tuple[Photo, ...]
+    notes: tuple[str, ...]
+
+
+def find_photos(
+    sources: Any, size: int, *, look: Callable[[int, int], Any] = lambda done, total: None
+) -> Found:
+    """Return the photos among files or pictures from which crops of a size can be cut.
+
+    Files are read once, for their size and a hash, but not decoded.
+
+    Args:
+      sources: a folder, or a sequence of files and of images [h, w, 3] in [0, 1] or uint8.
+      size: side of the crops in px.
+      look: called after each photo, with the number of photos so far and of all.
+
+    Returns:
+      The photos in the order given, a folder's by name, and a note on those left out.
+
+    Raises:
+      TypeError: if a source is neither a path nor a picture.
+      ValueError: if there are no pictures, if none can be read or all are smaller than a crop, or if
+        one is left, which cannot be both trained on and held out.
+    """
+    if isinstance(sources, (str, os.PathLike)):
+        place = Path(sources)
+        sources = pictures_in(place, argument="photos") if place.is_dir() else [place]
+    elif hasattr(sources, "shape") or not isinstance(sources, Sequence):
+        sources = _checks.images("photos", sources)
+    if not sources:
+        raise ValueError("`photos`: is empty; give at least two pictures")
+    found: list[Photo | ValueError] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for photo in pool.map(_seen, sources, range(len(sources))):
+            found.append(photo)
+            look(len(found), len(sources))
+    return _usable(found, size)
+
+
+def _seen(source: Any, index: int) -> Photo | ValueError:
+    """Return a photo without decoding its file, or the error that says why it cannot be read."""
+    if not isinstance(source, (str, os.PathLike)):
+        pixels = to_uint8(_checks.image(f"photos[{index}]", source))
+        digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+        return Photo(pixels, (pixels.shape[0], pixels.shape[1]), digest, f"photo {index}")
+    try:
+        glance = images.glance(source, argument="photos")
+    except ValueError as error:
+        return error
+    return Photo(Path(source), glance.shape, glance.digest, glance.name)
+
+
+def _usable(found: Sequence[Photo | ValueError], size: int) -> Found:
+    errors = [each for each in found if isinstance(each, ValueError)]
+    photos = [each for each in found if isinstance(each, Photo)]
+    large = [photo for photo in photos if min(photo.shape) >= size]
+    if not photos:
+        raise errors[0]
+    if not large:
+        best = max(min(photo.shape) for photo in photos)
+        raise ValueError(
+            f"`photos`: {len(photos)} can be read, but all are smaller than a crop of {size} px; "
+            f"name larger ones, or choose a `crop` of at most {best}"
+        )
+    if len(large) == 1:
+        raise ValueError(
+            f"`photos`: {large[0].name!r} is the only one that can be used; give at least two, since "
+            "one is held out to measure the loss on"
+        )
+    notes = []
+    if errors:
+        first = str(errors[0]).removeprefix("`photos`: ")
+        notes.append(f"left out: {_counted(len(errors))} that cannot be read, such as {first}")
+    if small := len(photos) - len(large):
+        notes.append(f"left out: {_counted(small)} smaller than the crop of {size} px")
+    return Found(tuple(large), tuple(notes))
+
+
+def _counted(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count} photos"
+
+
+# --- Crops ------------------------------------------------------------------------------------------
+
+
+class PhotoCrops:
+    """The crops of some photos: those to train on, by number, and those of the photos held out.
+
+    Calls from several threads may overlap.
+
+    Attributes:
+      size: side of a crop in px.
+      held_out: [n, size, size, 3] uint8, the middle squares of photos that no other crop is cut from.
+      count: number of photos that are trained on.
+    """
+
+    def __init__(self, photos: Sequence[Photo], size: int, seed: Sequence[int]) -> None:
+        """Divide the photos and decode those that are held out.
+
+        Args:
+          photos: at least two.
+          size: side of a crop in px; no photo is smaller.
+          seed: numbers that decide on the division and on all crops.
+
+        Raises:
+          ValueError: if all photos that could be held out, or trained on, are damaged.
+        """
+        self.size, self._seed = size, tuple(seed)
+        self._kept: dict[int, Pixels] = {}
+        self._room = int(KEPT_SHARE * (_memory.of_this_machine() or 2**33))
+        self._lock = threading.Lock()
+        self._photos, self._damaged = tuple(photos), dict[int, str]()
+        order = self._random(_SPLIT).permutation(len(photos)).tolist()
+        wanted = min(MOST_HELD_OUT, math.ceil(HELD_OUT_SHARE * len(photos)))
+        middles: list[Crop] = []
+        while order and len(middles) < wanted:
+            pixels = self._reduced(order.pop())
+            if pixels is not None and _has_contrast(middle := _middle(pixels, size)):
+                middles.append(middle)
+        if not order or not middles:
+            raise ValueError(f"`photos`: {self._problem()}; give others, at least two")
+        self.held_out: Crops = np.stack(middles)
+        self._training = np.asarray(sorted(order))
+        self.count = len(order)
+
+    def batch(self, number: int, count: int) -> Crops:
+        """Return crops `number * count` to `(number + 1) * count - 1`, [count, size, size, 3].
+
+        Raises:
+          ValueError: if all photos are damaged or uniform.
+        """
+        return np.stack([self._crop(number * count + index) for index in range(count)])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A note on each photo that turned out to be damaged when it was decoded."""
+        return tuple(self._damaged.values())
+
+    def _crop(self, number: int) -> Crop:
+        """Return one crop. All photos are used once before any is used again."""
+        epoch, place = divmod(number, self.count)
+        order = self._order(epoch)
+        for offset in range(
+            self.count
+        ):  # the next photo takes the place of one that is damaged or flat
+            pixels = self._reduced(int(order[(place + offset) % self.count]))
+            crop = None if pixels is None else self._cut(pixels, self._random(_CROP, number))
+            if crop is not None:
+                return crop
+        raise ValueError(f"`photos`: {self._problem()}; give others")
+
+    def _cut(self, pixels: Pixels, random: np.random.Generator) -> Crop | None:
+        """Return a random crop of a photo; None if none is found that has contrast."""
+        height, width, _ = pixels.shape
+        shorter = min(height, width)
+        for _ in range(TRIES):
+            side = int(random.integers(self.size, min(shorter, LARGEST * self.size) + 1))
+            corner = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
+            crop = cut_8bit(pixels, corner, side, self.size)
+            if _has_contrast(crop):
+                return crop[:, ::-1] if random.integers(2) else crop
+        return None
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019 (there is one object in a run)
+    def _order(self, epoch: int) -> np.ndarray:
+        return self._random(_ORDER, epoch).permutation(self._training)
+
+    def _random(self, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng([*self._seed, *purpose])
+
+    def _reduced(self, index: int) -> Pixels | None:
+        """Return a photo, reduced to what crops need; None if it is damaged."""
+        if index in self._damaged:
+            return None
+        if index in self._kept:
+            return self._kept[index]
+        try:
+            pixels = self._photos[index].pixels()
+        except ValueError as error:
+            self._damaged[index] = str(error)
+            return None
+        height, width, _ = pixels.shape
+        shorter, most = min(height, width), LARGEST * self.size
+        if shorter > most:
+            shape = (max(most, height * most // shorter), max(most, width * most // shorter))
+            pixels = to_uint8(bicubic_8bit(pixels, shape))
+        with self._lock:
+            if index not in self._kept and self._room >= pixels.nbytes:
+                self._kept[index] = pixels
+                self._room -= pixels.nbytes
+        return pixels
+
+    def _problem(self) -> str:
+        flat = "all that can be read are nearly uniform"
+        return next(iter(self._damaged.values()), flat).removeprefix("`photos`: ")
+
+
+def _has_contrast(crop: Crop) -> bool:
+    return float(crop.std(axis=(0, 1)).max()) >= LEAST_DEVIATION
+
+
+def _middle(pixels: Pixels, size: int) -> Crop:
+    height, width, _ = pixels.shape
+    side = min(height, width)
+    return cut_8bit(pixels, ((height - side) // 2, (width - side) // 2), side, size)
+
+
+class ReadAhead(AbstractContextManager, Iterator[Crops]):
+    """Batches of crops in order, made by threads before they are needed.
+
+    Use it as a context manager: leaving it ends the threads.
+    """
+
+    def __init__(self, crops: PhotoCrops, first: int, count: int) -> None:
+        """Begin to make batches.
+
+        Args:
+          crops: what makes them.
+          first: number of the first batch.
+          count: number of crops in a batch.
+        """
+        self._crops, self._next, self._count = crops, first, count
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="crops")
+        self._begun: deque[Future[Crops]] = deque()
+
+    def __next__(self) -> Crops:
+        while len(self._begun) < AHEAD:
+            self._begun.append(self._pool.submit(self._crops.batch, self._next, self._count))
+            self._next += 1
+        return self._begun.popleft().result()
+
+    def __exit__(self, *exception: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)

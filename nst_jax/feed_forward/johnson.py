@@ -1,0 +1,260 @@
+"""Johnson's feed-forward network with one set of norms per style: what `nst_jax.train` trains.
+
+One network paints in all styles that it was trained on. The convolutions are shared; each style has its
+own gamma and beta after each convolution, and a mixture of styles mixes these (Dumoulin et al. 2017).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from nst_jax import _checks
+from nst_jax._types import FeatureMap, Image
+from nst_jax.feed_forward.layers import (
+    Convolution2D,
+    NewFeatures,
+    instance_norm,
+    reflect_to_multiple,
+    upsample,
+)
+from nst_jax.vgg.layers import KERNEL, relu
+from nst_jax.vgg.precision import FLOAT32, Precision
+
+CHANNELS = (32, 64, 128)  # of the three sizes at which the network works, at width 1
+BLOCKS = 5  # residual blocks at the smallest size
+DIVISOR = 4  # by which the network halves sides twice, so sides must be a multiple of it
+SMALLEST = 16  # px; the least side of a picture
+
+Shares = Float[Array, "*#batch styles"]  # weight of each style, of any positive sum
+
+
+LayerParams: TypeAlias = Mapping[str, Any]  # parameters of `Johnson`, by layer
+
+
+@dataclass(frozen=True)
+class StyleNetwork:
+    """A trained network: its parameters, and the names of its styles.
+
+    Attributes:
+      params: parameters of `Johnson` by layer: `{"conv": {"kernel"}, "gamma", "beta"}`, in a residual
+        block two such layers. The functions that compute get these alone, so that other names compile
+        nothing.
+      styles: names of the styles, in the order of the rows of `gamma` and `beta`.
+    """
+
+    params: LayerParams
+    styles: tuple[str, ...]
+
+
+# --- The module -----------------------------------------------------------------------------------
+
+ENCODER = ("encode1", "encode2", "encode3")
+DECODER = ("decode1", "decode2", "decode3")
+GAMMA, BETA = "gamma", "beta"
+BLOCK = "block"  # followed by the number of a residual block, from 1
+
+
+class StyledConvolution(nn.Module):
+    """A convolution, then instance norm with the mixture of the styles' gammas and betas.
+
+    It has no bias, since the norm would subtract it again.
+    """
+
+    channels: int
+    size: int = 3
+    stride: int = 1
+    products: lax.Precision = FLOAT32.products
+
+    @nn.compact
+    def __call__(self, x: FeatureMap, shares: Shares) -> NewFeatures:
+        y = Convolution2D(
+            self.channels,
+            self.size,
+            self.stride,
+            use_bias=False,
+            products=self.products,
+            name="conv",
+        )(x)
+        table = (shares.shape[-1], self.channels)
+        gamma = self.param(GAMMA, nn.initializers.ones_init(), table)
+        beta = self.param(BETA, nn.initializers.zeros_init(), table)
+        return instance_norm(y, _mixed(shares, gamma), _mixed(shares, beta))
+
+
+def _mixed(shares: Shares, table: Float[Array, "styles c"]) -> Array:
+    return jnp.matmul(shares, table, precision=lax.Precision.HIGHEST)
+
+
+class Residual(nn.Module):
+    """A residual block: two convolutions, whose result is added to the input."""
+
+    products: lax.Precision = FLOAT32.products
+
+    @nn.compact
+    def __call__(self, x: FeatureMap, shares: Shares) -> FeatureMap:
+        channels = x.shape[-1]
+        y = relu(StyledConvolution(channels, products=self.products, name="first")(x, shares))
+        return x + StyledConvolution(channels, products=self.products, name="second")(y, shares)
+
+
+class Johnson(nn.Module):
+    """Johnson's network: three convolutions, residual blocks, and three convolutions back to pixels.
+
+    Departures from Johnson et al. 2016, all of them Dumoulin's: borders are mirrored, sizes are
+    doubled by repeating pixels before a convolution (a transposed one leaves a chequered pattern),
+    norms are of one picture and not of a batch, there is a norm after the last convolution as well, and
+    a sigmoid maps its result to [0, 1].
+
+    Attributes:
+      styles: number of styles.
+      channels: channels at the full size, at half and at a quarter of it.
+      blocks: number of residual blocks.
+      precision: precision of products, and dtype of activations; means and deviations are float32.
+
+    References:
+      Johnson, Alahi, Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution",
+      2016; Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", 2017.
+    """
+
+    styles: int
+    channels: tuple[int, int, int] = CHANNELS
+    blocks: int = BLOCKS
+    precision: Precision = FLOAT32
+
+    @nn.compact
+    def __call__(self, images: Image, shares: Shares) -> NewFeatures:
+        wide, middle, deep = self.channels
+        products = self.precision.products
+
+        def layer(name: str, x: Array, channels: int, **settings: Any) -> Array:
+            return StyledConvolution(channels, products=products, name=name, **settings)(x, shares)
+
+        x = images.astype(self.precision.activations_of(images.dtype))
+        x = relu(layer(ENCODER[0], x, wide, size=9))
+        x = relu(layer(ENCODER[1], x, middle, stride=2))
+        x = relu(layer(ENCODER[2], x, deep, stride=2))
+        for number in range(1, self.blocks + 1):
+            x = Residual(products, name=f"{BLOCK}{number}")(x, shares)
+        x = relu(layer(DECODER[0], upsample(x), middle))
+        x = relu(layer(DECODER[1], upsample(x), wide))
+        x = layer(DECODER[2], x, 3, size=9)
+        return nn.sigmoid(x.astype(images.dtype))
+
+
+# --- Functions of the weights ---------------------------------------------------------------------
+
+
+def fresh_params(
+    key: Array, styles: int, *, width: float = 1.0, blocks: int = BLOCKS
+) -> LayerParams:
+    """Draw the random parameters from which training starts.
+
+    Args:
+      key: a JAX random key.
+      styles: number of styles.
+      width: factor of the numbers of channels; 1 is Johnson's network, whose time and memory grow with
+        the square of it.
+      blocks: number of residual blocks.
+
+    Returns:
+      Parameters of `Johnson`, float32.
+
+    Example:
+      >>> import jax
+      >>> fresh_params(jax.random.key(0), 1, width=0.25)["encode3"]["conv"]["kernel"].shape
+      (3, 3, 16, 32)
+    """
+    _checks.number("width", width, above=0)
+    _checks.whole("blocks", blocks, least=1)
+    wide, middle, deep = (max(1, round(width * count)) for count in CHANNELS)
+    shapes = _shapes(Johnson(styles, (wide, middle, deep), blocks))
+    # Drawn at once, since a program with a random generator for each layer compiles for half a minute.
+    leaves = jax.tree_util.tree_leaves_with_path(shapes)
+    kernels = [leaf.size for path, leaf in leaves if path[-1].key == KERNEL]
+    numbers = jnp.split(jax.random.normal(key, (sum(kernels),)), np.cumsum(kernels)[:-1])
+    draw = iter(numbers)
+
+    def fresh(path: Any, shape: jax.ShapeDtypeStruct) -> Array:
+        if path[-1].key != KERNEL:
+            return jnp.full(shape.shape, path[-1].key == GAMMA, shape.dtype)
+        inputs = math.prod(shape.shape[:-1])
+        return next(draw).reshape(shape.shape) * math.sqrt(2 / inputs)  # He et al. 2015
+
+    return jax.tree_util.tree_map_with_path(fresh, shapes)
+
+
+def module_of(params: LayerParams) -> Johnson:
+    """Return the Flax module that parameters fit; its sizes are read from their shapes."""
+    styles, _ = params[ENCODER[0]][GAMMA].shape
+    wide, middle, deep = (params[name][GAMMA].shape[-1] for name in ENCODER)
+    blocks = sum(name.startswith(BLOCK) for name in params)
+    return Johnson(styles, (wide, middle, deep), blocks)
+
+
+def expected_shapes(params: LayerParams) -> Any:
+    """Return the shapes and dtypes of all parameters of a network of these sizes, as a pytree."""
+    return _shapes(module_of(params))
+
+
+def _shapes(module: Johnson) -> Any:
+    image = jnp.zeros((SMALLEST, SMALLEST, 3))
+    return jax.eval_shape(
+        lambda: module.init(jax.random.key(0), image, jnp.ones(module.styles))["params"]
+    )
+
+
+def stylize_trained(
+    params: LayerParams,
+    content: Image,
+    shares: Any = None,
+    *,
+    precision: Precision = FLOAT32,
+) -> Image:
+    """Paint pictures by one pass of a trained network. Traceable and differentiable.
+
+    Args:
+      params: parameters of a network: `.params` of what `nst_jax.train` and `load_network` return.
+      content: [*batch, h, w, 3] in [0, 1], of any size from 16 px. Sides that are no multiple of 4 are
+        extended by mirroring, and the result is cropped.
+      shares: weight of each style, [styles] for all pictures or [*batch, styles] for each its own, of
+        any positive sum; None means equal shares.
+      precision: precision of products, and dtype of activations.
+
+    Returns:
+      [*batch, h, w, 3] in [0, 1], in the dtype of `content`.
+
+    Raises:
+      TypeError: if `content` is not an array.
+      ValueError: if `content` is no picture of floating point numbers or is smaller than 16 px, or if
+        there are more or fewer shares than styles.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> params = fresh_params(jax.random.key(0), 2, width=0.25)
+      >>> stylize_trained(params, jnp.full((30, 41, 3), 0.5), jnp.array([0.7, 0.3])).shape
+      (30, 41, 3)
+    """
+    _checks.array("content", content, "the order is stylize_trained(params, content, shares)")
+    _checks.image_shape("content", content.shape, smallest=SMALLEST)
+    _checks.floating("content", content.dtype)
+    module = module_of(params).clone(precision=precision)
+    count = module.styles
+    weights = jnp.ones(count) if shares is None else jnp.asarray(shares, jnp.float32)
+    if weights.ndim == 0 or weights.shape[-1] != count:
+        raise ValueError(
+            f"`shares`: expected {count}, one for each style of the network, got shape "
+            f"{list(weights.shape)}"
+        )
+    weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
+    height, width = content.shape[-3:-1]
+    padded = reflect_to_multiple(content, DIVISOR)
+    found: Any = module.apply({"params": params}, padded, weights)
+    return found[..., :height, :width, :]

@@ -1,0 +1,325 @@
+"""The files of a training: style files, which hold a trained network, and checkpoints.
+
+Both are HDF5, as `_hdf5` reads and writes it, with the attributes `format`, `version` (1) and `digest`,
+which is that of `weights.digests`, with `[format,version]` as its head, and covers all datasets. The
+dataset `facts` is JSON in UTF-8. The others are:
+
+* in a style file ("nst-jax style"), `layers/...`: the parameters of `johnson.Johnson` by name,
+  float32. The facts are the names of the styles, and what `nst_jax.train` records of recipe, paintings,
+  photos and losses;
+* in a checkpoint ("nst-jax training"), `state/...`, the leaves of the training's state by name, and
+  `best/...`, the parameters that had the least held-out loss.
+
+Unlike unpickling, reading these files executes nothing that is in them.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from nst_jax import _checks, _files, _hdf5
+from nst_jax._files import PathLike, check_destination
+from nst_jax.checkpoints import named_leaves
+from nst_jax.feed_forward.johnson import (
+    BLOCK,
+    ENCODER,
+    LayerParams,
+    StyleNetwork,
+    expected_shapes,
+)
+from nst_jax.weights.digests import digest_of
+
+STYLE_FORMAT = _hdf5.Format(
+    name="nst-jax style",
+    version=1,
+    noun="style file",
+    if_damaged="train it again, or name another",
+    if_foreign="`nst-jax train PAINTING --photos FOLDER -o {name}` makes one",
+    if_other_version="update nst-jax",
+)
+
+TRAINING_FORMAT = _hdf5.Format(
+    name="nst-jax training",
+    version=1,
+    noun="checkpoint of a training",
+    if_damaged="remove it and start anew",
+    if_foreign="name another file",
+    if_other_version="resume with the nst-jax that wrote it",
+)
+
+FACTS = "facts"  # dataset of the JSON
+LAYERS, STATE, BEST = "layers/", "state/", "best/"  # prefixes of names of datasets
+STYLES = "styles"  # the fact that has the names of the styles
+
+
+class ReadStyle(NamedTuple):
+    """A style file as read."""
+
+    network: StyleNetwork
+    facts: Mapping[str, Any]  # JSON values, see `Training.description`
+    digest: str
+
+
+def load_network(path: PathLike, *, argument: str = "path") -> StyleNetwork:
+    """Read and verify a trained network.
+
+    Args:
+      path: a file that `nst-jax train` or `save_network` wrote.
+      argument: the caller's name for `path`, used in messages.
+
+    Returns:
+      The network, for `stylize_trained`.
+
+    Raises:
+      ValueError: if the file is missing, damaged, no style file, of another version, or if its arrays
+        are not those of the network.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> nst.feed_forward.load_network("never_trained.h5")
+      Traceback (most recent call last):
+      ValueError: `path`: 'never_trained.h5' does not exist; check the path
+    """
+    return read_style_file(path, argument=argument).network
+
+
+def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
+    """Read and verify a trained network, and what its file says of it.
+
+    Args:
+      path: as in `load_network`.
+      argument: as in `load_network`.
+
+    Returns:
+      A `ReadStyle`.
+
+    Raises:
+      ValueError: as in `load_network`.
+    """
+    source = _hdf5.Source(Path(path), argument, STYLE_FORMAT)
+    arrays, facts, digest = _read(source)
+    names = facts.get(STYLES)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
+        raise source.damaged("it does not name its styles")
+    params = _nested({name.removeprefix(LAYERS): array for name, array in arrays.items()})
+    _check_fits(source, params, len(names))
+    return ReadStyle(StyleNetwork(jax.device_put(params), tuple(names)), facts, digest)
+
+
+def save_network(
+    path: PathLike, network: StyleNetwork, *, facts: Mapping[str, Any] | None = None
+) -> None:
+    """Write a style file; an existing file is replaced only once the new one is complete.
+
+    Equal networks and facts give equal bytes.
+
+    Args:
+      path: where to write.
+      network: the network.
+      facts: JSON values that the file shall say of itself, beside the names of the styles.
+
+    Raises:
+      ValueError: if `path` cannot be written to, or if a parameter is not finite.
+      OSError: if the disk fails or is full; an existing file is then unchanged.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import jax
+      >>> from nst_jax.feed_forward import johnson
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "style.h5"
+      >>> params = johnson.fresh_params(jax.random.key(0), 1, width=0.25)
+      >>> save_network(path, johnson.StyleNetwork(params, ("wave",)))
+      >>> load_network(path).styles
+      ('wave',)
+    """
+    check_destination(path)
+    arrays = {
+        f"{LAYERS}{name}": np.asarray(leaf, np.dtype("<f4"))
+        for name, leaf in named_leaves(dict(network.params)).items()
+    }
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"`network`: {name} has values that are not finite; train it again")
+    _write(Path(path), STYLE_FORMAT, {STYLES: list(network.styles), **(facts or {})}, arrays)
+
+
+def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
+    """Return the shares of a network's styles that a name, or a mapping of names to shares, asks for.
+
+    Args:
+      names: the names of the network's styles.
+      styles: the name of a style, names with shares such as `{"wave": 0.7, "mosaic": 0.3}`, or None
+        for equal shares of all.
+
+    Returns:
+      float32 [styles], whose sum is 1.
+
+    Raises:
+      ValueError: for a name that is not among them, a negative share, and shares that are all 0.
+
+    Example:
+      >>> style_shares(("wave", "mosaic"), {"wave": 3, "mosaic": 1}).tolist()
+      [0.75, 0.25]
+    """
+    wanted = dict.fromkeys(names, 1.0) if styles is None else styles
+    wanted = {wanted: 1.0} if isinstance(wanted, str) else wanted
+    for name, share in wanted.items():
+        if name not in names:
+            raise _checks.unknown("style", name, names, "style in this file")
+        _checks.number("style", share, least=0)
+    total = sum(wanted.values())
+    if not total > 0:
+        raise ValueError("`style`: all shares are 0; give one style more than that")
+    return np.asarray([wanted.get(name, 0.0) / total for name in names], np.float32)
+
+
+# --- Checkpoints ------------------------------------------------------------------------------------
+
+
+class TrainingCheckpoint(NamedTuple):
+    """The position of a training as plain data, from which it resumes."""
+
+    arrays: Mapping[str, Any]  # the leaves of the training's state by name
+    best: Mapping[str, Any]  # the parameters that had the least held-out loss, by name
+    updates: list[int]  # after how many updates the held-out loss was measured
+    held_out: list[float]  # that loss each time
+    training: list[
+        float
+    ]  # mean loss of the updates before each time; the first is the held-out loss
+    recent: list[float]  # losses of the updates since the latest time
+    facts: Mapping[str, Any]  # what the training depends on, see `training.identity_of`
+    notes: Mapping[str, Any] = {}  # JSON values that the caller adds
+
+    @property
+    def step(self) -> int:
+        """Number of updates so far."""
+        return int(self.arrays["step"])
+
+
+def save_training(path: PathLike, checkpoint: TrainingCheckpoint) -> None:
+    """Write a checkpoint of a training; a crash meanwhile leaves an existing file as it was.
+
+    Args:
+      path: path of the file to write or to replace.
+      checkpoint: what the `checkpoint()` of a training returns.
+
+    Raises:
+      ValueError: if `path` cannot be written to.
+      OSError: if the disk fails or is full; an existing file is then unchanged.
+    """
+    check_destination(path)
+    fields = checkpoint._asdict()
+    arrays = {f"{STATE}{name}": leaf for name, leaf in fields.pop("arrays").items()}
+    arrays |= {f"{BEST}{name}": leaf for name, leaf in fields.pop("best").items()}
+    _write(Path(path), TRAINING_FORMAT, fields, arrays)
+
+
+def load_training(path: PathLike, *, argument: str = "path") -> TrainingCheckpoint:
+    """Read and verify a checkpoint of a training.
+
+    Args:
+      path: a file that `save_training` or `nst-jax train` wrote.
+      argument: the caller's name for `path`, used in messages.
+
+    Raises:
+      ValueError: if the file is missing, damaged, no such checkpoint, or of another version.
+    """
+    source = _hdf5.Source(Path(path), argument, TRAINING_FORMAT)
+    arrays, fields, _ = _read(source)
+    if problem := next(_problems(fields, arrays), ""):
+        raise source.damaged(problem)
+    return TrainingCheckpoint(_under(arrays, STATE), _under(arrays, BEST), **fields)
+
+
+def _under(arrays: Mapping[str, Any], group: str) -> dict[str, Any]:
+    return {n.removeprefix(group): array for n, array in arrays.items() if n.startswith(group)}
+
+
+_FIELDS = {
+    "updates": list, "held_out": list, "training": list, "recent": list, "facts": dict, "notes": dict,
+}  # fmt: skip
+
+
+def _problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Describe contents that no training writes, in a file whose digest is right.
+
+    Only the first description may be requested, since each check relies on those before.
+    """
+    if {name: type(value) for name, value in fields.items()} != _FIELDS:
+        yield f"{FACTS} has other fields than expected"
+    step = arrays.get(f"{STATE}step")
+    if step is None or step.shape != () or step.dtype.kind != "i" or step < 0:
+        yield "it does not say after how many updates it was written"
+    lists = [fields[name] for name in ("updates", "held_out", "training")]
+    if not lists[0] or len({len(each) for each in lists}) > 1:
+        yield "its losses are incomplete"
+    if not all(type(number) is int for number in lists[0]):
+        yield "updates are not counted by integers"
+    if not all(type(number) is float for number in (*lists[1], *lists[2], *fields["recent"])):
+        yield "its losses are not numbers"
+
+
+# --- Reading and writing ----------------------------------------------------------------------------
+
+
+def _write(
+    path: Path, kind: _hdf5.Format, facts: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> None:
+    text = json.dumps(facts, ensure_ascii=False).encode()
+    datasets = {**arrays, FACTS: np.frombuffer(text, np.uint8)}
+    head = {"format": kind.name, "version": kind.version}
+    try:
+        with _hdf5.created(path) as file:
+            _hdf5.store(file, datasets)
+            file.attrs.update(head | {"digest": digest_of([*head.values()], datasets)})
+    except (OSError, RuntimeError) as error:  # HDF5 may raise either if the disk is full
+        raise OSError(f"cannot write '{path}': {_files.reason_of(error)}") from error
+
+
+def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:
+    """Return the arrays of a file, its facts and its digest, which is verified."""
+    with _hdf5.opened(source) as file:
+        arrays = _hdf5.arrays_in(source, file)
+        stated = _hdf5.attribute(file, "digest")
+    digest = digest_of([source.format.name, source.format.version], arrays)
+    if digest != stated:
+        raise source.error(f"has digest {digest} but states {stated}; {source.format.if_damaged}")
+    array = arrays.pop(FACTS, None)
+    try:
+        facts = json.loads(b"" if array is None else array.tobytes())
+    except (ValueError, RecursionError) as error:
+        raise source.damaged(error) from error
+    if not isinstance(facts, dict):
+        raise source.damaged(f"{FACTS} is no JSON object")
+    return arrays, facts, digest
+
+
+def _nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arrays named "encode1/conv/kernel" as dictionaries in dictionaries."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *parents, last = name.split("/")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = array
+    return tree
+
+
+def _check_fits(source: _hdf5.Source, params: LayerParams, styles: int) -> None:
+    """Refuse arrays that are not those of `Johnson` at the sizes that the first layers have."""
+    found = _hdf5.layout_of(named_leaves(dict(params)))
+    sizes = [found.get(f"{name}/gamma", ((), ""))[0] for name in ENCODER]
+    if any(len(size) != 2 for size in sizes) or f"{BLOCK}1" not in params:
+        raise source.error(
+            "has the arrays of another network, not of Johnson's; name a file that `nst-jax train` made"
+        )
+    if sizes[0][0] != styles:
+        raise source.damaged(f"it names {styles} styles and has the norms of {sizes[0][0]}")
+    expected = _hdf5.layout_of(named_leaves(expected_shapes(params)))
+    if differences := _hdf5.layout_differences(expected, found):
+        raise source.error(f"does not fit its network: {differences}; {STYLE_FORMAT.if_damaged}")

@@ -1,0 +1,615 @@
+"""Train a feed-forward network: `train` to its end, `Training` update by update with checkpoints."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from nst_jax import _checks, checkpoints, images, prepare, provenance, recipes
+from nst_jax._compile import Jitted
+from nst_jax._types import HostImage, Params, Shape
+from nst_jax.checkpoints import named_leaves, tree_from
+from nst_jax.feed_forward.crops import Crops, Found, PhotoCrops, ReadAhead, find_photos
+from nst_jax.feed_forward.johnson import (
+    BLOCKS,
+    SMALLEST,
+    StyleNetwork,
+    fresh_params,
+    stylize_trained,
+)
+from nst_jax.feed_forward.style_files import TrainingCheckpoint
+from nst_jax.feed_forward.training_step import (
+    TrainingState,
+    check_batch,
+    crop_losses,
+    init_training,
+    train_step,
+)
+from nst_jax.measuring import Measuring
+from nst_jax.optimizers.rules import Adam
+from nst_jax.recipes.changes import with_options
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.sizes import Size
+from nst_jax.scaling import sharding
+from nst_jax.scaling.sharding import Devices
+from nst_jax.vgg.network import with_forms
+from nst_jax.weights.params import digest
+
+# Defaults of a training; batch, crop and learning rate are those of PyTorch's example
+# (pytorch/examples @ 77f55b91, fast_neural_style), which makes 40 000 updates.
+STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
+EVERY = 200  # updates between two measurements of the held-out loss
+MOST_MEASURED = 64  # crops and styles held out that are measured each time, about
+IN_FLIGHT = 2  # updates that the host may be ahead of the device
+
+
+class TrainingDiverged(RuntimeError):
+    """Raised when the loss of a training is not finite; the training's `best` is still whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """The checked inputs and options of a training.
+
+    Attributes:
+      paintings: the style pictures, by the names that the styles shall have.
+      found: the photos.
+      recipe: what is minimised, and the precision.
+      steps: number of updates.
+      batch: number of crops in an update.
+      crop: side of a crop in px.
+      width: factor of the network's channels.
+      blocks: number of the network's residual blocks.
+      learning_rate: of Adam.
+      every: number of updates between two measurements of the held-out loss.
+      key: a random key, on which the fresh network and all crops depend.
+      mesh: the devices that share the crops of an update; None is one device.
+    """
+
+    paintings: Mapping[str, HostImage]
+    found: Found
+    recipe: Recipe
+    steps: int
+    batch: int
+    crop: int
+    width: float
+    blocks: int
+    learning_rate: float
+    every: int
+    key: Array
+    mesh: Mesh | None
+
+    @property
+    def style_shapes(self) -> dict[str, Shape]:
+        """(height, width) at which each painting is measured, by the recipe's size rules."""
+        crop = (self.crop, self.crop)
+        return {
+            name: prepare.final_shapes(crop, painting.shape[:2], self.recipe, argument="paintings")[
+                1
+            ]
+            for name, painting in self.paintings.items()
+        }
+
+    @cached_property
+    def seed(self) -> tuple[int, ...]:
+        """The key as numbers, from which crops are drawn on the host."""
+        typed = jnp.issubdtype(self.key.dtype, jax.dtypes.prng_key)
+        data = jax.random.key_data(self.key) if typed else self.key
+        return tuple(np.asarray(data).ravel().tolist())
+
+
+def training_job(
+    paintings: Any,
+    photos: Any,
+    *,
+    recipe: Recipe = recipes.DEFAULT,
+    style_size: Size = None,
+    precision: str | None = None,
+    steps: int = STEPS,
+    batch: int = BATCH,
+    crop: int = CROP,
+    width: float = 1.0,
+    blocks: int = BLOCKS,
+    learning_rate: float = LEARNING_RATE,
+    every: int = EVERY,
+    key: Array | None = None,
+    devices: Devices = None,
+    look: Any = lambda done, total: None,
+) -> TrainingJob:
+    """Check the arguments of a training, and find its photos; see `train`, also for what is raised.
+
+    Args:
+      paintings: see `train`.
+      photos: see `train`; or a `Found`.
+      recipe: see `train`.
+      style_size: see `train`.
+      precision: see `train`.
+      steps: see `train`.
+      batch: see `train`.
+      crop: see `train`.
+      width: see `train`.
+      blocks: see `train`.
+      learning_rate: see `train`.
+      every: see `train`.
+      key: see `train`.
+      devices: see `train`.
+      look: called after each photo, with the number of photos seen so far and of all.
+    """
+    for name, value in {"steps": steps, "batch": batch, "every": every, "blocks": blocks}.items():
+        _checks.whole(name, value, least=1)
+    _checks.whole("crop", crop, least=SMALLEST)
+    _checks.number("learning_rate", learning_rate, above=0)
+    _checks.number("width", width, above=0)
+    _checks.random_key("key", key)
+    recipe = with_options(recipe, None, style_size, None, precision)
+    _checks.single(recipe)
+    mesh = sharding.mesh_of(devices)
+    check_batch(batch, mesh)
+    platform = jax.devices()[0].platform if mesh is None else mesh.devices.flat[0].platform
+    job = TrainingJob(
+        paintings=_named(paintings),
+        found=Found((), ()),
+        # Crops are small, so they are never computed in tiles.
+        recipe=recipe.resolved(platform).replace(network__tile=0),
+        steps=int(steps),
+        batch=int(batch),
+        crop=int(crop),
+        width=float(width),
+        blocks=int(blocks),
+        learning_rate=float(learning_rate),
+        every=int(every),
+        key=jax.random.key(0) if key is None else key,
+        mesh=mesh,
+    )
+    _ = job.style_shapes  # raises if a painting is too small, before all photos are read
+    found = photos if isinstance(photos, Found) else find_photos(photos, int(crop), look=look)
+    return replace(job, found=found)
+
+
+def _named(paintings: Any) -> dict[str, HostImage]:
+    """Return the paintings as pictures by name."""
+    if isinstance(paintings, Mapping):
+        pairs = list(paintings.items())
+    else:
+        single = isinstance(paintings, (str, os.PathLike)) or hasattr(paintings, "shape")
+        several = [paintings] if single else list(paintings)
+        paths = [Path(each) if isinstance(each, (str, os.PathLike)) else None for each in several]
+        stems = [f"style{n}" if path is None else path.stem for n, path in enumerate(paths, 1)]
+        pairs = list(zip(distinct(stems), several, strict=True))
+    if not pairs:
+        raise ValueError("`paintings`: is empty; give at least one picture")
+    return {
+        name: images.load(value, argument="paintings")
+        if isinstance(value, (str, os.PathLike))
+        else _checks.image("paintings", value)
+        for name, value in pairs
+    }
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return names with numbers added to those that occur more than once.
+
+    Example:
+      >>> distinct(["wave", "scream", "wave"])
+      ['wave', 'scream', 'wave_2']
+    """
+    found: list[str] = []
+    for name in names:
+        number, new = 1, name
+        while new in found:
+            number += 1
+            new = f"{name}_{number}"
+        found.append(new)
+    return found
+
+
+# --- The training -----------------------------------------------------------------------------------
+
+
+class TrainingReport(NamedTuple):
+    """What `Training` yields: before the first update, and after each."""
+
+    step: int  # updates so far
+    loss: Array | None  # mean loss of the crops of the latest update, before it; on the device
+    held_out: float | None  # mean loss of the photos held out, if it was measured now
+
+
+class _Programs(NamedTuple):
+    step: Any
+    losses: Any
+    paint: Any
+
+
+_PROGRAMS = _Programs(
+    step=Jitted(train_step, static_argnames=("mesh",), donate_argnames="state"),
+    losses=Jitted(crop_losses),
+    paint=Jitted(stylize_trained, static_argnames=("precision",)),
+)
+
+
+class Training(Iterator[TrainingReport]):
+    """An iterator over the updates of a training, which can be saved and resumed after each.
+
+    Use it as a context manager: leaving it ends the threads that read photos.
+
+    Attributes:
+      job: the inputs and options.
+      crops: the photos' crops.
+      updates: after how many updates the held-out loss was measured.
+      held_out: that loss each time.
+      training: mean loss of the updates before each time.
+    """
+
+    def __init__(
+        self, params: Params, job: TrainingJob, *, resume: TrainingCheckpoint | None = None
+    ) -> None:
+        """Measure the paintings and make a fresh network, or that of a checkpoint.
+
+        Args:
+          params: weights of VGG-19.
+          job: from `training_job`.
+          resume: a checkpoint of an earlier training with the same job, `steps` apart.
+
+        Raises:
+          ValueError: if `resume` is a checkpoint of another training, or has had more updates.
+        """
+        self.job, self._before = job, resume
+        self._identity = identity_of(params, job)
+        if resume is not None:
+            checkpoints.check_same_run(resume.facts, self._identity)
+            _check_steps(resume, job)
+        self.crops = PhotoCrops(job.found.photos, job.crop, job.seed)
+        recipe = recipes.as_arrays(job.recipe.bare())
+        statistics = self._measured(params, recipe)
+        formed = with_forms(
+            params,
+            recipe.terms.taps,
+            shape=(job.crop, job.crop),
+            precision=recipe.network.precision_on(),
+        )
+        rule = jax.tree.map(jnp.float32, Adam(learning_rate=job.learning_rate))
+        self._fixed = sharding.replicate((formed, statistics, recipe, rule), job.mesh)
+        self._state = sharding.replicate(self._first_state(rule), job.mesh)
+        self.updates: list[int] = [] if resume is None else list(resume.updates)
+        self.held_out: list[float] = [] if resume is None else list(resume.held_out)
+        self.training: list[float] = [] if resume is None else list(resume.training)
+        self._best = {} if resume is None else dict(resume.best)
+        self.step = 0 if resume is None else resume.step
+        self._losses: list[Any] = (
+            [] if resume is None else list(resume.recent)
+        )  # of the updates since the latest measurement
+        self._reader = ReadAhead(self.crops, self.step, job.batch)
+        self._begun = False
+
+    def _measured(self, params: Params, recipe: Recipe) -> Any:
+        """Return the statistics of all paintings, each array [styles, ...]."""
+        measuring = Measuring(params, recipe, None)
+        shapes = self.job.style_shapes
+        found = [
+            measuring.style(prepare.resized(painting, shapes[name], self.job.recipe))
+            for name, painting in self.job.paintings.items()
+        ]
+        return jax.tree.map(lambda *each: jnp.stack(each), *found)
+
+    def _first_state(self, rule: Adam) -> TrainingState:
+        job = self.job
+        fresh = fresh_params(job.key, len(job.paintings), width=job.width, blocks=job.blocks)
+        state = init_training(fresh, rule)
+        if self._before is None:
+            return state
+        return tree_from(self._before.arrays, state, argument="resume")
+
+    def __enter__(self) -> "Training":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._reader.__exit__(*exception)
+
+    def __next__(self) -> TrainingReport:
+        """Return the report before the first update, then make an update each time.
+
+        Raises:
+          TrainingDiverged: if the loss of an update, or of the photos held out, is not finite.
+          ValueError: if all photos turn out to be damaged.
+        """
+        loss = None
+        if self._begun:
+            if self.step >= self.job.steps:
+                raise StopIteration
+            loss = self._update()
+        self._begun = True
+        due = self.step % self.job.every == 0 or self.step == self.job.steps
+        if not due or self.step in self.updates:
+            return TrainingReport(self.step, loss, None)
+        return TrainingReport(self.step, loss, self._measure())
+
+    def _update(self) -> Array:
+        formed, statistics, recipe, rule = self._fixed
+        crops = sharding.split(jnp.asarray(next(self._reader)), self.job.mesh)
+        self._state, losses = _PROGRAMS.step(
+            formed, self._state, crops, statistics, recipe, rule, mesh=self.job.mesh
+        )
+        self.step += 1
+        self._losses.append(losses.total)
+        if len(self._losses) > IN_FLIGHT:  # so that updates do not queue up, and NaN is seen
+            self._check_finite(self._losses[-1 - IN_FLIGHT], self.step - IN_FLIGHT)
+        return losses.total
+
+    def _check_finite(self, loss: Any, step: int) -> None:
+        if not np.isfinite(np.asarray(loss)):
+            raise TrainingDiverged(
+                f"the loss is not finite at update {step}; the best network is that after "
+                f"{self.best_step} updates: try a smaller `learning_rate` or smaller weights"
+            )
+
+    def _measure(self) -> float:
+        """Measure the held-out loss, and keep the network if it is the least so far."""
+        loss = self.measure_held_out()
+        self._check_finite(loss, self.step)
+        recent = [float(np.asarray(each)) for each in self._losses]
+        self._losses = []
+        if not self.held_out or loss < min(self.held_out):
+            self._best = self._host(self._state.network)
+        self.updates.append(self.step)
+        self.held_out.append(loss)
+        self.training.append(float(np.mean(recent)) if recent else loss)
+        return loss
+
+    def measure_held_out(self) -> float:
+        """Return the present network's mean loss of the photos held out, in all styles."""
+        formed, statistics, recipe, _ = self._fixed
+        count = len(self.job.paintings)
+        contents = max(1, min(len(self.crops.held_out), MOST_MEASURED // count))
+        pairs = [(content, style) for content in range(contents) for style in range(count)]
+        totals: list[np.ndarray] = []
+        for start in range(0, len(pairs), self.job.batch):
+            part = pairs[start : start + self.job.batch]
+            full = part + part[-1:] * (self.job.batch - len(part))  # one shape, one program
+            which, styles = np.asarray(full, np.int32).T
+            crops = sharding.split(jnp.asarray(self.crops.held_out[which]), self.job.mesh)
+            styles = sharding.split(jnp.asarray(styles), self.job.mesh)
+            losses = _PROGRAMS.losses(
+                formed, self._state.network, crops, styles, statistics, recipe
+            )
+            totals.append(np.asarray(losses.total)[: len(part)])
+        return float(np.mean(np.concatenate(totals)))
+
+    def _host(self, tree: Any) -> dict[str, np.ndarray]:
+        return sharding.to_host(named_leaves(tree), self.job.mesh, copy=True)
+
+    # --- Results
+
+    @property
+    def best_step(self) -> int:
+        """After how many updates the held-out loss was least."""
+        return self.updates[int(np.argmin(self.held_out))] if self.updates else 0
+
+    @property
+    def best(self) -> StyleNetwork:
+        """The network that had the least held-out loss."""
+        return self._named(self._best)
+
+    @property
+    def present(self) -> StyleNetwork:
+        """The network after the latest update."""
+        return self._named(self._host(self._state.network))
+
+    def _named(self, leaves: Mapping[str, Any]) -> StyleNetwork:
+        like = jax.eval_shape(lambda: self._state.network)
+        params = tree_from(leaves, like, argument="resume")
+        return StyleNetwork(params, tuple(self.job.paintings))
+
+    def paint(self, network: StyleNetwork, contents: Crops) -> np.ndarray:
+        """Paint crops in all styles: [contents, styles, h, w, 3] in [0, 1]."""
+        count = len(network.styles)
+        precision = self._fixed[2].network.precision_on()
+        rows = [
+            _PROGRAMS.paint(
+                network.params,
+                jnp.asarray(np.stack([crop] * count), jnp.float32) / 255,
+                jnp.eye(count),
+                precision=precision,
+            )
+            for crop in contents
+        ]
+        return np.stack([np.asarray(row) for row in rows])
+
+    def checkpoint(self) -> TrainingCheckpoint | None:
+        """Return the position after the latest update; None if a number in it is not finite."""
+        arrays = self._host(self._state)
+        if not self._best or not all(np.isfinite(each).all() for each in arrays.values()):
+            return None
+        recent = [float(np.asarray(each)) for each in self._losses]
+        return TrainingCheckpoint(
+            arrays=arrays,
+            best=self._best,
+            updates=list(self.updates),
+            held_out=list(self.held_out),
+            training=list(self.training),
+            recent=recent,
+            facts=self._identity,
+        )
+
+    def outcome(self, *, measure: bool = True) -> tuple[StyleNetwork, dict[str, Any]]:
+        """Return the best network, and what a style file says of its training, as JSON values.
+
+        Args:
+          measure: whether the present network is measured first if it is not yet, as where a training
+            was interrupted. That changes neither the training nor its checkpoints.
+        """
+        network, updates, losses = None, list(self.updates), list(self.held_out)
+        if measure and self.step not in updates:
+            loss = self.measure_held_out()
+            if loss < min(losses):  # false if it is not a number
+                network = self.present
+                updates, losses = [*updates, self.step], [*losses, loss]
+        taken = int(np.argmin(losses))
+        job, identity = self.job, self._identity
+        facts = {
+            "recipe": job.recipe.name,
+            "source": job.recipe.source,
+            **identity,
+            "photos": {"count": len(job.found.photos), "digest": identity["photos"]},
+            "training": {
+                "updates": self.step,
+                "best_after": updates[taken],
+                "held_out_loss": losses[taken],
+                "measured_after": updates,
+                "held_out_losses": losses,
+                "training_losses": self.training,
+            },
+        }
+        return network or self.best, facts
+
+    @property
+    def checkpoint_size(self) -> int:
+        """Approximate number of bytes of a checkpoint: the state, and the best network."""
+        leaves = jax.tree.leaves((self._state, self._state.network))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _check_steps(resume: TrainingCheckpoint, job: TrainingJob) -> None:
+    if resume.step > job.steps:
+        raise ValueError(
+            f"`resume`: the checkpoint has had {resume.step} updates, more than the {job.steps} of "
+            "this training; give it more steps, or start anew"
+        )
+
+
+def identity_of(params: Params, job: TrainingJob) -> dict[str, Any]:
+    """Return everything that a training depends on, except its device and its number of updates.
+
+    Args:
+      params: weights of VGG-19.
+      job: the inputs and options.
+
+    Returns:
+      A dictionary from the name of a fact to its value, as JSON represents it.
+    """
+    settings = provenance.of_recipe(job.recipe)
+    photos = "".join(photo.digest for photo in job.found.photos)
+    found = {
+        "paintings": {name: _digest(image) for name, image in job.paintings.items()},
+        "sizes": {name: list(shape) for name, shape in job.style_shapes.items()},
+        "photos": hashlib.sha256(photos.encode()).hexdigest(),
+        "batch": job.batch,
+        "crop": job.crop,
+        "width": job.width,
+        "blocks": job.blocks,
+        "learning_rate": job.learning_rate,
+        "every": job.every,
+        "key": list(job.seed),
+        "weights": digest(params),
+        **{key: settings[key] for key in settings if key.startswith(("terms.", "network."))},
+        **{f"version of {n}": v for n, v in provenance.versions().items() if n != "python"},
+    }
+    return json.loads(json.dumps(found, default=str))
+
+
+def _digest(image: HostImage) -> str:
+    return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
+
+
+def train(
+    params: Params,
+    paintings: Any,
+    photos: Any,
+    *,
+    recipe: Recipe = recipes.DEFAULT,
+    style_size: Size = None,
+    precision: str | None = None,
+    steps: int = STEPS,
+    batch: int = BATCH,
+    crop: int = CROP,
+    width: float = 1.0,
+    blocks: int = BLOCKS,
+    learning_rate: float = LEARNING_RATE,
+    every: int = EVERY,
+    key: Array | None = None,
+    devices: Devices = None,
+) -> StyleNetwork:
+    """Train a feed-forward network that paints any photo in the style of a painting, in one pass.
+
+    The network is Johnson's, with norms of its own for each of several paintings. An update takes a
+    batch of random crops of photos and descends, by Adam, the recipe's loss of what the network makes
+    of them: the loss that `stylize` would minimise for each of them. The network is kept that has the
+    least such loss on photos that are held out.
+
+    Args:
+      params: weights of VGG-19, from `nst_jax.load_params`.
+      paintings: a style picture or several: images [h, w, 3] in [0, 1] or uint8, or files, in a
+        sequence, or by the names that the styles shall have; by default files give their names.
+      photos: a folder, or a sequence of files or images: at least two, with sides of at least `crop`.
+        A tenth of them, but no more than 16, are held out.
+      recipe: what is minimised: taps, weights, losses, and the sizes of the paintings. Its optimiser
+        and its schedule are not used.
+      style_size: size of the paintings, as in `stylize`; default: the recipe's.
+      precision: as in `stylize`, for VGG-19 and for the network, whose parameters stay float32.
+      steps: number of updates.
+      batch: number of crops in an update, a multiple of the number of devices.
+      crop: side of a crop in px.
+      width: factor of the network's numbers of channels, 32 to 128 at width 1. Time and memory grow
+        with the square of it.
+      blocks: number of the network's residual blocks.
+      learning_rate: of Adam.
+      every: number of updates between two measurements of the held-out loss.
+      key: a JAX random key, on which the fresh network and all crops depend; default:
+        `jax.random.key(0)`.
+      devices: devices that share the crops of each update: `"all"`, a number, or a list of
+        `jax.Device`; default: the one that holds the weights.
+
+    Returns:
+      The network with the least held-out loss, for `nst_jax.feed_forward.stylize_trained` and
+      `nst_jax.feed_forward.save_network`.
+
+    Raises:
+      TypeError: if an argument is of the wrong type.
+      ValueError: if an argument cannot be used, or if fewer than two photos can; before any long work.
+      TrainingDiverged: if a loss is not finite.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> cat, night = nst.images.sample("chelsea"), nst.images.sample("starry_night")
+      >>> network = nst.train(
+      ...     nst.load_params(), {"night": night}, [cat, cat[:200]], steps=1, batch=1, crop=32,
+      ...     width=0.1, blocks=1, style_size=64,
+      ... )
+      >>> nst.feed_forward.stylize_trained(network.params, cat).shape
+      (300, 451, 3)
+
+    References:
+      Johnson, Alahi, Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution",
+      2016; Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", 2017.
+    """
+    _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    _checks.not_traced("params", params)
+    job = training_job(
+        paintings,
+        photos,
+        recipe=recipe,
+        style_size=style_size,
+        precision=precision,
+        steps=steps,
+        batch=batch,
+        crop=crop,
+        width=width,
+        blocks=blocks,
+        learning_rate=learning_rate,
+        every=every,
+        key=key,
+        devices=devices,
+    )
+    with Training(params, job) as training:
+        for _ in training:
+            pass
+        return training.best

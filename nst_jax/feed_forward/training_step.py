@@ -1,0 +1,170 @@
+"""Pure functions of a training: its state, one update, and the losses of photos held out.
+
+The loss of a crop is the recipe's, of what the network makes of the crop, with the crop as the content
+and the painting as the style. `objective.losses_of` computes it, as for a canvas.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Int, UInt8
+
+from nst_jax._types import Losses, Params, Targets
+from nst_jax.feed_forward.johnson import LayerParams, stylize_trained
+from nst_jax.objective import losses_of, measure_content
+from nst_jax.optimizers.rules import Adam
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.sharding import PICTURES, AnyMesh, pictures_in_parallel, shard_map
+
+Crops = UInt8[Array, "n h w 3"]
+
+Statistics = Any  # tap -> statistic, each leaf [styles, ...]
+
+
+class TrainingState(NamedTuple):
+    """The state of a training."""
+
+    step: Int[Array, ""]  # updates so far
+    network: LayerParams  # float32, whatever the precision in which the network computes
+    opt_state: Any  # state of Adam
+
+
+def init_training(network: LayerParams, optimizer: Adam) -> TrainingState:
+    """Return the state of a training before its first update.
+
+    Args:
+      network: from `fresh_params`.
+      optimizer: Adam with its numbers.
+    """
+    opt_state = optimizer.transformation().init(network)
+    return TrainingState(jnp.zeros((), jnp.int32), network, opt_state)
+
+
+def train_step(
+    params: Params,
+    state: TrainingState,
+    crops: Crops,
+    statistics: Statistics,
+    recipe: Recipe,
+    optimizer: Adam,
+    *,
+    mesh: AnyMesh | None = None,
+) -> tuple[TrainingState, Losses]:
+    """Update the network once, by the mean loss of a batch of crops.
+
+    The crops take the styles in turn, so that each style has its share of every few batches. With a
+    mesh, each device computes the loss and the gradient of its own crops; the means over the devices
+    are the only communication.
+
+    Args:
+      params: weights of VGG-19.
+      state: from `init_training` or an earlier update.
+      crops: [n, h, w, 3] in 0..255; n is a multiple of the number of devices.
+      statistics: of the paintings at the recipe's style taps, each array [styles, ...].
+      recipe: losses, loss weights and network settings; its precision is also that of the network that
+        is trained, whose parameters stay float32.
+      optimizer: Adam with its numbers.
+      mesh: the devices over which the crops are distributed; None is one device.
+
+    Returns:
+      The next state, and the batch's mean `Losses` before the update.
+    """
+    first = state.step * (crops.shape[0] % _count(statistics))
+    arguments = (params, state.network, crops, statistics, recipe, first)
+    losses, gradient = (
+        _losses_and_gradient(*arguments) if mesh is None else _on_all(mesh)(*arguments)
+    )
+    updates, opt_state = optimizer.transformation().update(
+        gradient, state.opt_state, state.network, value=losses.total
+    )
+    network = optax.apply_updates(state.network, updates)
+    return TrainingState(state.step + 1, network, opt_state), losses
+
+
+def _on_all(mesh: AnyMesh) -> Callable[..., tuple[Losses, LayerParams]]:
+    """Return `_losses_and_gradient` of a batch whose crops are distributed over the devices."""
+
+    def on_device(*arguments: Any) -> Any:
+        found = _losses_and_gradient(*arguments, device=lax.axis_index(PICTURES))
+        return jax.tree.map(lambda x: lax.pmean(x, PICTURES), found)
+
+    specs = (P(), P(), P(PICTURES), P(), P(), P())
+    return shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=P())
+
+
+def _losses_and_gradient(
+    params: Params,
+    network: LayerParams,
+    crops: Crops,
+    statistics: Statistics,
+    recipe: Recipe,
+    first: Int[Array, ""],
+    *,
+    device: Any = 0,
+) -> tuple[Losses, LayerParams]:
+    """Return the mean losses of one device's crops, and the gradient of their total."""
+    own = crops.shape[0]
+    styles = (first + device * own + jnp.arange(own)) % _count(statistics)
+
+    def mean_losses(network: LayerParams) -> tuple[Array, Losses]:
+        found = crop_losses(params, network, crops, styles, statistics, recipe)
+        means = jax.tree.map(jnp.mean, found)
+        return means.total, means
+
+    (_, losses), gradient = jax.value_and_grad(mean_losses, has_aux=True)(network)
+    return losses, gradient
+
+
+def crop_losses(
+    params: Params,
+    network: LayerParams,
+    crops: Crops,
+    styles: Int[Array, " n"],
+    statistics: Statistics,
+    recipe: Recipe,
+) -> Losses:
+    """Return the losses of what a network makes of crops, each in one style: arrays [n].
+
+    Args:
+      params: weights of VGG-19.
+      network: parameters of the network.
+      crops: [n, h, w, 3] in 0..255.
+      styles: index of each crop's style.
+      statistics: as in `train_step`.
+      recipe: as in `train_step`.
+    """
+    contents = crops.astype(jnp.float32) / 255
+    shares = jax.nn.one_hot(styles, _count(statistics))
+    precision = recipe.network.precision_on()
+    painted = stylize_trained(network, contents, shares, precision=precision)
+    wanted = jax.tree.map(lambda leaf: leaf[styles], statistics)
+
+    def losses(content: Array, image: Array, style: Any) -> Losses:
+        targets = Targets(measure_content(params, content, recipe), style)
+        return losses_of(params, image, targets, recipe)
+
+    return jax.vmap(losses)(contents, painted, wanted)
+
+
+def _count(statistics: Statistics) -> int:
+    """Return the number of styles."""
+    return int(jax.tree.leaves(statistics)[0].shape[0])
+
+
+def check_batch(batch: int, mesh: AnyMesh | None) -> None:
+    """Refuse a number of crops that cannot be divided evenly among devices.
+
+    Raises:
+      ValueError: naming the next larger number that can be.
+    """
+    devices = pictures_in_parallel(mesh)
+    if batch % devices:
+        raise ValueError(
+            f"`batch`: {batch} crops cannot be divided among {devices} devices; take "
+            f"{-(-batch // devices) * devices}"
+        )

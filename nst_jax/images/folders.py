@@ -1,0 +1,48 @@
+"""Which files of a folder are pictures, by their suffixes."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from nst_jax.images import decoding
+
+
+def pictures_in(folder: Path, *, argument: str = "folder") -> list[Path]:
+    """Return the files in a folder that have a picture's suffix and are not hidden, by name.
+
+    Args:
+      folder: the folder; those inside it are not searched.
+      argument: the caller's name for the folder, used in messages.
+
+    Raises:
+      ValueError: if the folder cannot be read or has no such file; the message says what it has.
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise ValueError(f"`{argument}`: cannot read '{folder}': {error.strerror}") from None
+    found = [folder / name for name in names if _is_picture(name)]
+    if not found:
+        others = passed_over(folder)
+        only = f", only {others}" if others else ""
+        raise ValueError(
+            f"`{argument}`: the folder '{folder}' contains no pictures{only}; name another"
+        )
+    return found
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(decoding.suffixes()) and not name.startswith(".")
+
+
+def passed_over(folder: Path) -> str:
+    """Return the suffixes in a folder that are not those of pictures, with counts: "1 .pdf, 3 .txt".
+
+    Hidden files are not counted.
+    """
+    names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
+    others = [name for name in names if not _is_picture(name) and not name.startswith(".")]
+    kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in others)
+    text = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    heic = any(kind in decoding.HEIC_SUFFIXES for kind in kinds)
+    return f"{text} (HEIC is painted if it is saved as JPEG or PNG)" if heic else text

@@ -1,0 +1,321 @@
+"""Training: its update against the objective, devices, compilations, the held-out loss, resuming."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import nst_jax as nst
+from nst_jax import recipes
+from nst_jax.app import options
+from nst_jax.feed_forward import style_files, training
+from nst_jax.feed_forward.johnson import fresh_params, stylize_trained
+from nst_jax.feed_forward.training import Training, TrainingDiverged, training_job
+from nst_jax.feed_forward.training_step import crop_losses, init_training, train_step
+from nst_jax.optimizers import Adam
+from nst_jax.vgg.precision import BFLOAT16
+from tests import small
+from tests.test_crops import picture
+
+RECIPE = small.shallow()
+PAINTINGS = {"night": ("starry_night", 48, 40), "cat": ("chelsea", 40, 48)}
+# The same sizes everywhere, so that what one test compiles the others use.
+SIZES = {"batch": 2, "crop": 32, "width": 0.2, "blocks": 1, "style_size": "as-is"}
+
+
+def job_of(**changes):
+    photos = [picture(seed) for seed in range(12)]
+    paintings = {name: small.picture(*which) for name, which in PAINTINGS.items()}
+    settings = {"recipe": RECIPE, "steps": 30, "every": 10, "learning_rate": 1e-2, **SIZES}
+    return training_job(paintings, photos, **(settings | changes))
+
+
+# --- One update -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def parts(params):
+    """Return what one update takes: crops, statistics, recipe, and a fresh network."""
+    recipe = recipes.as_arrays(RECIPE.bare())
+    grey = jnp.full((32, 32, 3), 0.5)
+    measure = jax.jit(nst.measure)
+    paintings = [jnp.asarray(small.picture(*which)) for which in PAINTINGS.values()]
+    found = [measure(params, grey, one, recipe).style for one in paintings]
+    statistics = jax.tree.map(lambda *each: jnp.stack(each), *found)
+    crops = jnp.asarray(np.stack([picture(seed, 32, 32) for seed in (1, 2)]))
+    # As a training has them, so that its programs are used here, too.
+    formed = nst.vgg.with_forms(params, recipe.terms.taps, shape=(32, 32))
+    network = fresh_params(jax.random.key(0), 2, width=SIZES["width"], blocks=1)
+    return formed, crops, statistics, recipe, network
+
+
+def numbers(learning_rate):
+    return jax.tree.map(jnp.float32, Adam(learning_rate=learning_rate))
+
+
+def updated(parts, learning_rate):
+    """Return the state and the losses after the first update of a training."""
+    formed, crops, statistics, recipe, network = parts
+    rule, copies = numbers(learning_rate), jax.tree.map(jnp.array, network)
+    state = init_training(copies, rule)  # which is donated
+    return training._PROGRAMS.step(formed, state, crops, statistics, recipe, rule, mesh=None)
+
+
+def plain_loss(params, network, crop, painting, style, recipe):
+    """Return the loss of one crop in one style, by the functions that paint a canvas."""
+    content = crop.astype(jnp.float32) / 255
+    image = stylize_trained(network, content, jax.nn.one_hot(style, 2))
+    return nst.losses_of(params, image, nst.measure(params, content, painting, recipe), recipe)
+
+
+def test_the_loss_of_a_crop_is_that_of_a_canvas(params, parts):
+    formed, crops, statistics, recipe, network = parts
+    measure = training._PROGRAMS.losses
+    found = measure(formed, network, crops, jnp.array([1, 0]), statistics, recipe)
+    plain = jax.jit(plain_loss, static_argnames="style")
+    paintings = [jnp.asarray(small.picture(*which)) for which in PAINTINGS.values()]
+    for index, style in enumerate((1, 0)):
+        expected = plain(params, network, crops[index], paintings[style], style, recipe)
+        row = jax.tree.map(lambda leaf, index=index: leaf[index], found)
+        jax.tree.map(partial(assert_allclose, rtol=1e-4), row, expected)
+
+
+def test_an_update_is_adams_on_the_mean_loss_of_the_crops(parts):
+    formed, crops, statistics, recipe, network = parts
+    state, losses = updated(parts, 1e-2)
+
+    def mean(network):
+        styles = jnp.array([0, 1])
+        return jnp.mean(crop_losses(formed, network, crops, styles, statistics, recipe).total)
+
+    value, gradient = jax.jit(jax.value_and_grad(mean))(network)
+    assert_allclose(losses.total, value, rtol=1e-5)
+    assert int(state.step) == 1
+    for old, new, slope in zip(
+        *map(jax.tree.leaves, (network, state.network, gradient)), strict=True
+    ):
+        # The first step of Adam is the learning rate, against the gradient's sign.
+        steep = np.abs(slope) > 1e-3 * np.abs(slope).max() + 1e-3
+        assert steep.mean() > 0.3
+        assert_allclose((new - old)[steep], -1e-2 * np.sign(slope)[steep], rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_crops_take_the_styles_in_turn(parts):
+    """Of two crops, the second update's are in the third style and, again, the first."""
+    formed, crops, statistics, recipe, network = parts
+    three = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1]]), statistics)
+    wide = jax.tree.map(lambda x: jnp.concatenate([x, x[:1]]) if x.ndim == 2 else x, network)
+    update = jax.jit(train_step)
+    state = init_training(wide, numbers(1e-2))
+    for moved in ((True, True, False), (True, True, True)):
+        state, _ = update(formed, state, crops, three, recipe, numbers(1e-2))
+        gammas = state.network["encode1"]["gamma"]
+        assert (np.abs(gammas - 1).max(axis=1) > 0).tolist() == list(moved)
+
+
+def test_two_devices_compute_what_one_does(parts):
+    formed, crops, statistics, recipe, network = parts
+    mesh = nst.scaling.sharding.mesh_of(2)
+    one, losses = updated(parts, 1e-2)
+    state = nst.scaling.sharding.replicate(init_training(network, numbers(1e-2)), mesh)
+    fixed = nst.scaling.sharding.replicate((formed, statistics, recipe, numbers(1e-2)), mesh)
+    both, shared = jax.jit(train_step, static_argnames="mesh")(
+        fixed[0], state, nst.scaling.sharding.split(crops, mesh), *fixed[1:], mesh=mesh
+    )
+    assert len(both.step.sharding.device_set) == 2
+    jax.tree.map(partial(assert_allclose, rtol=1e-5), shared, losses)
+    for first, second in zip(*map(jax.tree.leaves, (one.network, both.network)), strict=True):
+        # Where a gradient is nearly 0, rounding decides on its sign, and Adam's first step on that.
+        assert np.isclose(first, second, atol=1e-4).mean() > 0.98
+
+
+def test_other_numbers_and_names_compile_nothing(params, compilations):
+    list_of = [report.step for report in Training(params, job_of(steps=1, every=1))]
+    assert list_of == [0, 1]
+    before = compilations()
+    stronger = RECIPE.replace(style_weight=0.7, tv_weight=3.0)
+    other = {name.upper(): small.picture(*which) for name, which in PAINTINGS.items()}
+    job = training_job(
+        other, [picture(seed) for seed in range(12)], recipe=stronger, steps=4, every=2,
+        learning_rate=0.3, **SIZES,
+    )  # fmt: skip
+    assert len(list(Training(params, job))) == 5
+    assert compilations() == before
+
+
+@pytest.mark.slow
+def test_bfloat16_keeps_the_parameters_in_float32(parts):
+    formed, crops, statistics, recipe, network = parts
+    rounded = recipe.replace(network__precision=BFLOAT16)
+    styles = jnp.array([0, 1])
+    exact = training._PROGRAMS.losses(formed, network, crops, styles, statistics, recipe)
+    state, near = jax.jit(train_step)(
+        formed, init_training(network, numbers(1e-3)), crops, statistics, rounded, numbers(1e-3)
+    )
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.network)} == {jnp.dtype("float32")}
+    assert_allclose(near.total, exact.total.mean(), rtol=0.1)
+    assert near.total != exact.total.mean()
+
+
+# --- A training -----------------------------------------------------------------------------------
+
+
+def test_the_held_out_loss_falls_to_half_and_the_best_network_is_kept(params):
+    with Training(params, job_of()) as run:
+        reports = list(run)
+    assert [report.step for report in reports] == list(range(31))
+    assert [report.step for report in reports if report.held_out is not None] == run.updates
+    assert run.updates == [0, 10, 20, 30]
+    assert min(run.held_out) < 0.5 * run.held_out[0]
+    assert run.held_out[run.updates.index(run.best_step)] == min(run.held_out)
+    # The network returned is the one that has the loss which is said of it.
+    formed, statistics, recipe, _ = run._fixed
+    total = []
+    for crop in run.crops.held_out:  # each in both styles
+        arguments = jnp.asarray(np.stack([crop, crop])), jnp.array([0, 1]), statistics, recipe
+        total.append(training._PROGRAMS.losses(formed, run.best.params, *arguments).total)
+    assert_allclose(np.mean(total), min(run.held_out), rtol=1e-4)
+    assert run.best.styles == ("night", "cat")
+
+
+def finished(params, job, resume=None):
+    with Training(params, job, resume=resume) as run:
+        for _ in run:
+            pass
+    return run
+
+
+def test_a_training_that_was_interrupted_ends_with_the_same_bytes(params, tmp_path):
+    whole = finished(params, job_of(steps=16, every=5))
+    with Training(params, job_of(steps=16, every=5)) as first:
+        for report in first:
+            if report.step == 8:
+                break
+        style_files.save_training(tmp_path / "run.h5", first.checkpoint())
+        before = first.checkpoint()
+        first.outcome()  # measures the present network, which changes nothing
+        after = first.checkpoint()
+        jax.tree.map(assert_array_equal, dict(before.arrays), dict(after.arrays))
+        assert after.updates == before.updates == [0, 5]
+    loaded = style_files.load_training(tmp_path / "run.h5")
+    assert loaded.step == 8
+    second = finished(params, job_of(steps=16, every=5), loaded)
+    for name, run in {"whole": whole, "resumed": second}.items():
+        network, facts = run.outcome()
+        style_files.save_network(tmp_path / f"{name}.h5", network, facts=facts)
+        style_files.save_training(tmp_path / f"{name}_run.h5", run.checkpoint())
+    for ending in (".h5", "_run.h5"):
+        resumed, straight = (tmp_path / f"{name}{ending}" for name in ("resumed", "whole"))
+        assert resumed.read_bytes() == straight.read_bytes()
+    # More updates may follow, and nothing else may change.
+    finished(params, job_of(steps=18, every=5), loaded)
+    for change, said in (
+        ({"learning_rate": 0.1}, "learning_rate was 0.01, is 0.1"),
+        ({"batch": 4}, "batch was 2, is 4"),
+        ({"recipe": RECIPE.replace(style_weight=0.1)}, "terms.style_weight was 0.05, is 0.1"),
+        ({"key": jax.random.key(1)}, r"key was \[0, 0\], is \[0, 1\]"),
+        ({"steps": 7}, "has had 8 updates, more than the 7"),
+    ):
+        with pytest.raises(ValueError, match=f"`resume`: .*{said}"):
+            Training(params, job_of(**{"steps": 16, "every": 5, **change}), resume=loaded)
+
+
+def test_an_interrupted_trainings_outcome_may_be_its_present_network(params):
+    with Training(params, job_of(every=25)) as run:
+        for report in run:
+            if report.step == 12:
+                break
+        network, facts = run.outcome()
+        assert facts["training"]["measured_after"] == [0, 12]
+        assert facts["training"]["best_after"] == facts["training"]["updates"] == 12
+        jax.tree.map(assert_array_equal, network.params, run.present.params)
+        _, measured = run.outcome(measure=False)
+        assert measured["training"]["best_after"] == 0 and run.updates == [0]
+
+
+def test_the_same_key_gives_the_same_network_and_another_one_another(params):
+    same, again = (finished(params, job_of(steps=2, every=2)) for _ in range(2))
+    other = finished(params, job_of(steps=2, every=2, key=jax.random.key(5)))
+    jax.tree.map(assert_array_equal, same.best.params, again.best.params)
+    assert same.held_out == again.held_out != other.held_out
+
+
+def test_a_training_that_diverges_says_so_and_keeps_the_best(params):
+    job = job_of(learning_rate=1e30, every=3)
+    with (
+        Training(params, job) as run,
+        pytest.raises(TrainingDiverged, match="not finite at update"),
+    ):
+        list(run)
+    assert run.checkpoint() is None
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.best.params))
+
+
+def test_train_returns_a_network_that_paints(params, tmp_path):
+    files = []
+    for seed in range(3):
+        files.append(tmp_path / f"{seed}.png")
+        nst.images.save(files[-1], picture(seed))
+    network = nst.train(
+        params,
+        [files[0], files[1]],
+        tmp_path,
+        recipe=RECIPE,
+        steps=1,
+        **SIZES,
+    )
+    assert network.styles == ("0", "1")
+    photo = jnp.asarray(small.picture("chelsea", 30, 37))
+    painted = stylize_trained(network.params, photo, style_files.style_shares(network.styles, "1"))
+    assert painted.shape == photo.shape and 0 <= painted.min() < painted.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"steps": 0}, ValueError, "`steps`: expected 1 or more"),
+        ({"batch": 2.5}, TypeError, "`batch`"),
+        ({"crop": 15}, ValueError, "`crop`: expected 16 or more"),
+        ({"width": 0}, ValueError, "`width`: expected more than 0"),
+        ({"learning_rate": -1}, ValueError, "`learning_rate`: expected more than 0"),
+        ({"recipe": "tf"}, TypeError, "`recipe`: expected a Recipe"),
+        ({"precision": "float8"}, ValueError, "`precision`: there is no precision 'float8'"),
+        (
+            {"batch": 3, "devices": 2},
+            ValueError,
+            "3 crops cannot be divided among 2 devices; take 4",
+        ),
+        (
+            {"crop": 41},
+            ValueError,
+            "`photos`: 12 can be read, but all are smaller than a crop of 41",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(as_users_do, changes, error, said):
+    with pytest.raises(error, match=said):
+        job_of(**changes)
+
+
+@pytest.mark.parametrize(
+    ("paintings", "said"),
+    [
+        ([], "`paintings`: is empty"),
+        (["nowhere.jpg"], "`paintings`: there is no file 'nowhere.jpg'"),
+        ({"a": np.zeros((9, 40, 3))}, "`paintings`: 40x9 px"),
+    ],
+)
+def test_bad_paintings_are_refused_before_photos_are_read(as_users_do, paintings, said):
+    with pytest.raises(ValueError, match=said):
+        training_job(paintings, "nowhere", style_size="as-is")
+
+
+def test_the_defaults_are_those_that_the_help_states():
+    defaults = (options.TRAIN_STEPS, options.TRAIN_BATCH, options.TRAIN_CROP)
+    assert defaults == (training.STEPS, training.BATCH, training.CROP)
+    assert options.TRAIN_LEARNING_RATE == training.LEARNING_RATE
+    assert (options.TRAIN_EVERY, options.TRAIN_BLOCKS) == (training.EVERY, training.BLOCKS)
