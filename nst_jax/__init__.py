@@ -15,6 +15,7 @@ from nst_jax._version import __version__ as __version__
 if TYPE_CHECKING:
     from nst_jax import (
         checkpoints,
+        export,
         feed_forward,
         images,
         losses,
@@ -42,6 +43,7 @@ else:
         __name__,
         (
             "checkpoints",
+            "export",
             "feed_forward",
             "images",
             "losses",
@@ -69,9 +71,9 @@ else:
     )
 
 __all__ = [
-    "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled", "State",
-    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "features",
-    "feed_forward", "images", "init", "instant", "instant_many", "load_params", "losses", "losses_of",
-    "measure", "optimizers", "paint", "plan", "recipes", "run", "save_params", "scaling", "step",
-    "stylize", "stylize_many", "train", "vgg", "weights",
+    "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled",
+    "State", "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "export",
+    "features", "feed_forward", "images", "init", "instant", "instant_many", "load_params",
+    "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes", "run",
+    "save_params", "scaling", "step", "stylize", "stylize_many", "train", "vgg", "weights",
 ]  # fmt: skip

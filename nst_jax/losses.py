@@ -137,6 +137,14 @@ def at_least_float32(features: FeatureMap) -> FeatureMap:
     return features.astype(jnp.promote_types(features.dtype, jnp.float32))
 
 
+def _as_float(count: int) -> Any:
+    """Return a number of positions as a float, since JAX converts an int to int32, which may overflow.
+
+    A number made of symbolic sizes (see `jax.export`) becomes a float32 array.
+    """
+    return float(count) if isinstance(count, int) else jnp.asarray(count, jnp.float32)
+
+
 # --- Style ----------------------------------------------------------------------------------------
 
 
@@ -208,7 +216,7 @@ _gram.defvjp(_gram_forward, _gram_backward)
 
 def mean_over_positions(sums: Array, count: int) -> Array:
     """Return the sums divided by the number of positions: G = R / M for a Gram matrix."""
-    return sums / float(count)  # as float: JAX would convert an int to int32, which may overflow
+    return sums / _as_float(count)
 
 
 def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
@@ -284,11 +292,11 @@ def squared_feature_differences(canvas: FeatureMap, content: FeatureMap) -> Scal
 
 
 def _mean(total: Scalar, count: int) -> Scalar:
-    return total / float(count)  # float, since the count of a large canvas does not fit into int32
+    return total / _as_float(count)
 
 
 def _quarter_of_mean(total: Scalar, count: int) -> Scalar:
-    return total / float(count) / 4
+    return total / _as_float(count) / 4
 
 
 def _half(total: Scalar, size: object) -> Scalar:
@@ -371,7 +379,7 @@ def _down_plus_right(sums: DifferenceSums, shape: tuple[int, int]) -> Scalar:
 
 def _mean_down_plus_mean_right(sums: DifferenceSums, shape: tuple[int, int]) -> Scalar:
     height, width = shape
-    down, right = float(3 * (height - 1) * width), float(3 * height * (width - 1))
+    down, right = _as_float(3 * (height - 1) * width), _as_float(3 * height * (width - 1))
     return sums[0] / down + sums[1] / right
 
 

@@ -273,6 +273,24 @@ def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
     return commands.train(paintings, chosen | {"begun": begun})
 
 
+# --- Export ---------------------------------------------------------------------------------------
+
+
+@cli.command(short_help="Write a network, or an update, as a file for other programs.")
+@options.export
+def export(model: str, **chosen: Any) -> None:
+    """Write MODEL as a file that runs without nst-jax.
+
+    MODEL is arbitrary (paints a picture in the style of another), styles26 (paints it in 26 styles and
+    their mixtures), a style file that `nst-jax train` wrote, features (VGG-19's activations at some
+    layers), or step (one update of the optimiser, with what a run around it needs). The file says where
+    its weights come from and under which licence they are.
+    """
+    from nst_jax.app import exporting
+
+    exporting.export(model, chosen)
+
+
 # --- Commands that read or convert files ----------------------------------------------------------
 
 

@@ -763,6 +763,66 @@ instant = _all_of(
     _quiet,
 )
 
+_exported_file = _all_of(
+    option(
+        "--to",
+        required=True,
+        metavar="FORMAT",
+        help="format of the file: stablehlo (an .npz archive for jax.export and NumPy), onnx (needs "
+        "the extra `onnx`), or tflite (TensorFlow Lite; needs the extra `tflite`) (required)",
+    ),
+    result("file to write (required)", required=True, metavar="FILE"),
+    overwrite,
+    _output(
+        "--encoding",
+        default="float32",
+        metavar="NAME",
+        help="how kernels are stored: float32, float16 (half the bytes) or int8 (a quarter) "
+        "(default: float32)",
+    ),
+    _output(
+        "--program",
+        metavar="NAME",
+        help="which program of the model to write (default: the main one; a stablehlo file has all)",
+    ),
+)
+
+_exported_sizes = _all_of(
+    _size(
+        "--size",
+        "shape",
+        type=parsing.ShapeOrAny(),
+        metavar="WIDTHxHEIGHT|any",
+        help="size in pixels of the pictures that the file takes (default: any; for tflite, whose "
+        "files have one size, 384x384)",
+    ),
+    _size(
+        "--style-size",
+        "style_shape",
+        type=parsing.ShapeOrAny(),
+        metavar="WIDTHxHEIGHT|any",
+        help="the same of pictures of a style, where the model takes them (default: any beside --size "
+        "any; else 256x256 for arbitrary, as --size for step)",
+    ),
+)
+
+export = _all_of(
+    click.argument("model", metavar="MODEL|FILE"),
+    _exported_file,
+    _exported_sizes,
+    _recipe(),
+    option(
+        "--tap",
+        "taps",
+        multiple=True,
+        metavar="NAME",
+        help="for features: layer whose output the file returns, such as relu4_2; may be repeated "
+        "(default: all that the recipe reads)",
+    ),
+    _values,
+    _weights_file,
+)
+
 demo = _all_of(
     _steps(f", {DEFAULT_STEPS}"),
     _size_of_picture(DEMO_SIZE, DEMO_SIZE),

@@ -93,14 +93,24 @@ class Shape(click.ParamType):
     """Type of WIDTHxHEIGHT in pixels, whose value is the pair (height, width)."""
 
     name = "shape"
+    expected = "WIDTHxHEIGHT"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
         if not isinstance(value, str):
             return value
         found = re.fullmatch(r"(\d+)x(\d+)", value.strip().lower())
         if found is None:
-            self.fail(f"expected WIDTHxHEIGHT such as 4096x3072, got {value!r}", param, ctx)
+            self.fail(f"expected {self.expected} such as 4096x3072, got {value!r}", param, ctx)
         return int(found[2]), int(found[1])
+
+
+class ShapeOrAny(Shape):
+    """Type of WIDTHxHEIGHT in pixels or the word "any", whose value is (height, width) or the word."""
+
+    expected = "WIDTHxHEIGHT or any"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return value if value == "any" else super().convert(value, param, ctx)
 
 
 DECIMAL_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}

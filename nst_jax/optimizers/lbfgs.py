@@ -337,7 +337,7 @@ def lbfgs(
         def of_picture(picture: Array) -> Array:
             real = picture[:height]
             spread = multilevel(real, levels, gain)
-            return jnp.pad(spread, ((0, len(picture) - len(real)), (0, 0), (0, 0)))
+            return jnp.pad(spread, ((0, picture.shape[0] - real.shape[0]), (0, 0), (0, 0)))
 
         return partial(jax.tree.map, of_picture) if levels else _identity
 

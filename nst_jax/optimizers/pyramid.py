@@ -47,7 +47,7 @@ def multilevel(
     References:
       Bramble, Pasciak, Xu, "Parallel Multilevel Preconditioners", 1990.
     """
-    if not levels or min(picture.shape[:2]) < NARROWEST:
+    if not levels or any(side < NARROWEST for side in picture.shape[:2]):
         return picture
     height, width = picture.shape[:2]
     coarse = multilevel(_halved(_halved(picture, 0), 1), levels - 1, gain)

@@ -250,10 +250,13 @@ _max_of_positive.defvjp(_positive_forward, _max_backward)
 def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
     """Make sides even: crop the last line of odd sides, or with `ceil` add one line of `fill`."""
     height, width = x.shape[1:3]
+    # The new sides are written as twice something: of a symbolic side (see `jax.export`) that is
+    # written otherwise, such as `height - height % 2`, JAX cannot tell that it is even.
     if ceil:
-        edges = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+        missing = [(side + 1) // 2 * 2 - side for side in (height, width)]
+        edges = ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0))
         return jnp.pad(x, edges, constant_values=fill)
-    return x[:, : height - height % 2, : width - width % 2]
+    return x[:, : height // 2 * 2, : width // 2 * 2]
 
 
 def max_pool(x: FeatureMap, ceil: bool) -> Pooled:

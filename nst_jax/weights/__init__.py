@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         load_params,
         load_params_of,
         read_info,
+        read_info_of,
         save_params,
     )
     from nst_jax.weights.quantization import CENTRES, ENCODERS
@@ -40,6 +41,7 @@ else:
                 "load_params",
                 "load_params_of",
                 "read_info",
+                "read_info_of",
                 "save_params",
             ),
             "quantization": ("CENTRES", "ENCODERS"),
@@ -65,6 +67,7 @@ __all__ = [
     "params",
     "quantization",
     "read_info",
+    "read_info_of",
     "save_params",
     "torch_files",
 ]

@@ -140,9 +140,7 @@ def load_params_of(architecture: Architecture, path: PathLike | None = None) -> 
       >>> sorted(load_params_of(arbitrary.ARCHITECTURE).layers)
       ['conditions', 'predictor', 'transformer']
     """
-    if path is None:
-        return _read(_embedded(architecture), architecture)
-    return _read(_hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT), architecture)
+    return _read(_source(architecture, path), architecture)
 
 
 def vgg19() -> Architecture:
@@ -176,7 +174,31 @@ def read_info(path: PathLike | None = None) -> WeightsInfo:
       >>> info.encoding, info.parameters
       ('codes', 20024384)
     """
-    source = _find(path)
+    return _read_info(_find(path))
+
+
+def read_info_of(architecture: Architecture, path: PathLike | None = None) -> WeightsInfo:
+    """Read what a weights file of a network other than VGG-19 says about itself, as `read_info` does.
+
+    Args:
+      architecture: the network.
+      path: a weights file, or None for the one that comes with the package.
+
+    Returns:
+      `WeightsInfo`, as stated by the file.
+
+    Raises:
+      ValueError: the file is missing, damaged or of another kind.
+
+    Example:
+      >>> from nst_jax.instant import styles26
+      >>> read_info_of(styles26.ARCHITECTURE).family
+      'tensorflow-stylize'
+    """
+    return _read_info(_source(architecture, path))
+
+
+def _read_info(source: _hdf5.Source) -> WeightsInfo:
     with _hdf5.opened(source) as file:
         return _info(source, file)
 
@@ -267,6 +289,13 @@ def _find(path: PathLike | None) -> _hdf5.Source:
     if os.environ.get(VARIABLE):
         return _hdf5.Source(Path(os.environ[VARIABLE]), VARIABLE, WEIGHTS_FORMAT)
     return _embedded(vgg19())
+
+
+def _source(architecture: Architecture, path: PathLike | None) -> _hdf5.Source:
+    """Choose the file of a network other than VGG-19: the argument, else the embedded file."""
+    if path is None:
+        return _embedded(architecture)
+    return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
 
 
 def _embedded(architecture: Architecture) -> _hdf5.Source:

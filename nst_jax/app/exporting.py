@@ -1,0 +1,108 @@
+"""The command `export`: a model written as a file of another format."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from nst_jax import _checks
+from nst_jax.app import arguments, outputs
+from nst_jax.app.formatting import amount
+from nst_jax.app.messages import print_lines
+from nst_jax.export import models, saving
+from nst_jax.export.models import Model
+from nst_jax.feed_forward import load_arbitrary, load_styles26
+from nst_jax.feed_forward.style_files import read_style_file
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.weights.params import load_params, read_info
+
+
+# A function of the command's options that describes a model, and the options that it reads.
+Described: TypeAlias = tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]
+
+
+def export(model: str, chosen: Mapping[str, Any]) -> None:
+    """Write a model as the options say, and print what the file is.
+
+    Raises:
+      ValueError: for an unknown model, options that it does not have, and as `saving.save`.
+    """
+    path: Path = chosen["output"]
+    outputs.check_file(path, "output", overwrite=chosen["overwrite"])
+    build, used = _found(model)
+    for name in ("recipe", "values", "taps", "weights"):
+        if chosen[name] and name not in used:
+            raise ValueError(f"`{name}`: {model!r} does not use it; leave it out")
+    facts = saving.save(
+        path,
+        build(chosen),
+        **{name: chosen[name] for name in ("to", "shape", "style_shape", "encoding", "program")},
+    )
+    size = amount(path.stat().st_size)
+    sides = "any size" if facts["size"] == "any" else f"{facts['size']} px"
+    print_lines(f"{path}: {facts['summary']}; {chosen['to']}, {sides}, {facts['encoding']}, {size}")
+    for name, program in facts["programs"].items():
+        print_lines(
+            f"  {name}: {_signature(program['inputs'])} -> {_signature(program['outputs'])}"
+        )
+
+
+def _found(model: str) -> Described:
+    """Return how the model of a name is described, or that in a style file."""
+    if model in MODELS:
+        return MODELS[model]
+    if Path(model).suffix or Path(model).exists():
+        return (lambda _: models.trained_model(read_style_file(model, argument="model"))), ()
+    raise _checks.unknown("model", model, MODELS, "model or style file")
+
+
+def _signature(described: list[Mapping[str, Any]]) -> str:
+    """Return inputs or outputs as text; the arrays of a dictionary are counted, not listed."""
+    found: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for each in described:
+        name, inside, _ = each["name"].partition("/")
+        counts[name] = counts.get(name, 0) + 1
+        sides = ", ".join(map(str, each["shape"]))
+        found[name] = f"{name} ({counts[name]} arrays)" if inside else f"{name} [{sides}]"
+    return ", ".join(found.values())
+
+
+# --- Models ---------------------------------------------------------------------------------------
+
+
+def _recipe(chosen: Mapping[str, Any]) -> Recipe:
+    changes = arguments.Changes(recipe=chosen["recipe"], values=chosen["values"])
+    return arguments.recipe_of(changes)
+
+
+def _features(chosen: Mapping[str, Any]) -> Model:
+    recipe = _recipe(chosen)
+    return models.features_model(
+        load_params(chosen["weights"]),
+        taps=chosen["taps"] or recipe.terms.taps,
+        network=recipe.network,
+        info=read_info(chosen["weights"]),
+    )
+
+
+def _step(chosen: Mapping[str, Any]) -> Model:
+    info = read_info(chosen["weights"])
+    return models.step_model(load_params(chosen["weights"]), _recipe(chosen), info=info)
+
+
+def _arbitrary(chosen: Mapping[str, Any]) -> Model:
+    del chosen
+    return models.arbitrary_model(load_arbitrary())
+
+
+def _styles26(chosen: Mapping[str, Any]) -> Model:
+    del chosen
+    return models.styles26_model(load_styles26())
+
+
+MODELS: Mapping[str, Described] = {
+    "arbitrary": (_arbitrary, ()),
+    "styles26": (_styles26, ()),
+    "features": (_features, ("recipe", "values", "taps", "weights")),
+    "step": (_step, ("recipe", "values", "weights")),
+}

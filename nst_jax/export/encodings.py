@@ -1,0 +1,119 @@
+"""How the weights in an exported file are stored: float32, float16, or 8 bits.
+
+Only kernels are stored in fewer bits, and only large ones; programs always compute in float32, from
+weights that they decode first. A kernel in 8 bits is stored in the form that loses nothing, if there is
+one: as indices into a table, if it has at most 256 different values, or else as whole multiples of one
+scale for each output channel, from -127 to 127, to which other kernels are rounded.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from nst_jax import _checks
+from nst_jax.weights.quantization import CENTRES, ENCODERS
+
+ENCODINGS = ("float32", "float16", "int8")
+
+KERNEL = "kernel"  # last part of the name of a kernel
+LEAST = 1024  # entries of a kernel that is worth coding
+
+CODES, TABLE, SCALES = "codes", "centres", "scales"
+
+
+def encoded(weights: Mapping[str, np.ndarray], encoding: str) -> dict[str, np.ndarray]:
+    """Return the arrays to store, by name.
+
+    Args:
+      weights: float32 arrays by name, such as `"conv1_1/kernel"`.
+      encoding: one of `ENCODINGS`.
+
+    Returns:
+      The arrays; a kernel in 8 bits is two of them, such as `"conv1_1/kernel/codes"` and
+      `"conv1_1/kernel/scales"`.
+
+    Raises:
+      ValueError: for an unknown encoding, and for a kernel that float16 cannot represent.
+
+    Example:
+      >>> import numpy as np
+      >>> kernel = np.linspace(-1, 1, 3 * 3 * 64 * 8, dtype=np.float32).reshape(3, 3, 64, 8)
+      >>> sorted(encoded({"conv/kernel": kernel}, "int8"))
+      ['conv/kernel/codes', 'conv/kernel/scales']
+    """
+    if encoding not in ENCODINGS:
+        raise _checks.unknown("encoding", encoding, ENCODINGS, "encoding")
+    found: dict[str, np.ndarray] = {}
+    for name, array in weights.items():
+        if encoding == "float32" or name.split("/")[-1] != KERNEL or array.size < LEAST:
+            found[name] = array
+        elif encoding == "float16":
+            found[name] = _half(name, array)
+        else:
+            found |= {f"{name}/{part}": stored for part, stored in _in_8_bits(array).items()}
+    return found
+
+
+def _half(name: str, array: np.ndarray) -> np.ndarray:
+    largest = np.abs(array).max()
+    if largest > np.finfo(np.float16).max:
+        raise ValueError(
+            f"`encoding`: float16 cannot represent {largest:g} in {name}; take float32"
+        )
+    return array.astype(np.float16)
+
+
+def _in_8_bits(kernel: np.ndarray) -> dict[str, np.ndarray]:
+    if np.unique(kernel).size <= CENTRES:
+        return ENCODERS[CODES](kernel)
+    scales = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1))).astype(np.float64) / 127
+    scales = np.where(scales > 0, scales, 1.0)
+    codes = np.rint(kernel / scales).astype(np.int8)
+    return {CODES: codes, SCALES: scales.astype(np.float32)}
+
+
+def decoded(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return float32 weights from stored arrays: the inverse of `encoded`. Traceable.
+
+    Args:
+      stored: arrays by name, as `encoded` returns them.
+
+    Returns:
+      Arrays by the names that `encoded` was given.
+    """
+    found: dict[str, Any] = {}
+    for name, array in stored.items():
+        kernel, _, part = name.rpartition("/")
+        if part == CODES:
+            found[kernel] = _decoded(stored, kernel)
+        elif part not in (TABLE, SCALES):
+            found[name] = jnp.asarray(array).astype(jnp.float32)
+    return found
+
+
+def _decoded(stored: Mapping[str, Any], kernel: str) -> Any:
+    codes = jnp.asarray(stored[f"{kernel}/{CODES}"])
+    if f"{kernel}/{TABLE}" in stored:
+        table = jnp.asarray(stored[f"{kernel}/{TABLE}"])
+        # Every code is an index of the table, so nothing has to be clipped.
+        return table.at[codes.astype(jnp.int32)].get(mode="promise_in_bounds")
+    scales = jnp.asarray(stored[f"{kernel}/{SCALES}"])
+    return codes.astype(jnp.float32) * lax.broadcast_in_dim(scales, codes.shape, (codes.ndim - 1,))
+
+
+def error_of(weights: Mapping[str, np.ndarray], encoding: str) -> float:
+    """Return the distance of the weights as stored from the weights, relative to their length (L2)."""
+    stored = decoded(encoded(weights, encoding))
+    squares = [
+        (np.sum(np.square(np.subtract(stored[name], array, dtype=np.float64))), _square(array))
+        for name, array in weights.items()
+    ]
+    lost, whole = (sum(parts) for parts in zip(*squares, strict=True))
+    return float(np.sqrt(lost / whole))
+
+
+def _square(array: np.ndarray) -> float:
+    return float(np.sum(np.square(array, dtype=np.float64)))

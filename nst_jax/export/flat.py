@@ -1,0 +1,58 @@
+"""Programs as functions of arrays only, for formats without dictionaries and arguments for weights."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from nst_jax.checkpoints import named_leaves
+from nst_jax.export.encodings import decoded
+from nst_jax.export.models import Program, Specs
+
+
+class FlatProgram(NamedTuple):
+    """A function of arrays, with the names of its inputs and outputs in their order."""
+
+    call: Callable[..., tuple[Any, ...]]
+    inputs: dict[str, jax.ShapeDtypeStruct]
+    outputs: tuple[str, ...]
+
+
+def flattened_program(
+    program: Program, inputs: Specs, stored: Mapping[str, np.ndarray]
+) -> FlatProgram:
+    """Return a program with its weights inside, whose inputs and outputs are arrays.
+
+    Args:
+      program: the program.
+      inputs: the shapes of its inputs by name.
+      stored: the weights as `encodings.encoded` returns them; the function decodes them.
+
+    Returns:
+      The function. An array in a dictionary is named as a file in a folder: `"state/canvas"`.
+    """
+    structure = jax.tree.structure(tuple(inputs.values()))
+
+    def call(*arrays: Any) -> tuple[Any, ...]:
+        found = program.call(decoded(stored), *jax.tree.unflatten(structure, arrays))
+        return tuple(by_path(found).values())
+
+    return FlatProgram(call, by_path(inputs), tuple(by_path(outputs_of(program, inputs, stored))))
+
+
+def outputs_of(program: Program, inputs: Specs, stored: Mapping[str, np.ndarray]) -> Specs:
+    """Return the shapes of what a program returns, by name."""
+    found: Specs = jax.eval_shape(
+        lambda *inputs: program.call(decoded(stored), *inputs), *inputs.values()
+    )
+    return found
+
+
+def by_path(specs: Specs) -> dict[str, Any]:
+    """Return the leaves of named arrays and dictionaries of arrays, in the order of the names."""
+    return {
+        f"{name}/{inner}" if inner else name: leaf
+        for name, spec in specs.items()
+        for inner, leaf in named_leaves(spec).items()
+    }

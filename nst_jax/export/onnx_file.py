@@ -1,0 +1,77 @@
+"""Files in ONNX, by jax2onnx: one program with its weights, for onnxruntime on any device."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import jaxpr_as_fun
+from jax.interpreters import partial_eval
+
+from nst_jax.export.flat import FlatProgram, flattened_program
+from nst_jax.export.models import Program, Specs
+
+OPSET = 18  # version of ONNX' operators; runtimes since 2023 know it
+
+
+def write_onnx(
+    path: Path,
+    name: str,
+    program: Program,
+    inputs: Specs,
+    stored: Mapping[str, np.ndarray],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write a program with its weights.
+
+    Args:
+      path: the file to write.
+      name: the program's name.
+      program: the program.
+      inputs: the shapes of its inputs; symbolic sizes stay open in the file.
+      stored: the weights as `encodings.encoded` returns them.
+      metadata: JSON values.
+    """
+    import onnx
+
+    flat = flattened_program(program, inputs, stored)
+    model = _converted(name, flat)
+    onnx.helper.set_model_props(model, _as_text(metadata))
+    model.doc_string = metadata["summary"]
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def _converted(name: str, flat: FlatProgram) -> Any:
+    from jax2onnx import to_onnx
+
+    shapes = list(flat.inputs.values())
+    # jax2onnx gets JAX' primitives only, since it would trace the functions themselves otherwise than
+    # JAX does, and none whose results are not used, such as the gradients of kernels.
+    traced = jax.make_jaxpr(flat.call)(*shapes)
+    used, _ = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(flat.outputs), instantiate=True)
+    try:
+        return to_onnx(
+            jaxpr_as_fun(traced.replace(jaxpr=used)),
+            shapes,
+            model_name=name,
+            opset=OPSET,
+            input_names=list(flat.inputs),
+            output_names=list(flat.outputs),
+        )
+    except Exception as error:  # of any kind, where jax2onnx does not know what to do
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(
+            f"`to`: jax2onnx cannot convert {name!r} of these sizes ({reason}); give other sizes, such "
+            "as one of its own, or take stablehlo"
+        ) from error
+
+
+def _as_text(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return metadata as ONNX has it: texts by name; values that are no texts become JSON."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in metadata.items()
+    }

