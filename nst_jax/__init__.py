@@ -15,6 +15,7 @@ from nst_jax._version import __version__ as __version__
 if TYPE_CHECKING:
     from nst_jax import (
         checkpoints,
+        dreams,
         images,
         losses,
         optimizers,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nst_jax._compile import cache, compiler_options
     from nst_jax._types import Checkpoint, Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
+    from nst_jax.dreaming import dream
     from nst_jax.objective import losses_of, measure
     from nst_jax.optimize import init, run, step
     from nst_jax.painting import Diverged, Stalled, paint, stylize
@@ -37,11 +39,22 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("checkpoints", "images", "losses", "optimizers", "recipes", "scaling", "vgg", "weights"),
+        (
+            "checkpoints",
+            "dreams",
+            "images",
+            "losses",
+            "optimizers",
+            "recipes",
+            "scaling",
+            "vgg",
+            "weights",
+        ),
         {
             "_compile": ("cache", "compiler_options"),
             "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
             "batches": ("stylize_many",),
+            "dreaming": ("dream",),
             "objective": ("losses_of", "measure"),
             "optimize": ("init", "run", "step"),
             "painting": ("Diverged", "Stalled", "paint", "stylize"),
@@ -55,7 +68,8 @@ else:
 
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled", "State",
-    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "features", "images",
-    "init", "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes",
-    "run", "save_params", "scaling", "step", "stylize", "stylize_many", "vgg", "weights",
+    "Targets", "cache", "checkpoints", "compiler_options", "dream", "dreams", "estimate_memory",
+    "features", "images", "init", "load_params", "losses", "losses_of", "measure", "optimizers",
+    "paint", "plan", "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many",
+    "vgg", "weights",
 ]  # fmt: skip
