@@ -3,19 +3,19 @@
 import functools
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from nst_jax import _checks, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Features, Image, Params
 from nst_jax.canvas import Begin
 from nst_jax.descent import Position, descend, intervals_of
-from nst_jax.dreams.ascent import DreamState, Excitement, ascend, begin
+from nst_jax.dreams.ascent import Ascent, DreamState, Excitement, ascend, begin
 from nst_jax.dreams.settings import (
     JITTER,
     OCTAVE_SCALE,
@@ -196,8 +196,11 @@ class DreamPrograms(NamedTuple):
     ascend: Any
 
 
+Coarser: TypeAlias = Float[Array, "h_coarser w_coarser 3"]  # an Image of the octave before
+
+
 def start(
-    base: Image, ascent: Any, canvas: Image | None = None, coarser: Image | None = None
+    base: Image, ascent: Ascent, canvas: Coarser | None = None, coarser: Coarser | None = None
 ) -> DreamState:
     """Return a fresh state of an octave, from the picture and from what the octave before added to it.
 

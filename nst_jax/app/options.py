@@ -164,6 +164,68 @@ _axes = _all_of(
 )
 
 
+# Defaults of `dream` that help texts state. A test compares them with those of the function.
+DREAM_TAP, DREAM_STEPS, DREAM_STEP_SIZE, DREAM_JITTER = "relu4_4", "10", "0.0075", "32"
+DREAM_OCTAVES, DREAM_OCTAVE_SCALE, DREAM_SIZE, DREAM_GUIDE_SIZE = "4", "1.4", "512", "224"
+
+_ascent = _all_of(
+    _look(
+        "--tap",
+        "taps",
+        multiple=True,
+        metavar="NAME[=WEIGHT]",
+        help="layer that the picture is made to excite, relu1_1 (strokes) to relu5_4 (eyes and heads), "
+        f"and its weight, 1 if none is given (default: {DREAM_TAP}); may be repeated",
+    ),
+    _look(
+        "--guide",
+        type=FILE,
+        metavar="FILE",
+        help="picture towards whose features the dream is pulled (default: none)",
+    ),
+    _look(
+        "--steps",
+        type=int,
+        metavar="N",
+        help=f"number of updates at each octave (default: {DREAM_STEPS})",
+    ),
+    _look(
+        "--step-size",
+        type=float,
+        metavar="X",
+        help="standard deviation of the change of the pixels by an update; black and white differ by 1 "
+        f"(default: {DREAM_STEP_SIZE})",
+    ),
+    _look(
+        "--octaves",
+        type=int,
+        metavar="N",
+        help="number of octaves: sizes at which the picture dreams, one after the other, the last one "
+        f"its own (default: {DREAM_OCTAVES})",
+    ),
+    _look(
+        "--octave-scale",
+        type=float,
+        metavar="X",
+        help="how many times larger an octave is than the one before "
+        f"(default: {DREAM_OCTAVE_SCALE})",
+    ),
+    _look(
+        "--jitter",
+        type=int,
+        metavar="PX",
+        help="largest number of pixels by which the picture is shifted, at random, before each update "
+        f"(default: {DREAM_JITTER})",
+    ),
+    _look(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
+        metavar="N",
+        help="number from which the shifts are drawn; the same seed, the same picture (default: 0)",
+    ),
+)
+
+
 # --- Size -----------------------------------------------------------------------------------------
 
 
@@ -186,6 +248,13 @@ _style_size = _size(
     metavar="SIZE",
     help="size of the style picture (default: as --size, or as the result where the recipe says so; "
     "beside --size 400x300 it keeps its proportions)",
+)
+
+_guide_size = _size(
+    "--guide-size",
+    metavar="SIZE",
+    help=f"size of the guide, as --size (default: {DREAM_GUIDE_SIZE}, with which the network was "
+    "trained)",
 )
 
 _shape = _size(
@@ -222,7 +291,7 @@ _metadata = _output(
     help="embed the settings in the picture (default: yes)",
 )
 
-_progress_files = _all_of(
+_watched = _all_of(
     _output(
         "--every",
         type=int,
@@ -237,6 +306,10 @@ _progress_files = _all_of(
         help="folder for numbered pictures of the run, all of the final size: the start, one every N "
         "updates (--every, default: 50) and the result",
     ),
+)
+
+_progress_files = _all_of(
+    _watched,
     _output(
         "--log",
         type=FILE,
@@ -289,22 +362,37 @@ _quiet = option("--quiet", "-q", is_flag=True, help="print nothing but errors")
 
 # --- Memory and devices ---------------------------------------------------------------------------
 
-_computing = _all_of(
-    _memory(
-        "--precision",
-        metavar="NAME",
-        help="number format of the network: float32, tensorfloat32, bfloat16 (half the memory), or "
-        "auto: float32 on a CPU; on a GPU or TPU what the recipe says, which is bfloat16 in "
-        f"`default` and tensorfloat32 in published recipes (default: {_RECIPES}, {DEFAULT_PRECISION})",
-    ),
-    _memory(
-        "--tile",
-        metavar="PX",
-        help="side of the tiles in which a large picture is computed, in pixels: less memory and more "
-        f"time for the same picture. Or off, or auto: only if memory requires it (default: {_RECIPES}, "
-        "auto)",
-    ),
+
+def _computing_with(precision: str, default: str) -> Decorator:
+    """Return the options of precision and tiles.
+
+    Args:
+      precision: what `auto` is on a GPU or TPU.
+      default: whose default both are, followed by a comma; empty if there is no recipe.
+    """
+    return _all_of(
+        _memory(
+            "--precision",
+            metavar="NAME",
+            help="number format of the network: float32, tensorfloat32, bfloat16 (half the memory), or "
+            f"auto: float32 on a CPU; on a GPU or TPU {precision} "
+            f"(default: {default}{DEFAULT_PRECISION})",
+        ),
+        _memory(
+            "--tile",
+            metavar="PX",
+            help="side of the tiles in which a large picture is computed, in pixels: less memory and "
+            "more time for the same picture. Or off, or auto: only if memory requires it "
+            f"(default: {default}auto)",
+        ),
+    )
+
+
+_computing = _computing_with(
+    "what the recipe says, which is bfloat16 in `default` and tensorfloat32 in published recipes",
+    f"{_RECIPES}, ",
 )
+_computing_dream = _computing_with("bfloat16", "")
 
 
 def _devices(text: str) -> Decorator:
@@ -566,6 +654,25 @@ plan = _all_of(
     _pool,
     _cache_of_rates,
     _xla_logs,
+)
+
+dream = _all_of(
+    click.argument("content", type=FILE, metavar="PHOTO"),
+    _ascent,
+    _size_of_picture(DREAM_SIZE, measured="longer side in pixels"),
+    _guide_size,
+    result(
+        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder (default: PHOTO_dream.png in this "
+        "folder)"
+    ),
+    overwrite,
+    _metadata,
+    _watched,
+    _computing_dream,
+    _weights_file,
+    _cache,
+    _xla_logs,
+    _quiet,
 )
 
 demo = _all_of(

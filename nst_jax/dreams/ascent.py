@@ -293,7 +293,7 @@ def _sums(
             return jnp.sum(jnp.square(at_least_float32(found)))
         rows = found.reshape(-1, found.shape[-1])
         matches = _best_matches(rows, guide[tap].reshape(-1, found.shape[-1]), products)
-        return jnp.sum(at_least_float32(rows) * at_least_float32(matches))
+        return jnp.sum(at_least_float32(found) * at_least_float32(matches.reshape(found.shape)))
 
     measures = {tap: partial(measure, tap) for tap in ascent.taps}
     return vgg.measured(params, image, measures, network=ascent.network)

@@ -28,8 +28,9 @@ STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
 # 1.9 of 255 if the changes are normal: 0.0074. TensorFlow's tutorial has 0.005, and five times as many
 # steps.
 STEP_SIZE = 0.0075
-# The sources have taps of GoogLeNet and Inception-v3. Of VGG-19's, this one gives whole eyes and heads.
-TAP = "relu5_1"
+# The sources have taps of GoogLeNet and Inception-v3. Of VGG-19's, this one covers a picture with eyes
+# and heads; later ones make larger heads, and leave plain areas as they are.
+TAP = "relu4_4"
 SIZE = sizes.LongEdge(512)
 # "The neural network we use was trained on images downscaled to 224x224 size. So high resolution images
 # might have to be downscaled" (`dream.ipynb`), and so was VGG-19.
