@@ -167,6 +167,7 @@ SAME_NAME = {
     "load": ({"checkpoints", "images.reading"}, "called by the name of their package or module"),
     "save": ({"checkpoints", "images.writing"}, "called by the name of their package or module"),
     "stylize": ({"app.commands", "painting"}, "the command of this name calls the function"),
+    "dream": ({"app.commands", "dreaming"}, "the command of this name calls the function"),
     "plan": ({"app.commands", "scaling.plan"}, "the command of this name calls the function"),
 }
 

@@ -125,7 +125,8 @@ def follow(shots: Any, recorder: "Recorder", interrupts: Interrupts) -> None:
             interrupts.defer()
             recorder.record(shot)
             stopped = cluster.true_in_any(interrupts.signal is not None)
-            recorder.checkpoints.write_if_due(shot, position, recorder.seconds, last=stopped)
+            if recorder.job.outputs.checkpoint is not None:
+                recorder.checkpoints.write_if_due(shot, position, recorder.seconds, last=stopped)
             if stopped:
                 return
     except KeyboardInterrupt:
