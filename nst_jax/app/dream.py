@@ -16,7 +16,6 @@ from nst_jax.app.log import RunLog
 from nst_jax.app.outputs import Outputs
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
-from nst_jax.app.rates import known_paces
 from nst_jax.app.single import Ending, Recorder, follow
 from nst_jax.app.timing import CompileClock, IntervalChooser
 from nst_jax.app.watch import MeasuringWatch
@@ -133,7 +132,6 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
         job.plan.scales,
         job.outputs.stride,
         costs=job.plan.operations_per_update,
-        expected=known_paces(job.plan),
     )
     with CompileClock() as compiling, programs.Ahead(compiling) as ahead, RunLog(None) as log:
         watch = MeasuringWatch(compiling, display, job.plan.measuring_operations[0])

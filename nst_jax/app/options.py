@@ -296,7 +296,7 @@ _watched = _all_of(
         "--every",
         type=int,
         metavar="N",
-        help="updates between two writes of OUT during the run, small at first if the recipe paints "
+        help="updates between two writes of OUT during the run, small at first if it is painted "
         "from coarse to fine (default: OUT is written at the end)",
     ),
     _output(
