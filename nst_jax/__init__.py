@@ -15,6 +15,7 @@ from nst_jax._version import __version__ as __version__
 if TYPE_CHECKING:
     from nst_jax import (
         checkpoints,
+        dreams,
         export,
         feed_forward,
         images,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from nst_jax._compile import cache, compiler_options
     from nst_jax._types import Checkpoint, Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
+    from nst_jax.dreaming import dream
     from nst_jax.feed_forward.training import train
     from nst_jax.objective import losses_of, measure
     from nst_jax.optimize import init, run, step
@@ -43,6 +45,7 @@ else:
         __name__,
         (
             "checkpoints",
+            "dreams",
             "export",
             "feed_forward",
             "images",
@@ -57,6 +60,7 @@ else:
             "_compile": ("cache", "compiler_options"),
             "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
             "batches": ("stylize_many",),
+            "dreaming": ("dream",),
             "feed_forward.training": ("train",),
             "objective": ("losses_of", "measure"),
             "optimize": ("init", "run", "step"),
@@ -72,8 +76,9 @@ else:
 
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled",
-    "State", "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "export",
-    "features", "feed_forward", "images", "init", "instant", "instant_many", "load_params",
-    "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes", "run",
-    "save_params", "scaling", "step", "stylize", "stylize_many", "train", "vgg", "weights",
+    "State", "Targets", "cache", "checkpoints", "compiler_options", "dream", "dreams",
+    "estimate_memory", "export", "features", "feed_forward", "images", "init", "instant",
+    "instant_many", "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan",
+    "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many", "train", "vgg",
+    "weights",
 ]  # fmt: skip

@@ -8,11 +8,15 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from nst_jax import _checks, optimize
-from nst_jax._types import Image, Losses, State
+from nst_jax._types import Image
 from nst_jax.prepare import Scale
 
+# What a canvas makes and advances: the loop passes both on, and reads nothing in them.
+LoopState: TypeAlias = Any  # `State`, that of a batch, or that of a dream
+Values: TypeAlias = Any  # the losses, or what a dream maximises, of several canvases in order
+
 # Type of the argument `ahead` of `descend`.
-Ahead: TypeAlias = Callable[[int, State], Callable[[], Any] | None]
+Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
 
 
 class Position(NamedTuple):
@@ -20,33 +24,33 @@ class Position(NamedTuple):
 
     scale: int = 0  # index of the scale; 0 is the coarsest
     step: int = -1  # updates so far, over all scales; -1: no losses computed yet
-    state: State | None = None  # of the loop at this scale; None: no losses computed yet
-    history: tuple[Losses, ...] = ()  # losses of all canvases so far, in parts; empty if not kept
+    state: LoopState | None = None  # of the loop at this scale; None: no losses computed yet
+    history: tuple[Values, ...] = ()  # losses of all canvases so far, in parts; empty if not kept
 
 
 @runtime_checkable
 class Canvas(Protocol):
-    """What `descend` optimises at each scale: the canvas of one picture, or the canvases of a batch."""
+    """What `descend` optimises at each scale: the canvas of a picture or dream, or those of a batch."""
 
     def measure(self, scale: int) -> Any:
         """Compute the targets of a scale; `start` and `run` get the result as `measured`."""
         ...
 
-    def start(self, scale: int, measured: Any, image: Image | None) -> State:
+    def start(self, scale: int, measured: Any, image: Image | None) -> LoopState:
         """Make a fresh state from `image`, the coarser scale's result (None at the coarsest scale)."""
         ...
 
     def run(
-        self, scale: int, state: State, measured: Any, steps: int
-    ) -> tuple[State, Losses | None]:
+        self, scale: int, state: LoopState, measured: Any, steps: int
+    ) -> tuple[LoopState, Values | None]:
         """Run `steps` steps; return the state, and the losses of each step (None if not kept)."""
         ...
 
-    def image(self, scale: int, state: State) -> Image:
+    def image(self, scale: int, state: LoopState) -> Image:
         """Return the image from which the next scale starts."""
         ...
 
-    def is_broken(self, state: State) -> bool:
+    def is_broken(self, state: LoopState) -> bool:
         """Return whether the run ends early because its losses are not finite."""
         ...
 

@@ -107,6 +107,7 @@ def run_page(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(images.SAMPLES[sample].read_bytes())
     for verb in ("stylize", "paint", "stylize_many"):
         monkeypatch.setattr(nst, verb, shortened(getattr(nst, verb)))
+    monkeypatch.setattr(nst, "dream", shortened(nst.dream, octaves=1))
     monkeypatch.chdir(tmp_path)
 
     def run(page):
@@ -120,8 +121,8 @@ def run_page(tmp_path, monkeypatch):
     return run
 
 
-def shortened(verb):
-    return lambda *args, **options: verb(*args, **{**options, "size": 48, "steps": 2})
+def shortened(verb, **more):
+    return lambda *args, **options: verb(*args, **{**options, "size": 48, "steps": 2, **more})
 
 
 @pytest.mark.slow
@@ -145,7 +146,7 @@ def test_the_page_of_instant_styles_runs_and_lists_them(run_page):
 def test_the_python_pages_python_runs(run_page, tmp_path, capsys):
     names = run_page("docs/python.md")
     assert names["image"].shape == (31, 48, 3)  # the last one is by recipe `tf`, which rounds down
-    assert len(names["images"]) == 3
+    assert len(names["images"]) == 3 and names["batch"].shape == (2, 48, 48, 3)
     assert (tmp_path / "result.png").exists() and (tmp_path / "run.h5").exists()
     assert "True ['relu1_1'," in capsys.readouterr().out  # one value for each canvas
 

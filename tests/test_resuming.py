@@ -89,15 +89,15 @@ def losses(path):
 
 def interrupt_at(monkeypatch, step, number=signal.SIGINT):
     """Let a signal come while the snapshot after so many updates is recorded, once."""
-    record = single._Recorder.record
+    record = single.Recorder.record
 
     def recording(recorder, shot):
         record(recorder, shot)
         if shot.step == step:
-            monkeypatch.setattr(single._Recorder, "record", record)
+            monkeypatch.setattr(single.Recorder, "record", record)
             signal.raise_signal(number)
 
-    monkeypatch.setattr(single._Recorder, "record", recording)
+    monkeypatch.setattr(single.Recorder, "record", recording)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")

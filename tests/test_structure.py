@@ -168,6 +168,7 @@ SAME_NAME = {
     "save": ({"checkpoints", "images.writing"}, "called by the name of their package or module"),
     "instant": ({"app.instant.command", "single_pass"}, "the command calls the function's painter"),
     "stylize": ({"app.commands", "painting"}, "the command of this name calls the function"),
+    "dream": ({"app.commands", "dreaming"}, "the command of this name calls the function"),
     "plan": ({"app.commands", "scaling.plan"}, "the command of this name calls the function"),
     "train": ({"app.commands", "feed_forward.training"}, "the command does what the function does"),
 }

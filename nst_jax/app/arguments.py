@@ -136,10 +136,24 @@ def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
     """
     if not chosen:
         return {}
-    argument, pairs = f"{kind}_layer", [word.partition("=") for word in chosen]
+    found = tap_weights(chosen, f"{kind}_layer")
+    return {
+        f"terms.{kind}_taps": tuple(found),
+        f"terms.{kind}_layer_weights": tuple(found.values()),
+    }
+
+
+def tap_weights(chosen: Sequence[str], argument: str) -> dict[str, float]:
+    """Return the weight of each tap in texts `NAME=WEIGHT` or `NAME`, whose weight is 1.
+
+    Raises:
+      ValueError: naming the argument, for an unknown or repeated tap, and for a weight that is no
+        number or is negative.
+    """
+    pairs = [word.partition("=") for word in chosen]
     taps = vgg.resolve_taps([name for name, _, _ in pairs], argument=argument)
-    weights = tuple(_layer_weight(argument, *pair) for pair in pairs)
-    return {f"terms.{kind}_taps": taps, f"terms.{kind}_layer_weights": weights}
+    weights = [_layer_weight(argument, *pair) for pair in pairs]
+    return dict(zip(taps, weights, strict=True))
 
 
 def _layer_weight(argument: str, name: str, equals: str, text: str) -> float:

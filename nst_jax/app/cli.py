@@ -35,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the words after the program's name; None takes those of this process.
 
     Returns:
-      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C; `stylize` and
-      `demo` give 143 after SIGTERM and 129 after SIGHUP, where `batch` and `sweep` give 130.
+      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C; `stylize`,
+      `dream` and `demo` give 143 after SIGTERM and 129 after SIGHUP, where `batch` and `sweep` give
+      130.
     """
     if argv is not None:
         return _call(argv)
@@ -240,6 +241,22 @@ def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     from nst_jax.app import commands
 
     return commands.sweep(content, style, chosen)
+
+
+@cli.command(short_help="Paint into a picture what the network sees in it (Deep Dream).")
+@options.dream
+@click.pass_obj
+def dream(begun: float, content: Path, **chosen: Any) -> int:
+    """Paint into PHOTO what the network sees in it (Deep Dream).
+
+    Whatever the layers of --tap find is made stronger, so that they find more of it, on small copies of
+    the picture first. With --guide, they are pulled towards what they find in another picture.
+
+    Ctrl-C stops the run early and saves the picture so far; a second Ctrl-C stops at once.
+    """
+    from nst_jax.app import commands
+
+    return commands.dream(content, chosen | {"begun": begun})
 
 
 @cli.command(short_help="Predict the memory and the time of a run.")

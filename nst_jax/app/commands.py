@@ -1,4 +1,4 @@
-"""The commands that paint, plan or train: `demo`, `stylize`, `batch`, `sweep`, `plan` and `train`.
+"""The commands `demo`, `stylize`, `dream`, `batch`, `sweep`, `plan` and `train`.
 
 The function of a command takes the command's arguments, and `chosen`, a dict of its options by name.
 All of these functions but `plan` return the exit code.
@@ -15,6 +15,7 @@ import jax
 
 from nst_jax import _files, images, prepare
 from nst_jax.app import arguments, cache, cluster, preview, single
+from nst_jax.app import dream as dreams
 from nst_jax.app import plan_report as plans
 from nst_jax.app import sweep as sweeps
 from nst_jax.app import train as training
@@ -97,10 +98,15 @@ def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
     previewed = preview.write_preview(job, display)
     loaded = params.load_params(chosen["weights"])
     ending = single.paint_job(loaded, info, job, display, peers, previewed=previewed)
+    return _report(ending, job.outputs, chosen)
+
+
+def _report(ending: single.Ending, outputs: Outputs, chosen: Mapping[str, Any]) -> int:
+    """Print how a run ended, and return its exit code."""
     if ending.code:
         print_message("error" if ending.status == "failed" else ending.status, ending.message)
     elif not chosen["quiet"]:
-        print_lines(job.outputs.picture)
+        print_lines(outputs.picture)
     return ending.code
 
 
@@ -171,6 +177,31 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
             begun=chosen["begun"],
         )
         return _paint(job, chosen, peers)
+
+
+def dream(content: Path, chosen: Chosen) -> int:
+    """Paint into a picture what the network sees in it."""
+    outputs = Outputs(
+        picture=result_path(chosen["output"], default_name(content, [], "_dream")),
+        overwrite=chosen["overwrite"],
+        metadata=chosen["metadata"],
+        every=chosen["every"],
+        frames=chosen["frames"],
+    )
+    others = [path for path in (chosen["guide"], chosen["weights"]) if path is not None]
+    check_outputs(outputs, [content, *others])
+    settings = dreams.settings_from(chosen)
+    guide = chosen["guide"]
+    job = dreams.dream_job(
+        images.read(content, argument="content"),
+        None if guide is None else images.read(guide, argument="guide"),
+        settings,
+        outputs,
+        seed=chosen["seed"] or 0,
+        begun=chosen["begun"],
+    )
+    loaded, info, display = _load(chosen)
+    return _report(dreams.paint_dream(loaded, info, job, display), outputs, chosen)
 
 
 def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> None:

@@ -197,6 +197,68 @@ _axes = _all_of(
 )
 
 
+# Defaults of `dream` that help texts state. A test compares them with those of the function.
+DREAM_TAP, DREAM_STEPS, DREAM_STEP_SIZE, DREAM_JITTER = "relu4_4", "10", "0.0075", "32"
+DREAM_OCTAVES, DREAM_OCTAVE_SCALE, DREAM_SIZE, DREAM_GUIDE_SIZE = "4", "1.4", "512", "224"
+
+_ascent = _all_of(
+    _look(
+        "--tap",
+        "taps",
+        multiple=True,
+        metavar="NAME[=WEIGHT]",
+        help="layer that the picture is made to excite, relu1_1 (strokes) to relu5_4 (eyes and heads), "
+        f"and its weight, 1 if none is given (default: {DREAM_TAP}); may be repeated",
+    ),
+    _look(
+        "--guide",
+        type=FILE,
+        metavar="FILE",
+        help="picture towards whose features the dream is pulled (default: none)",
+    ),
+    _look(
+        "--steps",
+        type=int,
+        metavar="N",
+        help=f"number of updates at each octave (default: {DREAM_STEPS})",
+    ),
+    _look(
+        "--step-size",
+        type=float,
+        metavar="X",
+        help="standard deviation of the change of the pixels by an update; black and white differ by 1 "
+        f"(default: {DREAM_STEP_SIZE})",
+    ),
+    _look(
+        "--octaves",
+        type=int,
+        metavar="N",
+        help="number of octaves: sizes at which the picture dreams, one after the other, the last one "
+        f"its own (default: {DREAM_OCTAVES})",
+    ),
+    _look(
+        "--octave-scale",
+        type=float,
+        metavar="X",
+        help="how many times larger an octave is than the one before "
+        f"(default: {DREAM_OCTAVE_SCALE})",
+    ),
+    _look(
+        "--jitter",
+        type=int,
+        metavar="PX",
+        help="largest number of pixels by which the picture is shifted, at random, before each update "
+        f"(default: {DREAM_JITTER})",
+    ),
+    _look(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
+        metavar="N",
+        help="number from which the shifts are drawn; the same seed, the same picture (default: 0)",
+    ),
+)
+
+
 # --- Size -----------------------------------------------------------------------------------------
 
 
@@ -219,6 +281,13 @@ _style_size = _size(
     metavar="SIZE",
     help="size of the style picture (default: as --size, or as the result where the recipe says so; "
     "beside --size 400x300 it keeps its proportions)",
+)
+
+_guide_size = _size(
+    "--guide-size",
+    metavar="SIZE",
+    help=f"size of the guide, as --size (default: {DREAM_GUIDE_SIZE}, with which the network was "
+    "trained)",
 )
 
 _shape = _size(
@@ -255,22 +324,29 @@ _metadata = _output(
     help="embed the settings in the picture (default: yes)",
 )
 
+
+def _watched(before: str = "") -> Decorator:
+    """Return the options about the picture during the run; `before` says what OUT shows at first."""
+    return _all_of(
+        _output(
+            "--every",
+            type=int,
+            metavar="N",
+            help="updates between two writes of OUT during the run, small at first if it is painted "
+            f"from coarse to fine{before} (default: OUT is written at the end)",
+        ),
+        _output(
+            "--frames",
+            type=FILE,
+            metavar="DIR",
+            help="folder for numbered pictures of the run, all of the final size: the start, one "
+            "every N updates (--every, default: 50) and the result",
+        ),
+    )
+
+
 _progress_files = _all_of(
-    _output(
-        "--every",
-        type=int,
-        metavar="N",
-        help="updates between two writes of OUT during the run, small at first if the recipe paints "
-        "from coarse to fine; before the first, OUT shows what `nst-jax instant` paints (default: OUT "
-        "is written at the end)",
-    ),
-    _output(
-        "--frames",
-        type=FILE,
-        metavar="DIR",
-        help="folder for numbered pictures of the run, all of the final size: the start, one every N "
-        "updates (--every, default: 50) and the result",
-    ),
+    _watched("; before the first, OUT shows what `nst-jax instant` paints"),
     _output(
         "--log",
         type=FILE,
@@ -345,24 +421,43 @@ _quiet = option("--quiet", "-q", is_flag=True, help="print nothing but errors")
 
 # --- Memory and devices ---------------------------------------------------------------------------
 
-_precision = _memory(
-    "--precision",
-    metavar="NAME",
-    help="number format of the network: float32, tensorfloat32, bfloat16 (half the memory), or "
-    "auto: float32 on a CPU; on a GPU or TPU what the recipe says, which is bfloat16 in "
-    f"`default` and tensorfloat32 in published recipes (default: {_RECIPES}, {DEFAULT_PRECISION})",
+
+def _precision_with(precision: str, default: str) -> Decorator:
+    """Return the option of the precision; for the arguments, see `_computing_with`."""
+    return _memory(
+        "--precision",
+        metavar="NAME",
+        help="number format of the network: float32, tensorfloat32, bfloat16 (half the memory), or "
+        f"auto: float32 on a CPU; on a GPU or TPU {precision} (default: {default}{DEFAULT_PRECISION})",
+    )
+
+
+def _computing_with(precision: str, default: str) -> Decorator:
+    """Return the options of precision and tiles.
+
+    Args:
+      precision: what `auto` is on a GPU or TPU.
+      default: whose default both are, followed by a comma; empty if there is no recipe.
+    """
+    return _all_of(
+        _precision_with(precision, default),
+        _memory(
+            "--tile",
+            metavar="PX",
+            help="side of the tiles in which a large picture is computed, in pixels: less memory and "
+            "more time for the same picture. Or off, or auto: only if memory requires it "
+            f"(default: {default}auto)",
+        ),
+    )
+
+
+_RECIPES_PRECISION = (
+    "what the recipe says, which is bfloat16 in `default` and tensorfloat32 in published recipes"
 )
 
-_computing = _all_of(
-    _precision,
-    _memory(
-        "--tile",
-        metavar="PX",
-        help="side of the tiles in which a large picture is computed, in pixels: less memory and more "
-        f"time for the same picture. Or off, or auto: only if memory requires it (default: {_RECIPES}, "
-        "auto)",
-    ),
-)
+_precision = _precision_with(_RECIPES_PRECISION, f"{_RECIPES}, ")
+_computing = _computing_with(_RECIPES_PRECISION, f"{_RECIPES}, ")
+_computing_dream = _computing_with("bfloat16", "")
 
 
 def _devices(text: str) -> Decorator:
@@ -758,6 +853,25 @@ instant = _all_of(
         help="number format of the network: float32, tensorfloat32, bfloat16, or auto: float32 on a "
         "CPU, tensorfloat32 on a GPU or TPU (default: auto)",
     ),
+    _cache,
+    _xla_logs,
+    _quiet,
+)
+
+dream = _all_of(
+    click.argument("content", type=FILE, metavar="PHOTO"),
+    _ascent,
+    _size_of_picture(DREAM_SIZE, measured="longer side in pixels"),
+    _guide_size,
+    result(
+        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder (default: PHOTO_dream.png in this "
+        "folder)"
+    ),
+    overwrite,
+    _metadata,
+    _watched(),
+    _computing_dream,
+    _weights_file,
     _cache,
     _xla_logs,
     _quiet,

@@ -30,12 +30,13 @@ import optax
 from jax import export, lax
 
 import nst_jax
-from nst_jax import _compile, optimize, painting, single_pass
+from nst_jax import _compile, dreaming, optimize, painting, single_pass
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
 from nst_jax.app.cache import without
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import LONGEST_PAUSE
+from nst_jax.dreams.ascent import ascend
 from nst_jax.feed_forward import arbitrary, johnson, styles26
 from nst_jax.objective import add_style_tile, measure_content, sum_style
 
@@ -88,6 +89,15 @@ def instant_kept_in(
         kept(arbitrary.stylize_with),
         kept(styles26.stylize_mixture),
         kept(johnson.stylize_trained),
+    )
+
+
+def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
+    """Return the functions that a dream compiles, as `kept_in` does those of a style transfer."""
+    if place is None or not _sources():
+        return dreaming.PROGRAMS
+    return dreaming.PROGRAMS._replace(
+        measuring=kept_in(place, say).measuring, ascend=Kept(ascend, place, say=say, donated=1)
     )
 
 

@@ -4,13 +4,13 @@ import signal
 import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
 from nst_jax import _files, painting, prepare, provenance
-from nst_jax._types import Checkpoint, Params, Snapshot
+from nst_jax._types import Checkpoint, Params
 from nst_jax.app import autosave, cache, cluster, plan_report, programs
 from nst_jax.app.formatting import duration, span
 from nst_jax.app.interrupts import Interrupts
@@ -28,6 +28,8 @@ from nst_jax.descent import has_stalled
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.weights.params import WeightsInfo
+
+Shot: TypeAlias = Any  # a `Snapshot`, or what the run of a subclass of `Recorder` yields
 
 
 class Ending(NamedTuple):
@@ -97,7 +99,7 @@ def paint_job(
             watch=watch,
         )
         with RunLog(job.outputs.log if cluster.is_first() else None) as log:
-            recorder = _Recorder(job, facts, log, display, compiling, watch, pace, previewed)
+            recorder = Recorder(job, facts, log, display, compiling, watch, pace, previewed)
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
@@ -106,7 +108,7 @@ def paint_job(
                     ahead.look = watch.look
                 try:
                     with display.bar(pace.total, "compiling"):
-                        _follow(shots, recorder, interrupts)
+                        follow(shots, recorder, interrupts)
                     if peers is not None and recorder.last is None:
                         peers.stop_others("interrupted before its first canvas")
                     return recorder.finish(interrupts.signal)
@@ -117,7 +119,7 @@ def paint_job(
                     raise
 
 
-def _follow(shots: painting.Painting, recorder: "_Recorder", interrupts: Interrupts) -> None:
+def follow(shots: Any, recorder: "Recorder", interrupts: Interrupts) -> None:
     """Record every snapshot until the run ends or is interrupted."""
 
     def position() -> Checkpoint:
@@ -128,7 +130,8 @@ def _follow(shots: painting.Painting, recorder: "_Recorder", interrupts: Interru
             interrupts.defer()
             recorder.record(shot)
             stopped = cluster.true_in_any(interrupts.signal is not None)
-            recorder.checkpoints.write_if_due(shot, position, recorder.seconds, last=stopped)
+            if recorder.job.outputs.checkpoint is not None:
+                recorder.checkpoints.write_if_due(shot, position, recorder.seconds, last=stopped)
             if stopped:
                 return
     except KeyboardInterrupt:
@@ -136,12 +139,15 @@ def _follow(shots: painting.Painting, recorder: "_Recorder", interrupts: Interru
             raise
 
 
-class _Recorder:
-    """Receives the snapshots of one run: logs them, writes files and shows progress."""
+class Recorder:
+    """Receives the snapshots of one run: logs them, writes files and shows progress.
+
+    The methods under "Losses" are all that is known here of losses; a run without any overrides them.
+    """
 
     def __init__(
         self,
-        job: PictureJob,
+        job: Any,
         facts: dict[str, Any],
         log: RunLog,
         display: Display,
@@ -152,7 +158,7 @@ class _Recorder:
     ) -> None:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
-        self.last: Snapshot | None = None
+        self.last: Shot | None = None
         self.seconds: list[float] = []  # for each canvas, the time since the first one, see `Lap`
         self._totals: list[np.ndarray] = []  # total losses of all canvases so far, in pieces
         self.compiling, self.watch = compiling, watch
@@ -167,7 +173,7 @@ class _Recorder:
         self._announced = self._rescued = self._ended = False
         self._previewed = self._written = previewed
 
-    def record(self, shot: Snapshot) -> None:
+    def record(self, shot: Shot) -> None:
         """Log, write and show one snapshot."""
         lap = self._stopwatch.lap()
         # The snapshot is kept first, so that `rescue` can write it if the log or the display fails.
@@ -185,7 +191,7 @@ class _Recorder:
         last = shot.broke_at if broke else shot.step
         seconds = self._before[:count] if is_first and self._before else lap.spread(count)
         self.seconds += seconds
-        self.log.steps(history, last=last, seconds=seconds, scale_of=self.pace.scale_of)
+        self._log_steps(history, last, seconds)
         self.pace.advance(shot.step, lap.seconds)
         if not is_first and not self._announced:
             self._announce()
@@ -203,8 +209,8 @@ class _Recorder:
             what = whole if self.job.resume is None else "the rest takes"
             self.display.say(f"compiled in {duration(first)}; {what} {span(*rest)}")
 
-    def _show(self, shot: Snapshot) -> None:
-        words = [loss_shares(shot.losses)]
+    def _show(self, shot: Shot) -> None:
+        words = [self._words(shot)]
         if 0 < shot.step < self.pace.total:
             words.append(time_left(self._range_left()))
         self.display.move(shot.step, self.pace.total, "step", ", ".join(filter(None, words)))
@@ -216,7 +222,7 @@ class _Recorder:
         measuring = [unit * operations for operations in self.job.plan.measuring_operations]
         return self.pace.range_left(self._first_compile or 0.0, measuring)
 
-    def _write(self, shot: Snapshot) -> None:
+    def _write(self, shot: Shot) -> None:
         """Write the snapshot into the folder of frames, and as the picture so far, if either is due.
 
         A frame is due every `outputs.stride` updates and at the end; the picture every `outputs.every`
@@ -234,22 +240,16 @@ class _Recorder:
         if outputs.every and 0 < shot.step < total:
             self._write_picture(shot)
 
-    def _write_picture(self, shot: Snapshot) -> None:
+    def _write_picture(self, shot: Shot) -> None:
         overwrite = self.job.outputs.overwrite or self._written
         self._write_file(self.job.outputs.picture, shot, overwrite=overwrite)
         self._written = True
 
-    def _has_stalled(self, shot: Snapshot) -> bool:
-        """Return whether this is the last snapshot of a complete run that painted nothing."""
-        if shot.broke_at >= 0 or shot.step < self.pace.total:
-            return False
-        return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
-
-    def _write_file(self, path: Path, shot: Snapshot, *, overwrite: bool) -> None:
+    def _write_file(self, path: Path, shot: Shot, *, overwrite: bool) -> None:
         if cluster.is_first():
             write_picture(path, shot.image, **self._written_with(shot), overwrite=overwrite)
 
-    def _written_with(self, shot: Snapshot) -> dict[str, Any]:
+    def _written_with(self, shot: Shot) -> dict[str, Any]:
         """Return the transparency and the metadata with which a snapshot is written."""
         finished = shot.step == self.pace.total and shot.broke_at < 0
         finished = finished and not self._has_stalled(shot)
@@ -258,7 +258,7 @@ class _Recorder:
             "finished": finished,
         }
         if shot.broke_at < 0:
-            metadata["losses"] = provenance.of_losses(shot.losses)
+            metadata |= self._measured(shot)
         return {
             "alpha": resized_alpha(self.job.content.alpha, shot.image),
             "metadata": metadata if self.job.metadata else None,
@@ -276,15 +276,19 @@ class _Recorder:
             self._rescued = True  # it is written, so a failure from here on loses nothing
         ending = self._ending(stopped_by, name)
         if ending.status != "failed" and cluster.is_first():
-            others = self.pace.timed.seconds + self.watch.seconds
-            record_rate(self.job.plan, self.pace.timed, self.watch.timed, self._whole() - others)
+            self._record_rate()
         facts: dict[str, Any] = {"output": name} if self._written else {}
         if shot is not None and self.job.outputs.log is not None:
             facts["total_variation"] = self._variations(shot)
         self.log_end(ending.status, **facts)
         return ending
 
-    def _variations(self, shot: Snapshot) -> dict[str, float]:
+    def _record_rate(self) -> None:
+        """Record how fast this run was, so that the time of later ones can be foretold."""
+        others = self.pace.timed.seconds + self.watch.seconds
+        record_rate(self.job.plan, self.pace.timed, self.watch.timed, self._whole() - others)
+
+    def _variations(self, shot: Shot) -> dict[str, float]:
         """Return the total variation of the picture, and of the content at the picture's size."""
         job = self.job
         content = prepare.resized(job.content.image, job.plan.scales[-1].shape, job.plan.recipe)
@@ -329,10 +333,8 @@ class _Recorder:
             return Ending("interrupted", f"before the first step; {self._nothing}", code)
         if shot.broke_at >= 0:
             kept = f"{name} is the last finite canvas" if shot.broke_at else self._nothing
-            message = (
-                f"the losses are not finite after {shot.broke_at} updates; {kept}: "
-                f"try {painting.remedy(self.job.plan.recipe)}"
-            )
+            why, remedy = self._broken(shot)
+            message = f"{why}; {kept}: try {remedy}"
             return Ending("failed", message, 1)
         if shot.step < total:
             at = f"after {shot.step} of {total} updates"
@@ -346,10 +348,8 @@ class _Recorder:
                 message += f"; `--resume` continues it from {self.job.outputs.checkpoint}"
             return Ending("interrupted", message, 128 + (stopped_by or signal.SIGINT))
         if self._has_stalled(shot):
-            message = (
-                f"the losses after {shot.step} updates are those of the start, so nothing was painted; "
-                f"{name} is as it started: try {painting.remedy_for_stalled(self.job.plan.recipe)}"
-            )
+            why, remedy = self._stalled(shot)
+            message = f"{why}, so nothing was painted; {name} is as it started: try {remedy}"
             return Ending("failed", message, 1)
         parts = {
             "measuring": self.watch.seconds,
@@ -404,6 +404,36 @@ class _Recorder:
             whole_seconds=round(self._whole(), 3),
             **facts,
         )
+
+    # --- Losses -----------------------------------------------------------------------------------
+
+    def _words(self, shot: Shot) -> str:
+        """Return what is shown of a snapshot beside its number."""
+        return loss_shares(shot.losses)
+
+    def _measured(self, shot: Shot) -> dict[str, Any]:
+        """Return what is embedded of a snapshot's numbers in its picture."""
+        return {"losses": provenance.of_losses(shot.losses)}
+
+    def _log_steps(self, history: Any, last: int, seconds: list[float]) -> None:
+        """Log the canvases since the previous snapshot, up to number `last`."""
+        self.log.steps(history, last=last, seconds=seconds, scale_of=self.pace.scale_of)
+
+    def _has_stalled(self, shot: Shot) -> bool:
+        """Return whether this is the last snapshot of a complete run that painted nothing."""
+        if shot.broke_at >= 0 or shot.step < self.pace.total:
+            return False
+        return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
+
+    def _broken(self, shot: Shot) -> tuple[str, str]:
+        """Return why a run ended early, and what to try."""
+        why = f"the losses are not finite after {shot.broke_at} updates"
+        return why, painting.remedy(self.job.plan.recipe)
+
+    def _stalled(self, shot: Shot) -> tuple[str, str]:
+        """Return how it is known that a run painted nothing, and what to try."""
+        why = f"the losses after {shot.step} updates are those of the start"
+        return why, painting.remedy_for_stalled(self.job.plan.recipe)
 
 
 def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None:

@@ -77,9 +77,13 @@ class MeasuringWatch(PollingWatch):
         self._begun = 0.0  # when this thread began to wait for a piece
         self._elsewhere: list[tuple[float, float]] = []  # when another thread measured
 
-    def _see(self) -> None:
+    def stop_if_asked(self) -> None:
+        """Raise KeyboardInterrupt if the run shall end."""
         if self.stopped():
             raise KeyboardInterrupt
+
+    def _see(self) -> None:
+        self.stop_if_asked()
         if self._is_here():
             done, seconds = self.timed
             spent = self._clock() - self._begun

@@ -307,6 +307,33 @@ def gradient(
     return _over_tiles(grid, add, jnp.zeros_like(image))
 
 
+def summed_with_gradient(
+    image: Image, grid: Grid, of_window: Callable[[Window, Index], Sums], cotangent: Sums
+) -> tuple[Sums, Image]:
+    """Return what `summed` and `gradient` return, computing each tile once.
+
+    That is possible where the cotangent is known before the sums are: for a value that is linear in
+    them.
+
+    Args:
+      image: as in `gradient`.
+      grid: as in `gradient`.
+      of_window: as in `gradient`.
+      cotangent: as in `gradient`.
+    """
+
+    def add(index: Index, total: tuple[Sums, Image]) -> tuple[Sums, Image]:
+        sums, whole = total
+        found, pull = jax.vjp(lambda pixels: of_window(pixels, index), window(image, grid, index))
+        (of_tile,) = pull(cotangent)
+        new = window(whole, grid, index) + of_tile
+        whole = lax.dynamic_update_slice(whole, new, _origin(grid, index))
+        return jax.tree.map(jnp.add, sums, found), whole
+
+    nothing = jax.tree.map(jnp.zeros_like, cotangent)
+    return _over_tiles(grid, add, (nothing, jnp.zeros_like(image)))
+
+
 def _over_tiles(grid: Grid, body: Callable[[Index, Any], Any], start: Any) -> Any:
     """Fold `body(index, total)` over the tiles that this device computes, from the total `start`."""
     first = grid.first()

@@ -1,0 +1,250 @@
+"""Dream one picture: its job, and the run with the files that it writes."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from nst_jax import _files, dreaming, images, provenance
+from nst_jax._types import Params
+from nst_jax.app import arguments, cache, plan_report, programs
+from nst_jax.app.interrupts import Interrupts
+from nst_jax.app.introduction import introduce, size_words
+from nst_jax.app.log import RunLog
+from nst_jax.app.outputs import Outputs
+from nst_jax.app.plan_report import px
+from nst_jax.app.progress import Display
+from nst_jax.app.single import Ending, Recorder, follow
+from nst_jax.app.timing import CompileClock, IntervalChooser
+from nst_jax.app.watch import MeasuringWatch
+from nst_jax.dreams.settings import DreamSettings, settings_of
+from nst_jax.scaling.plan import Plan, memory_of_files
+from nst_jax.weights.params import WeightsInfo
+
+# Options of the command with the names that `settings_of` has for them; None is its default.
+OPTIONS = (
+    "size", "guide_size", "steps", "step_size", "octaves", "octave_scale", "jitter", "precision",
+    "tile",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class DreamJob:
+    """The job of dreaming one picture; to `Recorder` it is as a `PictureJob`.
+
+    Attributes:
+      content: the picture.
+      guide: the guide, or None.
+      settings: what is maximised and how.
+      plan: what was decided about the run before it starts, such as octaves and tiles.
+      outputs: paths of the files that the run writes, and options for writing them.
+      seed: seed of the random key from which the shifts are drawn.
+      begun: when the command began, by `time.perf_counter`.
+      resume: a dream is too short to resume.
+    """
+
+    content: images.Picture
+    guide: images.Picture | None
+    settings: DreamSettings
+    plan: Plan
+    outputs: Outputs
+    seed: int = 0
+    begun: float = field(default_factory=time.perf_counter, compare=False)
+    resume: None = None
+
+    @property
+    def metadata(self) -> bool:
+        """Whether the run's settings are embedded in the result."""
+        return self.outputs.metadata
+
+    @property
+    def inputs(self) -> dict[str, images.Picture]:
+        """The input files by role."""
+        return {"content": self.content} | ({"guide": self.guide} if self.guide else {})
+
+
+def settings_from(chosen: Mapping[str, Any]) -> DreamSettings:
+    """Return the checked settings that the options of the command describe."""
+    options = {name: chosen[name] for name in OPTIONS if chosen[name] is not None}
+    if tile := options.get("tile"):
+        options["tile"] = int(tile) if tile.isdecimal() else tile
+    if chosen["taps"]:
+        options["taps"] = arguments.tap_weights(chosen["taps"], "taps")
+    return settings_of(guided=chosen["guide"] is not None, **options)
+
+
+def dream_job(
+    content: images.Picture,
+    guide: images.Picture | None,
+    settings: DreamSettings,
+    outputs: Outputs,
+    **options: Any,
+) -> DreamJob:
+    """Plan the dream of one picture, and return its job.
+
+    Args:
+      content: the picture.
+      guide: the guide, or None.
+      settings: the checked settings.
+      outputs: paths of the files that the run writes.
+      **options: other fields of `DreamJob`.
+
+    Raises:
+      ValueError: if a picture would become too small, or the result too large for its file format or,
+        even in the smallest tiles, for the memory.
+    """
+    pictures = [content] if guide is None else [content, guide]
+    shapes = [picture.image.shape[:2] for picture in pictures]
+    last = settings.scales(shapes[0], None if guide is None else shapes[1])[-1]
+    images.check_fits(outputs.picture, last.shape, argument="output")
+    files = memory_of_files(
+        shapes,
+        [picture.memory for picture in pictures],
+        last if guide is not None else last._replace(style_shapes=()),
+        settings.recipe,
+    )
+    plan = dreaming.plan_dream(
+        settings, content.image, None if guide is None else guide.image, files=files
+    )
+    return DreamJob(
+        content=content, guide=guide, settings=settings, plan=plan, outputs=outputs, **options
+    )
+
+
+def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Display) -> Ending:
+    """Dream a job's picture and write all results that the job requests.
+
+    Args:
+      params: the weights.
+      weights: description of the weights file.
+      job: a checked job.
+      display: where progress is shown.
+
+    Returns:
+      How the run ended. If it was interrupted, the last canvas, if there is one, has been written.
+    """
+    facts = of_dream(job, weights)
+    _introduce(job, facts, display)
+    _files.remove_leftovers([job.outputs.picture])
+    pace = IntervalChooser(
+        job.plan.scales,
+        job.outputs.stride,
+        costs=job.plan.operations_per_update,
+    )
+    with CompileClock() as compiling, programs.Ahead(compiling) as ahead, RunLog(None) as log:
+        watch = MeasuringWatch(compiling, display, job.plan.measuring_operations[0])
+        shots = dreaming.dream_planned(
+            params,
+            job.content.image,
+            None if job.guide is None else job.guide.image,
+            job.settings,
+            job.plan,
+            key=jax.random.key(job.seed),
+            every=pace,
+            programs=programs.kept_dream_in(cache.programs_folder(), display.say),
+            begin=ahead.begin,
+            watch=watch,
+        )
+        recorder = DreamRecorder(job, facts, log, display, compiling, watch, pace)
+        with Interrupts(recorder.abandon) as interrupts:
+            watch.stopped = lambda: interrupts.signal is not None
+            ahead.look = watch.stop_if_asked
+            try:
+                with display.bar(pace.total, "compiling"):
+                    follow(shots, recorder, interrupts)
+                return recorder.finish(interrupts.signal)
+            except BaseException:
+                recorder.rescue()
+                raise
+
+
+class DreamRecorder(Recorder):
+    """Receives the shots of a dream: writes files and shows progress. A dream has no log."""
+
+    def _words(self, shot: dreaming.DreamShot) -> str:
+        return ", ".join(f"{tap} {float(value):.4g}" for tap, value in shot.excitement.taps.items())
+
+    def _measured(self, shot: dreaming.DreamShot) -> dict[str, Any]:
+        return {"excitement": {tap: float(value) for tap, value in shot.excitement.taps.items()}}
+
+    def _log_steps(self, history: Any, last: int, seconds: list[float]) -> None:
+        del history, last, seconds
+
+    def _record_rate(self) -> None:
+        """Record nothing: the rates of style transfers are for those."""
+
+    def _has_stalled(self, shot: dreaming.DreamShot) -> bool:
+        if shot.step < self.pace.total:
+            return False
+        return dreaming.is_unchanged(shot, self.job.content.image, self.job.plan)
+
+    def _broken(self, shot: dreaming.DreamShot) -> tuple[str, str]:
+        why = f"what the dream maximises is not finite after {shot.broke_at} updates"
+        return why, dreaming.REMEDY
+
+    def _stalled(self, shot: dreaming.DreamShot) -> tuple[str, str]:
+        return f"none of {shot.step} updates changed a pixel", dreaming.REMEDY_IF_STALLED
+
+
+def of_dream(job: DreamJob, weights: WeightsInfo) -> dict[str, Any]:
+    """Return the record of a dream, as it is embedded in its picture."""
+    settings, recipe = job.settings, job.plan.recipe
+    facts = provenance.of_run(
+        recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights
+    )
+    guided = {} if job.guide is None else {"guide_size": facts["style_sizes"][0]}
+    # What a recipe has and a dream has not: styles, losses and an optimiser.
+    for name in ("style_sizes", "scales"):
+        del facts[name]
+    kept = (
+        "network.",
+        "pictures.size",
+        "pictures.resize",
+        *(["pictures.style_size"] * bool(guided)),
+    )
+    facts["settings"] = {k: v for k, v in facts["settings"].items() if k.startswith(kept)}
+    ascent = settings.ascent
+    return (
+        facts
+        | guided
+        | {
+            "taps": dict(zip(ascent.taps, ascent.weights, strict=True)),
+            "octaves": [list(reversed(scale.shape)) for scale in job.plan.scales],
+            "octave_scale": settings.octave_scale,
+            "steps_per_octave": settings.steps,
+            "step_size": ascent.step_size,
+            "jitter": ascent.jitter,
+        }
+    )
+
+
+def _introduce(job: DreamJob, facts: dict[str, Any], display: Display) -> None:
+    """Show device, weights, taps, sizes, memory and notes before the run."""
+    plan, pictures = job.plan, job.plan.recipe.pictures
+    last, filter_name = plan.scales[-1], facts["filter"]
+    lines = {
+        "dream": ", ".join(f"{tap} (weight {x:g})" for tap, x in facts["taps"].items())
+        + f", {job.settings.updates} updates",
+        "precision": plan_report.precision_line(plan),
+        "content": size_words(job.content, last.shape, pictures.size, filter_name),
+    }
+    if job.guide is not None:
+        assert pictures.style_size is not None
+        lines["guide"] = size_words(
+            job.guide, last.style_shapes[0], pictures.style_size, filter_name
+        )
+    lines["octaves"] = ", ".join(f"{px(scale.shape)} for {scale.steps}" for scale in plan.scales)
+    lines["memory"] = plan_report.memory_line(plan)
+    notes = [note for note in [plan_report.warning(plan)] if note]
+    for picture in job.inputs.values():
+        notes += [f"{picture.name}: {note}" for note in picture.notes]
+    introduce(
+        display,
+        device=facts["device"],
+        weights=facts["weights"],
+        lines=lines,
+        recipes=[],
+        notes=notes,
+    )

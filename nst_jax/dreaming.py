@@ -1,0 +1,389 @@
+"""`dream`: what the network sees in a picture, painted into it (Deep Dream)."""
+
+import functools
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nst_jax import _checks, measuring, optimize, prepare, recipes
+from nst_jax._compile import Jitted
+from nst_jax._types import Features, Image, Params
+from nst_jax.canvas import Begin
+from nst_jax.descent import Position, descend, intervals_of
+from nst_jax.dreams.ascent import Ascent, DreamState, Excitement, ascend, begin
+from nst_jax.dreams.settings import (
+    JITTER,
+    OCTAVE_SCALE,
+    OCTAVES,
+    STEP_SIZE,
+    STEPS,
+    TAP,
+    DreamSettings,
+    Taps,
+    settings_of,
+)
+from nst_jax.images.resizing import enlarge
+from nst_jax.measuring import Measuring, Watch
+from nst_jax.painting import Diverged, Stalled
+from nst_jax.recipes.sizes import Size
+from nst_jax.scaling import capacity, tiles
+from nst_jax.scaling.plan import FileMemory, Plan, plan_scales
+from nst_jax.vgg.network import with_forms
+
+# What helps a dream that failed, for error messages. Its canvas is clipped and its gradient normalised,
+# so that no number of its own can make it diverge.
+REMEDY = "other weights of the network, since these are not finite"
+REMEDY_IF_STALLED = "a larger step size or another tap"
+
+
+class DreamShot(NamedTuple):
+    """What a dream yields after every interval of steps. Its arrays stay valid: none is donated."""
+
+    step: int  # steps so far, over all octaves
+    image: Image  # the canvas [h, w, 3] in [0, 1], at the size of its octave
+    excitement: Excitement  # of the canvas; if `broke_at` is not -1, it is not finite
+    history: Excitement  # of the n canvases since the previous shot: arrays [n]
+    octave: int  # index of the octave; 0 is the smallest
+    broke_at: int  # number of the step, over all octaves, whose excitement was not finite, or -1
+
+
+def dream(
+    params: Params,
+    content: Any,
+    *,
+    taps: Taps = TAP,
+    guide: Any = None,
+    size: Size = None,
+    guide_size: Size = None,
+    steps: int = STEPS,
+    step_size: float = STEP_SIZE,
+    octaves: int = OCTAVES,
+    octave_scale: float = OCTAVE_SCALE,
+    jitter: int = JITTER,
+    precision: str | None = None,
+    tile: int | str | None = None,
+    key: Array | None = None,
+) -> Image:
+    """Paint into a picture what the network sees in it (Deep Dream).
+
+    Gradient ascent on the mean square of the activations at some taps (layers): whatever they find is
+    made stronger, so that they find more of it. It begins with a small picture and goes on to larger
+    ones, the octaves; what the steps added to one octave is enlarged and added to the next. With a
+    guide, the activations are pulled towards those of the guide that match them best.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      content: [h, w, 3] float in [0, 1], or uint8.
+      taps: what is excited: a tap such as `"relu4_3"`, a list of taps, or a dict of tap and weight.
+        Early taps give strokes and curls, late ones eyes and heads. Only the ratios of weights matter.
+      guide: a picture like `content`, of any size.
+      size: a number of pixels, the longer side; or what `stylize` takes; default: 512.
+      guide_size: the same for the guide; default: 224, the size on which the network was trained.
+      steps: number of steps at each octave.
+      step_size: standard deviation of the change of the pixels by a step; black and white differ by 1.
+      octaves: number of octaves; the last has the final size.
+      octave_scale: how many times larger an octave is than the one before.
+      jitter: largest number of pixels by which the picture is shifted, at random, before each step.
+      precision: see `stylize`; on a GPU or TPU the default is `"bfloat16"`.
+      tile: see `stylize`; the picture is that of a dream without tiles.
+      key: a JAX random key for the shifts; default: `jax.random.key(0)`.
+
+    Returns:
+      [h, w, 3] float32 in [0, 1].
+
+    Raises:
+      TypeError: if an argument is of the wrong type.
+      ValueError: if an argument cannot be used, or if the picture does not fit into memory even in the
+        smallest tiles; raised before any long work.
+      Diverged: if what is maximised stops being finite.
+      Stalled: if no step changed the picture; its `image` is the picture.
+      OutOfMemory: if the device runs out of memory although the run was estimated to fit.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> params, content = nst.load_params(), nst.images.sample("chelsea")
+      >>> image = nst.dream(params, content, taps="relu2_1", size=48, octaves=2, steps=2, jitter=4)
+      >>> image.shape, str(image.dtype)
+      ((32, 48, 3), 'float32')
+
+    References:
+      Mordvintsev, Olah, Tyka, "Inceptionism: Going Deeper into Neural Networks", 2015, and
+      google/deepdream, `dream.ipynb`; TensorFlow's tutorial "DeepDream".
+    """
+    _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    _checks.not_traced("params", params)
+    content = _checks.image("content", content)
+    guide = None if guide is None else _checks.image("guide", guide)
+    _checks.random_key("key", key)
+    settings = settings_of(
+        taps,
+        guided=guide is not None,
+        size=size,
+        guide_size=guide_size,
+        steps=steps,
+        step_size=step_size,
+        octaves=octaves,
+        octave_scale=octave_scale,
+        jitter=jitter,
+        precision=precision,
+        tile=tile,
+    )
+    plan = plan_dream(settings, content, guide, device=capacity.device_of(params))
+    key = jax.random.key(0) if key is None else key
+    last = None
+    for last in dream_planned(  # noqa: B007
+        params, content, guide, settings, plan, key=key, every=optimize.CAPACITY
+    ):
+        pass
+    assert last is not None
+    if last.broke_at >= 0:
+        raise Diverged(last.broke_at, last.image, REMEDY)
+    if is_unchanged(last, content, plan):
+        raise Stalled(last.step, last.image, REMEDY_IF_STALLED)
+    return last.image
+
+
+def plan_dream(
+    settings: DreamSettings,
+    content: np.ndarray,
+    guide: np.ndarray | None,
+    *,
+    device: Any = None,
+    files: FileMemory | None = None,
+) -> Plan:
+    """Plan a dream: its octaves, its precision, and the tiles that its memory needs.
+
+    Args:
+      settings: the checked settings.
+      content: the picture [h, w, 3], before any resizing.
+      guide: the guide, or None.
+      device: the device that holds the weights; None is the first local device.
+      files: memory for reading the picture files; None if not known.
+
+    Returns:
+      A plan as `nst_jax.plan` makes it, whose scales are the octaves, and whose recipe has the network
+      with which the dream is computed.
+
+    Raises:
+      ValueError: as in `DreamSettings.scales`, and if no tile size fits into memory.
+    """
+    beside = None if guide is None else guide.shape[:2]
+    scales = settings.scales(content.shape[:2], beside)
+    return plan_scales(settings.recipe, scales, device=device, files=files)
+
+
+def is_unchanged(shot: DreamShot, content: np.ndarray, plan: Plan) -> bool:
+    """Return whether a dream ended with the picture that it began with."""
+    shape = plan.scales[-1].shape
+    if shot.broke_at >= 0 or shot.image.shape[:2] != shape:
+        return False
+    return np.array_equal(shot.image, prepare.resized(content, shape, plan.recipe))
+
+
+# --- The loop -------------------------------------------------------------------------------------
+
+
+class DreamPrograms(NamedTuple):
+    """The compiled functions of a dream; the command line replaces some by programs kept on disk."""
+
+    measuring: measuring.MeasuringPrograms
+    start: Any
+    ascend: Any
+
+
+Coarser: TypeAlias = Float[Array, "h_coarser w_coarser 3"]  # an Image of the octave before
+
+
+def start(
+    base: Image, ascent: Ascent, canvas: Coarser | None = None, coarser: Coarser | None = None
+) -> DreamState:
+    """Return a fresh state of an octave, from the picture and from what the octave before added to it.
+
+    Args:
+      base: the picture at this octave, [h, w, 3].
+      ascent: gives the taps.
+      canvas: the result of the octave before, [h', w', 3]; None at the first octave.
+      coarser: the picture at that octave, [h', w', 3].
+
+    Returns:
+      The state; its canvas is clipped to [0, 1].
+    """
+    if canvas is None or coarser is None:
+        return begin(base, ascent)
+    # As in `dream.ipynb`, which enlarges bilinearly, so that the picture itself stays sharp.
+    details = enlarge(canvas - coarser, (base.shape[0], base.shape[1]))
+    return begin(jnp.clip(base + details, 0.0, 1.0), ascent)
+
+
+PROGRAMS = DreamPrograms(
+    measuring=measuring.PROGRAMS,
+    start=Jitted(start),
+    # Only the state is donated, since the loop made it; all other arguments belong to the caller.
+    ascend=Jitted(ascend, donate_argnames="state"),
+)
+
+
+class _Octave(NamedTuple):
+    """What is computed before the steps of an octave."""
+
+    base: Image  # the picture at this size
+    guide: Features | None  # the guide's features, the same at all octaves
+
+
+class DreamCanvas:
+    """The canvas of one dream; implements `descent.Canvas`."""
+
+    def __init__(
+        self,
+        params: Params,
+        content: np.ndarray,
+        guide: np.ndarray | None,
+        settings: DreamSettings,
+        plan: Plan,
+        key: Array,
+        programs: DreamPrograms,
+        watch: Watch | None = None,
+    ) -> None:
+        self.plan, self._params, self._programs, self._watch = plan, params, programs, watch
+        self._recipe = recipes.as_arrays(plan.recipe.bare())
+        last, ascent = plan.scales[-1], settings.ascent
+        self._content = prepare.resized(content, last.shape, plan.recipe)
+        self._guide = guide
+        # Strongly typed arrays, so that changing a number does not recompile.
+        numbers = [np.asarray(weight, np.float32) for weight in ascent.weights]
+        self._ascent = ascent.__class__(
+            taps=ascent.taps,
+            weights=tuple(map(jnp.asarray, numbers)),  # type: ignore[arg-type]
+            step_size=jnp.asarray(np.float32(ascent.step_size)),  # type: ignore[arg-type]
+            jitter=jnp.asarray(np.int32(ascent.jitter)),  # type: ignore[arg-type]
+            network=self._recipe.network,
+        )
+        self._keys = [jax.random.fold_in(key, octave) for octave in range(len(plan.scales))]
+
+    @functools.cached_property
+    def _formed(self) -> Params:
+        """The weights with the forms of kernels that the loop needs, made once for all octaves."""
+        network, taps = self._ascent.network, self._ascent.taps
+        shape = tiles.window_of(self.plan.scales[-1].shape, taps, network)
+        return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
+
+    @functools.cached_property
+    def _guide_features(self) -> Features | None:
+        """The features of the guide, measured once, as those of a content are."""
+        if self._guide is None:
+            return None
+        (shape,) = self.plan.scales[-1].style_shapes
+        guide = prepare.resized(self._guide, shape, self.plan.recipe)
+        pieces = Measuring(
+            self._params,
+            self._recipe,
+            None,
+            programs=self._programs.measuring,
+            watch=self._watch,
+        )
+        return pieces.content(guide)
+
+    def _base(self, scale: int) -> Image:
+        return prepare.at_scale(self._content, self.plan.scales[scale].shape)
+
+    def measure(self, scale: int) -> _Octave:
+        return _Octave(self._base(scale), self._guide_features)
+
+    def start(self, scale: int, measured: _Octave, image: Image | None) -> DreamState:
+        coarser = None if image is None else self._base(scale - 1)
+        return self._programs.start(measured.base, self._ascent, image, coarser)
+
+    def run(
+        self, scale: int, state: DreamState, measured: _Octave, steps: int
+    ) -> tuple[DreamState, Excitement]:
+        state, found = self._programs.ascend(
+            self._formed, state, self._ascent, self._keys[scale], steps, measured.guide
+        )
+        # Copied, since a view would keep the whole array [CAPACITY] in memory.
+        return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), found)
+
+    def image(self, scale: int, state: DreamState) -> Image:
+        # The pending canvas, which has all steps of its octave: the last one is not measured there,
+        # but after it was enlarged.
+        del scale
+        return _copied(state.pending)
+
+    def is_broken(self, state: DreamState) -> bool:
+        return int(state.broke_at) >= 0
+
+    def begin_next(self, begin: Begin, scale: int, state: DreamState) -> Any:
+        """Begin to make the next octave's picture and programs; see `SingleCanvas.begin_next`."""
+        if not self.plan.fits_beside_next(scale):
+            return None
+        return begin(partial(self._compile_ahead, scale + 1, self.image(scale, state)))
+
+    def _compile_ahead(self, scale: int, image: Image) -> _Octave:
+        """Call `measure` for an octave; compile its programs by calling them, the loop for 0 steps."""
+        measured = self.measure(scale)
+        self.run(scale, self.start(scale, measured, image), measured, 0)
+        return measured
+
+    def shot(self, position: Position, new: tuple[Excitement, ...]) -> DreamShot:
+        """Return the shot at a position; `new` is the excitement since the previous shot."""
+        state = position.state
+        assert state is not None
+        broke_at = int(state.broke_at)
+        before = sum(scale.steps for scale in self.plan.scales[: position.scale])
+        return DreamShot(
+            step=position.step,
+            image=_copied(state.canvas),
+            excitement=jax.tree.map(np.array, state.excitement),
+            history=jax.tree.map(lambda *arrays: np.concatenate(arrays), *new),
+            octave=position.scale,
+            broke_at=broke_at + before if broke_at >= 0 else -1,
+        )
+
+
+def _copied(canvas: Image) -> Image:
+    """Return a copy of a canvas whose buffer the loop is going to donate."""
+    return jnp.asarray(np.array(canvas))
+
+
+def dream_planned(
+    params: Params,
+    content: np.ndarray,
+    guide: np.ndarray | None,
+    settings: DreamSettings,
+    plan: Plan,
+    *,
+    key: Array,
+    every: int | Iterable[int],
+    programs: DreamPrograms | None = None,
+    begin: Begin | None = None,
+    watch: Watch | None = None,
+) -> Iterator[DreamShot]:
+    """Dream as `dream` does, by a given plan, and yield shots during the run.
+
+    Args:
+      params: as in `dream`.
+      content: the checked picture.
+      guide: the checked guide, or None.
+      settings: the checked settings.
+      plan: the plan from `plan_dream`.
+      key: as in `dream`.
+      every: as in `paint`; enlarging the canvas belongs to the last step of an octave.
+      programs: the compiled functions; default: `PROGRAMS`.
+      begin: as in `paint_planned`.
+      watch: as in `paint_planned`.
+
+    Yields:
+      Shots: before the first step, after every interval, and at the end. If the excitement stops being
+      finite, the last shot has `broke_at` set, and its image is the last finite canvas.
+    """
+    canvas = DreamCanvas(params, content, guide, settings, plan, key, programs or PROGRAMS, watch)
+    ahead = None if begin is None else partial(canvas.begin_next, begin)
+    tile, seen = plan.recipe.network.tile, 0
+    with capacity.explaining_out_of_memory(plan.footprint, tile, plan.available):
+        for position in descend(canvas, plan.scales, intervals_of(every), ahead=ahead):
+            yield canvas.shot(position, position.history[seen:])
+            seen = len(position.history)
