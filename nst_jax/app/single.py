@@ -154,7 +154,7 @@ class Recorder:
         compiling: CompileClock,
         watch: MeasuringWatch,
         pace: IntervalChooser,
-        previewed: bool,
+        previewed: bool = False,
     ) -> None:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
