@@ -290,7 +290,10 @@ def check_destination(path: PathLike, *, argument: str = "path") -> None:
     check_place(path, argument=argument)
     parent = Path(path).parent
     if not os.access(parent, os.W_OK):
-        raise ValueError(f"`{argument}`: the folder '{parent}' is not writable")
+        raise ValueError(
+            f"`{argument}`: '{path}' cannot be written, because the folder '{parent}' is not writable; "
+            "choose another place, or allow writing to it"
+        )
     check_unprotected(path, argument=argument)
 
 

@@ -318,9 +318,26 @@ def test_attributes_may_have_fixed_lengths(tmp_path):
 
 
 def test_hdf5_reads_nothing_back_of_what_it_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(_hdf5._NeverFailing, "readinto", pytest.fail)
+    calls, arrays = [], {f"group {i % 9}/{i}": np.full(1000 * i, i) for i in range(200)}
+
+    def counted(name):
+        method = getattr(_hdf5._NeverFailing, name)
+
+        def call(stream, *args):
+            calls.append(name)
+            return method(stream, *args)
+
+        return call
+
+    for name in ("readinto", "write"):
+        monkeypatch.setattr(_hdf5._NeverFailing, name, counted(name))
     with _hdf5.created(tmp_path / "a.h5") as file:
-        _hdf5.store(file, {f"group {i % 9}/{i}": np.zeros(1000 * i) for i in range(200)})
+        _hdf5.store(file, arrays)
+    assert len(calls) > len(arrays) and set(calls) == {"write"}
+    with h5py.File(tmp_path / "a.h5") as file:
+        found = {name: dataset[()] for name, dataset in _hdf5.all_datasets(file).items()}
+    assert found.keys() == arrays.keys()
+    assert all(np.array_equal(found[name], array) for name, array in arrays.items())
 
 
 # --- Layouts --------------------------------------------------------------------------------------
