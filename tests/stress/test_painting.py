@@ -6,6 +6,7 @@ import itertools
 
 import jax
 import numpy as np
+import pytest
 
 import nst_jax as nst
 from nst_jax import recipes
@@ -49,18 +50,30 @@ def paint(recipe, precision, start, seed):
     return "painted"
 
 
-@stress.counts(2, len(COMBINATIONS))
-def test_all_recipes_precisions_and_starts(worker, trials):
-    # The few are others every day; a failure names the combination, and the full form has it too.
-    first = 0 if trials == len(COMBINATIONS) else datetime.date.today().toordinal() * trials
-    stride = 1 if trials == len(COMBINATIONS) else STRIDE
+def tried(worker, name, combinations):
+    """Let another process paint each combination."""
 
     def trial(rng, number):
-        chosen = COMBINATIONS[(first + number) * stride % len(COMBINATIONS)]
         try:
-            return worker.call(paint, *chosen, number, seconds=PAINTING_SECONDS)
+            return worker.call(paint, *combinations[number], number, seconds=PAINTING_SECONDS)
         except BaseException as error:
-            error.add_note(f"recipe, precision and start: {', '.join(chosen)}")
+            error.add_note(f"recipe, precision and start: {', '.join(combinations[number])}")
             raise
 
-    stress.run("recipes, precisions and starts", trials, trial)
+    stress.run(name, len(combinations), trial)
+
+
+def test_a_few_recipes_precisions_and_starts(worker):
+    # Others every day; a failure names the combination, and the full form has it too.
+    first = 2 * datetime.date.today().toordinal()
+    count = len(COMBINATIONS)
+    few = [COMBINATIONS[(first + number) * STRIDE % count] for number in range(2)]
+    tried(worker, "recipes, precisions and starts", few)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("recipe", sorted(recipes.PRESETS))
+def test_all_precisions_and_starts(worker, recipe):
+    combinations = [each for each in COMBINATIONS if each[0] == recipe]
+    assert len(combinations) == len(PRECISIONS) * len(STARTS)
+    tried(worker, f"precisions and starts, {recipe}", combinations)
