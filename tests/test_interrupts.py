@@ -36,6 +36,35 @@ with _files.atomic(Path("picture.png")):
 """
 
 
+# The handler of the signal runs within callbacks of the garbage collector, where Python ignores
+# exceptions: in the one that sends the signal, and in the next one too.
+COLLECTING = """
+import gc, os, signal, time
+from nst_jax.app import interrupts
+
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+interrupts.exit_on_interrupt()
+interrupts.raise_on_interrupt()
+calls = []
+
+def callback(phase, info):
+    calls.append(phase)
+    if len(calls) == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    if len(calls) <= 2:
+        time.sleep(0.05)
+
+gc.callbacks.append(callback)
+try:
+    gc.collect()
+    for _ in range(500):
+        time.sleep(0.01)
+    print("went on")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
 @pytest.fixture
 def busy(tmp_path):
     """Return a function that signals a busy process; it returns the exit code and the output."""
@@ -99,3 +128,14 @@ def test_what_is_being_written_can_be_removed(tmp_path):
     with pytest.raises(FileNotFoundError):
         interrupted()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_signal_during_a_garbage_collection_is_not_lost():
+    child = subprocess.run(
+        [sys.executable, "-c", COLLECTING],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )
+    assert (child.returncode, child.stdout, child.stderr) == (0, "interrupted\n", "")
