@@ -83,14 +83,14 @@ def atomic(path: Path) -> Iterator[Path]:
             _unfinished.discard(part)
 
 
-_unfinished: set[Path] = set()  # the temporary files that this process is writing
+_unfinished: set[Path] = set()  # temporary files that this process writes, and its lock files
 
 
 def remove_unfinished() -> None:
-    """Remove the files that are being written; call it only if the process ends right after it."""
-    for part in tuple(_unfinished):
+    """Remove this process' temporary and lock files; call it only if the process ends right after it."""
+    for path in tuple(_unfinished):
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -227,9 +227,11 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
         if locked is None or _locks.is_at(descriptor, lock):
             break
         os.close(descriptor)  # its previous holder removed it after it was opened here
+    _unfinished.add(lock)
     try:
         yield
     finally:
+        _unfinished.discard(lock)
         with suppress(OSError):
             if _locks.is_at(descriptor, lock):
                 lock.unlink()

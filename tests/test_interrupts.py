@@ -12,9 +12,10 @@ from nst_jax import _files
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
-# The call of `hashlib` lasts for minutes; Python runs no handler of a signal before it returns.
+# The call of `hashlib` lasts for minutes; Python runs no handler of a signal before it returns. But
+# it runs one during `sleep`.
 BUSY = """
-import hashlib, signal, sys
+import hashlib, signal, sys, time
 from pathlib import Path
 from nst_jax import _files
 from nst_jax.app import interrupts
@@ -30,8 +31,10 @@ if "deferred" in sys.argv:
     running.defer()
 if "raise" in sys.argv:
     interrupts.raise_on_interrupt()
-with _files.atomic(Path("picture.png")):
+with _files.reserved("run.h5"), _files.atomic(Path("picture.png")):
     print("ready", flush=True)
+    if "sleep" in sys.argv:
+        time.sleep(600)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 """
 
@@ -97,8 +100,9 @@ def busy(tmp_path):
         process.wait()
 
 
-def test_the_first_signal_ends_what_has_nothing_to_save(busy):
-    assert busy([], signal.SIGINT) == (130, ["nst-jax: interrupted"])
+@pytest.mark.parametrize("how", [[], ["sleep"]], ids=["busy", "sleeping"])
+def test_the_first_signal_ends_what_has_nothing_to_save(busy, how):
+    assert busy(how, signal.SIGINT) == (130, ["nst-jax: interrupted"])
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

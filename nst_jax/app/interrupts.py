@@ -111,6 +111,7 @@ def _say_interrupted() -> None:
 
 def exit_at_once(code: int) -> NoReturn:
     """Exit without Python's clean-up, in which an interrupted jax may crash."""
+    _files.remove_unfinished()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # closed, or a pipe that nobody reads
             stream.flush()

@@ -63,6 +63,10 @@ def _accept(path):
     return 1
 
 
+def never_read(found):
+    raise AssertionError(f"a damaged file was read: {found}")
+
+
 FAULTS = {
     _raise: "KeyError",
     _hang: "_refused_or_checked has not returned after 2 s",
@@ -79,7 +83,7 @@ def test_an_input_that_fails_is_kept_and_named(tmp_path, worker, read):
     path.write_bytes(b"x")
 
     def trial(rng, number):
-        return stress.read_or_refuse(worker, path, read, stress.never_read, seconds=2)
+        return stress.read_or_refuse(worker, path, read, never_read, seconds=2)
 
     with pytest.raises(AssertionError, match=FAULTS[read]) as failed:
         stress.run("failing", 3, trial, seed=5)

@@ -1,6 +1,5 @@
 """What the trials share: seeds, damage, counting, and keeping the input that failed."""
 
-import sys
 from collections import Counter
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 import tests.conftest  # noqa: F401  # another process must be as strict as that of the tests
 from tests.stress import limits
 
-counted = []  # (what was tried, number of trials, outcomes) of the test that runs now
+counted = []  # the lines about the trials of the test that runs now
 
 READING_SECONDS = 60.0  # time limit for reading one damaged file
 
@@ -23,9 +22,9 @@ def counts(quick, full):
 
 
 def run(name, trials, trial, *, seed=0):
-    """Run trials, each with its own generator; print how many had which outcome.
+    """Run trials, each with its own generator, and return how many had which outcome.
 
-    The outcomes are also in the summary at the end of the test run, by `counted`.
+    The outcomes are printed at the end of the test run (`pytest_terminal_summary`).
 
     Args:
       name: what is tried, for the printed line.
@@ -43,9 +42,7 @@ def run(name, trials, trial, *, seed=0):
         assert isinstance(outcome, str) and outcome, "a trial must say what happened"
         outcomes[outcome] += 1
     assert outcomes.total() == trials
-    line = described(name, trials, outcomes)
-    counted.append(line)
-    sys.stdout.write(f"{line}\n")
+    counted.append(described(name, trials, outcomes))
     return outcomes
 
 
@@ -125,8 +122,3 @@ def _refused_or_checked(path, read, check, args):
         assert message.isprintable() and path.name in message, ascii(message)
         return "refused"
     return check(found, *args)
-
-
-def never_read(found, *args):
-    """A check for files whose every damage must be noticed."""
-    raise AssertionError(f"a damaged file was read: {type(found)}")
