@@ -87,7 +87,7 @@ _unfinished: set[Path] = set()  # temporary files that this process writes, and 
 
 
 def remove_unfinished() -> None:
-    """Remove this process' temporary and lock files; call it only if the process ends right after it."""
+    """Remove temporary and lock files of this process; call it only if it ends right after that."""
     for path in tuple(_unfinished):
         with suppress(OSError):
             path.unlink(missing_ok=True)
