@@ -311,6 +311,18 @@ def test_a_file_without_a_checksum_is_read_once_by_another_process(tmp_path, mon
     assert codes == [0, 1]
 
 
+def test_too_little_memory_is_no_damage(tmp_path):
+    def read_too_much(path):
+        with _hdf5.opened(_hdf5.Source(path, "file", FORMAT)):
+            raise MemoryError("Unable to allocate")
+
+    with pytest.raises(MemoryError):
+        read_too_much(written(tmp_path / "a.h5"))
+    # Without a checksum, the size of an array may itself be the damage.
+    with pytest.raises(ValueError, match="is damaged or cut short"):
+        read_too_much(without_checksum(tmp_path / "b.h5"))
+
+
 def test_attributes_may_have_fixed_lengths(tmp_path):
     with h5py.File(written(tmp_path / "a.h5"), "r+") as file:
         file.attrs["format"] = np.bytes_(b"nst-jax test")
