@@ -129,14 +129,19 @@ class Program:
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
         } | options
-        return subprocess.Popen(
-            words,
-            cwd=cwd or self.folder,
-            env=self._environment,
-            encoding="utf-8",
-            errors="backslashreplace",
-            **options,
-        )
+        # Under `nohup` SIGHUP is ignored, which a process inherits.
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        try:
+            return subprocess.Popen(
+                words,
+                cwd=cwd or self.folder,
+                env=self._environment,
+                encoding="utf-8",
+                errors="backslashreplace",
+                **options,
+            )
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
     def finish(self, *argv, codes=(0,), seconds=PROGRAM_SECONDS, **options):
         """Run the program to its end; assert its exit code, and that no traceback is shown.
