@@ -83,14 +83,14 @@ def atomic(path: Path) -> Iterator[Path]:
             _unfinished.discard(part)
 
 
-_unfinished: set[Path] = set()  # the temporary files that this process is writing
+_unfinished: set[Path] = set()  # temporary files that this process writes, and its lock files
 
 
 def remove_unfinished() -> None:
-    """Remove the files that are being written; call it only if the process ends right after it."""
-    for part in tuple(_unfinished):
+    """Remove temporary and lock files of this process; call it only if it ends right after that."""
+    for path in tuple(_unfinished):
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -229,9 +229,11 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
         if locked is None or _locks.is_at(descriptor, lock):
             break
         os.close(descriptor)  # its previous holder removed it after it was opened here
+    _unfinished.add(lock)
     try:
         yield
     finally:
+        _unfinished.discard(lock)
         with suppress(OSError):
             if _locks.is_at(descriptor, lock):
                 lock.unlink()
@@ -292,7 +294,10 @@ def check_destination(path: PathLike, *, argument: str = "path") -> None:
     check_place(path, argument=argument)
     parent = Path(path).parent
     if not os.access(parent, os.W_OK):
-        raise ValueError(f"`{argument}`: the folder '{parent}' is not writable")
+        raise ValueError(
+            f"`{argument}`: '{path}' cannot be written, because the folder '{parent}' is not writable; "
+            "choose another place, or allow writing to it"
+        )
     check_unprotected(path, argument=argument)
 
 

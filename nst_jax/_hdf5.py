@@ -89,6 +89,7 @@ def opened(source: Source) -> Iterator[h5py.File]:
 
     Raises:
       ValueError: if the file is missing, not readable, empty, damaged, or of another format or version.
+      MemoryError: if an intact file needs more memory than there is.
     """
     _check_readable(source)
     verified = _check_bytes(source)
@@ -103,7 +104,11 @@ def opened(source: Source) -> Iterator[h5py.File]:
             yield file
     # HDF5 and h5py raise these errors for damaged files. This module's own errors for `source` are
     # ValueErrors, which are not caught here.
-    except (OSError, RuntimeError, LookupError, TypeError, OverflowError, MemoryError) as error:
+    except (OSError, RuntimeError, LookupError, TypeError, OverflowError) as error:
+        raise source.damaged(error) from error
+    except MemoryError as error:
+        if verified:  # the file is as it was written, so there is indeed too little memory
+            raise
         raise source.damaged(error) from error
 
 

@@ -37,6 +37,21 @@ jax.monitoring.register_event_duration_secs_listener(
 )
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Print how many trials of `tests/stress` had which outcome."""
+    lines = [
+        line
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, line in getattr(report, "user_properties", ())
+        if name == "tried" and report.when == "teardown"
+    ]
+    if lines:
+        terminalreporter.section("trials")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def compilations():
     """Return a function that tells how many programs XLA has compiled so far."""

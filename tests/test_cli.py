@@ -819,7 +819,7 @@ def test_a_sweep_takes_files_and_values(call):
 def test_a_bad_recipe_file_is_refused(call, text, words):
     Path("own.toml").write_text(text)
     argv = ["photo.png", "art.png", "--recipe", "own.toml"]
-    refused(call("stylize", *argv), "`--recipe`", *words)
+    refused(call("stylize", *argv), "`--recipe`", "own.toml", *words)
 
 
 def test_a_recipe_file_is_not_written_over(call):

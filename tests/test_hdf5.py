@@ -311,6 +311,18 @@ def test_a_file_without_a_checksum_is_read_once_by_another_process(tmp_path, mon
     assert codes == [0, 1]
 
 
+def test_too_little_memory_is_no_damage(tmp_path):
+    def read_too_much(path):
+        with _hdf5.opened(_hdf5.Source(path, "file", FORMAT)):
+            raise MemoryError("Unable to allocate")
+
+    with pytest.raises(MemoryError):
+        read_too_much(written(tmp_path / "a.h5"))
+    # Without a checksum, the size of an array may itself be the damage.
+    with pytest.raises(ValueError, match="is damaged or cut short"):
+        read_too_much(without_checksum(tmp_path / "b.h5"))
+
+
 @pytest.mark.parametrize("text", ["nst-jax test", "größer", "", "two\nlines"])
 def test_attributes_have_fixed_lengths_and_come_back(tmp_path, text):
     with _hdf5.created(tmp_path / "a.h5") as file:
@@ -330,9 +342,26 @@ def test_attributes_of_variable_length_are_read(tmp_path):
 
 
 def test_hdf5_reads_nothing_back_of_what_it_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(_hdf5._NeverFailing, "readinto", pytest.fail)
+    calls, arrays = [], {f"group {i % 9}/{i}": np.full(1000 * i, i) for i in range(200)}
+
+    def counted(name):
+        method = getattr(_hdf5._NeverFailing, name)
+
+        def call(stream, *args):
+            calls.append(name)
+            return method(stream, *args)
+
+        return call
+
+    for name in ("readinto", "write"):
+        monkeypatch.setattr(_hdf5._NeverFailing, name, counted(name))
     with _hdf5.created(tmp_path / "a.h5") as file:
-        _hdf5.store(file, {f"group {i % 9}/{i}": np.zeros(1000 * i) for i in range(200)})
+        _hdf5.store(file, arrays)
+    assert len(calls) > len(arrays) and set(calls) == {"write"}
+    with h5py.File(tmp_path / "a.h5") as file:
+        found = {name: dataset[()] for name, dataset in _hdf5.all_datasets(file).items()}
+    assert found.keys() == arrays.keys()
+    assert all(np.array_equal(found[name], array) for name, array in arrays.items())
 
 
 # --- Layouts --------------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ from nst_jax import _files
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
-# The call of `hashlib` lasts for minutes; Python runs no handler of a signal before it returns.
+# The call of `hashlib` lasts for minutes; Python runs no handler of a signal before it returns. But
+# it runs one during `sleep`.
 BUSY = """
-import hashlib, signal, sys
+import hashlib, signal, sys, time
 from pathlib import Path
 from nst_jax import _files
 from nst_jax.app import interrupts
@@ -30,9 +31,40 @@ if "deferred" in sys.argv:
     running.defer()
 if "raise" in sys.argv:
     interrupts.raise_on_interrupt()
-with _files.atomic(Path("picture.png")):
+with _files.reserved("run.h5"), _files.atomic(Path("picture.png")):
     print("ready", flush=True)
+    if "sleep" in sys.argv:
+        time.sleep(600)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+"""
+
+
+# The handler of the signal runs within callbacks of the garbage collector, where Python ignores
+# exceptions: in the one that sends the signal, and in the next one too.
+COLLECTING = """
+import gc, os, signal, time
+from nst_jax.app import interrupts
+
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+interrupts.exit_on_interrupt()
+interrupts.raise_on_interrupt()
+calls = []
+
+def callback(phase, info):
+    calls.append(phase)
+    if len(calls) == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    if len(calls) <= 2:
+        time.sleep(0.05)
+
+gc.callbacks.append(callback)
+try:
+    gc.collect()
+    for _ in range(500):
+        time.sleep(0.01)
+    print("went on")
+except KeyboardInterrupt:
+    print("interrupted")
 """
 
 
@@ -68,8 +100,9 @@ def busy(tmp_path):
         process.wait()
 
 
-def test_the_first_signal_ends_what_has_nothing_to_save(busy):
-    assert busy([], signal.SIGINT) == (130, ["nst-jax: interrupted"])
+@pytest.mark.parametrize("how", [[], ["sleep"]], ids=["busy", "sleeping"])
+def test_the_first_signal_ends_what_has_nothing_to_save(busy, how):
+    assert busy(how, signal.SIGINT) == (130, ["nst-jax: interrupted"])
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -99,3 +132,14 @@ def test_what_is_being_written_can_be_removed(tmp_path):
     with pytest.raises(FileNotFoundError):
         interrupted()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_signal_during_a_garbage_collection_is_not_lost():
+    child = subprocess.run(
+        [sys.executable, "-c", COLLECTING],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )
+    assert (child.returncode, child.stdout, child.stderr) == (0, "interrupted\n", "")

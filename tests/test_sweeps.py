@@ -294,6 +294,12 @@ def test_a_signal_ends_a_sweep(call, monkeypatch, number):
     assert code == 130 and err.startswith("nst-jax: interrupted")
 
 
+def test_the_temporary_file_of_a_killed_sweep_is_removed(call):
+    Path(".grid.png.0123abcd.part").touch()
+    assert call("--ratio", "1,2", "--size", "32", "-q", "-o", "grid.png")[0] == 0
+    assert not list(Path().glob(".*.part"))
+
+
 @pytest.mark.parametrize(
     ("raised", "reason"),
     [

@@ -200,7 +200,11 @@ def named_or_read(text: str) -> Recipe:
     path = recipe_file(text)
     if path is None:
         return recipes.named(text)
-    recipe = toml.from_toml(_text_of(path))
+    text = _text_of(path)
+    try:
+        recipe = toml.from_toml(text)
+    except ValueError as error:
+        raise ValueError(f"`recipe`: '{path}': {str(error).removeprefix('`recipe`: ')}") from None
     return recipe if recipe.name else recipe.replace(name=path.stem)
 
 

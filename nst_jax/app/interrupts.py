@@ -7,6 +7,7 @@ So no handler runs while the main thread waits for one long call, such as a comp
 of a large picture. Therefore the command line has a second thread, which hears every signal at once.
 """
 
+import ctypes
 import os
 import signal
 import socket
@@ -27,6 +28,7 @@ STOPPING = tuple(
 # Seconds for the main thread to answer the first signal, while there is nothing to save. If it does
 # not answer, the process is ended.
 PATIENCE = 0.5
+CALLBACK_SECONDS = 0.01  # a callback of the garbage collector takes less
 TIDYING_SECONDS = 1.0  # longest time for removing unfinished files before an immediate end
 
 _in_charge = False  # whether this process runs the command line and nothing else
@@ -40,6 +42,8 @@ def exit_on_interrupt() -> None:
     """
     global _in_charge, _listener
     _in_charge = True
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _raise_again
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit)
     if _listener is None and threading.current_thread() is threading.main_thread():
@@ -69,6 +73,27 @@ def _raise(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _raise_again(ignored: Any) -> None:
+    """Raise KeyboardInterrupt once more in the main thread if Python had to ignore it.
+
+    A signal's handler may run within a callback of the garbage collector (jax has one) or a destructor,
+    where Python can only report an exception. The run would go on as if no signal had come.
+    """
+    if not issubclass(ignored.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+        return
+    # From another thread and a little later, when the callback has ended.
+    timer = threading.Timer(CALLBACK_SECONDS, _interrupt_main_thread)
+    timer.daemon = True
+    timer.start()
+
+
+def _interrupt_main_thread() -> None:
+    # Not `_thread.interrupt_main`, which the listener would hear as a second signal.
+    ident = ctypes.c_ulong(threading.main_thread().ident or 0)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(KeyboardInterrupt))
+
+
 def _exit(number: int, frame: Any) -> None:
     del frame
     _say_interrupted()
@@ -86,6 +111,7 @@ def _say_interrupted() -> None:
 
 def exit_at_once(code: int) -> NoReturn:
     """Exit without Python's clean-up, in which an interrupted jax may crash."""
+    _files.remove_unfinished()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # closed, or a pipe that nobody reads
             stream.flush()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import _checks, images, prepare, provenance, vgg
+from nst_jax import _checks, _files, images, prepare, provenance, vgg
 from nst_jax._types import Params
 from nst_jax.app.introduction import introduce
 from nst_jax.app.job import Job
@@ -341,6 +341,7 @@ def paint_sweep(
       The canvases, row by row; those of a group after the whole group is painted.
     """
     _introduce(job, weights, display)
+    _files.remove_leftovers([job.output])
     count, size, plan = len(job.labels), job.plan.pictures, job.plan
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)

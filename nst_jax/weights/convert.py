@@ -252,6 +252,9 @@ def _layers(
     layers = {}
     for layer in LAYERS:
         parts = {part: _read(path, arrays[key]) for part, key in dialect.keys(layer).items()}
+        for part, key in dialect.keys(layer).items():
+            if not np.isfinite(parts[part]).all():
+                raise refusal(path, f"has values in {key} that are not finite; get it again")
         kernel = parts["centres"][parts["codes"]] if "codes" in parts else parts["kernel"]
         layers[layer] = {
             "kernel": jnp.asarray(kernel.transpose(dialect.axes), jnp.float32),

@@ -30,11 +30,16 @@ class Refusal(ValueError):
 
 def refusal(path: Path, problem: str) -> Refusal:
     """Make the error about a source file, with a message of one line."""
-    # `problem` may contain names from the file, which may be long and have line breaks.
-    line = " ".join(problem.split())
+    # `problem` may contain names from the file, which may be long, and have line breaks and other
+    # characters that control a terminal.
+    line = "".join(map(_printable, " ".join(problem.split())))
     if len(line) > LONGEST_PROBLEM:
         line = f"{line[: LONGEST_PROBLEM - 3]}..."
     return Refusal(f"`source`: '{path}' {line}")
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 class StoredArray(NamedTuple):

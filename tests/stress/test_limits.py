@@ -1,70 +1,59 @@
-"""A disk that fills, as a limit on the size of files: the last good file is kept, nothing is left."""
+"""Limits on memory, open files and computing time: a run paints, or leaves what was there as it was."""
 
-import contextlib
-import resource
 import signal
 
 import numpy as np
 import pytest
 
-import nst_jax as nst
-from nst_jax import checkpoints, images
-from tests import small
+from nst_jax import images
+from tests.stress import processes
 from tests.stress import trials as stress
 
-
-@contextlib.contextmanager
-def largest_file(size):
-    """Let no file grow beyond `size` bytes, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, old)
+# Option of the shell's `ulimit`, and the range of limits: from too little to start, to enough to paint.
+KINDS = {
+    "memory": ("v", 200 * 2**10, 8 * 2**20),  # kilobytes
+    "open files": ("n", 6, 64),
+    "computing time": ("t", 1, 8),  # seconds
+}
+# XLA aborts where it gets no memory; the system sends SIGXCPU and then SIGKILL.
+ABORTED = {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGXCPU, -signal.SIGKILL, -signal.SIGTRAP}
 
 
-@pytest.fixture(scope="module")
-def checkpoint(params, content, style):
-    shots = nst.paint(params, content, style, recipe=small.shallow())
-    next(shots)
-    return shots.checkpoint()
-
-
-@stress.counts(30, 600)
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "a.h5"])
-def test_what_was_there_is_kept(tmp_path, checkpoint, name, trials):
-    path, picture = tmp_path / name, small.picture("chelsea", 24, 32)
-
-    def save(value):
-        if path.suffix == ".h5":
-            checkpoints.save(path, checkpoint._replace(notes={"value": value}))
-        else:
-            images.save(path, np.clip(picture + value, 0, 1))
-
-    save(0.0)
-    before = path.read_bytes()
+@stress.counts(1, 15)
+@pytest.mark.parametrize("kind", KINDS)
+def test_limits_of_the_system(program, usual, kind, trials):
+    out = program.folder / "out.png"
+    argv = [
+        "stylize",
+        "photo.png",
+        "art.png",
+        "--recipe",
+        "fast.toml",
+        "-o",
+        "out.png",
+        "--overwrite",
+    ]
+    before = (program.folder / "art.png").read_bytes()
+    option, low, high = KINDS[kind]
 
     def trial(rng, number):
-        limit = int(rng.integers(0, int(1.3 * len(before))))
-        refusal = None
-        try:
-            with largest_file(limit):
-                save(0.1)
-        except (OSError, ValueError) as error:
-            refusal = str(error)
-        if refusal is not None:
-            assert path.name in refusal
-            assert path.read_bytes() == before
-            outcome = "refused, old file kept"
-        else:
-            assert len(path.read_bytes()) <= limit
-            path.write_bytes(before)
-            outcome = "fitted"
-        assert [one.name for one in tmp_path.iterdir()] == [name]
-        return outcome
+        limit = int(np.exp(rng.uniform(np.log(low), np.log(high))))
+        out.write_bytes(before)
+        process = program.start(*argv, after=f"ulimit -{option} {limit}")
+        _, err = processes.ended(process, argv)
+        code = process.returncode
+        assert code in {0, 1, 2} | ABORTED, (limit, code, err)
+        left = {path.name for path in program.folder.iterdir() if path.suffix == ".part"}
+        assert not left or code in ABORTED
+        for name in left:
+            (program.folder / name).unlink()
+        if code == 0:
+            assert np.array_equal(images.load(out), usual)
+            return "painted"
+        if out.read_bytes() != before:  # ended right after the result was written
+            assert code < 0 and np.array_equal(images.load(out), usual), (limit, code, err)
+            return "ended by the system, painted"
+        assert code < 0 or "nst-jax: error: " in err or "Error" in err, err
+        return f"{'failed with a message' if code > 0 else 'ended by the system'}, old file kept"
 
-    found = stress.run(f"limit on files {name}", trials, trial)
-    assert found["refused, old file kept"] > 0
+    stress.run(f"limited {kind}", trials, trial)

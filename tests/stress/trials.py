@@ -1,14 +1,16 @@
 """What the trials share: seeds, damage, counting, and keeping the input that failed."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from nst_jax.app import messages
+import tests.conftest  # noqa: F401  # another process must be as strict as that of the tests
+from tests.stress import limits
+
+counted = []  # the lines about the trials of the test that runs now
+
+READING_SECONDS = 60.0  # time limit for reading one damaged file
 
 
 def counts(quick, full):
@@ -20,7 +22,9 @@ def counts(quick, full):
 
 
 def run(name, trials, trial, *, seed=0):
-    """Run trials, each with its own generator; print how many had which outcome.
+    """Run trials, each with its own generator, and return how many had which outcome.
+
+    The outcomes are printed at the end of the test run (`pytest_terminal_summary`).
 
     Args:
       name: what is tried, for the printed line.
@@ -38,15 +42,35 @@ def run(name, trials, trial, *, seed=0):
         assert isinstance(outcome, str) and outcome, "a trial must say what happened"
         outcomes[outcome] += 1
     assert outcomes.total() == trials
-    sys.stdout.write(f"{name}: {trials} trials: {dict(sorted(outcomes.items()))}\n")
+    counted.append(described(name, trials, outcomes))
     return outcomes
 
 
-def damaged(data, rng):
-    """Return bytes with one kind of damage, chosen at random; they always differ from `data`."""
+def described(name, trials, outcomes):
+    """Return the line about the trials of one kind.
+
+    Example:
+      >>> described("damaged PNG", 3, {"refused": 2, "read": 1})
+      'damaged PNG: 3 trials: read 1, refused 2'
+    """
+    words = ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items()))
+    return f"{name}: {trials} trials: {words}"
+
+
+# --- Damage ---------------------------------------------------------------------------------------
+
+
+def damaged(data, rng, *, within=None):
+    """Return bytes with one kind of damage, chosen at random; they always differ from `data`.
+
+    Args:
+      data: the sound bytes.
+      rng: the trial's generator.
+      within: if given, the damage begins among the first so many bytes.
+    """
     while True:
         found = bytearray(data)
-        place = int(rng.integers(len(found)))
+        place = int(rng.integers(len(found) if within is None else min(within, len(found))))
         length = int(rng.integers(1, 1 + min(64, len(found))))
         match int(rng.integers(6)):
             case 0:
@@ -65,25 +89,23 @@ def damaged(data, rng):
             return bytes(found)
 
 
-def read_or_refuse(path, read, check):
-    """Read a damaged file, which is kept if anything but a sound result or a clear refusal comes.
+def read_or_refuse(worker, path, read, check, *args, seconds=READING_SECONDS):
+    """Let another process read a damaged file: the outcome must be a sound result or a clear refusal.
+
+    The file is kept if anything else happens: an error of another kind, a crash, more memory than a
+    small file may take, or no answer in time.
 
     Args:
+      worker: the process (`processes.Worker`) in which `read` and `check` are called.
       path: the file; removed after a good trial.
-      read: reads it, or raises ValueError.
-      check: called with what was read; asserts, and returns the outcome.
+      read: called with the path and `args`; reads it, or raises ValueError. As `check`, it is sent to
+        another process, so it must be a function of a module.
+      check: called with what was read and `args`; asserts, and returns the outcome.
+      *args: what both get besides.
+      seconds: time limit.
     """
     try:
-        try:
-            found = read()
-        except ValueError as error:
-            # It may quote the file; control characters are escaped where it is shown.
-            message = messages.printable(str(error))
-            assert message and "\n" not in message, message
-            assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in message), message
-            outcome = "refused"
-        else:
-            outcome = check(found)
+        outcome = worker.call(_refused_or_checked, path, read, check, args, seconds=seconds)
     except BaseException as error:
         error.add_note(f"the input that failed is kept: {path}")
         raise
@@ -91,24 +113,12 @@ def read_or_refuse(path, read, check):
     return outcome
 
 
-def start(*argv, cwd):
-    """Start the program in a process of its own, on one device."""
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_ENABLE_COMPILATION_CACHE": "false"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "nst_jax", *map(str, argv)],
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(*argv, cwd, code=0):
-    """Run the program to its end; assert its exit code, and that no traceback is shown."""
-    process = start(*argv, cwd=cwd)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == code, (process.returncode, err)
-    assert "Traceback" not in err, err
-    return out, err
+def _refused_or_checked(path, read, check, args):
+    try:
+        with limits.memory(2 * 2**30):
+            found = read(path, *args)
+    except ValueError as error:
+        message = str(error)
+        assert message.isprintable() and path.name in message, ascii(message)
+        return "refused"
+    return check(found, *args)
