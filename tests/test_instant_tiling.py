@@ -1,5 +1,7 @@
 """Large pictures in strips: the result of one piece, the memory, and when strips are chosen."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from numpy.testing import assert_allclose
 
 from nst_jax.instant import arbitrary, load_arbitrary, load_styles26, styles26, tiling
 from nst_jax.scaling.capacity import MARGIN, OutOfMemory
+from nst_jax.vgg.precision import BFLOAT16
 from tests import small
 
 TABLES = {"arbitrary": arbitrary.LAYERS, "styles26": styles26.LAYERS}
@@ -38,6 +41,16 @@ def test_strips_give_the_result_of_one_piece(network):
     assert seen == [(number, len(seen)) for number in range(1, len(seen) + 1)]
 
 
+@pytest.mark.slow
+def test_strips_in_bfloat16(network):
+    params, paint, condition, _ = network
+    content = small.picture("chelsea", 41, 27)
+    expected = jax.jit(partial(paint, precision=BFLOAT16))(params, content, condition)
+    found = tiling.paint_in_strips(params, content, condition, strip=16, precision=BFLOAT16)
+    # Another order of sums moves a few numbers to the next bfloat16.
+    assert found.dtype == np.float32 and np.abs(found - expected).mean() < 1e-3
+
+
 def heights_in(layers, height):
     """Return the rows of the features before each layer, and after the last one."""
     heights = [height]
@@ -65,9 +78,10 @@ def test_a_pass_reads_the_rows_that_it_needs(table):
     for one in tiling.passes_of(layers):
         chain = layers[one.first : one.last + 1]
         below, above = sizes[one.first], sizes[one.last + 1]
-        for first in range(0, above, above // 6):
-            last = first + above // 6
-            _, rows = tiling.steps_for(chain, below, first, last)
+        strips = [(first, first + above // 6) for first in range(0, above, above // 6)]
+        for first, last in [*strips, (above - 4 * above // height, above)]:  # the last of 4 px
+            steps, rows = tiling.steps_for(chain, below, first, last)
+            assert all(step.taken > max(step.top, step.bottom) for step in steps)
             assert rows == by_rows(chain, first, last, below)
             halo = max(first * below // above - rows[0], rows[1] - last * below // above)
             assert halo * height // below <= tiling.HALO
@@ -77,7 +91,7 @@ def test_interior_strips_share_a_program():
     for layers in TABLES.values():
         for one in tiling.passes_of(layers):
             chain = layers[one.first : one.last + 1]
-            steps = {tiling.steps_for(chain, 400, first, first + 20)[0] for first in (40, 60, 80)}
+            steps = {tiling.steps_for(chain, 400, first, first + 20)[0] for first in (20, 40, 60)}
             assert len(steps) == 1
 
 

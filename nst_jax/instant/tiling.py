@@ -45,7 +45,7 @@ from nst_jax.instant.transformer import (
 from nst_jax.losses import at_least_float32
 from nst_jax.scaling.capacity import MARGIN, OutOfMemory
 from nst_jax.vgg.layers import BIAS, KERNEL
-from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, precision_on
+from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, default_platform, precision_on
 
 LEAST = 16  # rows of the smallest strip, px
 
@@ -262,8 +262,7 @@ def paint_in_strips(
     x = np.pad(np.asarray(content, np.float32), edges, mode="reflect")
     rows = -(-x.shape[0] // -(-x.shape[0] // strip))  # strips of equal size, as far as that goes
     rows = -(-rows // DIVISOR) * DIVISOR
-    painter = _Painter(layers, params, conditions, precision_on(precision))
-    painter.expect(x.shape[0], rows, report)
+    painter = _Painter(layers, params, conditions, precision_on(precision), report)
     return painter.paint(x, rows)[:height, :width]
 
 
@@ -295,22 +294,19 @@ class _Painter:
         params: Params,
         conditions: Conditions,
         precision: Precision,
+        report: Report | None,
     ) -> None:
         self._layers, self._conditions, self._precision = layers, conditions, precision
         self._kernels = params.layers["transformer"]
         self._norms: dict[str, Norm] = {}
-        self._report: Report | None = None
-        self._done = self._all = 0
-
-    def expect(self, height: int, rows: int, report: Report | None) -> None:
-        """Say to whom the strips are reported, and count them."""
         self._report = report
-        self._all = -(-height // rows) * len(passes_of(self._layers))
+        self._done = self._all = 0  # strips, over all passes
 
     def paint(self, x: np.ndarray, rows: int) -> np.ndarray:
         """Return the picture for a content with sides that are multiples of 4, in strips of `rows`."""
-        before, full = x, x.shape[0]
-        for one in passes_of(self._layers):
+        before, full, passes = x, x.shape[0], passes_of(self._layers)
+        self._all = -(-full // rows) * len(passes)
+        for one in passes:
             layer = self._layers[one.last]
             if layer.begins:
                 before = x
@@ -403,7 +399,7 @@ def strip_for(
     *,
     available: int | None,
     precision: AnyPrecision = AUTO,
-    platform: str = "cpu",
+    platform: str | None = None,
 ) -> int:
     """Return how many rows a strip must have for a picture to fit in memory, or 0 for one piece.
 
@@ -413,7 +409,8 @@ def strip_for(
       available: bytes that can be allocated, from `scaling.capacity.available`; None if that is not
         known, which gives 0.
       precision: as in `paint_in_strips`.
-      platform: the device's, from `scaling.capacity.platform_of`; a CPU's memory is also the host's.
+      platform: the device's platform, "cpu" or another; a CPU's memory is also the host's. None is that
+        of JAX's default device.
 
     Returns:
       0 if the picture fits in one piece, else the most rows that fit, a multiple of 16.
@@ -430,7 +427,7 @@ def strip_for(
       True
     """
     layers = arbitrary.LAYERS if "predictor" in params.layers else styles26.LAYERS
-    shared = platform == "cpu"
+    shared = (platform or default_platform()) == "cpu"
     itemsize = precision_on(precision).activations_of(jnp.float32).itemsize
 
     def fits(needed: int) -> bool:
