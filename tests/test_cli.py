@@ -145,7 +145,18 @@ def test_version_and_bare_call(call):
     assert code == 0 and "stylize" in out
 
 
-COMMANDS = ("demo", "stylize", "batch", "instant", "sweep", "plan", "info", "recipes", "weights")
+COMMANDS = (
+    "demo",
+    "stylize",
+    "batch",
+    "instant",
+    "sweep",
+    "plan",
+    "train",
+    "info",
+    "recipes",
+    "weights",
+)
 GROUPED = ("stylize", "batch", "instant", "sweep", "plan", "demo")
 
 
