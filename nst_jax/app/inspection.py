@@ -58,7 +58,7 @@ def show_recipe(recipe: str) -> None:
 
 def describe_weights(weights: Path | None) -> None:
     """Verify a weights file, by default the one that runs use, and print its description."""
-    from nst_jax.instant import arbitrary, styles26
+    from nst_jax.feed_forward import arbitrary, styles26
     from nst_jax.weights.params import VGG19, embedded_file, load_params, load_params_of, read_info
 
     others = {one.name: one for one in (arbitrary.ARCHITECTURE, styles26.ARCHITECTURE)}

@@ -191,7 +191,7 @@ def read_info_of(architecture: Architecture, path: PathLike | None = None) -> We
       ValueError: the file is missing, damaged or of another kind.
 
     Example:
-      >>> from nst_jax.instant import styles26
+      >>> from nst_jax.feed_forward import styles26
       >>> read_info_of(styles26.ARCHITECTURE).family
       'tensorflow-stylize'
     """
