@@ -15,7 +15,6 @@ from nst_jax.feed_forward.style_files import read_style_file
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.weights.params import load_params, read_info
 
-
 # A function of the command's options that describes a model, and the options that it reads.
 Described: TypeAlias = tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]
 

@@ -97,7 +97,7 @@ def save(
       >>> from jax import export
       >>> model = nst.export.features_model(nst.load_params(), taps=["relu1_1"])
       >>> path = pathlib.Path(tempfile.mkdtemp()) / "features.npz"
-      >>> facts = nst.export.save(path, model, to="stablehlo")
+      >>> facts = nst.export.save(path, model, to="stablehlo", shape=(20, 30))
       >>> file = np.load(path)
       >>> program = export.deserialize(bytearray(file["features.jax"]))
       >>> weights = {name[8:]: file[name] for name in file if name.startswith("weights/")}
