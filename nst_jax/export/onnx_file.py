@@ -31,7 +31,7 @@ def write_onnx(
       name: the program's name.
       program: the program.
       inputs: the shapes of its inputs; symbolic sizes stay open in the file.
-      stored: the weights as `encodings.encoded` returns them.
+      stored: the weights as `encodings.encoded_weights` returns them.
       metadata: JSON values.
     """
     import onnx

@@ -96,6 +96,6 @@ def any_size_allowed(name: str) -> Iterator[None]:
         ) from error
 
 
-def as_text(shape: SizeOrAny) -> str:
+def size_text(shape: SizeOrAny) -> str:
     """Return a size as it is written on the command line, such as `384x256`, width first."""
     return ANY if isinstance(shape, str) else f"{shape[1]}x{shape[0]}"
