@@ -270,7 +270,7 @@ def test_float16_halves_a_file_and_states_its_error(tmp_path):
     [
         (
             "feature --to onnx -o x",
-            "`MODEL`: there is no model or style file 'feature'; did you mean 'features'?",
+            "`MODEL|FILE`: there is no model or style file 'feature'; did you mean 'features'?",
         ),
         ("features --to onx -o x", "`--to`: there is no format 'onx'; did you mean 'onnx'?"),
         ("features --to stablehlo -o no/x", "`--output`: the folder 'no' does not exist"),
@@ -279,7 +279,10 @@ def test_float16_halves_a_file_and_states_its_error(tmp_path):
             "features --to stablehlo -o x --size 8x8",
             "`--size`: 8x8 px is too small; 'features' needs",
         ),
-        ("features --to stablehlo -o x --size big", "`--size`: expected WIDTHxHEIGHT or any, got"),
+        (
+            "features --to stablehlo -o x --size big",
+            "`--size`: expected WIDTHxHEIGHT or any such as 4096x3072, got",
+        ),
         (
             "features --to stablehlo -o x --encoding int4",
             "`--encoding`: there is no encoding 'int4'",
