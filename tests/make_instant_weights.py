@@ -6,7 +6,7 @@
 
 Codes and scales are copied as they are, so the weights are those of the ONNX files bit for bit, which
 is checked here. The digests in the manifest belong into `ARCHITECTURE` of `feed_forward/arbitrary.py`
-and `feed_forward/styles26.py`. Run it only if the layout of the files changes, and commit each file once.
+and `feed_forward/styles26.py`. Run it only if the layout of the files changes; commit each file once.
 """
 
 import hashlib

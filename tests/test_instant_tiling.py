@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from nst_jax.feed_forward import arbitrary, load_arbitrary, load_styles26, styles26, tiling
 from numpy.testing import assert_allclose
 
+from nst_jax.feed_forward import arbitrary, load_arbitrary, load_styles26, styles26, tiling
 from nst_jax.scaling.capacity import MARGIN, OutOfMemory
 from nst_jax.vgg.precision import BFLOAT16
 from tests import small

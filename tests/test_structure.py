@@ -165,7 +165,10 @@ def test_every_listed_name_is_there(folder):
 # Names that several modules define, these modules, and why that is no confusion.
 SAME_NAME = {
     "load": ({"checkpoints", "images.reading"}, "called by the name of their package or module"),
-    "save": ({"checkpoints", "images.writing"}, "called by the name of their package or module"),
+    "save": (
+        {"checkpoints", "export.saving", "images.writing"},
+        "called by the name of their package or module",
+    ),
     "instant": ({"app.instant.command", "single_pass"}, "the command calls the function's painter"),
     "stylize": ({"app.commands", "painting"}, "the command of this name calls the function"),
     "dream": ({"app.commands", "dreaming"}, "the command of this name calls the function"),

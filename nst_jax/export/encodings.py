@@ -24,7 +24,7 @@ LEAST = 1024  # entries of a kernel that is worth coding
 CODES, TABLE, SCALES = "codes", "centres", "scales"
 
 
-def encoded(weights: Mapping[str, np.ndarray], encoding: str) -> dict[str, np.ndarray]:
+def encoded_weights(weights: Mapping[str, np.ndarray], encoding: str) -> dict[str, np.ndarray]:
     """Return the arrays to store, by name.
 
     Args:
@@ -41,7 +41,7 @@ def encoded(weights: Mapping[str, np.ndarray], encoding: str) -> dict[str, np.nd
     Example:
       >>> import numpy as np
       >>> kernel = np.linspace(-1, 1, 3 * 3 * 64 * 8, dtype=np.float32).reshape(3, 3, 64, 8)
-      >>> sorted(encoded({"conv/kernel": kernel}, "int8"))
+      >>> sorted(encoded_weights({"conv/kernel": kernel}, "int8"))
       ['conv/kernel/codes', 'conv/kernel/scales']
     """
     if encoding not in ENCODINGS:
@@ -75,14 +75,14 @@ def _in_8_bits(kernel: np.ndarray) -> dict[str, np.ndarray]:
     return {CODES: codes, SCALES: scales.astype(np.float32)}
 
 
-def decoded(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return float32 weights from stored arrays: the inverse of `encoded`. Traceable.
+def decoded_weights(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return float32 weights from stored arrays: the inverse of `encoded_weights`. Traceable.
 
     Args:
-      stored: arrays by name, as `encoded` returns them.
+      stored: arrays by name, as `encoded_weights` returns them.
 
     Returns:
-      Arrays by the names that `encoded` was given.
+      Arrays by the names that `encoded_weights` was given.
     """
     found: dict[str, Any] = {}
     for name, array in stored.items():
@@ -106,7 +106,7 @@ def _decoded(stored: Mapping[str, Any], kernel: str) -> Any:
 
 def error_of(weights: Mapping[str, np.ndarray], encoding: str) -> float:
     """Return the distance of the weights as stored from the weights, relative to their length (L2)."""
-    stored = decoded(encoded(weights, encoding))
+    stored = decoded_weights(encoded_weights(weights, encoding))
     squares = [
         (np.sum(np.square(np.subtract(stored[name], array, dtype=np.float64))), _square(array))
         for name, array in weights.items()

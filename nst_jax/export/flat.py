@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from nst_jax.checkpoints import named_leaves
-from nst_jax.export.encodings import decoded
+from nst_jax.export.encodings import decoded_weights
 from nst_jax.export.models import Program, Specs
 
 
@@ -27,7 +27,7 @@ def flattened_program(
     Args:
       program: the program.
       inputs: the shapes of its inputs by name.
-      stored: the weights as `encodings.encoded` returns them; the function decodes them.
+      stored: the weights as `encodings.encoded_weights` returns them; the function decodes them.
 
     Returns:
       The function. An array in a dictionary is named as a file in a folder: `"state/canvas"`.
@@ -35,7 +35,7 @@ def flattened_program(
     structure = jax.tree.structure(tuple(inputs.values()))
 
     def call(*arrays: Any) -> tuple[Any, ...]:
-        found = program.call(decoded(stored), *jax.tree.unflatten(structure, arrays))
+        found = program.call(decoded_weights(stored), *jax.tree.unflatten(structure, arrays))
         return tuple(by_path(found).values())
 
     return FlatProgram(call, by_path(inputs), tuple(by_path(outputs_of(program, inputs, stored))))
@@ -44,7 +44,7 @@ def flattened_program(
 def outputs_of(program: Program, inputs: Specs, stored: Mapping[str, np.ndarray]) -> Specs:
     """Return the shapes of what a program returns, by name."""
     found: Specs = jax.eval_shape(
-        lambda *inputs: program.call(decoded(stored), *inputs), *inputs.values()
+        lambda *inputs: program.call(decoded_weights(stored), *inputs), *inputs.values()
     )
     return found
 

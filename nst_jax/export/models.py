@@ -395,14 +395,14 @@ def step_model(
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
     levels = getattr(recipe.descent.optimizer, "levels", 0)
-    program = partial(
-        Program,
-        # A pyramid of unknown sides must be known to have all its levels.
-        smallest_of_any=max(SMALLEST, NARROWEST << max(levels - 1, 0)),
-        about=_ABOUT_STEP,
-    )
+    program = partial(Program, about=_ABOUT_STEP)
     programs = {
-        "step": program(call=run.step, inputs=run.step_inputs),
+        "step": program(
+            call=run.step,
+            inputs=run.step_inputs,
+            # A pyramid of unknown sides must be known to have all its levels.
+            smallest_of_any=max(SMALLEST, NARROWEST << max(levels - 1, 0)),
+        ),
         "measure": program(
             call=run.measure, inputs=run.measure_inputs, sides=(*SIDES, *STYLE_SIDES)
         ),

@@ -10,6 +10,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.interpreters import partial_eval
 
+from nst_jax.export.encodings import CODES, SCALES, TABLE, decoded_weights
 from nst_jax.export.flat import FlatProgram, flattened_program
 from nst_jax.export.models import Program, Specs
 
@@ -31,13 +32,16 @@ def write_onnx(
       name: the program's name.
       program: the program.
       inputs: the shapes of its inputs; symbolic sizes stay open in the file.
-      stored: the weights as `encodings.encoded` returns them.
+      stored: the weights as `encodings.encoded_weights` returns them.
       metadata: JSON values.
     """
     import onnx
 
-    flat = flattened_program(program, inputs, stored)
-    model = _converted(name, flat)
+    # Converted with decoded weights, which are replaced afterwards: jax2onnx would compute parts of the
+    # decoding itself, and store those as well.
+    weights = {key: np.asarray(array) for key, array in decoded_weights(stored).items()}
+    model = _converted(name, flattened_program(program, inputs, weights))
+    _store(model.graph, weights, stored)
     onnx.helper.set_model_props(model, _as_text(metadata))
     model.doc_string = metadata["summary"]
     onnx.checker.check_model(model)
@@ -67,6 +71,58 @@ def _converted(name: str, flat: FlatProgram) -> Any:
             f"`to`: jax2onnx cannot convert {name!r} of these sizes ({reason}); give other sizes, such "
             "as one of its own, or take stablehlo"
         ) from error
+
+
+def _store(graph: Any, weights: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> None:
+    """Replace the weights of a graph by what is stored of them, and operators that decode it."""
+    from onnx import numpy_helper
+
+    names = {
+        _key(array): name
+        for name, array in weights.items()
+        if name not in stored or stored[name].dtype != array.dtype
+    }
+    kept, nodes = [], []
+    for tensor in graph.initializer:
+        name = names.get(_key(numpy_helper.to_array(tensor)))
+        if name is None:
+            kept.append(tensor)
+        else:
+            parts, decoding = _decoding(tensor.name, name, stored)
+            kept += parts
+            nodes += decoding
+    nodes += graph.node
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(kept)
+    graph.node.extend(nodes)
+
+
+def _key(array: np.ndarray) -> tuple[Any, ...]:
+    return array.dtype.name, array.shape, array.tobytes()
+
+
+def _decoding(
+    output: str, name: str, stored: Mapping[str, np.ndarray]
+) -> tuple[list[Any], list[Any]]:
+    """Return the tensors that are stored of a kernel, and the operators that make `output` of them."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    def tensor(part: str) -> Any:
+        return numpy_helper.from_array(stored[part], f"{output}/{part}")
+
+    if name in stored:  # float16
+        half = tensor(name)
+        return [half], [helper.make_node("Cast", [half.name], [output], to=TensorProto.FLOAT)]
+    codes = tensor(f"{name}/{CODES}")
+    if f"{name}/{SCALES}" in stored:
+        scales, axis = tensor(f"{name}/{SCALES}"), len(codes.dims) - 1
+        node = helper.make_node("DequantizeLinear", [codes.name, scales.name], [output], axis=axis)
+        return [codes, scales], [node]
+    table, indices = tensor(f"{name}/{TABLE}"), f"{output}/indices"
+    return [codes, table], [
+        helper.make_node("Cast", [codes.name], [indices], to=TensorProto.INT32),
+        helper.make_node("Gather", [table.name, indices], [output]),
+    ]
 
 
 def _as_text(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -10,20 +10,20 @@ import numpy as np
 from nst_jax import _checks, _files, provenance
 from nst_jax._files import PathLike, check_destination
 from nst_jax.export import onnx_file, stablehlo_file, tflite_file
-from nst_jax.export.encodings import encoded, error_of
+from nst_jax.export.encodings import encoded_weights, error_of
 from nst_jax.export.flat import by_path, outputs_of
 from nst_jax.export.models import Model, Program, Specs
 from nst_jax.export.sizes import (
     ANY,
     SizeOrAny,
     any_size_allowed,
-    as_text,
     check_sizes,
+    size_text,
     sizes_of,
 )
 
 
-class Format(NamedTuple):
+class FileFormat(NamedTuple):
     """What `save` needs to know of a format.
 
     Attributes:
@@ -37,10 +37,10 @@ class Format(NamedTuple):
     one_program: bool = True
 
 
-FORMATS: Mapping[str, Format] = {
-    "stablehlo": Format(one_program=False),
-    "onnx": Format(needs=("jax2onnx", "onnx")),
-    "tflite": Format(needs=("tensorflow",), open_sizes=False),
+FORMATS: Mapping[str, FileFormat] = {
+    "stablehlo": FileFormat(one_program=False),
+    "onnx": FileFormat(needs=("jax2onnx", "onnx")),
+    "tflite": FileFormat(needs=("tensorflow",), open_sizes=False),
 }
 
 FIXED = (
@@ -97,7 +97,7 @@ def save(
       >>> from jax import export
       >>> model = nst.export.features_model(nst.load_params(), taps=["relu1_1"])
       >>> path = pathlib.Path(tempfile.mkdtemp()) / "features.npz"
-      >>> facts = nst.export.save(path, model, to="stablehlo")
+      >>> facts = nst.export.save(path, model, to="stablehlo", shape=(20, 30))
       >>> file = np.load(path)
       >>> program = export.deserialize(bytearray(file["features.jax"]))
       >>> weights = {name[8:]: file[name] for name in file if name.startswith("weights/")}
@@ -110,7 +110,7 @@ def save(
     chosen = _chosen(model, to, program)
     shape, style_shape = _shapes_for(model, to, shape, style_shape)
     check_sizes(model, shape, style_shape)
-    stored = encoded(model.weights, encoding)
+    stored = encoded_weights(model.weights, encoding)
     _check_installed(to)
     with any_size_allowed(model.name):
         programs = {
@@ -197,10 +197,11 @@ def _metadata(
     facts = {
         "model": model.name,
         "summary": model.summary,
-        "size": as_text(shape),
+        "size": size_text(shape),
         "encoding": encoding,
         "programs": {
             name: {
+                "smallest": program.smallest_of_any if shape == ANY else program.smallest,
                 "inputs": _described(program, inputs),
                 "outputs": _described(program, outputs_of(program, inputs, stored)),
             }

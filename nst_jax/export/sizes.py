@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import jax
 from jax import export
 
-from nst_jax.export.models import SIDES, STYLE_SIDES, Model, Program, Sizes
+from nst_jax.export.models import SIDES, STYLE_SIDES, Model, Program
 
 ANY = "any"
 
@@ -29,7 +29,7 @@ def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict
     Returns:
       Numbers of pixels or symbolic sizes, by the names of the program's sides.
     """
-    chosen = {
+    chosen: dict[str, Any] = {
         side: ANY if both == ANY else both[index]
         for both, sides in ((shape, SIDES), (style_shape, STYLE_SIDES))
         for index, side in enumerate(sides)
@@ -38,7 +38,7 @@ def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict
     return chosen | _symbolic(program, [side for side, size in chosen.items() if size == ANY])
 
 
-def _symbolic(program: Program, sides: list[str]) -> Sizes:
+def _symbolic(program: Program, sides: list[str]) -> dict[str, Any]:
     if not sides:
         return {}
     # All in one call, since sizes can only meet in one program if they have one scope.
@@ -56,7 +56,7 @@ def check_sizes(model: Model, shape: SizeOrAny, style_shape: SizeOrAny) -> None:
     for argument, both in (("shape", shape), ("style_shape", style_shape)):
         if both == ANY:
             continue
-        if not _is_shape(both):
+        if isinstance(both, str) or not _is_shape(both):
             raise ValueError(
                 f"`{argument}`: expected (height, width) in pixels, or 'any', got {both!r}"
             )
@@ -96,6 +96,6 @@ def any_size_allowed(name: str) -> Iterator[None]:
         ) from error
 
 
-def as_text(shape: SizeOrAny) -> str:
+def size_text(shape: SizeOrAny) -> str:
     """Return a size as it is written on the command line, such as `384x256`, width first."""
     return ANY if isinstance(shape, str) else f"{shape[1]}x{shape[0]}"

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from jax import export
 
-from nst_jax.export.encodings import decoded
+from nst_jax.export.encodings import decoded_weights
 from nst_jax.export.models import Program, Specs
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # as jax.export names them
@@ -39,7 +39,7 @@ def write_stablehlo(
     Args:
       path: the file to write.
       programs: programs, and the shapes of their inputs, by name.
-      stored: the weights as `encodings.encoded` returns them.
+      stored: the weights as `encodings.encoded_weights` returns them.
       metadata: JSON values.
     """
     with zipfile.ZipFile(path, "w") as archive:
@@ -56,7 +56,7 @@ def _exported(
     name: str, program: Program, inputs: Specs, stored: Mapping[str, np.ndarray]
 ) -> bytes:
     def call(stored: Mapping[str, Any], *inputs: Any) -> Any:
-        found = program.call(decoded(stored), *inputs)
+        found = program.call(decoded_weights(stored), *inputs)
         # One array or dictionary is returned by itself, since its name would say nothing.
         return next(iter(found.values())) if len(found) == 1 else found
 
