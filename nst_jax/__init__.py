@@ -15,6 +15,7 @@ from nst_jax._version import __version__ as __version__
 if TYPE_CHECKING:
     from nst_jax import (
         checkpoints,
+        feed_forward,
         images,
         losses,
         optimizers,
@@ -32,12 +33,23 @@ if TYPE_CHECKING:
     from nst_jax.scaling.capacity import OutOfMemory
     from nst_jax.scaling.costs import estimate_memory
     from nst_jax.scaling.plan import Plan, plan
+    from nst_jax.single_pass import instant, instant_many
     from nst_jax.vgg.network import features
     from nst_jax.weights.params import load_params, save_params
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("checkpoints", "images", "losses", "optimizers", "recipes", "scaling", "vgg", "weights"),
+        (
+            "checkpoints",
+            "feed_forward",
+            "images",
+            "losses",
+            "optimizers",
+            "recipes",
+            "scaling",
+            "vgg",
+            "weights",
+        ),
         {
             "_compile": ("cache", "compiler_options"),
             "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
@@ -48,6 +60,7 @@ else:
             "scaling.capacity": ("OutOfMemory",),
             "scaling.costs": ("estimate_memory",),
             "scaling.plan": ("Plan", "plan"),
+            "single_pass": ("instant", "instant_many"),
             "vgg.network": ("features",),
             "weights.params": ("load_params", "save_params"),
         },
@@ -55,7 +68,8 @@ else:
 
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled", "State",
-    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "features", "images",
-    "init", "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan", "recipes",
-    "run", "save_params", "scaling", "step", "stylize", "stylize_many", "vgg", "weights",
+    "Targets", "cache", "checkpoints", "compiler_options", "estimate_memory", "feed_forward",
+    "features", "images", "init", "instant", "instant_many", "load_params", "losses", "losses_of",
+    "measure", "optimizers", "paint", "plan", "recipes", "run", "save_params", "scaling", "step",
+    "stylize", "stylize_many", "vgg", "weights",
 ]  # fmt: skip

@@ -36,17 +36,19 @@ Statistic: TypeAlias = Any  # a pytree: what a style loss compares at one tap, e
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Params:
-    """The weights of VGG-19's convolutions, and the pixel convention that they were trained on.
+    """The weights of a network, and the pixel convention that they were trained on.
 
     Attributes:
-      layers: maps a layer's name (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in, out], "bias":
-        [out]}`, float32 as loaded; `vgg.with_forms` adds arrays computed from the kernels.
+      layers: of VGG-19, maps a layer's name (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in,
+        out], "bias": [out]}`, float32 as loaded; `vgg.with_forms` adds arrays computed from the
+        kernels. Of the networks of `instant`, it is nested as `instant.arbitrary` and
+        `instant.styles26` say.
       family: where the weights come from, e.g. `"vgg19-caffe"` or `"vgg19-torchvision"`. Static.
       pixels: name of the pixel convention that the network expects, such as `"caffe-bgr"` or
         `"torchvision"`; `nst_jax.vgg.PIXELS` has all names. Static.
     """
 
-    layers: Mapping[str, Mapping[str, Array]]
+    layers: Mapping[str, Any]
     family: str = field(metadata={"static": True})
     pixels: str = field(metadata={"static": True})
 

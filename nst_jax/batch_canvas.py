@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from nst_jax import optimize, prepare, recipes
+from nst_jax import optimize, prepare, recipes, single_pass
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.descent import has_stalled
@@ -125,11 +125,13 @@ class BatchCanvas:
     def _starts(self) -> tuple[Image, np.ndarray | None]:
         """Return the members' starting images, and their exact canvases or None; see `prepare`."""
         images, canvases, recipe = [], [], self.plan.recipe
-        for member in self._members:
+        for place, member in enumerate(self._members):
             scale = member.prepared.scales[0]
             content = prepare.at_scale(member.prepared.content, scale.shape)
             style = prepare.at_scale(member.prepared.styles[0], scale.style_shapes[0])
-            images.append(prepare.starting_image(content, style, recipe, self._init, member.key))
+            shares = _shares(self._recipe, place)
+            init = single_pass.start_of(member.prepared, recipe, self._init, shares)
+            images.append(prepare.starting_image(content, style, recipe, init, member.key))
             canvas = prepare.exact_canvas(content, recipe, self._init)
             if canvas is not None:
                 canvases.append(canvas)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import measuring, optimize, prepare, recipes
+from nst_jax import measuring, optimize, prepare, recipes, single_pass
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.descent import Position
@@ -101,9 +101,8 @@ class SingleCanvas:
         exact, bands = None, self.plan.bands(scale)
         if image is None:
             recipe, content = self.plan.recipe, measured.content
-            image = prepare.starting_image(
-                content, measured.styles[0], recipe, self._init, self._key
-            )
+            init = single_pass.start_of(self._prepared, recipe, self._init)
+            image = prepare.starting_image(content, measured.styles[0], recipe, init, self._key)
             exact = prepare.exact_canvas(content, recipe, self._init)
         image = self._programs.enlarge(image, measured.content.shape[:2])
         image = sharding.replicate(image, self.plan.mesh)

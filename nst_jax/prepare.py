@@ -55,16 +55,17 @@ def final_shapes(
       ValueError: if a side of either picture is under 16 px, as given or after resizing.
     """
     rule = recipe.pictures.size
-    canvas = _checked("content", content, rule.shape(*content), rule)
+    canvas = checked_shape("content", content, rule.shape(*content), rule)
     style_rule = recipe.pictures.style_size or rule
     if hasattr(style_rule, "beside"):
         wanted = style_rule.beside(canvas, *style)
     else:
         wanted = style_rule.shape(*style)
-    return canvas, _checked(argument, style, wanted, style_rule)
+    return canvas, checked_shape(argument, style, wanted, style_rule)
 
 
-def _checked(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule) -> Shape:
+def checked_shape(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule) -> Shape:
+    """Return a picture's new (height, width); refuse it if a side is under 16 px before or after."""
     if min(new) < SMALLEST:
         raise ValueError(
             f"`{argument}`: {old[1]}x{old[0]} px becomes {new[1]}x{new[0]} px by the size rule "

@@ -38,7 +38,7 @@ def test_the_package_has_these_names():
     assert nst.__all__ == sorted(nst.__all__, key=str)
     assert set(FUNCTIONS) == {
         *TAKE_PARAMS, "cache", "compiler_options", "estimate_memory", "init", "load_params", "plan",
-        "save_params",
+        "instant", "instant_many", "save_params",
     }  # fmt: skip
     assert re.fullmatch(r"\d+\.\d+\.\d+", nst.__version__)
 
@@ -61,6 +61,13 @@ def test_options_are_keywords(name):
         optional = parameter.default is not inspect.Parameter.empty
         if optional and name not in BY_PLACE:
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, parameter
+
+
+@pytest.mark.parametrize("verb", [nst.instant, nst.instant_many])
+def test_instant_takes_content_and_style_and_all_else_by_keyword(verb):
+    kinds = {name: p.kind for name, p in inspect.signature(verb).parameters.items()}
+    by_place = [name for name, kind in kinds.items() if kind is not inspect.Parameter.KEYWORD_ONLY]
+    assert [name.rstrip("s") for name in by_place] == ["content", "style"]
 
 
 def test_the_verbs_share_their_options():

@@ -18,6 +18,7 @@ START_NAMES = {
     "noise": starts.Noise,
     "blank": starts.Blank,
     "content+noise": starts.Blend,
+    "instant": starts.Instant,
 }
 
 LARGEST_RECIPE = 2**20  # bytes; a larger file is refused, since a recipe file has about 2000
@@ -222,6 +223,11 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
         found.pop(key.strip(), None)  # so that a repeated key takes its last place in the order
         found[key.strip()] = text.strip()
     return found
+
+
+def with_start(recipe: Recipe, start: Any) -> Recipe:
+    """Return the recipe with another start, so that a run records it; None and a picture change nothing."""
+    return recipe.replace(pictures__start=start) if callable(start) else recipe
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:

@@ -47,6 +47,14 @@ def use_cache() -> str:
     return ""
 
 
+def set_cache(wanted: bool) -> str:
+    """Switch the cache of compiled programs on or off; return why it cannot be used, else ""."""
+    if wanted:
+        return use_cache()
+    disable_cache()
+    return ""
+
+
 def _check_owner(folder: Path) -> None:
     """Refuse a folder in which another user could put programs that this user would run."""
     if not hasattr(os, "getuid"):  # Windows keeps users' folders apart by other means

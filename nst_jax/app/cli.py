@@ -199,6 +199,31 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     return commands.batch(contents, chosen)
 
 
+@cli.command(
+    cls=parsing.CommandWithLists,
+    short_help="Paint pictures in seconds, by a network that was trained for it.",
+)
+@options.instant
+@click.pass_obj
+def instant(
+    begun: float, content: Path | None, style: tuple[StyleShare, ...], **chosen: Any
+) -> int:
+    """Paint CONTENT in the style of STYLE by a single pass of a network: no updates, a second or two.
+
+    STYLE is a picture, or one of the 26 styles that --list prints, by name or number. Several are
+    blended, equally or by their shares: a.jpg:0.7 b.jpg:0.3, or mosaic:0.5 waves:0.5.
+
+    CONTENT may also be a folder, or a pattern in quotes such as 'photos/*.jpg'; with --styles there may
+    be several, and each is painted in each style. Then OUT is a folder. The same command started again
+    skips what is finished.
+
+    With --list and CONTENT, a sheet shows CONTENT in all 26 styles.
+    """
+    from nst_jax.app.instant import command
+
+    return command.instant(content, style, chosen | {"begun": begun})
+
+
 @cli.command(short_help="Paint one picture with many settings, as a grid.")
 @options.sweep
 def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:

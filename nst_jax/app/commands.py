@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import click
 
 from nst_jax import _files, images, prepare
-from nst_jax.app import arguments, cache, cluster, single
+from nst_jax.app import arguments, cache, cluster, preview, single
 from nst_jax.app import plan_report as plans
 from nst_jax.app import sweep as sweeps
 from nst_jax.app.autosave import checkpoint_of
@@ -22,7 +22,7 @@ from nst_jax.app.batch import job as batch_job
 from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.job import PictureJob, picture_job
 from nst_jax.app.messages import print_lines, print_message
-from nst_jax.app.outputs import Outputs, check_outputs
+from nst_jax.app.outputs import Outputs, check_outputs, default_name, result_path
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import write_picture
@@ -40,21 +40,6 @@ Chosen: TypeAlias = dict[str, Any]
 
 
 # --- What several commands do ---------------------------------------------------------------------
-
-
-def _default_name(content: Path, styles: Sequence[Path], ending: str = "") -> Path:
-    return Path("_".join([content.stem, *(style.stem for style in styles)]) + f"{ending}.png")
-
-
-def _result(chosen: Mapping[str, Any], default: Path) -> Path:
-    """Return the result's path: `--output`, or `default` inside it if it is a folder.
-
-    Without `--output`, the path is `default`.
-    """
-    output = chosen["output"]
-    if output is None:
-        return default
-    return output / default if output.is_dir() else output
 
 
 def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
@@ -87,27 +72,29 @@ def _other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -
     return [path for path in (start, recipe, chosen["weights"]) if path is not None]
 
 
-def _set_cache(chosen: Mapping[str, Any]) -> str:
-    """Switch the cache of compiled programs on or off; return why it cannot be used, else ""."""
-    if chosen["cache"]:
-        return cache.use_cache()
-    cache.disable_cache()
-    return ""
+def _display(chosen: Mapping[str, Any]) -> Display:
+    """Switch the cache of compiled programs on or off; return where a run shows its progress."""
+    display = Display(chosen["quiet"])
+    if problem := cache.set_cache(chosen["cache"]):
+        display.say(f"note: {problem}")
+    click.get_current_context().with_resource(cache.mended(display.say))  # until the command ends
+    return display
 
 
 def _load(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
     """Return what every run needs: the weights, the description of their file, and a display."""
-    display = Display(chosen["quiet"])
-    if problem := _set_cache(chosen):
-        display.say(f"note: {problem}")
-    click.get_current_context().with_resource(cache.mended(display.say))  # until the command ends
+    display = _display(chosen)
     return params.load_params(chosen["weights"]), params.read_info(chosen["weights"]), display
 
 
 def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
     """Paint a checked job and print how it ended."""
-    loaded, info, display = _load(chosen)
-    ending = single.paint_job(loaded, info, job, display, peers)
+    display = _display(chosen)
+    info = params.read_info(chosen["weights"])
+    # Before the weights are loaded, so that there is something to look at as early as possible.
+    previewed = preview.write_preview(job, display)
+    loaded = params.load_params(chosen["weights"])
+    ending = single.paint_job(loaded, info, job, display, peers, previewed=previewed)
     if ending.code:
         print_message("error" if ending.status == "failed" else ending.status, ending.message)
     elif not chosen["quiet"]:
@@ -120,7 +107,7 @@ def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
 
 def demo(chosen: Chosen) -> int:
     """Paint the sample content in the sample style, and write all three pictures side by side, too."""
-    output = _result(chosen, Path("demo.png"))
+    output = result_path(chosen["output"], Path("demo.png"))
     changes = arguments.Changes(size=chosen["size"], steps=chosen["steps"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     beside = output.with_name(f"{output.stem}_side_by_side.png")
@@ -153,7 +140,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
     recipe = _recipe(chosen, styles)
     paths = [path for path, _ in styles]
     outputs = Outputs(
-        picture=_result(chosen, _default_name(content, paths)),
+        picture=result_path(chosen["output"], default_name(content, paths)),
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         every=chosen["every"],
@@ -172,10 +159,10 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
         job = picture_job(
             images.read(content, argument="content"),
             [images.read(path, argument="style") for path in paths],
-            recipe,
+            arguments.with_start(recipe, init),
             outputs,
             seed=_seed(chosen, recipe),
-            init=init,
+            init=None if init_file is None else init,
             init_file=init_file,
             resume=checkpoint_of(outputs),
             devices=chosen["devices"],
@@ -194,7 +181,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         if path is not None
     ]
     shapes = [glance.shape for glance in seen]
-    _set_cache(chosen)
+    cache.set_cache(chosen["cache"])
     options: dict[str, Any] = {
         "mesh": sharding.abstract_mesh(chosen["devices"]),
         "memory": chosen["memory"],
@@ -349,7 +336,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))
     recipe = _recipe(chosen | swept, styles)
     paths = [path for path, _ in styles]
-    output = _result(chosen, _default_name(content, paths, "_sweep"))
+    output = result_path(chosen["output"], default_name(content, paths, "_sweep"))
     check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
@@ -357,7 +344,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     return sweeps.sweep_job(
         images.read(content, argument="content"),
         [images.read(path, argument="style") for path in paths],
-        recipe,
+        arguments.with_start(recipe, init),
         {name: chosen[name] for name in sweeps.TITLES if chosen[name] is not None},
         output=output,
         overwrite=chosen["overwrite"],
@@ -366,6 +353,6 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
         devices=chosen["devices"],
         bands=chosen["bands"],
         seed=_seed(chosen, recipe),
-        init=init,
+        init=None if init_file is None else init,
         init_file=init_file,
     )

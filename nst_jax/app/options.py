@@ -111,8 +111,8 @@ _start = _all_of(
     _look(
         "--init",
         metavar="START",
-        help="picture to start from: content, style, noise, blank, content+noise or an image FILE "
-        f"(default: {_RECIPES})",
+        help="picture to start from: content, style, noise, blank, content+noise, instant (what "
+        f"`nst-jax instant` paints of the pictures) or an image FILE (default: {_RECIPES})",
     ),
     _look(
         "--noise-ratio",
@@ -142,6 +142,37 @@ _styles_of_batch = _all_of(
         default="all",
         help="pairing: every content with every style, or the n-th content with the n-th style "
         "(default: all)",
+    ),
+)
+
+_styles_of_instant = _all_of(
+    _look(
+        "--list",
+        "listed",
+        is_flag=True,
+        help="print the 26 styles; with CONTENT, paint it in all of them, on one sheet (default: "
+        "CONTENT_styles.png in this folder)",
+    ),
+    _look(
+        "--styles",
+        type=FILE,
+        multiple=True,
+        metavar="STYLES...",
+        help="several styles for each content: names, files, folders, or patterns in quotes",
+    ),
+    _look(
+        "--pair",
+        type=click.Choice(["all", "zip"]),
+        default="all",
+        help="pairing: every content with every style of --styles, or the n-th content with the n-th "
+        "style (default: all)",
+    ),
+    _look(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="from 0, the content's own style, to 1, the style; for style pictures (default: 1)",
     ),
 )
 
@@ -228,7 +259,8 @@ _progress_files = _all_of(
         type=int,
         metavar="N",
         help="updates between two writes of OUT during the run, small at first if the recipe paints "
-        "from coarse to fine (default: OUT is written at the end)",
+        "from coarse to fine; before the first, OUT shows what `nst-jax instant` paints (default: OUT is "
+        "written at the end)",
     ),
     _output(
         "--frames",
@@ -279,6 +311,26 @@ _files_of_batch = _all_of(
         "--outputs-anywhere",
         is_flag=True,
         help="let a manifest name outputs outside DIR, which are refused otherwise",
+    ),
+)
+
+_files_of_instant = _all_of(
+    result(
+        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder; several results need a folder "
+        "(default: CONTENT_STYLE.png in this folder)"
+    ),
+    _output(
+        "--format",
+        "suffix",
+        type=click.Choice(["png", "jpg", "webp", "tiff"]),
+        help="format of several results, which are named CONTENT_STYLE (default: png)",
+    ),
+    _output("--sheet", is_flag=True, help="also write sheet.png, a contact sheet of several results"),
+    _output(
+        "--overwrite/--no-overwrite",
+        default=None,
+        help="replace existing files (default: yes; of several results, skip what is finished with "
+        "these settings, replace other pictures of nst-jax, stop at any other file)",
     ),
 )
 
@@ -566,6 +618,29 @@ plan = _all_of(
     _pool,
     _cache_of_rates,
     _xla_logs,
+)
+
+instant = _all_of(
+    _optional_pictures,
+    _styles_of_instant,
+    _size_of_picture(DEFAULT_SIZE, measured="longer side in pixels"),
+    _size(
+        "--style-size",
+        metavar="SIZE",
+        help="size of style pictures (default: short:256, which the network was trained on)",
+    ),
+    _files_of_instant,
+    _metadata,
+    _memory(
+        "--precision",
+        metavar="NAME",
+        default="auto",
+        help="number format of the network: float32, tensorfloat32, bfloat16, or auto: float32 on a "
+        "CPU, tensorfloat32 on a GPU or TPU (default: auto)",
+    ),
+    _cache,
+    _xla_logs,
+    _quiet,
 )
 
 demo = _all_of(

@@ -47,6 +47,18 @@ class Outputs:
         return self.every
 
 
+def default_name(content: Path, styles: Iterable[Path], ending: str = "") -> Path:
+    """Return the name that a result gets if the user gives none, such as `photo_painting.png`."""
+    return Path("_".join([content.stem, *(style.stem for style in styles)]) + f"{ending}.png")
+
+
+def result_path(output: Path | None, default: Path) -> Path:
+    """Return the path of a result: `output`, or `default` inside it if it is a folder, or `default`."""
+    if output is None:
+        return default
+    return output / default if output.is_dir() else output
+
+
 # --- Checks ---------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,17 @@ import optax
 from jax import export, lax
 
 import nst_jax
-from nst_jax import _compile, optimize, painting
+from nst_jax import _compile, optimize, painting, single_pass
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
 from nst_jax.app.cache import without
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import LONGEST_PAUSE
+from nst_jax.feed_forward import arbitrary, styles26
 from nst_jax.objective import add_style_tile, measure_content, sum_style
 
 # Version of what a key is made of; with a new number, programs kept before are not found.
-KEY_FORMAT = 1
+KEY_FORMAT = 2
 PACKAGE = Path(nst_jax.__file__).parent
 
 # A program is kept only if the functions and classes in its arguments are built into Python or come
@@ -70,6 +71,16 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
     )
     run = Kept(optimize.run, place, say=say, donated=1)
     return painting.PROGRAMS._replace(measuring=measuring, run=run)
+
+
+def instant_kept_in(place: Path | None, say: Say = lambda line: None) -> single_pass.Programs:
+    """Return the functions that `instant` compiles; see `kept_in`."""
+    if place is None or not _sources():
+        return single_pass.PROGRAMS
+    kept = partial(Kept, place=place, static=("precision",), say=say)
+    return single_pass.Programs(
+        kept(arbitrary.style_vector), kept(arbitrary.stylize_with), kept(styles26.stylize_mixture)
+    )
 
 
 # --- Work in a second thread ----------------------------------------------------------------------
@@ -116,30 +127,41 @@ class Kept:
         place: Path,
         *,
         donated: int | None = None,
+        static: tuple[str, ...] = (),
         say: Say = lambda line: None,
     ) -> None:
-        """Wrap a pure function of pytrees; a call donates the argument of index `donated`, if any."""
+        """Wrap a pure function of pytrees; a call donates the argument of index `donated`, if any.
+
+        The arguments named in `static` are constants of a program, and are given by keyword.
+        """
         self._function, self._place, self._donated, self._say = function, place, donated, say
         self._programs: dict[str, Callable[..., Any]] = {}
-        self._jitted = Jitted(function, donate_argnums=() if donated is None else donated)
+        self._jitted = Jitted(
+            function,
+            donate_argnums=() if donated is None else donated,
+            static_argnames=static,
+        )
 
-    def __call__(self, *arguments: Any, bands: Any = None) -> Any:
+    def __call__(self, *arguments: Any, bands: Any = None, **static: Any) -> Any:
         if bands is not None:  # programs over several devices are not kept
-            return self._jitted(*arguments, bands=bands)
+            return self._jitted(*arguments, bands=bands, **static)
         try:
-            key = self._key(arguments)
+            key = self._key(arguments, static)
         except _Foreign:
-            return self._jitted(*arguments)
+            return self._jitted(*arguments, **static)
         if key not in self._programs:
-            self._programs[key] = self._program(key, arguments)
+            self._programs[key] = self._program(key, arguments, static)
         return self._programs[key](*jax.tree.leaves(arguments))
 
-    def _key(self, arguments: tuple[Any, ...]) -> str:
-        facts = [KEY_FORMAT, _name(self._function), self._donated, _surroundings()]
+    def _key(self, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> str:
+        constants = [[name, _constant(value)] for name, value in sorted(static.items())]
+        facts = [KEY_FORMAT, _name(self._function), self._donated, constants, _surroundings()]
         text = json.dumps([*facts, _described(arguments)])
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _program(self, key: str, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    def _program(
+        self, key: str, arguments: tuple[Any, ...], static: Mapping[str, Any]
+    ) -> Callable[..., Any]:
         """Return the program of this key, compiled: a function of the leaves of the arguments."""
         path = self._place / f"{self._function.__name__}-{key}"
         _register_records(arguments)
@@ -148,7 +170,7 @@ class Kept:
             if path.exists():
                 deleted = f"the kept program '{path}' was damaged; it is deleted and made again"
                 self._say(f"note: {without(path) or deleted}")
-            data = self._exported(arguments)
+            data = self._exported(arguments, static)
             _write(path, key, data)
         exported = export.deserialize(bytearray(data))
 
@@ -162,11 +184,11 @@ class Kept:
         lowered = jitted.lower(*jax.tree.leaves(arguments))
         return lowered.compile(compiler_options=dict(_compile.compiler_options()))
 
-    def _exported(self, arguments: tuple[Any, ...]) -> bytes:
+    def _exported(self, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> bytes:
         leaves, tree = jax.tree.flatten(arguments)
 
         def flat(*leaves: Any) -> Any:
-            return self._function(*jax.tree.unflatten(tree, leaves))
+            return self._function(*jax.tree.unflatten(tree, leaves), **static)
 
         jitted = jax.jit(flat, donate_argnums=self._donated_leaves(arguments))
         return bytes(export.export(jitted)(*leaves).serialize())

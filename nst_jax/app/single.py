@@ -44,6 +44,8 @@ def paint_job(
     job: PictureJob,
     display: Display,
     peers: cluster.PeerMonitor | None = None,
+    *,
+    previewed: bool = False,
 ) -> Ending:
     """Paint a job's picture and write all results that the job requests.
 
@@ -53,6 +55,7 @@ def paint_job(
       job: a checked job.
       display: where progress is shown.
       peers: watches the other processes that paint this picture; None if there are none.
+      previewed: whether the result's file shows a preview, from `preview.write_preview`.
 
     Returns:
       How the run ended. If the run was interrupted or its losses diverged, the last finite canvas, if
@@ -62,6 +65,8 @@ def paint_job(
         job.plan.recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights
     )
     _introduce(job, facts, display)
+    if previewed:
+        display.say(f"{job.outputs.picture.name} shows a preview until the first canvas is written")
     autosave.check_disk_space(job)
     if cluster.is_first():
         _files.remove_leftovers([job.outputs.picture])
@@ -92,7 +97,7 @@ def paint_job(
             watch=watch,
         )
         with RunLog(job.outputs.log if cluster.is_first() else None) as log:
-            recorder = _Recorder(job, facts, log, display, compiling, watch, pace)
+            recorder = _Recorder(job, facts, log, display, compiling, watch, pace, previewed)
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
@@ -143,6 +148,7 @@ class _Recorder:
         compiling: CompileClock,
         watch: MeasuringWatch,
         pace: IntervalChooser,
+        previewed: bool,
     ) -> None:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
@@ -158,7 +164,8 @@ class _Recorder:
             measuring=lambda: watch.timed.seconds,
         )
         self._first_compile: float | None = None
-        self._announced = self._written = self._rescued = self._ended = False
+        self._announced = self._rescued = self._ended = False
+        self._previewed = self._written = previewed
 
     def record(self, shot: Snapshot) -> None:
         """Log, write and show one snapshot."""
@@ -319,9 +326,9 @@ class _Recorder:
         shot, total = self.last, self.pace.total
         if shot is None:
             code = 128 + (stopped_by or signal.SIGINT)
-            return Ending("interrupted", "before the first step; nothing was written", code)
+            return Ending("interrupted", f"before the first step; {self._nothing}", code)
         if shot.broke_at >= 0:
-            kept = f"{name} is the last finite canvas" if shot.broke_at else "nothing was written"
+            kept = f"{name} is the last finite canvas" if shot.broke_at else self._nothing
             message = (
                 f"the losses are not finite after {shot.broke_at} updates; {kept}: "
                 f"try {painting.remedy(self.job.plan.recipe)}"
@@ -352,6 +359,13 @@ class _Recorder:
         words = ", ".join(f"{duration(seconds)} of {name}" for name, seconds in parts.items())
         self.display.say(f"done in {duration(self._whole())}: {words}")
         return Ending("done", "", 0)
+
+    @property
+    def _nothing(self) -> str:
+        """Say what there is if no canvas was written."""
+        if self._previewed:
+            return f"{self.job.outputs.picture.name} is only a preview"
+        return "nothing was written"
 
     def _whole(self) -> float:
         """Return the seconds since the command began."""

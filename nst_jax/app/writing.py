@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import _files, images
-from nst_jax._types import Image
+from nst_jax._types import AnyImage
 from nst_jax.images.resizing import antialiased
 
 
@@ -86,7 +86,7 @@ def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
     return None
 
 
-def resized_alpha(alpha: Any, image: Image) -> Any:
+def resized_alpha(alpha: Any, image: AnyImage) -> Any:
     """Return an alpha channel, [h, w] in [0, 1], resized to the size of `image`; None stays None."""
     height, width = image.shape[:2]
     if alpha is None or alpha.shape == (height, width):

@@ -118,6 +118,43 @@ def contact_sheet(
     return _drawn(table, scale=cell)
 
 
+def captioned(
+    pictures: Sequence[Any], labels: Sequence[str], *, columns: int, cell: int = CELL
+) -> HostImage:
+    """Put pictures in rows, each with a caption under it, in reading order.
+
+    Args:
+      pictures: images [h, w, 3] in [0, 1] or uint8, of any sizes.
+      labels: a caption for each picture.
+      columns: number of pictures in a row.
+      cell: longer side of a picture in px; less if the sheet would be larger than `LONGEST`. Pictures
+        are not enlarged.
+
+    Returns:
+      [h, w, 3] float32 in [0, 1], on white.
+
+    Raises:
+      ValueError: for a value that is no image, and for more or fewer labels than pictures.
+
+    Example:
+      >>> import numpy as np
+      >>> from nst_jax.images import sheets
+      >>> grey = np.full((32, 64, 3), 0.5)
+      >>> sheets.captioned([grey] * 3, ["a", "b", "c"], columns=2, cell=64).shape
+      (132, 152, 3)
+    """
+    arrays = _checks.images("pictures", pictures)
+    captions = _captions("labels", labels, "pictures", arrays)
+    _checks.whole("columns", columns, least=1)
+    _checks.number("cell", cell, least=_SMALLEST_CELL)
+    rows = -(-len(arrays) // columns)
+    cell = max(_SMALLEST_CELL, min(cell, LONGEST // (1 + max(columns, rows))))
+    tiles: list[_Tile | None] = [*_thumbnails(arrays, captions, cell)]
+    tiles += [None] * (rows * columns - len(tiles))
+    table = [tiles[row * columns : (row + 1) * columns] for row in range(rows)]
+    return _drawn(table, scale=cell)
+
+
 def labelled_grid(
     pictures: Mapping[tuple[int, int], Any],
     row_labels: Sequence[str],

@@ -1,8 +1,9 @@
 """Starts, which make the initial canvas: dataclasses called as (content, style, key) -> image.
 
 `content` is the resized content [h, w, 3], `style` has any size, `key` is a JAX random key. All starts
-return an image [h, w, 3]; only those that draw noise use the key. Starts without numbers are
-dataclasses too, so that all starts can be registered, compared and written to files alike.
+return an image [h, w, 3], except `Instant`, which the run itself replaces by one; only those that draw
+noise use the key. Starts without numbers are dataclasses too, so that all starts can be registered,
+compared and written to files alike.
 """
 
 from collections.abc import Callable
@@ -162,6 +163,23 @@ class SeededBlend:
         return blend.astype(np.float32)
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Instant:
+    """The content as `nst_jax.instant` styles it: a feed-forward network's picture, a head start.
+
+    The network needs all styles and their shares, and a start is told one style only. So the run makes
+    the picture itself, and does not call this start.
+    """
+
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
+        del content, style, key
+        raise TypeError(
+            "`Instant`: names the picture from which a run starts, and makes none by itself; "
+            "`nst_jax.instant(content, style)` makes one"
+        )
+
+
 # Starts by the names that recipe files use.
 STARTS = {
     start.__name__: start
@@ -175,6 +193,7 @@ STARTS = {
         Blend,
         SeededBlend,
         Jitter,
+        Instant,
     )
 }
 
@@ -193,7 +212,7 @@ class SameStart:
 
 
 def same_start(start: Any, seed: int) -> Any:
-    """Return a start with a fixed key for all canvases; `SeededBlend` or a picture is unchanged."""
-    if not callable(start) or isinstance(start, SeededBlend):
+    """Return a start with a fixed key for all canvases; one that draws with no key is unchanged."""
+    if not callable(start) or isinstance(start, (SeededBlend, Instant)):
         return start
     return SameStart(start, jax.random.key(seed))

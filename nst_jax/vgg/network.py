@@ -40,9 +40,8 @@ from nst_jax.vgg.precision import (
     FLOAT32,
     TENSORFLOAT32,
     AnyPrecision,
-    Auto,
     Precision,
-    default_platform,
+    precision_on,
 )
 from nst_jax.vgg.taps import (
     BLOCKS,
@@ -193,10 +192,9 @@ class Network:
           >>> recipes.DEFAULT.network.precision_on("gpu").name
           'bfloat16'
         """
-        if not isinstance(self.precision, Auto):
-            return self.precision
-        on_cpu = (platform or default_platform()) == "cpu"
-        return FLOAT32 if on_cpu else self.accelerator_precision
+        return precision_on(
+            self.precision, platform, accelerator_precision=self.accelerator_precision
+        )
 
 
 class Convolution(nn.Module):

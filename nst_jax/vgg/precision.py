@@ -109,3 +109,29 @@ def default_platform() -> str:
     """Return the platform on which JAX computes by default: "cpu", "gpu" or "tpu"."""
     chosen = getattr(jax.config, DEFAULT_DEVICE)  # a device, a platform's name, or None
     return getattr(chosen, "platform", chosen) or jax.default_backend()
+
+
+def precision_on(
+    precision: AnyPrecision,
+    platform: str | None = None,
+    *,
+    accelerator_precision: Precision = TENSORFLOAT32,
+) -> Precision:
+    """Return the precision in which a platform computes.
+
+    Args:
+      precision: a precision, or `AUTO`.
+      platform: the platform as JAX names it; None is that of JAX's default device.
+      accelerator_precision: what `AUTO` means on an accelerator.
+
+    Returns:
+      `precision`; for `AUTO`, `FLOAT32` on a CPU and `accelerator_precision` elsewhere.
+
+    Example:
+      >>> precision_on(AUTO, "cpu").name, precision_on(AUTO, "gpu").name
+      ('float32', 'tensorfloat32')
+    """
+    if not isinstance(precision, Auto):
+        return precision
+    on_cpu = (platform or default_platform()) == "cpu"
+    return FLOAT32 if on_cpu else accelerator_precision

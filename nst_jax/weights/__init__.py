@@ -1,21 +1,23 @@
-"""Weights files of VGG-19: reading, verifying, writing, and converting other programs' files."""
+"""Weights files: reading, verifying, writing, and converting other programs' files."""
 
 from typing import TYPE_CHECKING
 
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.weights import convert, params, quantization, torch_files
+    from nst_jax.weights import convert, digests, params, quantization, torch_files
     from nst_jax.weights.params import (
         EMBEDDED,
         EMBEDDED_DIGEST,
         EMBEDDED_NAME,
         VARIABLE,
         WEIGHTS_FORMAT,
+        Architecture,
         Datasets,
         WeightsInfo,
         digest,
         load_params,
+        load_params_of,
         read_info,
         save_params,
     )
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("convert", "params", "quantization", "torch_files"),
+        ("convert", "digests", "params", "quantization", "torch_files"),
         {
             "params": (
+                "Architecture",
                 "Datasets",
                 "EMBEDDED",
                 "EMBEDDED_DIGEST",
@@ -35,6 +38,7 @@ else:
                 "WeightsInfo",
                 "digest",
                 "load_params",
+                "load_params_of",
                 "read_info",
                 "save_params",
             ),
@@ -43,6 +47,7 @@ else:
     )
 
 __all__ = [
+    "Architecture",
     "CENTRES",
     "Datasets",
     "EMBEDDED",
@@ -54,7 +59,9 @@ __all__ = [
     "WeightsInfo",
     "convert",
     "digest",
+    "digests",
     "load_params",
+    "load_params_of",
     "params",
     "quantization",
     "read_info",

@@ -1,22 +1,22 @@
 """Weights files: find one, read and verify it, or write one.
 
 A weights file is HDF5, as `_hdf5` reads and writes it. Its attributes are `format` ("nst-jax weights"),
-`version` (1), `encoding`, `family`, `pixels`, `origin`, `licence` and `digest`. It has one group per
-layer of `vgg.LAYERS`, with `bias` (float32, `[out]`) and, depending on `encoding`:
+`version` (1), `network`, `encoding`, `family`, `pixels`, `origin`, `licence` and `digest`; a file
+without `network` has weights of VGG-19. It has one group per layer: those of `vgg.LAYERS`, or for
+another network those that its `Architecture` names. Parameters such as `bias`, `[out]`, are float32.
+How a kernel is stored, whose last axis is `out`, depends on `encoding`:
 
-* `"float32"`, `"float16"`: `kernel`, `[3, 3, in, out]`;
-* `"codes"`: `codes` (uint8, `[3, 3, in, out]`), which index `centres` (float32, `[256]`).
+* `"float32"`, `"float16"`: `kernel`;
+* `"codes"`: `codes` (uint8, in the kernel's shape), which index `centres` (float32, `[256]`);
+* `"int8"`: `codes` (int8, in the kernel's shape), to be multiplied by `scales` (float32, `[out]`).
 
-The digest is the SHA-256 of a line of compact JSON, `["nst-jax weights",1,family,pixels]`, then for
-every dataset, in the order of names, a line such as `["conv1_1/bias","<f4",[64]]` and the dataset's
-little-endian bytes in C order. So the digest covers the names, shapes, types and values of all
-datasets, the family and the pixel convention, but not the free text in `origin` and `licence`.
+The digest is that of `digests`, with `["nst-jax weights",1,family,pixels]` as its head. So it covers
+the names, shapes, types and values of all datasets, the family and the pixel convention, but not the
+free text in `origin` and `licence`.
 """
 
-import hashlib
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -30,7 +30,8 @@ from nst_jax._hdf5 import Layout, layout_differences, layout_of
 from nst_jax._types import Params
 from nst_jax.vgg.pixels import PIXELS
 from nst_jax.vgg.taps import LAYERS
-from nst_jax.weights.quantization import CENTRES, ENCODERS, decode_kernel
+from nst_jax.weights.digests import digest_of
+from nst_jax.weights.quantization import CENTRES, ENCODERS, ENCODINGS, INT8, decode_kernel
 
 WEIGHTS_FORMAT = _hdf5.Format(
     name="nst-jax weights",
@@ -55,11 +56,35 @@ EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the embedded file, which does not st
 
 Datasets: TypeAlias = Mapping[str, np.ndarray]  # "conv1_1/kernel" -> array, as stored
 
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]  # "conv1_1/bias" -> shape
+
+
+class Architecture(NamedTuple):
+    """A network whose weights are kept in weights files, and the file of it in this package."""
+
+    name: str  # value of the attribute `network` in its files
+    title: str  # what messages call it
+    kernels: Shapes  # shapes of the kernels, by layer
+    others: Shapes  # shapes of all other parameters, by name
+    if_unfit: str  # advice for a file that does not fit it
+    embedded: str  # name of the file that comes with the package
+    digest: str  # digest of that file
+    checksum: int | None = None  # CRC-32 of that file, if it does not state it itself
+
+
+TABLES = (
+    "/centres",
+    "/scales",
+)  # datasets that say what codes mean, and are no parameters themselves
+
+VGG19 = "vgg19"  # value of the attribute `network` of files that lack it
+
 
 class WeightsInfo(NamedTuple):
     """What a weights file says about itself."""
 
     name: str  # name of the file, without its folder
+    network: str  # such as "vgg19"
     family: str
     pixels: str
     encoding: str
@@ -94,19 +119,44 @@ def load_params(path: PathLike | None = None) -> Params:
       >>> params.family, params.pixels
       ('vgg19-caffe', 'caffe-bgr')
     """
-    source = _find(path)
-    with _hdf5.opened(source) as file:
-        info = _info(source, file)
-        datasets = _hdf5.arrays_in(source, file)
-    _check_digest(source, info, datasets)
-    if differences := layout_differences(_expected_layout(info.encoding), layout_of(datasets)):
-        raise source.error(f"does not fit VGG-19: {differences}; convert the original again")
-    layers = {
-        layer: {"kernel": decode_kernel(datasets, layer), "bias": datasets[f"{layer}/bias"]}
-        for layer in LAYERS
-    }
-    # All arrays in one call, since `jnp.asarray` would compile a program for every shape.
-    return Params(jax.device_put(layers), family=info.family, pixels=info.pixels)
+    return _read(_find(path), vgg19())
+
+
+def load_params_of(architecture: Architecture, path: PathLike | None = None) -> Params:
+    """Read and verify the weights of a network other than VGG-19, as `load_params` does.
+
+    Args:
+      architecture: the network.
+      path: a weights file, or None for the one that comes with the package.
+
+    Returns:
+      `Params`: float32 arrays by layer, nested where a name has slashes.
+
+    Raises:
+      ValueError: the file is missing, damaged, of another kind, of another network, or does not fit.
+
+    Example:
+      >>> from nst_jax.feed_forward import arbitrary
+      >>> sorted(load_params_of(arbitrary.ARCHITECTURE).layers)
+      ['conditions', 'predictor', 'transformer']
+    """
+    if path is None:
+        return _read(_embedded(architecture), architecture)
+    return _read(_hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT), architecture)
+
+
+def vgg19() -> Architecture:
+    """Return the description of VGG-19's convolutions, and of the embedded file of them."""
+    return Architecture(
+        name=VGG19,
+        title="VGG-19",
+        kernels={layer: (3, 3, *channels) for layer, channels in LAYERS.items()},
+        others={f"{layer}/bias": (outputs,) for layer, (_, outputs) in LAYERS.items()},
+        if_unfit="convert the original again",
+        embedded=EMBEDDED_NAME,
+        digest=EMBEDDED_DIGEST,
+        checksum=EMBEDDED_CHECKSUM,
+    )
 
 
 def read_info(path: PathLike | None = None) -> WeightsInfo:
@@ -168,15 +218,34 @@ def save_params(
     if params.pixels not in PIXELS:
         raise _checks.unknown("pixels", params.pixels, PIXELS, "pixel convention")
     datasets = _encoded(params, encoding)
+    write_datasets(
+        path,
+        datasets,
+        encoding=encoding,
+        family=params.family,
+        pixels=params.pixels,
+        origin=origin,
+        licence=licence,
+    )
+
+
+def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
+    """Write a weights file of datasets that are encoded already.
+
+    Args:
+      path: where to write.
+      datasets: the datasets by name.
+      **about: the attributes `encoding`, `family`, `pixels`, `origin` and `licence`; for another
+        network than VGG-19 also `network`.
+
+    Raises:
+      ValueError: `path` cannot be written.
+    """
     attributes: dict[str, str | int] = {
         "format": WEIGHTS_FORMAT.name,
         "version": WEIGHTS_FORMAT.version,
-        "encoding": encoding,
-        "family": params.family,
-        "pixels": params.pixels,
-        "origin": origin,
-        "licence": licence,
-        "digest": _digest(params.family, params.pixels, datasets),
+        **about,
+        "digest": _digest(about["family"], about["pixels"], datasets),
     }
     try:
         with _hdf5.created(Path(path)) as file:
@@ -196,17 +265,57 @@ def _find(path: PathLike | None) -> _hdf5.Source:
         return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
     if os.environ.get(VARIABLE):
         return _hdf5.Source(Path(os.environ[VARIABLE]), VARIABLE, WEIGHTS_FORMAT)
+    return _embedded(vgg19())
+
+
+def _embedded(architecture: Architecture) -> _hdf5.Source:
+    """Return the file of a network that comes with the package."""
     # A wheel has the file in this package's folder, a checkout has it in `weights` beside `nst_jax`.
-    here = Path(__file__).parent
-    inside, beside = here / EMBEDDED_NAME, here.parents[1] / "weights" / EMBEDDED_NAME
+    here, name = Path(__file__).parent, architecture.embedded
+    inside, beside = here / name, here.parents[1] / "weights" / name
     found = inside if inside.exists() else beside
     return _hdf5.Source(
         found,
         EMBEDDED,
         WEIGHTS_FORMAT,
         if_missing="reinstall nst-jax",
-        checksum=EMBEDDED_CHECKSUM,
+        checksum=architecture.checksum,
     )
+
+
+def _read(source: _hdf5.Source, architecture: Architecture) -> Params:
+    """Read a file, verify it, and compare its layout with the network's."""
+    with _hdf5.opened(source) as file:
+        info = _info(source, file)
+        if info.network != architecture.name:
+            raise source.error(
+                f"has weights of the network {info.network!r}, expected {architecture.name!r}; "
+                f"name a weights file of {architecture.title}"
+            )
+        datasets = _hdf5.arrays_in(source, file)
+    _check_digest(source, info, datasets, architecture)
+    expected = expected_layout(architecture, info.encoding)
+    if differences := layout_differences(expected, layout_of(datasets)):
+        raise source.error(
+            f"does not fit {architecture.title}: {differences}; {architecture.if_unfit}"
+        )
+    arrays = {name: datasets[name] for name in architecture.others}
+    for layer in architecture.kernels:
+        arrays[f"{layer}/kernel"] = decode_kernel(datasets, layer)
+    # All arrays in one call, since `jnp.asarray` would compile a program for every shape.
+    return Params(jax.device_put(_nested(arrays)), family=info.family, pixels=info.pixels)
+
+
+def _nested(arrays: Datasets) -> dict[str, Any]:
+    """Return arrays by name as nested dictionaries, one level for each slash in a name."""
+    nested: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *groups, last = name.split("/")
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = array
+    return nested
 
 
 def _info(source: _hdf5.Source, file: h5py.File) -> WeightsInfo:
@@ -216,12 +325,13 @@ def _info(source: _hdf5.Source, file: h5py.File) -> WeightsInfo:
     for name, value in text.items():
         if not isinstance(value, str):
             raise source.error(f"does not state its {name}; convert it again")
-    for name, known in {"encoding": ENCODERS, "pixels": PIXELS}.items():
+    text["network"] = _hdf5.attribute(file, "network") or VGG19
+    for name, known in {"encoding": ENCODINGS, "pixels": PIXELS}.items():
         if text[name] not in known:
             raise source.error(f"has {name} {text[name]!r}, expected one of {', '.join(known)}")
     stored = _hdf5.datasets_in(source, file)
-    sizes = (data.size for name, data in stored.items() if not name.endswith("/centres"))
-    layers = tuple(sorted({name.split("/")[0] for name in stored}))
+    sizes = (data.size for name, data in stored.items() if not name.endswith(TABLES))
+    layers = tuple(sorted({name.rpartition("/")[0] for name in stored}))
     return WeightsInfo(name=source.path.name, parameters=sum(sizes), layers=layers, **text)
 
 
@@ -235,45 +345,46 @@ def digest(params: Params) -> str:
 
 def _as_datasets(params: Params) -> dict[str, np.ndarray]:
     """Return weights as little-endian float32 by dataset name, such as `"conv1_1/kernel"`."""
-    return {
-        f"{layer}/{name}": np.asarray(value, np.dtype("<f4"))
-        for layer, weights in params.layers.items()
-        for name, value in weights.items()
-    }
+    return dict(_flat(params.layers))
+
+
+def _flat(layers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in layers.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", np.asarray(value, np.dtype("<f4"))
 
 
 def _digest(family: str, pixels: str, datasets: Datasets) -> str:
     """Hash names, types, shapes and bytes in name order, as the module's docstring defines it."""
-    sha = hashlib.sha256(_line([WEIGHTS_FORMAT.name, WEIGHTS_FORMAT.version, family, pixels]))
-    for name in sorted(datasets):
-        array = datasets[name]
-        sha.update(_line([name, array.dtype.str, list(array.shape)]))
-        sha.update(array.tobytes())
-    return sha.hexdigest()
+    head = [WEIGHTS_FORMAT.name, WEIGHTS_FORMAT.version, family, pixels]
+    return digest_of(head, datasets)
 
 
-def _line(values: list) -> bytes:
-    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
-
-
-def _check_digest(source: _hdf5.Source, info: WeightsInfo, datasets: Datasets) -> None:
-    """Refuse datasets whose digest is not the stated one or, if embedded, not `EMBEDDED_DIGEST`."""
+def _check_digest(
+    source: _hdf5.Source, info: WeightsInfo, datasets: Datasets, architecture: Architecture
+) -> None:
+    """Refuse datasets whose digest is not the stated one or, if embedded, not the network's."""
     digest = _digest(info.family, info.pixels, datasets)
     if digest != info.digest:
         raise source.error(f"has digest {digest} but states {info.digest}; get or convert it again")
-    if source.argument == EMBEDDED and digest != EMBEDDED_DIGEST:
-        raise source.error(f"has digest {digest}, expected {EMBEDDED_DIGEST}; reinstall nst-jax")
+    if source.argument == EMBEDDED and digest != architecture.digest:
+        raise source.error(
+            f"has digest {digest}, expected {architecture.digest}; reinstall nst-jax"
+        )
 
 
-def _expected_layout(encoding: str) -> Layout:
+def expected_layout(architecture: Architecture, encoding: str) -> Layout:
     """Return the names, shapes and types of the datasets that a file in this encoding must have."""
-    layout: dict[str, tuple[tuple[int, ...], str]] = {}
-    for layer, (inputs, outputs) in LAYERS.items():
-        kernel = (3, 3, inputs, outputs)
-        layout[f"{layer}/bias"] = ((outputs,), "float32")
+    layout = {name: (shape, "float32") for name, shape in architecture.others.items()}
+    for layer, kernel in architecture.kernels.items():
         if encoding == "codes":
             layout[f"{layer}/centres"] = ((CENTRES,), "float32")
             layout[f"{layer}/codes"] = (kernel, "uint8")
+        elif encoding == INT8:
+            layout[f"{layer}/scales"] = (kernel[-1:], "float32")
+            layout[f"{layer}/codes"] = (kernel, "int8")
         else:
             layout[f"{layer}/kernel"] = (kernel, encoding)
     return layout
@@ -285,13 +396,13 @@ def _expected_layout(encoding: str) -> Layout:
 def _encoded(params: Params, encoding: str) -> dict[str, np.ndarray]:
     """Return the datasets to store, after checking that the weights fit VGG-19 and are finite."""
     arrays = _as_datasets(params)
-    if differences := layout_differences(_expected_layout("float32"), layout_of(arrays)):
+    if differences := layout_differences(expected_layout(vgg19(), "float32"), layout_of(arrays)):
         raise ValueError(f"`params`: does not fit VGG-19: {differences}; take a VGG-19's weights")
     datasets: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"`params`: {name} has values that are not finite; take other weights")
-        layer, part = name.split("/")
+        layer, _, part = name.rpartition("/")
         parts = ENCODERS[encoding](array) if part == "kernel" else {part: array}
         datasets |= {f"{layer}/{part}": array for part, array in parts.items()}
     return datasets

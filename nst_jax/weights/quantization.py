@@ -1,4 +1,9 @@
-"""How a weights file stores kernels: float32, float16, or 8-bit codes into a table of 256 values."""
+"""How a weights file stores kernels: float32, float16, or 8-bit codes.
+
+Codes index a table of 256 values (`"codes"`), or are multiplied by one scale for each output channel
+(`"int8"`). The latter only repeats how a network was quantised by those who published it, bit for bit;
+for kernels of full precision the table is closer, so no encoder makes it.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -62,8 +67,15 @@ ENCODERS: Mapping[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
 }
 
 
+INT8 = "int8"
+
+ENCODINGS = (*ENCODERS, INT8)  # those that files may have
+
+
 def decode_kernel(datasets: Mapping[str, np.ndarray], layer: str) -> np.ndarray:
     """Return a layer's kernel as float32, from a file's datasets by name, such as `"conv1_1/codes"`."""
+    if f"{layer}/scales" in datasets:
+        return datasets[f"{layer}/codes"].astype(np.float32) * datasets[f"{layer}/scales"]
     if f"{layer}/codes" in datasets:
         return datasets[f"{layer}/centres"][datasets[f"{layer}/codes"]]
     return datasets[f"{layer}/kernel"].astype(np.float32)

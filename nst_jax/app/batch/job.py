@@ -1,7 +1,5 @@
 """Make the checked job of a batch: each row becomes an entry with recipe, sizes and destination."""
 
-import functools
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +15,6 @@ from nst_jax.app.batch.destinations import check_destinations, destinations, inp
 from nst_jax.app.batch.groups import Entry
 from nst_jax.app.batch.rows import ManifestRow, naming_row
 from nst_jax.app.job import Job
-from nst_jax.images import reading
 from nst_jax.recipes import toml
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import capacity
@@ -319,13 +316,8 @@ def batch_job(
         more=[listing, *([drawn] if drawn else [])],
         inputs=[*inputs, *inputs_of(rows)],
     )
-    if drawn is not None and folder.exists():
-        images.check_output(drawn, argument="output")
-        if drawn.exists() and not options.get("overwrite") and not reading.has_settings(drawn):
-            raise ValueError(
-                f"`output`: '{drawn}' exists and this program did not write it; choose another "
-                "folder, or `--overwrite` to replace the file"
-            )
+    if drawn is not None:
+        results.check_sheet(drawn, overwrite=options.get("overwrite"))
     results.check_listing(listing)
     entries, bad = inspected(drafts, mesh, here=here)
     job = BatchJob(
@@ -359,29 +351,13 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
     Raises:
       ValueError: if the file at a result's path is not its finished picture and may not be replaced.
     """
-    if job.overwrite:
-        return job, []
-    entries, records = [], []
-    # The result manifests are read only if needed, since thousands of shards have as many of them.
-    written = functools.cache(lambda: results.written_before(job.folder))
-    for entry in job.entries:
-        embedded = None
-        if entry.output.is_file():  # checked first, since `requested_settings` takes longer
-            embedded = results.read_if_finished(
-                entry.output, requested_settings(entry, job, weights)
-            )
-        if embedded is not None:
-            records.append(record_of(entry, "skipped", losses=embedded.get("losses")))
-        elif job.overwrite is False and os.path.lexists(entry.output):
-            raise ValueError(
-                f"`output`: '{entry.output}' exists but is not the finished picture of row "
-                f"{entry.number}; choose another folder, or omit `--no-overwrite` to replace the file"
-            )
-        elif entry.output.exists() and not results.is_ours(entry.output, written()):
-            raise ValueError(
-                f"`output`: '{entry.output}' exists and this program did not write it (row "
-                f"{entry.number}); choose another folder, or `--overwrite` to replace the file"
-            )
-        else:
-            entries.append(entry)
-    return replace(job, entries=tuple(entries)), records
+    rest, finished = results.divided(
+        job.entries,
+        lambda entry: requested_settings(entry, job, weights),
+        job.folder,
+        overwrite=job.overwrite,
+    )
+    records = [
+        record_of(entry, "skipped", losses=embedded.get("losses")) for entry, embedded in finished
+    ]
+    return replace(job, entries=tuple(rest)), records

@@ -100,13 +100,14 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
                 if picture.digest != glance.digest:
                     raise ValueError(f"{picture.name!r} changed since the batch was begun")
         except (ValueError, OSError, MemoryError) as error:
-            failed.append(record_of(entry, "failed", _message(error)))
+            failed.append(record_of(entry, "failed", message_of(error)))
         else:
             loaded.append(Loaded(entry, content, tuple(styles)))
     return loaded, failed
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Return an error as one line, with the name of its type unless the message explains itself."""
     if isinstance(error, MemoryError) and not isinstance(error, OutOfMemory):
         return "there is too little memory; choose a smaller size"
     lines, kind = " ".join(str(error).split()), type(error).__name__
@@ -143,7 +144,7 @@ def paint_group(
         found = _paint_together(params, loaded, plan, job, progress)
     except Exception as error:
         if len(loaded) == 1:
-            return [], [record_of(loaded[0].entry, "failed", _message(error))]
+            return [], [record_of(loaded[0].entry, "failed", message_of(error))]
         parts = [paint_group(params, [one], group, job, progress) for one in loaded]
         return [c for some, _ in parts for c in some], [r for _, some in parts for r in some]
     seconds = (time.perf_counter() - begun) / len(loaded)
@@ -210,7 +211,7 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
         write_picture(entry.output, canvas.image, **options, overwrite=overwrite)
     except (ValueError, OSError, MemoryError) as error:
         instead = where_instead(entry.output, canvas.image, "the picture", **options)
-        return record_of(entry, "failed", f"{_message(error)}{instead}")
+        return record_of(entry, "failed", f"{message_of(error)}{instead}")
     status, why = ("done", None) if broke_at is None else ("diverged", divergence(broke_at))
     status, why = ("stalled", STALLED) if canvas.stalled else (status, why)
     seconds = round(canvas.seconds, 3)
@@ -453,15 +454,16 @@ def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
     down = {path: index for index, path in enumerate(contents)}
     across = {path: index for index, path in enumerate(styles)}
     return sheets.contact_sheet(
-        [_thumbnail(path) for path in down],
-        [_thumbnail(path) for path in across],
-        {(down[e.content], across[e.styles[0]]): _thumbnail(e.output) for e in entries},
+        [thumbnail(path) for path in down],
+        [thumbnail(path) for path in across],
+        {(down[e.content], across[e.styles[0]]): thumbnail(e.output) for e in entries},
         content_labels=[path.stem for path in down],
         style_labels=[path.stem for path in across],
     )
 
 
-def _thumbnail(path: Path) -> np.ndarray:
+def thumbnail(path: Path) -> np.ndarray:
+    """Read a picture and shrink it to the size of a cell of a contact sheet."""
     image = images.load(path)
     height, width = image.shape[:2]
     factor = min(1.0, sheets.CELL / max(height, width))

@@ -14,12 +14,14 @@ during the batch). `seconds` is the time that it took to paint the row's group (
 painted together), including compilation, divided by the number of pictures in the group.
 """
 
+import functools
 import json
 import os
 import threading
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from nst_jax import _files, _locks, images
 from nst_jax.app import outputs, writing
@@ -205,6 +207,86 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
     wanted = json.loads(json.dumps(requested))  # tuples become lists, as in the embedded metadata
     present = {name: metadata.get(name) for name in wanted}
     return metadata if _comparable(wanted) == _comparable(present) else None
+
+
+@runtime_checkable
+class Result(Protocol):
+    """What `divided` needs to know of a row."""
+
+    @property
+    def number(self) -> int:
+        """Number of the row, from 1."""
+        ...
+
+    @property
+    def output(self) -> Path:
+        """Path of the row's picture."""
+        ...
+
+
+R = TypeVar("R", bound=Result)
+
+
+def divided(
+    entries: Iterable[R],
+    requested: Callable[[R], dict[str, Any]],
+    folder: Path,
+    *,
+    overwrite: bool | None,
+) -> tuple[list[R], list[tuple[R, dict[str, Any]]]]:
+    """Divide rows into those to paint and those whose pictures are finished.
+
+    Args:
+      entries: the rows.
+      requested: returns the settings that a row's picture will have, as `read_if_finished` takes them.
+      folder: the folder of the results.
+      overwrite: None skips finished pictures, replaces other pictures of this program, and refuses all
+        other existing files; True replaces any file; False skips finished pictures and refuses all
+        other existing files.
+
+    Returns:
+      The rows to paint, and the others, each with its picture's metadata.
+
+    Raises:
+      ValueError: if the file at a result's path is not its finished picture and may not be replaced.
+    """
+    rest: list[R] = []
+    finished: list[tuple[R, dict[str, Any]]] = []
+    if overwrite:
+        return list(entries), finished
+    # Read only if it is needed, since thousands of shards have as many result manifests.
+    written = functools.cache(lambda: written_before(folder))
+    for entry in entries:
+        embedded = None
+        if entry.output.is_file():  # asked here, since `requested` takes longer
+            embedded = read_if_finished(entry.output, requested(entry))
+        if embedded is not None:
+            finished.append((entry, embedded))
+        elif overwrite is False and os.path.lexists(entry.output):
+            raise ValueError(
+                f"`output`: '{entry.output}' exists but is not the finished picture of row "
+                f"{entry.number}; choose another folder, or omit `--no-overwrite` to replace the file"
+            )
+        elif entry.output.exists() and not is_ours(entry.output, written()):
+            raise ValueError(
+                f"`output`: '{entry.output}' exists and this program did not write it (row "
+                f"{entry.number}); choose another folder, or `--overwrite` to replace the file"
+            )
+        else:
+            rest.append(entry)
+    return rest, finished
+
+
+def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
+    """Refuse the path of a contact sheet that cannot be written, or has a file of another program."""
+    if not sheet.parent.exists():
+        return
+    images.check_output(sheet, argument="output")
+    if sheet.exists() and not overwrite and not reading.has_settings(sheet):
+        raise ValueError(
+            f"`output`: '{sheet}' exists and this program did not write it; choose another "
+            "folder, or `--overwrite` to replace the file"
+        )
 
 
 def written_before(folder: Path) -> set[str]:

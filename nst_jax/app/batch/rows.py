@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from nst_jax import _checks
 from nst_jax.app import arguments, parsing
@@ -28,6 +28,7 @@ COLUMNS = (*REQUIRED, *OPTIONAL)
 
 SEPARATOR = ";"  # between several styles or overrides in one cell
 
+T, U = TypeVar("T"), TypeVar("U")
 Cells = Mapping[str, Any]  # the cells of one row, by the names of their columns
 
 
@@ -106,6 +107,11 @@ def is_manifest(path: Path) -> bool:
     return path.suffix.lower() in READERS and not path.is_dir()
 
 
+def is_pattern(word: Path) -> bool:
+    """Return whether a word is a pattern of file names, such as 'photos/*.jpg', and no file itself."""
+    return glob.has_magic(str(word)) and not _exists(word)
+
+
 def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
     """Replace folders by the pictures in them, and globs by the files that match.
 
@@ -123,7 +129,7 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
     for word in words:
         if word.is_dir():
             found += [(path, False) for path in _in_folder(word, argument)]
-        elif glob.has_magic(str(word)) and not _exists(word):
+        elif is_pattern(word):
             found += [(path, False) for path in _matching(str(word), argument)]
         else:
             found.append((word, True))
@@ -198,19 +204,26 @@ def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) ->
     Raises:
       ValueError: if `zipped` and the numbers of contents and styles differ; and as in `expanded`.
     """
-    all_contents, all_styles = expanded(contents, "contents"), expanded(styles, "styles")
-    pairs = [(content, style) for content in all_contents for style in all_styles]
-    if zipped:
-        if len(all_contents) != len(all_styles):
-            raise ValueError(
-                f"`styles`: `--pair zip` needs one for each content; got {len(all_styles)} for "
-                f"{len(all_contents)}"
-            )
-        pairs = list(zip(all_contents, all_styles, strict=True))
+    pairs = pairs_of(expanded(contents, "contents"), expanded(styles, "styles"), zipped=zipped)
     return [
         ManifestRow(number, content, ((style, None),), typed=typed_content and typed_style)
         for number, ((content, typed_content), (style, typed_style)) in enumerate(pairs, 1)
     ]
+
+
+def pairs_of(contents: Sequence[T], styles: Sequence[U], *, zipped: bool) -> list[tuple[T, U]]:
+    """Return every content with every style, or, if `zipped`, the n-th content with the n-th style.
+
+    Raises:
+      ValueError: if `zipped` and the numbers of contents and styles differ.
+    """
+    if not zipped:
+        return [(content, style) for content in contents for style in styles]
+    if len(contents) != len(styles):
+        raise ValueError(
+            f"`styles`: `--pair zip` needs one for each content; got {len(styles)} for {len(contents)}"
+        )
+    return list(zip(contents, styles, strict=True))
 
 
 # --- Manifests ------------------------------------------------------------------------------------

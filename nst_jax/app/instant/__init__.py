@@ -1,0 +1,1 @@
+"""The command `instant`: pictures painted by a single pass of a network."""

@@ -1,0 +1,305 @@
+"""The command `instant`: one picture, many pictures, or one in all 26 styles."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from nst_jax import _files, images, provenance, single_pass
+from nst_jax.app import cache, programs
+from nst_jax.app.batch import local, results, rows
+from nst_jax.app.formatting import duration, few
+from nst_jax.app.instant.job import (
+    InstantJob,
+    Row,
+    listing_of,
+    many_job,
+    sheet_job,
+    single_job,
+)
+from nst_jax.app.instant.painting import (
+    PaintedRow,
+    network_of,
+    paint_rows,
+    settings,
+    written_with,
+)
+from nst_jax.app.interrupts import raise_on_interrupt
+from nst_jax.app.introduction import device_words
+from nst_jax.app.messages import print_lines, print_message
+from nst_jax.app.outputs import default_name, result_path
+from nst_jax.app.parsing import StyleShare
+from nst_jax.app.plan_report import px
+from nst_jax.app.progress import Display
+from nst_jax.app.writing import where_instead, write_picture
+from nst_jax.feed_forward import style_names
+from nst_jax.images import sheets
+
+SILENT_SECONDS = 2.0  # after so many seconds without a result, a line says what takes the time
+COLUMNS = 6  # pictures in a row of the sheet of all styles
+
+
+def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, Any]) -> int:
+    """Print the styles, or paint one picture, many, or one in all 26 styles; return the exit code."""
+    if chosen["listed"]:
+        return _list(content, words, chosen)
+    if content is None:
+        raise ValueError(
+            "`content`: is missing; name a picture and a style, CONTENT STYLE, or `--list` the styles"
+        )
+    if chosen["styles"] or content.is_dir() or rows.is_pattern(content):
+        return _many(many_job(content, words, chosen), chosen)
+    return _one(single_job(content, words, chosen), chosen)
+
+
+# --- One picture ----------------------------------------------------------------------------------
+
+
+def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
+    painter, display = _begun(job, chosen)
+    with _telling(display, job.rows[0]):
+        (painted,) = paint_rows(job, painter)
+    if isinstance(painted, results.Record):
+        print_message("error", painted.error or "nothing was painted")
+        return 1
+    row = painted.row
+    write_picture(
+        row.output,
+        painted.image,
+        **written_with(painted, job, painter),
+        overwrite=job.overwrite is not False,
+    )
+    display.say(f"done in {duration(time.perf_counter() - job.begun)}")
+    if not chosen["quiet"]:
+        print_lines(row.output)
+    return 0
+
+
+def _begun(
+    job: InstantJob, chosen: Mapping[str, Any], notes: Sequence[str] = ()
+) -> tuple[single_pass.Painter, Display]:
+    """Show what will be painted; return the painter, and where progress is shown."""
+    display = Display(chosen["quiet"])
+    problem = cache.set_cache(chosen["cache"])
+    click.get_current_context().with_resource(cache.mended(display.say))  # until the command ends
+    kept = programs.instant_kept_in(cache.programs_folder(), display.say)
+    painter = single_pass.Painter(precision=job.precision, programs=kept)
+    display.facts({"device": device_words(provenance.device())} | _lines(job, painter))
+    for note in [*([problem] if problem else []), *notes]:
+        display.say(f"note: {note}")
+    return painter, display
+
+
+def _lines(job: InstantJob, painter: single_pass.Painter) -> dict[str, str]:
+    """Return the lines on weights, precision, pictures and styles that are shown before painting."""
+    networks = {network.name: network for network in (network_of(r.style, painter) for r in job.rows)}
+    lines = {
+        "weights": "; ".join(f"{name}, {one.digest[:12]}" for name, one in networks.items()),
+        "precision": job.precision.name,
+    }
+    if job.strength != 1:
+        lines["strength"] = f"{job.strength:g}"
+    styles = list(dict.fromkeys(row.style for row in job.rows))
+    if len({row.content for row in job.rows}) == 1:
+        row = job.rows[0]
+        lines["content"] = f"{row.seen.name}, {px(row.seen.shape)} -> {px(row.shape)}"
+    else:
+        shapes = sorted({row.shape for row in job.rows}, reverse=True)
+        lines["pictures"] = f"{len(job.rows)}, to {job.folder}"
+        lines["sizes"] = few([px(shape) for shape in shapes])
+    last = list(lines)[-1]
+    lines[last] += f" ({job.content_rule})"
+    lines["style" if len(styles) == 1 else "styles"] = few([style.words for style in styles])
+    if any(style.seen for style in styles):
+        lines["style size"] = str(job.style_rule)
+    return lines
+
+
+@contextmanager
+def _telling(display: Display, row: Row) -> Iterator[None]:
+    """Context manager: if it lasts over two seconds, show a line that says what takes the time."""
+    what = f"compiling for {px(row.shape)} and painting; the next start at this size is quicker"
+    timer = threading.Timer(SILENT_SECONDS, display.say, [what])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+# --- Many pictures --------------------------------------------------------------------------------
+
+
+def _many(job: InstantJob, chosen: Mapping[str, Any]) -> int:
+    """Paint the pictures that are not finished yet, and print what failed."""
+    folder = job.folder
+    assert folder is not None
+    folder.mkdir(exist_ok=True)
+    # Reserved before the finished pictures are found, since another run may be painting some.
+    with _files.reserved(listing_of(folder), argument="output"):
+        raise_on_interrupt()
+        listed, complete = _run(job, chosen, folder)
+    for record in listed.records:
+        if not record.good:
+            print_message("warning", f"{record.output}: {record.error}")
+    if problem := listed.problem():
+        print_message("error", problem)
+    if not complete:
+        written = sum(record.good for record in listed.records)
+        print_message("interrupted", f"{written} of {_count(job)} pictures are in {folder}")
+        return 130
+    if not chosen["quiet"]:
+        print_lines(folder)
+    return 0 if all(record.good for record in listed.records) and not problem else 1
+
+
+def _count(job: InstantJob) -> int:
+    return len(job.rows) + len(job.bad)
+
+
+def _run(
+    job: InstantJob, chosen: Mapping[str, Any], folder: Path
+) -> tuple[results.Results, bool]:
+    """Paint and record the rows; return the records, and whether the run came to its end."""
+    notes = rows.notes_on_folders([Path(word) for word in chosen["styles"]])
+    complete = True
+    painter, display = _begun(job, chosen, notes) if job.rows else (None, Display(chosen["quiet"]))
+    with results.Results(listing_of(folder)) as listed:
+        for record in job.bad:
+            listed.add(record)
+        if painter is None:
+            return listed, True
+        rest, finished = results.divided(
+            job.rows,
+            lambda row: settings(row, job, network_of(row.style, painter)),
+            folder,
+            overwrite=job.overwrite,
+        )
+        for row, _ in finished:
+            listed.add(row.record("skipped"))
+        if finished:
+            more = "" if rest else "; `--overwrite` paints anew"
+            display.say(f"{len(finished)} of {_count(job)} pictures are finished{more}")
+        try:
+            _paint_rest(replace(job, rows=tuple(rest)), painter, display, listed)
+            listed.fail_vanished()
+            if job.sheet is not None:
+                _draw_sheet(job, listed)
+        except KeyboardInterrupt:
+            complete = False
+            listed.fail_vanished()
+    return listed, complete
+
+
+def _paint_rest(
+    job: InstantJob, painter: single_pass.Painter, display: Display, listed: results.Results
+) -> None:
+    """Paint the rows, and write each picture in another thread as soon as it is painted."""
+    done = 0
+
+    def finish(painted: PaintedRow) -> None:
+        listed.add(_written(painted, job, painter))
+
+    if not job.rows:
+        return
+    _files.remove_leftovers(row.output for row in job.rows)
+    writing: list[Future[None]] = []
+    with display.bar(len(job.rows), "compiling"), ThreadPoolExecutor(1, "writer") as writer:
+        for painted in paint_rows(job, painter):
+            done += 1
+            if isinstance(painted, results.Record):
+                listed.add(painted)
+                name = Path(painted.output).name
+            else:
+                writing.append(writer.submit(finish, painted))
+                name = painted.row.output.name
+            display.move(done, len(job.rows), "picture", name)
+            while len(writing) > 1:  # only one picture waits to be written, to save memory
+                writing.pop(0).result()
+        for future in writing:
+            future.result()
+
+
+def _written(
+    painted: PaintedRow, job: InstantJob, painter: single_pass.Painter
+) -> results.Record:
+    """Write a picture to the path of its row's result; return the row's record."""
+    row = painted.row
+    options: dict[str, Any] = {}
+    try:
+        options = written_with(painted, job, painter)
+        write_picture(row.output, painted.image, **options, overwrite=job.overwrite is not False)
+    except (ValueError, OSError, MemoryError) as error:
+        instead = where_instead(row.output, painted.image, "the picture", **options)
+        return row.record("failed", f"{local.message_of(error)}{instead}")
+    return row.record("done", seconds=painted.seconds)
+
+
+def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
+    """Write the contact sheet: a row for each content, a column for each style."""
+    assert job.sheet is not None
+    there = {record.row for record in listed.records if record.status != "failed"}
+    shown = [row for row in job.rows if row.number in there]
+    if not shown:
+        return
+    contents = dict.fromkeys(row.content for row in shown)
+    styles = dict.fromkeys(row.style for row in shown)
+    down = {path: index for index, path in enumerate(contents)}
+    across = {style: index for index, style in enumerate(styles)}
+    blank = np.ones((1, 1, 3), np.float32)  # one of the 26 styles has no picture of its own
+    drawn = sheets.contact_sheet(
+        [local.thumbnail(path) for path in down],
+        [local.thumbnail(style.paths[0]) if style.paths else blank for style in across],
+        {(down[row.content], across[row.style]): local.thumbnail(row.output) for row in shown},
+        content_labels=[path.stem for path in down],
+        style_labels=["+".join(label.stem for label in style.labels) for style in across],
+    )
+    # By this metadata a later run knows the sheet as ours, and may replace it.
+    metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
+    write_picture(job.sheet, drawn, metadata=metadata)
+
+
+# --- All styles -----------------------------------------------------------------------------------
+
+
+def _list(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, Any]) -> int:
+    """Print the 26 styles, or draw the content in all of them on a sheet."""
+    for name, given in (("style", words), ("styles", chosen["styles"])):
+        if given:
+            raise ValueError(f"`{name}`: `--list` shows all 26 styles; omit one of the two")
+    if content is None:
+        if chosen["output"] is not None:
+            raise ValueError("`output`: is for the sheet of a picture; name one, `--list PHOTO`")
+        for number, (name, look) in enumerate(style_names.LOOKS.items()):
+            print_lines(f"{number:>2}  {name:<10}  {look}")
+        return 0
+    if content.is_dir() or rows.is_pattern(content):
+        raise ValueError(f"`content`: '{content}' is not one picture; name one for the sheet")
+    output = result_path(chosen["output"], default_name(content, [], "_styles"))
+    job = sheet_job(content, output, chosen)
+    painter, display = _begun(job, chosen)
+    found: list[np.ndarray] = []
+    with display.bar(len(job.rows), "compiling"):
+        for painted in paint_rows(job, painter):
+            if isinstance(painted, results.Record):
+                print_message("error", painted.error or "nothing was painted")
+                return 1
+            found.append(painted.image)
+            display.move(len(found), len(job.rows), "style", painted.row.style.words)
+    labels = [f"{number}  {name}" for number, name in enumerate(style_names.NAMES)]
+    cell = max(job.rows[0].shape)
+    drawn = sheets.captioned(found, labels, columns=COLUMNS, cell=cell)
+    facts = {"contact_sheet": len(found), "versions": provenance.versions()}
+    metadata = facts if job.metadata else None
+    write_picture(output, drawn, metadata=metadata, overwrite=job.overwrite is not False)
+    if not chosen["quiet"]:
+        print_lines(output)
+    return 0

@@ -1,0 +1,335 @@
+"""The checked inputs and options of the command `instant`: styles, rows and their destinations."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nst_jax import images, single_pass
+from nst_jax._types import Shape
+from nst_jax.app import arguments
+from nst_jax.app.batch import results, rows
+from nst_jax.app.batch.destinations import check_destinations, destinations
+from nst_jax.app.outputs import (
+    Outputs,
+    check_folder,
+    check_outputs,
+    default_name,
+    result_path,
+)
+from nst_jax.app.parsing import StyleShare
+from nst_jax.feed_forward import style_names
+from nst_jax.recipes.sizes import SizeRule
+from nst_jax.vgg.precision import Precision
+
+EXAMPLE = "such as mosaic:0.5 waves:0.5"
+
+
+@dataclass(frozen=True)
+class ChosenStyle:
+    """A style of the command line: names of the 26, or pictures, with shares that add up to 1.
+
+    Attributes:
+      names: names of the 26 styles; empty if the style is made of pictures.
+      paths: the pictures; empty if the style is made of names.
+      shares: how much of each.
+      seen: what is known of the pictures before they are decoded.
+    """
+
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    shares: tuple[float, ...]
+    seen: tuple[images.Glance, ...] = ()
+
+    @property
+    def labels(self) -> tuple[Path, ...]:
+        """The pictures, or the names as if they were paths; results are named after their stems."""
+        return self.paths or tuple(map(Path, self.names))
+
+    @property
+    def words(self) -> str:
+        """The style as text, with its shares if there are several."""
+        labels = self.names or tuple(map(str, self.paths))
+        if len(labels) == 1:
+            return labels[0]
+        pairs = zip(labels, self.shares, strict=True)
+        return rows.SEPARATOR.join(f"{label}:{share:g}" for label, share in pairs)
+
+
+class Row(NamedTuple):
+    """One picture to paint; its content has not been decoded yet."""
+
+    number: int  # from 1
+    content: Path
+    style: ChosenStyle
+    output: Path
+    seen: images.Glance  # of the content
+    shape: Shape  # (height, width) of the result
+
+    def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
+        """Return the record of how this row ended."""
+        files = self.number, str(self.content), self.style.words, str(self.output)
+        return results.Record(*files, status, error, round(seconds, 3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstantJob:
+    """The checked rows and options of the command.
+
+    Attributes:
+      rows: the pictures to paint.
+      bad: records of the rows that cannot be painted.
+      folder: folder of the results and of their manifest; None if there is a single result.
+      sheet: path of the contact sheet; None draws none.
+      strength: from 0, the content's own style, to 1, the style.
+      size: the value of `--size`, or None.
+      style_size: the value of `--style-size`, or None.
+      precision: of products and activations.
+      metadata: whether settings are embedded in the results.
+      overwrite: as in `results.divided`.
+      begun: when the command began, by `time.perf_counter`.
+    """
+
+    rows: tuple[Row, ...]
+    bad: tuple[results.Record, ...] = ()
+    folder: Path | None = None
+    sheet: Path | None = None
+    strength: float
+    size: str | None
+    style_size: str | None
+    precision: Precision
+    metadata: bool = True
+    overwrite: bool | None = True
+    begun: float = field(default_factory=time.perf_counter, compare=False)
+
+    @property
+    def content_rule(self) -> SizeRule:
+        """The size rule of contents."""
+        return single_pass.content_rule(self.size)
+
+    @property
+    def style_rule(self) -> SizeRule:
+        """The size rule of style pictures."""
+        return single_pass.style_rule(self.style_size)
+
+
+# --- Styles ---------------------------------------------------------------------------------------
+
+
+def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> ChosenStyle:
+    """Return the style that words describe: names or files, each with a share or None.
+
+    Raises:
+      ValueError: for an unknown name, a file that is not a picture, names mixed with pictures, and
+        shares that cannot be used.
+    """
+    shares = arguments.shares_of(words) or (1.0,) * len(words)
+    labels = [str(path) for path, _ in words]
+    named = [single_pass.is_named(label, argument=argument) for label in labels]
+    single_pass.refuse_mixed(labels, named, argument=argument)
+    divided = tuple(float(share) for share in np.asarray(shares) / np.sum(shares))
+    if named[0]:
+        numbers = [style_names.number_of(label, argument=argument) for label in labels]
+        names = tuple(style_names.NAMES[number] for number in numbers)
+        # Refuses a style that is given twice.
+        style_names.shares_of(dict(zip(labels, divided, strict=True)), argument=argument)
+        return ChosenStyle(names, (), divided)
+    paths = tuple(path for path, _ in words)
+    seen = tuple(images.glance(path, argument=argument) for path in paths)
+    return ChosenStyle((), paths, divided, seen)
+
+
+def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
+    """Return the styles of `--styles`: names, files, and the pictures in folders or of patterns."""
+    found = []
+    for word in words:
+        if single_pass.is_named(str(word), argument="styles"):
+            found.append(styles_of([(word, None)], argument="styles"))
+        else:
+            paths = [path for path, _ in rows.expanded([word], "styles")]
+            found += [styles_of([(path, None)], argument="styles") for path in paths]
+    return found
+
+
+def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> None:
+    """Refuse options that cannot be used, or not with all styles, and styles that become too small."""
+    single_pass.check_strength(chosen["strength"])
+    single_pass.content_rule(chosen["size"])
+    rule = single_pass.style_rule(chosen["style_size"])
+    for style in styles:
+        for glance in style.seen:
+            single_pass.shape_by(rule, glance.shape, argument="style")
+        if not style.names:
+            continue
+        why = f"is for style pictures, and {style.names[0]!r} is one of the 26 styles"
+        if chosen["strength"] != 1:
+            raise ValueError(f"`strength`: {why}; mix it with another style, {EXAMPLE}")
+        if chosen["style_size"] is not None:
+            raise ValueError(f"`style_size`: {why}; omit it")
+
+
+# --- Jobs -----------------------------------------------------------------------------------------
+
+
+def single_job(
+    content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]
+) -> InstantJob:
+    """Return the checked job of one picture in one style.
+
+    Raises:
+      ValueError: naming the argument that cannot be used.
+    """
+    for name in ("sheet", "suffix"):
+        if chosen[name]:
+            raise ValueError(
+                f"`{name}`: is for several results; name a folder of pictures, or several `--styles`"
+            )
+    if not words:
+        raise ValueError(
+            "`style`: is missing; name a picture, or one of the styles that `--list` prints"
+        )
+    style = styles_of(words)
+    _check_options(chosen, [style])
+    output = result_path(chosen["output"], default_name(content, style.labels))
+    overwrite = chosen["overwrite"] is not False
+    check_outputs(Outputs(picture=output, overwrite=overwrite), [content, *style.paths])
+    row = _row(1, content, style, output, chosen["size"])
+    return InstantJob(rows=(row,), overwrite=overwrite, **_options(chosen))
+
+
+def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]) -> InstantJob:
+    """Return the checked job of every content in every style.
+
+    Args:
+      content: the first content: a file, a folder or a pattern.
+      words: further contents beside `--styles`; else the one style of all contents.
+      chosen: the options.
+
+    Raises:
+      ValueError: naming the argument that cannot be used; also if a file that was typed cannot be read,
+        while those found in folders become records in `bad`.
+    """
+    folder = chosen["output"]
+    if folder is None:
+        raise ValueError("`output`: is missing; name a folder for the results, `-o DIR`")
+    contents, styles = _requested(content, words, chosen)
+    inputs = [*contents, *chosen["styles"], *(path for style in styles for path in style.paths)]
+    if os.path.realpath(folder) in {os.path.realpath(path) for path in inputs}:
+        raise ValueError(
+            f"`output`: '{folder}' is an input folder, so the results would be inputs of the next run; "
+            "choose another folder"
+        )
+    _check_options(chosen, styles)
+    check_folder(folder, "output")
+    pairs = rows.pairs_of(
+        rows.expanded(contents, "content"), styles, zipped=chosen["pair"] == "zip"
+    )
+    drafts = [
+        rows.ManifestRow(number, path, tuple((label, None) for label in style.labels), typed=typed)
+        for number, ((path, typed), style) in enumerate(pairs, 1)
+    ]
+    named = destinations(drafts, folder, chosen["suffix"] or "png", anywhere=False)
+    sheet = folder / "sheet.png" if chosen["sheet"] else None
+    listing = listing_of(folder)
+    check_destinations(
+        list(zip(drafts, named, strict=True)),
+        more=[listing, *([sheet] if sheet else [])],
+        inputs=[*inputs, *(draft.content for draft in drafts)],
+    )
+    if sheet is not None:
+        results.check_sheet(sheet, overwrite=chosen["overwrite"])
+    results.check_listing(listing)
+    found, bad = _rows(drafts, [style for _, style in pairs], named, chosen["size"])
+    return InstantJob(
+        rows=tuple(found),
+        bad=tuple(bad),
+        folder=folder,
+        sheet=sheet,
+        overwrite=chosen["overwrite"],
+        **_options(chosen),
+    )
+
+
+def listing_of(folder: Path) -> Path:
+    """Return the path of the manifest of the results in a folder."""
+    return folder / f"{results.LISTING}.jsonl"
+
+
+def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> InstantJob:
+    """Return the checked job of one picture in all 26 styles, drawn on a sheet at `output`.
+
+    Raises:
+      ValueError: naming the argument that cannot be used.
+    """
+    _check_options(chosen, [])
+    overwrite = chosen["overwrite"] is not False
+    check_outputs(Outputs(picture=output, overwrite=overwrite), [content])
+    styles = [ChosenStyle((name,), (), (1.0,)) for name in style_names.NAMES]
+    found = [_row(n, content, style, output, chosen["size"]) for n, style in enumerate(styles, 1)]
+    return InstantJob(rows=tuple(found), overwrite=overwrite, sheet=output, **_options(chosen))
+
+
+def _requested(
+    content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]
+) -> tuple[list[Path], list[ChosenStyle]]:
+    """Return the contents, and the styles that each of them gets."""
+    if not chosen["styles"]:
+        if not words:
+            raise ValueError("`style`: is missing; name one, or several with `--styles`")
+        return [content], [styles_of(words)]
+    for path, share in words:
+        if share is not None:
+            raise ValueError(
+                f"`style`: '{path}' has a share, but beside `--styles` it is a content; omit the share"
+            )
+    return [content, *(path for path, _ in words)], _several_styles(chosen["styles"])
+
+
+def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "strength": chosen["strength"],
+        "size": chosen["size"],
+        "style_size": chosen["style_size"],
+        "precision": single_pass.chosen_precision(chosen["precision"]),
+        "metadata": chosen["metadata"],
+        "begun": chosen["begun"],
+    }
+
+
+def _row(number: int, content: Path, style: ChosenStyle, output: Path, size: str | None) -> Row:
+    seen = images.glance(content, argument="content")
+    rule = single_pass.content_rule(size)
+    shape = single_pass.shape_by(rule, seen.shape, argument="content")
+    images.check_fits(output, shape, argument="output")
+    return Row(number, content, style, output, seen, shape)
+
+
+def _rows(
+    drafts: Sequence[rows.ManifestRow],
+    styles: Sequence[ChosenStyle],
+    outputs: Sequence[Path],
+    size: str | None,
+) -> tuple[list[Row], list[results.Record]]:
+    """Return the rows that can be painted, and records of those whose content cannot be."""
+    known: dict[Path, Row | ValueError] = {}
+    found, bad = [], []
+    for draft, style, output in zip(drafts, styles, outputs, strict=True):
+        path = draft.content
+        if path not in known:
+            try:
+                known[path] = _row(draft.number, path, style, output, size)
+            except ValueError as error:
+                if draft.typed:
+                    raise
+                known[path] = error
+        seen = known[path]
+        if isinstance(seen, ValueError):
+            files = draft.number, str(path), style.words, str(output)
+            bad.append(results.Record(*files, "failed", str(seen)))
+        else:
+            found.append(seen._replace(number=draft.number, style=style, output=output))
+    return found, bad

@@ -1,0 +1,215 @@
+"""Painting of the rows of an `InstantJob`, and what is embedded in their pictures."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nst_jax import images, provenance, single_pass
+from nst_jax._types import HostImage, Shape
+from nst_jax.app.batch import local, results
+from nst_jax.app.instant.job import ChosenStyle, InstantJob, Row
+from nst_jax.app.writing import resized_alpha
+from nst_jax.feed_forward import style_names
+from nst_jax.images.resizing import antialiased
+from nst_jax.scaling import chunk_size
+from nst_jax.scaling.capacity import platform_of
+
+
+class PaintedRow(NamedTuple):
+    """A painted picture that has not been written yet."""
+
+    row: Row
+    image: HostImage  # [h, w, 3] in [0, 1]
+    alpha: Any  # the opacity of the content, [h, w] at its own size, or None
+    seconds: float  # duration of painting its group, divided by the number of pictures
+
+
+def network_of(style: ChosenStyle, painter: single_pass.Painter) -> single_pass.Network:
+    """Return the network that paints a style."""
+    return painter.styles26 if style.names else painter.arbitrary
+
+
+# --- Inputs ---------------------------------------------------------------------------------------
+
+
+class _Inputs:
+    """The pictures of a job as they are needed: styles are kept, contents only of the last group."""
+
+    def __init__(self, job: InstantJob) -> None:
+        self._job = job
+        self._styles: dict[ChosenStyle, single_pass.Parsed] = {}
+        self._contents: dict[Path, images.Picture] = {}
+
+    def contents(self, group: Sequence[Row]) -> dict[Path, images.Picture | Exception]:
+        """Read the contents of a group of rows; a file that cannot be read gives its error."""
+        found: dict[Path, images.Picture | Exception] = {}
+        for row in group:
+            if row.content not in found:
+                found[row.content] = self._content(row)
+        self._contents = {
+            path: one for path, one in found.items() if isinstance(one, images.Picture)
+        }
+        return found
+
+    def _content(self, row: Row) -> images.Picture | Exception:
+        if row.content in self._contents:
+            return self._contents[row.content]
+        try:
+            return _read_unchanged(row.content, row.seen, "content")
+        except (ValueError, OSError, MemoryError) as error:
+            return error
+
+    def style(self, style: ChosenStyle) -> single_pass.Parsed:
+        """Return a style, with its pictures read and resized."""
+        if style not in self._styles:
+            self._styles[style] = self._parsed(style)
+        return self._styles[style]
+
+    def _parsed(self, style: ChosenStyle) -> single_pass.Parsed:
+        if style.names:
+            shares = style_names.shares_of(dict(zip(style.names, style.shares, strict=True)))
+            return single_pass.Parsed((), shares)
+        read = [
+            _read_unchanged(path, seen, "style").image
+            for path, seen in zip(style.paths, style.seen, strict=True)
+        ]
+        size = self._job.style_size
+        pictures = tuple(single_pass.resized_style(image, size) for image in read)
+        return single_pass.Parsed(pictures, np.asarray(style.shares, np.float32))
+
+
+def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Picture:
+    picture = images.read(path, argument=argument)
+    if picture.digest != seen.digest:
+        raise ValueError(f"`{argument}`: '{path}' changed since the command was begun")
+    return picture
+
+
+# --- Painting -------------------------------------------------------------------------------------
+
+
+def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
+    """Return rows in groups that are painted together: of one network and shape, and not too many."""
+    alike: dict[tuple[bool, Shape], list[Row]] = defaultdict(list)
+    for row in rows:
+        alike[bool(row.style.names), row.shape].append(row)
+    groups = []
+    for (_, shape), members in alike.items():
+        most = chunk_size.worthwhile_chunk(shape, platform_of())
+        size = chunk_size.even_chunk(len(members), most)
+        groups += [members[first : first + size] for first in range(0, len(members), size)]
+    return groups
+
+
+def paint_rows(
+    job: InstantJob, painter: single_pass.Painter
+) -> Iterator[PaintedRow | results.Record]:
+    """Paint the rows of a job, group by group; meanwhile read the contents of the next group.
+
+    Args:
+      job: the job.
+      painter: has the networks.
+
+    Yields:
+      Painted pictures, and records of the rows that failed.
+    """
+    inputs, groups = _Inputs(job), groups_of(job.rows)
+    with ThreadPoolExecutor(1, "reader") as reader:
+        coming = [reader.submit(inputs.contents, group) for group in groups[:1]]
+        for index, group in enumerate(groups):
+            contents = coming.pop().result()
+            coming += [reader.submit(inputs.contents, other) for other in groups[index + 1 :][:1]]
+            readable = []
+            for row in group:
+                content = contents[row.content]
+                if isinstance(content, Exception):
+                    yield row.record("failed", local.message_of(content))
+                else:
+                    readable.append((row, content))
+            yield from _paint_together(readable, inputs, job, painter)
+
+
+def _paint_together(
+    group: Sequence[tuple[Row, images.Picture]],
+    inputs: _Inputs,
+    job: InstantJob,
+    painter: single_pass.Painter,
+) -> Iterator[PaintedRow | results.Record]:
+    """Paint rows together, or, if that fails, one by one, so that few fail."""
+    if not group:
+        return
+    begun = time.perf_counter()
+    try:
+        requests = [
+            painter.request(
+                single_pass.resized_content(content.image, job.size),
+                inputs.style(row.style),
+                job.strength,
+            )
+            for row, content in group
+        ]
+        pictures = [np.asarray(image) for image in painter.paint(requests)]
+    except Exception as error:
+        if len(group) == 1:
+            yield group[0][0].record("failed", local.message_of(error))
+            return
+        for one in group:
+            yield from _paint_together([one], inputs, job, painter)
+        return
+    seconds = (time.perf_counter() - begun) / len(group)
+    for (row, content), image in zip(group, pictures, strict=True):
+        yield PaintedRow(row, image, content.alpha, seconds)
+
+
+# --- What is embedded -----------------------------------------------------------------------------
+
+
+def settings(row: Row, job: InstantJob, network: single_pass.Network) -> dict[str, Any]:
+    """Return everything that a result depends on, except the device and the package versions."""
+    style = row.style
+    inputs: Mapping[str, provenance.Named] = {"content": row.seen}
+    if style.seen:
+        inputs = provenance.roles(row.seen, style.seen, None)
+    facts: dict[str, Any] = {
+        "command": "instant",
+        "network": network.name,
+        "size": _size(row.shape),
+        "rule": str(job.content_rule),
+        "filter": antialiased.__name__,
+        "precision": job.precision.name,
+        "inputs": {role: {"name": one.name, "digest": one.digest} for role, one in inputs.items()},
+        "weights": {"digest": network.digest},
+    }
+    if style.names:
+        return facts | {"styles": dict(zip(style.names, style.shares, strict=True))}
+    shapes = [single_pass.shape_by(job.style_rule, g.shape, argument="style") for g in style.seen]
+    return facts | {
+        "style_sizes": [_size(shape) for shape in shapes],
+        "style_rule": str(job.style_rule),
+        "style_shares": list(style.shares),
+        "strength": job.strength,
+    }
+
+
+def _size(shape: Shape) -> list[int]:
+    return [shape[1], shape[0]]
+
+
+def written_with(
+    painted: PaintedRow, job: InstantJob, painter: single_pass.Painter
+) -> dict[str, Any]:
+    """Return the transparency and the metadata with which a result is written."""
+    facts = settings(painted.row, job, network_of(painted.row.style, painter)) | {
+        "device": provenance.device(),
+        "versions": provenance.versions(),
+        "finished": True,
+    }
+    return {
+        "alpha": resized_alpha(painted.alpha, painted.image),
+        "metadata": facts if job.metadata else None,
+    }

@@ -1,0 +1,66 @@
+"""The preview of a run: what a feed-forward network paints of its pictures, before the first update."""
+
+import numpy as np
+
+from nst_jax import provenance, single_pass
+from nst_jax.app import cache, cluster, programs
+from nst_jax.app.job import PictureJob
+from nst_jax.app.progress import Display
+from nst_jax.app.writing import resized_alpha, write_picture
+from nst_jax.recipes.sizes import LongEdge
+
+LARGEST = 512  # px; longer side of a preview, which larger ones would delay
+
+
+def write_preview(job: PictureJob, display: Display) -> bool:
+    """Write a preview to the path of the result, if the run writes it there while it paints.
+
+    The first canvas comes when targets are measured and programs compiled, which may take a minute. A
+    run that resumes gets no preview, since its file shows a better picture. If the preview cannot be
+    made, the run goes on without it.
+
+    Args:
+      job: the checked job.
+      display: receives a note on why there is no preview.
+
+    Returns:
+      Whether the preview was written.
+    """
+    outputs = job.outputs
+    if outputs.every is None or job.resume is not None or not cluster.is_first():
+        return False
+    try:
+        image = _painted(job, display)
+        inputs = {
+            role: {"name": file.name, "digest": file.digest} for role, file in job.inputs.items()
+        }
+        facts = {
+            "preview": "arbitrary",
+            "inputs": inputs,
+            "steps_done": 0,
+            "finished": False,
+            "versions": provenance.versions(),
+        }
+        write_picture(
+            outputs.picture,
+            image,
+            alpha=resized_alpha(job.content.alpha, image),
+            metadata=facts if job.metadata else None,
+            overwrite=outputs.overwrite,
+        )
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        display.say(f"note: there is no preview: {' '.join(str(error).split())}")
+        return False
+    return True
+
+
+def _painted(job: PictureJob, display: Display) -> np.ndarray:
+    shape = job.plan.scales[-1].shape
+    if max(shape) > LARGEST:
+        shape = LongEdge(LARGEST).shape(*shape)
+    kept = programs.instant_kept_in(cache.programs_folder(), display.say)
+    painter = single_pass.Painter(programs=kept)
+    shares = job.plan.recipe.terms.style_shares
+    style = single_pass.style_of([picture.image for picture in job.styles], shares)
+    content = single_pass.resized_to(job.content.image, shape)
+    return np.asarray(painter.paint([painter.request(content, style)])[0])

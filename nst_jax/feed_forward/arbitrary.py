@@ -1,0 +1,272 @@
+"""Style transfer from any picture of a style: Magenta's arbitrary image stylization, width 1/4.
+
+    params = feed_forward.load_arbitrary()
+    vector = feed_forward.style_vector(params, style)               # [100]
+    image = feed_forward.stylize_with(params, content, vector)      # [h, w, 3]
+
+A predictor, MobileNet v2, maps a picture of a style to a vector of 100 numbers; a transformer, which
+takes gammas and betas of its instance norms from that vector, paints the content. Vectors can be mixed:
+`(1 - strength) * style_vector(params, content) + strength * vector` is how the authors weaken a style,
+and the mean of several vectors mixes styles.
+
+The functions are pure and can be traced. Compiled with `jax.jit(..., static_argnames="precision")`,
+each shape takes one program, whatever the style. Batches are rows [n, h, w, 3] with vectors [n, 100],
+or `jax.vmap` over both.
+
+`Params.layers` has the parameters of three Flax modules, float32 as loaded:
+
+* `"predictor"` for `StylePredictor`: `{"stem": {"kernel", "bias"}, ..., "vector": {"kernel"}}`;
+* `"conditions"` for `StyleConditions`: `{"residual1_1_gamma": {"kernel", "bias"}, ...}`;
+* `"transformer"` for `StyleTransformer`: `{"contract1": {"kernel", "bias"}, ..., "residual1_1":
+  {"kernel"}, ...}`, where a convolution before an instance norm has no bias.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nst_jax._files import PathLike
+from nst_jax._types import AnyImage, FeatureMap, Image, Params
+from nst_jax.feed_forward.layers import Convolution2D, NewFeatures
+from nst_jax.feed_forward.transformer import (
+    Conditions,
+    TransformerLayer,
+    check_network,
+    flattened,
+    kernel_shapes,
+    painted,
+    transformer_layers,
+)
+from nst_jax.losses import at_least_float32
+from nst_jax.vgg.precision import AUTO, FLOAT32, AnyPrecision, Precision, precision_on
+from nst_jax.weights.params import Architecture, load_params_of
+
+VECTOR = 100  # numbers of a style vector
+
+LAYERS = transformer_layers((8, 16, 32), (16, 8), blocks=5, contract_normed=False)
+
+# Channels and stride of the predictor's residual blocks after the first, each in three convolutions:
+# 1 x 1 to six times the channels of its input, 3 x 3 on each channel by itself, 1 x 1.
+BLOCKS = (
+    (24, 2), (24, 1), (32, 2), (32, 1), (32, 1), (64, 2), (64, 1), (64, 1), (64, 1), (96, 1), (96, 1),
+    (96, 1), (160, 2), (160, 1), (160, 1), (320, 1),
+)  # fmt: skip
+EXPANSION = 6
+STEM, FIRST, HEAD = 32, 16, 1280  # channels of the first convolution, the first block, the last one
+
+
+class StylePredictor(nn.Module):
+    """MobileNet v2, whose last features are averaged over pixels and mapped to a style vector.
+
+    Its batch norms are folded into kernels and biases.
+    """
+
+    precision: Precision = FLOAT32
+
+    @nn.compact
+    def __call__(self, style: Float[Array, "n h w 3"]) -> Float[Array, "n 100"]:
+        x = style.astype(self.precision.activations_of(style.dtype))
+        x = _relu6(self._convolved("stem", x, STEM, size=3, stride=2))
+        x = _relu6(self._convolved("block0_depthwise", x, STEM, size=3, depthwise=True))
+        x = self._convolved("block0_project", x, FIRST)
+        for number, (channels, stride) in enumerate(BLOCKS, 1):
+            x = self._block(f"block{number}", x, channels, stride)
+        x = _relu6(self._convolved("head", x, HEAD))
+        mean = jnp.mean(at_least_float32(x), axis=(1, 2))
+        return nn.Dense(VECTOR, use_bias=False, precision=FLOAT32.products, name="vector")(mean)
+
+    def _block(self, name: str, x: FeatureMap, channels: int, stride: int) -> NewFeatures:
+        wide = EXPANSION * x.shape[-1]
+        y = _relu6(self._convolved(f"{name}_expand", x, wide))
+        y = _relu6(
+            self._convolved(f"{name}_depthwise", y, wide, size=3, stride=stride, depthwise=True)
+        )
+        y = self._convolved(f"{name}_project", y, channels)
+        return x + y if stride == 1 and channels == x.shape[-1] else y
+
+    def _convolved(
+        self, name: str, x: FeatureMap, channels: int, *, size: int = 1, **options: Any
+    ) -> NewFeatures:
+        products = self.precision.products
+        module = Convolution2D(
+            channels, size, reflected=False, products=products, name=name, **options
+        )
+        return module(x)
+
+
+def _relu6(x: FeatureMap) -> FeatureMap:
+    return jnp.clip(x, 0, 6)
+
+
+class StyleConditions(nn.Module):
+    """Gammas and betas of the transformer's instance norms: affine functions of a style vector."""
+
+    @nn.compact
+    def __call__(self, vectors: Float[Array, "n 100"]) -> Conditions:
+        def affine(layer: TransformerLayer, part: str) -> Array:
+            name = f"{layer.name}_{part}"
+            return nn.Dense(layer.channels, precision=FLOAT32.products, name=name)(vectors)
+
+        return {
+            layer.name: (affine(layer, "gamma"), affine(layer, "beta"))
+            for layer in LAYERS
+            if layer.normed
+        }
+
+
+# --- Weights --------------------------------------------------------------------------------------
+
+
+def _shapes() -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """Return the shapes of kernels and of biases, as weights files name them."""
+    kernels: dict[str, tuple[int, ...]] = {
+        "stem": (3, 3, 3, STEM),
+        "block0_depthwise": (3, 3, 1, STEM),
+        "block0_project": (1, 1, STEM, FIRST),
+    }
+    inputs = FIRST
+    for number, (channels, _) in enumerate(BLOCKS, 1):
+        wide = EXPANSION * inputs
+        kernels[f"block{number}_expand"] = (1, 1, inputs, wide)
+        kernels[f"block{number}_depthwise"] = (3, 3, 1, wide)
+        kernels[f"block{number}_project"] = (1, 1, wide, channels)
+        inputs = channels
+    kernels |= {"head": (1, 1, inputs, HEAD), "vector": (HEAD, VECTOR)}
+    kernels = {f"predictor/{layer}": shape for layer, shape in kernels.items()}
+    for layer in LAYERS:
+        if layer.normed:
+            for part in ("gamma", "beta"):
+                kernels[f"conditions/{layer.name}_{part}"] = (VECTOR, layer.channels)
+    biases = {f"{layer}/bias": shape[-1:] for layer, shape in kernels.items()}
+    del biases["predictor/vector/bias"]
+    transformer = kernel_shapes(LAYERS)
+    for layer in LAYERS:
+        if not layer.normed:
+            biases[f"transformer/{layer.name}/bias"] = (layer.channels,)
+    return kernels | transformer, biases
+
+
+ARCHITECTURE = Architecture(
+    "arbitrary",
+    "arbitrary stylization",
+    *_shapes(),
+    if_unfit="get it again",
+    embedded="arbitrary.h5",
+    digest="ac97dcee94b3ad20c0d5a7ad528a90a1b9d5cde2c63371907d00643637e196df",
+)
+
+
+def load_arbitrary(path: PathLike | None = None) -> Params:
+    """Read and verify the weights of predictor and transformer.
+
+    Args:
+      path: a weights file of these networks, or None for the one that comes with the package.
+
+    Returns:
+      `Params`, as the module's docstring describes them.
+
+    Raises:
+      ValueError: the file is missing, damaged, of another kind or of another network.
+
+    Example:
+      >>> params = load_arbitrary()
+      >>> params.family, params.layers["predictor"]["vector"]["kernel"].shape
+      ('magenta-arbitrary', (1280, 100))
+    """
+    return load_params_of(ARCHITECTURE, path)
+
+
+# --- Pure functions -------------------------------------------------------------------------------
+
+
+def style_vector(
+    params: Params, style: AnyImage, *, precision: AnyPrecision = AUTO
+) -> Float[Array, "*batch 100"]:
+    """Predict the style vector of a picture: 100 numbers that say how a picture is painted.
+
+    The predictor was trained on squares of 256 px. In a larger picture it takes notice of finer
+    detail, so resize a picture of a style to about that size first.
+
+    Args:
+      params: weights from `load_arbitrary`.
+      style: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
+      precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
+        on an accelerator. Static.
+
+    Returns:
+      Style vectors [*batch, 100], in the dtype of `style`.
+
+    Raises:
+      ValueError: for other weights, a picture that is too small, or integers.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> from nst_jax.feed_forward import load_arbitrary, style_vector
+      >>> style_vector(load_arbitrary(), nst.images.sample("starry_night")[:64, :64]).shape
+      (100,)
+
+    References:
+      Ghiasi, Lee, Kudlur, Dumoulin, Shlens, "Exploring the structure of a real-time, arbitrary neural
+      artistic stylization network", 2017; github.com/magenta/magenta, arbitrary_image_stylization.
+    """
+    check_network(params, "predictor", "load_arbitrary")
+    batch, flat = flattened("style", style)
+    predictor = StylePredictor(precision_on(precision))
+    vectors: Any = predictor.apply({"params": params.layers["predictor"]}, flat)
+    return vectors.reshape(*batch, VECTOR).astype(style.dtype)
+
+
+def stylize_with(
+    params: Params,
+    content: AnyImage,
+    vector: Float[Array | np.ndarray, "*batch 100"],
+    *,
+    precision: AnyPrecision = AUTO,
+) -> Image:
+    """Paint pictures in the styles of style vectors, in one pass.
+
+    Args:
+      params: weights from `load_arbitrary`.
+      content: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
+      vector: style vectors [*batch, 100], from `style_vector` or mixed of several.
+      precision: as in `style_vector`.
+
+    Returns:
+      Pictures in [0, 1], of the shape and dtype of `content`.
+
+    Raises:
+      ValueError: for other weights, a picture that is too small or of integers, or vectors that are
+        not one for each picture.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import nst_jax as nst
+      >>> from nst_jax.feed_forward import load_arbitrary, style_vector, stylize_with
+      >>> params, content = load_arbitrary(), nst.images.sample("chelsea")[:64, :80]
+      >>> vector = style_vector(params, nst.images.sample("starry_night")[:64, :64])
+      >>> weaker = 0.5 * style_vector(params, content) + 0.5 * vector
+      >>> stylize_with(params, content, weaker).shape
+      (64, 80, 3)
+
+    References:
+      As in `style_vector`.
+    """
+    check_network(params, "conditions/residual1_1_gamma", "load_arbitrary")
+    batch, flat = flattened("content", content)
+    _check_vectors(vector, batch)
+    vectors = jnp.asarray(vector, at_least_float32(flat[:0]).dtype).reshape(-1, VECTOR)
+    conditions: Any = StyleConditions().apply({"params": params.layers["conditions"]}, vectors)
+    return painted(LAYERS, params, flat, conditions, precision).reshape(content.shape)
+
+
+def _check_vectors(vector: Any, batch: tuple[int, ...]) -> None:
+    expected = (*batch, VECTOR)
+    if not hasattr(vector, "shape") or tuple(vector.shape) != expected:
+        came = list(vector.shape) if hasattr(vector, "shape") else type(vector).__name__
+        raise ValueError(
+            f"`vector`: expected style vectors {list(expected)}, one for each picture, got {came}; "
+            "`style_vector` makes one"
+        )

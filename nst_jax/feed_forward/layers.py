@@ -1,0 +1,260 @@
+"""The layers of feed-forward style networks: reflected borders, convolution, instance norm, upsampling.
+
+All are pure functions of features [*batch, h, w, c]; `Convolution2D` is the one Flax module, since only
+convolutions have parameters of their own. No function compares sizes with each other, so a function
+built of them can be exported by `jax.export` with symbolic sizes, if these are declared large enough:
+
+    jax.export.symbolic_shape("n, h, w, 3", constraints=("h >= 16", "w >= 16"))
+"""
+
+from typing import TypeAlias
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from nst_jax._types import FeatureMap
+from nst_jax.losses import at_least_float32
+from nst_jax.vgg.layers import BIAS, KERNEL
+from nst_jax.vgg.precision import FLOAT32
+
+EPSILON = 1e-5  # added to a variance before its root is taken, as in TensorFlow and PyTorch
+
+NewFeatures: TypeAlias = Float[Array, "*batch h_new w_new c_new"]  # of another size or depth
+
+PerChannel: TypeAlias = Float[Array, "*rows c"]  # [c] for all pictures, or [*batch, c]
+
+
+# --- Borders --------------------------------------------------------------------------------------
+
+
+def reflect(x: FeatureMap, margin: int) -> NewFeatures:
+    """Mirror features at their outermost pixels, which are not repeated, by `margin` on all four sides.
+
+    Args:
+      x: features [*batch, h, w, c], with both sides larger than `margin`.
+      margin: px to add on each side.
+
+    Returns:
+      Features [*batch, h + 2 margin, w + 2 margin, c].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> reflect(jnp.arange(1.0, 4.0).reshape(1, 3, 1).repeat(3, axis=0), 2)[0, :, 0]
+      Array([3., 2., 1., 2., 3., 2., 1.], dtype=float32)
+    """
+    for axis in (x.ndim - 3, x.ndim - 2):
+        size = x.shape[axis]
+        before = lax.slice_in_dim(x, 1, margin + 1, axis=axis)
+        after = lax.slice_in_dim(x, size - 1 - margin, size - 1, axis=axis)
+        x = lax.concatenate([lax.rev(before, (axis,)), x, lax.rev(after, (axis,))], axis)
+    return x
+
+
+def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
+    """Mirror features at their lower and right borders until both sides are multiples of a number.
+
+    Args:
+      x: features [*batch, h, w, c], with both sides at least `multiple`.
+      multiple: what the sides become multiples of.
+
+    Returns:
+      Features whose upper left part is `x`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> reflect_to_multiple(jnp.ones((17, 20, 3)), 4).shape
+      (20, 20, 3)
+    """
+    for axis in (x.ndim - 3, x.ndim - 2):
+        size = x.shape[axis]
+        missing = -size % multiple
+        if isinstance(missing, int) and missing == 0:
+            continue
+        # As many rows as could be missing are added, then those that are too many are cropped: the
+        # bounds of both are known even where the size is symbolic.
+        after = lax.slice_in_dim(x, size - multiple, size - 1, axis=axis)
+        x = lax.concatenate([x, lax.rev(after, (axis,))], axis)
+        x = lax.slice_in_dim(x, 0, size + missing, axis=axis)
+    return x
+
+
+# --- Convolution ----------------------------------------------------------------------------------
+
+
+def conv2d(
+    x: FeatureMap,
+    kernel: Float[Array, "kh kw i o"],
+    *,
+    stride: int = 1,
+    padding: str = "VALID",
+    groups: int = 1,
+    products: lax.Precision = FLOAT32.products,
+) -> NewFeatures:
+    """Convolve features with a kernel of any size.
+
+    Args:
+      x: features [*batch, h, w, i * groups].
+      kernel: weights [kh, kw, i, o].
+      stride: px between two results.
+      padding: `"VALID"` for none, or `"SAME"` for zeros as TensorFlow adds them.
+      groups: into how many groups the channels are divided; as many as channels is a depthwise
+        convolution.
+      products: the precision that the convolution requests from the device.
+
+    Returns:
+      Features [*batch, h', w', o] in the dtype of `x`, to which the kernel is converted.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> conv2d(jnp.ones((5, 5, 1)), jnp.ones((3, 3, 1, 2)), stride=2).shape
+      (2, 2, 2)
+    """
+    y = lax.conv_general_dilated(
+        x.reshape(-1, *x.shape[-3:]),
+        kernel.astype(x.dtype),
+        window_strides=(stride, stride),
+        padding=padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+        precision=products,
+    )
+    return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+
+class Convolution2D(nn.Module):
+    """A convolution with the parameters `kernel` and, unless `use_bias` is False, `bias`.
+
+    Attributes:
+      channels: channels of the result.
+      size: side of the kernel in px, odd.
+      stride: px between two results.
+      reflected: whether the borders are mirrored by half a kernel before; otherwise zeros are added as
+        TensorFlow's padding `SAME` adds them.
+      depthwise: whether each channel is convolved by itself, with one kernel.
+      use_bias: whether a bias is added.
+      products: the precision that the convolution requests from the device.
+    """
+
+    channels: int
+    size: int = 3
+    stride: int = 1
+    reflected: bool = True
+    depthwise: bool = False
+    use_bias: bool = True
+    products: lax.Precision = FLOAT32.products
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> NewFeatures:
+        groups = x.shape[-1] if self.depthwise else 1
+        shape = (self.size, self.size, x.shape[-1] // groups, self.channels)
+        kernel = self.param(KERNEL, nn.initializers.he_normal(), shape)
+        if self.reflected and self.size > 1:
+            x = reflect(x, self.size // 2)
+        padding = "VALID" if self.reflected else "SAME"
+        y = conv2d(
+            x,
+            kernel,
+            stride=self.stride,
+            padding=padding,
+            groups=groups,
+            products=self.products,
+        )
+        if self.use_bias:
+            bias = self.param(BIAS, nn.initializers.zeros_init(), (self.channels,))
+            y = y + _over_pixels(bias, y).astype(y.dtype)
+        return y
+
+
+# --- Instance norm --------------------------------------------------------------------------------
+
+
+def instance_norm(
+    x: FeatureMap, gamma: PerChannel, beta: PerChannel, *, epsilon: float = EPSILON
+) -> FeatureMap:
+    """Give each channel of each picture mean `beta` and standard deviation `gamma`.
+
+    The statistics are those of the picture's pixels, computed in float32 at least.
+
+    Args:
+      x: features [*batch, h, w, c].
+      gamma: standard deviations, [c] for all pictures or [*batch, c] for each its own.
+      beta: means, in the same form.
+      epsilon: added to the variance before its root is taken.
+
+    Returns:
+      Features of the shape and dtype of `x`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.array([1.0, 2.0, 3.0]).reshape(1, 3, 1)
+      >>> instance_norm(x, jnp.ones(1), jnp.zeros(1))[0, :, 0].round(3)
+      Array([-1.225,  0.   ,  1.225], dtype=float32)
+
+    References:
+      Ulyanov, Vedaldi, Lempitsky, "Instance Normalization: The Missing Ingredient for Fast
+      Stylization", 2016; Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", 2017,
+      for gamma and beta of each style.
+    """
+    wide = at_least_float32(x)
+    mean = jnp.mean(wide, axis=(-3, -2), keepdims=True)
+    variance = jnp.mean(jnp.square(wide - mean), axis=(-3, -2), keepdims=True)
+    return normalized(x, mean, variance, gamma, beta, epsilon=epsilon)
+
+
+def normalized(
+    x: FeatureMap,
+    mean: Float[Array, "*batch 1 1 c"],
+    variance: Float[Array, "*batch 1 1 c"],
+    gamma: PerChannel,
+    beta: PerChannel,
+    *,
+    epsilon: float = EPSILON,
+) -> FeatureMap:
+    """Return `(x - mean) / sqrt(variance + epsilon) * gamma + beta`, for statistics found elsewhere.
+
+    Args:
+      x: features [*batch, h, w, c].
+      mean: the channels' means.
+      variance: the channels' variances.
+      gamma: as in `instance_norm`.
+      beta: as in `instance_norm`.
+      epsilon: as in `instance_norm`.
+
+    Returns:
+      Features of the shape and dtype of `x`.
+    """
+    wide = at_least_float32(x)
+    scale = lax.rsqrt(variance + epsilon) * _over_pixels(gamma, wide).astype(wide.dtype)
+    return ((wide - mean) * scale + _over_pixels(beta, wide).astype(wide.dtype)).astype(x.dtype)
+
+
+def _over_pixels(values: Array, x: Array) -> Array:
+    """Return numbers [c] or [*batch, c] in the rank of features [*batch, h, w, c]."""
+    if values.ndim == 1:
+        return values.reshape(*(1,) * (x.ndim - 1), -1)
+    return values[..., None, None, :]
+
+
+# --- Upsampling -----------------------------------------------------------------------------------
+
+
+def upsample(x: FeatureMap) -> NewFeatures:
+    """Double both sides of features by repeating each pixel: nearest-neighbour interpolation.
+
+    Args:
+      x: features [*batch, h, w, c].
+
+    Returns:
+      Features [*batch, 2 h, 2 w, c].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> upsample(jnp.array([[[1.0], [2.0]]]))[..., 0]
+      Array([[1., 1., 2., 2.],
+             [1., 1., 2., 2.]], dtype=float32)
+    """
+    *batch, height, width, channels = x.shape
+    spread = jnp.broadcast_to(x[..., :, None, :, None, :], (*batch, height, 2, width, 2, channels))
+    return spread.reshape(*batch, 2 * height, 2 * width, channels)

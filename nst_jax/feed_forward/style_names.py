@@ -1,0 +1,134 @@
+"""The names of the 26 styles of the embedded network, and what a caller's words say about them.
+
+The network's file has no names. These were given by looking at the pictures it makes: they say what a
+picture looks like, not which painting the network was trained on, which is not known.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nst_jax import _checks
+
+# Each style's name, in the order of the network, and what its pictures look like.
+LOOKS: Mapping[str, str] = {
+    "ochre": "sand and sky blue, grainy, like a faded fresco",
+    "comic": "bold black outlines on light grey and yellow",
+    "charcoal": "black and cream with a little peach, smeared",
+    "graffiti": "jagged strokes of blue, red and gold on black",
+    "crimson": "dark red shadows beside sky blue and gold",
+    "autumn": "hatched orange, rust and violet",
+    "spots": "slate violet, with dark spots wherever there is detail",
+    "primary": "flat blue, yellow and dark red on black",
+    "sketch": "coloured pencils on white paper: pink, turquoise, yellow",
+    "terrazzo": "white splinters in dark teal and red",
+    "copper": "brown and copper, dim, few strokes",
+    "engraving": "brown etched lines over yellow and pale grey",
+    "impression": "soft yellow and lilac, blurred edges",
+    "woodcut": "thick black lines over lime green, teal and red",
+    "frost": "pale icy blue with touches of pink, soft pencil lines",
+    "mosaic": "light stones with dark joints, in lilac, peach and yellow",
+    "crayon": "slanting strokes of blue, orange and yellow",
+    "weave": "a lattice of red, orange and blue bands; little of the photograph is left",
+    "driftwood": "the grain of wood, beige on brown",
+    "starry": "swirling strokes of blue and yellow, much contrast",
+    "embers": "glowing red on nearly black",
+    "cutout": "cut paper in pink, light blue, cream and black",
+    "enamel": "pale grey cells with black borders, blue and red patches",
+    "dusk": "blurred, dark at the edges, lit in the middle",
+    "waves": "dark blue, foam and cream, as in a Japanese print",
+    "impasto": "thick dabs of grey blue, orange and brown",
+}
+NAMES = tuple(LOOKS)
+
+
+def is_name(style: Any) -> bool:
+    """Return whether a style is one of the 26, by name or by number.
+
+    Example:
+      >>> is_name("mosaic"), is_name("Waves"), is_name(25), is_name("25"), is_name(26)
+      (True, True, True, True, False)
+    """
+    return index_of(style) is not None
+
+
+def index_of(style: Any) -> int | None:
+    """Return the number of a style, 0 to 25, given its name or number; None if there is no such style.
+
+    Example:
+      >>> index_of("comic"), index_of(1), index_of("1"), index_of("cosmic")
+      (1, 1, 1, None)
+    """
+    if isinstance(style, str):
+        word = style.strip().lower()
+        if word in LOOKS:
+            return NAMES.index(word)
+        style = int(word) if word.isascii() and word.isdecimal() and len(word) < 3 else -1
+    if isinstance(style, bool) or not isinstance(style, (int, np.integer)):
+        return None
+    return int(style) if 0 <= style < len(NAMES) else None
+
+
+def number_of(style: Any, *, argument: str = "style") -> int:
+    """Return the number of a style, 0 to 25, given its name or number.
+
+    Args:
+      style: a name in `NAMES`, in any case, or a number, also as text.
+      argument: the caller's name for the value, shown in error messages.
+
+    Returns:
+      The index of the style in `NAMES`.
+
+    Raises:
+      ValueError: if there is no such style; the message suggests the nearest name.
+
+    Example:
+      >>> number_of("mosaic"), number_of("15")
+      (15, 15)
+      >>> number_of("mosiac")
+      Traceback (most recent call last):
+      ValueError: `style`: there is no style 'mosiac'; did you mean 'mosaic'?
+    """
+    found = index_of(style)
+    if found is not None:
+        return found
+    if isinstance(style, str) and not style.strip().lstrip("-").isdecimal():
+        raise _checks.unknown(argument, style, NAMES, "style")
+    raise ValueError(
+        f"`{argument}`: there is no style {style}; they are numbered 0 to {len(NAMES) - 1}"
+    )
+
+
+def shares_of(styles: Mapping[Any, Any], *, argument: str = "style") -> np.ndarray:
+    """Return the share of each of the 26 styles in a mixture; the shares add up to 1.
+
+    Args:
+      styles: maps names or numbers to shares, which need not add up to 1.
+      argument: the caller's name for the value, shown in error messages.
+
+    Returns:
+      float32 [26].
+
+    Raises:
+      TypeError: if a share is no number.
+      ValueError: if there is no such style, if one is given twice (by name and by number), and if a
+        share is negative or all are 0.
+
+    Example:
+      >>> shares_of({"mosaic": 1, "waves": 3})[[15, 24]]
+      array([0.25, 0.75], dtype=float32)
+    """
+    shares = np.zeros(len(NAMES))
+    given: set[int] = set()
+    for style, share in styles.items():
+        place = number_of(style, argument=argument)
+        if place in given:
+            raise ValueError(f"`{argument}`: {NAMES[place]!r} is given twice; give it once")
+        given.add(place)
+        _checks.number(argument, share, least=0)
+        shares[place] = share
+    total = shares.sum()
+    if not total > 0:
+        raise ValueError(f"`{argument}`: all shares are 0; give one style more than that")
+    return (shares / total).astype(np.float32)

@@ -1,0 +1,163 @@
+"""Style transfer to 26 fixed styles and their mixtures, by one network.
+
+    params = feed_forward.load_styles26()
+    image = feed_forward.stylize_mixture(params, content, shares)    # shares [26]
+
+The styles share all convolutions; each has gammas and betas of its own for the instance norms. Those of
+several styles are mixed linearly, by shares.
+
+The function is pure and can be traced. Compiled with `jax.jit(..., static_argnames="precision")`,
+each shape takes one program, whatever the shares. Batches are rows [n, h, w, 3] with shares [n, 26], or
+`jax.vmap` over both.
+
+`Params.layers` has the parameters of two Flax modules, float32 as loaded:
+
+* `"conditions"` for `StyleTables`: `{"contract1": {"gamma": [26, 32], "beta": [26, 32]}, ...}`;
+* `"transformer"` for `StyleTransformer`: `{"contract1": {"kernel"}, ...}`, without biases.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nst_jax._files import PathLike
+from nst_jax._types import AnyImage, Image, Params
+from nst_jax.feed_forward.transformer import (
+    Conditions,
+    check_network,
+    flattened,
+    kernel_shapes,
+    painted,
+    transformer_layers,
+)
+from nst_jax.losses import at_least_float32
+from nst_jax.vgg.precision import AUTO, FLOAT32, AnyPrecision
+from nst_jax.weights.params import Architecture, load_params_of
+
+STYLES = 26  # number of styles
+
+LAYERS = transformer_layers((32, 32, 32), (8, 4), blocks=6, contract_normed=True)
+
+
+class StyleTable(nn.Module):
+    """Gammas and betas of one layer for each style; a call mixes them by shares."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(
+        self, shares: Float[Array, "n 26"]
+    ) -> tuple[Float[Array, "n c"], Float[Array, "n c"]]:
+        shape = (STYLES, self.channels)
+        gamma = self.param("gamma", nn.initializers.ones_init(), shape)
+        beta = self.param("beta", nn.initializers.zeros_init(), shape)
+        return _mixed(shares, gamma), _mixed(shares, beta)
+
+
+def _mixed(shares: Array, table: Array) -> Array:
+    return jnp.matmul(shares, table, precision=FLOAT32.products)
+
+
+class StyleTables(nn.Module):
+    """Gammas and betas of the transformer's instance norms, mixed by shares."""
+
+    @nn.compact
+    def __call__(self, shares: Float[Array, "n 26"]) -> Conditions:
+        return {layer.name: StyleTable(layer.channels, name=layer.name)(shares) for layer in LAYERS}
+
+
+# --- Weights --------------------------------------------------------------------------------------
+
+ARCHITECTURE = Architecture(
+    "styles26",
+    "the 26 styles",
+    kernels=kernel_shapes(LAYERS),
+    others={
+        f"conditions/{layer.name}/{part}": (STYLES, layer.channels)
+        for layer in LAYERS
+        for part in ("gamma", "beta")
+    },
+    if_unfit="get it again",
+    embedded="styles26.h5",
+    digest="6243be87efa8aab4250b59017b41664fdaa192650123384d1dc02e3c3bb73412",
+)
+
+
+def load_styles26(path: PathLike | None = None) -> Params:
+    """Read and verify the weights of the network of 26 styles.
+
+    Args:
+      path: a weights file of this network, or None for the one that comes with the package.
+
+    Returns:
+      `Params`, as the module's docstring describes them.
+
+    Raises:
+      ValueError: the file is missing, damaged, of another kind or of another network.
+
+    Example:
+      >>> params = load_styles26()
+      >>> params.family, params.layers["conditions"]["expand3"]["gamma"].shape
+      ('tensorflow-stylize', (26, 3))
+    """
+    return load_params_of(ARCHITECTURE, path)
+
+
+# --- Pure function --------------------------------------------------------------------------------
+
+
+def stylize_mixture(
+    params: Params,
+    content: AnyImage,
+    shares: Float[Array | np.ndarray, "*batch 26"],
+    *,
+    precision: AnyPrecision = AUTO,
+) -> Image:
+    """Paint pictures in mixtures of the 26 styles, in one pass.
+
+    Args:
+      params: weights from `load_styles26`.
+      content: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
+      shares: the share of each style [*batch, 26]. One style alone has the share 1; shares are
+        used as they are, so those of a mixture should sum to 1.
+      precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
+        on an accelerator. Static.
+
+    Returns:
+      Pictures in [0, 1], of the shape and dtype of `content`.
+
+    Raises:
+      ValueError: for other weights, a picture that is too small or of integers, or shares that are
+        not 26 for each picture.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import nst_jax as nst
+      >>> from nst_jax.feed_forward import load_styles26, stylize_mixture
+      >>> content = nst.images.sample("chelsea")[:64, :80]
+      >>> half_and_half = jnp.zeros(26).at[jnp.array([3, 19])].set(0.5)
+      >>> stylize_mixture(load_styles26(), content, half_and_half).shape
+      (64, 80, 3)
+
+    References:
+      Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", 2017.
+    """
+    check_network(params, "conditions/contract1", "load_styles26")
+    batch, flat = flattened("content", content)
+    _check_shares(shares, batch)
+    rows = jnp.asarray(shares, at_least_float32(flat[:0]).dtype).reshape(-1, STYLES)
+    conditions: Any = StyleTables().apply({"params": params.layers["conditions"]}, rows)
+    return painted(LAYERS, params, flat, conditions, precision).reshape(content.shape)
+
+
+def _check_shares(shares: Any, batch: tuple[int, ...]) -> None:
+    expected = (*batch, STYLES)
+    if not hasattr(shares, "shape") or tuple(shares.shape) != expected:
+        came = list(shares.shape) if hasattr(shares, "shape") else type(shares).__name__
+        raise ValueError(
+            f"`shares`: expected the shares of 26 styles {list(expected)}, for each picture its own, "
+            f"got {came}"
+        )

@@ -1,0 +1,221 @@
+"""The architecture that Magenta's two networks share: a table of layers, and the pass through them.
+
+Both shrink a picture to a quarter of its sides, apply residual blocks, and enlarge it again. Borders
+are mirrored before every convolution. After a convolution follow, where the table says so, instance
+norm with the style's gammas and betas, and ReLU. The networks differ in channels, in the number of
+blocks, and in where gammas and betas come from: `Conditions`.
+
+The architecture is that of Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style",
+2017, and of their code, `image_stylization` in github.com/magenta/magenta.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nst_jax import _checks
+from nst_jax._types import FeatureMap, Params
+from nst_jax.feed_forward.layers import (
+    Convolution2D,
+    NewFeatures,
+    instance_norm,
+    reflect_to_multiple,
+    upsample,
+)
+from nst_jax.losses import at_least_float32
+from nst_jax.vgg.precision import FLOAT32, AnyPrecision, Precision, precision_on
+
+DIVISOR = 4  # the networks halve sides twice, so pictures are padded to a multiple of it
+
+SMALLEST = 16  # smallest side of a picture, px
+
+
+@dataclass(frozen=True)
+class TransformerLayer:
+    """A convolution with what comes before and after it, as one row of a network's table.
+
+    Attributes:
+      name: its name in the parameters.
+      channels: channels of the result.
+      size: side of the kernel in px.
+      stride: px between two results.
+      upsampled: whether both sides are doubled before.
+      normed: whether instance norm follows. A convolution without it has a bias.
+      begins: whether a residual block begins here.
+      ends: whether a residual block ends here: its input is added, and there is no ReLU.
+    """
+
+    name: str
+    channels: int
+    size: int = 3
+    stride: int = 1
+    upsampled: bool = False
+    normed: bool = True
+    begins: bool = False
+    ends: bool = False
+
+
+Layers: TypeAlias = tuple[TransformerLayer, ...]
+
+# TransformerLayer name -> gammas and betas [n, c] of its instance norm, for each of n pictures.
+Conditions: TypeAlias = Mapping[str, tuple[Float[Array, "n c"], Float[Array, "n c"]]]
+
+
+def transformer_layers(
+    contract: tuple[int, int, int], expand: tuple[int, int], *, blocks: int, contract_normed: bool
+) -> Layers:
+    """Return the table of a network.
+
+    Args:
+      contract: channels of the three convolutions that shrink the picture.
+      expand: channels of the two convolutions that enlarge it; a third makes three channels of them.
+      blocks: number of residual blocks.
+      contract_normed: whether instance norm follows the first three convolutions.
+
+    Returns:
+      The layers, in their order.
+
+    Example:
+      >>> table = transformer_layers((8, 16, 32), (16, 8), blocks=1, contract_normed=False)
+      >>> [layer.name for layer in table[2:6]]
+      ['contract3', 'residual1_1', 'residual1_2', 'expand1']
+    """
+    first, second, third = contract
+    table = [
+        TransformerLayer("contract1", first, size=9, normed=contract_normed),
+        TransformerLayer("contract2", second, stride=2, normed=contract_normed),
+        TransformerLayer("contract3", third, stride=2, normed=contract_normed),
+    ]
+    for block in range(1, blocks + 1):
+        table.append(TransformerLayer(f"residual{block}_1", third, begins=True))
+        table.append(TransformerLayer(f"residual{block}_2", third, ends=True))
+    table.append(TransformerLayer("expand1", expand[0], upsampled=True))
+    table.append(TransformerLayer("expand2", expand[1], upsampled=True))
+    table.append(TransformerLayer("expand3", 3, size=9))
+    return tuple(table)
+
+
+class StyleTransformer(nn.Module):
+    """The network that paints pictures, conditioned by gammas and betas.
+
+    A call takes pictures [n, h, w, 3] in [0, 1], of any size from 16 px, and returns pictures of the
+    same size and dtype. A side that is no multiple of 4 is mirrored up to one, the result cropped.
+
+    Attributes:
+      layers: the network's table.
+      precision: precision of products and activations.
+    """
+
+    layers: Layers
+    precision: Precision = FLOAT32
+
+    @nn.compact
+    def __call__(
+        self, content: Float[Array, "n h w 3"], conditions: Conditions
+    ) -> Float[Array, "n h w 3"]:
+        height, width = content.shape[1:3]
+        x = reflect_to_multiple(content, DIVISOR)
+        x = x.astype(self.precision.activations_of(content.dtype))
+        before = x
+        for layer in self.layers:
+            before = x if layer.begins else before
+            y = self._convolved(layer, upsample(x) if layer.upsampled else x)
+            x = finished(self.layers, layer, y, conditions, before)
+        return x[:, :height, :width].astype(content.dtype)
+
+    def _convolved(self, layer: TransformerLayer, x: FeatureMap) -> NewFeatures:
+        module = Convolution2D(
+            layer.channels,
+            layer.size,
+            layer.stride,
+            use_bias=not layer.normed,
+            products=self.precision.products,
+            name=layer.name,
+        )
+        return module(x)
+
+
+def finished(
+    layers: Layers,
+    layer: TransformerLayer,
+    y: FeatureMap,
+    conditions: Conditions,
+    before: Array,
+) -> FeatureMap:
+    """Return what a layer passes on, given its convolved features.
+
+    Args:
+      layers: the network's table.
+      layer: the layer.
+      y: what its convolution returned.
+      conditions: gammas and betas by layer.
+      before: the features with which the residual block began.
+
+    Returns:
+      The features after instance norm; with the block's input added, after ReLU, or after the sigmoid.
+    """
+    if layer is layers[-1]:
+        y = at_least_float32(y)  # pictures keep all their bits
+    if layer.normed:
+        y = instance_norm(y, *conditions[layer.name])
+    return activated(layers, layer, y, before)
+
+
+def activated(layers: Layers, layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureMap:
+    """Return features with the block's input added, after ReLU, or after the last sigmoid."""
+    if layer is layers[-1]:
+        return jax.nn.sigmoid(y)
+    return before + y if layer.ends else jnp.maximum(y, 0)
+
+
+def kernel_shapes(layers: Layers) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the kernels as weights files name them, such as `"transformer/expand1"`."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    channels = 3
+    for layer in layers:
+        shapes[f"transformer/{layer.name}"] = (layer.size, layer.size, channels, layer.channels)
+        channels = layer.channels
+    return shapes
+
+
+# --- What the networks' public functions share ----------------------------------------------------
+
+
+def painted(
+    layers: Layers,
+    params: Params,
+    content: Float[Array, "n h w 3"],
+    conditions: Conditions,
+    precision: AnyPrecision,
+) -> Float[Array, "n h w 3"]:
+    """Return pictures painted by the network of a table, with the parameters `"transformer"`."""
+    transformer = StyleTransformer(layers, precision_on(precision))
+    image: Any = transformer.apply({"params": params.layers["transformer"]}, content, conditions)
+    return image
+
+
+def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array, "n h w 3"]]:
+    """Check pictures [*batch, h, w, 3]; return the shape of the batch, and the pictures in one axis."""
+    _checks.array(argument, images, "the order is (params, pictures, condition)")
+    _checks.image_shape(argument, images.shape, smallest=SMALLEST)
+    _checks.floating(argument, images.dtype)
+    flat = jnp.asarray(images).reshape(-1, *images.shape[-3:])
+    return tuple(images.shape[:-3]), flat
+
+
+def check_network(params: Any, path: str, loader: str) -> None:
+    """Refuse weights without the layer at `path`, such as those of another network."""
+    _checks.instance("params", params, Params, f"`nst_jax.feed_forward.{loader}()` gives them")
+    layers: Any = params.layers
+    for name in path.split("/"):
+        if name not in layers:
+            raise ValueError(
+                f"`params`: these weights are of another network, of the family {params.family!r}; "
+                f"`nst_jax.feed_forward.{loader}()` gives those that fit"
+            )
+        layers = layers[name]

@@ -1,0 +1,36 @@
+"""The digest of a file's arrays, whatever file they are in: names, types, shapes and values."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def digest_of(head: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """Hash what is said of arrays, and the arrays in the order of their names.
+
+    Args:
+      head: JSON values that the digest shall cover, such as a format's name and version.
+      arrays: little-endian arrays by name.
+
+    Returns:
+      The SHA-256, as hexadecimal digits, of `head` as a line of compact JSON, then for every array of a
+      line such as `["conv1_1/bias","<f4",[64]]` and the array's bytes in C order.
+
+    Example:
+      >>> import numpy as np
+      >>> digest_of(["format", 1], {"bias": np.zeros(2, "<f4")})[:8]
+      '07965191'
+    """
+    sha = hashlib.sha256(_line(head))
+    for name in sorted(arrays):
+        array = arrays[name]
+        sha.update(_line([name, array.dtype.str, list(array.shape)]))
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def _line(values: Sequence[Any]) -> bytes:
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,306 @@
+"""The command `instant`: its files, messages and exit codes."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nst_jax as nst
+from nst_jax import images, single_pass
+from nst_jax.app import cli, preview, programs
+from nst_jax.feed_forward import style_names
+
+SIZE = ["--size", "40"]  # small, and for all pictures of one shape the same program
+STYLE = ["--style-size", "long:32"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Work in a new folder with a few pictures."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    sizes = {"photo": (45, 60), "art": (50, 50), "other": (50, 50)}
+    for name, (height, width) in sizes.items():
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
+        coarse.resize((width, height), Image.Resampling.BICUBIC).save(f"{name}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command in this process; return its exit code, standard output and error."""
+
+    def run(*argv):
+        code = cli.main(["instant", *map(str, argv)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def expected(style, **options):
+    return images.to_uint8(nst.instant("photo.png", style, size=40, **options))
+
+
+def refused(result, *words):
+    """Check that a call was refused with a one-line message that contains these words."""
+    code, out, err = result
+    assert code == 2, err
+    assert out == ""
+    assert err.startswith("nst-jax: error: ") and err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+# --- One picture ----------------------------------------------------------------------------------
+
+
+def test_a_picture_in_the_style_of_another(call):
+    code, out, err = call("photo.png", "art.png", *SIZE, *STYLE)
+    assert (code, out) == (0, "photo_art.png\n")
+    assert err.startswith("device      cpu\nweights     arbitrary, ")
+    found = pixels("photo_art.png").astype(int)
+    assert np.abs(found - expected("art.png", style_size="long:32")).max() <= 1
+
+
+def test_a_picture_in_a_named_style(call):
+    assert call("photo.png", "mosaic", *SIZE, "-o", "out.png", "-q") == (0, "", "")
+    assert np.abs(pixels("out.png").astype(int) - expected("mosaic")).max() <= 1
+    assert call("photo.png", "15", *SIZE, "-q")[0] == 0
+    assert Path("photo_mosaic.png").exists()
+
+
+def test_names_and_pictures_are_mixed_by_shares(call):
+    assert call("photo.png", "mosaic:0.25", "waves:0.75", *SIZE, "-o", "a.png", "-q")[0] == 0
+    mixture = expected({"mosaic": 0.25, "waves": 0.75})
+    assert np.abs(pixels("a.png").astype(int) - mixture).max() <= 1
+    words = ("art.png:3", "other.png:1", *SIZE, *STYLE, "--strength", "0.5", "-o", "b.png", "-q")
+    assert call("photo.png", *words)[0] == 0
+    blend = expected({"art.png": 3, "other.png": 1}, style_size="long:32", strength=0.5)
+    assert np.abs(pixels("b.png").astype(int) - blend).max() <= 1
+
+
+def test_the_settings_are_embedded(call):
+    call("photo.png", "art.png", *SIZE, *STYLE, "--strength", "0.5", "-q")
+    facts = images.read_metadata("photo_art.png")
+    assert facts["command"] == "instant" and facts["network"] == "arbitrary"
+    assert facts["size"] == [40, 30] and facts["style_sizes"] == [[32, 32]]
+    assert facts["strength"] == 0.5 and facts["finished"] is True
+    assert facts["inputs"]["style"]["digest"] == images.glance("art.png").digest
+    assert len(facts["weights"]["digest"]) == 64
+    call("photo.png", "mosaic", *SIZE, "-q")
+    assert images.read_metadata("photo_mosaic.png")["styles"] == {"mosaic": 1.0}
+    call("photo.png", "mosaic", *SIZE, "-q", "--no-metadata", "-o", "bare.png")
+    assert images.read_metadata("bare.png") is None
+
+
+def test_orientation_and_transparency_are_those_of_the_photo(call):
+    grey = Image.fromarray(pixels("photo.png")).convert("RGBA")
+    grey.putalpha(Image.fromarray(np.tile(np.arange(60, dtype=np.uint8) * 4, (45, 1))))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    grey.save("turned.png", exif=exif)
+    assert call("turned.png", "mosaic", *SIZE, "-o", "out.png", "-q")[0] == 0
+    found = pixels("out.png")
+    assert found.shape == (40, 30, 4)
+    assert found[0, 0, 3] < 20 and found[-1, 0, 3] > 220
+
+
+def test_no_overwrite_keeps_a_file(call):
+    Path("out.png").write_bytes(b"mine")
+    result = call("photo.png", "mosaic", *SIZE, "-o", "out.png", "--no-overwrite")
+    refused(result, "`--output`: 'out.png' exists")
+    assert Path("out.png").read_bytes() == b"mine"
+
+
+def test_traced_programs_are_kept_between_starts(tmp_path, content, style):
+    kept = programs.instant_kept_in(tmp_path / "programs")
+    for _ in range(2):
+        painter = single_pass.Painter(programs=kept)
+        parsed = single_pass.Parsed((np.asarray(style),), np.ones(1, np.float32))
+        (image,) = painter.paint([painter.request(np.asarray(content), parsed)])
+        kept = programs.instant_kept_in(tmp_path / "programs")
+    names = sorted(path.name.split("-")[0] for path in (tmp_path / "programs").iterdir())
+    assert names == ["style_vector", "stylize_with"]
+    single = nst.instant(content, style, size="as-is", style_size="as-is")
+    assert np.abs(np.asarray(image) - single).max() < 1e-5
+
+
+# --- All styles -----------------------------------------------------------------------------------
+
+
+def test_list_prints_every_style_with_its_number(call):
+    code, out, _ = call("--list")
+    lines = out.splitlines()
+    assert code == 0 and len(lines) == 26
+    for number, (name, line) in enumerate(zip(style_names.NAMES, lines, strict=True)):
+        assert line.split()[:2] == [str(number), name]
+
+
+def test_list_with_a_picture_draws_it_in_all_styles(call):
+    code, out, _ = call("--list", "photo.png", *SIZE)
+    assert (code, out) == (0, "photo_styles.png\n")
+    sheet = pixels("photo_styles.png")
+    assert sheet.shape[1] >= 6 * 40 and sheet.shape[0] >= 5 * 30
+    first = expected("ochre")
+    assert np.abs(sheet[8:38, 8:48].astype(int) - first).max() <= 1
+    assert images.read_metadata("photo_styles.png")["contact_sheet"] == 26
+
+
+# --- Many pictures --------------------------------------------------------------------------------
+
+
+def rows(folder):
+    listing = (Path(folder) / "results.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in listing]
+
+
+def test_a_folder_in_several_styles(call):
+    os.mkdir("photos")
+    for name in ("a", "b"):
+        os.link("photo.png", f"photos/{name}.png")
+    Path("photos/c.png").write_bytes(b"no picture")
+    Path("photos/notes.txt").write_text("passed over")
+    argv = ("photos", "--styles", "mosaic", "24", "art.png", "-o", "out", *SIZE, "--sheet")
+    code, out, err = call(*argv)
+    assert code == 1 and out == "out\n"
+    assert "warning: out/c_mosaic.png: `content`: 'photos/c.png'" in err
+    names = {f"{a}_{b}.png" for a in "ab" for b in ("mosaic", "waves", "art")}
+    assert {path.name for path in Path("out").glob("*.png")} == names | {"sheet.png"}
+    assert [row["status"] for row in rows("out")].count("done") == 6
+    assert np.abs(pixels("out/b_waves.png").astype(int) - expected("waves")).max() <= 1
+    before = Path("out/a_art.png").stat().st_mtime_ns
+    os.remove("photos/c.png")
+    code, _, err = call(*argv)
+    assert code == 0 and "6 of 6 pictures are finished" in err
+    assert Path("out/a_art.png").stat().st_mtime_ns == before
+    assert [row["status"] for row in rows("out")[-6:]] == ["skipped"] * 6
+
+
+def test_a_folder_in_one_blend_and_pairs(call):
+    os.mkdir("photos")
+    os.link("photo.png", "photos/a.png")
+    code, _, _ = call("photos", "mosaic:1", "waves:3", "-o", "out", *SIZE, "--format", "jpg", "-q")
+    assert code == 0 and [path.name for path in Path("out").glob("*.jpg")] == ["a_mosaic_waves.jpg"]
+    argv = ("photo.png", "photos/a.png", "--styles", "mosaic", "comic", "--pair", "zip")
+    assert call(*argv, "-o", "zipped", *SIZE, "-q")[0] == 0
+    assert {path.name for path in Path("zipped").glob("*.png")} == {
+        "photo_mosaic.png",
+        "a_comic.png",
+    }
+
+
+def test_a_strange_file_in_the_way_stops_many(call):
+    os.mkdir("out")
+    Path("out/photo_mosaic.png").write_bytes(b"mine")
+    argv = ("photo.png", "--styles", "mosaic", "-o", "out", *SIZE)
+    refused_text = "exists and this program did not write it"
+    code, _, err = call(*argv)
+    assert code == 2 and refused_text in err
+    assert Path("out/photo_mosaic.png").read_bytes() == b"mine"
+    assert call(*argv, "--overwrite")[0] == 0
+
+
+# --- Bad input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], ["`CONTENT`: is missing", "`--list`"]),
+        (["photo.png"], ["`STYLE`: is missing", "`--list`"]),
+        (["photo.png", "mosiac"], ["there is no style or file 'mosiac'; did you mean 'mosaic'?"]),
+        (["photo.png", "no.png"], ["`STYLE`: there is no file 'no.png'"]),
+        (["no.png", "mosaic"], ["`CONTENT`: there is no file 'no.png'"]),
+        (["photo.png", "mosaic", "art.png"], ["'mosaic' is one of the 26 styles and 'art.png' is"]),
+        (["photo.png", "mosaic", "15"], ["'mosaic' is given twice"]),
+        (["photo.png", "mosaic:0", "waves:0"], ["all shares are 0"]),
+        (["photo.png", "mosaic:1", "waves"], ["'waves' has no share"]),
+        (["photo.png", "mosaic", "--strength", "0.5"], ["`--strength`: is for style pictures"]),
+        (["photo.png", "mosaic", "--style-size", "64"], ["`--style-size`: is for style pictures"]),
+        (["photo.png", "art.png", "--strength", "2"], ["`--strength`: expected 0 (the content's"]),
+        (["photo.png", "art.png", "--size", "4"], ["`--size`: expected 16 to 65536 px, got 4"]),
+        (["photo.png", "art.png", "--size", "400x8"], ["`--size`"]),
+        (["photo.png", "art.png", "--style-size", "x"], ["`--style-size`: expected a number of"]),
+        (["photo.png", "mosaic", "--sheet"], ["`--sheet`: is for several results"]),
+        (["photo.png", "mosaic", "--format", "jpg"], ["`--format`: is for several results"]),
+        (["photo.png", "mosaic", "-o", "photo.png"], ["`--output`: 'photo.png' is used for"]),
+        (["photo.png", "mosaic", "-o", "x.gif"], ["`--output`: pictures are not written as .gif"]),
+        (["photo.png", "mosaic", "--precision", "half"], ["`--precision`: there is no precision"]),
+        (["photo.png", "--styles", "mosaic"], ["`--output`: is missing; name a folder"]),
+        (["photo.png", "--styles", "mosiac", "-o", "out"], ["`--styles`: there is no style or file"]),
+        (["photo.png", "x.png:2", "--styles", "mosaic", "-o", "out"], ["has a share"]),
+        ([".", "mosaic", "-o", "."], ["`--output`: '.' is an input folder"]),
+        (["--list", "photo.png", "mosaic"], ["`STYLE`: `--list` shows all 26 styles"]),
+        (["--list", "-o", "x.png"], ["`--output`: is for the sheet of a picture"]),
+        (["--list", "."], ["`CONTENT`: '.' is not one picture"]),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(call, argv, words, monkeypatch):
+    monkeypatch.setattr(single_pass.Painter, "paint", None)
+    refused(call(*argv), *words)
+    assert not Path("out").exists()
+
+
+# --- The preview of a run -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def job(monkeypatch):
+    """Return the arguments of `stylize` for a short run that writes the picture meanwhile."""
+    recipe = nst.recipes.TF.replace(
+        name="tiny",
+        content_taps=("relu1_1",),
+        content_layer_weights=(1.0,),
+        style_taps=("relu1_1",),
+        style_layer_weights=(1.0,),
+        pictures__size=nst.recipes.sizes.LongEdge(40),
+        steps=2,
+    )
+    monkeypatch.setitem(nst.recipes.PRESETS, "tiny", recipe)
+    return ["stylize", "photo.png", "art.png", "--recipe", "tiny", "-o", "out.png"]
+
+
+def test_a_run_that_writes_its_picture_begins_with_a_preview(job, monkeypatch, capsys):
+    seen = {}
+
+    def paint_planned(*arguments, **options):
+        seen["pixels"], seen["facts"] = pixels("out.png"), images.read_metadata("out.png")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nst_jax.painting.paint_planned", paint_planned)
+    assert cli.main([*job, "--every", "1"]) == 130
+    assert "out.png shows a preview" in capsys.readouterr().err
+    assert np.abs(seen["pixels"].astype(int) - expected("art.png")).max() <= 1
+    assert seen["facts"]["preview"] == "arbitrary" and seen["facts"]["finished"] is False
+
+
+def test_the_preview_is_replaced_and_the_start_recorded(job):
+    assert cli.main([*job, "--every", "1", "--no-overwrite", "--init", "instant", "-q"]) == 0
+    facts = images.read_metadata("out.png")
+    assert "preview" not in facts and facts["finished"] is True
+    assert facts["settings"]["pictures.start"] == "Instant"
+
+
+def test_a_run_without_such_a_picture_has_no_preview(job, monkeypatch, capsys):
+    monkeypatch.setattr(preview, "_painted", None)
+    monkeypatch.setattr("nst_jax.painting.paint_planned", lambda *args, **options: iter(()))
+    cli.main(job)
+    assert "preview" not in capsys.readouterr().err
+
+
+def test_without_a_preview_the_run_goes_on(job, monkeypatch, capsys):
+    def fail(*arguments):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(preview, "_painted", fail)
+    assert cli.main([*job, "--every", "1"]) == 0
+    assert "note: there is no preview: no room" in capsys.readouterr().err

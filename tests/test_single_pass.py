@@ -1,0 +1,331 @@
+"""`instant` and `instant_many`, and the start of a run that they paint."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import nst_jax as nst
+from nst_jax import prepare, recipes, single_pass
+from nst_jax.feed_forward import arbitrary, style_names, styles26
+from nst_jax.images import resizing
+from nst_jax.recipes import starts, toml
+from nst_jax.vgg.precision import FLOAT32
+from tests import small
+
+# Small, so that they compile and run quickly; both sizes are used throughout, so that they do so once.
+KEPT = {"size": "as-is", "style_size": "as-is"}
+NAMED = {"size": "as-is"}
+
+
+@pytest.fixture(scope="module")
+def magenta():
+    return arbitrary.load_arbitrary()
+
+
+@pytest.fixture(scope="module")
+def twenty_six():
+    return styles26.load_styles26()
+
+
+@pytest.fixture(scope="module")
+def other():
+    return small.picture("gravel", 28, 20)
+
+
+def vector(params, picture):
+    return np.asarray(arbitrary.style_vector(params, jnp.asarray(picture), precision=FLOAT32))
+
+
+def painted(params, content, numbers):
+    numbers = jnp.asarray(numbers, jnp.float32)
+    return arbitrary.stylize_with(params, jnp.asarray(content), numbers, precision=FLOAT32)
+
+
+# --- One picture ----------------------------------------------------------------------------------
+
+
+def test_a_style_picture_goes_through_the_arbitrary_network(magenta, content, style):
+    image = nst.instant(content, style, **KEPT)
+    assert image.shape == content.shape and image.dtype == jnp.float32
+    assert_allclose(image, painted(magenta, content, vector(magenta, style)), atol=1e-5)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25])
+def test_strength_interpolates_the_style_vector_from_the_contents_own(
+    magenta, content, style, strength
+):
+    # The content's own vector is that of the content at the size that styles have by default.
+    own = vector(magenta, single_pass.resized_style(np.asarray(content), None))
+    numbers = (1 - strength) * own + strength * vector(magenta, style)
+    image = nst.instant(content, style, strength=strength, **KEPT)
+    assert_allclose(image, painted(magenta, content, numbers), atol=1e-5)
+
+
+def test_style_vectors_of_a_blend_are_averaged_by_shares(magenta, content, style, other):
+    numbers = 0.75 * vector(magenta, style) + 0.25 * vector(magenta, other)
+    blend = nst.instant(content, [style, other], shares=(3, 1), **KEPT)
+    assert_allclose(blend, painted(magenta, content, numbers), atol=1e-5)
+    equal = nst.instant(content, [style, other], **KEPT)
+    halves = (vector(magenta, style) + vector(magenta, other)) / 2
+    assert_allclose(equal, painted(magenta, content, halves), atol=1e-5)
+
+
+def test_a_name_goes_through_the_network_of_26_styles(twenty_six, content):
+    shares = jax.nn.one_hot(15, 26)
+    expected = styles26.stylize_mixture(twenty_six, content, shares, precision=FLOAT32)
+    for style in ("mosaic", "MOSAIC", 15, "15", {"mosaic": 2.0}, ["mosaic"]):
+        assert_allclose(nst.instant(content, style, **NAMED), expected, atol=1e-5)
+
+
+def test_names_are_mixed_by_shares(twenty_six, content):
+    shares = style_names.shares_of({"mosaic": 0.25, "waves": 0.75})
+    expected = styles26.stylize_mixture(
+        twenty_six, content, jnp.asarray(shares), precision=FLOAT32
+    )
+    mixture = nst.instant(content, {"mosaic": 1, 24: 3}, **NAMED)
+    assert_allclose(mixture, expected, atol=1e-5)
+    listed = nst.instant(content, ["mosaic", "waves"], shares=(1, 3), **NAMED)
+    assert_array_equal(listed, mixture)
+
+
+def test_paths_are_read(tmp_path, content, style, other):
+    for name, picture in {"content": content, "style": style, "other": other}.items():
+        nst.images.save(tmp_path / f"{name}.png", picture)
+    pictures = [nst.images.load(tmp_path / f"{n}.png") for n in ("content", "style", "other")]
+    paths = [str(tmp_path / "content.png"), tmp_path / "style.png", tmp_path / "other.png"]
+    by_path = nst.instant(paths[0], {paths[1]: 3, str(paths[2]): 1}, **KEPT)
+    by_array = nst.instant(pictures[0], pictures[1:], shares=(3, 1), **KEPT)
+    assert_array_equal(by_path, by_array)
+
+
+def test_bytes_are_pictures(content, style):
+    as_bytes = [np.asarray(np.round(np.asarray(p) * 255), np.uint8) for p in (content, style)]
+    as_floats = [p.astype(np.float32) / 255 for p in as_bytes]
+    assert_array_equal(nst.instant(*as_bytes, **KEPT), nst.instant(*as_floats, **KEPT))
+
+
+@pytest.mark.parametrize("size", [40, "short:32", "area:40", "50x36", "as-is"])
+def test_the_size_is_that_of_stylize(content, size):
+    recipe = recipes.changes.with_options(recipes.DEFAULT, size)
+    expected, _ = prepare.final_shapes(content.shape[:2], (64, 64), recipe)
+    assert single_pass.resized_content(np.asarray(content), size).shape[:2] == expected
+
+
+def test_by_default_contents_are_resized_as_stylize_resizes_them_and_styles_to_256_px(monkeypatch):
+    content, style = small.picture("chelsea", 30, 40), small.picture("gravel", 50, 100)
+    assert single_pass.resized_content(content, None).shape == (384, 512, 3)
+    resized = single_pass.resized_style(style, None)
+    assert_allclose(resized, resizing.antialiased(style, (256, 512)), atol=1e-6)
+
+
+def test_the_weights_can_be_given(twenty_six, content):
+    doubled = replace(twenty_six, layers=jax.tree.map(lambda x: x, twenty_six.layers))
+    given = nst.instant(content, "comic", params=doubled, **NAMED)
+    assert_array_equal(given, nst.instant(content, "comic", **NAMED))
+
+
+def test_another_style_strength_or_share_compiles_nothing(content, style, other, compilations):
+    nst.instant(content, [style, other], strength=0.5, shares=(1, 2), **KEPT)
+    nst.instant(content, "comic", **NAMED)
+    before = compilations()
+    nst.instant(content, [other, style], strength=0.25, shares=(1, 3), **KEPT)
+    nst.instant(content, {"mosaic": 0.5, "waves": 0.5}, **NAMED)
+    assert compilations() == before
+
+
+# --- Many pictures --------------------------------------------------------------------------------
+
+
+def test_rows_of_a_batch_equal_single_pictures(content, style, other):
+    found = nst.instant_many(content, [style, other, [style, other]], shares=(1, 3), **KEPT)
+    assert found.shape == (3, *content.shape)
+    for image, one, shares in zip(
+        found, [style, other, [style, other]], [None, None, (1, 3)], strict=True
+    ):
+        assert_allclose(image, nst.instant(content, one, shares=shares, **KEPT), atol=2e-5)
+
+
+def test_the_nth_content_meets_the_nth_style_of_either_network(content, style):
+    turned = np.asarray(content)[:, ::-1]
+    found = nst.instant_many([content, turned, content], [style, "mosaic", 24], **KEPT)
+    assert_allclose(found[0], nst.instant(content, style, **KEPT), atol=2e-5)
+    assert_allclose(found[1], nst.instant(turned, "mosaic", **NAMED), atol=2e-5)
+    assert_allclose(found[2], nst.instant(content, "waves", **NAMED), atol=2e-5)
+
+
+def test_contents_of_several_shapes_give_a_list(content):
+    tall = np.asarray(content).transpose(1, 0, 2)
+    found = nst.instant_many([content, tall], "comic", **NAMED)
+    assert [image.shape for image in found] == [content.shape, tall.shape]
+    assert_allclose(found[1], nst.instant(tall, "comic", **NAMED), atol=2e-5)
+
+
+def test_a_batch_array_and_strengths_are_rows_too(content, style):
+    stacked = jnp.stack([content, content])
+    found = nst.instant_many(stacked, style, strength=[0.25, 1.0], **KEPT)
+    assert_allclose(found[0], nst.instant(content, style, strength=0.25, **KEPT), atol=2e-5)
+    assert_allclose(found[1], nst.instant(content, style, **KEPT), atol=2e-5)
+
+
+def test_a_smaller_last_chunk_uses_the_same_program(content, compilations):
+    nst.instant_many(content, [0, 1], chunk=2, **NAMED)
+    before = compilations()
+    found = nst.instant_many(content, [0, 1, 2], chunk=2, **NAMED)
+    assert compilations() - before <= 3  # only stacking, which is no network
+    assert_allclose(found[2], nst.instant(content, 2, **NAMED), atol=2e-5)
+
+
+# --- Bad input ------------------------------------------------------------------------------------
+
+GREY = np.full((20, 24, 3), 0.5, np.float32)
+
+
+@pytest.mark.usefixtures("as_users_do")
+@pytest.mark.parametrize(
+    ("arguments", "options", "said"),
+    [
+        ((GREY, "mosiac"), {}, "`style`: there is no style or file 'mosiac'; did you mean 'mosaic'?"),
+        ((GREY, "no.jpg"), {}, "`style`: there is no file 'no.jpg'; check the path"),
+        (("no.jpg", "mosaic"), {}, "`content`: there is no file 'no.jpg'"),
+        ((GREY, 26), {}, "`style`: there is no style 26; they are numbered 0 to 25"),
+        ((GREY, []), {}, "`style`: is empty"),
+        ((GREY, [GREY, "mosaic"]), {}, "'mosaic' is one of the 26 styles and a picture is not"),
+        ((GREY, {"mosaic": 1, "a.jpg": 1}), {}, "'mosaic' is one of the 26 styles and 'a.jpg' is"),
+        ((GREY, ["mosaic", 15]), {}, "`style`: 'mosaic' is given twice"),
+        ((GREY, {"mosaic": 0}), {}, "`style`: all shares are 0"),
+        ((GREY, [GREY, GREY]), {"shares": (1,)}, "`shares`: expected 2, one for each style"),
+        ((GREY, [GREY, GREY]), {"shares": (0, 0)}, "`shares`: all shares are 0"),
+        ((GREY, GREY), {"shares": (1,)}, "`shares`: is for a list of styles"),
+        ((GREY, GREY), {"strength": 1.5}, "`strength`: expected 0 (the content's own style) to 1"),
+        ((GREY, GREY), {"strength": -0.1}, "`strength`: expected 0 or more, got -0.1"),
+        ((GREY, "mosaic"), {"strength": 0.5}, "`strength`: needs a picture as the style"),
+        ((GREY[:8], GREY), {"size": "as-is"}, "`content`: 24x8 px becomes 24x8 px"),
+        ((GREY, GREY[:8]), {"style_size": "as-is"}, "`style`: 24x8 px becomes 24x8 px"),
+        ((GREY, [GREY, GREY[:8]]), {"style_size": "as-is"}, "`style[1]`: 24x8 px"),
+        ((GREY, GREY), {"size": 8}, "`size`: expected 16 to 65536 px, got 8"),
+        ((GREY * 255, GREY), {}, "`content`: expected values in [0, 1]"),
+        ((GREY, GREY), {"precision": "float8"}, "`precision`: there is no precision 'float8'"),
+    ],
+)
+def test_bad_input_is_refused_by_name(arguments, options, said):
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        nst.instant(*arguments, **options)
+    assert said in str(error.value)
+
+
+@pytest.mark.usefixtures("as_users_do")
+@pytest.mark.parametrize(
+    ("arguments", "options", "said"),
+    [
+        (([GREY, GREY], ["mosaic"] * 3), {}, "2 contents, 3 styles, 1 strength do not fit together"),
+        (([], "mosaic"), {}, "`contents`: is empty"),
+        ((GREY, []), {}, "`styles`: is empty"),
+        ((GREY, ["mosaic", "mosiac"]), {}, "`styles[1]`: there is no style or file 'mosiac'"),
+        (([GREY, GREY * 255], "mosaic"), {}, "`contents[1]`: expected values in [0, 1]"),
+        ((GREY, "mosaic"), {"chunk": 0}, "`chunk`: expected 1 or more, got 0"),
+    ],
+)
+def test_bad_input_of_many_is_refused_by_name(arguments, options, said):
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        nst.instant_many(*arguments, **options)
+    assert said in str(error.value)
+
+
+@pytest.mark.usefixtures("as_users_do")
+def test_a_value_of_another_type_is_refused_by_name(params):
+    for arguments, options, said in (
+        ((GREY, None), {}, "`style`: expected an array"),
+        ((GREY, True), {}, "`style`: expected an array"),
+        ((GREY, GREY), {"strength": "much"}, "`strength`: expected a number, got 'much'"),
+    ):
+        with pytest.raises(TypeError) as error:
+            nst.instant(*arguments, **options)
+        assert said in str(error.value)
+
+
+# --- The start of a run ---------------------------------------------------------------------------
+
+FAST = small.shallow()
+SCALED = replace(
+    FAST, descent=replace(FAST.descent, schedule=recipes.CoarseToFine(smallest=32), steps=4)
+)
+
+
+def first(shots):
+    return next(iter(shots)).image
+
+
+def as_start(content, style):
+    """Return what the start is: the content at the start's scale, the style at its usual size."""
+    return nst.instant(content, style, size="as-is")
+
+
+def test_a_run_starts_from_the_instant_picture(params, content, style):
+    shots = nst.paint(params, content, style, recipe=FAST, init=starts.Instant())
+    assert_allclose(first(shots), as_start(content, style), atol=1e-5)
+    recipe = replace(FAST, pictures=replace(FAST.pictures, start=starts.Instant()))
+    assert_array_equal(first(nst.paint(params, content, style, recipe=recipe)), first(
+        nst.paint(params, content, style, recipe=FAST, init=starts.Instant())
+    ))
+
+
+def test_a_run_in_several_scales_starts_at_the_coarsest(params, style):
+    content = small.picture("chelsea", 48, 64)
+    shots = nst.paint(params, content, style, recipe=SCALED, init=starts.Instant())
+    coarse = prepare.at_scale(jnp.asarray(content), shots.scales[0].shape)
+    assert coarse.shape == (24, 32, 3)
+    assert_allclose(first(shots), as_start(coarse, style), atol=1e-5)
+
+
+def test_a_blend_starts_from_the_blend(params, content, style, other):
+    recipe = FAST.replace(style_shares=(3.0, 1.0))
+    shots = nst.paint(params, content, [style, other], recipe=recipe, init=starts.Instant())
+    blend = nst.instant(content, [style, other], shares=(3, 1), size="as-is")
+    assert_allclose(first(shots), blend, atol=1e-5)
+
+
+def test_pictures_of_a_batch_start_as_single_ones_do(params, content, style, other):
+    options = {"recipe": FAST, "steps": 1, "init": starts.Instant()}
+    found = nst.stylize_many(params, content, [style, other], **options)
+    for image, one in zip(found, (style, other), strict=True):
+        assert_allclose(image, nst.stylize(params, content, one, **options), atol=1e-4)
+
+
+def test_a_sweep_of_shares_starts_each_picture_from_its_own_blend(params, content, style, other):
+    recipe = FAST.replace(style_shares=(np.array([1.0, 0.0]), np.array([0.0, 1.0])))
+    options = {"steps": 1, "init": starts.Instant()}
+    found = nst.stylize_many(params, content, [[style, other]], recipe=recipe, **options)
+    alone = nst.stylize_many(params, content, [style, other], recipe=FAST, **options)
+    assert_allclose(found, alone, atol=1e-4)
+
+
+def test_the_start_is_part_of_what_a_checkpoint_belongs_to(params, content, style):
+    shots = nst.paint(params, content, style, recipe=FAST, init=starts.Instant(), every=2)
+    next(shots), next(shots)
+    checkpoint = shots.checkpoint()
+    rest = nst.paint(
+        params, content, style, recipe=FAST, init=starts.Instant(), every=2, resume=checkpoint
+    )
+    assert_array_equal([shot.image for shot in rest][-1], list(shots)[-1].image)
+    with pytest.raises(ValueError, match="`resume`: the checkpoint is of another run: init"):
+        nst.paint(params, content, style, recipe=FAST, resume=checkpoint)
+
+
+def test_the_start_has_a_name_in_recipe_files():
+    recipe = recipes.DEFAULT.replace(pictures__start=starts.Instant())
+    text = toml.to_toml(recipe)
+    assert "Instant" in text
+    assert toml.from_toml(text).pictures.start == starts.Instant()
+
+
+def test_the_same_noise_for_all_leaves_the_start_as_it_is():
+    assert starts.same_start(starts.Instant(), 3) == starts.Instant()
+
+
+def test_called_by_itself_the_start_says_what_makes_the_picture(content, style, key):
+    with pytest.raises(TypeError, match=r"`nst_jax.instant\(content, style\)` makes one"):
+        starts.Instant()(content, style, key)
