@@ -49,7 +49,7 @@ recipes.PRESETS["default"] = recipes.Recipe(name="default", terms=terms)
 sys.exit(cli.main())
 """
 TINY = Plan(sizes=(32,), repeats=1, steps=1, batches=(2,))
-SIDES = {"tiles": 96, "beyond": 48}  # the least that are cut
+SIDES = {"tiles": 96, "beyond": 48, "quality": 96}  # the least that are cut
 
 
 def with_taps(recipe, content, *style):
@@ -104,8 +104,12 @@ def check(entry):
     for row in entry["rows"]:
         side = SIDES.get(entry["case"], 32)
         is_command = entry["case"] == "wall" or row.get("what", "").startswith("command")
-        assert row["size"] == ([21, 32] if is_command else [side, side])
-        losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
+        if entry["case"] == "quality":
+            assert row["size"] == [64, 96]
+            losses = [figures["final_loss"] for figures in row["recipes"].values()]
+        else:
+            assert row["size"] == ([21, 32] if is_command else [side, side])
+            losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
         assert all(math.isfinite(loss) for loss in losses)
     found = list(spreads(entry["rows"]))
     assert found or entry["case"] in {"time_to_loss", "engine"}
@@ -117,7 +121,7 @@ def check(entry):
 # Those that start processes or compile several programs are slow.
 SLOW = {"step", "batch"}
 LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
-LONG |= {"peers", "gpu"}
+LONG |= {"peers", "gpu", "quality"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
