@@ -25,7 +25,8 @@ def measure(plan: Plan) -> Findings:
 
     The canvas has the same size for all recipes: the longer side of the content, and of the style, is
     that of the plan. Gram matrices and Gaussians are compared at the taps that none of the recipes
-    reads. The content and the style, rated as if they were results, are what figures are held against.
+    reads. The content, and a part of the style with the shape of the canvas, are rated as if they were
+    results: figures are held against theirs.
     """
     params, predictor = nst.load_params(), nst.feed_forward.load_arbitrary()
     recipes = {
@@ -50,7 +51,7 @@ def measure(plan: Plan) -> Findings:
         for pair in PAIRS[: plan.pairs]
     ]
     notes = [
-        "seconds are those of `stylize`, compiled before",
+        "seconds are those of `paint`, compiled before",
         "a rater marked * is judge and party: what it measures is near to what the recipe minimises",
         "compare figures of one pair and canvas only; docs/raters.md says what they can tell",
     ]
@@ -88,7 +89,7 @@ def _row(
         "size": list(shape),
         "anchors": {
             "the content itself": rated(nst.recipes.sizes.antialiased(content, shape)),
-            "the style itself": rated(nst.recipes.sizes.antialiased(style, shape)),
+            "a part of the style": rated(nst.recipes.sizes.antialiased(part(style, shape), shape)),
         },
         "recipes": {
             name: {
@@ -102,3 +103,11 @@ def _row(
             for name, recipe in recipes.items()
         },
     }
+
+
+def part(image: Any, shape: tuple[int, int]) -> Any:
+    """Return the largest part in the middle of an image whose sides have the ratio of `shape`."""
+    factor = min(have / want for have, want in zip(image.shape, shape, strict=False))
+    height, width = (round(side * factor) for side in shape)
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]

@@ -192,4 +192,5 @@ def self_similarity_divergence(
         return jnp.sum(jnp.exp(log_c) * (log_c - log_x))
 
     # In blocks of rows: all products of a picture of 512 px together would take gigabytes.
-    return jnp.mean(lax.map(divergence, (x, c), batch_size=min(ROWS, len(x))))
+    mean = jnp.mean(lax.map(divergence, (x, c), batch_size=min(ROWS, len(x))))
+    return jnp.maximum(mean, 0)  # which only rounding makes negative
