@@ -36,12 +36,13 @@ class Plan:
     Attributes:
       sizes: sides of the square canvases, in pixels.
       repeats: timed rounds; the median is over these.
-      steps: steps in each timed round.
+      steps: steps in each timed round; for the case `quality`: updates of each recipe, 0 for its own.
       batches: batch sizes, for the case `batch`.
       peer_steps: steps in a run of pastiche, for the case `wall`.
       peers: (side, steps) of each run of pastiche; empty means one run at every size.
       compiled: whether to measure peers that take minutes to compile.
       pairs: number of pairs of pictures, for the cases that measure several.
+      recipes: names of the recipes that the case `quality` rates.
       seconds: for the case `gpu`: after so many seconds no further measurement begins; 0 is no limit.
       huge: for the case `gpu`: side of a canvas that only tiles can hold, in pixels; 0 measures none.
     """
@@ -54,6 +55,7 @@ class Plan:
     peers: tuple[tuple[int, int], ...] = ()
     compiled: bool = True
     pairs: int = 1
+    recipes: tuple[str, ...] = ()
     seconds: int = 0
     huge: int = 0
 

@@ -237,6 +237,19 @@ def _beyond(row: Json) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _quality(row: Json) -> Iterator[tuple[str, ...]]:
+    pair = " in the manner of ".join(row["pair"])
+    for name, ratings in row["anchors"].items():
+        yield (pair, _size(row), name, "", "", *map(number, ratings.values()))
+    for name, figures in row["recipes"].items():
+        ratings = {
+            rater: number(value) + ("*" if rater in figures["parties"] else "")
+            for rater, value in figures["ratings"].items()
+        }
+        seconds = cell(figures["seconds"])
+        yield (pair, _size(row), name, str(figures["updates"]), seconds, *ratings.values())
+
+
 def gpu_cells(row: Json) -> Iterator[tuple[str, ...]]:
     """Yield the cells of one row of the case `gpu`."""
     if "cold_seconds" in row:
@@ -302,6 +315,12 @@ TABLES: dict[str, Table] = {
         ("canvas", "who", "MP·it/s", "s to the first step", "updates", "final loss",
          "against float32", "within 1 %", "speed of our best against the peers' best"),
         _peers,
+    ),
+    "quality": (
+        ("pair", "canvas", "recipe", "updates", "s", "style vector", "Gram", "Wasserstein", "palette",
+         "SSIM", "self-similarity", "gradients", "border, mean", "border, variance", "ring, mean",
+         "ring, variance", "grid", "speckle"),
+        _quality,
     ),
     "gpu": (
         ("what", "canvas", "s per step or command", "MP·it/s", "to compile, s",

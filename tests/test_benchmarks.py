@@ -28,6 +28,7 @@ from benchmarks import (
     plots,
     problems,
     pytorch,
+    quality,
     step,
     tensorflow_tutorial,
     tiles,
@@ -51,7 +52,7 @@ recipes.PRESETS["default"] = recipes.Recipe(name="default", terms=terms)
 sys.exit(cli.main())
 """
 TINY = Plan(sizes=(32,), repeats=1, steps=1, batches=(2,))
-SIDES = {"tiles": 96, "beyond": 48}  # the least that are cut
+SIDES = {"tiles": 96, "beyond": 48, "quality": 96}  # the least that are cut
 
 
 def with_taps(recipe, content, *style):
@@ -108,8 +109,12 @@ def check(entry):
     for row in entry["rows"]:
         side = SIDES.get(entry["case"], 32)
         is_command = entry["case"] == "wall" or row.get("what", "").startswith("command")
-        assert row["size"] == ([21, 32] if is_command else [side, side])
-        losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
+        if entry["case"] == "quality":
+            assert row["size"] == [64, 96]
+            losses = [figures["final_loss"] for figures in row["recipes"].values()]
+        else:
+            assert row["size"] == ([21, 32] if is_command else [side, side])
+            losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
         assert all(math.isfinite(loss) for loss in losses)
     found = list(spreads(entry["rows"]))
     assert found or entry["case"] in {"time_to_loss", "engine"}
@@ -121,7 +126,7 @@ def check(entry):
 # Those that start processes or compile several programs are slow.
 SLOW = {"step", "batch"}
 LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
-LONG |= {"peers", "gpu", "instant", "head_start"}
+LONG |= {"peers", "gpu", "quality", "instant", "head_start"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
@@ -351,6 +356,44 @@ def test_candidates_are_given_the_same_work():
     }
     ours = nst.recipes.DEFAULT.descent
     assert ours in [replace(recipe.descent, steps=ours.steps) for recipe in found.values()]
+
+
+# --- Quality --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "shape", "expected"),
+    [
+        ((60, 90), (20, 40), (45, 90)),
+        ((60, 90), (40, 20), (60, 30)),
+        ((60, 90), (120, 180), (60, 90)),
+    ],
+)
+def test_a_part_of_a_style_has_the_shape_of_the_canvas(image, shape, expected):
+    pixels = np.arange(np.prod(image)).reshape(*image, 1)
+    found = quality.part(pixels, shape)
+    assert found.shape == (*expected, 1)
+    middle = [(side - want) // 2 for side, want in zip(image, expected, strict=True)]
+    assert found[0, 0, 0] == pixels[tuple(middle)][0]
+
+
+def test_what_is_judge_and_party_is_marked():
+    names = nst.raters.Rating._fields
+    ratings = dict.fromkeys(names, 0.5)
+    figures = {"updates": 3, "seconds": harness.spread([1.0]), "ratings": ratings}
+    parties = nst.raters.parties(nst.recipes.TF)
+    row = {
+        "pair": ["a", "b"],
+        "size": [64, 96],
+        "anchors": {"the content itself": ratings},
+        "recipes": {"tf": figures | {"parties": parties}},
+    }
+    header, cells = TABLES["quality"]
+    anchor, rated = cells(row)
+    assert len(header) == len(anchor) == len(rated) == 5 + len(names)
+    assert not any("*" in text for text in anchor)
+    marked = {name for name, text in zip(names, rated[5:], strict=True) if text == "0.500*"}
+    assert marked == set(parties) and marked
 
 
 # --- Plots ----------------------------------------------------------------------------------------

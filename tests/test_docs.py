@@ -157,6 +157,17 @@ def test_the_python_pages_python_runs(run_page, tmp_path, capsys):
     assert "True ['relu1_1'," in capsys.readouterr().out  # one value for each canvas
 
 
+@pytest.mark.slow
+def test_the_page_of_the_raters_python_runs(run_page):
+    names = run_page("docs/raters.md")
+    assert set(names["values"]) == set(nst.raters.RATERS)
+
+
+def test_the_page_of_the_raters_has_every_rater():
+    rows = re.findall(r"^\| `(\w+)` \|", (DOCS / "raters.md").read_text(), re.MULTILINE)
+    assert rows == list(nst.raters.RATERS)
+
+
 def test_the_loss_that_is_added_as_an_example_is_one():
     (block,) = blocks("CONTRIBUTING.md", "python")
     names = {}

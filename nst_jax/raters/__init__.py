@@ -1,0 +1,44 @@
+"""Raters: numbers that say how near a result is to content and style, and what artefacts it has.
+
+    rate = jax.jit(raters.rate, static_argnames="taps")
+    rating = rate(nst.load_params(), nst.feed_forward.load_arbitrary(), image, content, style)
+
+`rate` returns all of them as a `Rating`; `RATERS` says of each what it rates and whether less is
+better, `parties` which of them a recipe has optimised itself. docs/raters.md says what each can tell.
+The modules: `style`, `palette` and `content` compare two pictures or their features, `artefacts` look
+at one picture, `rating` puts them together.
+
+All raters are pure functions of single pictures [h, w, 3] in [0, 1], or of their features [h, w, c] at
+one tap of VGG-19. They can be traced; `jax.vmap` gives batches. They compute in float32 at least.
+"""
+
+from typing import TYPE_CHECKING
+
+from nst_jax._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from nst_jax.raters import artefacts, content, palette, rating, style
+    from nst_jax.raters.artefacts import Border, border, grid_energy, grid_peaks, speckle
+    from nst_jax.raters.content import gradient_agreement, self_similarity_divergence, ssim
+    from nst_jax.raters.palette import oklab, palette_distance
+    from nst_jax.raters.rating import RATERS, Rater, Rating, parties, rate, unused_taps
+    from nst_jax.raters.style import gram_distance, style_vector_distance, wasserstein_distance
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        ("artefacts", "content", "palette", "rating", "style"),
+        {
+            "artefacts": ("Border", "border", "grid_energy", "grid_peaks", "speckle"),
+            "content": ("gradient_agreement", "self_similarity_divergence", "ssim"),
+            "palette": ("oklab", "palette_distance"),
+            "rating": ("RATERS", "Rater", "Rating", "parties", "rate", "unused_taps"),
+            "style": ("gram_distance", "style_vector_distance", "wasserstein_distance"),
+        },
+    )
+
+__all__ = [
+    "Border", "RATERS", "Rater", "Rating", "artefacts", "border", "content", "gradient_agreement",
+    "gram_distance", "grid_energy", "grid_peaks", "oklab", "palette", "palette_distance", "parties",
+    "rate", "rating", "self_similarity_divergence", "speckle", "ssim", "style",
+    "style_vector_distance", "unused_taps", "wasserstein_distance",
+]  # fmt: skip

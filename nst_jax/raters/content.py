@@ -1,0 +1,196 @@
+"""Raters of content: how much of a photograph is still seen in a picture of the same size."""
+
+from typing import TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax, nn
+from jaxtyping import Array, Float
+
+from nst_jax._types import AnyImage, Scalar
+from nst_jax.feed_forward.layers import conv2d
+from nst_jax.losses import at_least_float32
+from nst_jax.vgg.precision import FLOAT32
+
+Plane: TypeAlias = Float[Array, "h w"]
+
+Filtered: TypeAlias = Float[Array, "h_new w_new"]
+
+REC_601 = (0.299, 0.587, 0.114)  # shares of red, green and blue in the luma
+
+
+def luma(image: AnyImage) -> Plane:
+    """Return the luma of a picture [h, w, 3]: Rec. 601's weighted sum of the sRGB channels.
+
+    Args:
+      image: [h, w, 3] sRGB in [0, 1].
+
+    Returns:
+      [h, w], from 0 for black to 1 for white.
+    """
+    x = at_least_float32(jnp.asarray(image))
+    return jnp.matmul(x, jnp.asarray(REC_601, x.dtype), precision=FLOAT32.products)
+
+
+def _convolved(x: Plane, down: np.ndarray, across: np.ndarray) -> Filtered:
+    """Filter a plane along both axes, only where the filters fit in."""
+    kernels = down.reshape(-1, 1, 1, 1), across.reshape(1, -1, 1, 1)
+    y = x[..., None]
+    for kernel in kernels:
+        y = conv2d(y, jnp.asarray(kernel, x.dtype))
+    return y[..., 0]
+
+
+def _gaussian(deviation: float, radius: int) -> np.ndarray:
+    x = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (x / deviation) ** 2)
+    return weights / weights.sum()
+
+
+# --- Structural similarity ------------------------------------------------------------------------
+
+WINDOW = _gaussian(1.5, 5)  # 11 px
+K1, K2 = 0.01, 0.03
+
+
+def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
+    """Return the mean structural similarity (SSIM) of two pictures' lumas.
+
+    The constants are those of the paper: Gaussian windows of 11 px with deviation 1.5, only where they
+    fit into the picture, K1 = 0.01, K2 = 0.03, for a range of 1. Nothing is reduced before, as the
+    authors' later code does with pictures over 256 px.
+
+    Args:
+      picture: [h, w, 3] sRGB in [0, 1], at least 11 px on each side.
+      content: a picture of the same size.
+
+    Returns:
+      A scalar: 1 for equal pictures, about 0 for unrelated ones; negative where contrast is inverted.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> from nst_jax.raters import ssim
+      >>> cat = nst.images.sample("chelsea")[:64, :64]
+      >>> round(float(ssim(cat, cat)), 4), float(ssim(1 - cat, cat)) < 0
+      (1.0, True)
+
+    References:
+      Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
+      similarity", 2004.
+    """
+    x, y = luma(picture), luma(content)
+    mean_x, mean_y, square_x, square_y, product = (
+        _convolved(plane, WINDOW, WINDOW) for plane in (x, y, x * x, y * y, x * y)
+    )
+    c1, c2 = K1**2, K2**2
+    covariance = product - mean_x * mean_y
+    variances = square_x - mean_x**2 + square_y - mean_y**2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return jnp.mean(similarity / ((mean_x**2 + mean_y**2 + c1) * (variances + c2)))
+
+
+# --- Edges ----------------------------------------------------------------------------------------
+
+FLAT = 1 / 255  # per px: gradients below one step of 8 bits have no direction worth the name
+
+
+def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float = 2.0) -> Scalar:
+    """Return how far the edges of a photograph are edges of the same direction in a picture.
+
+    It is the mean squared cosine of the angle between the lumas' gradients, weighted by the length of
+    the photograph's gradient: mean(|c| cos²(x, c)) / mean(|c|). An edge whose contrast is inverted
+    counts as much as one that is not, and its contrast hardly matters: cos² is <x, c>² / (|x|² + e²)
+    / (|c|² + e²), where e = 1/255 keeps flat areas from counting.
+
+    Args:
+      picture: [h, w, 3] sRGB in [0, 1], with more than `8 * deviation` px on each side.
+      content: a picture of the same size.
+      deviation: standard deviation of the Gaussian whose derivatives give the gradients, in px. Edges
+        finer than that are not seen. Static.
+
+    Returns:
+      A scalar: nearly 1 for equal pictures, about 1/2 for unrelated texture, 0 for a blank picture.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.raters import gradient_agreement
+      >>> edge = jnp.zeros((32, 32, 3)).at[:, 16:].set(1.0)
+      >>> turned = edge.transpose(1, 0, 2)
+      >>> [round(float(gradient_agreement(x, edge)), 2) for x in (edge, 1 - edge, turned)]
+      [1.0, 1.0, 0.0]
+
+    References:
+      Haber, Modersitzki, "Intensity gradient based registration and fusion of multi-modal images",
+      2006, whose normalised gradient fields are compared here.
+    """
+    radius = int(4 * deviation + 0.5)
+    smooth = _gaussian(deviation, radius)
+    slope = smooth * np.arange(-radius, radius + 1) / deviation**2
+    x, c = (
+        (_convolved(plane, slope, smooth), _convolved(plane, smooth, slope))
+        for plane in (luma(picture), luma(content))
+    )
+    inner = x[0] * c[0] + x[1] * c[1]
+    square_x, square_c = x[0] ** 2 + x[1] ** 2, c[0] ** 2 + c[1] ** 2
+    cosine = inner**2 / ((square_x + FLAT**2) * (square_c + FLAT**2))
+    length = jnp.sqrt(square_c)
+    tiny = float(jnp.finfo(length.dtype).tiny)  # a photograph without any edge gives 0, not NaN
+    return jnp.sum(length * cosine) / jnp.maximum(jnp.sum(length), tiny)
+
+
+# --- Self-similarity ------------------------------------------------------------------------------
+
+ROWS = 512  # positions that are compared with all others at once
+
+
+def self_similarity_divergence(
+    picture: Float[Array, "h w c"], content: Float[Array, "h w c"]
+) -> Scalar:
+    """Return how differently positions resemble each other in two pictures (CFSD).
+
+    CFSD is the content feature structural distance.
+    At each position the inner products of its features with those of all positions become shares of 1
+    by a softmax. The divergence KL(content || picture) of these shares is averaged over positions. So
+    what counts is which parts of a picture look alike, not what they look like.
+
+    Departures from the source, which sums over positions and divides features by the number of
+    channels: the mean does not grow with the picture; and features of both pictures are divided by the
+    root mean square length of the content's, since a softmax depends on the size of activations, which
+    differs from one file of weights to another.
+
+    Args:
+      picture: features of the picture at one tap; the source reads `relu3_1`.
+      content: features of the content at the same tap.
+
+    Returns:
+      The divergence, a scalar in nats: 0 for equal features.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.raters import self_similarity_divergence
+      >>> maps = jnp.arange(24.0).reshape(3, 4, 2)
+      >>> float(self_similarity_divergence(maps, maps))
+      0.0
+      >>> float(self_similarity_divergence(maps[::-1], maps)) > 0
+      True
+
+    References:
+      Chung, Hyun, Heo, "Style Injection in Diffusion: A Training-free Approach for Adapting
+      Large-scale Diffusion Models for Style Transfer", 2024; github.com/jiwoogit/StyleID,
+      evaluation/image_metrics.py, `PatchSimi`.
+    """
+    x, c = (at_least_float32(f).reshape(-1, f.shape[-1]) for f in (picture, content))
+    mean_square = jnp.mean(jnp.sum(jnp.square(c), axis=-1))
+    scale = lax.rsqrt(jnp.maximum(mean_square, float(jnp.finfo(c.dtype).tiny)))
+    x, c = x * scale, c * scale
+
+    def divergence(rows: tuple[Array, Array]) -> Array:
+        log_x, log_c = (
+            nn.log_softmax(jnp.matmul(all_, row, precision=FLOAT32.products))
+            for row, all_ in zip(rows, (x, c), strict=True)
+        )
+        return jnp.sum(jnp.exp(log_c) * (log_c - log_x))
+
+    # In blocks of rows: all products of a picture of 512 px together would take gigabytes.
+    mean = jnp.mean(lax.map(divergence, (x, c), batch_size=min(ROWS, len(x))))
+    return jnp.maximum(mean, 0)  # which only rounding makes negative

@@ -1,0 +1,112 @@
+"""The rater of the palette: how far the colours of one picture are from those of another."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from nst_jax._types import AnyImage, Scalar
+from nst_jax.losses import at_least_float32
+from nst_jax.raters.style import AnyStyle
+from nst_jax.vgg.precision import FLOAT32
+
+# From linear sRGB to the responses of three kinds of cones, and from their cube roots to L, a, b.
+CONES = np.array(
+    (
+        (0.4122214708, 0.5363325363, 0.0514459929),
+        (0.2119034982, 0.6806995451, 0.1073969566),
+        (0.0883024619, 0.2817188376, 0.6299787005),
+    )
+)
+AXES = np.array(
+    (
+        (0.2104542553, 0.7936177850, -0.0040720468),
+        (1.9779984951, -2.4285922050, 0.4505937099),
+        (0.0259040371, 0.7827717662, -0.8086757660),
+    )
+)
+
+QUANTILES = 4096  # at which distributions of colours are compared
+
+
+def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:
+    """Convert a picture to OKLab, in which equal distances look about equally large.
+
+    Args:
+      image: [*batch, h, w, 3] sRGB; values outside [0, 1] are clipped.
+
+    Returns:
+      [*batch, h, w, 3]: lightness L from 0 to 1, a (green to red) and b (blue to yellow), which are 0
+      for greys.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.raters import oklab
+      >>> abs(oklab(jnp.ones((1, 1, 3)))[0, 0]).round(3)
+      Array([1., 0., 0.], dtype=float32)
+
+    References:
+      Ottosson, "A perceptual color space for image processing", 2020, bottosson.github.io/posts/oklab;
+      IEC 61966-2-1 for sRGB.
+    """
+    x = jnp.clip(at_least_float32(jnp.asarray(image)), 0.0, 1.0)
+    linear = jnp.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+    return _product(jnp.cbrt(_product(linear, CONES)), AXES)
+
+
+def _product(x: Array, matrix: np.ndarray) -> Array:
+    return jnp.matmul(x, jnp.asarray(matrix.T, x.dtype), precision=FLOAT32.products)
+
+
+def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32) -> Scalar:
+    """Return how far the colours of a picture have to move to become those of a style, in OKLab.
+
+    It is twice the sliced Wasserstein-1 distance: colours are projected on directions that are spread
+    evenly over the sphere, and the mean distances that projections have to move are averaged. Where a
+    colour is in the picture does not matter, nor does the size of the pictures. Twice, so that if all
+    colours differ by one vector, the distance is that vector's length. Distributions are compared at
+    4096 quantiles.
+
+    Args:
+      picture: [h, w, 3] sRGB in [0, 1].
+      style: [h_style, w_style, 3].
+      directions: how many directions. Static.
+
+    Returns:
+      The distance, a scalar, in units of OKLab: black and white are 1 apart.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.raters import palette_distance
+      >>> black = jnp.zeros((2, 2, 3))
+      >>> round(float(palette_distance(black, jnp.ones((3, 5, 3)))), 2)
+      1.0
+
+    References:
+      Rabin, Peyré, Delon, Bernot, "Wasserstein barycenter and its application to texture mixing", 2011,
+      for the sliced distance.
+    """
+    ours, theirs = (oklab(image).reshape(-1, 3) for image in (picture, style))
+
+    def along(direction: Float[Array, "3"]) -> Scalar:
+        exact = FLOAT32.products
+        return _wasserstein(*(jnp.matmul(x, direction, precision=exact) for x in (ours, theirs)))
+
+    # One direction after another, since each sorts all pixels.
+    return 2 * jnp.mean(lax.map(along, jnp.asarray(_sphere(directions), ours.dtype)))
+
+
+def _sphere(count: int) -> Float[np.ndarray, "n 3"]:
+    """Return points spread evenly over half of the unit sphere: a Fibonacci lattice."""
+    index = np.arange(count)
+    height = (index + 0.5) / count
+    angle = index * np.pi * (3 - np.sqrt(5))
+    radius = np.sqrt(1 - height**2)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
+
+
+def _wasserstein(ours: Float[Array, " m"], theirs: Float[Array, " n"]) -> Scalar:
+    """Return the Wasserstein-1 distance of two samples: the mean difference of their quantiles."""
+    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    ours, theirs = (jnp.sort(x)[(levels * len(x)).astype(np.int32)] for x in (ours, theirs))
+    return jnp.mean(jnp.abs(ours - theirs))

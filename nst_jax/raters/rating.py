@@ -1,0 +1,279 @@
+"""All raters at once: `rate` and its record; what each rates; at which taps; which are also parties."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from nst_jax import _checks
+from nst_jax._types import AnyImage, Array, Features, Image, Params, Resized, Scalar
+from nst_jax.images.resizing import antialiased
+from nst_jax.losses import at_least_float32
+from nst_jax.raters.artefacts import LEAST_SIDE, border, grid_energy, speckle
+from nst_jax.raters.content import gradient_agreement, self_similarity_divergence, ssim
+from nst_jax.raters.palette import palette_distance
+from nst_jax.raters.style import (
+    AnyStyle,
+    gram_distance,
+    style_vector_distance,
+    wasserstein_distance,
+)
+from nst_jax.recipes import starts
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.sizes import LongEdge
+from nst_jax.vgg.network import Network, features
+from nst_jax.vgg.precision import FLOAT32
+from nst_jax.vgg.taps import BLOCKS, SMALLEST, layer_of, resolve_tap, resolve_taps
+
+AnyContent: TypeAlias = Float[Array | np.ndarray, "h_content w_content 3"]  # of any size
+
+# --- The record -----------------------------------------------------------------------------------
+
+
+class Rating(NamedTuple):
+    """What all raters say of one picture; each field is a scalar. `RATERS` describes the fields."""
+
+    style_vector: Scalar
+    gram: Scalar
+    wasserstein: Scalar
+    palette: Scalar
+    ssim: Scalar
+    self_similarity: Scalar
+    gradients: Scalar
+    border_mean: Scalar
+    border_variance: Scalar
+    ring_mean: Scalar
+    ring_variance: Scalar
+    grid: Scalar
+    speckle: Scalar
+
+
+@dataclass(frozen=True)
+class Rater:
+    """What a field of `Rating` means.
+
+    Attributes:
+      of: what it rates: `"style"`, `"content"` or `"artefacts"`.
+      best: which values are better: `"low"`, `"high"`, or those near `"zero"` on either side.
+      what: the quantity, in a few words.
+    """
+
+    of: str
+    best: str
+    what: str
+
+
+RATERS: Mapping[str, Rater] = MappingProxyType(
+    {
+        "style_vector": Rater("style", "low", "distance of Magenta's style vectors"),
+        "gram": Rater("style", "low", "relative distance of Gram matrices, mean over taps"),
+        "wasserstein": Rater("style", "low", "relative distance of Gaussians, mean over taps"),
+        "palette": Rater("style", "low", "distance of the colours in OKLab"),
+        "ssim": Rater("content", "high", "structural similarity to the content"),
+        "self_similarity": Rater("content", "low", "divergence of self-similarities at relu3_1"),
+        "gradients": Rater("content", "high", "agreement with the edges of the content"),
+        "border_mean": Rater("artefacts", "low", "colour of the outer 8 px against the rest"),
+        "border_variance": Rater(
+            "artefacts", "zero", "ln variance of the outer 8 px / of the rest"
+        ),
+        "ring_mean": Rater("artefacts", "low", "colour of the outer 8 px against the next 8 px"),
+        "ring_variance": Rater(
+            "artefacts", "zero", "ln variance of the outer 8 px / of the next 8 px"
+        ),
+        "grid": Rater("artefacts", "zero", "largest peak at a pooling grid's frequencies"),
+        "speckle": Rater("artefacts", "low", "difference from the median over 3 x 3 px"),
+    }
+)
+
+TAPS = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")  # those that `default` does not read
+
+STRUCTURE = "relu3_1"  # the tap of `self_similarity`
+
+LARGEST = (
+    512  # px, longer side up to which self-similarities are compared: their cost is its 4th power
+)
+
+
+def rate(
+    params: Params,
+    predictor: Params,
+    picture: AnyImage,
+    content: AnyContent,
+    style: AnyStyle,
+    *,
+    taps: tuple[str, ...] = TAPS,
+) -> Rating:
+    """Rate a picture against content and style by all raters, and look for artefacts.
+
+    The function can be traced; compiled, each combination of shapes takes one program:
+    `jax.jit(nst_jax.raters.rate, static_argnames="taps")`. The content is resized to the picture, and
+    the style so that its longer side is that of the picture. Figures depend on the size of the picture,
+    so compare pictures of one size only, and at the same taps.
+
+    Args:
+      params: weights of VGG-19, from `nst_jax.load_params`.
+      predictor: weights of the style predictor, from `nst_jax.feed_forward.load_arbitrary`.
+      picture: [h, w, 3] sRGB in [0, 1], the result to rate, at least 48 px on each side.
+      content: [h_content, w_content, 3], the photograph.
+      style: [h_style, w_style, 3].
+      taps: the taps at which Gram matrices and Gaussians are compared. `unused_taps` names those that
+        recipes under test do not read, at which they are rated more fairly. Static.
+
+    Returns:
+      `Rating`, of scalars; `rate(...)._asdict()` gives them by name.
+
+    Raises:
+      TypeError: if an argument is not what it should be, such as a file's name for a picture.
+      ValueError: if a picture is too small or of integers, or a tap is unknown.
+
+    Example:
+      >>> import jax
+      >>> import nst_jax as nst
+      >>> rate = jax.jit(nst.raters.rate, static_argnames="taps")
+      >>> content, style = nst.images.sample("chelsea")[:96, :96], nst.images.sample("gravel")
+      >>> predictor = nst.feed_forward.load_arbitrary()
+      >>> rating = rate(nst.load_params(), predictor, content, content, style, taps=("relu2_2",))
+      >>> round(float(rating.ssim), 4), float(rating.self_similarity), bool(rating.gram > 0)
+      (1.0, 0.0, True)
+
+    References:
+      Those of the raters, in the modules of `nst_jax.raters`.
+    """
+    _check_weights("params", params, "conv1_1", "nst_jax.load_params()")
+    _check_weights("predictor", predictor, "predictor", "nst_jax.feed_forward.load_arbitrary()")
+    for name, image in (("picture", picture), ("content", content), ("style", style)):
+        _check_picture(name, image)
+    taps = resolve_taps(taps)
+    x, c, s = (at_least_float32(jnp.asarray(image)) for image in (picture, content, style))
+    height, width = x.shape[:2]
+    c = _resized(c, (height, width))
+    s = _resized(s, LongEdge(max(height, width)).shape(*s.shape[:2]))
+    ours, theirs = (_features(params, image, taps) for image in (x, s))
+    shape = LongEdge(min(LARGEST, max(height, width))).shape(height, width)
+    ours_small, contents_small = (
+        _features(params, _resized(image, shape), (STRUCTURE,))[STRUCTURE] for image in (x, c)
+    )
+    outer, ring = border(x), border(x, ring=8)
+    return Rating(
+        style_vector=style_vector_distance(predictor, x, s),
+        gram=_mean([gram_distance(ours[tap], theirs[tap]) for tap in taps]),
+        wasserstein=_mean([wasserstein_distance(ours[tap], theirs[tap]) for tap in taps]),
+        palette=palette_distance(x, s),
+        ssim=ssim(x, c),
+        self_similarity=self_similarity_divergence(ours_small, contents_small),
+        gradients=gradient_agreement(x, c),
+        border_mean=outer.mean,
+        border_variance=outer.variance,
+        ring_mean=ring.mean,
+        ring_variance=ring.variance,
+        grid=grid_energy(x),
+        speckle=speckle(x),
+    )
+
+
+def _check_weights(argument: str, params: Any, layer: str, loader: str) -> None:
+    _checks.instance(argument, params, Params, f"`{loader}` gives them")
+    if layer not in params.layers:
+        raise ValueError(
+            f"`{argument}`: are weights of another network; `{loader}` gives the right ones"
+        )
+
+
+def _check_picture(argument: str, image: Any) -> None:
+    _checks.array(argument, image, "`nst_jax.images.load` reads a file")
+    _checks.floating(argument, image.dtype)
+    _checks.image_shape(
+        argument, image.shape, smallest=LEAST_SIDE if argument == "picture" else SMALLEST
+    )
+    if len(image.shape) != 3:
+        raise ValueError(
+            f"`{argument}`: expected one image [height, width, 3], got shape {list(image.shape)}; "
+            "`jax.vmap` rates a batch"
+        )
+
+
+def _resized(image: Image, shape: tuple[int, int]) -> Resized:
+    """Resize an image, unless it has that shape; no side becomes too short for the network."""
+    height, width = (max(SMALLEST, side) for side in shape)
+    return image if image.shape[:2] == (height, width) else antialiased(image, (height, width))
+
+
+def _features(params: Params, image: Image, taps: tuple[str, ...]) -> Features:
+    return features(params, image, taps, network=Network(precision=FLOAT32))
+
+
+def _mean(distances: list[Array]) -> Scalar:
+    return jnp.mean(jnp.stack(distances))
+
+
+# --- Judges that are parties ----------------------------------------------------------------------
+
+
+def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
+    """Return taps at which Gram matrices and Gaussians can rate recipes that do not read these taps.
+
+    Args:
+      *recipes: the recipes that are compared.
+
+    Returns:
+      For each block of the network the first activation after a ReLU that no recipe reads, before the
+      ReLU neither. A block of which all are read is left out.
+
+    Raises:
+      ValueError: if no tap is left.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> from nst_jax.raters import unused_taps
+      >>> unused_taps(recipes.DEFAULT, recipes.PYTORCH_TUTORIAL)
+      ('relu3_2', 'relu4_3', 'relu5_2')
+    """
+    used = {layer_of(resolve_tap(tap)) for recipe in recipes for tap in recipe.terms.taps}
+    found = []
+    for block, (count, _) in enumerate(BLOCKS, 1):
+        free = [index for index in range(1, count + 1) if f"conv{block}_{index}" not in used]
+        found += [f"relu{block}_{index}" for index in free[:1]]
+    if not found:
+        raise ValueError("`recipes`: together read every layer, so no tap is left; compare fewer")
+    return tuple(found)
+
+
+def parties(recipe: Recipe) -> dict[str, str]:
+    """Return the raters that are judge and party: what they measure is near to what a recipe minimises.
+
+    At the taps of `unused_taps` they are still not impartial, since a network's layers depend on each
+    other.
+
+    Args:
+      recipe: the recipe whose results are rated.
+
+    Returns:
+      Names of fields of `Rating`, each with the reason.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> from nst_jax.raters import parties
+      >>> sorted(parties(recipes.TF))
+      ['gram', 'self_similarity', 'wasserstein']
+    """
+    terms = recipe.terms
+    found: dict[str, str] = {}
+    if _weighs(terms.style_weight):
+        reason = "its style loss compares statistics of the same network's features"
+        found |= dict.fromkeys(("gram", "wasserstein"), reason)
+    if _weighs(terms.content_weight):
+        found["self_similarity"] = "its content loss compares features of the same network"
+    if _weighs(terms.tv_weight):
+        found["speckle"] = "it minimises variation, of which speckle is a part"
+    if isinstance(recipe.pictures.start, starts.Instant):
+        found["style_vector"] = "it starts from a picture painted by style vector"
+    return found
+
+
+def _weighs(weight: Any) -> bool:
+    """Return whether a weight, or any of a sweep's, is other than 0."""
+    return bool(np.any(np.asarray(weight) != 0))

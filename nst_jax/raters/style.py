@@ -1,0 +1,161 @@
+"""Raters of style: the distance of two style vectors, and of features' Gram matrices and Gaussians.
+
+The latter two compare the features of two pictures at one tap. Both are relative to the style's own
+size, so that taps compare: 0 for equal statistics, 1 for features that are all zero.
+"""
+
+import math
+from typing import TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nst_jax._types import AnyImage, Image, Params, Scalar
+from nst_jax.feed_forward.arbitrary import style_vector
+from nst_jax.feed_forward.transformer import SMALLEST
+from nst_jax.images.resizing import antialiased
+from nst_jax.losses import at_least_float32, gram, positions
+from nst_jax.vgg.precision import FLOAT32
+
+AnyStyle: TypeAlias = Float[Array | np.ndarray, "h_style w_style 3"]  # of any size
+
+PictureFeatures: TypeAlias = Float[Array, "h w c"]
+
+StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]  # at the same tap
+
+
+# --- Style vectors --------------------------------------------------------------------------------
+
+
+def style_vector_distance(
+    predictor: Params, picture: AnyImage, style: AnyStyle, *, side: int | None = 256
+) -> Scalar:
+    """Return the Euclidean distance of two pictures' style vectors.
+
+    The vectors, of 100 numbers, are those of Magenta's arbitrary stylization. Its predictor was trained
+    on squares of 256 px and takes notice of finer detail in larger pictures, so distances of pictures
+    of different sizes do not compare. By default larger pictures are therefore reduced first, both by
+    the factor that gives `picture` the area of such a square.
+
+    Args:
+      predictor: weights from `feed_forward.load_arbitrary`.
+      picture: [h, w, 3] sRGB in [0, 1].
+      style: [h_style, w_style, 3], at the size at which it was compared with the picture.
+      side: side in px of the square that the picture is reduced to in area; None reduces nothing.
+        Static.
+
+    Returns:
+      The distance, a scalar.
+
+    Raises:
+      ValueError: as `feed_forward.style_vector`.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> from nst_jax.raters import style_vector_distance
+      >>> predictor = nst.feed_forward.load_arbitrary()
+      >>> cat, painting = nst.images.sample("chelsea"), nst.images.sample("starry_night")
+      >>> float(style_vector_distance(predictor, cat[:64, :64], cat[:64, :64]))
+      0.0
+      >>> float(style_vector_distance(predictor, cat[:64, :64], painting[:64, :64])) > 1
+      True
+
+    References:
+      Ghiasi, Lee, Kudlur, Dumoulin, Shlens, "Exploring the structure of a real-time, arbitrary neural
+      artistic stylization network", 2017, section 3.2, for distances in the space of these vectors.
+    """
+    pair = [at_least_float32(jnp.asarray(image)) for image in (picture, style)]
+    if side is not None:
+        factor = side / math.sqrt(picture.shape[-3] * picture.shape[-2])
+        if factor < 1:
+            pair = [antialiased(image, _times(image, factor)) for image in pair]
+    ours, theirs = (style_vector(predictor, image, precision=FLOAT32) for image in pair)
+    return jnp.sqrt(jnp.sum(jnp.square(ours - theirs), axis=-1))
+
+
+def _times(image: Image, factor: float) -> tuple[int, int]:
+    height, width = (max(SMALLEST, round(n * factor)) for n in image.shape[-3:-1])
+    return height, width
+
+
+# --- Statistics of features -----------------------------------------------------------------------
+
+
+def gram_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
+    """Return the distance of two Gram matrices: |G - G_style| / |G_style|, in the Frobenius norm.
+
+    G is the mean over positions of the products of all pairs of feature maps.
+
+    Args:
+      picture: features of the picture at one tap.
+      style: features of the style at the same tap.
+
+    Returns:
+      The distance, a scalar: 0 for equal matrices, 1 for a picture whose features are all zero.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.raters import gram_distance
+      >>> maps = jnp.ones((4, 4, 3))
+      >>> float(gram_distance(maps, maps)), float(gram_distance(0 * maps, maps))
+      (0.0, 1.0)
+
+    References:
+      Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, for the matrix.
+    """
+    ours, theirs = (gram(x) / float(positions(x)) for x in map(at_least_float32, (picture, style)))
+    return _ratio(jnp.sum(jnp.square(ours - theirs)), jnp.sum(jnp.square(theirs)))
+
+
+def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
+    """Return the Wasserstein-2 distance of the Gaussians that have two features' means and covariances.
+
+    Its square is |m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½), with means m and covariances C. It is
+    divided by the distance of the style's Gaussian from the point 0, whose square is |m_s|² + tr C_s.
+
+    The traces nearly cancel where the Gaussians are close, and the root is taken of a matrix that may
+    be singular. Here neither happens: of factors with C = RᵀR, triangles of QR decompositions, the part
+    of the covariances is the least |R - Q R_s|² over all orthogonal matrices Q (the problem of
+    Procrustes). So it is a sum of squares, and no covariance is ever formed.
+
+    Args:
+      picture: features of the picture at one tap.
+      style: features of the style at the same tap.
+
+    Returns:
+      The distance, a scalar: 0 for equal Gaussians, 1 for a picture whose features are all zero.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.raters import wasserstein_distance
+      >>> maps = jnp.arange(16.0).reshape(4, 4, 1)
+      >>> float(wasserstein_distance(maps, maps)), float(wasserstein_distance(0 * maps, maps))
+      (0.0, 1.0)
+
+    References:
+      Olkin, Pukelsheim, "The distance between two random vectors with given dispersion matrices", 1982;
+      Bhatia, Jain, Lim, "On the Bures–Wasserstein distance between positive definite matrices", 2019,
+      theorem 1, for the problem of Procrustes.
+    """
+    ours, our_mean = _factor(at_least_float32(picture))
+    theirs, their_mean = _factor(at_least_float32(style))
+    exact = FLOAT32.products
+    left, _, right = jnp.linalg.svd(jnp.matmul(ours, theirs.T, precision=exact))
+    turned = jnp.matmul(jnp.matmul(left, right, precision=exact), theirs, precision=exact)
+    squared = jnp.sum(jnp.square(ours - turned)) + jnp.sum(jnp.square(our_mean - their_mean))
+    return _ratio(squared, jnp.sum(jnp.square(theirs)) + jnp.sum(jnp.square(their_mean)))
+
+
+def _factor(features: PictureFeatures) -> tuple[Float[Array, "c c"], Float[Array, " c"]]:
+    """Return R, upper triangular, where RᵀR is the covariance of features; and their mean."""
+    x = features.reshape(-1, features.shape[-1])
+    mean = jnp.mean(x, axis=0)
+    triangle = jnp.linalg.qr(x - mean[None], mode="r") / math.sqrt(len(x))
+    missing = x.shape[-1] - len(triangle)  # rows, if there are more channels than positions
+    return jnp.pad(triangle, ((0, missing), (0, 0))), mean
+
+
+def _ratio(squared: Scalar, squared_size: Scalar) -> Scalar:
+    """Return the root of a ratio of squares; a style without any features is at distance 0 or inf."""
+    return jnp.where(squared == 0, 0, jnp.sqrt(squared / squared_size))
