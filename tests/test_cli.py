@@ -197,9 +197,9 @@ def test_options_say_what_they_are_and_their_default(command):
 
 def test_defaults_in_help_are_those_of_the_default_recipe():
     default = recipes.DEFAULT
-    assert default.pictures.size == sizes.LongEdge(int(options.DEFAULT_SIZE))
-    assert str(default.descent.steps) == options.DEFAULT_STEPS
-    assert default.network.precision.name == options.DEFAULT_PRECISION
+    assert default.pictures.size == sizes.LongEdge(int(options.base.DEFAULT_SIZE))
+    assert str(default.descent.steps) == options.base.DEFAULT_STEPS
+    assert default.network.precision.name == options.base.DEFAULT_PRECISION
     assert default.network.tile is None  # which is "auto"
     assert arguments.starts.Blend().ratio == 0.6
 

@@ -210,16 +210,16 @@ def test_a_disk_that_fills_up_loses_nothing(call, monkeypatch, tmp_path):
 def test_the_defaults_that_help_states_are_those_of_the_function():
     function = inspect.signature(nst.dream).parameters
     stated = {
-        "taps": options.DREAM_TAP,
-        "steps": options.DREAM_STEPS,
-        "step_size": options.DREAM_STEP_SIZE,
-        "octaves": options.DREAM_OCTAVES,
-        "octave_scale": options.DREAM_OCTAVE_SCALE,
-        "jitter": options.DREAM_JITTER,
+        "taps": options.dream.DREAM_TAP,
+        "steps": options.dream.DREAM_STEPS,
+        "step_size": options.dream.DREAM_STEP_SIZE,
+        "octaves": options.dream.DREAM_OCTAVES,
+        "octave_scale": options.dream.DREAM_OCTAVE_SCALE,
+        "jitter": options.dream.DREAM_JITTER,
     }
     assert stated == {name: str(function[name].default) for name in stated}
-    assert str(settings.SIZE.pixels) == options.DREAM_SIZE
-    assert str(settings.GUIDE_SIZE.pixels) == options.DREAM_GUIDE_SIZE
+    assert str(settings.SIZE.pixels) == options.dream.DREAM_SIZE
+    assert str(settings.GUIDE_SIZE.pixels) == options.dream.DREAM_GUIDE_SIZE
 
 
 @pytest.mark.slow

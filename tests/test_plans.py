@@ -53,7 +53,7 @@ def call(capsys):
 
 def child(script, *words, **environment):
     """Run a script in another process, whose environment says nothing of a GPU's memory or of logs."""
-    ours = ("XLA_PYTHON_CLIENT_", options.XLA_LOGS)  # jax sets the latter in this process
+    ours = ("XLA_PYTHON_CLIENT_", options.shared.XLA_LOGS)  # jax sets the latter in this process
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     clean["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     argv = [sys.executable, "-c", script, *words]
@@ -469,20 +469,20 @@ SHAPE = ("plan", "--shape", "32x32", "--no-cache")
     [
         (SHAPE, {}, "3"),
         ((*SHAPE, "--xla-logs"), {}, "0"),
-        (SHAPE, {options.XLA_LOGS: "1"}, "1"),
-        ((*SHAPE, "--xla-logs"), {options.XLA_LOGS: "1"}, "0"),
+        (SHAPE, {options.shared.XLA_LOGS: "1"}, "1"),
+        ((*SHAPE, "--xla-logs"), {options.shared.XLA_LOGS: "1"}, "0"),
     ],
     ids=["neither", "flag", "environment", "both"],
 )
 def test_the_command_line_keeps_what_xla_says_to_itself(words, own, level):
     assert (
-        heard(None, *words, prefix=options.XLA_LOGS, **own)
-        == f"[{{'{options.XLA_LOGS}': '{level}'}}]"
+        heard(None, *words, prefix=options.shared.XLA_LOGS, **own)
+        == f"[{{'{options.shared.XLA_LOGS}': '{level}'}}]"
     )
 
 
 def test_what_xla_says_to_python_callers_is_theirs_to_set():
-    assert heard([*SHAPE], prefix=options.XLA_LOGS) == "[{}]"
+    assert heard([*SHAPE], prefix=options.shared.XLA_LOGS) == "[{}]"
 
 
 def test_every_command_that_compiles_can_show_what_xla_says():

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import recipes
-from nst_jax.app import options
+from nst_jax.app.options import feed_forward as options
 from nst_jax.feed_forward import style_files, training
 from nst_jax.feed_forward.johnson import fresh_params, stylize_trained
 from nst_jax.feed_forward.training import Training, TrainingDiverged, training_job
@@ -326,7 +326,14 @@ def test_bad_paintings_are_refused_before_photos_are_read(as_users_do, paintings
 
 
 def test_the_defaults_are_those_that_the_help_states():
-    defaults = (options.TRAIN_STEPS, options.TRAIN_BATCH, options.TRAIN_CROP)
+    defaults = (
+        options.TRAIN_STEPS,
+        options.TRAIN_BATCH,
+        options.TRAIN_CROP,
+    )
     assert defaults == (training.STEPS, training.BATCH, training.CROP)
     assert options.TRAIN_LEARNING_RATE == training.LEARNING_RATE
-    assert (options.TRAIN_EVERY, options.TRAIN_BLOCKS) == (training.EVERY, training.BLOCKS)
+    assert (options.TRAIN_EVERY, options.TRAIN_BLOCKS) == (
+        training.EVERY,
+        training.BLOCKS,
+    )

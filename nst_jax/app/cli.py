@@ -79,7 +79,7 @@ def _silence_xla() -> None:
     tries needs too much memory. An error that ends a run is raised as an exception, which is shown in
     any case. The environment variable must be set before jax is imported, since jax reads it then.
     """
-    os.environ.setdefault(options.XLA_LOGS, "3")  # 3: only what ends the process
+    os.environ.setdefault(options.shared.XLA_LOGS, "3")  # 3: only what ends the process
 
 
 def _call(argv: Sequence[str] | None) -> int:
@@ -151,7 +151,7 @@ def cli(ctx: click.Context) -> None:
 
 
 @cli.command(short_help="Paint a sample picture; takes about a minute.")
-@options.demo
+@options.painting.demo
 @click.pass_obj
 def demo(begun: float, **chosen: Any) -> int:
     """Paint the sample cat as a starry night, in about a minute on two CPU cores.
@@ -164,7 +164,7 @@ def demo(begun: float, **chosen: Any) -> int:
 
 
 @cli.command(short_help="Paint one picture in the style of another.")
-@options.stylize
+@options.painting.stylize
 @click.pass_obj
 def stylize(begun: float, content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     """Paint CONTENT in the style of STYLE.
@@ -181,7 +181,7 @@ def stylize(begun: float, content: Path, style: tuple[StyleShare, ...], **chosen
 @cli.command(
     cls=parsing.CommandWithLists, short_help="Paint many pictures: folders, patterns or a table."
 )
-@options.batch
+@options.painting.batch
 def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     """Paint all CONTENTS in all STYLES, or the rows of a manifest.
 
@@ -204,7 +204,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     cls=parsing.CommandWithLists,
     short_help="Paint pictures in seconds, by a network that was trained for it.",
 )
-@options.instant
+@options.feed_forward.instant
 @click.pass_obj
 def instant(
     begun: float, content: Path | None, style: tuple[StyleShare, ...], **chosen: Any
@@ -227,7 +227,7 @@ def instant(
 
 
 @cli.command(short_help="Paint one picture with many settings, as a grid.")
-@options.sweep
+@options.painting.sweep
 def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     """Paint CONTENT in the style of STYLE with many settings, and draw a labelled grid.
 
@@ -244,7 +244,7 @@ def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
 
 
 @cli.command(short_help="Paint into a picture what the network sees in it (Deep Dream).")
-@options.dream
+@options.dream.dream
 @click.pass_obj
 def dream(begun: float, content: Path, **chosen: Any) -> int:
     """Paint into PHOTO what the network sees in it (Deep Dream).
@@ -260,7 +260,7 @@ def dream(begun: float, content: Path, **chosen: Any) -> int:
 
 
 @cli.command(short_help="Predict the memory and the time of a run.")
-@options.plan
+@options.painting.plan
 def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> None:
     """Predict how much memory and time painting CONTENT in the style of STYLE takes.
 
@@ -274,7 +274,7 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
 
 
 @cli.command(short_help="Train a network that paints any photo in a style at once.")
-@options.train
+@options.feed_forward.train
 @click.pass_obj
 def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
     """Train a network that paints any photo in the style of PAINTING in one pass.
@@ -294,7 +294,7 @@ def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
 
 
 @cli.command(short_help="Write a network, or an update, as a file for other programs.")
-@options.export
+@options.feed_forward.export
 def export(model: str, **chosen: Any) -> None:
     """Write MODEL as a file that runs without nst-jax.
 
@@ -312,8 +312,8 @@ def export(model: str, **chosen: Any) -> None:
 
 
 @cli.command(short_help="Print the settings embedded in a result.")
-@click.argument("path", type=options.FILE, metavar="FILE")
-@options.option(
+@click.argument("path", type=options.base.FILE, metavar="FILE")
+@options.base.option(
     "--json", "as_json", is_flag=True, help="print JSON (default if the output is not a terminal)"
 )
 def info(path: Path, as_json: bool) -> None:
@@ -361,7 +361,7 @@ def weights(ctx: click.Context) -> None:
 
 
 @weights.command("info", short_help="Verify a weights file and describe it.")
-@click.argument("weights", type=options.FILE, metavar="[FILE]", required=False)
+@click.argument("weights", type=options.base.FILE, metavar="[FILE]", required=False)
 def weights_info(weights: Path | None) -> None:
     """Verify a weights FILE and describe it; without FILE, the one in use."""
     from nst_jax.app import inspection
@@ -370,20 +370,20 @@ def weights_info(weights: Path | None) -> None:
 
 
 @weights.command("convert", short_help="Convert another program's weights file of VGG-19.")
-@click.argument("source", type=options.FILE, metavar="FILE")
-@options.result(
+@click.argument("source", type=options.base.FILE, metavar="FILE")
+@options.shared.result(
     "weights file to write (required)", required=True, metavar="OUT.h5", name="destination"
 )
-@options.overwrite
-@options.option(
+@options.shared.overwrite
+@options.base.option(
     "--encoding", metavar="NAME", help="float32, float16 or codes (default: that of FILE)"
 )
-@options.option(
+@options.base.option(
     "--family",
     metavar="NAME",
     help="vgg19-caffe, vgg19-torchvision or a name of your own (default: by the layers' names)",
 )
-@options.option(
+@options.base.option(
     "--pixels",
     metavar="NAME",
     help="input pixels: caffe-bgr, torchvision or raw (default: the family's)",

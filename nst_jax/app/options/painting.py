@@ -1,0 +1,409 @@
+"""The options of `stylize`, `batch`, `sweep`, `plan` and `demo`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nst_jax.app import parsing
+from nst_jax.app.options.base import (
+    DEFAULT_SIZE,
+    DEFAULT_STEPS,
+    DEMO_SIZE,
+    FILE,
+    NUMBERS,
+    RECIPES,
+    STYLE_FILE,
+    SWEEP_RECIPE,
+    SWEEP_SIZE,
+    Decorator,
+    all_of,
+    expert,
+    look,
+    memory,
+    output,
+    size,
+)
+from nst_jax.app.options.shared import (
+    RECIPES_PRECISION,
+    cache,
+    cache_for,
+    computing_with,
+    devices,
+    layers,
+    metadata,
+    optional_pictures,
+    overwrite,
+    pool,
+    quiet,
+    recipe,
+    rest,
+    result,
+    size_of_picture,
+    strength,
+    values,
+    watched,
+    weights_file,
+    weights_of_terms,
+    xla_logs,
+)
+
+# --- Arguments ------------------------------------------------------------------------------------
+
+_pictures = all_of(
+    click.argument("content", type=FILE),
+    click.argument("style", type=STYLE_FILE, nargs=-1, required=True, metavar="STYLE..."),
+)
+
+_contents = click.argument("contents", type=FILE, nargs=-1, required=True)
+
+# --- Look -----------------------------------------------------------------------------------------
+
+
+def _steps(default: str) -> Decorator:
+    return look(
+        "--steps",
+        type=int,
+        metavar="N",
+        help=f"number of updates: how often the picture is changed (default: {RECIPES}{default})",
+    )
+
+
+_seed = look(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
+    help="number from which random noise is made; the same seed gives the same noise (default: 0)",
+)
+
+_start = all_of(
+    look(
+        "--init",
+        metavar="START",
+        help="picture to start from: content, style, noise, blank, content+noise, instant (what "
+        f"`nst-jax instant` paints of the pictures) or an image FILE (default: {RECIPES})",
+    ),
+    look(
+        "--noise-ratio",
+        type=float,
+        metavar="X",
+        help="share of noise in `--init content+noise`, from 0 to 1 (default: 0.6)",
+    ),
+    _seed,
+)
+
+_styles_of_batch = all_of(
+    look(
+        "--styles",
+        type=FILE,
+        multiple=True,
+        metavar="STYLES...",
+        help="style pictures, one or more: files, folders, or patterns in quotes such as 'art/*.jpg'",
+    ),
+    look(
+        "--pair",
+        type=click.Choice(["all", "zip"]),
+        default="all",
+        help="pairing: every content with every style, or the n-th content with the n-th style "
+        "(default: all)",
+    ),
+)
+
+_axes = all_of(
+    look(
+        "--ratio",
+        type=NUMBERS,
+        metavar="X,...",
+        help="content weights as multiples of the style weight, which stays as it is. In "
+        "gatys-2015 the content loss is a sum over pixels, so 128 px need 16 times the ratio of 512 px "
+        "for the same balance",
+    ),
+    look(
+        "--layers",
+        metavar="SETS",
+        help="sets of style layers: cumulative (the first, the first two, ... all), single (each "
+        "alone), or names such as relu1_1,relu1_1+relu2_1. Smaller sets get larger weights: the "
+        "recipe's, times the number of all layers, divided by the number of layers in the set",
+    ),
+)
+
+# --- Size -----------------------------------------------------------------------------------------
+
+_style_size = size(
+    "--style-size",
+    metavar="SIZE",
+    help="size of the style picture (default: as --size, or as the result where the recipe says so; "
+    "beside --size 400x300 it keeps its proportions)",
+)
+
+_shape = size(
+    "--shape",
+    type=parsing.Shape(),
+    metavar="WIDTHxHEIGHT",
+    help="size of the result in pixels, instead of pictures; the style is assumed to be as large",
+)
+
+# --- Output ---------------------------------------------------------------------------------------
+
+_overwrite_finished = output(
+    "--overwrite/--no-overwrite",
+    default=None,
+    help="replace files: --overwrite replaces any, and paints finished pictures again; --no-overwrite "
+    "stops if a file in the way is not a finished picture (default: skip what is finished with these "
+    "settings, replace other pictures of nst-jax, stop at any other file)",
+)
+
+_progress_files = all_of(
+    watched("; before the first, OUT shows what `nst-jax instant` paints"),
+    output(
+        "--log",
+        type=FILE,
+        metavar="FILE.jsonl",
+        help="file for the losses of every update, as JSON lines; replaced, and written during the run",
+    ),
+    output(
+        "--checkpoint",
+        type=FILE,
+        metavar="FILE.h5",
+        help="file for the state of the run: written about every 30 seconds, whenever the picture is "
+        "enlarged, and when the run ends or is stopped. It is kept, so that more --steps can follow",
+    ),
+    output(
+        "--checkpoint-every",
+        type=int,
+        metavar="N",
+        help="updates between two checkpoints (default: about 30 seconds instead)",
+    ),
+    output(
+        "--resume",
+        is_flag=True,
+        help="resume from --checkpoint with the result of an uninterrupted run; start from the "
+        "beginning if the file does not exist. Pictures, weights and recipe must be the same",
+    ),
+)
+
+_files_of_batch = all_of(
+    result("folder for the results (required)", required=True, metavar="DIR"),
+    output(
+        "--format",
+        "suffix",
+        type=click.Choice(["png", "jpg", "webp", "tiff"]),
+        default="png",
+        help="format of the results, which are named CONTENT_STYLE unless a manifest names them "
+        "(default: png)",
+    ),
+    output("--sheet", is_flag=True, help="also write sheet.png, a contact sheet of all results"),
+    output(
+        "--outputs-anywhere",
+        is_flag=True,
+        help="let a manifest name outputs outside DIR, which are refused otherwise",
+    ),
+)
+
+_json = output("--json", "as_json", is_flag=True, help="print one JSON object; memory is in bytes")
+
+# --- Memory and devices ---------------------------------------------------------------------------
+
+_computing = computing_with(RECIPES_PRECISION, f"{RECIPES}, ")
+
+_devices_of_picture = devices(
+    "GPUs or TPUs that share the picture, each with a horizontal band of it: less memory on each"
+)
+
+_devices_of_many = all_of(
+    memory(
+        "--chunk",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="largest number of pictures painted at once (default: what memory allows, until more gain "
+        "no speed)",
+    ),
+    devices("GPUs or TPUs that share the work, each with pictures of its own"),
+    memory(
+        "--bands",
+        type=click.IntRange(min=1),
+        default=1,
+        metavar="N",
+        help="devices that share each picture, each with a horizontal band of it (default: 1)",
+    ),
+)
+
+_devices_planned = memory(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="devices that share the picture, present here or not; --memory is what each of them has "
+    "(default: 1)",
+)
+
+_cluster = memory(
+    "--cluster",
+    metavar="auto|HOST:PORT,N,I",
+    help="processes that paint the picture together with the devices of all of them; start the same "
+    "command in each. auto: jax finds them (SLURM, Open MPI, TPU pods). Else: the address at which the "
+    "first process listens, the number of processes, and the index of this one, from 0. All need the "
+    "same files under the same paths; only the first writes",
+)
+
+_sharing_a_batch = all_of(
+    memory(
+        "--shard",
+        metavar="I/N",
+        help="paint only part I of N, such as 1/4: start N commands, one for each I, here or on other "
+        "machines, and together they paint everything",
+    ),
+    memory(
+        "--runner",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        help="where the batch runs: in this process, or on the devices of a Ray cluster (needs "
+        "the extra `ray`, as in `pip install '.[ray]'`): the one at $RAY_ADDRESS, or else this machine "
+        "(default: local)",
+    ),
+)
+
+_machine = all_of(
+    memory(
+        "--memory",
+        type=parsing.ByteCount(),
+        metavar="BYTES",
+        help="memory to plan for, such as 24GB or 16GiB (default: what is available here)",
+    ),
+    memory(
+        "--platform",
+        type=click.Choice(["cpu", "gpu", "tpu"]),
+        help="kind of device to plan for (default: the one here; for another kind give --memory, "
+        "and no time is predicted)",
+    ),
+)
+
+# --- Expert ---------------------------------------------------------------------------------------
+
+_optimizer = expert(
+    "--optimizer",
+    metavar="NAME",
+    help="optimizer with its usual settings: Adam, KerasAdam, DecayedSGD, TorchLBFGS or LBFGS "
+    f"(default: {RECIPES})",
+)
+
+
+def _learning_rate(kind: Any = float) -> Decorator:
+    return expert(
+        "--lr",
+        "learning_rate",
+        type=kind,
+        metavar="X" if kind is float else "X,...",
+        help=f"learning rate, for optimizers that have one (default: {RECIPES})",
+    )
+
+
+_cache_of_rates = cache_for(
+    "predict the time from the speed of earlier runs, which the user's cache folder has"
+)
+
+# --- Commands -------------------------------------------------------------------------------------
+
+_of_default = f"{RECIPES}, {DEFAULT_SIZE}"
+
+_run = all_of(metadata, _computing)
+
+_network = all_of(values, layers, _optimizer)
+
+stylize = all_of(
+    _pictures,
+    recipe(),
+    weights_of_terms(),
+    strength,
+    _steps(f", {DEFAULT_STEPS}"),
+    _start,
+    size_of_picture(_of_default),
+    _style_size,
+    result(
+        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder (default: CONTENT_STYLE.png in this "
+        "folder)"
+    ),
+    overwrite,
+    _run,
+    _progress_files,
+    _devices_of_picture,
+    _cluster,
+    _network,
+    _learning_rate(),
+    rest,
+)
+
+batch = all_of(
+    _contents,
+    _styles_of_batch,
+    recipe(),
+    weights_of_terms(),
+    strength,
+    _steps(f", {DEFAULT_STEPS}"),
+    _start,
+    size_of_picture(_of_default),
+    _style_size,
+    _files_of_batch,
+    _overwrite_finished,
+    _run,
+    _devices_of_many,
+    _sharing_a_batch,
+    _network,
+    _learning_rate(),
+    rest,
+)
+
+sweep = all_of(
+    _pictures,
+    _axes,
+    recipe(f"{SWEEP_RECIPE}; a ratio refers to the losses of this recipe", SWEEP_RECIPE),
+    weights_of_terms(NUMBERS),
+    strength,
+    _steps(""),
+    _start,
+    size_of_picture(
+        f"{SWEEP_SIZE}, since a sweep is many pictures",
+        SWEEP_SIZE,
+        "size in pixels, as the recipe measures it: in gatys-2015, the side of a square of "
+        "the same area",
+    ),
+    _style_size,
+    result(
+        "PNG, JPEG, WebP or TIFF file for the grid, or a folder "
+        "(default: CONTENT_STYLE_sweep.png in this folder)"
+    ),
+    overwrite,
+    _run,
+    _devices_of_many,
+    _network,
+    _learning_rate(NUMBERS),
+    rest,
+)
+
+plan = all_of(
+    optional_pictures,
+    recipe(),
+    _steps(f", {DEFAULT_STEPS}"),
+    size_of_picture(_of_default),
+    _style_size,
+    _shape,
+    _json,
+    _computing,
+    _machine,
+    _devices_planned,
+    _network,
+    pool,
+    _cache_of_rates,
+    xla_logs,
+)
+
+demo = all_of(
+    _steps(f", {DEFAULT_STEPS}"),
+    size_of_picture(DEMO_SIZE, DEMO_SIZE),
+    result("file for the result (default: demo.png)", default=Path("demo.png")),
+    overwrite,
+    weights_file,
+    cache,
+    xla_logs,
+    quiet,
+)

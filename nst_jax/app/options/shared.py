@@ -1,0 +1,245 @@
+"""The options that commands of different kinds share."""
+
+import os
+from typing import Any
+
+import click
+
+from nst_jax.app import parsing
+from nst_jax.app.options.base import (
+    DEFAULT_PRECISION,
+    FILE,
+    RECIPES,
+    STYLE_FILE,
+    Decorator,
+    all_of,
+    expert,
+    look,
+    memory,
+    option,
+    output,
+    size,
+)
+
+# --- Arguments ------------------------------------------------------------------------------------
+
+optional_pictures = all_of(
+    click.argument("content", type=FILE, required=False),
+    click.argument("style", type=STYLE_FILE, nargs=-1, metavar="[STYLE]..."),
+)
+
+# --- Look -----------------------------------------------------------------------------------------
+
+
+def recipe(default: str = "`default`", value: str | None = None) -> Decorator:
+    """Return the option of the recipe; its default is `value`, which `--help` calls `default`."""
+    return look(
+        "--recipe",
+        metavar="NAME|FILE",
+        default=value,
+        help="recipe: a name from `nst-jax recipes`, or a .toml file made with `recipes show NAME` "
+        f"(default: {default})",
+    )
+
+
+def _weight(option: str, term: str, kind: Any = float) -> Decorator:
+    metavar = "X" if kind is float else "X,..."
+    text = f"weight of {term} (default: {RECIPES})"
+    return look(option, type=kind, metavar=metavar, help=text)
+
+
+def weights_of_terms(kind: Any = float) -> Decorator:
+    """Return the options of the losses' weights, whose values are of a type of click."""
+    return all_of(
+        _weight("--style-weight", "the style loss", kind),
+        _weight("--content-weight", "the content loss"),
+        _weight("--tv-weight", "the total variation loss, which smooths", kind),
+    )
+
+
+strength = look(
+    "--strength",
+    type=float,
+    metavar="S",
+    help="strength of the style, from 0 to 1: multiplies the style weight by 100^(2S-1), so by 0.01 to "
+    "100 (default: 0.5, which changes nothing)",
+)
+
+# --- Size -----------------------------------------------------------------------------------------
+
+
+def size_of_picture(
+    default: str,
+    value: str | None = None,
+    measured: str = "longer side in pixels, unless the recipe measures otherwise",
+) -> Decorator:
+    """Return the option `--size`.
+
+    Args:
+      default: the default in the words of `--help`.
+      value: the default that the command gets; None lets the recipe decide.
+      measured: what a bare number means.
+    """
+    return size(
+        "--size",
+        metavar="SIZE",
+        default=value,
+        help=f"{measured} (default: {default}). Or as-is, 400x300, or a measure by name: long:512, "
+        "short:512, area:512 (as many pixels as 512x512)",
+    )
+
+
+# --- Output ---------------------------------------------------------------------------------------
+
+
+def result(text: str, *, name: str = "output", **settings: Any) -> Decorator:
+    """Return the option `--output`; `name` is the parameter that gets its value."""
+    return output("--output", "-o", name, type=FILE, help=text, **{"metavar": "OUT"} | settings)
+
+
+overwrite = output(
+    "--overwrite/--no-overwrite", default=True, help="replace existing files (default: yes)"
+)
+
+metadata = output(
+    "--metadata/--no-metadata",
+    default=True,
+    help="embed the settings in the picture (default: yes)",
+)
+
+
+def watched(before: str = "") -> Decorator:
+    """Return the options about the picture during the run; `before` says what OUT shows at first."""
+    return all_of(
+        output(
+            "--every",
+            type=int,
+            metavar="N",
+            help="updates between two writes of OUT during the run, small at first if it is painted "
+            f"from coarse to fine{before} (default: OUT is written at the end)",
+        ),
+        output(
+            "--frames",
+            type=FILE,
+            metavar="DIR",
+            help="folder for numbered pictures of the run, all of the final size: the start, one "
+            "every N updates (--every, default: 50) and the result",
+        ),
+    )
+
+
+quiet = option("--quiet", "-q", is_flag=True, help="print nothing but errors")
+
+# --- Memory and devices ---------------------------------------------------------------------------
+
+
+def precision_with(precision: str, default: str) -> Decorator:
+    """Return the option of the precision; for the arguments, see `computing_with`."""
+    return memory(
+        "--precision",
+        metavar="NAME",
+        help="number format of the network: float32, tensorfloat32, bfloat16 (half the memory), or "
+        f"auto: float32 on a CPU; on a GPU or TPU {precision} (default: {default}{DEFAULT_PRECISION})",
+    )
+
+
+def computing_with(precision: str, default: str) -> Decorator:
+    """Return the options of precision and tiles.
+
+    Args:
+      precision: what `auto` is on a GPU or TPU.
+      default: whose default both are, followed by a comma; empty if there is no recipe.
+    """
+    return all_of(
+        precision_with(precision, default),
+        memory(
+            "--tile",
+            metavar="PX",
+            help="side of the tiles in which a large picture is computed, in pixels: less memory and "
+            "more time for the same picture. Or off, or auto: only if memory requires it "
+            f"(default: {default}auto)",
+        ),
+    )
+
+
+RECIPES_PRECISION = (
+    "what the recipe says, which is bfloat16 in `default` and tensorfloat32 in published recipes"
+)
+
+
+def devices(text: str) -> Decorator:
+    """Return the option of the number of devices, with its text in `--help`."""
+    return memory(
+        "--devices", type=parsing.DeviceCount(), metavar="N|all", help=f"{text} (default: 1)"
+    )
+
+
+# --- Expert ---------------------------------------------------------------------------------------
+
+values = expert(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="any value of the recipe by its key, such as descent.schedule=OneScale; `nst-jax recipes show "
+    "NAME` prints all keys; may be repeated",
+)
+
+layers = all_of(
+    expert(
+        "--style-layer",
+        multiple=True,
+        metavar="NAME=WEIGHT",
+        help="style layer (relu1_1 to relu5_4) and its weight, such as relu3_1=0.5; may be repeated, "
+        "and replaces all style layers of the recipe",
+    ),
+    expert(
+        "--content-layer",
+        multiple=True,
+        metavar="NAME=WEIGHT",
+        help="content layer and its weight; as --style-layer",
+    ),
+)
+
+pool = expert(
+    "--pool", metavar="NAME", help=f"pooling of the network: max or average (default: {RECIPES})"
+)
+
+weights_file = expert(
+    "--weights",
+    type=FILE,
+    metavar="FILE",
+    help="weights file of VGG-19 (default: $NST_JAX_WEIGHTS, else the file in the package)",
+)
+
+
+def cache_for(text: str) -> Decorator:
+    """Return the option that turns the cache off, with its text in `--help`."""
+    return expert("--cache/--no-cache", default=True, help=f"{text} (default: yes)")
+
+
+cache = cache_for(
+    "keep compiled programs in the user's cache folder, so that later starts are quicker"
+)
+
+XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"  # environment variable: XLA prints messages from this level on
+
+
+def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Let XLA print all its messages; called while flags are parsed, before jax is imported."""
+    del ctx, param
+    if value:
+        os.environ[XLA_LOGS] = "0"
+
+
+xla_logs = expert(
+    "--xla-logs",
+    is_flag=True,
+    expose_value=False,
+    callback=_show_xla_logs,
+    help=f"print the messages of XLA, jax's compiler (default: no, or as ${XLA_LOGS} says)",
+)
+
+# --- Commands -------------------------------------------------------------------------------------
+
+rest = all_of(pool, weights_file, cache, xla_logs, quiet)
