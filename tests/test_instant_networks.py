@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import weights
+from nst_jax.app import inspection
 from nst_jax.feed_forward import arbitrary, load_arbitrary, load_styles26, styles26
 from nst_jax.vgg.precision import BFLOAT16
 from nst_jax.weights import params as weights_params
@@ -185,6 +186,30 @@ def test_a_file_with_other_shapes_is_refused(tmp_path):
         ValueError, match=r"does not fit the 26 styles: .*\[27, 3\].*; get it again"
     ):
         load_styles26(tmp_path / "a.h5")
+
+
+def test_weights_info_describes_every_network(capsys, tmp_path):
+    inspection.describe_weights(None)
+    out = capsys.readouterr().out
+    assert "network = vgg19" in out
+    for architecture in ARCHITECTURES:
+        assert f"{architecture.embedded}: {architecture.title}, " in out
+        inspection.describe_weights(WEIGHTS / architecture.embedded)
+        described = capsys.readouterr().out
+        assert f"network = {architecture.name}\n" in described
+        assert described.endswith("verified = digest, names and shapes\n")
+    weights_params.write_datasets(
+        tmp_path / "a.h5",
+        {"a/bias": np.zeros(1, np.float32)},
+        **dict.fromkeys(("family", "origin", "licence"), ""),
+        encoding="int8",
+        pixels="raw",
+        network="other",
+    )
+    with pytest.raises(
+        ValueError, match=r"of the network 'other', .* does not know; update nst-jax"
+    ):
+        inspection.describe_weights(tmp_path / "a.h5")
 
 
 # --- Batches, programs, precision -----------------------------------------------------------------

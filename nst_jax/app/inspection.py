@@ -58,13 +58,29 @@ def show_recipe(recipe: str) -> None:
 
 def describe_weights(weights: Path | None) -> None:
     """Verify a weights file, by default the one that runs use, and print its description."""
-    from nst_jax.weights.params import load_params, read_info
+    from nst_jax.feed_forward import arbitrary, styles26
+    from nst_jax.weights.params import VGG19, embedded_file, load_params, load_params_of, read_info
 
-    load_params(weights)
-    facts = read_info(weights)._asdict()
+    others = {one.name: one for one in (arbitrary.ARCHITECTURE, styles26.ARCHITECTURE)}
+    info = read_info(weights)
+    if info.network == VGG19:
+        load_params(weights)
+    elif info.network in others:
+        load_params_of(others[info.network], weights)
+    else:
+        raise ValueError(
+            f"`weights`: '{weights}' has weights of the network {info.network!r}, which this version "
+            "does not know; update nst-jax"
+        )
+    facts = info._asdict()
     layers = facts.pop("layers")
     _print_items(facts | {"layers": f"{len(layers)}, {layers[0]} to {layers[-1]}"})
     print_lines("verified = digest, names and shapes")
+    if weights is None:
+        for one in others.values():
+            found = read_info(embedded_file(one))
+            about = f"{one.title}, {found.parameters} parameters, {found.licence}"
+            print_lines(f"also in the package: {embedded_file(one)}: {about}")
 
 
 def convert_weights(source: Path, destination: Path, *, overwrite: bool, **options: Any) -> None:

@@ -9,6 +9,12 @@ takes gammas and betas of its instance norms from that vector, paints the conten
 `(1 - strength) * style_vector(params, content) + strength * vector` is how the authors weaken a style,
 and the mean of several vectors mixes styles.
 
+The weights are the int8 codes that Magenta published, decoded: the result is that of the float graph,
+to 1e-5, as onnxruntime computes it. The int8 graph also rounds activations to 8 bits. At the sizes that
+it is made for, its vector differs from the float one by 1.3 % of its length, and its picture by 0.035
+on average (chelsea at 384 x 384 px, starry_night at 256 x 256 px, in `tests/instant_golden.json`). With
+bfloat16 activations, the same vector differs by 5 % and the same picture by 0.002.
+
 The functions are pure and can be traced. Compiled with `jax.jit(..., static_argnames="precision")`,
 each shape takes one program, whatever the style. Batches are rows [n, h, w, 3] with vectors [n, 100],
 or `jax.vmap` over both.
@@ -203,9 +209,11 @@ def style_vector(
       ValueError: for other weights, a picture that is too small, or integers.
 
     Example:
+      >>> import jax
       >>> import nst_jax as nst
       >>> from nst_jax.feed_forward import load_arbitrary, style_vector
-      >>> style_vector(load_arbitrary(), nst.images.sample("starry_night")[:64, :64]).shape
+      >>> style = nst.images.sample("starry_night")[:64, :64]
+      >>> jax.jit(style_vector)(load_arbitrary(), style).shape
       (100,)
 
     References:
@@ -242,14 +250,15 @@ def stylize_with(
         not one for each picture.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import jax
       >>> import nst_jax as nst
       >>> from nst_jax.feed_forward import load_arbitrary, style_vector, stylize_with
-      >>> params, content = load_arbitrary(), nst.images.sample("chelsea")[:64, :80]
-      >>> vector = style_vector(params, nst.images.sample("starry_night")[:64, :64])
-      >>> weaker = 0.5 * style_vector(params, content) + 0.5 * vector
-      >>> stylize_with(params, content, weaker).shape
-      (64, 80, 3)
+      >>> params, vector_of = load_arbitrary(), jax.jit(style_vector)
+      >>> content = nst.images.sample("chelsea")[:64, :64]
+      >>> vector = vector_of(params, nst.images.sample("starry_night")[:64, :64])
+      >>> weaker = 0.5 * vector_of(params, content) + 0.5 * vector
+      >>> jax.jit(stylize_with)(params, content, weaker).shape
+      (64, 64, 3)
 
     References:
       As in `style_vector`.

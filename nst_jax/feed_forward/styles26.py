@@ -134,12 +134,14 @@ def stylize_mixture(
         not 26 for each picture.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import jax
+      >>> import numpy as np
       >>> import nst_jax as nst
       >>> from nst_jax.feed_forward import load_styles26, stylize_mixture
       >>> content = nst.images.sample("chelsea")[:64, :80]
-      >>> half_and_half = jnp.zeros(26).at[jnp.array([3, 19])].set(0.5)
-      >>> stylize_mixture(load_styles26(), content, half_and_half).shape
+      >>> half_and_half = np.zeros(26, np.float32)
+      >>> half_and_half[[3, 19]] = 0.5
+      >>> jax.jit(stylize_mixture)(load_styles26(), content, half_and_half).shape
       (64, 80, 3)
 
     References:

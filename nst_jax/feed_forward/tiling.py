@@ -45,7 +45,7 @@ from nst_jax.feed_forward.transformer import (
 from nst_jax.losses import at_least_float32
 from nst_jax.scaling.capacity import MARGIN, OutOfMemory
 from nst_jax.vgg.layers import BIAS, KERNEL
-from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, precision_on
+from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, default_platform, precision_on
 
 LEAST = 16  # rows of the smallest strip, px
 
@@ -179,9 +179,10 @@ def _through(
     norms: list[Norm | None],
     x: Array,
     *,
-    steps: Any,
-    precision: Any,
-) -> tuple[Array, Array, Array]:
+    steps: tuple[Step, ...],
+    precision: Precision,
+    kept: bool,
+) -> tuple[Array | None, Array, Array]:
     """Pass a strip through layers; return the last one's convolved features and their statistics."""
     x = x.astype(precision.activations_of(x.dtype))
     for step, kernel, norm in zip(steps, kernels, [*norms, None], strict=True):
@@ -195,7 +196,8 @@ def _through(
             x = jnp.maximum(x, 0)
     wide = at_least_float32(x)
     mean = jnp.mean(wide, axis=(1, 2), keepdims=True)
-    return x, mean, jnp.mean(jnp.square(wide - mean), axis=(1, 2), keepdims=True)
+    variance = jnp.mean(jnp.square(wide - mean), axis=(1, 2), keepdims=True)
+    return x if kept else None, mean, variance
 
 
 def _mirrored(x: Array, step: Step) -> Array:
@@ -209,7 +211,7 @@ def _finish(y: Array, norm: Norm | None, before: Array, *, layer: TransformerLay
     return activated(layer, y if norm is None else normalized(y, *norm), before)
 
 
-THROUGH = Jitted(_through, static_argnames=("steps", "precision"))
+THROUGH = Jitted(_through, static_argnames=("steps", "precision", "kept"))
 FINISH = Jitted(_finish, static_argnames=("layer",))
 
 
@@ -260,8 +262,7 @@ def paint_in_strips(
     x = np.pad(np.asarray(content, np.float32), edges, mode="reflect")
     rows = -(-x.shape[0] // -(-x.shape[0] // strip))  # strips of equal size, as far as that goes
     rows = -(-rows // DIVISOR) * DIVISOR
-    painter = _Painter(layers, params, conditions, precision_on(precision))
-    painter.expect(x.shape[0], rows, report)
+    painter = _Painter(layers, params, conditions, precision_on(precision), report)
     return painter.paint(x, rows)[:height, :width]
 
 
@@ -293,22 +294,19 @@ class _Painter:
         params: Params,
         conditions: Conditions,
         precision: Precision,
+        report: Report | None,
     ) -> None:
         self._layers, self._conditions, self._precision = layers, conditions, precision
         self._kernels = params.layers["transformer"]
         self._norms: dict[str, Norm] = {}
-        self._report: Report | None = None
-        self._done = self._all = 0
-
-    def expect(self, height: int, rows: int, report: Report | None) -> None:
-        """Say to whom the strips are reported, and count them."""
         self._report = report
-        self._all = -(-height // rows) * len(passes_of(self._layers))
+        self._done = self._all = 0  # strips, over all passes
 
     def paint(self, x: np.ndarray, rows: int) -> np.ndarray:
         """Return the picture for a content with sides that are multiples of 4, in strips of `rows`."""
-        before, full = x, x.shape[0]
-        for one in passes_of(self._layers):
+        before, full, passes = x, x.shape[0], passes_of(self._layers)
+        self._all = -(-full // rows) * len(passes)
+        for one in passes:
             layer = self._layers[one.last]
             if layer.begins:
                 before = x
@@ -328,7 +326,12 @@ class _Painter:
         for first, last in _strips(shape[0], rows * shape[0] // full):
             steps, (start, stop) = steps_for(layers, x.shape[0], first, last)
             y, mean, variance = THROUGH(
-                kernels, norms, x[None, start:stop], steps=steps, precision=self._precision
+                kernels,
+                norms,
+                x[None, start:stop],
+                steps=steps,
+                precision=self._precision,
+                kept=one.kept,
             )
             if one.kept:
                 kept[first:last] = np.asarray(y[0])
@@ -391,7 +394,12 @@ def _shape_after(layers: TransformerLayers, shape: tuple[int, ...]) -> tuple[int
 
 
 def strip_for(
-    params: Params, shape: Shape, *, available: int | None, precision: AnyPrecision = AUTO
+    params: Params,
+    shape: Shape,
+    *,
+    available: int | None,
+    precision: AnyPrecision = AUTO,
+    platform: str | None = None,
 ) -> int:
     """Return how many rows a strip must have for a picture to fit in memory, or 0 for one piece.
 
@@ -401,6 +409,8 @@ def strip_for(
       available: bytes that can be allocated, from `scaling.capacity.available`; None if that is not
         known, which gives 0.
       precision: as in `paint_in_strips`.
+      platform: the device's platform, "cpu" or another; a CPU's memory is also the host's. None is that
+        of JAX's default device.
 
     Returns:
       0 if the picture fits in one piece, else the most rows that fit, a multiple of 16.
@@ -417,21 +427,22 @@ def strip_for(
       True
     """
     layers = arbitrary.LAYERS if "predictor" in params.layers else styles26.LAYERS
-    itemsize = precision_on(precision).activations_of(jnp.float32).itemsize
+    shared = (platform or default_platform()) == "cpu"
+    # A CPU convolves in float32 even if the activations have fewer bits.
+    itemsize = 4 if shared else precision_on(precision).activations_of(jnp.float32).itemsize
 
     def fits(needed: int) -> bool:
         return available is None or needed * MARGIN <= available
 
+    def in_strips(rows: int) -> int:
+        return bytes_in_strips(layers, shape, rows, itemsize=itemsize, shared=shared)
+
     if fits(bytes_in_one_piece(layers, shape, itemsize=itemsize)):
         return 0
     counts = range(LEAST, shape[0], LEAST)
-    fitting = bisect.bisect_left(
-        counts,
-        True,
-        key=lambda rows: not fits(bytes_in_strips(layers, shape, rows, itemsize=itemsize)),
-    )
+    fitting = bisect.bisect_left(counts, True, key=lambda rows: not fits(in_strips(rows)))
     if fitting == 0:
-        needed = bytes_in_strips(layers, shape, LEAST, itemsize=itemsize)
+        needed = in_strips(LEAST)
         raise OutOfMemory(
             f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(needed)} by estimate even in strips, "
             f"and {gigabytes((available or 0) / MARGIN)} are available; choose a smaller size"
@@ -447,19 +458,25 @@ def bytes_in_one_piece(layers: TransformerLayers, shape: Shape, *, itemsize: int
       shape: (height, width) of the picture, px.
       itemsize: bytes of one number of the activations.
     """
-    return round(_peak(layers, 0, shape, itemsize)) + 2 * _bytes_of_picture(shape)
+    return _with_workspace(_peak(layers, 0, shape, itemsize)) + 2 * _bytes_of_picture(shape)
 
 
 def bytes_in_strips(
-    layers: TransformerLayers, shape: Shape, strip: int, *, itemsize: int = 4
+    layers: TransformerLayers,
+    shape: Shape,
+    strip: int,
+    *,
+    itemsize: int = 4,
+    shared: bool = True,
 ) -> int:
-    """Return an estimate of the memory that a picture needs in strips, on host and device together.
+    """Return an estimate of the device's memory that a picture needs in strips.
 
     Args:
       layers: the network's table.
       shape: (height, width) of the picture, px.
       strip: rows of a strip, px.
       itemsize: bytes of one number of the activations.
+      shared: whether the device's memory is the host's, which holds what is kept.
     """
     most = 0.0
     for one in passes_of(layers):
@@ -467,14 +484,24 @@ def bytes_in_strips(
         most = max(most, _peak(layers[: one.last + 1], one.first, (rows, shape[1]), itemsize))
     # The content, the features from which a pass starts, those that it keeps, and those with which the
     # residual block began.
-    return round(most) + 4 * _bytes_of_picture(shape)
+    return _with_workspace(most) + (4 * _bytes_of_picture(shape) if shared else 0)
 
 
 HALO = 16  # rows that a strip of any pass needs on each side, at most
 
-BUFFERS = (
-    3  # of its features that a layer has at once: convolved, normed, mirrored for the next layer
-)
+# Arrays of the size of a layer's largest features that are in memory at once: those that were
+# convolved, and the same normed and mirrored; or those that were upsampled, and the same mirrored.
+BUFFERS = 2
+
+
+# What convolutions allocate besides the buffers that XLA plans: a part of these, and bytes whatever the
+# size. Measured with styles26 on two cores of a CPU (jax 0.10.2): 472 MB, of which 193 MB were planned,
+# at 1000 x 750 px; 1274 MB, of which 769 MB were planned, at 2000 x 1500 px.
+WORKSPACE, FIXED = 0.3, 200 * 10**6
+
+
+def _with_workspace(planned: float) -> int:
+    return round(planned * (1 + WORKSPACE)) + FIXED
 
 
 def _bytes_of_picture(shape: Shape) -> int:
@@ -490,6 +517,6 @@ def _peak(layers: TransformerLayers, first: int, shape: Shape, itemsize: int) ->
         scale /= layer.stride
         after = layer.channels * scale**2  # numbers for each px of the picture
         if index >= first:
-            most = max(most, before + BUFFERS * after)
+            most = max(most, BUFFERS * max(before, after))
         before = after
     return most * itemsize * shape[0] * shape[1]

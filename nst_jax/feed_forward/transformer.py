@@ -64,7 +64,7 @@ class TransformerLayer:
 
 TransformerLayers: TypeAlias = tuple[TransformerLayer, ...]
 
-# TransformerLayer name -> gammas and betas [n, c] of its instance norm, for each of n pictures.
+# Name of a layer -> gammas and betas [n, c] of its instance norm, for each of n pictures.
 Conditions: TypeAlias = Mapping[str, tuple[Float[Array, "n _"], Float[Array, "n _"]]]
 
 

@@ -268,14 +268,18 @@ def _find(path: PathLike | None) -> _hdf5.Source:
     return _embedded(vgg19())
 
 
-def _embedded(architecture: Architecture) -> _hdf5.Source:
-    """Return the file of a network that comes with the package."""
+def embedded_file(architecture: Architecture) -> Path:
+    """Return the path of the file of a network that comes with the package."""
     # A wheel has the file in this package's folder, a checkout has it in `weights` beside `nst_jax`.
     here, name = Path(__file__).parent, architecture.embedded
     inside, beside = here / name, here.parents[1] / "weights" / name
-    found = inside if inside.exists() else beside
+    return inside if inside.exists() else beside
+
+
+def _embedded(architecture: Architecture) -> _hdf5.Source:
+    """Return the file of a network that comes with the package."""
     return _hdf5.Source(
-        found,
+        embedded_file(architecture),
         EMBEDDED,
         WEIGHTS_FORMAT,
         if_missing="reinstall nst-jax",
