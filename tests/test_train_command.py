@@ -239,5 +239,5 @@ def test_a_foreign_checkpoint_is_refused(train, tmp_path, inputs):
 def test_several_devices_share_the_crops(train, tmp_path):
     code, _, err = train("--steps", 2, "--every", 2, "--devices", "2", "--no-samples")
     assert code == 0, err
-    assert "1 crops of 32 px on each of 2 devices" in err
+    assert "1 crop of 32 px on each of 2 devices" in err
     assert np.isfinite(style_files.load_training(tmp_path / "style.checkpoint.h5").held_out).all()

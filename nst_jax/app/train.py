@@ -249,6 +249,8 @@ class _Recorder:
         job, words = self.run.job, []
         if report.loss is not None:
             words.append(f"loss {float(report.loss):.4g}")
+        elif report.step < job.steps:
+            words.append("compiling")
         words.append(f"held out {self.run.held_out[-1]:.4g}")
         if self.run.best_step != self.run.updates[-1]:
             words.append(f"best {min(self.run.held_out):.4g} after {self.run.best_step}")
@@ -392,7 +394,7 @@ def _introduce(
     """Show device, weights, recipe, pictures, files and the expected duration before the training."""
     devices = "" if job.mesh is None else f" on each of {job.mesh.size} devices"
     each = job.batch if job.mesh is None else job.batch // job.mesh.size
-    crops = f"{each} crops of {job.crop} px{devices}"
+    crops = f"{each} crop{'s' * (each > 1)} of {job.crop} px{devices}"
     lines = {
         "recipe": f"{job.recipe.name}, {job.recipe.network.precision.name}",
         "paintings": few(
