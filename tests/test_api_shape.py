@@ -22,6 +22,7 @@ TAKE_PARAMS = (
     "step",
     "stylize",
     "stylize_many",
+    "train",
 )
 # Functions whose optional first argument reads best without its name: `load_params("file.h5")`.
 BY_PLACE = ("load_params", "cache", "compiler_options")

@@ -172,6 +172,7 @@ SAME_NAME = {
     "instant": ({"app.instant.command", "single_pass"}, "the command calls the function's painter"),
     "stylize": ({"app.commands", "painting"}, "the command of this name calls the function"),
     "plan": ({"app.commands", "scaling.plan"}, "the command of this name calls the function"),
+    "train": ({"app.commands", "feed_forward.training"}, "the command does what the function does"),
 }
 
 

@@ -94,13 +94,26 @@ def test_an_update_is_adams_on_the_mean_loss_of_the_crops(parts):
     value, gradient = jax.jit(jax.value_and_grad(mean))(network)
     assert_allclose(losses.total, value, rtol=1e-5)
     assert int(state.step) == 1
-    for old, new, slope in zip(
-        *map(jax.tree.leaves, (network, state.network, gradient)), strict=True
-    ):
-        # The first step of Adam is the learning rate, against the gradient's sign.
-        steep = np.abs(slope) > 1e-3 * np.abs(slope).max() + 1e-3
-        assert steep.mean() > 0.3
-        assert_allclose((new - old)[steep], -1e-2 * np.sign(slope)[steep], rtol=1e-3)
+    jax.tree.map(assert_near, slopes_of(state), gradient)
+    trees = network, state.network, slopes_of(state)
+    old, new, slope = (np.concatenate([x.ravel() for x in jax.tree.leaves(t)]) for t in trees)
+    # The first step of Adam is the learning rate, against the gradient's sign.
+    steep = np.abs(slope) > 1
+    assert steep.mean() > 0.9
+    assert_allclose((new - old)[steep], -1e-2 * np.sign(slope)[steep], rtol=1e-3)
+
+
+def slopes_of(state):
+    """Return the gradient of the first update, which is a tenth of Adam's first mean of gradients."""
+    return jax.tree.map(lambda mean: np.asarray(mean) / 0.1, state.opt_state[0].mu)
+
+
+def assert_near(slope, expected):
+    """Compare gradients, of up to some 1e5. One is 0 up to rounding: that of the last block's beta.
+
+    What that adds to a channel, the next norm subtracts.
+    """
+    assert_allclose(slope, expected, rtol=0, atol=1e-4 * np.abs(expected).max() + 0.1)
 
 
 @pytest.mark.slow
@@ -128,9 +141,7 @@ def test_two_devices_compute_what_one_does(parts):
     )
     assert len(both.step.sharding.device_set) == 2
     jax.tree.map(partial(assert_allclose, rtol=1e-5), shared, losses)
-    for first, second in zip(*map(jax.tree.leaves, (one.network, both.network)), strict=True):
-        # Where a gradient is nearly 0, rounding decides on its sign, and Adam's first step on that.
-        assert np.isclose(first, second, atol=1e-4).mean() > 0.98
+    jax.tree.map(assert_near, slopes_of(both), slopes_of(one))
 
 
 def test_other_numbers_and_names_compile_nothing(params, compilations):
