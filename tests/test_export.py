@@ -1,9 +1,11 @@
 """Exported files: run without this package, against this package."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,6 +24,8 @@ from tests import small
 pytestmark = pytest.mark.usefixtures("as_users_do")
 
 # --- StableHLO ------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
 
 # What a user's program does with a file: nothing of it is from this package.
 BARE = """
@@ -95,6 +99,28 @@ def test_a_trained_network_is_exported_from_its_file(run_bare, tmp_path):
 
 
 SIZES = {"odd": (33, 46), "wide": (20, 64)}
+
+
+def test_the_pages_python_runs(tmp_path):
+    """The first example of docs/export.md, on a file that the command wrote."""
+    words = ["styles26", "--to", "stablehlo", "-o", str(tmp_path / "styles26.npz")]
+    assert main(["export", *words]) == 0
+    text = (ROOT / "docs" / "export.md").read_text()
+    code = re.search(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[1]
+    nst.images.save(tmp_path / "photo.jpg", small.picture("chelsea", 40, 56))
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code + NO_PACKAGE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    photo = nst.images.load(tmp_path / "photo.jpg")
+    image = feed_forward.stylize_mixture(
+        feed_forward.load_styles26(), photo, np.eye(26, dtype=np.float32)[15]
+    )
+    painted = nst.images.load(tmp_path / "mosaic.png")
+    np.testing.assert_allclose(painted, image, atol=0.5 / 255 + 1e-4)
 
 
 def test_arbitrary_styles_run_at_any_size_in_one_program_or_in_two(run_bare, tmp_path):

@@ -42,6 +42,7 @@ def write_onnx(
     weights = {key: np.asarray(array) for key, array in decoded_weights(stored).items()}
     model = _converted(name, flattened_program(program, inputs, weights))
     _store(model.graph, weights, stored)
+    del model.graph.value_info[:]  # shapes of intermediate results, which runtimes find themselves
     onnx.helper.set_model_props(model, _as_text(metadata))
     model.doc_string = metadata["summary"]
     onnx.checker.check_model(model)
