@@ -21,8 +21,9 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import _checks, _files, images, optimizers, painting, prepare, recipes, weights
-from nst_jax.app import arguments, cli, messages, options, parsing, progress
+from nst_jax.app import arguments, cli, messages, parsing, progress
 from nst_jax.app.batch import groups, local
+from nst_jax.app.options import base
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
 
@@ -197,9 +198,9 @@ def test_options_say_what_they_are_and_their_default(command):
 
 def test_defaults_in_help_are_those_of_the_default_recipe():
     default = recipes.DEFAULT
-    assert default.pictures.size == sizes.LongEdge(int(options.base.DEFAULT_SIZE))
-    assert str(default.descent.steps) == options.base.DEFAULT_STEPS
-    assert default.network.precision.name == options.base.DEFAULT_PRECISION
+    assert default.pictures.size == sizes.LongEdge(int(base.DEFAULT_SIZE))
+    assert str(default.descent.steps) == base.DEFAULT_STEPS
+    assert default.network.precision.name == base.DEFAULT_PRECISION
     assert default.network.tile is None  # which is "auto"
     assert arguments.starts.Blend().ratio == 0.6
 

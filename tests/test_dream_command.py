@@ -15,7 +15,8 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import dreaming, images
-from nst_jax.app import cli, options, single
+from nst_jax.app import cli, single
+from nst_jax.app.options import dream as dream_options
 from nst_jax.dreams import settings
 
 QUICK = ("--tap", "relu1_1", "--size", "40", "--octaves", "2", "--steps", "2", "--no-cache")
@@ -210,16 +211,16 @@ def test_a_disk_that_fills_up_loses_nothing(call, monkeypatch, tmp_path):
 def test_the_defaults_that_help_states_are_those_of_the_function():
     function = inspect.signature(nst.dream).parameters
     stated = {
-        "taps": options.dream.DREAM_TAP,
-        "steps": options.dream.DREAM_STEPS,
-        "step_size": options.dream.DREAM_STEP_SIZE,
-        "octaves": options.dream.DREAM_OCTAVES,
-        "octave_scale": options.dream.DREAM_OCTAVE_SCALE,
-        "jitter": options.dream.DREAM_JITTER,
+        "taps": dream_options.DREAM_TAP,
+        "steps": dream_options.DREAM_STEPS,
+        "step_size": dream_options.DREAM_STEP_SIZE,
+        "octaves": dream_options.DREAM_OCTAVES,
+        "octave_scale": dream_options.DREAM_OCTAVE_SCALE,
+        "jitter": dream_options.DREAM_JITTER,
     }
     assert stated == {name: str(function[name].default) for name in stated}
-    assert str(settings.SIZE.pixels) == options.dream.DREAM_SIZE
-    assert str(settings.GUIDE_SIZE.pixels) == options.dream.DREAM_GUIDE_SIZE
+    assert str(settings.SIZE.pixels) == dream_options.DREAM_SIZE
+    assert str(settings.GUIDE_SIZE.pixels) == dream_options.DREAM_GUIDE_SIZE
 
 
 @pytest.mark.slow

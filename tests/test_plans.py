@@ -16,8 +16,9 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import painting, prepare, recipes
-from nst_jax.app import cache, cli, commands, options, rates, timing
+from nst_jax.app import cache, cli, commands, rates, timing
 from nst_jax.app import plan_report as words_of
+from nst_jax.app.options import shared
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity, costs, fitting, plan, sharding
 from tests import small
@@ -53,7 +54,7 @@ def call(capsys):
 
 def child(script, *words, **environment):
     """Run a script in another process, whose environment says nothing of a GPU's memory or of logs."""
-    ours = ("XLA_PYTHON_CLIENT_", options.shared.XLA_LOGS)  # jax sets the latter in this process
+    ours = ("XLA_PYTHON_CLIENT_", shared.XLA_LOGS)  # jax sets the latter in this process
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     clean["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     argv = [sys.executable, "-c", script, *words]
@@ -469,20 +470,20 @@ SHAPE = ("plan", "--shape", "32x32", "--no-cache")
     [
         (SHAPE, {}, "3"),
         ((*SHAPE, "--xla-logs"), {}, "0"),
-        (SHAPE, {options.shared.XLA_LOGS: "1"}, "1"),
-        ((*SHAPE, "--xla-logs"), {options.shared.XLA_LOGS: "1"}, "0"),
+        (SHAPE, {shared.XLA_LOGS: "1"}, "1"),
+        ((*SHAPE, "--xla-logs"), {shared.XLA_LOGS: "1"}, "0"),
     ],
     ids=["neither", "flag", "environment", "both"],
 )
 def test_the_command_line_keeps_what_xla_says_to_itself(words, own, level):
     assert (
-        heard(None, *words, prefix=options.shared.XLA_LOGS, **own)
-        == f"[{{'{options.shared.XLA_LOGS}': '{level}'}}]"
+        heard(None, *words, prefix=shared.XLA_LOGS, **own)
+        == f"[{{'{shared.XLA_LOGS}': '{level}'}}]"
     )
 
 
 def test_what_xla_says_to_python_callers_is_theirs_to_set():
-    assert heard([*SHAPE], prefix=options.shared.XLA_LOGS) == "[{}]"
+    assert heard([*SHAPE], prefix=shared.XLA_LOGS) == "[{}]"
 
 
 def test_every_command_that_compiles_can_show_what_xla_says():

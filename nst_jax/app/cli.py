@@ -14,8 +14,10 @@ from typing import Any
 import click
 
 from nst_jax import __version__
-from nst_jax.app import interrupts, messages, options, parsing
+from nst_jax.app import interrupts, messages, parsing
 from nst_jax.app.messages import PROGRAM
+from nst_jax.app.options import base, feed_forward, painting, shared
+from nst_jax.app.options import dream as dreaming
 from nst_jax.app.parsing import StyleShare
 
 DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
@@ -79,7 +81,7 @@ def _silence_xla() -> None:
     tries needs too much memory. An error that ends a run is raised as an exception, which is shown in
     any case. The environment variable must be set before jax is imported, since jax reads it then.
     """
-    os.environ.setdefault(options.shared.XLA_LOGS, "3")  # 3: only what ends the process
+    os.environ.setdefault(shared.XLA_LOGS, "3")  # 3: only what ends the process
 
 
 def _call(argv: Sequence[str] | None) -> int:
@@ -151,7 +153,7 @@ def cli(ctx: click.Context) -> None:
 
 
 @cli.command(short_help="Paint a sample picture; takes about a minute.")
-@options.painting.demo
+@painting.demo
 @click.pass_obj
 def demo(begun: float, **chosen: Any) -> int:
     """Paint the sample cat as a starry night, in about a minute on two CPU cores.
@@ -164,7 +166,7 @@ def demo(begun: float, **chosen: Any) -> int:
 
 
 @cli.command(short_help="Paint one picture in the style of another.")
-@options.painting.stylize
+@painting.stylize
 @click.pass_obj
 def stylize(begun: float, content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     """Paint CONTENT in the style of STYLE.
@@ -181,7 +183,7 @@ def stylize(begun: float, content: Path, style: tuple[StyleShare, ...], **chosen
 @cli.command(
     cls=parsing.CommandWithLists, short_help="Paint many pictures: folders, patterns or a table."
 )
-@options.painting.batch
+@painting.batch
 def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     """Paint all CONTENTS in all STYLES, or the rows of a manifest.
 
@@ -204,7 +206,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     cls=parsing.CommandWithLists,
     short_help="Paint pictures in seconds, by a network that was trained for it.",
 )
-@options.feed_forward.instant
+@feed_forward.instant
 @click.pass_obj
 def instant(
     begun: float, content: Path | None, style: tuple[StyleShare, ...], **chosen: Any
@@ -227,7 +229,7 @@ def instant(
 
 
 @cli.command(short_help="Paint one picture with many settings, as a grid.")
-@options.painting.sweep
+@painting.sweep
 def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     """Paint CONTENT in the style of STYLE with many settings, and draw a labelled grid.
 
@@ -244,7 +246,7 @@ def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
 
 
 @cli.command(short_help="Paint into a picture what the network sees in it (Deep Dream).")
-@options.dream.dream
+@dreaming.dream
 @click.pass_obj
 def dream(begun: float, content: Path, **chosen: Any) -> int:
     """Paint into PHOTO what the network sees in it (Deep Dream).
@@ -260,7 +262,7 @@ def dream(begun: float, content: Path, **chosen: Any) -> int:
 
 
 @cli.command(short_help="Predict the memory and the time of a run.")
-@options.painting.plan
+@painting.plan
 def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> None:
     """Predict how much memory and time painting CONTENT in the style of STYLE takes.
 
@@ -274,7 +276,7 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
 
 
 @cli.command(short_help="Train a network that paints any photo in a style at once.")
-@options.feed_forward.train
+@feed_forward.train
 @click.pass_obj
 def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
     """Train a network that paints any photo in the style of PAINTING in one pass.
@@ -294,7 +296,7 @@ def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
 
 
 @cli.command(short_help="Write a network, or an update, as a file for other programs.")
-@options.feed_forward.export
+@feed_forward.export
 def export(model: str, **chosen: Any) -> None:
     """Write MODEL as a file that runs without nst-jax.
 
@@ -312,8 +314,8 @@ def export(model: str, **chosen: Any) -> None:
 
 
 @cli.command(short_help="Print the settings embedded in a result.")
-@click.argument("path", type=options.base.FILE, metavar="FILE")
-@options.base.option(
+@click.argument("path", type=base.FILE, metavar="FILE")
+@base.option(
     "--json", "as_json", is_flag=True, help="print JSON (default if the output is not a terminal)"
 )
 def info(path: Path, as_json: bool) -> None:
@@ -361,7 +363,7 @@ def weights(ctx: click.Context) -> None:
 
 
 @weights.command("info", short_help="Verify a weights file and describe it.")
-@click.argument("weights", type=options.base.FILE, metavar="[FILE]", required=False)
+@click.argument("weights", type=base.FILE, metavar="[FILE]", required=False)
 def weights_info(weights: Path | None) -> None:
     """Verify a weights FILE and describe it; without FILE, the one in use."""
     from nst_jax.app import inspection
@@ -370,20 +372,18 @@ def weights_info(weights: Path | None) -> None:
 
 
 @weights.command("convert", short_help="Convert another program's weights file of VGG-19.")
-@click.argument("source", type=options.base.FILE, metavar="FILE")
-@options.shared.result(
+@click.argument("source", type=base.FILE, metavar="FILE")
+@shared.result(
     "weights file to write (required)", required=True, metavar="OUT.h5", name="destination"
 )
-@options.shared.overwrite
-@options.base.option(
-    "--encoding", metavar="NAME", help="float32, float16 or codes (default: that of FILE)"
-)
-@options.base.option(
+@shared.overwrite
+@base.option("--encoding", metavar="NAME", help="float32, float16 or codes (default: that of FILE)")
+@base.option(
     "--family",
     metavar="NAME",
     help="vgg19-caffe, vgg19-torchvision or a name of your own (default: by the layers' names)",
 )
-@options.base.option(
+@base.option(
     "--pixels",
     metavar="NAME",
     help="input pixels: caffe-bgr, torchvision or raw (default: the family's)",
