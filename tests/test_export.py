@@ -109,7 +109,7 @@ def test_the_pages_python_runs(tmp_path):
     code = re.search(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[1]
     nst.images.save(tmp_path / "photo.jpg", small.picture("chelsea", 40, 56))
     done = subprocess.run(
-        [sys.executable, "-I", "-c", code + NO_PACKAGE],
+        [sys.executable, "-I", "-c", f"{code}import sys{NO_PACKAGE}"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
