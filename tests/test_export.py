@@ -341,6 +341,24 @@ def test_a_missing_extra_is_named(to, package, capsys, tmp_path, monkeypatch):
     assert f"{said} `pip install 'nst-jax[{to}]'`" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("to", "name", "shape"),
+    [
+        ("stablehlo", "styles26", "any"),
+        ("onnx", "features", "any"),
+        ("onnx", "styles26", (384, 384)),
+        ("tflite", "features", (384, 384)),
+    ],
+)
+def test_sizes_are_open_by_default_where_the_format_can_have_them(params, to, name, shape):
+    model = {
+        "features": lambda: models.features_model(params, taps=["relu1_1"]),
+        "styles26": lambda: models.styles26_model(feed_forward.load_styles26()),
+    }[name]()
+    assert saving.shapes_for(model, to, None, None) == (shape, shape)
+    assert saving.shapes_for(model, to, (32, 48), None) == ((32, 48), (32, 48))
+
+
 def test_the_command_writes_what_it_prints(capsys, tmp_path):
     path = tmp_path / "features.npz"
     words = [
