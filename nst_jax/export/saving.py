@@ -45,13 +45,9 @@ FORMATS: Mapping[str, FileFormat] = {
 
 # (height, width) in px where sizes cannot be open, unless given: that of TF Hub's file of `arbitrary`.
 FIXED = (384, 384)
-    384,
-    384,
-)  # (height, width) in px for formats without open sizes, unless given: TF Hub's example
 
-LICENCE = (
-    "Apache-2.0, Copyright 2026 The nst-jax authors"  # of the programs; weights have their own
-)
+# Of the programs; weights have their own.
+LICENCE = "Apache-2.0, Copyright 2026 The nst-jax authors"
 
 
 def save(
