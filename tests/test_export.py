@@ -109,7 +109,7 @@ def test_the_pages_python_runs(tmp_path):
     code = re.search(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[1]
     nst.images.save(tmp_path / "photo.jpg", small.picture("chelsea", 40, 56))
     done = subprocess.run(
-        [sys.executable, "-I", "-c", code + NO_PACKAGE],
+        [sys.executable, "-I", "-c", f"{code}import sys{NO_PACKAGE}"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -339,6 +339,24 @@ def test_a_missing_extra_is_named(to, package, capsys, tmp_path, monkeypatch):
     assert main(["export", "styles26", "--to", to, "-o", str(tmp_path / "x")]) == 2
     said = f"`--to`: writing {to} needs {package}, which is missing; install it by"
     assert f"{said} `pip install 'nst-jax[{to}]'`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "shape"),
+    [
+        ("stablehlo", "styles26", "any"),
+        ("onnx", "features", "any"),
+        ("onnx", "styles26", (384, 384)),
+        ("tflite", "features", (384, 384)),
+    ],
+)
+def test_sizes_are_open_by_default_where_the_format_can_have_them(params, to, name, shape):
+    model = {
+        "features": lambda: models.features_model(params, taps=["relu1_1"]),
+        "styles26": lambda: models.styles26_model(feed_forward.load_styles26()),
+    }[name]()
+    assert saving.shapes_for(model, to, None, None) == (shape, shape)
+    assert saving.shapes_for(model, to, (32, 48), None) == ((32, 48), (32, 48))
 
 
 def test_the_command_writes_what_it_prints(capsys, tmp_path):

@@ -74,6 +74,7 @@ class Model:
       facts: JSON values on where weights and numbers come from, for the metadata of the file.
       style_shape: (height, width) in px of pictures of a style, unless they may have any size; None
         means the size of the picture that is painted.
+      open_in_onnx: whether jax2onnx converts the main program with open sizes.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Model:
     weights: Mapping[str, np.ndarray]
     facts: Mapping[str, Any]
     style_shape: tuple[int, int] | None = None
+    open_in_onnx: bool = False
 
 
 def picture_of(sides: tuple[str, ...], sizes: Sizes) -> jax.ShapeDtypeStruct:
@@ -338,6 +340,7 @@ def features_model(
         name="features",
         summary="activations of VGG-19 at some layers",
         programs={"features": program},
+        open_in_onnx=True,
         weights=_weights_down_to(params, names),
         facts={"weights": of_weights(info or read_info())},
     )

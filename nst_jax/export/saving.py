@@ -43,14 +43,11 @@ FORMATS: Mapping[str, FileFormat] = {
     "tflite": FileFormat(needs=("tensorflow",), open_sizes=False),
 }
 
-FIXED = (
-    384,
-    384,
-)  # (height, width) in px for formats without open sizes, unless given: TF Hub's example
+# (height, width) in px where sizes cannot be open, unless given: that of TF Hub's file of `arbitrary`.
+FIXED = (384, 384)
 
-LICENCE = (
-    "Apache-2.0, Copyright 2026 The nst-jax authors"  # of the programs; weights have their own
-)
+# Of the programs; weights have their own.
+LICENCE = "Apache-2.0, Copyright 2026 The nst-jax authors"
 
 
 def save(
@@ -74,8 +71,8 @@ def save(
         `step_model`.
       to: the format: `"stablehlo"` (an archive for `numpy.load`, with programs for `jax.export`),
         `"onnx"` (needs the extra `onnx`) or `"tflite"` (needs the extra `tflite`).
-      shape: (height, width) in px of the pictures that the file takes, or `"any"`; None is `"any"`, in
-        TensorFlow Lite's format (384, 384).
+      shape: (height, width) in px of the pictures that the file takes, or `"any"`; None is `"any"` in
+        StableHLO and for features in ONNX, else (384, 384).
       style_shape: the same of pictures of a style, for programs that take one; None is what suits the
         model and `shape`.
       encoding: how kernels are stored: `"float32"`, `"float16"` (half the bytes), or `"int8"` (a
@@ -108,7 +105,7 @@ def save(
     if to not in FORMATS:
         raise _checks.unknown("to", to, FORMATS, "format")
     chosen = _chosen(model, to, program)
-    shape, style_shape = _shapes_for(model, to, shape, style_shape)
+    shape, style_shape = shapes_for(model, to, shape, style_shape)
     check_sizes(model, shape, style_shape)
     stored = encoded_weights(model.weights, encoding)
     _check_installed(to)
@@ -136,7 +133,7 @@ def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
     return {program: model.programs[program]}
 
 
-def _shapes_for(
+def shapes_for(
     model: Model, to: str, shape: SizeOrAny | None, style_shape: SizeOrAny | None
 ) -> tuple[SizeOrAny, SizeOrAny]:
     """Return the sizes, with those that were not given filled in."""
@@ -149,7 +146,7 @@ def _shapes_for(
                     "translate operations of open sizes; give a size, and write a file for each"
                 )
     if shape is None:
-        shape = ANY if may_be_open else FIXED
+        shape = ANY if may_be_open and (to != "onnx" or model.open_in_onnx) else FIXED
     if style_shape is None:
         style_shape = ANY if shape == ANY else model.style_shape or shape
     return shape, style_shape

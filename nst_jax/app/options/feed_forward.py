@@ -266,8 +266,8 @@ _exported_sizes = all_of(
         "shape",
         type=parsing.ShapeOrAny(),
         metavar="WIDTHxHEIGHT|any",
-        help="size in pixels of the pictures that the file takes (default: any; for tflite, whose "
-        "files have one size, 384x384)",
+        help="size in pixels of the pictures that the file takes (default: any in stablehlo, and for "
+        "features in onnx; else 384x384)",
     ),
     size(
         "--style-size",
