@@ -97,12 +97,15 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
 
 
 def _sphere(count: int) -> Float[np.ndarray, "n 3"]:
-    """Return points spread evenly over half of the unit sphere: a Fibonacci lattice."""
+    """Return points spread evenly over half of the unit sphere: a Fibonacci lattice.
+
+    Its pole is the axis of lightness, on which the mean distance of two greys is exact.
+    """
     index = np.arange(count)
     height = (index + 0.5) / count
     angle = index * np.pi * (3 - np.sqrt(5))
     radius = np.sqrt(1 - height**2)
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
+    return np.stack([height, radius * np.cos(angle), radius * np.sin(angle)], axis=1)
 
 
 def _wasserstein(ours: Float[Array, " m"], theirs: Float[Array, " n"]) -> Scalar:
