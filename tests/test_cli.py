@@ -942,7 +942,7 @@ def test_every_refreshes_the_output(call, monkeypatch):
     )
     argv = ["--recipe", "scaled", "--every", "2", "-o", "out.png", "-q", "--no-overwrite"]
     assert call("stylize", "photo.png", "art.png", *argv)[0] == 0
-    assert written == ["out.png"] * 3  # after 2, 4 and all 5 updates
+    assert written == ["out.png"] * 4  # the preview, then after 2, 4 and all 5 updates
 
 
 def test_diverged_run_keeps_the_last_finite_canvas(call):
