@@ -227,6 +227,16 @@ def instance(argument: str, value: Any, kind: type, advice: str) -> None:
         )
 
 
+def weights_of_vgg(params: Any, kind: type, advice: str) -> None:
+    """Refuse a value that is not the weights of VGG-19, which is what is optimised through."""
+    instance("params", params, kind, advice)
+    if "conv1_1" not in params.layers:
+        raise ValueError(
+            f"`params`: expected the weights of VGG-19, got those of another network, of the family "
+            f"{params.family!r}; {advice}"
+        )
+
+
 def array(argument: str, value: Any, advice: str) -> None:
     """Refuse a value without shape and dtype; arrays, tracers and `ShapeDtypeStruct`s pass."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):

@@ -160,7 +160,7 @@ def stylize_many(
       >>> nst.stylize_many(params, content, style, recipe=sweep, size=48, steps=2).shape
       (3, 32, 48, 3)
     """
-    _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
     options = (recipe, size, style_size, steps, precision, tile, devices)
     if plan is None:

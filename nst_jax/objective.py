@@ -256,7 +256,7 @@ def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
 
 def _check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
     """Refuse arguments of the wrong type, and tiles or bands with losses that are not additive."""
-    _checks.instance("params", params, Params, f"`nst_jax.load_params()` gives them; {order}")
+    _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
     check_not_cut(recipe)
     check_bands_allowed(bands, recipe.terms)

@@ -333,7 +333,7 @@ def paint(
       >>> [shot.step for shot in shots]
       [0, 2, 4, 5]
     """
-    _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")

@@ -309,5 +309,9 @@ def test_what_cannot_be_used_is_named(magenta, mixed, as_users_do):
         ValueError, match=r"^`shares`: expected the shares of 26 styles .* got \[25\]"
     ):
         styles26.stylize_mixture(mixed, content, shares[:25])
+    with pytest.raises(
+        ValueError, match=r"^`params`: expected the weights of VGG-19, .*'magenta-arb"
+    ):
+        nst.stylize(magenta, np.asarray(content), np.asarray(content))
     with pytest.raises(ValueError, match=r"^`style`: 16x15 px is too small"):
         arbitrary.style_vector(magenta, content[:15])
