@@ -58,8 +58,14 @@ def test_the_examples_are_found():
     } <= set(FOUND)
 
 
-# The README's Python does the same, and `test_checkpoints`.
-COVERED = {"checkpoints.save", "batches.stylize_many", "painting.paint", "painting.stylize"}
+# The README's Python does the same, `test_checkpoints` and `test_training`.
+COVERED = {
+    "checkpoints.save",
+    "batches.stylize_many",
+    "feed_forward.training.train",
+    "painting.paint",
+    "painting.stylize",
+}
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,16 @@ def test_measuring_that_is_too_short_is_not_recorded(place):
 
 def test_nothing_is_expected_before_a_run():
     assert rates.expected(TF) is None and rates.known_paces(TF) is None
+
+
+def test_the_pace_of_a_kind_of_training_is_known_from_earlier_ones(place):
+    kind = "training, float32, 4 of 256 px"
+    assert rates.known_training(kind) is None
+    for seconds in (0.5, 0.25, 2.0):
+        rates.record_training(kind, seconds)
+    assert rates.known_training(kind) == (0.25, 2.0)
+    assert rates.known_training("training, float32, 8 of 256 px") is None
+    (key,) = json.loads(place.read_text())
+    assert "cpu" in key and kind in key
+    rates.record_rate(TF, Timed(8e9, 1.0))  # which is kept beside it
+    assert rates.known_rate(TF) == (8e9, 1) and rates.known_training(kind) == (0.25, 2.0)

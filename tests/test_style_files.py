@@ -65,7 +65,7 @@ def as_bytes(value):
     ("change", "said"),
     [
         (lambda a: a.pop("facts"), "is damaged or cut short"),
-        (lambda a: a.update(facts=as_bytes([1])), "it does not name its styles"),
+        (lambda a: a.update(facts=as_bytes([1])), "facts is no JSON object"),
         (lambda a: a.update(facts=as_bytes({"styles": []})), "it does not name its styles"),
         (
             lambda a: a.update(facts=as_bytes({"styles": ["one"]})),

@@ -5,13 +5,14 @@ import shutil
 import signal
 from contextlib import contextmanager
 
+import jax
 import numpy as np
 import pytest
 
 from nst_jax import _hdf5, images, recipes
 from nst_jax.app import cli
 from nst_jax.app import train as app_train
-from nst_jax.feed_forward import style_files
+from nst_jax.feed_forward import style_files, training
 from tests import small
 from tests.test_crops import picture
 
@@ -151,6 +152,34 @@ def test_a_checkpoint_that_the_disk_cannot_hold_is_refused(train, monkeypatch):
     assert "`--checkpoint`: 'style.checkpoint.h5' takes about" in err
 
 
+def test_a_signal_before_the_first_update_leaves_nothing(train, tmp_path, monkeypatch):
+    def interrupted(self):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(training.Training, "_measure", interrupted)
+    code, _, err = train("--steps", 6)
+    assert code == 143
+    assert "interrupted: before the first update; nothing was written" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_memory_runs_out_what_was_trained_is_kept(train, tmp_path, monkeypatch):
+    update = training.Training._update
+
+    def exhausted(self):
+        if self.step == 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return update(self)
+
+    monkeypatch.setattr(training.Training, "_update", exhausted)
+    code, _, err = train("--steps", 6, "--every", 2, "--no-samples")
+    assert code == 1
+    assert "error: `--batch`: the device ran out of memory for 2 crops of 32 px at width 0.2" in err
+    assert "choose a smaller `--batch`, `--crop` or `--width`" in err
+    assert style_files.load_training(tmp_path / "style.checkpoint.h5").step == 2
+    assert style_files.load_network(tmp_path / "style.h5").styles == ("night", "cat")
+
+
 def test_a_training_that_diverges_says_so(train):
     code, _, err = train("--steps", 9, "--lr", "1e30", "--no-samples")
     assert code == 1
@@ -210,5 +239,5 @@ def test_a_foreign_checkpoint_is_refused(train, tmp_path, inputs):
 def test_several_devices_share_the_crops(train, tmp_path):
     code, _, err = train("--steps", 2, "--every", 2, "--devices", "2", "--no-samples")
     assert code == 0, err
-    assert "1 crops of 32 px on each of 2 devices" in err
+    assert "1 crop of 32 px on each of 2 devices" in err
     assert np.isfinite(style_files.load_training(tmp_path / "style.checkpoint.h5").held_out).all()

@@ -88,7 +88,7 @@ def print_message(kind: str, text: str) -> None:
 
 
 # Options that messages of the Python API suggest, by their Python names.
-SUGGESTED = ("size", "tile", "chunk", "precision", "optimizer", "crop", "batch")
+SUGGESTED = ("size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width")
 
 
 def as_flags(message: str) -> str:

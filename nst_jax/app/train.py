@@ -132,29 +132,41 @@ def run_training(
     """
     _introduce(weights, job, outputs, display, resume, notes)
     _files.remove_leftovers([outputs.style, outputs.checkpoint])
-    with (
-        CompileClock() as compiling,
-        Interrupts(display.stop) as interrupts,
-        display.bar(job.steps, "measuring the paintings"),
-        _resumed(params, job, resume) as run,
-    ):
-        _check_disk_space(run, outputs)
-        recorder = _Recorder(run, outputs, display, compiling, begun)
-        try:
-            for report in run:
-                if report.step:  # from here on there is something to save
-                    interrupts.defer()
-                stopped = interrupts.signal is not None
-                recorder.record(report, last=stopped or report.step == job.steps)
-                if stopped:
-                    break
-            return recorder.finish(interrupts.signal)
-        except TrainingDiverged as error:
-            recorder.save_best()
-            return Ending("failed", _as_flags(str(error)), 1)
-        except BaseException:
-            recorder.rescue()
+    interrupts = Interrupts(display.stop)
+    try:
+        with (
+            CompileClock() as compiling,
+            interrupts,
+            display.bar(job.steps, "measuring the paintings"),
+            _resumed(params, job, resume) as run,
+        ):
+            _check_disk_space(run, outputs)
+            recorder = _Recorder(run, outputs, display, compiling, begun)
+            return _follow(run, recorder, interrupts)
+    except KeyboardInterrupt:
+        if interrupts.signal is None:
             raise
+        what = "before the first update; nothing was written"
+        return Ending("interrupted", what, 128 + interrupts.signal)
+
+
+def _follow(run: Training, recorder: "_Recorder", interrupts: Interrupts) -> Ending:
+    """Record every report until the training ends or is interrupted; save what there is."""
+    try:
+        for report in run:
+            if report.step:  # from here on there is something to save
+                interrupts.defer()
+            stopped = interrupts.signal is not None
+            recorder.record(report, last=stopped or report.step == run.job.steps)
+            if stopped:
+                break
+        return recorder.finish(interrupts.signal)
+    except TrainingDiverged as error:
+        recorder.save_best()
+        return Ending("failed", str(error).replace("`learning_rate`", "`--lr`"), 1)
+    except BaseException:
+        recorder.rescue()
+        raise
 
 
 def _resumed(params: Params, job: TrainingJob, resume: TrainingCheckpoint | None) -> Training:
@@ -162,10 +174,6 @@ def _resumed(params: Params, job: TrainingJob, resume: TrainingCheckpoint | None
         return Training(params, job, resume=resume)
     except ValueError as error:
         raise ValueError(str(error).replace("`resume`", "`checkpoint`", 1)) from error
-
-
-def _as_flags(text: str) -> str:
-    return text.replace("`learning_rate`", "`--lr`")
 
 
 def _check_disk_space(run: Training, outputs: TrainOutputs) -> None:
@@ -241,6 +249,8 @@ class _Recorder:
         job, words = self.run.job, []
         if report.loss is not None:
             words.append(f"loss {float(report.loss):.4g}")
+        elif report.step < job.steps:
+            words.append("compiling")
         words.append(f"held out {self.run.held_out[-1]:.4g}")
         if self.run.best_step != self.run.updates[-1]:
             words.append(f"best {min(self.run.held_out):.4g} after {self.run.best_step}")
@@ -303,9 +313,6 @@ class _Recorder:
     def finish(self, stopped_by: int | None) -> Ending:
         """Write the network and say how the training ended."""
         run, job = self.run, self.run.job
-        if run.step == 0:
-            code = 128 + (stopped_by or signal.SIGINT)
-            return Ending("interrupted", "before the first update; nothing was written", code)
         network, facts = run.outcome()
         self._rescued = True
         whole = self._write_or_elsewhere(
@@ -360,6 +367,7 @@ class _Recorder:
                 )
             if self.run.best_step:
                 self._write_or_elsewhere(self.outputs.style, self._style_writer(measure=False))
+            self.display.say(f"what was trained in {self.run.step} updates is kept")
 
 
 # --- Before the training ----------------------------------------------------------------------------
@@ -386,7 +394,7 @@ def _introduce(
     """Show device, weights, recipe, pictures, files and the expected duration before the training."""
     devices = "" if job.mesh is None else f" on each of {job.mesh.size} devices"
     each = job.batch if job.mesh is None else job.batch // job.mesh.size
-    crops = f"{each} crops of {job.crop} px{devices}"
+    crops = f"{each} crop{'s' * (each > 1)} of {job.crop} px{devices}"
     lines = {
         "recipe": f"{job.recipe.name}, {job.recipe.network.precision.name}",
         "paintings": few(

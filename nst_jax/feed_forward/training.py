@@ -40,7 +40,7 @@ from nst_jax.optimizers.rules import Adam
 from nst_jax.recipes.changes import with_options
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import sharding
+from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.sharding import Devices
 from nst_jax.vgg.network import with_forms
 from nst_jax.weights.params import digest
@@ -321,7 +321,20 @@ class Training(Iterator[TrainingReport]):
         Raises:
           TrainingDiverged: if the loss of an update, or of the photos held out, is not finite.
           ValueError: if all photos turn out to be damaged.
+          OutOfMemory: if the device runs out of memory.
         """
+        try:
+            return self._next()
+        except jax.errors.JaxRuntimeError as error:
+            if capacity.EXHAUSTED not in str(error):
+                raise
+            job = self.job
+            raise capacity.OutOfMemory(
+                f"`batch`: the device ran out of memory for {job.batch} crops of {job.crop} px at "
+                f"width {job.width:g}; choose a smaller `batch`, `crop` or `width`"
+            ) from error
+
+    def _next(self) -> TrainingReport:
         loss = None
         if self._begun:
             if self.step >= self.job.steps:
@@ -576,15 +589,17 @@ def train(
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used, or if fewer than two photos can; before any long work.
       TrainingDiverged: if a loss is not finite.
+      OutOfMemory: if the device runs out of memory.
 
     Example:
+      >>> import jax
       >>> import nst_jax as nst
       >>> cat, night = nst.images.sample("chelsea"), nst.images.sample("starry_night")
       >>> network = nst.train(
       ...     nst.load_params(), {"night": night}, [cat, cat[:200]], steps=1, batch=1, crop=32,
       ...     width=0.1, blocks=1, style_size=64,
       ... )
-      >>> nst.feed_forward.stylize_trained(network.params, cat).shape
+      >>> nst.feed_forward.stylize_trained(network.params, jax.numpy.asarray(cat)).shape
       (300, 451, 3)
 
     References:
