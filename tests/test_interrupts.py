@@ -29,6 +29,8 @@ if "run" in sys.argv:
     running = interrupts.Interrupts(lambda: print("abandoned", flush=True))
 if "deferred" in sys.argv:
     running.defer()
+if "exit" in sys.argv:
+    interrupts.exit_on_signals()
 if "raise" in sys.argv:
     interrupts.raise_on_interrupt()
 with _files.reserved("run.h5"), _files.atomic(Path("picture.png")):
@@ -103,6 +105,13 @@ def busy(tmp_path):
 @pytest.mark.parametrize("how", [[], ["sleep"]], ids=["busy", "sleeping"])
 def test_the_first_signal_ends_what_has_nothing_to_save(busy, how):
     assert busy(how, signal.SIGINT) == (130, ["nst-jax: interrupted"])
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("how", [["exit"], ["exit", "sleep"]], ids=["busy", "sleeping"])
+def test_the_first_signal_ends_a_command_that_writes_at_its_end(busy, how, name):
+    number = getattr(signal, name)
+    assert busy(how, number) == (128 + number, ["nst-jax: interrupted"])
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

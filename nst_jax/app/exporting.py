@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from nst_jax import _checks
 from nst_jax.app import arguments, outputs
 from nst_jax.app.formatting import amount
+from nst_jax.app.interrupts import exit_on_signals
 from nst_jax.app.messages import print_lines
 from nst_jax.export import models, saving
 from nst_jax.export.models import Model
@@ -25,6 +26,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
     Raises:
       ValueError: for an unknown model, options that it does not have, and as `saving.save`.
     """
+    exit_on_signals()
     path: Path = chosen["output"]
     outputs.check_file(path, "output", overwrite=chosen["overwrite"])
     build, used = _found(model)

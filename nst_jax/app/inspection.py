@@ -85,9 +85,10 @@ def describe_weights(weights: Path | None) -> None:
 
 def convert_weights(source: Path, destination: Path, *, overwrite: bool, **options: Any) -> None:
     """Convert a weights file of another program to this package's format; describe the new file."""
-    from nst_jax.app import outputs
+    from nst_jax.app import interrupts, outputs
     from nst_jax.weights import convert
 
+    interrupts.exit_on_signals()
     outputs.check_file(destination, "destination", overwrite=overwrite)
     made = convert.convert(source, destination, **options)
     print_lines(f"{destination}: {made.family}, {made.pixels}, {made.encoding}, {made.digest}")

@@ -51,6 +51,19 @@ def exit_on_interrupt() -> None:
         _listener.leave = _saying_interrupted
 
 
+def exit_on_signals() -> None:
+    """Make SIGTERM and SIGHUP exit as Ctrl-C does: at once, after unfinished files are removed.
+
+    It is for commands that write only at their end. Ignored signals stay ignored. If this process does
+    not run the command line, nothing is changed.
+    """
+    if not _in_charge or threading.current_thread() is not threading.main_thread():
+        return
+    for number in STOPPING:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _exit)
+
+
 def raise_on_interrupt() -> None:
     """Make Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, so that finished work is reported.
 

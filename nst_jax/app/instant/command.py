@@ -31,7 +31,7 @@ from nst_jax.app.instant.painting import (
     settings,
     written_with,
 )
-from nst_jax.app.interrupts import raise_on_interrupt
+from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
 from nst_jax.app.introduction import device_words
 from nst_jax.app.messages import as_flags, print_lines, print_message
 from nst_jax.app.outputs import default_name, result_path
@@ -63,6 +63,7 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
 
 
 def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
+    exit_on_signals()
     painter, display = _begun(job, chosen)
     with _telling(display, job.rows[0]):
         (painted,) = paint_rows(job, painter)
@@ -283,6 +284,7 @@ def _list(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, A
         return 0
     if content.is_dir() or rows.is_pattern(content):
         raise ValueError(f"`content`: '{content}' is not one picture; name one for the sheet")
+    exit_on_signals()
     output = result_path(chosen["output"], default_name(content, [], "_styles"))
     job = sheet_job(content, output, chosen)
     painter, display = _begun(job, chosen)
