@@ -147,18 +147,10 @@ def test_version_and_bare_call(call):
 
 
 COMMANDS = (
-    "demo",
-    "stylize",
-    "batch",
-    "instant",
-    "sweep",
-    "plan",
-    "train",
-    "info",
-    "recipes",
-    "weights",
+    *("demo", "stylize", "batch", "instant", "sweep", "dream", "plan", "train", "export", "info"),
+    *("recipes", "weights"),
 )
-GROUPED = ("stylize", "batch", "instant", "sweep", "plan", "demo")
+GROUPED = ("stylize", "batch", "instant", "sweep", "dream", "plan", "train", "export", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -184,7 +176,7 @@ def test_help_is_in_groups(call, command):
     assert titles == [group for group in parsing.GROUPS if group in titles]
     assert titles[0] == parsing.LOOK and titles[-1] == parsing.OTHER
     last = re.findall(r"^  -\w, --(\w+)", out[out.index("Options:\n") :], re.MULTILINE)
-    assert last == (["help"] if command == "plan" else ["quiet", "help"])
+    assert last == (["help"] if command in ("plan", "export") else ["quiet", "help"])
 
 
 @pytest.mark.parametrize("command", GROUPED)

@@ -138,4 +138,4 @@ def test_the_pace_of_a_kind_of_training_is_known_from_earlier_ones(place):
     (key,) = json.loads(place.read_text())
     assert "cpu" in key and kind in key
     rates.record_rate(TF, Timed(8e9, 1.0))  # which is kept beside it
-    assert rates.known_rate(TF) == (8e9, 1) and rates.known_training(kind) == (0.25, 2.0)
+    assert known_rate(TF) == pytest.approx((8e9, 1)) and rates.known_training(kind) == (0.25, 2.0)
