@@ -227,6 +227,7 @@ def test_the_defaults_that_help_states_are_those_of_the_function():
 def test_a_second_start_uses_the_programs_that_the_first_kept(tmp_path):
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    environment["JAX_ENABLE_COMPILATION_CACHE"] = "true"  # which is off in tests
     words = [sys.executable, "-m", "nst_jax", "dream", "photo.png", *QUICK[:-1]]
     written = []
     for _ in range(2):

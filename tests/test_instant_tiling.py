@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 
 from nst_jax.feed_forward import arbitrary, load_arbitrary, load_styles26, styles26, tiling
 from nst_jax.scaling.capacity import MARGIN, OutOfMemory
-from nst_jax.vgg.precision import BFLOAT16
+from nst_jax.vgg.precision import BFLOAT16, FLOAT32
 from tests import small
 
 TABLES = {"arbitrary": arbitrary.LAYERS, "styles26": styles26.LAYERS}
@@ -45,10 +45,13 @@ def test_strips_give_the_result_of_one_piece(network):
 def test_strips_in_bfloat16(network):
     params, paint, condition, _ = network
     content = small.picture("chelsea", 41, 27)
-    expected = jax.jit(partial(paint, precision=BFLOAT16))(params, content, condition)
+    exact = jax.jit(partial(paint, precision=FLOAT32))(params, content, condition)
+    whole = jax.jit(partial(paint, precision=BFLOAT16))(params, content, condition)
     found = tiling.paint_in_strips(params, content, condition, strip=16, precision=BFLOAT16)
-    # Another order of sums moves a few numbers to the next bfloat16.
-    assert found.dtype == np.float32 and np.abs(found - expected).mean() < 1e-3
+    # The two round at different places, and each rounding is carried through all later layers. So they
+    # are compared by their distances to float32, of which those of one piece set the measure.
+    assert found.dtype == np.float32
+    assert np.abs(found - exact).mean() < 2 * np.abs(whole - exact).mean()
 
 
 def heights_in(layers, height):
