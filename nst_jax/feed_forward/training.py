@@ -395,9 +395,8 @@ class Training(Iterator[TrainingReport]):
         totals: list[np.ndarray] = []
         for start in range(0, len(pairs), self.job.batch):
             part = pairs[start : start + self.job.batch]
-            full = part + part[-1:] * (
-                self.job.batch - len(part)
-            )  # always the same shape, for one program
+            # Repeated up to a full batch: one shape needs one compiled program.
+            full = part + part[-1:] * (self.job.batch - len(part))
             which, styles = np.asarray(full, np.int32).T
             crops = sharding.split(jnp.asarray(self.crops.held_out[which]), self.job.mesh)
             styles = sharding.split(jnp.asarray(styles), self.job.mesh)
@@ -570,10 +569,10 @@ def train(
     """Train a feed-forward network that paints any photo in the style of a painting, in one pass.
 
     The network is Johnson's, with gammas and betas of its norms for each painting. In an update the
-    network paints a batch of random crops of photos, and Adam reduces the mean of the recipe's losses
-    of the
-    results: for each crop, the loss that `stylize` would minimise. Now and then this loss is measured
-    on photos that are held out, and the network whose held-out loss was least is returned.
+    network paints a batch of random crops of photos, and Adam reduces the mean loss of the results. The
+    loss of each result is the recipe's, which `stylize` would minimise for this crop. After every
+    `every` updates the loss is measured on photos that are held out. The network whose held-out loss
+    was least is returned.
 
     Args:
       params: weights of VGG-19, from `nst_jax.load_params`.
@@ -605,7 +604,7 @@ def train(
 
     Raises:
       TypeError: if an argument is of the wrong type.
-      ValueError: if an argument or all but one of the photos cannot be used, before any long work; or
+      ValueError: if an argument cannot be used, or fewer than two photos can, before any long work; or
         later, if all photos to train on turn out to be damaged or nearly uniform.
       TrainingDiverged: if a loss is not finite.
       OutOfMemory: if the device runs out of memory.

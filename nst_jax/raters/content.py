@@ -99,9 +99,8 @@ def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float
 
     It is the mean squared cosine of the angle between x, the gradient of the picture's luma, and c,
     that of the photograph's, weighted by the length of c: mean(|c| cos²(x, c)) / mean(|c|). An edge
-    whose contrast is inverted counts as much as one that is not, and how strong it is in the picture
-    hardly
-    matters: cos² is <x, c>² / (|x|² + e²) / (|c|² + e²), where e = 1/255 keeps flat areas from
+    whose contrast is inverted counts as much as one that is not, and its strength in the picture hardly
+    matters. Here cos² is <x, c>² / (|x|² + e²) / (|c|² + e²), where e = 1/255 keeps flat areas from
     counting.
 
     Args:
