@@ -239,7 +239,7 @@ class Trained(NamedTuple):
 class Parsed(NamedTuple):
     """A checked style: pictures, a trained network, or, if there is neither, some of the 26 styles."""
 
-    pictures: tuple[Any, ...]  # resized; empty for a style of another kind
+    pictures: tuple[Any, ...]  # the style pictures, resized; empty if the style is of another kind
     shares: np.ndarray  # float32, with sum 1: one per picture, or one per style of the network
     trained: Trained | None = None
 
@@ -326,7 +326,7 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
     if style_names.is_name(style):
         return True
     if isinstance(style, (int, np.integer)) and not isinstance(style, bool):
-        style_names.number_of(style, argument=argument)  # raises
+        style_names.number_of(style, argument=argument)  # raises: the number is out of range
     if isinstance(style, str):
         path = Path(style)
         if not path.suffix and path.name == style and not path.exists():
@@ -346,7 +346,7 @@ def refuse_mixed(styles: Sequence[Any], named: Sequence[bool], *, argument: str)
 
 
 def checked_shares(shares: Sequence[Any], *, argument: str) -> np.ndarray:
-    """Return shares divided by their sum, as float32; refuse negative shares, and shares all 0."""
+    """Return shares divided by their sum, as float32; refuse a negative share, and a sum of 0."""
     for share in shares:
         _checks.number(argument, share, least=0, below=LARGEST_SHARE)
     total = float(np.sum(shares))

@@ -42,7 +42,8 @@ KEPT_SHARE = 0.125  # share of the available memory that holds decoded photos
 THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos
 AHEAD = 2 * THREADS  # number of batches that are begun before they are needed
 
-# What random numbers are for: the number in a generator's seed after those of the training's seed.
+# The purposes of random numbers. The seed of a generator is the training's seed, then one of these,
+# then the number of the epoch or of the crop.
 _SPLIT, _ORDER, _CROP = range(3)
 
 
@@ -217,7 +218,7 @@ class PhotoCrops:
         """Return one crop. All photos have their turn once before any has its next turn."""
         epoch, place = divmod(number, self.count)
         order = self._order(epoch)
-        # If the photo whose turn it is is damaged or too uniform, the next photo is used instead.
+        # The next photo is used in place of one that is damaged or too uniform.
         for offset in range(self.count):
             pixels = self._reduced(int(order[(place + offset) % self.count]))
             crop = None if pixels is None else self._cut(pixels, self._random(_CROP, number))
@@ -237,7 +238,7 @@ class PhotoCrops:
                 return crop[:, ::-1] if random.integers(2) else crop
         return None
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019 (there is one object in a run)
+    @functools.lru_cache(maxsize=4)  # noqa: B019 (it keeps this object alive, but a run has only one)
     def _order(self, epoch: int) -> np.ndarray:
         return self._random(_ORDER, epoch).permutation(self._training)
 

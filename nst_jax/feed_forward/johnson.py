@@ -29,7 +29,7 @@ from nst_jax.vgg.layers import KERNEL, relu
 from nst_jax.vgg.precision import FLOAT32, Precision
 
 CHANNELS = (32, 64, 128)  # channels at full, half and quarter size, at width 1
-BLOCKS = 5  # residual blocks at the smallest size
+BLOCKS = 5  # number of residual blocks, which are at quarter size
 DIVISOR = 4  # the network halves both sides twice, so pictures are padded to a multiple of 4
 SMALLEST = 16  # smallest side of a picture, px
 
@@ -109,9 +109,9 @@ class Johnson(nn.Module):
     """Johnson's network: three convolutions, residual blocks, and three convolutions back to pixels.
 
     Departures from Johnson et al. 2016, all of them Dumoulin's: borders are mirrored, sides are
-    doubled by repeating pixels before a convolution (a transposed one leaves a chequered pattern),
-    norms take their statistics from one picture and not from a batch, there is a norm after the last
-    convolution as well, and a sigmoid maps the result of that norm to [0, 1].
+    doubled by repeating pixels before a convolution (a transposed convolution leaves a chequered
+    pattern), norms take their statistics from one picture and not from a batch, there is a norm after
+    the last convolution as well, and a sigmoid maps the result of that norm to [0, 1].
 
     Attributes:
       styles: number of styles.
@@ -191,7 +191,7 @@ def fresh_params(
         if path[-1].key != KERNEL:
             return jnp.full(shape.shape, path[-1].key == GAMMA, shape.dtype)
         inputs = math.prod(shape.shape[:-1])
-        return next(draw).reshape(shape.shape) * math.sqrt(2 / inputs)  # He et al. 2015
+        return next(draw).reshape(shape.shape) * math.sqrt(2 / inputs)  # as He et al. 2015
 
     return jax.tree_util.tree_map_with_path(fresh, shapes)
 

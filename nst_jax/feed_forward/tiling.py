@@ -268,7 +268,7 @@ def paint_in_strips(
     height, width = content.shape[:2]
     edges = ((0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0))
     x = np.pad(np.asarray(content, np.float32), edges, mode="reflect")
-    rows = -(-x.shape[0] // -(-x.shape[0] // strip))  # equal strips but for rounding
+    rows = -(-x.shape[0] // -(-x.shape[0] // strip))  # strips of equal height
     rows = -(-rows // DIVISOR) * DIVISOR
     painter = _Painter(layers, params, conditions, precision_on(precision), report)
     return painter.paint(x, rows)[:height, :width]
@@ -506,7 +506,7 @@ def bytes_in_strips(
     return _with_workspace(most) + (4 * _bytes_of_picture(shape) if shared else 0)
 
 
-HALO = 16  # largest number of rows that a pass needs above a strip, and below it
+HALO = 16  # largest number of rows of the picture that a pass needs above a strip, or below it
 
 # Number of arrays of the size of a layer's largest features that are in memory at once: the convolved
 # features, and their copy after norm and mirroring; or the upsampled features, and their mirrored copy.

@@ -362,7 +362,8 @@ class Training(Iterator[TrainingReport]):
         )
         self.step += 1
         self._losses.append(losses.total)
-        if len(self._losses) > IN_FLIGHT:  # waits, so that updates do not queue up; finds NaN
+        # Reading an earlier loss waits for the device, so that updates do not queue up, and finds NaN.
+        if len(self._losses) > IN_FLIGHT:
             self._check_finite(self._losses[-1 - IN_FLIGHT], self.step - IN_FLIGHT)
         return losses.total
 

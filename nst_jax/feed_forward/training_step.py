@@ -30,7 +30,7 @@ class TrainingState(NamedTuple):
     """The state of a training."""
 
     step: Int[Array, ""]  # updates so far
-    network: LayerParams  # float32, whatever the precision in which the network computes
+    network: LayerParams  # its parameters, float32 whatever the precision of its computations
     opt_state: Any  # state of Adam
 
 
@@ -115,7 +115,7 @@ def _losses_and_gradient(
       crops: the device's crops.
       statistics: as in `train_step`.
       recipe: as in `train_step`.
-      first: index of the style of the batch's first crop, up to a multiple of the number of styles.
+      first: index of the style of the batch's first crop, plus any multiple of the number of styles.
       device: index of the device.
     """
     own = crops.shape[0]
@@ -170,7 +170,7 @@ def check_batch(batch: int, mesh: AnyMesh | None) -> None:
     """Refuse a number of crops that cannot be divided evenly among devices.
 
     Raises:
-      ValueError: if it cannot; the message names the next larger number that can.
+      ValueError: if it cannot be divided; the message names the next larger number that can.
     """
     devices = pictures_in_parallel(mesh)
     if batch % devices:

@@ -1,11 +1,11 @@
 """The architecture that Magenta's two networks share: a table of layers, and the pass through them.
 
 Both shrink a picture to a quarter of its height and width, apply residual blocks, and enlarge it again.
-Borders are mirrored before every convolution. Instance norm with the style's gammas and betas follows
-it, if its row of the table says so. Then comes a ReLU, except in two cases: at the end of a residual
-block, the block's input is added instead, and after the last layer comes a sigmoid. The networks differ
-in their numbers of channels and of residual blocks, and in how gammas and betas, the `Conditions`, are
-computed.
+Borders are mirrored before every convolution. A convolution is followed by instance norm with the
+style's gammas and betas, if the layer's row of the table says so, and then by a ReLU. There are two
+exceptions: at the end of a residual block, the block's input is added in place of the ReLU, and in the
+last layer a sigmoid takes its place. The networks differ in their numbers of channels and of residual
+blocks, and in how gammas and betas (the `Conditions`) are computed.
 
 The architecture is that of Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style",
 2017, and of their code, `image_stylization` in github.com/magenta/magenta.

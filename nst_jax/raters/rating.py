@@ -216,7 +216,7 @@ def _mean(distances: list[Array]) -> Scalar:
 
 
 def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
-    """Return taps that none of the given recipes reads, so that `rate` compares features fairly there.
+    """Return taps that none of the given recipes reads, at which `rate` compares them more fairly.
 
     Args:
       *recipes: the recipes that are compared.

@@ -23,7 +23,7 @@ AnyStyle: TypeAlias = Float[Array | np.ndarray, "h_style w_style 3"]  # of any s
 
 PictureFeatures: TypeAlias = Float[Array, "h w c"]
 
-StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]  # at the same tap
+StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]  # at the tap of `PictureFeatures`
 
 
 # --- Style vectors --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The digest of a file's arrays: it covers names, types, shapes and values, not the file format."""
+"""The digest of named arrays: of their names, types, shapes and values, in whatever file they are."""
 
 import hashlib
 import json

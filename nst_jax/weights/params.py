@@ -57,7 +57,9 @@ EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the embedded file, which states none
 
 Datasets: TypeAlias = Mapping[str, np.ndarray]  # "conv1_1/kernel" -> array, as stored
 
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]  # "conv1_1/bias" -> shape
+Shapes: TypeAlias = Mapping[
+    str, tuple[int, ...]
+]  # layer or parameter, such as "conv1_1/bias" -> shape
 
 
 class Architecture(NamedTuple):
@@ -73,10 +75,10 @@ class Architecture(NamedTuple):
     checksum: int | None = None  # CRC-32 of that file; None if the file states it itself
 
 
-# How the names of datasets end that say what codes mean, and are no parameters themselves.
+# Endings of the names of datasets that say what codes mean, and are not parameters themselves.
 TABLES = ("/centres", "/scales")
 
-VGG19 = "vgg19"  # the network of files that lack the attribute `network`
+VGG19 = "vgg19"  # the attribute `network` of VGG-19; files that lack it have weights of VGG-19
 
 
 class WeightsInfo(NamedTuple):
