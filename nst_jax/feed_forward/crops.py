@@ -38,7 +38,7 @@ LEAST_DEVIATION = 4.0
 TRIES = 8  # squares of a photo that are tried for enough deviation, before the next photo is taken
 # Share and largest number of photos that are held out: never trained on.
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.1, 16
-KEPT_SHARE = 0.125  # share of the available memory that holds decoded photos
+KEPT_SHARE = 0.125  # largest share of the available memory for photos that are kept decoded
 THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos
 AHEAD = 2 * THREADS  # number of batches that are begun before they are needed
 

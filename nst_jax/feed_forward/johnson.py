@@ -191,7 +191,9 @@ def fresh_params(
         if path[-1].key != KERNEL:
             return jnp.full(shape.shape, path[-1].key == GAMMA, shape.dtype)
         inputs = math.prod(shape.shape[:-1])
-        return next(draw).reshape(shape.shape) * math.sqrt(2 / inputs)  # as He et al. 2015
+        return next(draw).reshape(shape.shape) * math.sqrt(
+            2 / inputs
+        )  # deviation of He et al. 2015
 
     return jax.tree_util.tree_map_with_path(fresh, shapes)
 

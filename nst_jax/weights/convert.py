@@ -306,7 +306,7 @@ _KERAS_PATH = re.compile(
 
 
 def _hdf5_arrays(path: Path) -> dict[str, StoredArray]:
-    """Return arrays by name; the names of Keras' layers become such as `block1_conv1/kernel`."""
+    """Return arrays by name; Keras' layers get names such as `block1_conv1/kernel`."""
     found: dict[str, StoredArray] = {}
     with h5py.File(path, "r") as file:
         if _hdf5.attribute(file, "format") == WEIGHTS_FORMAT.name:
