@@ -68,7 +68,7 @@ class InstantNetwork(NamedTuple):
     name: str
     params: Any
     digest: str  # digest of the weights
-    paint: Callable[..., Image]  # (params, contents, conditions, *, precision)
+    paint: Callable[..., Image]  # called with (params, contents, conditions, *, precision)
 
 
 class Request(NamedTuple):

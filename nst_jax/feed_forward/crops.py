@@ -43,7 +43,7 @@ THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos
 AHEAD = 2 * THREADS  # number of batches that are begun before they are needed
 
 # The purposes of random numbers. The seed of a generator is the training's seed, then one of these,
-# then the number of the epoch or of the crop.
+# then, except for `_SPLIT`, the number of the epoch or of the crop.
 _SPLIT, _ORDER, _CROP = range(3)
 
 
