@@ -1,8 +1,9 @@
 """`instant` and `instant_many`: pictures styled by a single pass of a feed-forward network.
 
-Each network is a pure function of weights, contents and a condition: the numbers, an array [k] for each
-picture, that say in which style it paints. Of the arbitrary network they are a style vector, which it
-predicts from a picture of the style; of the network of 26 styles, the share of each style.
+Each network is a pure function of weights, contents and conditions. A condition is an array [k] for one
+picture that says in which style it is painted. For the arbitrary network it is a style vector, which
+the network predicts from a style picture. For the network of 26 styles and for trained networks, it is
+the share of each of the network's styles.
 """
 
 import functools
@@ -29,17 +30,18 @@ from nst_jax.scaling import capacity, chunk_size
 from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, precision_named
 from nst_jax.weights.digests import digest_of
 
-# Without `style_size`. The predictor was trained on squares of 256 px cut from the middle of pictures
-# whose shorter side has that length, so strokes have the size that it knows.
+# Size of style pictures if `style_size` is None. The predictor was trained on squares of 256 px, cut
+# from the middle of pictures whose shorter side is 256 px. At this size, strokes are as large as in
+# training.
 STYLE_SIZE = sizes.ShortEdge(256)
 
 Condition: TypeAlias = Float[np.ndarray, " k"]
 
 Resized: TypeAlias = Float[np.ndarray, "h_new w_new 3"]
 
-TRAINED_SUFFIX = ".h5"  # of the files that `nst_jax.feed_forward.save_network` writes
+TRAINED_SUFFIX = ".h5"  # suffix of the files of trained networks
 
-# A style as callers give it: a picture, its path, a name or number of the 26, or names with shares.
+# A style as callers give it; the argument `style` of `instant` lists the forms.
 Style: TypeAlias = Any
 
 
@@ -65,8 +67,8 @@ class InstantNetwork(NamedTuple):
 
     name: str
     params: Any
-    digest: str  # of the weights
-    paint: Callable[..., Image]  # (params, contents, conditions, *, precision)
+    digest: str  # digest of the weights
+    paint: Callable[..., Image]  # called with (params, contents, conditions, *, precision)
 
 
 class Request(NamedTuple):
@@ -94,27 +96,29 @@ def instant(
     """Paint the content in a style by a single pass of a feed-forward network, in about a second.
 
     `stylize` changes a picture until its features are those wanted; here a network that was trained
-    once maps the content to the result. A picture as `style` goes through the arbitrary network, which
-    transfers palette and grain more than strokes. A name goes through the network of 26 styles, which
-    knows only these and paints them with more force.
+    once maps the content to the result. If the style is a picture, Magenta's arbitrary network paints,
+    which transfers palette and grain more than strokes. If it is a name or number, the network of 26
+    styles paints, which knows only these and makes them more pronounced.
 
     Args:
       content: [h, w, 3] float in [0, 1], or uint8; or the path of a picture.
-      style: a picture, as `content`; or a name in `feed_forward.style_names.NAMES`, or its number. Or
-        several of one kind, which are mixed: a list, or, of names and paths, a dictionary with shares,
-        `{"mosaic": 0.5, "waves": 0.5}`. Of pictures the style vectors are averaged. Or a network that
-        `nst_jax.train` made, or the path of its file, which ends in .h5.
-      shares: how much of each style in a list, or of each style of a trained network, also as a
-        dictionary with its names; default: equal shares.
+      style: one of: a picture, given as for `content`; a name in `feed_forward.style_names.NAMES`, or
+        its index there; a list of pictures or a list of names, which are mixed; a dictionary from paths
+        or names to shares, such as `{"mosaic": 0.5, "waves": 0.5}`; a network that `nst_jax.train`
+        made, or the path of its file, which ends in .h5. The style vectors of several pictures are
+        averaged, weighted by shares.
+      shares: numbers that say how much of each style in a list, or of each style of a trained network,
+        for which a dictionary from its styles' names to shares is also accepted; default: equal shares.
       strength: from 0 to 1: the style vector is interpolated from the content's own (0) to the style's
-        (1). Only for style pictures, since the 26 styles have no vectors.
+        (1). Other values than 1 need style pictures, since other styles have no vectors.
       size: as in `stylize`; default: the longer side becomes 512 px. `"as-is"` resizes nothing.
-      style_size: the same for style pictures; default: the shorter side becomes 256 px, which is what
-        the network was trained on.
+      style_size: size of style pictures, given as for `size`; default: the shorter side becomes 256 px,
+        as in the training of the network.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`: float32 on a CPU,
         tensorfloat32 on an accelerator.
-      params: weights of the network for pictures or of the 26 styles, from `load_arbitrary` or
-        `load_styles26` of `feed_forward`; default: those in the package, which are read once.
+      params: weights of the network for style pictures, from `feed_forward.load_arbitrary`, or of the
+        network of 26 styles, from `feed_forward.load_styles26`; default: the weights in the package,
+        which are read once.
 
     Returns:
       [h, w, 3] float32 in [0, 1].
@@ -163,20 +167,21 @@ def instant_many(
 ) -> Image | list[Image]:
     """Paint many pictures, each as `instant` would.
 
-    n contents are paired with n styles; a single content or style is used for all. Contents that have
-    one shape after resizing, and styles of one network, are painted together.
+    n contents are paired with n styles; a single content or style is used for all pictures. Pictures
+    that have the same shape after resizing and are painted by the same network are painted together.
 
     Args:
       contents: one content, a batch [n, h, w, 3], or a sequence of contents of any sizes.
-      styles: one style, a batch [n, h, w, 3], or a sequence of styles; an entry that is a list is
-        mixed, as in `instant`.
+      styles: one style, a batch [n, h, w, 3], or a sequence of styles; an entry that is itself a list
+        is a mixture, as in `instant`.
       shares: as in `instant`, for every entry that is a list.
-      strength: as in `instant`; or numbers [n].
-      size: as in `instant`, for every picture.
+      strength: as in `instant`; or n numbers, one for each picture.
+      size: as in `instant`, for every content.
       style_size: as in `instant`.
       precision: as in `instant`.
       params: as in `instant`; the styles must then be of this network.
-      chunk: largest number of pictures painted at once; default: as many as gain speed.
+      chunk: largest number of pictures painted at once; default: the number beyond which larger chunks
+        are hardly faster.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all pictures have one shape, else a list of n images.
@@ -234,8 +239,8 @@ class Trained(NamedTuple):
 class Parsed(NamedTuple):
     """A checked style: pictures, a trained network, or, if there is neither, some of the 26 styles."""
 
-    pictures: tuple[Any, ...]  # resized; empty for a style of another kind
-    shares: np.ndarray  # float32: one per picture, per style of the network, or [26]; of the sum 1
+    pictures: tuple[Any, ...]  # the style pictures, resized; empty if the style is of another kind
+    shares: np.ndarray  # float32, with sum 1: one per picture, or one per style of the network
     trained: Trained | None = None
 
 
@@ -289,7 +294,7 @@ def read_trained(path: Any, *, argument: str = "style") -> Trained:
 
 
 def _trained(argument: str, style: Any, shares: Any) -> Parsed:
-    """Return a trained network with the shares of its styles: numbers, or numbers by name."""
+    """Return a checked trained network; `shares` are numbers, numbers by style name, or None."""
     if isinstance(style, johnson.StyleNetwork):
         arrays = {name: np.asarray(a) for name, a in named_leaves(dict(style.params)).items()}
         trained = Trained(style, digest_of([], arrays))
@@ -307,20 +312,21 @@ def _trained(argument: str, style: Any, shares: Any) -> Parsed:
 
 
 def is_named(style: Any, *, argument: str = "style") -> bool:
-    """Return whether a caller's style is a name or number of the 26; a word that is neither is a path.
+    """Return whether a style is one of the 26, by name or number; if not, it is a picture or a path.
 
     Args:
       style: a name, a number, a path or a picture.
       argument: the caller's name for the value, shown in error messages.
 
     Raises:
-      ValueError: for a word that is no such name and cannot be a file either: it has no suffix and no
-        folder, and there is no such file. The message suggests the nearest name.
+      ValueError: for a number that is not that of a style; and for text that is neither a style nor a
+        file: it has no suffix and no folder, and no such file exists. The message suggests the nearest
+        name.
     """
     if style_names.is_name(style):
         return True
     if isinstance(style, (int, np.integer)) and not isinstance(style, bool):
-        style_names.number_of(style, argument=argument)  # raises
+        style_names.number_of(style, argument=argument)  # raises: the number is out of range
     if isinstance(style, str):
         path = Path(style)
         if not path.suffix and path.name == style and not path.exists():
@@ -329,7 +335,7 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
 
 
 def refuse_mixed(styles: Sequence[Any], named: Sequence[bool], *, argument: str) -> None:
-    """Refuse a blend of pictures and of the 26 styles, which are of two networks."""
+    """Refuse a blend of pictures with some of the 26 styles, which two different networks paint."""
     if any(named) and not all(named):
         name, other = styles[named.index(True)], styles[named.index(False)]
         what = f"'{other}'" if isinstance(other, (str, os.PathLike)) else "a picture"
@@ -340,7 +346,7 @@ def refuse_mixed(styles: Sequence[Any], named: Sequence[bool], *, argument: str)
 
 
 def checked_shares(shares: Sequence[Any], *, argument: str) -> np.ndarray:
-    """Return shares divided by their sum, as float32; refuse negative ones, and nothing but 0."""
+    """Return shares divided by their sum, as float32; refuse a negative share, and a sum of 0."""
     for share in shares:
         _checks.number(argument, share, least=0, below=LARGEST_SHARE)
     total = float(np.sum(shares))
@@ -357,7 +363,7 @@ def _picture(argument: str, value: Any) -> HostImage:
 
 
 def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
-    """Return the entries of an argument, one value, a batch or a sequence, each with its name."""
+    """Return (name for error messages, value) for each entry of a value, a batch or a sequence."""
     if hasattr(values, "shape") and len(values.shape) == 4:
         values = list(values)
     if not isinstance(values, (list, tuple)):
@@ -368,7 +374,7 @@ def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
 
 
 def _count(given: Mapping[str, Any]) -> int:
-    """Return the number of pictures: the common length of all arguments longer than one."""
+    """Return the number of pictures: the length of all arguments that have more than one entry."""
     counts = {len(values) for values in given.values()} - {1}
     if len(counts) > 1:
         listed = ", ".join(f"{len(values)} {name}" for name, values in given.items())
@@ -388,7 +394,7 @@ def check_strength(strength: Any) -> None:
 
 
 def _check_params(params: Any) -> None:
-    """Refuse weights of other networks than these two, before any picture is read."""
+    """Refuse weights of a network other than the two in the package, before any picture is read."""
     if params is None:
         return
     advice = "`nst_jax.feed_forward.load_arbitrary()` and `load_styles26()` give them"
@@ -398,7 +404,7 @@ def _check_params(params: Any) -> None:
 
 
 def chosen_precision(name: str) -> Precision:
-    """Return the precision of a name; "auto" is float32 on a CPU, tensorfloat32 on an accelerator."""
+    """Return a precision by name; "auto" is float32 on a CPU, tensorfloat32 on an accelerator."""
     found = precision_named(name)
     if isinstance(found, Auto):
         return FLOAT32 if capacity.platform_of() == "cpu" else TENSORFLOAT32
@@ -419,7 +425,7 @@ def style_rule(style_size: Size) -> sizes.SizeRule:
 
 
 def shape_by(rule: sizes.SizeRule, shape: Shape, *, argument: str) -> Shape:
-    """Return the (height, width) that a picture gets by a size rule; refuse one under 16 px."""
+    """Return the (height, width) that a size rule gives a picture; refuse sides under 16 px."""
     return prepare.checked_shape(argument, shape, rule.shape(*shape), rule)
 
 
@@ -434,7 +440,7 @@ def resized_style(image: HostImage, style_size: Size, *, argument: str = "style"
 
 
 def resized_to(image: HostImage, shape: Shape) -> Resized:
-    """Resize a picture to (height, width) with the filter of the recipe `default`, in one program."""
+    """Resize a picture to (height, width) with the recipe `default`'s filter, and clip it to [0, 1]."""
     return np.asarray(prepare.at_scale(jnp.asarray(image), shape))
 
 
@@ -444,7 +450,7 @@ def _resized(image: HostImage, rule: sizes.SizeRule, argument: str) -> Resized:
 
 # --- Weights --------------------------------------------------------------------------------------
 
-# Read once in a process; the files are in the package, and are verified when they are read.
+# The weights in the package, each file read and verified at most once in a process.
 _embedded_arbitrary = functools.cache(arbitrary.load_arbitrary)
 _embedded_styles26 = functools.cache(styles26.load_styles26)
 
@@ -453,7 +459,7 @@ _embedded_styles26 = functools.cache(styles26.load_styles26)
 
 
 class InstantPainter:
-    """Paints requests with the embedded networks, which it loads when it needs them."""
+    """Paints requests; it loads the networks in the package when a request first needs them."""
 
     def __init__(
         self,
@@ -467,13 +473,15 @@ class InstantPainter:
 
         Args:
           params: the weights of one network; None loads those in the package.
-          precision: of products and activations.
-          chunk: largest number of pictures painted at once; None is as many as gain speed.
+          precision: precision of products and activations.
+          chunk: largest number of pictures painted at once; None is the number beyond which larger
+            chunks are hardly faster.
           programs: the compiled functions.
         """
         self._params, self._precision = params, precision
         self._chunk, self._programs = chunk, programs
-        # Called with the number of strips done, and of all, for a picture that is painted in strips.
+        # Called after each strip of a picture that is painted in strips, with the numbers of strips
+        # done and of all strips.
         self.report: Callable[[int, int], Any] = lambda done, total: None
 
     @functools.cached_property
@@ -491,7 +499,7 @@ class InstantPainter:
         return InstantNetwork(name, params, digest, self._programs.stylize_mixture)
 
     def trained(self, style: Trained) -> InstantNetwork:
-        """Return a trained network as one that paints."""
+        """Return a trained network as an `InstantNetwork`."""
         network, digest = style
         name = f"trained {digest}"
         return InstantNetwork(name, network.params, digest, self._programs.stylize_trained)
@@ -507,7 +515,7 @@ class InstantPainter:
         """Return the request to paint a resized content in a style.
 
         Raises:
-          ValueError: for a strength below 1 with one of the 26 styles.
+          ValueError: if `strength` is not 1 and the style is not of pictures.
         """
         if not style.pictures:
             if strength != 1:
@@ -525,9 +533,10 @@ class InstantPainter:
         return Request(content, self.arbitrary, vector)
 
     def paint(self, requests: Sequence[Request]) -> list[AnyImage]:
-        """Paint requests, those of one network and shape together; return pictures [h, w, 3].
+        """Paint requests; return pictures [h, w, 3] in the order of the requests.
 
-        A picture that does not fit in memory is painted alone, in strips.
+        Requests with the same network and the same shape are painted together. A picture that does not
+        fit in memory is painted alone, in strips.
 
         Raises:
           OutOfMemory: if a picture does not fit even in the smallest strips.
@@ -544,14 +553,15 @@ class InstantPainter:
             size = chunk_size.even_chunk(len(places), most)
             for first in range(0, len(places), size):
                 chunk = places[first : first + size]
-                # A smaller last chunk repeats its last request, since it would need its own program.
+                # A smaller last chunk is filled with copies of its last request, since another size
+                # would need another compiled program.
                 filled = chunk + chunk[-1:] * (size - len(chunk))
                 found = self._together([requests[place] for place in filled])
                 painted |= dict(zip(chunk, found, strict=False))
         return [painted[place] for place in range(len(requests))]
 
     def _strip(self, network: InstantNetwork, shape: Shape) -> int:
-        """Return how many rows a strip needs for a picture to fit in memory; 0 for one piece."""
+        """Return how many rows the strips of a picture have, to fit in memory; 0 if it fits whole."""
         if not isinstance(network.params, Params):  # a trained network paints in one piece
             return 0
         available, precision = capacity.available(), self._precision
@@ -585,19 +595,20 @@ class InstantPainter:
 def resolved_start(
     prepared: prepare.Prepared, recipe: Recipe, init: Any, shares: Sequence[Any] | None = None
 ) -> Any:
-    """Return the start of a run; the start `Instant` is replaced by the picture that it names.
+    """Return the start of a run; the start `Instant` is replaced by the picture that it stands for.
 
-    The picture has the size of the coarsest scale, where the run begins. There it costs least, and at
-    256 px, that scale in the recipe `default`, strokes have the size that the network was trained on.
+    The picture has the size of the coarsest scale, at which the run begins. It costs least at this
+    size. In the recipe `default` this is 256 px, at which strokes have the size that the network was
+    trained on.
 
     Args:
       prepared: the pictures of the run at their final sizes, and its scales.
       recipe: the recipe, whose start is used if `init` is None.
-      init: None, a start or a picture.
-      shares: how much of each style; None is the recipe's `style_shares`.
+      init: a start, a picture, or None for the recipe's start.
+      shares: the share of each style; None is the recipe's `style_shares`.
 
     Returns:
-      [h, w, 3] in [0, 1] if the start is `Instant`; else `init`.
+      A picture [h, w, 3] in [0, 1] if the start is `Instant`; else `init`, unchanged.
     """
     chosen = recipe.pictures.start if init is None else init
     if not isinstance(chosen, starts.Instant):
@@ -610,7 +621,7 @@ def resolved_start(
 
 
 def style_of(pictures: Sequence[HostImage], shares: Sequence[Any]) -> Parsed:
-    """Return a recipe's style pictures, resized, with its shares; a single share means equal ones."""
+    """Return style pictures, resized, with their shares; a single share means equal shares for all."""
     given = [float(share) for share in shares]
     given = given * len(pictures) if len(given) == 1 else given
     resized = tuple(resized_style(picture, None) for picture in pictures)

@@ -6,11 +6,12 @@
     params = feed_forward.load_styles26()  # 26 styles and their mixtures
     image = feed_forward.stylize_mixture(params, content, shares)
 
-`content` and `style` are pictures [*batch, h, w, 3] in [0, 1]. The modules, from the bottom: `layers`
-has what such networks are built of, `transformer` the architecture that Magenta's networks share,
-`arbitrary` and `styles26` these networks, `style_names` the names of the 26 styles; `tiling` paints
-pictures that are too large for memory; `johnson` is the network that `nst_jax.train` trains,
-`style_files` its files, `training` and the others train it.
+`content` and `style` are pictures [*batch, h, w, 3] in [0, 1], and `shares` [*batch, 26] are the
+weights of the styles in a mixture. The modules, from the bottom: `layers` has the layers of which such
+networks are built, `transformer` has the architecture that Magenta's two networks share, `arbitrary`
+and `styles26` are these two networks, and `style_names` has the names of the 26 styles. `tiling` paints
+pictures that are too large for memory. `johnson` is the network that `nst_jax.train` trains,
+`style_files` reads and writes its files, and `crops`, `training_step` and `training` train it.
 """
 
 from typing import TYPE_CHECKING

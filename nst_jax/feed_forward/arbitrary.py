@@ -1,23 +1,26 @@
-"""Style transfer from any picture of a style: Magenta's arbitrary image stylization, width 1/4.
+"""Style transfer from any style picture, by the small version of Magenta's arbitrary stylization.
 
     params = feed_forward.load_arbitrary()
     vector = feed_forward.style_vector(params, style)               # [100]
     image = feed_forward.stylize_with(params, content, vector)      # [h, w, 3]
 
-A predictor, MobileNet v2, maps a picture of a style to a vector of 100 numbers; a transformer, which
-takes gammas and betas of its instance norms from that vector, paints the content. Vectors can be mixed:
-`(1 - strength) * style_vector(params, content) + strength * vector` is how the authors weaken a style,
-and the mean of several vectors mixes styles.
+A predictor, MobileNet v2, maps a style picture to a vector of 100 numbers. A transformer paints the
+content; the gammas and betas of its instance norms are affine functions of that vector. In this version
+it has a quarter of the channels of the original. Vectors can be mixed: `(1 - strength) *
+style_vector(params, content) + strength * vector` is how the authors weaken a style, and the mean of
+several vectors mixes styles.
 
-The weights are the int8 codes that Magenta published, decoded: the result is that of the float graph,
-to 1e-5, as onnxruntime computes it. The int8 graph also rounds activations to 8 bits. At the sizes that
-it is made for, its vector differs from the float one by 1.3 % of its length, and its picture by 0.035
-on average (chelsea at 384 x 384 px, starry_night at 256 x 256 px, in `tests/instant_golden.json`). With
-bfloat16 activations, the same vector differs by 5 % and the same picture by 0.002.
+The weights are the 8-bit codes that Magenta published, decoded to float32. The published int8 network
+also rounds activations to 8 bits; the network here does not. onnxruntime computes the same results to
+1e-5 if it runs the published network with decoded weights and without that rounding. Without these two
+changes, at the sizes that the published network is made for, its style vector differs from the one here
+by 1.3 % of the vector's length, and its picture by 0.035 on average (chelsea at 384 x 384 px,
+starry_night at 256 x 256 px, in `tests/instant_golden.json`). With bfloat16 activations, the network
+here differs from itself in float32 by 5 % in this vector and by 0.002 in this picture.
 
-The functions are pure and can be traced. Compiled with `jax.jit(..., static_argnames="precision")`,
-each shape takes one program, whatever the style. Batches are rows [n, h, w, 3] with vectors [n, 100],
-or `jax.vmap` over both.
+The functions are pure and can be traced. `jax.jit(..., static_argnames="precision")` compiles one
+program for each combination of shapes, which serves all styles. A batch is pictures [n, h, w, 3] with
+vectors [n, 100]; `jax.vmap` over both gives the same.
 
 `Params.layers` has the parameters of three Flax modules, float32 as loaded:
 
@@ -50,18 +53,20 @@ from nst_jax.losses import at_least_float32
 from nst_jax.vgg.precision import AUTO, FLOAT32, AnyPrecision, Precision, precision_on
 from nst_jax.weights.params import Architecture, load_params_of
 
-VECTOR = 100  # numbers of a style vector
+VECTOR = 100  # length of a style vector
 
 LAYERS = transformer_layers((8, 16, 32), (16, 8), blocks=5, contract_normed=False)
 
-# Channels and stride of the predictor's residual blocks after the first, each in three convolutions:
-# 1 x 1 to six times the channels of its input, 3 x 3 on each channel by itself, 1 x 1.
+# (channels, stride) of each of the predictor's inverted residual blocks after the first. Each block has
+# three convolutions: one of 1 x 1 to `EXPANSION` times as many channels as its input has, a depthwise
+# one of 3 x 3 with this stride, and one of 1 x 1 to this number of channels.
 BLOCKS = (
     (24, 2), (24, 1), (32, 2), (32, 1), (32, 1), (64, 2), (64, 1), (64, 1), (64, 1), (96, 1), (96, 1),
     (96, 1), (160, 2), (160, 1), (160, 1), (320, 1),
 )  # fmt: skip
 EXPANSION = 6
-STEM, FIRST, HEAD = 32, 16, 1280  # channels of the first convolution, the first block, the last one
+# Channels of the first convolution, of the first block, and of the last convolution.
+STEM, FIRST, HEAD = 32, 16, 1280
 
 
 class StylePredictor(nn.Module):
@@ -127,7 +132,7 @@ class StyleConditions(nn.Module):
 
 
 def _shapes() -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Return the shapes of kernels and of biases, as weights files name them."""
+    """Return the shapes of kernels and of biases, each by its name in weights files."""
     kernels: dict[str, tuple[int, ...]] = {
         "stem": (3, 3, 3, STEM),
         "block0_depthwise": (3, 3, 1, STEM),
@@ -194,7 +199,7 @@ def style_vector(
     """Predict the style vector of a picture: 100 numbers that say how a picture is painted.
 
     The predictor was trained on squares of 256 px. In a larger picture it takes notice of finer
-    detail, so resize a picture of a style to about that size first.
+    detail, so resize a style picture to about that size first.
 
     Args:
       params: weights from `load_arbitrary`.
@@ -206,7 +211,9 @@ def style_vector(
       Style vectors [*batch, 100], in the dtype of `style`.
 
     Raises:
-      ValueError: for other weights, a picture that is too small, or integers.
+      TypeError: if `params` is no `Params` or `style` is no array.
+      ValueError: for weights of another network, and for a `style` that has another shape, is smaller
+        than 16 px, or is not floating point.
 
     Example:
       >>> import jax
@@ -239,15 +246,16 @@ def stylize_with(
     Args:
       params: weights from `load_arbitrary`.
       content: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
-      vector: style vectors [*batch, 100], from `style_vector` or mixed of several.
+      vector: style vectors [*batch, 100], from `style_vector` or mixed from several of its vectors.
       precision: as in `style_vector`.
 
     Returns:
       Pictures in [0, 1], of the shape and dtype of `content`.
 
     Raises:
-      ValueError: for other weights, a picture that is too small or of integers, or vectors that are
-        not one for each picture.
+      TypeError: if `params` is no `Params` or `content` is no array.
+      ValueError: for weights of another network; for a `content` that has another shape, is smaller
+        than 16 px, or is not floating point; or if there is not one vector for each picture.
 
     Example:
       >>> import jax

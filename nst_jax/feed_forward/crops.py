@@ -1,7 +1,7 @@
-"""Random crops of photos: drawn by number, so that any can be made again, and read ahead by threads.
+"""Random crops of photos, each determined by its number, and made in advance by threads.
 
-Crop n of a run depends on the seed, on n and on the photos alone. So it does not matter which thread
-makes it and when, and a resumed run continues with the crops that it would have had.
+Crop n of a training depends only on the seed, on n and on the photos. So it does not matter which
+thread makes it and when, and a resumed training continues with the crops that it would have had.
 """
 
 import functools
@@ -28,28 +28,27 @@ Pixels: TypeAlias = UInt8[np.ndarray, "h w 3"]
 Crop: TypeAlias = UInt8[np.ndarray, "size size 3"]
 Crops: TypeAlias = UInt8[np.ndarray, "n size size 3"]
 
-# A photo is kept with at most this many times the crop's side as its shorter side. A crop shows a
-# square of one to this many times its own side, reduced: neither a detail of a huge photo, out of
-# focus and without a motif, nor always a whole one.
+# A photo is reduced until its shorter side is at most this many times the side of a crop. Then a random
+# square is cut from it, whose side is between one and this many times that of a crop, and reduced to a
+# crop. So a crop shows neither a tiny detail of a huge photo, nor always the whole photo.
 LARGEST = 2
-# A crop must have at least this deviation, in levels of 256, in one channel. Norms divide by
-# deviations: in a uniform crop, the gradient would grow some three hundredfold at every layer.
+# Least standard deviation of a crop, in 8-bit levels, in the channel where it is largest. Norms divide
+# by deviations: in a uniform crop, the gradient would grow some three hundredfold at every layer.
 LEAST_DEVIATION = 4.0
-TRIES = 8  # places that are looked at for such a crop, before the next photo takes its turn
-HELD_OUT_SHARE, MOST_HELD_OUT = (
-    0.1,
-    16,
-)  # share and largest number of photos that are never trained on
-KEPT_SHARE = 0.125  # of the memory that is available, for photos that are kept decoded
-THREADS = min(4, os.cpu_count() or 1)  # that read photos
-AHEAD = 2 * THREADS  # batches that are made before they are needed
+TRIES = 8  # squares of a photo that are tried for enough deviation, before the next photo is taken
+# Share and largest number of photos that are held out: never trained on.
+HELD_OUT_SHARE, MOST_HELD_OUT = 0.1, 16
+KEPT_SHARE = 0.125  # largest share of the available memory for photos that are kept decoded
+THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos
+AHEAD = 2 * THREADS  # number of batches that are begun before they are needed
 
-# What the random numbers of a generator are for: the second number of its seed.
+# The purposes of random numbers. The seed of a generator is the training's seed, then one of these,
+# then, except for `_SPLIT`, the number of the epoch or of the crop.
 _SPLIT, _ORDER, _CROP = range(3)
 
 
 class Photo(NamedTuple):
-    """A photo that crops are cut from: its file or its pixels, its size, and a hash of its contents."""
+    """A photo that crops are cut from: its file or pixels, (height, width), a hash, and its name."""
 
     source: Path | Pixels
     shape: Shape
@@ -57,7 +56,7 @@ class Photo(NamedTuple):
     name: str
 
     def pixels(self) -> Pixels:
-        """Return the photo in 8 bits.
+        """Return the photo as uint8 pixels.
 
         Raises:
           ValueError: if the file is damaged.
@@ -71,7 +70,7 @@ class Photo(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The photos that can be used, and notes on those that cannot."""
+    """The photos that can be used, and notes on how many were left out and why."""
 
     photos: tuple[Photo, ...]
     notes: tuple[str, ...]
@@ -80,22 +79,24 @@ class Found(NamedTuple):
 def find_photos(
     sources: Any, size: int, *, look: Callable[[int, int], Any] = lambda done, total: None
 ) -> Found:
-    """Return the photos among files or pictures from which crops of a size can be cut.
+    """Return those of the given photos that are large enough for crops of a size.
 
     Files are read once, for their size and a hash, but not decoded.
 
     Args:
-      sources: a folder, or a sequence of files and of images [h, w, 3] in [0, 1] or uint8.
+      sources: a folder, a batch [n, h, w, 3], or a sequence of files and of images [h, w, 3]; images
+        are in [0, 1] or uint8.
       size: side of the crops in px.
-      look: called after each photo, with the number of photos so far and of all.
+      look: called after each photo, with the number of photos looked at so far and the number of all.
 
     Returns:
-      The photos in the order given, a folder's by name, and a note on those left out.
+      The photos, in the given order, or sorted by name if `sources` is a folder; and notes on files
+      that cannot be read and on photos that are too small.
 
     Raises:
       TypeError: if a source is neither a path nor a picture.
-      ValueError: if there are no pictures, if none can be read or all are smaller than a crop, or if
-        one is left, which cannot be both trained on and held out.
+      ValueError: if there are no pictures, if none can be read, if all are smaller than a crop, or if
+        only one is left, since one is held out and at least one more is trained on.
     """
     if isinstance(sources, (str, os.PathLike)):
         place = Path(sources)
@@ -159,26 +160,28 @@ def _counted(count: int) -> str:
 
 
 class PhotoCrops:
-    """The crops of some photos: those to train on, by number, and those of the photos held out.
+    """The crops of some photos: those to train on, by number, and one of each photo held out.
 
-    Calls from several threads may overlap.
+    Several threads may call the methods at the same time.
 
     Attributes:
       size: side of a crop in px.
-      held_out: [n, size, size, 3] uint8, the middle squares of photos that no other crop is cut from.
+      held_out: [n, size, size, 3] uint8, the reduced middle squares of the photos that are held out: no
+        crop to train on is cut from them.
       count: number of photos that are trained on.
     """
 
     def __init__(self, photos: Sequence[Photo], size: int, seed: Sequence[int]) -> None:
-        """Divide the photos and decode those that are held out.
+        """Divide the photos into those trained on and those held out, and decode the latter.
 
         Args:
           photos: at least two.
-          size: side of a crop in px; no photo is smaller.
-          seed: numbers that decide on the division and on all crops.
+          size: side of a crop in px, at most the shorter side of every photo.
+          seed: integers from which the division and all crops are drawn.
 
         Raises:
-          ValueError: if all photos that could be held out, or trained on, are damaged.
+          ValueError: if no photo can be held out, or none is left to train on, because the others are
+            damaged or nearly uniform.
         """
         self.size, self._seed = size, tuple(seed)
         self._kept: dict[int, Pixels] = {}
@@ -202,7 +205,7 @@ class PhotoCrops:
         """Return crops `number * count` to `(number + 1) * count - 1`, [count, size, size, 3].
 
         Raises:
-          ValueError: if all photos are damaged or uniform.
+          ValueError: if all photos to train on are damaged or nearly uniform.
         """
         return np.stack([self._crop(number * count + index) for index in range(count)])
 
@@ -212,12 +215,11 @@ class PhotoCrops:
         return tuple(self._damaged.values())
 
     def _crop(self, number: int) -> Crop:
-        """Return one crop. All photos are used once before any is used again."""
+        """Return one crop. All photos have their turn once before any has its next turn."""
         epoch, place = divmod(number, self.count)
         order = self._order(epoch)
-        for offset in range(
-            self.count
-        ):  # the next photo takes the place of one that is damaged or flat
+        # The next photo is used in place of one that is damaged or too uniform.
+        for offset in range(self.count):
             pixels = self._reduced(int(order[(place + offset) % self.count]))
             crop = None if pixels is None else self._cut(pixels, self._random(_CROP, number))
             if crop is not None:
@@ -225,7 +227,7 @@ class PhotoCrops:
         raise ValueError(f"`photos`: {self._problem()}; give others")
 
     def _cut(self, pixels: Pixels, random: np.random.Generator) -> Crop | None:
-        """Return a random crop of a photo; None if none is found that has contrast."""
+        """Return a random crop of a photo; None if `TRIES` random squares have too little contrast."""
         height, width, _ = pixels.shape
         shorter = min(height, width)
         for _ in range(TRIES):
@@ -236,7 +238,7 @@ class PhotoCrops:
                 return crop[:, ::-1] if random.integers(2) else crop
         return None
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019 (there is one object in a run)
+    @functools.lru_cache(maxsize=4)  # noqa: B019 (it keeps this object alive, but a run has only one)
     def _order(self, epoch: int) -> np.ndarray:
         return self._random(_ORDER, epoch).permutation(self._training)
 
@@ -244,7 +246,7 @@ class PhotoCrops:
         return np.random.default_rng([*self._seed, *purpose])
 
     def _reduced(self, index: int) -> Pixels | None:
-        """Return a photo, reduced to what crops need; None if it is damaged."""
+        """Return a photo, reduced as `LARGEST` says; None if it is damaged."""
         if index in self._damaged:
             return None
         if index in self._kept:
@@ -290,7 +292,7 @@ class ReadAhead(AbstractContextManager, Iterator[Crops]):
         """Begin to make batches.
 
         Args:
-          crops: what makes them.
+          crops: the crops of the photos.
           first: number of the first batch.
           count: number of crops in a batch.
         """

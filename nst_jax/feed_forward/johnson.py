@@ -28,12 +28,12 @@ from nst_jax.feed_forward.layers import (
 from nst_jax.vgg.layers import KERNEL, relu
 from nst_jax.vgg.precision import FLOAT32, Precision
 
-CHANNELS = (32, 64, 128)  # of the three sizes at which the network works, at width 1
-BLOCKS = 5  # residual blocks at the smallest size
-DIVISOR = 4  # by which the network halves sides twice, so sides must be a multiple of it
-SMALLEST = 16  # px; the least side of a picture
+CHANNELS = (32, 64, 128)  # channels at full, half and quarter size, at width 1
+BLOCKS = 5  # number of residual blocks, which are at quarter size
+DIVISOR = 4  # the network halves both sides twice, so pictures are padded to a multiple of 4
+SMALLEST = 16  # smallest side of a picture, px
 
-Shares = Float[Array, "*#batch styles"]  # weight of each style, of any positive sum
+Shares = Float[Array, "*#batch styles"]  # weight of each style; the sum is 1
 
 
 LayerParams: TypeAlias = Mapping[str, Any]  # parameters of `Johnson`, by layer
@@ -44,9 +44,9 @@ class StyleNetwork:
     """A trained network: its parameters, and the names of its styles.
 
     Attributes:
-      params: parameters of `Johnson` by layer: `{"conv": {"kernel"}, "gamma", "beta"}`, in a residual
-        block two such layers. The functions that compute get these alone, so that other names compile
-        nothing.
+      params: parameters of `Johnson` by layer. Each layer is `{"conv": {"kernel"}, "gamma", "beta"}`; a
+        residual block has two such layers, `"first"` and `"second"`. Compiled functions get these
+        parameters without the names of styles, so that other names do not cause a recompilation.
       styles: names of the styles, in the order of the rows of `gamma` and `beta`.
     """
 
@@ -59,7 +59,7 @@ class StyleNetwork:
 ENCODER = ("encode1", "encode2", "encode3")
 DECODER = ("decode1", "decode2", "decode3")
 GAMMA, BETA = "gamma", "beta"
-BLOCK = "block"  # followed by the number of a residual block, from 1
+BLOCK = "block"  # a residual block's name is this word and the block's number, from 1
 
 
 class StyledConvolution(nn.Module):
@@ -108,16 +108,16 @@ class Residual(nn.Module):
 class Johnson(nn.Module):
     """Johnson's network: three convolutions, residual blocks, and three convolutions back to pixels.
 
-    Departures from Johnson et al. 2016, all of them Dumoulin's: borders are mirrored, sizes are
-    doubled by repeating pixels before a convolution (a transposed one leaves a chequered pattern),
-    norms are of one picture and not of a batch, there is a norm after the last convolution as well, and
-    a sigmoid maps its result to [0, 1].
+    Departures from Johnson et al. 2016, all of them Dumoulin's: borders are mirrored, sides are
+    doubled by repeating pixels before a convolution (a transposed convolution leaves a chequered
+    pattern), norms take their statistics from one picture and not from a batch, there is a norm after
+    the last convolution as well, and a sigmoid maps the result of that norm to [0, 1].
 
     Attributes:
       styles: number of styles.
       channels: channels at the full size, at half and at a quarter of it.
       blocks: number of residual blocks.
-      precision: precision of products, and dtype of activations; means and deviations are float32.
+      precision: precision of products, and dtype of activations; norms are computed in float32.
 
     References:
       Johnson, Alahi, Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution",
@@ -160,12 +160,16 @@ def fresh_params(
     Args:
       key: a JAX random key.
       styles: number of styles.
-      width: factor of the numbers of channels; 1 is Johnson's network, whose time and memory grow with
-        the square of it.
+      width: factor of the numbers of channels; 1 is Johnson's network. The number of parameters grows
+        with its square.
       blocks: number of residual blocks.
 
     Returns:
       Parameters of `Johnson`, float32.
+
+    Raises:
+      TypeError: if `width` is no number or `blocks` is no whole number.
+      ValueError: if `width` is not above 0 or `blocks` is under 1.
 
     Example:
       >>> import jax
@@ -176,7 +180,8 @@ def fresh_params(
     _checks.whole("blocks", blocks, least=1)
     wide, middle, deep = (max(1, round(width * count)) for count in CHANNELS)
     shapes = _shapes(Johnson(styles, (wide, middle, deep), blocks))
-    # Drawn at once, since a program with a random generator for each layer compiles for half a minute.
+    # All numbers are drawn at once, since a program with one random generator for each layer takes half
+    # a minute to compile.
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     kernels = [leaf.size for path, leaf in leaves if path[-1].key == KERNEL]
     numbers = jnp.split(jax.random.normal(key, (sum(kernels),)), np.cumsum(kernels)[:-1])
@@ -186,13 +191,15 @@ def fresh_params(
         if path[-1].key != KERNEL:
             return jnp.full(shape.shape, path[-1].key == GAMMA, shape.dtype)
         inputs = math.prod(shape.shape[:-1])
-        return next(draw).reshape(shape.shape) * math.sqrt(2 / inputs)  # He et al. 2015
+        return next(draw).reshape(shape.shape) * math.sqrt(
+            2 / inputs
+        )  # deviation of He et al. 2015
 
     return jax.tree_util.tree_map_with_path(fresh, shapes)
 
 
 def module_of(params: LayerParams) -> Johnson:
-    """Return the Flax module that parameters fit; its sizes are read from their shapes."""
+    """Return the Flax module that fits parameters; its sizes are read from the parameters' shapes."""
     styles, _ = params[ENCODER[0]][GAMMA].shape
     wide, middle, deep = (params[name][GAMMA].shape[-1] for name in ENCODER)
     blocks = sum(name.startswith(BLOCK) for name in params)
@@ -200,7 +207,11 @@ def module_of(params: LayerParams) -> Johnson:
 
 
 def expected_shapes(params: LayerParams) -> Any:
-    """Return the shapes and dtypes of all parameters of a network of these sizes, as a pytree."""
+    """Return, as a pytree, the shapes and dtypes that all parameters of the network must have.
+
+    Args:
+      params: parameters, of which `module_of` reads the network's sizes.
+    """
     return _shapes(module_of(params))
 
 
@@ -218,14 +229,15 @@ def stylize_trained(
     *,
     precision: Precision = FLOAT32,
 ) -> Image:
-    """Paint pictures by one pass of a trained network. Traceable and differentiable.
+    """Paint pictures by one pass of a trained network; the function can be traced and differentiated.
 
     Args:
-      params: parameters of a network: `.params` of what `nst_jax.train` and `load_network` return.
+      params: parameters of a network: the field `params` of a `StyleNetwork`, which `nst_jax.train` and
+        `load_network` return.
       content: [*batch, h, w, 3] in [0, 1], of any size from 16 px. Sides that are no multiple of 4 are
         extended by mirroring, and the result is cropped.
-      shares: weight of each style, [styles] for all pictures or [*batch, styles] for each its own, of
-        any positive sum; None means equal shares.
+      shares: weight of each style, [styles] for all pictures or [*batch, styles] for each picture. The
+        weights are divided by their sum, which must be positive. None means equal shares.
       precision: precision of products, and dtype of activations.
 
     Returns:

@@ -1,8 +1,9 @@
 """The layers of feed-forward style networks: reflected borders, convolution, instance norm, upsampling.
 
-All are pure functions of features [*batch, h, w, c]; `Convolution2D` is the one Flax module, since only
-convolutions have parameters of their own. No function compares sizes with each other, so a function
-built of them can be exported by `jax.export` with symbolic sizes, if these are declared large enough:
+All but one are pure functions of features [*batch, h, w, c]. `Convolution2D` is a Flax module, because
+a convolution has parameters of its own; instance norm gets its gammas and betas as arguments. No
+function here compares sizes with each other, so a function built of them can be exported by
+`jax.export` with symbolic sizes, if these are declared large enough:
 
     jax.export.symbolic_shape("n, h, w, 3", constraints=("h >= 16", "w >= 16"))
 """
@@ -19,9 +20,9 @@ from nst_jax.losses import at_least_float32
 from nst_jax.vgg.layers import BIAS, KERNEL
 from nst_jax.vgg.precision import FLOAT32
 
-EPSILON = 1e-5  # added to a variance before its root is taken, as in TensorFlow and PyTorch
+EPSILON = 1e-5  # added to a variance before its root is taken, as in Magenta's code and in PyTorch
 
-NewFeatures: TypeAlias = Float[Array, "*batch h_new w_new c_new"]  # of another size or depth
+NewFeatures: TypeAlias = Float[Array, "*batch h_new w_new c_new"]  # new size or number of channels
 
 PerChannel: TypeAlias = Float[Array, "*rows c"]  # [c] for all pictures, or [*batch, c]
 
@@ -30,10 +31,10 @@ PerChannel: TypeAlias = Float[Array, "*rows c"]  # [c] for all pictures, or [*ba
 
 
 def reflect(x: FeatureMap, margin: int) -> NewFeatures:
-    """Mirror features at their outermost pixels, which are not repeated, by `margin` on all four sides.
+    """Extend features by `margin` px on all four sides, mirrored; outermost pixels are not repeated.
 
     Args:
-      x: features [*batch, h, w, c], with both sides larger than `margin`.
+      x: features [*batch, h, w, c], with h and w larger than `margin`.
       margin: px to add on each side.
 
     Returns:
@@ -53,11 +54,11 @@ def reflect(x: FeatureMap, margin: int) -> NewFeatures:
 
 
 def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
-    """Mirror features at their lower and right borders until both sides are multiples of a number.
+    """Extend features below and at the right, by mirroring, until both sides are multiples of a number.
 
     Args:
-      x: features [*batch, h, w, c], with both sides at least `multiple`.
-      multiple: what the sides become multiples of.
+      x: features [*batch, h, w, c], with h and w at least `multiple`.
+      multiple: the number that divides h and w of the result.
 
     Returns:
       Features whose upper left part is `x`.
@@ -72,8 +73,8 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
         missing = -size % multiple
         if isinstance(missing, int) and missing == 0:
             continue
-        # As many rows as could be missing are added, then those that are too many are cropped: the
-        # bounds of both are known even where the size is symbolic.
+        # As many rows (or columns) as could be missing are added, then those not needed are cropped.
+        # So both slices are known to be within bounds even where the size is symbolic.
         after = lax.slice_in_dim(x, size - multiple, size - 1, axis=axis)
         x = lax.concatenate([x, lax.rev(after, (axis,))], axis)
         x = lax.slice_in_dim(x, 0, size + missing, axis=axis)
@@ -99,8 +100,8 @@ def conv2d(
       kernel: weights [kh, kw, i, o].
       stride: px between two results.
       padding: `"VALID"` for none, or `"SAME"` for zeros as TensorFlow adds them.
-      groups: into how many groups the channels are divided; as many as channels is a depthwise
-        convolution.
+      groups: number of groups into which the channels are divided; with one group for each channel,
+        the convolution is depthwise.
       products: the precision that the convolution requests from the device.
 
     Returns:
@@ -130,9 +131,9 @@ class Convolution2D(nn.Module):
       channels: channels of the result.
       size: side of the kernel in px, odd.
       stride: px between two results.
-      reflected: whether the borders are mirrored by half a kernel before; otherwise zeros are added as
-        TensorFlow's padding `SAME` adds them.
-      depthwise: whether each channel is convolved by itself, with one kernel.
+      reflected: whether features are first extended by `size // 2` mirrored px on each side; otherwise
+        zeros are added as TensorFlow's padding `SAME` adds them.
+      depthwise: whether each channel is convolved by itself, with a kernel of its own.
       use_bias: whether a bias is added.
       products: the precision that the convolution requests from the device.
     """
@@ -175,12 +176,12 @@ def instance_norm(
 ) -> FeatureMap:
     """Give each channel of each picture mean `beta` and standard deviation `gamma`.
 
-    The statistics are those of the picture's pixels, computed in float32 at least.
+    The old mean and deviation are computed over the pixels of each picture, in float32 at least.
 
     Args:
       x: features [*batch, h, w, c].
-      gamma: standard deviations, [c] for all pictures or [*batch, c] for each its own.
-      beta: means, in the same form.
+      gamma: standard deviations, [c] for all pictures or [*batch, c] for each picture.
+      beta: means, of the same shape.
       epsilon: added to the variance before its root is taken.
 
     Returns:
@@ -212,7 +213,7 @@ def normalized(
     *,
     epsilon: float = EPSILON,
 ) -> FeatureMap:
-    """Return `(x - mean) / sqrt(variance + epsilon) * gamma + beta`, for statistics found elsewhere.
+    """Return `(x - mean) / sqrt(variance + epsilon) * gamma + beta`, for given statistics.
 
     Args:
       x: features [*batch, h, w, c].
@@ -231,7 +232,7 @@ def normalized(
 
 
 def _over_pixels(values: Array, x: Array) -> Array:
-    """Return numbers [c] or [*batch, c] in the rank of features [*batch, h, w, c]."""
+    """Reshape numbers [c] or [*batch, c] so that they broadcast with features [*batch, h, w, c]."""
     if values.ndim == 1:
         return values.reshape(*(1,) * (x.ndim - 1), -1)
     return values[..., None, None, :]

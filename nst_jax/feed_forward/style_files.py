@@ -1,14 +1,15 @@
 """The files of a training: style files, which hold a trained network, and checkpoints.
 
-Both are HDF5, as `_hdf5` reads and writes it, with the attributes `format`, `version` (1) and `digest`,
-which is that of `weights.digests`, with `[format,version]` as its head, and covers all datasets. The
-dataset `facts` is JSON in UTF-8. The others are:
+Both are HDF5 files, which `_hdf5` reads and writes, with the attributes `format`, `version` (1) and
+`digest`. The digest covers all datasets; `weights.digests` computes it, with `[format, version]` as the
+head. The dataset `facts` is a JSON object in UTF-8. What it says, and the other datasets, are:
 
-* in a style file ("nst-jax style"), `layers/...`: the parameters of `johnson.Johnson` by name,
-  float32. The facts are the names of the styles, and what `nst_jax.train` records of recipe, paintings,
-  photos and losses;
-* in a checkpoint ("nst-jax training"), `state/...`, the leaves of the training's state by name, and
-  `best/...`, the parameters that had the least held-out loss.
+* in a style file (format "nst-jax style"), `layers/...` are the parameters of `johnson.Johnson` by
+  name, float32. The facts are the names of the styles and whatever the writer adds; the command
+  `nst-jax train` adds what `Training.outcome` says of recipe, paintings, photos and losses;
+* in a checkpoint (format "nst-jax training"), `state/...` are the leaves of the training's state by
+  name, and `best/...` the parameters that had the least held-out loss. The facts are the other fields
+  of `TrainingCheckpoint`.
 
 Unlike unpickling, reading these files executes nothing that is in them.
 """
@@ -51,16 +52,16 @@ TRAINING_FORMAT = _hdf5.Format(
     if_other_version="resume with the nst-jax that wrote it",
 )
 
-FACTS = "facts"  # dataset of the JSON
-LAYERS, STATE, BEST = "layers/", "state/", "best/"  # prefixes of names of datasets
-STYLES = "styles"  # the fact that has the names of the styles
+FACTS = "facts"  # name of the dataset with the JSON
+LAYERS, STATE, BEST = "layers/", "state/", "best/"  # how names of the other datasets begin
+STYLES = "styles"  # key of the names of the styles in the JSON of a style file
 
 
 class ReadStyle(NamedTuple):
-    """A style file as read."""
+    """The contents of a style file."""
 
     network: StyleNetwork
-    facts: Mapping[str, Any]  # JSON values, see `Training.description`
+    facts: Mapping[str, Any]  # JSON values, such as those of `Training.outcome`
     digest: str
 
 
@@ -75,8 +76,8 @@ def load_network(path: PathLike, *, argument: str = "path") -> StyleNetwork:
       The network, for `stylize_trained`.
 
     Raises:
-      ValueError: if the file is missing, damaged, no style file, of another version, or if its arrays
-        are not those of the network.
+      ValueError: if the file is missing, damaged, not a style file or of another version, or if its
+        arrays are not the parameters of Johnson's network.
 
     Example:
       >>> import nst_jax as nst
@@ -88,7 +89,7 @@ def load_network(path: PathLike, *, argument: str = "path") -> StyleNetwork:
 
 
 def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
-    """Read and verify a trained network, and what its file says of it.
+    """Read and verify a trained network, with the facts and the digest that its file states.
 
     Args:
       path: as in `load_network`.
@@ -120,7 +121,7 @@ def save_network(
     Args:
       path: where to write.
       network: the network.
-      facts: JSON values that the file shall say of itself, beside the names of the styles.
+      facts: JSON values by name, which are stored in the file beside the names of the styles.
 
     Raises:
       ValueError: if `path` cannot be written to, or if a parameter is not finite.
@@ -148,18 +149,19 @@ def save_network(
 
 
 def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
-    """Return the shares of a network's styles that a name, or a mapping of names to shares, asks for.
+    """Return the share of each style of a network in a mixture that is described by names.
 
     Args:
       names: the names of the network's styles.
-      styles: the name of a style, names with shares such as `{"wave": 0.7, "mosaic": 0.3}`, or None
-        for equal shares of all.
+      styles: the name of the only style, a mapping of names to shares such as `{"wave": 0.7, "mosaic":
+        0.3}`, or None for equal shares of all styles.
 
     Returns:
       float32 [styles], whose sum is 1.
 
     Raises:
-      ValueError: for a name that is not among them, a negative share, and shares that are all 0.
+      TypeError: if a share is no number.
+      ValueError: if a name is not in `names`, if a share is negative or not finite, or if all are 0.
 
     Example:
       >>> style_shares(("wave", "mosaic"), {"wave": 3, "mosaic": 1}).tolist()
@@ -185,12 +187,12 @@ class TrainingCheckpoint(NamedTuple):
 
     arrays: Mapping[str, Any]  # the leaves of the training's state by name
     best: Mapping[str, Any]  # the parameters that had the least held-out loss, by name
-    updates: list[int]  # after how many updates the held-out loss was measured
-    held_out: list[float]  # that loss each time
-    training: list[
-        float
-    ]  # mean loss of the updates before each time; the first is the held-out loss
-    recent: list[float]  # losses of the updates since the latest time
+    updates: list[int]  # for each measurement of the held-out loss, the number of updates before it
+    held_out: list[float]  # for each measurement, the held-out loss
+    # For each measurement, the mean loss of the updates since the previous measurement; for the first
+    # one, before which there is no update, the held-out loss again.
+    training: list[float]
+    recent: list[float]  # loss of each update since the latest measurement
     facts: Mapping[str, Any]  # what the training depends on, see `training.identity_of`
     notes: Mapping[str, Any] = {}  # JSON values that the caller adds
 
@@ -205,7 +207,7 @@ def save_training(path: PathLike, checkpoint: TrainingCheckpoint) -> None:
 
     Args:
       path: path of the file to write or to replace.
-      checkpoint: what the `checkpoint()` of a training returns.
+      checkpoint: what `Training.checkpoint` returns.
 
     Raises:
       ValueError: if `path` cannot be written to.
@@ -226,7 +228,8 @@ def load_training(path: PathLike, *, argument: str = "path") -> TrainingCheckpoi
       argument: the caller's name for `path`, used in messages.
 
     Raises:
-      ValueError: if the file is missing, damaged, no such checkpoint, or of another version.
+      ValueError: if the file is missing, damaged, not the checkpoint of a training, or of another
+        version.
     """
     source = _hdf5.Source(Path(path), argument, TRAINING_FORMAT)
     arrays, fields, _ = _read(source)
@@ -245,9 +248,9 @@ _FIELDS = {
 
 
 def _problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Describe contents that no training writes, in a file whose digest is right.
+    """Yield what is wrong with a checkpoint that no training wrote, although its digest is right.
 
-    Only the first description may be requested, since each check relies on those before.
+    Request only the first item: each check relies on the success of those before it.
     """
     if {name: type(value) for name, value in fields.items()} != _FIELDS:
         yield f"{FACTS} has other fields than expected"
@@ -281,7 +284,7 @@ def _write(
 
 
 def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:
-    """Return the arrays of a file, its facts and its digest, which is verified."""
+    """Return the arrays of a file (without `facts`), the facts in it, and its verified digest."""
     with _hdf5.opened(source) as file:
         arrays = _hdf5.arrays_in(source, file)
         stated = _hdf5.attribute(file, "digest")
@@ -299,7 +302,7 @@ def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], 
 
 
 def _nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arrays named "encode1/conv/kernel" as dictionaries in dictionaries."""
+    """Return arrays by name as nested dictionaries, one level for each slash in a name."""
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
         *parents, last = name.split("/")
@@ -311,7 +314,7 @@ def _nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_fits(source: _hdf5.Source, params: LayerParams, styles: int) -> None:
-    """Refuse arrays that are not those of `Johnson` at the sizes that the first layers have."""
+    """Refuse parameters that are not those of a `Johnson` with the sizes of the first three layers."""
     found = _hdf5.layout_of(named_leaves(dict(params)))
     sizes = [found.get(f"{name}/gamma", ((), ""))[0] for name in ENCODER]
     if any(len(size) != 2 for size in sizes) or f"{BLOCK}1" not in params:

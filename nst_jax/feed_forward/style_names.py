@@ -1,7 +1,8 @@
-"""The names of the 26 styles of the embedded network, and what a caller's words say about them.
+"""The names of the 26 styles of the embedded network, and functions that look styles up by name.
 
-The network's file has no names. These were given by looking at the pictures it makes: they say what a
-picture looks like, not which painting the network was trained on, which is not known.
+The network's file has no names. The names here were chosen by looking at the pictures that the network
+paints. They say what such a picture looks like, not which painting the network was trained on, which is
+not known.
 """
 
 from collections.abc import Mapping
@@ -74,14 +75,15 @@ def number_of(style: Any, *, argument: str = "style") -> int:
     """Return the number of a style, 0 to 25, given its name or number.
 
     Args:
-      style: a name in `NAMES`, in any case, or a number, also as text.
+      style: a name in `NAMES`, in upper or lower case, or a number, also as text.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
       The index of the style in `NAMES`.
 
     Raises:
-      ValueError: if there is no such style; the message suggests the nearest name.
+      ValueError: if there is no such style; for a name, the message suggests the most similar name, or
+        else lists all names.
 
     Example:
       >>> number_of("mosaic"), number_of("15")
@@ -112,8 +114,8 @@ def mixture_of(styles: Mapping[Any, Any], *, argument: str = "style") -> np.ndar
 
     Raises:
       TypeError: if a share is no number.
-      ValueError: if there is no such style, if one is given twice (by name and by number), and if a
-        share is negative or all are 0.
+      ValueError: if there is no such style, if one is given twice (by name and by number), if a share
+        is negative or not finite, or if all shares are 0.
 
     Example:
       >>> mixture_of({"mosaic": 1, "waves": 3})[[15, 24]]

@@ -3,12 +3,12 @@
     params = feed_forward.load_styles26()
     image = feed_forward.stylize_mixture(params, content, shares)    # shares [26]
 
-The styles share all convolutions; each has gammas and betas of its own for the instance norms. Those of
-several styles are mixed linearly, by shares.
+All styles use the same convolutions; each style has gammas and betas of its own for the instance norms.
+For a mixture of styles, the styles' gammas and betas are added up, each times the style's share.
 
-The function is pure and can be traced. Compiled with `jax.jit(..., static_argnames="precision")`,
-each shape takes one program, whatever the shares. Batches are rows [n, h, w, 3] with shares [n, 26], or
-`jax.vmap` over both.
+The function is pure and can be traced. `jax.jit(..., static_argnames="precision")` compiles one program
+for each shape of pictures, which serves all shares. A batch is pictures [n, h, w, 3] with shares
+[n, 26]; `jax.vmap` over both gives the same.
 
 `Params.layers` has the parameters of two Flax modules, float32 as loaded:
 
@@ -130,8 +130,9 @@ def stylize_mixture(
       Pictures in [0, 1], of the shape and dtype of `content`.
 
     Raises:
-      ValueError: for other weights, a picture that is too small or of integers, or shares that are
-        not 26 for each picture.
+      TypeError: if `params` is no `Params` or `content` is no array.
+      ValueError: for weights of another network; for a `content` that has another shape, is smaller
+        than 16 px, or is not floating point; or if there are not 26 shares for each picture.
 
     Example:
       >>> import jax

@@ -6,15 +6,16 @@
     else:
         image = feed_forward.stylize_with(params, content, condition)   # or `stylize_mixture`
 
-An instance norm needs mean and variance of whole features, and these depend on the norms before. So
-the picture is passed strip by strip through the layers up to a norm, for its statistics; then up to the
-next norm, and so on. Each pass starts from the last features that were kept on the host. Kept are those
-that are no larger than the picture, such as those at a quarter of its sides, where most layers are;
-larger ones are computed again in each pass. Rows around a strip (its halo) are computed with it, and
-mirrored only where the picture ends, so the result differs from that of one piece by rounding alone.
+An instance norm needs the mean and variance of whole features, which depend on all norms before it. So
+the picture is passed strip by strip through the layers up to the first norm, to measure its mean and
+variance; then up to the next norm, and so on. Each pass starts from the last features that were kept on
+the host. Features are kept if they are no larger than the picture, such as those at a quarter of its
+height and width, where most layers are. Larger features are computed again in each pass. The rows
+around a strip that its convolutions need (its halo) are computed with it. Mirrored rows are used only
+where the picture ends. So the result differs only by rounding from that of one piece.
 
 The device holds one strip at a time. The host holds the picture, the result, and at most three arrays
-that are not larger than it. The work is about twice that of one piece.
+that are not larger than the picture. About twice as much is computed as for one piece.
 """
 
 import bisect
@@ -47,25 +48,25 @@ from nst_jax.scaling.capacity import MARGIN, OutOfMemory
 from nst_jax.vgg.layers import BIAS, KERNEL
 from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, default_platform, precision_on
 
-LEAST = 16  # rows of the smallest strip, px
+LEAST = 16  # smallest number of rows of a strip
 
-# Features are kept on the host if they have at most this many numbers for each px of the picture, which
-# itself has as many.
+# Features are kept on the host if they have at most this many numbers for each pixel of the picture.
+# The picture itself has three.
 KEPT = 3
 
-Report = Callable[[int, int], None]  # called with the number of strips done, and of all strips
+Report = Callable[[int, int], None]  # called with the numbers of strips done and of all strips
 
 
 # --- Passes ---------------------------------------------------------------------------------------
 
 
 class Pass(NamedTuple):
-    """One pass over the picture: from the features kept last, through some layers.
+    """One pass over the picture: from the features that were kept last through the layers that follow.
 
     Attributes:
       first: index of the first layer that is computed.
-      last: index of the last layer, of whose features the statistics are taken.
-      kept: whether the features of the last layer are kept, for the passes after this one.
+      last: index of the last layer, whose features are measured for its norm.
+      kept: whether the features of the last layer are kept; then the next pass starts from them.
     """
 
     first: int
@@ -77,7 +78,7 @@ def passes_of(layers: TransformerLayers) -> list[Pass]:
     """Return the passes that a network needs.
 
     Args:
-      layers: the network's table.
+      layers: the table of the network's layers.
 
     Returns:
       The passes, in their order.
@@ -99,15 +100,15 @@ def passes_of(layers: TransformerLayers) -> list[Pass]:
 
 
 class Step(NamedTuple):
-    """How one layer of a pass is computed for one strip; static, and the same for most strips.
+    """How one layer of a pass is computed for one strip: a static argument, equal for most strips.
 
     Attributes:
-      upsampled: whether both sides are doubled before.
-      start: rows to leave out above, after that.
-      taken: rows to take.
-      top: rows to mirror at the upper border of the picture.
-      bottom: rows to mirror at the lower border.
-      margin: columns to mirror at both sides.
+      upsampled: whether both sides are doubled before the convolution.
+      start: number of rows to drop at the top of the strip, after the doubling.
+      taken: number of rows to take after these.
+      top: number of mirrored rows to add above the strip, 0 unless the picture ends there.
+      bottom: number of mirrored rows to add below the strip, 0 unless the picture ends there.
+      margin: number of mirrored columns to add at the left, and at the right.
       stride: stride of the convolution.
       normed: whether instance norm follows.
     """
@@ -125,24 +126,24 @@ class Step(NamedTuple):
 def steps_for(
     layers: TransformerLayers, height: int, first: int, last: int
 ) -> tuple[tuple[Step, ...], tuple[int, int]]:
-    """Return the steps that compute rows `first` to `last` of the last of some layers.
+    """Return the steps that compute rows `first` to `last - 1` of the last layer's features.
 
     Args:
       layers: the layers of a pass.
-      height: rows of the features that the pass starts from.
-      first: first row wanted of the last layer's features.
-      last: row after the last one.
+      height: number of rows of the features from which the pass starts.
+      first: index of the first wanted row.
+      last: index of the row after the last wanted row.
 
     Returns:
-      The steps, and the first row and the row after the last that are needed of the features that the
-      pass starts from.
+      The steps, one for each layer; and which rows they need of the features from which the pass
+      starts: the index of the first needed row, and that of the row after the last needed row.
 
     Example:
       >>> steps, rows = steps_for(arbitrary.LAYERS[:3], 64, 4, 8)
       >>> rows, [(step.top, step.taken, step.bottom) for step in steps]
       ((9, 36), [(0, 27, 0), (0, 19, 0), (0, 9, 0)])
     """
-    heights = []  # rows that each layer convolves
+    heights = []  # number of rows that each layer convolves
     for layer in layers:
         heights.append(height * (2 if layer.upsampled else 1))
         height = heights[-1] // layer.stride
@@ -183,7 +184,10 @@ def _through(
     precision: Precision,
     kept: bool,
 ) -> tuple[Array | None, Array, Array]:
-    """Pass a strip through layers; return the last one's convolved features and their statistics."""
+    """Pass a strip through layers; return the last layer's convolved features, their mean and variance.
+
+    The features are None unless `kept`.
+    """
     x = x.astype(precision.activations_of(x.dtype))
     for step, kernel, norm in zip(steps, kernels, [*norms, None], strict=True):
         x = upsample(x) if step.upsampled else x
@@ -206,7 +210,7 @@ def _mirrored(x: Array, step: Step) -> Array:
 
 
 def _finish(y: Array, norm: Norm | None, before: Array, *, layer: TransformerLayer) -> Array:
-    """Return what a layer passes on, given a strip of its convolved features."""
+    """Return a strip of a layer's output: its convolved features after norm and activation."""
     y = widened(layer, y)
     return activated(layer, y if norm is None else normalized(y, *norm), before)
 
@@ -227,23 +231,27 @@ def paint_in_strips(
     precision: AnyPrecision = AUTO,
     report: Report | None = None,
 ) -> HostImage:
-    """Paint a picture as `stylize_with` or `stylize_mixture` does, in the memory of a strip.
+    """Paint a picture as `stylize_with` or `stylize_mixture` does, with one strip at a time in memory.
 
     Args:
-      params: weights from `load_arbitrary` or `load_styles26`, which decide the network.
+      params: weights from `load_arbitrary` or `load_styles26`; they decide which network paints.
       content: [h, w, 3] sRGB in [0, 1] on the host, of any size from 16 px.
       condition: a style vector [100], or the shares of the 26 styles [26].
-      strip: rows of a strip, px, at least 16; see `strip_for`.
+      strip: number of rows of a strip, at least 16, from `strip_for`. The strips are made about equally
+        high, with a multiple of 4 rows.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator.
-      report: called after each strip of each pass with the number done, and that of all.
+      report: called after each strip of each pass with the numbers of strips done and of all strips;
+        both count the strips of all passes.
 
     Returns:
       [h, w, 3] float32 in [0, 1] on the host.
 
     Raises:
-      ValueError: for weights of another kind, a picture that is too small or of integers, or a `strip`
-        of less than 16.
+      TypeError: if `params` is no `Params`, `content` is no array, or `strip` is no whole number.
+      ValueError: for weights of another network; for a `content` that has another shape, is smaller
+        than 16 px, or is not floating point; for a `condition` that does not fit the network; or for a
+        `strip` of less than 16.
 
     Example:
       >>> import nst_jax as nst
@@ -260,14 +268,14 @@ def paint_in_strips(
     height, width = content.shape[:2]
     edges = ((0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0))
     x = np.pad(np.asarray(content, np.float32), edges, mode="reflect")
-    rows = -(-x.shape[0] // -(-x.shape[0] // strip))  # strips of equal size, as far as that goes
+    rows = -(-x.shape[0] // -(-x.shape[0] // strip))  # strips of equal height
     rows = -(-rows // DIVISOR) * DIVISOR
     painter = _Painter(layers, params, conditions, precision_on(precision), report)
     return painter.paint(x, rows)[:height, :width]
 
 
 def _network(params: Params, condition: Any) -> tuple[TransformerLayers, Conditions]:
-    """Return the table of the network that the weights are of, and the condition by layer."""
+    """Return the table of the network that the weights belong to, and its gammas and betas by layer."""
     is_arbitrary = isinstance(params, Params) and "predictor" in params.layers
     module: Any = arbitrary if is_arbitrary else styles26
     loader = "load_arbitrary" if is_arbitrary else "load_styles26"
@@ -286,7 +294,7 @@ def _network(params: Params, condition: Any) -> tuple[TransformerLayers, Conditi
 
 
 class _Painter:
-    """The passes over one picture, and what is known between them."""
+    """Makes the passes over one picture, and holds the norms that are known so far."""
 
     def __init__(
         self,
@@ -300,10 +308,10 @@ class _Painter:
         self._kernels = params.layers["transformer"]
         self._norms: dict[str, Norm] = {}
         self._report = report
-        self._done = self._all = 0  # strips, over all passes
+        self._done = self._all = 0  # numbers of strips, over all passes
 
     def paint(self, x: np.ndarray, rows: int) -> np.ndarray:
-        """Return the picture for a content with sides that are multiples of 4, in strips of `rows`."""
+        """Return the picture painted in strips of `rows` rows; both sides of `x` are multiples of 4."""
         before, full, passes = x, x.shape[0], passes_of(self._layers)
         self._all = -(-full // rows) * len(passes)
         for one in passes:
@@ -316,7 +324,17 @@ class _Painter:
         return x
 
     def _pass(self, one: Pass, x: np.ndarray, rows: int, full: int) -> np.ndarray:
-        """Pass over all strips; keep the statistics, and the features if the pass keeps them."""
+        """Make one pass over all strips, and store the norm of its last layer, if it has one.
+
+        Args:
+          one: the pass.
+          x: the features from which it starts.
+          rows: number of rows of the picture in a strip.
+          full: number of rows of the picture.
+
+        Returns:
+          The last layer's convolved features; an empty array if the pass does not keep them.
+        """
         layers = self._layers[one.first : one.last + 1]
         kernels = [dict(self._kernels[layer.name]) for layer in layers]
         norms = [self._norms.get(layer.name) for layer in layers[:-1]]
@@ -344,7 +362,7 @@ class _Painter:
         return kept
 
     def _norm(self, name: str, counts: Any, means: Any, variances: Any) -> Norm:
-        """Return a layer's norm, given mean and variance of each strip."""
+        """Return a layer's norm, given the number of rows, the mean and the variance of each strip."""
         share = (np.asarray(counts, np.float64) / sum(counts))[:, None, None, None, None]
         mean = np.sum(share * np.stack(means), axis=0)
         spread = np.stack(variances) + np.square(np.stack(means) - mean)
@@ -358,7 +376,7 @@ class _Painter:
     def _in_place(
         self, layer: TransformerLayer, y: np.ndarray, before: np.ndarray, rows: int, full: int
     ) -> np.ndarray:
-        """Turn convolved features, strip by strip, into what the layer passes on."""
+        """Overwrite a layer's convolved features `y`, strip by strip, with its output; return `y`."""
         nameless = replace(layer, name="")  # so that equal layers share a program
         norm = self._norms.get(layer.name)
         for first, last in _strips(y.shape[0], rows * y.shape[0] // full):
@@ -382,7 +400,7 @@ def _strips(height: int, rows: int) -> Iterator[tuple[int, int]]:
 
 
 def _shape_after(layers: TransformerLayers, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return the shape of the features of the last of some layers, for features of a shape."""
+    """Return the shape of the last layer's features if features of the given shape enter the first."""
     height, width = shape[:2]
     for layer in layers:
         times = 2 if layer.upsampled else 1
@@ -404,16 +422,17 @@ def strip_for(
     """Return how many rows a strip must have for a picture to fit in memory, or 0 for one piece.
 
     Args:
-      params: weights from `load_arbitrary` or `load_styles26`, which decide the network.
+      params: weights from `load_arbitrary` or `load_styles26`; they decide which network paints.
       shape: (height, width) of the picture, px.
       available: bytes that can be allocated, from `scaling.capacity.available`; None if that is not
         known, which gives 0.
       precision: as in `paint_in_strips`.
-      platform: the device's platform, "cpu" or another; a CPU's memory is also the host's. None is that
-        of JAX's default device.
+      platform: the device's platform; on "cpu", the device and the host share one memory. None is the
+        platform of JAX's default device.
 
     Returns:
-      0 if the picture fits in one piece, else the most rows that fit, a multiple of 16.
+      0 if the picture fits in one piece, else the largest number of rows, a multiple of 16, with which
+      a strip fits.
 
     Raises:
       OutOfMemory: if even strips of 16 rows do not fit.
@@ -451,12 +470,12 @@ def strip_for(
 
 
 def bytes_in_one_piece(layers: TransformerLayers, shape: Shape, *, itemsize: int = 4) -> int:
-    """Return an estimate of the memory that a picture needs in one piece, with content and result.
+    """Return the estimated bytes that a picture needs in one piece, including content and result.
 
     Args:
-      layers: the network's table.
+      layers: the table of the network's layers.
       shape: (height, width) of the picture, px.
-      itemsize: bytes of one number of the activations.
+      itemsize: number of bytes of one activation.
     """
     return _with_workspace(_peak(layers, 0, shape, itemsize)) + 2 * _bytes_of_picture(shape)
 
@@ -469,34 +488,35 @@ def bytes_in_strips(
     itemsize: int = 4,
     shared: bool = True,
 ) -> int:
-    """Return an estimate of the device's memory that a picture needs in strips.
+    """Return the estimated bytes of the device's memory that a picture needs in strips.
 
     Args:
-      layers: the network's table.
+      layers: the table of the network's layers.
       shape: (height, width) of the picture, px.
-      strip: rows of a strip, px.
-      itemsize: bytes of one number of the activations.
-      shared: whether the device's memory is the host's, which holds what is kept.
+      strip: number of rows of a strip.
+      itemsize: number of bytes of one activation.
+      shared: whether device and host share one memory; then the arrays on the host count too.
     """
     most = 0.0
     for one in passes_of(layers):
         rows = min(strip + 2 * HALO, shape[0])
         most = max(most, _peak(layers[: one.last + 1], one.first, (rows, shape[1]), itemsize))
-    # The content, the features from which a pass starts, those that it keeps, and those with which the
-    # residual block began.
+    # The host holds four arrays of at most the picture's size: the content, the features from which a
+    # pass starts, the features that it keeps, and the input of the residual block.
     return _with_workspace(most) + (4 * _bytes_of_picture(shape) if shared else 0)
 
 
-HALO = 16  # rows that a strip of any pass needs on each side, at most
+HALO = 16  # largest number of rows of the picture that a pass needs above a strip, or below it
 
-# Arrays of the size of a layer's largest features that are in memory at once: those that were
-# convolved, and the same normed and mirrored; or those that were upsampled, and the same mirrored.
+# Number of arrays of the size of a layer's largest features that are in memory at once: the convolved
+# features, and their copy after norm and mirroring; or the upsampled features, and their mirrored copy.
 BUFFERS = 2
 
 
-# What convolutions allocate besides the buffers that XLA plans: a part of these, and bytes whatever the
-# size. Measured with styles26 on two cores of a CPU (jax 0.10.2): 472 MB, of which 193 MB were planned,
-# at 1000 x 750 px; 1274 MB, of which 769 MB were planned, at 2000 x 1500 px.
+# Convolutions allocate more than the buffers that XLA plans: by estimate, `WORKSPACE` times the bytes
+# of these buffers, and `FIXED` bytes for any size of picture. Measured with styles26 on two cores of a
+# CPU (jax 0.10.2): 472 MB, of which 193 MB were planned, at 1000 x 750 px; 1274 MB, of which 769 MB
+# were planned, at 2000 x 1500 px.
 WORKSPACE, FIXED = 0.3, 200 * 10**6
 
 
@@ -509,7 +529,14 @@ def _bytes_of_picture(shape: Shape) -> int:
 
 
 def _peak(layers: TransformerLayers, first: int, shape: Shape, itemsize: int) -> float:
-    """Return the bytes of the largest features of layers from `first` on, for rows of a picture."""
+    """Return the bytes of the largest buffers of the layers from index `first` on.
+
+    Args:
+      layers: layers from the network's first one on.
+      first: index of the first layer that is computed.
+      shape: (height, width) of the part of the picture that is computed at once.
+      itemsize: number of bytes of one activation.
+    """
     most, scale, before = 0.0, 1.0, 3.0
     for index, layer in enumerate(layers):
         scale *= 2 if layer.upsampled else 1

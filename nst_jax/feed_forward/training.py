@@ -1,4 +1,4 @@
-"""Train a feed-forward network: `train` to its end, `Training` update by update with checkpoints."""
+"""Train a feed-forward network: `train` to the end at once, or `Training` one update at a time."""
 
 import hashlib
 import json
@@ -49,12 +49,14 @@ from nst_jax.weights.params import digest
 # (pytorch/examples @ 77f55b91, fast_neural_style), which makes 40 000 updates.
 STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
 EVERY = 200  # updates between two measurements of the held-out loss
-MOST_MEASURED = 64  # crops and styles held out that are measured each time, about
-IN_FLIGHT = 2  # updates that the host may be ahead of the device
+# Largest number of pairs, of a held-out crop and a style, whose losses are averaged for the held-out
+# loss; with more styles than this, one crop is paired with each style.
+MOST_MEASURED = 64
+IN_FLIGHT = 2  # number of updates by which the host may be ahead of the device
 
 
 class TrainingDiverged(RuntimeError):
-    """Raised when the loss of a training is not finite; the training's `best` is still whole."""
+    """Raised when the loss of a training is not finite; `Training.best` can still be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +65,14 @@ class TrainingJob:
 
     Attributes:
       paintings: the style pictures, by the names that the styles shall have.
-      found: the photos.
+      found: the photos, and notes on those that were left out.
       recipe: what is minimised, and the precision.
       steps: number of updates.
       batch: number of crops in an update.
       crop: side of a crop in px.
-      width: factor of the network's channels.
+      width: factor of the network's numbers of channels.
       blocks: number of the network's residual blocks.
-      learning_rate: of Adam.
+      learning_rate: learning rate of Adam.
       every: number of updates between two measurements of the held-out loss.
       key: a random key, on which the fresh network and all crops depend.
       mesh: the devices that share the crops of an update; None is one device.
@@ -126,7 +128,7 @@ def training_job(
     devices: Devices = None,
     look: Any = lambda done, total: None,
 ) -> TrainingJob:
-    """Check the arguments of a training, and find its photos; see `train`, also for what is raised.
+    """Check the arguments of a training, and find its photos. `train` says which errors are raised.
 
     Args:
       paintings: see `train`.
@@ -143,7 +145,7 @@ def training_job(
       every: see `train`.
       key: see `train`.
       devices: see `train`.
-      look: called after each photo, with the number of photos seen so far and of all.
+      look: called after each photo, with the number of photos looked at so far and the number of all.
     """
     for name, value in {"steps": steps, "batch": batch, "every": every, "blocks": blocks}.items():
         _checks.whole(name, value, least=1)
@@ -217,11 +219,13 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 class TrainingReport(NamedTuple):
-    """What `Training` yields: before the first update, and after each."""
+    """What `Training` yields before the first update and after every update."""
 
     step: int  # updates so far
-    loss: Array | None  # mean loss of the crops of the latest update, before it; on the device
-    held_out: float | None  # mean loss of the photos held out, if it was measured now
+    # Mean loss of the latest update's crops, computed before the update, on the device; None before the
+    # first update.
+    loss: Array | None
+    held_out: float | None  # mean loss of the photos held out; None if it was not measured now
 
 
 class _Programs(NamedTuple):
@@ -244,24 +248,28 @@ class Training(Iterator[TrainingReport]):
 
     Attributes:
       job: the inputs and options.
-      crops: the photos' crops.
-      updates: after how many updates the held-out loss was measured.
-      held_out: that loss each time.
-      training: mean loss of the updates before each time.
+      crops: the crops of the photos.
+      step: number of updates so far.
+      updates: for each measurement of the held-out loss, the number of updates before it.
+      held_out: for each measurement, the held-out loss.
+      training: for each measurement, the mean loss of the updates since the previous measurement; for
+        the first one, before which there is no update, the held-out loss again.
     """
 
     def __init__(
         self, params: Params, job: TrainingJob, *, resume: TrainingCheckpoint | None = None
     ) -> None:
-        """Measure the paintings and make a fresh network, or that of a checkpoint.
+        """Measure the paintings, and make a fresh network or take that of a checkpoint.
 
         Args:
           params: weights of VGG-19.
           job: from `training_job`.
-          resume: a checkpoint of an earlier training with the same job, `steps` apart.
+          resume: a checkpoint of an earlier training with the same job, except for `steps` and `mesh`;
+            None starts anew.
 
         Raises:
-          ValueError: if `resume` is a checkpoint of another training, or has had more updates.
+          ValueError: if `resume` is a checkpoint of another training or has had more than `job.steps`
+            updates, or if no photo can be held out, or none trained on, because of damage.
         """
         self.job, self._before = job, resume
         self._identity = identity_of(params, job)
@@ -285,9 +293,8 @@ class Training(Iterator[TrainingReport]):
         self.training: list[float] = [] if resume is None else list(resume.training)
         self._best = {} if resume is None else dict(resume.best)
         self.step = 0 if resume is None else resume.step
-        self._losses: list[Any] = (
-            [] if resume is None else list(resume.recent)
-        )  # of the updates since the latest measurement
+        # Losses of the updates since the latest measurement.
+        self._losses: list[Any] = [] if resume is None else list(resume.recent)
         self._reader = ReadAhead(self.crops, self.step, job.batch)
         self._begun = False
 
@@ -316,11 +323,12 @@ class Training(Iterator[TrainingReport]):
         self._reader.__exit__(*exception)
 
     def __next__(self) -> TrainingReport:
-        """Return the report before the first update, then make an update each time.
+        """Make the next update and return its report; the first call only reports, without an update.
 
         Raises:
+          StopIteration: after `job.steps` updates.
           TrainingDiverged: if the loss of an update, or of the photos held out, is not finite.
-          ValueError: if all photos turn out to be damaged.
+          ValueError: if all photos to train on turn out to be damaged or nearly uniform.
           OutOfMemory: if the device runs out of memory.
         """
         try:
@@ -354,7 +362,8 @@ class Training(Iterator[TrainingReport]):
         )
         self.step += 1
         self._losses.append(losses.total)
-        if len(self._losses) > IN_FLIGHT:  # so that updates do not queue up, and NaN is seen
+        # Reading an earlier loss waits for the device, so that updates do not queue up, and finds NaN.
+        if len(self._losses) > IN_FLIGHT:
             self._check_finite(self._losses[-1 - IN_FLIGHT], self.step - IN_FLIGHT)
         return losses.total
 
@@ -366,7 +375,7 @@ class Training(Iterator[TrainingReport]):
             )
 
     def _measure(self) -> float:
-        """Measure the held-out loss, and keep the network if it is the least so far."""
+        """Measure the held-out loss, and keep the network if its loss is the least so far."""
         loss = self.measure_held_out()
         self._check_finite(loss, self.step)
         recent = [float(np.asarray(each)) for each in self._losses]
@@ -379,7 +388,7 @@ class Training(Iterator[TrainingReport]):
         return loss
 
     def measure_held_out(self) -> float:
-        """Return the present network's mean loss of the photos held out, in all styles."""
+        """Return the present network's mean loss on the photos held out, over all styles."""
         formed, statistics, recipe, _ = self._fixed
         count = len(self.job.paintings)
         contents = max(1, min(len(self.crops.held_out), MOST_MEASURED // count))
@@ -387,7 +396,8 @@ class Training(Iterator[TrainingReport]):
         totals: list[np.ndarray] = []
         for start in range(0, len(pairs), self.job.batch):
             part = pairs[start : start + self.job.batch]
-            full = part + part[-1:] * (self.job.batch - len(part))  # one shape, one program
+            # Repeated up to a full batch: one shape needs one compiled program.
+            full = part + part[-1:] * (self.job.batch - len(part))
             which, styles = np.asarray(full, np.int32).T
             crops = sharding.split(jnp.asarray(self.crops.held_out[which]), self.job.mesh)
             styles = sharding.split(jnp.asarray(styles), self.job.mesh)
@@ -404,7 +414,7 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def best_step(self) -> int:
-        """After how many updates the held-out loss was least."""
+        """Number of updates after which the held-out loss was least; 0 before the first measurement."""
         return self.updates[int(np.argmin(self.held_out))] if self.updates else 0
 
     @property
@@ -438,7 +448,12 @@ class Training(Iterator[TrainingReport]):
         return np.stack([np.asarray(row) for row in rows])
 
     def checkpoint(self) -> TrainingCheckpoint | None:
-        """Return the position after the latest update; None if a number in it is not finite."""
+        """Return the position after the latest update.
+
+        Returns:
+          The checkpoint; None before the first measurement, or if the state has numbers that are not
+          finite.
+        """
         arrays = self._host(self._state)
         if not self._best or not all(np.isfinite(each).all() for each in arrays.values()):
             return None
@@ -457,13 +472,14 @@ class Training(Iterator[TrainingReport]):
         """Return the best network, and what a style file says of its training, as JSON values.
 
         Args:
-          measure: whether the present network is measured first if it is not yet, as where a training
-            was interrupted. That changes neither the training nor its checkpoints.
+          measure: whether the held-out loss of the present network is measured first, if it was not
+            measured after the latest update, as when a training was interrupted. This changes neither
+            the training nor its checkpoints.
         """
         network, updates, losses = None, list(self.updates), list(self.held_out)
         if measure and self.step not in updates:
             loss = self.measure_held_out()
-            if loss < min(losses):  # false if it is not a number
+            if loss < min(losses):  # false for NaN
                 network = self.present
                 updates, losses = [*updates, self.step], [*losses, loss]
         taken = int(np.argmin(losses))
@@ -553,17 +569,19 @@ def train(
 ) -> StyleNetwork:
     """Train a feed-forward network that paints any photo in the style of a painting, in one pass.
 
-    The network is Johnson's, with norms of its own for each of several paintings. An update takes a
-    batch of random crops of photos and descends, by Adam, the recipe's loss of what the network makes
-    of them: the loss that `stylize` would minimise for each of them. The network is kept that has the
-    least such loss on photos that are held out.
+    The network is Johnson's, with gammas and betas of its norms for each painting. In an update the
+    network paints a batch of random crops of photos, and Adam reduces the mean loss of the results. The
+    loss of each result is the recipe's, which `stylize` would minimise for this crop. After every
+    `every` updates the loss is measured on photos that are held out. The network whose held-out loss
+    was least is returned.
 
     Args:
       params: weights of VGG-19, from `nst_jax.load_params`.
-      paintings: a style picture or several: images [h, w, 3] in [0, 1] or uint8, or files, in a
-        sequence, or by the names that the styles shall have; by default files give their names.
-      photos: a folder, or a sequence of files or images: at least two, with sides of at least `crop`.
-        A tenth of them, but no more than 16, are held out.
+      paintings: a style picture, a sequence of style pictures, or a mapping to them from the names that
+        the styles shall have. A style picture is an image [h, w, 3] in [0, 1] or uint8, or a file's
+        path. Without names, styles are named after their files, and images "style1", "style2" ...
+      photos: a folder, a batch [n, h, w, 3], or a sequence of files or images: at least two, with sides
+        of at least `crop`. A tenth of them, rounded up, but no more than 16, are held out.
       recipe: what is minimised: taps, weights, losses, and the sizes of the paintings. Its optimiser
         and its schedule are not used.
       style_size: size of the paintings, as in `stylize`; default: the recipe's.
@@ -571,10 +589,10 @@ def train(
       steps: number of updates.
       batch: number of crops in an update, a multiple of the number of devices.
       crop: side of a crop in px.
-      width: factor of the network's numbers of channels, 32 to 128 at width 1. Time and memory grow
-        with the square of it.
+      width: factor of the network's numbers of channels, which are 32, 64 and 128 at width 1. The
+        number of parameters grows with the square of the width.
       blocks: number of the network's residual blocks.
-      learning_rate: of Adam.
+      learning_rate: learning rate of Adam.
       every: number of updates between two measurements of the held-out loss.
       key: a JAX random key, on which the fresh network and all crops depend; default:
         `jax.random.key(0)`.
@@ -587,7 +605,8 @@ def train(
 
     Raises:
       TypeError: if an argument is of the wrong type.
-      ValueError: if an argument cannot be used, or if fewer than two photos can; before any long work.
+      ValueError: if an argument cannot be used, or fewer than two photos can, before any long work; or
+        later, if all photos to train on turn out to be damaged or nearly uniform.
       TrainingDiverged: if a loss is not finite.
       OutOfMemory: if the device runs out of memory.
 

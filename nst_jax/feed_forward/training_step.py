@@ -1,7 +1,7 @@
 """Pure functions of a training: its state, one update, and the losses of photos held out.
 
-The loss of a crop is the recipe's, of what the network makes of the crop, with the crop as the content
-and the painting as the style. `objective.losses_of` computes it, as for a canvas.
+The network paints a crop, and the recipe's loss of the result is computed as for a canvas, by
+`objective.losses_of`: with the crop as the content and the painting as the style.
 """
 
 from collections.abc import Callable
@@ -23,14 +23,14 @@ from nst_jax.scaling.sharding import PICTURES, AnyMesh, pictures_in_parallel, sh
 
 Crops = UInt8[Array, "n h w 3"]
 
-Statistics = Any  # tap -> statistic, each leaf [styles, ...]
+Statistics = Any  # style tap -> statistics of all paintings, as a pytree of arrays [styles, ...]
 
 
 class TrainingState(NamedTuple):
     """The state of a training."""
 
     step: Int[Array, ""]  # updates so far
-    network: LayerParams  # float32, whatever the precision in which the network computes
+    network: LayerParams  # its parameters, float32 whatever the precision of its computations
     opt_state: Any  # state of Adam
 
 
@@ -38,8 +38,8 @@ def init_training(network: LayerParams, optimizer: Adam) -> TrainingState:
     """Return the state of a training before its first update.
 
     Args:
-      network: from `fresh_params`.
-      optimizer: Adam with its numbers.
+      network: the network's parameters, from `fresh_params`.
+      optimizer: Adam with its learning rate and other numbers.
     """
     opt_state = optimizer.transformation().init(network)
     return TrainingState(jnp.zeros((), jnp.int32), network, opt_state)
@@ -57,18 +57,18 @@ def train_step(
 ) -> tuple[TrainingState, Losses]:
     """Update the network once, by the mean loss of a batch of crops.
 
-    The crops take the styles in turn, so that each style has its share of every few batches. With a
-    mesh, each device computes the loss and the gradient of its own crops; the means over the devices
-    are the only communication.
+    Each crop is painted in the style after that of the previous crop, so that over a few batches all
+    styles are painted equally often. With a mesh, each device computes the loss and the gradient of its
+    own crops; the devices communicate only to average them.
 
     Args:
       params: weights of VGG-19.
       state: from `init_training` or an earlier update.
       crops: [n, h, w, 3] in 0..255; n is a multiple of the number of devices.
-      statistics: of the paintings at the recipe's style taps, each array [styles, ...].
+      statistics: statistics of the paintings at the recipe's style taps, each array [styles, ...].
       recipe: losses, loss weights and network settings; its precision is also that of the network that
         is trained, whose parameters stay float32.
-      optimizer: Adam with its numbers.
+      optimizer: Adam with its learning rate and other numbers.
       mesh: the devices over which the crops are distributed; None is one device.
 
     Returns:
@@ -87,7 +87,7 @@ def train_step(
 
 
 def _on_all(mesh: AnyMesh) -> Callable[..., tuple[Losses, LayerParams]]:
-    """Return `_losses_and_gradient` of a batch whose crops are distributed over the devices."""
+    """Return `_losses_and_gradient` as a function of a batch that is distributed over the devices."""
 
     def on_device(*arguments: Any) -> Any:
         found = _losses_and_gradient(*arguments, device=lax.axis_index(PICTURES))
@@ -107,7 +107,17 @@ def _losses_and_gradient(
     *,
     device: Any = 0,
 ) -> tuple[Losses, LayerParams]:
-    """Return the mean losses of one device's crops, and the gradient of their total."""
+    """Return the mean losses of one device's crops, and the gradient of their total.
+
+    Args:
+      params: weights of VGG-19.
+      network: parameters of the network.
+      crops: the device's crops.
+      statistics: as in `train_step`.
+      recipe: as in `train_step`.
+      first: index of the style of the batch's first crop, plus any multiple of the number of styles.
+      device: index of the device.
+    """
     own = crops.shape[0]
     styles = (first + device * own + jnp.arange(own)) % _count(statistics)
 
@@ -128,13 +138,13 @@ def crop_losses(
     statistics: Statistics,
     recipe: Recipe,
 ) -> Losses:
-    """Return the losses of what a network makes of crops, each in one style: arrays [n].
+    """Return the losses, arrays [n], of the pictures that a network paints of n crops in given styles.
 
     Args:
       params: weights of VGG-19.
       network: parameters of the network.
       crops: [n, h, w, 3] in 0..255.
-      styles: index of each crop's style.
+      styles: for each crop, the index of the style in which it is painted.
       statistics: as in `train_step`.
       recipe: as in `train_step`.
     """
@@ -160,7 +170,7 @@ def check_batch(batch: int, mesh: AnyMesh | None) -> None:
     """Refuse a number of crops that cannot be divided evenly among devices.
 
     Raises:
-      ValueError: naming the next larger number that can be.
+      ValueError: if it cannot be divided; the message names the next larger number that can.
     """
     devices = pictures_in_parallel(mesh)
     if batch % devices:

@@ -1,9 +1,11 @@
 """The architecture that Magenta's two networks share: a table of layers, and the pass through them.
 
-Both shrink a picture to a quarter of its sides, apply residual blocks, and enlarge it again. Borders
-are mirrored before every convolution. After a convolution follow, where the table says so, instance
-norm with the style's gammas and betas, and ReLU. The networks differ in channels, in the number of
-blocks, and in where gammas and betas come from: `Conditions`.
+Both shrink a picture to a quarter of its height and width, apply residual blocks, and enlarge it again.
+Borders are mirrored before every convolution. A convolution is followed by instance norm with the
+style's gammas and betas, if the layer's row of the table says so, and then by a ReLU. There are two
+exceptions: at the end of a residual block, the block's input is added in place of the ReLU, and in the
+last layer a sigmoid takes its place. The networks differ in their numbers of channels and of residual
+blocks, and in how gammas and betas (the `Conditions`) are computed.
 
 The architecture is that of Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style",
 2017, and of their code, `image_stylization` in github.com/magenta/magenta.
@@ -30,7 +32,7 @@ from nst_jax.feed_forward.layers import (
 from nst_jax.losses import at_least_float32
 from nst_jax.vgg.precision import FLOAT32, AnyPrecision, Precision, precision_on
 
-DIVISOR = 4  # the networks halve sides twice, so pictures are padded to a multiple of it
+DIVISOR = 4  # the networks halve both sides twice, so pictures are padded to a multiple of 4
 
 SMALLEST = 16  # smallest side of a picture, px
 
@@ -40,15 +42,15 @@ class TransformerLayer:
     """A convolution with what comes before and after it, as one row of a network's table.
 
     Attributes:
-      name: its name in the parameters.
+      name: the layer's name in the parameters.
       channels: channels of the result.
       size: side of the kernel in px.
       stride: px between two results.
-      upsampled: whether both sides are doubled before.
-      normed: whether instance norm follows. A convolution without it has a bias.
+      upsampled: whether both sides are doubled before the convolution.
+      normed: whether instance norm follows; if not, the convolution has a bias.
       begins: whether a residual block begins here.
-      ends: whether a residual block ends here: its input is added, and there is no ReLU.
-      final: whether this layer makes the picture: with a sigmoid in place of ReLU.
+      ends: whether a residual block ends here; then the block's input is added in place of a ReLU.
+      final: whether this is the last layer, which makes the picture, with a sigmoid in place of a ReLU.
     """
 
     name: str
@@ -71,11 +73,12 @@ Conditions: TypeAlias = Mapping[str, tuple[Float[Array, "n _"], Float[Array, "n 
 def transformer_layers(
     contract: tuple[int, int, int], expand: tuple[int, int], *, blocks: int, contract_normed: bool
 ) -> TransformerLayers:
-    """Return the table of a network.
+    """Return the table of a network's layers.
 
     Args:
       contract: channels of the three convolutions that shrink the picture.
-      expand: channels of the two convolutions that enlarge it; a third makes three channels of them.
+      expand: channels of the two convolutions that enlarge the picture again; a third convolution, with
+        three channels, is added at the end.
       blocks: number of residual blocks.
       contract_normed: whether instance norm follows the first three convolutions.
 
@@ -106,10 +109,11 @@ class StyleTransformer(nn.Module):
     """The network that paints pictures, conditioned by gammas and betas.
 
     A call takes pictures [n, h, w, 3] in [0, 1], of any size from 16 px, and returns pictures of the
-    same size and dtype. A side that is no multiple of 4 is mirrored up to one, the result cropped.
+    same size and dtype. A side that is no multiple of 4 is extended to one by mirroring, and the
+    result is cropped.
 
     Attributes:
-      layers: the network's table.
+      layers: the table of the network's layers.
       precision: precision of products and activations.
     """
 
@@ -144,20 +148,20 @@ class StyleTransformer(nn.Module):
 
 
 def widened(layer: TransformerLayer, y: FeatureMap) -> FeatureMap:
-    """Return features that make the picture as float32 at least, so that it keeps all its bits."""
+    """Return the last layer's features in float32 at least, since they become the picture; else `y`."""
     return at_least_float32(y) if layer.final else y
 
 
 def activated(layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureMap:
-    """Return what a layer passes on, given its features after the norm.
+    """Return the output of a layer, given its features after convolution and norm.
 
     Args:
       layer: the layer.
       y: its features.
-      before: the features with which the residual block began.
+      before: the input of the residual block; used only if the block ends with this layer.
 
     Returns:
-      The features with those of the block's beginning added, after ReLU, or after the sigmoid.
+      `before + y` at the end of a residual block, the sigmoid of `y` in the last layer, else its ReLU.
     """
     if layer.final:
         return jax.nn.sigmoid(y)
@@ -184,14 +188,14 @@ def painted(
     conditions: Conditions,
     precision: AnyPrecision,
 ) -> Float[Array, "n h w 3"]:
-    """Return pictures painted by the network of a table, with the parameters `"transformer"`."""
+    """Return pictures painted by a table's layers, with the parameters in `layers["transformer"]`."""
     transformer = StyleTransformer(layers, precision_on(precision))
     image: Any = transformer.apply({"params": params.layers["transformer"]}, content, conditions)
     return image
 
 
 def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array, "n h w 3"]]:
-    """Check pictures [*batch, h, w, 3]; return the shape of the batch, and the pictures in one axis."""
+    """Check pictures [*batch, h, w, 3]; return the batch's shape, and the pictures as [n, h, w, 3]."""
     _checks.array(argument, images, "the order is (params, pictures, condition)")
     _checks.image_shape(argument, images.shape, smallest=SMALLEST)
     _checks.floating(argument, images.dtype)
@@ -200,7 +204,7 @@ def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array,
 
 
 def check_network(params: Any, path: str, loader: str) -> None:
-    """Refuse weights without the layer at `path`, such as those of another network."""
+    """Refuse weights of another network: those without the layer at `path`, such as "conditions"."""
     _checks.instance("params", params, Params, f"`nst_jax.feed_forward.{loader}()` gives them")
     layers: Any = params.layers
     for name in path.split("/"):

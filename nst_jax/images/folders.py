@@ -8,14 +8,15 @@ from nst_jax.images import decoding
 
 
 def pictures_in(folder: Path, *, argument: str = "folder") -> list[Path]:
-    """Return the files in a folder that have a picture's suffix and are not hidden, by name.
+    """Return the files in a folder that have a picture's suffix and are not hidden, sorted by name.
 
     Args:
-      folder: the folder; those inside it are not searched.
+      folder: the folder; folders inside it are not searched.
       argument: the caller's name for the folder, used in messages.
 
     Raises:
-      ValueError: if the folder cannot be read or has no such file; the message says what it has.
+      ValueError: if the folder cannot be read, or has no such file; then the message counts other files
+        by their suffixes.
     """
     try:
         names = sorted(os.listdir(folder))
@@ -36,9 +37,10 @@ def _is_picture(name: str) -> bool:
 
 
 def passed_over(folder: Path) -> str:
-    """Return the suffixes in a folder that are not those of pictures, with counts: "1 .pdf, 3 .txt".
+    """Count the files in a folder that are no pictures, by suffix: "1 .pdf, 3 .txt".
 
-    Hidden files are not counted.
+    Hidden files are not counted. If HEIC pictures are among the files, because Pillow cannot open them,
+    a hint is added.
     """
     names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
     others = [name for name in names if not _is_picture(name) and not name.startswith(".")]

@@ -3,10 +3,11 @@
     rate = jax.jit(raters.rate, static_argnames="taps")
     rating = rate(nst.load_params(), nst.feed_forward.load_arbitrary(), image, content, style)
 
-`rate` returns all of them as a `Rating`; `RATERS` says of each what it rates and whether less is
-better, `parties` which of them a recipe has optimised itself. docs/raters.md says what each can tell.
-The modules: `style`, `palette` and `content` compare two pictures or their features, `artefacts` look
-at one picture, `rating` puts them together.
+`rate` returns the values of all raters as a `Rating`. `RATERS` says what each rater rates and which
+values are better. `parties` says which raters are biased in favour of a recipe, since they measure
+nearly what the recipe minimises. docs/raters.md says what each rater can tell. The modules `style`,
+`palette` and `content` compare two pictures or their features, `artefacts` looks at one picture, and
+`rating` puts all raters together.
 
 All raters are pure functions of single pictures [h, w, 3] in [0, 1], or of their features [h, w, c] at
 one tap of VGG-19. They can be traced; `jax.vmap` gives batches. They compute in float32 at least.

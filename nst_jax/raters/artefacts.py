@@ -1,7 +1,7 @@
-"""Raters of artefacts: a frame along the border, a grid left by poolings, speckle. Of one picture.
+"""Raters of artefacts in one picture: a frame along the border, a grid left by poolings, speckle.
 
-None of them knows what is meant: a photograph may have a dark border, a style may be dotted. Compare a
-result with what the content and the style get themselves.
+None of them can tell an artefact from what is intended: a photograph may have a dark border, a style
+may be dotted. So compare the values of a result with those of the content and of the style.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ ROUNDING = 1 / 255**2 / 12  # variance that rounding to 8 bits adds
 
 
 class Border(NamedTuple):
-    """How the border of a picture differs from what is inside."""
+    """How the border of a picture differs from the part inside the border."""
 
     mean: Scalar  # length of the difference of the mean colours, in sRGB
     variance: Scalar  # ln(variance of the border / variance inside), of all three channels together
@@ -33,16 +33,17 @@ def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Bor
     Args:
       picture: [h, w, 3] sRGB in [0, 1].
       width: width of the border in px. Static.
-      ring: None compares with all that is inside; a number compares with the next so many px only,
-        which see nearly the same parts of the scene, so that a frame stands out more clearly. Static.
+      ring: None compares the border with all pixels inside it. A number compares it only with the ring
+        of that width in px just inside it. The ring shows nearly the same parts of the scene as the
+        border, so a frame stands out more clearly. Static.
 
     Returns:
-      `mean`, 0 without a difference; `variance`, negative for a border that is duller than the rest,
-      positive for one that is more restless. Both variances include that of rounding to 8 bits, so that
-      uniform pictures give 0.
+      `mean`: 0 if the mean colours are equal. `variance`: negative if the border varies less than the
+      pixels inside, positive if it varies more. The variance of rounding to 8 bits is added to both
+      variances, so that uniform pictures give 0.
 
     Raises:
-      ValueError: if nothing is inside.
+      ValueError: if no pixels are inside the border.
 
     Example:
       >>> import jax.numpy as jnp
@@ -69,13 +70,13 @@ def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Bor
 
 
 def _depth(height: int, width: int) -> np.ndarray:
-    """Return the distance of each pixel from the nearest side, from 0."""
+    """Return the distance of each pixel from the nearest side, in px: 0 for the outermost pixels."""
     down, across = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in (height, width))
     return np.minimum(down[:, None], across[None])
 
 
 def _moments(x: Array, where: np.ndarray) -> tuple[Array, Scalar]:
-    """Return the mean colour of pixels, and the sum of the channels' variances."""
+    """Return the mean colour of the pixels in a mask, and the sum of the channels' variances there."""
     share = jnp.asarray(where / where.sum(), x.dtype)[..., None]
     mean = jnp.sum(share * x, axis=(0, 1))
     return mean, jnp.sum(share * jnp.square(x - mean[None, None]))
@@ -83,28 +84,35 @@ def _moments(x: Array, where: np.ndarray) -> tuple[Array, Scalar]:
 
 # --- Grid -----------------------------------------------------------------------------------------
 
-LEAST_SIDE = 48  # px, of which a spectrum has lines enough between the frequencies of the grid
+# Smallest side of a picture in px. The spectrum of a smaller one has too few frequencies between those
+# of the grid.
+LEAST_SIDE = 48
 
-BAND = 1 / 64  # half the width of what counts as a frequency of the grid, in cycles per px
-BESIDE = 1 / 32  # width of the bands on both sides that it is compared with
+# Widths in cycles per px. Frequencies up to `BAND` from a frequency of the grid belong to its peak.
+# Those in the next `BESIDE` on either side are what the peak is compared with.
+BAND = 1 / 64
+BESIDE = 1 / 32
 
 
 def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
     """Return by how much the energy at the frequencies of a grid exceeds that of frequencies beside it.
 
     Poolings, and gradients through them, leave patterns that repeat every 2, 4 or 8 px: checkerboards
-    and hatching. In the spectrum of the luma, averaged over rows for patterns across and over columns
-    for patterns down, they are peaks at multiples of 1/8 cycle per px. A peak is 1/64 wide to either
-    side, or two lines of the spectrum in a small picture, so that patterns are found whose strength
-    changes across the picture. It is compared with the bands of 1/32 on both of its sides.
+    and hatching. In the spectrum of the luma they are peaks at multiples of 1/8 cycle per px. For
+    patterns that repeat down the picture, the spectra of all columns are averaged; for patterns that
+    repeat across it, those of all rows. A peak extends 1/64 cycle per px to either side, or two
+    frequencies of the spectrum in a small picture, so that patterns are found even if their strength
+    changes across the picture. It is compared with a band of 1/32 cycle per px on either side of it.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.
-      period: px after which the pattern repeats; shorter periods that divide it are included. Static.
+      period: number of px after which a pattern repeats, even. Patterns of shorter periods that divide
+        it are included. Static.
 
     Returns:
-      ln(energy / energy beside it) for patterns down, then across, at 1, 2, ... `period / 2` cycles in
-      `period` px: about 0 where there is no pattern. Energies include that of rounding to 8 bits.
+      [2, period / 2]: ln(mean energy of the peak / mean energy beside it) for patterns down, then
+      across, at 1, 2, ... `period / 2` cycles in `period` px; about 0 where there is no pattern. The
+      energy of rounding to 8 bits is added to all energies.
 
     Raises:
       ValueError: if the picture is too small.
@@ -133,7 +141,7 @@ def grid_energy(picture: AnyImage, *, period: int = 8) -> Scalar:
       period: as in `grid_peaks`.
 
     Returns:
-      A scalar: 0 to some tenths without a pattern.
+      A scalar: from 0 to a few tenths if there is no pattern.
     """
     return jnp.max(grid_peaks(picture, period=period))
 
@@ -157,7 +165,7 @@ def _peaks(lines: Float[Array, "n length"], period: int) -> Float[Array, " k"]:
     for cycles in range(1, period // 2 + 1):
         distance = frequency - cycles / period
         beside = (abs(distance) > band) & (abs(distance) <= band + BESIDE)
-        # There is nothing beyond half a cycle per px.
+        # The highest frequency is half a cycle per px: its peak has a band on the lower side only.
         sides = [side for side in (beside & (distance < 0), beside & (distance > 0)) if side.any()]
         level = sum(jnp.log(mean(side)) for side in sides) / len(sides)
         found.append(jnp.log(mean(abs(distance) <= band)) - level)

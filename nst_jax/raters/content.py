@@ -49,16 +49,16 @@ def _gaussian(deviation: float, radius: int) -> np.ndarray:
 
 # --- Structural similarity ------------------------------------------------------------------------
 
-WINDOW = _gaussian(1.5, 5)  # 11 px
+WINDOW = _gaussian(1.5, 5)  # weights of 11 px along one axis
 K1, K2 = 0.01, 0.03
 
 
 def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
     """Return the mean structural similarity (SSIM) of two pictures' lumas.
 
-    The constants are those of the paper: Gaussian windows of 11 px with deviation 1.5, only where they
-    fit into the picture, K1 = 0.01, K2 = 0.03, for a range of 1. Nothing is reduced before, as the
-    authors' later code does with pictures over 256 px.
+    The constants are those of the paper: Gaussian windows of 11 x 11 px with deviation 1.5, only where
+    they fit into the picture, K1 = 0.01, K2 = 0.03, for lumas from 0 to 1. The pictures are not reduced
+    first; the authors' later code reduces those over 256 px.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 11 px on each side.
@@ -91,22 +91,24 @@ def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
 
 # --- Edges ----------------------------------------------------------------------------------------
 
-FLAT = 1 / 255  # per px: gradients below one step of 8 bits have no direction worth the name
+FLAT = 1 / 255  # luma per px; gradients below one 8-bit level per px have no reliable direction
 
 
 def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float = 2.0) -> Scalar:
-    """Return how far the edges of a photograph are edges of the same direction in a picture.
+    """Return to what degree the edges of a photograph are edges of the same direction in a picture.
 
-    It is the mean squared cosine of the angle between the lumas' gradients, weighted by the length of
-    the photograph's gradient: mean(|c| cos²(x, c)) / mean(|c|). An edge whose contrast is inverted
-    counts as much as one that is not, and its contrast hardly matters: cos² is <x, c>² / (|x|² + e²)
-    / (|c|² + e²), where e = 1/255 keeps flat areas from counting.
+    It is the mean squared cosine of the angle between x, the gradient of the picture's luma, and c,
+    that of the photograph's, weighted by the length of c: mean(|c| cos²(x, c)) / mean(|c|). An edge
+    whose contrast is inverted counts as much as one that is not, and its strength in the picture hardly
+    matters. Here cos² is <x, c>² / (|x|² + e²) / (|c|² + e²), where e = 1/255 keeps flat areas from
+    counting.
 
     Args:
-      picture: [h, w, 3] sRGB in [0, 1], with more than `8 * deviation` px on each side.
-      content: a picture of the same size.
+      picture: [h, w, 3] sRGB in [0, 1], at least as large as the filter: `8 * deviation + 2` px on each
+        side are always enough.
+      content: the photograph, of the same size.
       deviation: standard deviation of the Gaussian whose derivatives give the gradients, in px. Edges
-        finer than that are not seen. Static.
+        finer than that are smoothed away. Static.
 
     Returns:
       A scalar: nearly 1 for equal pictures, about 1/2 for unrelated texture, 0 for a blank picture.
@@ -140,23 +142,23 @@ def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float
 
 # --- Self-similarity ------------------------------------------------------------------------------
 
-ROWS = 512  # positions that are compared with all others at once
+ROWS = 512  # number of positions that are compared at once, each with all positions
 
 
 def self_similarity_divergence(
     picture: Float[Array, "h w c"], content: Float[Array, "h w c"]
 ) -> Scalar:
-    """Return how differently positions resemble each other in two pictures (CFSD).
+    """Return how much two pictures differ in which of their parts look alike.
 
-    CFSD is the content feature structural distance.
-    At each position the inner products of its features with those of all positions become shares of 1
-    by a softmax. The divergence KL(content || picture) of these shares is averaged over positions. So
-    what counts is which parts of a picture look alike, not what they look like.
+    This is the content feature structural distance (CFSD). For each position, a softmax turns the inner
+    products of its features with those of all positions into probabilities. The Kullback-Leibler
+    divergence KL(content || picture) of these probabilities is averaged over positions. So what counts
+    is which parts of a picture look alike, not what they look like.
 
     Departures from the source, which sums over positions and divides features by the number of
-    channels: the mean does not grow with the picture; and features of both pictures are divided by the
-    root mean square length of the content's, since a softmax depends on the size of activations, which
-    differs from one file of weights to another.
+    channels: a mean does not grow with the picture; and the features of both pictures are divided by
+    the root mean square length of the content's features, since a softmax depends on the size of
+    activations, which differs from one file of weights to another.
 
     Args:
       picture: features of the picture at one tap; the source reads `relu3_1`.
@@ -191,6 +193,6 @@ def self_similarity_divergence(
         )
         return jnp.sum(jnp.exp(log_c) * (log_c - log_x))
 
-    # In blocks of rows: all products of a picture of 512 px together would take gigabytes.
+    # In blocks of rows, since all inner products at once would take gigabytes for pictures of 512 px.
     mean = jnp.mean(lax.map(divergence, (x, c), batch_size=min(ROWS, len(x))))
     return jnp.maximum(mean, 0)  # which only rounding makes negative

@@ -10,7 +10,8 @@ from nst_jax.losses import at_least_float32
 from nst_jax.raters.style import AnyStyle
 from nst_jax.vgg.precision import FLOAT32
 
-# From linear sRGB to the responses of three kinds of cones, and from their cube roots to L, a, b.
+# The two matrices of OKLab: from linear sRGB to the responses of three kinds of cones in the eye, and
+# from the cube roots of these responses to L, a, b.
 CONES = np.array(
     (
         (0.4122214708, 0.5363325363, 0.0514459929),
@@ -26,7 +27,7 @@ AXES = np.array(
     )
 )
 
-QUANTILES = 4096  # at which distributions of colours are compared
+QUANTILES = 4096  # number of quantiles at which distributions of colours are compared
 
 
 def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:
@@ -62,15 +63,15 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
     """Return how far the colours of a picture have to move to become those of a style, in OKLab.
 
     It is twice the sliced Wasserstein-1 distance: colours are projected on directions that are spread
-    evenly over the sphere, and the mean distances that projections have to move are averaged. Where a
-    colour is in the picture does not matter, nor does the size of the pictures. Twice, so that if all
-    colours differ by one vector, the distance is that vector's length. Distributions are compared at
-    4096 quantiles.
+    evenly over the sphere; for each direction, the mean distance that the projections have to move is
+    computed from 4096 quantiles; and these means are averaged. The factor of two makes the distance
+    equal to the length of a vector that is added to all colours. Where a colour is in the picture does
+    not matter, nor does the size of the pictures.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1].
-      style: [h_style, w_style, 3].
-      directions: how many directions. Static.
+      style: [h_style, w_style, 3] sRGB in [0, 1].
+      directions: number of directions. Static.
 
     Returns:
       The distance, a scalar, in units of OKLab: black and white are 1 apart.
@@ -99,7 +100,7 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
 def _sphere(count: int) -> Float[np.ndarray, "n 3"]:
     """Return points spread evenly over half of the unit sphere: a Fibonacci lattice.
 
-    Its pole is the axis of lightness, on which the mean distance of two greys is exact.
+    The pole is on the axis of lightness, so that the distance of two greys is exact.
     """
     index = np.arange(count)
     height = (index + 0.5) / count

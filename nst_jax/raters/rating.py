@@ -1,4 +1,4 @@
-"""All raters at once: `rate` and its record; what each rates; at which taps; which are also parties."""
+"""All raters at once: `rate`, its record, what each rater rates, and which raters favour a recipe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,13 +89,14 @@ RATERS: Mapping[str, Rater] = MappingProxyType(
     }
 )
 
-TAPS = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")  # those that `default` does not read
+# Default taps of Gram matrices and Gaussians; the recipe `default` reads none of these.
+TAPS = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 
 STRUCTURE = "relu3_1"  # the tap of `self_similarity`
 
-LARGEST = (
-    512  # px, longer side up to which self-similarities are compared: their cost is its 4th power
-)
+# Pictures are reduced to at most this longer side, in px, before self-similarities are compared, since
+# the cost of comparing them grows with the fourth power of the side.
+LARGEST = 512
 
 
 def rate(
@@ -107,11 +108,11 @@ def rate(
     *,
     taps: tuple[str, ...] = TAPS,
 ) -> Rating:
-    """Rate a picture against content and style by all raters, and look for artefacts.
+    """Rate by all raters how near a picture is to content and style, and what artefacts it has.
 
-    The function can be traced; compiled, each combination of shapes takes one program:
-    `jax.jit(nst_jax.raters.rate, static_argnames="taps")`. The content is resized to the picture, and
-    the style so that its longer side is that of the picture. Figures depend on the size of the picture,
+    The function can be traced; `jax.jit(nst_jax.raters.rate, static_argnames="taps")` compiles one
+    program for each combination of shapes. The content is resized to the picture's size, and the style
+    so that its longer side is as long as the picture's. All values depend on the size of the picture,
     so compare pictures of one size only, and at the same taps.
 
     Args:
@@ -119,16 +120,17 @@ def rate(
       predictor: weights of the style predictor, from `nst_jax.feed_forward.load_arbitrary`.
       picture: [h, w, 3] sRGB in [0, 1], the result to rate, at least 48 px on each side.
       content: [h_content, w_content, 3], the photograph.
-      style: [h_style, w_style, 3].
-      taps: the taps at which Gram matrices and Gaussians are compared. `unused_taps` names those that
-        recipes under test do not read, at which they are rated more fairly. Static.
+      style: [h_style, w_style, 3], the style picture.
+      taps: the taps at which Gram matrices and Gaussians are compared. A recipe is rated more fairly at
+        taps that it does not read; `unused_taps` names them. Static.
 
     Returns:
-      `Rating`, of scalars; `rate(...)._asdict()` gives them by name.
+      A `Rating` of scalars; `rate(...)._asdict()` gives them by name.
 
     Raises:
-      TypeError: if an argument is not what it should be, such as a file's name for a picture.
-      ValueError: if a picture is too small or of integers, or a tap is unknown.
+      TypeError: if an argument is of the wrong type, such as a file's name for a picture.
+      ValueError: if weights are of another network, if a picture has another shape, is too small or is
+        not floating point, or if a tap is unknown or named twice.
 
     Example:
       >>> import jax
@@ -197,7 +199,7 @@ def _check_picture(argument: str, image: Any) -> None:
 
 
 def _resized(image: Image, shape: tuple[int, int]) -> Resized:
-    """Resize an image, unless it has that shape; no side becomes too short for the network."""
+    """Resize an image to (height, width), unless it has this size; sides become at least 16 px."""
     height, width = (max(SMALLEST, side) for side in shape)
     return image if image.shape[:2] == (height, width) else antialiased(image, (height, width))
 
@@ -210,18 +212,18 @@ def _mean(distances: list[Array]) -> Scalar:
     return jnp.mean(jnp.stack(distances))
 
 
-# --- Judges that are parties ----------------------------------------------------------------------
+# --- Raters that favour a recipe ------------------------------------------------------------------
 
 
 def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
-    """Return taps at which Gram matrices and Gaussians can rate recipes that do not read these taps.
+    """Return taps that none of the given recipes reads, at which `rate` compares them more fairly.
 
     Args:
       *recipes: the recipes that are compared.
 
     Returns:
-      For each block of the network the first activation after a ReLU that no recipe reads, before the
-      ReLU neither. A block of which all are read is left out.
+      For each block of the network, the first activation after a ReLU (such as relu3_2) that no recipe
+      reads, neither before nor after the ReLU. Blocks without one are left out.
 
     Raises:
       ValueError: if no tap is left.
@@ -243,10 +245,10 @@ def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
 
 
 def parties(recipe: Recipe) -> dict[str, str]:
-    """Return the raters that are judge and party: what they measure is near to what a recipe minimises.
+    """Return the raters that favour a recipe, since they measure nearly what the recipe minimises.
 
-    At the taps of `unused_taps` they are still not impartial, since a network's layers depend on each
-    other.
+    Even at the taps of `unused_taps`, Gram matrices and Gaussians favour it, since a network's layers
+    depend on each other.
 
     Args:
       recipe: the recipe whose results are rated.
@@ -275,5 +277,5 @@ def parties(recipe: Recipe) -> dict[str, str]:
 
 
 def _weighs(weight: Any) -> bool:
-    """Return whether a weight, or any of a sweep's, is other than 0."""
+    """Return whether a weight, or for a sweep any weight in its array, is other than 0."""
     return bool(np.any(np.asarray(weight) != 0))

@@ -1,7 +1,8 @@
 """Raters of style: the distance of two style vectors, and of features' Gram matrices and Gaussians.
 
-The latter two compare the features of two pictures at one tap. Both are relative to the style's own
-size, so that taps compare: 0 for equal statistics, 1 for features that are all zero.
+Gram matrices and Gaussians are those of the features of two pictures at one tap. Their distances are
+divided by the size of the style's own statistic, so that values at different taps can be compared: 0
+for equal statistics, 1 for a picture whose features are all zero.
 """
 
 import math
@@ -22,7 +23,7 @@ AnyStyle: TypeAlias = Float[Array | np.ndarray, "h_style w_style 3"]  # of any s
 
 PictureFeatures: TypeAlias = Float[Array, "h w c"]
 
-StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]  # at the same tap
+StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]  # at the tap of `PictureFeatures`
 
 
 # --- Style vectors --------------------------------------------------------------------------------
@@ -35,21 +36,22 @@ def style_vector_distance(
 
     The vectors, of 100 numbers, are those of Magenta's arbitrary stylization. Its predictor was trained
     on squares of 256 px and takes notice of finer detail in larger pictures, so distances of pictures
-    of different sizes do not compare. By default larger pictures are therefore reduced first, both by
-    the factor that gives `picture` the area of such a square.
+    of different sizes do not compare. So by default, if `picture` has a larger area than such a square,
+    both pictures are first reduced by the factor that gives `picture` that area.
 
     Args:
       predictor: weights from `feed_forward.load_arbitrary`.
       picture: [h, w, 3] sRGB in [0, 1].
-      style: [h_style, w_style, 3], at the size at which it was compared with the picture.
-      side: side in px of the square that the picture is reduced to in area; None reduces nothing.
-        Static.
+      style: [h_style, w_style, 3] sRGB in [0, 1], at the same scale as `picture`, such as with the same
+        longer side.
+      side: side in px of the square whose area the reduced picture has; None reduces nothing. Static.
 
     Returns:
       The distance, a scalar.
 
     Raises:
-      ValueError: as `feed_forward.style_vector`.
+      TypeError: as in `feed_forward.style_vector`.
+      ValueError: as in `feed_forward.style_vector`.
 
     Example:
       >>> import nst_jax as nst
@@ -109,15 +111,18 @@ def gram_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
 
 
 def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
-    """Return the Wasserstein-2 distance of the Gaussians that have two features' means and covariances.
+    """Return the relative Wasserstein-2 distance of two Gaussians that are fitted to features.
 
-    Its square is |m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½), with means m and covariances C. It is
-    divided by the distance of the style's Gaussian from the point 0, whose square is |m_s|² + tr C_s.
+    The Gaussians have the means and covariances of the features over positions.
+    The square of the distance is |m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½), where m and C are mean
+    and covariance of the picture's features, m_s and C_s those of the style's. The distance is divided
+    by that of the style's Gaussian from the point 0, whose square is |m_s|² + tr C_s.
 
-    The traces nearly cancel where the Gaussians are close, and the root is taken of a matrix that may
-    be singular. Here neither happens: of factors with C = RᵀR, triangles of QR decompositions, the part
-    of the covariances is the least |R - Q R_s|² over all orthogonal matrices Q (the problem of
-    Procrustes). So it is a sum of squares, and no covariance is ever formed.
+    Computed by this formula, the traces would nearly cancel for similar Gaussians, and the root would
+    be taken of a matrix that may be singular. So instead, the trace is computed as the least value
+    of |R - Q R_s|² over all orthogonal matrices Q (the orthogonal Procrustes problem), where RᵀR = C
+    and R_sᵀR_s = C_s. This is a sum of squares, and since R comes from a QR decomposition of the
+    features, no covariance is formed.
 
     Args:
       picture: features of the picture at one tap.
@@ -148,14 +153,14 @@ def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scal
 
 
 def _factor(features: PictureFeatures) -> tuple[Float[Array, "c c"], Float[Array, " c"]]:
-    """Return R, upper triangular, where RᵀR is the covariance of features; and their mean."""
+    """Return an upper triangular R, where RᵀR is the covariance of features; and the features' mean."""
     x = features.reshape(-1, features.shape[-1])
     mean = jnp.mean(x, axis=0)
     triangle = jnp.linalg.qr(x - mean[None], mode="r") / math.sqrt(len(x))
-    missing = x.shape[-1] - len(triangle)  # rows, if there are more channels than positions
+    missing = x.shape[-1] - len(triangle)  # rows of R, if there are fewer positions than channels
     return jnp.pad(triangle, ((0, missing), (0, 0))), mean
 
 
 def _ratio(squared: Scalar, squared_size: Scalar) -> Scalar:
-    """Return the root of a ratio of squares; a style without any features is at distance 0 or inf."""
+    """Return the root of a ratio of squares: 0 if `squared` is 0; inf if only `squared_size` is 0."""
     return jnp.where(squared == 0, 0, jnp.sqrt(squared / squared_size))

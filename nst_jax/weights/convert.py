@@ -186,7 +186,7 @@ class _Dialect(NamedTuple):
 
     name: str
     family: str
-    encoding: str  # of the converted file, unless the caller requests another
+    encoding: str  # encoding of the converted file, unless the caller requests another
     keys: Callable[[str], dict[str, str]]  # layer -> {"kernel": name in the file, ...}
     axes: tuple[int, int, int, int]  # argument of `transpose` that gives [3, 3, in, out]
 
@@ -306,7 +306,7 @@ _KERAS_PATH = re.compile(
 
 
 def _hdf5_arrays(path: Path) -> dict[str, StoredArray]:
-    """Return Keras' layers as `block1_conv1/kernel` and `.../bias`, other arrays by their own names."""
+    """Return arrays by name; Keras' layers get names such as `block1_conv1/kernel`."""
     found: dict[str, StoredArray] = {}
     with h5py.File(path, "r") as file:
         if _hdf5.attribute(file, "format") == WEIGHTS_FORMAT.name:

@@ -1,4 +1,4 @@
-"""The digest of a file's arrays, whatever file they are in: names, types, shapes and values."""
+"""The digest of named arrays: of their names, types, shapes and values, in whatever file they are."""
 
 import hashlib
 import json
@@ -9,15 +9,17 @@ import numpy as np
 
 
 def digest_of(head: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """Hash what is said of arrays, and the arrays in the order of their names.
+    """Return a digest of arrays, in the order of their names, and of a description of them.
 
     Args:
-      head: JSON values that the digest shall cover, such as a format's name and version.
+      head: the description: JSON values that the digest shall cover, such as a format's name and
+        version.
       arrays: little-endian arrays by name.
 
     Returns:
-      The SHA-256, as hexadecimal digits, of `head` as a line of compact JSON, then for every array of a
-      line such as `["conv1_1/bias","<f4",[64]]` and the array's bytes in C order.
+      The SHA-256, as hexadecimal digits, of these bytes: `head` as a line of compact JSON; then for
+      every array a line such as `["conv1_1/bias","<f4",[64]]`, followed by the array's bytes in C
+      order.
 
     Example:
       >>> import numpy as np

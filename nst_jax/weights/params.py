@@ -2,17 +2,18 @@
 
 A weights file is HDF5, as `_hdf5` reads and writes it. Its attributes are `format` ("nst-jax weights"),
 `version` (1), `network`, `encoding`, `family`, `pixels`, `origin`, `licence` and `digest`; a file
-without `network` has weights of VGG-19. It has one group per layer: those of `vgg.LAYERS`, or for
-another network those that its `Architecture` names. Parameters such as `bias`, `[out]`, are float32.
-How a kernel is stored, whose last axis is `out`, depends on `encoding`:
+without `network` has weights of VGG-19. It has one group per layer: the layers of `vgg.LAYERS`, or for
+another network those that its `Architecture` names. Kernels have the shape `[..., out]`, and how they
+are stored depends on `encoding`. All other parameters, such as `bias` of shape `[out]`, are float32.
+The encodings are:
 
 * `"float32"`, `"float16"`: `kernel`;
 * `"codes"`: `codes` (uint8, in the kernel's shape), which index `centres` (float32, `[256]`);
 * `"int8"`: `codes` (int8, in the kernel's shape), to be multiplied by `scales` (float32, `[out]`).
 
-The digest is that of `digests`, with `["nst-jax weights",1,family,pixels]` as its head. So it covers
-the names, shapes, types and values of all datasets, the family and the pixel convention, but not the
-free text in `origin` and `licence`.
+The digest is computed by `digests.digest_of`, with `["nst-jax weights", 1, family, pixels]` as the
+head. So it covers the names, shapes, types and values of all datasets, the family and the pixel
+convention, but not the free text in `origin` and `licence`.
 """
 
 import os
@@ -51,33 +52,33 @@ EMBEDDED_NAME = "vgg19_imagenet.h5"
 
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the embedded file, which does not end in a CRC-32 line
+EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the embedded file, which states none itself
 
 
 Datasets: TypeAlias = Mapping[str, np.ndarray]  # "conv1_1/kernel" -> array, as stored
 
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]  # "conv1_1/bias" -> shape
+Shapes: TypeAlias = Mapping[
+    str, tuple[int, ...]
+]  # layer or parameter, such as "conv1_1/bias" -> shape
 
 
 class Architecture(NamedTuple):
-    """A network whose weights are kept in weights files, and the file of it in this package."""
+    """A network whose weights are kept in weights files, and its file that comes with the package."""
 
     name: str  # value of the attribute `network` in its files
     title: str  # what messages call it
     kernels: Shapes  # shapes of the kernels, by layer
     others: Shapes  # shapes of all other parameters, by name
-    if_unfit: str  # advice for a file that does not fit it
+    if_unfit: str  # advice for a file that does not fit the network
     embedded: str  # name of the file that comes with the package
     digest: str  # digest of that file
-    checksum: int | None = None  # CRC-32 of that file, if it does not state it itself
+    checksum: int | None = None  # CRC-32 of that file; None if the file states it itself
 
 
-TABLES = (
-    "/centres",
-    "/scales",
-)  # datasets that say what codes mean, and are no parameters themselves
+# Endings of the names of datasets that say what codes mean, and are not parameters themselves.
+TABLES = ("/centres", "/scales")
 
-VGG19 = "vgg19"  # value of the attribute `network` of files that lack it
+VGG19 = "vgg19"  # the attribute `network` of VGG-19; files that lack it have weights of VGG-19
 
 
 class WeightsInfo(NamedTuple):
@@ -88,10 +89,10 @@ class WeightsInfo(NamedTuple):
     family: str
     pixels: str
     encoding: str
-    digest: str  # as the file states it; only `load_params` verifies it
+    digest: str  # as the file states it; verified only when the weights are read
     origin: str
     licence: str
-    parameters: int  # number of entries in kernels and biases
+    parameters: int  # number of entries in all kernels and other parameters
     layers: tuple[str, ...]
 
 
@@ -144,7 +145,7 @@ def load_params_of(architecture: Architecture, path: PathLike | None = None) -> 
 
 
 def vgg19() -> Architecture:
-    """Return the description of VGG-19's convolutions, and of the embedded file of them."""
+    """Return the description of VGG-19's convolutions, and of the embedded file with their weights."""
     return Architecture(
         name=VGG19,
         title="VGG-19",
@@ -258,8 +259,8 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
     Args:
       path: where to write.
       datasets: the datasets by name.
-      **about: the attributes `encoding`, `family`, `pixels`, `origin` and `licence`; for another
-        network than VGG-19 also `network`.
+      **about: the attributes `encoding`, `family`, `pixels`, `origin` and `licence`; for a network
+        other than VGG-19 also `network`.
 
     Raises:
       ValueError: `path` cannot be written.
@@ -299,7 +300,7 @@ def _source(architecture: Architecture, path: PathLike | None) -> _hdf5.Source:
 
 
 def embedded_file(architecture: Architecture) -> Path:
-    """Return the path of the file of a network that comes with the package."""
+    """Return the path of the weights file that comes with the package for a network."""
     # A wheel has the file in this package's folder, a checkout has it in `weights` beside `nst_jax`.
     here, name = Path(__file__).parent, architecture.embedded
     inside, beside = here / name, here.parents[1] / "weights" / name
@@ -307,7 +308,7 @@ def embedded_file(architecture: Architecture) -> Path:
 
 
 def _embedded(architecture: Architecture) -> _hdf5.Source:
-    """Return the file of a network that comes with the package."""
+    """Return, as a `Source`, the weights file that comes with the package for a network."""
     return _hdf5.Source(
         embedded_file(architecture),
         EMBEDDED,
@@ -399,7 +400,7 @@ def _digest(family: str, pixels: str, datasets: Datasets) -> str:
 def _check_digest(
     source: _hdf5.Source, info: WeightsInfo, datasets: Datasets, architecture: Architecture
 ) -> None:
-    """Refuse datasets whose digest is not the stated one or, if embedded, not the network's."""
+    """Refuse datasets whose digest is not the file's or, for the embedded file, not the network's."""
     digest = _digest(info.family, info.pixels, datasets)
     if digest != info.digest:
         raise source.error(f"has digest {digest} but states {info.digest}; get or convert it again")

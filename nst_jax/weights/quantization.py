@@ -1,8 +1,8 @@
 """How a weights file stores kernels: float32, float16, or 8-bit codes.
 
-Codes index a table of 256 values (`"codes"`), or are multiplied by one scale for each output channel
-(`"int8"`). The latter only repeats how a network was quantised by those who published it, bit for bit;
-for kernels of full precision the table is closer, so no encoder makes it.
+Codes either index a table of 256 values (`"codes"`), or are multiplied by a scale, one for each output
+channel (`"int8"`). `"int8"` serves only to store, bit for bit, networks that were published in this
+form. No encoder here makes it, since for kernels of full precision a table is more accurate.
 """
 
 from collections.abc import Callable, Mapping
@@ -69,11 +69,11 @@ ENCODERS: Mapping[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
 
 INT8 = "int8"
 
-ENCODINGS = (*ENCODERS, INT8)  # those that files may have
+ENCODINGS = (*ENCODERS, INT8)  # all encodings that files may have
 
 
 def decode_kernel(datasets: Mapping[str, np.ndarray], layer: str) -> np.ndarray:
-    """Return a layer's kernel as float32, from a file's datasets by name, such as `"conv1_1/codes"`."""
+    """Return a layer's kernel as float32; `datasets` maps names such as `"conv1_1/codes"` to arrays."""
     if f"{layer}/scales" in datasets:
         return datasets[f"{layer}/codes"].astype(np.float32) * datasets[f"{layer}/scales"]
     if f"{layer}/codes" in datasets:

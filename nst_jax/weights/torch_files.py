@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-LONGEST_PROBLEM = 400  # characters of a `problem` in a message, which may quote the file
+LONGEST_PROBLEM = 400  # largest number of characters of a `problem` in a message
 
 
 class Refusal(ValueError):
@@ -265,7 +265,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
 
 
 def _unpickled(path: Path, file: io.BufferedIOBase) -> tuple[Any, dict[str, _Storage]]:
-    """Load the pickle at this position of a file; return its value and its storages by key.
+    """Load the pickle at the current position of a file; return its value and its storages by key.
 
     The file is then at the end of the pickle.
     """
@@ -319,7 +319,7 @@ def _stored_arrays(
 
 
 def zip_arrays(path: Path) -> dict[str, StoredArray]:
-    """Return the arrays of a file of torch 1.6 or later: a zip file of one pickle and the storages."""
+    """Return the arrays of a file in torch's format since 1.6: a zip file of a pickle and storages."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
@@ -354,7 +354,7 @@ _LEGACY_PROTOCOL = 1001
 
 
 def legacy_arrays(path: Path) -> dict[str, StoredArray]:
-    """Return the arrays of a file in the older format.
+    """Return the arrays of a file in the format that torch wrote before 1.6.
 
     The format is five pickles (magic number, protocol, system, object, storage keys), then storages.
     """
