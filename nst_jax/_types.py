@@ -41,8 +41,8 @@ class Params:
     Attributes:
       layers: of VGG-19, maps a layer's name (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in,
         out], "bias": [out]}`, float32 as loaded; `vgg.with_forms` adds arrays computed from the
-        kernels. Of the networks of `instant`, it is nested as `instant.arbitrary` and
-        `instant.styles26` say.
+        kernels. Of other networks, it is nested as `feed_forward.arbitrary` and
+        `feed_forward.styles26` say.
       family: where the weights come from, e.g. `"vgg19-caffe"` or `"vgg19-torchvision"`. Static.
       pixels: name of the pixel convention that the network expects, such as `"caffe-bgr"` or
         `"torchvision"`; `nst_jax.vgg.PIXELS` has all names. Static.

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from nst_jax import _checks, _files, _hdf5
 from nst_jax._files import PathLike, check_destination
@@ -106,7 +107,9 @@ def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
     names = facts.get(STYLES)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
         raise source.damaged("it does not name its styles")
-    params = _nested({name.removeprefix(LAYERS): array for name, array in arrays.items()})
+    params = unflatten_dict(
+        {name.removeprefix(LAYERS): array for name, array in arrays.items()}, sep="/"
+    )
     _check_fits(source, params, len(names))
     return ReadStyle(StyleNetwork(jax.device_put(params), tuple(names)), facts, digest)
 
@@ -299,18 +302,6 @@ def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], 
     if not isinstance(facts, dict):
         raise source.damaged(f"{FACTS} is no JSON object")
     return arrays, facts, digest
-
-
-def _nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arrays by name as nested dictionaries, one level for each slash in a name."""
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *parents, last = name.split("/")
-        place = tree
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = array
-    return tree
 
 
 def _check_fits(source: _hdf5.Source, params: LayerParams, styles: int) -> None:

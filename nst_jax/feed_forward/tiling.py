@@ -110,7 +110,6 @@ class Step(NamedTuple):
       bottom: number of mirrored rows to add below the strip, 0 unless the picture ends there.
       margin: number of mirrored columns to add at the left, and at the right.
       stride: stride of the convolution.
-      normed: whether instance norm follows.
     """
 
     upsampled: bool
@@ -120,7 +119,6 @@ class Step(NamedTuple):
     bottom: int
     margin: int
     stride: int
-    normed: bool
 
 
 def steps_for(
@@ -157,9 +155,7 @@ def steps_for(
         if layer.upsampled:
             start = first % 2
             first, last = first // 2, -(-last // 2)
-        steps.append(
-            Step(layer.upsampled, start, taken, top, bottom, margin, layer.stride, layer.normed)
-        )
+        steps.append(Step(layer.upsampled, start, taken, top, bottom, margin, layer.stride))
     return tuple(reversed(steps)), (first, last)
 
 

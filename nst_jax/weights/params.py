@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeAlias
 import h5py
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from nst_jax import _checks, _files, _hdf5
 from nst_jax._files import PathLike, check_destination
@@ -338,19 +339,11 @@ def _read(source: _hdf5.Source, architecture: Architecture) -> Params:
     for layer in architecture.kernels:
         arrays[f"{layer}/kernel"] = decode_kernel(datasets, layer)
     # All arrays in one call, since `jnp.asarray` would compile a program for every shape.
-    return Params(jax.device_put(_nested(arrays)), family=info.family, pixels=info.pixels)
-
-
-def _nested(arrays: Datasets) -> dict[str, Any]:
-    """Return arrays by name as nested dictionaries, one level for each slash in a name."""
-    nested: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *groups, last = name.split("/")
-        place = nested
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = array
-    return nested
+    return Params(
+        jax.device_put(unflatten_dict(dict(arrays), sep="/")),
+        family=info.family,
+        pixels=info.pixels,
+    )
 
 
 def _info(source: _hdf5.Source, file: h5py.File) -> WeightsInfo:
