@@ -50,6 +50,8 @@ def train(inputs, tmp_path, monkeypatch, capfd):
 
 
 def test_it_writes_a_network_samples_and_a_checkpoint(train, tmp_path):
+    for name in ("style.h5", "style.checkpoint.h5", "style_samples.png"):
+        (tmp_path / f".{name}.0123abcd.part").touch()  # of a killed process
     code, out, err = train("--steps", 6, "--every", 3, "--lr", 0.01)
     assert (code, out) == (0, "style.h5\n"), err
     names = {path.name for path in tmp_path.iterdir()}

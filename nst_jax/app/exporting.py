@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from nst_jax import _checks
+from nst_jax import _checks, _files
 from nst_jax.app import arguments, outputs
 from nst_jax.app.formatting import amount
 from nst_jax.app.interrupts import exit_on_signals
@@ -33,6 +33,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
     for name in ("recipe", "values", "taps", "weights"):
         if chosen[name] and name not in used:
             raise ValueError(f"`{name}`: {model!r} does not use it; leave it out")
+    _files.remove_leftovers([path])
     facts = saving.save(
         path,
         build(chosen),

@@ -85,11 +85,13 @@ def describe_weights(weights: Path | None) -> None:
 
 def convert_weights(source: Path, destination: Path, *, overwrite: bool, **options: Any) -> None:
     """Convert a weights file of another program to this package's format; describe the new file."""
+    from nst_jax import _files
     from nst_jax.app import interrupts, outputs
     from nst_jax.weights import convert
 
     interrupts.exit_on_signals()
     outputs.check_file(destination, "destination", overwrite=overwrite)
+    _files.remove_leftovers([destination])
     made = convert.convert(source, destination, **options)
     print_lines(f"{destination}: {made.family}, {made.pixels}, {made.encoding}, {made.digest}")
 

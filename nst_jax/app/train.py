@@ -131,7 +131,8 @@ def run_training(
       have been written.
     """
     _introduce(weights, job, outputs, display, resume, notes)
-    _files.remove_leftovers([outputs.style, outputs.checkpoint])
+    written = (outputs.style, outputs.checkpoint, outputs.samples)
+    _files.remove_leftovers(path for path in written if path is not None)
     interrupts = Interrupts(display.stop)
     try:
         with (

@@ -287,6 +287,7 @@ def _list(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, A
     exit_on_signals()
     output = result_path(chosen["output"], default_name(content, [], "_styles"))
     job = sheet_job(content, output, chosen)
+    _files.remove_leftovers([output])
     painter, display = _begun(job, chosen)
     found: list[np.ndarray] = []
     with display.bar(len(job.rows), "compiling"):
