@@ -35,8 +35,8 @@ from nst_jax.scaling import capacity, tiles
 from nst_jax.scaling.plan import FileMemory, Plan, plan_scales
 from nst_jax.vgg.network import with_forms
 
-# What helps a dream that failed, for error messages. Its canvas is clipped and its gradient normalised,
-# so that no number of its own can make it diverge.
+# What to try after a dream that failed, for error messages. The canvas is clipped and the gradient
+# normalised, so that no setting of the dream can make it diverge.
 REMEDY = "other weights of the network, since these are not finite"
 REMEDY_IF_STALLED = "a larger step size or another tap"
 
@@ -82,15 +82,17 @@ def dream(
       taps: what is excited: a tap such as `"relu4_3"`, a list of taps, or a dict of tap and weight.
         Early taps give strokes and curls, late ones eyes and heads. Only the ratios of weights matter.
       guide: a picture like `content`, of any size.
-      size: a number of pixels, the longer side; or what `stylize` takes; default: 512.
+      size: a number of pixels, the longer side; or another size as in `stylize`, such as `"short:512"`;
+        default: 512.
       guide_size: the same for the guide; default: 224, the size on which the network was trained.
       steps: number of steps at each octave.
       step_size: standard deviation of the change of the pixels by a step; black and white differ by 1.
       octaves: number of octaves; the last has the final size.
       octave_scale: how many times larger an octave is than the one before.
       jitter: largest number of pixels by which the picture is shifted, at random, before each step.
-      precision: see `stylize`; on a GPU or TPU the default is `"bfloat16"`.
-      tile: see `stylize`; the picture is that of a dream without tiles.
+      precision: see `stylize`; default: `"auto"`, which is `"float32"` on a CPU and `"bfloat16"` on a
+        GPU or TPU.
+      tile: see `stylize`; default: `"auto"`. A dream in tiles gives the same picture as one without.
       key: a JAX random key for the shifts; default: `jax.random.key(0)`.
 
     Returns:
@@ -101,7 +103,7 @@ def dream(
       ValueError: if an argument cannot be used, or if the picture does not fit into memory even in the
         smallest tiles; raised before any long work.
       Diverged: if what is maximised stops being finite.
-      Stalled: if no step changed the picture; its `image` is the picture.
+      Stalled: if no step changed the picture; its `image` is the unchanged picture.
       OutOfMemory: if the device runs out of memory although the run was estimated to fit.
 
     Example:
@@ -170,7 +172,8 @@ def plan_dream(
       with which the dream is computed.
 
     Raises:
-      ValueError: as in `DreamSettings.scales`, and if no tile size fits into memory.
+      ValueError: if a picture or an octave is under 16 px on a side, or if the dream does not fit into
+        memory even in the smallest tiles.
     """
     beside = None if guide is None else guide.shape[:2]
     scales = settings.scales(content.shape[:2], beside)
@@ -196,7 +199,7 @@ class DreamPrograms(NamedTuple):
     ascend: Any
 
 
-Coarser: TypeAlias = Float[Array, "h_coarser w_coarser 3"]  # an Image of the octave before
+Coarser: TypeAlias = Float[Array, "h_coarser w_coarser 3"]  # a picture at the octave before
 
 
 def start(
@@ -215,7 +218,8 @@ def start(
     """
     if canvas is None or coarser is None:
         return begin(base, ascent)
-    # As in `dream.ipynb`, which enlarges bilinearly, so that the picture itself stays sharp.
+    # Only what was added is enlarged, as in `dream.ipynb`, so that the picture itself stays sharp. The
+    # notebook enlarges it bilinearly, `enlarge` bicubically.
     details = enlarge(canvas - coarser, (base.shape[0], base.shape[1]))
     return begin(jnp.clip(base + details, 0.0, 1.0), ascent)
 
@@ -232,7 +236,7 @@ class _Octave(NamedTuple):
     """What is computed before the steps of an octave."""
 
     base: Image  # the picture at this size
-    guide: Features | None  # the guide's features, the same at all octaves
+    guide: Features | None  # the guide's features, the same at all octaves; None without a guide
 
 
 class DreamCanvas:
@@ -308,8 +312,8 @@ class DreamCanvas:
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), found)
 
     def image(self, scale: int, state: DreamState) -> Image:
-        # The pending canvas, which has all steps of its octave: the last one is not measured there,
-        # but after it was enlarged.
+        # The pending canvas has all steps of its octave. It is not measured at this octave: the next
+        # octave measures it after it was enlarged.
         del scale
         return _copied(state.pending)
 
@@ -317,7 +321,11 @@ class DreamCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: DreamState) -> Any:
-        """Begin to make the next octave's picture and programs; see `SingleCanvas.begin_next`."""
+        """Begin to make the next octave's picture and programs; return a function that waits for them.
+
+        If there is no next octave, or memory cannot hold both octaves at once, nothing is begun and
+        None is returned.
+        """
         if not self.plan.fits_beside_next(scale):
             return None
         return begin(partial(self._compile_ahead, scale + 1, self.image(scale, state)))
@@ -365,16 +373,20 @@ def dream_planned(
     """Dream as `dream` does, by a given plan, and yield shots during the run.
 
     Args:
-      params: as in `dream`.
+      params: weights from `nst_jax.load_params`.
       content: the checked picture.
       guide: the checked guide, or None.
       settings: the checked settings.
       plan: the plan from `plan_dream`.
-      key: as in `dream`.
-      every: as in `paint`; enlarging the canvas belongs to the last step of an octave.
+      key: a JAX random key for the shifts.
+      every: number of steps between two shots, or an iterable of such numbers. Enlarging the canvas to
+        the next octave counts as the last step of an octave.
       programs: the compiled functions; default: `PROGRAMS`.
-      begin: as in `paint_planned`.
-      watch: as in `paint_planned`.
+      begin: a function that starts given work, possibly in another thread. With it, picture and
+        programs of the next octave are made during the current one, if memory can hold both octaves.
+        Without it, they are made when that octave begins.
+      watch: waits while the guide's features are computed, and may end the run by an exception; None
+        only waits.
 
     Yields:
       Shots: before the first step, after every interval, and at the end. If the excitement stops being

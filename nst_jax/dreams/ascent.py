@@ -59,9 +59,9 @@ class Ascent:
 class Excitement(NamedTuple):
     """How strongly a picture excites the taps of a dream; `total` is what is maximised."""
 
-    total: Scalar  # mean of `taps`, weighted
-    # tap -> mean square of its activations; with a guide, the mean product of the activations and the
-    # guide's activations that match best
+    total: Scalar  # the weighted mean of `taps`
+    # tap -> mean square of its activations; with a guide, the mean product of the activations with the
+    # guide's best-matching activations (see `excitement`)
     taps: dict[str, Scalar]
 
 
@@ -72,7 +72,7 @@ class DreamState(NamedTuple):
     canvas: Float[Array, "*batch h w 3"]  # the last canvas measured, or the start; in [0, 1]
     excitement: Excitement  # of `canvas`; if `broke_at` is not -1, of a rejected canvas: not finite
     pending: Float[Array, "*batch h w 3"]  # the canvas that is measured next, one step further
-    broke_at: Int[Array, "*batch"]  # step at this octave whose excitement was not finite, or -1
+    broke_at: Int[Array, "*batch"]  # first step at this octave with excitement not finite, or -1
 
 
 def begin(image: Image, ascent: Ascent) -> DreamState:
@@ -124,12 +124,12 @@ def climb(
       The next `DreamState`. A canvas whose excitement is not finite is never kept; `broke_at` then
       becomes the number of the step.
     """
-    # As in TensorFlow's tutorial. `dream.ipynb` divides by the mean of the magnitudes instead, which
-    # for normal noise is 0.8 of the deviation.
     widest = jnp.asarray(ascent.jitter, jnp.int32)
     shift = jax.random.randint(jax.random.fold_in(key, state.step + 1), (2,), -widest, widest + 1)
     moved = jnp.roll(state.pending, shift, (0, 1))
     found, gradient = _excitement_and_gradient(params, moved, ascent, guide)
+    # Divided by the standard deviation, as in TensorFlow's tutorial. `dream.ipynb` divides by the mean
+    # of the magnitudes instead, which for normal noise is 0.8 times the standard deviation.
     change = jnp.roll(_normalized(gradient), -shift, (0, 1))
     finite = jnp.isfinite(found.total)
     broke_at = jnp.where(~finite & (state.broke_at < 0), state.step + 1, state.broke_at)
@@ -145,9 +145,9 @@ def climb(
 
 def _normalized(gradient: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
     """Return the gradient divided by its standard deviation; zeros stay zeros."""
-    # The tutorial adds 1e-8 to the deviation, so that its step depends on the size of the picture and
-    # on the scale of the weights. Here the largest number is 1 before squares are taken, so that they
-    # never leave the range of float32.
+    # TensorFlow's tutorial adds 1e-8 to the deviation, so that the size of its steps depends on the
+    # size of the picture and on the scale of the weights. Here the gradient is first divided by its
+    # largest magnitude, so that the squares in the deviation never leave the range of float32.
     largest = jnp.max(jnp.abs(gradient))
     scaled = gradient / jnp.where(largest > 0, largest, jnp.ones_like(largest))
     deviation = jnp.std(scaled)
@@ -223,7 +223,8 @@ def excitement(
       The `Excitement`.
 
     Raises:
-      ValueError: if the guide lacks a tap, or the image is too small.
+      ValueError: if the guide does not have features at just the taps of `ascent`, or if the image is
+        too small.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -235,8 +236,8 @@ def excitement(
       (['relu1_1', 'relu2_1'], ())
 
     References:
-      google/deepdream, `dream.ipynb`: `objective_L2` and `objective_guide`, whose values are sums, half
-      as large for the former.
+      google/deepdream, `dream.ipynb`: `objective_L2` gives the gradient of sum_i |f_i|² / 2, and
+      `objective_guide` that of sum_i max_j <f_i, g_j>, both for a single layer.
     """
     _check_guide(guide, ascent)
     grid = tiles.grid_of((image.shape[-3], image.shape[-2]), ascent.taps, ascent.network)
@@ -255,7 +256,7 @@ def _excitement_and_gradient(
     _check_guide(guide, ascent)
     factors = _factors(image, ascent)
     shares = _shares(ascent)
-    # The total is linear in the sums over positions, so this is their cotangent, whatever they are.
+    # The total is linear in the sums over positions, so their cotangent does not depend on the image.
     cotangent = {tap: shares[tap] * factors[tap] for tap in ascent.taps}
     grid = tiles.grid_of((image.shape[0], image.shape[1]), ascent.taps, ascent.network)
     of_window = partial(_sums, params, ascent, guide, grid)
@@ -275,14 +276,14 @@ def _sums(
     image: Image,
     index: Index,
 ) -> dict[str, Scalar]:
-    """Return the sum over the positions of each tap, of an image or of the core of one tile.
+    """Return, for each tap, the sum over the positions of an image, or of one tile without its halo.
 
     Args:
       params: the weights.
       ascent: taps and network.
       guide: as in `climb`.
       grid: how the picture is cut into tiles; None if `image` is the whole picture.
-      image: the picture, or the window of a tile.
+      image: the picture, or the window of a tile: the tile with its halo.
       index: number of the tile.
     """
     products = ascent.network.precision_on().products
@@ -304,7 +305,7 @@ def _best_matches(
 ) -> Float[Array, "n c"]:
     """Return for each row the row of the guide whose dot product with it is largest.
 
-    It is a constant for the gradient, as in `dream.ipynb`.
+    The gradient treats these rows as constants, as in `dream.ipynb`.
     """
     guide = lax.stop_gradient(guide).astype(rows.dtype)
 
@@ -315,7 +316,7 @@ def _best_matches(
 
 
 def _shares(ascent: Ascent) -> dict[str, Any]:
-    """Return the weight of each tap, divided by their sum."""
+    """Return the weight of each tap, divided by the sum of all weights."""
     whole = reduce(operator.add, ascent.weights)
     return {tap: weight / whole for tap, weight in zip(ascent.taps, ascent.weights, strict=True)}
 

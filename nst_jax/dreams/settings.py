@@ -33,11 +33,13 @@ STEP_SIZE = 0.0075
 TAP = "relu4_4"
 SIZE = sizes.LongEdge(512)
 # "The neural network we use was trained on images downscaled to 224x224 size. So high resolution images
-# might have to be downscaled" (`dream.ipynb`), and so was VGG-19.
+# might have to be downscaled" (`dream.ipynb`, on the guide). VGG-19 was trained on this size too.
 GUIDE_SIZE = sizes.LongEdge(224)
 
-MOST_OCTAVES = 100  # so that a scale just above 1 does not mean a million of them
-SMALLEST = vgg.SMALLEST  # px
+MOST_OCTAVES = (
+    100  # largest number of octaves; without it, a scale just above 1 would allow a million
+)
+SMALLEST = vgg.SMALLEST  # smallest side of an octave in px
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +47,16 @@ class DreamSettings:
     """Every choice and number of a dream; `settings_of` makes and checks them.
 
     Attributes:
-      ascent: taps and their weights, size of a step, and jitter. Its network is replaced by that of
-        `recipe` once memory and platform have decided about tiles and precision.
+      ascent: taps and their weights, size of a step, and jitter. Its network is not used: `plan_dream`
+        derives one from the network of `recipe`, with tiles and a precision that suit memory and
+        platform.
       steps: number of steps at each octave.
       octaves: number of octaves (sizes), the last of which is the final size.
       octave_scale: how many times larger an octave is than the one before.
-      recipe: what a dream shares with the transfer of a style: rules for the size of the picture and,
-        as that of the style, of the guide; the filter; the network; and, as content taps, the taps. A
-        dream is planned by it (memory, tiles, precision), and measures its guide as a content is.
+      recipe: the settings that a dream has in common with a style transfer: the size rule and filter of
+        the picture, the network, and the taps, which are its content taps. Its size rule for styles is
+        that of the guide. The recipe serves to plan memory, tiles and precision, and to compute the
+        guide's features, as if the guide were a content.
     """
 
     ascent: Ascent
@@ -76,7 +80,7 @@ class DreamSettings:
         Raises:
           ValueError: if a picture or an octave is under 16 px on a side.
         """
-        # Without a guide, the smallest picture takes its place: it costs nothing.
+        # Without a guide, the smallest possible picture takes its place; its memory is negligible.
         beside = guide or (SMALLEST, SMALLEST)
         final, guided = prepare.final_shapes(content, beside, self.recipe, argument="guide")
         shapes = [final]
@@ -111,17 +115,18 @@ def settings_of(
     """Check the options of a dream.
 
     Args:
-      taps: see `dream`.
+      taps: what is excited: a tap, a list of taps, or a dict of tap and weight.
       guided: whether there is a guide.
-      size: see `dream`.
-      guide_size: see `dream`.
-      steps: see `dream`.
-      step_size: see `dream`.
-      octaves: see `dream`.
-      octave_scale: see `dream`.
-      jitter: see `dream`.
-      precision: see `dream`.
-      tile: see `dream`.
+      size: size of the picture; None is `SIZE`.
+      guide_size: size of the guide; None is `GUIDE_SIZE`.
+      steps: number of steps at each octave.
+      step_size: standard deviation of the change of the pixels by a step; black and white differ by 1.
+      octaves: number of octaves.
+      octave_scale: how many times larger an octave is than the one before.
+      jitter: largest number of pixels by which the picture is shifted, at random, before each step.
+      precision: name of the network's precision; None is `"auto"`.
+      tile: size in px of the tiles in which the picture is computed, `"off"` or `"auto"`; None is
+        `"auto"`.
 
     Returns:
       The settings.
@@ -153,7 +158,7 @@ def settings_of(
         terms=Terms(
             content_taps=names,
             content_layer_weights=(1.0,) * len(names),
-            style_taps=names[:1],  # a recipe has at least one; memory for its statistic is small
+            style_taps=names[:1],  # a recipe must have one; the memory for its statistic is small
             style_layer_weights=(1.0,),
         ),
         descent=Descent(optimizer=optimizers.DecayedSGD(), steps=steps * octaves),
@@ -176,7 +181,7 @@ def _scalar(argument: str, value: Any) -> Any:
 
 
 def _weights_of(taps: Any) -> dict[str, float]:
-    """Return the weight of each tap by its name as given."""
+    """Return the weight of each tap, by the name that the caller gave."""
     if isinstance(taps, str):
         taps = [taps]
     if isinstance(taps, Mapping):

@@ -1,9 +1,9 @@
-"""How the weights in an exported file are stored: float32, float16, or 8 bits.
+"""How the weights in StableHLO and ONNX files are stored: float32, float16, or 8 bits.
 
-Only kernels are stored in fewer bits, and only large ones; programs always compute in float32, from
-weights that they decode first. A kernel in 8 bits is stored in the form that loses nothing, if there is
-one: as indices into a table, if it has at most 256 different values, or else as whole multiples of one
-scale for each output channel, from -127 to 127, to which other kernels are rounded.
+Only large kernels are stored in fewer bits. Programs first decode the weights, and then compute in
+float32. In 8 bits, a kernel with at most 256 different values is stored as indices into a table of its
+values, which loses nothing. Any other kernel is rounded to whole multiples, from -127 to 127, of one
+scale for each output channel. In TensorFlow Lite files, TensorFlow's converter stores the weights.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from nst_jax.weights.quantization import CENTRES, ENCODERS
 ENCODINGS = ("float32", "float16", "int8")
 
 KERNEL = "kernel"  # last part of the name of a kernel
-LEAST = 1024  # entries of a kernel that is worth coding
+LEAST = 1024  # least number of entries of a kernel that is stored in fewer bits
 
 CODES, TABLE, SCALES = "codes", "centres", "scales"
 
@@ -36,7 +36,7 @@ def encoded_weights(weights: Mapping[str, np.ndarray], encoding: str) -> dict[st
       `"conv1_1/kernel/scales"`.
 
     Raises:
-      ValueError: for an unknown encoding, and for a kernel that float16 cannot represent.
+      ValueError: for an unknown encoding; for `"float16"`, if a kernel has a value outside its range.
 
     Example:
       >>> import numpy as np
@@ -76,7 +76,9 @@ def _in_8_bits(kernel: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def decoded_weights(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return float32 weights from stored arrays: the inverse of `encoded_weights`. Traceable.
+    """Return float32 weights from stored arrays.
+
+    This is the inverse of `encoded_weights`, except for rounding. JAX can trace it.
 
     Args:
       stored: arrays by name, as `encoded_weights` returns them.
@@ -105,7 +107,7 @@ def _decoded(stored: Mapping[str, Any], kernel: str) -> Any:
 
 
 def error_of(weights: Mapping[str, np.ndarray], encoding: str) -> float:
-    """Return the distance of the weights as stored from the weights, relative to their length (L2)."""
+    """Return the L2 norm of the error of all weights when stored, divided by the weights' L2 norm."""
     stored = decoded_weights(encoded_weights(weights, encoding))
     squares = [
         (np.sum(np.square(np.subtract(stored[name], array, dtype=np.float64))), _square(array))

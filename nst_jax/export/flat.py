@@ -1,4 +1,7 @@
-"""Programs as functions of arrays only, for formats without dictionaries and arguments for weights."""
+"""Programs as functions of arrays only, with the weights inside.
+
+They are for formats whose programs take neither dictionaries nor their weights as arguments.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,7 +15,7 @@ from nst_jax.export.models import Program, Specs
 
 
 class FlatProgram(NamedTuple):
-    """A function of arrays, with the names of its inputs and outputs in their order."""
+    """A function of arrays, with the names and shapes of its inputs and the names of its outputs."""
 
     call: Callable[..., tuple[Any, ...]]
     inputs: dict[str, jax.ShapeDtypeStruct]
@@ -30,7 +33,7 @@ def flattened_program(
       stored: the weights as `encodings.encoded_weights` returns them; the function decodes them.
 
     Returns:
-      The function. An array in a dictionary is named as a file in a folder: `"state/canvas"`.
+      The function. An array in a dictionary is named like a file in a folder: `"state/canvas"`.
     """
     structure = jax.tree.structure(tuple(inputs.values()))
 
@@ -50,7 +53,7 @@ def outputs_of(program: Program, inputs: Specs, stored: Mapping[str, np.ndarray]
 
 
 def by_path(specs: Specs) -> dict[str, Any]:
-    """Return the leaves of named arrays and dictionaries of arrays, in the order of the names."""
+    """Return all arrays in `specs` by path, such as `"state/canvas"` for one inside a dictionary."""
     return {
         f"{name}/{inner}" if inner else name: leaf
         for name, spec in specs.items()

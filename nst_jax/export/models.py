@@ -1,8 +1,8 @@
-"""What can be exported: models, each with its weights, its programs, and what is to be said of it.
+"""What can be exported: models, each with its weights, its programs and facts for the file's metadata.
 
 A program is a pure function of the model's weights and of arrays with names, so that every format can
-be written from the same description. Sizes of pictures are names in it, such as `"height"`, which are
-either numbers of pixels or symbolic sizes of `jax.export`.
+be written from the same description. The sides of pictures have names too, such as `"height"`; the
+length of each is a number of pixels or a symbolic size of `jax.export`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +29,10 @@ from nst_jax.vgg.precision import FLOAT32, Auto
 from nst_jax.vgg.taps import LAYERS, SMALLEST, halvings, layer_of, resolve_taps
 from nst_jax.weights.params import WeightsInfo, read_info, read_info_of
 
-HEIGHT, WIDTH = "height", "width"  # names of the sides of the picture that is painted or looked at
-STYLE_HEIGHT, STYLE_WIDTH = "style_height", "style_width"  # those of a picture of a style
+# Names of the sides of the picture that is painted, or whose features are computed.
+HEIGHT, WIDTH = "height", "width"
+# Names of the sides of a style picture.
+STYLE_HEIGHT, STYLE_WIDTH = "style_height", "style_width"
 SIDES, STYLE_SIDES = (HEIGHT, WIDTH), (STYLE_HEIGHT, STYLE_WIDTH)
 
 Sizes: TypeAlias = Mapping[str, Any]  # name of a side -> number of px, or a symbolic size
@@ -49,8 +51,8 @@ class Program:
         dictionaries of arrays.
       inputs: function of the sizes; returns the shapes of the inputs by name, in their order.
       sides: names of the sizes on which the inputs depend.
-      smallest: least number of px of a side.
-      smallest_of_any: the same for a program for any size, where that is more.
+      smallest: shortest side of a picture in px, if the sizes are numbers.
+      smallest_of_any: shortest side of a picture in px, if the sizes are symbolic.
       about: one phrase on each input and output, by name.
     """
 
@@ -71,10 +73,11 @@ class Model:
       summary: one sentence on what it does.
       programs: the programs by name; the first is the main one.
       weights: the arrays that the programs need, by name.
-      facts: JSON values on where weights and numbers come from, for the metadata of the file.
-      style_shape: (height, width) in px of pictures of a style, unless they may have any size; None
-        means the size of the picture that is painted.
-      open_in_onnx: whether jax2onnx converts the main program with open sizes.
+      facts: JSON values for the metadata of the file, such as the origin of the weights, the names of
+        the styles, or the settings of the recipe.
+      style_shape: default (height, width) in px of style pictures, if the picture that is painted has
+        a fixed size; None means that same size.
+      open_in_onnx: whether jax2onnx can convert the main program with symbolic sizes.
     """
 
     name: str
@@ -109,7 +112,7 @@ def nested_weights(weights: Weights) -> dict[str, Any]:
 
 
 def of_weights(info: WeightsInfo) -> dict[str, Any]:
-    """Return the facts on a weights file."""
+    """Return what the metadata of an exported file says of a weights file."""
     return {
         "origin": info.origin,
         "licence": info.licence,
@@ -123,10 +126,8 @@ def of_weights(info: WeightsInfo) -> dict[str, Any]:
 _IMAGE = {"content": "the picture to paint, sRGB in [0, 1]", "image": "the result, sRGB in [0, 1]"}
 _STYLE = {"style": "a picture of the style, sRGB in [0, 1]"}
 
-STYLE_SHAPE = (
-    256,
-    256,
-)  # of pictures of a style, on which the network of arbitrary styles was trained
+# (height, width) in px of the style pictures on which the network `arbitrary` was trained.
+STYLE_SHAPE = (256, 256)
 
 
 def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
@@ -140,7 +141,7 @@ def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model
 
     Args:
       params: weights from `nst_jax.feed_forward.load_arbitrary`.
-      info: description of the weights file; None means of the one that comes with the package.
+      info: description of the weights file; None describes the one that comes with the package.
 
     Returns:
       A `Model`.
@@ -202,7 +203,7 @@ def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
 
     Args:
       params: weights from `nst_jax.feed_forward.load_styles26`.
-      info: as in `arbitrary_model`.
+      info: description of the weights file; None describes the one that comes with the package.
 
     Returns:
       A `Model`.
@@ -271,7 +272,7 @@ def trained_model(style: ReadStyle) -> Model:
 
 
 def _mixture(call: Callable[..., Specs], styles: int) -> Program:
-    """Return the program of a network that mixes so many styles by shares."""
+    """Return the program of a network that mixes `styles` styles by their shares."""
     return Program(
         call=call,
         inputs=lambda sizes: {
@@ -283,7 +284,7 @@ def _mixture(call: Callable[..., Specs], styles: int) -> Program:
 
 
 def _with(params: Params, weights: Weights) -> Params:
-    """Return the parameters with other arrays, named as `named_weights` names them."""
+    """Return `params` with the arrays of `weights`, which have the names that `named_weights` gives."""
     return replace(params, layers=nested_weights(weights))
 
 
@@ -306,13 +307,14 @@ def features_model(
       taps: names such as `"relu4_2"`; None means those that the recipe `default` reads.
       network: pooling, padding, pixel convention and precision, as in `nst_jax.features`; a precision
         of `AUTO` becomes float32, as the file may run on any platform.
-      info: description of the weights file; None means of the one that `load_params()` reads.
+      info: description of the weights file; None describes the one that `load_params()` reads.
 
     Returns:
       A `Model`.
 
     Raises:
-      ValueError: for unknown taps.
+      TypeError: if `taps` is a string.
+      ValueError: for unknown or repeated taps, and for none.
 
     Example:
       >>> import nst_jax as nst
@@ -347,7 +349,7 @@ def features_model(
 
 
 def _decided(network: Network) -> Network:
-    """Return the network with a precision of its own, since a file may run on any platform."""
+    """Return the network, with float32 in place of `AUTO`, since a file may run on any platform."""
     auto = isinstance(network.precision, Auto)
     return replace(network, precision=FLOAT32) if auto else network
 
@@ -369,7 +371,7 @@ def _weights_down_to(params: Params, taps: Sequence[str]) -> dict[str, np.ndarra
 def step_model(
     params: Params, recipe: Recipe = DEFAULT, *, info: WeightsInfo | None = None
 ) -> Model:
-    """Describe one update of an optimiser at one size, with all that a run around it needs, for `save`.
+    """Describe one update of an optimiser, and what else a run at a single scale needs, for `save`.
 
     Its programs are those of `nst_jax`, over dictionaries of arrays by name:
 
@@ -382,9 +384,9 @@ def step_model(
 
     Args:
       params: weights from `nst_jax.load_params`.
-      recipe: losses, their weights, network and optimiser. A precision of `AUTO` becomes float32. Its
-        sizes and its number of updates are left to the caller.
-      info: as in `features_model`.
+      recipe: losses, their weights, network and optimiser. A precision of `AUTO` becomes float32. The
+        recipe's sizes and its number of updates are not used.
+      info: description of the weights file; None describes the one that `load_params()` reads.
 
     Returns:
       A `Model`.
@@ -403,7 +405,8 @@ def step_model(
         "step": program(
             call=run.step,
             inputs=run.step_inputs,
-            # A pyramid of unknown sides must be known to have all its levels.
+            # With symbolic sides, JAX must know while tracing that the optimiser's pyramid has all its
+            # levels, so no level that is to be halved may have a side shorter than `NARROWEST`.
             smallest_of_any=max(SMALLEST, NARROWEST << max(levels - 1, 0)),
         ),
         "measure": program(
@@ -496,7 +499,7 @@ def _shapes(params: Params) -> Weights:
 
 
 def _restored(like: Any, leaves: Mapping[str, Any]) -> Any:
-    """Return a pytree of the structure of `like` with these leaves, by the names of `named_leaves`."""
+    """Return a pytree of the structure of `like` from leaves by name: the inverse of `named_leaves`."""
     return jax.tree.unflatten(
         jax.tree.structure(like), [leaves[name] for name in named_leaves(like)]
     )

@@ -37,8 +37,9 @@ def write_onnx(
     """
     import onnx
 
-    # Converted with decoded weights, which are replaced afterwards: jax2onnx would compute parts of the
-    # decoding itself, and store those as well.
+    # The program is converted with decoded weights, which `_store` replaces by the stored arrays
+    # afterwards. If the program decoded them itself, jax2onnx would compute parts of the decoding, and
+    # write the results into the file as well.
     weights = {key: np.asarray(array) for key, array in decoded_weights(stored).items()}
     model = _converted(name, flattened_program(program, inputs, weights))
     _store(model.graph, weights, stored)
@@ -53,8 +54,8 @@ def _converted(name: str, flat: FlatProgram) -> Any:
     from jax2onnx import to_onnx
 
     shapes = list(flat.inputs.values())
-    # jax2onnx gets JAX' primitives only, since it would trace the functions themselves otherwise than
-    # JAX does, and none whose results are not used, such as the gradients of kernels.
+    # jax2onnx gets a program that JAX has traced, since it would trace the function differently from
+    # JAX. Operations whose results are not used, such as the gradients of kernels, are left out.
     traced = jax.make_jaxpr(flat.call)(*shapes)
     used, _ = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(flat.outputs), instantiate=True)
     try:
@@ -75,7 +76,7 @@ def _converted(name: str, flat: FlatProgram) -> Any:
 
 
 def _store(graph: Any, weights: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> None:
-    """Replace the weights of a graph by what is stored of them, and operators that decode it."""
+    """Replace weights stored in fewer bits by the stored arrays and operators that decode them."""
     from onnx import numpy_helper
 
     names = {
@@ -105,7 +106,7 @@ def _key(array: np.ndarray) -> tuple[Any, ...]:
 def _decoding(
     output: str, name: str, stored: Mapping[str, np.ndarray]
 ) -> tuple[list[Any], list[Any]]:
-    """Return the tensors that are stored of a kernel, and the operators that make `output` of them."""
+    """Return the stored tensors of a kernel, and the operators that compute `output` from them."""
     from onnx import TensorProto, helper, numpy_helper
 
     def tensor(part: str) -> Any:
@@ -127,7 +128,7 @@ def _decoding(
 
 
 def _as_text(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Return metadata as ONNX has it: texts by name; values that are no texts become JSON."""
+    """Return metadata as ONNX stores it, as strings by name; other values are written as JSON."""
     return {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for key, value in metadata.items()

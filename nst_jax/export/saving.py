@@ -1,4 +1,4 @@
-"""`save`: a model written as a file of another format, with all its checks."""
+"""`save` checks a model and options, and writes a StableHLO, ONNX or TensorFlow Lite file."""
 
 from collections.abc import Mapping
 from importlib import util
@@ -28,7 +28,7 @@ class FileFormat(NamedTuple):
 
     Attributes:
       needs: packages that write it, by the name under which they are imported.
-      open_sizes: whether a program may leave sizes open.
+      open_sizes: whether the sizes of pictures may be symbolic, so that a file takes any size.
       one_program: whether a file has one program instead of all of a model.
     """
 
@@ -43,10 +43,11 @@ FORMATS: Mapping[str, FileFormat] = {
     "tflite": FileFormat(needs=("tensorflow",), open_sizes=False),
 }
 
-# (height, width) in px where sizes cannot be open, unless given: that of TF Hub's file of `arbitrary`.
+# Default (height, width) in px of pictures, if the file cannot take any size. The file of the network
+# `arbitrary` on TF Hub has this size.
 FIXED = (384, 384)
 
-# Of the programs; weights have their own.
+# Licence of the programs; the licence of the weights is in `Model.facts`.
 LICENCE = "Apache-2.0, Copyright 2026 The nst-jax authors"
 
 
@@ -73,15 +74,15 @@ def save(
         `"onnx"` (needs the extra `onnx`) or `"tflite"` (needs the extra `tflite`).
       shape: (height, width) in px of the pictures that the file takes, or `"any"`; None is `"any"` in
         StableHLO and for features in ONNX, else (384, 384).
-      style_shape: the same of pictures of a style, for programs that take one; None is what suits the
-        model and `shape`.
+      style_shape: the same for style pictures, for programs that take one; None is `"any"` if `shape`
+        is, else (256, 256) for `arbitrary_model` and `shape` for `step_model`.
       encoding: how kernels are stored: `"float32"`, `"float16"` (half the bytes), or `"int8"` (a
         quarter).
       program: which of the model's programs to write, for formats that have one in a file; None is the
         main one. StableHLO files have all of them, unless one is named.
 
     Returns:
-      What the file says of itself, as JSON values.
+      The metadata in the file, as JSON values.
 
     Raises:
       ValueError: for an unknown format, encoding or program, sizes that the format or the program
@@ -136,7 +137,11 @@ def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
 def shapes_for(
     model: Model, to: str, shape: SizeOrAny | None, style_shape: SizeOrAny | None
 ) -> tuple[SizeOrAny, SizeOrAny]:
-    """Return the sizes, with those that were not given filled in."""
+    """Return `shape` and `style_shape`, with the defaults of `save` in place of None.
+
+    Raises:
+      ValueError: for `"any"`, if a file of this format has fixed sizes.
+    """
     may_be_open = FORMATS[to].open_sizes
     if not may_be_open:
         for argument, both in (("shape", shape), ("style_shape", style_shape)):
@@ -190,7 +195,7 @@ def _metadata(
     encoding: str,
     shape: SizeOrAny,
 ) -> dict[str, Any]:
-    """Return what a file says of itself."""
+    """Return the metadata of a file."""
     facts = {
         "model": model.name,
         "summary": model.summary,

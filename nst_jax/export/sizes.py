@@ -1,4 +1,4 @@
-"""Sizes of exported programs: numbers of pixels, or symbolic sizes, which a program leaves open."""
+"""Sizes of pictures in exported programs: numbers of pixels, or symbolic sizes that stand for any."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,8 @@ from nst_jax.export.models import SIDES, STYLE_SIDES, Model, Program
 
 ANY = "any"
 
-# Raised where what is traced depends on symbolic sizes; newer versions of JAX have it in `jax.errors`.
+# The error that JAX raises while tracing, if it cannot tell how symbolic sizes compare. Newer versions
+# of JAX have it in `jax.errors`.
 _NAME = "InconclusiveDimensionOperation"
 _Undecided: type[Exception] = getattr(jax.errors, _NAME, None) or getattr(jax.core, _NAME)
 
@@ -24,7 +25,7 @@ def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict
     Args:
       program: the program.
       shape: (height, width) of the picture, or `"any"` for symbolic sizes.
-      style_shape: the same of the picture of a style.
+      style_shape: the same for the style picture.
 
     Returns:
       Numbers of pixels or symbolic sizes, by the names of the program's sides.
@@ -41,13 +42,13 @@ def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict
 def _symbolic(program: Program, sides: list[str]) -> dict[str, Any]:
     if not sides:
         return {}
-    # All in one call, since sizes can only meet in one program if they have one scope.
+    # All in one call, since JAX can use symbolic sizes in one program only if they share a scope.
     least = [f"{side} >= {program.smallest_of_any}" for side in sides]
     return dict(zip(sides, export.symbolic_shape(", ".join(sides), constraints=least), strict=True))
 
 
 def check_sizes(model: Model, shape: SizeOrAny, style_shape: SizeOrAny) -> None:
-    """Refuse sizes that are no sizes, or too small for a program of the model.
+    """Refuse what is not a size, or is too small for a program of the model.
 
     Raises:
       ValueError: naming the argument.
@@ -78,10 +79,10 @@ def _is_shape(value: Any) -> bool:
 
 @contextmanager
 def any_size_allowed(name: str) -> Iterator[None]:
-    """Context manager: an error about sizes that cannot be left open names the program and the reason.
+    """Context manager: explain the error that JAX raises if a program cannot have symbolic sizes.
 
     Args:
-      name: the program's name.
+      name: the model's name, for the message.
 
     Raises:
       ValueError: if what is traced in the block depends on how symbolic sizes compare.

@@ -1,12 +1,12 @@
-"""Files of StableHLO programs: NumPy archives (.npz) that `jax.export` and NumPy can read alone.
+"""Files of StableHLO programs: NumPy archives (.npz), for which JAX and NumPy are enough.
 
 An archive has the members
 
-* `<program>.jax`, for each program of the model: what `jax.export` serialises, StableHLO inside;
+* `<program>.jax`, for each program of the model: StableHLO, as `jax.export` serialises it;
 * `weights/<name>.npy`: the arrays that each program takes as its first argument, a dictionary by name;
-* `metadata.json`: what the file says of itself.
+* `metadata.json`: the metadata, such as inputs, outputs and licences.
 
-`numpy.load` reads all of them. It needs neither pickles nor this package.
+`numpy.load` reads all members. It needs neither pickles nor this package.
 """
 
 import io
@@ -57,7 +57,7 @@ def _exported(
 ) -> bytes:
     def call(stored: Mapping[str, Any], *inputs: Any) -> Any:
         found = program.call(decoded_weights(stored), *inputs)
-        # One array or dictionary is returned by itself, since its name would say nothing.
+        # A single output is returned without its name, instead of in a dictionary of one.
         return next(iter(found.values())) if len(found) == 1 else found
 
     call.__name__ = name

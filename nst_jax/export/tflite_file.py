@@ -27,12 +27,12 @@ def write_tflite(
 
     Args:
       path: the file to write.
-      name: the program's name, which becomes that of its signature.
+      name: the program's name; it is not written.
       program: the program.
       inputs: the shapes of its inputs, without symbolic sizes.
       weights: the weights in float32.
-      encoding: how TensorFlow's converter stores them. In `"int8"`, it quantises the inputs of
-        convolutions as well, anew for each picture.
+      encoding: how TensorFlow's converter stores the weights. With `"int8"`, the inputs of
+        convolutions are quantised as well, anew for each picture.
       metadata: JSON values.
     """
     # TensorFlow logs while it is imported, unless this is set before.
@@ -60,7 +60,7 @@ def write_tflite(
 
 
 def _with_metadata(data: bytes, metadata: Mapping[str, Any]) -> bytes:
-    """Return a file with metadata added, as the format has it: a buffer with a name."""
+    """Return the bytes of a file with metadata added, which is stored as a buffer with a name."""
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
