@@ -284,7 +284,7 @@ class _Recorder:
         self._pause = max(autosave.SECONDS, autosave.PAUSE * (self._saved - start))
 
     def _try(self, path: Path, save: Callable[[Path], None]) -> bool:
-        """Write a file; return whether it succeeded. Of failures in a row, only the first is reported."""
+        """Write a file; return whether it succeeded. Of successive failures, only the first is shown."""
         try:
             save(path)
         except (OSError, ValueError) as error:
