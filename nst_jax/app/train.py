@@ -31,7 +31,8 @@ from nst_jax.vgg.taps import TAPS
 from nst_jax.weights.params import WeightsInfo
 
 SUFFIX = ".h5"
-# Least time between two updates of the progress display, each of which waits for the loss.
+# Least seconds between two updates of the progress display, each of which waits for the loss; a new
+# held-out loss and the last update are shown at once.
 SHOW_SECONDS = 1.0
 MOST_ROWS, MOST_COLUMNS = 4, 8  # most photos and most styles on the sheet of samples
 TIMED = 3  # updates after the first that are timed before a duration is predicted
@@ -284,7 +285,7 @@ class _Recorder:
         self._pause = max(autosave.SECONDS, autosave.PAUSE * (self._saved - start))
 
     def _try(self, path: Path, save: Callable[[Path], None]) -> bool:
-        """Write a file; return whether it succeeded. Of successive failures, only the first is shown."""
+        """Write a file; return whether it succeeded. Of successive failures, only the first is told."""
         try:
             save(path)
         except (OSError, ValueError) as error:
