@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the words after the program's name; None takes those of this process.
 
     Returns:
-      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C; `stylize`,
-      `dream` and `demo` give 143 after SIGTERM and 129 after SIGHUP, where `batch` and `sweep` give
-      130.
+      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C. After SIGTERM,
+      `stylize`, `dream`, `demo` and `train` give 143, and after SIGHUP 129; `batch`, `sweep`, and
+      `instant` with several pictures give 130 after both.
     """
     if argv is not None:
         return _call(argv)
@@ -58,8 +58,8 @@ def _allocate_gpu_memory_on_demand() -> None:
 
     By default jax reserves three quarters of a GPU's memory when it starts, whatever the picture,
     although the same GPU may draw the desktop. The disadvantage of allocating on demand is
-    fragmentation, for which `capacity.available` allows. The limit (`XLA_PYTHON_CLIENT_MEM_FRACTION`)
-    stays at three quarters.
+    fragmentation, which `capacity.available` takes into account. The limit on jax's memory
+    (`XLA_PYTHON_CLIENT_MEM_FRACTION`) stays at three quarters.
     """
     if not any(name.startswith(ALLOCATION) for name in os.environ):
         os.environ[f"{ALLOCATION}PREALLOCATE"] = "false"

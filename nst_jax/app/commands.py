@@ -94,7 +94,7 @@ def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
     """Paint a checked job and print how it ended."""
     display = _display(chosen)
     info = params.read_info(chosen["weights"])
-    # Before the weights are loaded, so that there is something to look at as early as possible.
+    # The preview is written before the weights are loaded, so that it can be seen as early as possible.
     previewed = preview.write_preview(job, display)
     loaded = params.load_params(chosen["weights"])
     ending = single.paint_job(loaded, info, job, display, peers, previewed=previewed)

@@ -23,7 +23,8 @@ from nst_jax.dreams.settings import DreamSettings, settings_of
 from nst_jax.scaling.plan import Plan, memory_of_files
 from nst_jax.weights.params import WeightsInfo
 
-# Options of the command with the names that `settings_of` has for them; None is its default.
+# Options of the command that are arguments of `settings_of` with the same names. An option that is not
+# given is None, and is then left to the default of `settings_of`.
 OPTIONS = (
     "size", "guide_size", "steps", "step_size", "octaves", "octave_scale", "jitter", "precision",
     "tile",
@@ -32,7 +33,7 @@ OPTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class DreamJob:
-    """The job of dreaming one picture; to `Recorder` it is as a `PictureJob`.
+    """The job of dreaming one picture; `Recorder` uses it like a `PictureJob`.
 
     Attributes:
       content: the picture.
@@ -42,7 +43,7 @@ class DreamJob:
       outputs: paths of the files that the run writes, and options for writing them.
       seed: seed of the random key from which the shifts are drawn.
       begun: when the command began, by `time.perf_counter`.
-      resume: a dream is too short to resume.
+      resume: always None, since a dream is too short to be resumed.
     """
 
     content: images.Picture
@@ -173,7 +174,7 @@ class DreamRecorder(Recorder):
         del history, last, seconds
 
     def _record_rate(self) -> None:
-        """Record nothing: the rates of style transfers are for those."""
+        """Record nothing, since recorded rates serve to predict only the time of style transfers."""
 
     def _has_stalled(self, shot: dreaming.DreamShot) -> bool:
         if shot.step < self.pace.total:
@@ -195,7 +196,7 @@ def of_dream(job: DreamJob, weights: WeightsInfo) -> dict[str, Any]:
         recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights
     )
     guided = {} if job.guide is None else {"guide_size": facts["style_sizes"][0]}
-    # What a recipe has and a dream has not: styles, losses and an optimiser.
+    # Leave out what a recipe has but a dream does not: styles, losses and an optimiser.
     for name in ("style_sizes", "scales"):
         del facts[name]
     kept = (

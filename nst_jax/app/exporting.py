@@ -16,7 +16,7 @@ from nst_jax.feed_forward.style_files import read_style_file
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.weights.params import load_params, read_info
 
-# A function of the command's options that describes a model, and the options that it reads.
+# A function that describes a model, given the command's options, and the names of those that it reads.
 Described: TypeAlias = tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]
 
 
@@ -24,7 +24,9 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
     """Write a model as the options say, and print what the file is.
 
     Raises:
-      ValueError: for an unknown model, options that it does not have, and as `saving.save`.
+      ValueError: for an unknown model, a damaged style file, options that the model does not use, and
+        whatever `saving.save` refuses.
+      OSError: if the disk fails or is full.
     """
     exit_on_signals()
     path: Path = chosen["output"]
@@ -49,7 +51,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
 
 
 def _found(model: str) -> Described:
-    """Return how the model of a name is described, or that in a style file."""
+    """Return how to describe a model, given its name or the path of a style file."""
     if model in MODELS:
         return MODELS[model]
     if Path(model).suffix or Path(model).exists():

@@ -289,10 +289,11 @@ class Interrupts(AbstractContextManager):
             time.sleep(1)  # the listener's thread has it, and is about to end this process
 
     def defer(self) -> None:
-        """From here on only record signals, since there is now a canvas that can be saved."""
+        """From here on only record signals, since there is now something that can be saved."""
         if self._deferred:
             return
-        self._deferred = True  # first, so that a signal from here on does not wait for the claim
+        # Set first, so that a signal from here on does not wait for the claim.
+        self._deferred = True
         self._take_claim()
         if _listener is not None:
             _listener.leave = None

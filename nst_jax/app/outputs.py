@@ -53,7 +53,7 @@ def default_name(content: Path, styles: Iterable[Path], ending: str = "") -> Pat
 
 
 def result_path(output: Path | None, default: Path) -> Path:
-    """Return the path of a result: `output`, or `default` inside it if it is a folder, or `default`."""
+    """Return `output`, or `default` inside it if it is a folder, or `default` alone if it is None."""
     if output is None:
         return default
     return output / default if output.is_dir() else output
@@ -113,7 +113,7 @@ def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
 
 
 def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
-    """Refuse a path that cannot be written as a file."""
+    """Refuse a path that cannot be written as a file, or must not be since the file exists."""
     if path.exists() and not path.is_dir() and not overwrite:
         raise ValueError(f"`{argument}`: '{path}' exists; choose another name or `--overwrite`")
     _files.check_destination(path, argument=argument)

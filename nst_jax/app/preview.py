@@ -1,4 +1,4 @@
-"""The preview of a run: what a feed-forward network paints of its pictures, before the first update."""
+"""The preview of a run: what a feed-forward network paints from the same content and styles at once."""
 
 import numpy as np
 
@@ -9,19 +9,19 @@ from nst_jax.app.progress import Display
 from nst_jax.app.writing import resized_alpha, write_picture
 from nst_jax.recipes.sizes import LongEdge
 
-LARGEST = 512  # px; longer side of a preview, which larger ones would delay
+LARGEST = 512  # px; a preview has no longer side than this, since a larger one would take too long
 
 
 def write_preview(job: PictureJob, display: Display) -> bool:
-    """Write a preview to the path of the result, if the run writes it there while it paints.
+    """Write a preview to the path of the result, if the run also writes unfinished pictures there.
 
     The first canvas comes when targets are measured and programs compiled, which may take a minute. A
-    run that resumes gets no preview, since its file shows a better picture. If the preview cannot be
-    made, the run goes on without it.
+    run that resumes gets no preview, since the result's file already shows a better picture. If the
+    preview cannot be made, the run goes on without it.
 
     Args:
       job: the checked job.
-      display: receives a note on why there is no preview.
+      display: receives a note with the reason if the preview cannot be made.
 
     Returns:
       Whether the preview was written.
@@ -67,6 +67,6 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
         for picture in job.styles
     ]
     style = single_pass.style_of(styles, shares)
-    # With Pillow, which is quicker than compiling a program for one picture.
+    # Resized with Pillow, which is quicker than compiling a program for one picture.
     content = images.bicubic_8bit(job.content.image, shape)
     return np.asarray(painter.paint([painter.request(content, style)])[0])

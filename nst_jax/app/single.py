@@ -142,7 +142,8 @@ def follow(shots: Any, recorder: "Recorder", interrupts: Interrupts) -> None:
 class Recorder:
     """Receives the snapshots of one run: logs them, writes files and shows progress.
 
-    The methods under "Losses" are all that is known here of losses; a run without any overrides them.
+    Only the methods under "Losses" know what the losses are. A subclass overrides them for a run that
+    has other values instead of losses.
     """
 
     def __init__(
@@ -284,7 +285,7 @@ class Recorder:
         return ending
 
     def _record_rate(self) -> None:
-        """Record how fast this run was, so that the time of later ones can be foretold."""
+        """Record how fast this run was, so that the time of later runs can be predicted."""
         others = self.pace.timed.seconds + self.watch.seconds
         record_rate(self.job.plan, self.pace.timed, self.watch.timed, self._whole() - others)
 
@@ -362,7 +363,7 @@ class Recorder:
 
     @property
     def _nothing(self) -> str:
-        """Say what there is if no canvas was written."""
+        """Say, as a phrase for a message, what the result's file has if no canvas was written."""
         if self._previewed:
             return f"{self.job.outputs.picture.name} is only a preview"
         return "nothing was written"
@@ -408,11 +409,11 @@ class Recorder:
     # --- Losses -----------------------------------------------------------------------------------
 
     def _words(self, shot: Shot) -> str:
-        """Return what is shown of a snapshot beside its number."""
+        """Return the text that is shown for a snapshot besides its number."""
         return loss_shares(shot.losses)
 
     def _measured(self, shot: Shot) -> dict[str, Any]:
-        """Return what is embedded of a snapshot's numbers in its picture."""
+        """Return the losses of a snapshot as they are embedded in its picture."""
         return {"losses": provenance.of_losses(shot.losses)}
 
     def _log_steps(self, history: Any, last: int, seconds: list[float]) -> None:

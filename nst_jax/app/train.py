@@ -1,4 +1,4 @@
-"""Train a network: write its file and samples, show progress, keep what is trained whatever happens."""
+"""Train a network: write its file and samples, show progress, save what is trained if it is stopped."""
 
 import shutil
 import signal
@@ -31,10 +31,10 @@ from nst_jax.vgg.taps import TAPS
 from nst_jax.weights.params import WeightsInfo
 
 SUFFIX = ".h5"
-SHOW_SECONDS = (
-    1.0  # least time between two looks at the loss, for which the host waits for the device
-)
-MOST_ROWS, MOST_COLUMNS = 4, 8  # photos and styles on the sheet of samples
+# Least seconds between two updates of the progress display, each of which waits for the loss; a new
+# held-out loss and the last update are shown at once.
+SHOW_SECONDS = 1.0
+MOST_ROWS, MOST_COLUMNS = 4, 8  # most photos and most styles on the sheet of samples
 TIMED = 3  # updates after the first that are timed before a duration is predicted
 
 
@@ -127,8 +127,9 @@ def run_training(
       begun: when the command began, by `time.perf_counter`.
 
     Returns:
-      How the training ended. Unless it ended before its first update, the best network and the position
-      have been written.
+      How the training ended. If it was completed, or interrupted after its first update, the best
+      network and the checkpoint have been written. If it diverged, the best network has been written,
+      if one was trained.
     """
     _introduce(weights, job, outputs, display, resume, notes)
     written = (outputs.style, outputs.checkpoint, outputs.samples)
@@ -203,10 +204,10 @@ class _Recorder:
     ) -> None:
         self.run, self.outputs, self.display, self.compiling = run, outputs, display, compiling
         self._begun = time.perf_counter() if begun is None else begun
-        self._first = run.step  # updates before this process
+        self._first = run.step  # number of updates done before this process began
         self._saved = time.monotonic()  # when the checkpoint was written last
         self._pause, self._shown = autosave.SECONDS, 0.0
-        self._pace: tuple[int, float] | None = None  # an update, and when it was done
+        self._pace: tuple[int, float] | None = None  # number of an update, and when it was done
         self._announced = self._rescued = False
         self._warned: set[Path] = set()
 
@@ -227,7 +228,7 @@ class _Recorder:
     # --- Progress
 
     def _time(self, report: TrainingReport) -> None:
-        """Time the updates after the first, which is compiled, and announce how long the rest takes."""
+        """Time updates after the first, which includes compiling; announce how long the rest takes."""
         if self._pace is None or (not self._announced and report.step - self._pace[0] >= TIMED):
             np.asarray(report.loss)  # waits until the update is done
             if self._pace is not None:
@@ -265,7 +266,7 @@ class _Recorder:
     # --- Files
 
     def save_best(self) -> None:
-        """Write the network that is the best so far, if it is one that was trained."""
+        """Write the best network so far, unless it is the one before the first update."""
         if self.run.best_step:
             self._try(self.outputs.style, self._style_writer(measure=False))
 
@@ -285,7 +286,7 @@ class _Recorder:
         self._pause = max(autosave.SECONDS, autosave.PAUSE * (self._saved - start))
 
     def _try(self, path: Path, save: Callable[[Path], None]) -> bool:
-        """Write a file; if that fails, say so once, for training goes on and the disk may have room."""
+        """Write a file; return whether it succeeded. Of successive failures, only the first is told."""
         try:
             save(path)
         except (OSError, ValueError) as error:
@@ -375,7 +376,7 @@ class _Recorder:
 
 
 def kind_of(job: TrainingJob) -> str:
-    """Return everything beside the device on which the time of an update depends, as text."""
+    """Return, as text, all on which the time of an update depends, except the kind of device."""
     deepest = max(job.recipe.terms.taps, key=TAPS.index)
     devices = 1 if job.mesh is None else job.mesh.size
     return (

@@ -36,9 +36,7 @@ SIZE = sizes.LongEdge(512)
 # might have to be downscaled" (`dream.ipynb`, on the guide). VGG-19 was trained on this size too.
 GUIDE_SIZE = sizes.LongEdge(224)
 
-MOST_OCTAVES = (
-    100  # largest number of octaves; without it, a scale just above 1 would allow a million
-)
+MOST_OCTAVES = 100  # largest number allowed; an `octave_scale` just above 1 would permit a million
 SMALLEST = vgg.SMALLEST  # smallest side of an octave in px
 
 

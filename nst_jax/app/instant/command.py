@@ -146,7 +146,8 @@ def _many(job: InstantJob, chosen: Mapping[str, Any]) -> int:
     folder = job.folder
     assert folder is not None
     folder.mkdir(exist_ok=True)
-    # Reserved before the finished pictures are found, since another run may be painting some.
+    # The result manifest is reserved before finished pictures are looked for, since another run may be
+    # painting pictures into the same folder.
     with _files.reserved(listing_of(folder, None), argument="output"):
         raise_on_interrupt()
         listed, complete = _run(job, chosen, folder)

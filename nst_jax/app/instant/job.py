@@ -32,7 +32,7 @@ EXAMPLE = "such as mosaic:0.5 waves:0.5"
 
 @dataclass(frozen=True)
 class ChosenStyle:
-    """A style of the command line: names of the 26, or pictures, or the file of a trained network.
+    """A style of the command line: some of the 26 styles, or pictures, or a trained network's file.
 
     Attributes:
       names: names of the 26 styles; empty for a style of another kind.
@@ -66,11 +66,11 @@ class ChosenStyle:
 class Row(NamedTuple):
     """One picture to paint; its content has not been decoded yet."""
 
-    number: int  # from 1
+    number: int  # number of the row, from 1
     content: Path
     style: ChosenStyle
     output: Path
-    seen: images.Glance  # of the content
+    seen: images.Glance  # what is known of the content before it is decoded
     shape: Shape  # (height, width) of the result
 
     def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
@@ -88,12 +88,14 @@ class InstantJob:
       bad: records of the rows that cannot be painted.
       folder: folder of the results and of their manifest; None if there is a single result.
       sheet: path of the contact sheet; None draws none.
-      strength: from 0, the content's own style, to 1, the style.
+      strength: strength of style pictures, from 0 (the content's own style) to 1 (the style).
       size: the value of `--size`, or None.
       style_size: the value of `--style-size`, or None.
-      precision: of products and activations.
+      precision: how precisely products and activations are computed.
       metadata: whether settings are embedded in the results.
-      overwrite: as in `results.divided`.
+      overwrite: for a single result, whether an existing file is replaced. For several results, None
+        skips finished pictures, replaces other pictures of this program, and refuses all other files;
+        True replaces any file; False skips finished pictures and refuses all other files.
       begun: when the command began, by `time.perf_counter`.
     """
 
@@ -155,7 +157,7 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
 
 
 def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
-    """Return the styles of `--styles`: names, files, and the pictures in folders or of patterns."""
+    """Return the styles of `--styles`: names, files, and pictures in folders or that match patterns."""
     found = []
     for word in words:
         if single_pass.is_trained(word) or single_pass.is_named(str(word), argument="styles"):
@@ -167,7 +169,7 @@ def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
 
 
 def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> None:
-    """Refuse options that cannot be used, or not with all styles, and styles that become too small."""
+    """Refuse options that are invalid or do not suit a style, and style pictures that get too small."""
     single_pass.check_strength(chosen["strength"])
     single_pass.content_rule(chosen["size"])
     rule = single_pass.style_rule(chosen["style_size"])
@@ -217,7 +219,7 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
 
     Args:
       content: the first content: a file, a folder or a pattern.
-      words: further contents beside `--styles`; else the one style of all contents.
+      words: with `--styles`, further contents; without it, the words of the one style of all contents.
       chosen: the options.
 
     Raises:
@@ -320,7 +322,7 @@ def _rows(
     outputs: Sequence[Path],
     size: str | None,
 ) -> tuple[list[Row], list[results.Record]]:
-    """Return the rows that can be painted, and records of those whose content cannot be."""
+    """Return the rows that can be painted, and records of those whose content cannot be used."""
     known: dict[Path, Row | ValueError] = {}
     found, bad = [], []
     for draft, style, output in zip(drafts, styles, outputs, strict=True):

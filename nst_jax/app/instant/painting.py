@@ -42,7 +42,7 @@ def network_of(
 
 
 class _Inputs:
-    """The pictures of a job as they are needed: styles are kept, contents only of the last group."""
+    """The pictures of a job, read when needed: all styles are kept, but contents only of one group."""
 
     def __init__(self, job: InstantJob) -> None:
         self._job = job
@@ -101,7 +101,10 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 
 
 def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
-    """Return rows in groups that are painted together: of one network and shape, and not too many."""
+    """Return rows in groups that are painted together.
+
+    The rows of a group have one network and one shape, and are at most as many as gain speed.
+    """
     alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:
         trained = row.style.trained
@@ -149,7 +152,7 @@ def _paint_together(
     job: InstantJob,
     painter: single_pass.InstantPainter,
 ) -> Iterator[PaintedRow | results.Record]:
-    """Paint rows together, or, if that fails, one by one, so that few fail."""
+    """Paint rows together, or, if that fails, one by one, so that not all fail because of one."""
     if not group:
         return
     begun = time.perf_counter()

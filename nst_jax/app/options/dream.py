@@ -16,7 +16,7 @@ from nst_jax.app.options.shared import (
     xla_logs,
 )
 
-# Defaults of `dream` that help texts state. A test compares them with those of the function.
+# Defaults that help texts state. A test compares them with those of `nst_jax.dream`.
 DREAM_TAP, DREAM_STEPS, DREAM_STEP_SIZE, DREAM_JITTER = "relu4_4", "10", "0.0075", "32"
 DREAM_OCTAVES, DREAM_OCTAVE_SCALE, DREAM_SIZE, DREAM_GUIDE_SIZE = "4", "1.4", "512", "224"
 

@@ -32,7 +32,7 @@ optional_pictures = all_of(
 
 
 def recipe(default: str = "`default`", value: str | None = None) -> Decorator:
-    """Return the option of the recipe; its default is `value`, which `--help` calls `default`."""
+    """Return the option of the recipe; its default is `value`, described in `--help` by `default`."""
     return look(
         "--recipe",
         metavar="NAME|FILE",
@@ -49,7 +49,10 @@ def _weight(option: str, term: str, kind: Any = float) -> Decorator:
 
 
 def weights_of_terms(kind: Any = float) -> Decorator:
-    """Return the options of the losses' weights, whose values are of a type of click."""
+    """Return the options of the losses' weights.
+
+    `kind` is click's type of the values of the style and total variation weights.
+    """
     return all_of(
         _weight("--style-weight", "the style loss", kind),
         _weight("--content-weight", "the content loss"),
@@ -77,7 +80,7 @@ def size_of_picture(
 
     Args:
       default: the default in the words of `--help`.
-      value: the default that the command gets; None lets the recipe decide.
+      value: the option's value if it is not given; None lets the recipe or the command decide.
       measured: what a bare number means.
     """
     return size(
@@ -147,8 +150,9 @@ def computing_with(precision: str, default: str) -> Decorator:
     """Return the options of precision and tiles.
 
     Args:
-      precision: what `auto` is on a GPU or TPU.
-      default: whose default both are, followed by a comma; empty if there is no recipe.
+      precision: what `auto` means on a GPU or TPU, in the words of `--help`.
+      default: text before the default of both options, such as "the recipe's, " if the recipe decides
+        on it; may be empty.
     """
     return all_of(
         precision_with(precision, default),
