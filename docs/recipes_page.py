@@ -289,7 +289,7 @@ def _section(recipe: Recipe, note: Note, entry: dict[str, Any]) -> str:
         f"{entry['first_total']:.4g} at the start, {losses['total']:.4g} at the end ({terms}).",
         f"Lines of the source: {note.lines}.",
         departures,
-        *([f"Age of the source: {note.age}."] if note.age else []),
+        *([f"Versions of the source's libraries: {note.age}."] if note.age else []),
         *([_beside_printed(compared)] if compared else []),
     )
     return "\n\n".join(parts) + "\n"

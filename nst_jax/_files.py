@@ -202,7 +202,8 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
 
     An empty file `.NAME.lock` beside the file is locked, and removed at the end. If a process is
     killed, that file stays, but is not locked any more. Nothing is reserved if `path` is a pipe, a
-    device or a folder, if there are no locks here, or if the lock file cannot be opened.
+    device or a folder, if the system or the disk does not support locks (see `_locks`), or if the lock
+    file cannot be opened.
 
     Args:
       path: path of the file, which need not exist.

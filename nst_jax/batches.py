@@ -116,8 +116,8 @@ def stylize_many(
       steps: as in `stylize`.
       precision: as in `stylize`.
       tile: as in `stylize`.
-      init: the start of all pictures, an image or a function of `nst_jax.recipes.starts`; default: the
-        recipe's start.
+      init: the start of all pictures: an image, or an instance of a class of `nst_jax.recipes.starts`,
+        such as `Noise()`; default: the recipe's start.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`; default:
         `jax.random.key(0)`.
       devices: devices that share the pictures: `"all"`, a number, or a list of `jax.Device`; default:

@@ -209,8 +209,8 @@ def stylize(
       tile: size in px of the tiles in which the canvas is computed, a multiple of 16. Tiles give the
         same picture in less memory and more time. Or `"off"`, or `"auto"`, which uses tiles only if the
         whole canvas does not fit into memory. Default: the recipe's, `"auto"` in every preset.
-      init: the start: an image of any size, which is resized to the canvas, or a function of
-        `nst_jax.recipes.starts`; default: the recipe's start.
+      init: the start: an image of any size, which is resized to the canvas, or an instance
+        of a class of `nst_jax.recipes.starts`, such as `Noise()`; default: the recipe's start.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
       devices: devices that share the canvas, each computing a band of its rows in less memory:
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses

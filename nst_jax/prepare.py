@@ -213,8 +213,9 @@ def starting_image(
       content: [h, w, 3], at the coarsest scale.
       style: the first style, [h', w', 3], at the coarsest scale.
       recipe: the recipe whose start is used if `init` is None.
-      init: None, a function of `nst_jax.recipes.starts`, or an image [h, w, 3] of any size. An image
-        is resized to the canvas; if its proportions differ from the content's, it is stretched.
+      init: None, an instance of a class of `nst_jax.recipes.starts`, such as `Noise()`, or an image
+        [h, w, 3] of any size. An image is resized to the canvas; if its proportions differ from the
+        content's, it is stretched.
       key: a random key, for starts that draw noise.
 
     Returns:

@@ -44,7 +44,7 @@ MEASURING, BESIDE = "measuring", "beside"
 
 
 def expected(plan: Plan) -> Expected | None:
-    """Return how long a run by this plan will take; None if no run with its `_key` was timed here."""
+    """Return how long a run may take; None if no run of its kind (see `_key`) was timed here."""
     found, key = _read(), _key(plan)
     updates = found.get(key)
     if not updates:

@@ -89,7 +89,7 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """Measures laps, the times between snapshots without compilation and measuring of targets.
+    """Measures laps: the times between snapshots, less those of compiling and of measuring targets.
 
     The first call of `lap` returns 0 seconds, since no snapshot came before. `elapsed` is the sum of
     all laps so far; a resumed run gives the sum up to its checkpoint as the argument `elapsed`. The

@@ -179,7 +179,7 @@ def _resumed(params: Params, job: TrainingJob, resume: TrainingCheckpoint | None
 
 
 def _check_disk_space(run: Training, outputs: TrainOutputs) -> None:
-    """Refuse to train where the checkpoint and the network do not fit on the disk."""
+    """Refuse to train if a checkpoint does not fit on the disk where it is to be written."""
     size, free = run.checkpoint_size, shutil.disk_usage(outputs.checkpoint.absolute().parent).free
     if size > free:
         raise ValueError(
@@ -313,7 +313,10 @@ class _Recorder:
     # --- The end
 
     def finish(self, stopped_by: int | None) -> Ending:
-        """Write the network and say how the training ended."""
+        """Write the best network, and return how the training ended.
+
+        The checkpoint is written again if its last writing failed.
+        """
         run, job = self.run, self.run.job
         network, facts = run.outcome()
         self._rescued = True

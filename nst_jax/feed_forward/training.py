@@ -293,7 +293,7 @@ class Training(Iterator[TrainingReport]):
         self.training: list[float] = [] if resume is None else list(resume.training)
         self._best = {} if resume is None else dict(resume.best)
         self.step = 0 if resume is None else resume.step
-        # Losses of the updates since the latest measurement.
+        # Losses of the updates since the held-out loss was last measured.
         self._losses: list[Any] = [] if resume is None else list(resume.recent)
         self._reader = ReadAhead(self.crops, self.step, job.batch)
         self._begun = False

@@ -34,7 +34,7 @@ def _resized(image: AnyImage, shape: Shape, method: str, antialias: bool) -> Res
     if image.shape[-3:-1] == shape:
         return jnp.asarray(image)
     new = (*image.shape[:-3], *shape, image.shape[-1])
-    # `resize` computes matrix products, for which accelerators would else use fewer bits.
+    # `resize` computes matrix products, for which accelerators would otherwise use fewer bits.
     return jax.image.resize(
         image, new, method, antialias=antialias, precision=jax.lax.Precision.HIGHEST
     )

