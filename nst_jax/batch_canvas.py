@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from nst_jax import optimize, prepare, recipes, single_pass
+from nst_jax import optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.descent import has_stalled
+from nst_jax.feed_forward import instant_painter
 from nst_jax.images.resizing import enlarge
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.objective import blend
@@ -137,7 +138,7 @@ class BatchCanvas:
             content = prepare.at_scale(member.prepared.content, scale.shape)
             style = prepare.at_scale(member.prepared.styles[0], scale.style_shapes[0])
             shares = _shares(self._recipe, place)
-            init = single_pass.resolved_start(member.prepared, recipe, self._init, shares)
+            init = instant_painter.resolved_start(member.prepared, recipe, self._init, shares)
             images.append(prepare.starting_image(content, style, recipe, init, member.key))
             canvas = prepare.exact_canvas(content, recipe, self._init)
             if canvas is not None:

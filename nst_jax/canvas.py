@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import measuring, optimize, prepare, recipes, single_pass
+from nst_jax import measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.descent import Position
+from nst_jax.feed_forward import instant_painter
 from nst_jax.images.resizing import enlarge
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.scaling import sharding, tiles
@@ -101,7 +102,7 @@ class SingleCanvas:
         exact, bands = None, self.plan.bands(scale)
         if image is None:
             recipe, content = self.plan.recipe, measured.content
-            init = single_pass.resolved_start(self._prepared, recipe, self._init)
+            init = instant_painter.resolved_start(self._prepared, recipe, self._init)
             image = prepare.starting_image(content, measured.styles[0], recipe, init, self._key)
             exact = prepare.exact_canvas(content, recipe, self._init)
         image = self._programs.enlarge(image, measured.content.shape[:2])

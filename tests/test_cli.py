@@ -26,6 +26,7 @@ from nst_jax.app.batch import groups, local
 from nst_jax.app.options import base
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
+from tests.shell import caller, pixels, refused, write_pictures
 
 # Two convolutions instead of sixteen: most of what is tested here does not depend on depth.
 SHALLOW = {
@@ -70,23 +71,14 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for recipe in (TINY, FREE, SCALED):
         monkeypatch.setitem(recipes.PRESETS, recipe.name, recipe)
-    rng = np.random.default_rng(0)
-    for name, (height, width) in {"photo": (45, 60), "art": (50, 50), "other": (45, 60)}.items():
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
-        coarse.resize((width, height), Image.Resampling.BICUBIC).save(f"{name}.png")
+    write_pictures(photo=(45, 60), art=(50, 50), other=(45, 60))
     return tmp_path
 
 
 @pytest.fixture
 def call(capsys):
     """Run the command line in this process; return its exit code, standard output and error."""
-
-    def run(*argv):
-        code = cli.main([str(word) for word in argv])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
+    return caller(capsys)
 
 
 # So that child processes import the same package, installed or not.
@@ -99,24 +91,8 @@ def child(*argv):
     return subprocess.run(words, capture_output=True, text=True, check=False, env=ENVIRONMENT)
 
 
-def pixels(path):
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
 def lines(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
-
-
-def refused(result, *words):
-    """Check that a call was refused with a one-line message that contains these words."""
-    code, out, err = result
-    assert code == 2, err
-    assert out == ""
-    assert err.startswith("nst-jax: error: ") and err.count("\n") == 1 and err.endswith("\n")
-    assert "Traceback" not in err
-    for word in words:
-        assert word in err
 
 
 # --- Starting -------------------------------------------------------------------------------------

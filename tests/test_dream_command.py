@@ -15,9 +15,10 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import dreaming, images
-from nst_jax.app import cli, single
+from nst_jax.app import single
 from nst_jax.app.options import dream as dream_options
 from nst_jax.dreams import settings
+from tests.shell import caller, pixels, refused, write_pictures
 
 QUICK = ("--tap", "relu1_1", "--size", "40", "--octaves", "2", "--steps", "2", "--no-cache")
 
@@ -26,37 +27,14 @@ QUICK = ("--tap", "relu1_1", "--size", "40", "--octaves", "2", "--steps", "2", "
 def here(tmp_path, monkeypatch):
     """Work in a new folder with a few pictures."""
     monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    for name, (height, width) in {"photo": (45, 60), "leaves": (50, 50)}.items():
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
-        coarse.resize((width, height), Image.Resampling.BICUBIC).save(f"{name}.png")
+    write_pictures(photo=(45, 60), leaves=(50, 50))
     return tmp_path
 
 
 @pytest.fixture
 def call(capsys):
     """Run the command in this process; return its exit code, standard output and error."""
-
-    def run(*words):
-        code = cli.main(["dream", *map(str, words)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-def refused(result, *words):
-    """Check that a call was refused with a one-line message that contains these words."""
-    code, out, err = result
-    assert (code, out) == (2, ""), err
-    assert err.startswith("nst-jax: error: ") and err.count("\n") == 1
-    for word in words:
-        assert word in err
-
-
-def pixels(path):
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    return caller(capsys, "dream")
 
 
 def test_it_writes_what_the_function_returns_and_how_it_was_made(call, params):

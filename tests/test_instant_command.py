@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import feed_forward, images, single_pass
+from nst_jax import feed_forward, images
 from nst_jax.app import cli, preview, programs
-from nst_jax.feed_forward import johnson, style_names
+from nst_jax.feed_forward import given_styles, instant_painter, johnson, style_names
+from tests.shell import caller, pixels, refused, write_pictures
 
 SIZE = ["--size", "40"]  # small, and for all pictures of one shape the same program
 STYLE = ["--style-size", "long:32"]
@@ -22,43 +23,18 @@ STYLE = ["--style-size", "long:32"]
 def here(tmp_path, monkeypatch):
     """Work in a new folder with a few pictures."""
     monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    sizes = {"photo": (45, 60), "art": (50, 50), "other": (50, 50)}
-    for name, (height, width) in sizes.items():
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
-        coarse.resize((width, height), Image.Resampling.BICUBIC).save(f"{name}.png")
+    write_pictures(photo=(45, 60), art=(50, 50), other=(50, 50))
     return tmp_path
 
 
 @pytest.fixture
 def call(capsys):
     """Run the command in this process; return its exit code, standard output and error."""
-
-    def run(*argv):
-        code = cli.main(["instant", *map(str, argv)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-def pixels(path):
-    with Image.open(path) as image:
-        return np.asarray(image)
+    return caller(capsys, "instant")
 
 
 def expected(style, **options):
     return images.to_uint8(nst.instant("photo.png", style, size=40, **options))
-
-
-def refused(result, *words):
-    """Check that a call was refused with a one-line message that contains these words."""
-    code, out, err = result
-    assert code == 2, err
-    assert out == ""
-    assert err.startswith("nst-jax: error: ") and err.count("\n") == 1
-    for word in words:
-        assert word in err
 
 
 # --- One picture ----------------------------------------------------------------------------------
@@ -141,8 +117,8 @@ def test_no_overwrite_keeps_a_file(call):
 def test_traced_programs_are_kept_between_starts(tmp_path, content, style):
     kept = programs.instant_kept_in(tmp_path / "programs")
     for _ in range(2):
-        painter = single_pass.InstantPainter(programs=kept)
-        parsed = single_pass.Parsed((np.asarray(style),), np.ones(1, np.float32))
+        painter = instant_painter.InstantPainter(programs=kept)
+        parsed = given_styles.ParsedStyle((np.asarray(style),), np.ones(1, np.float32))
         (image,) = painter.paint([painter.request(np.asarray(content), parsed)])
         kept = programs.instant_kept_in(tmp_path / "programs")
     names = sorted(path.name.split("-")[0] for path in (tmp_path / "programs").iterdir())
@@ -265,7 +241,7 @@ def test_a_strange_file_in_the_way_stops_many(call):
     ],
 )
 def test_bad_input_is_refused_before_any_work(call, argv, words, monkeypatch):
-    monkeypatch.setattr(single_pass.InstantPainter, "paint", None)
+    monkeypatch.setattr(instant_painter.InstantPainter, "paint", None)
     refused(call(*argv), *words)
     assert not Path("out").exists()
 

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from nst_jax.feed_forward import arbitrary, load_arbitrary, load_styles26, styles26, tiling
+from nst_jax.feed_forward import (
+    arbitrary,
+    load_arbitrary,
+    load_styles26,
+    strip_memory,
+    styles26,
+    tiling,
+)
 from nst_jax.scaling.capacity import MARGIN, OutOfMemory
 from nst_jax.vgg.precision import BFLOAT16, FLOAT32
 from tests import small
@@ -87,7 +94,7 @@ def test_a_pass_reads_the_rows_that_it_needs(table):
             assert all(step.taken > max(step.top, step.bottom) for step in steps)
             assert rows == by_rows(chain, first, last, below)
             halo = max(first * below // above - rows[0], rows[1] - last * below // above)
-            assert halo * height // below <= tiling.HALO
+            assert halo * height // below <= strip_memory.HALO
 
 
 def test_interior_strips_share_a_program():
@@ -117,12 +124,12 @@ def test_the_estimate_is_what_xla_says(network):
     arguments = (jax.ShapeDtypeStruct((*shape, 3), jnp.float32), jnp.asarray(condition))
     memory = jax.jit(paint).lower(params, *arguments).compile().memory_analysis()
     planned = memory.temp_size_in_bytes
-    assert planned / 1.1 < tiling._peak(layers, 0, shape, 4) < 1.3 * planned
+    assert planned / 1.1 < strip_memory._peak(layers, 0, shape, 4) < 1.3 * planned
 
 
 def test_the_estimate_is_what_was_measured():
     for shape, measured in (((750, 1000), 472e6), ((1500, 2000), 1274e6)):
-        assert tiling.bytes_in_one_piece(styles26.LAYERS, shape) == pytest.approx(
+        assert strip_memory.bytes_in_one_piece(styles26.LAYERS, shape) == pytest.approx(
             measured, rel=0.05
         )
 
@@ -130,20 +137,20 @@ def test_the_estimate_is_what_was_measured():
 def test_when_strips_are_chosen(network):
     params, _, _, layers = network
     shape = (2000, 3000)
-    whole = tiling.bytes_in_one_piece(layers, shape)
-    assert tiling.strip_for(params, shape, available=None) == 0
-    assert tiling.strip_for(params, shape, available=int(whole * MARGIN) + 1) == 0
-    strip = tiling.strip_for(params, shape, available=int(whole))
+    whole = strip_memory.bytes_in_one_piece(layers, shape)
+    assert strip_memory.strip_for(params, shape, available=None) == 0
+    assert strip_memory.strip_for(params, shape, available=int(whole * MARGIN) + 1) == 0
+    strip = strip_memory.strip_for(params, shape, available=int(whole))
     assert strip % 16 == 0 and 16 <= strip < 2000
-    assert tiling.bytes_in_strips(layers, shape, strip) * MARGIN <= whole
-    less = tiling.bytes_in_strips(layers, shape, 64)
-    assert tiling.strip_for(params, shape, available=int(less * MARGIN) + 1) == 64
+    assert strip_memory.bytes_in_strips(layers, shape, strip) * MARGIN <= whole
+    less = strip_memory.bytes_in_strips(layers, shape, 64)
+    assert strip_memory.strip_for(params, shape, available=int(less * MARGIN) + 1) == 64
     # An accelerator has only the strip; the host has what is kept.
-    assert tiling.strip_for(params, shape, available=int(less), platform="gpu") > 64
+    assert strip_memory.strip_for(params, shape, available=int(less), platform="gpu") > 64
     with pytest.raises(
         OutOfMemory, match=r"^`size`: 3000x2000 px .* even in strips.* smaller size"
     ):
-        tiling.strip_for(params, shape, available=10**6)
+        strip_memory.strip_for(params, shape, available=10**6)
 
 
 def test_what_cannot_be_painted_is_named(network, as_users_do):

@@ -22,10 +22,11 @@ from nst_jax.app import arguments
 from nst_jax.app.batch import groups, job, local, results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.vgg import layers
-from tests import test_cli as shell
-from tests.test_cli import TINY, lines, pixels, refused
+from tests import test_cli
+from tests.shell import pixels, refused
+from tests.test_cli import TINY, lines
 
-here, call = shell.here, shell.call  # fixtures: a folder with pictures, and the command line
+here, call = test_cli.here, test_cli.call  # fixtures: a folder with pictures, and the command line
 
 
 def csv(*rows, name="jobs.csv"):
@@ -784,8 +785,10 @@ def start():
     started = []
 
     def run(*argv):
-        words = [sys.executable, "-c", shell.TINY_MAIN, "batch", *argv, "--recipe", "tiny"]
-        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=shell.ENVIRONMENT)
+        words = [sys.executable, "-c", test_cli.TINY_MAIN, "batch", *argv, "--recipe", "tiny"]
+        process = subprocess.Popen(
+            words, stderr=subprocess.PIPE, text=True, env=test_cli.ENVIRONMENT
+        )
         started.append(process)
         return process
 

@@ -22,6 +22,7 @@ from nst_jax import _files, _hdf5, checkpoints, optimizers, prepare, recipes
 from nst_jax.app import autosave, cli, log, programs, single, timing, watch, writing
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
+from tests.shell import caller, write_pictures
 
 TINY = recipes.Recipe(
     name="tiny",
@@ -58,23 +59,14 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for recipe in (TINY, SCALED):
         monkeypatch.setitem(recipes.PRESETS, recipe.name, recipe)
-    rng = np.random.default_rng(0)
-    for name, (height, width) in {"photo": (45, 60), "art": (50, 50)}.items():
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
-        coarse.resize((width, height), Image.Resampling.BICUBIC).save(f"{name}.png")
+    write_pictures(photo=(45, 60), art=(50, 50))
     return tmp_path
 
 
 @pytest.fixture
 def call(capsys):
     """Run `nst-jax stylize` on the pictures; return exit code, standard output, standard error."""
-
-    def run(*argv):
-        code = cli.main(["stylize", *PICTURES, *map(str, argv)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
+    return caller(capsys, "stylize", *PICTURES)
 
 
 def losses(path):

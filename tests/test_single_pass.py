@@ -9,8 +9,15 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import feed_forward, prepare, recipes, single_pass
-from nst_jax.feed_forward import arbitrary, johnson, style_names, styles26
+from nst_jax import feed_forward, prepare, recipes
+from nst_jax.feed_forward import (
+    arbitrary,
+    given_styles,
+    instant_painter,
+    johnson,
+    style_names,
+    styles26,
+)
 from nst_jax.images import resizing
 from nst_jax.recipes import starts, toml
 from nst_jax.vgg.precision import FLOAT32
@@ -61,7 +68,7 @@ def test_strength_interpolates_the_style_vector_from_the_contents_own(
     magenta, content, style, strength
 ):
     # The content's own vector is that of the content at the size that styles have by default.
-    own = vector(magenta, single_pass.resized_style(np.asarray(content), None))
+    own = vector(magenta, given_styles.resized_style(np.asarray(content), None))
     numbers = (1 - strength) * own + strength * vector(magenta, style)
     image = nst.instant(content, style, strength=strength, **KEPT)
     assert_allclose(image, painted(magenta, content, numbers), atol=1e-5)
@@ -112,13 +119,13 @@ def test_bytes_are_pictures(content, style):
 def test_the_size_is_that_of_stylize(content, size):
     recipe = recipes.changes.with_options(recipes.DEFAULT, size)
     expected, _ = prepare.final_shapes(content.shape[:2], (64, 64), recipe)
-    assert single_pass.resized_content(np.asarray(content), size).shape[:2] == expected
+    assert given_styles.resized_content(np.asarray(content), size).shape[:2] == expected
 
 
 def test_by_default_contents_are_resized_as_stylize_resizes_them_and_styles_to_256_px(monkeypatch):
     content, style = small.picture("chelsea", 30, 40), small.picture("gravel", 50, 100)
-    assert single_pass.resized_content(content, None).shape == (384, 512, 3)
-    resized = single_pass.resized_style(style, None)
+    assert given_styles.resized_content(content, None).shape == (384, 512, 3)
+    resized = given_styles.resized_style(style, None)
     assert_allclose(resized, resizing.antialiased(style, (256, 512)), atol=1e-6)
 
 
@@ -235,7 +242,7 @@ def test_a_smaller_last_chunk_uses_the_same_program(content, compilations):
 
 def test_a_picture_beyond_memory_is_painted_in_strips(content, style, monkeypatch):
     whole = [nst.instant(content, style, **KEPT), nst.instant(content, "mosaic", **NAMED)]
-    monkeypatch.setattr(single_pass.tiling, "strip_for", lambda *args, **options: 16)
+    monkeypatch.setattr(instant_painter.strip_memory, "strip_for", lambda *args, **options: 16)
     found = nst.instant_many(content, [style, "mosaic"], **KEPT)
     assert_allclose(found[0], whole[0], atol=1e-4)
     assert_allclose(found[1], whole[1], atol=1e-4)
@@ -243,7 +250,7 @@ def test_a_picture_beyond_memory_is_painted_in_strips(content, style, monkeypatc
 
 @pytest.mark.usefixtures("as_users_do")
 def test_a_picture_beyond_all_strips_is_refused(content, monkeypatch):
-    monkeypatch.setattr(single_pass.capacity, "available", lambda *args: 10**4)
+    monkeypatch.setattr(instant_painter.capacity, "available", lambda *args: 10**4)
     with pytest.raises(nst.OutOfMemory, match="`size`: .* even in strips"):
         nst.instant(content, "mosaic", **NAMED)
 

@@ -11,9 +11,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 import nst_jax as nst
 from nst_jax import recipes
 from nst_jax.app.options import feed_forward as options
-from nst_jax.feed_forward import style_files, training
+from nst_jax.feed_forward import johnson, style_files, training
+from nst_jax.feed_forward import training_job as jobs
 from nst_jax.feed_forward.johnson import fresh_params, stylize_trained
-from nst_jax.feed_forward.training import Training, TrainingDiverged, training_job
+from nst_jax.feed_forward.training import Training, TrainingDiverged
+from nst_jax.feed_forward.training_job import training_job
 from nst_jax.feed_forward.training_step import crop_losses, init_training, train_step
 from nst_jax.optimizers import Adam
 from nst_jax.vgg.precision import BFLOAT16
@@ -331,9 +333,6 @@ def test_the_defaults_are_those_that_the_help_states():
         options.TRAIN_BATCH,
         options.TRAIN_CROP,
     )
-    assert defaults == (training.STEPS, training.BATCH, training.CROP)
-    assert options.TRAIN_LEARNING_RATE == training.LEARNING_RATE
-    assert (options.TRAIN_EVERY, options.TRAIN_BLOCKS) == (
-        training.EVERY,
-        training.BLOCKS,
-    )
+    assert defaults == (jobs.STEPS, jobs.BATCH, jobs.CROP)
+    assert options.TRAIN_LEARNING_RATE == jobs.LEARNING_RATE
+    assert (options.TRAIN_EVERY, options.TRAIN_BLOCKS) == (jobs.EVERY, johnson.BLOCKS)

@@ -29,7 +29,7 @@ from nst_jax.app.outputs import Outputs, check_outputs, default_name, result_pat
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import write_picture
-from nst_jax.feed_forward.training import distinct, training_job
+from nst_jax.feed_forward.training_job import distinct, training_job
 from nst_jax.images import sheets
 from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe

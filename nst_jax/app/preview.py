@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from nst_jax import images, provenance, single_pass
+from nst_jax import images, provenance
 from nst_jax.app import cache, cluster, programs
 from nst_jax.app.job import PictureJob
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import resized_alpha, write_picture
+from nst_jax.feed_forward import given_styles, instant_painter
 from nst_jax.recipes.sizes import LongEdge
 
 LARGEST = 512  # px; a preview has no longer side than this, since a larger one would take too long
@@ -59,14 +60,14 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
     if max(shape) > LARGEST:
         shape = LongEdge(LARGEST).shape(*shape)
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
-    painter = single_pass.InstantPainter(programs=kept)
+    painter = instant_painter.InstantPainter(programs=kept)
     shares = job.plan.recipe.terms.style_shares
-    rule = single_pass.style_rule(None)
+    rule = given_styles.style_rule(None)
     styles = [
         images.bicubic_8bit(picture.image, rule.shape(*picture.image.shape[:2]))
         for picture in job.styles
     ]
-    style = single_pass.style_of(styles, shares)
+    style = instant_painter.style_of(styles, shares)
     # Resized with Pillow, which is quicker than compiling a program for one picture.
     content = images.bicubic_8bit(job.content.image, shape)
     return np.asarray(painter.paint([painter.request(content, style)])[0])

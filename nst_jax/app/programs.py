@@ -30,14 +30,14 @@ import optax
 from jax import export, lax
 
 import nst_jax
-from nst_jax import _compile, dreaming, optimize, painting, single_pass
+from nst_jax import _compile, dreaming, optimize, painting
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
 from nst_jax.app.cache import without
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import LONGEST_PAUSE
 from nst_jax.dreams.ascent import ascend
-from nst_jax.feed_forward import arbitrary, johnson, styles26
+from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.objective import add_style_tile, measure_content, sum_style
 
 # Version of what a key is made of; with a new number, programs kept before are not found.
@@ -79,12 +79,12 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
 
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
-) -> single_pass.InstantPrograms:
+) -> instant_painter.InstantPrograms:
     """Return the functions that `instant` compiles; see `kept_in`."""
     if place is None or not _sources():
-        return single_pass.PROGRAMS
+        return instant_painter.PROGRAMS
     kept = partial(Kept, place=place, static=("precision",), say=say)
-    return single_pass.InstantPrograms(
+    return instant_painter.InstantPrograms(
         kept(arbitrary.style_vector),
         kept(arbitrary.stylize_with),
         kept(styles26.stylize_mixture),

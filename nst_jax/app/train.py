@@ -25,7 +25,8 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.app.writing import save_elsewhere, write_picture
 from nst_jax.feed_forward import style_files
 from nst_jax.feed_forward.style_files import TrainingCheckpoint
-from nst_jax.feed_forward.training import Training, TrainingDiverged, TrainingJob, TrainingReport
+from nst_jax.feed_forward.training import Training, TrainingDiverged, TrainingReport
+from nst_jax.feed_forward.training_job import TrainingJob
 from nst_jax.images import sheets
 from nst_jax.vgg.taps import TAPS
 from nst_jax.weights.params import WeightsInfo
@@ -286,7 +287,7 @@ class _Recorder:
         self._pause = max(autosave.SECONDS, autosave.PAUSE * (self._saved - start))
 
     def _try(self, path: Path, save: Callable[[Path], None]) -> bool:
-        """Write a file; return whether it succeeded. Of successive failures, only the first is told."""
+        """Write a file; return whether it succeeded. Of several failures, the first is reported."""
         try:
             save(path)
         except (OSError, ValueError) as error:

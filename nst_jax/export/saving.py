@@ -184,7 +184,7 @@ def _write(
         onnx_file.write_onnx(path, name, program, inputs, weights, metadata)
     else:
         encoding = metadata["encoding"]
-        tflite_file.write_tflite(path, name, program, inputs, weights, encoding, metadata)
+        tflite_file.write_tflite(path, program, inputs, weights, encoding, metadata)
 
 
 def _metadata(

@@ -16,7 +16,6 @@ METADATA_NAME = "nst_jax"  # under which the file has its metadata, as JSON in U
 
 def write_tflite(
     path: Path,
-    name: str,
     program: Program,
     inputs: Specs,
     weights: Mapping[str, np.ndarray],
@@ -27,7 +26,6 @@ def write_tflite(
 
     Args:
       path: the file to write.
-      name: the program's name; it is not written.
       program: the program.
       inputs: the shapes of its inputs, without symbolic sizes.
       weights: the weights in float32.

@@ -9,9 +9,11 @@
 `content` and `style` are pictures [*batch, h, w, 3] in [0, 1], and `shares` [*batch, 26] are the
 weights of the styles in a mixture. The modules, from the bottom: `layers` has the layers of which such
 networks are built, `transformer` has the architecture that Magenta's two networks share, `arbitrary`
-and `styles26` are these two networks, and `style_names` has the names of the 26 styles. `tiling` paints
-pictures that are too large for memory. `johnson` is the network that `nst_jax.train` trains,
-`style_files` reads and writes its files, and `crops`, `training_step` and `training` train it.
+and `styles26` are these two networks, and `style_names` has the names of the 26 styles. `tiling`
+paints pictures that are too large for memory, which `strip_memory` decides. `johnson` is the network
+that `nst_jax.train` trains, `style_files` reads and writes its files, and `crops`, `training_step`,
+`training_job` and `training` train it. `given_styles` checks styles as callers of `nst_jax.instant`
+give them, and `instant_painter` paints them.
 """
 
 from typing import TYPE_CHECKING
@@ -22,13 +24,17 @@ if TYPE_CHECKING:
     from nst_jax.feed_forward import (
         arbitrary,
         crops,
+        given_styles,
+        instant_painter,
         johnson,
         layers,
+        strip_memory,
         style_files,
         style_names,
         styles26,
         tiling,
         training,
+        training_job,
         training_step,
         transformer,
     )
@@ -40,17 +46,19 @@ if TYPE_CHECKING:
         stylize_with,
     )
     from nst_jax.feed_forward.johnson import StyleNetwork, stylize_trained
+    from nst_jax.feed_forward.strip_memory import strip_for
     from nst_jax.feed_forward.style_files import load_network, save_network, style_shares
     from nst_jax.feed_forward.styles26 import StyleTables, load_styles26, stylize_mixture
-    from nst_jax.feed_forward.tiling import paint_in_strips, strip_for
+    from nst_jax.feed_forward.tiling import paint_in_strips
     from nst_jax.feed_forward.training import TrainingDiverged
     from nst_jax.feed_forward.transformer import StyleTransformer
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         (
-            "arbitrary", "crops", "johnson", "layers", "style_files", "style_names", "styles26",
-            "tiling", "training", "training_step", "transformer",
+            "arbitrary", "crops", "given_styles", "instant_painter", "johnson", "layers",
+            "strip_memory", "style_files", "style_names", "styles26", "tiling", "training",
+            "training_job", "training_step", "transformer",
         ),
         {
             "arbitrary": (
@@ -59,7 +67,8 @@ else:
             "johnson": ("StyleNetwork", "stylize_trained"),
             "style_files": ("load_network", "save_network", "style_shares"),
             "styles26": ("StyleTables", "load_styles26", "stylize_mixture"),
-            "tiling": ("paint_in_strips", "strip_for"),
+            "strip_memory": ("strip_for",),
+            "tiling": ("paint_in_strips",),
             "training": ("TrainingDiverged",),
             "transformer": ("StyleTransformer",),
         },
@@ -67,8 +76,9 @@ else:
 
 __all__ = [
     "StyleConditions", "StyleNetwork", "StylePredictor", "StyleTables", "StyleTransformer",
-    "TrainingDiverged", "arbitrary", "crops", "johnson", "layers", "load_arbitrary", "load_network",
-    "load_styles26", "paint_in_strips", "save_network", "strip_for", "style_files", "style_names",
-    "style_shares", "style_vector", "styles26", "stylize_mixture", "stylize_trained", "stylize_with",
-    "tiling", "training", "training_step", "transformer",
+    "TrainingDiverged", "arbitrary", "crops", "given_styles", "instant_painter", "johnson",
+    "layers", "load_arbitrary", "load_network", "load_styles26", "paint_in_strips",
+    "save_network", "strip_for", "strip_memory", "style_files", "style_names", "style_shares",
+    "style_vector", "styles26", "stylize_mixture", "stylize_trained", "stylize_with", "tiling",
+    "training", "training_job", "training_step", "transformer",
 ]  # fmt: skip

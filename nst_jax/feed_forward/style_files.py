@@ -25,7 +25,7 @@ from flax.traverse_util import unflatten_dict
 
 from nst_jax import _checks, _files, _hdf5
 from nst_jax._files import PathLike, check_destination
-from nst_jax.checkpoints import named_leaves
+from nst_jax.checkpoints import CHECKPOINT_FORMAT, named_leaves
 from nst_jax.feed_forward.johnson import (
     BLOCK,
     ENCODER,
@@ -44,13 +44,8 @@ STYLE_FORMAT = _hdf5.Format(
     if_other_version="update nst-jax",
 )
 
-TRAINING_FORMAT = _hdf5.Format(
-    name="nst-jax training",
-    version=1,
-    noun="checkpoint of a training",
-    if_damaged="remove it and start anew",
-    if_foreign="name another file",
-    if_other_version="resume with the nst-jax that wrote it",
+TRAINING_FORMAT = CHECKPOINT_FORMAT._replace(
+    name="nst-jax training", version=1, noun="checkpoint of a training"
 )
 
 FACTS = "facts"  # name of the dataset with the JSON
@@ -196,7 +191,7 @@ class TrainingCheckpoint(NamedTuple):
     # one, before which there is no update, the held-out loss again.
     training: list[float]
     recent: list[float]  # loss of each update since the latest measurement
-    facts: Mapping[str, Any]  # what the training depends on, see `training.identity_of`
+    facts: Mapping[str, Any]  # what the training depends on, see `training_job.identity_of`
     notes: Mapping[str, Any] = {}  # JSON values that the caller adds
 
     @property

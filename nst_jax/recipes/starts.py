@@ -168,8 +168,8 @@ class SeededBlend:
 class Instant:
     """The content as `nst_jax.instant` styles it: a feed-forward network's picture, a head start.
 
-    The network needs all styles and their shares, and a start is told one style only. So the run makes
-    the picture itself, and does not call this start.
+    The network needs all styles and their shares, but a start receives only the first style. So the run
+    makes the picture itself, and does not call this start.
     """
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:

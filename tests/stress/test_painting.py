@@ -27,6 +27,10 @@ def params():
     return nst.load_params()
 
 
+PAINTED, DIVERGED = "painted", "diverged, last finite canvas kept"
+ENDINGS = {PAINTED, DIVERGED}
+
+
 def paint(recipe, precision, start, seed):
     """Paint two updates, and return how that ended."""
     run = nst.paint(
@@ -45,13 +49,13 @@ def paint(recipe, precision, start, seed):
     assert max(image.shape[:2]) >= 48 and image.shape[2] == 3
     assert np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1
     if last.broke_at >= 0:
-        return "diverged, last finite canvas kept"
+        return DIVERGED
     assert last.step == 2 and np.isfinite(last.losses.total)
-    return "painted"
+    return PAINTED
 
 
 def tried(worker, name, combinations):
-    """Let another process paint each combination."""
+    """Let another process paint each combination; return how many ended in which way."""
 
     def trial(rng, number):
         try:
@@ -60,7 +64,7 @@ def tried(worker, name, combinations):
             error.add_note(f"recipe, precision and start: {', '.join(combinations[number])}")
             raise
 
-    stress.run(name, len(combinations), trial)
+    return stress.run(name, len(combinations), trial)
 
 
 def test_a_few_recipes_precisions_and_starts(worker):
@@ -68,7 +72,8 @@ def test_a_few_recipes_precisions_and_starts(worker):
     first = 2 * datetime.date.today().toordinal()
     count = len(COMBINATIONS)
     few = [COMBINATIONS[(first + number) * STRIDE % count] for number in range(2)]
-    tried(worker, "recipes, precisions and starts", few)
+    found = tried(worker, "recipes, precisions and starts", few)
+    assert sum(found.values()) == 2 and found.keys() <= ENDINGS
 
 
 @pytest.mark.stress
@@ -76,4 +81,5 @@ def test_a_few_recipes_precisions_and_starts(worker):
 def test_all_precisions_and_starts(worker, recipe):
     combinations = [each for each in COMBINATIONS if each[0] == recipe]
     assert len(combinations) == len(PRECISIONS) * len(STARTS)
-    tried(worker, f"precisions and starts, {recipe}", combinations)
+    found = tried(worker, f"precisions and starts, {recipe}", combinations)
+    assert sum(found.values()) == len(combinations) and found.keys() <= ENDINGS

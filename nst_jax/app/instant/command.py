@@ -12,7 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
-from nst_jax import _files, provenance, single_pass
+from nst_jax import _files, provenance
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import local, results, rows
 from nst_jax.app.batch.job import listing_of
@@ -39,7 +39,7 @@ from nst_jax.app.parsing import StyleShare
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import where_instead, write_picture
-from nst_jax.feed_forward import style_names
+from nst_jax.feed_forward import instant_painter, style_names
 from nst_jax.images import sheets
 
 SILENT_SECONDS = 2.0  # after so many seconds without a result, a line says what takes the time
@@ -85,13 +85,13 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
 
 def _begun(
     job: InstantJob, chosen: Mapping[str, Any], notes: Sequence[str] = ()
-) -> tuple[single_pass.InstantPainter, Display]:
+) -> tuple[instant_painter.InstantPainter, Display]:
     """Show what will be painted; return the painter, and where progress is shown."""
     display = Display(chosen["quiet"])
     problem = cache.set_cache(chosen["cache"])
     click.get_current_context().with_resource(cache.mended(display.say))  # until the command ends
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
-    painter = single_pass.InstantPainter(precision=job.precision, programs=kept)
+    painter = instant_painter.InstantPainter(precision=job.precision, programs=kept)
     painter.report = lambda done, total: display.stage(f"strip {done} of {total}", "")
     display.facts({"device": device_words(provenance.device())} | _lines(job, painter))
     for note in [*([problem] if problem else []), *notes]:
@@ -99,7 +99,7 @@ def _begun(
     return painter, display
 
 
-def _lines(job: InstantJob, painter: single_pass.InstantPainter) -> dict[str, str]:
+def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str, str]:
     """Return the lines on weights, precision, pictures and styles that are shown before painting."""
     networks = [network_of(row.style, painter) for row in job.rows]
     described = dict.fromkeys(f"{one.name.split()[0]}, {one.digest[:12]}" for one in networks)
@@ -202,7 +202,10 @@ def _run(job: InstantJob, chosen: Mapping[str, Any], folder: Path) -> tuple[resu
 
 
 def _paint_rest(
-    job: InstantJob, painter: single_pass.InstantPainter, display: Display, listed: results.Results
+    job: InstantJob,
+    painter: instant_painter.InstantPainter,
+    display: Display,
+    listed: results.Results,
 ) -> None:
     """Paint the rows, and write each picture in another thread as soon as it is painted."""
     done = 0
@@ -231,7 +234,7 @@ def _paint_rest(
 
 
 def _written(
-    painted: PaintedRow, job: InstantJob, painter: single_pass.InstantPainter
+    painted: PaintedRow, job: InstantJob, painter: instant_painter.InstantPainter
 ) -> results.Record:
     """Write a picture to the path of its row's result; return the row's record."""
     row = painted.row

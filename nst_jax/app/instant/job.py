@@ -23,7 +23,7 @@ from nst_jax.app.outputs import (
     result_path,
 )
 from nst_jax.app.parsing import StyleShare
-from nst_jax.feed_forward import style_names
+from nst_jax.feed_forward import given_styles, instant_painter, style_names
 from nst_jax.recipes.sizes import SizeRule
 from nst_jax.vgg.precision import Precision
 
@@ -46,7 +46,7 @@ class ChosenStyle:
     paths: tuple[Path, ...]
     shares: tuple[float, ...]
     seen: tuple[images.Glance, ...] = ()
-    trained: single_pass.Trained | None = field(default=None, compare=False)
+    trained: given_styles.Trained | None = field(default=None, compare=False)
 
     @property
     def labels(self) -> tuple[Path, ...]:
@@ -114,12 +114,12 @@ class InstantJob:
     @property
     def content_rule(self) -> SizeRule:
         """The size rule of contents."""
-        return single_pass.content_rule(self.size)
+        return given_styles.content_rule(self.size)
 
     @property
     def style_rule(self) -> SizeRule:
         """The size rule of style pictures."""
-        return single_pass.style_rule(self.style_size)
+        return given_styles.style_rule(self.style_size)
 
 
 # --- Styles ---------------------------------------------------------------------------------------
@@ -132,18 +132,18 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
       ValueError: for an unknown name, a file that is not a picture, names mixed with pictures, and
         shares that cannot be used.
     """
-    if any(single_pass.is_trained(path) for path, _ in words):
+    if any(given_styles.is_trained(path) for path, _ in words):
         if len(words) > 1 or words[0][1] is not None:
             raise ValueError(
                 f"`{argument}`: a trained network is a style of its own; name it alone, without a share"
             )
         path = words[0][0]
-        trained = single_pass.read_trained(path, argument=argument)
+        trained = given_styles.read_trained(path, argument=argument)
         return ChosenStyle((), (path,), (1.0,), trained=trained)
     shares = arguments.shares_of(words) or (1.0,) * len(words)
     labels = [str(path) for path, _ in words]
-    named = [single_pass.is_named(label, argument=argument) for label in labels]
-    single_pass.refuse_mixed(labels, named, argument=argument)
+    named = [given_styles.is_named(label, argument=argument) for label in labels]
+    given_styles.refuse_mixed(labels, named, argument=argument)
     divided = tuple(float(share) for share in np.asarray(shares) / np.sum(shares))
     if named[0]:
         numbers = [style_names.number_of(label, argument=argument) for label in labels]
@@ -160,7 +160,7 @@ def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
     """Return the styles of `--styles`: names, files, and pictures in folders or that match patterns."""
     found = []
     for word in words:
-        if single_pass.is_trained(word) or single_pass.is_named(str(word), argument="styles"):
+        if given_styles.is_trained(word) or given_styles.is_named(str(word), argument="styles"):
             found.append(styles_of([(word, None)], argument="styles"))
         else:
             paths = [path for path, _ in rows.expanded([word], "styles")]
@@ -171,11 +171,11 @@ def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
 def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> None:
     """Refuse options that are invalid or do not suit a style, and style pictures that get too small."""
     single_pass.check_strength(chosen["strength"])
-    single_pass.content_rule(chosen["size"])
-    rule = single_pass.style_rule(chosen["style_size"])
+    given_styles.content_rule(chosen["size"])
+    rule = given_styles.style_rule(chosen["style_size"])
     for style in styles:
         for glance in style.seen:
-            single_pass.shape_by(rule, glance.shape, argument="style")
+            given_styles.shape_by(rule, glance.shape, argument="style")
         if style.seen:
             continue
         what = "is one of the 26 styles" if style.names else "is a trained network"
@@ -302,7 +302,7 @@ def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
         "strength": chosen["strength"],
         "size": chosen["size"],
         "style_size": chosen["style_size"],
-        "precision": single_pass.chosen_precision(chosen["precision"]),
+        "precision": instant_painter.chosen_precision(chosen["precision"]),
         "metadata": chosen["metadata"],
         "begun": chosen["begun"],
     }
@@ -310,8 +310,8 @@ def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 def _row(number: int, content: Path, style: ChosenStyle, output: Path, size: str | None) -> Row:
     seen = images.glance(content, argument="content")
-    rule = single_pass.content_rule(size)
-    shape = single_pass.shape_by(rule, seen.shape, argument="content")
+    rule = given_styles.content_rule(size)
+    shape = given_styles.shape_by(rule, seen.shape, argument="content")
     images.check_fits(output, shape, argument="output")
     return Row(number, content, style, output, seen, shape)
 

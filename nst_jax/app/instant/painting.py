@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nst_jax import images, provenance, single_pass
+from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
 from nst_jax.app.batch import local, results
 from nst_jax.app.instant.job import ChosenStyle, InstantJob, Row
 from nst_jax.app.writing import resized_alpha
-from nst_jax.feed_forward import style_files, style_names
+from nst_jax.feed_forward import given_styles, instant_painter, style_files, style_names
 from nst_jax.images.resizing import antialiased
 from nst_jax.scaling import chunk_size
 from nst_jax.scaling.capacity import platform_of
@@ -30,8 +30,8 @@ class PaintedRow(NamedTuple):
 
 
 def network_of(
-    style: ChosenStyle, painter: single_pass.InstantPainter
-) -> single_pass.InstantNetwork:
+    style: ChosenStyle, painter: instant_painter.InstantPainter
+) -> instant_painter.InstantNetwork:
     """Return the network that paints a style."""
     if style.trained is not None:
         return painter.trained(style.trained)
@@ -46,7 +46,7 @@ class _Inputs:
 
     def __init__(self, job: InstantJob) -> None:
         self._job = job
-        self._styles: dict[ChosenStyle, single_pass.Parsed] = {}
+        self._styles: dict[ChosenStyle, given_styles.ParsedStyle] = {}
         self._contents: dict[Path, images.Picture] = {}
 
     def contents(self, group: Sequence[Row]) -> dict[Path, images.Picture | Exception]:
@@ -68,26 +68,28 @@ class _Inputs:
         except (ValueError, OSError, MemoryError) as error:
             return error
 
-    def style(self, style: ChosenStyle) -> single_pass.Parsed:
+    def style(self, style: ChosenStyle) -> given_styles.ParsedStyle:
         """Return a style, with its pictures read and resized."""
         if style not in self._styles:
             self._styles[style] = self._parsed(style)
         return self._styles[style]
 
-    def _parsed(self, style: ChosenStyle) -> single_pass.Parsed:
+    def _parsed(self, style: ChosenStyle) -> given_styles.ParsedStyle:
         if style.trained is not None:
             names = style.trained.network.styles
-            return single_pass.Parsed((), style_files.style_shares(names, None), style.trained)
+            return given_styles.ParsedStyle(
+                (), style_files.style_shares(names, None), style.trained
+            )
         if style.names:
             shares = style_names.mixture_of(dict(zip(style.names, style.shares, strict=True)))
-            return single_pass.Parsed((), shares)
+            return given_styles.ParsedStyle((), shares)
         read = [
             _read_unchanged(path, seen, "style").image
             for path, seen in zip(style.paths, style.seen, strict=True)
         ]
         size = self._job.style_size
-        pictures = tuple(single_pass.resized_style(image, size) for image in read)
-        return single_pass.Parsed(pictures, np.asarray(style.shares, np.float32))
+        pictures = tuple(given_styles.resized_style(image, size) for image in read)
+        return given_styles.ParsedStyle(pictures, np.asarray(style.shares, np.float32))
 
 
 def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Picture:
@@ -119,7 +121,7 @@ def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def paint_rows(
-    job: InstantJob, painter: single_pass.InstantPainter
+    job: InstantJob, painter: instant_painter.InstantPainter
 ) -> Iterator[PaintedRow | results.Record]:
     """Paint the rows of a job, group by group; meanwhile read the contents of the next group.
 
@@ -150,7 +152,7 @@ def _paint_together(
     group: Sequence[tuple[Row, images.Picture]],
     inputs: _Inputs,
     job: InstantJob,
-    painter: single_pass.InstantPainter,
+    painter: instant_painter.InstantPainter,
 ) -> Iterator[PaintedRow | results.Record]:
     """Paint rows together, or, if that fails, one by one, so that not all fail because of one."""
     if not group:
@@ -159,7 +161,7 @@ def _paint_together(
     try:
         requests = [
             painter.request(
-                single_pass.resized_content(content.image, job.size),
+                given_styles.resized_content(content.image, job.size),
                 inputs.style(row.style),
                 job.strength,
             )
@@ -181,7 +183,7 @@ def _paint_together(
 # --- What is embedded -----------------------------------------------------------------------------
 
 
-def settings(row: Row, job: InstantJob, network: single_pass.InstantNetwork) -> dict[str, Any]:
+def settings(row: Row, job: InstantJob, network: instant_painter.InstantNetwork) -> dict[str, Any]:
     """Return everything that a result depends on, except the device and the package versions."""
     style = row.style
     inputs: Mapping[str, provenance.Named] = {"content": row.seen}
@@ -203,7 +205,7 @@ def settings(row: Row, job: InstantJob, network: single_pass.InstantNetwork) -> 
         return facts | {"styles": dict(zip(names, shares, strict=True))}
     if style.names:
         return facts | {"styles": dict(zip(style.names, style.shares, strict=True))}
-    shapes = [single_pass.shape_by(job.style_rule, g.shape, argument="style") for g in style.seen]
+    shapes = [given_styles.shape_by(job.style_rule, g.shape, argument="style") for g in style.seen]
     return facts | {
         "style_sizes": [_size(shape) for shape in shapes],
         "style_rule": str(job.style_rule),
@@ -217,7 +219,7 @@ def _size(shape: Shape) -> list[int]:
 
 
 def written_with(
-    painted: PaintedRow, job: InstantJob, painter: single_pass.InstantPainter
+    painted: PaintedRow, job: InstantJob, painter: instant_painter.InstantPainter
 ) -> dict[str, Any]:
     """Return the transparency and the metadata with which a result is written."""
     facts = settings(painted.row, job, network_of(painted.row.style, painter)) | {

@@ -30,6 +30,7 @@ from nst_jax.app.options.shared import (
     result,
     size_of_picture,
     strength,
+    styles_for_each,
     values,
     weights_file,
     weights_of_terms,
@@ -46,19 +47,9 @@ _styles_of_instant = all_of(
         help="print the 26 styles; with CONTENT, paint it in all of them, on one sheet (default: "
         "CONTENT_styles.png in this folder)",
     ),
-    look(
-        "--styles",
-        type=FILE,
-        multiple=True,
-        metavar="STYLES...",
-        help="several styles for each content: names, files, folders, or patterns in quotes",
-    ),
-    look(
-        "--pair",
-        type=click.Choice(["all", "zip"]),
-        default="all",
-        help="pairing: every content with every style of --styles, or the n-th content with the n-th "
-        "style (default: all)",
+    styles_for_each(
+        "several styles for each content: names, files, folders, or patterns in quotes",
+        "every content with every style of --styles",
     ),
     look(
         "--strength",

@@ -41,6 +41,7 @@ from nst_jax.app.options.shared import (
     result,
     size_of_picture,
     strength,
+    styles_for_each,
     values,
     watched,
     weights_file,
@@ -92,21 +93,9 @@ _start = all_of(
     _seed,
 )
 
-_styles_of_batch = all_of(
-    look(
-        "--styles",
-        type=FILE,
-        multiple=True,
-        metavar="STYLES...",
-        help="style pictures, one or more: files, folders, or patterns in quotes such as 'art/*.jpg'",
-    ),
-    look(
-        "--pair",
-        type=click.Choice(["all", "zip"]),
-        default="all",
-        help="pairing: every content with every style, or the n-th content with the n-th style "
-        "(default: all)",
-    ),
+_styles_of_batch = styles_for_each(
+    "style pictures, one or more: files, folders, or patterns in quotes such as 'art/*.jpg'",
+    "every content with every style",
 )
 
 _axes = all_of(
@@ -310,8 +299,7 @@ _run = all_of(metadata, _computing)
 
 _network = all_of(values, layers, _optimizer)
 
-stylize = all_of(
-    _pictures,
+_wanted = all_of(
     recipe(),
     weights_of_terms(),
     strength,
@@ -319,6 +307,11 @@ stylize = all_of(
     _start,
     size_of_picture(_of_default),
     _style_size,
+)
+
+stylize = all_of(
+    _pictures,
+    _wanted,
     result(
         "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder (default: CONTENT_STYLE.png in this "
         "folder)"
@@ -336,13 +329,7 @@ stylize = all_of(
 batch = all_of(
     _contents,
     _styles_of_batch,
-    recipe(),
-    weights_of_terms(),
-    strength,
-    _steps(f", {DEFAULT_STEPS}"),
-    _start,
-    size_of_picture(_of_default),
-    _style_size,
+    _wanted,
     _files_of_batch,
     _overwrite_finished,
     _run,

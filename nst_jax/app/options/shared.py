@@ -68,6 +68,25 @@ strength = look(
     "100 (default: 0.5, which changes nothing)",
 )
 
+
+def styles_for_each(styles: str, pairs: str) -> Decorator:
+    """Return the options of several styles for each content.
+
+    Args:
+      styles: what the styles are, in the words of `--help`.
+      pairs: the pairing by default, in the words of `--help`.
+    """
+    return all_of(
+        look("--styles", type=FILE, multiple=True, metavar="STYLES...", help=styles),
+        look(
+            "--pair",
+            type=click.Choice(["all", "zip"]),
+            default="all",
+            help=f"pairing: {pairs}, or the n-th content with the n-th style (default: all)",
+        ),
+    )
+
+
 # --- Size -----------------------------------------------------------------------------------------
 
 

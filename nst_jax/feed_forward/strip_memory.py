@@ -1,0 +1,152 @@
+"""When a picture is painted in strips, by estimates of the memory that it needs with and without."""
+
+import bisect
+
+import jax.numpy as jnp
+
+from nst_jax._memory import gigabytes
+from nst_jax._types import Params, Shape
+from nst_jax.feed_forward import arbitrary, styles26
+from nst_jax.feed_forward.tiling import LEAST, passes_of
+from nst_jax.feed_forward.transformer import TransformerLayers
+from nst_jax.scaling.capacity import MARGIN, OutOfMemory
+from nst_jax.vgg.precision import AUTO, AnyPrecision, default_platform, precision_on
+
+# --- When to paint in strips ----------------------------------------------------------------------
+
+
+def strip_for(
+    params: Params,
+    shape: Shape,
+    *,
+    available: int | None,
+    precision: AnyPrecision = AUTO,
+    platform: str | None = None,
+) -> int:
+    """Return how many rows a strip must have for a picture to fit in memory, or 0 for one piece.
+
+    Args:
+      params: weights from `load_arbitrary` or `load_styles26`; they decide which network paints.
+      shape: (height, width) of the picture, px.
+      available: bytes that can be allocated, from `scaling.capacity.available`; None if that is not
+        known, which gives 0.
+      precision: as in `paint_in_strips`.
+      platform: the device's platform; on "cpu", the device and the host share one memory. None is the
+        platform of JAX's default device.
+
+    Returns:
+      0 if the picture fits in one piece, else the largest number of rows, a multiple of 16, with which
+      a strip fits.
+
+    Raises:
+      OutOfMemory: if even strips of 16 rows do not fit.
+
+    Example:
+      >>> from nst_jax.feed_forward import load_styles26
+      >>> params = load_styles26()
+      >>> strip_for(params, (512, 512), available=2 * 10**9)
+      0
+      >>> 16 <= strip_for(params, (6000, 8000), available=5 * 10**9) < 6000
+      True
+    """
+    layers = arbitrary.LAYERS if "predictor" in params.layers else styles26.LAYERS
+    shared = (platform or default_platform()) == "cpu"
+    # A CPU convolves in float32 even if the activations have fewer bits.
+    itemsize = 4 if shared else precision_on(precision).activations_of(jnp.float32).itemsize
+
+    def fits(needed: int) -> bool:
+        return available is None or needed * MARGIN <= available
+
+    def in_strips(rows: int) -> int:
+        return bytes_in_strips(layers, shape, rows, itemsize=itemsize, shared=shared)
+
+    if fits(bytes_in_one_piece(layers, shape, itemsize=itemsize)):
+        return 0
+    counts = range(LEAST, shape[0], LEAST)
+    fitting = bisect.bisect_left(counts, True, key=lambda rows: not fits(in_strips(rows)))
+    if fitting == 0:
+        needed = in_strips(LEAST)
+        raise OutOfMemory(
+            f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(needed)} by estimate even in strips, "
+            f"and {gigabytes((available or 0) / MARGIN)} are available; choose a smaller size"
+        )
+    return counts[fitting - 1]
+
+
+def bytes_in_one_piece(layers: TransformerLayers, shape: Shape, *, itemsize: int = 4) -> int:
+    """Return the estimated bytes that a picture needs in one piece, including content and result.
+
+    Args:
+      layers: the table of the network's layers.
+      shape: (height, width) of the picture, px.
+      itemsize: number of bytes of one activation.
+    """
+    return _with_workspace(_peak(layers, 0, shape, itemsize)) + 2 * _bytes_of_picture(shape)
+
+
+def bytes_in_strips(
+    layers: TransformerLayers,
+    shape: Shape,
+    strip: int,
+    *,
+    itemsize: int = 4,
+    shared: bool = True,
+) -> int:
+    """Return the estimated bytes of the device's memory that a picture needs in strips.
+
+    Args:
+      layers: the table of the network's layers.
+      shape: (height, width) of the picture, px.
+      strip: number of rows of a strip.
+      itemsize: number of bytes of one activation.
+      shared: whether device and host share one memory; then the arrays on the host count too.
+    """
+    most = 0.0
+    for one in passes_of(layers):
+        rows = min(strip + 2 * HALO, shape[0])
+        most = max(most, _peak(layers[: one.last + 1], one.first, (rows, shape[1]), itemsize))
+    # The host holds four arrays of at most the picture's size: the content, the features from which a
+    # pass starts, the features that it keeps, and the input of the residual block.
+    return _with_workspace(most) + (4 * _bytes_of_picture(shape) if shared else 0)
+
+
+HALO = 16  # largest number of rows of the picture that a pass needs above a strip, or below it
+
+# Number of arrays of the size of a layer's largest features that are in memory at once: the convolved
+# features, and their copy after norm and mirroring; or the upsampled features, and their mirrored copy.
+BUFFERS = 2
+
+# Convolutions allocate more than the buffers that XLA plans: by estimate, `WORKSPACE` times the bytes
+# of these buffers, and `FIXED` bytes for any size of picture. Measured with styles26 on two cores of a
+# CPU (jax 0.10.2): 472 MB, of which 193 MB were planned, at 1000 x 750 px; 1274 MB, of which 769 MB
+# were planned, at 2000 x 1500 px.
+WORKSPACE, FIXED = 0.3, 200 * 10**6
+
+
+def _with_workspace(planned: float) -> int:
+    return round(planned * (1 + WORKSPACE)) + FIXED
+
+
+def _bytes_of_picture(shape: Shape) -> int:
+    return 3 * 4 * shape[0] * shape[1]
+
+
+def _peak(layers: TransformerLayers, first: int, shape: Shape, itemsize: int) -> float:
+    """Return the bytes of the largest buffers of the layers from index `first` on.
+
+    Args:
+      layers: layers from the network's first one on.
+      first: index of the first layer that is computed.
+      shape: (height, width) of the part of the picture that is computed at once.
+      itemsize: number of bytes of one activation.
+    """
+    most, scale, before = 0.0, 1.0, 3.0
+    for index, layer in enumerate(layers):
+        scale *= 2 if layer.upsampled else 1
+        before = before * (4 if layer.upsampled else 1)
+        scale /= layer.stride
+        after = layer.channels * scale**2  # numbers for each px of the picture
+        if index >= first:
+            most = max(most, BUFFERS * max(before, after))
+        before = after
+    return most * itemsize * shape[0] * shape[1]
