@@ -1,0 +1,117 @@
+"""Losses at one tap (a layer that they read): of style and of content; variation losses of a picture.
+
+Each loss is a `StyleLoss`, a `ContentLoss` or a `Variation`: functions that say what is summed over the
+positions of the features, and what becomes of the sums (`kinds`). The modules `gram_matrices`,
+`content` and `variations` have the losses, `names` the names by which TOML files know them.
+"""
+
+from typing import TYPE_CHECKING
+
+from nst_jax._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from nst_jax.losses import content, gram_matrices, kinds, names, sums, variations
+    from nst_jax.losses.content import (
+        CONTENT_HALF_SUM_SQUARE,
+        CONTENT_MEAN_SQUARE,
+        CONTENT_QUARTER_MEAN_SQUARE,
+        CONTENT_SUM_SQUARE,
+        squared_feature_differences,
+    )
+    from nst_jax.losses.gram_matrices import (
+        GRAM_BY_IMAGE,
+        GRAM_MEAN_SQUARE,
+        GRAM_PAPER,
+        GRAM_PER_CHANNEL,
+        GRAM_UNDIVIDED,
+        gram,
+        gram_by_image,
+        gram_mean_square,
+        gram_paper,
+        gram_per_channel,
+        gram_undivided,
+    )
+    from nst_jax.losses.kinds import ContentLoss, Extent, Loss, Mask, StyleLoss, Variation
+    from nst_jax.losses.names import CONTENT_LOSSES, STYLE_LOSSES, VARIATIONS
+    from nst_jax.losses.sums import (
+        as_float,
+        at_least_float32,
+        half,
+        mean_over_positions,
+        positions,
+        unchanged,
+    )
+    from nst_jax.losses.variations import (
+        HALF_SQUARE_VARIATION,
+        MEAN_VARIATION,
+        POWER_VARIATION,
+        SQUARE_VARIATION,
+        TOTAL_VARIATION,
+        DifferenceSums,
+        absolute_differences,
+        powered_gradients,
+        squared_differences,
+        squared_gradients,
+    )
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        ("content", "gram_matrices", "kinds", "names", "sums", "variations"),
+        {
+            "content": (
+                "CONTENT_HALF_SUM_SQUARE",
+                "CONTENT_MEAN_SQUARE",
+                "CONTENT_QUARTER_MEAN_SQUARE",
+                "CONTENT_SUM_SQUARE",
+                "squared_feature_differences",
+            ),
+            "gram_matrices": (
+                "GRAM_BY_IMAGE",
+                "GRAM_MEAN_SQUARE",
+                "GRAM_PAPER",
+                "GRAM_PER_CHANNEL",
+                "GRAM_UNDIVIDED",
+                "gram",
+                "gram_by_image",
+                "gram_mean_square",
+                "gram_paper",
+                "gram_per_channel",
+                "gram_undivided",
+            ),
+            "kinds": ("ContentLoss", "Extent", "Loss", "Mask", "StyleLoss", "Variation"),
+            "names": ("CONTENT_LOSSES", "STYLE_LOSSES", "VARIATIONS"),
+            "sums": (
+                "as_float",
+                "at_least_float32",
+                "half",
+                "mean_over_positions",
+                "positions",
+                "unchanged",
+            ),
+            "variations": (
+                "DifferenceSums",
+                "HALF_SQUARE_VARIATION",
+                "MEAN_VARIATION",
+                "POWER_VARIATION",
+                "SQUARE_VARIATION",
+                "TOTAL_VARIATION",
+                "absolute_differences",
+                "powered_gradients",
+                "squared_differences",
+                "squared_gradients",
+            ),
+        },
+    )
+
+__all__ = [
+    "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES", "CONTENT_MEAN_SQUARE",
+    "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_SUM_SQUARE", "ContentLoss", "DifferenceSums",
+    "Extent", "GRAM_BY_IMAGE", "GRAM_MEAN_SQUARE", "GRAM_PAPER", "GRAM_PER_CHANNEL",
+    "GRAM_UNDIVIDED", "HALF_SQUARE_VARIATION", "Loss", "MEAN_VARIATION", "Mask",
+    "POWER_VARIATION", "SQUARE_VARIATION", "STYLE_LOSSES", "StyleLoss", "TOTAL_VARIATION",
+    "VARIATIONS", "Variation", "absolute_differences", "as_float", "at_least_float32",
+    "content", "gram", "gram_by_image", "gram_matrices", "gram_mean_square", "gram_paper",
+    "gram_per_channel", "gram_undivided", "half", "kinds", "mean_over_positions", "names",
+    "positions", "powered_gradients", "squared_differences", "squared_feature_differences",
+    "squared_gradients", "sums", "unchanged", "variations",
+]  # fmt: skip

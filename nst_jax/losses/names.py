@@ -1,0 +1,45 @@
+"""The losses by the names that recipe files use."""
+
+from nst_jax.losses.content import (
+    CONTENT_HALF_SUM_SQUARE,
+    CONTENT_MEAN_SQUARE,
+    CONTENT_QUARTER_MEAN_SQUARE,
+    CONTENT_SUM_SQUARE,
+)
+from nst_jax.losses.gram_matrices import (
+    GRAM_BY_IMAGE,
+    GRAM_MEAN_SQUARE,
+    GRAM_PAPER,
+    GRAM_PER_CHANNEL,
+    GRAM_UNDIVIDED,
+)
+from nst_jax.losses.variations import (
+    HALF_SQUARE_VARIATION,
+    MEAN_VARIATION,
+    POWER_VARIATION,
+    SQUARE_VARIATION,
+    TOTAL_VARIATION,
+)
+
+STYLE_LOSSES = {
+    "gram_mean_square": GRAM_MEAN_SQUARE,
+    "gram_paper": GRAM_PAPER,
+    "gram_per_channel": GRAM_PER_CHANNEL,
+    "gram_undivided": GRAM_UNDIVIDED,
+    "gram_by_image": GRAM_BY_IMAGE,
+}
+
+CONTENT_LOSSES = {
+    "content_mean_square": CONTENT_MEAN_SQUARE,
+    "content_quarter_mean_square": CONTENT_QUARTER_MEAN_SQUARE,
+    "content_half_sum_square": CONTENT_HALF_SUM_SQUARE,
+    "content_sum_square": CONTENT_SUM_SQUARE,
+}
+
+VARIATIONS = {
+    "total_variation": TOTAL_VARIATION,
+    "square_variation": SQUARE_VARIATION,
+    "mean_variation": MEAN_VARIATION,
+    "half_square_variation": HALF_SQUARE_VARIATION,
+    "power_variation": POWER_VARIATION,
+}
