@@ -2,7 +2,7 @@
 
 Each loss is a `StyleLoss`, a `ContentLoss` or a `Variation`: functions that say what is summed over the
 positions of the features, and what becomes of the sums (`kinds`). The modules `gram_matrices`,
-`content` and `variations` have the losses, `names` the names by which TOML files know them.
+`gaussian`, `content` and `variations` have the losses, `names` the names by which TOML files know them.
 """
 
 from typing import TYPE_CHECKING
@@ -10,29 +10,79 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.losses import content, gram_matrices, kinds, names, sums, variations
+    from nst_jax.losses import (
+        content,
+        gaussian,
+        gram_matrices,
+        kinds,
+        matrix_roots,
+        names,
+        squares,
+        sums,
+        variations,
+    )
     from nst_jax.losses.content import (
+        CONTENT_GRADIENT_SCALED,
         CONTENT_HALF_SUM_SQUARE,
         CONTENT_MEAN_SQUARE,
         CONTENT_QUARTER_MEAN_SQUARE,
+        CONTENT_RELATIVE,
         CONTENT_SUM_SQUARE,
+        difference_powers,
+        relative_squares,
         squared_feature_differences,
+    )
+    from nst_jax.losses.gaussian import (
+        MEAN_AND_COVARIANCE,
+        MEAN_AND_COVARIANCE_GRADIENT_SCALED,
+        WASSERSTEIN_ABSOLUTE,
+        WASSERSTEIN_RELATIVE,
+        GaussianTarget,
+        Moments,
+        RelativeGaussianTarget,
+        covariance,
+        gaussian_target,
+        mean_and_covariance,
+        mean_and_covariance_gradient_scaled,
+        mean_moments,
+        mean_square,
+        moment_sums,
+        relative_gaussian_target,
+        wasserstein_absolute,
+        wasserstein_relative,
     )
     from nst_jax.losses.gram_matrices import (
         GRAM_BY_IMAGE,
+        GRAM_GRADIENT_SCALED,
         GRAM_MEAN_SQUARE,
         GRAM_PAPER,
         GRAM_PER_CHANNEL,
         GRAM_UNDIVIDED,
         gram,
         gram_by_image,
+        gram_gradient_scaled,
         gram_mean_square,
         gram_paper,
         gram_per_channel,
         gram_undivided,
     )
-    from nst_jax.losses.kinds import ContentLoss, Extent, Loss, Mask, StyleLoss, Variation
+    from nst_jax.losses.kinds import (
+        ContentLoss,
+        Extent,
+        Loss,
+        Mask,
+        StyleLoss,
+        Variation,
+        statistic_itself,
+    )
+    from nst_jax.losses.matrix_roots import (
+        plain_roots,
+        root_by_lyapunov,
+        scaled_roots,
+        trace_of_root,
+    )
     from nst_jax.losses.names import CONTENT_LOSSES, STYLE_LOSSES, VARIATIONS
+    from nst_jax.losses.squares import absolute, gradient_scaled_square, scaled_by_gradient
     from nst_jax.losses.sums import (
         as_float,
         at_least_float32,
@@ -42,6 +92,7 @@ if TYPE_CHECKING:
         unchanged,
     )
     from nst_jax.losses.variations import (
+        GRADIENT_SCALED_VARIATION,
         HALF_SQUARE_VARIATION,
         MEAN_VARIATION,
         POWER_VARIATION,
@@ -49,6 +100,7 @@ if TYPE_CHECKING:
         TOTAL_VARIATION,
         DifferenceSums,
         absolute_differences,
+        difference_sums,
         powered_gradients,
         squared_differences,
         squared_gradients,
@@ -56,30 +108,75 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("content", "gram_matrices", "kinds", "names", "sums", "variations"),
+        (
+            "content",
+            "gaussian",
+            "gram_matrices",
+            "kinds",
+            "matrix_roots",
+            "names",
+            "squares",
+            "sums",
+            "variations",
+        ),
         {
             "content": (
+                "CONTENT_GRADIENT_SCALED",
                 "CONTENT_HALF_SUM_SQUARE",
                 "CONTENT_MEAN_SQUARE",
                 "CONTENT_QUARTER_MEAN_SQUARE",
+                "CONTENT_RELATIVE",
                 "CONTENT_SUM_SQUARE",
+                "difference_powers",
+                "relative_squares",
                 "squared_feature_differences",
+            ),
+            "gaussian": (
+                "MEAN_AND_COVARIANCE",
+                "MEAN_AND_COVARIANCE_GRADIENT_SCALED",
+                "WASSERSTEIN_ABSOLUTE",
+                "WASSERSTEIN_RELATIVE",
+                "GaussianTarget",
+                "Moments",
+                "RelativeGaussianTarget",
+                "covariance",
+                "gaussian_target",
+                "mean_and_covariance",
+                "mean_and_covariance_gradient_scaled",
+                "mean_moments",
+                "mean_square",
+                "moment_sums",
+                "relative_gaussian_target",
+                "wasserstein_absolute",
+                "wasserstein_relative",
             ),
             "gram_matrices": (
                 "GRAM_BY_IMAGE",
+                "GRAM_GRADIENT_SCALED",
                 "GRAM_MEAN_SQUARE",
                 "GRAM_PAPER",
                 "GRAM_PER_CHANNEL",
                 "GRAM_UNDIVIDED",
                 "gram",
                 "gram_by_image",
+                "gram_gradient_scaled",
                 "gram_mean_square",
                 "gram_paper",
                 "gram_per_channel",
                 "gram_undivided",
             ),
-            "kinds": ("ContentLoss", "Extent", "Loss", "Mask", "StyleLoss", "Variation"),
+            "kinds": (
+                "ContentLoss",
+                "Extent",
+                "Loss",
+                "Mask",
+                "StyleLoss",
+                "Variation",
+                "statistic_itself",
+            ),
+            "matrix_roots": ("plain_roots", "root_by_lyapunov", "scaled_roots", "trace_of_root"),
             "names": ("CONTENT_LOSSES", "STYLE_LOSSES", "VARIATIONS"),
+            "squares": ("absolute", "gradient_scaled_square", "scaled_by_gradient"),
             "sums": (
                 "as_float",
                 "at_least_float32",
@@ -90,12 +187,14 @@ else:
             ),
             "variations": (
                 "DifferenceSums",
+                "GRADIENT_SCALED_VARIATION",
                 "HALF_SQUARE_VARIATION",
                 "MEAN_VARIATION",
                 "POWER_VARIATION",
                 "SQUARE_VARIATION",
                 "TOTAL_VARIATION",
                 "absolute_differences",
+                "difference_sums",
                 "powered_gradients",
                 "squared_differences",
                 "squared_gradients",
@@ -104,14 +203,24 @@ else:
     )
 
 __all__ = [
-    "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES", "CONTENT_MEAN_SQUARE",
-    "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_SUM_SQUARE", "ContentLoss", "DifferenceSums",
-    "Extent", "GRAM_BY_IMAGE", "GRAM_MEAN_SQUARE", "GRAM_PAPER", "GRAM_PER_CHANNEL",
-    "GRAM_UNDIVIDED", "HALF_SQUARE_VARIATION", "Loss", "MEAN_VARIATION", "Mask",
-    "POWER_VARIATION", "SQUARE_VARIATION", "STYLE_LOSSES", "StyleLoss", "TOTAL_VARIATION",
-    "VARIATIONS", "Variation", "absolute_differences", "as_float", "at_least_float32",
-    "content", "gram", "gram_by_image", "gram_matrices", "gram_mean_square", "gram_paper",
-    "gram_per_channel", "gram_undivided", "half", "kinds", "mean_over_positions", "names",
-    "positions", "powered_gradients", "squared_differences", "squared_feature_differences",
-    "squared_gradients", "sums", "unchanged", "variations",
+    "CONTENT_GRADIENT_SCALED", "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES",
+    "CONTENT_MEAN_SQUARE", "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_RELATIVE",
+    "CONTENT_SUM_SQUARE", "ContentLoss", "DifferenceSums", "Extent",
+    "GRADIENT_SCALED_VARIATION", "GRAM_BY_IMAGE", "GRAM_GRADIENT_SCALED", "GRAM_MEAN_SQUARE",
+    "GRAM_PAPER", "GRAM_PER_CHANNEL", "GRAM_UNDIVIDED", "GaussianTarget",
+    "HALF_SQUARE_VARIATION", "Loss", "MEAN_AND_COVARIANCE",
+    "MEAN_AND_COVARIANCE_GRADIENT_SCALED", "MEAN_VARIATION", "Mask", "Moments",
+    "POWER_VARIATION", "RelativeGaussianTarget", "SQUARE_VARIATION", "STYLE_LOSSES",
+    "StyleLoss", "TOTAL_VARIATION", "VARIATIONS", "Variation", "WASSERSTEIN_ABSOLUTE",
+    "WASSERSTEIN_RELATIVE", "absolute", "absolute_differences", "as_float", "at_least_float32",
+    "content", "covariance", "difference_powers", "difference_sums", "gaussian",
+    "gaussian_target", "gradient_scaled_square", "gram", "gram_by_image",
+    "gram_gradient_scaled", "gram_matrices", "gram_mean_square", "gram_paper",
+    "gram_per_channel", "gram_undivided", "half", "kinds", "matrix_roots",
+    "mean_and_covariance", "mean_and_covariance_gradient_scaled", "mean_moments",
+    "mean_over_positions", "mean_square", "moment_sums", "names", "plain_roots", "positions",
+    "powered_gradients", "relative_gaussian_target", "relative_squares", "root_by_lyapunov",
+    "scaled_by_gradient", "scaled_roots", "squared_differences", "squared_feature_differences",
+    "squared_gradients", "squares", "statistic_itself", "sums", "trace_of_root", "unchanged",
+    "variations", "wasserstein_absolute", "wasserstein_relative",
 ]  # fmt: skip

@@ -17,16 +17,16 @@ class ContentLoss(NamedTuple):
 
     Attributes:
       sums: function of (features of the canvas, of the content), each [*batch, h, w, c]; returns a sum
-        over the h * w positions.
-      value: function of (that sum, h * w * c); returns the loss, a scalar.
+        over the h * w positions, or a pytree of several.
+      value: function of (these sums, h * w * c); returns the loss, a scalar.
       additive: whether `sums` really is a sum over positions: positions that are zero in both pictures
         add nothing, and the sums of two halves of a picture add up to the sum of the whole. Computing a
         picture in tiles, or in bands on several devices, needs that; with False, a picture is always
         computed in one piece.
     """
 
-    sums: Callable[[FeatureMap, FeatureMap], Scalar]
-    value: Callable[[Scalar, int], Scalar]
+    sums: Callable[[FeatureMap, FeatureMap], Any]
+    value: Callable[[Any, int], Scalar]
     additive: bool = True
 
     def __call__(self, canvas: FeatureMap, content: FeatureMap) -> Scalar:
