@@ -51,7 +51,7 @@ FOUND = {f"{module}.{name}": (module, text) for module, name, text in examples()
 
 def test_the_examples_are_found():
     assert {
-        "losses.gram",
+        "losses.gram_matrices.gram",
         "vgg.network.features",
         "painting.stylize",
         "batches.stylize_many",

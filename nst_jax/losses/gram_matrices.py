@@ -1,0 +1,164 @@
+"""Gram losses of style: squared distances of Gram matrices, each times a factor.
+
+Notation: the features at a tap (a layer's output that a loss reads) have N channels and M = h * w
+positions; the picture has P pixels. F is the features as an [M, N] matrix, R = FᵀF the raw Gram matrix,
+G = R / M its mean over positions. dR and dG are the differences of R and G between canvas and style.
+
+Every Gram loss here, except the gradient-scaled one, is sum(dG²) times a factor, which each function
+states for its source. Sources that use R, which grows with the picture, resize the style to the content
+first. Written with G, their losses have the same value in that case, and stay comparable if the sizes
+differ.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from nst_jax._types import FeatureMap, Gram, Scalar
+from nst_jax.losses.kinds import Extent, StyleLoss
+from nst_jax.losses.squares import gradient_scaled_square
+from nst_jax.losses.sums import mean_over_positions
+
+
+def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) -> Gram:
+    """Compute the raw Gram matrix R = FᵀF: inner products of all pairs of feature maps.
+
+    F has one column per feature map. In textbooks each map is a row, and the same matrix is F Fᵀ: a map
+    of 8 × 8 positions is a row of L = 64, and 20 maps give a 20 × 20 matrix for any picture size.
+
+    Args:
+      features: [*batch, h, w, c].
+      products: precision that the matrix product requests from the device. Only `HIGHEST` uses all
+        bits of float32 on every device.
+
+    Returns:
+      [*batch, c, c], a sum over the h * w positions, in float32 at least. Divide by `positions` for
+      the mean.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from nst_jax.losses import gram
+      >>> wide = jax.random.normal(jax.random.key(0), (30, 50, 20))
+      >>> maps = wide[:8, :8]
+      >>> rows = maps.reshape(64, 20).T
+      >>> rows.shape, gram(maps).shape
+      ((20, 64), (20, 20))
+      >>> small = wide[:4, :4, :8]
+      >>> gram(small).shape                          # 8 maps, so 8 × 8 ...
+      (8, 8)
+      >>> product = jnp.vdot(small[..., 4], small[..., 2])
+      >>> bool(jnp.allclose(gram(small)[4, 2], product, rtol=1e-5))     # ... of their products
+      True
+      >>> gram(wide).shape                           # does not depend on the picture's size
+      (20, 20)
+      >>> mean = jnp.mean(jax.vmap(jnp.outer)(rows.T, rows.T), axis=0)
+      >>> bool(jnp.allclose(gram(maps) / 64, mean, atol=1e-5))          # F Fᵀ / L
+      True
+
+    References:
+      Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 3.
+    """
+    # `_gram` is a `custom_vjp` object, which cannot be pickled; this plain function around it can be.
+    return _gram(features, products)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _gram(features: FeatureMap, products: lax.Precision) -> Gram:
+    wide = jnp.promote_types(features.dtype, jnp.float32)
+    return jnp.einsum(
+        "...hwc,...hwd->...cd", features, features, precision=products, preferred_element_type=wide
+    )
+
+
+def _gram_forward(features: FeatureMap, products: lax.Precision) -> tuple[Gram, FeatureMap]:
+    return _gram(features, products), features
+
+
+def _gram_backward(
+    products: lax.Precision, features: FeatureMap, cotangent: Gram
+) -> tuple[FeatureMap]:
+    # The cotangent of F is F (C + Cᵀ), with C the cotangent of R: one product, for which autodiff
+    # would make two.
+    symmetric = (cotangent + jnp.swapaxes(cotangent, -1, -2)).astype(features.dtype)
+    return (jnp.einsum("...hwc,...cd->...hwd", features, symmetric, precision=products),)
+
+
+_gram.defvjp(_gram_forward, _gram_backward)
+
+
+def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
+    """Return mean(dG²), dG = canvas - style: the loss of Gatys' code and of TensorFlow's tutorial."""
+    del extent
+    return jnp.mean(jnp.square(canvas - style), axis=(-1, -2))
+
+
+def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
+    """Return mean(dG²) / 4, the loss E of the paper, where dG = canvas - style.
+
+    The paper writes it sum(dR²) / (4 N² M²), with raw Gram matrices R, N channels and M positions.
+
+    References:
+      Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 4; the Coursera course.
+    """
+    return gram_mean_square(canvas, style, extent) / 4
+
+
+def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
+    """Return mean((dG / N)²), where dG = canvas - style and N is the number of channels.
+
+    The sources divide the raw Gram matrix by N M, the size of the features at M positions.
+
+    References:
+      jcjohnson/neural-style; ProGamerGov/neural-style-pt; PyTorch's tutorial.
+    """
+    return gram_mean_square(canvas, style, extent) / canvas.shape[-1] ** 2
+
+
+def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
+    """Return mean(dG²) M / N, which grows with the picture, where dG = canvas - style.
+
+    The source writes it mean(dR²) / (N M), with raw Gram matrices R, N channels and M positions.
+
+    References:
+      udacity/deep-learning-v2-pytorch, style-transfer.
+    """
+    factor = extent.positions / canvas.shape[-1]
+    return gram_mean_square(canvas, style, extent) * factor
+
+
+def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
+    """Return sum(dG²) (M / P)² / 36, where dG = canvas - style.
+
+    The source writes it sum(dR²) / (4 · 3² · P²), with raw Gram matrices R: it divides by the channels
+    (3) and pixels (P) of the picture, not by the channels and positions (M) of the features.
+
+    References:
+      keras-team/keras-io, examples/generative/neural_style_transfer.py.
+    """
+    positions_per_pixel = extent.positions / extent.pixels
+    return jnp.sum(jnp.square(canvas - style), axis=(-1, -2)) * (positions_per_pixel**2 / 36)
+
+
+def gram_gradient_scaled(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
+    """Return sum(dG²) / (sum|dG| + 1e-8), where dG = canvas - style; see `gradient_scaled_square`.
+
+    References:
+      crowsonkb/style-transfer-pytorch, style_transfer/style_transfer.py, `StyleLoss`.
+    """
+    del extent
+    return gradient_scaled_square(canvas - style)
+
+
+GRAM_MEAN_SQUARE = StyleLoss(gram, mean_over_positions, gram_mean_square)
+
+GRAM_PAPER = StyleLoss(gram, mean_over_positions, gram_paper)
+
+GRAM_PER_CHANNEL = StyleLoss(gram, mean_over_positions, gram_per_channel)
+
+GRAM_UNDIVIDED = StyleLoss(gram, mean_over_positions, gram_undivided)
+
+GRAM_BY_IMAGE = StyleLoss(gram, mean_over_positions, gram_by_image)
+
+GRAM_GRADIENT_SCALED = StyleLoss(gram, mean_over_positions, gram_gradient_scaled)

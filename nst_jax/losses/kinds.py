@@ -1,0 +1,133 @@
+"""The three kinds of losses, each made of sums over a picture and of what becomes of the sums."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from jax import lax
+from jaxtyping import Array, Bool, Int
+
+from nst_jax._types import FeatureMap, Image, Scalar, Statistic
+from nst_jax.losses.sums import positions
+
+Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
+
+
+class ContentLoss(NamedTuple):
+    """A content loss, in two parts: what is summed over positions, and the loss made from the sum.
+
+    Attributes:
+      sums: function of (features of the canvas, of the content), each [*batch, h, w, c]; returns a sum
+        over the h * w positions, or a pytree of several.
+      value: function of (these sums, h * w * c); returns the loss, a scalar.
+      additive: whether `sums` really is a sum over positions: positions that are zero in both pictures
+        add nothing, and the sums of two halves of a picture add up to the sum of the whole. Computing a
+        picture in tiles, or in bands on several devices, needs that; with False, a picture is always
+        computed in one piece.
+    """
+
+    sums: Callable[[FeatureMap, FeatureMap], Any]
+    value: Callable[[Any, int], Scalar]
+    additive: bool = True
+
+    def __call__(self, canvas: FeatureMap, content: FeatureMap) -> Scalar:
+        """Return the distance between the features [*batch, h, w, c] of two whole pictures."""
+        return self.value(self.sums(canvas, content), positions(canvas) * canvas.shape[-1])
+
+
+def statistic_itself(statistic: Statistic) -> Statistic:
+    """Return a statistic as it is: the `target` of losses that compare statistics directly."""
+    return statistic
+
+
+class StyleLoss(NamedTuple):
+    """A style loss, in four parts: sums over positions, a statistic, a target, a distance.
+
+    Only `sums` sees the positions. So the loss is exact even if a picture is computed in parts (tiles,
+    bands of several devices): the sums of the parts are added before `statistic` is called.
+
+    The functions are given single pictures; for a batch they are mapped by `vmap`.
+
+    Attributes:
+      sums: function of (features [h, w, c], precision of matrix products); returns a pytree of sums
+        over the h * w positions. Features may be bfloat16; the sums must be float32 at least.
+      statistic: function of (sums, number of positions); returns the statistic, a pytree. The
+        statistics of several styles are averaged, so averages must be what a blend of styles has: the
+        mean and the second moment are such, the covariance is not.
+      distance: function of (statistic of the canvas, target of the style, `Extent` of the canvas);
+        returns the loss, a scalar.
+      additive: whether `sums` really are sums over positions: positions of zeros add nothing, and the
+        sums of two halves of a picture add up to those of the whole. This does not hold for sorted
+        projections, nearest neighbours or histograms that count zeros. With False, a picture is always
+        computed in one piece, without tiles and bands.
+      target: function of (the style's statistic, averaged over styles if there are several); returns
+        the target, a pytree, which `Targets` keep. What depends on the style alone is computed here,
+        once for each scale (resolution) and not in every update. By default the statistic itself.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.losses import StyleLoss, mean_over_positions
+      >>> def channel_sums(features, products):
+      ...     return jnp.sum(features, axis=(-3, -2))
+      >>> def distance(canvas, style, extent):
+      ...     return jnp.mean(jnp.square(canvas - style))
+      >>> loss = StyleLoss(channel_sums, mean_over_positions, distance)
+      >>> loss.measure(jnp.ones((4, 6, 2))).tolist()
+      [1.0, 1.0]
+    """
+
+    sums: Callable[[FeatureMap, lax.Precision], Statistic]
+    statistic: Callable[[Statistic, int], Statistic]
+    distance: Callable[[Statistic, Any, "Extent"], Scalar]
+    additive: bool = True
+    target: Callable[[Statistic], Any] = statistic_itself
+
+    def measure(
+        self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
+    ) -> Statistic:
+        """Return the statistic of the features [h, w, c] of a whole picture."""
+        return self.statistic(self.sums(features, products), positions(features))
+
+
+class Variation(NamedTuple):
+    """A loss of one picture, without target: sums over its pixels, and the loss made from them.
+
+    Attributes:
+      sums: function of (picture [*batch, h, w, 3], mask [h, w] of the pixels to include, or None for
+        all); returns a pytree of sums over pixels of functions of dy and dx, the differences to the
+        pixels below and to the right. Where the mask is False, dy and dx of that pixel are left out.
+      value: function of (these sums, (h, w) of the whole picture); returns the loss, a scalar.
+      additive: whether `sums` really are sums over pixels: the sums of two halves of a picture add up
+        to those of the whole, if the upper or left half also has the next line of pixels, masked out.
+        Computing a picture in tiles, or in bands on several devices, needs that; with False, a picture
+        is always computed in one piece.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.losses import TOTAL_VARIATION
+      >>> step = jnp.zeros((2, 3, 3)).at[:, 2].set(1.0)     # one edge, 2 pixels high, 3 channels
+      >>> float(TOTAL_VARIATION(step))
+      6.0
+    """
+
+    sums: Callable[[Image, Mask], Any]
+    value: Callable[[Any, tuple[int, int]], Scalar]
+    additive: bool = True
+
+    def __call__(self, image: Image) -> Scalar:
+        """Return the variation of a picture [*batch, h, w, 3] in [0, 1]."""
+        return self.value(self.sums(image, None), (image.shape[-3], image.shape[-2]))
+
+
+class Extent(NamedTuple):
+    """The sizes of a canvas that a style loss may depend on, and the number of the update.
+
+    The number is traced, a scalar of int32: a loss with random choices makes its random key from it,
+    such as by `jax.random.fold_in(key, extent.step)`, and so makes new choices in each update.
+    """
+
+    positions: int  # M, the number of positions of the features
+    pixels: int  # P, the number of pixels of the picture
+    step: Int[Array, "*batch"] | int = 0  # number of the update at this scale; 0 measures the start
+
+
+Loss: TypeAlias = ContentLoss | StyleLoss | Variation

@@ -1,0 +1,43 @@
+"""Sums over positions, the places at which a layer has features: in which type, and how many terms."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from nst_jax._types import FeatureMap, Scalar
+
+
+def positions(features: FeatureMap) -> int:
+    """Return M = h * w, the number of positions of features [*batch, h, w, c]."""
+    return features.shape[-3] * features.shape[-2]
+
+
+def at_least_float32(features: FeatureMap) -> FeatureMap:
+    """Return features in float32, or in their own dtype if wider, so that long sums are accurate."""
+    return features.astype(jnp.promote_types(features.dtype, jnp.float32))
+
+
+def as_float(count: int) -> Any:
+    """Return a number of positions as a float, since JAX converts an int to int32, which may overflow.
+
+    A number made of symbolic sizes (see `jax.export`) becomes a float32 array.
+    """
+    return float(count) if isinstance(count, int) else jnp.asarray(count, jnp.float32)
+
+
+def mean_over_positions(sums: Array, count: int) -> Array:
+    """Return the sums divided by the number of positions: G = R / M for a Gram matrix."""
+    return sums / as_float(count)
+
+
+def half(total: Scalar, size: object) -> Scalar:
+    """Return half of a sum, whatever the number of its terms."""
+    del size
+    return total / 2
+
+
+def unchanged(total: Scalar, size: object) -> Scalar:
+    """Return a sum as it is, whatever the number of its terms."""
+    del size
+    return total

@@ -1,0 +1,102 @@
+"""Variation losses of a picture: functions of the differences between neighbouring pixels.
+
+dy and dx are the differences between the pixel below, or to the right, and the pixel itself.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nst_jax._types import Image, Scalar
+from nst_jax.losses.kinds import Mask, Variation
+from nst_jax.losses.squares import absolute, scaled_by_gradient
+from nst_jax.losses.sums import as_float, half, unchanged
+
+DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # (sum(|dy|), sum(|dx|)) or (sum(dy²), sum(dx²))
+
+
+def absolute_differences(image: Image, where: Mask = None) -> DifferenceSums:
+    """Return sum|dy| and sum|dx| of the differences to the pixels below (dy) and right (dx)."""
+    return _sum_each(absolute, _differences(image, where))
+
+
+def squared_differences(image: Image, where: Mask = None) -> DifferenceSums:
+    """Return sum(dy²) and sum(dx²) of the differences to the pixels below (dy) and right (dx)."""
+    return _sum_each(jnp.square, _differences(image, where))
+
+
+def difference_sums(image: Image, where: Mask = None) -> tuple[DifferenceSums, DifferenceSums]:
+    """Return what `squared_differences` and `absolute_differences` return."""
+    return squared_differences(image, where), absolute_differences(image, where)
+
+
+def squared_gradients(image: Image, where: Mask = None) -> Scalar:
+    """Return the sum of dy² + dx² over the pixels that have a pixel below and one to the right."""
+    return jnp.sum(_gradient_squares(image, where), axis=(-1, -2, -3))
+
+
+def powered_gradients(image: Image, where: Mask = None) -> Scalar:
+    """Return the sum of (dy² + dx²)^1.25 over pixels that have a pixel below and one to the right."""
+    return jnp.sum(_gradient_squares(image, where) ** 1.25, axis=(-1, -2, -3))
+
+
+def _differences(image: Image, where: Mask) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Return dy and dx, differences to the pixels below and to the right; 0 where the mask is False."""
+    down = image[..., 1:, :, :] - image[..., :-1, :, :]
+    right = image[..., :, 1:, :] - image[..., :, :-1, :]
+    if where is None:
+        return down, right
+    included = where[..., None]
+    return jnp.where(included[:-1], down, 0), jnp.where(included[:, :-1], right, 0)
+
+
+def _gradient_squares(image: Image, where: Mask) -> Array:
+    """Return dy² + dx² of the pixels that have a pixel below and one to the right."""
+    down, right = _differences(image, where)
+    return jnp.square(down[..., :, :-1, :]) + jnp.square(right[..., :-1, :, :])
+
+
+def _sum_each(function: Callable[[Array], Array], parts: tuple[Array, Array]) -> DifferenceSums:
+    down, right = (jnp.sum(function(part), axis=(-1, -2, -3)) for part in parts)
+    return down, right
+
+
+def _down_plus_right(sums: DifferenceSums, shape: tuple[int, int]) -> Scalar:
+    del shape
+    return sums[0] + sums[1]
+
+
+def _scaled(sums: tuple[DifferenceSums, DifferenceSums], shape: tuple[int, int]) -> Scalar:
+    del shape
+    squares, absolutes = sums
+    return scaled_by_gradient(squares[0] + squares[1], absolutes[0] + absolutes[1])
+
+
+def _mean_down_plus_mean_right(sums: DifferenceSums, shape: tuple[int, int]) -> Scalar:
+    height, width = shape
+    down, right = as_float(3 * (height - 1) * width), as_float(3 * height * (width - 1))
+    return sums[0] / down + sums[1] / right
+
+
+# The sum of absolute differences between neighbouring pixels, all channels: `tf.image.total_variation`.
+# It grows with the picture and with its contrast.
+TOTAL_VARIATION = Variation(absolute_differences, _down_plus_right)
+
+# mean(dy²) + mean(dx²), which does not grow with the picture.
+MEAN_VARIATION = Variation(squared_differences, _mean_down_plus_mean_right)
+
+# sum(dy²) + sum(dx²), the formula in the text of TensorFlow's tutorial.
+SQUARE_VARIATION = Variation(squared_differences, _down_plus_right)
+
+# Half the sum of dy² + dx² over the pixels that have a pixel below and one to the right:
+# jcjohnson/neural-style, whose code contains only the gradient of this loss.
+HALF_SQUARE_VARIATION = Variation(squared_gradients, half)
+
+# The sum of (dy² + dx²)^1.25 over the pixels that have a pixel below and one to the right:
+# keras-team/keras-io, examples/generative/neural_style_transfer.py.
+POWER_VARIATION = Variation(powered_gradients, unchanged)
+
+# sum(dy² + dx²) / (sum(|dy| + |dx|) + 1e-8): see `gradient_scaled_square`.
+GRADIENT_SCALED_VARIATION = Variation(difference_sums, _scaled)
