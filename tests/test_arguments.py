@@ -23,6 +23,8 @@ def test_every_flag_with_a_key_is_a_flag_and_its_key_a_recipes():
         ({"tv_weight": 0.5}, {"tv_weight": 0.5}),
         ({"style_shares": (1.0, 2.0)}, {"style_shares": (1.0, 2.0)}),
         ({"steps": 7}, {"steps": 7}),
+        ({"quality": "draft"}, {"steps": 30}),
+        ({"recipe": "gram", "quality": "best"}, {"steps": 300}),
         ({"learning_rate": 0.3}, {"learning_rate": 0.3}),
         ({"pool": "average"}, {"pool": layers.average_pool}),
         ({"precision": "bfloat16"}, {"precision": vgg.precision.BFLOAT16}),
@@ -69,6 +71,9 @@ def test_nothing_is_the_default():
         ({"optimizer": "lbfgs"}, "`clip`: LBFGS "),
         ({"style_layer": ("relu9_1",)}, "`style_layer`: "),
         ({"strength": 2.0}, "`strength`: expected 0 to 1"),
+        ({"quality": "god"}, "`quality`: there is no quality 'god'; did you mean 'good'?"),
+        ({"quality": "good", "recipe": "tf"}, "`quality`: recipe 'tf' has the number of updates of"),
+        ({"quality": "good", "steps": 9}, "`quality`: good and 9 steps were given"),
         ({"size": "large"}, "`size`: expected a number of pixels"),
         ({"values": ("terms.style_wieght=3",)}, "`values`: there is no key 'terms.style_wieght'"),
         (
