@@ -121,7 +121,7 @@ def _operations(equation: Any) -> int:
     if equation.primitive.name == "sort":
         sorted_array = equation.invars[0].aval
         length = sorted_array.shape[equation.params["dimension"]]
-        return sorted_array.size * max(length - 1, 1).bit_length()  # comparisons of a merge sort
+        return sorted_array.size * (length - 1).bit_length()  # comparisons of a merge sort
     return 0
 
 
