@@ -399,21 +399,31 @@ def step_model(
     """
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
+    # With symbolic sides, JAX must know while tracing that a pyramid has all its levels. So no level of
+    # the optimiser's that is to be halved may have a side shorter than `NARROWEST`, and no level of the
+    # variables' may be shorter than 1 px.
     levels = getattr(recipe.descent.optimizer, "levels", 0)
+    smallest = max(SMALLEST, 1 << recipe.descent.pyramid_levels)
     program = partial(Program, about=_ABOUT_STEP)
     programs = {
         "step": program(
             call=run.step,
             inputs=run.step_inputs,
-            # With symbolic sides, JAX must know while tracing that the optimiser's pyramid has all its
-            # levels, so no level that is to be halved may have a side shorter than `NARROWEST`.
-            smallest_of_any=max(SMALLEST, NARROWEST << max(levels - 1, 0)),
+            smallest_of_any=max(smallest, NARROWEST << max(levels - 1, 0)),
         ),
         "measure": program(
             call=run.measure, inputs=run.measure_inputs, sides=(*SIDES, *STYLE_SIDES)
         ),
-        "init": program(call=run.init, inputs=lambda sizes: {"image": picture_of(SIDES, sizes)}),
-        "picture": program(call=run.picture, inputs=lambda sizes: {"state": run.state(sizes)}),
+        "init": program(
+            call=run.init,
+            inputs=lambda sizes: {"image": picture_of(SIDES, sizes)},
+            smallest_of_any=smallest,
+        ),
+        "picture": program(
+            call=run.picture,
+            inputs=lambda sizes: {"state": run.state(sizes)},
+            smallest_of_any=smallest,
+        ),
     }
     return Model(
         name="step",
