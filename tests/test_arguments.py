@@ -23,8 +23,6 @@ def test_every_flag_with_a_key_is_a_flag_and_its_key_a_recipes():
         ({"tv_weight": 0.5}, {"tv_weight": 0.5}),
         ({"style_shares": (1.0, 2.0)}, {"style_shares": (1.0, 2.0)}),
         ({"steps": 7}, {"steps": 7}),
-        ({"quality": "draft"}, {"steps": 30}),
-        ({"recipe": "gram", "quality": "best"}, {"steps": 300}),
         ({"learning_rate": 0.3}, {"learning_rate": 0.3}),
         ({"pool": "average"}, {"pool": layers.average_pool}),
         ({"precision": "bfloat16"}, {"precision": vgg.precision.BFLOAT16}),
@@ -51,6 +49,11 @@ def test_flags_are_changes_of_values(changes, values):
     assert recipe_of(Changes(recipe="tf", **changes)) == TF.replace(values)
 
 
+@pytest.mark.parametrize(("quality", "steps"), [("draft", 30), ("good", 90), ("best", 300)])
+def test_a_quality_is_a_number_of_updates(quality, steps):
+    assert recipe_of(Changes(quality=quality)) == DEFAULT.replace(steps=steps)
+
+
 def test_nothing_is_the_default():
     assert recipe_of(Changes()) == DEFAULT
 
@@ -71,7 +74,10 @@ def test_nothing_is_the_default():
         ({"optimizer": "lbfgs"}, "`clip`: LBFGS "),
         ({"style_layer": ("relu9_1",)}, "`style_layer`: "),
         ({"strength": 2.0}, "`strength`: expected 0 to 1"),
-        ({"quality": "god"}, "`quality`: there is no quality 'god'; did you mean 'good'?"),
+        (
+            {"recipe": "gram", "quality": "god"},
+            "`quality`: there is no quality 'god'; did you mean 'good'?",
+        ),
         ({"quality": "good", "recipe": "tf"}, "`quality`: recipe 'tf' has the number of updates of"),
         ({"quality": "good", "steps": 9}, "`quality`: good and 9 steps were given"),
         ({"size": "large"}, "`size`: expected a number of pixels"),

@@ -32,7 +32,8 @@ def test_balances_by_hand(name, expected):
 @pytest.mark.parametrize("name", recipes.PRESETS)
 def test_every_preset_has_a_balance(name):
     # Udacity's is large: its Gram matrices are undivided, and its network's features small.
-    assert 0.01 < balance(recipes.named(name)) < 1e13
+    found = balance(recipes.named(name))
+    assert found is None if name == "default" else 0.01 < found < 1e13
 
 
 @pytest.mark.slow

