@@ -97,7 +97,7 @@ class Snapshot(NamedTuple):
 
     step: int  # updates so far, over all scales
     image: Image  # the canvas as an image [h, w, 3], clipped to [0, 1]
-    losses: Losses  # scalar losses of the canvas; if `broke_at` is not -1, they are not finite
+    losses: Losses  # scalars, of `image`; if `broke_at` is not -1: not finite, of a rejected canvas
     history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]
     scale: int  # index of the scale; 0 is the coarsest
     broke_at: int  # number of the update, over all scales, whose losses were not finite, or -1

@@ -46,7 +46,7 @@ class DreamShot(NamedTuple):
 
     step: int  # steps so far, over all octaves
     image: Image  # the canvas [h, w, 3] in [0, 1], at the size of its octave
-    excitement: Excitement  # of the canvas; if `broke_at` is not -1, it is not finite
+    excitement: Excitement  # of `image`; if `broke_at` is not -1: not finite, of a rejected canvas
     history: Excitement  # of the n canvases since the previous shot: arrays [n]
     octave: int  # index of the octave; 0 is the smallest
     broke_at: int  # number of the step, over all octaves, whose excitement was not finite, or -1

@@ -28,7 +28,9 @@ STOPPING = tuple(
 # Seconds for the main thread to answer the first signal, while there is nothing to save. If it does
 # not answer, the process is ended.
 PATIENCE = 0.5
-CALLBACK_SECONDS = 0.01  # a callback of the garbage collector takes less
+# Python ignores a KeyboardInterrupt that is raised in a callback of the garbage collector or in a
+# destructor. It is raised again after this many seconds, by when the callback has ended.
+CALLBACK_SECONDS = 0.01
 TIDYING_SECONDS = 1.0  # longest time for removing unfinished files before an immediate end
 
 _in_charge = False  # whether this process runs the command line and nothing else

@@ -29,7 +29,8 @@ from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.weights.params import WeightsInfo
 
-Shot: TypeAlias = Any  # a `Snapshot`, or what the run of a subclass of `Recorder` yields
+# What a `Recorder` records: a `Snapshot`; subclasses record other types, such as `DreamShot`.
+Shot: TypeAlias = Any
 
 
 class Ending(NamedTuple):

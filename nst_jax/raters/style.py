@@ -35,9 +35,10 @@ def style_vector_distance(
     """Return the Euclidean distance of two pictures' style vectors.
 
     The vectors, of 100 numbers, are those of Magenta's arbitrary stylization. Its predictor was trained
-    on squares of 256 px and takes notice of finer detail in larger pictures, so distances of pictures
-    of different sizes do not compare. So by default, if `picture` has a larger area than such a square,
-    both pictures are first reduced by the factor that gives `picture` that area.
+    on squares of 256 px, and takes notice of finer detail in larger pictures. So a distance measured on
+    large pictures cannot be compared with one measured on small ones. By default, therefore, if
+    `picture` has a larger area than such a square, both pictures are first reduced by the factor that
+    gives `picture` that area.
 
     Args:
       predictor: weights from `feed_forward.load_arbitrary`.

@@ -160,10 +160,10 @@ def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
 
 
 def parts_of(item: Item) -> Iterator[Item]:
-    """Yield the fields of an item's value; none if it is a number, or described by its name alone.
+    """Yield the fields of an item's value, as items; none if it has no fields, or if its name says all.
 
-    A loss without a registered name is a named tuple, whose functions and flag `additive` are yielded
-    singly.
+    A number has no fields. A loss that is registered is described by its name; of any other loss, its
+    functions and its flag `additive` are yielded, one item each.
     """
     value, prefix = item.value, f"{item.key}."
     if is_dataclass(value) and not isinstance(value, type):

@@ -70,11 +70,11 @@ strength = look(
 
 
 def styles_for_each(styles: str, pairs: str) -> Decorator:
-    """Return the options of several styles for each content.
+    """Return the options `--styles` and `--pair`: which contents are painted with which styles.
 
     Args:
-      styles: what the styles are, in the words of `--help`.
-      pairs: the pairing by default, in the words of `--help`.
+      styles: help text of `--styles`.
+      pairs: what `--pair all`, the default, does, as a phrase for the help text of `--pair`.
     """
     return all_of(
         look("--styles", type=FILE, multiple=True, metavar="STYLES...", help=styles),
