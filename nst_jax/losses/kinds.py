@@ -84,7 +84,7 @@ class Variation(NamedTuple):
         pixels below and to the right. Where the mask is False, dy and dx of that pixel are left out.
       value: function of (these sums, (h, w) of the whole picture); returns the loss, a scalar.
       additive: whether `sums` really are sums over pixels: the sums of two halves of a picture add up
-        to those of the whole, if the upper or left half also has the next line of pixels, masked out.
+        to those of the whole, if each half also has the nearest line of the other, masked out.
         Computing a picture in tiles, or in bands on several devices, needs that; with False, a picture
         is always computed in one piece.
 

@@ -16,6 +16,7 @@ from nst_jax.losses.gram_matrices import (
 from nst_jax.losses.variations import (
     HALF_SQUARE_VARIATION,
     MEAN_VARIATION,
+    NINE_POINT_VARIATION,
     POWER_VARIATION,
     SQUARE_VARIATION,
     TOTAL_VARIATION,
@@ -42,4 +43,5 @@ VARIATIONS = {
     "mean_variation": MEAN_VARIATION,
     "half_square_variation": HALF_SQUARE_VARIATION,
     "power_variation": POWER_VARIATION,
+    "nine_point_variation": NINE_POINT_VARIATION,
 }
