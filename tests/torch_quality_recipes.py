@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from tests.torch_recipes import Pixels, batch, to_tensor
+from tests.torch_recipes import Pixels, batch, keras_adam, to_tensor
 
 
 class Run(NamedTuple):
@@ -37,12 +37,12 @@ BLOCKS = (2, 2, 4, 4, 4)  # convolutions between the poolings of VGG-19
 
 
 def activations(weights, x, wanted, *, pool, paddings):
-    """Return the output of each wanted ReLU, by names such as `r41`.
+    """Return the output of each wanted convolution or ReLU, by names such as `c42` and `r41`.
 
     Args:
       weights: pairs (kernel, bias), conv1_1 first.
       x: the network's pixels [1, 3, h, w].
-      wanted: names of ReLUs; the network is computed up to the last of them.
+      wanted: names; the network is computed up to the last of them.
       pool: what halves the sides between the blocks.
       paddings: how the first convolution is padded, and how every other one is.
     """
@@ -53,11 +53,12 @@ def activations(weights, x, wanted, *, pool, paddings):
         for convolution in range(1, convolutions + 1):
             mode = paddings[min(index, 1)]
             x = functional.pad(x, (1, 1, 1, 1), mode=mode)
-            x = functional.relu(functional.conv2d(x, *weights[index]))
+            before = functional.conv2d(x, *weights[index])
+            x = functional.relu(before)
             index += 1
-            name = f"r{block}{convolution}"
-            if name in wanted:
-                found[name] = x
+            for kind, output in (("c", before), ("r", x)):
+                if (name := f"{kind}{block}{convolution}") in wanted:
+                    found[name] = output
             if len(found) == len(set(wanted)):
                 return found
     raise ValueError(f"VGG-19 has not all of {wanted}")
@@ -358,3 +359,92 @@ def sliced_wasserstein(
         optimizer.step(closure)
     del losses_found[steps + 1 :]
     return Run(losses_found, last[0].permute(1, 2, 0).clamp(0, 1).numpy())
+
+
+# --- histogram ------------------------------------------------------------------------------------
+# rejunity/neural-style-tf @ 89839ce4, neural_style.py with `--optimizer adam`; histograms are matched
+# exactly, not in bins
+
+HISTOGRAM_GRAM = ("r11", "r21", "r31", "r41", "r51")
+HISTOGRAM_MATCHED = ("r11", "r41")
+
+
+def level_of(values):
+    """Return each of n values' level: (the middle rank of the values equal to it, plus 1/2) / n."""
+    smaller = (values[None] < values[:, None]).sum(1)
+    equal = (values[None] == values[:, None]).sum(1)
+    return (smaller + (equal - 1) / 2 + 0.5) / len(values)
+
+
+def matched(channel, wanted):
+    """Return the values of a channel, each replaced by the wanted values' quantile at its level."""
+    levels = (np.arange(len(wanted)) + 0.5) / len(wanted)
+    return torch.tensor(
+        np.interp(level_of(channel).numpy(), levels, np.sort(wanted.numpy())), dtype=channel.dtype
+    )
+
+
+def histogram_loss(features, wanted):
+    """Return the mean squared difference of features [c, positions] and themselves, matched."""
+    fixed = features.detach()
+    targets = torch.stack([matched(*pair) for pair in zip(fixed, wanted, strict=True)])
+    return (features - targets).square().mean()
+
+
+def histogram(weights, content, style, steps, *, perturbation=0.0):
+    """TensorFlow's Adam on RGB pixels in 0..255 from the content; nothing is clipped.
+
+    Args:
+      weights: of VGG-19.
+      content: RGB in [0, 1].
+      style: the same, of the content's size.
+      steps: number of updates; one canvas more is evaluated.
+      perturbation: relative change of the start's pixels.
+    """
+    mean = torch.tensor((123.68, 116.779, 103.939), dtype=weights[0][0].dtype)[:, None, None]
+
+    def features(pixels):  # the source's weights are for RGB, ours for BGR
+        found = activations(
+            weights,
+            pixels.flip(1),
+            ("c42", *HISTOGRAM_GRAM),
+            pool=lambda x: functional.avg_pool2d(x, 2, ceil_mode=True),
+            paddings=("constant", "constant"),
+        )
+        return {name: value[0].flatten(1) for name, value in found.items()}
+
+    def losses(pixels):
+        found = features(pixels)
+        content_loss = (found["c42"] - of_content["c42"]).square().sum()
+        content_loss = 5 * content_loss / (2 * found["c42"].numel() ** 0.5)
+        gram_loss = matched_loss = 0
+        for name in HISTOGRAM_GRAM:
+            n, m = found[name].shape
+            difference = found[name] @ found[name].T - of_style[name] @ of_style[name].T
+            gram_loss = gram_loss + 0.2 * difference.square().sum() / (4 * n**2 * m**2)
+        for name in HISTOGRAM_MATCHED:
+            matched_loss = matched_loss + 0.5 * histogram_loss(found[name], of_style[name])
+        style_loss = 1e4 * gram_loss / 5 + 1e6 * matched_loss / 2
+        variation = 1e-3 * sum(
+            2 * pixels.diff(dim=axis).square().sum() / 2 / pixels.diff(dim=axis).numel()
+            for axis in (2, 3)
+        )
+        return content_loss + style_loss + variation, content_loss, style_loss, variation
+
+    content_pixels, style_pixels = (
+        255 * batch(picture, weights) - mean for picture in (content, style)
+    )
+    with torch.no_grad():
+        of_content, of_style = features(content_pixels), features(style_pixels)
+    start = 255 * perturbed(batch(content, weights), perturbation) - mean
+    pixels = start.requires_grad_(True)
+    apply = keras_adam(learning_rate=1.0, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+    losses_found = []
+    for done in range(steps + 1):
+        found = losses(pixels)
+        losses_found.append(tuple(loss.item() for loss in found))
+        if done < steps:
+            (gradient,) = torch.autograd.grad(found[0], pixels)
+            apply(pixels, gradient)
+    image = (pixels.detach() + mean)[0].permute(1, 2, 0) / 255
+    return Run(losses_found, image.clamp(0, 1).numpy())

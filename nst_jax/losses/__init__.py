@@ -12,6 +12,7 @@ from nst_jax._lazy import lazy_names
 if TYPE_CHECKING:
     from nst_jax.losses import content, gram_matrices, kinds, names, sums, variations
     from nst_jax.losses.content import (
+        CONTENT_HALF_OVER_ROOT,
         CONTENT_HALF_SUM_SQUARE,
         CONTENT_MEAN_SQUARE,
         CONTENT_QUARTER_MEAN_SQUARE,
@@ -61,6 +62,7 @@ else:
         ("content", "gram_matrices", "kinds", "names", "sums", "variations"),
         {
             "content": (
+                "CONTENT_HALF_OVER_ROOT",
                 "CONTENT_HALF_SUM_SQUARE",
                 "CONTENT_MEAN_SQUARE",
                 "CONTENT_QUARTER_MEAN_SQUARE",
@@ -108,14 +110,15 @@ else:
     )
 
 __all__ = [
-    "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES", "CONTENT_MEAN_SQUARE",
-    "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_SUM_SQUARE", "ContentLoss", "DifferenceSums",
-    "Extent", "GRAM_BY_IMAGE", "GRAM_MEAN_SQUARE", "GRAM_PAPER", "GRAM_PER_CHANNEL",
-    "GRAM_UNDIVIDED", "HALF_SQUARE_VARIATION", "Loss", "MEAN_VARIATION", "Mask",
-    "NINE_POINT_VARIATION", "POWER_VARIATION", "SQUARE_VARIATION", "STYLE_LOSSES", "StyleLoss",
-    "TOTAL_VARIATION", "VARIATIONS", "Variation", "absolute_differences", "as_float",
-    "at_least_float32", "content", "gram", "gram_by_image", "gram_matrices", "gram_mean_square",
-    "gram_paper", "gram_per_channel", "gram_undivided", "half", "kinds", "mean_over_positions",
-    "names", "nine_point_differences", "positions", "powered_gradients", "squared_differences",
-    "squared_feature_differences", "squared_gradients", "sums", "unchanged", "variations",
+    "CONTENT_HALF_OVER_ROOT", "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES",
+    "CONTENT_MEAN_SQUARE", "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_SUM_SQUARE", "ContentLoss",
+    "DifferenceSums", "Extent", "GRAM_BY_IMAGE", "GRAM_MEAN_SQUARE", "GRAM_PAPER",
+    "GRAM_PER_CHANNEL", "GRAM_UNDIVIDED", "HALF_SQUARE_VARIATION", "Loss", "MEAN_VARIATION",
+    "Mask", "NINE_POINT_VARIATION", "POWER_VARIATION", "SQUARE_VARIATION", "STYLE_LOSSES",
+    "StyleLoss", "TOTAL_VARIATION", "VARIATIONS", "Variation", "absolute_differences",
+    "as_float", "at_least_float32", "content", "gram", "gram_by_image", "gram_matrices",
+    "gram_mean_square", "gram_paper", "gram_per_channel", "gram_undivided", "half", "kinds",
+    "mean_over_positions", "names", "nine_point_differences", "positions", "powered_gradients",
+    "squared_differences", "squared_feature_differences", "squared_gradients", "sums",
+    "unchanged", "variations",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """The losses by the names that recipe files use."""
 
 from nst_jax.losses.content import (
+    CONTENT_HALF_OVER_ROOT,
     CONTENT_HALF_SUM_SQUARE,
     CONTENT_MEAN_SQUARE,
     CONTENT_QUARTER_MEAN_SQUARE,
@@ -35,6 +36,7 @@ CONTENT_LOSSES = {
     "content_quarter_mean_square": CONTENT_QUARTER_MEAN_SQUARE,
     "content_half_sum_square": CONTENT_HALF_SUM_SQUARE,
     "content_sum_square": CONTENT_SUM_SQUARE,
+    "content_half_over_root": CONTENT_HALF_OVER_ROOT,
 }
 
 VARIATIONS = {
