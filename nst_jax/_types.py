@@ -53,6 +53,12 @@ class Params:
     pixels: str = field(metadata={"static": True})
 
 
+# Key in the metadata of a dataclass field that was added after records of runs existed. Such a field is
+# recorded only where it is not its default, so that records and checkpoints of all other runs stay as
+# they were.
+ADDED_LATER = "added later"
+
+
 class Targets(NamedTuple):
     """What the canvas is compared with, computed before the loop, once per scale (resolution level)."""
 
@@ -90,14 +96,20 @@ class State(NamedTuple):
     opt_state: Any  # state of the optimiser's optax transformation
     # Number of the update, counted at this scale, whose losses were not finite; -1 if there is none.
     broke_at: Int[Array, "*batch"]
+    # The average of all canvases kept at this scale, if `recipe.descent.average_decay` asks for it.
+    average: Float[Array, "*batch h w 3"] | None = None
 
 
 class Snapshot(NamedTuple):
     """What `paint` yields after every interval of updates. Its arrays stay valid: none is donated."""
 
     step: int  # updates so far, over all scales
-    image: Image  # the canvas as an image [h, w, 3], clipped to [0, 1]
-    losses: Losses  # scalars, of `image`; if `broke_at` is not -1: not finite, of a rejected canvas
+    # The canvas as an image [h, w, 3], clipped to [0, 1], or the average of the canvases at this scale
+    # if `recipe.descent.average_decay` is set.
+    image: Image
+    # Scalar losses of the canvas, never of an average; if `broke_at` is not -1: not finite, those of a
+    # rejected canvas.
+    losses: Losses
     history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]
     scale: int  # index of the scale; 0 is the coarsest
     broke_at: int  # number of the update, over all scales, whose losses were not finite, or -1
@@ -117,6 +129,7 @@ class Checkpoint(NamedTuple):
 
 
 __all__ = [
+    "ADDED_LATER",
     "Array", "Bool", "Float", "Int",
     "Checkpoint", "FeatureMap", "Features", "Gram", "Image", "Losses", "Params", "Resized", "Scalar",
     "Snapshot", "State", "Statistic", "StyleImage", "Targets",

@@ -13,9 +13,9 @@ from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
-from nst_jax.images.resizing import enlarge
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.objective import blend, style_targets
+from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.bands import Bands, distribute, with_padding
@@ -117,20 +117,32 @@ class BatchCanvas:
             sharding.split(stacked(*of_members), self.plan.mesh),
         )
 
-    def start(self, scale: int, measured: Targets, image: Image | None) -> State:
+    def start(self, scale: int, measured: Targets, before: Handover | None) -> State:
         del measured
         mesh, bands, exact = self.plan.mesh, self.plan.bands(scale), None
-        if image is None:
+        shape, descent = self.plan.scales[scale].shape, self.plan.recipe.descent
+        if before is None:
             image, exact = self._starts()
-        image = _enlarge(image, self.plan.scales[scale].shape)
-        self._image = image
-        split = sharding.split(image, mesh)
+            self._image = _enlarge(image, shape, descent.enlarge, False)
+        else:
+            self._image = _enlarge(before.image, shape, descent.enlarge, descent.clip)
+        split = sharding.split(self._image, mesh)
         state = _init_many(split, self._recipe, bands, axes=self._axes, mesh=mesh)
+        if before is not None and before.opt_state is not None:
+            state = _take_over_many(
+                state,
+                before.opt_state,
+                self._recipe,
+                bands,
+                self.plan.bands(scale - 1),
+                axes=self._axes,
+                mesh=mesh,
+            )
         if exact is None:
             return state
         # A copy for each field: the loop donates the state, and no buffer can be donated twice.
-        canvas, pending = (_distributed(exact, bands, mesh) for _ in range(2))
-        return state._replace(canvas=canvas, pending=pending)
+        names = ("canvas", "pending", *(["average"] if state.average is not None else []))
+        return state._replace(**{name: _distributed(exact, bands, mesh) for name in names})
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
         """Return the members' starting images and their exact canvases; see `prepare.exact_canvas`.
@@ -174,8 +186,9 @@ class BatchCanvas:
         del state
         return False  # a chunk never ends early, since its other pictures continue
 
-    def image(self, scale: int, state: State) -> Image:
-        return self._images(scale, state, clipped=False)
+    def hand_over(self, scale: int, state: State) -> Handover:
+        image = self._images(scale, state, clipped=False)
+        return optimize.hand_over(image, state, self._recipe)
 
     def _images(self, scale: int, state: State, *, clipped: bool) -> Image:
         """Return the canvases of a finished scale as images, and record which of them diverged."""
@@ -229,7 +242,7 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 # --- Compiled functions ---------------------------------------------------------------------------
 
-_enlarge = Jitted(enlarge, static_argnums=(1,))
+_enlarge = Jitted(optimize.enlarged, static_argnums=(1, 2, 3))
 _style_targets = Jitted(style_targets)
 
 
@@ -258,6 +271,22 @@ def _init_many(
     # Each device makes the states of its own pictures, since one device may lack memory for all.
     init = partial(optimize.init, bands=bands)
     return sharding.vmap_over_devices(init, mesh, (0, _tree(axes, recipe)))(images, recipe)
+
+
+@partial(Jitted, static_argnames=("axes", "mesh"), donate_argnames="state")
+def _take_over_many(
+    state: State,
+    opt_state: Any,
+    recipe: Recipe,
+    bands: Bands | None,
+    bands_before: Bands | None,
+    *,
+    axes: Axes,
+    mesh: AnyMesh | None,
+) -> State:
+    take_over = partial(optimize.take_over, bands=bands, bands_before=bands_before)
+    in_axes = (0, 0, _tree(axes, recipe))
+    return sharding.vmap_over_devices(take_over, mesh, in_axes)(state, opt_state, recipe)
 
 
 @partial(Jitted, static_argnames=("axes", "mesh"), donate_argnames="state")

@@ -15,8 +15,8 @@ from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
-from nst_jax.images.resizing import enlarge
 from nst_jax.measuring import Measuring, Watch
+from nst_jax.optimize import Handover
 from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.bands import distribute
 from nst_jax.scaling.plan import Plan
@@ -34,6 +34,7 @@ class Programs(NamedTuple):
     init: Callable[..., Any]
     run: Callable[..., Any]
     enlarge: Callable[..., Any]
+    take_over: Callable[..., Any]
     picture: Callable[..., Any]
     canvas_image: Callable[..., Any]
 
@@ -43,7 +44,8 @@ PROGRAMS = Programs(
     init=Jitted(optimize.init),
     # Only the state is donated, since the loop made it; all other arguments belong to the caller.
     run=Jitted(optimize.run, donate_argnames="state"),
-    enlarge=Jitted(enlarge, static_argnums=(1,)),
+    enlarge=Jitted(optimize.enlarged, static_argnums=(1, 2, 3)),
+    take_over=Jitted(optimize.take_over, donate_argnames="state"),
     picture=Jitted(optimize.picture),
     canvas_image=Jitted(optimize.canvas_image),
 )
@@ -98,21 +100,32 @@ class SingleCanvas:
         )
         return _Measured(content, styles, measuring.targets_of(pieces, *pictures))
 
-    def start(self, scale: int, measured: _Measured, image: Image | None) -> State:
-        exact, bands = None, self.plan.bands(scale)
-        if image is None:
-            recipe, content = self.plan.recipe, measured.content
+    def start(self, scale: int, measured: _Measured, before: Handover | None) -> State:
+        exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
+        shape, enlarge = measured.content.shape[:2], recipe.descent.enlarge
+        if before is None:
+            content = measured.content
             init = instant_painter.resolved_start(self._prepared, recipe, self._init)
             image = prepare.starting_image(content, measured.styles[0], recipe, init, self._key)
             exact = prepare.exact_canvas(content, recipe, self._init)
-        image = self._programs.enlarge(image, measured.content.shape[:2])
+            image = self._programs.enlarge(image, shape, enlarge, False)
+        else:
+            image = self._programs.enlarge(before.image, shape, enlarge, recipe.descent.clip)
         image = sharding.replicate(image, self.plan.mesh)
         state = self._programs.init(image, self._recipe, bands=bands)
+        if before is not None and before.opt_state is not None:
+            state = self._programs.take_over(
+                state,
+                before.opt_state,
+                self._recipe,
+                bands=bands,
+                bands_before=self.plan.bands(scale - 1),
+            )
         if exact is None:
             return state
         # A copy for each field: the loop donates the state, and no buffer can be donated twice.
-        canvas, pending = (distribute(jnp.array(exact), bands) for _ in range(2))
-        return state._replace(canvas=canvas, pending=pending)
+        names = ("canvas", "pending", *(["average"] if state.average is not None else []))
+        return state._replace(**{name: distribute(jnp.array(exact), bands) for name in names})
 
     def run(
         self, scale: int, state: State, measured: _Measured, steps: int
@@ -124,8 +137,9 @@ class SingleCanvas:
         # Copied, since a view would keep the whole array [CAPACITY] in memory.
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), losses)
 
-    def image(self, scale: int, state: State) -> Image:
-        return self._programs.canvas_image(state, self._recipe, bands=self.plan.bands(scale))
+    def hand_over(self, scale: int, state: State) -> Handover:
+        image = self._programs.canvas_image(state, self._recipe, bands=self.plan.bands(scale))
+        return optimize.hand_over(image, state, self._recipe)
 
     def is_broken(self, state: State) -> bool:
         return int(state.broke_at) >= 0
@@ -138,12 +152,15 @@ class SingleCanvas:
         """
         if not self.plan.fits_beside_next(scale):
             return None
-        return begin(partial(self._compile_ahead, scale + 1, self.image(scale, state)))
+        # Copied, since the loop donates the state while the other thread works.
+        before = self.hand_over(scale, state)
+        before = before._replace(opt_state=jax.tree.map(jnp.array, before.opt_state))
+        return begin(partial(self._compile_ahead, scale + 1, before))
 
-    def _compile_ahead(self, scale: int, image: Image) -> _Measured:
+    def _compile_ahead(self, scale: int, before: Handover) -> _Measured:
         """Call `measure` for a scale; compile its programs by calling them, the loop for 0 steps."""
         measured, bands = self.measure(scale), self.plan.bands(scale)
-        state = self.start(scale, measured, image)
+        state = self.start(scale, measured, before)
         state, _ = self._programs.run(
             self._formed, state, measured.targets, self._recipe, 0, bands=bands
         )

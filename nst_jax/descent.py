@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from nst_jax import _checks, optimize
-from nst_jax._types import Image
 from nst_jax.prepare import Scale
 
 # What a canvas makes and advances: the loop passes both on, and reads nothing in them.
 LoopState: TypeAlias = Any  # `State`, that of a batch, or that of a dream
 Values: TypeAlias = Any  # the losses, or what a dream maximises, of several canvases in order
+Handover: TypeAlias = Any  # an image, or `optimize.Handover`: what a scale leaves to the next one
 
 # Type of the argument `ahead` of `descend`.
 Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
@@ -36,8 +36,8 @@ class Canvas(Protocol):
         """Compute the targets of a scale; `start` and `run` get the result as `measured`."""
         ...
 
-    def start(self, scale: int, measured: Any, image: Image | None) -> LoopState:
-        """Make a fresh state from `image`, the coarser scale's result (None at the coarsest scale)."""
+    def start(self, scale: int, measured: Any, before: Handover | None) -> LoopState:
+        """Make a fresh state from what the coarser scale left (None at the coarsest scale)."""
         ...
 
     def run(
@@ -46,8 +46,8 @@ class Canvas(Protocol):
         """Run `steps` steps; return the state, and the losses of each step (None if not kept)."""
         ...
 
-    def image(self, scale: int, state: LoopState) -> Image:
-        """Return the image from which the next scale starts."""
+    def hand_over(self, scale: int, state: LoopState) -> Handover:
+        """Return that from which the next scale starts."""
         ...
 
     def is_broken(self, state: LoopState) -> bool:
@@ -90,7 +90,7 @@ def descend(
     wanted = 1 if state is None else 0
     next_measured: Callable[[], Any] | None = None  # waits for the targets of the next scale
     measured: Any = None
-    image: Image | None = None
+    before: Handover | None = None
     while True:
         if state is not None:
             over = done == total or canvas.is_broken(state)
@@ -104,13 +104,13 @@ def descend(
             if ahead and measured and not next_measured and index < len(scales) - 1:
                 next_measured = ahead(index, state)
             if done == ends[index]:
-                image = canvas.image(index, state)
+                before = canvas.hand_over(index, state)
                 index, state, measured = index + 1, None, None
         if measured is None:
             measured = next_measured() if next_measured else canvas.measure(index)
             next_measured = None
         if state is None:
-            state = canvas.start(index, measured, image)
+            state, before = canvas.start(index, measured, before), None
         steps = min(wanted, ends[index] - done, optimize.CAPACITY)
         state, losses = canvas.run(index, state, measured, steps)
         history = history if losses is None else (*history, losses)

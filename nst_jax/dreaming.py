@@ -298,9 +298,9 @@ class DreamCanvas:
     def measure(self, scale: int) -> _Octave:
         return _Octave(self._base(scale), self._guide_features)
 
-    def start(self, scale: int, measured: _Octave, image: Image | None) -> DreamState:
-        coarser = None if image is None else self._base(scale - 1)
-        return self._programs.start(measured.base, self._ascent, image, coarser)
+    def start(self, scale: int, measured: _Octave, before: Image | None) -> DreamState:
+        coarser = None if before is None else self._base(scale - 1)
+        return self._programs.start(measured.base, self._ascent, before, coarser)
 
     def run(
         self, scale: int, state: DreamState, measured: _Octave, steps: int
@@ -311,7 +311,7 @@ class DreamCanvas:
         # Copied, since a view would keep the whole array [CAPACITY] in memory.
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), found)
 
-    def image(self, scale: int, state: DreamState) -> Image:
+    def hand_over(self, scale: int, state: DreamState) -> Image:
         # The pending canvas has all steps of its octave. It is not measured at this octave: the next
         # octave measures it after it was enlarged.
         del scale
@@ -328,7 +328,7 @@ class DreamCanvas:
         """
         if not self.plan.fits_beside_next(scale):
             return None
-        return begin(partial(self._compile_ahead, scale + 1, self.image(scale, state)))
+        return begin(partial(self._compile_ahead, scale + 1, self.hand_over(scale, state)))
 
     def _compile_ahead(self, scale: int, image: Image) -> _Octave:
         """Call `measure` for an octave; compile its programs by calling them, the loop for 0 steps."""

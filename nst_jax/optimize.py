@@ -3,18 +3,21 @@
 The canvas is in the recipe's coordinates, an affine map of the image. A state carries two canvases:
 one whose losses are known (the measured canvas), and the pending one, whose losses the next step
 computes. So a step costs one evaluation of loss and gradient, and the start is measured by the same
-compiled program as every other canvas.
+compiled program as every other canvas. `hand_over` and `take_over` are what happens between two scales.
 """
+
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from nst_jax import _checks
-from nst_jax._types import Image, Losses, Params, State, Targets
+from nst_jax._types import Image, Losses, Params, Shape, State, Targets
 from nst_jax.objective import losses_of
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.sizes import Enlargement
 from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padding
 from nst_jax.vgg.network import with_forms
 
@@ -48,10 +51,15 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
             unknown, unknown, unknown, unknown, dict.fromkeys(recipe.terms.style_taps, unknown)
         ),
         pending=canvas,
-        opt_state=recipe.descent.optimizer.transformation().init(canvas),
+        opt_state=_transformation(recipe, bands).init(canvas),
         broke_at=jnp.asarray(-1, jnp.int32),
+        average=None if recipe.descent.average_decay is None else canvas,
     )
     return constrained(fresh, bands)
+
+
+def _transformation(recipe: Recipe, bands: Bands | None) -> optax.GradientTransformationExtraArgs:
+    return recipe.descent.transformation(None if bands is None else bands.height)
 
 
 def step(
@@ -83,7 +91,7 @@ def step(
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
     # An optimiser that averages over pixels must not count the rows of padding.
     padding = {} if bands is None else {"height": bands.height}
-    updates, opt_state = optimizer.transformation().update(
+    updates, opt_state = _transformation(recipe, bands).update(
         gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
@@ -91,15 +99,31 @@ def step(
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
+    kept = accepted & finite & (broke_at < 0)
     after = State(
         step=state.step + 1,
-        canvas=jnp.where(accepted & finite & (broke_at < 0), state.pending, state.canvas),
+        canvas=jnp.where(kept, state.pending, state.canvas),
         losses=jax.tree.map(lambda new, old: jnp.where(shown, new, old), losses, state.losses),
         pending=_clipped(optax.apply_updates(state.pending, updates), recipe),
         opt_state=opt_state,
         broke_at=broke_at,
+        average=_averaged(state, recipe, kept),
     )
     return constrained(after, bands)
+
+
+def _averaged(state: State, recipe: Recipe, kept: Bool[Array, ""]) -> Float[Array, "h w 3"] | None:
+    """Return `state.average` with the pending canvas taken in if `kept`; None if there is no average.
+
+    With decay d, the average of canvases 1 to t has weights proportional to d^(t - i). The newest has
+    (1 - d) / (1 - d^t) of the whole, which is Adam's correction of the bias, applied step by step.
+    """
+    if state.average is None:
+        return None
+    decay = jnp.asarray(recipe.descent.average_decay, state.canvas.dtype)
+    count = state.step + 2  # of canvases, with the start and the pending one
+    weight = (1 - decay) / (1 - decay**count)
+    return jnp.where(kept, state.average + weight * (state.pending - state.average), state.average)
 
 
 def _clipped(canvas: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "h w 3"]:
@@ -146,11 +170,69 @@ def run(
 
 
 def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
-    """Return `state.canvas` as an image [h, w, 3], clipped to [0, 1]."""
-    return jnp.clip(canvas_image(state, recipe, bands=bands), 0.0, 1.0)
+    """Return `state.average` or, if there is none, `state.canvas` as an image, clipped to [0, 1]."""
+    shown = state.canvas if state.average is None else state.average
+    return jnp.clip(_decoded(shown, recipe, bands), 0.0, 1.0)
 
 
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
-    """Return `state.canvas` as an unclipped image [h, w, 3], from which the next scale starts."""
-    canvas = without_padding(state.canvas, bands)
-    return recipe.descent.coordinates.decode(canvas)
+    """Return the canvas as an unclipped image [h, w, 3], from which the next scale starts.
+
+    It is `state.canvas`, unless the recipe averages canvases or its optimiser carries its state. Then
+    the last update, which was made but not measured at this scale, counts as well: it is in the
+    average, as in those methods' source, or its gradient is in the state that is carried.
+    """
+    usable = (state.broke_at < 0) & jnp.all(jnp.isfinite(state.pending))
+    if state.average is not None:
+        return _decoded(_averaged(state, recipe, usable), recipe, bands)
+    if recipe.descent.carries:
+        return _decoded(jnp.where(usable, state.pending, state.canvas), recipe, bands)
+    return _decoded(state.canvas, recipe, bands)
+
+
+def _decoded(canvas: Any, recipe: Recipe, bands: Bands | None) -> Image:
+    return recipe.descent.coordinates.decode(without_padding(canvas, bands))
+
+
+# --- Between two scales ---------------------------------------------------------------------------
+
+
+class Handover(NamedTuple):
+    """What a scale leaves to the next one."""
+
+    image: Image  # the unclipped image from which it starts
+    opt_state: Any = None  # the optimiser's state, if the optimiser carries it
+
+
+def hand_over(image: Image, state: State, recipe: Recipe) -> Handover:
+    """Return what a scale leaves to the next one, given its state and the image of its canvas."""
+    return Handover(image, state.opt_state if recipe.descent.carries else None)
+
+
+def enlarged(image: Image, shape: Shape, enlarge: Enlargement, clip: bool) -> Image:
+    """Resize the image of a coarser scale, and clip it to [0, 1] if every update is clipped."""
+    larger = enlarge(image, shape)
+    return jnp.clip(larger, 0.0, 1.0) if clip else larger
+
+
+def take_over(
+    state: State,
+    opt_state: Any,
+    recipe: Recipe,
+    *,
+    bands: Bands | None = None,
+    bands_before: Bands | None = None,
+) -> State:
+    """Return a fresh state with the optimiser's state of the coarser scale, resized.
+
+    Args:
+      state: the state from `init` at the finer scale.
+      opt_state: that of the coarser scale.
+      recipe: a recipe whose `descent.carries`.
+      bands: how the canvas is distributed over several devices; None is one device.
+      bands_before: the same at the coarser scale.
+    """
+    optimizer: Any = recipe.descent.optimizer
+    fresh = without_padding(state.opt_state, bands)
+    carried = optimizer.carried(without_padding(opt_state, bands_before), fresh)
+    return constrained(state._replace(opt_state=with_padding(carried, bands)), bands)

@@ -17,6 +17,7 @@ from nst_jax._types import Image, Resized, Shape, StyleImage
 from nst_jax.images.resizing import antialiased
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.recipe import Recipe, check_styles
+from nst_jax.recipes.schedules import at_longer_side
 from nst_jax.vgg.pixels import CAFFE_BGR
 from nst_jax.vgg.taps import SMALLEST
 
@@ -98,31 +99,48 @@ def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[
         final_shapes(content, style, recipe, argument=name)
         for style, name in zip(styles, names, strict=True)
     ]
-    return scales_up_to(shapes[0][0], [style for _, style in shapes], recipe)
+    return scales_up_to(
+        shapes[0][0], [style for _, style in shapes], recipe, originals=(content, styles)
+    )
 
 
-def scales_up_to(shape: Shape, style_shapes: Sequence[Shape], recipe: Recipe) -> tuple[Scale, ...]:
+def scales_up_to(
+    shape: Shape,
+    style_shapes: Sequence[Shape],
+    recipe: Recipe,
+    *,
+    originals: tuple[Shape, Sequence[Shape]] | None = None,
+) -> tuple[Scale, ...]:
     """Return the scales of a run, coarse to fine, given the sizes at the finest scale.
 
     Args:
       shape: (height, width) of the canvas at the finest scale.
       style_shapes: (height, width) of each style at that scale.
       recipe: the recipe whose schedule applies.
+      originals: (height, width) of the content and of each style before any resizing. A schedule may
+        compute sizes from these, to round once only. None: the final sizes.
 
     Returns:
       The scales. At a coarser scale, the styles are smaller by the same factor as the canvas, but have
         at least 16 px on each side.
     """
-    scales = []
-    for canvas, steps in recipe.descent.schedule.plan(shape, int(recipe.descent.steps)):
+    schedule, total, scales = recipe.descent.schedule, int(recipe.descent.steps), []
+    content, styles = (shape, style_shapes) if originals is None else originals
+    for canvas, steps in schedule.plan(shape, total, content):
         ratio = max(canvas) / max(shape)
-        styles = tuple(_shrunk(style, ratio) for style in style_shapes)
-        scales.append(Scale(canvas, styles, steps))
+        smaller = tuple(
+            _shrunk(style, ratio, original if schedule.from_originals else None)
+            for style, original in zip(style_shapes, styles, strict=True)
+        )
+        scales.append(Scale(canvas, smaller, steps))
     return tuple(scales)
 
 
-def _shrunk(shape: Shape, ratio: float) -> Shape:
-    return max(SMALLEST, round(shape[0] * ratio)), max(SMALLEST, round(shape[1] * ratio))
+def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
+    height, width = round(shape[0] * ratio), round(shape[1] * ratio)
+    if original is not None:
+        height, width = at_longer_side(round(max(shape) * ratio), shape, original)
+    return max(SMALLEST, height), max(SMALLEST, width)
 
 
 def prepare_pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax._types import Losses, Params
+from nst_jax._types import ADDED_LATER, Losses, Params
 from nst_jax._version import __version__
 from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
@@ -58,7 +58,7 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
       A dictionary from keys such as `"terms.style_weight"` to a number, a truth value, a list, None, or
       the name of a function or class, in the order of the recipe's fields. The key
       `network.accelerator_precision` is left out unless the precision is `AUTO`, since nothing else
-      depends on it.
+      depends on it, and so is a field marked `ADDED_LATER` at its default.
 
     Example:
       >>> from nst_jax import recipes
@@ -74,6 +74,8 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
 def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
     for item in items:
         value = item.value
+        if _left_out(item):
+            continue
         if hasattr(value, "_fields"):
             if item.name is not None:  # a loss without a name is recorded function by function
                 yield item.key, item.name
@@ -87,6 +89,17 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
             yield item.key, [_plain(part) for part in value]
         else:
             yield item.key, _plain(value)
+
+
+def _left_out(item: Item) -> bool:
+    """Return whether a field was added after records existed, and has its default."""
+    field = item.field
+    return field is not None and ADDED_LATER in field.metadata and _is(item.value, field.default)
+
+
+def _is(value: Any, default: Any) -> bool:
+    plain = type(value) is type(default) and isinstance(value, (bool, int, float))
+    return value is default or (plain and bool(value == default))
 
 
 def _plain(value: Any) -> Any:

@@ -38,7 +38,12 @@ def pool(x, kind, ceil):
         x = np.pad(x, edges, constant_values=np.nan)
     x = x[: x.shape[0] // 2 * 2, : x.shape[1] // 2 * 2]
     windows = x.reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2, channels)
-    return {"max": np.nanmax, "average": np.nanmean}[kind](windows, axis=(1, 3))
+    axes = (1, 3)
+    if kind == "l2":  # 0.78 |x|, a missing pixel counting as the mean of the others
+        return 0.78 * np.sqrt(4 * np.nanmean(windows**2, axis=axes))
+    if kind == "scaled_average":
+        return 2 * np.nanmean(windows, axis=axes)
+    return {"max": np.nanmax, "average": np.nanmean}[kind](windows, axis=axes)
 
 
 def pixels(image, kind="caffe-bgr"):
@@ -54,7 +59,10 @@ def features(params, x, *, kind="max", ceil=False, padding="constant", deepest=N
         for index in range(1, count + 1):
             layer = params.layers[f"conv{block}_{index}"]
             kernel, bias = (np.asarray(layer[k], np.float64) for k in ("kernel", "bias"))
-            found[f"preact{block}_{index}"] = x = convolve(x, kernel, bias, padding)
+            mode = padding
+            if padding == "edge first":
+                mode = "edge" if block == index == 1 else "constant"
+            found[f"preact{block}_{index}"] = x = convolve(x, kernel, bias, mode)
             found[f"relu{block}_{index}"] = x = np.maximum(x, 0)
             if f"relu{block}_{index}" == deepest:
                 return found

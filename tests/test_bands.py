@@ -49,6 +49,14 @@ CASES = {
     "odd sides": ((131, 53), {}),
     "odd sides kept by the pooling": ((147, 45), {"ceil": True}),
     "average pooling": ((99, 40), {"pool": layers.average_pool, "ceil": True}),
+    "repeated border in the first layer": (
+        (131, 53),
+        {"padding": layers.replicate_first, "pool": layers.scaled_average_pool},
+    ),
+    "l2 pooling": (
+        (131, 53),
+        {"padding": layers.replicate_first, "pool": layers.l2_pool, "ceil": True},
+    ),
     "mirrored border": ((131, 53), {"padding": layers.reflect_padded}),
     "in tiles": ((203, 85), {"tile": 32}),
     "a last tile without rows": ((130, 40), {"tile": 32}),

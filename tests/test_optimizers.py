@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import optimizers, recipes
-from nst_jax.optimizers import LBFGS, Adam, DecayedSGD, KerasAdam, TorchLBFGS, lbfgs
+from nst_jax.optimizers import LBFGS, Adam, DecayedSGD, KerasAdam, RMSprop, TorchLBFGS, lbfgs
 from tests import small
 
 LONGEST = 80  # steps
@@ -91,6 +91,25 @@ def test_adam_is_torchs(torch, x64, eps):
         torch, lambda x: torch.optim.Adam(x, lr=0.05, betas=(0.8, 0.99), eps=eps), start, 50
     )
     assert_allclose(places, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("eps", [1e-8, 0.1])
+def test_rmsprop_is_torchs(torch, x64, eps):
+    start = small.noise(0, 200)
+    places, _, _ = trace(RMSprop(learning_rate=1e-3, alpha=0.9, eps=eps), start, 50)
+    theirs = torch_trace(
+        torch, lambda x: torch.optim.RMSprop(x, lr=1e-3, alpha=0.9, eps=eps), start, 50
+    )
+    assert_allclose(places, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_rmsprops_defaults_are_torchs_and_its_first_step_is_by_hand(x64):
+    rule, start = RMSprop(), small.noise(1, 200)
+    assert (rule.learning_rate, rule.alpha, rule.eps) == (0.01, 0.99, 1e-8)
+    places, _, _ = trace(rule, start, 2)
+    # v is (1 - alpha) g² after one gradient, so each step is lr / sqrt(1 - alpha) but for epsilon.
+    assert_allclose(places[1], start - 0.1 * np.sign(jax.grad(valley)(start)), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("rule", "hat"), [(KerasAdam, True), (Adam, False)])
@@ -387,6 +406,7 @@ def test_levels_need_fewer_steps_where_what_is_coarse_is_far(x64):
 RULES = [
     Adam(),
     KerasAdam(),
+    RMSprop(),
     DecayedSGD(learning_rate=1e-3),
     TorchLBFGS(history=4),
     LBFGS(history=4),
@@ -452,7 +472,7 @@ def test_rules_follow_the_dtype_of_the_canvas(rule):
 
 def test_every_rule_keeps_the_loops_protocol():
     assert all(isinstance(rule, optimizers.Optimizer) for rule in (*RULES, ADAM))
-    assert [rule.guarded for rule in RULES] == [False, False, False, False, True]
+    assert [rule.guarded for rule in RULES] == [False, False, False, False, False, True]
 
 
 # --- Any optax transformation ---------------------------------------------------------------------

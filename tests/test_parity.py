@@ -28,6 +28,8 @@ def torch_features(torch, params, x, *, kind="max", ceil=False, padding="constan
     pool = {
         "max": partial(functional.max_pool2d, ceil_mode=ceil),
         "average": partial(functional.avg_pool2d, ceil_mode=ceil, count_include_pad=False),
+        "scaled_average": lambda x, k, s: 2 * functional.avg_pool2d(x, k, s, ceil_mode=ceil),
+        "l2": lambda x, k, s: 0.78 * functional.lp_pool2d(x, 2.0, k, s, ceil_mode=ceil),
     }[kind]
     for name, layer in params.layers.items():
         if name.endswith("_1") and name != "conv1_1":
@@ -35,6 +37,8 @@ def torch_features(torch, params, x, *, kind="max", ceil=False, padding="constan
         kernel = torch.tensor(np.asarray(layer["kernel"], np.float64)).permute(3, 2, 0, 1)
         bias = torch.tensor(np.asarray(layer["bias"], np.float64))
         mode = {"edge": "replicate"}.get(padding, padding)
+        if padding == "edge first":
+            mode = "replicate" if name == "conv1_1" else "constant"
         x = functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode=mode), kernel, bias)
         found[name.replace("conv", "preact")] = x
         x = functional.relu(x)
@@ -71,6 +75,28 @@ def test_ties_in_a_window_have_the_gradient_of_torch(torch, ceil):
     assert_array_equal(
         pull(cotangent)[0][0], theirs.grad[0].permute(1, 2, 0).numpy().astype(np.float32)
     )
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("kind", ["average", "scaled_average", "l2"])
+def test_poolings_have_the_gradient_of_torch(torch, kind, ceil, x64):
+    functional = torch.nn.functional
+    x = np.maximum(np.random.default_rng(0).normal(size=(7, 9, 4)), 0)
+    x[:2, :2] = 0  # a window of zeros, at which an L2 norm has no derivative
+    theirs = tensor(torch, x).requires_grad_()
+    pooled = {
+        "average": lambda: functional.avg_pool2d(theirs, 2, ceil_mode=ceil),
+        "scaled_average": lambda: 2 * functional.avg_pool2d(theirs, 2, ceil_mode=ceil),
+        "l2": lambda: 0.78 * functional.lp_pool2d(theirs, 2.0, 2, ceil_mode=ceil),
+    }[kind]()
+    weights = np.random.default_rng(1).normal(size=pooled.shape)
+    (pooled * torch.tensor(weights)).sum().backward()
+    found, pull = jax.vjp(lambda x: layers.POOLS[kind](x, ceil), jnp.asarray(x)[None])
+    expected = pooled.detach().numpy().transpose(0, 2, 3, 1)
+    assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+    gradient = pull(jnp.asarray(weights.transpose(0, 2, 3, 1)))[0][0]
+    assert_allclose(gradient, theirs.grad[0].permute(1, 2, 0).numpy(), rtol=1e-12, atol=1e-14)
+    assert kind != "l2" or not np.any(gradient[:2, :2])
 
 
 def torch_total(torch, params, canvas, targets, recipe, coordinates=None):

@@ -9,6 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from nst_jax.images import resizing
 from tests import reference, small
 
+FILTERS = [resizing.antialiased, resizing.bilinear, resizing.enlarge, resizing.torch_bicubic]
+
 
 @pytest.mark.parametrize("shape", [(11, 17), (24, 32), (60, 50), (24, 9), (16, 64)])
 def test_bilinear_samples_between_two_pixels_at_half_pixel_centres(shape):
@@ -33,12 +35,12 @@ def test_without_antialiasing_fine_texture_aliases_and_with_it_it_does_not():
     assert np.abs(aliased - 1 / 3).max() > 0.3
 
 
-@pytest.mark.parametrize("resize", [resizing.antialiased, resizing.bilinear, resizing.enlarge])
+@pytest.mark.parametrize("resize", FILTERS)
 def test_a_picture_at_its_own_size_is_itself(resize, content):
     assert_array_equal(resize(content, (24, 32)), content)
 
 
-@pytest.mark.parametrize("resize", [resizing.antialiased, resizing.bilinear, resizing.enlarge])
+@pytest.mark.parametrize("resize", FILTERS)
 @pytest.mark.parametrize("shape", [(12, 16), (31, 47)])
 def test_an_even_picture_stays_even(resize, shape):
     assert_allclose(resize(jnp.full((24, 32, 3), 0.25), shape), 0.25, atol=1e-6)
@@ -51,7 +53,7 @@ def test_antialiased_stays_within_the_range_and_enlarge_does_not():
     assert resizing.enlarge(edge, (40, 40)).max() > 1.01
 
 
-@pytest.mark.parametrize("resize", [resizing.antialiased, resizing.bilinear, resizing.enlarge])
+@pytest.mark.parametrize("resize", FILTERS)
 def test_resizing_is_the_same_compiled_and_mapped_and_over_a_batch(resize, content):
     batch = jnp.stack([content, content[::-1]])
     whole = resize(batch, (18, 20))
@@ -63,5 +65,25 @@ def test_resizing_is_the_same_compiled_and_mapped_and_over_a_batch(resize, conte
 def test_resizing_follows_the_dtype(x64):
     for dtype in ("float32", "float64"):
         image = jax.ShapeDtypeStruct((16, 16, 3), dtype)
-        for resize in (resizing.antialiased, resizing.bilinear, resizing.enlarge):
+        for resize in FILTERS:
             assert jax.eval_shape(lambda x, f=resize: f(x, (20, 20)), image).dtype == dtype
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("shape", [(34, 45), (60, 50), (11, 17), (24, 45)])
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
+def test_enlargements_are_torchs(torch, mode, shape, x64):
+    image = small.noise(0, 24, 32, 3)
+    theirs = torch.nn.functional.interpolate(
+        torch.tensor(np.asarray(image)).permute(2, 0, 1)[None], shape, mode=mode
+    )
+    found = {"bicubic": resizing.torch_bicubic, "bilinear": resizing.bilinear}[mode](image, shape)
+    assert_allclose(found, theirs[0].permute(1, 2, 0), rtol=0, atol=1e-12)
+
+
+def test_torchs_bicubic_kernel_by_hand():
+    row = jnp.asarray([0.0, 0, 1, 0, 0, 0])[None, :, None] * jnp.ones((1, 1, 3))
+    # Keys' kernel with a = -3/4 at distances of 7/4, 5/4, 3/4 and 1/4 px.
+    kernel = [-9 / 256, -27 / 256, 67 / 256, 225 / 256]
+    expected = [0, *kernel, *reversed(kernel), 0, 0, 0]
+    assert_allclose(resizing.torch_bicubic(row, (1, 12))[0, :, 0], expected, atol=1e-7)

@@ -58,13 +58,23 @@ CASES = {
     "odd sides": ((129, 111), 32, {}),
     "odd sides kept by the pooling": ((131, 101), 32, {"ceil": True}),
     "average pooling": ((115, 87), 32, {"pool": layers.average_pool, "ceil": True}),
+    "repeated border in the first layer": (
+        (131, 101),
+        32,
+        {"padding": layers.replicate_first, "pool": layers.scaled_average_pool},
+    ),
+    "l2 pooling": (
+        (131, 101),
+        32,
+        {"padding": layers.replicate_first, "pool": layers.l2_pool, "ceil": True},
+    ),
     "mirrored border": ((99, 118), 32, {"padding": layers.reflect_padded}),
     "one long side": ((40, 203), 32, {}),
     "computed again": ((96, 97), 32, {"remat": True}),
 }
 
 
-QUICK = ("odd sides", "average pooling")
+QUICK = ("odd sides", "average pooling", "l2 pooling")
 
 
 @pytest.mark.parametrize(

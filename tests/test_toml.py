@@ -49,10 +49,16 @@ def variants():
         ("terms", "style_loss", losses.STYLE_LOSSES),
         ("terms", "variation", losses.VARIATIONS),
         ("descent", "coordinates", vgg.PIXELS),
+        ("descent", "enlarge", sizes.ENLARGEMENTS),
     ]
     for group, field, named in groups:
         for name, thing in named.items():
             yield f"{field} {name}", changed(group, **{field: thing})
+
+    adam = optimizers.Adam(carry=True)
+    yield "carried moments", changed("descent", optimizer=adam)
+    yield "an average", changed("descent", average_decay=0.9)
+    yield "levels", changed("descent", pyramid_levels=5)
 
 
 VARIANTS = dict(variants())

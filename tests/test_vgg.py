@@ -28,6 +28,14 @@ NETWORKS = {
         Network(pool=layers.average_pool, padding=layers.reflect_padded),
         {"kind": "average", "padding": "reflect"},
     ),
+    "scaled-floor-first": (
+        Network(pool=layers.scaled_average_pool, padding=layers.replicate_first),
+        {"kind": "scaled_average", "padding": "edge first"},
+    ),
+    "l2-ceil-first": (
+        Network(pool=layers.l2_pool, padding=layers.replicate_first, ceil=True),
+        {"kind": "l2", "ceil": True, "padding": "edge first"},
+    ),
 }
 
 
@@ -266,6 +274,41 @@ def test_average_pool_with_ceil_averages_existing_pixels_only():
     assert_allclose(layers.average_pool(x, False)[0, :, :, 0], [[2]])
 
 
+def test_l2_pool_by_hand():
+    x = jnp.asarray([[3.0, 4, 1], [0, 0, 2], [5, 12, 7]])[None, :, :, None]
+    assert_allclose(layers.l2_pool(x, False)[0, :, :, 0], [[0.78 * 5]])
+    # A border window's mean square counts four times.
+    expected = [[5, np.sqrt(2 * (1 + 4))], [np.sqrt(2 * (25 + 144)), 14]]
+    assert_allclose(layers.l2_pool(x, True)[0, :, :, 0], 0.78 * np.asarray(expected), rtol=1e-6)
+
+
+def test_a_window_of_zeros_gets_no_gradient_from_l2_pool():
+    x = jnp.zeros((1, 4, 4, 1)).at[0, 0, 0, 0].set(2.0)
+    gradient = jax.grad(lambda x: jnp.sum(layers.l2_pool(x, False)))(x)[0, :, :, 0]
+    expected = np.zeros((4, 4))
+    expected[0, 0] = 0.78
+    assert_allclose(gradient, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("pool", layers.POOLS.values(), ids=layers.POOLS)
+def test_pooling_follows_the_dtype_and_does_not_overflow(pool):
+    x = jnp.full((1, 4, 4, 2), 300.0, jnp.float16)  # whose square float16 does not hold
+    found, pull = jax.vjp(lambda x: pool(x, False), x)
+    assert found.dtype == pull(found)[0].dtype == jnp.float16
+    assert np.isfinite(found).all() and np.isfinite(pull(jnp.ones_like(found))[0]).all()
+
+
+def test_the_first_layer_alone_repeats_the_border():
+    picture, features = small.noise(0, 1, 5, 6, 3), small.noise(1, 1, 5, 6, 4)
+    first, later = small.noise(2, 3, 3, 3, 2), small.noise(3, 3, 3, 4, 2)
+    for x, kernel, plain, other in (
+        (picture, first, layers.replicate_padded, layers.zero_padded),
+        (features, later, layers.zero_padded, layers.replicate_padded),
+    ):
+        assert_array_equal(layers.replicate_first(x, kernel), plain(x, kernel))
+        assert np.abs(plain(x, kernel) - other(x, kernel)).max() > 0.1
+
+
 def test_the_gradient_of_relu_at_zero_is_zero(params):
     silent = jax.tree.map(jnp.zeros_like, params)
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(features(silent, x, ["relu1_1"])["relu1_1"])))
@@ -386,7 +429,7 @@ def test_the_modules_parameters_agree_with_the_layer_table(params):
 
 @pytest.mark.parametrize("ceil", [False, True])
 @pytest.mark.parametrize("shape", [(1, 6, 8, 3), (2, 7, 5, 2)])
-@pytest.mark.parametrize("pool", [layers.max_pool, layers.average_pool])
+@pytest.mark.parametrize("pool", layers.POOLS.values(), ids=layers.POOLS)
 def test_pooling_a_relu_in_one_equals_both_in_turn(pool, shape, ceil, key):
     # Rounded, so that windows have equal maxima and zeros.
     x = jax.random.normal(key, shape).round(1)

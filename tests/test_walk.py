@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from nst_jax import losses, optimizers, provenance, vgg
+from nst_jax._types import ADDED_LATER
+from nst_jax.optimizers import Adam
 from nst_jax.recipes import PRESETS, TF, Recipe, sizes, walk
 
 OWN_LOSS = losses.StyleLoss(losses.gram, losses.mean_over_positions, lambda one, other, extent: 0.0)
@@ -60,8 +62,24 @@ def test_a_loss_without_a_name_is_walked_over_by_its_functions():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_settings_have_every_key_of_the_walk(name):
-    walked = [item.key for item in walk.walk(PRESETS[name]) if "." in item.key]
-    assert list(provenance.of_recipe(PRESETS[name])) == walked
+    walked = [item for item in walk.walk(PRESETS[name]) if "." in item.key]
+    # Fields that are newer than the first records are recorded where they are set.
+    keys = [item.key for item in walked if ADDED_LATER not in item.field.metadata]
+    assert list(provenance.of_recipe(PRESETS[name])) == keys
+    assert len(walked) - len(keys) == 3 + isinstance(PRESETS[name].descent.optimizer, Adam)
+
+
+def test_a_newer_field_is_recorded_where_it_is_set():
+    set_all = TF.replace(
+        optimizer=Adam(carry=True),
+        enlarge=sizes.torch_bicubic,
+        pyramid_levels=5,
+        average_decay=0.99,
+    )
+    found, walked = provenance.of_recipe(set_all), walk.walk(set_all)
+    assert list(found) == [item.key for item in walked if "." in item.key]
+    assert found["descent.enlarge"] == "torch_bicubic" and found["descent.optimizer.carry"] is True
+    assert found["descent.pyramid_levels"] == 5 and found["descent.average_decay"] == 0.99
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.optimizers import lbfgs, pyramid, rules
+    from nst_jax.optimizers import laplacian, lbfgs, pyramid, rules
+    from nst_jax.optimizers.laplacian import collapse, decompose, over_pyramid
     from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
     from nst_jax.optimizers.rules import (
         OPTIMIZERS,
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
         KerasAdamState,
         Optax,
         Optimizer,
+        RMSprop,
+        TorchRMSState,
         scale_by_keras_adam,
+        scale_by_torch_rms,
     )
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("lbfgs", "pyramid", "rules"),
+        ("laplacian", "lbfgs", "pyramid", "rules"),
         {
             "rules": (
                 "Adam",
@@ -30,8 +34,12 @@ else:
                 "OPTIMIZERS",
                 "Optax",
                 "Optimizer",
+                "RMSprop",
+                "TorchRMSState",
                 "scale_by_keras_adam",
+                "scale_by_torch_rms",
             ),
+            "laplacian": ("collapse", "decompose", "over_pyramid"),
             "lbfgs": ("LBFGS", "TorchLBFGS"),
         },
     )
@@ -45,9 +53,16 @@ __all__ = [
     "OPTIMIZERS",
     "Optax",
     "Optimizer",
+    "RMSprop",
     "TorchLBFGS",
+    "TorchRMSState",
+    "collapse",
+    "decompose",
+    "laplacian",
     "lbfgs",
+    "over_pyramid",
     "pyramid",
     "rules",
     "scale_by_keras_adam",
+    "scale_by_torch_rms",
 ]

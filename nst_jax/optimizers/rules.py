@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Int, PyTree, ScalarLike
 
+from nst_jax._types import ADDED_LATER
+from nst_jax.images.resizing import bilinear, torch_bicubic
 from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
 
 
@@ -45,14 +47,24 @@ class Optimizer(Protocol):
 class Adam:
     """Adam as in torch and optax: epsilon is added after the bias correction.
 
+    Attributes:
+      learning_rate: the rate.
+      b1: decay of the mean of the gradient.
+      b2: decay of the mean of the squared gradient.
+      eps: added to the root of the mean square.
+      carry: whether a finer scale begins with both means of the coarser one, resized, and with its
+        count of updates; else it begins with zeros. Static.
+
     References:
-      Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1.
+      Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1. Means are carried as
+      in github.com/crowsonkb/style-transfer-pytorch.
     """
 
     learning_rate: float = 0.02
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
+    carry: bool = field(default=False, metadata={"static": True, ADDED_LATER: True})
     guarded: ClassVar[bool] = False
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
@@ -65,6 +77,24 @@ class Adam:
     def accepted(self, opt_state: Any) -> Bool[Array, ""]:
         del opt_state
         return jnp.asarray(True)
+
+    def carried(self, opt_state: Any, fresh: Any) -> Any:
+        """Return the state of a coarser scale, resized for the next one, with its count of updates.
+
+        The mean of the gradient is resized bicubically and the mean square bilinearly, both as torch
+        resizes, and a mean square below 0 becomes 0.
+
+        Args:
+          opt_state: the state after the last update at the coarser scale.
+          fresh: a state for the finer scale, from `transformation().init`, of which only the shapes
+            matter.
+        """
+        (old, *rest), like = opt_state, fresh[0]
+        mean = jax.tree.map(lambda m, to: torch_bicubic(m, to.shape[:2]), old.mu, like.mu)
+        square = jax.tree.map(
+            lambda v, to: jnp.maximum(bilinear(v, to.shape[:2]), 0), old.nu, like.nu
+        )
+        return (old._replace(mu=mean, nu=square), *rest)
 
 
 @jax.tree_util.register_dataclass
@@ -136,6 +166,69 @@ def scale_by_keras_adam(
         correction = jnp.sqrt(1 - b2**t) / (1 - b1**t)
         scaled = jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + eps), mean, square)
         return scaled, KerasAdamState(count, mean, square)
+
+    return optax.GradientTransformation(init, update)
+
+
+# --- RMSprop --------------------------------------------------------------------------------------
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class RMSprop:
+    """RMSprop as in torch: plain, not centred, and epsilon is added to the root.
+
+    The step is `lr * g / (sqrt(v) + eps)`, where v is the decaying mean of the squared gradient and
+    starts at 0. There is no bias correction, so the first steps are up to `1 / sqrt(1 - alpha)` times
+    as long as later ones.
+
+    Attributes:
+      learning_rate: lr.
+      alpha: decay of v.
+      eps: added to sqrt(v).
+
+    References:
+      Tieleman, Hinton, "Neural Networks for Machine Learning", 2012, lecture 6.5; torch's
+      `torch.optim.RMSprop`.
+    """
+
+    learning_rate: float = 0.01
+    alpha: float = 0.99
+    eps: float = 1e-8
+    guarded: ClassVar[bool] = False
+
+    def transformation(self) -> optax.GradientTransformationExtraArgs:
+        return optax.with_extra_args_support(
+            optax.chain(scale_by_torch_rms(self.alpha, self.eps), optax.scale(-self.learning_rate))
+        )
+
+    def accepted(self, opt_state: Any) -> Bool[Array, ""]:
+        del opt_state
+        return jnp.asarray(True)
+
+
+class TorchRMSState(NamedTuple):
+    """State of `scale_by_torch_rms`."""
+
+    square: PyTree  # v, the decaying mean of the squared gradient
+
+
+def scale_by_torch_rms(alpha: ScalarLike, eps: ScalarLike) -> optax.GradientTransformation:
+    """Rescale gradients as torch's RMSprop does; see `RMSprop`.
+
+    The oldest supported `optax.scale_by_rms` adds epsilon under the root only.
+    """
+
+    def init(params: PyTree) -> TorchRMSState:
+        return TorchRMSState(jax.tree.map(jnp.zeros_like, params))
+
+    def update(
+        updates: PyTree, state: TorchRMSState, params: PyTree = None
+    ) -> tuple[PyTree, TorchRMSState]:
+        del params
+        square = jax.tree.map(lambda v, g: alpha * v + (1 - alpha) * g * g, state.square, updates)
+        scaled = jax.tree.map(lambda g, v: g / (jnp.sqrt(v) + eps), updates, square)
+        return scaled, TorchRMSState(square)
 
     return optax.GradientTransformation(init, update)
 
@@ -224,4 +317,6 @@ class Optax:
 
 
 # Update rules by the names that recipe files use.
-OPTIMIZERS = {rule.__name__: rule for rule in (Adam, KerasAdam, DecayedSGD, TorchLBFGS, LBFGS)}
+OPTIMIZERS = {
+    rule.__name__: rule for rule in (Adam, KerasAdam, RMSprop, DecayedSGD, TorchLBFGS, LBFGS)
+}

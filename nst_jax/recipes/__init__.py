@@ -53,7 +53,14 @@ if TYPE_CHECKING:
         check_styles,
         with_numbers,
     )
-    from nst_jax.recipes.schedules import SCHEDULES, CoarseToFine, OneScale, ladder
+    from nst_jax.recipes.schedules import (
+        SCHEDULES,
+        CoarseToFine,
+        GeometricScales,
+        OneScale,
+        Schedule,
+        ladder,
+    )
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -72,7 +79,14 @@ else:
                 "check_styles",
                 "with_numbers",
             ),
-            "schedules": ("CoarseToFine", "OneScale", "SCHEDULES", "ladder"),
+            "schedules": (
+                "CoarseToFine",
+                "GeometricScales",
+                "OneScale",
+                "SCHEDULES",
+                "Schedule",
+                "ladder",
+            ),
             "presets": (
                 "CHANNELS",
                 "COURSERA_TF1",
@@ -114,6 +128,7 @@ __all__ = [
     "GATYS_LAYER_WEIGHTS",
     "GATYS_PYTORCH",
     "GATYS_PYTORCH_800",
+    "GeometricScales",
     "JCJOHNSON",
     "KERAS_IO",
     "LARGEST_SHARE",
@@ -127,6 +142,7 @@ __all__ = [
     "Recipe",
     "SCHEDULES",
     "STYLE_TAPS",
+    "Schedule",
     "TF",
     "TF_TV",
     "Terms",

@@ -15,14 +15,21 @@ import numpy as np
 import optax
 
 from nst_jax import _checks, additivity, losses, optimizers, vgg
+from nst_jax._types import ADDED_LATER
+from nst_jax.images.resizing import enlarge
+from nst_jax.optimizers.laplacian import over_pyramid
 from nst_jax.recipes import sizes, starts, walk
-from nst_jax.recipes.schedules import CoarseToFine, OneScale
+from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, OneScale, Schedule
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.vgg.taps import halo_of
 
 
 def _static(default: Any) -> Any:
     return field(default=default, metadata={"static": True})
+
+
+def _added_later(default: Any, *, static: bool = False) -> Any:
+    return field(default=default, metadata={"static": static, ADDED_LATER: True})
 
 
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -99,13 +106,39 @@ class Descent:
       clip: whether the canvas is clipped to [0, 1] sRGB after every update. Static.
       steps: number of updates, summed over all scales (resolutions).
       schedule: how the updates are divided among scales.
+      enlarge: how a canvas is resized to the next scale, one of `recipes.sizes.ENLARGEMENTS`. Static.
+      pyramid_levels: number of halvings of the Laplacian pyramid whose levels the optimiser updates, as
+        variables in place of pixels; the canvas is the collapse of the pyramid. 0: it updates pixels.
+        The optimiser must not be guarded. Static. See `nst_jax.optimizers.laplacian`.
+      average_decay: if not None, the result is an average of the canvases at the last scale, whose
+        weights fall by this factor with each update; they sum to 1 from the start on (the bias is
+        corrected). Each scale begins a new average, and the next one starts from it. Snapshots show
+        the average; their losses and those in logs stay those of the canvas that the optimiser
+        updates. The optimiser must not be guarded.
     """
 
     optimizer: optimizers.Optimizer = optimizers.LBFGS()
     coordinates: vgg.Pixels = _static(vgg.RAW)
     clip: bool = _static(False)
     steps: int = 300
-    schedule: OneScale | CoarseToFine = OneScale()
+    schedule: Schedule = OneScale()
+    enlarge: sizes.Enlargement = _added_later(enlarge, static=True)
+    pyramid_levels: int = _added_later(0, static=True)
+    average_decay: float | None = _added_later(None)
+
+    @property
+    def carries(self) -> bool:
+        """Whether the optimiser's state at a scale is the beginning of that at the next one."""
+        return bool(getattr(self.optimizer, "carry", False))
+
+    def transformation(self, height: int | None = None) -> optax.GradientTransformationExtraArgs:
+        """Build the optax transformation that updates the canvas.
+
+        Args:
+          height: number of rows of the canvas, if rows below them are padding.
+        """
+        rule = self.optimizer.transformation()
+        return over_pyramid(rule, self.pyramid_levels, height) if self.pyramid_levels else rule
 
 
 # Presets by name, for `Recipe.__repr__`. `presets` fills the dictionary, since it imports this module.
@@ -148,7 +181,7 @@ class Recipe:
         Compiled programs are called with the result, so that another name, size rule or schedule does
         not recompile them.
         """
-        descent = replace(self.descent, schedule=OneScale(), steps=0)
+        descent = replace(self.descent, schedule=OneScale(), steps=0, enlarge=enlarge)
         bare = replace(self, name="", source="", family="", pictures=Pictures(), descent=descent)
         if isinstance(self.network.precision, Auto):
             return bare
@@ -399,7 +432,7 @@ def _check_descent(descent: Descent) -> None:
         if name in ("learning_rate", "radius", "largest_radius"):
             _checks.number(name, value, above=0)
         else:
-            _checks.number(name, value, least=0, below=1 if name in ("b1", "b2") else None)
+            _checks.number(name, value, least=0, below=1 if name in DECAYS else None)
     if hasattr(rule, "history"):
         _checks.whole("history", rule.history, least=1)
     if hasattr(rule, "levels"):
@@ -410,12 +443,65 @@ def _check_descent(descent: Descent) -> None:
             "they are clipped; choose another optimizer, or `clip=False` (the picture is clipped at "
             "the end)"
         )
+    if hasattr(rule, "carry") and not isinstance(rule.carry, bool):
+        raise TypeError(f"`carry`: expected True or False, got {rule.carry!r}")
+    _check_enlarge(descent)
+    _check_pyramid(descent)
+    _check_average(descent)
 
 
-def _check_schedule(schedule: OneScale | CoarseToFine) -> None:
+# Numbers of optimisers by which a running mean decays with each update.
+DECAYS = ("alpha", "b1", "b2")
+
+
+def _check_enlarge(descent: Descent) -> None:
+    if not callable(descent.enlarge):
+        raise TypeError(
+            f"`enlarge`: expected a function of `nst_jax.recipes.sizes.ENLARGEMENTS`, got "
+            f"{descent.enlarge!r}"
+        )
+
+
+def _check_pyramid(descent: Descent) -> None:
+    _checks.whole("pyramid_levels", descent.pyramid_levels, least=0)
+    _checks.number("pyramid_levels", descent.pyramid_levels, below=MOST_LEVELS + 1)
+    rule = descent.optimizer
+    if descent.pyramid_levels and rule.guarded:
+        raise ValueError(
+            f"`pyramid_levels`: {type(rule).__name__} undoes bad updates of pixels, and has "
+            "`optimizer.levels` for a pyramid of its own; choose another optimizer, such as Adam"
+        )
+
+
+# A canvas of 65536 px is halved 16 times until it is 1 px wide.
+MOST_LEVELS = 16
+
+
+def _check_average(descent: Descent) -> None:
+    if descent.average_decay is None:
+        return
+    _checks.number("average_decay", descent.average_decay, least=0, below=1)
+    rule = descent.optimizer
+    if rule.guarded:
+        raise ValueError(
+            f"`average_decay`: {type(rule).__name__} keeps no canvas with a higher loss, which is "
+            "what an average would make even; choose another optimizer, such as Adam, or no average"
+        )
+
+
+def _check_schedule(schedule: Schedule) -> None:
     if isinstance(schedule, CoarseToFine):
         _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
         _checks.number("share", schedule.share, above=0)
+    if isinstance(schedule, GeometricScales):
+        _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
+        _checks.number("per_halving", schedule.per_halving, least=MOST_RATIO, below=MOST_SCALES + 1)
+        _checks.whole("first", schedule.first, least=1)
+        _checks.whole("later", schedule.later, least=1)
+
+
+# Scales within which the size halves: at least 1/4, a ratio of 16, and at most 16.
+MOST_RATIO, MOST_SCALES = 0.25, 16
 
 
 def check_not_cut(recipe: Recipe) -> None:

@@ -15,12 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax._types import AnyImage, Resized, Shape
-from nst_jax.images.resizing import antialiased, bilinear
+from nst_jax._types import AnyImage, Image, Resized, Shape
+from nst_jax.images.resizing import antialiased, bilinear, enlarge, torch_bicubic
 
 Rounding: TypeAlias = Callable[[int, int, int, int], Shape]
 
 Resize: TypeAlias = Callable[[AnyImage, Shape], Resized]
+
+# Resizes a canvas to the next scale; traceable, and keeps values outside [0, 1].
+Enlargement: TypeAlias = Callable[[Image, Shape], Resized]
 
 
 @runtime_checkable
@@ -435,7 +438,7 @@ def old_pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
     return jnp.asarray(images.old_bilinear_8bit(image, shape))
 
 
-# Size rules, roundings and filters by the names that recipe files use.
+# Size rules, roundings, filters and enlargements by the names that recipe files use.
 SIZE_RULES = {
     rule.__name__: rule
     for rule in (
@@ -468,4 +471,10 @@ FILTERS = {
         pillow_nearest,
         old_pillow_bilinear,
     )
+}
+
+ENLARGEMENTS: dict[str, Enlargement] = {
+    "bicubic": enlarge,
+    "torch_bicubic": torch_bicubic,
+    "bilinear": bilinear,
 }

@@ -17,7 +17,7 @@ import numpy as np
 
 from nst_jax import _checks, losses, optimizers, vgg
 from nst_jax.recipes import sizes, starts
-from nst_jax.recipes.schedules import SCHEDULES, CoarseToFine, OneScale
+from nst_jax.recipes.schedules import SCHEDULES, Schedule
 from nst_jax.vgg import layers, precision
 
 # --- Values with names ----------------------------------------------------------------------------
@@ -63,7 +63,8 @@ CHOICES = (
     Choice(losses.StyleLoss, losses.STYLE_LOSSES, "style loss"),
     Choice(losses.Variation, losses.VARIATIONS, "variation"),
     Choice(optimizers.Optimizer, optimizers.OPTIMIZERS, "optimizer"),
-    Choice(OneScale | CoarseToFine, SCHEDULES, "schedule"),
+    Choice(Schedule, SCHEDULES, "schedule"),
+    Choice(sizes.Enlargement, sizes.ENLARGEMENTS, "enlargement"),
 )
 
 

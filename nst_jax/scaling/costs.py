@@ -407,10 +407,13 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     # In a sweep, the optimiser's numbers are arrays of values. The first value is used, as all values
     # give the same shapes.
-    rule = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent.optimizer)
-    memory = jax.eval_shape(rule.transformation().init, canvas)
-    leaves = [canvas, canvas, *jax.tree.leaves(memory)]  # `State.canvas`, `State.pending`, ...
-    copies = [leaf for leaf in leaves if leaf.shape == canvas.shape]
+    descent = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent)
+    memory = jax.eval_shape(descent.transformation().init, canvas)
+    averages = [canvas] * (descent.average_decay is not None)
+    # `State.canvas`, `State.pending`, ...
+    leaves = [canvas, canvas, *averages, *jax.tree.leaves(memory)]
+    # The levels of a pyramid count as a canvas does.
+    copies = [leaf for leaf in leaves if len(leaf.shape) == 3 and leaf.shape[-1] == 3]
     if tiled:
         copies = copies[:2]
     return sum(leaf.size * leaf.dtype.itemsize for leaf in (*leaves, *copies))

@@ -130,6 +130,8 @@ relu.defvjp(_relu_forward, _relu_backward)
 
 # --- Padding, pooling -----------------------------------------------------------------------------
 
+PICTURE_CHANNELS = 3
+
 Kernel: TypeAlias = Float[Array, "3 3 c o"]
 
 Convolved: TypeAlias = Float[Array, "*batch h w o"]
@@ -163,6 +165,21 @@ def replicate_padded(
 ) -> Convolved:
     """Convolve with the border pixels repeated once beyond the border."""
     return _convolve_padded("edge", x, kernel, forms, products)
+
+
+def replicate_first(
+    x: FeatureMap,
+    kernel: Kernel,
+    forms: Forms | None = None,
+    products: lax.Precision = FLOAT32.products,
+) -> Convolved:
+    """Convolve with the picture's border pixels repeated beyond it in the first layer, else with zeros.
+
+    With zeros, the first layer sees a grey frame around every picture, which shows in the result. The
+    first layer is the one that reads three channels.
+    """
+    first = kernel.shape[2] == PICTURE_CHANNELS
+    return (replicate_padded if first else zero_padded)(x, kernel, forms, products)
 
 
 def reflect_padded(
@@ -286,7 +303,75 @@ def _sum_of_windows(x: FeatureMap, ceil: bool) -> Pooled:
     return a + b + c + d
 
 
-# Poolings and paddings by the names that recipe files use.
-POOLS = {"max": max_pool, "average": average_pool}
+# Factors by which crowsonkb's style-transfer-pytorch multiplies the results of a pooling, so that
+# activations are about as large as after max pooling, with which the network was trained.
+AVERAGE_SCALE, L2_SCALE = 2.0, 0.78
 
-PADDINGS = {"zero": zero_padded, "replicate": replicate_padded, "reflect": reflect_padded}
+
+def scaled_average_pool(x: FeatureMap, ceil: bool) -> Pooled:
+    """Take twice the mean of 2 x 2 windows, about as large as their maximum after a ReLU."""
+    return average_pool(x, ceil) * jnp.asarray(AVERAGE_SCALE, x.dtype)
+
+
+def l2_pool(x: FeatureMap, ceil: bool) -> Pooled:
+    """Take 0.78 times the L2 norm of 2 x 2 windows; a window of zeros gets no gradient.
+
+    With `ceil`, the squares of a border window are averaged over the pixels that exist, and the mean
+    counts four times, as in torch's `LPPool2d`.
+    """
+    ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
+    norm = _norm_of_windows(_fit_to_windows(x, ceil, 0.0))
+    if not ceil:
+        return norm
+    # Only border windows have fewer than four pixels.
+    return norm * jnp.sqrt(4 / _sum_of_windows(ones, ceil))
+
+
+@jax.custom_vjp
+def _norm_of_windows(x: FeatureMap) -> Pooled:
+    # Squares are summed in float32, in which those of float16 activations do not overflow.
+    a, b, c, d = (jnp.square(member.astype(_wide(x))) for member in _window_members(x))
+    return (L2_SCALE * jnp.sqrt(a + b + c + d)).astype(x.dtype)
+
+
+def _wide(x: Array) -> jnp.dtype:
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def _norm_forward(x: FeatureMap) -> tuple[Pooled, FeatureMap]:
+    return _norm_of_windows(x), x
+
+
+def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
+    """Return the gradient, x * L2_SCALE / norm in each window.
+
+    The norm is computed again from x, which the gradient of the ReLU keeps anyway. Autodiff would
+    divide zero by zero where all members are 0, which is common after a ReLU.
+    """
+    members = [member.astype(_wide(x)) for member in _window_members(x)]
+    norm = jnp.sqrt(sum(jnp.square(member) for member in members))
+    factor = L2_SCALE * g.astype(norm.dtype) / jnp.where(norm > 0, norm, 1)
+    n, height, width, channels = g.shape
+    spread = jnp.broadcast_to(
+        factor[:, :, None, :, None, :], (n, height, 2, width, 2, channels)
+    ).reshape(x.shape)
+    return ((x.astype(norm.dtype) * spread).astype(x.dtype),)
+
+
+_norm_of_windows.defvjp(_norm_forward, _norm_backward)
+
+
+# Poolings and paddings by the names that recipe files use.
+POOLS = {
+    "max": max_pool,
+    "average": average_pool,
+    "scaled_average": scaled_average_pool,
+    "l2": l2_pool,
+}
+
+PADDINGS = {
+    "zero": zero_padded,
+    "replicate": replicate_padded,
+    "replicate_first": replicate_first,
+    "reflect": reflect_padded,
+}

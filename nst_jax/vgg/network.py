@@ -145,9 +145,9 @@ class Network:
     """A recipe's choices about the network. All fields are static under `jit`.
 
     Attributes:
-      pool: `max_pool` or `average_pool`.
+      pool: `max_pool`, `average_pool`, `scaled_average_pool` or `l2_pool`.
       ceil: whether pooling keeps an odd last row and column (Caffe) or drops it (torch, Keras).
-      padding: `zero_padded`, `replicate_padded` or `reflect_padded`.
+      padding: `zero_padded`, `replicate_padded`, `replicate_first` or `reflect_padded`.
       pixels: the pixel convention of the network's input; None means the convention of the weights,
         which is right unless a published recipe deliberately uses another one.
       precision: precision of products and activations, one of `nst_jax.vgg.precision`; `AUTO` leaves it

@@ -225,7 +225,9 @@ layers = all_of(
 )
 
 pool = expert(
-    "--pool", metavar="NAME", help=f"pooling of the network: max or average (default: {RECIPES})"
+    "--pool",
+    metavar="NAME",
+    help=f"pooling of the network: max, average, scaled_average or l2 (default: {RECIPES})",
 )
 
 weights_file = expert(
