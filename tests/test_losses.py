@@ -332,6 +332,7 @@ def test_content_losses_by_hand():
     assert losses.CONTENT_QUARTER_MEAN_SQUARE(canvas, content) == 29 / (4 * 1 * 2 * 2)
     assert losses.CONTENT_HALF_SUM_SQUARE(canvas, content) == 29 / 2
     assert losses.CONTENT_SUM_SQUARE(canvas, content) == 29
+    assert losses.CONTENT_HALF_OVER_ROOT(canvas, content) == 29 / (2 * (1 * 2 * 2) ** 0.5)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,6 @@ CONTENT_HALF_SUM_SQUARE = ContentLoss(squared_feature_differences, half)
 # sum(dF²), as in keras.io's example.
 CONTENT_SUM_SQUARE = ContentLoss(squared_feature_differences, unchanged)
 
-# sum(dF²) / (2 sqrt(h w c)) of features [h, w, c], which grows with the root of the picture: the default
-# of neural-style-tf and its forks.
+# sum(dF²) / (2 sqrt(h w c)) of features [h, w, c], which grows with the root of the picture's area: the
+# default of neural-style-tf and its forks.
 CONTENT_HALF_OVER_ROOT = ContentLoss(squared_feature_differences, _half_over_root)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nst_jax.recipes import (
         balance,
         changes,
+        distribution_presets,
         presets,
         recipe,
         schedules,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         toml,
         walk,
     )
+    from nst_jax.recipes.distribution_presets import CROWSONKB, HISTOGRAM, SLICED_WASSERSTEIN
     from nst_jax.recipes.presets import (
         CHANNELS,
         COURSERA_TF1,
@@ -64,7 +66,18 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("balance", "changes", "presets", "recipe", "schedules", "sizes", "starts", "toml", "walk"),
+        (
+            "balance",
+            "changes",
+            "distribution_presets",
+            "presets",
+            "recipe",
+            "schedules",
+            "sizes",
+            "starts",
+            "toml",
+            "walk",
+        ),
         {
             "recipe": (
                 "Descent",
@@ -87,6 +100,7 @@ else:
                 "Schedule",
                 "ladder",
             ),
+            "distribution_presets": ("CROWSONKB", "HISTOGRAM", "SLICED_WASSERSTEIN"),
             "presets": (
                 "CHANNELS",
                 "COURSERA_TF1",
@@ -119,6 +133,7 @@ __all__ = [
     "COURSERA_TF1",
     "COURSERA_TF2",
     "COURSERA_TF2_V1",
+    "CROWSONKB",
     "CoarseToFine",
     "DEFAULT",
     "Descent",
@@ -129,6 +144,7 @@ __all__ = [
     "GATYS_PYTORCH",
     "GATYS_PYTORCH_800",
     "GeometricScales",
+    "HISTOGRAM",
     "JCJOHNSON",
     "KERAS_IO",
     "LARGEST_SHARE",
@@ -141,6 +157,7 @@ __all__ = [
     "Pictures",
     "Recipe",
     "SCHEDULES",
+    "SLICED_WASSERSTEIN",
     "STYLE_TAPS",
     "Schedule",
     "TF",
@@ -153,6 +170,7 @@ __all__ = [
     "changes",
     "check",
     "check_styles",
+    "distribution_presets",
     "ladder",
     "named",
     "presets",

@@ -17,13 +17,14 @@ GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 
 # The source runs on torchvision's weights, whose features are smaller. Its losses of content and style
 # are both squares of features, and Adam's updates do not depend on a common factor of all losses. So
-# with other weights one ratio has to be changed, that to the variation, which is a square of pixels.
-# The rule: features are as many times larger as the pixels that the network reads, `GREY_LEVELS` times.
-# With torchvision's weights the source's own numbers hold, that is `tv_weight=2`. Further departures: the
-# 1e-4 that the source adds to variances is relatively smaller here; the scales below the last get
-# pictures that are reduced, by a Lanczos filter, from those of the last scale, in the source from the
-# original by Pillow's bicubic filter; and there a style that is smaller than a scale keeps its size at
-# it, here at the last scale only.
+# with other weights one ratio has to change, that to the variation, which is a square of pixels. The
+# rule: features are as many times larger as the pixels that the network reads, `GREY_LEVELS` times. How
+# far this holds layer by layer is not known, as torchvision's weights are not here to compare. With
+# them the source's own number holds, `tv_weight=2`.
+# Further departures: the 1e-4 that the source adds to variances is relatively smaller here. Scales
+# below the last get pictures reduced by a Lanczos filter from those of the last scale, in the source
+# from the originals by Pillow's bicubic filter. There a style smaller than the scale keeps its size, at
+# every scale; here it does so at the last one, and is reduced by the canvas' factor at the others.
 # Versions: PyTorch 1.13 to 2, Pillow 9; nothing in them differs from today.
 CROWSONKB = Recipe(
     name="crowsonkb",
@@ -60,7 +61,7 @@ CROWSONKB = Recipe(
 # Its network has weights of its own, scaled so that activations are about 1 in each layer. Here each
 # layer's loss is divided by the square of the layer's mean activation in the embedded network, over the
 # sample pictures at 256 px: `sliced_layer_weights` of `tests/make_quality_golden.py`.
-# Where torch's L-BFGS ends one of the source's 64 rounds of 64 evaluations early, here the round goes on.
+# Where torch's L-BFGS ends one of the source's 64 rounds of 64 evaluations early, here it goes on.
 # Versions: PyTorch 1; its L-BFGS is today's.
 SLICED_WASSERSTEIN = Recipe(
     name="sliced-wasserstein",
