@@ -57,7 +57,7 @@ class Targets(NamedTuple):
     """What the canvas is compared with, computed before the loop, once per scale (resolution level)."""
 
     content: Features  # content tap -> features of the content picture
-    style: dict[str, Statistic]  # style tap -> statistic of the style picture
+    style: dict[str, Any]  # style tap -> target of the style loss, e.g. the style's Gram matrix
 
 
 class Losses(NamedTuple):

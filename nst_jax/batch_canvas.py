@@ -15,7 +15,7 @@ from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
 from nst_jax.images.resizing import enlarge
 from nst_jax.measuring import Measuring, Watch
-from nst_jax.objective import blend
+from nst_jax.objective import blend, style_targets
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.bands import Bands, distribute, with_padding
@@ -98,18 +98,23 @@ class BatchCanvas:
                 contents[member.content] = pieces.content(picture)
             if member.style not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
-                styles[member.style] = [pieces.style(picture) for picture in pictures]
+                styles[member.style] = [pieces.statistics(picture) for picture in pictures]
         # Measuring needs no `vmap` over the members: of the numbers that a sweep may vary, only the
         # style shares change the targets, and they are applied here, after the measuring.
-        blended = [
-            blend(styles[member.style], _shares(recipe, place))
-            for place, member in enumerate(self._members)
-        ]
+        targets: dict[tuple[int, ...], Any] = {}
+        of_members = []
+        for place, member in enumerate(self._members):
+            found = styles[member.style]
+            # The target of a single style does not depend on its share: members can have it in common.
+            known = (member.style,) if len(found) == 1 else (member.style, place)
+            if known not in targets:
+                targets[known] = _style_targets(blend(found, _shares(recipe, place)), recipe)
+            of_members.append(targets[known])
         stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
         content = stacked(*(contents[member.content] for member in self._members))
         return Targets(
             sharding.split(content, self.plan.mesh, bands=bands is not None),
-            sharding.split(stacked(*blended), self.plan.mesh),
+            sharding.split(stacked(*of_members), self.plan.mesh),
         )
 
     def start(self, scale: int, measured: Targets, image: Image | None) -> State:
@@ -225,6 +230,7 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 # --- Compiled functions ---------------------------------------------------------------------------
 
 _enlarge = Jitted(enlarge, static_argnums=(1,))
+_style_targets = Jitted(style_targets)
 
 
 @Jitted

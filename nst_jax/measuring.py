@@ -43,14 +43,16 @@ class MeasuringPrograms(NamedTuple):
     measure_content: Callable[..., Any]
     sum_style: Callable[..., Any]
     add_style_tile: Callable[..., Any]
-    blended_statistics: Callable[..., Any]
+    statistics_of: Callable[..., Any]
+    blended_targets: Callable[..., Any]
 
 
 PROGRAMS = MeasuringPrograms(
     measure_content=Jitted(objective.measure_content),
     sum_style=Jitted(objective.sum_style),
     add_style_tile=Jitted(objective.add_style_tile),
-    blended_statistics=Jitted(objective.blended_statistics, static_argnums=(1,)),
+    statistics_of=Jitted(objective.statistics_of, static_argnums=(1,)),
+    blended_targets=Jitted(objective.blended_targets, static_argnums=(1,)),
 )
 
 
@@ -81,15 +83,16 @@ class Measuring:
         )
         return found
 
-    def styles(self, styles: Sequence[Any]) -> dict[str, Statistic]:
-        """Measure the blended statistics of one or several styles."""
+    def styles(self, styles: Sequence[Any]) -> dict[str, Any]:
+        """Measure one or several styles, and return the targets of the style loss for their blend."""
         sums = [self._sums(style) for style in styles]
         shapes = tuple((style.shape[0], style.shape[1]) for style in styles)
-        return self._programs.blended_statistics(sums, shapes, self._recipe)
+        return self._programs.blended_targets(sums, shapes, self._recipe)
 
-    def style(self, style: StyleImage) -> dict[str, Statistic]:
-        """Measure the statistics of one style."""
-        return self.styles([style])
+    def statistics(self, style: StyleImage) -> dict[str, Statistic]:
+        """Measure the statistics of one style, which is to be blended with others."""
+        shape = (style.shape[0], style.shape[1])
+        return self._programs.statistics_of(self._sums(style), shape, self._recipe)
 
     def _sums(self, style: StyleImage) -> dict[str, Any]:
         shape = (style.shape[0], style.shape[1])

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Int
 
 from nst_jax import _checks, vgg
 from nst_jax._types import (
@@ -41,7 +42,7 @@ def measure(
     *,
     bands: Bands | None = None,
 ) -> Targets:
-    """Compute the content's features and the style's statistics at the recipe's taps.
+    """Compute the content's features and the targets of the style loss at the recipe's taps.
 
     A tap is a layer whose output the losses read, such as `"relu2_1"`. Traceable. The two pictures may
     differ in size, since a style statistic does not depend on the size of its picture.
@@ -78,10 +79,8 @@ def measure(
     check_styles(recipe.terms, len(styles))
     features = measure_content(params, content, recipe, bands=bands)
     statistics = [measure_style(params, one, recipe, bands=bands) for one in styles]
-    return Targets(
-        content=features,
-        style=blend(statistics, recipe.terms.style_shares),
-    )
+    blended = blend(statistics, recipe.terms.style_shares)
+    return Targets(content=features, style=style_targets(blended, recipe))
 
 
 def measure_content(
@@ -215,16 +214,19 @@ def statistics_of(
     return {tap: statistic(tap) for tap in recipe.terms.style_taps}
 
 
-def blended_statistics(
+def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str, Any]:
+    """Return the targets of the style loss, by tap, made from the blended statistics of the styles."""
+    return {tap: recipe.terms.style_loss.target(found) for tap, found in statistics.items()}
+
+
+def blended_targets(
     sums: Sequence[dict[str, Any]], shapes: Sequence[tuple[int, int]], recipe: Recipe
-) -> dict[str, Statistic]:
-    """Return the statistics of one or several styles from their sums, blended by their shares."""
+) -> dict[str, Any]:
+    """Return the targets of the style loss for one or several styles, made from their sums."""
     statistics = [
         statistics_of(each, shape, recipe) for each, shape in zip(sums, shapes, strict=True)
     ]
-    if len(statistics) == 1:  # a batch passes one style at a time, and blends later
-        return statistics[0]
-    return blend(statistics, recipe.terms.style_shares)
+    return style_targets(blend(statistics, recipe.terms.style_shares), recipe)
 
 
 def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
@@ -280,6 +282,7 @@ def losses_of(
     recipe: Recipe,
     *,
     bands: Bands | None = None,
+    step: Int[Array, ""] | int = 0,
 ) -> Losses:
     """Compute the weighted losses of an image against targets.
 
@@ -294,6 +297,8 @@ def losses_of(
         only the gradient with respect to the image is defined. The platform of JAX's default device
         decides on a precision of `AUTO`, when the function is traced.
       bands: how the canvas is distributed over several devices; None is one device.
+      step: number of the update, for style losses that make random choices in each update; others do
+        not depend on it.
 
     Returns:
       `Losses` of scalars: `style_layers` sum to `style`; `content`, `style` and `tv` sum to `total`.
@@ -329,7 +334,7 @@ def losses_of(
         on_device = partial(_device_sums, measured, grid)
         split = map_bands(on_device, bands, (False, True, True), split_out=False)
         sums = split(params, image, targets.content)
-    return _weighted(sums, sizes, shape, targets, terms)
+    return _weighted(sums, sizes, shape, targets, terms, jnp.asarray(step, jnp.int32))
 
 
 class _Measured(NamedTuple):
@@ -387,7 +392,12 @@ def _check_sizes(content: Features, sizes: dict[str, _Size], grid: Grid | None) 
 
 
 def _weighted(
-    sums: Sums, sizes: dict[str, _Size], shape: Shape, targets: Targets, terms: Terms
+    sums: Sums,
+    sizes: dict[str, _Size],
+    shape: Shape,
+    targets: Targets,
+    terms: Terms,
+    step: Int[Array, ""],
 ) -> Losses:
     """Return the weighted losses, computed from the sums over a whole picture."""
     contents = []
@@ -396,7 +406,7 @@ def _weighted(
         contents.append(weight * terms.content_loss.value(sums.taps[tap][0], count))
     layers = {}
     for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True):
-        extent = Extent(sizes[tap].positions, sizes[tap].pixels)
+        extent = Extent(sizes[tap].positions, sizes[tap].pixels, step)
         statistic = terms.style_loss.statistic(sums.taps[tap][1], extent.positions)
         distance = terms.style_loss.distance(statistic, targets.style[tap], extent)
         layers[tap] = terms.style_weight * weight * distance

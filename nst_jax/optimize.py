@@ -76,7 +76,8 @@ def step(
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
 
     def total(canvas: Float[Array, "h w 3"]) -> tuple[Array, Losses]:
-        losses = losses_of(params, coordinates.decode(canvas), targets, recipe, bands=bands)
+        image = coordinates.decode(canvas)
+        losses = losses_of(params, image, targets, recipe, bands=bands, step=state.step + 1)
         return losses.total, losses
 
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)

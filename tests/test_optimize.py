@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import optimize, optimizers, recipes, vgg
+from nst_jax import losses, optimize, optimizers, recipes, vgg
 from tests import small
 
 step, run = jax.jit(optimize.step), jax.jit(optimize.run)
@@ -46,6 +46,27 @@ def test_two_runs_are_one_long_run(params, content, style):
     rest, _ = run(params, half, targets, recipe, 4)
     for mine, other in zip(jax.tree.leaves(rest), jax.tree.leaves(whole), strict=True):
         assert_array_equal(mine, other)  # the same program, so to the bit
+
+
+def count_of_updates(canvas, style, extent):
+    return extent.step + 0 * jnp.sum(canvas)
+
+
+def test_a_style_loss_is_told_the_number_of_the_update(params, content, style):
+    counting = losses.GRAM_MEAN_SQUARE._replace(distance=count_of_updates)
+    recipe = core(
+        style_loss=counting,
+        style_weight=1.0,
+        style_layer_weights=(0.5, 0.5),
+        optimizer=optimizers.Adam(),
+    )
+    targets = measure(params, content, style, recipe)
+    half, first = run(params, nst.init(content, recipe), targets, recipe, 2)
+    _, then = run(params, half, targets, recipe, 3)
+    assert_array_equal([*first.style[:2], *then.style[:3]], [0, 1, 2, 3, 4])
+    assert losses_of(params, content, targets, recipe).style == 0
+    many = jax.vmap(lambda number: nst.losses_of(params, content, targets, recipe, step=number))
+    assert_array_equal(many(jnp.arange(3)).style, [0, 1, 2])
 
 
 @pytest.mark.parametrize("coordinates", [vgg.RAW, vgg.CAFFE_BGR, vgg.TORCHVISION])

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import recipes
+from nst_jax import losses, measuring, optimizers, recipes
 from nst_jax.objective import blend
 from tests import reference, small
 
@@ -106,3 +106,49 @@ def test_a_blend_pulls_as_the_average_of_its_styles_does(x64, params64, content,
     blended = gradient(styles, small.shallow(style_shares=shares))
     apart = sum(w * gradient(s, small.shallow()) for w, s in zip(shares, styles, strict=True))
     assert_allclose(blended, apart, rtol=1e-9, atol=1e-12 * np.abs(apart).max())
+
+
+# --- What a loss makes of the statistic of the styles ---------------------------------------------
+
+
+def roots(statistic):
+    return {"root": jnp.sqrt(jnp.maximum(statistic, 0)), "trace": jnp.trace(statistic)}
+
+
+def root_distance(canvas, style, extent):
+    root = jnp.sqrt(jnp.maximum(canvas, 1e-6))
+    return jnp.mean(jnp.square(root - style["root"])) + jnp.square(
+        jnp.trace(canvas) / style["trace"] - 1
+    )
+
+
+ROOTS = losses.GRAM_MEAN_SQUARE._replace(distance=root_distance, target=roots)
+
+
+def test_the_target_is_made_of_the_blended_statistic(params, content, style):
+    others, shares = [style, style[:20, ::-1]], (6.0, 2.0)
+    plain = nst.measure(params, content, others, small.shallow(style_shares=shares)).style
+    recipe = small.shallow(style_shares=shares, style_loss=ROOTS)
+    whole = nst.measure(params, content, others, recipe).style
+    pieces = measuring.Measuring(params, recipes.as_arrays(recipe.bare()), None)
+    by_piece = measuring.targets_of(pieces, content, others).style
+    for tap, gram in plain.items():
+        for found in (whole[tap], by_piece[tap]):
+            assert set(found) == {"root", "trace"}
+            assert_allclose(found["root"], np.sqrt(np.maximum(gram, 0)), rtol=1e-3, atol=1e-5)
+            assert_allclose(found["trace"], np.trace(gram), rtol=1e-5)
+
+
+def test_a_batch_makes_the_targets_of_single_runs(params, content, style):
+    others = [style, 1 - style]
+    recipe = small.shallow(
+        steps=3,
+        style_loss=ROOTS,
+        style_weight=1e8,
+        style_shares=(np.float32([0.2, 0.9]), np.float32([0.8, 0.1])),
+    ).replace(optimizer=optimizers.Adam(eps=1e-3))
+    batch = nst.stylize_many(params, content, [others], recipe=recipe)
+    for place, image in enumerate(batch):
+        one = recipe.replace(style_shares=tuple(float(x[place]) for x in recipe.terms.style_shares))
+        assert_allclose(image, nst.stylize(params, content, others, recipe=one), atol=1e-4)
+    assert np.max(np.abs(batch[0] - batch[1])) > 1e-3

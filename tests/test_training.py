@@ -40,18 +40,18 @@ def job_of(**changes):
 
 @pytest.fixture(scope="module")
 def parts(params):
-    """Return what one update takes: crops, statistics, recipe, and a fresh network."""
+    """Return what one update takes: crops, targets of the styles, recipe, and a fresh network."""
     recipe = recipes.as_arrays(RECIPE.bare())
     grey = jnp.full((32, 32, 3), 0.5)
     measure = jax.jit(nst.measure)
     paintings = [jnp.asarray(small.picture(*which)) for which in PAINTINGS.values()]
     found = [measure(params, grey, one, recipe).style for one in paintings]
-    statistics = jax.tree.map(lambda *each: jnp.stack(each), *found)
+    style_targets = jax.tree.map(lambda *each: jnp.stack(each), *found)
     crops = jnp.asarray(np.stack([picture(seed, 32, 32) for seed in (1, 2)]))
     # As a training has them, so that its programs are used here, too.
     formed = nst.vgg.with_forms(params, recipe.terms.taps, shape=(32, 32))
     network = fresh_params(jax.random.key(0), 2, width=SIZES["width"], blocks=1)
-    return formed, crops, statistics, recipe, network
+    return formed, crops, style_targets, recipe, network
 
 
 def numbers(learning_rate):
@@ -60,10 +60,10 @@ def numbers(learning_rate):
 
 def updated(parts, learning_rate):
     """Return the state and the losses after the first update of a training."""
-    formed, crops, statistics, recipe, network = parts
+    formed, crops, style_targets, recipe, network = parts
     rule, copies = numbers(learning_rate), jax.tree.map(jnp.array, network)
     state = init_training(copies, rule)  # which is donated
-    return training._PROGRAMS.step(formed, state, crops, statistics, recipe, rule, mesh=None)
+    return training._PROGRAMS.step(formed, state, crops, style_targets, recipe, rule, mesh=None)
 
 
 def plain_loss(params, network, crop, painting, style, recipe):
@@ -74,9 +74,9 @@ def plain_loss(params, network, crop, painting, style, recipe):
 
 
 def test_the_loss_of_a_crop_is_that_of_a_canvas(params, parts):
-    formed, crops, statistics, recipe, network = parts
+    formed, crops, style_targets, recipe, network = parts
     measure = training._PROGRAMS.losses
-    found = measure(formed, network, crops, jnp.array([1, 0]), statistics, recipe)
+    found = measure(formed, network, crops, jnp.array([1, 0]), style_targets, recipe)
     plain = jax.jit(plain_loss, static_argnames="style")
     paintings = [jnp.asarray(small.picture(*which)) for which in PAINTINGS.values()]
     for index, style in enumerate((1, 0)):
@@ -86,12 +86,12 @@ def test_the_loss_of_a_crop_is_that_of_a_canvas(params, parts):
 
 
 def test_an_update_is_adams_on_the_mean_loss_of_the_crops(parts):
-    formed, crops, statistics, recipe, network = parts
+    formed, crops, style_targets, recipe, network = parts
     state, losses = updated(parts, 1e-2)
 
     def mean(network):
         styles = jnp.array([0, 1])
-        return jnp.mean(crop_losses(formed, network, crops, styles, statistics, recipe).total)
+        return jnp.mean(crop_losses(formed, network, crops, styles, style_targets, recipe).total)
 
     value, gradient = jax.jit(jax.value_and_grad(mean))(network)
     assert_allclose(losses.total, value, rtol=1e-5)
@@ -121,8 +121,8 @@ def assert_near(slope, expected):
 @pytest.mark.slow
 def test_the_crops_take_the_styles_in_turn(parts):
     """Of two crops, the second update's are in the third style and, again, the first."""
-    formed, crops, statistics, recipe, network = parts
-    three = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1]]), statistics)
+    formed, crops, style_targets, recipe, network = parts
+    three = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1]]), style_targets)
     wide = jax.tree.map(lambda x: jnp.concatenate([x, x[:1]]) if x.ndim == 2 else x, network)
     update = jax.jit(train_step)
     state = init_training(wide, numbers(1e-2))
@@ -133,11 +133,11 @@ def test_the_crops_take_the_styles_in_turn(parts):
 
 
 def test_two_devices_compute_what_one_does(parts):
-    formed, crops, statistics, recipe, network = parts
+    formed, crops, style_targets, recipe, network = parts
     mesh = nst.scaling.sharding.mesh_of(2)
     one, losses = updated(parts, 1e-2)
     state = nst.scaling.sharding.replicate(init_training(network, numbers(1e-2)), mesh)
-    fixed = nst.scaling.sharding.replicate((formed, statistics, recipe, numbers(1e-2)), mesh)
+    fixed = nst.scaling.sharding.replicate((formed, style_targets, recipe, numbers(1e-2)), mesh)
     both, shared = jax.jit(train_step, static_argnames="mesh")(
         fixed[0], state, nst.scaling.sharding.split(crops, mesh), *fixed[1:], mesh=mesh
     )
@@ -162,12 +162,12 @@ def test_other_numbers_and_names_compile_nothing(params, compilations):
 
 @pytest.mark.slow
 def test_bfloat16_keeps_the_parameters_in_float32(parts):
-    formed, crops, statistics, recipe, network = parts
+    formed, crops, style_targets, recipe, network = parts
     rounded = recipe.replace(network__precision=BFLOAT16)
     styles = jnp.array([0, 1])
-    exact = training._PROGRAMS.losses(formed, network, crops, styles, statistics, recipe)
+    exact = training._PROGRAMS.losses(formed, network, crops, styles, style_targets, recipe)
     state, near = jax.jit(train_step)(
-        formed, init_training(network, numbers(1e-3)), crops, statistics, rounded, numbers(1e-3)
+        formed, init_training(network, numbers(1e-3)), crops, style_targets, rounded, numbers(1e-3)
     )
     assert {leaf.dtype for leaf in jax.tree.leaves(state.network)} == {jnp.dtype("float32")}
     assert_allclose(near.total, exact.total.mean(), rtol=0.1)
@@ -186,10 +186,10 @@ def test_the_held_out_loss_falls_to_half_and_the_best_network_is_kept(params):
     assert min(run.held_out) < 0.5 * run.held_out[0]
     assert run.held_out[run.updates.index(run.best_step)] == min(run.held_out)
     # The network returned is the one that has the loss which is said of it.
-    formed, statistics, recipe, _ = run._fixed
+    formed, style_targets, recipe, _ = run._fixed
     total = []
     for crop in run.crops.held_out:  # each in both styles
-        arguments = jnp.asarray(np.stack([crop, crop])), jnp.array([0, 1]), statistics, recipe
+        arguments = jnp.asarray(np.stack([crop, crop])), jnp.array([0, 1]), style_targets, recipe
         total.append(training._PROGRAMS.losses(formed, run.best.params, *arguments).total)
     assert_allclose(np.mean(total), min(run.held_out), rtol=1e-4)
     assert run.best.styles == ("night", "cat")

@@ -108,7 +108,7 @@ class Training(Iterator[TrainingReport]):
             _check_steps(resume, job)
         self.crops = PhotoCrops(job.found.photos, job.crop, job.seed)
         recipe = recipes.as_arrays(job.recipe.bare())
-        statistics = self._measured(params, recipe)
+        style_targets = self._measured(params, recipe)
         formed = with_forms(
             params,
             recipe.terms.taps,
@@ -116,7 +116,7 @@ class Training(Iterator[TrainingReport]):
             precision=recipe.network.precision_on(),
         )
         rule = jax.tree.map(jnp.float32, Adam(learning_rate=job.learning_rate))
-        self._fixed = sharding.replicate((formed, statistics, recipe, rule), job.mesh)
+        self._fixed = sharding.replicate((formed, style_targets, recipe, rule), job.mesh)
         self._state = sharding.replicate(self._first_state(rule), job.mesh)
         self.updates: list[int] = [] if resume is None else list(resume.updates)
         self.held_out: list[float] = [] if resume is None else list(resume.held_out)
@@ -129,11 +129,11 @@ class Training(Iterator[TrainingReport]):
         self._begun = False
 
     def _measured(self, params: Params, recipe: Recipe) -> Any:
-        """Return the statistics of all paintings, each array [styles, ...]."""
+        """Return the targets of the style loss for all paintings, each array [styles, ...]."""
         measuring = Measuring(params, recipe, None)
         shapes = self.job.style_shapes
         found = [
-            measuring.style(prepare.resized(painting, shapes[name], self.job.recipe))
+            measuring.styles([prepare.resized(painting, shapes[name], self.job.recipe)])
             for name, painting in self.job.paintings.items()
         ]
         return jax.tree.map(lambda *each: jnp.stack(each), *found)
@@ -185,10 +185,10 @@ class Training(Iterator[TrainingReport]):
         return TrainingReport(self.step, loss, self._measure())
 
     def _update(self) -> Array:
-        formed, statistics, recipe, rule = self._fixed
+        formed, style_targets, recipe, rule = self._fixed
         crops = sharding.split(jnp.asarray(next(self._reader)), self.job.mesh)
         self._state, losses = _PROGRAMS.step(
-            formed, self._state, crops, statistics, recipe, rule, mesh=self.job.mesh
+            formed, self._state, crops, style_targets, recipe, rule, mesh=self.job.mesh
         )
         self.step += 1
         self._losses.append(losses.total)
@@ -219,7 +219,7 @@ class Training(Iterator[TrainingReport]):
 
     def measure_held_out(self) -> float:
         """Return the present network's mean loss on the photos held out, over all styles."""
-        formed, statistics, recipe, _ = self._fixed
+        formed, style_targets, recipe, _ = self._fixed
         count = len(self.job.paintings)
         contents = max(1, min(len(self.crops.held_out), MOST_MEASURED // count))
         pairs = [(content, style) for content in range(contents) for style in range(count)]
@@ -232,7 +232,7 @@ class Training(Iterator[TrainingReport]):
             crops = sharding.split(jnp.asarray(self.crops.held_out[which]), self.job.mesh)
             styles = sharding.split(jnp.asarray(styles), self.job.mesh)
             losses = _PROGRAMS.losses(
-                formed, self._state.network, crops, styles, statistics, recipe
+                formed, self._state.network, crops, styles, style_targets, recipe
             )
             totals.append(np.asarray(losses.total)[: len(part)])
         return float(np.mean(np.concatenate(totals)))

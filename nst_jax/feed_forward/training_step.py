@@ -23,7 +23,7 @@ from nst_jax.scaling.sharding import PICTURES, AnyMesh, pictures_in_parallel, sh
 
 Crops = UInt8[Array, "n h w 3"]
 
-Statistics = Any  # style tap -> statistics of all paintings, as a pytree of arrays [styles, ...]
+StyleTargets = Any  # style tap -> targets of the style loss for all paintings, arrays [styles, ...]
 
 
 class TrainingState(NamedTuple):
@@ -49,7 +49,7 @@ def train_step(
     params: Params,
     state: TrainingState,
     crops: Crops,
-    statistics: Statistics,
+    style_targets: StyleTargets,
     recipe: Recipe,
     optimizer: Adam,
     *,
@@ -65,7 +65,7 @@ def train_step(
       params: weights of VGG-19.
       state: from `init_training` or an earlier update.
       crops: [n, h, w, 3] in 0..255; n is a multiple of the number of devices.
-      statistics: statistics of the paintings at the recipe's style taps, each array [styles, ...].
+      style_targets: targets of the style loss for the paintings, by tap, each array [styles, ...].
       recipe: losses, loss weights and network settings; its precision is also that of the network that
         is trained, whose parameters stay float32.
       optimizer: Adam with its learning rate and other numbers.
@@ -74,8 +74,8 @@ def train_step(
     Returns:
       The next state, and the batch's mean `Losses` before the update.
     """
-    first = state.step * (crops.shape[0] % _count(statistics))
-    arguments = (params, state.network, crops, statistics, recipe, first)
+    first = state.step * (crops.shape[0] % _count(style_targets))
+    arguments = (params, state.network, crops, style_targets, recipe, first, state.step)
     losses, gradient = (
         _losses_and_gradient(*arguments) if mesh is None else _on_all(mesh)(*arguments)
     )
@@ -93,7 +93,7 @@ def _on_all(mesh: AnyMesh) -> Callable[..., tuple[Losses, LayerParams]]:
         found = _losses_and_gradient(*arguments, device=lax.axis_index(PICTURES))
         return jax.tree.map(lambda x: lax.pmean(x, PICTURES), found)
 
-    specs = (P(), P(), P(PICTURES), P(), P(), P())
+    specs = (P(), P(), P(PICTURES), P(), P(), P(), P())
     return shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=P())
 
 
@@ -101,9 +101,10 @@ def _losses_and_gradient(
     params: Params,
     network: LayerParams,
     crops: Crops,
-    statistics: Statistics,
+    style_targets: StyleTargets,
     recipe: Recipe,
     first: Int[Array, ""],
+    step: Int[Array, ""],
     *,
     device: Any = 0,
 ) -> tuple[Losses, LayerParams]:
@@ -113,16 +114,17 @@ def _losses_and_gradient(
       params: weights of VGG-19.
       network: parameters of the network.
       crops: the device's crops.
-      statistics: as in `train_step`.
+      style_targets: as in `train_step`.
       recipe: as in `train_step`.
       first: index of the style of the batch's first crop, plus any multiple of the number of styles.
+      step: number of the update.
       device: index of the device.
     """
     own = crops.shape[0]
-    styles = (first + device * own + jnp.arange(own)) % _count(statistics)
+    styles = (first + device * own + jnp.arange(own)) % _count(style_targets)
 
     def mean_losses(network: LayerParams) -> tuple[Array, Losses]:
-        found = crop_losses(params, network, crops, styles, statistics, recipe)
+        found = crop_losses(params, network, crops, styles, style_targets, recipe, step=step)
         means = jax.tree.map(jnp.mean, found)
         return means.total, means
 
@@ -135,8 +137,10 @@ def crop_losses(
     network: LayerParams,
     crops: Crops,
     styles: Int[Array, " n"],
-    statistics: Statistics,
+    style_targets: StyleTargets,
     recipe: Recipe,
+    *,
+    step: Int[Array, ""] | int = 0,
 ) -> Losses:
     """Return the losses, arrays [n], of the pictures that a network paints of n crops in given styles.
 
@@ -145,25 +149,26 @@ def crop_losses(
       network: parameters of the network.
       crops: [n, h, w, 3] in 0..255.
       styles: for each crop, the index of the style in which it is painted.
-      statistics: as in `train_step`.
+      style_targets: as in `train_step`.
       recipe: as in `train_step`.
+      step: as in `objective.losses_of`.
     """
     contents = crops.astype(jnp.float32) / 255
-    shares = jax.nn.one_hot(styles, _count(statistics))
+    shares = jax.nn.one_hot(styles, _count(style_targets))
     precision = recipe.network.precision_on()
     painted = stylize_trained(network, contents, shares, precision=precision)
-    wanted = jax.tree.map(lambda leaf: leaf[styles], statistics)
+    wanted = jax.tree.map(lambda leaf: leaf[styles], style_targets)
 
     def losses(content: Array, image: Array, style: Any) -> Losses:
         targets = Targets(measure_content(params, content, recipe), style)
-        return losses_of(params, image, targets, recipe)
+        return losses_of(params, image, targets, recipe, step=step)
 
     return jax.vmap(losses)(contents, painted, wanted)
 
 
-def _count(statistics: Statistics) -> int:
+def _count(style_targets: StyleTargets) -> int:
     """Return the number of styles."""
-    return int(jax.tree.leaves(statistics)[0].shape[0])
+    return int(jax.tree.leaves(style_targets)[0].shape[0])
 
 
 def check_batch(batch: int, mesh: AnyMesh | None) -> None:

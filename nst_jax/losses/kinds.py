@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from jax import lax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
 from nst_jax._types import FeatureMap, Image, Scalar, Statistic
 from nst_jax.losses.sums import positions
@@ -34,22 +34,34 @@ class ContentLoss(NamedTuple):
         return self.value(self.sums(canvas, content), positions(canvas) * canvas.shape[-1])
 
 
+def statistic_itself(statistic: Statistic) -> Statistic:
+    """Return a statistic as it is: the `target` of losses that compare statistics directly."""
+    return statistic
+
+
 class StyleLoss(NamedTuple):
-    """A style loss, in three parts: sums over positions, a statistic, a distance between statistics.
+    """A style loss, in four parts: sums over positions, a statistic, a target, a distance.
 
     Only `sums` sees the positions. So the loss is exact even if a picture is computed in parts (tiles,
     bands of several devices): the sums of the parts are added before `statistic` is called.
 
+    The functions are given single pictures; for a batch they are mapped by `vmap`.
+
     Attributes:
       sums: function of (features [h, w, c], precision of matrix products); returns a pytree of sums
         over the h * w positions. Features may be bfloat16; the sums must be float32 at least.
-      statistic: function of (sums, number of positions); returns the statistic, which `Targets` keep.
-      distance: function of (statistic of the canvas, of the style, `Extent` of the canvas); returns
-        the loss, a scalar.
+      statistic: function of (sums, number of positions); returns the statistic, a pytree. The
+        statistics of several styles are averaged, so averages must be what a blend of styles has: the
+        mean and the second moment are such, the covariance is not.
+      distance: function of (statistic of the canvas, target of the style, `Extent` of the canvas);
+        returns the loss, a scalar.
       additive: whether `sums` really are sums over positions: positions of zeros add nothing, and the
         sums of two halves of a picture add up to those of the whole. This does not hold for sorted
         projections, nearest neighbours or histograms that count zeros. With False, a picture is always
         computed in one piece, without tiles and bands.
+      target: function of (the style's statistic, averaged over styles if there are several); returns
+        the target, a pytree, which `Targets` keep. What depends on the style alone is computed here,
+        once for each scale (resolution) and not in every update. By default the statistic itself.
 
     Example:
       >>> import jax.numpy as jnp
@@ -65,8 +77,9 @@ class StyleLoss(NamedTuple):
 
     sums: Callable[[FeatureMap, lax.Precision], Statistic]
     statistic: Callable[[Statistic, int], Statistic]
-    distance: Callable[[Statistic, Statistic, "Extent"], Scalar]
+    distance: Callable[[Statistic, Any, "Extent"], Scalar]
     additive: bool = True
+    target: Callable[[Statistic], Any] = statistic_itself
 
     def measure(
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
@@ -106,10 +119,15 @@ class Variation(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """The sizes of a canvas that a style loss may depend on."""
+    """The sizes of a canvas that a style loss may depend on, and the number of the update.
+
+    The number is traced, a scalar of int32: a loss with random choices makes its random key from it,
+    such as by `jax.random.fold_in(key, extent.step)`, and so makes new choices in each update.
+    """
 
     positions: int  # M, the number of positions of the features
     pixels: int  # P, the number of pixels of the picture
+    step: Int[Array, "*batch"] | int = 0  # number of the update at this scale; 0 measures the start
 
 
 Loss: TypeAlias = ContentLoss | StyleLoss | Variation

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import _checks, recipes, vgg
-from nst_jax._types import Shape
+from nst_jax._types import FeatureMap, Shape
 from nst_jax.images import resizing
 from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
@@ -41,7 +41,7 @@ class Footprint:
       activations: activations of the network while it computes loss and gradient, or while it computes
         the largest style's statistics, whichever is more.
       state: canvases, the optimiser's state, and the copies that an update makes of them.
-      targets: the content's features and the style's statistics.
+      targets: the content's features and the targets of the style loss.
       inputs: the contents and the styles, resized.
     """
 
@@ -417,17 +417,21 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
 
 
 def _bytes_of_targets(blocks: Blocks, recipe: Recipe) -> int:
-    """Return the bytes of the content's features and the style's statistics."""
+    """Return the bytes of the content's features and the targets of the style loss."""
     by_name = {layer.name: layer for block in blocks for layer in block}
     terms = recipe.terms
     content = sum(by_name[vgg.layer_of(tap)].output for tap in terms.content_taps)
-    statistics = []
+    style: list[Any] = []
+
+    def target(features: FeatureMap) -> Any:
+        return terms.style_loss.target(terms.style_loss.measure(features))
+
     for tap in terms.style_taps:
         layer = by_name[vgg.layer_of(tap)]
         features = jax.ShapeDtypeStruct((layer.height, layer.width, layer.channels), jnp.float32)
-        statistics.append(jax.eval_shape(terms.style_loss.measure, features))
+        style.append(jax.eval_shape(target, features))
     return content * _bytes_each(recipe) + sum(
-        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(statistics)
+        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(style)
     )
 
 
