@@ -1,4 +1,4 @@
-"""The loss of channel histograms: each channel's features, matched to their distribution in the style."""
+"""The loss of channel histograms: how far features are from having the style's, channel by channel."""
 
 from typing import NamedTuple
 
@@ -58,7 +58,7 @@ def matched_channels(channels: Float[Array, "c m"], style: OrderedChannels) -> F
     def matched(group: tuple[Array, Array]) -> Array:
         rows, ordered = group
         ranked = ranks(rows)
-        wanted = blended_quantiles(ordered, style.counts, style.shares, ranked.middle, size)
+        wanted = blended_quantiles(list(ordered), style.counts, style.shares, ranked.middle, size)
         return ranked.as_given(wanted)
 
     together = group_size(len(channels), size, style.ordered.shape[2])
@@ -68,17 +68,16 @@ def matched_channels(channels: Float[Array, "c m"], style: OrderedChannels) -> F
 
 
 def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) -> Scalar:
-    """Return mean((F - R(F))²): how far the canvas' features F are from those matched to the style, R(F).
+    """Return mean((F - R(F))²), with the canvas' features F, and R(F) matched to the style's.
 
-    R is `matched_channels`. It is made anew in every update and has no gradient. The loss sees how often
-    each value of a channel occurs, but not which values occur together; so it is used beside another
-    style loss, such as one of Gram matrices.
+    R is `matched_channels`. It is computed anew in every update and has no gradient. The loss sees how
+    often each value of a channel occurs, but not which values occur together; so it is used beside
+    another style loss, such as one of Gram matrices.
 
-    Departures: the paper takes the sum over positions and channels, which grows with the picture; a mean
-    does not. And it matches histograms, in an unofficial code of 255 bins between the smallest and the
-    largest value, where all values in a bin become equal. Here the values themselves are matched by
-    sorting. Equal values, such as the zeros after a ReLU, have the level of the middle of their places,
-    and so stay equal.
+    Departures: the paper takes the sum over positions and channels, which grows with the picture; a
+    mean does not. And it matches histograms, which in an unofficial code have 255 bins; all values in
+    one bin become equal. Here the values themselves are matched, by sorting. Equal values, such as the
+    zeros after a ReLU, have the level of the middle of their places, and so stay equal.
 
     Args:
       canvas: features of one picture.
@@ -93,7 +92,7 @@ def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) 
       Histogram Losses", 2017; rejunity/neural-style-tf, histogram.py.
     """
     del extent
-    channels = at_least_float32(canvas.values[0]).T
+    channels = at_least_float32(canvas.values)[0].T
     matched = matched_channels(lax.stop_gradient(channels), lax.stop_gradient(style))
     return jnp.mean(jnp.square(channels - matched))
 

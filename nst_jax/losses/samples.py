@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from nst_jax._types import FeatureMap, Scalar
-from nst_jax.losses.sums import as_float, at_least_float32
+from nst_jax.losses.sums import as_float
 
 
 class Samples(NamedTuple):
@@ -38,7 +38,7 @@ def positions_as_rows(features: FeatureMap, products: lax.Precision) -> Float[Ar
 
 def samples_of(rows: Float[Array, "k c"], count: int) -> Samples:
     """Return the features of one picture, given as one row for each of its positions."""
-    dtype = at_least_float32(rows[:0]).dtype
+    dtype = jnp.promote_types(rows.dtype, jnp.float32)
     return Samples(rows[None], jnp.full(1, as_float(count), dtype), jnp.ones(1, dtype))
 
 
@@ -153,7 +153,7 @@ def ranks(values: Float[Array, "d m"]) -> Ranks:
 
 
 def _first_places(ordered: Int[Array, "d m"], wanted: Int[Array, "d m"]) -> Int[Array, "d m"]:
-    """Return for each wanted number how many numbers of its ordered row are smaller: a binary search."""
+    """Return how many numbers of an ordered row are smaller than each wanted one: a binary search."""
     size = ordered.shape[-1]
     # A size that is symbolic (see `jax.export`) may need all bits of an index.
     bits = size.bit_length() if isinstance(size, int) else 31

@@ -25,7 +25,7 @@ from nst_jax.losses.samples import (
     ranks,
     samples_of,
 )
-from nst_jax.losses.sums import as_float, at_least_float32
+from nst_jax.losses.sums import as_float
 
 SEED = 0  # of the random directions, which are the same in every run
 
@@ -59,7 +59,7 @@ def random_directions(step: Any, channels: int, dtype: Any = jnp.float32) -> Flo
 
 
 def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scalar:
-    """Return the mean squared difference of canvas and style, projected on random directions and sorted.
+    """Return the mean squared difference of the sorted projections of canvas and style.
 
     Every update draws as many new directions as there are channels. If canvas and style have as many
     positions, the loss is the source's: both are projected and sorted, and the mean of the squared
@@ -84,7 +84,7 @@ def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scala
       tchambon/A-Sliced-Wasserstein-Loss-for-Neural-Texture-Synthesis.
     """
     features = canvas.values[0]
-    wide = at_least_float32(features[:0]).dtype
+    wide = jnp.promote_types(features.dtype, jnp.float32)
     directions = random_directions(extent.step, features.shape[-1], wide)
     return _sliced(features, lax.stop_gradient(style), directions)
 
