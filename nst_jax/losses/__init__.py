@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.losses import content, gram_matrices, kinds, names, sums, variations
+    from nst_jax.losses import (
+        content,
+        gram_matrices,
+        histograms,
+        kinds,
+        names,
+        samples,
+        self_similarity,
+        sliced,
+        sums,
+        variations,
+    )
     from nst_jax.losses.content import (
         CONTENT_HALF_OVER_ROOT,
         CONTENT_HALF_SUM_SQUARE,
@@ -32,8 +43,23 @@ if TYPE_CHECKING:
         gram_per_channel,
         gram_undivided,
     )
+    from nst_jax.losses.histograms import (
+        CHANNEL_HISTOGRAMS,
+        OrderedChannels,
+        channel_histograms,
+        matched_channels,
+        ordered_channels,
+    )
     from nst_jax.losses.kinds import ContentLoss, Extent, Loss, Mask, StyleLoss, Variation
     from nst_jax.losses.names import CONTENT_LOSSES, STYLE_LOSSES, VARIATIONS
+    from nst_jax.losses.samples import Samples, blended_samples, positions_as_rows, samples_of
+    from nst_jax.losses.self_similarity import (
+        CONTENT_SELF_SIMILARITY,
+        cosine_distances,
+        self_similarity_distance,
+        self_similarity_on_grid,
+    )
+    from nst_jax.losses.sliced import SLICED_WASSERSTEIN, random_directions, sliced_wasserstein
     from nst_jax.losses.sums import (
         as_float,
         at_least_float32,
@@ -59,7 +85,18 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("content", "gram_matrices", "kinds", "names", "sums", "variations"),
+        (
+            "content",
+            "gram_matrices",
+            "histograms",
+            "kinds",
+            "names",
+            "samples",
+            "self_similarity",
+            "sliced",
+            "sums",
+            "variations",
+        ),
         {
             "content": (
                 "CONTENT_HALF_OVER_ROOT",
@@ -81,6 +118,21 @@ else:
                 "gram_paper",
                 "gram_per_channel",
                 "gram_undivided",
+            ),
+            "histograms": (
+                "CHANNEL_HISTOGRAMS",
+                "OrderedChannels",
+                "channel_histograms",
+                "matched_channels",
+                "ordered_channels",
+            ),
+            "samples": ("Samples", "blended_samples", "positions_as_rows", "samples_of"),
+            "sliced": ("SLICED_WASSERSTEIN", "random_directions", "sliced_wasserstein"),
+            "self_similarity": (
+                "CONTENT_SELF_SIMILARITY",
+                "cosine_distances",
+                "self_similarity_distance",
+                "self_similarity_on_grid",
             ),
             "kinds": ("ContentLoss", "Extent", "Loss", "Mask", "StyleLoss", "Variation"),
             "names": ("CONTENT_LOSSES", "STYLE_LOSSES", "VARIATIONS"),
@@ -110,15 +162,20 @@ else:
     )
 
 __all__ = [
-    "CONTENT_HALF_OVER_ROOT", "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES",
-    "CONTENT_MEAN_SQUARE", "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_SUM_SQUARE", "ContentLoss",
-    "DifferenceSums", "Extent", "GRAM_BY_IMAGE", "GRAM_MEAN_SQUARE", "GRAM_PAPER",
-    "GRAM_PER_CHANNEL", "GRAM_UNDIVIDED", "HALF_SQUARE_VARIATION", "Loss", "MEAN_VARIATION",
-    "Mask", "NINE_POINT_VARIATION", "POWER_VARIATION", "SQUARE_VARIATION", "STYLE_LOSSES",
-    "StyleLoss", "TOTAL_VARIATION", "VARIATIONS", "Variation", "absolute_differences",
-    "as_float", "at_least_float32", "content", "gram", "gram_by_image", "gram_matrices",
-    "gram_mean_square", "gram_paper", "gram_per_channel", "gram_undivided", "half", "kinds",
-    "mean_over_positions", "names", "nine_point_differences", "positions", "powered_gradients",
+    "CHANNEL_HISTOGRAMS", "CONTENT_HALF_OVER_ROOT", "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES",
+    "CONTENT_MEAN_SQUARE", "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_SELF_SIMILARITY",
+    "CONTENT_SUM_SQUARE", "ContentLoss", "DifferenceSums", "Extent", "GRAM_BY_IMAGE",
+    "GRAM_MEAN_SQUARE", "GRAM_PAPER", "GRAM_PER_CHANNEL", "GRAM_UNDIVIDED",
+    "HALF_SQUARE_VARIATION", "Loss", "MEAN_VARIATION", "Mask", "NINE_POINT_VARIATION",
+    "OrderedChannels", "POWER_VARIATION", "SLICED_WASSERSTEIN", "SQUARE_VARIATION",
+    "STYLE_LOSSES", "Samples", "StyleLoss", "TOTAL_VARIATION", "VARIATIONS", "Variation",
+    "absolute_differences", "as_float", "at_least_float32", "blended_samples",
+    "channel_histograms", "content", "cosine_distances", "gram", "gram_by_image",
+    "gram_matrices", "gram_mean_square", "gram_paper", "gram_per_channel", "gram_undivided",
+    "half", "histograms", "kinds", "matched_channels", "mean_over_positions", "names",
+    "nine_point_differences", "ordered_channels", "positions", "positions_as_rows",
+    "powered_gradients", "random_directions", "samples", "samples_of", "self_similarity",
+    "self_similarity_distance", "self_similarity_on_grid", "sliced", "sliced_wasserstein",
     "squared_differences", "squared_feature_differences", "squared_gradients", "sums",
     "unchanged", "variations",
 ]  # fmt: skip

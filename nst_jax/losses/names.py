@@ -14,6 +14,9 @@ from nst_jax.losses.gram_matrices import (
     GRAM_PER_CHANNEL,
     GRAM_UNDIVIDED,
 )
+from nst_jax.losses.histograms import CHANNEL_HISTOGRAMS
+from nst_jax.losses.self_similarity import CONTENT_SELF_SIMILARITY
+from nst_jax.losses.sliced import SLICED_WASSERSTEIN
 from nst_jax.losses.variations import (
     HALF_SQUARE_VARIATION,
     MEAN_VARIATION,
@@ -29,6 +32,8 @@ STYLE_LOSSES = {
     "gram_per_channel": GRAM_PER_CHANNEL,
     "gram_undivided": GRAM_UNDIVIDED,
     "gram_by_image": GRAM_BY_IMAGE,
+    "sliced_wasserstein": SLICED_WASSERSTEIN,
+    "channel_histograms": CHANNEL_HISTOGRAMS,
 }
 
 CONTENT_LOSSES = {
@@ -37,6 +42,7 @@ CONTENT_LOSSES = {
     "content_half_sum_square": CONTENT_HALF_SUM_SQUARE,
     "content_sum_square": CONTENT_SUM_SQUARE,
     "content_half_over_root": CONTENT_HALF_OVER_ROOT,
+    "content_self_similarity": CONTENT_SELF_SIMILARITY,
 }
 
 VARIATIONS = {

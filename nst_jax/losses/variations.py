@@ -6,20 +6,19 @@ dy and dx are the differences between the pixel below, or to the right, and the 
 from collections.abc import Callable
 from typing import TypeAlias
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nst_jax._types import Image, Scalar
 from nst_jax.losses.kinds import Mask, Variation
-from nst_jax.losses.sums import as_float, half, unchanged
+from nst_jax.losses.sums import absolute, as_float, half, unchanged
 
 DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # (sum(|dy|), sum(|dx|)) or (sum(dy²), sum(dx²))
 
 
 def absolute_differences(image: Image, where: Mask = None) -> DifferenceSums:
     """Return sum|dy| and sum|dx| of the differences to the pixels below (dy) and right (dx)."""
-    return _sum_each(_absolute, _differences(image, where))
+    return _sum_each(absolute, _differences(image, where))
 
 
 def squared_differences(image: Image, where: Mask = None) -> DifferenceSums:
@@ -77,12 +76,6 @@ def _gradient_squares(image: Image, where: Mask) -> Array:
 def _sum_each(function: Callable[[Array], Array], parts: tuple[Array, Array]) -> DifferenceSums:
     down, right = (jnp.sum(function(part), axis=(-1, -2, -3)) for part in parts)
     return down, right
-
-
-def _absolute(x: Array) -> Array:
-    # The gradient at 0 is 0 here, as in TensorFlow and torch. That of `jnp.abs` depends on the version
-    # of JAX; a gradient of 1 would make the pixels of a uniform area drift in one direction.
-    return x * jax.lax.stop_gradient(jnp.sign(x))
 
 
 def _down_plus_right(sums: DifferenceSums, shape: tuple[int, int]) -> Scalar:
