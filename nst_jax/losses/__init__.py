@@ -2,7 +2,7 @@
 
 Each loss is a `StyleLoss`, a `ContentLoss` or a `Variation`: functions that say what is summed over the
 positions of the features, and what becomes of the sums (`kinds`). The modules `gram_matrices`,
-`content` and `variations` have the losses, `names` the names by which TOML files know them.
+`gaussian`, `content` and `variations` have the losses, `names` the names by which TOML files know them.
 """
 
 from typing import TYPE_CHECKING
@@ -12,32 +12,60 @@ from nst_jax._lazy import lazy_names
 if TYPE_CHECKING:
     from nst_jax.losses import (
         content,
+        gaussian,
         gram_matrices,
         histograms,
         kinds,
+        matrix_roots,
         names,
         samples,
         self_similarity,
         sliced,
+        squares,
         sums,
         variations,
     )
     from nst_jax.losses.content import (
+        CONTENT_GRADIENT_SCALED,
         CONTENT_HALF_OVER_ROOT,
         CONTENT_HALF_SUM_SQUARE,
         CONTENT_MEAN_SQUARE,
         CONTENT_QUARTER_MEAN_SQUARE,
+        CONTENT_RELATIVE,
         CONTENT_SUM_SQUARE,
+        difference_powers,
+        relative_squares,
         squared_feature_differences,
+    )
+    from nst_jax.losses.gaussian import (
+        MEAN_AND_COVARIANCE,
+        MEAN_AND_COVARIANCE_GRADIENT_SCALED,
+        WASSERSTEIN_ABSOLUTE,
+        WASSERSTEIN_RELATIVE,
+        GaussianTarget,
+        Moments,
+        RelativeGaussianTarget,
+        covariance,
+        gaussian_target,
+        mean_and_covariance,
+        mean_and_covariance_gradient_scaled,
+        mean_moments,
+        mean_square,
+        moment_sums,
+        relative_gaussian_target,
+        wasserstein_absolute,
+        wasserstein_relative,
     )
     from nst_jax.losses.gram_matrices import (
         GRAM_BY_IMAGE,
+        GRAM_GRADIENT_SCALED,
         GRAM_MEAN_SQUARE,
         GRAM_PAPER,
         GRAM_PER_CHANNEL,
         GRAM_UNDIVIDED,
         gram,
         gram_by_image,
+        gram_gradient_scaled,
         gram_mean_square,
         gram_paper,
         gram_per_channel,
@@ -50,7 +78,21 @@ if TYPE_CHECKING:
         matched_channels,
         ordered_channels,
     )
-    from nst_jax.losses.kinds import ContentLoss, Extent, Loss, Mask, StyleLoss, Variation
+    from nst_jax.losses.kinds import (
+        ContentLoss,
+        Extent,
+        Loss,
+        Mask,
+        StyleLoss,
+        Variation,
+        statistic_itself,
+    )
+    from nst_jax.losses.matrix_roots import (
+        plain_roots,
+        root_by_lyapunov,
+        scaled_roots,
+        trace_of_root,
+    )
     from nst_jax.losses.names import CONTENT_LOSSES, STYLE_LOSSES, VARIATIONS
     from nst_jax.losses.samples import Samples, blended_samples, positions_as_rows, samples_of
     from nst_jax.losses.self_similarity import (
@@ -60,7 +102,9 @@ if TYPE_CHECKING:
         self_similarity_on_grid,
     )
     from nst_jax.losses.sliced import SLICED_WASSERSTEIN, random_directions, sliced_wasserstein
+    from nst_jax.losses.squares import gradient_scaled_square, scaled_by_gradient
     from nst_jax.losses.sums import (
+        absolute,
         as_float,
         at_least_float32,
         half,
@@ -69,6 +113,7 @@ if TYPE_CHECKING:
         unchanged,
     )
     from nst_jax.losses.variations import (
+        GRADIENT_SCALED_VARIATION,
         HALF_SQUARE_VARIATION,
         MEAN_VARIATION,
         NINE_POINT_VARIATION,
@@ -77,6 +122,7 @@ if TYPE_CHECKING:
         TOTAL_VARIATION,
         DifferenceSums,
         absolute_differences,
+        difference_sums,
         nine_point_differences,
         powered_gradients,
         squared_differences,
@@ -87,33 +133,61 @@ else:
         __name__,
         (
             "content",
+            "gaussian",
             "gram_matrices",
             "histograms",
             "kinds",
+            "matrix_roots",
             "names",
             "samples",
             "self_similarity",
             "sliced",
+            "squares",
             "sums",
             "variations",
         ),
         {
             "content": (
                 "CONTENT_HALF_OVER_ROOT",
+                "CONTENT_GRADIENT_SCALED",
                 "CONTENT_HALF_SUM_SQUARE",
                 "CONTENT_MEAN_SQUARE",
                 "CONTENT_QUARTER_MEAN_SQUARE",
+                "CONTENT_RELATIVE",
                 "CONTENT_SUM_SQUARE",
+                "difference_powers",
+                "relative_squares",
                 "squared_feature_differences",
+            ),
+            "gaussian": (
+                "MEAN_AND_COVARIANCE",
+                "MEAN_AND_COVARIANCE_GRADIENT_SCALED",
+                "WASSERSTEIN_ABSOLUTE",
+                "WASSERSTEIN_RELATIVE",
+                "GaussianTarget",
+                "Moments",
+                "RelativeGaussianTarget",
+                "covariance",
+                "gaussian_target",
+                "mean_and_covariance",
+                "mean_and_covariance_gradient_scaled",
+                "mean_moments",
+                "mean_square",
+                "moment_sums",
+                "relative_gaussian_target",
+                "wasserstein_absolute",
+                "wasserstein_relative",
             ),
             "gram_matrices": (
                 "GRAM_BY_IMAGE",
+                "GRAM_GRADIENT_SCALED",
                 "GRAM_MEAN_SQUARE",
                 "GRAM_PAPER",
                 "GRAM_PER_CHANNEL",
                 "GRAM_UNDIVIDED",
                 "gram",
                 "gram_by_image",
+                "gram_gradient_scaled",
                 "gram_mean_square",
                 "gram_paper",
                 "gram_per_channel",
@@ -134,9 +208,20 @@ else:
                 "self_similarity_distance",
                 "self_similarity_on_grid",
             ),
-            "kinds": ("ContentLoss", "Extent", "Loss", "Mask", "StyleLoss", "Variation"),
+            "kinds": (
+                "ContentLoss",
+                "Extent",
+                "Loss",
+                "Mask",
+                "StyleLoss",
+                "Variation",
+                "statistic_itself",
+            ),
+            "matrix_roots": ("plain_roots", "root_by_lyapunov", "scaled_roots", "trace_of_root"),
             "names": ("CONTENT_LOSSES", "STYLE_LOSSES", "VARIATIONS"),
+            "squares": ("gradient_scaled_square", "scaled_by_gradient"),
             "sums": (
+                "absolute",
                 "as_float",
                 "at_least_float32",
                 "half",
@@ -146,6 +231,7 @@ else:
             ),
             "variations": (
                 "DifferenceSums",
+                "GRADIENT_SCALED_VARIATION",
                 "HALF_SQUARE_VARIATION",
                 "MEAN_VARIATION",
                 "NINE_POINT_VARIATION",
@@ -154,6 +240,7 @@ else:
                 "TOTAL_VARIATION",
                 "absolute_differences",
                 "nine_point_differences",
+                "difference_sums",
                 "powered_gradients",
                 "squared_differences",
                 "squared_gradients",
@@ -162,20 +249,29 @@ else:
     )
 
 __all__ = [
-    "CHANNEL_HISTOGRAMS", "CONTENT_HALF_OVER_ROOT", "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES",
-    "CONTENT_MEAN_SQUARE", "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_SELF_SIMILARITY",
-    "CONTENT_SUM_SQUARE", "ContentLoss", "DifferenceSums", "Extent", "GRAM_BY_IMAGE",
-    "GRAM_MEAN_SQUARE", "GRAM_PAPER", "GRAM_PER_CHANNEL", "GRAM_UNDIVIDED",
-    "HALF_SQUARE_VARIATION", "Loss", "MEAN_VARIATION", "Mask", "NINE_POINT_VARIATION",
-    "OrderedChannels", "POWER_VARIATION", "SLICED_WASSERSTEIN", "SQUARE_VARIATION",
-    "STYLE_LOSSES", "Samples", "StyleLoss", "TOTAL_VARIATION", "VARIATIONS", "Variation",
-    "absolute_differences", "as_float", "at_least_float32", "blended_samples",
-    "channel_histograms", "content", "cosine_distances", "gram", "gram_by_image",
-    "gram_matrices", "gram_mean_square", "gram_paper", "gram_per_channel", "gram_undivided",
-    "half", "histograms", "kinds", "matched_channels", "mean_over_positions", "names",
-    "nine_point_differences", "ordered_channels", "positions", "positions_as_rows",
-    "powered_gradients", "random_directions", "samples", "samples_of", "self_similarity",
-    "self_similarity_distance", "self_similarity_on_grid", "sliced", "sliced_wasserstein",
-    "squared_differences", "squared_feature_differences", "squared_gradients", "sums",
-    "unchanged", "variations",
+    "CHANNEL_HISTOGRAMS", "CONTENT_GRADIENT_SCALED", "CONTENT_HALF_OVER_ROOT",
+    "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES", "CONTENT_MEAN_SQUARE",
+    "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_RELATIVE", "CONTENT_SELF_SIMILARITY",
+    "CONTENT_SUM_SQUARE", "ContentLoss", "DifferenceSums", "Extent",
+    "GRADIENT_SCALED_VARIATION", "GRAM_BY_IMAGE", "GRAM_GRADIENT_SCALED", "GRAM_MEAN_SQUARE",
+    "GRAM_PAPER", "GRAM_PER_CHANNEL", "GRAM_UNDIVIDED", "GaussianTarget",
+    "HALF_SQUARE_VARIATION", "Loss", "MEAN_AND_COVARIANCE",
+    "MEAN_AND_COVARIANCE_GRADIENT_SCALED", "MEAN_VARIATION", "Mask", "Moments",
+    "NINE_POINT_VARIATION", "OrderedChannels", "POWER_VARIATION", "RelativeGaussianTarget",
+    "SLICED_WASSERSTEIN", "SQUARE_VARIATION", "STYLE_LOSSES", "Samples", "StyleLoss",
+    "TOTAL_VARIATION", "VARIATIONS", "Variation", "WASSERSTEIN_ABSOLUTE",
+    "WASSERSTEIN_RELATIVE", "absolute", "absolute_differences", "as_float", "at_least_float32",
+    "blended_samples", "channel_histograms", "content", "cosine_distances", "covariance",
+    "difference_powers", "difference_sums", "gaussian", "gaussian_target",
+    "gradient_scaled_square", "gram", "gram_by_image", "gram_gradient_scaled", "gram_matrices",
+    "gram_mean_square", "gram_paper", "gram_per_channel", "gram_undivided", "half",
+    "histograms", "kinds", "matched_channels", "matrix_roots", "mean_and_covariance",
+    "mean_and_covariance_gradient_scaled", "mean_moments", "mean_over_positions", "mean_square",
+    "moment_sums", "names", "nine_point_differences", "ordered_channels", "plain_roots",
+    "positions", "positions_as_rows", "powered_gradients", "random_directions",
+    "relative_gaussian_target", "relative_squares", "root_by_lyapunov", "samples", "samples_of",
+    "scaled_by_gradient", "scaled_roots", "self_similarity", "self_similarity_distance",
+    "self_similarity_on_grid", "sliced", "sliced_wasserstein", "squared_differences",
+    "squared_feature_differences", "squared_gradients", "squares", "statistic_itself", "sums",
+    "trace_of_root", "unchanged", "variations", "wasserstein_absolute", "wasserstein_relative",
 ]  # fmt: skip

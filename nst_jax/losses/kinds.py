@@ -18,16 +18,16 @@ class ContentLoss(NamedTuple):
 
     Attributes:
       sums: function of (features of the canvas, of the content), each [*batch, h, w, c]; returns a sum
-        over the h * w positions.
-      value: function of (that sum, h * w * c); returns the loss, a scalar.
+        over the h * w positions, or a pytree of several.
+      value: function of (these sums, h * w * c); returns the loss, a scalar.
       additive: whether `sums` really is a sum over positions: positions that are zero in both pictures
         add nothing, and the sums of two halves of a picture add up to the sum of the whole. Computing a
         picture in tiles, or in bands on several devices, needs that; with False, a picture is always
         computed in one piece.
     """
 
-    sums: Callable[[FeatureMap, FeatureMap], Scalar]
-    value: Callable[[Scalar, int], Scalar]
+    sums: Callable[[FeatureMap, FeatureMap], Any]
+    value: Callable[[Any, int], Scalar]
     additive: bool = True
 
     def __call__(self, canvas: FeatureMap, content: FeatureMap) -> Scalar:
@@ -66,9 +66,9 @@ class StyleLoss(NamedTuple):
         sums of two halves of a picture add up to those of the whole. This does not hold for sorted
         projections, nearest neighbours or histograms that count zeros. With False, a picture is always
         computed in one piece, without tiles and bands.
-      target: function of (the style's statistic, that of the blend if there are several styles); returns
-        the target, a pytree, which `Targets` keep. What depends on the style alone is computed here,
-        once for each scale (resolution) and not in every update. By default the statistic itself. Its
+      target: function of (the style's statistic, that of the blend if there are several styles);
+        returns the target, a pytree, which `Targets` keep. What depends on the style alone is computed
+        here, once for each scale (resolution) and not in every update. By default the statistic itself. Its
         shape may depend on the size of the style, if it can be filled up with zeros without effect.
       blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
         statistic of their blend. By default their mean; averages must then be what a blend of styles

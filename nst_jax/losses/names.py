@@ -1,14 +1,23 @@
 """The losses by the names that recipe files use."""
 
 from nst_jax.losses.content import (
+    CONTENT_GRADIENT_SCALED,
     CONTENT_HALF_OVER_ROOT,
     CONTENT_HALF_SUM_SQUARE,
     CONTENT_MEAN_SQUARE,
     CONTENT_QUARTER_MEAN_SQUARE,
+    CONTENT_RELATIVE,
     CONTENT_SUM_SQUARE,
+)
+from nst_jax.losses.gaussian import (
+    MEAN_AND_COVARIANCE,
+    MEAN_AND_COVARIANCE_GRADIENT_SCALED,
+    WASSERSTEIN_ABSOLUTE,
+    WASSERSTEIN_RELATIVE,
 )
 from nst_jax.losses.gram_matrices import (
     GRAM_BY_IMAGE,
+    GRAM_GRADIENT_SCALED,
     GRAM_MEAN_SQUARE,
     GRAM_PAPER,
     GRAM_PER_CHANNEL,
@@ -18,6 +27,7 @@ from nst_jax.losses.histograms import CHANNEL_HISTOGRAMS
 from nst_jax.losses.self_similarity import CONTENT_SELF_SIMILARITY
 from nst_jax.losses.sliced import SLICED_WASSERSTEIN
 from nst_jax.losses.variations import (
+    GRADIENT_SCALED_VARIATION,
     HALF_SQUARE_VARIATION,
     MEAN_VARIATION,
     NINE_POINT_VARIATION,
@@ -34,6 +44,11 @@ STYLE_LOSSES = {
     "gram_by_image": GRAM_BY_IMAGE,
     "sliced_wasserstein": SLICED_WASSERSTEIN,
     "channel_histograms": CHANNEL_HISTOGRAMS,
+    "gram_gradient_scaled": GRAM_GRADIENT_SCALED,
+    "mean_and_covariance": MEAN_AND_COVARIANCE,
+    "mean_and_covariance_gradient_scaled": MEAN_AND_COVARIANCE_GRADIENT_SCALED,
+    "wasserstein_absolute": WASSERSTEIN_ABSOLUTE,
+    "wasserstein_relative": WASSERSTEIN_RELATIVE,
 }
 
 CONTENT_LOSSES = {
@@ -43,6 +58,8 @@ CONTENT_LOSSES = {
     "content_sum_square": CONTENT_SUM_SQUARE,
     "content_half_over_root": CONTENT_HALF_OVER_ROOT,
     "content_self_similarity": CONTENT_SELF_SIMILARITY,
+    "content_relative": CONTENT_RELATIVE,
+    "content_gradient_scaled": CONTENT_GRADIENT_SCALED,
 }
 
 VARIATIONS = {
@@ -52,4 +69,5 @@ VARIATIONS = {
     "half_square_variation": HALF_SQUARE_VARIATION,
     "power_variation": POWER_VARIATION,
     "nine_point_variation": NINE_POINT_VARIATION,
+    "gradient_scaled_variation": GRADIENT_SCALED_VARIATION,
 }

@@ -1,11 +1,11 @@
 """What a run costs, from shapes alone: bytes of memory and number of arithmetic operations.
 
 Nothing is compiled or run. Memory is counted buffer by buffer along the forward and the backward pass
-through the network's layers. Operations are those of the convolutions, forward and backward, and of the
-Gram matrices.
+through the network's layers. Operations are those of the convolutions and of the style loss (such as
+the products of Gram matrices), forward and backward.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, bands_of
+from nst_jax.scaling.loss_costs import LossCost, distance_cost, sum_operations
 from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import layers, winograd
 from nst_jax.vgg.precision import default_platform
@@ -324,6 +325,11 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
+    # Before the way back, the style loss compares the statistics of all taps with their targets.
+    every = [layer for block in blocks for layer in block]
+    peak = max(
+        peak, kept + max(_distance_costs(every, recipe, lambda cost: cost.memory), default=0)
+    )
     for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):
         kept += sum(later) * remat
         for layer, own in zip(reversed(block), reversed(later), strict=True):
@@ -450,7 +456,8 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
 
     Every multiplication and every addition counts as one operation. Every layer counts as a direct
     convolution, even where a CPU uses Winograd convolution and so seems to do more operations per
-    second. The optimiser's own arithmetic, under a thousandth of the total, is left out.
+    second. Of the style loss, products of matrices and sorts count; its distance is computed once, also
+    with tiles. The optimiser's own arithmetic, under a thousandth of the total, is left out.
 
     Args:
       shape: (height, width) of the canvas.
@@ -473,17 +480,31 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
     network = recipe.network
     grid = tiles.grid_of(shape, recipe.terms.taps, network, _bands(shape, recipe, devices))
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
-    forward = sum(map(_forward_operations, layers_of(window, recipe)))
+    forward = sum(_forward_operations(layer, recipe) for layer in layers_of(window, recipe))
     # The backward pass computes no gradient of the kernels, so it costs as much as the forward pass.
     once = 2 * forward
     again = (count > 1) + (network.remat and platform != "cpu")
-    return count * (once + again * forward) + FIXED_PIXELS * once / (window[0] * window[1])
+    distances = sum(_distance_costs(layers_of(shape, recipe), recipe, lambda cost: cost.operations))
+    fixed = FIXED_PIXELS * once / (window[0] * window[1])
+    return count * (once + again * forward) + distances + fixed
 
 
-def _forward_operations(layer: Layer) -> int:
-    convolution = 9 * layer.channels_in * layer.channels
-    gram = layer.style * layer.channels**2
-    return 2 * layer.positions * (convolution + gram)
+def _forward_operations(layer: Layer, recipe: Recipe) -> int:
+    convolution = 2 * 9 * layer.channels_in * layer.channels
+    sums = sum_operations(recipe.terms.style_loss, layer.channels) if layer.style else 0
+    return layer.positions * (convolution + sums)
+
+
+def _distance_costs(
+    needed: Iterable[Layer], recipe: Recipe, part: Callable[[LossCost], int]
+) -> list[int]:
+    """Return a part of the cost of the style loss' distance, for each layer that a style tap reads."""
+    loss = recipe.terms.style_loss
+    return [
+        part(distance_cost(loss, layer.height, layer.width, layer.channels))
+        for layer in needed
+        if layer.style
+    ]
 
 
 def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
@@ -495,7 +516,7 @@ def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> flo
     terms = recipe.terms
     deciding = terms.content_taps if devices == 1 else terms.taps
     grid = tiles.grid_of(shape, deciding, recipe.network, _bands(shape, recipe, devices))
-    return _forward_to(shape, terms.content_taps, recipe, grid, gram=False)
+    return _forward_to(shape, terms.content_taps, recipe, grid, style=False)
 
 
 def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
@@ -505,17 +526,18 @@ def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float
     """
     taps = recipe.terms.style_taps
     grid = tiles.grid_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
-    return _forward_to(shape, taps, recipe, grid, gram=True)
+    return _forward_to(shape, taps, recipe, grid, style=True)
 
 
 def _forward_to(
-    shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, gram: bool
+    shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, style: bool
 ) -> float:
     """Return the operations of the layers down to the deepest of `taps`, over all tiles."""
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
     needed = _needed_for(taps, window, recipe)
     return count * sum(
-        _forward_operations(layer if gram else layer._replace(style=False)) for layer in needed
+        _forward_operations(layer if style else layer._replace(style=False), recipe)
+        for layer in needed
     )
 
 
