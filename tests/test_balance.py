@@ -29,10 +29,14 @@ def test_balances_by_hand(name, expected):
     assert_allclose(balance(recipes.named(name)), expected, rtol=1e-5)
 
 
+OTHER_UNITS = ("crowsonkb", "sliced-wasserstein")  # their style losses compare no Gram matrices
+
+
 @pytest.mark.parametrize("name", recipes.PRESETS)
-def test_every_preset_has_a_balance(name):
+def test_every_preset_of_gram_matrices_has_a_balance(name):
+    found = balance(recipes.named(name))
     # Udacity's is large: its Gram matrices are undivided, and its network's features small.
-    assert 0.01 < balance(recipes.named(name)) < 1e13
+    assert found is None if name in OTHER_UNITS else 0.01 < found < 1e13
 
 
 @pytest.mark.slow
