@@ -1,4 +1,4 @@
-"""Which engine (optimiser and schedule) suits the recipe `default` best, at equal work."""
+"""Which engine (optimiser and schedule) suits the recipe `gram` best, at equal work."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import nst_jax as nst
 from benchmarks import time_to_loss
 from benchmarks.harness import Findings, Plan
 
-QUESTION = "Seconds until `default`'s objective falls to a level, by candidates for its engine"
+QUESTION = "Seconds until `gram`'s objective falls to a level, by candidates for its engine"
 # `steps` counts updates at the full size: 57 cost as much as 91 over two scales, or 130 over three.
 FULL = Plan(sizes=(512,), repeats=1, steps=57, pairs=3)
 GPU = Plan(sizes=(512, 1024), repeats=1, steps=130, pairs=3)
@@ -35,7 +35,7 @@ def engines(size: int, work: int) -> dict[str, nst.recipes.Recipe]:
         for levels in LEVELS if name != ONE else LEVELS[-1:]:
             rule = replace(RULE, levels=levels)
             descent = replace(
-                nst.recipes.DEFAULT.descent, optimizer=rule, steps=steps, schedule=schedule
+                nst.recipes.GRAM.descent, optimizer=rule, steps=steps, schedule=schedule
             )
             found[f"{levels or 'no'} levels, {name}"] = replace(
                 time_to_loss.OBJECTIVE, descent=descent

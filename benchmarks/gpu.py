@@ -64,7 +64,7 @@ def _tasks(params: nst.Params, plan: Plan, torch: bool) -> Iterator[Task]:
     yield f"command, {fast}", partial(_command, command_steps, fast, first)
     for size in larger:
         yield f"step, {fast}", partial(step, ADAM, fast, size)
-    yield f"step of `default`, {fast}", partial(step, LBFGS, fast, first)
+    yield f"step of `gram`, {fast}", partial(step, LBFGS, fast, first)
     for size in plan.sizes if "tensorfloat32" in others else ():
         yield "step, tensorfloat32", partial(step, ADAM, "tensorfloat32", size)
     for size in (256, first) if plan.huge else (first,):

@@ -1,4 +1,4 @@
-"""Updates and seconds to the loss at which `default` ends, from the content and from `Instant`."""
+"""Updates and seconds to the loss at which `gram` ends, from the content and from `Instant`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,18 +13,18 @@ from benchmarks.harness import Findings, Plan
 from benchmarks.problems import FLOAT32, Pair
 from benchmarks.time_to_loss import EngineRun, first_at_full_size, warm_up
 
-QUESTION = "Updates and seconds to the loss at which `default` ends, by what it starts from"
+QUESTION = "Updates and seconds to the loss at which `gram` ends, by what it starts from"
 FULL = Plan(sizes=(256, 512), repeats=1, steps=90, pairs=6)
 QUICK = Plan(sizes=(48,), repeats=1, steps=4)
 
 ALL_PAIRS: tuple[Pair, ...] = tuple(permutations(("chelsea", "starry_night", "gravel"), 2))
-OBJECTIVE = nst.recipes.DEFAULT.replace(precision=FLOAT32)
+OBJECTIVE = nst.recipes.GRAM.replace(precision=FLOAT32)
 CONTENT, INSTANT = "content", "instant"
 STARTS = {CONTENT: nst.recipes.starts.FromContent(), INSTANT: nst.recipes.starts.Instant()}
 
 
 def measure(plan: Plan) -> Findings:
-    """Run `default` from both starts in turn, on every pair of pictures."""
+    """Run `gram` from both starts in turn, on every pair of pictures."""
     params = nst.load_params()
     rows = []
     for size in plan.sizes:

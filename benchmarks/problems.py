@@ -25,7 +25,7 @@ ADAM = replace(
     ),
 )
 CONVOLUTIONS = (2, 2, 4, 4, 4)  # number in each block of VGG-19, for peers that build the network
-LBFGS = nst.recipes.DEFAULT.replace(name="default (L-BFGS)", precision=FLOAT32)
+LBFGS = nst.recipes.GRAM.replace(name="gram (L-BFGS)", precision=FLOAT32)
 
 # Content and style, both sample pictures of the package: a clone contains all that a benchmark needs.
 Pair = tuple[str, str]

@@ -20,7 +20,7 @@ Json = dict[str, Any]
 QUESTION = "Seconds from the shell to the saved file, imports and compiling included"
 # `peer_steps` is the default of pastiche, 1000 updates, because its users wait for these.
 FULL = Plan(
-    sizes=(256, 512), repeats=1, steps=nst.recipes.DEFAULT.descent.steps, peer_steps=pastiche.STEPS
+    sizes=(256, 512), repeats=1, steps=nst.recipes.GRAM.descent.steps, peer_steps=pastiche.STEPS
 )
 GPU = replace(FULL, sizes=(256, 512, 1024))
 QUICK = Plan(sizes=(64,), repeats=1, steps=2, peer_steps=4)
@@ -84,13 +84,13 @@ def _against(
     Returns:
       The row of the record, or None and a note if our command cannot reach pastiche's final loss.
     """
-    words = ("--recipe", "pastiche", "--size", f"long:{size}", *engine(nst.recipes.DEFAULT.descent))
+    words = ("--recipe", "pastiche", "--size", f"long:{size}", *engine(nst.recipes.GRAM.descent))
     theirs = [pastiche.run(peer, PAIR, size, peer_steps, folder)]
     judge = pastiche.Judge(PAIR, theirs[0].canvas)
     judge.check_parity(theirs[0])
     target = judge(theirs[0].picture)
 
-    recipe = replace(nst.recipes.PASTICHE, descent=nst.recipes.DEFAULT.descent)
+    recipe = replace(nst.recipes.PASTICHE, descent=nst.recipes.GRAM.descent)
     pictures = [nst.images.sample(name) for name in PAIR]
 
     def loss_after(steps: int) -> float:

@@ -59,6 +59,7 @@ PAPER = (
 )
 NOTES = {
     "default": Note("this project's own, line k of the log is the canvas after k updates"),
+    "gram": Note("this project's own, line k of the log is the canvas after k updates"),
     "gatys-2015": Note(
         "the paper prints no losses", PAPER, "the paper does not say what resized the pictures"
     ),

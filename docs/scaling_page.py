@@ -167,10 +167,10 @@ def per_pixel(recipe: Recipe) -> float:
 
 @cache
 def fitting(device: Device, count: int) -> Recipe:
-    """Return `default` in the form that fits on so many devices, for a canvas of `WIDE` px a side."""
+    """Return `gram` in the form that fits on so many devices, for a canvas of `WIDE` px a side."""
     scale = Scale((WIDE, WIDE), ((1024, 1024),), 1)
     made = plan_scales(
-        on(recipes.DEFAULT, device),
+        on(recipes.GRAM, device),
         [scale],
         mesh=abstract_mesh(count),
         memory=device.memory,
@@ -230,7 +230,7 @@ def per_cent(value: float) -> str:
 
 def _cost_table() -> str:
     rows = []
-    for name, recipe in (("default", recipes.DEFAULT), ("tf", recipes.TF)):
+    for name, recipe in (("default", recipes.GRAM), ("tf", recipes.TF)):
         deepest = costs.layers_of((WIDE, WIDE), recipe)[-1].name
         bytes_each = [
             costs.estimate_memory(
@@ -257,7 +257,7 @@ def _cost_table() -> str:
 
 
 def _halo_table() -> str:
-    rows, recipe = [], recipes.DEFAULT.replace(precision=precision.FLOAT32)
+    rows, recipe = [], recipes.GRAM.replace(precision=precision.FLOAT32)
     for count in COUNTS[:7]:
         cells = [str(count)]
         for height in (WIDE, SMALL):
@@ -283,7 +283,7 @@ def _own_and_computed(recipe: Recipe, shape: Shape, count: int) -> tuple[int, in
 def _bytes_table() -> str:
     rows = []
     for count in (4, 8, 64, 256):
-        shape, recipe = (WIDE, WIDE), recipes.DEFAULT
+        shape, recipe = (WIDE, WIDE), recipes.GRAM
         grid = cut(recipe, shape, count)
         rows.append(
             (
@@ -303,7 +303,7 @@ def _bytes_table() -> str:
 
 
 def _either_table() -> str:
-    shape, recipe = (WIDE, WIDE), recipes.DEFAULT
+    shape, recipe = (WIDE, WIDE), recipes.GRAM
     ours, theirs = messages(recipe)
     halo = 2 * vgg.halo_of(recipe.terms.taps)
     rows = [
@@ -334,7 +334,7 @@ def break_even(device: Device) -> tuple[float, float]:
 
     The first if messages had no latency, the second if bytes took no time.
     """
-    recipe = on(recipes.DEFAULT, device)
+    recipe = on(recipes.GRAM, device)
     each = recipe.network.precision_on(device.platform).activations_of(np.float32).itemsize
     more = activations_bytes(recipe, WIDE, each) - halo_bytes(recipe, (WIDE, WIDE), 8)
     halo = 2 * vgg.halo_of(recipe.terms.taps) * per_pixel(recipe)
@@ -350,7 +350,7 @@ def efficiency(device: Device, count: int) -> float:
     1 is one device with memory for the whole canvas, whose time is divided without loss.
     """
     recipe, shape = fitting(device, count), (WIDE, WIDE)
-    whole = computing(on(recipes.DEFAULT, device), shape, device, 1)
+    whole = computing(on(recipes.GRAM, device), shape, device, 1)
     taken = computing(recipe, shape, device, count) + exchanging(recipe, shape, device, count)
     return whole / count / taken
 
@@ -389,7 +389,7 @@ def _largest_table() -> str:
     for device, counts in ((H100, (1, 8)), (H100_BFLOAT16, (8,)), (V5E, (1, 16, 256))):
         for count in counts:
             cells = [device.name, str(count)]
-            recipe = on(recipes.DEFAULT, device)
+            recipe = on(recipes.GRAM, device)
             for tile in (0, 512):
                 network = replace(recipe.network, tile=tile, remat=tile > 0)
                 side = _largest(replace(recipe, network=network), device, count)
@@ -418,8 +418,8 @@ def _largest(recipe: Recipe, device: Device, count: int) -> int:
 
 
 def thousand(side: int, device: Device) -> float:
-    """Return the device-hours of a thousand pictures by `default`."""
-    scales, recipe = evaluations((side, side), recipes.DEFAULT), on(recipes.DEFAULT, device)
+    """Return the device-hours of a thousand pictures by `gram`."""
+    scales, recipe = evaluations((side, side), recipes.GRAM), on(recipes.GRAM, device)
     work = costs.run_operations(scales, recipe, device.platform)
     return 1000 * work / (OF_PEAK * device.peak) / 3600
 
@@ -439,17 +439,17 @@ def _row(result: dict[str, Any], **wanted: Any) -> dict[str, Any]:
 
 def thousand_on_cpu(side: int) -> float:
     """Return the hours of a thousand pictures on the machine of `step-cpu.json`, from its 512 px."""
-    row = _row(_result("step-cpu"), recipe="default (L-BFGS)", size=[512, 512])
+    row = _row(_result("step-cpu"), recipe="gram (L-BFGS)", size=[512, 512])
     step = row["contestants"]["nst_jax"]["seconds_per_step"]["median"]
-    scales = evaluations((side, side), recipes.DEFAULT)
-    steps = costs.run_operations(scales, recipes.DEFAULT, "cpu")
-    seconds: float = step * steps / costs.update_operations((512, 512), recipes.DEFAULT, "cpu")
+    scales = evaluations((side, side), recipes.GRAM)
+    steps = costs.run_operations(scales, recipes.GRAM, "cpu")
+    seconds: float = step * steps / costs.update_operations((512, 512), recipes.GRAM, "cpu")
     return 1000 * seconds / 3600
 
 
 def _total_of_many(shape: Shape, device: Device, count: int) -> int:
     """Return the bytes of painting so many pictures at once with the default recipe."""
-    recipe = on(recipes.DEFAULT, device)
+    recipe = on(recipes.GRAM, device)
     return costs.estimate_memory(
         shape, recipe=recipe, pictures=count, platform=device.platform
     ).total
@@ -477,7 +477,7 @@ def _thousand_table() -> str:
 
 def facts() -> dict[str, str]:
     """Return the numbers and tables that the template's sentences contain."""
-    recipe = recipes.DEFAULT
+    recipe = recipes.GRAM
     step, batch = _result("step-cpu"), _result("batch-cpu")
     many = _row(batch, recipe="tf (Adam)", size=[256, 256], verb="stylize_many", batch=8)
     halo = 2 * vgg.halo_of(recipe.terms.taps)

@@ -107,7 +107,7 @@ class Snapshot(NamedTuple):
     # The canvas as an image [h, w, 3], clipped to [0, 1], or the average of the canvases at this scale
     # if `recipe.descent.average_decay` is set.
     image: Image
-    # Scalar losses of the canvas, never of an average; if `broke_at` is not -1: not finite, those of a
+    # Scalar losses of the canvas, never of an average; if `broke_at` is not -1: not finite, of a
     # rejected canvas.
     losses: Losses
     history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]

@@ -54,6 +54,7 @@ class Changes(NamedTuple):
     tv_weight: float | None = None
     learning_rate: float | None = None
     strength: float | None = None
+    quality: str | None = None  # a key of `QUALITIES`; excludes `steps`
     style_layer: tuple[str, ...] = ()  # such as "relu1_1=0.2"; replaces all style layers
     content_layer: tuple[str, ...] = ()
     optimizer: str | None = None
@@ -84,6 +85,13 @@ def recipe_of(changes: Changes) -> Recipe:
     recipe = recipe.replace(layers)
     if changes.strength is not None:
         recipe = variants.with_strength(recipe, changes.strength)
+    if changes.quality is not None:
+        if changes.steps is not None:
+            raise ValueError(
+                f"`quality`: {changes.quality} and {changes.steps} steps were given, and both are "
+                "numbers of updates; leave one out"
+            )
+        recipe = variants.with_quality(recipe, changes.quality)
     return variants.with_options(recipe, changes.size, changes.style_size)
 
 

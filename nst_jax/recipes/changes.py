@@ -62,6 +62,36 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
     return recipe.replace(terms__style_weight=weight)
 
 
+def with_quality(recipe: Recipe, quality: str) -> Recipe:
+    """Return the recipe with the number of updates of a quality.
+
+    Args:
+      recipe: one of this project's own recipes, `default` or `gram`, or a variant with its name.
+      quality: `"draft"` (a third of the recipe's own number of updates), `"good"` (the recipe's own) or
+        `"best"` (as many as still make a visible difference).
+
+    Returns:
+      The recipe with another number of `steps`.
+
+    Raises:
+      ValueError: for another quality, or another recipe, whose number of updates is its source's.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> recipes.changes.with_quality(recipes.DEFAULT, "draft").descent.steps
+      30
+    """
+    known = presets.QUALITIES.get(recipe.name)
+    if known is None:
+        raise ValueError(
+            f"`quality`: recipe {recipe.name!r} has the number of updates of its source; set another "
+            f"by `steps`, or choose one of the recipes with qualities: {', '.join(presets.QUALITIES)}"
+        )
+    if quality not in known:
+        raise _checks.unknown("quality", quality, known, "quality")
+    return recipe.replace(descent__steps=known[quality])
+
+
 def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size = None) -> Recipe:
     """Return the recipe with the size rules of content and style changed.
 

@@ -35,6 +35,7 @@ from nst_jax.app.options.shared import (
     optional_pictures,
     overwrite,
     pool,
+    quality,
     quiet,
     recipe,
     rest,
@@ -303,6 +304,7 @@ _wanted = all_of(
     recipe(),
     weights_of_terms(),
     strength,
+    quality,
     _steps(f", {DEFAULT_STEPS}"),
     _start,
     size_of_picture(_of_default),
@@ -370,6 +372,7 @@ sweep = all_of(
 plan = all_of(
     optional_pictures,
     recipe(),
+    quality,
     _steps(f", {DEFAULT_STEPS}"),
     size_of_picture(_of_default),
     _style_size,

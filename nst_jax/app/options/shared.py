@@ -69,6 +69,14 @@ strength = look(
 )
 
 
+quality = look(
+    "--quality",
+    metavar="NAME",
+    help="draft, good or best: 30, 90 or 300 updates (default: good); only of `default` and `gram`, since a "
+    "published recipe has the updates of its source",
+)
+
+
 def styles_for_each(styles: str, pairs: str) -> Decorator:
     """Return the options `--styles` and `--pair`: which contents are painted with which styles.
 
