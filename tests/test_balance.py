@@ -29,7 +29,8 @@ def test_balances_by_hand(name, expected):
     assert_allclose(balance(recipes.named(name)), expected, rtol=1e-5)
 
 
-OTHER_UNITS = ("crowsonkb", "sliced-wasserstein")  # their style losses compare no Gram matrices
+# Their style losses compare no Gram matrices.
+OTHER_UNITS = ("default", "crowsonkb", "sliced-wasserstein")
 
 
 @pytest.mark.parametrize("name", recipes.PRESETS)
