@@ -49,7 +49,18 @@ if TYPE_CHECKING:
         matched_channels,
         ordered_channels,
     )
-    from nst_jax.losses.kinds import ContentLoss, Extent, Loss, Mask, StyleLoss, Variation
+    from nst_jax.losses.kinds import (
+        ContentLoss,
+        Extent,
+        Loss,
+        Mask,
+        StyleLoss,
+        Variation,
+        Work,
+        no_work,
+        weighted_mean,
+        work_of_products,
+    )
     from nst_jax.losses.names import CONTENT_LOSSES, STYLE_LOSSES, VARIATIONS
     from nst_jax.losses.samples import Samples, blended_samples, positions_as_rows, samples_of
     from nst_jax.losses.self_similarity import (
@@ -130,7 +141,18 @@ else:
                 "self_similarity_distance",
                 "self_similarity_on_grid",
             ),
-            "kinds": ("ContentLoss", "Extent", "Loss", "Mask", "StyleLoss", "Variation"),
+            "kinds": (
+                "ContentLoss",
+                "Extent",
+                "Loss",
+                "Mask",
+                "StyleLoss",
+                "Variation",
+                "Work",
+                "no_work",
+                "weighted_mean",
+                "work_of_products",
+            ),
             "names": ("CONTENT_LOSSES", "STYLE_LOSSES", "VARIATIONS"),
             "sums": (
                 "as_float",
@@ -162,12 +184,13 @@ __all__ = [
     "GRAM_PAPER", "GRAM_PER_CHANNEL", "GRAM_UNDIVIDED", "HALF_SQUARE_VARIATION", "Loss",
     "MEAN_VARIATION", "Mask", "OrderedChannels", "POWER_VARIATION", "SLICED_WASSERSTEIN",
     "SQUARE_VARIATION", "STYLE_LOSSES", "Samples", "StyleLoss", "TOTAL_VARIATION", "VARIATIONS",
-    "Variation", "absolute_differences", "as_float", "at_least_float32", "blended_samples",
-    "channel_histograms", "content", "cosine_distances", "gram", "gram_by_image",
-    "gram_matrices", "gram_mean_square", "gram_paper", "gram_per_channel", "gram_undivided",
-    "half", "histograms", "kinds", "matched_channels", "mean_over_positions", "names",
-    "ordered_channels", "positions", "positions_as_rows", "powered_gradients",
-    "random_directions", "samples", "samples_of", "self_similarity", "self_similarity_distance",
-    "self_similarity_on_grid", "sliced", "sliced_wasserstein", "squared_differences",
-    "squared_feature_differences", "squared_gradients", "sums", "unchanged", "variations",
+    "Variation", "Work", "absolute_differences", "as_float", "at_least_float32",
+    "blended_samples", "channel_histograms", "content", "cosine_distances", "gram",
+    "gram_by_image", "gram_matrices", "gram_mean_square", "gram_paper", "gram_per_channel",
+    "gram_undivided", "half", "histograms", "kinds", "matched_channels", "mean_over_positions",
+    "names", "no_work", "ordered_channels", "positions", "positions_as_rows",
+    "powered_gradients", "random_directions", "samples", "samples_of", "self_similarity",
+    "self_similarity_distance", "self_similarity_on_grid", "sliced", "sliced_wasserstein",
+    "squared_differences", "squared_feature_differences", "squared_gradients", "sums",
+    "unchanged", "variations", "weighted_mean", "work_of_products",
 ]  # fmt: skip

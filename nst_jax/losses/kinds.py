@@ -13,6 +13,24 @@ from nst_jax.losses.sums import positions
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
 
 
+class Work(NamedTuple):
+    """What a loss at one tap takes, besides the network and the features: for plans and progress."""
+
+    operations: float  # arithmetic operations of the loss; its gradient counts as many again
+    memory: int = 0  # bytes that exist at once while the loss and its gradient are computed
+
+
+def work_of_products(positions: int, channels: int) -> Work:
+    """Return the work of products of all pairs of channels, as for a Gram matrix."""
+    return Work(2.0 * positions * channels**2)
+
+
+def no_work(positions: int, channels: int) -> Work:
+    """Return the work of a loss that only adds up what it computes for each feature: hardly any."""
+    del positions, channels
+    return Work(0.0)
+
+
 class ContentLoss(NamedTuple):
     """A content loss, in two parts: what is summed over positions, and the loss made from the sum.
 
@@ -24,11 +42,13 @@ class ContentLoss(NamedTuple):
         add nothing, and the sums of two halves of a picture add up to the sum of the whole. Computing a
         picture in tiles, or in bands on several devices, needs that; with False, a picture is always
         computed in one piece.
+      work: function of (number of positions, of channels); returns the `Work` of the loss at one tap.
     """
 
     sums: Callable[[FeatureMap, FeatureMap], Scalar]
     value: Callable[[Scalar, int], Scalar]
     additive: bool = True
+    work: Callable[[int, int], Work] = no_work
 
     def __call__(self, canvas: FeatureMap, content: FeatureMap) -> Scalar:
         """Return the distance between the features [*batch, h, w, c] of two whole pictures."""
@@ -66,13 +86,14 @@ class StyleLoss(NamedTuple):
         sums of two halves of a picture add up to those of the whole. This does not hold for sorted
         projections, nearest neighbours or histograms that count zeros. With False, a picture is always
         computed in one piece, without tiles and bands.
-      target: function of (the style's statistic, that of the blend if there are several styles); returns
+      target: function of (the style's statistic; of several styles, that of their blend); returns
         the target, a pytree, which `Targets` keep. What depends on the style alone is computed here,
         once for each scale (resolution) and not in every update. By default the statistic itself. Its
         shape may depend on the size of the style, if it can be filled up with zeros without effect.
       blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
         statistic of their blend. By default their mean; averages must then be what a blend of styles
         has: the mean and the second moment are such, the covariance is not.
+      work: function of (number of positions, of channels); returns the `Work` of the loss at one tap.
 
     Example:
       >>> import jax.numpy as jnp
@@ -92,6 +113,7 @@ class StyleLoss(NamedTuple):
     additive: bool = True
     target: Callable[[Statistic], Any] = statistic_itself
     blend: Callable[[Sequence[Statistic], Sequence[Any]], Statistic] = weighted_mean
+    work: Callable[[int, int], Work] = work_of_products
 
     def measure(
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST

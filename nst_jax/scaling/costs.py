@@ -1,8 +1,8 @@
 """What a run costs, from shapes alone: bytes of memory and number of arithmetic operations.
 
 Nothing is compiled or run. Memory is counted buffer by buffer along the forward and the backward pass
-through the network's layers. Operations are those of the convolutions, forward and backward, and of the
-Gram matrices.
+through the network's layers. Operations are those of the convolutions and of the losses, forward and
+backward.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,8 +16,9 @@ import numpy as np
 from nst_jax import _checks, recipes, vgg
 from nst_jax._types import FeatureMap, Shape
 from nst_jax.images import resizing
+from nst_jax.losses import Work
 from nst_jax.prepare import Scale
-from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, bands_of
 from nst_jax.scaling.sharding import abstract_mesh
@@ -129,7 +130,7 @@ def estimate_memory(
         weights=_bytes_of_weights(window, recipe, on_cpu),
         activations=max(pictures * _peak_of_loop(window, recipe, on_cpu), measuring),
         state=pictures * _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices)),
-        targets=pictures * _bytes_of_targets(_blocks(own_shape, recipe), recipe),
+        targets=pictures * _bytes_of_targets(own_shape, styles, recipe),
         inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
     )
 
@@ -204,7 +205,8 @@ class Layer(NamedTuple):
     channels_in: int
     channels: int
     content: bool  # whether a content tap reads its output
-    style: bool  # whether a style tap reads its output
+    style: int  # number of style losses that read its output
+    losses: Work  # operations of all these losses, and the memory of that which takes most
 
     @property
     def positions(self) -> int:
@@ -243,18 +245,29 @@ def _blocks(shape: Shape, recipe: Recipe) -> Blocks:
     """Return the layers down to the deepest tap, by block, for a picture of this (height, width)."""
     terms, (height, width) = recipe.terms, shape
     content = {vgg.layer_of(tap) for tap in terms.content_taps}
-    style = {vgg.layer_of(tap) for tap in terms.style_taps}
+    style = [vgg.layer_of(part.tap) for part in terms.style_parts]
     names = list(vgg.LAYERS)
-    deepest = max(names.index(name) for name in content | style)
+    deepest = max(names.index(name) for name in (*content, *style))
     blocks: Blocks = []
     for name in names[: deepest + 1]:
         if name.endswith("_1"):
             blocks.append([])
         times = vgg.halvings(name)
         size = [vgg.halved(side, times, recipe.network.ceil) for side in (height, width)]
-        taps = name in content, name in style
-        blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *taps))
+        taps = name in content, style.count(name)
+        work = _work_of_losses(name, size[0] * size[1], terms)
+        blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *taps, work))
     return blocks
+
+
+def _work_of_losses(layer: str, positions: int, terms: Terms) -> Work:
+    """Return the operations of the losses that read a layer, and the memory of the largest."""
+    content = [terms.content_loss for tap in terms.content_taps if vgg.layer_of(tap) == layer]
+    style = [part.loss for part in terms.style_parts if vgg.layer_of(part.tap) == layer]
+    works = [loss.work(positions, vgg.LAYERS[layer][1]) for loss in (*content, *style)]
+    return Work(
+        sum(work.operations for work in works), max((work.memory for work in works), default=0)
+    )
 
 
 def layers_of(shape: Shape, recipe: Recipe) -> list[Layer]:
@@ -320,7 +333,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
             # For a Gram matrix, the features are multiplied by their transpose, which is a copy.
-            work = max(work, layer.style * layer.output * each)
+            work = max(work, bool(layer.style) * layer.output * each, layer.losses.memory)
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
@@ -364,14 +377,14 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
     XLA may make the Gram matrix of a layer after it has computed the next layer, so the copies for that
     matrix are counted together with the next layer.
     """
-    taps = recipe.terms.style_taps
+    taps = [part.tap for part in recipe.terms.style_parts]
     window = tiles.window_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
     each, peak, before = _bytes_each(recipe), 0, None
     for layer in _needed_for(taps, window, recipe):
         given = layer.input if before is None or not before.style else HELD_FOR_GRAM * before.output
         work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu, direct=True)
         peak = max(peak, (given + layer.output) * each + work)
-        peak = max(peak, layer.style * HELD_FOR_GRAM * layer.output * each)
+        peak = max(peak, bool(layer.style) * HELD_FOR_GRAM * layer.output * each)
         before = layer
     return peak
 
@@ -416,23 +429,31 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in (*leaves, *copies))
 
 
-def _bytes_of_targets(blocks: Blocks, recipe: Recipe) -> int:
-    """Return the bytes of the content's features and the targets of the style loss."""
-    by_name = {layer.name: layer for block in blocks for layer in block}
+def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> int:
+    """Return the bytes of the content's features and the targets of the style losses."""
     terms = recipe.terms
-    content = sum(by_name[vgg.layer_of(tap)].output for tap in terms.content_taps)
-    style: list[Any] = []
+    features_in = recipe.network.precision_on().activations_of(jnp.float32)
 
-    def target(features: FeatureMap) -> Any:
-        return terms.style_loss.target(terms.style_loss.measure(features))
+    def features(tap: str, picture: Shape) -> jax.ShapeDtypeStruct:
+        size = vgg.feature_shape(tap, *picture, recipe.network.ceil)
+        channels = vgg.LAYERS[vgg.layer_of(tap)][1]
+        return jax.ShapeDtypeStruct((*size, channels), features_in)
 
-    for tap in terms.style_taps:
-        layer = by_name[vgg.layer_of(tap)]
-        features = jax.ShapeDtypeStruct((layer.height, layer.width, layer.channels), jnp.float32)
-        style.append(jax.eval_shape(target, features))
-    return content * _bytes_each(recipe) + sum(
-        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(style)
+    def target(part: StylePart) -> Any:
+        def made(found: Sequence[FeatureMap]) -> Any:
+            statistics = [part.loss.measure(each) for each in found]
+            shares = [1 / len(found)] * len(found)
+            # A single style is not blended, as in `objective.blend`.
+            one = part.loss.blend(statistics, shares) if len(found) > 1 else statistics[0]
+            return part.loss.target(one)
+
+        return jax.eval_shape(made, [features(part.tap, picture) for picture in styles])
+
+    kept = (
+        [features(tap, shape) for tap in terms.content_taps],
+        list(map(target, terms.style_parts)),
     )
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
 
 
 # --- Operations -----------------------------------------------------------------------------------
@@ -478,9 +499,7 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
 
 
 def _forward_operations(layer: Layer) -> int:
-    convolution = 9 * layer.channels_in * layer.channels
-    gram = layer.style * layer.channels**2
-    return 2 * layer.positions * (convolution + gram)
+    return 2 * layer.positions * 9 * layer.channels_in * layer.channels + layer.losses.operations
 
 
 def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
@@ -492,7 +511,7 @@ def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> flo
     terms = recipe.terms
     deciding = terms.content_taps if devices == 1 else terms.taps
     grid = tiles.grid_of(shape, deciding, recipe.network, _bands(shape, recipe, devices))
-    return _forward_to(shape, terms.content_taps, recipe, grid, gram=False)
+    return _forward_to(shape, terms.content_taps, recipe, grid, style=False)
 
 
 def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
@@ -500,19 +519,20 @@ def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float
 
     With several devices, the result is for one of them.
     """
-    taps = recipe.terms.style_taps
+    taps = [part.tap for part in recipe.terms.style_parts]
     grid = tiles.grid_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
-    return _forward_to(shape, taps, recipe, grid, gram=True)
+    return _forward_to(shape, taps, recipe, grid, style=True)
 
 
 def _forward_to(
-    shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, gram: bool
+    shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, style: bool
 ) -> float:
     """Return the operations of the layers down to the deepest of `taps`, over all tiles."""
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
     needed = _needed_for(taps, window, recipe)
     return count * sum(
-        _forward_operations(layer if gram else layer._replace(style=False)) for layer in needed
+        _forward_operations(layer if style else layer._replace(losses=Work(0.0)))
+        for layer in needed
     )
 
 
