@@ -237,11 +237,15 @@ def _table() -> str:
             str(recipe.pictures.size),
             type(descent.optimizer).__name__ + (", clipped" if descent.clip else ""),
             str(descent.steps),
-            f"{float(f'{balance(recipe):.2g}'):g} : 1",
+            _ratio_of(balance(recipe)),
             recipe.network.accelerator_precision.name,
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _ratio_of(balance: float | None) -> str:
+    return "other losses" if balance is None else f"{float(f'{balance:.2g}'):g} : 1"
 
 
 def _taps(terms: recipes.Terms) -> str:

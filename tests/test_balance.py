@@ -55,6 +55,19 @@ def test_no_content_is_an_infinite_balance():
     assert balance(recipe) == float("inf")
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"style_loss": nst.losses.WASSERSTEIN_RELATIVE},
+        {"style_loss": nst.losses.GRAM_GRADIENT_SCALED},
+        {"content_loss": nst.losses.CONTENT_RELATIVE},
+        {"content_loss": nst.losses.CONTENT_GRADIENT_SCALED},
+    ],
+)
+def test_losses_in_other_units_have_no_balance(loss):
+    assert balance(small.shallow(**loss)) is None
+
+
 @pytest.mark.parametrize(("strength", "factor"), [(0.0, 0.01), (0.5, 1.0), (0.75, 10), (1.0, 100)])
 def test_strength_multiplies_the_style(strength, factor):
     changed = with_strength(recipes.DEFAULT, strength)

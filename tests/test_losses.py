@@ -340,6 +340,8 @@ def test_content_losses_by_hand():
         losses.CONTENT_QUARTER_MEAN_SQUARE,
         losses.CONTENT_HALF_SUM_SQUARE,
         losses.CONTENT_SUM_SQUARE,
+        losses.CONTENT_RELATIVE,
+        losses.CONTENT_GRADIENT_SCALED,
     ],
 )
 def test_content_losses_are_the_same_eager_compiled_and_mapped(loss):

@@ -50,6 +50,7 @@ MIDDLE = small.shallow(
     style_taps=("relu1_1", "relu3_2"),
 )
 HALF = at("bfloat16", MIDDLE)
+GAUSSIAN = replace(MIDDLE, terms=replace(MIDDLE.terms, style_loss=nst.losses.WASSERSTEIN_RELATIVE))
 LONG_MEMORY = small.shallow(recipes.GATYS_PYTORCH)
 
 
@@ -58,6 +59,7 @@ LONG_MEMORY = small.shallow(recipes.GATYS_PYTORCH)
     [
         (MIDDLE, (128, 136), 1),
         pytest.param(HALF, (128, 136), 1, marks=pytest.mark.slow),
+        pytest.param(GAUSSIAN, (128, 136), 1, marks=pytest.mark.slow),
         pytest.param(at("bfloat16", recipes.TF), (256, 256), 1, marks=pytest.mark.slow),
         pytest.param(LONG_MEMORY, (96, 131), 3, marks=pytest.mark.slow),
         pytest.param(recipes.DEFAULT, (128, 192), 1, marks=pytest.mark.slow),

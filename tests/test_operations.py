@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 import nst_jax as nst
-from nst_jax import prepare, recipes
-from nst_jax.scaling import costs, tiles
+from nst_jax import losses, prepare, recipes
+from nst_jax.scaling import costs, loss_costs, tiles
 from tests import small
 
 
@@ -92,3 +92,43 @@ def test_measuring_is_one_forward_pass_of_each_picture_by_hand():
     assert costs.measuring_operations(scale, recipe) == expected
     cut = replace(recipe, network=replace(recipe.network, tile=16))
     assert costs.measuring_operations(scale, cut) > expected  # halos are computed in several tiles
+
+
+# --- Style losses ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss", "products"),
+    [
+        # 12 rounds of 3 products; two around the root, and two more for their gradient.
+        (losses.WASSERSTEIN_RELATIVE, 12 * 3 + 2 + 2),
+        # The gradient takes 12 rounds of 6 products.
+        (losses.WASSERSTEIN_ABSOLUTE, 12 * 3 + 2 + 12 * 6 + 2),
+        (losses.MEAN_AND_COVARIANCE, 0),
+    ],
+)
+def test_the_products_of_a_distance_are_counted_once_whatever_the_size(loss, products):
+    gram, gaussian = (small.shallow(style_loss=one) for one in (losses.GRAM_MEAN_SQUARE, loss))
+    expected = products * 2 * (64**3 + 128**3)
+    for shape in ((64, 64), (128, 256)):
+        for recipe in (gaussian, network(gaussian, tile=32)):
+            plain = replace(recipe, terms=gram.terms)
+            found = costs.update_operations(shape, recipe, "cpu")
+            assert found - costs.update_operations(shape, plain, "cpu") == expected
+
+
+def sorted_maps(features, products):
+    return jnp.sort(features.reshape(-1, features.shape[-1]), axis=0)
+
+
+def sorted_distance(canvas, style, extent):
+    return jnp.mean(jnp.square(jnp.sort(2 * canvas, axis=0) - style))
+
+
+def test_a_loss_of_ones_own_is_counted_by_what_it_does():
+    own = losses.StyleLoss(sorted_maps, lambda sums, count: sums, sorted_distance, additive=False)
+    (cost, larger) = (loss_costs.distance_cost(own, side, 8, 4) for side in (8, 16))
+    assert cost.operations >= loss_costs.ACCESS * 64 * 4 * 6
+    assert 2 * cost.operations < larger.operations <= 2 * 7 / 6 * cost.operations
+    assert cost.memory >= 64 * 4 * 4 and larger.memory == 2 * cost.memory
+    assert loss_costs.sum_operations(own, 4) == 0

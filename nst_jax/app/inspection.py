@@ -39,7 +39,9 @@ def list_recipes() -> None:
     for recipe in PRESETS.values():
         optimizer = type(recipe.descent.optimizer).__name__
         facts = f"{optimizer}, {recipe.descent.steps} updates, {recipe.pictures.size}"
-        facts += f", style to content {float(f'{balance(recipe):.2g}'):g}:1"
+        weight = balance(recipe)
+        if weight is not None:
+            facts += f", style to content {float(f'{weight:.2g}'):g}:1"
         facts += f", {recipe.network.accelerator_precision.name} on an accelerator"
         if recipe.family != family:
             facts += f"; approximate, the source ran on {recipe.family}"

@@ -4,9 +4,10 @@ Notation: the features at a tap (a layer's output that a loss reads) have N chan
 positions; the picture has P pixels. F is the features as an [M, N] matrix, R = FᵀF the raw Gram matrix,
 G = R / M its mean over positions. dR and dG are the differences of R and G between canvas and style.
 
-Every Gram loss here is sum(dG²) times a factor, which each function states for its source. Sources that
-use R, which grows with the picture, resize the style to the content first. Written with G, their losses
-have the same value in that case, and stay comparable if the sizes differ.
+Every Gram loss here, except the gradient-scaled one, is sum(dG²) times a factor, which each function
+states for its source. Sources that use R, which grows with the picture, resize the style to the content
+first. Written with G, their losses have the same value in that case, and stay comparable if the sizes
+differ.
 """
 
 from functools import partial
@@ -17,6 +18,7 @@ from jax import lax
 
 from nst_jax._types import FeatureMap, Gram, Scalar
 from nst_jax.losses.kinds import Extent, StyleLoss
+from nst_jax.losses.squares import gradient_scaled_square
 from nst_jax.losses.sums import mean_over_positions
 
 
@@ -139,6 +141,16 @@ def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     return jnp.sum(jnp.square(canvas - style), axis=(-1, -2)) * (positions_per_pixel**2 / 36)
 
 
+def gram_gradient_scaled(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
+    """Return sum(dG²) / (sum|dG| + 1e-8), where dG = canvas - style; see `gradient_scaled_square`.
+
+    References:
+      crowsonkb/style-transfer-pytorch, style_transfer/style_transfer.py, `StyleLoss`.
+    """
+    del extent
+    return gradient_scaled_square(canvas - style)
+
+
 GRAM_MEAN_SQUARE = StyleLoss(gram, mean_over_positions, gram_mean_square)
 
 GRAM_PAPER = StyleLoss(gram, mean_over_positions, gram_paper)
@@ -148,3 +160,5 @@ GRAM_PER_CHANNEL = StyleLoss(gram, mean_over_positions, gram_per_channel)
 GRAM_UNDIVIDED = StyleLoss(gram, mean_over_positions, gram_undivided)
 
 GRAM_BY_IMAGE = StyleLoss(gram, mean_over_positions, gram_by_image)
+
+GRAM_GRADIENT_SCALED = StyleLoss(gram, mean_over_positions, gram_gradient_scaled)

@@ -13,42 +13,22 @@ from nst_jax.losses.sums import positions
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
 
 
-class Work(NamedTuple):
-    """What a loss at one tap takes, besides the network and the features: for plans and progress."""
-
-    operations: float  # arithmetic operations of the loss; its gradient counts as many again
-    memory: int = 0  # bytes that exist at once while the loss and its gradient are computed
-
-
-def work_of_products(positions: int, channels: int) -> Work:
-    """Return the work of products of all pairs of channels, as for a Gram matrix."""
-    return Work(2.0 * positions * channels**2)
-
-
-def no_work(positions: int, channels: int) -> Work:
-    """Return the work of a loss that only adds up what it computes for each feature: hardly any."""
-    del positions, channels
-    return Work(0.0)
-
-
 class ContentLoss(NamedTuple):
     """A content loss, in two parts: what is summed over positions, and the loss made from the sum.
 
     Attributes:
       sums: function of (features of the canvas, of the content), each [*batch, h, w, c]; returns a sum
-        over the h * w positions.
-      value: function of (that sum, h * w * c); returns the loss, a scalar.
+        over the h * w positions, or a pytree of several.
+      value: function of (these sums, h * w * c); returns the loss, a scalar.
       additive: whether `sums` really is a sum over positions: positions that are zero in both pictures
         add nothing, and the sums of two halves of a picture add up to the sum of the whole. Computing a
         picture in tiles, or in bands on several devices, needs that; with False, a picture is always
         computed in one piece.
-      work: function of (number of positions, of channels); returns the `Work` of the loss at one tap.
     """
 
-    sums: Callable[[FeatureMap, FeatureMap], Scalar]
-    value: Callable[[Scalar, int], Scalar]
+    sums: Callable[[FeatureMap, FeatureMap], Any]
+    value: Callable[[Any, int], Scalar]
     additive: bool = True
-    work: Callable[[int, int], Work] = no_work
 
     def __call__(self, canvas: FeatureMap, content: FeatureMap) -> Scalar:
         """Return the distance between the features [*batch, h, w, c] of two whole pictures."""
@@ -93,7 +73,6 @@ class StyleLoss(NamedTuple):
       blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
         statistic of their blend. By default their mean; averages must then be what a blend of styles
         has: the mean and the second moment are such, the covariance is not.
-      work: function of (number of positions, of channels); returns the `Work` of the loss at one tap.
 
     Example:
       >>> import jax.numpy as jnp
@@ -113,7 +92,6 @@ class StyleLoss(NamedTuple):
     additive: bool = True
     target: Callable[[Statistic], Any] = statistic_itself
     blend: Callable[[Sequence[Statistic], Sequence[Any]], Statistic] = weighted_mean
-    work: Callable[[int, int], Work] = work_of_products
 
     def measure(
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST

@@ -1,13 +1,22 @@
 """The losses by the names that recipe files use."""
 
 from nst_jax.losses.content import (
+    CONTENT_GRADIENT_SCALED,
     CONTENT_HALF_SUM_SQUARE,
     CONTENT_MEAN_SQUARE,
     CONTENT_QUARTER_MEAN_SQUARE,
+    CONTENT_RELATIVE,
     CONTENT_SUM_SQUARE,
+)
+from nst_jax.losses.gaussian import (
+    MEAN_AND_COVARIANCE,
+    MEAN_AND_COVARIANCE_GRADIENT_SCALED,
+    WASSERSTEIN_ABSOLUTE,
+    WASSERSTEIN_RELATIVE,
 )
 from nst_jax.losses.gram_matrices import (
     GRAM_BY_IMAGE,
+    GRAM_GRADIENT_SCALED,
     GRAM_MEAN_SQUARE,
     GRAM_PAPER,
     GRAM_PER_CHANNEL,
@@ -17,6 +26,7 @@ from nst_jax.losses.histograms import CHANNEL_HISTOGRAMS
 from nst_jax.losses.self_similarity import CONTENT_SELF_SIMILARITY
 from nst_jax.losses.sliced import SLICED_WASSERSTEIN
 from nst_jax.losses.variations import (
+    GRADIENT_SCALED_VARIATION,
     HALF_SQUARE_VARIATION,
     MEAN_VARIATION,
     POWER_VARIATION,
@@ -30,6 +40,11 @@ STYLE_LOSSES = {
     "gram_per_channel": GRAM_PER_CHANNEL,
     "gram_undivided": GRAM_UNDIVIDED,
     "gram_by_image": GRAM_BY_IMAGE,
+    "gram_gradient_scaled": GRAM_GRADIENT_SCALED,
+    "mean_and_covariance": MEAN_AND_COVARIANCE,
+    "mean_and_covariance_gradient_scaled": MEAN_AND_COVARIANCE_GRADIENT_SCALED,
+    "wasserstein_absolute": WASSERSTEIN_ABSOLUTE,
+    "wasserstein_relative": WASSERSTEIN_RELATIVE,
     "sliced_wasserstein": SLICED_WASSERSTEIN,
     "channel_histograms": CHANNEL_HISTOGRAMS,
 }
@@ -39,6 +54,8 @@ CONTENT_LOSSES = {
     "content_quarter_mean_square": CONTENT_QUARTER_MEAN_SQUARE,
     "content_half_sum_square": CONTENT_HALF_SUM_SQUARE,
     "content_sum_square": CONTENT_SUM_SQUARE,
+    "content_relative": CONTENT_RELATIVE,
+    "content_gradient_scaled": CONTENT_GRADIENT_SCALED,
     "content_self_similarity": CONTENT_SELF_SIMILARITY,
 }
 
@@ -48,4 +65,5 @@ VARIATIONS = {
     "mean_variation": MEAN_VARIATION,
     "half_square_variation": HALF_SQUARE_VARIATION,
     "power_variation": POWER_VARIATION,
+    "gradient_scaled_variation": GRADIENT_SCALED_VARIATION,
 }

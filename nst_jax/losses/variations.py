@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 
 from nst_jax._types import Image, Scalar
 from nst_jax.losses.kinds import Mask, Variation
-from nst_jax.losses.sums import absolute, as_float, half, unchanged
+from nst_jax.losses.squares import absolute, scaled_by_gradient
+from nst_jax.losses.sums import as_float, half, unchanged
 
 DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # (sum(|dy|), sum(|dx|)) or (sum(dy²), sum(dx²))
 
@@ -24,6 +25,11 @@ def absolute_differences(image: Image, where: Mask = None) -> DifferenceSums:
 def squared_differences(image: Image, where: Mask = None) -> DifferenceSums:
     """Return sum(dy²) and sum(dx²) of the differences to the pixels below (dy) and right (dx)."""
     return _sum_each(jnp.square, _differences(image, where))
+
+
+def difference_sums(image: Image, where: Mask = None) -> tuple[DifferenceSums, DifferenceSums]:
+    """Return what `squared_differences` and `absolute_differences` return."""
+    return squared_differences(image, where), absolute_differences(image, where)
 
 
 def squared_gradients(image: Image, where: Mask = None) -> Scalar:
@@ -62,6 +68,12 @@ def _down_plus_right(sums: DifferenceSums, shape: tuple[int, int]) -> Scalar:
     return sums[0] + sums[1]
 
 
+def _scaled(sums: tuple[DifferenceSums, DifferenceSums], shape: tuple[int, int]) -> Scalar:
+    del shape
+    squares, absolutes = sums
+    return scaled_by_gradient(squares[0] + squares[1], absolutes[0] + absolutes[1])
+
+
 def _mean_down_plus_mean_right(sums: DifferenceSums, shape: tuple[int, int]) -> Scalar:
     height, width = shape
     down, right = as_float(3 * (height - 1) * width), as_float(3 * height * (width - 1))
@@ -85,3 +97,6 @@ HALF_SQUARE_VARIATION = Variation(squared_gradients, half)
 # The sum of (dy² + dx²)^1.25 over the pixels that have a pixel below and one to the right:
 # keras-team/keras-io, examples/generative/neural_style_transfer.py.
 POWER_VARIATION = Variation(powered_gradients, unchanged)
+
+# sum(dy² + dx²) / (sum(|dy| + |dx|) + 1e-8): see `gradient_scaled_square`.
+GRADIENT_SCALED_VARIATION = Variation(difference_sums, _scaled)

@@ -8,7 +8,8 @@ loss, averaged over the style taps, divided by the factor of K in the total loss
 content taps. It is 20:1 for neural-style and 1000:1 for Gatys' code and pastiche. S grows with the
 fourth power of the features and K with the second, so balances can be compared only among recipes whose
 features have the same magnitude: with the same family of weights and the same pixel convention of the
-network.
+network. Other losses, such as the Wasserstein-2 distance or gradient-scaled squares, are no multiples
+of S or K, and a recipe with one has no balance.
 """
 
 import math
@@ -16,7 +17,7 @@ import math
 import jax.numpy as jnp
 
 from nst_jax._types import Shape
-from nst_jax.losses import Extent
+from nst_jax.losses import Extent, StyleLoss, gram, squared_feature_differences, statistic_itself
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import LAYERS, feature_shape, layer_of
 
@@ -25,7 +26,7 @@ from nst_jax.vgg.taps import LAYERS, feature_shape, layer_of
 PHOTO = (768, 1024)
 
 
-def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
+def balance(recipe: Recipe, photo: Shape = PHOTO) -> float | None:
     """Return a recipe's weight of style over content, in the unit that this module defines.
 
     Losses that grow with the picture or the layer are evaluated for the canvas that the recipe's size
@@ -36,7 +37,8 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
       photo: (height, width) of a content picture before the size rule.
 
     Returns:
-      The balance; infinite if the recipe's content weight is 0.
+      The balance; infinite if the recipe's content weight is 0; None if its style loss is no multiple
+      of S or its content loss no multiple of K.
 
     Example:
       >>> from nst_jax import recipes
@@ -45,6 +47,10 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
     """
     height, width = recipe.pictures.size.shape(*photo)
     terms = recipe.terms
+    if not (
+        _is_squared(terms.style_loss) and terms.content_loss.sums is squared_feature_differences
+    ):
+        return None
     style = [
         float(weight) * _style_factor(recipe, tap, (height, width))
         for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True)
@@ -56,6 +62,15 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float:
     above = float(terms.style_weight) * sum(style) / len(style)
     below = float(terms.content_weight) * sum(content)
     return above / below if below else float("inf")
+
+
+def _is_squared(loss: StyleLoss) -> bool:
+    """Return whether a style loss is a multiple of the squared difference of two Gram matrices."""
+    if loss.sums is not gram or loss.target is not statistic_itself:
+        return False
+    one, extent = jnp.ones((2, 2)), Extent(1, 1)
+    single, double = (float(loss.distance(n * one, 0 * one, extent)) for n in (1, 2))
+    return math.isclose(double, 4 * single)
 
 
 def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:

@@ -5,14 +5,34 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.scaling import bands, capacity, chunk_size, costs, fitting, plan, sharding, tiles
+    from nst_jax.scaling import (
+        bands,
+        capacity,
+        chunk_size,
+        costs,
+        fitting,
+        loss_costs,
+        plan,
+        sharding,
+        tiles,
+    )
     from nst_jax.scaling.capacity import OutOfMemory
     from nst_jax.scaling.costs import Footprint, estimate_memory
     from nst_jax.scaling.plan import Plan
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("bands", "capacity", "chunk_size", "costs", "fitting", "plan", "sharding", "tiles"),
+        (
+            "bands",
+            "capacity",
+            "chunk_size",
+            "costs",
+            "fitting",
+            "loss_costs",
+            "plan",
+            "sharding",
+            "tiles",
+        ),
         {
             "costs": ("Footprint", "estimate_memory"),
             "capacity": ("OutOfMemory",),
@@ -30,6 +50,7 @@ __all__ = [
     "costs",
     "estimate_memory",
     "fitting",
+    "loss_costs",
     "plan",
     "sharding",
     "tiles",

@@ -1,11 +1,11 @@
 """What a run costs, from shapes alone: bytes of memory and number of arithmetic operations.
 
 Nothing is compiled or run. Memory is counted buffer by buffer along the forward and the backward pass
-through the network's layers. Operations are those of the convolutions and of the losses, forward and
-backward.
+through the network's layers. Operations are those of the convolutions and of the losses (such as the
+products of Gram matrices), forward and backward.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,11 +16,12 @@ import numpy as np
 from nst_jax import _checks, recipes, vgg
 from nst_jax._types import FeatureMap, Shape
 from nst_jax.images import resizing
-from nst_jax.losses import Work
+from nst_jax.losses import ContentLoss, StyleLoss
 from nst_jax.prepare import Scale
-from nst_jax.recipes.recipe import Recipe, StylePart, Terms
+from nst_jax.recipes.recipe import Recipe, StylePart
 from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, bands_of
+from nst_jax.scaling.loss_costs import LossCost, content_cost, distance_cost, sum_operations
 from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import layers, winograd
 from nst_jax.vgg.precision import default_platform
@@ -204,9 +205,8 @@ class Layer(NamedTuple):
     width: int
     channels_in: int
     channels: int
-    content: bool  # whether a content tap reads its output
-    style: int  # number of style losses that read its output
-    losses: Work  # operations of all these losses, and the memory of that which takes most
+    content: tuple[ContentLoss, ...]  # the content loss, if it reads its output
+    style: tuple[StyleLoss, ...]  # the style losses that read its output
 
     @property
     def positions(self) -> int:
@@ -230,7 +230,7 @@ class Layer(NamedTuple):
         as a matrix, or the gradient with respect to them. Neither tap can reuse the output's
         buffer, since the gradient of the ReLU still reads the output.
         """
-        return (self.content + self.style) * self.output
+        return (len(self.content) + len(self.style)) * self.output
 
     @property
     def winograd(self) -> bool:
@@ -245,29 +245,21 @@ def _blocks(shape: Shape, recipe: Recipe) -> Blocks:
     """Return the layers down to the deepest tap, by block, for a picture of this (height, width)."""
     terms, (height, width) = recipe.terms, shape
     content = {vgg.layer_of(tap) for tap in terms.content_taps}
-    style = [vgg.layer_of(part.tap) for part in terms.style_parts]
+    style = [(vgg.layer_of(part.tap), part.loss) for part in terms.style_parts]
     names = list(vgg.LAYERS)
-    deepest = max(names.index(name) for name in (*content, *style))
+    deepest = max(names.index(vgg.layer_of(tap)) for tap in terms.taps)
     blocks: Blocks = []
     for name in names[: deepest + 1]:
         if name.endswith("_1"):
             blocks.append([])
         times = vgg.halvings(name)
         size = [vgg.halved(side, times, recipe.network.ceil) for side in (height, width)]
-        taps = name in content, style.count(name)
-        work = _work_of_losses(name, size[0] * size[1], terms)
-        blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *taps, work))
+        losses = (
+            (terms.content_loss,) * (name in content),
+            tuple(loss for layer, loss in style if layer == name),
+        )
+        blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *losses))
     return blocks
-
-
-def _work_of_losses(layer: str, positions: int, terms: Terms) -> Work:
-    """Return the operations of the losses that read a layer, and the memory of the largest."""
-    content = [terms.content_loss for tap in terms.content_taps if vgg.layer_of(tap) == layer]
-    style = [part.loss for part in terms.style_parts if vgg.layer_of(part.tap) == layer]
-    works = [loss.work(positions, vgg.LAYERS[layer][1]) for loss in (*content, *style)]
-    return Work(
-        sum(work.operations for work in works), max((work.memory for work in works), default=0)
-    )
 
 
 def layers_of(shape: Shape, recipe: Recipe) -> list[Layer]:
@@ -333,10 +325,13 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
             # For a Gram matrix, the features are multiplied by their transpose, which is a copy.
-            work = max(work, bool(layer.style) * layer.output * each, layer.losses.memory)
+            work = max(work, bool(layer.style) * layer.output * each)
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
+    # Before the way back, the style loss compares the statistics of all taps with their targets.
+    every = [layer for block in blocks for layer in block]
+    peak = max(peak, kept + max(_loss_costs(every, lambda cost: cost.memory), default=0))
     for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):
         kept += sum(later) * remat
         for layer, own in zip(reversed(block), reversed(later), strict=True):
@@ -468,7 +463,9 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
 
     Every multiplication and every addition counts as one operation. Every layer counts as a direct
     convolution, even where a CPU uses Winograd convolution and so seems to do more operations per
-    second. The optimiser's own arithmetic, under a thousandth of the total, is left out.
+    second. Of the losses, products of matrices, sorts and look-ups count; the distances of style
+    losses are computed once, also with tiles. The optimiser's own arithmetic, under a thousandth of
+    the total, is left out.
 
     Args:
       shape: (height, width) of the canvas.
@@ -495,11 +492,25 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
     # The backward pass computes no gradient of the kernels, so it costs as much as the forward pass.
     once = 2 * forward
     again = (count > 1) + (network.remat and platform != "cpu")
-    return count * (once + again * forward) + FIXED_PIXELS * once / (window[0] * window[1])
+    losses = sum(_loss_costs(layers_of(shape, recipe), lambda cost: cost.operations))
+    fixed = FIXED_PIXELS * once / (window[0] * window[1])
+    return count * (once + again * forward) + losses + fixed
 
 
 def _forward_operations(layer: Layer) -> int:
-    return 2 * layer.positions * 9 * layer.channels_in * layer.channels + layer.losses.operations
+    convolution = 2 * 9 * layer.channels_in * layer.channels
+    sums = sum(sum_operations(loss, layer.channels) for loss in layer.style)
+    return layer.positions * (convolution + sums)
+
+
+def _loss_costs(needed: Iterable[Layer], part: Callable[[LossCost], int]) -> list[int]:
+    """Return a part of the costs of the losses, beside the sums of style, for each at each layer."""
+    found = []
+    for layer in needed:
+        size = layer.height, layer.width, layer.channels
+        found += [part(content_cost(loss, *size)) for loss in layer.content]
+        found += [part(distance_cost(loss, *size)) for loss in layer.style]
+    return found
 
 
 def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
@@ -531,8 +542,7 @@ def _forward_to(
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
     needed = _needed_for(taps, window, recipe)
     return count * sum(
-        _forward_operations(layer if style else layer._replace(losses=Work(0.0)))
-        for layer in needed
+        _forward_operations(layer if style else layer._replace(style=())) for layer in needed
     )
 
 

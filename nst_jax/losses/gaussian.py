@@ -1,0 +1,213 @@
+"""Style losses that compare Gaussians: the mean and the covariance of features over positions.
+
+Notation: N channels; m and C are the mean and the covariance of the canvas' features at a tap, m_s and
+C_s those of the style's, S = C + m mᵀ the second moment, whose trace over N is the mean square of the
+features. Each statistic is the pair (m, S) and not (m, C), since means and second moments of several
+styles can be averaged, and covariances cannot.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from nst_jax._types import FeatureMap, Scalar
+from nst_jax.losses.gram_matrices import gram
+from nst_jax.losses.kinds import Extent, StyleLoss
+from nst_jax.losses.matrix_roots import (
+    Matrix,
+    plain_roots,
+    product,
+    root_by_lyapunov,
+    scaled_roots,
+    trace_of_root,
+)
+from nst_jax.losses.squares import gradient_scaled_square
+from nst_jax.losses.sums import as_float, at_least_float32
+
+
+class Moments(NamedTuple):
+    """The first and second moments of features: sums over positions, or means."""
+
+    first: Float[Array, " c"]
+    second: Float[Array, "c c"]
+
+
+def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) -> Moments:
+    """Return the sums of F and FᵀF over the positions of features [h, w, c].
+
+    `products` is not used: the products always use all bits of float32. The covariance is a difference
+    of the two moments. If the second were rounded otherwise than the first, as in tensorfloat32, the
+    difference would have negative eigenvalues where features hardly vary. Products of bfloat16
+    features are exact, and as fast as with fewer bits.
+    """
+    del products
+    return Moments(
+        jnp.sum(at_least_float32(features), axis=(-3, -2)), gram(features, lax.Precision.HIGHEST)
+    )
+
+
+def mean_moments(sums: Moments, count: int) -> Moments:
+    """Return the mean and the second moment of features, from sums over a number of positions."""
+    return jax.tree.map(lambda total: total / as_float(count), sums)
+
+
+def covariance(moments: Moments) -> Matrix:
+    """Return the covariance S - m mᵀ."""
+    return moments.second - jnp.outer(moments.first, moments.first)
+
+
+# Mean squares of a style's features under this count as this, lest one divides by 0: a black style may
+# have no feature at a tap.
+LEAST_SQUARE = 1e-10
+
+
+def mean_square(moments: Moments) -> Scalar:
+    """Return the mean square of features, at least `LEAST_SQUARE`."""
+    return jnp.maximum(jnp.trace(moments.second) / len(moments.first), LEAST_SQUARE)
+
+
+# --- Mean and covariance --------------------------------------------------------------------------
+
+
+def mean_and_covariance(canvas: Moments, style: Moments, extent: Extent) -> Scalar:
+    """Return |dm|² / tr(S_s) + |dC|² / |S_s|², where d is the difference of canvas and style.
+
+    The norms are Frobenius norms. Each term is 1 for a canvas without features if the style has a
+    covariance or a mean only, so neither depends on the magnitude of the features.
+
+    References:
+      Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and
+      Self-Similarity", 2019, section 2.2, for comparing both moments, though by absolute differences.
+    """
+    del extent
+    count = len(style.first)
+    of_mean = jnp.sum(jnp.square(canvas.first - style.first)) / (count * mean_square(style))
+    differences = covariance(canvas) - covariance(style)
+    size = jnp.maximum(jnp.sum(jnp.square(style.second)), LEAST_SQUARE**2)
+    return of_mean + jnp.sum(jnp.square(differences)) / size
+
+
+def mean_and_covariance_gradient_scaled(canvas: Moments, style: Moments, extent: Extent) -> Scalar:
+    """Return the sum of the gradient-scaled squares of dm and of dC, the differences to the style.
+
+    See `gradient_scaled_square`.
+    """
+    del extent
+    return gradient_scaled_square(canvas.first - style.first) + gradient_scaled_square(
+        covariance(canvas) - covariance(style)
+    )
+
+
+# --- Wasserstein-2 distance -----------------------------------------------------------------------
+
+
+class GaussianTarget(NamedTuple):
+    """What `wasserstein_absolute` needs of a style."""
+
+    mean: Float[Array, " c"]
+    covariance: Float[Array, "c c"]  # with the multiple of I
+    root: Float[Array, "c c"]  # square root of `covariance`
+
+
+ABSOLUTE_PART = 1e-4  # the multiple of I that crowsonkb's code adds to both covariances
+
+
+def gaussian_target(style: Moments) -> GaussianTarget:
+    """Return the mean of a style, its covariance plus 1e-4 I, and the root of that."""
+    matrix = _plus_identity(covariance(style), ABSOLUTE_PART)
+    return GaussianTarget(style.first, matrix, plain_roots(matrix)[0])
+
+
+def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent) -> Scalar:
+    """Return the squared Wasserstein-2 distance of two Gaussians over N, as crowsonkb's code does.
+
+    It is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / N, with 1e-4 I added to both covariances.
+    Roots are made by 12 plain Newton-Schulz rounds, and so is their gradient (`root_by_lyapunov`);
+    the roots of small eigenvalues are therefore too small, and the distance of equal Gaussians is not
+    0. This is part of the source's loss.
+
+    Args:
+      canvas: mean and second moment of the canvas' features.
+      style: the style's target, from `gaussian_target`.
+      extent: not used.
+
+    References:
+      crowsonkb/style-transfer-pytorch @ e7e2c713, style_transfer/style_transfer.py, `StyleLossW2`;
+      Olkin, Pukelsheim, "The distance between two random vectors with given dispersion matrices", 1982.
+    """
+    del extent
+    matrix = _plus_identity(covariance(canvas), ABSOLUTE_PART)
+    root = root_by_lyapunov(product(product(style.root, matrix), style.root))
+    spread = jnp.mean(jnp.diag(style.covariance + matrix - 2 * root))
+    return jnp.mean(jnp.square(canvas.first - style.mean)) + spread
+
+
+class RelativeGaussianTarget(NamedTuple):
+    """What `wasserstein_relative` needs of a style: features are divided by the root of `size`."""
+
+    mean: Float[Array, " c"]  # of the features as they are
+    size: Float[Array, ""]  # mean square of the features as they are
+    trace: Float[Array, ""]  # trace of the covariance, with the multiple of I
+    root: Float[Array, "c c"]  # square root of that covariance
+
+
+# The multiple of I added to both covariances, where the style's mean square is 1. It keeps the
+# gradient finite where a channel of the canvas does not vary, and hides rounding errors of covariances.
+RELATIVE_PART = 1e-3
+
+
+def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
+    """Return a style's mean and mean square, and the root of its covariance over the mean square."""
+    size = mean_square(style)
+    matrix = _plus_identity(covariance(style) / size, RELATIVE_PART)
+    return RelativeGaussianTarget(style.first, size, jnp.trace(matrix), scaled_roots(matrix)[0])
+
+
+def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent: Extent) -> Scalar:
+    """Return the squared Wasserstein-2 distance of two Gaussians over N times the style's mean square.
+
+    It is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s). To both covariances, 1e-3 of the
+    style's mean square times I is added. It is 0 for equal Gaussians and 1 for a canvas without
+    features, up to that addition, at every tap and with every family of weights.
+
+    The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). Newton-Schulz
+    rounds give the inverse root beside the root, so the way back needs no rounds; the style's root is
+    part of the target.
+
+    Args:
+      canvas: mean and second moment of the canvas' features.
+      style: the style's target, from `relative_gaussian_target`.
+      extent: not used.
+
+    References:
+      Olkin, Pukelsheim, "The distance between two random vectors with given dispersion matrices", 1982;
+      Bhatia, Jain, Lim, "On the Bures-Wasserstein distance between positive definite matrices", 2019,
+      for the gradient.
+    """
+    del extent
+    matrix = _plus_identity(covariance(canvas) / style.size, RELATIVE_PART)
+    overlap = trace_of_root(product(product(style.root, matrix), style.root))
+    spread = (jnp.trace(matrix) + style.trace - 2 * overlap) / len(style.mean)
+    return jnp.mean(jnp.square(canvas.first - style.mean)) / style.size + spread
+
+
+def _plus_identity(matrix: Matrix, factor: float) -> Matrix:
+    return matrix + factor * jnp.eye(len(matrix), dtype=matrix.dtype)
+
+
+MEAN_AND_COVARIANCE = StyleLoss(moment_sums, mean_moments, mean_and_covariance)
+
+MEAN_AND_COVARIANCE_GRADIENT_SCALED = StyleLoss(
+    moment_sums, mean_moments, mean_and_covariance_gradient_scaled
+)
+
+WASSERSTEIN_ABSOLUTE = StyleLoss(
+    moment_sums, mean_moments, wasserstein_absolute, target=gaussian_target
+)
+
+WASSERSTEIN_RELATIVE = StyleLoss(
+    moment_sums, mean_moments, wasserstein_relative, target=relative_gaussian_target
+)

@@ -1,0 +1,161 @@
+"""What a loss costs at one tap: its operations and the memory it takes, read from its jaxprs.
+
+So a loss of a user's own is counted as those of the package are. Counted are products of matrices,
+sorts and look-ups; other operations are elementwise, and under a hundredth of the network's.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from nst_jax.losses.kinds import ContentLoss, Extent, StyleLoss
+
+
+class LossCost(NamedTuple):
+    """What a loss costs at one tap, in one evaluation of loss and gradient; of style, beside its sums.
+
+    Attributes:
+      operations: number of operations of the distance and of its gradient.
+      memory: bytes of the arrays that products, sorts and loops of the distance return; XLA fuses
+        elementwise operations, which return none.
+    """
+
+    operations: int
+    memory: int
+
+
+def sum_operations(loss: StyleLoss, channels: int) -> int:
+    """Return the number of operations of a loss' sums for one position, without their gradient.
+
+    Example:
+      >>> from nst_jax.losses import GRAM_PAPER
+      >>> sum_operations(GRAM_PAPER, 64)       # one multiplication and one addition for each entry
+      8192
+    """
+    return _cached(_sum_operations, loss, channels)
+
+
+def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> LossCost:
+    """Return what the distance of a loss costs at a tap whose features are [height, width, channels].
+
+    Example:
+      >>> from nst_jax.losses import GRAM_PAPER, WASSERSTEIN_RELATIVE
+      >>> distance_cost(GRAM_PAPER, 8, 8, 64)
+      LossCost(operations=0, memory=0)
+      >>> distance_cost(WASSERSTEIN_RELATIVE, 8, 8, 64).operations // (2 * 64**3)    # products
+      40
+    """
+    if loss.additive:  # its sums have the same shapes for any number of positions
+        height = width = 1
+    return _cached(_distance_cost, loss, height, width, channels)
+
+
+def content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> LossCost:
+    """Return what a content loss costs at a tap whose features are [height, width, channels].
+
+    Example:
+      >>> from nst_jax.losses import CONTENT_MEAN_SQUARE, CONTENT_SELF_SIMILARITY
+      >>> content_cost(CONTENT_MEAN_SQUARE, 8, 8, 64)
+      LossCost(operations=0, memory=0)
+      >>> content_cost(CONTENT_SELF_SIMILARITY, 8, 8, 64).operations // (2 * 64**3)    # products
+      4
+    """
+    return _cached(_content_cost, loss, height, width, channels)
+
+
+def _cached(function: Callable[..., Any], loss: StyleLoss | ContentLoss, *sizes: int) -> Any:
+    """Call a function with a cache, or without one for a loss that cannot be hashed."""
+    try:
+        hash(loss)
+    except TypeError:
+        return function.__wrapped__(loss, *sizes)  # type: ignore[attr-defined]
+    return function(loss, *sizes)
+
+
+@lru_cache(maxsize=256)
+def _sum_operations(loss: StyleLoss, channels: int) -> int:
+    jaxpr = jax.make_jaxpr(lambda x: loss.sums(x, lax.Precision.HIGHEST))(_features(1, 1, channels))
+    return sum(times * _operations(equation) for equation, times in _equations(jaxpr.jaxpr))
+
+
+@lru_cache(maxsize=256)
+def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> LossCost:
+    statistic = jax.eval_shape(loss.measure, _features(height, width, channels))
+    target = jax.eval_shape(loss.target, statistic)
+
+    def distance(statistic: Any, target: Any, step: Any) -> Any:
+        return loss.distance(statistic, target, Extent(height * width, height * width, step))
+
+    gradient = jax.value_and_grad(distance, allow_int=True)
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    return _cost(jax.make_jaxpr(gradient)(statistic, target, step).jaxpr)
+
+
+@lru_cache(maxsize=256)
+def _content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> LossCost:
+    features = _features(height, width, channels)
+    return _cost(jax.make_jaxpr(jax.value_and_grad(loss))(features, features).jaxpr)
+
+
+def _cost(jaxpr: Any) -> LossCost:
+    found = list(_equations(jaxpr))
+    return LossCost(
+        operations=sum(times * _operations(equation) for equation, times in found),
+        memory=sum(_bytes(equation) for equation, _ in found),
+    )
+
+
+def _features(height: int, width: int, channels: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((height, width, channels), jnp.float32)
+
+
+# --- Reading a jaxpr ------------------------------------------------------------------------------
+
+
+def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
+    """Yield the equations of a jaxpr and of those inside it, each with how often it is computed.
+
+    The body of a loop that ends by a condition counts once, since nothing says how often it runs.
+    """
+    for equation in jaxpr.eqns:
+        yield equation, times
+        inside = times * equation.params.get("length", 1) if _is_scan(equation) else times
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from _equations(inner, inside)
+
+
+# How many operations of the network take as long as one comparison of a sort, or one look-up at an
+# arbitrary place; a rough value, measured on a CPU.
+ACCESS = 300
+
+
+def _is_scan(equation: Any) -> bool:
+    return bool(equation.primitive.name == "scan")
+
+
+def _operations(equation: Any) -> int:
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        sides = equation.invars[0].aval.shape
+        return 2 * equation.outvars[0].aval.size * math.prod(sides[axis] for axis in contracted)
+    if equation.primitive.name == "sort":
+        sorted_array = equation.invars[0].aval
+        length = sorted_array.shape[equation.params["dimension"]]
+        return ACCESS * sorted_array.size * max(length - 1, 1).bit_length()
+    if equation.primitive.name == "gather":
+        return ACCESS * equation.outvars[0].aval.size // math.prod(equation.params["slice_sizes"])
+    return 0
+
+
+def _bytes(equation: Any) -> int:
+    if equation.primitive.name not in ("dot_general", "sort", "gather", "scan", "while"):
+        return 0
+    return sum(v.aval.size * v.aval.dtype.itemsize for v in equation.outvars)
