@@ -199,19 +199,20 @@ def test_channel_histograms_are_matched_channel_by_channel(shape, x64):
     assert_allclose(rows(gradient), 2 * (mine - wanted) / mine.size, rtol=1e-9, atol=1e-15)
 
 
-def test_matched_channels_are_those_of_255_bins_to_within_two_bins(x64):
+def test_matched_channels_are_those_of_255_bins_to_within_three_bins(x64):
     # The way of sources: cumulative histograms of 255 bins, interpolated at one another's shares.
     generator = np.random.default_rng(15)
-    canvas, style = generator.uniform(0, 2, 40_000), generator.beta(2, 5, 40_000)
+    canvas, style = generator.uniform(0, 2, 40_000), generator.uniform(0, 1, 40_000)
+    style = 3 + style + 0.1 * np.sin(2 * np.pi * style)
     (own, ends), (others, edges) = np.histogram(canvas, 255), np.histogram(style, 255)
     shares = np.cumsum(own) / canvas.size
     bins = np.clip(np.digitize(canvas, ends) - 1, 0, 254)
     binned = np.interp(shares, np.cumsum(others) / style.size, edges[1:])[bins]
     target = blended_target(HISTOGRAMS, [jnp.asarray(style).reshape(200, 200, 1)])
     found = losses.matched_channels(jnp.asarray(canvas)[None], target)[0]
-    inner = (bins > 2) & (bins < 252)  # a quantile near an end changes much within one bin
-    assert np.abs(found - binned)[inner].max() < 2 * (edges[1] - edges[0])
-    assert np.abs(canvas - binned)[inner].max() > 100 * (edges[1] - edges[0])
+    # Within one bin of the canvas, the style's quantiles change by up to 1.6 of its bins.
+    assert np.abs(found - binned).max() < 3 * (edges[1] - edges[0])
+    assert np.abs(canvas / 2 + 3 - binned).max() > 20 * (edges[1] - edges[0])
 
 
 def test_the_histogram_of_matched_channels_is_the_styles():
@@ -257,7 +258,7 @@ def test_sorted_losses_do_not_depend_on_where_features_are(loss, key):
     style = features(21, *SHAPE)
     elsewhere = jax.random.permutation(key, style.reshape(30, 4)).reshape(style.shape)
     assert distance(loss, elsewhere, style) < 1e-12
-    assert distance(loss, elsewhere + 1, style) > 0.1
+    assert distance(loss, elsewhere + 2, style) > 0.1
 
 
 @BOTH

@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         StyleLoss,
         Variation,
         statistic_itself,
+        weighted_mean,
     )
     from nst_jax.losses.matrix_roots import (
         plain_roots,
@@ -94,17 +95,25 @@ if TYPE_CHECKING:
         trace_of_root,
     )
     from nst_jax.losses.names import CONTENT_LOSSES, STYLE_LOSSES, VARIATIONS
-    from nst_jax.losses.samples import Samples, blended_samples, positions_as_rows, samples_of
+    from nst_jax.losses.samples import (
+        Samples,
+        blended_samples,
+        positions_as_rows,
+        samples_of,
+    )
     from nst_jax.losses.self_similarity import (
         CONTENT_SELF_SIMILARITY,
         cosine_distances,
         self_similarity_distance,
         self_similarity_on_grid,
     )
-    from nst_jax.losses.sliced import SLICED_WASSERSTEIN, random_directions, sliced_wasserstein
-    from nst_jax.losses.squares import gradient_scaled_square, scaled_by_gradient
+    from nst_jax.losses.sliced import (
+        SLICED_WASSERSTEIN,
+        random_directions,
+        sliced_wasserstein,
+    )
+    from nst_jax.losses.squares import absolute, gradient_scaled_square, scaled_by_gradient
     from nst_jax.losses.sums import (
-        absolute,
         as_float,
         at_least_float32,
         half,
@@ -200,14 +209,6 @@ else:
                 "matched_channels",
                 "ordered_channels",
             ),
-            "samples": ("Samples", "blended_samples", "positions_as_rows", "samples_of"),
-            "sliced": ("SLICED_WASSERSTEIN", "random_directions", "sliced_wasserstein"),
-            "self_similarity": (
-                "CONTENT_SELF_SIMILARITY",
-                "cosine_distances",
-                "self_similarity_distance",
-                "self_similarity_on_grid",
-            ),
             "kinds": (
                 "ContentLoss",
                 "Extent",
@@ -216,12 +217,29 @@ else:
                 "StyleLoss",
                 "Variation",
                 "statistic_itself",
+                "weighted_mean",
             ),
             "matrix_roots": ("plain_roots", "root_by_lyapunov", "scaled_roots", "trace_of_root"),
             "names": ("CONTENT_LOSSES", "STYLE_LOSSES", "VARIATIONS"),
-            "squares": ("gradient_scaled_square", "scaled_by_gradient"),
+            "samples": (
+                "Samples",
+                "blended_samples",
+                "positions_as_rows",
+                "samples_of",
+            ),
+            "self_similarity": (
+                "CONTENT_SELF_SIMILARITY",
+                "cosine_distances",
+                "self_similarity_distance",
+                "self_similarity_on_grid",
+            ),
+            "sliced": (
+                "SLICED_WASSERSTEIN",
+                "random_directions",
+                "sliced_wasserstein",
+            ),
+            "squares": ("absolute", "gradient_scaled_square", "scaled_by_gradient"),
             "sums": (
-                "absolute",
                 "as_float",
                 "at_least_float32",
                 "half",
@@ -274,4 +292,5 @@ __all__ = [
     "self_similarity_on_grid", "sliced", "sliced_wasserstein", "squared_differences",
     "squared_feature_differences", "squared_gradients", "squares", "statistic_itself", "sums",
     "trace_of_root", "unchanged", "variations", "wasserstein_absolute", "wasserstein_relative",
+    "weighted_mean",
 ]  # fmt: skip

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from nst_jax._types import FeatureMap, Scalar
 from nst_jax.losses.kinds import ContentLoss
-from nst_jax.losses.squares import scaled_by_gradient
-from nst_jax.losses.sums import absolute, as_float, half, unchanged
+from nst_jax.losses.squares import absolute, scaled_by_gradient
+from nst_jax.losses.sums import as_float, half, unchanged
 
 
 def squared_feature_differences(canvas: FeatureMap, content: FeatureMap) -> Scalar:

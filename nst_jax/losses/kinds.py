@@ -66,10 +66,10 @@ class StyleLoss(NamedTuple):
         sums of two halves of a picture add up to those of the whole. This does not hold for sorted
         projections, nearest neighbours or histograms that count zeros. With False, a picture is always
         computed in one piece, without tiles and bands.
-      target: function of (the style's statistic, that of the blend if there are several styles);
-        returns the target, a pytree, which `Targets` keep. What depends on the style alone is computed
-        here, once for each scale (resolution) and not in every update. By default the statistic itself.
-        Its shape may depend on the size of the style, if it can be filled up with zeros without effect.
+      target: function of (the style's statistic; of several styles, that of their blend); returns
+        the target, a pytree, which `Targets` keep. What depends on the style alone is computed here,
+        once for each scale (resolution) and not in every update. By default the statistic itself. Its
+        shape may depend on the size of the style, if it can be filled up with zeros without effect.
       blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
         statistic of their blend. By default their mean; averages must then be what a blend of styles
         has: the mean and the second moment are such, the covariance is not.

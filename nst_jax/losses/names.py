@@ -42,13 +42,13 @@ STYLE_LOSSES = {
     "gram_per_channel": GRAM_PER_CHANNEL,
     "gram_undivided": GRAM_UNDIVIDED,
     "gram_by_image": GRAM_BY_IMAGE,
-    "sliced_wasserstein": SLICED_WASSERSTEIN,
-    "channel_histograms": CHANNEL_HISTOGRAMS,
     "gram_gradient_scaled": GRAM_GRADIENT_SCALED,
     "mean_and_covariance": MEAN_AND_COVARIANCE,
     "mean_and_covariance_gradient_scaled": MEAN_AND_COVARIANCE_GRADIENT_SCALED,
     "wasserstein_absolute": WASSERSTEIN_ABSOLUTE,
     "wasserstein_relative": WASSERSTEIN_RELATIVE,
+    "sliced_wasserstein": SLICED_WASSERSTEIN,
+    "channel_histograms": CHANNEL_HISTOGRAMS,
 }
 
 CONTENT_LOSSES = {
@@ -57,9 +57,9 @@ CONTENT_LOSSES = {
     "content_half_sum_square": CONTENT_HALF_SUM_SQUARE,
     "content_sum_square": CONTENT_SUM_SQUARE,
     "content_half_over_root": CONTENT_HALF_OVER_ROOT,
-    "content_self_similarity": CONTENT_SELF_SIMILARITY,
     "content_relative": CONTENT_RELATIVE,
     "content_gradient_scaled": CONTENT_GRADIENT_SCALED,
+    "content_self_similarity": CONTENT_SELF_SIMILARITY,
 }
 
 VARIATIONS = {

@@ -158,7 +158,7 @@ def _first_places(ordered: Int[Array, "d m"], wanted: Int[Array, "d m"]) -> Int[
     # A size that is symbolic (see `jax.export`) may need all bits of an index.
     bits = size.bit_length() if isinstance(size, int) else 31
 
-    def halve(turn: Array, found: Array) -> Array:
+    def halve(turn: Any, found: Array) -> Array:
         further = found + jnp.left_shift(1, bits - 1 - turn)
         read = jnp.minimum(further, size) - 1
         smaller = jnp.take_along_axis(ordered, read, axis=1, mode="promise_in_bounds") < wanted

@@ -6,9 +6,13 @@ from jaxtyping import Array, Float
 
 from nst_jax._types import FeatureMap, Scalar
 from nst_jax.losses.kinds import ContentLoss
-from nst_jax.losses.sums import absolute, at_least_float32, unchanged
+from nst_jax.losses.squares import absolute
+from nst_jax.losses.sums import at_least_float32, unchanged
 
 GRID = 32  # most positions along each side that are compared
+
+# Squared length under which a vector counts as zero, and has no direction.
+SHORTEST = 1e-12
 
 # Mean cosine distance under which a position is taken for equal to all others. Distances between equal
 # features are some 1e-7 in float32; divided by their own sum, they would be noise of full size.
@@ -33,7 +37,9 @@ def _every(side: int) -> slice:
 
 
 def cosine_distances(rows: Float[Array, "*batch n c"]) -> Float[Array, "*batch n n"]:
-    """Return 1 - cos of the angle between each two of n vectors; vectors of zeros have 1 to all.
+    """Return 1 - cos of the angle between each two of n vectors; a vector of zeros has 1 to all.
+
+    Where vectors are shorter than 1e-6, the cosine of the angle is taken for almost 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -42,7 +48,8 @@ def cosine_distances(rows: Float[Array, "*batch n c"]) -> Float[Array, "*batch n
       [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
     """
     squares = jnp.sum(jnp.square(rows), axis=-1, keepdims=True)
-    unit = rows * lax.rsqrt(jnp.maximum(squares, float(jnp.finfo(rows.dtype).tiny)))
+    # 1 in place of a smaller length keeps both the result and its gradient finite.
+    unit = rows * lax.rsqrt(jnp.where(squares > SHORTEST, squares, 1.0))
     return 1 - jnp.einsum("...ic,...jc->...ij", unit, unit, precision=lax.Precision.HIGHEST)
 
 

@@ -1,13 +1,22 @@
 """Gradient-scaled squares: an alternative to the mean of squares, whose gradient has one size."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from nst_jax._types import Scalar
-from nst_jax.losses.sums import absolute
 
 # Added to the sum of absolute differences, so that the loss of equal pictures is 0 and not 0 / 0.
 LEAST_SUM = 1e-8
+
+
+def absolute(x: Array) -> Array:
+    """Return |x|, whose gradient is 0 at 0, as in TensorFlow and torch.
+
+    The gradient of `jnp.abs` at 0 depends on the version of JAX; a gradient of 1 would make the pixels
+    of a uniform area drift in one direction.
+    """
+    return x * jax.lax.stop_gradient(jnp.sign(x))
 
 
 def scaled_by_gradient(squares: Scalar, absolutes: Scalar) -> Scalar:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
 from nst_jax._types import FeatureMap, Scalar
@@ -25,15 +24,6 @@ def as_float(count: int) -> Any:
     A number made of symbolic sizes (see `jax.export`) becomes a float32 array.
     """
     return float(count) if isinstance(count, int) else jnp.asarray(count, jnp.float32)
-
-
-def absolute(x: Array) -> Array:
-    """Return |x|, with the gradient 0 at 0, as in TensorFlow and torch.
-
-    That of `jnp.abs` depends on the version of JAX; a gradient of 1 would make the pixels of a uniform
-    area drift in one direction.
-    """
-    return x * lax.stop_gradient(jnp.sign(x))
 
 
 def mean_over_positions(sums: Array, count: int) -> Array:

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 
 from nst_jax._types import Image, Scalar
 from nst_jax.losses.kinds import Mask, Variation
-from nst_jax.losses.squares import scaled_by_gradient
-from nst_jax.losses.sums import absolute, as_float, half, unchanged
+from nst_jax.losses.squares import absolute, scaled_by_gradient
+from nst_jax.losses.sums import as_float, half, unchanged
 
 DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # (sum(|dy|), sum(|dx|)) or (sum(dy²), sum(dx²))
 
