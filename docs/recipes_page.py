@@ -131,6 +131,31 @@ NOTES = {
         age="2020, with PyTorch 1 and Pillow 7 or 8: as today",
     ),
     "pastiche": Note("step n is measured before update n: k = n - 1", age="2024: as today"),
+    "crowsonkb": Note(
+        "iteration i of a scale is measured before its update: k is the number of iterations before it",
+        "the weight of the variation is the source's 2, which is for torchvision's weights, times the "
+        "square of 57.6, the grey levels in one unit of torchvision's pixels; with torchvision's "
+        "weights (`--weights`) it is exact with `tv_weight` 2. At scales below the last the pictures "
+        "are reduced by a Lanczos filter from those of the last, in the source from the originals by "
+        "Pillow's bicubic filter, and a style smaller than the scale is reduced too, where the "
+        "source keeps its size",
+        "2023, with PyTorch 1.13 to 2 and Pillow 9: as today",
+    ),
+    "sliced-wasserstein": Note(
+        "it prints rounds, no losses; round n begins with evaluation 64 n: k = 64 n",
+        "the source's weights are scaled so that activations are about 1 in every layer; here the loss "
+        "of each layer is divided by the square of its mean activation over the sample pictures at "
+        "256 px. The canvas has the content's proportions, and the texture is compared by quantiles if "
+        "its size is another; the source repeats it. The source does not resize its texture",
+        "PyTorch 1, whose L-BFGS is today's",
+    ),
+    "histogram": Note(
+        "`curr_loss` is measured after update `iterations` + 1: k = iterations + 1",
+        "histograms are matched exactly, in the source with 256 bins of features to the power of 1/4; "
+        "a Lanczos filter reduces pictures, in the source OpenCV's INTER_AREA. The paper also has "
+        "several scales and weights that adapt to the gradients",
+        "TensorFlow 1 of 2017, whose Adam is Keras' Adam",
+    ),
 }
 
 PREFACE = """# Recipes
@@ -154,7 +179,9 @@ For all of them:
   were not available. 25 updates of `udacity`, `pytorch-tutorial` (both with shared weights),
   `gatys-pytorch`, `tf` and `coursera-tf2` in float64 agree with independent PyTorch code to 1e-6
   (`tests/test_torch_golden.py`; `gatys-pytorch` with unrounded means, with its notebook's rounded ones
-  up to evaluation 19). Of the other presets the losses, sizes and starts are checked one by one.
+  up to evaluation 19). So do 25 updates of `crowsonkb` over three scales (with the source's own weight
+  of the variation), of `sliced-wasserstein` and of `histogram` (`tests/test_quality_golden.py`). Of the
+  other presets the losses, sizes and starts are checked one by one.
 
 `--log` has one convention for all: line k contains the losses of the canvas after k updates, weighted
 as they are minimised. Below each picture it says which k a line printed by the source corresponds to.

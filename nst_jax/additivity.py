@@ -106,9 +106,10 @@ def _probe(loss: Loss) -> tuple[Any, Any, tuple[Any, Any]]:
     canvas, other = jnp.asarray(np.maximum(random.normal(size=shape), 0), jnp.float32)
     if isinstance(loss, Variation):
         first = jnp.arange(4)[:, None] < jnp.full(6, 2)[None]
-        # Differences across the cut belong to the upper half. So the upper half gets the line below the
-        # cut as well, with a mask that leaves out the differences that start from that line.
-        halves = loss.sums(canvas[:3], first[:3]), loss.sums(canvas[2:], None)
+        # Each half also gets the line beyond the cut, with a mask that leaves out the differences that
+        # start from that line. Differences across the cut belong to the upper half; from the line above
+        # it, the lower half learns that it does not begin at the picture's border.
+        halves = loss.sums(canvas[:3], first[:3]), loss.sums(canvas[1:], ~first[1:])
         return loss.sums(canvas, None), loss.sums(canvas, jnp.full((4, 6), True)), halves
     pictures = (canvas, other) if isinstance(loss, ContentLoss) else (canvas,)
 

@@ -14,7 +14,7 @@ from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
 from nst_jax.measuring import Measuring, Watch
-from nst_jax.objective import blend, style_targets
+from nst_jax.objective import blend, stacked_targets, style_targets
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding, tiles
@@ -108,13 +108,15 @@ class BatchCanvas:
             # The target of a single style does not depend on its share: members can have it in common.
             known = (member.style,) if len(found) == 1 else (member.style, place)
             if known not in targets:
-                targets[known] = _style_targets(blend(found, _shares(recipe, place)), recipe)
+                targets[known] = _style_targets(
+                    blend(found, _shares(recipe, place), recipe.terms), recipe
+                )
             of_members.append(targets[known])
         stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
         content = stacked(*(contents[member.content] for member in self._members))
         return Targets(
             sharding.split(content, self.plan.mesh, bands=bands is not None),
-            sharding.split(stacked(*of_members), self.plan.mesh),
+            sharding.split(stacked_targets(of_members), self.plan.mesh),
         )
 
     def start(self, scale: int, measured: Targets, before: Handover | None) -> State:

@@ -24,8 +24,8 @@ from nst_jax._types import (
     StyleImage,
     Targets,
 )
-from nst_jax.losses import ContentLoss, Extent, Mask, StyleLoss, Variation, at_least_float32
-from nst_jax.recipes.recipe import Recipe, Terms, check_not_cut, check_styles
+from nst_jax.losses import ContentLoss, Extent, Mask, Variation, at_least_float32
+from nst_jax.recipes.recipe import Recipe, StylePart, Terms, check_not_cut, check_styles
 from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, bands_of, check_bands_allowed, map_bands
 from nst_jax.scaling.sharding import BANDS
@@ -79,7 +79,7 @@ def measure(
     check_styles(recipe.terms, len(styles))
     features = measure_content(params, content, recipe, bands=bands)
     statistics = [measure_style(params, one, recipe, bands=bands) for one in styles]
-    blended = blend(statistics, recipe.terms.style_shares)
+    blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
     return Targets(content=features, style=style_targets(blended, recipe))
 
 
@@ -133,9 +133,9 @@ def sum_style(
         own = bands_of(bands.mesh, (style.shape[0], style.shape[1]), network)
     grid = style_grid(style, recipe, own)
     if grid is None:
-        found = vgg.features(params, style, terms.style_taps, network=network)
-        loss, products = terms.style_loss, network.precision_on().products
-        return {tap: loss.sums(found[tap], products) for tap in terms.style_taps}
+        found = vgg.features(params, style, _style_taps(terms), network=network)
+        products = network.precision_on().products
+        return {part.name: part.loss.sums(found[part.tap], products) for part in terms.style_parts}
 
     def summed(params: Params, style: StyleImage) -> dict[str, Any]:
         return tiles.summed(grid, partial(_style_sums, params, style, recipe, grid))
@@ -152,7 +152,12 @@ def sum_style(
 def style_grid(style: StyleImage, recipe: Recipe, bands: Bands | None = None) -> Grid | None:
     """Return how a style is cut into tiles; None if it is measured whole."""
     shape = (style.shape[0], style.shape[1])
-    return tiles.grid_of(shape, recipe.terms.style_taps, recipe.network, bands)
+    return tiles.grid_of(shape, _style_taps(recipe.terms), recipe.network, bands)
+
+
+def _style_taps(terms: Terms) -> tuple[str, ...]:
+    """Return every tap of a style loss, without repetitions."""
+    return tuple(dict.fromkeys(part.tap for part in terms.style_parts))
 
 
 def _style_sums(
@@ -161,12 +166,11 @@ def _style_sums(
     """Return the sums over the core of one tile of a style: the tile's window without its halo."""
     terms, network = recipe.terms, recipe.network
     window = tiles.window(style, grid, index)
-    found = vgg.features(params, window, terms.style_taps, network=network)
+    found = vgg.features(params, window, _style_taps(terms), network=network)
+    products = network.precision_on().products
     return {
-        tap: terms.style_loss.sums(
-            tiles.core(found[tap], grid, index, tap), network.precision_on().products
-        )
-        for tap in terms.style_taps
+        part.name: part.loss.sums(tiles.core(found[part.tap], grid, index, part.tap), products)
+        for part in terms.style_parts
     }
 
 
@@ -174,13 +178,13 @@ def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
     """Return the sums over no positions: zeros, of the shapes that `sum_style` returns."""
     terms, precision = recipe.terms, recipe.network.precision_on()
 
-    def zeros(tap: str) -> Any:
-        channels = vgg.LAYERS[vgg.layer_of(tap)][1]
+    def zeros(part: StylePart) -> Any:
+        channels = vgg.LAYERS[vgg.layer_of(part.tap)][1]
         one = jax.ShapeDtypeStruct((1, 1, channels), precision.activations_of(style.dtype))
-        shapes = jax.eval_shape(lambda x: terms.style_loss.sums(x, precision.products), one)
+        shapes = jax.eval_shape(lambda x: part.loss.sums(x, precision.products), one)
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-    return {tap: zeros(tap) for tap in terms.style_taps}
+    return {part.name: zeros(part) for part in terms.style_parts}
 
 
 def add_style_tile(
@@ -207,16 +211,16 @@ def statistics_of(
 ) -> dict[str, Statistic]:
     """Return the statistics of a style of this (height, width) from the sums over its positions."""
 
-    def statistic(tap: str) -> Statistic:
-        height, width = vgg.feature_shape(tap, *shape, recipe.network.ceil)
-        return recipe.terms.style_loss.statistic(sums[tap], height * width)
+    def statistic(part: StylePart) -> Statistic:
+        height, width = vgg.feature_shape(part.tap, *shape, recipe.network.ceil)
+        return part.loss.statistic(sums[part.name], height * width)
 
-    return {tap: statistic(tap) for tap in recipe.terms.style_taps}
+    return {part.name: statistic(part) for part in recipe.terms.style_parts}
 
 
 def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str, Any]:
     """Return the targets of the style loss, by tap, made from the blended statistics of the styles."""
-    return {tap: recipe.terms.style_loss.target(found) for tap, found in statistics.items()}
+    return {part.name: part.loss.target(statistics[part.name]) for part in recipe.terms.style_parts}
 
 
 def blended_targets(
@@ -226,22 +230,25 @@ def blended_targets(
     statistics = [
         statistics_of(each, shape, recipe) for each, shape in zip(sums, shapes, strict=True)
     ]
-    return style_targets(blend(statistics, recipe.terms.style_shares), recipe)
+    return style_targets(blend(statistics, recipe.terms.style_shares, recipe.terms), recipe)
 
 
-def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
-    """Average the statistics of several styles, weighted by their shares.
+def blend(
+    statistics: Sequence[dict[str, Statistic]], shares: Sequence[Scalar | float], terms: Terms
+) -> dict[str, Statistic]:
+    """Blend the statistics of several styles, weighted by their shares: average them, for most losses.
 
     For a loss that is a squared distance, the gradient of the distance to this average equals the
     average of the gradients of the distances to each style. The distance to this average is smaller
     than the average of those distances, by the variance of the statistics.
 
     Args:
-      statistics: the statistics of each style, as pytrees of one structure.
+      statistics: the statistics of each style.
       shares: weights of the styles, of any positive sum; a single weight means equal shares.
+      terms: the style losses, which say how their statistics are blended.
 
     Returns:
-      A pytree of the same structure; with a single style, its statistics unchanged.
+      The statistics of the blend; with a single style, its statistics unchanged.
 
     References:
       jcjohnson/neural-style and neural-style-pt, `style_blend_weights`.
@@ -251,10 +258,34 @@ def blend(statistics: Sequence[Any], shares: Sequence[Scalar | float]) -> Any:
     if len(shares) == 1:
         shares = [1.0] * len(statistics)
     weights = [share / sum(shares) for share in shares]
-    return jax.tree.map(
-        lambda *parts: sum(weight * part for weight, part in zip(weights, parts, strict=True)),
-        *statistics,
-    )
+    return {
+        part.name: part.loss.blend([each[part.name] for each in statistics], weights)
+        for part in terms.style_parts
+    }
+
+
+def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the targets of the style loss for several canvases, stacked along a new first axis.
+
+    Where a target's size depends on its style picture, shorter arrays are filled up with zeros at the
+    end of each axis. Losses with such targets store how much of them is valid.
+
+    Args:
+      targets: the targets for each canvas.
+    """
+
+    def stacked(*parts: Any) -> Array:
+        if len({part.shape for part in parts}) == 1:
+            return jnp.stack(parts)
+        longest = [max(sides) for sides in zip(*(part.shape for part in parts), strict=True)]
+
+        def filled(part: Any) -> Array:
+            missing = [(0, most - side) for most, side in zip(longest, part.shape, strict=True)]
+            return jnp.pad(part, missing)
+
+        return jnp.stack([filled(part) for part in parts])
+
+    return jax.tree.map(stacked, *targets)
 
 
 def _check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
@@ -271,7 +302,8 @@ def _check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) 
 class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
-    taps: dict[str, tuple[Any, Any]]  # tap -> (sum of the content loss, sums of the style loss)
+    # tap -> (sum of the content loss, sums of the style losses by name)
+    taps: dict[str, tuple[Any, dict[str, Any]]]
     variation: Any  # sums of the variation loss
 
 
@@ -344,9 +376,8 @@ class _Measured(NamedTuple):
     """
 
     content_taps: tuple[str, ...]
-    style_taps: tuple[str, ...]
     content_loss: ContentLoss
-    style_loss: StyleLoss
+    style_parts: tuple[StylePart, ...]
     variation: Variation
     network: vgg.Network
 
@@ -355,9 +386,8 @@ class _Measured(NamedTuple):
         """Take the settings from a recipe's terms and network, leaving out the loss weights."""
         return cls(
             terms.content_taps,
-            terms.style_taps,
             terms.content_loss,
-            terms.style_loss,
+            terms.style_parts,
             terms.variation,
             network,
         )
@@ -405,11 +435,10 @@ def _weighted(
         count = sizes[tap].positions * sizes[tap].channels
         contents.append(weight * terms.content_loss.value(sums.taps[tap][0], count))
     layers = {}
-    for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True):
-        extent = Extent(sizes[tap].positions, sizes[tap].pixels, step)
-        statistic = terms.style_loss.statistic(sums.taps[tap][1], extent.positions)
-        distance = terms.style_loss.distance(statistic, targets.style[tap], extent)
-        layers[tap] = terms.style_weight * weight * distance
+    for part, weight in zip(terms.style_parts, terms.style_part_weights, strict=True):
+        extent = Extent(sizes[part.tap].positions, sizes[part.tap].pixels, step)
+        statistic = part.loss.statistic(sums.taps[part.tap][1][part.name], extent.positions)
+        layers[part.name] = weight * part.loss.distance(statistic, targets.style[part.name], extent)
     content = terms.content_weight * reduce(operator.add, contents)
     style = reduce(operator.add, layers.values())
     tv = terms.tv_weight * terms.variation.value(sums.variation, shape)
@@ -440,17 +469,18 @@ def _sums(
     """Return the sums over a picture, or over selected parts of its features and pixels."""
 
     def measure(tap: str, found: FeatureMap) -> tuple[Any, Any]:
-        found, content_sum, style_sums = of_image(tap, found), None, None
+        found, content_sum = of_image(tap, found), None
         if tap in measured.content_taps:
             target = of_content(tap, content[tap])
             content_sum = measured.content_loss.sums(
                 at_least_float32(found), at_least_float32(target)
             )
-        if tap in measured.style_taps:
-            style_sums = measured.style_loss.sums(found, measured.network.precision_on().products)
-        return content_sum, style_sums
+        products = measured.network.precision_on().products
+        parts = (part for part in measured.style_parts if part.tap == tap)
+        return content_sum, {part.name: part.loss.sums(found, products) for part in parts}
 
-    taps = dict.fromkeys((*measured.content_taps, *measured.style_taps))
+    style_taps = (part.tap for part in measured.style_parts)
+    taps = dict.fromkeys((*measured.content_taps, *style_taps))
     measures = {tap: partial(measure, tap) for tap in taps}
     found = vgg.measured(params, image, measures, network=measured.network)
     return Sums(found, measured.variation.sums(image, where))

@@ -48,7 +48,11 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
         step=jnp.asarray(-1, jnp.int32),
         canvas=canvas,
         losses=Losses(
-            unknown, unknown, unknown, unknown, dict.fromkeys(recipe.terms.style_taps, unknown)
+            unknown,
+            unknown,
+            unknown,
+            unknown,
+            {part.name: unknown for part in recipe.terms.style_parts},
         ),
         pending=canvas,
         opt_state=_transformation(recipe, bands).init(canvas),

@@ -234,10 +234,9 @@ NOT_ADDITIVE = {
 
 
 @pytest.mark.parametrize(("kind", "name"), NAMED)
-def test_the_packages_own_losses_are_additive(kind, name):
+def test_the_packages_own_losses_say_rightly_whether_they_are_additive(kind, name):
     loss = REGISTRIES[kind][name]
-    assert loss.additive
-    assert additivity._not_additive(loss) == ""
+    assert loss.additive == (additivity._not_additive(loss) == "")
 
 
 @pytest.mark.parametrize("name", NOT_ADDITIVE)
@@ -332,6 +331,7 @@ def test_content_losses_by_hand():
     assert losses.CONTENT_QUARTER_MEAN_SQUARE(canvas, content) == 29 / (4 * 1 * 2 * 2)
     assert losses.CONTENT_HALF_SUM_SQUARE(canvas, content) == 29 / 2
     assert losses.CONTENT_SUM_SQUARE(canvas, content) == 29
+    assert losses.CONTENT_HALF_OVER_ROOT(canvas, content) == 29 / (2 * (1 * 2 * 2) ** 0.5)
 
 
 @pytest.mark.parametrize(
@@ -451,3 +451,27 @@ def test_gradients_are_finite_where_there_is_nothing_to_change(maps):
     value, gradient = jax.value_and_grad(total)(maps)
     assert value == 0
     assert_array_equal(gradient, np.zeros(maps.shape))
+
+
+def padded_nine_points(image):
+    """Return the nine-point variation, by differences in a picture that is really padded."""
+    padded = np.pad(np.asarray(image, float), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    right = padded[1:-1, 2:] - padded[1:-1, 1:-1]
+    down = padded[2:, 1:-1] - padded[1:-1, 1:-1]
+    falling = padded[1:, 1:] - padded[:-1, :-1]
+    rising = padded[1:, :-1] - padded[:-1, 1:]
+    straight = np.mean(right**2) + np.mean(down**2)
+    return 2 * (straight / 3 + (np.mean(falling**2) + np.mean(rising**2)) / 12)
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (1, 4, 3), (3, 1, 3), (1, 1, 3), (2, 2, 3)])
+def test_nine_point_variation_is_that_of_the_padded_picture(shape, x64):
+    image = small.noise(20, *shape)
+    assert_allclose(losses.NINE_POINT_VARIATION(image), padded_nine_points(image), rtol=1e-13)
+
+
+def test_nine_point_variation_of_an_edge_by_hand():
+    # One upright edge of height 2. Rows: 2 of 6 differences are 1. Each diagonal: 3 of 12 are 1.
+    step = jnp.zeros((2, 3, 3)).at[:, 2].set(1.0)
+    expected = 2 * (2 / 6 / 3 + 2 * (3 / 12) / 12)
+    assert_allclose(losses.NINE_POINT_VARIATION(step), expected, rtol=1e-6)

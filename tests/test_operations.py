@@ -128,6 +128,7 @@ def sorted_distance(canvas, style, extent):
 def test_a_loss_of_ones_own_is_counted_by_what_it_does():
     own = losses.StyleLoss(sorted_maps, lambda sums, count: sums, sorted_distance, additive=False)
     (cost, larger) = (loss_costs.distance_cost(own, side, 8, 4) for side in (8, 16))
-    assert cost.operations >= 64 * 4 * 6 and larger.operations == 2 * 7 / 6 * cost.operations
+    assert cost.operations >= loss_costs.ACCESS * 64 * 4 * 6
+    assert 2 * cost.operations < larger.operations <= 2 * 7 / 6 * cost.operations
     assert cost.memory >= 64 * 4 * 4 and larger.memory == 2 * cost.memory
     assert loss_costs.sum_operations(own, 4) == 0

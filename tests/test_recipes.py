@@ -165,6 +165,62 @@ def test_pastiche_is_its_program():
     assert recipes.PASTICHE.pictures.style_size == sizes.PixelsOfContent()
 
 
+def test_crowsonkb_is_its_program():
+    recipe = recipes.CROWSONKB
+    terms, descent, pictures = recipe.terms, recipe.descent, recipe.pictures
+    assert terms.style_taps == STYLE and terms.content_taps == ("relu4_2",)
+    assert terms.style_layer_weights == tuple(n / 341 for n in (256, 64, 16, 4, 1))
+    assert (terms.content_weight, terms.style_weight) == (0.015, 1)
+    assert terms.style_loss is losses.WASSERSTEIN_ABSOLUTE
+    assert terms.content_loss is losses.CONTENT_MEAN_SQUARE
+    assert terms.variation is losses.NINE_POINT_VARIATION
+    # The source's 2, where one unit of torchvision's pixels is 57.63 of the grey levels here.
+    assert terms.tv_weight == pytest.approx(2 * 57.63**2)
+    rule = optimizers.Adam(learning_rate=0.02, b1=0.9, b2=0.99, eps=1e-8, carry=True)
+    assert descent.optimizer == rule and descent.clip and descent.average_decay == 0.99
+    assert descent.enlarge is sizes.torch_bicubic and descent.coordinates is vgg.RAW
+    long_sides = [(max(shape), count) for shape, count in descent.schedule.plan((384, 512), 3000)]
+    assert descent.steps == 3000
+    assert long_sides == [(128, 1000), (181, 500), (256, 500), (362, 500), (512, 500)]
+    assert pictures.size == sizes.LongEdge(512) and pictures.resize is sizes.pillow_bicubic
+    assert pictures.style_size.shape(300, 200) == (300, 200)
+    assert pictures.style_size.shape(300, 1024) == (150, 512)
+    assert pictures.start == starts.FromContent()
+    assert recipe.network == vgg.Network(padding=layers.replicate_first)
+
+
+def test_sliced_wasserstein_is_its_file():
+    recipe = recipes.SLICED_WASSERSTEIN
+    terms, descent = recipe.terms, recipe.descent
+    convolutions = (2, 2, 4, 4)
+    taps = [f"relu{b}_{i + 1}" for b, n in enumerate(convolutions, 1) for i in range(n)]
+    assert list(terms.style_taps) == taps and terms.style_loss is losses.SLICED_WASSERSTEIN
+    assert (terms.content_weight, terms.style_weight, terms.tv_weight) == (0, 1, 0)
+    assert descent.optimizer == optimizers.TorchLBFGS(learning_rate=1.0, tolerance_grad=0.0)
+    assert descent.coordinates is vgg.RAW and not descent.clip and descent.steps == 64 * 64
+    assert recipe.pictures.start == starts.StyleMeanNoise(0.01)
+    network = vgg.Network(pool=layers.average_pool, padding=layers.reflect_padded)
+    assert recipe.network == network
+
+
+def test_histogram_is_its_program():
+    terms, descent = recipes.HISTOGRAM.terms, recipes.HISTOGRAM.descent
+    assert terms.content_taps == ("preact4_2",) and terms.style_taps == STYLE
+    assert terms.content_loss is losses.CONTENT_HALF_OVER_ROOT and terms.content_weight == 5
+    assert terms.style_loss is losses.GRAM_PAPER and terms.style_layer_weights == (0.2,) * 5
+    # The source divides the sums of weighted losses by the number of layers, 5 and 2.
+    second = terms.second_style
+    assert terms.style_weight == 1e4 / 5
+    assert second.weight * terms.style_weight == pytest.approx(1e6 / 2)
+    assert second.taps == ("relu1_1", "relu4_1") and second.layer_weights == (0.5, 0.5)
+    assert second.loss is losses.CHANNEL_HISTOGRAMS
+    assert terms.variation is losses.MEAN_VARIATION and terms.tv_weight == 1e-3 * 255**2
+    assert descent.optimizer == optimizers.KerasAdam(learning_rate=1.0, eps=1e-8)
+    assert descent.coordinates is vgg.CAFFE_BGR and not descent.clip and descent.steps == 1000
+    network = vgg.Network(pool=layers.average_pool, ceil=True)
+    assert recipes.HISTOGRAM.network == network
+
+
 @pytest.mark.parametrize("recipe", [recipes.GATYS_2015, recipes.GATYS_2016])
 def test_gatys_papers(recipe):
     terms = recipe.terms

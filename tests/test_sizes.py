@@ -104,6 +104,13 @@ def test_rules_by_hand(rule, expected):
     ) or isinstance(rule, AsIs)
 
 
+def test_a_longer_side_may_have_an_upper_limit():
+    rule = sizes.LongEdgeUpTo(512)
+    assert rule.shape(300, 600) == (256, 512) and rule.shape(600, 300) == (512, 256)
+    assert rule.shape(300, 511) == (300, 511) and rule.shape(20, 30) == (20, 30)
+    assert with_size(rule, 256) == sizes.LongEdgeUpTo(256)
+
+
 def test_small_pictures_are_enlarged_too():
     assert LongEdge(512).shape(100, 50) == (512, 256)
 
@@ -166,7 +173,9 @@ def test_what_is_no_kind_of_size_is_refused(said):
         with_size(RULE, said)
 
 
-@pytest.mark.parametrize("rule", [LongEdge(), ShortEdge(), Area(), Exact(3, 4), AsIs()])
+@pytest.mark.parametrize(
+    "rule", [LongEdge(), sizes.LongEdgeUpTo(), ShortEdge(), Area(), Exact(3, 4), AsIs()]
+)
 def test_every_rule_speaks_and_keeps_the_protocol(rule):
     assert isinstance(rule, sizes.SizeRule)
     assert len(str(rule)) > 4 and "(" not in str(rule)

@@ -20,6 +20,7 @@ STARTS = [
     starts.Noise(),
     starts.WhiteNoise(),
     starts.MeanNoise(),
+    starts.StyleMeanNoise(),
     starts.Blend(0.6),
     starts.Jitter(0.25),
 ]
@@ -27,6 +28,7 @@ drawn = [
     starts.Noise(),
     starts.WhiteNoise(),
     starts.MeanNoise(5.0),
+    starts.StyleMeanNoise(0.05),
     starts.Blend(0.6),
     starts.Jitter(0.25),
 ]
@@ -93,6 +95,14 @@ def test_mean_noise_is_the_networks_zero_but_for_a_little(content, style, key):
         # 2304 draws: the error of the deviation is about 2 %; float32 rounds 255 to 1.5e-5.
         assert_allclose(jnp.std(noise), 0.5, rtol=0.08)
         assert_allclose(jnp.mean(noise), 0.0, atol=0.05)
+
+
+def test_style_mean_noise_is_the_styles_colour_but_for_a_little(content, style, key):
+    image = starts.StyleMeanNoise(deviation=0.02)(content, style, key)
+    noise = np.asarray(image) - np.mean(np.asarray(style, np.float64), axis=(0, 1))
+    # 768 draws for each channel: the error of the mean is about 7e-4, that of the deviation 3 %.
+    assert_allclose(np.mean(noise, axis=(0, 1)), np.zeros(3), atol=3e-3)
+    assert_allclose(np.std(noise, axis=(0, 1)), np.full(3, 0.02), rtol=0.1)
 
 
 def test_the_courses_start_is_numpys_legacy_draw(content, style, key):

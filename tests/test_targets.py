@@ -75,13 +75,14 @@ def test_a_blend_is_the_weighed_mean_whatever_the_sum_of_shares(params, content,
 
 
 def test_one_share_for_several_styles_is_as_many_alike():
-    found = blend([{"tap": jnp.asarray(value)} for value in (1.0, 2.0, 6.0)], (0.3,))
-    assert_allclose(found["tap"], 3.0, rtol=1e-6)
+    terms = recipes.Terms(style_taps=("relu1_1",))
+    found = blend([{"relu1_1": jnp.asarray(value)} for value in (1.0, 2.0, 6.0)], (0.3,), terms)
+    assert_allclose(found["relu1_1"], 3.0, rtol=1e-6)
 
 
 def test_a_single_style_is_left_as_it_is():
     statistic = {"tap": jnp.asarray(0.1)}
-    assert blend([statistic], (7.0,)) is statistic
+    assert blend([statistic], (7.0,), recipes.Terms()) is statistic
 
 
 def test_as_many_styles_as_shares_are_asked_for(as_users_do, params, content, style):

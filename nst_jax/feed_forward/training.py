@@ -27,6 +27,7 @@ from nst_jax.feed_forward.training_job import (
 )
 from nst_jax.feed_forward.training_step import TrainingState, crop_losses, init_training, train_step
 from nst_jax.measuring import Measuring
+from nst_jax.objective import stacked_targets
 from nst_jax.optimizers.rules import Adam
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
@@ -136,7 +137,7 @@ class Training(Iterator[TrainingReport]):
             measuring.styles([prepare.resized(painting, shapes[name], self.job.recipe)])
             for name, painting in self.job.paintings.items()
         ]
-        return jax.tree.map(lambda *each: jnp.stack(each), *found)
+        return stacked_targets(found)
 
     def _first_state(self, rule: Adam) -> TrainingState:
         job = self.job

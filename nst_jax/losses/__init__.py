@@ -14,15 +14,20 @@ if TYPE_CHECKING:
         content,
         gaussian,
         gram_matrices,
+        histograms,
         kinds,
         matrix_roots,
         names,
+        samples,
+        self_similarity,
+        sliced,
         squares,
         sums,
         variations,
     )
     from nst_jax.losses.content import (
         CONTENT_GRADIENT_SCALED,
+        CONTENT_HALF_OVER_ROOT,
         CONTENT_HALF_SUM_SQUARE,
         CONTENT_MEAN_SQUARE,
         CONTENT_QUARTER_MEAN_SQUARE,
@@ -66,6 +71,13 @@ if TYPE_CHECKING:
         gram_per_channel,
         gram_undivided,
     )
+    from nst_jax.losses.histograms import (
+        CHANNEL_HISTOGRAMS,
+        OrderedChannels,
+        channel_histograms,
+        matched_channels,
+        ordered_channels,
+    )
     from nst_jax.losses.kinds import (
         ContentLoss,
         Extent,
@@ -74,6 +86,7 @@ if TYPE_CHECKING:
         StyleLoss,
         Variation,
         statistic_itself,
+        weighted_mean,
     )
     from nst_jax.losses.matrix_roots import (
         plain_roots,
@@ -82,6 +95,23 @@ if TYPE_CHECKING:
         trace_of_root,
     )
     from nst_jax.losses.names import CONTENT_LOSSES, STYLE_LOSSES, VARIATIONS
+    from nst_jax.losses.samples import (
+        Samples,
+        blended_samples,
+        positions_as_rows,
+        samples_of,
+    )
+    from nst_jax.losses.self_similarity import (
+        CONTENT_SELF_SIMILARITY,
+        cosine_distances,
+        self_similarity_distance,
+        self_similarity_on_grid,
+    )
+    from nst_jax.losses.sliced import (
+        SLICED_WASSERSTEIN,
+        random_directions,
+        sliced_wasserstein,
+    )
     from nst_jax.losses.squares import absolute, gradient_scaled_square, scaled_by_gradient
     from nst_jax.losses.sums import (
         as_float,
@@ -95,12 +125,14 @@ if TYPE_CHECKING:
         GRADIENT_SCALED_VARIATION,
         HALF_SQUARE_VARIATION,
         MEAN_VARIATION,
+        NINE_POINT_VARIATION,
         POWER_VARIATION,
         SQUARE_VARIATION,
         TOTAL_VARIATION,
         DifferenceSums,
         absolute_differences,
         difference_sums,
+        nine_point_differences,
         powered_gradients,
         squared_differences,
         squared_gradients,
@@ -112,15 +144,20 @@ else:
             "content",
             "gaussian",
             "gram_matrices",
+            "histograms",
             "kinds",
             "matrix_roots",
             "names",
+            "samples",
+            "self_similarity",
+            "sliced",
             "squares",
             "sums",
             "variations",
         ),
         {
             "content": (
+                "CONTENT_HALF_OVER_ROOT",
                 "CONTENT_GRADIENT_SCALED",
                 "CONTENT_HALF_SUM_SQUARE",
                 "CONTENT_MEAN_SQUARE",
@@ -165,6 +202,13 @@ else:
                 "gram_per_channel",
                 "gram_undivided",
             ),
+            "histograms": (
+                "CHANNEL_HISTOGRAMS",
+                "OrderedChannels",
+                "channel_histograms",
+                "matched_channels",
+                "ordered_channels",
+            ),
             "kinds": (
                 "ContentLoss",
                 "Extent",
@@ -173,9 +217,27 @@ else:
                 "StyleLoss",
                 "Variation",
                 "statistic_itself",
+                "weighted_mean",
             ),
             "matrix_roots": ("plain_roots", "root_by_lyapunov", "scaled_roots", "trace_of_root"),
             "names": ("CONTENT_LOSSES", "STYLE_LOSSES", "VARIATIONS"),
+            "samples": (
+                "Samples",
+                "blended_samples",
+                "positions_as_rows",
+                "samples_of",
+            ),
+            "self_similarity": (
+                "CONTENT_SELF_SIMILARITY",
+                "cosine_distances",
+                "self_similarity_distance",
+                "self_similarity_on_grid",
+            ),
+            "sliced": (
+                "SLICED_WASSERSTEIN",
+                "random_directions",
+                "sliced_wasserstein",
+            ),
             "squares": ("absolute", "gradient_scaled_square", "scaled_by_gradient"),
             "sums": (
                 "as_float",
@@ -190,10 +252,12 @@ else:
                 "GRADIENT_SCALED_VARIATION",
                 "HALF_SQUARE_VARIATION",
                 "MEAN_VARIATION",
+                "NINE_POINT_VARIATION",
                 "POWER_VARIATION",
                 "SQUARE_VARIATION",
                 "TOTAL_VARIATION",
                 "absolute_differences",
+                "nine_point_differences",
                 "difference_sums",
                 "powered_gradients",
                 "squared_differences",
@@ -203,24 +267,30 @@ else:
     )
 
 __all__ = [
-    "CONTENT_GRADIENT_SCALED", "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES",
-    "CONTENT_MEAN_SQUARE", "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_RELATIVE",
+    "CHANNEL_HISTOGRAMS", "CONTENT_GRADIENT_SCALED", "CONTENT_HALF_OVER_ROOT",
+    "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES", "CONTENT_MEAN_SQUARE",
+    "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_RELATIVE", "CONTENT_SELF_SIMILARITY",
     "CONTENT_SUM_SQUARE", "ContentLoss", "DifferenceSums", "Extent",
     "GRADIENT_SCALED_VARIATION", "GRAM_BY_IMAGE", "GRAM_GRADIENT_SCALED", "GRAM_MEAN_SQUARE",
     "GRAM_PAPER", "GRAM_PER_CHANNEL", "GRAM_UNDIVIDED", "GaussianTarget",
     "HALF_SQUARE_VARIATION", "Loss", "MEAN_AND_COVARIANCE",
     "MEAN_AND_COVARIANCE_GRADIENT_SCALED", "MEAN_VARIATION", "Mask", "Moments",
-    "POWER_VARIATION", "RelativeGaussianTarget", "SQUARE_VARIATION", "STYLE_LOSSES",
-    "StyleLoss", "TOTAL_VARIATION", "VARIATIONS", "Variation", "WASSERSTEIN_ABSOLUTE",
+    "NINE_POINT_VARIATION", "OrderedChannels", "POWER_VARIATION", "RelativeGaussianTarget",
+    "SLICED_WASSERSTEIN", "SQUARE_VARIATION", "STYLE_LOSSES", "Samples", "StyleLoss",
+    "TOTAL_VARIATION", "VARIATIONS", "Variation", "WASSERSTEIN_ABSOLUTE",
     "WASSERSTEIN_RELATIVE", "absolute", "absolute_differences", "as_float", "at_least_float32",
-    "content", "covariance", "difference_powers", "difference_sums", "gaussian",
-    "gaussian_target", "gradient_scaled_square", "gram", "gram_by_image",
-    "gram_gradient_scaled", "gram_matrices", "gram_mean_square", "gram_paper",
-    "gram_per_channel", "gram_undivided", "half", "kinds", "matrix_roots",
-    "mean_and_covariance", "mean_and_covariance_gradient_scaled", "mean_moments",
-    "mean_over_positions", "mean_square", "moment_sums", "names", "plain_roots", "positions",
-    "powered_gradients", "relative_gaussian_target", "relative_squares", "root_by_lyapunov",
-    "scaled_by_gradient", "scaled_roots", "squared_differences", "squared_feature_differences",
-    "squared_gradients", "squares", "statistic_itself", "sums", "trace_of_root", "unchanged",
-    "variations", "wasserstein_absolute", "wasserstein_relative",
+    "blended_samples", "channel_histograms", "content", "cosine_distances", "covariance",
+    "difference_powers", "difference_sums", "gaussian", "gaussian_target",
+    "gradient_scaled_square", "gram", "gram_by_image", "gram_gradient_scaled", "gram_matrices",
+    "gram_mean_square", "gram_paper", "gram_per_channel", "gram_undivided", "half",
+    "histograms", "kinds", "matched_channels", "matrix_roots", "mean_and_covariance",
+    "mean_and_covariance_gradient_scaled", "mean_moments", "mean_over_positions", "mean_square",
+    "moment_sums", "names", "nine_point_differences", "ordered_channels", "plain_roots",
+    "positions", "positions_as_rows", "powered_gradients", "random_directions",
+    "relative_gaussian_target", "relative_squares", "root_by_lyapunov", "samples", "samples_of",
+    "scaled_by_gradient", "scaled_roots", "self_similarity", "self_similarity_distance",
+    "self_similarity_on_grid", "sliced", "sliced_wasserstein", "squared_differences",
+    "squared_feature_differences", "squared_gradients", "squares", "statistic_itself", "sums",
+    "trace_of_root", "unchanged", "variations", "wasserstein_absolute", "wasserstein_relative",
+    "weighted_mean",
 ]  # fmt: skip

@@ -22,6 +22,10 @@ def _mean(total: Scalar, count: int) -> Scalar:
     return total / as_float(count)
 
 
+def _half_over_root(total: Scalar, count: int) -> Scalar:
+    return total / (2 * jnp.sqrt(as_float(count)))
+
+
 def _quarter_of_mean(total: Scalar, count: int) -> Scalar:
     return total / as_float(count) / 4
 
@@ -80,6 +84,10 @@ CONTENT_HALF_SUM_SQUARE = ContentLoss(squared_feature_differences, half)
 
 # sum(dF²), as in keras.io's example.
 CONTENT_SUM_SQUARE = ContentLoss(squared_feature_differences, unchanged)
+
+# sum(dF²) / (2 sqrt(h w c)) of features [h, w, c], which grows with the root of the picture's area: the
+# default of neural-style-tf and its forks.
+CONTENT_HALF_OVER_ROOT = ContentLoss(squared_feature_differences, _half_over_root)
 
 # sum(dF²) / sum(F²), which does not depend on the magnitude of the features: 0 for equal features, 1
 # for a canvas without features.

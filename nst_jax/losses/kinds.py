@@ -1,8 +1,9 @@
 """The three kinds of losses, each made of sums over a picture and of what becomes of the sums."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import jax
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
@@ -39,8 +40,16 @@ def statistic_itself(statistic: Statistic) -> Statistic:
     return statistic
 
 
+def weighted_mean(statistics: Sequence[Statistic], weights: Sequence[Any]) -> Statistic:
+    """Return the mean of several statistics by weights that sum to 1: the `blend` of most losses."""
+    return jax.tree.map(
+        lambda *parts: sum(weight * part for weight, part in zip(weights, parts, strict=True)),
+        *statistics,
+    )
+
+
 class StyleLoss(NamedTuple):
-    """A style loss, in four parts: sums over positions, a statistic, a target, a distance.
+    """A style loss, in parts: sums over positions, a statistic, a blend, a target, a distance.
 
     Only `sums` sees the positions. So the loss is exact even if a picture is computed in parts (tiles,
     bands of several devices): the sums of the parts are added before `statistic` is called.
@@ -50,18 +59,20 @@ class StyleLoss(NamedTuple):
     Attributes:
       sums: function of (features [h, w, c], precision of matrix products); returns a pytree of sums
         over the h * w positions. Features may be bfloat16; the sums must be float32 at least.
-      statistic: function of (sums, number of positions); returns the statistic, a pytree. The
-        statistics of several styles are averaged, so averages must be what a blend of styles has: the
-        mean and the second moment are such, the covariance is not.
+      statistic: function of (sums, number of positions); returns the statistic, a pytree.
       distance: function of (statistic of the canvas, target of the style, `Extent` of the canvas);
         returns the loss, a scalar.
       additive: whether `sums` really are sums over positions: positions of zeros add nothing, and the
         sums of two halves of a picture add up to those of the whole. This does not hold for sorted
         projections, nearest neighbours or histograms that count zeros. With False, a picture is always
         computed in one piece, without tiles and bands.
-      target: function of (the style's statistic, averaged over styles if there are several); returns
+      target: function of (the style's statistic; of several styles, that of their blend); returns
         the target, a pytree, which `Targets` keep. What depends on the style alone is computed here,
-        once for each scale (resolution) and not in every update. By default the statistic itself.
+        once for each scale (resolution) and not in every update. By default the statistic itself. Its
+        shape may depend on the size of the style, if it can be filled up with zeros without effect.
+      blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
+        statistic of their blend. By default their mean; averages must then be what a blend of styles
+        has: the mean and the second moment are such, the covariance is not.
 
     Example:
       >>> import jax.numpy as jnp
@@ -80,6 +91,7 @@ class StyleLoss(NamedTuple):
     distance: Callable[[Statistic, Any, "Extent"], Scalar]
     additive: bool = True
     target: Callable[[Statistic], Any] = statistic_itself
+    blend: Callable[[Sequence[Statistic], Sequence[Any]], Statistic] = weighted_mean
 
     def measure(
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
@@ -97,7 +109,7 @@ class Variation(NamedTuple):
         pixels below and to the right. Where the mask is False, dy and dx of that pixel are left out.
       value: function of (these sums, (h, w) of the whole picture); returns the loss, a scalar.
       additive: whether `sums` really are sums over pixels: the sums of two halves of a picture add up
-        to those of the whole, if the upper or left half also has the next line of pixels, masked out.
+        to those of the whole, if each half also has the nearest line of the other, masked out.
         Computing a picture in tiles, or in bands on several devices, needs that; with False, a picture
         is always computed in one piece.
 

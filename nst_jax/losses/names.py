@@ -2,6 +2,7 @@
 
 from nst_jax.losses.content import (
     CONTENT_GRADIENT_SCALED,
+    CONTENT_HALF_OVER_ROOT,
     CONTENT_HALF_SUM_SQUARE,
     CONTENT_MEAN_SQUARE,
     CONTENT_QUARTER_MEAN_SQUARE,
@@ -22,10 +23,14 @@ from nst_jax.losses.gram_matrices import (
     GRAM_PER_CHANNEL,
     GRAM_UNDIVIDED,
 )
+from nst_jax.losses.histograms import CHANNEL_HISTOGRAMS
+from nst_jax.losses.self_similarity import CONTENT_SELF_SIMILARITY
+from nst_jax.losses.sliced import SLICED_WASSERSTEIN
 from nst_jax.losses.variations import (
     GRADIENT_SCALED_VARIATION,
     HALF_SQUARE_VARIATION,
     MEAN_VARIATION,
+    NINE_POINT_VARIATION,
     POWER_VARIATION,
     SQUARE_VARIATION,
     TOTAL_VARIATION,
@@ -42,6 +47,8 @@ STYLE_LOSSES = {
     "mean_and_covariance_gradient_scaled": MEAN_AND_COVARIANCE_GRADIENT_SCALED,
     "wasserstein_absolute": WASSERSTEIN_ABSOLUTE,
     "wasserstein_relative": WASSERSTEIN_RELATIVE,
+    "sliced_wasserstein": SLICED_WASSERSTEIN,
+    "channel_histograms": CHANNEL_HISTOGRAMS,
 }
 
 CONTENT_LOSSES = {
@@ -49,8 +56,10 @@ CONTENT_LOSSES = {
     "content_quarter_mean_square": CONTENT_QUARTER_MEAN_SQUARE,
     "content_half_sum_square": CONTENT_HALF_SUM_SQUARE,
     "content_sum_square": CONTENT_SUM_SQUARE,
+    "content_half_over_root": CONTENT_HALF_OVER_ROOT,
     "content_relative": CONTENT_RELATIVE,
     "content_gradient_scaled": CONTENT_GRADIENT_SCALED,
+    "content_self_similarity": CONTENT_SELF_SIMILARITY,
 }
 
 VARIATIONS = {
@@ -59,5 +68,6 @@ VARIATIONS = {
     "mean_variation": MEAN_VARIATION,
     "half_square_variation": HALF_SQUARE_VARIATION,
     "power_variation": POWER_VARIATION,
+    "nine_point_variation": NINE_POINT_VARIATION,
     "gradient_scaled_variation": GRADIENT_SCALED_VARIATION,
 }

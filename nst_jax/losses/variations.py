@@ -42,6 +42,27 @@ def powered_gradients(image: Image, where: Mask = None) -> Scalar:
     return jnp.sum(_gradient_squares(image, where) ** 1.25, axis=(-1, -2, -3))
 
 
+def nine_point_differences(image: Image, where: Mask = None) -> DifferenceSums:
+    """Return the sums of squared differences along rows and columns, and along both diagonals.
+
+    The picture is surrounded by its border pixels repeated once, so that diagonal differences across
+    the border are differences along it. A pixel in the first or last line of `image` that the mask
+    includes is at the border of the whole picture: tiles have neighbours everywhere else.
+    """
+    down, right = _differences(image, where)
+    straight = jnp.sum(jnp.square(down), axis=(-1, -2, -3))
+    straight += jnp.sum(jnp.square(right), axis=(-1, -2, -3))
+    falling = image[..., 1:, 1:, :] - image[..., :-1, :-1, :]
+    rising = image[..., 1:, :-1, :] - image[..., :-1, 1:, :]
+    diagonal = jnp.square(falling) + jnp.square(rising)
+    if where is not None:
+        diagonal = jnp.where(where[:-1, :-1, None], diagonal, 0)
+    # Across the border both diagonals end at two neighbours in its line.
+    rows, columns = right[..., (0, -1), :, :], down[..., :, (0, -1), :]
+    crossing = sum(jnp.sum(jnp.square(lines), axis=(-1, -2, -3)) for lines in (rows, columns))
+    return straight, jnp.sum(diagonal, axis=(-1, -2, -3)) + 2 * crossing
+
+
 def _differences(image: Image, where: Mask) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Return dy and dx, differences to the pixels below and to the right; 0 where the mask is False."""
     down = image[..., 1:, :, :] - image[..., :-1, :, :]
@@ -80,6 +101,12 @@ def _mean_down_plus_mean_right(sums: DifferenceSums, shape: tuple[int, int]) -> 
     return sums[0] / down + sums[1] / right
 
 
+def _nine_point_mean(sums: DifferenceSums, shape: tuple[int, int]) -> Scalar:
+    height, width = shape
+    straight, diagonal = as_float(3 * height * width), as_float(3 * (height + 1) * (width + 1))
+    return 2 * (sums[0] / straight / 3 + sums[1] / diagonal / 12)
+
+
 # The sum of absolute differences between neighbouring pixels, all channels: `tf.image.total_variation`.
 # It grows with the picture and with its contrast.
 TOTAL_VARIATION = Variation(absolute_differences, _down_plus_right)
@@ -97,6 +124,11 @@ HALF_SQUARE_VARIATION = Variation(squared_gradients, half)
 # The sum of (dy² + dx²)^1.25 over the pixels that have a pixel below and one to the right:
 # keras-team/keras-io, examples/generative/neural_style_transfer.py.
 POWER_VARIATION = Variation(powered_gradients, unchanged)
+
+# 2 (mean(dx²) / 3 + mean(dy²) / 3 + (mean(d↘²) + mean(d↙²)) / 12), with the differences along the
+# diagonals and the border pixels repeated beyond the border: crowsonkb/style-transfer-pytorch. It
+# does not grow with the picture.
+NINE_POINT_VARIATION = Variation(nine_point_differences, _nine_point_mean)
 
 # sum(dy² + dx²) / (sum(|dy| + |dx|) + 1e-8): see `gradient_scaled_square`.
 GRADIENT_SCALED_VARIATION = Variation(difference_sums, _scaled)

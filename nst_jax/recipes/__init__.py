@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nst_jax.recipes import (
         balance,
         changes,
+        distribution_presets,
         presets,
         recipe,
         schedules,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         toml,
         walk,
     )
+    from nst_jax.recipes.distribution_presets import CROWSONKB, HISTOGRAM, SLICED_WASSERSTEIN
     from nst_jax.recipes.presets import (
         CHANNELS,
         COURSERA_TF1,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         Descent,
         Pictures,
         Recipe,
+        SecondStyle,
         Terms,
         as_arrays,
         check,
@@ -65,7 +68,18 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("balance", "changes", "presets", "recipe", "schedules", "sizes", "starts", "toml", "walk"),
+        (
+            "balance",
+            "changes",
+            "distribution_presets",
+            "presets",
+            "recipe",
+            "schedules",
+            "sizes",
+            "starts",
+            "toml",
+            "walk",
+        ),
         {
             "recipe": (
                 "Descent",
@@ -74,6 +88,7 @@ else:
                 "Pictures",
                 "Recipe",
                 "STYLE_TAPS",
+                "SecondStyle",
                 "Terms",
                 "as_arrays",
                 "check",
@@ -88,6 +103,7 @@ else:
                 "Schedule",
                 "ladder",
             ),
+            "distribution_presets": ("CROWSONKB", "HISTOGRAM", "SLICED_WASSERSTEIN"),
             "presets": (
                 "CHANNELS",
                 "COURSERA_TF1",
@@ -121,6 +137,7 @@ __all__ = [
     "COURSERA_TF1",
     "COURSERA_TF2",
     "COURSERA_TF2_V1",
+    "CROWSONKB",
     "CoarseToFine",
     "DEFAULT",
     "Descent",
@@ -132,6 +149,7 @@ __all__ = [
     "GATYS_PYTORCH_800",
     "GRAM",
     "GeometricScales",
+    "HISTOGRAM",
     "JCJOHNSON",
     "KERAS_IO",
     "LARGEST_SHARE",
@@ -144,8 +162,10 @@ __all__ = [
     "Pictures",
     "Recipe",
     "SCHEDULES",
+    "SLICED_WASSERSTEIN",
     "STYLE_TAPS",
     "Schedule",
+    "SecondStyle",
     "TF",
     "TF_TV",
     "Terms",
@@ -156,6 +176,7 @@ __all__ = [
     "changes",
     "check",
     "check_styles",
+    "distribution_presets",
     "ladder",
     "named",
     "presets",

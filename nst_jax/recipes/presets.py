@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from nst_jax import _checks, losses, optimizers, vgg
 from nst_jax.recipes import sizes, starts
+from nst_jax.recipes.distribution_presets import CROWSONKB, HISTOGRAM, SLICED_WASSERSTEIN
 from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.schedules import CoarseToFine
 from nst_jax.vgg import layers, precision
@@ -467,6 +468,9 @@ PRESETS = {
         JCJOHNSON,
         NEURAL_STYLE_PT,
         PASTICHE,
+        CROWSONKB,
+        SLICED_WASSERSTEIN,
+        HISTOGRAM,
     )
 }
 

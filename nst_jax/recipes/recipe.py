@@ -7,7 +7,7 @@ of its values.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,43 @@ class Pictures:
     start: starts.Start = starts.FromContent()
 
 
+class StylePart(NamedTuple):
+    """One style loss at one tap."""
+
+    name: str  # key of its target in `Targets.style`, and of its value in `Losses.style_layers`
+    tap: str
+    loss: losses.StyleLoss
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class SecondStyle:
+    """A second style loss, which may read other taps than the first: see `Terms`.
+
+    Attributes:
+      taps: the taps that it reads. Static.
+      layer_weights: a weight for each of these taps.
+      loss: the loss. Static.
+      weight: weight of all of it, in addition to `style_weight`, which multiplies both style losses.
+
+    Example:
+      >>> from nst_jax import losses, recipes
+      >>> histograms = recipes.SecondStyle(
+      ...     taps=("relu1_1", "relu4_1"),
+      ...     layer_weights=(1.0, 1.0),
+      ...     loss=losses.CHANNEL_HISTOGRAMS,
+      ...     weight=0.1,
+      ... )
+      >>> recipes.TF.replace(second_style=histograms).replace(second_style__weight=0.2)
+      Recipe('tf', terms.second_style=SecondStyle(...))
+    """
+
+    taps: tuple[str, ...] = _static(())
+    layer_weights: tuple[float, ...] = ()
+    loss: losses.StyleLoss = _static(losses.GRAM_MEAN_SQUARE)
+    weight: float = 1.0
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Terms:
@@ -66,6 +103,10 @@ class Terms:
     Taps and functions are static, all weights are pytree leaves. Weights may be 0: without a content
     term the style's texture is synthesised, without a style term the content is rebuilt from its
     features.
+
+    With a `second_style`, `style_weight` multiplies the sum of both style losses:
+    `sum(w * style_loss)` and `second_style.weight * sum(w * second_style.loss)`. Both may read the same
+    taps.
 
     The statistics (such as Gram matrices) of several style pictures are averaged with the weights
     `style_shares`, one for each picture; a single share means equal shares for any number of pictures.
@@ -80,18 +121,48 @@ class Terms:
     style_loss: losses.StyleLoss = _static(losses.GRAM_MEAN_SQUARE)
     style_weight: float = 1.0
     style_shares: tuple[float, ...] = (1.0,)
+    second_style: SecondStyle | None = None
     variation: losses.Variation = _static(losses.TOTAL_VARIATION)
     tv_weight: float = 0.0
 
     @property
     def taps(self) -> tuple[str, ...]:
         """Every tap of a content or style loss, without repetitions."""
-        return tuple(dict.fromkeys((*self.content_taps, *self.style_taps)))
+        style = (part.tap for part in self.style_parts)
+        return tuple(dict.fromkeys((*self.content_taps, *style)))
+
+    @property
+    def style_parts(self) -> tuple[StylePart, ...]:
+        """Every style loss at every tap that it reads."""
+        first = tuple(StylePart(tap, tap, self.style_loss) for tap in self.style_taps)
+        if (second := self.second_style) is None:
+            return first
+        return first + tuple(StylePart(f"second_{tap}", tap, second.loss) for tap in second.taps)
+
+    @property
+    def style_part_weights(self) -> tuple[Any, ...]:
+        """The weight of each of the `style_parts` in the total loss."""
+        first = tuple(self.style_weight * weight for weight in self.style_layer_weights)
+        if (second := self.second_style) is None:
+            return first
+        both = self.style_weight * second.weight
+        return first + tuple(both * weight for weight in second.layer_weights)
 
     @property
     def additive(self) -> bool:
         """Whether every loss is made of sums over positions, as painting in tiles or bands requires."""
-        return all(loss.additive for loss in (self.content_loss, self.style_loss, self.variation))
+        return all(loss.additive for loss in self.named_losses.values())
+
+    @property
+    def named_losses(self) -> dict[str, losses.Loss]:
+        """All losses by the names of their fields, with dots."""
+        found: dict[str, losses.Loss] = {
+            "content_loss": self.content_loss,
+            "style_loss": self.style_loss,
+            "variation": self.variation,
+        }
+        second = self.second_style
+        return found if second is None else found | {"second_style.loss": second.loss}
 
 
 @jax.tree_util.register_dataclass
@@ -324,14 +395,20 @@ def _check_losses(terms: Terms) -> None:
         "content_loss": losses.ContentLoss,
         "style_loss": losses.StyleLoss,
         "variation": losses.Variation,
+        "second_style.loss": losses.StyleLoss,
     }
-    for name, kind in kinds.items():
-        if not isinstance(getattr(terms, name), kind):
+    if not isinstance(terms.second_style, SecondStyle | None):
+        raise TypeError(
+            f"`second_style`: expected a `SecondStyle` of `nst_jax.recipes` or None, got "
+            f"{terms.second_style!r}"
+        )
+    for name, loss in terms.named_losses.items():
+        kind = kinds[name]
+        if not isinstance(loss, kind):
             raise TypeError(
-                f"`{name}`: expected a `{kind.__name__}` of `nst_jax.losses`, got "
-                f"{getattr(terms, name)!r}"
+                f"`{name}`: expected a `{kind.__name__}` of `nst_jax.losses`, got {loss!r}"
             )
-        additivity.check_additive(name, getattr(terms, name))
+        additivity.check_additive(name, loss)
 
 
 def _checked_terms(terms: Terms) -> Terms:
@@ -349,12 +426,23 @@ def _checked_terms(terms: Terms) -> Terms:
     _check_shares(terms.style_shares)
     return replace(
         terms,
+        second_style=terms.second_style and _checked_second_style(terms.second_style),
         style_shares=tuple(terms.style_shares),
         content_taps=content,
         content_layer_weights=tuple(terms.content_layer_weights),
         style_taps=style,
         style_layer_weights=tuple(terms.style_layer_weights),
     )
+
+
+def _checked_second_style(second: SecondStyle) -> SecondStyle:
+    taps = vgg.resolve_taps(second.taps, argument="second_style.taps")
+    weights = second.layer_weights
+    _checks.same_length("second_style.layer_weights", weights, "second_style.taps", taps)
+    for weight in weights:
+        _checks.number("second_style.layer_weights", weight, least=0)
+    _checks.number("second_style.weight", second.weight, least=0)
+    return replace(second, taps=taps, layer_weights=tuple(weights))
 
 
 def _check_shares(shares: Any) -> None:
@@ -512,8 +600,8 @@ def check_not_cut(recipe: Recipe) -> None:
     """
     if not recipe.network.tile:
         return
-    for name in ("content_loss", "style_loss", "variation"):
-        if not getattr(recipe.terms, name).additive:
+    for name, loss in recipe.terms.named_losses.items():
+        if not loss.additive:
             raise ValueError(
                 f"`tile`: got {recipe.network.tile}, but `{name}` is not additive: sums over tiles do "
                 "not add up to those over the picture; use `tile=0`, which computes it in one piece"

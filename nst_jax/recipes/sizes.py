@@ -193,6 +193,25 @@ class ShortEdgeUpTo:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class LongEdgeUpTo:
+    """The longer side becomes `pixels`, unless it is shorter already; the aspect ratio is kept."""
+
+    pixels: int = 512
+    rounding: Rounding = field(default=nearest, metadata={"static": True})
+
+    def shape(self, height: int, width: int) -> Shape:
+        size = min(int(self.pixels), max(height, width))
+        return self.rounding(height, width, size, max(height, width))
+
+    def resized(self, pixels: int) -> "LongEdgeUpTo":
+        return replace(self, pixels=pixels)
+
+    def __str__(self) -> str:
+        return f"longer side {self.pixels} px at most"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class PixelCount:
     """The area becomes that of a square with side `pixels`; the width follows from the rounded height.
 
@@ -426,6 +445,7 @@ SIZE_RULES = {
         LongEdge,
         ShortEdge,
         ShortEdgeUpTo,
+        LongEdgeUpTo,
         Height,
         Area,
         PixelCount,

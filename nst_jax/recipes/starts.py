@@ -105,6 +105,22 @@ class MeanNoise:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class StyleMeanNoise:
+    """The style's mean colour plus normal noise of a small `deviation`, a start for textures.
+
+    Attributes:
+      deviation: standard deviation of the noise, where black is 0 and white is 1.
+    """
+
+    deviation: float = 0.01
+
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
+        mean = jnp.mean(style, axis=(0, 1), keepdims=True)
+        return mean + self.deviation * jax.random.normal(key, content.shape, content.dtype)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Blend:
     """`(1 - ratio) * content + ratio * noise`, where `Noise` draws the noise."""
 
@@ -190,6 +206,7 @@ STARTS = {
         Noise,
         WhiteNoise,
         MeanNoise,
+        StyleMeanNoise,
         Blend,
         SeededBlend,
         Jitter,

@@ -308,10 +308,10 @@ def _checked(recipe: Recipe) -> Recipe:
     try:
         return check(recipe)
     except (TypeError, ValueError) as error:
-        found = re.match(r"`(\w+)`", str(error))
+        found = re.match(r"`([\w.]+)`", str(error))
         if found is None:  # not an error about a value of the recipe
             raise
-        keys = (key for key in possible_keys(Recipe) if key.rpartition(".")[2] == found[1])
+        keys = (key for key in possible_keys(Recipe) if f".{key}".endswith(f".{found[1]}"))
         raise _Refused(f"`{next(keys, found[1])}`{str(error)[found.end() :]}") from None
 
 

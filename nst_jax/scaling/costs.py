@@ -1,8 +1,8 @@
 """What a run costs, from shapes alone: bytes of memory and number of arithmetic operations.
 
 Nothing is compiled or run. Memory is counted buffer by buffer along the forward and the backward pass
-through the network's layers. Operations are those of the convolutions and of the style loss (such as
-the products of Gram matrices), forward and backward.
+through the network's layers. Operations are those of the convolutions and of the losses (such as the
+products of Gram matrices), forward and backward.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,11 +16,12 @@ import numpy as np
 from nst_jax import _checks, recipes, vgg
 from nst_jax._types import FeatureMap, Shape
 from nst_jax.images import resizing
+from nst_jax.losses import ContentLoss, StyleLoss
 from nst_jax.prepare import Scale
-from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.recipe import Recipe, StylePart
 from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, bands_of
-from nst_jax.scaling.loss_costs import LossCost, distance_cost, sum_operations
+from nst_jax.scaling.loss_costs import LossCost, content_cost, distance_cost, sum_operations
 from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import layers, winograd
 from nst_jax.vgg.precision import default_platform
@@ -130,7 +131,7 @@ def estimate_memory(
         weights=_bytes_of_weights(window, recipe, on_cpu),
         activations=max(pictures * _peak_of_loop(window, recipe, on_cpu), measuring),
         state=pictures * _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices)),
-        targets=pictures * _bytes_of_targets(_blocks(own_shape, recipe), recipe),
+        targets=pictures * _bytes_of_targets(own_shape, styles, recipe),
         inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
     )
 
@@ -204,8 +205,8 @@ class Layer(NamedTuple):
     width: int
     channels_in: int
     channels: int
-    content: bool  # whether a content tap reads its output
-    style: bool  # whether a style tap reads its output
+    content: tuple[ContentLoss, ...]  # the content loss, if it reads its output
+    style: tuple[StyleLoss, ...]  # the style losses that read its output
 
     @property
     def positions(self) -> int:
@@ -229,7 +230,7 @@ class Layer(NamedTuple):
         as a matrix, or the gradient with respect to them. Neither tap can reuse the output's
         buffer, since the gradient of the ReLU still reads the output.
         """
-        return (self.content + self.style) * self.output
+        return (len(self.content) + len(self.style)) * self.output
 
     @property
     def winograd(self) -> bool:
@@ -244,17 +245,20 @@ def _blocks(shape: Shape, recipe: Recipe) -> Blocks:
     """Return the layers down to the deepest tap, by block, for a picture of this (height, width)."""
     terms, (height, width) = recipe.terms, shape
     content = {vgg.layer_of(tap) for tap in terms.content_taps}
-    style = {vgg.layer_of(tap) for tap in terms.style_taps}
+    style = [(vgg.layer_of(part.tap), part.loss) for part in terms.style_parts]
     names = list(vgg.LAYERS)
-    deepest = max(names.index(name) for name in content | style)
+    deepest = max(names.index(vgg.layer_of(tap)) for tap in terms.taps)
     blocks: Blocks = []
     for name in names[: deepest + 1]:
         if name.endswith("_1"):
             blocks.append([])
         times = vgg.halvings(name)
         size = [vgg.halved(side, times, recipe.network.ceil) for side in (height, width)]
-        taps = name in content, name in style
-        blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *taps))
+        losses = (
+            (terms.content_loss,) * (name in content),
+            tuple(loss for layer, loss in style if layer == name),
+        )
+        blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *losses))
     return blocks
 
 
@@ -326,15 +330,13 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
             # For a Gram matrix, the features are multiplied by their transpose, which is a copy.
-            work = max(work, layer.style * layer.output * each)
+            work = max(work, bool(layer.style) * layer.output * each)
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
     # Before the way back, the style loss compares the statistics of all taps with their targets.
     every = [layer for block in blocks for layer in block]
-    peak = max(
-        peak, kept + max(_distance_costs(every, recipe, lambda cost: cost.memory), default=0)
-    )
+    peak = max(peak, kept + max(_loss_costs(every, lambda cost: cost.memory), default=0))
     for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):
         kept += sum(later) * remat
         for layer, own in zip(reversed(block), reversed(later), strict=True):
@@ -375,14 +377,14 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
     XLA may make the Gram matrix of a layer after it has computed the next layer, so the copies for that
     matrix are counted together with the next layer.
     """
-    taps = recipe.terms.style_taps
+    taps = [part.tap for part in recipe.terms.style_parts]
     window = tiles.window_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
     each, peak, before = _bytes_each(recipe), 0, None
     for layer in _needed_for(taps, window, recipe):
         given = layer.input if before is None or not before.style else HELD_FOR_GRAM * before.output
         work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu, direct=True)
         peak = max(peak, (given + layer.output) * each + work)
-        peak = max(peak, layer.style * HELD_FOR_GRAM * layer.output * each)
+        peak = max(peak, bool(layer.style) * HELD_FOR_GRAM * layer.output * each)
         before = layer
     return peak
 
@@ -430,23 +432,31 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in (*leaves, *copies))
 
 
-def _bytes_of_targets(blocks: Blocks, recipe: Recipe) -> int:
-    """Return the bytes of the content's features and the targets of the style loss."""
-    by_name = {layer.name: layer for block in blocks for layer in block}
+def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> int:
+    """Return the bytes of the content's features and the targets of the style losses."""
     terms = recipe.terms
-    content = sum(by_name[vgg.layer_of(tap)].output for tap in terms.content_taps)
-    style: list[Any] = []
+    features_in = recipe.network.precision_on().activations_of(jnp.float32)
 
-    def target(features: FeatureMap) -> Any:
-        return terms.style_loss.target(terms.style_loss.measure(features))
+    def features(tap: str, picture: Shape) -> jax.ShapeDtypeStruct:
+        size = vgg.feature_shape(tap, *picture, recipe.network.ceil)
+        channels = vgg.LAYERS[vgg.layer_of(tap)][1]
+        return jax.ShapeDtypeStruct((*size, channels), features_in)
 
-    for tap in terms.style_taps:
-        layer = by_name[vgg.layer_of(tap)]
-        features = jax.ShapeDtypeStruct((layer.height, layer.width, layer.channels), jnp.float32)
-        style.append(jax.eval_shape(target, features))
-    return content * _bytes_each(recipe) + sum(
-        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(style)
+    def target(part: StylePart) -> Any:
+        def made(found: Sequence[FeatureMap]) -> Any:
+            statistics = [part.loss.measure(each) for each in found]
+            shares = [1 / len(found)] * len(found)
+            # A single style is not blended, as in `objective.blend`.
+            one = part.loss.blend(statistics, shares) if len(found) > 1 else statistics[0]
+            return part.loss.target(one)
+
+        return jax.eval_shape(made, [features(part.tap, picture) for picture in styles])
+
+    kept = (
+        [features(tap, shape) for tap in terms.content_taps],
+        list(map(target, terms.style_parts)),
     )
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
 
 
 # --- Operations -----------------------------------------------------------------------------------
@@ -461,8 +471,9 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
 
     Every multiplication and every addition counts as one operation. Every layer counts as a direct
     convolution, even where a CPU uses Winograd convolution and so seems to do more operations per
-    second. Of the style loss, products of matrices and sorts count; its distance is computed once, also
-    with tiles. The optimiser's own arithmetic, under a thousandth of the total, is left out.
+    second. Of the losses, products of matrices, sorts and look-ups count; the distances of style
+    losses are computed once, also with tiles. The optimiser's own arithmetic, under a thousandth of
+    the total, is left out.
 
     Args:
       shape: (height, width) of the canvas.
@@ -485,31 +496,29 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
     network = recipe.network
     grid = tiles.grid_of(shape, recipe.terms.taps, network, _bands(shape, recipe, devices))
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
-    forward = sum(_forward_operations(layer, recipe) for layer in layers_of(window, recipe))
+    forward = sum(map(_forward_operations, layers_of(window, recipe)))
     # The backward pass computes no gradient of the kernels, so it costs as much as the forward pass.
     once = 2 * forward
     again = (count > 1) + (network.remat and platform != "cpu")
-    distances = sum(_distance_costs(layers_of(shape, recipe), recipe, lambda cost: cost.operations))
+    losses = sum(_loss_costs(layers_of(shape, recipe), lambda cost: cost.operations))
     fixed = FIXED_PIXELS * once / (window[0] * window[1])
-    return count * (once + again * forward) + distances + fixed
+    return count * (once + again * forward) + losses + fixed
 
 
-def _forward_operations(layer: Layer, recipe: Recipe) -> int:
+def _forward_operations(layer: Layer) -> int:
     convolution = 2 * 9 * layer.channels_in * layer.channels
-    sums = sum_operations(recipe.terms.style_loss, layer.channels) if layer.style else 0
+    sums = sum(sum_operations(loss, layer.channels) for loss in layer.style)
     return layer.positions * (convolution + sums)
 
 
-def _distance_costs(
-    needed: Iterable[Layer], recipe: Recipe, part: Callable[[LossCost], int]
-) -> list[int]:
-    """Return a part of the cost of the style loss' distance, for each layer that a style tap reads."""
-    loss = recipe.terms.style_loss
-    return [
-        part(distance_cost(loss, layer.height, layer.width, layer.channels))
-        for layer in needed
-        if layer.style
-    ]
+def _loss_costs(needed: Iterable[Layer], part: Callable[[LossCost], int]) -> list[int]:
+    """Return a part of the costs of the losses, beside the sums of style, for each at each layer."""
+    found = []
+    for layer in needed:
+        size = layer.height, layer.width, layer.channels
+        found += [part(content_cost(loss, *size)) for loss in layer.content]
+        found += [part(distance_cost(loss, *size)) for loss in layer.style]
+    return found
 
 
 def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
@@ -529,7 +538,7 @@ def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float
 
     With several devices, the result is for one of them.
     """
-    taps = recipe.terms.style_taps
+    taps = [part.tap for part in recipe.terms.style_parts]
     grid = tiles.grid_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
     return _forward_to(shape, taps, recipe, grid, style=True)
 
@@ -541,8 +550,7 @@ def _forward_to(
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
     needed = _needed_for(taps, window, recipe)
     return count * sum(
-        _forward_operations(layer if style else layer._replace(style=False), recipe)
-        for layer in needed
+        _forward_operations(layer if style else layer._replace(style=())) for layer in needed
     )
 
 

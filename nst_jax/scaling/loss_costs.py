@@ -1,7 +1,7 @@
-"""What a style loss costs at one tap: its operations and the memory it takes, read from its jaxprs.
+"""What a loss costs at one tap: its operations and the memory it takes, read from its jaxprs.
 
-So a loss of a user's own is counted as those of the package are. Counted are products of matrices and
-sorts; other operations are elementwise, and under a hundredth of the network's.
+So a loss of a user's own is counted as those of the package are. Counted are products of matrices,
+sorts and look-ups; other operations are elementwise, and under a hundredth of the network's.
 """
 
 import math
@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from nst_jax.losses.kinds import Extent, StyleLoss
+from nst_jax.losses.kinds import ContentLoss, Extent, StyleLoss
 
 
 class LossCost(NamedTuple):
-    """What a style loss costs at one tap, in one evaluation of loss and gradient, beside its sums.
+    """What a loss costs at one tap, in one evaluation of loss and gradient; of style, beside its sums.
 
     Attributes:
       operations: number of operations of the distance and of its gradient.
@@ -55,7 +55,20 @@ def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> Lo
     return _cached(_distance_cost, loss, height, width, channels)
 
 
-def _cached(function: Callable[..., Any], loss: StyleLoss, *sizes: int) -> Any:
+def content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> LossCost:
+    """Return what a content loss costs at a tap whose features are [height, width, channels].
+
+    Example:
+      >>> from nst_jax.losses import CONTENT_MEAN_SQUARE, CONTENT_SELF_SIMILARITY
+      >>> content_cost(CONTENT_MEAN_SQUARE, 8, 8, 64)
+      LossCost(operations=0, memory=0)
+      >>> content_cost(CONTENT_SELF_SIMILARITY, 8, 8, 64).operations // (2 * 64**3)    # products
+      4
+    """
+    return _cached(_content_cost, loss, height, width, channels)
+
+
+def _cached(function: Callable[..., Any], loss: StyleLoss | ContentLoss, *sizes: int) -> Any:
     """Call a function with a cache, or without one for a loss that cannot be hashed."""
     try:
         hash(loss)
@@ -80,7 +93,17 @@ def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> L
 
     gradient = jax.value_and_grad(distance, allow_int=True)
     step = jax.ShapeDtypeStruct((), jnp.int32)
-    found = list(_equations(jax.make_jaxpr(gradient)(statistic, target, step).jaxpr))
+    return _cost(jax.make_jaxpr(gradient)(statistic, target, step).jaxpr)
+
+
+@lru_cache(maxsize=256)
+def _content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> LossCost:
+    features = _features(height, width, channels)
+    return _cost(jax.make_jaxpr(jax.value_and_grad(loss.__call__))(features, features).jaxpr)
+
+
+def _cost(jaxpr: Any) -> LossCost:
+    found = list(_equations(jaxpr))
     return LossCost(
         operations=sum(times * _operations(equation) for equation, times in found),
         memory=sum(_bytes(equation) for equation, _ in found),
@@ -109,6 +132,11 @@ def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
                     yield from _equations(inner, inside)
 
 
+# How many operations of the network take as long as one comparison of a sort, or one look-up at an
+# arbitrary place; a rough value, measured on a CPU.
+ACCESS = 300
+
+
 def _is_scan(equation: Any) -> bool:
     return bool(equation.primitive.name == "scan")
 
@@ -121,11 +149,13 @@ def _operations(equation: Any) -> int:
     if equation.primitive.name == "sort":
         sorted_array = equation.invars[0].aval
         length = sorted_array.shape[equation.params["dimension"]]
-        return sorted_array.size * (length - 1).bit_length()  # comparisons of a merge sort
+        return ACCESS * sorted_array.size * (length - 1).bit_length()
+    if equation.primitive.name == "gather":
+        return ACCESS * equation.outvars[0].aval.size // math.prod(equation.params["slice_sizes"])
     return 0
 
 
 def _bytes(equation: Any) -> int:
-    if equation.primitive.name not in ("dot_general", "sort", "scan", "while"):
+    if equation.primitive.name not in ("dot_general", "sort", "gather", "scan", "while"):
         return 0
     return sum(v.aval.size * v.aval.dtype.itemsize for v in equation.outvars)

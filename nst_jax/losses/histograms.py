@@ -1,0 +1,107 @@
+"""The loss of channel histograms: how far features are from having the style's, channel by channel."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax, vmap
+from jaxtyping import Array, Float
+
+from nst_jax._types import Scalar
+from nst_jax.losses.kinds import Extent, StyleLoss
+from nst_jax.losses.samples import (
+    Samples,
+    blended_quantiles,
+    blended_samples,
+    group_size,
+    in_order_up_to,
+    positions_as_rows,
+    ranks,
+    samples_of,
+)
+from nst_jax.losses.sums import at_least_float32
+
+
+class OrderedChannels(NamedTuple):
+    """The features of one or several pictures at one tap, each channel in ascending order."""
+
+    ordered: Float[Array, "n c k"]  # of n pictures; from `counts` on, the k numbers have no meaning
+    counts: Float[Array, " n"]  # number of positions of each picture
+    shares: Float[Array, " n"]  # weights of the pictures, which sum to 1
+
+
+def ordered_channels(style: Samples) -> OrderedChannels:
+    """Return the features with each channel in ascending order, in float32 at least."""
+    channels = jnp.swapaxes(at_least_float32(style.values), 1, 2)
+    return OrderedChannels(vmap(in_order_up_to)(channels, style.counts), style.counts, style.shares)
+
+
+def matched_channels(channels: Float[Array, "c m"], style: OrderedChannels) -> Float[Array, "c m"]:
+    """Return features of which each channel is changed to have the style's distribution of values.
+
+    This is histogram matching: a value that is at level p of its channel, so that a share p of the
+    values is smaller, becomes the quantile of the style's channel at level p.
+
+    Args:
+      channels: features at one tap, one row for each channel.
+      style: the style's features, in order. Quantiles of several styles are averaged.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from nst_jax.losses import CHANNEL_HISTOGRAMS, matched_channels
+      >>> style = CHANNEL_HISTOGRAMS.measure(jnp.asarray([[[9.0], [0.0], [4.0]]]))
+      >>> wanted = CHANNEL_HISTOGRAMS.target(style)
+      >>> matched_channels(jnp.asarray([[2.0, 3.0, 1.0]]), wanted).tolist()
+      [[4.0, 9.0, 0.0]]
+    """
+    size = channels.shape[1]
+
+    def matched(group: tuple[Array, Array]) -> Array:
+        rows, ordered = group
+        ranked = ranks(rows)
+        wanted = blended_quantiles(list(ordered), style.counts, style.shares, ranked.middle, size)
+        return ranked.as_given(wanted)
+
+    together = group_size(len(channels), size, style.ordered.shape[2])
+    grouped = jnp.swapaxes(style.ordered, 0, 1).reshape(-1, together, *style.ordered.shape[::2])
+    rows = channels.reshape(-1, together, size)
+    return lax.map(matched, (rows, jnp.swapaxes(grouped, 1, 2))).reshape(channels.shape)
+
+
+def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) -> Scalar:
+    """Return mean((F - R(F))²), with the canvas' features F, and R(F) matched to the style's.
+
+    R is `matched_channels`. It is computed anew in every update and has no gradient. The loss sees how
+    often each value of a channel occurs, but not which values occur together; so it is used beside
+    another style loss, such as one of Gram matrices.
+
+    Departures: the paper takes the sum over positions and channels, which grows with the picture; a
+    mean does not. And it matches histograms, which in an unofficial code have 255 bins; all values in
+    one bin become equal. Here the values themselves are matched, by sorting. Equal values, such as the
+    zeros after a ReLU, have the level of the middle of their places, and so stay equal.
+
+    Args:
+      canvas: features of one picture.
+      style: features of one or several pictures, in order.
+      extent: not used.
+
+    Returns:
+      The loss, a scalar. Only the gradient with respect to the canvas is defined.
+
+    References:
+      Risser, Wilmot, Barnes, "Stable and Controllable Neural Texture Synthesis and Style Transfer Using
+      Histogram Losses", 2017; rejunity/neural-style-tf, histogram.py.
+    """
+    del extent
+    channels = at_least_float32(canvas.values)[0].T
+    matched = matched_channels(lax.stop_gradient(channels), lax.stop_gradient(style))
+    return jnp.mean(jnp.square(channels - matched))
+
+
+CHANNEL_HISTOGRAMS = StyleLoss(
+    positions_as_rows,
+    samples_of,
+    channel_histograms,
+    additive=False,
+    target=ordered_channels,
+    blend=blended_samples,
+)

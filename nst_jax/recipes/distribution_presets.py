@@ -1,0 +1,139 @@
+"""Published recipes whose style losses compare more of the features than their Gram matrices.
+
+`presets` lists them beside the others, and says what holds for all published recipes.
+"""
+
+from nst_jax import losses, optimizers, vgg
+from nst_jax.recipes import sizes, starts
+from nst_jax.recipes.recipe import STYLE_TAPS, Descent, Pictures, Recipe, SecondStyle, Terms
+from nst_jax.recipes.schedules import GeometricScales
+from nst_jax.vgg import layers
+
+# --- Wasserstein-2 distance of Gaussians ----------------------------------------------------------
+
+# One standard deviation of an ImageNet pixel, by which torchvision's network divides its pixels, in the
+# grey levels that the embedded network reads.
+GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
+
+# The source runs on torchvision's weights, whose features are smaller. Its losses of content and style
+# are both squares of features, and Adam's updates do not depend on a common factor of all losses. So
+# with other weights one ratio has to change, that to the variation, which is a square of pixels. The
+# rule: features are as many times larger as the pixels that the network reads, `GREY_LEVELS` times. How
+# far this holds layer by layer is not known, as torchvision's weights are not here to compare. With
+# them the source's own number holds, `tv_weight=2`.
+# Further departures: the 1e-4 that the source adds to variances is relatively smaller here. Scales
+# below the last get pictures reduced by a Lanczos filter from those of the last scale, in the source
+# from the originals by Pillow's bicubic filter. There a style smaller than the scale keeps its size, at
+# every scale; here it does so at the last one, and is reduced by the canvas' factor at the others.
+# Versions: PyTorch 1.13 to 2, Pillow 9; nothing in them differs from today.
+CROWSONKB = Recipe(
+    name="crowsonkb",
+    source="crowsonkb/style-transfer-pytorch @ e7e2c713, style_transfer/style_transfer.py, with Adam; "
+    "weight of the variation for the embedded weights (for torchvision's, which it used: 2)",
+    pictures=Pictures(
+        size=sizes.LongEdge(512),
+        style_size=sizes.LongEdgeUpTo(512),
+        resize=sizes.pillow_bicubic,
+    ),
+    network=vgg.Network(padding=layers.replicate_first),
+    terms=Terms(
+        content_weight=0.015,
+        style_layer_weights=tuple(weight / 341 for weight in (256, 64, 16, 4, 1)),
+        style_loss=losses.WASSERSTEIN_ABSOLUTE,
+        variation=losses.NINE_POINT_VARIATION,
+        tv_weight=2.0 * GREY_LEVELS**2,
+    ),
+    descent=Descent(
+        optimizer=optimizers.Adam(learning_rate=0.02, b1=0.9, b2=0.99, eps=1e-8, carry=True),
+        clip=True,
+        steps=3000,
+        schedule=GeometricScales(per_halving=2.0, smallest=128, first=1000, later=500),
+        enlarge=sizes.torch_bicubic,
+        average_decay=0.99,
+    ),
+)
+
+
+# --- Sliced Wasserstein distance ------------------------------------------------------------------
+
+# Texture synthesis: the content picture decides on the size of the canvas only. The source does not
+# resize its texture, and crops it to multiples of 8 px; here the poolings drop odd lines.
+# Its network has weights of its own, scaled so that activations are about 1 in each layer. Here each
+# layer's loss is divided by the square of the layer's mean activation in the embedded network, over the
+# sample pictures at 256 px: `sliced_layer_weights` of `tests/make_quality_golden.py`.
+# Where torch's L-BFGS ends one of the source's 64 rounds of 64 evaluations early, here it goes on.
+# Versions: PyTorch 1; its L-BFGS is today's.
+SLICED_WASSERSTEIN = Recipe(
+    name="sliced-wasserstein",
+    source="tchambon/A-Sliced-Wasserstein-Loss-for-Neural-Texture-Synthesis @ 491ee6db, "
+    "texture_optimization_slicing.py",
+    pictures=Pictures(
+        size=sizes.LongEdge(256),
+        start=starts.StyleMeanNoise(deviation=0.01),
+    ),
+    network=vgg.Network(pool=layers.average_pool, padding=layers.reflect_padded),
+    terms=Terms(
+        content_taps=("relu1_1",),
+        content_weight=0.0,
+        style_taps=(
+            *("relu1_1", "relu1_2", "relu2_1", "relu2_2"),
+            *("relu3_1", "relu3_2", "relu3_3", "relu3_4"),
+            *("relu4_1", "relu4_2", "relu4_3", "relu4_4"),
+        ),
+        style_layer_weights=(
+            *(0.00201, 9.86e-05, 0.000114, 0.00012),
+            *(0.000313, 0.000211, 4.81e-05, 2.09e-05),
+            *(4.15e-05, 0.000107, 0.000437, 0.00724),
+        ),
+        style_loss=losses.SLICED_WASSERSTEIN,
+    ),
+    descent=Descent(
+        optimizer=optimizers.TorchLBFGS(tolerance_grad=0.0),
+        steps=4096,
+    ),
+)
+
+
+# --- Histograms -----------------------------------------------------------------------------------
+
+# The source's default is SciPy's L-BFGS-B with a line search; this is its option `--optimizer adam`.
+# The source matches histograms of 256 bins, of features to the power of 1/4; here values are matched
+# exactly (see `losses.channel_histograms`). It resizes with OpenCV's INTER_AREA, and only pictures that
+# are larger. The paper has further parts, among them several scales, and weights that adapt to the
+# gradients.
+# Versions: TensorFlow 1 of 2017, whose Adam is Keras' Adam.
+HISTOGRAM = Recipe(
+    name="histogram",
+    source="rejunity/neural-style-tf @ 89839ce4, neural_style.py with --optimizer adam, after Risser, "
+    "Wilmot, Barnes, Stable and Controllable Neural Texture Synthesis and Style Transfer Using "
+    "Histogram Losses, 2017",
+    pictures=Pictures(
+        size=sizes.LongEdgeUpTo(512, sizes.truncated),
+        style_size=sizes.LikeContent(),
+        resize=sizes.antialiased,
+    ),
+    network=vgg.Network(pool=layers.average_pool, ceil=True),
+    terms=Terms(
+        # The source's "conv4_2" is a convolution without its bias, which cancels out in the difference.
+        content_taps=("preact4_2",),
+        content_loss=losses.CONTENT_HALF_OVER_ROOT,
+        content_weight=5.0,
+        style_taps=STYLE_TAPS,
+        style_loss=losses.GRAM_PAPER,
+        style_weight=1e4 / 5,  # the source divides by the number of layers after weighting them
+        second_style=SecondStyle(
+            taps=("relu1_1", "relu4_1"),
+            layer_weights=(0.5, 0.5),
+            loss=losses.CHANNEL_HISTOGRAMS,
+            weight=(1e6 / 2) / (1e4 / 5),
+        ),
+        variation=losses.MEAN_VARIATION,
+        tv_weight=1e-3 * 255**2,  # the source's pixels are in 0..255
+    ),
+    descent=Descent(
+        optimizer=optimizers.KerasAdam(learning_rate=1.0, b1=0.9, b2=0.999, eps=1e-8),
+        # The source optimises RGB pixels, but the order of the channels makes no difference in Adam.
+        coordinates=vgg.CAFFE_BGR,
+        steps=1000,
+    ),
+)
