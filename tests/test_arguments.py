@@ -78,7 +78,10 @@ def test_nothing_is_the_default():
             {"recipe": "gram", "quality": "god"},
             "`quality`: there is no quality 'god'; did you mean 'good'?",
         ),
-        ({"quality": "good", "recipe": "tf"}, "`quality`: recipe 'tf' has the number of updates of"),
+        (
+            {"quality": "good", "recipe": "tf"},
+            "`quality`: recipe 'tf' has the number of updates of",
+        ),
         ({"quality": "good", "steps": 9}, "`quality`: good and 9 steps were given"),
         ({"size": "large"}, "`size`: expected a number of pixels"),
         ({"values": ("terms.style_wieght=3",)}, "`values`: there is no key 'terms.style_wieght'"),

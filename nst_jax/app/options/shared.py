@@ -72,7 +72,7 @@ strength = look(
 quality = look(
     "--quality",
     metavar="NAME",
-    help="draft, good or best: 30, 90 or 300 updates (default: good); only of `default` and `gram`, for "
+    help="draft, good or best: 30, 90 or 300 updates (default: good); only of `default` and `gram`: "
     "a published recipe has the updates of its source",
 )
 
