@@ -149,7 +149,7 @@ class Terms:
     @property
     def named_losses(self) -> dict[str, losses.Loss]:
         """All losses by the names of their fields, with dots."""
-        found = {
+        found: dict[str, losses.Loss] = {
             "content_loss": self.content_loss,
             "style_loss": self.style_loss,
             "variation": self.variation,
