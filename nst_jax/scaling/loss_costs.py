@@ -99,7 +99,8 @@ def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> L
 @lru_cache(maxsize=256)
 def _content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> LossCost:
     features = _features(height, width, channels)
-    return _cost(jax.make_jaxpr(jax.value_and_grad(loss.__call__))(features, features).jaxpr)
+    gradient = jax.value_and_grad(lambda canvas, content: loss(canvas, content))
+    return _cost(jax.make_jaxpr(gradient)(features, features).jaxpr)
 
 
 def _cost(jaxpr: Any) -> LossCost:
