@@ -77,7 +77,7 @@ class Model:
         the styles, or the settings of the recipe.
       style_shape: default (height, width) in px of style pictures, if the picture that is painted has
         a fixed size; None means that same size.
-      open_in_onnx: whether jax2onnx can convert the main program with symbolic sizes.
+      open_in_onnx: whether jax2onnx can convert every program with symbolic sizes.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Model:
     weights: Mapping[str, np.ndarray]
     facts: Mapping[str, Any]
     style_shape: tuple[int, int] | None = None
-    open_in_onnx: bool = False
+    open_in_onnx: bool = True
 
 
 def picture_of(sides: tuple[str, ...], sizes: Sizes) -> jax.ShapeDtypeStruct:
@@ -342,7 +342,6 @@ def features_model(
         name="features",
         summary="activations of VGG-19 at some layers",
         programs={"features": program},
-        open_in_onnx=True,
         weights=_weights_down_to(params, names),
         facts={"weights": of_weights(info or read_info())},
     )
@@ -428,6 +427,7 @@ def step_model(
     return Model(
         name="step",
         summary=f"one update of the optimiser of the recipe {recipe.name!r}",
+        open_in_onnx=False,  # not those of guarded L-BFGS
         programs=programs,
         weights=_weights_down_to(params, recipe.terms.taps),
         facts={
