@@ -150,7 +150,7 @@ def _operations(equation: Any) -> int:
     if equation.primitive.name == "sort":
         sorted_array = equation.invars[0].aval
         length = sorted_array.shape[equation.params["dimension"]]
-        return ACCESS * sorted_array.size * max(length - 1, 1).bit_length()
+        return ACCESS * sorted_array.size * (length - 1).bit_length()
     if equation.primitive.name == "gather":
         return ACCESS * equation.outvars[0].aval.size // math.prod(equation.params["slice_sizes"])
     return 0
