@@ -200,6 +200,20 @@ def _head_start(row: Json) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _export(row: Json) -> Iterator[tuple[str, ...]]:
+    for name, encodings in row["formats"].items():
+        for encoding, figures in encodings.items():
+            yield (
+                row["model"],
+                name,
+                encoding,
+                f"{figures['bytes'] / 1e6:.2f}",
+                *(number(figures[error]) for error in ("largest_error", "mean_error")),
+                _size(row),
+                cell(figures["seconds"]),
+            )
+
+
 def _memory(row: Json) -> Iterator[tuple[str, ...]]:
     ratio = row["estimate_over_peak"]
     yield (
@@ -334,6 +348,10 @@ TABLES: dict[str, Table] = {
     "head_start": (
         ("pair", "canvas", "start", "first loss", "updates to the level", "s", "last loss / level"),
         _head_start,
+    ),
+    "export": (
+        ("model", "format", "encoding", "MB", "largest error", "mean error", "picture", "s"),
+        _export,
     ),
     "time_to_loss": (
         ("pair", "canvas", "engine", "updates", "s", "lowest / floor", "s to 2 floors", "to 1.5",

@@ -138,8 +138,8 @@ NOTES = {
         "weights (`--weights`) it is exact with `tv_weight` 2. At scales below the last the pictures "
         "are reduced by a Lanczos filter from those of the last, in the source from the originals by "
         "Pillow's bicubic filter, and a style smaller than the scale is reduced too, where the "
-        "source keeps its size. For every factor √2 in size the source makes 500 updates more, here "
-        "`--steps` gives them",
+        "source keeps its size. For every factor √2 in size the source makes 500 updates more "
+        "(`--steps`)",
         "2023, with PyTorch 1.13 to 2 and Pillow 9: as today",
     ),
     "sliced-wasserstein": Note(

@@ -310,7 +310,12 @@ def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
 
 def arrays_in(source: Source, file: h5py.File) -> dict[str, np.ndarray]:
     """Return the datasets that `datasets_in` finds, read as NumPy arrays."""
-    return {name: np.asarray(item[()]) for name, item in datasets_in(source, file).items()}
+    return arrays_of(datasets_in(source, file))
+
+
+def arrays_of(datasets: Mapping[str, h5py.Dataset]) -> dict[str, np.ndarray]:
+    """Return datasets read as NumPy arrays."""
+    return {name: np.asarray(item[()]) for name, item in datasets.items()}
 
 
 # --- Writing --------------------------------------------------------------------------------------

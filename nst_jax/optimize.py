@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from nst_jax import _checks
-from nst_jax._types import Image, Losses, Params, Shape, State, Targets
+from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.objective import losses_of
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Enlargement
@@ -213,7 +213,7 @@ def hand_over(image: Image, state: State, recipe: Recipe) -> Handover:
     return Handover(image, state.opt_state if recipe.descent.carries else None)
 
 
-def enlarged(image: Image, shape: Shape, enlarge: Enlargement, clip: bool) -> Image:
+def enlarged(image: Image, shape: Shape, enlarge: Enlargement, clip: bool) -> Resized:
     """Resize the image of a coarser scale, and clip it to [0, 1] if every update is clipped."""
     larger = enlarge(image, shape)
     return jnp.clip(larger, 0.0, 1.0) if clip else larger

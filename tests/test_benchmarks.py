@@ -19,6 +19,7 @@ from benchmarks import (
     batch,
     compile,
     engine,
+    export,
     harness,
     head_start,
     instant,
@@ -74,8 +75,10 @@ def shallow(monkeypatch):
         monkeypatch.setattr(module, "LBFGS", cut(problems.LBFGS))
     monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
     for module in (time_to_loss, instant, head_start):
-        monkeypatch.setattr(module, "OBJECTIVE", cut(nst.recipes.DEFAULT))
+        monkeypatch.setattr(module, "OBJECTIVE", cut(nst.recipes.GRAM))
     monkeypatch.setattr(instant, "TF", cut(nst.recipes.TF))
+    stablehlo = {"stablehlo": export.RUNTIMES["stablehlo"]}  # others need much time and memory
+    monkeypatch.setattr(export, "RUNTIMES", stablehlo)
     monkeypatch.setattr(pytorch, "has_torch", lambda: False)
     monkeypatch.setattr(tensorflow_tutorial, "has_tensorflow", lambda: False)
     monkeypatch.setattr(pastiche, "command", lambda: None)
@@ -112,6 +115,11 @@ def check(entry):
         if entry["case"] == "quality":
             assert row["size"] == [64, 96]
             losses = [figures["final_loss"] for figures in row["recipes"].values()]
+        elif entry["case"] == "export":
+            assert row["size"] == [32, 32]
+            files = [file for encodings in row["formats"].values() for file in encodings.values()]
+            assert all(file["bytes"] > 1e5 for file in files)
+            losses = [file["largest_error"] for file in files]
         else:
             assert row["size"] == ([21, 32] if is_command else [side, side])
             losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
@@ -126,7 +134,7 @@ def check(entry):
 # Those that start processes or compile several programs are slow.
 SLOW = {"step", "batch"}
 LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
-LONG |= {"peers", "gpu", "quality", "instant", "head_start"}
+LONG |= {"peers", "gpu", "quality", "instant", "head_start", "export"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
@@ -149,6 +157,19 @@ def test_case_is_measured_written_and_reported(name, shallow, monkeypatch, tmp_p
     assert len(lines) >= 2 + len(entry["rows"])
     assert all(line.count("|") == len(header) + 1 for line in lines)
     assert entry["versions"]["jaxlib"] in drawn
+
+
+def test_what_cannot_be_exported_here_is_said(monkeypatch):
+    monkeypatch.setattr(export.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(export, "_cases", lambda size: {"none": None})
+    monkeypatch.setattr(export, "_formats", lambda case, size, runtimes, plan: list(runtimes))
+    found = export.measure(TINY)
+    assert found.rows == [{"size": [32, 32], "model": "none", "formats": ["stablehlo"]}]
+    _, onnx, tflite = found.notes
+    advice = "jax2onnx, onnxruntime missing; `pip install 'nst-jax[onnx]'`"
+    assert onnx == f"onnx is not measured: {advice}"
+    assert tflite.startswith("tflite is not measured: tensorflow, ai_edge_litert missing; `pip")
+    assert found.packages == ()
 
 
 def test_a_head_start_is_counted_at_the_full_size_only():
@@ -308,7 +329,7 @@ def test_a_loss_out_of_reach_is_not_claimed():
 
 
 def test_the_flags_give_the_engine_of_default():
-    words = wall.engine(nst.recipes.DEFAULT.descent)
+    words = wall.engine(nst.recipes.GRAM.descent)
     assert set(words[::2]) == {"--set"}
     values = dict(word.removeprefix("descent.").split("=") for word in words[1::2])
     assert values["optimizer.kind"] == "LBFGS" and values["schedule.kind"] == "CoarseToFine"
@@ -337,7 +358,7 @@ def test_a_pastiche_that_is_named_has_to_be_there(monkeypatch, tmp_path):
 def test_engines_differ_in_their_descent_alone():
     found = time_to_loss.engines(256, 100)
     assert len(found) == 2 * len(time_to_loss.RULES)
-    assert {recipe.terms for recipe in found.values()} == {nst.recipes.DEFAULT.terms}
+    assert {recipe.terms for recipe in found.values()} == {nst.recipes.GRAM.terms}
     firsts = {time_to_loss.first_at_full_size(recipe, 256) for recipe in found.values()}
     assert firsts == {0, 50}
     assert len(time_to_loss.engines(24, 4)) == len(time_to_loss.RULES)  # 12 px are too few

@@ -17,7 +17,7 @@ from tests import small
 from tests.test_parity import tensor, torch_targets, torch_total
 
 ADAM = optimizers.Adam(learning_rate=0.02, b1=0.9, b2=0.99, carry=True)
-SCALES = GeometricScales(smallest=24, first=4, later=3)
+SCALES = GeometricScales(smallest=30, first=6, later=4)
 ALL = small.shallow(recipes.TF, style_weight=1.0)
 ALL = replace(
     ALL,
@@ -50,7 +50,7 @@ RECIPES = {
 
 @pytest.fixture(scope="module")
 def large():
-    return small.picture("chelsea", 40, 51)
+    return small.picture("chelsea", 36, 48)  # and at the scale before, 26 x 34
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +96,9 @@ def test_512_px_are_the_published_scales_and_updates():
     assert [count for _, count in plan] == [1000, 500, 500, 500, 500]
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 10, 2999, 3001])
-@pytest.mark.parametrize("shape", [(20, 20), (100, 130), (384, 512), (1000, 3000), (17, 900)])
-@pytest.mark.parametrize("per_halving", [0.5, 1, 2, 3.5, 16])
+@pytest.mark.parametrize("steps", [1, 3, 10, 3001])
+@pytest.mark.parametrize("shape", [(20, 20), (384, 512), (1000, 3000), (17, 900)])
+@pytest.mark.parametrize("per_halving", [0.5, 2, 16])
 def test_steps_add_up_in_proportion_and_end_at_the_final_size(shape, steps, per_halving):
     plan = GeometricScales(per_halving=per_halving, smallest=64).plan(shape, steps)
     assert plan[-1][0] == shape and sum(count for _, count in plan) == steps
@@ -239,17 +239,14 @@ def test_an_average_ends_where_the_losses_stop_being_finite(params, content, sty
 
 def test_a_scale_starts_from_what_the_one_before_left(params, large, art):
     shots = {shot.step: shot for shot in nst.paint(params, large, art, recipe=ALL, every=1)}
-    # 24 x 18, 36 x 28 and 51 x 40 px: 4, 3 and 3 updates.
-    assert [shot.scale for shot in shots.values()] == [0] * 4 + [1] * 3 + [2] * 4
-    assert shots[4].image.shape == (28, 36, 3)
-    assert (shots[4].image >= 0).all() and (shots[4].image <= 1).all()
-    # Carried means keep the direction of the first update; new ones would make every step as long as
-    # the rate. Without them the first picture differs in the first update after the start only.
+    assert [shot.scale for shot in shots.values()] == [0] * 6 + [1] * 5
+    assert [shots[step].image.shape for step in (5, 6)] == [(26, 34, 3), (36, 48, 3)]
+    # Without carried means, only updates at the finer scale differ, not its start.
     fresh = nst.paint(params, large, art, recipe=RECIPES["only averaged"], every=1)
     fresh = {shot.step: shot for shot in fresh}
-    assert_array_equal(fresh[3].image, shots[3].image)
-    assert_array_equal(fresh[4].image, shots[4].image)
-    assert np.abs(fresh[5].image - shots[5].image).max() > 1e-3
+    assert_array_equal(fresh[5].image, shots[5].image)
+    assert_array_equal(fresh[6].image, shots[6].image)
+    assert np.abs(fresh[7].image - shots[7].image).max() > 1e-3
 
 
 def test_a_larger_canvas_is_clipped_where_every_update_is(content):
@@ -259,8 +256,11 @@ def test_a_larger_canvas_is_clipped_where_every_update_is(content):
     assert_array_equal(clipped, jnp.clip(free, 0, 1))
 
 
-@pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize("stop", [0, 2, 3, 4, 6, 8])
+STOPS = [("all", stop) for stop in (0, 3, 5, 6, 8)]  # the update after the 5th enlarges the canvas
+STOPS += [pytest.param(name, 5, marks=pytest.mark.slow) for name in RECIPES if name != "all"]
+
+
+@pytest.mark.parametrize(("name", "stop"), STOPS)
 def test_a_run_resumes_to_the_same_bits(params, large, art, tmp_path, name, stop):
     given = {"recipe": RECIPES[name]}
     whole = nst.paint(params, large, art, every=50, **given).finish()
@@ -278,7 +278,7 @@ def test_a_run_resumes_to_the_same_bits(params, large, art, tmp_path, name, stop
         assert_array_equal(mine, other)
 
 
-@pytest.mark.parametrize("name", ["all", "levels", "rmsprop over levels"])
+@pytest.mark.parametrize("name", ["levels", pytest.param("all", marks=pytest.mark.slow)])
 def test_rows_of_a_batch_are_single_runs(params, large, art, name):
     pair = [large, large[::-1]]
     images = nst.stylize_many(params, pair, art, recipe=RECIPES[name])
@@ -286,6 +286,7 @@ def test_rows_of_a_batch_are_single_runs(params, large, art, name):
         assert_allclose(image, nst.stylize(params, content, art, recipe=RECIPES[name]), atol=2e-4)
 
 
+@pytest.mark.slow
 def test_a_batch_over_devices_carries_too(params, large, art):
     pair = [large, large[::-1]]
     images = nst.stylize_many(params, pair, art, recipe=RECIPES["levels"], devices="all")
@@ -293,7 +294,7 @@ def test_a_batch_over_devices_carries_too(params, large, art):
     assert_allclose(images, expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["all", "levels"])
+@pytest.mark.parametrize("name", ["levels", pytest.param("all", marks=pytest.mark.slow)])
 def test_devices_that_share_a_canvas_paint_the_same(params, name):
     content, art = small.picture("chelsea", 100, 60), small.picture("starry_night", 60, 60)
     recipe = RECIPES[name]
@@ -361,7 +362,7 @@ def test_records_and_checkpoints_of_other_recipes_are_as_before(params, content,
         ({"optimizer": replace(ADAM, carry=False)}, "descent.optimizer.carry was true, is absent"),
         ({"enlarge": resizing.enlarge}, 'descent.enlarge was "torch_bicubic", is absent'),
         ({"pyramid_levels": 2}, "descent.pyramid_levels was absent, is 2"),
-        ({"schedule": replace(SCALES, later=2)}, "descent.schedule.later was 3, is 2"),
+        ({"schedule": replace(SCALES, later=2)}, "descent.schedule.later was 4, is 2"),
     ],
 )
 def test_a_run_with_other_settings_does_not_resume(params, large, art, changes, said):

@@ -346,7 +346,8 @@ def test_a_missing_extra_is_named(to, package, capsys, tmp_path, monkeypatch):
     [
         ("stablehlo", "styles26", "any"),
         ("onnx", "features", "any"),
-        ("onnx", "styles26", (384, 384)),
+        ("onnx", "styles26", "any"),
+        ("onnx", "step", (384, 384)),
         ("tflite", "features", (384, 384)),
     ],
 )
@@ -354,6 +355,7 @@ def test_sizes_are_open_by_default_where_the_format_can_have_them(params, to, na
     model = {
         "features": lambda: models.features_model(params, taps=["relu1_1"]),
         "styles26": lambda: models.styles26_model(feed_forward.load_styles26()),
+        "step": lambda: models.step_model(params, small.shallow()),
     }[name]()
     assert saving.shapes_for(model, to, None, None) == (shape, shape)
     assert saving.shapes_for(model, to, (32, 48), None) == ((32, 48), (32, 48))

@@ -14,6 +14,7 @@ from PIL import Image
 import nst_jax as nst
 from nst_jax import feed_forward
 from nst_jax.export import flat
+from nst_jax.feed_forward import johnson, style_files
 from tests import browser, small
 
 # Symbolic sizes are no numbers; and the warnings of other people's converters are not ours to fix.
@@ -90,6 +91,44 @@ def test_arbitrary_styles_in_onnx(arbitrary, onnxruntime, tmp_path):
     np.testing.assert_allclose(found["image"], expected, atol=1e-4)
 
 
+def painted_by(networks, given):
+    """Return the picture that this package paints from the inputs of a program."""
+    if "shares" in given:
+        return feed_forward.stylize_mixture(networks["styles26"], given["content"], given["shares"])
+    vector = feed_forward.style_vector(networks["arbitrary"], given["style"])
+    return feed_forward.stylize_with(networks["arbitrary"], given["content"], vector)
+
+
+@pytest.mark.parametrize("name", ["styles26", "arbitrary"])
+def test_networks_take_any_size_in_onnx(name, styles26, arbitrary, onnxruntime, tmp_path):
+    networks = {
+        "styles26": feed_forward.load_styles26(),
+        "arbitrary": feed_forward.load_arbitrary(),
+    }
+    model, given, _ = {"styles26": styles26, "arbitrary": arbitrary}[name]
+    path = tmp_path / "model.onnx"
+    assert nst.export.save(path, model, to="onnx")["size"] == "any"
+    for shape, style_shape in (((16, 16), (17, 30)), ((39, 22), (64, 41)), ((40, 48), (16, 16))):
+        given = given | {"content": small.picture("chelsea", *shape)}
+        if "style" in given:
+            given |= {"style": small.picture("starry_night", *style_shape)}
+        found, _ = run_onnx(onnxruntime, path, given)
+        np.testing.assert_allclose(found["image"], painted_by(networks, given), atol=1e-4)
+
+
+def test_a_trained_network_takes_any_size_in_onnx(onnxruntime, tmp_path):
+    params = johnson.fresh_params(jax.random.key(0), 2, width=0.25, blocks=1)
+    network = johnson.StyleNetwork(params, ("wave", "mosaic"))
+    path, shares = tmp_path / "model.onnx", np.float32([0.3, 0.7])
+    model = nst.export.trained_model(style_files.ReadStyle(network, {}, ""))
+    nst.export.save(path, model, to="onnx")
+    for shape in ((16, 16), (39, 22)):
+        content = small.picture("chelsea", *shape)
+        found, _ = run_onnx(onnxruntime, path, {"content": content, "shares": shares})
+        expected = johnson.stylize_trained(params, content, shares)
+        np.testing.assert_allclose(found["image"], expected, atol=1e-4)
+
+
 def test_features_of_any_size_in_onnx(params, onnxruntime, tmp_path):
     taps = ("relu1_1", "relu3_1")
     path = tmp_path / "features.onnx"
@@ -121,9 +160,10 @@ def test_updates_in_onnx(params, onnxruntime, tmp_path):
     np.testing.assert_allclose(given["state/canvas"], expected["canvas"], atol=1e-4)
 
 
-def test_what_jax2onnx_cannot_convert_is_said(styles26, onnxruntime, tmp_path):
-    model, _, _ = styles26
-    with pytest.raises(ValueError, match=r"`to`: jax2onnx cannot convert 'stylize' of these sizes"):
+def test_what_jax2onnx_cannot_convert_is_said(params, onnxruntime, tmp_path):
+    model = nst.export.step_model(params, small.shallow())
+    said = r"`shape`: jax2onnx cannot convert 'step' for any size \(.*\); give a size, or take"
+    with pytest.raises(ValueError, match=said):
         nst.export.save(tmp_path / "model.onnx", model, to="onnx", shape="any")
     assert list(tmp_path.iterdir()) == []
 

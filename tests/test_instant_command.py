@@ -75,10 +75,49 @@ def test_a_picture_by_a_trained_network(call):
     refused(
         call("photo.png", "wave.h5", "--strength", "0.5"), "`--strength`: is for style pictures"
     )
+    said = "`STYLE`: there is no style in 'wave.h5' named 'mosaic'; expected one of 'wave'"
+    refused(call("photo.png", "wave.h5", "mosaic"), said)
     refused(
-        call("photo.png", "wave.h5", "mosaic"), "`STYLE`: a trained network is a style of its own"
+        call("photo.png", "art.png", "wave.h5"), "`STYLE`: 'wave.h5' is a trained network, which"
     )
+    refused(call("photo.png", "wave.h5:0.5"), "`STYLE`: 'wave.h5' is a trained network, which")
     refused(call("no.png", "none.h5"), "`STYLE`: 'none.h5' does not exist")
+
+
+def test_the_styles_of_a_trained_network_are_named(call):
+    params = johnson.fresh_params(jax.random.key(0), 2, width=0.25, blocks=1)
+    # Fresh networks paint all styles alike.
+    params = jax.tree.map(
+        lambda a: a * np.float32([[1.0], [0.5]]) if a.shape[0] == 2 else a, params
+    )
+    names = ("wave", "night")
+    feed_forward.save_network("two.h5", johnson.StyleNetwork(params, names))
+
+    def painted(shares):
+        return expected("two.h5", shares=shares)
+
+    assert np.abs(painted({"wave": 1}) - painted({"night": 1})).max() > 3
+    refused(
+        call("photo.png", "two.h5", *SIZE),
+        "`STYLE`: 'two.h5' has 2 styles: wave, night; write the name of one behind it, or of several "
+        "with shares, such as wave:0.7 night:0.3",
+    )
+    assert call("photo.png", "two.h5", "night", *SIZE, "-q")[0] == 0
+    assert np.abs(pixels("photo_two_night.png").astype(int) - painted({"night": 1})).max() <= 1
+    assert images.read_metadata("photo_two_night.png")["styles"] == {"night": 1.0}
+    assert call("photo.png", "two.h5", "wave:3", "night:1", *SIZE, "-q", "-o", "mixed.png")[0] == 0
+    mixed = painted({"wave": 3, "night": 1})
+    assert np.abs(pixels("mixed.png").astype(int) - mixed).max() <= 1
+    assert images.read_metadata("mixed.png")["styles"] == {"wave": 0.75, "night": 0.25}
+    said = "`STYLE`: there is no style in 'two.h5' named 'nigth'; did you mean 'night'?"
+    refused(call("photo.png", "two.h5", "nigth"), said)
+    refused(call("photo.png", "two.h5", "wave", "wave"), "`STYLE`: a style is given twice")
+    assert call("photo.png", "--styles", "two.h5", *SIZE, "-q", "-o", "each")[0] == 0
+    for name in names:
+        found = pixels(f"each/photo_two_{name}.png").astype(int)
+        assert np.abs(found - painted({name: 1})).max() <= 1
+    records = map(json.loads, Path("each/results.jsonl").read_text("utf-8").splitlines())
+    assert [one["style"] for one in records] == ["two.h5;wave:1", "two.h5;night:1"]
 
 
 def test_the_settings_are_embedded(call):
@@ -244,6 +283,14 @@ def test_bad_input_is_refused_before_any_work(call, argv, words, monkeypatch):
     monkeypatch.setattr(instant_painter.InstantPainter, "paint", None)
     refused(call(*argv), *words)
     assert not Path("out").exists()
+
+
+def test_a_damaged_picture_is_bad_input(call):
+    whole = Path("photo.png").read_bytes()
+    Path("photo.png").write_bytes(whole[: len(whole) // 2])
+    code, _, err = call("photo.png", "mosaic", *SIZE)
+    assert code == 2 and not Path("photo_mosaic.png").exists()
+    assert "nst-jax: error: `CONTENT`: 'photo.png' is damaged" in err.splitlines()[-1]
 
 
 # --- The preview of a run -------------------------------------------------------------------------

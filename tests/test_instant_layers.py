@@ -107,7 +107,7 @@ def network(x):
     y = layers.instance_norm(y, jnp.ones(2), jnp.zeros(2))
     for _ in range(2):
         y = layers.conv2d(layers.reflect(layers.upsample(y), 1), middle)
-    return y[:, : x.shape[1], : x.shape[2]]
+    return layers.cropped(y, *x.shape[1:3])
 
 
 def test_sizes_may_be_symbolic():
@@ -117,6 +117,20 @@ def test_sizes_may_be_symbolic():
     for shape in ((1, 16, 16, 3), (2, 21, 30, 3)):
         x = small.noise(8, *shape)
         assert_allclose(called(x), jax.jit(network)(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (3, 3), (5, 2), (5, 3), (7, 4)])
+def test_same_padding_of_symbolic_sizes_is_that_of_numbers(size, stride):
+    kernel = small.noise(10, size, size, 2, 3)
+
+    def convolved(x):
+        return layers.conv2d(x, kernel, stride=stride, padding="SAME")
+
+    sizes = export.symbolic_shape("h, w, 2", constraints=("h >= 16", "w >= 16"))
+    exported = export.export(jax.jit(convolved))(jax.ShapeDtypeStruct(sizes, jnp.float32))
+    for shape in ((16, 17, 2), (18, 19, 2), (20, 27, 2)):
+        x = small.noise(11, *shape)
+        assert_allclose(exported.call(x), jax.jit(convolved)(x), atol=1e-5)
 
 
 def test_batches_by_vmap_and_gradients():

@@ -98,18 +98,18 @@ def test_measuring_is_one_forward_pass_of_each_picture_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("loss", "products"),
+    ("loss", "products", "diagonals"),
     [
         # 12 rounds of 3 products; two around the root, and two more for their gradient.
-        (losses.WASSERSTEIN_RELATIVE, 12 * 3 + 2 + 2),
+        (losses.WASSERSTEIN_RELATIVE, 12 * 3 + 2 + 2, 0),
         # The gradient takes 12 rounds of 6 products.
-        (losses.WASSERSTEIN_ABSOLUTE, 12 * 3 + 2 + 12 * 6 + 2),
-        (losses.MEAN_AND_COVARIANCE, 0),
+        (losses.WASSERSTEIN_ABSOLUTE, 12 * 3 + 2 + 12 * 6 + 2, 1),
+        (losses.MEAN_AND_COVARIANCE, 0, 0),
     ],
 )
-def test_the_products_of_a_distance_are_counted_once_whatever_the_size(loss, products):
+def test_the_products_of_a_distance_are_counted_once_whatever_the_size(loss, products, diagonals):
     gram, gaussian = (small.shallow(style_loss=one) for one in (losses.GRAM_MEAN_SQUARE, loss))
-    expected = products * 2 * (64**3 + 128**3)
+    expected = products * 2 * (64**3 + 128**3) + diagonals * loss_costs.ACCESS * (64 + 128)
     for shape in ((64, 64), (128, 256)):
         for recipe in (gaussian, network(gaussian, tile=32)):
             plain = replace(recipe, terms=gram.terms)
@@ -129,6 +129,31 @@ def test_a_loss_of_ones_own_is_counted_by_what_it_does():
     own = losses.StyleLoss(sorted_maps, lambda sums, count: sums, sorted_distance, additive=False)
     (cost, larger) = (loss_costs.distance_cost(own, side, 8, 4) for side in (8, 16))
     assert cost.operations >= loss_costs.ACCESS * 64 * 4 * 6
-    assert 2 * cost.operations < larger.operations <= 2 * 7 / 6 * cost.operations
+    assert 6 * larger.operations == 2 * 7 * cost.operations
     assert cost.memory >= 64 * 4 * 4 and larger.memory == 2 * cost.memory
     assert loss_costs.sum_operations(own, 4) == 0
+
+
+def test_sorts_and_searches_count_by_the_number_of_features():
+    sliced, histograms = (
+        loss_costs.distance_cost(loss, 64, 64, 64)
+        for loss in (losses.SLICED_WASSERSTEIN, losses.CHANNEL_HISTOGRAMS)
+    )
+    numbers, bits = 64 * 64 * 64, 12
+    # Sorted are the projections of canvas and style, searched are those of the canvas.
+    least = 3 * bits * loss_costs.ACCESS * numbers + 3 * 2 * 64 * numbers
+    assert least < sliced.operations < 1.5 * least
+    assert 2 * bits < histograms.operations / loss_costs.ACCESS / numbers < 3 * bits
+    whole = loss_costs.distance_cost(losses.SLICED_WASSERSTEIN, 1024, 1024, 64).memory
+    assert whole < 5 * 4 * 64 * 1024**2  # not one copy of the features for each direction's numbers
+
+
+def test_self_similarity_counts_its_products_but_no_more_for_a_larger_picture():
+    one, large = (
+        loss_costs.content_cost(losses.CONTENT_SELF_SIMILARITY, side, side, 64)
+        for side in (32, 256)
+    )
+    assert one == large and one.operations == 4 * 2 * 64 * 1024**2
+    recipe = small.shallow(content_loss=losses.CONTENT_SELF_SIMILARITY)
+    found, plain = (costs.update_operations((64, 64), r, "cpu") for r in (recipe, small.shallow()))
+    assert found - plain == 4 * 2 * 128 * 1024**2

@@ -4,10 +4,12 @@ The modules `commands` and `inspection` do the work of the commands. They are im
 command runs, so that `--help` need not wait for the import of jax and much else.
 """
 
+import gc
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,21 @@ def _call(argv: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
+@contextmanager
+def _imports() -> Iterator[None]:
+    """Context manager: import without garbage collections, which would take a seventh of the time.
+
+    What is imported is many objects, and none of them garbage.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def _device_problem() -> str:
     """Return what is wrong with the devices that the environment chooses; empty if they are there."""
     chosen = os.environ.get(PLATFORMS)
@@ -160,7 +177,8 @@ def demo(begun: float, **chosen: Any) -> int:
 
     Next to OUT it writes OUT_side_by_side.png with content, style and result.
     """
-    from nst_jax.app import commands
+    with _imports():
+        from nst_jax.app import commands
 
     return commands.demo(chosen | {"begun": begun})
 
@@ -175,7 +193,8 @@ def stylize(begun: float, content: Path, style: tuple[StyleShare, ...], **chosen
 
     Ctrl-C stops the run early and saves the picture so far; a second Ctrl-C stops at once.
     """
-    from nst_jax.app import commands
+    with _imports():
+        from nst_jax.app import commands
 
     return commands.stylize(content, style, chosen | {"begun": begun})
 
@@ -197,7 +216,8 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     done, and recorded in DIR/results.jsonl. The same command started again resumes: it skips a picture
     if its file is complete and has these settings embedded, with inputs of the same contents.
     """
-    from nst_jax.app import commands
+    with _imports():
+        from nst_jax.app import commands
 
     return commands.batch(contents, chosen)
 
@@ -214,8 +234,8 @@ def instant(
     """Paint CONTENT in the style of STYLE by a single pass of a network, which takes seconds.
 
     STYLE is a picture, or one of the 26 styles that --list prints, by name or number, or a file made by
-    `nst-jax train`. Several pictures or names are blended, equally or by their shares: a.jpg:0.7
-    b.jpg:0.3, or mosaic:0.5 waves:0.5.
+    `nst-jax train`, followed by a name if it has several styles. Several pictures or names are blended,
+    equally or by their shares: a.jpg:0.7 b.jpg:0.3, or mosaic:0.5 waves:0.5, or s.h5 sea:0.5 tiles:0.5.
 
     CONTENT may also be a folder, or a pattern in quotes such as 'photos/*.jpg'; with --styles there may
     be several, and each is painted in each style. Then OUT is a folder. The same command started again
@@ -223,7 +243,8 @@ def instant(
 
     With --list and CONTENT, a sheet shows CONTENT in all 26 styles.
     """
-    from nst_jax.app.instant import command
+    with _imports():
+        from nst_jax.app.instant import command
 
     return command.instant(content, style, chosen | {"begun": begun})
 
@@ -240,7 +261,8 @@ def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     The figure of Gatys' 2015 paper is --ratio 1e-5,1e-4,1e-3,1e-2 --layers cumulative. On a CPU add
     --steps 60, which is enough to see the trend.
     """
-    from nst_jax.app import commands
+    with _imports():
+        from nst_jax.app import commands
 
     return commands.sweep(content, style, chosen)
 
@@ -256,7 +278,8 @@ def dream(begun: float, content: Path, **chosen: Any) -> int:
 
     Ctrl-C stops the run early and saves the picture so far; a second Ctrl-C stops at once.
     """
-    from nst_jax.app import commands
+    with _imports():
+        from nst_jax.app import commands
 
     return commands.dream(content, chosen | {"begun": begun})
 
@@ -270,7 +293,8 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
     result. The exit code is 2 if the run cannot fit in memory. The time is estimated from earlier runs
     on this device.
     """
-    from nst_jax.app import commands
+    with _imports():
+        from nst_jax.app import commands
 
     commands.plan(content, style, chosen)
 
@@ -287,7 +311,8 @@ def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
     Ctrl-C stops the training early and keeps the best network so far and the checkpoint; a second
     Ctrl-C stops at once.
     """
-    from nst_jax.app import commands
+    with _imports():
+        from nst_jax.app import commands
 
     return commands.train(paintings, chosen | {"begun": begun})
 
@@ -305,7 +330,8 @@ def export(model: str, **chosen: Any) -> None:
     layers), or step (one update of the optimiser, with what a run around it needs). The file says where
     its weights come from and under which licence they are.
     """
-    from nst_jax.app import exporting
+    with _imports():
+        from nst_jax.app import exporting
 
     exporting.export(model, chosen)
 
@@ -320,7 +346,8 @@ def export(model: str, **chosen: Any) -> None:
 )
 def info(path: Path, as_json: bool) -> None:
     """Print the settings embedded in a result FILE."""
-    from nst_jax.app import inspection
+    with _imports():
+        from nst_jax.app import inspection
 
     inspection.print_settings(path, as_json=as_json)
 
@@ -340,7 +367,8 @@ def list_recipes() -> None:
     "style to content" is the balance of the two losses in a common unit, in which Gatys' code has
     1000:1 and neural-style 20:1. It compares recipes for the same family of weights.
     """
-    from nst_jax.app import inspection
+    with _imports():
+        from nst_jax.app import inspection
 
     inspection.list_recipes()
 
@@ -349,7 +377,8 @@ def list_recipes() -> None:
 @click.argument("recipe", metavar="NAME|FILE")
 def show_recipe(recipe: str) -> None:
     """Print every value of a recipe and its source, as TOML that `--recipe` reads."""
-    from nst_jax.app import inspection
+    with _imports():
+        from nst_jax.app import inspection
 
     inspection.show_recipe(recipe)
 
@@ -366,7 +395,8 @@ def weights(ctx: click.Context) -> None:
 @click.argument("weights", type=base.FILE, metavar="[FILE]", required=False)
 def weights_info(weights: Path | None) -> None:
     """Verify a weights FILE and describe it; without FILE, the one in use."""
-    from nst_jax.app import inspection
+    with _imports():
+        from nst_jax.app import inspection
 
     inspection.describe_weights(weights)
 
@@ -393,6 +423,7 @@ def weights_convert(source: Path, destination: Path, overwrite: bool, **chosen: 
 
     The kind of a file is recognised by its contents. Code in pickles is never run.
     """
-    from nst_jax.app import inspection
+    with _imports():
+        from nst_jax.app import inspection
 
     inspection.convert_weights(source, destination, overwrite=overwrite, **chosen)

@@ -1,5 +1,7 @@
 """The preview of a run: what a feed-forward network paints from the same content and styles at once."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from nst_jax import images, provenance
@@ -10,7 +12,7 @@ from nst_jax.app.writing import resized_alpha, write_picture
 from nst_jax.feed_forward import given_styles, instant_painter
 from nst_jax.recipes.sizes import LongEdge
 
-LARGEST = 512  # px; a preview has no longer side than this, since a larger one would take too long
+LARGEST = 384  # px; a preview has no longer side than this, since a larger one would take too long
 
 
 def write_preview(job: PictureJob, display: Display) -> bool:
@@ -61,13 +63,15 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
         shape = LongEdge(LARGEST).shape(*shape)
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = instant_painter.InstantPainter(programs=kept)
-    shares = job.plan.recipe.terms.style_shares
-    rule = given_styles.style_rule(None)
-    styles = [
-        images.bicubic_8bit(picture.image, rule.shape(*picture.image.shape[:2]))
-        for picture in job.styles
-    ]
-    style = instant_painter.style_of(styles, shares)
-    # Resized with Pillow, which is quicker than compiling a program for one picture.
-    content = images.bicubic_8bit(job.content.image, shape)
+    with ThreadPoolExecutor(1) as reader:
+        network = reader.submit(lambda: painter.arbitrary)  # reads the weights meanwhile
+        rule = given_styles.style_rule(None)
+        # Resized with Pillow, which is quicker than compiling a program for one picture.
+        styles = [
+            images.bicubic_8bit(picture.image, rule.shape(*picture.image.shape[:2]))
+            for picture in job.styles
+        ]
+        content = images.bicubic_8bit(job.content.image, shape)
+        network.result()
+    style = instant_painter.style_of(styles, job.plan.recipe.terms.style_shares)
     return np.asarray(painter.paint([painter.request(content, style)])[0])

@@ -77,7 +77,7 @@ class Model:
         the styles, or the settings of the recipe.
       style_shape: default (height, width) in px of style pictures, if the picture that is painted has
         a fixed size; None means that same size.
-      open_in_onnx: whether jax2onnx can convert the main program with symbolic sizes.
+      open_in_onnx: whether jax2onnx can convert every program with symbolic sizes.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Model:
     weights: Mapping[str, np.ndarray]
     facts: Mapping[str, Any]
     style_shape: tuple[int, int] | None = None
-    open_in_onnx: bool = False
+    open_in_onnx: bool = True
 
 
 def picture_of(sides: tuple[str, ...], sizes: Sizes) -> jax.ShapeDtypeStruct:
@@ -342,7 +342,6 @@ def features_model(
         name="features",
         summary="activations of VGG-19 at some layers",
         programs={"features": program},
-        open_in_onnx=True,
         weights=_weights_down_to(params, names),
         facts={"weights": of_weights(info or read_info())},
     )
@@ -399,25 +398,36 @@ def step_model(
     """
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
+    # With symbolic sides, JAX must know while tracing that a pyramid has all its levels. So no level of
+    # the optimiser's that is to be halved may have a side shorter than `NARROWEST`, and no level of the
+    # variables' may be shorter than 1 px.
     levels = getattr(recipe.descent.optimizer, "levels", 0)
+    smallest = max(SMALLEST, 1 << recipe.descent.pyramid_levels)
     program = partial(Program, about=_ABOUT_STEP)
     programs = {
         "step": program(
             call=run.step,
             inputs=run.step_inputs,
-            # With symbolic sides, JAX must know while tracing that the optimiser's pyramid has all its
-            # levels, so no level that is to be halved may have a side shorter than `NARROWEST`.
-            smallest_of_any=max(SMALLEST, NARROWEST << max(levels - 1, 0)),
+            smallest_of_any=max(smallest, NARROWEST << max(levels - 1, 0)),
         ),
         "measure": program(
             call=run.measure, inputs=run.measure_inputs, sides=(*SIDES, *STYLE_SIDES)
         ),
-        "init": program(call=run.init, inputs=lambda sizes: {"image": picture_of(SIDES, sizes)}),
-        "picture": program(call=run.picture, inputs=lambda sizes: {"state": run.state(sizes)}),
+        "init": program(
+            call=run.init,
+            inputs=lambda sizes: {"image": picture_of(SIDES, sizes)},
+            smallest_of_any=smallest,
+        ),
+        "picture": program(
+            call=run.picture,
+            inputs=lambda sizes: {"state": run.state(sizes)},
+            smallest_of_any=smallest,
+        ),
     }
     return Model(
         name="step",
         summary=f"one update of the optimiser of the recipe {recipe.name!r}",
+        open_in_onnx=False,  # not those of guarded L-BFGS
         programs=programs,
         weights=_weights_down_to(params, recipe.terms.taps),
         facts={

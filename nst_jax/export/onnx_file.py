@@ -69,10 +69,13 @@ def _converted(name: str, flat: FlatProgram) -> Any:
         )
     except Exception as error:  # of any kind, where jax2onnx does not know what to do
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(
-            f"`to`: jax2onnx cannot convert {name!r} of these sizes ({reason}); give other sizes, such "
-            "as one of its own, or take stablehlo"
-        ) from error
+        is_open = any(not isinstance(side, int) for shape in shapes for side in shape.shape)
+        said = (
+            f"`shape`: jax2onnx cannot convert {name!r} for any size ({reason}); give a size"
+            if is_open
+            else f"`to`: jax2onnx cannot convert {name!r} ({reason})"
+        )
+        raise ValueError(f"{said}, or take stablehlo") from error
 
 
 def _store(graph: Any, weights: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> None:

@@ -72,8 +72,8 @@ def save(
         `step_model`.
       to: the format: `"stablehlo"` (an archive for `numpy.load`, with programs for `jax.export`),
         `"onnx"` (needs the extra `onnx`) or `"tflite"` (needs the extra `tflite`).
-      shape: (height, width) in px of the pictures that the file takes, or `"any"`; None is `"any"` in
-        StableHLO and for features in ONNX, else (384, 384).
+      shape: (height, width) in px of the pictures that the file takes, or `"any"`; None is (384, 384)
+        in TensorFlow Lite, and in ONNX for `step_model`, else `"any"`.
       style_shape: the same for style pictures, for programs that take one; None is `"any"` if `shape`
         is, else (256, 256) for `arbitrary_model` and `shape` for `step_model`.
       encoding: how kernels are stored: `"float32"`, `"float16"` (half the bytes), or `"int8"` (a

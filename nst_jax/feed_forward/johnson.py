@@ -21,6 +21,7 @@ from nst_jax._types import FeatureMap, Image
 from nst_jax.feed_forward.layers import (
     Convolution2D,
     NewFeatures,
+    cropped,
     instance_norm,
     reflect_to_multiple,
     upsample,
@@ -269,4 +270,4 @@ def stylize_trained(
     height, width = content.shape[-3:-1]
     padded = reflect_to_multiple(content, DIVISOR)
     found: Any = module.apply({"params": params}, padded, weights)
-    return found[..., :height, :width, :]
+    return cropped(found, height, width)

@@ -8,7 +8,7 @@ function here compares sizes with each other, so a function built of them can be
     jax.export.symbolic_shape("n, h, w, 3", constraints=("h >= 16", "w >= 16"))
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -81,6 +81,30 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
     return x
 
 
+def cropped(x: FeatureMap, height: Any, width: Any) -> NewFeatures:
+    """Return the upper left part of features.
+
+    Indexing would do for sizes that are numbers. For symbolic ones `jax.numpy` makes a gather of it,
+    which jax2onnx cannot convert.
+
+    Args:
+      x: features [*batch, h, w, c].
+      height: rows of the result: a number, or a symbolic size.
+      width: columns of the result, likewise.
+
+    Returns:
+      Features [*batch, height, width, c].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> cropped(jnp.ones((20, 20, 3)), 17, 20).shape
+      (17, 20, 3)
+    """
+    for axis, size in ((x.ndim - 3, height), (x.ndim - 2, width)):
+        x = lax.slice_in_dim(x, 0, size, axis=axis)
+    return x
+
+
 # --- Convolution ----------------------------------------------------------------------------------
 
 
@@ -112,6 +136,8 @@ def conv2d(
       >>> conv2d(jnp.ones((5, 5, 1)), jnp.ones((3, 3, 1, 2)), stride=2).shape
       (2, 2, 2)
     """
+    if padding == "SAME" and not all(isinstance(size, int) for size in x.shape[-3:-1]):
+        x, padding = _with_zeros_around(x, kernel.shape[:2], stride), "VALID"
     y = lax.conv_general_dilated(
         x.reshape(-1, *x.shape[-3:]),
         kernel.astype(x.dtype),
@@ -122,6 +148,34 @@ def conv2d(
         precision=products,
     )
     return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+
+def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> NewFeatures:
+    """Add the zeros of TensorFlow's padding `SAME` to features whose sides are symbolic.
+
+    How many there are depends on the size, if the stride is above 1, but jax2onnx can only convert a
+    convolution whose padding is a number. So as many as could be needed are added, and those not needed
+    are cropped. Sizes are written in terms of the result's, `ceil(size / stride)`, since JAX then keeps
+    the expression of a size short, even after many convolutions.
+
+    Args:
+      x: features [*batch, h, w, c].
+      window: sides of the kernel, which are odd and not below the stride.
+      stride: px between two results of the convolution.
+
+    Returns:
+      Features for a convolution without padding.
+    """
+    for axis, side in zip((x.ndim - 3, x.ndim - 2), window, strict=True):
+        margin, size = side // 2, x.shape[axis]
+        needed = stride * (-(-size // stride) - 1) + side  # from the first window to the last
+        # There are `needed - size` zeros, half of them, rounded down, before.
+        first = margin - (needed - size) // 2
+        zeros = [jnp.zeros_like(lax.slice_in_dim(x, 0, 1, axis=axis))]
+        # With one more than could be needed after, JAX can tell that the slice is within bounds.
+        padded = lax.concatenate([*margin * zeros, x, *(margin + 1) * zeros], axis)
+        x = lax.slice_in_dim(padded, first, first + needed, axis=axis)
+    return x
 
 
 class Convolution2D(nn.Module):

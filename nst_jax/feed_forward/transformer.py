@@ -25,6 +25,7 @@ from nst_jax._types import FeatureMap, Params
 from nst_jax.feed_forward.layers import (
     Convolution2D,
     NewFeatures,
+    cropped,
     instance_norm,
     reflect_to_multiple,
     upsample,
@@ -133,7 +134,7 @@ class StyleTransformer(nn.Module):
             y = self._convolved(layer, upsample(x) if layer.upsampled else x)
             norm = conditions[layer.name] if layer.normed else None
             x = activated(layer, instance_norm(widened(layer, y), *norm) if norm else y, before)
-        return x[:, :height, :width].astype(content.dtype)
+        return cropped(x, height, width).astype(content.dtype)
 
     def _convolved(self, layer: TransformerLayer, x: FeatureMap) -> NewFeatures:
         module = Convolution2D(

@@ -117,7 +117,7 @@ ABSOLUTE_PART = 1e-4  # the multiple of I that crowsonkb's code adds to both cov
 
 def gaussian_target(style: Moments) -> GaussianTarget:
     """Return the mean of a style, its covariance plus 1e-4 I, and the root of that."""
-    matrix = _plus_identity(covariance(style), ABSOLUTE_PART)
+    matrix = _regular_covariance(style, 1.0, ABSOLUTE_PART)
     return GaussianTarget(style.first, matrix, plain_roots(matrix)[0])
 
 
@@ -127,7 +127,8 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
     It is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / N, with 1e-4 I added to both covariances.
     Roots are made by 12 plain Newton-Schulz rounds, and so is their gradient (`root_by_lyapunov`);
     the roots of small eigenvalues are therefore too small, and the distance of equal Gaussians is not
-    0. This is part of the source's loss.
+    0. This is part of the source's loss. Unlike there, more than 1e-4 I is added where the rounding
+    errors of float32 are larger, since without it the roots overflow.
 
     Args:
       canvas: mean and second moment of the canvas' features.
@@ -139,7 +140,7 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
       Olkin, Pukelsheim, "The distance between two random vectors with given dispersion matrices", 1982.
     """
     del extent
-    matrix = _plus_identity(covariance(canvas), ABSOLUTE_PART)
+    matrix = _regular_covariance(canvas, 1.0, ABSOLUTE_PART)
     root = root_by_lyapunov(product(product(style.root, matrix), style.root))
     spread = jnp.mean(jnp.diag(style.covariance + matrix - 2 * root))
     return jnp.mean(jnp.square(canvas.first - style.mean)) + spread
@@ -162,7 +163,7 @@ RELATIVE_PART = 1e-3
 def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
     """Return a style's mean and mean square, and the root of its covariance over the mean square."""
     size = mean_square(style)
-    matrix = _plus_identity(covariance(style) / size, RELATIVE_PART)
+    matrix = _regular_covariance(style, size, RELATIVE_PART)
     return RelativeGaussianTarget(style.first, size, jnp.trace(matrix), scaled_roots(matrix)[0])
 
 
@@ -188,14 +189,29 @@ def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent:
       for the gradient.
     """
     del extent
-    matrix = _plus_identity(covariance(canvas) / style.size, RELATIVE_PART)
+    matrix = _regular_covariance(canvas, style.size, RELATIVE_PART)
     overlap = trace_of_root(product(product(style.root, matrix), style.root))
     spread = (jnp.trace(matrix) + style.trace - 2 * overlap) / len(style.mean)
     return jnp.mean(jnp.square(canvas.first - style.mean)) / style.size + spread
 
 
-def _plus_identity(matrix: Matrix, factor: float) -> Matrix:
-    return matrix + factor * jnp.eye(len(matrix), dtype=matrix.dtype)
+# Bound of the rounding errors of a covariance's eigenvalues, as a multiple of the machine epsilon times
+# the trace of the second moment.
+ROUNDING = 4
+
+
+def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> Matrix:
+    """Return the covariance over `size` plus a multiple of I: `part`, or more if rounding requires it.
+
+    Where features hardly vary, the difference of the two moments consists of rounding errors. A
+    negative eigenvalue would have no root, so the multiple exceeds these errors. It does so only if the
+    features are large: if in float32 with 512 channels their mean square is over 0.4 for a part of
+    1e-4, or over four times the style's for one of 1e-3.
+    """
+    matrix = covariance(moments) / size
+    error = ROUNDING * jnp.finfo(matrix.dtype).eps * jnp.trace(moments.second) / size
+    added = jnp.maximum(part, lax.stop_gradient(error))
+    return matrix + added * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
 MEAN_AND_COVARIANCE = StyleLoss(moment_sums, mean_moments, mean_and_covariance)

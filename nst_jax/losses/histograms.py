@@ -46,7 +46,7 @@ def matched_channels(channels: Float[Array, "c m"], style: OrderedChannels) -> F
       style: the style's features, in order. Quantiles of several styles are averaged.
 
     Example:
-      >>> import jax, jax.numpy as jnp
+      >>> import jax.numpy as jnp
       >>> from nst_jax.losses import CHANNEL_HISTOGRAMS, matched_channels
       >>> style = CHANNEL_HISTOGRAMS.measure(jnp.asarray([[[9.0], [0.0], [4.0]]]))
       >>> wanted = CHANNEL_HISTOGRAMS.target(style)

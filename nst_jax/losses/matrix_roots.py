@@ -101,8 +101,9 @@ def _scales(rounds: int, smallest: float) -> np.ndarray:
 
 def _roots(matrix: Matrix, scales: np.ndarray) -> tuple[Matrix, Matrix]:
     identity = jnp.eye(len(matrix), dtype=matrix.dtype)
-    tiny = jnp.finfo(matrix.dtype).tiny
-    norm = jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(matrix))), tiny)  # not 0 for a matrix of zeros
+    # Squares of the entries themselves may overflow; and the norm of zeros must not be 0.
+    largest = jnp.maximum(jnp.max(jnp.abs(matrix)), jnp.finfo(matrix.dtype).tiny)
+    norm = largest * jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(matrix / largest)), 1))
 
     def round_of(pair: tuple[Matrix, Matrix], scale: Array) -> tuple[tuple[Matrix, Matrix], None]:
         y, z = pair

@@ -96,15 +96,12 @@ def _sliced(
     return _value_and_gradient(features, style, directions, with_gradient=False)[0]
 
 
-def _sliced_forward(
-    features: Array, style: Samples, directions: Array
-) -> tuple[Scalar, tuple[Array, Samples]]:
+def _sliced_forward(features: Array, style: Samples, directions: Array) -> tuple[Scalar, Array]:
     value, gradient = _value_and_gradient(features, style, directions, with_gradient=True)
-    return value, (gradient.astype(features.dtype), style)
+    return value, gradient.astype(features.dtype)
 
 
-def _sliced_backward(saved: tuple[Array, Samples], cotangent: Scalar) -> tuple[Array, None, None]:
-    gradient, _ = saved
+def _sliced_backward(gradient: Array, cotangent: Scalar) -> tuple[Array, None, None]:
     return (gradient * cotangent.astype(gradient.dtype), None, None)
 
 

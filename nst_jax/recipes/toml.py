@@ -69,6 +69,8 @@ def to_toml(recipe: Recipe) -> str:
       clip = true
       steps = 1003
       schedule = "OneScale"
+      enlarge = "bicubic"
+      pyramid_levels = 0
       <BLANKLINE>
       [descent.optimizer]
       kind = "KerasAdam"
@@ -336,7 +338,7 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
       >>> from nst_jax import recipes
       >>> values = {"descent.optimizer": "Adam", "descent.optimizer.learning_rate": "0.05"}
       >>> with_values(recipes.TF, values).descent.optimizer
-      Adam(learning_rate=0.05, b1=0.9, b2=0.999, eps=1e-08)
+      Adam(learning_rate=0.05, b1=0.9, b2=0.999, eps=1e-08, carry=False)
     """
     _checks.instance("recipe", recipe, Recipe, "`nst_jax.recipes.named(name)` gives one")
     try:

@@ -99,9 +99,11 @@ def _with_optimizer(recipe: Recipe, optimizer: Any) -> Recipe:
 
 
 def _is_ours(recipe: Recipe) -> bool:
-    """Return whether a recipe has the name and the optimiser of the package's default recipe."""
-    ours = recipes.DEFAULT
-    return recipe.name == ours.name and recipe.descent.optimizer == ours.descent.optimizer
+    """Return whether a recipe has the name and the optimiser of one of this project's own recipes."""
+    return any(
+        recipe.name == ours.name and recipe.descent.optimizer == ours.descent.optimizer
+        for ours in (recipes.DEFAULT, recipes.GRAM)
+    )
 
 
 def _with_longest_history(recipe: Recipe, fitting: Callable[[Recipe], bool]) -> Recipe | None:

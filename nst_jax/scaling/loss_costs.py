@@ -99,7 +99,8 @@ def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> L
 @lru_cache(maxsize=256)
 def _content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> LossCost:
     features = _features(height, width, channels)
-    return _cost(jax.make_jaxpr(jax.value_and_grad(loss))(features, features).jaxpr)
+    gradient = jax.value_and_grad(lambda canvas, content: loss(canvas, content))
+    return _cost(jax.make_jaxpr(gradient)(features, features).jaxpr)
 
 
 def _cost(jaxpr: Any) -> LossCost:
@@ -149,7 +150,7 @@ def _operations(equation: Any) -> int:
     if equation.primitive.name == "sort":
         sorted_array = equation.invars[0].aval
         length = sorted_array.shape[equation.params["dimension"]]
-        return ACCESS * sorted_array.size * max(length - 1, 1).bit_length()
+        return ACCESS * sorted_array.size * (length - 1).bit_length()
     if equation.primitive.name == "gather":
         return ACCESS * equation.outvars[0].aval.size // math.prod(equation.params["slice_sizes"])
     return 0

@@ -202,7 +202,7 @@ def read_info_of(architecture: Architecture, path: PathLike | None = None) -> We
 
 def _read_info(source: _hdf5.Source) -> WeightsInfo:
     with _hdf5.opened(source) as file:
-        return _info(source, file)
+        return _info(source, file)[0]
 
 
 def save_params(
@@ -322,13 +322,13 @@ def _embedded(architecture: Architecture) -> _hdf5.Source:
 def _read(source: _hdf5.Source, architecture: Architecture) -> Params:
     """Read a file, verify it, and compare its layout with the network's."""
     with _hdf5.opened(source) as file:
-        info = _info(source, file)
+        info, stored = _info(source, file)
         if info.network != architecture.name:
             raise source.error(
                 f"has weights of the network {info.network!r}, expected {architecture.name!r}; "
                 f"name a weights file of {architecture.title}"
             )
-        datasets = _hdf5.arrays_in(source, file)
+        datasets = _hdf5.arrays_of(stored)
     _check_digest(source, info, datasets, architecture)
     expected = expected_layout(architecture, info.encoding)
     if differences := layout_differences(expected, layout_of(datasets)):
@@ -346,8 +346,12 @@ def _read(source: _hdf5.Source, architecture: Architecture) -> Params:
     )
 
 
-def _info(source: _hdf5.Source, file: h5py.File) -> WeightsInfo:
-    """Read and check the attributes of a file, and count its parameters without reading them."""
+def _info(source: _hdf5.Source, file: h5py.File) -> tuple[WeightsInfo, dict[str, h5py.Dataset]]:
+    """Read and check the attributes of a file, and count its parameters without reading them.
+
+    Returns:
+      What the file says of itself, and its datasets.
+    """
     names = ("family", "pixels", "encoding", "digest", "origin", "licence")
     text: dict[str, Any] = {name: _hdf5.attribute(file, name) for name in names}
     for name, value in text.items():
@@ -360,7 +364,8 @@ def _info(source: _hdf5.Source, file: h5py.File) -> WeightsInfo:
     stored = _hdf5.datasets_in(source, file)
     sizes = (data.size for name, data in stored.items() if not name.endswith(TABLES))
     layers = tuple(sorted({name.rpartition("/")[0] for name in stored}))
-    return WeightsInfo(name=source.path.name, parameters=sum(sizes), layers=layers, **text)
+    name = source.path.name
+    return WeightsInfo(name=name, parameters=sum(sizes), layers=layers, **text), stored
 
 
 # --- Verifying ------------------------------------------------------------------------------------

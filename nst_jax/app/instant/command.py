@@ -68,7 +68,12 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
     with _telling(display, job.rows[0]):
         (painted,) = paint_rows(job, painter)
     if isinstance(painted, results.Record):
-        print_message("error", as_flags(painted.error or "nothing was painted"))
+        error = painted.error or "nothing was painted"
+        if error.startswith(
+            ("`content`", "`style`")
+        ):  # only seen to be damaged when it was decoded
+            raise ValueError(error)
+        print_message("error", as_flags(error))
         return 1
     row = painted.row
     write_picture(

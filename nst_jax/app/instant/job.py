@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nst_jax import images, single_pass
+from nst_jax import _checks, images, single_pass
 from nst_jax._types import Shape
 from nst_jax.app import arguments
 from nst_jax.app.batch import results, rows
@@ -32,11 +32,11 @@ EXAMPLE = "such as mosaic:0.5 waves:0.5"
 
 @dataclass(frozen=True)
 class ChosenStyle:
-    """A style of the command line: some of the 26 styles, or pictures, or a trained network's file.
+    """A style of the command line: some of the 26 styles, or pictures, or styles of a trained network.
 
     Attributes:
-      names: names of the 26 styles; empty for a style of another kind.
-      paths: the pictures, or the file of the network; empty if the style is made of names.
+      names: names of styles, of the 26 or of the trained network; empty for a style of pictures.
+      paths: the pictures, or the file of the network; empty for some of the 26 styles.
       shares: how much of each picture or name; they add up to 1.
       seen: what is known of the pictures before they are decoded.
       trained: the network in the file, or None.
@@ -50,17 +50,25 @@ class ChosenStyle:
 
     @property
     def labels(self) -> tuple[Path, ...]:
-        """The pictures, or the names as if they were paths; results are named after their stems."""
-        return self.paths or tuple(map(Path, self.names))
+        """The files, or the names as if they were paths; results are named after their stems.
+
+        For a network that has several styles, they are its file and the names.
+        """
+        if self.trained is not None and len(self.trained.network.styles) == 1:
+            return self.paths
+        return (*self.paths, *map(Path, self.names))
 
     @property
     def words(self) -> str:
         """The style as text, with its shares if there are several."""
-        labels = self.names or tuple(map(str, self.paths))
-        if len(labels) == 1:
-            return labels[0]
-        pairs = zip(labels, self.shares, strict=True)
-        return rows.SEPARATOR.join(f"{label}:{share:g}" for label, share in pairs)
+        mixed = self.names or tuple(map(str, self.paths))
+        if self.trained is None and len(mixed) == 1:
+            return mixed[0]
+        parts = [f"{one}:{share:g}" for one, share in zip(mixed, self.shares, strict=True)]
+        if self.trained is not None:
+            (path,) = self.paths
+            return str(path) if len(self.labels) == 1 else rows.SEPARATOR.join([str(path), *parts])
+        return rows.SEPARATOR.join(parts)
 
 
 class Row(NamedTuple):
@@ -128,23 +136,18 @@ class InstantJob:
 def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> ChosenStyle:
     """Return the style that words describe: names or files, each with a share or None.
 
+    The file of a trained network may be followed by names of its styles.
+
     Raises:
-      ValueError: for an unknown name, a file that is not a picture, names mixed with pictures, and
-        shares that cannot be used.
+      ValueError: for an unknown name, a file that is not a picture, names mixed with pictures, shares
+        that cannot be used, and a network of several styles without a name.
     """
     if any(given_styles.is_trained(path) for path, _ in words):
-        if len(words) > 1 or words[0][1] is not None:
-            raise ValueError(
-                f"`{argument}`: a trained network is a style of its own; name it alone, without a share"
-            )
-        path = words[0][0]
-        trained = given_styles.read_trained(path, argument=argument)
-        return ChosenStyle((), (path,), (1.0,), trained=trained)
-    shares = arguments.shares_of(words) or (1.0,) * len(words)
+        return _of_network(words, argument)
     labels = [str(path) for path, _ in words]
     named = [given_styles.is_named(label, argument=argument) for label in labels]
     given_styles.refuse_mixed(labels, named, argument=argument)
-    divided = tuple(float(share) for share in np.asarray(shares) / np.sum(shares))
+    divided = _divided(words)
     if named[0]:
         numbers = [style_names.number_of(label, argument=argument) for label in labels]
         names = tuple(style_names.NAMES[number] for number in numbers)
@@ -156,11 +159,52 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
     return ChosenStyle((), paths, divided, seen)
 
 
+def _of_network(words: Sequence[StyleShare], argument: str) -> ChosenStyle:
+    """Return the style that words describe: a trained network's file, and names of its styles."""
+    (path, share), *chosen = words
+    files = [other for other, _ in words if given_styles.is_trained(other)]
+    if files != [path] or share is not None:
+        raise ValueError(
+            f"`{argument}`: '{files[0]}' is a trained network, which is not blended with others; name "
+            "it first and without a share, then names of its styles if it has several"
+        )
+    trained = given_styles.read_trained(path, argument=argument)
+    names = trained.network.styles
+    if not chosen:
+        if len(names) > 1:
+            raise ValueError(
+                f"`{argument}`: '{path}' has {len(names)} styles: {', '.join(names)}; write the name "
+                f"of one behind it, or of several with shares, such as {names[0]}:0.7 {names[1]}:0.3"
+            )
+        chosen = [(Path(names[0]), None)]
+    labels = [str(label) for label, _ in chosen]
+    for label in labels:
+        if label not in names:
+            raise _checks.unknown(argument, label, names, f"style in '{path}' named")
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"`{argument}`: a style is given twice; give it once")
+    return ChosenStyle(tuple(labels), (path,), _divided(chosen), trained=trained)
+
+
+def _divided(words: Sequence[StyleShare]) -> tuple[float, ...]:
+    """Return the share of each style, divided by their sum; equal shares if none has one."""
+    shares = arguments.shares_of(words) or (1.0,) * len(words)
+    return tuple(float(share) for share in np.asarray(shares) / np.sum(shares))
+
+
 def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
-    """Return the styles of `--styles`: names, files, and pictures in folders or that match patterns."""
+    """Return the styles of `--styles`: names, files, and pictures in folders or that match patterns.
+
+    Of a trained network's file they are all its styles, each alone.
+    """
     found = []
     for word in words:
-        if given_styles.is_trained(word) or given_styles.is_named(str(word), argument="styles"):
+        if given_styles.is_trained(word):
+            names = given_styles.read_trained(word, argument="styles").network.styles
+            found += [
+                styles_of([(word, None), (Path(name), None)], argument="styles") for name in names
+            ]
+        elif given_styles.is_named(str(word), argument="styles"):
             found.append(styles_of([(word, None)], argument="styles"))
         else:
             paths = [path for path, _ in rows.expanded([word], "styles")]
@@ -178,10 +222,11 @@ def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> 
             given_styles.shape_by(rule, glance.shape, argument="style")
         if style.seen:
             continue
-        what = "is one of the 26 styles" if style.names else "is a trained network"
+        is_fixed = style.trained is None
+        what = "is one of the 26 styles" if is_fixed else "is a trained network"
         why = f"is for style pictures, and '{style.labels[0]}' {what}"
         if chosen["strength"] != 1:
-            advice = f"mix it with another style, {EXAMPLE}" if style.names else "omit it"
+            advice = f"mix it with another style, {EXAMPLE}" if is_fixed else "omit it"
             raise ValueError(f"`strength`: {why}; {advice}")
         if chosen["style_size"] is not None:
             raise ValueError(f"`style_size`: {why}; omit it")

@@ -76,10 +76,9 @@ class _Inputs:
 
     def _parsed(self, style: ChosenStyle) -> given_styles.ParsedStyle:
         if style.trained is not None:
-            names = style.trained.network.styles
-            return given_styles.ParsedStyle(
-                (), style_files.style_shares(names, None), style.trained
-            )
+            chosen = dict(zip(style.names, style.shares, strict=True))
+            shares = style_files.style_shares(style.trained.network.styles, chosen)
+            return given_styles.ParsedStyle((), shares, style.trained)
         if style.names:
             shares = style_names.mixture_of(dict(zip(style.names, style.shares, strict=True)))
             return given_styles.ParsedStyle((), shares)
@@ -199,10 +198,6 @@ def settings(row: Row, job: InstantJob, network: instant_painter.InstantNetwork)
         "inputs": {role: {"name": one.name, "digest": one.digest} for role, one in inputs.items()},
         "weights": {"digest": network.digest},
     }
-    if style.trained is not None:
-        names = style.trained.network.styles
-        shares = style_files.style_shares(names, None).tolist()
-        return facts | {"styles": dict(zip(names, shares, strict=True))}
     if style.names:
         return facts | {"styles": dict(zip(style.names, style.shares, strict=True))}
     shapes = [given_styles.shape_by(job.style_rule, g.shape, argument="style") for g in style.seen]

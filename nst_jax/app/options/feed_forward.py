@@ -257,8 +257,8 @@ _exported_sizes = all_of(
         "shape",
         type=parsing.ShapeOrAny(),
         metavar="WIDTHxHEIGHT|any",
-        help="size in pixels of the pictures that the file takes (default: any in stablehlo, and for "
-        "features in onnx; else 384x384)",
+        help="size in pixels of the pictures that the file takes (default: any; 384x384 in tflite, and "
+        "for step in onnx)",
     ),
     size(
         "--style-size",

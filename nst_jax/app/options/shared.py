@@ -72,8 +72,8 @@ strength = look(
 quality = look(
     "--quality",
     metavar="NAME",
-    help="draft, good or best: 30, 90 or 300 updates (default: good); only of `default` and `gram`, since a "
-    "published recipe has the updates of its source",
+    help="draft, good or best: 30, 90 or 300 updates (default: good); only of `default` and `gram`: "
+    "a published recipe has the updates of its source",
 )
 
 
