@@ -107,9 +107,8 @@ def of_scales(entry):
     """Return (content, styles) for each scale, resized from the originals as the source does."""
 
     def resized(name, described):
-        original = images.to_uint8(pixels(name))
-        picture = recipes.CROWSONKB.pictures.resize(original, tuple(described["shape"][:2]))
-        picture = np.asarray(picture)
+        shape = tuple(described["shape"][:2])
+        picture = np.asarray(recipes.CROWSONKB.pictures.resize(pixels(name), shape))
         assert hashlib.sha256(images.to_uint8(picture).tobytes()).hexdigest() == described["sha256"]
         return jnp.asarray(picture, jnp.float64)
 
