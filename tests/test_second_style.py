@@ -9,13 +9,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import losses, provenance, recipes
+from nst_jax import losses, optimizers, provenance, recipes
 from nst_jax.objective import stacked_targets
 from nst_jax.recipes import toml
 from nst_jax.scaling import costs
 from tests import small
 
-SLICED = small.shallow(style_loss=losses.SLICED_WASSERSTEIN, tv_weight=0.0)
+# Losses of two updates differ by the directions alone, so the guarded L-BFGS might refuse good updates.
+SLICED = small.shallow(style_loss=losses.SLICED_WASSERSTEIN, tv_weight=0.0).replace(
+    optimizer=optimizers.Adam(learning_rate=0.02)
+)
 HISTOGRAMS = recipes.SecondStyle(
     taps=("relu1_1", "relu1_2"),
     layer_weights=(0.5, 0.25),
@@ -46,8 +49,9 @@ def test_directions_are_new_in_every_update_of_a_run(params, content, style):
         state = step(params, state, targets, SLICED)
         same = losses_of(params, decoded, targets, SLICED, step=number)
         other = losses_of(params, decoded, targets, SLICED, step=number + 1)
-        assert_allclose(state.losses.style, same.style, rtol=1e-4)
-        assert abs(other.style - same.style) > 1e-3 * same.style
+        for tap, loss in same.style_layers.items():
+            assert_allclose(state.losses.style_layers[tap], loss, rtol=1e-4)
+            assert abs(other.style_layers[tap] - loss) > 1e-2 * loss
 
 
 def test_a_batch_of_styles_of_several_sizes_is_painted_as_each_alone(params, content, style):

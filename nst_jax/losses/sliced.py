@@ -71,6 +71,9 @@ def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scala
     projections are exactly equal, as in a flat canvas, that order is arbitrary; here equal projections
     all get the gradient for the middle of their places.
 
+    Two updates differ in their losses by the directions alone. So the loss suits optimisers that do not
+    compare these, such as `Adam`; the guarded `LBFGS` refuses updates after which the loss is larger.
+
     Args:
       canvas: features of one picture.
       style: features of one or several pictures; see `blended_samples`.
