@@ -84,7 +84,7 @@ def test_the_file_describes_itself():
 
 # --- crowsonkb ------------------------------------------------------------------------------------
 
-CROWSONKB = ("crowsonkb", "crowsonkb, three taps")
+CROWSONKB = tuple(name for name in ENTRIES if name.startswith("crowsonkb"))
 
 
 def source_of(entry):
@@ -157,7 +157,8 @@ def descended(params, recipe, pictures, updates):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("crowsonkb", marks=pytest.mark.slow), "crowsonkb, three taps"]
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "crowsonkb" else n for n in CROWSONKB],
 )
 def test_crowsonkb_is_the_source(name, params64, x64):
     # The weights are declared as torchvision's, whose pixels the source uses.
