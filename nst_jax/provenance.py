@@ -68,8 +68,6 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
     found = dict(_settings(item for item in walk(recipe) if item.key.startswith(GROUPS)))
     if not isinstance(recipe.network.precision, Auto):
         del found["network.accelerator_precision"]
-    if recipe.terms.second_style is None:
-        del found["terms.second_style"]
     return found
 
 

@@ -121,7 +121,7 @@ class Terms:
     style_loss: losses.StyleLoss = _static(losses.GRAM_MEAN_SQUARE)
     style_weight: float = 1.0
     style_shares: tuple[float, ...] = (1.0,)
-    second_style: SecondStyle | None = None
+    second_style: SecondStyle | None = _added_later(None)
     variation: losses.Variation = _static(losses.TOTAL_VARIATION)
     tv_weight: float = 0.0
 

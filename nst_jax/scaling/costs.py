@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import _checks, recipes, vgg
-from nst_jax._types import FeatureMap, Shape
+from nst_jax._types import Shape
 from nst_jax.images import resizing
 from nst_jax.losses import ContentLoss, StyleLoss
 from nst_jax.prepare import Scale
@@ -443,7 +443,7 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
         return jax.ShapeDtypeStruct((*size, channels), features_in)
 
     def target(part: StylePart) -> Any:
-        def made(found: Sequence[FeatureMap]) -> Any:
+        def made(found: Sequence[Any]) -> Any:
             statistics = [part.loss.measure(each) for each in found]
             shares = [1 / len(found)] * len(found)
             # A single style is not blended, as in `objective.blend`.
