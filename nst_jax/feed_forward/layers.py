@@ -168,7 +168,8 @@ def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> N
     """
     for axis, side in zip((x.ndim - 3, x.ndim - 2), window, strict=True):
         margin, size = side // 2, x.shape[axis]
-        needed = stride * (-(-size // stride) - 1) + side  # from the first window to the last
+        # From the first window to the last. Nothing negative is divided: jax2onnx would round it up.
+        needed = stride * ((size + stride - 1) // stride - 1) + side
         # There are `needed - size` zeros, half of them, rounded down, before.
         first = margin - (needed - size) // 2
         zeros = [jnp.zeros_like(lax.slice_in_dim(x, 0, 1, axis=axis))]
