@@ -168,7 +168,7 @@ def test_the_page_of_the_raters_has_every_rater():
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(nst.raters.RATERS)
     named = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", parties, re.MULTILINE)
     assert set(re.findall(r"\w+", " ".join(named))) == {
-        *nst.raters.parties(recipes.DEFAULT),
+        *(rater for recipe in recipes.PRESETS.values() for rater in nst.raters.parties(recipe)),
         "style_vector",
     }
 

@@ -239,7 +239,7 @@ def test_a_picture_no_larger_than_a_tile_is_whole():
 # --- In the house ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", [recipes.DEFAULT, recipes.TF], ids=lambda r: r.name)
+@pytest.mark.parametrize("recipe", [recipes.GRAM, recipes.TF], ids=lambda r: r.name)
 def test_a_picture_painted_in_tiles_is_the_same(recipe, params):
     content, style = small.picture("chelsea", 100, 90), small.picture("starry_night", 64, 60)
     recipe = small.shallow(recipe, steps=3)
@@ -301,7 +301,7 @@ def test_a_canvas_is_cut_only_where_memory_asks_and_no_finer_than_it_asks(monkey
 def test_a_large_style_is_cut_though_the_canvas_is_small(monkeypatch):
     monkeypatch.setattr(capacity, "available", lambda device=None: 8 * 10**9)
     scale = prepare.Scale((100, 100), ((6000, 6000),), 1)
-    assert plan_scales(recipes.DEFAULT, [scale]).recipe.network.tile == 2048
+    assert plan_scales(recipes.GRAM, [scale]).recipe.network.tile == 2048
 
 
 def test_a_tile_that_was_asked_for_is_taken(monkeypatch):
