@@ -230,7 +230,7 @@ def per_cent(value: float) -> str:
 
 def _cost_table() -> str:
     rows = []
-    for name, recipe in (("default", recipes.GRAM), ("tf", recipes.TF)):
+    for name, recipe in (("gram", recipes.GRAM), ("tf", recipes.TF)):
         deepest = costs.layers_of((WIDE, WIDE), recipe)[-1].name
         bytes_each = [
             costs.estimate_memory(

@@ -130,10 +130,10 @@ def test_the_page_is_what_its_script_writes():
 
 
 def test_halos_are_what_is_computed_twice():
-    halo = vgg.halo_of(recipes.DEFAULT.terms.taps)
-    whole = costs.update_operations((4096, 1024), recipes.DEFAULT, "gpu")
+    halo = vgg.halo_of(recipes.GRAM.terms.taps)
+    whole = costs.update_operations((4096, 1024), recipes.GRAM, "gpu")
     for count in (2, 8, 16):
-        each = costs.update_operations((4096, 1024), recipes.DEFAULT, "gpu", devices=count)
+        each = costs.update_operations((4096, 1024), recipes.GRAM, "gpu", devices=count)
         factor = count * each / whole
         sides = 1 if count == 2 else 2  # of two devices each has the halo on one side
         fixed = costs.FIXED_PIXELS / 1024  # as rows
@@ -142,14 +142,14 @@ def test_halos_are_what_is_computed_twice():
 
 
 def test_a_run_has_the_updates_of_its_recipe_and_one_more_for_each_scale():
-    scales = page.evaluations((512, 512), recipes.DEFAULT)
-    assert sum(scale.steps for scale in scales) == recipes.DEFAULT.descent.steps + len(scales)
+    scales = page.evaluations((512, 512), recipes.GRAM)
+    assert sum(scale.steps for scale in scales) == recipes.GRAM.descent.steps + len(scales)
 
 
 def test_where_both_exchanges_take_as_long():
     """By hand: what is computed twice takes as long as what is sent additionally."""
     speed, width = page.break_even(page.H100)
-    recipe = page.on(recipes.DEFAULT, page.H100)
+    recipe = page.on(recipes.GRAM, page.H100)
     halo = 2 * 80 * page.per_pixel(recipe) / (0.4 * 495e12)
     assert width * halo == pytest.approx((2 * 13 - 2) * page.LATENCY)
     assert speed * halo == pytest.approx(4 * (2 * 643 + 2 * 800) + 24 - 2 * 320 * 12)
@@ -167,7 +167,7 @@ def test_counts_of_a_large_canvas_are_no_int32(name, params):
 # --- Against compiled programs --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", [recipes.TF, recipes.DEFAULT], ids=["adam", "l-bfgs"])
+@pytest.mark.parametrize("recipe", [recipes.TF, recipes.GRAM], ids=["adam", "l-bfgs"])
 def test_a_step_exchanges_what_the_page_counts(recipe, params):
     check_step(params, prepared(small.shallow(recipe)))
 
@@ -192,7 +192,7 @@ for fields in ({"tile": 32}, {"precision": precision.BFLOAT16, "remat": True}):
 def test_levels_send_no_more_rows_than_the_page_says():
     simulated("""
 from tests import test_scaling as t
-shape, levels = (1024, 48), t.page.levels_of(nst.recipes.DEFAULT)
+shape, levels = (1024, 48), t.page.levels_of(nst.recipes.GRAM)
 plain = t.prepared(small.shallow())
 talk = [
     t.talk_of(t.compiled_step(params, recipe, shape, 4))
@@ -208,7 +208,7 @@ assert 0 < sent[1] - sent[0] < t.page.ROWS_OF_LEVELS * shape[1] * t.page.PIXEL
 
 @pytest.mark.long
 def test_so_it_does_with_all_taps(params):
-    check_step(params, prepared(recipes.DEFAULT), (411, 48))
+    check_step(params, prepared(recipes.GRAM), (411, 48))
 
 
 @pytest.mark.long
