@@ -360,7 +360,8 @@ def test_an_unknown_recipe_is_refused_with_the_nearest():
 
 
 def test_a_name_like_no_other_is_refused_with_the_list():
-    with pytest.raises(ValueError, match="no recipe 'zzz'; expected one of 'default', 'gram', 'gatys-20"):
+    listed = "no recipe 'zzz'; expected one of 'default', 'gram', 'gatys-20"
+    with pytest.raises(ValueError, match=listed):
         recipes.named("zzz")
 
 
