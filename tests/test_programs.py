@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import nst_jax as nst
-from nst_jax import measuring, objective, optimizers, painting, prepare, recipes
+from nst_jax import losses, measuring, objective, optimizers, painting, prepare, recipes
 from nst_jax.app import cache, programs
 from nst_jax.app.timing import CompileClock
 from nst_jax.scaling import bands, capacity
@@ -323,3 +323,16 @@ def test_leaving_early_does_not_wait():
         released.set()
     ahead._pool.shutdown(wait=True)
     assert not later
+
+
+@pytest.mark.parametrize("name", losses.STYLE_LOSSES)
+def test_what_a_style_loss_returns_can_be_kept(name):
+    loss, features = losses.STYLE_LOSSES[name], jax.ShapeDtypeStruct((4, 6, 3), jnp.float32)
+
+    def made(features):
+        sums = loss.sums(features, jax.lax.Precision.HIGHEST)
+        statistic = loss.statistic(sums, 24)
+        return sums, statistic, loss.target(statistic)
+
+    found = programs._records(jax.eval_shape(made, features))
+    assert found <= set(losses.names.RECORDS)

@@ -87,6 +87,9 @@ def test_the_memory_of_kept_styles_is_counted():
     content = 128 * 128 * 128
     style = 512 * 512 * 64 + 256 * 256 * 128
     assert 0 <= estimate.targets - 4 * (content + style) < 100
+    blend = SLICED.replace(style_shares=(0.5, 0.3, 0.2))
+    three = nst.estimate_memory(shape, recipe=blend, style_shapes=[(512, 512), (64, 64)])
+    assert 0 <= three.targets - 4 * (content + 3 * style) < 200
     grams = nst.estimate_memory(
         shape, recipe=small.shallow(), style_shapes=[(512, 512)], platform="cpu"
     )

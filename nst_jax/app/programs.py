@@ -38,6 +38,7 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import LONGEST_PAUSE
 from nst_jax.dreams.ascent import ascend
 from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
+from nst_jax.losses.names import RECORDS
 from nst_jax.objective import add_style_tile, measure_content, sum_style
 
 # Version of what a key is made of; with a new number, programs kept before are not found.
@@ -301,7 +302,7 @@ _known: set[type] = set()  # types of named tuples registered with `jax.export`
 
 def _register_records(arguments: tuple[Any, ...]) -> None:
     """Tell `jax.export` how to write the named tuples that a program may return."""
-    for kind in {Targets, *_records(arguments)} - _known:
+    for kind in {Targets, *RECORDS, *_records(arguments)} - _known:
         _known.add(kind)
         export.register_namedtuple_serialization(kind, serialized_name=_name(kind))
 

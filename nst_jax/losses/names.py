@@ -14,6 +14,9 @@ from nst_jax.losses.gaussian import (
     MEAN_AND_COVARIANCE_GRADIENT_SCALED,
     WASSERSTEIN_ABSOLUTE,
     WASSERSTEIN_RELATIVE,
+    GaussianTarget,
+    Moments,
+    RelativeGaussianTarget,
 )
 from nst_jax.losses.gram_matrices import (
     GRAM_BY_IMAGE,
@@ -23,7 +26,8 @@ from nst_jax.losses.gram_matrices import (
     GRAM_PER_CHANNEL,
     GRAM_UNDIVIDED,
 )
-from nst_jax.losses.histograms import CHANNEL_HISTOGRAMS
+from nst_jax.losses.histograms import CHANNEL_HISTOGRAMS, OrderedChannels
+from nst_jax.losses.samples import Samples
 from nst_jax.losses.self_similarity import CONTENT_SELF_SIMILARITY
 from nst_jax.losses.sliced import SLICED_WASSERSTEIN
 from nst_jax.losses.variations import (
@@ -71,3 +75,7 @@ VARIATIONS = {
     "nine_point_variation": NINE_POINT_VARIATION,
     "gradient_scaled_variation": GRADIENT_SCALED_VARIATION,
 }
+
+# Types of the named tuples among the sums, statistics and targets of these style losses. A program that
+# returns one of them can be written to a file only if its type is registered with `jax.export`.
+RECORDS = (GaussianTarget, Moments, OrderedChannels, RelativeGaussianTarget, Samples)

@@ -5,6 +5,7 @@ through the network's layers. Operations are those of the convolutions and of th
 products of Gram matrices), forward and backward.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -86,7 +87,8 @@ def estimate_memory(
       shape: (height, width) of the canvas at its final size.
       recipe: only its taps and losses, network and optimiser matter, not its size rules. If
         `network.tile` cuts the canvas into tiles, activations are those of one tile.
-      style_shapes: (height, width) of each style; None means the canvas' shape.
+      style_shapes: (height, width) of each style; None means the canvas' shape. How many of them are
+        blended in one picture is taken from the recipe's `style_shares`.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. A run on a CPU also stores Winograd
@@ -433,8 +435,13 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
 
 
 def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> int:
-    """Return the bytes of the content's features and the targets of the style losses."""
+    """Return the bytes of the content's features and the targets of the style losses.
+
+    Where targets depend on the size of the style, that of the largest counts, as often as the recipe
+    has `style_shares`.
+    """
     terms = recipe.terms
+    largest = max(styles, key=math.prod)
     features_in = recipe.network.precision_on().activations_of(jnp.float32)
 
     def features(tap: str, picture: Shape) -> jax.ShapeDtypeStruct:
@@ -443,14 +450,14 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
         return jax.ShapeDtypeStruct((*size, channels), features_in)
 
     def target(part: StylePart) -> Any:
-        def made(found: Sequence[Any]) -> Any:
-            statistics = [part.loss.measure(each) for each in found]
-            shares = [1 / len(found)] * len(found)
+        def made(found: Any) -> Any:
+            statistics = [part.loss.measure(found) for _ in terms.style_shares]
+            shares = [1 / len(statistics)] * len(statistics)
             # A single style is not blended, as in `objective.blend`.
-            one = part.loss.blend(statistics, shares) if len(found) > 1 else statistics[0]
+            one = part.loss.blend(statistics, shares) if len(shares) > 1 else statistics[0]
             return part.loss.target(one)
 
-        return jax.eval_shape(made, [features(part.tap, picture) for picture in styles])
+        return jax.eval_shape(made, features(part.tap, largest))
 
     kept = (
         [features(tap, shape) for tap in terms.content_taps],
