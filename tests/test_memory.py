@@ -322,13 +322,13 @@ def test_a_style_that_fits_in_no_way_is_named_with_the_largest_that_would():
     with pytest.raises(
         ValueError, match="^`style_size`: measuring styles of 300x300 px, 2000"
     ) as why:
-        plan_scales(recipes.DEFAULT, [scale], **options)
+        plan_scales(recipes.GRAM, [scale], **options)
     longest = int(re.search(r"long:(\d+) fits", str(why.value))[1])
     assert 300 < longest < 4000
     for longer, fit in ((longest, True), (longest + 1, False)):
         shapes = ((300, 300), (longer, round(longer / 2)))
-        recipe = replace(recipes.DEFAULT, network=replace(recipes.DEFAULT.network, tile=128))
+        recipe = replace(recipes.GRAM, network=replace(recipes.GRAM.network, tile=128))
         found = capacity.footprint_at(recipe, scale._replace(style_shapes=shapes), "cpu")
         assert capacity.fits(found, 300 * 10**6) is fit
     with pytest.raises(ValueError, match="^`size`: 64x64 px takes"):
-        plan_scales(recipes.DEFAULT, [scale], memory=10**6, platform="cpu")
+        plan_scales(recipes.GRAM, [scale], memory=10**6, platform="cpu")
