@@ -14,7 +14,6 @@ import nst_jax as nst
 from benchmarks import harness
 from benchmarks.harness import Findings, Plan
 from benchmarks.problems import pictures
-from nst_jax import feed_forward
 
 QUESTION = (
     "Bytes of an exported file, difference of its result to this package's, seconds of a picture"
@@ -127,11 +126,11 @@ def _cases(size: int) -> dict[str, Case]:
     content, style = (np.asarray(image, np.float32) for image in pictures(size))
     shares = np.zeros(26, np.float32)
     shares[list(MIXED)] = list(MIXED.values())
-    several, any_style = feed_forward.load_styles26(), feed_forward.load_arbitrary()
+    several, any_style = nst.feed_forward.load_styles26(), nst.feed_forward.load_arbitrary()
     vgg = nst.load_params()
-    image = jax.jit(feed_forward.stylize_mixture)(several, content, shares)
-    vector = jax.jit(feed_forward.style_vector)(any_style, style)
-    other = jax.jit(feed_forward.stylize_with)(any_style, content, vector)
+    image = jax.jit(nst.feed_forward.stylize_mixture)(several, content, shares)
+    vector = jax.jit(nst.feed_forward.style_vector)(any_style, style)
+    other = jax.jit(nst.feed_forward.stylize_with)(any_style, content, vector)
     activations = jax.jit(lambda params, image: nst.features(params, image, TAPS))(vgg, content)
     return {
         "styles26": Case(

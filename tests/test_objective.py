@@ -34,7 +34,7 @@ def gatys_pytorch(canvas, content, style, image):
     return np.mean(difference**2), shares, 0.0
 
 
-def default(canvas, content, style, image):
+def gram(canvas, content, style, image):
     content_loss, shares, _ = gatys_pytorch(canvas, content, style, image)
     smoothness = np.mean(np.diff(image, axis=0) ** 2) + np.mean(np.diff(image, axis=1) ** 2)
     return content_loss, [0.05 * share for share in shares], 1e7 * smoothness
@@ -60,7 +60,7 @@ def coursera_tf2(canvas, content, style, image):
 
 
 FORMULAS = {
-    "default": default,
+    "gram": gram,
     "gatys-pytorch": gatys_pytorch,
     "tf": tf,
     "tf-tv": tf_tv,
