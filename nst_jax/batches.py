@@ -156,7 +156,7 @@ def stylize_many(
       >>> import nst_jax as nst
       >>> params = nst.load_params()
       >>> content, style = nst.images.sample("chelsea"), nst.images.sample("starry_night")
-      >>> terms = replace(nst.recipes.DEFAULT.terms, style_weight=jnp.array([0.1, 1.0, 10.0]))
+      >>> terms = replace(nst.recipes.DEFAULT.terms, style_weight=jnp.array([10.0, 20.0, 40.0]))
       >>> sweep = replace(nst.recipes.DEFAULT, terms=terms)
       >>> nst.stylize_many(params, content, style, recipe=sweep, size=48, steps=2).shape
       (3, 32, 48, 3)
