@@ -56,11 +56,25 @@ def test_directions_are_new_in_every_update_of_a_run(params, content, style):
 
 def test_a_batch_of_styles_of_several_sizes_is_painted_as_each_alone(params, content, style):
     recipe = replace(SLICED, descent=replace(SLICED.descent, steps=2))
-    styles = [style, style[:16, :16], [style[:18], style[:, :17]]]
+    styles = [[style[:18], style[:, :17]], style[:16, :16]]
     many = nst.stylize_many(params, content, styles, recipe=recipe)
-    for mine, one in zip(many, styles, strict=True):
-        alone = nst.stylize(params, content, one, recipe=recipe)
-        assert_allclose(mine, alone, atol=2e-3)
+    alone = nst.stylize(params, content, styles[1], recipe=recipe)
+    assert_allclose(many[1], alone, atol=2e-3)
+    assert np.abs(many[0] - many[1]).max() > 1e-2
+
+
+def test_targets_of_styles_and_blends_of_several_sizes_are_stacked(params, content, style):
+    both = small.shallow(style_loss=losses.CHANNEL_HISTOGRAMS)
+    targets = [
+        measure(params, content, styles, both)
+        for styles in (style, style[:16, :16], [style[:18], style[:, :17]])
+    ]
+    stacked = stacked_targets([one.style for one in targets])
+    for place, one in enumerate(targets):
+        filled = one._replace(style=jax.tree.map(lambda x, i=place: x[i], stacked))
+        assert filled.style["relu1_1"].ordered.shape == (2, 64, 560)
+        expected = losses_of(params, content[::-1], one, both).style
+        assert_allclose(losses_of(params, content[::-1], filled, both).style, expected, rtol=1e-5)
 
 
 def test_shorter_targets_are_filled_up_with_zeros():
