@@ -189,7 +189,8 @@ def reflect_padded(
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
     """Convolve with `x` mirrored at its border pixels; repeat these if a side of `x` has only 1 px."""
-    mode = "reflect" if min(x.shape[1:3]) > 1 else "edge"
+    # Each side is compared by itself: `min` would compare symbolic sizes with each other.
+    mode = "reflect" if all(side > 1 for side in x.shape[1:3]) else "edge"
     return _convolve_padded(mode, x, kernel, forms, products)
 
 
