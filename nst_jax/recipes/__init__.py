@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nst_jax.recipes import (
         balance,
         changes,
+        checking,
         distribution_presets,
         presets,
         recipe,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         toml,
         walk,
     )
+    from nst_jax.recipes.checking import LARGEST_SHARE, check, check_styles
     from nst_jax.recipes.distribution_presets import CROWSONKB, HISTOGRAM, SLICED_WASSERSTEIN
     from nst_jax.recipes.presets import (
         CHANNELS,
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     )
     from nst_jax.recipes.recipe import (
         FIFTHS,
-        LARGEST_SHARE,
         STYLE_TAPS,
         Descent,
         Pictures,
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
         SecondStyle,
         Terms,
         as_arrays,
-        check,
-        check_styles,
         with_numbers,
     )
     from nst_jax.recipes.schedules import (
@@ -71,6 +70,7 @@ else:
         (
             "balance",
             "changes",
+            "checking",
             "distribution_presets",
             "presets",
             "recipe",
@@ -84,17 +84,15 @@ else:
             "recipe": (
                 "Descent",
                 "FIFTHS",
-                "LARGEST_SHARE",
                 "Pictures",
                 "Recipe",
                 "STYLE_TAPS",
                 "SecondStyle",
                 "Terms",
                 "as_arrays",
-                "check",
-                "check_styles",
                 "with_numbers",
             ),
+            "checking": ("LARGEST_SHARE", "check", "check_styles"),
             "schedules": (
                 "CoarseToFine",
                 "GeometricScales",
@@ -176,6 +174,7 @@ __all__ = [
     "changes",
     "check",
     "check_styles",
+    "checking",
     "distribution_presets",
     "ladder",
     "named",
