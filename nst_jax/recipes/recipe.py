@@ -18,7 +18,7 @@ from nst_jax import losses, optimizers, vgg
 from nst_jax._types import ADDED_LATER
 from nst_jax.images.resizing import enlarge
 from nst_jax.optimizers.laplacian import over_pyramid
-from nst_jax.recipes import sizes, starts, walk
+from nst_jax.recipes import filters, sizes, starts, walk
 from nst_jax.recipes.schedules import OneScale, Schedule
 from nst_jax.vgg.precision import Auto
 
@@ -50,7 +50,7 @@ class Pictures:
 
     size: sizes.SizeRule = sizes.LongEdge(512)
     style_size: sizes.SizeRule | None = None
-    resize: sizes.Resize = _static(sizes.antialiased)
+    resize: filters.Resize = _static(filters.antialiased)
     start: starts.Start = starts.FromContent()
 
 
@@ -176,7 +176,7 @@ class Descent:
       clip: whether the canvas is clipped to [0, 1] sRGB after every update. Static.
       steps: number of updates, summed over all scales (resolutions).
       schedule: how the updates are divided among scales.
-      enlarge: how a canvas is resized to the next scale, one of `recipes.sizes.ENLARGEMENTS`. Static.
+      enlarge: how a canvas is resized to the next scale, one of `recipes.filters.ENLARGEMENTS`. Static.
       pyramid_levels: number of halvings of the Laplacian pyramid whose levels the optimiser updates, as
         variables in place of pixels; the canvas is the collapse of the pyramid. 0: it updates pixels.
         The optimiser must not be guarded. Static. See `nst_jax.optimizers.laplacian`.
@@ -192,7 +192,7 @@ class Descent:
     clip: bool = _static(False)
     steps: int = 300
     schedule: Schedule = OneScale()
-    enlarge: sizes.Enlargement = _added_later(enlarge, static=True)
+    enlarge: filters.Enlargement = _added_later(enlarge, static=True)
     pyramid_levels: int = _added_later(0, static=True)
     average_decay: float | None = _added_later(None)
 
