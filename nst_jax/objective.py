@@ -25,7 +25,8 @@ from nst_jax._types import (
     Targets,
 )
 from nst_jax.losses import ContentLoss, Extent, Mask, Variation, at_least_float32
-from nst_jax.recipes.recipe import Recipe, StylePart, Terms, check_not_cut, check_styles
+from nst_jax.recipes.checking import check_not_cut, check_styles
+from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, bands_of, check_bands_allowed, map_bands
 from nst_jax.scaling.sharding import BANDS

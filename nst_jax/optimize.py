@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 from nst_jax import _checks
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.objective import losses_of
+from nst_jax.recipes.filters import Enlargement
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.recipes.sizes import Enlargement
 from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padding
 from nst_jax.vgg.network import with_forms
 

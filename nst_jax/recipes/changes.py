@@ -4,7 +4,8 @@ from typing import Any
 
 from nst_jax import _checks
 from nst_jax.recipes import presets, sizes
-from nst_jax.recipes.recipe import Recipe, check
+from nst_jax.recipes.checking import check
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.vgg.precision import precision_named
 

@@ -4,7 +4,7 @@
 """
 
 from nst_jax import losses, optimizers, vgg
-from nst_jax.recipes import sizes, starts
+from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.recipe import STYLE_TAPS, Descent, Pictures, Recipe, SecondStyle, Terms
 from nst_jax.recipes.schedules import GeometricScales
 from nst_jax.vgg import layers
@@ -35,7 +35,7 @@ CROWSONKB = Recipe(
     pictures=Pictures(
         size=sizes.LongEdge(512),
         style_size=sizes.LongEdgeUpTo(512),
-        resize=sizes.pillow_bicubic,
+        resize=filters.pillow_bicubic,
     ),
     network=vgg.Network(padding=layers.replicate_first),
     terms=Terms(
@@ -50,7 +50,7 @@ CROWSONKB = Recipe(
         clip=True,
         steps=3000,
         schedule=GeometricScales(per_halving=2.0, smallest=128, first=1000, later=500),
-        enlarge=sizes.torch_bicubic,
+        enlarge=filters.torch_bicubic,
         average_decay=0.99,
     ),
 )
@@ -112,7 +112,7 @@ HISTOGRAM = Recipe(
     pictures=Pictures(
         size=sizes.LongEdgeUpTo(512, sizes.truncated),
         style_size=sizes.LikeContent(),
-        resize=sizes.antialiased,
+        resize=filters.antialiased,
     ),
     network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(

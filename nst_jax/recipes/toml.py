@@ -16,7 +16,8 @@ from typing import Any, get_args, get_origin
 
 from nst_jax import _checks
 from nst_jax.recipes import presets
-from nst_jax.recipes.recipe import Recipe, check
+from nst_jax.recipes.checking import check
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.walk import (
     CHOICES,
     Choice,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from nst_jax import _checks, losses, optimizers, vgg
-from nst_jax.recipes import sizes, starts
+from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.schedules import SCHEDULES, Schedule
 from nst_jax.vgg import layers, precision
 
@@ -52,7 +52,7 @@ class Choice(NamedTuple):
 CHOICES = (
     Choice(sizes.SizeRule, sizes.SIZE_RULES, "size rule"),
     Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding"),
-    Choice(sizes.Resize, sizes.FILTERS, "filter"),
+    Choice(filters.Resize, filters.FILTERS, "filter"),
     Choice(starts.Start, starts.STARTS, "start"),
     Choice(layers.Pool, layers.POOLS, "pooling"),
     Choice(layers.Padding, layers.PADDINGS, "padding"),
@@ -64,7 +64,7 @@ CHOICES = (
     Choice(losses.Variation, losses.VARIATIONS, "variation"),
     Choice(optimizers.Optimizer, optimizers.OPTIMIZERS, "optimizer"),
     Choice(Schedule, SCHEDULES, "schedule"),
-    Choice(sizes.Enlargement, sizes.ENLARGEMENTS, "enlargement"),
+    Choice(filters.Enlargement, filters.ENLARGEMENTS, "enlargement"),
 )
 
 
