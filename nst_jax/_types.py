@@ -53,9 +53,9 @@ class Params:
     pixels: str = field(metadata={"static": True})
 
 
-# Key in the metadata of a dataclass field that was added after records of runs existed. Such a field is
-# recorded only where it is not its default, so that records and checkpoints of all other runs stay as
-# they were.
+# Key in the metadata of a recipe's field that was added after runs had been recorded. While such a
+# field has its default value, it is left out of the records in pictures and checkpoints, so that the
+# records of runs that do not use it stay as they were.
 ADDED_LATER = "added later"
 
 

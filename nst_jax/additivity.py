@@ -64,7 +64,7 @@ def check_additive(argument: str, loss: Loss) -> None:
 
 
 def _not_additive(loss: Loss) -> str:
-    """Return a phrase that says how a loss fails to be additive, or "" if it seems additive."""
+    """Return a phrase for messages that says why a loss is not additive, or "" if it seems additive."""
     try:
         with jax.ensure_compile_time_eval():  # the caller may be tracing
             whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())

@@ -278,7 +278,7 @@ class DreamCanvas:
 
     @functools.cached_property
     def _guide_features(self) -> Features | None:
-        """The features of the guide, measured once, as those of a content are."""
+        """The guide's features, measured once, by the program that measures contents in `stylize`."""
         if self._guide is None:
             return None
         (shape,) = self.plan.scales[-1].style_shapes
@@ -331,7 +331,7 @@ class DreamCanvas:
         return begin(partial(self._compile_ahead, scale + 1, self.hand_over(scale, state)))
 
     def _compile_ahead(self, scale: int, image: Image) -> _Octave:
-        """Call `measure` for an octave; compile its programs by calling them, the loop for 0 steps."""
+        """Measure an octave, and compile its programs by calling them, the loop with 0 steps."""
         measured = self.measure(scale)
         self.run(scale, self.start(scale, measured, image), measured, 0)
         return measured

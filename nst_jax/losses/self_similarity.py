@@ -31,7 +31,7 @@ def grid_of_positions(features: FeatureMap) -> Float[Array, "*batch n c"]:
 
 
 def _every(side: int) -> slice:
-    """Return the places along a side, evenly spaced, with as much left out before as after them."""
+    """Return at most `GRID` evenly spaced places along a side, centred on the side."""
     stride = -(-side // GRID)
     return slice((side - 1) % stride // 2, None, stride)
 
@@ -39,7 +39,7 @@ def _every(side: int) -> slice:
 def cosine_distances(rows: Float[Array, "*batch n c"]) -> Float[Array, "*batch n n"]:
     """Return 1 - cos of the angle between each two of n vectors; a vector of zeros has 1 to all.
 
-    Where vectors are shorter than 1e-6, the cosine of the angle is taken for almost 0.
+    The cosine with a vector that is shorter than 1e-6 comes out as almost 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -60,11 +60,11 @@ def self_similarity_distance(
 
     D is the matrix of `cosine_distances` between the positions, each column divided by its sum. The
     loss is sum(|D_canvas - D_content|) / n: the distance of two columns, from 0 to 2, averaged over the
-    columns. It does not change if all features are multiplied by a number. So it asks for the same
-    parts to be alike, not for the same look of them.
+    columns. It does not change if all features are multiplied by a number. The loss asks which parts of
+    a picture are alike, not what they look like.
 
-    Departure: the sum of a column is not taken for less than `LEAST` times n, so that a flat picture
-    gives no division by zero. (The source has no such limit.)
+    Departure from the source: columns are divided by `LEAST` times n if their sum is less, so that a
+    flat picture gives no division by zero.
 
     Args:
       canvas: features at n positions.
@@ -97,7 +97,8 @@ def self_similarity_distance(
 def self_similarity_on_grid(canvas: FeatureMap, content: FeatureMap) -> Scalar:
     """Return `self_similarity_distance` of two pictures' features [*batch, h, w, c] at one tap.
 
-    Compared are at most 32 x 32 positions, on a regular grid; so memory does not grow with the picture.
+    At most 32 x 32 positions, on a regular grid, are compared, so that memory does not grow with the
+    picture.
     (The source draws 1024 positions anew in each update, and concatenates the features of all taps.)
     """
     return self_similarity_distance(
