@@ -96,7 +96,8 @@ class State(NamedTuple):
     opt_state: Any  # state of the optimiser's optax transformation
     # Number of the update, counted at this scale, whose losses were not finite; -1 if there is none.
     broke_at: Int[Array, "*batch"]
-    # The average of all canvases kept at this scale, if `recipe.descent.average_decay` asks for it.
+    # The average of all canvases kept at this scale, weighted more the later they are; None if
+    # `recipe.descent.average_decay` is None.
     average: Float[Array, "*batch h w 3"] | None = None
 
 

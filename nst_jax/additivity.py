@@ -35,7 +35,7 @@ def check_additive(argument: str, loss: Loss) -> None:
 
     Args:
       argument: the caller's name for the loss, used in the message.
-      loss: any loss; those of `losses`, and those with `additive=False`, are not evaluated.
+      loss: any loss; the losses of the package, and those with `additive=False`, are not evaluated.
 
     Raises:
       ValueError: if added zeros (for a `Variation`, a mask that is True everywhere) change the sums, or

@@ -11,7 +11,7 @@ from nst_jax import _checks, optimize
 from nst_jax.prepare import Scale
 
 # Values that a `Canvas` makes. The loop only passes them on, and does not look inside.
-LoopState: TypeAlias = Any  # `State`, that of a batch, or that of a dream
+LoopState: TypeAlias = Any  # a `State`, the `State` of a batch, or the `DreamState` of a dream
 Values: TypeAlias = Any  # the losses, or what a dream maximises, of several canvases in order
 Handover: TypeAlias = Any  # an image, or `optimize.Handover`: what a scale leaves to the next one
 

@@ -46,8 +46,9 @@ class DreamShot(NamedTuple):
 
     step: int  # steps so far, over all octaves
     image: Image  # the canvas [h, w, 3] in [0, 1], at the size of its octave
-    excitement: Excitement  # of `image`; if `broke_at` is not -1: not finite, of a rejected canvas
-    history: Excitement  # of the n canvases since the previous shot: arrays [n]
+    # What the dream maximises, of `image`; if `broke_at` is not -1: not finite, of a rejected canvas.
+    excitement: Excitement
+    history: Excitement  # what the n canvases since the previous shot had reached: arrays [n]
     octave: int  # index of the octave; 0 is the smallest
     broke_at: int  # number of the step, over all octaves, whose excitement was not finite, or -1
 
@@ -337,7 +338,7 @@ class DreamCanvas:
         return measured
 
     def shot(self, position: Position, new: tuple[Excitement, ...]) -> DreamShot:
-        """Return the shot at a position; `new` is the excitement since the previous shot."""
+        """Return the shot at a position; `new` has the values maximised since the previous shot."""
         state = position.state
         assert state is not None
         broke_at = int(state.broke_at)

@@ -209,7 +209,7 @@ def _decoded(canvas: Any, recipe: Recipe, bands: Bands | None) -> Image:
 class Handover(NamedTuple):
     """What a scale leaves to the next one."""
 
-    image: Image  # the unclipped image from which it starts
+    image: Image  # the unclipped image from which the next scale starts
     opt_state: Any = None  # the optimiser's state, if the optimiser carries it
 
 

@@ -115,8 +115,8 @@ def instant_many(
       style_size: size to which style pictures are resized, as in `stylize`; default: the shorter side
         becomes 256 px.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`; see `instant`.
-      params: weights of one of the two networks, see `instant`, to which all styles must then belong;
-        default: the weights in the package.
+      params: weights of the network for style pictures, or of the network of 26 styles; all styles must
+        then be of this network. Default: the weights in the package, of both networks.
       chunk: largest number of pictures painted at once; default: the number beyond which larger chunks
         are hardly faster.
 

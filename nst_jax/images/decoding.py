@@ -253,7 +253,7 @@ def _check_memory(opened: PilImage.Image, needed: int) -> None:
     """Refuse a picture if decoding it takes more bytes, `needed`, than are available.
 
     A JPEG could be reduced while it is decoded, but is refused as well: otherwise the result would
-    depend on the memory that happened to be free. Only `MOST_PIXELS` decides on a reduction.
+    depend on the memory that happened to be free. Whether it is reduced depends on `MOST_PIXELS` alone.
     """
     available = _memory.of_this_machine()
     if available is not None and needed > available:
@@ -484,7 +484,8 @@ def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
 
 
 def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    # Tested on a grid of colours, since there are many sRGB profiles, which differ in name and bytes.
+    # There are many sRGB profiles, which differ in name and bytes. So a profile counts as sRGB if it
+    # changes no colour of a grid by more than one 8-bit level.
     grid = np.minimum(np.indices((9, 9, 9), np.int32).reshape(3, 27, 27) * 32, 255)
     colours = np.ascontiguousarray(np.moveaxis(grid, 0, -1).astype(np.uint8))
     converted = np.asarray(_transformed(PilImage.fromarray(colours), profile))

@@ -31,8 +31,8 @@ from nst_jax.losses.sums import as_float, at_least_float32
 class Moments(NamedTuple):
     """The first and second moments of features: sums over positions, or means."""
 
-    first: Float[Array, " c"]
-    second: Float[Array, "c c"]
+    first: Float[Array, " c"]  # of F, the features as an [h * w, c] matrix
+    second: Float[Array, "c c"]  # of the products of all pairs of channels, FᵀF
 
 
 def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) -> Moments:
@@ -173,11 +173,12 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
 
 
 def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent: Extent) -> Scalar:
-    """Return the squared Wasserstein-2 distance of two Gaussians divided by tr(S_s), S_s of the style.
+    """Return the squared Wasserstein-2 distance of two Gaussians, relative to the style's features.
 
-    It is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s). Before, 1e-3 of the style's mean
-    square times I is added to both covariances. The loss is 0 for equal Gaussians and, but for that
-    addition, 1 for a canvas whose features are all 0, at every tap and with every family of weights.
+    It is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where 1e-3 of the style's mean
+    square times I is first added to both covariances. The loss is 0 for equal Gaussians and, but for
+    that addition, 1 for a canvas whose features are all 0. This holds at every tap and for every family
+    of weights.
 
     The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
     iterations give the inverse root beside the root, so the backward pass needs no iterations. The

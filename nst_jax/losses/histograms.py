@@ -24,9 +24,8 @@ from nst_jax.losses.sums import at_least_float32
 class OrderedChannels(NamedTuple):
     """The features of one or several pictures at one tap, each channel in ascending order."""
 
-    ordered: Float[
-        Array, "n c k"
-    ]  # of n pictures; only the first `counts` of the k numbers are valid
+    # For each of n pictures and c channels, k numbers, of which only the first `counts` are valid.
+    ordered: Float[Array, "n c k"]
     counts: Float[Array, " n"]  # number of positions of each picture
     shares: Float[Array, " n"]  # weights of the pictures, which sum to 1
 

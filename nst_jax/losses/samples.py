@@ -72,9 +72,7 @@ def blended_samples(parts: Sequence[Samples], weights: Sequence[Scalar | float])
     )
 
 
-AT_ONCE = (
-    2**21
-)  # how many numbers are sorted at once at most, to bound the memory that sorting takes
+AT_ONCE = 2**21  # largest number of numbers sorted at once, to bound the memory for sorting
 
 
 def group_size(rows: int, *lengths: int) -> int:
@@ -134,7 +132,7 @@ class Ranks(NamedTuple):
 
     ordered: Float[Array, "d m"]  # each row in ascending order
     first: Int[Array, "d m"]  # for each number as given, the first place of its run
-    middle: Float[Array, "d m"]  # for each first place of a run, the middle of the run
+    middle: Float[Array, "d m"]  # at the first place of each run, the middle of the run
 
     def as_given(self, at_first_places: Float[Array, "d m"]) -> Float[Array, "d m"]:
         """Return, for each number as given, what was computed for the first place of its run."""

@@ -14,8 +14,9 @@ GRID = 32  # most positions along each side that are compared
 # Squared length under which a vector counts as zero, and has no direction.
 SHORTEST = 1e-12
 
-# Mean cosine distance under which a position is taken for equal to all others. Distances between equal
-# features are some 1e-7 in float32; divided by their own sum, they would be noise of full size.
+# Least mean cosine distance from a position to all others by which the distances are divided. Distances
+# between equal features are rounding errors of some 1e-7 in float32; divided by their own sum, they
+# would become as large as true distances.
 LEAST = 1e-4
 
 
@@ -37,7 +38,7 @@ def _every(side: int) -> slice:
 
 
 def cosine_distances(rows: Float[Array, "*batch n c"]) -> Float[Array, "*batch n n"]:
-    """Return 1 - cos of the angle between each two of n vectors; a vector of zeros has 1 to all.
+    """Return 1 - cos of the angle between each two of n vectors; it is 1 for a vector of zeros.
 
     The cosine with a vector that is shorter than 1e-6 comes out as almost 0.
 
@@ -48,7 +49,7 @@ def cosine_distances(rows: Float[Array, "*batch n c"]) -> Float[Array, "*batch n
       [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
     """
     squares = jnp.sum(jnp.square(rows), axis=-1, keepdims=True)
-    # 1 in place of a smaller length keeps both the result and its gradient finite.
+    # Squared lengths up to `SHORTEST` are replaced by 1, which keeps result and gradient finite.
     unit = rows * lax.rsqrt(jnp.where(squares > SHORTEST, squares, 1.0))
     return 1 - jnp.einsum("...ic,...jc->...ij", unit, unit, precision=lax.Precision.HIGHEST)
 

@@ -51,8 +51,9 @@ def style_vector_distance(
       The distance, a scalar.
 
     Raises:
-      TypeError: as in `feed_forward.style_vector`.
-      ValueError: as in `feed_forward.style_vector`.
+      TypeError: if `predictor` is no `Params`.
+      ValueError: for weights of another network, and for a picture that is not [h, w, 3] or is smaller
+        than 16 px.
 
     Example:
       >>> import nst_jax as nst

@@ -42,7 +42,7 @@ class Cut:
     side: int  # length of the side, px
     core: int  # length of a core, px, a multiple of 16; the last core may be shorter
     window: int  # length of a window, px
-    halo: int  # px by which a window extends past its core at least, except at the picture's border
+    halo: int  # least px by which a window extends past its core, except at the picture's border
 
     @property
     def count(self) -> int:
