@@ -276,7 +276,7 @@ def array(argument: str, value: Any, advice: str) -> None:
 
 
 def start_or_image(argument: str, init: Any) -> None:
-    """Refuse an `init` that is neither None, nor a picture, nor a callable; a class is refused too."""
+    """Refuse an `init` unless it is None, a picture, or a callable that is not a class."""
     if isinstance(init, type):
         raise TypeError(
             f"`{argument}`: expected a picture or a start, got the class; write `{init.__name__}()`"
@@ -286,7 +286,7 @@ def start_or_image(argument: str, init: Any) -> None:
 
 
 def random_key(argument: str, key: Any) -> None:
-    """Refuse a value that is neither None nor a JAX random key, typed or raw (uint32)."""
+    """Refuse a value unless it is None or a JAX random key, typed or raw (uint32)."""
     if key is None or (
         hasattr(key, "dtype")
         and (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32)

@@ -85,7 +85,8 @@ def opened(source: Source) -> Iterator[h5py.File]:
       source: the file, and the format that it must have.
 
     Yields:
-      The open file. Errors of HDF5 inside the block are raised as the ValueError for a damaged file.
+      The open file. If HDF5 raises an error inside the block, it becomes a ValueError that says that
+      the file is damaged.
 
     Raises:
       ValueError: if the file is missing, not readable, empty, damaged, or of another format or version.
@@ -132,7 +133,7 @@ def _check_readable(source: Source) -> None:
 def _check_bytes(source: Source) -> bool:
     """Refuse a file whose bytes do not have the expected CRC-32.
 
-    Expected is `source.checksum` or, if that is None, the checksum in the file's last line.
+    The expected checksum is `source.checksum` or, if that is None, the one in the file's last line.
 
     Returns:
       True if the bytes were verified, False if there is neither of these checksums.

@@ -119,7 +119,7 @@ def step(
 
 
 def _averaged(state: State, recipe: Recipe, kept: Bool[Array, ""]) -> Float[Array, "h w 3"] | None:
-    """Return `state.average` with the pending canvas taken in if `kept`; None if there is no average.
+    """Return `state.average`, with the pending canvas included if `kept`; None if there is no average.
 
     With decay d, canvas i of 1 to t has a weight proportional to d^(t - i). The newest canvas then has
     the share (1 - d) / (1 - d^t) of the average: the result is an exponential moving average with the

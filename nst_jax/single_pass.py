@@ -28,10 +28,10 @@ def instant(
 ) -> Image:
     """Paint the content in a style by a single pass of a feed-forward network, in about a second.
 
-    `stylize` changes a picture until its features are those wanted; here a network that was trained
-    once maps the content to the result. If the style is a picture, Magenta's arbitrary network paints,
-    which transfers palette and grain more than strokes. If it is a name or number, the network of 26
-    styles paints, which knows only these and makes them more pronounced.
+    `stylize` optimises each picture in many updates; here a network that was trained once maps the
+    content to the result. If the style is a picture, Magenta's arbitrary network paints, which
+    transfers palette and grain more than strokes. If it is a name or number, the network of 26 styles
+    paints, which knows only these and makes them more pronounced.
 
     Args:
       content: [h, w, 3] float in [0, 1], or uint8; or the path of a picture.
@@ -164,7 +164,7 @@ def instant_many(
 
 
 def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
-    """Return (name for error messages, value) for each entry of a value, a batch or a sequence."""
+    """Return (name for error messages, value) of a single value, or of each entry of a batch or list."""
     if hasattr(values, "shape") and len(values.shape) == 4:
         values = list(values)
     if not isinstance(values, (list, tuple)):

@@ -250,7 +250,7 @@ COEFFICIENT_BYTES = 8
 
 
 def _check_memory(opened: PilImage.Image, needed: int) -> None:
-    """Refuse a picture if decoding it takes more bytes, `needed`, than are available.
+    """Refuse a picture if decoding it takes more bytes (`needed`) than can be allocated.
 
     A JPEG could be reduced while it is decoded, but is refused as well: otherwise the result would
     depend on the memory that happened to be free. Whether it is reduced depends on `MOST_PIXELS` alone.

@@ -109,7 +109,7 @@ class GaussianTarget(NamedTuple):
     """What `wasserstein_absolute` needs of a style."""
 
     mean: Float[Array, " c"]
-    covariance: Float[Array, "c c"]  # with the multiple of I
+    covariance: Float[Array, "c c"]  # with 1e-4 I added, or more; see `_regular_covariance`
     root: Float[Array, "c c"]  # square root of `covariance`
 
 
@@ -152,7 +152,7 @@ class RelativeGaussianTarget(NamedTuple):
 
     mean: Float[Array, " c"]  # of the features as they are
     size: Float[Array, ""]  # mean square of the features as they are
-    trace: Float[Array, ""]  # trace of the covariance, with the multiple of I
+    trace: Float[Array, ""]  # trace of the divided covariance, with 1e-3 I added, or more
     root: Float[Array, "c c"]  # square root of that covariance
 
 

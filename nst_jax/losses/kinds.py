@@ -1,4 +1,4 @@
-"""The three kinds of losses, each made of functions: sums over a picture, and the loss of these sums."""
+"""The three kinds of losses, each made of functions: sums over a picture, and the loss of the sums."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias

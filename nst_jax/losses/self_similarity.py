@@ -99,8 +99,8 @@ def self_similarity_on_grid(canvas: FeatureMap, content: FeatureMap) -> Scalar:
     """Return `self_similarity_distance` of two pictures' features [*batch, h, w, c] at one tap.
 
     At most 32 x 32 positions, on a regular grid, are compared, so that memory does not grow with the
-    picture.
-    (The source draws 1024 positions anew in each update, and concatenates the features of all taps.)
+    picture. (The source draws 1024 positions anew in each update, and concatenates the features of all
+    taps.)
     """
     return self_similarity_distance(
         *(grid_of_positions(at_least_float32(features)) for features in (canvas, content))

@@ -1,7 +1,8 @@
 """What a loss costs at one tap: its operations and the memory it takes, read from its jaxprs.
 
-So the losses of users are counted in the same way as those of the package. Only products of matrices,
-sorts and gathers are counted: other operations are elementwise, and under a hundredth of the network's.
+A jaxpr exists for every loss, so the losses of users are counted like those of the package. Only
+products of matrices, sorts and gathers are counted: other operations are elementwise, and take under a
+hundredth of the network's.
 """
 
 import math

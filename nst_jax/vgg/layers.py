@@ -191,7 +191,7 @@ def reflect_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with `x` mirrored at its border pixels; if a side has only 1 px, repeat these instead."""
+    """Convolve with `x` mirrored at its border pixels; a side of only 1 px has these repeated."""
     mode = "reflect" if min(x.shape[1:3]) > 1 else "edge"
     return _convolve_padded(mode, x, kernel, forms, products)
 
