@@ -164,7 +164,7 @@ def instant_many(
 
 
 def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
-    """Return (name for error messages, value) of a single value, or of each entry of a batch or list."""
+    """Return (name for error messages, value) of a single value, or of each entry of several."""
     if hasattr(values, "shape") and len(values.shape) == 4:
         values = list(values)
     if not isinstance(values, (list, tuple)):
