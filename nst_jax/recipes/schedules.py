@@ -75,7 +75,7 @@ class GeometricScales:
       (((96, 128), 1000), ((136, 181), 500), ((192, 256), 500), ((272, 362), 500), ((384, 512), 500))
 
     References:
-      github.com/crowsonkb/style-transfer-pytorch, whose default this class has.
+      github.com/crowsonkb/style-transfer-pytorch, whose default numbers are the defaults here.
     """
 
     per_halving: float = 2.0
@@ -103,7 +103,7 @@ class GeometricScales:
             if longer < int(self.smallest) or min(smaller) < SMALLEST:
                 break
             scales.append(smaller)
-        # Where scales are dense and small, neighbours may be of one size after rounding.
+        # Small scales with a ratio near 1 may be equal after rounding; each size is kept once.
         distinct = list(dict.fromkeys(reversed(scales)))[-max(1, steps) :]
         weights = [float(self.first), *[float(self.later)] * (len(distinct) - 1)]
         return tuple(zip(distinct, _counts(weights, steps), strict=True))
