@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nst_jax.optimize import init, run, step
     from nst_jax.painting import Diverged, Stalled, paint, stylize
     from nst_jax.scaling.capacity import OutOfMemory
-    from nst_jax.scaling.costs import estimate_memory
+    from nst_jax.scaling.footprint import estimate_memory
     from nst_jax.scaling.plan import Plan, plan
     from nst_jax.single_pass import instant, instant_many
     from nst_jax.vgg.network import features
@@ -68,7 +68,7 @@ else:
             "optimize": ("init", "run", "step"),
             "painting": ("Diverged", "Stalled", "paint", "stylize"),
             "scaling.capacity": ("OutOfMemory",),
-            "scaling.costs": ("estimate_memory",),
+            "scaling.footprint": ("estimate_memory",),
             "scaling.plan": ("Plan", "plan"),
             "single_pass": ("instant", "instant_many"),
             "vgg.network": ("features",),

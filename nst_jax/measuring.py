@@ -15,7 +15,7 @@ from nst_jax._compile import Jitted
 from nst_jax._types import Features, Image, Params, Statistic, StyleImage, Targets
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands
-from nst_jax.scaling.costs import content_operations, style_operations
+from nst_jax.scaling.operations import content_operations, style_operations
 
 
 class Watch:

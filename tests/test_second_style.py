@@ -12,7 +12,7 @@ import nst_jax as nst
 from nst_jax import losses, optimizers, provenance, recipes
 from nst_jax.objective import stacked_targets
 from nst_jax.recipes import toml
-from nst_jax.scaling import costs
+from nst_jax.scaling.operations import style_operations, update_operations
 from tests import small
 
 # Losses of two updates differ by the directions alone, so the guarded L-BFGS might refuse good updates.
@@ -247,9 +247,7 @@ def test_the_work_of_a_second_style_loss_is_counted():
     first = small.shallow()
     both = first.replace(second_style=GRAMS)
     shape = (128, 128)
-    assert costs.update_operations(shape, both, "cpu") > costs.update_operations(
-        shape, first, "cpu"
-    )
-    assert costs.style_operations(shape, both) > costs.style_operations(shape, first)
+    assert update_operations(shape, both, "cpu") > update_operations(shape, first, "cpu")
+    assert style_operations(shape, both) > style_operations(shape, first)
     memory = [nst.estimate_memory(shape, recipe=recipe).targets for recipe in (first, both)]
     assert memory[1] - memory[0] == 4 * 2 * 64**2
