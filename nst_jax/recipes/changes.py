@@ -68,7 +68,7 @@ def with_quality(recipe: Recipe, quality: str) -> Recipe:
     Args:
       recipe: one of this project's own recipes, `default` or `gram`, or a variant with its name.
       quality: `"draft"` (a third of the recipe's own number of updates), `"good"` (the recipe's own) or
-        `"best"` (as many as still make a visible difference).
+        `"best"` (more than three times as many).
 
     Returns:
       The recipe with another number of `steps`.

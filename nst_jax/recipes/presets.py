@@ -425,11 +425,10 @@ GRAM = Recipe(
 
 # Both losses are relative: the style loss is 1 for a canvas without features and 0 for the style
 # itself, the content loss is 1 and 0 likewise. So one weight means the same for every pair of pictures;
-# the mean square of a photograph's features, by which the content loss is divided here, differed by a
-# factor of 6 among nine photographs. Shallow taps weigh most: with equal weights, pictures were farther
-# from the style at equal distance from the content. A variation term is left out, since the covariances
-# of the shallow taps already keep single pixels from standing out. With zeros beyond the border, the
-# picture gets a dull frame; reflected borders leave none.
+# the mean square of a photograph's features, by which the content loss is divided here, is several
+# times as large in one photograph as in another. Shallow taps weigh most. A variation term is left out,
+# since the covariances of the shallow taps already keep single pixels from standing out. With zeros
+# beyond the border, the picture gets a dull frame; reflected borders leave none.
 DEFAULT = Recipe(
     name="default",
     source="this project: Wasserstein-2 distances of features to the style's and squared differences "
