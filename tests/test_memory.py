@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import pytest
 
 import nst_jax as nst
-from nst_jax import _memory, measuring, objective, prepare, recipes, vgg
+from nst_jax import _memory, measuring, prepare, recipes, vgg
 from nst_jax.images import resizing
 from nst_jax.scaling import capacity, chunk_size, footprint, tiles
 from nst_jax.scaling.fitting import largest_that_fits
 from nst_jax.scaling.plan import FileMemory, memory_of_files, plan_scales
+from nst_jax.targets import no_sums
 from tests import small
 from tests.test_precision import at
 
@@ -82,7 +83,7 @@ def test_measuring_is_within_a_quarter_of_what_xla_counts(params, taps, tile):
     recipe = replace(recipe, network=replace(recipe.network, tile=tile))
     style, core = jnp.zeros((*shape, 3)), recipes.as_arrays(recipe.bare())
     if tile:
-        sums = objective.no_sums(style, core)
+        sums = no_sums(style, core)
         lowered = measuring.PROGRAMS.add_style_tile.lower(params, style, sums, 0, core)
     else:
         lowered = measuring.PROGRAMS.sum_style.lower(params, style, core)

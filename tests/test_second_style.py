@@ -10,9 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import losses, optimizers, provenance, recipes
-from nst_jax.objective import stacked_targets
 from nst_jax.recipes import toml
 from nst_jax.scaling.operations import style_operations, update_operations
+from nst_jax.targets import stacked_targets
 from tests import small
 
 # Losses of two updates differ by the directions alone, so the guarded L-BFGS might refuse good updates.

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import objective, optimize, provenance
+from nst_jax import optimize, provenance, targets
 from nst_jax._types import Params, State, Targets
 from nst_jax.checkpoints import named_leaves
 from nst_jax.feed_forward import arbitrary, johnson, styles26
@@ -493,7 +493,7 @@ class _Run:
         return named_leaves(self._fresh(picture_of(SIDES, sizes)))
 
     def _measured(self, weights: Weights, content: Any, style: Any) -> Targets:
-        return objective.measure(_with(self.params, weights), content, style, self.recipe)
+        return targets.measure(_with(self.params, weights), content, style, self.recipe)
 
     def _fresh(self, image: jax.ShapeDtypeStruct) -> State:
         return jax.eval_shape(partial(optimize.init, recipe=self.recipe), image)

@@ -27,12 +27,12 @@ from nst_jax.feed_forward.training_job import (
 )
 from nst_jax.feed_forward.training_step import TrainingState, crop_losses, init_training, train_step
 from nst_jax.measuring import Measuring
-from nst_jax.objective import stacked_targets
 from nst_jax.optimizers.rules import Adam
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.sharding import Devices
+from nst_jax.targets import stacked_targets
 from nst_jax.vgg.network import with_forms
 
 # Largest number of pairs, of a held-out crop and a style, whose losses are averaged for the held-out

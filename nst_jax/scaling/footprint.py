@@ -372,7 +372,7 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
         def made(found: Any) -> Any:
             statistics = [part.loss.measure(found) for _ in terms.style_shares]
             shares = [1 / len(statistics)] * len(statistics)
-            # A single style is not blended, as in `objective.blend`.
+            # A single style is not blended, as in `targets.blend`.
             one = part.loss.blend(statistics, shares) if len(shares) > 1 else statistics[0]
             return part.loss.target(one)
 

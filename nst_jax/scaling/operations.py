@@ -68,7 +68,7 @@ def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> flo
 
     With several devices, the result is for one of them.
     """
-    # On several devices, the content is cut into the canvas' tiles; see `objective.measure_content`.
+    # On several devices, the content is cut into the canvas' tiles; see `targets.measure_content`.
     terms = recipe.terms
     deciding = terms.content_taps if devices == 1 else terms.taps
     grid = tiles.grid_of(shape, deciding, recipe.network, planned_bands(shape, recipe, devices))
