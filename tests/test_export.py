@@ -15,7 +15,7 @@ import nst_jax as nst
 from nst_jax import feed_forward
 from nst_jax.app.cli import main
 from nst_jax.checkpoints import named_leaves
-from nst_jax.export import encodings, models, saving
+from nst_jax.export import encodings, saving
 from nst_jax.feed_forward import johnson
 from nst_jax.vgg import layers
 from tests import small
@@ -246,9 +246,9 @@ def test_a_program_for_every_platform_is_in_the_file(tmp_path, params):
 
 def test_8_bits_lose_nothing_of_the_weights_of_this_package(params):
     for model in (
-        models.styles26_model(feed_forward.load_styles26()),
-        models.arbitrary_model(feed_forward.load_arbitrary()),
-        models.features_model(params, taps=["relu2_1"]),
+        nst.export.styles26_model(feed_forward.load_styles26()),
+        nst.export.arbitrary_model(feed_forward.load_arbitrary()),
+        nst.export.features_model(params, taps=["relu2_1"]),
     ):
         stored = encodings.encoded_weights(model.weights, "int8")
         assert bytes_of_kernels(stored) < 0.3 * bytes_of_kernels(model.weights)
@@ -277,7 +277,7 @@ def test_other_kernels_are_rounded_to_254_steps_of_each_channel():
 
 
 def test_float16_halves_a_file_and_states_its_error(tmp_path):
-    model = models.styles26_model(feed_forward.load_styles26())
+    model = nst.export.styles26_model(feed_forward.load_styles26())
     sizes = {}
     for encoding in ("float32", "float16"):
         path = tmp_path / f"{encoding}.npz"
@@ -353,9 +353,9 @@ def test_a_missing_extra_is_named(to, package, capsys, tmp_path, monkeypatch):
 )
 def test_sizes_are_open_by_default_where_the_format_can_have_them(params, to, name, shape):
     model = {
-        "features": lambda: models.features_model(params, taps=["relu1_1"]),
-        "styles26": lambda: models.styles26_model(feed_forward.load_styles26()),
-        "step": lambda: models.step_model(params, small.shallow()),
+        "features": lambda: nst.export.features_model(params, taps=["relu1_1"]),
+        "styles26": lambda: nst.export.styles26_model(feed_forward.load_styles26()),
+        "step": lambda: nst.export.step_model(params, small.shallow()),
     }[name]()
     assert saving.shapes_for(model, to, None, None) == (shape, shape)
     assert saving.shapes_for(model, to, (32, 48), None) == ((32, 48), (32, 48))
