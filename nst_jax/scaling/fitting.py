@@ -11,7 +11,7 @@ from nst_jax.optimizers import Adam
 from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
-from nst_jax.scaling.costs import estimate_memory
+from nst_jax.scaling.footprint import estimate_memory
 from nst_jax.vgg.precision import BFLOAT16
 
 # Tile sizes to try, in px. Smaller tiles take less memory but more time, because of their halos.

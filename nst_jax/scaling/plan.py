@@ -22,17 +22,15 @@ from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, chunk_size, sharding
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
-from nst_jax.scaling.costs import (
+from nst_jax.scaling.fitting import fitted, history_of, with_network
+from nst_jax.scaling.footprint import (
     FLOAT32,
     PLATFORMS,
     Footprint,
     is_tiled,
-    measuring_operations,
     peak_of_resizing,
-    run_operations,
-    scale_operations,
 )
-from nst_jax.scaling.fitting import fitted, history_of, with_network
+from nst_jax.scaling.operations import measuring_operations, run_operations, scale_operations
 from nst_jax.scaling.sharding import AnyMesh, Devices
 from nst_jax.vgg.precision import Auto
 
