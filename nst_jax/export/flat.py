@@ -1,6 +1,7 @@
 """Programs as functions of arrays only, with the weights inside.
 
-They are for formats whose programs take neither dictionaries nor their weights as arguments.
+ONNX and TensorFlow Lite need programs of this form: they take no dictionaries, and no weights, as
+arguments.
 """
 
 from collections.abc import Callable, Mapping

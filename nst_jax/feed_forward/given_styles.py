@@ -140,7 +140,10 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
 
 
 def refuse_mixed(styles: Sequence[Any], named: Sequence[bool], *, argument: str) -> None:
-    """Refuse a blend of pictures with some of the 26 styles, which two different networks paint."""
+    """Refuse a blend of pictures with some of the 26 styles, since no network paints both.
+
+    `named` says for each style whether it is one of the 26.
+    """
     if any(named) and not all(named):
         name, other = styles[named.index(True)], styles[named.index(False)]
         what = f"'{other}'" if isinstance(other, (str, os.PathLike)) else "a picture"

@@ -90,7 +90,7 @@ class Training(Iterator[TrainingReport]):
     def __init__(
         self, params: Params, job: TrainingJob, *, resume: TrainingCheckpoint | None = None
     ) -> None:
-        """Measure the paintings, and make a fresh network or take that of a checkpoint.
+        """Compute the paintings' style targets; make a fresh network, or take that of a checkpoint.
 
         Args:
           params: weights of VGG-19.
@@ -99,8 +99,9 @@ class Training(Iterator[TrainingReport]):
             None starts anew.
 
         Raises:
-          ValueError: if `resume` is a checkpoint of another training or has had more than `job.steps`
-            updates, or if no photo can be held out, or none trained on, because of damage.
+          ValueError: if `resume` is a checkpoint of another training, or one of more than `job.steps`
+            updates; or if so many photos are damaged or nearly uniform that none can be held out or
+            none is left to train on.
         """
         self.job, self._before = job, resume
         self._identity = identity_of(params, job)
@@ -193,7 +194,8 @@ class Training(Iterator[TrainingReport]):
         )
         self.step += 1
         self._losses.append(losses.total)
-        # Reading an earlier loss waits for the device, so that updates do not queue up, and finds NaN.
+        # Reading an earlier loss waits until the device has computed it, so that updates do not queue
+        # up; and a loss that is not finite ends the training a few updates later.
         if len(self._losses) > IN_FLIGHT:
             self._check_finite(self._losses[-1 - IN_FLIGHT], self.step - IN_FLIGHT)
         return losses.total
@@ -227,7 +229,8 @@ class Training(Iterator[TrainingReport]):
         totals: list[np.ndarray] = []
         for start in range(0, len(pairs), self.job.batch):
             part = pairs[start : start + self.job.batch]
-            # Repeated up to a full batch: one shape needs one compiled program.
+            # The last pair is repeated up to a full batch, since batches of one shape need only one
+            # compiled program.
             full = part + part[-1:] * (self.job.batch - len(part))
             which, styles = np.asarray(full, np.int32).T
             crops = sharding.split(jnp.asarray(self.crops.held_out[which]), self.job.mesh)
