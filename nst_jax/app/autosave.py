@@ -119,7 +119,8 @@ class CheckpointWriter:
 
         Args:
           job: the job whose checkpoints are written.
-          ends: for each scale (resolution level), the updates over all scales until its end.
+          ends: for each scale (resolution level), the number of updates after which it ends, counted
+            from the beginning of the run.
           clock: returns seconds; tests pass their own.
         """
         self._path, self._every = job.outputs.checkpoint, job.outputs.checkpoint_every

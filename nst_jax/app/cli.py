@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C. After SIGTERM,
       `stylize`, `dream`, `demo` and `train` give 143, and after SIGHUP 129; `batch`, `sweep`, and
-      `instant` with several pictures give 130 after both.
+      `instant` with several pictures give 130 after either signal.
     """
     if argv is not None:
         return _call(argv)
@@ -115,9 +115,10 @@ def _call(argv: Sequence[str] | None) -> int:
 
 @contextmanager
 def _imports() -> Iterator[None]:
-    """Context manager: import without garbage collections, which would take a seventh of the time.
+    """Context manager: import without garbage collection.
 
-    What is imported is many objects, and none of them garbage.
+    Collections would take a seventh of the time and find nothing: imports create many objects, all of
+    which stay in use.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -273,8 +274,8 @@ def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
 def dream(begun: float, content: Path, **chosen: Any) -> int:
     """Paint into PHOTO what the network sees in it (Deep Dream).
 
-    Whatever the layers of --tap find is made stronger, so that they find more of it, on small copies of
-    the picture first. With --guide, they are pulled towards what they find in another picture.
+    Whatever the layers of --tap find in the picture is made stronger, first on small copies of it. With
+    --guide, the picture is pulled towards what these layers find in another picture.
 
     Ctrl-C stops the run early and saves the picture so far; a second Ctrl-C stops at once.
     """

@@ -56,7 +56,7 @@ def exit_on_interrupt() -> None:
 def exit_on_signals() -> None:
     """Make SIGTERM and SIGHUP exit as Ctrl-C does: at once, after unfinished files are removed.
 
-    It is for commands that write only at their end. Ignored signals stay ignored. If this process does
+    Commands that write only at their end call it. Ignored signals stay ignored. If this process does
     not run the command line, nothing is changed.
     """
     if not _in_charge or threading.current_thread() is not threading.main_thread():

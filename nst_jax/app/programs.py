@@ -221,8 +221,8 @@ class Kept:
 
 # --- What a program depends on --------------------------------------------------------------------
 
-# The functions below do not use `recipes.walk`: a key describes every argument (weights, targets,
-# state), not only recipes; and it needs full names, while recipes name functions without their package.
+# The module `recipes.walk`, which writes recipes as text, does not suffice for keys: a key describes
+# every argument (weights, targets, state), not only recipes, and names functions with their package.
 
 
 class _Foreign(TypeError):

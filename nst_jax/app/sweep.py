@@ -282,8 +282,8 @@ def sweep_job(
       styles: the style picture, or several to blend.
       recipe: the recipe with every flag applied except those in `values`.
       values: maps keys of `TITLES` to numbers, and "layers" to the text of `--layers`.
-      chunk: largest number of canvases painted at once; None is as many as fit into memory,
-        until more gain no speed.
+      chunk: largest number of canvases painted at once; None is as many as fit into memory and still
+        gain speed.
       devices: the devices that share the canvases, as in `nst_jax.stylize_many`.
       bands: number of devices that share each canvas.
       **options: other fields of `SweepJob`.

@@ -75,7 +75,8 @@ class MeasuringWatch(PollingWatch):
         self._thread, self._clock = threading.get_ident(), clock
         self._operations, self._done = operations, 0.0
         self._begun = 0.0  # when this thread began to wait for a piece
-        self._elsewhere: list[tuple[float, float]] = []  # when another thread measured
+        # Begin and end, by the clock, of each time for which another thread waited for a piece.
+        self._elsewhere: list[tuple[float, float]] = []
 
     def stop_if_asked(self) -> None:
         """Raise KeyboardInterrupt if the run shall end."""

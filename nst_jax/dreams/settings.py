@@ -28,8 +28,9 @@ STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
 # distributed, their standard deviation is about 1.9, or 0.0074 for pixels in [0, 1]. TensorFlow's
 # tutorial has 0.005, and five times as many steps.
 STEP_SIZE = 0.0075
-# The two sources use taps of other networks, GoogLeNet and Inception-v3. Of the taps of VGG-19, this one
-# covers a picture with eyes and heads; later taps make larger heads, and leave plain areas as they are.
+# The two sources use taps of other networks, GoogLeNet and Inception-v3. Of the taps of VGG-19, this
+# one covers a picture with eyes and heads; later taps make larger heads, and leave plain areas as they
+# are.
 TAP = "relu4_4"
 SIZE = sizes.LongEdge(512)
 # "The neural network we use was trained on images downscaled to 224x224 size. So high resolution images

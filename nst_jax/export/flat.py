@@ -1,7 +1,7 @@
 """Programs as functions of arrays only, with the weights inside.
 
-ONNX and TensorFlow Lite need programs of this form: they take no dictionaries, and no weights, as
-arguments.
+Files of ONNX and TensorFlow Lite need this form: the arguments of their programs are arrays, without
+dictionaries, and the weights are constants of the programs.
 """
 
 from collections.abc import Callable, Mapping

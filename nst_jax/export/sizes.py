@@ -28,7 +28,8 @@ def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict
       style_shape: the same for the style picture.
 
     Returns:
-      Numbers of pixels or symbolic sizes, by the names of the program's sides, such as "h".
+      Numbers of pixels or symbolic sizes, by the names of the program's sides, such as
+        `"height"`.
     """
     chosen: dict[str, Any] = {
         side: ANY if both == ANY else both[index]

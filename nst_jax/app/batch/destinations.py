@@ -119,7 +119,7 @@ def check_destinations(
             if output.parent not in existing:
                 existing[output.parent] = _existing(output.parent)
             there = existing[output.parent] / output.name
-            # A link's file may be in another folder than the link, so each link is tested.
+            # The target of a symbolic link may be in another folder, so each link is tested.
             probe = there.parent not in probed or os.path.islink(there)
             images.check_output(there, argument="output", probe=probe)
             probed.add(there.parent)

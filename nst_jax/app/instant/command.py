@@ -69,9 +69,7 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
         (painted,) = paint_rows(job, painter)
     if isinstance(painted, results.Record):
         error = painted.error or "nothing was painted"
-        if error.startswith(
-            ("`content`", "`style`")
-        ):  # only seen to be damaged when it was decoded
+        if error.startswith(("`content`", "`style`")):  # the file cannot be decoded, or has changed
             raise ValueError(error)
         print_message("error", as_flags(error))
         return 1
