@@ -104,7 +104,7 @@ def _call(argv: Sequence[str] | None) -> int:
         if problem := _device_problem():
             return _fail(problem, 2)
         first = next(iter(str(error).splitlines()), "")
-        if type(error).__name__ == OUT_OF_MEMORY:  # a MemoryError that has advice of its own
+        if type(error).__name__ == OUT_OF_MEMORY:  # its message says what to do
             return _fail(messages.as_flags(first), 1)
         if isinstance(error, MemoryError):
             return _fail("there is too little memory; choose a smaller `--size`", 1)
@@ -130,13 +130,13 @@ def _imports() -> Iterator[None]:
 
 
 def _device_problem() -> str:
-    """Return what is wrong with the devices that the environment chooses; empty if they are there."""
+    """Return a message if jax finds no device of the platforms that the environment names, else ""."""
     chosen = os.environ.get(PLATFORMS)
     if not chosen or "jax" not in sys.modules:
         return ""
     try:
         sys.modules["jax"].devices()
-    except Exception:  # depending on the platform, even an AssertionError without a text
+    except Exception:  # which error jax raises depends on the platform
         return (
             f"`{PLATFORMS}`: jax finds no device for {chosen!r}; name a platform that this machine and "
             "its jax have, such as cpu, or unset the variable"

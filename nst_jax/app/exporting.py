@@ -51,7 +51,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
 
 
 def _found(model: str) -> Described:
-    """Return the function that makes a model and its options, by name or path of a style file."""
+    """Return the entry of `MODELS` for a name, or such an entry for the path of a style file."""
     if model in MODELS:
         return MODELS[model]
     if Path(model).suffix or Path(model).exists():

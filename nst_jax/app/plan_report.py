@@ -154,7 +154,7 @@ def facts(plan: Plan) -> dict[str, Any]:
 
     Sizes are (width, height). Memory is in bytes. With several devices, operations and memory are per
     device, but "files" and "reading" are memory of the machine. "operations" are those of all updates.
-    None means unknown; for "history", that the optimiser keeps none.
+    None means unknown; only for "history" it means that the optimiser keeps none.
     """
     recipe, footprint = plan.recipe, plan.footprint
     found = expected(plan) if plan.here else None

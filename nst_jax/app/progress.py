@@ -22,7 +22,7 @@ LINE_SECONDS = (
 
 
 class OptionalStream:
-    """Standard error, whose failures are ignored, as a run must not end for lack of a reader."""
+    """Standard error; its failures are ignored, since a run must not end because nobody reads it."""
 
     def write(self, text: str) -> int:
         """Write a text, or drop it."""
@@ -152,7 +152,7 @@ class GroupWork(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """Cost of all evaluations, in pixels; meaningful only against the cost of other groups."""
+        """Estimated cost of all evaluations of the losses, in pixels; serves only to compare groups."""
         return self.pictures * sum(_evaluation_costs(self.scales))
 
 

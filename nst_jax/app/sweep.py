@@ -95,7 +95,7 @@ class PaintedCell(NamedTuple):
 
     cell: int  # index in the grid, row by row
     image: np.ndarray
-    problem: str  # that losses were not finite, or that nothing was painted; empty if neither
+    problem: str  # says that losses were not finite or that nothing was painted; else empty
 
 
 # --- Axes -----------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
-    """Return the axis for a flag's values; an axis with a single value only sets this value.
+    """Return the axis for a flag's values; if there is only one value, it is set and not swept.
 
     Args:
       name: a key of `TITLES`.
@@ -169,7 +169,7 @@ def _short(taps: Sequence[str]) -> str:
 
 
 def _numerals(values: Sequence[float]) -> tuple[str, ...]:
-    """Return numbers as text in one notation: all like "1e-5" if one of them is written so by `:g`."""
+    """Return numbers as text in one notation: all like "1e-5" if `:g` writes one of them like this."""
     plain = tuple(f"{value:g}" for value in values)
     if not any("e" in text for text in plain):
         return plain

@@ -1,4 +1,4 @@
-"""Waiting for what is computed: signals are heard, and the measuring of targets is timed and shown."""
+"""Waiting for arrays: signals are heard meanwhile, and the measuring of targets is timed and shown."""
 
 import threading
 import time
@@ -117,7 +117,7 @@ class MeasuringWatch(PollingWatch):
 
     @property
     def seconds_elsewhere(self) -> float:
-        """The part of `seconds` in which another thread measured.
+        """The part of `seconds` in which this thread waited for another one that measured.
 
         The `CompileClock` of the run counts this part as compiling.
         """

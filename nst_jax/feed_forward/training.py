@@ -267,7 +267,7 @@ class Training(Iterator[TrainingReport]):
         return StyleNetwork(params, tuple(self.job.paintings))
 
     def paint(self, network: StyleNetwork, contents: Crops) -> np.ndarray:
-        """Paint crops in all styles: [contents, styles, h, w, 3] in [0, 1]."""
+        """Paint crops in all styles; return [contents, styles, h, w, 3] in [0, 1]."""
         count = len(network.styles)
         precision = self._fixed[2].network.precision_on()
         rows = [

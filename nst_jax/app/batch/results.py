@@ -114,7 +114,7 @@ class Results(AbstractContextManager):
             self._failure = error
 
     def ensure_saved(self) -> str:
-        """Save all records in another folder, if possible, in case the result manifest lacks some.
+        """If the result manifest lacks records, save all of them in another folder, if possible.
 
         Returns:
           Why it lacks some, and where they are saved; "" if it lacks none.

@@ -385,7 +385,7 @@ def _typed(value: Any) -> str:
 
 @contextmanager
 def naming_row(row: ManifestRow) -> Iterator[None]:
-    """Prefix errors in this context with the manifest and the row's number, if there is a manifest."""
+    """Context manager: prefix errors with the manifest and the row's number, if there is a manifest."""
     try:
         yield
     except (TypeError, ValueError) as error:

@@ -130,7 +130,7 @@ def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str
 
 @contextmanager
 def _telling(display: Display, row: Row) -> Iterator[None]:
-    """Context manager: if it lasts over two seconds, show a line that says what takes the time."""
+    """Context manager: if its block takes over two seconds, show a line that says what is slow."""
     what = f"painting {px(row.shape)}; for the first picture of a size this includes compiling"
     timer = threading.Timer(SILENT_SECONDS, display.say, [what])
     timer.daemon = True

@@ -52,7 +52,7 @@ class ChosenStyle:
     def labels(self) -> tuple[Path, ...]:
         """The files, or the names as if they were paths; results are named after their stems.
 
-        For a network that has several styles, they are its file and the names.
+        For a network that has several styles, they are its file and the names of the styles.
         """
         if self.trained is not None and len(self.trained.network.styles) == 1:
             return self.paths

@@ -104,8 +104,8 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
     """Return rows in groups that are painted together.
 
-    The rows of a group have the same network and the same shape. A group is only so large that more
-    rows would gain no speed.
+    The rows of a group have the same network and the same shape, and there are no more of them than
+    gain speed when they are painted together.
     """
     alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:
