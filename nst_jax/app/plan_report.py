@@ -13,13 +13,14 @@ from nst_jax.vgg.precision import FLOAT32
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
 SHOWN_SHARE = 0.1  # share of a run's time above which computing the targets is mentioned
+# The parts of a run's memory: attributes of `Footprint`, each a number of bytes.
 PARTS = (
     "weights",
     "activations",
     "targets",
     "state",
     "inputs",
-)  # attributes of `Footprint`, bytes each
+)
 
 
 def device_facts(plan: Plan) -> dict[str, str]:

@@ -291,7 +291,7 @@ def _constant(value: Any) -> Any:
 
 
 def _name(thing: Any) -> str:
-    """Return the full name of a function or class; raise `_Foreign` if a key does not cover its code."""
+    """Return the full name of a function or class; raise `_Foreign` if keys do not cover its code."""
     module, name = thing.__module__, thing.__qualname__
     # Functions defined inside other functions can share a name, so the name must lead to `thing`.
     found = getattr(sys.modules.get(module), name, None)

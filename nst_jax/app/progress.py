@@ -16,9 +16,8 @@ from nst_jax.app.formatting import duration, span
 from nst_jax.app.messages import printable
 from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Pace, Range, Stopwatch, update_cost
 
-LINE_SECONDS = (
-    10.0  # least time between two lines of progress, which are printed if there is no bar
-)
+# Least seconds between two lines of progress, which are printed if there is no bar.
+LINE_SECONDS = 10.0
 
 
 class OptionalStream:

@@ -381,7 +381,7 @@ class _Recorder:
 
 
 def kind_of(job: TrainingJob) -> str:
-    """Return as text everything on which the time of an update depends, except the device."""
+    """Return as text all on which the time of an update depends, except the kind of device."""
     deepest = max(job.recipe.terms.taps, key=TAPS.index)
     devices = 1 if job.mesh is None else job.mesh.size
     return (

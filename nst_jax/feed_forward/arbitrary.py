@@ -16,8 +16,8 @@ with decoded weights and without this rounding, the results are those of the net
 If it runs the network as published, the style vector differs from the one here by 1.3 % of the vector's
 length (L2 norm), and the picture by 0.035 on average, where black and white differ by 1. (The content
 is the sample picture chelsea at 384 x 384 px and the style is starry_night at 256 x 256 px, the sizes
-of the published network; the record is `tests/instant_golden.json`.) With bfloat16 activations, this
-vector differs from that in float32 by 5 %, and this picture from that in float32 by 0.002.
+of the published network; the record is `tests/instant_golden.json`.) With activations in bfloat16
+instead of float32, the style vector here changes by 5 % of its length, and the picture by 0.002.
 
 The functions are pure and can be traced. `jax.jit(..., static_argnames="precision")` compiles one
 program for each combination of shapes, which serves all styles. A batch is pictures [n, h, w, 3] with

@@ -240,7 +240,7 @@ class PhotoCrops:
                 return crop[:, ::-1] if random.integers(2) else crop
         return None
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019 (it keeps this object alive, but a run has only one)
+    @functools.lru_cache(maxsize=4)  # noqa: B019 (the cache keeps this object alive; a run has one)
     def _order(self, epoch: int) -> np.ndarray:
         return self._random(_ORDER, epoch).permutation(self._training)
 

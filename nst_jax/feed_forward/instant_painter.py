@@ -146,8 +146,8 @@ class InstantPainter:
         if not style.pictures:
             if strength != 1:
                 raise ValueError(
-                    "`strength`: needs a style picture, towards which it leads from the content's own "
-                    "style; of the 26 styles mix several instead"
+                    "`strength`: needs a style picture, since it leads from the content's own style to "
+                    "that of the picture; of the 26 styles, mix several instead"
                 )
             if style.trained is not None:
                 return Request(content, self.trained(style.trained), style.shares)

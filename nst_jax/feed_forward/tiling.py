@@ -331,7 +331,7 @@ class _Painter:
 
         Args:
           one: the pass.
-          x: the features from which it starts.
+          x: the features from which the pass starts.
           rows: number of rows of the picture in a strip.
           full: number of rows of the picture.
 

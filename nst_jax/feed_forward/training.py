@@ -56,7 +56,7 @@ class TrainingReport(NamedTuple):
     # Mean loss of the latest update's crops, computed before the update, on the device; None before the
     # first update.
     loss: Array | None
-    held_out: float | None  # mean loss of the photos held out; None if it was not measured now
+    held_out: float | None  # mean loss of photos held out; None if not measured after this update
 
 
 class _Programs(NamedTuple):

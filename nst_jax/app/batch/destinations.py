@@ -57,9 +57,8 @@ def destinations(
             taken[path] = row
     # In lower case, since some file systems take `A.png` and `a.png` for the same file.
     names = {path.lower() for path in taken}
-    counts: Counter[str] = (
-        Counter()
-    )  # by stem, how often it was used, so that no number is tried twice
+    # How often each stem was used, so that no number is tried twice.
+    counts: Counter[str] = Counter()
     found = []
     for row in rows:
         if row.output is not None:
