@@ -442,7 +442,7 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
     return ending.code
 
 
-# Options of `train` with the names of arguments of `training_job`.
+# Options of `train` that are passed to `training_job` as the arguments of the same names.
 _TRAINING_OPTIONS = (
     "steps", "batch", "crop", "width", "blocks", "learning_rate", "every", "devices",
 )  # fmt: skip

@@ -18,7 +18,7 @@ from nst_jax.feed_forward.style_files import read_style_file
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.weights.params import load_params, read_info
 
-# A function that describes a model, given the command's options, and the names of those that it reads.
+# A function that makes a model from the command's options, and the names of the options that it reads.
 Described: TypeAlias = tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]
 
 
@@ -53,7 +53,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
 
 
 def _found(model: str) -> Described:
-    """Return how to describe a model, given its name or the path of a style file."""
+    """Return the entry of `MODELS` for a name, or such an entry for the path of a style file."""
     if model in MODELS:
         return MODELS[model]
     if Path(model).suffix or Path(model).exists():

@@ -1,4 +1,4 @@
-"""The checked inputs and options of a training, and everything that it depends on."""
+"""The checked inputs and options of a training, and everything that its result depends on."""
 
 import hashlib
 import json
