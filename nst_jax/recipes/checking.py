@@ -229,8 +229,8 @@ def _check_average(descent: Descent) -> None:
     rule = descent.optimizer
     if rule.guarded:
         raise ValueError(
-            f"`average_decay`: {type(rule).__name__} keeps no canvas with a higher loss, which is "
-            "what an average would make even; choose another optimizer, such as Adam, or no average"
+            f"`average_decay`: {type(rule).__name__} undoes every update that makes the loss higher, so "
+            "there are no ups and downs to average; choose another optimizer, such as Adam, or no average"
         )
 
 
@@ -245,7 +245,8 @@ def _check_schedule(schedule: Schedule) -> None:
         _checks.whole("later", schedule.later, least=1)
 
 
-# Scales within which the size halves: at least 1/4, a ratio of 16, and at most 16.
+# Limits of `GeometricScales.per_halving`, the number of scales within which the size halves. With 1/4,
+# each scale is 16 times as large as the one before; with 16, it is 1.04 times as large.
 MOST_RATIO, MOST_SCALES = 0.25, 16
 
 

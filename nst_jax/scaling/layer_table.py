@@ -21,8 +21,8 @@ class Layer(NamedTuple):
     width: int
     channels_in: int
     channels: int
-    content: tuple[ContentLoss, ...]  # the content loss, if it reads its output
-    style: tuple[StyleLoss, ...]  # the style losses that read its output
+    content: tuple[ContentLoss, ...]  # the content loss, if it reads this layer's output; or empty
+    style: tuple[StyleLoss, ...]  # the style losses that read this layer's output
 
     @property
     def positions(self) -> int:
@@ -91,7 +91,15 @@ def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]
 
 
 def costs_of_losses(needed: Iterable[Layer], part: Callable[[LossCost], int]) -> list[int]:
-    """Return a part of the costs of the losses, beside the sums of style, for each at each layer."""
+    """Return one part of the cost of each loss at each layer that it reads.
+
+    Not included are the sums over positions of the style losses; `loss_costs.sum_operations` counts
+    these.
+
+    Args:
+      needed: the layers.
+      part: function of a `LossCost` that returns the wanted part, its operations or its memory.
+    """
     found = []
     for layer in needed:
         size = layer.height, layer.width, layer.channels
