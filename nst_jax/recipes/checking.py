@@ -229,8 +229,8 @@ def _check_average(descent: Descent) -> None:
     rule = descent.optimizer
     if rule.guarded:
         raise ValueError(
-            f"`average_decay`: {type(rule).__name__} undoes every update that makes the loss higher, so "
-            "there are no ups and downs to average; choose another optimizer, such as Adam, or no average"
+            f"`average_decay`: {type(rule).__name__} undoes updates that raise the loss, so there "
+            "are no ups and downs to average; choose another optimizer, such as Adam, or no average"
         )
 
 
