@@ -321,7 +321,7 @@ def test_float16_halves_a_file_and_states_its_error(tmp_path):
         ("styles26 --to tflite -o x --size any", "`--size`: a file for tflite has one size"),
         (
             "features --to stablehlo -o x --set network.padding=reflect",
-            "`--size`: 'features' cannot be exported for any size, as what it computes depends on",
+            "`--size`: 'features' cannot be exported for the size 'any', since what it computes",
         ),
     ],
 )
