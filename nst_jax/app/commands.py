@@ -418,6 +418,8 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
             {name: one.image for name, one in zip(names, pictures, strict=True)},
             photos,
             recipe=recipe,
+            style_size=None,
+            precision=None,
             key=jax.random.key(chosen["seed"] or 0),
             look=lambda done, total: display.stage(f"reading photos, {done} of {total}", ""),
             **{name: chosen[name] for name in _TRAINING_OPTIONS},

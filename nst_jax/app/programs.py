@@ -39,7 +39,7 @@ from nst_jax.app.watch import LONGEST_PAUSE
 from nst_jax.dreams.ascent import ascend
 from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
-from nst_jax.objective import add_style_tile, measure_content, sum_style
+from nst_jax.targets import add_style_tile, measure_content, sum_style
 
 # Version of the facts that go into a key; under a new number, programs kept before are not found.
 KEY_FORMAT = 2

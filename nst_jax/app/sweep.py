@@ -29,7 +29,8 @@ from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
 from nst_jax.provenance import roles
 from nst_jax.recipes.changes import with_learning_rate
-from nst_jax.recipes.recipe import Recipe, check
+from nst_jax.recipes.checking import check
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import sharding
 from nst_jax.scaling.chunk_size import worthwhile_divisor

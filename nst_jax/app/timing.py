@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from nst_jax.prepare import Scale
-from nst_jax.scaling.costs import FIXED_PIXELS
+from nst_jax.scaling.operations import FIXED_PIXELS
 
 INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one update takes longer
 

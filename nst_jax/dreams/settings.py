@@ -12,7 +12,8 @@ from nst_jax.dreams.ascent import Ascent
 from nst_jax.prepare import Scale
 from nst_jax.recipes import sizes
 from nst_jax.recipes.changes import with_options
-from nst_jax.recipes.recipe import LARGEST_SHARE, Descent, Pictures, Recipe, Terms
+from nst_jax.recipes.checking import LARGEST_SHARE
+from nst_jax.recipes.recipe import Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.sizes import Size
 
 Taps: TypeAlias = str | list[str] | tuple[str, ...] | Mapping[str, float]

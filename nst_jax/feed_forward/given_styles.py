@@ -14,8 +14,8 @@ from nst_jax._types import HostImage, Shape
 from nst_jax.checkpoints import named_leaves
 from nst_jax.feed_forward import johnson, style_files, style_names
 from nst_jax.recipes import sizes
+from nst_jax.recipes.checking import LARGEST_SHARE
 from nst_jax.recipes.presets import DEFAULT
-from nst_jax.recipes.recipe import LARGEST_SHARE
 from nst_jax.recipes.sizes import Size
 from nst_jax.weights.digests import digest_of
 

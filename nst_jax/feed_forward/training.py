@@ -15,25 +15,22 @@ from nst_jax.checkpoints import named_leaves, tree_from
 from nst_jax.feed_forward.crops import Crops, PhotoCrops, ReadAhead
 from nst_jax.feed_forward.johnson import BLOCKS, StyleNetwork, fresh_params, stylize_trained
 from nst_jax.feed_forward.style_files import TrainingCheckpoint
-from nst_jax.feed_forward.training_job import (
-    BATCH,
-    CROP,
-    EVERY,
-    LEARNING_RATE,
-    STEPS,
-    TrainingJob,
-    identity_of,
-    training_job,
-)
+from nst_jax.feed_forward.training_job import TrainingJob, identity_of, training_job
 from nst_jax.feed_forward.training_step import TrainingState, crop_losses, init_training, train_step
 from nst_jax.measuring import Measuring
-from nst_jax.objective import stacked_targets
 from nst_jax.optimizers.rules import Adam
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.sharding import Devices
+from nst_jax.targets import stacked_targets
 from nst_jax.vgg.network import with_forms
+
+# Defaults of a training; batch, crop and learning rate are those of PyTorch's example
+# (pytorch/examples @ 77f55b91, fast_neural_style), which makes 40 000 updates.
+STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
+
+EVERY = 200  # updates between two measurements of the held-out loss
 
 # Largest number of pairs, of a held-out crop and a style, whose losses are averaged for the held-out
 # loss; with more styles than this, one crop is paired with each style.

@@ -16,10 +16,11 @@ from jaxtyping import Array, Int, UInt8
 
 from nst_jax._types import Losses, Params, Targets
 from nst_jax.feed_forward.johnson import LayerParams, stylize_trained
-from nst_jax.objective import losses_of, measure_content
+from nst_jax.objective import losses_of
 from nst_jax.optimizers.rules import Adam
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.sharding import PICTURES, AnyMesh, pictures_in_parallel, shard_map
+from nst_jax.targets import measure_content
 
 Crops = UInt8[Array, "n h w 3"]
 
