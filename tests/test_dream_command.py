@@ -108,7 +108,7 @@ def test_frames_have_the_final_size(call):
 BAD = {
     "no such file": (["no.png"], ["`PHOTO`", "no file 'no.png'"]),
     "no such guide": (["photo.png", "--guide", "no.png"], ["`--guide`", "no file"]),
-    "the picture itself": (["photo.png", "-o", "photo.png"], ["`--output`", "something else"]),
+    "the picture itself": (["photo.png", "-o", "photo.png"], ["`--output`", "also another input"]),
     "its guide": (["photo.png", "--guide", "leaves.png", "-o", "leaves.png"], ["`--output`"]),
     "an unknown tap": (["photo.png", "--tap", "relu4_7"], ["`--tap`", "did you mean 'relu4_"]),
     "a tap twice": (["photo.png", "--tap", "r11", "--tap", "relu1_1=2"], ["`--tap`", "twice"]),

@@ -245,7 +245,9 @@ def test_a_program_that_depends_on_the_size_is_refused_for_any_size(tmp_path):
 
     program = Program(call=call, inputs=lambda sizes: {"content": picture_of(SIDES, sizes)})
     model = Model(name="mine", summary="", programs={"call": program}, weights={}, facts={})
-    message = "^`shape`: 'mine' cannot be exported for any size, as what it computes depends on"
+    message = (
+        "^`shape`: 'mine' cannot be exported for the size 'any', since what it computes depends"
+    )
     with pytest.raises(ValueError, match=message):
         nst.export.save(tmp_path / "a.npz", model, to="stablehlo")
     assert list(tmp_path.iterdir()) == []

@@ -162,7 +162,9 @@ def test_updates_in_onnx(params, onnxruntime, tmp_path):
 
 def test_what_jax2onnx_cannot_convert_is_said(params, onnxruntime, tmp_path):
     model = nst.export.step_model(params, small.shallow())
-    said = r"`shape`: jax2onnx cannot convert 'step' for any size \(.*\); give a size, or take"
+    said = (
+        r"`shape`: jax2onnx cannot convert 'step' for the size 'any' \(.*\); give a size, or take"
+    )
     with pytest.raises(ValueError, match=said):
         nst.export.save(tmp_path / "model.onnx", model, to="onnx", shape="any")
     assert list(tmp_path.iterdir()) == []

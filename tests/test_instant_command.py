@@ -264,7 +264,7 @@ def test_a_strange_file_in_the_way_stops_many(call):
         (["photo.png", "art.png", "--style-size", "x"], ["`--style-size`: expected a number of"]),
         (["photo.png", "mosaic", "--sheet"], ["`--sheet`: is for several results"]),
         (["photo.png", "mosaic", "--format", "jpg"], ["`--format`: is for several results"]),
-        (["photo.png", "mosaic", "-o", "photo.png"], ["`--output`: 'photo.png' is used for"]),
+        (["photo.png", "mosaic", "-o", "photo.png"], ["`--output`: 'photo.png' is also another"]),
         (["photo.png", "mosaic", "-o", "x.gif"], ["`--output`: pictures are not written as .gif"]),
         (["photo.png", "mosaic", "--precision", "half"], ["`--precision`: there is no precision"]),
         (["photo.png", "--styles", "mosaic"], ["`--output`: is missing; name a folder"]),

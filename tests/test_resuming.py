@@ -246,7 +246,7 @@ def test_what_cannot_be_meant_is_refused(call):
     refused(call(*RUN, "--resume"), "`--resume`: needs a checkpoint")
     refused(call(*RUN, "--checkpoint-every", 5), "`--checkpoint-every`: needs a checkpoint")
     refused(call(*RUN, *KEEP, "--checkpoint-every", 0), "`--checkpoint-every`: expected 1 or more")
-    refused(call(*RUN, "--checkpoint", "photo.png"), "`--checkpoint`: 'photo.png' is used")
+    refused(call(*RUN, "--checkpoint", "photo.png"), "`--checkpoint`: 'photo.png' is also another")
     refused(call(*RUN, "--checkpoint", "no/run.h5"), "`--checkpoint`: the folder 'no' does not")
     refused(call(*RUN, "--checkpoint", "."), "`--checkpoint`: '.' is a folder")
     Path("run.h5").write_bytes(b"precious")

@@ -217,7 +217,7 @@ def others(inputs):
         (("--width", "0"), {}, "`--width`: expected more than 0"),
         (("--lr", "0"), {}, "`--lr`: expected more than 0"),
         (("--batch", "3", "--devices", "2"), {}, "`--batch`: 3 crops cannot be divided among 2"),
-        (("--checkpoint", "style.h5"), {}, "`--checkpoint`: 'style.h5' is used for something else"),
+        (("--checkpoint", "style.h5"), {}, "`--checkpoint`: 'style.h5' is also another input"),
         (("--precision", "int8"), {}, "`--precision`: there is no precision 'int8'"),
     ],
 )  # fmt: skip

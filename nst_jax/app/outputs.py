@@ -98,7 +98,9 @@ def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
     for source in inputs:
         same = path.absolute() == source.absolute()
         if same or (path.exists() and source.exists() and path.samefile(source)):
-            raise ValueError(f"`{argument}`: '{path}' is used for something else; choose another")
+            raise ValueError(
+                f"`{argument}`: '{path}' is also another input or output; choose another"
+            )
 
 
 def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
@@ -107,7 +109,7 @@ def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
         inside = other.absolute().parent.resolve() == folder.absolute().resolve()
         if inside and other.match("step_*.png"):
             raise ValueError(
-                f"`frames`: a frame would replace '{other}', which is used for something else; "
+                f"`frames`: a frame would replace '{other}', which is another input or output; "
                 "name another folder"
             )
 

@@ -198,6 +198,6 @@ def _weights_of(taps: Any) -> dict[str, float]:
         _checks.number("taps", _scalar("taps", weight), least=0, below=LARGEST_SHARE)
     if found and not sum(found.values()) > 1 / LARGEST_SHARE:
         raise ValueError(
-            "`taps`: all weights are 0, so nothing is maximised; give one tap a weight"
+            "`taps`: all weights are 0, so nothing is maximised; give at least one tap a larger one"
         )
     return {name: float(weight) for name, weight in found.items()}

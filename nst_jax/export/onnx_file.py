@@ -71,7 +71,7 @@ def _converted(name: str, flat: FlatProgram) -> Any:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         is_open = any(not isinstance(side, int) for shape in shapes for side in shape.shape)
         said = (
-            f"`shape`: jax2onnx cannot convert {name!r} for any size ({reason}); give a size"
+            f"`shape`: jax2onnx cannot convert {name!r} for the size 'any' ({reason}); give a size"
             if is_open
             else f"`to`: jax2onnx cannot convert {name!r} ({reason})"
         )

@@ -93,8 +93,8 @@ def any_size_allowed(name: str) -> Iterator[None]:
     except _Undecided as error:
         reason = next(iter(str(error).splitlines())).rstrip(".")
         raise ValueError(
-            f"`shape`: {name!r} cannot be exported for any size, as what it computes depends on the "
-            f"size ({reason}); give a size"
+            f"`shape`: {name!r} cannot be exported for the size 'any', since what it computes depends "
+            f"on the size ({reason}); give a size"
         ) from error
 
 

@@ -167,7 +167,7 @@ def checked_shares(shares: Sequence[Any], *, argument: str) -> np.ndarray:
         _checks.number(argument, share, least=0, below=LARGEST_SHARE)
     total = float(np.sum(shares))
     if not total > 1 / LARGEST_SHARE:
-        raise ValueError(f"`{argument}`: all shares are 0; give one style more than that")
+        raise ValueError(f"`{argument}`: all shares are 0; give at least one style a larger share")
     return (np.asarray(shares, np.float64) / total).astype(np.float32)
 
 

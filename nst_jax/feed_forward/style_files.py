@@ -174,7 +174,7 @@ def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
         _checks.number("style", share, least=0)
     total = sum(wanted.values())
     if not total > 0:
-        raise ValueError("`style`: all shares are 0; give one style more than that")
+        raise ValueError("`style`: all shares are 0; give at least one style a larger share")
     return np.asarray([wanted.get(name, 0.0) / total for name in names], np.float32)
 
 

@@ -132,5 +132,5 @@ def mixture_of(styles: Mapping[Any, Any], *, argument: str = "style") -> np.ndar
         shares[place] = share
     total = shares.sum()
     if not total > 0:
-        raise ValueError(f"`{argument}`: all shares are 0; give one style more than that")
+        raise ValueError(f"`{argument}`: all shares are 0; give at least one style a larger share")
     return (shares / total).astype(np.float32)
