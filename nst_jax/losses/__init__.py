@@ -14,15 +14,19 @@ if TYPE_CHECKING:
         content,
         gaussian,
         gram_matrices,
+        grids,
         histograms,
         kinds,
+        many_taps,
         matrix_roots,
         names,
+        neighbours,
         samples,
         self_similarity,
         sliced,
         squares,
         sums,
+        transport,
         variations,
     )
     from nst_jax.losses.content import (
@@ -88,6 +92,7 @@ if TYPE_CHECKING:
         statistic_itself,
         weighted_mean,
     )
+    from nst_jax.losses.many_taps import hypercolumns, sampled
     from nst_jax.losses.matrix_roots import (
         plain_roots,
         root_by_lyapunov,
@@ -95,6 +100,11 @@ if TYPE_CHECKING:
         trace_of_root,
     )
     from nst_jax.losses.names import CONTENT_LOSSES, STYLE_LOSSES, VARIATIONS
+    from nst_jax.losses.neighbours import (
+        cosine_shares,
+        nearest_distance,
+        nearest_indices,
+    )
     from nst_jax.losses.samples import (
         Samples,
         blended_samples,
@@ -121,6 +131,11 @@ if TYPE_CHECKING:
         positions,
         unchanged,
     )
+    from nst_jax.losses.transport import (
+        moment_distance,
+        palette_transport,
+        relaxed_transport,
+    )
     from nst_jax.losses.variations import (
         GRADIENT_SCALED_VARIATION,
         HALF_SQUARE_VARIATION,
@@ -144,15 +159,19 @@ else:
             "content",
             "gaussian",
             "gram_matrices",
+            "grids",
             "histograms",
             "kinds",
+            "many_taps",
             "matrix_roots",
             "names",
+            "neighbours",
             "samples",
             "self_similarity",
             "sliced",
             "squares",
             "sums",
+            "transport",
             "variations",
         ),
         {
@@ -219,8 +238,10 @@ else:
                 "statistic_itself",
                 "weighted_mean",
             ),
+            "many_taps": ("hypercolumns", "sampled"),
             "matrix_roots": ("plain_roots", "root_by_lyapunov", "scaled_roots", "trace_of_root"),
             "names": ("CONTENT_LOSSES", "STYLE_LOSSES", "VARIATIONS"),
+            "neighbours": ("cosine_shares", "nearest_distance", "nearest_indices"),
             "samples": (
                 "Samples",
                 "blended_samples",
@@ -246,6 +267,11 @@ else:
                 "mean_over_positions",
                 "positions",
                 "unchanged",
+            ),
+            "transport": (
+                "moment_distance",
+                "palette_transport",
+                "relaxed_transport",
             ),
             "variations": (
                 "DifferenceSums",
@@ -279,18 +305,20 @@ __all__ = [
     "SLICED_WASSERSTEIN", "SQUARE_VARIATION", "STYLE_LOSSES", "Samples", "StyleLoss",
     "TOTAL_VARIATION", "VARIATIONS", "Variation", "WASSERSTEIN_ABSOLUTE",
     "WASSERSTEIN_RELATIVE", "absolute", "absolute_differences", "as_float", "at_least_float32",
-    "blended_samples", "channel_histograms", "content", "cosine_distances", "covariance",
-    "difference_powers", "difference_sums", "gaussian", "gaussian_target",
+    "blended_samples", "channel_histograms", "content", "cosine_distances", "cosine_shares",
+    "covariance", "difference_powers", "difference_sums", "gaussian", "gaussian_target",
     "gradient_scaled_square", "gram", "gram_by_image", "gram_gradient_scaled", "gram_matrices",
-    "gram_mean_square", "gram_paper", "gram_per_channel", "gram_undivided", "half",
-    "histograms", "kinds", "matched_channels", "matrix_roots", "mean_and_covariance",
-    "mean_and_covariance_gradient_scaled", "mean_moments", "mean_over_positions", "mean_square",
-    "moment_sums", "names", "nine_point_differences", "ordered_channels", "plain_roots",
-    "positions", "positions_as_rows", "powered_gradients", "random_directions",
-    "relative_gaussian_target", "relative_squares", "root_by_lyapunov", "samples", "samples_of",
+    "gram_mean_square", "gram_paper", "gram_per_channel", "gram_undivided", "grids", "half",
+    "histograms", "hypercolumns", "kinds", "many_taps", "matched_channels", "matrix_roots",
+    "mean_and_covariance", "mean_and_covariance_gradient_scaled", "mean_moments",
+    "mean_over_positions", "mean_square", "moment_distance", "moment_sums", "names",
+    "nearest_distance", "nearest_indices", "neighbours", "nine_point_differences",
+    "ordered_channels", "palette_transport", "plain_roots", "positions", "positions_as_rows",
+    "powered_gradients", "random_directions", "relative_gaussian_target", "relative_squares",
+    "relaxed_transport", "root_by_lyapunov", "sampled", "samples", "samples_of",
     "scaled_by_gradient", "scaled_roots", "self_similarity", "self_similarity_distance",
     "self_similarity_on_grid", "sliced", "sliced_wasserstein", "squared_differences",
     "squared_feature_differences", "squared_gradients", "squares", "statistic_itself", "sums",
-    "trace_of_root", "unchanged", "variations", "wasserstein_absolute", "wasserstein_relative",
-    "weighted_mean",
+    "trace_of_root", "transport", "unchanged", "variations", "wasserstein_absolute",
+    "wasserstein_relative", "weighted_mean",
 ]  # fmt: skip
