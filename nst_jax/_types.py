@@ -98,6 +98,9 @@ class State(NamedTuple):
     broke_at: Int[Array, "*batch"]
     # The average of all canvases kept at this scale, if `recipe.descent.average_decay` asks for it.
     average: Float[Array, "*batch h w 3"] | None = None
+    # For each position of the canvas the index of its match in the style, if the style loss finds these
+    # once for each scale; see `losses.MatchingLoss`.
+    matches: Int[Array, "*batch n"] | None = None
 
 
 class Snapshot(NamedTuple):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from nst_jax import _checks
+from nst_jax import _checks, correspondence
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.objective import losses_of
 from nst_jax.recipes.recipe import Recipe
@@ -52,14 +52,40 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
             unknown,
             unknown,
             unknown,
-            {part.name: unknown for part in recipe.terms.style_parts},
+            dict.fromkeys(recipe.terms.style_names, unknown),
         ),
         pending=canvas,
         opt_state=_transformation(recipe, bands).init(canvas),
         broke_at=jnp.asarray(-1, jnp.int32),
         average=None if recipe.descent.average_decay is None else canvas,
+        matches=correspondence.no_matches((image.shape[-3], image.shape[-2]), recipe),
     )
     return constrained(fresh, bands)
+
+
+def match(
+    params: Params, state: State, targets: Targets, content: Image, recipe: Recipe, *, first: bool
+) -> State:
+    """Find the matches of a fresh state, for a style loss that fixes them at the beginning of a scale.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      state: the state from `init`.
+      targets: the targets from `measure`.
+      content: [h, w, 3] in [0, 1], of the size of the canvas.
+      recipe: as in `step`, on one device.
+      first: whether this is the coarsest scale; the matches are then those of the content. At later
+        scales they are those of a picture between canvas and content, see `recipes.Terms`.
+
+    Returns:
+      The state with `matches`; unchanged if the style loss has no such matches. Without them, the
+      losses are NaN.
+    """
+    if state.matches is None:
+        return state
+    start = recipe.descent.coordinates.decode(state.canvas)
+    found = correspondence.find_matches(params, start, content, targets.style, recipe, first=first)
+    return state._replace(matches=found)
 
 
 def _transformation(recipe: Recipe, bands: Bands | None) -> optax.GradientTransformationExtraArgs:
@@ -89,7 +115,15 @@ def step(
 
     def total(canvas: Float[Array, "h w 3"]) -> tuple[Array, Losses]:
         image = coordinates.decode(canvas)
-        losses = losses_of(params, image, targets, recipe, bands=bands, step=state.step + 1)
+        losses = losses_of(
+            params,
+            image,
+            targets,
+            recipe,
+            bands=bands,
+            step=state.step + 1,
+            matches=state.matches,
+        )
         return losses.total, losses
 
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
@@ -112,6 +146,7 @@ def step(
         opt_state=opt_state,
         broke_at=broke_at,
         average=_averaged(state, recipe, kept),
+        matches=state.matches,
     )
     return constrained(after, bands)
 
@@ -182,14 +217,15 @@ def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Imag
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
     """Return the canvas as an unclipped image [h, w, 3], from which the next scale starts.
 
-    It is `state.canvas`, unless the recipe averages canvases or its optimiser carries its state. Then
-    the last update, which was made but not measured at this scale, counts as well: it is in the
-    average, as in those methods' source, or its gradient is in the state that is carried.
+    It is `state.canvas`, unless the recipe averages canvases, or its optimiser carries its state or
+    updates a Laplacian pyramid. Then the last update, which was made but not measured at this scale,
+    counts as well: it is in the average, as in those methods' sources, or its gradient is in the state
+    that is carried.
     """
     usable = (state.broke_at < 0) & jnp.all(jnp.isfinite(state.pending))
     if state.average is not None:
         return _decoded(_averaged(state, recipe, usable), recipe, bands)
-    if recipe.descent.carries:
+    if recipe.descent.carries or recipe.descent.pyramid_levels:
         return _decoded(jnp.where(usable, state.pending, state.canvas), recipe, bands)
     return _decoded(state.canvas, recipe, bands)
 

@@ -17,7 +17,7 @@ from nst_jax import _checks, losses, optimizers, vgg
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.distribution_presets import CROWSONKB, HISTOGRAM, SLICED_WASSERSTEIN
 from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
-from nst_jax.recipes.schedules import CoarseToFine
+from nst_jax.recipes.schedules import CoarseToFine, Halvings
 from nst_jax.vgg import layers, precision
 
 CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the five style taps
@@ -394,6 +394,51 @@ PASTICHE = Recipe(
 )
 
 
+# --- Nearest neighbours ---------------------------------------------------------------------------
+
+# The source runs on VGG-16, whose taps down to relu4_3 have these names and sizes, too; here it is
+# VGG-19, in which each tap of block 4 is one convolution deeper. The source reduces content and style
+# to coarser scales by bilinear halvings; here every scale is made from the final size, antialiased. At
+# 1024 px and more, two scales of the source start with the finest bands of the content, too. What
+# differs in its final pass is said at `losses.matching.distance_to_nearest`, and in its colours at
+# `images.palettes.recoloured`. Its optional content loss, off by default, is left out: `content_weight`
+# is 0, and the content is kept by the matches alone, by `search_content`.
+NNST_TAPS = (
+    "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3",
+    "relu4_1", "relu4_2", "relu4_3",
+)  # fmt: skip
+
+NNST = Recipe(
+    name="nnst",
+    source="nkolkin13/NeuralNeighborStyleTransfer @ 290976ab, its optimisation (NNST-Opt)",
+    family="vgg16-torchvision",
+    pictures=Pictures(
+        size=sizes.LongEdge(512),
+        # The source's filter is not known; this one does not alias.
+        resize=sizes.antialiased,
+        recolour=True,
+    ),
+    terms=Terms(
+        content_taps=("relu4_2",),
+        content_weight=0.0,
+        style_taps=NNST_TAPS,
+        style_layer_weights=(1.0,) * 10,
+        style_loss=losses.NEAREST_HYPERCOLUMNS,
+        last_style_loss=losses.NEAREST_BY_TAP,
+        search_content=0.75,
+    ),
+    descent=Descent(
+        optimizer=optimizers.Adam(learning_rate=2e-3, b1=0.9, b2=0.999, eps=1e-8),
+        pyramid_levels=8,
+        one_pyramid=True,
+        enlarge=sizes.bilinear,
+        # 200 updates each at 64, 128, 256 and 512 px, and in the final pass at 512 px.
+        steps=1000,
+        schedule=Halvings(smallest=64, passes=2),
+    ),
+)
+
+
 # --- Our own --------------------------------------------------------------------------------------
 
 # Style weighs 50:1 against content, as `nst_jax.recipes.balance` defines it; Gatys' code and pastiche
@@ -470,6 +515,7 @@ PRESETS = {
         CROWSONKB,
         SLICED_WASSERSTEIN,
         HISTOGRAM,
+        NNST,
     )
 }
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import _checks, recipes, vgg
+from nst_jax import _checks, correspondence, losses, recipes, vgg
 from nst_jax._types import Shape
 from nst_jax.images import resizing
 from nst_jax.losses import ContentLoss, StyleLoss
@@ -121,17 +121,46 @@ def estimate_memory(
         platform = default_platform()
     if platform not in PLATFORMS:
         raise ValueError(f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {platform!r}")
-    recipe = recipe.resolved(platform)
-    on_cpu = platform == "cpu"
+    found = [
+        _footprint(shape, each, styles, pictures, devices, platform == "cpu")
+        for each in _each_loss(recipe.resolved(platform))
+    ]
+    return max(found, key=lambda footprint: footprint.total)
+
+
+def _each_loss(recipe: Recipe) -> list[Recipe]:
+    """Return the recipe with each of the style losses that it has at the final size."""
+    last, terms = recipe.terms.last_style_loss, recipe.terms
+    found = [terms.style_loss] if last is None else [terms.style_loss, last]
+    return [
+        replace(recipe, terms=replace(terms, style_loss=loss, last_style_loss=None))
+        for loss in found
+    ]
+
+
+def _footprint(
+    shape: Shape,
+    recipe: Recipe,
+    styles: Sequence[Shape],
+    pictures: int,
+    devices: int,
+    on_cpu: bool,
+) -> Footprint:
     bands = _bands(shape, recipe, devices)
     window = _blocks(tiles.window_of(shape, recipe.terms.taps, recipe.network, bands), recipe)
     own_shape = shape if bands is None else (bands.band_height, shape[1])
+    loop = _peak_of_loop(window, recipe, on_cpu)
     measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
+    if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
+        # The vectors or samples that are made of the features are in the costs of the loss.
+        costs = _matching_costs(shape, styles, recipe)
+        loop = max(loop + costs.update_bytes, costs.match_bytes)
+        measuring += costs.measure_bytes
     return Footprint(
         shape=shape,
         pictures=pictures,
         weights=_bytes_of_weights(window, recipe, on_cpu),
-        activations=max(pictures * _peak_of_loop(window, recipe, on_cpu), measuring),
+        activations=max(pictures * loop, measuring),
         state=pictures * _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices)),
         targets=pictures * _bytes_of_targets(own_shape, styles, recipe),
         inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
@@ -379,7 +408,7 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
     XLA may make the Gram matrix of a layer after it has computed the next layer, so the copies for that
     matrix are counted together with the next layer.
     """
-    taps = [part.tap for part in recipe.terms.style_parts]
+    taps = recipe.terms.every_style_tap
     window = tiles.window_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
     each, peak, before = _bytes_each(recipe), 0, None
     for layer in _needed_for(taps, window, recipe):
@@ -442,12 +471,6 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
     """
     terms = recipe.terms
     largest = max(styles, key=math.prod)
-    features_in = recipe.network.precision_on().activations_of(jnp.float32)
-
-    def features(tap: str, picture: Shape) -> jax.ShapeDtypeStruct:
-        size = vgg.feature_shape(tap, *picture, recipe.network.ceil)
-        channels = vgg.LAYERS[vgg.layer_of(tap)][1]
-        return jax.ShapeDtypeStruct((*size, channels), features_in)
 
     def target(part: StylePart) -> Any:
         def made(found: Any) -> Any:
@@ -457,13 +480,41 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
             one = part.loss.blend(statistics, shares) if len(shares) > 1 else statistics[0]
             return part.loss.target(one)
 
-        return jax.eval_shape(made, features(part.tap, largest))
+        return jax.eval_shape(made, _features(part.tap, largest, recipe))
 
     kept = (
-        [features(tap, shape) for tap in terms.content_taps],
-        list(map(target, terms.style_parts)),
+        [_features(tap, shape, recipe) for tap in terms.content_taps],
+        _matching_target(styles, recipe)
+        if isinstance(terms.style_loss, losses.MatchingLoss)
+        else list(map(target, terms.style_parts)),
     )
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
+
+
+def _features(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruct:
+    """Return the shape and the type of a picture's features at a tap."""
+    size = vgg.feature_shape(tap, *picture, recipe.network.ceil)
+    channels = vgg.LAYERS[vgg.layer_of(tap)][1]
+    dtype = recipe.network.precision_on().activations_of(jnp.float32)
+    return jax.ShapeDtypeStruct((*size, channels), dtype)
+
+
+def _matching_target(styles: Sequence[Shape], recipe: Recipe) -> Any:
+    """Return the shapes of the target of a style loss that compares positions."""
+    loss = correspondence.matching_loss(recipe)
+    shapes = correspondence.turned_shapes(styles, loss)
+    taps, precise = recipe.terms.style_taps, recipe.network.precision_on().products
+    pictures = [{tap: _features(tap, shape, recipe) for tap in taps} for shape in shapes]
+    return jax.eval_shape(lambda found: loss.target(found, shapes, precise), pictures)
+
+
+def _matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> losses.MatchingCosts:
+    """Return what a loss that compares positions costs beside the network."""
+    loss = correspondence.matching_loss(recipe)
+    if loss.costs is None:
+        return losses.MatchingCosts(0, 0.0)
+    features = {tap: _features(tap, shape, recipe) for tap in recipe.terms.style_taps}
+    return loss.costs(features, shape, _matching_target(styles, recipe))
 
 
 # --- Operations -----------------------------------------------------------------------------------
@@ -473,7 +524,14 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
 FIXED_PIXELS = 2**15
 
 
-def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: int = 1) -> float:
+def update_operations(
+    shape: Shape,
+    recipe: Recipe,
+    platform: str,
+    *,
+    style_shapes: Sequence[Shape] | None = None,
+    devices: int = 1,
+) -> float:
     """Return the number of operations of one update: one evaluation of loss and gradient.
 
     Every multiplication and every addition counts as one operation. Every layer counts as a direct
@@ -488,6 +546,8 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
         for the sums that the losses need, and pixels in halos are computed in several tiles.
         `network.remat` adds one forward pass, except on a CPU.
       platform: "cpu", "gpu" or "tpu".
+      style_shapes: (height, width) of each style, which matter only to losses that compare positions;
+        None means the canvas' shape.
       devices: number of devices that share the canvas; the result is for one of them.
 
     Returns:
@@ -507,9 +567,12 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
     # The backward pass computes no gradient of the kernels, so it costs as much as the forward pass.
     once = 2 * forward
     again = (count > 1) + (network.remat and platform != "cpu")
-    losses = sum(_loss_costs(layers_of(shape, recipe), lambda cost: cost.operations))
+    beside: float = sum(_loss_costs(layers_of(shape, recipe), lambda cost: cost.operations))
+    if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
+        styles = [shape] if style_shapes is None else style_shapes
+        beside += _matching_costs(shape, styles, recipe).update_operations
     fixed = FIXED_PIXELS * once / (window[0] * window[1])
-    return count * (once + again * forward) + losses + fixed
+    return count * (once + again * forward) + beside + fixed
 
 
 def _forward_operations(layer: Layer) -> int:
@@ -545,9 +608,10 @@ def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float
 
     With several devices, the result is for one of them.
     """
-    taps = [part.tap for part in recipe.terms.style_parts]
+    taps, loss = recipe.terms.every_style_tap, recipe.terms.style_loss
     grid = tiles.grid_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
-    return _forward_to(shape, taps, recipe, grid, style=True)
+    turns = len(loss.turns) if isinstance(loss, losses.MatchingLoss) else 1
+    return turns * _forward_to(shape, taps, recipe, grid, style=True)
 
 
 def _forward_to(
@@ -564,14 +628,34 @@ def _forward_to(
 def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> float:
     """Return the number of operations of computing the targets of one scale (resolution)."""
     styles = [style_operations(shape, recipe, devices=devices) for shape in scale.style_shapes]
-    return content_operations(scale.shape, recipe, devices=devices) + sum(styles)
+    total = content_operations(scale.shape, recipe, devices=devices) + sum(styles)
+    return total + matching_operations(scale, recipe)
+
+
+def matching_operations(scale: Scale, recipe: Recipe) -> float:
+    """Return the number of operations of finding the matches of one scale; 0 if there are none."""
+    loss, taps = recipe.terms.style_loss, recipe.terms.style_taps
+    if not isinstance(loss, losses.MatchingLoss) or loss.matches is None:
+        return 0.0
+    search = _matching_costs(scale.shape, scale.style_shapes, recipe).match_operations
+    return _forward_to(scale.shape, taps, recipe, None, style=False) + search
 
 
 def scale_operations(
     scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
 ) -> list[float]:
     """Return the number of operations of one update at each scale (resolution) of a run."""
-    return [update_operations(scale.shape, recipe, platform, devices=devices) for scale in scales]
+    shapes = [scale.shape for scale in scales]
+    return [
+        update_operations(
+            scale.shape,
+            recipe.at(index, shapes),
+            platform,
+            style_shapes=scale.style_shapes,
+            devices=devices,
+        )
+        for index, scale in enumerate(scales)
+    ]
 
 
 def run_operations(
