@@ -133,13 +133,15 @@ NOTES = {
     ),
     "pastiche": Note("step n is measured before update n: k = n - 1", age="2024: as today"),
     "nnst": Note(
-        "the description at hand does not say what it prints",
+        "which losses the source prints is not known here",
         "the source runs on VGG-16, here it is VGG-19 with the same taps; scales are made from the "
         "final size with a Lanczos filter, in the source by bilinear halvings; at 1024 px and more the "
-        "source starts two scales with the finest bands of the content; its code compares wrong "
-        "numbers at taps with at most 64 lines in the final pass, here they are compared as meant; "
-        "grids have as many lines for each beginning; the painting is clipped before its colours are "
+        "source starts two scales with the finest bands of the content, here none does; in its final "
+        "pass, the source's code compares samples of another tap at taps with at most 64 lines "
+        "(relu4 at 512 px), here these are compared as meant; the grid has as many lines wherever it "
+        "begins, in the source sometimes one more; the painting is clipped before its colours are "
         "moved",
+        "not known; Adam and bilinear resizing of PyTorch as today",
     ),
     "crowsonkb": Note(
         "iteration i of a scale is measured before its update: k is the number of iterations before it",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from nst_jax import optimize, prepare, recipes
+from nst_jax import correspondence, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.descent import has_stalled
@@ -143,7 +143,7 @@ class BatchCanvas:
         split = sharding.split(self._image, mesh)
         recipe = self._at(scale)
         state = _init_many(split, recipe, bands, axes=self._axes, mesh=mesh)
-        if state.matches is not None:
+        if correspondence.number_of_matches(shape, recipe) is not None:
             state = _match_many(
                 self._weights.loop,
                 state,

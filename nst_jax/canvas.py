@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import measuring, optimize, prepare, recipes
+from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.descent import Position
@@ -117,14 +117,17 @@ class SingleCanvas:
 
     def start(self, scale: int, measured: _Measured, before: Handover | None) -> State:
         state = self._unmatched(scale, measured, before)
-        if state.matches is None:
+        if self._number_of_matches(scale) is None:
             return state
         recipe = self._at(scale)
         pictures = measured.targets, measured.content
-        state = self._programs.match(self._params, state, *pictures, recipe, first=scale == 0)
+        state = self._programs.match(self._formed, state, *pictures, recipe, first=scale == 0)
         operations = matching_operations(self.plan.scales[scale], recipe)
         (self._watch or Watch()).wait_for_piece(state.matches, operations)
         return state
+
+    def _number_of_matches(self, scale: int) -> int | None:
+        return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
     def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:
         """Make a fresh state whose matches, if the style loss has any, are not found yet."""
@@ -188,8 +191,10 @@ class SingleCanvas:
     def _compile_ahead(self, scale: int, before: Handover) -> _Measured:
         """Call `measure` for a scale; compile its programs by calling them, the loop for 0 steps."""
         measured, bands = self.measure(scale), self.plan.bands(scale)
-        # Matches would be those of an unfinished canvas, and take long to find.
         state = self._unmatched(scale, measured, before)
+        if (count := self._number_of_matches(scale)) is not None:
+            # Not searched, which takes long: those of an unfinished canvas are of no use.
+            state = state._replace(matches=jnp.zeros(count, jnp.int32))
         state, _ = self._programs.run(
             self._formed, state, measured.targets, self._at(scale), 0, bands=bands
         )
@@ -199,7 +204,10 @@ class SingleCanvas:
     def fresh_state(self, scale: int) -> State:
         """Return shapes and dtypes of a state at a scale, without the rows that pad it for bands."""
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
-        return jax.eval_shape(optimize.init, canvas, self._at(scale))
+        fresh = jax.eval_shape(optimize.init, canvas, self._at(scale))
+        if (count := self._number_of_matches(scale)) is None:
+            return fresh
+        return fresh._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
 
     def _shown(self, scale: int, state: State) -> Image:
         """Return the picture that a snapshot shows."""

@@ -100,12 +100,12 @@ def find_matches(
     return indices
 
 
-def no_matches(shape: Shape, recipe: Recipe) -> Int[Array, " n"] | None:
-    """Return the matches of a state before they are found: no valid index; None without matches."""
+def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
+    """Return how many matches a canvas of this (height, width) has; None if its loss has none."""
     loss = recipe.terms.style_loss
     if not isinstance(loss, MatchingLoss) or loss.number is None:
         return None
-    return jnp.full(loss.number(shape), jnp.iinfo(jnp.int32).max, jnp.int32)
+    return loss.number(shape)
 
 
 def distances(
@@ -116,7 +116,16 @@ def distances(
     step: Int[Array, ""],
     recipe: Recipe,
 ) -> dict[str, Float[Array, ""]]:
-    """Return the unweighted style loss of a canvas by tap, from its features at the style taps."""
+    """Return the unweighted style loss of a canvas by tap, from its features at the style taps.
+
+    Raises:
+      ValueError: if the loss has matches and none are given.
+    """
     loss, products = matching_loss(recipe), recipe.network.precision_on().products
+    if loss.matches is not None and matches is None:
+        raise ValueError(
+            "`matches`: the style loss needs those of this scale, got None; after `nst_jax.init`, and "
+            "before the first step, `nst_jax.match` finds them and puts them into the state"
+        )
     features = {tap: found[tap] for tap in recipe.terms.style_taps}
     return loss.distances(features, shape, target, matches, step, products)

@@ -58,7 +58,6 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
         opt_state=_transformation(recipe, bands).init(canvas),
         broke_at=jnp.asarray(-1, jnp.int32),
         average=None if recipe.descent.average_decay is None else canvas,
-        matches=correspondence.no_matches((image.shape[-3], image.shape[-2]), recipe),
     )
     return constrained(fresh, bands)
 
@@ -75,13 +74,23 @@ def match(
       content: [h, w, 3] in [0, 1], of the size of the canvas.
       recipe: as in `step`, on one device.
       first: whether this is the coarsest scale; the matches are then those of the content. At later
-        scales they are those of a picture between canvas and content, see `recipes.Terms`.
+        scales they are those of a picture between canvas and content, see `recipes.Terms`. Static.
 
     Returns:
-      The state with `matches`; unchanged if the style loss has no such matches. Without them, the
-      losses are NaN.
+      The state with `matches`, without which `step` refuses it; unchanged if the style loss has no
+      such matches.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import nst_jax as nst
+      >>> params, grey = nst.load_params(), jnp.full((32, 32, 3), 0.5)
+      >>> targets = jax.jit(nst.measure)(params, grey, grey, nst.recipes.NNST)
+      >>> state = nst.init(grey, nst.recipes.NNST)
+      >>> match = jax.jit(nst.match, static_argnames="first")
+      >>> match(params, state, targets, grey, nst.recipes.NNST, first=True).matches.shape
+      (64,)
     """
-    if state.matches is None:
+    if correspondence.number_of_matches((content.shape[0], content.shape[1]), recipe) is None:
         return state
     start = recipe.descent.coordinates.decode(state.canvas)
     found = correspondence.find_matches(params, start, content, targets.style, recipe, first=first)

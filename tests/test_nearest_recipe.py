@@ -12,7 +12,17 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import checkpoints, losses, optimize, prepare, provenance, recipes
+from nst_jax import (
+    checkpoints,
+    losses,
+    optimize,
+    painting,
+    prepare,
+    provenance,
+    recipes,
+)
+from nst_jax.app import programs
+from nst_jax.app.batch import groups
 from nst_jax.optimizers import Adam
 from nst_jax.recipes import changes, schedules, sizes, toml
 from nst_jax.weights import read_info
@@ -58,7 +68,7 @@ def decoded(entry):
 
 
 _measure, _init, _run = jax.jit(nst.measure), jax.jit(nst.init), jax.jit(nst.run)
-_match = jax.jit(optimize.match, static_argnames="first")
+_match = jax.jit(nst.match, static_argnames="first")
 _canvas_image = jax.jit(optimize.canvas_image)
 _bilinear = jax.jit(sizes.bilinear, static_argnums=1)
 
@@ -145,12 +155,21 @@ def test_hypercolumns_that_the_style_has_are_found_in_another_turn():
     assert_allclose(sum(apart.values()), 0, atol=1e-6)
 
 
-def test_without_matches_the_losses_are_nan(params, pair):
+def test_a_state_without_matches_is_refused(params, pair):
     content, style = map(jnp.asarray, pair)
     recipe = shallow().at(0, [(32, 40)] * 2)
     targets = _measure(params, content, style, recipe)
-    state, _ = _run(params, _init(content, recipe), targets, recipe, 1)
-    assert np.isnan(state.losses.total)
+    with pytest.raises(ValueError, match=r"`matches`: .* got None; .* `nst_jax.match`"):
+        nst.run(params, nst.init(content, recipe), targets, recipe, 1)
+
+
+def test_a_loss_without_matches_leaves_the_state_as_it_is(params, pair):
+    content, style = map(jnp.asarray, pair)
+    recipe = shallow().at(1, [(32, 40)] * 2)
+    targets = _measure(params, content, style, recipe)
+    state = nst.init(content, recipe)
+    assert nst.match(params, state, targets, content, recipe, first=False) is state
+    assert nst.match(params, state, None, content, recipes.TF, first=False) is state
 
 
 # --- Scales ---------------------------------------------------------------------------------------
@@ -215,12 +234,19 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(stop, params, pair, 
 
 def test_a_batch_is_its_pictures(params, pair, painted):
     content, style = pair
-    other = np.ascontiguousarray(content[:, ::-1])
-    wide = small.picture("gravel", 20, 44)
-    found = nst.stylize_many(params, [content, other], [style, wide], recipe=shallow())
+    other = np.ascontiguousarray(content[:, ::-1]), np.ascontiguousarray(style[::-1])
+    found = nst.stylize_many(params, [content, other[0]], [style, other[1]], recipe=shallow())
     assert_allclose(found[0], painted, atol=2e-3)
-    alone = nst.stylize(params, other, wide, recipe=shallow())
-    assert_allclose(found[1], alone, atol=2e-3)
+    assert_allclose(found[1], nst.stylize(params, *other, recipe=shallow()), atol=2e-3)
+
+
+def test_styles_of_a_batch_may_differ_in_size(params, pair):
+    content, style = pair
+    wide = small.picture("gravel", 20, 44)
+    recipe = shallow(schedule=recipes.OneScale(), last_style_loss=None, steps=2)
+    found = nst.stylize_many(params, [content] * 2, [style, wide], recipe=recipe)
+    for image, one in zip(found, (style, wide), strict=True):
+        assert_allclose(image, nst.stylize(params, content, one, recipe=recipe), atol=2e-3)
 
 
 def test_a_sweep_of_the_content_in_the_search(params, pair):
@@ -279,6 +305,51 @@ def test_strength_changes_what_is_searched(strength, share):
     assert found.terms.style_weight == NNST.terms.style_weight
 
 
+def test_a_loss_with_matches_says_how_many(params, pair):
+    half = losses.NEAREST_HYPERCOLUMNS._replace(number=None)
+    with pytest.raises(ValueError, match="`style_loss`: expected a `MatchingLoss` with both"):
+        nst.stylize(params, *pair, recipe=shallow(style_loss=half))
+
+
+def test_kept_programs_paint_the_same_bits(params, pair, painted, tmp_path, monkeypatch):
+    plan = nst.plan(*pair, recipe=shallow())
+
+    def again():
+        options = {"init": None, "key": None, "every": 10, "programs": programs.kept_in(tmp_path)}
+        return list(painting.paint_planned(params, *pair, plan, **options))[-1].image
+
+    assert_array_equal(again(), painted)
+    files = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    kinds = [name.split("-")[0] for name in files]
+    # Two scales with matches, of which the coarser is the first, and the final pass.
+    counts = {"match": 2, "measure_content": 2, "measure_styles": 3, "run": 3}
+    assert {kind: kinds.count(kind) for kind in kinds} == counts
+    assert_array_equal(again(), painted)
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
+
+
+def test_what_needs_one_canvas_at_a_time_is_refused(params, pair, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"`recipe`: 'nnst' seeks nearest neighbours for one canvas"
+    ):
+        nst.train(params, pair[1], pair[:1], recipe=NNST)
+    with pytest.raises(ValueError, match=r"`recipe`: 'nnst' seeks nearest neighbours in the style"):
+        nst.export.step_model(params, NNST)
+
+
+def test_pictures_whose_styles_differ_in_size_are_not_painted_together(pair):
+    content, style = pair
+    narrow = np.ascontiguousarray(style[:, :24])
+    members = [(content, style), (content, narrow), (content, style)]
+    entries = []
+    for number, (one, other) in enumerate(members):
+        scales = prepare.scales_of(one.shape[:2], [other.shape[:2]], shallow())
+        here = Path()
+        entries.append(groups.Entry(number, here, (here,), here, shallow(), scales, ()))
+    buckets = groups.buckets_of(entries)
+    assert [[entry.number for entry in bucket.entries] for bucket in buckets] == [[0, 2], [1]]
+
+
 # --- Plans ----------------------------------------------------------------------------------------
 
 
@@ -291,6 +362,32 @@ def test_the_plan_counts_the_vectors_of_the_style():
     products = 2 * 16384 * 65536 * 2688
     assert products < plan.measuring_operations[3] < 1.5 * products
     assert plan.measuring_operations[4] < products / 4
+
+
+@pytest.mark.parametrize("loss", [losses.NEAREST_HYPERCOLUMNS, losses.NEAREST_BY_TAP])
+def test_the_size_of_a_target_is_known_beforehand(loss):
+    shapes = [(48, 36), (36, 48), (32, 32)]
+    pictures = [
+        {
+            tap: jax.ShapeDtypeStruct((*nst.vgg.feature_shape(tap, *shape), channels), jnp.bfloat16)
+            for tap, channels in zip(TAPS, (64, 128), strict=True)
+        }
+        for shape in shapes
+    ]
+    precise = jax.lax.Precision.HIGHEST
+    target = jax.eval_shape(lambda found: loss.target(found, shapes, precise), pictures)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(target))
+    assert loss.costs(pictures[0], shapes[0], pictures, shapes).target_bytes == size
+
+
+def test_a_loss_without_costs_counts_its_target():
+    plain = losses.NEAREST_HYPERCOLUMNS._replace(costs=None)
+    with_costs, without = (
+        nst.estimate_memory((64, 64), recipe=shallow(style_loss=loss, last_style_loss=None))
+        for loss in (losses.NEAREST_HYPERCOLUMNS, plain)
+    )
+    assert with_costs.targets == without.targets
+    assert with_costs.activations > without.activations
 
 
 def matching_channels():

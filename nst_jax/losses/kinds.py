@@ -111,16 +111,16 @@ class MatchingLoss(NamedTuple):
       target: function of (features by tap of each picture of the style, its (height, width), products);
         returns a dictionary, which `Targets.style` is. A style in four turns is four pictures.
       distances: function of (features of the canvas by tap, the canvas' (height, width), target,
-        matches, number of the update, products); returns by tap the losses, scalars. A random choice
-        is made by a key from the number of the update, see `grids.key_of_update`.
+        matches, number of the update, products); returns by tap the losses, scalars. The number is
+        traced; a random choice is made by a key from it, as by `Extent.step`.
       matches: function of (features by tap of a picture, its (height, width), target, products);
         returns [n] indices into the target, which `State.matches` keeps. They are found once for each
         scale, in a picture between the canvas at its beginning and the content. None if the loss has
         no such matches.
       number: function of the canvas' (height, width); returns the number n of matches.
-      costs: function of (features of the canvas by tap, its (height, width), target), of which only the
-        shapes are read; returns the `MatchingCosts`, from which memory and time are estimated. None
-        counts nothing.
+      costs: function of (features of the canvas by tap, its (height, width), and for the pictures of
+        the style what `target` is given), of which only shapes and types are read; returns the
+        `MatchingCosts`, from which memory and time are estimated. None counts the target alone.
       turns: by how many quarter turns each style is turned, for each picture of the style that is
         measured; (0,) measures it only as it is.
     """
@@ -141,8 +141,9 @@ class MatchingLoss(NamedTuple):
 class MatchingCosts(NamedTuple):
     """What a `MatchingLoss` costs beside the network."""
 
-    update_bytes: int  # memory that loss and gradient of one update take
-    update_operations: float  # additions and multiplications of one update
+    target_bytes: int
+    update_bytes: int = 0  # memory that loss and gradient of one update take
+    update_operations: float = 0.0  # additions and multiplications of one update
     measure_bytes: int = 0  # memory while the style is measured, beside the target
     match_bytes: int = 0  # memory while the matches of a scale are found
     match_operations: float = 0.0  # additions and multiplications of finding them

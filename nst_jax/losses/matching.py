@@ -17,7 +17,6 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from nst_jax._types import Features, Scalar, Shape
-from nst_jax.losses.grids import grid_lines, key_of_update
 from nst_jax.losses.kinds import MatchingCosts, MatchingLoss
 from nst_jax.losses.many_taps import hypercolumns
 from nst_jax.losses.neighbours import (
@@ -38,6 +37,8 @@ COARSER = 4  # hypercolumns have a position for every 4 x 4 px of the picture
 UPDATE_COPIES = 4
 
 LINES = 64  # about how many lines of a tap's longer side are compared in one update
+
+SEED = 0  # of the random lines, which are the same in every run
 
 COLUMNS = "hypercolumns"  # name of the target of `NEAREST_HYPERCOLUMNS`
 
@@ -93,35 +94,40 @@ def distance_to_matches(
     features: Features,
     shape: Shape,
     style: Mapping[str, Array],
-    matches: Int[Array, " n"] | None,
+    matches: Int[Array, " n"],
     step: Any,
     products: lax.Precision,
 ) -> dict[str, Scalar]:
     """Return the mean cosine distance of hypercolumns to their matches, as the share of each tap.
 
-    The shares add up to the distance. They are NaN before `nst_jax.optimize.match` found the matches.
+    The shares add up to the distance.
     """
     del step
-    assert matches is not None
     vectors = hypercolumn_vectors(features, shape, products)
-    partners = style[COLUMNS].at[matches].get(mode="fill", fill_value=jnp.nan)
+    partners = style[COLUMNS][matches]
     sizes = [one.shape[-1] for one in features.values()]
     shares = cosine_shares(vectors, lax.stop_gradient(partners), sizes)
     return {tap: jnp.mean(share) for tap, share in zip(features, shares, strict=True)}
 
 
 def hypercolumn_costs(
-    features: Mapping[str, Any], shape: Shape, style: Mapping[str, Any]
+    features: Mapping[str, Any],
+    shape: Shape,
+    pictures: Sequence[Mapping[str, Any]],
+    shapes: Sequence[Shape],
 ) -> MatchingCosts:
     """Return the costs of `NEAREST_HYPERCOLUMNS`."""
+    del pictures
     down, across = hypercolumn_shape(shape)
-    count, (others, channels) = down * across, style[COLUMNS].shape
+    count, others = down * across, sum(map(hypercolumn_count, shapes))
+    channels = sum(one.shape[-1] for one in features.values())
     # Interpolation multiplies by a matrix along each axis, for the value and for the gradient.
     resizing = sum(
         down * one.shape[1] * one.shape[2] * (one.shape[0] + across) for one in features.values()
     )
     rows = 4 * count * channels
     return MatchingCosts(
+        target_bytes=4 * others * channels,
         update_bytes=UPDATE_COPIES * rows,
         update_operations=4.0 * resizing,
         measure_bytes=4 * others * channels,  # the vectors before they are concatenated
@@ -161,7 +167,7 @@ def distance_to_nearest(
     line more where the first line leaves room for it; here the number of lines is always the same.
     """
     del shape, matches
-    key = key_of_update(step)
+    key = jax.random.fold_in(jax.random.key(SEED, impl="threefry2x32"), step)
     found = {}
     for index, (tap, canvas) in enumerate(features.items()):
         stride = max(1, max(canvas.shape[:2]) // LINES)
@@ -184,11 +190,24 @@ def _on_grid(features: Array, first: Int[Array, "2"], stride: int) -> Float[Arra
     return features[rows][:, columns].reshape(-1, features.shape[-1])
 
 
+def grid_lines(first: Int[Array, ""] | int, side: int, stride: int) -> Int[Array, " lines"]:
+    """Return every `stride`th of `side` lines, beginning with `first`, which is below `stride`.
+
+    They are side // stride lines, but at least one. So their number does not depend on `first`; some
+    beginnings would leave room for one more line.
+    """
+    lines = first + stride * jnp.arange(max(1, side // stride))
+    return jnp.minimum(lines, side - 1).astype(jnp.int32)
+
+
 def nearest_costs(
-    features: Mapping[str, Any], shape: Shape, style: Mapping[str, Sequence[Any]]
+    features: Mapping[str, Any],
+    shape: Shape,
+    pictures: Sequence[Mapping[str, Any]],
+    shapes: Sequence[Shape],
 ) -> MatchingCosts:
     """Return the costs of `NEAREST_BY_TAP`."""
-    del shape
+    del shape, shapes
     products, memory = 0.0, 0
     for tap, canvas in features.items():
         stride = max(1, max(canvas.shape[:2]) // LINES)
@@ -197,11 +216,16 @@ def nearest_costs(
             down, across = (max(1, side // stride) for side in one.shape[:2])
             return down * across
 
-        count, others = on_grid(canvas), sum(map(on_grid, style[tap]))
+        count, others = on_grid(canvas), sum(on_grid(found[tap]) for found in pictures)
         products += 2.0 * count * others * canvas.shape[2]
         vectors = 4 * (count + others) * canvas.shape[2]
         memory += 4 * min(max(BLOCK_OF_TAP, others), count * others) + TAP_COPIES * vectors
-    return MatchingCosts(update_bytes=memory, update_operations=products)
+    kept = [one for found in pictures for one in found.values()]
+    return MatchingCosts(
+        target_bytes=sum(one.size * one.dtype.itemsize for one in kept),
+        update_bytes=memory,
+        update_operations=products,
+    )
 
 
 # The loss of NNST's scales: matches are found at the beginning of a scale and then fixed.

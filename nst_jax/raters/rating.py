@@ -265,7 +265,8 @@ def parties(recipe: Recipe) -> dict[str, str]:
     terms = recipe.terms
     found: dict[str, str] = {}
     if _weighs(terms.style_weight):
-        reason = "its style loss compares statistics of the same network's features"
+        compared = "features" if terms.matched else "statistics of features"
+        reason = f"its style loss compares {compared} of the same network"
         found |= dict.fromkeys(("gram", "wasserstein"), reason)
     if _weighs(terms.content_weight):
         found["self_similarity"] = "its content loss compares features of the same network"

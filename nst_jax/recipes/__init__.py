@@ -123,8 +123,6 @@ else:
                 "KERAS_IO",
                 "NEURAL_STYLE_PT",
                 "NNST",
-                "NNST",
-                "NNST",
                 "ONES",
                 "PASTICHE",
                 "PRESETS",

@@ -396,13 +396,17 @@ PASTICHE = Recipe(
 
 # --- Nearest neighbours ---------------------------------------------------------------------------
 
-# The source runs on VGG-16, whose taps down to relu4_3 have these names and sizes, too; here it is
-# VGG-19, in which each tap of block 4 is one convolution deeper. The source reduces content and style
-# to coarser scales by bilinear halvings; here every scale is made from the final size, antialiased. At
-# 1024 px and more, two scales of the source start with the finest bands of the content, too. What
-# differs in its final pass is said at `losses.matching.distance_to_nearest`, and in its colours at
-# `images.palettes.recoloured`. Its optional content loss, off by default, is left out: `content_weight`
-# is 0, and the content is kept by the matches alone, by `search_content`.
+# The source runs on torchvision's VGG-16, whose taps down to relu4_3 have these names and sizes, too;
+# here it is VGG-19, in which each tap of block 4 is one convolution deeper. No weight needs another
+# value for that: a cosine does not change with the size of all features. How much each tap counts in a
+# hypercolumn is up to the network's weights, though.
+# The source reduces content and style to coarser scales by bilinear halvings; here every scale is made
+# from the final size, antialiased. At 1024 px and more, two scales of the source start with the finest
+# bands of the content, too; here none does. What differs in its final pass is said at
+# `losses.matching.distance_to_nearest`, and in its colours at `images.palettes.recoloured`.
+# The source's optional content loss, off by default, is left out: `content_weight` is 0, and the
+# content is kept by the matches alone, by `search_content`.
+# Versions: the libraries that it ran on are not known.
 NNST_TAPS = (
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3",
     "relu4_1", "relu4_2", "relu4_3",
@@ -414,7 +418,7 @@ NNST = Recipe(
     family="vgg16-torchvision",
     pictures=Pictures(
         size=sizes.LongEdge(512),
-        # The source's filter is not known; this one does not alias.
+        # How the source reduces files to 512 px is not known; this filter does not alias.
         resize=sizes.antialiased,
         recolour=True,
     ),

@@ -485,6 +485,13 @@ def _check_losses(terms: Terms) -> None:
             raise TypeError(
                 f"`{name}`: expected a `{allowed[0].__name__}` of `nst_jax.losses`, got {loss!r}"
             )
+        if isinstance(loss, losses.MatchingLoss) and (loss.matches is None) != (
+            loss.number is None
+        ):
+            raise ValueError(
+                f"`{name}`: expected a `MatchingLoss` with both `matches` and `number`, or with "
+                "neither; got one of them"
+            )
         additivity.check_additive(name, loss)
 
 

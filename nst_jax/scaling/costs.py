@@ -88,7 +88,8 @@ def estimate_memory(
       recipe: only its taps and losses, network and optimiser matter, not its size rules. If
         `network.tile` cuts the canvas into tiles, activations are those of one tile.
       style_shapes: (height, width) of each style; None means the canvas' shape. How many of them are
-        blended in one picture is taken from the recipe's `style_shares`.
+        blended in one picture is taken from the recipe's `style_shares`; a style loss that compares
+        positions takes all.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. A run on a CPU also stores Winograd
@@ -121,50 +122,42 @@ def estimate_memory(
         platform = default_platform()
     if platform not in PLATFORMS:
         raise ValueError(f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {platform!r}")
-    found = [
-        _footprint(shape, each, styles, pictures, devices, platform == "cpu")
-        for each in _each_loss(recipe.resolved(platform))
-    ]
-    return max(found, key=lambda footprint: footprint.total)
-
-
-def _each_loss(recipe: Recipe) -> list[Recipe]:
-    """Return the recipe with each of the style losses that it has at the final size."""
-    last, terms = recipe.terms.last_style_loss, recipe.terms
-    found = [terms.style_loss] if last is None else [terms.style_loss, last]
-    return [
-        replace(recipe, terms=replace(terms, style_loss=loss, last_style_loss=None))
-        for loss in found
-    ]
-
-
-def _footprint(
-    shape: Shape,
-    recipe: Recipe,
-    styles: Sequence[Shape],
-    pictures: int,
-    devices: int,
-    on_cpu: bool,
-) -> Footprint:
+    recipe = recipe.resolved(platform)
+    on_cpu = platform == "cpu"
     bands = _bands(shape, recipe, devices)
     window = _blocks(tiles.window_of(shape, recipe.terms.taps, recipe.network, bands), recipe)
     own_shape = shape if bands is None else (bands.band_height, shape[1])
-    loop = _peak_of_loop(window, recipe, on_cpu)
-    measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
-    if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
-        # The vectors or samples that are made of the features are in the costs of the loss.
-        costs = _matching_costs(shape, styles, recipe)
-        loop = max(loop + costs.update_bytes, costs.match_bytes)
-        measuring += costs.measure_bytes
-    return Footprint(
-        shape=shape,
-        pictures=pictures,
-        weights=_bytes_of_weights(window, recipe, on_cpu),
-        activations=max(pictures * loop, measuring),
-        state=pictures * _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices)),
-        targets=pictures * _bytes_of_targets(own_shape, styles, recipe),
-        inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
-    )
+    state = _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices))
+
+    def footprint(recipe: Recipe) -> Footprint:
+        loop = _peak_of_loop(window, recipe, on_cpu)
+        measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
+        if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
+            # The vectors or samples that are made of the features are in the costs of the loss.
+            costs = _matching_costs(shape, styles, recipe)
+            loop = max(loop + costs.update_bytes, costs.match_bytes)
+            measuring += costs.measure_bytes
+        return Footprint(
+            shape=shape,
+            pictures=pictures,
+            weights=_bytes_of_weights(window, recipe, on_cpu),
+            activations=max(pictures * loop, measuring),
+            state=pictures * state,
+            targets=pictures * _bytes_of_targets(own_shape, styles, recipe),
+            inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
+        )
+
+    return max(map(footprint, _with_each_loss(recipe)), key=lambda found: found.total)
+
+
+def _with_each_loss(recipe: Recipe) -> list[Recipe]:
+    """Return the recipe with each of the style losses by which the final size may be painted."""
+    terms, last = recipe.terms, recipe.terms.last_style_loss
+    each = [terms.style_loss] if last is None else [terms.style_loss, last]
+    return [
+        replace(recipe, terms=replace(terms, style_loss=loss, last_style_loss=None))
+        for loss in each
+    ]
 
 
 def _bytes_of_picture(shape: Shape) -> int:
@@ -460,7 +453,7 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     copies = [leaf for leaf in leaves if len(leaf.shape) == 3 and leaf.shape[-1] == 3]
     if tiled:
         copies = copies[:2]
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in (*leaves, *copies))
+    return _size_in_bytes((*leaves, *copies))
 
 
 def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> int:
@@ -484,11 +477,16 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
 
     kept = (
         [_features(tap, shape, recipe) for tap in terms.content_taps],
-        _matching_target(styles, recipe)
-        if isinstance(terms.style_loss, losses.MatchingLoss)
-        else list(map(target, terms.style_parts)),
+        list(map(target, terms.style_parts)),
     )
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
+    found = _size_in_bytes(kept)
+    if isinstance(terms.style_loss, losses.MatchingLoss):
+        found += _matching_costs(shape, styles, recipe).target_bytes
+    return found
+
+
+def _size_in_bytes(shapes: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def _features(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruct:
@@ -499,22 +497,18 @@ def _features(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((*size, channels), dtype)
 
 
-def _matching_target(styles: Sequence[Shape], recipe: Recipe) -> Any:
-    """Return the shapes of the target of a style loss that compares positions."""
-    loss = correspondence.matching_loss(recipe)
-    shapes = correspondence.turned_shapes(styles, loss)
-    taps, precise = recipe.terms.style_taps, recipe.network.precision_on().products
-    pictures = [{tap: _features(tap, shape, recipe) for tap in taps} for shape in shapes]
-    return jax.eval_shape(lambda found: loss.target(found, shapes, precise), pictures)
-
-
 def _matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> losses.MatchingCosts:
     """Return what a loss that compares positions costs beside the network."""
-    loss = correspondence.matching_loss(recipe)
-    if loss.costs is None:
-        return losses.MatchingCosts(0, 0.0)
-    features = {tap: _features(tap, shape, recipe) for tap in recipe.terms.style_taps}
-    return loss.costs(features, shape, _matching_target(styles, recipe))
+    loss, taps = correspondence.matching_loss(recipe), recipe.terms.style_taps
+    shapes = correspondence.turned_shapes(styles, loss)
+    canvas, *pictures = (
+        {tap: _features(tap, each, recipe) for tap in taps} for each in (shape, *shapes)
+    )
+    if loss.costs is not None:
+        return loss.costs(canvas, shape, pictures, shapes)
+    products = recipe.network.precision_on().products
+    target = jax.eval_shape(lambda found: loss.target(found, shapes, products), pictures)
+    return losses.MatchingCosts(_size_in_bytes(target))
 
 
 # --- Operations -----------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """Which pictures of a batch are painted together, and how a batch is divided into shards.
 
 A bucket contains the pictures that one compiled program can paint: their canvases have the same shape
-(and their styles, if the style loss compares positions), and their recipes differ only in names, loss
-weights and the numbers of the optimiser. A group is a
-part of a bucket that is planned and painted together.
+(and their styles too, if the style loss compares positions), and their recipes differ only in names,
+loss weights and the numbers of the optimiser. A group is a part of a bucket that is planned and painted
+together.
 """
 
 import math
