@@ -25,6 +25,7 @@ from nst_jax.app import programs
 from nst_jax.app.batch import groups
 from nst_jax.optimizers import Adam
 from nst_jax.recipes import changes, schedules, sizes, toml
+from nst_jax.vgg.taps import feature_shape
 from nst_jax.weights import read_info
 from tests import small
 
@@ -169,7 +170,7 @@ def test_a_loss_without_matches_leaves_the_state_as_it_is(params, pair):
     targets = _measure(params, content, style, recipe)
     state = nst.init(content, recipe)
     assert nst.match(params, state, targets, content, recipe, first=False) is state
-    assert nst.match(params, state, None, content, recipes.TF, first=False) is state
+    assert nst.match(params, state, targets, content, recipes.TF, first=False) is state
 
 
 # --- Scales ---------------------------------------------------------------------------------------
@@ -290,6 +291,8 @@ def test_the_recipe_as_toml_and_in_a_picture():
     text = toml.to_toml(NNST)
     assert 'style_loss = "nearest_hypercolumns"' in text
     assert toml.from_toml(text) == NNST
+    with pytest.raises(ValueError, match="`terms.second_style.loss`|nearest_by_tap"):
+        toml.from_toml('[terms.second_style]\ntaps = ["relu1_1"]\nloss = "nearest_by_tap"')
     found = provenance.of_recipe(NNST)
     assert found["terms.last_style_loss"] == "nearest_by_tap"
     assert "terms.search_content" not in found  # the default, and newer than records of runs
@@ -311,7 +314,7 @@ def test_a_loss_with_matches_says_how_many(params, pair):
         nst.stylize(params, *pair, recipe=shallow(style_loss=half))
 
 
-def test_kept_programs_paint_the_same_bits(params, pair, painted, tmp_path, monkeypatch):
+def test_kept_programs_paint_the_same_bits(params, pair, painted, tmp_path):
     plan = nst.plan(*pair, recipe=shallow())
 
     def again():
@@ -321,14 +324,14 @@ def test_kept_programs_paint_the_same_bits(params, pair, painted, tmp_path, monk
     assert_array_equal(again(), painted)
     files = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     kinds = [name.split("-")[0] for name in files]
-    # Two scales with matches, of which the coarser is the first, and the final pass.
-    counts = {"match": 2, "measure_content": 2, "measure_styles": 3, "run": 3}
+    # Two scales with matches, and the final pass.
+    counts = {"match": 2, "measure_content": 3, "measure_styles": 3, "run": 3}
     assert {kind: kinds.count(kind) for kind in kinds} == counts
     assert_array_equal(again(), painted)
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
 
 
-def test_what_needs_one_canvas_at_a_time_is_refused(params, pair, tmp_path):
+def test_networks_and_exported_programs_are_refused(params, pair):
     with pytest.raises(
         ValueError, match=r"`recipe`: 'nnst' seeks nearest neighbours for one canvas"
     ):
@@ -369,7 +372,7 @@ def test_the_size_of_a_target_is_known_beforehand(loss):
     shapes = [(48, 36), (36, 48), (32, 32)]
     pictures = [
         {
-            tap: jax.ShapeDtypeStruct((*nst.vgg.feature_shape(tap, *shape), channels), jnp.bfloat16)
+            tap: jax.ShapeDtypeStruct((*feature_shape(tap, *shape, False), channels), jnp.bfloat16)
             for tap, channels in zip(TAPS, (64, 128), strict=True)
         }
         for shape in shapes
