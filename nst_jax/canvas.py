@@ -21,7 +21,7 @@ from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.bands import distribute
-from nst_jax.scaling.costs import matching_operations
+from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.network import with_forms
 

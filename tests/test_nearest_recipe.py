@@ -24,7 +24,7 @@ from nst_jax import (
 from nst_jax.app import programs
 from nst_jax.app.batch import groups
 from nst_jax.optimizers import Adam
-from nst_jax.recipes import changes, schedules, sizes, toml
+from nst_jax.recipes import changes, filters, schedules, sizes, toml
 from nst_jax.vgg.taps import feature_shape
 from nst_jax.weights import read_info
 from tests import small
@@ -71,7 +71,7 @@ def decoded(entry):
 _measure, _init, _run = jax.jit(nst.measure), jax.jit(nst.init), jax.jit(nst.run)
 _match = jax.jit(nst.match, static_argnames="first")
 _canvas_image = jax.jit(optimize.canvas_image)
-_bilinear = jax.jit(sizes.bilinear, static_argnums=1)
+_bilinear = jax.jit(filters.bilinear, static_argnums=1)
 
 
 def run_of_golden(params):
