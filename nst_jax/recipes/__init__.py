@@ -21,7 +21,12 @@ if TYPE_CHECKING:
         walk,
     )
     from nst_jax.recipes.checking import LARGEST_SHARE, check, check_styles
-    from nst_jax.recipes.distribution_presets import CROWSONKB, HISTOGRAM, SLICED_WASSERSTEIN
+    from nst_jax.recipes.distribution_presets import (
+        CROWSONKB,
+        HISTOGRAM,
+        NNST,
+        SLICED_WASSERSTEIN,
+    )
     from nst_jax.recipes.gram_presets import (
         CHANNELS,
         COURSERA_TF1,
@@ -35,7 +40,6 @@ if TYPE_CHECKING:
         JCJOHNSON,
         KERAS_IO,
         NEURAL_STYLE_PT,
-        NNST,
         ONES,
         PASTICHE,
         PYTORCH_TUTORIAL,
@@ -105,7 +109,7 @@ else:
                 "Schedule",
                 "ladder",
             ),
-            "distribution_presets": ("CROWSONKB", "HISTOGRAM", "SLICED_WASSERSTEIN"),
+            "distribution_presets": ("CROWSONKB", "HISTOGRAM", "NNST", "SLICED_WASSERSTEIN"),
             "gram_presets": (
                 "CHANNELS",
                 "COURSERA_TF1",
@@ -119,7 +123,6 @@ else:
                 "JCJOHNSON",
                 "KERAS_IO",
                 "NEURAL_STYLE_PT",
-                "NNST",
                 "ONES",
                 "PASTICHE",
                 "PYTORCH_TUTORIAL",
