@@ -133,7 +133,8 @@ NOTES = {
     ),
     "pastiche": Note("step n is measured before update n: k = n - 1", age="2024: as today"),
     "nnst": Note(
-        "which losses the source prints is not known here",
+        "which losses the source prints is not known here; the loss at the end is that of the final "
+        "pass, a sum over ten taps, and no continuation of the one at the start",
         "the source runs on VGG-16, here it is VGG-19 with the same taps; scales are made from the "
         "final size with a Lanczos filter, in the source by bilinear halvings; at 1024 px and more the "
         "source starts two scales with the finest bands of the content, here none does; in its final "
@@ -293,7 +294,9 @@ def _name_of_style(terms: recipes.Terms) -> str:
     if not terms.matched:
         return terms.statistic_loss.distance.__name__
     used = [terms.style_loss, terms.last_style_loss]
-    return ", at last ".join(name for name, loss in STYLE_LOSSES.items() if loss in used)
+    return "`, at the last scale `".join(
+        name for name, loss in STYLE_LOSSES.items() if loss in used
+    )
 
 
 def _taps(terms: recipes.Terms) -> str:
