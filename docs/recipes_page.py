@@ -194,8 +194,9 @@ For all of them:
   `gatys-pytorch`, `tf` and `coursera-tf2` in float64 agree with independent PyTorch code to 1e-6
   (`tests/test_torch_golden.py`; `gatys-pytorch` with unrounded means, with its notebook's rounded ones
   up to evaluation 19). So do 25 updates of `crowsonkb` over three scales (with the source's own weight
-  of the variation), of `sliced-wasserstein` and of `histogram` (`tests/test_quality_golden.py`). Of the
-  other presets the losses, sizes and starts are checked one by one.
+  of the variation), of `sliced-wasserstein` and of `histogram` (`tests/test_quality_golden.py`), and of
+  `nnst` over two scales and its final pass (`tests/test_nearest_recipe.py`). Of the other presets the
+  losses, sizes and starts are checked one by one.
 
 `--log` has one convention for all: line k contains the losses of the canvas after k updates, weighted
 as they are minimised. Below each picture it says which k a line printed by the source corresponds to.
