@@ -60,7 +60,7 @@ def variants(params: nst.Params, size: int) -> dict[str, Problem]:
     network = ADAM.network
     autodiff = replace(ADAM, network=replace(network, padding=autodiff_padded))
     pooled = replace(ADAM, network=replace(network, pool=window_pool))
-    style_loss = ADAM.terms.style_loss._replace(sums=autodiff_gram)
+    style_loss = ADAM.terms.statistic_loss._replace(sums=autodiff_gram)
     summed = replace(ADAM, terms=replace(ADAM.terms, style_loss=style_loss))
     plain = replace(summed, network=replace(network, padding=autodiff_padded, pool=window_pool))
     return {

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import nst_jax as nst
 from benchmarks import harness
 from nst_jax import losses, recipes
+from nst_jax.losses import STYLE_LOSSES
 from nst_jax.recipes import PRESETS, Recipe
 from nst_jax.recipes.balance import balance
 
@@ -131,6 +132,18 @@ NOTES = {
         age="2020, with PyTorch 1 and Pillow 7 or 8: as today",
     ),
     "pastiche": Note("step n is measured before update n: k = n - 1", age="2024: as today"),
+    "nnst": Note(
+        "which losses the source prints is not known here; the loss at the end is that of the final "
+        "pass, a sum over ten taps, and no continuation of the one at the start",
+        "the source runs on VGG-16, here it is VGG-19 with the same taps; scales are made from the "
+        "final size with a Lanczos filter, in the source by bilinear halvings; at 1024 px and more the "
+        "source starts two scales with the finest bands of the content, here none does; in its final "
+        "pass, the source's code compares samples of another tap at taps with at most 64 lines "
+        "(relu4 at 512 px), here these are compared as meant; the grid has as many lines wherever it "
+        "begins, in the source sometimes one more; the painting is clipped before its colours are "
+        "moved",
+        "not known; Adam and bilinear resizing of PyTorch as today",
+    ),
     "crowsonkb": Note(
         "iteration i of a scale is measured before its update: k is the number of iterations before it",
         "the weight of the variation is the source's 2, which is for torchvision's weights, times the "
@@ -181,8 +194,9 @@ For all of them:
   `gatys-pytorch`, `tf` and `coursera-tf2` in float64 agree with independent PyTorch code to 1e-6
   (`tests/test_torch_golden.py`; `gatys-pytorch` with unrounded means, with its notebook's rounded ones
   up to evaluation 19). So do 25 updates of `crowsonkb` over three scales (with the source's own weight
-  of the variation), of `sliced-wasserstein` and of `histogram` (`tests/test_quality_golden.py`). Of the
-  other presets the losses, sizes and starts are checked one by one.
+  of the variation), of `sliced-wasserstein` and of `histogram` (`tests/test_quality_golden.py`), and of
+  `nnst` over two scales and its final pass (`tests/test_nearest_recipe.py`). Of the other presets the
+  losses, sizes and starts are checked one by one.
 
 `--log` has one convention for all: line k contains the losses of the canvas after k updates, weighted
 as they are minimised. Below each picture it says which k a line printed by the source corresponds to.
@@ -260,7 +274,7 @@ def _table() -> str:
             f"[`{recipe.name}`](#{recipe.name})",
             f"`{_name_of(terms.content_loss)}` of {', '.join(terms.content_taps)}, "
             f"x {terms.content_weight:g}",
-            f"`{terms.style_loss.distance.__name__}` of {_taps(terms)}, x {terms.style_weight:g}",
+            f"`{_name_of_style(terms)}` of {_taps(terms)}, x {terms.style_weight:g}",
             f"`{_name_of(terms.variation)}`, x {terms.tv_weight:g}" if terms.tv_weight else "none",
             type(recipe.pictures.start).__name__,
             str(recipe.pictures.size),
@@ -275,6 +289,15 @@ def _table() -> str:
 
 def _ratio_of(balance: float | None) -> str:
     return "other losses" if balance is None else f"{float(f'{balance:.2g}'):g} : 1"
+
+
+def _name_of_style(terms: recipes.Terms) -> str:
+    if not terms.matched:
+        return terms.statistic_loss.distance.__name__
+    used = [terms.style_loss, terms.last_style_loss]
+    return "`, at the last scale `".join(
+        name for name, loss in STYLE_LOSSES.items() if loss in used
+    )
 
 
 def _taps(terms: recipes.Terms) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nst_jax.dreaming import dream
     from nst_jax.feed_forward.training import train
     from nst_jax.objective import losses_of
-    from nst_jax.optimize import init, run, step
+    from nst_jax.optimize import init, match, run, step
     from nst_jax.painting import Diverged, Stalled, paint, stylize
     from nst_jax.scaling.capacity import OutOfMemory
     from nst_jax.scaling.footprint import estimate_memory
@@ -66,7 +66,7 @@ else:
             "dreaming": ("dream",),
             "feed_forward.training": ("train",),
             "objective": ("losses_of",),
-            "optimize": ("init", "run", "step"),
+            "optimize": ("init", "match", "run", "step"),
             "painting": ("Diverged", "Stalled", "paint", "stylize"),
             "scaling.capacity": ("OutOfMemory",),
             "scaling.footprint": ("estimate_memory",),
@@ -82,7 +82,7 @@ __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled",
     "State", "Targets", "cache", "checkpoints", "compiler_options", "dream", "dreams",
     "estimate_memory", "export", "features", "feed_forward", "images", "init", "instant",
-    "instant_many", "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan",
-    "raters", "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many", "train",
-    "vgg", "weights",
+    "instant_many", "load_params", "losses", "losses_of", "match", "measure", "optimizers", "paint",
+    "plan", "raters", "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many",
+    "train", "vgg", "weights",
 ]  # fmt: skip

@@ -99,6 +99,9 @@ class State(NamedTuple):
     # The average of all canvases kept at this scale, weighted more the later they are; None if
     # `recipe.descent.average_decay` is None.
     average: Float[Array, "*batch h w 3"] | None = None
+    # For each position of the canvas the index of its match in the style, if the style loss finds these
+    # once for each scale; see `losses.MatchingLoss`.
+    matches: Int[Array, "*batch n"] | None = None
 
 
 class Snapshot(NamedTuple):

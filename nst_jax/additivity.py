@@ -15,6 +15,7 @@ from nst_jax.losses import (
     VARIATIONS,
     ContentLoss,
     Loss,
+    MatchingLoss,
     StyleLoss,
     Variation,
 )
@@ -100,6 +101,7 @@ def _probe(loss: Loss) -> tuple[Any, Any, tuple[Any, Any]]:
 
     A `Variation` gets a mask that is True everywhere instead of the added zeros.
     """
+    assert not isinstance(loss, MatchingLoss)  # none is additive
     random = np.random.default_rng(0)
     channels = 3 if isinstance(loss, Variation) else 64  # those of a picture or of relu1_1
     shape = (2, 4, 6, channels)

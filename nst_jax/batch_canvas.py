@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from nst_jax import optimize, prepare, recipes
+from nst_jax import correspondence, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
+from nst_jax.images import palettes
+from nst_jax.losses import MatchingLoss
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
@@ -76,9 +78,14 @@ class BatchCanvas:
         # The recipe on the devices that compute targets: on all devices of the plan if several share
         # each picture, else on one.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
+        self._shapes = [scale.shape for scale in plan.scales]
         self._broke_at = np.full(len(self._members), -1)
         self._totals: list[np.ndarray] = []  # total losses, [members, steps] of each `run`
         self._image: Image | None = None  # the images with which the current scale started
+
+    def _at(self, scale: int, recipe: Recipe | None = None) -> Recipe:
+        """Return the recipe of a scale; `recipe` is that of the pictures if it is not given."""
+        return (self._recipe if recipe is None else recipe).at(scale, self._shapes)
 
     def measure(self, scale: int) -> Targets:
         """Compute the targets of a scale and return those of all members, stacked.
@@ -86,7 +93,7 @@ class BatchCanvas:
         Each content and each style is measured once, however many members share it.
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
-        recipe, params = self._measuring_recipe, self._weights.measuring
+        recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
         pieces = Measuring(params, recipe, bands, watch=self._watch)
         contents: dict[int, Any] = {}
         styles: dict[int, Any] = {}
@@ -98,6 +105,9 @@ class BatchCanvas:
                 contents[member.content] = pieces.content(picture)
             if member.style not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
+                if isinstance(recipe.terms.style_loss, MatchingLoss):
+                    styles[member.style] = pieces.styles(pictures)
+                    continue
                 styles[member.style] = [pieces.statistics(picture) for picture in pictures]
         # Measuring needs no `vmap` over the members: of the numbers that a sweep may vary, only the
         # style shares change the targets, and they are applied here, after the measuring.
@@ -105,6 +115,9 @@ class BatchCanvas:
         of_members = []
         for place, member in enumerate(self._members):
             found = styles[member.style]
+            if isinstance(recipe.terms.style_loss, MatchingLoss):  # no shares, so nothing to blend
+                of_members.append(found)
+                continue
             # The target of a single style does not depend on its share: members can have it in common.
             known = (member.style,) if len(found) == 1 else (member.style, place)
             if known not in targets:
@@ -120,7 +133,6 @@ class BatchCanvas:
         )
 
     def start(self, scale: int, measured: Targets, before: Handover | None) -> State:
-        del measured
         mesh, bands, exact = self.plan.mesh, self.plan.bands(scale), None
         shape, descent = self.plan.scales[scale].shape, self.plan.recipe.descent
         if before is None:
@@ -129,12 +141,24 @@ class BatchCanvas:
         else:
             self._image = _enlarge(before.image, shape, descent.enlarge, descent.clip)
         split = sharding.split(self._image, mesh)
-        state = _init_many(split, self._recipe, bands, axes=self._axes, mesh=mesh)
+        recipe = self._at(scale)
+        state = _init_many(split, recipe, bands, axes=self._axes, mesh=mesh)
+        if correspondence.number_of_matches(shape, recipe) is not None:
+            state = _match_many(
+                self._weights.loop,
+                state,
+                measured,
+                sharding.split(self._contents(scale), mesh),
+                recipe,
+                first=scale == 0,
+                axes=self._axes,
+                mesh=mesh,
+            )
         if before is not None and before.opt_state is not None:
             state = _take_over_many(
                 state,
                 before.opt_state,
-                self._recipe,
+                recipe,
                 bands,
                 self.plan.bands(scale - 1),
                 axes=self._axes,
@@ -145,6 +169,15 @@ class BatchCanvas:
         # A copy for each field: the loop donates the state, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: _distributed(exact, bands, mesh) for name in names})
+
+    def _contents(self, scale: int) -> Image:
+        """Return the contents of all members at a scale."""
+        shape = self.plan.scales[scale].shape
+        pictures = {
+            member.content: prepare.at_scale(member.prepared.content, shape)
+            for member in self._members
+        }
+        return jnp.stack([pictures[member.content] for member in self._members])
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
         """Return the members' starting images and their exact canvases; see `prepare.exact_canvas`.
@@ -169,7 +202,7 @@ class BatchCanvas:
             self._weights.loop,
             state,
             measured,
-            self._recipe,
+            self._at(scale),
             steps,
             self.plan.bands(scale),
             axes=self._axes,
@@ -190,12 +223,13 @@ class BatchCanvas:
 
     def hand_over(self, scale: int, state: State) -> Handover:
         image = self._images(scale, state, clipped=False)
-        return optimize.hand_over(image, state, self._recipe)
+        return optimize.hand_over(image, state, self._at(scale))
 
     def _images(self, scale: int, state: State, *, clipped: bool) -> Image:
         """Return the canvases of a finished scale as images, and record which of them diverged."""
         bands = self.plan.bands(scale)
-        found = _picture_many(state, self._recipe, bands, axes=self._axes, clipped=clipped)
+        recipe = self._at(scale)
+        found = _picture_many(state, recipe, bands, axes=self._axes, clipped=clipped)
         whole = self._broke_at < 0
         # A picture that diverged at a coarser scale keeps its canvas of that scale, enlarged.
         image = found if whole.all() else _choose(whole, found, self._image)
@@ -204,11 +238,27 @@ class BatchCanvas:
         self._broke_at = np.where(whole & (broken >= 0), broken + before, self._broke_at)
         return image
 
+    def _recoloured(self, scale: int, images: Image) -> Image:
+        """Return pictures with their colours moved to the palettes of their styles."""
+        palette: dict[int, Any] = {}
+        for member in self._members:
+            if member.style not in palette:
+                styles = prepare.styles_at(member.prepared, member.prepared.scales[scale])
+                palette[member.style] = _palette_of(styles)
+        each = [palette[member.style] for member in self._members]
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *each)
+        mesh = self.plan.mesh
+        contents, stacked = sharding.split((self._contents(scale), stacked), mesh)
+        return _recoloured_many(images, contents, stacked, mesh=mesh)
+
     def results(self, state: State) -> tuple[list[Image], list[Losses], list[int]]:
         """Return the images, their losses, and the update at which each diverged (-1 if it did not)."""
         self._watch.wait(state.step)
         mesh, count = self.plan.mesh, self._count
-        images = self._images(len(self.plan.scales) - 1, state, clipped=True)
+        last = len(self.plan.scales) - 1
+        images = self._images(last, state, clipped=True)
+        if self.plan.recipe.pictures.recolour:
+            images = self._recoloured(last, images)
         measured = sharding.to_host(state.losses, mesh)
         losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(count)]
         return list(sharding.gather(images, mesh))[:count], losses, self._broke_at.tolist()[:count]
@@ -289,6 +339,35 @@ def _take_over_many(
     take_over = partial(optimize.take_over, bands=bands, bands_before=bands_before)
     in_axes = (0, 0, _tree(axes, recipe))
     return sharding.vmap_over_devices(take_over, mesh, in_axes)(state, opt_state, recipe)
+
+
+@partial(Jitted, static_argnames=("first", "axes", "mesh"))
+def _match_many(
+    params: Params,
+    state: State,
+    targets: Targets,
+    contents: Image,
+    recipe: Recipe,
+    *,
+    first: bool,
+    axes: Axes,
+    mesh: AnyMesh | None,
+) -> State:
+    match = partial(optimize.match, first=first)
+    in_axes = (None, 0, 0, 0, _tree(axes, recipe))
+    mapped = sharding.vmap_over_devices(match, mesh, in_axes)
+    return mapped(params, state, targets, contents, recipe)
+
+
+_palette_of = Jitted(palettes.palette_of)
+
+
+@partial(Jitted, static_argnames=("mesh",))
+def _recoloured_many(
+    images: Image, contents: Image, palette: palettes.Palette, *, mesh: AnyMesh | None
+) -> Image:
+    mapped = sharding.vmap_over_devices(palettes.recoloured, mesh, (0, 0, 0))
+    return mapped(images, contents, palette)
 
 
 @partial(Jitted, static_argnames=("axes", "mesh"), donate_argnames="state")

@@ -179,7 +179,7 @@ def stylize_many(
     if plan is None:
         plans = [
             plan_members(some, recipe, mesh=mesh, device=device, chunk=chunk)
-            for some in _by_shape(members)
+            for some in _by_shape(members, recipe)
         ]
     else:
         plans = [(_checked_plan(plan, members), members)]
@@ -212,6 +212,8 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
     for member in members:
         scales = member.prepared.scales
         unlike = [a for a, b in zip(scales, plan.scales, strict=False) if a.shape != b.shape]
+        if plan.recipe.terms.matched:  # the targets of its loss are as large as the styles
+            check_plan_fits(plan, scales)
         if unlike or len(scales) != len(plan.scales):
             check_plan_fits(plan, scales)
     return plan
@@ -317,10 +319,12 @@ def _count(contents: list[np.ndarray], styles: list[list[np.ndarray]], recipe: R
     return counts.pop() if counts else 1
 
 
-def _by_shape(members: list[Member]) -> list[list[Member]]:
+def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
+    """Return the members whose canvases have one shape, and their styles where that matters."""
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
-        groups[member.prepared.content.shape].append(member)
+        styles = member.prepared.scales[-1].style_shapes if recipe.terms.matched else ()
+        groups[member.prepared.content.shape, styles].append(member)
     return list(groups.values())
 
 
@@ -335,7 +339,8 @@ def plan_members(
     """Plan the run of members whose canvases have one shape; return the plan and the members."""
     scales = members[0].prepared.scales
     shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}
-    scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
+    if not recipe.terms.matched:  # else all members have equally many styles, of the same shapes
+        scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
     count = len(members)
     plan = plan_scales(recipe, scales, mesh=mesh, device=device, pictures=count, chunk=chunk)
     return plan, members

@@ -10,15 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import measuring, optimize, prepare, recipes
+from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
+from nst_jax.images import palettes
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.bands import distribute
+from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.network import with_forms
 
@@ -35,8 +38,11 @@ class Programs(NamedTuple):
     run: Callable[..., Any]
     enlarge: Callable[..., Any]
     take_over: Callable[..., Any]
+    match: Callable[..., Any]
     picture: Callable[..., Any]
     canvas_image: Callable[..., Any]
+    palette_of: Callable[..., Any]
+    recoloured: Callable[..., Any]
 
 
 PROGRAMS = Programs(
@@ -46,8 +52,11 @@ PROGRAMS = Programs(
     run=Jitted(optimize.run, donate_argnames="state"),
     enlarge=Jitted(optimize.enlarged, static_argnums=(1, 2, 3)),
     take_over=Jitted(optimize.take_over, donate_argnames="state"),
+    match=Jitted(optimize.match, static_argnames=("first",)),
     picture=Jitted(optimize.picture),
     canvas_image=Jitted(optimize.canvas_image),
+    palette_of=Jitted(palettes.palette_of),
+    recoloured=Jitted(palettes.recoloured),
 )
 
 
@@ -78,6 +87,12 @@ class SingleCanvas:
         self._params = sharding.replicate(params, plan.mesh)
         # Strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
+        self._colours: tuple[int, Any] | None = None  # scale, its (content, palette of the styles)
+        self._shapes = [scale.shape for scale in plan.scales]
+
+    def _at(self, scale: int) -> Recipe:
+        """Return the recipe of a scale."""
+        return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property
     def _formed(self) -> Params:
@@ -93,7 +108,7 @@ class SingleCanvas:
         pictures = sharding.replicate((content, styles), self.plan.mesh)
         pieces = Measuring(
             self._params,
-            self._recipe,
+            self._at(scale),
             self.plan.bands(scale),
             programs=self._programs.measuring,
             watch=self._watch,
@@ -101,6 +116,21 @@ class SingleCanvas:
         return _Measured(content, styles, measuring.targets_of(pieces, *pictures))
 
     def start(self, scale: int, measured: _Measured, before: Handover | None) -> State:
+        state = self._unmatched(scale, measured, before)
+        if self._number_of_matches(scale) is None:
+            return state
+        recipe = self._at(scale)
+        pictures = measured.targets, measured.content
+        state = self._programs.match(self._formed, state, *pictures, recipe, first=scale == 0)
+        operations = matching_operations(self.plan.scales[scale], recipe)
+        (self._watch or Watch()).wait_for_piece(state.matches, operations)
+        return state
+
+    def _number_of_matches(self, scale: int) -> int | None:
+        return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
+
+    def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:
+        """Make a fresh state whose matches, if the style loss has any, are not found yet."""
         exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
         shape, enlarge = measured.content.shape[:2], recipe.descent.enlarge
         if before is None:
@@ -112,12 +142,12 @@ class SingleCanvas:
         else:
             image = self._programs.enlarge(before.image, shape, enlarge, recipe.descent.clip)
         image = sharding.replicate(image, self.plan.mesh)
-        state = self._programs.init(image, self._recipe, bands=bands)
+        state = self._programs.init(image, self._at(scale), bands=bands)
         if before is not None and before.opt_state is not None:
             state = self._programs.take_over(
                 state,
                 before.opt_state,
-                self._recipe,
+                self._at(scale),
                 bands=bands,
                 bands_before=self.plan.bands(scale - 1),
             )
@@ -132,14 +162,15 @@ class SingleCanvas:
     ) -> tuple[State, Losses]:
         bands = self.plan.bands(scale)
         state, losses = self._programs.run(
-            self._formed, state, measured.targets, self._recipe, steps, bands=bands
+            self._formed, state, measured.targets, self._at(scale), steps, bands=bands
         )
         # Copied, since a view would keep the whole array [CAPACITY] in memory.
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), losses)
 
     def hand_over(self, scale: int, state: State) -> Handover:
-        image = self._programs.canvas_image(state, self._recipe, bands=self.plan.bands(scale))
-        return optimize.hand_over(image, state, self._recipe)
+        recipe = self._at(scale)
+        image = self._programs.canvas_image(state, recipe, bands=self.plan.bands(scale))
+        return optimize.hand_over(image, state, recipe)
 
     def is_broken(self, state: State) -> bool:
         return int(state.broke_at) >= 0
@@ -160,17 +191,36 @@ class SingleCanvas:
     def _compile_ahead(self, scale: int, before: Handover) -> _Measured:
         """Call `measure` for a scale; compile its programs by calling them, the loop for 0 steps."""
         measured, bands = self.measure(scale), self.plan.bands(scale)
-        state = self.start(scale, measured, before)
+        state = self._unmatched(scale, measured, before)
+        if (count := self._number_of_matches(scale)) is not None:
+            # Not searched, which takes long: those of an unfinished canvas are of no use.
+            state = state._replace(matches=jnp.zeros(count, jnp.int32))
         state, _ = self._programs.run(
-            self._formed, state, measured.targets, self._recipe, 0, bands=bands
+            self._formed, state, measured.targets, self._at(scale), 0, bands=bands
         )
-        self._programs.picture(state, self._recipe, bands=bands)
+        self._programs.picture(state, self._at(scale), bands=bands)
         return measured
 
     def fresh_state(self, scale: int) -> State:
         """Return shapes and dtypes of a state at a scale, without the rows that pad it for bands."""
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
-        return jax.eval_shape(optimize.init, canvas, self._recipe)
+        fresh = jax.eval_shape(optimize.init, canvas, self._at(scale))
+        if (count := self._number_of_matches(scale)) is None:
+            return fresh
+        return fresh._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
+
+    def _shown(self, scale: int, state: State) -> Image:
+        """Return the picture that a snapshot shows."""
+        bands, mesh = self.plan.bands(scale), self.plan.mesh
+        picture = self._programs.picture(state, self._at(scale), bands=bands)
+        if not self.plan.recipe.pictures.recolour:
+            return picture
+        if self._colours is None or self._colours[0] != scale:
+            here = self.plan.scales[scale]
+            content = prepare.at_scale(self._prepared.content, here.shape)
+            palette = self._programs.palette_of(prepare.styles_at(self._prepared, here))
+            self._colours = scale, sharding.replicate((content, palette), mesh)
+        return self._programs.recoloured(picture, *self._colours[1])
 
     def snapshot(self, position: Position, pieces: Sequence[Losses]) -> Snapshot:
         """Return the snapshot at a position; `pieces` are the losses since the previous snapshot."""
@@ -178,8 +228,7 @@ class SingleCanvas:
         assert state is not None
         broke_at = int(state.broke_at)
         before = sum(scale.steps for scale in plan.scales[: position.scale])
-        bands = plan.bands(position.scale)
-        picture = self._programs.picture(state, self._recipe, bands=bands)
+        picture = self._shown(position.scale, state)
         return Snapshot(
             step=position.step,
             image=sharding.gather(picture, plan.mesh),

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from nst_jax import targets
+from nst_jax import correspondence, targets
 from nst_jax._compile import Jitted
 from nst_jax._types import Features, Image, Params, Statistic, StyleImage, Targets
+from nst_jax.losses import MatchingLoss
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands
 from nst_jax.scaling.operations import content_operations, style_operations
@@ -45,6 +46,7 @@ class MeasuringPrograms(NamedTuple):
     add_style_tile: Callable[..., Any]
     statistics_of: Callable[..., Any]
     blended_targets: Callable[..., Any]
+    measure_styles: Callable[..., Any]
 
 
 PROGRAMS = MeasuringPrograms(
@@ -53,6 +55,7 @@ PROGRAMS = MeasuringPrograms(
     add_style_tile=Jitted(targets.add_style_tile),
     statistics_of=Jitted(targets.statistics_of, static_argnums=(1,)),
     blended_targets=Jitted(targets.blended_targets, static_argnums=(1,)),
+    measure_styles=Jitted(correspondence.measure_styles),
 )
 
 
@@ -85,6 +88,11 @@ class Measuring:
 
     def styles(self, styles: Sequence[Any]) -> dict[str, Any]:
         """Measure one or several styles, and return the targets of the style loss for their blend."""
+        if isinstance(self._recipe.terms.style_loss, MatchingLoss):
+            found = self._programs.measure_styles(self._params, list(styles), self._recipe)
+            cost = sum(style_operations(style.shape[:2], self._recipe) for style in styles)
+            self._watch.wait_for_piece(found, cost)
+            return found
         sums = [self._sums(style) for style in styles]
         shapes = tuple((style.shape[0], style.shape[1]) for style in styles)
         return self._programs.blended_targets(sums, shapes, self._recipe)

@@ -11,9 +11,9 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Int
 
-from nst_jax import _checks, vgg
-from nst_jax._types import FeatureMap, Features, Image, Losses, Params, Shape, Targets
-from nst_jax.losses import ContentLoss, Extent, Mask, Variation, at_least_float32
+from nst_jax import _checks, correspondence, vgg
+from nst_jax._types import FeatureMap, Features, Image, Losses, Params, Scalar, Shape, Targets
+from nst_jax.losses import ContentLoss, Extent, Mask, MatchingLoss, Variation, at_least_float32
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, map_bands
@@ -38,6 +38,7 @@ def losses_of(
     *,
     bands: Bands | None = None,
     step: Int[Array, ""] | int = 0,
+    matches: Int[Array, " n"] | None = None,
 ) -> Losses:
     """Compute the weighted losses of an image against targets.
 
@@ -54,6 +55,7 @@ def losses_of(
       bands: how the canvas is distributed over several devices; None is one device.
       step: number of the update, for style losses that make random choices in each update; others do
         not depend on it.
+      matches: `State.matches`, for style losses that find them once for each scale.
 
     Returns:
       `Losses` of scalars: `style_layers` sum to `style`; `content`, `style` and `tv` sum to `total`.
@@ -61,7 +63,8 @@ def losses_of(
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
       ValueError: if the image is not floating point, if it and the content of `targets` differ in size,
-        or if tiles or bands are used with a loss that is not additive.
+        if tiles or bands are used with a loss that is not additive, or if a loss needs `matches` and
+        none are given.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -75,12 +78,14 @@ def losses_of(
     check_arguments(order, params, recipe, bands)
     _checks.array("image", image, order)
     _checks.instance("targets", targets, Targets, f"`measure` gives them; {order}")
-    terms = recipe.terms
+    terms, step = recipe.terms, jnp.asarray(step, jnp.int32)
     shape = (image.shape[-3] if bands is None else bands.height, image.shape[-2])
-    measured = _Measured.of(terms, recipe.network)
     sizes = {tap: _size_of(shape, tap, recipe.network) for tap in terms.taps}
     grid = tiles.grid_of(shape, terms.taps, recipe.network, bands)
     _check_sizes(targets.content, sizes, grid)
+    if isinstance(terms.style_loss, MatchingLoss):
+        return _losses_of_matches(params, image, targets, recipe, step, matches)
+    measured = _Measured.of(terms, recipe.network)
     if grid is None:
         sums = _sums(measured, params, image, targets.content)
     elif bands is None:
@@ -89,7 +94,34 @@ def losses_of(
         on_device = partial(_device_sums, measured, grid)
         split = map_bands(on_device, bands, (False, True, True), split_out=False)
         sums = split(params, image, targets.content)
-    return _weighted(sums, sizes, shape, targets, terms, jnp.asarray(step, jnp.int32))
+    return _weighted(sums, sizes, shape, targets, terms, step)
+
+
+def _losses_of_matches(
+    params: Params,
+    image: Image,
+    targets: Targets,
+    recipe: Recipe,
+    step: Int[Array, ""],
+    matches: Int[Array, " n"] | None,
+) -> Losses:
+    """Return the weighted losses of a whole image, for a style loss that compares positions."""
+    terms, shape = recipe.terms, (image.shape[-3], image.shape[-2])
+    found = vgg.features(params, image, terms.taps, network=recipe.network)
+    sizes = {tap: _size_of(shape, tap, recipe.network) for tap in terms.content_taps}
+    sums = {
+        tap: terms.content_loss.sums(
+            at_least_float32(found[tap]), at_least_float32(targets.content[tap])
+        )
+        for tap in terms.content_taps
+    }
+    apart = correspondence.distances(found, shape, targets.style, matches, step, recipe)
+    layers = {
+        tap: terms.style_weight * weight * apart[tap]
+        for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True)
+    }
+    variation = terms.variation.sums(image, None)
+    return _total(_weighted_content(sums, sizes, terms), layers, variation, shape, terms)
 
 
 class _Measured(NamedTuple):
@@ -153,18 +185,31 @@ def _weighted(
     step: Int[Array, ""],
 ) -> Losses:
     """Return the weighted losses, computed from the sums over a whole picture."""
-    contents = []
-    for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True):
-        count = sizes[tap].positions * sizes[tap].channels
-        contents.append(weight * terms.content_loss.value(sums.taps[tap][0], count))
+    content = _weighted_content(
+        {tap: sums.taps[tap][0] for tap in terms.content_taps}, sizes, terms
+    )
     layers = {}
     for part, weight in zip(terms.style_parts, terms.style_part_weights, strict=True):
         extent = Extent(sizes[part.tap].positions, sizes[part.tap].pixels, step)
         statistic = part.loss.statistic(sums.taps[part.tap][1][part.name], extent.positions)
         layers[part.name] = weight * part.loss.distance(statistic, targets.style[part.name], extent)
-    content = terms.content_weight * reduce(operator.add, contents)
+    return _total(content, layers, sums.variation, shape, terms)
+
+
+def _weighted_content(sums: dict[str, Any], sizes: dict[str, _Size], terms: Terms) -> Scalar:
+    """Return the weighted content loss, computed from its sums over a whole picture."""
+    contents = []
+    for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True):
+        count = sizes[tap].positions * sizes[tap].channels
+        contents.append(weight * terms.content_loss.value(sums[tap], count))
+    return terms.content_weight * reduce(operator.add, contents)
+
+
+def _total(
+    content: Scalar, layers: dict[str, Scalar], variation: Any, shape: Shape, terms: Terms
+) -> Losses:
     style = reduce(operator.add, layers.values())
-    tv = terms.tv_weight * terms.variation.value(sums.variation, shape)
+    tv = terms.tv_weight * terms.variation.value(variation, shape)
     return Losses(content + style + tv, content, style, tv, layers)
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from nst_jax import _checks
+from nst_jax import _checks, correspondence
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.objective import losses_of
 from nst_jax.recipes.filters import Enlargement
@@ -53,7 +53,7 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
             unknown,
             unknown,
             unknown,
-            {part.name: unknown for part in recipe.terms.style_parts},
+            dict.fromkeys(recipe.terms.style_names, unknown),
         ),
         pending=canvas,
         opt_state=_transformation(recipe, bands).init(canvas),
@@ -61,6 +61,41 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
         average=None if recipe.descent.average_decay is None else canvas,
     )
     return constrained(fresh, bands)
+
+
+def match(
+    params: Params, state: State, targets: Targets, content: Image, recipe: Recipe, *, first: bool
+) -> State:
+    """Find the matches of a fresh state, for a style loss that fixes them at the beginning of a scale.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      state: the state from `init`.
+      targets: the targets from `measure`.
+      content: [h, w, 3] in [0, 1], of the size of the canvas.
+      recipe: as in `step`, on one device.
+      first: whether this is the coarsest scale; the matches are then those of the content. At later
+        scales they are those of a picture between canvas and content, see `recipes.Terms`. Static.
+
+    Returns:
+      The state with `matches`, without which `step` refuses it; unchanged if the style loss has no
+      such matches.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import nst_jax as nst
+      >>> params, grey = nst.load_params(), jnp.full((32, 32, 3), 0.5)
+      >>> targets = jax.jit(nst.measure)(params, grey, grey, nst.recipes.NNST)
+      >>> state = nst.init(grey, nst.recipes.NNST)
+      >>> match = jax.jit(nst.match, static_argnames="first")
+      >>> match(params, state, targets, grey, nst.recipes.NNST, first=True).matches.shape
+      (64,)
+    """
+    if correspondence.number_of_matches((content.shape[0], content.shape[1]), recipe) is None:
+        return state
+    start = recipe.descent.coordinates.decode(state.canvas)
+    found = correspondence.find_matches(params, start, content, targets.style, recipe, first=first)
+    return state._replace(matches=found)
 
 
 def _transformation(recipe: Recipe, bands: Bands | None) -> optax.GradientTransformationExtraArgs:
@@ -90,7 +125,15 @@ def step(
 
     def total(canvas: Float[Array, "h w 3"]) -> tuple[Array, Losses]:
         image = coordinates.decode(canvas)
-        losses = losses_of(params, image, targets, recipe, bands=bands, step=state.step + 1)
+        losses = losses_of(
+            params,
+            image,
+            targets,
+            recipe,
+            bands=bands,
+            step=state.step + 1,
+            matches=state.matches,
+        )
         return losses.total, losses
 
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
@@ -114,6 +157,7 @@ def step(
         opt_state=opt_state,
         broke_at=broke_at,
         average=_averaged(state, recipe, kept),
+        matches=state.matches,
     )
     return constrained(after, bands)
 
@@ -189,12 +233,13 @@ def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) ->
     losses are not computed at this scale. If the recipe averages canvases, the image is the average
     including the pending canvas, as in crowsonkb's style-transfer-pytorch. If the optimiser's state is
     carried to the next scale, the image is the pending canvas, since that state already contains the
-    gradient of the update that made it. A pending canvas that is not finite does not count.
+    gradient of the update that made it; and so it is if the optimiser updates a Laplacian pyramid, as
+    in the sources of that method. A pending canvas that is not finite does not count.
     """
     usable = (state.broke_at < 0) & jnp.all(jnp.isfinite(state.pending))
     if state.average is not None:
         return _decoded(_averaged(state, recipe, usable), recipe, bands)
-    if recipe.descent.carries:
+    if recipe.descent.carries or recipe.descent.pyramid_levels:
         return _decoded(jnp.where(usable, state.pending, state.canvas), recipe, bands)
     return _decoded(state.canvas, recipe, bands)
 

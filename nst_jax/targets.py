@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from nst_jax import _checks, vgg
+from nst_jax import _checks, correspondence, vgg
 from nst_jax._types import Features, Image, Params, Scalar, Statistic, StyleImage, Targets
+from nst_jax.losses import MatchingLoss
 from nst_jax.recipes.checking import check_not_cut, check_styles
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
@@ -63,6 +64,8 @@ def measure(
         _checks.array(name, picture, order)
     check_styles(recipe.terms, len(styles))
     features = measure_content(params, content, recipe, bands=bands)
+    if isinstance(recipe.terms.style_loss, MatchingLoss):
+        return Targets(features, correspondence.measure_styles(params, styles, recipe))
     statistics = [measure_style(params, one, recipe, bands=bands) for one in styles]
     blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
     return Targets(content=features, style=style_targets(blended, recipe))

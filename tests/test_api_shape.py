@@ -17,6 +17,7 @@ TAKE_PARAMS = (
     "dream",
     "features",
     "losses_of",
+    "match",
     "measure",
     "paint",
     "run",

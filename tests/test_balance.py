@@ -30,7 +30,7 @@ def test_balances_by_hand(name, expected):
 
 
 # Their style losses compare no Gram matrices.
-OTHER_UNITS = ("default", "crowsonkb", "sliced-wasserstein")
+OTHER_UNITS = ("default", "crowsonkb", "sliced-wasserstein", "nnst")
 
 
 @pytest.mark.parametrize("name", recipes.PRESETS)

@@ -537,5 +537,10 @@ def test_parties_are_what_a_recipe_minimises_itself():
     assert "speckle" in raters.parties(recipe.replace(tv_weight=jnp.array([0.0, 1.0])))
     started = recipe.replace(start=recipes.starts.Instant())
     assert "style_vector" in raters.parties(started)
+    # The recipe that moves its colours to the style's palette has no content loss.
+    by_neighbours = raters.parties(recipes.NNST)
+    assert set(by_neighbours) == {"gram", "wasserstein", "palette"}
+    assert by_neighbours["gram"] == "its style loss compares features of the same network"
+    assert "palette" not in raters.parties(recipes.NNST.replace(recolour=False))
     assert set(raters.parties(recipes.DEFAULT)) <= set(raters.RATERS)
     assert all(rater.of in ("style", "content", "artefacts") for rater in raters.RATERS.values())

@@ -222,6 +222,27 @@ def test_histogram_is_its_program():
     assert recipes.HISTOGRAM.network == network
 
 
+def test_nnst_is_its_program():
+    recipe = recipes.NNST
+    terms, descent, pictures = recipe.terms, recipe.descent, recipe.pictures
+    convolutions = (2, 2, 3, 3)
+    taps = [f"relu{b}_{i + 1}" for b, n in enumerate(convolutions, 1) for i in range(n)]
+    assert list(terms.style_taps) == taps and terms.style_layer_weights == (1.0,) * 10
+    assert (terms.content_weight, terms.style_weight, terms.tv_weight) == (0, 1, 0)
+    assert terms.style_loss is losses.NEAREST_HYPERCOLUMNS and terms.search_content == 0.75
+    assert terms.last_style_loss is losses.NEAREST_BY_TAP
+    assert terms.style_loss.turns == terms.last_style_loss.turns == (0, 1, 2, 3)
+    assert descent.optimizer == optimizers.Adam(learning_rate=2e-3, b1=0.9, b2=0.999, eps=1e-8)
+    assert (descent.pyramid_levels, descent.one_pyramid) == (8, True)
+    assert descent.enlarge is filters.bilinear and descent.coordinates is vgg.RAW
+    assert not descent.clip and descent.steps == 5 * 200
+    long_sides = [(max(shape), count) for shape, count in descent.schedule.plan((384, 512), 1000)]
+    assert long_sides == [(64, 200), (128, 200), (256, 200), (512, 200), (512, 200)]
+    assert pictures.size == sizes.LongEdge(512) and pictures.recolour
+    assert pictures.start == starts.FromContent()
+    assert recipe.network == vgg.Network() and recipe.family == "vgg16-torchvision"
+
+
 @pytest.mark.parametrize("recipe", [recipes.GATYS_2015, recipes.GATYS_2016])
 def test_gatys_papers(recipe):
     terms = recipe.terms

@@ -79,11 +79,17 @@ def test_a_newer_field_is_recorded_where_it_is_set():
         enlarge=filters.torch_bicubic,
         pyramid_levels=5,
         average_decay=0.99,
+        one_pyramid=True,
+        recolour=True,
+        search_content=0.5,
+        last_style_loss=losses.GRAM_PAPER,
     )
     found, walked = provenance.of_recipe(set_all), walk.walk(set_all)
     assert list(found) == [item.key for item in walked if "." in item.key]
     assert found["descent.enlarge"] == "torch_bicubic" and found["descent.optimizer.carry"] is True
     assert found["descent.pyramid_levels"] == 5 and found["descent.average_decay"] == 0.99
+    assert found["terms.last_style_loss"] == "gram_paper" and found["terms.search_content"] == 0.5
+    assert found["pictures.recolour"] is True and found["descent.one_pyramid"] is True
 
 
 @dataclass(frozen=True)

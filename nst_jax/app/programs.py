@@ -36,6 +36,7 @@ from nst_jax._types import Targets
 from nst_jax.app.cache import without
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import LONGEST_PAUSE
+from nst_jax.correspondence import measure_styles
 from nst_jax.dreams.ascent import ascend
 from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
@@ -73,9 +74,11 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
         measure_content=Kept(measure_content, place, say=say),
         sum_style=Kept(sum_style, place, say=say),
         add_style_tile=Kept(add_style_tile, place, say=say),
+        measure_styles=Kept(measure_styles, place, say=say),
     )
     run = Kept(optimize.run, place, say=say, donated=1)
-    return painting.PROGRAMS._replace(measuring=measuring, run=run)
+    match = Kept(optimize.match, place, static=("first",), say=say)
+    return painting.PROGRAMS._replace(measuring=measuring, run=run, match=match)
 
 
 def instant_kept_in(

@@ -145,12 +145,20 @@ def step_model(
     Returns:
       A `Model`.
 
+    Raises:
+      ValueError: for a recipe whose style loss compares positions.
+
     Example:
       >>> import nst_jax as nst
       >>> model = step_model(nst.load_params(), nst.recipes.TF)
       >>> list(model.programs)
       ['step', 'measure', 'init', 'picture']
     """
+    if recipe.terms.matched:
+        raise ValueError(
+            f"`recipe`: {recipe.name!r} seeks nearest neighbours in the style, for which there is no "
+            "exported program; choose a recipe with another style loss"
+        )
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
     # With symbolic sides, JAX must know while tracing that a pyramid has all its levels. So no level of

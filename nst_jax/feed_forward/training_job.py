@@ -126,6 +126,11 @@ def training_job(
     _checks.random_key("key", key)
     recipe = with_options(recipe, None, style_size, None, precision)
     _checks.single(recipe)
+    if recipe.terms.matched:
+        raise ValueError(
+            f"`recipe`: {recipe.name!r} seeks nearest neighbours for one canvas at a time, so "
+            "no network can be trained by it; choose a recipe with another style loss"
+        )
     mesh = sharding.mesh_of(devices)
     check_batch(batch, mesh)
     platform = jax.devices()[0].platform if mesh is None else mesh.devices.flat[0].platform

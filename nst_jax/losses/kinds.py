@@ -1,4 +1,4 @@
-"""The three kinds of losses, each made of functions: sums over a picture, and the loss of the sums."""
+"""The kinds of losses: functions for sums over a picture and the loss of the sums; or for matches."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -7,7 +7,7 @@ import jax
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
-from nst_jax._types import FeatureMap, Image, Scalar, Statistic
+from nst_jax._types import FeatureMap, Features, Image, Scalar, Shape, Statistic
 from nst_jax.losses.sums import positions
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
@@ -100,6 +100,58 @@ class StyleLoss(NamedTuple):
         return self.statistic(self.sums(features, products), positions(features))
 
 
+class MatchingLoss(NamedTuple):
+    """A style loss that compares positions of the canvas with positions of the style.
+
+    It reads the features of all style taps together, and whole pictures: no tiles, no bands. Several
+    styles are one set of positions, without shares. All functions are given the `products`, the
+    precision of matrix products.
+
+    Attributes:
+      target: function of (features by tap of each picture of the style, its (height, width), products);
+        returns a dictionary, which `Targets.style` is. A style in four turns is four pictures.
+      distances: function of (features of the canvas by tap, the canvas' (height, width), target,
+        matches, number of the update, products); returns by tap the losses, scalars. The number is
+        traced; a random choice is made by a key from it, as by `Extent.step`.
+      matches: function of (features by tap of a picture, its (height, width), target, products);
+        returns [n] indices into the target, which `State.matches` keeps. They are found once for each
+        scale, in a picture between the canvas at its beginning and the content. None if the loss has
+        no such matches.
+      number: function of the canvas' (height, width); returns the number n of matches.
+      costs: function of (features of the canvas by tap, its (height, width), and for the pictures of
+        the style what `target` is given), of which only shapes and types are read; returns the
+        `MatchingCosts`, from which memory and time are estimated. None counts the target alone.
+      turns: by how many quarter turns each style is turned, for each picture of the style that is
+        measured; (0,) measures it only as it is.
+    """
+
+    target: Callable[[Sequence[Features], Sequence[Shape], lax.Precision], dict[str, Any]]
+    distances: Callable[..., dict[str, Scalar]]
+    matches: Callable[..., Any] | None = None
+    number: Callable[[Shape], int] | None = None
+    costs: Callable[..., "MatchingCosts"] | None = None
+    turns: tuple[int, ...] = (0,)
+
+    @property
+    def additive(self) -> bool:
+        """Whether the loss is made of sums over positions; never, see `StyleLoss.additive`."""
+        return False
+
+
+class MatchingCosts(NamedTuple):
+    """What a `MatchingLoss` costs beside the network."""
+
+    target_bytes: int
+    update_bytes: int = 0  # memory that loss and gradient of one update take
+    update_operations: float = 0.0  # additions and multiplications of one update
+    measure_bytes: int = 0  # memory while the style is measured, beside the target
+    match_bytes: int = 0  # memory while the matches of a scale are found
+    match_operations: float = 0.0  # additions and multiplications of finding them
+
+
+AnyStyleLoss: TypeAlias = StyleLoss | MatchingLoss
+
+
 class Variation(NamedTuple):
     """A loss of one picture, without target: sums over its pixels, and the loss made from them.
 
@@ -142,4 +194,4 @@ class Extent(NamedTuple):
     step: Int[Array, "*batch"] | int = 0  # number of the update at this scale; 0 measures the start
 
 
-Loss: TypeAlias = ContentLoss | StyleLoss | Variation
+Loss: TypeAlias = ContentLoss | StyleLoss | MatchingLoss | Variation

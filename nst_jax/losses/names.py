@@ -27,6 +27,8 @@ from nst_jax.losses.gram_matrices import (
     GRAM_UNDIVIDED,
 )
 from nst_jax.losses.histograms import CHANNEL_HISTOGRAMS, OrderedChannels
+from nst_jax.losses.kinds import AnyStyleLoss
+from nst_jax.losses.matching import NEAREST_BY_TAP, NEAREST_HYPERCOLUMNS
 from nst_jax.losses.samples import Samples
 from nst_jax.losses.self_similarity import CONTENT_SELF_SIMILARITY
 from nst_jax.losses.sliced import SLICED_WASSERSTEIN
@@ -40,7 +42,7 @@ from nst_jax.losses.variations import (
     TOTAL_VARIATION,
 )
 
-STYLE_LOSSES = {
+STYLE_LOSSES: dict[str, AnyStyleLoss] = {
     "gram_mean_square": GRAM_MEAN_SQUARE,
     "gram_paper": GRAM_PAPER,
     "gram_per_channel": GRAM_PER_CHANNEL,
@@ -53,6 +55,8 @@ STYLE_LOSSES = {
     "wasserstein_relative": WASSERSTEIN_RELATIVE,
     "sliced_wasserstein": SLICED_WASSERSTEIN,
     "channel_histograms": CHANNEL_HISTOGRAMS,
+    "nearest_hypercolumns": NEAREST_HYPERCOLUMNS,
+    "nearest_by_tap": NEAREST_BY_TAP,
 }
 
 CONTENT_LOSSES = {

@@ -265,12 +265,15 @@ def parties(recipe: Recipe) -> dict[str, str]:
     terms = recipe.terms
     found: dict[str, str] = {}
     if _weighs(terms.style_weight):
-        reason = "its style loss compares statistics of the same network's features"
+        compared = "features" if terms.matched else "statistics of features"
+        reason = f"its style loss compares {compared} of the same network"
         found |= dict.fromkeys(("gram", "wasserstein"), reason)
     if _weighs(terms.content_weight):
         found["self_similarity"] = "its content loss compares features of the same network"
     if _weighs(terms.tv_weight):
         found["speckle"] = "it minimises variation, of which speckle is a part"
+    if recipe.pictures.recolour:
+        found["palette"] = "it moves its colours to the style's palette"
     if isinstance(recipe.pictures.start, starts.Instant):
         found["style_vector"] = "it starts from a picture painted by style vector"
     return found

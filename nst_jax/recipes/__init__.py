@@ -21,7 +21,12 @@ if TYPE_CHECKING:
         walk,
     )
     from nst_jax.recipes.checking import LARGEST_SHARE, check, check_styles
-    from nst_jax.recipes.distribution_presets import CROWSONKB, HISTOGRAM, SLICED_WASSERSTEIN
+    from nst_jax.recipes.distribution_presets import (
+        CROWSONKB,
+        HISTOGRAM,
+        NNST,
+        SLICED_WASSERSTEIN,
+    )
     from nst_jax.recipes.gram_presets import (
         CHANNELS,
         COURSERA_TF1,
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
         SCHEDULES,
         CoarseToFine,
         GeometricScales,
+        Halvings,
         OneScale,
         Schedule,
         ladder,
@@ -97,12 +103,13 @@ else:
             "schedules": (
                 "CoarseToFine",
                 "GeometricScales",
+                "Halvings",
                 "OneScale",
                 "SCHEDULES",
                 "Schedule",
                 "ladder",
             ),
-            "distribution_presets": ("CROWSONKB", "HISTOGRAM", "SLICED_WASSERSTEIN"),
+            "distribution_presets": ("CROWSONKB", "HISTOGRAM", "NNST", "SLICED_WASSERSTEIN"),
             "gram_presets": (
                 "CHANNELS",
                 "COURSERA_TF1",
@@ -146,10 +153,12 @@ __all__ = [
     "GRAM",
     "GeometricScales",
     "HISTOGRAM",
+    "Halvings",
     "JCJOHNSON",
     "KERAS_IO",
     "LARGEST_SHARE",
     "NEURAL_STYLE_PT",
+    "NNST",
     "ONES",
     "OneScale",
     "PASTICHE",

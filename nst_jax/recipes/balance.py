@@ -17,7 +17,14 @@ import math
 import jax.numpy as jnp
 
 from nst_jax._types import Shape
-from nst_jax.losses import Extent, StyleLoss, gram, squared_feature_differences, statistic_itself
+from nst_jax.losses import (
+    AnyStyleLoss,
+    Extent,
+    StyleLoss,
+    gram,
+    squared_feature_differences,
+    statistic_itself,
+)
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import LAYERS, feature_shape, layer_of
 
@@ -47,9 +54,8 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float | None:
     """
     height, width = recipe.pictures.size.shape(*photo)
     terms = recipe.terms
-    if not (
-        _is_squared(terms.style_loss) and terms.content_loss.sums is squared_feature_differences
-    ):
+    squared = terms.content_loss.sums is squared_feature_differences
+    if not (squared and _is_squared(terms.style_loss)):
         return None
     style = [
         float(weight) * _style_factor(recipe, tap, (height, width))
@@ -64,9 +70,13 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float | None:
     return above / below if below else float("inf")
 
 
-def _is_squared(loss: StyleLoss) -> bool:
+def _is_squared(loss: AnyStyleLoss) -> bool:
     """Return whether a style loss is a multiple of the squared difference of two Gram matrices."""
-    if loss.sums is not gram or loss.target is not statistic_itself:
+    if (
+        not isinstance(loss, StyleLoss)
+        or loss.sums is not gram
+        or loss.target is not statistic_itself
+    ):
         return False
     one, extent = jnp.ones((2, 2)), Extent(1, 1)
     single, double = (float(loss.distance(n * one, 0 * one, extent)) for n in (1, 2))
@@ -79,7 +89,7 @@ def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
     ones = jnp.ones((channels, channels))
     extent = Extent(height * width, shape[0] * shape[1])
-    loss = recipe.terms.style_loss.distance(ones, jnp.zeros_like(ones), extent)
+    loss = recipe.terms.statistic_loss.distance(ones, jnp.zeros_like(ones), extent)
     return float(loss) * channels**2  # dG is 1 everywhere, so S is 1 / N²
 
 

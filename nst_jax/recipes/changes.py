@@ -40,13 +40,16 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
 def with_strength(recipe: Recipe, strength: float) -> Recipe:
     """Return the recipe with its style weight multiplied by 100^(2 strength - 1).
 
+    A recipe whose style loss compares positions keeps the content by what is searched, not by weights.
+    Its `terms.search_content` is changed instead: linearly, to 1 at strength 0 and to 0 at strength 1.
+
     Args:
       recipe: the recipe to change.
       strength: 0 (a hundredth of the recipe's style weight) to 1 (a hundred times as much); 0.5 changes
         nothing.
 
     Returns:
-      The recipe with another `style_weight`.
+      The recipe with another `style_weight`, or another `search_content`.
 
     Raises:
       ValueError: if `strength` is not between 0 and 1.
@@ -59,6 +62,11 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
     _checks.number("strength", strength, least=0)
     if strength > 1:
         raise ValueError(f"`strength`: expected 0 to 1 (0.5 is the recipe's own), got {strength:g}")
+    if recipe.terms.matched:
+        own = recipe.terms.search_content
+        low = 1 - (1 - own) * 2 * strength
+        content = low if strength < 0.5 else own * (2 - 2 * strength)
+        return recipe.replace(terms__search_content=content)
     weight = recipe.terms.style_weight * 100.0 ** (2 * strength - 1)
     return recipe.replace(terms__style_weight=weight)
 

@@ -11,7 +11,7 @@ import optax
 from nst_jax import _checks, additivity, losses, optimizers, vgg
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, SecondStyle, Terms
-from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Schedule
+from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Halvings, Schedule
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.vgg.taps import halo_of
 
@@ -48,11 +48,13 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
 
 def _check_losses(terms: Terms) -> None:
-    kinds = {
-        "content_loss": losses.ContentLoss,
-        "style_loss": losses.StyleLoss,
-        "variation": losses.Variation,
-        "second_style.loss": losses.StyleLoss,
+    of_style = (losses.StyleLoss, losses.MatchingLoss)
+    kinds: dict[str, tuple[type, ...]] = {
+        "content_loss": (losses.ContentLoss,),
+        "style_loss": of_style,
+        "last_style_loss": of_style,
+        "variation": (losses.Variation,),
+        "second_style.loss": (losses.StyleLoss,),
     }
     if not isinstance(terms.second_style, SecondStyle | None):
         raise TypeError(
@@ -60,10 +62,17 @@ def _check_losses(terms: Terms) -> None:
             f"{terms.second_style!r}"
         )
     for name, loss in terms.named_losses.items():
-        kind = kinds[name]
-        if not isinstance(loss, kind):
+        allowed = kinds[name]
+        if not isinstance(loss, allowed):
             raise TypeError(
-                f"`{name}`: expected a `{kind.__name__}` of `nst_jax.losses`, got {loss!r}"
+                f"`{name}`: expected a `{allowed[0].__name__}` of `nst_jax.losses`, got {loss!r}"
+            )
+        if isinstance(loss, losses.MatchingLoss) and (loss.matches is None) != (
+            loss.number is None
+        ):
+            raise ValueError(
+                f"`{name}`: expected a `MatchingLoss` with both `matches` and `number`, or with "
+                "neither; got one of them"
             )
         additivity.check_additive(name, loss)
 
@@ -80,7 +89,22 @@ def _checked_terms(terms: Terms) -> Terms:
     for name in ("content_layer_weights", "style_layer_weights"):
         for weight in getattr(terms, name):
             _checks.number(name, weight, least=0)
+    _checks.number("search_content", terms.search_content, least=0)
+    if np.any(np.asarray(terms.search_content) > 1):
+        raise ValueError(
+            f"`search_content`: expected 0 to 1, got {terms.search_content}; it is the content's share"
+        )
     _check_shares(terms.style_shares)
+    if terms.matched and terms.second_style is not None:
+        raise ValueError(
+            "`second_style`: a loss that seeks nearest neighbours reads all style taps at once, beside "
+            "which there is no second style loss; leave it out"
+        )
+    if terms.matched and len(terms.style_shares) > 1:
+        raise ValueError(
+            f"`style_shares`: got {len(terms.style_shares)}, but a loss that seeks nearest neighbours "
+            "takes them from all styles alike; leave the shares out, or repeat a style"
+        )
     return replace(
         terms,
         second_style=terms.second_style and _checked_second_style(terms.second_style),
@@ -238,6 +262,9 @@ def _check_schedule(schedule: Schedule) -> None:
     if isinstance(schedule, CoarseToFine):
         _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
         _checks.number("share", schedule.share, above=0)
+    if isinstance(schedule, Halvings):
+        _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
+        _checks.whole("passes", schedule.passes, least=1)
     if isinstance(schedule, GeometricScales):
         _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
         _checks.number("per_halving", schedule.per_halving, least=MOST_RATIO, below=MOST_SCALES + 1)

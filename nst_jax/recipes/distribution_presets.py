@@ -6,7 +6,7 @@
 from nst_jax import losses, optimizers, vgg
 from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.recipe import STYLE_TAPS, Descent, Pictures, Recipe, SecondStyle, Terms
-from nst_jax.recipes.schedules import GeometricScales
+from nst_jax.recipes.schedules import GeometricScales, Halvings
 from nst_jax.vgg import layers
 
 # --- Wasserstein-2 distance of Gaussians ----------------------------------------------------------
@@ -141,5 +141,54 @@ HISTOGRAM = Recipe(
         # The source optimises RGB pixels, but the order of the channels makes no difference in Adam.
         coordinates=vgg.CAFFE_BGR,
         steps=1000,
+    ),
+)
+
+
+# --- Nearest neighbours ---------------------------------------------------------------------------
+
+# The source runs on torchvision's VGG-16, whose taps down to relu4_3 have these names and sizes, too;
+# here it is VGG-19, in which each tap of block 4 is one convolution deeper. No weight needs another
+# value for that: a cosine does not change with the size of all features. How much each tap counts in a
+# hypercolumn is up to the network's weights, though.
+# The source reduces content and style to coarser scales by bilinear halvings; here every scale is made
+# from the final size, antialiased. At 1024 px and more, two scales of the source start with the finest
+# bands of the content, too; here none does. What differs in its final pass is said at
+# `losses.matching.distance_to_nearest`, and in its colours at `images.palettes.recoloured`.
+# The source's optional content loss, off by default, is left out: `content_weight` is 0, and the
+# content is kept by the matches alone, by `search_content`.
+# Versions: the libraries that it ran on are not known.
+NNST_TAPS = (
+    "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3",
+    "relu4_1", "relu4_2", "relu4_3",
+)  # fmt: skip
+
+NNST = Recipe(
+    name="nnst",
+    source="nkolkin13/NeuralNeighborStyleTransfer @ 290976ab, its optimisation (NNST-Opt)",
+    family="vgg16-torchvision",
+    pictures=Pictures(
+        size=sizes.LongEdge(512),
+        # How the source reduces files to 512 px is not known; this filter does not alias.
+        resize=filters.antialiased,
+        recolour=True,
+    ),
+    terms=Terms(
+        content_taps=("relu4_2",),
+        content_weight=0.0,
+        style_taps=NNST_TAPS,
+        style_layer_weights=(1.0,) * 10,
+        style_loss=losses.NEAREST_HYPERCOLUMNS,
+        last_style_loss=losses.NEAREST_BY_TAP,
+        search_content=0.75,
+    ),
+    descent=Descent(
+        optimizer=optimizers.Adam(learning_rate=2e-3, b1=0.9, b2=0.999, eps=1e-8),
+        pyramid_levels=8,
+        one_pyramid=True,
+        enlarge=filters.bilinear,
+        # 200 updates each at 64, 128, 256 and 512 px, and in the final pass at 512 px.
+        steps=1000,
+        schedule=Halvings(smallest=64, passes=2),
     ),
 )

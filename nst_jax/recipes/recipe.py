@@ -5,7 +5,8 @@ numbers run the same compiled program. An array in place of a number makes a swe
 of its values.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 import optax
 
 from nst_jax import losses, optimizers, vgg
-from nst_jax._types import ADDED_LATER
+from nst_jax._types import ADDED_LATER, Shape
 from nst_jax.images.resizing import enlarge
 from nst_jax.optimizers.laplacian import over_pyramid
 from nst_jax.recipes import filters, sizes, starts, walk
@@ -46,12 +47,15 @@ class Pictures:
       style_size: rule for the size of the style; None means that `size` holds for styles too.
       resize: the resize filter, a function (image, (height, width)) -> image. Static.
       start: makes the initial canvas; see `nst_jax.recipes.starts`.
+      recolour: whether the colours of every picture that a run returns are moved to the palette of its
+        styles, by `nst_jax.images.palettes.recoloured`; the canvas itself stays as it is.
     """
 
     size: sizes.SizeRule = sizes.LongEdge(512)
     style_size: sizes.SizeRule | None = None
     resize: filters.Resize = _static(filters.antialiased)
     start: starts.Start = starts.FromContent()
+    recolour: bool = _added_later(False, static=True)
 
 
 class StylePart(NamedTuple):
@@ -109,6 +113,11 @@ class Terms:
 
     The statistics (such as Gram matrices) of several style pictures are averaged with the weights
     `style_shares`, one for each picture; a single share means equal shares for any number of pictures.
+
+    A style loss of the class `losses.MatchingLoss` compares positions of the canvas with positions of
+    the style. If it finds them once for each scale, it does so in the picture
+    `search_content * content + (1 - search_content) * canvas`, and in the content alone at the coarsest
+    scale. `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale.
     """
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
@@ -117,30 +126,49 @@ class Terms:
     content_weight: float = 1.0
     style_taps: tuple[str, ...] = _static(STYLE_TAPS)
     style_layer_weights: tuple[float, ...] = FIFTHS
-    style_loss: losses.StyleLoss = _static(losses.GRAM_MEAN_SQUARE)
+    style_loss: losses.AnyStyleLoss = _static(losses.GRAM_MEAN_SQUARE)
     style_weight: float = 1.0
     style_shares: tuple[float, ...] = (1.0,)
     second_style: SecondStyle | None = _added_later(None)
     variation: losses.Variation = _static(losses.TOTAL_VARIATION)
     tv_weight: float = 0.0
+    search_content: float = _added_later(0.75)
+    last_style_loss: losses.AnyStyleLoss | None = _added_later(None, static=True)
 
     @property
     def taps(self) -> tuple[str, ...]:
         """Every tap of a content or style loss, without repetitions."""
-        style = (part.tap for part in self.style_parts)
-        return tuple(dict.fromkeys((*self.content_taps, *style)))
+        return tuple(dict.fromkeys((*self.content_taps, *self.every_style_tap)))
+
+    @property
+    def every_style_tap(self) -> tuple[str, ...]:
+        """Every tap of a style loss, without repetitions."""
+        second = () if self.second_style is None else self.second_style.taps
+        return tuple(dict.fromkeys((*self.style_taps, *second)))
 
     @property
     def style_parts(self) -> tuple[StylePart, ...]:
-        """Every style loss at every tap that it reads."""
-        first = tuple(StylePart(tap, tap, self.style_loss) for tap in self.style_taps)
+        """Every style loss at every tap that it reads; none if the style loss compares positions."""
+        loss = self.style_loss
+        if isinstance(loss, losses.MatchingLoss):
+            return ()
+        first = tuple(StylePart(tap, tap, loss) for tap in self.style_taps)
         if (second := self.second_style) is None:
             return first
         return first + tuple(StylePart(f"second_{tap}", tap, second.loss) for tap in second.taps)
 
     @property
+    def style_names(self) -> tuple[str, ...]:
+        """The keys of `Losses.style_layers`."""
+        if isinstance(self.style_loss, losses.MatchingLoss):
+            return self.style_taps
+        return tuple(part.name for part in self.style_parts)
+
+    @property
     def style_part_weights(self) -> tuple[Any, ...]:
         """The weight of each of the `style_parts` in the total loss."""
+        if isinstance(self.style_loss, losses.MatchingLoss):
+            return ()
         first = tuple(self.style_weight * weight for weight in self.style_layer_weights)
         if (second := self.second_style) is None:
             return first
@@ -160,8 +188,22 @@ class Terms:
             "style_loss": self.style_loss,
             "variation": self.variation,
         }
-        second = self.second_style
-        return found if second is None else found | {"second_style.loss": second.loss}
+        if self.last_style_loss is not None:
+            found["last_style_loss"] = self.last_style_loss
+        if self.second_style is not None:
+            found["second_style.loss"] = self.second_style.loss
+        return found
+
+    @property
+    def statistic_loss(self) -> losses.StyleLoss:
+        """The style loss, of a recipe in which it compares statistics and not positions."""
+        assert isinstance(self.style_loss, losses.StyleLoss)
+        return self.style_loss
+
+    @property
+    def matched(self) -> bool:
+        """Whether a style loss compares positions: whether it is a `losses.MatchingLoss`."""
+        return any(isinstance(loss, losses.MatchingLoss) for loss in self.named_losses.values())
 
 
 @jax.tree_util.register_dataclass
@@ -180,6 +222,8 @@ class Descent:
       pyramid_levels: number of halvings of the Laplacian pyramid whose levels the optimiser updates, as
         variables in place of pixels; the canvas is the collapse of the pyramid. 0: it updates pixels.
         The optimiser must not be guarded. Static. See `nst_jax.optimizers.laplacian`.
+      one_pyramid: whether `pyramid_levels` is the number of halvings at the final size, of which a
+        scale has as many fewer as its size is halved; else every scale has as many. Static.
       average_decay: if not None, the result is an average of the canvases at the last scale, whose
         weights fall by this factor with each update; they sum to 1 from the start on (the bias is
         corrected). Each scale begins a new average, and the next one starts from it. Snapshots show
@@ -194,6 +238,7 @@ class Descent:
     schedule: Schedule = OneScale()
     enlarge: filters.Enlargement = _added_later(enlarge, static=True)
     pyramid_levels: int = _added_later(0, static=True)
+    one_pyramid: bool = _added_later(False, static=True)
     average_decay: float | None = _added_later(None)
 
     @property
@@ -257,6 +302,30 @@ class Recipe:
             return bare
         unused = vgg.Network().accelerator_precision
         return replace(bare, network=replace(self.network, accelerator_precision=unused))
+
+    def at(self, scale: int, shapes: Sequence[Shape]) -> "Recipe":
+        """Return the recipe as it is at one scale of a run.
+
+        Args:
+          scale: index of the scale; 0 is the coarsest.
+          shapes: (height, width) of the canvas at each scale.
+
+        Returns:
+          The recipe with `terms.last_style_loss` in place of the style loss at the last scale, and with
+          the pyramid levels of that scale, if a run has one pyramid; itself if nothing changes.
+        """
+        terms, descent = self.terms, self.descent
+        if terms.last_style_loss is not None:
+            last = scale == len(shapes) - 1
+            loss = terms.last_style_loss if last else terms.style_loss
+            terms = replace(terms, style_loss=loss, last_style_loss=None)
+        if descent.one_pyramid:
+            halvings = round(math.log2(max(shapes[-1]) / max(shapes[scale])))
+            levels = max(1, descent.pyramid_levels - halvings)
+            descent = replace(descent, pyramid_levels=levels, one_pyramid=False)
+        if terms is self.terms and descent is self.descent:
+            return self
+        return replace(self, terms=terms, descent=descent)
 
     def resolved(self, platform: str | None = None) -> "Recipe":
         """Return the recipe with the precision in which a platform computes it, in place of `AUTO`.

@@ -109,6 +109,45 @@ class GeometricScales:
         return tuple(zip(distinct, _counts(weights, steps), strict=True))
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Halvings:
+    """Scales from coarse to the final size, halved and rounded down, with equally many updates each.
+
+    A run with fewer updates than scales leaves out the coarsest scales.
+
+    Attributes:
+      smallest: lower limit of the coarsest scale's longer side, in px; its shorter side has at least
+        16 px. If half the final size is below a limit, the final size is the only one.
+      passes: how often the final size is painted, each time as a scale of its own. Each begins with the
+        result of the one before and a new optimiser.
+
+    Example:
+      >>> from nst_jax.recipes.schedules import Halvings
+      >>> Halvings(smallest=64, passes=2).plan((93, 129), steps=60)
+      (((46, 64), 20), ((93, 129), 20), ((93, 129), 20))
+
+    References:
+      github.com/nkolkin13/NeuralNeighborStyleTransfer.
+    """
+
+    smallest: int = 64
+    passes: int = 1
+    from_originals: ClassVar[bool] = False
+
+    def plan(
+        self, shape: Shape, steps: int, original: Shape | None = None
+    ) -> tuple[tuple[Shape, int], ...]:
+        """Return ((height, width), number of updates) of each scale; the updates sum to `steps`."""
+        del original
+        scales, half = [shape] * int(self.passes), (shape[0] // 2, shape[1] // 2)
+        while max(half) >= int(self.smallest) and min(half) >= SMALLEST:
+            scales.append(half)
+            half = (half[0] // 2, half[1] // 2)
+        kept = scales[::-1][-max(1, steps) :]
+        return tuple(zip(kept, _counts([1.0] * len(kept), steps), strict=True))
+
+
 def _counts(weights: list[float], steps: int) -> list[int]:
     """Divide `steps` updates among scales in proportion to weights, with at least one for each."""
     scales = len(weights)
@@ -119,10 +158,12 @@ def _counts(weights: list[float], steps: int) -> list[int]:
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
-Schedule: TypeAlias = OneScale | CoarseToFine | GeometricScales
+Schedule: TypeAlias = OneScale | CoarseToFine | GeometricScales | Halvings
 
 # Schedules by the names that recipe files use.
-SCHEDULES = {schedule.__name__: schedule for schedule in (OneScale, CoarseToFine, GeometricScales)}
+SCHEDULES = {
+    schedule.__name__: schedule for schedule in (OneScale, CoarseToFine, GeometricScales, Halvings)
+}
 
 
 def at_longer_side(longer: int, final: Shape, original: Shape | None = None) -> Shape:

@@ -9,7 +9,8 @@ named values such as `sizes.SIZE_RULES`, needs no other change.
 import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass, replace
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from types import MappingProxyType, NoneType
 from typing import Any, NamedTuple, get_args
 
@@ -49,6 +50,11 @@ class Choice(NamedTuple):
         return None
 
 
+# The style losses that compare statistics; a second style loss is one of these.
+STATISTIC_LOSSES = {
+    name: loss for name, loss in losses.STYLE_LOSSES.items() if isinstance(loss, losses.StyleLoss)
+}
+
 CHOICES = (
     Choice(sizes.SizeRule, sizes.SIZE_RULES, "size rule"),
     Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding"),
@@ -60,7 +66,8 @@ CHOICES = (
     Choice(precision.AnyPrecision, precision.NAMED, "precision"),
     Choice(precision.Precision, precision.PRECISIONS, "precision of an accelerator"),
     Choice(losses.ContentLoss, losses.CONTENT_LOSSES, "content loss"),
-    Choice(losses.StyleLoss, losses.STYLE_LOSSES, "style loss"),
+    Choice(losses.AnyStyleLoss, losses.STYLE_LOSSES, "style loss"),
+    Choice(losses.StyleLoss, STATISTIC_LOSSES, "style loss"),
     Choice(losses.Variation, losses.VARIATIONS, "variation"),
     Choice(optimizers.Optimizer, optimizers.OPTIMIZERS, "optimizer"),
     Choice(Schedule, SCHEDULES, "schedule"),
@@ -73,8 +80,8 @@ def declared_type(annotation: Any) -> tuple[Any, bool]:
     members = get_args(annotation)
     if NoneType not in members:
         return annotation, False
-    (rest,) = (member for member in members if member is not NoneType)
-    return rest, True
+    rest = [member for member in members if member is not NoneType]
+    return reduce(or_, rest), True
 
 
 def choice_of(declared: Any) -> Choice | None:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import _checks, recipes, vgg
+from nst_jax import _checks, losses, recipes, vgg
 from nst_jax._types import Shape
 from nst_jax.images import resizing
 from nst_jax.recipes.recipe import Recipe, StylePart
@@ -23,8 +23,11 @@ from nst_jax.scaling.layer_table import (
     Layer,
     blocks_of,
     costs_of_losses,
+    features_at,
+    matching_costs,
     needed_for,
     planned_bands,
+    size_in_bytes,
 )
 from nst_jax.vgg import layers, winograd
 from nst_jax.vgg.precision import default_platform
@@ -88,7 +91,8 @@ def estimate_memory(
       recipe: only its taps and losses, network and optimiser matter, not its size rules. If
         `network.tile` cuts the canvas into tiles, activations are those of one tile.
       style_shapes: (height, width) of each style; None means the canvas' shape. How many of them are
-        blended in one picture is taken from the recipe's `style_shares`.
+        blended in one picture is taken from the recipe's `style_shares`; a style loss that compares
+        positions takes all.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. A run on a CPU also stores Winograd
@@ -126,16 +130,37 @@ def estimate_memory(
     bands = planned_bands(shape, recipe, devices)
     window = blocks_of(tiles.window_of(shape, recipe.terms.taps, recipe.network, bands), recipe)
     own_shape = shape if bands is None else (bands.band_height, shape[1])
-    measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
-    return Footprint(
-        shape=shape,
-        pictures=pictures,
-        weights=_bytes_of_weights(window, recipe, on_cpu),
-        activations=max(pictures * _peak_of_loop(window, recipe, on_cpu), measuring),
-        state=pictures * _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices)),
-        targets=pictures * _bytes_of_targets(own_shape, styles, recipe),
-        inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
-    )
+    state = _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices))
+
+    def footprint(recipe: Recipe) -> Footprint:
+        loop = _peak_of_loop(window, recipe, on_cpu)
+        measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
+        if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
+            # The vectors or samples that are made of the features are in the costs of the loss.
+            costs = matching_costs(shape, styles, recipe)
+            loop = max(loop + costs.update_bytes, costs.match_bytes)
+            measuring += costs.measure_bytes
+        return Footprint(
+            shape=shape,
+            pictures=pictures,
+            weights=_bytes_of_weights(window, recipe, on_cpu),
+            activations=max(pictures * loop, measuring),
+            state=pictures * state,
+            targets=pictures * _bytes_of_targets(own_shape, styles, recipe),
+            inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
+        )
+
+    return max(map(footprint, _with_each_loss(recipe)), key=lambda found: found.total)
+
+
+def _with_each_loss(recipe: Recipe) -> list[Recipe]:
+    """Return the recipe with each of the style losses by which the final size may be painted."""
+    terms, last = recipe.terms, recipe.terms.last_style_loss
+    each = [terms.style_loss] if last is None else [terms.style_loss, last]
+    return [
+        replace(recipe, terms=replace(terms, style_loss=loss, last_style_loss=None))
+        for loss in each
+    ]
 
 
 def _bytes_of_picture(shape: Shape) -> int:
@@ -305,7 +330,7 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
     XLA may make the Gram matrix of a layer after it has computed the next layer, so the copies for that
     matrix are counted together with the next layer.
     """
-    taps = [part.tap for part in recipe.terms.style_parts]
+    taps = recipe.terms.every_style_tap
     window = tiles.window_of(shape, taps, recipe.network, planned_bands(shape, recipe, devices))
     each, peak, before = _bytes_each(recipe), 0, None
     for layer in needed_for(taps, window, recipe):
@@ -350,7 +375,7 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     copies = [leaf for leaf in leaves if len(leaf.shape) == 3 and leaf.shape[-1] == 3]
     if tiled:
         copies = copies[:2]
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in (*leaves, *copies))
+    return size_in_bytes((*leaves, *copies))
 
 
 def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> int:
@@ -361,12 +386,6 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
     """
     terms = recipe.terms
     largest = max(styles, key=math.prod)
-    features_in = recipe.network.precision_on().activations_of(jnp.float32)
-
-    def features(tap: str, picture: Shape) -> jax.ShapeDtypeStruct:
-        size = vgg.feature_shape(tap, *picture, recipe.network.ceil)
-        channels = vgg.LAYERS[vgg.layer_of(tap)][1]
-        return jax.ShapeDtypeStruct((*size, channels), features_in)
 
     def target(part: StylePart) -> Any:
         def made(found: Any) -> Any:
@@ -376,10 +395,13 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
             one = part.loss.blend(statistics, shares) if len(shares) > 1 else statistics[0]
             return part.loss.target(one)
 
-        return jax.eval_shape(made, features(part.tap, largest))
+        return jax.eval_shape(made, features_at(part.tap, largest, recipe))
 
     kept = (
-        [features(tap, shape) for tap in terms.content_taps],
+        [features_at(tap, shape, recipe) for tap in terms.content_taps],
         list(map(target, terms.style_parts)),
     )
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
+    found = size_in_bytes(kept)
+    if isinstance(terms.style_loss, losses.MatchingLoss):
+        found += matching_costs(shape, styles, recipe).target_bytes
+    return found

@@ -1,11 +1,14 @@
 """The network's layers with their sizes and losses, from which memory and operations are counted."""
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
-from nst_jax import vgg
+import jax
+import jax.numpy as jnp
+
+from nst_jax import correspondence, vgg
 from nst_jax._types import Shape
-from nst_jax.losses import ContentLoss, StyleLoss
+from nst_jax.losses import ContentLoss, MatchingCosts, StyleLoss
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands, bands_of
 from nst_jax.scaling.loss_costs import LossCost, content_cost, distance_cost
@@ -106,6 +109,39 @@ def costs_of_losses(needed: Iterable[Layer], part: Callable[[LossCost], int]) ->
         found += [part(content_cost(loss, *size)) for loss in layer.content]
         found += [part(distance_cost(loss, *size)) for loss in layer.style]
     return found
+
+
+def features_at(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruct:
+    """Return the shape and the type of the features at a tap of a picture of this (height, width)."""
+    size = vgg.feature_shape(tap, *picture, recipe.network.ceil)
+    channels = vgg.LAYERS[vgg.layer_of(tap)][1]
+    dtype = recipe.network.precision_on().activations_of(jnp.float32)
+    return jax.ShapeDtypeStruct((*size, channels), dtype)
+
+
+def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> MatchingCosts:
+    """Return what a style loss that compares positions costs beside the network.
+
+    Args:
+      shape: (height, width) of the canvas.
+      styles: (height, width) of each style.
+      recipe: a recipe whose style loss is a `MatchingLoss`.
+    """
+    loss, taps = correspondence.matching_loss(recipe), recipe.terms.style_taps
+    shapes = correspondence.turned_shapes(styles, loss)
+    canvas, *pictures = (
+        {tap: features_at(tap, each, recipe) for tap in taps} for each in (shape, *shapes)
+    )
+    if loss.costs is not None:
+        return loss.costs(canvas, shape, pictures, shapes)
+    products = recipe.network.precision_on().products
+    target = jax.eval_shape(lambda found: loss.target(found, shapes, products), pictures)
+    return MatchingCosts(size_in_bytes(target))
+
+
+def size_in_bytes(shapes: Any) -> int:
+    """Return the bytes of all arrays of a pytree."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def planned_bands(shape: Shape, recipe: Recipe, devices: int) -> Bands | None:

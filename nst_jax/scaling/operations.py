@@ -6,11 +6,19 @@ products of Gram matrices), forward and backward.
 
 from collections.abc import Iterable, Sequence
 
+from nst_jax import losses
 from nst_jax._types import Shape
 from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import tiles
-from nst_jax.scaling.layer_table import Layer, costs_of_losses, layers_of, needed_for, planned_bands
+from nst_jax.scaling.layer_table import (
+    Layer,
+    costs_of_losses,
+    layers_of,
+    matching_costs,
+    needed_for,
+    planned_bands,
+)
 from nst_jax.scaling.loss_costs import sum_operations
 
 # The fixed time of an update, as the number of pixels whose computation takes as long; a rough value,
@@ -18,7 +26,14 @@ from nst_jax.scaling.loss_costs import sum_operations
 FIXED_PIXELS = 2**15
 
 
-def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: int = 1) -> float:
+def update_operations(
+    shape: Shape,
+    recipe: Recipe,
+    platform: str,
+    *,
+    style_shapes: Sequence[Shape] | None = None,
+    devices: int = 1,
+) -> float:
     """Return the number of operations of one update: one evaluation of loss and gradient.
 
     Every multiplication and every addition counts as one operation. Every layer counts as a direct
@@ -33,6 +48,8 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
         for the sums that the losses need, and pixels in halos are computed in several tiles.
         `network.remat` adds one forward pass, except on a CPU.
       platform: "cpu", "gpu" or "tpu".
+      style_shapes: (height, width) of each style, which matter only to losses that compare positions;
+        None means the canvas' shape.
       devices: number of devices that share the canvas; the result is for one of them.
 
     Returns:
@@ -52,9 +69,12 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
     # The backward pass computes no gradient of the kernels, so it costs as much as the forward pass.
     once = 2 * forward
     again = (count > 1) + (network.remat and platform != "cpu")
-    losses = sum(costs_of_losses(layers_of(shape, recipe), lambda cost: cost.operations))
+    beside: float = sum(costs_of_losses(layers_of(shape, recipe), lambda cost: cost.operations))
+    if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
+        styles = [shape] if style_shapes is None else style_shapes
+        beside += matching_costs(shape, styles, recipe).update_operations
     fixed = FIXED_PIXELS * once / (window[0] * window[1])
-    return count * (once + again * forward) + losses + fixed
+    return count * (once + again * forward) + beside + fixed
 
 
 def _forward_operations(layer: Layer) -> int:
@@ -80,9 +100,10 @@ def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float
 
     With several devices, the result is for one of them.
     """
-    taps = [part.tap for part in recipe.terms.style_parts]
+    taps, loss = recipe.terms.every_style_tap, recipe.terms.style_loss
     grid = tiles.grid_of(shape, taps, recipe.network, planned_bands(shape, recipe, devices))
-    return _forward_to(shape, taps, recipe, grid, style=True)
+    turns = len(loss.turns) if isinstance(loss, losses.MatchingLoss) else 1
+    return turns * _forward_to(shape, taps, recipe, grid, style=True)
 
 
 def _forward_to(
@@ -99,14 +120,34 @@ def _forward_to(
 def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> float:
     """Return the number of operations of computing the targets of one scale (resolution)."""
     styles = [style_operations(shape, recipe, devices=devices) for shape in scale.style_shapes]
-    return content_operations(scale.shape, recipe, devices=devices) + sum(styles)
+    total = content_operations(scale.shape, recipe, devices=devices) + sum(styles)
+    return total + matching_operations(scale, recipe)
+
+
+def matching_operations(scale: Scale, recipe: Recipe) -> float:
+    """Return the number of operations of finding the matches of one scale; 0 if there are none."""
+    loss, taps = recipe.terms.style_loss, recipe.terms.style_taps
+    if not isinstance(loss, losses.MatchingLoss) or loss.matches is None:
+        return 0.0
+    search = matching_costs(scale.shape, scale.style_shapes, recipe).match_operations
+    return _forward_to(scale.shape, taps, recipe, None, style=False) + search
 
 
 def scale_operations(
     scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
 ) -> list[float]:
     """Return the number of operations of one update at each scale (resolution) of a run."""
-    return [update_operations(scale.shape, recipe, platform, devices=devices) for scale in scales]
+    shapes = [scale.shape for scale in scales]
+    return [
+        update_operations(
+            scale.shape,
+            recipe.at(index, shapes),
+            platform,
+            style_shapes=scale.style_shapes,
+            devices=devices,
+        )
+        for index, scale in enumerate(scales)
+    ]
 
 
 def run_operations(

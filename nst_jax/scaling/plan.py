@@ -140,8 +140,10 @@ class Plan:
     @property
     def measuring_operations(self) -> list[float]:
         """Number of operations of one device for computing the targets, at each scale."""
+        shapes = [scale.shape for scale in self.scales]
         return [
-            measuring_operations(scale, self.recipe, devices=self.devices) for scale in self.scales
+            measuring_operations(scale, self.recipe.at(index, shapes), devices=self.devices)
+            for index, scale in enumerate(self.scales)
         ]
 
     @property

@@ -1,8 +1,9 @@
 """Which pictures of a batch are painted together, and how a batch is divided into shards.
 
-A bucket contains the pictures that one compiled program can paint: their canvases have the same shape,
-and their recipes differ only in names, loss weights and the numbers of the optimiser. A group is a
-part of a bucket that is planned and painted together.
+A bucket contains the pictures that one compiled program can paint: their canvases have the same shape
+(and their styles too, if the style loss compares positions), and their recipes differ only in names,
+loss weights and the numbers of the optimiser. A group is a part of a bucket that is planned and painted
+together.
 """
 
 import math
@@ -61,7 +62,9 @@ def buckets_of(entries: Sequence[Entry]) -> list[Bucket]:
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
-        found[entry.scales[-1].shape, _structure(entry.recipe)].append(entry)
+        last = entry.scales[-1]
+        styles = last.style_shapes if entry.recipe.terms.matched else ()
+        found[last.shape, styles, _structure(entry.recipe)].append(entry)
     return [Bucket(same, _varying(same)) for same in found.values()]
 
 

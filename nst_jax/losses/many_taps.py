@@ -1,0 +1,74 @@
+"""Hypercolumns: the features of several taps at one place of a picture, as one vector.
+
+Taps have features at different resolutions; all of them are resized to one, by linear interpolation.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from nst_jax._types import FeatureMap, Shape
+from nst_jax.losses.sums import at_least_float32
+
+
+def hypercolumns(
+    features: Sequence[Array], shape: Shape, products: lax.Precision = lax.Precision.HIGHEST
+) -> Float[Array, "*batch h_new w_new channels"]:
+    """Resize the features of several taps to one resolution and concatenate their channels.
+
+    The features of a tap are divided by their number of channels first. Otherwise a deep tap, which has
+    more channels, would count more in the length of a vector.
+
+    Args:
+      features: features [*batch, h, w, c] of each tap, of any sizes.
+      shape: the (height, width) of the result.
+      products: the precision of the products that interpolate.
+
+    Returns:
+      [*batch, height, width, sum of all c], float32 at least. The corners of every tap's features are
+      the corners of the result (torch's `align_corners=True`).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.losses import hypercolumns
+      >>> ramp = jnp.arange(3.0).reshape(1, 3, 1)
+      >>> hypercolumns([ramp, jnp.ones((1, 1, 2))], (1, 5))[0].tolist()[1]
+      [0.5, 0.5, 0.5]
+
+    References:
+      Hariharan, Arbeláez, Girshick, Malik, "Hypercolumns for object segmentation and fine-grained
+      localization", 2015; nkolkin13/NeuralNeighborStyleTransfer @ 290976ab for the division.
+    """
+    scaled = (at_least_float32(one) / one.shape[-1] for one in features)
+    return jnp.concatenate([_resized(one, shape, products) for one in scaled], axis=-1)
+
+
+def _resized(x: FeatureMap, shape: Shape, products: lax.Precision) -> Array:
+    """Resize linearly, the centres of the corners at the corners."""
+    # Products with small matrices: gathering the neighbours would make the gradient a scatter, which
+    # is slow on CPUs.
+    for axis, (old, new) in enumerate(zip(x.shape[-3:-1], shape, strict=True)):
+        if old == new:
+            continue
+        matrix = _interpolation(old, new, x.dtype)
+        formula = "ij,...jwc->...iwc" if axis == 0 else "ij,...hjc->...hic"
+        x = jnp.einsum(formula, matrix, x, precision=products)
+    return x
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _interpolation(old: int, new: int, dtype: Any) -> Float[Array, "new old"]:
+    """Return the matrix that interpolates `new` lines linearly from `old` lines, ends at the ends."""
+    # In integers, so that places are exact; and made by the program, which would else contain it.
+    steps = max(new - 1, 1)
+    places = jnp.arange(new) * (old - 1)
+    low, part = places // steps, (places % steps).astype(dtype) / steps
+    lines = jnp.arange(old)[None]
+    return jnp.where(lines == low[:, None], 1 - part[:, None], 0) + jnp.where(
+        lines == low[:, None] + 1, part[:, None], 0
+    )
