@@ -16,7 +16,7 @@ from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchWeights, Member
 from nst_jax.descent import descend, intervals_of
 from nst_jax.measuring import Watch
-from nst_jax.painting import check_given_plan, check_plan_fits
+from nst_jax.painting import check_given_plan, check_plan_fits, warn_of_enlarged
 from nst_jax.recipes.changes import with_options
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
@@ -86,6 +86,7 @@ def stylize_many(
     recipe: Recipe = recipes.DEFAULT,
     size: Size = None,
     style_size: Size = None,
+    style_scale: float | Sequence[float] | None = None,
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
@@ -113,6 +114,7 @@ def stylize_many(
       recipe: as in `stylize`; numbers of its `terms` and `descent.optimizer` may be arrays [n].
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
+      style_scale: as in `stylize`; one number, or one for each style of every blend.
       steps: as in `stylize`.
       precision: as in `stylize`.
       tile: as in `stylize`.
@@ -163,7 +165,7 @@ def stylize_many(
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
-    options = (recipe, size, style_size, steps, precision, tile, devices)
+    options = (recipe, size, style_size, steps, precision, tile, style_scale, devices)
     if plan is None:
         recipe = with_options(*options[:-1])
         mesh: AnyMesh | None = sharding.mesh_of_batch(devices, bands)
@@ -176,6 +178,7 @@ def stylize_many(
     intervals = intervals_of(every)
     members = members_of(contents, styles, recipe, init=init, key=key)
     device = capacity.device_of(params)
+    _warn_of_enlarged(styles, members, recipe)
     if plan is None:
         plans = [
             plan_members(some, recipe, mesh=mesh, device=device, chunk=chunk)
@@ -190,6 +193,26 @@ def stylize_many(
         warnings.warn(PicturesStalled(painted.stalled), stacklevel=2)
     images = [painted.images[index] for index in range(len(members))]
     return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
+
+
+def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) -> None:
+    """Warn of styles that `style_scale` enlarges, each once, at its largest size."""
+    if recipe.pictures.style_scale is None:
+        return
+    largest: dict[int, Member] = {}
+    for member in members:
+        known = largest.setdefault(member.style, member)
+        if _style_sides(member) > _style_sides(known):
+            largest[member.style] = member
+    blends = _blends(styles, recipe)
+    for index, member in largest.items():
+        originals = [style.shape[:2] for style in blends[index]]
+        shapes = member.prepared.scales[-1].style_shapes
+        warn_of_enlarged(originals, shapes, recipe, stacklevel=3)
+
+
+def _style_sides(member: Member) -> int:
+    return sum(max(shape) for shape in member.prepared.scales[-1].style_shapes)
 
 
 def _check_only_in_plan(**given: Any) -> None:

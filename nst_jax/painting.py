@@ -1,6 +1,7 @@
 """`stylize` and `paint`: paint one picture in the style of another."""
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks, checkpoints, optimize, prepare, provenance, recipes
-from nst_jax._types import Checkpoint, Image, Params, Snapshot
+from nst_jax._types import Checkpoint, Image, Params, Shape, Snapshot
 from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
 from nst_jax.descent import Position, descend, has_stalled, intervals_of
 from nst_jax.measuring import Watch
@@ -76,6 +77,18 @@ def remedy(recipe: Recipe) -> str:
     if recipe.descent.optimizer.guarded:
         return "smaller weights"
     return "a smaller learning rate or smaller weights"
+
+
+class StyleEnlarged(RuntimeWarning):
+    """Warning that `style_scale` enlarges a style beyond the pixels that it has."""
+
+
+def warn_of_enlarged(
+    originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe, *, stacklevel: int
+) -> None:
+    """Warn of styles that `style_scale` enlarges; see `prepare.notes_on_enlarged_styles`."""
+    for note in prepare.notes_on_enlarged_styles(originals, shapes, recipe):
+        warnings.warn(note, StyleEnlarged, stacklevel=stacklevel + 1)
 
 
 class Painting(Iterator[Snapshot]):
@@ -180,6 +193,7 @@ def stylize(
     recipe: Recipe = recipes.DEFAULT,
     size: Size = None,
     style_size: Size = None,
+    style_scale: float | Sequence[float] | None = None,
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
@@ -202,6 +216,9 @@ def stylize(
         size that it would have if the recipe's own rule gave a canvas as large.
       style_size: a size for the style alone, given like `size`; default: `size` holds for the style
         too, unless `size` is an exact size or the recipe derives the style's size from the canvas.
+      style_scale: a factor by which both sides of the style are then multiplied, or one for each style;
+        a larger style gives larger strokes. A style that it enlarges beyond its own pixels is blurred,
+        of which a `StyleEnlarged` warning says so. Default: the recipe's, which is 1 in every preset.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
@@ -249,6 +266,7 @@ def stylize(
         recipe=recipe,
         size=size,
         style_size=style_size,
+        style_scale=style_scale,
         steps=steps,
         precision=precision,
         tile=tile,
@@ -275,6 +293,7 @@ def paint(
     recipe: Recipe = recipes.DEFAULT,
     size: Size = None,
     style_size: Size = None,
+    style_scale: float | Sequence[float] | None = None,
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
@@ -299,6 +318,7 @@ def paint(
       recipe: see `stylize`.
       size: see `stylize`.
       style_size: see `stylize`.
+      style_scale: see `stylize`.
       steps: see `stylize`.
       precision: see `stylize`.
       tile: see `stylize`.
@@ -340,14 +360,17 @@ def paint(
     _checks.not_traced("params", params)
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
-    options = (recipe, size, style_size, steps, precision, tile, devices)
+    options = (recipe, size, style_size, steps, precision, tile, style_scale, devices)
     content = _checks.image("content", content)
     several = isinstance(style, (list, tuple))
     style = _checks.images("style", style) if several else _checks.image("style", style)
     if plan is None:
         checked = checkpoints.with_choices_of(with_options(*options[:-1]), resume)
         _check_arguments(checked, init, key, every)
-        plan = _planned(params, content, style if several else [style], checked, devices)
+        styles = style if several else [style]
+        plan = _planned(params, content, styles, checked, devices)
+        shapes = [one.shape[:2] for one in styles]
+        warn_of_enlarged(shapes, plan.scales[-1].style_shapes, checked, stacklevel=2)
     else:
         check_given_plan(plan, options)
         _check_plan_of_one(plan)
@@ -369,7 +392,9 @@ def _planned(
 
 
 # Arguments of `paint` that a plan contains, so that they must not be given beside it.
-OPTIONS = ("recipe", "size", "style_size", "steps", "precision", "tile", "devices")
+OPTIONS = (
+    "recipe", "size", "style_size", "steps", "precision", "tile", "style_scale", "devices",
+)  # fmt: skip
 
 
 def check_given_plan(plan: Any, options: Sequence[Any]) -> None:

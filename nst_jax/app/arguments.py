@@ -29,6 +29,7 @@ KEYS = {
     "content_weight": "terms.content_weight",
     "style_weight": "terms.style_weight",
     "tv_weight": "terms.tv_weight",
+    "style_scale": "pictures.style_scale",
     "style_shares": "terms.style_shares",
     "learning_rate": "descent.optimizer.learning_rate",
     "steps": "descent.steps",
@@ -48,6 +49,7 @@ class Changes(NamedTuple):
     values: tuple[str, ...] = ()  # KEY=VALUE each, applied before all other changes
     size: str | None = None
     style_size: str | None = None
+    style_scale: tuple[float, ...] | None = None
     steps: int | None = None
     content_weight: float | None = None
     style_weight: float | None = None
@@ -112,6 +114,7 @@ def _tile(text: str) -> int | str:
 # Conversions of flags' values to those of recipe files, for flags where the two differ.
 _PLAIN: Mapping[str, Callable[[Any], Any]] = {
     "style_shares": list,
+    "style_scale": list,
     "precision": lambda name: precision_named(name).name,  # raises if it is unknown
     "tile": _tile,
 }

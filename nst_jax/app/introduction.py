@@ -1,10 +1,12 @@
 """Show what a command is about to paint: device, weights, recipe, pictures, memory, notes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
+from nst_jax.prepare import Scale, notes_on_enlarged_styles
 from nst_jax.recipes.recipe import Recipe, Terms
 
 
@@ -66,6 +68,14 @@ def share_words(terms: Terms, count: int) -> list[str]:
     shares = [float(share) for share in terms.style_shares]
     shares = shares * count if len(shares) == 1 else shares
     return [f", {share / sum(shares):.0%}" for share in shares]
+
+
+def style_scale_notes(styles: Sequence[Any], scale: Scale, recipe: Recipe) -> list[str]:
+    """Return a note on each style that is enlarged beyond its pixels; see `prepare`."""
+    originals = [style.image.shape[:2] for style in styles]
+    return [
+        as_flags(note) for note in notes_on_enlarged_styles(originals, scale.style_shapes, recipe)
+    ]
 
 
 def size_words(picture: Any, shape: tuple[int, int], rule: Any, resampling: str) -> str:

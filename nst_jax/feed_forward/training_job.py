@@ -21,7 +21,7 @@ from nst_jax.feed_forward.crops import Found, find_photos
 from nst_jax.feed_forward.johnson import BLOCKS, SMALLEST
 from nst_jax.feed_forward.training_step import check_batch
 from nst_jax.recipes.changes import with_options
-from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.recipe import Recipe, check_style_scale
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import sharding
 from nst_jax.scaling.sharding import Devices
@@ -71,10 +71,10 @@ class TrainingJob:
         """(height, width) at which each painting is measured, by the recipe's size rules."""
         crop = (self.crop, self.crop)
         return {
-            name: prepare.final_shapes(crop, painting.shape[:2], self.recipe, argument="paintings")[
-                1
-            ]
-            for name, painting in self.paintings.items()
+            name: prepare.final_shapes(
+                crop, painting.shape[:2], self.recipe, argument="paintings", index=index
+            )[1]
+            for index, (name, painting) in enumerate(self.paintings.items())
         }
 
     @cached_property
@@ -130,11 +130,13 @@ def training_job(
     _checks.random_key("key", key)
     recipe = with_options(recipe, None, style_size, None, precision)
     _checks.single(recipe)
+    named = _named(paintings)
+    check_style_scale(recipe.pictures, len(named))
     mesh = sharding.mesh_of(devices)
     check_batch(batch, mesh)
     platform = jax.devices()[0].platform if mesh is None else mesh.devices.flat[0].platform
     job = TrainingJob(
-        paintings=_named(paintings),
+        paintings=named,
         found=Found((), ()),
         # Crops are small, so they are never computed in tiles.
         recipe=recipe.resolved(platform).replace(network__tile=0),

@@ -1,5 +1,6 @@
 """Variants of a recipe: other sizes, strength, learning rate, and the options of a run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from nst_jax import _checks
@@ -135,6 +136,7 @@ def with_options(
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
+    style_scale: float | Sequence[float] | None = None,
 ) -> Recipe:
     """Return the recipe, checked, with the options of a run; an option of None changes nothing.
 
@@ -145,6 +147,7 @@ def with_options(
       steps: number of updates.
       precision: a name, see `nst_jax.vgg.precision.precision_named`.
       tile: see `tile_of`.
+      style_scale: a factor of the styles' sizes, or one for each style.
 
     Returns:
       The recipe to run.
@@ -158,6 +161,10 @@ def with_options(
             recipe = recipe.replace(network__precision=precision_named(precision))
         if tile is not None:
             recipe = recipe.replace(network__tile=tile_of(tile))
+        if style_scale is not None:
+            several = isinstance(style_scale, (list, tuple))
+            factors = tuple(style_scale) if several else (style_scale,)
+            recipe = recipe.replace(pictures__style_scale=factors)
         if steps is not None:
             recipe = recipe.replace(descent__steps=steps)
     return with_sizes(check(recipe), size, style_size)

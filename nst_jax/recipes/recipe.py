@@ -45,6 +45,8 @@ class Pictures:
     Attributes:
       size: rule for the size of the content, and so of the canvas, the picture that is optimised.
       style_size: rule for the size of the style; None means that `size` holds for styles too.
+      style_scale: factors by which both sides of each style are then multiplied: one for all styles, or
+        one for each. Larger styles give larger strokes. None is a factor of 1.
       resize: the resize filter, a function (image, (height, width)) -> image. Static.
       start: makes the initial canvas; see `nst_jax.recipes.starts`.
     """
@@ -53,6 +55,12 @@ class Pictures:
     style_size: sizes.SizeRule | None = None
     resize: sizes.Resize = _static(sizes.antialiased)
     start: starts.Start = starts.FromContent()
+    style_scale: tuple[float, ...] | None = _added_later(None)
+
+    def scale_of_style(self, index: int) -> float:
+        """Return the factor for the style with this index."""
+        factors = self.style_scale or (1.0,)
+        return float(factors[index if len(factors) > 1 else 0])
 
 
 class StylePart(NamedTuple):
@@ -461,6 +469,16 @@ def _check_shares(shares: Any) -> None:
 LARGEST_SHARE = 1e30
 
 
+def check_style_scale(pictures: Pictures, count: int) -> None:
+    """Refuse another number of `style_scale` factors than one, or one for each of `count` styles."""
+    factors = pictures.style_scale or (1.0,)
+    if len(factors) not in (1, count):
+        raise ValueError(
+            f"`style_scale`: expected one number for all styles, or one for each of the {count}, got "
+            f"{len(factors)}"
+        )
+
+
 def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
     """Refuse a number of style pictures that differs from the number of a recipe's `style_shares`.
 
@@ -499,9 +517,19 @@ def _check_pictures(pictures: Pictures) -> None:
             f"`size`: {type(pictures.size).__name__} gives a style the size of the canvas, and this "
             "is the rule for the canvas; use it as `style_size`"
         )
+    _check_style_scale(pictures.style_scale)
     if isinstance(pictures.start, tuple(starts.STARTS.values())):
         for path, value in jax.tree_util.tree_leaves_with_path(pictures.start):
             _checks.number(jax.tree_util.keystr(path).lstrip("."), value, least=0)
+
+
+def _check_style_scale(factors: Any) -> None:
+    if factors is None:
+        return
+    if not isinstance(factors, (list, tuple)) or not factors:
+        raise TypeError(f"`style_scale`: expected a number, or one for each style, got {factors!r}")
+    for factor in factors:
+        _checks.number("style_scale", factor, above=0)
 
 
 def _check_descent(descent: Descent) -> None:

@@ -213,6 +213,7 @@ def plan(
     recipe: Recipe = recipes.DEFAULT,
     size: Size = None,
     style_size: Size = None,
+    style_scale: float | Sequence[float] | None = None,
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
@@ -235,6 +236,7 @@ def plan(
       recipe: see `stylize`.
       size: see `stylize`.
       style_size: see `stylize`.
+      style_scale: see `stylize`.
       steps: see `stylize`.
       precision: see `stylize`.
       tile: see `stylize`.
@@ -268,7 +270,7 @@ def plan(
     """
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
-    checked = with_options(recipe, size, style_size, steps, precision, tile)
+    checked = with_options(recipe, size, style_size, steps, precision, tile, style_scale)
     checked = checkpoints.with_choices_of(checked, resume)
     styles = style if _is_list_of_pictures(style) else [style]
     shapes = [_shape_of(f"style[{i}]", one) for i, one in enumerate(styles)]

@@ -126,6 +126,14 @@ _style_size = size(
     "beside --size 400x300 it keeps its proportions)",
 )
 
+_style_scale = size(
+    "--style-scale",
+    type=NUMBERS,
+    metavar="X,...",
+    help="factor by which the style is then made larger or smaller, such as 1.5: larger styles give "
+    f"larger strokes. One number, or one for each style, separated by commas (default: {RECIPES}, 1)",
+)
+
 _shape = size(
     "--shape",
     type=parsing.Shape(),
@@ -309,6 +317,7 @@ _wanted = all_of(
     _start,
     size_of_picture(_of_default),
     _style_size,
+    _style_scale,
 )
 
 stylize = all_of(
@@ -357,6 +366,7 @@ sweep = all_of(
         "the same area",
     ),
     _style_size,
+    _style_scale,
     result(
         "PNG, JPEG, WebP or TIFF file for the grid, or a folder "
         "(default: CONTENT_STYLE_sweep.png in this folder)"
@@ -376,6 +386,7 @@ plan = all_of(
     _steps(f", {DEFAULT_STEPS}"),
     size_of_picture(_of_default),
     _style_size,
+    _style_scale,
     _shape,
     _json,
     _computing,
