@@ -56,6 +56,11 @@ def _recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
     return arguments.recipe_of(_changes(chosen | {"style_shares": arguments.shares_of(styles)}))
 
 
+def _tap_files(chosen: Mapping[str, Any]) -> list[Path]:
+    """Return the style pictures of single layers, in the order of the recipe's `tap_styles`."""
+    return list(arguments.tap_files(chosen["style_layer"]).values())
+
+
 def _seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
     """Return the seed, 0 by default; refuse `--seed` if the recipe's start has a seed of its own."""
     start = recipe.pictures.start
@@ -158,6 +163,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
         checkpoint_every=chosen["checkpoint_every"],
         resume=chosen["resume"],
     )
+    paths += _tap_files(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     check_outputs(outputs, [content, *paths, *_other_inputs(chosen, init_file)])
     with ExitStack() as resources:
@@ -213,6 +219,8 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         for path, name in ((content, "content"), *((path, "style") for path, _ in styles))
         if path is not None
     ]
+    if seen:
+        seen += [images.glance(path, argument="style_layer") for path in _tap_files(chosen)]
     shapes = [glance.shape for glance in seen]
     cache.set_cache(chosen["cache"])
     options: dict[str, Any] = {
@@ -309,7 +317,9 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     return batch_job.batch_job(
-        rows.requested_rows(contents, **chosen),
+        rows.with_tap_files(
+            rows.requested_rows(contents, **chosen), arguments.tap_files(chosen["style_layer"])
+        ),
         _changes(chosen),
         chosen["output"],
         chosen["suffix"],
@@ -371,6 +381,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     recipe = _recipe(chosen | swept, styles)
     paths = [path for path, _ in styles]
     output = result_path(chosen["output"], default_name(content, paths, "_sweep"))
+    paths += _tap_files(chosen)
     check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])

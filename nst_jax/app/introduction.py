@@ -62,12 +62,16 @@ def family_note(recipe: Recipe, family: str) -> str:
 
 
 def share_words(terms: Terms, count: int) -> list[str]:
-    """Return the share of each of `count` styles as text, such as ", 25%"; empty for a single style."""
-    if count == 1:
-        return [""]
+    """Return the part of each of `count` styles as text, such as ", 25%" or ", for relu1_1".
+
+    The text is empty for a style that is not blended with others.
+    """
+    own = [f", for {tap}" for tap in terms.tap_styles]
+    if (blended := count - len(own)) == 1:
+        return ["", *own]
     shares = [float(share) for share in terms.style_shares]
-    shares = shares * count if len(shares) == 1 else shares
-    return [f", {share / sum(shares):.0%}" for share in shares]
+    shares = shares * blended if len(shares) == 1 else shares
+    return [*(f", {share / sum(shares):.0%}" for share in shares), *own]
 
 
 def style_scale_notes(styles: Sequence[Any], scale: Scale, recipe: Recipe) -> list[str]:

@@ -69,7 +69,7 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
         # Resized with Pillow, which is quicker than compiling a program for one picture.
         styles = [
             images.bicubic_8bit(picture.image, rule.shape(*picture.image.shape[:2]))
-            for picture in job.styles
+            for picture in job.plan.recipe.terms.blended_styles(job.styles)
         ]
         content = images.bicubic_8bit(job.content.image, shape)
         network.result()

@@ -130,6 +130,11 @@ def training_job(
     _checks.random_key("key", key)
     recipe = with_options(recipe, None, style_size, None, precision)
     _checks.single(recipe)
+    if recipe.terms.tap_styles:
+        raise ValueError(
+            "`recipe`: has styles of single layers (`tap_styles`), but a network learns a painting "
+            "as a whole; leave them out, or paint with `stylize`"
+        )
     named = _named(paintings)
     check_style_scale(recipe.pictures, len(named))
     mesh = sharding.mesh_of(devices)

@@ -1,6 +1,6 @@
 """Variants of a recipe: other sizes, strength, learning rate, and the options of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nst_jax import _checks
@@ -124,6 +124,33 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
     elif size is not None and not hasattr(own, "beside"):
         own = own and sizes.with_size(own, size, argument="size")
     return recipe.replace(pictures__size=rule, pictures__style_size=own)
+
+
+def with_tap_styles(
+    recipe: Recipe, tap_styles: Mapping[str, Any] | None
+) -> tuple[Recipe, list[Any]]:
+    """Return the recipe with a style of its own at some taps, and these styles in its order.
+
+    Args:
+      recipe: a checked recipe.
+      tap_styles: maps a tap to its style picture; None or empty leaves the recipe as it is.
+
+    Returns:
+      The checked recipe, whose `terms.tap_styles` are the taps; and the pictures, which follow the
+      blended styles in every list of styles.
+
+    Raises:
+      TypeError: if `tap_styles` is no mapping.
+      ValueError: for a tap that is unknown, repeated, or without a style loss.
+    """
+    if not tap_styles:
+        return recipe, []
+    if not isinstance(tap_styles, Mapping):
+        raise TypeError(
+            f"`tap_styles`: expected a dictionary from taps to pictures, got "
+            f"{type(tap_styles).__name__}; write {{'relu1_1': picture}}"
+        )
+    return check(recipe.replace(terms__tap_styles=tuple(tap_styles))), list(tap_styles.values())
 
 
 TILE_WORDS = {"auto": None, "off": 0}  # string given as `tile` -> the value of `Network.tile`

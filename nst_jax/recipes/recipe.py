@@ -5,9 +5,9 @@ numbers run the same compiled program. An array in place of a number makes a swe
 of its values.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,8 @@ def _static(default: Any) -> Any:
 def _added_later(default: Any, *, static: bool = False) -> Any:
     return field(default=default, metadata={"static": static, ADDED_LATER: True})
 
+
+_Style = TypeVar("_Style")
 
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -118,6 +120,10 @@ class Terms:
 
     The statistics (such as Gram matrices) of several style pictures are averaged with the weights
     `style_shares`, one for each picture; a single share means equal shares for any number of pictures.
+
+    A tap of `tap_styles` (static) has a style picture of its own, and its statistics come from that
+    picture alone. These pictures follow the blended ones in every list of styles, in the order of
+    `tap_styles`. So fine and coarse strokes may come from different pictures.
     """
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
@@ -132,6 +138,11 @@ class Terms:
     second_style: SecondStyle | None = _added_later(None)
     variation: losses.Variation = _static(losses.TOTAL_VARIATION)
     tv_weight: float = 0.0
+    tap_styles: tuple[str, ...] = _added_later((), static=True)
+
+    def blended_styles(self, styles: Sequence[_Style]) -> Sequence[_Style]:
+        """Return the styles that are blended: all but the last ones, which belong to `tap_styles`."""
+        return styles[: len(styles) - len(self.tap_styles)]
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -432,7 +443,7 @@ def _checked_terms(terms: Terms) -> Terms:
         for weight in getattr(terms, name):
             _checks.number(name, weight, least=0)
     _check_shares(terms.style_shares)
-    return replace(
+    terms = replace(
         terms,
         second_style=terms.second_style and _checked_second_style(terms.second_style),
         style_shares=tuple(terms.style_shares),
@@ -441,6 +452,21 @@ def _checked_terms(terms: Terms) -> Terms:
         style_taps=style,
         style_layer_weights=tuple(terms.style_layer_weights),
     )
+    return replace(terms, tap_styles=_checked_tap_styles(terms))
+
+
+def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
+    if not terms.tap_styles:
+        return ()
+    taps = vgg.resolve_taps(terms.tap_styles, argument="tap_styles")
+    known = tuple(dict.fromkeys(part.tap for part in terms.style_parts))
+    for tap in taps:
+        if tap not in known:
+            raise ValueError(
+                f"`tap_styles`: {tap} is no style layer of the recipe, which has {', '.join(known)}; "
+                "choose one of these, or add it to the style layers"
+            )
+    return taps
 
 
 def _checked_second_style(second: SecondStyle) -> SecondStyle:
@@ -483,20 +509,26 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
     """Refuse a number of style pictures that differs from the number of a recipe's `style_shares`.
 
     Args:
-      terms: the recipe's terms; a single share fits any number of pictures.
+      terms: the recipe's terms; a single share fits any number of pictures. Each of `tap_styles` needs
+        a further picture.
       count: number of style pictures given.
       argument: the caller's name for the pictures, shown in error messages.
 
     Raises:
       ValueError: if there is no picture, or if the two numbers differ, which the message then states.
     """
-    shares = len(terms.style_shares)
+    shares, own = len(terms.style_shares), len(terms.tap_styles)
     if not count:
         raise ValueError(f"`{argument}`: is empty; give at least one picture")
-    if shares not in (1, count):
+    if count <= own:
+        raise ValueError(
+            f"`{argument}`: expected at least {own + 1} pictures, of which the last {own} are for "
+            f"{', '.join(terms.tap_styles)} (`tap_styles`), got {count}"
+        )
+    if shares not in (1, count - own):
         raise ValueError(
             f"`{argument}`: expected {shares} pictures, as many as the recipe's `style_shares`, got "
-            f"{count}; give as many, or other shares"
+            f"{count - own}; give as many, or other shares"
         )
 
 

@@ -5,7 +5,7 @@ divided to fit into memory, and the predicted memory and number of operations. E
 `paint`, `stylize_many` and every command either take it as an argument or make it first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from nst_jax import _checks, checkpoints, prepare, recipes
 from nst_jax._types import Checkpoint, Shape
 from nst_jax.prepare import Scale
-from nst_jax.recipes.changes import with_options, with_sizes
+from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, chunk_size, sharding
@@ -214,6 +214,7 @@ def plan(
     size: Size = None,
     style_size: Size = None,
     style_scale: float | Sequence[float] | None = None,
+    tap_styles: Mapping[str, Any] | None = None,
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
@@ -237,6 +238,7 @@ def plan(
       size: see `stylize`.
       style_size: see `stylize`.
       style_scale: see `stylize`.
+      tap_styles: as in `stylize`; each picture may be given by its (height, width).
       steps: see `stylize`.
       precision: see `stylize`.
       tile: see `stylize`.
@@ -271,9 +273,11 @@ def plan(
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
     checked = with_options(recipe, size, style_size, steps, precision, tile, style_scale)
+    checked, own = with_tap_styles(checked, tap_styles)
     checked = checkpoints.with_choices_of(checked, resume)
     styles = style if _is_list_of_pictures(style) else [style]
     shapes = [_shape_of(f"style[{i}]", one) for i, one in enumerate(styles)]
+    shapes += [_shape_of("tap_styles", one) for one in own]
     scales = prepare.scales_of(_shape_of("content", content), shapes, checked)
     _checks.whole("pictures", pictures, least=1)
     if chunk is not None:
@@ -312,14 +316,15 @@ def plan_canvas(
     shape: Shape,
     **options: Any,
 ) -> Plan:
-    """Plan a run whose canvas has this (height, width), with one style of the same size.
+    """Plan a run whose canvas has this (height, width), with styles of the same size.
 
     Args:
       recipe: a checked recipe; its size rules are ignored.
       shape: (height, width) of the canvas at its final size.
       **options: further arguments of `plan_scales`.
     """
-    scales = prepare.scales_of(shape, [shape], with_sizes(recipe, "as-is", "as-is"))
+    styles = [shape] * (1 + len(recipe.terms.tap_styles))
+    scales = prepare.scales_of(shape, styles, with_sizes(recipe, "as-is", "as-is"))
     return plan_scales(recipe, scales, **options)
 
 

@@ -455,7 +455,8 @@ def _renamed(entries: Sequence[Entry]) -> list[str]:
     """Return a note for each result whose name ends in a number because another row has that name."""
     notes = []
     for entry in entries:
-        stem = "_".join(path.stem for path in (entry.content, *entry.styles))
+        blended = entry.recipe.terms.blended_styles(entry.styles)
+        stem = "_".join(path.stem for path in (entry.content, *blended))
         if re.fullmatch(re.escape(stem) + r"-\d+", entry.output.stem):
             styles = " and ".join(map(str, entry.styles))
             notes.append(f"{entry.output.name} is {entry.content} with {styles}")
