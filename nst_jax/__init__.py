@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nst_jax.scaling.costs import estimate_memory
     from nst_jax.scaling.plan import Plan, plan
     from nst_jax.single_pass import instant, instant_many
+    from nst_jax.texturing import texture
     from nst_jax.vgg.network import features
     from nst_jax.weights.params import load_params, save_params
 else:
@@ -71,6 +72,7 @@ else:
             "scaling.costs": ("estimate_memory",),
             "scaling.plan": ("Plan", "plan"),
             "single_pass": ("instant", "instant_many"),
+            "texturing": ("texture",),
             "vgg.network": ("features",),
             "weights.params": ("load_params", "save_params"),
         },
@@ -81,6 +83,7 @@ __all__ = [
     "State", "Targets", "cache", "checkpoints", "compiler_options", "dream", "dreams",
     "estimate_memory", "export", "features", "feed_forward", "images", "init", "instant",
     "instant_many", "load_params", "losses", "losses_of", "measure", "optimizers", "paint", "plan",
-    "raters", "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many", "train",
+    "raters", "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many", "texture",
+    "train",
     "vgg", "weights",
 ]  # fmt: skip

@@ -301,7 +301,7 @@ def _check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) 
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
     check_not_cut(recipe)
-    check_bands_allowed(bands, recipe.terms)
+    check_bands_allowed(bands, recipe)
 
 
 # --- Losses ---------------------------------------------------------------------------------------
@@ -491,7 +491,20 @@ def _sums(
     taps = dict.fromkeys((*measured.content_taps, *style_taps))
     measures = {tap: partial(measure, tap) for tap in taps}
     found = vgg.measured(params, image, measures, network=measured.network)
-    return Sums(found, measured.variation.sums(image, where))
+    if not measured.network.wraps:
+        return Sums(found, measured.variation.sums(image, where))
+    return Sums(found, measured.variation.sums(*_wrapped(image)))
+
+
+def _wrapped(image: Image) -> tuple[Image, Mask]:
+    """Return a picture with its first row and column again at the end, and the mask without these.
+
+    So the differences of each pixel to its neighbours below and to the right go round the border.
+    """
+    height, width, _ = image.shape
+    rows, columns = jnp.arange(height + 1) < height, jnp.arange(width + 1) < width
+    wide = jnp.pad(image, ((0, 1), (0, 1), (0, 0)), mode="wrap")
+    return wide, rows[:, None] & columns[None, :]
 
 
 def _window_sums(

@@ -99,7 +99,7 @@ def test_a_run_with_the_same_picture_everywhere_is_the_run_without(params, conte
 
 
 def test_the_picture_of_a_tap_changes_the_result(params, content, style, fine):
-    one = nst.stylize(params, content, style, recipe=FAST, tap_styles={"conv1_1": fine})
+    one = nst.stylize(params, content, style, recipe=FAST, tap_styles={"block1_conv1": fine})
     assert np.abs(one - nst.stylize(params, content, style, recipe=FAST)).max() > 1e-3
 
 

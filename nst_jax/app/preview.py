@@ -30,7 +30,12 @@ def write_preview(job: PictureJob, display: Display) -> bool:
       Whether the preview was written.
     """
     outputs = job.outputs
-    if outputs.every is None or job.resume is not None or not cluster.is_first():
+    if (
+        not job.previewed
+        or outputs.every is None
+        or job.resume is not None
+        or not cluster.is_first()
+    ):
         return False
     try:
         image = _painted(job, display)

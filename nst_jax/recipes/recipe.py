@@ -265,6 +265,11 @@ class Recipe:
     terms: Terms = Terms()
     descent: Descent = Descent()
 
+    @property
+    def divisible(self) -> bool:
+        """Whether tiles and bands are allowed: all losses are additive, and no borders wrap."""
+        return self.terms.additive and not self.network.wraps
+
     def bare(self) -> "Recipe":
         """Return the recipe with fixed values in all fields on which compiled programs do not depend.
 
@@ -406,7 +411,17 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
     _check_precisions(recipe.network)
     _check_tile(recipe.network.tile, recipe.terms.taps)
     check_not_cut(recipe)
+    _check_wrap(recipe)
     return recipe
+
+
+def _check_wrap(recipe: Recipe) -> None:
+    """Refuse a variation that has its own rule at the border where borders wrap."""
+    if recipe.network.wraps and recipe.terms.variation is losses.NINE_POINT_VARIATION:
+        raise ValueError(
+            "`variation`: nine_point_variation repeats the border pixels, but here opposite borders "
+            "meet (`padding` wrap); choose another, such as mean_variation"
+        )
 
 
 def _check_losses(terms: Terms) -> None:
@@ -653,13 +668,19 @@ MOST_RATIO, MOST_SCALES = 0.25, 16
 
 
 def check_not_cut(recipe: Recipe) -> None:
-    """Refuse tiles for a recipe with a loss that is not additive (not made of sums over positions).
+    """Refuse tiles for a recipe that is not `divisible`.
 
     Raises:
-      ValueError: if the recipe has tiles and a loss that is not additive; the message names the loss.
+      ValueError: if the recipe has tiles, and a loss is not additive (not made of sums over positions)
+        or borders wrap; the message says which.
     """
     if not recipe.network.tile:
         return
+    if recipe.network.wraps:
+        raise ValueError(
+            f"`tile`: got {recipe.network.tile}, but the borders of the picture meet (`padding` wrap), "
+            "and a tile does not see the opposite border; use `tile=0`, which computes it in one piece"
+        )
     for name, loss in recipe.terms.named_losses.items():
         if not loss.additive:
             raise ValueError(

@@ -369,7 +369,7 @@ def plan_scales(
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)
-    check_bands_allowed(bands, recipe.terms)
+    check_bands_allowed(bands, recipe)
     check_bands(bands)
     available, counted, here = _memory_of(mesh, device, memory, platform)
     if unread and files is not None and available is not None and counted == "cpu":
