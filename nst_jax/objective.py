@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from nst_jax import _checks, vgg
 from nst_jax._types import (
@@ -19,6 +19,7 @@ from nst_jax._types import (
     Image,
     Losses,
     Params,
+    Resized,
     Scalar,
     Shape,
     Statistic,
@@ -496,7 +497,7 @@ def _sums(
     return Sums(found, measured.variation.sums(*_wrapped(image)))
 
 
-def _wrapped(image: Image) -> tuple[Image, Mask]:
+def _wrapped(image: Image) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
     """Return a picture with its first row and column again at the end, and the mask without these.
 
     So the differences of each pixel to its neighbours below and to the right go round the border.

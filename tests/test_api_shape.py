@@ -23,6 +23,7 @@ TAKE_PARAMS = (
     "step",
     "stylize",
     "stylize_many",
+    "texture",
     "train",
 )
 # Functions whose optional first argument reads best without its name: `load_params("file.h5")`.
