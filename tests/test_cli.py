@@ -123,7 +123,18 @@ def test_version_and_bare_call(call):
 
 
 COMMANDS = (
-    *("demo", "stylize", "texture", "batch", "instant", "sweep", "dream", "plan", "train", "export"),
+    *(
+        "demo",
+        "stylize",
+        "texture",
+        "batch",
+        "instant",
+        "sweep",
+        "dream",
+        "plan",
+        "train",
+        "export",
+    ),
     *("info", "recipes", "weights"),
 )
 GROUPED = tuple(name for name in COMMANDS if name not in ("info", "recipes", "weights"))

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import losses, objective, provenance, recipes
+from nst_jax import losses, provenance, recipes, targets
 from nst_jax.recipes import changes, toml
 from nst_jax.recipes.schedules import CoarseToFine
 from tests import small
@@ -86,7 +86,7 @@ def test_blend_does_not_depend_on_the_order_of_the_taps():
         tap_styles=("relu3_1", "relu1_1"),
     )
     statistics = [dict.fromkeys(terms.style_taps, n) for n in (1, 2, 3)]
-    assert objective.blend(statistics, (1.0,), terms) == {"relu1_1": 3, "relu2_1": 1, "relu3_1": 2}
+    assert targets.blend(statistics, (1.0,), terms) == {"relu1_1": 3, "relu2_1": 1, "relu3_1": 2}
 
 
 # --- Runs -----------------------------------------------------------------------------------------

@@ -90,7 +90,6 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
       ValueError: if there are bands, and a loss is not additive or borders wrap; the message says
         which.
     """
-    terms = recipe.terms
     if bands is None or recipe.divisible:
         return
     argument = "bands" if PICTURES in bands.mesh.shape else "devices"
@@ -99,8 +98,7 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
             f"`{argument}`: the borders of the picture meet (`padding` wrap), so its bands cannot be "
             "computed separately; paint each picture on one device"
         )
-    names = ("content_loss", "style_loss", "variation")
-    name = next(name for name in names if not getattr(terms, name).additive)
+    name = next(name for name, loss in recipe.terms.named_losses.items() if not loss.additive)
     raise ValueError(
         f"`{argument}`: `{name}` is not additive, so the bands of a picture cannot be computed "
         "separately; paint each picture on one device"
