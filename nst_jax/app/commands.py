@@ -224,7 +224,7 @@ def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
             seed=chosen["seed"] or 0,
             resume=checkpoint_of(outputs),
             devices=chosen["devices"],
-            previewed=False,
+            may_preview=False,
             begun=chosen["begun"],
         )
         return _paint(job, chosen)

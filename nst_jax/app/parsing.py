@@ -179,8 +179,8 @@ class Command(click.Command):
             # After a single dash, as in `-image_size`, click reads letters, and names the first one.
             words = (word.partition("=")[0] for word in typed if not word.startswith("--"))
             name = error.option_name
-            error.option_name = next((word for word in words if word.startswith(name)), name)
-            raise
+            whole = next((word for word in words if word.startswith(name)), name)
+            raise click.NoSuchOption(whole, ctx=error.ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -31,7 +31,7 @@ def write_preview(job: PictureJob, display: Display) -> bool:
     """
     outputs = job.outputs
     if (
-        not job.previewed
+        not job.may_preview
         or outputs.every is None
         or job.resume is not None
         or not cluster.is_first()

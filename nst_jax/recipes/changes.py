@@ -190,8 +190,8 @@ def with_options(
         if tile is not None:
             recipe = recipe.replace(network__tile=tile_of(tile))
         if style_scale is not None:
-            several = isinstance(style_scale, (list, tuple))
-            factors = tuple(style_scale) if several else (style_scale,)
+            given: Any = style_scale
+            factors = tuple(given) if isinstance(given, (list, tuple)) else (given,)
             recipe = recipe.replace(pictures__style_scale=factors)
         if steps is not None:
             recipe = recipe.replace(descent__steps=steps)
