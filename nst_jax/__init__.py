@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from nst_jax.scaling.plan import Plan, plan
     from nst_jax.single_pass import instant, instant_many
     from nst_jax.targets import measure
+    from nst_jax.texturing import texture
     from nst_jax.vgg.network import features
     from nst_jax.weights.params import load_params, save_params
 else:
@@ -73,6 +74,7 @@ else:
             "scaling.plan": ("Plan", "plan"),
             "single_pass": ("instant", "instant_many"),
             "targets": ("measure",),
+            "texturing": ("texture",),
             "vgg.network": ("features",),
             "weights.params": ("load_params", "save_params"),
         },
@@ -84,5 +86,5 @@ __all__ = [
     "estimate_memory", "export", "features", "feed_forward", "images", "init", "instant",
     "instant_many", "load_params", "losses", "losses_of", "match", "measure", "optimizers", "paint",
     "plan", "raters", "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many",
-    "train", "vgg", "weights",
+    "texture", "train", "vgg", "weights",
 ]  # fmt: skip

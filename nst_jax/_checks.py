@@ -20,14 +20,18 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """
     name = name.lower()
 
-    def likeness(other: str) -> float:
+    def likeness(other: str) -> tuple[float, float]:
         whole = difflib.SequenceMatcher(None, name, other.lower()).ratio()
         # The beginning is compared too, so that "gatsy" finds the much longer "gatys-pytorch".
         beginning = difflib.SequenceMatcher(None, name, other.lower()[: len(name)]).ratio()
-        return max(whole, 0.9 * beginning)
+        return max(whole, beginning), whole
 
     best = max(known, key=likeness, default=None)
-    return best if best is not None and likeness(best) >= 0.6 else None
+    return best if best is not None and likeness(best)[0] >= LIKE else None
+
+
+# How alike two names must be for one to be suggested, from 0 to 1 (as `difflib` measures it).
+LIKE = 0.75
 
 
 def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:

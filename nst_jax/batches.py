@@ -2,7 +2,7 @@
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,8 +16,14 @@ from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchWeights, Member
 from nst_jax.descent import descend, intervals_of
 from nst_jax.measuring import Watch
-from nst_jax.painting import check_given_plan, check_plan_fits
-from nst_jax.recipes.changes import with_options
+from nst_jax.painting import (
+    check_given_plan,
+    check_plan_fits,
+    checked_tap_pictures,
+    tap_pictures_of_plan,
+    warn_of_enlarged,
+)
+from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, sharding
@@ -86,6 +92,8 @@ def stylize_many(
     recipe: Recipe = recipes.DEFAULT,
     size: Size = None,
     style_size: Size = None,
+    style_scale: float | Sequence[float] | None = None,
+    tap_styles: Mapping[str, Any] | None = None,
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
@@ -113,6 +121,8 @@ def stylize_many(
       recipe: as in `stylize`; numbers of its `terms` and `descent.optimizer` may be arrays [n].
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
+      style_scale: as in `stylize`; one number, or one for each style of every blend.
+      tap_styles: as in `stylize`, for every picture.
       steps: as in `stylize`.
       precision: as in `stylize`.
       tile: as in `stylize`.
@@ -163,19 +173,23 @@ def stylize_many(
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
-    options = (recipe, size, style_size, steps, precision, tile, devices)
+    options = (recipe, size, style_size, steps, precision, tile, style_scale, devices)
     if plan is None:
-        recipe = with_options(*options[:-1])
+        recipe, own = with_tap_styles(with_options(*options[:-1]), tap_styles)
+        pictures = checked_tap_pictures(own, recipe)
         mesh: AnyMesh | None = sharding.mesh_of_batch(devices, bands)
     else:
         check_given_plan(plan, options)
         _check_only_in_plan(chunk=chunk, bands=None if bands == 1 else bands)
         recipe, mesh = plan.requested, plan.mesh
+        pictures = tap_pictures_of_plan(plan, tap_styles)
+    styles = _with_pictures(styles, pictures)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
     intervals = intervals_of(every)
     members = members_of(contents, styles, recipe, init=init, key=key)
     device = capacity.device_of(params)
+    _warn_of_enlarged(styles, members, recipe)
     if plan is None:
         plans = [
             plan_members(some, recipe, mesh=mesh, device=device, chunk=chunk)
@@ -190,6 +204,33 @@ def stylize_many(
         warnings.warn(PicturesStalled(painted.stalled), stacklevel=2)
     images = [painted.images[index] for index in range(len(members))]
     return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
+
+
+def _with_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
+    """Return the argument `styles` with further pictures at the end of each of its blends."""
+    if not pictures:
+        return styles
+    return [[*blended, *pictures] for blended in _lists(styles)]
+
+
+def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) -> None:
+    """Warn of styles that `style_scale` enlarges, each once, at its largest size."""
+    if recipe.pictures.style_scale is None:
+        return
+    largest: dict[int, Member] = {}
+    for member in members:
+        known = largest.setdefault(member.style, member)
+        if _style_sides(member) > _style_sides(known):
+            largest[member.style] = member
+    blends = _blends(styles, recipe)
+    for index, member in largest.items():
+        originals = [style.shape[:2] for style in blends[index]]
+        shapes = member.prepared.scales[-1].style_shapes
+        warn_of_enlarged(originals, shapes, recipe, stacklevel=3)
+
+
+def _style_sides(member: Member) -> int:
+    return sum(max(shape) for shape in member.prepared.scales[-1].style_shapes)
 
 
 def _check_only_in_plan(**given: Any) -> None:
@@ -276,12 +317,7 @@ def members_of(
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
     """Return each entry of `styles` as a list of images: one, or several that are blended."""
-    if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
-        found = [
-            _checks.one_or_several(f"styles[{index}]", entry) for index, entry in enumerate(styles)
-        ]
-    else:
-        found = [[image] for image in _checks.images("styles", styles)]
+    found = _lists(styles)
     for index, blended in enumerate(found):
         try:
             recipes.check_styles(recipe.terms, len(blended), argument=f"styles[{index}]")
@@ -289,6 +325,14 @@ def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
             hint = "; a blend is a list within the list, `[[a, b]]`" if len(blended) == 1 else ""
             raise ValueError(f"{error}{hint}") from error
     return found
+
+
+def _lists(styles: Any) -> list[list[np.ndarray]]:
+    if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
+        return [
+            _checks.one_or_several(f"styles[{index}]", entry) for index, entry in enumerate(styles)
+        ]
+    return [[image] for image in _checks.images("styles", styles)]
 
 
 def _count(contents: list[np.ndarray], styles: list[list[np.ndarray]], recipe: Recipe) -> int:

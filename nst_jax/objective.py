@@ -9,10 +9,20 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from nst_jax import _checks, correspondence, vgg
-from nst_jax._types import FeatureMap, Features, Image, Losses, Params, Scalar, Shape, Targets
+from nst_jax._types import (
+    FeatureMap,
+    Features,
+    Image,
+    Losses,
+    Params,
+    Resized,
+    Scalar,
+    Shape,
+    Targets,
+)
 from nst_jax.losses import ContentLoss, Extent, Mask, MatchingLoss, Variation, at_least_float32
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
@@ -251,7 +261,20 @@ def _sums(
     taps = dict.fromkeys((*measured.content_taps, *style_taps))
     measures = {tap: partial(measure, tap) for tap in taps}
     found = vgg.measured(params, image, measures, network=measured.network)
-    return Sums(found, measured.variation.sums(image, where))
+    if not measured.network.wraps:
+        return Sums(found, measured.variation.sums(image, where))
+    return Sums(found, measured.variation.sums(*_wrapped(image)))
+
+
+def _wrapped(image: Image) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
+    """Return a picture with its first row and column again at the end, and the mask without these.
+
+    So the differences of each pixel to its neighbours below and to the right go round the border.
+    """
+    height, width, _ = image.shape
+    rows, columns = jnp.arange(height + 1) < height, jnp.arange(width + 1) < width
+    wide = jnp.pad(image, ((0, 1), (0, 1), (0, 0)), mode="wrap")
+    return wide, rows[:, None] & columns[None, :]
 
 
 def _window_sums(

@@ -1,7 +1,8 @@
 """`stylize` and `paint`: paint one picture in the style of another."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -10,11 +11,11 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks, checkpoints, optimize, prepare, provenance, recipes
-from nst_jax._types import Checkpoint, Image, Params, Snapshot
+from nst_jax._types import Checkpoint, Image, Params, Shape, Snapshot
 from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
 from nst_jax.descent import Position, descend, has_stalled, intervals_of
 from nst_jax.measuring import Watch
-from nst_jax.recipes.changes import with_options
+from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, sharding
@@ -76,6 +77,18 @@ def remedy(recipe: Recipe) -> str:
     if recipe.descent.optimizer.guarded:
         return "smaller weights"
     return "a smaller learning rate or smaller weights"
+
+
+class StyleEnlarged(RuntimeWarning):
+    """Warning that `style_scale` enlarges a style beyond the pixels that it has."""
+
+
+def warn_of_enlarged(
+    originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe, *, stacklevel: int
+) -> None:
+    """Warn of styles that `style_scale` enlarges; see `prepare.notes_on_enlarged_styles`."""
+    for note in prepare.notes_on_enlarged_styles(originals, shapes, recipe):
+        warnings.warn(note, StyleEnlarged, stacklevel=stacklevel + 1)
 
 
 class Painting(Iterator[Snapshot]):
@@ -180,6 +193,8 @@ def stylize(
     recipe: Recipe = recipes.DEFAULT,
     size: Size = None,
     style_size: Size = None,
+    style_scale: float | Sequence[float] | None = None,
+    tap_styles: Mapping[str, Any] | None = None,
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
@@ -202,6 +217,12 @@ def stylize(
         size that it would have if the recipe's own rule gave a canvas as large.
       style_size: a size for the style alone, given like `size`; default: `size` holds for the style
         too, unless `size` is an exact size or the recipe derives the style's size from the canvas.
+      style_scale: a factor by which both sides of the style are then multiplied, or one for each style;
+        a larger style gives larger strokes. A style that it enlarges beyond its own pixels is blurred,
+        of which a `StyleEnlarged` warning says so. Default: the recipe's, which is 1 in every preset.
+      tap_styles: maps a tap of the style loss, such as `"relu1_1"`, to a style picture of its own, from
+        which the statistics at that tap come: fine strokes are at the first taps, coarse ones at the
+        last. Where sizes or factors are given for each style, these pictures are the last ones.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
@@ -249,6 +270,8 @@ def stylize(
         recipe=recipe,
         size=size,
         style_size=style_size,
+        style_scale=style_scale,
+        tap_styles=tap_styles,
         steps=steps,
         precision=precision,
         tile=tile,
@@ -275,6 +298,8 @@ def paint(
     recipe: Recipe = recipes.DEFAULT,
     size: Size = None,
     style_size: Size = None,
+    style_scale: float | Sequence[float] | None = None,
+    tap_styles: Mapping[str, Any] | None = None,
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
@@ -299,6 +324,8 @@ def paint(
       recipe: see `stylize`.
       size: see `stylize`.
       style_size: see `stylize`.
+      style_scale: see `stylize`.
+      tap_styles: see `stylize`.
       steps: see `stylize`.
       precision: see `stylize`.
       tile: see `stylize`.
@@ -340,17 +367,23 @@ def paint(
     _checks.not_traced("params", params)
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
-    options = (recipe, size, style_size, steps, precision, tile, devices)
+    options = (recipe, size, style_size, steps, precision, tile, style_scale, devices)
     content = _checks.image("content", content)
     several = isinstance(style, (list, tuple))
     style = _checks.images("style", style) if several else _checks.image("style", style)
+    styles = style if several else [style]
     if plan is None:
-        checked = checkpoints.with_choices_of(with_options(*options[:-1]), resume)
+        checked, own = with_tap_styles(with_options(*options[:-1]), tap_styles)
+        checked = checkpoints.with_choices_of(checked, resume)
         _check_arguments(checked, init, key, every)
-        plan = _planned(params, content, style if several else [style], checked, devices)
+        style = styles = [*styles, *checked_tap_pictures(own, checked)]
+        plan = _planned(params, content, styles, checked, devices)
+        shapes = [one.shape[:2] for one in styles]
+        warn_of_enlarged(shapes, plan.scales[-1].style_shapes, checked, stacklevel=2)
     else:
         check_given_plan(plan, options)
         _check_plan_of_one(plan)
+        style = [*styles, *tap_pictures_of_plan(plan, tap_styles)]
     return paint_planned(
         params, content, style, plan, init=init, key=key, every=every, resume=resume
     )
@@ -368,8 +401,33 @@ def _planned(
     return plan_scales(recipe, scales, mesh=mesh, device=capacity.device_of(params))
 
 
+def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.ndarray]:
+    """Check the pictures given as `tap_styles`, in the order of the recipe's; there may be none."""
+    taps = recipe.terms.tap_styles if pictures else ()
+    return [
+        _checks.image(f"tap_styles[{tap!r}]", picture)
+        for tap, picture in zip(taps, pictures, strict=True)
+    ]
+
+
+def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> list[np.ndarray]:
+    """Return the pictures given as `tap_styles` beside a plan; refuse taps that it was not made for."""
+    if not tap_styles:
+        return []
+    recipe, pictures = with_tap_styles(plan.recipe, tap_styles)
+    if recipe.terms.tap_styles != plan.recipe.terms.tap_styles:
+        planned = ", ".join(plan.recipe.terms.tap_styles) or "none"
+        raise ValueError(
+            f"`tap_styles`: are for {', '.join(recipe.terms.tap_styles)}, and `plan` was made with "
+            f"those for {planned}; give `nst_jax.plan` the same"
+        )
+    return checked_tap_pictures(pictures, recipe)
+
+
 # Arguments of `paint` that a plan contains, so that they must not be given beside it.
-OPTIONS = ("recipe", "size", "style_size", "steps", "precision", "tile", "devices")
+OPTIONS = (
+    "recipe", "size", "style_size", "steps", "precision", "tile", "style_scale", "devices",
+)  # fmt: skip
 
 
 def check_given_plan(plan: Any, options: Sequence[Any]) -> None:

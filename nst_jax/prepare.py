@@ -16,7 +16,7 @@ from nst_jax._compile import Jitted
 from nst_jax._types import Image, Resized, Shape, StyleImage
 from nst_jax.images.resizing import antialiased
 from nst_jax.recipes import sizes, starts
-from nst_jax.recipes.checking import check_styles
+from nst_jax.recipes.checking import check_style_scale, check_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.schedules import at_longer_side
 from nst_jax.vgg.pixels import CAFFE_BGR
@@ -40,7 +40,7 @@ class Prepared(NamedTuple):
 
 
 def final_shapes(
-    content: Shape, style: Shape, recipe: Recipe, *, argument: str = "style"
+    content: Shape, style: Shape, recipe: Recipe, *, argument: str = "style", index: int = 0
 ) -> tuple[Shape, Shape]:
     """Return the sizes of the canvas and of the style by the recipe's size rules.
 
@@ -49,6 +49,7 @@ def final_shapes(
       style: (height, width) of the style.
       recipe: the recipe whose rules apply.
       argument: the caller's name for the style, used in error messages.
+      index: index of the style among several, each of which may have a factor of its own.
 
     Returns:
       (height, width) of the canvas, and of the style.
@@ -63,10 +64,56 @@ def final_shapes(
         wanted = style_rule.beside(canvas, *style)
     else:
         wanted = style_rule.shape(*style)
-    return canvas, checked_shape(argument, style, wanted, style_rule)
+    if (factor := recipe.pictures.scale_of_style(index)) != 1:
+        wanted = at_longer_side(max(1, round(factor * max(wanted))), wanted, style)
+    rule_words = style_rule_words(recipe, index)
+    return canvas, checked_shape(argument, style, wanted, rule_words)
 
 
-def checked_shape(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule) -> Shape:
+def style_rule_words(recipe: Recipe, index: int = 0) -> str:
+    """Return the size rule of the style with this index as text."""
+    pictures = recipe.pictures
+    factor = pictures.scale_of_style(index)
+    times = "" if factor == 1 else f", times {factor:g}"
+    return f"{pictures.style_size or pictures.size}{times}"
+
+
+def enlarged_styles(
+    originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe
+) -> list[int]:
+    """Return the indices of the styles that `style_scale` enlarges beyond the pixels they have.
+
+    Such a style is enlarged all the same, since larger strokes are what is asked for; but an enlarged
+    picture is blurred, so the caller is to be told.
+
+    Args:
+      originals: (height, width) of each style, before any resizing.
+      shapes: (height, width) of each style at the final scale.
+      recipe: the recipe whose factors apply.
+    """
+    return [
+        index
+        for index, (old, new) in enumerate(zip(originals, shapes, strict=True))
+        if recipe.pictures.scale_of_style(index) > 1 and max(new) > max(old)
+    ]
+
+
+def notes_on_enlarged_styles(
+    originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe
+) -> list[str]:
+    """Return one line on each of the `enlarged_styles`."""
+    notes = []
+    for index in enlarged_styles(originals, shapes, recipe):
+        (height, width), (h, w) = originals[index], shapes[index]
+        notes.append(
+            f"`style_scale` {recipe.pictures.scale_of_style(index):g} enlarges a style of "
+            f"{width}x{height} px to {w}x{h} px, which blurs its fine strokes; a larger picture of it "
+            "has sharper ones"
+        )
+    return notes
+
+
+def checked_shape(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule | str) -> Shape:
     """Return a picture's new (height, width); refuse it if a side is under 16 px before or after."""
     if min(new) < SMALLEST:
         raise ValueError(
@@ -92,13 +139,14 @@ def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[
 
     Raises:
       ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the recipe
-        has several style shares and another number of styles is given.
+        has several style shares, or factors of styles, and another number of styles is given.
     """
     check_styles(recipe.terms, len(styles))
+    check_style_scale(recipe.pictures, len(styles))
     names = ["style"] if len(styles) == 1 else [f"style[{i}]" for i in range(len(styles))]
     shapes = [
-        final_shapes(content, style, recipe, argument=name)
-        for style, name in zip(styles, names, strict=True)
+        final_shapes(content, style, recipe, argument=name, index=index)
+        for index, (style, name) in enumerate(zip(styles, names, strict=True))
     ]
     return scales_up_to(
         shapes[0][0], [style for _, style in shapes], recipe, originals=(content, styles)

@@ -1,6 +1,7 @@
 """The targets that a canvas is compared with (`measure`), and the steps in which they are made."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,7 +37,8 @@ def measure(
     Args:
       params: weights from `nst_jax.load_params`.
       content: [h, w, 3] in [0, 1], at the size of the canvas.
-      style: [h', w', 3] in [0, 1]; or a list of several, blended by the recipe's `style_shares`.
+      style: [h', w', 3] in [0, 1]; or a list of several, blended by the recipe's `style_shares`, and
+        followed by a picture for each of its `tap_styles`.
       recipe: taps, losses and network settings.
       bands: how the canvas is distributed over several devices; None is one device.
 
@@ -231,9 +233,10 @@ def blend(
     than the average of those distances, by the variance of the statistics.
 
     Args:
-      statistics: the statistics of each style.
-      shares: weights of the styles, of any positive sum; a single weight means equal shares.
-      terms: the style losses, which say how their statistics are blended.
+      statistics: the statistics of each style; the last ones are of the styles of `terms.tap_styles`.
+      shares: weights of the other styles, of any positive sum; a single weight means equal shares.
+      terms: the style losses, which say how their statistics are blended, and at which taps a style of
+        its own takes the place of the blend.
 
     Returns:
       The statistics of the blend; with a single style, its statistics unchanged.
@@ -241,6 +244,11 @@ def blend(
     References:
       jcjohnson/neural-style and neural-style-pt, `style_blend_weights`.
     """
+    if terms.tap_styles:
+        common = terms.blended_styles(statistics)
+        of_tap = dict(zip(terms.tap_styles, statistics[len(common) :], strict=True))
+        blended = blend(common, shares, replace(terms, tap_styles=()))
+        return {part.name: of_tap.get(part.tap, blended)[part.name] for part in terms.style_parts}
     if len(statistics) == 1:
         return statistics[0]
     if len(shares) == 1:
@@ -281,4 +289,4 @@ def check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
     check_not_cut(recipe)
-    check_bands_allowed(bands, recipe.terms)
+    check_bands_allowed(bands, recipe)

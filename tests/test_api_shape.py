@@ -24,6 +24,7 @@ TAKE_PARAMS = (
     "step",
     "stylize",
     "stylize_many",
+    "texture",
     "train",
 )
 # Functions whose optional first argument reads best without its name: `load_params("file.h5")`.

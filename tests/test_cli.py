@@ -123,10 +123,21 @@ def test_version_and_bare_call(call):
 
 
 COMMANDS = (
-    *("demo", "stylize", "batch", "instant", "sweep", "dream", "plan", "train", "export", "info"),
-    *("recipes", "weights"),
+    *(
+        "demo",
+        "stylize",
+        "texture",
+        "batch",
+        "instant",
+        "sweep",
+        "dream",
+        "plan",
+        "train",
+        "export",
+    ),
+    *("info", "recipes", "weights"),
 )
-GROUPED = ("stylize", "batch", "instant", "sweep", "dream", "plan", "train", "export", "demo")
+GROUPED = tuple(name for name in COMMANDS if name not in ("info", "recipes", "weights"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)

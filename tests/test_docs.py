@@ -111,7 +111,7 @@ def run_page(tmp_path, monkeypatch):
     """
     for name, sample in (("photo.jpg", "chelsea"), ("painting.jpg", "starry_night")):
         (tmp_path / name).write_bytes(images.SAMPLES[sample].read_bytes())
-    for verb in ("stylize", "paint", "stylize_many"):
+    for verb in ("stylize", "paint", "stylize_many", "texture"):
         monkeypatch.setattr(nst, verb, shortened(getattr(nst, verb)))
     monkeypatch.setattr(nst, "dream", shortened(nst.dream, octaves=1))
     monkeypatch.chdir(tmp_path)

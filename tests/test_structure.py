@@ -172,6 +172,7 @@ SAME_NAME = {
     "instant": ({"app.instant.command", "single_pass"}, "the command calls the function's painter"),
     "stylize": ({"app.commands", "painting"}, "the command of this name calls the function"),
     "dream": ({"app.commands", "dreaming"}, "the command of this name calls the function"),
+    "texture": ({"app.commands", "texturing"}, "the command does what the function does"),
     "plan": ({"app.commands", "scaling.plan"}, "the command of this name calls the function"),
     "train": ({"app.commands", "feed_forward.training"}, "the command does what the function does"),
 }

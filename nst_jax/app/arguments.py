@@ -29,6 +29,7 @@ KEYS = {
     "content_weight": "terms.content_weight",
     "style_weight": "terms.style_weight",
     "tv_weight": "terms.tv_weight",
+    "style_scale": "pictures.style_scale",
     "style_shares": "terms.style_shares",
     "learning_rate": "descent.optimizer.learning_rate",
     "steps": "descent.steps",
@@ -48,6 +49,7 @@ class Changes(NamedTuple):
     values: tuple[str, ...] = ()  # KEY=VALUE each, applied before all other changes
     size: str | None = None
     style_size: str | None = None
+    style_scale: tuple[float, ...] | None = None
     steps: int | None = None
     content_weight: float | None = None
     style_weight: float | None = None
@@ -81,8 +83,8 @@ def recipe_of(changes: Changes) -> Recipe:
         value = getattr(changes, flag)
         if value is not None and value != ():
             recipe = _with_flag(recipe, flag, key, value)
-    layers = _layers("content", changes.content_layer) | _layers("style", changes.style_layer)
-    recipe = recipe.replace(layers)
+    recipe = recipe.replace(_layers("content", changes.content_layer))
+    recipe = _with_style_layers(recipe, changes.style_layer)
     if changes.strength is not None:
         recipe = variants.with_strength(recipe, changes.strength)
     if changes.quality is not None:
@@ -112,6 +114,7 @@ def _tile(text: str) -> int | str:
 # Conversions of flags' values to those of recipe files, for flags where the two differ.
 _PLAIN: Mapping[str, Callable[[Any], Any]] = {
     "style_shares": list,
+    "style_scale": list,
     "precision": lambda name: precision_named(name).name,  # raises if it is unknown
     "tile": _tile,
 }
@@ -149,6 +152,84 @@ def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
         f"terms.{kind}_taps": tuple(found),
         f"terms.{kind}_layer_weights": tuple(found.values()),
     }
+
+
+class StyleLayer(NamedTuple):
+    """A style layer as `--style-layer` gives it."""
+
+    tap: str
+    weight: float | None  # None keeps the recipe's
+    file: Path | None  # the style picture of this layer alone; None is the styles of the run
+
+
+def style_layers(chosen: Sequence[str]) -> list[StyleLayer]:
+    """Parse texts NAME, NAME=WEIGHT, NAME=FILE or NAME=WEIGHT:FILE; NAME alone has the weight 1.
+
+    What can be read as a number is a weight. (A file of such a name is `./0.5`.)
+
+    Raises:
+      ValueError: for an unknown or repeated layer, a negative weight, and text that is neither a number
+        nor a file.
+
+    Example:
+      >>> style_layers(["relu1_1=0.5", "relu2_1"])[0]
+      StyleLayer(tap='relu1_1', weight=0.5, file=None)
+    """
+    pairs = [word.partition("=") for word in chosen]
+    if not pairs:
+        return []
+    taps = vgg.resolve_taps([name for name, _, _ in pairs], argument="style_layer")
+    return [_style_layer(tap, *pair) for tap, pair in zip(taps, pairs, strict=True)]
+
+
+def _style_layer(tap: str, name: str, equals: str, text: str) -> StyleLayer:
+    before, colon, after = text.partition(":")
+    if not equals or _is_number(text):
+        return StyleLayer(tap, _layer_weight("style_layer", name, equals, text), None)
+    weighted = bool(colon) and _is_number(before)
+    file = Path(after if weighted else text)
+    if not file.is_file():
+        raise ValueError(
+            "`style_layer`: expected NAME=WEIGHT such as relu4_1=0.2, NAME=FILE or NAME=WEIGHT:FILE, "
+            f"got '{name}={text}', and there is no file '{file}'"
+        )
+    weight = _layer_weight("style_layer", name, equals, before) if weighted else None
+    return StyleLayer(tap, weight, file)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
+    """Return the recipe with these style layers: weights replace all, pictures those of single ones."""
+    layers = style_layers(chosen)
+    weights = {layer.tap: layer.weight for layer in layers if layer.weight is not None}
+    if weights:
+        recipe = recipe.replace(
+            {
+                "terms.style_taps": tuple(weights),
+                "terms.style_layer_weights": tuple(weights.values()),
+            }
+        )
+    own = tuple(layer.tap for layer in layers if layer.file is not None)
+    known = {part.tap for part in recipe.terms.style_parts}
+    for tap in own:
+        if tap not in known:
+            raise ValueError(
+                f"`style_layer`: {tap} has a picture, but it is no style layer here; give it a weight "
+                f"too, as in {tap}=0.2:FILE"
+            )
+    return recipe.replace(terms__tap_styles=own) if own else recipe
+
+
+def tap_files(chosen: Sequence[str]) -> dict[str, Path]:
+    """Return the style picture of each layer that `--style-layer` gives one of its own."""
+    return {layer.tap: layer.file for layer in style_layers(chosen) if layer.file is not None}
 
 
 def tap_weights(chosen: Sequence[str], argument: str) -> dict[str, float]:

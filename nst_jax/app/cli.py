@@ -200,6 +200,23 @@ def stylize(begun: float, content: Path, style: tuple[StyleShare, ...], **chosen
     return commands.stylize(content, style, chosen | {"begun": begun})
 
 
+@cli.command(short_help="Paint the texture of a picture, at any size.")
+@painting.texture
+@click.pass_obj
+def texture(begun: float, style: tuple[StyleShare, ...], **chosen: Any) -> int:
+    """Paint the texture of STYLE at any size: a picture like it everywhere, that depicts nothing.
+
+    Several styles are blended, equally or by their shares: a.jpg:0.7 b.jpg:0.3. With --tile-seamless
+    copies of the result can be laid side by side.
+
+    Ctrl-C stops the run early and saves the picture so far; a second Ctrl-C stops at once.
+    """
+    with _imports():
+        from nst_jax.app import commands
+
+    return commands.texture(style, chosen | {"begun": begun})
+
+
 @cli.command(
     cls=parsing.CommandWithLists, short_help="Paint many pictures: folders, patterns or a table."
 )

@@ -1,9 +1,10 @@
-"""The commands `demo`, `stylize`, `dream`, `batch`, `sweep`, `plan` and `train`.
+"""The commands `demo`, `stylize`, `texture`, `dream`, `batch`, `sweep`, `plan` and `train`.
 
 The function of a command takes the command's arguments, and `chosen`, a dict of its options by name.
 All of these functions but `plan` return the exit code.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from typing import Any, TypeAlias
 import click
 import jax
 
-from nst_jax import _files, images, prepare
+from nst_jax import _files, images, prepare, texturing
 from nst_jax.app import arguments, cache, cluster, preview, single
 from nst_jax.app import dream as dreams
 from nst_jax.app import plan_report as plans
@@ -31,7 +32,8 @@ from nst_jax.app.progress import Display
 from nst_jax.app.writing import write_picture
 from nst_jax.feed_forward.training_job import distinct, training_job
 from nst_jax.images import sheets
-from nst_jax.recipes import starts
+from nst_jax.recipes import GATYS_TEXTURE, starts
+from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_scales
@@ -54,6 +56,11 @@ def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
 def _recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
     """Return the recipe that the options describe, with the shares given for the styles."""
     return arguments.recipe_of(_changes(chosen | {"style_shares": arguments.shares_of(styles)}))
+
+
+def _tap_files(chosen: Mapping[str, Any]) -> list[Path]:
+    """Return the style pictures of single layers, in the order of the recipe's `tap_styles`."""
+    return list(arguments.tap_files(chosen["style_layer"]).values())
 
 
 def _seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
@@ -158,6 +165,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
         checkpoint_every=chosen["checkpoint_every"],
         resume=chosen["resume"],
     )
+    paths += _tap_files(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     check_outputs(outputs, [content, *paths, *_other_inputs(chosen, init_file)])
     with ExitStack() as resources:
@@ -177,6 +185,56 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
             begun=chosen["begun"],
         )
         return _paint(job, chosen, peers)
+
+
+def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
+    """Paint the texture of the styles, on a canvas without content."""
+    chosen["recipe"] = chosen["recipe"] or GATYS_TEXTURE.name
+    # The size of a texture is no rule for a content, so the recipe keeps its own.
+    recipe = _recipe(chosen | {"size": None, "style_size": None}, styles)
+    recipe = texturing.of_texture(recipe, seamless=chosen["tile_seamless"])
+    paths = [path for path, _ in styles]
+    outputs = Outputs(
+        picture=result_path(chosen["output"], default_name(paths[0], paths[1:], "_texture")),
+        overwrite=chosen["overwrite"],
+        metadata=chosen["metadata"],
+        every=chosen["every"],
+        frames=chosen["frames"],
+        log=chosen["log"],
+        checkpoint=chosen["checkpoint"],
+        checkpoint_every=chosen["checkpoint_every"],
+        resume=chosen["resume"],
+    )
+    paths += _tap_files(chosen)
+    others = [path for path in (_recipe_file(chosen), chosen["weights"]) if path is not None]
+    check_outputs(outputs, [*paths, *others])
+    pictures = [images.read(path, argument="style") for path in paths]
+    first = pictures[0].image.shape
+    shape = texturing.canvas_shape(chosen["size"], (first[0], first[1]), recipe)
+    recipe = with_sizes(texturing.with_canvas_as_it_is(recipe), style_size=chosen["style_size"])
+    with ExitStack() as resources:
+        for argument in ("checkpoint", "log"):
+            if (path := getattr(outputs, argument)) is not None:
+                resources.enter_context(cluster.reserved_by_first(path, argument))
+        job = picture_job(
+            _blank_picture(shape),
+            pictures,
+            recipe,
+            outputs,
+            seed=chosen["seed"] or 0,
+            resume=checkpoint_of(outputs),
+            devices=chosen["devices"],
+            may_preview=False,
+            begun=chosen["begun"],
+        )
+        return _paint(job, chosen)
+
+
+def _blank_picture(shape: tuple[int, int]) -> images.Picture:
+    """Return the content of a texture: a grey picture that no file has."""
+    name = f"blank {shape[1]}x{shape[0]}"
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return images.Picture(texturing.blank(shape), None, (), name, digest)
 
 
 def dream(content: Path, chosen: Chosen) -> int:
@@ -213,6 +271,8 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         for path, name in ((content, "content"), *((path, "style") for path, _ in styles))
         if path is not None
     ]
+    if seen:
+        seen += [images.glance(path, argument="style_layer") for path in _tap_files(chosen)]
     shapes = [glance.shape for glance in seen]
     cache.set_cache(chosen["cache"])
     options: dict[str, Any] = {
@@ -309,7 +369,9 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     return batch_job.batch_job(
-        rows.requested_rows(contents, **chosen),
+        rows.with_tap_files(
+            rows.requested_rows(contents, **chosen), arguments.tap_files(chosen["style_layer"])
+        ),
         _changes(chosen),
         chosen["output"],
         chosen["suffix"],
@@ -371,6 +433,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     recipe = _recipe(chosen | swept, styles)
     paths = [path for path, _ in styles]
     output = result_path(chosen["output"], default_name(content, paths, "_sweep"))
+    paths += _tap_files(chosen)
     check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])

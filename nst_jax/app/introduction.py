@@ -1,10 +1,12 @@
 """Show what a command is about to paint: device, weights, recipe, pictures, memory, notes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
+from nst_jax.prepare import Scale, notes_on_enlarged_styles
 from nst_jax.recipes.recipe import Recipe, Terms
 
 
@@ -60,12 +62,24 @@ def family_note(recipe: Recipe, family: str) -> str:
 
 
 def share_words(terms: Terms, count: int) -> list[str]:
-    """Return the share of each of `count` styles as text, such as ", 25%"; empty for a single style."""
-    if count == 1:
-        return [""]
+    """Return the part of each of `count` styles as text, such as ", 25%" or ", for relu1_1".
+
+    The text is empty for a style that is not blended with others.
+    """
+    own = [f", for {tap}" for tap in terms.tap_styles]
+    if (blended := count - len(own)) == 1:
+        return ["", *own]
     shares = [float(share) for share in terms.style_shares]
-    shares = shares * count if len(shares) == 1 else shares
-    return [f", {share / sum(shares):.0%}" for share in shares]
+    shares = shares * blended if len(shares) == 1 else shares
+    return [*(f", {share / sum(shares):.0%}" for share in shares), *own]
+
+
+def style_scale_notes(styles: Sequence[Any], scale: Scale, recipe: Recipe) -> list[str]:
+    """Return a note on each style that is enlarged beyond its pixels; see `prepare`."""
+    originals = [style.image.shape[:2] for style in styles]
+    return [
+        as_flags(note) for note in notes_on_enlarged_styles(originals, scale.style_shapes, recipe)
+    ]
 
 
 def size_words(picture: Any, shape: tuple[int, int], rule: Any, resampling: str) -> str:

@@ -43,6 +43,7 @@ class PictureJob(Job):
       plan: what was decided about the run before it starts, such as sizes and tiles.
       outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
+      may_preview: whether a preview by a feed-forward network may be written before the first update.
       begun: when the command began, by `time.perf_counter`.
     """
 
@@ -51,6 +52,7 @@ class PictureJob(Job):
     plan: Plan
     outputs: Outputs
     resume: Checkpoint | None = None
+    may_preview: bool = True
     begun: float = field(default_factory=time.perf_counter, compare=False)
 
     @property

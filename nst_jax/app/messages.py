@@ -12,6 +12,8 @@ from difflib import get_close_matches
 
 import click
 
+from nst_jax.app.synonyms import meant_by
+
 PROGRAM = "nst-jax"
 
 
@@ -88,7 +90,9 @@ def print_message(kind: str, text: str) -> None:
 
 
 # Options that messages of the Python API suggest, by their Python names.
-SUGGESTED = ("size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width")
+SUGGESTED = (
+    "size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width", "style_scale",
+)  # fmt: skip
 
 
 def as_flags(message: str) -> str:
@@ -98,7 +102,9 @@ def as_flags(message: str) -> str:
       >>> as_flags("smaller: `tile` auto or `descent.optimizer.history=5`")
       'smaller: `--tile` auto or `--set descent.optimizer.history=5`'
     """
-    flags = re.sub(f"`({'|'.join(SUGGESTED)})`", r"`--\1`", message)
+    flags = re.sub(
+        f"`({'|'.join(SUGGESTED)})`", lambda name: f"`--{name[1].replace('_', '-')}`", message
+    )
     return re.sub(r"`([a-z]+(?:\.[a-z_]+)+=)", r"`--set \1", flags)
 
 
@@ -107,8 +113,10 @@ def usage_message(error: click.UsageError) -> str:
     path = error.ctx.command_path if error.ctx else PROGRAM
     help_line = f"`{path} --help` lists the options"
     if isinstance(error, click.NoSuchOption):
-        known = [name for p in error.ctx.command.params for name in p.opts] if error.ctx else []
-        hint = did_you_mean(error.option_name, known) or help_line
+        options = error.ctx.command.params if error.ctx else []
+        known = [name for p in options if isinstance(p, click.Option) for name in p.opts]
+        name = error.option_name
+        hint = meant_by(name, known) or did_you_mean(name, known) or help_line
         return f"`{error.option_name}`: there is no such option; {hint}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
         return f"`{as_typed(error.param)}`: is missing; {help_line}"
@@ -125,7 +133,16 @@ def as_typed(param: click.Parameter) -> str:
     return param.human_readable_name.strip("[].")
 
 
+# How alike two names must be for one to be suggested, from 0 to 1 (as `difflib` measures it).
+LIKE = 0.75
+
+
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return a question that suggests the nearest known name, or an empty text if none is near."""
-    near = get_close_matches(name, known, n=1, cutoff=0.7)
-    return f"did you mean {near[0]}?" if near else ""
+    """Return a question that suggests the nearest known name, or an empty text if none is near.
+
+    The dashes before options are not compared, since they would make short options of any meaning
+    alike.
+    """
+    plain = {option.lstrip("-"): option for option in known}
+    near = get_close_matches(name.lstrip("-"), plain, n=1, cutoff=LIKE)
+    return f"did you mean {plain[near[0]]}?" if near else ""

@@ -171,6 +171,17 @@ class Command(click.Command):
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         return _reworded(super().get_help_option(ctx))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        typed = list(args)  # click empties `args`
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            # After a single dash, as in `-image_size`, click reads letters, and names the first one.
+            words = (word.partition("=")[0] for word in typed if not word.startswith("--"))
+            name = error.option_name
+            whole = next((word for word in words if word.startswith(name)), name)
+            raise click.NoSuchOption(whole, ctx=error.ctx) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

@@ -30,7 +30,12 @@ def write_preview(job: PictureJob, display: Display) -> bool:
       Whether the preview was written.
     """
     outputs = job.outputs
-    if outputs.every is None or job.resume is not None or not cluster.is_first():
+    if (
+        not job.may_preview
+        or outputs.every is None
+        or job.resume is not None
+        or not cluster.is_first()
+    ):
         return False
     try:
         image = _painted(job, display)
@@ -69,7 +74,7 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
         # Resized with Pillow, which is quicker than compiling a program for one picture.
         styles = [
             images.bicubic_8bit(picture.image, rule.shape(*picture.image.shape[:2]))
-            for picture in job.styles
+            for picture in job.plan.recipe.terms.blended_styles(job.styles)
         ]
         content = images.bicubic_8bit(job.content.image, shape)
         network.result()

@@ -14,7 +14,7 @@ from nst_jax._types import Checkpoint, Params
 from nst_jax.app import autosave, cache, cluster, plan_report, programs
 from nst_jax.app.formatting import duration, span
 from nst_jax.app.interrupts import Interrupts
-from nst_jax.app.introduction import introduce, share_words, size_words
+from nst_jax.app.introduction import introduce, share_words, size_words, style_scale_notes
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
 from nst_jax.app.messages import print_message
@@ -27,6 +27,7 @@ from nst_jax.app.writing import resized_alpha, write_elsewhere, write_picture
 from nst_jax.descent import has_stalled
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
+from nst_jax.prepare import style_rule_words
 from nst_jax.weights.params import WeightsInfo
 
 # What a `Recorder` records: a `Snapshot`; subclasses record other types, such as `DreamShot`.
@@ -442,7 +443,7 @@ class Recorder:
 def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None:
     """Show device, weights, recipe, sizes, memory and notes before the run."""
     recipe, scales = job.plan.recipe, job.plan.scales
-    rule, style_rule = recipe.pictures.size, recipe.pictures.style_size or recipe.pictures.size
+    rule = recipe.pictures.size
     lines = {
         "recipe": f"{recipe.name}, {facts['steps']} updates",
         "precision": plan_report.precision_line(job.plan, job.resume),
@@ -452,14 +453,15 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
         lines["bands"] = f"{bands.count} devices, {bands.band_height} rows each or fewer"
     resampling = facts["filter"]
     lines["content"] = size_words(job.content, scales[-1].shape, rule, resampling)
-    for role, style, shape, share in zip(
+    for index, role, style, shape, share in zip(
+        range(len(job.styles)),
         [role for role in job.inputs if role.startswith("style")],
         job.styles,
         scales[-1].style_shapes,
         share_words(recipe.terms, len(job.styles)),
         strict=True,
     ):
-        words = size_words(style, shape, style_rule, resampling) + share
+        words = size_words(style, shape, style_rule_words(recipe, index), resampling) + share
         lines[role.replace("_", " ")] = words
     if len(scales) > 1:
         lines["scales"] = ", ".join(f"{px(scale.shape)} for {scale.steps}" for scale in scales)
@@ -467,6 +469,7 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
     if (time := plan_report.time_line(job.plan)) is not None:
         lines["time"] = time
     notes = [note for note in [plan_report.warning(job.plan)] if note]
+    notes += style_scale_notes(job.styles, scales[-1], recipe)
     if job.outputs.checkpoint is not None:
         lines["checkpoint"], more = autosave.describe(job)
         notes += more

@@ -17,7 +17,7 @@ import numpy as np
 
 from nst_jax import _checks, _files, images, prepare, provenance, vgg
 from nst_jax._types import Params
-from nst_jax.app.introduction import introduce
+from nst_jax.app.introduction import introduce, style_scale_notes
 from nst_jax.app.job import Job
 from nst_jax.app.plan_report import memory_line, precision_line, px
 from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
@@ -385,6 +385,7 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
         weights=weights._asdict(),
         lines=lines | {"memory": memory_line(job.plan)},
         recipes=[recipe],
+        notes=style_scale_notes(job.styles, job.plan.scales[-1], recipe),
     )
 
 

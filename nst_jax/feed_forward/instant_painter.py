@@ -242,7 +242,8 @@ def resolved_start(
     if not isinstance(chosen, starts.Instant):
         return init
     given = recipe.terms.style_shares if shares is None else shares
-    style = style_of([np.asarray(picture) for picture in prepared.styles], given)
+    blended = recipe.terms.blended_styles(prepared.styles)
+    style = style_of([np.asarray(picture) for picture in blended], given)
     content = prepare.at_scale(prepared.content, prepared.scales[0].shape)
     painter = InstantPainter()
     return painter.paint([painter.request(np.asarray(content), style)])[0]

@@ -21,6 +21,7 @@ from nst_jax.feed_forward.crops import Found, find_photos
 from nst_jax.feed_forward.johnson import SMALLEST
 from nst_jax.feed_forward.training_step import check_batch
 from nst_jax.recipes.changes import with_options
+from nst_jax.recipes.checking import check_style_scale
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import sharding
@@ -65,10 +66,10 @@ class TrainingJob:
         """(height, width) at which each painting is measured, by the recipe's size rules."""
         crop = (self.crop, self.crop)
         return {
-            name: prepare.final_shapes(crop, painting.shape[:2], self.recipe, argument="paintings")[
-                1
-            ]
-            for name, painting in self.paintings.items()
+            name: prepare.final_shapes(
+                crop, painting.shape[:2], self.recipe, argument="paintings", index=index
+            )[1]
+            for index, (name, painting) in enumerate(self.paintings.items())
         }
 
     @cached_property
@@ -131,11 +132,18 @@ def training_job(
             f"`recipe`: {recipe.name!r} seeks nearest neighbours for one canvas at a time, so "
             "no network can be trained by it; choose a recipe with another style loss"
         )
+    if recipe.terms.tap_styles:
+        raise ValueError(
+            "`recipe`: has styles of single layers (`tap_styles`), but a network learns a painting "
+            "as a whole; leave them out, or paint with `stylize`"
+        )
+    named = _named(paintings)
+    check_style_scale(recipe.pictures, len(named))
     mesh = sharding.mesh_of(devices)
     check_batch(batch, mesh)
     platform = jax.devices()[0].platform if mesh is None else mesh.devices.flat[0].platform
     job = TrainingJob(
-        paintings=_named(paintings),
+        paintings=named,
         found=Found((), ()),
         # Crops are small, so they are never computed in tiles.
         recipe=recipe.resolved(platform).replace(network__tile=0),

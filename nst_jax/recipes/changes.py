@@ -1,5 +1,6 @@
 """Variants of a recipe: other sizes, strength, learning rate, and the options of a run."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nst_jax import _checks
@@ -134,6 +135,33 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
     return recipe.replace(pictures__size=rule, pictures__style_size=own)
 
 
+def with_tap_styles(
+    recipe: Recipe, tap_styles: Mapping[str, Any] | None
+) -> tuple[Recipe, list[Any]]:
+    """Return the recipe with a style of its own at some taps, and these styles in its order.
+
+    Args:
+      recipe: a checked recipe.
+      tap_styles: maps a tap to its style picture; None or empty leaves the recipe as it is.
+
+    Returns:
+      The checked recipe, whose `terms.tap_styles` are the taps; and the pictures, which follow the
+      blended styles in every list of styles.
+
+    Raises:
+      TypeError: if `tap_styles` is no mapping.
+      ValueError: for a tap that is unknown, repeated, or without a style loss.
+    """
+    if not tap_styles:
+        return recipe, []
+    if not isinstance(tap_styles, Mapping):
+        raise TypeError(
+            f"`tap_styles`: expected a dictionary from taps to pictures, got "
+            f"{type(tap_styles).__name__}; write {{'relu1_1': picture}}"
+        )
+    return check(recipe.replace(terms__tap_styles=tuple(tap_styles))), list(tap_styles.values())
+
+
 TILE_WORDS = {"auto": None, "off": 0}  # string given as `tile` -> the value of `Network.tile`
 
 
@@ -144,6 +172,7 @@ def with_options(
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
+    style_scale: float | Sequence[float] | None = None,
 ) -> Recipe:
     """Return the recipe, checked, with the options of a run; an option of None changes nothing.
 
@@ -154,6 +183,7 @@ def with_options(
       steps: number of updates.
       precision: a name, see `nst_jax.vgg.precision.precision_named`.
       tile: see `tile_of`.
+      style_scale: a factor of the styles' sizes, or one for each style.
 
     Returns:
       The recipe to run.
@@ -167,6 +197,10 @@ def with_options(
             recipe = recipe.replace(network__precision=precision_named(precision))
         if tile is not None:
             recipe = recipe.replace(network__tile=tile_of(tile))
+        if style_scale is not None:
+            given: Any = style_scale
+            factors = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+            recipe = recipe.replace(pictures__style_scale=factors)
         if steps is not None:
             recipe = recipe.replace(descent__steps=steps)
     return with_sizes(check(recipe), size, style_size)

@@ -44,7 +44,17 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
     _check_precisions(recipe.network)
     _check_tile(recipe.network.tile, recipe.terms.taps)
     check_not_cut(recipe)
+    _check_wrap(recipe)
     return recipe
+
+
+def _check_wrap(recipe: Recipe) -> None:
+    """Refuse a variation that has its own rule at the border where borders wrap."""
+    if recipe.network.wraps and recipe.terms.variation is losses.NINE_POINT_VARIATION:
+        raise ValueError(
+            "`variation`: nine_point_variation repeats the border pixels, but here opposite borders "
+            "meet (`padding` wrap); choose another, such as mean_variation"
+        )
 
 
 def _check_losses(terms: Terms) -> None:
@@ -105,7 +115,12 @@ def _checked_terms(terms: Terms) -> Terms:
             f"`style_shares`: got {len(terms.style_shares)}, but a loss that seeks nearest neighbours "
             "takes them from all styles alike; leave the shares out, or repeat a style"
         )
-    return replace(
+    if terms.matched and terms.tap_styles:
+        raise ValueError(
+            "`tap_styles`: a loss that seeks nearest neighbours reads all style taps at once, so no tap "
+            "can have a style of its own; leave them out"
+        )
+    terms = replace(
         terms,
         second_style=terms.second_style and _checked_second_style(terms.second_style),
         style_shares=tuple(terms.style_shares),
@@ -114,6 +129,21 @@ def _checked_terms(terms: Terms) -> Terms:
         style_taps=style,
         style_layer_weights=tuple(terms.style_layer_weights),
     )
+    return replace(terms, tap_styles=_checked_tap_styles(terms))
+
+
+def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
+    if not terms.tap_styles:
+        return ()
+    taps = vgg.resolve_taps(terms.tap_styles, argument="tap_styles")
+    known = tuple(dict.fromkeys(part.tap for part in terms.style_parts))
+    for tap in taps:
+        if tap not in known:
+            raise ValueError(
+                f"`tap_styles`: {tap} is no style layer of the recipe, which has {', '.join(known)}; "
+                "choose one of these, or add it to the style layers"
+            )
+    return taps
 
 
 def _checked_second_style(second: SecondStyle) -> SecondStyle:
@@ -142,24 +172,40 @@ def _check_shares(shares: Any) -> None:
 LARGEST_SHARE = 1e30
 
 
+def check_style_scale(pictures: Pictures, count: int) -> None:
+    """Refuse another number of `style_scale` factors than one, or one for each of `count` styles."""
+    factors = pictures.style_scale or (1.0,)
+    if len(factors) not in (1, count):
+        raise ValueError(
+            f"`style_scale`: expected one number for all styles, or one for each of the {count}, got "
+            f"{len(factors)}"
+        )
+
+
 def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
     """Refuse a number of style pictures that differs from the number of a recipe's `style_shares`.
 
     Args:
-      terms: the recipe's terms; a single share fits any number of pictures.
+      terms: the recipe's terms; a single share fits any number of pictures. Each of `tap_styles` needs
+        a further picture.
       count: number of style pictures given.
       argument: the caller's name for the pictures, shown in error messages.
 
     Raises:
       ValueError: if there is no picture, or if the two numbers differ, which the message then states.
     """
-    shares = len(terms.style_shares)
+    shares, own = len(terms.style_shares), len(terms.tap_styles)
     if not count:
         raise ValueError(f"`{argument}`: is empty; give at least one picture")
-    if shares not in (1, count):
+    if count <= own:
+        raise ValueError(
+            f"`{argument}`: expected at least {own + 1} pictures, of which the last {own} are for "
+            f"{', '.join(terms.tap_styles)} (`tap_styles`), got {count}"
+        )
+    if shares not in (1, count - own):
         raise ValueError(
             f"`{argument}`: expected {shares} pictures, as many as the recipe's `style_shares`, got "
-            f"{count}; give as many, or other shares"
+            f"{count - own}; give as many, or other shares"
         )
 
 
@@ -180,9 +226,19 @@ def _check_pictures(pictures: Pictures) -> None:
             f"`size`: {type(pictures.size).__name__} gives a style the size of the canvas, and this "
             "is the rule for the canvas; use it as `style_size`"
         )
+    _check_style_scale(pictures.style_scale)
     if isinstance(pictures.start, tuple(starts.STARTS.values())):
         for path, value in jax.tree_util.tree_leaves_with_path(pictures.start):
             _checks.number(jax.tree_util.keystr(path).lstrip("."), value, least=0)
+
+
+def _check_style_scale(factors: Any) -> None:
+    if factors is None:
+        return
+    if not isinstance(factors, (list, tuple)) or not factors:
+        raise TypeError(f"`style_scale`: expected a number, or one for each style, got {factors!r}")
+    for factor in factors:
+        _checks.number("style_scale", factor, above=0)
 
 
 def _check_descent(descent: Descent) -> None:
@@ -278,13 +334,19 @@ MOST_RATIO, MOST_SCALES = 0.25, 16
 
 
 def check_not_cut(recipe: Recipe) -> None:
-    """Refuse tiles for a recipe with a loss that is not additive (not made of sums over positions).
+    """Refuse tiles for a recipe that is not `divisible`.
 
     Raises:
-      ValueError: if the recipe has tiles and a loss that is not additive; the message names the loss.
+      ValueError: if the recipe has tiles, and a loss is not additive (not made of sums over positions)
+        or borders wrap; the message says which.
     """
     if not recipe.network.tile:
         return
+    if recipe.network.wraps:
+        raise ValueError(
+            f"`tile`: got {recipe.network.tile}, but the borders of the picture meet (`padding` wrap), "
+            "and a tile does not see the opposite border; use `tile=0`, which computes it in one piece"
+        )
     for name, loss in recipe.terms.named_losses.items():
         if not loss.additive:
             raise ValueError(

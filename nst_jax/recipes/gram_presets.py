@@ -58,6 +58,31 @@ GATYS_2016 = replace(
 )
 
 
+# The texture of a picture, without any content. Departures from the source: it reads the outputs of
+# the poolings, here the layers before them; its network is rescaled so that every channel's mean
+# activation is 1, here it is the original one; SciPy's L-BFGS-B keeps each pixel in the range of the
+# picture's, here a guarded L-BFGS runs without bounds and the result is clipped; and in the end it
+# matches the histogram of the picture, here nothing does.
+GATYS_TEXTURE = Recipe(
+    name="gatys-texture",
+    source="leongatys/DeepTextures @ 289dfe6f, Example.ipynb, for Gatys, Ecker, Bethge, Texture "
+    "Synthesis Using Convolutional Neural Networks, NIPS 2015",
+    pictures=Pictures(size=sizes.Area(256), start=starts.MeanNoise(deviation=1.0)),
+    network=vgg.Network(pool=layers.average_pool, ceil=True),
+    terms=Terms(
+        content_taps=("relu1_1",),
+        content_weight=0.0,
+        style_taps=("relu1_1", "relu1_2", "relu2_2", "relu3_4", "relu4_4"),
+        style_layer_weights=ONES,  # the source's are 1e9 each, for its rescaled network
+        style_loss=losses.GRAM_PAPER,
+    ),
+    descent=Descent(
+        optimizer=optimizers.LBFGS(radius=0.02, largest_radius=0.2, slack=0.1, history=20),
+        steps=2000,
+    ),
+)
+
+
 # Versions: the source's losses were printed in 2017 with the Python 2.7.6 of Ubuntu 14.04, whose
 # Pillow is 2.3. Before Pillow 2.7, BILINEAR was not antialiased; with today's filter, the printed
 # losses are missed by 17 %. PyTorch of that time compared sums of absolute values, not their

@@ -8,7 +8,7 @@ of its values.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,8 @@ def _added_later(default: Any, *, static: bool = False) -> Any:
     return field(default=default, metadata={"static": static, ADDED_LATER: True})
 
 
+_Style = TypeVar("_Style")
+
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 FIFTHS = (0.2,) * 5
@@ -45,6 +47,8 @@ class Pictures:
     Attributes:
       size: rule for the size of the content, and so of the canvas, the picture that is optimised.
       style_size: rule for the size of the style; None means that `size` holds for styles too.
+      style_scale: factors by which both sides of each style are then multiplied: one for all styles, or
+        one for each. Larger styles give larger strokes. None is a factor of 1.
       resize: the resize filter, a function (image, (height, width)) -> image. Static.
       start: makes the initial canvas; see `nst_jax.recipes.starts`.
       recolour: whether the colours of every picture that a run returns are moved to the palette of its
@@ -56,6 +60,12 @@ class Pictures:
     resize: filters.Resize = _static(filters.antialiased)
     start: starts.Start = starts.FromContent()
     recolour: bool = _added_later(False, static=True)
+    style_scale: tuple[float, ...] | None = _added_later(None)
+
+    def scale_of_style(self, index: int) -> float:
+        """Return the factor for the style with this index."""
+        factors = self.style_scale or (1.0,)
+        return float(factors[index if len(factors) > 1 else 0])
 
 
 class StylePart(NamedTuple):
@@ -118,6 +128,9 @@ class Terms:
     the style. If it finds them once for each scale, it does so in the picture
     `search_content * content + (1 - search_content) * canvas`, and in the content alone at the coarsest
     scale. `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale.
+    A tap of `tap_styles` (static) has a style picture of its own, and its statistics come from that
+    picture alone. These pictures follow the blended ones in every list of styles, in the order of
+    `tap_styles`. So fine and coarse strokes may come from different pictures.
     """
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
@@ -134,6 +147,11 @@ class Terms:
     tv_weight: float = 0.0
     search_content: float = _added_later(0.75)
     last_style_loss: losses.AnyStyleLoss | None = _added_later(None, static=True)
+    tap_styles: tuple[str, ...] = _added_later((), static=True)
+
+    def blended_styles(self, styles: Sequence[_Style]) -> Sequence[_Style]:
+        """Return the styles that are blended: all but the last ones, which belong to `tap_styles`."""
+        return styles[: len(styles) - len(self.tap_styles)]
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -289,6 +307,11 @@ class Recipe:
     network: vgg.Network = _static(vgg.Network())
     terms: Terms = Terms()
     descent: Descent = Descent()
+
+    @property
+    def divisible(self) -> bool:
+        """Whether tiles and bands are allowed: all losses are additive, and no borders wrap."""
+        return self.terms.additive and not self.network.wraps
 
     def bare(self) -> "Recipe":
         """Return the recipe with fixed values in all fields on which compiled programs do not depend.

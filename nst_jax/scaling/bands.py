@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from nst_jax._types import Array, Shape
-from nst_jax.recipes.recipe import Terms
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.sharding import BANDS, PICTURES, AnyMesh, replicate, shard_map
 from nst_jax.vgg import SMALLEST, Network
 
@@ -83,16 +83,22 @@ def check_bands(bands: Bands | None) -> None:
         )
 
 
-def check_bands_allowed(bands: Bands | None, terms: Terms) -> None:
-    """Refuse bands for a recipe with a loss that is not a sum over positions.
+def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
+    """Refuse bands for a recipe whose losses and gradients cannot be computed part by part.
 
     Raises:
-      ValueError: if there are bands and a loss that is not additive; the message names the loss.
+      ValueError: if there are bands, and a loss is not additive or borders wrap; the message says
+        which.
     """
-    if bands is None or terms.additive:
+    if bands is None or recipe.divisible:
         return
     argument = "bands" if PICTURES in bands.mesh.shape else "devices"
-    name = next(name for name, loss in terms.named_losses.items() if not loss.additive)
+    if recipe.network.wraps:
+        raise ValueError(
+            f"`{argument}`: the borders of the picture meet (`padding` wrap), so its bands cannot be "
+            "computed separately; paint each picture on one device"
+        )
+    name = next(name for name, loss in recipe.terms.named_losses.items() if not loss.additive)
     raise ValueError(
         f"`{argument}`: `{name}` is not additive, so the bands of a picture cannot be computed "
         "separately; paint each picture on one device"

@@ -67,7 +67,7 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
 
     All variants paint the same picture. The first computes the canvas as a whole. On an accelerator,
     the second adds rematerialisation, unless the recipe has it already. The others compute in smaller
-    and smaller tiles; there are none of these if the recipe has a loss that is not additive.
+    and smaller tiles; there are none of these if the recipe is not `divisible`.
 
     Args:
       recipe: the recipe to vary.
@@ -77,7 +77,7 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     candidates = [with_network(recipe, tile=0)]
     if platform != "cpu" and not recipe.network.remat:
         candidates.append(with_network(recipe, tile=0, remat=True))
-    if not recipe.terms.additive:  # a loss that is not additive needs the whole picture
+    if not recipe.divisible:
         return candidates
     halo = vgg.halo_of(recipe.terms.taps)
     remat = recipe.network.remat or platform != "cpu"

@@ -5,7 +5,7 @@ divided to fit into memory, and the predicted memory and number of operations. E
 `paint`, `stylize_many` and every command either take it as an argument or make it first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from nst_jax import _checks, checkpoints, prepare, recipes
 from nst_jax._types import Checkpoint, Shape
 from nst_jax.prepare import Scale
-from nst_jax.recipes.changes import with_options, with_sizes
+from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, chunk_size, sharding
@@ -213,6 +213,8 @@ def plan(
     recipe: Recipe = recipes.DEFAULT,
     size: Size = None,
     style_size: Size = None,
+    style_scale: float | Sequence[float] | None = None,
+    tap_styles: Mapping[str, Any] | None = None,
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
@@ -235,6 +237,8 @@ def plan(
       recipe: see `stylize`.
       size: see `stylize`.
       style_size: see `stylize`.
+      style_scale: see `stylize`.
+      tap_styles: as in `stylize`; each picture may be given by its (height, width).
       steps: see `stylize`.
       precision: see `stylize`.
       tile: see `stylize`.
@@ -268,10 +272,12 @@ def plan(
     """
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
-    checked = with_options(recipe, size, style_size, steps, precision, tile)
+    checked = with_options(recipe, size, style_size, steps, precision, tile, style_scale)
+    checked, own = with_tap_styles(checked, tap_styles)
     checked = checkpoints.with_choices_of(checked, resume)
     styles = style if _is_list_of_pictures(style) else [style]
     shapes = [_shape_of(f"style[{i}]", one) for i, one in enumerate(styles)]
+    shapes += [_shape_of("tap_styles", one) for one in own]
     scales = prepare.scales_of(_shape_of("content", content), shapes, checked)
     _checks.whole("pictures", pictures, least=1)
     if chunk is not None:
@@ -310,14 +316,15 @@ def plan_canvas(
     shape: Shape,
     **options: Any,
 ) -> Plan:
-    """Plan a run whose canvas has this (height, width), with one style of the same size.
+    """Plan a run whose canvas has this (height, width), with styles of the same size.
 
     Args:
       recipe: a checked recipe; its size rules are ignored.
       shape: (height, width) of the canvas at its final size.
       **options: further arguments of `plan_scales`.
     """
-    scales = prepare.scales_of(shape, [shape], with_sizes(recipe, "as-is", "as-is"))
+    styles = [shape] * (1 + len(recipe.terms.tap_styles))
+    scales = prepare.scales_of(shape, styles, with_sizes(recipe, "as-is", "as-is"))
     return plan_scales(recipe, scales, **options)
 
 
@@ -363,7 +370,7 @@ def plan_scales(
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)
-    check_bands_allowed(bands, recipe.terms)
+    check_bands_allowed(bands, recipe)
     check_bands(bands)
     available, counted, here = _memory_of(mesh, device, memory, platform)
     if unread and files is not None and available is not None and counted == "cpu":

@@ -197,6 +197,20 @@ def reflect_padded(
     return _convolve_padded(mode, x, kernel, forms, products)
 
 
+def wrap_padded(
+    x: FeatureMap,
+    kernel: Kernel,
+    forms: Forms | None = None,
+    products: lax.Precision = FLOAT32.products,
+) -> Convolved:
+    """Convolve with the opposite border of `x` beyond each border, as if copies of it lay side by side.
+
+    Features of a picture that is shifted cyclically are then shifted too, if the shift is a multiple of
+    what the poolings before them span, and the sides are such multiples.
+    """
+    return _convolve_padded("wrap", x, kernel, forms, products)
+
+
 def _convolve_padded(
     mode: str, x: FeatureMap, kernel: Kernel, forms: Forms | None, products: lax.Precision
 ) -> Convolved:
@@ -378,4 +392,5 @@ PADDINGS = {
     "replicate": replicate_padded,
     "replicate_first": replicate_first,
     "reflect": reflect_padded,
+    "wrap": wrap_padded,
 }

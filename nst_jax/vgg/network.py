@@ -32,6 +32,7 @@ from nst_jax.vgg.layers import (
     pool_relu,
     relu,
     transpose,
+    wrap_padded,
     zero_padded,
 )
 from nst_jax.vgg.pixels import PIXELS, Pixels
@@ -147,7 +148,8 @@ class Network:
     Attributes:
       pool: `max_pool`, `average_pool`, `scaled_average_pool` or `l2_pool`.
       ceil: whether pooling keeps an odd last row and column (Caffe) or drops it (torch, Keras).
-      padding: `zero_padded`, `replicate_padded`, `replicate_first` or `reflect_padded`.
+      padding: `zero_padded`, `replicate_padded`, `replicate_first`, `reflect_padded` or
+        `wrap_padded`, with which a canvas becomes a texture that can be laid side by side.
       pixels: the pixel convention of the network's input; None means the convention of the weights,
         which is right unless a published recipe deliberately uses another one.
       precision: precision of products and activations, one of `nst_jax.vgg.precision`; `AUTO` leaves it
@@ -173,6 +175,11 @@ class Network:
     accelerator_precision: Precision = TENSORFLOAT32
     remat: bool = False
     tile: int | None = None
+
+    @property
+    def wraps(self) -> bool:
+        """Whether each border of a picture continues at the opposite one."""
+        return self.padding is wrap_padded
 
     def precision_on(self, platform: str | None = None) -> Precision:
         """Return the precision in which a platform computes: `precision`, unless that is `AUTO`.

@@ -40,6 +40,13 @@ COMMANDS = {
         "step 0 of 200",
         (KILL, TERM, KILL, HUP, KILL, INT),
     ),
+    "texture": Command(
+        "texture art.png --size 32 --tile-seamless --checkpoint run.h5 --checkpoint-every 1 --resume "
+        "-o out.png --overwrite --recipe fast.toml",
+        ("out.png",),
+        "step 0 of 200",
+        (KILL, INT, KILL, TERM, KILL, HUP),
+    ),
     "batch": Command(
         "batch photo.png other.png --styles art.png -o out --chunk 1 --recipe fast.toml",
         ("out/photo_art.png", "out/other_art.png"),

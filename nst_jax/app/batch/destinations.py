@@ -79,7 +79,7 @@ def destinations(
 
 def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
     """Return the paths of the contents and styles of rows."""
-    return {path for row in rows for path in (row.content, *(style for style, _ in row.styles))}
+    return {path for row in rows for path in (row.content, *row.style_files)}
 
 
 def check_destinations(

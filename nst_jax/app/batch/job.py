@@ -16,6 +16,7 @@ from nst_jax.app.batch.groups import Entry
 from nst_jax.app.batch.rows import ManifestRow, naming_row
 from nst_jax.app.job import Job
 from nst_jax.recipes import toml
+from nst_jax.recipes.changes import with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import capacity
 from nst_jax.scaling.plan import plan_scales
@@ -83,7 +84,7 @@ class Draft(NamedTuple):
     @property
     def styles(self) -> tuple[Path, ...]:
         """Paths of the style files, without their shares."""
-        return tuple(path for path, _ in self.row.styles)
+        return self.row.style_files
 
     @property
     def number(self) -> int:
@@ -100,10 +101,12 @@ def record_of(
     what: Draft | Entry, status: str, error: str | None = None, **fields: Any
 ) -> results.Record:
     """Return the record of how the row of `what` ended; `fields` are further fields of `Record`."""
-    names, shares = list(map(str, what.styles)), what.recipe.terms.style_shares
+    terms, every = what.recipe.terms, list(map(str, what.styles))
+    names, shares = terms.blended_styles(every), terms.style_shares
+    own = zip(terms.tap_styles, every[len(names) :], strict=True)
     if len(shares) > 1:
         names = [f"{name}:{share:g}" for name, share in zip(names, shares, strict=True)]
-    styles = rows.SEPARATOR.join(names)
+    styles = rows.SEPARATOR.join([*names, *(f"{tap}={name}" for tap, name in own)])
     files = what.number, str(what.content), styles, str(what.output)
     return results.Record(*files, status, error, **fields)
 
@@ -137,7 +140,7 @@ def recipes_of(
     found = []
     for row in rows:
         base = row.recipe, tuple(share for _, share in row.styles)
-        wanted = *base, row.overrides
+        wanted = *base, row.overrides, tuple(tap for tap, _ in row.tap_files)
         if wanted not in known:
             with naming_row(row):
                 if base not in bases:
@@ -164,13 +167,15 @@ def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
         recipe = toml.with_values(recipe, values, argument="overrides")
+    if row.tap_files:
+        recipe, _ = with_tap_styles(recipe, dict(row.tap_files))
     if not row.location and len(recipe.terms.style_shares) > 1:
         raise ValueError(
             f"`recipe`: {recipe.name!r} blends {len(recipe.terms.style_shares)} styles by its "
             "`style_shares`, but file arguments pair one style with each content; blend with `stylize` "
             "or in a manifest"
         )
-    recipes.check_styles(recipe.terms, len(row.styles))
+    recipes.check_styles(recipe.terms, len(row.style_files))
     return recipe
 
 

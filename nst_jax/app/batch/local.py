@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import _files, images, provenance
+from nst_jax import _files, images, prepare, provenance
 from nst_jax._types import Params
 from nst_jax.app.batch import groups, results
 from nst_jax.app.batch.groups import Entry, Group
@@ -429,15 +429,34 @@ def _introduce(
         weights=weights._asdict(),
         lines=lines,
         recipes=recipes.values(),
-        notes=_renamed(entries),
+        notes=[*_renamed(entries), *_enlarged(entries)],
     )
+
+
+def _enlarged(entries: Sequence[Entry]) -> list[str]:
+    """Return a note on styles that `--style-scale` enlarges beyond their pixels."""
+    names: dict[str, None] = {}
+    for entry in entries:
+        if entry.recipe.pictures.style_scale is None:
+            continue
+        originals = [style.shape for style in entry.seen[1:]]
+        shapes = entry.scales[-1].style_shapes
+        for index in prepare.enlarged_styles(originals, shapes, entry.recipe):
+            names[entry.styles[index].name] = None
+    if not names:
+        return []
+    return [
+        f"`--style-scale` enlarges {few(list(names))} beyond the pixels they have, which blurs their "
+        "fine strokes; larger pictures of them have sharper ones"
+    ]
 
 
 def _renamed(entries: Sequence[Entry]) -> list[str]:
     """Return a note for each result whose name ends in a number because another row has that name."""
     notes = []
     for entry in entries:
-        stem = "_".join(path.stem for path in (entry.content, *entry.styles))
+        blended = entry.recipe.terms.blended_styles(entry.styles)
+        stem = "_".join(path.stem for path in (entry.content, *blended))
         if re.fullmatch(re.escape(stem) + r"-\d+", entry.output.stem):
             styles = " and ".join(map(str, entry.styles))
             notes.append(f"{entry.output.name} is {entry.content} with {styles}")

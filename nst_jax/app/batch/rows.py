@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from nst_jax import _checks
+from nst_jax import _checks, vgg
 from nst_jax.app import arguments, parsing
 from nst_jax.images.folders import passed_over, pictures_in
 
@@ -48,6 +48,21 @@ class ManifestRow(NamedTuple):
     # folder, by a glob or in a manifest. If one cannot be used, that is probably a typing mistake, and
     # the batch does not start.
     typed: bool = False
+    # Layers with a style picture of their own, and these pictures.
+    tap_files: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def style_files(self) -> tuple[Path, ...]:
+        """All style files: those that are blended, then those of single layers."""
+        return (*(path for path, _ in self.styles), *(path for _, path in self.tap_files))
+
+
+def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> list[ManifestRow]:
+    """Return the rows with the style pictures of single layers that the command line gives.
+
+    A row's own picture for a layer takes the place of the command line's.
+    """
+    return [row._replace(tap_files=(*{**files, **dict(row.tap_files)}.items(),)) for row in rows]
 
 
 def requested_rows(
@@ -206,8 +221,9 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     Args:
       path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
         A style may be FILE:SHARE. Several styles, which are blended, are separated by semicolons or
-        given as a list in JSONL and Parquet. Overrides are KEY=VALUE as in `--set`, also separated by
-        semicolons or given as a list, or an object of keys and values.
+        given as a list in JSONL and Parquet; LAYER=FILE among them is the style of one layer. Overrides
+        are KEY=VALUE as in `--set`, also separated by semicolons or given as a list, or an object of
+        keys and values.
 
     Returns:
       The rows, in the order of the file.
@@ -323,7 +339,7 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
         if recipe is not None and arguments.recipe_file(recipe) is not None:
             recipe = os.path.join(folder, recipe)
         content = _text("content", cells.get("content"))
-        styles = _styles(cells.get("style"), folder)
+        styles, tap_files = _styles(cells.get("style"), folder)
         for name, value in (("content", content), ("style", styles)):
             if not value:
                 raise ValueError(f"has no {name}")
@@ -331,6 +347,7 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
             number=number,
             content=folder / str(content),
             styles=styles,
+            tap_files=tap_files,
             location=_location(number, path),
             output=_text("output", cells.get("output")),
             recipe=recipe,
@@ -355,7 +372,10 @@ def _text(name: str, value: Any) -> str | None:
     return (value or "").strip() or None
 
 
-def _styles(value: Any, folder: Path) -> tuple[parsing.StyleShare, ...]:
+def _styles(
+    value: Any, folder: Path
+) -> tuple[tuple[parsing.StyleShare, ...], tuple[tuple[str, Path], ...]]:
+    """Return the styles of a cell with their shares, and the styles of single layers, LAYER=FILE."""
     if isinstance(value, list):
         words = [_text("style", part) for part in value]
     else:
@@ -363,7 +383,22 @@ def _styles(value: Any, folder: Path) -> tuple[parsing.StyleShare, ...]:
         # If the whole text names a file, its semicolons are part of the name and separate nothing.
         whole = _exists(folder / text) or SEPARATOR not in text
         words = [text] if whole else [part.strip() for part in text.split(SEPARATOR)]
-    return tuple(parsing.parse_style(word, folder) for word in words if word)
+    styles, files = [], {}
+    for word in filter(None, words):
+        layer, equals, file = word.partition("=")
+        if equals and _is_layer(layer) and not _exists(folder / word):
+            files[vgg.resolve_tap(layer)] = folder / file
+        else:
+            styles.append(parsing.parse_style(word, folder))
+    return tuple(styles), tuple(files.items())
+
+
+def _is_layer(name: str) -> bool:
+    try:
+        vgg.resolve_tap(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _overrides(value: Any) -> Iterable[str]:

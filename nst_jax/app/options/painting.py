@@ -126,6 +126,14 @@ _style_size = size(
     "beside --size 400x300 it keeps its proportions)",
 )
 
+_style_scale = size(
+    "--style-scale",
+    type=NUMBERS,
+    metavar="X,...",
+    help="factor by which the style is then made larger or smaller, such as 1.5: larger styles give "
+    f"larger strokes. One number, or one for each style, separated by commas (default: {RECIPES}, 1)",
+)
+
 _shape = size(
     "--shape",
     type=parsing.Shape(),
@@ -143,8 +151,7 @@ _overwrite_finished = output(
     "settings, replace other pictures of nst-jax, stop at any other file)",
 )
 
-_progress_files = all_of(
-    watched("; before the first, OUT shows what `nst-jax instant` paints"),
+_log_and_checkpoint = all_of(
     output(
         "--log",
         type=FILE,
@@ -170,6 +177,10 @@ _progress_files = all_of(
         help="resume from --checkpoint with the result of an uninterrupted run; start from the "
         "beginning if the file does not exist. Pictures, weights and recipe must be the same",
     ),
+)
+
+_progress_files = all_of(
+    watched("; before the first, OUT shows what `nst-jax instant` paints"), _log_and_checkpoint
 )
 
 _files_of_batch = all_of(
@@ -309,6 +320,7 @@ _wanted = all_of(
     _start,
     size_of_picture(_of_default),
     _style_size,
+    _style_scale,
 )
 
 stylize = all_of(
@@ -323,6 +335,38 @@ stylize = all_of(
     _progress_files,
     _devices_of_picture,
     _cluster,
+    _network,
+    _learning_rate(),
+    rest,
+)
+
+texture = all_of(
+    click.argument("style", type=STYLE_FILE, nargs=-1, required=True, metavar="STYLE..."),
+    recipe("gatys-texture"),
+    _steps(", 2000 in gatys-texture"),
+    _seed,
+    size(
+        "--size",
+        metavar="WIDTHxHEIGHT",
+        help="size of the result in pixels, or the side of a square (default: as the style)",
+    ),
+    _style_size,
+    _style_scale,
+    size(
+        "--tile-seamless",
+        is_flag=True,
+        help="let opposite borders of the result meet, so that it can be laid side by side; its sides "
+        "are then multiples of 16 px, and it is computed in one piece",
+    ),
+    result(
+        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder (default: STYLE_texture.png in this "
+        "folder)"
+    ),
+    overwrite,
+    _run,
+    watched(),
+    _log_and_checkpoint,
+    _devices_of_picture,
     _network,
     _learning_rate(),
     rest,
@@ -357,6 +401,7 @@ sweep = all_of(
         "the same area",
     ),
     _style_size,
+    _style_scale,
     result(
         "PNG, JPEG, WebP or TIFF file for the grid, or a folder "
         "(default: CONTENT_STYLE_sweep.png in this folder)"
@@ -376,6 +421,7 @@ plan = all_of(
     _steps(f", {DEFAULT_STEPS}"),
     size_of_picture(_of_default),
     _style_size,
+    _style_scale,
     _shape,
     _json,
     _computing,

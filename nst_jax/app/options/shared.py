@@ -222,7 +222,8 @@ layers = all_of(
         multiple=True,
         metavar="NAME=WEIGHT",
         help="style layer (relu1_1 to relu5_4) and its weight, such as relu3_1=0.5; may be repeated, "
-        "and replaces all style layers of the recipe",
+        "and replaces all style layers of the recipe. NAME=FILE keeps them, and takes the style of "
+        "this layer from another picture, such as relu1_1=fine.jpg. NAME=WEIGHT:FILE does both",
     ),
     expert(
         "--content-layer",

@@ -1,0 +1,109 @@
+"""What other programs, and people who guess, call the options of this one.
+
+A misspelt option is found by its spelling. An option with quite another name, such as `--mask`, is not,
+and the option that is spelt most like it has nothing to do with it. So such names are listed here.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+
+class Meaning(NamedTuple):
+    """What is probably meant by a name that is no option.
+
+    Attributes:
+      options: the options that do it here, the likeliest first; a command may have some or none.
+      note: what else to say, or what to say where no option does it; may be empty.
+    """
+
+    options: tuple[str, ...] = ()
+    note: str = ""
+
+
+_SHARES = "a share follows its picture, as in a.jpg:0.7 b.jpg:0.3"
+_PICTURES = "pictures need no option: the content comes first, then the styles"
+_GPU = "a GPU is used if jax finds one, and JAX_PLATFORMS=cpu keeps to the CPU"
+
+# Most of these names are options of jcjohnson/neural-style (Torch), ProGamerGov/neural-style-pt and
+# crowsonkb/style-transfer-pytorch (PyTorch), anishathalye/neural-style and cysmith/neural-style-tf
+# (TensorFlow), and titu1994/Neural-Style-Transfer (Keras).
+_MEANINGS = {
+    # Colours, parts of the picture, realism.
+    "color colors colour colours colorize preserve-color preserve-colors preserve-colour "
+    "preserve-colours keep-color keep-colors keep-colour keep-colours original-color original-colors "
+    "original-colour original-colours color-convert-type color-transfer match-color match-colors "
+    "luminance luminance-only histogram-matching": Meaning(("--colors",)),
+    "mask masks content-mask segment segmentation background foreground": Meaning(
+        ("--region", "--protect")
+    ),
+    "style-mask style-masks style-mask-imgs semantic content-seg style-seg guidance": Meaning(
+        ("--region",)
+    ),
+    "exclude ignore keep-face": Meaning(("--protect",)),
+    "realistic realism photorealism photo-realism photorealistic matting": Meaning(("--realism",)),
+    # The numbers of updates and of pixels.
+    "iterations iters iter num-iter num-iters num-iterations n-iter max-iter max-iterations "
+    "initial-iterations num-steps n-steps epochs updates": Meaning(("--steps",)),
+    "width height image-size img-size imsize max-size end-scale resolution": Meaning(("--size",)),
+    "min-scale": Meaning(("--set",), "its key is descent.schedule.smallest"),
+    "style-scale style-scales style-scale-fac": Meaning(("--style-scale", "--style-size")),
+    "seamless tileable tiling": Meaning(("--tile-seamless", "--tile")),
+    # What is minimised, and how.
+    "alpha style-strength intensity": Meaning(("--strength",)),
+    "beta": Meaning(("--style-weight",)),
+    "style-weights": Meaning(("--style-weight",), _SHARES),
+    "style-blend-weights style-imgs-weights style-interpolation-weights": Meaning(note=_SHARES),
+    "total-variation-weight": Meaning(("--tv-weight",)),
+    "style-layers": Meaning(("--style-layer",)),
+    "content-layers": Meaning(("--content-layer",)),
+    "learning-rate step-size": Meaning(("--lr",)),
+    "avg-decay": Meaning(("--set",), "its key is descent.average_decay"),
+    "pooling pooling-type pool-type": Meaning(("--pool",)),
+    "model": Meaning(("--recipe", "--weights")),
+    "model-file model-weights network vgg": Meaning(("--weights",)),
+    "preset config": Meaning(("--recipe",)),
+    "random-seed": Meaning(("--seed",)),
+    # Pictures and files.
+    "content content-image content-img style-image style-img style-imgs": Meaning(note=_PICTURES),
+    "style": Meaning(("--styles",), _PICTURES),
+    "initial init-image init-img-type": Meaning(("--init",)),
+    "initial-noiseblend": Meaning(("--noise-ratio",)),
+    "output-image output-path img-output-dir": Meaning(("--output",)),
+    "save-iter save-every": Meaning(("--every",)),
+    "print-iter print-iterations": Meaning(("--every", "--log")),
+    "checkpoint-iterations": Meaning(("--checkpoint-every", "--every")),
+    "checkpoint-output": Meaning(("--frames",)),
+    "verbose": Meaning(("--log",)),
+    # Devices.
+    "gpu gpus cuda cpu no-gpu no-cuda multidevice-strategy": Meaning(("--devices",), _GPU),
+    "backend": Meaning(note=_GPU),
+    "fp16 half": Meaning(("--precision",)),
+}
+
+# A name without its dashes, with "-" between words -> what is meant.
+MEANINGS: Mapping[str, Meaning] = {
+    name: meaning for names, meaning in _MEANINGS.items() for name in names.split()
+}
+
+
+def meant_by(name: str, known: Collection[str]) -> str:
+    """Return what to do in place of an option of another program; empty if that is not known.
+
+    Args:
+      name: the option as typed, with one dash or two, and with "_" or "-" between its words.
+      known: the options of the command; no other is named.
+
+    Example:
+      >>> meant_by("-num_iterations", ["--steps"]), meant_by("--mask", ["--steps"])
+      ('did you mean --steps?', '')
+    """
+    for option in known:
+        if _plain(option) == _plain(name):
+            return f"did you mean {option}?"
+    meaning = MEANINGS.get(_plain(name), Meaning())
+    options = " or ".join(option for option in meaning.options if option in known)
+    return " ".join(filter(None, (options and f"did you mean {options}?", meaning.note)))
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").replace("_", "-").lower()

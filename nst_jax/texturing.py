@@ -1,0 +1,175 @@
+"""`texture`: a picture of any size that has the texture of another one, and no content."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array
+
+from nst_jax import _checks, losses, recipes
+from nst_jax._types import HostImage, Image, Params, Shape
+from nst_jax.painting import stylize
+from nst_jax.recipes import sizes, starts
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.sizes import Size
+from nst_jax.scaling.sharding import Devices
+from nst_jax.vgg.layers import wrap_padded
+from nst_jax.vgg.taps import SMALLEST
+
+# Starts that make noise; of a texture's canvas nothing else is known.
+NOISE = (starts.Noise, starts.WhiteNoise, starts.MeanNoise, starts.StyleMeanNoise)
+
+
+def texture(
+    params: Params,
+    style: Any,
+    *,
+    size: int | str | None = None,
+    seamless: bool = False,
+    recipe: Recipe = recipes.GATYS_TEXTURE,
+    style_size: Size = None,
+    style_scale: float | Sequence[float] | None = None,
+    tap_styles: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+    precision: str | None = None,
+    tile: int | str | None = None,
+    key: Array | None = None,
+    devices: Devices = None,
+) -> Image:
+    """Synthesise a texture: a picture that is like another one everywhere and depicts nothing.
+
+    Noise is optimised until its style statistics are those of the style; there is no content. The
+    statistics do not say where something is, so the result may have any size.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      style: [h, w, 3] float in [0, 1], or uint8; or a list of several, as in `stylize`.
+      size: the size of the result in pixels: `"1024x512"` (width x height), or the side of a square;
+        default: the size that the recipe's rule gives to the first style.
+      seamless: whether opposite borders of the result meet, so that copies of it can be laid side by
+        side: convolutions and variation go round the border. Both sides must then be multiples of 16
+        px, and the canvas is computed in one piece.
+      recipe: its style losses, schedule and optimiser are used; a start other than noise is replaced
+        by `Noise()`.
+      style_size: as in `stylize`; default: the recipe's rule, whatever the size of the result.
+      style_scale: as in `stylize`.
+      tap_styles: as in `stylize`.
+      steps: as in `stylize`.
+      precision: as in `stylize`.
+      tile: as in `stylize`.
+      key: a JAX random key for the noise; default: `jax.random.key(0)`.
+      devices: as in `stylize`.
+
+    Returns:
+      [h, w, 3] float32 in [0, 1].
+
+    Raises:
+      TypeError: if an argument is of the wrong type.
+      ValueError: if an argument cannot be used; raised before any long work.
+      Diverged: as in `stylize`.
+      Stalled: as in `stylize`.
+      OutOfMemory: as in `stylize`.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> style = nst.images.sample("starry_night")
+      >>> image = nst.texture(nst.load_params(), style, size="64x32", style_size=48, steps=2)
+      >>> image.shape
+      (32, 64, 3)
+
+    References:
+      Gatys, Ecker, Bethge, "Texture Synthesis Using Convolutional Neural Networks", 2015.
+    """
+    first = _checks.one_or_several("style", style)[0]
+    recipe = of_texture(recipe, seamless=seamless)
+    shape = canvas_shape(size, (first.shape[0], first.shape[1]), recipe)
+    return stylize(
+        params,
+        blank(shape),
+        style,
+        recipe=with_canvas_as_it_is(recipe),
+        style_size=style_size,
+        style_scale=style_scale,
+        tap_styles=tap_styles,
+        steps=steps,
+        precision=precision,
+        tile=tile,
+        key=key,
+        devices=devices,
+    )
+
+
+def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
+    """Return the recipe without content, from noise, and if wanted with borders that meet.
+
+    Raises:
+      TypeError: if `recipe` is not a `Recipe`.
+      ValueError: if the recipe cannot be run, or its borders cannot meet.
+    """
+    recipe = recipes.check(recipe)
+    start = recipe.pictures.start
+    terms = replace(
+        recipe.terms,
+        content_weight=0.0,
+        # The content is blank: a loss that divides by how much it varies would divide by 0.
+        content_loss=losses.CONTENT_MEAN_SQUARE,
+        content_taps=("relu1_1",),
+        content_layer_weights=(1.0,),
+    )
+    recipe = replace(
+        recipe,
+        terms=terms,
+        pictures=replace(
+            recipe.pictures, start=start if isinstance(start, NOISE) else starts.Noise()
+        ),
+    )
+    if seamless:
+        recipe = replace(recipe, network=replace(recipe.network, padding=wrap_padded))
+    return recipes.check(recipe)
+
+
+def with_canvas_as_it_is(recipe: Recipe) -> Recipe:
+    """Return the recipe with the rule for the canvas' size turned into one for styles alone."""
+    pictures = recipe.pictures
+    rule = pictures.style_size or pictures.size
+    return replace(recipe, pictures=replace(pictures, size=sizes.AsIs(), style_size=rule))
+
+
+def canvas_shape(size: int | str | None, style: Shape, recipe: Recipe) -> Shape:
+    """Return the (height, width) of a texture.
+
+    Args:
+      size: see `texture`.
+      style: (height, width) of the first style.
+      recipe: a recipe from `of_texture`, whose rule for the canvas' size is used if `size` is None.
+
+    Raises:
+      ValueError: if `size` is neither a size nor a side, is too small, or is not a multiple of 16 px
+        where borders meet.
+    """
+    step = SMALLEST if recipe.network.wraps else 1
+    if size is None:
+        height, width = recipe.pictures.size.shape(*style)
+        return -(-height // step) * step, -(-width // step) * step
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", str(size).strip().lower())
+    if found is None:
+        raise ValueError(
+            f"`size`: expected WIDTHxHEIGHT such as 1024x512, or the side of a square, got {size!r}"
+        )
+    width, height = int(found[1]), int(found[2] or found[1])
+    for side in (height, width):
+        _checks.number("size", side, least=SMALLEST, below=sizes.LARGEST + 1)
+    if height % step or width % step:
+        near = "x".join(str(max(1, round(side / step)) * step) for side in (width, height))
+        raise ValueError(
+            f"`size`: where borders meet, both sides must be multiples of {step} px (four poolings), "
+            f"got {width}x{height}; {near} is the nearest"
+        )
+    return height, width
+
+
+def blank(shape: Shape) -> HostImage:
+    """Return a grey picture of this (height, width), which takes the place of a content."""
+    return np.full((*shape, 3), 0.5, np.float32)
