@@ -136,7 +136,7 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
     for share in shares:
         _checks.number("style", share, least=0, below=recipes.LARGEST_SHARE)
     if shares and not sum(shares) > 1 / recipes.LARGEST_SHARE:
-        raise ValueError("`style`: all shares are 0; give one style more than that")
+        raise ValueError("`style`: all shares are 0; give at least one style a larger share")
     return shares
 
 

@@ -117,8 +117,8 @@ def _checked_terms(terms: Terms) -> Terms:
         )
     if terms.matched and terms.tap_styles:
         raise ValueError(
-            "`tap_styles`: a loss that seeks nearest neighbours reads all style taps at once, so no tap "
-            "can have a style of its own; leave them out"
+            "`tap_styles`: a loss that seeks nearest neighbours reads all style taps at once, so no "
+            "tap can have a style of its own; leave them out"
         )
     terms = replace(
         terms,
