@@ -6,26 +6,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax._types import AnyImage, Scalar
+from nst_jax.images.oklab import oklab_of_linear
 from nst_jax.losses import at_least_float32
 from nst_jax.raters.style import AnyStyle
 from nst_jax.vgg.precision import FLOAT32
-
-# The two matrices of OKLab: from linear sRGB to the responses of three kinds of cones in the eye, and
-# from the cube roots of these responses to L, a, b.
-CONES = np.array(
-    (
-        (0.4122214708, 0.5363325363, 0.0514459929),
-        (0.2119034982, 0.6806995451, 0.1073969566),
-        (0.0883024619, 0.2817188376, 0.6299787005),
-    )
-)
-AXES = np.array(
-    (
-        (0.2104542553, 0.7936177850, -0.0040720468),
-        (1.9779984951, -2.4285922050, 0.4505937099),
-        (0.0259040371, 0.7827717662, -0.8086757660),
-    )
-)
 
 QUANTILES = 4096  # number of quantiles at which distributions of colours are compared
 
@@ -52,11 +36,7 @@ def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:
     """
     x = jnp.clip(at_least_float32(jnp.asarray(image)), 0.0, 1.0)
     linear = jnp.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
-    return _product(jnp.cbrt(_product(linear, CONES)), AXES)
-
-
-def _product(x: Array, matrix: np.ndarray) -> Array:
-    return jnp.matmul(x, jnp.asarray(matrix.T, x.dtype), precision=FLOAT32.products)
+    return oklab_of_linear(linear)
 
 
 def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32) -> Scalar:

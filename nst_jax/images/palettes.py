@@ -1,0 +1,144 @@
+"""The colours of a painted picture moved to the palette of its style, in OKLab.
+
+The method takes the lightness of the painting and the hues of the photograph: the axes a and b of the
+photograph's colours are moved to the mean and covariance of the style's, and smoothed along the shapes
+of the painting.
+
+References:
+  Kolkin, Kucera, Paris, Sykora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022;
+  nkolkin13/NeuralNeighborStyleTransfer @ 290976ab.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from nst_jax._types import Image
+from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
+
+RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inverted
+GREY = 6e-5  # a style whose covariance of a and b has no larger number than this counts as grey
+ROUNDS = 5  # of the filter that smooths a and b
+SHARPNESS = 10.0  # how fast the weight of a neighbour falls with its difference in lightness
+
+
+class Palette(NamedTuple):
+    """The colours of one or several styles in OKLab, as far as `recoloured` needs them."""
+
+    least: Float[Array, "*batch 3"]  # of L, a, b
+    most: Float[Array, "*batch 3"]
+    mean: Float[Array, "*batch 3"]
+    covariance: Float[Array, "*batch 3 3"]
+
+
+def palette_of(styles: Sequence[Array]) -> Palette:
+    """Measure the colours of one or several styles together.
+
+    Args:
+      styles: pictures [h, w, 3] in [0, 1].
+
+    Returns:
+      The `Palette` of all pixels.
+    """
+    colours = jnp.concatenate([_lab(style).reshape(-1, 3) for style in styles])
+    mean, covariance = _moments(colours)
+    return Palette(jnp.min(colours, axis=0), jnp.max(colours, axis=0), mean, covariance)
+
+
+def recoloured(image: Image, content: Image, palette: Palette) -> Image:
+    """Return a painting with the hues of its content, moved to the palette of its style.
+
+    L, a and b are limited to the ranges of the style's. Then a and b are those of the content, moved to
+    the mean and covariance of the style's, and smoothed by five rounds of a joint bilateral filter:
+    each pixel becomes the mean of its 3 x 3 neighbours, weighted by exp(-10 |difference of L|). At last
+    all are limited again. The lightness L of the painting is kept. If the style is grey, with hardly
+    any variance of a and b, the lightness is moved to the mean and variance of the style's as well.
+
+    The formula of OKLab is for linear RGB; like the source, this function gives it sRGB.
+
+    Departures from the source: the painting is clipped to [0, 1] first; neighbours beyond the border
+    are those at the border.
+
+    Args:
+      image: the painting [h, w, 3] in [0, 1].
+      content: the photograph, of the same size.
+      palette: the style's colours, from `palette_of`.
+
+    Returns:
+      [h, w, 3] in [0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.images.palettes import palette_of, recoloured
+      >>> red = jnp.full((4, 4, 3), 0.5).at[..., 1:].set(0.2)
+      >>> blue = red[..., ::-1]
+      >>> found = recoloured(red, red, palette_of([blue]))[0, 0]
+      >>> bool(found[2] > found[0])
+      True
+    """
+    least, most = palette.least[None, None], palette.most[None, None]
+    lab = jnp.clip(_lab(jnp.clip(image, 0.0, 1.0)), least, most)
+    hues = _lab(jnp.clip(content, 0.0, 1.0))[..., 1:]
+    mixed = jnp.concatenate([lab[..., :1], hues], axis=-1)
+    in_colour = _moved(hues, palette.mean[1:], palette.covariance[1:, 1:])
+    in_grey = _moved(mixed, palette.mean, palette.covariance)
+    grey = jnp.max(jnp.abs(palette.covariance[1:, 1:])) < GREY
+    light = jnp.where(grey, in_grey[..., :1], lab[..., :1])
+    hues = jnp.where(grey, in_grey[..., 1:], in_colour)
+    lab = jnp.concatenate([light, _smoothed(hues, light)], axis=-1)
+    lab = jnp.clip(lab, least, most)
+    return jnp.clip(linear_of_oklab(lab), 0.0, 1.0)
+
+
+def _lab(image: Image) -> Image:
+    # At least float32: a cube root of 8 bits would be coarse.
+    return oklab_of_linear(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
+
+
+def _moments(rows: Float[Array, "n c"]) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
+    mean = jnp.mean(rows, axis=0)
+    away = rows - mean[None]
+    return mean, jnp.matmul(away.T, away, precision=lax.Precision.HIGHEST) / len(rows)
+
+
+def _moved(
+    picture: Float[Array, "h w c"], mean: Float[Array, " c"], covariance: Float[Array, "c c"]
+) -> Float[Array, "h w c"]:
+    """Move the colours of a picture to a mean and covariance: whiten them, then colour them."""
+    rows = picture.reshape(-1, picture.shape[-1])
+    own_mean, own = _moments(rows)
+    whiten, colour = _power(own, -0.5), _power(covariance, 0.5)
+    map_ = jnp.matmul(colour, whiten, precision=lax.Precision.HIGHEST)
+    moved = jnp.matmul(rows - own_mean[None], map_.T, precision=lax.Precision.HIGHEST)
+    return (moved + mean[None]).reshape(picture.shape)
+
+
+def _power(covariance: Float[Array, "c c"], exponent: float) -> Float[Array, "c c"]:
+    """Return a power of a covariance with `RIDGE` added to its diagonal."""
+    values, vectors = jnp.linalg.eigh(
+        covariance + RIDGE * jnp.eye(len(covariance), dtype=covariance.dtype)
+    )
+    powers = values**exponent
+    return jnp.matmul(vectors * powers[None], vectors.T, precision=lax.Precision.HIGHEST)
+
+
+def _smoothed(hues: Float[Array, "h w 2"], light: Float[Array, "h w 1"]) -> Float[Array, "h w 2"]:
+    """Smooth hues by the joint bilateral filter that `recoloured` describes."""
+    height, width, _ = light.shape
+
+    def neighbours(plane: Array) -> list[Array]:
+        wide = jnp.pad(plane, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        return [wide[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+
+    weights = [jnp.exp(-SHARPNESS * jnp.abs(other - light)) for other in neighbours(light)]
+    total = sum(weights[1:], weights[0])
+
+    def once(_: Any, hues: Array) -> Array:
+        parts = [w * other for w, other in zip(weights, neighbours(hues), strict=True)]
+        return sum(parts[1:], parts[0]) / total
+
+    found: Float[Array, "h w 2"] = lax.fori_loop(0, ROUNDS, once, hues)
+    return found
