@@ -20,9 +20,12 @@ from nst_jax import recipes, vgg
 from nst_jax._types import Shape
 from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
-from nst_jax.scaling import capacity, chunk_size, costs, tiles
+from nst_jax.scaling import capacity, chunk_size, tiles
 from nst_jax.scaling.bands import bands_of
 from nst_jax.scaling.fitting import history_of
+from nst_jax.scaling.footprint import estimate_memory
+from nst_jax.scaling.layer_table import layers_of
+from nst_jax.scaling.operations import run_operations, update_operations
 from nst_jax.scaling.plan import plan_scales
 from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import precision
@@ -140,14 +143,14 @@ def activations_bytes(recipe: Recipe, width: int, each: int = FLOAT32) -> int:
     A row of each convolution's input to both sides, and of the gradient of its output; one row of the
     picture for the variation, and of its gradient.
     """
-    layers = costs.layers_of((vgg.SMALLEST, width), recipe)
+    layers = layers_of((vgg.SMALLEST, width), recipe)
     trunk = sum(2 * one.width * (one.channels_in + one.channels) for one in layers)
     return each * trunk + 2 * width * PIXEL
 
 
 def messages(recipe: Recipe) -> tuple[int, int]:
     """Return how many messages with rows a device sends in a step: of pixels, or at each layer."""
-    return 4, 4 * len(costs.layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe)) + 2
+    return 4, 4 * len(layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe)) + 2
 
 
 def waits_of_lbfgs(recipe: Recipe) -> int:
@@ -158,7 +161,7 @@ def waits_of_lbfgs(recipe: Recipe) -> int:
 
 def per_pixel(recipe: Recipe) -> float:
     """Return the operations of an update for each pixel of a large canvas."""
-    one, two = (costs.update_operations((side, WIDE), recipe, "gpu") for side in (WIDE, 2 * WIDE))
+    one, two = (update_operations((side, WIDE), recipe, "gpu") for side in (WIDE, 2 * WIDE))
     return (two - one) / WIDE**2
 
 
@@ -181,7 +184,7 @@ def fitting(device: Device, count: int) -> Recipe:
 
 def computing(recipe: Recipe, shape: Shape, device: Device, count: int) -> float:
     """Return the seconds of an update's arithmetic on each of several devices."""
-    work = costs.update_operations(shape, recipe, device.platform, devices=count)
+    work = update_operations(shape, recipe, device.platform, devices=count)
     return work / (OF_PEAK * device.peak)
 
 
@@ -231,14 +234,12 @@ def per_cent(value: float) -> str:
 def _cost_table() -> str:
     rows = []
     for name, recipe in (("gram", recipes.GRAM), ("tf", recipes.TF)):
-        deepest = costs.layers_of((WIDE, WIDE), recipe)[-1].name
+        deepest = layers_of((WIDE, WIDE), recipe)[-1].name
         bytes_each = [
-            costs.estimate_memory(
-                (SMALL, SMALL), recipe=on(recipe, device), platform="gpu"
-            ).per_pixel
+            estimate_memory((SMALL, SMALL), recipe=on(recipe, device), platform="gpu").per_pixel
             for device in (H100, H100_BFLOAT16)
         ]
-        state = costs.estimate_memory((SMALL, SMALL), recipe=recipe, platform="gpu").state
+        state = estimate_memory((SMALL, SMALL), recipe=recipe, platform="gpu").state
         rows.append(
             (
                 f"`{name}`",
@@ -263,7 +264,7 @@ def _halo_table() -> str:
         for height in (WIDE, SMALL):
             shape = (height, WIDE)
             band, window = _own_and_computed(recipe, shape, count)
-            taken = costs.estimate_memory(shape, recipe=recipe, devices=count, platform="gpu").total
+            taken = estimate_memory(shape, recipe=recipe, devices=count, platform="gpu").total
             cells += [f"{band} / {window}", number(window / band), number(taken / 1e9)]
         rows.append(cells)
     head = "devices"
@@ -340,7 +341,7 @@ def break_even(device: Device) -> tuple[float, float]:
     halo = 2 * vgg.halo_of(recipe.terms.taps) * per_pixel(recipe)
     seconds = halo / (OF_PEAK * device.peak)  # for each px of width
     # To both sides at once: there and back, once or for each layer.
-    layers = len(costs.layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe))
+    layers = len(layers_of((vgg.SMALLEST, vgg.SMALLEST), recipe))
     return more / WIDE / seconds, (2 * layers - 2) * LATENCY / seconds
 
 
@@ -404,7 +405,7 @@ def _largest(recipe: Recipe, device: Device, count: int) -> int:
 
     def too_large(steps: int) -> bool:
         shape = (steps * step, steps * step)
-        footprint = costs.estimate_memory(
+        footprint = estimate_memory(
             shape,
             recipe=recipe,
             style_shapes=[(512, 512)],
@@ -420,7 +421,7 @@ def _largest(recipe: Recipe, device: Device, count: int) -> int:
 def thousand(side: int, device: Device) -> float:
     """Return the device-hours of a thousand pictures by `gram`."""
     scales, recipe = evaluations((side, side), recipes.GRAM), on(recipes.GRAM, device)
-    work = costs.run_operations(scales, recipe, device.platform)
+    work = run_operations(scales, recipe, device.platform)
     return 1000 * work / (OF_PEAK * device.peak) / 3600
 
 
@@ -442,17 +443,15 @@ def thousand_on_cpu(side: int) -> float:
     row = _row(_result("step-cpu"), recipe="gram (L-BFGS)", size=[512, 512])
     step = row["contestants"]["nst_jax"]["seconds_per_step"]["median"]
     scales = evaluations((side, side), recipes.GRAM)
-    steps = costs.run_operations(scales, recipes.GRAM, "cpu")
-    seconds: float = step * steps / costs.update_operations((512, 512), recipes.GRAM, "cpu")
+    steps = run_operations(scales, recipes.GRAM, "cpu")
+    seconds: float = step * steps / update_operations((512, 512), recipes.GRAM, "cpu")
     return 1000 * seconds / 3600
 
 
 def _total_of_many(shape: Shape, device: Device, count: int) -> int:
     """Return the bytes of painting so many pictures at once with the default recipe."""
     recipe = on(recipes.GRAM, device)
-    return costs.estimate_memory(
-        shape, recipe=recipe, pictures=count, platform=device.platform
-    ).total
+    return estimate_memory(shape, recipe=recipe, pictures=count, platform=device.platform).total
 
 
 def _thousand_table() -> str:

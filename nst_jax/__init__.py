@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from nst_jax.batches import stylize_many
     from nst_jax.dreaming import dream
     from nst_jax.feed_forward.training import train
-    from nst_jax.objective import losses_of, measure
+    from nst_jax.objective import losses_of
     from nst_jax.optimize import init, run, step
     from nst_jax.painting import Diverged, Stalled, paint, stylize
     from nst_jax.scaling.capacity import OutOfMemory
-    from nst_jax.scaling.costs import estimate_memory
+    from nst_jax.scaling.footprint import estimate_memory
     from nst_jax.scaling.plan import Plan, plan
     from nst_jax.single_pass import instant, instant_many
+    from nst_jax.targets import measure
     from nst_jax.vgg.network import features
     from nst_jax.weights.params import load_params, save_params
 else:
@@ -66,13 +67,14 @@ else:
             "batches": ("stylize_many",),
             "dreaming": ("dream",),
             "feed_forward.training": ("train",),
-            "objective": ("losses_of", "measure"),
+            "objective": ("losses_of",),
             "optimize": ("init", "run", "step"),
             "painting": ("Diverged", "Stalled", "paint", "stylize"),
             "scaling.capacity": ("OutOfMemory",),
-            "scaling.costs": ("estimate_memory",),
+            "scaling.footprint": ("estimate_memory",),
             "scaling.plan": ("Plan", "plan"),
             "single_pass": ("instant", "instant_many"),
+            "targets": ("measure",),
             "vgg.network": ("features",),
             "weights.params": ("load_params", "save_params"),
         },

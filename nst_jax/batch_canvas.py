@@ -14,13 +14,13 @@ from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
 from nst_jax.measuring import Measuring, Watch
-from nst_jax.objective import blend, stacked_targets, style_targets
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.bands import Bands, distribute, with_padding
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh, band_mesh
+from nst_jax.targets import blend, stacked_targets, style_targets
 from nst_jax.vgg.network import with_forms
 
 Axes: TypeAlias = tuple[int | None, ...]  # `vmap` axis of each leaf of the recipe; None: no axis

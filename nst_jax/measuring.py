@@ -2,7 +2,7 @@
 
 Each picture or tile is a piece, computed by a call of its own. So measuring takes the memory of one
 piece, its progress is known, and it can be interrupted. The targets have the same bits as those of
-`objective.measure`.
+`targets.measure`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 
-from nst_jax import objective
+from nst_jax import targets
 from nst_jax._compile import Jitted
 from nst_jax._types import Features, Image, Params, Statistic, StyleImage, Targets
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands
-from nst_jax.scaling.costs import content_operations, style_operations
+from nst_jax.scaling.operations import content_operations, style_operations
 
 
 class Watch:
@@ -38,7 +38,7 @@ class Watch:
 
 
 class MeasuringPrograms(NamedTuple):
-    """The compiled functions that measure; see the functions of `objective` with these names."""
+    """The compiled functions that measure; see the functions of `targets` with these names."""
 
     measure_content: Callable[..., Any]
     sum_style: Callable[..., Any]
@@ -48,11 +48,11 @@ class MeasuringPrograms(NamedTuple):
 
 
 PROGRAMS = MeasuringPrograms(
-    measure_content=Jitted(objective.measure_content),
-    sum_style=Jitted(objective.sum_style),
-    add_style_tile=Jitted(objective.add_style_tile),
-    statistics_of=Jitted(objective.statistics_of, static_argnums=(1,)),
-    blended_targets=Jitted(objective.blended_targets, static_argnums=(1,)),
+    measure_content=Jitted(targets.measure_content),
+    sum_style=Jitted(targets.sum_style),
+    add_style_tile=Jitted(targets.add_style_tile),
+    statistics_of=Jitted(targets.statistics_of, static_argnums=(1,)),
+    blended_targets=Jitted(targets.blended_targets, static_argnums=(1,)),
 )
 
 
@@ -90,19 +90,19 @@ class Measuring:
         return self._programs.blended_targets(sums, shapes, self._recipe)
 
     def statistics(self, style: StyleImage) -> dict[str, Statistic]:
-        """Measure the statistics of one style, which is to be blended with others."""
+        """Measure what the style loss compares of one style, by tap, to be blended with others."""
         shape = (style.shape[0], style.shape[1])
         return self._programs.statistics_of(self._sums(style), shape, self._recipe)
 
     def _sums(self, style: StyleImage) -> dict[str, Any]:
         shape = (style.shape[0], style.shape[1])
         cost = style_operations(shape, self._recipe, devices=self._devices)
-        grid = None if self._bands is not None else objective.style_grid(style, self._recipe)
+        grid = None if self._bands is not None else targets.style_grid(style, self._recipe)
         if grid is None:
             sums = self._programs.sum_style(self._params, style, self._recipe, bands=self._bands)
             self._watch.wait_for_piece(sums, cost)
             return sums
-        sums = objective.no_sums(style, self._recipe)
+        sums = targets.no_sums(style, self._recipe)
         for index in range(grid.count):
             sums = self._programs.add_style_tile(self._params, style, sums, index, self._recipe)
             self._watch.wait_for_piece(sums, cost / grid.count)

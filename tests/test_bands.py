@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 
 import nst_jax as nst
 from nst_jax import optimizers, painting, recipes
-from nst_jax.scaling import bands, costs, sharding, tiles
+from nst_jax.scaling import bands, footprint, sharding, tiles
 from nst_jax.vgg import layers
 from tests import small
 from tests.test_sharding import simulated
@@ -253,7 +253,7 @@ def test_more_devices_than_bands_are_refused(params):
 def test_the_memory_estimate_is_that_of_each_device(tile, params):
     shape = (1024, 640)
     recipe = network(recipes.as_arrays(recipes.TF.bare()), tile=tile)
-    estimate = costs.estimate_memory(
+    estimate = footprint.estimate_memory(
         shape, recipe=network(recipes.TF, tile=tile) if tile else recipes.TF, devices=2
     )
     split = over_devices(recipe, shape)

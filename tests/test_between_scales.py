@@ -12,7 +12,7 @@ import nst_jax as nst
 from nst_jax import checkpoints, optimize, optimizers, painting, prepare, provenance, recipes
 from nst_jax.images import resizing
 from nst_jax.recipes import GeometricScales, sizes
-from nst_jax.scaling import costs
+from nst_jax.scaling import footprint
 from tests import small
 from tests.test_parity import tensor, torch_targets, torch_total
 
@@ -375,7 +375,7 @@ def test_a_run_with_other_settings_does_not_resume(params, large, art, changes, 
 def test_memory_counts_averages_and_levels():
     def state(**changes):
         recipe = descent(**{"average_decay": None, **changes})
-        return costs.estimate_memory((512, 512), recipe=recipe, platform="cpu").state
+        return footprint.estimate_memory((512, 512), recipe=recipe, platform="cpu").state
 
     canvas = 512 * 512 * 3 * 4
     assert state(average_decay=0.99) - state() == 2 * canvas  # kept, and copied by an update

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import pytest
 
 import nst_jax as nst
-from nst_jax import _memory, measuring, objective, prepare, recipes, vgg
+from nst_jax import _memory, measuring, prepare, recipes, vgg
 from nst_jax.images import resizing
-from nst_jax.scaling import capacity, chunk_size, costs, tiles
+from nst_jax.scaling import capacity, chunk_size, footprint, tiles
 from nst_jax.scaling.fitting import largest_that_fits
 from nst_jax.scaling.plan import FileMemory, memory_of_files, plan_scales
+from nst_jax.targets import no_sums
 from tests import small
 from tests.test_precision import at
 
@@ -82,7 +83,7 @@ def test_measuring_is_within_a_quarter_of_what_xla_counts(params, taps, tile):
     recipe = replace(recipe, network=replace(recipe.network, tile=tile))
     style, core = jnp.zeros((*shape, 3)), recipes.as_arrays(recipe.bare())
     if tile:
-        sums = objective.no_sums(style, core)
+        sums = no_sums(style, core)
         lowered = measuring.PROGRAMS.add_style_tile.lower(params, style, sums, 0, core)
     else:
         lowered = measuring.PROGRAMS.sum_style.lower(params, style, core)
@@ -90,7 +91,7 @@ def test_measuring_is_within_a_quarter_of_what_xla_counts(params, taps, tile):
     # XLA does not count the copy of its input that Eigen makes in the largest convolution.
     copy = 64 * 4 * window[0] * window[1]
     found = lowered.compile().memory_analysis().temp_size_in_bytes + copy
-    estimate = costs._peak_of_measuring(shape, recipe, 1, True)
+    estimate = footprint._peak_of_measuring(shape, recipe, 1, True)
     assert estimate == pytest.approx(found, rel=0.25)
     less = nst.estimate_memory((32, 32), recipe=recipe, style_shapes=[shape])
     assert less.activations == estimate
@@ -110,9 +111,9 @@ def test_resizing_takes_no_more_than_estimated_and_not_much_less(old, new):
     resized = jax.jit(resizing.antialiased, static_argnums=1).lower(picture, new).compile()
     found = resized.memory_analysis()
     counted = found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
-    estimate = costs.peak_of_resizing(old, new, resizing.antialiased)
+    estimate = footprint.peak_of_resizing(old, new, resizing.antialiased)
     assert estimate / 2 < counted < 1.05 * estimate
-    assert costs.peak_of_resizing(old, old, resizing.antialiased) == 12 * old[0] * old[1]
+    assert footprint.peak_of_resizing(old, old, resizing.antialiased) == 12 * old[0] * old[1]
 
 
 def test_files_that_are_still_to_be_read_take_memory():
@@ -138,7 +139,7 @@ def test_files_are_read_and_resized_one_after_the_other():
     found = memory_of_files(shapes, [25 * n for n in pixels], scale, recipes.DEFAULT)
     assert found.kept == 12 * sum(pixels)
     # The most is taken while the last style is resized, beside the others, which are resized already.
-    last = costs.peak_of_resizing((500, 500), (50, 50), recipes.DEFAULT.pictures.resize)
+    last = footprint.peak_of_resizing((500, 500), (50, 50), recipes.DEFAULT.pictures.resize)
     assert found.peak == found.kept + 12 * 60 * 80 + 12 * 1_000_000 + last
     scale = prepare.Scale((60, 80), (), 1)
     few = memory_of_files(shapes[:1], [100 * 10**6], scale, recipes.DEFAULT)

@@ -8,7 +8,13 @@ import pytest
 
 import nst_jax as nst
 from nst_jax import losses, prepare, recipes
-from nst_jax.scaling import costs, loss_costs, tiles
+from nst_jax.scaling import loss_costs, tiles
+from nst_jax.scaling.operations import (
+    measuring_operations,
+    run_operations,
+    scale_operations,
+    update_operations,
+)
 from tests import small
 
 
@@ -18,7 +24,7 @@ def network(recipe, **fields):
 
 def large(recipe=recipes.DEFAULT, side=1024, platform="cpu"):
     """Return the operations of an update without what does not depend on size."""
-    both = (costs.update_operations((h, side), recipe, platform) for h in (side, 2 * side))
+    both = (update_operations((h, side), recipe, platform) for h in (side, 2 * side))
     one, two = both
     return two - one
 
@@ -38,7 +44,7 @@ def test_it_is_what_xla_counts(params):
         return lowered.compile().cost_analysis()["flops"]
 
     def ours(shape):
-        return costs.update_operations(shape, recipe, "cpu")
+        return update_operations(shape, recipe, "cpu")
 
     shapes = (64, 64), (64, 96)
     assert ours(shapes[1]) - ours(shapes[0]) == pytest.approx(
@@ -47,7 +53,7 @@ def test_it_is_what_xla_counts(params):
 
 
 def test_it_grows_with_the_pixels_but_for_what_every_update_costs():
-    small, twice = (costs.update_operations((128, w), recipes.DEFAULT, "cpu") for w in (128, 256))
+    small, twice = (update_operations((128, w), recipes.DEFAULT, "cpu") for w in (128, 256))
     assert 1 < twice / small < 2
     assert large() == pytest.approx(1024**2 * (twice - small) / 128**2)
 
@@ -64,18 +70,18 @@ def test_tiles_go_forward_twice_and_their_halos_count():
     grid = tiles.grid_of(shape, cut.terms.taps, cut.network)
     halos = grid.count * grid.window[0] * grid.window[1] / 2048**2
     assert halos > 1.2
-    whole = costs.update_operations(shape, recipes.DEFAULT, "cpu")
-    ratio = costs.update_operations(shape, cut, "cpu") / whole
+    whole = update_operations(shape, recipes.DEFAULT, "cpu")
+    ratio = update_operations(shape, cut, "cpu") / whole
     assert ratio == pytest.approx(1.5 * halos, rel=0.02)
-    smaller = costs.update_operations(shape, network(cut, tile=128), "cpu")
+    smaller = update_operations(shape, network(cut, tile=128), "cpu")
     assert smaller > 1.5 * ratio * whole
 
 
 def test_a_run_is_the_updates_of_its_scales():
     scales = prepare.scales_up_to((512, 512), [(512, 512)], recipes.DEFAULT)
-    each = costs.scale_operations(scales, recipes.DEFAULT, "cpu")
+    each = scale_operations(scales, recipes.DEFAULT, "cpu")
     assert each == sorted(each) and len(each) == len(scales) > 1
-    whole = costs.run_operations(scales, recipes.DEFAULT, "cpu")
+    whole = run_operations(scales, recipes.DEFAULT, "cpu")
     assert each[0] * 90 < whole < each[-1] * 90
 
 
@@ -89,9 +95,9 @@ def test_measuring_is_one_forward_pass_of_each_picture_by_hand():
         return pixels * whole + pixels // 4 * (9 * 64 * 128 + 128 * 128)
 
     expected = 2 * (content + style(256 * 32) + style(16 * 16))
-    assert costs.measuring_operations(scale, recipe) == expected
+    assert measuring_operations(scale, recipe) == expected
     cut = replace(recipe, network=replace(recipe.network, tile=16))
-    assert costs.measuring_operations(scale, cut) > expected  # halos are computed in several tiles
+    assert measuring_operations(scale, cut) > expected  # halos are computed in several tiles
 
 
 # --- Style losses ---------------------------------------------------------------------------------
@@ -113,8 +119,8 @@ def test_the_products_of_a_distance_are_counted_once_whatever_the_size(loss, pro
     for shape in ((64, 64), (128, 256)):
         for recipe in (gaussian, network(gaussian, tile=32)):
             plain = replace(recipe, terms=gram.terms)
-            found = costs.update_operations(shape, recipe, "cpu")
-            assert found - costs.update_operations(shape, plain, "cpu") == expected
+            found = update_operations(shape, recipe, "cpu")
+            assert found - update_operations(shape, plain, "cpu") == expected
 
 
 def sorted_maps(features, products):
@@ -155,5 +161,5 @@ def test_self_similarity_counts_its_products_but_no_more_for_a_larger_picture():
     )
     assert one == large and one.operations == 4 * 2 * 64 * 1024**2
     recipe = small.shallow(content_loss=losses.CONTENT_SELF_SIMILARITY)
-    found, plain = (costs.update_operations((64, 64), r, "cpu") for r in (recipe, small.shallow()))
+    found, plain = (update_operations((64, 64), r, "cpu") for r in (recipe, small.shallow()))
     assert found - plain == 4 * 2 * 128 * 1024**2

@@ -20,7 +20,8 @@ from nst_jax.app import cache, cli, commands, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.app.options import shared
 from nst_jax.recipes import sizes
-from nst_jax.scaling import capacity, costs, fitting, plan, sharding
+from nst_jax.scaling import capacity, fitting, plan, sharding
+from nst_jax.scaling.operations import scale_operations, update_operations
 from tests import small
 
 TINY = replace(
@@ -206,7 +207,7 @@ def test_twice_the_updates_are_twice_the_seconds(monkeypatch):
 
     measuring = sum(planned(3).measuring_operations) / 1e12
     assert seconds(6) == pytest.approx(2 * seconds(3))
-    one = costs.update_operations((512, 512), TINY, "cpu")
+    one = update_operations((512, 512), TINY, "cpu")
     assert seconds(3) == pytest.approx(3 * one / 1e12)
 
 
@@ -221,7 +222,7 @@ def test_time_left_knows_that_tiles_cost_more():
     cut = replace(recipes.DEFAULT, network=replace(recipes.DEFAULT.network, tile=512))
 
     def left(recipe):
-        found = timing.IntervalChooser(scales, costs=costs.scale_operations(scales, recipe, "cpu"))
+        found = timing.IntervalChooser(scales, costs=scale_operations(scales, recipe, "cpu"))
         found.advance(0, 0.0)
         found.advance(1, 1.0)
         return found.range_left().most

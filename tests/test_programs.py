@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import nst_jax as nst
-from nst_jax import losses, measuring, objective, optimizers, painting, prepare, recipes
+from nst_jax import losses, measuring, optimizers, painting, prepare, recipes, targets
 from nst_jax.app import cache, programs
 from nst_jax.app.timing import CompileClock
 from nst_jax.scaling import bands, capacity
@@ -66,14 +66,14 @@ def files(place):
 def count_traces(monkeypatch):
     """Return a list that grows whenever something is measured by being traced."""
     traced = []
-    measure = objective.sum_style
+    measure = targets.sum_style
 
     def counted(*arguments):
         traced.append(1)
         return measure(*arguments)
 
     functools.update_wrapper(counted, measure)
-    monkeypatch.setattr(objective, "sum_style", counted)
+    monkeypatch.setattr(targets, "sum_style", counted)
     monkeypatch.setattr(programs, "sum_style", counted)
     return traced
 
@@ -204,7 +204,7 @@ def test_a_folder_that_cannot_be_written_costs_only_time(params, grey, tmp_path)
     place.write_text("")
     core = recipes.as_arrays(COARSE_TO_FINE.bare())
     found = kept(place).measuring.measure_content(params, grey, core)
-    assert_same([found], [jax.jit(objective.measure_content)(params, grey, core)])
+    assert_same([found], [jax.jit(targets.measure_content)(params, grey, core)])
     assert place.read_text() == ""
 
 

@@ -15,8 +15,9 @@ from jax.sharding import PartitionSpec as P
 import nst_jax as nst
 from docs import scaling_page as page
 from nst_jax import recipes, vgg
-from nst_jax.scaling import costs, sharding
+from nst_jax.scaling import sharding
 from nst_jax.scaling.bands import bands_of
+from nst_jax.scaling.operations import FIXED_PIXELS, update_operations
 from tests import small
 from tests.test_sharding import simulated
 
@@ -131,12 +132,12 @@ def test_the_page_is_what_its_script_writes():
 
 def test_halos_are_what_is_computed_twice():
     halo = vgg.halo_of(recipes.GRAM.terms.taps)
-    whole = costs.update_operations((4096, 1024), recipes.GRAM, "gpu")
+    whole = update_operations((4096, 1024), recipes.GRAM, "gpu")
     for count in (2, 8, 16):
-        each = costs.update_operations((4096, 1024), recipes.GRAM, "gpu", devices=count)
+        each = update_operations((4096, 1024), recipes.GRAM, "gpu", devices=count)
         factor = count * each / whole
         sides = 1 if count == 2 else 2  # of two devices each has the halo on one side
-        fixed = costs.FIXED_PIXELS / 1024  # as rows
+        fixed = FIXED_PIXELS / 1024  # as rows
         computed = 4096 + sides * halo * count
         assert factor == pytest.approx((computed + fixed * count) / (4096 + fixed))
 

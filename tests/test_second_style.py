@@ -10,9 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import losses, optimizers, provenance, recipes
-from nst_jax.objective import stacked_targets
 from nst_jax.recipes import toml
-from nst_jax.scaling import costs
+from nst_jax.scaling.operations import style_operations, update_operations
+from nst_jax.targets import stacked_targets
 from tests import small
 
 # Losses of two updates differ by the directions alone, so the guarded L-BFGS might refuse good updates.
@@ -93,6 +93,11 @@ def test_a_loss_that_sorts_or_compares_positions_is_refused_in_tiles(kind):
     cut = replace(recipe, network=replace(recipe.network, tile=96))
     with pytest.raises(ValueError, match=rf"^`tile`: got 96, but `{kind}` is not additive"):
         recipes.check(cut)
+
+
+def test_bands_are_refused_for_a_second_style_that_is_not_additive():
+    with pytest.raises(ValueError, match=r"^`devices`: `second_style.loss` is not additive"):
+        nst.plan((64, 64), (64, 64), recipe=nst.recipes.HISTOGRAM, size=64, devices=2)
 
 
 def test_the_memory_of_kept_styles_is_counted():
@@ -247,9 +252,7 @@ def test_the_work_of_a_second_style_loss_is_counted():
     first = small.shallow()
     both = first.replace(second_style=GRAMS)
     shape = (128, 128)
-    assert costs.update_operations(shape, both, "cpu") > costs.update_operations(
-        shape, first, "cpu"
-    )
-    assert costs.style_operations(shape, both) > costs.style_operations(shape, first)
+    assert update_operations(shape, both, "cpu") > update_operations(shape, first, "cpu")
+    assert style_operations(shape, both) > style_operations(shape, first)
     memory = [nst.estimate_memory(shape, recipe=recipe).targets for recipe in (first, both)]
     assert memory[1] - memory[0] == 4 * 2 * 64**2

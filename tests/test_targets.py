@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import losses, measuring, optimizers, recipes
-from nst_jax.objective import blend
+from nst_jax.targets import blend
 from tests import reference, small
 
 

@@ -9,15 +9,17 @@ if TYPE_CHECKING:
         bands,
         capacity,
         chunk_size,
-        costs,
         fitting,
+        footprint,
+        layer_table,
         loss_costs,
+        operations,
         plan,
         sharding,
         tiles,
     )
     from nst_jax.scaling.capacity import OutOfMemory
-    from nst_jax.scaling.costs import Footprint, estimate_memory
+    from nst_jax.scaling.footprint import Footprint, estimate_memory
     from nst_jax.scaling.plan import Plan
 else:
     __getattr__, __dir__ = lazy_names(
@@ -26,15 +28,17 @@ else:
             "bands",
             "capacity",
             "chunk_size",
-            "costs",
             "fitting",
+            "footprint",
+            "layer_table",
             "loss_costs",
+            "operations",
             "plan",
             "sharding",
             "tiles",
         ),
         {
-            "costs": ("Footprint", "estimate_memory"),
+            "footprint": ("Footprint", "estimate_memory"),
             "capacity": ("OutOfMemory",),
             "plan": ("Plan",),
         },
@@ -47,10 +51,12 @@ __all__ = [
     "bands",
     "capacity",
     "chunk_size",
-    "costs",
     "estimate_memory",
     "fitting",
+    "footprint",
+    "layer_table",
     "loss_costs",
+    "operations",
     "plan",
     "sharding",
     "tiles",

@@ -12,7 +12,7 @@ from nst_jax._memory import gigabytes, of_this_machine
 from nst_jax._types import Params
 from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling.costs import Footprint, estimate_memory
+from nst_jax.scaling.footprint import Footprint, estimate_memory
 from nst_jax.scaling.sharding import BANDS, AnyMesh, minimum_over_processes
 
 # A run fits if its estimated memory times this factor is available, since estimates may be too low.
@@ -154,9 +154,9 @@ def explaining_out_of_memory(
     """
     try:
         yield
-    except (
-        GeneratorExit
-    ):  # an unfinished run is dropped, perhaps at exit, when `jax` is already None
+    except GeneratorExit:
+        # An unfinished run is dropped. If this happens while Python exits, `jax` may be None already,
+        # and the next clause would fail.
         raise
     except jax.errors.JaxRuntimeError as error:
         if EXHAUSTED not in str(error):

@@ -1,14 +1,13 @@
-"""What a run costs, from shapes alone: bytes of memory and number of arithmetic operations.
+"""Bytes of memory that a run takes, from shapes alone.
 
 Nothing is compiled or run. Memory is counted buffer by buffer along the forward and the backward pass
-through the network's layers. Operations are those of the convolutions and of the losses (such as the
-products of Gram matrices), forward and backward.
+through the network's layers.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,20 +16,21 @@ import numpy as np
 from nst_jax import _checks, recipes, vgg
 from nst_jax._types import Shape
 from nst_jax.images import resizing
-from nst_jax.losses import ContentLoss, StyleLoss
-from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe, StylePart
 from nst_jax.scaling import tiles
-from nst_jax.scaling.bands import Bands, bands_of
-from nst_jax.scaling.loss_costs import LossCost, content_cost, distance_cost, sum_operations
-from nst_jax.scaling.sharding import abstract_mesh
+from nst_jax.scaling.layer_table import (
+    Blocks,
+    Layer,
+    blocks_of,
+    costs_of_losses,
+    needed_for,
+    planned_bands,
+)
 from nst_jax.vgg import layers, winograd
 from nst_jax.vgg.precision import default_platform
 
 FLOAT32 = 4  # bytes of one float32 element
 PLATFORMS = ("cpu", "gpu", "tpu")
-
-# --- Memory ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +123,8 @@ def estimate_memory(
         raise ValueError(f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {platform!r}")
     recipe = recipe.resolved(platform)
     on_cpu = platform == "cpu"
-    bands = _bands(shape, recipe, devices)
-    window = _blocks(tiles.window_of(shape, recipe.terms.taps, recipe.network, bands), recipe)
+    bands = planned_bands(shape, recipe, devices)
+    window = blocks_of(tiles.window_of(shape, recipe.terms.taps, recipe.network, bands), recipe)
     own_shape = shape if bands is None else (bands.band_height, shape[1])
     measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
     return Footprint(
@@ -153,7 +153,7 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
     Args:
       old: (height, width) of the picture as it was read.
       new: (height, width) of the resized picture.
-      resize: the filter, a value of `sizes.FILTERS`.
+      resize: the filter, a value of `filters.FILTERS`.
     """
     if old == new:
         return _bytes_of_picture(old)  # the copy on the device
@@ -166,13 +166,9 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
     return sum(sides) + max(sides) + between + matrices
 
 
-def _bands(shape: Shape, recipe: Recipe, devices: int) -> Bands | None:
-    return bands_of(abstract_mesh(devices), shape, recipe.network)
-
-
 def is_tiled(shape: Shape, recipe: Recipe, devices: int = 1) -> bool:
     """Return whether a device computes its part of a picture in more than one tile."""
-    bands = _bands(shape, recipe, devices)
+    bands = planned_bands(shape, recipe, devices)
     grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, bands)
     return grid is not None and grid.count_per_device > 1
 
@@ -197,76 +193,6 @@ def _checked_shapes(shapes: Any) -> list[Shape]:
 
 
 # --- Memory of the network ------------------------------------------------------------------------
-
-
-class Layer(NamedTuple):
-    """One convolution of the network, and the size of its output for a given picture."""
-
-    name: str
-    height: int
-    width: int
-    channels_in: int
-    channels: int
-    content: tuple[ContentLoss, ...]  # the content loss, if it reads its output
-    style: tuple[StyleLoss, ...]  # the style losses that read its output
-
-    @property
-    def positions(self) -> int:
-        return self.height * self.width
-
-    @property
-    def output(self) -> int:
-        """Number of elements of the output."""
-        return self.positions * self.channels
-
-    @property
-    def input(self) -> int:
-        """Number of elements of the input."""
-        return self.positions * self.channels_in
-
-    @property
-    def tapped(self) -> int:
-        """Number of elements that the taps keep for the gradient, in addition to the output.
-
-        A content tap keeps the difference between features and target. A style tap keeps the features
-        as a matrix, or the gradient with respect to them. Neither tap can reuse the output's
-        buffer, since the gradient of the ReLU still reads the output.
-        """
-        return (len(self.content) + len(self.style)) * self.output
-
-    @property
-    def winograd(self) -> bool:
-        """Whether a CPU computes this layer by Winograd convolution."""
-        return winograd.pays(self.height, self.width, self.channels_in, self.channels)
-
-
-Blocks = list[list[Layer]]
-
-
-def _blocks(shape: Shape, recipe: Recipe) -> Blocks:
-    """Return the layers down to the deepest tap, by block, for a picture of this (height, width)."""
-    terms, (height, width) = recipe.terms, shape
-    content = {vgg.layer_of(tap) for tap in terms.content_taps}
-    style = [(vgg.layer_of(part.tap), part.loss) for part in terms.style_parts]
-    names = list(vgg.LAYERS)
-    deepest = max(names.index(vgg.layer_of(tap)) for tap in terms.taps)
-    blocks: Blocks = []
-    for name in names[: deepest + 1]:
-        if name.endswith("_1"):
-            blocks.append([])
-        times = vgg.halvings(name)
-        size = [vgg.halved(side, times, recipe.network.ceil) for side in (height, width)]
-        losses = (
-            (terms.content_loss,) * (name in content),
-            tuple(loss for layer, loss in style if layer == name),
-        )
-        blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *losses))
-    return blocks
-
-
-def layers_of(shape: Shape, recipe: Recipe) -> list[Layer]:
-    """Return the convolutions down to the deepest tap, for a picture of this (height, width)."""
-    return [layer for block in _blocks(shape, recipe) for layer in block]
 
 
 def _bytes_each(recipe: Recipe) -> int:
@@ -338,7 +264,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         kept -= sum(later) * remat
     # Before the way back, the style loss compares the statistics of all taps with their targets.
     every = [layer for block in blocks for layer in block]
-    peak = max(peak, kept + max(_loss_costs(every, lambda cost: cost.memory), default=0))
+    peak = max(peak, kept + max(costs_of_losses(every, lambda cost: cost.memory), default=0))
     for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):
         kept += sum(later) * remat
         for layer, own in zip(reversed(block), reversed(later), strict=True):
@@ -380,22 +306,15 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
     matrix are counted together with the next layer.
     """
     taps = [part.tap for part in recipe.terms.style_parts]
-    window = tiles.window_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
+    window = tiles.window_of(shape, taps, recipe.network, planned_bands(shape, recipe, devices))
     each, peak, before = _bytes_each(recipe), 0, None
-    for layer in _needed_for(taps, window, recipe):
+    for layer in needed_for(taps, window, recipe):
         given = layer.input if before is None or not before.style else HELD_FOR_GRAM * before.output
         work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu, direct=True)
         peak = max(peak, (given + layer.output) * each + work)
         peak = max(peak, bool(layer.style) * HELD_FOR_GRAM * layer.output * each)
         before = layer
     return peak
-
-
-def _needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]:
-    """Return the layers down to the deepest of `taps`, for a picture of this (height, width)."""
-    names = list(vgg.LAYERS)
-    deepest = max(names.index(vgg.layer_of(tap)) for tap in taps)
-    return layers_of(shape, recipe)[: deepest + 1]
 
 
 # --- Memory of everything else --------------------------------------------------------------------
@@ -453,7 +372,7 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
         def made(found: Any) -> Any:
             statistics = [part.loss.measure(found) for _ in terms.style_shares]
             shares = [1 / len(statistics)] * len(statistics)
-            # A single style is not blended, as in `objective.blend`.
+            # A single style is not blended, as in `targets.blend`.
             one = part.loss.blend(statistics, shares) if len(shares) > 1 else statistics[0]
             return part.loss.target(one)
 
@@ -464,119 +383,3 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
         list(map(target, terms.style_parts)),
     )
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
-
-
-# --- Operations -----------------------------------------------------------------------------------
-
-# The fixed time of an update, as the number of pixels whose computation takes as long; a rough value,
-# measured on a CPU.
-FIXED_PIXELS = 2**15
-
-
-def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: int = 1) -> float:
-    """Return the number of operations of one update: one evaluation of loss and gradient.
-
-    Every multiplication and every addition counts as one operation. Every layer counts as a direct
-    convolution, even where a CPU uses Winograd convolution and so seems to do more operations per
-    second. Of the losses, products of matrices, sorts and look-ups count; the distances of style
-    losses are computed once, also with tiles. The optimiser's own arithmetic, under a thousandth of
-    the total, is left out.
-
-    Args:
-      shape: (height, width) of the canvas.
-      recipe: only its taps and network matter. With tiles, the forward pass is computed twice, first
-        for the sums that the losses need, and pixels in halos are computed in several tiles.
-        `network.remat` adds one forward pass, except on a CPU.
-      platform: "cpu", "gpu" or "tpu".
-      devices: number of devices that share the canvas; the result is for one of them.
-
-    Returns:
-      Number of operations, including those for `FIXED_PIXELS` pixels as the fixed cost.
-
-    Example:
-      >>> from nst_jax import recipes
-      >>> sides = (512, 1024)
-      >>> small, large = (update_operations((n, n), recipes.DEFAULT, "cpu") for n in sides)
-      >>> f"{small:.1e}", f"{large / small:.1f}"
-      ('4.7e+11', '3.5')
-    """
-    network = recipe.network
-    grid = tiles.grid_of(shape, recipe.terms.taps, network, _bands(shape, recipe, devices))
-    window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
-    forward = sum(map(_forward_operations, layers_of(window, recipe)))
-    # The backward pass computes no gradient of the kernels, so it costs as much as the forward pass.
-    once = 2 * forward
-    again = (count > 1) + (network.remat and platform != "cpu")
-    losses = sum(_loss_costs(layers_of(shape, recipe), lambda cost: cost.operations))
-    fixed = FIXED_PIXELS * once / (window[0] * window[1])
-    return count * (once + again * forward) + losses + fixed
-
-
-def _forward_operations(layer: Layer) -> int:
-    convolution = 2 * 9 * layer.channels_in * layer.channels
-    sums = sum(sum_operations(loss, layer.channels) for loss in layer.style)
-    return layer.positions * (convolution + sums)
-
-
-def _loss_costs(needed: Iterable[Layer], part: Callable[[LossCost], int]) -> list[int]:
-    """Return a part of the costs of the losses, beside the sums of style, for each at each layer."""
-    found = []
-    for layer in needed:
-        size = layer.height, layer.width, layer.channels
-        found += [part(content_cost(loss, *size)) for loss in layer.content]
-        found += [part(distance_cost(loss, *size)) for loss in layer.style]
-    return found
-
-
-def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
-    """Return the number of operations of computing the features of a content of (height, width).
-
-    With several devices, the result is for one of them.
-    """
-    # On several devices, the content is cut into the canvas' tiles; see `objective.measure_content`.
-    terms = recipe.terms
-    deciding = terms.content_taps if devices == 1 else terms.taps
-    grid = tiles.grid_of(shape, deciding, recipe.network, _bands(shape, recipe, devices))
-    return _forward_to(shape, terms.content_taps, recipe, grid, style=False)
-
-
-def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
-    """Return the number of operations of computing the statistics of a style of (height, width).
-
-    With several devices, the result is for one of them.
-    """
-    taps = [part.tap for part in recipe.terms.style_parts]
-    grid = tiles.grid_of(shape, taps, recipe.network, _bands(shape, recipe, devices))
-    return _forward_to(shape, taps, recipe, grid, style=True)
-
-
-def _forward_to(
-    shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, style: bool
-) -> float:
-    """Return the operations of the layers down to the deepest of `taps`, over all tiles."""
-    window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
-    needed = _needed_for(taps, window, recipe)
-    return count * sum(
-        _forward_operations(layer if style else layer._replace(style=())) for layer in needed
-    )
-
-
-def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> float:
-    """Return the number of operations of computing the targets of one scale (resolution)."""
-    styles = [style_operations(shape, recipe, devices=devices) for shape in scale.style_shapes]
-    return content_operations(scale.shape, recipe, devices=devices) + sum(styles)
-
-
-def scale_operations(
-    scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
-) -> list[float]:
-    """Return the number of operations of one update at each scale (resolution) of a run."""
-    return [update_operations(scale.shape, recipe, platform, devices=devices) for scale in scales]
-
-
-def run_operations(
-    scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
-) -> float:
-    """Return the number of operations of all updates of a run, over all scales."""
-    each = scale_operations(scales, recipe, platform, devices=devices)
-    return sum(scale.steps * one for scale, one in zip(scales, each, strict=True))

@@ -1,0 +1,105 @@
+"""The network's layers with their sizes and losses, from which memory and operations are counted."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from nst_jax import vgg
+from nst_jax._types import Shape
+from nst_jax.losses import ContentLoss, StyleLoss
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.bands import Bands, bands_of
+from nst_jax.scaling.loss_costs import LossCost, content_cost, distance_cost
+from nst_jax.scaling.sharding import abstract_mesh
+from nst_jax.vgg import winograd
+
+
+class Layer(NamedTuple):
+    """One convolution of the network, and the size of its output for a given picture."""
+
+    name: str
+    height: int
+    width: int
+    channels_in: int
+    channels: int
+    content: tuple[ContentLoss, ...]  # the content loss, if it reads its output
+    style: tuple[StyleLoss, ...]  # the style losses that read its output
+
+    @property
+    def positions(self) -> int:
+        return self.height * self.width
+
+    @property
+    def output(self) -> int:
+        """Number of elements of the output."""
+        return self.positions * self.channels
+
+    @property
+    def input(self) -> int:
+        """Number of elements of the input."""
+        return self.positions * self.channels_in
+
+    @property
+    def tapped(self) -> int:
+        """Number of elements that the taps keep for the gradient, in addition to the output.
+
+        A content tap keeps the difference between features and target. A style tap keeps the features
+        as a matrix, or the gradient with respect to them. Neither tap can reuse the output's
+        buffer, since the gradient of the ReLU still reads the output.
+        """
+        return (len(self.content) + len(self.style)) * self.output
+
+    @property
+    def winograd(self) -> bool:
+        """Whether a CPU computes this layer by Winograd convolution."""
+        return winograd.pays(self.height, self.width, self.channels_in, self.channels)
+
+
+Blocks = list[list[Layer]]
+
+
+def blocks_of(shape: Shape, recipe: Recipe) -> Blocks:
+    """Return the layers down to the deepest tap, by block, for a picture of this (height, width)."""
+    terms, (height, width) = recipe.terms, shape
+    content = {vgg.layer_of(tap) for tap in terms.content_taps}
+    style = [(vgg.layer_of(part.tap), part.loss) for part in terms.style_parts]
+    names = list(vgg.LAYERS)
+    deepest = max(names.index(vgg.layer_of(tap)) for tap in terms.taps)
+    blocks: Blocks = []
+    for name in names[: deepest + 1]:
+        if name.endswith("_1"):
+            blocks.append([])
+        times = vgg.halvings(name)
+        size = [vgg.halved(side, times, recipe.network.ceil) for side in (height, width)]
+        losses = (
+            (terms.content_loss,) * (name in content),
+            tuple(loss for layer, loss in style if layer == name),
+        )
+        blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *losses))
+    return blocks
+
+
+def layers_of(shape: Shape, recipe: Recipe) -> list[Layer]:
+    """Return the convolutions down to the deepest tap, for a picture of this (height, width)."""
+    return [layer for block in blocks_of(shape, recipe) for layer in block]
+
+
+def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]:
+    """Return the layers down to the deepest of `taps`, for a picture of this (height, width)."""
+    names = list(vgg.LAYERS)
+    deepest = max(names.index(vgg.layer_of(tap)) for tap in taps)
+    return layers_of(shape, recipe)[: deepest + 1]
+
+
+def costs_of_losses(needed: Iterable[Layer], part: Callable[[LossCost], int]) -> list[int]:
+    """Return a part of the costs of the losses, beside the sums of style, for each at each layer."""
+    found = []
+    for layer in needed:
+        size = layer.height, layer.width, layer.channels
+        found += [part(content_cost(loss, *size)) for loss in layer.content]
+        found += [part(distance_cost(loss, *size)) for loss in layer.style]
+    return found
+
+
+def planned_bands(shape: Shape, recipe: Recipe, devices: int) -> Bands | None:
+    """Return how a canvas is cut into bands for this many devices; None if it is not cut."""
+    return bands_of(abstract_mesh(devices), shape, recipe.network)

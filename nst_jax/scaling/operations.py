@@ -1,0 +1,117 @@
+"""Number of arithmetic operations of a run, from shapes alone.
+
+Nothing is compiled or run. Operations are those of the convolutions and of the losses (such as the
+products of Gram matrices), forward and backward.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from nst_jax._types import Shape
+from nst_jax.prepare import Scale
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling import tiles
+from nst_jax.scaling.layer_table import Layer, costs_of_losses, layers_of, needed_for, planned_bands
+from nst_jax.scaling.loss_costs import sum_operations
+
+# The fixed time of an update, as the number of pixels whose computation takes as long; a rough value,
+# measured on a CPU.
+FIXED_PIXELS = 2**15
+
+
+def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: int = 1) -> float:
+    """Return the number of operations of one update: one evaluation of loss and gradient.
+
+    Every multiplication and every addition counts as one operation. Every layer counts as a direct
+    convolution, even where a CPU uses Winograd convolution and so seems to do more operations per
+    second. Of the losses, products of matrices, sorts and look-ups count; the distances of style
+    losses are computed once, also with tiles. The optimiser's own arithmetic, under a thousandth of
+    the total, is left out.
+
+    Args:
+      shape: (height, width) of the canvas.
+      recipe: only its taps and network matter. With tiles, the forward pass is computed twice, first
+        for the sums that the losses need, and pixels in halos are computed in several tiles.
+        `network.remat` adds one forward pass, except on a CPU.
+      platform: "cpu", "gpu" or "tpu".
+      devices: number of devices that share the canvas; the result is for one of them.
+
+    Returns:
+      Number of operations, including those for `FIXED_PIXELS` pixels as the fixed cost.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> sides = (512, 1024)
+      >>> small, large = (update_operations((n, n), recipes.DEFAULT, "cpu") for n in sides)
+      >>> f"{small:.1e}", f"{large / small:.1f}"
+      ('4.7e+11', '3.5')
+    """
+    network = recipe.network
+    grid = tiles.grid_of(shape, recipe.terms.taps, network, planned_bands(shape, recipe, devices))
+    window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
+    forward = sum(map(_forward_operations, layers_of(window, recipe)))
+    # The backward pass computes no gradient of the kernels, so it costs as much as the forward pass.
+    once = 2 * forward
+    again = (count > 1) + (network.remat and platform != "cpu")
+    losses = sum(costs_of_losses(layers_of(shape, recipe), lambda cost: cost.operations))
+    fixed = FIXED_PIXELS * once / (window[0] * window[1])
+    return count * (once + again * forward) + losses + fixed
+
+
+def _forward_operations(layer: Layer) -> int:
+    convolution = 2 * 9 * layer.channels_in * layer.channels
+    sums = sum(sum_operations(loss, layer.channels) for loss in layer.style)
+    return layer.positions * (convolution + sums)
+
+
+def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
+    """Return the number of operations of computing the features of a content of (height, width).
+
+    With several devices, the result is for one of them.
+    """
+    # On several devices, the content is cut into the canvas' tiles; see `targets.measure_content`.
+    terms = recipe.terms
+    deciding = terms.content_taps if devices == 1 else terms.taps
+    grid = tiles.grid_of(shape, deciding, recipe.network, planned_bands(shape, recipe, devices))
+    return _forward_to(shape, terms.content_taps, recipe, grid, style=False)
+
+
+def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
+    """Return the number of operations of computing the statistics of a style of (height, width).
+
+    With several devices, the result is for one of them.
+    """
+    taps = [part.tap for part in recipe.terms.style_parts]
+    grid = tiles.grid_of(shape, taps, recipe.network, planned_bands(shape, recipe, devices))
+    return _forward_to(shape, taps, recipe, grid, style=True)
+
+
+def _forward_to(
+    shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, style: bool
+) -> float:
+    """Return the operations of the layers down to the deepest of `taps`, over all tiles."""
+    window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
+    needed = needed_for(taps, window, recipe)
+    return count * sum(
+        _forward_operations(layer if style else layer._replace(style=())) for layer in needed
+    )
+
+
+def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> float:
+    """Return the number of operations of computing the targets of one scale (resolution)."""
+    styles = [style_operations(shape, recipe, devices=devices) for shape in scale.style_shapes]
+    return content_operations(scale.shape, recipe, devices=devices) + sum(styles)
+
+
+def scale_operations(
+    scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
+) -> list[float]:
+    """Return the number of operations of one update at each scale (resolution) of a run."""
+    return [update_operations(scale.shape, recipe, platform, devices=devices) for scale in scales]
+
+
+def run_operations(
+    scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
+) -> float:
+    """Return the number of operations of all updates of a run, over all scales."""
+    each = scale_operations(scales, recipe, platform, devices=devices)
+    return sum(scale.steps * one for scale, one in zip(scales, each, strict=True))

@@ -1,0 +1,281 @@
+"""The targets that a canvas is compared with (`measure`), and the steps in which they are made."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from nst_jax import _checks, vgg
+from nst_jax._types import Features, Image, Params, Scalar, Statistic, StyleImage, Targets
+from nst_jax.recipes.checking import check_not_cut, check_styles
+from nst_jax.recipes.recipe import Recipe, StylePart, Terms
+from nst_jax.scaling import tiles
+from nst_jax.scaling.bands import Bands, bands_of, check_bands_allowed, map_bands
+from nst_jax.scaling.sharding import BANDS
+from nst_jax.scaling.tiles import Grid, Index
+
+
+def measure(
+    params: Params,
+    content: Image,
+    style: StyleImage | Sequence[Any],
+    recipe: Recipe,
+    *,
+    bands: Bands | None = None,
+) -> Targets:
+    """Compute the content's features and the targets of the style loss at the recipe's taps.
+
+    A tap is a layer whose output the losses read, such as `"relu2_1"`. Traceable. The two pictures may
+    differ in size, since a style statistic does not depend on the size of its picture.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      content: [h, w, 3] in [0, 1], at the size of the canvas.
+      style: [h', w', 3] in [0, 1]; or a list of several, blended by the recipe's `style_shares`.
+      recipe: taps, losses and network settings.
+      bands: how the canvas is distributed over several devices; None is one device.
+
+    Returns:
+      `Targets`, to be passed to `step` and `run`.
+
+    Raises:
+      TypeError: for arguments of another type, such as swapped ones.
+      ValueError: if a picture is not floating point, not [h, w, 3] or under 16 px on a side, if the
+        recipe has several style shares and another number of styles is given, or if tiles or bands are
+        used with a loss that is not additive.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import nst_jax as nst
+      >>> grey = jnp.full((32, 32, 3), 0.5)
+      >>> targets = jax.jit(nst.measure)(nst.load_params(), grey, grey, nst.recipes.TF)
+      >>> targets.style["relu2_1"].shape
+      (128, 128)
+    """
+    order = "the order is measure(params, content, style, recipe)"
+    check_arguments(order, params, recipe, bands)
+    styles: Sequence[Any] = style if isinstance(style, (list, tuple)) else [style]
+    for name, picture in (("content", content), *(("style", each) for each in styles)):
+        _checks.array(name, picture, order)
+    check_styles(recipe.terms, len(styles))
+    features = measure_content(params, content, recipe, bands=bands)
+    statistics = [measure_style(params, one, recipe, bands=bands) for one in styles]
+    blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
+    return Targets(content=features, style=style_targets(blended, recipe))
+
+
+def measure_content(
+    params: Params, content: Image, recipe: Recipe, *, bands: Bands | None = None
+) -> Features:
+    """Compute the content's features [h', w', c] at the recipe's content taps."""
+    taps, network = recipe.terms.content_taps, recipe.network
+    # On several devices, the content is cut into the same tiles as the canvas. Their halo (how far the
+    # network sees beyond a tile) depends on all taps.
+    deciding_taps = taps if bands is None else recipe.terms.taps
+    grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
+    if grid is None:
+        return vgg.features(params, content, taps, network=network)
+
+    def assembled(params: Params, content: Image) -> Features:
+        def of_tile(index: Index) -> Features:
+            window = tiles.window(content, grid, index)
+            return vgg.features(params, window, taps, network=network)
+
+        return tiles.assembled(grid, of_tile)
+
+    if bands is None:
+        return assembled(params, content)
+
+    def on_device(params: Params, content: Image) -> Features:
+        return assembled(params, tiles.slab_of(content, grid))
+
+    return map_bands(on_device, bands, (False, False), split_out=True)(params, content)
+
+
+def measure_style(
+    params: Params, style: StyleImage, recipe: Recipe, *, bands: Bands | None = None
+) -> dict[str, Statistic]:
+    """Compute the style's statistics at the recipe's style taps.
+
+    With `bands`, the devices that share the canvas also share the style picture: each computes one band
+    of it, whose height follows from the style's height.
+    """
+    sums = sum_style(params, style, recipe, bands=bands)
+    return statistics_of(sums, (style.shape[0], style.shape[1]), recipe)
+
+
+def sum_style(
+    params: Params, style: StyleImage, recipe: Recipe, *, bands: Bands | None = None
+) -> dict[str, Any]:
+    """Return the sums over the positions of a style from which its statistics follow, by tap."""
+    terms, network = recipe.terms, recipe.network
+    own = None
+    if bands is not None:
+        own = bands_of(bands.mesh, (style.shape[0], style.shape[1]), network)
+    grid = style_grid(style, recipe, own)
+    if grid is None:
+        found = vgg.features(params, style, _style_taps(terms), network=network)
+        products = network.precision_on().products
+        return {part.name: part.loss.sums(found[part.tap], products) for part in terms.style_parts}
+
+    def summed(params: Params, style: StyleImage) -> dict[str, Any]:
+        return tiles.summed(grid, partial(_style_sums, params, style, recipe, grid))
+
+    def on_device(params: Params, style: StyleImage) -> dict[str, Any]:
+        sums = summed(params, tiles.slab_of(style, grid))
+        return jax.tree.map(lambda x: lax.psum(x, BANDS), sums)
+
+    if own is None:
+        return summed(params, style)
+    return map_bands(on_device, own, (False, False), split_out=False)(params, style)
+
+
+def style_grid(style: StyleImage, recipe: Recipe, bands: Bands | None = None) -> Grid | None:
+    """Return how a style is cut into tiles; None if it is measured whole."""
+    shape = (style.shape[0], style.shape[1])
+    return tiles.grid_of(shape, _style_taps(recipe.terms), recipe.network, bands)
+
+
+def _style_taps(terms: Terms) -> tuple[str, ...]:
+    """Return every tap of a style loss, without repetitions."""
+    return tuple(dict.fromkeys(part.tap for part in terms.style_parts))
+
+
+def _style_sums(
+    params: Params, style: StyleImage, recipe: Recipe, grid: Grid, index: Index
+) -> dict[str, Any]:
+    """Return the sums over the core of one tile of a style: the tile's window without its halo."""
+    terms, network = recipe.terms, recipe.network
+    window = tiles.window(style, grid, index)
+    found = vgg.features(params, window, _style_taps(terms), network=network)
+    products = network.precision_on().products
+    return {
+        part.name: part.loss.sums(tiles.core(found[part.tap], grid, index, part.tap), products)
+        for part in terms.style_parts
+    }
+
+
+def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
+    """Return the sums over no positions: zeros, of the shapes that `sum_style` returns."""
+    terms, precision = recipe.terms, recipe.network.precision_on()
+
+    def zeros(part: StylePart) -> Any:
+        channels = vgg.LAYERS[vgg.layer_of(part.tap)][1]
+        one = jax.ShapeDtypeStruct((1, 1, channels), precision.activations_of(style.dtype))
+        shapes = jax.eval_shape(lambda x: part.loss.sums(x, precision.products), one)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    return {part.name: zeros(part) for part in terms.style_parts}
+
+
+def add_style_tile(
+    params: Params, style: StyleImage, sums: Any, index: Index, recipe: Recipe
+) -> dict[str, Any]:
+    """Return `sums` plus the sums over one more tile of a style.
+
+    Called for each tile in turn, beginning with zeros, it gives bit for bit what `sum_style` returns.
+
+    Args:
+      params: the weights.
+      style: [h, w, 3] in [0, 1], which `recipe.network.tile` cuts into tiles.
+      sums: the sums over the tiles before this one.
+      index: number of the tile.
+      recipe: as in `measure`.
+    """
+    grid = style_grid(style, recipe)
+    assert grid is not None
+    return jax.tree.map(jnp.add, sums, _style_sums(params, style, recipe, grid, index))
+
+
+def statistics_of(
+    sums: dict[str, Any], shape: tuple[int, int], recipe: Recipe
+) -> dict[str, Statistic]:
+    """Return the statistics of a style of this (height, width) from the sums over its positions."""
+
+    def statistic(part: StylePart) -> Statistic:
+        height, width = vgg.feature_shape(part.tap, *shape, recipe.network.ceil)
+        return part.loss.statistic(sums[part.name], height * width)
+
+    return {part.name: statistic(part) for part in recipe.terms.style_parts}
+
+
+def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str, Any]:
+    """Return the targets of the style loss, by tap, made from the blended statistics of the styles."""
+    return {part.name: part.loss.target(statistics[part.name]) for part in recipe.terms.style_parts}
+
+
+def blended_targets(
+    sums: Sequence[dict[str, Any]], shapes: Sequence[tuple[int, int]], recipe: Recipe
+) -> dict[str, Any]:
+    """Return the targets of the style loss for one or several styles, made from their sums."""
+    statistics = [
+        statistics_of(each, shape, recipe) for each, shape in zip(sums, shapes, strict=True)
+    ]
+    return style_targets(blend(statistics, recipe.terms.style_shares, recipe.terms), recipe)
+
+
+def blend(
+    statistics: Sequence[dict[str, Statistic]], shares: Sequence[Scalar | float], terms: Terms
+) -> dict[str, Statistic]:
+    """Blend the statistics of several styles, weighted by their shares: average them, for most losses.
+
+    For a loss that is a squared distance, the gradient of the distance to this average equals the
+    average of the gradients of the distances to each style. The distance to this average is smaller
+    than the average of those distances, by the variance of the statistics.
+
+    Args:
+      statistics: the statistics of each style.
+      shares: weights of the styles, of any positive sum; a single weight means equal shares.
+      terms: the style losses, which say how their statistics are blended.
+
+    Returns:
+      The statistics of the blend; with a single style, its statistics unchanged.
+
+    References:
+      jcjohnson/neural-style and neural-style-pt, `style_blend_weights`.
+    """
+    if len(statistics) == 1:
+        return statistics[0]
+    if len(shares) == 1:
+        shares = [1.0] * len(statistics)
+    weights = [share / sum(shares) for share in shares]
+    return {
+        part.name: part.loss.blend([each[part.name] for each in statistics], weights)
+        for part in terms.style_parts
+    }
+
+
+def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the targets of the style loss for several canvases, stacked along a new first axis.
+
+    Where a target's size depends on its style picture, shorter arrays are filled up with zeros at the
+    end of each axis. Losses with such targets store how much of them is valid.
+
+    Args:
+      targets: the targets for each canvas.
+    """
+
+    def stacked(*parts: Any) -> Array:
+        if len({part.shape for part in parts}) == 1:
+            return jnp.stack(parts)
+        longest = [max(sides) for sides in zip(*(part.shape for part in parts), strict=True)]
+
+        def filled(part: Any) -> Array:
+            missing = [(0, most - side) for most, side in zip(longest, part.shape, strict=True)]
+            return jnp.pad(part, missing)
+
+        return jnp.stack([filled(part) for part in parts])
+
+    return jax.tree.map(stacked, *targets)
+
+
+def check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
+    """Refuse arguments of the wrong type, and tiles or bands with losses that are not additive."""
+    _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
+    _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
+    check_not_cut(recipe)
+    check_bands_allowed(bands, recipe.terms)
