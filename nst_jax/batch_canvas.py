@@ -1,5 +1,6 @@
 """Several canvases of a batch, optimised at once by a `vmap` of the loop for one canvas."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -89,6 +90,7 @@ class BatchCanvas:
         recipe, params = self._measuring_recipe, self._weights.measuring
         pieces = Measuring(params, recipe, bands, watch=self._watch)
         contents: dict[int, Any] = {}
+        photos: dict[int, Any] = {}
         styles: dict[int, Any] = {}
         for member in self._members:
             here = member.prepared.scales[scale]
@@ -96,6 +98,7 @@ class BatchCanvas:
                 picture = prepare.at_scale(member.prepared.content, here.shape)
                 picture = sharding.replicate(picture, mesh)
                 contents[member.content] = pieces.content(picture)
+                photos[member.content] = pieces.photo(picture)
             if member.style not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
                 styles[member.style] = [pieces.statistics(picture) for picture in pictures]
@@ -114,9 +117,11 @@ class BatchCanvas:
             of_members.append(targets[known])
         stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
         content = stacked(*(contents[member.content] for member in self._members))
+        photo = stacked(*(photos[member.content] for member in self._members))
         return Targets(
             sharding.split(content, self.plan.mesh, bands=bands is not None),
             sharding.split(stacked_targets(of_members), self.plan.mesh),
+            sharding.split(photo, self.plan.mesh),
         )
 
     def start(self, scale: int, measured: Targets, before: Handover | None) -> State:
@@ -211,7 +216,20 @@ class BatchCanvas:
         images = self._images(len(self.plan.scales) - 1, state, clipped=True)
         measured = sharding.to_host(state.losses, mesh)
         losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(count)]
-        return list(sharding.gather(images, mesh))[:count], losses, self._broke_at.tolist()[:count]
+        pictures = list(sharding.gather(images, mesh))[:count]
+        finished = [self._finished(place, image) for place, image in enumerate(pictures)]
+        return finished, losses, self._broke_at.tolist()[:count]
+
+    def _finished(self, place: int, image: Image) -> Image:
+        """Return the picture of one member as it is returned; see `prepare.Finisher`."""
+        member, recipe = self._members[place], self.plan.recipe
+        realism = np.asarray(recipe.pictures.realism)
+        if realism.ndim:  # of a sweep; an array of length one is shared by all members
+            realism = realism[member.place % len(realism)]
+        shares = _shares(self._measuring_recipe, place)
+        terms = replace(recipe.terms, style_shares=shares)
+        finish = prepare.Finisher(member.prepared, replace(recipe, terms=terms), realism)
+        return finish(image, member.prepared.scales[-1])
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:

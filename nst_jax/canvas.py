@@ -75,6 +75,7 @@ class SingleCanvas:
         self.plan, self._prepared, self._programs = plan, prepared, programs
         self._watch = watch
         self._init, self._key = init, key
+        self._finish = prepare.Finisher(prepared, plan.recipe)
         self._params = sharding.replicate(params, plan.mesh)
         # Strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
@@ -182,7 +183,7 @@ class SingleCanvas:
         picture = self._programs.picture(state, self._recipe, bands=bands)
         return Snapshot(
             step=position.step,
-            image=sharding.gather(picture, plan.mesh),
+            image=self._finish(sharding.gather(picture, plan.mesh), plan.scales[position.scale]),
             losses=jax.tree.map(np.array, state.losses),
             history=joined(pieces),
             scale=position.scale,

@@ -12,7 +12,8 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Int
 
 from nst_jax import _checks, vgg
-from nst_jax._types import FeatureMap, Features, Image, Losses, Params, Shape, Targets
+from nst_jax._types import FeatureMap, Features, Image, Losses, Params, Scalar, Shape, Targets
+from nst_jax.controls.matting import matting_energy
 from nst_jax.losses import ContentLoss, Extent, Mask, Variation, at_least_float32
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
@@ -56,7 +57,8 @@ def losses_of(
         not depend on it.
 
     Returns:
-      `Losses` of scalars: `style_layers` sum to `style`; `content`, `style` and `tv` sum to `total`.
+      `Losses` of scalars: `style_layers` sum to `style`; `content`, `style`, `tv` and, if the recipe
+      has a `matting_weight`, `matting` sum to `total`.
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
@@ -89,7 +91,22 @@ def losses_of(
         on_device = partial(_device_sums, measured, grid)
         split = map_bands(on_device, bands, (False, True, True), split_out=False)
         sums = split(params, image, targets.content)
-    return _weighted(sums, sizes, shape, targets, terms, jnp.asarray(step, jnp.int32))
+    found = _weighted(sums, sizes, shape, targets, terms, jnp.asarray(step, jnp.int32))
+    if terms.matting_weight is None:
+        return found
+    matting = terms.matting_weight * _matting(image, targets.photo)
+    return found._replace(total=found.total + matting, matting=matting)
+
+
+def _matting(image: Image, photo: Image | None) -> Scalar:
+    """Return the matting energy of an image per pixel, also of one that is computed in tiles."""
+    if photo is None:
+        raise ValueError(
+            "`targets`: have no photo for `matting_weight`; measure them with the same recipe"
+        )
+    # Computed again for the gradient, so that its many windows are not kept during the network's pass.
+    energy = jax.checkpoint(matting_energy)(image, photo)
+    return energy / (image.shape[0] * image.shape[1])
 
 
 class _Measured(NamedTuple):

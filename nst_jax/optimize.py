@@ -54,6 +54,7 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
             unknown,
             unknown,
             {part.name: unknown for part in recipe.terms.style_parts},
+            None if recipe.terms.matting_weight is None else unknown,
         ),
         pending=canvas,
         opt_state=_transformation(recipe, bands).init(canvas),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from nst_jax._types import Image, Scalar, StyleImage
+from nst_jax._types import Image, Scalar
 from nst_jax.controls.color import luminance, matched_luminance, with_chroma_of, with_colors_of
 from nst_jax.controls.guided_filter import filtered_by_guide
 from nst_jax.images.palettes import Palette, palette_of, recoloured
@@ -27,11 +27,21 @@ EPSILON = 1e-5
 MOST_PIXELS = 2**20
 
 
+def recolors(colors: str) -> bool:
+    """Return whether `recolored` changes a picture for this choice of colours."""
+    return colors in ("content", "luminance")
+
+
+def colors_after(colors: str) -> bool:
+    """Return whether `finished` changes a picture's colours for this choice of colours."""
+    return colors in ("luminance", "content-after", "palette")
+
+
 class Seen(NamedTuple):
     """The pictures that the network sees in place of those given."""
 
     content: Image
-    styles: tuple[StyleImage, ...]
+    styles: tuple[Any, ...]  # of any sizes
 
 
 def recolored(content: Image, styles: Sequence[Array], colors: str, color_map: str) -> Seen:

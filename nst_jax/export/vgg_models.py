@@ -151,6 +151,11 @@ def step_model(
       >>> list(model.programs)
       ['step', 'measure', 'init', 'picture']
     """
+    if recipe.terms.matting_weight is not None:
+        raise ValueError(
+            "`recipe`: its `terms.matting_weight` needs the photo's pixels, which an exported update "
+            "does not take; leave it out"
+        )
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
     # With symbolic sides, JAX must know while tracing that a pyramid has all its levels. So no level of

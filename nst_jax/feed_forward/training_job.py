@@ -21,7 +21,7 @@ from nst_jax.feed_forward.crops import Found, find_photos
 from nst_jax.feed_forward.johnson import SMALLEST
 from nst_jax.feed_forward.training_step import check_batch
 from nst_jax.recipes.changes import with_options
-from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.recipe import Pictures, Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import sharding
 from nst_jax.scaling.sharding import Devices
@@ -126,6 +126,7 @@ def training_job(
     _checks.random_key("key", key)
     recipe = with_options(recipe, None, style_size, None, precision)
     _checks.single(recipe)
+    _check_no_controls(recipe)
     mesh = sharding.mesh_of(devices)
     check_batch(batch, mesh)
     platform = jax.devices()[0].platform if mesh is None else mesh.devices.flat[0].platform
@@ -147,6 +148,22 @@ def training_job(
     _ = job.style_shapes  # raises if a painting is too small, before all photos are read
     found = photos if isinstance(photos, Found) else find_photos(photos, int(crop), look=look)
     return replace(job, found=found)
+
+
+def _check_no_controls(recipe: Recipe) -> None:
+    """Refuse a recipe whose results get other colours or edges than those that are painted."""
+    plain = Pictures()
+    for name in ("colors", "realism"):
+        value = getattr(recipe.pictures, name)
+        if value != getattr(plain, name):
+            raise ValueError(
+                f"`recipe`: its `pictures.{name}` is {value!r}, which depends on the photograph, and a "
+                f"network is trained for all photographs; set it to {getattr(plain, name)!r}"
+            )
+    if recipe.terms.matting_weight is not None:
+        raise ValueError(
+            "`recipe`: has a `terms.matting_weight`, which a training does not use; leave it out"
+        )
 
 
 def _named(paintings: Any) -> dict[str, HostImage]:

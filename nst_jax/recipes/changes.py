@@ -136,6 +136,8 @@ def with_options(
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
+    colors: str | None = None,
+    realism: Any = None,
 ) -> Recipe:
     """Return the recipe, checked, with the options of a run; an option of None changes nothing.
 
@@ -146,6 +148,8 @@ def with_options(
       steps: number of updates.
       precision: a name, see `nst_jax.vgg.precision.precision_named`.
       tile: see `tile_of`.
+      colors: see `recipe.Pictures`.
+      realism: see `recipe.Pictures`.
 
     Returns:
       The recipe to run.
@@ -161,6 +165,10 @@ def with_options(
             recipe = recipe.replace(network__tile=tile_of(tile))
         if steps is not None:
             recipe = recipe.replace(descent__steps=steps)
+        if colors is not None:
+            recipe = recipe.replace(pictures__colors=colors)
+        if realism is not None:
+            recipe = recipe.replace(pictures__realism=realism)
     return with_sizes(check(recipe), size, style_size)
 
 

@@ -39,19 +39,35 @@ FIFTHS = (0.2,) * 5
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """How the pictures are prepared before the first update.
+    """How the pictures are prepared before the first update, and how results are finished.
 
     Attributes:
       size: rule for the size of the content, and so of the canvas, the picture that is optimised.
       style_size: rule for the size of the style; None means that `size` holds for styles too.
       resize: the resize filter, a function (image, (height, width)) -> image. Static.
       start: makes the initial canvas; see `nst_jax.recipes.starts`.
+      colors: whose colours a result has, one of `nst_jax.controls.COLORS`. Static.
+        "style": those of the style. "content": before the run the styles get the mean and covariance
+        of the content's colours. "luminance": all pictures are painted in grey, the styles with the
+        mean and deviation of the content's luminance, and the result gets the content's chroma.
+        "content-after": the result of a run in the style's colours gets the content's chroma.
+        "palette": its colours are moved to exactly those of the styles.
+      color_map: the linear map of "content": "transport", "cholesky" or "pca", see
+        `nst_jax.controls.color`. Static.
+      chroma_space: the space in which "luminance" and "content-after" exchange chroma: "oklab" or
+        "ycbcr", see `nst_jax.controls.with_chroma_of`. Static.
+      realism: how far results are brought back to the content's edges, from 0 to 1; see
+        `nst_jax.controls.realistic`.
     """
 
     size: sizes.SizeRule = sizes.LongEdge(512)
     style_size: sizes.SizeRule | None = None
     resize: filters.Resize = _static(filters.antialiased)
     start: starts.Start = starts.FromContent()
+    colors: str = _added_later("style", static=True)
+    color_map: str = _added_later("transport", static=True)
+    chroma_space: str = _added_later("oklab", static=True)
+    realism: float = _added_later(0.0)
 
 
 class StylePart(NamedTuple):
@@ -107,6 +123,10 @@ class Terms:
     `sum(w * style_loss)` and `second_style.weight * sum(w * second_style.loss)`. Both may read the same
     taps.
 
+    With a `matting_weight`, that weight times xᵀLx / (h w) is added, with x the canvas, L the content's
+    matting Laplacian and h w the number of pixels: edges that the content does not have are expensive.
+    See `nst_jax.controls.matting`.
+
     The statistics (such as Gram matrices) of several style pictures are averaged with the weights
     `style_shares`, one for each picture; a single share means equal shares for any number of pictures.
     """
@@ -123,6 +143,7 @@ class Terms:
     second_style: SecondStyle | None = _added_later(None)
     variation: losses.Variation = _static(losses.TOTAL_VARIATION)
     tv_weight: float = 0.0
+    matting_weight: float | None = _added_later(None)
 
     @property
     def taps(self) -> tuple[str, ...]:

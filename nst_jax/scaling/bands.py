@@ -89,9 +89,16 @@ def check_bands_allowed(bands: Bands | None, terms: Terms) -> None:
     Raises:
       ValueError: if there are bands and a loss that is not additive; the message names the loss.
     """
-    if bands is None or terms.additive:
+    if bands is None:
         return
     argument = "bands" if PICTURES in bands.mesh.shape else "devices"
+    if terms.matting_weight is not None:
+        raise ValueError(
+            f"`{argument}`: `matting_weight` compares windows of pixels, some of them in two bands; "
+            "paint each picture on one device, or use `realism` in its place"
+        )
+    if terms.additive:
+        return
     name = next(name for name, loss in terms.named_losses.items() if not loss.additive)
     raise ValueError(
         f"`{argument}`: `{name}` is not additive, so the bands of a picture cannot be computed "

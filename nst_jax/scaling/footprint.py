@@ -131,7 +131,10 @@ def estimate_memory(
         shape=shape,
         pictures=pictures,
         weights=_bytes_of_weights(window, recipe, on_cpu),
-        activations=max(pictures * _peak_of_loop(window, recipe, on_cpu), measuring),
+        activations=max(
+            pictures * max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(shape, recipe)),
+            measuring,
+        ),
         state=pictures * _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices)),
         targets=pictures * _bytes_of_targets(own_shape, styles, recipe),
         inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
@@ -140,6 +143,17 @@ def estimate_memory(
 
 def _bytes_of_picture(shape: Shape) -> int:
     return 3 * FLOAT32 * shape[0] * shape[1]
+
+
+# float32 numbers per pixel that the matting energy and its gradient take: windows of 9 pixels, several
+# times over. Computed before or after the network's pass, not beside it.
+MATTING_NUMBERS = 200
+
+
+def _peak_of_matting(shape: Shape, recipe: Recipe) -> int:
+    if recipe.terms.matting_weight is None:
+        return 0
+    return MATTING_NUMBERS * FLOAT32 * shape[0] * shape[1]
 
 
 # Bytes per pixel of the unresized picture that the filters of Pillow take, mostly for float32 copies

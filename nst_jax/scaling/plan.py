@@ -214,6 +214,8 @@ def plan(
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
+    colors: str | None = None,
+    realism: Any = None,
     devices: Devices = None,
     pictures: int = 1,
     chunk: int | None = None,
@@ -236,6 +238,8 @@ def plan(
       steps: see `stylize`.
       precision: see `stylize`.
       tile: see `stylize`.
+      colors: see `stylize`; takes no part in the planning, but the plan's recipe has it.
+      realism: see `stylize`; with several pictures also an array, see `stylize_many`.
       devices: see `stylize`; with several pictures, see `stylize_many`.
       pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
       chunk: largest number of pictures painted at once, see `stylize_many`.
@@ -266,7 +270,7 @@ def plan(
     """
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
-    checked = with_options(recipe, size, style_size, steps, precision, tile)
+    checked = with_options(recipe, size, style_size, steps, precision, tile, colors, realism)
     checked = checkpoints.with_choices_of(checked, resume)
     styles = style if _is_list_of_pictures(style) else [style]
     shapes = [_shape_of(f"style[{i}]", one) for i, one in enumerate(styles)]
