@@ -15,6 +15,7 @@ from nst_jax._version import __version__ as __version__
 if TYPE_CHECKING:
     from nst_jax import (
         checkpoints,
+        controls,
         dreams,
         export,
         feed_forward,
@@ -48,6 +49,7 @@ else:
         __name__,
         (
             "checkpoints",
+            "controls",
             "dreams",
             "export",
             "feed_forward",
@@ -82,8 +84,8 @@ else:
 
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled",
-    "State", "Targets", "cache", "checkpoints", "compiler_options", "dream", "dreams",
-    "estimate_memory", "export", "features", "feed_forward", "images", "init", "instant",
+    "State", "Targets", "cache", "checkpoints", "compiler_options", "controls", "dream",
+    "dreams", "estimate_memory", "export", "features", "feed_forward", "images", "init", "instant",
     "instant_many", "load_params", "losses", "losses_of", "match", "measure", "optimizers", "paint",
     "plan", "raters", "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many",
     "texture", "train", "vgg", "weights",

@@ -64,13 +64,14 @@ class Targets(NamedTuple):
 
     content: Features  # content tap -> features of the content picture
     style: dict[str, Any]  # style tap -> target of the style loss, e.g. the style's Gram matrix
+    photo: Image | None = None  # the content picture, if the recipe has a `matting_weight`
 
 
 class Losses(NamedTuple):
     """The weighted losses of a canvas; `total` is what the optimiser minimises.
 
-    `total` is the sum of `content`, `style` and `tv` (total variation); `style` is the sum of
-    `style_layers`.
+    `total` is the sum of `content`, `style`, `tv` (total variation) and `matting`; `style` is the sum
+    of `style_layers`.
     """
 
     total: Scalar
@@ -78,6 +79,7 @@ class Losses(NamedTuple):
     style: Scalar
     tv: Scalar
     style_layers: dict[str, Scalar]  # style tap -> its weighted loss
+    matting: Scalar | None = None  # None if the recipe has no `matting_weight`
 
 
 class State(NamedTuple):

@@ -1,5 +1,6 @@
 """Several canvases of a batch, optimised at once by a `vmap` of the loop for one canvas."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,7 +14,6 @@ from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
-from nst_jax.images import palettes
 from nst_jax.losses import MatchingLoss
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
@@ -96,6 +96,7 @@ class BatchCanvas:
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
         pieces = Measuring(params, recipe, bands, watch=self._watch)
         contents: dict[int, Any] = {}
+        photos: dict[int, Any] = {}
         styles: dict[int, Any] = {}
         for member in self._members:
             here = member.prepared.scales[scale]
@@ -103,6 +104,7 @@ class BatchCanvas:
                 picture = prepare.at_scale(member.prepared.content, here.shape)
                 picture = sharding.replicate(picture, mesh)
                 contents[member.content] = pieces.content(picture)
+                photos[member.content] = pieces.photo(picture)
             if member.style not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
                 if isinstance(recipe.terms.style_loss, MatchingLoss):
@@ -127,9 +129,11 @@ class BatchCanvas:
             of_members.append(targets[known])
         stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
         content = stacked(*(contents[member.content] for member in self._members))
+        photo = stacked(*(photos[member.content] for member in self._members))
         return Targets(
             sharding.split(content, self.plan.mesh, bands=bands is not None),
             sharding.split(stacked_targets(of_members), self.plan.mesh),
+            sharding.split(photo, self.plan.mesh),
         )
 
     def start(self, scale: int, measured: Targets, before: Handover | None) -> State:
@@ -238,30 +242,28 @@ class BatchCanvas:
         self._broke_at = np.where(whole & (broken >= 0), broken + before, self._broke_at)
         return image
 
-    def _recoloured(self, scale: int, images: Image) -> Image:
-        """Return pictures with their colours moved to the palettes of their styles."""
-        palette: dict[int, Any] = {}
-        for member in self._members:
-            if member.style not in palette:
-                styles = prepare.styles_at(member.prepared, member.prepared.scales[scale])
-                palette[member.style] = _palette_of(styles)
-        each = [palette[member.style] for member in self._members]
-        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *each)
-        mesh = self.plan.mesh
-        contents, stacked = sharding.split((self._contents(scale), stacked), mesh)
-        return _recoloured_many(images, contents, stacked, mesh=mesh)
-
     def results(self, state: State) -> tuple[list[Image], list[Losses], list[int]]:
         """Return the images, their losses, and the update at which each diverged (-1 if it did not)."""
         self._watch.wait(state.step)
         mesh, count = self.plan.mesh, self._count
         last = len(self.plan.scales) - 1
         images = self._images(last, state, clipped=True)
-        if self.plan.recipe.pictures.recolour:
-            images = self._recoloured(last, images)
         measured = sharding.to_host(state.losses, mesh)
         losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(count)]
-        return list(sharding.gather(images, mesh))[:count], losses, self._broke_at.tolist()[:count]
+        pictures = list(sharding.gather(images, mesh))[:count]
+        finished = [self._finished(place, image) for place, image in enumerate(pictures)]
+        return finished, losses, self._broke_at.tolist()[:count]
+
+    def _finished(self, place: int, image: Image) -> Image:
+        """Return the picture of one member as it is returned; see `prepare.Finisher`."""
+        member, recipe = self._members[place], self.plan.recipe
+        realism = np.asarray(recipe.pictures.realism)
+        if realism.ndim:  # of a sweep; an array of length one is shared by all members
+            realism = realism[member.place % len(realism)]
+        shares = _shares(self._measuring_recipe, place)
+        terms = replace(recipe.terms, style_shares=shares)
+        finish = prepare.Finisher(member.prepared, replace(recipe, terms=terms), realism)
+        return finish(image, member.prepared.scales[-1])
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
@@ -357,17 +359,6 @@ def _match_many(
     in_axes = (None, 0, 0, 0, _tree(axes, recipe))
     mapped = sharding.vmap_over_devices(match, mesh, in_axes)
     return mapped(params, state, targets, contents, recipe)
-
-
-_palette_of = Jitted(palettes.palette_of)
-
-
-@partial(Jitted, static_argnames=("mesh",))
-def _recoloured_many(
-    images: Image, contents: Image, palette: palettes.Palette, *, mesh: AnyMesh | None
-) -> Image:
-    mapped = sharding.vmap_over_devices(palettes.recoloured, mesh, (0, 0, 0))
-    return mapped(images, contents, palette)
 
 
 @partial(Jitted, static_argnames=("axes", "mesh"), donate_argnames="state")

@@ -14,6 +14,7 @@ from jaxtyping import Array
 from nst_jax import _checks, optimize, prepare, recipes
 from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchWeights, Member
+from nst_jax.controls import finishing
 from nst_jax.descent import descend, intervals_of
 from nst_jax.measuring import Watch
 from nst_jax.painting import (
@@ -97,6 +98,8 @@ def stylize_many(
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
+    colors: str | None = None,
+    realism: Any = None,
     init: Any = None,
     key: Array | None = None,
     devices: Devices = None,
@@ -118,7 +121,8 @@ def stylize_many(
       params: weights from `nst_jax.load_params`.
       contents: one image [h, w, 3], a batch [n, h, w, 3], or a sequence of images of any sizes.
       styles: like `contents`; an entry that is a list of images is a blend, as in `stylize`.
-      recipe: as in `stylize`; numbers of its `terms` and `descent.optimizer` may be arrays [n].
+      recipe: as in `stylize`; numbers of its `terms` and `descent.optimizer`, and `realism`, may be
+        arrays [n].
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
       style_scale: as in `stylize`; one number, or one for each style of every blend.
@@ -126,6 +130,8 @@ def stylize_many(
       steps: as in `stylize`.
       precision: as in `stylize`.
       tile: as in `stylize`.
+      colors: as in `stylize`.
+      realism: as in `stylize`, or an array [n].
       init: the start of all pictures: an image, or an instance of a class of `nst_jax.recipes.starts`,
         such as `Noise()`; default: the recipe's start.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`; default:
@@ -133,8 +139,8 @@ def stylize_many(
       devices: devices that share the pictures: `"all"`, a number, or a list of `jax.Device`; default:
         the one that holds the weights. Each device paints its own pictures, unless `bands` is over 1.
       plan: a plan from `nst_jax.plan(..., pictures=n)`, for canvases of one shape. It contains
-        `recipe`, the arguments from `size` to `tile`, `devices`, `chunk` and `bands`, so these must not
-        be given as well.
+        `recipe`, the arguments from `size` to `realism`, `devices`, `chunk` and `bands`, so these must
+        not be given as well.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
       progress: called as `progress(done, total)` once the losses of the start are known, after each
@@ -173,7 +179,18 @@ def stylize_many(
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
-    options = (recipe, size, style_size, steps, precision, tile, style_scale, devices)
+    options = (
+        recipe,
+        size,
+        style_size,
+        steps,
+        precision,
+        tile,
+        style_scale,
+        colors,
+        realism,
+        devices,
+    )
     if plan is None:
         recipe, own = with_tap_styles(with_options(*options[:-1]), tap_styles)
         pictures = checked_tap_pictures(own, recipe)
@@ -284,6 +301,7 @@ def members_of(
     contents, styles = _checks.images("contents", contents), _blends(styles, recipe)
     key = jax.random.key(0) if key is None else key
     count = _count(contents, styles, recipe)
+    recolors = finishing.recolors(recipe.pictures.colors)
     # All sizes are checked before the first picture is resized, and each picture is resized once.
     pairs = [(index % len(contents), index % len(styles)) for index in range(count)]
     scales = {
@@ -301,18 +319,25 @@ def members_of(
         i: tuple(prepare.resized(*pair, recipe) for pair in zip(styles[i], shapes, strict=True))
         for i, shapes in style_shapes.items()
     }
-    return [
-        Member(
-            index,
-            content,
-            style,
-            prepare.Prepared(
-                resized_contents[content], resized_styles[style], scales[content, style]
-            ),
-            jax.random.fold_in(key, index),
+    prepared = {
+        pair: prepare.prepared_of(
+            resized_contents[pair[0]], resized_styles[pair[1]], scales[pair], recipe
         )
-        for index, (content, style) in enumerate(pairs)
+        for pair in dict.fromkeys(pairs)
+    }
+    # A recoloured style is another picture beside each content, and is measured for each.
+    seen = {
+        (content, style): content * len(styles) + style if recolors else style
+        for content, style in prepared
+    }
+    return [
+        Member(index, pair[0], seen[pair], prepared[pair], jax.random.fold_in(key, index))
+        for index, pair in enumerate(pairs)
     ]
+
+
+# The numbers of a recipe that may be arrays [n] have keys that begin with one of these.
+SWEPT = ("terms.", "descent.optimizer.", "pictures.realism")
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
@@ -348,10 +373,10 @@ def _count(contents: list[np.ndarray], styles: list[list[np.ndarray]], recipe: R
         if np.ndim(leaf) == 0:
             continue
         name = jax.tree_util.keystr(path).lstrip(".")
-        if np.ndim(leaf) > 1 or not name.startswith(("terms.", "descent.optimizer.")):
+        if np.ndim(leaf) > 1 or not name.startswith(SWEPT):
             raise ValueError(
                 f"`recipe`: `{name}` may not be an array of shape {list(np.shape(leaf))}; "
-                "a sweep is an array [n] in `terms` or `descent.optimizer`"
+                "a sweep is an array [n] in `terms` or `descent.optimizer`, or `realism`"
             )
         sizes[f"recipe.{name}"] = len(leaf)
     counts = {size for size in sizes.values() if size != 1}

@@ -15,7 +15,6 @@ from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
-from nst_jax.images import palettes
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
@@ -41,8 +40,6 @@ class Programs(NamedTuple):
     match: Callable[..., Any]
     picture: Callable[..., Any]
     canvas_image: Callable[..., Any]
-    palette_of: Callable[..., Any]
-    recoloured: Callable[..., Any]
 
 
 PROGRAMS = Programs(
@@ -55,8 +52,6 @@ PROGRAMS = Programs(
     match=Jitted(optimize.match, static_argnames=("first",)),
     picture=Jitted(optimize.picture),
     canvas_image=Jitted(optimize.canvas_image),
-    palette_of=Jitted(palettes.palette_of),
-    recoloured=Jitted(palettes.recoloured),
 )
 
 
@@ -84,10 +79,10 @@ class SingleCanvas:
         self.plan, self._prepared, self._programs = plan, prepared, programs
         self._watch = watch
         self._init, self._key = init, key
+        self._finish = prepare.Finisher(prepared, plan.recipe)
         self._params = sharding.replicate(params, plan.mesh)
         # Strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
-        self._colours: tuple[int, Any] | None = None  # scale, its (content, palette of the styles)
         self._shapes = [scale.shape for scale in plan.scales]
 
     def _at(self, scale: int) -> Recipe:
@@ -209,29 +204,18 @@ class SingleCanvas:
             return fresh
         return fresh._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
 
-    def _shown(self, scale: int, state: State) -> Image:
-        """Return the picture that a snapshot shows."""
-        bands, mesh = self.plan.bands(scale), self.plan.mesh
-        picture = self._programs.picture(state, self._at(scale), bands=bands)
-        if not self.plan.recipe.pictures.recolour:
-            return picture
-        if self._colours is None or self._colours[0] != scale:
-            here = self.plan.scales[scale]
-            content = prepare.at_scale(self._prepared.content, here.shape)
-            palette = self._programs.palette_of(prepare.styles_at(self._prepared, here))
-            self._colours = scale, sharding.replicate((content, palette), mesh)
-        return self._programs.recoloured(picture, *self._colours[1])
-
     def snapshot(self, position: Position, pieces: Sequence[Losses]) -> Snapshot:
         """Return the snapshot at a position; `pieces` are the losses since the previous snapshot."""
         state, plan = position.state, self.plan
         assert state is not None
         broke_at = int(state.broke_at)
         before = sum(scale.steps for scale in plan.scales[: position.scale])
-        picture = self._shown(position.scale, state)
+        picture = self._programs.picture(
+            state, self._at(position.scale), bands=plan.bands(position.scale)
+        )
         return Snapshot(
             step=position.step,
-            image=sharding.gather(picture, plan.mesh),
+            image=self._finish(sharding.gather(picture, plan.mesh), plan.scales[position.scale]),
             losses=jax.tree.map(np.array, state.losses),
             history=joined(pieces),
             scale=position.scale,

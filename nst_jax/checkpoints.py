@@ -320,7 +320,8 @@ def load(path: PathLike, *, argument: str = "path") -> Checkpoint:
 _FIELDS: Mapping[str, type] = {
     "step": int, "scale": int, "facts": dict, "scales": list, "device": dict, "notes": dict,
 }  # fmt: skip
-_TERMS = {f"history/{name}" for name in Losses._fields if name != "style_layers"}
+_OPTIONAL = "history/matting"  # only in runs whose recipe has this term
+_TERMS = {f"history/{name}" for name in Losses._fields if name != "style_layers"} - {_OPTIONAL}
 
 
 def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
@@ -385,7 +386,7 @@ def _array_problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray])
         yield f"{missing[0]} is missing"
     count = fields["step"] + 1
     for name, array in arrays.items():
-        if name in _TERMS or name.startswith("history/style_layers/"):
+        if name in {*_TERMS, _OPTIONAL} or name.startswith("history/style_layers/"):
             if array.shape != (count,) or array.dtype.kind != "f":
                 yield f"{name} is {list(array.shape)} {array.dtype}, expected [{count}] of floats"
         elif not name.startswith("state/"):

@@ -86,6 +86,10 @@ class Measuring:
         )
         return found
 
+    def photo(self, content: Image) -> Image | None:
+        """Return the content picture if the recipe's losses compare the canvas with its pixels."""
+        return targets.photo_of(content, self._recipe)
+
     def styles(self, styles: Sequence[Any]) -> dict[str, Any]:
         """Measure one or several styles, and return the targets of the style loss for their blend."""
         if isinstance(self._recipe.terms.style_loss, MatchingLoss):
@@ -119,4 +123,4 @@ class Measuring:
 
 def targets_of(measuring: Measuring, content: Image, styles: Sequence[Any]) -> Targets:
     """Measure the targets of one canvas."""
-    return Targets(content=measuring.content(content), style=measuring.styles(styles))
+    return Targets(measuring.content(content), measuring.styles(styles), measuring.photo(content))

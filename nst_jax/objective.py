@@ -23,6 +23,7 @@ from nst_jax._types import (
     Shape,
     Targets,
 )
+from nst_jax.controls.matting import matting_energy
 from nst_jax.losses import ContentLoss, Extent, Mask, MatchingLoss, Variation, at_least_float32
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
@@ -68,7 +69,8 @@ def losses_of(
       matches: `State.matches`, for style losses that find them once for each scale.
 
     Returns:
-      `Losses` of scalars: `style_layers` sum to `style`; `content`, `style` and `tv` sum to `total`.
+      `Losses` of scalars: `style_layers` sum to `style`; `content`, `style`, `tv` and, if the recipe
+      has a `matting_weight`, `matting` sum to `total`.
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
@@ -104,7 +106,8 @@ def losses_of(
         on_device = partial(_device_sums, measured, grid)
         split = map_bands(on_device, bands, (False, True, True), split_out=False)
         sums = split(params, image, targets.content)
-    return _weighted(sums, sizes, shape, targets, terms, step)
+    found = _weighted(sums, sizes, shape, targets, terms, step)
+    return _with_matting(found, image, targets, terms)
 
 
 def _losses_of_matches(
@@ -131,7 +134,27 @@ def _losses_of_matches(
         for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True)
     }
     variation = terms.variation.sums(image, None)
-    return _total(_weighted_content(sums, sizes, terms), layers, variation, shape, terms)
+    total = _total(_weighted_content(sums, sizes, terms), layers, variation, shape, terms)
+    return _with_matting(total, image, targets, terms)
+
+
+def _with_matting(found: Losses, image: Image, targets: Targets, terms: Terms) -> Losses:
+    """Return the losses with the weighted matting energy added, if the recipe has a weight for it."""
+    if terms.matting_weight is None:
+        return found
+    matting = terms.matting_weight * _matting(image, targets.photo)
+    return found._replace(total=found.total + matting, matting=matting)
+
+
+def _matting(image: Image, photo: Image | None) -> Scalar:
+    """Return the matting energy of an image per pixel, also of one that is computed in tiles."""
+    if photo is None:
+        raise ValueError(
+            "`targets`: have no photo for `matting_weight`; measure them with the same recipe"
+        )
+    # Computed again for the gradient, so that its many windows are not kept during the network's pass.
+    energy = jax.checkpoint(matting_energy)(image, photo)
+    return energy / (image.shape[0] * image.shape[1])
 
 
 class _Measured(NamedTuple):

@@ -54,6 +54,7 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
             unknown,
             unknown,
             dict.fromkeys(recipe.terms.style_names, unknown),
+            None if recipe.terms.matting_weight is None else unknown,
         ),
         pending=canvas,
         opt_state=_transformation(recipe, bands).init(canvas),

@@ -198,6 +198,8 @@ def stylize(
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
+    colors: str | None = None,
+    realism: float | None = None,
     init: Any = None,
     key: Array | None = None,
     devices: Devices = None,
@@ -230,6 +232,11 @@ def stylize(
       tile: size in px of the tiles in which the canvas is computed, a multiple of 16. Tiles give the
         same picture in less memory and more time. Or `"off"`, or `"auto"`, which uses tiles only if the
         whole canvas does not fit into memory. Default: the recipe's, `"auto"` in every preset.
+      colors: whose colours the result has: `"style"`, or `"content"`, `"luminance"`,
+        `"content-after"`, `"palette"`; see `nst_jax.recipes.Pictures`. Default: the recipe's, `"style"`
+        in every preset.
+      realism: from 0 to 1: how far the result is brought back to the content's edges, see
+        `nst_jax.controls.realistic`; default: the recipe's, 0 in every preset.
       init: the start: an image of any size, which is resized to the canvas, or an instance
         of a class of `nst_jax.recipes.starts`, such as `Noise()`; default: the recipe's start.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
@@ -237,8 +244,8 @@ def stylize(
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
       plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, the
-        arguments from `size` to `tile`, and `devices`, so these must not be given as well; default: a
-        new plan is made.
+        arguments from `size` to `realism`, and `devices`, so these must not be given as well; default:
+        a new plan is made.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
@@ -275,6 +282,8 @@ def stylize(
         steps=steps,
         precision=precision,
         tile=tile,
+        colors=colors,
+        realism=realism,
         init=init,
         key=key,
         devices=devices,
@@ -303,6 +312,8 @@ def paint(
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
+    colors: str | None = None,
+    realism: float | None = None,
     init: Any = None,
     key: Array | None = None,
     devices: Devices = None,
@@ -329,6 +340,8 @@ def paint(
       steps: see `stylize`.
       precision: see `stylize`.
       tile: see `stylize`.
+      colors: see `stylize`.
+      realism: see `stylize`.
       init: see `stylize`.
       key: see `stylize`.
       devices: see `stylize`.
@@ -367,7 +380,18 @@ def paint(
     _checks.not_traced("params", params)
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
-    options = (recipe, size, style_size, steps, precision, tile, style_scale, devices)
+    options = (
+        recipe,
+        size,
+        style_size,
+        steps,
+        precision,
+        tile,
+        style_scale,
+        colors,
+        realism,
+        devices,
+    )
     content = _checks.image("content", content)
     several = isinstance(style, (list, tuple))
     style = _checks.images("style", style) if several else _checks.image("style", style)
@@ -426,7 +450,8 @@ def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> li
 
 # Arguments of `paint` that a plan contains, so that they must not be given beside it.
 OPTIONS = (
-    "recipe", "size", "style_size", "steps", "precision", "tile", "style_scale", "devices",
+    "recipe", "size", "style_size", "steps", "precision", "tile", "style_scale", "colors", "realism",
+    "devices",
 )  # fmt: skip
 
 

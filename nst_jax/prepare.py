@@ -1,4 +1,6 @@
-"""The preparation of pictures as a recipe says: their sizes at each scale, resizing, the start.
+"""The preparation of pictures as a recipe says: sizes at each scale, resizing, colours, the start.
+
+`Finisher` is the counterpart after the loop: what a recipe does to each result before it is shown.
 
 The Python functions and the command line both use this module, so the network gets the same pixels from
 both.
@@ -13,7 +15,9 @@ from jaxtyping import Array
 
 from nst_jax import _checks
 from nst_jax._compile import Jitted
-from nst_jax._types import Image, Resized, Shape, StyleImage
+from nst_jax._types import AnyImage, Image, Resized, Shape, StyleImage
+from nst_jax.controls import finishing
+from nst_jax.images.palettes import Palette
 from nst_jax.images.resizing import antialiased
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.checking import check_style_scale, check_styles
@@ -34,9 +38,10 @@ class Scale(NamedTuple):
 class Prepared(NamedTuple):
     """The pictures at their final sizes, and the scales of the run, coarse to fine."""
 
-    content: Image
-    styles: tuple[StyleImage, ...]
+    content: Image  # as the network sees it: grey, if only luminance is painted
+    styles: tuple[Any, ...]  # as the network sees them: recoloured, if the recipe says so
     scales: tuple[Scale, ...]
+    photo: Image  # the content in its own colours
 
 
 def final_shapes(
@@ -211,11 +216,23 @@ def prepare_pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
     content, styles = _checks.image("content", content), _checks.one_or_several("style", style)
     scales = scales_of(content.shape[:2], [style.shape[:2] for style in styles], recipe)
     shapes = scales[-1].style_shapes
-    return Prepared(
-        content=resized(content, scales[-1].shape, recipe),
-        styles=tuple(resized(*pair, recipe) for pair in zip(styles, shapes, strict=True)),
-        scales=scales,
+    return prepared_of(
+        resized(content, scales[-1].shape, recipe),
+        tuple(resized(*pair, recipe) for pair in zip(styles, shapes, strict=True)),
+        scales,
+        recipe,
     )
+
+
+def prepared_of(
+    content: Image, styles: tuple[Any, ...], scales: tuple[Scale, ...], recipe: Recipe
+) -> Prepared:
+    """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so."""
+    pictures = recipe.pictures
+    if not finishing.recolors(pictures.colors):
+        return Prepared(content, styles, scales, photo=content)
+    seen = _recolored(content, styles, pictures.colors, pictures.color_map)
+    return Prepared(seen.content, seen.styles, scales, photo=content)
 
 
 def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
@@ -247,6 +264,49 @@ def _is_clipped(image: Image) -> bool:
 
 
 _antialiased = Jitted(antialiased, static_argnums=(1,))
+_recolored = Jitted(finishing.recolored, static_argnums=(2, 3))
+
+
+class Finisher:
+    """Finishes the results of one run: realism, and colours that are changed after painting."""
+
+    def __init__(self, prepared: Prepared, recipe: Recipe, realism: Any = None) -> None:
+        """Prepare to finish results; `realism` is that of one picture of a sweep, or the recipe's."""
+        self._prepared, self._recipe = prepared, recipe
+        self._realism = float(recipe.pictures.realism if realism is None else realism)
+        # What finishing needs at the scale of the latest picture, since snapshots follow each other.
+        self._scale: Scale | None = None
+        self._content: AnyImage = prepared.photo
+        self._palette: Palette | None = None
+
+    def __call__(self, image: Image, scale: Scale) -> Image:
+        """Return the picture of a canvas at a scale as it is shown; itself, if nothing changes it."""
+        pictures = self._recipe.pictures
+        if not self._realism and not finishing.colors_after(pictures.colors):
+            return image
+        if scale is not self._scale:
+            self._scale = scale
+            self._content = at_scale(self._prepared.photo, scale.shape)
+            if pictures.colors == "palette":
+                self._palette = self._palette_at(scale)
+        return _finished(
+            image,
+            self._content,
+            self._palette,
+            jnp.asarray(self._realism, jnp.float32) if self._realism else None,
+            colors=pictures.colors,
+            space=pictures.chroma_space,
+        )
+
+    def _palette_at(self, scale: Scale) -> Palette:
+        styles, shares = styles_at(self._prepared, scale), self._recipe.terms.style_shares
+        if len(shares) == 1:
+            shares = shares * len(styles)
+        return _mixed_palette(styles, jnp.asarray(shares, jnp.float32))
+
+
+_finished = Jitted(finishing.finished, static_argnames=("colors", "space"))
+_mixed_palette = Jitted(finishing.mixed_palette)
 
 
 def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:

@@ -109,11 +109,13 @@ def _plain(value: Any) -> Any:
 
 def of_losses(found: Losses) -> dict[str, Any]:
     """Return the losses of one canvas as plain numbers; those that are not finite are None."""
+    matting = {} if found.matting is None else {"matting": _finite(found.matting)}
     return {
         "total": _finite(found.total),
         "content": _finite(found.content),
         "style": _finite(found.style),
         "tv": _finite(found.tv),
+        **matting,
         "style_layers": {tap: _finite(value) for tap, value in found.style_layers.items()},
     }
 

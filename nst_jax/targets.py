@@ -70,7 +70,12 @@ def measure(
         return Targets(features, correspondence.measure_styles(params, styles, recipe))
     statistics = [measure_style(params, one, recipe, bands=bands) for one in styles]
     blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
-    return Targets(content=features, style=style_targets(blended, recipe))
+    return Targets(features, style_targets(blended, recipe), photo_of(content, recipe))
+
+
+def photo_of(content: Image, recipe: Recipe) -> Image | None:
+    """Return the content picture if the recipe's losses compare the canvas with its pixels."""
+    return None if recipe.terms.matting_weight is None else content
 
 
 def measure_content(

@@ -208,7 +208,7 @@ def test_stylize_moves_the_picture_towards_the_style(params, pair, painted):
     assert painted.shape == content.shape
     assert not np.allclose(painted, content, atol=0.02)
     # Its colours are within the range of the style's.
-    plain = nst.stylize(params, *pair, recipe=shallow(recolour=False))
+    plain = nst.stylize(params, *pair, recipe=shallow(colors="style"))
     assert not np.allclose(plain, painted, atol=0.01)
 
 
@@ -297,7 +297,7 @@ def test_the_recipe_as_toml_and_in_a_picture():
     assert found["terms.last_style_loss"] == "nearest_by_tap"
     assert "terms.search_content" not in found  # the default, and newer than records of runs
     assert provenance.of_recipe(shallow(search_content=0.5))["terms.search_content"] == 0.5
-    assert found["pictures.recolour"] is True
+    assert found["pictures.colors"] == "palette"
     assert "terms.last_style_loss" not in provenance.of_recipe(recipes.TF)
 
 

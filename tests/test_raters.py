@@ -541,6 +541,6 @@ def test_parties_are_what_a_recipe_minimises_itself():
     by_neighbours = raters.parties(recipes.NNST)
     assert set(by_neighbours) == {"gram", "wasserstein", "palette"}
     assert by_neighbours["gram"] == "its style loss compares features of the same network"
-    assert "palette" not in raters.parties(recipes.NNST.replace(recolour=False))
+    assert "palette" not in raters.parties(recipes.NNST.replace(colors="style"))
     assert set(raters.parties(recipes.DEFAULT)) <= set(raters.RATERS)
     assert all(rater.of in ("style", "content", "artefacts") for rater in raters.RATERS.values())

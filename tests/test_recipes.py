@@ -238,7 +238,7 @@ def test_nnst_is_its_program():
     assert not descent.clip and descent.steps == 5 * 200
     long_sides = [(max(shape), count) for shape, count in descent.schedule.plan((384, 512), 1000)]
     assert long_sides == [(64, 200), (128, 200), (256, 200), (512, 200), (512, 200)]
-    assert pictures.size == sizes.LongEdge(512) and pictures.recolour
+    assert pictures.size == sizes.LongEdge(512) and pictures.colors == "palette"
     assert pictures.start == starts.FromContent()
     assert recipe.network == vgg.Network() and recipe.family == "vgg16-torchvision"
 

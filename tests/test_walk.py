@@ -80,7 +80,13 @@ def test_a_newer_field_is_recorded_where_it_is_set():
         pyramid_levels=5,
         average_decay=0.99,
         one_pyramid=True,
-        recolour=True,
+        colors="palette",
+        color_map="pca",
+        chroma_space="ycbcr",
+        realism=0.5,
+        style_scale=(2.0,),
+        tap_styles=("relu1_1",),
+        matting_weight=1.0,
         search_content=0.5,
         last_style_loss=losses.GRAM_PAPER,
     )
@@ -89,7 +95,7 @@ def test_a_newer_field_is_recorded_where_it_is_set():
     assert found["descent.enlarge"] == "torch_bicubic" and found["descent.optimizer.carry"] is True
     assert found["descent.pyramid_levels"] == 5 and found["descent.average_decay"] == 0.99
     assert found["terms.last_style_loss"] == "gram_paper" and found["terms.search_content"] == 0.5
-    assert found["pictures.recolour"] is True and found["descent.one_pyramid"] is True
+    assert found["pictures.colors"] == "palette" and found["descent.one_pyramid"] is True
 
 
 @dataclass(frozen=True)

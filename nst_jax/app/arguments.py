@@ -36,6 +36,8 @@ KEYS = {
     "pool": "network.pool",
     "precision": "network.precision",
     "tile": "network.tile",
+    "colors": "pictures.colors",
+    "realism": "pictures.realism",
 }
 
 
@@ -63,6 +65,8 @@ class Changes(NamedTuple):
     pool: str | None = None
     precision: str | None = None
     tile: str | None = None
+    colors: str | None = None
+    realism: float | None = None
     style_shares: tuple[float, ...] = ()
 
 

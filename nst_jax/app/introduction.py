@@ -82,6 +82,19 @@ def style_scale_notes(styles: Sequence[Any], scale: Scale, recipe: Recipe) -> li
     ]
 
 
+def finishing_lines(recipe: Recipe) -> dict[str, str]:
+    """Return a line for each control that gives results other colours or edges than those painted."""
+    pictures, found = recipe.pictures, {}
+    if pictures.colors != "style":
+        extra = {"content": pictures.color_map, "palette": ""}.get(
+            pictures.colors, pictures.chroma_space
+        )
+        found["colors"] = f"{pictures.colors} ({extra})" if extra else pictures.colors
+    if pictures.realism:
+        found["realism"] = f"{pictures.realism:g}"
+    return found
+
+
 def size_words(picture: Any, shape: tuple[int, int], rule: Any, resampling: str) -> str:
     """Return a line on a picture's old and new size, and the rule and filter of the resizing."""
     old = picture.image.shape

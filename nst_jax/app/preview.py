@@ -2,9 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import images, provenance
+from nst_jax import images, prepare, provenance
 from nst_jax.app import cache, cluster, programs
 from nst_jax.app.job import PictureJob
 from nst_jax.app.progress import Display
@@ -78,5 +79,15 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
         ]
         content = images.bicubic_8bit(job.content.image, shape)
         network.result()
-    style = instant_painter.style_of(styles, job.plan.recipe.terms.style_shares)
-    return np.asarray(painter.paint([painter.request(content, style)])[0])
+    recipe = job.plan.recipe
+    prepared = prepare.prepared_of(
+        jnp.asarray(content),
+        tuple(map(jnp.asarray, styles)),
+        (prepare.Scale(shape, tuple(one.shape[:2] for one in styles), 1),),
+        recipe,
+    )
+    seen = [np.asarray(one) for one in prepared.styles]
+    style = instant_painter.style_of(seen, recipe.terms.style_shares)
+    painted = painter.paint([painter.request(np.asarray(prepared.content), style)])[0]
+    finish = prepare.Finisher(prepared, recipe)
+    return np.asarray(finish(jnp.asarray(painted), prepared.scales[0]))

@@ -127,7 +127,8 @@ def loss_shares(losses: Losses) -> str:
     """
     total = float(losses.total)
     parts = [f"loss {total:.4g}"]
-    for name in ("content", "style", "tv"):
+    names = ("content", "style", "tv", *(("matting",) * (losses.matting is not None)))
+    for name in names:
         part = float(getattr(losses, name))
         parts.append(f"{name} {100 * part / total if total else 0:.0f} %")
     return ", ".join(parts)

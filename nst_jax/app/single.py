@@ -14,7 +14,13 @@ from nst_jax._types import Checkpoint, Params
 from nst_jax.app import autosave, cache, cluster, plan_report, programs
 from nst_jax.app.formatting import duration, span
 from nst_jax.app.interrupts import Interrupts
-from nst_jax.app.introduction import introduce, share_words, size_words, style_scale_notes
+from nst_jax.app.introduction import (
+    finishing_lines,
+    introduce,
+    share_words,
+    size_words,
+    style_scale_notes,
+)
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
 from nst_jax.app.messages import print_message
@@ -465,6 +471,7 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
         lines[role.replace("_", " ")] = words
     if len(scales) > 1:
         lines["scales"] = ", ".join(f"{px(scale.shape)} for {scale.steps}" for scale in scales)
+    lines |= finishing_lines(recipe)
     lines["memory"] = plan_report.memory_line(job.plan)
     if (time := plan_report.time_line(job.plan)) is not None:
         lines["time"] = time

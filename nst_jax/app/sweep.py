@@ -17,7 +17,7 @@ import numpy as np
 
 from nst_jax import _checks, _files, images, prepare, provenance, vgg
 from nst_jax._types import Params
-from nst_jax.app.introduction import introduce, style_scale_notes
+from nst_jax.app.introduction import finishing_lines, introduce, style_scale_notes
 from nst_jax.app.job import Job
 from nst_jax.app.plan_report import memory_line, precision_line, px
 from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
@@ -376,6 +376,7 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
         "canvases": f"{len(job.labels)} of {px(job.plan.scales[-1].shape)} "
         f"({recipe.pictures.size})",
     }
+    lines |= finishing_lines(recipe)
     for role, axis in (("down", job.rows), ("across", job.columns)):
         if axis is not None:
             lines[role] = f"{TITLES[axis.name]}: {', '.join(axis.labels)}"

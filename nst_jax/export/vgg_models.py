@@ -159,6 +159,11 @@ def step_model(
             f"`recipe`: {recipe.name!r} seeks nearest neighbours in the style, for which there is no "
             "exported program; choose a recipe with another style loss"
         )
+    if recipe.terms.matting_weight is not None:
+        raise ValueError(
+            "`recipe`: its `terms.matting_weight` needs the photo's pixels, which an exported update "
+            "does not take; leave it out"
+        )
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
     # With symbolic sides, JAX must know while tracing that a pyramid has all its levels. So no level of

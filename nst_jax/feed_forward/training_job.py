@@ -22,7 +22,7 @@ from nst_jax.feed_forward.johnson import SMALLEST
 from nst_jax.feed_forward.training_step import check_batch
 from nst_jax.recipes.changes import with_options
 from nst_jax.recipes.checking import check_style_scale
-from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.recipe import Pictures, Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import sharding
 from nst_jax.scaling.sharding import Devices
@@ -137,6 +137,7 @@ def training_job(
             "`recipe`: has styles of single layers (`tap_styles`), but a network learns a painting "
             "as a whole; leave them out, or paint with `stylize`"
         )
+    _check_no_controls(recipe)
     named = _named(paintings)
     check_style_scale(recipe.pictures, len(named))
     mesh = sharding.mesh_of(devices)
@@ -160,6 +161,22 @@ def training_job(
     _ = job.style_shapes  # raises if a painting is too small, before all photos are read
     found = photos if isinstance(photos, Found) else find_photos(photos, int(crop), look=look)
     return replace(job, found=found)
+
+
+def _check_no_controls(recipe: Recipe) -> None:
+    """Refuse a recipe whose results get other colours or edges than those that are painted."""
+    plain = Pictures()
+    for name in ("colors", "realism"):
+        value = getattr(recipe.pictures, name)
+        if value != getattr(plain, name):
+            raise ValueError(
+                f"`recipe`: its `pictures.{name}` is {value!r}, which depends on the photograph, and a "
+                f"network is trained for all photographs; set it to {getattr(plain, name)!r}"
+            )
+    if recipe.terms.matting_weight is not None:
+        raise ValueError(
+            "`recipe`: has a `terms.matting_weight`, which a training does not use; leave it out"
+        )
 
 
 def _named(paintings: Any) -> dict[str, HostImage]:

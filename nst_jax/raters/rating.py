@@ -272,7 +272,7 @@ def parties(recipe: Recipe) -> dict[str, str]:
         found["self_similarity"] = "its content loss compares features of the same network"
     if _weighs(terms.tv_weight):
         found["speckle"] = "it minimises variation, of which speckle is a part"
-    if recipe.pictures.recolour:
+    if recipe.pictures.colors == "palette":
         found["palette"] = "it moves its colours to the style's palette"
     if isinstance(recipe.pictures.start, starts.Instant):
         found["style_vector"] = "it starts from a picture painted by style vector"

@@ -173,6 +173,8 @@ def with_options(
     precision: str | None = None,
     tile: int | str | None = None,
     style_scale: float | Sequence[float] | None = None,
+    colors: str | None = None,
+    realism: Any = None,
 ) -> Recipe:
     """Return the recipe, checked, with the options of a run; an option of None changes nothing.
 
@@ -184,6 +186,8 @@ def with_options(
       precision: a name, see `nst_jax.vgg.precision.precision_named`.
       tile: see `tile_of`.
       style_scale: a factor of the styles' sizes, or one for each style.
+      colors: see `recipe.Pictures`.
+      realism: see `recipe.Pictures`.
 
     Returns:
       The recipe to run.
@@ -203,6 +207,10 @@ def with_options(
             recipe = recipe.replace(pictures__style_scale=factors)
         if steps is not None:
             recipe = recipe.replace(descent__steps=steps)
+        if colors is not None:
+            recipe = recipe.replace(pictures__colors=colors)
+        if realism is not None:
+            recipe = recipe.replace(pictures__realism=realism)
     return with_sizes(check(recipe), size, style_size)
 
 

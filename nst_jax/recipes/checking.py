@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from nst_jax import _checks, additivity, losses, optimizers, vgg
+from nst_jax.controls import color, finishing
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, SecondStyle, Terms
 from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Halvings, Schedule
@@ -38,6 +39,8 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
     _check_pictures(recipe.pictures)
+    if isinstance(recipe.pictures.realism, int):  # 0 and 0.0 are the same run, and recorded alike
+        recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
     _check_losses(recipe.terms)
     _check_descent(recipe.descent)
     recipe = replace(recipe, terms=_checked_terms(recipe.terms))
@@ -96,6 +99,8 @@ def _checked_terms(terms: Terms) -> Terms:
     _checks.same_length("style_layer_weights", terms.style_layer_weights, "style_taps", style)
     for name in ("content_weight", "style_weight", "tv_weight"):
         _checks.number(name, getattr(terms, name), least=0)
+    if terms.matting_weight is not None:
+        _checks.number("matting_weight", terms.matting_weight, least=0)
     for name in ("content_layer_weights", "style_layer_weights"):
         for weight in getattr(terms, name):
             _checks.number(name, weight, least=0)
@@ -230,6 +235,42 @@ def _check_pictures(pictures: Pictures) -> None:
     if isinstance(pictures.start, tuple(starts.STARTS.values())):
         for path, value in jax.tree_util.tree_leaves_with_path(pictures.start):
             _checks.number(jax.tree_util.keystr(path).lstrip("."), value, least=0)
+    _check_colors(pictures)
+
+
+# The choices of `Pictures` that are words: their known values, and what a message calls one.
+_WORDS = {
+    "colors": (finishing.COLORS, "choice of colours"),
+    "color_map": (tuple(color.MAPS), "map of colours"),
+    "chroma_space": (tuple(color.CHROMA_SPACES), "space of chroma"),
+}
+
+
+def _check_colors(pictures: Pictures) -> None:
+    for name, (known, what) in _WORDS.items():
+        value = getattr(pictures, name)
+        if not isinstance(value, str):
+            raise TypeError(f"`{name}`: expected one of {', '.join(known)}, got {value!r}")
+        if value not in known:
+            raise _checks.unknown(name, value, known, what)
+    # A choice that nothing would read is a mistake about what `colors` does.
+    if pictures.color_map != Pictures().color_map and pictures.colors != "content":
+        raise ValueError(
+            f"`color_map`: is the map of `colors='content'`, and `colors` is {pictures.colors!r}; "
+            "choose that, or leave out `color_map`"
+        )
+    exchanging = ("luminance", "content-after")
+    if pictures.chroma_space != Pictures().chroma_space and pictures.colors not in exchanging:
+        raise ValueError(
+            "`chroma_space`: is where `colors='luminance'` and `colors='content-after'` exchange "
+            f"chroma, and `colors` is {pictures.colors!r}; choose one of these, or leave out "
+            "`chroma_space`"
+        )
+    _checks.number("realism", pictures.realism, least=0)
+    if np.any(np.asarray(pictures.realism) > 1):
+        raise ValueError(
+            f"`realism`: expected 0 (as painted) to 1 (the photograph's edges), got {pictures.realism}"
+        )
 
 
 def _check_style_scale(factors: Any) -> None:

@@ -171,7 +171,7 @@ NNST = Recipe(
         size=sizes.LongEdge(512),
         # How the source reduces files to 512 px is not known; this filter does not alias.
         resize=filters.antialiased,
-        recolour=True,
+        colors="palette",
     ),
     terms=Terms(
         content_taps=("relu4_2",),

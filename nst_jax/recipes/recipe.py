@@ -42,7 +42,7 @@ FIFTHS = (0.2,) * 5
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """How the pictures are prepared before the first update.
+    """How the pictures are prepared before the first update, and how results are finished.
 
     Attributes:
       size: rule for the size of the content, and so of the canvas, the picture that is optimised.
@@ -51,16 +51,29 @@ class Pictures:
         one for each. Larger styles give larger strokes. None is a factor of 1.
       resize: the resize filter, a function (image, (height, width)) -> image. Static.
       start: makes the initial canvas; see `nst_jax.recipes.starts`.
-      recolour: whether the colours of every picture that a run returns are moved to the palette of its
-        styles, by `nst_jax.images.palettes.recoloured`; the canvas itself stays as it is.
+      colors: whose colours a result has, one of `nst_jax.controls.COLORS`. Static.
+        "style": those of the style. "content": before the run the styles get the mean and covariance
+        of the content's colours. "luminance": all pictures are painted in grey, the styles with the
+        mean and deviation of the content's luminance, and the result gets the content's chroma.
+        "content-after": the result of a run in the style's colours gets the content's chroma.
+        "palette": its colours are moved to exactly those of the styles.
+      color_map: the linear map of "content": "transport", "cholesky" or "pca", see
+        `nst_jax.controls.color`. Static.
+      chroma_space: the space in which "luminance" and "content-after" exchange chroma: "oklab" or
+        "ycbcr", see `nst_jax.controls.with_chroma_of`. Static.
+      realism: how far results are brought back to the content's edges, from 0 to 1; see
+        `nst_jax.controls.realistic`.
     """
 
     size: sizes.SizeRule = sizes.LongEdge(512)
     style_size: sizes.SizeRule | None = None
     resize: filters.Resize = _static(filters.antialiased)
     start: starts.Start = starts.FromContent()
-    recolour: bool = _added_later(False, static=True)
     style_scale: tuple[float, ...] | None = _added_later(None)
+    colors: str = _added_later("style", static=True)
+    color_map: str = _added_later("transport", static=True)
+    chroma_space: str = _added_later("oklab", static=True)
+    realism: float = _added_later(0.0)
 
     def scale_of_style(self, index: int) -> float:
         """Return the factor for the style with this index."""
@@ -121,6 +134,10 @@ class Terms:
     `sum(w * style_loss)` and `second_style.weight * sum(w * second_style.loss)`. Both may read the same
     taps.
 
+    With a `matting_weight`, that weight times xᵀLx / (h w) is added, with x the canvas, L the content's
+    matting Laplacian and h w the number of pixels: edges that the content does not have are expensive.
+    See `nst_jax.controls.matting`.
+
     The statistics (such as Gram matrices) of several style pictures are averaged with the weights
     `style_shares`, one for each picture; a single share means equal shares for any number of pictures.
 
@@ -148,6 +165,7 @@ class Terms:
     search_content: float = _added_later(0.75)
     last_style_loss: losses.AnyStyleLoss | None = _added_later(None, static=True)
     tap_styles: tuple[str, ...] = _added_later((), static=True)
+    matting_weight: float | None = _added_later(None)
 
     def blended_styles(self, styles: Sequence[_Style]) -> Sequence[_Style]:
         """Return the styles that are blended: all but the last ones, which belong to `tap_styles`."""

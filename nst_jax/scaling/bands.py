@@ -90,15 +90,23 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
       ValueError: if there are bands, and a loss is not additive or borders wrap; the message says
         which.
     """
-    if bands is None or recipe.divisible:
+    if bands is None:
         return
+    terms = recipe.terms
     argument = "bands" if PICTURES in bands.mesh.shape else "devices"
+    if terms.matting_weight is not None:
+        raise ValueError(
+            f"`{argument}`: `matting_weight` compares windows of pixels, some of them in two bands; "
+            "paint each picture on one device, or use `realism` in its place"
+        )
+    if recipe.divisible:
+        return
     if recipe.network.wraps:
         raise ValueError(
             f"`{argument}`: the borders of the picture meet (`padding` wrap), so its bands cannot be "
             "computed separately; paint each picture on one device"
         )
-    name = next(name for name, loss in recipe.terms.named_losses.items() if not loss.additive)
+    name = next(name for name, loss in terms.named_losses.items() if not loss.additive)
     raise ValueError(
         f"`{argument}`: `{name}` is not additive, so the bands of a picture cannot be computed "
         "separately; paint each picture on one device"

@@ -133,7 +133,7 @@ def estimate_memory(
     state = _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices))
 
     def footprint(recipe: Recipe) -> Footprint:
-        loop = _peak_of_loop(window, recipe, on_cpu)
+        loop = max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(shape, recipe))
         measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
         if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
             # The vectors or samples that are made of the features are in the costs of the loss.
@@ -165,6 +165,17 @@ def _with_each_loss(recipe: Recipe) -> list[Recipe]:
 
 def _bytes_of_picture(shape: Shape) -> int:
     return 3 * FLOAT32 * shape[0] * shape[1]
+
+
+# float32 numbers per pixel that the matting energy and its gradient take: windows of 9 pixels, several
+# times over. Computed before or after the network's pass, not beside it.
+MATTING_NUMBERS = 200
+
+
+def _peak_of_matting(shape: Shape, recipe: Recipe) -> int:
+    if recipe.terms.matting_weight is None:
+        return 0
+    return MATTING_NUMBERS * FLOAT32 * shape[0] * shape[1]
 
 
 # Bytes per pixel of the unresized picture that the filters of Pillow take, mostly for float32 copies

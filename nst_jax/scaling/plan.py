@@ -218,6 +218,8 @@ def plan(
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
+    colors: str | None = None,
+    realism: Any = None,
     devices: Devices = None,
     pictures: int = 1,
     chunk: int | None = None,
@@ -242,6 +244,8 @@ def plan(
       steps: see `stylize`.
       precision: see `stylize`.
       tile: see `stylize`.
+      colors: see `stylize`; takes no part in the planning, but the plan's recipe has it.
+      realism: see `stylize`; with several pictures also an array, see `stylize_many`.
       devices: see `stylize`; with several pictures, see `stylize_many`.
       pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
       chunk: largest number of pictures painted at once, see `stylize_many`.
@@ -272,7 +276,9 @@ def plan(
     """
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
-    checked = with_options(recipe, size, style_size, steps, precision, tile, style_scale)
+    checked = with_options(
+        recipe, size, style_size, steps, precision, tile, style_scale, colors, realism
+    )
     checked, own = with_tap_styles(checked, tap_styles)
     checked = checkpoints.with_choices_of(checked, resume)
     styles = style if _is_list_of_pictures(style) else [style]

@@ -24,7 +24,7 @@ from nst_jax.scaling.chunk_size import worthwhile_chunk
 MOST_PICTURES = 8  # largest number of pictures in a group, for each device that shares it
 
 # Pytree paths of the recipe numbers that may differ within a bucket begin with one of these.
-VARIABLE = (".terms.", ".descent.optimizer.")
+VARIABLE = (".terms.", ".descent.optimizer.", ".pictures.realism")
 
 
 class Entry(NamedTuple):

@@ -94,6 +94,22 @@ _start = all_of(
     _seed,
 )
 
+_colors = look(
+    "--colors",
+    metavar="NAME",
+    help="whose colours the result has: style; content (the style is recoloured before); luminance "
+    "(only light and shade are painted); content-after (the photo's hues over the result); or palette "
+    f"(exactly those of the style) (default: {RECIPES}, style)",
+)
+
+_realism = look(
+    "--realism",
+    type=float,
+    metavar="R",
+    help="from 0 to 1: bring the result back to the edges of the photo "
+    f"(default: {RECIPES}, 0, which changes nothing)",
+)
+
 _styles_of_batch = styles_for_each(
     "style pictures, one or more: files, folders, or patterns in quotes such as 'art/*.jpg'",
     "every content with every style",
@@ -316,6 +332,8 @@ _wanted = all_of(
     weights_of_terms(),
     strength,
     quality,
+    _colors,
+    _realism,
     _steps(f", {DEFAULT_STEPS}"),
     _start,
     size_of_picture(_of_default),
@@ -392,6 +410,8 @@ sweep = all_of(
     recipe(f"{SWEEP_RECIPE}; a ratio refers to the losses of this recipe", SWEEP_RECIPE),
     weights_of_terms(NUMBERS),
     strength,
+    _colors,
+    _realism,
     _steps(""),
     _start,
     size_of_picture(

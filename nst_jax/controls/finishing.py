@@ -1,0 +1,186 @@
+"""What the controls of colour and realism do to pictures before a run, and to results after it.
+
+The canvas that is optimised is never changed by these: `recolored` changes what it is compared with,
+and `finished` what is shown of it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from nst_jax._types import Image, Scalar
+from nst_jax.controls.color import luminance, matched_luminance, with_chroma_of, with_colors_of
+from nst_jax.controls.guided_filter import filtered_by_guide
+from nst_jax.images.palettes import Palette, palette_of, recoloured
+
+# Whose colours a picture gets, and how; the values of `pictures.colors`.
+COLORS = ("style", "content", "luminance", "content-after", "palette")
+
+# Windows of the guided filter: their radius as a share of the picture's longer side, and ε.
+RADIUS_SHARE = 1 / 32
+EPSILON = 1e-5
+
+# Largest number of pixels filtered at once; the filter keeps some 60 numbers for each.
+MOST_PIXELS = 2**20
+
+
+def recolors(colors: str) -> bool:
+    """Return whether `recolored` changes a picture for this choice of colours."""
+    return colors in ("content", "luminance")
+
+
+def colors_after(colors: str) -> bool:
+    """Return whether `finished` changes a picture's colours for this choice of colours."""
+    return colors in ("luminance", "content-after", "palette")
+
+
+class Seen(NamedTuple):
+    """The pictures that the network sees in place of those given."""
+
+    content: Image
+    styles: tuple[Any, ...]  # of any sizes
+
+
+def recolored(content: Image, styles: Sequence[Array], colors: str, color_map: str) -> Seen:
+    """Return the pictures that the network is to see, recoloured before a run.
+
+    Args:
+      content: [h, w, 3] in [0, 1].
+      styles: one or several styles, [h', w', 3] in [0, 1].
+      colors: one of `COLORS`. "content" gives each style the mean and covariance of the content's
+        colours; "luminance" makes all pictures grey, and gives each style the mean and deviation of the
+        content's luminance; the others change nothing here.
+      color_map: the linear map of "content", a key of `color.MAPS`.
+
+    Returns:
+      The pictures, those that were changed clipped to [0, 1].
+    """
+    if colors == "content":
+        found = [with_colors_of(style, content, color_map) for style in styles]
+        return Seen(content, tuple(jnp.clip(style, 0.0, 1.0) for style in found))
+    if colors == "luminance":
+        found = [matched_luminance(style, content) for style in styles]
+        return Seen(luminance(content), tuple(jnp.clip(style, 0.0, 1.0) for style in found))
+    return Seen(content, tuple(styles))
+
+
+def mixed_palette(styles: Sequence[Array], shares: Float[Array, " n"]) -> Palette:
+    """Return the colours of one or several styles, each counted by its share.
+
+    Args:
+      styles: pictures [h, w, 3] in [0, 1].
+      shares: a weight for each style, of any positive sum. A style without a share does not count.
+
+    Returns:
+      The palette of the mixture of all styles.
+    """
+    each = [palette_of([style]) for style in styles]
+    if len(each) == 1:
+        return each[0]
+    weights = shares / jnp.sum(shares)
+    means = jnp.stack([one.mean for one in each])
+    mean = jnp.sum(weights[:, None] * means, axis=0)
+    away = means - mean[None]
+    within = jnp.stack([one.covariance for one in each])
+    between = away[:, :, None] * away[:, None, :]
+    counts = (shares > 0)[:, None]
+    return Palette(
+        jnp.min(jnp.where(counts, jnp.stack([one.least for one in each]), jnp.inf), axis=0),
+        jnp.max(jnp.where(counts, jnp.stack([one.most for one in each]), -jnp.inf), axis=0),
+        mean,
+        jnp.sum(weights[:, None, None] * (within + between), axis=0),
+    )
+
+
+def filter_radius(height: int, width: int) -> int:
+    """Return the radius of the guided filter's windows in a picture, in pixels."""
+    return max(1, round(max(height, width) * RADIUS_SHARE))
+
+
+def realistic(image: Image, content: Image, realism: Scalar | float) -> Image:
+    """Return a picture brought back to the edges of a photograph.
+
+    The picture is mixed with what the guided filter makes of it: a locally affine function of the
+    photograph. A large picture is filtered in strips of rows, with the result of one piece to rounding.
+
+    Args:
+      image: the picture [h, w, 3] in [0, 1].
+      content: the photograph, of the same size.
+      realism: share of the filtered picture, from 0 to 1. 1: every edge is one of the photograph's.
+
+    Returns:
+      [h, w, 3] in [0, 1].
+
+    Example:
+      >>> import nst_jax as nst
+      >>> from nst_jax.controls import realistic
+      >>> cat = nst.images.sample("chelsea")[:64, :64]
+      >>> bool((realistic(cat[:, ::-1], cat, 0.0) == cat[:, ::-1]).all())
+      True
+    """
+    height, width, _ = image.shape
+    radius = filter_radius(height, width)
+    rows = max(4 * radius, MOST_PIXELS // width)
+    whole = rows >= height
+    filtered = (
+        filtered_by_guide(image, content, radius=radius, epsilon=EPSILON)
+        if whole
+        else _filtered_in_strips(image, content, radius, rows)
+    )
+    filtered = jnp.clip(filtered, 0.0, 1.0)
+    share = jnp.asarray(realism, image.dtype)
+    return (1 - share) * image + share * filtered
+
+
+def _filtered_in_strips(image: Image, content: Image, radius: int, rows: int) -> Image:
+    """Filter a picture strip by strip, each with the rows beyond it on which its result depends."""
+    height, halo = image.shape[0], 2 * radius  # the means of fits, each made from a window
+    count = -(-height // rows)
+    below = count * rows - height + halo
+    padded = [jnp.pad(one, ((halo, below), (0, 0), (0, 0))) for one in (image, content)]
+    inside = jnp.pad(jnp.ones(image.shape[:2], image.dtype), ((halo, below), (0, 0)))
+
+    def strip(first: Array) -> Image:
+        parts = [lax.dynamic_slice_in_dim(one, first, rows + 2 * halo) for one in padded]
+        counted = lax.dynamic_slice_in_dim(inside, first, rows + 2 * halo)
+        found = filtered_by_guide(*parts, radius=radius, epsilon=EPSILON, inside=counted)
+        return found[halo : halo + rows]
+
+    strips: Any = lax.map(strip, jnp.arange(count) * rows)
+    return strips.reshape(-1, *image.shape[1:])[:height]
+
+
+def finished(
+    image: Image,
+    content: Image,
+    palette: Palette | None,
+    realism: Scalar | float | None,
+    *,
+    colors: str,
+    space: str,
+) -> Image:
+    """Return what is shown of a canvas: first brought back to the photograph's edges, then coloured.
+
+    Args:
+      image: the picture of the canvas, [h, w, 3] in [0, 1].
+      content: the photograph in its own colours, of the same size.
+      palette: the colours of the styles, from `mixed_palette`; only for `colors="palette"`.
+      realism: as in `realistic`; None changes nothing.
+      colors: one of `COLORS`. "luminance" and "content-after" give the picture the content's chroma,
+        "palette" moves its colours to the palette of the styles.
+      space: the space in which chroma is exchanged, a key of `color.CHROMA_SPACES`.
+
+    Returns:
+      [h, w, 3] in [0, 1].
+    """
+    if realism is not None:
+        image = realistic(image, content, realism)
+    if colors in ("luminance", "content-after"):
+        return jnp.clip(with_chroma_of(image, content, space), 0.0, 1.0)
+    if colors == "palette":
+        assert palette is not None
+        return recoloured(image, content, palette)
+    return image

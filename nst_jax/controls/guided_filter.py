@@ -1,0 +1,154 @@
+"""The guided filter: a picture as a locally affine function of another, the guide.
+
+In every window of pixels a picture p is fitted by p ≈ a · I + b, I the colour of the guide. The result
+takes at each pixel the mean of the fits of all windows that contain it. Its edges are therefore the
+guide's: where the guide is constant the result is smooth, and where the guide has an edge the result
+may have one.
+
+References:
+  He, Sun, Tang, "Guided Image Filtering", IEEE Transactions on Pattern Analysis and Machine
+  Intelligence, 2013.
+"""
+
+from typing import TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nst_jax._types import Image
+from nst_jax.losses.sums import at_least_float32
+
+Planes: TypeAlias = Float[Array, "h w *c"]
+
+
+def box_sums(planes: Planes, radius: int) -> Planes:
+    """Return, for each pixel, the sum over the square window of side 2 `radius` + 1 around it.
+
+    Pixels beyond the border count as 0. Sums of 1, 2, 4, ... neighbours are doubled and put together,
+    so that a sum takes some 2 log2(side) additions along each axis, and rounds as little as by pairs.
+
+    Args:
+      planes: [h, w, ...].
+      radius: from 0.
+
+    Returns:
+      The sums, of the same shape.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.controls.guided_filter import box_sums
+      >>> box_sums(jnp.ones((3, 4)), 1).tolist()
+      [[4.0, 6.0, 6.0, 4.0], [6.0, 9.0, 9.0, 6.0], [4.0, 6.0, 6.0, 4.0]]
+    """
+    for axis in (0, 1):
+        planes = jnp.moveaxis(_line_sums(jnp.moveaxis(planes, axis, 0), radius), 0, axis)
+    return planes
+
+
+def _line_sums(lines: Array, radius: int) -> Array:
+    """Return the sums over windows along the first axis."""
+    count, side = lines.shape[0], 2 * radius + 1
+    power = jnp.pad(lines, ((radius, radius), *[(0, 0)] * (lines.ndim - 1)))
+    total, first, length = None, 0, 1
+    while True:  # `power[i]` is the sum of the `length` items from i on
+        if side & length:
+            part = power[first : first + count]
+            total, first = part if total is None else total + part, first + length
+        if 2 * length > side:
+            break
+        power, length = power[:-length] + power[length:], 2 * length
+    assert total is not None
+    return total
+
+
+def solve_symmetric(
+    matrix: Float[Array, "h w n n"], right: Float[Array, "h w n m"]
+) -> Float[Array, "h w n m"]:
+    """Solve a system of equations A x = y at each pixel, A symmetric and positive definite.
+
+    Written out as a Cholesky decomposition of planes: LAPACK's would be called once for each pixel.
+
+    Args:
+      matrix: [h, w, n, n].
+      right: [h, w, n, m], m right sides y.
+
+    Returns:
+      The solutions x, [h, w, n, m].
+    """
+    size = matrix.shape[-1]
+    lower: dict[tuple[int, int], Array] = {}
+    for i in range(size):
+        for j in range(i + 1):
+            rest = matrix[..., i, j] - sum(
+                (lower[i, k] * lower[j, k] for k in range(j)), jnp.zeros(())
+            )
+            lower[i, j] = jnp.sqrt(rest) if i == j else rest / lower[j, j]
+    found: list[Array] = []
+    for i in range(size):
+        known = sum((lower[i, k][..., None] * found[k] for k in range(i)), jnp.zeros(()))
+        found.append((right[..., i, :] - known) / lower[i, i][..., None])
+    for i in reversed(range(size)):
+        known = sum((lower[k, i][..., None] * found[k] for k in range(i + 1, size)), jnp.zeros(()))
+        found[i] = (found[i] - known) / lower[i, i][..., None]
+    return jnp.stack(found, axis=-2)
+
+
+def filtered_by_guide(
+    picture: Image,
+    guide: Image,
+    *,
+    radius: int,
+    epsilon: float,
+    inside: Float[Array, "h w"] | None = None,
+) -> Image:
+    """Return a picture as a locally affine function of a guide.
+
+    In each window: a = (Σ + ε U)^-1 cov(I, p), b = mean(p) - a · mean(I), with Σ the covariance of the
+    guide's colours I. The result at a pixel is mean(a) · I + mean(b), the means over all windows that
+    contain the pixel. Windows at the border are cut off by it, as in the authors' code.
+
+    Args:
+      picture: p, [h, w, 3].
+      guide: I, [h, w, 3], of the same size.
+      radius: of the windows, whose side is 2 `radius` + 1 pixels.
+      epsilon: ε. Variance of the guide below this counts as noise, and is smoothed.
+      inside: 1 for pixels that count, 0 for others, so that a part of a picture gets the values of the
+        whole: see `finishing.realistic`. None: all pixels count.
+
+    Returns:
+      [h, w, 3].
+
+    Raises:
+      ValueError: for a negative radius.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.controls import filtered_by_guide
+      >>> step = jnp.zeros((8, 8, 3)).at[:, 4:].set(1.0)
+      >>> found = filtered_by_guide(0.3 + 0.5 * step, step, radius=2, epsilon=1e-6)
+      >>> bool(abs(found - (0.3 + 0.5 * step)).max() < 1e-4)
+      True
+    """
+    if radius < 0:
+        raise ValueError(f"`radius`: expected 0 or more pixels, got {radius}")
+    picture, guide = at_least_float32(picture), at_least_float32(guide)
+    # Differences to a middle grey are smaller, so that products lose fewer digits.
+    colors, wanted = guide - 0.5, picture - 0.5
+    mask = jnp.ones(guide.shape[:2], guide.dtype) if inside is None else inside
+    count = jnp.maximum(box_sums(mask, radius), 1.0)
+
+    def means(planes: Array) -> Array:
+        shape = (*mask.shape, *[1] * (planes.ndim - 2))
+        return box_sums(planes * mask.reshape(shape), radius) / count.reshape(shape)
+
+    mean, wanted_mean = means(colors), means(wanted)
+    covariance = means(_outer(colors, colors)) - _outer(mean, mean)
+    with_wanted = means(_outer(colors, wanted)) - _outer(mean, wanted_mean)
+    ridge = epsilon * jnp.eye(3, dtype=covariance.dtype)[None, None]
+    slopes = solve_symmetric(covariance + ridge, with_wanted)
+    offsets = wanted_mean - jnp.sum(slopes * mean[..., None], axis=-2)
+    return jnp.sum(means(slopes) * colors[..., None], axis=-2) + means(offsets) + 0.5
+
+
+def _outer(one: Image, other: Image) -> Planes:
+    return one[..., :, None] * other[..., None, :]

@@ -1,0 +1,100 @@
+"""The matting Laplacian: how far a picture is from being a locally affine function of a photograph.
+
+xᵀLx is the sum over all windows of 3 x 3 pixels of the least squared error with which the picture x can
+be fitted there by an affine function of the photograph's colours. So it is 0 for every picture that
+shades the photograph's own edges, and grows with edges that the photograph does not have.
+
+References:
+  Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", IEEE Transactions on
+  Pattern Analysis and Machine Intelligence, 2008, equation 12;
+  Luan, Paris, Shechtman, Bala, "Deep Photo Style Transfer", 2017, for its use in style transfer.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nst_jax._types import Image, Scalar
+from nst_jax.controls.guided_filter import solve_symmetric
+from nst_jax.losses.sums import at_least_float32
+
+EPSILON = 1e-7  # ε, as in the deep photo style transfer; the matting paper says "small"
+
+SIDE, COUNT = 3, 9  # of a window: its side in pixels, its number of pixels
+
+Windows = Float[Array, "rows columns 9 3"]
+
+
+def _windows(picture: Image) -> Windows:
+    """Return the pixels of all windows that lie wholly inside a picture."""
+    height, width, _ = picture.shape
+    rows, columns = height - SIDE + 1, width - SIDE + 1
+    shifts = [picture[i : i + rows, j : j + columns] for i in range(SIDE) for j in range(SIDE)]
+    return jnp.stack(shifts, axis=-2)
+
+
+def _centred(windows: Windows) -> Windows:
+    return windows - jnp.mean(windows, axis=-2, keepdims=True)
+
+
+def _residuals(picture: Image, photo: Image, epsilon: float) -> tuple[Windows, Windows]:
+    """Return a picture less its mean in each window, and what the affine fit leaves of that."""
+    found = _centred(_windows(at_least_float32(picture)))
+    colors = _centred(_windows(at_least_float32(photo)))
+    covariance = jnp.einsum("yxni,yxnj->yxij", colors, colors, precision="highest") / COUNT
+    with_found = jnp.einsum("yxni,yxnj->yxij", colors, found, precision="highest") / COUNT
+    ridge = epsilon / COUNT * jnp.eye(3, dtype=covariance.dtype)[None, None]
+    slopes = solve_symmetric(covariance + ridge, with_found)
+    return found, found - jnp.einsum("yxni,yxij->yxnj", colors, slopes, precision="highest")
+
+
+def laplacian_product(picture: Image, photo: Image, epsilon: float = EPSILON) -> Image:
+    """Return Lx, the product of a photograph's matting Laplacian and a picture.
+
+    The matrix L, of as many rows as there are pixels, is never formed.
+
+    Args:
+      picture: x, [h, w, 3], of at least 3 pixels a side; each channel by itself.
+      photo: the photograph, [h, w, 3] in [0, 1].
+      epsilon: ε, the regularisation of the fits.
+
+    Returns:
+      [h, w, 3].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import nst_jax as nst
+      >>> from nst_jax.controls.matting import laplacian_product
+      >>> photo = jnp.asarray(nst.images.sample("chelsea")[:32, :32])
+      >>> bool(abs(laplacian_product(1 - photo, photo)).max() < 1e-3)    # locally affine in the photo
+      True
+    """
+    _, left = _residuals(picture, photo, epsilon)
+    rows, columns = left.shape[:2]
+    total = jnp.zeros(picture.shape, left.dtype)
+    for index in range(COUNT):
+        i, j = divmod(index, SIDE)
+        total = total.at[i : i + rows, j : j + columns].add(left[:, :, index])
+    return total
+
+
+def matting_energy(picture: Image, photo: Image, epsilon: float = EPSILON) -> Scalar:
+    """Return xᵀLx, summed over the channels; its gradient with respect to the picture is 2Lx.
+
+    Args:
+      picture: x, [h, w, 3], of at least 3 pixels a side.
+      photo: the photograph, [h, w, 3] in [0, 1], whose matting Laplacian L is.
+      epsilon: ε, the regularisation of the fits.
+
+    Returns:
+      A number that is 0 or more.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.controls import matting_energy
+      >>> step = jnp.zeros((6, 6, 3)).at[:, 3:].set(1.0)
+      >>> own, across = matting_energy(step, step), matting_energy(step.swapaxes(0, 1), step)
+      >>> bool(own < 1e-5), bool(across > 1)
+      (True, True)
+    """
+    found, left = _residuals(picture, photo, epsilon)
+    return jnp.sum(found * left)
