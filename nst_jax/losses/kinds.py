@@ -73,6 +73,9 @@ class StyleLoss(NamedTuple):
       blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
         statistic of their blend. By default their mean; averages must then be what a blend of styles
         has: the mean and the second moment are such, the covariance is not.
+      masked_sums: function of (features [h, w, c], mask T [h, w] in [0, 1], precision of matrix
+        products); returns `sums` in which each position counts T² times. None: the features are
+        multiplied by T, which is right for Gram matrices, and for any additive loss where T is 0 or 1.
 
     Example:
       >>> import jax.numpy as jnp
@@ -92,6 +95,7 @@ class StyleLoss(NamedTuple):
     additive: bool = True
     target: Callable[[Statistic], Any] = statistic_itself
     blend: Callable[[Sequence[Statistic], Sequence[Any]], Statistic] = weighted_mean
+    masked_sums: Callable[[FeatureMap, Array, lax.Precision], Statistic] | None = None
 
     def measure(
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
