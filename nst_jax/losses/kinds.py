@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from nst_jax._types import FeatureMap, Image, Scalar, Statistic
-from nst_jax.losses.sums import positions
+from nst_jax.losses.sums import PositionMask, masked, positions
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
 
@@ -74,8 +74,8 @@ class StyleLoss(NamedTuple):
         statistic of their blend. By default their mean; averages must then be what a blend of styles
         has: the mean and the second moment are such, the covariance is not.
       masked_sums: function of (features [h, w, c], mask T [h, w] in [0, 1], precision of matrix
-        products); returns `sums` in which each position counts T² times. None: the features are
-        multiplied by T, which is right for Gram matrices, and for any additive loss where T is 0 or 1.
+        products); returns `sums` in which each position counts T² times. Without it, an additive loss
+        can be used with masks of 0 and 1 only, by which the features are multiplied.
 
     Example:
       >>> import jax.numpy as jnp
@@ -95,13 +95,21 @@ class StyleLoss(NamedTuple):
     additive: bool = True
     target: Callable[[Statistic], Any] = statistic_itself
     blend: Callable[[Sequence[Statistic], Sequence[Any]], Statistic] = weighted_mean
-    masked_sums: Callable[[FeatureMap, Array, lax.Precision], Statistic] | None = None
+    masked_sums: Callable[[FeatureMap, PositionMask, lax.Precision], Statistic] | None = None
 
     def measure(
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
     ) -> Statistic:
         """Return the statistic of the features [h, w, c] of a whole picture."""
         return self.statistic(self.sums(features, products), positions(features))
+
+    def sums_of_masked(
+        self, features: FeatureMap, mask: PositionMask, products: lax.Precision
+    ) -> Statistic:
+        """Return the sums over positions of features [h, w, c], each of which counts T² times."""
+        if self.masked_sums is not None:
+            return self.masked_sums(features, mask, products)
+        return self.sums(masked(features, mask), products)
 
 
 class Variation(NamedTuple):
