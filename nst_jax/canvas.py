@@ -12,7 +12,8 @@ from jaxtyping import Array
 
 from nst_jax import measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
-from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
+from nst_jax._types import Image, Kept, Losses, Params, Snapshot, State, Targets
+from nst_jax.controls.regions import with_kept
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
 from nst_jax.measuring import Measuring, Watch
@@ -37,6 +38,7 @@ class Programs(NamedTuple):
     take_over: Callable[..., Any]
     picture: Callable[..., Any]
     canvas_image: Callable[..., Any]
+    with_kept: Callable[..., Any]
 
 
 PROGRAMS = Programs(
@@ -48,6 +50,7 @@ PROGRAMS = Programs(
     take_over=Jitted(optimize.take_over, donate_argnames="state"),
     picture=Jitted(optimize.picture),
     canvas_image=Jitted(optimize.canvas_image),
+    with_kept=Jitted(with_kept),
 )
 
 
@@ -90,7 +93,8 @@ class SingleCanvas:
         here = self.plan.scales[scale]
         content = prepare.at_scale(self._prepared.content, here.shape)
         styles = prepare.styles_at(self._prepared, here)
-        pictures = sharding.replicate((content, styles), self.plan.mesh)
+        controls = prepare.controls_at(self._prepared, here)
+        pictures = sharding.replicate((content, styles, controls), self.plan.mesh)
         pieces = Measuring(
             self._params,
             self._recipe,
@@ -172,6 +176,15 @@ class SingleCanvas:
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
         return jax.eval_shape(optimize.init, canvas, self._recipe)
 
+    def _kept(self, scale: int) -> Kept | None:
+        """Return what a scale's canvas keeps of the content; not from its targets, made later."""
+        here, controls = self.plan.scales[scale], self._prepared.controls
+        if controls is None or controls.protect is None:
+            return None
+        content = prepare.at_scale(self._prepared.content, here.shape)
+        found = prepare.controls_at(self._prepared, here)
+        return self._programs.measuring.kept_of(content, found)
+
     def snapshot(self, position: Position, pieces: Sequence[Losses]) -> Snapshot:
         """Return the snapshot at a position; `pieces` are the losses since the previous snapshot."""
         state, plan = position.state, self.plan
@@ -180,9 +193,12 @@ class SingleCanvas:
         before = sum(scale.steps for scale in plan.scales[: position.scale])
         bands = plan.bands(position.scale)
         picture = self._programs.picture(state, self._recipe, bands=bands)
+        image = sharding.gather(picture, plan.mesh)
+        if (kept := self._kept(position.scale)) is not None:
+            image = self._programs.with_kept(image, kept)
         return Snapshot(
             step=position.step,
-            image=sharding.gather(picture, plan.mesh),
+            image=image,
             losses=jax.tree.map(np.array, state.losses),
             history=joined(pieces),
             scale=position.scale,

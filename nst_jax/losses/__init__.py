@@ -116,6 +116,7 @@ if TYPE_CHECKING:
     )
     from nst_jax.losses.squares import absolute, gradient_scaled_square, scaled_by_gradient
     from nst_jax.losses.sums import (
+        Count,
         PositionMask,
         as_float,
         at_least_float32,
@@ -246,6 +247,7 @@ else:
             ),
             "squares": ("absolute", "gradient_scaled_square", "scaled_by_gradient"),
             "sums": (
+                "Count",
                 "PositionMask",
                 "as_float",
                 "at_least_float32",
@@ -278,7 +280,7 @@ __all__ = [
     "CHANNEL_HISTOGRAMS", "CONTENT_GRADIENT_SCALED", "CONTENT_HALF_OVER_ROOT",
     "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES", "CONTENT_MEAN_SQUARE",
     "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_RELATIVE", "CONTENT_SELF_SIMILARITY",
-    "CONTENT_SUM_SQUARE", "ContentLoss", "DifferenceSums", "Extent",
+    "CONTENT_SUM_SQUARE", "ContentLoss", "Count", "DifferenceSums", "Extent",
     "GRADIENT_SCALED_VARIATION", "GRAM_BY_IMAGE", "GRAM_GRADIENT_SCALED", "GRAM_MEAN_SQUARE",
     "GRAM_PAPER", "GRAM_PER_CHANNEL", "GRAM_UNDIVIDED", "GaussianTarget",
     "HALF_SQUARE_VARIATION", "Loss", "MEAN_AND_COVARIANCE",

@@ -25,7 +25,7 @@ from nst_jax.losses.matrix_roots import (
     trace_of_root,
 )
 from nst_jax.losses.squares import gradient_scaled_square
-from nst_jax.losses.sums import PositionMask, as_float, at_least_float32
+from nst_jax.losses.sums import Count, PositionMask, as_float, at_least_float32
 
 
 class Moments(NamedTuple):
@@ -65,7 +65,7 @@ def masked_moment_sums(
     )
 
 
-def mean_moments(sums: Moments, count: int) -> Moments:
+def mean_moments(sums: Moments, count: Count) -> Moments:
     """Return the mean and the second moment of features, from sums over a number of positions."""
     return jax.tree.map(lambda total: total / as_float(count), sums)
 

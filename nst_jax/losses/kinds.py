@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from nst_jax._types import FeatureMap, Image, Scalar, Statistic
-from nst_jax.losses.sums import PositionMask, masked, positions
+from nst_jax.losses.sums import Count, PositionMask, masked, positions
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
 
@@ -59,7 +59,8 @@ class StyleLoss(NamedTuple):
     Attributes:
       sums: function of (features [h, w, c], precision of matrix products); returns a pytree of sums
         over the h * w positions. Features may be bfloat16; the sums must be float32 at least.
-      statistic: function of (sums, number of positions); returns the statistic, a pytree.
+      statistic: function of (sums, number of positions); returns the statistic, a pytree. Of masked
+        positions, the number is the sum of T², a scalar array.
       distance: function of (statistic of the canvas, target of the style, `Extent` of the canvas);
         returns the loss, a scalar.
       additive: whether `sums` really are sums over positions: positions of zeros add nothing, and the
@@ -90,7 +91,7 @@ class StyleLoss(NamedTuple):
     """
 
     sums: Callable[[FeatureMap, lax.Precision], Statistic]
-    statistic: Callable[[Statistic, int], Statistic]
+    statistic: Callable[[Statistic, Count], Statistic]
     distance: Callable[[Statistic, Any, "Extent"], Scalar]
     additive: bool = True
     target: Callable[[Statistic], Any] = statistic_itself

@@ -12,6 +12,10 @@ from nst_jax._types import FeatureMap, Scalar
 PositionMask: TypeAlias = Float[Array, "h w"]
 
 
+# A number of positions: an int, a symbolic size, or a scalar array, the sum of T² over positions.
+Count: TypeAlias = Any
+
+
 def positions(features: FeatureMap) -> int:
     """Return M = h * w, the number of positions of features [*batch, h, w, c]."""
     return features.shape[-3] * features.shape[-2]
@@ -27,7 +31,7 @@ def masked(features: FeatureMap, mask: PositionMask) -> FeatureMap:
     return features * mask.astype(features.dtype)[..., None]
 
 
-def as_float(count: Any) -> Any:
+def as_float(count: Count) -> Any:
     """Return a number of positions as a float, since JAX converts an int to int32, which may overflow.
 
     An array, such as a sum of weights, is returned as it is. A number made of symbolic sizes (see
@@ -38,7 +42,7 @@ def as_float(count: Any) -> Any:
     return float(count) if isinstance(count, int) else jnp.asarray(count, jnp.float32)
 
 
-def mean_over_positions(sums: Array, count: int) -> Array:
+def mean_over_positions(sums: Array, count: Count) -> Array:
     """Return the sums divided by the number of positions: G = R / M for a Gram matrix."""
     return sums / as_float(count)
 

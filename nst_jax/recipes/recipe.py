@@ -16,6 +16,7 @@ import optax
 
 from nst_jax import _checks, additivity, losses, optimizers, vgg
 from nst_jax._types import ADDED_LATER
+from nst_jax.controls import masks
 from nst_jax.images.resizing import enlarge
 from nst_jax.optimizers.laplacian import over_pyramid
 from nst_jax.recipes import sizes, starts, walk
@@ -110,6 +111,9 @@ class Terms:
 
     The statistics (such as Gram matrices) of several style pictures are averaged with the weights
     `style_shares`, one for each picture; a single share means equal shares for any number of pictures.
+
+    `region_reach` and `region_growth` say how the masks of regions reach a tap: see
+    `nst_jax.controls.masks.at_taps`. Both are static.
     """
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
@@ -124,12 +128,19 @@ class Terms:
     second_style: SecondStyle | None = _added_later(None)
     variation: losses.Variation = _static(losses.TOTAL_VARIATION)
     tv_weight: float = 0.0
+    region_reach: str = _added_later("inside", static=True)
+    region_growth: int = _added_later(3, static=True)
 
     @property
     def taps(self) -> tuple[str, ...]:
         """Every tap of a content or style loss, without repetitions."""
         style = (part.tap for part in self.style_parts)
         return tuple(dict.fromkeys((*self.content_taps, *style)))
+
+    @property
+    def style_tap_names(self) -> tuple[str, ...]:
+        """Every tap of a style loss, without repetitions."""
+        return tuple(dict.fromkeys(part.tap for part in self.style_parts))
 
     @property
     def style_parts(self) -> tuple[StylePart, ...]:
@@ -424,6 +435,10 @@ def _checked_terms(terms: Terms) -> Terms:
         for weight in getattr(terms, name):
             _checks.number(name, weight, least=0)
     _check_shares(terms.style_shares)
+    if terms.region_reach not in masks.REACHES:
+        raise _checks.unknown("region_reach", str(terms.region_reach), masks.REACHES, "reach")
+    _checks.whole("region_growth", terms.region_growth, least=0)
+    _checks.number("region_growth", terms.region_growth, below=MOST_GROWTH + 1)
     return replace(
         terms,
         second_style=terms.second_style and _checked_second_style(terms.second_style),
@@ -433,6 +448,9 @@ def _checked_terms(terms: Terms) -> Terms:
         style_taps=style,
         style_layer_weights=tuple(terms.style_layer_weights),
     )
+
+
+MOST_GROWTH = 64  # most positions by which masks grow
 
 
 def _checked_second_style(second: SecondStyle) -> SecondStyle:

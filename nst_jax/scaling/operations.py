@@ -18,7 +18,9 @@ from nst_jax.scaling.loss_costs import sum_operations
 FIXED_PIXELS = 2**15
 
 
-def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: int = 1) -> float:
+def update_operations(
+    shape: Shape, recipe: Recipe, platform: str, *, devices: int = 1, regions: int = 1
+) -> float:
     """Return the number of operations of one update: one evaluation of loss and gradient.
 
     Every multiplication and every addition counts as one operation. Every layer counts as a direct
@@ -34,6 +36,7 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
         `network.remat` adds one forward pass, except on a CPU.
       platform: "cpu", "gpu" or "tpu".
       devices: number of devices that share the canvas; the result is for one of them.
+      regions: number of regions with styles of their own, with that of the default style.
 
     Returns:
       Number of operations, including those for `FIXED_PIXELS` pixels as the fixed cost.
@@ -48,11 +51,12 @@ def update_operations(shape: Shape, recipe: Recipe, platform: str, *, devices: i
     network = recipe.network
     grid = tiles.grid_of(shape, recipe.terms.taps, network, planned_bands(shape, recipe, devices))
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
-    forward = sum(map(_forward_operations, layers_of(window, recipe)))
+    forward = sum(map(_forward_operations, layers_of(window, recipe, regions)))
     # The backward pass computes no gradient of the kernels, so it costs as much as the forward pass.
     once = 2 * forward
     again = (count > 1) + (network.remat and platform != "cpu")
-    losses = sum(costs_of_losses(layers_of(shape, recipe), lambda cost: cost.operations))
+    layers = layers_of(shape, recipe, regions)
+    losses = sum(costs_of_losses(layers, lambda cost: cost.operations))
     fixed = FIXED_PIXELS * once / (window[0] * window[1])
     return count * (once + again * forward) + losses + fixed
 
@@ -106,7 +110,10 @@ def scale_operations(
     scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
 ) -> list[float]:
     """Return the number of operations of one update at each scale (resolution) of a run."""
-    return [update_operations(scale.shape, recipe, platform, devices=devices) for scale in scales]
+    return [
+        update_operations(scale.shape, recipe, platform, devices=devices, regions=scale.regions)
+        for scale in scales
+    ]
 
 
 def run_operations(

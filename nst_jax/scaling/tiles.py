@@ -255,6 +255,22 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     return _only_owned(lax.dynamic_slice(whole, at, shape), down, across)
 
 
+def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
+    """Cut a core's part from a map of the whole picture; positions that another core owns become zero.
+
+    Unlike what `assembled` returns, every device has all of the map.
+
+    Args:
+      whole: [h', w', n], of the size of the picture's features at the tap.
+      grid: how the picture is cut.
+      index: number of the tile.
+      tap: the tap.
+    """
+    down, across = _crops(grid, index, tap)
+    shape = (down.length, across.length, whole.shape[-1])
+    return _only_owned(lax.dynamic_slice(whole, (down.start, across.start, 0), shape), down, across)
+
+
 def _place_in_assembled(
     grid: Grid, index: Index, down: Crop, across: Crop
 ) -> tuple[Index, Index, int]:
