@@ -65,7 +65,9 @@ def _square(name: str, size: int) -> Array:
     image = jnp.asarray(nst.images.sample(name))
     side = min(image.shape[:2])
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    return nst.recipes.sizes.antialiased(image[top : top + side, left : left + side], (size, size))
+    return nst.recipes.filters.antialiased(
+        image[top : top + side, left : left + side], (size, size)
+    )
 
 
 def problem(params: nst.Params, recipe: Any, size: int, *, winograd: bool = True) -> Problem:

@@ -89,8 +89,10 @@ def _row(
         "pair": list(pair),
         "size": list(shape),
         "anchors": {
-            "the content itself": rated(nst.recipes.sizes.antialiased(content, shape)),
-            "a part of the style": rated(nst.recipes.sizes.antialiased(part(style, shape), shape)),
+            "the content itself": rated(nst.recipes.filters.antialiased(content, shape)),
+            "a part of the style": rated(
+                nst.recipes.filters.antialiased(part(style, shape), shape)
+            ),
         },
         "recipes": {
             name: {

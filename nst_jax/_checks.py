@@ -31,7 +31,14 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:
-    """Return the error for an unknown name; it suggests the nearest known name, or else lists all."""
+    """Return the error for an unknown name; it suggests the nearest known name, or else lists all.
+
+    Args:
+      argument: the caller's name for the value.
+      name: the unknown name.
+      known: all known names.
+      what: what is named, such as "recipe".
+    """
     known = list(known)
     near = nearest_name(name, known)
     hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(map(repr, known))}"
@@ -45,7 +52,8 @@ def image_shape(argument: str, shape: tuple[Any, ...], *, smallest: int) -> None
             f"`{argument}`: expected an image [..., height, width, 3] (RGB, channels last), "
             f"got shape {list(shape)}{_grey_hint(shape)}"
         )
-    # Each side by itself: the sides of a program for any size cannot be compared with each other.
+    # `min` of both sides would fail in a program that is exported for any size: its sides are symbolic,
+    # and JAX cannot tell which is smaller.
     if any(side < smallest for side in shape[-3:-1]):
         raise ValueError(
             f"`{argument}`: {shape[-2]}x{shape[-3]} px is too small; "
@@ -243,7 +251,13 @@ def instance(argument: str, value: Any, kind: type, advice: str) -> None:
 
 
 def weights_of_vgg(params: Any, kind: type, advice: str) -> None:
-    """Refuse a value that is not the weights of VGG-19, which is what is optimised through."""
+    """Refuse a value that is not the weights of VGG-19, whose features the losses compare.
+
+    Args:
+      params: the value to check.
+      kind: the class `Params`.
+      advice: what to do, for the end of the message.
+    """
     instance("params", params, kind, advice)
     if "conv1_1" not in params.layers:
         raise ValueError(
@@ -262,7 +276,7 @@ def array(argument: str, value: Any, advice: str) -> None:
 
 
 def start_or_image(argument: str, init: Any) -> None:
-    """Refuse an `init` that is neither None, nor a picture, nor a callable; a class is refused too."""
+    """Refuse an `init` unless it is None, a picture, or a callable that is not a class."""
     if isinstance(init, type):
         raise TypeError(
             f"`{argument}`: expected a picture or a start, got the class; write `{init.__name__}()`"
@@ -272,7 +286,7 @@ def start_or_image(argument: str, init: Any) -> None:
 
 
 def random_key(argument: str, key: Any) -> None:
-    """Refuse a value that is neither None nor a JAX random key, typed or raw (uint32)."""
+    """Refuse a value unless it is None or a JAX random key, typed or raw (uint32)."""
     if key is None or (
         hasattr(key, "dtype")
         and (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32)

@@ -19,7 +19,7 @@ from nst_jax import _checks
 
 # --- Options --------------------------------------------------------------------------------------
 
-# Compiler options by platform, as JAX names it; on other platforms XLA's defaults apply.
+# Compiler options by JAX's name of the platform; on other platforms XLA's defaults apply.
 OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "gpu": {
@@ -38,7 +38,7 @@ def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
     does not know it.
 
     Args:
-      platform: the platform as JAX names it; None is that of the default device.
+      platform: JAX's name of the platform, such as "gpu"; None is that of the default device.
 
     Returns:
       Names and values for the argument `compiler_options` of `jax.jit` and of `compile`. `stylize`,
@@ -150,9 +150,10 @@ class Jitted:
 
 
 def _described(leaf: Any) -> Any:
-    """Return what a program depends on in a leaf: an array's shape, dtype and weak type, or the type.
+    """Return the properties of a leaf that a compiled program depends on.
 
-    The type is returned for leaves that are not arrays, such as Python numbers.
+    For an array these are its shape, its dtype and whether its type is weak; for anything else, such as
+    a Python number, it is the type.
     """
     if isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
         return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
@@ -164,7 +165,7 @@ def _free(programs: list[Any]) -> None:
     for program in programs:
         program.clear_cache()
     programs.clear()
-    gc.collect()  # programs and their traces refer to each other, so only this frees them
+    gc.collect()  # programs and their traces refer to each other, so only the collector frees them
     # The C library keeps freed memory, here some 50 MB a program, until it is asked to return it.
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
@@ -221,8 +222,8 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
     keep_programs_in(place)
 
 
-# JAX keeps programs that took at least this many seconds to compile. Its default, 1.0, leaves out many
-# small programs, which load in a third of their compile time and take a few kB each.
+# JAX writes to disk only programs that took at least this many seconds to compile. Its default, 1.0,
+# leaves out many small programs, which load in a third of their compile time and take a few kB each.
 LEAST_SECONDS = 0.0
 
 

@@ -67,9 +67,8 @@ def atomic(path: Path) -> Iterator[Path]:
             mode = _like(target, part)
             yield part
             with part.open("r+b") as file:
-                os.fsync(
-                    file.fileno()
-                )  # else a power cut could leave a renamed file without its bytes
+                # Otherwise a power cut could leave a renamed file without its bytes.
+                os.fsync(file.fileno())
             if mode is not None:
                 part.chmod(mode)
             part.replace(target)
@@ -108,7 +107,8 @@ def _created_part(target: Path) -> Iterator[Path]:
         part = temporary_path(target)
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         if _locks.lock(descriptor, wait=True) is None:
-            # Without locks it need not stay open, and Windows cannot rename a file that is open.
+            # There are no locks here, so the file need not stay open for one; and Windows cannot rename
+            # a file that is open.
             os.close(descriptor)
             yield part
             return

@@ -85,7 +85,8 @@ def opened(source: Source) -> Iterator[h5py.File]:
       source: the file, and the format that it must have.
 
     Yields:
-      The open file. Errors of HDF5 inside the block are raised as the ValueError for a damaged file.
+      The open file. If HDF5 raises an error inside the block, it becomes a ValueError that says that
+      the file is damaged.
 
     Raises:
       ValueError: if the file is missing, not readable, empty, damaged, or of another format or version.
@@ -130,12 +131,12 @@ def _check_readable(source: Source) -> None:
 
 
 def _check_bytes(source: Source) -> bool:
-    """Refuse a file whose bytes do not have its known checksum or, if none is known, its stated one.
+    """Refuse a file whose bytes do not have the expected CRC-32.
 
-    The stated checksum is the one in the file's last line.
+    The expected checksum is `source.checksum` or, if that is None, the one in the file's last line.
 
     Returns:
-      Whether the bytes were verified; False for a file without a checksum.
+      True if the bytes were verified, False if there is neither of these checksums.
     """
     try:
         with source.path.open("rb") as file:
@@ -177,8 +178,9 @@ def _crc32(file: IO[bytes], length: int) -> int:
 REHEARSAL_SECONDS = 60.0  # time limit for starting another process and reading a small file in it
 REHEARSAL_RATE = 10e6  # bytes per second of a slow disk; size / rate is added to the limit
 
-# The program of the other process. Python's handler of Ctrl-C would not run during a loop inside HDF5,
-# so the system's is used. The limit of CPU time ends the process even if its parent was killed.
+# The program of the other process. While HDF5 loops, Python's handler of Ctrl-C would not run, so the
+# system's default handler replaces it, which ends the process at once. The limit of CPU time ends the
+# process even if its parent was killed.
 _REHEARSAL = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -410,7 +412,7 @@ class _NeverFailing(io.RawIOBase):
 def set_attributes(file: h5py.File, values: Mapping[str, str | int]) -> None:
     """Set attributes of a file, strings with a fixed length.
 
-    HDF5 keeps strings of variable length in a heap, whose reader may loop for ever if it is damaged.
+    HDF5 keeps strings of variable length in a heap, and may loop for ever when it reads a damaged heap.
 
     Args:
       file: the file from `created`.

@@ -28,7 +28,7 @@ def lazy_names(
             value = importlib.import_module(f"{package}.{name}")
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        # Stored where Python looks first, so that `find` runs once per name.
+        # Stored in the package's namespace, where Python looks first, so `find` runs once per name.
         vars(importlib.import_module(package))[name] = value
         return value
 

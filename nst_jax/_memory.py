@@ -21,9 +21,9 @@ CGROUPS = (
 def of_this_machine() -> int | None:
     """Return the bytes that can still be allocated; None if that is not known.
 
-    That is what the operating system reports as available (outside Linux, all installed memory), or
-    what the limit of the control group at `CGROUP` (in a container, the container's) leaves, whichever
-    is less.
+    The result is the smaller of two numbers: the memory that the operating system reports as available
+    (outside Linux, all installed memory), and what is left of the memory limit of the control group at
+    `CGROUP`, which in a container is the container's.
     """
     known = [amount for amount in (_system_memory(), _control_group_memory()) if amount is not None]
     return min(known, default=None)

@@ -53,9 +53,9 @@ class Params:
     pixels: str = field(metadata={"static": True})
 
 
-# Key in the metadata of a dataclass field that was added after records of runs existed. Such a field is
-# recorded only where it is not its default, so that records and checkpoints of all other runs stay as
-# they were.
+# Key in the metadata of a recipe's field that was added after runs had been recorded. While such a
+# field has its default value, it is left out of the records in pictures and checkpoints, so that the
+# records of runs that do not use it stay as they were.
 ADDED_LATER = "added later"
 
 
@@ -127,7 +127,8 @@ class State(NamedTuple):
     opt_state: Any  # state of the optimiser's optax transformation
     # Number of the update, counted at this scale, whose losses were not finite; -1 if there is none.
     broke_at: Int[Array, "*batch"]
-    # The average of all canvases kept at this scale, if `recipe.descent.average_decay` asks for it.
+    # The average of all canvases kept at this scale, weighted more the later they are; None if
+    # `recipe.descent.average_decay` is None.
     average: Float[Array, "*batch h w 3"] | None = None
 
 

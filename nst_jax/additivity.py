@@ -35,7 +35,7 @@ def check_additive(argument: str, loss: Loss) -> None:
 
     Args:
       argument: the caller's name for the loss, used in the message.
-      loss: any loss; those of `losses`, and those with `additive=False`, are not evaluated.
+      loss: any loss; the losses of the package, and those with `additive=False`, are not evaluated.
 
     Raises:
       ValueError: if added zeros (for a `Variation`, a mask that is True everywhere) change the sums, or
@@ -64,7 +64,7 @@ def check_additive(argument: str, loss: Loss) -> None:
 
 
 def _not_additive(loss: Loss) -> str:
-    """Return a phrase that says how a loss fails to be additive, or "" if it seems additive."""
+    """Return a phrase for messages that says why a loss is not additive, or "" if it seems additive."""
     try:
         with jax.ensure_compile_time_eval():  # the caller may be tracing
             whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())

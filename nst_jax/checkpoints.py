@@ -171,7 +171,8 @@ def _check_position(
             f"`{argument}`: the checkpoint has had {step} updates, more than the {totals[1]} of this "
             "run; give it more steps, or start anew"
         )
-    # The last update of a scale already gives the first canvas of the next scale.
+    # The last update of a scale gives the first canvas of the next one, so the run is then already at
+    # the next scale. Only the last scale includes its own end.
     begins, ends = (sum(scale["steps"] for scale in now[:n]) for n in (here, here + 1))
     same_so_far = now[:here] == was[:here] and len(now) == len(was)
     if same_so_far and begins <= step <= ends - (here < len(now) - 1):

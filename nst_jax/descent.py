@@ -10,8 +10,8 @@ import numpy as np
 from nst_jax import _checks, optimize
 from nst_jax.prepare import Scale
 
-# What a canvas makes and advances: the loop passes both on, and reads nothing in them.
-LoopState: TypeAlias = Any  # `State`, that of a batch, or that of a dream
+# Values that a `Canvas` makes. The loop only passes them on, and does not look inside.
+LoopState: TypeAlias = Any  # a `State`, the `State` of a batch, or the `DreamState` of a dream
 Values: TypeAlias = Any  # the losses, or what a dream maximises, of several canvases in order
 Handover: TypeAlias = Any  # an image, or `optimize.Handover`: what a scale leaves to the next one
 
@@ -47,7 +47,7 @@ class Canvas(Protocol):
         ...
 
     def hand_over(self, scale: int, state: LoopState) -> Handover:
-        """Return that from which the next scale starts."""
+        """Return what the next scale starts from."""
         ...
 
     def is_broken(self, state: LoopState) -> bool:
@@ -99,8 +99,8 @@ def descend(
                 if over:
                     return
                 wanted = next(intervals)
-            # Comes after the first position is yielded: the program that makes its snapshot is to be
-            # compiled before the programs of the next scale.
+            # `ahead` is called only after the first position is yielded: whoever receives it compiles
+            # the program that makes a snapshot, before the programs of the next scale are compiled.
             if ahead and measured and not next_measured and index < len(scales) - 1:
                 next_measured = ahead(index, state)
             if done == ends[index]:
@@ -127,7 +127,8 @@ def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
       scales: the scales of the run.
     """
     ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
-    # A scale with one canvas has no update but the one that enlarges the canvas to the next scale.
+    # At a scale with a single canvas, the only update is the enlargement to the next scale, so its
+    # losses cannot show whether the run painted anything.
     parts = [part for part in np.split(totals, ends) if len(part) > 1]
     return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
 

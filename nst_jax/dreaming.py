@@ -46,8 +46,9 @@ class DreamShot(NamedTuple):
 
     step: int  # steps so far, over all octaves
     image: Image  # the canvas [h, w, 3] in [0, 1], at the size of its octave
-    excitement: Excitement  # of `image`; if `broke_at` is not -1: not finite, of a rejected canvas
-    history: Excitement  # of the n canvases since the previous shot: arrays [n]
+    # What the dream maximises, of `image`; if `broke_at` is not -1: not finite, of a rejected canvas.
+    excitement: Excitement
+    history: Excitement  # what the n canvases since the previous shot had reached: arrays [n]
     octave: int  # index of the octave; 0 is the smallest
     broke_at: int  # number of the step, over all octaves, whose excitement was not finite, or -1
 
@@ -278,7 +279,7 @@ class DreamCanvas:
 
     @functools.cached_property
     def _guide_features(self) -> Features | None:
-        """The features of the guide, measured once, as those of a content are."""
+        """The guide's features, measured once, by the program that measures contents in `stylize`."""
         if self._guide is None:
             return None
         (shape,) = self.plan.scales[-1].style_shapes
@@ -331,13 +332,13 @@ class DreamCanvas:
         return begin(partial(self._compile_ahead, scale + 1, self.hand_over(scale, state)))
 
     def _compile_ahead(self, scale: int, image: Image) -> _Octave:
-        """Call `measure` for an octave; compile its programs by calling them, the loop for 0 steps."""
+        """Measure an octave, and compile its programs by calling them, the loop with 0 steps."""
         measured = self.measure(scale)
         self.run(scale, self.start(scale, measured, image), measured, 0)
         return measured
 
     def shot(self, position: Position, new: tuple[Excitement, ...]) -> DreamShot:
-        """Return the shot at a position; `new` is the excitement since the previous shot."""
+        """Return the shot at a position; `new` has the values maximised since the previous shot."""
         state = position.state
         assert state is not None
         broke_at = int(state.broke_at)

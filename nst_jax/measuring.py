@@ -101,7 +101,7 @@ class Measuring:
         return self._programs.blended_targets(sums, shapes, self._recipe)
 
     def statistics(self, style: StyleImage) -> dict[str, Statistic]:
-        """Measure the statistics of one style, which is to be blended with others."""
+        """Measure what the style loss compares of one style, by tap, to be blended with others."""
         shape = (style.shape[0], style.shape[1])
         return self._programs.statistics_of(self._sums(style), shape, self._recipe)
 

@@ -3,7 +3,8 @@
 The canvas is in the recipe's coordinates, an affine map of the image. A state carries two canvases:
 one whose losses are known (the measured canvas), and the pending one, whose losses the next step
 computes. So a step costs one evaluation of loss and gradient, and the start is measured by the same
-compiled program as every other canvas. `hand_over` and `take_over` are what happens between two scales.
+compiled program as every other canvas. Between two scales, `hand_over` and `take_over` pass on the
+image and, for some optimisers, the optimiser's state.
 """
 
 from typing import Any, NamedTuple
@@ -17,8 +18,8 @@ from nst_jax import _checks
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.controls.regions import with_kept
 from nst_jax.objective import losses_of
+from nst_jax.recipes.filters import Enlargement
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.recipes.sizes import Enlargement
 from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padding
 from nst_jax.vgg.network import with_forms
 
@@ -79,7 +80,7 @@ def step(
         of `controls.with_kept` of the canvas.
       recipe: losses, loss weights, network settings, coordinates and optimiser. The platform of JAX's
         default device decides on a precision of `AUTO`, when the function is traced.
-      bands: as in `init`.
+      bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
       The next `State`. A canvas whose losses are not finite is never kept. A guarded optimiser (see
@@ -96,7 +97,8 @@ def step(
         return losses.total, losses
 
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
-    # An optimiser that averages over pixels must not count the rows of padding.
+    # With bands, rows of zeros pad the canvas. `height` is the number of rows without them, for
+    # optimisers that average over pixels.
     padding = {} if bands is None else {"height": bands.height}
     updates, opt_state = _transformation(recipe, bands).update(
         gradient, state.opt_state, state.pending, value=value, **padding
@@ -120,15 +122,16 @@ def step(
 
 
 def _averaged(state: State, recipe: Recipe, kept: Bool[Array, ""]) -> Float[Array, "h w 3"] | None:
-    """Return `state.average` with the pending canvas taken in if `kept`; None if there is no average.
+    """Return `state.average`, with the pending canvas included if `kept`; None if there is no average.
 
-    With decay d, the average of canvases 1 to t has weights proportional to d^(t - i). The newest has
-    (1 - d) / (1 - d^t) of the whole, which is Adam's correction of the bias, applied step by step.
+    With decay d, canvas i of 1 to t has a weight proportional to d^(t - i). The newest canvas then has
+    the share (1 - d) / (1 - d^t) of the average: the result is an exponential moving average with the
+    bias correction of Adam.
     """
     if state.average is None:
         return None
     decay = jnp.asarray(recipe.descent.average_decay, state.canvas.dtype)
-    count = state.step + 2  # of canvases, with the start and the pending one
+    count = state.step + 2  # t: number of canvases, including the start and the pending one
     weight = (1 - decay) / (1 - decay**count)
     return jnp.where(kept, state.average + weight * (state.pending - state.average), state.average)
 
@@ -156,9 +159,9 @@ def run(
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `run`.
       targets: the targets from `measure`.
-      recipe: as in `step`.
+      recipe: losses, loss weights, network settings, coordinates and optimiser, as for `step`.
       steps: number of steps; it is traced, so that another number does not compile another program.
-      bands: as in `init`.
+      bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
       The state, and the losses after each step: arrays [CAPACITY], filled in the first `steps` places
@@ -185,9 +188,11 @@ def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Imag
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
     """Return the canvas as an unclipped image [h, w, 3], from which the next scale starts.
 
-    It is `state.canvas`, unless the recipe averages canvases or its optimiser carries its state. Then
-    the last update, which was made but not measured at this scale, counts as well: it is in the
-    average, as in those methods' source, or its gradient is in the state that is carried.
+    It is `state.canvas`, with two exceptions, in which the pending canvas counts as well, although its
+    losses are not computed at this scale. If the recipe averages canvases, the image is the average
+    including the pending canvas, as in crowsonkb's style-transfer-pytorch. If the optimiser's state is
+    carried to the next scale, the image is the pending canvas, since that state already contains the
+    gradient of the update that made it. A pending canvas that is not finite does not count.
     """
     usable = (state.broke_at < 0) & jnp.all(jnp.isfinite(state.pending))
     if state.average is not None:
@@ -207,7 +212,7 @@ def _decoded(canvas: Any, recipe: Recipe, bands: Bands | None) -> Image:
 class Handover(NamedTuple):
     """What a scale leaves to the next one."""
 
-    image: Image  # the unclipped image from which it starts
+    image: Image  # the unclipped image from which the next scale starts
     opt_state: Any = None  # the optimiser's state, if the optimiser carries it
 
 
@@ -234,10 +239,10 @@ def take_over(
 
     Args:
       state: the state from `init` at the finer scale.
-      opt_state: that of the coarser scale.
-      recipe: a recipe whose `descent.carries`.
+      opt_state: the optimiser's state at the end of the coarser scale.
+      recipe: a recipe whose `descent.carries` is True: its optimiser carries its state.
       bands: how the canvas is distributed over several devices; None is one device.
-      bands_before: the same at the coarser scale.
+      bands_before: how the canvas was distributed at the coarser scale.
     """
     optimizer: Any = recipe.descent.optimizer
     fresh = without_padding(state.opt_state, bands)

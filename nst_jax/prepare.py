@@ -18,7 +18,8 @@ from nst_jax.controls import regions
 from nst_jax.controls.regions import Controls, Given
 from nst_jax.images.resizing import antialiased
 from nst_jax.recipes import sizes, starts
-from nst_jax.recipes.recipe import Recipe, check_styles
+from nst_jax.recipes.checking import check_styles
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.schedules import at_longer_side
 from nst_jax.vgg.pixels import CAFFE_BGR
 from nst_jax.vgg.taps import SMALLEST

@@ -60,8 +60,9 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
     Returns:
       A dictionary from keys such as `"terms.style_weight"` to a number, a truth value, a list, None, or
       the name of a function or class, in the order of the recipe's fields. The key
-      `network.accelerator_precision` is left out unless the precision is `AUTO`, since nothing else
-      depends on it, and so is a field marked `ADDED_LATER` at its default.
+      `network.accelerator_precision` is left out unless the precision is `AUTO`, since it has no effect
+      otherwise. A field marked `ADDED_LATER` is left out while it has its default, so that the records
+      of runs that do not use it stay as they were before it was added.
 
     Example:
       >>> from nst_jax import recipes
@@ -95,7 +96,7 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
 
 
 def _left_out(item: Item) -> bool:
-    """Return whether a field was added after records existed, and has its default."""
+    """Return whether a record leaves an item out: its field is `ADDED_LATER` and has its default."""
     field = item.field
     return field is not None and ADDED_LATER in field.metadata and _is(item.value, field.default)
 

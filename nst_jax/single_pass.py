@@ -28,10 +28,10 @@ def instant(
 ) -> Image:
     """Paint the content in a style by a single pass of a feed-forward network, in about a second.
 
-    `stylize` changes a picture until its features are those wanted; here a network that was trained
-    once maps the content to the result. If the style is a picture, Magenta's arbitrary network paints,
-    which transfers palette and grain more than strokes. If it is a name or number, the network of 26
-    styles paints, which knows only these and makes them more pronounced.
+    `stylize` optimises each picture in many updates; here a network that was trained once maps the
+    content to the result. If the style is a picture, Magenta's arbitrary network paints, which
+    transfers palette and grain more than strokes. If it is a name or number, the network of 26 styles
+    paints, which knows only these and makes them more pronounced.
 
     Args:
       content: [h, w, 3] float in [0, 1], or uint8; or the path of a picture.
@@ -40,8 +40,9 @@ def instant(
         or names to shares, such as `{"mosaic": 0.5, "waves": 0.5}`; a network that `nst_jax.train`
         made, or the path of its file, which ends in .h5. The style vectors of several pictures are
         averaged, weighted by shares.
-      shares: numbers that say how much of each style in a list, or of each style of a trained network,
-        for which a dictionary from its styles' names to shares is also accepted; default: equal shares.
+      shares: how much of each style is mixed in: one number for each style in a list, or for each style
+        of a trained network. For a trained network, a dictionary from the names of its styles to
+        numbers is accepted too. Default: equal shares.
       strength: from 0 to 1: the style vector is interpolated from the content's own (0) to the style's
         (1). Other values than 1 need style pictures, since other styles have no vectors.
       size: as in `stylize`; default: the longer side becomes 512 px. `"as-is"` resizes nothing.
@@ -107,12 +108,15 @@ def instant_many(
       contents: one content, a batch [n, h, w, 3], or a sequence of contents of any sizes.
       styles: one style, a batch [n, h, w, 3], or a sequence of styles; an entry that is itself a list
         is a mixture, as in `instant`.
-      shares: as in `instant`, for every entry that is a list.
-      strength: as in `instant`; or n numbers, one for each picture.
-      size: as in `instant`, for every content.
-      style_size: as in `instant`.
-      precision: as in `instant`.
-      params: as in `instant`; the styles must then be of this network.
+      shares: how much of each style is mixed in, for every entry that is a list; default: equal shares.
+      strength: from 0 (the content's own style vector) to 1 (the style's), for all pictures; or n
+        numbers, one for each picture.
+      size: size of the results, as in `stylize`; default: the longer side of each becomes 512 px.
+      style_size: size to which style pictures are resized, as in `stylize`; default: the shorter side
+        becomes 256 px.
+      precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`; see `instant`.
+      params: weights of the network for style pictures, or of the network of 26 styles; all styles must
+        then be of this network. Default: the weights in the package, of both networks.
       chunk: largest number of pictures painted at once; default: the number beyond which larger chunks
         are hardly faster.
 
@@ -120,10 +124,10 @@ def instant_many(
       [n, h, w, 3] float32 in [0, 1] if all pictures have one shape, else a list of n images.
 
     Raises:
-      TypeError: as in `instant`.
-      ValueError: as in `instant`; and if the numbers of contents, styles and strengths do not fit
-        together.
-      OutOfMemory: as in `instant`.
+      TypeError: if an argument is of the wrong type.
+      ValueError: if an argument cannot be used, or if the numbers of contents, styles and strengths do
+        not fit together; raised before any long work.
+      OutOfMemory: if a picture does not fit in memory even in strips, in which large ones are painted.
 
     Example:
       >>> import nst_jax as nst
@@ -160,7 +164,7 @@ def instant_many(
 
 
 def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
-    """Return (name for error messages, value) for each entry of a value, a batch or a sequence."""
+    """Return (name for error messages, value) of a single value, or of each entry of several."""
     if hasattr(values, "shape") and len(values.shape) == 4:
         values = list(values)
     if not isinstance(values, (list, tuple)):

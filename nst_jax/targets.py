@@ -13,7 +13,8 @@ from nst_jax import _checks, vgg
 from nst_jax._types import Features, Guides, Image, Params, Scalar, Statistic, StyleImage, Targets
 from nst_jax.controls import regions
 from nst_jax.controls.regions import Controls, Reach
-from nst_jax.recipes.recipe import Recipe, StylePart, Terms, check_not_cut, check_styles
+from nst_jax.recipes.checking import check_not_cut, check_styles
+from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, bands_of, check_bands_allowed, map_bands
 from nst_jax.scaling.sharding import BANDS

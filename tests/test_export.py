@@ -15,7 +15,8 @@ import nst_jax as nst
 from nst_jax import feed_forward
 from nst_jax.app.cli import main
 from nst_jax.checkpoints import named_leaves
-from nst_jax.export import encodings, models, saving
+from nst_jax.export import encodings, saving
+from nst_jax.export.models import SIDES, Model, Program, picture_of
 from nst_jax.feed_forward import johnson
 from nst_jax.vgg import layers
 from tests import small
@@ -143,9 +144,12 @@ def test_arbitrary_styles_run_at_any_size_in_one_program_or_in_two(run_bare, tmp
     np.testing.assert_allclose(found["two"], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("pool", ["max", "average"])
-def test_features_of_any_size_are_those_of_this_package(run_bare, params, tmp_path, pool):
-    recipe = small.shallow().replace(network__pool=layers.POOLS[pool])
+@pytest.mark.parametrize(
+    ("pool", "padding"), [("max", "zero"), ("average", "replicate"), ("max", "reflect")]
+)
+def test_features_of_any_size_are_those_of_this_package(run_bare, params, tmp_path, pool, padding):
+    kinds = {"network.pool": layers.POOLS[pool], "network.padding": layers.PADDINGS[padding]}
+    recipe = small.shallow().replace(kinds)
     taps, network = recipe.terms.taps, recipe.network
     model = nst.export.features_model(params, taps=taps, network=network)
     assert {name.split("/")[0] for name in model.weights} == {"conv1_1", "conv1_2", "conv2_1"}
@@ -227,6 +231,26 @@ def test_a_file_says_what_it_is_and_where_its_weights_come_from(tmp_path):
     ]
 
 
+def test_mirrored_borders_need_two_pixels_at_the_deepest_tap(params):
+    network = nst.vgg.Network(padding=layers.reflect_padded)
+    for taps, least in ((["relu4_2"], 16), (["relu5_1"], 32)):
+        model = nst.export.features_model(params, taps=taps, network=network)
+        assert model.programs["features"].smallest_of_any == least
+        assert model.programs["features"].smallest == 16
+
+
+def test_a_program_that_depends_on_the_size_is_refused_for_any_size(tmp_path):
+    def call(weights, content):
+        return {"wider": content * (1.0 if content.shape[0] < content.shape[1] else 2.0)}
+
+    program = Program(call=call, inputs=lambda sizes: {"content": picture_of(SIDES, sizes)})
+    model = Model(name="mine", summary="", programs={"call": program}, weights={}, facts={})
+    message = "^`shape`: 'mine' cannot be exported for any size, as what it computes depends on"
+    with pytest.raises(ValueError, match=message):
+        nst.export.save(tmp_path / "a.npz", model, to="stablehlo")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_equal_models_give_equal_files(tmp_path, params):
     model = nst.export.features_model(params, taps=["relu1_1"])
     for name in ("a.npz", "b.npz"):
@@ -246,9 +270,9 @@ def test_a_program_for_every_platform_is_in_the_file(tmp_path, params):
 
 def test_8_bits_lose_nothing_of_the_weights_of_this_package(params):
     for model in (
-        models.styles26_model(feed_forward.load_styles26()),
-        models.arbitrary_model(feed_forward.load_arbitrary()),
-        models.features_model(params, taps=["relu2_1"]),
+        nst.export.styles26_model(feed_forward.load_styles26()),
+        nst.export.arbitrary_model(feed_forward.load_arbitrary()),
+        nst.export.features_model(params, taps=["relu2_1"]),
     ):
         stored = encodings.encoded_weights(model.weights, "int8")
         assert bytes_of_kernels(stored) < 0.3 * bytes_of_kernels(model.weights)
@@ -277,7 +301,7 @@ def test_other_kernels_are_rounded_to_254_steps_of_each_channel():
 
 
 def test_float16_halves_a_file_and_states_its_error(tmp_path):
-    model = models.styles26_model(feed_forward.load_styles26())
+    model = nst.export.styles26_model(feed_forward.load_styles26())
     sizes = {}
     for encoding in ("float32", "float16"):
         path = tmp_path / f"{encoding}.npz"
@@ -319,10 +343,6 @@ def test_float16_halves_a_file_and_states_its_error(tmp_path):
         ),
         ("step --to stablehlo -o x --tap relu1_1", "`--tap`: 'step' does not use it; leave it out"),
         ("styles26 --to tflite -o x --size any", "`--size`: a file for tflite has one size"),
-        (
-            "features --to stablehlo -o x --set network.padding=reflect",
-            "`--size`: 'features' cannot be exported for any size, as what it computes depends on",
-        ),
     ],
 )
 def test_bad_input_is_refused_in_one_line(words, said, capsys, tmp_path, monkeypatch):
@@ -353,9 +373,9 @@ def test_a_missing_extra_is_named(to, package, capsys, tmp_path, monkeypatch):
 )
 def test_sizes_are_open_by_default_where_the_format_can_have_them(params, to, name, shape):
     model = {
-        "features": lambda: models.features_model(params, taps=["relu1_1"]),
-        "styles26": lambda: models.styles26_model(feed_forward.load_styles26()),
-        "step": lambda: models.step_model(params, small.shallow()),
+        "features": lambda: nst.export.features_model(params, taps=["relu1_1"]),
+        "styles26": lambda: nst.export.styles26_model(feed_forward.load_styles26()),
+        "step": lambda: nst.export.step_model(params, small.shallow()),
     }[name]()
     assert saving.shapes_for(model, to, None, None) == (shape, shape)
     assert saving.shapes_for(model, to, (32, 48), None) == ((32, 48), (32, 48))

@@ -16,6 +16,7 @@ from nst_jax.recipes import (
     TF,
     TF_TV,
     CoarseToFine,
+    filters,
     sizes,
     starts,
 )
@@ -39,7 +40,7 @@ def test_gatys_pytorch_is_the_authors_notebook():
     assert descent.coordinates is vgg.CAFFE_BGR and not descent.clip
     assert descent.steps == 520  # 26 outer steps of 20 evaluations
     assert pictures.size == sizes.ShortEdge(512, sizes.truncated)
-    assert pictures.resize is sizes.old_pillow_bilinear
+    assert pictures.resize is filters.old_pillow_bilinear
     assert pictures.start == starts.FromContent() and pictures.style_size is None
     assert GATYS_PYTORCH.network == vgg.Network()
 
@@ -56,7 +57,7 @@ def test_tf_is_tensorflows_tutorial(recipe, steps, tv):
     assert descent.optimizer == optimizers.KerasAdam(learning_rate=0.02, b1=0.99, b2=0.999, eps=0.1)
     assert descent.coordinates is vgg.RAW and descent.clip and descent.steps == steps
     assert pictures.size == sizes.LongEdge(512, sizes.truncated_float32)
-    assert pictures.resize is sizes.bilinear and pictures.start == starts.FromContent()
+    assert pictures.resize is filters.bilinear and pictures.start == starts.FromContent()
     assert recipe.network == vgg.Network()
 
 
@@ -69,7 +70,7 @@ def test_coursera_tf2_is_the_courses_notebook():
     assert terms.content_loss is losses.CONTENT_QUARTER_MEAN_SQUARE
     assert descent.optimizer == optimizers.KerasAdam(learning_rate=0.01, eps=1e-7, counted=2)
     assert descent.coordinates is vgg.RAW and descent.clip and descent.steps == 2501
-    assert pictures.size == sizes.Exact(400, 400) and pictures.resize is sizes.pillow_bicubic
+    assert pictures.size == sizes.Exact(400, 400) and pictures.resize is filters.pillow_bicubic
     assert pictures.start == starts.Jitter(0.25)
     assert COURSERA_TF2.network == vgg.Network(pixels=vgg.RAW)
 
@@ -134,7 +135,7 @@ def test_keras_io_is_its_example():
         learning_rate=100, decay=0.96, decay_steps=100
     )
     assert descent.coordinates is vgg.CAFFE_BGR and not descent.clip and descent.steps == 4000
-    assert pictures.resize is sizes.pillow_nearest
+    assert pictures.resize is filters.pillow_nearest
 
 
 @pytest.mark.parametrize(
@@ -178,11 +179,11 @@ def test_crowsonkb_is_its_program():
     assert terms.tv_weight == pytest.approx(2 * 57.63**2)
     rule = optimizers.Adam(learning_rate=0.02, b1=0.9, b2=0.99, eps=1e-8, carry=True)
     assert descent.optimizer == rule and descent.clip and descent.average_decay == 0.99
-    assert descent.enlarge is sizes.torch_bicubic and descent.coordinates is vgg.RAW
+    assert descent.enlarge is filters.torch_bicubic and descent.coordinates is vgg.RAW
     long_sides = [(max(shape), count) for shape, count in descent.schedule.plan((384, 512), 3000)]
     assert descent.steps == 3000
     assert long_sides == [(128, 1000), (181, 500), (256, 500), (362, 500), (512, 500)]
-    assert pictures.size == sizes.LongEdge(512) and pictures.resize is sizes.pillow_bicubic
+    assert pictures.size == sizes.LongEdge(512) and pictures.resize is filters.pillow_bicubic
     assert pictures.style_size.shape(300, 200) == (300, 200)
     assert pictures.style_size.shape(300, 1024) == (150, 512)
     assert pictures.start == starts.FromContent()

@@ -95,6 +95,11 @@ def test_a_loss_that_sorts_or_compares_positions_is_refused_in_tiles(kind):
         recipes.check(cut)
 
 
+def test_bands_are_refused_for_a_second_style_that_is_not_additive():
+    with pytest.raises(ValueError, match=r"^`devices`: `second_style.loss` is not additive"):
+        nst.plan((64, 64), (64, 64), recipe=nst.recipes.HISTOGRAM, size=64, devices=2)
+
+
 def test_the_memory_of_kept_styles_is_counted():
     shape = (256, 256)
     estimate = nst.estimate_memory(shape, recipe=SLICED, style_shapes=[(512, 512)], platform="cpu")

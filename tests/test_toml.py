@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from nst_jax import losses, optimizers, recipes, vgg
-from nst_jax.recipes import DEFAULT, PRESETS, TF, sizes, starts, toml, walk
+from nst_jax.recipes import DEFAULT, PRESETS, TF, filters, sizes, starts, toml, walk
 from nst_jax.recipes.toml import from_toml, to_toml, with_value, with_values
 from nst_jax.vgg import layers
 
@@ -41,7 +41,7 @@ def variants():
     for name, schedule in recipes.SCHEDULES.items():
         yield name, changed("descent", schedule=made(schedule))
     groups = [
-        ("pictures", "resize", sizes.FILTERS),
+        ("pictures", "resize", filters.FILTERS),
         ("network", "pool", layers.POOLS),
         ("network", "padding", layers.PADDINGS),
         ("network", "pixels", vgg.PIXELS),
@@ -49,7 +49,7 @@ def variants():
         ("terms", "style_loss", losses.STYLE_LOSSES),
         ("terms", "variation", losses.VARIATIONS),
         ("descent", "coordinates", vgg.PIXELS),
-        ("descent", "enlarge", sizes.ENLARGEMENTS),
+        ("descent", "enlarge", filters.ENLARGEMENTS),
     ]
     for group, field, named in groups:
         for name, thing in named.items():
@@ -143,7 +143,7 @@ def test_what_has_no_name_is_not_written():
     with pytest.raises(
         ValueError, match=r"^`pictures.resize`: partial\(bilinear\) is not .*pillow"
     ):
-        to_toml(changed("pictures", resize=partial(sizes.bilinear)))
+        to_toml(changed("pictures", resize=partial(filters.bilinear)))
     with pytest.raises(ValueError, match=r"^`terms.style_weight`: contains 3 numbers"):
         to_toml(changed("terms", style_weight=np.ones(3)))
 

@@ -12,7 +12,6 @@ import nst_jax as nst
 from nst_jax import recipes
 from nst_jax.app.options import feed_forward as options
 from nst_jax.feed_forward import johnson, style_files, training
-from nst_jax.feed_forward import training_job as jobs
 from nst_jax.feed_forward.johnson import fresh_params, stylize_trained
 from nst_jax.feed_forward.training import Training, TrainingDiverged
 from nst_jax.feed_forward.training_job import training_job
@@ -26,13 +25,16 @@ RECIPE = small.shallow()
 PAINTINGS = {"night": ("starry_night", 48, 40), "cat": ("chelsea", 40, 48)}
 # The same sizes everywhere, so that what one test compiles the others use.
 SIZES = {"batch": 2, "crop": 32, "width": 0.2, "blocks": 1, "style_size": "as-is"}
+SETTINGS = {
+    "recipe": RECIPE, "steps": 30, "every": 10, "learning_rate": 1e-2, "precision": None, "key": None,
+    "devices": None, **SIZES,
+}  # fmt: skip
 
 
 def job_of(**changes):
     photos = [picture(seed) for seed in range(12)]
     paintings = {name: small.picture(*which) for name, which in PAINTINGS.items()}
-    settings = {"recipe": RECIPE, "steps": 30, "every": 10, "learning_rate": 1e-2, **SIZES}
-    return training_job(paintings, photos, **(settings | changes))
+    return training_job(paintings, photos, **(SETTINGS | changes))
 
 
 # --- One update -----------------------------------------------------------------------------------
@@ -152,10 +154,8 @@ def test_other_numbers_and_names_compile_nothing(params, compilations):
     before = compilations()
     stronger = RECIPE.replace(style_weight=0.7, tv_weight=3.0)
     other = {name.upper(): small.picture(*which) for name, which in PAINTINGS.items()}
-    job = training_job(
-        other, [picture(seed) for seed in range(12)], recipe=stronger, steps=4, every=2,
-        learning_rate=0.3, **SIZES,
-    )  # fmt: skip
+    changes = {"recipe": stronger, "steps": 4, "every": 2, "learning_rate": 0.3}
+    job = training_job(other, [picture(seed) for seed in range(12)], **(SETTINGS | changes))
     assert len(list(Training(params, job))) == 5
     assert compilations() == before
 
@@ -324,7 +324,7 @@ def test_bad_arguments_are_refused_at_once(as_users_do, changes, error, said):
 )
 def test_bad_paintings_are_refused_before_photos_are_read(as_users_do, paintings, said):
     with pytest.raises(ValueError, match=said):
-        training_job(paintings, "nowhere", style_size="as-is")
+        training_job(paintings, "nowhere", **SETTINGS)
 
 
 def test_the_defaults_are_those_that_the_help_states():
@@ -333,6 +333,6 @@ def test_the_defaults_are_those_that_the_help_states():
         options.TRAIN_BATCH,
         options.TRAIN_CROP,
     )
-    assert defaults == (jobs.STEPS, jobs.BATCH, jobs.CROP)
-    assert options.TRAIN_LEARNING_RATE == jobs.LEARNING_RATE
-    assert (options.TRAIN_EVERY, options.TRAIN_BLOCKS) == (jobs.EVERY, johnson.BLOCKS)
+    assert defaults == (training.STEPS, training.BATCH, training.CROP)
+    assert options.TRAIN_LEARNING_RATE == training.LEARNING_RATE
+    assert (options.TRAIN_EVERY, options.TRAIN_BLOCKS) == (training.EVERY, johnson.BLOCKS)

@@ -10,7 +10,7 @@ import pytest
 from nst_jax import losses, optimizers, provenance, vgg
 from nst_jax._types import ADDED_LATER
 from nst_jax.optimizers import Adam
-from nst_jax.recipes import PRESETS, TF, Recipe, sizes, walk
+from nst_jax.recipes import PRESETS, TF, Recipe, filters, sizes, walk
 
 OWN_LOSS = losses.StyleLoss(losses.gram, losses.mean_over_positions, lambda one, other, extent: 0.0)
 
@@ -76,7 +76,7 @@ def test_a_newer_field_is_recorded_where_it_is_set():
     set_all = TF.replace(
         second_style=PRESETS["histogram"].terms.second_style,
         optimizer=Adam(carry=True),
-        enlarge=sizes.torch_bicubic,
+        enlarge=filters.torch_bicubic,
         pyramid_levels=5,
         average_decay=0.99,
     )
@@ -111,12 +111,12 @@ def test_settings_of_pixels_of_ones_own_are_their_name():
     [
         (sizes.LongEdge(3), "LongEdge"),
         (sizes.LongEdge, "LongEdge"),
-        (sizes.bilinear, "bilinear"),
+        (filters.bilinear, "bilinear"),
         (lambda: 0, "<lambda>"),
-        (partial(sizes.bilinear), "partial(bilinear)"),
-        (partial(partial, sizes.bilinear), "partial(partial)"),
+        (partial(filters.bilinear), "partial(bilinear)"),
+        (partial(partial, filters.bilinear), "partial(partial)"),
         (OWN_LOSS, "StyleLoss"),
-        (jax.jit(sizes.bilinear), "bilinear"),
+        (jax.jit(filters.bilinear), "bilinear"),
         (3, "3"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Checkpoints at the command line: from which one a run resumes, and when it writes its own."""
+"""Checkpoints at the command line: which one a run resumes from, and when a run writes one."""
 
 import math
 import shutil
@@ -95,7 +95,7 @@ def check_disk_space(job: PictureJob) -> None:
 
 
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
-    """Return, for each canvas up to a checkpoint, the seconds since the first one; all 0 if unknown."""
+    """Return the seconds from the first canvas to each one up to a checkpoint; all 0 if unknown."""
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds")
     if not isinstance(recorded, list) or len(recorded) != count:
@@ -105,7 +105,7 @@ def seconds_of(checkpoint: Checkpoint) -> list[float]:
 
 
 class CheckpointWriter:
-    """Writes a run's checkpoints when they are due; none if the run has no `--checkpoint`.
+    """Writes a run's checkpoints when they are due; writes nothing if there is no `--checkpoint`.
 
     A checkpoint is due after every `--checkpoint-every` updates, by default about every 30 seconds
     (less often if writing a checkpoint takes long), at the end of each scale, and when the run ends or
@@ -119,7 +119,8 @@ class CheckpointWriter:
 
         Args:
           job: the job whose checkpoints are written.
-          ends: for each scale (resolution level), the updates over all scales until its end.
+          ends: for each scale (resolution level), the number of updates after which it ends, counted
+            from the beginning of the run.
           clock: returns seconds; tests pass their own.
         """
         self._path, self._every = job.outputs.checkpoint, job.outputs.checkpoint_every

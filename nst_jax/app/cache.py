@@ -1,7 +1,6 @@
 """JAX's compilation cache at the command line: its settings, its folder, and its damaged entries.
 
-Nothing here writes or reads a program: jax writes and reads compiled programs, and the module
-`programs` traced ones.
+Jax itself writes and reads the compiled programs; the module `programs` writes and reads traced ones.
 """
 
 import glob
@@ -69,7 +68,7 @@ def _check_owner(folder: Path) -> None:
 def programs_folder() -> Path | None:
     """Return the folder for traced programs, in jax's cache.
 
-    None if that cache is off, has no folder, or is not on a local disk but at a URL.
+    None if that cache is off, has no folder, or is at a URL instead of on a local disk.
     """
     place = _setting("jax_compilation_cache_dir")
     if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
@@ -78,7 +77,7 @@ def programs_folder() -> Path | None:
 
 
 def _setting(name: str) -> Any:
-    """Return one of jax's settings, whose names type checkers do not know."""
+    """Return one of jax's settings by name; type checkers know no attributes of `jax.config`."""
     return getattr(jax.config, name)
 
 

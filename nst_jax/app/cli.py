@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C. After SIGTERM,
       `stylize`, `dream`, `demo` and `train` give 143, and after SIGHUP 129; `batch`, `sweep`, and
-      `instant` with several pictures give 130 after both.
+      `instant` with several pictures give 130 after either signal.
     """
     if argv is not None:
         return _call(argv)
@@ -104,7 +104,7 @@ def _call(argv: Sequence[str] | None) -> int:
         if problem := _device_problem():
             return _fail(problem, 2)
         first = next(iter(str(error).splitlines()), "")
-        if type(error).__name__ == OUT_OF_MEMORY:  # a MemoryError that has advice of its own
+        if type(error).__name__ == OUT_OF_MEMORY:  # its message says what to do
             return _fail(messages.as_flags(first), 1)
         if isinstance(error, MemoryError):
             return _fail("there is too little memory; choose a smaller `--size`", 1)
@@ -115,9 +115,10 @@ def _call(argv: Sequence[str] | None) -> int:
 
 @contextmanager
 def _imports() -> Iterator[None]:
-    """Context manager: import without garbage collections, which would take a seventh of the time.
+    """Context manager: import without garbage collection.
 
-    What is imported is many objects, and none of them garbage.
+    Collections would take a seventh of the time and find nothing: imports create many objects, all of
+    which stay in use.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -129,13 +130,13 @@ def _imports() -> Iterator[None]:
 
 
 def _device_problem() -> str:
-    """Return what is wrong with the devices that the environment chooses; empty if they are there."""
+    """Return a message if jax finds no device of the platforms that the environment names, else ""."""
     chosen = os.environ.get(PLATFORMS)
     if not chosen or "jax" not in sys.modules:
         return ""
     try:
         sys.modules["jax"].devices()
-    except Exception:  # depending on the platform, even an AssertionError without a text
+    except Exception:  # which error jax raises depends on the platform
         return (
             f"`{PLATFORMS}`: jax finds no device for {chosen!r}; name a platform that this machine and "
             "its jax have, such as cpu, or unset the variable"
@@ -273,8 +274,8 @@ def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
 def dream(begun: float, content: Path, **chosen: Any) -> int:
     """Paint into PHOTO what the network sees in it (Deep Dream).
 
-    Whatever the layers of --tap find is made stronger, so that they find more of it, on small copies of
-    the picture first. With --guide, they are pulled towards what they find in another picture.
+    Whatever the layers of --tap find in the picture is made stronger, first on small copies of it. With
+    --guide, the picture is pulled towards what these layers find in another picture.
 
     Ctrl-C stops the run early and saves the picture so far; a second Ctrl-C stops at once.
     """

@@ -193,7 +193,7 @@ class PeerMonitor(AbstractContextManager):
                 return
             first_line = next(iter(str(error or self._interruption).splitlines()), "")
             _write(STOPPED, first_line or type(error).__name__)
-            # The others read the reason meanwhile; the store ends with the first process.
+            # The store ends with the first process, so the others get time to read the reason.
             time.sleep(2 * HEARTBEAT_SECONDS)
 
     def _watch(self) -> None:

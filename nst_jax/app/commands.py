@@ -418,6 +418,8 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
             {name: one.image for name, one in zip(names, pictures, strict=True)},
             photos,
             recipe=recipe,
+            style_size=None,
+            precision=None,
             key=jax.random.key(chosen["seed"] or 0),
             look=lambda done, total: display.stage(f"reading photos, {done} of {total}", ""),
             **{name: chosen[name] for name in _TRAINING_OPTIONS},
@@ -440,7 +442,7 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
     return ending.code
 
 
-# Options of `train` with the names of arguments of `training_job`.
+# Options of `train` that are passed to `training_job` as the arguments of the same names.
 _TRAINING_OPTIONS = (
     "steps", "batch", "crop", "width", "blocks", "learning_rate", "every", "devices",
 )  # fmt: skip

@@ -33,7 +33,7 @@ OPTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class DreamJob:
-    """The job of dreaming one picture; `Recorder` uses it like a `PictureJob`.
+    """The job of dreaming one picture, with the attributes that `Recorder` reads of every job.
 
     Attributes:
       content: the picture.
@@ -162,7 +162,7 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
 
 
 class DreamRecorder(Recorder):
-    """Receives the shots of a dream: writes files and shows progress. A dream has no log."""
+    """Receives the snapshots of a dream: writes files and shows progress. A dream has no log."""
 
     def _words(self, shot: dreaming.DreamShot) -> str:
         return ", ".join(f"{tap} {float(value):.4g}" for tap, value in shot.excitement.taps.items())

@@ -9,14 +9,16 @@ from nst_jax.app import arguments, outputs
 from nst_jax.app.formatting import amount
 from nst_jax.app.interrupts import exit_on_signals
 from nst_jax.app.messages import print_lines
-from nst_jax.export import models, saving
+from nst_jax.export import saving
+from nst_jax.export.feed_forward_models import arbitrary_model, styles26_model, trained_model
 from nst_jax.export.models import Model
+from nst_jax.export.vgg_models import features_model, step_model
 from nst_jax.feed_forward import load_arbitrary, load_styles26
 from nst_jax.feed_forward.style_files import read_style_file
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.weights.params import load_params, read_info
 
-# A function that describes a model, given the command's options, and the names of those that it reads.
+# A function that makes a model from the command's options, and the names of the options that it reads.
 Described: TypeAlias = tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]
 
 
@@ -51,11 +53,11 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
 
 
 def _found(model: str) -> Described:
-    """Return how to describe a model, given its name or the path of a style file."""
+    """Return the entry of `MODELS` for a name, or such an entry for the path of a style file."""
     if model in MODELS:
         return MODELS[model]
     if Path(model).suffix or Path(model).exists():
-        return (lambda _: models.trained_model(read_style_file(model, argument="model"))), ()
+        return (lambda _: trained_model(read_style_file(model, argument="model"))), ()
     raise _checks.unknown("model", model, MODELS, "model or style file")
 
 
@@ -81,7 +83,7 @@ def _recipe(chosen: Mapping[str, Any]) -> Recipe:
 
 def _features(chosen: Mapping[str, Any]) -> Model:
     recipe = _recipe(chosen)
-    return models.features_model(
+    return features_model(
         load_params(chosen["weights"]),
         taps=chosen["taps"] or recipe.terms.taps,
         network=recipe.network,
@@ -91,17 +93,17 @@ def _features(chosen: Mapping[str, Any]) -> Model:
 
 def _step(chosen: Mapping[str, Any]) -> Model:
     info = read_info(chosen["weights"])
-    return models.step_model(load_params(chosen["weights"]), _recipe(chosen), info=info)
+    return step_model(load_params(chosen["weights"]), _recipe(chosen), info=info)
 
 
 def _arbitrary(chosen: Mapping[str, Any]) -> Model:
     del chosen
-    return models.arbitrary_model(load_arbitrary())
+    return arbitrary_model(load_arbitrary())
 
 
 def _styles26(chosen: Mapping[str, Any]) -> Model:
     del chosen
-    return models.styles26_model(load_styles26())
+    return styles26_model(load_styles26())
 
 
 MODELS: Mapping[str, Described] = {

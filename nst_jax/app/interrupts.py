@@ -2,7 +2,7 @@
 
 A process gets SIGHUP when its terminal is closed.
 
-Python runs the handler of a signal in the main thread, and only between two of its own instructions.
+Python runs the handler of a signal in the main thread, and only between two bytecode instructions.
 So no handler runs while the main thread waits for one long call, such as a compilation or the decoding
 of a large picture. Therefore the command line has a second thread, which hears every signal at once.
 """
@@ -56,7 +56,7 @@ def exit_on_interrupt() -> None:
 def exit_on_signals() -> None:
     """Make SIGTERM and SIGHUP exit as Ctrl-C does: at once, after unfinished files are removed.
 
-    It is for commands that write only at their end. Ignored signals stay ignored. If this process does
+    Commands that write only at their end call it. Ignored signals stay ignored. If this process does
     not run the command line, nothing is changed.
     """
     if not _in_charge or threading.current_thread() is not threading.main_thread():

@@ -52,12 +52,12 @@ class RunLog(AbstractContextManager):
                 if file.readable() and self._path and not _locks.is_at(file.fileno(), self._path):
                     self._write_again(file, self._path)
         except OSError as error:
-            if exception[0] is None:  # else report the exception that ended the run
+            if exception[0] is None:  # otherwise that exception is reported
                 raise self._failed(error) from error
 
     @staticmethod
     def _write_again(file: IO[str], path: Path) -> None:
-        """Write a log that was deleted during the run; its open file still has the content."""
+        """Write a log that was deleted during the run; its text is read from the file still open."""
         file.seek(0)
         path.write_text(file.read(), encoding="utf-8")
 

@@ -29,7 +29,7 @@ _JOINERS = "\u200c\u200d"  # format characters that several scripts and emoji ne
 
 
 def printable(text: str, encoding: str | None = None) -> str:
-    r"""Escape what could make a terminal show something else than the text, as `\uXXXX`.
+    r"""Escape, as `\uXXXX`, characters that could make a terminal show something other than the text.
 
     Names and descriptions come from files of strangers. A line break in them would forge a line, and an
     escape sequence could rewrite the screen.
@@ -72,7 +72,7 @@ def print_lines(*lines: object, err: bool = False) -> None:
     what `interrupts` writes when a signal ends the process.
     """
     stream = sys.stderr if err else sys.stdout
-    # Standard error may be a full disk, a pipe that nobody reads, or a closed terminal.
+    # Errors of standard error are ignored: it may be a full disk, an unread pipe or a closed terminal.
     ignored = (OSError, ValueError) if err else ()
     with suppress(*ignored):
         for line in lines:
@@ -103,7 +103,7 @@ def as_flags(message: str) -> str:
 
 
 def usage_message(error: click.UsageError) -> str:
-    """Return one line on a command line that click could not parse."""
+    """Return a message of one line about a command line that click could not parse."""
     path = error.ctx.command_path if error.ctx else PROGRAM
     help_line = f"`{path} --help` lists the options"
     if isinstance(error, click.NoSuchOption):

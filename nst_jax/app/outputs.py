@@ -113,7 +113,7 @@ def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
 
 
 def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
-    """Refuse a path that cannot be written as a file, or must not be since the file exists."""
+    """Refuse a path that cannot be written as a file, or whose file must not be replaced."""
     if path.exists() and not path.is_dir() and not overwrite:
         raise ValueError(f"`{argument}`: '{path}' exists; choose another name or `--overwrite`")
     _files.check_destination(path, argument=argument)

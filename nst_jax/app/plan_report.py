@@ -13,13 +13,14 @@ from nst_jax.vgg.precision import FLOAT32
 
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
 SHOWN_SHARE = 0.1  # share of a run's time above which computing the targets is mentioned
+# The parts of a run's memory: attributes of `Footprint`, each a number of bytes.
 PARTS = (
     "weights",
     "activations",
     "targets",
     "state",
     "inputs",
-)  # attributes of `Footprint`, bytes each
+)
 
 
 def device_facts(plan: Plan) -> dict[str, str]:
@@ -154,7 +155,7 @@ def facts(plan: Plan) -> dict[str, Any]:
 
     Sizes are (width, height). Memory is in bytes. With several devices, operations and memory are per
     device, but "files" and "reading" are memory of the machine. "operations" are those of all updates.
-    None means unknown; for "history", that the optimiser keeps none.
+    None means unknown; only for "history" it means that the optimiser keeps none.
     """
     recipe, footprint = plan.recipe, plan.footprint
     found = expected(plan) if plan.here else None

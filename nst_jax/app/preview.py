@@ -1,4 +1,4 @@
-"""The preview of a run: what a feed-forward network paints from the same content and styles at once."""
+"""The preview of a run: a picture of the same content and styles that a feed-forward network paints."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +12,7 @@ from nst_jax.app.writing import resized_alpha, write_picture
 from nst_jax.feed_forward import given_styles, instant_painter
 from nst_jax.recipes.sizes import LongEdge
 
-LARGEST = 384  # px; a preview has no longer side than this, since a larger one would take too long
+LARGEST = 384  # largest side of a preview, px; a larger preview would take too long
 
 
 def write_preview(job: PictureJob, display: Display) -> bool:

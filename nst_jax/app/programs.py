@@ -1,8 +1,8 @@
 """Programs of the command line: traced once and kept in files, and compiled ahead of their use.
 
-JAX's compilation cache finds a compiled program by its lowered form, so that every start of the command
-line has to trace and lower the program first; for large pictures this takes longer than loading the
-compiled program. So the traced program is kept as well, as `jax.export` writes it (StableHLO,
+JAX's compilation cache finds a compiled program by its lowered form. So every start of the command line
+would have to trace and lower the program first, which for large pictures takes longer than loading the
+compiled program. Therefore the traced program is kept as well, as `jax.export` writes it (StableHLO,
 without pickles). It is found by a key, the hash of all that tracing depends on: the code of this
 package, the versions of the packages that it calls, jax's settings, and the structure, shapes and types
 of the arguments.
@@ -41,7 +41,7 @@ from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 
-# Version of what a key is made of; with a new number, programs kept before are not found.
+# Version of the facts that go into a key; under a new number, programs kept before are not found.
 KEY_FORMAT = 2
 PACKAGE = Path(nst_jax.__file__).parent
 
@@ -57,7 +57,7 @@ Say = Callable[[str], None]
 
 
 def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Programs:
-    """Return the functions that a run compiles; those slow to trace keep traced programs in a folder.
+    """Return the functions that a run compiles; a folder keeps traced programs of the slower ones.
 
     Args:
       place: the folder for traced programs. Nothing is kept if it is None, or if this package is
@@ -81,7 +81,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
 ) -> instant_painter.InstantPrograms:
-    """Return the functions that `instant` compiles; see `kept_in`."""
+    """Return the functions that `instant` compiles, as `kept_in` does those of a style transfer."""
     if place is None or not _sources():
         return instant_painter.PROGRAMS
     kept = partial(Kept, place=place, static=("precision",), say=say)
@@ -221,12 +221,15 @@ class Kept:
 
 # --- What a program depends on --------------------------------------------------------------------
 
-# The functions below do not use `recipes.walk`: a key describes every argument (weights, targets,
-# state), not only recipes; and it needs full names, while recipes name functions without their package.
+# The module `recipes.walk`, which writes recipes as text, does not suffice for keys: a key describes
+# every argument (weights, targets, state), not only recipes, and names functions with their package.
 
 
 class _Foreign(TypeError):
-    """Raised for a value whose code no key covers; a program that uses the value is not kept."""
+    """Raised for a value with code from outside the packages `OURS`, whose changes no key would notice.
+
+    A program that uses such a value is not kept.
+    """
 
 
 def _sources() -> list[Path]:
@@ -288,7 +291,7 @@ def _constant(value: Any) -> Any:
 
 
 def _name(thing: Any) -> str:
-    """Return the full name of a function or class; raise `_Foreign` if no key covers its code."""
+    """Return the full name of a function or class; raise `_Foreign` if keys do not cover its code."""
     module, name = thing.__module__, thing.__qualname__
     # Functions defined inside other functions can share a name, so the name must lead to `thing`.
     found = getattr(sys.modules.get(module), name, None)

@@ -16,13 +16,12 @@ from nst_jax.app.formatting import duration, span
 from nst_jax.app.messages import printable
 from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Pace, Range, Stopwatch, update_cost
 
-LINE_SECONDS = (
-    10.0  # least time between two lines of progress, which are printed if there is no bar
-)
+# Least seconds between two lines of progress, which are printed if there is no bar.
+LINE_SECONDS = 10.0
 
 
 class OptionalStream:
-    """Standard error, whose failures are ignored, as a run must not end for lack of a reader."""
+    """Standard error; its failures are ignored, since a run must not end because nobody reads it."""
 
     def write(self, text: str) -> int:
         """Write a text, or drop it."""
@@ -152,7 +151,7 @@ class GroupWork(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """Cost of all evaluations, in pixels; meaningful only against the cost of other groups."""
+        """Estimated cost of all evaluations of the losses, in pixels; serves only to compare groups."""
         return self.pictures * sum(_evaluation_costs(self.scales))
 
 

@@ -1,7 +1,8 @@
 """The speed of earlier runs on this machine, kept in a file beside the traced programs.
 
-The peak rate of a device says little about a run, so no duration is predicted before a run is timed.
-What is predicted is a range, since other programs on the machine make runs slower.
+The peak rate of a device, in operations per second, says little about a run, so no duration is
+predicted before a run has been timed. What is predicted is a range, since other programs on the machine
+make runs slower.
 """
 
 import json
@@ -104,7 +105,8 @@ def known_training(what: str) -> Range | None:
     """Return the least and the most seconds of an update in earlier trainings of a kind; None if none.
 
     Args:
-      what: the kind, as text: everything beside the device on which the time of an update depends.
+      what: the kind, as text: everything on which the time of an update depends, except
+        the kind of device.
     """
     found = _read().get(f"{_device_key()}, {what}")
     return Range(min(found), max(found)) if found else None
@@ -116,7 +118,7 @@ def record_training(what: str, seconds: float) -> None:
 
 
 def _record(new: Mapping[str, float]) -> None:
-    """Add numbers to the lists in the file, if there is one and it can be written."""
+    """Add numbers to the lists in the file, if rates are kept and the file can be written."""
     path = _path()
     if path is None:
         return

@@ -161,8 +161,9 @@ class Recorder:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Shot | None = None
-        self.seconds: list[float] = []  # for each canvas, the time since the first one, see `Lap`
-        self._totals: list[np.ndarray] = []  # total losses of all canvases so far, in pieces
+        # For each canvas, the seconds from the first canvas to it, without compilation.
+        self.seconds: list[float] = []
+        self._totals: list[np.ndarray] = []  # for each snapshot, the total losses of its canvases
         self.compiling, self.watch = compiling, watch
         # `seconds` of the canvases up to the checkpoint from which the run resumes; [] for a new run.
         self._before = [] if job.resume is None else autosave.seconds_of(job.resume)
@@ -410,7 +411,7 @@ class Recorder:
     # --- Losses -----------------------------------------------------------------------------------
 
     def _words(self, shot: Shot) -> str:
-        """Return the text that is shown for a snapshot besides its number."""
+        """Return the text that is shown beside the number of updates of a snapshot."""
         return loss_shares(shot.losses)
 
     def _measured(self, shot: Shot) -> dict[str, Any]:
@@ -433,7 +434,7 @@ class Recorder:
         return why, painting.remedy(self.job.plan.recipe)
 
     def _stalled(self, shot: Shot) -> tuple[str, str]:
-        """Return how it is known that a run painted nothing, and what to try."""
+        """Return the evidence that a run painted nothing, and what to try."""
         why = f"the losses after {shot.step} updates are those of the start"
         return why, painting.remedy_for_stalled(self.job.plan.recipe)
 

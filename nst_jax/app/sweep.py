@@ -29,7 +29,8 @@ from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
 from nst_jax.provenance import roles
 from nst_jax.recipes.changes import with_learning_rate
-from nst_jax.recipes.recipe import Recipe, check
+from nst_jax.recipes.checking import check
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import sharding
 from nst_jax.scaling.chunk_size import worthwhile_divisor
@@ -95,7 +96,7 @@ class PaintedCell(NamedTuple):
 
     cell: int  # index in the grid, row by row
     image: np.ndarray
-    problem: str  # that losses were not finite, or that nothing was painted; empty if neither
+    problem: str  # says that losses were not finite or that nothing was painted; else empty
 
 
 # --- Axes -----------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
-    """Return the axis for a flag's values; an axis with a single value only sets this value.
+    """Return the axis for a flag's values; if there is only one value, it is set and not swept.
 
     Args:
       name: a key of `TITLES`.
@@ -169,7 +170,7 @@ def _short(taps: Sequence[str]) -> str:
 
 
 def _numerals(values: Sequence[float]) -> tuple[str, ...]:
-    """Return numbers as text in one notation: all like "1e-5" if one of them is written so by `:g`."""
+    """Return numbers as text in one notation: all like "1e-5" if `:g` writes one of them like this."""
     plain = tuple(f"{value:g}" for value in values)
     if not any("e" in text for text in plain):
         return plain
@@ -282,8 +283,8 @@ def sweep_job(
       styles: the style picture, or several to blend.
       recipe: the recipe with every flag applied except those in `values`.
       values: maps keys of `TITLES` to numbers, and "layers" to the text of `--layers`.
-      chunk: largest number of canvases painted at once; None is as many as fit into memory,
-        until more gain no speed.
+      chunk: largest number of canvases painted at once; None is as many as fit into memory and still
+        gain speed.
       devices: the devices that share the canvases, as in `nst_jax.stylize_many`.
       bands: number of devices that share each canvas.
       **options: other fields of `SweepJob`.

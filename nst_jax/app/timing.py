@@ -1,4 +1,4 @@
-"""Timing of runs: lengths of intervals, the time left, and the time spent on compilation."""
+"""Timing of runs: updates between two snapshots, the time left, the time spent on compilation."""
 
 import threading
 import time
@@ -137,8 +137,8 @@ class Range(NamedTuple):
 class Pace:
     """The seconds per unit of cost of the last laps, from which a range of times is estimated.
 
-    Until `LAPS` laps are known, the seconds per unit of cost of earlier runs count as well, since the
-    first laps of a program say little.
+    Until `LAPS` laps are known, the seconds per unit of cost of earlier runs count as well, since fewer
+    laps say little.
     """
 
     LAPS = 5  # number of laps that are remembered
@@ -158,7 +158,7 @@ class Pace:
 
     @property
     def range(self) -> Range:
-        """The least and the most seconds per cost; zeros if nothing is known."""
+        """The least and the most seconds per unit of cost; zeros if nothing is known."""
         known = list(self._laps)
         if len(known) < self.LAPS and self._expected is not None:
             known += self._expected
@@ -191,7 +191,7 @@ class IntervalChooser(Iterator[int]):
           also: a second number like `every`, or None.
           done: number of updates after which the run resumes; 0 for a new run.
           costs: cost of an update at each scale, in any unit; None estimates it from the pixels.
-          expected: seconds per cost of earlier runs; None if there were none.
+          expected: seconds per unit of cost in earlier runs; None if there were none.
         """
         self._strides = [stride for stride in (every, also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
@@ -247,7 +247,7 @@ class IntervalChooser(Iterator[int]):
     def range_left(
         self, compile_seconds: float = 0.0, measuring: Sequence[float] | None = None
     ) -> Range | None:
-        """Estimate the least and most seconds that the rest takes, from the seconds per cost so far.
+        """Estimate the least and most seconds that the rest takes, from the speed so far.
 
         Args:
           compile_seconds: how long preparing a scale takes, above all compiling its program. It is

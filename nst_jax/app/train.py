@@ -1,4 +1,4 @@
-"""Train a network: write its file and samples, show progress, save what is trained if it is stopped."""
+"""Train a network: write its file and samples, show progress, save the best network if stopped."""
 
 import shutil
 import signal
@@ -32,8 +32,8 @@ from nst_jax.vgg.taps import TAPS
 from nst_jax.weights.params import WeightsInfo
 
 SUFFIX = ".h5"
-# Least seconds between two updates of the progress display, each of which waits for the loss; a new
-# held-out loss and the last update are shown at once.
+# Least seconds between two refreshes of the progress display, since each waits until the device has
+# computed the loss. A new held-out loss and the last update are shown at once.
 SHOW_SECONDS = 1.0
 MOST_ROWS, MOST_COLUMNS = 4, 8  # most photos and most styles on the sheet of samples
 TIMED = 3  # updates after the first that are timed before a duration is predicted
@@ -208,7 +208,8 @@ class _Recorder:
         self._first = run.step  # number of updates done before this process began
         self._saved = time.monotonic()  # when the checkpoint was written last
         self._pause, self._shown = autosave.SECONDS, 0.0
-        self._pace: tuple[int, float] | None = None  # number of an update, and when it was done
+        # Number of the first update that this process made, and when it was done.
+        self._pace: tuple[int, float] | None = None
         self._announced = self._rescued = False
         self._warned: set[Path] = set()
 
@@ -287,7 +288,7 @@ class _Recorder:
         self._pause = max(autosave.SECONDS, autosave.PAUSE * (self._saved - start))
 
     def _try(self, path: Path, save: Callable[[Path], None]) -> bool:
-        """Write a file; return whether it succeeded. Of several failures, the first is reported."""
+        """Write a file; return whether that succeeded. Of failures in a row, the first is reported."""
         try:
             save(path)
         except (OSError, ValueError) as error:
@@ -361,7 +362,7 @@ class _Recorder:
         return False
 
     def rescue(self) -> None:
-        """Try to write the best network and the position of a training that failed."""
+        """Try to write the best network and a checkpoint of a training that failed."""
         if self._rescued or self.run.step == self._first:
             return
         self._rescued = True
@@ -380,7 +381,7 @@ class _Recorder:
 
 
 def kind_of(job: TrainingJob) -> str:
-    """Return, as text, all on which the time of an update depends, except the kind of device."""
+    """Return as text all on which the time of an update depends, except the kind of device."""
     deepest = max(job.recipe.terms.taps, key=TAPS.index)
     devices = 1 if job.mesh is None else job.mesh.size
     return (

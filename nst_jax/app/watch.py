@@ -1,4 +1,4 @@
-"""Waiting for what is computed: signals are heard, and the measuring of targets is timed and shown."""
+"""Waiting for arrays: signals are heard meanwhile, and the measuring of targets is timed and shown."""
 
 import threading
 import time
@@ -75,7 +75,8 @@ class MeasuringWatch(PollingWatch):
         self._thread, self._clock = threading.get_ident(), clock
         self._operations, self._done = operations, 0.0
         self._begun = 0.0  # when this thread began to wait for a piece
-        self._elsewhere: list[tuple[float, float]] = []  # when another thread measured
+        # Begin and end, by the clock, of each time for which another thread waited for a piece.
+        self._elsewhere: list[tuple[float, float]] = []
 
     def stop_if_asked(self) -> None:
         """Raise KeyboardInterrupt if the run shall end."""
@@ -116,7 +117,7 @@ class MeasuringWatch(PollingWatch):
 
     @property
     def seconds_elsewhere(self) -> float:
-        """The part of `seconds` in which another thread measured.
+        """The part of `seconds` in which this thread waited for another one that measured.
 
         The `CompileClock` of the run counts this part as compiling.
         """

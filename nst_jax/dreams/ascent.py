@@ -4,8 +4,9 @@ Gradient ascent on the mean square of the activations at some taps makes the net
 what looks a little like an eye becomes an eye. With a guide, a second picture, the activations are
 pulled towards those of the guide instead.
 
-As in `optimize`, a state has a canvas that is measured and a pending one, which the next step measures;
-so a step costs one evaluation of the excitement (the value that is maximised) and its gradient.
+A state has two pictures: the canvas, whose excitement (the value that is maximised) is known, and a
+pending canvas, which the next step measures. So a step costs one evaluation of the excitement and its
+gradient.
 
 References:
   Mordvintsev, Olah, Tyka, "Inceptionism: Going Deeper into Neural Networks", 2015, and their code,
@@ -145,9 +146,10 @@ def climb(
 
 def _normalized(gradient: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
     """Return the gradient divided by its standard deviation; zeros stay zeros."""
-    # TensorFlow's tutorial adds 1e-8 to the deviation, so that the size of its steps depends on the
-    # size of the picture and on the scale of the weights. Here the gradient is first divided by its
-    # largest magnitude, so that the squares in the deviation never leave the range of float32.
+    # TensorFlow's tutorial adds 1e-8 to the deviation, so its steps become smaller if the gradient is
+    # as small as that, which depends on the size of the picture and on the scale of the weights. Here
+    # nothing is added. The gradient is first divided by its largest magnitude, so that the squares in
+    # the deviation never leave the range of float32.
     largest = jnp.max(jnp.abs(gradient))
     scaled = gradient / jnp.where(largest > 0, largest, jnp.ones_like(largest))
     deviation = jnp.std(scaled)
@@ -165,13 +167,14 @@ def ascend(
     """Make `steps` steps, at most `optimize.CAPACITY`, in one `fori_loop`.
 
     Args:
-      params: as in `climb`.
-      state: as in `climb`.
-      ascent: as in `climb`.
-      key: as in `climb`. The same key in every call gives the same picture, however the steps are
-        divided among the calls.
+      params: weights from `nst_jax.load_params`.
+      state: the state from `begin` or an earlier call.
+      ascent: taps, weights, step size, jitter and network.
+      key: a JAX random key for the shifts. The same key in every call gives the same picture, however
+        the steps are divided among the calls.
       steps: number of steps; it is traced, so that another number does not compile another program.
-      guide: as in `climb`.
+      guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; None maximises
+        the mean squares.
 
     Returns:
       The state, and the excitement after each step: arrays [CAPACITY], filled in the first `steps`
@@ -208,16 +211,17 @@ def excitement(
 ) -> Excitement:
     """Compute how strongly a picture excites the taps of a dream, without jitter.
 
-    At each tap with the activations f_i at N positions with C channels it is sum_i |f_i|² / (N C); with
-    a guide, whose activations are g_j, it is sum_i max_j <f_i, g_j> / (N C). The gradient of the latter
-    moves every f_i towards the g_j that matches it best.
+    At a tap with the activations f_i at N positions with C channels, the excitement is
+    sum_i |f_i|² / (N C). With a guide, whose activations are g_j, it is sum_i max_j <f_i, g_j> / (N C),
+    whose gradient moves every f_i towards the g_j that has the largest dot product with it.
 
     Args:
       params: weights from `nst_jax.load_params`.
       image: [h, w, 3] in [0, 1].
       ascent: taps, weights and network. If `network.tile` cuts the image into tiles, the function is
         not differentiable in reverse mode; `climb` computes the gradient of tiles itself.
-      guide: as in `climb`.
+      guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; None for the
+        mean squares.
 
     Returns:
       The `Excitement`.
@@ -276,12 +280,16 @@ def _sums(
     image: Image,
     index: Index,
 ) -> dict[str, Scalar]:
-    """Return, for each tap, the sum over the positions of an image, or of one tile without its halo.
+    """Return, for each tap, the sum over positions of which its excitement is the mean.
+
+    The terms are the squares of the activations or, with a guide, their products with the guide's
+    best-matching activations. For a tile, the sum is over the positions of the tile without its halo,
+    the margin of pixels around the tile on which its activations depend.
 
     Args:
       params: the weights.
       ascent: taps and network.
-      guide: as in `climb`.
+      guide: the guide's features by tap, or None.
       grid: how the picture is cut into tiles; None if `image` is the whole picture.
       image: the picture, or the window of a tile: the tile with its halo.
       index: number of the tile.

@@ -12,7 +12,8 @@ from nst_jax.dreams.ascent import Ascent
 from nst_jax.prepare import Scale
 from nst_jax.recipes import sizes
 from nst_jax.recipes.changes import with_options
-from nst_jax.recipes.recipe import LARGEST_SHARE, Descent, Pictures, Recipe, Terms
+from nst_jax.recipes.checking import LARGEST_SHARE
+from nst_jax.recipes.recipe import Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.sizes import Size
 
 Taps: TypeAlias = str | list[str] | tuple[str, ...] | Mapping[str, float]
@@ -24,12 +25,13 @@ SOURCE = (
 
 # Constants of `dream.ipynb`: `iter_n`, `octave_n`, `octave_scale`, `jitter`.
 STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
-# `dream.ipynb` changes the pixels by 1.5 of 255 in the mean, which is a standard deviation of about
-# 1.9 of 255 if the changes are normal: 0.0074. TensorFlow's tutorial has 0.005, and five times as many
-# steps.
+# A step of `dream.ipynb` changes pixels in 0..255 by 1.5 on average. If the changes are normally
+# distributed, their standard deviation is about 1.9, or 0.0074 for pixels in [0, 1]. TensorFlow's
+# tutorial has 0.005, and five times as many steps.
 STEP_SIZE = 0.0075
-# The sources have taps of GoogLeNet and Inception-v3. Of VGG-19's, this one covers a picture with eyes
-# and heads; later ones make larger heads, and leave plain areas as they are.
+# The two sources use taps of other networks, GoogLeNet and Inception-v3. Of the taps of VGG-19, this
+# one covers a picture with eyes and heads; later taps make larger heads, and leave plain areas as they
+# are.
 TAP = "relu4_4"
 SIZE = sizes.LongEdge(512)
 # "The neural network we use was trained on images downscaled to 224x224 size. So high resolution images
@@ -69,7 +71,7 @@ class DreamSettings:
         return self.steps * self.octaves
 
     def scales(self, content: Shape, guide: Shape | None) -> tuple[Scale, ...]:
-        """Return the octaves, coarse to fine, as scales of the loop.
+        """Return the octaves, coarse to fine, as the scales that the loop of `descent` goes through.
 
         Args:
           content: (height, width) of the picture, before any resizing.

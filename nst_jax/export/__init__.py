@@ -7,6 +7,7 @@ from nst_jax._lazy import lazy_names
 if TYPE_CHECKING:
     from nst_jax.export import (
         encodings,
+        feed_forward_models,
         flat,
         models,
         onnx_file,
@@ -14,23 +15,19 @@ if TYPE_CHECKING:
         sizes,
         stablehlo_file,
         tflite_file,
+        vgg_models,
     )
     from nst_jax.export.encodings import ENCODINGS
-    from nst_jax.export.models import (
-        Model,
-        Program,
-        arbitrary_model,
-        features_model,
-        step_model,
-        styles26_model,
-        trained_model,
-    )
+    from nst_jax.export.feed_forward_models import arbitrary_model, styles26_model, trained_model
+    from nst_jax.export.models import Model, Program
     from nst_jax.export.saving import FORMATS, save
+    from nst_jax.export.vgg_models import features_model, step_model
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         (
             "encodings",
+            "feed_forward_models",
             "flat",
             "models",
             "onnx_file",
@@ -38,19 +35,19 @@ else:
             "sizes",
             "stablehlo_file",
             "tflite_file",
+            "vgg_models",
         ),
         {
             "encodings": ("ENCODINGS",),
-            "models": (
-                "Model", "Program", "arbitrary_model", "features_model", "step_model",
-                "styles26_model", "trained_model",
-            ),
+            "feed_forward_models": ("arbitrary_model", "styles26_model", "trained_model"),
+            "models": ("Model", "Program"),
             "saving": ("FORMATS", "save"),
+            "vgg_models": ("features_model", "step_model"),
         },
-    )  # fmt: skip
+    )
 
 __all__ = [
-    "ENCODINGS", "FORMATS", "Model", "Program", "arbitrary_model", "encodings", "features_model",
-    "flat", "models", "onnx_file", "save", "saving", "sizes", "stablehlo_file", "step_model",
-    "styles26_model", "tflite_file", "trained_model",
+    "ENCODINGS", "FORMATS", "Model", "Program", "arbitrary_model", "encodings",
+    "feed_forward_models", "features_model", "flat", "models", "onnx_file", "save", "saving", "sizes",
+    "stablehlo_file", "step_model", "styles26_model", "tflite_file", "trained_model", "vgg_models",
 ]  # fmt: skip

@@ -100,7 +100,7 @@ def _decoded(stored: Mapping[str, Any], kernel: str) -> Any:
     codes = jnp.asarray(stored[f"{kernel}/{CODES}"])
     if f"{kernel}/{TABLE}" in stored:
         table = jnp.asarray(stored[f"{kernel}/{TABLE}"])
-        # Every code is an index of the table, so nothing has to be clipped.
+        # Every code is a valid index of the table, so JAX need not clip the indices to its length.
         return table.at[codes.astype(jnp.int32)].get(mode="promise_in_bounds")
     scales = jnp.asarray(stored[f"{kernel}/{SCALES}"])
     return codes.astype(jnp.float32) * lax.broadcast_in_dim(scales, codes.shape, (codes.ndim - 1,))

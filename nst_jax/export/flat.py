@@ -1,6 +1,7 @@
 """Programs as functions of arrays only, with the weights inside.
 
-They are for formats whose programs take neither dictionaries nor their weights as arguments.
+Files of ONNX and TensorFlow Lite need this form: the arguments of their programs are arrays, without
+dictionaries, and the weights are constants of the programs.
 """
 
 from collections.abc import Callable, Mapping

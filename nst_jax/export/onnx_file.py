@@ -14,7 +14,7 @@ from nst_jax.export.encodings import CODES, SCALES, TABLE, decoded_weights
 from nst_jax.export.flat import FlatProgram, flattened_program
 from nst_jax.export.models import Program, Specs
 
-OPSET = 18  # version of ONNX' operators; runtimes since 2023 know it
+OPSET = 18  # version of the set of ONNX operators; runtimes since 2023 have it
 
 
 def write_onnx(
@@ -67,7 +67,7 @@ def _converted(name: str, flat: FlatProgram) -> Any:
             input_names=list(flat.inputs),
             output_names=list(flat.outputs),
         )
-    except Exception as error:  # of any kind, where jax2onnx does not know what to do
+    except Exception as error:  # jax2onnx raises errors of any type for what it cannot convert
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         is_open = any(not isinstance(side, int) for shape in shapes for side in shape.shape)
         said = (

@@ -75,7 +75,7 @@ def save(
       shape: (height, width) in px of the pictures that the file takes, or `"any"`; None is (384, 384)
         in TensorFlow Lite, and in ONNX for `step_model`, else `"any"`.
       style_shape: the same for style pictures, for programs that take one; None is `"any"` if `shape`
-        is, else (256, 256) for `arbitrary_model` and `shape` for `step_model`.
+        is `"any"`, else (256, 256) for `arbitrary_model` and `shape` for `step_model`.
       encoding: how kernels are stored: `"float32"`, `"float16"` (half the bytes), or `"int8"` (a
         quarter).
       program: which of the model's programs to write, for formats that have one in a file; None is the

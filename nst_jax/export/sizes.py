@@ -11,8 +11,8 @@ from nst_jax.export.models import SIDES, STYLE_SIDES, Model, Program
 
 ANY = "any"
 
-# The error that JAX raises while tracing, if it cannot tell how symbolic sizes compare. Newer versions
-# of JAX have it in `jax.errors`.
+# The error that JAX raises while tracing, if it cannot tell which of two symbolic sizes is larger.
+# Newer versions of JAX have it in `jax.errors`, older ones in `jax.core`.
 _NAME = "InconclusiveDimensionOperation"
 _Undecided: type[Exception] = getattr(jax.errors, _NAME, None) or getattr(jax.core, _NAME)
 
@@ -28,7 +28,8 @@ def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict
       style_shape: the same for the style picture.
 
     Returns:
-      Numbers of pixels or symbolic sizes, by the names of the program's sides.
+      Numbers of pixels or symbolic sizes, by the names of the program's sides, such as
+        `"height"`.
     """
     chosen: dict[str, Any] = {
         side: ANY if both == ANY else both[index]

@@ -23,7 +23,7 @@ from jax import export
 from nst_jax.export.encodings import decoded_weights
 from nst_jax.export.models import Program, Specs
 
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # as jax.export names them
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # on which the programs run, as jax.export names them
 
 PROGRAM_SUFFIX, METADATA, WEIGHTS = ".jax", "metadata.json", "weights/"
 

@@ -11,7 +11,7 @@ import numpy as np
 from nst_jax.export.flat import flattened_program
 from nst_jax.export.models import Program, Specs
 
-METADATA_NAME = "nst_jax"  # under which the file has its metadata, as JSON in UTF-8
+METADATA_NAME = "nst_jax"  # name of the metadata in the file; they are JSON in UTF-8
 
 
 def write_tflite(
@@ -33,7 +33,7 @@ def write_tflite(
         convolutions are quantised as well, anew for each picture.
       metadata: JSON values.
     """
-    # TensorFlow logs while it is imported, unless this is set before.
+    # TensorFlow prints messages while it is imported, unless this variable is set before.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
     from jax.experimental import jax2tf

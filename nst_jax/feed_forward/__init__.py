@@ -10,10 +10,10 @@
 weights of the styles in a mixture. The modules, from the bottom: `layers` has the layers of which such
 networks are built, `transformer` has the architecture that Magenta's two networks share, `arbitrary`
 and `styles26` are these two networks, and `style_names` has the names of the 26 styles. `tiling`
-paints pictures that are too large for memory, which `strip_memory` decides. `johnson` is the network
-that `nst_jax.train` trains, `style_files` reads and writes its files, and `crops`, `training_step`,
-`training_job` and `training` train it. `given_styles` checks styles as callers of `nst_jax.instant`
-give them, and `instant_painter` paints them.
+paints pictures that are too large for memory strip by strip, and `strip_memory` decides which pictures
+are. `johnson` is the network that `nst_jax.train` trains, `style_files` reads and writes its files, and
+`crops`, `training_step`, `training_job` and `training` train it. `given_styles` checks the styles that
+callers give to `nst_jax.instant`, and `instant_painter` paints in these styles.
 """
 
 from typing import TYPE_CHECKING

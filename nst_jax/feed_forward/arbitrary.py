@@ -6,17 +6,18 @@
 
 A predictor, MobileNet v2, maps a style picture to a vector of 100 numbers. A transformer paints the
 content; the gammas and betas of its instance norms are affine functions of that vector. In this version
-it has a quarter of the channels of the original. Vectors can be mixed: `(1 - strength) *
+the transformer has a quarter of the channels of the original. Vectors can be mixed: `(1 - strength) *
 style_vector(params, content) + strength * vector` is how the authors weaken a style, and the mean of
 several vectors mixes styles.
 
-The weights are the 8-bit codes that Magenta published, decoded to float32. The published int8 network
-also rounds activations to 8 bits; the network here does not. onnxruntime computes the same results to
-1e-5 if it runs the published network with decoded weights and without that rounding. Without these two
-changes, at the sizes that the published network is made for, its style vector differs from the one here
-by 1.3 % of the vector's length, and its picture by 0.035 on average (chelsea at 384 x 384 px,
-starry_night at 256 x 256 px, in `tests/instant_golden.json`). With bfloat16 activations, the network
-here differs from itself in float32 by 5 % in this vector and by 0.002 in this picture.
+The weights are the 8-bit codes that Magenta published, decoded to float32. Magenta's published network
+also rounds activations to 8 bits; the network here does not. If onnxruntime runs the published network
+with decoded weights and without this rounding, the results are those of the network here, up to 1e-5.
+If it runs the network as published, the style vector differs from the one here by 1.3 % of the vector's
+length (L2 norm), and the picture by 0.035 on average, where black and white differ by 1. (The content
+is the sample picture chelsea at 384 x 384 px and the style is starry_night at 256 x 256 px, the sizes
+of the published network; the record is `tests/instant_golden.json`.) With activations in bfloat16
+instead of float32, the style vector here changes by 5 % of its length, and the picture by 0.002.
 
 The functions are pure and can be traced. `jax.jit(..., static_argnames="precision")` compiles one
 program for each combination of shapes, which serves all styles. A batch is pictures [n, h, w, 3] with
@@ -72,7 +73,7 @@ STEM, FIRST, HEAD = 32, 16, 1280
 class StylePredictor(nn.Module):
     """MobileNet v2, whose last features are averaged over pixels and mapped to a style vector.
 
-    Its batch norms are folded into kernels and biases.
+    Its batch norms are folded into the kernels and biases of its convolutions.
     """
 
     precision: Precision = FLOAT32
@@ -247,7 +248,8 @@ def stylize_with(
       params: weights from `load_arbitrary`.
       content: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
       vector: style vectors [*batch, 100], from `style_vector` or mixed from several of its vectors.
-      precision: as in `style_vector`.
+      precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
+        on an accelerator. Static.
 
     Returns:
       Pictures in [0, 1], of the shape and dtype of `content`.

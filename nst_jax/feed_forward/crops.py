@@ -32,8 +32,9 @@ Crops: TypeAlias = UInt8[np.ndarray, "n size size 3"]
 # square is cut from it, whose side is between one and this many times that of a crop, and reduced to a
 # crop. So a crop shows neither a tiny detail of a huge photo, nor always the whole photo.
 LARGEST = 2
-# Least standard deviation of a crop, in 8-bit levels, in the channel where it is largest. Norms divide
-# by deviations: in a uniform crop, the gradient would grow some three hundredfold at every layer.
+# Least standard deviation of a crop's pixels, in 8-bit levels, in the channel where it is largest; a
+# crop with less is not used. Instance norms divide by standard deviations, so with a uniform crop the
+# gradient would grow some three hundredfold (1 / sqrt(1e-5)) at every layer.
 LEAST_DEVIATION = 4.0
 TRIES = 8  # squares of a photo that are tried for enough deviation, before the next photo is taken
 # Share and largest number of photos that are held out: never trained on.
@@ -42,13 +43,14 @@ KEPT_SHARE = 0.125  # largest share of the available memory for photos that are 
 THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos
 AHEAD = 2 * THREADS  # number of batches that are begun before they are needed
 
-# The purposes of random numbers. The seed of a generator is the training's seed, then one of these,
-# then, except for `_SPLIT`, the number of the epoch or of the crop.
+# The purposes of random numbers: dividing the photos, the order of an epoch, one crop. The seed of a
+# generator is a list: the training's seed, one of these numbers, and the number of the epoch or of the
+# crop, if there is one.
 _SPLIT, _ORDER, _CROP = range(3)
 
 
 class Photo(NamedTuple):
-    """A photo that crops are cut from: its file or pixels, (height, width), a hash, and its name."""
+    """A photo that crops are cut from: its file or pixels, its (height, width), hash and name."""
 
     source: Path | Pixels
     shape: Shape
@@ -79,7 +81,7 @@ class Found(NamedTuple):
 def find_photos(
     sources: Any, size: int, *, look: Callable[[int, int], Any] = lambda done, total: None
 ) -> Found:
-    """Return those of the given photos that are large enough for crops of a size.
+    """Return those of the given photos from which crops of side `size` can be cut.
 
     Files are read once, for their size and a hash, but not decoded.
 
@@ -167,7 +169,7 @@ class PhotoCrops:
     Attributes:
       size: side of a crop in px.
       held_out: [n, size, size, 3] uint8, the reduced middle squares of the photos that are held out: no
-        crop to train on is cut from them.
+        crop to train on is cut from these photos.
       count: number of photos that are trained on.
     """
 
@@ -215,7 +217,7 @@ class PhotoCrops:
         return tuple(self._damaged.values())
 
     def _crop(self, number: int) -> Crop:
-        """Return one crop. All photos have their turn once before any has its next turn."""
+        """Return one crop. In each epoch, every photo is used once, in an order drawn anew."""
         epoch, place = divmod(number, self.count)
         order = self._order(epoch)
         # The next photo is used in place of one that is damaged or too uniform.
@@ -238,7 +240,7 @@ class PhotoCrops:
                 return crop[:, ::-1] if random.integers(2) else crop
         return None
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019 (it keeps this object alive, but a run has only one)
+    @functools.lru_cache(maxsize=4)  # noqa: B019 (the cache keeps this object alive; a run has one)
     def _order(self, epoch: int) -> np.ndarray:
         return self._random(_ORDER, epoch).permutation(self._training)
 
@@ -246,7 +248,7 @@ class PhotoCrops:
         return np.random.default_rng([*self._seed, *purpose])
 
     def _reduced(self, index: int) -> Pixels | None:
-        """Return a photo, reduced as `LARGEST` says; None if it is damaged."""
+        """Return a photo, reduced as `LARGEST` says, and keep it if there is room; None if damaged."""
         if index in self._damaged:
             return None
         if index in self._kept:

@@ -1,4 +1,4 @@
-"""Styles as callers of `instant` give them: checked, read, resized; and size rules of its pictures."""
+"""Styles as callers give them to `nst_jax.instant`: checked, read, resized; size rules of pictures."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ from nst_jax._types import HostImage, Shape
 from nst_jax.checkpoints import named_leaves
 from nst_jax.feed_forward import johnson, style_files, style_names
 from nst_jax.recipes import sizes
+from nst_jax.recipes.checking import LARGEST_SHARE
 from nst_jax.recipes.presets import DEFAULT
-from nst_jax.recipes.recipe import LARGEST_SHARE
 from nst_jax.recipes.sizes import Size
 from nst_jax.weights.digests import digest_of
 
@@ -50,7 +50,15 @@ class ParsedStyle(NamedTuple):
 
 
 def parsed_style(argument: str, style: Style, shares: Any, style_size: Size) -> ParsedStyle:
-    """Check a style, read its files, and resize its pictures."""
+    """Check a style, read its files, and resize its pictures.
+
+    Args:
+      argument: the caller's name for the style, shown in error messages.
+      style: the style as the caller gives it.
+      shares: the share of each style in a list, or of each style of a trained network; None means equal
+        shares.
+      style_size: size of the style pictures; None is `STYLE_SIZE`.
+    """
     if is_trained(style):
         return _trained(argument, style, shares)
     several = isinstance(style, (list, tuple))
@@ -140,7 +148,10 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
 
 
 def refuse_mixed(styles: Sequence[Any], named: Sequence[bool], *, argument: str) -> None:
-    """Refuse a blend of pictures with some of the 26 styles, which two different networks paint."""
+    """Refuse a blend of pictures with some of the 26 styles, since no network paints both.
+
+    `named` says for each style whether it is one of the 26.
+    """
     if any(named) and not all(named):
         name, other = styles[named.index(True)], styles[named.index(False)]
         what = f"'{other}'" if isinstance(other, (str, os.PathLike)) else "a picture"

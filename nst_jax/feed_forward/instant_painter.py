@@ -1,8 +1,8 @@
 """Pictures painted by the network that their styles need, also as the start of a run.
 
-Each network is a pure function of weights, contents and a condition. A condition is an array [k] for
-each picture, whose numbers say in which style the network paints: for the network of style pictures a
-style vector, for the others the share of each style.
+Each network is a pure function of weights, contents and conditions. A condition is an array [k] for
+each picture, whose numbers say in which style the network paints: for the network `arbitrary`, whose
+styles are pictures, it is a style vector; for the other networks, it is the share of each style.
 """
 
 import functools
@@ -135,14 +135,19 @@ class InstantPainter:
     def request(self, content: HostImage, style: ParsedStyle, strength: float = 1.0) -> Request:
         """Return the request to paint a resized content in a style.
 
+        Args:
+          content: the content at the size of the result.
+          style: the checked style.
+          strength: from 0, the content's own style, to 1, the given style.
+
         Raises:
-          ValueError: if `strength` is not 1 and the style is not of pictures.
+          ValueError: if `strength` is not 1 although the style does not consist of pictures.
         """
         if not style.pictures:
             if strength != 1:
                 raise ValueError(
-                    "`strength`: needs a style picture, towards which it leads from the content's own "
-                    "style; of the 26 styles mix several instead"
+                    "`strength`: needs a style picture, since it leads from the content's own style to "
+                    "that of the picture; of the 26 styles, mix several instead"
                 )
             if style.trained is not None:
                 return Request(content, self.trained(style.trained), style.shares)
@@ -220,12 +225,12 @@ def resolved_start(
 ) -> Any:
     """Return the start of a run; the start `Instant` is replaced by the picture that it stands for.
 
-    The picture has the size of the coarsest scale, at which the run begins. It costs least at this
-    size. In the recipe `default` this is 256 px, at which strokes have the size that the network was
-    trained on.
+    This picture has the size of the coarsest scale, at which the run begins, since painting costs least
+    there. In the recipe `default` this size is 256 px, at which strokes are as large as in the training
+    of the network.
 
     Args:
-      prepared: the pictures of the run at their final sizes, and its scales.
+      prepared: the pictures of the run at their final sizes, and the scales of the run.
       recipe: the recipe, whose start is used if `init` is None.
       init: a start, a picture, or None for the recipe's start.
       shares: the share of each style; None is the recipe's `style_shares`.

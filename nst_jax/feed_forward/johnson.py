@@ -66,7 +66,7 @@ BLOCK = "block"  # a residual block's name is this word and the block's number, 
 class StyledConvolution(nn.Module):
     """A convolution, then instance norm with the mixture of the styles' gammas and betas.
 
-    It has no bias, since the norm would subtract it again.
+    The convolution has no bias, since the norm would subtract it again.
     """
 
     channels: int
@@ -109,10 +109,10 @@ class Residual(nn.Module):
 class Johnson(nn.Module):
     """Johnson's network: three convolutions, residual blocks, and three convolutions back to pixels.
 
-    Departures from Johnson et al. 2016, all of them Dumoulin's: borders are mirrored, sides are
-    doubled by repeating pixels before a convolution (a transposed convolution leaves a chequered
-    pattern), norms take their statistics from one picture and not from a batch, there is a norm after
-    the last convolution as well, and a sigmoid maps the result of that norm to [0, 1].
+    Departures from Johnson et al. 2016, all taken from Dumoulin et al. 2017: borders are mirrored;
+    sides are doubled by repeating pixels before a convolution (Johnson's transposed convolutions leave
+    a chequered pattern); norms take their statistics from one picture and not from a batch; there is a
+    norm after the last convolution as well, and a sigmoid maps the result of that norm to [0, 1].
 
     Attributes:
       styles: number of styles.
@@ -162,7 +162,7 @@ def fresh_params(
       key: a JAX random key.
       styles: number of styles.
       width: factor of the numbers of channels; 1 is Johnson's network. The number of parameters grows
-        with its square.
+        with the square of this factor.
       blocks: number of residual blocks.
 
     Returns:
@@ -192,9 +192,8 @@ def fresh_params(
         if path[-1].key != KERNEL:
             return jnp.full(shape.shape, path[-1].key == GAMMA, shape.dtype)
         inputs = math.prod(shape.shape[:-1])
-        return next(draw).reshape(shape.shape) * math.sqrt(
-            2 / inputs
-        )  # deviation of He et al. 2015
+        # Normally distributed, with the standard deviation of He et al. 2015.
+        return next(draw).reshape(shape.shape) * math.sqrt(2 / inputs)
 
     return jax.tree_util.tree_map_with_path(fresh, shapes)
 

@@ -20,11 +20,14 @@ from nst_jax.losses import at_least_float32
 from nst_jax.vgg.layers import BIAS, KERNEL
 from nst_jax.vgg.precision import FLOAT32
 
-EPSILON = 1e-5  # added to a variance before its root is taken, as in Magenta's code and in PyTorch
+# Added to a variance before its square root is taken; Magenta's code and PyTorch have the same number.
+EPSILON = 1e-5
 
-NewFeatures: TypeAlias = Float[Array, "*batch h_new w_new c_new"]  # new size or number of channels
+# Features whose size or number of channels may differ from those of a function's input.
+NewFeatures: TypeAlias = Float[Array, "*batch h_new w_new c_new"]
 
-PerChannel: TypeAlias = Float[Array, "*rows c"]  # [c] for all pictures, or [*batch, c]
+# A number for each channel: [c] if it is the same for all pictures of a batch, else [*batch, c].
+PerChannel: TypeAlias = Float[Array, "*rows c"]
 
 
 # --- Borders --------------------------------------------------------------------------------------
@@ -61,7 +64,7 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
       multiple: the number that divides h and w of the result.
 
     Returns:
-      Features whose upper left part is `x`.
+      Features [*batch, h_new, w_new, c], whose upper left part is `x`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -73,8 +76,9 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
         missing = -size % multiple
         if isinstance(missing, int) and missing == 0:
             continue
-        # As many rows (or columns) as could be missing are added, then those not needed are cropped.
-        # So both slices are known to be within bounds even where the size is symbolic.
+        # `multiple - 1` rows (or columns), the most that can be missing, are added, and those that are
+        # too many are cropped. So JAX knows that both slices are within bounds, even if the size is
+        # symbolic.
         after = lax.slice_in_dim(x, size - multiple, size - 1, axis=axis)
         x = lax.concatenate([x, lax.rev(after, (axis,))], axis)
         x = lax.slice_in_dim(x, 0, size + missing, axis=axis)
@@ -84,13 +88,13 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
 def cropped(x: FeatureMap, height: Any, width: Any) -> NewFeatures:
     """Return the upper left part of features.
 
-    Indexing would do for sizes that are numbers. For symbolic ones `jax.numpy` makes a gather of it,
-    which jax2onnx cannot convert.
+    This function is for symbolic sizes. With them, `jax.numpy` turns indexing such as `x[:height]` into
+    a gather operation, which jax2onnx (the converter to ONNX files) cannot convert.
 
     Args:
       x: features [*batch, h, w, c].
       height: rows of the result: a number, or a symbolic size.
-      width: columns of the result, likewise.
+      width: columns of the result: a number, or a symbolic size.
 
     Returns:
       Features [*batch, height, width, c].
@@ -122,11 +126,11 @@ def conv2d(
     Args:
       x: features [*batch, h, w, i * groups].
       kernel: weights [kh, kw, i, o].
-      stride: px between two results.
+      stride: px from the start of one window to the start of the next.
       padding: `"VALID"` for none, or `"SAME"` for zeros as TensorFlow adds them.
       groups: number of groups into which the channels are divided; with one group for each channel,
         the convolution is depthwise.
-      products: the precision that the convolution requests from the device.
+      products: the precision with which the device shall compute products.
 
     Returns:
       Features [*batch, h', w', o] in the dtype of `x`, to which the kernel is converted.
@@ -153,27 +157,31 @@ def conv2d(
 def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> NewFeatures:
     """Add the zeros of TensorFlow's padding `SAME` to features whose sides are symbolic.
 
-    How many there are depends on the size, if the stride is above 1, but jax2onnx can only convert a
-    convolution whose padding is a number. So as many as could be needed are added, and those not needed
-    are cropped. Sizes are written in terms of the result's, `ceil(size / stride)`, since JAX then keeps
-    the expression of a size short, even after many convolutions.
+    If the stride is above 1, the number of zeros depends on the size, but jax2onnx (the converter to
+    ONNX files) can only convert a convolution whose padding is a number. So this function adds as many
+    zeros as can be necessary, and crops those that are too many. The padded size is computed from the
+    size of the convolution's result, `ceil(size / stride)`, since JAX's expressions of symbolic sizes
+    then stay short even after many convolutions.
 
     Args:
       x: features [*batch, h, w, c].
-      window: sides of the kernel, which are odd and not below the stride.
-      stride: px between two results of the convolution.
+      window: sides of the kernel in px, which are odd and not below the stride.
+      stride: stride of the convolution in px.
 
     Returns:
       Features for a convolution without padding.
     """
     for axis, side in zip((x.ndim - 3, x.ndim - 2), window, strict=True):
         margin, size = side // 2, x.shape[axis]
-        # From the first window to the last. Nothing negative is divided: jax2onnx would round it up.
+        # The padded size: from the start of the first window to the end of the last one. The numbers
+        # that are divided are never negative, since jax2onnx would round negative quotients up.
         needed = stride * ((size + stride - 1) // stride - 1) + side
-        # There are `needed - size` zeros, half of them, rounded down, before.
+        # `needed - size` zeros are necessary. Half of them, rounded down, stand before the features.
+        # `padded` has `margin` zeros there, so the slice begins after the others.
         first = margin - (needed - size) // 2
         zeros = [jnp.zeros_like(lax.slice_in_dim(x, 0, 1, axis=axis))]
-        # With one more than could be needed after, JAX can tell that the slice is within bounds.
+        # `padded` has one zero more after the features than can be necessary, since JAX can only then
+        # tell that the slice is within bounds.
         padded = lax.concatenate([*margin * zeros, x, *(margin + 1) * zeros], axis)
         x = lax.slice_in_dim(padded, first, first + needed, axis=axis)
     return x
@@ -185,12 +193,12 @@ class Convolution2D(nn.Module):
     Attributes:
       channels: channels of the result.
       size: side of the kernel in px, odd.
-      stride: px between two results.
+      stride: px from the start of one window to the start of the next.
       reflected: whether features are first extended by `size // 2` mirrored px on each side; otherwise
         zeros are added as TensorFlow's padding `SAME` adds them.
       depthwise: whether each channel is convolved by itself, with a kernel of its own.
       use_bias: whether a bias is added.
-      products: the precision that the convolution requests from the device.
+      products: the precision with which the device shall compute products.
     """
 
     channels: int
@@ -237,7 +245,7 @@ def instance_norm(
       x: features [*batch, h, w, c].
       gamma: standard deviations, [c] for all pictures or [*batch, c] for each picture.
       beta: means, of the same shape.
-      epsilon: added to the variance before its root is taken.
+      epsilon: added to the variance before its square root is taken.
 
     Returns:
       Features of the shape and dtype of `x`.
@@ -272,11 +280,11 @@ def normalized(
 
     Args:
       x: features [*batch, h, w, c].
-      mean: the channels' means.
-      variance: the channels' variances.
-      gamma: as in `instance_norm`.
-      beta: as in `instance_norm`.
-      epsilon: as in `instance_norm`.
+      mean: mean of each channel, [*batch, 1, 1, c].
+      variance: variance of each channel, [*batch, 1, 1, c].
+      gamma: standard deviations of the result, [c] for all pictures or [*batch, c] for each picture.
+      beta: means of the result, of the same shape.
+      epsilon: added to the variance before its square root is taken.
 
     Returns:
       Features of the shape and dtype of `x`.

@@ -1,4 +1,4 @@
-"""When a picture is painted in strips, by estimates of the memory that it needs with and without."""
+"""Whether a picture is painted in strips, and how high these are, by estimates of its memory."""
 
 import bisect
 
@@ -30,7 +30,8 @@ def strip_for(
       shape: (height, width) of the picture, px.
       available: bytes that can be allocated, from `scaling.capacity.available`; None if that is not
         known, which gives 0.
-      precision: as in `paint_in_strips`.
+      precision: precision of products and activations, on which the size of an activation depends;
+        `AUTO` is float32 on a CPU and tensorfloat32 on an accelerator.
       platform: the device's platform; on "cpu", the device and the host share one memory. None is the
         platform of JAX's default device.
 
@@ -51,7 +52,8 @@ def strip_for(
     """
     layers = arbitrary.LAYERS if "predictor" in params.layers else styles26.LAYERS
     shared = (platform or default_platform()) == "cpu"
-    # A CPU convolves in float32 even if the activations have fewer bits.
+    # On a CPU every activation takes 4 bytes: convolutions there compute in float32, even if the
+    # activations have fewer bits.
     itemsize = 4 if shared else precision_on(precision).activations_of(jnp.float32).itemsize
 
     def fits(needed: int) -> bool:
@@ -112,8 +114,9 @@ def bytes_in_strips(
 
 HALO = 16  # largest number of rows of the picture that a pass needs above a strip, or below it
 
-# Number of arrays of the size of a layer's largest features that are in memory at once: the convolved
-# features, and their copy after norm and mirroring; or the upsampled features, and their mirrored copy.
+# Number of arrays that are in memory at once, each as large as a layer's largest features: the
+# convolved features, and their copy after norm and mirroring; or the upsampled features, and their
+# mirrored copy.
 BUFFERS = 2
 
 # Convolutions allocate more than the buffers that XLA plans: by estimate, `WORKSPACE` times the bytes
@@ -132,7 +135,7 @@ def _bytes_of_picture(shape: Shape) -> int:
 
 
 def _peak(layers: TransformerLayers, first: int, shape: Shape, itemsize: int) -> float:
-    """Return the bytes of the largest buffers of the layers from index `first` on.
+    """Return the bytes of the buffers of the layer, from index `first` on, whose buffers are largest.
 
     Args:
       layers: layers from the network's first one on.

@@ -1,8 +1,8 @@
 """The files of a training: style files, which hold a trained network, and checkpoints.
 
 Both are HDF5 files, which `_hdf5` reads and writes, with the attributes `format`, `version` (1) and
-`digest`. The digest covers all datasets; `weights.digests` computes it, with `[format, version]` as the
-head. The dataset `facts` is a JSON object in UTF-8. What it says, and the other datasets, are:
+`digest`. The digest covers the format, the version and all datasets; `weights.digests.digest_of`
+computes it. The dataset `facts` is a JSON object in UTF-8. What it says, and the other datasets, are:
 
 * in a style file (format "nst-jax style"), `layers/...` are the parameters of `johnson.Johnson` by
   name, float32. The facts are the names of the styles and whatever the writer adds; the command
@@ -88,14 +88,15 @@ def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
     """Read and verify a trained network, with the facts and the digest that its file states.
 
     Args:
-      path: as in `load_network`.
-      argument: as in `load_network`.
+      path: a file that `nst-jax train` or `save_network` wrote.
+      argument: the caller's name for `path`, used in messages.
 
     Returns:
-      A `ReadStyle`.
+      The network, the facts and the digest.
 
     Raises:
-      ValueError: as in `load_network`.
+      ValueError: if the file is missing, damaged, not a style file or of another version, or if its
+        arrays are not the parameters of Johnson's network.
     """
     source = _hdf5.Source(Path(path), argument, STYLE_FORMAT)
     arrays, facts, digest = _read(source)
@@ -181,7 +182,10 @@ def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
 
 
 class TrainingCheckpoint(NamedTuple):
-    """The position of a training as plain data, from which it resumes."""
+    """The position of a training as plain data, from which it resumes.
+
+    The held-out loss is the mean loss on photos that are never trained on.
+    """
 
     arrays: Mapping[str, Any]  # the leaves of the training's state by name
     best: Mapping[str, Any]  # the parameters that had the least held-out loss, by name
@@ -246,9 +250,9 @@ _FIELDS = {
 
 
 def _problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Yield what is wrong with a checkpoint that no training wrote, although its digest is right.
+    """Yield the problems of a checkpoint whose digest is right, but which no training wrote.
 
-    Request only the first item: each check relies on the success of those before it.
+    Callers take only the first one, since each check relies on the success of those before it.
     """
     if {name: type(value) for name, value in fields.items()} != _FIELDS:
         yield f"{FACTS} has other fields than expected"
@@ -300,7 +304,10 @@ def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], 
 
 
 def _check_fits(source: _hdf5.Source, params: LayerParams, styles: int) -> None:
-    """Refuse parameters that are not those of a `Johnson` with the sizes of the first three layers."""
+    """Refuse arrays that are not the parameters of one `Johnson` network, and a wrong number of styles.
+
+    The sizes of this network are read from the arrays of its first three layers.
+    """
     found = _hdf5.layout_of(named_leaves(dict(params)))
     sizes = [found.get(f"{name}/gamma", ((), ""))[0] for name in ENCODER]
     if any(len(size) != 2 for size in sizes) or f"{BLOCK}1" not in params:

@@ -121,8 +121,8 @@ def stylize_mixture(
     Args:
       params: weights from `load_styles26`.
       content: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
-      shares: the share of each style [*batch, 26]. One style alone has the share 1; shares are
-        used as they are, so those of a mixture should sum to 1.
+      shares: the share of each style [*batch, 26]; a picture in a single style has the share 1 for this
+        style and 0 for the others. Shares should add up to 1: they are not divided by their sum.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator. Static.
 

@@ -1,8 +1,9 @@
 """Pictures too large for memory, painted in horizontal strips, with the same result as in one piece.
 
-    strip = tiling.strip_for(params, content.shape[:2], available=capacity.available())
+    available = scaling.capacity.available()  # bytes of memory
+    strip = feed_forward.strip_for(params, content.shape[:2], available=available)
     if strip:
-        image = tiling.paint_in_strips(params, content, condition, strip=strip)
+        image = feed_forward.paint_in_strips(params, content, condition, strip=strip)
     else:
         image = feed_forward.stylize_with(params, content, condition)   # or `stylize_mixture`
 
@@ -11,11 +12,11 @@ the picture is passed strip by strip through the layers up to the first norm, to
 variance; then up to the next norm, and so on. Each pass starts from the last features that were kept on
 the host. Features are kept if they are no larger than the picture, such as those at a quarter of its
 height and width, where most layers are. Larger features are computed again in each pass. The rows
-around a strip that its convolutions need (its halo) are computed with it. Mirrored rows are used only
-where the picture ends. So the result differs only by rounding from that of one piece.
+around a strip that its convolutions need (its halo) are computed with the strip. Mirrored rows are used
+only where the picture ends. So the result differs only by rounding from that of a single piece.
 
 The device holds one strip at a time. The host holds the picture, the result, and at most three arrays
-that are not larger than the picture. About twice as much is computed as for one piece.
+that are not larger than the picture. About twice as much is computed as for a single piece.
 """
 
 from collections.abc import Callable, Iterator
@@ -96,7 +97,10 @@ def passes_of(layers: TransformerLayers) -> list[Pass]:
 
 
 class Step(NamedTuple):
-    """How one layer of a pass is computed for one strip: a static argument, equal for most strips.
+    """How one layer of a pass is computed for one strip.
+
+    Steps are a static argument of the compiled function `THROUGH`. They are equal for most strips,
+    which therefore share one compiled program.
 
     Attributes:
       upsampled: whether both sides are doubled before the convolution.
@@ -137,7 +141,7 @@ def steps_for(
       >>> rows, [(step.top, step.taken, step.bottom) for step in steps]
       ((9, 36), [(0, 27, 0), (0, 19, 0), (0, 9, 0)])
     """
-    heights = []  # number of rows that each layer convolves
+    heights = []  # number of rows that each layer convolves: those of its input, after any doubling
     for layer in layers:
         heights.append(height * (2 if layer.upsampled else 1))
         height = heights[-1] // layer.stride
@@ -178,7 +182,13 @@ def _through(
 ) -> tuple[Array | None, Array, Array]:
     """Pass a strip through layers; return the last layer's convolved features, their mean and variance.
 
-    The features are None unless `kept`.
+    Args:
+      kernels: the parameters of each layer's convolution.
+      norms: the norm of each layer but the last; None for a layer without a norm.
+      x: the strip with the rows around it that the layers need, [1, h, w, c].
+      steps: how each layer is computed.
+      precision: precision of products and activations.
+      kept: whether the features are returned; otherwise None takes their place.
     """
     x = x.astype(precision.activations_of(x.dtype))
     for step, kernel, norm in zip(steps, kernels, [*norms, None], strict=True):
@@ -300,7 +310,8 @@ class _Painter:
         self._kernels = params.layers["transformer"]
         self._norms: dict[str, Norm] = {}
         self._report = report
-        self._done = self._all = 0  # numbers of strips, over all passes
+        # Number of strips done, and number of strips to do in all; a strip counts once for each pass.
+        self._done = self._all = 0
 
     def paint(self, x: np.ndarray, rows: int) -> np.ndarray:
         """Return the picture painted in strips of `rows` rows; both sides of `x` are multiples of 4."""
@@ -320,7 +331,7 @@ class _Painter:
 
         Args:
           one: the pass.
-          x: the features from which it starts.
+          x: the features from which the pass starts.
           rows: number of rows of the picture in a strip.
           full: number of rows of the picture.
 
@@ -369,7 +380,7 @@ class _Painter:
         self, layer: TransformerLayer, y: np.ndarray, before: np.ndarray, rows: int, full: int
     ) -> np.ndarray:
         """Overwrite a layer's convolved features `y`, strip by strip, with its output; return `y`."""
-        nameless = replace(layer, name="")  # so that equal layers share a program
+        nameless = replace(layer, name="")  # so that layers with equal settings share a program
         norm = self._norms.get(layer.name)
         for first, last in _strips(y.shape[0], rows * y.shape[0] // full):
             part = before[None, first:last] if layer.ends else np.zeros((1, 1, 1, 1), y.dtype)

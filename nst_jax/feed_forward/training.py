@@ -15,16 +15,7 @@ from nst_jax.checkpoints import named_leaves, tree_from
 from nst_jax.feed_forward.crops import Crops, PhotoCrops, ReadAhead
 from nst_jax.feed_forward.johnson import BLOCKS, StyleNetwork, fresh_params, stylize_trained
 from nst_jax.feed_forward.style_files import TrainingCheckpoint
-from nst_jax.feed_forward.training_job import (
-    BATCH,
-    CROP,
-    EVERY,
-    LEARNING_RATE,
-    STEPS,
-    TrainingJob,
-    identity_of,
-    training_job,
-)
+from nst_jax.feed_forward.training_job import TrainingJob, identity_of, training_job
 from nst_jax.feed_forward.training_step import TrainingState, crop_losses, init_training, train_step
 from nst_jax.measuring import Measuring
 from nst_jax.optimizers.rules import Adam
@@ -34,6 +25,12 @@ from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.sharding import Devices
 from nst_jax.targets import stacked_targets
 from nst_jax.vgg.network import with_forms
+
+# Defaults of a training; batch, crop and learning rate are those of PyTorch's example
+# (pytorch/examples @ 77f55b91, fast_neural_style), which makes 40 000 updates.
+STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
+
+EVERY = 200  # updates between two measurements of the held-out loss
 
 # Largest number of pairs, of a held-out crop and a style, whose losses are averaged for the held-out
 # loss; with more styles than this, one crop is paired with each style.
@@ -56,7 +53,7 @@ class TrainingReport(NamedTuple):
     # Mean loss of the latest update's crops, computed before the update, on the device; None before the
     # first update.
     loss: Array | None
-    held_out: float | None  # mean loss of the photos held out; None if it was not measured now
+    held_out: float | None  # mean loss of photos held out; None if not measured after this update
 
 
 class _Programs(NamedTuple):
@@ -90,7 +87,7 @@ class Training(Iterator[TrainingReport]):
     def __init__(
         self, params: Params, job: TrainingJob, *, resume: TrainingCheckpoint | None = None
     ) -> None:
-        """Measure the paintings, and make a fresh network or take that of a checkpoint.
+        """Compute the paintings' style targets; make a fresh network, or take that of a checkpoint.
 
         Args:
           params: weights of VGG-19.
@@ -99,8 +96,9 @@ class Training(Iterator[TrainingReport]):
             None starts anew.
 
         Raises:
-          ValueError: if `resume` is a checkpoint of another training or has had more than `job.steps`
-            updates, or if no photo can be held out, or none trained on, because of damage.
+          ValueError: if `resume` is a checkpoint of another training, or one of more than `job.steps`
+            updates; or if so many photos are damaged or nearly uniform that none can be held out or
+            none is left to train on.
         """
         self.job, self._before = job, resume
         self._identity = identity_of(params, job)
@@ -193,7 +191,8 @@ class Training(Iterator[TrainingReport]):
         )
         self.step += 1
         self._losses.append(losses.total)
-        # Reading an earlier loss waits for the device, so that updates do not queue up, and finds NaN.
+        # Reading an earlier loss waits until the device has computed it, so that updates do not queue
+        # up; and a loss that is not finite ends the training a few updates later.
         if len(self._losses) > IN_FLIGHT:
             self._check_finite(self._losses[-1 - IN_FLIGHT], self.step - IN_FLIGHT)
         return losses.total
@@ -227,7 +226,8 @@ class Training(Iterator[TrainingReport]):
         totals: list[np.ndarray] = []
         for start in range(0, len(pairs), self.job.batch):
             part = pairs[start : start + self.job.batch]
-            # Repeated up to a full batch: one shape needs one compiled program.
+            # The last pair is repeated up to a full batch, since batches of one shape need only one
+            # compiled program.
             full = part + part[-1:] * (self.job.batch - len(part))
             which, styles = np.asarray(full, np.int32).T
             crops = sharding.split(jnp.asarray(self.crops.held_out[which]), self.job.mesh)
@@ -264,7 +264,7 @@ class Training(Iterator[TrainingReport]):
         return StyleNetwork(params, tuple(self.job.paintings))
 
     def paint(self, network: StyleNetwork, contents: Crops) -> np.ndarray:
-        """Paint crops in all styles: [contents, styles, h, w, 3] in [0, 1]."""
+        """Paint crops in all styles; return [contents, styles, h, w, 3] in [0, 1]."""
         count = len(network.styles)
         precision = self._fixed[2].network.precision_on()
         rows = [

@@ -1,4 +1,4 @@
-"""The checked inputs and options of a training, and everything that it depends on."""
+"""The checked inputs and options of a training, and everything that its result depends on."""
 
 import hashlib
 import json
@@ -15,10 +15,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from nst_jax import _checks, images, prepare, provenance, recipes
+from nst_jax import _checks, images, prepare, provenance
 from nst_jax._types import HostImage, Params, Shape
 from nst_jax.feed_forward.crops import Found, find_photos
-from nst_jax.feed_forward.johnson import BLOCKS, SMALLEST
+from nst_jax.feed_forward.johnson import SMALLEST
 from nst_jax.feed_forward.training_step import check_batch
 from nst_jax.recipes.changes import with_options
 from nst_jax.recipes.recipe import Recipe
@@ -26,12 +26,6 @@ from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import sharding
 from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import digest
-
-# Defaults of a training; batch, crop and learning rate are those of PyTorch's example
-# (pytorch/examples @ 77f55b91, fast_neural_style), which makes 40 000 updates.
-STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
-
-EVERY = 200  # updates between two measurements of the held-out loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,21 +83,23 @@ def training_job(
     paintings: Any,
     photos: Any,
     *,
-    recipe: Recipe = recipes.DEFAULT,
-    style_size: Size = None,
-    precision: str | None = None,
-    steps: int = STEPS,
-    batch: int = BATCH,
-    crop: int = CROP,
-    width: float = 1.0,
-    blocks: int = BLOCKS,
-    learning_rate: float = LEARNING_RATE,
-    every: int = EVERY,
-    key: Array | None = None,
-    devices: Devices = None,
+    recipe: Recipe,
+    style_size: Size,
+    precision: str | None,
+    steps: int,
+    batch: int,
+    crop: int,
+    width: float,
+    blocks: int,
+    learning_rate: float,
+    every: int,
+    key: Array | None,
+    devices: Devices,
     look: Any = lambda done, total: None,
 ) -> TrainingJob:
-    """Check the arguments of a training, and find its photos. `train` says which errors are raised.
+    """Check the arguments of a training, and find its photos.
+
+    `train` has the defaults, and says which errors are raised.
 
     Args:
       paintings: see `train`.

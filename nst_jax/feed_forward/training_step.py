@@ -114,12 +114,12 @@ def _losses_and_gradient(
     Args:
       params: weights of VGG-19.
       network: parameters of the network.
-      crops: the device's crops.
-      style_targets: as in `train_step`.
-      recipe: as in `train_step`.
+      crops: the device's crops, [n, h, w, 3] in 0..255.
+      style_targets: targets of the style loss for the paintings, by tap, each array [styles, ...].
+      recipe: losses, loss weights, network settings and precision.
       first: index of the style of the batch's first crop, plus any multiple of the number of styles.
-      step: number of the update.
-      device: index of the device.
+      step: number of updates before this one.
+      device: index of the device among those that share the batch.
     """
     own = crops.shape[0]
     styles = (first + device * own + jnp.arange(own)) % _count(style_targets)
@@ -150,9 +150,9 @@ def crop_losses(
       network: parameters of the network.
       crops: [n, h, w, 3] in 0..255.
       styles: for each crop, the index of the style in which it is painted.
-      style_targets: as in `train_step`.
-      recipe: as in `train_step`.
-      step: as in `objective.losses_of`.
+      style_targets: targets of the style loss for the paintings, by tap, each array [styles, ...].
+      recipe: losses, loss weights, network settings and precision.
+      step: number of updates so far, for style losses that make random choices in each update.
     """
     contents = crops.astype(jnp.float32) / 255
     shares = jax.nn.one_hot(styles, _count(style_targets))

@@ -3,9 +3,9 @@
 Both shrink a picture to a quarter of its height and width, apply residual blocks, and enlarge it again.
 Borders are mirrored before every convolution. A convolution is followed by instance norm with the
 style's gammas and betas, if the layer's row of the table says so, and then by a ReLU. There are two
-exceptions: at the end of a residual block, the block's input is added in place of the ReLU, and in the
-last layer a sigmoid takes its place. The networks differ in their numbers of channels and of residual
-blocks, and in how gammas and betas (the `Conditions`) are computed.
+exceptions: at the end of a residual block, the block's input is added instead of the ReLU, and the last
+layer has a sigmoid instead of the ReLU. The networks differ in their numbers of channels and of
+residual blocks, and in how gammas and betas (the `Conditions`) are computed.
 
 The architecture is that of Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style",
 2017, and of their code, `image_stylization` in github.com/magenta/magenta.
@@ -46,7 +46,7 @@ class TransformerLayer:
       name: the layer's name in the parameters.
       channels: channels of the result.
       size: side of the kernel in px.
-      stride: px between two results.
+      stride: px from the start of one window to the start of the next.
       upsampled: whether both sides are doubled before the convolution.
       normed: whether instance norm follows; if not, the convolution has a bias.
       begins: whether a residual block begins here.
@@ -107,7 +107,7 @@ def transformer_layers(
 
 
 class StyleTransformer(nn.Module):
-    """The network that paints pictures, conditioned by gammas and betas.
+    """The network that paints pictures; the gammas and betas of its instance norms decide on the style.
 
     A call takes pictures [n, h, w, 3] in [0, 1], of any size from 16 px, and returns pictures of the
     same size and dtype. A side that is no multiple of 4 is extended to one by mirroring, and the
@@ -149,7 +149,7 @@ class StyleTransformer(nn.Module):
 
 
 def widened(layer: TransformerLayer, y: FeatureMap) -> FeatureMap:
-    """Return the last layer's features in float32 at least, since they become the picture; else `y`."""
+    """Return features `y` of a layer, in float32 at least if the layer makes the picture (`final`)."""
     return at_least_float32(y) if layer.final else y
 
 
@@ -170,7 +170,7 @@ def activated(layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureM
 
 
 def kernel_shapes(layers: TransformerLayers) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the kernels as weights files name them, such as `"transformer/expand1"`."""
+    """Return each kernel's shape by its name in weights files, such as `"transformer/expand1"`."""
     shapes: dict[str, tuple[int, ...]] = {}
     channels = 3
     for layer in layers:
@@ -189,7 +189,10 @@ def painted(
     conditions: Conditions,
     precision: AnyPrecision,
 ) -> Float[Array, "n h w 3"]:
-    """Return pictures painted by a table's layers, with the parameters in `layers["transformer"]`."""
+    """Return pictures painted by the network that a table of layers describes.
+
+    `params.layers["transformer"]` has the network's parameters.
+    """
     transformer = StyleTransformer(layers, precision_on(precision))
     image: Any = transformer.apply({"params": params.layers["transformer"]}, content, conditions)
     return image
@@ -205,7 +208,10 @@ def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array,
 
 
 def check_network(params: Any, path: str, loader: str) -> None:
-    """Refuse weights of another network: those without the layer at `path`, such as "conditions"."""
+    """Refuse weights of another network: those without the layer at `path`, such as "conditions".
+
+    The message suggests the function of `nst_jax.feed_forward` with the name `loader`.
+    """
     _checks.instance("params", params, Params, f"`nst_jax.feed_forward.{loader}()` gives them")
     layers: Any = params.layers
     for name in path.split("/"):

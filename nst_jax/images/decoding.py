@@ -170,9 +170,8 @@ def _why_unidentified(data: bytes, formats: list[str]) -> str:
             "is a TIFF that is damaged or truncated, or whose kind of samples or compression Pillow "
             "cannot read; save it as PNG, or as TIFF with 8 or 16 bits"
         )
-    names = [
-        _SPELLED.get(name, name) for name in formats if name != "MPO"
-    ]  # MPO is called JPEG too
+    # An MPO, a file of several JPEGs, is not listed beside JPEG.
+    names = [_SPELLED.get(name, name) for name in formats if name != "MPO"]
     return f"is not a picture in a known format; expected {', '.join(names[:-1])} or {names[-1]}"
 
 
@@ -200,7 +199,10 @@ def upright_shape(opened: PilImage.Image) -> tuple[int, int]:
 def decoded(
     opened: PilImage.Image,
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"] | None, list[str]]:
-    """Return the picture in sRGB over white, its opacity (None if opaque), and notes for the user."""
+    """Return the picture in sRGB, its opacity (None if opaque), and notes for the user.
+
+    Transparent parts are composited over white.
+    """
     notes = [*_notes_on_file(opened)]
     orientation = _orientation(opened, notes)
     gamma = None if opened.info.get("icc_profile") else _gamma(opened.info, notes)
@@ -248,10 +250,10 @@ COEFFICIENT_BYTES = 8
 
 
 def _check_memory(opened: PilImage.Image, needed: int) -> None:
-    """Refuse a picture if decoding it takes more bytes, `needed`, than are available.
+    """Refuse a picture if decoding it takes more bytes (`needed`) than can be allocated.
 
     A JPEG could be reduced while it is decoded, but is refused as well: otherwise the result would
-    depend on the memory that happened to be free. Only `MOST_PIXELS` decides on a reduction.
+    depend on the memory that happened to be free. Whether it is reduced depends on `MOST_PIXELS` alone.
     """
     available = _memory.of_this_machine()
     if available is not None and needed > available:
@@ -415,7 +417,7 @@ def _to_srgb(
 
 
 def _gamma(info: Mapping[Any, Any], notes: list[str]) -> float | None:
-    """Return the gamma from which a PNG has to be converted to sRGB, or None if it need not be.
+    """Return the gamma from which a PNG has to be converted to sRGB; None if it is not converted.
 
     Samples are light to the power of the gamma. A cICP chunk overrides the gamma, and colours that it
     defines are not converted; primaries (cHRM) are ignored. If either differs from sRGB, a note is
@@ -482,7 +484,8 @@ def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
 
 
 def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    # Tested on a grid of colours, since there are many sRGB profiles, which differ in name and bytes.
+    # There are many sRGB profiles, which differ in name and bytes. So a profile counts as sRGB if it
+    # changes no colour of a grid by more than one 8-bit level.
     grid = np.minimum(np.indices((9, 9, 9), np.int32).reshape(3, 27, 27) * 32, 255)
     colours = np.ascontiguousarray(np.moveaxis(grid, 0, -1).astype(np.uint8))
     converted = np.asarray(_transformed(PilImage.fromarray(colours), profile))

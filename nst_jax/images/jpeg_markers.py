@@ -6,7 +6,7 @@ Decoders stop at such a marker without an error, and leave the pixels that follo
 import re
 
 _START, _END = 0xD8, 0xD9  # codes of the markers at a picture's start and end; each follows a 0xFF
-_ALONE = 0x01  # the only other marker, besides restart markers, without a segment; it means nothing
+_ALONE = 0x01  # code of a marker without meaning, which like restart markers begins no segment
 
 # Matches any marker (0xFF and its code) but a restart marker, whose code is 0xD0 to 0xD7. In intact
 # compressed data, 0xFF is followed only by 0, by the code of a restart marker, or by another 0xFF.

@@ -113,7 +113,7 @@ def save(
     Args:
       path: path with suffix .png, .jpg, .jpeg, .webp, .tif or .tiff.
       image: [h, w, 3] float in [0, 1], rounded to 8 bits; or uint8.
-      alpha: [h, w] in [0, 1]; JPEG, which has no transparency, drops it.
+      alpha: opacity [h, w], from 0 (transparent) to 1; JPEG, which has no transparency, drops it.
       metadata: a mapping of JSON values to embed; `read_metadata` reads it back.
       overwrite: whether an existing file may be replaced.
 
@@ -175,7 +175,7 @@ def _writer(path: Path, argument: str) -> encoding.Writer:
             f"`{argument}`: {path.name!r} has no suffix; end it in .png, .jpg, .webp or .tiff"
         )
     if suffix not in encoding.WRITERS and suffix in PilImage.registered_extensions():
-        # Not a typing error, so no similar suffix is suggested.
+        # The suffix of a format that is not written here is no typing error, so no other is suggested.
         raise ValueError(
             f"`{argument}`: pictures are not written as {suffix}; expected one of {', '.join(SUFFIXES)}"
         )

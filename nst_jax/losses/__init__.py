@@ -1,8 +1,9 @@
-"""Losses at one tap (a layer that they read): of style and of content; variation losses of a picture.
+"""Losses: of style and of content at one tap (a layer that they read), and variations of a picture.
 
-Each loss is a `StyleLoss`, a `ContentLoss` or a `Variation`: functions that say what is summed over the
-positions of the features, and what becomes of the sums (`kinds`). The modules `gram_matrices`,
-`gaussian`, `content` and `variations` have the losses, `names` the names by which TOML files know them.
+Each loss is a `StyleLoss`, a `ContentLoss` or a `Variation` (module `kinds`): functions that say what
+is summed over the positions of the features, and what is computed from the sums. Style losses are in
+`gram_matrices`, `gaussian`, `sliced` and `histograms`, content losses in `content` and
+`self_similarity`, variations in `variations`. `names` has the names by which TOML files know them.
 """
 
 from typing import TYPE_CHECKING

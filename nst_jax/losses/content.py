@@ -30,7 +30,8 @@ def _quarter_of_mean(total: Scalar, count: int) -> Scalar:
     return total / as_float(count) / 4
 
 
-# Mean squares of a content's features under this count as this, lest one divides by 0.
+# `CONTENT_RELATIVE` divides by the mean square of the content's features, but at least by this, so that
+# features of zeros give no division by 0.
 LEAST_MEAN_SQUARE = 1e-10
 
 

@@ -1,9 +1,9 @@
 """Style losses that compare Gaussians: the mean and the covariance of features over positions.
 
 Notation: N channels; m and C are the mean and the covariance of the canvas' features at a tap, m_s and
-C_s those of the style's, S = C + m mᵀ the second moment, whose trace over N is the mean square of the
-features. Each statistic is the pair (m, S) and not (m, C), since means and second moments of several
-styles can be averaged, and covariances cannot.
+C_s those of the style's, S = C + m mᵀ the second moment. The trace of S, divided by N, is the mean
+square of the features. Each statistic is the pair (m, S) and not (m, C), since means and second moments
+of several styles can be averaged, and covariances cannot.
 """
 
 from typing import NamedTuple
@@ -31,8 +31,8 @@ from nst_jax.losses.sums import Count, PositionMask, as_float, at_least_float32
 class Moments(NamedTuple):
     """The first and second moments of features: sums over positions, or means."""
 
-    first: Float[Array, " c"]
-    second: Float[Array, "c c"]
+    first: Float[Array, " c"]  # of F, the features as an [h * w, c] matrix
+    second: Float[Array, "c c"]  # of the products of all pairs of channels, FᵀF
 
 
 def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) -> Moments:
@@ -40,8 +40,8 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
 
     `products` is not used: the products always use all bits of float32. The covariance is a difference
     of the two moments. If the second were rounded otherwise than the first, as in tensorfloat32, the
-    difference would have negative eigenvalues where features hardly vary. Products of bfloat16
-    features are exact, and as fast as with fewer bits.
+    difference would have negative eigenvalues where features hardly vary. For bfloat16 features this
+    takes no more time, since their products are exact in any case.
     """
     del products
     return Moments(
@@ -75,8 +75,8 @@ def covariance(moments: Moments) -> Matrix:
     return moments.second - jnp.outer(moments.first, moments.first)
 
 
-# Mean squares of a style's features under this count as this, lest one divides by 0: a black style may
-# have no feature at a tap.
+# Losses divide by the mean square of the style's features, but at least by this, so that they do not
+# divide by 0: all features of a black style may be 0 at a tap.
 LEAST_SQUARE = 1e-10
 
 
@@ -91,8 +91,9 @@ def mean_square(moments: Moments) -> Scalar:
 def mean_and_covariance(canvas: Moments, style: Moments, extent: Extent) -> Scalar:
     """Return |dm|² / tr(S_s) + |dC|² / |S_s|², where d is the difference of canvas and style.
 
-    The norms are Frobenius norms. Each term is 1 for a canvas without features if the style has a
-    covariance or a mean only, so neither depends on the magnitude of the features.
+    The norms are Frobenius norms. Neither term changes if all features of both pictures are multiplied
+    by a number. For a canvas whose features are all 0, the first term is 1 if the style's features do
+    not vary (C_s = 0), and the second is 1 if their mean is 0.
 
     References:
       Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and
@@ -124,7 +125,7 @@ class GaussianTarget(NamedTuple):
     """What `wasserstein_absolute` needs of a style."""
 
     mean: Float[Array, " c"]
-    covariance: Float[Array, "c c"]  # with the multiple of I
+    covariance: Float[Array, "c c"]  # with 1e-4 I added, or more; see `_regular_covariance`
     root: Float[Array, "c c"]  # square root of `covariance`
 
 
@@ -138,13 +139,13 @@ def gaussian_target(style: Moments) -> GaussianTarget:
 
 
 def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent) -> Scalar:
-    """Return the squared Wasserstein-2 distance of two Gaussians over N, as crowsonkb's code does.
+    """Return the squared Wasserstein-2 distance of two Gaussians divided by N, as in crowsonkb's code.
 
     It is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / N, with 1e-4 I added to both covariances.
     Roots are made by 12 plain Newton-Schulz rounds, and so is their gradient (`root_by_lyapunov`);
     the roots of small eigenvalues are therefore too small, and the distance of equal Gaussians is not
-    0. This is part of the source's loss. Unlike there, more than 1e-4 I is added where the rounding
-    errors of float32 are larger, since without it the roots overflow.
+    0. These errors are part of the source's loss. Unlike the source, this function adds more than
+    1e-4 I where the rounding errors of float32 exceed it, since otherwise the roots would overflow.
 
     Args:
       canvas: mean and second moment of the canvas' features.
@@ -163,36 +164,41 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
 
 
 class RelativeGaussianTarget(NamedTuple):
-    """What `wasserstein_relative` needs of a style: features are divided by the root of `size`."""
+    """What `wasserstein_relative` needs of a style; the covariance is divided by `size`."""
 
     mean: Float[Array, " c"]  # of the features as they are
     size: Float[Array, ""]  # mean square of the features as they are
-    trace: Float[Array, ""]  # trace of the covariance, with the multiple of I
+    trace: Float[Array, ""]  # trace of the divided covariance, with 1e-3 I added, or more
     root: Float[Array, "c c"]  # square root of that covariance
 
 
-# The multiple of I added to both covariances, where the style's mean square is 1. It keeps the
-# gradient finite where a channel of the canvas does not vary, and hides rounding errors of covariances.
+# The multiple of I that is added to both covariances after they are divided by the style's mean square.
+# It keeps the gradient finite where a channel of the canvas does not vary, and outweighs the rounding
+# errors of covariances.
 RELATIVE_PART = 1e-3
 
 
 def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
-    """Return a style's mean and mean square, and the root of its covariance over the mean square."""
+    """Return a style's mean, its mean square, and the trace and root of its covariance.
+
+    The covariance is divided by the mean square, and 1e-3 I is added to it.
+    """
     size = mean_square(style)
     matrix = _regular_covariance(style, size, RELATIVE_PART)
     return RelativeGaussianTarget(style.first, size, jnp.trace(matrix), scaled_roots(matrix)[0])
 
 
 def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent: Extent) -> Scalar:
-    """Return the squared Wasserstein-2 distance of two Gaussians over N times the style's mean square.
+    """Return the squared Wasserstein-2 distance of two Gaussians, relative to the style's features.
 
-    It is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s). To both covariances, 1e-3 of the
-    style's mean square times I is added. It is 0 for equal Gaussians and 1 for a canvas without
-    features, up to that addition, at every tap and with every family of weights.
+    It is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where 1e-3 of the style's mean
+    square times I is first added to both covariances. The loss is 0 for equal Gaussians and, but for
+    that addition, 1 for a canvas whose features are all 0. This holds at every tap and for every family
+    of weights.
 
-    The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). Newton-Schulz
-    rounds give the inverse root beside the root, so the way back needs no rounds; the style's root is
-    part of the target.
+    The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
+    iterations give the inverse root beside the root, so the backward pass needs no iterations. The
+    style's root is computed once, as part of the target.
 
     Args:
       canvas: mean and second moment of the canvas' features.
@@ -217,12 +223,12 @@ ROUNDING = 4
 
 
 def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> Matrix:
-    """Return the covariance over `size` plus a multiple of I: `part`, or more if rounding requires it.
+    """Return the covariance divided by `size`, plus `part` times I, or more if that is too small.
 
     Where features hardly vary, the difference of the two moments consists of rounding errors. A
-    negative eigenvalue would have no root, so the multiple exceeds these errors. It does so only if the
-    features are large: if in float32 with 512 channels their mean square is over 0.4 for a part of
-    1e-4, or over four times the style's for one of 1e-3.
+    negative eigenvalue would have no root, so the multiple must exceed these errors. In float32 with
+    512 channels, `part` is too small only for large features: 1e-4 if their mean square is over 0.4
+    (and `size` is 1), 1e-3 if it is over four times `size`.
     """
     matrix = covariance(moments) / size
     error = ROUNDING * jnp.finfo(matrix.dtype).eps * jnp.trace(moments.second) / size

@@ -79,8 +79,8 @@ def _gram_forward(features: FeatureMap, products: lax.Precision) -> tuple[Gram, 
 def _gram_backward(
     products: lax.Precision, features: FeatureMap, cotangent: Gram
 ) -> tuple[FeatureMap]:
-    # The cotangent of F is F (C + Cᵀ), with C the cotangent of R: one product, for which autodiff
-    # would make two.
+    # The cotangent of F is F (C + Cᵀ), with C the cotangent of R: one matrix product, where autodiff
+    # would compute two.
     symmetric = (cotangent + jnp.swapaxes(cotangent, -1, -2)).astype(features.dtype)
     return (jnp.einsum("...hwc,...cd->...hwd", features, symmetric, precision=products),)
 
@@ -137,7 +137,7 @@ def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return mean((dG / N)²), where dG = canvas - style and N is the number of channels.
 
-    The sources divide the raw Gram matrix by N M, the size of the features at M positions.
+    The sources divide the raw Gram matrix by N M, where M is the number of positions.
 
     References:
       jcjohnson/neural-style; ProGamerGov/neural-style-pt; PyTorch's tutorial.

@@ -1,4 +1,4 @@
-"""The loss of channel histograms: how far features are from having the style's, channel by channel."""
+"""The loss of channel histograms: how far each channel's values are from the style's distribution."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,8 @@ from nst_jax.losses.sums import at_least_float32
 class OrderedChannels(NamedTuple):
     """The features of one or several pictures at one tap, each channel in ascending order."""
 
-    ordered: Float[Array, "n c k"]  # of n pictures; from `counts` on, the k numbers have no meaning
+    # For each of n pictures and c channels, k numbers, of which only the first `counts` are valid.
+    ordered: Float[Array, "n c k"]
     counts: Float[Array, " n"]  # number of positions of each picture
     shares: Float[Array, " n"]  # weights of the pictures, which sum to 1
 
@@ -74,10 +75,11 @@ def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) 
     often each value of a channel occurs, but not which values occur together; so it is used beside
     another style loss, such as one of Gram matrices.
 
-    Departures: the paper takes the sum over positions and channels, which grows with the picture; a
-    mean does not. And it matches histograms, which in an unofficial code have 255 bins; all values in
-    one bin become equal. Here the values themselves are matched, by sorting. Equal values, such as the
-    zeros after a ReLU, have the level of the middle of their places, and so stay equal.
+    Departures from the paper: it takes the sum over positions and channels, which grows with the
+    picture; the mean taken here does not. It matches histograms (of 256 bins in rejunity's code), so
+    that all values in one bin become equal; here the values themselves are sorted and matched. Equal
+    values, such as the zeros after a ReLU, share a run of places in the sorted order; all of them get
+    the style's quantile at the middle of the run, and so stay equal.
 
     Args:
       canvas: features of one picture.

@@ -1,4 +1,4 @@
-"""The three kinds of losses, each made of sums over a picture and of what becomes of the sums."""
+"""The three kinds of losses, each made of functions: sums over a picture, and the loss of the sums."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -69,11 +69,11 @@ class StyleLoss(NamedTuple):
         computed in one piece, without tiles and bands.
       target: function of (the style's statistic; of several styles, that of their blend); returns
         the target, a pytree, which `Targets` keep. What depends on the style alone is computed here,
-        once for each scale (resolution) and not in every update. By default the statistic itself. Its
-        shape may depend on the size of the style, if it can be filled up with zeros without effect.
+        once for each scale (resolution) and not in every update. By default the statistic itself. The
+        target's shape may depend on the size of the style, if zeros appended to it change nothing.
       blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
-        statistic of their blend. By default their mean; averages must then be what a blend of styles
-        has: the mean and the second moment are such, the covariance is not.
+        statistic of their blend. By default their weighted mean, which is right for averages over
+        positions, such as the mean and the second moment of features, but not for their covariance.
       masked_sums: function of (features [h, w, c], mask T [h, w] in [0, 1], precision of matrix
         products); returns `sums` in which each position counts T² times. Without it, an additive loss
         can be used with masks of 0 and 1 only, by which the features are multiplied.

@@ -23,9 +23,10 @@ from nst_jax._types import Scalar
 
 Matrix: TypeAlias = Float[Array, "c c"]
 
-ROUNDS = 12
+ROUNDS = 12  # default number of iterations
 
-# The smallest eigenvalue of A / |A| for which `scaled_roots` is made; below it, float32 rounds A.
+# The smallest eigenvalue of A / |A| whose root `scaled_roots` has to reach. Smaller ones are lost when
+# float32 rounds A.
 SMALLEST = 1e-7
 
 product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
@@ -34,8 +35,8 @@ product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 def plain_roots(matrix: Matrix, rounds: int = ROUNDS) -> tuple[Matrix, Matrix]:
     """Return the square root of a positive definite matrix, and its inverse, by plain iterations.
 
-    After 12 rounds, eigenvalues under a thousandth of the norm have not reached their limits: their
-    roots are too small, by up to a factor that is given in the example.
+    After 12 rounds, eigenvalues under a thousandth of the norm have not reached their limits, so their
+    roots are too small. In the example, the root of 1e-6 is too small by a factor of 17.
 
     Args:
       matrix: symmetric and positive definite.
@@ -63,9 +64,9 @@ def scaled_roots(
 ) -> tuple[Matrix, Matrix]:
     """Return the square root of a positive definite matrix, and its inverse, by scaled iterations.
 
-    Before each round Z Y is multiplied by the factor that brings its eigenvalues, of which the smallest
-    possible and the largest are known, nearest to 1. Small eigenvalues then grow up to 6.75-fold in a
-    round instead of 2.25-fold: 12 scaled rounds reach what takes some 24 plain ones.
+    Before each round, Z Y is multiplied by a factor that brings its eigenvalues, which are between
+    known bounds, as near to 1 as possible. Small eigenvalues then grow up to 6.75-fold in a round
+    instead of 2.25-fold: 12 scaled rounds reach what takes some 24 plain ones.
 
     Args:
       matrix: symmetric and positive definite.
@@ -91,6 +92,7 @@ def scaled_roots(
 
 def _scales(rounds: int, smallest: float) -> np.ndarray:
     """Return the factor of Z Y in each round, for eigenvalues between `smallest` and 1."""
+    # `least` is the lower bound of the square roots of the eigenvalues; the factor is Chen and Chow's.
     least, found = np.sqrt(smallest), []
     for _ in range(rounds):
         found.append(3 / (1 + least + least**2))
@@ -101,7 +103,8 @@ def _scales(rounds: int, smallest: float) -> np.ndarray:
 
 def _roots(matrix: Matrix, scales: np.ndarray) -> tuple[Matrix, Matrix]:
     identity = jnp.eye(len(matrix), dtype=matrix.dtype)
-    # Squares of the entries themselves may overflow; and the norm of zeros must not be 0.
+    # The entries are divided by the largest one before they are squared, since their squares may
+    # overflow. For a matrix of zeros the norm is a tiny number instead of 0, which would divide 0 by 0.
     largest = jnp.maximum(jnp.max(jnp.abs(matrix)), jnp.finfo(matrix.dtype).tiny)
     norm = largest * jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(matrix / largest)), 1))
 
@@ -178,7 +181,7 @@ def root_by_lyapunov(matrix: Matrix, rounds: int = ROUNDS) -> Matrix:
 
     References:
       Lin, Maji, "Improved Bilinear Pooling with CNNs", 2017, section 3.2, for the iterations of the
-      gradient; crowsonkb/style-transfer-pytorch, style_transfer/sqrtm.py, for these rounds.
+      gradient; crowsonkb/style-transfer-pytorch, style_transfer/sqrtm.py, which has the same ones.
     """
     return _root_by_lyapunov(matrix, rounds)
 

@@ -25,7 +25,7 @@ class Samples(NamedTuple):
     Pictures of different sizes are filled up with zeros at the end; `counts` says where these begin.
     """
 
-    values: Float[Array, "n k c"]  # features of n pictures at k positions, in the type they came in
+    values: Float[Array, "n k c"]  # features of n pictures at k positions, in the network's dtype
     counts: Float[Array, " n"]  # number of positions of each picture
     shares: Float[Array, " n"]  # weights of the pictures, which sum to 1
 
@@ -72,11 +72,11 @@ def blended_samples(parts: Sequence[Samples], weights: Sequence[Scalar | float])
     )
 
 
-AT_ONCE = 2**21  # most numbers that are sorted at once: a bound on the memory for it
+AT_ONCE = 2**21  # largest number of numbers sorted at once, to bound the memory for sorting
 
 
 def group_size(rows: int, *lengths: int) -> int:
-    """Return how many rows of numbers are sorted at once, a divisor of their number.
+    """Return how many rows of numbers are sorted at once: a divisor of `rows`, limited by `AT_ONCE`.
 
     Args:
       rows: number of rows.
@@ -91,9 +91,9 @@ def group_size(rows: int, *lengths: int) -> int:
 
 # --- Order ----------------------------------------------------------------------------------------
 
-# Floating-point numbers are sorted as integers that are ordered alike: XLA's CPU compiler sorts
-# integers in a quarter of the time, and there a search among sorted numbers takes less time than the
-# indices from a sort of pairs.
+# Floating-point numbers are mapped to integers in the same order and sorted as such, since XLA on a CPU
+# sorts integers in a quarter of the time. The place of each number in the order is found by a binary
+# search among the sorted ones; on a CPU, sorting pairs of number and index would take longer.
 
 
 def _as_integers(values: Array) -> Array:
@@ -108,7 +108,7 @@ def _as_floats(integers: Array, dtype: Any) -> Array:
 
 
 def _flipped(bits: Array) -> Array:
-    """Return the bits of a number with those of its size inverted if the sign is set."""
+    """Return the bits of a number; if its sign bit is set, all other bits are inverted."""
     return jnp.where(bits < 0, bits ^ jnp.iinfo(bits.dtype).max, bits)
 
 
@@ -132,10 +132,10 @@ class Ranks(NamedTuple):
 
     ordered: Float[Array, "d m"]  # each row in ascending order
     first: Int[Array, "d m"]  # for each number as given, the first place of its run
-    middle: Float[Array, "d m"]  # for each first place of a run, the middle of the run
+    middle: Float[Array, "d m"]  # at the first place of each run, the middle of the run
 
     def as_given(self, at_first_places: Float[Array, "d m"]) -> Float[Array, "d m"]:
-        """Return, in the order given, what was computed for the first places of the runs."""
+        """Return, for each number as given, what was computed for the first place of its run."""
         return jnp.take_along_axis(at_first_places, self.first, axis=1, mode="promise_in_bounds")
 
 
@@ -180,13 +180,13 @@ def quantiles(
 
     The number at index i of n ordered numbers has the level (i + 1/2) / n; between the levels of two
     neighbours, quantiles are interpolated linearly, and beyond the outermost levels they stay constant.
-    If both have as many numbers, a whole place i gives exactly number i.
+    If `size` equals `count`, a whole place i gives exactly number i of a row.
 
     Args:
       ordered: rows of numbers in ascending order, of which the first `count` are valid.
-      count: how many are valid.
-      places: indices from 0 to size - 1, also between two whole ones.
-      size: how many numbers there are among which these are places.
+      count: number of valid numbers in each row.
+      places: indices from 0 to size - 1, which may be fractional.
+      size: number of the ordered numbers among which `places` are indices.
 
     References:
       Hazen's rule, number 5 in Hyndman, Fan, "Sample quantiles in statistical packages", 1996.

@@ -14,8 +14,9 @@ GRID = 32  # most positions along each side that are compared
 # Squared length under which a vector counts as zero, and has no direction.
 SHORTEST = 1e-12
 
-# Mean cosine distance under which a position is taken for equal to all others. Distances between equal
-# features are some 1e-7 in float32; divided by their own sum, they would be noise of full size.
+# Least mean cosine distance from a position to all others by which the distances are divided. Distances
+# between equal features are rounding errors of some 1e-7 in float32; divided by their own sum, they
+# would become as large as true distances.
 LEAST = 1e-4
 
 
@@ -31,15 +32,15 @@ def grid_of_positions(features: FeatureMap) -> Float[Array, "*batch n c"]:
 
 
 def _every(side: int) -> slice:
-    """Return the places along a side, evenly spaced, with as much left out before as after them."""
+    """Return at most `GRID` evenly spaced places along a side, centred on the side."""
     stride = -(-side // GRID)
     return slice((side - 1) % stride // 2, None, stride)
 
 
 def cosine_distances(rows: Float[Array, "*batch n c"]) -> Float[Array, "*batch n n"]:
-    """Return 1 - cos of the angle between each two of n vectors; a vector of zeros has 1 to all.
+    """Return 1 - cos of the angle between each two of n vectors; it is 1 for a vector of zeros.
 
-    Where vectors are shorter than 1e-6, the cosine of the angle is taken for almost 0.
+    The cosine with a vector that is shorter than 1e-6 comes out as almost 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -48,7 +49,7 @@ def cosine_distances(rows: Float[Array, "*batch n c"]) -> Float[Array, "*batch n
       [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
     """
     squares = jnp.sum(jnp.square(rows), axis=-1, keepdims=True)
-    # 1 in place of a smaller length keeps both the result and its gradient finite.
+    # Squared lengths up to `SHORTEST` are replaced by 1, which keeps result and gradient finite.
     unit = rows * lax.rsqrt(jnp.where(squares > SHORTEST, squares, 1.0))
     return 1 - jnp.einsum("...ic,...jc->...ij", unit, unit, precision=lax.Precision.HIGHEST)
 
@@ -60,11 +61,11 @@ def self_similarity_distance(
 
     D is the matrix of `cosine_distances` between the positions, each column divided by its sum. The
     loss is sum(|D_canvas - D_content|) / n: the distance of two columns, from 0 to 2, averaged over the
-    columns. It does not change if all features are multiplied by a number. So it asks for the same
-    parts to be alike, not for the same look of them.
+    columns. It does not change if all features are multiplied by a number. The loss asks which parts of
+    a picture are alike, not what they look like.
 
-    Departure: the sum of a column is not taken for less than `LEAST` times n, so that a flat picture
-    gives no division by zero. (The source has no such limit.)
+    Departure from the source: columns are divided by `LEAST` times n if their sum is less, so that a
+    flat picture gives no division by zero.
 
     Args:
       canvas: features at n positions.
@@ -97,8 +98,9 @@ def self_similarity_distance(
 def self_similarity_on_grid(canvas: FeatureMap, content: FeatureMap) -> Scalar:
     """Return `self_similarity_distance` of two pictures' features [*batch, h, w, c] at one tap.
 
-    Compared are at most 32 x 32 positions, on a regular grid; so memory does not grow with the picture.
-    (The source draws 1024 positions anew in each update, and concatenates the features of all taps.)
+    At most 32 x 32 positions, on a regular grid, are compared, so that memory does not grow with the
+    picture. (The source draws 1024 positions anew in each update, and concatenates the features of all
+    taps.)
     """
     return self_similarity_distance(
         *(grid_of_positions(at_least_float32(features)) for features in (canvas, content))

@@ -33,9 +33,9 @@ SEED = 0  # of the random directions, which are the same in every run
 def random_directions(step: Any, channels: int, dtype: Any = jnp.float32) -> Float[Array, "c c"]:
     """Return as many random unit vectors as there are channels, uniform on the sphere.
 
-    They depend on the number of the update and on the number of channels only. So two taps with as
-    many channels use the same directions in one update. Each loss still has the same expected value as
-    with directions of its own; only their sum varies a little more from update to update.
+    They depend only on the number of the update and the number of channels, so two taps with the same
+    number of channels use the same directions in one update. The expected loss at each tap is the same
+    as with independent directions; only the sum over taps varies a little more from update to update.
 
     Args:
       step: number of the update.
@@ -61,23 +61,24 @@ def random_directions(step: Any, channels: int, dtype: Any = jnp.float32) -> Flo
 def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scalar:
     """Return the mean squared difference of the sorted projections of canvas and style.
 
-    Every update draws as many new directions as there are channels. If canvas and style have as many
-    positions, the loss is the source's: both are projected and sorted, and the mean of the squared
+    Every update draws as many new directions as there are channels. If canvas and style have equally
+    many positions, the loss is the source's: both are projected and sorted, and the mean of the squared
     differences is taken over positions and directions. If the numbers differ, the style's sorted
     projections are interpolated by `quantiles` at the levels of the canvas'. (The source repeats the
-    style's features, which works for multiples only.)
+    style's features, which works only if one number is a multiple of the other.)
 
-    The gradient is taken with the order of the canvas' projections held constant, as by autodiff. Where
-    projections are exactly equal, as in a flat canvas, that order is arbitrary; here equal projections
+    The gradient is taken with the order of the canvas' projections held constant, as in autodiff. Where
+    projections are exactly equal, as in a flat canvas, their order is arbitrary; here equal projections
     all get the gradient for the middle of their places.
 
-    Two updates differ in their losses by the directions alone. So the loss suits optimisers that do not
-    compare these, such as `Adam`; the guarded `LBFGS` refuses updates after which the loss is larger.
+    Since the directions change, even an unchanged canvas has another loss in the next update. So the
+    loss suits optimisers that do not compare losses, such as `Adam`; the guarded `LBFGS` would undo
+    updates after which the loss happens to be larger.
 
     Args:
       canvas: features of one picture.
       style: features of one or several pictures; see `blended_samples`.
-      extent: its number of the update decides on the directions.
+      extent: `extent.step`, the number of the update, determines the directions.
 
     Returns:
       The loss, a scalar. Only the gradient with respect to the canvas is defined.
@@ -114,10 +115,11 @@ _sliced.defvjp(_sliced_forward, _sliced_backward)
 def _value_and_gradient(
     features: Array, style: Samples, directions: Array, *, with_gradient: bool
 ) -> tuple[Scalar, Array]:
-    """Return the loss and, if wanted, its gradient; else zeros of no size.
+    """Return the loss and its gradient, or an empty array if `with_gradient` is False.
 
     Both are added up over groups of directions, so that only one group's projections exist at a time.
-    The gradient is made together with the loss, since autodiff would keep the projections of all.
+    The gradient is computed together with the loss, since autodiff would keep the projections of all
+    groups.
     """
     size, channels = features.shape
     count = as_float(size) * directions.shape[0]
@@ -133,7 +135,7 @@ def _value_and_gradient(
 def _add_group(
     features: Array, style: Samples, with_gradient: bool, before: Any, directions: Array
 ) -> tuple[Any, None]:
-    """Add the sum of squares of one group of directions, and half its gradient, to those before."""
+    """Add one group's sum of squares, and half the gradient of that sum, to the totals in `before`."""
     total, gradient = before
     size = features.shape[0]
     ranked = ranks(_projected(features, directions))

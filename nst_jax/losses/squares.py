@@ -1,4 +1,4 @@
-"""Gradient-scaled squares: an alternative to the mean of squares, whose gradient has one size."""
+"""Gradient-scaled squares, whose gradient is of similar size for small and for large differences."""
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,9 @@ def scaled_by_gradient(squares: Scalar, absolutes: Scalar) -> Scalar:
 def gradient_scaled_square(differences: Array) -> Scalar:
     """Return sum(d²) / (sum|d| + 1e-8) over all differences d.
 
-    It grows like |d| and not like d². Were the denominator constant, the L1 norm of the gradient would
-    be 2 however large the differences are; so layers and terms are balanced without weights. As in
-    the source, the denominator is differentiated too.
+    The result grows like |d| and not like d². With the denominator held constant, its gradient would
+    have the L1 norm 2 for differences of any size, so that layers and terms are balanced without
+    weights. As in the source, however, the denominator is differentiated too.
 
     Args:
       differences: any array.

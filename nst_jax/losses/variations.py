@@ -45,9 +45,10 @@ def powered_gradients(image: Image, where: Mask = None) -> Scalar:
 def nine_point_differences(image: Image, where: Mask = None) -> DifferenceSums:
     """Return the sums of squared differences along rows and columns, and along both diagonals.
 
-    The picture is surrounded by its border pixels repeated once, so that diagonal differences across
-    the border are differences along it. A pixel in the first or last line of `image` that the mask
-    includes is at the border of the whole picture: tiles have neighbours everywhere else.
+    The border pixels of the picture count as repeated once beyond the border, so that diagonal
+    differences across the border are differences along it. A pixel in the first or last row or column
+    of `image` counts as being at the border if the mask includes it. So a tile must also have the lines
+    beyond its own pixels, masked out, except where the whole picture ends.
     """
     down, right = _differences(image, where)
     straight = jnp.sum(jnp.square(down), axis=(-1, -2, -3))
@@ -57,7 +58,7 @@ def nine_point_differences(image: Image, where: Mask = None) -> DifferenceSums:
     diagonal = jnp.square(falling) + jnp.square(rising)
     if where is not None:
         diagonal = jnp.where(where[:-1, :-1, None], diagonal, 0)
-    # Across the border both diagonals end at two neighbours in its line.
+    # Both diagonals across the border give the difference of two neighbours along it: hence the 2.
     rows, columns = right[..., (0, -1), :, :], down[..., :, (0, -1), :]
     crossing = sum(jnp.sum(jnp.square(lines), axis=(-1, -2, -3)) for lines in (rows, columns))
     return straight, jnp.sum(diagonal, axis=(-1, -2, -3)) + 2 * crossing

@@ -2,9 +2,10 @@
 
 A canvas is the collapse of its pyramid, a linear map A from the levels z to the pixels A z. An
 optimiser over the levels is given the gradient Aᵀ g, with g the gradient in pixels, and moves z by u;
-the pixels then move by A u. So an optimiser whose update depends on gradients alone needs no levels of
-the canvas, only its own moments, level by level. An elementwise rule such as Adam then chooses the size
-of its steps at each level by itself; `optimizers.pyramid` has a fixed weight for each level.
+the pixels then move by A u. So an optimiser whose update depends on gradients alone, such as Adam, does
+not need the levels z themselves, only its own moments for each level. Since Adam divides by the root
+mean square of the gradient, it adapts its steps to each level; `optimizers.pyramid`, in contrast, has a
+fixed weight for each level.
 """
 
 from typing import Any, TypeAlias
@@ -71,9 +72,9 @@ def over_pyramid(
     """Return a transformation of pixels that moves the levels of their Laplacian pyramid by `rule`.
 
     Args:
-      rule: a transformation of a pytree. What it is given as parameters are the levels of the canvas.
+      rule: a transformation of a pytree; its gradients and parameters are the levels of the pyramid.
       levels: number of halvings.
-      height: number of rows of the canvas; rows below are padding with zeros. None: there is none.
+      height: number of rows of the canvas; rows below are padding with zeros. None means no padding.
 
     Returns:
       The transformation; its state is that of `rule`. In it, the finest level is padded as the canvas

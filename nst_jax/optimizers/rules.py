@@ -216,7 +216,8 @@ class TorchRMSState(NamedTuple):
 def scale_by_torch_rms(alpha: ScalarLike, eps: ScalarLike) -> optax.GradientTransformation:
     """Rescale gradients as torch's RMSprop does; see `RMSprop`.
 
-    The oldest supported `optax.scale_by_rms` adds epsilon under the root only.
+    `optax.scale_by_rms` is not used, since the oldest supported version of optax can add epsilon only
+    under the root.
     """
 
     def init(params: PyTree) -> TorchRMSState:

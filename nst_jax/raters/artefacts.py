@@ -137,8 +137,8 @@ def grid_energy(picture: AnyImage, *, period: int = 8) -> Scalar:
     """Return the largest of the peaks at the frequencies of a grid, see `grid_peaks`.
 
     Args:
-      picture: as in `grid_peaks`.
-      period: as in `grid_peaks`.
+      picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.
+      period: number of px after which a pattern repeats, even; see `grid_peaks`. Static.
 
     Returns:
       A scalar: from 0 to a few tenths if there is no pattern.

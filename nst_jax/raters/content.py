@@ -195,4 +195,4 @@ def self_similarity_divergence(
 
     # In blocks of rows, since all inner products at once would take gigabytes for pictures of 512 px.
     mean = jnp.mean(lax.map(divergence, (x, c), batch_size=min(ROWS, len(x))))
-    return jnp.maximum(mean, 0)  # which only rounding makes negative
+    return jnp.maximum(mean, 0)  # a divergence is negative only by rounding

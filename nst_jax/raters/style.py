@@ -51,8 +51,9 @@ def style_vector_distance(
       The distance, a scalar.
 
     Raises:
-      TypeError: as in `feed_forward.style_vector`.
-      ValueError: as in `feed_forward.style_vector`.
+      TypeError: if `predictor` is no `Params`.
+      ValueError: for weights of another network, and for a picture that is not [h, w, 3] or is smaller
+        than 16 px.
 
     Example:
       >>> import nst_jax as nst
@@ -114,10 +115,10 @@ def gram_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
 def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
     """Return the relative Wasserstein-2 distance of two Gaussians that are fitted to features.
 
-    The Gaussians have the means and covariances of the features over positions.
-    The square of the distance is |m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½), where m and C are mean
-    and covariance of the picture's features, m_s and C_s those of the style's. The distance is divided
-    by that of the style's Gaussian from the point 0, whose square is |m_s|² + tr C_s.
+    The Gaussians have the means and covariances of the features over positions. The square of the
+    distance is |m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½), where m and C are mean and covariance of
+    the picture's features, m_s and C_s those of the style's. The distance is divided by the distance of
+    the style's Gaussian from the point 0, whose square is |m_s|² + tr C_s.
 
     Computed by this formula, the traces would nearly cancel for similar Gaussians, and the root would
     be taken of a matrix that may be singular. So instead, the trace is computed as the least value

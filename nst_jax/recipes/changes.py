@@ -4,7 +4,8 @@ from typing import Any
 
 from nst_jax import _checks
 from nst_jax.recipes import presets, sizes
-from nst_jax.recipes.recipe import Recipe, check
+from nst_jax.recipes.checking import check
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.vgg.precision import precision_named
 
@@ -95,9 +96,9 @@ def with_quality(recipe: Recipe, quality: str) -> Recipe:
 def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size = None) -> Recipe:
     """Return the recipe with the size rules of content and style changed.
 
-    A number takes the place of the number in the recipe's rule for that picture. A width and height,
-    such as "400x300", is for the canvas and never distorts a style: without `style_size`, the style
-    gets the size that it would have if the recipe's own rule gave a canvas as large.
+    A number replaces the number in the recipe's size rule, for example its longer side. A width and
+    height, such as "400x300", is for the canvas and never distorts a style: without `style_size`, the
+    style gets the size that it would have if the recipe's own rule gave a canvas as large.
 
     Args:
       recipe: the recipe to change.

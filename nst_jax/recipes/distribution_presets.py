@@ -4,30 +4,33 @@
 """
 
 from nst_jax import losses, optimizers, vgg
-from nst_jax.recipes import sizes, starts
+from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.recipe import STYLE_TAPS, Descent, Pictures, Recipe, SecondStyle, Terms
 from nst_jax.recipes.schedules import GeometricScales
 from nst_jax.vgg import layers
 
 # --- Wasserstein-2 distance of Gaussians ----------------------------------------------------------
 
-# One standard deviation of an ImageNet pixel, by which torchvision's network divides its pixels, in the
-# grey levels that the embedded network reads.
+# The standard deviation of ImageNet's pixels, by which torchvision's network divides its input: the
+# mean over the channels, in grey levels from 0 to 255, the unit in which the embedded network reads
+# pixels.
 GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 
-# The source runs on torchvision's weights, whose features are smaller. Its losses of content and style
-# are both squares of features, and Adam's updates do not depend on a common factor of all losses. So
-# with other weights one ratio has to change, that to the variation, which is a square of pixels. The
-# rule: features are as many times larger as the pixels that the network reads, `GREY_LEVELS` times. How
-# far this holds layer by layer is not known, as torchvision's weights are not here to compare. With
-# them the source's own number holds, `tv_weight=2`.
-# Further departures: the 1e-4 that the source adds to variances is relatively smaller here. Scales
-# below the last get pictures reduced by a Lanczos filter from those of the last scale, in the source
-# from the originals by Pillow's bicubic filter. There a style smaller than the scale keeps its size, at
-# every scale; here it does so at the last one, and is reduced by the canvas' factor at the others.
-# 3000 updates are the source's for 512 px. For every factor of the root of 2 in size it makes 500 more
-# or fewer; here their number stays, unless `steps` is given.
-# Versions: PyTorch 1.13 to 2, Pillow 9; nothing in them differs from today.
+# The source runs on torchvision's weights, whose features are smaller than those of the embedded
+# weights. Its content and style losses are both squares of features, so they grow by the same factor,
+# and Adam's updates do not change if all losses are multiplied by a number. But the variation is a
+# square of pixels, so its weight has to grow by that factor too. It is assumed that features grow like
+# the pixels that the network reads: `GREY_LEVELS` times. Whether this holds at each layer is not known,
+# since torchvision's weights were not available. With torchvision's weights, use `tv_weight=2`, the
+# source's number.
+# Further departures: the source adds 1e-4 to variances, which is less here in proportion to the larger
+# features. The source makes the pictures of every scale from the originals by Pillow's bicubic filter;
+# here those of the coarser scales are reduced from those of the last scale, by a Lanczos filter. In the
+# source, a style smaller than the canvas keeps its size at every scale; here it does so only at the
+# last scale, and at the others it is reduced by the same factor as the canvas.
+# The source makes 3000 updates for 512 px, and 500 more or fewer for each factor √2 in size; here their
+# number stays 3000 for other sizes, unless `steps` is given.
+# Versions: PyTorch 1.13 to 2, Pillow 9; what the source uses of them computes the same today.
 CROWSONKB = Recipe(
     name="crowsonkb",
     source="crowsonkb/style-transfer-pytorch @ e7e2c713, style_transfer/style_transfer.py, with Adam; "
@@ -35,7 +38,7 @@ CROWSONKB = Recipe(
     pictures=Pictures(
         size=sizes.LongEdge(512),
         style_size=sizes.LongEdgeUpTo(512),
-        resize=sizes.pillow_bicubic,
+        resize=filters.pillow_bicubic,
     ),
     network=vgg.Network(padding=layers.replicate_first),
     terms=Terms(
@@ -50,7 +53,7 @@ CROWSONKB = Recipe(
         clip=True,
         steps=3000,
         schedule=GeometricScales(per_halving=2.0, smallest=128, first=1000, later=500),
-        enlarge=sizes.torch_bicubic,
+        enlarge=filters.torch_bicubic,
         average_decay=0.99,
     ),
 )
@@ -63,8 +66,9 @@ CROWSONKB = Recipe(
 # Its network has weights of its own, scaled so that activations are about 1 in each layer. Here each
 # layer's loss is divided by the square of the layer's mean activation in the embedded network, over the
 # sample pictures at 256 px: `sliced_layer_weights` of `tests/make_quality_golden.py`.
-# Where torch's L-BFGS ends one of the source's 64 rounds of 64 evaluations early, here it goes on.
-# Versions: PyTorch 1; its L-BFGS is today's.
+# The source calls torch's L-BFGS 64 times for 64 evaluations each. Where it ends a call early, the run
+# here goes on.
+# Versions: PyTorch 1, whose L-BFGS computes the same as today's.
 SLICED_WASSERSTEIN = Recipe(
     name="sliced-wasserstein",
     source="tchambon/A-Sliced-Wasserstein-Loss-for-Neural-Texture-Synthesis @ 491ee6db, "
@@ -100,8 +104,8 @@ SLICED_WASSERSTEIN = Recipe(
 
 # The source's default is SciPy's L-BFGS-B with a line search; this is its option `--optimizer adam`.
 # The source matches histograms of 256 bins, of features to the power of 1/4; here values are matched
-# exactly (see `losses.channel_histograms`). It resizes with OpenCV's INTER_AREA, and only pictures that
-# are larger. The paper has further parts, among them several scales, and weights that adapt to the
+# exactly (see `losses.channel_histograms`). It resizes with OpenCV's INTER_AREA, here with a Lanczos
+# filter. The paper has further parts, among them several scales, and weights that adapt to the
 # gradients.
 # Versions: TensorFlow 1 of 2017, whose Adam is Keras' Adam.
 HISTOGRAM = Recipe(
@@ -112,7 +116,7 @@ HISTOGRAM = Recipe(
     pictures=Pictures(
         size=sizes.LongEdgeUpTo(512, sizes.truncated),
         style_size=sizes.LikeContent(),
-        resize=sizes.antialiased,
+        resize=filters.antialiased,
     ),
     network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(

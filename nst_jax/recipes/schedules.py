@@ -6,6 +6,7 @@ from typing import ClassVar, TypeAlias
 import jax
 
 from nst_jax._types import Shape
+from nst_jax.vgg.taps import SMALLEST
 
 
 @jax.tree_util.register_dataclass
@@ -74,7 +75,7 @@ class GeometricScales:
       (((96, 128), 1000), ((136, 181), 500), ((192, 256), 500), ((272, 362), 500), ((384, 512), 500))
 
     References:
-      github.com/crowsonkb/style-transfer-pytorch, whose default this class has.
+      github.com/crowsonkb/style-transfer-pytorch, whose default numbers are the defaults here.
     """
 
     per_halving: float = 2.0
@@ -99,10 +100,10 @@ class GeometricScales:
         while True:
             longer = round(max(shape) / 2 ** (len(scales) / float(self.per_halving)))
             smaller = at_longer_side(longer, shape, original)
-            if longer < int(self.smallest) or min(smaller) < SHORTEST:
+            if longer < int(self.smallest) or min(smaller) < SMALLEST:
                 break
             scales.append(smaller)
-        # Where scales are dense and small, neighbours may be of one size after rounding.
+        # Small scales with a ratio near 1 may be equal after rounding; each size is kept once.
         distinct = list(dict.fromkeys(reversed(scales)))[-max(1, steps) :]
         weights = [float(self.first), *[float(self.later)] * (len(distinct) - 1)]
         return tuple(zip(distinct, _counts(weights, steps), strict=True))
@@ -122,8 +123,6 @@ Schedule: TypeAlias = OneScale | CoarseToFine | GeometricScales
 
 # Schedules by the names that recipe files use.
 SCHEDULES = {schedule.__name__: schedule for schedule in (OneScale, CoarseToFine, GeometricScales)}
-
-SHORTEST = 16  # px; lower limit of the shorter side of a scale coarser than the final one
 
 
 def at_longer_side(longer: int, final: Shape, original: Shape | None = None) -> Shape:
@@ -164,7 +163,7 @@ def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]
     """
     scales = [shape]
     factor = 1.0 / ratio
-    while round(max(shape) * factor) >= smallest and round(min(shape) * factor) >= SHORTEST:
+    while round(max(shape) * factor) >= smallest and round(min(shape) * factor) >= SMALLEST:
         scales.append((round(shape[0] * factor), round(shape[1] * factor)))
         factor /= ratio
     return tuple(reversed(scales))

@@ -1,7 +1,7 @@
-"""Size rules and resize filters: to what size, and how, pictures are resized before painting.
+"""Size rules: to what size pictures are resized before painting.
 
 A rule is a small dataclass whose numbers are pytree leaves; its `shape(height, width)` returns the new
-(height, width). A filter is a function (image, (height, width)) -> image.
+(height, width).
 """
 
 import bisect
@@ -12,18 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from nst_jax._types import AnyImage, Image, Resized, Shape
-from nst_jax.images.resizing import antialiased, bilinear, enlarge, torch_bicubic
+from nst_jax._types import Shape
 
 Rounding: TypeAlias = Callable[[int, int, int, int], Shape]
-
-Resize: TypeAlias = Callable[[AnyImage, Shape], Resized]
-
-# Resizes a canvas to the next scale; traceable, and keeps values outside [0, 1].
-Enlargement: TypeAlias = Callable[[Image, Shape], Resized]
 
 
 @runtime_checkable
@@ -395,50 +388,7 @@ def _pixels(number: int, argument: str) -> int:
     return number
 
 
-# --- Filters that work on 8-bit pixels ------------------------------------------------------------
-
-
-def pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
-    """Round a picture to 8 bits and resize it with Pillow's BILINEAR, antialiased on reduction.
-
-    Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
-    """
-    from nst_jax import images  # imported here, since the other filters do not need Pillow
-
-    return jnp.asarray(images.bilinear_8bit(image, shape))
-
-
-def pillow_bicubic(image: AnyImage, shape: Shape) -> Resized:
-    """Round a picture to 8 bits and resize it with Pillow's BICUBIC, Pillow's default.
-
-    Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
-    """
-    from nst_jax import images  # imported here, since the other filters do not need Pillow
-
-    return jnp.asarray(images.bicubic_8bit(image, shape))
-
-
-def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
-    """Round a picture to 8 bits and resize it with Pillow's NEAREST.
-
-    Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
-    """
-    from nst_jax import images  # imported here, since the other filters do not need Pillow
-
-    return jnp.asarray(images.nearest_8bit(image, shape))
-
-
-def old_pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
-    """Round a picture to 8 bits and resize it with the BILINEAR of Pillow before 2.7 (January 2015).
-
-    It is not antialiased; see `images.old_bilinear_8bit`. Not traceable, since it runs on the host.
-    """
-    from nst_jax import images  # imported here, since the other filters do not need Pillow
-
-    return jnp.asarray(images.old_bilinear_8bit(image, shape))
-
-
-# Size rules, roundings, filters and enlargements by the names that recipe files use.
+# Size rules and roundings by the names that recipe files use.
 SIZE_RULES = {
     rule.__name__: rule
     for rule in (
@@ -459,22 +409,4 @@ SIZE_RULES = {
 ROUNDINGS = {
     rounding.__name__: rounding
     for rounding in (nearest, truncated, truncated_scale, truncated_float32)
-}
-
-FILTERS = {
-    resize.__name__: resize
-    for resize in (
-        antialiased,
-        bilinear,
-        pillow_bilinear,
-        pillow_bicubic,
-        pillow_nearest,
-        old_pillow_bilinear,
-    )
-}
-
-ENLARGEMENTS: dict[str, Enlargement] = {
-    "bicubic": enlarge,
-    "torch_bicubic": torch_bicubic,
-    "bilinear": bilinear,
 }

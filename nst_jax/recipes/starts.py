@@ -182,7 +182,7 @@ class SeededBlend:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Instant:
-    """The content as `nst_jax.instant` styles it: a feed-forward network's picture, a head start.
+    """The content as the feed-forward networks of `nst_jax.instant` paint it, as a head start.
 
     The network needs all styles and their shares, but a start receives only the first style. So the run
     makes the picture itself, and does not call this start.

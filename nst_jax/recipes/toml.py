@@ -2,7 +2,8 @@
 
 This module follows the fields of the recipe's dataclasses, their annotations and the named values in
 `nst_jax.recipes.walk.CHOICES`, so it need not change for a new field or named value. A file is plain
-data: nothing in it is executed, and a function or dataclass that has no name there cannot be written.
+data: nothing in it is executed, and a function or dataclass without a name in `CHOICES` cannot be
+written.
 """
 
 import json
@@ -16,7 +17,8 @@ from typing import Any, get_args, get_origin
 
 from nst_jax import _checks
 from nst_jax.recipes import presets
-from nst_jax.recipes.recipe import Recipe, check
+from nst_jax.recipes.checking import check
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.walk import (
     CHOICES,
     Choice,
@@ -227,7 +229,7 @@ def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any
 def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -> None:
     """Refuse a table with a key that `kind` does not have, and suggest the nearest known key."""
     if all(name in declared_fields(kind) for name in table):
-        return  # before the slow work for an error message, since a batch may read thousands of tables
+        return  # what follows is slow, and a batch may read thousands of tables
     chosen = any(kind in choice.named.values() for choice in CHOICES)
     names = [*more, *([KIND] if chosen else []), *declared_fields(kind)]
     here = {name: f"{key}.{name}".lstrip(".") for name in names}
@@ -332,7 +334,7 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`.
-      ValueError: as `from_toml` does.
+      ValueError: for unknown keys and names, and for values of a wrong type or out of range.
 
     Example:
       >>> from nst_jax import recipes

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from nst_jax import _checks, losses, optimizers, vgg
-from nst_jax.recipes import sizes, starts
+from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.schedules import SCHEDULES, Schedule
 from nst_jax.vgg import layers, precision
 
@@ -52,7 +52,7 @@ class Choice(NamedTuple):
 CHOICES = (
     Choice(sizes.SizeRule, sizes.SIZE_RULES, "size rule"),
     Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding"),
-    Choice(sizes.Resize, sizes.FILTERS, "filter"),
+    Choice(filters.Resize, filters.FILTERS, "filter"),
     Choice(starts.Start, starts.STARTS, "start"),
     Choice(layers.Pool, layers.POOLS, "pooling"),
     Choice(layers.Padding, layers.PADDINGS, "padding"),
@@ -64,7 +64,7 @@ CHOICES = (
     Choice(losses.Variation, losses.VARIATIONS, "variation"),
     Choice(optimizers.Optimizer, optimizers.OPTIMIZERS, "optimizer"),
     Choice(Schedule, SCHEDULES, "schedule"),
-    Choice(sizes.Enlargement, sizes.ENLARGEMENTS, "enlargement"),
+    Choice(filters.Enlargement, filters.ENLARGEMENTS, "enlargement"),
 )
 
 
@@ -161,7 +161,7 @@ def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
 
 
 def parts_of(item: Item) -> Iterator[Item]:
-    """Yield the fields of an item's value, as items; none if it has no fields, or if its name says all.
+    """Yield the fields of an item's value, as items; nothing if it has none, or if its name says all.
 
     A number has no fields. A loss that is registered is described by its name; of any other loss, its
     functions and its flag `additive` are yielded, one item each.
@@ -196,7 +196,7 @@ def walk_item(item: Item) -> Iterator[Item]:
 
 
 def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
-    """Yield each full key that this dataclass can have, whichever named dataclasses are its values."""
+    """Yield all full keys of a dataclass, and those of all named dataclasses that it may contain."""
     for name, (_, declared, _, choice) in declared_fields(kind).items():
         yield prefix + name
         inner = [declared] if choice is None else choice.named.values()
@@ -278,9 +278,8 @@ def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Item]:
     """Yield the fields in which two dataclasses of one class differ, with the values of the first.
 
     Where both values of a field are instances of one dataclass, their differing fields are yielded
-    instead.
-    Arrays are compared by identity only: comparing their values would wait for the device, and fail
-    while tracing.
+    instead. Arrays are compared by identity only: comparing their values would wait for the device, and
+    fail while tracing.
     """
     for mine, theirs in zip(fields_of(one, prefix), fields_of(other, prefix), strict=True):
         if _same(mine.value, theirs.value):

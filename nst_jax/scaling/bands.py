@@ -92,8 +92,7 @@ def check_bands_allowed(bands: Bands | None, terms: Terms) -> None:
     if bands is None or terms.additive:
         return
     argument = "bands" if PICTURES in bands.mesh.shape else "devices"
-    names = ("content_loss", "style_loss", "variation")
-    name = next(name for name in names if not getattr(terms, name).additive)
+    name = next(name for name, loss in terms.named_losses.items() if not loss.additive)
     raise ValueError(
         f"`{argument}`: `{name}` is not additive, so the bands of a picture cannot be computed "
         "separately; paint each picture on one device"

@@ -155,9 +155,9 @@ def explaining_out_of_memory(
     """
     try:
         yield
-    except (
-        GeneratorExit
-    ):  # an unfinished run is dropped, perhaps at exit, when `jax` is already None
+    except GeneratorExit:
+        # An unfinished run is dropped. If this happens while Python exits, `jax` may be None already,
+        # and the next clause would fail.
         raise
     except jax.errors.JaxRuntimeError as error:
         if EXHAUSTED not in str(error):

@@ -39,7 +39,8 @@ def fitted(
       available: bytes that can be allocated; None if not known: the canvas is then computed whole.
       platform: the device's platform.
       devices: number of devices that share the canvas.
-      may_shorten_history: as in `plan_scales`.
+      may_shorten_history: whether this project's own recipes may keep fewer L-BFGS pairs, which changes
+        the picture.
 
     Raises:
       ValueError: if nothing fits. The message names the largest canvas, and the changes, that fit.
@@ -214,10 +215,10 @@ def largest_that_fits(
 
     Args:
       scale: the requested shapes of the canvas and the styles, which shrink by the same factor.
-      recipe: as in `estimate_memory`.
-      available: bytes that the device can allocate.
-      platform: as in `estimate_memory`.
-      devices: as in `estimate_memory`.
+      recipe: the recipe of the run, with its tiles.
+      available: bytes that each device can allocate.
+      platform: the platform whose memory is estimated, as in `estimate_memory`.
+      devices: number of devices that share the canvas.
 
     Returns:
       (height, width) of the canvas, with sides of at least 16 px; None if no canvas fits.

@@ -158,7 +158,7 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
     Args:
       old: (height, width) of the picture as it was read.
       new: (height, width) of the resized picture.
-      resize: the filter, a value of `sizes.FILTERS`.
+      resize: the filter, a value of `filters.FILTERS`.
     """
     if old == new:
         return _bytes_of_picture(old)  # the copy on the device

@@ -1,7 +1,8 @@
 """What a loss costs at one tap: its operations and the memory it takes, read from its jaxprs.
 
-So a loss of a user's own is counted as those of the package are. Counted are products of matrices,
-sorts and look-ups; other operations are elementwise, and under a hundredth of the network's.
+A jaxpr exists for every loss, so the losses of users are counted like those of the package. Only
+products of matrices, sorts and gathers are counted: other operations are elementwise, and take under a
+hundredth of the network's.
 """
 
 import math
@@ -17,12 +18,14 @@ from nst_jax.losses.kinds import ContentLoss, Extent, StyleLoss
 
 
 class LossCost(NamedTuple):
-    """What a loss costs at one tap, in one evaluation of loss and gradient; of style, beside its sums.
+    """What a content loss, or the distance of a style loss, costs at one tap, with its gradient.
+
+    The sums of a style loss over positions are not included; `sum_operations` counts them.
 
     Attributes:
-      operations: number of operations of the distance and of its gradient.
-      memory: bytes of the arrays that products, sorts and loops of the distance return; XLA fuses
-        elementwise operations, which return none.
+      operations: number of operations of the loss or distance and of its gradient.
+      memory: bytes of the arrays that their products, sorts, gathers and loops return. XLA fuses
+        elementwise operations, so that their results take no memory of their own.
     """
 
     operations: int
@@ -50,7 +53,7 @@ def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> Lo
       >>> distance_cost(WASSERSTEIN_RELATIVE, 8, 8, 64).operations // (2 * 64**3)    # products
       40
     """
-    if loss.additive:  # its sums have the same shapes for any number of positions
+    if loss.additive:  # sums over positions have the same shapes for any number of positions
         height = width = 1
     return _cached(_distance_cost, loss, height, width, channels)
 
@@ -133,8 +136,8 @@ def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
                     yield from _equations(inner, inside)
 
 
-# How many operations of the network take as long as one comparison of a sort, or one look-up at an
-# arbitrary place; a rough value, measured on a CPU.
+# How many operations of the network take as long as one comparison of a sort, or one read of a gather;
+# a rough value, measured on a CPU.
 ACCESS = 300
 
 

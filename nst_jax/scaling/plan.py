@@ -238,8 +238,8 @@ def plan(
       tile: see `stylize`.
       devices: see `stylize`; with several pictures, see `stylize_many`.
       pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
-      chunk: as in `stylize_many`.
-      bands: as in `stylize_many`.
+      chunk: largest number of pictures painted at once, see `stylize_many`.
+      bands: number of devices that share each picture, see `stylize_many`.
       memory: bytes that each device can allocate, or that all CPU devices can allocate together; None
         asks the device.
       platform: "cpu", "gpu" or "tpu"; None is the platform of the devices. It decides on a precision of
@@ -345,11 +345,12 @@ def plan_scales(
       device: the device that holds the weights; None is the first local device.
       pictures: number of pictures that are painted with this recipe at these scales.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
-      memory: as in `plan`.
-      platform: as in `plan`.
-      may_shorten_history: whether the package's default recipe may keep fewer L-BFGS pairs, which
-        changes the picture, if no variant from `memory_savers` fits. Other recipes belong to
-        their authors, so they always keep their history.
+      memory: bytes that each device can allocate, or that all CPU devices can allocate together; None
+        asks the device.
+      platform: "cpu", "gpu" or "tpu"; None is the platform of the devices.
+      may_shorten_history: whether this project's own recipes, `default` and `gram`, may keep fewer
+        L-BFGS pairs, which changes the picture, if no variant from `memory_savers` fits. Published
+        recipes always keep the history of their source.
       files: the memory that the picture files take; None if not known.
       unread: whether these files are still to be read, so that they take some of the available memory.
 

@@ -64,7 +64,7 @@ def mesh_of_batch(devices: Devices, bands: int = 1) -> Mesh | None:
     """Return a mesh for a batch in which several devices may share each picture.
 
     Args:
-      devices: as in `mesh_of`.
+      devices: None, `"all"`, a number of devices, or a list of devices; see `mesh_of`.
       bands: number of devices that share one picture, each computing one band of it.
 
     Returns:

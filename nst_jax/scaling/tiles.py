@@ -42,7 +42,7 @@ class Cut:
     side: int  # length of the side, px
     core: int  # length of a core, px, a multiple of 16; the last core may be shorter
     window: int  # length of a window, px
-    halo: int  # least px by which a window extends past its core; less at the picture's border
+    halo: int  # least px by which a window extends past its core, except at the picture's border
 
     @property
     def count(self) -> int:
@@ -160,9 +160,9 @@ def window_of(
 def _axis(side: int, tile: int, halo: int) -> Cut:
     """Cut a side into as few cores of equal size as possible.
 
-    A window is shorter than `tile`, two halos and one step (16 px) of the pooling grid together. A side
-    shorter than that sum is one core. If there are only two cores, each needs a halo on one side only,
-    so each core may be longer by one halo.
+    A window is always shorter than `tile` + 2 * `halo` + 16 px, where 16 px is one step of the pooling
+    grid. So a side shorter than this sum is not cut: it is one core. If there are only two cores, each
+    needs a halo on one side only, so each core may be longer by one halo.
     """
     if side < tile + 2 * halo + SMALLEST:
         return Cut(side, _on_grid(side), side, halo)
@@ -328,14 +328,18 @@ def summed_with_gradient(
 ) -> tuple[Sums, Image]:
     """Return what `summed` and `gradient` return, computing each tile once.
 
-    That is possible where the cotangent is known before the sums are: for a value that is linear in
-    them.
+    This needs the cotangent of the sums before the sums are known, which is possible if the loss is
+    linear in the sums.
 
     Args:
-      image: as in `gradient`.
-      grid: as in `gradient`.
-      of_window: as in `gradient`.
-      cotangent: as in `gradient`.
+      image: [h, w, 3], a picture or a device's slab.
+      grid: how the picture is cut.
+      of_window: the sums of one tile, as a function of its window's pixels and its index.
+      cotangent: the cotangent of the sums, a pytree like the sums.
+
+    Returns:
+      The sums over the tiles that this device computes, and their gradient [h, w, 3] with respect to
+      the image.
     """
 
     def add(index: Index, total: tuple[Sums, Image]) -> tuple[Sums, Image]:

@@ -63,7 +63,8 @@ def conv3x3(
     Args:
       x: the features to convolve.
       kernel: the layer's weights.
-      forms: forms of the kernel, computed before a loop instead of in every step; see `with_forms`.
+      forms: forms of the kernel, computed once before a loop by `network.with_forms`; None computes the
+        transposed kernel here.
       products: the precision that the convolution requests from the device.
 
     Returns:
@@ -142,8 +143,10 @@ Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
 # reading order, or `_NO_WINNER` if a ReLU before the pooling leaves no positive member.
 Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 
+# A function of (features, kernel, forms of the kernel, precision of products): it pads and convolves.
 Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None, lax.Precision], Convolved]
 
+# A function of (features, `ceil`): if `ceil`, an odd last row or column is pooled, else it is dropped.
 Pool: TypeAlias = Callable[[FeatureMap, bool], Pooled]
 
 
@@ -188,8 +191,9 @@ def reflect_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with `x` mirrored at its border pixels; repeat these if a side of `x` has only 1 px."""
-    mode = "reflect" if min(x.shape[1:3]) > 1 else "edge"
+    """Convolve with `x` mirrored at its border pixels; a side of only 1 px has these repeated."""
+    # Each side is compared by itself: `min` would compare symbolic sizes with each other.
+    mode = "reflect" if all(side > 1 for side in x.shape[1:3]) else "edge"
     return _convolve_padded(mode, x, kernel, forms, products)
 
 
@@ -267,8 +271,8 @@ _max_of_positive.defvjp(_positive_forward, _max_backward)
 def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
     """Make sides even: crop the last line of odd sides, or with `ceil` add one line of `fill`."""
     height, width = x.shape[1:3]
-    # The new sides are written as twice something: of a symbolic side (see `jax.export`) that is
-    # written otherwise, such as `height - height % 2`, JAX cannot tell that it is even.
+    # The new sides are written as products with 2, since sides may be symbolic (see `jax.export`): JAX
+    # knows that `height // 2 * 2` is even, but not that `height - height % 2` is.
     if ceil:
         missing = [(side + 1) // 2 * 2 - side for side in (height, width)]
         edges = ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0))
@@ -316,8 +320,8 @@ def scaled_average_pool(x: FeatureMap, ceil: bool) -> Pooled:
 def l2_pool(x: FeatureMap, ceil: bool) -> Pooled:
     """Take 0.78 times the L2 norm of 2 x 2 windows; a window of zeros gets no gradient.
 
-    With `ceil`, the squares of a border window are averaged over the pixels that exist, and the mean
-    counts four times, as in torch's `LPPool2d`.
+    With `ceil`, the squares of a border window are averaged over the pixels that exist, and the mean is
+    multiplied by four, as in torch's `LPPool2d`.
     """
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
     norm = _norm_of_windows(_fit_to_windows(x, ceil, 0.0))

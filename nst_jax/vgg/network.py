@@ -76,7 +76,7 @@ def with_forms(
       params: weights, with or without forms.
       taps: the taps that the loop reads.
       shape: (height, width) of the largest canvas, which decides which layers get forms for Winograd
-        convolution; with None, none is added. With a shape, the weights must be concrete, not traced,
+        convolution; None adds no such form. With a shape, the weights must be concrete, not traced,
         since their device decides too.
       precision: the network's precision. Kernels are first rounded to its dtype for activations and
         forms are computed from the rounded kernels, so that a layer gives the same result with and
@@ -158,10 +158,11 @@ class Network:
         (rematerialisation): 50 % more work for less memory. XLA's CPU compiler stores them anyway.
       tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed. The
         network sees each tile with a halo (the pixels around it), so losses and gradient are those of
-        the whole picture, in the memory of a tile; see `nst_jax.scaling.tiles`. (Tiles may be larger
-        where each of them touches the picture's border.) 0 computes pictures of any size whole, as
-        `features` always does. None lets `stylize`, `paint` and `stylize_many` choose tiles for a
-        picture that does not fit in memory whole; other functions, such as `step`, read None as 0.
+        the whole picture, in the memory of a tile; see `nst_jax.scaling.tiles`. (Where a side of the
+        picture is cut into two tiles only, each needs a halo on one side and may be longer.) 0 computes
+        pictures of any size whole, as `features` always does. None lets `stylize`, `paint` and
+        `stylize_many` choose tiles for a picture that does not fit in memory whole; other functions,
+        such as `step`, read None as 0.
     """
 
     pool: Pool = max_pool
@@ -182,7 +183,7 @@ class Network:
         another platform, set a precision other than `AUTO`.
 
         Args:
-          platform: the platform as JAX names it; None is that of JAX's default device.
+          platform: JAX's name of the platform, such as "gpu"; None is that of JAX's default device.
 
         Returns:
           The precision; `AUTO` is float32 on a CPU and `accelerator_precision` elsewhere.
@@ -322,10 +323,10 @@ def measured(
 
     Args:
       params: weights from `nst_jax.load_params`.
-      images: as in `features`.
+      images: [*batch, h, w, 3] sRGB in [0, 1], at least 16 px on each side.
       measures: a function of the activations [*batch, h', w', c] for each tap, by the tap's name as
         `resolve_tap` returns it.
-      network: as in `features`.
+      network: pooling, padding, pixel convention and precision; default: `Network()`.
 
     Returns:
       The result of each function, by tap.

@@ -45,7 +45,7 @@ FLOAT32 = Precision("float32", lax.Precision.HIGHEST)
 # NVIDIA's matrix units round factors to 10 fraction bits; a TPU multiplies in three passes of bfloat16.
 TENSORFLOAT32 = Precision("tensorfloat32", lax.Precision.HIGH)
 
-# Factors with 7 fraction bits, sums in float32, and activations in half the memory.
+# Factors with 7 fraction bits, sums in float32, and activations in half the memory of float32.
 BFLOAT16 = Precision("bfloat16", lax.Precision.DEFAULT, "bfloat16")
 
 
@@ -102,7 +102,8 @@ def precision_named(name: Any) -> AnyPrecision:
     return NAMED[name]
 
 
-DEFAULT_DEVICE = "jax_default_device"  # a setting in `jax.config`; type checkers do not know it
+# Name of a setting in `jax.config`. It is read by `getattr`, since type checkers do not know it.
+DEFAULT_DEVICE = "jax_default_device"
 
 
 def default_platform() -> str:
@@ -121,7 +122,7 @@ def precision_on(
 
     Args:
       precision: a precision, or `AUTO`.
-      platform: the platform as JAX names it; None is that of JAX's default device.
+      platform: JAX's name of the platform, such as "gpu"; None is that of JAX's default device.
       accelerator_precision: what `AUTO` means on an accelerator.
 
     Returns:

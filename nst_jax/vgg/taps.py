@@ -128,7 +128,8 @@ def halo_of(taps: Iterable[str]) -> int:
       taps: names as `resolve_tap` returns them.
 
     Returns:
-      The distance in px, rounded up to a multiple of 16 so that tiles begin where poolings begin.
+      The distance in px, rounded up to a multiple of 16 so that tiles begin where the windows of all
+      four poolings begin.
 
     Example:
       >>> from nst_jax.vgg.taps import halo_of

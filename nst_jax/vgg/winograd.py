@@ -131,6 +131,8 @@ def convolve(
     down, across = -(-height // PATCH), -(-width // PATCH)  # numbers of patches
     below, right = PATCH * down - height + 1, PATCH * across - width + 1
     padded = jnp.pad(x, ((0, 0), (1, below), (1, right), (0, 0)))
+    # The comments below name axes: n pictures, `down` and `across` patches, w pixels of a row, i input
+    # channels, o output channels; numbers are places in a window (6) or in a patch (4).
     rows = [_strided_lines(padded, start, down, axis=1) for start in range(WINDOW)]
     half = lax.optimization_barrier(_transform(PIXELS, rows, axis=0))  # axes: 6 n down w i
     columns = [_strided_lines(half, start, across, axis=3) for start in range(WINDOW)]

@@ -83,7 +83,7 @@ VGG19 = "vgg19"  # the attribute `network` of VGG-19; files that lack it have we
 
 
 class WeightsInfo(NamedTuple):
-    """What a weights file says about itself."""
+    """What a weights file says about itself; the module's docstring describes its attributes."""
 
     name: str  # name of the file, without its folder
     network: str  # such as "vgg19"

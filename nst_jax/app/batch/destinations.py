@@ -57,9 +57,8 @@ def destinations(
             taken[path] = row
     # In lower case, since some file systems take `A.png` and `a.png` for the same file.
     names = {path.lower() for path in taken}
-    counts: Counter[str] = (
-        Counter()
-    )  # by stem, how often it was used, so that no number is tried twice
+    # How often each stem was used, so that no number is tried twice.
+    counts: Counter[str] = Counter()
     found = []
     for row in rows:
         if row.output is not None:
@@ -119,7 +118,7 @@ def check_destinations(
             if output.parent not in existing:
                 existing[output.parent] = _existing(output.parent)
             there = existing[output.parent] / output.name
-            # A link's file may be in another folder than the link, so each link is tested.
+            # The target of a symbolic link may be in another folder, so each link is tested.
             probe = there.parent not in probed or os.path.islink(there)
             images.check_output(there, argument="output", probe=probe)
             probed.add(there.parent)

@@ -33,7 +33,7 @@ class Entry(NamedTuple):
     content: Path
     styles: tuple[Path, ...]
     output: Path
-    recipe: Recipe  # with all flags, overrides and style shares applied; see also `auto_on`
+    recipe: Recipe  # with all flags, overrides and style shares applied
     scales: tuple[prepare.Scale, ...]  # coarse to fine
     seen: tuple[images.Glance, ...]  # size and digest of content and styles at planning
     auto_on: str = ""  # the platform that decided on the precision of `recipe`; empty if none did

@@ -131,7 +131,7 @@ def recipes_of(
       ValueError: if a row's recipe cannot be used; names the row if it came from a manifest.
     """
     if any(row.recipe is None for row in rows):
-        arguments.recipe_of(changes)  # so that a wrong flag is not blamed on a row
+        arguments.recipe_of(changes)  # raises for a wrong flag, before an error would name a row
     bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides
     known: dict[Any, Recipe] = {}
     found = []

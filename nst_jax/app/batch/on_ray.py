@@ -33,9 +33,10 @@ from nst_jax.recipes import toml
 from nst_jax.weights.params import WeightsInfo
 
 RETRIES = 3  # most times that a block of groups is tried again after its actor died
-# The most groups in one block. An actor reads files ahead only within a block, so with small blocks it
-# waits for files. With large blocks, the work is divided less evenly among the actors, and with
-# `--overwrite` more is painted again after an actor died.
+# Largest number of groups in a block, the part of the work that Ray gives to an actor at a time. An
+# actor reads files ahead only within a block, so with small blocks it waits for files. With large
+# blocks, the work is divided less evenly among the actors, and with `--overwrite` more is painted again
+# after an actor died.
 MOST_GROUPS = 8
 ACCELERATORS = ("GPU", "TPU")  # names of accelerators among Ray's resources
 

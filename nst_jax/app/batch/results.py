@@ -114,7 +114,7 @@ class Results(AbstractContextManager):
             self._failure = error
 
     def ensure_saved(self) -> str:
-        """Save all records in another folder, if possible, in case the result manifest lacks some.
+        """If the result manifest lacks records, save all of them in another folder, if possible.
 
         Returns:
           Why it lacks some, and where they are saved; "" if it lacks none.
@@ -254,11 +254,11 @@ def divided(
     finished: list[tuple[R, dict[str, Any]]] = []
     if overwrite:
         return list(entries), finished
-    # Read only if it is needed, since thousands of shards have as many result manifests.
+    # Read only if necessary, since a batch of thousands of shards has as many result manifests.
     written = functools.cache(lambda: written_before(folder))
     for entry in entries:
         embedded = None
-        if entry.output.is_file():  # asked here, since `requested` takes longer
+        if entry.output.is_file():  # checked first, since `requested` takes longer
             embedded = read_if_finished(entry.output, requested(entry))
         if embedded is not None:
             finished.append((entry, embedded))
@@ -278,7 +278,7 @@ def divided(
 
 
 def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
-    """Refuse the path of a contact sheet that cannot be written, or has a file of another program."""
+    """Refuse the path of a contact sheet if it cannot be written, or has another program's file."""
     if not sheet.parent.exists():
         return
     images.check_output(sheet, argument="output")

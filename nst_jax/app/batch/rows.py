@@ -73,7 +73,7 @@ def requested_rows(
 
     Raises:
       ValueError: if `styles` is empty without a manifest, if arguments cannot be used together, if
-        `output` is also an input; and as in `paired` and `read_manifest`.
+        `output` is also an input, or whenever `paired` or `read_manifest` raises it.
     """
     manifest = next(filter(is_manifest, contents), None)
     if manifest is not None:
@@ -172,7 +172,8 @@ def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) ->
       Rows in the order of the contents, then the styles.
 
     Raises:
-      ValueError: if `zipped` and the numbers of contents and styles differ; and as in `expanded`.
+      ValueError: if `zipped` and the numbers of contents and styles differ, if a folder cannot be read
+        or has no pictures, or if no file matches a glob.
     """
     pairs = pairs_of(expanded(contents, "contents"), expanded(styles, "styles"), zipped=zipped)
     return [
@@ -349,7 +350,7 @@ def _text(name: str, value: Any) -> str | None:
         os.fsencode(value or "")
     except UnicodeEncodeError:
         raise ValueError(
-            f"`{name}`: {value!r} has half a character; JSON writes it in two"
+            f"`{name}`: {value!r} has half a character: one of two \\u codes is missing"
         ) from None
     return (value or "").strip() or None
 
@@ -384,7 +385,7 @@ def _typed(value: Any) -> str:
 
 @contextmanager
 def naming_row(row: ManifestRow) -> Iterator[None]:
-    """Prefix errors in this context with the manifest and the row's number, if there is a manifest."""
+    """Context manager: prefix errors with the manifest and the row's number, if there is a manifest."""
     try:
         yield
     except (TypeError, ValueError) as error:

@@ -69,9 +69,7 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
         (painted,) = paint_rows(job, painter)
     if isinstance(painted, results.Record):
         error = painted.error or "nothing was painted"
-        if error.startswith(
-            ("`content`", "`style`")
-        ):  # only seen to be damaged when it was decoded
+        if error.startswith(("`content`", "`style`")):  # the file cannot be decoded, or has changed
             raise ValueError(error)
         print_message("error", as_flags(error))
         return 1
@@ -132,7 +130,7 @@ def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str
 
 @contextmanager
 def _telling(display: Display, row: Row) -> Iterator[None]:
-    """Context manager: if it lasts over two seconds, show a line that says what takes the time."""
+    """Context manager: if its block takes over two seconds, show a line that says what is slow."""
     what = f"painting {px(row.shape)}; for the first picture of a size this includes compiling"
     timer = threading.Timer(SILENT_SECONDS, display.say, [what])
     timer.daemon = True

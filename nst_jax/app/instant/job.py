@@ -52,7 +52,7 @@ class ChosenStyle:
     def labels(self) -> tuple[Path, ...]:
         """The files, or the names as if they were paths; results are named after their stems.
 
-        For a network that has several styles, they are its file and the names.
+        For a network that has several styles, they are its file and the names of the styles.
         """
         if self.trained is not None and len(self.trained.network.styles) == 1:
             return self.paths
@@ -195,7 +195,7 @@ def _divided(words: Sequence[StyleShare]) -> tuple[float, ...]:
 def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
     """Return the styles of `--styles`: names, files, and pictures in folders or that match patterns.
 
-    Of a trained network's file they are all its styles, each alone.
+    The file of a trained network stands for all its styles, each alone.
     """
     found = []
     for word in words:
@@ -213,7 +213,7 @@ def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
 
 
 def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> None:
-    """Refuse options that are invalid or do not suit a style, and style pictures that get too small."""
+    """Refuse invalid options, options that do not suit a style, and too small style pictures."""
     single_pass.check_strength(chosen["strength"])
     given_styles.content_rule(chosen["size"])
     rule = given_styles.style_rule(chosen["style_size"])

@@ -25,7 +25,7 @@ class PaintedRow(NamedTuple):
 
     row: Row
     image: HostImage  # [h, w, 3] in [0, 1]
-    alpha: Any  # the opacity of the content, [h, w] at its own size, or None
+    alpha: Any  # opacity of the content before resizing, [h, w] in [0, 1]; None if it is opaque
     seconds: float  # duration of painting its group, divided by the number of pictures
 
 
@@ -104,7 +104,8 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
     """Return rows in groups that are painted together.
 
-    The rows of a group have one network and one shape, and are at most as many as gain speed.
+    The rows of a group have the same network and the same shape, and there are no more of them than
+    gain speed when they are painted together.
     """
     alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:
@@ -126,7 +127,7 @@ def paint_rows(
 
     Args:
       job: the job.
-      painter: has the networks.
+      painter: has the networks, and paints with them.
 
     Yields:
       Painted pictures, and records of the rows that failed.

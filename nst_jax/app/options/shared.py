@@ -32,7 +32,7 @@ optional_pictures = all_of(
 
 
 def recipe(default: str = "`default`", value: str | None = None) -> Decorator:
-    """Return the option of the recipe; its default is `value`, described in `--help` by `default`."""
+    """Return the option `--recipe`; its default is `value`, described in `--help` by `default`."""
     return look(
         "--recipe",
         metavar="NAME|FILE",
@@ -139,7 +139,7 @@ metadata = output(
 
 
 def watched(before: str = "") -> Decorator:
-    """Return the options about the picture during the run; `before` says what OUT shows at first."""
+    """Return the options `--every` and `--frames`; `before` is help text on what OUT shows at first."""
     return all_of(
         output(
             "--every",
@@ -164,7 +164,7 @@ quiet = option("--quiet", "-q", is_flag=True, help="print nothing but errors")
 
 
 def precision_with(precision: str, default: str) -> Decorator:
-    """Return the option of the precision; for the arguments, see `computing_with`."""
+    """Return the option `--precision`; for the arguments, see `computing_with`."""
     return memory(
         "--precision",
         metavar="NAME",
@@ -174,7 +174,7 @@ def precision_with(precision: str, default: str) -> Decorator:
 
 
 def computing_with(precision: str, default: str) -> Decorator:
-    """Return the options of precision and tiles.
+    """Return the options `--precision` and `--tile`.
 
     Args:
       precision: what `auto` means on a GPU or TPU, in the words of `--help`.
@@ -199,7 +199,7 @@ RECIPES_PRECISION = (
 
 
 def devices(text: str) -> Decorator:
-    """Return the option of the number of devices, with its text in `--help`."""
+    """Return the option `--devices`, with its text in `--help`."""
     return memory(
         "--devices", type=parsing.DeviceCount(), metavar="N|all", help=f"{text} (default: 1)"
     )
@@ -247,7 +247,7 @@ weights_file = expert(
 
 
 def cache_for(text: str) -> Decorator:
-    """Return the option that turns the cache off, with its text in `--help`."""
+    """Return the option `--cache/--no-cache`, with its text in `--help`."""
     return expert("--cache/--no-cache", default=True, help=f"{text} (default: yes)")
 
 

@@ -1,0 +1,190 @@
+"""The feed-forward networks as models to export."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from nst_jax._types import Params
+from nst_jax.export.models import (
+    SIDES,
+    STYLE_SIDES,
+    Model,
+    Program,
+    Specs,
+    Weights,
+    named_weights,
+    nested_weights,
+    of_weights,
+    picture_of,
+    with_weights,
+)
+from nst_jax.feed_forward import arbitrary, johnson, styles26
+from nst_jax.feed_forward.style_files import ReadStyle
+from nst_jax.feed_forward.style_names import NAMES
+from nst_jax.vgg.precision import FLOAT32
+from nst_jax.weights.params import WeightsInfo, read_info_of
+
+_IMAGE = {"content": "the picture to paint, sRGB in [0, 1]", "image": "the result, sRGB in [0, 1]"}
+_STYLE = {"style": "a picture of the style, sRGB in [0, 1]"}
+
+# (height, width) in px of the style pictures on which the network `arbitrary` was trained.
+STYLE_SHAPE = (256, 256)
+
+
+def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
+    """Describe the network that takes its style from a picture, for `save`.
+
+    Its programs are those of `nst_jax.feed_forward`:
+
+        image = stylize(weights, content, style)             # the two below in one
+        vector = style_vector(weights, style)                # [100]
+        image = stylize_with(weights, content, vector)
+
+    Args:
+      params: weights from `nst_jax.feed_forward.load_arbitrary`.
+      info: description of the weights file; None describes the one that comes with the package.
+
+    Returns:
+      A `Model`.
+
+    Example:
+      >>> from nst_jax.feed_forward import load_arbitrary
+      >>> list(arbitrary_model(load_arbitrary()).programs)
+      ['stylize', 'style_vector', 'stylize_with']
+    """
+
+    def vector_of(weights: Weights, style: Any) -> Any:
+        return arbitrary.style_vector(with_weights(params, weights), style, precision=FLOAT32)
+
+    def painted(weights: Weights, content: Any, vector: Any) -> Specs:
+        found = arbitrary.stylize_with(
+            with_weights(params, weights), content, vector, precision=FLOAT32
+        )
+        return {"image": found}
+
+    stylize = Program(
+        call=lambda weights, content, style: painted(weights, content, vector_of(weights, style)),
+        inputs=lambda sizes: {
+            "content": picture_of(SIDES, sizes),
+            "style": picture_of(STYLE_SIDES, sizes),
+        },
+        sides=(*SIDES, *STYLE_SIDES),
+        about=_IMAGE | _STYLE,
+    )
+    style_vector = Program(
+        call=lambda weights, style: {"vector": vector_of(weights, style)},
+        inputs=lambda sizes: {"style": picture_of(STYLE_SIDES, sizes)},
+        sides=STYLE_SIDES,
+        about=_STYLE | {"vector": "what the style is like"},
+    )
+    stylize_with = Program(
+        call=painted,
+        inputs=lambda sizes: {
+            "content": picture_of(SIDES, sizes),
+            "vector": jax.ShapeDtypeStruct((arbitrary.VECTOR,), jnp.float32),
+        },
+        about=_IMAGE | {"vector": "a style's vector, or a mean of several"},
+    )
+    return Model(
+        name="arbitrary",
+        summary="paints a picture in the style of another picture",
+        programs={
+            "stylize": stylize,
+            "style_vector": style_vector,
+            "stylize_with": stylize_with,
+        },
+        weights=named_weights(params.layers),
+        facts={"weights": of_weights(info or read_info_of(arbitrary.ARCHITECTURE))},
+        style_shape=STYLE_SHAPE,
+    )
+
+
+def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
+    """Describe the network of 26 styles, for `save`.
+
+    It has one program, `stylize(weights, content, shares)`. The shares [26] of the styles sum to 1.
+
+    Args:
+      params: weights from `nst_jax.feed_forward.load_styles26`.
+      info: description of the weights file; None describes the one that comes with the package.
+
+    Returns:
+      A `Model`.
+
+    Example:
+      >>> from nst_jax.feed_forward import load_styles26
+      >>> list(styles26_model(load_styles26()).programs)
+      ['stylize']
+    """
+
+    def call(weights: Weights, content: Any, shares: Any) -> Specs:
+        found = styles26.stylize_mixture(
+            with_weights(params, weights), content, shares, precision=FLOAT32
+        )
+        return {"image": found}
+
+    return Model(
+        name="styles26",
+        summary="paints a picture in one of 26 styles, or in a mixture of them",
+        programs={"stylize": _mixture(call, styles26.STYLES)},
+        weights=named_weights(params.layers),
+        facts={
+            "styles": list(NAMES),
+            "weights": of_weights(info or read_info_of(styles26.ARCHITECTURE)),
+        },
+    )
+
+
+def trained_model(style: ReadStyle) -> Model:
+    """Describe a network that `nst_jax.train` trained, for `save`.
+
+    It has one program, `stylize(weights, content, shares)`, with a share for each of its styles.
+
+    Args:
+      style: what `nst_jax.feed_forward.style_files.read_style_file` returns.
+
+    Returns:
+      A `Model`.
+
+    Example:
+      >>> import jax
+      >>> from nst_jax.feed_forward import johnson, style_files
+      >>> params = johnson.fresh_params(jax.random.key(0), 2, width=0.25, blocks=1)
+      >>> network = johnson.StyleNetwork(params, ("wave", "mosaic"))
+      >>> model = trained_model(style_files.ReadStyle(network, {}, ""))
+      >>> model.facts["styles"]
+      ['wave', 'mosaic']
+    """
+
+    def call(weights: Weights, content: Any, shares: Any) -> Specs:
+        return {"image": johnson.stylize_trained(nested_weights(weights), content, shares)}
+
+    names = list(style.network.styles)
+    return Model(
+        name="style file",
+        summary=f"paints a picture in the style of {', '.join(names)}",
+        programs={"stylize": _mixture(call, len(names))},
+        weights=named_weights(style.network.params),
+        facts={
+            "styles": names,
+            "weights": {
+                "origin": "trained by nst-jax train",
+                "digest": style.digest,
+                "training": dict(style.facts),
+            },
+        },
+    )
+
+
+def _mixture(call: Callable[..., Specs], styles: int) -> Program:
+    """Return the program of a network that mixes `styles` styles by their shares."""
+    return Program(
+        call=call,
+        inputs=lambda sizes: {
+            "content": picture_of(SIDES, sizes),
+            "shares": jax.ShapeDtypeStruct((styles,), jnp.float32),
+        },
+        about=_IMAGE | {"shares": "the share of each style; their sum is 1"},
+    )

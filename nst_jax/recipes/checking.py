@@ -1,0 +1,302 @@
+"""The checks of a recipe before it runs: types and ranges of its values, taps, styles, tiles."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from nst_jax import _checks, additivity, losses, optimizers, vgg
+from nst_jax.controls import masks
+from nst_jax.recipes import sizes, starts
+from nst_jax.recipes.recipe import Descent, Pictures, Recipe, SecondStyle, Terms
+from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Schedule
+from nst_jax.vgg.precision import Auto, Precision
+from nst_jax.vgg.taps import halo_of
+
+
+def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
+    """Return a recipe with this package's names for its taps; refuse a recipe that cannot be run.
+
+    Args:
+      recipe: a `Recipe` of numbers, or of arrays [b] for a sweep over b values.
+      argument: the caller's name for the value, shown in error messages.
+
+    Returns:
+      The recipe, with this package's names for its taps: `"relu4_2"` for `"block4_conv2"`.
+
+    Raises:
+      TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
+      ValueError: for unknown taps, more or fewer layer weights than taps, negative or non-finite
+        weights, style shares that are all 0, fewer than one update, numbers outside the range of a size
+        rule, a start, an optimiser or a schedule, a rule for the canvas' size that is meant for styles,
+        clipping with an optimiser that undoes bad updates, a loss that is declared additive and is not,
+        tiles with a loss that is not additive, a tile size that does not suit the network.
+    """
+    if not isinstance(recipe, Recipe):
+        hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
+        raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
+    _check_pictures(recipe.pictures)
+    _check_losses(recipe.terms)
+    _check_descent(recipe.descent)
+    recipe = replace(recipe, terms=_checked_terms(recipe.terms))
+    _check_precisions(recipe.network)
+    _check_tile(recipe.network.tile, recipe.terms.taps)
+    check_not_cut(recipe)
+    return recipe
+
+
+def _check_losses(terms: Terms) -> None:
+    kinds = {
+        "content_loss": losses.ContentLoss,
+        "style_loss": losses.StyleLoss,
+        "variation": losses.Variation,
+        "second_style.loss": losses.StyleLoss,
+    }
+    if not isinstance(terms.second_style, SecondStyle | None):
+        raise TypeError(
+            f"`second_style`: expected a `SecondStyle` of `nst_jax.recipes` or None, got "
+            f"{terms.second_style!r}"
+        )
+    for name, loss in terms.named_losses.items():
+        kind = kinds[name]
+        if not isinstance(loss, kind):
+            raise TypeError(
+                f"`{name}`: expected a `{kind.__name__}` of `nst_jax.losses`, got {loss!r}"
+            )
+        additivity.check_additive(name, loss)
+
+
+def _checked_terms(terms: Terms) -> Terms:
+    content = vgg.resolve_taps(terms.content_taps, argument="content_taps")
+    style = vgg.resolve_taps(terms.style_taps, argument="style_taps")
+    _checks.same_length(
+        "content_layer_weights", terms.content_layer_weights, "content_taps", content
+    )
+    _checks.same_length("style_layer_weights", terms.style_layer_weights, "style_taps", style)
+    for name in ("content_weight", "style_weight", "tv_weight"):
+        _checks.number(name, getattr(terms, name), least=0)
+    for name in ("content_layer_weights", "style_layer_weights"):
+        for weight in getattr(terms, name):
+            _checks.number(name, weight, least=0)
+    _check_shares(terms.style_shares)
+    if terms.region_reach not in masks.REACHES:
+        raise _checks.unknown("region_reach", str(terms.region_reach), masks.REACHES, "reach")
+    _checks.whole("region_growth", terms.region_growth, least=0)
+    _checks.number("region_growth", terms.region_growth, below=MOST_GROWTH + 1)
+    return replace(
+        terms,
+        second_style=terms.second_style and _checked_second_style(terms.second_style),
+        style_shares=tuple(terms.style_shares),
+        content_taps=content,
+        content_layer_weights=tuple(terms.content_layer_weights),
+        style_taps=style,
+        style_layer_weights=tuple(terms.style_layer_weights),
+    )
+
+
+MOST_GROWTH = 64  # most positions by which the masks of regions grow
+
+
+def _checked_second_style(second: SecondStyle) -> SecondStyle:
+    taps = vgg.resolve_taps(second.taps, argument="second_style.taps")
+    weights = second.layer_weights
+    _checks.same_length("second_style.layer_weights", weights, "second_style.taps", taps)
+    for weight in weights:
+        _checks.number("second_style.layer_weights", weight, least=0)
+    _checks.number("second_style.weight", second.weight, least=0)
+    return replace(second, taps=taps, layer_weights=tuple(weights))
+
+
+def _check_shares(shares: Any) -> None:
+    if not isinstance(shares, (list, tuple)) or not shares:
+        raise TypeError(f"`style_shares`: expected one number for each style, got {shares!r}")
+    for share in shares:
+        _checks.number("style_shares", share, least=0, below=LARGEST_SHARE)
+    if len({np.size(share) for share in shares} - {1}) > 1:
+        return  # a sweep with arrays of different lengths, which `stylize_many` refuses
+    if not np.all(sum(np.asarray(share) for share in shares) > 1 / LARGEST_SHARE):
+        raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
+
+
+# Upper limit of a share, so that the sum of several is finite in float32. A sum of shares of at most
+# 1 / LARGEST_SHARE counts as 0.
+LARGEST_SHARE = 1e30
+
+
+def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
+    """Refuse a number of style pictures that differs from the number of a recipe's `style_shares`.
+
+    Args:
+      terms: the recipe's terms; a single share fits any number of pictures.
+      count: number of style pictures given.
+      argument: the caller's name for the pictures, shown in error messages.
+
+    Raises:
+      ValueError: if there is no picture, or if the two numbers differ, which the message then states.
+    """
+    shares = len(terms.style_shares)
+    if not count:
+        raise ValueError(f"`{argument}`: is empty; give at least one picture")
+    if shares not in (1, count):
+        raise ValueError(
+            f"`{argument}`: expected {shares} pictures, as many as the recipe's `style_shares`, got "
+            f"{count}; give as many, or other shares"
+        )
+
+
+def _check_pictures(pictures: Pictures) -> None:
+    for name in ("size", "style_size"):
+        rule = getattr(pictures, name)
+        if not (isinstance(rule, sizes.SizeRule) or (rule is None and name == "style_size")):
+            raise TypeError(
+                f"`{name}`: expected a rule of `nst_jax.recipes.sizes`, got {rule!r}; "
+                f"`recipe.replace({name}=...)` makes one from a number"
+            )
+        # Only this package's rules are checked, since numbers in a user's own rule need not be pixels.
+        if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
+            for number in jax.tree.leaves(rule):
+                _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)
+    if hasattr(pictures.size, "beside"):
+        raise ValueError(
+            f"`size`: {type(pictures.size).__name__} gives a style the size of the canvas, and this "
+            "is the rule for the canvas; use it as `style_size`"
+        )
+    if isinstance(pictures.start, tuple(starts.STARTS.values())):
+        for path, value in jax.tree_util.tree_leaves_with_path(pictures.start):
+            _checks.number(jax.tree_util.keystr(path).lstrip("."), value, least=0)
+
+
+def _check_descent(descent: Descent) -> None:
+    _checks.whole("steps", descent.steps, least=1)
+    _check_schedule(descent.schedule)
+    rule = descent.optimizer
+    if isinstance(rule, optax.GradientTransformation):
+        raise TypeError(
+            "`optimizer`: expected a rule of `nst_jax.optimizers`, got an optax transformation; wrap "
+            "it: `nst_jax.optimizers.Optax(transformation)`"
+        )
+    if isinstance(rule, type) or not isinstance(rule, optimizers.Optimizer):
+        raise TypeError(f"`optimizer`: expected a rule of `nst_jax.optimizers`, got {rule!r}")
+    for path, value in jax.tree_util.tree_leaves_with_path(rule):
+        name = jax.tree_util.keystr(path).lstrip(".")
+        if name in ("learning_rate", "radius", "largest_radius"):
+            _checks.number(name, value, above=0)
+        else:
+            _checks.number(name, value, least=0, below=1 if name in DECAYS else None)
+    if hasattr(rule, "history"):
+        _checks.whole("history", rule.history, least=1)
+    if hasattr(rule, "levels"):
+        _checks.whole("levels", rule.levels, least=0)
+    if descent.clip and rule.guarded:
+        raise ValueError(
+            f"`clip`: {type(rule).__name__} undoes bad updates exactly, which is impossible once "
+            "they are clipped; choose another optimizer, or `clip=False` (the picture is clipped at "
+            "the end)"
+        )
+    if hasattr(rule, "carry") and not isinstance(rule.carry, bool):
+        raise TypeError(f"`carry`: expected True or False, got {rule.carry!r}")
+    _check_enlarge(descent)
+    _check_pyramid(descent)
+    _check_average(descent)
+
+
+# Numbers of optimisers by which a running mean decays with each update.
+DECAYS = ("alpha", "b1", "b2")
+
+
+def _check_enlarge(descent: Descent) -> None:
+    if not callable(descent.enlarge):
+        raise TypeError(
+            f"`enlarge`: expected a function of `nst_jax.recipes.filters.ENLARGEMENTS`, got "
+            f"{descent.enlarge!r}"
+        )
+
+
+def _check_pyramid(descent: Descent) -> None:
+    _checks.whole("pyramid_levels", descent.pyramid_levels, least=0)
+    _checks.number("pyramid_levels", descent.pyramid_levels, below=MOST_LEVELS + 1)
+    rule = descent.optimizer
+    if descent.pyramid_levels and rule.guarded:
+        raise ValueError(
+            f"`pyramid_levels`: {type(rule).__name__} undoes bad updates of pixels, and has "
+            "`optimizer.levels` for a pyramid of its own; choose another optimizer, such as Adam"
+        )
+
+
+# A canvas of 65536 px is halved 16 times until it is 1 px wide.
+MOST_LEVELS = 16
+
+
+def _check_average(descent: Descent) -> None:
+    if descent.average_decay is None:
+        return
+    _checks.number("average_decay", descent.average_decay, least=0, below=1)
+    rule = descent.optimizer
+    if rule.guarded:
+        raise ValueError(
+            f"`average_decay`: {type(rule).__name__} keeps no canvas with a higher loss, which is "
+            "what an average would make even; choose another optimizer, such as Adam, or no average"
+        )
+
+
+def _check_schedule(schedule: Schedule) -> None:
+    if isinstance(schedule, CoarseToFine):
+        _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
+        _checks.number("share", schedule.share, above=0)
+    if isinstance(schedule, GeometricScales):
+        _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
+        _checks.number("per_halving", schedule.per_halving, least=MOST_RATIO, below=MOST_SCALES + 1)
+        _checks.whole("first", schedule.first, least=1)
+        _checks.whole("later", schedule.later, least=1)
+
+
+# Scales within which the size halves: at least 1/4, a ratio of 16, and at most 16.
+MOST_RATIO, MOST_SCALES = 0.25, 16
+
+
+def check_not_cut(recipe: Recipe) -> None:
+    """Refuse tiles for a recipe with a loss that is not additive (not made of sums over positions).
+
+    Raises:
+      ValueError: if the recipe has tiles and a loss that is not additive; the message names the loss.
+    """
+    if not recipe.network.tile:
+        return
+    for name, loss in recipe.terms.named_losses.items():
+        if not loss.additive:
+            raise ValueError(
+                f"`tile`: got {recipe.network.tile}, but `{name}` is not additive: sums over tiles do "
+                "not add up to those over the picture; use `tile=0`, which computes it in one piece"
+            )
+
+
+def _check_precisions(network: vgg.Network) -> None:
+    for name, kinds in (("precision", (Precision, Auto)), ("accelerator_precision", (Precision,))):
+        value = getattr(network, name)
+        if not isinstance(value, kinds):
+            raise TypeError(
+                f"`{name}`: expected one of `nst_jax.vgg.precision`, got {value!r}; "
+                "`nst_jax.vgg.precision.precision_named('bfloat16')` gives one"
+            )
+
+
+def _check_tile(tile: int | None, taps: Iterable[str]) -> None:
+    """Refuse a tile size that does not suit the network's pooling or these taps.
+
+    Raises:
+      TypeError: if `tile` is no whole number.
+      ValueError: if `tile` is no multiple of 16 px (four poolings), or is smaller than the halo, the
+        pixels around a tile on which its features depend.
+    """
+    if tile is None or tile == 0:
+        return
+    halo = halo_of(taps)
+    _checks.whole("tile", tile, least=halo)
+    if tile % vgg.SMALLEST:
+        nearest = round(tile / vgg.SMALLEST) * vgg.SMALLEST
+        raise ValueError(
+            f"`tile`: expected a multiple of {vgg.SMALLEST} px, got {tile}; {nearest} is the nearest"
+        )

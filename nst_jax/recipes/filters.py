@@ -1,0 +1,77 @@
+"""Resize filters: how pictures are resized before painting, and a canvas between scales.
+
+A filter is a function (image, (height, width)) -> image.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax.numpy as jnp
+
+from nst_jax._types import AnyImage, Image, Resized, Shape
+from nst_jax.images.resizing import antialiased, bilinear, enlarge, torch_bicubic
+
+Resize: TypeAlias = Callable[[AnyImage, Shape], Resized]
+
+# Resizes a canvas to the next scale; traceable, and keeps values outside [0, 1].
+Enlargement: TypeAlias = Callable[[Image, Shape], Resized]
+
+
+def pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
+    """Round a picture to 8 bits and resize it with Pillow's BILINEAR, antialiased on reduction.
+
+    Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
+    """
+    from nst_jax import images  # imported here, since the other filters do not need Pillow
+
+    return jnp.asarray(images.bilinear_8bit(image, shape))
+
+
+def pillow_bicubic(image: AnyImage, shape: Shape) -> Resized:
+    """Round a picture to 8 bits and resize it with Pillow's BICUBIC, Pillow's default.
+
+    Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
+    """
+    from nst_jax import images  # imported here, since the other filters do not need Pillow
+
+    return jnp.asarray(images.bicubic_8bit(image, shape))
+
+
+def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
+    """Round a picture to 8 bits and resize it with Pillow's NEAREST.
+
+    Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
+    """
+    from nst_jax import images  # imported here, since the other filters do not need Pillow
+
+    return jnp.asarray(images.nearest_8bit(image, shape))
+
+
+def old_pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
+    """Round a picture to 8 bits and resize it with the BILINEAR of Pillow before 2.7 (January 2015).
+
+    It is not antialiased; see `images.old_bilinear_8bit`. Not traceable, since it runs on the host.
+    """
+    from nst_jax import images  # imported here, since the other filters do not need Pillow
+
+    return jnp.asarray(images.old_bilinear_8bit(image, shape))
+
+
+# Filters and enlargements by the names that recipe files use.
+FILTERS = {
+    resize.__name__: resize
+    for resize in (
+        antialiased,
+        bilinear,
+        pillow_bilinear,
+        pillow_bicubic,
+        pillow_nearest,
+        old_pillow_bilinear,
+    )
+}
+
+ENLARGEMENTS: dict[str, Enlargement] = {
+    "bicubic": enlarge,
+    "torch_bicubic": torch_bicubic,
+    "bilinear": bilinear,
+}
