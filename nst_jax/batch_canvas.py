@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Int
 from nst_jax import optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
+from nst_jax.controls.regions import kept_of, with_kept
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
 from nst_jax.measuring import Measuring, Watch
@@ -88,6 +89,8 @@ class BatchCanvas:
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._measuring_recipe, self._weights.measuring
         pieces = Measuring(params, recipe, bands, watch=self._watch)
+        if self._members[0].prepared.controls is not None:
+            return self._measure_controlled(scale, pieces)
         contents: dict[int, Any] = {}
         styles: dict[int, Any] = {}
         for member in self._members:
@@ -117,6 +120,34 @@ class BatchCanvas:
         return Targets(
             sharding.split(content, self.plan.mesh, bands=bands is not None),
             sharding.split(stacked_targets(of_members), self.plan.mesh),
+        )
+
+    def _measure_controlled(self, scale: int, pieces: Measuring) -> Targets:
+        """Compute the targets of members with regions, protected or transparent parts, stacked."""
+        mesh, found = band_mesh(self.plan.mesh), []
+        for place, member in enumerate(self._members):
+            prepared, here = member.prepared, member.prepared.scales[scale]
+            assert prepared.controls is not None
+            content = prepare.at_scale(prepared.content, here.shape)
+            styles, controls = (
+                prepare.styles_at(prepared, here),
+                prepare.controls_at(prepared, here),
+            )
+            arrays = sharding.replicate((content, styles, controls), mesh)
+            pictures = (*prepared.styles, *prepared.region_styles)
+            pairs = zip(pictures, prepared.controls.style_masks, strict=True)
+            # Members with the same pictures and masks have the same arrays.
+            names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
+            shares = _shares(self._measuring_recipe, place)
+            found.append(pieces.controlled(*arrays, names=names, shares=shares))
+        split = partial(sharding.split, mesh=self.plan.mesh)
+        stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
+        content = stacked(*(targets.content for targets in found))
+        return Targets(
+            split(content, bands=self.plan.bands(scale) is not None),
+            split(stacked_targets([targets.style for targets in found])),
+            split(stacked(*(targets.guides for targets in found))),
+            split(stacked(*(targets.kept for targets in found))),
         )
 
     def start(self, scale: int, measured: Targets, before: Handover | None) -> State:
@@ -211,7 +242,18 @@ class BatchCanvas:
         images = self._images(len(self.plan.scales) - 1, state, clipped=True)
         measured = sharding.to_host(state.losses, mesh)
         losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(count)]
-        return list(sharding.gather(images, mesh))[:count], losses, self._broke_at.tolist()[:count]
+        whole = list(sharding.gather(images, mesh))[:count]
+        shown = [self._shown(*pair) for pair in zip(self._members, whole, strict=False)]
+        return shown, losses, self._broke_at.tolist()[:count]
+
+    def _shown(self, member: Member, image: Image) -> Image:
+        """Return a member's final image, with its content where that is protected."""
+        prepared, last = member.prepared, member.prepared.scales[-1]
+        controls = prepare.controls_at(prepared, last)
+        if controls is None or controls.protect is None:
+            return image
+        content = prepare.at_scale(prepared.content, last.shape)
+        return _with_kept(image, _kept_of(content, controls))
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
@@ -246,6 +288,7 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 _enlarge = Jitted(optimize.enlarged, static_argnums=(1, 2, 3))
 _style_targets = Jitted(style_targets)
+_with_kept, _kept_of = Jitted(with_kept), Jitted(kept_of)
 
 
 @Jitted

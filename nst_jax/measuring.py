@@ -6,6 +6,7 @@ piece, its progress is known, and it can be interrupted. The targets have the sa
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -81,6 +82,7 @@ class Measuring:
         self._params, self._recipe, self._bands = params, recipe, bands
         self._programs, self._watch = programs, Watch() if watch is None else watch
         self._devices = 1 if bands is None else bands.count
+        self._known: dict[Any, Any] = {}  # what `controlled` measured, by name
 
     def content(self, content: Image, held: str | None = None) -> Features:
         """Measure the features of a content, at the tap `held` too."""
@@ -105,23 +107,43 @@ class Measuring:
         shape = (style.shape[0], style.shape[1])
         return self._programs.statistics_of(self._sums(style), shape, self._recipe)
 
-    def controlled(self, content: Image, styles: Sequence[Any], controls: Controls) -> Targets:
+    def controlled(
+        self,
+        content: Image,
+        styles: Sequence[Any],
+        controls: Controls,
+        *,
+        names: tuple[Any, Sequence[Any]] | None = None,
+        shares: tuple[Any, ...] | None = None,
+    ) -> Targets:
         """Measure the targets of a canvas with regions, protected or transparent parts.
 
         Args:
           content: the content.
           styles: the styles, then those of the regions.
           controls: masks and numbers.
+          names: a name of the content, and one of each style with its mask. What was measured before
+            under a name is taken again. None measures everything.
+          shares: the shares of the styles; None: the recipe's.
         """
+        known = self._known if names is not None else {}
+        of_content, of_styles = names or ("content", range(len(styles)))
         found = self._programs.measure_masks(controls, self._recipe)
-        features = self.content(content, next(iter(found.held), None))
-        sums = [
-            self._sums(style, *([] if mask is None else [mask]))
-            for style, mask in zip(styles, found.styles, strict=True)
-        ]
+        if of_content not in known:
+            known[of_content] = self.content(content, next(iter(found.held), None))
+        for name, style, mask in zip(of_styles, styles, found.styles, strict=True):
+            if name not in known:
+                known[name] = self._sums(style, *([] if mask is None else [mask]))
         shapes = tuple((style.shape[0], style.shape[1]) for style in styles)
-        style, guides = self._programs.controlled_style(sums, shapes, found, controls, self._recipe)
-        return Targets(features, style, guides, self._programs.kept_of(content, controls))
+        recipe = self._recipe
+        if shares is not None:
+            recipe = replace(recipe, terms=replace(recipe.terms, style_shares=shares))
+        sums = [known[name] for name in of_styles]
+        targets_of_style, guides = self._programs.controlled_style(
+            sums, shapes, found, controls, recipe
+        )
+        kept = self._programs.kept_of(content, controls)
+        return Targets(known[of_content], targets_of_style, guides, kept)
 
     def _sums(self, style: StyleImage, *masks: Any) -> dict[str, Any]:
         """Return the sums over a style; `masks` is empty, or has its masks at the taps."""

@@ -228,6 +228,61 @@ def _checked_style_opacities(styles: Sequence[Shape], given: Any) -> tuple[np.nd
     return () if all(opacity is None for opacity in found) else found
 
 
+# --- Batches --------------------------------------------------------------------------------------
+
+
+def is_batch(mask: Any) -> bool:
+    """Return whether a value is several masks: a list, [n, h, w], or [n, h, w, 1 or 3]."""
+    if isinstance(mask, (list, tuple)):
+        return True
+    shape = np.shape(mask)
+    return len(shape) == 4 or (len(shape) == 3 and shape[-1] not in (1, 3))
+
+
+def lengths(
+    regions: Any, protect: Any, opacity: Any = None, style_opacity: Any = None
+) -> dict[str, int]:
+    """Return the number of pictures for which values are given, by the names of these values.
+
+    Masks of a region and of protection may be batches, weights and amounts arrays [n].
+    """
+    values: dict[str, Any] = {}
+    for index, region in enumerate(regions if isinstance(regions, (list, tuple)) else ()):
+        values[f"regions[{index}].mask"] = getattr(region, "mask", None)
+        values[f"regions[{index}].weight"] = getattr(region, "weight", None)
+    values |= {"protect.mask": getattr(protect, "mask", None)}
+    values |= {"protect.amount": getattr(protect, "amount", None)}
+    values |= {"opacity": opacity, "style_opacity": style_opacity}
+    several = (
+        (name, value)
+        for name, value in values.items()
+        if value is not None and (is_batch(value) or np.ndim(value) == 1)
+    )
+    return {name: len(value) for name, value in several}
+
+
+def of_picture(
+    index: int, regions: Any, protect: Any
+) -> tuple[Sequence[Region] | None, Protect | None]:
+    """Return the regions and the protection of picture number `index` of a batch."""
+
+    def one(value: Any) -> Any:
+        if is_batch(value) or np.ndim(value) == 1:
+            return value[index % len(value)]
+        return value
+
+    if isinstance(protect, Protect):
+        protect = Protect(one(protect.mask), one(protect.amount))
+    if isinstance(regions, (list, tuple)):
+        regions = [
+            Region(one(each.mask), each.style, each.style_mask, one(each.weight))
+            if isinstance(each, Region)
+            else each
+            for each in regions
+        ]
+    return regions, protect
+
+
 # --- Colour-coded maps ----------------------------------------------------------------------------
 
 # Share of a map that a colour must cover to be that of a region. Others, as along smoothed edges,

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from nst_jax._types import FeatureMap, Image
+from nst_jax._types import FeatureMap, Features, Image
 from nst_jax.scaling.bands import Bands, with_neighbours
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.vgg import SMALLEST, Network, feature_shape, halved, halvings, layer_of
@@ -373,9 +373,7 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
     return tiles_down * down, grid.across.count * across
 
 
-def assembled(
-    grid: Grid, of_tile: Callable[[Index], dict[str, FeatureMap]]
-) -> dict[str, FeatureMap]:
+def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
     """Assemble the features of a picture from the features of its windows; `part` reads the result.
 
     Args:
@@ -392,7 +390,7 @@ def assembled(
         height, width = assembled_shape(grid, tap)
         return jnp.zeros((height // devices, width, features.shape[-1]), features.dtype)
 
-    def put(index: Index, wholes: dict[str, FeatureMap]) -> dict[str, FeatureMap]:
+    def put(index: Index, wholes: Features) -> Features:
         return {
             tap: _put(wholes[tap], found, grid, index, tap) for tap, found in of_tile(index).items()
         }
