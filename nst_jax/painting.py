@@ -423,7 +423,7 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
         if soft and loss.masked_sums is None:
             raise ValueError(
                 f"`{argument}`: `{name}` has no `masked_sums`, so masks must be 0 or 1 at each layer; "
-                "use `region_reach='inside'` and amounts of 0 or 1, or give the loss `masked_sums`"
+                "use `terms.region_reach=inside` and amounts of 0 or 1, or give the loss `masked_sums`"
             )
 
 
@@ -543,7 +543,7 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
         else:
             raise ValueError(
                 f"`{what}`: at {size}, no position of {taps[0]} lies inside; choose a larger mask or "
-                "size, or the recipe's `region_reach='all'`"
+                "size, or `terms.region_reach=all`"
             )
     return notes
 

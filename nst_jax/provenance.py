@@ -160,6 +160,7 @@ def of_picture(
     seed: int,
     inputs: Mapping[str, Named],
     weights: WeightsInfo,
+    controls: Mapping[str, Any] = NO_CONTROLS,
 ) -> dict[str, Any]:
     """Return everything that a picture depends on, except the device and the package versions.
 
@@ -169,6 +170,7 @@ def of_picture(
       seed: the seed of the run's random key.
       inputs: maps each role (`"content"`, `"style"`, ...) to its file.
       weights: description of the weights file.
+      controls: weights of regions and the amount of protection; empty if there are none.
 
     Returns:
       Plain data, equal for equal runs.
@@ -194,6 +196,7 @@ def of_picture(
             "digest": weights.digest,
         },
         "settings": of_recipe(recipe),
+        **controls,
     }
 
 
@@ -204,9 +207,10 @@ def of_run(
     seed: int,
     inputs: Mapping[str, Named],
     weights: WeightsInfo,
+    controls: Mapping[str, Any] = NO_CONTROLS,
 ) -> dict[str, Any]:
     """Return the record of `of_picture` with the device and the package versions added."""
-    asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights)
+    asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights, controls=controls)
     return asked | {"device": device(), "versions": versions()}
 
 

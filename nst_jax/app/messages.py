@@ -88,7 +88,9 @@ def print_message(kind: str, text: str) -> None:
 
 
 # Options that messages of the Python API suggest, by their Python names.
-SUGGESTED = ("size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width")
+SUGGESTED = (
+    "size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width", "protect",
+)  # fmt: skip
 
 
 def as_flags(message: str) -> str:
@@ -99,6 +101,7 @@ def as_flags(message: str) -> str:
       'smaller: `--tile` auto or `--set descent.optimizer.history=5`'
     """
     flags = re.sub(f"`({'|'.join(SUGGESTED)})`", r"`--\1`", message)
+    flags = re.sub(r"`regions(\[\d+\])", r"`--region\1", flags)
     return re.sub(r"`([a-z]+(?:\.[a-z_]+)+=)", r"`--set \1", flags)
 
 

@@ -403,17 +403,17 @@ def controls_of(given: Given, canvas: Shape, styles: Sequence[Shape]) -> Control
     own = len(styles) - len(given.regions)
     opacities = given.style_opacities or (None,) * own
     style_masks = (*opacities, *(region.style_mask for region in given.regions))
-    drawn = [_resized(region.mask, canvas) for region in given.regions]
+    drawn = [resized_mask(region.mask, canvas) for region in given.regions]
     protect = given.protect
     return Controls(
         masks=jnp.stack(drawn, -1) if drawn else jnp.zeros((*canvas, 0), jnp.float32),
         weights=jnp.asarray([1.0, *(region.weight for region in given.regions)], jnp.float32),
         style_masks=tuple(
-            None if mask is None else _resized(mask, shape)
+            None if mask is None else resized_mask(mask, shape)
             for mask, shape in zip(style_masks, styles, strict=True)
         ),
-        opacity=None if given.opacity is None else _resized(given.opacity, canvas),
-        protect=None if protect is None else _resized(protect.mask, canvas),
+        opacity=None if given.opacity is None else resized_mask(given.opacity, canvas),
+        protect=None if protect is None else resized_mask(protect.mask, canvas),
         amount=jnp.asarray(0.0 if protect is None else protect.amount, jnp.float32),
     )
 
@@ -424,15 +424,16 @@ def at_scale(controls: Controls, canvas: Shape, styles: Sequence[Shape]) -> Cont
     return controls._replace(
         masks=masks.resized(drawn, canvas) if drawn.shape[:2] != canvas else drawn,
         style_masks=tuple(
-            None if mask is None else _resized(mask, shape)
+            None if mask is None else resized_mask(mask, shape)
             for mask, shape in zip(controls.style_masks, styles, strict=True)
         ),
-        opacity=None if controls.opacity is None else _resized(controls.opacity, canvas),
-        protect=None if controls.protect is None else _resized(controls.protect, canvas),
+        opacity=None if controls.opacity is None else resized_mask(controls.opacity, canvas),
+        protect=None if controls.protect is None else resized_mask(controls.protect, canvas),
     )
 
 
-def _resized(mask: Any, shape: Shape) -> Float[Array, "h w"]:
+def resized_mask(mask: Any, shape: Shape) -> Float[Array, "h w"]:
+    """Return a mask [h, w] resized to (height, width); unchanged if it has that size."""
     if mask.shape == tuple(shape):
         return jnp.asarray(mask)
     return masks.resized(jnp.asarray(mask)[..., None], shape)[..., 0]
