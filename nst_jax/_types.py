@@ -59,12 +59,43 @@ class Params:
 ADDED_LATER = "added later"
 
 
+class Guides(NamedTuple):
+    """The masks of a canvas at the taps, for regions with styles of their own; see `controls.regions`.
+
+    There are r + 1 regions: that of the default style, and r others.
+    """
+
+    masks: dict[
+        str, Array
+    ]  # style tap -> [h', w', r + 1], T of each region: a position counts T² times
+    totals: dict[
+        str, Array
+    ]  # style tap -> [r + 1], sum of T² over positions; 1 for an empty region
+    shares: dict[
+        str, Array
+    ]  # style tap -> [r + 1], weights of the style losses; 0 for an empty region
+    # Tap -> [h', w', 1], root of the weight with which the content is held there. No tap if nothing is
+    # protected.
+    held: dict[str, Array]
+
+
+class Kept(NamedTuple):
+    """The content of a canvas, and how much of it each pixel keeps; see `controls.with_kept`."""
+
+    content: Float[Array, "*batch h w 3"]
+    share: Float[Array, "*batch h w 3"]  # 0 to 1, the same in all channels
+
+
 class Targets(NamedTuple):
     """What the canvas is compared with, computed before the loop, once per scale (resolution level)."""
 
     content: Features  # content tap -> features of the content picture
-    style: dict[str, Any]  # style tap -> target of the style loss, e.g. the style's Gram matrix
+    # Style tap -> target of the style loss, e.g. the style's Gram matrix. With `guides`, the targets of
+    # all regions are stacked along a first axis.
+    style: dict[str, Any]
     photo: Image | None = None  # the content picture, if the recipe has a `matting_weight`
+    guides: Guides | None = None  # None if nothing is masked
+    kept: Kept | None = None  # None if nothing is protected
 
 
 class Losses(NamedTuple):
@@ -137,8 +168,8 @@ class Checkpoint(NamedTuple):
 __all__ = [
     "ADDED_LATER",
     "Array", "Bool", "Float", "Int",
-    "Checkpoint", "FeatureMap", "Features", "Gram", "Image", "Losses", "Params", "Resized", "Scalar",
-    "Snapshot", "State", "Statistic", "StyleImage", "Targets",
+    "Checkpoint", "FeatureMap", "Features", "Gram", "Guides", "Image", "Kept", "Losses", "Params",
+    "Resized", "Scalar", "Snapshot", "State", "Statistic", "StyleImage", "Targets",
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Int
 from nst_jax import correspondence, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
+from nst_jax.controls.regions import kept_of, with_kept
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
 from nst_jax.losses import MatchingLoss
@@ -95,6 +96,8 @@ class BatchCanvas:
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
         pieces = Measuring(params, recipe, bands, watch=self._watch)
+        if self._members[0].prepared.controls is not None:
+            return self._measure_controlled(scale, pieces)
         contents: dict[int, Any] = {}
         photos: dict[int, Any] = {}
         styles: dict[int, Any] = {}
@@ -134,6 +137,35 @@ class BatchCanvas:
             sharding.split(content, self.plan.mesh, bands=bands is not None),
             sharding.split(stacked_targets(of_members), self.plan.mesh),
             sharding.split(photo, self.plan.mesh),
+        )
+
+    def _measure_controlled(self, scale: int, pieces: Measuring) -> Targets:
+        """Compute the targets of members with regions, protected or transparent parts, stacked."""
+        mesh, found = band_mesh(self.plan.mesh), []
+        for place, member in enumerate(self._members):
+            prepared, here = member.prepared, member.prepared.scales[scale]
+            assert prepared.controls is not None
+            content = prepare.at_scale(prepared.content, here.shape)
+            styles, controls = (
+                prepare.styles_at(prepared, here),
+                prepare.controls_at(prepared, here),
+            )
+            arrays = sharding.replicate((content, styles, controls), mesh)
+            pictures = (*prepared.styles, *prepared.region_styles)
+            pairs = zip(pictures, prepared.controls.style_masks, strict=True)
+            # Members with the same pictures and masks have the same arrays.
+            names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
+            shares = _shares(self._measuring_recipe, place)
+            found.append(pieces.controlled(*arrays, names=names, shares=shares))
+        split = partial(sharding.split, mesh=self.plan.mesh)
+        stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
+        content = stacked(*(targets.content for targets in found))
+        return Targets(
+            split(content, bands=self.plan.bands(scale) is not None),
+            split(stacked_targets([targets.style for targets in found])),
+            split(stacked(*(targets.photo for targets in found))),
+            split(stacked(*(targets.guides for targets in found))),
+            split(stacked(*(targets.kept for targets in found))),
         )
 
     def start(self, scale: int, measured: Targets, before: Handover | None) -> State:
@@ -250,20 +282,27 @@ class BatchCanvas:
         images = self._images(last, state, clipped=True)
         measured = sharding.to_host(state.losses, mesh)
         losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(count)]
-        pictures = list(sharding.gather(images, mesh))[:count]
-        finished = [self._finished(place, image) for place, image in enumerate(pictures)]
+        whole = list(sharding.gather(images, mesh))[:count]
+        finished = [self._finished(place, image) for place, image in enumerate(whole)]
         return finished, losses, self._broke_at.tolist()[:count]
 
     def _finished(self, place: int, image: Image) -> Image:
-        """Return the picture of one member as it is returned; see `prepare.Finisher`."""
+        """Return the picture of one member as it is returned, with its content where it is protected.
+
+        What else becomes of it is said at `prepare.Finisher`.
+        """
         member, recipe = self._members[place], self.plan.recipe
         realism = np.asarray(recipe.pictures.realism)
         if realism.ndim:  # of a sweep; an array of length one is shared by all members
             realism = realism[member.place % len(realism)]
         shares = _shares(self._measuring_recipe, place)
         terms = replace(recipe.terms, style_shares=shares)
-        finish = prepare.Finisher(member.prepared, replace(recipe, terms=terms), realism)
-        return finish(image, member.prepared.scales[-1])
+        prepared, last = member.prepared, member.prepared.scales[-1]
+        finish = prepare.Finisher(prepared, replace(recipe, terms=terms), realism)
+        shown, controls = finish(image, last), prepare.controls_at(prepared, last)
+        if controls is None or controls.protect is None:
+            return shown
+        return _with_kept(shown, _kept_of(prepare.at_scale(prepared.photo, last.shape), controls))
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
@@ -298,6 +337,7 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 _enlarge = Jitted(optimize.enlarged, static_argnums=(1, 2, 3))
 _style_targets = Jitted(style_targets)
+_with_kept, _kept_of = Jitted(with_kept), Jitted(kept_of)
 
 
 @Jitted

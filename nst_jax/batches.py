@@ -12,15 +12,20 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks, optimize, prepare, recipes
-from nst_jax._types import Image, Losses, Params, State
+from nst_jax._types import Image, Losses, Params, Shape, State
 from nst_jax.batch_canvas import BatchCanvas, BatchWeights, Member
 from nst_jax.controls import finishing
+from nst_jax.controls import regions as controlling
+from nst_jax.controls.regions import Controls, Given, Protect, Region
 from nst_jax.descent import descend, intervals_of
 from nst_jax.measuring import Watch
 from nst_jax.painting import (
+    RegionLeftOut,
+    check_controls,
     check_given_plan,
     check_plan_fits,
     checked_tap_pictures,
+    notes_on_regions,
     tap_pictures_of_plan,
     warn_of_enlarged,
 )
@@ -108,6 +113,10 @@ def stylize_many(
     progress: Progress | None = None,
     chunk: int | None = None,
     bands: int = 1,
+    regions: Sequence[Region] | None = None,
+    protect: Protect | None = None,
+    opacity: Any = None,
+    style_opacity: Any = None,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
@@ -153,6 +162,12 @@ def stylize_many(
         if it makes all chunks equally large and is at least half of the largest number.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of it.
+      regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
+        list of n masks of any sizes, its weight an array [n].
+      protect: as in `stylize`; mask and amount may be batches, too.
+      opacity: as in `stylize`; or a batch [n, h, w], or a list with one or None for each content.
+      style_opacity: as in `stylize`; or a list with one or None for each entry of `styles`, which for a
+        blend is a list.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list of n images. If the
@@ -204,7 +219,19 @@ def stylize_many(
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
     intervals = intervals_of(every)
-    members = members_of(contents, styles, recipe, init=init, key=key)
+    members = members_of(
+        contents,
+        styles,
+        recipe,
+        init=init,
+        key=key,
+        regions=regions,
+        protect=protect,
+        opacity=opacity,
+        style_opacity=style_opacity,
+    )
+    for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
+        warnings.warn(RegionLeftOut(note), stacklevel=2)
     device = capacity.device_of(params)
     _warn_of_enlarged(styles, members, recipe)
     if plan is None:
@@ -281,7 +308,16 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
 
 
 def members_of(
-    contents: Any, styles: Any, recipe: Recipe, *, init: Any = None, key: Array | None = None
+    contents: Any,
+    styles: Any,
+    recipe: Recipe,
+    *,
+    init: Any = None,
+    key: Array | None = None,
+    regions: Any = None,
+    protect: Any = None,
+    opacity: Any = None,
+    style_opacity: Any = None,
 ) -> list[Member]:
     """Check the arguments of a batch, resize its pictures, and return a `Member` per picture to paint.
 
@@ -291,6 +327,10 @@ def members_of(
       recipe: the checked recipe of all pictures.
       init: as in `stylize_many`; only checked here.
       key: as in `stylize_many`.
+      regions: as in `stylize_many`.
+      protect: as in `stylize_many`.
+      opacity: as in `stylize_many`.
+      style_opacity: as in `stylize_many`.
 
     Raises:
       TypeError: as in `stylize_many`.
@@ -300,18 +340,43 @@ def members_of(
     _checks.random_key("key", key)
     contents, styles = _checks.images("contents", contents), _blends(styles, recipe)
     key = jax.random.key(0) if key is None else key
-    count = _count(contents, styles, recipe)
+    opacity = [opacity] if opacity is not None and not controlling.is_batch(opacity) else opacity
+    if style_opacity is not None and not controlling.is_batch(style_opacity):
+        style_opacity = [style_opacity]
+    several = controlling.lengths(regions, protect, opacity, style_opacity)
+    count = _count(contents, styles, recipe, several)
     recolors = finishing.recolors(recipe.pictures.colors)
     # All sizes are checked before the first picture is resized, and each picture is resized once.
     pairs = [(index % len(contents), index % len(styles)) for index in range(count)]
+    sides = [[image.shape[:2] for image in blended] for blended in styles]
+    given = [
+        _given_of(
+            index,
+            contents[content].shape[:2],
+            sides[style],
+            regions,
+            protect,
+            opacity,
+            style_opacity,
+        )
+        for index, (content, style) in enumerate(pairs)
+    ]
+    for one in given:
+        check_controls(one, recipe)
+    others = [] if given[0] is None else [region.style for region in given[0].regions]
     scales = {
         (content, style): prepare.scales_of(
-            contents[content].shape[:2], [image.shape[:2] for image in styles[style]], recipe
+            contents[content].shape[:2],
+            sides[style],
+            recipe,
+            region_styles=[image.shape[:2] for image in others],
         )
         for content, style in pairs
     }
     canvas_shapes = {content: found[-1].shape for (content, _), found in scales.items()}
-    style_shapes = {style: found[-1].style_shapes for (_, style), found in scales.items()}
+    style_shapes = {
+        style: found[-1].style_shapes[: len(sides[style])] for (_, style), found in scales.items()
+    }
     resized_contents = {
         i: prepare.resized(contents[i], shape, recipe) for i, shape in canvas_shapes.items()
     }
@@ -319,9 +384,21 @@ def members_of(
         i: tuple(prepare.resized(*pair, recipe) for pair in zip(styles[i], shapes, strict=True))
         for i, shapes in style_shapes.items()
     }
+    # Canvases of all sizes have the same styles of regions; each size of these is made once.
+    region_shapes = {
+        pair: found[-1].style_shapes[len(sides[pair[1]]) :] for pair, found in scales.items()
+    }
+    region_styles = {
+        shapes: tuple(prepare.resized(*pair, recipe) for pair in zip(others, shapes, strict=True))
+        for shapes in dict.fromkeys(region_shapes.values())
+    }
     prepared = {
         pair: prepare.prepared_of(
-            resized_contents[pair[0]], resized_styles[pair[1]], scales[pair], recipe
+            resized_contents[pair[0]],
+            resized_styles[pair[1]],
+            scales[pair],
+            recipe,
+            region_styles=region_styles[region_shapes[pair]],
         )
         for pair in dict.fromkeys(pairs)
     }
@@ -331,13 +408,44 @@ def members_of(
         for content, style in prepared
     }
     return [
-        Member(index, pair[0], seen[pair], prepared[pair], jax.random.fold_in(key, index))
+        Member(
+            index,
+            pair[0],
+            seen[pair],
+            prepared[pair]._replace(controls=_controls_of(given[index], scales[pair][-1])),
+            jax.random.fold_in(key, index),
+        )
         for index, pair in enumerate(pairs)
     ]
 
 
 # The numbers of a recipe that may be arrays [n] have keys that begin with one of these.
 SWEPT = ("terms.", "descent.optimizer.", "pictures.realism")
+
+
+def _given_of(
+    index: int,
+    content: Shape,
+    styles: Sequence[Shape],
+    regions: Any,
+    protect: Any,
+    opacity: Any,
+    style_opacity: Any,
+) -> Given | None:
+    """Return the checked regions, protected and transparent parts of one picture of a batch."""
+    own = controlling.of_picture(index, regions, protect)
+    return controlling.checked(
+        content,
+        styles,
+        regions=own[0],
+        protect=own[1],
+        opacity=None if opacity is None else opacity[index % len(opacity)],
+        style_opacity=None if style_opacity is None else style_opacity[index % len(style_opacity)],
+    )
+
+
+def _controls_of(given: Given | None, scale: prepare.Scale) -> Controls | None:
+    return given and controlling.controls_of(given, scale.shape, scale.style_shapes)
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
@@ -360,15 +468,20 @@ def _lists(styles: Any) -> list[list[np.ndarray]]:
     return [[image] for image in _checks.images("styles", styles)]
 
 
-def _count(contents: list[np.ndarray], styles: list[list[np.ndarray]], recipe: Recipe) -> int:
+def _count(
+    contents: list[np.ndarray],
+    styles: list[list[np.ndarray]],
+    recipe: Recipe,
+    several: Mapping[str, int],
+) -> int:
     """Return the number of pictures: the length that all lists and arrays of more than one item have.
 
-    It is 1 if there are none.
+    It is 1 if there are none. `several` has the numbers of masks, weights and amounts by name.
 
     Raises:
       ValueError: if these lengths differ, or if the recipe has an array where no sweep is possible.
     """
-    sizes = {"contents": len(contents), "styles": len(styles)}
+    sizes = {"contents": len(contents), "styles": len(styles), **several}
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf) == 0:
             continue
@@ -393,7 +506,9 @@ def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
         styles = member.prepared.scales[-1].style_shapes if recipe.terms.matched else ()
-        groups[member.prepared.content.shape, styles].append(member)
+        # Pictures with controls have targets of another structure.
+        controlled = member.prepared.controls is not None
+        groups[member.prepared.content.shape, styles, controlled].append(member)
     return list(groups.values())
 
 

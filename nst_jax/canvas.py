@@ -12,7 +12,8 @@ from jaxtyping import Array
 
 from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
-from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
+from nst_jax._types import Image, Kept, Losses, Params, Snapshot, State, Targets
+from nst_jax.controls.regions import with_kept
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
 from nst_jax.measuring import Measuring, Watch
@@ -40,6 +41,7 @@ class Programs(NamedTuple):
     match: Callable[..., Any]
     picture: Callable[..., Any]
     canvas_image: Callable[..., Any]
+    with_kept: Callable[..., Any]
 
 
 PROGRAMS = Programs(
@@ -52,6 +54,7 @@ PROGRAMS = Programs(
     match=Jitted(optimize.match, static_argnames=("first",)),
     picture=Jitted(optimize.picture),
     canvas_image=Jitted(optimize.canvas_image),
+    with_kept=Jitted(with_kept),
 )
 
 
@@ -100,7 +103,8 @@ class SingleCanvas:
         here = self.plan.scales[scale]
         content = prepare.at_scale(self._prepared.content, here.shape)
         styles = prepare.styles_at(self._prepared, here)
-        pictures = sharding.replicate((content, styles), self.plan.mesh)
+        controls = prepare.controls_at(self._prepared, here)
+        pictures = sharding.replicate((content, styles, controls), self.plan.mesh)
         pieces = Measuring(
             self._params,
             self._at(scale),
@@ -204,6 +208,15 @@ class SingleCanvas:
             return fresh
         return fresh._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
 
+    def _kept(self, scale: int) -> Kept | None:
+        """Return what a scale's canvas keeps of the content; not from its targets, made later."""
+        here, controls = self.plan.scales[scale], self._prepared.controls
+        if controls is None or controls.protect is None:
+            return None
+        photo = prepare.at_scale(self._prepared.photo, here.shape)
+        found = prepare.controls_at(self._prepared, here)
+        return self._programs.measuring.kept_of(photo, found)
+
     def snapshot(self, position: Position, pieces: Sequence[Losses]) -> Snapshot:
         """Return the snapshot at a position; `pieces` are the losses since the previous snapshot."""
         state, plan = position.state, self.plan
@@ -213,9 +226,12 @@ class SingleCanvas:
         picture = self._programs.picture(
             state, self._at(position.scale), bands=plan.bands(position.scale)
         )
+        image = self._finish(sharding.gather(picture, plan.mesh), plan.scales[position.scale])
+        if (kept := self._kept(position.scale)) is not None:
+            image = self._programs.with_kept(image, kept)
         return Snapshot(
             step=position.step,
-            image=self._finish(sharding.gather(picture, plan.mesh), plan.scales[position.scale]),
+            image=image,
             losses=jax.tree.map(np.array, state.losses),
             history=joined(pieces),
             scale=position.scale,

@@ -6,6 +6,7 @@ piece, its progress is known, and it can be interrupted. The targets have the sa
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import jax
 from nst_jax import correspondence, targets
 from nst_jax._compile import Jitted
 from nst_jax._types import Features, Image, Params, Statistic, StyleImage, Targets
+from nst_jax.controls.regions import Controls, kept_of
 from nst_jax.losses import MatchingLoss
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands
@@ -39,7 +41,10 @@ class Watch:
 
 
 class MeasuringPrograms(NamedTuple):
-    """The compiled functions that measure; see the functions of `targets` with these names."""
+    """The compiled functions that measure; see the functions of `targets` with these names.
+
+    `kept_of` is in `controls.regions`.
+    """
 
     measure_content: Callable[..., Any]
     sum_style: Callable[..., Any]
@@ -47,15 +52,21 @@ class MeasuringPrograms(NamedTuple):
     statistics_of: Callable[..., Any]
     blended_targets: Callable[..., Any]
     measure_styles: Callable[..., Any]
+    measure_masks: Callable[..., Any]
+    controlled_style: Callable[..., Any]
+    kept_of: Callable[..., Any]
 
 
 PROGRAMS = MeasuringPrograms(
-    measure_content=Jitted(targets.measure_content),
+    measure_content=Jitted(targets.measure_content, static_argnames=("held",)),
     sum_style=Jitted(targets.sum_style),
     add_style_tile=Jitted(targets.add_style_tile),
     statistics_of=Jitted(targets.statistics_of, static_argnums=(1,)),
     blended_targets=Jitted(targets.blended_targets, static_argnums=(1,)),
     measure_styles=Jitted(correspondence.measure_styles),
+    measure_masks=Jitted(targets.measure_masks),
+    controlled_style=Jitted(targets.controlled_style, static_argnums=(1,)),
+    kept_of=Jitted(kept_of),
 )
 
 
@@ -74,11 +85,13 @@ class Measuring:
         self._params, self._recipe, self._bands = params, recipe, bands
         self._programs, self._watch = programs, Watch() if watch is None else watch
         self._devices = 1 if bands is None else bands.count
+        self._known: dict[Any, Any] = {}  # what `controlled` measured, by name
 
-    def content(self, content: Image) -> Features:
-        """Measure the features of a content."""
+    def content(self, content: Image, held: str | None = None) -> Features:
+        """Measure the features of a content, at the tap `held` too."""
+        more = {} if held is None else {"held": held}
         found = self._programs.measure_content(
-            self._params, content, self._recipe, bands=self._bands
+            self._params, content, self._recipe, bands=self._bands, **more
         )
         shape = (content.shape[0], content.shape[1])
         self._watch.wait_for_piece(
@@ -106,21 +119,69 @@ class Measuring:
         shape = (style.shape[0], style.shape[1])
         return self._programs.statistics_of(self._sums(style), shape, self._recipe)
 
-    def _sums(self, style: StyleImage) -> dict[str, Any]:
+    def controlled(
+        self,
+        content: Image,
+        styles: Sequence[Any],
+        controls: Controls,
+        *,
+        names: tuple[Any, Sequence[Any]] | None = None,
+        shares: tuple[Any, ...] | None = None,
+    ) -> Targets:
+        """Measure the targets of a canvas with regions, protected or transparent parts.
+
+        Args:
+          content: the content.
+          styles: the styles, then those of the regions.
+          controls: masks and numbers.
+          names: a name of the content, and one of each style with its mask. What was measured before
+            under a name is taken again. None measures everything.
+          shares: the shares of the styles; None: the recipe's.
+        """
+        known = self._known if names is not None else {}
+        of_content, of_styles = names or ("content", range(len(styles)))
+        found = self._programs.measure_masks(controls, self._recipe)
+        if of_content not in known:
+            known[of_content] = self.content(content, next(iter(found.held), None))
+        for name, style, mask in zip(of_styles, styles, found.styles, strict=True):
+            if name not in known:
+                known[name] = self._sums(style, *([] if mask is None else [mask]))
+        shapes = tuple((style.shape[0], style.shape[1]) for style in styles)
+        recipe = self._recipe
+        if shares is not None:
+            recipe = replace(recipe, terms=replace(recipe.terms, style_shares=shares))
+        sums = [known[name] for name in of_styles]
+        targets_of_style, guides = self._programs.controlled_style(
+            sums, shapes, found, controls, recipe
+        )
+        kept = self._programs.kept_of(content, controls)
+        photo = self.photo(content)
+        return Targets(known[of_content], targets_of_style, photo, guides, kept)
+
+    def _sums(self, style: StyleImage, *masks: Any) -> dict[str, Any]:
+        """Return the sums over a style; `masks` is empty, or has its masks at the taps."""
         shape = (style.shape[0], style.shape[1])
         cost = style_operations(shape, self._recipe, devices=self._devices)
         grid = None if self._bands is not None else targets.style_grid(style, self._recipe)
         if grid is None:
-            sums = self._programs.sum_style(self._params, style, self._recipe, bands=self._bands)
+            sums = self._programs.sum_style(
+                self._params, style, self._recipe, *masks, bands=self._bands
+            )
             self._watch.wait_for_piece(sums, cost)
             return sums
         sums = targets.no_sums(style, self._recipe)
         for index in range(grid.count):
-            sums = self._programs.add_style_tile(self._params, style, sums, index, self._recipe)
+            sums = self._programs.add_style_tile(
+                self._params, style, sums, index, self._recipe, *masks
+            )
             self._watch.wait_for_piece(sums, cost / grid.count)
         return sums
 
 
-def targets_of(measuring: Measuring, content: Image, styles: Sequence[Any]) -> Targets:
-    """Measure the targets of one canvas."""
+def targets_of(
+    measuring: Measuring, content: Image, styles: Sequence[Any], controls: Controls | None = None
+) -> Targets:
+    """Measure the targets of one canvas; see `Measuring.controlled` for its controls."""
+    if controls is not None:
+        return measuring.controlled(content, styles, controls)
     return Targets(measuring.content(content), measuring.styles(styles), measuring.photo(content))

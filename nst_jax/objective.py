@@ -15,6 +15,7 @@ from nst_jax import _checks, correspondence, vgg
 from nst_jax._types import (
     FeatureMap,
     Features,
+    Guides,
     Image,
     Losses,
     Params,
@@ -36,8 +37,9 @@ from nst_jax.targets import check_arguments
 class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
-    # tap -> (sum of the content loss, sums of the style losses by name)
-    taps: dict[str, tuple[Any, dict[str, Any]]]
+    # Tap -> (sum of the content loss, sums of the style losses by name, sum of the content loss over
+    # protected parts). With guides, the sums of a style loss are those of all regions, stacked.
+    taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
 
 
@@ -92,20 +94,23 @@ def losses_of(
     _checks.instance("targets", targets, Targets, f"`measure` gives them; {order}")
     terms, step = recipe.terms, jnp.asarray(step, jnp.int32)
     shape = (image.shape[-3] if bands is None else bands.height, image.shape[-2])
-    sizes = {tap: _size_of(shape, tap, recipe.network) for tap in terms.taps}
+    guides = targets.guides
+    measured = _Measured.of(terms, recipe.network, guides)
+    matched = isinstance(terms.style_loss, MatchingLoss)
+    taps = terms.taps if matched else measured.taps
+    sizes = {tap: _size_of(shape, tap, recipe.network) for tap in taps}
     grid = tiles.grid_of(shape, terms.taps, recipe.network, bands)
     _check_sizes(targets.content, sizes, grid)
     if isinstance(terms.style_loss, MatchingLoss):
         return _losses_of_matches(params, image, targets, recipe, step, matches)
-    measured = _Measured.of(terms, recipe.network)
     if grid is None:
-        sums = _sums(measured, params, image, targets.content)
+        sums = _sums(measured, params, image, targets.content, guides)
     elif bands is None:
-        sums = _tiled_sums((measured, grid), params, image, targets.content)
+        sums = _tiled_sums((measured, grid), params, image, targets.content, guides)
     else:
         on_device = partial(_device_sums, measured, grid)
-        split = map_bands(on_device, bands, (False, True, True), split_out=False)
-        sums = split(params, image, targets.content)
+        split = map_bands(on_device, bands, (False, True, True, False), split_out=False)
+        sums = split(params, image, targets.content, guides)
     found = _weighted(sums, sizes, shape, targets, terms, step)
     return _with_matting(found, image, targets, terms)
 
@@ -168,9 +173,10 @@ class _Measured(NamedTuple):
     style_parts: tuple[StylePart, ...]
     variation: Variation
     network: vgg.Network
+    held_tap: str | None = None  # where the content of protected parts is held in addition
 
     @classmethod
-    def of(cls, terms: Terms, network: vgg.Network) -> "_Measured":
+    def of(cls, terms: Terms, network: vgg.Network, guides: Guides | None) -> "_Measured":
         """Take the settings from a recipe's terms and network, leaving out the loss weights."""
         return cls(
             terms.content_taps,
@@ -178,7 +184,15 @@ class _Measured(NamedTuple):
             terms.style_parts,
             terms.variation,
             network,
+            None if guides is None else next(iter(guides.held), None),
         )
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Every tap that is read, without repetitions."""
+        style = (part.tap for part in self.style_parts)
+        held = () if self.held_tap is None else (self.held_tap,)
+        return tuple(dict.fromkeys((*self.content_taps, *style, *held)))
 
 
 class _Size(NamedTuple):
@@ -218,14 +232,26 @@ def _weighted(
     step: Int[Array, ""],
 ) -> Losses:
     """Return the weighted losses, computed from the sums over a whole picture."""
+    guides = targets.guides
     content = _weighted_content(
         {tap: sums.taps[tap][0] for tap in terms.content_taps}, sizes, terms
     )
+    for tap in () if guides is None else guides.held:
+        count = sizes[tap].positions * sizes[tap].channels
+        held = terms.content_loss.value(sums.taps[tap][2], count)
+        # It weighs as much as all content taps together.
+        weight = terms.content_weight * reduce(operator.add, terms.content_layer_weights)
+        content = content + weight * held
     layers = {}
     for part, weight in zip(terms.style_parts, terms.style_part_weights, strict=True):
         extent = Extent(sizes[part.tap].positions, sizes[part.tap].pixels, step)
-        statistic = part.loss.statistic(sums.taps[part.tap][1][part.name], extent.positions)
-        layers[part.name] = weight * part.loss.distance(statistic, targets.style[part.name], extent)
+        found, target = sums.taps[part.tap][1][part.name], targets.style[part.name]
+        if guides is None:
+            statistic = part.loss.statistic(found, extent.positions)
+            distance = part.loss.distance(statistic, target, extent)
+        else:
+            distance = _over_regions(part, found, target, extent, guides)
+        layers[part.name] = weight * distance
     return _total(content, layers, sums.variation, shape, terms)
 
 
@@ -241,9 +267,24 @@ def _weighted_content(sums: dict[str, Any], sizes: dict[str, _Size], terms: Term
 def _total(
     content: Scalar, layers: dict[str, Scalar], variation: Any, shape: Shape, terms: Terms
 ) -> Losses:
+    """Return the losses with their total."""
     style = reduce(operator.add, layers.values())
     tv = terms.tv_weight * terms.variation.value(variation, shape)
     return Losses(content + style + tv, content, style, tv, layers)
+
+
+def _over_regions(
+    part: StylePart, sums: Any, target: Any, extent: Extent, guides: Guides
+) -> Scalar:
+    """Return the weighted sum of a style loss over regions, whose sums and targets are stacked."""
+
+    def of_region(sums: Any, total: Scalar, target: Any) -> Scalar:
+        return part.loss.distance(part.loss.statistic(sums, total), target, extent)
+
+    distances = jax.vmap(of_region)(sums, guides.totals[part.tap], target)
+    # A region that is left out has the weight 0; its distance has no meaning, and may be infinite.
+    shares = guides.shares[part.tap]
+    return jnp.sum(jnp.where(shares > 0, shares * distances, 0))
 
 
 # --- Sums over a picture --------------------------------------------------------------------------
@@ -263,26 +304,39 @@ def _sums(
     params: Params,
     image: Image,
     content: Features,
+    guides: Guides | None = None,
     of_image: Selection = _everything,
     of_content: Selection = _everything,
+    of_masks: Selection = _everything,
     where: Mask = None,
 ) -> Sums:
-    """Return the sums over a picture, or over selected parts of its features and pixels."""
+    """Return the sums over a picture, or over selected parts of its features, masks and pixels."""
+    products = measured.network.precision_on().products
 
-    def measure(tap: str, found: FeatureMap) -> tuple[Any, Any]:
-        found, content_sum = of_image(tap, found), None
+    def content_sums(found: FeatureMap, target: FeatureMap) -> Any:
+        return measured.content_loss.sums(at_least_float32(found), at_least_float32(target))
+
+    def style_sums(part: StylePart, found: FeatureMap) -> Any:
+        if guides is None:
+            return part.loss.sums(found, products)
+        masks = of_masks(part.tap, guides.masks[part.tap])
+        each = [
+            part.loss.sums_of_masked(found, masks[..., number], products)
+            for number in range(masks.shape[-1])
+        ]
+        return jax.tree.map(lambda *sums: jnp.stack(sums), *each)
+
+    def measure(tap: str, found: FeatureMap) -> tuple[Any, Any, Any]:
+        found, content_sum, held_sum = of_image(tap, found), None, None
         if tap in measured.content_taps:
-            target = of_content(tap, content[tap])
-            content_sum = measured.content_loss.sums(
-                at_least_float32(found), at_least_float32(target)
-            )
-        products = measured.network.precision_on().products
+            content_sum = content_sums(found, of_content(tap, content[tap]))
+        if guides is not None and tap == measured.held_tap:
+            mask, target = of_masks(tap, guides.held[tap]), of_content(tap, content[tap])
+            held_sum = content_sums(at_least_float32(found) * mask, at_least_float32(target) * mask)
         parts = (part for part in measured.style_parts if part.tap == tap)
-        return content_sum, {part.name: part.loss.sums(found, products) for part in parts}
+        return content_sum, {part.name: style_sums(part, found) for part in parts}, held_sum
 
-    style_taps = (part.tap for part in measured.style_parts)
-    taps = dict.fromkeys((*measured.content_taps, *style_taps))
-    measures = {tap: partial(measure, tap) for tap in taps}
+    measures = {tap: partial(measure, tap) for tap in measured.taps}
     found = vgg.measured(params, image, measures, network=measured.network)
     if not measured.network.wraps:
         return Sums(found, measured.variation.sums(image, where))
@@ -301,7 +355,13 @@ def _wrapped(image: Image) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
 
 
 def _window_sums(
-    measured: _Measured, grid: Grid, params: Params, content: Features, window: Image, index: Index
+    measured: _Measured,
+    grid: Grid,
+    params: Params,
+    content: Features,
+    guides: Guides | None,
+    window: Image,
+    index: Index,
 ) -> Sums:
     """Return the sums over the core of one tile: the tile's window without its halo."""
     return _sums(
@@ -309,29 +369,40 @@ def _window_sums(
         params,
         window,
         content,
+        guides,
         lambda tap, features: tiles.core(features, grid, index, tap),
         lambda tap, features: tiles.part(features, grid, index, tap),
+        lambda tap, masks: tiles.part_of_whole(masks, grid, index, tap),
         tiles.own_pixels(grid, index),
     )
 
 
 def _device_sums(
-    measured: _Measured, grid: Grid, params: Params, band: Image, content: Features
+    measured: _Measured,
+    grid: Grid,
+    params: Params,
+    band: Image,
+    content: Features,
+    guides: Guides | None,
 ) -> Sums:
     """Return the sums over a whole picture, added up over devices that each compute one band."""
     slab = tiles.slab(band, grid)
     if grid.count_per_device == 1:  # avoids `_tiled_sums`, whose gradient computes each tile again
         first = grid.first()
         window = tiles.window(slab, grid, first)
-        sums = _window_sums(measured, grid, params, content, window, first)
+        sums = _window_sums(measured, grid, params, content, guides, window, first)
     else:
-        sums = _tiled_sums((measured, grid), params, slab, content)
+        sums = _tiled_sums((measured, grid), params, slab, content, guides)
     return jax.tree.map(lambda x: lax.psum(x, BANDS), sums)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _tiled_sums(
-    static: tuple[_Measured, Grid], params: Params, image: Image, content: Features
+    static: tuple[_Measured, Grid],
+    params: Params,
+    image: Image,
+    content: Features,
+    guides: Guides | None,
 ) -> Sums:
     """Return the sums over a picture, computed tile by tile, with a custom gradient rule.
 
@@ -341,22 +412,23 @@ def _tiled_sums(
 
     def of_tile(index: Index) -> Sums:
         window = tiles.window(image, grid, index)
-        return _window_sums(measured, grid, params, content, window, index)
+        return _window_sums(measured, grid, params, content, guides, window, index)
 
     return tiles.summed(grid, of_tile)
 
 
 def _tiled_forward(
-    static: tuple[_Measured, Grid], params: Any, image: Any, content: Any
-) -> tuple[Sums, tuple[Params, Image, Features]]:
+    static: tuple[_Measured, Grid], params: Any, image: Any, content: Any, guides: Any
+) -> tuple[Sums, tuple[Params, Image, Features, Guides | None]]:
     # `symbolic_zeros` gives each leaf the attribute `perturbed`: whether its gradient is wanted.
-    others = jax.tree.leaves((params, content), is_leaf=_is_primal)
+    others = jax.tree.leaves((params, content, guides), is_leaf=_is_primal)
     if any(leaf.perturbed for leaf in others):
         raise NotImplementedError(
             "`network.tile`: where an image is cut into tiles, only the gradient to the image is "
             "defined; take other gradients with `tile=0`"
         )
-    values = jax.tree.map(lambda leaf: leaf.value, (params, image, content), is_leaf=_is_primal)
+    given = (params, image, content, guides)
+    values = jax.tree.map(lambda leaf: leaf.value, given, is_leaf=_is_primal)
     return _tiled_sums(static, *values), values
 
 
@@ -365,16 +437,18 @@ def _is_primal(leaf: Any) -> bool:
 
 
 def _tiled_backward(
-    static: tuple[_Measured, Grid], saved: tuple[Params, Image, Features], cotangent: Any
-) -> tuple[None, Image, None]:
-    (measured, grid), (params, image, content) = static, saved
+    static: tuple[_Measured, Grid],
+    saved: tuple[Params, Image, Features, Guides | None],
+    cotangent: Any,
+) -> tuple[None, Image, None, None]:
+    (measured, grid), (params, image, content, guides) = static, saved
     cotangent = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, SymbolicZero) else x,
         cotangent,
         is_leaf=lambda x: isinstance(x, SymbolicZero),
     )
-    of_window = partial(_window_sums, measured, grid, params, content)
-    return None, tiles.gradient(image, grid, of_window, cotangent), None
+    of_window = partial(_window_sums, measured, grid, params, content, guides)
+    return None, tiles.gradient(image, grid, of_window, cotangent), None, None
 
 
 _tiled_sums.defvjp(_tiled_forward, _tiled_backward, symbolic_zeros=True)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from nst_jax import _checks, correspondence
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
+from nst_jax.controls.regions import with_kept
 from nst_jax.objective import losses_of
 from nst_jax.recipes.filters import Enlargement
 from nst_jax.recipes.recipe import Recipe
@@ -111,7 +112,8 @@ def step(
     Args:
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `step`.
-      targets: the targets from `measure`.
+      targets: the targets from `measure`. Where they protect parts of the content, the losses are those
+        of `controls.with_kept` of the canvas.
       recipe: losses, loss weights, network settings, coordinates and optimiser. The platform of JAX's
         default device decides on a precision of `AUTO`, when the function is traced.
       bands: how the canvas is distributed over several devices; None is one device.
@@ -123,9 +125,10 @@ def step(
       rejected canvas, and `canvas` does not change.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
+    kept = with_padding(targets.kept, bands)
 
     def total(canvas: Float[Array, "h w 3"]) -> tuple[Array, Losses]:
-        image = coordinates.decode(canvas)
+        image = with_kept(coordinates.decode(canvas), kept)
         losses = losses_of(
             params,
             image,

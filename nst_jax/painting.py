@@ -11,9 +11,13 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks, checkpoints, optimize, prepare, provenance, recipes
+from nst_jax._compile import Jitted
 from nst_jax._types import Checkpoint, Image, Params, Shape, Snapshot
 from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
+from nst_jax.controls import regions as controlling
+from nst_jax.controls.regions import Controls, Given, Protect, Region
 from nst_jax.descent import Position, descend, has_stalled, intervals_of
+from nst_jax.losses import ContentLoss, StyleLoss, Variation
 from nst_jax.measuring import Watch
 from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
@@ -22,6 +26,7 @@ from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.bands import distribute, without_padding
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
+from nst_jax.targets import totals_at_taps
 
 
 class _NoResult(RuntimeError):
@@ -99,7 +104,9 @@ class Painting(Iterator[Snapshot]):
         positions: Iterator[Position],
         canvas: SingleCanvas,
         identify: Callable[[], dict[str, Any]],
+        left_out: Sequence[str] = (),
     ) -> None:
+        self.left_out = tuple(left_out)  # notes on regions that are empty at a layer
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         self._identify = functools.cache(identify)  # cached, as it hashes all pictures and weights
         self._position = Position()
@@ -204,6 +211,10 @@ def stylize(
     key: Array | None = None,
     devices: Devices = None,
     plan: Plan | None = None,
+    regions: Sequence[Region] | None = None,
+    protect: Protect | None = None,
+    opacity: Any = None,
+    style_opacity: Any = None,
 ) -> Image:
     """Paint the content in the style of another picture.
 
@@ -246,6 +257,12 @@ def stylize(
       plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, the
         arguments from `size` to `realism`, and `devices`, so these must not be given as well; default:
         a new plan is made.
+      regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
+        pixels in no region get `style`. A region that is empty at a layer has no part in the style
+        loss there, and a `RegionLeftOut` warning names it.
+      protect: a part of the content that stays as it is, a `nst_jax.controls.Protect`.
+      opacity: the content's opacity, [h, w] in [0, 1]. The style loss does not see transparent parts.
+      style_opacity: the style's, or a list with one or None for each style.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
@@ -289,6 +306,10 @@ def stylize(
         devices=devices,
         plan=plan,
         every=optimize.CAPACITY,
+        regions=regions,
+        protect=protect,
+        opacity=opacity,
+        style_opacity=style_opacity,
     )
     last = shots.finish()
     used = recipe if plan is None else plan.recipe
@@ -320,6 +341,10 @@ def paint(
     plan: Plan | None = None,
     every: int | Iterable[int] = 50,
     resume: Checkpoint | None = None,
+    regions: Sequence[Region] | None = None,
+    protect: Protect | None = None,
+    opacity: Any = None,
+    style_opacity: Any = None,
 ) -> Painting:
     """Paint as `stylize` does, and yield snapshots during the run.
 
@@ -355,6 +380,10 @@ def paint(
         interruption, provided that the device computes deterministically. All other arguments must be
         as before, except `every`; `devices`, which may change results by rounding; and `steps`, if the
         updates so far would have been the same with the new number.
+      regions: see `stylize`.
+      protect: see `stylize`.
+      opacity: see `stylize`.
+      style_opacity: see `stylize`.
 
     Yields:
       `Snapshot`s. If the losses stop being finite, the last snapshot has `broke_at` set, its `losses`
@@ -396,21 +425,71 @@ def paint(
     several = isinstance(style, (list, tuple))
     style = _checks.images("style", style) if several else _checks.image("style", style)
     styles = style if several else [style]
+    given = controlling.checked(
+        content.shape[:2],
+        [one.shape[:2] for one in styles],
+        regions=regions,
+        protect=protect,
+        opacity=opacity,
+        style_opacity=style_opacity,
+    )
     if plan is None:
         checked, own = with_tap_styles(with_options(*options[:-1]), tap_styles)
         checked = checkpoints.with_choices_of(checked, resume)
         _check_arguments(checked, init, key, every)
+        check_controls(given, checked)
         style = styles = [*styles, *checked_tap_pictures(own, checked)]
-        plan = _planned(params, content, styles, checked, devices)
+        plan = _planned(params, content, styles, checked, devices, given)
         shapes = [one.shape[:2] for one in styles]
         warn_of_enlarged(shapes, plan.scales[-1].style_shapes, checked, stacklevel=2)
     else:
         check_given_plan(plan, options)
         _check_plan_of_one(plan)
         style = [*styles, *tap_pictures_of_plan(plan, tap_styles)]
-    return paint_planned(
-        params, content, style, plan, init=init, key=key, every=every, resume=resume
+    shots = paint_planned(
+        params, content, style, plan, init=init, key=key, every=every, resume=resume, given=given
     )
+    for note in shots.left_out:
+        warnings.warn(RegionLeftOut(note), stacklevel=2)
+    return shots
+
+
+class RegionLeftOut(UserWarning):
+    """Warning that a region is empty at a layer, and has no part in the style loss there."""
+
+
+def check_controls(given: Given | None, recipe: Recipe) -> None:
+    """Refuse regions, protected or transparent parts with style losses that cannot be masked.
+
+    Raises:
+      ValueError: naming the argument and the loss.
+    """
+    if given is None:
+        return
+    argument, soft = given.argument, given.soft or recipe.terms.region_reach == "simple"
+    if recipe.terms.tap_styles:
+        raise ValueError(
+            f"`{argument}`: masks are not applied to the styles of single layers (`tap_styles`); leave "
+            "one of the two out"
+        )
+    if given.regions and recipe.pictures.colors == "palette":
+        raise ValueError(
+            "`colors`: 'palette' moves the whole picture to the colours of one style, but regions have "
+            "several; choose another, or leave the regions out"
+        )
+    for name, loss in recipe.terms.named_losses.items():
+        if isinstance(loss, (ContentLoss, Variation)):
+            continue
+        if not loss.additive:
+            raise ValueError(
+                f"`{argument}`: `{name}` of recipe {recipe.name!r} is not additive: it sees all "
+                "positions together and cannot leave out some; choose another recipe"
+            )
+        if soft and isinstance(loss, StyleLoss) and loss.masked_sums is None:
+            raise ValueError(
+                f"`{argument}`: `{name}` has no `masked_sums`, so masks must be 0 or 1 at each layer; "
+                "use `terms.region_reach=inside` and amounts of 0 or 1, or give the loss `masked_sums`"
+            )
 
 
 def _planned(
@@ -419,8 +498,14 @@ def _planned(
     styles: Sequence[np.ndarray],
     recipe: Recipe,
     devices: Devices,
+    given: Given | None,
 ) -> Plan:
-    scales = prepare.scales_of(content.shape[:2], [style.shape[:2] for style in styles], recipe)
+    scales = prepare.scales_of(
+        content.shape[:2],
+        [style.shape[:2] for style in styles],
+        recipe,
+        region_styles=[] if given is None else given.style_shapes,
+    )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     return plan_scales(recipe, scales, mesh=mesh, device=capacity.device_of(params))
 
@@ -485,6 +570,7 @@ def paint_planned(
     programs: Programs | None = None,
     begin: Begin | None = None,
     watch: Watch | None = None,
+    given: Given | None = None,
 ) -> Painting:
     """Paint as `paint` does, by a given plan.
 
@@ -502,20 +588,76 @@ def paint_planned(
         targets and programs of the next scale are made while the current one runs, if both scales fit
         into memory. Without it, they are made when that scale begins.
       watch: waits while the targets are computed, and may end the run by an exception; None only waits.
+      given: regions, protected and transparent parts, from `controls.regions.checked`.
 
     Returns:
       The iterator that `paint` returns.
     """
     intervals = _check_arguments(plan.recipe, init, key, every, resume)
-    prepared = prepare.prepare_pictures(content, style, plan.recipe)
+    check_controls(given, plan.recipe)
+    prepared = prepare.prepare_pictures(content, style, plan.recipe, given)
     check_plan_fits(plan, prepared.scales)
+    left_out = notes_on_regions(prepared, plan.recipe)
     key = jax.random.key(0) if key is None else key
     canvas = SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS, watch)
-    identify = partial(_identity, params, content, style, plan.recipe, init, key)
+    identify = partial(_identity, params, content, style, plan.recipe, init, key, given)
     position = None if resume is None else _position_of(resume, identify(), canvas)
     ahead = None if begin is None else partial(canvas.begin_next, begin)
     positions = descend(canvas, plan.scales, intervals, position=position, ahead=ahead)
-    return Painting(positions, canvas, identify)
+    return Painting(positions, canvas, identify, left_out)
+
+
+def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
+    """Return a note on each region that is empty at a style tap of the final scale.
+
+    Raises:
+      ValueError: if a region is empty at all style taps; the message names the size.
+    """
+    controls, last = prepared.controls, prepared.scales[-1]
+    if controls is None:
+        return []
+    notes = []
+    for (number, side), taps in _empty_taps(controls, recipe.bare()).items():
+        own = number or side == "style"
+        if not own and controls.regions > 1:
+            continue  # the other regions may well leave nothing to the default style
+        height, width = last.shape if side == "content" else _style_shape(prepared, number)
+        size = f"{'its style of ' if number and side == 'style' else ''}{width}x{height} px"
+        what = f"regions[{number - 1}]" if number else "style_opacity"
+        if not own:
+            what = "opacity" if controls.protect is None else "protect"
+        if len(taps) < len(recipe.terms.every_style_tap):
+            notes.append(
+                f"`{what}`: at {size}, no position of {', '.join(taps)} lies inside, so the style loss "
+                "leaves it out there"
+            )
+        else:
+            raise ValueError(
+                f"`{what}`: at {size}, no position of {taps[0]} lies inside; choose a larger mask or "
+                "size, or `terms.region_reach=all`"
+            )
+    return notes
+
+
+def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:
+    """Return the final (height, width) of a region's style; number 0 is the default style."""
+    shapes = prepared.scales[-1].style_shapes
+    return shapes[len(prepared.styles) + number - 1] if number else shapes[0]
+
+
+def _empty_taps(controls: Controls, recipe: Recipe) -> dict[tuple[int, str], list[str]]:
+    """Return where regions are empty: (number of the region, side) -> taps."""
+    counts, of_styles = jax.device_get(_totals(controls, recipe))
+    found: dict[tuple[int, str], list[str]] = {}
+    for tap in recipe.terms.every_style_tap:
+        for number in range(controls.regions):
+            for side, totals in (("content", counts), ("style", of_styles)):
+                if not totals[tap][number] > 0:
+                    found.setdefault((number, side), []).append(tap)
+    return found
+
+
+_totals = Jitted(totals_at_taps)
 
 
 def _check_arguments(
@@ -556,7 +698,13 @@ def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
 
 
 def _identity(
-    params: Params, content: Any, style: Any, recipe: Recipe, init: Any, key: Array
+    params: Params,
+    content: Any,
+    style: Any,
+    recipe: Recipe,
+    init: Any,
+    key: Array,
+    given: Given | None,
 ) -> dict[str, Any]:
     """Return what the results of a run depend on, to be compared with a checkpoint's `facts`."""
     styles = _checks.one_or_several("style", style)
@@ -565,7 +713,8 @@ def _identity(
         "content": _checks.image("content", content),
         **dict(zip(names, styles, strict=True)),
     }
-    return provenance.of_identity(params, pictures, recipe, init, key)
+    controls = {} if given is None else given.facts()
+    return provenance.of_identity(params, pictures, recipe, init, key, controls)
 
 
 def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCanvas) -> Position:

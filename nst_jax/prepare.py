@@ -16,7 +16,8 @@ from jaxtyping import Array
 from nst_jax import _checks
 from nst_jax._compile import Jitted
 from nst_jax._types import AnyImage, Image, Resized, Shape, StyleImage
-from nst_jax.controls import finishing
+from nst_jax.controls import finishing, regions
+from nst_jax.controls.regions import Controls, Given
 from nst_jax.images.palettes import Palette
 from nst_jax.images.resizing import antialiased
 from nst_jax.recipes import sizes, starts
@@ -31,8 +32,9 @@ class Scale(NamedTuple):
     """One scale of a coarse-to-fine run: its sizes, and its number of updates."""
 
     shape: Shape  # (height, width) of the canvas
-    style_shapes: tuple[Shape, ...]  # (height, width) of each style picture
+    style_shapes: tuple[Shape, ...]  # (height, width) of each style picture, then of each region's
     steps: int  # number of updates
+    regions: int = 1  # number of regions with styles of their own, with that of the default style
 
 
 class Prepared(NamedTuple):
@@ -42,6 +44,8 @@ class Prepared(NamedTuple):
     styles: tuple[Any, ...]  # as the network sees them: recoloured, if the recipe says so
     scales: tuple[Scale, ...]
     photo: Image  # the content in its own colours
+    region_styles: tuple[StyleImage, ...] = ()
+    controls: Controls | None = None  # regions, protected and transparent parts; None without any
 
 
 def final_shapes(
@@ -131,13 +135,20 @@ def checked_shape(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule | 
     return new
 
 
-def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[Scale, ...]:
+def scales_of(
+    content: Shape,
+    styles: Sequence[Shape],
+    recipe: Recipe,
+    *,
+    region_styles: Sequence[Shape] = (),
+) -> tuple[Scale, ...]:
     """Return the scales of a run on pictures of these original sizes.
 
     Args:
       content: (height, width) of the content, before any resizing.
       styles: (height, width) of each style.
       recipe: the recipe whose size rules and schedule apply.
+      region_styles: (height, width) of the style of each region.
 
     Returns:
       The scales, coarse to fine.
@@ -149,13 +160,16 @@ def scales_of(content: Shape, styles: Sequence[Shape], recipe: Recipe) -> tuple[
     check_styles(recipe.terms, len(styles))
     check_style_scale(recipe.pictures, len(styles))
     names = ["style"] if len(styles) == 1 else [f"style[{i}]" for i in range(len(styles))]
+    names += [f"regions[{i}].style" for i in range(len(region_styles))]
+    everything = (*styles, *region_styles)
     shapes = [
         final_shapes(content, style, recipe, argument=name, index=index)
-        for index, (style, name) in enumerate(zip(styles, names, strict=True))
+        for index, (style, name) in enumerate(zip(everything, names, strict=True))
     ]
-    return scales_up_to(
-        shapes[0][0], [style for _, style in shapes], recipe, originals=(content, styles)
+    scales = scales_up_to(
+        shapes[0][0], [style for _, style in shapes], recipe, originals=(content, everything)
     )
+    return tuple(scale._replace(regions=1 + len(region_styles)) for scale in scales)
 
 
 def scales_up_to(
@@ -197,13 +211,16 @@ def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
     return max(SMALLEST, height), max(SMALLEST, width)
 
 
-def prepare_pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
+def prepare_pictures(
+    content: Any, style: Any, recipe: Recipe, given: Given | None = None
+) -> Prepared:
     """Check a content and its style, or styles, and resize them as the recipe says.
 
     Args:
       content: [h, w, 3] in [0, 1], or uint8.
       style: one such picture, or a list or tuple of several.
       recipe: the recipe whose size rules, filter and schedule apply.
+      given: regions, protected and transparent parts, from `controls.regions.checked`.
 
     Returns:
       float32 pictures at their final sizes, and the scales.
@@ -214,31 +231,58 @@ def prepare_pictures(content: Any, style: Any, recipe: Recipe) -> Prepared:
         if the recipe has several style shares and another number of styles is given.
     """
     content, styles = _checks.image("content", content), _checks.one_or_several("style", style)
-    scales = scales_of(content.shape[:2], [style.shape[:2] for style in styles], recipe)
+    others = [] if given is None else [region.style for region in given.regions]
+    sides = [[picture.shape[:2] for picture in some] for some in (styles, others)]
+    scales = scales_of(content.shape[:2], sides[0], recipe, region_styles=sides[1])
     shapes = scales[-1].style_shapes
-    return prepared_of(
+    prepared = prepared_of(
         resized(content, scales[-1].shape, recipe),
-        tuple(resized(*pair, recipe) for pair in zip(styles, shapes, strict=True)),
+        tuple(resized(*pair, recipe) for pair in zip(styles, shapes, strict=False)),
         scales,
         recipe,
+        region_styles=tuple(
+            resized(*pair, recipe) for pair in zip(others, shapes[len(styles) :], strict=True)
+        ),
+    )
+    return prepared._replace(
+        controls=given and regions.controls_of(given, scales[-1].shape, shapes)
     )
 
 
 def prepared_of(
-    content: Image, styles: tuple[Any, ...], scales: tuple[Scale, ...], recipe: Recipe
+    content: Image,
+    styles: tuple[Any, ...],
+    scales: tuple[Scale, ...],
+    recipe: Recipe,
+    *,
+    region_styles: tuple[Any, ...] = (),
 ) -> Prepared:
     """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so."""
-    pictures = recipe.pictures
+    pictures, count = recipe.pictures, len(styles)
     if not finishing.recolors(pictures.colors):
-        return Prepared(content, styles, scales, photo=content)
-    seen = _recolored(content, styles, pictures.colors, pictures.color_map)
-    return Prepared(seen.content, seen.styles, scales, photo=content)
+        return Prepared(content, styles, scales, photo=content, region_styles=region_styles)
+    everything = (*styles, *region_styles)
+    seen = _recolored(content, everything, pictures.colors, pictures.color_map)
+    return Prepared(
+        seen.content,
+        seen.styles[:count],
+        scales,
+        photo=content,
+        region_styles=seen.styles[count:],
+    )
 
 
 def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
-    """Return the styles resized to one scale of the run, antialiased, in [0, 1]."""
-    pairs = zip(prepared.styles, scale.style_shapes, strict=True)
-    return tuple(at_scale(*pair) for pair in pairs)
+    """Return the styles, then those of the regions, at one scale: antialiased, in [0, 1]."""
+    pictures = (*prepared.styles, *prepared.region_styles)
+    return tuple(at_scale(*pair) for pair in zip(pictures, scale.style_shapes, strict=True))
+
+
+def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
+    """Return the controls of a run, if it has any, with their masks at one scale."""
+    if prepared.controls is None:
+        return None
+    return regions.at_scale(prepared.controls, scale.shape, scale.style_shapes)
 
 
 def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:

@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -28,6 +29,8 @@ from nst_jax.weights.params import WeightsInfo, digest
 
 # A key of a recipe is recorded if it begins with one of these.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
+
+NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
 # Packages whose versions are recorded, beside Python's and the version of nst_jax.
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
@@ -159,6 +162,7 @@ def of_picture(
     seed: int,
     inputs: Mapping[str, Named],
     weights: WeightsInfo,
+    controls: Mapping[str, Any] = NO_CONTROLS,
 ) -> dict[str, Any]:
     """Return everything that a picture depends on, except the device and the package versions.
 
@@ -168,6 +172,7 @@ def of_picture(
       seed: the seed of the run's random key.
       inputs: maps each role (`"content"`, `"style"`, ...) to its file.
       weights: description of the weights file.
+      controls: weights of regions and the amount of protection; empty if there are none.
 
     Returns:
       Plain data, equal for equal runs.
@@ -193,6 +198,7 @@ def of_picture(
             "digest": weights.digest,
         },
         "settings": of_recipe(recipe),
+        **controls,
     }
 
 
@@ -203,14 +209,20 @@ def of_run(
     seed: int,
     inputs: Mapping[str, Named],
     weights: WeightsInfo,
+    controls: Mapping[str, Any] = NO_CONTROLS,
 ) -> dict[str, Any]:
     """Return the record of `of_picture` with the device and the package versions added."""
-    asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights)
+    asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights, controls=controls)
     return asked | {"device": device(), "versions": versions()}
 
 
 def of_identity(
-    params: Params, pictures: Mapping[str, Any], recipe: Recipe, init: Any, key: Any
+    params: Params,
+    pictures: Mapping[str, Any],
+    recipe: Recipe,
+    init: Any,
+    key: Any,
+    controls: Mapping[str, Any] = NO_CONTROLS,
 ) -> dict[str, Any]:
     """Return everything that a run's results depend on, except its device and its number of updates.
 
@@ -222,6 +234,7 @@ def of_identity(
       recipe: the recipe that is run; its `steps` are left out.
       init: the picture or function that replaces the recipe's start; None if none was given.
       key: the random key.
+      controls: masks, pictures and numbers of regions, protected and transparent parts, by name.
 
     Returns:
       A dictionary from the name of a fact to its value, as JSON represents it.
@@ -229,6 +242,10 @@ def of_identity(
     found = of_recipe(recipe)
     del found["descent.steps"]
     found |= {role: _digest(picture) for role, picture in pictures.items()}
+    found |= {
+        name: _digest(value) if np.ndim(value) > 1 else _plain(value)
+        for name, value in controls.items()
+    }
     if callable(init):
         found |= dict(_settings(walk_item(Item("init", init))))
     elif init is not None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from functools import partial, reduce
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,9 @@ from jax import lax
 from jaxtyping import Array
 
 from nst_jax import _checks, correspondence, vgg
-from nst_jax._types import Features, Image, Params, Scalar, Statistic, StyleImage, Targets
+from nst_jax._types import Features, Guides, Image, Params, Scalar, Statistic, StyleImage, Targets
+from nst_jax.controls import regions
+from nst_jax.controls.regions import Controls, Reach
 from nst_jax.losses import MatchingLoss
 from nst_jax.recipes.checking import check_not_cut, check_styles
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
@@ -19,6 +21,9 @@ from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, bands_of, check_bands_allowed, map_bands
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tiles import Grid, Index
+
+# Style tap -> T, [h', w']; None: every position counts once.
+StyleMasks: TypeAlias = dict[str, Array] | None
 
 
 def measure(
@@ -28,6 +33,7 @@ def measure(
     recipe: Recipe,
     *,
     bands: Bands | None = None,
+    controls: Controls | None = None,
 ) -> Targets:
     """Compute the content's features and the targets of the style loss at the recipe's taps.
 
@@ -41,6 +47,8 @@ def measure(
         followed by a picture for each of its `tap_styles`.
       recipe: taps, losses and network settings.
       bands: how the canvas is distributed over several devices; None is one device.
+      controls: regions, protected and transparent parts, from `nst_jax.controls.controls_of`; None if
+        there are none. Where there are regions, `style` is a list that ends with their styles.
 
     Returns:
       `Targets`, to be passed to `step` and `run`.
@@ -64,10 +72,13 @@ def measure(
     styles: Sequence[Any] = style if isinstance(style, (list, tuple)) else [style]
     for name, picture in (("content", content), *(("style", each) for each in styles)):
         _checks.array(name, picture, order)
+    if controls is not None:
+        return _measure_controlled(params, content, styles, recipe, controls, bands)
     check_styles(recipe.terms, len(styles))
     features = measure_content(params, content, recipe, bands=bands)
     if isinstance(recipe.terms.style_loss, MatchingLoss):
-        return Targets(features, correspondence.measure_styles(params, styles, recipe))
+        found = correspondence.measure_styles(params, styles, recipe)
+        return Targets(features, found, photo_of(content, recipe))
     statistics = [measure_style(params, one, recipe, bands=bands) for one in styles]
     blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
     return Targets(features, style_targets(blended, recipe), photo_of(content, recipe))
@@ -78,11 +89,39 @@ def photo_of(content: Image, recipe: Recipe) -> Image | None:
     return None if recipe.terms.matting_weight is None else content
 
 
+def _measure_controlled(
+    params: Params,
+    content: Image,
+    styles: Sequence[Any],
+    recipe: Recipe,
+    controls: Controls,
+    bands: Bands | None,
+) -> Targets:
+    check_styles(recipe.terms, len(styles) - controls.regions + 1)
+    found = measure_masks(controls, recipe)
+    sums = [
+        sum_style(params, style, recipe, mask, bands=bands)
+        for style, mask in zip(styles, found.styles, strict=True)
+    ]
+    shapes = tuple((style.shape[0], style.shape[1]) for style in styles)
+    held = next(iter(found.held), None)
+    features = measure_content(params, content, recipe, bands=bands, held=held)
+    style, guides = controlled_style(sums, shapes, found, controls, recipe)
+    kept = regions.kept_of(content, controls)
+    return Targets(features, style, photo_of(content, recipe), guides, kept)
+
+
 def measure_content(
-    params: Params, content: Image, recipe: Recipe, *, bands: Bands | None = None
+    params: Params,
+    content: Image,
+    recipe: Recipe,
+    *,
+    bands: Bands | None = None,
+    held: str | None = None,
 ) -> Features:
-    """Compute the content's features [h', w', c] at the recipe's content taps."""
-    taps, network = recipe.terms.content_taps, recipe.network
+    """Compute the content's features [h', w', c] at the recipe's content taps, and at `held`."""
+    network = recipe.network
+    taps = tuple(dict.fromkeys((*recipe.terms.content_taps, *([held] if held else []))))
     # On several devices, the content is cut into the same tiles as the canvas. Their halo (how far the
     # network sees beyond a tile) depends on all taps.
     deciding_taps = taps if bands is None else recipe.terms.taps
@@ -119,54 +158,72 @@ def measure_style(
 
 
 def sum_style(
-    params: Params, style: StyleImage, recipe: Recipe, *, bands: Bands | None = None
+    params: Params,
+    style: StyleImage,
+    recipe: Recipe,
+    masks: StyleMasks = None,
+    *,
+    bands: Bands | None = None,
 ) -> dict[str, Any]:
-    """Return the sums over the positions of a style from which its statistics follow, by tap."""
+    """Return the sums over the positions of a style from which its statistics follow, by tap.
+
+    With `masks`, T at each style tap, a position counts T² times.
+    """
     terms, network = recipe.terms, recipe.network
     own = None
     if bands is not None:
         own = bands_of(bands.mesh, (style.shape[0], style.shape[1]), network)
     grid = style_grid(style, recipe, own)
     if grid is None:
-        found = vgg.features(params, style, _style_taps(terms), network=network)
-        products = network.precision_on().products
-        return {part.name: part.loss.sums(found[part.tap], products) for part in terms.style_parts}
+        found = vgg.features(params, style, terms.every_style_tap, network=network)
+        return _sums_of_parts(found, masks, recipe)
 
-    def summed(params: Params, style: StyleImage) -> dict[str, Any]:
-        return tiles.summed(grid, partial(_style_sums, params, style, recipe, grid))
+    def summed(params: Params, style: StyleImage, masks: StyleMasks) -> dict[str, Any]:
+        return tiles.summed(grid, partial(_style_sums, params, style, recipe, masks, grid))
 
-    def on_device(params: Params, style: StyleImage) -> dict[str, Any]:
-        sums = summed(params, tiles.slab_of(style, grid))
+    def on_device(params: Params, style: StyleImage, masks: StyleMasks) -> dict[str, Any]:
+        sums = summed(params, tiles.slab_of(style, grid), masks)
         return jax.tree.map(lambda x: lax.psum(x, BANDS), sums)
 
     if own is None:
-        return summed(params, style)
-    return map_bands(on_device, own, (False, False), split_out=False)(params, style)
+        return summed(params, style, masks)
+    return map_bands(on_device, own, (False, False, False), split_out=False)(params, style, masks)
+
+
+def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[str, Any]:
+    """Return the sums over the positions of features, for each style loss at each tap."""
+    products = recipe.network.precision_on().products
+
+    def of_part(part: StylePart) -> Any:
+        if masks is None:
+            return part.loss.sums(found[part.tap], products)
+        return part.loss.sums_of_masked(found[part.tap], masks[part.tap], products)
+
+    return {part.name: of_part(part) for part in recipe.terms.style_parts}
 
 
 def style_grid(style: StyleImage, recipe: Recipe, bands: Bands | None = None) -> Grid | None:
     """Return how a style is cut into tiles; None if it is measured whole."""
     shape = (style.shape[0], style.shape[1])
-    return tiles.grid_of(shape, _style_taps(recipe.terms), recipe.network, bands)
-
-
-def _style_taps(terms: Terms) -> tuple[str, ...]:
-    """Return every tap of a style loss, without repetitions."""
-    return tuple(dict.fromkeys(part.tap for part in terms.style_parts))
+    return tiles.grid_of(shape, recipe.terms.every_style_tap, recipe.network, bands)
 
 
 def _style_sums(
-    params: Params, style: StyleImage, recipe: Recipe, grid: Grid, index: Index
+    params: Params,
+    style: StyleImage,
+    recipe: Recipe,
+    masks: StyleMasks,
+    grid: Grid,
+    index: Index,
 ) -> dict[str, Any]:
     """Return the sums over the core of one tile of a style: the tile's window without its halo."""
-    terms, network = recipe.terms, recipe.network
-    window = tiles.window(style, grid, index)
-    found = vgg.features(params, window, _style_taps(terms), network=network)
-    products = network.precision_on().products
-    return {
-        part.name: part.loss.sums(tiles.core(found[part.tap], grid, index, part.tap), products)
-        for part in terms.style_parts
+    taps, window = recipe.terms.every_style_tap, tiles.window(style, grid, index)
+    found = vgg.features(params, window, taps, network=recipe.network)
+    cores = {tap: tiles.core(found[tap], grid, index, tap) for tap in taps}
+    parts = masks and {
+        tap: tiles.part_of_whole(masks[tap][..., None], grid, index, tap)[..., 0] for tap in taps
     }
+    return _sums_of_parts(cores, parts, recipe)
 
 
 def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
@@ -183,7 +240,12 @@ def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
 
 
 def add_style_tile(
-    params: Params, style: StyleImage, sums: Any, index: Index, recipe: Recipe
+    params: Params,
+    style: StyleImage,
+    sums: Any,
+    index: Index,
+    recipe: Recipe,
+    masks: StyleMasks = None,
 ) -> dict[str, Any]:
     """Return `sums` plus the sums over one more tile of a style.
 
@@ -195,18 +257,27 @@ def add_style_tile(
       sums: the sums over the tiles before this one.
       index: number of the tile.
       recipe: as in `measure`.
+      masks: as in `sum_style`.
     """
     grid = style_grid(style, recipe)
     assert grid is not None
-    return jax.tree.map(jnp.add, sums, _style_sums(params, style, recipe, grid, index))
+    return jax.tree.map(jnp.add, sums, _style_sums(params, style, recipe, masks, grid, index))
 
 
 def statistics_of(
-    sums: dict[str, Any], shape: tuple[int, int], recipe: Recipe
+    sums: dict[str, Any],
+    shape: tuple[int, int],
+    recipe: Recipe,
+    totals: dict[str, Scalar] | None = None,
 ) -> dict[str, Statistic]:
-    """Return the statistics of a style of this (height, width) from the sums over its positions."""
+    """Return the statistics of a style of this (height, width) from the sums over its positions.
+
+    Masked sums are divided by `totals`, the sum of T² at each tap.
+    """
 
     def statistic(part: StylePart) -> Statistic:
+        if totals is not None:
+            return part.loss.statistic(sums[part.name], totals[part.tap])
         height, width = vgg.feature_shape(part.tap, *shape, recipe.network.ceil)
         return part.loss.statistic(sums[part.name], height * width)
 
@@ -263,6 +334,107 @@ def blend(
         part.name: part.loss.blend([each[part.name] for each in statistics], weights)
         for part in terms.style_parts
     }
+
+
+# --- Regions, protected and transparent parts -----------------------------------------------------
+
+
+class MaskedTaps(NamedTuple):
+    """The masks of a canvas and of its styles at the taps."""
+
+    canvas: dict[str, Array]  # style tap -> [h', w', r + 1], T of each region
+    styles: tuple[StyleMasks, ...]  # of each style, then of each region's: style tap -> [h', w']
+    held: dict[str, Array]  # see `Guides.held`
+
+
+def reach_of(recipe: Recipe) -> Reach:
+    """Return how a recipe brings masks to taps."""
+    terms = recipe.terms
+    return Reach(terms.region_reach, terms.region_growth, recipe.network.ceil)
+
+
+def measure_masks(controls: Controls, recipe: Recipe) -> MaskedTaps:
+    """Bring the masks of a canvas and of its styles to the recipe's taps."""
+    taps, reach = recipe.terms.every_style_tap, reach_of(recipe)
+    return MaskedTaps(
+        regions.canvas_masks(controls, taps, reach),
+        tuple(
+            None if mask is None else regions.style_masks_at(mask, taps, reach)
+            for mask in controls.style_masks
+        ),
+        # A content loss that compares positions with each other has no sum over protected ones.
+        regions.held_at(controls, recipe.terms.taps, reach)
+        if recipe.terms.content_loss.additive
+        else {},
+    )
+
+
+def controlled_style(
+    sums: Sequence[dict[str, Any]],
+    shapes: Sequence[tuple[int, int]],
+    found: MaskedTaps,
+    controls: Controls,
+    recipe: Recipe,
+) -> tuple[dict[str, Any], Guides]:
+    """Return the targets of the style loss for all regions, stacked, and the masks of the canvas.
+
+    Args:
+      sums: what `sum_style` returns for each style, then for each region's style.
+      shapes: (height, width) of each of these styles. Static.
+      found: the masks at the taps.
+      controls: the masks and numbers.
+      recipe: as in `measure`.
+    """
+    own = len(sums) - controls.regions + 1
+    totals = style_totals(found, recipe)
+    statistics = []
+    for each, shape, mask, of_style in zip(sums, shapes, found.styles, totals, strict=True):
+        safe = mask and {tap: jnp.where(one > 0, one, 1) for tap, one in of_style.items()}
+        statistics.append(statistics_of(each, shape, recipe, safe))
+    blended = blend(statistics[:own], recipe.terms.style_shares, recipe.terms)
+    targets = [style_targets(each, recipe) for each in (blended, *statistics[own:])]
+    guides = regions.guides_of(
+        found.canvas, controls.weights, totals_of_regions(totals, own), found.held
+    )
+    return stacked_targets(targets), guides
+
+
+def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
+    """Return the sum of T² of each style, then of each region's, by tap; 1 if all of a style counts."""
+    one = jnp.ones(())
+    taps = recipe.terms.every_style_tap
+    return [
+        dict.fromkeys(taps, one)
+        if mask is None
+        else {tap: regions.total(mask[tap][..., None])[0] for tap in taps}
+        for mask in found.styles
+    ]
+
+
+def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str, Array]:
+    """Return the sums of T² of the regions' styles by tap; the default style is there if all `own` are.
+
+    Args:
+      totals: what `style_totals` returns.
+      own: number of styles that are blended to the default style.
+    """
+    return {
+        tap: jnp.stack(
+            [
+                reduce(jnp.minimum, [each[tap] for each in totals[:own]]),
+                *(each[tap] for each in totals[own:]),
+            ]
+        )
+        for tap in totals[0]
+    }
+
+
+def totals_at_taps(controls: Controls, recipe: Recipe) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the sums of T² of the regions, and of their styles, by tap: 0 where one is empty."""
+    found = measure_masks(controls, recipe)
+    own = len(controls.style_masks) - controls.regions + 1
+    canvas = {tap: regions.total(mask) for tap, mask in found.canvas.items()}
+    return canvas, totals_of_regions(style_totals(found, recipe), own)
 
 
 def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import jax
 
 from nst_jax import _files, images, prepare, texturing
 from nst_jax.app import arguments, cache, cluster, preview, single
+from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
 from nst_jax.app import plan_report as plans
 from nst_jax.app import sweep as sweeps
@@ -167,16 +168,19 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
     )
     paths += _tap_files(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
-    check_outputs(outputs, [content, *paths, *_other_inputs(chosen, init_file)])
+    others = [*_other_inputs(chosen, init_file), *controlling.files_of(chosen)]
+    check_outputs(outputs, [content, *paths, *others])
     with ExitStack() as resources:
         for argument in ("checkpoint", "log"):
             if (path := getattr(outputs, argument)) is not None:
                 resources.enter_context(cluster.reserved_by_first(path, argument))
+        read = [images.read(path, argument="style") for path in paths]
         job = picture_job(
             images.read(content, argument="content"),
-            [images.read(path, argument="style") for path in paths],
+            read,
             arguments.with_start(recipe, init),
             outputs,
+            controls=controlling.read_controls(chosen, read),
             seed=_seed(chosen, recipe),
             init=None if init_file is None else init,
             init_file=init_file,
@@ -282,9 +286,10 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         "may_shorten_history": True,
     }
     if shapes:
-        scales = prepare.scales_of(shapes[0], shapes[1:], recipe)
-        decoding = [glance.memory for glance in seen]
-        files = memory_of_files(shapes, decoding, scales[-1], recipe)
+        others = controlling.shapes_of_styles(chosen, shapes[1:])
+        scales = prepare.scales_of(shapes[0], shapes[1:], recipe, region_styles=others)
+        decoding = [*(glance.memory for glance in seen), *[0] * len(others)]
+        files = memory_of_files([*shapes, *others], decoding, scales[-1], recipe)
         planned = plan_scales(recipe, scales, files=files, unread=True, **options)
     else:
         planned = plan_canvas(recipe, chosen["shape"], **options)

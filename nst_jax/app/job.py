@@ -7,7 +7,10 @@ from typing import Any
 
 from nst_jax import checkpoints, images, prepare
 from nst_jax._types import Checkpoint
+from nst_jax.app.controls import ReadControls, given_of
 from nst_jax.app.outputs import Outputs
+from nst_jax.controls.regions import Given
+from nst_jax.painting import check_controls
 from nst_jax.provenance import Named, roles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
@@ -44,6 +47,9 @@ class PictureJob(Job):
       outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
       may_preview: whether a preview by a feed-forward network may be written before the first update.
+      controls: regions and protection, as they were read.
+      given: the same, checked, with the opacities of the pictures; None if there is nothing of these.
+      notes: what the user is told before the run.
       begun: when the command began, by `time.perf_counter`.
     """
 
@@ -53,12 +59,15 @@ class PictureJob(Job):
     outputs: Outputs
     resume: Checkpoint | None = None
     may_preview: bool = True
+    controls: ReadControls = ReadControls()
+    given: Given | None = None
+    notes: tuple[str, ...] = ()
     begun: float = field(default_factory=time.perf_counter, compare=False)
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """The input files by role: content, style, style_2, ..., init."""
-        return roles(self.content, self.styles, self.init_file)
+        """The input files by role: content, style, style_2, ..., init, region_1_mask ..."""
+        return roles(self.content, self.styles, self.init_file) | dict(self.controls.files)
 
 
 def picture_job(
@@ -69,6 +78,7 @@ def picture_job(
     *,
     resume: Checkpoint | None = None,
     devices: Devices = None,
+    controls: ReadControls | None = None,
     **options: Any,
 ) -> PictureJob:
     """Plan the painting of one picture, and return its job.
@@ -80,6 +90,7 @@ def picture_job(
       outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
+      controls: regions and protection, as they were read; None if there are none.
       **options: other fields of `PictureJob`.
 
     Raises:
@@ -89,9 +100,16 @@ def picture_job(
     """
     shapes = [style.image.shape[:2] for style in styles]
     recipe = checkpoints.with_choices_of(recipe, resume)
-    scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
+    controls = ReadControls() if controls is None else controls
+    given, notes = given_of(controls, content, styles, recipe)
+    check_controls(given, recipe)
+    others = [] if given is None else given.style_shapes
+    scales = prepare.scales_of(content.image.shape[:2], shapes, recipe, region_styles=others)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
-    pictures = (content, *styles)
+    of_regions = [one for role, one in controls.files.items() if role.endswith("_style")]
+    if len(of_regions) < len(others):  # regions of maps, which all have the one style
+        of_regions = list(styles) * len(others)
+    pictures = (content, *styles, *of_regions)
     plan = plan_scales(
         recipe,
         scales,
@@ -113,5 +131,8 @@ def picture_job(
         outputs=outputs,
         resume=resume,
         metadata=outputs.metadata,
+        controls=controls,
+        given=given,
+        notes=tuple(notes),
         **options,
     )

@@ -92,6 +92,7 @@ def print_message(kind: str, text: str) -> None:
 # Options that messages of the Python API suggest, by their Python names.
 SUGGESTED = (
     "size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width", "style_scale",
+    "protect",
 )  # fmt: skip
 
 
@@ -105,6 +106,7 @@ def as_flags(message: str) -> str:
     flags = re.sub(
         f"`({'|'.join(SUGGESTED)})`", lambda name: f"`--{name[1].replace('_', '-')}`", message
     )
+    flags = re.sub(r"`regions(\[\d+\])", r"`--region\1", flags)
     return re.sub(r"`([a-z]+(?:\.[a-z_]+)+=)", r"`--set \1", flags)
 
 

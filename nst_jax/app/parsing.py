@@ -5,7 +5,7 @@ Built on click. Imports nothing that takes long to load, since even `--help` imp
 
 import re
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import click
 
@@ -51,6 +51,79 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+class RegionFiles(NamedTuple):
+    """The files of a region, and the weight of its style loss."""
+
+    mask: Path
+    style: Path
+    style_mask: Path | None = None
+    weight: float = 1.0
+
+    @property
+    def paths(self) -> list[Path]:
+        """All of its files."""
+        more = [] if self.style_mask is None else [self.style_mask]
+        return [self.mask, self.style, *more]
+
+
+REGION_FORM = "CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT]"
+
+
+def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
+    """Parse CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT].
+
+    Args:
+      text: the value as typed; a last part that is a number is the weight.
+      folder: the folder to which relative paths are relative.
+
+    Raises:
+      ValueError: if there are too few or too many parts.
+
+    Example:
+      >>> found = parse_region("sky.png:wave.jpg:2")
+      >>> found.style.name, found.style_mask, found.weight
+      ('wave.jpg', None, 2.0)
+    """
+    parts = text.split(":")
+    weight = 1.0
+    if len(parts) > 2 and (number := _number(parts[-1])) is not None:
+        weight, parts = number, parts[:-1]
+    if not 2 <= len(parts) <= 3 or not all(parts):
+        raise ValueError(
+            f"expected {REGION_FORM}, such as sky.png:wave.jpg, got {text!r}; names of files must not "
+            "contain colons"
+        )
+    return RegionFiles(*(folder / part for part in parts), weight=weight)
+
+
+class ProtectFile(NamedTuple):
+    """The mask of what is protected, and the amount."""
+
+    mask: Path
+    amount: float = 1.0
+
+
+def parse_protect(text: str, folder: Path = Path()) -> ProtectFile:
+    """Parse MASK or MASK:AMOUNT.
+
+    Example:
+      >>> parse_protect("face.png:0.5").amount, parse_protect("face.png").amount
+      (0.5, 1.0)
+    """
+    path, colon, amount = text.rpartition(":")
+    number = _number(amount)
+    if not (path and colon) or number is None:
+        return ProtectFile(folder / text)
+    return ProtectFile(folder / path, number)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 # --- Types of values ------------------------------------------------------------------------------
 
 
@@ -64,6 +137,27 @@ class StyleFile(click.ParamType):
             return parse_style(value)
         except ValueError as error:
             self.fail(str(error).removeprefix("`style`: "), param, ctx)
+
+
+class Region(click.ParamType):
+    """Type of an option CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT], whose value is a `RegionFiles`."""
+
+    name = "region"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return parse_region(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Protect(click.ParamType):
+    """Type of an option MASK[:AMOUNT], whose value is a `ProtectFile`."""
+
+    name = "mask"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return parse_protect(value)
 
 
 class DeviceCount(click.ParamType):
@@ -186,7 +280,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except (ValueError, TypeError) as error:
-            found = re.match(r"`([\w ]+)(\[\d+\])?`", str(error))
+            found = re.match(r"`([\w ]+)((?:\[\d+\])?(?:\.\w+)?)`", str(error))
             if found is None:  # not an error about an argument
                 raise
             typed = {param.name: as_typed(param) for param in self.params}

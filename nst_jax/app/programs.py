@@ -71,7 +71,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
     if place is None or not _sources():
         return painting.PROGRAMS
     measuring = painting.PROGRAMS.measuring._replace(
-        measure_content=Kept(measure_content, place, say=say),
+        measure_content=Kept(measure_content, place, static=("held",), say=say),
         sum_style=Kept(sum_style, place, say=say),
         add_style_tile=Kept(add_style_tile, place, say=say),
         measure_styles=Kept(measure_styles, place, say=say),

@@ -23,7 +23,7 @@ from nst_jax.app.introduction import (
 )
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
-from nst_jax.app.messages import print_message
+from nst_jax.app.messages import as_flags, print_message
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display, loss_shares, time_left
 from nst_jax.app.rates import known_paces, record_rate
@@ -72,7 +72,12 @@ def paint_job(
       there is one, has been written.
     """
     facts = provenance.of_run(
-        job.plan.recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights
+        job.plan.recipe,
+        job.plan.scales,
+        seed=job.seed,
+        inputs=job.inputs,
+        weights=weights,
+        controls=job.controls.facts(),
     )
     _introduce(job, facts, display)
     if previewed:
@@ -105,7 +110,10 @@ def paint_job(
             # Several processes must start shared programs in the same order, so each uses one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
             watch=watch,
+            given=job.given,
         )
+        for note in shots.left_out:
+            display.say(f"note: {as_flags(note)}")
         with RunLog(job.outputs.log if cluster.is_first() else None) as log:
             recorder = Recorder(job, facts, log, display, compiling, watch, pace, previewed)
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
@@ -463,19 +471,20 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
         range(len(job.styles)),
         [role for role in job.inputs if role.startswith("style")],
         job.styles,
-        scales[-1].style_shapes,
+        scales[-1].style_shapes[: len(job.styles)],  # those of regions come after them
         share_words(recipe.terms, len(job.styles)),
         strict=True,
     ):
         words = size_words(style, shape, style_rule_words(recipe, index), resampling) + share
         lines[role.replace("_", " ")] = words
+    lines |= {role.replace("_", " "): file.name for role, file in job.controls.files.items()}
     if len(scales) > 1:
         lines["scales"] = ", ".join(f"{px(scale.shape)} for {scale.steps}" for scale in scales)
     lines |= finishing_lines(recipe)
     lines["memory"] = plan_report.memory_line(job.plan)
     if (time := plan_report.time_line(job.plan)) is not None:
         lines["time"] = time
-    notes = [note for note in [plan_report.warning(job.plan)] if note]
+    notes = [note for note in [plan_report.warning(job.plan)] if note] + list(job.notes)
     notes += style_scale_notes(job.styles, scales[-1], recipe)
     if job.outputs.checkpoint is not None:
         lines["checkpoint"], more = autosave.describe(job)

@@ -13,7 +13,7 @@ import numpy as np
 
 from nst_jax import _files, images
 from nst_jax._types import AnyImage
-from nst_jax.images.resizing import antialiased
+from nst_jax.images.resizing import antialiased_masks
 
 
 def write_picture(path: Path, image: Any, **options: Any) -> None:
@@ -91,6 +91,5 @@ def resized_alpha(alpha: Any, image: AnyImage) -> Any:
     height, width = image.shape[:2]
     if alpha is None or alpha.shape == (height, width):
         return alpha
-    # `antialiased` needs three channels, so alpha is repeated.
-    grey = jnp.repeat(jnp.asarray(alpha, jnp.float32)[..., None], 3, axis=-1)
-    return np.asarray(antialiased(grey, (height, width))[..., 0])
+    masks = jnp.asarray(alpha, jnp.float32)[..., None]
+    return np.asarray(antialiased_masks(masks, (height, width))[..., 0])

@@ -1,11 +1,19 @@
-"""The artist's controls: the colours of a picture, and the edges of a photograph."""
+"""The artist's controls: colours, edges of the photograph, regions, and parts that stay as they are.
+
+    sky = controls.Region(mask, painting)
+    image = nst_jax.stylize(params, photo, other, regions=[sky], protect=controls.Protect(face))
+
+`color`, `finishing`, `guided_filter` and `matting` are about the colours and the edges of whole
+pictures. `masks` checks masks and brings them to taps; `regions` has the values that callers give, and
+what is measured with them.
+"""
 
 from typing import TYPE_CHECKING
 
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.controls import color, finishing, guided_filter, matting
+    from nst_jax.controls import color, finishing, guided_filter, masks, matting, regions
     from nst_jax.controls.color import (
         CHROMA_SPACES,
         MAPS,
@@ -19,10 +27,19 @@ if TYPE_CHECKING:
     from nst_jax.controls.finishing import COLORS, finished, mixed_palette, realistic, recolored
     from nst_jax.controls.guided_filter import box_sums, filtered_by_guide
     from nst_jax.controls.matting import laplacian_product, matting_energy
+    from nst_jax.controls.regions import (
+        Controls,
+        Protect,
+        Region,
+        controls_of,
+        regions_of_maps,
+        shares_of_pixels,
+        with_kept,
+    )
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("color", "finishing", "guided_filter", "matting"),
+        ("color", "finishing", "guided_filter", "masks", "matting", "regions"),
         {
             "color": (
                 "CHROMA_SPACES",
@@ -37,29 +54,22 @@ else:
             "finishing": ("COLORS", "finished", "mixed_palette", "realistic", "recolored"),
             "guided_filter": ("box_sums", "filtered_by_guide"),
             "matting": ("laplacian_product", "matting_energy"),
+            "regions": (
+                "Controls",
+                "Protect",
+                "Region",
+                "controls_of",
+                "regions_of_maps",
+                "shares_of_pixels",
+                "with_kept",
+            ),
         },
     )
 
 __all__ = [
-    "CHROMA_SPACES",
-    "COLORS",
-    "ColorMoments",
-    "MAPS",
-    "box_sums",
-    "color",
-    "color_moments",
-    "filtered_by_guide",
-    "finished",
-    "finishing",
-    "guided_filter",
-    "laplacian_product",
-    "luminance",
-    "matched_luminance",
-    "matting",
-    "matting_energy",
-    "mixed_palette",
-    "realistic",
-    "recolored",
-    "with_chroma_of",
-    "with_colors_of",
-]
+    "CHROMA_SPACES", "COLORS", "ColorMoments", "Controls", "MAPS", "Protect", "Region", "box_sums",
+    "color", "color_moments", "controls_of", "filtered_by_guide", "finished", "finishing",
+    "guided_filter", "laplacian_product", "luminance", "masks", "matched_luminance", "matting",
+    "matting_energy", "mixed_palette", "realistic", "recolored", "regions", "regions_of_maps",
+    "shares_of_pixels", "with_chroma_of", "with_colors_of", "with_kept",
+]  # fmt: skip

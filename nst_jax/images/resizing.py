@@ -1,5 +1,7 @@
 """Resizing of images by pure JAX functions. Filters that need Pillow are in `eight_bit`."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,19 @@ def antialiased(image: AnyImage, shape: Shape) -> Resized:
       [*batch, height, width, 3] in [0, 1]; the filter's overshoot is clipped.
     """
     return jnp.clip(_resized(image, shape, "lanczos3", antialias=True), 0.0, 1.0)
+
+
+def antialiased_masks(masks: Float[Array | np.ndarray, "h w n"], shape: Shape) -> Array:
+    """Resize masks or opacities as `antialiased` resizes images.
+
+    Args:
+      masks: [h, w, n] in [0, 1].
+      shape: the new (height, width).
+
+    Returns:
+      [height, width, n] in [0, 1]; the filter's overshoot is clipped.
+    """
+    return jnp.clip(_resized(masks, shape, "lanczos3", antialias=True), 0.0, 1.0)
 
 
 def bilinear(image: AnyImage, shape: Shape) -> Resized:
@@ -81,7 +96,7 @@ def _cubic_kernel(distance: np.ndarray, a: float = -0.75) -> np.ndarray:
     return np.where(distance <= 1, near, far)
 
 
-def _resized(image: AnyImage, shape: Shape, method: str, antialias: bool) -> Resized:
+def _resized(image: Any, shape: Shape, method: str, antialias: bool) -> Any:
     if image.shape[-3:-1] == shape:
         return jnp.asarray(image)
     new = (*image.shape[:-3], *shape, image.shape[-1])

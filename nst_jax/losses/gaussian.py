@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax._types import FeatureMap, Scalar
-from nst_jax.losses.gram_matrices import gram
+from nst_jax.losses.gram_matrices import gram, masked_gram
 from nst_jax.losses.kinds import Extent, StyleLoss
 from nst_jax.losses.matrix_roots import (
     Matrix,
@@ -25,7 +25,7 @@ from nst_jax.losses.matrix_roots import (
     trace_of_root,
 )
 from nst_jax.losses.squares import gradient_scaled_square
-from nst_jax.losses.sums import as_float, at_least_float32
+from nst_jax.losses.sums import Count, PositionMask, as_float, at_least_float32
 
 
 class Moments(NamedTuple):
@@ -49,7 +49,23 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
     )
 
 
-def mean_moments(sums: Moments, count: int) -> Moments:
+def masked_moment_sums(
+    features: FeatureMap, mask: PositionMask, products: lax.Precision = lax.Precision.HIGHEST
+) -> Moments:
+    """Return the sums of T² F and T² FᵀF over the positions of features [h, w, c], with a mask T.
+
+    So each position counts T² times in both moments, and the covariance is that of features of which
+    there are so many; the features are not multiplied by T, which would move their mean.
+    """
+    del products  # as in `moment_sums`
+    weights = jnp.square(mask).astype(at_least_float32(features).dtype)
+    return Moments(
+        jnp.sum(at_least_float32(features) * weights[..., None], axis=(-3, -2)),
+        masked_gram(features, mask, lax.Precision.HIGHEST),
+    )
+
+
+def mean_moments(sums: Moments, count: Count) -> Moments:
     """Return the mean and the second moment of features, from sums over a number of positions."""
     return jax.tree.map(lambda total: total / as_float(count), sums)
 
@@ -220,16 +236,29 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
     return matrix + added * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
-MEAN_AND_COVARIANCE = StyleLoss(moment_sums, mean_moments, mean_and_covariance)
+MEAN_AND_COVARIANCE = StyleLoss(
+    moment_sums, mean_moments, mean_and_covariance, masked_sums=masked_moment_sums
+)
 
 MEAN_AND_COVARIANCE_GRADIENT_SCALED = StyleLoss(
-    moment_sums, mean_moments, mean_and_covariance_gradient_scaled
+    moment_sums,
+    mean_moments,
+    mean_and_covariance_gradient_scaled,
+    masked_sums=masked_moment_sums,
 )
 
 WASSERSTEIN_ABSOLUTE = StyleLoss(
-    moment_sums, mean_moments, wasserstein_absolute, target=gaussian_target
+    moment_sums,
+    mean_moments,
+    wasserstein_absolute,
+    target=gaussian_target,
+    masked_sums=masked_moment_sums,
 )
 
 WASSERSTEIN_RELATIVE = StyleLoss(
-    moment_sums, mean_moments, wasserstein_relative, target=relative_gaussian_target
+    moment_sums,
+    mean_moments,
+    wasserstein_relative,
+    target=relative_gaussian_target,
+    masked_sums=masked_moment_sums,
 )

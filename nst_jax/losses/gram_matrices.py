@@ -19,7 +19,7 @@ from jax import lax
 from nst_jax._types import FeatureMap, Gram, Scalar
 from nst_jax.losses.kinds import Extent, StyleLoss
 from nst_jax.losses.squares import gradient_scaled_square
-from nst_jax.losses.sums import mean_over_positions
+from nst_jax.losses.sums import PositionMask, masked, mean_over_positions
 
 
 def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) -> Gram:
@@ -88,6 +88,35 @@ def _gram_backward(
 _gram.defvjp(_gram_forward, _gram_backward)
 
 
+def masked_gram(
+    features: FeatureMap, mask: PositionMask, products: lax.Precision = lax.Precision.HIGHEST
+) -> Gram:
+    """Compute the raw Gram matrix of features times a mask T: the sum of T² f fᵀ over positions.
+
+    Divided by the sum of T², it is the mean over the positions that the mask selects. With a mask of
+    ones it is `gram`.
+
+    Args:
+      features: [h, w, c].
+      mask: T, [h, w] in [0, 1].
+      products: as in `gram`.
+
+    Returns:
+      [c, c] in float32 at least.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.losses import masked_gram
+      >>> masked_gram(jnp.ones((2, 3, 1)), jnp.full((2, 3), 0.5)).tolist()
+      [[1.5]]
+
+    References:
+      Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling Perceptual Factors in Neural Style
+      Transfer", 2017, eq. 8 and 9, whose T is scaled so that T² sums to 1.
+    """
+    return gram(masked(features, mask), products)
+
+
 def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return mean(dG²), dG = canvas - style: the loss of Gatys' code and of TensorFlow's tutorial."""
     del extent
@@ -151,14 +180,16 @@ def gram_gradient_scaled(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     return gradient_scaled_square(canvas - style)
 
 
-GRAM_MEAN_SQUARE = StyleLoss(gram, mean_over_positions, gram_mean_square)
+GRAM_MEAN_SQUARE = StyleLoss(gram, mean_over_positions, gram_mean_square, masked_sums=masked_gram)
 
-GRAM_PAPER = StyleLoss(gram, mean_over_positions, gram_paper)
+GRAM_PAPER = StyleLoss(gram, mean_over_positions, gram_paper, masked_sums=masked_gram)
 
-GRAM_PER_CHANNEL = StyleLoss(gram, mean_over_positions, gram_per_channel)
+GRAM_PER_CHANNEL = StyleLoss(gram, mean_over_positions, gram_per_channel, masked_sums=masked_gram)
 
-GRAM_UNDIVIDED = StyleLoss(gram, mean_over_positions, gram_undivided)
+GRAM_UNDIVIDED = StyleLoss(gram, mean_over_positions, gram_undivided, masked_sums=masked_gram)
 
-GRAM_BY_IMAGE = StyleLoss(gram, mean_over_positions, gram_by_image)
+GRAM_BY_IMAGE = StyleLoss(gram, mean_over_positions, gram_by_image, masked_sums=masked_gram)
 
-GRAM_GRADIENT_SCALED = StyleLoss(gram, mean_over_positions, gram_gradient_scaled)
+GRAM_GRADIENT_SCALED = StyleLoss(
+    gram, mean_over_positions, gram_gradient_scaled, masked_sums=masked_gram
+)

@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from nst_jax._types import FeatureMap, Features, Image, Scalar, Shape, Statistic
-from nst_jax.losses.sums import positions
+from nst_jax.losses.sums import Count, PositionMask, masked, positions
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
 
@@ -59,7 +59,8 @@ class StyleLoss(NamedTuple):
     Attributes:
       sums: function of (features [h, w, c], precision of matrix products); returns a pytree of sums
         over the h * w positions. Features may be bfloat16; the sums must be float32 at least.
-      statistic: function of (sums, number of positions); returns the statistic, a pytree.
+      statistic: function of (sums, number of positions); returns the statistic, a pytree. Of masked
+        positions, the number is the sum of T², a scalar array.
       distance: function of (statistic of the canvas, target of the style, `Extent` of the canvas);
         returns the loss, a scalar.
       additive: whether `sums` really are sums over positions: positions of zeros add nothing, and the
@@ -73,6 +74,9 @@ class StyleLoss(NamedTuple):
       blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
         statistic of their blend. By default their weighted mean, which is right for averages over
         positions, such as the mean and the second moment of features, but not for their covariance.
+      masked_sums: function of (features [h, w, c], mask T [h, w] in [0, 1], precision of matrix
+        products); returns `sums` in which each position counts T² times. Without it, an additive loss
+        can be used with masks of 0 and 1 only, by which the features are multiplied.
 
     Example:
       >>> import jax.numpy as jnp
@@ -87,17 +91,26 @@ class StyleLoss(NamedTuple):
     """
 
     sums: Callable[[FeatureMap, lax.Precision], Statistic]
-    statistic: Callable[[Statistic, int], Statistic]
+    statistic: Callable[[Statistic, Count], Statistic]
     distance: Callable[[Statistic, Any, "Extent"], Scalar]
     additive: bool = True
     target: Callable[[Statistic], Any] = statistic_itself
     blend: Callable[[Sequence[Statistic], Sequence[Any]], Statistic] = weighted_mean
+    masked_sums: Callable[[FeatureMap, PositionMask, lax.Precision], Statistic] | None = None
 
     def measure(
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
     ) -> Statistic:
         """Return the statistic of the features [h, w, c] of a whole picture."""
         return self.statistic(self.sums(features, products), positions(features))
+
+    def sums_of_masked(
+        self, features: FeatureMap, mask: PositionMask, products: lax.Precision
+    ) -> Statistic:
+        """Return the sums over positions of features [h, w, c], each of which counts T² times."""
+        if self.masked_sums is not None:
+            return self.masked_sums(features, mask, products)
+        return self.sums(masked(features, mask), products)
 
 
 class MatchingLoss(NamedTuple):

@@ -1,11 +1,19 @@
 """Sums over positions, the places at which a layer has features: in which type, and how many terms."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from nst_jax._types import FeatureMap, Scalar
+
+# Weights of positions: one in which T is 1 counts fully, one in which T is 0 not at all.
+PositionMask: TypeAlias = Float[Array, "h w"]
+
+
+# A number of positions: an int, a symbolic size, or a scalar array, the sum of T² over positions.
+Count: TypeAlias = Any
 
 
 def positions(features: FeatureMap) -> int:
@@ -18,15 +26,23 @@ def at_least_float32(features: FeatureMap) -> FeatureMap:
     return features.astype(jnp.promote_types(features.dtype, jnp.float32))
 
 
-def as_float(count: int) -> Any:
+def masked(features: FeatureMap, mask: PositionMask) -> FeatureMap:
+    """Return features [h, w, c] times a mask T, in their own dtype."""
+    return features * mask.astype(features.dtype)[..., None]
+
+
+def as_float(count: Count) -> Any:
     """Return a number of positions as a float, since JAX converts an int to int32, which may overflow.
 
-    A number made of symbolic sizes (see `jax.export`) becomes a float32 array.
+    An array, such as a sum of weights, is returned as it is. A number made of symbolic sizes (see
+    `jax.export`) becomes a float32 array.
     """
+    if isinstance(count, jax.Array):
+        return count
     return float(count) if isinstance(count, int) else jnp.asarray(count, jnp.float32)
 
 
-def mean_over_positions(sums: Array, count: int) -> Array:
+def mean_over_positions(sums: Array, count: Count) -> Array:
     """Return the sums divided by the number of positions: G = R / M for a Gram matrix."""
     return sums / as_float(count)
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from nst_jax import _checks, additivity, losses, optimizers, vgg
-from nst_jax.controls import color, finishing
+from nst_jax.controls import color, finishing, masks
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, SecondStyle, Terms
 from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Halvings, Schedule
@@ -110,6 +110,10 @@ def _checked_terms(terms: Terms) -> Terms:
             f"`search_content`: expected 0 to 1, got {terms.search_content}; it is the content's share"
         )
     _check_shares(terms.style_shares)
+    if terms.region_reach not in masks.REACHES:
+        raise _checks.unknown("region_reach", str(terms.region_reach), masks.REACHES, "reach")
+    _checks.whole("region_growth", terms.region_growth, least=0)
+    _checks.number("region_growth", terms.region_growth, below=MOST_GROWTH + 1)
     if terms.matched and terms.second_style is not None:
         raise ValueError(
             "`second_style`: a loss that seeks nearest neighbours reads all style taps at once, beside "
@@ -149,6 +153,9 @@ def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
                 "choose one of these, or add it to the style layers"
             )
     return taps
+
+
+MOST_GROWTH = 64  # most positions by which the masks of regions grow
 
 
 def _checked_second_style(second: SecondStyle) -> SecondStyle:

@@ -148,6 +148,8 @@ class Terms:
     A tap of `tap_styles` (static) has a style picture of its own, and its statistics come from that
     picture alone. These pictures follow the blended ones in every list of styles, in the order of
     `tap_styles`. So fine and coarse strokes may come from different pictures.
+    `region_reach` and `region_growth` say how the masks of regions reach a tap: see
+    `nst_jax.controls.masks.at_taps`. Both are static.
     """
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
@@ -166,6 +168,8 @@ class Terms:
     last_style_loss: losses.AnyStyleLoss | None = _added_later(None, static=True)
     tap_styles: tuple[str, ...] = _added_later((), static=True)
     matting_weight: float | None = _added_later(None)
+    region_reach: str = _added_later("inside", static=True)
+    region_growth: int = _added_later(3, static=True)
 
     def blended_styles(self, styles: Sequence[_Style]) -> Sequence[_Style]:
         """Return the styles that are blended: all but the last ones, which belong to `tap_styles`."""

@@ -179,7 +179,8 @@ def parts_of(item: Item) -> Iterator[Item]:
             yield from fields_of(value, prefix)
     elif item.name is None:
         for part in getattr(value, "_fields", ()):
-            yield Item(f"{prefix}{part}", getattr(value, part))
+            if (function := getattr(value, part)) is not None:  # a loss may lack a function
+                yield Item(f"{prefix}{part}", function)
 
 
 def walk(record: Any, prefix: str = "") -> Iterator[Item]:

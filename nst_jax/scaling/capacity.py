@@ -126,6 +126,7 @@ def footprint_at(
         pictures=pictures,
         devices=devices,
         platform=platform,
+        regions=scale.regions,
     )
 
 

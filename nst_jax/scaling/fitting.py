@@ -234,6 +234,7 @@ def largest_that_fits(
             style_shapes=[shrunk(shape, longer) for shape in scale.style_shapes],
             devices=devices,
             platform=platform,
+            regions=scale.regions,
         )
         return fits(footprint, available)
 

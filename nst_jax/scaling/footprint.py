@@ -79,6 +79,7 @@ def estimate_memory(
     pictures: int = 1,
     devices: int = 1,
     platform: str | None = None,
+    regions: int = 1,
 ) -> Footprint:
     """Estimate the peak memory of a run before anything is compiled.
 
@@ -98,6 +99,7 @@ def estimate_memory(
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. A run on a CPU also stores Winograd
         kernels, and its convolutions need other buffers; and a precision of `AUTO` is that of the
         platform.
+      regions: number of regions with styles of their own, with that of the default style.
 
     Returns:
       The `Footprint`: its parts, `total` and `per_pixel`.
@@ -121,6 +123,7 @@ def estimate_memory(
     styles = [shape] if style_shapes is None else _checked_shapes(style_shapes)
     _checks.whole("pictures", pictures, least=1)
     _checks.whole("devices", devices, least=1)
+    _checks.whole("regions", regions, least=1)
     if platform is None:
         platform = default_platform()
     if platform not in PLATFORMS:
@@ -128,7 +131,9 @@ def estimate_memory(
     recipe = recipe.resolved(platform)
     on_cpu = platform == "cpu"
     bands = planned_bands(shape, recipe, devices)
-    window = blocks_of(tiles.window_of(shape, recipe.terms.taps, recipe.network, bands), recipe)
+    window = blocks_of(
+        tiles.window_of(shape, recipe.terms.taps, recipe.network, bands), recipe, regions
+    )
     own_shape = shape if bands is None else (bands.band_height, shape[1])
     state = _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices))
 
@@ -146,7 +151,7 @@ def estimate_memory(
             weights=_bytes_of_weights(window, recipe, on_cpu),
             activations=max(pictures * loop, measuring),
             state=pictures * state,
-            targets=pictures * _bytes_of_targets(own_shape, styles, recipe),
+            targets=pictures * _bytes_of_targets(own_shape, styles, recipe, regions),
             inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
         )
 
@@ -389,11 +394,11 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     return size_in_bytes((*leaves, *copies))
 
 
-def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> int:
+def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe, regions: int) -> int:
     """Return the bytes of the content's features and the targets of the style losses.
 
     Where targets depend on the size of the style, that of the largest counts, as often as the recipe
-    has `style_shares`.
+    has `style_shares`. With several regions, each has its targets, and a mask at each style tap.
     """
     terms = recipe.terms
     largest = max(styles, key=math.prod)
@@ -410,9 +415,12 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> 
 
     kept = (
         [features_at(tap, shape, recipe) for tap in terms.content_taps],
-        list(map(target, terms.style_parts)),
+        list(map(target, terms.style_parts)) * regions,
     )
     found = size_in_bytes(kept)
+    if regions > 1:
+        masks = [features_at(tap, shape, recipe).shape[:2] for tap in terms.every_style_tap]
+        found += FLOAT32 * regions * sum(height * width for height, width in masks)
     if isinstance(terms.style_loss, losses.MatchingLoss):
         found += matching_costs(shape, styles, recipe).target_bytes
     return found

@@ -60,8 +60,11 @@ class Layer(NamedTuple):
 Blocks = list[list[Layer]]
 
 
-def blocks_of(shape: Shape, recipe: Recipe) -> Blocks:
-    """Return the layers down to the deepest tap, by block, for a picture of this (height, width)."""
+def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1) -> Blocks:
+    """Return the layers down to the deepest tap, by block, for a picture of this (height, width).
+
+    With several regions, each has its own sums and its own distance, as if it were another style loss.
+    """
     terms, (height, width) = recipe.terms, shape
     content = {vgg.layer_of(tap) for tap in terms.content_taps}
     style = [(vgg.layer_of(part.tap), part.loss) for part in terms.style_parts]
@@ -75,15 +78,15 @@ def blocks_of(shape: Shape, recipe: Recipe) -> Blocks:
         size = [vgg.halved(side, times, recipe.network.ceil) for side in (height, width)]
         losses = (
             (terms.content_loss,) * (name in content),
-            tuple(loss for layer, loss in style if layer == name),
+            tuple(loss for layer, loss in style if layer == name) * regions,
         )
         blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *losses))
     return blocks
 
 
-def layers_of(shape: Shape, recipe: Recipe) -> list[Layer]:
+def layers_of(shape: Shape, recipe: Recipe, regions: int = 1) -> list[Layer]:
     """Return the convolutions down to the deepest tap, for a picture of this (height, width)."""
-    return [layer for block in blocks_of(shape, recipe) for layer in block]
+    return [layer for block in blocks_of(shape, recipe, regions) for layer in block]
 
 
 def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]:

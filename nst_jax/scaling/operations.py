@@ -33,6 +33,7 @@ def update_operations(
     *,
     style_shapes: Sequence[Shape] | None = None,
     devices: int = 1,
+    regions: int = 1,
 ) -> float:
     """Return the number of operations of one update: one evaluation of loss and gradient.
 
@@ -51,6 +52,7 @@ def update_operations(
       style_shapes: (height, width) of each style, which matter only to losses that compare positions;
         None means the canvas' shape.
       devices: number of devices that share the canvas; the result is for one of them.
+      regions: number of regions with styles of their own, with that of the default style.
 
     Returns:
       Number of operations, including those for `FIXED_PIXELS` pixels as the fixed cost.
@@ -65,11 +67,12 @@ def update_operations(
     network = recipe.network
     grid = tiles.grid_of(shape, recipe.terms.taps, network, planned_bands(shape, recipe, devices))
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
-    forward = sum(map(_forward_operations, layers_of(window, recipe)))
+    forward = sum(map(_forward_operations, layers_of(window, recipe, regions)))
     # The backward pass computes no gradient of the kernels, so it costs as much as the forward pass.
     once = 2 * forward
     again = (count > 1) + (network.remat and platform != "cpu")
-    beside: float = sum(costs_of_losses(layers_of(shape, recipe), lambda cost: cost.operations))
+    layers = layers_of(shape, recipe, regions)
+    beside: float = sum(costs_of_losses(layers, lambda cost: cost.operations))
     if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
         styles = [shape] if style_shapes is None else style_shapes
         beside += matching_costs(shape, styles, recipe).update_operations
@@ -145,6 +148,7 @@ def scale_operations(
             platform,
             style_shapes=scale.style_shapes,
             devices=devices,
+            regions=scale.regions,
         )
         for index, scale in enumerate(scales)
     ]

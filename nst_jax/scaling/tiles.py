@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from nst_jax._types import FeatureMap, Image
+from nst_jax._types import FeatureMap, Features, Image
 from nst_jax.scaling.bands import Bands, with_neighbours
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.vgg import SMALLEST, Network, feature_shape, halved, halvings, layer_of
@@ -255,6 +255,22 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     return _only_owned(lax.dynamic_slice(whole, at, shape), down, across)
 
 
+def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
+    """Cut a core's part from a map of the whole picture; positions that another core owns become zero.
+
+    Unlike what `assembled` returns, every device has all of the map.
+
+    Args:
+      whole: [h', w', n], of the size of the picture's features at the tap.
+      grid: how the picture is cut.
+      index: number of the tile.
+      tap: the tap.
+    """
+    down, across = _crops(grid, index, tap)
+    shape = (down.length, across.length, whole.shape[-1])
+    return _only_owned(lax.dynamic_slice(whole, (down.start, across.start, 0), shape), down, across)
+
+
 def _place_in_assembled(
     grid: Grid, index: Index, down: Crop, across: Crop
 ) -> tuple[Index, Index, int]:
@@ -357,9 +373,7 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
     return tiles_down * down, grid.across.count * across
 
 
-def assembled(
-    grid: Grid, of_tile: Callable[[Index], dict[str, FeatureMap]]
-) -> dict[str, FeatureMap]:
+def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
     """Assemble the features of a picture from the features of its windows; `part` reads the result.
 
     Args:
@@ -376,7 +390,7 @@ def assembled(
         height, width = assembled_shape(grid, tap)
         return jnp.zeros((height // devices, width, features.shape[-1]), features.dtype)
 
-    def put(index: Index, wholes: dict[str, FeatureMap]) -> dict[str, FeatureMap]:
+    def put(index: Index, wholes: Features) -> Features:
         return {
             tap: _put(wholes[tap], found, grid, index, tap) for tap, found in of_tile(index).items()
         }

@@ -110,6 +110,35 @@ _realism = look(
     f"(default: {RECIPES}, 0, which changes nothing)",
 )
 
+_controls = all_of(
+    look(
+        "--region",
+        "regions",
+        type=parsing.Region(),
+        multiple=True,
+        metavar="MASK:STYLE[:STYLE_MASK][:WEIGHT]",
+        help="another style for a part of the content: MASK is a grey picture of the content's "
+        "proportions, white inside; STYLE_MASK says which part of STYLE counts (default: all); WEIGHT "
+        "is that of its style loss (default: 1, as that of the other style). May be repeated",
+    ),
+    look(
+        "--regions",
+        "region_maps",
+        type=FILE,
+        nargs=2,
+        metavar="MAP STYLE_MAP",
+        help="two colour-coded pictures, drawn over the content and over the style: each part of the "
+        "content gets the style of the part of the same colour",
+    ),
+    look(
+        "--protect",
+        type=parsing.Protect(),
+        metavar="MASK[:AMOUNT]",
+        help="part of the content that stays as it is, white in MASK; AMOUNT from 0 to 1 (default: 1, "
+        "which keeps its pixels)",
+    ),
+)
+
 _styles_of_batch = styles_for_each(
     "style pictures, one or more: files, folders, or patterns in quotes such as 'art/*.jpg'",
     "every content with every style",
@@ -344,6 +373,7 @@ _wanted = all_of(
 stylize = all_of(
     _pictures,
     _wanted,
+    _controls,
     result(
         "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder (default: CONTENT_STYLE.png in this "
         "folder)"
@@ -437,6 +467,7 @@ sweep = all_of(
 plan = all_of(
     optional_pictures,
     recipe(),
+    _controls,
     quality,
     _steps(f", {DEFAULT_STEPS}"),
     size_of_picture(_of_default),

@@ -1,0 +1,185 @@
+"""Regions, protected and transparent parts of a job: read from the files that options name."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nst_jax import images
+from nst_jax._types import HostImage, Shape
+from nst_jax.app.parsing import ProtectFile, RegionFiles
+from nst_jax.controls import Protect, Region, masks, regions, regions_of_maps
+from nst_jax.controls.regions import Given
+from nst_jax.images import Picture
+from nst_jax.recipes.recipe import Recipe
+
+
+class ReadControls(NamedTuple):
+    """The controls of a job, and the files from which they were read."""
+
+    regions: tuple[Region, ...] = ()
+    protect: Protect | None = None
+    files: Mapping[str, Picture] = {}  # by role: region_1_mask, region_1_style, protect ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return the numbers of the controls for a picture's metadata; empty if there are none."""
+        found: dict[str, Any] = {}
+        if self.regions:
+            found["regions"] = [{"weight": region.weight} for region in self.regions]
+        if self.protect is not None:
+            found["protect"] = {"amount": self.protect.amount}
+        return found
+
+
+def files_of(chosen: Mapping[str, Any]) -> list[Path]:
+    """Return the paths of all files that the options name, to check that no result replaces one."""
+    found = [path for region in chosen.get("regions") or () for path in region.paths]
+    found += chosen.get("region_maps") or ()
+    protect = chosen.get("protect")
+    return [*found, *([protect.mask] if protect is not None else [])]
+
+
+def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadControls:
+    """Read the masks, maps and styles that the options name.
+
+    Args:
+      chosen: the values of the options `regions`, `region_maps` and `protect`.
+      styles: the styles of the job; maps are drawn over the only one.
+
+    Raises:
+      ValueError: naming the option, for a file that is no picture or no mask, for options that exclude
+        each other, and if there are maps and several styles.
+    """
+    named: Sequence[RegionFiles] = chosen.get("regions") or ()
+    maps, protect = chosen.get("region_maps"), chosen.get("protect")
+    files: dict[str, Picture] = {}
+    found: list[Region] = []
+    if maps:
+        if named:
+            raise ValueError(
+                "`region_maps`: has all regions of a picture; omit it, or omit `--region`"
+            )
+        found = _regions_of_maps(maps, styles, files)
+    for number, region in enumerate(named, 1):
+        found.append(_region(region, f"region_{number}", files))
+    return ReadControls(tuple(found), None if protect is None else _protect(protect, files), files)
+
+
+def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list[Shape]:
+    """Return (height, width) of each region's style, before any picture but the maps is decoded.
+
+    Args:
+      chosen: as in `read_controls`.
+      styles: (height, width) of the styles of the job.
+    """
+    if maps := chosen.get("region_maps"):
+        pictures = [images.load(path, argument="region_maps") for path in maps]
+        unread = np.zeros((1, 1, 3), np.float32)
+        return [styles[0]] * len(regions_of_maps(*pictures, unread, argument="region_maps"))
+    named: Sequence[RegionFiles] = chosen.get("regions") or ()
+    return [images.glance(region.style, argument="regions").shape for region in named]
+
+
+def _regions_of_maps(
+    maps: Sequence[Path], styles: Sequence[Picture], files: dict[str, Picture]
+) -> list[Region]:
+    if len(styles) > 1:
+        raise ValueError(
+            f"`region_maps`: the second map is drawn over one style, and {len(styles)} are given; name "
+            "one, or use `--region` with the style of each region"
+        )
+    pictures = [images.read(path, argument="region_maps") for path in maps]
+    files |= {
+        f"map_of_{what}": one for what, one in zip(("content", "style"), pictures, strict=True)
+    }
+    style = styles[0].image
+    masks.check_proportions(
+        "region_maps", pictures[1].image.shape[:2], style.shape[:2], "the style"
+    )
+    return regions_of_maps(*(picture.image for picture in pictures), style, argument="region_maps")
+
+
+def _region(named: RegionFiles, role: str, files: dict[str, Picture]) -> Region:
+    files[f"{role}_mask"] = images.read(named.mask, argument="regions")
+    mask = mask_of(files[f"{role}_mask"], "regions")
+    style = images.read(named.style, argument="regions")
+    files[f"{role}_style"] = style
+    style_mask = None
+    if named.style_mask is not None:
+        files[f"{role}_style_mask"] = images.read(named.style_mask, argument="regions")
+        style_mask = mask_of(files[f"{role}_style_mask"], "regions")
+        masks.check_proportions(
+            "regions", style_mask.shape, style.image.shape[:2], f"the style {style.name!r}"
+        )
+    if style.alpha is not None:
+        drawn = np.ones(style.alpha.shape, np.float32) if style_mask is None else style_mask
+        style_mask = np.asarray(regions.resized_mask(drawn, style.alpha.shape)) * style.alpha
+    return Region(mask, style.image, style_mask, named.weight)
+
+
+def _protect(named: ProtectFile, files: dict[str, Picture]) -> Protect:
+    files["protect"] = images.read(named.mask, argument="protect")
+    regions.check_amount("protect", named.amount)
+    return Protect(mask_of(files["protect"], "protect"), named.amount)
+
+
+def mask_of(picture: Picture, argument: str) -> HostImage:
+    """Return a picture as a mask [h, w]: white is inside.
+
+    Raises:
+      ValueError: naming the file, if it has transparent parts or colours, or is black everywhere.
+    """
+    if picture.alpha is not None:
+        raise ValueError(
+            f"`{argument}`: the mask {picture.name!r} has transparent parts; a mask is an opaque grey "
+            "picture, white where the region is"
+        )
+    image = picture.image
+    if np.ptp(image, axis=-1).max() > COLOURED:
+        raise ValueError(
+            f"`{argument}`: the mask {picture.name!r} is in colours; a mask is grey, white where the "
+            "region is; colour-coded maps are for `--regions`"
+        )
+    grey = image.mean(axis=-1)
+    if grey.max() < masks.LEAST:
+        raise ValueError(
+            f"`{argument}`: the mask {picture.name!r} is empty, since all of it is black; pixels "
+            "inside are white"
+        )
+    return masks.checked(argument, np.clip(grey, 0, 1))
+
+
+COLOURED = 0.1  # largest difference of the channels of a grey picture, such as a JPEG
+
+
+def given_of(
+    read: ReadControls, content: Picture, styles: Sequence[Picture], recipe: Recipe
+) -> tuple[Given | None, list[str]]:
+    """Check the controls against the pictures; return them with the opacities, and notes.
+
+    Args:
+      read: what `read_controls` returns.
+      content: the content; the style loss does not see its transparent parts.
+      styles: the styles; their transparent parts do not count.
+      recipe: the recipe.
+
+    Raises:
+      ValueError: as in `controls.regions.checked`.
+    """
+    opacities = [style.alpha for style in styles]
+    notes = []
+    if not all(part.loss.additive for part in recipe.terms.style_parts) and any(
+        alpha is not None for alpha in (content.alpha, *opacities)
+    ):
+        notes.append("transparent parts count as white: the style loss sees all positions together")
+        content, opacities = content._replace(alpha=None), []
+    given = regions.checked(
+        content.image.shape[:2],
+        [style.image.shape[:2] for style in styles],
+        regions=read.regions or None,
+        protect=read.protect,
+        opacity=content.alpha,
+        style_opacity=opacities or None,
+    )
+    return given, notes

@@ -1,0 +1,207 @@
+"""Masks: checked, resized, and brought to a tap, where each position sees many pixels.
+
+A mask is [h, w] in [0, 1]: 1 for pixels inside, 0 for pixels outside, values between at soft edges. It
+has the proportions of its picture, and is resized with it. At a tap, the receptive field of a position
+is the set of pixels on which its features depend; `at_taps` decides which positions are inside.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from nst_jax import _checks
+from nst_jax._types import Shape
+from nst_jax.images.resizing import antialiased_masks
+from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
+
+# How a mask reaches a tap: by name, the positions that count as inside.
+REACHES = {
+    "inside": "positions whose whole receptive field is inside",
+    "all": "positions whose receptive field has a pixel inside",
+    "simple": "the mask, resized to the tap",
+}
+
+THRESHOLD = 0.5  # least value of a pixel inside, where a mask is made binary
+
+STEPS = 2**16  # a resized mask has values k / STEPS
+
+LEAST = 1e-3  # a mask with no larger value is empty: half of an 8-bit level
+
+
+def checked(argument: str, value: Any, *, empty: bool = False) -> np.ndarray:
+    """Check a mask and return it as float32 [h, w] in [0, 1] on the host.
+
+    Args:
+      argument: the caller's name for the mask, used in messages.
+      value: an array [h, w], [h, w, 1], or [h, w, 3] with three equal channels, as
+        `nst_jax.images.load` reads a grey picture: floating point in [0, 1], uint8, which is divided by
+        255, or bool.
+      empty: whether a mask without any pixel inside is accepted.
+
+    Raises:
+      TypeError: if the value is not an array, or is a tracer.
+      ValueError: for a wrong rank or dtype, for channels that differ, for values outside [0, 1], for
+        NaN, and for an empty mask.
+
+    Example:
+      >>> import numpy as np
+      >>> from nst_jax.controls import masks
+      >>> masks.checked("mask", np.array([[0, 255]], np.uint8)).tolist()
+      [[0.0, 1.0]]
+    """
+    _checks.not_traced(argument, value)
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise TypeError(
+            f"`{argument}`: expected an array [height, width], got {type(value).__name__}; "
+            "`nst_jax.images.load` reads a grey picture"
+        )
+    array = np.asarray(value)
+    if array.ndim == 3 and array.shape[-1] in (1, 3):
+        if (array != array[..., :1]).any():
+            raise ValueError(
+                f"`{argument}`: is in colours; a mask is grey, white inside; "
+                "`nst_jax.controls.regions_of_maps` reads colour-coded maps"
+            )
+        array = array[..., 0]
+    if array.ndim != 2 or not array.size:
+        raise ValueError(
+            f"`{argument}`: expected a mask [height, width], got shape {list(np.shape(value))}"
+        )
+    if array.dtype == np.uint8:
+        array = array / np.float32(255)
+    elif array.dtype != np.bool_ and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(
+            f"`{argument}`: expected floating point in [0, 1], uint8 or bool, got {array.dtype}; "
+            "scale it to [0, 1] first"
+        )
+    array = array.astype(np.float32)
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0 and high <= 1):  # also true for NaN
+        raise ValueError(
+            f"`{argument}`: expected values in [0, 1], got {low:.4g} to {high:.4g}; 1 is inside"
+        )
+    if high < LEAST and not empty:
+        raise ValueError(
+            f"`{argument}`: is empty, since all of it is black; pixels inside are white"
+        )
+    return array
+
+
+def check_proportions(argument: str, mask: Shape, picture: Shape, what: str) -> None:
+    """Refuse a mask whose proportions differ from those of its picture by more than a pixel.
+
+    The pixel is that of the smaller of the two, since the sides of a reduced picture are rounded.
+
+    Args:
+      argument: the caller's name for the mask, used in messages.
+      mask: (height, width) of the mask.
+      picture: (height, width) of the picture.
+      what: what the picture is called in messages, such as "the content".
+
+    Raises:
+      ValueError: naming both sizes.
+    """
+    (mask_height, mask_width), (height, width) = mask, picture
+    # How far each side is from the one that the other side asks for, in pixels of either.
+    apart = (
+        abs(mask_height - mask_width * height / width),
+        abs(mask_width - mask_height * width / height),
+        abs(height - width * mask_height / mask_width),
+        abs(width - height * mask_width / mask_height),
+    )
+    if min(apart) > 1:
+        raise ValueError(
+            f"`{argument}`: a mask of {mask_width}x{mask_height} px has other proportions than {what} "
+            f"of {width}x{height} px; draw it over the picture, at the picture's size"
+        )
+
+
+def resized(masks: Float[Array, "h w n"], shape: Shape) -> Float[Array, "h2 w2 n"]:
+    """Resize masks to (height, width), antialiased, in steps of 2^-16.
+
+    The filter's weights sum to 1 but for rounding errors. With the steps, pixels far inside stay
+    exactly 1, and pixels far outside exactly 0.
+    """
+    return jnp.round(antialiased_masks(masks, shape) * STEPS) / STEPS
+
+
+def at_taps(
+    masks: Float[Array, "h w n"],
+    taps: Iterable[str],
+    *,
+    reach: str = "inside",
+    growth: int = 3,
+    ceil: bool = False,
+) -> dict[str, Float[Array, "..."]]:
+    """Bring masks of pixels to taps: for each position, whether it is inside.
+
+    With `"inside"`, a position is inside if its whole receptive field is; what the network pads beyond
+    the picture's border counts as inside. With `"all"`, it is inside if any pixel of its receptive
+    field is. Both make the mask binary first, at 0.5. Then the positions inside are grown: a position
+    becomes one of them if one is at most `growth` rows and columns away. With `"simple"`, the mask is
+    resized, antialiased, and keeps its soft edges.
+
+    Args:
+      masks: [h, w, n] in [0, 1], n masks of the size of the picture.
+      taps: names of the taps, such as `"relu2_1"`.
+      reach: a key of `REACHES`. Static.
+      growth: number of positions by which `"inside"` and `"all"` are grown. Static.
+      ceil: whether poolings keep an odd last row and column; see `nst_jax.vgg.Network`. Static.
+
+    Returns:
+      For each tap, [h', w', n] in [0, 1], where (h', w') is the size of the tap's features.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.controls import masks
+      >>> half = (jnp.arange(32) < 16).astype(jnp.float32)[None, :, None] * jnp.ones((32, 1, 1))
+      >>> [int(masks.at_taps(half, ["relu1_2"], reach=reach, growth=0)["relu1_2"][0].sum())
+      ...  for reach in ("inside", "all")]
+      [14, 18]
+
+    References:
+      Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling Perceptual Factors in Neural Style
+      Transfer", 2017, section 4; leongatys/NeuralImageSynthesis @ cced0b97, SpatialControl.ipynb,
+      `get_fm_guides`, which finds receptive fields by probing with noise, and whose choice is
+      `"inside"` with a growth of 3.
+    """
+    names = {tap: layer_of(tap) for tap in taps}
+    if reach == "simple":
+        shape = masks.shape[0], masks.shape[1]
+        return {tap: resized(masks, feature_shape(tap, *shape, ceil)) for tap in names}
+    inside = (masks >= THRESHOLD).astype(masks.dtype)
+    # What spreads from layer to layer: being seen from inside, or from outside.
+    spread = inside if reach == "all" else 1 - inside
+    layers = list(LAYERS)
+    found, block = {}, 0
+    for name in layers[: max(map(layers.index, names.values())) + 1]:
+        if halvings(name) > block:
+            spread, block = _pooled(spread, ceil), halvings(name)
+        spread = _dilated(spread, 1)  # by a 3 x 3 convolution
+        if name in names.values():
+            found[name] = _dilated(spread if reach == "all" else 1 - spread, growth)
+    return {tap: found[name] for tap, name in names.items()}
+
+
+def _dilated(masks: Float[Array, "h w n"], radius: int) -> Float[Array, "h w n"]:
+    """Return the largest value among the positions at most `radius` rows and columns away."""
+    if not radius:
+        return masks
+    side = 2 * radius + 1
+    for window in ((side, 1, 1), (1, side, 1)):
+        masks = lax.reduce_window(masks, -jnp.inf, lax.max, window, (1, 1, 1), "SAME")
+    return masks
+
+
+def _pooled(masks: Float[Array, "h w n"], ceil: bool) -> Float[Array, "h2 w2 n"]:
+    """Return the largest value of each 2 x 2 window, as a pooling of the network has windows."""
+    odd = [side % 2 for side in masks.shape[:2]]
+    if not ceil:
+        height, width = (side - rest for side, rest in zip(masks.shape[:2], odd, strict=True))
+        masks = masks[:height, :width]
+    edges = [(0, rest if ceil else 0) for rest in odd]
+    return lax.reduce_window(masks, -jnp.inf, lax.max, (2, 2, 1), (2, 2, 1), [*edges, (0, 0)])

@@ -1,0 +1,315 @@
+"""Regions, protected and transparent parts: what is measured, and what is minimised."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import nst_jax as nst
+from nst_jax import controls, losses, recipes
+from nst_jax.controls import Protect, Region, masks, regions
+from nst_jax.scaling import bands, sharding
+from tests import small
+from tests.test_tiles import DEEP, apart, network
+
+HEIGHT, WIDTH = 45, 52
+STYLES = (40, 33), (36, 50)  # the default style's size, that of the region
+
+
+def terms(recipe, **changes):
+    return replace(recipe, terms=replace(recipe.terms, **changes))
+
+
+GRAM = small.shallow(tv_weight=10.0)
+MOMENTS = small.shallow(recipes.DEFAULT, style_loss=losses.MEAN_AND_COVARIANCE)
+DEFAULT = small.shallow(recipes.DEFAULT)
+
+
+def pictures(seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = (HEIGHT, WIDTH), (HEIGHT, WIDTH), *STYLES
+    return [jnp.asarray(rng.random((*shape, 3))) for shape in shapes]
+
+
+def left(share=0.4, height=HEIGHT, width=WIDTH):
+    mask = np.zeros((height, width), np.float32)
+    mask[:, : int(share * width)] = 1
+    return mask
+
+
+def soft(seed, height=HEIGHT, width=WIDTH):
+    coarse = np.random.default_rng(seed).random((4, 5, 1)).astype(np.float32)
+    return np.asarray(masks.resized(jnp.asarray(coarse), (height, width)))[..., 0]
+
+
+def made(region_mask, style=None, style_mask=None, weight=1.0, **more):
+    """Return the controls of a canvas with one region."""
+    style = pictures()[3] if style is None else style
+    given = regions.checked(
+        (HEIGHT, WIDTH),
+        [STYLES[0]],
+        regions=[Region(region_mask, np.asarray(style), style_mask, weight)],
+        **more,
+    )
+    return controls.controls_of(given, (HEIGHT, WIDTH), STYLES)
+
+
+@jax.jit
+def found(params, image, content, styles, recipe, given):
+    targets = nst.measure(params, content, styles, recipe, controls=given)
+
+    def total(image):
+        result = nst.losses_of(params, image, targets, recipe)
+        return result.total, result
+
+    return targets, *jax.value_and_grad(total, has_aux=True)(image)
+
+
+# --- Against NumPy --------------------------------------------------------------------------------
+
+
+def by_hand(features, mask, loss):
+    """Return the statistic of features over positions that count T² times, in float64."""
+    features = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
+    weights = np.square(np.asarray(mask, np.float64)).reshape(-1, 1)
+    second = (features * weights).T @ features / weights.sum()
+    if loss is losses.GRAM_MEAN_SQUARE:
+        return second
+    return losses.Moments((features * weights).sum(0) / weights.sum(), second)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reach"),
+    [(GRAM, "inside"), (GRAM, "simple"), (MOMENTS, "simple")],
+    ids=["gram inside", "gram simple", "moments simple"],
+)
+def test_the_style_loss_is_that_of_weighted_statistics(params, recipe, reach):
+    with small.double():
+        check_the_style_loss(params, recipe, reach)
+
+
+def check_the_style_loss(params, recipe, reach):
+    recipe = terms(recipe, region_reach=reach, region_growth=1)
+    loss = recipe.terms.style_loss
+    image, content, *styles = pictures()
+    given = made(soft(1), style_mask=soft(2, *STYLES[1]), weight=3.0)
+    _, (_, result), gradient = found(params, image, content, styles, recipe, given)
+    features = {
+        name: nst.features(params, picture, recipe.terms.style_taps, network=recipe.network)
+        for name, picture in zip(("image", "default", "region"), (image, *styles), strict=True)
+    }
+    shares = np.stack([1 - soft(1), soft(1)], -1)
+    if reach != "simple":
+        shares = (shares >= 0.5).astype(np.float32)
+    at = masks.at_taps(jnp.asarray(shares), recipe.terms.style_taps, reach=reach, growth=1)
+    there = masks.at_taps(
+        jnp.asarray(soft(2, *STYLES[1])[..., None]), recipe.terms.style_taps, reach=reach, growth=1
+    )
+    for tap, weight in zip(recipe.terms.style_taps, recipe.terms.style_layer_weights, strict=True):
+        everything = np.ones(features["default"][tap].shape[:2])
+        wanted = [
+            loss.target(by_hand(features["default"][tap], everything, loss)),
+            loss.target(by_hand(features["region"][tap], there[tap][..., 0], loss)),
+        ]
+        extent = losses.Extent(HEIGHT * WIDTH, HEIGHT * WIDTH)
+        distances = [
+            float(
+                loss.distance(
+                    jax.tree.map(
+                        jnp.asarray, by_hand(features["image"][tap], at[tap][..., number], loss)
+                    ),
+                    jax.tree.map(jnp.asarray, wanted[number]),
+                    extent,
+                )
+            )
+            for number in range(2)
+        ]
+        expected = float(recipe.terms.style_weight) * weight * (distances[0] + 3 * distances[1]) / 4
+        assert_allclose(result.style_layers[tap], expected, rtol=1e-5)
+    assert np.isfinite(gradient).all()
+
+
+def weighted(params, recipe, **given):
+    """Return losses and gradient of the canvas of `pictures`, with the controls of `made`."""
+    image, content, *styles = pictures()
+    region = given.pop("region", None)
+    shapes = [STYLES[0]]
+    checked = regions.checked(
+        (HEIGHT, WIDTH), shapes, regions=region and [Region(**region)], **given
+    )
+    used = styles[: 1 + bool(region)]
+    if checked is None:
+        return found(params, image, content, used, recipe, None)
+    sizes = [STYLES[0], *([region["style"].shape[:2]] if region else [])]
+    return found(
+        params, image, content, used, recipe, controls.controls_of(checked, (HEIGHT, WIDTH), sizes)
+    )
+
+
+def test_a_region_of_the_whole_picture_is_its_style_alone(params64, x64):
+    params = params64
+    image, content, _, style = pictures()
+    _, (_, whole), gradient = found(params, image, content, style, DEFAULT, None)
+    region = {"mask": np.ones((HEIGHT, WIDTH)), "style": np.asarray(style), "weight": 0.3}
+    _, (_, masked), masked_gradient = weighted(params, DEFAULT, region=region)
+    for tap, value in whole.style_layers.items():
+        assert_allclose(masked.style_layers[tap], value, rtol=1e-6)
+    assert_allclose(masked_gradient, gradient, atol=1e-6 * float(jnp.abs(gradient).max()))
+
+
+def test_swapped_masks_swap_what_the_regions_are_compared_with(params):
+    image, content, first, second = pictures()
+    mask = left(0.5)
+    one = made(mask, style=second)
+    other = one._replace(masks=1 - one.masks)
+    a, *_ = found(params, image, content, [first, second], GRAM, one)
+    b, *_ = found(params, image, content, [first, second], GRAM, other)
+    for tap in GRAM.terms.style_taps:
+        assert_allclose(a.guides.masks[tap], b.guides.masks[tap][..., ::-1])
+        assert_allclose(a.style[tap], b.style[tap])
+
+
+def test_an_empty_region_is_left_out_at_that_tap_only(params):
+    tiny = np.zeros((HEIGHT, WIDTH))
+    tiny[10:14, 20:24] = 1  # 4 px: a position of relu2_1 sees more
+    image, content, *styles = pictures()
+    targets, (_, result), gradient = found(params, image, content, styles, GRAM, made(tiny))
+    assert_allclose(targets.guides.shares["relu1_1"], [0.5, 0.5])
+    assert_allclose(targets.guides.shares["relu2_1"], [1.0, 0.0])
+    assert np.isfinite(gradient).all() and np.isfinite(result.total)
+
+
+@pytest.mark.parametrize("side", ["content", "style"])
+def test_transparent_parts_count_in_no_statistic(params, side):
+    """Whatever is under them changes no statistic, beyond what positions that are left in see of it."""
+    recipe = terms(GRAM, region_growth=0)
+    image, content, style, _ = pictures()
+    shape = (HEIGHT, WIDTH) if side == "content" else STYLES[0]
+    opacity = left(0.5, *shape)
+    given = regions.checked(
+        (HEIGHT, WIDTH),
+        [STYLES[0]],
+        **{"opacity" if side == "content" else "style_opacity": opacity},
+    )
+    given = controls.controls_of(given, (HEIGHT, WIDTH), [STYLES[0]])
+    other = jnp.where(jnp.asarray(opacity)[..., None] > 0, 0, 0.9)
+    changed = {"content": image, "style": style}
+    changed[side] = jnp.where(other > 0, other, changed[side])
+    plain = found(params, image, content, [style], recipe, given)
+    hidden = found(params, changed["content"], content, [changed["style"]], recipe, given)
+    for tap in recipe.terms.style_taps:
+        assert_allclose(hidden[1][1].style_layers[tap], plain[1][1].style_layers[tap], rtol=1e-4)
+        assert (plain[0].guides is not None) and (plain[0].kept is None)
+
+
+def test_protected_parts_are_held_and_not_seen_by_styles(params):
+    image, content, style, _ = pictures()
+    mask = soft(3)
+    recipe = terms(GRAM, region_reach="simple")
+    given = controls.controls_of(
+        regions.checked((HEIGHT, WIDTH), [STYLES[0]], protect=Protect(mask, 0.7)),
+        (HEIGHT, WIDTH),
+        [STYLES[0]],
+    )
+    targets, (_, result), _ = found(params, image, content, [style], recipe, given)
+    (tap,) = targets.guides.held
+    assert tap == "relu1_2"
+    for name, at in targets.guides.masks.items():
+        wanted = 1 - 0.7 * masks.resized(jnp.asarray(mask)[..., None], at.shape[:2])
+        assert_allclose(at, wanted, atol=4e-5)  # resized masks have steps of 2^-16
+        assert name in recipe.terms.style_taps
+    a, b = (
+        np.asarray(
+            nst.features(params, x, ["relu2_1", tap], network=recipe.network)[tap], np.float64
+        )
+        for x in (image, content)
+    )
+    c, d = (
+        np.asarray(nst.features(params, x, ["relu2_1"], network=recipe.network)["relu2_1"])
+        for x in (image, content)
+    )
+    # GRAM's content loss is a mean of squares, or relative: either way a function of two sums.
+    loss, weight = recipe.terms.content_loss, float(recipe.terms.content_weight)
+    root = np.sqrt(0.7 * mask)[..., None]
+    expected = weight * float(loss(jnp.asarray(c), jnp.asarray(d)))
+    expected += weight * float(loss(jnp.asarray(a * root), jnp.asarray(b * root)))
+    assert_allclose(result.content, expected, rtol=1e-4)
+    none = given._replace(amount=jnp.zeros(()))
+    _, (_, free), _ = found(params, image, content, [style], recipe, none)
+    _, (_, plain), _ = found(params, image, content, style, recipe, None)
+    assert_allclose(free.style, plain.style, rtol=1e-5)
+    assert_allclose(free.content, plain.content, rtol=1e-5)
+
+
+# --- Tiles, bands, batches, compiled programs -----------------------------------------------------
+
+SHAPE = (131, 101)
+
+
+def all_controls(shape, styles):
+    """Return one region with a style's mask, a protected part and a transparent part."""
+    region = Region(soft(1, *shape), np.zeros((*styles[1], 3)), soft(2, *styles[1]), 2.0)
+    opacity = np.ones(shape, np.float32)
+    opacity[-9:, -30:] = 0
+    given = regions.checked(
+        shape, styles[:1], regions=[region], protect=Protect(soft(4, *shape), 0.8), opacity=opacity
+    )
+    return controls.controls_of(given, shape, styles)
+
+
+def large_pictures():
+    rng = np.random.default_rng(0)
+    shapes = SHAPE, SHAPE, (70, 53), (81, 99)
+    return [jnp.asarray(rng.random((*shape, 3))) for shape in shapes]
+
+
+@jax.jit
+def split_in(params, image, content, styles, recipe, given, split=None):
+    """Return style targets, losses and gradient of an image, in bands if `split` says how."""
+    targets = nst.measure(params, content, styles, recipe, controls=given, bands=split)
+
+    def total(image):
+        canvas = bands.with_padding(image, split)
+        result = nst.losses_of(params, canvas, targets, recipe, bands=split)
+        return result.total, result
+
+    return targets.style, *jax.value_and_grad(total, has_aux=True)(image)
+
+
+def test_tiles_and_bands_give_the_losses_of_the_whole_picture(params64, x64):
+    image, content, *styles = large_pictures()
+    given = all_controls(SHAPE, [style.shape[:2] for style in styles])
+    recipe = recipes.as_arrays(terms(DEEP, region_growth=1), jnp.float64)
+    arguments = (params64, image, content, styles, recipe, given)
+    whole = split_in(*arguments)
+    tiled = split_in(*arguments[:4], network(recipe, tile=32), given)
+    assert apart(*jax.tree.map(np.asarray, (whole, tiled))) < 1e-10
+    mesh = sharding.mesh_of(jax.devices()[:2], axis=sharding.BANDS)
+    split = bands.bands_of(mesh, SHAPE, recipe.network)
+    banded = split_in(*sharding.replicate(arguments, mesh), split)
+    assert apart(*jax.tree.map(np.asarray, (whole, banded))) < 1e-10
+    tiles = network(recipe, tile=32)
+    split = bands.bands_of(mesh, SHAPE, tiles.network)
+    arguments = (params64, image, content, styles, tiles, given)
+    both = split_in(*sharding.replicate(arguments, mesh), split)
+    assert apart(*jax.tree.map(np.asarray, (whole, both))) < 1e-10
+
+
+def test_another_mask_weight_or_amount_compiles_nothing(params):
+    image, content, *styles = pictures()
+    first = all_controls((HEIGHT, WIDTH), STYLES)
+    other = first._replace(
+        masks=1 - first.masks,
+        weights=first.weights * 3,
+        protect=1 - first.protect,
+        amount=first.amount / 2,
+    )
+    run = jax.jit(lambda given: found(params, image, content, styles, GRAM, given)[1][1].total)
+    values = run(first), run(other)
+    assert run._cache_size() == 1
+    assert values[0] != values[1]
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), first, other)
+    assert_allclose(jax.jit(jax.vmap(run))(both), jnp.stack(values), rtol=1e-4)
