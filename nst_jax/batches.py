@@ -109,14 +109,14 @@ def stylize_many(
     key: Array | None = None,
     devices: Devices = None,
     plan: Plan | None = None,
-    every: int | Iterable[int] = optimize.CAPACITY,
-    progress: Progress | None = None,
-    chunk: int | None = None,
-    bands: int = 1,
     regions: Sequence[Region] | None = None,
     protect: Protect | None = None,
     opacity: Any = None,
     style_opacity: Any = None,
+    every: int | Iterable[int] = optimize.CAPACITY,
+    progress: Progress | None = None,
+    chunk: int | None = None,
+    bands: int = 1,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
@@ -346,7 +346,6 @@ def members_of(
     several = controlling.lengths(regions, protect, opacity, style_opacity)
     count = _count(contents, styles, recipe, several)
     recolors = finishing.recolors(recipe.pictures.colors)
-    # All sizes are checked before the first picture is resized, and each picture is resized once.
     pairs = [(index % len(contents), index % len(styles)) for index in range(count)]
     sides = [[image.shape[:2] for image in blended] for blended in styles]
     given = [
@@ -364,12 +363,45 @@ def members_of(
     for one in given:
         check_controls(one, recipe)
     others = [] if given[0] is None else [region.style for region in given[0].regions]
+    prepared = _prepared_pairs(contents, styles, others, dict.fromkeys(pairs), recipe)
+    # A recoloured style is another picture beside each content, and is measured for each.
+    seen = {
+        (content, style): content * len(styles) + style if recolors else style
+        for content, style in prepared
+    }
+    return [
+        Member(
+            index,
+            pair[0],
+            seen[pair],
+            prepared[pair]._replace(
+                controls=_controls_of(given[index], prepared[pair].scales[-1])
+            ),
+            jax.random.fold_in(key, index),
+        )
+        for index, pair in enumerate(pairs)
+    ]
+
+
+def _prepared_pairs(
+    contents: list[np.ndarray],
+    styles: list[list[np.ndarray]],
+    region_styles: list[Any],
+    pairs: Iterable[tuple[int, int]],
+    recipe: Recipe,
+) -> dict[tuple[int, int], prepare.Prepared]:
+    """Return what is prepared of each pair of a content and a style, given by their indices.
+
+    The sizes of all pairs are checked before the first picture is resized, and each picture is resized
+    once for each size.
+    """
+    sides = [[image.shape[:2] for image in blended] for blended in styles]
     scales = {
         (content, style): prepare.scales_of(
             contents[content].shape[:2],
             sides[style],
             recipe,
-            region_styles=[image.shape[:2] for image in others],
+            region_styles=[image.shape[:2] for image in region_styles],
         )
         for content, style in pairs
     }
@@ -384,39 +416,25 @@ def members_of(
         i: tuple(prepare.resized(*pair, recipe) for pair in zip(styles[i], shapes, strict=True))
         for i, shapes in style_shapes.items()
     }
-    # Canvases of all sizes have the same styles of regions; each size of these is made once.
     region_shapes = {
         pair: found[-1].style_shapes[len(sides[pair[1]]) :] for pair, found in scales.items()
     }
-    region_styles = {
-        shapes: tuple(prepare.resized(*pair, recipe) for pair in zip(others, shapes, strict=True))
+    resized_regions = {
+        shapes: tuple(
+            prepare.resized(*pair, recipe) for pair in zip(region_styles, shapes, strict=True)
+        )
         for shapes in dict.fromkeys(region_shapes.values())
     }
-    prepared = {
-        pair: prepare.prepared_of(
-            resized_contents[pair[0]],
-            resized_styles[pair[1]],
-            scales[pair],
+    return {
+        (content, style): prepare.prepared_of(
+            resized_contents[content],
+            resized_styles[style],
+            found,
             recipe,
-            region_styles=region_styles[region_shapes[pair]],
+            region_styles=resized_regions[region_shapes[content, style]],
         )
-        for pair in dict.fromkeys(pairs)
+        for (content, style), found in scales.items()
     }
-    # A recoloured style is another picture beside each content, and is measured for each.
-    seen = {
-        (content, style): content * len(styles) + style if recolors else style
-        for content, style in prepared
-    }
-    return [
-        Member(
-            index,
-            pair[0],
-            seen[pair],
-            prepared[pair]._replace(controls=_controls_of(given[index], scales[pair][-1])),
-            jax.random.fold_in(key, index),
-        )
-        for index, pair in enumerate(pairs)
-    ]
 
 
 # The numbers of a recipe that may be arrays [n] have keys that begin with one of these.

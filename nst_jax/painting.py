@@ -339,12 +339,12 @@ def paint(
     key: Array | None = None,
     devices: Devices = None,
     plan: Plan | None = None,
-    every: int | Iterable[int] = 50,
-    resume: Checkpoint | None = None,
     regions: Sequence[Region] | None = None,
     protect: Protect | None = None,
     opacity: Any = None,
     style_opacity: Any = None,
+    every: int | Iterable[int] = 50,
+    resume: Checkpoint | None = None,
 ) -> Painting:
     """Paint as `stylize` does, and yield snapshots during the run.
 

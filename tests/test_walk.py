@@ -87,6 +87,8 @@ def test_a_newer_field_is_recorded_where_it_is_set():
         style_scale=(2.0,),
         tap_styles=("relu1_1",),
         matting_weight=1.0,
+        region_reach="all",
+        region_growth=2,
         search_content=0.5,
         last_style_loss=losses.GRAM_PAPER,
     )

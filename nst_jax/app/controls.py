@@ -24,12 +24,32 @@ class ReadControls(NamedTuple):
 
     def facts(self) -> dict[str, Any]:
         """Return the numbers of the controls for a picture's metadata; empty if there are none."""
-        found: dict[str, Any] = {}
-        if self.regions:
-            found["regions"] = [{"weight": region.weight} for region in self.regions]
-        if self.protect is not None:
-            found["protect"] = {"amount": self.protect.amount}
-        return found
+        return numbers_of(self.regions, self.protect)
+
+
+def numbers_of(
+    regions: Sequence[Region | RegionFiles], protect: Protect | ProtectFile | None
+) -> dict[str, Any]:
+    """Return the numbers of regions and protection for a picture's metadata."""
+    found: dict[str, Any] = {}
+    if regions:
+        found["regions"] = [{"weight": region.weight} for region in regions]
+    if protect is not None:
+        found["protect"] = {"amount": protect.amount}
+    return found
+
+
+def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the files of regions and protection by the roles that `ReadControls.files` has."""
+    found: dict[str, Path] = {}
+    named: Sequence[RegionFiles] = chosen["regions"]
+    for number, region in enumerate(named, 1):
+        found |= {f"region_{number}_mask": region.mask, f"region_{number}_style": region.style}
+        if region.style_mask is not None:
+            found[f"region_{number}_style_mask"] = region.style_mask
+    if chosen["protect"] is not None:
+        found["protect"] = chosen["protect"].mask
+    return found
 
 
 def files_of(chosen: Mapping[str, Any]) -> list[Path]:
@@ -38,6 +58,24 @@ def files_of(chosen: Mapping[str, Any]) -> list[Path]:
     found += chosen.get("region_maps") or ()
     protect = chosen.get("protect")
     return [*found, *([protect.mask] if protect is not None else [])]
+
+
+def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the options of regions and protection with absolute paths, for another machine."""
+    if chosen is None:
+        return None
+    regions = [
+        region._replace(
+            mask=region.mask.absolute(),
+            style=region.style.absolute(),
+            style_mask=region.style_mask and region.style_mask.absolute(),
+        )
+        for region in chosen["regions"]
+    ]
+    protect = chosen["protect"]
+    if protect is not None:
+        protect = protect._replace(mask=protect.mask.absolute())
+    return {"regions": tuple(regions), "protect": protect}
 
 
 def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadControls:

@@ -347,7 +347,17 @@ def paint_sweep(
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
     styles = [[style.image for style in job.styles]]  # a single entry serves all canvases
-    members = members_of(job.content.image, styles, plan.recipe, init=start)
+    alpha, opacities = job.content.alpha, [style.alpha for style in job.styles]
+    if not all(part.loss.additive for part in plan.recipe.terms.style_parts):
+        alpha, opacities = None, []  # such a loss sees transparent parts as white
+    members = members_of(
+        job.content.image,
+        styles,
+        plan.recipe,
+        init=start,
+        opacity=alpha,
+        style_opacity=[opacities] if any(one is not None for one in opacities) else None,
+    )
     work = [GroupWork(size, plan.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
         progress = BatchProgress(work, compiling, display)

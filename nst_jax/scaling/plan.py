@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from nst_jax import _checks, checkpoints, prepare, recipes
 from nst_jax._types import Checkpoint, Shape
+from nst_jax.controls import Region
 from nst_jax.prepare import Scale
 from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
@@ -227,6 +228,7 @@ def plan(
     memory: int | None = None,
     platform: str | None = None,
     resume: Checkpoint | None = None,
+    regions: Sequence[Any] = (),
 ) -> Plan:
     """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, operations.
 
@@ -256,6 +258,8 @@ def plan(
         `"auto"`. For another platform, the available memory is not known unless `memory` is given.
       resume: the checkpoint from which the run will resume, as in `paint`. The plan then keeps the
         tile size, the rematerialisation and, for `"auto"`, the precision of the checkpoint.
+      regions: the regions of the run, each a `nst_jax.controls.Region`, its style, or the (height,
+        width) of its style.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -284,7 +288,11 @@ def plan(
     styles = style if _is_list_of_pictures(style) else [style]
     shapes = [_shape_of(f"style[{i}]", one) for i, one in enumerate(styles)]
     shapes += [_shape_of("tap_styles", one) for one in own]
-    scales = prepare.scales_of(_shape_of("content", content), shapes, checked)
+    others = [
+        _shape_of(f"regions[{i}]", one.style if isinstance(one, Region) else one)
+        for i, one in enumerate(regions)
+    ]
+    scales = prepare.scales_of(_shape_of("content", content), shapes, checked, region_styles=others)
     _checks.whole("pictures", pictures, least=1)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)

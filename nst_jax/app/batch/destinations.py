@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nst_jax import images
 from nst_jax.app.batch.rows import ManifestRow, naming_row
+from nst_jax.app.controls import files_of
 
 
 def destinations(
@@ -78,8 +79,12 @@ def destinations(
 
 
 def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
-    """Return the paths of the contents and styles of rows."""
-    return {path for row in rows for path in (row.content, *row.style_files)}
+    """Return the paths of the contents, styles and masks of rows."""
+    return {
+        path
+        for row in rows
+        for path in (row.content, *row.style_files, *files_of(row.controls))
+    }
 
 
 def check_destinations(

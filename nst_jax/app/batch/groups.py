@@ -8,7 +8,7 @@ together.
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +37,9 @@ class Entry(NamedTuple):
     recipe: Recipe  # with all flags, overrides and style shares applied
     scales: tuple[prepare.Scale, ...]  # coarse to fine
     seen: tuple[images.Glance, ...]  # size and digest of content and styles at planning
+    # Options of regions and protection, as in `stylize`; None if the row has none.
+    controls: Mapping[str, Any] | None = None
+    masked: Mapping[str, images.Glance] = {}  # their files by role, as `seen`
     auto_on: str = ""  # the platform that decided on the precision of `recipe`; empty if none did
 
 
@@ -64,7 +67,9 @@ def buckets_of(entries: Sequence[Entry]) -> list[Bucket]:
     for entry in entries:
         last = entry.scales[-1]
         styles = last.style_shapes if entry.recipe.terms.matched else ()
-        found[last.shape, styles, _structure(entry.recipe)].append(entry)
+        # A picture with controls is painted alone: its styles and masks are its own.
+        alone = None if entry.controls is None else entry.number
+        found[last.shape, styles, _structure(entry.recipe), alone].append(entry)
     return [Bucket(same, _varying(same)) for same in found.values()]
 
 

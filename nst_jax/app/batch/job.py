@@ -1,6 +1,6 @@
 """Make the checked job of a batch: each row becomes an entry with recipe, sizes and destination."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from nst_jax import images, prepare, provenance, recipes
 from nst_jax.app import arguments, outputs
+from nst_jax.app import controls as controlling
 from nst_jax.app.batch import groups, results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
 from nst_jax.app.batch.groups import Entry
@@ -234,7 +235,12 @@ def inspected(
         try:
             seen = [glance(row.content, draft, "content")]
             seen += [glance(path, draft, "style") for path in draft.styles]
-            entry = _entry(draft, seen)
+            roles = controlling.roles_of(row.controls)
+            masked = {
+                role: glance(path, draft, "protect" if role == "protect" else "region")
+                for role, path in roles.items()
+            }
+            entry = _entry(draft, seen, masked)
             check_memory(entry)
             entries.append(entry)
         except ValueError as error:
@@ -253,15 +259,30 @@ def _refusal(entry: Entry, mesh: Mesh | None) -> str:
     return ""
 
 
-def _entry(draft: Draft, seen: Sequence[images.Glance]) -> Entry:
+def _entry(
+    draft: Draft, seen: Sequence[images.Glance], masked: Mapping[str, images.Glance]
+) -> Entry:
     row, styles = draft.row, draft.styles
+    others = [one.shape for role, one in masked.items() if role.endswith("_style")]
     try:
-        scales = prepare.scales_of(seen[0].shape, [one.shape for one in seen[1:]], draft.recipe)
+        scales = prepare.scales_of(
+            seen[0].shape, [one.shape for one in seen[1:]], draft.recipe, region_styles=others
+        )
     except ValueError as error:
         listed = " and ".join(f"'{path}'" for path in styles)
         raise ValueError(f"{error} ('{row.content}' with {listed})") from None
     images.check_fits(draft.output, scales[-1].shape, argument="output")
-    return Entry(row.number, row.content, styles, draft.output, draft.recipe, scales, tuple(seen))
+    return Entry(
+        row.number,
+        row.content,
+        styles,
+        draft.output,
+        draft.recipe,
+        scales,
+        tuple(seen),
+        row.controls if masked else None,
+        masked,
+    )
 
 
 # --- The job --------------------------------------------------------------------------------------
@@ -342,7 +363,12 @@ def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dic
     """Return the part of a picture's metadata that is known before the picture is painted."""
     inputs = provenance.roles(entry.seen[0], entry.seen[1:], job.init_file)
     return provenance.of_picture(
-        entry.recipe, entry.scales, seed=job.seed, inputs=inputs, weights=weights
+        entry.recipe,
+        entry.scales,
+        seed=job.seed,
+        inputs=inputs | dict(entry.masked),
+        weights=weights,
+        controls={} if entry.controls is None else controlling.numbers_of(**entry.controls),
     )
 
 

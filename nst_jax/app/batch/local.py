@@ -18,6 +18,7 @@ from nst_jax.app.batch import groups, results
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
+from nst_jax.app.controls import ReadControls, read_controls
 from nst_jax.app.formatting import few
 from nst_jax.app.introduction import introduce
 from nst_jax.app.plan_report import memory_line, precision_words
@@ -28,6 +29,7 @@ from nst_jax.app.writing import resized_alpha, where_instead, write_picture
 from nst_jax.batches import PaintedBatch, members_of, paint_batch
 from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
+from nst_jax.painting import notes_on_regions
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.recipes.walk import name_to_show
@@ -47,6 +49,7 @@ class Loaded(NamedTuple):
     entry: Entry
     content: images.Picture
     styles: tuple[images.Picture, ...]
+    controls: ReadControls = ReadControls()
 
 
 class PaintedPicture(NamedTuple):
@@ -97,13 +100,22 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
                     known[path] = images.read(path, argument=role)
             content, *styles = (known[path] for path in (entry.content, *entry.styles))
             for picture, glance in zip((content, *styles), entry.seen, strict=True):
-                if picture.digest != glance.digest:
-                    raise ValueError(f"{picture.name!r} changed since the batch was begun")
+                _check_unchanged(picture, glance)
+            controls = ReadControls()
+            if entry.controls is not None:
+                controls = read_controls(entry.controls, styles)
+                for role, picture in controls.files.items():
+                    _check_unchanged(picture, entry.masked[role])
         except (ValueError, OSError, MemoryError) as error:
             failed.append(record_of(entry, "failed", message_of(error)))
         else:
-            loaded.append(Loaded(entry, content, tuple(styles)))
+            loaded.append(Loaded(entry, content, tuple(styles), controls))
     return loaded, failed
+
+
+def _check_unchanged(picture: images.Picture, glance: images.Glance) -> None:
+    if picture.digest != glance.digest:
+        raise ValueError(f"{picture.name!r} changed since the batch was begun")
 
 
 def message_of(error: BaseException) -> str:
@@ -164,14 +176,54 @@ def _paint_together(
 ) -> PaintedBatch:
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
-    members = members_of(*_pictures(loaded), plan.recipe, init=start)
+    contents, styles = _pictures(loaded)
+    # A row with regions or protection is a group of its own.
+    controls = loaded[0].controls
+    opacity, style_opacity = _opacities(loaded, len(contents), len(styles), plan.recipe)
+    members = members_of(
+        contents,
+        styles,
+        plan.recipe,
+        init=start,
+        regions=controls.regions or None,
+        protect=controls.protect,
+        opacity=opacity,
+        style_opacity=style_opacity,
+    )
+    for member in members:
+        notes_on_regions(
+            member.prepared, plan.recipe
+        )  # raises for a region that is empty everywhere
+    # Pictures with transparent parts have targets of another structure.
+    kinds = [
+        [one for one in members if (one.prepared.controls is None) == plain]
+        for plain in (True, False)
+    ]
     return paint_batch(
         params,
-        [(plan, members)],
+        [(plan, some) for some in kinds if some],
         init=start,
         intervals=intervals_of(progress),
         progress=progress.report,
         watch=PollingWatch(),
+    )
+
+
+def _opacities(
+    loaded: Sequence[Loaded], contents: int, styles: int, recipe: Recipe
+) -> tuple[list[Any] | None, list[Any] | None]:
+    """Return the opacities of contents and styles, as many as `_pictures` returns; None if opaque.
+
+    With a style loss that is not additive, transparent parts count as white.
+    """
+    if not all(part.loss.additive for part in recipe.terms.style_parts):
+        return None, None
+    of_contents = [one.content.alpha for one in loaded][:contents]
+    of_styles = [[style.alpha for style in one.styles] for one in loaded][:styles]
+    transparent = any(alpha is not None for some in of_styles for alpha in some)
+    return (
+        None if all(alpha is None for alpha in of_contents) else of_contents,
+        of_styles if transparent else None,
     )
 
 

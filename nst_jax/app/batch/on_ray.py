@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax._types import Params
-from nst_jax.app import cache
+from nst_jax.app import cache, controls
 from nst_jax.app.batch import groups, job, local, results
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob, record_of
@@ -170,6 +170,7 @@ def _actor_inputs(
             "styles": tuple(path.absolute() for path in entry.styles),
             "output": entry.output.absolute(),
             "recipe": texts[id(recipe)],
+            "controls": controls.with_absolute_paths(entry.controls),
         }
 
     host = jax.tree.map(np.asarray, params)

@@ -1,9 +1,9 @@
 """The rows of a batch: from a manifest (CSV, JSONL or Parquet), or from files, folders and globs.
 
 A row is one picture to paint. A manifest is a table of rows with the columns `content` and `style` and
-optionally `output`, `recipe` and `overrides`. Its rows are numbered from 1, not counting a header.
-Paths of contents, styles and recipe files are relative to the manifest's folder, so that this folder
-can be moved as a whole; outputs are relative to the folder of the results.
+optionally `output`, `recipe`, `overrides`, `region` and `protect`. Its rows are numbered from 1, not
+counting a header. Paths of contents, styles, masks and recipe files are relative to the manifest's
+folder, so that this folder can be moved as a whole; outputs are relative to the folder of the results.
 """
 
 import csv
@@ -21,11 +21,12 @@ from nst_jax.images.folders import passed_over, pictures_in
 
 CONTENTS = "contents"  # the command-line argument that may name a manifest, for messages
 
-REQUIRED, OPTIONAL = ("content", "style"), ("output", "recipe", "overrides")
+REQUIRED = ("content", "style")
+OPTIONAL = ("output", "recipe", "overrides", "region", "protect")
 
 COLUMNS = (*REQUIRED, *OPTIONAL)
 
-SEPARATOR = ";"  # between several styles or overrides in one cell
+SEPARATOR = ";"  # between several styles, overrides or regions in one cell
 
 Cells = Mapping[str, Any]  # the cells of one row, by the names of their columns
 
@@ -44,6 +45,8 @@ class ManifestRow(NamedTuple):
     output: str | None = None  # relative to the results' folder; None names it CONTENT_STYLE
     recipe: str | None = None  # a name or a file; None: the recipe of the command line
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
+    regions: tuple[parsing.RegionFiles, ...] = ()
+    protect: parsing.ProtectFile | None = None
     # Whether content and style were typed on the command line one by one, rather than found in a
     # folder, by a glob or in a manifest. If one cannot be used, that is probably a typing mistake, and
     # the batch does not start.
@@ -63,6 +66,11 @@ def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> li
     A row's own picture for a layer takes the place of the command line's.
     """
     return [row._replace(tap_files=(*{**files, **dict(row.tap_files)}.items(),)) for row in rows]
+
+    @property
+    def controls(self) -> dict[str, Any]:
+        """Regions and protection, as options of `stylize` give them."""
+        return {"regions": self.regions, "protect": self.protect}
 
 
 def requested_rows(
@@ -221,7 +229,8 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     Args:
       path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
         A style may be FILE:SHARE. Several styles, which are blended, are separated by semicolons or
-        given as a list in JSONL and Parquet; LAYER=FILE among them is the style of one layer. Overrides
+        given as a list in JSONL and Parquet; LAYER=FILE among them is the style of one layer. Regions
+        are given likewise, in the form of `--region`; `protect` has the form of `--protect`. Overrides
         are KEY=VALUE as in `--set`, also separated by semicolons or given as a list, or an object of
         keys and values.
 
@@ -352,6 +361,8 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
             output=_text("output", cells.get("output")),
             recipe=recipe,
             overrides=tuple(_overrides(cells.get("overrides"))),
+            regions=_regions(cells.get("region"), folder),
+            protect=_protect(cells.get("protect"), folder),
         )
     except ValueError as error:
         raise ValueError(f"`{CONTENTS}`: {_location(number, path)}: {error}") from None
@@ -399,6 +410,20 @@ def _is_layer(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _regions(value: Any, folder: Path) -> tuple[parsing.RegionFiles, ...]:
+    parts = value if isinstance(value, list) else (_text("region", value) or "").split(SEPARATOR)
+    words = [_text("region", part) for part in parts]
+    try:
+        return tuple(parsing.parse_region(word, folder) for word in words if word)
+    except ValueError as error:
+        raise ValueError(f"`region`: {error}") from None
+
+
+def _protect(value: Any, folder: Path) -> parsing.ProtectFile | None:
+    text = _text("protect", value)
+    return None if text is None else parsing.parse_protect(text, folder)
 
 
 def _overrides(value: Any) -> Iterable[str]:

@@ -1,0 +1,394 @@
+"""Whole runs with regions, protected and transparent parts: in Python and at the command line."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import nst_jax as nst
+from nst_jax import controls, images, losses, optimizers, painting, recipes
+from nst_jax.controls import Protect, Region
+from nst_jax.recipes import sizes, starts
+from tests import small
+from tests.shell import caller
+
+HEIGHT, WIDTH = 48, 64
+TINY = replace(
+    small.shallow(
+        steps=6,
+        style_taps=("relu1_1", "relu1_2"),
+        content_taps=("relu1_2",),
+        style_layer_weights=(1.0, 1.0),
+    ),
+    name="tiny",
+)
+# Two scales, and an optimiser over the levels of a pyramid, which moves pixels without a gradient, too.
+SCALED = TINY.replace(
+    name="scaled",
+    schedule=recipes.CoarseToFine(smallest=24),
+    optimizer=optimizers.LBFGS(levels=2),
+)
+
+
+def plain(*colour, height=32, width=36):
+    """Return a picture of one colour with some noise."""
+    noise = np.random.default_rng(0).normal(0, 0.02, (height, width, 1))
+    return np.clip(np.asarray(colour) + noise, 0, 1).astype(np.float32)
+
+
+RED, BLUE = plain(0.8, 0.1, 0.1), plain(0.1, 0.1, 0.8, height=40)
+
+
+def left(share=0.5, height=HEIGHT, width=WIDTH):
+    mask = np.zeros((height, width), np.float32)
+    mask[:, : int(share * width)] = 1
+    return mask
+
+
+def box():
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    mask[8:30, 20:50] = 1
+    return mask
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return small.picture("chelsea", HEIGHT, WIDTH)
+
+
+# --- Laws -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", [TINY, SCALED], ids=lambda recipe: recipe.name)
+def test_protected_pixels_are_the_contents_bit_for_bit(params, photo, recipe):
+    mask = box()
+    for shot in nst.paint(
+        params, photo, RED, recipe=recipe, init=starts.Noise(), protect=Protect(mask), every=2
+    ):
+        if shot.image.shape == photo.shape:
+            assert_array_equal(np.asarray(shot.image)[mask == 1], photo[mask == 1])
+            assert np.abs(np.asarray(shot.image) - photo)[mask == 0].mean() > 0.05
+    assert shot.image.shape == photo.shape
+
+
+def test_an_amount_between_moves_pixels_less(params, photo):
+    def moved(amount):
+        image = nst.stylize(params, photo, RED, recipe=TINY, protect=Protect(box(), amount))
+        return np.abs(np.asarray(image) - photo)[box() == 1].mean()
+
+    free, half, kept = map(moved, (0.0, 0.6, 1.0))
+    assert kept == 0 < half < 0.8 * free
+
+
+def test_swapped_regions_swap_the_colours_of_the_result(params, photo):
+    recipe = TINY.replace(content_weight=0.0, steps=20)
+
+    def colours(style, other):
+        image = nst.stylize(params, photo, other, recipe=recipe, regions=[Region(left(), style)])
+        image = np.asarray(image)
+        return image[:, :26].mean((0, 1)), image[:, 38:].mean((0, 1))
+
+    here, there = colours(RED, BLUE)
+    swapped_here, swapped_there = colours(BLUE, RED)
+    for found, wanted in ((here, RED), (there, BLUE), (swapped_here, BLUE), (swapped_there, RED)):
+        assert_allclose(found, wanted.mean((0, 1)), atol=0.15)
+
+
+def test_a_weight_of_zero_leaves_the_region_out(params, photo):
+    zero = nst.stylize(params, photo, BLUE, recipe=TINY, regions=[Region(left(), RED, weight=0)])
+    other = nst.stylize(params, photo, BLUE, recipe=TINY, regions=[Region(left(), BLUE, weight=0)])
+    assert_allclose(zero, other, atol=1e-6)
+
+
+def test_without_controls_nothing_changes(params, photo):
+    image = nst.stylize(params, photo, RED, recipe=TINY)
+    same = nst.stylize(
+        params, photo, RED, recipe=TINY, regions=[], opacity=np.ones((HEIGHT, WIDTH))
+    )
+    assert_array_equal(image, same)
+
+
+# --- Batches, devices, checkpoints, plans ---------------------------------------------------------
+
+
+def test_a_batch_is_what_single_pictures_are(params, photo):
+    masks, weights, amounts = [left(), left(0.7)], np.array([1.0, 3.0]), np.array([1.0, 0.4])
+    many = nst.stylize_many(
+        params,
+        photo,
+        BLUE,
+        recipe=SCALED,
+        regions=[Region(np.stack(masks), RED, weight=weights)],
+        protect=Protect(box(), amounts),
+    )
+    for index, image in enumerate(many):
+        one = nst.stylize(
+            params,
+            photo,
+            BLUE,
+            recipe=SCALED,
+            regions=[Region(masks[index], RED, weight=weights[index])],
+            protect=Protect(box(), amounts[index]),
+        )
+        assert_allclose(image, one, atol=2e-4)
+    assert_array_equal(np.asarray(many[0])[box() == 1], photo[box() == 1])
+
+
+def test_opacities_of_a_batch_belong_to_its_pictures(params, photo):
+    opacity = [left(), None]
+    many = nst.stylize_many(params, [photo, photo], RED, recipe=TINY, opacity=opacity)
+    for image, own in zip(many, opacity, strict=True):
+        assert_allclose(image, nst.stylize(params, photo, RED, recipe=TINY, opacity=own), atol=2e-4)
+    assert np.abs(np.asarray(many[0]) - np.asarray(many[1])).max() > 0.01
+
+
+def test_a_batch_needs_as_many_masks_as_pictures(params, photo):
+    region = Region([left()] * 3, RED)
+    with pytest.raises(ValueError, match=r"2 contents, 1 styles, 3 regions\[0\].mask do not fit"):
+        nst.stylize_many(params, [photo, photo], RED, recipe=TINY, regions=[region])
+
+
+def test_bands_paint_the_same_picture(params, photo):
+    given = {"regions": [Region(left(), RED)], "protect": Protect(box(), 0.7)}
+    adam = TINY.replace(optimizer=optimizers.Adam(learning_rate=0.02))
+    whole = nst.stylize(params, photo, BLUE, recipe=adam, **given)
+    split = nst.stylize(params, photo, BLUE, recipe=adam, devices=jax.devices()[:2], **given)
+    assert_allclose(split, whole, atol=1e-5)
+
+
+def test_a_run_resumes_with_its_masks_only(params, photo):
+    given = {"regions": [Region(left(), RED)], "protect": Protect(box(), 0.7)}
+    shots = nst.paint(params, photo, BLUE, recipe=SCALED, every=4, **given)
+    next(shots)
+    next(shots)
+    saved = shots.checkpoint()
+    whole = shots.finish().image
+    rest = nst.paint(params, photo, BLUE, recipe=SCALED, resume=saved, **given).finish()
+    assert_array_equal(rest.image, whole)
+    for name, other in {
+        "region 1": {"regions": [Region(left(0.4), RED)]},
+        "region 1 weight": {"regions": [Region(left(), RED, weight=2.0)]},
+        "region 1 style mask": {"regions": [Region(left(), RED, np.eye(32, 36))]},
+        "protect amount": {"protect": Protect(box(), 0.8)},
+        "protect": {"protect": None},
+    }.items():
+        with pytest.raises(ValueError, match=f"the checkpoint is of another run: {name} was"):
+            nst.paint(params, photo, BLUE, recipe=SCALED, resume=saved, **(given | other))
+
+
+def test_another_mask_compiles_no_loop(params, photo):
+    def run(mask):
+        nst.stylize(params, photo, BLUE, recipe=TINY, regions=[Region(mask, RED)])
+        return painting.PROGRAMS.run._cache_size()
+
+    assert run(left()) == run(left(0.3))
+
+
+def test_a_plan_counts_the_styles_and_statistics_of_regions():
+    one = nst.plan((3000, 4000), (600, 800), size=2048, platform="cpu", memory=10**10)
+    more = nst.plan(
+        (3000, 4000),
+        (600, 800),
+        size=2048,
+        platform="cpu",
+        memory=10**10,
+        regions=[Region(None, RED), (900, 900)],
+    )
+    assert len(more.scales[-1].style_shapes) == 3 and more.scales[-1].regions == 3
+    assert more.footprint.total > one.footprint.total
+    assert more.operations > one.operations
+
+
+# --- Errors and notes -----------------------------------------------------------------------------
+
+OWN = losses.StyleLoss(losses.gram, losses.mean_over_positions, losses.gram_mean_square)
+SORTED = TINY.replace(style_loss=losses.SLICED_WASSERSTEIN)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"regions": Region(left(), RED)}, r"`regions`: expected a list of .*Region"),
+        ({"regions": [left()]}, r"`regions\[0\]`: expected Region, got ndarray"),
+        ({"regions": [Region(left(), RED)] * 16}, "`regions`: got 16, and at most 15"),
+        ({"regions": [Region(left() * 0, RED)]}, r"`regions\[0\].mask`: is empty"),
+        ({"regions": [Region(left(height=60), RED)]}, r"`regions\[0\].mask`: a mask of 64x60 px"),
+        ({"regions": [Region(left(), RED, left())]}, r"`regions\[0\].style_mask`: a mask of 64x48"),
+        (
+            {"regions": [Region(left(), RED, weight=-1)]},
+            r"`regions\[0\].weight`: expected 0 or more",
+        ),
+        ({"regions": [Region(left(), RED[:8])]}, r"`regions\[0\].style`: .* is too small"),
+        ({"protect": box()}, "`protect`: expected Protect, got ndarray"),
+        ({"protect": Protect(box(), 1.5)}, "`protect.amount`: expected 0 to 1, got 1.5"),
+        ({"protect": Protect(np.ones((HEIGHT, WIDTH)))}, "`protect`: at 64x48 px, no position of"),
+        ({"opacity": np.zeros((HEIGHT, WIDTH))}, "`opacity`: all of the content is transparent"),
+        ({"style_opacity": [None, None]}, "`style_opacity`: expected one for each of the 1 styles"),
+        (
+            {"protect": Protect(box()), "recipe": SORTED},
+            "`protect`: `style_loss` of .* not additive",
+        ),
+        (
+            {"protect": Protect(box(), 0.5), "recipe": TINY.replace(style_loss=OWN)},
+            "`protect`: `style_loss` has no `masked_sums`",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_any_work(params, photo, given, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        nst.stylize(params, photo, BLUE, **{"recipe": TINY, **given})
+
+
+def test_a_loss_of_a_users_own_can_be_masked_by_zeros_and_ones(params, photo):
+    own = TINY.replace(style_loss=OWN)
+    known = TINY.replace(style_loss=losses.GRAM_MEAN_SQUARE)
+    images = [
+        nst.stylize(params, photo, BLUE, recipe=recipe, regions=[Region(left(), RED)])
+        for recipe in (own, known)
+    ]
+    assert_allclose(*images, atol=1e-5)
+
+
+def test_a_region_too_small_for_a_layer_is_noted(params, photo):
+    recipe = TINY.replace(region_growth=0)
+
+    def painted(side):
+        tiny = np.zeros((HEIGHT, WIDTH))
+        tiny[20 : 20 + side, 20 : 20 + side] = 1
+        nst.stylize(params, photo, BLUE, recipe=recipe, regions=[Region(tiny, RED)])
+
+    # A position of relu1_1 sees 3 x 3 px, one of relu1_2 sees 5 x 5.
+    with pytest.warns(painting.RegionLeftOut, match=r"`regions\[0\]`: at 64x48 px, .* of relu1_2"):
+        painted(4)
+    with pytest.raises(ValueError, match=r"`regions\[0\]`: at 64x48 px, no position of relu1_1"):
+        painted(2)
+
+
+def test_an_unknown_reach_suggests_the_nearest():
+    with pytest.raises(ValueError, match="`region_reach`: .* 'insid'; did you mean 'inside'?"):
+        recipes.check(TINY.replace(region_reach="insid"))
+
+
+# --- Maps -----------------------------------------------------------------------------------------
+
+
+def map_of(mask, height, width):
+    """Return a map in red and blue whose border has mixed colours, as smoothed edges have."""
+    drawn = np.where(mask[..., None] > 0, [1.0, 0, 0], [0, 0, 1.0])
+    return np.asarray(images.resizing.antialiased(drawn.astype(np.float32), (height, width)))
+
+
+def test_maps_pair_equal_colours():
+    style = plain(0.5, 0.5, 0.5, height=40, width=50)
+    found = controls.regions_of_maps(
+        map_of(left(0.3), HEIGHT, WIDTH), map_of(left(0.6, 40, 50), 40, 50), style
+    )
+    blue, red = found  # that which covers more comes first
+    assert_allclose(red.mask + blue.mask, np.ones((HEIGHT, WIDTH)))
+    assert_allclose(red.mask[:, :18], 1)
+    assert_allclose(red.style_mask[:, :28], 1)
+    assert_allclose(blue.style_mask[:, 32:], 1)
+
+
+@pytest.mark.parametrize(
+    ("content_map", "style_map", "message"),
+    [
+        (small.picture("chelsea", 48, 64), RED, "the content's map has no plain colours"),
+        (
+            map_of(left(), 48, 64),
+            plain(1, 0, 0),
+            "the style's map has no pixel of the colour #0000ff",
+        ),
+    ],
+)
+def test_maps_that_cannot_be_read_are_refused(content_map, style_map, message):
+    with pytest.raises(ValueError, match=f"^`regions`: {message}"):
+        controls.regions_of_maps(content_map, style_map, RED)
+
+
+# --- Command line ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def call(capsys, tmp_path, monkeypatch, photo):
+    """Run `nst-jax` in a folder with pictures and masks; return exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(recipes.PRESETS, "tiny", TINY.replace(size=sizes.LongEdge(64), steps=2))
+    pictures = {
+        "photo": photo,
+        "red": RED,
+        "blue": BLUE,
+        "face": np.repeat(box()[..., None], 3, -1),
+        "left": np.repeat(left()[..., None], 3, -1),
+        "black": np.zeros((HEIGHT, WIDTH, 3)),
+        "wide": np.ones((30, WIDTH, 3)),
+        "map": map_of(left(), HEIGHT, WIDTH).round(),
+        "style_map": map_of(left(0.5, 40, 36), 40, 36).round(),
+    }
+    for name, picture in pictures.items():
+        images.save(f"{name}.png", picture.astype(np.float32))
+    images.save("hole.png", photo, alpha=1 - box())
+    images.save("drawn.png", np.zeros((HEIGHT, WIDTH, 3), np.float32), alpha=box())
+    return caller(capsys, "stylize", "photo.png", "blue.png", "--recipe", "tiny", "-o", "out.png")
+
+
+def test_options_of_controls_reach_the_run(call, photo):
+    code, _, told = call("--region", "left.png:red.png:2", "--protect", "face.png")
+    assert code == 0 and "region 1 mask   left.png" in told and "protect         face.png" in told
+    assert_array_equal(images.load("out.png")[box() == 1], images.load("photo.png")[box() == 1])
+    found = images.read_metadata("out.png")
+    assert found["regions"] == [{"weight": 2.0}] and found["protect"] == {"amount": 1.0}
+    names = {role: file["name"] for role, file in found["inputs"].items()}
+    assert names["region_1_style"] == "red.png" and names["region_1_mask"] == "left.png"
+
+
+def test_maps_are_an_option(call):
+    assert call("--regions", "map.png", "style_map.png", "-q")[0] == 0
+    assert set(images.read_metadata("out.png")["inputs"]) >= {"map_of_content", "map_of_style"}
+
+
+def test_transparent_parts_stay_transparent_and_do_not_count(capsys, call):
+    first = caller(capsys, "stylize", "hole.png", "blue.png", "--recipe", "tiny", "-q")
+    assert first("-o", "hole_out.png")[0] == 0
+    assert_array_equal(images.read("hole_out.png").alpha, images.read("hole.png").alpha)
+    assert images.read_metadata("hole_out.png")["losses"]["style"] > 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--region black.png:red.png", "`--region`: the mask 'black.png' is empty"),
+        (
+            "--region wide.png:red.png",
+            "`--region[0].mask`: a mask of 64x30 px has other proportions",
+        ),
+        ("--region photo.png:red.png", "`--region`: the mask 'photo.png' is in colours"),
+        ("--region drawn.png:red.png", "`--region`: the mask 'drawn.png' has transparent parts"),
+        ("--region left.png:none.png", "`--region`: there is no file 'none.png'"),
+        ("--region left.png", "`--region`: expected CONTENT_MASK:STYLE"),
+        (
+            "--region left.png:red.png:left.png",
+            "`--region`: a mask of 64x48 px has other proportions",
+        ),
+        ("--protect face.png:2", "`--protect`: expected 0 to 1, got 2"),
+        ("--regions photo.png red.png", "`--regions`: the content's map has no plain colours"),
+        (
+            "--regions map.png style_map.png --region left.png:red.png",
+            "`--regions`: has all regions",
+        ),
+        ("--protect face.png --recipe sliced-wasserstein", "`--protect`: `style_loss` of recipe"),
+    ],
+)
+def test_bad_controls_are_one_line(call, flags, message):
+    code, _, told = call(*flags.split())
+    assert code == 2 and told.startswith(f"nst-jax: error: {message}") and told.count("\n") == 1
+    assert not Path("out.png").exists()
+
+
+def test_a_plan_knows_regions(capsys, call):
+    plan = caller(capsys, "plan", "photo.png", "blue.png", "--recipe", "tiny")
+    code, told, _ = plan("--region", "left.png:red.png")
+    assert code == 0 and told.count("64x") >= 2
