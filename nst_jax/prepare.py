@@ -1,4 +1,4 @@
-"""The preparation of pictures as a recipe says: their sizes at each scale, resizing, colours, the start.
+"""The preparation of pictures as a recipe says: sizes at each scale, resizing, colours, the start.
 
 `Finisher` is the counterpart after the loop: what a recipe does to each result before it is shown.
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from nst_jax import _checks, recipes, vgg
 from nst_jax._types import Shape
+from nst_jax.controls import finishing
 from nst_jax.images import resizing
 from nst_jax.recipes.recipe import Recipe, StylePart
 from nst_jax.scaling import tiles
@@ -42,7 +43,8 @@ class Footprint:
       pictures: number of pictures painted at once.
       weights: kernels and biases down to the deepest tap, transposed and Winograd kernels included.
       activations: activations of the network while it computes loss and gradient, or while it computes
-        the largest style's statistics, whichever is more.
+        the largest style's statistics, or what the matting Laplacian or the guided filter of `realism`
+        takes before or after that, whichever is most.
       state: canvases, the optimiser's state, and the copies that an update makes of them.
       targets: the content's features and the targets of the style loss.
       inputs: the contents and the styles, resized.
@@ -134,6 +136,7 @@ def estimate_memory(
         activations=max(
             pictures * max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(shape, recipe)),
             measuring,
+            finishing.filter_memory(*shape) if np.any(recipe.pictures.realism) else 0,
         ),
         state=pictures * _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices)),
         targets=pictures * _bytes_of_targets(own_shape, styles, recipe),
