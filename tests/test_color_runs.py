@@ -308,15 +308,31 @@ def test_matting_keeps_the_edges_of_the_photo(params, content, style):
     assert np.abs(found - content).max() > 0.05  # it is painted all the same
 
 
-def test_matting_is_the_same_in_batches_and_tiles(params, style):
-    big = jnp.asarray(small.picture("chelsea", 64, 96))
-    recipe = with_matting(10.0)
-    whole = nst.stylize(params, big, style, recipe=recipe)
-    assert_allclose(nst.stylize(params, big, style, recipe=recipe, tile=32), whole, atol=1e-4)
-    sweep = with_matting(np.array([10.0, 100.0]))
-    batch = nst.stylize_many(params, big, style, recipe=sweep)
-    assert_allclose(batch[0], whole, atol=1e-4)
-    assert energy_of(batch[1], big) < energy_of(batch[0], big)
+def test_matting_is_the_same_in_tiles(params, style):
+    big, image = (jnp.asarray(small.picture(name, 64, 96)) for name in ("chelsea", "gravel"))
+    whole = with_matting(10.0)
+    targets = jax.jit(nst.measure)(params, big, style, whole)
+
+    @jax.jit
+    def total(image, recipe):
+        losses = nst.losses_of(params, image, targets, recipe)
+        return losses.total, losses.matting
+
+    found, wanted = (
+        jax.value_and_grad(total, has_aux=True)(image, recipe)
+        for recipe in (whole.replace(network__tile=32), whole)
+    )
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_matting_is_swept_by_an_array(params, content, style):
+    weights = np.array([0.0, 10.0, 100.0])
+    batch = nst.stylize_many(params, content, style, recipe=with_matting(weights, steps=1))
+    for found, weight in zip(batch, weights, strict=True):
+        alone = nst.stylize(params, content, style, recipe=with_matting(float(weight), steps=1))
+        assert_allclose(found, alone, atol=1e-5)
+    assert energy_of(batch[2], content) < energy_of(batch[0], content)
 
 
 def test_matting_is_refused_in_bands(params, content, style):
