@@ -31,10 +31,10 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
       ValueError: for unknown taps and choices of colours, choices of colours that do not fit together,
         more or fewer layer weights than taps, negative or non-finite weights, style shares that are all
-        0, fewer than one update, numbers outside the range of a size
-        rule, a start, an optimiser or a schedule, a rule for the canvas' size that is meant for styles,
-        clipping with an optimiser that undoes bad updates, a loss that is declared additive and is not,
-        tiles with a loss that is not additive, a tile size that does not suit the network.
+        0, fewer than one update, numbers outside the range of a size rule, a start, an optimiser or a
+        schedule, a rule for the canvas' size that is meant for styles, clipping with an optimiser that
+        undoes bad updates, a loss that is declared additive and is not, tiles with a loss that is not
+        additive, a tile size that does not suit the network.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
