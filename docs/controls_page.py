@@ -3,6 +3,7 @@
 python -m docs.controls_page [NAME ...]    # some minutes on two cores
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,9 +28,9 @@ OPTIONS: Mapping[str, str] = {
     "realism-half": "--realism 0.5",
     "realism": "--realism 1",
     "realism-colors": "--realism 1 --colors content-after",
-    "matting": "--set terms.matting_weight=1000",
+    "matting": "--set terms.matting_weight=100",
 }
-COMMON = "--size 256"
+COMMON = "--size 256 --quality draft"
 
 
 def command(name: str) -> str:
@@ -45,7 +46,8 @@ def paint(name: str) -> None:
         for file, sample in FILES.items():
             Path(folder, file).write_bytes(nst.images.SAMPLES[sample].read_bytes())
         words = [sys.executable, "-m", *command(name).replace("nst-jax", "nst_jax").split()]
-        subprocess.run([*words, "--quiet"], cwd=folder, check=True)
+        environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+        subprocess.run([*words, "--quiet"], cwd=folder, check=True, env=environment)
         (FOLDER / f"{name}.jpg").write_bytes(Path(folder, f"{name}.jpg").read_bytes())
 
 

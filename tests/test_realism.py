@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from nst_jax.controls import finishing
 from nst_jax.controls.finishing import filter_radius, realistic
 from nst_jax.controls.guided_filter import box_sums, filtered_by_guide, solve_symmetric
-from nst_jax.controls.matting import laplacian_product, matting_energy
+from nst_jax.controls.matting import EPSILON, laplacian_product, matting_energy
 from tests import small
 
 HEIGHT, WIDTH = 7, 9
@@ -204,7 +204,7 @@ def numpy_laplacian(photo, epsilon):
 
 def test_the_product_is_that_of_the_dense_matrix(pair, x64):
     picture, photo = pair
-    dense = numpy_laplacian(photo, 1e-7)
+    dense = numpy_laplacian(photo, EPSILON)
     wanted = (dense @ picture.reshape(-1, 3)).reshape(picture.shape)
     found = jax.jit(laplacian_product)(*pair)
     assert_allclose(found, wanted, atol=1e-9)

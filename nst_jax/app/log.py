@@ -9,7 +9,8 @@
 A run of N updates has N + 1 `step` lines. Line k has the losses of the canvas after k updates, each
 times its weight, and the seconds since line 0, without compilation. A number that is not finite is
 null. `total_variation` is the sum of the absolute differences of neighbouring pixels in [0, 1], for the
-picture and for the content at the picture's size.
+picture and for the content at the picture's size. If the recipe has a `terms.matting_weight`, `step`
+lines also have "matting".
 
 A resumed run writes its log anew. The lines up to the checkpoint are written from the losses in the
 checkpoint, so that every update has exactly one line, whatever the log contained when the run stopped.

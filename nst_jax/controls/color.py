@@ -12,7 +12,7 @@ References:
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax import _checks
-from nst_jax._types import Image, StyleImage
+from nst_jax._types import AnyImage, Image
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 from nst_jax.losses.sums import at_least_float32
 
@@ -34,8 +34,11 @@ LUMA = np.array((0.299, 0.587, 0.114))
 
 LEAST_LIGHT = 1e-7  # linear RGB below this counts as this, since a cube root has no slope at 0
 
-Vector = Float[Array, "3"]
-Matrix = Float[Array, "3 3"]
+Vector: TypeAlias = Float[Array, "3"]
+Matrix: TypeAlias = Float[Array, "3 3"]
+Other: TypeAlias = Float[
+    Array | np.ndarray, "_ _ 3"
+]  # a picture of any size, on a device or the host
 
 
 # --- Means and covariances ------------------------------------------------------------------------
@@ -48,7 +51,7 @@ class ColorMoments(NamedTuple):
     covariance: Matrix
 
 
-def color_moments(picture: Image) -> ColorMoments:
+def color_moments(picture: Other) -> ColorMoments:
     """Measure the mean and the covariance of a picture's colours.
 
     Args:
@@ -64,10 +67,14 @@ def color_moments(picture: Image) -> ColorMoments:
       >>> color_moments(black_and_white).covariance[0].tolist()
       [0.25, 0.25, 0.25]
     """
-    picture = at_least_float32(picture)
+    picture = _floats(picture)
     mean = _mean(picture)
     away = picture - mean[None, None]
     return ColorMoments(mean, _mean(away[..., :, None] * away[..., None, :]))
+
+
+def _floats(picture: AnyImage) -> Image:
+    return at_least_float32(jnp.asarray(picture))
 
 
 def _mean(picture: Array) -> Array:
@@ -192,7 +199,7 @@ MAPS: Mapping[str, Callable[[Matrix, Matrix], Matrix]] = MappingProxyType(
 )
 
 
-def with_colors_of(picture: Image, other: StyleImage, color_map: str = "transport") -> Image:
+def with_colors_of(picture: AnyImage, other: Other, color_map: str = "transport") -> Image:
     """Return a picture with the mean and covariance of another picture's colours, by a linear map.
 
     Departure from the source: the notebook's own choice is "pca", and 1e-5 where `RIDGE` is.
@@ -220,14 +227,14 @@ def with_colors_of(picture: Image, other: StyleImage, color_map: str = "transpor
         raise _checks.unknown("color_map", color_map, MAPS, "map of colours")
     own, wanted = color_moments(picture), color_moments(other)
     matrix = MAPS[color_map](own.covariance, wanted.covariance)
-    away = at_least_float32(picture) - own.mean[None, None]
+    away = _floats(picture) - own.mean[None, None]
     return _product(away, matrix.T) + wanted.mean[None, None]
 
 
 # --- Luminance and chroma -------------------------------------------------------------------------
 
 
-def luminance(picture: Image) -> Image:
+def luminance(picture: Other) -> Image:
     """Return the luminance of a picture as a grey picture: Y = .299 R + .587 G + .114 B, three times.
 
     Args:
@@ -236,12 +243,12 @@ def luminance(picture: Image) -> Image:
     Returns:
       [h, w, 3] with three equal channels.
     """
-    picture = at_least_float32(picture)
+    picture = _floats(picture)
     grey = jnp.sum(picture * jnp.asarray(LUMA, picture.dtype)[None, None], axis=-1, keepdims=True)
     return jnp.broadcast_to(grey, picture.shape)
 
 
-def matched_luminance(picture: Image, other: StyleImage) -> Image:
+def matched_luminance(picture: AnyImage, other: Other) -> Image:
     """Return the luminance of a picture with the mean and standard deviation of another's luminance.
 
     The deviation is scaled as well, as in the paper; the source's notebook matches the mean alone.
@@ -286,7 +293,7 @@ CHROMA_SPACES: Mapping[str, Callable[[Image, Image], Image]] = MappingProxyType(
 )
 
 
-def with_chroma_of(picture: Image, other: StyleImage, space: str = "oklab") -> Image:
+def with_chroma_of(picture: AnyImage, other: Other, space: str = "oklab") -> Image:
     """Return a picture with the chroma of another: its own light and shade, the other's hues.
 
     Args:
@@ -312,4 +319,4 @@ def with_chroma_of(picture: Image, other: StyleImage, space: str = "oklab") -> I
             f"`other`: expected the shape of `picture`, {list(picture.shape)}, got "
             f"{list(other.shape)}; resize it first"
         )
-    return CHROMA_SPACES[space](at_least_float32(picture), at_least_float32(other))
+    return CHROMA_SPACES[space](_floats(picture), _floats(other))

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nst_jax._types import Image
+from nst_jax._types import AnyImage, Image
 from nst_jax.losses.sums import at_least_float32
 
 Planes: TypeAlias = Float[Array, "h w *c"]
@@ -94,8 +94,8 @@ def solve_symmetric(
 
 
 def filtered_by_guide(
-    picture: Image,
-    guide: Image,
+    picture: AnyImage,
+    guide: AnyImage,
     *,
     radius: int,
     epsilon: float,
@@ -131,7 +131,7 @@ def filtered_by_guide(
     """
     if radius < 0:
         raise ValueError(f"`radius`: expected 0 or more pixels, got {radius}")
-    picture, guide = at_least_float32(picture), at_least_float32(guide)
+    picture, guide = (at_least_float32(jnp.asarray(one)) for one in (picture, guide))
     # Differences to a middle grey are smaller, so that products lose fewer digits.
     colors, wanted = guide - 0.5, picture - 0.5
     mask = jnp.ones(guide.shape[:2], guide.dtype) if inside is None else inside

@@ -139,7 +139,7 @@ def step_model(
     Args:
       params: weights from `nst_jax.load_params`.
       recipe: losses, their weights, network and optimiser. A precision of `AUTO` becomes float32. The
-        recipe's sizes and its number of updates are not used.
+        recipe's sizes, colours, realism and number of updates are not used.
       info: description of the weights file; None describes the one that `load_params()` reads.
 
     Returns:

@@ -29,20 +29,22 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
-      ValueError: for unknown taps, more or fewer layer weights than taps, negative or non-finite
-        weights, style shares that are all 0, fewer than one update, numbers outside the range of a size
-        rule, a start, an optimiser or a schedule, a rule for the canvas' size that is meant for styles,
-        clipping with an optimiser that undoes bad updates, a loss that is declared additive and is not,
-        tiles with a loss that is not additive, a tile size that does not suit the network.
+      ValueError: for unknown taps and choices of colours, choices of colours that do not fit together,
+        more or fewer layer weights than taps, negative or non-finite weights, style shares that are all
+        0, fewer than one update, numbers outside the range of a size rule, a start, an optimiser or a
+        schedule, a rule for the canvas' size that is meant for styles, clipping with an optimiser that
+        undoes bad updates, a loss that is declared additive and is not, tiles with a loss that is not
+        additive, a tile size that does not suit the network.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
     _check_pictures(recipe.pictures)
-    if isinstance(recipe.pictures.realism, int):  # 0 and 0.0 are the same run, and recorded alike
+    if type(recipe.pictures.realism) is int:  # 0 and 0.0 are the same run, and recorded alike
         recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
     _check_losses(recipe.terms)
     _check_descent(recipe.descent)
+    _check_colors(recipe.pictures)
     recipe = replace(recipe, terms=_checked_terms(recipe.terms))
     _check_precisions(recipe.network)
     _check_tile(recipe.network.tile, recipe.terms.taps)
@@ -242,7 +244,6 @@ def _check_pictures(pictures: Pictures) -> None:
     if isinstance(pictures.start, tuple(starts.STARTS.values())):
         for path, value in jax.tree_util.tree_leaves_with_path(pictures.start):
             _checks.number(jax.tree_util.keystr(path).lstrip("."), value, least=0)
-    _check_colors(pictures)
 
 
 # The choices of `Pictures` that are words: their known values, and what a message calls one.

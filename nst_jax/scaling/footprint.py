@@ -15,6 +15,7 @@ import numpy as np
 
 from nst_jax import _checks, losses, recipes, vgg
 from nst_jax._types import Shape
+from nst_jax.controls import finishing
 from nst_jax.images import resizing
 from nst_jax.recipes.recipe import Recipe, StylePart
 from nst_jax.scaling import tiles
@@ -45,7 +46,8 @@ class Footprint:
       pictures: number of pictures painted at once.
       weights: kernels and biases down to the deepest tap, transposed and Winograd kernels included.
       activations: activations of the network while it computes loss and gradient, or while it computes
-        the largest style's statistics, whichever is more.
+        the largest style's statistics, or what the matting Laplacian or the guided filter of `realism`
+        takes before or after that, whichever is most.
       state: canvases, the optimiser's state, and the copies that an update makes of them.
       targets: the content's features and the targets of the style loss.
       inputs: the contents and the styles, resized.
@@ -145,11 +147,13 @@ def estimate_memory(
             costs = matching_costs(shape, styles, recipe)
             loop = max(loop + costs.update_bytes, costs.match_bytes)
             measuring += costs.measure_bytes
+        filters = np.any(recipe.pictures.realism)
+        filtering = finishing.filter_memory(*shape) if filters else 0
         return Footprint(
             shape=shape,
             pictures=pictures,
             weights=_bytes_of_weights(window, recipe, on_cpu),
-            activations=max(pictures * loop, measuring),
+            activations=max(pictures * loop, measuring, filtering),
             state=pictures * state,
             targets=pictures * _bytes_of_targets(own_shape, styles, recipe, regions),
             inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
