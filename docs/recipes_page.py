@@ -282,6 +282,8 @@ def _table() -> str:
 
 
 def _ratio_of(balance: float | None) -> str:
+    if balance == float("inf"):
+        return "style only"
     return "other losses" if balance is None else f"{float(f'{balance:.2g}'):g} : 1"
 
 
