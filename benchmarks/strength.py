@@ -1,10 +1,10 @@
 """How style and content change with the style weight, and the dial that makes equal steps look equal.
 
     python -m benchmarks.strength --out strength.json              # ten pairs at 256 px
-    python -m benchmarks.strength --size 64 --steps 4 --pairs 1    # to try it
+    python -m benchmarks.strength --size 96 --steps 3 --pairs 1    # to try it
 
 `--strength` multiplies the style weight by 100^(2S - 1), so by 10^e with e from -2 to 2. For each pair
-of pictures this paints a sweep over e, measures how near each result is to the style and to the content,
+of pictures this paints a sweep over e, measures how near each result is to the style and the content,
 and adds both up to one number, the progress from one end of the sweep to the other. The mean over the
 pairs, made monotone, is inverted: at which e is the progress 0, 0.1, ... 1 of the way? A table of these
 is the dial. Nothing here changes the package.

@@ -79,6 +79,8 @@ def test_a_newer_field_is_recorded_where_it_is_set():
         enlarge=filters.torch_bicubic,
         pyramid_levels=5,
         average_decay=0.99,
+        style_scale=(1.5,),
+        tap_styles=("relu1_1",),
     )
     found, walked = provenance.of_recipe(set_all), walk.walk(set_all)
     assert list(found) == [item.key for item in walked if "." in item.key]
