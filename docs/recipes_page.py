@@ -79,11 +79,10 @@ NOTES = {
     ),
     "gatys-texture": Note(
         "the source prints no losses",
-        "there is no content; `nst-jax texture` paints it at any size. The source reads the outputs of "
+        "there is no content; the command `texture` paints at any size. The source reads outputs of "
         "the poolings, here the layers before them; its network is rescaled so that every channel's "
         "mean activation is 1, here it is the original one; its L-BFGS-B keeps each pixel in the range "
         "of the picture's, here the result is clipped; and in the end it matches histograms",
-        "Caffe and SciPy of 2015; the notebook's resizing is Caffe's, a spline",
     ),
     "tf": Note(
         "it prints steps, no losses; step n shows the canvas after n further updates: k = n + 3, "
@@ -296,6 +295,8 @@ def _table() -> str:
 
 
 def _ratio_of(balance: float | None) -> str:
+    if balance == float("inf"):
+        return "style only"
     return "other losses" if balance is None else f"{float(f'{balance:.2g}'):g} : 1"
 
 

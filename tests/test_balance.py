@@ -36,6 +36,9 @@ OTHER_UNITS = ("default", "crowsonkb", "sliced-wasserstein", "nnst")
 @pytest.mark.parametrize("name", recipes.PRESETS)
 def test_every_preset_of_gram_matrices_has_a_balance(name):
     found = balance(recipes.named(name))
+    if name == "gatys-texture":
+        assert found == float("inf")  # it has no content
+        return
     # Udacity's is large: its Gram matrices are undivided, and its network's features small.
     assert found is None if name in OTHER_UNITS else 0.01 < found < 1e13
 

@@ -40,7 +40,9 @@ def list_recipes() -> None:
         optimizer = type(recipe.descent.optimizer).__name__
         facts = f"{optimizer}, {recipe.descent.steps} updates, {recipe.pictures.size}"
         weight = balance(recipe)
-        if weight is not None:
+        if weight == float("inf"):
+            facts += ", style only"
+        elif weight is not None:
             facts += f", style to content {float(f'{weight:.2g}'):g}:1"
         facts += f", {recipe.network.accelerator_precision.name} on an accelerator"
         if recipe.family != family:
