@@ -73,6 +73,7 @@ def to_toml(recipe: Recipe) -> str:
       schedule = "OneScale"
       enlarge = "bicubic"
       pyramid_levels = 0
+      one_pyramid = false
       <BLANKLINE>
       [descent.optimizer]
       kind = "KerasAdam"
