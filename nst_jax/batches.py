@@ -374,9 +374,7 @@ def members_of(
             index,
             pair[0],
             seen[pair],
-            prepared[pair]._replace(
-                controls=_controls_of(given[index], prepared[pair].scales[-1])
-            ),
+            prepared[pair]._replace(controls=_controls_of(given[index], prepared[pair].scales[-1])),
             jax.random.fold_in(key, index),
         )
         for index, pair in enumerate(pairs)

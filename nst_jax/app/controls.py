@@ -112,9 +112,9 @@ def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list
       styles: (height, width) of the styles of the job.
     """
     if maps := chosen.get("region_maps"):
-        pictures = [images.load(path, argument="region_maps") for path in maps]
+        here, there = (images.load(path, argument="region_maps") for path in maps)
         unread = np.zeros((1, 1, 3), np.float32)
-        return [styles[0]] * len(regions_of_maps(*pictures, unread, argument="region_maps"))
+        return [styles[0]] * len(regions_of_maps(here, there, unread, argument="region_maps"))
     named: Sequence[RegionFiles] = chosen.get("regions") or ()
     return [images.glance(region.style, argument="regions").shape for region in named]
 
@@ -127,15 +127,11 @@ def _regions_of_maps(
             f"`region_maps`: the second map is drawn over one style, and {len(styles)} are given; name "
             "one, or use `--region` with the style of each region"
         )
-    pictures = [images.read(path, argument="region_maps") for path in maps]
-    files |= {
-        f"map_of_{what}": one for what, one in zip(("content", "style"), pictures, strict=True)
-    }
+    here, there = (images.read(path, argument="region_maps") for path in maps)
+    files |= {"map_of_content": here, "map_of_style": there}
     style = styles[0].image
-    masks.check_proportions(
-        "region_maps", pictures[1].image.shape[:2], style.shape[:2], "the style"
-    )
-    return regions_of_maps(*(picture.image for picture in pictures), style, argument="region_maps")
+    masks.check_proportions("region_maps", there.image.shape[:2], style.shape[:2], "the style")
+    return regions_of_maps(here.image, there.image, style, argument="region_maps")
 
 
 def _region(named: RegionFiles, role: str, files: dict[str, Picture]) -> Region:

@@ -93,7 +93,8 @@ def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
             f"expected {REGION_FORM}, such as sky.png:wave.jpg, got {text!r}; names of files must not "
             "contain colons"
         )
-    return RegionFiles(*(folder / part for part in parts), weight=weight)
+    mask, style, *rest = (folder / part for part in parts)
+    return RegionFiles(mask, style, rest[0] if rest else None, weight)
 
 
 class ProtectFile(NamedTuple):

@@ -334,9 +334,9 @@ def regions_of_maps(
     most = np.argsort(-counts, kind="stable")
     plain = colours[most][counts[most] >= LEAST_SHARE * counts.sum()]
     if not 1 <= len(plain) < MOST_REGIONS:
-        found = "no plain colours" if not len(plain) else f"{len(plain)} plain colours"
+        count = f"{len(plain)} plain colours" if len(plain) else "no plain colours"
         raise ValueError(
-            f"`{argument}`: the content's map has {found}; expected 1 to {MOST_REGIONS - 1}, one for "
+            f"`{argument}`: the content's map has {count}; expected 1 to {MOST_REGIONS - 1}, one for "
             "each region: draw it in plain colours without shading, and save it as PNG"
         )
     nearest = _nearest(here, plain)[0]

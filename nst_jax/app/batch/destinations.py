@@ -81,9 +81,7 @@ def destinations(
 def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
     """Return the paths of the contents, styles and masks of rows."""
     return {
-        path
-        for row in rows
-        for path in (row.content, *row.style_files, *files_of(row.controls))
+        path for row in rows for path in (row.content, *row.style_files, *files_of(row.controls))
     }
 
 

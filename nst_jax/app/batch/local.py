@@ -245,7 +245,7 @@ def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
 
 def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record:
     """Write a picture to the path of its row's result; return the row's record."""
-    (entry, content, _), broke_at = canvas.loaded, canvas.broke_at
+    entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
     metadata |= {
         "device": provenance.device(),

@@ -59,6 +59,11 @@ class ManifestRow(NamedTuple):
         """All style files: those that are blended, then those of single layers."""
         return (*(path for path, _ in self.styles), *(path for _, path in self.tap_files))
 
+    @property
+    def controls(self) -> dict[str, Any]:
+        """Regions and protection, as options of `stylize` give them."""
+        return {"regions": self.regions, "protect": self.protect}
+
 
 def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> list[ManifestRow]:
     """Return the rows with the style pictures of single layers that the command line gives.
@@ -66,11 +71,6 @@ def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> li
     A row's own picture for a layer takes the place of the command line's.
     """
     return [row._replace(tap_files=(*{**files, **dict(row.tap_files)}.items(),)) for row in rows]
-
-    @property
-    def controls(self) -> dict[str, Any]:
-        """Regions and protection, as options of `stylize` give them."""
-        return {"regions": self.regions, "protect": self.protect}
 
 
 def requested_rows(
