@@ -10,6 +10,7 @@ from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from nst_jax import painting, prepare, provenance, recipes
+from nst_jax.feed_forward import training_job
 from nst_jax.recipes import changes, sizes, toml
 from tests import small
 from tests.shell import caller, refused, write_pictures
@@ -157,6 +158,22 @@ def test_a_factor_is_recorded_where_it_is_set(params, content, style):
         nst.paint(params, content, style, recipe=FAST, style_scale=0.9, resume=saved)
     resumed = nst.paint(params, content, style, recipe=FAST, style_scale=0.8, resume=saved)
     assert_array_equal(resumed.finish().image, shots.finish().image)
+
+
+def test_paintings_of_a_training_have_factors_too(params):
+    recipe = scaled(changes.with_sizes(FAST, None, 64), 1, 0.5)
+    painting = small.picture("starry_night", 64, 48)
+    job = training_job.TrainingJob(
+        paintings={"one": painting, "other": painting},
+        found=training_job.Found((), ()),
+        recipe=recipe,
+        steps=1, batch=1, crop=32, width=1.0, blocks=1, learning_rate=1e-3, every=1,
+        key=jax.random.key(0),
+        mesh=None,
+    )  # fmt: skip
+    assert job.style_shapes == {"one": (64, 48), "other": (32, 24)}
+    with pytest.raises(ValueError, match="`style_scale`: expected one number .* each of the 1"):
+        nst.train(params, [painting], [painting], recipe=recipe)
 
 
 def test_recipe_files_have_factors():
