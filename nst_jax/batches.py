@@ -268,8 +268,9 @@ def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) ->
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        originals = [style.shape[:2] for style in blends[index]]
-        shapes = member.prepared.scales[-1].style_shapes
+        # `members_of` numbers a style anew beside each content if it is recoloured.
+        originals = [style.shape[:2] for style in blends[index % len(blends)]]
+        shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
         warn_of_enlarged(originals, shapes, recipe, stacklevel=3)
 
 

@@ -441,6 +441,7 @@ def paint(
         style = styles = [*styles, *checked_tap_pictures(own, checked)]
         plan = _planned(params, content, styles, checked, devices, given)
         shapes = [one.shape[:2] for one in styles]
+        shapes += [] if given is None else given.style_shapes
         warn_of_enlarged(shapes, plan.scales[-1].style_shapes, checked, stacklevel=2)
     else:
         check_given_plan(plan, options)

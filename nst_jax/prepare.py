@@ -158,7 +158,7 @@ def scales_of(
         has several style shares, or factors of styles, and another number of styles is given.
     """
     check_styles(recipe.terms, len(styles))
-    check_style_scale(recipe.pictures, len(styles))
+    check_style_scale(recipe.pictures, len(styles) + len(region_styles))
     names = ["style"] if len(styles) == 1 else [f"style[{i}]" for i in range(len(styles))]
     names += [f"regions[{i}].style" for i in range(len(region_styles))]
     everything = (*styles, *region_styles)

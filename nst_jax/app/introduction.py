@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nst_jax._types import Shape
 from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
@@ -74,9 +75,18 @@ def share_words(terms: Terms, count: int) -> list[str]:
     return [*(f", {share / sum(shares):.0%}" for share in shares), *own]
 
 
-def style_scale_notes(styles: Sequence[Any], scale: Scale, recipe: Recipe) -> list[str]:
-    """Return a note on each style that is enlarged beyond its pixels; see `prepare`."""
-    originals = [style.image.shape[:2] for style in styles]
+def style_scale_notes(
+    styles: Sequence[Any], scale: Scale, recipe: Recipe, *, of_regions: Sequence[Shape] = ()
+) -> list[str]:
+    """Return a note on each style that is enlarged beyond its pixels; see `prepare`.
+
+    Args:
+      styles: the style pictures as they were read.
+      scale: the last scale of the run.
+      recipe: the recipe whose factors apply.
+      of_regions: (height, width) of the styles of regions as they were read.
+    """
+    originals = [*(style.image.shape[:2] for style in styles), *of_regions]
     return [
         as_flags(note) for note in notes_on_enlarged_styles(originals, scale.style_shapes, recipe)
     ]

@@ -485,7 +485,8 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
     if (time := plan_report.time_line(job.plan)) is not None:
         lines["time"] = time
     notes = [note for note in [plan_report.warning(job.plan)] if note] + list(job.notes)
-    notes += style_scale_notes(job.styles, scales[-1], recipe)
+    of_regions = () if job.given is None else job.given.style_shapes
+    notes += style_scale_notes(job.styles, scales[-1], recipe, of_regions=of_regions)
     if job.outputs.checkpoint is not None:
         lines["checkpoint"], more = autosave.describe(job)
         notes += more
