@@ -79,7 +79,7 @@ class Guides(NamedTuple):
     held: dict[str, Array]
 
 
-class Kept(NamedTuple):
+class KeptContent(NamedTuple):
     """The content of a canvas, and how much of it each pixel keeps; see `controls.with_kept`."""
 
     content: Float[Array, "*batch h w 3"]
@@ -94,7 +94,7 @@ class Targets(NamedTuple):
     # all regions are stacked along a first axis.
     style: dict[str, Any]
     guides: Guides | None = None  # None if nothing is masked
-    kept: Kept | None = None  # None if nothing is protected
+    kept: KeptContent | None = None  # None if nothing is protected
 
 
 class Losses(NamedTuple):
@@ -163,8 +163,8 @@ class Checkpoint(NamedTuple):
 __all__ = [
     "ADDED_LATER",
     "Array", "Bool", "Float", "Int",
-    "Checkpoint", "FeatureMap", "Features", "Gram", "Guides", "Image", "Kept", "Losses", "Params",
-    "Resized", "Scalar", "Snapshot", "State", "Statistic", "StyleImage", "Targets",
+    "Checkpoint", "FeatureMap", "Features", "Gram", "Guides", "Image", "KeptContent", "Losses",
+    "Params", "Resized", "Scalar", "Snapshot", "State", "Statistic", "StyleImage", "Targets",
 ]  # fmt: skip
 
 

@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks, optimize, prepare, recipes
-from nst_jax._types import Image, Losses, Params, Shape, State
+from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchWeights, Member
-from nst_jax.controls import regions as controlling
-from nst_jax.controls.regions import Controls, Given, Protect, Region
+from nst_jax.controls.regions import BatchControls, Given, controls_of
 from nst_jax.descent import descend, intervals_of
 from nst_jax.measuring import Watch
 from nst_jax.painting import (
@@ -101,14 +100,14 @@ def stylize_many(
     key: Array | None = None,
     devices: Devices = None,
     plan: Plan | None = None,
+    regions: Any = None,
+    protect: Any = None,
+    opacity: Any = None,
+    style_opacity: Any = None,
     every: int | Iterable[int] = optimize.CAPACITY,
     progress: Progress | None = None,
     chunk: int | None = None,
     bands: int = 1,
-    regions: Sequence[Region] | None = None,
-    protect: Protect | None = None,
-    opacity: Any = None,
-    style_opacity: Any = None,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
@@ -137,6 +136,12 @@ def stylize_many(
       plan: a plan from `nst_jax.plan(..., pictures=n)`, for canvases of one shape. It contains
         `recipe`, the arguments from `size` to `tile`, `devices`, `chunk` and `bands`, so these must not
         be given as well.
+      regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
+        list of n masks of any sizes, its weight an array [n].
+      protect: as in `stylize`; mask and amount may be batches, too.
+      opacity: as in `stylize`; or a batch [n, h, w], or a list with one or None for each content.
+      style_opacity: as in `stylize`; or a list with one or None for each entry of `styles`, which for a
+        blend is a list.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
       progress: called as `progress(done, total)` once the losses of the start are known, after each
@@ -149,12 +154,6 @@ def stylize_many(
         if it makes all chunks equally large and is at least half of the largest number.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of it.
-      regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
-        list of n masks of any sizes, its weight an array [n].
-      protect: as in `stylize`; mask and amount may be batches, too.
-      opacity: as in `stylize`; or a batch [n, h, w], or a list with one or None for each content.
-      style_opacity: as in `stylize`; or a list with one or None for each entry of `styles`, which for a
-        blend is a list.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list of n images. If the
@@ -198,10 +197,7 @@ def stylize_many(
         recipe,
         init=init,
         key=key,
-        regions=regions,
-        protect=protect,
-        opacity=opacity,
-        style_opacity=style_opacity,
+        given=BatchControls(regions, protect, opacity, style_opacity),
     )
     for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
@@ -257,10 +253,7 @@ def members_of(
     *,
     init: Any = None,
     key: Array | None = None,
-    regions: Any = None,
-    protect: Any = None,
-    opacity: Any = None,
-    style_opacity: Any = None,
+    given: BatchControls | None = None,
 ) -> list[Member]:
     """Check the arguments of a batch, resize its pictures, and return a `Member` per picture to paint.
 
@@ -270,10 +263,7 @@ def members_of(
       recipe: the checked recipe of all pictures.
       init: as in `stylize_many`; only checked here.
       key: as in `stylize_many`.
-      regions: as in `stylize_many`.
-      protect: as in `stylize_many`.
-      opacity: as in `stylize_many`.
-      style_opacity: as in `stylize_many`.
+      given: regions, protected and transparent parts, as in `stylize_many`.
 
     Raises:
       TypeError: as in `stylize_many`.
@@ -282,43 +272,50 @@ def members_of(
     _checks.start_or_image("init", init)
     _checks.random_key("key", key)
     contents, styles = _checks.images("contents", contents), _blends(styles, recipe)
+    given = BatchControls() if given is None else given
     key = jax.random.key(0) if key is None else key
-    opacity = [opacity] if opacity is not None and not controlling.is_batch(opacity) else opacity
-    if style_opacity is not None and not controlling.is_batch(style_opacity):
-        style_opacity = [style_opacity]
-    several = controlling.lengths(regions, protect, opacity, style_opacity)
-    count = _count(contents, styles, recipe, several)
-    # All sizes are checked before the first picture is resized, and each picture is resized once.
+    count = _count(contents, styles, recipe, given.lengths())
     pairs = [(index % len(contents), index % len(styles)) for index in range(count)]
     sides = [[image.shape[:2] for image in blended] for blended in styles]
-    given = [
-        _given_of(
-            index,
-            contents[content].shape[:2],
-            sides[style],
-            regions,
-            protect,
-            opacity,
-            style_opacity,
-        )
+    controls = [
+        given.checked(index, contents[content].shape[:2], sides[style])
         for index, (content, style) in enumerate(pairs)
     ]
-    for one in given:
+    for one in controls:
         check_controls(one, recipe)
+    return [
+        Member(index, *pair, prepared, jax.random.fold_in(key, index))
+        for index, (pair, prepared) in enumerate(
+            zip(pairs, _prepared(contents, styles, pairs, controls, recipe), strict=True)
+        )
+    ]
+
+
+def _prepared(
+    contents: list[np.ndarray],
+    styles: list[list[np.ndarray]],
+    pairs: list[tuple[int, int]],
+    given: Sequence[Given | None],
+    recipe: Recipe,
+) -> list[prepare.Prepared]:
+    """Return the resized pictures of each pair; each picture is resized once for all pairs."""
+    # All pictures have the same regions, with other masks.
     others = [] if given[0] is None else [region.style for region in given[0].regions]
+    # All sizes are checked before the first picture is resized.
     scales = {
         (content, style): prepare.scales_of(
             contents[content].shape[:2],
-            sides[style],
+            [image.shape[:2] for image in styles[style]],
             recipe,
             region_styles=[image.shape[:2] for image in others],
         )
         for content, style in pairs
     }
-    canvas_shapes = {content: found[-1].shape for (content, _), found in scales.items()}
-    style_shapes = {
-        style: found[-1].style_shapes[: len(sides[style])] for (_, style), found in scales.items()
-    }
+    last = {pair: found[-1] for pair, found in scales.items()}
+    own = {pair: last[pair].style_shapes[: len(styles[pair[1]])] for pair in last}
+    of_regions = {pair: last[pair].style_shapes[len(styles[pair[1]]) :] for pair in last}
+    canvas_shapes = {pair[0]: last[pair].shape for pair in last}
+    style_shapes = {pair[1]: shapes for pair, shapes in own.items()}
     resized_contents = {
         i: prepare.resized(contents[i], shape, recipe) for i, shape in canvas_shapes.items()
     }
@@ -326,52 +323,20 @@ def members_of(
         i: tuple(prepare.resized(*pair, recipe) for pair in zip(styles[i], shapes, strict=True))
         for i, shapes in style_shapes.items()
     }
-    # Canvases of all sizes have the same styles of regions; each size of these is made once.
     region_styles = {
         shapes: tuple(prepare.resized(*pair, recipe) for pair in zip(others, shapes, strict=True))
-        for shapes in {scales[pair][-1].style_shapes[len(sides[pair[1]]) :] for pair in pairs}
+        for shapes in set(of_regions.values())
     }
     return [
-        Member(
-            index,
-            content,
-            style,
-            prepare.Prepared(
-                resized_contents[content],
-                resized_styles[style],
-                scales[content, style],
-                region_styles[scales[content, style][-1].style_shapes[len(sides[style]) :]],
-                _controls_of(given[index], scales[content, style][-1]),
-            ),
-            jax.random.fold_in(key, index),
+        prepare.Prepared(
+            resized_contents[pair[0]],
+            resized_styles[pair[1]],
+            scales[pair],
+            region_styles[of_regions[pair]],
+            one and controls_of(one, last[pair].shape, last[pair].style_shapes),
         )
-        for index, (content, style) in enumerate(pairs)
+        for pair, one in zip(pairs, given, strict=True)
     ]
-
-
-def _given_of(
-    index: int,
-    content: Shape,
-    styles: Sequence[Shape],
-    regions: Any,
-    protect: Any,
-    opacity: Any,
-    style_opacity: Any,
-) -> Given | None:
-    """Return the checked regions, protected and transparent parts of one picture of a batch."""
-    own = controlling.of_picture(index, regions, protect)
-    return controlling.checked(
-        content,
-        styles,
-        regions=own[0],
-        protect=own[1],
-        opacity=None if opacity is None else opacity[index % len(opacity)],
-        style_opacity=None if style_opacity is None else style_opacity[index % len(style_opacity)],
-    )
-
-
-def _controls_of(given: Given | None, scale: prepare.Scale) -> Controls | None:
-    return given and controlling.controls_of(given, scale.shape, scale.style_shapes)
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:

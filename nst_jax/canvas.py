@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from nst_jax import measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
-from nst_jax._types import Image, Kept, Losses, Params, Snapshot, State, Targets
+from nst_jax._types import Image, KeptContent, Losses, Params, Snapshot, State, Targets
 from nst_jax.controls.regions import with_kept
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
@@ -176,7 +176,7 @@ class SingleCanvas:
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
         return jax.eval_shape(optimize.init, canvas, self._recipe)
 
-    def _kept(self, scale: int) -> Kept | None:
+    def _kept(self, scale: int) -> KeptContent | None:
         """Return what a scale's canvas keeps of the content; not from its targets, made later."""
         here, controls = self.plan.scales[scale], self._prepared.controls
         if controls is None or controls.protect is None:

@@ -93,7 +93,8 @@ def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
             f"expected {REGION_FORM}, such as sky.png:wave.jpg, got {text!r}; names of files must not "
             "contain colons"
         )
-    return RegionFiles(*(folder / part for part in parts), weight=weight)
+    mask, style, *style_mask = (folder / part for part in parts)
+    return RegionFiles(mask, style, style_mask[0] if style_mask else None, weight)
 
 
 class ProtectFile(NamedTuple):
@@ -139,7 +140,7 @@ class StyleFile(click.ParamType):
             self.fail(str(error).removeprefix("`style`: "), param, ctx)
 
 
-class Region(click.ParamType):
+class RegionType(click.ParamType):
     """Type of an option CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT], whose value is a `RegionFiles`."""
 
     name = "region"
@@ -151,7 +152,7 @@ class Region(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Protect(click.ParamType):
+class ProtectType(click.ParamType):
     """Type of an option MASK[:AMOUNT], whose value is a `ProtectFile`."""
 
     name = "mask"

@@ -383,7 +383,7 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe, reg
 
         return jax.eval_shape(made, features(part.tap, largest))
 
-    kept = (
+    kept: tuple[list[Any], ...] = (
         [features(tap, shape) for tap in terms.content_taps],
         list(map(target, terms.style_parts)) * regions,
     )
