@@ -401,3 +401,39 @@ def test_a_plan_knows_regions(capsys, call):
     plan = caller(capsys, "plan", "photo.png", "blue.png", "--recipe", "tiny")
     code, told, _ = plan("--region", "left.png:red.png")
     assert code == 0 and told.count("64x") >= 2
+
+
+MANIFEST = """content,style,region,protect
+photo.png,blue.png,left.png:red.png:2,face.png
+hole.png,blue.png,,
+photo.png,red.png,,
+photo.png,red.png,black.png:red.png,
+"""
+
+
+def test_rows_of_a_manifest_have_their_own_masks(capsys, call):
+    Path("jobs.csv").write_text(MANIFEST)
+    assert call("--region", "left.png:red.png:2", "--protect", "face.png", "-q")[0] == 0
+    batch = caller(capsys, "batch", "jobs.csv", "--recipe", "tiny", "-o", "out")
+    code, _, told = batch("-q")
+    assert code == 1 and "the mask 'black.png' is empty" in told
+    found, alone = images.load("out/photo_blue.png"), images.load("out.png")
+    assert_allclose(found, alone, atol=1.5 / 255)
+    assert_array_equal(found[box() == 1], images.load("photo.png")[box() == 1])
+    metadata = images.read_metadata("out/photo_blue.png")
+    assert metadata["regions"] == [{"weight": 2.0}] and metadata["protect"] == {"amount": 1.0}
+    assert metadata["inputs"]["region_1_mask"]["name"] == "left.png"
+    assert images.read("out/hole_blue.png").alpha is not None
+    assert_array_equal(images.read("out/hole_blue.png").alpha, images.read("hole.png").alpha)
+    code, _, told = batch("-q")  # what is finished is not painted again
+    assert code == 1 and told.count("skipped") == 0 and Path("out/results.jsonl").exists()
+    assert '"skipped"' in Path("out/results.jsonl").read_text()
+
+
+def test_a_manifests_masks_are_no_destinations(capsys, call):
+    Path("jobs.csv").write_text(
+        "content,style,region,output\nphoto.png,blue.png,left.png:red.png,../left.png\n"
+    )
+    batch = caller(capsys, "batch", "jobs.csv", "--recipe", "tiny", "-o", "out")
+    code, _, told = batch("--outputs-anywhere")
+    assert code == 2 and "left.png" in told and told.count("\n") == 1
