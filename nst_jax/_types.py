@@ -79,7 +79,7 @@ class Guides(NamedTuple):
     held: dict[str, Array]
 
 
-class Kept(NamedTuple):
+class KeptContent(NamedTuple):
     """The content of a canvas, and how much of it each pixel keeps; see `controls.with_kept`."""
 
     content: Float[Array, "*batch h w 3"]
@@ -95,7 +95,7 @@ class Targets(NamedTuple):
     style: dict[str, Any]
     photo: Image | None = None  # the content picture, if the recipe has a `matting_weight`
     guides: Guides | None = None  # None if nothing is masked
-    kept: Kept | None = None  # None if nothing is protected
+    kept: KeptContent | None = None  # None if nothing is protected
 
 
 class Losses(NamedTuple):
@@ -168,8 +168,8 @@ class Checkpoint(NamedTuple):
 __all__ = [
     "ADDED_LATER",
     "Array", "Bool", "Float", "Int",
-    "Checkpoint", "FeatureMap", "Features", "Gram", "Guides", "Image", "Kept", "Losses", "Params",
-    "Resized", "Scalar", "Snapshot", "State", "Statistic", "StyleImage", "Targets",
+    "Checkpoint", "FeatureMap", "Features", "Gram", "Guides", "Image", "KeptContent", "Losses",
+    "Params", "Resized", "Scalar", "Snapshot", "State", "Statistic", "StyleImage", "Targets",
 ]  # fmt: skip
 
 

@@ -12,11 +12,10 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks, optimize, prepare, recipes
-from nst_jax._types import Image, Losses, Params, Shape, State
+from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchWeights, Member
 from nst_jax.controls import finishing
-from nst_jax.controls import regions as controlling
-from nst_jax.controls.regions import Controls, Given, Protect, Region
+from nst_jax.controls.regions import BatchControls, Given, controls_of
 from nst_jax.descent import descend, intervals_of
 from nst_jax.measuring import Watch
 from nst_jax.painting import (
@@ -109,8 +108,8 @@ def stylize_many(
     key: Array | None = None,
     devices: Devices = None,
     plan: Plan | None = None,
-    regions: Sequence[Region] | None = None,
-    protect: Protect | None = None,
+    regions: Any = None,
+    protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
     every: int | Iterable[int] = optimize.CAPACITY,
@@ -150,6 +149,12 @@ def stylize_many(
       plan: a plan from `nst_jax.plan(..., pictures=n)`, for canvases of one shape. It contains
         `recipe`, the arguments from `size` to `realism`, `devices`, `chunk` and `bands`, so these must
         not be given as well.
+      regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
+        list of n masks of any sizes, its weight an array [n].
+      protect: as in `stylize`; mask and amount may be batches, too.
+      opacity: as in `stylize`; or a batch [n, h, w], or a list with one or None for each content.
+      style_opacity: as in `stylize`; or a list with one or None for each entry of `styles`, which for a
+        blend is a list.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
       progress: called as `progress(done, total)` once the losses of the start are known, after each
@@ -162,12 +167,6 @@ def stylize_many(
         if it makes all chunks equally large and is at least half of the largest number.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of it.
-      regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
-        list of n masks of any sizes, its weight an array [n].
-      protect: as in `stylize`; mask and amount may be batches, too.
-      opacity: as in `stylize`; or a batch [n, h, w], or a list with one or None for each content.
-      style_opacity: as in `stylize`; or a list with one or None for each entry of `styles`, which for a
-        blend is a list.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list of n images. If the
@@ -225,10 +224,7 @@ def stylize_many(
         recipe,
         init=init,
         key=key,
-        regions=regions,
-        protect=protect,
-        opacity=opacity,
-        style_opacity=style_opacity,
+        given=BatchControls(regions, protect, opacity, style_opacity),
     )
     for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
@@ -315,10 +311,7 @@ def members_of(
     *,
     init: Any = None,
     key: Array | None = None,
-    regions: Any = None,
-    protect: Any = None,
-    opacity: Any = None,
-    style_opacity: Any = None,
+    given: BatchControls | None = None,
 ) -> list[Member]:
     """Check the arguments of a batch, resize its pictures, and return a `Member` per picture to paint.
 
@@ -328,10 +321,7 @@ def members_of(
       recipe: the checked recipe of all pictures.
       init: as in `stylize_many`; only checked here.
       key: as in `stylize_many`.
-      regions: as in `stylize_many`.
-      protect: as in `stylize_many`.
-      opacity: as in `stylize_many`.
-      style_opacity: as in `stylize_many`.
+      given: regions, protected and transparent parts, as in `stylize_many`.
 
     Raises:
       TypeError: as in `stylize_many`.
@@ -340,32 +330,20 @@ def members_of(
     _checks.start_or_image("init", init)
     _checks.random_key("key", key)
     contents, styles = _checks.images("contents", contents), _blends(styles, recipe)
+    given = BatchControls() if given is None else given
     key = jax.random.key(0) if key is None else key
-    opacity = [opacity] if opacity is not None and not controlling.is_batch(opacity) else opacity
-    if style_opacity is not None and not controlling.is_batch(style_opacity):
-        style_opacity = [style_opacity]
-    several = controlling.lengths(regions, protect, opacity, style_opacity)
-    count = _count(contents, styles, recipe, several)
-    recolors = finishing.recolors(recipe.pictures.colors)
+    count = _count(contents, styles, recipe, given.lengths())
     pairs = [(index % len(contents), index % len(styles)) for index in range(count)]
     sides = [[image.shape[:2] for image in blended] for blended in styles]
-    given = [
-        _given_of(
-            index,
-            contents[content].shape[:2],
-            sides[style],
-            regions,
-            protect,
-            opacity,
-            style_opacity,
-        )
+    controls = [
+        given.checked(index, contents[content].shape[:2], sides[style])
         for index, (content, style) in enumerate(pairs)
     ]
-    for one in given:
+    for one in controls:
         check_controls(one, recipe)
-    others = [] if given[0] is None else [region.style for region in given[0].regions]
-    prepared = _prepared_pairs(contents, styles, others, dict.fromkeys(pairs), recipe)
+    prepared = _prepared(contents, styles, dict.fromkeys(pairs), controls[0], recipe)
     # A recoloured style is another picture beside each content, and is measured for each.
+    recolors = finishing.recolors(recipe.pictures.colors)
     seen = {
         (content, style): content * len(styles) + style if recolors else style
         for content, style in prepared
@@ -375,32 +353,39 @@ def members_of(
             index,
             pair[0],
             seen[pair],
-            prepared[pair]._replace(controls=_controls_of(given[index], prepared[pair].scales[-1])),
+            _with_controls(prepared[pair], controls[index]),
             jax.random.fold_in(key, index),
         )
         for index, pair in enumerate(pairs)
     ]
 
 
-def _prepared_pairs(
+def _with_controls(prepared: prepare.Prepared, given: Given | None) -> prepare.Prepared:
+    last = prepared.scales[-1]
+    controls = given and controls_of(given, last.shape, last.style_shapes)
+    return prepared._replace(controls=controls)
+
+
+def _prepared(
     contents: list[np.ndarray],
     styles: list[list[np.ndarray]],
-    region_styles: list[Any],
     pairs: Iterable[tuple[int, int]],
+    given: Given | None,
     recipe: Recipe,
 ) -> dict[tuple[int, int], prepare.Prepared]:
     """Return what is prepared of each pair of a content and a style, given by their indices.
 
     The sizes of all pairs are checked before the first picture is resized, and each picture is resized
-    once for each size.
+    once for each size. All pairs have the styles of the same regions, those of `given`.
     """
+    others = [] if given is None else [region.style for region in given.regions]
     sides = [[image.shape[:2] for image in blended] for blended in styles]
     scales = {
         (content, style): prepare.scales_of(
             contents[content].shape[:2],
             sides[style],
             recipe,
-            region_styles=[image.shape[:2] for image in region_styles],
+            region_styles=[image.shape[:2] for image in others],
         )
         for content, style in pairs
     }
@@ -415,14 +400,12 @@ def _prepared_pairs(
         i: tuple(prepare.resized(*pair, recipe) for pair in zip(styles[i], shapes, strict=True))
         for i, shapes in style_shapes.items()
     }
-    region_shapes = {
+    of_regions = {
         pair: found[-1].style_shapes[len(sides[pair[1]]) :] for pair, found in scales.items()
     }
-    resized_regions = {
-        shapes: tuple(
-            prepare.resized(*pair, recipe) for pair in zip(region_styles, shapes, strict=True)
-        )
-        for shapes in dict.fromkeys(region_shapes.values())
+    region_styles = {
+        shapes: tuple(prepare.resized(*pair, recipe) for pair in zip(others, shapes, strict=True))
+        for shapes in dict.fromkeys(of_regions.values())
     }
     return {
         (content, style): prepare.prepared_of(
@@ -430,7 +413,7 @@ def _prepared_pairs(
             resized_styles[style],
             found,
             recipe,
-            region_styles=resized_regions[region_shapes[content, style]],
+            region_styles=region_styles[of_regions[content, style]],
         )
         for (content, style), found in scales.items()
     }
@@ -438,31 +421,6 @@ def _prepared_pairs(
 
 # The numbers of a recipe that may be arrays [n] have keys that begin with one of these.
 SWEPT = ("terms.", "descent.optimizer.", "pictures.realism")
-
-
-def _given_of(
-    index: int,
-    content: Shape,
-    styles: Sequence[Shape],
-    regions: Any,
-    protect: Any,
-    opacity: Any,
-    style_opacity: Any,
-) -> Given | None:
-    """Return the checked regions, protected and transparent parts of one picture of a batch."""
-    own = controlling.of_picture(index, regions, protect)
-    return controlling.checked(
-        content,
-        styles,
-        regions=own[0],
-        protect=own[1],
-        opacity=None if opacity is None else opacity[index % len(opacity)],
-        style_opacity=None if style_opacity is None else style_opacity[index % len(style_opacity)],
-    )
-
-
-def _controls_of(given: Given | None, scale: prepare.Scale) -> Controls | None:
-    return given and controlling.controls_of(given, scale.shape, scale.style_shapes)
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
-from nst_jax._types import Image, Kept, Losses, Params, Snapshot, State, Targets
+from nst_jax._types import Image, KeptContent, Losses, Params, Snapshot, State, Targets
 from nst_jax.controls.regions import with_kept
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
@@ -208,7 +208,7 @@ class SingleCanvas:
             return fresh
         return fresh._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
 
-    def _kept(self, scale: int) -> Kept | None:
+    def _kept(self, scale: int) -> KeptContent | None:
         """Return what a scale's canvas keeps of the content; not from its targets, made later."""
         here, controls = self.plan.scales[scale], self._prepared.controls
         if controls is None or controls.protect is None:

@@ -15,7 +15,7 @@ from nst_jax._compile import Jitted
 from nst_jax._types import Checkpoint, Image, Params, Shape, Snapshot
 from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
 from nst_jax.controls import regions as controlling
-from nst_jax.controls.regions import Controls, Given, Protect, Region
+from nst_jax.controls.regions import Controls, Given
 from nst_jax.descent import Position, descend, has_stalled, intervals_of
 from nst_jax.losses import ContentLoss, StyleLoss, Variation
 from nst_jax.measuring import Watch
@@ -211,8 +211,8 @@ def stylize(
     key: Array | None = None,
     devices: Devices = None,
     plan: Plan | None = None,
-    regions: Sequence[Region] | None = None,
-    protect: Protect | None = None,
+    regions: Any = None,
+    protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
 ) -> Image:
@@ -339,8 +339,8 @@ def paint(
     key: Array | None = None,
     devices: Devices = None,
     plan: Plan | None = None,
-    regions: Sequence[Region] | None = None,
-    protect: Protect | None = None,
+    regions: Any = None,
+    protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
     every: int | Iterable[int] = 50,
@@ -371,6 +371,10 @@ def paint(
       key: see `stylize`.
       devices: see `stylize`.
       plan: see `stylize`.
+      regions: see `stylize`.
+      protect: see `stylize`.
+      opacity: see `stylize`.
+      style_opacity: see `stylize`.
       every: number of updates between two snapshots. Or an iterable of such numbers: each
         number is taken and checked before its interval; after the last interval, only the final
         snapshot follows.
@@ -380,10 +384,6 @@ def paint(
         interruption, provided that the device computes deterministically. All other arguments must be
         as before, except `every`; `devices`, which may change results by rounding; and `steps`, if the
         updates so far would have been the same with the new number.
-      regions: see `stylize`.
-      protect: see `stylize`.
-      opacity: see `stylize`.
-      style_opacity: see `stylize`.
 
     Yields:
       `Snapshot`s. If the losses stop being finite, the last snapshot has `broke_at` set, its `losses`
@@ -425,7 +425,7 @@ def paint(
     several = isinstance(style, (list, tuple))
     style = _checks.images("style", style) if several else _checks.image("style", style)
     styles = style if several else [style]
-    given = controlling.checked(
+    given = controlling.checked_controls(
         content.shape[:2],
         [one.shape[:2] for one in styles],
         regions=regions,
@@ -589,7 +589,7 @@ def paint_planned(
         targets and programs of the next scale are made while the current one runs, if both scales fit
         into memory. Without it, they are made when that scale begins.
       watch: waits while the targets are computed, and may end the run by an exception; None only waits.
-      given: regions, protected and transparent parts, from `controls.regions.checked`.
+      given: regions, protected and transparent parts, from `controls.regions.checked_controls`.
 
     Returns:
       The iterator that `paint` returns.

@@ -220,7 +220,7 @@ def prepare_pictures(
       content: [h, w, 3] in [0, 1], or uint8.
       style: one such picture, or a list or tuple of several.
       recipe: the recipe whose size rules, filter and schedule apply.
-      given: regions, protected and transparent parts, from `controls.regions.checked`.
+      given: regions, protected and transparent parts, from `controls.regions.checked_controls`.
 
     Returns:
       float32 pictures at their final sizes, and the scales.
@@ -282,7 +282,7 @@ def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
     """Return the controls of a run, if it has any, with their masks at one scale."""
     if prepared.controls is None:
         return None
-    return regions.at_scale(prepared.controls, scale.shape, scale.style_shapes)
+    return regions.resized_controls(prepared.controls, scale.shape, scale.style_shapes)
 
 
 def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:

@@ -148,7 +148,19 @@ def test_the_page_of_instant_styles_runs_and_lists_them(run_page):
         assert f"\n| {number} | `{name}` | {look} |\n" in text
 
 
+# At the small size of these runs, regions are smaller than what positions of deep layers see.
+REGIONS = pytest.mark.filterwarnings("ignore::nst_jax.painting.RegionLeftOut")
+
+
 @pytest.mark.slow
+@REGIONS
+def test_the_page_of_controls_python_runs(run_page):
+    names = run_page("docs/controls.md")
+    assert names["images"].shape[0] == 2 and names["image"].shape == (32, 48, 3)
+
+
+@pytest.mark.slow
+@REGIONS
 def test_the_python_pages_python_runs(run_page, tmp_path, capsys):
     names = run_page("docs/python.md")
     assert names["image"].shape == (31, 48, 3)  # the last one is by recipe `tf`, which rounds down

@@ -159,16 +159,16 @@ GREY = np.linspace(0, 1, 12).reshape(3, 4)
     ids=["plain", "one channel", "three", "float32"],
 )
 def test_masks_are_accepted_with_one_or_three_equal_channels(given):
-    found = masks.checked("mask", given)
+    found = masks.checked_mask("mask", given)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, GREY, atol=1e-7)
 
 
 def test_bytes_and_truth_values_are_masks():
-    assert masks.checked("mask", np.array([[0, 51, 255]], np.uint8)).tolist() == [
+    assert masks.checked_mask("mask", np.array([[0, 51, 255]], np.uint8)).tolist() == [
         [0, np.float32(0.2), 1]
     ]
-    assert masks.checked("mask", np.array([[True, False]])).tolist() == [[1, 0]]
+    assert masks.checked_mask("mask", np.array([[True, False]])).tolist() == [[1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_bytes_and_truth_values_are_masks():
 )
 def test_what_is_no_mask_is_refused(given, message):
     with pytest.raises((TypeError, ValueError), match=f"^`mask`: {message}"):
-        masks.checked("mask", given)
+        masks.checked_mask("mask", given)
 
 
 @pytest.mark.parametrize("mask", [(300, 451), (100, 150), (67, 101), (1201, 1804), (599, 902)])

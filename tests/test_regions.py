@@ -42,13 +42,13 @@ def left(share=0.4, height=HEIGHT, width=WIDTH):
 
 def soft(seed, height=HEIGHT, width=WIDTH):
     coarse = np.random.default_rng(seed).random((4, 5, 1)).astype(np.float32)
-    return np.asarray(masks.resized(jnp.asarray(coarse), (height, width)))[..., 0]
+    return np.asarray(masks.resized_masks(jnp.asarray(coarse), (height, width)))[..., 0]
 
 
 def made(region_mask, style=None, style_mask=None, weight=1.0, **more):
     """Return the controls of a canvas with one region."""
     style = pictures()[3] if style is None else style
-    given = regions.checked(
+    given = regions.checked_controls(
         (HEIGHT, WIDTH),
         [STYLES[0]],
         regions=[Region(region_mask, np.asarray(style), style_mask, weight)],
@@ -137,7 +137,7 @@ def weighted(params, recipe, **given):
     image, content, *styles = pictures()
     region = given.pop("region", None)
     shapes = [STYLES[0]]
-    checked = regions.checked(
+    checked = regions.checked_controls(
         (HEIGHT, WIDTH), shapes, regions=region and [Region(**region)], **given
     )
     used = styles[: 1 + bool(region)]
@@ -189,7 +189,7 @@ def test_transparent_parts_count_in_no_statistic(params, side):
     image, content, style, _ = pictures()
     shape = (HEIGHT, WIDTH) if side == "content" else STYLES[0]
     opacity = left(0.5, *shape)
-    given = regions.checked(
+    given = regions.checked_controls(
         (HEIGHT, WIDTH),
         [STYLES[0]],
         **{"opacity" if side == "content" else "style_opacity": opacity},
@@ -210,7 +210,7 @@ def test_protected_parts_are_held_and_not_seen_by_styles(params):
     mask = soft(3)
     recipe = terms(GRAM, region_reach="simple")
     given = controls.controls_of(
-        regions.checked((HEIGHT, WIDTH), [STYLES[0]], protect=Protect(mask, 0.7)),
+        regions.checked_controls((HEIGHT, WIDTH), [STYLES[0]], protect=Protect(mask, 0.7)),
         (HEIGHT, WIDTH),
         [STYLES[0]],
     )
@@ -218,7 +218,7 @@ def test_protected_parts_are_held_and_not_seen_by_styles(params):
     (tap,) = targets.guides.held
     assert tap == "relu1_2"
     for name, at in targets.guides.masks.items():
-        wanted = 1 - 0.7 * masks.resized(jnp.asarray(mask)[..., None], at.shape[:2])
+        wanted = 1 - 0.7 * masks.resized_masks(jnp.asarray(mask)[..., None], at.shape[:2])
         assert_allclose(at, wanted, atol=4e-5)  # resized masks have steps of 2^-16
         assert name in recipe.terms.style_taps
     a, b = (
@@ -254,7 +254,7 @@ def all_controls(shape, styles):
     region = Region(soft(1, *shape), np.zeros((*styles[1], 3)), soft(2, *styles[1]), 2.0)
     opacity = np.ones(shape, np.float32)
     opacity[-9:, -30:] = 0
-    given = regions.checked(
+    given = regions.checked_controls(
         shape, styles[:1], regions=[region], protect=Protect(soft(4, *shape), 0.8), opacity=opacity
     )
     return controls.controls_of(given, shape, styles)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from nst_jax import images
-from nst_jax._types import HostImage, Shape
+from nst_jax._types import Shape
 from nst_jax.app.parsing import ProtectFile, RegionFiles
 from nst_jax.controls import Protect, Region, masks, regions, regions_of_maps
 from nst_jax.controls.regions import Given
@@ -158,7 +159,7 @@ def _protect(named: ProtectFile, files: dict[str, Picture]) -> Protect:
     return Protect(mask_of(files["protect"], "protect"), named.amount)
 
 
-def mask_of(picture: Picture, argument: str) -> HostImage:
+def mask_of(picture: Picture, argument: str) -> Float[np.ndarray, "h w"]:
     """Return a picture as a mask [h, w]: white is inside.
 
     Raises:
@@ -176,12 +177,12 @@ def mask_of(picture: Picture, argument: str) -> HostImage:
             "region is; colour-coded maps are for `--regions`"
         )
     grey = image.mean(axis=-1)
-    if grey.max() < masks.LEAST:
+    if grey.max() < masks.LEAST_INSIDE:
         raise ValueError(
             f"`{argument}`: the mask {picture.name!r} is empty, since all of it is black; pixels "
             "inside are white"
         )
-    return masks.checked(argument, np.clip(grey, 0, 1))
+    return masks.checked_mask(argument, np.clip(grey, 0, 1))
 
 
 COLOURED = 0.1  # largest difference of the channels of a grey picture, such as a JPEG
@@ -199,7 +200,7 @@ def given_of(
       recipe: the recipe.
 
     Raises:
-      ValueError: as in `controls.regions.checked`.
+      ValueError: as in `controls.regions.checked_controls`.
     """
     opacities = [style.alpha for style in styles]
     notes = []
@@ -208,7 +209,7 @@ def given_of(
     ):
         notes.append("transparent parts count as white: the style loss sees all positions together")
         content, opacities = content._replace(alpha=None), []
-    given = regions.checked(
+    given = regions.checked_controls(
         content.image.shape[:2],
         [style.image.shape[:2] for style in styles],
         regions=read.regions or None,

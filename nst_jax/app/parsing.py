@@ -140,7 +140,7 @@ class StyleFile(click.ParamType):
             self.fail(str(error).removeprefix("`style`: "), param, ctx)
 
 
-class Region(click.ParamType):
+class RegionType(click.ParamType):
     """Type of an option CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT], whose value is a `RegionFiles`."""
 
     name = "region"
@@ -152,7 +152,7 @@ class Region(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Protect(click.ParamType):
+class ProtectType(click.ParamType):
     """Type of an option MASK[:AMOUNT], whose value is a `ProtectFile`."""
 
     name = "mask"

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, NamedTuple, cast
 
@@ -66,6 +66,11 @@ class Display:
     def say(self, text: str) -> None:
         """Print a line."""
         self.console.print(printable(text, self.console.encoding), markup=False)
+
+    def notes(self, texts: Iterable[str]) -> None:
+        """Print notes, one a line."""
+        for text in texts:
+            self.say(f"note: {text}")
 
     def facts(self, facts: dict[str, str]) -> None:
         """Print a small table of names and values."""

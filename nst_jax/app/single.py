@@ -71,14 +71,7 @@ def paint_job(
       How the run ended. If the run was interrupted or its losses diverged, the last finite canvas, if
       there is one, has been written.
     """
-    facts = provenance.of_run(
-        job.plan.recipe,
-        job.plan.scales,
-        seed=job.seed,
-        inputs=job.inputs,
-        weights=weights,
-        controls=job.controls.facts(),
-    )
+    facts = _facts_of(job, weights)
     _introduce(job, facts, display)
     if previewed:
         display.say(f"{job.outputs.picture.name} shows a preview until the first canvas is written")
@@ -112,8 +105,7 @@ def paint_job(
             watch=watch,
             given=job.given,
         )
-        for note in shots.left_out:
-            display.say(f"note: {as_flags(note)}")
+        display.notes(map(as_flags, shots.left_out))
         with RunLog(job.outputs.log if cluster.is_first() else None) as log:
             recorder = Recorder(job, facts, log, display, compiling, watch, pace, previewed)
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
@@ -133,6 +125,18 @@ def paint_job(
                     with suppress(OSError):  # the first error is the one to report
                         recorder.log_end("failed")
                     raise
+
+
+def _facts_of(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
+    """Return the record of a job's run, for the metadata of its picture."""
+    return provenance.of_run(
+        job.plan.recipe,
+        job.plan.scales,
+        seed=job.seed,
+        inputs=job.inputs,
+        weights=weights,
+        controls=job.controls.facts(),
+    )
 
 
 def follow(shots: Any, recorder: "Recorder", interrupts: Interrupts) -> None:

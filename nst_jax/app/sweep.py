@@ -25,6 +25,7 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import where_instead, write_picture
 from nst_jax.batches import members_of, paint_batch
+from nst_jax.controls.regions import BatchControls
 from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
 from nst_jax.provenance import roles
@@ -350,13 +351,13 @@ def paint_sweep(
     alpha, opacities = job.content.alpha, [style.alpha for style in job.styles]
     if not all(part.loss.additive for part in plan.recipe.terms.style_parts):
         alpha, opacities = None, []  # such a loss sees transparent parts as white
+    transparent = any(one is not None for one in opacities)
     members = members_of(
         job.content.image,
         styles,
         plan.recipe,
         init=start,
-        opacity=alpha,
-        style_opacity=[opacities] if any(one is not None for one in opacities) else None,
+        given=BatchControls(opacity=alpha, style_opacity=[opacities] if transparent else None),
     )
     work = [GroupWork(size, plan.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):

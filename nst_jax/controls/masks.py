@@ -29,10 +29,10 @@ THRESHOLD = 0.5  # least value of a pixel inside, where a mask is made binary
 
 STEPS = 2**16  # a resized mask has values k / STEPS
 
-LEAST = 1e-3  # a mask with no larger value is empty: half of an 8-bit level
+LEAST_INSIDE = 1e-3  # a mask with no larger value is empty: half of an 8-bit level
 
 
-def checked(argument: str, value: Any, *, empty: bool = False) -> np.ndarray:
+def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarray:
     """Check a mask and return it as float32 [h, w] in [0, 1] on the host.
 
     Args:
@@ -50,7 +50,7 @@ def checked(argument: str, value: Any, *, empty: bool = False) -> np.ndarray:
     Example:
       >>> import numpy as np
       >>> from nst_jax.controls import masks
-      >>> masks.checked("mask", np.array([[0, 255]], np.uint8)).tolist()
+      >>> masks.checked_mask("mask", np.array([[0, 255]], np.uint8)).tolist()
       [[0.0, 1.0]]
     """
     _checks.not_traced(argument, value)
@@ -84,7 +84,7 @@ def checked(argument: str, value: Any, *, empty: bool = False) -> np.ndarray:
         raise ValueError(
             f"`{argument}`: expected values in [0, 1], got {low:.4g} to {high:.4g}; 1 is inside"
         )
-    if high < LEAST and not empty:
+    if high < LEAST_INSIDE and not empty:
         raise ValueError(
             f"`{argument}`: is empty, since all of it is black; pixels inside are white"
         )
@@ -120,7 +120,7 @@ def check_proportions(argument: str, mask: Shape, picture: Shape, what: str) -> 
         )
 
 
-def resized(masks: Float[Array, "h w n"], shape: Shape) -> Float[Array, "h2 w2 n"]:
+def resized_masks(masks: Float[Array, "h w n"], shape: Shape) -> Float[Array, "h2 w2 n"]:
     """Resize masks to (height, width), antialiased, in steps of 2^-16.
 
     The filter's weights sum to 1 but for rounding errors. With the steps, pixels far inside stay
@@ -172,7 +172,7 @@ def at_taps(
     names = {tap: layer_of(tap) for tap in taps}
     if reach == "simple":
         shape = masks.shape[0], masks.shape[1]
-        return {tap: resized(masks, feature_shape(tap, *shape, ceil)) for tap in names}
+        return {tap: resized_masks(masks, feature_shape(tap, *shape, ceil)) for tap in names}
     inside = (masks >= THRESHOLD).astype(masks.dtype)
     # What spreads from layer to layer: being seen from inside, or from outside.
     spread = inside if reach == "all" else 1 - inside

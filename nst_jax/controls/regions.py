@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nst_jax import _checks
-from nst_jax._types import AnyImage, Guides, Kept, Shape
+from nst_jax._types import Guides, KeptContent, Shape
 from nst_jax.controls import masks
 from nst_jax.vgg.taps import TAPS
 
@@ -27,7 +27,7 @@ class Region:
 
     Attributes:
       mask: which pixels of the content are in the region: [h, w] in [0, 1], with the content's
-        proportions; see `masks.checked`.
+        proportions; see `masks.checked_mask`.
       style: [h', w', 3] in [0, 1], or uint8, of any size.
       style_mask: which pixels of the style count, [h'', w''] with the style's proportions; None: all.
       weight: weight of this region's style loss, relative to those of the other regions and of the
@@ -111,7 +111,7 @@ class Given(NamedTuple):
         return {name: value for name, value in found.items() if value is not None}
 
 
-def checked(
+def checked_controls(
     content: Shape,
     styles: Sequence[Shape],
     *,
@@ -193,7 +193,7 @@ def check_amount(argument: str, amount: Any) -> None:
 
 
 def _checked_mask(argument: str, value: Any, picture: Shape, what: str) -> np.ndarray:
-    mask = masks.checked(argument, value)
+    mask = masks.checked_mask(argument, value)
     masks.check_proportions(argument, (mask.shape[0], mask.shape[1]), picture, what)
     return mask
 
@@ -201,7 +201,7 @@ def _checked_mask(argument: str, value: Any, picture: Shape, what: str) -> np.nd
 def _checked_opacity(argument: str, value: Any, picture: Shape, what: str) -> np.ndarray | None:
     if value is None:
         return None
-    opacity = masks.checked(argument, value, empty=True)
+    opacity = masks.checked_mask(argument, value, empty=True)
     masks.check_proportions(argument, (opacity.shape[0], opacity.shape[1]), picture, what)
     if opacity.max() < masks.THRESHOLD:
         raise ValueError(f"`{argument}`: all of {what} is transparent; give one with opaque parts")
@@ -239,48 +239,55 @@ def is_batch(mask: Any) -> bool:
     return len(shape) == 4 or (len(shape) == 3 and shape[-1] not in (1, 3))
 
 
-def lengths(
-    regions: Any, protect: Any, opacity: Any = None, style_opacity: Any = None
-) -> dict[str, int]:
-    """Return the number of pictures for which values are given, by the names of these values.
+class BatchControls(NamedTuple):
+    """What a caller gave for the pictures of a batch; see `batches.stylize_many`."""
 
-    Masks of a region and of protection may be batches, weights and amounts arrays [n].
-    """
-    values: dict[str, Any] = {}
-    for index, region in enumerate(regions if isinstance(regions, (list, tuple)) else ()):
-        values[f"regions[{index}].mask"] = getattr(region, "mask", None)
-        values[f"regions[{index}].weight"] = getattr(region, "weight", None)
-    values |= {"protect.mask": getattr(protect, "mask", None)}
-    values |= {"protect.amount": getattr(protect, "amount", None)}
-    values |= {"opacity": opacity, "style_opacity": style_opacity}
-    several = (
-        (name, value)
-        for name, value in values.items()
-        if value is not None and (is_batch(value) or np.ndim(value) == 1)
-    )
-    return {name: len(value) for name, value in several}
+    regions: Any = None  # masks may be batches, weights arrays [n]
+    protect: Any = None  # likewise
+    opacity: Any = None  # one for each content, or a single one
+    style_opacity: Any = None  # one for each entry of the styles, or a single one
+
+    def lengths(self) -> dict[str, int]:
+        """Return the number of pictures for which values are given, by the names of these values."""
+        values: dict[str, Any] = {}
+        regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
+        for index, region in enumerate(regions):
+            values[f"regions[{index}].mask"] = getattr(region, "mask", None)
+            values[f"regions[{index}].weight"] = getattr(region, "weight", None)
+        values["protect.mask"] = getattr(self.protect, "mask", None)
+        values["protect.amount"] = getattr(self.protect, "amount", None)
+        values |= {"opacity": self.opacity, "style_opacity": self.style_opacity}
+        return {name: len(value) for name, value in values.items() if _is_several(value)}
+
+    def checked(self, index: int, content: Shape, styles: Sequence[Shape]) -> Given | None:
+        """Return what picture number `index` gets, checked as by `checked_controls`."""
+
+        def one(value: Any) -> Any:
+            return value[index % len(value)] if _is_several(value) else value
+
+        regions, protect = self.regions, self.protect
+        if isinstance(protect, Protect):
+            protect = Protect(one(protect.mask), one(protect.amount))
+        if isinstance(regions, (list, tuple)):
+            regions = [
+                Region(one(each.mask), each.style, each.style_mask, one(each.weight))
+                if isinstance(each, Region)
+                else each
+                for each in regions
+            ]
+        return checked_controls(
+            content,
+            styles,
+            regions=regions,
+            protect=protect,
+            opacity=one(self.opacity),
+            style_opacity=one(self.style_opacity),
+        )
 
 
-def of_picture(
-    index: int, regions: Any, protect: Any
-) -> tuple[Sequence[Region] | None, Protect | None]:
-    """Return the regions and the protection of picture number `index` of a batch."""
-
-    def one(value: Any) -> Any:
-        if is_batch(value) or np.ndim(value) == 1:
-            return value[index % len(value)]
-        return value
-
-    if isinstance(protect, Protect):
-        protect = Protect(one(protect.mask), one(protect.amount))
-    if isinstance(regions, (list, tuple)):
-        regions = [
-            Region(one(each.mask), each.style, each.style_mask, one(each.weight))
-            if isinstance(each, Region)
-            else each
-            for each in regions
-        ]
-    return regions, protect
+def _is_several(value: Any) -> bool:
+    """Return whether a value has an item for each picture of a batch."""
+    return value is not None and (is_batch(value) or np.ndim(value) == 1)
 
 
 # --- Colour-coded maps ----------------------------------------------------------------------------
@@ -294,9 +301,9 @@ FARTHEST = 48
 
 
 def regions_of_maps(
-    content_map: AnyImage,
-    style_map: AnyImage,
-    style: AnyImage,
+    content_map: Any,
+    style_map: Any,
+    style: Any,
     *,
     argument: str = "regions",
 ) -> list[Region]:
@@ -341,7 +348,7 @@ def regions_of_maps(
         )
     nearest = _nearest(here, plain)[0]
     nearest_there, distance = _nearest(there, plain)
-    found = []
+    regions: list[Region] = []
     for index, colour in enumerate(plain):
         style_mask = (nearest_there == index) & (distance <= FARTHEST)
         if not style_mask.any():
@@ -350,10 +357,10 @@ def regions_of_maps(
                 f"`{argument}`: the style's map has no pixel of the colour #{code}, which is in the "
                 "content's map; draw that part of the style in it"
             )
-        found.append(
+        regions.append(
             Region((nearest == index).astype(np.float32), style, style_mask.astype(np.float32))
         )
-    return found
+    return regions
 
 
 def _levels(argument: str, picture: Any) -> np.ndarray:
@@ -418,11 +425,11 @@ def controls_of(given: Given, canvas: Shape, styles: Sequence[Shape]) -> Control
     )
 
 
-def at_scale(controls: Controls, canvas: Shape, styles: Sequence[Shape]) -> Controls:
+def resized_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) -> Controls:
     """Return controls resized to another size of the canvas and of the styles."""
     drawn = controls.masks
     return controls._replace(
-        masks=masks.resized(drawn, canvas) if drawn.shape[:2] != canvas else drawn,
+        masks=masks.resized_masks(drawn, canvas) if drawn.shape[:2] != canvas else drawn,
         style_masks=tuple(
             None if mask is None else resized_mask(mask, shape)
             for mask, shape in zip(controls.style_masks, styles, strict=True)
@@ -436,7 +443,7 @@ def resized_mask(mask: Any, shape: Shape) -> Float[Array, "h w"]:
     """Return a mask [h, w] resized to (height, width); unchanged if it has that size."""
     if mask.shape == tuple(shape):
         return jnp.asarray(mask)
-    return masks.resized(jnp.asarray(mask)[..., None], shape)[..., 0]
+    return masks.resized_masks(jnp.asarray(mask)[..., None], shape)[..., 0]
 
 
 # --- At taps --------------------------------------------------------------------------------------
@@ -560,15 +567,15 @@ def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, 
     return {tap: jnp.sqrt(controls.amount * found[tap])}
 
 
-def kept_of(content: Float[Array, "h w 3"], controls: Controls) -> Kept | None:
+def kept_of(content: Float[Array, "h w 3"], controls: Controls) -> KeptContent | None:
     """Return the content and how much of it is kept in each pixel; None without protection."""
     if controls.protect is None:
         return None
     share = controls.amount * controls.protect
-    return Kept(content, jnp.broadcast_to(share[..., None], content.shape))
+    return KeptContent(content, jnp.broadcast_to(share[..., None], content.shape))
 
 
-def with_kept(image: Float[Array, "h w 3"], kept: Kept | None) -> Float[Array, "h w 3"]:
+def with_kept(image: Float[Array, "h w 3"], kept: KeptContent | None) -> Float[Array, "h w 3"]:
     """Return the image that a canvas shows: mixed with the content where that is protected.
 
     It is (1 - k) canvas + k content, with k the amount of protection of a pixel. So the gradient that
@@ -579,9 +586,9 @@ def with_kept(image: Float[Array, "h w 3"], kept: Kept | None) -> Float[Array, "
     Example:
       >>> import jax.numpy as jnp
       >>> from nst_jax.controls import with_kept
-      >>> from nst_jax._types import Kept
+      >>> from nst_jax._types import KeptContent
       >>> share = jnp.array([[[0.0] * 3, [0.5] * 3, [1.0] * 3]])
-      >>> with_kept(jnp.ones((1, 3, 3)), Kept(jnp.zeros((1, 3, 3)), share))[..., 0].tolist()
+      >>> with_kept(jnp.ones((1, 3, 3)), KeptContent(jnp.zeros((1, 3, 3)), share))[..., 0].tolist()
       [[1.0, 0.5, 0.0]]
     """
     if kept is None:

@@ -417,7 +417,7 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe, reg
 
         return jax.eval_shape(made, features_at(part.tap, largest, recipe))
 
-    kept = (
+    kept: tuple[list[Any], ...] = (
         [features_at(tap, shape, recipe) for tap in terms.content_taps],
         list(map(target, terms.style_parts)) * regions,
     )

@@ -37,10 +37,10 @@ class Entry(NamedTuple):
     recipe: Recipe  # with all flags, overrides and style shares applied
     scales: tuple[prepare.Scale, ...]  # coarse to fine
     seen: tuple[images.Glance, ...]  # size and digest of content and styles at planning
+    auto_on: str = ""  # the platform that decided on the precision of `recipe`; empty if none did
     # Options of regions and protection, as in `stylize`; None if the row has none.
     controls: Mapping[str, Any] | None = None
     masked: Mapping[str, images.Glance] = {}  # their files by role, as `seen`
-    auto_on: str = ""  # the platform that decided on the precision of `recipe`; empty if none did
 
 
 class Group(NamedTuple):

@@ -280,8 +280,8 @@ def _entry(
         draft.recipe,
         scales,
         tuple(seen),
-        row.controls if masked else None,
-        masked,
+        controls=row.controls if masked else None,
+        masked=masked,
     )
 
 

@@ -27,6 +27,7 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import resized_alpha, where_instead, write_picture
 from nst_jax.batches import PaintedBatch, members_of, paint_batch
+from nst_jax.controls.regions import BatchControls
 from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
 from nst_jax.painting import notes_on_regions
@@ -185,10 +186,7 @@ def _paint_together(
         styles,
         plan.recipe,
         init=start,
-        regions=controls.regions or None,
-        protect=controls.protect,
-        opacity=opacity,
-        style_opacity=style_opacity,
+        given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
     )
     for member in members:
         notes_on_regions(

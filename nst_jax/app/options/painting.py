@@ -114,7 +114,7 @@ _controls = all_of(
     look(
         "--region",
         "regions",
-        type=parsing.Region(),
+        type=parsing.RegionType(),
         multiple=True,
         metavar="MASK:STYLE[:STYLE_MASK][:WEIGHT]",
         help="another style for a part of the content: MASK is a grey picture of the content's "
@@ -132,7 +132,7 @@ _controls = all_of(
     ),
     look(
         "--protect",
-        type=parsing.Protect(),
+        type=parsing.ProtectType(),
         metavar="MASK[:AMOUNT]",
         help="part of the content that stays as it is, white in MASK; AMOUNT from 0 to 1 (default: 1, "
         "which keeps its pixels)",
