@@ -2,7 +2,6 @@
 
 import json
 from base64 import b64decode
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -14,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import nst_jax as nst
 from nst_jax import (
     checkpoints,
+    correspondence,
     losses,
     optimize,
     painting,
@@ -406,17 +406,26 @@ def test_a_run_that_does_not_fit_is_refused_with_a_size_that_does():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [1, 2])
-def test_the_estimate_of_memory_is_near_xlas_count(scale, params):
+def test_the_estimate_of_memory_is_within_a_fifth_of_what_xla_counts(scale, params):
     shape = (192, 256)
     plain = NNST.at(scale, [(96, 128), shape, shape])
-    plain = replace(plain, network=replace(plain.network, tile=0))
-    found = nst.estimate_memory(shape, recipe=plain, platform="cpu")
-    recipe = recipes.as_arrays(plain.bare())
+    recipe, network = recipes.as_arrays(plain.bare()), plain.network
+    formed = nst.vgg.with_forms(
+        params, plain.terms.taps, shape=shape, precision=network.precision_on()
+    )
     picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    targets = jax.eval_shape(nst.measure, params, picture, picture, recipe)
+    targets = jax.eval_shape(nst.measure, formed, picture, picture, recipe)
     state = jax.eval_shape(nst.init, picture, recipe)
-    steps = jax.ShapeDtypeStruct((), jnp.int32)
-    compiled = jax.jit(nst.run).lower(params, state, targets, recipe, steps).compile()
-    counted = compiled.memory_analysis()
-    used = counted.temp_size_in_bytes + counted.argument_size_in_bytes
-    assert 0.8 < (found.total - found.inputs) / used < 1.3
+    if (count := correspondence.number_of_matches(shape, recipe)) is not None:
+        state = state._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
+    loop = jax.jit(nst.run, donate_argnums=1)
+    lowered = loop.lower(formed, state, targets, recipe, jnp.asarray(1))
+    found = lowered.compile().memory_analysis()
+    counted = (
+        found.temp_size_in_bytes
+        + found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        - found.alias_size_in_bytes
+    )
+    estimate = nst.estimate_memory(shape, recipe=plain, platform="cpu")
+    assert estimate.total == pytest.approx(counted, rel=0.2)
