@@ -336,7 +336,7 @@ def _section(recipe: Recipe, note: Note, entry: dict[str, Any]) -> str:
     size = "x".join(map(str, entry["size"]))
     after = f", from the picture of `{note.follows}`" if note.follows else ""
     # Added by hand to an entry that was measured beside other work.
-    busy = " on busy cores, several times as long as on free ones" if entry.get("busy") else ""
+    busy = " on cores that other programs used as well" if entry.get("busy") else ""
     compared = json.loads(PRINTED.read_text()).get(recipe.name)
     departures = f"Departures: {note.departures or 'none known except those of all recipes'}."
     parts = (
