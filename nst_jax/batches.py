@@ -481,10 +481,16 @@ def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
         styles = member.prepared.scales[-1].style_shapes if recipe.terms.matched else ()
-        # Pictures with controls have targets of another structure.
-        controlled = member.prepared.controls is not None
-        groups[member.prepared.content.shape, styles, controlled].append(member)
+        groups[member.prepared.content.shape, styles].append(member)
     return list(groups.values())
+
+
+def _by_structure(members: Sequence[Member]) -> list[list[Member]]:
+    """Split members into those with and those without controls, whose targets differ in structure."""
+    kinds: dict[bool, list[Member]] = defaultdict(list)
+    for member in members:
+        kinds[member.prepared.controls is not None].append(member)
+    return list(kinds.values())
 
 
 def plan_members(
@@ -531,6 +537,7 @@ def paint_batch(
     painted = PaintedBatch({}, {}, {}, set())
     # At most `CAPACITY` updates without a call of `progress`, which can end the run by an exception.
     intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
+    plans = [(plan, some) for plan, members in plans for some in _by_structure(members)]
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:

@@ -192,14 +192,9 @@ def _paint_together(
         notes_on_regions(
             member.prepared, plan.recipe
         )  # raises for a region that is empty everywhere
-    # Pictures with transparent parts have targets of another structure.
-    kinds = [
-        [one for one in members if (one.prepared.controls is None) == plain]
-        for plain in (True, False)
-    ]
     return paint_batch(
         params,
-        [(plan, some) for some in kinds if some],
+        [(plan, members)],
         init=start,
         intervals=intervals_of(progress),
         progress=progress.report,
