@@ -288,10 +288,10 @@ def test_transparent_parts_beside_styles_of_taps_count_as_white_and_a_note_says_
 
 def test_maps_leave_out_the_transparent_parts_of_their_style(folder):
     colours = np.where(upper()[..., None] > 0, [1.0, 0, 0], [0, 0, 1.0]).astype(np.float32)
-    style_colours = np.zeros((30, 34, 3), np.float32) + [1.0, 0, 0]
+    style_colours = np.full((30, 34, 3), [1.0, 0, 0], np.float32)
     style_colours[:, :10] = [0, 0, 1.0]
     images.save("map.png", colours)
-    images.save("style_map.png", style_colours.astype(np.float32))
+    images.save("style_map.png", style_colours)
     chosen = {"region_maps": (Path("map.png"), Path("style_map.png"))}
     found = files_of_controls.read_controls(chosen, [images.read("night_hole.png")])
     for region in found.regions:
