@@ -270,6 +270,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
     """Print how much memory and time a run would take."""
     _check_planned(content, styles, chosen)
     recipe = _recipe(chosen, styles)
+    controlling.check_planned(chosen, recipe)
     seen = [
         images.glance(path, argument=name)
         for path, name in ((content, "content"), *((path, "style") for path, _ in styles))

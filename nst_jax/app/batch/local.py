@@ -18,7 +18,7 @@ from nst_jax.app.batch import groups, results
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
-from nst_jax.app.controls import ReadControls, read_controls
+from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts
 from nst_jax.app.formatting import few
 from nst_jax.app.introduction import introduce
 from nst_jax.app.plan_report import memory_line, precision_words
@@ -207,9 +207,9 @@ def _opacities(
 ) -> tuple[list[Any] | None, list[Any] | None]:
     """Return the opacities of contents and styles, as many as `_pictures` returns; None if opaque.
 
-    With a style loss that is not additive, transparent parts count as white.
+    Where losses cannot leave out transparent parts, these count as white.
     """
-    if not all(part.loss.additive for part in recipe.terms.style_parts):
+    if why_transparent_counts(recipe):
         return None, None
     of_contents = [one.content.alpha for one in loaded][:contents]
     of_styles = [[style.alpha for style in one.styles] for one in loaded][:styles]

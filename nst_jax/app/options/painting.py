@@ -468,6 +468,8 @@ plan = all_of(
     optional_pictures,
     recipe(),
     _controls,
+    _colors,
+    _realism,
     quality,
     _steps(f", {DEFAULT_STEPS}"),
     size_of_picture(_of_default),
