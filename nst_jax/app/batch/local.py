@@ -192,7 +192,8 @@ def _paint_together(
         notes_on_regions(
             member.prepared, plan.recipe
         )  # raises for a region that is empty everywhere
-    # Pictures with transparent parts have targets of another structure.
+    # Pictures with transparent parts have targets of another pytree structure, so they are painted by
+    # another program than opaque ones.
     kinds = [
         [one for one in members if (one.prepared.controls is None) == plain]
         for plain in (True, False)
@@ -414,7 +415,7 @@ def run_batch(
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
                 shown = [entry for entry in job.entries if entry.number in there]
-                # By this metadata a later batch knows the sheet as ours, and may replace it.
+                # By this metadata a later batch recognises the sheet as its own, and may replace it.
                 metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
                 _write_sheet(job.sheet, draw_sheet(shown), metadata)
         except KeyboardInterrupt:
