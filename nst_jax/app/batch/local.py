@@ -409,7 +409,7 @@ def run_batch(
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
                 shown = [entry for entry in job.entries if entry.number in there]
-                # By this metadata a later batch knows the sheet as ours, and may replace it.
+                # By this metadata a later batch recognises the sheet as its own, and may replace it.
                 metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
                 _write_sheet(job.sheet, draw_sheet(shown), metadata)
         except KeyboardInterrupt:
