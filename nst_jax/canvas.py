@@ -84,7 +84,7 @@ class SingleCanvas:
         self._init, self._key = init, key
         self._finish = prepare.Finisher(prepared, plan.recipe)
         self._params = sharding.replicate(params, plan.mesh)
-        # The recipe's numbers become strongly typed arrays, so that another number compiles nothing anew.
+        # The recipe's numbers as strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
         self._shapes = [scale.shape for scale in plan.scales]
 

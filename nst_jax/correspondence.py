@@ -27,7 +27,7 @@ def matching_loss(recipe: Recipe) -> MatchingLoss:
 
 
 def turned_shapes(shapes: Sequence[Shape], loss: MatchingLoss) -> list[Shape]:
-    """Return the (height, width) of all pictures that are measured: each style in each turn of the loss."""
+    """Return the (height, width) of each picture that is measured: every style in every turn."""
     return [
         (width, height) if turn % 2 else (height, width)
         for height, width in shapes

@@ -38,7 +38,8 @@ class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
     # Tap -> (sum of the content loss, sums of the style losses by name, sum of the content loss over
-    # protected parts, or None). With regions, the sums of a style loss are those of all regions, stacked.
+    # protected parts, or None). With guides, the sums of a style loss are those of all
+    # regions, stacked.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
 

@@ -92,8 +92,8 @@ def enlarged_styles(
 ) -> list[int]:
     """Return the indices of the styles that `style_scale` enlarges beyond the pixels they have.
 
-    Such a style is enlarged all the same, since it gives the larger strokes that the caller asks for. But
-    an enlarged picture is blurred, so callers of this function warn of it.
+    Such a style is enlarged all the same, since it gives the larger strokes that the user asks for.
+    But an enlarged picture is blurred, so the callers of this function warn of it.
 
     Args:
       originals: (height, width) of each style, before any resizing.

@@ -415,8 +415,8 @@ def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
 def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str, Array]:
     """Return the sum of T² over each region's style, by tap: [r + 1], that of the default style first.
 
-    The sum of the default style is the smallest among the styles that are blended to it, so that it is 0
-    if any of them is empty.
+    The sum of the default style is the smallest among the styles that are blended to it, so that it is
+    0 if any of them is empty.
 
     Args:
       totals: what `style_totals` returns.

@@ -1,7 +1,7 @@
 """The guided filter: a picture as a locally affine function of another, the guide.
 
-In every window of pixels a picture p is fitted by p ≈ a · I + b, where I is the guide's colour, and a and
-b are constant in the window. At each pixel, the result is the mean of the fits of all windows that
+In every window of pixels a picture p is fitted by p ≈ a · I + b, where I is the guide's colour, and a
+and b are constant in the window. At each pixel, the result is the mean of the fits of all windows that
 contain the pixel. The edges of the result are therefore the guide's: where the guide is constant the
 result is smooth, and where the guide has an edge the result may have one.
 
