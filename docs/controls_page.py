@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from PIL import Image, ImageDraw, ImageFilter
+
 import nst_jax as nst
 
 HERE = Path(__file__).resolve().parent
@@ -17,6 +19,13 @@ FOLDER, PAGE = HERE / "controls", HERE / "controls.md"
 
 # Files of the page's commands, and the samples that are painted in their place.
 FILES = {"photo.jpg": "chelsea", "painting.jpg": "starry_night"}
+OTHER_FILES = {"pebbles.jpg": "gravel"}
+
+# Masks for the sample `chelsea`, of 451x300 px: ellipses, each as the corners of its box.
+MASKS = {
+    "face.png": ((20, -60, 420, 330),),
+    "eyes.png": ((128, 68, 226, 162), (290, 90, 350, 160)),
+}
 
 # The pictures by name, and the options with which they are painted.
 OPTIONS: Mapping[str, str] = {
@@ -29,6 +38,8 @@ OPTIONS: Mapping[str, str] = {
     "realism": "--realism 1",
     "realism-colors": "--realism 1 --colors content-after",
     "matting": "--set terms.matting_weight=100",
+    "region": "--region face.png:pebbles.jpg",
+    "protect": "--protect eyes.png",
 }
 COMMON = "--size 256 --quality draft"
 
@@ -39,11 +50,22 @@ def command(name: str) -> str:
     return " ".join(filter(None, words))
 
 
+def mask(name: str) -> Image.Image:
+    """Return a mask: white ellipses with soft edges, on black."""
+    with Image.open(nst.images.SAMPLES["chelsea"]) as photo:
+        found = Image.new("L", photo.size)
+    for box in MASKS[name]:
+        ImageDraw.Draw(found).ellipse(box, fill=255)
+    return found.filter(ImageFilter.GaussianBlur(6))
+
+
 def paint(name: str) -> None:
     """Paint one picture into the folder of the page."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        for file, sample in FILES.items():
+        for file in MASKS:
+            mask(file).save(Path(folder, file))
+        for file, sample in (FILES | OTHER_FILES).items():
             Path(folder, file).write_bytes(nst.images.SAMPLES[sample].read_bytes())
         words = [sys.executable, "-m", *command(name).replace("nst-jax", "nst_jax").split()]
         environment = os.environ | {"PYTHONPATH": str(HERE.parent)}

@@ -11,7 +11,9 @@ from nst_jax import losses, optimizers, recipes
 from tests import small
 
 GAUSSIAN = {
-    name: loss for name, loss in losses.STYLE_LOSSES.items() if loss.sums is losses.moment_sums
+    name: loss
+    for name, loss in losses.names.STATISTIC_LOSSES.items()
+    if loss.sums is losses.moment_sums
 }
 
 

@@ -325,9 +325,12 @@ def test_leaving_early_does_not_wait():
     assert not later
 
 
-@pytest.mark.parametrize("name", losses.STYLE_LOSSES)
+@pytest.mark.parametrize("name", losses.names.STATISTIC_LOSSES)
 def test_what_a_style_loss_returns_can_be_kept(name):
-    loss, features = losses.STYLE_LOSSES[name], jax.ShapeDtypeStruct((4, 6, 3), jnp.float32)
+    loss, features = (
+        losses.names.STATISTIC_LOSSES[name],
+        jax.ShapeDtypeStruct((4, 6, 3), jnp.float32),
+    )
 
     def made(features):
         sums = loss.sums(features, jax.lax.Precision.HIGHEST)

@@ -27,7 +27,7 @@ from nst_jax.losses.gram_matrices import (
     GRAM_UNDIVIDED,
 )
 from nst_jax.losses.histograms import CHANNEL_HISTOGRAMS, OrderedChannels
-from nst_jax.losses.kinds import AnyStyleLoss
+from nst_jax.losses.kinds import AnyStyleLoss, StyleLoss
 from nst_jax.losses.matching import NEAREST_BY_TAP, NEAREST_HYPERCOLUMNS
 from nst_jax.losses.samples import Samples
 from nst_jax.losses.self_similarity import CONTENT_SELF_SIMILARITY
@@ -57,6 +57,11 @@ STYLE_LOSSES: dict[str, AnyStyleLoss] = {
     "channel_histograms": CHANNEL_HISTOGRAMS,
     "nearest_hypercolumns": NEAREST_HYPERCOLUMNS,
     "nearest_by_tap": NEAREST_BY_TAP,
+}
+
+# Those that compare statistics; a second style loss is one of these.
+STATISTIC_LOSSES = {
+    name: loss for name, loss in STYLE_LOSSES.items() if isinstance(loss, StyleLoss)
 }
 
 CONTENT_LOSSES = {

@@ -50,11 +50,6 @@ class Choice(NamedTuple):
         return None
 
 
-# The style losses that compare statistics; a second style loss is one of these.
-STATISTIC_LOSSES = {
-    name: loss for name, loss in losses.STYLE_LOSSES.items() if isinstance(loss, losses.StyleLoss)
-}
-
 CHOICES = (
     Choice(sizes.SizeRule, sizes.SIZE_RULES, "size rule"),
     Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding"),
@@ -67,7 +62,7 @@ CHOICES = (
     Choice(precision.Precision, precision.PRECISIONS, "precision of an accelerator"),
     Choice(losses.ContentLoss, losses.CONTENT_LOSSES, "content loss"),
     Choice(losses.AnyStyleLoss, losses.STYLE_LOSSES, "style loss"),
-    Choice(losses.StyleLoss, STATISTIC_LOSSES, "style loss"),
+    Choice(losses.StyleLoss, losses.names.STATISTIC_LOSSES, "style loss"),
     Choice(losses.Variation, losses.VARIATIONS, "variation"),
     Choice(optimizers.Optimizer, optimizers.OPTIMIZERS, "optimizer"),
     Choice(Schedule, SCHEDULES, "schedule"),

@@ -153,6 +153,8 @@ def _refusal(
     least = footprint_at(smallest, scale, platform, devices=devices).total
     history = "" if shorter is None else f"`descent.optimizer.history={history_of(shorter)}`"
     others = [history] * bool(history)
+    if scale.regions > 1 and fitting(smallest, scale._replace(regions=1)):
+        others.append("fewer regions")
     others += [words for words, other in _smaller_but_different(smallest) if fitting(other)]
     changes = f"; these fit too, but paint another picture: {' or '.join(others)}" if others else ""
     shape = scale.shape
