@@ -264,7 +264,8 @@ def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) ->
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        # `members_of` numbers a style anew beside each content if it is recoloured.
+        # If styles are recoloured, `members_of` counts content 0 with all styles, then content 1 ...;
+        # the remainder is the style's own number.
         originals = [style.shape[:2] for style in blends[index % len(blends)]]
         shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
         warn_of_enlarged(originals, shapes, recipe, stacklevel=3)
@@ -341,9 +342,15 @@ def members_of(
     ]
     for one in controls:
         check_controls(one, recipe)
+<<<<<<< HEAD
     resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe)
     prepared = _recolored(resized, pairs, controls, recipe)
     # A recoloured style is another picture beside each content, and is measured for each.
+=======
+    prepared = _prepared(contents, styles, dict.fromkeys(pairs), controls[0], recipe)
+    # A style that is recoloured by its content becomes another picture for each content. So it gets an
+    # index for each pair of content and style, and is measured for each pair.
+>>>>>>> wordsC
     recolors = finishing.recolors(recipe.pictures.colors)
     seen = {
         (content, style): content * len(styles) + style if recolors else style
@@ -397,10 +404,14 @@ def _resized(
     given: Given | None,
     recipe: Recipe,
 ) -> dict[tuple[int, int], prepare.Prepared]:
+<<<<<<< HEAD
     """Return each pair of a content and a style, given by their indices, at its sizes.
+=======
+    """Return the prepared pictures of each pair of a content and a style, given by their indices.
+>>>>>>> wordsC
 
     The sizes of all pairs are checked before the first picture is resized, and each picture is resized
-    once for each size. All pairs have the styles of the same regions, those of `given`.
+    once for each size. All pairs have the same regions' styles: those of `given`.
     """
     others = [] if given is None else [region.style for region in given.regions]
     sides = [[image.shape[:2] for image in blended] for blended in styles]
@@ -501,7 +512,10 @@ def _count(
 
 
 def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
-    """Return the members whose canvases have one shape, and their styles where that matters."""
+    """Return the members in groups that can share a compiled loop: canvases of one shape in each.
+
+    With a loss that matches positions, the styles of a group have the same shapes too.
+    """
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
         styles = member.prepared.scales[-1].style_shapes if recipe.terms.matched else ()
