@@ -342,15 +342,10 @@ def members_of(
     ]
     for one in controls:
         check_controls(one, recipe)
-<<<<<<< HEAD
     resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe)
     prepared = _recolored(resized, pairs, controls, recipe)
-    # A recoloured style is another picture beside each content, and is measured for each.
-=======
-    prepared = _prepared(contents, styles, dict.fromkeys(pairs), controls[0], recipe)
     # A style that is recoloured by its content becomes another picture for each content. So it gets an
     # index for each pair of content and style, and is measured for each pair.
->>>>>>> wordsC
     recolors = finishing.recolors(recipe.pictures.colors)
     seen = {
         (content, style): content * len(styles) + style if recolors else style
@@ -404,11 +399,7 @@ def _resized(
     given: Given | None,
     recipe: Recipe,
 ) -> dict[tuple[int, int], prepare.Prepared]:
-<<<<<<< HEAD
     """Return each pair of a content and a style, given by their indices, at its sizes.
-=======
-    """Return the prepared pictures of each pair of a content and a style, given by their indices.
->>>>>>> wordsC
 
     The sizes of all pairs are checked before the first picture is resized, and each picture is resized
     once for each size. All pairs have the same regions' styles: those of `given`.

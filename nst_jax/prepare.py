@@ -330,16 +330,11 @@ class Finisher:
         self._opacity: Any = None
         self._palette: Palette | None = None
 
-<<<<<<< HEAD
     def __call__(self, image: Image, scale: Scale, kept: KeptContent | None = None) -> Image:
-        """Return the picture of a canvas at a scale as it is shown; itself, if nothing changes it.
+        """Return a canvas' picture at a scale as it is shown; the same array, if nothing changes it.
 
         What is protected, `kept`, is known to the filters, but not mixed into the picture yet.
         """
-=======
-    def __call__(self, image: Image, scale: Scale) -> Image:
-        """Return a canvas' picture at a scale as it is shown; the same array, if nothing changes it."""
->>>>>>> wordsC
         pictures = self._recipe.pictures
         if not self._realism and not finishing.colors_after(pictures.colors):
             return image
