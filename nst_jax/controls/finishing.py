@@ -76,7 +76,8 @@ def mixed_palette(styles: Sequence[Array], shares: Float[Array, " n"]) -> Palett
 
     Args:
       styles: pictures [h, w, 3] in [0, 1].
-      shares: a weight for each style, of any positive sum. A style without a share does not count.
+      shares: a weight for each style, of any positive sum. A style of share 0 does not count,
+        not even for the range of the colours.
 
     Returns:
       The palette of the mixture of all styles.
