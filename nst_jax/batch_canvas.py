@@ -301,10 +301,11 @@ class BatchCanvas:
         terms = replace(recipe.terms, style_shares=shares)
         prepared, last = member.prepared, member.prepared.scales[-1]
         finish = prepare.Finisher(prepared, replace(recipe, terms=terms), realism)
-        shown, controls = finish(image, last), prepare.controls_at(prepared, last)
+        controls = prepare.controls_at(prepared, last)
         if controls is None or controls.protect is None:
-            return shown
-        return _with_kept(shown, _kept_of(prepare.at_scale(prepared.photo, last.shape), controls))
+            return finish(image, last)
+        kept = _kept_of(prepare.at_scale(prepared.photo, last.shape), controls)
+        return _with_kept(finish(image, last, kept), kept)
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:

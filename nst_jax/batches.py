@@ -342,40 +342,64 @@ def members_of(
     ]
     for one in controls:
         check_controls(one, recipe)
-    prepared = _prepared(contents, styles, dict.fromkeys(pairs), controls[0], recipe)
+    resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe)
+    prepared = _recolored(resized, pairs, controls, recipe)
     # A style that is recoloured by its content becomes another picture for each content. So it gets an
     # index for each pair of content and style, and is measured for each pair.
     recolors = finishing.recolors(recipe.pictures.colors)
     seen = {
         (content, style): content * len(styles) + style if recolors else style
-        for content, style in prepared
+        for content, style in resized
     }
     return [
         Member(
             index,
             pair[0],
             seen[pair],
-            _with_controls(prepared[pair], controls[index]),
+            prepared[index],
             jax.random.fold_in(key, index),
         )
         for index, pair in enumerate(pairs)
     ]
 
 
-def _with_controls(prepared: prepare.Prepared, given: Given | None) -> prepare.Prepared:
-    last = prepared.scales[-1]
-    controls = given and controls_of(given, last.shape, last.style_shapes)
-    return prepared._replace(controls=controls)
+def _recolored(
+    resized: Mapping[tuple[int, int], prepare.Prepared],
+    pairs: Sequence[tuple[int, int]],
+    given: Sequence[Given | None],
+    recipe: Recipe,
+) -> list[prepare.Prepared]:
+    """Return what is prepared of each picture, with its controls, and recoloured if the recipe says so.
+
+    Pictures with the same content and styles share recoloured styles, unless they have transparent
+    parts, whose colours do not count, and which may differ between them.
+    """
+    known: dict[tuple[int, int], prepare.Prepared] = {}
+    found = []
+    for pair, own in zip(pairs, given, strict=True):
+        content, styles, scales, _, region_styles, _ = resized[pair]
+        controls = own and controls_of(own, scales[-1].shape, scales[-1].style_shapes)
+        transparent = own is not None and (own.opacity is not None or bool(own.style_opacities))
+        if pair in known and not transparent:
+            found.append(known[pair]._replace(controls=controls))
+            continue
+        one = prepare.prepared_of(
+            content, styles, scales, recipe, region_styles=region_styles, controls=controls
+        )
+        if not transparent:
+            known[pair] = one
+        found.append(one)
+    return found
 
 
-def _prepared(
+def _resized(
     contents: list[np.ndarray],
     styles: list[list[np.ndarray]],
     pairs: Iterable[tuple[int, int]],
     given: Given | None,
     recipe: Recipe,
 ) -> dict[tuple[int, int], prepare.Prepared]:
-    """Return the prepared pictures of each pair of a content and a style, given by their indices.
+    """Return each pair of a content and a style, given by their indices, at its sizes.
 
     The sizes of all pairs are checked before the first picture is resized, and each picture is resized
     once for each size. All pairs have the same regions' styles: those of `given`.
@@ -410,11 +434,11 @@ def _prepared(
         for shapes in dict.fromkeys(of_regions.values())
     }
     return {
-        (content, style): prepare.prepared_of(
+        (content, style): prepare.Prepared(
             resized_contents[content],
             resized_styles[style],
             found,
-            recipe,
+            photo=resized_contents[content],
             region_styles=region_styles[of_regions[content, style]],
         )
         for (content, style), found in scales.items()
@@ -486,10 +510,16 @@ def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
         styles = member.prepared.scales[-1].style_shapes if recipe.terms.matched else ()
-        # Pictures with controls have targets of another structure.
-        controlled = member.prepared.controls is not None
-        groups[member.prepared.content.shape, styles, controlled].append(member)
+        groups[member.prepared.content.shape, styles].append(member)
     return list(groups.values())
+
+
+def _by_structure(members: Sequence[Member]) -> list[list[Member]]:
+    """Split members into those with and those without controls, whose targets differ in structure."""
+    kinds: dict[bool, list[Member]] = defaultdict(list)
+    for member in members:
+        kinds[member.prepared.controls is not None].append(member)
+    return list(kinds.values())
 
 
 def plan_members(
@@ -536,6 +566,7 @@ def paint_batch(
     painted = PaintedBatch({}, {}, {}, set())
     # At most `CAPACITY` updates without a call of `progress`, which can end the run by an exception.
     intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
+    plans = [(plan, some) for plan, members in plans for some in _by_structure(members)]
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:

@@ -230,8 +230,10 @@ class SingleCanvas:
         picture = self._programs.picture(
             state, self._at(position.scale), bands=plan.bands(position.scale)
         )
-        image = self._finish(sharding.gather(picture, plan.mesh), plan.scales[position.scale])
-        if (kept := self._kept(position.scale)) is not None:
+        kept = self._kept(position.scale)
+        whole = sharding.gather(picture, plan.mesh)
+        image = self._finish(whole, plan.scales[position.scale], kept)
+        if kept is not None:
             image = self._programs.with_kept(image, kept)
         return Snapshot(
             step=position.step,

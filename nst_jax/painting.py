@@ -476,11 +476,6 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
             f"`{argument}`: masks are not applied to the styles of single layers (`tap_styles`); leave "
             "one of the two out"
         )
-    if given.regions and recipe.pictures.colors == "palette":
-        raise ValueError(
-            "`colors`: 'palette' moves the whole picture to the colours of one style, but regions have "
-            "several; choose another, or leave the regions out"
-        )
     for name, loss in recipe.terms.named_losses.items():
         if isinstance(loss, (ContentLoss, Variation)):
             continue
@@ -494,6 +489,12 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
                 f"`{argument}`: `{name}` has no `masked_sums`, so masks must be 0 or 1 at each layer; "
                 "use `terms.region_reach=inside` and amounts of 0 or 1, or give the loss `masked_sums`"
             )
+    # Last, since other colours would not help a recipe whose losses cannot be masked.
+    if given.regions and recipe.pictures.colors == "palette":
+        raise ValueError(
+            "`colors`: 'palette' moves the whole picture to the colours of one style, but regions have "
+            "several; choose another, or leave the regions out"
+        )
 
 
 def _planned(

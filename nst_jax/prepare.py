@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from nst_jax import _checks
 from nst_jax._compile import Jitted
-from nst_jax._types import AnyImage, Image, Resized, Shape, StyleImage
+from nst_jax._types import AnyImage, Image, KeptContent, Resized, Shape, StyleImage
 from nst_jax.controls import finishing, regions
 from nst_jax.controls.regions import Controls, Given
 from nst_jax.images.palettes import Palette
@@ -236,7 +236,7 @@ def prepare_pictures(
     sides = [[picture.shape[:2] for picture in some] for some in (styles, others)]
     scales = scales_of(content.shape[:2], sides[0], recipe, region_styles=sides[1])
     shapes = scales[-1].style_shapes
-    prepared = prepared_of(
+    return prepared_of(
         resized(content, scales[-1].shape, recipe),
         tuple(resized(*pair, recipe) for pair in zip(styles, shapes, strict=False)),
         scales,
@@ -244,9 +244,7 @@ def prepare_pictures(
         region_styles=tuple(
             resized(*pair, recipe) for pair in zip(others, shapes[len(styles) :], strict=True)
         ),
-    )
-    return prepared._replace(
-        controls=given and regions.controls_of(given, scales[-1].shape, shapes)
+        controls=given and regions.controls_of(given, scales[-1].shape, shapes),
     )
 
 
@@ -257,20 +255,26 @@ def prepared_of(
     recipe: Recipe,
     *,
     region_styles: tuple[Any, ...] = (),
+    controls: Controls | None = None,
 ) -> Prepared:
-    """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so."""
+    """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so.
+
+    Of each picture, the pixels count for its colours that count in its statistics of style: neither
+    transparent ones, nor those outside the mask of a region's style.
+    """
     pictures, count = recipe.pictures, len(styles)
     if not finishing.recolors(pictures.colors):
-        return Prepared(content, styles, scales, photo=content, region_styles=region_styles)
-    everything = (*styles, *region_styles)
-    seen = _recolored(content, everything, pictures.colors, pictures.color_map)
-    return Prepared(
-        seen.content,
-        seen.styles[:count],
-        scales,
-        photo=content,
-        region_styles=seen.styles[count:],
+        return Prepared(content, styles, scales, content, region_styles, controls)
+    seen = _recolored(
+        content,
+        (*styles, *region_styles),
+        pictures.colors,
+        pictures.color_map,
+        opacity=None if controls is None else controls.opacity,
+        style_opacities=() if controls is None else controls.style_masks,
     )
+    own, of_regions = seen.styles[:count], seen.styles[count:]
+    return Prepared(seen.content, own, scales, content, of_regions, controls)
 
 
 def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
@@ -323,18 +327,24 @@ class Finisher:
         # run have the scale of the picture before.
         self._scale: Scale | None = None
         self._content: AnyImage = prepared.photo
+        self._opacity: Any = None
         self._palette: Palette | None = None
 
-    def __call__(self, image: Image, scale: Scale) -> Image:
-        """Return a canvas' picture at a scale as it is shown; the same array, if nothing changes it."""
+    def __call__(self, image: Image, scale: Scale, kept: KeptContent | None = None) -> Image:
+        """Return a canvas' picture at a scale as it is shown; the same array, if nothing changes it.
+
+        What is protected, `kept`, is known to the filters, but not mixed into the picture yet.
+        """
         pictures = self._recipe.pictures
         if not self._realism and not finishing.colors_after(pictures.colors):
             return image
         if scale is not self._scale:
             self._scale = scale
             self._content = at_scale(self._prepared.photo, scale.shape)
+            controls = controls_at(self._prepared, scale)
+            self._opacity = None if controls is None else controls.opacity
             if pictures.colors == "palette":
-                self._palette = self._palette_at(scale)
+                self._palette = self._palette_at(scale, controls)
         return _finished(
             image,
             self._content,
@@ -342,13 +352,19 @@ class Finisher:
             jnp.asarray(self._realism, jnp.float32) if self._realism else None,
             colors=pictures.colors,
             space=pictures.chroma_space,
+            kept=kept,
+            opacity=self._opacity if pictures.colors == "palette" else None,
         )
 
-    def _palette_at(self, scale: Scale) -> Palette:
-        styles, shares = styles_at(self._prepared, scale), self._recipe.terms.style_shares
+    def _palette_at(self, scale: Scale, controls: Controls | None) -> Palette:
+        # The styles that have shares: those of single taps have none.
+        terms = self._recipe.terms
+        styles = terms.blended_styles(styles_at(self._prepared, scale))
+        opacities = () if controls is None else terms.blended_styles(controls.style_masks)
+        shares = terms.style_shares
         if len(shares) == 1:
             shares = shares * len(styles)
-        return _mixed_palette(styles, jnp.asarray(shares, jnp.float32))
+        return _mixed_palette(tuple(styles), jnp.asarray(shares, jnp.float32), tuple(opacities))
 
 
 _finished = Jitted(finishing.finished, static_argnames=("colors", "space"))

@@ -37,6 +37,7 @@ def texture(
     tile: int | str | None = None,
     key: Array | None = None,
     devices: Devices = None,
+    style_opacity: Any = None,
 ) -> Image:
     """Synthesise a texture: a picture that looks like another one everywhere, but depicts nothing.
 
@@ -61,6 +62,7 @@ def texture(
       tile: as in `stylize`.
       key: a JAX random key for the noise; default: `jax.random.key(0)`.
       devices: as in `stylize`.
+      style_opacity: as in `stylize`.
 
     Returns:
       [h, w, 3] float32 in [0, 1].
@@ -98,6 +100,7 @@ def texture(
         tile=tile,
         key=key,
         devices=devices,
+        style_opacity=style_opacity,
     )
 
 
@@ -105,6 +108,9 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
     """Return the recipe without a content loss and with a start of noise.
 
     With `seamless`, its convolutions go round the border, so that opposite borders of a picture meet.
+
+    All that refers to the content's colours and edges (`colors`, `realism`, `matting_weight`) goes with
+    the content.
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`.
@@ -119,12 +125,17 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
         content_loss=losses.CONTENT_MEAN_SQUARE,
         content_taps=("relu1_1",),
         content_layer_weights=(1.0,),
+        matting_weight=None,
     )
     recipe = replace(
         recipe,
         terms=terms,
         pictures=replace(
-            recipe.pictures, start=start if isinstance(start, NOISE) else starts.Noise()
+            recipe.pictures,
+            start=start if isinstance(start, NOISE) else starts.Noise(),
+            # What is done for the content's colours and edges would make the texture grey and blurred.
+            colors="style",
+            realism=0.0,
         ),
     )
     if seamless:

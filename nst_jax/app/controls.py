@@ -1,6 +1,7 @@
 """Regions, protected and transparent parts of a job: read from the files that options name."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from nst_jax.app.parsing import ProtectFile, RegionFiles
 from nst_jax.controls import Protect, Region, masks, regions, regions_of_maps
 from nst_jax.controls.regions import Given
 from nst_jax.images import Picture
+from nst_jax.losses import ContentLoss, Variation
+from nst_jax.painting import check_controls
 from nst_jax.recipes.recipe import Recipe
 
 
@@ -41,7 +44,7 @@ def numbers_of(
 
 
 def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
-    """Return the files of regions and protection by the roles that `ReadControls.files` has."""
+    """Return the paths of the files of regions and protection, by the keys of `ReadControls.files`."""
     found: dict[str, Path] = {}
     named: Sequence[RegionFiles] = chosen["regions"]
     for number, region in enumerate(named, 1):
@@ -105,11 +108,29 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
     return ReadControls(tuple(found), None if protect is None else _protect(protect, files), files)
 
 
+def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
+    """Refuse what a run with these options would refuse, before any picture is decoded.
+
+    Args:
+      chosen: as in `read_controls`.
+      recipe: the recipe.
+
+    Raises:
+      ValueError: as in `painting.check_controls`.
+    """
+    named = chosen.get("regions") or chosen.get("region_maps") or ()
+    protect: ProtectFile | None = chosen.get("protect")
+    if named or protect is not None:
+        part = Region(mask=None, style=None)
+        amount = None if protect is None else Protect(mask=None, amount=protect.amount)
+        check_controls(Given(regions=(part,) * len(named), protect=amount), recipe)
+
+
 def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list[Shape]:
     """Return (height, width) of each region's style, before any picture but the maps is decoded.
 
     Args:
-      chosen: as in `read_controls`.
+      chosen: the values of the options `regions` and `region_maps`.
       styles: (height, width) of the styles of the job.
     """
     if maps := chosen.get("region_maps"):
@@ -132,7 +153,11 @@ def _regions_of_maps(
     files |= {"map_of_content": here, "map_of_style": there}
     style = styles[0].image
     masks.check_proportions("region_maps", there.image.shape[:2], style.shape[:2], "the style")
-    return regions_of_maps(here.image, there.image, style, argument="region_maps")
+    found = regions_of_maps(here.image, there.image, style, argument="region_maps")
+    opacity = styles[0].alpha
+    return [
+        replace(region, style_mask=_opaque_part(region.style_mask, opacity)) for region in found
+    ]
 
 
 def _region(named: RegionFiles, role: str, files: dict[str, Picture]) -> Region:
@@ -147,10 +172,16 @@ def _region(named: RegionFiles, role: str, files: dict[str, Picture]) -> Region:
         masks.check_proportions(
             "regions", style_mask.shape, style.image.shape[:2], f"the style {style.name!r}"
         )
-    if style.alpha is not None:
-        drawn = np.ones(style.alpha.shape, np.float32) if style_mask is None else style_mask
-        style_mask = np.asarray(regions.resized_mask(drawn, style.alpha.shape)) * style.alpha
-    return Region(mask, style.image, style_mask, named.weight)
+    return Region(mask, style.image, _opaque_part(style_mask, style.alpha), named.weight)
+
+
+def _opaque_part(
+    mask: np.ndarray | None, opacity: np.ndarray | None
+) -> Float[np.ndarray, "h w"] | None:
+    """Return the mask of a style times its opacity, at the size of the style."""
+    if mask is None or opacity is None:
+        return opacity if mask is None else mask
+    return np.asarray(regions.resized_mask(mask, opacity.shape)) * opacity
 
 
 def _protect(named: ProtectFile, files: dict[str, Picture]) -> Protect:
@@ -185,7 +216,21 @@ def mask_of(picture: Picture, argument: str) -> Float[np.ndarray, "h w"]:
     return masks.checked_mask(argument, np.clip(grey, 0, 1))
 
 
-COLOURED = 0.1  # largest difference of the channels of a grey picture, such as a JPEG
+# Up to this difference of a pixel's channels, which are in [0, 1], a picture counts as grey: in a grey
+# picture stored as JPEG, they differ a little.
+COLOURED = 0.1
+
+
+def why_transparent_counts(recipe: Recipe) -> str:
+    """Return why the losses of a recipe cannot leave out transparent parts; empty if they can."""
+    if not all(part.loss.additive for part in recipe.terms.style_parts):
+        return "the style loss sees all positions together"
+    others = recipe.terms.named_losses.values()
+    if not all(isinstance(one, (ContentLoss, Variation)) or one.additive for one in others):
+        return "the content loss sees all positions together"
+    if recipe.terms.tap_styles:
+        return "masks are not applied to the styles of single layers"
+    return ""
 
 
 def given_of(
@@ -194,7 +239,7 @@ def given_of(
     """Check the controls against the pictures; return them with the opacities, and notes.
 
     Args:
-      read: what `read_controls` returns.
+      read: regions and protection, from `read_controls`.
       content: the content; the style loss does not see its transparent parts.
       styles: the styles; their transparent parts do not count.
       recipe: the recipe.
@@ -204,10 +249,9 @@ def given_of(
     """
     opacities = [style.alpha for style in styles]
     notes = []
-    if not all(part.loss.additive for part in recipe.terms.style_parts) and any(
-        alpha is not None for alpha in (content.alpha, *opacities)
-    ):
-        notes.append("transparent parts count as white: the style loss sees all positions together")
+    reason = why_transparent_counts(recipe)
+    if reason and any(alpha is not None for alpha in (content.alpha, *opacities)):
+        notes.append(f"transparent parts count as white: {reason}")
         content, opacities = content._replace(alpha=None), []
     given = regions.checked_controls(
         content.image.shape[:2],

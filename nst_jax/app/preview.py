@@ -10,6 +10,7 @@ from nst_jax.app import cache, cluster, programs
 from nst_jax.app.job import PictureJob
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import resized_alpha, write_picture
+from nst_jax.controls.regions import controls_of, kept_of, with_kept
 from nst_jax.feed_forward import given_styles, instant_painter
 from nst_jax.recipes.sizes import LongEdge
 
@@ -80,14 +81,20 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
         content = images.bicubic_8bit(job.content.image, shape)
         network.result()
     recipe = job.plan.recipe
+    shapes = tuple(one.shape[:2] for one in styles)
+    # Regions are not previewed: the network gives the whole picture one style.
+    given = None if job.given is None else job.given._replace(regions=())
     prepared = prepare.prepared_of(
         jnp.asarray(content),
         tuple(map(jnp.asarray, styles)),
-        (prepare.Scale(shape, tuple(one.shape[:2] for one in styles), 1),),
+        (prepare.Scale(shape, shapes, 1),),
         recipe,
+        controls=given and controls_of(given, shape, shapes),
     )
     seen = [np.asarray(one) for one in prepared.styles]
     style = instant_painter.style_of(seen, recipe.terms.style_shares)
     painted = painter.paint([painter.request(np.asarray(prepared.content), style)])[0]
+    kept = None if prepared.controls is None else kept_of(prepared.photo, prepared.controls)
     finish = prepare.Finisher(prepared, recipe)
-    return np.asarray(finish(jnp.asarray(painted), prepared.scales[0]))
+    image = finish(jnp.asarray(painted), prepared.scales[0], kept)
+    return np.asarray(with_kept(image, kept))

@@ -17,6 +17,7 @@ import numpy as np
 
 from nst_jax import _checks, _files, images, prepare, provenance, vgg
 from nst_jax._types import Params
+from nst_jax.app.controls import why_transparent_counts
 from nst_jax.app.introduction import finishing_lines, introduce, style_scale_notes
 from nst_jax.app.job import Job
 from nst_jax.app.plan_report import memory_line, precision_line, px
@@ -349,7 +350,7 @@ def paint_sweep(
     start = same_start(start, job.seed)
     styles = [[style.image for style in job.styles]]  # a single entry serves all canvases
     alpha, opacities = job.content.alpha, [style.alpha for style in job.styles]
-    if not all(part.loss.additive for part in plan.recipe.terms.style_parts):
+    if why_transparent_counts(plan.recipe):
         alpha, opacities = None, []  # such a loss sees transparent parts as white
     transparent = any(one is not None for one in opacities)
     members = members_of(

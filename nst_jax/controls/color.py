@@ -37,6 +37,7 @@ LUMA = np.array((0.299, 0.587, 0.114))
 LEAST_LIGHT = 1e-7
 
 Vector: TypeAlias = Float[Array, "3"]
+Opacity: TypeAlias = Float[Array | np.ndarray, "_ _"]  # of a picture, 0 to 1
 Matrix: TypeAlias = Float[Array, "3 3"]
 Other: TypeAlias = Float[
     Array | np.ndarray, "_ _ 3"
@@ -53,11 +54,12 @@ class ColorMoments(NamedTuple):
     covariance: Matrix
 
 
-def color_moments(picture: Other) -> ColorMoments:
+def color_moments(picture: Other, opacity: Opacity | None = None) -> ColorMoments:
     """Measure the mean and the covariance of a picture's colours.
 
     Args:
       picture: [h, w, 3].
+      opacity: how much each pixel counts, [h, w] in [0, 1]; None: all count alike.
 
     Returns:
       Its moments; the covariance is divided by the number of pixels.
@@ -70,18 +72,23 @@ def color_moments(picture: Other) -> ColorMoments:
       [0.25, 0.25, 0.25]
     """
     picture = _floats(picture)
-    mean = _mean(picture)
+    mean = _mean(picture, opacity)
     away = picture - mean[None, None]
-    return ColorMoments(mean, _mean(away[..., :, None] * away[..., None, :]))
+    return ColorMoments(mean, _mean(away[..., :, None] * away[..., None, :], opacity))
 
 
 def _floats(picture: AnyImage) -> Image:
     return at_least_float32(jnp.asarray(picture))
 
 
-def _mean(picture: Array) -> Array:
+def _mean(values: Array, opacity: Opacity | None = None) -> Array:
+    """Return the mean over the pixels of [h, w, ...], each counted by its opacity."""
     # Columns first, then rows: one sum over all pixels of a large picture would lose digits.
-    return jnp.mean(jnp.mean(picture, axis=0), axis=0)
+    if opacity is None:
+        return jnp.mean(jnp.mean(values, axis=0), axis=0)
+    weights = opacity.reshape(*opacity.shape, *[1] * (values.ndim - 2)).astype(values.dtype)
+    total = jnp.mean(jnp.mean(weights, axis=0), axis=0)
+    return jnp.mean(jnp.mean(values * weights, axis=0), axis=0) / total
 
 
 def _ridged(covariance: Matrix) -> Matrix:
@@ -207,7 +214,14 @@ MAPS: Mapping[str, Callable[[Matrix, Matrix], Matrix]] = MappingProxyType(
 )
 
 
-def with_colors_of(picture: AnyImage, other: Other, color_map: str = "transport") -> Image:
+def with_colors_of(
+    picture: AnyImage,
+    other: Other,
+    color_map: str = "transport",
+    *,
+    opacity: Opacity | None = None,
+    other_opacity: Opacity | None = None,
+) -> Image:
     """Return a picture with the mean and covariance of another picture's colours, by a linear map.
 
     Departures from the source: the notebook uses the map "pca", here the default is "transport"; and it
@@ -217,6 +231,8 @@ def with_colors_of(picture: AnyImage, other: Other, color_map: str = "transport"
       picture: [h, w, 3] in [0, 1].
       other: the picture that has the colours, [h', w', 3], of any size.
       color_map: a key of `MAPS`.
+      opacity: of the picture, [h, w] in [0, 1]; transparent pixels do not count. None: all count.
+      other_opacity: of the other picture, [h', w'].
 
     Returns:
       [h, w, 3], some of it perhaps outside [0, 1].
@@ -234,7 +250,7 @@ def with_colors_of(picture: AnyImage, other: Other, color_map: str = "transport"
     """
     if color_map not in MAPS:
         raise _checks.unknown("color_map", color_map, MAPS, "map of colours")
-    own, wanted = color_moments(picture), color_moments(other)
+    own, wanted = color_moments(picture, opacity), color_moments(other, other_opacity)
     matrix = MAPS[color_map](own.covariance, wanted.covariance)
     away = _floats(picture) - own.mean[None, None]
     return _product(away, matrix.T) + wanted.mean[None, None]
@@ -257,7 +273,13 @@ def luminance(picture: Other) -> Image:
     return jnp.broadcast_to(grey, picture.shape)
 
 
-def matched_luminance(picture: AnyImage, other: Other) -> Image:
+def matched_luminance(
+    picture: AnyImage,
+    other: Other,
+    *,
+    opacity: Opacity | None = None,
+    other_opacity: Opacity | None = None,
+) -> Image:
     """Return the luminance of a picture with the mean and standard deviation of another's luminance.
 
     The deviation is scaled as well, as in the paper; the source's notebook matches the mean alone.
@@ -265,15 +287,18 @@ def matched_luminance(picture: AnyImage, other: Other) -> Image:
     Args:
       picture: [h, w, 3] in [0, 1].
       other: the picture that has the statistics, [h', w', 3], of any size.
+      opacity: of the picture, [h, w] in [0, 1]; transparent pixels do not count. None: all count.
+      other_opacity: of the other picture, [h', w'].
 
     Returns:
       [h, w, 3] with three equal channels, some of it perhaps outside [0, 1].
     """
     own, wanted = luminance(picture), luminance(other)
-    mean, wanted_mean = _mean(own), _mean(wanted)
+    mean, wanted_mean = _mean(own, opacity), _mean(wanted, other_opacity)
     away = own - mean[None, None]
     wanted_away = wanted - wanted_mean[None, None]
-    ratio = jnp.sqrt((_mean(wanted_away**2) + RIDGE) / (_mean(away**2) + RIDGE))
+    variance, wanted_variance = _mean(away**2, opacity), _mean(wanted_away**2, other_opacity)
+    ratio = jnp.sqrt((wanted_variance + RIDGE) / (variance + RIDGE))
     return away * ratio[None, None] + wanted_mean[None, None]
 
 

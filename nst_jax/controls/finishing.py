@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from nst_jax._types import AnyImage, Image, Scalar
+from nst_jax._types import AnyImage, Image, KeptContent, Scalar
 from nst_jax.controls.color import luminance, matched_luminance, with_chroma_of, with_colors_of
 from nst_jax.controls.guided_filter import filtered_by_guide
+from nst_jax.controls.regions import with_kept
 from nst_jax.images.palettes import Palette, palette_of, recoloured
 
 # Whose colours a picture gets, and how: the values of `pictures.colors`. `recolored` and `finished` say
@@ -48,7 +49,15 @@ class Seen(NamedTuple):
     styles: tuple[Any, ...]  # of any sizes
 
 
-def recolored(content: Image, styles: Sequence[Array], colors: str, color_map: str) -> Seen:
+def recolored(
+    content: Image,
+    styles: Sequence[Array],
+    colors: str,
+    color_map: str,
+    *,
+    opacity: Any = None,
+    style_opacities: Sequence[Any] = (),
+) -> Seen:
     """Return the pictures that the network is to see, recoloured before a run.
 
     Args:
@@ -58,31 +67,45 @@ def recolored(content: Image, styles: Sequence[Array], colors: str, color_map: s
         colours; "luminance" makes all pictures grey, and gives each style the mean and standard
         deviation of the content's luminance; the others change nothing here.
       color_map: the linear map of "content", a key of `color.MAPS`.
+      opacity: of the content, [h, w] in [0, 1]; transparent pixels count in no mean and covariance.
+        None: all pixels count.
+      style_opacities: likewise of each style; (): all pixels of all styles count.
 
     Returns:
       The pictures, those that were changed clipped to [0, 1].
     """
+    pairs = list(zip(styles, style_opacities or [None] * len(styles), strict=True))
     if colors == "content":
-        found = [with_colors_of(style, content, color_map) for style in styles]
+        found = [
+            with_colors_of(style, content, color_map, opacity=own, other_opacity=opacity)
+            for style, own in pairs
+        ]
         return Seen(content, tuple(jnp.clip(style, 0.0, 1.0) for style in found))
     if colors == "luminance":
-        found = [matched_luminance(style, content) for style in styles]
+        found = [
+            matched_luminance(style, content, opacity=own, other_opacity=opacity)
+            for style, own in pairs
+        ]
         return Seen(luminance(content), tuple(jnp.clip(style, 0.0, 1.0) for style in found))
     return Seen(content, tuple(styles))
 
 
-def mixed_palette(styles: Sequence[Array], shares: Float[Array, " n"]) -> Palette:
+def mixed_palette(
+    styles: Sequence[Array], shares: Float[Array, " n"], opacities: Sequence[Any] = ()
+) -> Palette:
     """Return the colours of one or several styles, each counted by its share.
 
     Args:
       styles: pictures [h, w, 3] in [0, 1].
       shares: a weight for each style, of any positive sum. A style of share 0 does not count,
         not even for the range of the colours.
+      opacities: see `palette_of`.
 
     Returns:
       The palette of the mixture of all styles.
     """
-    each = [palette_of([style]) for style in styles]
+    pairs = zip(styles, opacities or [None] * len(styles), strict=True)
+    each = [palette_of([style], [opacity]) for style, opacity in pairs]
     if len(each) == 1:
         return each[0]
     weights = shares / jnp.sum(shares)
@@ -116,7 +139,13 @@ def filter_memory(height: int, width: int) -> int:
     return 4 * FILTER_NUMBERS * rows * width
 
 
-def realistic(image: AnyImage, content: AnyImage, realism: Scalar | float) -> Image:
+def realistic(
+    image: AnyImage,
+    content: AnyImage,
+    realism: Scalar | float,
+    *,
+    shown: AnyImage | None = None,
+) -> Image:
     """Return a picture brought back to the edges of a photograph.
 
     The picture is mixed with what the guided filter makes of it: a locally affine function of the
@@ -127,6 +156,7 @@ def realistic(image: AnyImage, content: AnyImage, realism: Scalar | float) -> Im
       image: the picture [h, w, 3] in [0, 1].
       content: the photograph, of the same size.
       realism: share of the filtered picture, from 0 to 1. 1: every edge is one of the photograph's.
+      shown: what is filtered in place of `image`: the picture with what is protected in it.
 
     Returns:
       [h, w, 3] in [0, 1].
@@ -139,13 +169,14 @@ def realistic(image: AnyImage, content: AnyImage, realism: Scalar | float) -> Im
       True
     """
     image, content = jnp.asarray(image), jnp.asarray(content)
+    shown = image if shown is None else jnp.asarray(shown)
     height, width, _ = image.shape
     radius, rows = filter_radius(height, width), rows_at_once(height, width)
     whole = rows >= height
     filtered = (
-        filtered_by_guide(image, content, radius=radius, epsilon=EPSILON)
+        filtered_by_guide(shown, content, radius=radius, epsilon=EPSILON)
         if whole
-        else _filtered_in_strips(image, content, radius, rows)
+        else _filtered_in_strips(shown, content, radius, rows)
     )
     filtered = jnp.clip(filtered, 0.0, 1.0)
     share = jnp.asarray(realism, image.dtype)
@@ -178,8 +209,12 @@ def finished(
     *,
     colors: str,
     space: str,
+    kept: KeptContent | None = None,
+    opacity: Any = None,
 ) -> Image:
     """Return the picture that is shown of a canvas: edges are changed first, then colours.
+
+    What is protected is not mixed in here; `with_kept` does that afterwards.
 
     Args:
       image: the picture of the canvas, [h, w, 3] in [0, 1].
@@ -189,15 +224,20 @@ def finished(
       colors: one of `COLORS`. "luminance" and "content-after" give the picture the content's chroma,
         "palette" moves its colours to the palette of the styles.
       space: the space in which chroma is exchanged, a key of `color.CHROMA_SPACES`.
+      kept: what is protected. The canvas behind it is not seen, and may be as it started, such as
+        noise; so filters, which look at the pixels around, look at the picture with its content mixed
+        in.
+      opacity: of the content, [h, w] in [0, 1]; transparent pixels have no part in the mean and
+        covariance of "palette". None: all pixels count.
 
     Returns:
       [h, w, 3] in [0, 1].
     """
     if realism is not None:
-        image = realistic(image, content, realism)
+        image = realistic(image, content, realism, shown=with_kept(image, kept))
     if colors in ("luminance", "content-after"):
         return jnp.clip(with_chroma_of(image, content, space), 0.0, 1.0)
     if colors == "palette":
         assert palette is not None
-        return recoloured(image, content, palette)
+        return recoloured(with_kept(image, kept), content, palette, opacity)
     return image

@@ -36,21 +36,40 @@ class Palette(NamedTuple):
     covariance: Float[Array, "*batch 3 3"]
 
 
-def palette_of(styles: Sequence[Array]) -> Palette:
+def palette_of(styles: Sequence[Array], opacities: Sequence[Any] = ()) -> Palette:
     """Measure the colours of one or several styles together.
 
     Args:
       styles: pictures [h, w, 3] in [0, 1].
+      opacities: of each style, [h, w] in [0, 1], by which its pixels count, or None if all count.
+        Pixels below half the largest opacity do not count in the range. (): all pixels of all styles.
 
     Returns:
       The `Palette` of all pixels.
     """
     colours = jnp.concatenate([_lab(style).reshape(-1, 3) for style in styles])
-    mean, covariance = _moments(colours)
-    return Palette(jnp.min(colours, axis=0), jnp.max(colours, axis=0), mean, covariance)
+    if all(opacity is None for opacity in opacities):
+        mean, covariance = _moments(colours)
+        return Palette(jnp.min(colours, axis=0), jnp.max(colours, axis=0), mean, covariance)
+    weights = jnp.concatenate(
+        [
+            jnp.ones(style.shape[0] * style.shape[1]) if opacity is None else opacity.reshape(-1)
+            for style, opacity in zip(styles, opacities, strict=True)
+        ]
+    ).astype(colours.dtype)
+    mean, covariance = _moments(colours, weights)
+    counts = (weights >= jnp.max(weights) / 2)[:, None]
+    return Palette(
+        jnp.min(jnp.where(counts, colours, jnp.inf), axis=0),
+        jnp.max(jnp.where(counts, colours, -jnp.inf), axis=0),
+        mean,
+        covariance,
+    )
 
 
-def recoloured(image: Image, content: Image, palette: Palette) -> Image:
+def recoloured(
+    image: Image, content: Image, palette: Palette, opacity: Float[Array, "h w"] | None = None
+) -> Image:
     """Return a painting with the hues of its content, moved to the palette of its style.
 
     L, a and b are limited to the ranges of the style's. Then a and b are those of the content, moved to
@@ -68,6 +87,8 @@ def recoloured(image: Image, content: Image, palette: Palette) -> Image:
       image: the painting [h, w, 3] in [0, 1].
       content: the photograph, of the same size.
       palette: the style's colours, from `palette_of`.
+      opacity: of the content, [h, w] in [0, 1]; the mean and covariance that are moved are those of
+        opaque pixels. None: all pixels count.
 
     Returns:
       [h, w, 3] in [0, 1].
@@ -85,8 +106,8 @@ def recoloured(image: Image, content: Image, palette: Palette) -> Image:
     lab = jnp.clip(_lab(jnp.clip(image, 0.0, 1.0)), least, most)
     hues = _lab(jnp.clip(content, 0.0, 1.0))[..., 1:]
     mixed = jnp.concatenate([lab[..., :1], hues], axis=-1)
-    in_colour = _moved(hues, palette.mean[1:], palette.covariance[1:, 1:])
-    in_grey = _moved(mixed, palette.mean, palette.covariance)
+    in_colour = _moved(hues, palette.mean[1:], palette.covariance[1:, 1:], opacity)
+    in_grey = _moved(mixed, palette.mean, palette.covariance, opacity)
     grey = jnp.max(jnp.abs(palette.covariance[1:, 1:])) < GREY
     light = jnp.where(grey, in_grey[..., :1], lab[..., :1])
     hues = jnp.where(grey, in_grey[..., 1:], in_colour)
@@ -100,18 +121,28 @@ def _lab(image: Image) -> Image:
     return oklab_of_linear(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
 
 
-def _moments(rows: Float[Array, "n c"]) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
-    mean = jnp.mean(rows, axis=0)
+def _moments(
+    rows: Float[Array, "n c"], weights: Float[Array, " n"] | None = None
+) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
+    if weights is None:
+        mean = jnp.mean(rows, axis=0)
+        away = rows - mean[None]
+        return mean, jnp.matmul(away.T, away, precision=lax.Precision.HIGHEST) / len(rows)
+    weights = (weights / jnp.sum(weights))[:, None]
+    mean = jnp.sum(rows * weights, axis=0)
     away = rows - mean[None]
-    return mean, jnp.matmul(away.T, away, precision=lax.Precision.HIGHEST) / len(rows)
+    return mean, jnp.matmul((away * weights).T, away, precision=lax.Precision.HIGHEST)
 
 
 def _moved(
-    picture: Float[Array, "h w c"], mean: Float[Array, " c"], covariance: Float[Array, "c c"]
+    picture: Float[Array, "h w c"],
+    mean: Float[Array, " c"],
+    covariance: Float[Array, "c c"],
+    opacity: Float[Array, "h w"] | None = None,
 ) -> Float[Array, "h w c"]:
     """Move the colours of a picture to a mean and covariance: whiten them, then colour them."""
     rows = picture.reshape(-1, picture.shape[-1])
-    own_mean, own = _moments(rows)
+    own_mean, own = _moments(rows, None if opacity is None else opacity.reshape(-1))
     whiten, colour = _power(own, -0.5), _power(covariance, 0.5)
     map_ = jnp.matmul(colour, whiten, precision=lax.Precision.HIGHEST)
     moved = jnp.matmul(rows - own_mean[None], map_.T, precision=lax.Precision.HIGHEST)

@@ -18,7 +18,7 @@ from nst_jax.app.batch import groups, results
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
-from nst_jax.app.controls import ReadControls, read_controls
+from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts
 from nst_jax.app.formatting import few
 from nst_jax.app.introduction import introduce
 from nst_jax.app.plan_report import memory_line, precision_words
@@ -192,14 +192,9 @@ def _paint_together(
         notes_on_regions(
             member.prepared, plan.recipe
         )  # raises for a region that is empty everywhere
-    # Pictures with transparent parts have targets of another structure.
-    kinds = [
-        [one for one in members if (one.prepared.controls is None) == plain]
-        for plain in (True, False)
-    ]
     return paint_batch(
         params,
-        [(plan, some) for some in kinds if some],
+        [(plan, members)],
         init=start,
         intervals=intervals_of(progress),
         progress=progress.report,
@@ -212,9 +207,9 @@ def _opacities(
 ) -> tuple[list[Any] | None, list[Any] | None]:
     """Return the opacities of contents and styles, as many as `_pictures` returns; None if opaque.
 
-    With a style loss that is not additive, transparent parts count as white.
+    Where losses cannot leave out transparent parts, these count as white.
     """
-    if not all(part.loss.additive for part in recipe.terms.style_parts):
+    if why_transparent_counts(recipe):
         return None, None
     of_contents = [one.content.alpha for one in loaded][:contents]
     of_styles = [[style.alpha for style in one.styles] for one in loaded][:styles]
@@ -414,7 +409,7 @@ def run_batch(
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
                 shown = [entry for entry in job.entries if entry.number in there]
-                # By this metadata a later batch knows the sheet as ours, and may replace it.
+                # By this metadata a later batch recognises the sheet as its own, and may replace it.
                 metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
                 _write_sheet(job.sheet, draw_sheet(shown), metadata)
         except KeyboardInterrupt:

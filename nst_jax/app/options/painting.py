@@ -1,4 +1,4 @@
-"""The options of `stylize`, `batch`, `sweep`, `plan` and `demo`."""
+"""The options of `stylize`, `texture`, `batch`, `sweep`, `plan` and `demo`."""
 
 from pathlib import Path
 from typing import Any
@@ -468,6 +468,8 @@ plan = all_of(
     optional_pictures,
     recipe(),
     _controls,
+    _colors,
+    _realism,
     quality,
     _steps(f", {DEFAULT_STEPS}"),
     size_of_picture(_of_default),
