@@ -295,7 +295,7 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
     for member in members:
         scales = member.prepared.scales
         unlike = [a for a, b in zip(scales, plan.scales, strict=False) if a.shape != b.shape]
-        if plan.recipe.terms.matched:  # the targets of its loss are as large as the styles
+        if plan.recipe.terms.matched:  # targets as large as the styles, so these must fit too
             check_plan_fits(plan, scales)
         if unlike or len(scales) != len(plan.scales):
             check_plan_fits(plan, scales)
@@ -533,7 +533,7 @@ def plan_members(
     """Plan the run of members whose canvases have one shape; return the plan and the members."""
     scales = members[0].prepared.scales
     shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}
-    if not recipe.terms.matched:  # else all members have equally many styles, of the same shapes
+    if not recipe.terms.matched:  # else all members have styles of the same shapes already
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
     count = len(members)
     plan = plan_scales(recipe, scales, mesh=mesh, device=device, pictures=count, chunk=chunk)

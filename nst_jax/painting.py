@@ -78,7 +78,7 @@ def remedy_for_stalled(recipe: Recipe) -> str:
 
 def remedy(recipe: Recipe) -> str:
     """Return, as a phrase for a message, what to change if a run's losses stop being finite."""
-    # A guarded optimiser undoes moves that are too long, so only the loss weights can be to blame.
+    # A guarded optimiser undoes updates that are too large, so only the loss weights can be to blame.
     if recipe.descent.optimizer.guarded:
         return "smaller weights"
     return "a smaller learning rate or smaller weights"

@@ -97,7 +97,8 @@ def mixed_palette(
 
     Args:
       styles: pictures [h, w, 3] in [0, 1].
-      shares: a weight for each style, of any positive sum. A style without a share does not count.
+      shares: a weight for each style, of any positive sum. A style of share 0 does not count,
+        not even for the range of the colours.
       opacities: see `palette_of`.
 
     Returns:

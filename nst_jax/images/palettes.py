@@ -30,8 +30,8 @@ SHARPNESS = 10.0  # how fast the weight of a neighbour falls with its difference
 class Palette(NamedTuple):
     """The colours of one or several styles in OKLab, as far as `recoloured` needs them."""
 
-    least: Float[Array, "*batch 3"]  # of L, a, b
-    most: Float[Array, "*batch 3"]
+    least: Float[Array, "*batch 3"]  # the smallest L, a and b of any pixel
+    most: Float[Array, "*batch 3"]  # the largest
     mean: Float[Array, "*batch 3"]
     covariance: Float[Array, "*batch 3 3"]
 

@@ -45,7 +45,8 @@ SEED = 0  # of the random choice of these lines, so that every run makes the sam
 
 COLUMNS = "hypercolumns"  # name of the target of `NEAREST_HYPERCOLUMNS`
 
-# Number of distances of one tap in memory at once; XLA may compute all taps at the same time.
+# Number of distances of one tap in memory at once. It is less than `BLOCK`, since XLA may compute all
+# taps at the same time.
 BLOCK_OF_TAP = 2**22
 
 # How many arrays of the size of a tap's samples of canvas and style exist at a time.
