@@ -96,7 +96,9 @@ def test_the_canvas_behind_a_protected_part_shows_nowhere(photo, night, colors):
     palette = controls.mixed_palette([jnp.asarray(night)], jnp.ones(1))
     shown = [
         controls.with_kept(
-            controls.finished(image, photo, palette, 0.7, colors=colors, space="oklab", kept=kept),
+            controls.finished(
+                image, kept.content, palette, 0.7, colors=colors, space="oklab", kept=kept
+            ),
             kept,
         )
         for image in (one, other)
@@ -298,7 +300,7 @@ def test_maps_leave_out_the_transparent_parts_of_their_style(folder):
         assert region.style_mask[:15].max() == 1 and region.style_mask[15:].max() == 0
 
 
-def test_a_preview_shows_what_is_protected(folder, photo, night, monkeypatch):
+def test_a_preview_shows_what_is_protected(folder, night, monkeypatch, as_users_do):
     picture = images.read("photo.png")
     given = controls.regions.checked_controls(
         (HEIGHT, WIDTH), [night.shape[:2]], protect=Protect(box())
