@@ -344,13 +344,15 @@ def _section(recipe: Recipe, note: Note, entry: dict[str, Any]) -> str:
     ended = "" if entry["status"] == "done" else f", {entry['status']}"
     size = "x".join(map(str, entry["size"]))
     after = f", from the picture of `{note.follows}`" if note.follows else ""
+    # Added by hand to an entry that was measured beside other work.
+    busy = " on cores that other programs used as well" if entry.get("busy") else ""
     compared = json.loads(PRINTED.read_text()).get(recipe.name)
     departures = f"Departures: {note.departures or 'none known except those of all recipes'}."
     parts = (
         f"## {recipe.name}",
         f"{recipe.source}.",
         f"![{recipe.name}](recipes/{recipe.name}.jpg)",
-        f"{size} px, {updates}{after}{ended}, in {entry['seconds']:g} s; loss "
+        f"{size} px, {updates}{after}{ended}, in {entry['seconds']:g} s{busy}; loss "
         f"{entry['first_total']:.4g} at the start, {losses['total']:.4g} at the end ({terms}).",
         f"Lines of the source: {note.lines}.",
         departures,

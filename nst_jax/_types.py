@@ -62,20 +62,19 @@ ADDED_LATER = "added later"
 class Guides(NamedTuple):
     """The masks of a canvas at the taps, for regions with styles of their own; see `controls.regions`.
 
-    There are r + 1 regions: that of the default style, and r others.
+    There are r + 1 regions: that of the default style, and r others. T is the value of a region's mask
+    at a position; in the sums of a style statistic, the position counts T² times.
     """
 
-    masks: dict[
-        str, Array
-    ]  # style tap -> [h', w', r + 1], T of each region: a position counts T² times
+    masks: dict[str, Array]  # style tap -> [h', w', r + 1], T of each region
     totals: dict[
         str, Array
     ]  # style tap -> [r + 1], sum of T² over positions; 1 for an empty region
     shares: dict[
         str, Array
-    ]  # style tap -> [r + 1], weights of the style losses; 0 for an empty region
-    # Tap -> [h', w', 1], root of the weight with which the content is held there. No tap if nothing is
-    # protected.
+    ]  # style tap -> [r + 1], weights of the regions' style losses, of sum 1; 0 for an empty region
+    # Tap -> [h', w', 1], square root of the weight of each position in the content loss that holds
+    # protected parts near the content. Empty if nothing is protected.
     held: dict[str, Array]
 
 
@@ -132,8 +131,8 @@ class State(NamedTuple):
     # The average of all canvases kept at this scale, weighted more the later they are; None if
     # `recipe.descent.average_decay` is None.
     average: Float[Array, "*batch h w 3"] | None = None
-    # For each position of the canvas the index of its match in the style, if the style loss finds these
-    # once for each scale; see `losses.MatchingLoss`.
+    # For each position of the canvas the index of its match in the style, if the style loss finds
+    # matches once for each scale (see `losses.MatchingLoss`); None for all other style losses.
     matches: Int[Array, "*batch n"] | None = None
 
 

@@ -26,7 +26,8 @@ from nst_jax.scaling.sharding import AnyMesh, band_mesh
 from nst_jax.targets import blend, stacked_targets, style_targets
 from nst_jax.vgg.network import with_forms
 
-Axes: TypeAlias = tuple[int | None, ...]  # `vmap` axis of each leaf of the recipe; None: no axis
+# `vmap` axis of each leaf of the recipe; None: the leaf is one number, the same for all pictures.
+Axes: TypeAlias = tuple[int | None, ...]
 
 
 class Member(NamedTuple):
@@ -85,7 +86,7 @@ class BatchCanvas:
         self._image: Image | None = None  # the images with which the current scale started
 
     def _at(self, scale: int, recipe: Recipe | None = None) -> Recipe:
-        """Return the recipe of a scale; `recipe` is that of the pictures if it is not given."""
+        """Return what `recipe`, by default the one on the devices that paint, is at a scale."""
         return (self._recipe if recipe is None else recipe).at(scale, self._shapes)
 
     def measure(self, scale: int) -> Targets:
@@ -123,7 +124,7 @@ class BatchCanvas:
             if isinstance(recipe.terms.style_loss, MatchingLoss):  # no shares, so nothing to blend
                 of_members.append(found)
                 continue
-            # The target of a single style does not depend on its share: members can have it in common.
+            # The target of a single style does not depend on its share, so all its members share it.
             known = (member.style,) if len(found) == 1 else (member.style, place)
             if known not in targets:
                 targets[known] = _style_targets(
@@ -153,7 +154,8 @@ class BatchCanvas:
             arrays = sharding.replicate((content, styles, controls), mesh)
             pictures = (*prepared.styles, *prepared.region_styles)
             pairs = zip(pictures, prepared.controls.style_masks, strict=True)
-            # Members with the same pictures and masks have the same arrays.
+            # Pictures and masks are named by the identities of their arrays. Members that share a
+            # picture have the same array, so it is measured once.
             names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
             shares = _shares(self._measuring_recipe, place)
             found.append(pieces.controlled(*arrays, names=names, shares=shares))
@@ -249,7 +251,7 @@ class BatchCanvas:
         return state, None
 
     def stalled(self) -> list[bool]:
-        """Return for each picture of a finished run whether it painted nothing; see `has_stalled`."""
+        """Return for each picture of a finished run whether nothing was painted; see `has_stalled`."""
         totals = np.concatenate(self._totals, axis=1)[: self._count]
         return [has_stalled(one, self.plan.scales) for one in totals]
 
@@ -289,7 +291,7 @@ class BatchCanvas:
     def _finished(self, place: int, image: Image) -> Image:
         """Return the picture of one member as it is returned, with its content where it is protected.
 
-        What else becomes of it is said at `prepare.Finisher`.
+        Before that, `prepare.Finisher` changes its edges and colours as the recipe says.
         """
         member, recipe = self._members[place], self.plan.recipe
         realism = np.asarray(recipe.pictures.realism)

@@ -264,7 +264,8 @@ def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) ->
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        # `members_of` numbers a style anew beside each content if it is recoloured.
+        # If styles are recoloured, `members_of` counts content 0 with all styles, then content 1 ...;
+        # the remainder is the style's own number.
         originals = [style.shape[:2] for style in blends[index % len(blends)]]
         shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
         warn_of_enlarged(originals, shapes, recipe, stacklevel=3)
@@ -294,7 +295,7 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
     for member in members:
         scales = member.prepared.scales
         unlike = [a for a, b in zip(scales, plan.scales, strict=False) if a.shape != b.shape]
-        if plan.recipe.terms.matched:  # the targets of its loss are as large as the styles
+        if plan.recipe.terms.matched:  # targets as large as the styles, so these must fit too
             check_plan_fits(plan, scales)
         if unlike or len(scales) != len(plan.scales):
             check_plan_fits(plan, scales)
@@ -343,7 +344,8 @@ def members_of(
         check_controls(one, recipe)
     resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe)
     prepared = _recolored(resized, pairs, controls, recipe)
-    # A recoloured style is another picture beside each content, and is measured for each.
+    # A style that is recoloured by its content becomes another picture for each content. So it gets an
+    # index for each pair of content and style, and is measured for each pair.
     recolors = finishing.recolors(recipe.pictures.colors)
     seen = {
         (content, style): content * len(styles) + style if recolors else style
@@ -400,7 +402,7 @@ def _resized(
     """Return each pair of a content and a style, given by their indices, at its sizes.
 
     The sizes of all pairs are checked before the first picture is resized, and each picture is resized
-    once for each size. All pairs have the styles of the same regions, those of `given`.
+    once for each size. All pairs have the same regions' styles: those of `given`.
     """
     others = [] if given is None else [region.style for region in given.regions]
     sides = [[image.shape[:2] for image in blended] for blended in styles]
@@ -501,14 +503,23 @@ def _count(
 
 
 def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
-    """Return the members whose canvases have one shape, and their styles where that matters."""
+    """Return the members in groups that can share a compiled loop: canvases of one shape in each.
+
+    With a loss that matches positions, the styles of a group have the same shapes too.
+    """
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
         styles = member.prepared.scales[-1].style_shapes if recipe.terms.matched else ()
-        # Pictures with controls have targets of another structure.
-        controlled = member.prepared.controls is not None
-        groups[member.prepared.content.shape, styles, controlled].append(member)
+        groups[member.prepared.content.shape, styles].append(member)
     return list(groups.values())
+
+
+def _by_structure(members: Sequence[Member]) -> list[list[Member]]:
+    """Split members into those with and those without controls, whose targets differ in structure."""
+    kinds: dict[bool, list[Member]] = defaultdict(list)
+    for member in members:
+        kinds[member.prepared.controls is not None].append(member)
+    return list(kinds.values())
 
 
 def plan_members(
@@ -522,7 +533,7 @@ def plan_members(
     """Plan the run of members whose canvases have one shape; return the plan and the members."""
     scales = members[0].prepared.scales
     shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}
-    if not recipe.terms.matched:  # else all members have equally many styles, of the same shapes
+    if not recipe.terms.matched:  # else all members have styles of the same shapes already
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
     count = len(members)
     plan = plan_scales(recipe, scales, mesh=mesh, device=device, pictures=count, chunk=chunk)
@@ -555,6 +566,7 @@ def paint_batch(
     painted = PaintedBatch({}, {}, {}, set())
     # At most `CAPACITY` updates without a call of `progress`, which can end the run by an exception.
     intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
+    plans = [(plan, some) for plan, members in plans for some in _by_structure(members)]
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:

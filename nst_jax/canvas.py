@@ -84,7 +84,7 @@ class SingleCanvas:
         self._init, self._key = init, key
         self._finish = prepare.Finisher(prepared, plan.recipe)
         self._params = sharding.replicate(params, plan.mesh)
-        # Strongly typed arrays, so that changing a number does not recompile.
+        # The recipe's numbers as strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
         self._shapes = [scale.shape for scale in plan.scales]
 
@@ -192,7 +192,8 @@ class SingleCanvas:
         measured, bands = self.measure(scale), self.plan.bands(scale)
         state = self._unmatched(scale, measured, before)
         if (count := self._number_of_matches(scale)) is not None:
-            # Not searched, which takes long: those of an unfinished canvas are of no use.
+            # Zeros in place of matches: a search takes long, and matches of an unfinished canvas would
+            # be of no use.
             state = state._replace(matches=jnp.zeros(count, jnp.int32))
         state, _ = self._programs.run(
             self._formed, state, measured.targets, self._at(scale), 0, bands=bands
@@ -209,7 +210,10 @@ class SingleCanvas:
         return fresh._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
 
     def _kept(self, scale: int) -> KeptContent | None:
-        """Return what a scale's canvas keeps of the content; not from its targets, made later."""
+        """Return the content that protected parts keep at a scale; None if nothing is protected.
+
+        It is in the scale's targets too, but `snapshot` does not get these.
+        """
         here, controls = self.plan.scales[scale], self._prepared.controls
         if controls is None or controls.protect is None:
             return None

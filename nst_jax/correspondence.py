@@ -1,7 +1,7 @@
 """Style losses that compare positions with positions: their targets, matches and distances.
 
 `objective` and `optimize` call these functions for a recipe whose style loss is a `MatchingLoss`. They
-read whole pictures.
+compute the features of whole pictures, never of tiles or bands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from nst_jax.images.resizing import bilinear
 from nst_jax.losses import MatchingLoss
 from nst_jax.recipes.recipe import Recipe
 
-SMALLEST_HALF = 1  # px; a picture that is halved has at least this many lines
+SMALLEST_HALF = 1  # px; the sides of a picture that is halved have at least this length
 
 
 def matching_loss(recipe: Recipe) -> MatchingLoss:
@@ -27,7 +27,7 @@ def matching_loss(recipe: Recipe) -> MatchingLoss:
 
 
 def turned_shapes(shapes: Sequence[Shape], loss: MatchingLoss) -> list[Shape]:
-    """Return the (height, width) of each picture that is measured for styles of these shapes."""
+    """Return the (height, width) of each picture that is measured: every style in every turn."""
     return [
         (width, height) if turn % 2 else (height, width)
         for height, width in shapes
@@ -36,7 +36,7 @@ def turned_shapes(shapes: Sequence[Shape], loss: MatchingLoss) -> list[Shape]:
 
 
 def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dict[str, Any]:
-    """Return the target of one or several styles, each in the turns that the loss asks for.
+    """Return the target of one or several styles, each measured in all turns (by 90°) of the loss.
 
     Args:
       params: the weights.
@@ -54,14 +54,14 @@ def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dic
 def searched(start: Image, content: Image, share: Scalar | float) -> Image:
     """Return the picture whose nearest neighbours in the style are sought.
 
-    It is `share` of the content and the rest of the canvas at the beginning of a scale, to which the
-    finest band of the content is added: the content minus its half, enlarged again. A canvas that was
-    just enlarged has nothing in this band.
+    It is share · content + (1 - share) · (start + band), where the band is the finest detail of the
+    content: the content minus a copy of it that was halved and enlarged again. The canvas at the
+    beginning of a scale was enlarged just before, and has no such detail of its own.
 
     Args:
-      start: the canvas as an image [h, w, 3].
+      start: the canvas at the beginning of a scale, as an image [h, w, 3].
       content: the content, of the same size.
-      share: from 0 to 1.
+      share: the share of the content, from 0 to 1.
 
     Returns:
       [h, w, 3].

@@ -43,7 +43,7 @@ class Watch:
 class MeasuringPrograms(NamedTuple):
     """The compiled functions that measure; see the functions of `targets` with these names.
 
-    `kept_of` is in `controls.regions`.
+    `measure_styles` is in `correspondence`, and `kept_of` in `controls.regions`.
     """
 
     measure_content: Callable[..., Any]
@@ -88,7 +88,7 @@ class Measuring:
         self._known: dict[Any, Any] = {}  # what `controlled` measured, by name
 
     def content(self, content: Image, held: str | None = None) -> Features:
-        """Measure the features of a content, at the tap `held` too."""
+        """Measure the features of a content at the content taps and, if given, at the tap `held`."""
         more = {} if held is None else {"held": held}
         found = self._programs.measure_content(
             self._params, content, self._recipe, bands=self._bands, **more
@@ -133,10 +133,10 @@ class Measuring:
         Args:
           content: the content.
           styles: the styles, then those of the regions.
-          controls: masks and numbers.
-          names: a name of the content, and one of each style with its mask. What was measured before
-            under a name is taken again. None measures everything.
-          shares: the shares of the styles; None: the recipe's.
+          controls: the masks and numbers of regions and protected parts.
+          names: a name for the content, and one for each style with its mask. What an earlier call
+            measured under a name is not measured again. None: everything is measured.
+          shares: the shares by which the styles are blended; None: the recipe's.
         """
         known = self._known if names is not None else {}
         of_content, of_styles = names or ("content", range(len(styles)))

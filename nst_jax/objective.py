@@ -38,7 +38,8 @@ class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
     # Tap -> (sum of the content loss, sums of the style losses by name, sum of the content loss over
-    # protected parts). With guides, the sums of a style loss are those of all regions, stacked.
+    # protected parts, or None). With guides, the sums of a style loss are those of all
+    # regions, stacked.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
 
@@ -152,12 +153,16 @@ def _with_matting(found: Losses, image: Image, targets: Targets, terms: Terms) -
 
 
 def _matting(image: Image, photo: Image | None) -> Scalar:
-    """Return the matting energy of an image per pixel, also of one that is computed in tiles."""
+    """Return the matting energy of an image, divided by its number of pixels.
+
+    It is computed on the whole image, even where the network sees tiles.
+    """
     if photo is None:
         raise ValueError(
             "`targets`: have no photo for `matting_weight`; measure them with the same recipe"
         )
-    # Computed again for the gradient, so that its many windows are not kept during the network's pass.
+    # `checkpoint` computes the energy again for the gradient, so that the many windows it is made from
+    # need not be kept in memory during the network's pass.
     energy = jax.checkpoint(matting_energy)(image, photo)
     return energy / (image.shape[0] * image.shape[1])
 
@@ -165,7 +170,7 @@ def _matting(image: Image, photo: Image | None) -> Scalar:
 class _Measured(NamedTuple):
     """The static settings on which the sums over a picture depend.
 
-    Loss weights are not among them, since they are pytree leaves.
+    Loss weights are not among them: they are arrays that may be traced, and are applied to the sums.
     """
 
     content_taps: tuple[str, ...]
@@ -173,7 +178,9 @@ class _Measured(NamedTuple):
     style_parts: tuple[StylePart, ...]
     variation: Variation
     network: vgg.Network
-    held_tap: str | None = None  # where the content of protected parts is held in addition
+    held_tap: str | None = (
+        None  # tap of the content loss that holds protected parts near the content
+    )
 
     @classmethod
     def of(cls, terms: Terms, network: vgg.Network, guides: Guides | None) -> "_Measured":
@@ -239,7 +246,7 @@ def _weighted(
     for tap in () if guides is None else guides.held:
         count = sizes[tap].positions * sizes[tap].channels
         held = terms.content_loss.value(sums.taps[tap][2], count)
-        # It weighs as much as all content taps together.
+        # The loss of protected parts weighs as much as all content taps together.
         weight = terms.content_weight * reduce(operator.add, terms.content_layer_weights)
         content = content + weight * held
     layers = {}
@@ -344,9 +351,9 @@ def _sums(
 
 
 def _wrapped(image: Image) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
-    """Return a picture with its first row and column again at the end, and the mask without these.
+    """Return a picture with its first row and column repeated at the end, and a mask of its own pixels.
 
-    So the differences of each pixel to its neighbours below and to the right go round the border.
+    The last row and column then have neighbours below and to the right: those at the opposite border.
     """
     height, width, _ = image.shape
     rows, columns = jnp.arange(height + 1) < height, jnp.arange(width + 1) < width

@@ -77,7 +77,7 @@ def match(
       content: [h, w, 3] in [0, 1], of the size of the canvas.
       recipe: as in `step`, on one device.
       first: whether this is the coarsest scale; the matches are then those of the content. At later
-        scales they are those of a picture between canvas and content, see `recipes.Terms`. Static.
+        scales they are those of a mixture of canvas and content, see `correspondence.searched`. Static.
 
     Returns:
       The state with `matches`, without which `step` refuses it; unchanged if the style loss has no
@@ -233,12 +233,17 @@ def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Imag
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
     """Return the canvas as an unclipped image [h, w, 3], from which the next scale starts.
 
-    It is `state.canvas`, with two exceptions, in which the pending canvas counts as well, although its
-    losses are not computed at this scale. If the recipe averages canvases, the image is the average
-    including the pending canvas, as in crowsonkb's style-transfer-pytorch. If the optimiser's state is
-    carried to the next scale, the image is the pending canvas, since that state already contains the
-    gradient of the update that made it; and so it is if the optimiser updates a Laplacian pyramid, as
-    in the sources of that method. A pending canvas that is not finite does not count.
+    It is `state.canvas`, with three exceptions, in which the pending canvas counts as well, although
+    its losses are not computed at this scale:
+
+    - If the recipe averages canvases, the image is the average including the pending canvas, as in
+      crowsonkb's style-transfer-pytorch.
+    - If the optimiser's state is carried to the next scale, the image is the pending canvas, since
+      that state already contains the gradient of the update that made it.
+    - If the optimiser updates a Laplacian pyramid, the image is the pending canvas, as in the sources
+      of that method.
+
+    A pending canvas that is not finite does not count.
     """
     usable = (state.broke_at < 0) & jnp.all(jnp.isfinite(state.pending))
     if state.average is not None:

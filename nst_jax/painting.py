@@ -78,7 +78,7 @@ def remedy_for_stalled(recipe: Recipe) -> str:
 
 def remedy(recipe: Recipe) -> str:
     """Return, as a phrase for a message, what to change if a run's losses stop being finite."""
-    # A guarded optimiser undoes moves that are too long, so only the loss weights can be to blame.
+    # A guarded optimiser undoes updates that are too large, so only the loss weights can be to blame.
     if recipe.descent.optimizer.guarded:
         return "smaller weights"
     return "a smaller learning rate or smaller weights"
@@ -231,8 +231,8 @@ def stylize(
       style_size: a size for the style alone, given like `size`; default: `size` holds for the style
         too, unless `size` is an exact size or the recipe derives the style's size from the canvas.
       style_scale: a factor by which both sides of the style are then multiplied, or one for each style;
-        a larger style gives larger strokes. A style that it enlarges beyond its own pixels is blurred,
-        of which a `StyleEnlarged` warning says so. Default: the recipe's, which is 1 in every preset.
+        a larger style gives larger strokes. A style that is enlarged beyond its own pixels is blurred;
+        a `StyleEnlarged` warning says so. Default: the recipe's, which is 1 in every preset.
       tap_styles: maps a tap of the style loss, such as `"relu1_1"`, to a style picture of its own, from
         which the statistics at that tap come: fine strokes are at the first taps, coarse ones at the
         last. Where sizes or factors are given for each style, these pictures are the last ones.
@@ -262,7 +262,7 @@ def stylize(
         loss there, and a `RegionLeftOut` warning names it.
       protect: a part of the content that stays as it is, a `nst_jax.controls.Protect`.
       opacity: the content's opacity, [h, w] in [0, 1]. The style loss does not see transparent parts.
-      style_opacity: the style's, or a list with one or None for each style.
+      style_opacity: the style's opacity, [h', w'] in [0, 1], or a list with one or None for each style.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
@@ -460,10 +460,13 @@ class RegionLeftOut(UserWarning):
 
 
 def check_controls(given: Given | None, recipe: Recipe) -> None:
-    """Refuse regions, protected or transparent parts with style losses that cannot be masked.
+    """Refuse regions, protected and transparent parts with recipes that cannot have them.
+
+    Such recipes have a style loss that cannot be masked, or styles of single layers (`tap_styles`); and
+    regions do not go with the colours "palette".
 
     Raises:
-      ValueError: naming the argument and the loss.
+      ValueError: naming the argument, and the loss or setting that it does not go with.
     """
     if given is None:
         return
@@ -513,7 +516,7 @@ def _planned(
 
 
 def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.ndarray]:
-    """Check the pictures given as `tap_styles`, in the order of the recipe's; there may be none."""
+    """Check the pictures given for the recipe's `tap_styles`, in that order; there may be none."""
     taps = recipe.terms.tap_styles if pictures else ()
     return [
         _checks.image(f"tap_styles[{tap!r}]", picture)
@@ -648,7 +651,10 @@ def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:
 
 
 def _empty_taps(controls: Controls, recipe: Recipe) -> dict[tuple[int, str], list[str]]:
-    """Return where regions are empty: (number of the region, side) -> taps."""
+    """Return where regions are empty: (number of the region, "content" or "style") -> taps.
+
+    Number 0 is the region of the default style.
+    """
     counts, of_styles = jax.device_get(_totals(controls, recipe))
     found: dict[tuple[int, str], list[str]] = {}
     for tap in recipe.terms.every_style_tap:

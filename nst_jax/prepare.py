@@ -34,7 +34,7 @@ class Scale(NamedTuple):
     shape: Shape  # (height, width) of the canvas
     style_shapes: tuple[Shape, ...]  # (height, width) of each style picture, then of each region's
     steps: int  # number of updates
-    regions: int = 1  # number of regions with styles of their own, with that of the default style
+    regions: int = 1  # number of regions with styles of their own, plus 1 for the default style
 
 
 class Prepared(NamedTuple):
@@ -92,8 +92,8 @@ def enlarged_styles(
 ) -> list[int]:
     """Return the indices of the styles that `style_scale` enlarges beyond the pixels they have.
 
-    Such a style is enlarged all the same, since larger strokes are what is asked for; but an enlarged
-    picture is blurred, so the caller is to be told.
+    Such a style is enlarged all the same, since it gives the larger strokes that the user asks for.
+    But an enlarged picture is blurred, so the callers of this function warn of it.
 
     Args:
       originals: (height, width) of each style, before any resizing.
@@ -186,7 +186,8 @@ def scales_up_to(
       style_shapes: (height, width) of each style at that scale.
       recipe: the recipe whose schedule applies.
       originals: (height, width) of the content and of each style before any resizing. A schedule may
-        compute sizes from these, to round once only. None: the final sizes.
+        compute the sizes of all scales from these, so that each size is rounded only once. None: the
+        final sizes are used for this.
 
     Returns:
       The scales. At a coarser scale, the styles are smaller by the same factor as the canvas, but have
@@ -319,17 +320,18 @@ class Finisher:
     """Finishes the results of one run: realism, and colours that are changed after painting."""
 
     def __init__(self, prepared: Prepared, recipe: Recipe, realism: Any = None) -> None:
-        """Prepare to finish results; `realism` is that of one picture of a sweep, or the recipe's."""
+        """Prepare to finish results; `realism`, if not None, takes the place of the recipe's."""
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
-        # What finishing needs at the scale of the latest picture, since snapshots follow each other.
+        # What finishing needs at the scale of the latest picture. It is kept, since most pictures of a
+        # run have the scale of the picture before.
         self._scale: Scale | None = None
         self._content: AnyImage = prepared.photo
         self._opacity: Any = None
         self._palette: Palette | None = None
 
     def __call__(self, image: Image, scale: Scale, kept: KeptContent | None = None) -> Image:
-        """Return the picture of a canvas at a scale as it is shown; itself, if nothing changes it.
+        """Return a canvas' picture at a scale as it is shown; the same array, if nothing changes it.
 
         What is protected, `kept`, is known to the filters, but not mixed into the picture yet.
         """

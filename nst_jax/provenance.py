@@ -102,7 +102,7 @@ def _left_out(item: Item) -> bool:
 
 
 def _is(value: Any, default: Any) -> bool:
-    plain = type(value) is type(default) and isinstance(value, (bool, int, float))
+    plain = type(value) is type(default) and isinstance(value, (bool, int, float, str))
     return value is default or (plain and bool(value == default))
 
 

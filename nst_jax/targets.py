@@ -22,7 +22,8 @@ from nst_jax.scaling.bands import Bands, bands_of, check_bands_allowed, map_band
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tiles import Grid, Index
 
-# Style tap -> T, [h', w']; None: every position counts once.
+# Style tap -> mask T of the positions of a style, [h', w'], by which a position counts T² times; None:
+# every position counts once.
 StyleMasks: TypeAlias = dict[str, Array] | None
 
 
@@ -122,8 +123,8 @@ def measure_content(
     """Compute the content's features [h', w', c] at the recipe's content taps, and at `held`."""
     network = recipe.network
     taps = tuple(dict.fromkeys((*recipe.terms.content_taps, *([held] if held else []))))
-    # On several devices, the content is cut into the same tiles as the canvas. Their halo (how far the
-    # network sees beyond a tile) depends on all taps.
+    # On several devices, the content is cut into the same tiles as the canvas. The halo of these tiles
+    # (how far the network sees beyond a tile) depends on all taps that the canvas is read at.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -167,7 +168,7 @@ def sum_style(
 ) -> dict[str, Any]:
     """Return the sums over the positions of a style from which its statistics follow, by tap.
 
-    With `masks`, T at each style tap, a position counts T² times.
+    With `masks`, which have a mask T for each style tap, a position counts T² times.
     """
     terms, network = recipe.terms, recipe.network
     own = None
@@ -362,7 +363,7 @@ def measure_masks(controls: Controls, recipe: Recipe) -> MaskedTaps:
             None if mask is None else regions.style_masks_at(mask, taps, reach)
             for mask in controls.style_masks
         ),
-        # A content loss that compares positions with each other has no sum over protected ones.
+        # A content loss that is no sum over positions cannot be limited to protected positions.
         regions.held_at(controls, recipe.terms.taps, reach)
         if recipe.terms.content_loss.additive
         else {},
@@ -381,8 +382,8 @@ def controlled_style(
     Args:
       sums: what `sum_style` returns for each style, then for each region's style.
       shapes: (height, width) of each of these styles. Static.
-      found: the masks at the taps.
-      controls: the masks and numbers.
+      found: the masks at the taps, from `measure_masks`.
+      controls: the masks and numbers of the regions.
       recipe: as in `measure`.
     """
     own = len(sums) - controls.regions + 1
@@ -412,7 +413,10 @@ def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
 
 
 def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str, Array]:
-    """Return the sums of T² of the regions' styles by tap; the default style is there if all `own` are.
+    """Return the sum of T² over each region's style, by tap: [r + 1], that of the default style first.
+
+    The sum of the default style is the smallest among the styles that are blended to it, so that it is
+    0 if any of them is empty.
 
     Args:
       totals: what `style_totals` returns.
@@ -438,13 +442,13 @@ def totals_at_taps(controls: Controls, recipe: Recipe) -> tuple[dict[str, Array]
 
 
 def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the targets of the style loss for several canvases, stacked along a new first axis.
+    """Return the targets of several canvases, or of several regions, stacked along a new first axis.
 
     Where a target's size depends on its style picture, shorter arrays are filled up with zeros at the
     end of each axis. Losses with such targets store how much of them is valid.
 
     Args:
-      targets: the targets for each canvas.
+      targets: the targets of the style loss for each canvas or region.
     """
 
     def stacked(*parts: Any) -> Array:

@@ -18,7 +18,7 @@ from nst_jax.scaling.sharding import Devices
 from nst_jax.vgg.layers import wrap_padded
 from nst_jax.vgg.taps import SMALLEST
 
-# Starts that make noise; of a texture's canvas nothing else is known.
+# The starts that a texture can have: they make noise, and need no content.
 NOISE = (starts.Noise, starts.WhiteNoise, starts.MeanNoise, starts.StyleMeanNoise)
 
 
@@ -39,7 +39,7 @@ def texture(
     devices: Devices = None,
     style_opacity: Any = None,
 ) -> Image:
-    """Synthesise a texture: a picture that is like another one everywhere and depicts nothing.
+    """Synthesise a texture: a picture that looks like another one everywhere, but depicts nothing.
 
     Noise is optimised until its style statistics are those of the style; there is no content. The
     statistics do not say where something is, so the result may have any size.
@@ -105,7 +105,9 @@ def texture(
 
 
 def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
-    """Return the recipe without content, from noise, and if wanted with borders that meet.
+    """Return the recipe without a content loss and with a start of noise.
+
+    With `seamless`, its convolutions go round the border, so that opposite borders of a picture meet.
 
     All that refers to the content's colours and edges (`colors`, `realism`, `matting_weight`) goes with
     the content.
@@ -119,7 +121,7 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
     terms = replace(
         recipe.terms,
         content_weight=0.0,
-        # The content is blank: a loss that divides by how much it varies would divide by 0.
+        # The content is one grey: a content loss that divides by its variance would divide by 0.
         content_loss=losses.CONTENT_MEAN_SQUARE,
         content_taps=("relu1_1",),
         content_layer_weights=(1.0,),
@@ -142,7 +144,7 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
 
 
 def with_canvas_as_it_is(recipe: Recipe) -> Recipe:
-    """Return the recipe with the rule for the canvas' size turned into one for styles alone."""
+    """Return the recipe with its size rule for styles only; the canvas keeps the content's size."""
     pictures = recipe.pictures
     rule = pictures.style_size or pictures.size
     return replace(recipe, pictures=replace(pictures, size=sizes.AsIs(), style_size=rule))

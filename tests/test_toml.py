@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from nst_jax import losses, optimizers, recipes, vgg
+from nst_jax import losses, optimizers, provenance, recipes, vgg
 from nst_jax.recipes import DEFAULT, PRESETS, TF, filters, sizes, starts, toml, walk
 from nst_jax.recipes.toml import from_toml, to_toml, with_value, with_values
 from nst_jax.vgg import layers
@@ -83,6 +83,7 @@ def test_a_preset_comes_back(name):
     assert from_toml(text) == PRESETS[name]
     assert to_toml(from_toml(text)) == text
     assert text.startswith("# ") and text.endswith("\n")
+    assert provenance.of_recipe(from_toml(text)) == provenance.of_recipe(PRESETS[name])
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -162,14 +162,14 @@ class StyleLayer(NamedTuple):
     """A style layer as `--style-layer` gives it."""
 
     tap: str
-    weight: float | None  # None keeps the recipe's
+    weight: float | None  # None keeps the recipe's weight
     file: Path | None  # the style picture of this layer alone; None is the styles of the run
 
 
 def style_layers(chosen: Sequence[str]) -> list[StyleLayer]:
     """Parse texts NAME, NAME=WEIGHT, NAME=FILE or NAME=WEIGHT:FILE; NAME alone has the weight 1.
 
-    What can be read as a number is a weight. (A file of such a name is `./0.5`.)
+    Text that is a number is a weight. (A file with the name 0.5 is given as `./0.5`.)
 
     Raises:
       ValueError: for an unknown or repeated layer, a negative weight, and text that is neither a number
@@ -210,7 +210,11 @@ def _is_number(text: str) -> bool:
 
 
 def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
-    """Return the recipe with these style layers: weights replace all, pictures those of single ones."""
+    """Return the recipe with the style layers that `--style-layer` gives.
+
+    If any has a weight, the layers with weights replace all style layers of the recipe. A layer with a
+    picture takes its style from that picture alone.
+    """
     layers = style_layers(chosen)
     weights = {layer.tap: layer.weight for layer in layers if layer.weight is not None}
     if weights:
@@ -337,7 +341,10 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
 
 
 def with_start(recipe: Recipe, start: Any) -> Recipe:
-    """Return the recipe with another start, which a run then records; a picture or None is none."""
+    """Return the recipe with `start` as its start, so that a run records it.
+
+    If `start` is a picture or None, the recipe is returned unchanged.
+    """
     return recipe.replace(pictures__start=start) if callable(start) else recipe
 
 

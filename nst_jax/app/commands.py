@@ -194,7 +194,8 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
 def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     """Paint the texture of the styles, on a canvas without content."""
     chosen["recipe"] = chosen["recipe"] or GATYS_TEXTURE.name
-    # The size of a texture is no rule for a content, so the recipe keeps its own.
+    # `--size` is the size of the canvas itself, not a rule for resizing a content, so it does not
+    # change the size rule of the recipe.
     recipe = _recipe(chosen | {"size": None, "style_size": None}, styles)
     recipe = texturing.of_texture(recipe, seamless=chosen["tile_seamless"])
     paths = [path for path, _ in styles]
@@ -235,7 +236,7 @@ def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 
 def _blank_picture(shape: tuple[int, int]) -> images.Picture:
-    """Return the content of a texture: a grey picture that no file has."""
+    """Return a grey picture that takes the place of a content in the job of a texture."""
     name = f"blank {shape[1]}x{shape[0]}"
     digest = hashlib.sha256(name.encode()).hexdigest()
     return images.Picture(texturing.blank(shape), None, (), name, digest)

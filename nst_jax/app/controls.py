@@ -44,7 +44,7 @@ def numbers_of(
 
 
 def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
-    """Return the files of regions and protection by the roles that `ReadControls.files` has."""
+    """Return the paths of the files of regions and protection, by the keys of `ReadControls.files`."""
     found: dict[str, Path] = {}
     named: Sequence[RegionFiles] = chosen["regions"]
     for number, region in enumerate(named, 1):
@@ -130,7 +130,7 @@ def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list
     """Return (height, width) of each region's style, before any picture but the maps is decoded.
 
     Args:
-      chosen: as in `read_controls`.
+      chosen: the values of the options `regions` and `region_maps`.
       styles: (height, width) of the styles of the job.
     """
     if maps := chosen.get("region_maps"):
@@ -216,7 +216,9 @@ def mask_of(picture: Picture, argument: str) -> Float[np.ndarray, "h w"]:
     return masks.checked_mask(argument, np.clip(grey, 0, 1))
 
 
-COLOURED = 0.1  # largest difference of the channels of a grey picture, such as a JPEG
+# Up to this difference of a pixel's channels, which are in [0, 1], a picture counts as grey: in a grey
+# picture stored as JPEG, they differ a little.
+COLOURED = 0.1
 
 
 def why_transparent_counts(recipe: Recipe) -> str:
@@ -237,7 +239,7 @@ def given_of(
     """Check the controls against the pictures; return them with the opacities, and notes.
 
     Args:
-      read: what `read_controls` returns.
+      read: regions and protection, from `read_controls`.
       content: the content; the style loss does not see its transparent parts.
       styles: the styles; their transparent parts do not count.
       recipe: the recipe.

@@ -78,7 +78,7 @@ def share_words(terms: Terms, count: int) -> list[str]:
 def style_scale_notes(
     styles: Sequence[Any], scale: Scale, recipe: Recipe, *, of_regions: Sequence[Shape] = ()
 ) -> list[str]:
-    """Return a note on each style that is enlarged beyond its pixels; see `prepare`.
+    """Return a note on each style that `style_scale` enlarges beyond the pixels of its file.
 
     Args:
       styles: the style pictures as they were read.

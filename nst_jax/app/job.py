@@ -48,7 +48,8 @@ class PictureJob(Job):
       resume: the checkpoint from which the run resumes, or None.
       may_preview: whether a preview by a feed-forward network may be written before the first update.
       controls: regions and protection, as they were read.
-      given: the same, checked, with the opacities of the pictures; None if there is nothing of these.
+      given: the controls, checked, and the opacities of the pictures; None if there are no controls and
+        all pictures are opaque.
       notes: what the user is told before the run.
       begun: when the command began, by `time.perf_counter`.
     """
@@ -107,7 +108,7 @@ def picture_job(
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe, region_styles=others)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
     of_regions = [one for role, one in controls.files.items() if role.endswith("_style")]
-    if len(of_regions) < len(others):  # regions of maps, which all have the one style
+    if len(of_regions) < len(others):  # regions from maps: each has the run's only style
         of_regions = list(styles) * len(others)
     pictures = (content, *styles, *of_regions)
     plan = plan_scales(

@@ -61,7 +61,7 @@ class RegionFiles(NamedTuple):
 
     @property
     def paths(self) -> list[Path]:
-        """All of its files."""
+        """The paths of all files of the region."""
         more = [] if self.style_mask is None else [self.style_mask]
         return [self.mask, self.style, *more]
 
@@ -98,7 +98,7 @@ def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
 
 
 class ProtectFile(NamedTuple):
-    """The mask of what is protected, and the amount."""
+    """The mask of a protected part, and the amount of protection, from 0 to 1."""
 
     mask: Path
     amount: float = 1.0

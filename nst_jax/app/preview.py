@@ -94,7 +94,7 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
     seen = [np.asarray(one) for one in prepared.styles]
     style = instant_painter.style_of(seen, recipe.terms.style_shares)
     painted = painter.paint([painter.request(np.asarray(prepared.content), style)])[0]
-    kept = None if prepared.controls is None else kept_of(prepared.photo, prepared.controls)
+    unpainted = None if prepared.controls is None else kept_of(prepared.photo, prepared.controls)
     finish = prepare.Finisher(prepared, recipe)
-    image = finish(jnp.asarray(painted), prepared.scales[0], kept)
-    return np.asarray(with_kept(image, kept))
+    image = finish(jnp.asarray(painted), prepared.scales[0], unpainted)
+    return np.asarray(with_kept(image, unpainted))

@@ -84,7 +84,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
 ) -> instant_painter.InstantPrograms:
-    """Return the functions that `instant` compiles, as `kept_in` does those of a style transfer."""
+    """Return the functions that `instant` compiles; a folder keeps their programs, see `kept_in`."""
     if place is None or not _sources():
         return instant_painter.PROGRAMS
     kept = partial(Kept, place=place, static=("precision",), say=say)
@@ -97,7 +97,7 @@ def instant_kept_in(
 
 
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
-    """Return the functions that a dream compiles, as `kept_in` does those of a style transfer."""
+    """Return the functions that a dream compiles; a folder keeps their programs, see `kept_in`."""
     if place is None or not _sources():
         return dreaming.PROGRAMS
     return dreaming.PROGRAMS._replace(

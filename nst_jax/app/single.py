@@ -384,7 +384,7 @@ class Recorder:
 
     @property
     def _nothing(self) -> str:
-        """Say, as a phrase for a message, what the result's file has if no canvas was written."""
+        """A phrase for messages: what is in the result's file if no canvas was written."""
         if self._previewed:
             return f"{self.job.outputs.picture.name} is only a preview"
         return "nothing was written"
@@ -475,7 +475,7 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
         range(len(job.styles)),
         [role for role in job.inputs if role.startswith("style")],
         job.styles,
-        scales[-1].style_shapes[: len(job.styles)],  # those of regions come after them
+        scales[-1].style_shapes[: len(job.styles)],  # the styles of regions follow
         share_words(recipe.terms, len(job.styles)),
         strict=True,
     ):

@@ -1,8 +1,8 @@
 """Colours of pictures: their means and covariances matched, and luminance and chroma exchanged.
 
 All functions are traceable and differentiable, work on one picture [h, w, 3], and do not clip: a caller
-that needs values in [0, 1] clips them. `RIDGE` on the diagonals of covariances keeps constant, grey and
-two-coloured pictures, whose covariances have no inverse, finite.
+that needs values in [0, 1] clips them. The covariances of constant, grey and two-coloured pictures have
+no inverse; `RIDGE` is added to their diagonals, so that results are finite for such pictures too.
 
 References:
   Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling Perceptual Factors in Neural Style Transfer",
@@ -25,14 +25,16 @@ from nst_jax._types import AnyImage, Image
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 from nst_jax.losses.sums import at_least_float32
 
-# Added to the diagonal of each covariance. The source adds 1e-5, by which the covariance of a
-# recoloured picture can miss the wanted one by over 1e-4, if a colour hardly varies in it.
+# Added to the diagonal of each covariance, so that it has an inverse. The source adds 1e-5. That is too
+# much for a picture that hardly varies along some direction of colour: the covariance of the recoloured
+# picture then misses the wanted one by over 1e-4.
 RIDGE = 1e-6
 
 # The weights of red, green and blue in the luminance Y of ITU-R BT.601, as in the source.
 LUMA = np.array((0.299, 0.587, 0.114))
 
-LEAST_LIGHT = 1e-7  # linear RGB below this counts as this, since a cube root has no slope at 0
+# Linear RGB is raised to at least this before OKLab takes cube roots, whose slope is infinite at 0.
+LEAST_LIGHT = 1e-7
 
 Vector: TypeAlias = Float[Array, "3"]
 Opacity: TypeAlias = Float[Array | np.ndarray, "_ _"]  # of a picture, 0 to 1
@@ -111,8 +113,9 @@ def _root_and_basis(matrix: Matrix) -> tuple[Matrix, Vector, Matrix]:
 
 @_root.defjvp
 def _root_jvp(primals: tuple[Matrix], tangents: tuple[Matrix]) -> tuple[Matrix, Matrix]:
-    # From R R = A follows R' R + R R' = A', which is solved in the basis of the eigenvectors. JAX's own
-    # rule divides by differences of eigenvalues, which are 0 for a grey picture.
+    # From R R = A, with R the root of A, follows R' R + R R' = A' for the derivatives. It is solved in
+    # the basis of the eigenvectors, where each entry is divided by a sum of two roots. JAX's own rule
+    # divides by differences of eigenvalues, which are 0 for a grey picture.
     root, roots, vectors = _root_and_basis(primals[0])
     inside = _product(_product(vectors.T, tangents[0]), vectors)
     inside = inside / (roots[:, None] + roots[None])
@@ -128,8 +131,9 @@ def _rotation(matrix: Matrix) -> Matrix:
 
 @_rotation.defjvp
 def _rotation_jvp(primals: tuple[Matrix], tangents: tuple[Matrix]) -> tuple[Matrix, Matrix]:
-    # The change is antisymmetric in the basis of the singular vectors. JAX's own rule divides by
-    # differences of singular values.
+    # In the basis of the singular vectors, the derivative of the rotation is antisymmetric, and each
+    # entry is divided by a sum of two singular values. JAX's own rule divides by their differences,
+    # which may be 0.
     left, values, right = jnp.linalg.svd(primals[0])
     inside = _product(_product(left.T, tangents[0]), right.T)
     inside = (inside - inside.T) / (values[:, None] + values[None])
@@ -137,10 +141,10 @@ def _rotation_jvp(primals: tuple[Matrix], tangents: tuple[Matrix]) -> tuple[Matr
 
 
 def transport_map(own: Matrix, wanted: Matrix) -> Matrix:
-    """Return the symmetric map between covariances that moves colours least: optimal transport.
+    """Return the symmetric matrix between two covariances that moves colours least: optimal transport.
 
-    T = A^-½ (A^½ B A^½)^½ A^-½ for covariances A and B. Of all maps with T A Tᵀ = B it has the least
-    mean squared distance between a colour and its image.
+    T = A^-½ (A^½ B A^½)^½ A^-½ for covariances A and B. Of all matrices with T A Tᵀ = B it has the
+    least mean squared distance between a colour c and T c.
 
     Args:
       own: covariance A of the colours that are mapped.
@@ -156,8 +160,9 @@ def transport_map(own: Matrix, wanted: Matrix) -> Matrix:
       [2.0, 0.0, 0.0]
     """
     lower, other = _factors(own, wanted)
-    # The formula with A = L Lᵀ and B = M Mᵀ: T = M R L^-1, R the rotation that makes T symmetric. It
-    # takes no root of a product of covariances, in which float32 would lose small eigenvalues.
+    # With A = L Lᵀ and B = M Mᵀ the formula becomes T = M R L^-1, where R is the rotation that makes T
+    # symmetric. It needs no root of a product of covariances, in which float32 would lose small
+    # eigenvalues.
     found = _over(_product(other, _rotation(_product(other.T, lower))), lower)
     return (found + found.T) / 2
 
@@ -172,7 +177,10 @@ def _over(matrix: Matrix, lower: Matrix) -> Matrix:
 
 
 def pca_map(own: Matrix, wanted: Matrix) -> Matrix:
-    """Return the map B^½ A^-½ between covariances, which whitens and colours along principal axes.
+    """Return the matrix B^½ A^-½ between two covariances, which maps along principal axes.
+
+    It first scales colours along the principal axes of A so that their covariance is the identity, then
+    scales along the principal axes of B.
 
     Args:
       own: covariance A of the colours that are mapped.
@@ -185,10 +193,10 @@ def pca_map(own: Matrix, wanted: Matrix) -> Matrix:
 
 
 def cholesky_map(own: Matrix, wanted: Matrix) -> Matrix:
-    """Return the map L_B L_A^-1 between covariances, of their Cholesky factors.
+    """Return the matrix L_B L_A^-1 between two covariances, made from their Cholesky factors.
 
-    Red decides on red, red and green on green, and all three on blue, so the order of the channels
-    matters, unlike in the other maps.
+    The matrix is lower triangular: the new red depends on red alone, the new green on red and green,
+    and the new blue on all three. So the order of the channels matters, unlike for the other maps.
 
     Args:
       own: covariance A of the colours that are mapped.
@@ -216,7 +224,8 @@ def with_colors_of(
 ) -> Image:
     """Return a picture with the mean and covariance of another picture's colours, by a linear map.
 
-    Departure from the source: the notebook's own choice is "pca", and 1e-5 where `RIDGE` is.
+    Departures from the source: the notebook uses the map "pca", here the default is "transport"; and it
+    adds 1e-5 to the diagonals of covariances, here `RIDGE` is added.
 
     Args:
       picture: [h, w, 3] in [0, 1].
@@ -294,7 +303,8 @@ def matched_luminance(
 
 
 def _with_ycbcr_chroma(picture: Image, other: Image) -> Image:
-    # The inverse of YCbCr adds Y to each channel, so to exchange Y is to add the difference of the two.
+    # YCbCr is converted to RGB by adding Y to each channel. So the channels of `other` keep their
+    # chroma and get another Y if the difference of the two luminances is added to each of them.
     return luminance(picture) + (other - luminance(other))
 
 

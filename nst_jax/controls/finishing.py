@@ -17,16 +17,18 @@ from nst_jax.controls.guided_filter import filtered_by_guide
 from nst_jax.controls.regions import with_kept
 from nst_jax.images.palettes import Palette, palette_of, recoloured
 
-# Whose colours a picture gets, and how; the values of `pictures.colors`.
+# Whose colours a picture gets, and how: the values of `pictures.colors`. `recolored` and `finished` say
+# what each does.
 COLORS = ("style", "content", "luminance", "content-after", "palette")
 
-# Windows of the guided filter: their radius as a share of the picture's longer side, and ε. A deviation
-# of 0.01 (2.5 of 255 levels) is the noise of a photograph, which a smaller ε would make visible.
+# The guided filter: the radius of its windows as a share of the picture's longer side, and its ε, a
+# variance. Differences of colour with a standard deviation below the root of ε, 0.01 (2.5 of 255
+# levels), count as the photograph's noise; a smaller ε would bring this noise into the result.
 RADIUS_SHARE = 1 / 32
 EPSILON = 1e-4
 
-# A picture of more pixels is filtered in strips of rows, since the filter keeps so many float32 numbers
-# for each pixel.
+# A picture of more than `MOST_PIXELS` pixels is filtered in strips of rows, to save memory: the filter
+# keeps about `FILTER_NUMBERS` float32 numbers for each pixel.
 MOST_PIXELS, FILTER_NUMBERS = 2**19, 90
 
 
@@ -62,8 +64,8 @@ def recolored(
       content: [h, w, 3] in [0, 1].
       styles: one or several styles, [h', w', 3] in [0, 1].
       colors: one of `COLORS`. "content" gives each style the mean and covariance of the content's
-        colours; "luminance" makes all pictures grey, and gives each style the mean and deviation of the
-        content's luminance; the others change nothing here.
+        colours; "luminance" makes all pictures grey, and gives each style the mean and standard
+        deviation of the content's luminance; the others change nothing here.
       color_map: the linear map of "content", a key of `color.MAPS`.
       opacity: of the content, [h, w] in [0, 1]; transparent pixels count in no mean and covariance.
         None: all pixels count.
@@ -95,7 +97,8 @@ def mixed_palette(
 
     Args:
       styles: pictures [h, w, 3] in [0, 1].
-      shares: a weight for each style, of any positive sum. A style without a share does not count.
+      shares: a weight for each style, of any positive sum. A style of share 0 does not count,
+        not even for the range of the colours.
       opacities: see `palette_of`.
 
     Returns:
@@ -126,7 +129,7 @@ def filter_radius(height: int, width: int) -> int:
 
 
 def rows_at_once(height: int, width: int) -> int:
-    """Return how many rows of a picture are filtered at once, without the rows around them."""
+    """Return how many rows of a picture are filtered at once, not counting those read around them."""
     return min(height, max(2 * filter_radius(height, width), MOST_PIXELS // width))
 
 
@@ -146,7 +149,8 @@ def realistic(
     """Return a picture brought back to the edges of a photograph.
 
     The picture is mixed with what the guided filter makes of it: a locally affine function of the
-    photograph. A large picture is filtered in strips of rows, with the result of one piece to rounding.
+    photograph. A large picture is filtered in strips of rows; the result then differs from that of
+    filtering the whole picture at once by rounding errors only.
 
     Args:
       image: the picture [h, w, 3] in [0, 1].
@@ -181,7 +185,7 @@ def realistic(
 
 def _filtered_in_strips(image: Image, content: Image, radius: int, rows: int) -> Image:
     """Filter a picture strip by strip, each with the rows beyond it on which its result depends."""
-    height, halo = image.shape[0], 2 * radius  # the means of fits, each made from a window
+    height, halo = image.shape[0], 2 * radius  # a mean of fits reads a window, and each fit another
     count = -(-height // rows)
     below = count * rows - height + halo
     padded = [jnp.pad(one, ((halo, below), (0, 0), (0, 0))) for one in (image, content)]
@@ -208,7 +212,7 @@ def finished(
     kept: KeptContent | None = None,
     opacity: Any = None,
 ) -> Image:
-    """Return what is shown of a canvas: first brought back to the photograph's edges, then coloured.
+    """Return the picture that is shown of a canvas: edges are changed first, then colours.
 
     What is protected is not mixed in here; `with_kept` does that afterwards.
 

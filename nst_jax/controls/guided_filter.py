@@ -1,9 +1,9 @@
 """The guided filter: a picture as a locally affine function of another, the guide.
 
-In every window of pixels a picture p is fitted by p ≈ a · I + b, I the colour of the guide. The result
-takes at each pixel the mean of the fits of all windows that contain it. Its edges are therefore the
-guide's: where the guide is constant the result is smooth, and where the guide has an edge the result
-may have one.
+In every window of pixels a picture p is fitted by p ≈ a · I + b, where I is the guide's colour, and a
+and b are constant in the window. At each pixel, the result is the mean of the fits of all windows that
+contain the pixel. The edges of the result are therefore the guide's: where the guide is constant the
+result is smooth, and where the guide has an edge the result may have one.
 
 References:
   He, Sun, Tang, "Guided Image Filtering", IEEE Transactions on Pattern Analysis and Machine
@@ -24,12 +24,13 @@ Planes: TypeAlias = Float[Array, "h w *c"]
 def box_sums(planes: Planes, radius: int) -> Planes:
     """Return, for each pixel, the sum over the square window of side 2 `radius` + 1 around it.
 
-    Pixels beyond the border count as 0. Sums of 1, 2, 4, ... neighbours are doubled and put together,
-    so that a sum takes some 2 log2(side) additions along each axis, and rounds as little as by pairs.
+    Pixels beyond the border count as 0. Along each axis, sums of 1, 2, 4, ... neighbours are made by
+    doubling, and those that together have the length of the window are added. This takes about
+    2 log2(side) additions, and its rounding errors are as small as those of pairwise summation.
 
     Args:
       planes: [h, w, ...].
-      radius: from 0.
+      radius: in pixels, 0 or more.
 
     Returns:
       The sums, of the same shape.
@@ -66,7 +67,8 @@ def solve_symmetric(
 ) -> Float[Array, "h w n m"]:
     """Solve a system of equations A x = y at each pixel, A symmetric and positive definite.
 
-    Written out as a Cholesky decomposition of planes: LAPACK's would be called once for each pixel.
+    The Cholesky decomposition is written out here, with one array [h, w] for each entry of the
+    matrices, since JAX's own would call LAPACK once for each pixel.
 
     Args:
       matrix: [h, w, n, n].
@@ -104,16 +106,17 @@ def filtered_by_guide(
     """Return a picture as a locally affine function of a guide.
 
     In each window: a = (Σ + ε U)^-1 cov(I, p), b = mean(p) - a · mean(I), with Σ the covariance of the
-    guide's colours I. The result at a pixel is mean(a) · I + mean(b), the means over all windows that
-    contain the pixel. Windows at the border are cut off by it, as in the authors' code.
+    guide's colours I, and U the identity matrix. The result at a pixel is mean(a) · I + mean(b), the
+    means over all windows that contain the pixel. Windows that reach beyond the border of the picture
+    have fewer pixels, as in the authors' code.
 
     Args:
       picture: p, [h, w, 3].
       guide: I, [h, w, 3], of the same size.
       radius: of the windows, whose side is 2 `radius` + 1 pixels.
       epsilon: ε. Variance of the guide below this counts as noise, and is smoothed.
-      inside: 1 for pixels that count, 0 for others, so that a part of a picture gets the values of the
-        whole: see `finishing.realistic`. None: all pixels count.
+      inside: 1 for pixels that count, 0 for those that are left out of all windows, such as the rows
+        with which `finishing.realistic` pads a strip at the picture's border. None: all pixels count.
 
     Returns:
       [h, w, 3].
@@ -132,7 +135,8 @@ def filtered_by_guide(
     if radius < 0:
         raise ValueError(f"`radius`: expected 0 or more pixels, got {radius}")
     picture, guide = (at_least_float32(jnp.asarray(one)) for one in (picture, guide))
-    # Differences to a middle grey are smaller, so that products lose fewer digits.
+    # Colours are taken relative to a middle grey: such numbers are smaller, so the covariances, which
+    # are differences of products, lose fewer digits.
     colors, wanted = guide - 0.5, picture - 0.5
     mask = jnp.ones(guide.shape[:2], guide.dtype) if inside is None else inside
     count = jnp.maximum(box_sums(mask, radius), 1.0)

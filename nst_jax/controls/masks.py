@@ -25,11 +25,11 @@ REACHES = {
     "simple": "the mask, resized to the tap",
 }
 
-THRESHOLD = 0.5  # least value of a pixel inside, where a mask is made binary
+THRESHOLD = 0.5  # where a mask is made binary, pixels of at least this value are inside
 
-STEPS = 2**16  # a resized mask has values k / STEPS
+STEPS = 2**16  # values of a resized mask are rounded to multiples of 1 / STEPS
 
-LEAST_INSIDE = 1e-3  # a mask with no larger value is empty: half of an 8-bit level
+LEAST_INSIDE = 1e-3  # a mask of smaller values only, about half an 8-bit level, counts as empty
 
 
 def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarray:
@@ -94,7 +94,8 @@ def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarra
 def check_proportions(argument: str, mask: Shape, picture: Shape, what: str) -> None:
     """Refuse a mask whose proportions differ from those of its picture by more than a pixel.
 
-    The pixel is that of the smaller of the two, since the sides of a reduced picture are rounded.
+    A difference of one pixel, in the smaller of the two, is allowed, because the sides of a picture are
+    rounded when it is reduced.
 
     Args:
       argument: the caller's name for the mask, used in messages.
@@ -106,7 +107,8 @@ def check_proportions(argument: str, mask: Shape, picture: Shape, what: str) -> 
       ValueError: naming both sizes.
     """
     (mask_height, mask_width), (height, width) = mask, picture
-    # How far each side is from the one that the other side asks for, in pixels of either.
+    # How far each side is from the length that would give the other picture's proportions: the sides of
+    # the mask in its pixels, then those of the picture in its pixels.
     apart = (
         abs(mask_height - mask_width * height / width),
         abs(mask_width - mask_height * width / height),
@@ -123,8 +125,8 @@ def check_proportions(argument: str, mask: Shape, picture: Shape, what: str) -> 
 def resized_masks(masks: Float[Array, "h w n"], shape: Shape) -> Float[Array, "h2 w2 n"]:
     """Resize masks to (height, width), antialiased, in steps of 2^-16.
 
-    The filter's weights sum to 1 but for rounding errors. With the steps, pixels far inside stay
-    exactly 1, and pixels far outside exactly 0.
+    The filter's weights sum to 1 only up to rounding errors. Rounding the result to these steps makes
+    pixels far inside exactly 1, and pixels far outside exactly 0.
     """
     return jnp.round(antialiased_masks(masks, shape) * STEPS) / STEPS
 
@@ -141,9 +143,9 @@ def at_taps(
 
     With `"inside"`, a position is inside if its whole receptive field is; what the network pads beyond
     the picture's border counts as inside. With `"all"`, it is inside if any pixel of its receptive
-    field is. Both make the mask binary first, at 0.5. Then the positions inside are grown: a position
-    becomes one of them if one is at most `growth` rows and columns away. With `"simple"`, the mask is
-    resized, antialiased, and keeps its soft edges.
+    field is. Both make the mask binary first, at 0.5. At last the area inside is grown by all positions
+    that are at most `growth` rows and columns away from it. With `"simple"`, the mask is resized,
+    antialiased, and keeps its soft edges.
 
     Args:
       masks: [h, w, n] in [0, 1], n masks of the size of the picture.
@@ -174,14 +176,15 @@ def at_taps(
         shape = masks.shape[0], masks.shape[1]
         return {tap: resized_masks(masks, feature_shape(tap, *shape, ceil)) for tap in names}
     inside = (masks >= THRESHOLD).astype(masks.dtype)
-    # What spreads from layer to layer: being seen from inside, or from outside.
+    # `spread` is 1 at positions whose receptive field has a pixel inside (for "all"), or a pixel
+    # outside (for "inside"). From layer to layer, more positions get the value 1.
     spread = inside if reach == "all" else 1 - inside
     layers = list(LAYERS)
     found, block = {}, 0
     for name in layers[: max(map(layers.index, names.values())) + 1]:
         if halvings(name) > block:
             spread, block = _pooled(spread, ceil), halvings(name)
-        spread = _dilated(spread, 1)  # by a 3 x 3 convolution
+        spread = _dilated(spread, 1)  # a 3 x 3 convolution sees one position further on each side
         if name in names.values():
             found[name] = _dilated(spread if reach == "all" else 1 - spread, growth)
     return {tap: found[name] for tap, name in names.items()}
@@ -198,7 +201,7 @@ def _dilated(masks: Float[Array, "h w n"], radius: int) -> Float[Array, "h w n"]
 
 
 def _pooled(masks: Float[Array, "h w n"], ceil: bool) -> Float[Array, "h2 w2 n"]:
-    """Return the largest value of each 2 x 2 window, as a pooling of the network has windows."""
+    """Return the largest value of each 2 x 2 window, with the windows of the network's poolings."""
     odd = [side % 2 for side in masks.shape[:2]]
     if not ceil:
         height, width = (side - rest for side, rest in zip(masks.shape[:2], odd, strict=True))

@@ -1,8 +1,8 @@
 """The matting Laplacian: how far a picture is from being a locally affine function of a photograph.
 
 xᵀLx is the sum over all windows of 3 x 3 pixels of the least squared error with which the picture x can
-be fitted there by an affine function of the photograph's colours. So it is 0 for every picture that
-shades the photograph's own edges, and grows with edges that the photograph does not have.
+be fitted there by an affine function of the photograph's colours. So it is near 0 for a picture whose
+edges are all edges of the photograph, and grows with edges that the photograph does not have.
 
 References:
   Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", IEEE Transactions on
@@ -19,8 +19,9 @@ from nst_jax.losses.sums import at_least_float32
 
 SIDE, COUNT = 3, 9  # of a window: its side in pixels, its number of pixels
 
-# ε, divided by the number of pixels of a window where it is added to a covariance: a deviation of 0.01,
-# as in `finishing`. The sources have 1e-7, with which the style is painted into the photograph's noise.
+# ε, the regularisation of the fits: ε / COUNT = 1e-4 is added to the variances of a window's colours.
+# Differences with a standard deviation below 0.01 then count as noise, as in `finishing`. The sources
+# have ε = 1e-7, so small that the photograph's noise counts as edges, which the style may follow.
 EPSILON = COUNT * 1e-4
 
 Windows = Float[Array, "rows columns 9 3"]
@@ -52,10 +53,11 @@ def _residuals(picture: AnyImage, photo: AnyImage, epsilon: float) -> tuple[Wind
 def laplacian_product(picture: AnyImage, photo: AnyImage, epsilon: float = EPSILON) -> Image:
     """Return Lx, the product of a photograph's matting Laplacian and a picture.
 
-    The matrix L, of as many rows as there are pixels, is never formed.
+    The matrix L, of as many rows as there are pixels, is never formed. Each channel of the picture is
+    multiplied separately.
 
     Args:
-      picture: x, [h, w, 3], of at least 3 pixels a side; each channel by itself.
+      picture: x, [h, w, 3], of at least 3 pixels a side.
       photo: the photograph, [h, w, 3] in [0, 1].
       epsilon: ε, the regularisation of the fits.
 

@@ -2,7 +2,8 @@
 
 The style loss of a region compares the statistic of the canvas over the region with that of the
 region's style. A position counts T² times, with T the region's mask at the tap, and sums are divided by
-the sum of T². So a statistic stays a sum over positions, and tiles and bands stay exact.
+the sum of T². So a statistic is still made of sums over positions, and canvases that are computed in
+tiles or bands still get the same losses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -82,7 +83,10 @@ class Given(NamedTuple):
 
     @property
     def soft(self) -> bool:
-        """Whether a position may count in part, even if masks are made binary at the taps."""
+        """Whether opacities or the amount of protection have values between 0 and 1.
+
+        Then a position of a tap may count in part, even if the masks of regions are made binary.
+        """
         amount = 0 if self.protect is None else self.protect.amount
         opacities = (self.opacity, *self.style_opacities)
         partly = any(one is not None and ((one > 0) & (one < 1)).any() for one in opacities)
@@ -94,7 +98,7 @@ class Given(NamedTuple):
         return [(region.style.shape[0], region.style.shape[1]) for region in self.regions]
 
     def facts(self) -> dict[str, Any]:
-        """Return all masks, pictures and numbers by name, for a run's identity."""
+        """Return all masks, pictures and numbers by name; two runs are the same only if these are."""
         found: dict[str, Any] = {}
         for number, region in enumerate(self.regions, 1):
             found |= {
@@ -135,8 +139,8 @@ def checked_controls(
 
     Raises:
       TypeError: if a value is of another type.
-      ValueError: if a mask is none, is empty or has other proportions than its picture, for a weight or
-        amount out of range, and if all weights are 0.
+      ValueError: if a mask is not a valid mask, is empty, or has other proportions than its picture;
+        if there are too many regions; and if a weight or an amount is out of range.
     """
     found = Given(
         _checked_regions(content, regions),
@@ -292,11 +296,12 @@ def _is_several(value: Any) -> bool:
 
 # --- Colour-coded maps ----------------------------------------------------------------------------
 
-# Share of a map that a colour must cover to be that of a region. Others, as along smoothed edges,
-# belong to the nearest of these colours.
+# Smallest share of the content's map that a colour must cover to define a region. Pixels of rarer
+# colours, as along smoothed edges, belong to the region with the nearest colour.
 LEAST_SHARE = 0.005
 
-# Largest distance of a pixel of a style's map to a region's colour, in 8-bit levels.
+# Largest distance of a pixel of a style's map to the colour of its region, in 8-bit levels of RGB.
+# Pixels farther from all of these colours belong to no region.
 FARTHEST = 48
 
 
@@ -387,15 +392,16 @@ class Controls(NamedTuple):
     """Masks and numbers of the controls of one canvas at one size: arrays, for traced functions."""
 
     masks: Float[Array, "*batch h w r"]  # of the regions, without that of the default style
-    weights: Float[Array, "*batch r1"]  # of the style loss: that of the default style first
-    style_masks: tuple[Any, ...]  # [h', w'] of each style, then of each region's; None: all counts
+    weights: Float[Array, "*batch r1"]  # of the r + 1 style losses, that of the default style first
+    # A mask [h', w'] for each style, then for each region's style; None: all of the style counts.
+    style_masks: tuple[Any, ...]
     opacity: Any  # [h, w] of the content; None if it is opaque
     protect: Any  # [h, w], or None
     amount: Float[Array, "*batch"]  # of protection
 
     @property
     def regions(self) -> int:
-        """Number of regions, with that of the default style."""
+        """Number of regions, counting that of the default style."""
         return int(self.masks.shape[-1]) + 1
 
 
@@ -464,8 +470,8 @@ class Reach(NamedTuple):
 def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
     """Return the share of each region in each pixel, that of the default style first.
 
-    Shares sum to 1: where masks overlap, they are divided by their sum; what they leave is the default
-    style's.
+    Shares sum to 1 in each pixel. Where the masks' sum is over 1, they are divided by it; where it is
+    below 1, the default style has the rest.
 
     Args:
       drawn: the masks of the regions, r of them, without that of the default style.
@@ -483,8 +489,9 @@ def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
 def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Array]:
     """Return T of each region at the style taps, [h', w', r1], that of the default style first.
 
-    Of binary masks, a pixel belongs to the region with the largest share in it, and to all of them if
-    several are equal. Transparent pixels belong to none. Protected positions have T times 1 - amount.
+    T is the mask of a region at a tap. Unless the reach is "simple", a pixel belongs to the region that
+    has the largest share in it; if several have the largest share, it belongs to all of these.
+    Transparent pixels belong to none. At protected positions, T is multiplied by 1 - amount.
     """
     shares = shares_of_pixels(controls.masks)
     if reach.reach != "simple":
@@ -501,7 +508,7 @@ def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[
 def style_masks_at(
     mask: Float[Array, "h w"], taps: Sequence[str], reach: Reach
 ) -> dict[str, Array]:
-    """Return T of one style at the style taps, [h', w']."""
+    """Return T, the mask of one style, at the style taps, [h', w']."""
     return {tap: found[..., 0] for tap, found in reach.at_taps(mask[..., None], taps).items()}
 
 
@@ -523,7 +530,8 @@ def guides_of(
     Args:
       at_taps: T of each region at the style taps, [h', w', r1].
       weights: weights of the regions' style losses.
-      style_totals: sum of T² of each region's style, by tap; any positive number if all of it counts.
+      style_totals: sum of T² over each region's style, by tap; only whether it is 0 matters, so it may
+        be any positive number for a style without a mask.
       held: what `held_at` returns.
     """
     totals = {tap: total(mask) for tap, mask in at_taps.items()}
@@ -538,13 +546,13 @@ def guides_of(
 
 # --- Protection -----------------------------------------------------------------------------------
 
-# The taps at which the content of a protected part is held in addition, the first that the recipe's
-# network reaches.
+# A further content loss holds protected parts near the content. It is computed at one tap: the first of
+# these that is no deeper than the deepest tap of the recipe.
 HELD_TAPS = ("relu2_2", "relu1_2", "relu1_1", "preact1_1")
 
 
 def held_tap(taps: Sequence[str]) -> str:
-    """Return the tap at which the content of a protected part is held, given the recipe's taps.
+    """Return the tap of the content loss that holds protected parts, given the recipe's taps.
 
     Example:
       >>> from nst_jax.controls.regions import held_tap
@@ -556,9 +564,10 @@ def held_tap(taps: Sequence[str]) -> str:
 
 
 def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Any]:
-    """Return the root of the weight with which the content is held, [h', w', 1] at one tap.
+    """Return the roots of the weights of positions in the content loss that holds protected parts.
 
-    The weight is the amount of protection, resized; no tap without protection.
+    They are square roots, [h', w', 1] at the single tap of `held_tap`. A weight is the amount of
+    protection times the mask, resized to the tap. Without protection, the result is empty.
     """
     if controls.protect is None:
         return {}
@@ -579,9 +588,10 @@ def with_kept(image: Float[Array, "h w 3"], kept: KeptContent | None) -> Float[A
     """Return the image that a canvas shows: mixed with the content where that is protected.
 
     It is (1 - k) canvas + k content, with k the amount of protection of a pixel. So the gradient that
-    the optimiser sees is that of the losses of the image times 1 - k. Unlike a gradient that is scaled
-    afterwards, it is the gradient of a function, as L-BFGS needs, and Adam, which divides by the
-    gradient's size, moves the pixel less, too.
+    the optimiser sees is 1 - k times that of the losses of the image. Scaling the gradient afterwards
+    would be worse: it would no longer be the gradient of a function, as L-BFGS needs, and would hardly
+    change Adam's updates, since Adam divides by the gradient's size. Here a pixel of the image changes
+    by only 1 - k times what the canvas changes, with any optimiser.
 
     Example:
       >>> import jax.numpy as jnp

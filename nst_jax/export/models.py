@@ -40,8 +40,8 @@ class Program:
         dictionaries of arrays.
       inputs: function of the sizes; returns the shapes of the inputs by name, in their order.
       sides: names of the sizes on which the inputs depend.
-      smallest: shortest side of a picture in px, if the sizes are numbers.
-      smallest_of_any: shortest side of a picture in px, if the sizes are symbolic.
+      smallest: least length in px that a picture's sides may have, if the sizes are numbers.
+      smallest_of_any: the same if the sizes are symbolic.
       about: one phrase on each input and output, by name.
     """
 

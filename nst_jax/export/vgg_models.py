@@ -146,7 +146,7 @@ def step_model(
       A `Model`.
 
     Raises:
-      ValueError: for a recipe whose style loss compares positions.
+      ValueError: for a recipe whose style loss compares positions, or that has a `matting_weight`.
 
     Example:
       >>> import nst_jax as nst
@@ -166,9 +166,9 @@ def step_model(
         )
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
-    # With symbolic sides, JAX must know while tracing that a pyramid has all its levels. So no level of
-    # the optimiser's that is to be halved may have a side shorter than `NARROWEST`, and no level of the
-    # variables' may be shorter than 1 px.
+    # A program of symbolic sides is traced for pictures so large that pyramids have all their levels.
+    # In the pyramid of L-BFGS, every level that is halved then has sides of `NARROWEST` px or more; in
+    # the pyramid whose levels the optimiser updates in place of pixels, every level has 1 px or more.
     levels = getattr(recipe.descent.optimizer, "levels", 0)
     smallest = max(SMALLEST, 1 << recipe.descent.pyramid_levels)
     measured = _smallest_of_any(recipe.terms.taps, recipe.network)
@@ -199,7 +199,7 @@ def step_model(
     return Model(
         name="step",
         summary=f"one update of the optimiser of the recipe {recipe.name!r}",
-        open_in_onnx=False,  # not those of guarded L-BFGS
+        open_in_onnx=False,  # jax2onnx cannot convert guarded L-BFGS with symbolic sizes
         programs=programs,
         weights=_weights_down_to(params, recipe.terms.taps),
         facts={
@@ -223,7 +223,7 @@ _ABOUT_STEP = {
 
 @dataclass(frozen=True)
 class _Run:
-    """The functions of a run over named arrays instead of this package's records."""
+    """The functions of a run, which take and return dictionaries of arrays by name."""
 
     params: Params
     recipe: Recipe

@@ -20,7 +20,9 @@ from nst_jax._types import Image
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 
 RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inverted
-GREY = 6e-5  # a style whose covariance of a and b has no larger number than this counts as grey
+GREY = (
+    6e-5  # a style counts as grey if all entries of the covariance of a and b are smaller than this
+)
 ROUNDS = 5  # of the filter that smooths a and b
 SHARPNESS = 10.0  # how fast the weight of a neighbour falls with its difference in lightness
 
@@ -28,8 +30,8 @@ SHARPNESS = 10.0  # how fast the weight of a neighbour falls with its difference
 class Palette(NamedTuple):
     """The colours of one or several styles in OKLab, as far as `recoloured` needs them."""
 
-    least: Float[Array, "*batch 3"]  # of L, a, b
-    most: Float[Array, "*batch 3"]
+    least: Float[Array, "*batch 3"]  # the smallest L, a and b of any pixel
+    most: Float[Array, "*batch 3"]  # the largest
     mean: Float[Array, "*batch 3"]
     covariance: Float[Array, "*batch 3 3"]
 
@@ -73,8 +75,8 @@ def recoloured(
     L, a and b are limited to the ranges of the style's. Then a and b are those of the content, moved to
     the mean and covariance of the style's, and smoothed by five rounds of a joint bilateral filter:
     each pixel becomes the mean of its 3 x 3 neighbours, weighted by exp(-10 |difference of L|). At last
-    all are limited again. The lightness L of the painting is kept. If the style is grey, with hardly
-    any variance of a and b, the lightness is moved to the mean and variance of the style's as well.
+    all are limited again. The lightness L stays that of the painting. Only if the style is grey, with
+    hardly any variance of a and b, L, a and b are moved together to the style's mean and covariance.
 
     The formula of OKLab is for linear RGB; like the source, this function gives it sRGB.
 
@@ -115,7 +117,7 @@ def recoloured(
 
 
 def _lab(image: Image) -> Image:
-    # At least float32: a cube root of 8 bits would be coarse.
+    # In float32 at least: a cube root in bfloat16, whose numbers have 8 bits, would be coarse.
     return oklab_of_linear(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
 
 

@@ -54,8 +54,8 @@ def masked_moment_sums(
 ) -> Moments:
     """Return the sums of T² F and T² FᵀF over the positions of features [h, w, c], with a mask T.
 
-    So each position counts T² times in both moments, and the covariance is that of features of which
-    there are so many; the features are not multiplied by T, which would move their mean.
+    So each position counts T² times in both moments, as if it occurred so often in the picture.
+    Multiplying the features by T before taking both moments would move their mean.
     """
     del products  # as in `moment_sums`
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)

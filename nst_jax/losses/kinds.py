@@ -1,4 +1,4 @@
-"""The kinds of losses: functions for sums over a picture and the loss of the sums; or for matches."""
+"""The kinds of losses, as records of functions: of sums over a picture, or of matching positions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -116,26 +116,29 @@ class StyleLoss(NamedTuple):
 class MatchingLoss(NamedTuple):
     """A style loss that compares positions of the canvas with positions of the style.
 
-    It reads the features of all style taps together, and whole pictures: no tiles, no bands. Several
-    styles are one set of positions, without shares. All functions are given the `products`, the
-    precision of matrix products.
+    It reads the features of all style taps together, and whole pictures: no tiles, no bands. Of several
+    styles, all positions form one set, and the styles have no shares.
+
+    Each style is measured in one or several orientations (`turns`), and each of these is a picture of
+    its own. "Features by tap" is a dictionary: tap -> features [h, w, c]. `products` is the precision
+    of matrix products.
 
     Attributes:
-      target: function of (features by tap of each picture of the style, its (height, width), products);
-        returns a dictionary, which `Targets.style` is. A style in four turns is four pictures.
+      target: function of (list with the features by tap of each picture, list of the pictures' (height,
+        width), products); returns a dictionary, which becomes `Targets.style`.
       distances: function of (features of the canvas by tap, the canvas' (height, width), target,
         matches, number of the update, products); returns by tap the losses, scalars. The number is
-        traced; a random choice is made by a key from it, as by `Extent.step`.
+        traced; a loss with random choices makes its random key from it, see `Extent`.
       matches: function of (features by tap of a picture, its (height, width), target, products);
         returns [n] indices into the target, which `State.matches` keeps. They are found once for each
-        scale, in a picture between the canvas at its beginning and the content. None if the loss has
-        no such matches.
+        scale, in a mixture of the content and of the canvas at the beginning of the scale, see
+        `correspondence.searched`. None if the loss has no such matches.
       number: function of the canvas' (height, width); returns the number n of matches.
-      costs: function of (features of the canvas by tap, its (height, width), and for the pictures of
-        the style what `target` is given), of which only shapes and types are read; returns the
-        `MatchingCosts`, from which memory and time are estimated. None counts the target alone.
-      turns: by how many quarter turns each style is turned, for each picture of the style that is
-        measured; (0,) measures it only as it is.
+      costs: function of (features of the canvas by tap, the canvas' (height, width), and the first two
+        arguments of `target`), of which it reads only shapes and types; returns the `MatchingCosts`,
+        from which memory and time are estimated. None: only the target's memory is counted.
+      turns: the orientations in which each style is measured, as numbers of quarter turns; by default
+        only as it is.
     """
 
     target: Callable[[Sequence[Features], Sequence[Shape], lax.Precision], dict[str, Any]]
@@ -147,7 +150,7 @@ class MatchingLoss(NamedTuple):
 
     @property
     def additive(self) -> bool:
-        """Whether the loss is made of sums over positions; never, see `StyleLoss.additive`."""
+        """Always False: the loss is not made of sums over positions; see `StyleLoss.additive`."""
         return False
 
 
@@ -204,7 +207,7 @@ class Extent(NamedTuple):
 
     positions: int  # M, the number of positions of the features
     pixels: int  # P, the number of pixels of the picture
-    step: Int[Array, "*batch"] | int = 0  # number of the update at this scale; 0 measures the start
+    step: Int[Array, "*batch"] | int = 0  # number of the update at this scale; 0 at the start
 
 
 Loss: TypeAlias = ContentLoss | StyleLoss | MatchingLoss | Variation

@@ -30,8 +30,8 @@ def hypercolumns(
       products: the precision of the products that interpolate.
 
     Returns:
-      [*batch, height, width, sum of all c], float32 at least. The corners of every tap's features are
-      the corners of the result (torch's `align_corners=True`).
+      [*batch, height, width, sum of all c], float32 at least. The corner positions of every tap's
+      features are at the corner positions of the result (torch's `align_corners=True`).
 
     Example:
       >>> import jax.numpy as jnp
@@ -49,7 +49,7 @@ def hypercolumns(
 
 
 def _resized(x: FeatureMap, shape: Shape, products: lax.Precision) -> Array:
-    """Resize linearly, the centres of the corners at the corners."""
+    """Resize linearly to (height, width), so that corner positions stay corner positions."""
     # Products with small matrices: gathering the neighbours would make the gradient a scatter, which
     # is slow on CPUs.
     for axis, (old, new) in enumerate(zip(x.shape[-3:-1], shape, strict=True)):
@@ -63,8 +63,12 @@ def _resized(x: FeatureMap, shape: Shape, products: lax.Precision) -> Array:
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _interpolation(old: int, new: int, dtype: Any) -> Float[Array, "new old"]:
-    """Return the matrix that interpolates `new` lines linearly from `old` lines, ends at the ends."""
-    # In integers, so that places are exact; and made by the program, which would else contain it.
+    """Return the matrix that interpolates `new` lines linearly from `old` lines.
+
+    The first and last of the new lines are the first and last of the old ones.
+    """
+    # Places are computed in integers, which are exact. They are traced, so that the compiled program
+    # computes the matrix and does not contain it as a constant.
     steps = max(new - 1, 1)
     places = jnp.arange(new) * (old - 1)
     low, part = places // steps, (places % steps).astype(dtype) / steps

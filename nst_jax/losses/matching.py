@@ -1,7 +1,8 @@
 """Style losses that match positions: every position of the canvas with the nearest one of the style.
 
-NNST's two losses. Both compare feature vectors by the cosine of their angle, at places where the style
-has the most similar ones. They need whole pictures, and the features of all style taps.
+These are the two losses of Neural Neighbor Style Transfer (NNST). Both compare each feature vector of
+the canvas with the most similar vector of the style, by the cosine of their angle. They need whole
+pictures, and the features of all style taps.
 
 References:
   Kolkin, Kucera, Paris, Sykora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022;
@@ -36,13 +37,16 @@ COARSER = 4  # hypercolumns have a position for every 4 x 4 px of the picture
 # computed, as the memory that XLA reports shows.
 UPDATE_COPIES = 4
 
-LINES = 64  # about how many lines of a tap's longer side are compared in one update
+LINES = (
+    64  # about how many lines (rows or columns) of a tap's longer side are compared in one update
+)
 
-SEED = 0  # of the random lines, which are the same in every run
+SEED = 0  # of the random choice of these lines, so that every run makes the same choices
 
 COLUMNS = "hypercolumns"  # name of the target of `NEAREST_HYPERCOLUMNS`
 
-# Number of distances of one tap in memory at once; XLA may compute all taps at the same time.
+# Number of distances of one tap in memory at once. It is less than `BLOCK`, since XLA may compute all
+# taps at the same time.
 BLOCK_OF_TAP = 2**22
 
 # How many arrays of the size of a tap's samples of canvas and style exist at a time.
@@ -65,7 +69,7 @@ def hypercolumn_count(shape: Shape) -> int:
 def hypercolumn_vectors(
     features: Features, shape: Shape, products: lax.Precision
 ) -> Float[Array, "n channels"]:
-    """Return the hypercolumns of a picture of this (height, width), one a row."""
+    """Return the hypercolumns of a picture of this (height, width), one per row."""
     found = hypercolumns(list(features.values()), hypercolumn_shape(shape), products)
     return found.reshape(-1, found.shape[-1])
 
@@ -73,7 +77,7 @@ def hypercolumn_vectors(
 def all_hypercolumns(
     pictures: Sequence[Features], shapes: Sequence[Shape], products: lax.Precision
 ) -> dict[str, Float[Array, "n channels"]]:
-    """Return the hypercolumns of all pictures of the style, one a row, by the name "hypercolumns"."""
+    """Return the hypercolumns of all pictures of the style, one per row, under the key `COLUMNS`."""
     pairs = zip(pictures, shapes, strict=True)
     rows = [hypercolumn_vectors(*pair, products) for pair in pairs]
     return {COLUMNS: jnp.concatenate(rows)}
@@ -84,7 +88,8 @@ def hypercolumn_matches(
 ) -> Int[Array, " n"]:
     """Return for each hypercolumn of a picture the index of the nearest one of the style.
 
-    Both sets are centred first: the angles are those at the mean of each set.
+    From each vector, the mean of its set (picture or style) is subtracted first. The nearest vector is
+    the one at the smallest angle after that.
     """
     vectors = hypercolumn_vectors(features, shape, products)
     return nearest_indices(centred(vectors), centred(style[COLUMNS]), products)
@@ -98,7 +103,7 @@ def distance_to_matches(
     step: Any,
     products: lax.Precision,
 ) -> dict[str, Scalar]:
-    """Return the mean cosine distance of hypercolumns to their matches, as the share of each tap.
+    """Return the mean cosine distance of hypercolumns to their matches, split into shares of the taps.
 
     The shares add up to the distance.
     """
@@ -158,13 +163,13 @@ def distance_to_nearest(
 ) -> dict[str, Scalar]:
     """Return for each tap the mean cosine distance of the canvas' vectors to the style's nearest.
 
-    Of a tap with more than 64 lines along the longer side, about 64 lines are read, at equal distances
-    from a random first one. It is drawn for each update, and is the same for canvas and style. Both
-    sets of vectors are centred.
+    If the features of a tap have more than 64 lines (rows or columns) along the longer side, about 64
+    are read, at equal distances from a random first line. This line is drawn for each update, and is
+    the same for canvas and style. From both sets of vectors their mean is subtracted.
 
-    Departures from the source, whose code compares other numbers than meant at taps with at most 64
-    lines (it keeps the samples of the tap before): here such taps are compared whole. And it reads one
-    line more where the first line leaves room for it; here the number of lines is always the same.
+    Departures from the source: at taps with at most 64 lines its code compares, apparently by mistake,
+    the samples of the tap before; here such taps are compared whole. And its code reads one line more
+    where the first line leaves room for it; here the number of lines is always the same.
     """
     del shape, matches
     key = jax.random.fold_in(jax.random.key(SEED, impl="threefry2x32"), step)
@@ -185,7 +190,7 @@ def distance_to_nearest(
 
 
 def _on_grid(features: Array, first: Int[Array, "2"], stride: int) -> Float[Array, "n c"]:
-    """Return the vectors at the crossings of every `stride`th line."""
+    """Return the vectors at the crossings of every `stride`th row with every `stride`th column."""
     rows, columns = (grid_lines(first[axis], features.shape[axis], stride) for axis in (0, 1))
     return features[rows][:, columns].reshape(-1, features.shape[-1])
 
@@ -193,8 +198,8 @@ def _on_grid(features: Array, first: Int[Array, "2"], stride: int) -> Float[Arra
 def grid_lines(first: Int[Array, ""] | int, side: int, stride: int) -> Int[Array, " lines"]:
     """Return every `stride`th of `side` lines, beginning with `first`, which is below `stride`.
 
-    They are side // stride lines, but at least one. So their number does not depend on `first`; some
-    beginnings would leave room for one more line.
+    They are side // stride lines, but at least one: their number does not depend on `first`, although
+    some values of it would leave room for one more line.
     """
     lines = first + stride * jnp.arange(max(1, side // stride))
     return jnp.minimum(lines, side - 1).astype(jnp.int32)

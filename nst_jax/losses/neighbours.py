@@ -1,8 +1,8 @@
 """Nearest neighbours of feature vectors by the cosine of their angle, in bounded memory.
 
 The cosine distance of two vectors is 1 - cos of their angle. It is half the squared distance of the two
-vectors at unit length, which is how it is computed here: it is exact for nearly equal vectors too,
-and it is a sum over channels, so that the share of each tap is known.
+vectors at unit length, and is computed in this way here: so it is accurate for nearly equal vectors
+too, and it is a sum over channels, which can be split into shares of the taps that have these channels.
 
 A search for the nearest of many vectors has no gradient, and needs none. The gradient of a minimum is
 that of the smallest term. So the losses here first find the index of the nearest vector, then take that
@@ -97,8 +97,8 @@ def cosine_shares(
 
     Returns:
       For each tap the shares [n], half the squared distance of the two unit vectors in its channels.
-      They add up to 1 - cos of the angle. (A vector shorter than `SHORTEST` counts as shorter than
-      unit length, and the sum is smaller.)
+      They add up to 1 - cos of the angle, except for vectors shorter than `SHORTEST`, which `unit` does
+      not bring to unit length.
 
     Example:
       >>> import jax.numpy as jnp

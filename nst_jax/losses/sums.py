@@ -1,4 +1,4 @@
-"""Sums over positions, the places at which a layer has features: in which type, and how many terms."""
+"""Sums over positions (the places at which a layer has features): their type, their number of terms."""
 
 from typing import Any, TypeAlias
 

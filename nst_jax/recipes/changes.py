@@ -41,8 +41,10 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
 def with_strength(recipe: Recipe, strength: float) -> Recipe:
     """Return the recipe with its style weight multiplied by 100^(2 strength - 1).
 
-    A recipe whose style loss compares positions keeps the content by what is searched, not by weights.
-    Its `terms.search_content` is changed instead: linearly, to 1 at strength 0 and to 0 at strength 1.
+    If the style loss compares positions, the content is kept by the picture for whose positions matches
+    are searched, not by weights. So `terms.search_content`, the content's share in this picture, is
+    changed instead of the style weight: to 1 at strength 0, to the recipe's own value at 0.5, to 0 at
+    strength 1, and linearly in between.
 
     Args:
       recipe: the recipe to change.
@@ -138,7 +140,7 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
 def with_tap_styles(
     recipe: Recipe, tap_styles: Mapping[str, Any] | None
 ) -> tuple[Recipe, list[Any]]:
-    """Return the recipe with a style of its own at some taps, and these styles in its order.
+    """Return the recipe in which some taps have a style of their own, and the list of these styles.
 
     Args:
       recipe: a checked recipe.

@@ -34,13 +34,13 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
         0, fewer than one update, numbers outside the range of a size rule, a start, an optimiser or a
         schedule, a rule for the canvas' size that is meant for styles, clipping with an optimiser that
         undoes bad updates, a loss that is declared additive and is not, tiles with a loss that is not
-        additive, a tile size that does not suit the network.
+        additive or with borders that wrap, a tile size that does not suit the network.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
     _check_pictures(recipe.pictures)
-    if type(recipe.pictures.realism) is int:  # 0 and 0.0 are the same run, and recorded alike
+    if type(recipe.pictures.realism) is int:  # so that 0 and 0.0 are recorded alike
         recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
     _check_losses(recipe.terms)
     _check_descent(recipe.descent)
@@ -54,7 +54,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
 
 def _check_wrap(recipe: Recipe) -> None:
-    """Refuse a variation that has its own rule at the border where borders wrap."""
+    """If opposite borders meet, refuse the variation that repeats border pixels beyond them."""
     if recipe.network.wraps and recipe.terms.variation is losses.NINE_POINT_VARIATION:
         raise ValueError(
             "`variation`: nine_point_variation repeats the border pixels, but here opposite borders "
@@ -157,7 +157,7 @@ def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
     return taps
 
 
-MOST_GROWTH = 64  # most positions by which the masks of regions grow
+MOST_GROWTH = 64  # upper limit of `region_growth`, in rows and columns of a tap's features
 
 
 def _checked_second_style(second: SecondStyle) -> SecondStyle:
@@ -187,7 +187,7 @@ LARGEST_SHARE = 1e30
 
 
 def check_style_scale(pictures: Pictures, count: int) -> None:
-    """Refuse another number of `style_scale` factors than one, or one for each of `count` styles."""
+    """Refuse a number of `style_scale` factors that is neither 1 nor `count`, the number of styles."""
     factors = pictures.style_scale or (1.0,)
     if len(factors) not in (1, count):
         raise ValueError(
@@ -206,7 +206,7 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
       argument: the caller's name for the pictures, shown in error messages.
 
     Raises:
-      ValueError: if there is no picture, or if the two numbers differ, which the message then states.
+      ValueError: if there is no picture, or if the two numbers differ; the message states both.
     """
     shares, own = len(terms.style_shares), len(terms.tap_styles)
     if not count:
@@ -246,7 +246,8 @@ def _check_pictures(pictures: Pictures) -> None:
             _checks.number(jax.tree_util.keystr(path).lstrip("."), value, least=0)
 
 
-# The choices of `Pictures` that are words: their known values, and what a message calls one.
+# For each field of `Pictures` whose value is a word: the known words, and the noun for one of them in
+# messages.
 _WORDS = {
     "colors": (finishing.COLORS, "choice of colours"),
     "color_map": (tuple(color.MAPS), "map of colours"),
@@ -261,7 +262,7 @@ def _check_colors(pictures: Pictures) -> None:
             raise TypeError(f"`{name}`: expected one of {', '.join(known)}, got {value!r}")
         if value not in known:
             raise _checks.unknown(name, value, known, what)
-    # A choice that nothing would read is a mistake about what `colors` does.
+    # A `color_map` or `chroma_space` that the chosen `colors` does not use would have no effect.
     if pictures.color_map != Pictures().color_map and pictures.colors != "content":
         raise ValueError(
             f"`color_map`: is the map of `colors='content'`, and `colors` is {pictures.colors!r}; "
@@ -324,7 +325,7 @@ def _check_descent(descent: Descent) -> None:
     _check_average(descent)
 
 
-# Numbers of optimisers by which a running mean decays with each update.
+# Fields of optimisers by which a running mean decays with each update: at least 0 and below 1.
 DECAYS = ("alpha", "b1", "b2")
 
 
@@ -347,7 +348,7 @@ def _check_pyramid(descent: Descent) -> None:
         )
 
 
-# A canvas of 65536 px is halved 16 times until it is 1 px wide.
+# The largest canvas, 65536 px wide, is 1 px wide after 16 halvings.
 MOST_LEVELS = 16
 
 
@@ -383,7 +384,7 @@ MOST_RATIO, MOST_SCALES = 0.25, 16
 
 
 def check_not_cut(recipe: Recipe) -> None:
-    """Refuse tiles for a recipe that is not `divisible`.
+    """Refuse tiles for a recipe that is not `divisible`, which cannot be computed tile by tile.
 
     Raises:
       ValueError: if the recipe has tiles, and a loss is not additive (not made of sums over positions)

@@ -61,13 +61,14 @@ CROWSONKB = Recipe(
 
 # --- Sliced Wasserstein distance ------------------------------------------------------------------
 
-# Texture synthesis: the content picture decides on the size of the canvas only. The source does not
-# resize its texture, and crops it to multiples of 8 px; here the poolings drop odd lines.
+# Texture synthesis: only the size of the content picture is used, as the size of the canvas. The source
+# does not resize its texture, and crops it to multiples of 8 px; here the poolings drop an odd last row
+# or column.
 # Its network has weights of its own, scaled so that activations are about 1 in each layer. Here each
 # layer's loss is divided by the square of the layer's mean activation in the embedded network, over the
 # sample pictures at 256 px: `sliced_layer_weights` of `tests/make_quality_golden.py`.
-# The source calls torch's L-BFGS 64 times for 64 evaluations each. Where it ends a call early, the run
-# here goes on.
+# The source calls torch's L-BFGS 64 times, for 64 evaluations each. If one of these calls ends before
+# its 64th evaluation, the run here goes on instead.
 # Versions: PyTorch 1, whose L-BFGS computes the same as today's.
 SLICED_WASSERSTEIN = Recipe(
     name="sliced-wasserstein",
@@ -102,7 +103,8 @@ SLICED_WASSERSTEIN = Recipe(
 
 # --- Histograms -----------------------------------------------------------------------------------
 
-# The source's default is SciPy's L-BFGS-B with a line search; this is its option `--optimizer adam`.
+# The source's default is SciPy's L-BFGS-B with a line search; this recipe is the source with its option
+# `--optimizer adam`.
 # The source matches histograms of 256 bins, of features to the power of 1/4; here values are matched
 # exactly (see `losses.channel_histograms`). It resizes with OpenCV's INTER_AREA, here with a Lanczos
 # filter. The paper has further parts, among them several scales, and weights that adapt to the
@@ -126,11 +128,12 @@ HISTOGRAM = Recipe(
         content_weight=5.0,
         style_taps=STYLE_TAPS,
         style_loss=losses.GRAM_PAPER,
-        style_weight=1e4 / 5,  # the source divides by the number of layers after weighting them
+        style_weight=1e4 / 5,  # beside layer weights of 1/5, the source divides by the 5 layers
         second_style=SecondStyle(
             taps=("relu1_1", "relu4_1"),
             layer_weights=(0.5, 0.5),
             loss=losses.CHANNEL_HISTOGRAMS,
+            # `style_weight` multiplies this loss too, so it is divided by here.
             weight=(1e6 / 2) / (1e4 / 5),
         ),
         variation=losses.MEAN_VARIATION,
@@ -152,12 +155,13 @@ HISTOGRAM = Recipe(
 # value for that: a cosine does not change with the size of all features. How much each tap counts in a
 # hypercolumn is up to the network's weights, though.
 # The source reduces content and style to coarser scales by bilinear halvings; here every scale is made
-# from the final size, antialiased. At 1024 px and more, two scales of the source start with the finest
-# bands of the content, too; here none does. What differs in its final pass is said at
-# `losses.matching.distance_to_nearest`, and in its colours at `images.palettes.recoloured`.
+# from the final size, antialiased. At 1024 px and more, the canvas of two of the source's scales starts
+# with the finest levels of the content's Laplacian pyramid, too; here that of no scale does. The
+# docstring of `losses.matching.distance_to_nearest` says what differs in the source's final pass, and
+# that of `images.palettes.recoloured` what differs in its colours.
 # The source's optional content loss, off by default, is left out: `content_weight` is 0, and the
 # content is kept by the matches alone, by `search_content`.
-# Versions: the libraries that it ran on are not known.
+# Versions: with which versions of its libraries the source ran is not known.
 NNST_TAPS = (
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3",
     "relu4_1", "relu4_2", "relu4_3",

@@ -27,7 +27,7 @@ ONES = (1.0,) * 5
 # canvas starts from white noise. They state neither the number of updates, nor the unit of pixels, nor
 # the settings of L-BFGS' line search; these are our choices, as is an L-BFGS that undoes bad updates.
 # The paper of 2016 rescales the network so that every channel's mean activation is 1; here it is not.
-# Versions: the papers do not say what resized the pictures.
+# Versions: the papers do not say which program resized the pictures.
 GATYS_2015 = Recipe(
     name="gatys-2015",
     source="Gatys, Ecker, Bethge, A Neural Algorithm of Artistic Style, 2015; ratio 1e-3 of fig. 2 B-D "
@@ -252,7 +252,8 @@ COURSERA_TF1 = Recipe(
         resize=filters.pillow_bicubic,  # not in the source, whose pictures have this size already
         start=starts.SeededBlend(ratio=0.6, amplitude=20.0, seed=3),
     ),
-    # TensorFlow's average pooling with padding SAME keeps odd edges and averages only existing pixels.
+    # TensorFlow's average pooling with padding SAME keeps an odd last row or column, and averages only
+    # pixels that exist.
     network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(
         content_loss=losses.CONTENT_QUARTER_MEAN_SQUARE,

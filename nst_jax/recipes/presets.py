@@ -64,12 +64,13 @@ GRAM = Recipe(
 )
 
 
-# Both losses are relative: the style loss is 1 for a canvas without features and 0 for the style
-# itself, the content loss is 1 and 0 likewise. So one weight means the same for every pair of pictures;
-# the mean square of a photograph's features, by which the content loss is divided here, is several
-# times as large in one photograph as in another. Shallow taps weigh most. A variation term is left out,
-# since the covariances of the shallow taps already keep single pixels from standing out. With zeros
-# beyond the border, the picture gets a dull frame; reflected borders leave none.
+# Both losses are relative: the style loss is 1 for a canvas whose features are all 0, and 0 for the
+# style itself; likewise the content loss is 1 and, for the content itself, 0. So one weight means the
+# same for every pair of pictures; the mean square of a photograph's features, by which the content loss
+# is divided here, is several times as large in one photograph as in another. Shallow taps weigh most.
+# The variation has the weight 0, since the covariances of the shallow taps already keep single pixels
+# from standing out. If the network's convolutions padded with zeros, the picture would get a dull
+# frame; with reflected borders it has none.
 DEFAULT = Recipe(
     name="default",
     source="this project: Wasserstein-2 distances of features to the style's and squared differences "

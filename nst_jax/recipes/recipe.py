@@ -29,6 +29,7 @@ def _static(default: Any) -> Any:
 
 
 def _added_later(default: Any, *, static: bool = False) -> Any:
+    """Declare a field that records of runs leave out while it has its default; see `ADDED_LATER`."""
     return field(default=default, metadata={"static": static, ADDED_LATER: True})
 
 
@@ -56,7 +57,7 @@ class Pictures:
         of the content's colours. "luminance": all pictures are painted in grey, the styles with the
         mean and deviation of the content's luminance, and the result gets the content's chroma.
         "content-after": the result of a run in the style's colours gets the content's chroma.
-        "palette": its colours are moved to exactly those of the styles.
+        "palette": the colours of the result are moved to exactly those of the styles.
       color_map: the linear map of "content": "transport", "cholesky" or "pca", see
         `nst_jax.controls.color`. Static.
       chroma_space: the space in which "luminance" and "content-after" exchange chroma: "oklab" or
@@ -141,13 +142,16 @@ class Terms:
     The statistics (such as Gram matrices) of several style pictures are averaged with the weights
     `style_shares`, one for each picture; a single share means equal shares for any number of pictures.
 
-    A style loss of the class `losses.MatchingLoss` compares positions of the canvas with positions of
-    the style. If it finds them once for each scale, it does so in the picture
-    `search_content * content + (1 - search_content) * canvas`, and in the content alone at the coarsest
-    scale. `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale.
+    A style loss of the class `losses.MatchingLoss` compares each position of the canvas with a position
+    of the style that matches it. Some of these losses look for the matches only once for each scale,
+    before its first update: at the coarsest scale for the positions of the content, and at each later
+    one for those of the picture `search_content * content + (1 - search_content) * canvas`.
+    `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale.
+
     A tap of `tap_styles` (static) has a style picture of its own, and its statistics come from that
     picture alone. These pictures follow the blended ones in every list of styles, in the order of
     `tap_styles`. So fine and coarse strokes may come from different pictures.
+
     `region_reach` and `region_growth` say how the masks of regions reach a tap: see
     `nst_jax.controls.masks.at_taps`. Both are static.
     """
@@ -222,7 +226,7 @@ class Terms:
 
     @property
     def named_losses(self) -> dict[str, losses.Loss]:
-        """All losses by the names of their fields, with dots."""
+        """All losses by the keys of their fields, such as `"second_style.loss"`."""
         found: dict[str, losses.Loss] = {
             "content_loss": self.content_loss,
             "style_loss": self.style_loss,
@@ -236,7 +240,7 @@ class Terms:
 
     @property
     def statistic_loss(self) -> losses.StyleLoss:
-        """The style loss, of a recipe in which it compares statistics and not positions."""
+        """The style loss; only for a recipe whose style loss compares statistics, not positions."""
         assert isinstance(self.style_loss, losses.StyleLoss)
         return self.style_loss
 
@@ -259,11 +263,12 @@ class Descent:
       steps: number of updates, summed over all scales (resolutions).
       schedule: how the updates are divided among scales.
       enlarge: how a canvas is resized to the next scale, one of `recipes.filters.ENLARGEMENTS`. Static.
-      pyramid_levels: number of halvings of the Laplacian pyramid whose levels the optimiser updates, as
-        variables in place of pixels; the canvas is the collapse of the pyramid. 0: it updates pixels.
-        The optimiser must not be guarded. Static. See `nst_jax.optimizers.laplacian`.
-      one_pyramid: whether `pyramid_levels` is the number of halvings at the final size, of which a
-        scale has as many fewer as its size is halved; else every scale has as many. Static.
+      pyramid_levels: if 0, the optimiser updates pixels. Otherwise it updates the levels of a Laplacian
+        pyramid with this number of halvings, whose collapse is the canvas; the optimiser must then not
+        be guarded. Static. See `nst_jax.optimizers.laplacian`.
+      one_pyramid: if True, `pyramid_levels` is the number of halvings at the final size, and a scale of
+        half that size has one halving fewer, one of a quarter two fewer, and so on, but at least one.
+        If False, every scale has `pyramid_levels` halvings. Static.
       average_decay: if not None, the result is an average of the canvases at the last scale, whose
         weights fall by this factor with each update; they sum to 1 from the start on (the bias is
         corrected). Each scale begins a new average, and the next one starts from it. Snapshots show
@@ -283,7 +288,7 @@ class Descent:
 
     @property
     def carries(self) -> bool:
-        """Whether the optimiser's state at a scale is the beginning of that at the next one."""
+        """Whether each scale begins with the optimiser's state at the end of the scale before."""
         return bool(getattr(self.optimizer, "carry", False))
 
     def transformation(self, height: int | None = None) -> optax.GradientTransformationExtraArgs:
@@ -296,7 +301,8 @@ class Descent:
         return over_pyramid(rule, self.pyramid_levels, height) if self.pyramid_levels else rule
 
 
-# Presets by name, for `Recipe.__repr__`. `presets` fills the dictionary, since it imports this module.
+# Presets by name, for `Recipe.__repr__`. The module `presets` fills this dictionary: it imports this
+# module, which therefore cannot import `presets`.
 PUBLISHED: dict[str, "Recipe"] = {}
 
 
@@ -376,7 +382,7 @@ class Recipe:
         """Return the recipe with the precision in which a platform computes it, in place of `AUTO`.
 
         Args:
-          platform: as in `nst_jax.vgg.Network.precision_on`.
+          platform: JAX's name of the platform, such as "gpu"; None is that of JAX's default device.
 
         Returns:
           The recipe itself if it has no `AUTO`.

@@ -1,9 +1,9 @@
 """Starts, which make the initial canvas: dataclasses called as (content, style, key) -> image.
 
 `content` is the resized content [h, w, 3], `style` has any size, `key` is a JAX random key. All starts
-return an image [h, w, 3], except `Instant`, which the run itself replaces by one; only those that draw
-noise use the key. Starts without numbers are dataclasses too, so that all starts can be registered,
-compared and written to files alike.
+return an image [h, w, 3], except `Instant`, in whose place the run itself paints an image; only starts
+that draw noise use the key. Starts without numbers are dataclasses too, so that all starts can be
+registered, compared and written to files alike.
 """
 
 from collections.abc import Callable

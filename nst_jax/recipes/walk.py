@@ -163,9 +163,10 @@ def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
 
 
 def parts_of(item: Item) -> Iterator[Item]:
-    """Yield the fields of an item's value, as items; nothing if it has none, or if its name says all.
+    """Yield the fields of an item's value, as items.
 
-    A number has no fields. A loss that is registered is described by its name; of any other loss, its
+    Nothing is yielded for a number, which has no fields, nor for a value that its name describes
+    completely, such as a loss in a dictionary of `nst_jax.losses.names`. Of a loss without a name, its
     functions and its flag `additive` are yielded, one item each.
     """
     value, prefix = item.value, f"{item.key}."

@@ -54,8 +54,8 @@ def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | No
     Args:
       mesh: the devices, or None.
       shape: (height, width) of the picture.
-      network: its `tile` is the largest height of a tile's core in px, which leaves out the surrounding
-        pixels that the core's features depend on; with 0 or None, a band is one tile.
+      network: its `tile` is the largest height in px of a tile's core, that is, of a tile without the
+        pixels around it on which its features depend. With 0 or None, a band is one tile.
     """
     if mesh is None or BANDS not in mesh.shape:
         return None
@@ -87,8 +87,8 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
     """Refuse bands for a recipe whose losses and gradients cannot be computed part by part.
 
     Raises:
-      ValueError: if there are bands, and a loss is not additive or borders wrap; the message says
-        which.
+      ValueError: if there are bands, and the recipe has a `matting_weight`, a loss that is not additive
+        or borders that wrap; the message says which.
     """
     if bands is None:
         return

@@ -101,7 +101,7 @@ def estimate_memory(
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. A run on a CPU also stores Winograd
         kernels, and its convolutions need other buffers; and a precision of `AUTO` is that of the
         platform.
-      regions: number of regions with styles of their own, with that of the default style.
+      regions: number of regions with styles of their own, plus one for the region of the default style.
 
     Returns:
       The `Footprint`: its parts, `total` and `per_pixel`.
@@ -176,8 +176,9 @@ def _bytes_of_picture(shape: Shape) -> int:
     return 3 * FLOAT32 * shape[0] * shape[1]
 
 
-# float32 numbers per pixel that the matting energy and its gradient take: windows of 9 pixels, several
-# times over. Computed before or after the network's pass, not beside it.
+# How many float32 numbers per pixel the matting energy and its gradient take: arrays of windows of 9
+# pixels, several of them at a time. They are computed before or after the network's pass, so their
+# memory is not added to the network's.
 MATTING_NUMBERS = 200
 
 
@@ -307,7 +308,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
-    # Before the way back, the style loss compares the statistics of all taps with their targets.
+    # Before the backward pass, the style loss compares the statistics of all taps with their targets.
     every = [layer for block in blocks for layer in block]
     peak = max(peak, kept + max(costs_of_losses(every, lambda cost: cost.memory), default=0))
     for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):
@@ -389,9 +390,9 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     descent = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent)
     memory = jax.eval_shape(descent.transformation().init, canvas)
     averages = [canvas] * (descent.average_decay is not None)
-    # `State.canvas`, `State.pending`, ...
+    # `State.canvas`, `State.pending`, an average of canvases, and the state of the optimiser.
     leaves = [canvas, canvas, *averages, *jax.tree.leaves(memory)]
-    # The levels of a pyramid count as a canvas does.
+    # Arrays that exist twice: those of the canvas' shape, and the levels [h, w, 3] of a pyramid.
     copies = [leaf for leaf in leaves if len(leaf.shape) == 3 and leaf.shape[-1] == 3]
     if tiled:
         copies = copies[:2]
@@ -401,8 +402,8 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
 def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe, regions: int) -> int:
     """Return the bytes of the content's features and the targets of the style losses.
 
-    Where targets depend on the size of the style, that of the largest counts, as often as the recipe
-    has `style_shares`. With several regions, each has its targets, and a mask at each style tap.
+    If targets depend on the size of the style, each of the `style_shares` is counted as a style of the
+    largest size. With several regions, each has targets of its own, and a mask at each style tap.
     """
     terms = recipe.terms
     largest = max(styles, key=math.prod)

@@ -63,7 +63,8 @@ Blocks = list[list[Layer]]
 def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1) -> Blocks:
     """Return the layers down to the deepest tap, by block, for a picture of this (height, width).
 
-    With several regions, each has its own sums and its own distance, as if it were another style loss.
+    With several regions, each style loss is listed once for each region, since every region has sums
+    and a distance of its own.
     """
     terms, (height, width) = recipe.terms, shape
     content = {vgg.layer_of(tap) for tap in terms.content_taps}

@@ -2,7 +2,7 @@
 
 A jaxpr exists for every loss, so the losses of users are counted like those of the package. Only
 products of matrices, sorts and gathers are counted: other operations are elementwise, and take under a
-hundredth of the network's.
+hundredth of the network's time.
 """
 
 import math
@@ -24,7 +24,7 @@ class LossCost(NamedTuple):
 
     Attributes:
       operations: number of operations of the loss or distance and of its gradient.
-      memory: bytes of the arrays that their products, sorts, gathers and loops return. XLA fuses
+      memory: bytes of the arrays that products, sorts, gathers and loops in these return. XLA fuses
         elementwise operations, so that their results take no memory of their own.
     """
 
@@ -37,7 +37,7 @@ def sum_operations(loss: StyleLoss, channels: int) -> int:
 
     Example:
       >>> from nst_jax.losses import GRAM_PAPER
-      >>> sum_operations(GRAM_PAPER, 64)       # one multiplication and one addition for each entry
+      >>> sum_operations(GRAM_PAPER, 64)  # one product and one sum for each of 64x64 entries
       8192
     """
     return _cached(_sum_operations, loss, channels)
@@ -50,7 +50,7 @@ def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> Lo
       >>> from nst_jax.losses import GRAM_PAPER, WASSERSTEIN_RELATIVE
       >>> distance_cost(GRAM_PAPER, 8, 8, 64)
       LossCost(operations=0, memory=0)
-      >>> distance_cost(WASSERSTEIN_RELATIVE, 8, 8, 64).operations // (2 * 64**3)    # products
+      >>> distance_cost(WASSERSTEIN_RELATIVE, 8, 8, 64).operations // (2 * 64**3)  # 64x64 products
       40
     """
     if loss.additive:  # sums over positions have the same shapes for any number of positions
@@ -65,7 +65,7 @@ def content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> L
       >>> from nst_jax.losses import CONTENT_MEAN_SQUARE, CONTENT_SELF_SIMILARITY
       >>> content_cost(CONTENT_MEAN_SQUARE, 8, 8, 64)
       LossCost(operations=0, memory=0)
-      >>> content_cost(CONTENT_SELF_SIMILARITY, 8, 8, 64).operations // (2 * 64**3)    # products
+      >>> content_cost(CONTENT_SELF_SIMILARITY, 8, 8, 64).operations // (2 * 64**3)  # 64x64 products
       4
     """
     return _cached(_content_cost, loss, height, width, channels)

@@ -45,14 +45,14 @@ def update_operations(
 
     Args:
       shape: (height, width) of the canvas.
-      recipe: only its taps and network matter. With tiles, the forward pass is computed twice, first
-        for the sums that the losses need, and pixels in halos are computed in several tiles.
+      recipe: only its taps, losses and network matter. With tiles, the forward pass is computed twice,
+        first for the sums that the losses need, and pixels in halos are computed in several tiles.
         `network.remat` adds one forward pass, except on a CPU.
       platform: "cpu", "gpu" or "tpu".
       style_shapes: (height, width) of each style, which matter only to losses that compare positions;
         None means the canvas' shape.
       devices: number of devices that share the canvas; the result is for one of them.
-      regions: number of regions with styles of their own, with that of the default style.
+      regions: number of regions with styles of their own, plus one for the region of the default style.
 
     Returns:
       Number of operations, including those for `FIXED_PIXELS` pixels as the fixed cost.

@@ -192,7 +192,7 @@ class Plan:
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
     def fits_beside_next(self, scale: int) -> bool:
-        """Return whether memory can hold a scale together with the next, which is compiled meanwhile.
+        """Return whether a scale and the next one, compiled while the first is painted, fit together.
 
         The result is False for the last scale. For others, it is True if the available memory is not
         known.

@@ -176,7 +176,7 @@ def replicate_first(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with the picture's border pixels repeated beyond it in the first layer, else with zeros.
+    """Convolve with border pixels repeated beyond the border in the first layer, else with zeros there.
 
     With zeros, the first layer sees a grey frame around every picture, which shows in the result. The
     first layer is the one that reads three channels.
@@ -192,7 +192,8 @@ def reflect_padded(
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
     """Convolve with `x` mirrored at its border pixels; a side of only 1 px has these repeated."""
-    # Each side is compared by itself: `min` would compare symbolic sizes with each other.
+    # `min(sides) > 1` would compare the sides with each other, which fails for the symbolic sizes of
+    # `jax.export`.
     mode = "reflect" if all(side > 1 for side in x.shape[1:3]) else "edge"
     return _convolve_padded(mode, x, kernel, forms, products)
 
@@ -205,8 +206,8 @@ def wrap_padded(
 ) -> Convolved:
     """Convolve with the opposite border of `x` beyond each border, as if copies of it lay side by side.
 
-    Features of a picture that is shifted cyclically are then shifted too, if the shift is a multiple of
-    what the poolings before them span, and the sides are such multiples.
+    If a picture is shifted cyclically, its features are shifted with it, provided that the shift and
+    both sides of the picture are multiples of 2^n px, where n is the number of poolings before them.
     """
     return _convolve_padded("wrap", x, kernel, forms, products)
 
@@ -321,8 +322,9 @@ def _sum_of_windows(x: FeatureMap, ceil: bool) -> Pooled:
     return a + b + c + d
 
 
-# Factors by which crowsonkb's style-transfer-pytorch multiplies the results of a pooling, so that
-# activations are about as large as after max pooling, with which the network was trained.
+# Factors by which crowsonkb's style-transfer-pytorch multiplies the results of average and of L2
+# pooling, so that activations are about as large as after max pooling, with which the network was
+# trained.
 AVERAGE_SCALE, L2_SCALE = 2.0, 0.78
 
 

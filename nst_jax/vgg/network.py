@@ -325,8 +325,8 @@ def measured(
 ) -> dict[str, Any]:
     """Compute functions of the network's activations at some taps.
 
-    Unlike `features`, the functions are called inside the network, so that with `network.remat` the
-    activations need not be stored for the gradient.
+    The functions are called inside the network. So with `network.remat` the activations need not be
+    stored for the gradient, as those that `features` returns must be.
 
     Args:
       params: weights from `nst_jax.load_params`.

@@ -74,7 +74,7 @@ PRODUCTS = np.array(
 
 # With fewer channels, the transformations take as much time as the saved multiplications would.
 LEAST_CHANNELS = 128  # least number of input channels, and least number of output channels
-LEAST_OF_LARGER = 256  # least number of input channels or output channels, whichever are more
+LEAST_OF_LARGER = 256  # least value of the larger of these two numbers
 
 # For layers with less work, Winograd convolution takes longer to compile than it saves in a run of one
 # minute.

@@ -40,7 +40,8 @@ class Entry(NamedTuple):
     auto_on: str = ""  # the platform that decided on the precision of `recipe`; empty if none did
     # Options of regions and protection, as in `stylize`; None if the row has none.
     controls: Mapping[str, Any] | None = None
-    masked: Mapping[str, images.Glance] = {}  # their files by role, as `seen`
+    # Size and digest at planning of each file that `controls` name, by its role, such as "protect".
+    masked: Mapping[str, images.Glance] = {}
 
 
 class Group(NamedTuple):

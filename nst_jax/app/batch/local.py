@@ -192,14 +192,9 @@ def _paint_together(
         notes_on_regions(
             member.prepared, plan.recipe
         )  # raises for a region that is empty everywhere
-    # Pictures with transparent parts have targets of another structure.
-    kinds = [
-        [one for one in members if (one.prepared.controls is None) == plain]
-        for plain in (True, False)
-    ]
     return paint_batch(
         params,
-        [(plan, some) for some in kinds if some],
+        [(plan, members)],
         init=start,
         intervals=intervals_of(progress),
         progress=progress.report,
@@ -414,7 +409,7 @@ def run_batch(
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
                 shown = [entry for entry in job.entries if entry.number in there]
-                # By this metadata a later batch knows the sheet as ours, and may replace it.
+                # By this metadata a later batch recognises the sheet as its own, and may replace it.
                 metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
                 _write_sheet(job.sheet, draw_sheet(shown), metadata)
         except KeyboardInterrupt:

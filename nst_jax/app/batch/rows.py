@@ -61,7 +61,7 @@ class ManifestRow(NamedTuple):
 
     @property
     def controls(self) -> dict[str, Any]:
-        """Regions and protection, as options of `stylize` give them."""
+        """Regions and protection, by the names of the options of `stylize`."""
         return {"regions": self.regions, "protect": self.protect}
 
 

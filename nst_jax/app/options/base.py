@@ -21,7 +21,7 @@ DEMO_SIZE = "256"  # pixels; painted in about a minute on two CPU cores
 # refer to the losses of that paper, so the recipe is that paper's.
 SWEEP_RECIPE, SWEEP_SIZE = "gatys-2015", "128"
 
-RECIPES = "the recipe's"
+RECIPES = "the recipe's"  # the default of an option, in help texts, if the recipe decides on it
 
 
 def _in_group(group: str) -> Callable[..., Decorator]:
