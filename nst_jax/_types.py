@@ -39,10 +39,10 @@ class Params:
     """The weights of a network, and the pixel convention that they were trained on.
 
     Attributes:
-      layers: of VGG-19, maps a layer's name (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in,
-        out], "bias": [out]}`, float32 as loaded; `vgg.with_forms` adds arrays computed from the
-        kernels. Of other networks, it is nested as `feed_forward.arbitrary` and
-        `feed_forward.styles26` say.
+      layers: the arrays of each layer, float32 as loaded. For VGG-19, a dictionary from a layer's name
+        (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in, out], "bias": [out]}`;
+        `vgg.with_forms` adds transposed kernels and kernels for Winograd convolution. For
+        feed-forward networks, the parameters of a Flax module: nested dictionaries of arrays.
       family: where the weights come from, e.g. `"vgg19-caffe"` or `"vgg19-torchvision"`. Static.
       pixels: name of the pixel convention that the network expects, such as `"caffe-bgr"` or
         `"torchvision"`; `nst_jax.vgg.PIXELS` has all names. Static.

@@ -89,7 +89,7 @@ class SingleCanvas:
         self._shapes = [scale.shape for scale in plan.scales]
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe of a scale."""
+        """Return the recipe with the values that hold at one scale, such as its style loss."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property

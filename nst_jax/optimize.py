@@ -125,10 +125,10 @@ def step(
       rejected canvas, and `canvas` does not change.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
-    kept = with_padding(targets.kept, bands)
+    protected = with_padding(targets.kept, bands)
 
     def total(canvas: Float[Array, "h w 3"]) -> tuple[Array, Losses]:
-        image = with_kept(coordinates.decode(canvas), kept)
+        image = with_kept(coordinates.decode(canvas), protected)
         losses = losses_of(
             params,
             image,

@@ -165,7 +165,7 @@ def _peaks(lines: Float[Array, "n length"], period: int) -> Float[Array, " k"]:
     for cycles in range(1, period // 2 + 1):
         distance = frequency - cycles / period
         beside = (abs(distance) > band) & (abs(distance) <= band + BESIDE)
-        # The highest frequency is half a cycle per px: its peak has a band on the lower side only.
+        # No frequency is above half a cycle per px. A peak there has neighbours on its lower side only.
         sides = [side for side in (beside & (distance < 0), beside & (distance > 0)) if side.any()]
         level = sum(jnp.log(mean(side)) for side in sides) / len(sides)
         found.append(jnp.log(mean(abs(distance) <= band)) - level)
