@@ -1,8 +1,10 @@
 """Tests run stricter than users do: implicit broadcasting and warnings are errors, annotations are
 checked at every call, and there are two devices, so that nothing relies on there being one."""
 
+import gc
 import os
 import signal
+from pathlib import Path
 
 # A shell starts what runs in its background deaf to Ctrl-C, and so would be the processes of tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -35,6 +37,22 @@ jax.monitoring.register_event_duration_secs_listener(
         _compiled.append(event) if event.endswith("backend_compile_duration") else None
     )
 )
+
+
+MAPS = Path("/proc/self/maps")  # one line for each piece of memory that is mapped; Linux only
+
+# Every program that XLA compiles for a CPU maps memory anew. Linux allows 65530 pieces for a process by
+# default, and beyond that XLA aborts the process.
+MOST_MAPS = 30_000
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Drop compiled programs between two modules if a process has mapped much memory."""
+    if nextitem is not None and nextitem.module is item.module:
+        return
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -24,7 +24,13 @@ def painted(params, content="photo.png", **options):
     return nst.images.to_uint8(np.asarray(image))
 
 
-@pytest.mark.parametrize("colors", ["content", "luminance", "content-after", "palette"])
+@pytest.mark.parametrize(
+    "colors",
+    [
+        *("content", "palette"),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("luminance", "content-after")),
+    ],
+)
 def test_stylize_paints_as_python_does(colors, call, params):
     words = ("--recipe", "tiny", "--colors", colors, "--realism", "0.5", "-o", "out.png")
     code, _, err = call("stylize", "photo.png", "art.png", *words)

@@ -34,7 +34,13 @@ def test_the_colors_of_the_style_change_nothing(params, content, style, plain):
     assert_array_equal(same, plain)
 
 
-@pytest.mark.parametrize("color_map", color.MAPS)
+@pytest.mark.parametrize(
+    "color_map",
+    [
+        name if name == "transport" else pytest.param(name, marks=pytest.mark.long)
+        for name in color.MAPS
+    ],
+)
 def test_content_paints_with_a_recoloured_style(color_map, params, content, style):
     recipe = FAST.replace(color_map=color_map)
     found = nst.stylize(params, content, style, recipe=recipe, colors="content")
@@ -114,7 +120,13 @@ def test_a_blend_has_a_palette_by_its_shares(params, content, style):
 # --- Batches --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("colors", COLORS[1:])
+@pytest.mark.parametrize(
+    "colors",
+    [
+        *("content", "palette"),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("luminance", "content-after")),
+    ],
+)
 def test_a_batch_paints_as_single_runs_do(colors, params, content, style):
     contents, styles = [content, content[::-1] ** 2], [style, style[:, ::-1] ** 0.5]
     found = nst.stylize_many(
@@ -146,7 +158,7 @@ def test_realism_is_swept_by_an_array(params, content, style, plain):
 # --- Tiles, bands, checkpoints --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("colors", ["luminance", "palette"])
+@pytest.mark.parametrize("colors", ["luminance", pytest.param("palette", marks=pytest.mark.long)])
 def test_tiles_and_bands_give_what_one_piece_gives(colors, params, content, style):
     big = jnp.asarray(small.picture("chelsea", 64, 96))
     options = {"recipe": FAST, "colors": colors, "realism": 0.3}
@@ -326,6 +338,7 @@ def test_matting_is_the_same_in_tiles(params, style):
         assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_matting_is_swept_by_an_array(params, content, style):
     weights = np.array([0.0, 10.0, 100.0])
     batch = nst.stylize_many(params, content, style, recipe=with_matting(weights, steps=1))

@@ -65,7 +65,15 @@ def gravel():
 # --- Protected parts with what is done to results -------------------------------------------------
 
 
-@pytest.mark.parametrize("colors", controls.COLORS)
+@pytest.mark.parametrize(
+    "colors",
+    [
+        colors
+        if colors in ("luminance", "palette")
+        else pytest.param(colors, marks=pytest.mark.long)
+        for colors in controls.COLORS
+    ],
+)
 def test_protected_pixels_are_the_contents_whatever_is_finished(
     params, photo, night, gravel, colors
 ):
@@ -142,7 +150,10 @@ def test_transparent_pixels_do_not_count_in_means_and_covariances(photo, night):
         jax.tree.map(lambda one, other: assert_allclose(one, other, atol=1e-5), found, wanted)
 
 
-@pytest.mark.parametrize("colors", ["content", "luminance", "palette"])
+@pytest.mark.parametrize(
+    "colors",
+    ["luminance", *(pytest.param(x, marks=pytest.mark.long) for x in ("content", "palette"))],
+)
 def test_colours_behind_transparency_change_nothing(photo, night, colors):
     hole, style_hole = 1 - box(), upper(*night.shape[:2])
     given = controls.regions.checked_controls(
@@ -164,6 +175,7 @@ def test_colours_behind_transparency_change_nothing(photo, night, colors):
         assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_batch_recolours_each_picture_by_its_own_opacity(params, photo, night):
     opacity = [upper(), None, 1 - upper()]
     many = nst.stylize_many(

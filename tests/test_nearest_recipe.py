@@ -222,7 +222,9 @@ def test_snapshots_show_losses_that_fall_at_each_scale(params, pair):
     assert [scale.shape for scale in shots.scales] == [(16, 20), (32, 40), (32, 40)]
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5])
+@pytest.mark.parametrize(
+    "stop", [5, *(pytest.param(stop, marks=pytest.mark.long) for stop in (1, 3))]
+)
 def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(stop, params, pair, painted, tmp_path):
     shots = nst.paint(params, *pair, recipe=shallow(), every=[stop])
     next(shots)
@@ -241,6 +243,7 @@ def test_a_batch_is_its_pictures(params, pair, painted):
     assert_allclose(found[1], nst.stylize(params, *other, recipe=shallow()), atol=2e-3)
 
 
+@pytest.mark.long
 def test_styles_of_a_batch_may_differ_in_size(params, pair):
     content, style = pair
     wide = small.picture("gravel", 20, 44)
@@ -250,6 +253,7 @@ def test_styles_of_a_batch_may_differ_in_size(params, pair):
         assert_allclose(image, nst.stylize(params, content, one, recipe=recipe), atol=2e-3)
 
 
+@pytest.mark.long
 def test_a_sweep_of_the_content_in_the_search(params, pair):
     shares = jnp.asarray([0.0, 1.0])
     found = nst.stylize_many(params, *pair, recipe=shallow(search_content=shares))
@@ -314,6 +318,7 @@ def test_a_loss_with_matches_says_how_many(params, pair):
         nst.stylize(params, *pair, recipe=shallow(style_loss=half))
 
 
+@pytest.mark.long
 def test_kept_programs_paint_the_same_bits(params, pair, painted, tmp_path):
     plan = nst.plan(*pair, recipe=shallow())
 

@@ -101,6 +101,7 @@ def test_swapped_regions_swap_the_colours_of_the_result(params, photo):
         assert near < far / 3
 
 
+@pytest.mark.long
 def test_a_weight_of_zero_leaves_the_region_out(params, photo):
     zero = nst.stylize(params, photo, BLUE, recipe=TINY, regions=[Region(left(), RED, weight=0)])
     other = nst.stylize(params, photo, BLUE, recipe=TINY, regions=[Region(left(), BLUE, weight=0)])
@@ -141,6 +142,7 @@ def test_a_batch_is_what_single_pictures_are(params, photo):
     assert_array_equal(np.asarray(many[0])[box() == 1], photo[box() == 1])
 
 
+@pytest.mark.long
 def test_opacities_of_a_batch_belong_to_its_pictures(params, photo):
     opacity = [left(), None]
     many = nst.stylize_many(params, [photo, photo], RED, recipe=TINY, opacity=opacity)

@@ -220,6 +220,7 @@ def test_stylize_scales_its_styles_and_records_it(call):
     assert facts["style_sizes"] == [[16, 24], [72, 72]]
 
 
+@pytest.mark.long
 def test_a_batch_scales_its_styles_by_flag_and_by_row(call):
     with open("jobs.csv", "w") as file:
         file.write("content,style,output,overrides\n")

@@ -92,6 +92,7 @@ def test_blend_does_not_depend_on_the_order_of_the_taps():
 # --- Runs -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_run_with_the_same_picture_everywhere_is_the_run_without(params, content, style):
     plain = nst.stylize(params, content, style, recipe=FAST)
     taps = {"relu1_1": style, "relu2_1": style}
@@ -231,6 +232,7 @@ def test_a_layer_may_have_both_a_weight_and_a_picture(call):
     assert found["terms.tap_styles"] == ["relu1_1"]
 
 
+@pytest.mark.long
 def test_batches_take_pictures_for_layers_by_flag_and_by_row(call):
     with open("jobs.csv", "w") as file:
         file.write("content,style,output\n")

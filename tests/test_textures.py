@@ -49,7 +49,9 @@ def test_wrapped_convolution_is_that_of_torch(torch, x64):
     assert_allclose(layers.wrap_padded(x, kernel), found.numpy(), rtol=1e-10)
 
 
-@pytest.mark.parametrize("pool", [layers.average_pool, layers.max_pool])
+@pytest.mark.parametrize(
+    "pool", [layers.average_pool, pytest.param(layers.max_pool, marks=pytest.mark.long)]
+)
 def test_a_cyclic_shift_of_the_canvas_shifts_the_gradient(params64, x64, pool):
     """All five poolings but the last are in play: relu4_4 sees 16 px as one position."""
     variant = recipes.GATYS_TEXTURE.replace(
@@ -135,7 +137,17 @@ def test_tiles_and_bands_are_refused_where_borders_meet(params):
 # --- Textures -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", recipes.PRESETS)
+# The others do the same with other numbers; they are tried before a release.
+OFTEN = ("default", "gram", "gatys-texture", "tf", "nnst")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in OFTEN else pytest.param(name, marks=pytest.mark.long)
+        for name in recipes.PRESETS
+    ],
+)
 def test_every_recipe_makes_textures(name):
     recipe = texturing.of_texture(recipes.PRESETS[name])
     assert isinstance(recipe.pictures.start, texturing.NOISE)

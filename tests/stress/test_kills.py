@@ -140,7 +140,14 @@ def clean(folder, inputs):
 
 
 @stress.counts(2, 18)
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # A texture is stopped and resumed by the same code as a picture.
+        pytest.param(name, marks=pytest.mark.long) if name == "texture" else name
+        for name in COMMANDS
+    ],
+)
 def test_a_run_that_is_stopped_leaves_whole_files_and_can_be_finished(program, name, trials):
     command, photos = COMMANDS[name], program.folder / "photos"
     photos.mkdir()
