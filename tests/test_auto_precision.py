@@ -362,7 +362,7 @@ def test_no_recipe_diverges_from_any_start(params, emulated, name):
         assert np.isfinite(last.history.total).all() and np.isfinite(last.image).all(), kind
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_default_recipe_ends_no_higher_in_bfloat16(params):
     # Measured in float32. Single pairs differ by up to 4 % in either direction, and so does float32
     # from a start with noise of 0.001; `benchmarks/NOTES.md` has the figures.

@@ -190,6 +190,7 @@ def test_a_batch_recolours_each_picture_by_its_own_opacity(params, photo, night)
 # --- Styles of single taps ------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_palette_is_of_the_styles_that_have_shares(params, photo, night, gravel):
     red = np.zeros_like(gravel) + np.float32([0.9, 0.1, 0.1])
     given = {"recipe": PAIR.replace(style_weight=0.0), "colors": "palette"}

@@ -262,6 +262,7 @@ def test_a_sweep_of_the_content_in_the_search(params, pair):
         assert_allclose(image, alone, atol=2e-3)
 
 
+@pytest.mark.long
 def test_several_styles_are_one_set(params, pair, painted):
     content, style = pair
     assert_allclose(

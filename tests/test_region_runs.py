@@ -62,7 +62,11 @@ def photo():
 # --- Laws -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", [TINY, SCALED], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize(
+    "recipe",
+    [TINY, pytest.param(SCALED, marks=pytest.mark.long)],
+    ids=lambda recipe: recipe.name,
+)
 def test_protected_pixels_are_the_contents_bit_for_bit(params, photo, recipe):
     mask = box()
     for shot in nst.paint(
