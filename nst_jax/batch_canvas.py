@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Int
 from nst_jax import correspondence, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
-from nst_jax.controls.regions import kept_of, with_kept
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
 from nst_jax.losses import MatchingLoss
@@ -289,23 +288,15 @@ class BatchCanvas:
         return finished, losses, self._broke_at.tolist()[:count]
 
     def _finished(self, place: int, image: Image) -> Image:
-        """Return the picture of one member as it is returned, with its content where it is protected.
-
-        Before that, `prepare.Finisher` changes its edges and colours as the recipe says.
-        """
+        """Return the picture of one member as it is returned; see `prepare.Finisher`."""
         member, recipe = self._members[place], self.plan.recipe
         realism = np.asarray(recipe.pictures.realism)
         if realism.ndim:  # of a sweep; an array of length one is shared by all members
             realism = realism[member.place % len(realism)]
         shares = _shares(self._measuring_recipe, place)
         terms = replace(recipe.terms, style_shares=shares)
-        prepared, last = member.prepared, member.prepared.scales[-1]
-        finish = prepare.Finisher(prepared, replace(recipe, terms=terms), realism)
-        controls = prepare.controls_at(prepared, last)
-        if controls is None or controls.protect is None:
-            return finish(image, last)
-        kept = _kept_of(prepare.at_scale(prepared.photo, last.shape), controls)
-        return _with_kept(finish(image, last, kept), kept)
+        finish = prepare.Finisher(member.prepared, replace(recipe, terms=terms), realism)
+        return finish(image, member.prepared.scales[-1])
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
@@ -340,7 +331,6 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 _enlarge = Jitted(optimize.enlarged, static_argnums=(1, 2, 3))
 _style_targets = Jitted(style_targets)
-_with_kept, _kept_of = Jitted(with_kept), Jitted(kept_of)
 
 
 @Jitted

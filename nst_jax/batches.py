@@ -14,17 +14,16 @@ from jaxtyping import Array
 from nst_jax import _checks, optimize, prepare, recipes
 from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchWeights, Member
+from nst_jax.control_checks import RegionLeftOut, check_controls, notes_on_regions
 from nst_jax.controls import finishing
-from nst_jax.controls.regions import BatchControls, Given, controls_of
+from nst_jax.controls.given import BatchControls, Given
+from nst_jax.controls.regions import controls_of
 from nst_jax.descent import descend, intervals_of
 from nst_jax.measuring import Watch
 from nst_jax.painting import (
-    RegionLeftOut,
-    check_controls,
     check_given_plan,
     check_plan_fits,
     checked_tap_pictures,
-    notes_on_regions,
     tap_pictures_of_plan,
     warn_of_enlarged,
 )
@@ -194,17 +193,8 @@ def stylize_many(
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
     options = (
-        recipe,
-        size,
-        style_size,
-        steps,
-        precision,
-        tile,
-        style_scale,
-        colors,
-        realism,
-        devices,
-    )
+        recipe, size, style_size, steps, precision, tile, style_scale, colors, realism, devices,
+    )  # fmt: skip
     if plan is None:
         recipe, own = with_tap_styles(with_options(*options[:-1]), tap_styles)
         pictures = checked_tap_pictures(own, recipe)
@@ -295,9 +285,8 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
     for member in members:
         scales = member.prepared.scales
         unlike = [a for a, b in zip(scales, plan.scales, strict=False) if a.shape != b.shape]
-        if plan.recipe.terms.matched:  # targets as large as the styles, so these must fit too
-            check_plan_fits(plan, scales)
-        if unlike or len(scales) != len(plan.scales):
+        # Targets of a matching loss are as large as the styles, so the styles must fit as well.
+        if plan.recipe.terms.matched or unlike or len(scales) != len(plan.scales):
             check_plan_fits(plan, scales)
     return plan
 
@@ -352,13 +341,7 @@ def members_of(
         for content, style in resized
     }
     return [
-        Member(
-            index,
-            pair[0],
-            seen[pair],
-            prepared[index],
-            jax.random.fold_in(key, index),
-        )
+        Member(index, pair[0], seen[pair], prepared[index], jax.random.fold_in(key, index))
         for index, pair in enumerate(pairs)
     ]
 

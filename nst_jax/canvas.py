@@ -12,8 +12,7 @@ from jaxtyping import Array
 
 from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
-from nst_jax._types import Image, KeptContent, Losses, Params, Snapshot, State, Targets
-from nst_jax.controls.regions import with_kept
+from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
 from nst_jax.measuring import Measuring, Watch
@@ -41,7 +40,6 @@ class Programs(NamedTuple):
     match: Callable[..., Any]
     picture: Callable[..., Any]
     canvas_image: Callable[..., Any]
-    with_kept: Callable[..., Any]
 
 
 PROGRAMS = Programs(
@@ -54,7 +52,6 @@ PROGRAMS = Programs(
     match=Jitted(optimize.match, static_argnames=("first",)),
     picture=Jitted(optimize.picture),
     canvas_image=Jitted(optimize.canvas_image),
-    with_kept=Jitted(with_kept),
 )
 
 
@@ -209,18 +206,6 @@ class SingleCanvas:
             return fresh
         return fresh._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
 
-    def _kept(self, scale: int) -> KeptContent | None:
-        """Return the content that protected parts keep at a scale; None if nothing is protected.
-
-        It is in the scale's targets too, but `snapshot` does not get these.
-        """
-        here, controls = self.plan.scales[scale], self._prepared.controls
-        if controls is None or controls.protect is None:
-            return None
-        photo = prepare.at_scale(self._prepared.photo, here.shape)
-        found = prepare.controls_at(self._prepared, here)
-        return self._programs.measuring.kept_of(photo, found)
-
     def snapshot(self, position: Position, pieces: Sequence[Losses]) -> Snapshot:
         """Return the snapshot at a position; `pieces` are the losses since the previous snapshot."""
         state, plan = position.state, self.plan
@@ -230,14 +215,10 @@ class SingleCanvas:
         picture = self._programs.picture(
             state, self._at(position.scale), bands=plan.bands(position.scale)
         )
-        kept = self._kept(position.scale)
         whole = sharding.gather(picture, plan.mesh)
-        image = self._finish(whole, plan.scales[position.scale], kept)
-        if kept is not None:
-            image = self._programs.with_kept(image, kept)
         return Snapshot(
             step=position.step,
-            image=image,
+            image=self._finish(whole, plan.scales[position.scale]),
             losses=jax.tree.map(np.array, state.losses),
             history=joined(pieces),
             scale=position.scale,

@@ -11,13 +11,11 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks, checkpoints, optimize, prepare, provenance, recipes
-from nst_jax._compile import Jitted
 from nst_jax._types import Checkpoint, Image, Params, Shape, Snapshot
 from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
-from nst_jax.controls import regions as controlling
-from nst_jax.controls.regions import Controls, Given
+from nst_jax.control_checks import RegionLeftOut, check_controls, notes_on_regions
+from nst_jax.controls.given import Given, checked_controls
 from nst_jax.descent import Position, descend, has_stalled, intervals_of
-from nst_jax.losses import ContentLoss, StyleLoss, Variation
 from nst_jax.measuring import Watch
 from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
@@ -26,7 +24,6 @@ from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.bands import distribute, without_padding
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
-from nst_jax.targets import totals_at_taps
 
 
 class _NoResult(RuntimeError):
@@ -410,22 +407,13 @@ def paint(
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
     options = (
-        recipe,
-        size,
-        style_size,
-        steps,
-        precision,
-        tile,
-        style_scale,
-        colors,
-        realism,
-        devices,
-    )
+        recipe, size, style_size, steps, precision, tile, style_scale, colors, realism, devices,
+    )  # fmt: skip
     content = _checks.image("content", content)
     several = isinstance(style, (list, tuple))
     style = _checks.images("style", style) if several else _checks.image("style", style)
     styles = style if several else [style]
-    given = controlling.checked_controls(
+    given = checked_controls(
         content.shape[:2],
         [one.shape[:2] for one in styles],
         regions=regions,
@@ -453,48 +441,6 @@ def paint(
     for note in shots.left_out:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
     return shots
-
-
-class RegionLeftOut(UserWarning):
-    """Warning that a region is empty at a layer, and has no part in the style loss there."""
-
-
-def check_controls(given: Given | None, recipe: Recipe) -> None:
-    """Refuse regions, protected and transparent parts with recipes that cannot have them.
-
-    Such recipes have a style loss that cannot be masked, or styles of single layers (`tap_styles`); and
-    regions do not go with the colours "palette".
-
-    Raises:
-      ValueError: naming the argument, and the loss or setting that it does not go with.
-    """
-    if given is None:
-        return
-    argument, soft = given.argument, given.soft or recipe.terms.region_reach == "simple"
-    if recipe.terms.tap_styles:
-        raise ValueError(
-            f"`{argument}`: masks are not applied to the styles of single layers (`tap_styles`); leave "
-            "one of the two out"
-        )
-    for name, loss in recipe.terms.named_losses.items():
-        if isinstance(loss, (ContentLoss, Variation)):
-            continue
-        if not loss.additive:
-            raise ValueError(
-                f"`{argument}`: `{name}` of recipe {recipe.name!r} is not additive: it sees all "
-                "positions together and cannot leave out some; choose another recipe"
-            )
-        if soft and isinstance(loss, StyleLoss) and loss.masked_sums is None:
-            raise ValueError(
-                f"`{argument}`: `{name}` has no `masked_sums`, so masks must be 0 or 1 at each layer; "
-                "use `terms.region_reach=inside` and amounts of 0 or 1, or give the loss `masked_sums`"
-            )
-    # Last, since other colours would not help a recipe whose losses cannot be masked.
-    if given.regions and recipe.pictures.colors == "palette":
-        raise ValueError(
-            "`colors`: 'palette' moves the whole picture to the colours of one style, but regions have "
-            "several; choose another, or leave the regions out"
-        )
 
 
 def _planned(
@@ -593,7 +539,7 @@ def paint_planned(
         targets and programs of the next scale are made while the current one runs, if both scales fit
         into memory. Without it, they are made when that scale begins.
       watch: waits while the targets are computed, and may end the run by an exception; None only waits.
-      given: regions, protected and transparent parts, from `controls.regions.checked_controls`.
+      given: regions, protected and transparent parts, from `controls.given.checked_controls`.
 
     Returns:
       The iterator that `paint` returns.
@@ -610,62 +556,6 @@ def paint_planned(
     ahead = None if begin is None else partial(canvas.begin_next, begin)
     positions = descend(canvas, plan.scales, intervals, position=position, ahead=ahead)
     return Painting(positions, canvas, identify, left_out)
-
-
-def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
-    """Return a note on each region that is empty at a style tap of the final scale.
-
-    Raises:
-      ValueError: if a region is empty at all style taps; the message names the size.
-    """
-    controls, last = prepared.controls, prepared.scales[-1]
-    if controls is None:
-        return []
-    notes = []
-    for (number, side), taps in _empty_taps(controls, recipe.bare()).items():
-        own = number or side == "style"
-        if not own and controls.regions > 1:
-            continue  # the other regions may well leave nothing to the default style
-        height, width = last.shape if side == "content" else _style_shape(prepared, number)
-        size = f"{'its style of ' if number and side == 'style' else ''}{width}x{height} px"
-        what = f"regions[{number - 1}]" if number else "style_opacity"
-        if not own:
-            what = "opacity" if controls.protect is None else "protect"
-        if len(taps) < len(recipe.terms.every_style_tap):
-            notes.append(
-                f"`{what}`: at {size}, no position of {', '.join(taps)} lies inside, so the style loss "
-                "leaves it out there"
-            )
-        else:
-            raise ValueError(
-                f"`{what}`: at {size}, no position of {taps[0]} lies inside; choose a larger mask or "
-                "size, or `terms.region_reach=all`"
-            )
-    return notes
-
-
-def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:
-    """Return the final (height, width) of a region's style; number 0 is the default style."""
-    shapes = prepared.scales[-1].style_shapes
-    return shapes[len(prepared.styles) + number - 1] if number else shapes[0]
-
-
-def _empty_taps(controls: Controls, recipe: Recipe) -> dict[tuple[int, str], list[str]]:
-    """Return where regions are empty: (number of the region, "content" or "style") -> taps.
-
-    Number 0 is the region of the default style.
-    """
-    counts, of_styles = jax.device_get(_totals(controls, recipe))
-    found: dict[tuple[int, str], list[str]] = {}
-    for tap in recipe.terms.every_style_tap:
-        for number in range(controls.regions):
-            for side, totals in (("content", counts), ("style", of_styles)):
-                if not totals[tap][number] > 0:
-                    found.setdefault((number, side), []).append(tap)
-    return found
-
-
-_totals = Jitted(totals_at_taps)
 
 
 def _check_arguments(

@@ -17,7 +17,8 @@ from nst_jax import _checks
 from nst_jax._compile import Jitted
 from nst_jax._types import AnyImage, Image, KeptContent, Resized, Shape, StyleImage
 from nst_jax.controls import finishing, regions
-from nst_jax.controls.regions import Controls, Given
+from nst_jax.controls.given import Given
+from nst_jax.controls.regions import Controls
 from nst_jax.images.palettes import Palette
 from nst_jax.images.resizing import antialiased
 from nst_jax.recipes import sizes, starts
@@ -221,7 +222,7 @@ def prepare_pictures(
       content: [h, w, 3] in [0, 1], or uint8.
       style: one such picture, or a list or tuple of several.
       recipe: the recipe whose size rules, filter and schedule apply.
-      given: regions, protected and transparent parts, from `controls.regions.checked_controls`.
+      given: regions, protected and transparent parts, from `controls.given.checked_controls`.
 
     Returns:
       float32 pictures at their final sizes, and the scales.
@@ -317,44 +318,51 @@ _recolored = Jitted(finishing.recolored, static_argnums=(2, 3))
 
 
 class Finisher:
-    """Finishes the results of one run: realism, and colours that are changed after painting."""
+    """Finishes the results of one run: realism, colours changed after painting, protected parts."""
 
     def __init__(self, prepared: Prepared, recipe: Recipe, realism: Any = None) -> None:
         """Prepare to finish results; `realism`, if not None, takes the place of the recipe's."""
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
+        self._filters = bool(self._realism) or finishing.colors_after(recipe.pictures.colors)
         # What finishing needs at the scale of the latest picture. It is kept, since most pictures of a
         # run have the scale of the picture before.
         self._scale: Scale | None = None
         self._content: AnyImage = prepared.photo
         self._opacity: Any = None
         self._palette: Palette | None = None
+        self._kept: KeptContent | None = None
 
-    def __call__(self, image: Image, scale: Scale, kept: KeptContent | None = None) -> Image:
-        """Return a canvas' picture at a scale as it is shown; the same array, if nothing changes it.
-
-        What is protected, `kept`, is known to the filters, but not mixed into the picture yet.
-        """
-        pictures = self._recipe.pictures
-        if not self._realism and not finishing.colors_after(pictures.colors):
+    def __call__(self, image: Image, scale: Scale) -> Image:
+        """Return a canvas' picture at a scale as it is shown; the same array, if nothing changes it."""
+        controls, pictures = self._prepared.controls, self._recipe.pictures
+        if not self._filters and (controls is None or controls.protect is None):
             return image
         if scale is not self._scale:
-            self._scale = scale
-            self._content = at_scale(self._prepared.photo, scale.shape)
-            controls = controls_at(self._prepared, scale)
-            self._opacity = None if controls is None else controls.opacity
-            if pictures.colors == "palette":
-                self._palette = self._palette_at(scale, controls)
-        return _finished(
-            image,
-            self._content,
-            self._palette,
-            jnp.asarray(self._realism, jnp.float32) if self._realism else None,
-            colors=pictures.colors,
-            space=pictures.chroma_space,
-            kept=kept,
-            opacity=self._opacity if pictures.colors == "palette" else None,
-        )
+            self._use(scale)
+        if self._filters:
+            image = _finished(
+                image,
+                self._content,
+                self._palette,
+                jnp.asarray(self._realism, jnp.float32) if self._realism else None,
+                colors=pictures.colors,
+                space=pictures.chroma_space,
+                kept=self._kept,
+                opacity=self._opacity if pictures.colors == "palette" else None,
+            )
+        return image if self._kept is None else _with_kept(image, self._kept)
+
+    def _use(self, scale: Scale) -> None:
+        """Make what finishing needs at a scale."""
+        self._scale = scale
+        self._content = at_scale(self._prepared.photo, scale.shape)
+        controls = controls_at(self._prepared, scale)
+        if controls is not None:
+            self._opacity = controls.opacity
+            self._kept = _kept_of(self._content, controls)
+        if self._recipe.pictures.colors == "palette":
+            self._palette = self._palette_at(scale, controls)
 
     def _palette_at(self, scale: Scale, controls: Controls | None) -> Palette:
         # The styles that have shares: those of single taps have none.
@@ -369,6 +377,7 @@ class Finisher:
 
 _finished = Jitted(finishing.finished, static_argnames=("colors", "space"))
 _mixed_palette = Jitted(finishing.mixed_palette)
+_kept_of, _with_kept = Jitted(regions.kept_of), Jitted(regions.with_kept)
 
 
 def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:

@@ -17,6 +17,7 @@ import nst_jax as nst
 from nst_jax import controls, images, prepare, recipes, texturing
 from nst_jax.app import controls as files_of_controls
 from nst_jax.app import preview
+from nst_jax.app.controls import why_transparent_counts
 from nst_jax.controls import Protect, Region, color
 from nst_jax.recipes import sizes
 from tests import small
@@ -156,7 +157,7 @@ def test_transparent_pixels_do_not_count_in_means_and_covariances(photo, night):
 )
 def test_colours_behind_transparency_change_nothing(photo, night, colors):
     hole, style_hole = 1 - box(), upper(*night.shape[:2])
-    given = controls.regions.checked_controls(
+    given = controls.checked_controls(
         photo.shape[:2], [night.shape[:2]], opacity=hole, style_opacity=style_hole
     )
     recipe = TINY.replace(colors=colors)
@@ -311,11 +312,8 @@ def test_maps_leave_out_the_transparent_parts_of_their_style(folder):
         assert region.style_mask[:15].max() == 1 and region.style_mask[15:].max() == 0
 
 
-def test_a_preview_shows_what_is_protected(folder, night, monkeypatch, as_users_do):
-    picture = images.read("photo.png")
-    given = controls.regions.checked_controls(
-        (HEIGHT, WIDTH), [night.shape[:2]], protect=Protect(box())
-    )
+def previewed(monkeypatch, plan, styles, given=None):
+    """Return the preview of a run, by a network that inverts the content."""
     painter = SimpleNamespace(
         arbitrary=None,
         request=lambda content, style: content,
@@ -323,11 +321,37 @@ def test_a_preview_shows_what_is_protected(folder, night, monkeypatch, as_users_
     )
     monkeypatch.setattr(preview.instant_painter, "InstantPainter", lambda **_: painter)
     job = SimpleNamespace(
-        plan=nst.plan((HEIGHT, WIDTH), night.shape[:2], recipe=TINY.replace(realism=0.5)),
-        content=picture,
-        styles=[images.read("night.png")],
+        plan=plan,
+        content=images.read("photo.png"),
+        styles=[images.read(style) for style in styles],
         given=given,
     )
-    shown = preview._painted(job, SimpleNamespace(say=print))
+    return preview._painted(job, SimpleNamespace(say=print))
+
+
+def test_a_preview_has_the_palette_of_the_styles_that_are_blended(
+    folder, night, monkeypatch, as_users_do
+):
+    recipe = TINY.replace(colors="palette")
+    plan = nst.plan((HEIGHT, WIDTH), night.shape[:2], recipe=recipe)
+    wanted = previewed(monkeypatch, plan, ["night.png"])
+    taps = {"relu1_1": images.load("gravel.png")}
+    plan = nst.plan((HEIGHT, WIDTH), night.shape[:2], recipe=recipe, tap_styles=taps)
+    found = previewed(monkeypatch, plan, ["night.png", "gravel.png"])
+    assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_transparent_parts_count_as_white_where_the_style_loss_sees_all_positions():
+    said = [
+        why_transparent_counts(recipes.named(name)) for name in ("nnst", "histogram", "default")
+    ]
+    assert said == ["the style loss sees all positions together"] * 2 + [""]
+
+
+def test_a_preview_shows_what_is_protected(folder, night, monkeypatch, as_users_do):
+    picture = images.read("photo.png")
+    given = controls.checked_controls((HEIGHT, WIDTH), [night.shape[:2]], protect=Protect(box()))
+    plan = nst.plan((HEIGHT, WIDTH), night.shape[:2], recipe=TINY.replace(realism=0.5))
+    shown = previewed(monkeypatch, plan, ["night.png"], given)
     assert_allclose(shown[box() == 1], picture.image[box() == 1], atol=1e-6)
     assert np.abs(shown - picture.image)[box() == 0].max() > 0.05

@@ -155,7 +155,7 @@ def test_the_page_of_instant_styles_runs_and_lists_them(run_page):
 
 
 # At the small size of these runs, regions are smaller than what positions of deep layers see.
-REGIONS = pytest.mark.filterwarnings("ignore::nst_jax.painting.RegionLeftOut")
+REGIONS = pytest.mark.filterwarnings("ignore::nst_jax.control_checks.RegionLeftOut")
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import controls, images, losses, optimizers, painting, recipes
+from nst_jax import controls, images, losses, optimizers, recipes
+from nst_jax.control_checks import RegionLeftOut
 from nst_jax.controls import Protect, Region
 from nst_jax.recipes import sizes, starts
 from tests import small
@@ -272,7 +273,7 @@ def test_a_region_too_small_for_a_layer_is_noted(params, photo):
         nst.stylize(params, photo, BLUE, recipe=recipe, regions=[Region(tiny, RED)])
 
     # A position of relu1_1 sees 3 x 3 px, one of relu1_2 sees 5 x 5.
-    with pytest.warns(painting.RegionLeftOut, match=r"`regions\[0\]`: at 64x48 px, .* of relu1_2"):
+    with pytest.warns(RegionLeftOut, match=r"`regions\[0\]`: at 64x48 px, .* of relu1_2"):
         painted(4)
     with pytest.raises(ValueError, match=r"`regions\[0\]`: at 64x48 px, no position of relu1_1"):
         painted(2)

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 
 import nst_jax as nst
 from nst_jax import controls, losses, recipes
-from nst_jax.controls import Protect, Region, masks, regions
+from nst_jax.controls import Protect, Region, masks
 from nst_jax.scaling import bands, sharding
 from tests import small
 from tests.test_tiles import DEEP, apart, network
@@ -48,7 +48,7 @@ def soft(seed, height=HEIGHT, width=WIDTH):
 def made(region_mask, style=None, style_mask=None, weight=1.0, **more):
     """Return the controls of a canvas with one region."""
     style = pictures()[3] if style is None else style
-    given = regions.checked_controls(
+    given = controls.checked_controls(
         (HEIGHT, WIDTH),
         [STYLES[0]],
         regions=[Region(region_mask, np.asarray(style), style_mask, weight)],
@@ -137,7 +137,7 @@ def weighted(params, recipe, **given):
     image, content, *styles = pictures()
     region = given.pop("region", None)
     shapes = [STYLES[0]]
-    checked = regions.checked_controls(
+    checked = controls.checked_controls(
         (HEIGHT, WIDTH), shapes, regions=region and [Region(**region)], **given
     )
     used = styles[: 1 + bool(region)]
@@ -189,7 +189,7 @@ def test_transparent_parts_count_in_no_statistic(params, side):
     image, content, style, _ = pictures()
     shape = (HEIGHT, WIDTH) if side == "content" else STYLES[0]
     opacity = left(0.5, *shape)
-    given = regions.checked_controls(
+    given = controls.checked_controls(
         (HEIGHT, WIDTH),
         [STYLES[0]],
         **{"opacity" if side == "content" else "style_opacity": opacity},
@@ -210,7 +210,7 @@ def test_protected_parts_are_held_and_not_seen_by_styles(params):
     mask = soft(3)
     recipe = terms(GRAM, region_reach="simple")
     given = controls.controls_of(
-        regions.checked_controls((HEIGHT, WIDTH), [STYLES[0]], protect=Protect(mask, 0.7)),
+        controls.checked_controls((HEIGHT, WIDTH), [STYLES[0]], protect=Protect(mask, 0.7)),
         (HEIGHT, WIDTH),
         [STYLES[0]],
     )
@@ -254,7 +254,7 @@ def all_controls(shape, styles):
     region = Region(soft(1, *shape), np.zeros((*styles[1], 3)), soft(2, *styles[1]), 2.0)
     opacity = np.ones(shape, np.float32)
     opacity[-9:, -30:] = 0
-    given = regions.checked_controls(
+    given = controls.checked_controls(
         shape, styles[:1], regions=[region], protect=Protect(soft(4, *shape), 0.8), opacity=opacity
     )
     return controls.controls_of(given, shape, styles)

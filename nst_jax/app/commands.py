@@ -6,8 +6,8 @@ All of these functions but `plan` return the exit code.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -98,6 +98,31 @@ def _load(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
     return params.load_params(chosen["weights"]), params.read_info(chosen["weights"]), display
 
 
+def _outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
+    """Return where a run writes, and how; `name` is the path of its picture if no option has one."""
+    return Outputs(
+        picture=result_path(chosen["output"], name),
+        overwrite=chosen["overwrite"],
+        metadata=chosen["metadata"],
+        every=chosen["every"],
+        frames=chosen["frames"],
+        log=chosen["log"],
+        checkpoint=chosen["checkpoint"],
+        checkpoint_every=chosen["checkpoint_every"],
+        resume=chosen["resume"],
+    )
+
+
+@contextmanager
+def _reserved(outputs: Outputs) -> Iterator[None]:
+    """Context manager: reserve the checkpoint and the log, so that no other run writes them."""
+    with ExitStack() as resources:
+        for argument in ("checkpoint", "log"):
+            if (path := getattr(outputs, argument)) is not None:
+                resources.enter_context(cluster.reserved_by_first(path, argument))
+        yield
+
+
 def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
     """Paint a checked job and print how it ended."""
     display = _display(chosen)
@@ -155,25 +180,12 @@ def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
 def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
     recipe = _recipe(chosen, styles)
     paths = [path for path, _ in styles]
-    outputs = Outputs(
-        picture=result_path(chosen["output"], default_name(content, paths)),
-        overwrite=chosen["overwrite"],
-        metadata=chosen["metadata"],
-        every=chosen["every"],
-        frames=chosen["frames"],
-        log=chosen["log"],
-        checkpoint=chosen["checkpoint"],
-        checkpoint_every=chosen["checkpoint_every"],
-        resume=chosen["resume"],
-    )
+    outputs = _outputs(chosen, default_name(content, paths))
     paths += _tap_files(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     others = [*_other_inputs(chosen, init_file), *controlling.files_of(chosen)]
     check_outputs(outputs, [content, *paths, *others])
-    with ExitStack() as resources:
-        for argument in ("checkpoint", "log"):
-            if (path := getattr(outputs, argument)) is not None:
-                resources.enter_context(cluster.reserved_by_first(path, argument))
+    with _reserved(outputs):
         read = [images.read(path, argument="style") for path in paths]
         job = picture_job(
             images.read(content, argument="content"),
@@ -199,17 +211,7 @@ def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     recipe = _recipe(chosen | {"size": None, "style_size": None}, styles)
     recipe = texturing.of_texture(recipe, seamless=chosen["tile_seamless"])
     paths = [path for path, _ in styles]
-    outputs = Outputs(
-        picture=result_path(chosen["output"], default_name(paths[0], paths[1:], "_texture")),
-        overwrite=chosen["overwrite"],
-        metadata=chosen["metadata"],
-        every=chosen["every"],
-        frames=chosen["frames"],
-        log=chosen["log"],
-        checkpoint=chosen["checkpoint"],
-        checkpoint_every=chosen["checkpoint_every"],
-        resume=chosen["resume"],
-    )
+    outputs = _outputs(chosen, default_name(paths[0], paths[1:], "_texture"))
     paths += _tap_files(chosen)
     others = [path for path in (_recipe_file(chosen), chosen["weights"]) if path is not None]
     check_outputs(outputs, [*paths, *others])
@@ -217,10 +219,7 @@ def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     first = pictures[0].image.shape
     shape = texturing.canvas_shape(chosen["size"], (first[0], first[1]), recipe)
     recipe = with_sizes(texturing.with_canvas_as_it_is(recipe), style_size=chosen["style_size"])
-    with ExitStack() as resources:
-        for argument in ("checkpoint", "log"):
-            if (path := getattr(outputs, argument)) is not None:
-                resources.enter_context(cluster.reserved_by_first(path, argument))
+    with _reserved(outputs):
         job = picture_job(
             _blank_picture(shape),
             pictures,

@@ -11,11 +11,10 @@ from jaxtyping import Float
 from nst_jax import images
 from nst_jax._types import Shape
 from nst_jax.app.parsing import ProtectFile, RegionFiles
+from nst_jax.control_checks import check_controls, style_loss_of_all_positions
 from nst_jax.controls import Protect, Region, masks, regions, regions_of_maps
-from nst_jax.controls.regions import Given
+from nst_jax.controls.given import Given, check_amount, checked_controls
 from nst_jax.images import Picture
-from nst_jax.losses import ContentLoss, Variation
-from nst_jax.painting import check_controls
 from nst_jax.recipes.recipe import Recipe
 
 
@@ -116,7 +115,7 @@ def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
       recipe: the recipe.
 
     Raises:
-      ValueError: as in `painting.check_controls`.
+      ValueError: as in `control_checks.check_controls`.
     """
     named = chosen.get("regions") or chosen.get("region_maps") or ()
     protect: ProtectFile | None = chosen.get("protect")
@@ -186,7 +185,7 @@ def _opaque_part(
 
 def _protect(named: ProtectFile, files: dict[str, Picture]) -> Protect:
     files["protect"] = images.read(named.mask, argument="protect")
-    regions.check_amount("protect", named.amount)
+    check_amount("protect", named.amount)
     return Protect(mask_of(files["protect"], "protect"), named.amount)
 
 
@@ -223,11 +222,8 @@ COLOURED = 0.1
 
 def why_transparent_counts(recipe: Recipe) -> str:
     """Return why the losses of a recipe cannot leave out transparent parts; empty if they can."""
-    if not all(part.loss.additive for part in recipe.terms.style_parts):
+    if style_loss_of_all_positions(recipe) is not None:
         return "the style loss sees all positions together"
-    others = recipe.terms.named_losses.values()
-    if not all(isinstance(one, (ContentLoss, Variation)) or one.additive for one in others):
-        return "the content loss sees all positions together"
     if recipe.terms.tap_styles:
         return "masks are not applied to the styles of single layers"
     return ""
@@ -245,7 +241,7 @@ def given_of(
       recipe: the recipe.
 
     Raises:
-      ValueError: as in `controls.regions.checked_controls`.
+      ValueError: as in `controls.given.checked_controls`.
     """
     opacities = [style.alpha for style in styles]
     notes = []
@@ -253,7 +249,7 @@ def given_of(
     if reason and any(alpha is not None for alpha in (content.alpha, *opacities)):
         notes.append(f"transparent parts count as white: {reason}")
         content, opacities = content._replace(alpha=None), []
-    given = regions.checked_controls(
+    given = checked_controls(
         content.image.shape[:2],
         [style.image.shape[:2] for style in styles],
         regions=read.regions or None,

@@ -9,8 +9,8 @@ from nst_jax import checkpoints, images, prepare
 from nst_jax._types import Checkpoint
 from nst_jax.app.controls import ReadControls, given_of
 from nst_jax.app.outputs import Outputs
-from nst_jax.controls.regions import Given
-from nst_jax.painting import check_controls
+from nst_jax.control_checks import check_controls
+from nst_jax.controls.given import Given
 from nst_jax.provenance import Named, roles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
@@ -50,7 +50,7 @@ class PictureJob(Job):
       controls: regions and protection, as they were read.
       given: the controls, checked, and the opacities of the pictures; None if there are no controls and
         all pictures are opaque.
-      notes: what the user is told before the run.
+      notes: messages that are printed before the run.
       begun: when the command began, by `time.perf_counter`.
     """
 

@@ -10,7 +10,7 @@ from nst_jax.app import cache, cluster, programs
 from nst_jax.app.job import PictureJob
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import resized_alpha, write_picture
-from nst_jax.controls.regions import controls_of, kept_of, with_kept
+from nst_jax.controls.regions import controls_of
 from nst_jax.feed_forward import given_styles, instant_painter
 from nst_jax.recipes.sizes import LongEdge
 
@@ -76,7 +76,7 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
         # Resized with Pillow, which is quicker than compiling a program for one picture.
         styles = [
             images.bicubic_8bit(picture.image, rule.shape(*picture.image.shape[:2]))
-            for picture in job.plan.recipe.terms.blended_styles(job.styles)
+            for picture in job.styles
         ]
         content = images.bicubic_8bit(job.content.image, shape)
         network.result()
@@ -91,10 +91,8 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
         recipe,
         controls=given and controls_of(given, shape, shapes),
     )
-    seen = [np.asarray(one) for one in prepared.styles]
+    seen = [np.asarray(one) for one in recipe.terms.blended_styles(prepared.styles)]
     style = instant_painter.style_of(seen, recipe.terms.style_shares)
     painted = painter.paint([painter.request(np.asarray(prepared.content), style)])[0]
-    unpainted = None if prepared.controls is None else kept_of(prepared.photo, prepared.controls)
     finish = prepare.Finisher(prepared, recipe)
-    image = finish(jnp.asarray(painted), prepared.scales[0], unpainted)
-    return np.asarray(with_kept(image, unpainted))
+    return np.asarray(finish(jnp.asarray(painted), prepared.scales[0]))

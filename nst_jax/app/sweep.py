@@ -26,7 +26,7 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import where_instead, write_picture
 from nst_jax.batches import members_of, paint_batch
-from nst_jax.controls.regions import BatchControls
+from nst_jax.controls.given import BatchControls
 from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
 from nst_jax.provenance import roles

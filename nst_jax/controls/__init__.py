@@ -4,8 +4,8 @@
     image = nst_jax.stylize(params, photo, other, regions=[sky], protect=controls.Protect(face))
 
 `color`, `finishing`, `guided_filter` and `matting` are about the colours and the edges of whole
-pictures. `masks` checks masks and brings them to taps; `regions` has the values that callers give, and
-what is measured with them.
+pictures. `given` has the values that callers give, and `coded_maps` makes them of colour-coded maps.
+`masks` checks masks and brings them to taps; `regions` has what is measured with them.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.controls import color, finishing, guided_filter, masks, matting, regions
+    from nst_jax.controls import (
+        coded_maps,
+        color,
+        finishing,
+        given,
+        guided_filter,
+        masks,
+        matting,
+        regions,
+    )
+    from nst_jax.controls.coded_maps import regions_of_maps
     from nst_jax.controls.color import (
         CHROMA_SPACES,
         MAPS,
@@ -25,22 +35,25 @@ if TYPE_CHECKING:
         with_colors_of,
     )
     from nst_jax.controls.finishing import COLORS, finished, mixed_palette, realistic, recolored
+    from nst_jax.controls.given import Protect, Region, checked_controls
     from nst_jax.controls.guided_filter import box_sums, filtered_by_guide
     from nst_jax.controls.matting import laplacian_product, matting_energy
-    from nst_jax.controls.regions import (
-        Controls,
-        Protect,
-        Region,
-        controls_of,
-        regions_of_maps,
-        shares_of_pixels,
-        with_kept,
-    )
+    from nst_jax.controls.regions import Controls, controls_of, shares_of_pixels, with_kept
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("color", "finishing", "guided_filter", "masks", "matting", "regions"),
+        (
+            "coded_maps",
+            "color",
+            "finishing",
+            "given",
+            "guided_filter",
+            "masks",
+            "matting",
+            "regions",
+        ),
         {
+            "coded_maps": ("regions_of_maps",),
             "color": (
                 "CHROMA_SPACES",
                 "ColorMoments",
@@ -52,14 +65,12 @@ else:
                 "with_colors_of",
             ),
             "finishing": ("COLORS", "finished", "mixed_palette", "realistic", "recolored"),
+            "given": ("Protect", "Region", "checked_controls"),
             "guided_filter": ("box_sums", "filtered_by_guide"),
             "matting": ("laplacian_product", "matting_energy"),
             "regions": (
                 "Controls",
-                "Protect",
-                "Region",
                 "controls_of",
-                "regions_of_maps",
                 "shares_of_pixels",
                 "with_kept",
             ),
@@ -68,8 +79,9 @@ else:
 
 __all__ = [
     "CHROMA_SPACES", "COLORS", "ColorMoments", "Controls", "MAPS", "Protect", "Region", "box_sums",
-    "color", "color_moments", "controls_of", "filtered_by_guide", "finished", "finishing",
-    "guided_filter", "laplacian_product", "luminance", "masks", "matched_luminance", "matting",
-    "matting_energy", "mixed_palette", "realistic", "recolored", "regions", "regions_of_maps",
-    "shares_of_pixels", "with_chroma_of", "with_colors_of", "with_kept",
+    "checked_controls", "coded_maps", "color", "color_moments", "controls_of", "filtered_by_guide",
+    "finished", "finishing", "given", "guided_filter", "laplacian_product", "luminance", "masks",
+    "matched_luminance", "matting", "matting_energy", "mixed_palette", "realistic", "recolored",
+    "regions", "regions_of_maps", "shares_of_pixels", "with_chroma_of", "with_colors_of",
+    "with_kept",
 ]  # fmt: skip

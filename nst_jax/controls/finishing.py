@@ -214,7 +214,7 @@ def finished(
 ) -> Image:
     """Return the picture that is shown of a canvas: edges are changed first, then colours.
 
-    What is protected is not mixed in here; `with_kept` does that afterwards.
+    The protected content is not mixed in here; `with_kept` does that afterwards.
 
     Args:
       image: the picture of the canvas, [h, w, 3] in [0, 1].

@@ -145,7 +145,8 @@ class Terms:
     A style loss of the class `losses.MatchingLoss` compares each position of the canvas with a position
     of the style that matches it. Some of these losses look for the matches only once for each scale,
     before its first update: at the coarsest scale for the positions of the content, and at each later
-    one for those of the picture `search_content * content + (1 - search_content) * canvas`.
+    one for those of a mixture of content and canvas; `search_content` is the content's share in it.
+    Before mixing, the canvas gets the finest detail of the content, see `correspondence.searched`.
     `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale.
 
     A tap of `tap_styles` (static) has a style picture of its own, and its statistics come from that

@@ -27,10 +27,10 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import resized_alpha, where_instead, write_picture
 from nst_jax.batches import PaintedBatch, members_of, paint_batch
-from nst_jax.controls.regions import BatchControls
+from nst_jax.control_checks import notes_on_regions
+from nst_jax.controls.given import BatchControls
 from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
-from nst_jax.painting import notes_on_regions
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.recipes.walk import name_to_show

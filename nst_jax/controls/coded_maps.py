@@ -1,0 +1,96 @@
+"""Regions drawn as two colour-coded maps: one over the content, one over the style."""
+
+from typing import Any
+
+import numpy as np
+
+from nst_jax import _checks
+from nst_jax.controls.given import MOST_REGIONS, Region
+
+# Smallest share of the content's map that a colour must cover to define a region. Pixels of rarer
+# colours, as along smoothed edges, belong to the region with the nearest colour.
+LEAST_SHARE = 0.005
+
+# Largest distance of a pixel of a style's map to the colour of its region, in 8-bit levels of RGB.
+# Pixels farther from all of these colours belong to no region.
+FARTHEST = 48
+
+
+def regions_of_maps(
+    content_map: Any,
+    style_map: Any,
+    style: Any,
+    *,
+    argument: str = "regions",
+) -> list[Region]:
+    """Return the regions that two colour-coded maps describe: equal colours belong together.
+
+    A colour of the content's map is that of a region if it covers at least 1/200 of the map; other
+    pixels, such as those of smoothed edges, belong to the region of the nearest colour.
+
+    Args:
+      content_map: [h, w, 3] in [0, 1], drawn over the content in plain colours.
+      style_map: [h', w', 3] in [0, 1], drawn over the style in the same colours. Pixels of other
+        colours belong to no region.
+      style: the style, [h'', w'', 3] in [0, 1].
+      argument: the caller's name for the maps, used in messages.
+
+    Returns:
+      One region for each colour, those that cover more of the content first.
+
+    Raises:
+      TypeError: if a map is no array.
+      ValueError: if a map is no picture, if the content's map has no plain colours or too many, and if
+        the style's map lacks one of them.
+
+    Example:
+      >>> import numpy as np
+      >>> from nst_jax import controls, images
+      >>> left = np.zeros((30, 45, 3))
+      >>> left[:, :20] = [1, 0, 0]
+      >>> red_and_black = controls.regions_of_maps(left, left, images.sample("starry_night"))
+      >>> [int(region.mask.sum()) for region in red_and_black]
+      [750, 600]
+    """
+    here, there = _levels(argument, content_map), _levels(argument, style_map)
+    colours, counts = np.unique(here.reshape(-1, 3), axis=0, return_counts=True)
+    most = np.argsort(-counts, kind="stable")
+    plain = colours[most][counts[most] >= LEAST_SHARE * counts.sum()]
+    if not 1 <= len(plain) < MOST_REGIONS:
+        count = f"{len(plain)} plain colours" if len(plain) else "no plain colours"
+        raise ValueError(
+            f"`{argument}`: the content's map has {count}; expected 1 to {MOST_REGIONS - 1}, one for "
+            "each region: draw it in plain colours without shading, and save it as PNG"
+        )
+    nearest = _nearest(here, plain)[0]
+    nearest_there, distance = _nearest(there, plain)
+    regions: list[Region] = []
+    for index, colour in enumerate(plain):
+        style_mask = (nearest_there == index) & (distance <= FARTHEST)
+        if not style_mask.any():
+            code = "".join(f"{level:02x}" for level in colour)
+            raise ValueError(
+                f"`{argument}`: the style's map has no pixel of the colour #{code}, which is in the "
+                "content's map; draw that part of the style in it"
+            )
+        regions.append(
+            Region((nearest == index).astype(np.float32), style, style_mask.astype(np.float32))
+        )
+    return regions
+
+
+def _levels(argument: str, picture: Any) -> np.ndarray:
+    return np.round(_checks.image(argument, picture) * 255).astype(np.int32)
+
+
+def _nearest(picture: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each pixel the index of the nearest colour, and the distance to it."""
+    best = np.zeros(picture.shape[:2], np.int32)
+    least = np.full(picture.shape[:2], np.inf)
+    for index, colour in enumerate(colours):
+        distance = np.sqrt(np.square(picture - colour).sum(-1))
+        best, least = (
+            np.where(distance < least, index, best),
+            np.minimum(distance, least),
+        )
+    return best, least

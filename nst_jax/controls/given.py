@@ -1,0 +1,283 @@
+"""Regions, protected parts and opacities as callers give them, and the checks of their values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nst_jax import _checks
+from nst_jax._types import Shape
+from nst_jax.controls import masks
+
+
+@dataclass(frozen=True, eq=False, kw_only=False)
+class Region:
+    """A part of the content that gets a style of its own.
+
+    Attributes:
+      mask: which pixels of the content are in the region: [h, w] in [0, 1], with the content's
+        proportions; see `masks.checked_mask`.
+      style: [h', w', 3] in [0, 1], or uint8, of any size.
+      style_mask: which pixels of the style count, [h'', w''] with the style's proportions; None: all.
+      weight: weight of this region's style loss, relative to those of the other regions and of the
+        default style, which is 1. They are divided by their sum.
+
+    Example:
+      >>> import numpy as np
+      >>> from nst_jax import controls, images
+      >>> sky = np.zeros((300, 451))
+      >>> sky[:120] = 1
+      >>> controls.Region(sky, images.sample("starry_night"), weight=2).weight
+      2
+    """
+
+    mask: Any
+    style: Any
+    style_mask: Any = None
+    weight: Any = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Protect:
+    """A part of the content that stays as it is.
+
+    Attributes:
+      mask: which pixels are protected: [h, w] in [0, 1], with the content's proportions.
+      amount: from 0 (not at all) to 1. With 1, pixels whose mask is 1 are the content's, bit for bit.
+    """
+
+    mask: Any
+    amount: Any = 1.0
+
+
+class Given(NamedTuple):
+    """What a caller gave, checked, on the host."""
+
+    regions: tuple[Region, ...] = ()
+    protect: Protect | None = None
+    opacity: np.ndarray | None = None  # of the content, [h, w]
+    style_opacities: tuple[
+        np.ndarray | None, ...
+    ] = ()  # of each style, [h, w]; () if all are opaque
+
+    @property
+    def argument(self) -> str:
+        """The name of an argument that was given, for messages."""
+        if self.regions:
+            return "regions"
+        if self.protect is not None:
+            return "protect"
+        return "opacity" if self.opacity is not None else "style_opacity"
+
+    @property
+    def soft(self) -> bool:
+        """Whether opacities or the amount of protection have values between 0 and 1.
+
+        Then a position of a tap may count in part, even if the masks of regions are made binary.
+        """
+        amount = 0 if self.protect is None else self.protect.amount
+        opacities = (self.opacity, *self.style_opacities)
+        partly = any(one is not None and ((one > 0) & (one < 1)).any() for one in opacities)
+        return partly or bool(np.any((np.asarray(amount) > 0) & (np.asarray(amount) < 1)))
+
+    @property
+    def style_shapes(self) -> list[Shape]:
+        """(height, width) of each region's style."""
+        return [(region.style.shape[0], region.style.shape[1]) for region in self.regions]
+
+    def facts(self) -> dict[str, Any]:
+        """Return all masks, pictures and numbers by name; two runs are the same only if these are."""
+        found: dict[str, Any] = {}
+        for number, region in enumerate(self.regions, 1):
+            found |= {
+                f"region {number}": region.mask,
+                f"region {number} style": region.style,
+                f"region {number} style mask": region.style_mask,
+                f"region {number} weight": region.weight,
+            }
+        if self.protect is not None:
+            found |= {"protect": self.protect.mask, "protect amount": self.protect.amount}
+        found["opacity"] = self.opacity
+        for number, opacity in enumerate(self.style_opacities, 1):
+            found[f"opacity of style {number}"] = opacity
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def checked_controls(
+    content: Shape,
+    styles: Sequence[Shape],
+    *,
+    regions: Any = None,
+    protect: Any = None,
+    opacity: Any = None,
+    style_opacity: Any = None,
+) -> Given | None:
+    """Check regions, protection and opacities against the sizes of content and styles.
+
+    Args:
+      content: (height, width) of the content.
+      styles: (height, width) of each style.
+      regions: a list of `Region`; None: no region.
+      protect: a `Protect`, or None.
+      opacity: the content's, [h, w] in [0, 1], or None if it is opaque.
+      style_opacity: the style's, or a list with one or None for each style.
+
+    Returns:
+      What was given with masks as float32 [h, w], or None if nothing was given.
+
+    Raises:
+      TypeError: if a value is of another type.
+      ValueError: if a mask is not a valid mask, is empty, or has other proportions than its picture;
+        if there are too many regions; and if a weight or an amount is out of range.
+    """
+    found = Given(
+        _checked_regions(content, regions),
+        None if protect is None else _checked_protect(content, protect),
+        _checked_opacity("opacity", opacity, content, "the content"),
+        _checked_style_opacities(styles, style_opacity),
+    )
+    absent = not found.regions and not found.style_opacities
+    return None if absent and found.protect is found.opacity is None else found
+
+
+def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
+    if regions is None:
+        return ()
+    if not isinstance(regions, (list, tuple)):
+        raise TypeError(
+            f"`regions`: expected a list of `nst_jax.controls.Region`, got {type(regions).__name__}"
+        )
+    found = []
+    for index, region in enumerate(regions):
+        name = f"regions[{index}]"
+        _checks.instance(name, region, Region, "`nst_jax.controls.Region(mask, style)` makes one")
+        style = _checks.image(f"{name}.style", region.style)
+        mask = _checked_mask(f"{name}.mask", region.mask, content, "the content")
+        style_mask = region.style_mask
+        if style_mask is not None:
+            shape = style.shape[0], style.shape[1]
+            style_mask = _checked_mask(f"{name}.style_mask", style_mask, shape, "the style")
+        _checks.number(f"{name}.weight", region.weight, least=0)
+        found.append(Region(mask, style, style_mask, region.weight))
+    if len(found) >= MOST_REGIONS:
+        raise ValueError(
+            f"`regions`: got {len(found)}, and at most {MOST_REGIONS - 1} are possible; each takes "
+            "time and memory in every update"
+        )
+    return tuple(found)
+
+
+MOST_REGIONS = 16  # with that of the default style
+
+
+def _checked_protect(content: Shape, protect: Any) -> Protect:
+    _checks.instance("protect", protect, Protect, "`nst_jax.controls.Protect(mask)` makes one")
+    mask = _checked_mask("protect.mask", protect.mask, content, "the content")
+    check_amount("protect.amount", protect.amount)
+    return Protect(mask, protect.amount)
+
+
+def check_amount(argument: str, amount: Any) -> None:
+    """Refuse an amount of protection that is not a number from 0 to 1."""
+    _checks.number(argument, amount, least=0)
+    if np.max(amount) > 1:
+        raise ValueError(f"`{argument}`: expected 0 to 1, got {amount:g}")
+
+
+def _checked_mask(argument: str, value: Any, picture: Shape, what: str) -> np.ndarray:
+    mask = masks.checked_mask(argument, value)
+    masks.check_proportions(argument, (mask.shape[0], mask.shape[1]), picture, what)
+    return mask
+
+
+def _checked_opacity(argument: str, value: Any, picture: Shape, what: str) -> np.ndarray | None:
+    if value is None:
+        return None
+    opacity = masks.checked_mask(argument, value, empty=True)
+    masks.check_proportions(argument, (opacity.shape[0], opacity.shape[1]), picture, what)
+    if opacity.max() < masks.THRESHOLD:
+        raise ValueError(f"`{argument}`: all of {what} is transparent; give one with opaque parts")
+    return None if opacity.min() == 1 else opacity
+
+
+def _checked_style_opacities(styles: Sequence[Shape], given: Any) -> tuple[np.ndarray | None, ...]:
+    if given is None:
+        return ()
+    several = list(given) if isinstance(given, (list, tuple)) else [given]
+    if len(several) != len(styles):
+        raise ValueError(
+            f"`style_opacity`: expected one for each of the {len(styles)} styles, got {len(several)}"
+        )
+    names = (
+        ["style_opacity"]
+        if len(several) == 1
+        else [f"style_opacity[{index}]" for index in range(len(several))]
+    )
+    found = tuple(
+        _checked_opacity(name, opacity, shape, "the style")
+        for name, opacity, shape in zip(names, several, styles, strict=True)
+    )
+    return () if all(opacity is None for opacity in found) else found
+
+
+# --- Batches --------------------------------------------------------------------------------------
+
+
+def is_batch(mask: Any) -> bool:
+    """Return whether a value is several masks: a list, [n, h, w], or [n, h, w, 1 or 3]."""
+    if isinstance(mask, (list, tuple)):
+        return True
+    shape = np.shape(mask)
+    return len(shape) == 4 or (len(shape) == 3 and shape[-1] not in (1, 3))
+
+
+class BatchControls(NamedTuple):
+    """What a caller gave for the pictures of a batch; see `batches.stylize_many`."""
+
+    regions: Any = None  # masks may be batches, weights arrays [n]
+    protect: Any = None  # likewise
+    opacity: Any = None  # one for each content, or a single one
+    style_opacity: Any = None  # one for each entry of the styles, or a single one
+
+    def lengths(self) -> dict[str, int]:
+        """Return the number of pictures for which values are given, by the names of these values."""
+        values: dict[str, Any] = {}
+        regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
+        for index, region in enumerate(regions):
+            values[f"regions[{index}].mask"] = getattr(region, "mask", None)
+            values[f"regions[{index}].weight"] = getattr(region, "weight", None)
+        values["protect.mask"] = getattr(self.protect, "mask", None)
+        values["protect.amount"] = getattr(self.protect, "amount", None)
+        values |= {"opacity": self.opacity, "style_opacity": self.style_opacity}
+        return {name: len(value) for name, value in values.items() if _is_several(value)}
+
+    def checked(self, index: int, content: Shape, styles: Sequence[Shape]) -> Given | None:
+        """Return what picture number `index` gets, checked as by `checked_controls`."""
+
+        def one(value: Any) -> Any:
+            return value[index % len(value)] if _is_several(value) else value
+
+        regions, protect = self.regions, self.protect
+        if isinstance(protect, Protect):
+            protect = Protect(one(protect.mask), one(protect.amount))
+        if isinstance(regions, (list, tuple)):
+            regions = [
+                Region(one(each.mask), each.style, each.style_mask, one(each.weight))
+                if isinstance(each, Region)
+                else each
+                for each in regions
+            ]
+        return checked_controls(
+            content,
+            styles,
+            regions=regions,
+            protect=protect,
+            opacity=one(self.opacity),
+            style_opacity=one(self.style_opacity),
+        )
+
+
+def _is_several(value: Any) -> bool:
+    """Return whether a value has an item for each picture of a batch."""
+    return value is not None and (is_batch(value) or np.ndim(value) == 1)
