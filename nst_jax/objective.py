@@ -97,13 +97,11 @@ def losses_of(
     shape = (image.shape[-3] if bands is None else bands.height, image.shape[-2])
     guides = targets.guides
     measured = _Measured.of(terms, recipe.network, guides)
-    matched = isinstance(terms.style_loss, MatchingLoss)
-    taps = terms.taps if matched else measured.taps
-    sizes = {tap: _size_of(shape, tap, recipe.network) for tap in taps}
+    sizes = {tap: _size_of(shape, tap, recipe.network) for tap in measured.taps}
     grid = tiles.grid_of(shape, terms.taps, recipe.network, bands)
     _check_sizes(targets.content, sizes, grid)
     if isinstance(terms.style_loss, MatchingLoss):
-        return _losses_of_matches(params, image, targets, recipe, step, matches)
+        return _losses_of_matches(params, image, targets, recipe, step, matches, sizes)
     if grid is None:
         sums = _sums(measured, params, image, targets.content, guides)
     elif bands is None:
@@ -123,11 +121,11 @@ def _losses_of_matches(
     recipe: Recipe,
     step: Int[Array, ""],
     matches: Int[Array, " n"] | None,
+    sizes: "dict[str, _Size]",
 ) -> Losses:
     """Return the weighted losses of a whole image, for a style loss that compares positions."""
     terms, shape = recipe.terms, (image.shape[-3], image.shape[-2])
     found = vgg.features(params, image, terms.taps, network=recipe.network)
-    sizes = {tap: _size_of(shape, tap, recipe.network) for tap in terms.content_taps}
     sums = {
         tap: terms.content_loss.sums(
             at_least_float32(found[tap]), at_least_float32(targets.content[tap])
@@ -285,13 +283,16 @@ def _over_regions(
 ) -> Scalar:
     """Return the weighted sum of a style loss over regions, whose sums and targets are stacked."""
 
-    def of_region(sums: Any, total: Scalar, target: Any) -> Scalar:
-        return part.loss.distance(part.loss.statistic(sums, total), target, extent)
+    def of_region(sums: Any, total: Scalar, target: Any, share: Scalar) -> Scalar:
+        # A region that is left out has the share 0. Its distance has no meaning and may be infinite or
+        # NaN, and so may be the gradient. The first `where` keeps that from the gradient, the second
+        # one from the value.
+        sums = jax.tree.map(lambda x: jnp.where(share > 0, x, lax.stop_gradient(x)), sums)
+        distance = part.loss.distance(part.loss.statistic(sums, total), target, extent)
+        return jnp.where(share > 0, share * distance, 0)
 
-    distances = jax.vmap(of_region)(sums, guides.totals[part.tap], target)
-    # A region that is left out has the weight 0; its distance has no meaning, and may be infinite.
     shares = guides.shares[part.tap]
-    return jnp.sum(jnp.where(shares > 0, shares * distances, 0))
+    return jnp.sum(jax.vmap(of_region)(sums, guides.totals[part.tap], target, shares))
 
 
 # --- Sums over a picture --------------------------------------------------------------------------

@@ -182,6 +182,22 @@ def test_an_empty_region_is_left_out_at_that_tap_only(params):
     assert np.isfinite(gradient).all() and np.isfinite(result.total)
 
 
+def test_a_loss_that_is_undefined_for_an_empty_region_spoils_nothing(params):
+    def distance(canvas, style, extent):
+        return jnp.sum(jnp.square(canvas - style)) / jnp.sum(
+            jnp.square(canvas)
+        )  # 0 / 0 without any
+
+    loss = losses.StyleLoss(losses.gram, losses.mean_over_positions, distance)
+    tiny = np.zeros((HEIGHT, WIDTH))
+    tiny[10:14, 20:24] = 1
+    image, content, *styles = pictures()
+    recipe = small.shallow(style_loss=loss)
+    targets, (_, result), gradient = found(params, image, content, styles, recipe, made(tiny))
+    assert_allclose(targets.guides.shares["relu2_1"], [1.0, 0.0])
+    assert np.isfinite(gradient).all() and np.isfinite(result.total)
+
+
 @pytest.mark.parametrize("side", ["content", "style"])
 def test_transparent_parts_count_in_no_statistic(params, side):
     """Whatever is under them changes no statistic, beyond what positions that are left in see of it."""
