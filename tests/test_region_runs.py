@@ -437,6 +437,15 @@ def test_rows_of_a_manifest_have_their_own_masks(capsys, call):
     assert '"skipped"' in Path("out/results.jsonl").read_text()
 
 
+@pytest.mark.long
+def test_a_manifest_with_regions_may_enlarge_all_styles(capsys, call):
+    Path("jobs.csv").write_text("content,style,region\nphoto.png,blue.png,left.png:red.png\n")
+    code, _, told = caller(
+        capsys, "batch", "jobs.csv", "--recipe", "tiny", "--style-scale", "4", "-o", "out"
+    )()
+    assert code == 0 and "`--style-scale` enlarges blue.png, red.png beyond" in told
+
+
 def test_a_manifests_masks_are_no_destinations(capsys, call):
     Path("jobs.csv").write_text(
         "content,style,region,output\nphoto.png,blue.png,left.png:red.png,../left.png\n"

@@ -43,6 +43,16 @@ class Entry(NamedTuple):
     # Size and digest at planning of each file that `controls` name, by its role, such as "protect".
     masked: Mapping[str, images.Glance] = {}
 
+    @property
+    def every_style(self) -> tuple[images.Glance, ...]:
+        """The styles at planning, then those of the regions: as many as the scales have styles."""
+        return (*self.seen[1:], *region_styles_of(self.masked))
+
+
+def region_styles_of(masked: Mapping[str, images.Glance]) -> list[images.Glance]:
+    """Return the styles among the files of regions and protection, given by their roles."""
+    return [one for role, one in masked.items() if role.endswith("_style")]
+
 
 class Group(NamedTuple):
     """Pictures of one bucket that are planned and painted together."""

@@ -13,7 +13,7 @@ from nst_jax.app import arguments, outputs
 from nst_jax.app import controls as controlling
 from nst_jax.app.batch import groups, results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
-from nst_jax.app.batch.groups import Entry
+from nst_jax.app.batch.groups import Entry, region_styles_of
 from nst_jax.app.batch.rows import ManifestRow, naming_row
 from nst_jax.app.job import Job
 from nst_jax.recipes import toml
@@ -263,7 +263,7 @@ def _entry(
     draft: Draft, seen: Sequence[images.Glance], masked: Mapping[str, images.Glance]
 ) -> Entry:
     row, styles = draft.row, draft.styles
-    others = [one.shape for role, one in masked.items() if role.endswith("_style")]
+    others = [one.shape for one in region_styles_of(masked)]
     try:
         scales = prepare.scales_of(
             seen[0].shape, [one.shape for one in seen[1:]], draft.recipe, region_styles=others

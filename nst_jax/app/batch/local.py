@@ -188,10 +188,8 @@ def _paint_together(
         init=start,
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
     )
-    for member in members:
-        notes_on_regions(
-            member.prepared, plan.recipe
-        )  # raises for a region that is empty everywhere
+    for member in members:  # raises for a region that is empty everywhere
+        notes_on_regions(member.prepared, plan.recipe)
     return paint_batch(
         params,
         [(plan, members)],
@@ -484,10 +482,10 @@ def _enlarged(entries: Sequence[Entry]) -> list[str]:
     for entry in entries:
         if entry.recipe.pictures.style_scale is None:
             continue
-        originals = [style.shape for style in entry.seen[1:]]
+        originals = [style.shape for style in entry.every_style]
         shapes = entry.scales[-1].style_shapes
         for index in prepare.enlarged_styles(originals, shapes, entry.recipe):
-            names[entry.styles[index].name] = None
+            names[entry.every_style[index].name] = None
     if not names:
         return []
     return [
