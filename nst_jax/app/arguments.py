@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nst_jax import _checks, images, optimizers, recipes, vgg
+from nst_jax.app.parsing import as_number
 from nst_jax.recipes import changes as variants
 from nst_jax.recipes import starts, toml
 from nst_jax.recipes.recipe import Recipe
@@ -188,9 +189,9 @@ def style_layers(chosen: Sequence[str]) -> list[StyleLayer]:
 
 def _style_layer(tap: str, name: str, equals: str, text: str) -> StyleLayer:
     before, colon, after = text.partition(":")
-    if not equals or _is_number(text):
+    if not equals or as_number(text) is not None:
         return StyleLayer(tap, _layer_weight("style_layer", name, equals, text), None)
-    weighted = bool(colon) and _is_number(before)
+    weighted = bool(colon) and as_number(before) is not None
     file = Path(after if weighted else text)
     if not file.is_file():
         raise ValueError(
@@ -199,14 +200,6 @@ def _style_layer(tap: str, name: str, equals: str, text: str) -> StyleLayer:
         )
     weight = _layer_weight("style_layer", name, equals, before) if weighted else None
     return StyleLayer(tap, weight, file)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:

@@ -86,7 +86,7 @@ def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
     """
     parts = text.split(":")
     weight = 1.0
-    if len(parts) > 2 and (number := _number(parts[-1])) is not None:
+    if len(parts) > 2 and (number := as_number(parts[-1])) is not None:
         weight, parts = number, parts[:-1]
     if not 2 <= len(parts) <= 3 or not all(parts):
         raise ValueError(
@@ -112,13 +112,14 @@ def parse_protect(text: str, folder: Path = Path()) -> ProtectFile:
       (0.5, 1.0)
     """
     path, colon, amount = text.rpartition(":")
-    number = _number(amount)
+    number = as_number(amount)
     if not (path and colon) or number is None:
         return ProtectFile(folder / text)
     return ProtectFile(folder / path, number)
 
 
-def _number(text: str) -> float | None:
+def as_number(text: str) -> float | None:
+    """Return the number that a text is; None if it is none."""
     try:
         return float(text)
     except ValueError:
