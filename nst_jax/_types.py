@@ -26,6 +26,9 @@ FeatureMap: TypeAlias = Float[Array, "*batch h w c"]  # network activations at o
 
 Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
 
+# (height, width) in px of a picture at the top left of a larger array; see `nst_jax._real_size`.
+RealSize: TypeAlias = Int[Array, "2"]
+
 Gram: TypeAlias = Float[Array, "*batch c c"]
 
 Scalar: TypeAlias = Float[Array, "*batch"]
@@ -95,6 +98,8 @@ class Targets(NamedTuple):
     photo: Image | None = None  # the content picture, if the recipe has a `matting_weight`
     guides: Guides | None = None  # None if nothing is masked
     kept: KeptContent | None = None  # None if nothing is protected
+    # The real size of the canvas, if canvas and content lie in a larger array; None: they fill it.
+    size: RealSize | None = None
 
 
 class Losses(NamedTuple):
@@ -168,7 +173,8 @@ __all__ = [
     "ADDED_LATER",
     "Array", "Bool", "Float", "Int",
     "Checkpoint", "FeatureMap", "Features", "Gram", "Guides", "Image", "KeptContent", "Losses",
-    "Params", "Resized", "Scalar", "Snapshot", "State", "Statistic", "StyleImage", "Targets",
+    "Params", "RealSize", "Resized", "Scalar", "Snapshot", "State", "Statistic", "StyleImage",
+    "Targets",
 ]  # fmt: skip
 
 

@@ -11,9 +11,11 @@ from jaxtyping import Array, Bool, Int
 
 from nst_jax import correspondence, optimize, prepare, recipes
 from nst_jax._compile import Jitted
-from nst_jax._types import Image, Losses, Params, State, Targets
+from nst_jax._real_size import padded
+from nst_jax._types import Image, Losses, Params, RealSize, Resized, Shape, State, Targets
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
+from nst_jax.images import on_host
 from nst_jax.losses import MatchingLoss
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
@@ -27,6 +29,8 @@ from nst_jax.vgg.network import with_forms
 
 # `vmap` axis of each leaf of the recipe; None: the leaf is one number, the same for all pictures.
 Axes: TypeAlias = tuple[int | None, ...]
+
+RealSizes: TypeAlias = Int[np.ndarray, "n 2"]  # the real (height, width) of each canvas in a bucket
 
 
 class Member(NamedTuple):
@@ -100,31 +104,40 @@ class BatchCanvas:
             return self._measure_controlled(scale, pieces)
         contents: dict[int, Any] = {}
         photos: dict[int, Any] = {}
-        styles: dict[int, Any] = {}
+        styles: dict[Any, Any] = {}
         for member in self._members:
             here = member.prepared.scales[scale]
             if member.content not in contents:
-                picture = prepare.at_scale(member.prepared.content, here.shape)
+                picture, real = self._at_scale(
+                    member.prepared.content, here.shape, self.plan.scales[scale].shape
+                )
                 picture = sharding.replicate(picture, mesh)
-                contents[member.content] = pieces.content(picture)
+                contents[member.content] = pieces.content(picture, **real)
                 photos[member.content] = pieces.photo(picture)
-            if member.style not in styles:
+            # In a bucket, contents of several sizes may need one style in several sizes.
+            name = (member.style, here.style_shapes) if self.plan.in_bucket else member.style
+            if name not in styles and self.plan.in_bucket:
+                styles[name] = self._statistics_in_bucket(scale, member, pieces)
+            if name not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
                 if isinstance(recipe.terms.style_loss, MatchingLoss):
-                    styles[member.style] = pieces.styles(pictures)
+                    styles[name] = pieces.styles(pictures)
                     continue
-                styles[member.style] = [pieces.statistics(picture) for picture in pictures]
+                styles[name] = [pieces.statistics(picture) for picture in pictures]
         # Measuring needs no `vmap` over the members: of the numbers that a sweep may vary, only the
         # style shares change the targets, and they are applied here, after the measuring.
-        targets: dict[tuple[int, ...], Any] = {}
+        targets: dict[Any, Any] = {}
         of_members = []
         for place, member in enumerate(self._members):
-            found = styles[member.style]
+            name = member.style
+            if self.plan.in_bucket:
+                name = (name, member.prepared.scales[scale].style_shapes)
+            found = styles[name]
             if isinstance(recipe.terms.style_loss, MatchingLoss):  # no shares, so nothing to blend
                 of_members.append(found)
                 continue
             # The target of a single style does not depend on its share, so all its members share it.
-            known = (member.style,) if len(found) == 1 else (member.style, place)
+            known = (name,) if len(found) == 1 else (name, place)
             if known not in targets:
                 targets[known] = _style_targets(
                     blend(found, _shares(recipe, place), recipe.terms), recipe
@@ -137,7 +150,43 @@ class BatchCanvas:
             sharding.split(content, self.plan.mesh, bands=bands is not None),
             sharding.split(stacked_targets(of_members), self.plan.mesh),
             sharding.split(photo, self.plan.mesh),
+            size=sharding.split(self._real_sizes(scale), self.plan.mesh),
         )
+
+    def _at_scale(
+        self, picture: Image, shape: Shape, array: Shape
+    ) -> tuple[Resized, dict[str, RealSize]]:
+        """Return a picture at a scale and, if it lies in a bucket, the argument `size` of `Measuring`.
+
+        Args:
+          picture: [h, w, 3] at its final size.
+          shape: its (height, width) at the scale.
+          array: (height, width) of the bucket.
+        """
+        if not self.plan.in_bucket:
+            return prepare.at_scale(picture, shape), {}
+        found = padded(on_host.at_scale(picture, shape), array)
+        return jnp.asarray(found), {"size": jnp.asarray(shape, jnp.int32)}
+
+    def _statistics_in_bucket(self, scale: int, member: Member, pieces: Measuring) -> list[Any]:
+        """Return the statistics of each of a member's styles, which lie in arrays of one size."""
+        shapes, (array,) = (
+            member.prepared.scales[scale].style_shapes,
+            self.plan.scales[scale].style_shapes,
+        )
+        found = []
+        for style, shape in zip(member.prepared.styles, shapes, strict=True):
+            picture, real = self._at_scale(style, shape, array)
+            picture = sharding.replicate(picture, band_mesh(self.plan.mesh))
+            found.append(pieces.statistics(picture, **real))
+        return found
+
+    def _real_sizes(self, scale: int) -> RealSizes | None:
+        """Return the real size of each member's canvas; None if they fill their arrays."""
+        if not self.plan.in_bucket:
+            return None
+        shapes = [member.prepared.scales[scale].shape for member in self._members]
+        return np.asarray(shapes, np.int32)
 
     def _measure_controlled(self, scale: int, pieces: Measuring) -> Targets:
         """Compute the targets of members with regions, protected or transparent parts, stacked."""
@@ -174,7 +223,11 @@ class BatchCanvas:
         shape, descent = self.plan.scales[scale].shape, self.plan.recipe.descent
         if before is None:
             image, exact = self._starts()
-            self._image = _enlarge(image, shape, descent.enlarge, False)
+            if not self.plan.in_bucket:
+                image = _enlarge(image, shape, descent.enlarge, False)
+            self._image = image
+        elif self.plan.in_bucket:
+            self._image = self._enlarged_in_bucket(scale, before.image)
         else:
             self._image = _enlarge(before.image, shape, descent.enlarge, descent.clip)
         split = sharding.split(self._image, mesh)
@@ -207,6 +260,23 @@ class BatchCanvas:
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: _distributed(exact, bands, mesh) for name in names})
 
+    def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
+        """Return the images of a coarser scale, each resized from its real size to the next one.
+
+        It is done on the host: nothing is compiled for the sizes of the pictures.
+        """
+        descent, array = self.plan.recipe.descent, self.plan.scales[scale].shape
+        found = []
+        coarse = sharding.to_host(images, self.plan.mesh)
+        for member, image in zip(self._members, coarse, strict=True):
+            (height, width), larger = (
+                member.prepared.scales[scale - 1].shape,
+                member.prepared.scales[scale].shape,
+            )
+            one = on_host.resized(image[:height, :width], larger, descent.enlarge)
+            found.append(padded(np.clip(one, 0, 1) if descent.clip else one, array))
+        return jnp.asarray(np.stack(found))
+
     def _contents(self, scale: int) -> Image:
         """Return the contents of all members at a scale."""
         shape = self.plan.scales[scale].shape
@@ -224,14 +294,20 @@ class BatchCanvas:
         images, canvases, recipe = [], [], self.plan.recipe
         for place, member in enumerate(self._members):
             scale = member.prepared.scales[0]
-            content = prepare.at_scale(member.prepared.content, scale.shape)
-            style = prepare.at_scale(member.prepared.styles[0], scale.style_shapes[0])
+            at_scale = on_host.at_scale if self.plan.in_bucket else prepare.at_scale
+            content = jnp.asarray(at_scale(member.prepared.content, scale.shape))
+            style = jnp.asarray(at_scale(member.prepared.styles[0], scale.style_shapes[0]))
             shares = _shares(self._recipe, place)
             init = instant_painter.resolved_start(member.prepared, recipe, self._init, shares)
             images.append(prepare.starting_image(content, style, recipe, init, member.key))
             canvas = prepare.exact_canvas(content, recipe, self._init)
             if canvas is not None:
                 canvases.append(canvas)
+        if self.plan.in_bucket:
+            array = self.plan.scales[0].shape
+            images = [padded(image, array) for image in images]
+            canvases = [padded(canvas, array) for canvas in canvases]
+            return jnp.asarray(np.stack(images)), np.stack(canvases) if canvases else None
         return jnp.stack(images), np.stack(canvases) if canvases else None
 
     def run(self, scale: int, state: State, measured: Targets, steps: int) -> tuple[State, None]:
@@ -283,7 +359,14 @@ class BatchCanvas:
         images = self._images(last, state, clipped=True)
         measured = sharding.to_host(state.losses, mesh)
         losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(count)]
-        whole = list(sharding.gather(images, mesh))[:count]
+        if self.plan.in_bucket:
+            arrays = sharding.to_host(images, mesh)[:count]
+            shapes = self._real_sizes(last)
+            assert shapes is not None
+            cropped = zip(arrays, shapes, strict=False)
+            whole = [jnp.asarray(image[:height, :width]) for image, (height, width) in cropped]
+        else:
+            whole = list(sharding.gather(images, mesh))[:count]
         finished = [self._finished(place, image) for place, image in enumerate(whole)]
         return finished, losses, self._broke_at.tolist()[:count]
 

@@ -3,6 +3,7 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,13 +13,14 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks, optimize, prepare, recipes
-from nst_jax._types import Image, Losses, Params, State
+from nst_jax._types import Image, Losses, Params, Shape, State
 from nst_jax.batch_canvas import BatchCanvas, BatchWeights, Member
 from nst_jax.control_checks import RegionLeftOut, check_controls, notes_on_regions
 from nst_jax.controls import finishing
 from nst_jax.controls.given import BatchControls, Given
 from nst_jax.controls.regions import controls_of
 from nst_jax.descent import descend, intervals_of
+from nst_jax.images import on_host as on_host_filters
 from nst_jax.measuring import Watch
 from nst_jax.painting import (
     check_given_plan,
@@ -30,7 +32,7 @@ from nst_jax.painting import (
 from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import capacity, sharding
+from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import AnyMesh, Devices
 
@@ -115,6 +117,7 @@ def stylize_many(
     progress: Progress | None = None,
     chunk: int | None = None,
     bands: int = 1,
+    bucket: int | str = buckets.OFF,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
@@ -166,6 +169,11 @@ def stylize_many(
         if it makes all chunks equally large and is at least half of the largest number.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of it.
+      bucket: side in px, a multiple of 16, of the square array in which each canvas lies, so that
+        pictures of all sizes up to it share one compiled loop for each scale. Losses and updates are
+        those of the pictures alone; pixels of the array that are not the picture's take time, but
+        change nothing. Refused for what cannot be exact, such as losses that are no sums over
+        positions, regions and tiles. `"off"`: each shape has a compiled loop of its own.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list of n images. If the
@@ -207,6 +215,11 @@ def stylize_many(
     styles = _with_pictures(styles, pictures)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
+    side = buckets.checked_bucket(bucket)
+    if side is not None and plan is not None:
+        raise ValueError(
+            "`bucket`: cannot be used with a `plan`, which is for canvases of one shape"
+        )
     intervals = intervals_of(every)
     members = members_of(
         contents,
@@ -215,12 +228,17 @@ def stylize_many(
         init=init,
         key=key,
         given=BatchControls(regions, protect, opacity, style_opacity),
+        on_host=side is not None,
     )
     for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
     device = capacity.device_of(params)
     _warn_of_enlarged(styles, members, recipe)
-    if plan is None:
+    if side is not None:
+        plans = plan_in_buckets(
+            side, members, recipe, mesh=mesh, device=device, chunk=chunk, bands=bands > 1
+        )
+    elif plan is None:
         plans = [
             plan_members(some, recipe, mesh=mesh, device=device, chunk=chunk)
             for some in _by_shape(members, recipe)
@@ -302,6 +320,7 @@ def members_of(
     init: Any = None,
     key: Array | None = None,
     given: BatchControls | None = None,
+    on_host: bool = False,
 ) -> list[Member]:
     """Check the arguments of a batch, resize its pictures, and return a `Member` per picture to paint.
 
@@ -312,6 +331,7 @@ def members_of(
       init: as in `stylize_many`; only checked here.
       key: as in `stylize_many`.
       given: regions, protected and transparent parts, as in `stylize_many`.
+      on_host: whether pictures are resized without compiling a program for their sizes.
 
     Raises:
       TypeError: as in `stylize_many`.
@@ -331,7 +351,8 @@ def members_of(
     ]
     for one in controls:
         check_controls(one, recipe)
-    resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe)
+    resize = _resized_on_host if on_host else prepare.resized
+    resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize)
     prepared = _recolored(resized, pairs, controls, recipe)
     # A style that is recoloured by its content becomes another picture for each content. So it gets an
     # index for each pair of content and style, and is measured for each pair.
@@ -381,6 +402,7 @@ def _resized(
     pairs: Iterable[tuple[int, int]],
     given: Given | None,
     recipe: Recipe,
+    resize: Callable[[np.ndarray, Shape, Recipe], Any],
 ) -> dict[tuple[int, int], prepare.Prepared]:
     """Return each pair of a content and a style, given by their indices, at its sizes.
 
@@ -402,18 +424,16 @@ def _resized(
     style_shapes = {
         style: found[-1].style_shapes[: len(sides[style])] for (_, style), found in scales.items()
     }
-    resized_contents = {
-        i: prepare.resized(contents[i], shape, recipe) for i, shape in canvas_shapes.items()
-    }
+    resized_contents = {i: resize(contents[i], shape, recipe) for i, shape in canvas_shapes.items()}
     resized_styles = {
-        i: tuple(prepare.resized(*pair, recipe) for pair in zip(styles[i], shapes, strict=True))
+        i: tuple(resize(*pair, recipe) for pair in zip(styles[i], shapes, strict=True))
         for i, shapes in style_shapes.items()
     }
     of_regions = {
         pair: found[-1].style_shapes[len(sides[pair[1]]) :] for pair, found in scales.items()
     }
     region_styles = {
-        shapes: tuple(prepare.resized(*pair, recipe) for pair in zip(others, shapes, strict=True))
+        shapes: tuple(resize(*pair, recipe) for pair in zip(others, shapes, strict=True))
         for shapes in dict.fromkeys(of_regions.values())
     }
     return {
@@ -426,6 +446,10 @@ def _resized(
         )
         for (content, style), found in scales.items()
     }
+
+
+def _resized_on_host(image: np.ndarray, shape: Shape, recipe: Recipe) -> Image:
+    return jnp.asarray(on_host_filters.resized(image, shape, recipe.pictures.resize))
 
 
 # The numbers of a recipe that may be arrays [n] have keys that begin with one of these.
@@ -521,6 +545,45 @@ def plan_members(
     count = len(members)
     plan = plan_scales(recipe, scales, mesh=mesh, device=device, pictures=count, chunk=chunk)
     return plan, members
+
+
+def plan_in_buckets(
+    side: int,
+    members: list[Member],
+    recipe: Recipe,
+    *,
+    mesh: AnyMesh | None = None,
+    device: Any = None,
+    chunk: int | None = None,
+    bands: bool = False,
+) -> list[tuple[Plan, list[Member]]]:
+    """Plan the run of members whose canvases lie in square arrays; return plans with their members.
+
+    Args:
+      side: of the arrays at the final scale, in px; a multiple of 16.
+      members: the pictures of the batch.
+      recipe: the recipe of all pictures.
+      mesh: the devices that share the pictures; None is one device.
+      device: the device that holds the weights.
+      chunk: largest number of pictures painted at once.
+      bands: whether several devices share each picture.
+
+    Raises:
+      ValueError: if a picture is larger than the bucket, if it cannot be exact in one, or if there is
+        too little memory for the arrays.
+    """
+    controlled = any(member.prepared.controls is not None for member in members)
+    runs = [member.prepared.scales for member in members]
+    longest = max(runs, key=len)
+    buckets.check_run_in_bucket(recipe, longest, controlled=controlled, bands=bands)
+    found = []
+    for bucket in buckets.buckets_of(side, runs, recipe):
+        own = [members[index] for index in bucket.runs]
+        options = {"mesh": mesh, "device": device, "pictures": len(own), "chunk": chunk}
+        plan = plan_scales(recipe, bucket.scales, **options)
+        buckets.check_plan(plan)
+        found.append((replace(plan, in_bucket=True), own))
+    return found
 
 
 # --- Painting -------------------------------------------------------------------------------------

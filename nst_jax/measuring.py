@@ -13,7 +13,7 @@ import jax
 
 from nst_jax import correspondence, targets
 from nst_jax._compile import Jitted
-from nst_jax._types import Features, Image, Params, Statistic, StyleImage, Targets
+from nst_jax._types import Features, Image, Params, RealSize, Statistic, StyleImage, Targets
 from nst_jax.controls.regions import Controls, kept_of
 from nst_jax.losses import MatchingLoss
 from nst_jax.recipes.recipe import Recipe
@@ -55,6 +55,7 @@ class MeasuringPrograms(NamedTuple):
     measure_masks: Callable[..., Any]
     controlled_style: Callable[..., Any]
     kept_of: Callable[..., Any]
+    statistics_of_size: Callable[..., Any]  # `statistics_of`, with a size that is traced
 
 
 PROGRAMS = MeasuringPrograms(
@@ -67,6 +68,7 @@ PROGRAMS = MeasuringPrograms(
     measure_masks=Jitted(targets.measure_masks),
     controlled_style=Jitted(targets.controlled_style, static_argnums=(1,)),
     kept_of=Jitted(kept_of),
+    statistics_of_size=Jitted(targets.statistics_of),
 )
 
 
@@ -87,9 +89,15 @@ class Measuring:
         self._devices = 1 if bands is None else bands.count
         self._known: dict[Any, Any] = {}  # what `controlled` measured, by name
 
-    def content(self, content: Image, held: str | None = None) -> Features:
-        """Measure the features of a content at the content taps and, if given, at the tap `held`."""
-        more = {} if held is None else {"held": held}
+    def content(
+        self, content: Image, held: str | None = None, size: RealSize | None = None
+    ) -> Features:
+        """Measure the features of a content at the content taps and, if given, at the tap `held`.
+
+        With `size`, a content of this real (height, width) lies at the top left of a larger array.
+        """
+        more: dict[str, Any] = {} if held is None else {"held": held}
+        more |= {} if size is None else {"size": size}
         found = self._programs.measure_content(
             self._params, content, self._recipe, bands=self._bands, **more
         )
@@ -114,8 +122,16 @@ class Measuring:
         shapes = tuple((style.shape[0], style.shape[1]) for style in styles)
         return self._programs.blended_targets(sums, shapes, self._recipe)
 
-    def statistics(self, style: StyleImage) -> dict[str, Statistic]:
-        """Measure what the style loss compares of one style, by tap, to be blended with others."""
+    def statistics(self, style: StyleImage, size: RealSize | None = None) -> dict[str, Statistic]:
+        """Measure what the style loss compares of one style, by tap, to be blended with others.
+
+        With `size`, a style of this real (height, width) lies at the top left of a larger array.
+        """
+        if size is not None:
+            sums = self._programs.sum_style(self._params, style, self._recipe, size=size)
+            cost = style_operations((style.shape[0], style.shape[1]), self._recipe)
+            self._watch.wait_for_piece(sums, cost)
+            return self._programs.statistics_of_size(sums, size, self._recipe)
         shape = (style.shape[0], style.shape[1])
         return self._programs.statistics_of(self._sums(style), shape, self._recipe)
 

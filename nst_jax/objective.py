@@ -12,6 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Int
 
 from nst_jax import _checks, correspondence, vgg
+from nst_jax._real_size import as_counts, cut
 from nst_jax._types import (
     FeatureMap,
     Features,
@@ -19,19 +20,30 @@ from nst_jax._types import (
     Image,
     Losses,
     Params,
+    RealSize,
     Resized,
     Scalar,
     Shape,
     Targets,
 )
 from nst_jax.controls.matting import matting_energy
-from nst_jax.losses import ContentLoss, Extent, Mask, MatchingLoss, Variation, at_least_float32
+from nst_jax.losses import (
+    ContentLoss,
+    Count,
+    Extent,
+    Mask,
+    MatchingLoss,
+    Variation,
+    at_least_float32,
+)
+from nst_jax.recipes.checking import check_in_bucket
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, map_bands
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tiles import Grid, Index
 from nst_jax.targets import check_arguments
+from nst_jax.vgg.sized_layers import feature_size
 
 
 class Sums(NamedTuple):
@@ -62,7 +74,8 @@ def losses_of(
       params: weights from `nst_jax.load_params`.
       image: [h, w, 3] in [0, 1], of the size of the content that `targets` was measured on; with
         `bands`, padded below to `bands.padded_height`.
-      targets: the targets from `measure`.
+      targets: the targets from `measure`. With a `size`, the image has this (height, width) and lies at
+        the top left of a larger array; what is outside, even NaN, changes nothing.
       recipe: taps, losses, weights and network settings. If `network.tile` cuts the image into tiles,
         only the gradient with respect to the image is defined. The platform of JAX's default device
         decides on a precision of `AUTO`, when the function is traced.
@@ -100,6 +113,8 @@ def losses_of(
     sizes = {tap: _size_of(shape, tap, recipe.network) for tap in measured.taps}
     grid = tiles.grid_of(shape, terms.taps, recipe.network, bands)
     _check_sizes(targets.content, sizes, grid)
+    if targets.size is not None:
+        return _losses_inside(measured, params, image, targets, recipe, step)
     if isinstance(terms.style_loss, MatchingLoss):
         return _losses_of_matches(params, image, targets, recipe, step, matches, sizes)
     if grid is None:
@@ -112,6 +127,28 @@ def losses_of(
         sums = split(params, image, targets.content, guides)
     found = _weighted(sums, sizes, shape, targets, terms, step)
     return _with_matting(found, image, targets, terms)
+
+
+def _losses_inside(
+    measured: "_Measured",
+    params: Params,
+    image: Image,
+    targets: Targets,
+    recipe: Recipe,
+    step: Int[Array, ""],
+) -> Losses:
+    """Return the weighted losses of the picture of size `targets.size` at the top left of an image."""
+    size = targets.size
+    assert size is not None
+    check_in_bucket(recipe, controlled=targets.guides is not None)
+    sums = _sums(measured, params, cut(image, size), targets.content, size=size)
+    pixels = as_counts(size, image.dtype)
+    sizes = {}
+    for tap in measured.taps:
+        height, width = as_counts(feature_size(tap, size, recipe.network.ceil), image.dtype)
+        channels = vgg.LAYERS[vgg.layer_of(tap)][1]
+        sizes[tap] = _Size(height, width, channels, pixels[0] * pixels[1])
+    return _weighted(sums, sizes, pixels, targets, recipe.terms, step)
 
 
 def _losses_of_matches(
@@ -201,15 +238,15 @@ class _Measured(NamedTuple):
 
 
 class _Size(NamedTuple):
-    """The size of the features at one tap, as Python ints."""
+    """The size of the features at one tap, as ints; or as floats that are traced, of a real size."""
 
-    height: int
-    width: int
+    height: Count
+    width: Count
     channels: int
-    pixels: int  # number of pixels of the picture
+    pixels: Count  # number of pixels of the picture
 
     @property
-    def positions(self) -> int:
+    def positions(self) -> Count:
         return self.height * self.width
 
 
@@ -231,7 +268,7 @@ def _check_sizes(content: Features, sizes: dict[str, _Size], grid: Grid | None) 
 def _weighted(
     sums: Sums,
     sizes: dict[str, _Size],
-    shape: Shape,
+    shape: tuple[Count, Count],
     targets: Targets,
     terms: Terms,
     step: Int[Array, ""],
@@ -270,7 +307,11 @@ def _weighted_content(sums: dict[str, Any], sizes: dict[str, _Size], terms: Term
 
 
 def _total(
-    content: Scalar, layers: dict[str, Scalar], variation: Any, shape: Shape, terms: Terms
+    content: Scalar,
+    layers: dict[str, Scalar],
+    variation: Any,
+    shape: tuple[Count, Count],
+    terms: Terms,
 ) -> Losses:
     """Return the losses with their total."""
     style = reduce(operator.add, layers.values())
@@ -317,6 +358,7 @@ def _sums(
     of_content: Selection = _everything,
     of_masks: Selection = _everything,
     where: Mask = None,
+    size: RealSize | None = None,
 ) -> Sums:
     """Return the sums over a picture, or over selected parts of its features, masks and pixels."""
     products = measured.network.precision_on().products
@@ -345,7 +387,9 @@ def _sums(
         return content_sum, {part.name: style_sums(part, found) for part in parts}, held_sum
 
     measures = {tap: partial(measure, tap) for tap in measured.taps}
-    found = vgg.measured(params, image, measures, network=measured.network)
+    found = vgg.measured(params, image, measures, network=measured.network, size=size)
+    if size is not None:
+        return Sums(found, measured.variation.sums(image, where, size))
     if not measured.network.wraps:
         return Sums(found, measured.variation.sums(image, where))
     return Sums(found, measured.variation.sums(*_wrapped(image)))

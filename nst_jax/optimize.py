@@ -18,6 +18,7 @@ from nst_jax import _checks, correspondence
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.controls.regions import with_kept
 from nst_jax.objective import losses_of
+from nst_jax.recipes.checking import check_descent_in_bucket
 from nst_jax.recipes.filters import Enlargement
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padding
@@ -113,7 +114,8 @@ def step(
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `step`.
       targets: the targets from `measure`. Where they protect parts of the content, the losses are those
-        of `controls.with_kept` of the canvas.
+        of `controls.with_kept` of the canvas. With a `size`, only the canvas' top left part of this
+        (height, width) is painted; what is outside changes nothing, and does not change.
       recipe: losses, loss weights, network settings, coordinates and optimiser. The platform of JAX's
         default device decides on a precision of `AUTO`, when the function is traced.
       bands: how the canvas is distributed over several devices; None is one device.
@@ -143,7 +145,10 @@ def step(
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
     # With bands, rows of zeros pad the canvas. `height` is the number of rows without them, for
     # optimisers that average over pixels.
-    padding = {} if bands is None else {"height": bands.height}
+    padding: dict[str, Any] = {} if bands is None else {"height": bands.height}
+    if targets.size is not None:
+        check_descent_in_bucket(recipe.descent)
+        padding["size"] = targets.size
     updates, opt_state = _transformation(recipe, bands).update(
         gradient, state.opt_state, state.pending, value=value, **padding
     )

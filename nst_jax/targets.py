@@ -11,16 +11,28 @@ from jax import lax
 from jaxtyping import Array
 
 from nst_jax import _checks, correspondence, vgg
-from nst_jax._types import Features, Guides, Image, Params, Scalar, Statistic, StyleImage, Targets
+from nst_jax._real_size import as_counts
+from nst_jax._types import (
+    Features,
+    Guides,
+    Image,
+    Params,
+    RealSize,
+    Scalar,
+    Statistic,
+    StyleImage,
+    Targets,
+)
 from nst_jax.controls import regions
 from nst_jax.controls.regions import Controls, Reach
 from nst_jax.losses import MatchingLoss
-from nst_jax.recipes.checking import check_not_cut, check_styles
+from nst_jax.recipes.checking import check_in_bucket, check_not_cut, check_styles
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, bands_of, check_bands_allowed, map_bands
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tiles import Grid, Index
+from nst_jax.vgg.sized_layers import feature_size
 
 # Style tap -> mask T of the positions of a style, [h', w'], by which a position counts T² times; None:
 # every position counts once.
@@ -35,6 +47,8 @@ def measure(
     *,
     bands: Bands | None = None,
     controls: Controls | None = None,
+    size: RealSize | None = None,
+    style_sizes: Sequence[RealSize] | None = None,
 ) -> Targets:
     """Compute the content's features and the targets of the style loss at the recipe's taps.
 
@@ -50,6 +64,9 @@ def measure(
       bands: how the canvas is distributed over several devices; None is one device.
       controls: regions, protected and transparent parts, from `nst_jax.controls.controls_of`; None if
         there are none. Where there are regions, `style` is a list that ends with their styles.
+      size: int32 [2], the (height, width) of the content, if it lies at the top left of a larger array;
+        see `nst_jax.features`. The targets are then for canvases that lie in such an array, too.
+      style_sizes: the same for each style; None: the styles fill their arrays.
 
     Returns:
       `Targets`, to be passed to `step` and `run`.
@@ -58,7 +75,8 @@ def measure(
       TypeError: for arguments of another type, such as swapped ones.
       ValueError: if a picture is not floating point, not [h, w, 3] or under 16 px on a side, if the
         recipe has several style shares and another number of styles is given, or if tiles or bands are
-        used with a loss that is not additive.
+        used with a loss that is not additive, or `size` or `style_sizes` with a recipe for which
+        `recipes.check_in_bucket` raises an error.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -73,16 +91,22 @@ def measure(
     styles: Sequence[Any] = style if isinstance(style, (list, tuple)) else [style]
     for name, picture in (("content", content), *(("style", each) for each in styles)):
         _checks.array(name, picture, order)
+    if size is not None or style_sizes is not None:
+        check_in_bucket(recipe, controlled=controls is not None, bands=bands is not None)
     if controls is not None:
         return _measure_controlled(params, content, styles, recipe, controls, bands)
     check_styles(recipe.terms, len(styles))
-    features = measure_content(params, content, recipe, bands=bands)
+    features = measure_content(params, content, recipe, bands=bands, size=size)
     if isinstance(recipe.terms.style_loss, MatchingLoss):
         found = correspondence.measure_styles(params, styles, recipe)
         return Targets(features, found, photo_of(content, recipe))
-    statistics = [measure_style(params, one, recipe, bands=bands) for one in styles]
+    statistics = [
+        measure_style(params, one, recipe, bands=bands, size=own)
+        for one, own in zip(styles, style_sizes or [None] * len(styles), strict=True)
+    ]
     blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
-    return Targets(features, style_targets(blended, recipe), photo_of(content, recipe))
+    found = Targets(features, style_targets(blended, recipe), photo_of(content, recipe))
+    return found._replace(size=size)
 
 
 def photo_of(content: Image, recipe: Recipe) -> Image | None:
@@ -119,10 +143,16 @@ def measure_content(
     *,
     bands: Bands | None = None,
     held: str | None = None,
+    size: RealSize | None = None,
 ) -> Features:
-    """Compute the content's features [h', w', c] at the recipe's content taps, and at `held`."""
+    """Compute the content's features [h', w', c] at the recipe's content taps, and at `held`.
+
+    With `size`, a content of this real (height, width) lies at the top left of a larger array.
+    """
     network = recipe.network
     taps = tuple(dict.fromkeys((*recipe.terms.content_taps, *([held] if held else []))))
+    if size is not None:
+        return vgg.features(params, content, taps, network=network, size=size)
     # On several devices, the content is cut into the same tiles as the canvas. The halo of these tiles
     # (how far the network sees beyond a tile) depends on all taps that the canvas is read at.
     deciding_taps = taps if bands is None else recipe.terms.taps
@@ -147,15 +177,21 @@ def measure_content(
 
 
 def measure_style(
-    params: Params, style: StyleImage, recipe: Recipe, *, bands: Bands | None = None
+    params: Params,
+    style: StyleImage,
+    recipe: Recipe,
+    *,
+    bands: Bands | None = None,
+    size: RealSize | None = None,
 ) -> dict[str, Statistic]:
     """Compute the style's statistics at the recipe's style taps.
 
     With `bands`, the devices that share the canvas also share the style picture: each computes one band
     of it, whose height follows from the style's height.
     """
-    sums = sum_style(params, style, recipe, bands=bands)
-    return statistics_of(sums, (style.shape[0], style.shape[1]), recipe)
+    sums = sum_style(params, style, recipe, bands=bands, size=size)
+    shape = (style.shape[0], style.shape[1]) if size is None else size
+    return statistics_of(sums, shape, recipe)
 
 
 def sum_style(
@@ -165,12 +201,17 @@ def sum_style(
     masks: StyleMasks = None,
     *,
     bands: Bands | None = None,
+    size: RealSize | None = None,
 ) -> dict[str, Any]:
     """Return the sums over the positions of a style from which its statistics follow, by tap.
 
-    With `masks`, which have a mask T for each style tap, a position counts T² times.
+    With `masks`, which have a mask T for each style tap, a position counts T² times. With `size`, a
+    style of this real (height, width) lies at the top left of a larger array.
     """
     terms, network = recipe.terms, recipe.network
+    if size is not None:
+        found = vgg.features(params, style, terms.every_style_tap, network=network, size=size)
+        return _sums_of_parts(found, masks, recipe)
     own = None
     if bands is not None:
         own = bands_of(bands.mesh, (style.shape[0], style.shape[1]), network)
@@ -267,18 +308,23 @@ def add_style_tile(
 
 def statistics_of(
     sums: dict[str, Any],
-    shape: tuple[int, int],
+    shape: tuple[int, int] | RealSize,
     recipe: Recipe,
     totals: dict[str, Scalar] | None = None,
 ) -> dict[str, Statistic]:
     """Return the statistics of a style of this (height, width) from the sums over its positions.
 
-    Masked sums are divided by `totals`, the sum of T² at each tap.
+    Masked sums are divided by `totals`, the sum of T² at each tap. The size may be an array, traced.
     """
 
     def statistic(part: StylePart) -> Statistic:
         if totals is not None:
             return part.loss.statistic(sums[part.name], totals[part.tap])
+        if not isinstance(shape, tuple):
+            dtype = jax.tree.leaves(sums)[0].dtype
+            real = feature_size(part.tap, shape, recipe.network.ceil)
+            height, width = as_counts(real, dtype)
+            return part.loss.statistic(sums[part.name], height * width)
         height, width = vgg.feature_shape(part.tap, *shape, recipe.network.ceil)
         return part.loss.statistic(sums[part.name], height * width)
 

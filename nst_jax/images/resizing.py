@@ -83,13 +83,13 @@ def _bicubic_along(image: Array, length: int, axis: int) -> Array:
 
     def taken(offset: int) -> Array:
         index = np.clip(first + offset, 0, old - 1).astype(np.int32)
-        weight = _cubic_kernel(np.abs(place - first - offset)).reshape(lines)
+        weight = keys_cubic(np.abs(place - first - offset)).reshape(lines)
         return jnp.take(image, index, axis=axis, mode="clip") * jnp.asarray(weight, image.dtype)
 
     return taken(-1) + taken(0) + taken(1) + taken(2)
 
 
-def _cubic_kernel(distance: np.ndarray, a: float = -0.75) -> np.ndarray:
+def keys_cubic(distance: np.ndarray, a: float = -0.75) -> np.ndarray:
     """Return Keys' cubic convolution kernel at distances from 0 to 2."""
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = a * (((distance - 5) * distance + 8) * distance - 4)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from nst_jax._types import FeatureMap, Scalar
 from nst_jax.losses.kinds import ContentLoss
 from nst_jax.losses.squares import absolute, scaled_by_gradient
-from nst_jax.losses.sums import as_float, half, unchanged
+from nst_jax.losses.sums import Count, as_float, half, unchanged
 
 
 def squared_feature_differences(canvas: FeatureMap, content: FeatureMap) -> Scalar:
@@ -18,15 +18,15 @@ def squared_feature_differences(canvas: FeatureMap, content: FeatureMap) -> Scal
     return jnp.sum(jnp.square(canvas - content), axis=(-1, -2, -3))
 
 
-def _mean(total: Scalar, count: int) -> Scalar:
+def _mean(total: Scalar, count: Count) -> Scalar:
     return total / as_float(count)
 
 
-def _half_over_root(total: Scalar, count: int) -> Scalar:
+def _half_over_root(total: Scalar, count: Count) -> Scalar:
     return total / (2 * jnp.sqrt(as_float(count)))
 
 
-def _quarter_of_mean(total: Scalar, count: int) -> Scalar:
+def _quarter_of_mean(total: Scalar, count: Count) -> Scalar:
     return total / as_float(count) / 4
 
 
@@ -50,7 +50,7 @@ def relative_squares(canvas: FeatureMap, content: FeatureMap) -> RelativeSums:
     )
 
 
-def _ratio(sums: RelativeSums, count: int) -> Scalar:
+def _ratio(sums: RelativeSums, count: Count) -> Scalar:
     return sums.differences / jnp.maximum(sums.content, LEAST_MEAN_SQUARE * as_float(count))
 
 
@@ -69,7 +69,7 @@ def difference_powers(canvas: FeatureMap, content: FeatureMap) -> DifferencePowe
     )
 
 
-def _scaled(sums: DifferencePowers, count: int) -> Scalar:
+def _scaled(sums: DifferencePowers, count: Count) -> Scalar:
     del count
     return scaled_by_gradient(sums.squares, sums.absolutes)
 

@@ -19,7 +19,7 @@ class ContentLoss(NamedTuple):
     Attributes:
       sums: function of (features of the canvas, of the content), each [*batch, h, w, c]; returns a sum
         over the h * w positions, or a pytree of several.
-      value: function of (these sums, h * w * c); returns the loss, a scalar.
+      value: function of (these sums, h * w * c, an int or a scalar array); returns the loss, a scalar.
       additive: whether `sums` really is a sum over positions: positions that are zero in both pictures
         add nothing, and the sums of two halves of a picture add up to the sum of the whole. Computing a
         picture in tiles, or in bands on several devices, needs that; with False, a picture is always
@@ -27,7 +27,7 @@ class ContentLoss(NamedTuple):
     """
 
     sums: Callable[[FeatureMap, FeatureMap], Any]
-    value: Callable[[Any, int], Scalar]
+    value: Callable[[Any, Count], Scalar]
     additive: bool = True
 
     def __call__(self, canvas: FeatureMap, content: FeatureMap) -> Scalar:
@@ -175,11 +175,14 @@ class Variation(NamedTuple):
       sums: function of (picture [*batch, h, w, 3], mask [h, w] of the pixels to include, or None for
         all); returns a pytree of sums over pixels of functions of dy and dx, the differences to the
         pixels below and to the right. Where the mask is False, dy and dx of that pixel are left out.
-      value: function of (these sums, (h, w) of the whole picture); returns the loss, a scalar.
+      value: function of (these sums, (h, w) of the whole picture, ints or scalar arrays); returns the
+        loss, a scalar.
       additive: whether `sums` really are sums over pixels: the sums of two halves of a picture add up
         to those of the whole, if each half also has the nearest line of the other, masked out.
         Computing a picture in tiles, or in bands on several devices, needs that; with False, a picture
         is always computed in one piece.
+      sized: whether `sums` takes a third argument, the real (height, width) of a picture at the top
+        left of a larger array with zeros around it, and returns the sums of that picture alone.
 
     Example:
       >>> import jax.numpy as jnp
@@ -189,9 +192,10 @@ class Variation(NamedTuple):
       6.0
     """
 
-    sums: Callable[[Image, Mask], Any]
-    value: Callable[[Any, tuple[int, int]], Scalar]
+    sums: Callable[..., Any]
+    value: Callable[[Any, tuple[Any, Any]], Scalar]
     additive: bool = True
+    sized: bool = False
 
     def __call__(self, image: Image) -> Scalar:
         """Return the variation of a picture [*batch, h, w, 3] in [0, 1]."""
@@ -205,8 +209,8 @@ class Extent(NamedTuple):
     such as by `jax.random.fold_in(key, extent.step)`, and so makes new choices in each update.
     """
 
-    positions: int  # M, the number of positions of the features
-    pixels: int  # P, the number of pixels of the picture
+    positions: Count  # M, the number of positions of the features
+    pixels: Count  # P, the number of pixels of the picture
     step: Int[Array, "*batch"] | int = 0  # number of the update at this scale; 0 at the start
 
 

@@ -12,7 +12,8 @@ from nst_jax._types import FeatureMap, Scalar
 PositionMask: TypeAlias = Float[Array, "h w"]
 
 
-# A number of positions: an int, a symbolic size, or a scalar array, the sum of T² over positions.
+# A number of positions: an int, a symbolic size, or a scalar array of floats: the sum of T² over
+# positions, or the number in a picture whose real size is a value at runtime.
 Count: TypeAlias = Any
 
 

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, ScalarLike
 
+from nst_jax._real_size import as_counts
+from nst_jax._types import RealSize
 from nst_jax.optimizers.pyramid import multilevel
 
 PRECISION = jax.lax.Precision.HIGHEST
@@ -330,11 +332,14 @@ def lbfgs(
     """Make the transformation that `LBFGS` describes.
 
     `update` needs `value`, the loss of the canvas. If the canvas is padded with rows of zeros at the
-    bottom, `update` also needs `height`, the number of rows without padding.
+    bottom, `update` also needs `height`, the number of rows without padding; if it lies at the top left
+    of a larger array, `size`, its real (height, width), outside which gradients are zero.
     """
 
-    def guess_of(height: int | None) -> Guess:
+    def guess_of(height: int | None, size: RealSize | None) -> Guess:
         def of_picture(picture: Array) -> Array:
+            if size is not None:
+                return multilevel(picture, levels, gain, size)
             real = picture[:height]
             spread = multilevel(real, levels, gain)
             return jnp.pad(spread, ((0, picture.shape[0] - real.shape[0]), (0, 0), (0, 0)))
@@ -361,10 +366,11 @@ def lbfgs(
         *,
         value: Float[Array, ""],
         height: int | None = None,
+        size: RealSize | None = None,
         **extra: Any,
     ) -> tuple[PyTree, LBFGSState]:
         del params, extra
-        first, guess = state.count == 0, guess_of(height)
+        first, guess = state.count == 0, guess_of(height, size)
         finite = jnp.isfinite(value) & _all_finite(updates)
         accepted = finite & (value <= state.value * (1 + slack))
         change = jax.tree.map(jnp.subtract, updates, state.gradient)
@@ -372,10 +378,10 @@ def lbfgs(
         memory = _remember(state.memory, state.move, change, keep)
         gradient = _choose(accepted, updates, state.gradient)
         grown = jnp.minimum(2 * state.radius, largest_radius)
-        allowed = jnp.where(accepted, grown, _root_mean_square(state.move, height) / 4)
+        allowed = jnp.where(accepted, grown, _root_mean_square(state.move, height, size) / 4)
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction, memory = _newton_direction(memory, gradient, change, keep, guess)
-        length = _root_mean_square(direction, height)
+        length = _root_mean_square(direction, height, size)
         # Without pairs, the direction's length is arbitrary, so the move gets the allowed length.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
@@ -409,8 +415,17 @@ def _all_finite(a: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(a)]))
 
 
-def _root_mean_square(a: PyTree, height: int | None) -> Float[Array, ""]:
-    """Return the root mean square over the first `height` rows; rows below are padding with zeros."""
-    count = sum(leaf[:height].size for leaf in jax.tree.leaves(a))
+def _root_mean_square(
+    a: PyTree, height: int | None, size: RealSize | None = None
+) -> Float[Array, ""]:
+    """Return the root mean square over the first `height` rows; rows below are padding with zeros.
+
+    With `size`, it is that over a picture of this real size, around which there are zeros.
+    """
+    count: Any = sum(leaf[:height].size for leaf in jax.tree.leaves(a))
+    if size is not None:
+        (canvas,) = jax.tree.leaves(a)
+        rows, columns = as_counts(size, canvas.dtype)
+        count = rows * columns * canvas.shape[-1]
     small, size = _scaled(a)
     return _if_in_range(jnp.sqrt(_dot(a, a) / count), jnp.sqrt(_dot(small, small) / count) * size)

@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
+from nst_jax._real_size import cut, halved
+from nst_jax._types import RealSize
+
 # A coarse line (row or column) is a weighted sum of four neighbouring fine lines: the two outer lines
 # have the weight `OUTER`, the two inner lines `INNER`. The transpose of this map interpolates linearly
 # from coarse to fine.
@@ -15,7 +18,10 @@ NARROWEST = 4  # px; a level with a side shorter than this is not halved
 
 
 def multilevel(
-    picture: Float[Array, "h w c"], levels: int, gain: ScalarLike = 0.25
+    picture: Float[Array, "h w c"],
+    levels: int,
+    gain: ScalarLike = 0.25,
+    size: RealSize | None = None,
 ) -> Float[Array, "h w c"]:
     """Return A Aᵀ x for a picture x, where A maps the levels of a pyramid to their sum, a picture.
 
@@ -32,6 +38,8 @@ def multilevel(
       gain: weight of a level relative to the next finer one. The default makes up for the weights
         of the fine pixels in a coarse one, whose sum is 4; with 1, a level counts 4 times as much as
         the next finer one.
+      size: the real (height, width) of x, if it lies at the top left of a larger array with zeros
+        around it. The result is that of the picture alone, with zeros around it.
 
     Returns:
       [h, w, c].
@@ -50,9 +58,19 @@ def multilevel(
     if not levels or any(side < NARROWEST for side in picture.shape[:2]):
         return picture
     height, width = picture.shape[:2]
-    coarse = multilevel(_halved(_halved(picture, 0), 1), levels - 1, gain)
+    half = _halved(_halved(picture, 0), 1)
+    if size is None:
+        coarse = multilevel(half, levels - 1, gain)
+    else:
+        # The first line beyond the real size is not zero, since it is partly made of the last real one.
+        smaller = halved(size, ceil=True)
+        coarse = multilevel(cut(half, smaller), levels - 1, gain, smaller)
     enlarged = _doubled(_doubled(coarse, 1, width), 0, height)
-    return picture + jnp.asarray(gain, picture.dtype) * enlarged
+    weight = jnp.asarray(gain, picture.dtype)
+    if size is None:
+        return picture + weight * enlarged
+    weight = jnp.where(jnp.all(size >= NARROWEST), weight, 0)
+    return picture + weight * cut(enlarged, size)
 
 
 def _halved(x: Array, axis: int) -> Array:

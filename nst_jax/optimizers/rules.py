@@ -29,8 +29,9 @@ class Optimizer(Protocol):
     def transformation(self) -> optax.GradientTransformationExtraArgs:
         """Build the optax transformation.
 
-        Its `update` gets `value`, the loss at `params`, and, if several devices share the canvas,
-        `height`, the number of rows of the canvas without padding.
+        Its `update` gets `value`, the loss at `params`; if several devices share the canvas, `height`,
+        the number of rows of the canvas without padding; and if the canvas lies at the top left of a
+        larger array, `size`, its real (height, width), outside which the gradient is zero.
         """
         ...
 

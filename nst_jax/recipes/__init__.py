@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         toml,
         walk,
     )
-    from nst_jax.recipes.checking import LARGEST_SHARE, check, check_styles
+    from nst_jax.recipes.checking import LARGEST_SHARE, check, check_in_bucket, check_styles
     from nst_jax.recipes.distribution_presets import (
         CROWSONKB,
         HISTOGRAM,
@@ -100,7 +100,7 @@ else:
                 "as_arrays",
                 "with_numbers",
             ),
-            "checking": ("LARGEST_SHARE", "check", "check_styles"),
+            "checking": ("LARGEST_SHARE", "check", "check_in_bucket", "check_styles"),
             "schedules": (
                 "CoarseToFine",
                 "GeometricScales",
@@ -183,6 +183,7 @@ __all__ = [
     "balance",
     "changes",
     "check",
+    "check_in_bucket",
     "check_styles",
     "checking",
     "distribution_presets",

@@ -14,6 +14,7 @@ from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, SecondStyle, Terms
 from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Halvings, Schedule
 from nst_jax.vgg.precision import Auto, Precision
+from nst_jax.vgg.sized_layers import PADDED, POOLED
 from nst_jax.vgg.taps import halo_of
 
 
@@ -403,6 +404,69 @@ def check_not_cut(recipe: Recipe) -> None:
                 f"`tile`: got {recipe.network.tile}, but `{name}` is not additive: sums over tiles do "
                 "not add up to those over the picture; use `tile=0`, which computes it in one piece"
             )
+
+
+def check_in_bucket(recipe: Recipe, *, controlled: bool = False, bands: bool = False) -> None:
+    """Refuse a recipe whose losses are not exact for a picture inside a larger array, a bucket.
+
+    Args:
+      recipe: its losses and its network matter.
+      controlled: whether there are regions, protected or transparent parts.
+      bands: whether several devices share a canvas.
+
+    Raises:
+      ValueError: the message says what stands in the way.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> recipes.check_in_bucket(recipes.DEFAULT)
+      >>> recipes.check_in_bucket(recipes.HISTOGRAM)
+      Traceback (most recent call last):
+      ...
+      ValueError: `bucket`: `second_style.loss` is no sum over positions, as a bucket needs; use "off"
+    """
+    why = _why_not_in_bucket(recipe, controlled, bands)
+    if why is not None:
+        raise ValueError(f'`bucket`: {why}; use "off"')
+
+
+def check_descent_in_bucket(descent: Descent) -> None:
+    """Refuse a way of optimising that is not exact for a canvas inside a larger array, a bucket.
+
+    Raises:
+      ValueError: the message says what stands in the way.
+    """
+    why = None
+    if descent.pyramid_levels:
+        why = (
+            "the levels of a Laplacian pyramid are those of an array, and not of the picture in it"
+        )
+    elif isinstance(descent.optimizer, optimizers.Optax):
+        why = "an optax rule may average over padding as well"
+    elif type(descent.optimizer) not in optimizers.OPTIMIZERS.values():
+        why = "an optimiser of your own may average over padding as well"
+    if why is not None:
+        raise ValueError(f'`bucket`: {why}; use "off"')
+
+
+def _why_not_in_bucket(recipe: Recipe, controlled: bool, bands: bool) -> str | None:
+    network, terms = recipe.network, recipe.terms
+    for name, loss in terms.named_losses.items():
+        if not loss.additive:
+            return f"`{name}` is no sum over positions, as a bucket needs"
+    if not terms.variation.sized:
+        return "`variation` cannot be limited to a picture inside a larger array"
+    if terms.matting_weight is not None:
+        return "`matting_weight` compares windows of whole pictures, and not those in a bucket"
+    if network.wraps:
+        return "the borders of the picture meet (`padding` wrap), which they do not in a bucket"
+    if network.padding not in PADDED or network.pool not in POOLED:
+        return "only this package's paddings and poolings can be used in a bucket"
+    if network.tile:
+        return f"pictures in tiles (here of {network.tile} px) do not lie in buckets"
+    if controlled:
+        return "regions, protected and transparent parts are not possible in a bucket"
+    return "devices that share a canvas cannot paint a bucket" if bands else None
 
 
 def _check_precisions(network: vgg.Network) -> None:

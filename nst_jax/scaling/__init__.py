@@ -7,6 +7,7 @@ from nst_jax._lazy import lazy_names
 if TYPE_CHECKING:
     from nst_jax.scaling import (
         bands,
+        buckets,
         capacity,
         chunk_size,
         fitting,
@@ -26,6 +27,7 @@ else:
         __name__,
         (
             "bands",
+            "buckets",
             "capacity",
             "chunk_size",
             "fitting",
@@ -49,6 +51,7 @@ __all__ = [
     "OutOfMemory",
     "Plan",
     "bands",
+    "buckets",
     "capacity",
     "chunk_size",
     "estimate_memory",

@@ -96,6 +96,8 @@ class Plan:
       untiled: predicted memory of one device for one picture by `requested`, without tiles.
       files: memory that the content and style files of one picture take in this machine; None if not
         known.
+      in_bucket: whether the shapes of `scales` are those of arrays in which pictures of several sizes
+        lie; see `nst_jax.scaling.buckets`.
     """
 
     requested: Recipe
@@ -111,6 +113,7 @@ class Plan:
     footprint: Footprint
     untiled: Footprint
     files: FileMemory | None = None
+    in_bucket: bool = False
 
     @property
     def peak(self) -> int:

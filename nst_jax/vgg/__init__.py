@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.vgg import layers, network, pixels, precision, taps, winograd
+    from nst_jax.vgg import layers, network, pixels, precision, sized_layers, taps, winograd
     from nst_jax.vgg.network import (
         Convolution,
         Measure,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("layers", "network", "pixels", "precision", "taps", "winograd"),
+        ("layers", "network", "pixels", "precision", "sized_layers", "taps", "winograd"),
         {
             "taps": (
                 "BLOCKS",
@@ -88,6 +88,7 @@ __all__ = [
     "precision",
     "resolve_tap",
     "resolve_taps",
+    "sized_layers",
     "taps",
     "winograd",
     "with_forms",

@@ -16,8 +16,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax import _checks
-from nst_jax._types import FeatureMap, Features, Image, Params
-from nst_jax.vgg import winograd
+from nst_jax._real_size import cut, halved
+from nst_jax._types import FeatureMap, Features, Image, Params, RealSize
+from nst_jax.vgg import sized_layers, winograd
 from nst_jax.vgg.layers import (
     BIAS,
     KERNEL,
@@ -216,7 +217,7 @@ class Convolution(nn.Module):
     products: lax.Precision
 
     @nn.compact
-    def __call__(self, x: FeatureMap) -> Convolved:
+    def __call__(self, x: FeatureMap, size: RealSize | None = None) -> Convolved:
         shape = (3, 3, x.shape[-1], self.channels)
         kernel = self.param(KERNEL, nn.initializers.he_normal(), shape)
         bias = self.param(BIAS, nn.initializers.zeros_init(), (self.channels,))
@@ -225,8 +226,11 @@ class Convolution(nn.Module):
             for name in (TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED)
             if self.has_variable("params", name)
         }
-        y = self.padding(x, kernel.astype(x.dtype), forms, self.products)
-        return y + bias.astype(x.dtype)[None, None, None]
+        kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)[None, None, None]
+        if size is None:
+            return self.padding(x, kernel, forms, self.products) + bias
+        y = sized_layers.convolve(self.padding, x, kernel, forms, self.products, size)
+        return cut(y + bias, size)
 
 
 Measure: TypeAlias = Callable[[str, FeatureMap], Any]  # (a tap's name, its activations) -> anything
@@ -235,50 +239,70 @@ Measure: TypeAlias = Callable[[str, FeatureMap], Any]  # (a tap's name, its acti
 class Trunk(nn.Module):
     """The convolutional layers of VGG-19, computed down to the deepest of `taps`.
 
-    A call returns the results of `measure`, by tap. With `network.remat`, only these results and the
-    output of each block are stored for the gradient.
+    A call returns the results of `measure`, by tap. With `size`, pictures of this real (height, width)
+    lie at the top left of `x`, and features are zero outside their real size at each tap. With
+    `network.remat`, only these results and the output of each block are stored for the gradient.
     """
 
     taps: tuple[str, ...]
     network: Network = Network()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w 3"], measure: Measure) -> dict[str, Any]:
+    def __call__(
+        self, x: Float[Array, "n h w 3"], measure: Measure, size: RealSize | None = None
+    ) -> dict[str, Any]:
         x = x.astype(self.network.precision_on().activations_of(x.dtype))
+        if size is not None:
+            x = cut(x, size)
         found: dict[str, Any] = {}
         for number in range(1, len(BLOCKS) + 1):
             block = partial(_block, number=number, measure=measure)
-            x, new = (nn.remat(block) if self.network.remat else block)(self, x)
+            x, new = (nn.remat(block) if self.network.remat else block)(self, x, size)
             found |= new
             if len(found) == len(self.taps):
                 break
+            size = None if size is None else halved(size, self.network.ceil)
         return {tap: found[tap] for tap in self.taps}
 
 
-def _block(trunk: Trunk, x: Array, *, number: int, measure: Measure) -> tuple[Any, dict[str, Any]]:
+def _block(
+    trunk: Trunk, x: Array, size: RealSize | None, *, number: int, measure: Measure
+) -> tuple[Any, dict[str, Any]]:
     """Return a block's output (None if it has the deepest tap) and the results at the block's taps."""
     network, found = trunk.network, {}
     deepest, last = max(trunk.taps, key=TAPS.index), BLOCKS[number - 1][0]
     for index in range(1, last + 1):
         name, channels = f"conv{number}_{index}", BLOCKS[number - 1][1]
-        x = Convolution(channels, network.padding, network.precision_on().products, name=name)(x)
+        x = Convolution(channels, network.padding, network.precision_on().products, name=name)(
+            x, size
+        )
         before, after = f"preact{number}_{index}", f"relu{number}_{index}"
         if before in trunk.taps:
             found[before] = measure(before, x)
         if before == deepest:
             return None, found
         if index == last and after not in trunk.taps:
-            return pool_relu(x, network.pool, network.ceil), found
+            if size is None:
+                return pool_relu(x, network.pool, network.ceil), found
+            pool = sized_layers.pooled
+            return pool(network.pool, x, network.ceil, size, after_relu=False), found
         x = relu(x)
         if after in trunk.taps:
             found[after] = measure(after, x)
         if after == deepest:
             return None, found
-    return network.pool(x, network.ceil), found
+    if size is None:
+        return network.pool(x, network.ceil), found
+    return sized_layers.pooled(network.pool, x, network.ceil, size), found
 
 
 def features(
-    params: Params, images: Image, taps: Sequence[str], *, network: Network | None = None
+    params: Params,
+    images: Image,
+    taps: Sequence[str],
+    *,
+    network: Network | None = None,
+    size: RealSize | None = None,
 ) -> Features:
     """Compute the network's activations at the named taps, which are points before or after a ReLU.
 
@@ -290,15 +314,20 @@ def features(
       taps: names such as `"relu4_2"` or `"preact4_2"`; see `resolve_tap`.
       network: pooling, padding, pixel convention and precision; default: max pooling, zero padding, the
         convention of the weights, and `AUTO`, which the platform of JAX's default device decides.
+      size: int32 [2], the (height, width) of the pictures, if they lie at the top left of larger
+        arrays, whose sides must be multiples of 16 px. It is a value at runtime: another size compiles
+        nothing. What is outside, even NaN, changes nothing. None: the pictures fill their arrays.
 
     Returns:
       Activations [*batch, h', w', c] by tap name as given in `taps`, in the dtype of `images` unless
-      the network's precision sets another dtype.
+      the network's precision sets another dtype. With `size`, they are zero outside the activations of
+      the pictures alone.
 
     Raises:
       TypeError: if `images` is not an array, or `taps` is not a list of strings.
       ValueError: for an empty list of taps, for a tap that is unknown, ambiguous or repeated, and if
-        `images` is too small, has an integer dtype, or is not [..., h, w, 3].
+        `images` is too small, has an integer dtype, or is not [..., h, w, 3]; with `size`, if a side is
+        no multiple of 16 px, or if the network has a padding or pooling for which this is not possible.
 
     Example:
       >>> import jax.numpy as jnp
@@ -312,7 +341,8 @@ def features(
       2014.
     """
     resolved = resolve_taps(taps)
-    found = measured(params, images, dict.fromkeys(resolved, lambda x: x), network=network)
+    measures = dict.fromkeys(resolved, lambda x: x)
+    found = measured(params, images, measures, network=network, size=size)
     return {name: found[tap] for name, tap in zip(taps, resolved, strict=True)}
 
 
@@ -322,6 +352,7 @@ def measured(
     measures: Mapping[str, Callable[[FeatureMap], Any]],
     *,
     network: Network | None = None,
+    size: RealSize | None = None,
 ) -> dict[str, Any]:
     """Compute functions of the network's activations at some taps.
 
@@ -334,18 +365,22 @@ def measured(
       measures: a function of the activations [*batch, h', w', c] for each tap, by the tap's name as
         `resolve_tap` returns it.
       network: pooling, padding, pixel convention and precision; default: `Network()`.
+      size: as in `features`.
 
     Returns:
       The result of each function, by tap.
 
     Raises:
       TypeError: if `images` is not an array.
-      ValueError: if `images` is too small, has an integer dtype, or is not [..., h, w, 3].
+      ValueError: if `images` is too small, has an integer dtype, or is not [..., h, w, 3]; with `size`,
+        as in `features`.
     """
     network = Network() if network is None else network
     _checks.array("images", images, "the order is features(params, images, taps)")
     _checks.image_shape("images", images.shape, smallest=SMALLEST)
     _checks.floating("images", images.dtype)
+    if size is not None:
+        _check_sized(images.shape, network)
     pixels = network.pixels or PIXELS[params.pixels]
     batch = images.shape[:-3]
     x = pixels.encode(images).reshape(-1, *images.shape[-3:])
@@ -353,5 +388,22 @@ def measured(
     def measure(tap: str, activations: FeatureMap) -> Any:
         return measures[tap](activations.reshape(*batch, *activations.shape[1:]))
 
-    found: Any = Trunk(tuple(measures), network).apply({"params": params.layers}, x, measure)
+    trunk = Trunk(tuple(measures), network)
+    found: Any = trunk.apply({"params": params.layers}, x, measure, size)
     return found
+
+
+def _check_sized(shape: tuple[int, ...], network: Network) -> None:
+    """Refuse arrays and networks with which a picture cannot lie in a larger array."""
+    height, width = shape[-3:-1]
+    if height % SMALLEST or width % SMALLEST:
+        raise ValueError(
+            f"`images`: with `size`, each side must be a multiple of {SMALLEST} px, got "
+            f"{width}x{height} px; pad them with zeros below and to the right"
+        )
+    if network.padding not in sized_layers.PADDED or network.pool not in sized_layers.POOLED:
+        name = "padding" if network.padding not in sized_layers.PADDED else "pool"
+        raise ValueError(
+            f"`network.{name}`: with `size`, only this package's paddings and poolings can be used, "
+            "except `wrap_padded`; leave `size` out"
+        )

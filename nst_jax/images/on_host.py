@@ -1,0 +1,114 @@
+"""Resizing on the host by products with matrices, so that nothing is compiled for a picture's size.
+
+The results are those of the filters of `images.resizing`, up to rounding: float32 differs by at most
+3e-6 of the range of the pixels.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from nst_jax._types import HostImage, Shape
+from nst_jax.images.resizing import antialiased, bilinear, enlarge, keys_cubic, torch_bicubic
+
+LANCZOS_LOBES = 3
+
+# A function of distances, in pixels, that returns the weights of pixels at these distances.
+Kernel = Callable[[np.ndarray], np.ndarray]
+
+
+def _lanczos(distance: np.ndarray) -> np.ndarray:
+    inside = np.abs(distance) <= LANCZOS_LOBES
+    return np.where(inside, np.sinc(distance) * np.sinc(distance / LANCZOS_LOBES), 0)
+
+
+def _linear(distance: np.ndarray) -> np.ndarray:
+    return np.maximum(0, 1 - distance)
+
+
+def _cubic(distance: np.ndarray) -> np.ndarray:
+    return np.where(distance < 2, keys_cubic(distance, a=-0.5), 0)
+
+
+class _Filter(NamedTuple):
+    """How a filter weighs pixels by their distance."""
+
+    kernel: Kernel
+    widens: bool  # whether the kernel widens on reduction, so that fine texture does not alias
+    clips: bool = False  # whether results are clipped to [0, 1]
+
+
+# A filter of `images.resizing` -> how it weighs pixels; `torch_bicubic` has rules of its own.
+KNOWN: Mapping[Any, _Filter | None] = {
+    antialiased: _Filter(_lanczos, widens=True, clips=True),
+    bilinear: _Filter(_linear, widens=False),
+    enlarge: _Filter(_cubic, widens=True),
+    torch_bicubic: None,
+}
+
+
+def resized(image: Any, shape: Shape, resize: Any) -> HostImage:
+    """Resize a picture as a filter of `images.resizing` does.
+
+    Args:
+      image: [h, w, 3].
+      shape: the new (height, width).
+      resize: one of the functions in `KNOWN`; any other function is called as it is.
+
+    Returns:
+      [height, width, 3] float32; the picture itself if it has that size.
+
+    Example:
+      >>> import numpy as np
+      >>> from nst_jax.images.resizing import bilinear
+      >>> ramp = np.repeat(np.array([[0.0, 1.0]], np.float32)[..., None], 3, -1)
+      >>> resized(ramp, (1, 4), bilinear)[0, :, 0].tolist()
+      [0.0, 0.25, 0.75, 1.0]
+    """
+    image = np.asarray(image)
+    if image.shape[:2] == tuple(shape):
+        return image
+    if resize not in KNOWN:
+        return np.asarray(resize(image, shape), np.float32)
+    how = KNOWN[resize]
+    rows, columns = (
+        (_torch_weights(new, old) if how is None else _weights(new, old, how)).astype(np.float32)
+        for new, old in zip(shape, image.shape[:2], strict=True)
+    )
+    channels = [rows @ image[..., index].astype(np.float32) @ columns.T for index in range(3)]
+    found = np.stack(channels, axis=-1)
+    return np.clip(found, 0, 1) if how is not None and how.clips else found
+
+
+def at_scale(image: Any, shape: Shape) -> HostImage:
+    """Resize a picture antialiased, and clip it to [0, 1]; see `prepare.at_scale`."""
+    return np.clip(resized(image, shape, antialiased), 0, 1)
+
+
+def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
+    """Return the weight of each old line in each new one; lines beyond the border are left out."""
+    if new == old:
+        return np.eye(new)
+    ratio = old / new
+    width = max(ratio, 1.0) if how.widens else 1.0
+    place = (np.arange(new) + 0.5) * ratio - 0.5
+    if not how.widens:
+        place = np.clip(place, 0, old - 1)
+    found = how.kernel(np.abs(place[:, None] - np.arange(old)[None, :]) / width)
+    return found / found.sum(axis=1, keepdims=True)
+
+
+def _torch_weights(new: int, old: int) -> Float[np.ndarray, "new old"]:
+    """Return the weights of `torch_bicubic`, for which border lines are repeated beyond the border."""
+    found = np.zeros((new, old))
+    if new == old:
+        return np.eye(new)
+    place = (np.arange(new) + 0.5) * (old / new) - 0.5
+    first = np.floor(place)
+    for offset in range(-1, 3):
+        lines = np.clip(first + offset, 0, old - 1).astype(int)
+        weights = keys_cubic(np.abs(place - first - offset), a=-0.75)
+        np.add.at(found, (np.arange(new), lines), weights)
+    return found

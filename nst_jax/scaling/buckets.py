@@ -1,0 +1,158 @@
+"""Buckets: arrays of one size at each scale, in which pictures of several sizes are painted.
+
+A bucket is a choice of arrays for a group of runs: the real pictures lie at their top left, and one
+program for each scale serves all of them; see `nst_jax._real_size`. Larger arrays add pixels to paint,
+and save programs to compile.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nst_jax import prepare
+from nst_jax._types import Shape
+from nst_jax.prepare import Scale
+from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.capacity import gigabytes
+from nst_jax.scaling.plan import Plan
+from nst_jax.vgg.taps import SMALLEST
+
+OFF = "off"  # each shape of canvas has programs of its own
+
+Scales = tuple[Scale, ...]  # of one run, coarse to fine
+
+
+def checked_bucket(bucket: Any) -> int | None:
+    """Return the side of a bucket in px, or None for "off".
+
+    Raises:
+      TypeError: if it is neither text nor a whole number.
+      ValueError: if it is another text, or no multiple of 16 px.
+
+    Example:
+      >>> checked_bucket("off"), checked_bucket(256)
+      (None, 256)
+    """
+    if isinstance(bucket, str) and bucket == OFF:
+        return None
+    if isinstance(bucket, bool) or not isinstance(bucket, (int, np.integer)):
+        kind = ValueError if isinstance(bucket, str) else TypeError
+        raise kind(f'`bucket`: expected "off" or a number of pixels such as 256, got {bucket!r}')
+    side = int(bucket)
+    if side < SMALLEST or side % SMALLEST:
+        nearest = max(SMALLEST, round(side / SMALLEST) * SMALLEST)
+        raise ValueError(
+            f"`bucket`: expected a multiple of {SMALLEST} px, got {side}; {nearest} is the nearest"
+        )
+    return side
+
+
+def check_run_in_bucket(
+    recipe: Recipe, scales: Sequence[Scale], *, controlled: bool, bands: bool
+) -> None:
+    """Refuse a run that is not exact in a bucket, or for which nobody has made it so.
+
+    Raises:
+      ValueError: the message says what stands in the way.
+    """
+    check_in_bucket(recipe, controlled=controlled, bands=bands)
+    check_descent_in_bucket(recipe.descent)
+    if recipe.descent.carries and len(scales) > 1:
+        raise ValueError(
+            "`bucket`: the optimiser carries its averages from scale to scale, which it cannot do in a "
+            'bucket; use "off"'
+        )
+
+
+class Bucket(NamedTuple):
+    """The arrays of a bucket at each scale, and the runs that it holds."""
+
+    # As of one run: at each scale the shape of the arrays of canvases and contents, the one shape of
+    # the arrays of styles, and the number of updates.
+    scales: Scales
+    runs: tuple[int, ...]  # their indices
+
+
+def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket]:
+    """Return the buckets of runs whose canvases lie in squares of one side.
+
+    The arrays of the coarser scales, and those of styles, are squares too, whose sides follow from
+    `side` and from the recipe's schedule, so that other pictures need no other programs. A style that
+    is larger than the canvas has a square of a multiple of that side. Runs whose numbers of scales or
+    updates differ have buckets of their own.
+
+    Args:
+      side: of the canvas at the final scale, in px; a multiple of 16.
+      runs: the scales of each run, with the real sizes.
+      recipe: the recipe of all runs.
+
+    Raises:
+      ValueError: if a canvas is larger than the bucket.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> from nst_jax.prepare import scales_of
+      >>> recipe = recipes.GRAM.replace(size=96)
+      >>> runs = [scales_of(shape, [(80, 100)], recipe) for shape in ((300, 450), (450, 300))]
+      >>> [(bucket.scales[0].shape, bucket.runs) for bucket in buckets_of(96, runs, recipe)]
+      [((96, 96), (0, 1))]
+    """
+    longest = max(max(scales[-1].shape) for scales in runs)
+    if longest > side:
+        raise ValueError(
+            f"`bucket`: a picture of {longest} px on the longer side does not fit into {side} px; give "
+            f"{_rounded_up(longest)} or more, or a smaller `size`"
+        )
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for index, scales in enumerate(runs):
+        alike.setdefault(tuple(scale.steps for scale in scales), []).append(index)
+    return [
+        Bucket(_arrays(side, [runs[index] for index in some], recipe), tuple(some))
+        for some in alike.values()
+    ]
+
+
+def _rounded_up(side: int, step: int = SMALLEST) -> int:
+    return -(-side // step) * step
+
+
+def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
+    """Return the shapes of the arrays of a bucket for runs with the same updates at each scale."""
+    square = prepare.scales_up_to((side, side), [(side, side)], recipe)
+    found = []
+    for index, first in enumerate(runs[0]):
+        largest = max(max(scales[index].shape) for scales in runs)
+        # A schedule may have another number of scales for a square of this side.
+        planned = max(square[index].shape) if len(square) == len(runs[0]) else 0
+        canvas = side if index == len(runs[0]) - 1 else _rounded_up(max(largest, planned))
+        styles = max(max(shape) for scales in runs for shape in scales[index].style_shapes)
+        style = _rounded_up(styles, canvas)
+        found.append(Scale((canvas, canvas), ((style, style),), first.steps))
+    return tuple(found)
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse the plan of a bucket for whose arrays there is too little memory.
+
+    Raises:
+      ValueError: if the plan divides the arrays into tiles.
+    """
+    if plan.recipe.network.tile:
+        side = max(plan.scales[-1].shape)
+        available = "" if plan.available is None else f" of {gigabytes(plan.available)}"
+        raise ValueError(
+            f"`bucket`: a picture in {side} px takes {gigabytes(plan.untiled.total)}{available}, and "
+            'pictures in tiles do not lie in buckets; use a smaller bucket and `size`, or "off"'
+        )
+
+
+def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:
+    """Return the share of pixels that a bucket adds at its final scale: 0.5 for half as many more."""
+    real = sum(_area(runs[index][-1].shape) for index in bucket.runs)
+    return len(bucket.runs) * _area(bucket.scales[-1].shape) / real - 1
+
+
+def _area(shape: Shape) -> int:
+    return shape[0] * shape[1]

@@ -1,0 +1,146 @@
+"""Padding and pooling of features whose real size is a value at runtime; see `nst_jax._real_size`.
+
+Features come in with zeros outside their real size, as `cut` makes them. So a convolution with zeros
+beyond the border needs nothing more; for other paddings, the lines just beyond the border are filled.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int
+
+from nst_jax._real_size import cut, halved, inside
+from nst_jax._types import FeatureMap, RealSize
+from nst_jax.vgg.layers import (
+    PICTURE_CHANNELS,
+    Convolved,
+    Forms,
+    Kernel,
+    Padding,
+    Pool,
+    Pooled,
+    average_pool,
+    conv3x3,
+    l2_pool,
+    max_pool,
+    pool_relu,
+    reflect_padded,
+    replicate_first,
+    replicate_padded,
+    scaled_average_pool,
+    zero_padded,
+)
+from nst_jax.vgg.taps import halvings, layer_of
+
+# --- Padding --------------------------------------------------------------------------------------
+
+
+def convolve(
+    padding: Padding,
+    x: FeatureMap,
+    kernel: Kernel,
+    forms: Forms | None,
+    products: lax.Precision,
+    size: RealSize,
+) -> Convolved:
+    """Convolve features of the real size as `padding` does; outside, the result is arbitrary.
+
+    Args:
+      padding: one of `PADDED`.
+      x: [n, h, w, c], zero outside the real size.
+      kernel: as in `conv3x3`.
+      forms: as in `conv3x3`.
+      products: as in `conv3x3`.
+      size: the real (height, width).
+    """
+    if padding is replicate_first:
+        padding = replicate_padded if kernel.shape[2] == PICTURE_CHANNELS else zero_padded
+    if padding is zero_padded:
+        return conv3x3(x, kernel, forms, products)
+    wide = _framed(x, size, mirrored=padding is reflect_padded)
+    # `conv3x3` pads with zeros once more, which affects only the outermost ring of its result.
+    return conv3x3(wide, kernel, forms, products)[:, 1:-1, 1:-1, :]
+
+
+# The paddings that `convolve` knows.
+PADDED = (zero_padded, replicate_padded, replicate_first, reflect_padded)
+
+
+def _framed(x: FeatureMap, size: RealSize, *, mirrored: bool) -> Array:
+    """Return features with a line more at each end, and those beyond the real border filled.
+
+    They are filled with the border pixels or, if `mirrored` and no side is 1 px, those next to them.
+    """
+    # How far from the border the line is that stands beyond it.
+    distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
+    return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
+
+
+def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis: int) -> Array:
+    first = lax.slice_in_dim(x, 0, 1, axis=axis)
+    second = lax.slice_in_dim(x, 1, 2, axis=axis)
+    before = jnp.where(distance == 1, second, first)
+    after = lax.dynamic_index_in_dim(x, side - 1 - distance, axis, keepdims=True)
+    wide = jnp.concatenate([before, x, jnp.zeros_like(before)], axis)
+    lines = [wide.shape[axis] if one == axis else 1 for one in range(x.ndim)]
+    return jnp.where(lax.broadcasted_iota(jnp.int32, lines, axis) == side + 1, after, wide)
+
+
+# --- Sizes ----------------------------------------------------------------------------------------
+
+
+def feature_size(tap: str, size: RealSize, ceil: bool) -> RealSize:
+    """Return the real (height, width) of a tap's features; see `vgg.feature_shape`."""
+    for _ in range(halvings(layer_of(tap))):
+        size = halved(size, ceil)
+    return size
+
+
+# --- Pooling --------------------------------------------------------------------------------------
+
+# A function of the number of existing pixels in each window, by which a pooling of four pixels, two or
+# three of them zeros beyond the border, is multiplied to be the pooling of those that exist.
+Correction: TypeAlias = Callable[[Array], Array]
+
+
+def _of_mean(count: Array) -> Array:
+    return 4 / count
+
+
+def _of_norm(count: Array) -> Array:
+    return jnp.sqrt(4 / count)
+
+
+# The poolings that `pooled` knows. Features come from a ReLU, so zeros change no maximum.
+POOLED: dict[Pool, Correction | None] = {
+    max_pool: None,
+    average_pool: _of_mean,
+    scaled_average_pool: _of_mean,
+    l2_pool: _of_norm,
+}
+
+
+def pooled(
+    pool: Pool, x: FeatureMap, ceil: bool, size: RealSize, *, after_relu: bool = True
+) -> Pooled:
+    """Return what `pool` makes of features of the real size alone, and zeros outside their half.
+
+    Args:
+      pool: one of `POOLED`.
+      x: [n, h, w, c] with even sides; zero outside the real size.
+      ceil: whether an odd last row and column of the real size are pooled or dropped.
+      size: the real (height, width).
+      after_relu: whether `x` is the result of a ReLU; False: the ReLU is done here, as in `pool_relu`.
+    """
+    take = pool if after_relu else partial(pool_relu, pool=pool)
+    found = take(x, ceil=False)
+    correction = POOLED[pool]
+    if ceil and correction is not None:
+        height, width = x.shape[1:3]
+        existing = inside(size, (height, width))[None, :, :, None].astype(x.dtype)
+        count = jnp.maximum(4 * average_pool(existing, False), 1)  # 0 in windows of padding
+        found = found * correction(count)
+    return cut(found, halved(size, ceil))

@@ -1,0 +1,115 @@
+"""`stylize_many(..., bucket=)`: pictures of several sizes in arrays of one size, by one program."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nst_jax as nst
+from nst_jax import optimizers, recipes
+from nst_jax.images import on_host
+from nst_jax.prepare import scales_of
+from nst_jax.recipes import sizes
+from nst_jax.scaling import buckets
+from tests import small
+
+SHAPES = ((48, 40), (40, 48), (37, 45))
+
+
+def two_scales(recipe=recipes.GRAM, **terms):
+    """Return a recipe of two scales whose canvases have 48 px on the longer side."""
+    recipe = small.shallow(recipe, steps=4, **terms)
+    return replace(
+        recipe,
+        pictures=recipes.Pictures(size=sizes.LongEdge(48)),
+        descent=replace(recipe.descent, schedule=recipes.CoarseToFine(smallest=24, share=1.0)),
+    )
+
+
+def contents(shapes=SHAPES):
+    return [small.picture("chelsea", *shape) for shape in shapes]
+
+
+@pytest.fixture(scope="module")
+def styles():
+    return [small.picture("starry_night", 40, 33)]
+
+
+def test_pictures_of_several_sizes_are_those_painted_alone(params, styles, compilations):
+    recipe = two_scales(recipes.DEFAULT)
+    pictures, others = contents(), contents(((33, 48), (48, 29), (48, 48)))
+    found = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket=48)
+    alone = nst.stylize_many(params, pictures, styles, recipe=recipe)
+    for one, other in zip(found, alone, strict=True):
+        assert one.shape == other.shape
+        # Rounding errors of float32 grow from update to update.
+        assert float(jnp.max(jnp.abs(one - other))) < 0.01
+        assert float(jnp.mean(jnp.abs(one - other))) < 1e-4
+    before = compilations()
+    nst.stylize_many(params, others, styles, recipe=recipe, bucket=48)
+    assert compilations() == before  # other sizes in a bucket compile nothing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tf", "jcjohnson", "coursera-v1", "keras-io"])
+def test_published_recipes_in_a_bucket(params, styles, name):
+    recipe = two_scales(recipes.PRESETS[name])
+    found = nst.stylize_many(params, contents(), styles, recipe=recipe, bucket=64)
+    alone = nst.stylize_many(params, contents(), styles, recipe=recipe)
+    for one, other in zip(found, alone, strict=True):
+        assert float(jnp.mean(jnp.abs(one - other))) < 1e-4
+
+
+RUNS = [scales_of(shape, [(40, 33)], two_scales()) for shape in SHAPES]
+
+
+def test_a_bucket_has_the_scales_of_the_recipe():
+    (bucket,) = buckets.buckets_of(64, RUNS, two_scales())
+    assert [scale.shape for scale in bucket.scales] == [(32, 32), (64, 64)]
+    assert [scale.steps for scale in bucket.scales] == [scale.steps for scale in RUNS[0]]
+    assert bucket.runs == (0, 1, 2)
+    real = sum(run[-1].shape[0] * run[-1].shape[1] for run in RUNS)
+    assert buckets.added_pixels(bucket, RUNS) == pytest.approx(3 * 64 * 64 / real - 1)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "error", "message"),
+    [
+        (32, ValueError, "a picture of 48 px .* does not fit into 32 px; give 48 or more"),
+        (50, ValueError, "expected a multiple of 16 px, got 50; 48 is the nearest"),
+        (0, ValueError, "expected a multiple of 16 px, got 0; 16 is the nearest"),
+        ("some", ValueError, 'expected "off" or a number of pixels such as 256'),
+        (48.0, TypeError, 'expected "off" or a number of pixels'),
+    ],
+)
+def test_buckets_that_cannot_be_used(params, styles, bucket, error, message):
+    with pytest.raises(error, match=f"^`bucket`: {message}"):
+        nst.stylize_many(params, contents(), styles, recipe=two_scales(), bucket=bucket)
+
+
+def test_what_is_not_exact_in_a_bucket_is_refused(params, styles):
+    cases = {
+        "regions": {"protect": [np.ones(shape, np.float32) for shape in SHAPES]},
+        "`style_loss` is no sum": {"recipe": recipes.NNST.replace(size=48)},
+        "carries its averages": {"recipe": two_scales(recipes.CROWSONKB)},
+        "optax rule": {"recipe": two_scales().replace(optimizer=optimizers.Optax(_rule()))},
+    }
+    for message, given in cases.items():
+        options = {"recipe": two_scales(), "bucket": 48, **given}
+        with pytest.raises(ValueError, match=f'^`bucket`: .*{message}.*use "off"$'):
+            nst.stylize_many(params, contents(), styles, **options)
+
+
+def _rule():
+    import optax
+
+    return optax.sgd(0.1)
+
+
+@pytest.mark.parametrize("resize", on_host.KNOWN)
+def test_resizing_on_the_host_is_that_of_the_filters(resize):
+    drawn = np.random.default_rng(0).random((33, 20, 3)).astype(np.float32)
+    for shape in ((64, 39), (17, 13), (33, 40)):
+        expected = resize(jnp.asarray(drawn), shape)
+        np.testing.assert_allclose(on_host.resized(drawn, shape, resize), expected, atol=3e-6)

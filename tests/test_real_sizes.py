@@ -1,0 +1,274 @@
+"""Pictures at the top left of a larger array: features, losses and gradients are those of the pictures
+alone, exactly, whatever is around them."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import nst_jax as nst
+from nst_jax import losses, optimizers, recipes, vgg
+from nst_jax._real_size import cut, padded
+from nst_jax.optimizers.pyramid import multilevel
+from nst_jax.vgg import layers, sized_layers
+from tests import small
+
+CLOSE = 1e-12  # largest relative difference in float64
+
+BUCKET = (48, 64)
+
+
+def drawn(seed, height, width):
+    """Return a picture of random numbers in [0, 1], float64."""
+    return np.random.default_rng(seed).random((height, width, 3))
+
+
+def in_bucket(picture, bucket=BUCKET, garbage=np.nan):
+    """Return a picture at the top left of an array of garbage, and its size."""
+    height, width = picture.shape[:2]
+    wide = np.full((*bucket, 3), garbage)
+    wide[:height, :width] = picture
+    return jnp.asarray(wide), jnp.asarray([height, width], jnp.int32)
+
+
+def relative(found, expected):
+    scale = np.max(np.abs(expected))
+    return np.max(np.abs(np.asarray(found) - np.asarray(expected))) / (scale if scale else 1)
+
+
+SIZES = ((16, 24), (15, 23), (9, 24), (11, 5), (2, 7), (1, 3))
+
+
+def features_in_bucket(seed, height, width, shape=(16, 24), channels=2):
+    """Return features after a ReLU, the same at the top left of an array of zeros, and their size."""
+    alone = np.maximum(np.random.default_rng(seed).normal(size=(1, height, width, channels)), 0)
+    wide = np.zeros((1, *shape, channels))
+    wide[:, :height, :width] = alone
+    return jnp.asarray(alone), jnp.asarray(wide), jnp.asarray([height, width], jnp.int32)
+
+
+@pytest.mark.parametrize("channels", [2, 3])  # three: the first layer
+@pytest.mark.parametrize("padding", sized_layers.PADDED)
+def test_every_padding_pads_at_the_real_border(x64, padding, channels):
+    kernel = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, channels, 2)))
+    inside = jax.jit(
+        lambda x, size: sized_layers.convolve(padding, x, kernel, None, lax.Precision.HIGHEST, size)
+    )
+    for size in SIZES:
+        alone, wide, real = features_in_bucket(sum(size), *size, channels=channels)
+        found = inside(wide, real)[:, : size[0], : size[1]]
+        assert relative(found, padding(alone, kernel)) < CLOSE, size
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("pool", sized_layers.POOLED)
+def test_every_pooling_pools_what_exists(x64, pool, ceil):
+    inside = jax.jit(lambda x, size: sized_layers.pooled(pool, x, ceil, size))
+    for size in SIZES[:-1] if not ceil else SIZES:
+        alone, wide, real = features_in_bucket(sum(size), *size)
+        expected, pull = jax.vjp(lambda x: pool(x, ceil), alone)
+        found, pull_wide = jax.vjp(lambda x, real=real: cut(inside(cut(x, real), real), real), wide)
+        h, w = expected.shape[1:3]
+        assert relative(found[:, :h, :w], expected) < CLOSE, size
+        assert not np.any(found[:, h:]) and not np.any(found[:, :, w:]), size
+        # Garbage in the cotangent of the padding changes nothing either.
+        cotangent = np.full(found.shape, np.pi)
+        cotangent[:, :h, :w] = np.random.default_rng(1).normal(size=expected.shape)
+        (gradient,) = pull_wide(jnp.asarray(cotangent))
+        (expected,) = pull(jnp.asarray(cotangent[:, :h, :w]))
+        assert relative(gradient[:, : size[0], : size[1]], expected) < CLOSE, size
+        assert not np.any(gradient[:, size[0] :]) and not np.any(gradient[:, :, size[1] :]), size
+
+
+@pytest.mark.parametrize(
+    ("padding", "pool", "ceil"),
+    [
+        ("zero", "max", True),
+        ("reflect", "max", False),
+        ("replicate", "l2", True),
+        ("replicate_first", "scaled_average", False),
+    ],
+)
+def test_features_are_those_of_the_picture_alone(x64, params64, padding, pool, ceil):
+    network = vgg.Network(pool=layers.POOLS[pool], ceil=ceil, padding=layers.PADDINGS[padding])
+    taps = ["preact1_1", "relu1_2", "relu2_1", "relu3_1"]
+
+    @jax.jit
+    def of(x, size=None):
+        return nst.features(params64, x, taps, network=network, size=size)
+
+    height, width = 35, 21
+    picture = drawn(1, height, width)
+    alone = of(jnp.asarray(picture))
+    for tap, found in of(*in_bucket(picture)).items():
+        h, w, _ = alone[tap].shape
+        assert relative(found[:h, :w], alone[tap]) < CLOSE, tap
+        assert not np.any(found[h:]) and not np.any(found[:, w:]), tap
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(16, 16), (17, 30)])
+@pytest.mark.parametrize("padding", ["zero", "reflect"])
+def test_features_of_the_smallest_pictures_to_the_deepest_tap(x64, params64, padding, size):
+    network = vgg.Network(padding=layers.PADDINGS[padding])  # relu5_1 of 16 px is 1 x 1
+    picture = drawn(7, *size)
+    wide, real = in_bucket(picture, (32, 32))
+    found = nst.features(params64, wide, ["relu5_1"], network=network, size=real)["relu5_1"]
+    alone = nst.features(params64, jnp.asarray(picture), ["relu5_1"], network=network)["relu5_1"]
+    h, w, _ = alone.shape
+    assert relative(found[:h, :w], alone) < CLOSE
+
+
+def of_one_tap(recipe):
+    """Return a recipe with its losses, network and variation at shallow taps, whose terms all count."""
+    terms = replace(recipe.terms, tv_weight=1e-3, content_weight=1.0, style_weight=1.0)
+    return small.shallow(replace(recipe, terms=terms))
+
+
+def losses_and_gradient(params, image, targets, recipe):
+    def total(image):
+        found = nst.losses_of(params, image, targets, recipe)
+        return found.total, found
+
+    (_, found), gradient = jax.value_and_grad(total, has_aux=True)(image)
+    return found, gradient
+
+
+def check_recipe(params, recipe, sizes, style_size):
+    style = drawn(1, *style_size)
+    wide_style, real_style = in_bucket(style)
+
+    @jax.jit
+    def inside(image, content, size, style, style_size):
+        targets = nst.measure(params, content, style, recipe, size=size, style_sizes=[style_size])
+        return losses_and_gradient(params, image, targets, recipe)
+
+    for size in sizes:
+        content, canvas = drawn(2, *size), drawn(3, *size)
+        measure = jax.jit(lambda content, style: nst.measure(params, content, style, recipe))
+        targets = measure(jnp.asarray(content), jnp.asarray(style))
+        alone = jax.jit(lambda image, targets: losses_and_gradient(params, image, targets, recipe))
+        expected, gradient = alone(jnp.asarray(canvas), targets)
+        wide, real = in_bucket(canvas)
+        found, wide_gradient = inside(wide, in_bucket(content)[0], real, wide_style, real_style)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=CLOSE), found, expected)
+        h, w = size
+        assert relative(wide_gradient[:h, :w], gradient) < CLOSE
+        assert not np.any(wide_gradient[h:]) and not np.any(wide_gradient[:, w:])
+
+
+SUMS = [
+    name
+    for name, recipe in recipes.PRESETS.items()
+    if recipe.divisible and name not in ("default", "gram")
+]
+
+
+@pytest.mark.parametrize("name", ["default", "gram"])
+def test_losses_and_gradient_are_those_of_the_picture_alone(x64, params64, name):
+    check_recipe(params64, of_one_tap(recipes.PRESETS[name]), [(35, 49)], (44, 31))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SUMS)
+def test_losses_and_gradient_of_published_recipes(x64, params64, name):
+    check_recipe(params64, of_one_tap(recipes.PRESETS[name]), [(48, 64), (35, 49)], (44, 31))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["default", "gram", *SUMS])
+def test_losses_and_gradient_of_recipes_at_their_own_taps(x64, params64, name):
+    sizes = [(48, 64), (47, 63), (33, 64), (16, 17), (35, 49)]
+    check_recipe(params64, recipes.PRESETS[name], sizes, (44, 31))
+
+
+@pytest.mark.parametrize("name", list(losses.VARIATIONS))
+def test_every_variation_of_a_picture_in_a_bucket(x64, name):
+    variation = losses.VARIATIONS[name]
+    for size in ((48, 64), (35, 49), (16, 16)):
+        picture = drawn(4, *size)
+        wide, real = padded(picture, BUCKET), jnp.asarray(size, jnp.int32)
+        sums = variation.sums(jnp.asarray(wide), None, real)
+        found = variation.value(sums, (jnp.asarray(float(size[0])), jnp.asarray(float(size[1]))))
+        np.testing.assert_allclose(found, variation(jnp.asarray(picture)), rtol=CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (recipes.NNST, "`style_loss` is no sum"),
+        (recipes.SLICED_WASSERSTEIN, "`style_loss` is no sum"),
+        (recipes.HISTOGRAM, "`second_style.loss` is no sum"),
+        (replace(recipes.GRAM, network=vgg.Network(padding=layers.wrap_padded)), "borders .* meet"),
+        (replace(recipes.GRAM, network=vgg.Network(tile=128)), "tiles"),
+        (recipes.GRAM.replace(matting_weight=1.0), "`matting_weight`"),
+    ],
+)
+def test_recipes_that_cannot_be_exact_are_refused(recipe, message):
+    with pytest.raises(ValueError, match=f"`bucket`: .*{message}"):
+        recipes.check_in_bucket(recipe)
+
+
+def test_arrays_that_are_no_bucket_are_refused(params):
+    size = jnp.asarray([20, 20], jnp.int32)
+    with pytest.raises(ValueError, match="multiple of 16 px, got 40x33 px"):
+        nst.features(params, jnp.zeros((33, 40, 3)), ["relu1_1"], size=size)
+    network = vgg.Network(padding=layers.wrap_padded)
+    with pytest.raises(ValueError, match="`network.padding`"):
+        nst.features(params, jnp.zeros((32, 32, 3)), ["relu1_1"], network=network, size=size)
+
+
+def test_another_size_compiles_nothing(params, compilations):
+    @jax.jit
+    def of(x, size):
+        return nst.features(params, x, ["relu1_1"], size=size)
+
+    sizes = [jnp.asarray(pair, jnp.int32) for pair in ((30, 20), (17, 32))]
+    wide = jnp.zeros((32, 32, 3))
+    of(wide, sizes[0])
+    before = compilations()
+    of(wide, sizes[1])
+    assert compilations() == before
+
+
+@pytest.mark.parametrize("levels", [0, 3, 5])
+def test_the_levels_of_a_pyramid_are_those_of_the_picture_alone(x64, levels):
+    inside = jax.jit(lambda x, size: multilevel(x, levels, 0.3, size))
+    for size in ((16, 24), (15, 23), (9, 20), (6, 5), (3, 24)):
+        alone, wide, real = features_in_bucket(sum(size), *size)
+        found = inside(wide[0], real)
+        assert relative(found[: size[0], : size[1]], multilevel(alone[0], levels, 0.3)) < CLOSE, (
+            size
+        )
+        assert not np.any(found[size[0] :]) and not np.any(found[:, size[1] :]), size
+
+
+OPTIMIZERS = {
+    "LBFGS": optimizers.LBFGS(levels=4, slack=0.1),
+    "TorchLBFGS": optimizers.TorchLBFGS(),
+}
+
+
+@pytest.mark.parametrize("name", ["LBFGS", pytest.param("TorchLBFGS", marks=pytest.mark.slow)])
+def test_updates_are_those_of_the_picture_alone(x64, params64, name):
+    recipe = small.shallow(recipes.DEFAULT, style_taps=("relu1_1",), style_layer_weights=(1.0,))
+    recipe = replace(recipe, descent=replace(recipe.descent, optimizer=OPTIMIZERS[name]))
+    height, width = 35, 49
+    content, style = drawn(2, height, width), jnp.asarray(drawn(1, 44, 31))
+
+    @jax.jit
+    def painted(image, content, size=None):
+        targets = nst.measure(params64, content, style, recipe, size=size)
+        state, losses = nst.run(params64, nst.init(image, recipe), targets, recipe, 5)
+        return nst.optimize.picture(state, recipe), losses.total
+
+    start = drawn(3, height, width)
+    expected, totals = painted(jnp.asarray(start), jnp.asarray(content))
+    wide, size = in_bucket(start, garbage=0.5)
+    found, totals_found = painted(wide, in_bucket(content)[0], size)
+    # Rounding errors grow from update to update.
+    np.testing.assert_allclose(totals_found[:6], totals[:6], rtol=1e-9)
+    assert relative(found[:height, :width], expected) < 1e-8
