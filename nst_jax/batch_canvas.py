@@ -14,6 +14,7 @@ from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, State, Targets
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
+from nst_jax.images.resizing import finest_detail
 from nst_jax.losses import MatchingLoss
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
@@ -177,6 +178,8 @@ class BatchCanvas:
             self._image = _enlarge(image, shape, descent.enlarge, False)
         else:
             self._image = _enlarge(before.image, shape, descent.enlarge, descent.clip)
+            if descent.content_detail and scale < len(self._shapes) - 1:
+                self._image = self._image + jax.vmap(finest_detail)(self._contents(scale))
         split = sharding.split(self._image, mesh)
         recipe = self._at(scale)
         state = _init_many(split, recipe, bands, axes=self._axes, mesh=mesh)
