@@ -11,7 +11,8 @@ from typing import Any
 import click
 import jax
 
-from benchmarks import harness
+from benchmarks import gallery, harness
+from benchmarks.problems import Pair
 from benchmarks.report import report
 
 CASES = (
@@ -75,6 +76,26 @@ def _peers(
     return tuple(runs)
 
 
+def _contestants(
+    context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    del context
+    try:
+        return tuple(gallery.contestant(text).name for text in value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=parameter) from None
+
+
+def _pairs(
+    context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> tuple[Pair, ...]:
+    del context
+    try:
+        return tuple(map(gallery.pair_of, value))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=parameter) from None
+
+
 @click.command()
 @click.argument("cases", nargs=-1, required=True, type=click.Choice([*CASES, "all", "report"]))
 @click.option("--quick", is_flag=True, help="Small and few: shows that it works, not how fast.")
@@ -91,6 +112,36 @@ def _peers(
     type=click.IntRange(min=1),
     help="`gpu` begins no measurement after so many seconds; default: 480, so that it ends in eight "
     "minutes.",
+)
+@click.option(
+    "--recipe",
+    "recipes",
+    multiple=True,
+    callback=_contestants,
+    help="What `quality` rates: a recipe, also with a number of updates, such as gram@30, or instant; "
+    "may be repeated.",
+)
+@click.option(
+    "--pair",
+    "pairs",
+    multiple=True,
+    callback=_pairs,
+    help="A pair CONTENT:STYLE that `quality` paints, by names of sample pictures or of files in the "
+    "folder --pictures, without suffix; may be repeated.",
+)
+@click.option(
+    "--pictures",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="Folder of further pictures for `quality`; their names are recorded, they are not.",
+)
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder in which `quality` keeps its pictures; those in it are rated and not painted again. "
+    "No seconds are measured then.",
+)
+@click.option(
+    "--no-paint", is_flag=True, help="With --keep: rate what is there, and paint nothing."
 )
 @click.option(
     "--out",
@@ -110,6 +161,11 @@ def main(
     repeats: int | None,
     peers: tuple[tuple[int, int | None], ...],
     seconds: int | None,
+    recipes: tuple[str, ...],
+    pairs: tuple[Pair, ...],
+    pictures: Path | None,
+    keep: Path | None,
+    no_paint: bool,
     out: Path,
     plots: Path | None,
 ) -> None:
@@ -118,6 +174,14 @@ def main(
         raise click.UsageError("`--plots`: only `report` draws; name that case too")
     if peers and not {"wall", "all"} & set(cases):
         raise click.UsageError("`--peers`: only `wall` reads it; name that case too")
+    if (recipes or pairs or pictures or keep) and not {"quality", "all"} & set(cases):
+        raise click.UsageError(
+            "`--recipe`, `--pair`, `--pictures`, `--keep`: only `quality` reads them; name that case"
+        )
+    if no_paint and not keep:
+        raise click.UsageError(
+            "`--no-paint`: there is nothing to rate without `--keep`; name a folder"
+        )
     failed = []
     for name in dict.fromkeys(each for case in cases for each in _expanded(case)):
         if name == "report":
@@ -133,6 +197,11 @@ def main(
             peers=tuple((size, count or plan.peer_steps) for size, count in peers)
             if name == "wall"
             else (),
+            recipes=recipes or plan.recipes,
+            named_pairs=pairs,
+            pictures=pictures,
+            keep=keep,
+            paint=not no_paint,
         )
         click.echo(f"{name}: {module.QUESTION} ...", err=True)
         try:

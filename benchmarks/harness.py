@@ -24,6 +24,7 @@ import nst_jax as nst
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+FOLDERS = ("pictures", "keep")  # fields of a plan that name places on this machine
 CLOSE = 1e-4  # largest relative difference of losses that `check_equal` accepts
 
 T = TypeVar("T")
@@ -42,7 +43,13 @@ class Plan:
       peers: (side, steps) of each run of pastiche; empty means one run at every size.
       compiled: whether to measure peers that take minutes to compile.
       pairs: number of pairs of pictures, for the cases that measure several.
-      recipes: names of the recipes that the case `quality` rates.
+      recipes: what the case `quality` rates: names of recipes, also with a number of updates, such as
+        `gram@30`, and `instant`.
+      named_pairs: names of content and style of each pair, for the case `quality`; empty means the
+        first `pairs` pairs of sample pictures.
+      pictures: folder of pictures beside the samples, for the case `quality`. Not recorded.
+      keep: folder in which the case `quality` keeps what is painted. Not recorded.
+      paint: whether the case `quality` paints what is not kept; False: it only rates what is.
       seconds: for the case `gpu`: after so many seconds no further measurement begins; 0 is no limit.
       huge: for the case `gpu`: side of a canvas that only tiles can hold, in pixels; 0 measures none.
     """
@@ -56,6 +63,10 @@ class Plan:
     compiled: bool = True
     pairs: int = 1
     recipes: tuple[str, ...] = ()
+    named_pairs: tuple[tuple[str, str], ...] = ()
+    pictures: Path | None = None
+    keep: Path | None = None
+    paint: bool = True
     seconds: int = 0
     huge: int = 0
 
@@ -247,6 +258,7 @@ def record(
     quick: bool,
 ) -> dict[str, Any]:
     """Make the JSON object of one case: question, machine, versions, plan and findings."""
+    recorded = {name: value for name, value in asdict(plan).items() if name not in FOLDERS}
     return {
         "schema": SCHEMA,
         "case": case,
@@ -256,7 +268,7 @@ def record(
         "device": device(),
         "versions": versions(findings.packages),
         "source": origin,
-        "plan": asdict(plan),
+        "plan": recorded,
         "notes": findings.notes,
         "rows": findings.rows,
     }

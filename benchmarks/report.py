@@ -260,7 +260,7 @@ def _quality(row: Json) -> Iterator[tuple[str, ...]]:
             rater: number(value) + ("*" if rater in figures["parties"] else "")
             for rater, value in figures["ratings"].items()
         }
-        seconds = cell(figures["seconds"])
+        seconds = cell(figures["seconds"]) if "seconds" in figures else ""
         yield (pair, _size(row), name, str(figures["updates"]), seconds, *ratings.values())
 
 

@@ -151,6 +151,19 @@ NOTES = {
         "moved",
         "not known; Adam and bilinear resizing of PyTorch as today",
     ),
+    "strotss": Note(
+        "it prints the loss of a scale after 100 and after 200 of its updates, measured before the "
+        "update: k is the number of updates before it",
+        "the source runs on VGG-16, here it is VGG-19 with taps of the same names; the features are "
+        "divided by 57.6, the grey levels in one unit of torchvision's pixels, so that they are about as "
+        "large as the source's (with torchvision's weights, by 1); the places of an update are drawn "
+        "from a grid without repetition, in the source's code with repetitions and always from the first "
+        "grid; a scale passes on the canvas after its last update, in the source the one before it; the "
+        "pyramid is resized with half-pixel centres, in the source with aligned corners; scales are made "
+        "from the final size with a Lanczos filter, in the source from the files, bilinearly and without "
+        "antialiasing; regions are refused",
+        "PyTorch 0.4 or 1, whose RMSprop is today's",
+    ),
     "crowsonkb": Note(
         "iteration i of a scale is measured before its update: k is the number of iterations before it",
         "the weight of the variation is the source's 2, which is for torchvision's weights, times the "
@@ -202,8 +215,9 @@ For all of them:
   (`tests/test_torch_golden.py`; `gatys-pytorch` with unrounded means, with its notebook's rounded ones
   up to evaluation 19). So do 25 updates of `crowsonkb` over three scales (with the source's own weight
   of the variation), of `sliced-wasserstein` and of `histogram` (`tests/test_quality_golden.py`), and of
-  `nnst` over two scales and its final pass (`tests/test_nearest_recipe.py`). Of the other presets the
-  losses, sizes and starts are checked one by one.
+  `nnst` over two scales and its final pass (`tests/test_nearest_recipe.py`), and of `strotss` over
+  three scales (`tests/test_strotss.py`). Of the other presets the losses, sizes and starts are checked
+  one by one.
 
 `--log` has one convention for all: line k contains the losses of the canvas after k updates, weighted
 as they are minimised. Below each picture it says which k a line printed by the source corresponds to.
@@ -264,7 +278,7 @@ def page() -> str:
     return "\n".join([PREFACE, _table(), _conditions(measured), *_sections(measured)])
 
 
-def _name_of(loss: losses.ContentLoss | losses.Variation) -> str:
+def _name_of(loss: losses.AnyContentLoss | losses.Variation) -> str:
     named = {**losses.CONTENT_LOSSES, **losses.VARIATIONS}
     return next(name for name, known in named.items() if known == loss)
 
@@ -310,6 +324,8 @@ def _name_of_style(terms: recipes.Terms) -> str:
 
 
 def _taps(terms: recipes.Terms) -> str:
+    if len(terms.style_names) != len(terms.style_taps):  # a loss whose parts are no taps
+        return ", ".join(terms.style_taps)
     pairs = zip(terms.style_taps, terms.style_layer_weights, strict=True)
     return ", ".join(f"{float(weight):.3g} {tap}" for tap, weight in pairs)
 

@@ -95,7 +95,8 @@ class Targets(NamedTuple):
     # Style tap -> target of the style loss, e.g. the style's Gram matrix. With `guides`, the targets of
     # all regions are stacked along a first axis.
     style: dict[str, Any]
-    photo: Image | None = None  # the content picture, if the recipe has a `matting_weight`
+    # The content picture, if the recipe has a `matting_weight` or a `losses.JointContentLoss`.
+    photo: Image | None = None
     guides: Guides | None = None  # None if nothing is masked
     kept: KeptContent | None = None  # None if nothing is protected
     # The real size of the canvas, if canvas and content lie in a larger array; None: they fill it.
@@ -113,7 +114,8 @@ class Losses(NamedTuple):
     content: Scalar
     style: Scalar
     tv: Scalar
-    style_layers: dict[str, Scalar]  # style tap -> its weighted loss
+    # Style tap, or part of a style loss that has parts -> its weighted loss.
+    style_layers: dict[str, Scalar]
     matting: Scalar | None = None  # None if the recipe has no `matting_weight`
 
 

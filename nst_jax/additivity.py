@@ -14,6 +14,7 @@ from nst_jax.losses import (
     STYLE_LOSSES,
     VARIATIONS,
     ContentLoss,
+    JointContentLoss,
     Loss,
     MatchingLoss,
     StyleLoss,
@@ -66,7 +67,7 @@ def check_additive(argument: str, loss: Loss) -> None:
 
 def _not_additive(loss: Loss) -> str:
     """Return a phrase for messages that says why a loss is not additive, or "" if it seems additive."""
-    if isinstance(loss, MatchingLoss):
+    if isinstance(loss, (MatchingLoss, JointContentLoss)):
         return "it compares positions of a whole picture"
     try:
         with jax.ensure_compile_time_eval():  # the caller may be tracing

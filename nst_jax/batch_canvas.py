@@ -16,6 +16,7 @@ from nst_jax._types import Image, Losses, Params, RealSize, Resized, Shape, Stat
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
 from nst_jax.images import on_host
+from nst_jax.images.resizing import finest_detail
 from nst_jax.losses import MatchingLoss
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
@@ -230,6 +231,8 @@ class BatchCanvas:
             self._image = self._enlarged_in_bucket(scale, before.image)
         else:
             self._image = _enlarge(before.image, shape, descent.enlarge, descent.clip)
+            if descent.content_detail and scale < len(self._shapes) - 1:
+                self._image = self._image + jax.vmap(finest_detail)(self._contents(scale))
         split = sharding.split(self._image, mesh)
         recipe = self._at(scale)
         state = _init_many(split, recipe, bands, axes=self._axes, mesh=mesh)

@@ -15,6 +15,7 @@ from nst_jax._compile import Jitted
 from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
+from nst_jax.images import resizing
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
@@ -137,6 +138,8 @@ class SingleCanvas:
             image = self._programs.enlarge(image, shape, enlarge, False)
         else:
             image = self._programs.enlarge(before.image, shape, enlarge, recipe.descent.clip)
+            if recipe.descent.content_detail and scale < len(self._shapes) - 1:
+                image = image + resizing.finest_detail(measured.content)
         image = sharding.replicate(image, self.plan.mesh)
         state = self._programs.init(image, self._at(scale), bands=bands)
         if before is not None and before.opt_state is not None:

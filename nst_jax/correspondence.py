@@ -12,11 +12,11 @@ from jaxtyping import Array, Float, Int
 
 from nst_jax import vgg
 from nst_jax._types import Features, Image, Params, Scalar, Shape
-from nst_jax.images.resizing import bilinear
-from nst_jax.losses import MatchingLoss
+from nst_jax.images.resizing import finest_detail
+from nst_jax.losses import PIXELS, JointContentLoss, MatchingLoss
 from nst_jax.recipes.recipe import Recipe
-
-SMALLEST_HALF = 1  # px; the sides of a picture that is halved have at least this length
+from nst_jax.vgg.pixels import PIXELS as CONVENTIONS
+from nst_jax.vgg.pixels import TORCHVISION
 
 
 def matching_loss(recipe: Recipe) -> MatchingLoss:
@@ -24,6 +24,25 @@ def matching_loss(recipe: Recipe) -> MatchingLoss:
     loss = recipe.terms.style_loss
     assert isinstance(loss, MatchingLoss)
     return loss
+
+
+def unit_of(params: Params) -> float:
+    """Return how many times larger features are with these weights than with torchvision's.
+
+    It is assumed that features grow like the pixels that the network reads: so this is the difference
+    between white and black in these pixels, averaged over the channels, divided by that difference for
+    torchvision's network. It is 57.6 for the embedded weights, and 1 for torchvision's.
+    """
+
+    def contrast(pixels: vgg.Pixels) -> float:
+        return pixels.scale * len(pixels.spread) / sum(pixels.spread)
+
+    return contrast(CONVENTIONS[params.pixels]) / contrast(TORCHVISION)
+
+
+def with_pixels(picture: Image, features: Features) -> Features:
+    """Return features by tap with the picture itself before them, under the name `losses.PIXELS`."""
+    return {PIXELS: picture, **features}
 
 
 def turned_shapes(shapes: Sequence[Shape], loss: MatchingLoss) -> list[Shape]:
@@ -48,7 +67,11 @@ def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dic
     shapes = turned_shapes([(style.shape[0], style.shape[1]) for style in styles], loss)
     taps = recipe.terms.style_taps
     found = [vgg.features(params, picture, taps, network=network) for picture in pictures]
-    return loss.target(found, shapes, network.precision_on().products)
+    products = network.precision_on().products
+    if not loss.with_pixels:
+        return loss.target(found, shapes, products)
+    both = [with_pixels(*pair) for pair in zip(pictures, found, strict=True)]
+    return loss.target(both, shapes, products, unit=unit_of(params))
 
 
 def searched(start: Image, content: Image, share: Scalar | float) -> Image:
@@ -66,10 +89,7 @@ def searched(start: Image, content: Image, share: Scalar | float) -> Image:
     Returns:
       [h, w, 3].
     """
-    height, width, _ = content.shape
-    half = bilinear(content, (max(SMALLEST_HALF, height // 2), max(SMALLEST_HALF, width // 2)))
-    band = content - bilinear(half, (height, width))
-    return share * content + (1 - share) * (start + band)
+    return share * content + (1 - share) * (start + finest_detail(content))
 
 
 def find_matches(
@@ -109,14 +129,24 @@ def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
 
 
 def distances(
+    params: Params,
+    image: Image,
     found: Features,
-    shape: Shape,
     target: Mapping[str, Any],
     matches: Int[Array, " n"] | None,
     step: Int[Array, ""],
     recipe: Recipe,
 ) -> dict[str, Float[Array, ""]]:
-    """Return the unweighted style loss of a canvas by tap, from its features at the style taps.
+    """Return the unweighted style loss of a canvas by tap, or by the parts of the loss.
+
+    Args:
+      params: the weights.
+      image: the canvas as an image [h, w, 3].
+      found: its features at the style taps.
+      target: what `measure_styles` returned.
+      matches: what `find_matches` returned; None if the loss has no matches.
+      step: number of the update, counted at its scale.
+      recipe: a recipe whose style loss is a `MatchingLoss`.
 
     Raises:
       ValueError: if the loss has matches and none are given.
@@ -127,5 +157,47 @@ def distances(
             "`matches`: the style loss needs those of this scale, got None; after `nst_jax.init`, and "
             "before the first step, `nst_jax.match` finds them and puts them into the state"
         )
+    shape = (image.shape[0], image.shape[1])
     features = {tap: found[tap] for tap in recipe.terms.style_taps}
-    return loss.distances(features, shape, target, matches, step, products)
+    if not loss.with_pixels:
+        return loss.distances(features, shape, target, matches, step, products)
+    features = with_pixels(image, features)
+    unit = unit_of(params)
+    return loss.distances(features, shape, target, matches, step, products, unit=unit)
+
+
+def content_distance(
+    params: Params,
+    image: Image,
+    found: Features,
+    photo: Image | None,
+    content: Features,
+    step: Int[Array, ""],
+    recipe: Recipe,
+) -> Float[Array, ""]:
+    """Return the unweighted content loss of a canvas, for a loss that reads all content taps together.
+
+    Args:
+      params: the weights.
+      image: the canvas as an image [h, w, 3].
+      found: its features at the content taps.
+      photo: the content picture, of the same size.
+      content: its features at the content taps.
+      step: number of the update, counted at its scale.
+      recipe: a recipe whose content loss is a `JointContentLoss`.
+
+    Raises:
+      ValueError: if there is no `photo`.
+    """
+    loss = recipe.terms.content_loss
+    assert isinstance(loss, JointContentLoss)
+    if photo is None:
+        raise ValueError(
+            "`targets`: have no photo for `content_loss`; measure them with the same recipe"
+        )
+    taps = recipe.terms.content_taps
+    ours = with_pixels(image, {tap: found[tap] for tap in taps})
+    theirs = with_pixels(photo, {tap: content[tap] for tap in taps})
+    shape = (image.shape[0], image.shape[1])
+    distance: Float[Array, ""] = loss.distance(ours, theirs, shape, step, unit=unit_of(params))
+    return distance

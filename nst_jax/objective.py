@@ -31,6 +31,7 @@ from nst_jax.losses import (
     ContentLoss,
     Count,
     Extent,
+    JointContentLoss,
     Mask,
     MatchingLoss,
     Variation,
@@ -108,6 +109,10 @@ def losses_of(
     _checks.instance("targets", targets, Targets, f"`measure` gives them; {order}")
     terms, step = recipe.terms, jnp.asarray(step, jnp.int32)
     shape = (image.shape[-3] if bands is None else bands.height, image.shape[-2])
+    if isinstance(terms.style_loss, MatchingLoss):
+        sizes = {tap: _size_of(shape, tap, recipe.network) for tap in terms.content_taps}
+        _check_sizes(targets.content, sizes, None)
+        return _losses_of_matches(params, image, targets, recipe, step, matches, sizes)
     guides = targets.guides
     measured = _Measured.of(terms, recipe.network, guides)
     sizes = {tap: _size_of(shape, tap, recipe.network) for tap in measured.taps}
@@ -115,8 +120,6 @@ def losses_of(
     _check_sizes(targets.content, sizes, grid)
     if targets.size is not None:
         return _losses_inside(measured, params, image, targets, recipe, step)
-    if isinstance(terms.style_loss, MatchingLoss):
-        return _losses_of_matches(params, image, targets, recipe, step, matches, sizes)
     if grid is None:
         sums = _sums(measured, params, image, targets.content, guides)
     elif bands is None:
@@ -163,19 +166,25 @@ def _losses_of_matches(
     """Return the weighted losses of a whole image, for a style loss that compares positions."""
     terms, shape = recipe.terms, (image.shape[-3], image.shape[-2])
     found = vgg.features(params, image, terms.taps, network=recipe.network)
-    sums = {
-        tap: terms.content_loss.sums(
-            at_least_float32(found[tap]), at_least_float32(targets.content[tap])
+    if isinstance(terms.content_loss, JointContentLoss):
+        content = terms.content_weight * correspondence.content_distance(
+            params, image, found, targets.photo, targets.content, step, recipe
         )
-        for tap in terms.content_taps
-    }
-    apart = correspondence.distances(found, shape, targets.style, matches, step, recipe)
+    else:
+        sums = {
+            tap: terms.content_loss.sums(
+                at_least_float32(found[tap]), at_least_float32(targets.content[tap])
+            )
+            for tap in terms.content_taps
+        }
+        content = _weighted_content(sums, sizes, terms)
+    apart = correspondence.distances(params, image, found, targets.style, matches, step, recipe)
     layers = {
-        tap: terms.style_weight * weight * apart[tap]
-        for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True)
+        name: terms.style_weight * weight * apart[name]
+        for name, weight in zip(terms.style_names, terms.style_layer_weights, strict=True)
     }
     variation = terms.variation.sums(image, None)
-    total = _total(_weighted_content(sums, sizes, terms), layers, variation, shape, terms)
+    total = _total(content, layers, variation, shape, terms)
     return _with_matting(total, image, targets, terms)
 
 
@@ -222,7 +231,7 @@ class _Measured(NamedTuple):
         """Take the settings from a recipe's terms and network, leaving out the loss weights."""
         return cls(
             terms.content_taps,
-            terms.content_loss,
+            terms.content_loss_by_tap,
             terms.style_parts,
             terms.variation,
             network,
@@ -280,7 +289,7 @@ def _weighted(
     )
     for tap in () if guides is None else guides.held:
         count = sizes[tap].positions * sizes[tap].channels
-        held = terms.content_loss.value(sums.taps[tap][2], count)
+        held = terms.content_loss_by_tap.value(sums.taps[tap][2], count)
         # The loss of protected parts weighs as much as all content taps together.
         weight = terms.content_weight * reduce(operator.add, terms.content_layer_weights)
         content = content + weight * held
@@ -300,9 +309,10 @@ def _weighted(
 def _weighted_content(sums: dict[str, Any], sizes: dict[str, _Size], terms: Terms) -> Scalar:
     """Return the weighted content loss, computed from its sums over a whole picture."""
     contents = []
+    loss = terms.content_loss_by_tap
     for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True):
         count = sizes[tap].positions * sizes[tap].channels
-        contents.append(weight * terms.content_loss.value(sums[tap], count))
+        contents.append(weight * loss.value(sums[tap], count))
     return terms.content_weight * reduce(operator.add, contents)
 
 

@@ -25,7 +25,7 @@ from nst_jax._types import (
 )
 from nst_jax.controls import regions
 from nst_jax.controls.regions import Controls, Reach
-from nst_jax.losses import MatchingLoss
+from nst_jax.losses import JointContentLoss, MatchingLoss
 from nst_jax.recipes.checking import check_in_bucket, check_not_cut, check_styles
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
@@ -111,7 +111,8 @@ def measure(
 
 def photo_of(content: Image, recipe: Recipe) -> Image | None:
     """Return the content picture if the recipe's losses compare the canvas with its pixels."""
-    return None if recipe.terms.matting_weight is None else content
+    compared = isinstance(recipe.terms.content_loss, JointContentLoss)
+    return content if compared or recipe.terms.matting_weight is not None else None
 
 
 def _measure_controlled(

@@ -125,6 +125,7 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
         content_loss=losses.CONTENT_MEAN_SQUARE,
         content_taps=("relu1_1",),
         content_layer_weights=(1.0,),
+        content_against_style=None,
         matting_weight=None,
     )
     recipe = replace(

@@ -20,6 +20,7 @@ from benchmarks import (
     compile,
     engine,
     export,
+    gallery,
     harness,
     head_start,
     instant,
@@ -29,7 +30,6 @@ from benchmarks import (
     plots,
     problems,
     pytorch,
-    quality,
     step,
     tensorflow_tutorial,
     tiles,
@@ -392,7 +392,7 @@ def test_candidates_are_given_the_same_work():
 )
 def test_a_part_of_a_style_has_the_shape_of_the_canvas(image, shape, expected):
     pixels = np.arange(np.prod(image)).reshape(*image, 1)
-    found = quality.part(pixels, shape)
+    found = gallery.part(pixels, shape)
     assert found.shape == (*expected, 1)
     middle = [(side - want) // 2 for side, want in zip(image, expected, strict=True)]
     assert found[0, 0, 0] == pixels[tuple(middle)][0]

@@ -243,6 +243,45 @@ def test_nnst_is_its_program():
     assert recipe.network == vgg.Network() and recipe.family == "vgg16-torchvision"
 
 
+def test_strotss_is_its_program():
+    recipe = recipes.STROTSS
+    terms, descent, pictures = recipe.terms, recipe.descent, recipe.pictures
+    assert terms.content_taps == terms.style_taps
+    assert [tap[4:] for tap in terms.style_taps] == [
+        "1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_3", "5_3"
+    ]  # fmt: skip
+    channels = sum(vgg.LAYERS[vgg.layer_of(tap)][1] for tap in terms.style_taps)
+    assert channels + 3 == 2179
+    assert terms.content_loss is losses.CONTENT_SELF_SIMILARITY_AT_PLACES
+    assert terms.style_loss is losses.RELAXED_TRANSPORT and terms.tv_weight == 0
+    assert terms.content_against_style == 16
+    rule = optimizers.RMSprop(learning_rate=2e-3, alpha=0.99, eps=1e-8)
+    assert (descent.optimizer, descent.last_learning_rate) == (rule, 1e-3)
+    assert (descent.pyramid_levels, descent.one_pyramid) == (5, False)
+    assert descent.enlarge is filters.bilinear and descent.coordinates is vgg.RAW
+    assert descent.content_detail and not descent.clip and descent.steps == 4 * 250
+    plan = descent.schedule.plan((384, 512), 1000)
+    assert [(max(shape), count) for shape, count in plan] == [
+        (64, 250), (128, 250), (256, 250), (512, 250)
+    ]  # fmt: skip
+    assert pictures.size == sizes.LongEdge(512) and pictures.start == starts.StyleMeanDetail()
+    assert recipe.network == vgg.Network() and recipe.family == "vgg16-torchvision"
+
+
+def test_the_weights_of_strotss_at_each_scale():
+    shapes = [(48, 64), (96, 128), (192, 256), (384, 512)]
+    for scale, alpha in enumerate((16, 8, 4, 2)):
+        here = recipes.STROTSS.at(scale, shapes)
+        terms, rule = here.terms, here.descent.optimizer
+        assert terms.content_weight == alpha / (alpha + 2)
+        assert terms.style_weight == 1 / (alpha + 2)
+        assert terms.style_layer_weights == (1, 1, 1 / alpha)
+        assert rule.learning_rate == (1e-3 if scale == 3 else 2e-3)
+        assert terms.content_against_style is here.descent.last_learning_rate is None
+    weak = recipes.STROTSS.replace(content_against_style=1.0).at(1, shapes).terms
+    assert weak.content_weight == 0.2 and weak.style_layer_weights == (1, 1, 1)
+
+
 @pytest.mark.parametrize("recipe", [recipes.GATYS_2015, recipes.GATYS_2016])
 def test_gatys_papers(recipe):
     terms = recipe.terms

@@ -41,6 +41,16 @@ def bilinear(image: AnyImage, shape: Shape) -> Resized:
     return _resized(image, shape, "linear", antialias=False)
 
 
+def finest_detail(image: Float[Array, "h w 3"]) -> Resized:
+    """Return a picture minus a copy of it that was halved and enlarged again, both bilinearly.
+
+    This is the finest level of a Laplacian pyramid. Halves are rounded down, but to 1 px at least.
+    """
+    height, width, _ = image.shape
+    half = bilinear(image, (max(1, height // 2), max(1, width // 2)))
+    return image - bilinear(half, (height, width))
+
+
 def enlarge(image: Float[Array, "*batch h w 3"], shape: Shape) -> Resized:
     """Resize the image of a canvas bicubically to a finer scale; values outside [0, 1] are kept."""
     return _resized(image, shape, "cubic", antialias=True)

@@ -2,8 +2,9 @@
 
 Each loss is a `StyleLoss`, a `ContentLoss` or a `Variation` (module `kinds`): functions that say what
 is summed over the positions of the features, and what is computed from the sums. Style losses are in
-`gram_matrices`, `gaussian`, `sliced` and `histograms`, content losses in `content` and
-`self_similarity`, variations in `variations`. `names` has the names by which TOML files know them.
+`gram_matrices`, `gaussian`, `sliced`, `histograms`, `matching` and `transport`, content losses in
+`content`, `self_similarity` and `transport`, variations in `variations`. `names` has the names by which
+TOML files know them.
 """
 
 from typing import TYPE_CHECKING
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
         matrix_roots,
         names,
         neighbours,
+        places,
         samples,
         self_similarity,
         sliced,
         squares,
         sums,
+        transport,
         variations,
     )
     from nst_jax.losses.content import (
@@ -85,9 +88,12 @@ if TYPE_CHECKING:
         ordered_channels,
     )
     from nst_jax.losses.kinds import (
+        PIXELS,
+        AnyContentLoss,
         AnyStyleLoss,
         ContentLoss,
         Extent,
+        JointContentLoss,
         Loss,
         Mask,
         MatchingCosts,
@@ -97,7 +103,7 @@ if TYPE_CHECKING:
         statistic_itself,
         weighted_mean,
     )
-    from nst_jax.losses.many_taps import hypercolumns
+    from nst_jax.losses.many_taps import hypercolumns, sampled
     from nst_jax.losses.matching import NEAREST_BY_TAP, NEAREST_HYPERCOLUMNS
     from nst_jax.losses.matrix_roots import (
         plain_roots,
@@ -111,6 +117,7 @@ if TYPE_CHECKING:
         nearest_distance,
         nearest_indices,
     )
+    from nst_jax.losses.places import random_pixels, random_places
     from nst_jax.losses.samples import (
         Samples,
         blended_samples,
@@ -139,6 +146,14 @@ if TYPE_CHECKING:
         mean_over_positions,
         positions,
         unchanged,
+    )
+    from nst_jax.losses.transport import (
+        CONTENT_SELF_SIMILARITY_AT_PLACES,
+        RELAXED_TRANSPORT,
+        mean_and_spread,
+        moment_distance,
+        palette_transport,
+        relaxed_transport,
     )
     from nst_jax.losses.variations import (
         GRADIENT_SCALED_VARIATION,
@@ -170,11 +185,13 @@ else:
             "matrix_roots",
             "names",
             "neighbours",
+            "places",
             "samples",
             "self_similarity",
             "sliced",
             "squares",
             "sums",
+            "transport",
             "variations",
         ),
         {
@@ -234,9 +251,12 @@ else:
                 "ordered_channels",
             ),
             "kinds": (
+                "PIXELS",
+                "AnyContentLoss",
                 "AnyStyleLoss",
                 "ContentLoss",
                 "Extent",
+                "JointContentLoss",
                 "Loss",
                 "Mask",
                 "MatchingCosts",
@@ -246,11 +266,12 @@ else:
                 "statistic_itself",
                 "weighted_mean",
             ),
-            "many_taps": ("hypercolumns",),
+            "many_taps": ("hypercolumns", "sampled"),
             "matching": ("NEAREST_BY_TAP", "NEAREST_HYPERCOLUMNS"),
             "matrix_roots": ("plain_roots", "root_by_lyapunov", "scaled_roots", "trace_of_root"),
             "names": ("CONTENT_LOSSES", "STYLE_LOSSES", "VARIATIONS"),
             "neighbours": ("cosine_shares", "nearest_distance", "nearest_indices"),
+            "places": ("random_pixels", "random_places"),
             "samples": (
                 "Samples",
                 "blended_samples",
@@ -280,6 +301,14 @@ else:
                 "positions",
                 "unchanged",
             ),
+            "transport": (
+                "CONTENT_SELF_SIMILARITY_AT_PLACES",
+                "RELAXED_TRANSPORT",
+                "mean_and_spread",
+                "moment_distance",
+                "palette_transport",
+                "relaxed_transport",
+            ),
             "variations": (
                 "DifferenceSums",
                 "GRADIENT_SCALED_VARIATION",
@@ -300,15 +329,16 @@ else:
     )
 
 __all__ = [
-    "AnyStyleLoss", "CHANNEL_HISTOGRAMS", "CONTENT_GRADIENT_SCALED", "CONTENT_HALF_OVER_ROOT",
-    "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES", "CONTENT_MEAN_SQUARE",
+    "AnyContentLoss", "AnyStyleLoss", "CHANNEL_HISTOGRAMS", "CONTENT_GRADIENT_SCALED",
+    "CONTENT_HALF_OVER_ROOT", "CONTENT_HALF_SUM_SQUARE", "CONTENT_LOSSES", "CONTENT_MEAN_SQUARE",
     "CONTENT_QUARTER_MEAN_SQUARE", "CONTENT_RELATIVE", "CONTENT_SELF_SIMILARITY",
-    "CONTENT_SUM_SQUARE", "ContentLoss", "Count", "DifferenceSums", "Extent",
-    "GRADIENT_SCALED_VARIATION", "GRAM_BY_IMAGE", "GRAM_GRADIENT_SCALED", "GRAM_MEAN_SQUARE",
-    "GRAM_PAPER", "GRAM_PER_CHANNEL", "GRAM_UNDIVIDED", "GaussianTarget", "HALF_SQUARE_VARIATION",
-    "Loss", "MEAN_AND_COVARIANCE", "MEAN_AND_COVARIANCE_GRADIENT_SCALED", "MEAN_VARIATION", "Mask",
-    "MatchingCosts", "MatchingLoss", "Moments", "NEAREST_BY_TAP", "NEAREST_HYPERCOLUMNS",
-    "NINE_POINT_VARIATION", "OrderedChannels", "POWER_VARIATION", "PositionMask",
+    "CONTENT_SELF_SIMILARITY_AT_PLACES", "CONTENT_SUM_SQUARE", "ContentLoss", "Count",
+    "DifferenceSums", "Extent", "GRADIENT_SCALED_VARIATION", "GRAM_BY_IMAGE",
+    "GRAM_GRADIENT_SCALED", "GRAM_MEAN_SQUARE", "GRAM_PAPER", "GRAM_PER_CHANNEL", "GRAM_UNDIVIDED",
+    "GaussianTarget", "HALF_SQUARE_VARIATION", "JointContentLoss", "Loss", "MEAN_AND_COVARIANCE",
+    "MEAN_AND_COVARIANCE_GRADIENT_SCALED", "MEAN_VARIATION", "Mask", "MatchingCosts",
+    "MatchingLoss", "Moments", "NEAREST_BY_TAP", "NEAREST_HYPERCOLUMNS", "NINE_POINT_VARIATION",
+    "OrderedChannels", "PIXELS", "POWER_VARIATION", "PositionMask", "RELAXED_TRANSPORT",
     "RelativeGaussianTarget", "SLICED_WASSERSTEIN", "SQUARE_VARIATION", "STYLE_LOSSES", "Samples",
     "StyleLoss", "TOTAL_VARIATION", "VARIATIONS", "Variation", "WASSERSTEIN_ABSOLUTE",
     "WASSERSTEIN_RELATIVE", "absolute", "absolute_differences", "as_float", "at_least_float32",
@@ -318,13 +348,15 @@ __all__ = [
     "gram_mean_square", "gram_paper", "gram_per_channel", "gram_undivided", "half", "histograms",
     "hypercolumns", "kinds", "many_taps", "masked", "masked_gram", "masked_moment_sums",
     "matched_channels", "matching", "matrix_roots", "mean_and_covariance",
-    "mean_and_covariance_gradient_scaled", "mean_moments", "mean_over_positions", "mean_square",
-    "moment_sums", "names", "nearest_distance", "nearest_indices", "neighbours",
-    "nine_point_differences", "ordered_channels", "plain_roots", "positions", "positions_as_rows",
-    "powered_gradients", "random_directions", "relative_gaussian_target", "relative_squares",
-    "root_by_lyapunov", "samples", "samples_of", "scaled_by_gradient", "scaled_roots",
-    "self_similarity", "self_similarity_distance", "self_similarity_on_grid", "sliced",
-    "sliced_wasserstein", "squared_differences", "squared_feature_differences", "squared_gradients",
-    "squares", "statistic_itself", "sums", "trace_of_root", "unchanged", "variations",
-    "wasserstein_absolute", "wasserstein_relative", "weighted_mean",
+    "mean_and_covariance_gradient_scaled", "mean_and_spread", "mean_moments", "mean_over_positions",
+    "mean_square", "moment_distance", "moment_sums", "names", "nearest_distance", "nearest_indices",
+    "neighbours", "nine_point_differences", "ordered_channels", "palette_transport", "places",
+    "plain_roots", "positions", "positions_as_rows", "powered_gradients", "random_directions",
+    "random_pixels", "random_places", "relative_gaussian_target", "relative_squares",
+    "relaxed_transport", "root_by_lyapunov", "sampled", "samples", "samples_of",
+    "scaled_by_gradient", "scaled_roots", "self_similarity", "self_similarity_distance",
+    "self_similarity_on_grid", "sliced", "sliced_wasserstein", "squared_differences",
+    "squared_feature_differences", "squared_gradients", "squares", "statistic_itself", "sums",
+    "trace_of_root", "transport", "unchanged", "variations", "wasserstein_absolute",
+    "wasserstein_relative", "weighted_mean",
 ]  # fmt: skip

@@ -12,6 +12,8 @@ from nst_jax.losses.sums import Count, PositionMask, masked, positions
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
 
+PIXELS = "pixels"  # the name under which losses of many taps find the picture itself
+
 
 class ContentLoss(NamedTuple):
     """A content loss, in two parts: what is summed over positions, and the loss made from the sum.
@@ -139,6 +141,12 @@ class MatchingLoss(NamedTuple):
         from which memory and time are estimated. None: only the target's memory is counted.
       turns: the orientations in which each style is measured, as numbers of quarter turns; by default
         only as it is.
+      parts: names of the parts of the loss, if these are not the style taps; `distances` then returns
+        the losses by these names, and `style_layer_weights` has a weight for each part.
+      with_pixels: whether the loss also reads the picture. Then "features by tap" have, before the
+        taps, the picture [h, w, 3] under the name `PIXELS`, and `target` and `distances` get a keyword
+        `unit`: how many times larger the features of these weights are than those of torchvision's,
+        see `correspondence.unit_of`.
     """
 
     target: Callable[[Sequence[Features], Sequence[Shape], lax.Precision], dict[str, Any]]
@@ -147,6 +155,8 @@ class MatchingLoss(NamedTuple):
     number: Callable[[Shape], int] | None = None
     costs: Callable[..., "MatchingCosts"] | None = None
     turns: tuple[int, ...] = (0,)
+    parts: tuple[str, ...] = ()
+    with_pixels: bool = False
 
     @property
     def additive(self) -> bool:
@@ -155,7 +165,7 @@ class MatchingLoss(NamedTuple):
 
 
 class MatchingCosts(NamedTuple):
-    """What a `MatchingLoss` costs beside the network."""
+    """What a `MatchingLoss` or a `JointContentLoss` costs beside the network."""
 
     target_bytes: int
     update_bytes: int = 0  # memory that loss and gradient of one update take
@@ -166,6 +176,31 @@ class MatchingCosts(NamedTuple):
 
 
 AnyStyleLoss: TypeAlias = StyleLoss | MatchingLoss
+
+
+class JointContentLoss(NamedTuple):
+    """A content loss that reads all content taps together, and whole pictures: no tiles, no bands.
+
+    It can only be used beside a `MatchingLoss` of style. It also reads the pictures themselves: as for
+    `MatchingLoss.with_pixels`, features by tap have them under the name `PIXELS`.
+
+    Attributes:
+      distance: function of (features of the canvas by tap, those of the content, the (height, width) of
+        both, number of the update); returns the loss, a scalar.
+      costs: function of (features of the canvas by tap, its (height, width)), of which it reads only
+        shapes and types; returns the `MatchingCosts` of an update.
+    """
+
+    distance: Callable[..., Scalar]
+    costs: Callable[..., "MatchingCosts"]
+
+    @property
+    def additive(self) -> bool:
+        """Always False: the loss is not made of sums over positions; see `ContentLoss.additive`."""
+        return False
+
+
+AnyContentLoss: TypeAlias = ContentLoss | JointContentLoss
 
 
 class Variation(NamedTuple):
@@ -214,4 +249,4 @@ class Extent(NamedTuple):
     step: Int[Array, "*batch"] | int = 0  # number of the update at this scale; 0 at the start
 
 
-Loss: TypeAlias = ContentLoss | StyleLoss | MatchingLoss | Variation
+Loss: TypeAlias = ContentLoss | JointContentLoss | StyleLoss | MatchingLoss | Variation

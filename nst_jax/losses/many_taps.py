@@ -1,6 +1,7 @@
 """Hypercolumns: the features of several taps at one place of a picture, as one vector.
 
-Taps have features at different resolutions; all of them are resized to one, by linear interpolation.
+Taps have features at different resolutions. `hypercolumns` resizes all of them to one, by linear
+interpolation; `sampled` reads them at given places.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax._types import FeatureMap, Shape
+from nst_jax.losses.places import Places
 from nst_jax.losses.sums import at_least_float32
 
 
@@ -76,3 +78,50 @@ def _interpolation(old: int, new: int, dtype: Any) -> Float[Array, "new old"]:
     return jnp.where(lines == low[:, None], 1 - part[:, None], 0) + jnp.where(
         lines == low[:, None] + 1, part[:, None], 0
     )
+
+
+def sampled(
+    features: Sequence[Array], places: Places, shrinks: Sequence[int], *, between: bool = True
+) -> Float[Array, "n channels"]:
+    """Read the features of several taps at places of a picture and concatenate their channels.
+
+    Args:
+      features: features [h, w, c] of each tap.
+      places: (row, column) of each place, in pixels of the picture.
+      shrinks: by how much each tap has fewer lines than the picture: 4 after two poolings. The place
+        (r, q) is then (r / 4, q / 4) in the features.
+      between: whether features are interpolated linearly between positions. Otherwise, those of the
+        position at or before the place are read. Static.
+
+    Returns:
+      [n, sum of all c], float32 at least. Places beyond the last line take the last line.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.losses import sampled
+      >>> ramp = jnp.arange(4.0).reshape(4, 1, 1)
+      >>> sampled([ramp, ramp[:2]], jnp.array([[1, 0], [3, 0]]), (1, 2)).tolist()
+      [[1.0, 0.5], [3.0, 1.0]]
+
+    References:
+      nkolkin13/STROTSS @ 9a1543a3, which halves places at every pooling; it interpolates features of
+      canvas and content, and not those of the style.
+    """
+    found = []
+    for one, shrink in zip(features, shrinks, strict=True):
+        low, rest = places // shrink, places % shrink
+        last = jnp.asarray([side - 1 for side in one.shape[:2]], jnp.int32)[None]
+        first = jnp.minimum(low, last)
+        if shrink == 1 or not between:
+            found.append(at_least_float32(one[first[:, 0], first[:, 1]]))
+            continue
+        second = jnp.minimum(low + 1, last)
+        total: Any = 0.0
+        for rows, down in ((first[:, 0], shrink - rest[:, 0]), (second[:, 0], rest[:, 0])):
+            for columns, across in ((first[:, 1], shrink - rest[:, 1]), (second[:, 1], rest[:, 1])):
+                read = at_least_float32(one[rows, columns])
+                # A shrink is a power of 2, so these shares are exact.
+                share = (down * across).astype(read.dtype) / shrink**2
+                total = total + share[:, None] * read
+        found.append(total)
+    return jnp.concatenate(found, axis=-1)

@@ -27,6 +27,7 @@ from nst_jax.losses.neighbours import (
     nearest_distance,
     nearest_indices,
 )
+from nst_jax.losses.places import grid_lines, key_of
 from nst_jax.losses.sums import at_least_float32
 
 QUARTER_TURNS = (0, 1, 2, 3)
@@ -40,8 +41,6 @@ UPDATE_COPIES = 4
 LINES = (
     64  # about how many lines (rows or columns) of a tap's longer side are compared in one update
 )
-
-SEED = 0  # of the random choice of these lines, so that every run makes the same choices
 
 COLUMNS = "hypercolumns"  # name of the target of `NEAREST_HYPERCOLUMNS`
 
@@ -172,7 +171,7 @@ def distance_to_nearest(
     where the first line leaves room for it; here the number of lines is always the same.
     """
     del shape, matches
-    key = jax.random.fold_in(jax.random.key(SEED, impl="threefry2x32"), step)
+    key = key_of(step)
     found = {}
     for index, (tap, canvas) in enumerate(features.items()):
         stride = max(1, max(canvas.shape[:2]) // LINES)
@@ -193,16 +192,6 @@ def _on_grid(features: Array, first: Int[Array, "2"], stride: int) -> Float[Arra
     """Return the vectors at the crossings of every `stride`th row with every `stride`th column."""
     rows, columns = (grid_lines(first[axis], features.shape[axis], stride) for axis in (0, 1))
     return features[rows][:, columns].reshape(-1, features.shape[-1])
-
-
-def grid_lines(first: Int[Array, ""] | int, side: int, stride: int) -> Int[Array, " lines"]:
-    """Return every `stride`th of `side` lines, beginning with `first`, which is below `stride`.
-
-    They are side // stride lines, but at least one: their number does not depend on `first`, although
-    some values of it would leave room for one more line.
-    """
-    lines = first + stride * jnp.arange(max(1, side // stride))
-    return jnp.minimum(lines, side - 1).astype(jnp.int32)
 
 
 def nearest_costs(

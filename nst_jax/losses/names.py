@@ -27,11 +27,12 @@ from nst_jax.losses.gram_matrices import (
     GRAM_UNDIVIDED,
 )
 from nst_jax.losses.histograms import CHANNEL_HISTOGRAMS, OrderedChannels
-from nst_jax.losses.kinds import AnyStyleLoss, StyleLoss
+from nst_jax.losses.kinds import AnyContentLoss, AnyStyleLoss, StyleLoss
 from nst_jax.losses.matching import NEAREST_BY_TAP, NEAREST_HYPERCOLUMNS
 from nst_jax.losses.samples import Samples
 from nst_jax.losses.self_similarity import CONTENT_SELF_SIMILARITY
 from nst_jax.losses.sliced import SLICED_WASSERSTEIN
+from nst_jax.losses.transport import CONTENT_SELF_SIMILARITY_AT_PLACES, RELAXED_TRANSPORT
 from nst_jax.losses.variations import (
     GRADIENT_SCALED_VARIATION,
     HALF_SQUARE_VARIATION,
@@ -57,6 +58,7 @@ STYLE_LOSSES: dict[str, AnyStyleLoss] = {
     "channel_histograms": CHANNEL_HISTOGRAMS,
     "nearest_hypercolumns": NEAREST_HYPERCOLUMNS,
     "nearest_by_tap": NEAREST_BY_TAP,
+    "relaxed_transport": RELAXED_TRANSPORT,
 }
 
 # Those that compare statistics; a second style loss is one of these.
@@ -64,7 +66,7 @@ STATISTIC_LOSSES = {
     name: loss for name, loss in STYLE_LOSSES.items() if isinstance(loss, StyleLoss)
 }
 
-CONTENT_LOSSES = {
+CONTENT_LOSSES: dict[str, AnyContentLoss] = {
     "content_mean_square": CONTENT_MEAN_SQUARE,
     "content_quarter_mean_square": CONTENT_QUARTER_MEAN_SQUARE,
     "content_half_sum_square": CONTENT_HALF_SUM_SQUARE,
@@ -73,6 +75,7 @@ CONTENT_LOSSES = {
     "content_relative": CONTENT_RELATIVE,
     "content_gradient_scaled": CONTENT_GRADIENT_SCALED,
     "content_self_similarity": CONTENT_SELF_SIMILARITY,
+    "content_self_similarity_at_places": CONTENT_SELF_SIMILARITY_AT_PLACES,
 }
 
 VARIATIONS = {

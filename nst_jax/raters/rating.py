@@ -12,7 +12,7 @@ from jaxtyping import Float
 from nst_jax import _checks
 from nst_jax._types import AnyImage, Array, Features, Image, Params, Resized, Scalar
 from nst_jax.images.resizing import antialiased
-from nst_jax.losses import at_least_float32
+from nst_jax.losses import MatchingLoss, at_least_float32
 from nst_jax.raters.artefacts import LEAST_SIDE, border, grid_energy, speckle
 from nst_jax.raters.content import gradient_agreement, self_similarity_divergence, ssim
 from nst_jax.raters.palette import palette_distance
@@ -272,6 +272,8 @@ def parties(recipe: Recipe) -> dict[str, str]:
         found["self_similarity"] = "its content loss compares features of the same network"
     if _weighs(terms.tv_weight):
         found["speckle"] = "it minimises variation, of which speckle is a part"
+    if isinstance(terms.style_loss, MatchingLoss) and "palette" in terms.style_loss.parts:
+        found["palette"] = "its style loss compares the colours with the style's"
     if recipe.pictures.colors == "palette":
         found["palette"] = "it moves its colours to the style's palette"
     if isinstance(recipe.pictures.start, starts.Instant):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         HISTOGRAM,
         NNST,
         SLICED_WASSERSTEIN,
+        STROTSS,
     )
     from nst_jax.recipes.gram_presets import (
         CHANNELS,
@@ -110,7 +111,13 @@ else:
                 "Schedule",
                 "ladder",
             ),
-            "distribution_presets": ("CROWSONKB", "HISTOGRAM", "NNST", "SLICED_WASSERSTEIN"),
+            "distribution_presets": (
+                "CROWSONKB",
+                "HISTOGRAM",
+                "NNST",
+                "SLICED_WASSERSTEIN",
+                "STROTSS",
+            ),
             "gram_presets": (
                 "CHANNELS",
                 "COURSERA_TF1",
@@ -171,6 +178,7 @@ __all__ = [
     "Recipe",
     "SCHEDULES",
     "SLICED_WASSERSTEIN",
+    "STROTSS",
     "STYLE_TAPS",
     "Schedule",
     "SecondStyle",

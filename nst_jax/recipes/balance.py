@@ -54,7 +54,7 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float | None:
     """
     height, width = recipe.pictures.size.shape(*photo)
     terms = recipe.terms
-    squared = terms.content_loss.sums is squared_feature_differences
+    squared = getattr(terms.content_loss, "sums", None) is squared_feature_differences
     if not (squared and _is_squared(terms.style_loss)):
         return None
     style = [
@@ -99,6 +99,7 @@ def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     # The losses of one feature and of two show how the loss grows with the number of features: a mean
     # stays the same, a sum doubles.
     one, two = (
-        float(recipe.terms.content_loss(jnp.ones((1, 1, n)), jnp.zeros((1, 1, n)))) for n in (1, 2)
+        float(recipe.terms.content_loss_by_tap(jnp.ones((1, 1, n)), jnp.zeros((1, 1, n))))
+        for n in (1, 2)
     )
     return one * (height * width * LAYERS[layer_of(tap)][1]) ** math.log2(two / one)

@@ -41,10 +41,10 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
 def with_strength(recipe: Recipe, strength: float) -> Recipe:
     """Return the recipe with its style weight multiplied by 100^(2 strength - 1).
 
-    If the style loss compares positions, the content is kept by the picture for whose positions matches
-    are searched, not by weights. So `terms.search_content`, the content's share in this picture, is
-    changed instead of the style weight: to 1 at strength 0, to the recipe's own value at 0.5, to 0 at
-    strength 1, and linearly in between.
+    If the style loss seeks matches at the beginning of each scale, the content is kept by the picture
+    for whose positions matches are searched, not by weights. So `terms.search_content`, the content's
+    share in this picture, is changed instead of the style weight: to 1 at strength 0, to the recipe's
+    own value at 0.5, to 0 at strength 1, and linearly in between.
 
     Args:
       recipe: the recipe to change.
@@ -65,7 +65,7 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
     _checks.number("strength", strength, least=0)
     if strength > 1:
         raise ValueError(f"`strength`: expected 0 to 1 (0.5 is the recipe's own), got {strength:g}")
-    if recipe.terms.matched:
+    if recipe.terms.searched:
         own = recipe.terms.search_content
         low = 1 - (1 - own) * 2 * strength
         content = low if strength < 0.5 else own * (2 - 2 * strength)

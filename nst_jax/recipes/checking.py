@@ -66,7 +66,7 @@ def _check_wrap(recipe: Recipe) -> None:
 def _check_losses(terms: Terms) -> None:
     of_style = (losses.StyleLoss, losses.MatchingLoss)
     kinds: dict[str, tuple[type, ...]] = {
-        "content_loss": (losses.ContentLoss,),
+        "content_loss": (losses.ContentLoss, losses.JointContentLoss),
         "style_loss": of_style,
         "last_style_loss": of_style,
         "variation": (losses.Variation,),
@@ -99,7 +99,11 @@ def _checked_terms(terms: Terms) -> Terms:
     _checks.same_length(
         "content_layer_weights", terms.content_layer_weights, "content_taps", content
     )
-    _checks.same_length("style_layer_weights", terms.style_layer_weights, "style_taps", style)
+    if isinstance(terms.style_loss, losses.MatchingLoss) and (parts := terms.style_loss.parts):
+        weights = terms.style_layer_weights
+        _checks.same_length("style_layer_weights", weights, "parts of style_loss", parts)
+    else:
+        _checks.same_length("style_layer_weights", terms.style_layer_weights, "style_taps", style)
     for name in ("content_weight", "style_weight", "tv_weight"):
         _checks.number(name, getattr(terms, name), least=0)
     if terms.matting_weight is not None:
@@ -112,6 +116,9 @@ def _checked_terms(terms: Terms) -> Terms:
         raise ValueError(
             f"`search_content`: expected 0 to 1, got {terms.search_content}; it is the content's share"
         )
+    if terms.content_against_style is not None:
+        _checks.number("content_against_style", terms.content_against_style, least=0)
+    _check_joint_content(terms)
     _check_shares(terms.style_shares)
     if terms.region_reach not in masks.REACHES:
         raise _checks.unknown("region_reach", str(terms.region_reach), masks.REACHES, "reach")
@@ -142,6 +149,22 @@ def _checked_terms(terms: Terms) -> Terms:
         style_layer_weights=tuple(terms.style_layer_weights),
     )
     return replace(terms, tap_styles=_checked_tap_styles(terms))
+
+
+def _check_joint_content(terms: Terms) -> None:
+    """Refuse what does not go with a content loss that reads all its taps together."""
+    if not isinstance(terms.content_loss, losses.JointContentLoss):
+        return
+    if not isinstance(terms.style_loss, losses.MatchingLoss):
+        raise ValueError(
+            "`content_loss`: reads all content layers together, which is possible only beside a style "
+            "loss that compares positions, such as relaxed_transport; choose another of the two"
+        )
+    if any(np.any(np.asarray(weight) != 1) for weight in terms.content_layer_weights):
+        raise ValueError(
+            "`content_layer_weights`: the content loss reads all content layers together, without "
+            "weights of their own; use 1 for each, and `content_weight` for all of them"
+        )
 
 
 def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
@@ -324,6 +347,9 @@ def _check_descent(descent: Descent) -> None:
     _check_enlarge(descent)
     _check_pyramid(descent)
     _check_average(descent)
+    _check_last_learning_rate(descent)
+    if not isinstance(descent.content_detail, bool):
+        raise TypeError(f"`content_detail`: expected True or False, got {descent.content_detail!r}")
 
 
 # Fields of optimisers by which a running mean decays with each update: at least 0 and below 1.
@@ -351,6 +377,17 @@ def _check_pyramid(descent: Descent) -> None:
 
 # The largest canvas, 65536 px wide, is 1 px wide after 16 halvings.
 MOST_LEVELS = 16
+
+
+def _check_last_learning_rate(descent: Descent) -> None:
+    if descent.last_learning_rate is None:
+        return
+    _checks.number("last_learning_rate", descent.last_learning_rate, above=0)
+    if not hasattr(descent.optimizer, "learning_rate"):
+        raise ValueError(
+            f"`last_learning_rate`: {type(descent.optimizer).__name__} has no learning rate; choose "
+            "another optimizer, such as Adam, or leave it out"
+        )
 
 
 def _check_average(descent: Descent) -> None:
@@ -441,6 +478,8 @@ def check_descent_in_bucket(descent: Descent) -> None:
         why = (
             "the levels of a Laplacian pyramid are those of an array, and not of the picture in it"
         )
+    elif descent.content_detail:
+        why = "the detail of the content that each scale adds is that of a whole array"
     elif isinstance(descent.optimizer, optimizers.Optax):
         why = "an optax rule may average over padding as well"
     elif type(descent.optimizer) not in optimizers.OPTIMIZERS.values():

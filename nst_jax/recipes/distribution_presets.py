@@ -196,3 +196,53 @@ NNST = Recipe(
         schedule=Halvings(smallest=64, passes=2),
     ),
 )
+
+
+# --- Relaxed transport ----------------------------------------------------------------------------
+
+# The source runs on torchvision's VGG-16, whose taps have these names and numbers of channels, too;
+# here it is VGG-19, in which relu4_3 and relu5_3 are followed by another convolution in their block.
+# Its vectors have colours, which are numbers from 0 to 1, beside features, and its moments compare
+# features and their squares. So the features have to be as large as with torchvision's weights. They
+# are divided by `correspondence.unit_of`, 57.6 for the embedded weights and 1 for torchvision's: it is
+# assumed that features grow like the pixels that the network reads. Whether that holds at each layer
+# is not known, since torchvision's weights were not available.
+# In the source's code, the places of a scale come from its first grid, though it draws new ones, and
+# rows and columns of the places are shuffled apart; `losses.random_places` does what seems meant. A
+# scale passes on the canvas before its last update, here the one after it. The source's pyramid is
+# resized with aligned corners, here with half-pixel centres. It resizes its files bilinearly, without
+# antialiasing, to each scale; here every scale is made from the final size, antialiased.
+# Versions: PyTorch 0.4 or 1; what the source uses of them computes the same today.
+STROTSS_TAPS = (
+    "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_3", "relu5_3",
+)  # fmt: skip
+
+STROTSS = Recipe(
+    name="strotss",
+    source="nkolkin13/STROTSS @ 9a1543a3, styleTransfer.py with content weight 1 and max_scl 5",
+    family="vgg16-torchvision",
+    pictures=Pictures(
+        size=sizes.LongEdge(512),
+        resize=filters.antialiased,
+        start=starts.StyleMeanDetail(),
+    ),
+    terms=Terms(
+        content_taps=STROTSS_TAPS,
+        content_layer_weights=(1.0,) * 9,
+        content_loss=losses.CONTENT_SELF_SIMILARITY_AT_PLACES,
+        style_taps=STROTSS_TAPS,
+        style_layer_weights=(1.0, 1.0, 1.0),
+        style_loss=losses.RELAXED_TRANSPORT,
+        content_against_style=16.0,
+    ),
+    descent=Descent(
+        optimizer=optimizers.RMSprop(learning_rate=2e-3, alpha=0.99, eps=1e-8),
+        last_learning_rate=1e-3,
+        pyramid_levels=5,
+        enlarge=filters.bilinear,
+        content_detail=True,
+        # 250 updates each at 64, 128, 256 and 512 px.
+        steps=1000,
+        schedule=Halvings(smallest=64),
+    ),
+)

@@ -12,7 +12,13 @@ from dataclasses import replace
 
 from nst_jax import _checks, losses, optimizers, vgg
 from nst_jax.recipes import filters, sizes
-from nst_jax.recipes.distribution_presets import CROWSONKB, HISTOGRAM, NNST, SLICED_WASSERSTEIN
+from nst_jax.recipes.distribution_presets import (
+    CROWSONKB,
+    HISTOGRAM,
+    NNST,
+    SLICED_WASSERSTEIN,
+    STROTSS,
+)
 from nst_jax.recipes.gram_presets import (
     COURSERA_TF1,
     COURSERA_TF2,
@@ -114,6 +120,7 @@ PRESETS = {
         SLICED_WASSERSTEIN,
         HISTOGRAM,
         NNST,
+        STROTSS,
     )
 }
 

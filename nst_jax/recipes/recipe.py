@@ -147,7 +147,13 @@ class Terms:
     before its first update: at the coarsest scale for the positions of the content, and at each later
     one for those of a mixture of content and canvas; `search_content` is the content's share in it.
     Before mixing, the canvas gets the finest detail of the content, see `correspondence.searched`.
-    `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale.
+    `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale. For a loss
+    whose parts are no taps, `style_layer_weights` has a weight for each part.
+
+    `content_against_style`, if it is not None, is the weight α of the content against one part of the
+    style loss at the coarsest scale; it halves from scale to scale. At each scale, `content_weight` is
+    then multiplied by α / (α + 2), `style_weight` by 1 / (α + 2), and the last of the
+    `style_layer_weights` by 1 / max(α, 1).
 
     A tap of `tap_styles` (static) has a style picture of its own, and its statistics come from that
     picture alone. These pictures follow the blended ones in every list of styles, in the order of
@@ -159,7 +165,7 @@ class Terms:
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
     content_layer_weights: tuple[float, ...] = (1.0,)
-    content_loss: losses.ContentLoss = _static(losses.CONTENT_MEAN_SQUARE)
+    content_loss: losses.AnyContentLoss = _static(losses.CONTENT_MEAN_SQUARE)
     content_weight: float = 1.0
     style_taps: tuple[str, ...] = _static(STYLE_TAPS)
     style_layer_weights: tuple[float, ...] = FIFTHS
@@ -173,6 +179,7 @@ class Terms:
     last_style_loss: losses.AnyStyleLoss | None = _added_later(None, static=True)
     tap_styles: tuple[str, ...] = _added_later((), static=True)
     matting_weight: float | None = _added_later(None)
+    content_against_style: float | None = _added_later(None)
     region_reach: str = _added_later("inside", static=True)
     region_growth: int = _added_later(3, static=True)
 
@@ -206,7 +213,7 @@ class Terms:
     def style_names(self) -> tuple[str, ...]:
         """The keys of `Losses.style_layers`."""
         if isinstance(self.style_loss, losses.MatchingLoss):
-            return self.style_taps
+            return self.style_loss.parts or self.style_taps
         return tuple(part.name for part in self.style_parts)
 
     @property
@@ -240,10 +247,39 @@ class Terms:
         return found
 
     @property
+    def content_loss_by_tap(self) -> losses.ContentLoss:
+        """The content loss; only for a recipe whose content loss reads one tap at a time."""
+        assert isinstance(self.content_loss, losses.ContentLoss)
+        return self.content_loss
+
+    @property
     def statistic_loss(self) -> losses.StyleLoss:
         """The style loss; only for a recipe whose style loss compares statistics, not positions."""
         assert isinstance(self.style_loss, losses.StyleLoss)
         return self.style_loss
+
+    @property
+    def searched(self) -> bool:
+        """Whether a style loss seeks matches at the beginning of each scale; see `search_content`."""
+        return any(
+            isinstance(loss, losses.MatchingLoss) and loss.matches is not None
+            for loss in self.named_losses.values()
+        )
+
+    def at(self, scale: int) -> "Terms":
+        """Return the terms with the weights that `content_against_style` gives at a scale."""
+        if self.content_against_style is None:
+            return self
+        alpha = self.content_against_style * 0.5**scale
+        at_least_1 = jnp.maximum if isinstance(alpha, jax.Array) else np.maximum
+        *parts, last = self.style_layer_weights
+        return replace(
+            self,
+            content_against_style=None,
+            content_weight=self.content_weight * alpha / (alpha + 2),
+            style_weight=self.style_weight / (alpha + 2),
+            style_layer_weights=(*parts, last / at_least_1(alpha, 1)),
+        )
 
     @property
     def matched(self) -> bool:
@@ -270,6 +306,9 @@ class Descent:
       one_pyramid: if True, `pyramid_levels` is the number of halvings at the final size, and a scale of
         half that size has one halving fewer, one of a quarter two fewer, and so on, but at least one.
         If False, every scale has `pyramid_levels` halvings. Static.
+      last_learning_rate: if not None, the optimiser's learning rate at the last scale.
+      content_detail: if True, the canvas at the beginning of each scale but the first and the last gets
+        the finest detail of the content: the finest level of its Laplacian pyramid. Static.
       average_decay: if not None, the result is an average of the canvases at the last scale, whose
         weights fall by this factor with each update; they sum to 1 from the start on (the bias is
         corrected). Each scale begins a new average, and the next one starts from it. Snapshots show
@@ -286,6 +325,8 @@ class Descent:
     pyramid_levels: int = _added_later(0, static=True)
     one_pyramid: bool = _added_later(False, static=True)
     average_decay: float | None = _added_later(None)
+    last_learning_rate: float | None = _added_later(None)
+    content_detail: bool = _added_later(False, static=True)
 
     @property
     def carries(self) -> bool:
@@ -363,10 +404,12 @@ class Recipe:
           shapes: (height, width) of the canvas at each scale.
 
         Returns:
-          The recipe with `terms.last_style_loss` in place of the style loss at the last scale, and with
-          the pyramid levels of that scale, if a run has one pyramid; itself if nothing changes.
+          The recipe with `terms.last_style_loss` in place of the style loss and with
+          `descent.last_learning_rate` at the last scale, with the pyramid levels of the scale, if a run
+          has one pyramid, and with the weights that `terms.content_against_style` gives there; itself
+          if nothing changes.
         """
-        terms, descent = self.terms, self.descent
+        terms, descent = self.terms.at(scale), self.descent
         if terms.last_style_loss is not None:
             last = scale == len(shapes) - 1
             loss = terms.last_style_loss if last else terms.style_loss
@@ -375,6 +418,11 @@ class Recipe:
             halvings = round(math.log2(max(shapes[-1]) / max(shapes[scale])))
             levels = max(1, descent.pyramid_levels - halvings)
             descent = replace(descent, pyramid_levels=levels, one_pyramid=False)
+        if (rate := descent.last_learning_rate) is not None:
+            if scale == len(shapes) - 1:
+                rule: Any = descent.optimizer
+                descent = replace(descent, optimizer=replace(rule, learning_rate=rate))
+            descent = replace(descent, last_learning_rate=None)
         if terms is self.terms and descent is self.descent:
             return self
         return replace(self, terms=terms, descent=descent)

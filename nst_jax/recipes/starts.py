@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nst_jax._types import Image, StyleImage
-from nst_jax.images.resizing import antialiased
+from nst_jax.images.resizing import antialiased, finest_detail
 
 IMAGENET_MEAN = np.asarray((123.68, 116.779, 103.939))  # mean colour of ImageNet, RGB in 0..255
 
@@ -121,6 +121,19 @@ class StyleMeanNoise:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class StyleMeanDetail:
+    """The style's mean colour plus the finest detail of the content, the start of STROTSS.
+
+    The detail is the finest level of the content's Laplacian pyramid, see `images.resizing`.
+    """
+
+    def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
+        del key
+        return jnp.mean(style, axis=(0, 1), keepdims=True) + finest_detail(content)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Blend:
     """`(1 - ratio) * content + ratio * noise`, where `Noise` draws the noise."""
 
@@ -207,6 +220,7 @@ STARTS = {
         WhiteNoise,
         MeanNoise,
         StyleMeanNoise,
+        StyleMeanDetail,
         Blend,
         SeededBlend,
         Jitter,

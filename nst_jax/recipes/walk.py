@@ -60,7 +60,7 @@ CHOICES = (
     Choice(vgg.Pixels, vgg.PIXELS, "pixel convention"),
     Choice(precision.AnyPrecision, precision.NAMED, "precision"),
     Choice(precision.Precision, precision.PRECISIONS, "precision of an accelerator"),
-    Choice(losses.ContentLoss, losses.CONTENT_LOSSES, "content loss"),
+    Choice(losses.AnyContentLoss, losses.CONTENT_LOSSES, "content loss"),
     Choice(losses.AnyStyleLoss, losses.STYLE_LOSSES, "style loss"),
     Choice(losses.StyleLoss, losses.names.STATISTIC_LOSSES, "style loss"),
     Choice(losses.Variation, losses.VARIATIONS, "variation"),

@@ -25,6 +25,7 @@ from nst_jax.scaling.layer_table import (
     blocks_of,
     costs_of_losses,
     features_at,
+    joint_content_costs,
     matching_costs,
     needed_for,
     planned_bands,
@@ -145,7 +146,8 @@ def estimate_memory(
         if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
             # The vectors or samples that are made of the features are in the costs of the loss.
             costs = matching_costs(shape, styles, recipe)
-            loop = max(loop + costs.update_bytes, costs.match_bytes)
+            loop += costs.update_bytes + joint_content_costs(shape, recipe).update_bytes
+            loop = max(loop, costs.match_bytes)
             measuring += costs.measure_bytes
         filters = np.any(recipe.pictures.realism)
         filtering = finishing.filter_memory(*shape) if filters else 0
@@ -422,4 +424,6 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe, reg
         found += FLOAT32 * regions * sum(height * width for height, width in masks)
     if isinstance(terms.style_loss, losses.MatchingLoss):
         found += matching_costs(shape, styles, recipe).target_bytes
+    if isinstance(terms.content_loss, losses.JointContentLoss):
+        found += _bytes_of_picture(shape)  # `Targets.photo`
     return found

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from nst_jax import correspondence, vgg
 from nst_jax._types import Shape
-from nst_jax.losses import ContentLoss, MatchingCosts, StyleLoss
+from nst_jax.losses import PIXELS, ContentLoss, JointContentLoss, MatchingCosts, StyleLoss
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands, bands_of
 from nst_jax.scaling.loss_costs import LossCost, content_cost, distance_cost
@@ -68,6 +68,7 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1) -> Blocks:
     """
     terms, (height, width) = recipe.terms, shape
     content = {vgg.layer_of(tap) for tap in terms.content_taps}
+    by_tap = (terms.content_loss,) if isinstance(terms.content_loss, ContentLoss) else ()
     style = [(vgg.layer_of(part.tap), part.loss) for part in terms.style_parts]
     names = list(vgg.LAYERS)
     deepest = max(names.index(vgg.layer_of(tap)) for tap in terms.taps)
@@ -78,7 +79,7 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1) -> Blocks:
         times = vgg.halvings(name)
         size = [vgg.halved(side, times, recipe.network.ceil) for side in (height, width)]
         losses = (
-            (terms.content_loss,) * (name in content),
+            by_tap * (name in content),
             tuple(loss for layer, loss in style if layer == name) * regions,
         )
         blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *losses))
@@ -134,13 +135,35 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
     loss, taps = correspondence.matching_loss(recipe), recipe.terms.style_taps
     shapes = correspondence.turned_shapes(styles, loss)
     canvas, *pictures = (
-        {tap: features_at(tap, each, recipe) for tap in taps} for each in (shape, *shapes)
+        (_features_and_pixels if loss.with_pixels else _features)(taps, each, recipe)
+        for each in (shape, *shapes)
     )
     if loss.costs is not None:
         return loss.costs(canvas, shape, pictures, shapes)
     products = recipe.network.precision_on().products
-    target = jax.eval_shape(lambda found: loss.target(found, shapes, products), pictures)
+    unit = {"unit": 1.0} if loss.with_pixels else {}
+    target = jax.eval_shape(lambda found: loss.target(found, shapes, products, **unit), pictures)
     return MatchingCosts(size_in_bytes(target))
+
+
+def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
+    """Return what a content loss that reads all content taps together costs beside the network.
+
+    It costs nothing more if the recipe has another content loss.
+    """
+    loss = recipe.terms.content_loss
+    if not isinstance(loss, JointContentLoss):
+        return MatchingCosts(0)
+    return loss.costs(_features_and_pixels(recipe.terms.content_taps, shape, recipe), shape)
+
+
+def _features(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
+    return {tap: features_at(tap, shape, recipe) for tap in taps}
+
+
+def _features_and_pixels(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
+    picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    return {PIXELS: picture, **_features(taps, shape, recipe)}
 
 
 def size_in_bytes(shapes: Any) -> int:

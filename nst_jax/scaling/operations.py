@@ -14,6 +14,7 @@ from nst_jax.scaling import tiles
 from nst_jax.scaling.layer_table import (
     Layer,
     costs_of_losses,
+    joint_content_costs,
     layers_of,
     matching_costs,
     needed_for,
@@ -76,6 +77,7 @@ def update_operations(
     if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
         styles = [shape] if style_shapes is None else style_shapes
         beside += matching_costs(shape, styles, recipe).update_operations
+        beside += joint_content_costs(shape, recipe).update_operations
     fixed = FIXED_PIXELS * once / (window[0] * window[1])
     return count * (once + again * forward) + beside + fixed
 

@@ -1,0 +1,163 @@
+"""The pictures that `quality` rates: which pairs, painted by what, and where they are kept.
+
+A painted picture can be kept in a folder, as a PNG, beside a JSON file that says how it came about. A
+picture that is kept is not painted again: so a measurement of hours may be stopped, continued later and
+extended by further recipes.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import nst_jax as nst
+from benchmarks import harness
+from benchmarks.problems import Pair
+
+INSTANT = "instant"  # the contestant that is not a recipe but the feed-forward network
+RULE = re.compile(r"(?P<recipe>[a-z0-9-]+)(@(?P<updates>[1-9][0-9]*))?")
+
+
+class Painted(NamedTuple):
+    """A painted picture, and how it came about."""
+
+    image: Any  # [h, w, 3] in [0, 1]
+    facts: dict[str, Any]  # updates, final_loss, commit
+
+
+class Contestant(NamedTuple):
+    """What paints a picture: a recipe, perhaps with another number of updates, or `instant`.
+
+    Attributes:
+      name: as on the command line, such as `"default"` or `"crowsonkb@500"` (with 500 updates).
+      recipe: the recipe; None for `instant`.
+    """
+
+    name: str
+    recipe: nst.recipes.Recipe | None
+
+    def paint(self, params: nst.Params, content: Any, style: Any, size: str) -> Painted:
+        """Paint a pair of pictures; both have their longer side as `size` says, such as `long:256`."""
+        commit = harness.source()["commit"]
+        if self.recipe is None:
+            image = nst.instant(content, style, size=size)
+            return Painted(image, {"updates": 0, "final_loss": None, "commit": commit})
+        shots = nst.paint(params, content, style, recipe=self.recipe, size=size, style_size=size)
+        last = shots.finish()
+        loss = float(last.losses.total)
+        return Painted(last.image, {"updates": last.step, "final_loss": loss, "commit": commit})
+
+    @property
+    def parties(self) -> dict[str, str]:
+        """The raters that favour the contestant, with reasons; see `nst.raters.parties`."""
+        if self.recipe is None:
+            return {"style_vector": "it paints by the very vector"}
+        return nst.raters.parties(self.recipe)
+
+
+def contestant(text: str, steps: int = 0) -> Contestant:
+    """Return the contestant of a name; `steps` replaces a recipe's number of updates unless it is 0.
+
+    Raises:
+      ValueError: for a name that is neither `instant` nor that of a recipe.
+    """
+    if text == INSTANT:
+        return Contestant(text, None)
+    match = RULE.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"`recipe`: expected a recipe, with a number of updates or without, such as gram or "
+            f"gram@30, or `{INSTANT}`; got {text!r}"
+        )
+    recipe = nst.recipes.named(match["recipe"])
+    updates = int(match["updates"] or steps)
+    return Contestant(text, recipe.replace(steps=updates) if updates else recipe)
+
+
+def found(name: str, folder: Path | None) -> Any:
+    """Return the picture of a name: a sample, or else a file in `folder`, named without its suffix.
+
+    Raises:
+      ValueError: if there is no such picture; the message lists those that there are.
+    """
+    files = nst.images.folders.pictures_in(folder, argument="pictures") if folder else []
+    by_name = {path.stem: path for path in files} | nst.images.SAMPLES
+    if name not in by_name:
+        raise ValueError(f"`pair`: no picture {name!r}; there are {', '.join(sorted(by_name))}")
+    return nst.images.load(by_name[name])
+
+
+def pair_of(text: str) -> Pair:
+    """Return the pair that `CONTENT:STYLE` names.
+
+    Raises:
+      ValueError: for a text of another form.
+    """
+    content, colon, style = text.partition(":")
+    if not (content and colon and style) or ":" in style:
+        raise ValueError(f"`pair`: expected CONTENT:STYLE, such as chelsea:gravel, got {text!r}")
+    return content, style
+
+
+class Gallery:
+    """A folder of painted pictures, each with the facts of how it was painted.
+
+    Attributes:
+      folder: where they are kept; it is made when the first one is.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def path(self, pair: Pair, size: int, name: str) -> Path:
+        """Return the path of the picture of a pair by a contestant of this name."""
+        content, style = pair
+        return self.folder / f"{content}--{style}--{size}--{name}.png"
+
+    def names(self, pair: Pair, size: int) -> list[str]:
+        """Return the names of the contestants whose pictures of a pair are kept."""
+        start = self.path(pair, size, "").stem
+        return sorted(path.stem.removeprefix(start) for path in self.folder.glob(f"{start}*.png"))
+
+    def get(self, pair: Pair, size: int, name: str) -> Painted | None:
+        """Return a kept picture, or None."""
+        path = self.path(pair, size, name)
+        facts = path.with_suffix(".json")
+        if not facts.exists():  # it is written last
+            return None
+        return Painted(nst.images.load(path), json.loads(facts.read_text("utf-8")))
+
+    def put(self, pair: Pair, size: int, name: str, painted: Painted) -> None:
+        """Keep a picture."""
+        path = self.path(pair, size, name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        nst.images.save(path, painted.image)
+        path.with_suffix(".json").write_text(json.dumps(painted.facts) + "\n", encoding="utf-8")
+
+
+def as_saved(image: Any) -> Any:
+    """Return an image rounded to 8 bits, as a picture file has it.
+
+    Raters of artefacts see the rounding, so pictures that are compared are all rounded.
+    """
+    return np.asarray(np.round(np.asarray(image) * 255) / 255, np.float32)
+
+
+def anchors(content: Any, style: Any, shape: Sequence[int]) -> dict[str, Any]:
+    """Return the content, and a part of the style with the shape of the canvas, at its size."""
+    resized = nst.recipes.filters.antialiased
+    return {
+        "the content itself": as_saved(resized(content, tuple(shape))),
+        "a part of the style": as_saved(resized(part(style, shape), tuple(shape))),
+    }
+
+
+def part(image: Any, shape: Sequence[int]) -> Any:
+    """Return the largest part in the middle of an image whose sides have the ratio of `shape`."""
+    factor = min(have / want for have, want in zip(image.shape, shape, strict=False))
+    height, width = (round(side * factor) for side in shape)
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]

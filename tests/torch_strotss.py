@@ -1,0 +1,176 @@
+"""STROTSS in PyTorch, written from a description of its source.
+
+Nothing here is shared with the package: pictures at each scale and weights come in as arrays, and the
+random places as functions. Taps are those of VGG-19, since its weights are at hand; the source runs on
+VGG-16, whose taps have the same names.
+"""
+
+import torch
+from torch.nn import functional
+
+MEAN = (123.68, 116.779, 103.939)  # RGB, as the weights of Caffe expect
+BLOCKS = (2, 2, 4, 4, 4)
+TAPS = ("r11", "r12", "r21", "r22", "r31", "r32", "r33", "r43", "r53")
+# The pixels of Caffe's network differ by 255 between white and black; torchvision's by 1 / deviation.
+UNIT = 255 * (0.229 + 0.224 + 0.225) / 3
+BASIS = (
+    (0.57735, 0.57735, 0.57735),
+    (-0.57735, 0.788675, -0.211325),
+    (-0.57735, -0.211325, 0.788675),
+)
+
+
+def features(weights, picture):
+    """Return the picture [1, 3, h, w] in [0, 1], then its nine taps in torchvision's unit."""
+    mean = torch.tensor(MEAN, dtype=picture.dtype).view(1, 3, 1, 1)
+    x, found, index = (picture * 255 - mean).flip(1), [picture], 0
+    for block, convolutions in enumerate(BLOCKS, 1):
+        for convolution in range(1, convolutions + 1):
+            x = functional.relu(functional.conv2d(x, *weights[index], padding=1))
+            index += 1
+            if f"r{block}{convolution}" in TAPS:
+                found.append(x / UNIT)
+            if block == 5 and convolution == 3:
+                return found
+        x = functional.max_pool2d(x, 2)
+    raise AssertionError
+
+
+# --- Vectors at places ----------------------------------------------------------------------------
+
+
+def between_positions(maps, places):
+    """Return [n, 2179]: features at (row, column), interpolated linearly between positions."""
+    row, column = (torch.tensor(places[:, axis], dtype=maps[0].dtype) for axis in (0, 1))
+    found = []
+    for index, one in enumerate(maps):
+        if index and one.shape[2] < maps[index - 1].shape[2]:
+            row, column = row / 2, column / 2
+        height, width = one.shape[2:]
+        top, left = row.floor(), column.floor()
+        total = 0
+        for down in (0, 1):
+            for right in (0, 1):
+                share = (row - top if down else 1 - (row - top)) * (
+                    column - left if right else 1 - (column - left)
+                )
+                r = (top + down).clamp(0, height - 1).long()
+                c = (left + right).clamp(0, width - 1).long()
+                total = total + share * one[0, :, r, c]
+        found.append(total)
+    return torch.cat(found).T
+
+
+def at_positions(maps, places):
+    """Return [n, 2179]: features at (row, column), which are rounded down at each pooling."""
+    row, column = (torch.tensor(places[:, axis]).long() for axis in (0, 1))
+    found = []
+    for index, one in enumerate(maps):
+        if index and one.shape[2] < maps[index - 1].shape[2]:
+            row, column = row // 2, column // 2
+        row, column = row.clamp(max=one.shape[2] - 1), column.clamp(max=one.shape[3] - 1)
+        found.append(one[0, :, row, column])
+    return torch.cat(found).T
+
+
+# --- Losses ---------------------------------------------------------------------------------------
+
+
+def cosine_distances(x, y):
+    return 1 - (x / x.norm(dim=1, keepdim=True)) @ (y / y.norm(dim=1, keepdim=True)).T
+
+
+def relaxed(cost):
+    return torch.max(cost.min(1).values.mean(), cost.min(0).values.mean())
+
+
+def moments(x, y):
+    (a, s), (b, t) = ((rows.mean(0), torch.cov(rows.T, correction=0)) for rows in (x, y))
+    return (a - b).abs().mean() + (s - t).abs().mean()
+
+
+def palette(x, y):
+    basis = torch.tensor(BASIS, dtype=x.dtype)
+    x, y = x[:, :3] @ basis.T, y[:, :3] @ basis.T
+    squared = ((x[:, None] - y[None]) ** 2).sum(2).clamp(min=1e-5)
+    return relaxed(cosine_distances(x, y) + (squared / 3).sqrt())
+
+
+def self_similarity(x, y):
+    a, b = (cosine_distances(rows, rows) for rows in (x, y))
+    return (a / a.sum(0) - b / b.sum(0)).abs().mean() * len(x)
+
+
+# --- A run ----------------------------------------------------------------------------------------
+
+
+def resized(picture, size):
+    return functional.interpolate(picture, size, mode="bilinear", align_corners=False)
+
+
+def pyramid(picture, levels):
+    found = []
+    for _ in range(levels):
+        size = picture.shape[2:]
+        half = resized(picture, (max(1, size[0] // 2), max(1, size[1] // 2)))
+        found.append(picture - resized(half, size))
+        picture = half
+    return [*found, picture]
+
+
+def collapsed(levels):
+    picture = levels[-1]
+    for detail in reversed(levels[:-1]):
+        picture = detail + resized(picture, detail.shape[2:])
+    return picture
+
+
+def run(weights, scales, alpha, places, pixels):
+    """Return (total, content, transport, moments, palette) of all canvases, unweighted but the total.
+
+    Args:
+      weights: pairs (kernel, bias) of VGG-19.
+      scales: (content, style, updates) of each scale, coarse to fine, arrays [h, w, 3].
+      alpha: weight of the content at the coarsest scale.
+      places: function (update, (height, width)) -> the places of an update, [n, 2].
+      pixels: function (draw, (height, width)) -> the places of a draw from the style, [n, 2].
+    """
+    dtype, history, canvas = weights[0][0].dtype, [], None
+    for index, (content, style, updates) in enumerate(scales):
+        last = index == len(scales) - 1
+        content, style = (
+            torch.tensor(one, dtype=dtype).permute(2, 0, 1)[None] for one in (content, style)
+        )
+        shape = tuple(content.shape[2:])
+        if canvas is None:
+            canvas = style.mean((2, 3), keepdim=True) + pyramid(content, 1)[0]
+        else:
+            canvas = resized(canvas, shape)
+            if not last:
+                canvas = canvas + pyramid(content, 1)[0]
+        with torch.no_grad():
+            of_content, maps = features(weights, content), features(weights, style)
+            of_style = torch.cat(
+                [at_positions(maps, pixels(draw, tuple(style.shape[2:]))) for draw in range(5)]
+            )
+        levels = [level.clone().requires_grad_(True) for level in pyramid(canvas, 5)]
+        optimizer = torch.optim.RMSprop(levels, lr=1e-3 if last else 2e-3)
+        for update in range(updates + last):  # the last canvas takes one evaluation more
+            optimizer.zero_grad()
+            here = places(update, shape)
+            x = between_positions(features(weights, collapsed(levels)), here)
+            parts = (
+                self_similarity(x, between_positions(of_content, here)),
+                relaxed(cosine_distances(x, of_style)),
+                moments(x, of_style),
+                palette(x, of_style),
+            )
+            content_loss, transport, spread, colours = parts
+            style_loss = transport + spread + colours / max(alpha, 1)
+            total = (alpha * content_loss + style_loss) / (alpha + 2)
+            total.backward()
+            optimizer.step()
+            history.append([float(one.detach()) for one in (total, *parts)])
+        canvas = collapsed([level.detach() for level in levels])
+        alpha = alpha / 2
+    return history
