@@ -260,8 +260,9 @@ def prepared_of(
 ) -> Prepared:
     """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so.
 
-    Of each picture, the pixels count for its colours that count in its statistics of style: neither
-    transparent ones, nor those outside the mask of a region's style.
+    Of each style, the pixels count for its colours that count in its statistics: neither transparent
+    ones, nor those outside the mask of a region's style. Of the content, those count that get the style:
+    a region's style gets the colours that the content has in this region.
     """
     pictures, count = recipe.pictures, len(styles)
     if not finishing.recolors(pictures.colors):
@@ -271,7 +272,7 @@ def prepared_of(
         (*styles, *region_styles),
         pictures.colors,
         pictures.color_map,
-        opacity=None if controls is None else controls.opacity,
+        content_opacities=() if controls is None else _content_parts(controls),
         style_opacities=() if controls is None else controls.style_masks,
     )
     own, of_regions = seen.styles[:count], seen.styles[count:]
@@ -315,6 +316,7 @@ def _is_clipped(image: Image) -> bool:
 
 _antialiased = Jitted(antialiased, static_argnums=(1,))
 _recolored = Jitted(finishing.recolored, static_argnums=(2, 3))
+_content_parts = Jitted(regions.content_parts)
 
 
 class Finisher:
