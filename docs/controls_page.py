@@ -43,11 +43,31 @@ OPTIONS: Mapping[str, str] = {
 }
 COMMON = "--size 256 --quality draft"
 
+# Pictures by name that other words paint, or that have another size: the words before `-o NAME.jpg`.
+SMALL = "--size 192 --quality draft"
+OTHERS: Mapping[str, str] = {
+    "fine-strokes": f"stylize photo.jpg painting.jpg {SMALL} --style-scale 0.5",
+    "large-strokes": f"stylize photo.jpg painting.jpg {SMALL} --style-scale 2",
+    "taps": f"stylize photo.jpg painting.jpg {SMALL} "
+    "--style-layer relu1_1=pebbles.jpg --style-layer relu2_1=pebbles.jpg",
+    "texture": "texture painting.jpg --recipe gram --size 192x128",
+    "tile": "texture pebbles.jpg --recipe gram --size 96 --tile-seamless",
+    "mixed": "stylize painting.jpg pebbles.jpg --recipe gatys-pytorch --size 128 --steps 100 "
+    "--content-weight 0 --style-layer relu1_1=500 --style-layer relu2_1=500 "
+    "--colors content --set pictures.color_map=pca",
+    "two-stages": f"stylize photo.jpg mixed.jpg {SMALL}",
+}
+# The pictures of a strip, side by side: a name for each value of `--strength`.
+STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+STRIP = "strengths"
+
 
 def command(name: str) -> str:
     """Return the command that paints a picture, as it stands on the page."""
-    words = ["nst-jax", "stylize", *FILES, COMMON, OPTIONS[name], "-o", f"{name}.jpg"]
-    return " ".join(filter(None, words))
+    words = OTHERS.get(name) or " ".join(
+        filter(None, ["stylize", *FILES, COMMON, OPTIONS.get(name, "")])
+    )
+    return f"nst-jax {words} -o {name}.jpg"
 
 
 def mask(name: str) -> Image.Image:

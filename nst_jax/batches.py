@@ -397,6 +397,7 @@ def _resized(
             sides[style],
             recipe,
             region_styles=[image.shape[:2] for image in others],
+            protected=given is not None and given.protect is not None,
         )
         for content, style in pairs
     }

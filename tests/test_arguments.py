@@ -32,7 +32,7 @@ def test_every_flag_with_a_key_is_a_flag_and_its_key_a_recipes():
         ({"tile": "auto"}, {"tile": None}),
         ({"values": ("network.tile=160",), "tile": "auto"}, {"tile": None}),
         ({"values": ("terms.style_weight=5",), "style_weight": 3.0}, {"style_weight": 3.0}),
-        ({"style_weight": 3.0, "strength": 0.75}, {"style_weight": 30.0}),
+        ({"style_weight": 3.0, "strength": 0.0}, {"style_weight": 0.03}),
         ({"size": "64"}, {"size": 64}),
         ({"size": "64", "style_size": "as-is"}, {"size": 64, "style_size": sizes.AsIs()}),
         (
