@@ -4,6 +4,7 @@ python -m docs.controls_page [NAME ...]    # some minutes on two cores
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,11 +44,35 @@ OPTIONS: Mapping[str, str] = {
 }
 COMMON = "--size 256 --quality draft"
 
+# Pictures by name that other words paint, or that have another size: the words before `-o NAME.jpg`.
+SMALL = "--size 192 --quality draft"
+OTHERS: Mapping[str, str] = {
+    "fine-strokes": f"stylize photo.jpg painting.jpg {SMALL} --style-scale 0.5",
+    "large-strokes": f"stylize photo.jpg painting.jpg {SMALL} --style-scale 2",
+    "taps": f"stylize photo.jpg painting.jpg {SMALL} "
+    "--style-layer relu1_1=pebbles.jpg --style-layer relu2_1=pebbles.jpg",
+    "texture": "texture painting.jpg --recipe gram --size 192x128",
+    "tile": "texture pebbles.jpg --recipe gram --size 96 --tile-seamless",
+    "mixed": "stylize painting.jpg pebbles.jpg --recipe gatys-pytorch --size 128 --steps 100 "
+    "--content-weight 0 --content-layer relu2_1 --style-layer relu1_1=500 "
+    "--style-layer relu2_1=500 --colors content --set pictures.color_map=pca",
+    "two-stages": f"stylize photo.jpg mixed.jpg {SMALL}",
+}
+# A strip of pictures side by side, one for each value of `--strength`.
+STRIP, STRENGTHS = "strengths", (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def command_of_strength(value: float) -> str:
+    """Return the command that paints a picture of the strip."""
+    return f"nst-jax stylize photo.jpg painting.jpg {SMALL} --strength {value:g} -o {value:g}.jpg"
+
 
 def command(name: str) -> str:
     """Return the command that paints a picture, as it stands on the page."""
-    words = ["nst-jax", "stylize", *FILES, COMMON, OPTIONS[name], "-o", f"{name}.jpg"]
-    return " ".join(filter(None, words))
+    words = OTHERS.get(name) or " ".join(
+        filter(None, ["stylize", *FILES, COMMON, OPTIONS.get(name, "")])
+    )
+    return f"nst-jax {words} -o {name}.jpg"
 
 
 def mask(name: str) -> Image.Image:
@@ -59,21 +84,42 @@ def mask(name: str) -> Image.Image:
     return found.filter(ImageFilter.GaussianBlur(6))
 
 
-def paint(name: str) -> None:
-    """Paint one picture into the folder of the page."""
+def paint(*names: str) -> None:
+    """Paint pictures into the folder of the page, one after the other in one folder of inputs.
+
+    A later picture may be painted from an earlier one, as `two-stages` is from `mixed`.
+    """
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name_of_folder:
+        folder = Path(name_of_folder)
         for file in MASKS:
-            mask(file).save(Path(folder, file))
+            mask(file).save(folder / file)
         for file, sample in (FILES | OTHER_FILES).items():
-            Path(folder, file).write_bytes(nst.images.SAMPLES[sample].read_bytes())
-        words = [sys.executable, "-m", *command(name).replace("nst-jax", "nst_jax").split()]
-        environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
-        subprocess.run([*words, "--quiet"], cwd=folder, check=True, env=environment)
-        (FOLDER / f"{name}.jpg").write_bytes(Path(folder, f"{name}.jpg").read_bytes())
+            (folder / file).write_bytes(nst.images.SAMPLES[sample].read_bytes())
+        if (FOLDER / "mixed.jpg").exists():
+            shutil.copy(FOLDER / "mixed.jpg", folder)
+        for name in names:
+            sys.stderr.write(f"{name}\n")
+            if name == STRIP:
+                _paint_strip(folder)
+            else:
+                _run(command(name), folder)
+            shutil.copy(folder / f"{name}.jpg", FOLDER)
+
+
+def _paint_strip(folder: Path) -> None:
+    for value in STRENGTHS:
+        _run(command_of_strength(value), folder)
+    pictures = [nst.images.load(folder / f"{value:g}.jpg") for value in STRENGTHS]
+    strip = nst.images.sheets.side_by_side(pictures, [f"{value:g}" for value in STRENGTHS])
+    nst.images.save(folder / f"{STRIP}.jpg", strip)
+
+
+def _run(command: str, folder: Path) -> None:
+    words = [sys.executable, "-m", *command.replace("nst-jax", "nst_jax").split(), "--quiet"]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    subprocess.run(words, cwd=folder, check=True, env=environment)
 
 
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or OPTIONS:
-        sys.stderr.write(f"{chosen}\n")
-        paint(chosen)
+    paint(*(sys.argv[1:] or [*OPTIONS, *OTHERS, STRIP]))

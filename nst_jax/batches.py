@@ -376,21 +376,23 @@ def _recolored(
     """Return what is prepared of each picture, with its controls, and recoloured if the recipe says so.
 
     Pictures with the same content and styles share recoloured styles, unless they have transparent
-    parts, whose colours do not count, and which may differ between them.
+    parts or regions, which decide on the pixels whose colours count, and may differ between them.
     """
     known: dict[tuple[int, int], prepare.Prepared] = {}
     found = []
     for pair, own in zip(pairs, given, strict=True):
         content, styles, scales, _, region_styles, _ = resized[pair]
         controls = own and controls_of(own, scales[-1].shape, scales[-1].style_shapes)
-        transparent = own is not None and (own.opacity is not None or bool(own.style_opacities))
-        if pair in known and not transparent:
+        parts = own is not None and (
+            own.opacity is not None or bool(own.style_opacities) or bool(own.regions)
+        )
+        if pair in known and not parts:
             found.append(known[pair]._replace(controls=controls))
             continue
         one = prepare.prepared_of(
             content, styles, scales, recipe, region_styles=region_styles, controls=controls
         )
-        if not transparent:
+        if not parts:
             known[pair] = one
         found.append(one)
     return found
@@ -417,6 +419,7 @@ def _resized(
             sides[style],
             recipe,
             region_styles=[image.shape[:2] for image in others],
+            protected=given is not None and given.protect is not None,
         )
         for content, style in pairs
     }

@@ -456,6 +456,7 @@ def _planned(
         [style.shape[:2] for style in styles],
         recipe,
         region_styles=[] if given is None else given.style_shapes,
+        protected=given is not None and given.protect is not None,
     )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     return plan_scales(recipe, scales, mesh=mesh, device=capacity.device_of(params))
@@ -588,7 +589,7 @@ def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
     (height, width), (h, w) = plan.scales[-1].shape, scales[-1].shape
     raise ValueError(
         f"`plan`: was made for a canvas of {width}x{height} px, but these pictures need {w}x{h} px, or "
-        "other styles or scales; make a plan for pictures of these sizes"
+        "other styles, scales, regions or protection; make a plan for these"
     )
 
 

@@ -36,6 +36,7 @@ class Scale(NamedTuple):
     style_shapes: tuple[Shape, ...]  # (height, width) of each style picture, then of each region's
     steps: int  # number of updates
     regions: int = 1  # number of regions with styles of their own, plus 1 for the default style
+    protected: bool = False  # whether a part of the content is protected
 
 
 class Prepared(NamedTuple):
@@ -142,6 +143,7 @@ def scales_of(
     recipe: Recipe,
     *,
     region_styles: Sequence[Shape] = (),
+    protected: bool = False,
 ) -> tuple[Scale, ...]:
     """Return the scales of a run on pictures of these original sizes.
 
@@ -150,6 +152,7 @@ def scales_of(
       styles: (height, width) of each style.
       recipe: the recipe whose size rules and schedule apply.
       region_styles: (height, width) of the style of each region.
+      protected: whether a part of the content is protected, which takes memory.
 
     Returns:
       The scales, coarse to fine.
@@ -170,7 +173,8 @@ def scales_of(
     scales = scales_up_to(
         shapes[0][0], [style for _, style in shapes], recipe, originals=(content, everything)
     )
-    return tuple(scale._replace(regions=1 + len(region_styles)) for scale in scales)
+    count = 1 + len(region_styles)
+    return tuple(scale._replace(regions=count, protected=protected) for scale in scales)
 
 
 def scales_up_to(
@@ -235,7 +239,13 @@ def prepare_pictures(
     content, styles = _checks.image("content", content), _checks.one_or_several("style", style)
     others = [] if given is None else [region.style for region in given.regions]
     sides = [[picture.shape[:2] for picture in some] for some in (styles, others)]
-    scales = scales_of(content.shape[:2], sides[0], recipe, region_styles=sides[1])
+    scales = scales_of(
+        content.shape[:2],
+        sides[0],
+        recipe,
+        region_styles=sides[1],
+        protected=given is not None and given.protect is not None,
+    )
     shapes = scales[-1].style_shapes
     return prepared_of(
         resized(content, scales[-1].shape, recipe),
@@ -260,8 +270,9 @@ def prepared_of(
 ) -> Prepared:
     """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so.
 
-    Of each picture, the pixels count for its colours that count in its statistics of style: neither
-    transparent ones, nor those outside the mask of a region's style.
+    Of each style, the pixels count for its colours that count in its statistics: neither transparent
+    ones, nor those outside the mask of a region's style. Of the content, those count that get the
+    style: a region's style gets the colours that the content has in this region.
     """
     pictures, count = recipe.pictures, len(styles)
     if not finishing.recolors(pictures.colors):
@@ -271,7 +282,7 @@ def prepared_of(
         (*styles, *region_styles),
         pictures.colors,
         pictures.color_map,
-        opacity=None if controls is None else controls.opacity,
+        content_opacities=() if controls is None else _content_parts(controls),
         style_opacities=() if controls is None else controls.style_masks,
     )
     own, of_regions = seen.styles[:count], seen.styles[count:]
@@ -315,6 +326,7 @@ def _is_clipped(image: Image) -> bool:
 
 _antialiased = Jitted(antialiased, static_argnums=(1,))
 _recolored = Jitted(finishing.recolored, static_argnums=(2, 3))
+_content_parts = Jitted(regions.content_parts)
 
 
 class Finisher:

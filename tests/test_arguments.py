@@ -32,7 +32,11 @@ def test_every_flag_with_a_key_is_a_flag_and_its_key_a_recipes():
         ({"tile": "auto"}, {"tile": None}),
         ({"values": ("network.tile=160",), "tile": "auto"}, {"tile": None}),
         ({"values": ("terms.style_weight=5",), "style_weight": 3.0}, {"style_weight": 3.0}),
-        ({"style_weight": 3.0, "strength": 0.75}, {"style_weight": 30.0}),
+        ({"style_weight": 3.0, "strength": 0.0}, {"style_weight": 0.03}),
+        (
+            {"values": ("pictures.color_map=pca",), "colors": "content"},
+            {"colors": "content", "color_map": "pca"},
+        ),
         ({"size": "64"}, {"size": 64}),
         ({"size": "64", "style_size": "as-is"}, {"size": 64, "style_size": sizes.AsIs()}),
         (
@@ -74,6 +78,11 @@ def test_nothing_is_the_default():
         ({"optimizer": "lbfgs"}, "`clip`: LBFGS "),
         ({"style_layer": ("relu9_1",)}, "`style_layer`: "),
         ({"strength": 2.0}, "`strength`: expected 0 to 1"),
+        (
+            {"values": ("terms.style_weight=1 terms.tv_weight=2",)},
+            "`values`: 'terms.style_weight=1 terms.tv_weight=2' sets terms.tv_weight too, after a "
+            "space; write `--set` before each",
+        ),
         (
             {"recipe": "gram", "quality": "god"},
             "`quality`: there is no quality 'god'; did you mean 'good'?",

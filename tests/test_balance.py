@@ -1,4 +1,4 @@
-"""Style against content in one unit, and `strength`."""
+"""Style against content in one unit."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from numpy.testing import assert_allclose
 import nst_jax as nst
 from nst_jax import recipes
 from nst_jax.recipes.balance import balance
-from nst_jax.recipes.changes import with_strength
 from tests import small
 
 
@@ -74,16 +73,3 @@ def test_no_content_is_an_infinite_balance():
 )
 def test_losses_in_other_units_have_no_balance(loss):
     assert balance(small.shallow(**loss)) is None
-
-
-@pytest.mark.parametrize(("strength", "factor"), [(0.0, 0.01), (0.5, 1.0), (0.75, 10), (1.0, 100)])
-def test_strength_multiplies_the_style(strength, factor):
-    changed = with_strength(recipes.GRAM, strength)
-    assert_allclose(balance(changed), factor * balance(recipes.GRAM), rtol=1e-6)
-    assert changed.terms.content_weight == recipes.GRAM.terms.content_weight
-
-
-@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
-def test_a_strength_beyond_the_dial_is_refused(strength):
-    with pytest.raises(ValueError, match="`strength`: expected"):
-        with_strength(recipes.DEFAULT, strength)

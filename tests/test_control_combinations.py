@@ -14,11 +14,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import controls, images, prepare, recipes, texturing
+from nst_jax import batches, controls, images, prepare, recipes, texturing
 from nst_jax.app import controls as files_of_controls
 from nst_jax.app import preview
 from nst_jax.app.controls import why_transparent_counts
 from nst_jax.controls import Protect, Region, color, finishing
+from nst_jax.controls.given import BatchControls
 from nst_jax.recipes import sizes
 from tests import small
 from tests.shell import caller, refused
@@ -186,6 +187,75 @@ def test_a_batch_recolours_each_picture_by_its_own_opacity(params, photo, night)
         one = nst.stylize(params, photo, night, recipe=TINY, colors="content", opacity=own)
         assert_allclose(image, one, atol=2e-4)
     assert np.abs(np.asarray(many[0]) - np.asarray(many[2])).max() > 1e-3
+
+
+# --- Colours of regions ---------------------------------------------------------------------------
+
+
+def numpy_moments(picture, mask):
+    """Return mean and covariance of the colours of a picture, each pixel counted by a mask."""
+    weights = (mask / mask.sum()).reshape(-1)
+    colours = picture.reshape(-1, 3).astype(np.float64)
+    mean = weights @ colours
+    return mean, (weights[:, None] * (colours - mean)).T @ (colours - mean)
+
+
+def mild(picture):
+    """Return a picture of little contrast, so that recoloured styles need no clipping."""
+    return (0.45 + 0.1 * picture).astype(np.float32)
+
+
+def test_a_region_gets_the_colours_that_the_photo_has_there(photo, night, gravel):
+    content, part, opacity = mild(photo), 0.75 * box(), upper(HEIGHT, WIDTH)
+    given = controls.checked_controls(
+        content.shape[:2], [night.shape[:2]], regions=[Region(part, gravel)], opacity=opacity
+    )
+    recipe = TINY.replace(colors="content")
+    found = prepare.prepare_pictures(content, night, recipe, given)
+    expected = numpy_moments(content, (1 - part) * opacity), numpy_moments(content, part * opacity)
+    for style, moments in zip((*found.styles, *found.region_styles), expected, strict=True):
+        whole = np.ones(style.shape[:2])
+        for one, other in zip(numpy_moments(np.asarray(style), whole), moments, strict=True):
+            assert_allclose(one, other, atol=1e-4)
+    # The two parts of the photo differ in their colours, so the test above tells them apart.
+    assert np.abs(expected[0][0] - expected[1][0]).max() > 2e-3
+
+
+def test_luminance_is_matched_within_the_region(photo, night, gravel):
+    given = controls.checked_controls(
+        photo.shape[:2], [night.shape[:2]], regions=[Region(box(), gravel)]
+    )
+    recipe = TINY.replace(colors="luminance")
+    found = prepare.prepare_pictures(mild(photo), night, recipe, given)
+    inside = np.asarray(found.content)[4:20, 10:40]
+    assert_allclose(np.mean(found.region_styles[0]), inside.mean(), atol=1e-4)
+    assert_allclose(np.std(found.region_styles[0]), inside.std(), atol=1e-3)
+
+
+def test_regions_that_cover_everything_leave_the_other_style_finite(photo, night, gravel):
+    everything = np.ones((HEIGHT, WIDTH), np.float32)
+    given = controls.checked_controls(
+        photo.shape[:2], [night.shape[:2]], regions=[Region(everything, gravel)]
+    )
+    found = prepare.prepare_pictures(photo, night, TINY.replace(colors="content"), given)
+    plain = prepare.prepare_pictures(photo, night, TINY.replace(colors="content"))
+    assert_allclose(found.styles[0], plain.styles[0], atol=1e-5)
+
+
+def test_a_batch_recolours_each_picture_by_its_own_region(photo, night, gravel):
+    masks = np.stack([upper(HEIGHT, WIDTH), 1 - upper(HEIGHT, WIDTH)])
+    recipe = TINY.replace(colors="content")
+    members = batches.members_of(
+        [photo], night, recipe, given=BatchControls(regions=[Region(masks, gravel)])
+    )
+    for member, mask in zip(members, masks, strict=True):
+        given = controls.checked_controls(
+            photo.shape[:2], [night.shape[:2]], regions=[Region(mask, gravel)]
+        )
+        alone = prepare.prepare_pictures(photo, night, recipe, given)
+        assert_allclose(member.prepared.region_styles[0], alone.region_styles[0], atol=1e-6)
+    first, second = (np.asarray(member.prepared.region_styles[0]) for member in members)
+    assert np.abs(first - second).max() > 1e-2
 
 
 # --- Styles of single taps ------------------------------------------------------------------------

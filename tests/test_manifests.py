@@ -135,6 +135,12 @@ BAD = {
         "`overrides`",
         "descent.steps",
     ),
+    "two overrides": (
+        [HEAD, "photo.png,art.png,,,descent.steps=2 terms.tv_weight=3"],
+        "row 1",
+        "`overrides`",
+        "sets terms.tv_weight too, after a space; write semicolons between them",
+    ),
     "no override": ([HEAD, "photo.png,art.png,,,steps"], "row 1", "`overrides`", "KEY=VALUE"),
     "share": ([HEAD, "photo.png,art.png:1;other.png,,,"], "row 1", "'other.png' has no share"),
     "shares": ([HEAD, 'photo.png,art.png,,,"terms.style_shares=1.0,2.0"'], "row 1", "2 pictures"),

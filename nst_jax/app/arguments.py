@@ -1,6 +1,7 @@
 """Turn values of command-line flags into recipes, style shares and initial pictures."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,8 @@ def recipe_of(changes: Changes) -> Recipe:
     """
     recipe = recipes.DEFAULT if changes.recipe is None else named_or_read(changes.recipe)
     if changes.values:
+        if changes.colors is not None:  # before the values, which may say how these colours are made
+            recipe = _with_flag(recipe, "colors", KEYS["colors"], changes.colors)
         recipe = toml.with_values(recipe, by_key(changes.values))
     if changes.optimizer is not None:
         optimizer = _optimizer(changes.optimizer, recipe.descent.coordinates)
@@ -315,14 +318,24 @@ def _text_of(path: Path) -> str:
         raise ValueError(f"`recipe`: '{path}' is not UTF-8 text; a recipe is a TOML file") from None
 
 
+# A key of a recipe after a space within a value, as in `terms.style_weight=1 terms.tv_weight=2`.
+SECOND_KEY = re.compile(r"\s((?:pictures|network|terms|descent)\.[\w.]+)\s*=")
+
+
 def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]:
     """Parse KEY=VALUE texts into a dict of key to text; of equal keys the last one counts.
 
     Raises:
-      ValueError: naming the argument, for text without a key or without `=`.
+      ValueError: naming the argument, for text without a key or without `=`, and for several settings
+        with spaces between them, which would be read as one.
     """
     found: dict[str, str] = {}
     for value in values:
+        if (second := SECOND_KEY.search(value)) is not None:
+            how = "`--set` before each" if argument == "values" else "semicolons between them"
+            raise ValueError(
+                f"`{argument}`: {value!r} sets {second[1]} too, after a space; write {how}"
+            )
         key, equals, text = value.partition("=")
         if not (key.strip() and equals):
             raise ValueError(

@@ -301,7 +301,13 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
     }
     if shapes:
         others = controlling.shapes_of_styles(chosen, shapes[1:])
-        scales = prepare.scales_of(shapes[0], shapes[1:], recipe, region_styles=others)
+        scales = prepare.scales_of(
+            shapes[0],
+            shapes[1:],
+            recipe,
+            region_styles=others,
+            protected=chosen["protect"] is not None,
+        )
         decoding = [*(glance.memory for glance in seen), *[0] * len(others)]
         files = memory_of_files([*shapes, *others], decoding, scales[-1], recipe)
         planned = plan_scales(recipe, scales, files=files, unread=True, **options)
@@ -387,15 +393,21 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     """Return the checked job of the batch that the options describe."""
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
+    wanted = rows.requested_rows(contents, **chosen)
+    wanted = rows.with_tap_files(wanted, arguments.tap_files(chosen["style_layer"]))
+    controlling.check_files(chosen)
+
+    def check(recipe: Recipe) -> None:
+        _seed(chosen, recipe)
+        controlling.check_planned(chosen, recipe)
+
     return batch_job.batch_job(
-        rows.with_tap_files(
-            rows.requested_rows(contents, **chosen), arguments.tap_files(chosen["style_layer"])
-        ),
+        rows.with_controls(wanted, chosen),
         _changes(chosen),
         chosen["output"],
         chosen["suffix"],
         start=None if init_file else init,
-        check=lambda recipe: _seed(chosen, recipe),
+        check=check,
         mesh=mesh,
         here=chosen["runner"] != "ray",
         inputs=[*contents, *_other_inputs(chosen, init_file)],
@@ -456,12 +468,15 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
-    check_outputs(outputs, [content, *paths, *_other_inputs(chosen, init_file)])
+    others = [*_other_inputs(chosen, init_file), *controlling.files_of(chosen)]
+    check_outputs(outputs, [content, *paths, *others])
+    read = [images.read(path, argument="style") for path in paths]
     return sweeps.sweep_job(
         images.read(content, argument="content"),
-        [images.read(path, argument="style") for path in paths],
+        read,
         arguments.with_start(recipe, init),
         {name: chosen[name] for name in sweeps.TITLES if chosen[name] is not None},
+        controls=controlling.read_controls(chosen, read),
         output=output,
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],

@@ -15,6 +15,7 @@ from nst_jax.control_checks import check_controls, style_loss_of_all_positions
 from nst_jax.controls import Protect, Region, masks, regions, regions_of_maps
 from nst_jax.controls.given import Given, check_amount, checked_controls
 from nst_jax.images import Picture
+from nst_jax.images.folders import pictures_in
 from nst_jax.recipes.recipe import Recipe
 
 
@@ -24,6 +25,12 @@ class ReadControls(NamedTuple):
     regions: tuple[Region, ...] = ()
     protect: Protect | None = None
     files: Mapping[str, Picture] = {}  # by role: region_1_mask, region_1_style, protect ...
+
+    def region_styles(self, styles: Sequence[Picture]) -> list[Picture]:
+        """Return the picture of each region's style: with maps, the run's only style for each."""
+        if "map_of_style" in self.files:
+            return list(styles[:1]) * len(self.regions)
+        return [self.files[f"region_{number}_style"] for number in range(1, len(self.regions) + 1)]
 
     def facts(self) -> dict[str, Any]:
         """Return the numbers of the controls for a picture's metadata; empty if there are none."""
@@ -45,6 +52,8 @@ def numbers_of(
 def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
     """Return the paths of the files of regions and protection, by the keys of `ReadControls.files`."""
     found: dict[str, Path] = {}
+    if chosen["region_maps"]:
+        found["map_of_content"], found["map_of_style"] = chosen["region_maps"]
     named: Sequence[RegionFiles] = chosen["regions"]
     for number, region in enumerate(named, 1):
         found |= {f"region_{number}_mask": region.mask, f"region_{number}_style": region.style}
@@ -78,7 +87,77 @@ def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | No
     protect = chosen["protect"]
     if protect is not None:
         protect = protect._replace(mask=protect.mask.absolute())
-    return {"regions": tuple(regions), "protect": protect}
+    maps = tuple(path.absolute() for path in chosen["region_maps"])
+    return {"regions": tuple(regions), "region_maps": maps, "protect": protect}
+
+
+def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path]) -> dict[str, Any]:
+    """Return the options of regions and protection for one picture of many.
+
+    Where an option names a folder in place of a mask or a map, the picture's mask is the file in this
+    folder that is named as its content, up to the suffix; a style's map is named as the style.
+
+    Args:
+      chosen: the values of the options `regions`, `region_maps` and `protect`.
+      content: the path of the content.
+      styles: the paths of the styles.
+
+    Raises:
+      ValueError: if a folder has no mask for the picture, or several.
+    """
+    regions = [
+        region._replace(mask=_in_folder(region.mask, content, "regions"))
+        for region in chosen.get("regions") or ()
+    ]
+    maps = tuple(
+        _in_folder(path, picture, "region_maps")
+        for path, picture in zip(
+            chosen.get("region_maps") or (), (content, styles[0]), strict=False
+        )
+    )
+    protect: ProtectFile | None = chosen.get("protect")
+    if protect is not None:
+        protect = protect._replace(mask=_in_folder(protect.mask, content, "protect"))
+    return {"regions": tuple(regions), "region_maps": maps, "protect": protect}
+
+
+def _in_folder(path: Path, picture: Path, argument: str) -> Path:
+    """Return the picture in folder `path` that has the name of another; a path of no folder itself."""
+    if not path.is_dir():
+        return path
+    found = [one for one in pictures_in(path, argument=argument) if one.stem == picture.stem]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = " and ".join(one.name for one in found)
+        raise ValueError(
+            f"`{argument}`: folder '{path}' has several masks for '{picture}': {names}; leave one"
+        )
+    raise ValueError(
+        f"`{argument}`: folder '{path}' has no mask for '{picture}'; add '{picture.stem}.png', or list "
+        "the pictures in a manifest, where the cells of this row may be empty"
+    )
+
+
+def check_files(chosen: Mapping[str, Any]) -> None:
+    """Refuse masks that many pictures share, if they cannot be read or are no masks.
+
+    Raises:
+      ValueError: as in `read_controls`.
+    """
+    for region in chosen.get("regions") or ():
+        for path in (region.mask, region.style_mask):
+            if path is not None and not path.is_dir():
+                mask_of(images.read(path, argument="regions"), "regions")
+        images.glance(region.style, argument="regions")
+    for path in chosen.get("region_maps") or ():
+        if not path.is_dir():
+            images.glance(path, argument="region_maps")
+    protect: ProtectFile | None = chosen.get("protect")
+    if protect is not None:
+        check_amount("protect", protect.amount)
+        if not protect.mask.is_dir():
+            mask_of(images.read(protect.mask, argument="protect"), "protect")
 
 
 def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadControls:
@@ -97,14 +176,17 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
     files: dict[str, Picture] = {}
     found: list[Region] = []
     if maps:
-        if named:
-            raise ValueError(
-                "`region_maps`: has all regions of a picture; omit it, or omit `--region`"
-            )
+        check_alone(chosen)
         found = _regions_of_maps(maps, styles, files)
     for number, region in enumerate(named, 1):
         found.append(_region(region, f"region_{number}", files))
     return ReadControls(tuple(found), None if protect is None else _protect(protect, files), files)
+
+
+def check_alone(chosen: Mapping[str, Any]) -> None:
+    """Refuse maps, which have all regions of a picture, beside regions with masks of their own."""
+    if chosen.get("region_maps") and chosen.get("regions"):
+        raise ValueError("`region_maps`: has all regions of a picture; omit it, or omit `--region`")
 
 
 def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
@@ -133,6 +215,7 @@ def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list
       styles: (height, width) of the styles of the job.
     """
     if maps := chosen.get("region_maps"):
+        _check_one_style(len(styles))
         here, there = (images.load(path, argument="region_maps") for path in maps)
         unread = np.zeros((1, 1, 3), np.float32)
         return [styles[0]] * len(regions_of_maps(here, there, unread, argument="region_maps"))
@@ -140,14 +223,18 @@ def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list
     return [images.glance(region.style, argument="regions").shape for region in named]
 
 
+def _check_one_style(count: int) -> None:
+    if count > 1:
+        raise ValueError(
+            f"`region_maps`: the second map is drawn over one style, and {count} are given; name one, "
+            "or use `--region` with the style of each region"
+        )
+
+
 def _regions_of_maps(
     maps: Sequence[Path], styles: Sequence[Picture], files: dict[str, Picture]
 ) -> list[Region]:
-    if len(styles) > 1:
-        raise ValueError(
-            f"`region_maps`: the second map is drawn over one style, and {len(styles)} are given; name "
-            "one, or use `--region` with the style of each region"
-        )
+    _check_one_style(len(styles))
     here, there = (images.read(path, argument="region_maps") for path in maps)
     files |= {"map_of_content": here, "map_of_style": there}
     style = styles[0].image

@@ -1,5 +1,6 @@
 """Show what a command is about to paint: device, weights, recipe, pictures, memory, notes."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,10 @@ from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
 from nst_jax.prepare import Scale, notes_on_enlarged_styles
+from nst_jax.recipes.balance import balance
+from nst_jax.recipes.presets import PRESETS
 from nst_jax.recipes.recipe import Recipe, Terms
+from nst_jax.recipes.strength import strength_of
 
 
 def introduce(
@@ -90,6 +94,27 @@ def style_scale_notes(
     return [
         as_flags(note) for note in notes_on_enlarged_styles(originals, scale.style_shapes, recipe)
     ]
+
+
+def weight_line(recipe: Recipe) -> dict[str, str]:
+    """Return a line on the style weight, if it differs from that of the preset with the recipe's name.
+
+    It has the factor, the value of `--strength` with this factor, and the balance of style to content
+    where the recipe's losses have one.
+    """
+    preset = PRESETS.get(recipe.name)
+    if preset is None or not (preset.terms.style_weight and preset.terms.content_weight):
+        return {}
+    factor = float(recipe.terms.style_weight / preset.terms.style_weight)
+    if recipe.terms.content_weight:
+        factor *= float(preset.terms.content_weight / recipe.terms.content_weight)
+    if math.isclose(factor, 1, rel_tol=1e-9) or not (factor and recipe.terms.content_weight):
+        return {}
+    words = f"{factor:.3g} times the recipe's own, against the content"
+    if 0 <= (dial := strength_of(factor)) <= 1:
+        words += f" (strength {dial:.2g})"
+    found = balance(recipe)
+    return {"style weight": words + ("" if found is None else f"; style to content {found:.3g}:1")}
 
 
 def finishing_lines(recipe: Recipe) -> dict[str, str]:

@@ -106,13 +106,17 @@ def picture_job(
     given, notes = given_of(controls, content, styles, recipe)
     check_controls(given, recipe)
     others = [] if given is None else given.style_shapes
-    scales = prepare.scales_of(content.image.shape[:2], shapes, recipe, region_styles=others)
+    scales = prepare.scales_of(
+        content.image.shape[:2],
+        shapes,
+        recipe,
+        region_styles=others,
+        protected=controls.protect is not None,
+    )
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
     if sized is not None:
         sized(recipe, scales[-1].shape, given)
-    of_regions = [one for role, one in controls.files.items() if role.endswith("_style")]
-    if len(of_regions) < len(others):  # regions from maps: each has the run's only style
-        of_regions = list(styles) * len(others)
+    of_regions = controls.region_styles(styles)
     pictures = (content, *styles, *of_regions)
     plan = plan_scales(
         recipe,

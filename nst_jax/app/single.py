@@ -20,6 +20,7 @@ from nst_jax.app.introduction import (
     share_words,
     size_words,
     style_scale_notes,
+    weight_line,
 )
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
@@ -477,6 +478,7 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
         "recipe": f"{recipe.name}, {facts['steps']} updates",
         "precision": plan_report.precision_line(job.plan, job.resume),
     }
+    lines |= weight_line(recipe)
     bands = job.plan.bands()
     if bands is not None:
         lines["bands"] = f"{bands.count} devices, {bands.band_height} rows each or fewer"

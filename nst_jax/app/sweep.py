@@ -17,16 +17,18 @@ import numpy as np
 
 from nst_jax import _checks, _files, images, prepare, provenance, vgg
 from nst_jax._types import Params
-from nst_jax.app.controls import why_transparent_counts
+from nst_jax.app.controls import ReadControls, given_of
 from nst_jax.app.introduction import finishing_lines, introduce, style_scale_notes
 from nst_jax.app.job import Job
+from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import memory_line, precision_line, px
 from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import where_instead, write_picture
 from nst_jax.batches import members_of, paint_batch
-from nst_jax.controls.given import BatchControls
+from nst_jax.control_checks import check_controls, notes_on_regions
+from nst_jax.controls.given import BatchControls, Given
 from nst_jax.descent import intervals_of
 from nst_jax.images import sheets
 from nst_jax.provenance import roles
@@ -74,6 +76,9 @@ class SweepJob(Job):
       labels: for each canvas, row by row, its swept values as text.
       plan: the plan of one group; the grid is painted in groups of equal size. The swept numbers of its
         recipe are arrays with one number for each canvas of the whole grid.
+      controls: regions and protection, the same for all canvases.
+      given: these with the opacities of the pictures, checked; None if there is nothing of the sort.
+      notes: what the user should know about them.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
     """
@@ -84,6 +89,9 @@ class SweepJob(Job):
     columns: Axis
     labels: tuple[str, ...]
     plan: Plan
+    controls: ReadControls = ReadControls()
+    given: Given | None = None
+    notes: tuple[str, ...] = ()
     output: Path
     overwrite: bool = True
 
@@ -273,6 +281,7 @@ def sweep_job(
     recipe: Recipe,
     values: Mapping[str, Any],
     *,
+    controls: ReadControls | None = None,
     chunk: int | None = None,
     devices: Devices = None,
     bands: int = 1,
@@ -285,6 +294,7 @@ def sweep_job(
       styles: the style picture, or several to blend.
       recipe: the recipe with every flag applied except those in `values`.
       values: maps keys of `TITLES` to numbers, and "layers" to the text of `--layers`.
+      controls: regions and protection, as they were read; None if there are none.
       chunk: largest number of canvases painted at once; None is as many as fit into memory and still
         gain speed.
       devices: the devices that share the canvases, as in `nst_jax.stylize_many`.
@@ -300,7 +310,16 @@ def sweep_job(
         raise ValueError("`style_weight`: is 0, so the content weight has no ratio to it")
     recipe = check(with_swept_values(recipe, axes, rows, columns))
     shapes = [style.image.shape[:2] for style in styles]
-    scales = prepare.scales_of(content.image.shape[:2], shapes, recipe)
+    controls = ReadControls() if controls is None else controls
+    given, notes = given_of(controls, content, styles, recipe)
+    check_controls(given, recipe)
+    scales = prepare.scales_of(
+        content.image.shape[:2],
+        shapes,
+        recipe,
+        region_styles=[] if given is None else given.style_shapes,
+        protected=controls.protect is not None,
+    )
     mesh = sharding.mesh_of_batch(devices, bands)
     labels = _labels(rows, columns)
     group = worthwhile_divisor(
@@ -316,6 +335,9 @@ def sweep_job(
         columns=columns,
         labels=labels,
         plan=plan_scales(recipe, scales, mesh=mesh, pictures=group, chunk=chunk),
+        controls=controls,
+        given=given,
+        notes=tuple(notes),
         **options,
     )
 
@@ -349,17 +371,17 @@ def paint_sweep(
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
     styles = [[style.image for style in job.styles]]  # a single entry serves all canvases
-    alpha, opacities = job.content.alpha, [style.alpha for style in job.styles]
-    if why_transparent_counts(plan.recipe):
-        alpha, opacities = None, []  # such a loss sees transparent parts as white
-    transparent = any(one is not None for one in opacities)
+    given = Given() if job.given is None else job.given
+    opacities = [list(given.style_opacities)] if given.style_opacities else None
     members = members_of(
         job.content.image,
         styles,
         plan.recipe,
         init=start,
-        given=BatchControls(opacity=alpha, style_opacity=[opacities] if transparent else None),
+        given=BatchControls(given.regions or None, given.protect, given.opacity, opacities),
     )
+    for note in notes_on_regions(members[0].prepared, plan.recipe):  # raises for an empty region
+        display.say(f"note: {as_flags(note)}")
     work = [GroupWork(size, plan.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
         progress = BatchProgress(work, compiling, display)
@@ -398,7 +420,15 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
         weights=weights._asdict(),
         lines=lines | {"memory": memory_line(job.plan)},
         recipes=[recipe],
-        notes=style_scale_notes(job.styles, job.plan.scales[-1], recipe),
+        notes=[
+            *job.notes,
+            *style_scale_notes(
+                job.styles,
+                job.plan.scales[-1],
+                recipe,
+                of_regions=[] if job.given is None else job.given.style_shapes,
+            ),
+        ],
     )
 
 
@@ -457,7 +487,12 @@ def facts_of(
     """
     inputs = roles(job.content, job.styles, job.init_file)
     facts = provenance.of_run(
-        job.plan.requested, job.plan.scales, seed=job.seed, inputs=inputs, weights=weights
+        job.plan.requested,
+        job.plan.scales,
+        seed=job.seed,
+        inputs=inputs | dict(job.controls.files),
+        weights=weights,
+        controls=job.controls.facts(),
     )
     axes = {"rows": job.rows, "columns": job.columns}
     return facts | {

@@ -55,7 +55,7 @@ def recolored(
     colors: str,
     color_map: str,
     *,
-    opacity: Any = None,
+    content_opacities: Sequence[Any] = (),
     style_opacities: Sequence[Any] = (),
 ) -> Seen:
     """Return the pictures that the network is to see, recoloured before a run.
@@ -67,24 +67,28 @@ def recolored(
         colours; "luminance" makes all pictures grey, and gives each style the mean and standard
         deviation of the content's luminance; the others change nothing here.
       color_map: the linear map of "content", a key of `color.MAPS`.
-      opacity: of the content, [h, w] in [0, 1]; transparent pixels count in no mean and covariance.
-        None: all pixels count.
-      style_opacities: likewise of each style; (): all pixels of all styles count.
+      content_opacities: for each style, how much each pixel of the content counts in the mean and
+        covariance that this style gets, [h, w] in [0, 1] or None, which counts all alike. Transparent
+        pixels count 0, and so do those outside the region of the style. (): all count for all styles.
+      style_opacities: likewise for each style, how much each of its own pixels counts.
 
     Returns:
       The pictures, those that were changed clipped to [0, 1].
     """
-    pairs = list(zip(styles, style_opacities or [None] * len(styles), strict=True))
+    all_count = [None] * len(styles)
+    triples = list(
+        zip(styles, style_opacities or all_count, content_opacities or all_count, strict=True)
+    )
     if colors == "content":
         found = [
-            with_colors_of(style, content, color_map, opacity=own, other_opacity=opacity)
-            for style, own in pairs
+            with_colors_of(style, content, color_map, opacity=own, other_opacity=part)
+            for style, own, part in triples
         ]
         return Seen(content, tuple(jnp.clip(style, 0.0, 1.0) for style in found))
     if colors == "luminance":
         found = [
-            matched_luminance(style, content, opacity=own, other_opacity=opacity)
-            for style, own in pairs
+            matched_luminance(style, content, opacity=own, other_opacity=part)
+            for style, own, part in triples
         ]
         return Seen(luminance(content), tuple(jnp.clip(style, 0.0, 1.0) for style in found))
     return Seen(content, tuple(styles))

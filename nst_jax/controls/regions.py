@@ -118,6 +118,27 @@ def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
     return jnp.concatenate([jnp.maximum(1 - total, 0), drawn / jnp.maximum(total, 1)], axis=-1)
 
 
+def content_parts(controls: Controls) -> tuple[Any, ...]:
+    """Return how much each pixel of the content belongs to each style, then to each region's style.
+
+    Transparent pixels belong to none. If regions cover the whole content, so that no pixel is left to
+    the style of the other pixels, all opaque pixels count for this style, which is not painted anyway.
+
+    Returns:
+      [h, w] in [0, 1] for each entry of `controls.style_masks`; None where all pixels count alike.
+    """
+    own = len(controls.style_masks) - controls.regions + 1
+    if controls.regions == 1:
+        return (controls.opacity,) * own
+    shares = shares_of_pixels(controls.masks)
+    if controls.opacity is not None:
+        shares = shares * controls.opacity[..., None]
+    rest, *others = jnp.moveaxis(shares, -1, 0)
+    opaque = jnp.ones_like(rest) if controls.opacity is None else controls.opacity
+    rest = jnp.where(jnp.sum(rest) > 0, rest, opaque)
+    return (*(rest,) * own, *others)
+
+
 def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Array]:
     """Return T of each region at the style taps, [h', w', r1], that of the default style first.
 

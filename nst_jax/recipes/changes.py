@@ -5,6 +5,7 @@ from typing import Any
 
 from nst_jax import _checks
 from nst_jax.recipes import presets, sizes
+from nst_jax.recipes import strength as dial
 from nst_jax.recipes.checking import check
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
@@ -39,17 +40,18 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
 
 
 def with_strength(recipe: Recipe, strength: float) -> Recipe:
-    """Return the recipe with its style weight multiplied by 100^(2 strength - 1).
+    """Return the recipe with its style weight multiplied so that equal steps of strength look equal.
 
     If the style loss seeks matches at the beginning of each scale, the content is kept by the picture
     for whose positions matches are searched, not by weights. So `terms.search_content`, the content's
     share in this picture, is changed instead of the style weight: to 1 at strength 0, to the recipe's
-    own value at 0.5, to 0 at strength 1, and linearly in between.
+    own value at 0.8, to 0 at strength 1, and linearly in between.
 
     Args:
       recipe: the recipe to change.
-      strength: 0 (a hundredth of the recipe's style weight) to 1 (a hundred times as much); 0.5 changes
-        nothing.
+      strength: from 0 (the photo with a hint of the style: a hundredth of the recipe's style weight) to
+        1 (the strongest that still shows the content); `recipes.strength.OWN`, 0.8, changes nothing.
+        `recipes.strength.factor_of` gives the factor.
 
     Returns:
       The recipe with another `style_weight`, or another `search_content`.
@@ -59,18 +61,16 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
 
     Example:
       >>> from nst_jax import recipes
-      >>> with_strength(recipes.TF, 0.75).terms.style_weight
-      0.1
+      >>> recipes.TF.terms.style_weight, with_strength(recipes.TF, 0.0).terms.style_weight
+      (0.01, 0.0001)
     """
-    _checks.number("strength", strength, least=0)
-    if strength > 1:
-        raise ValueError(f"`strength`: expected 0 to 1 (0.5 is the recipe's own), got {strength:g}")
+    dial.check(strength)
     if recipe.terms.searched:
         own = recipe.terms.search_content
-        low = 1 - (1 - own) * 2 * strength
-        content = low if strength < 0.5 else own * (2 - 2 * strength)
+        low = 1 - (1 - own) * strength / dial.OWN
+        content = low if strength < dial.OWN else own * (1 - strength) / (1 - dial.OWN)
         return recipe.replace(terms__search_content=content)
-    weight = recipe.terms.style_weight * 100.0 ** (2 * strength - 1)
+    weight = recipe.terms.style_weight * dial.factor_of(strength)
     return recipe.replace(terms__style_weight=weight)
 
 

@@ -127,6 +127,7 @@ def footprint_at(
         devices=devices,
         platform=platform,
         regions=scale.regions,
+        protected=scale.protected,
     )
 
 

@@ -155,6 +155,8 @@ def _refusal(
     others = [history] * bool(history)
     if scale.regions > 1 and fitting(smallest, scale._replace(regions=1)):
         others.append("fewer regions")
+    if scale.protected and fitting(smallest, scale._replace(protected=False)):
+        others.append("no protected part")
     others += [words for words, other in _smaller_but_different(smallest) if fitting(other)]
     changes = f"; these fit too, but paint another picture: {' or '.join(others)}" if others else ""
     shape = scale.shape
@@ -237,6 +239,7 @@ def largest_that_fits(
             devices=devices,
             platform=platform,
             regions=scale.regions,
+            protected=scale.protected,
         )
         return fits(footprint, available)
 

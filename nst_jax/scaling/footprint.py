@@ -25,6 +25,7 @@ from nst_jax.scaling.layer_table import (
     blocks_of,
     costs_of_losses,
     features_at,
+    held_taps,
     joint_content_costs,
     matching_costs,
     needed_for,
@@ -50,7 +51,8 @@ class Footprint:
         the largest style's statistics, or what the matting Laplacian or the guided filter of `realism`
         takes before or after that, whichever is most.
       state: canvases, the optimiser's state, and the copies that an update makes of them.
-      targets: the content's features and the targets of the style loss.
+      targets: the content's features and the targets of the style loss; the masks of regions, and of a
+        protected part with the content that is kept there.
       inputs: the contents and the styles, resized.
     """
 
@@ -83,6 +85,7 @@ def estimate_memory(
     devices: int = 1,
     platform: str | None = None,
     regions: int = 1,
+    protected: bool = False,
 ) -> Footprint:
     """Estimate the peak memory of a run before anything is compiled.
 
@@ -103,6 +106,7 @@ def estimate_memory(
         kernels, and its convolutions need other buffers; and a precision of `AUTO` is that of the
         platform.
       regions: number of regions with styles of their own, plus one for the region of the default style.
+      protected: whether a part of the content is protected.
 
     Returns:
       The `Footprint`: its parts, `total` and `per_pixel`.
@@ -134,9 +138,8 @@ def estimate_memory(
     recipe = recipe.resolved(platform)
     on_cpu = platform == "cpu"
     bands = planned_bands(shape, recipe, devices)
-    window = blocks_of(
-        tiles.window_of(shape, recipe.terms.taps, recipe.network, bands), recipe, regions
-    )
+    window_shape = tiles.window_of(shape, recipe.terms.taps, recipe.network, bands)
+    window = blocks_of(window_shape, recipe, regions, protected)
     own_shape = shape if bands is None else (bands.band_height, shape[1])
     state = _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices))
 
@@ -157,7 +160,7 @@ def estimate_memory(
             weights=_bytes_of_weights(window, recipe, on_cpu),
             activations=max(pictures * loop, measuring, filtering),
             state=pictures * state,
-            targets=pictures * _bytes_of_targets(own_shape, styles, recipe, regions),
+            targets=pictures * _bytes_of_targets(own_shape, styles, recipe, regions, protected),
             inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
         )
 
@@ -401,13 +404,17 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     return size_in_bytes((*leaves, *copies))
 
 
-def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe, regions: int) -> int:
+def _bytes_of_targets(
+    shape: Shape, styles: Sequence[Shape], recipe: Recipe, regions: int, protected: bool
+) -> int:
     """Return the bytes of the content's features and the targets of the style losses.
 
     If targets depend on the size of the style, each of the `style_shares` is counted as a style of the
-    largest size. With several regions, each has targets of its own, and a mask at each style tap.
+    largest size. With several regions, each has targets of its own, and a mask at each style tap. For a
+    protected part, there are the content and how much of it is kept, each of the canvas' shape, and the
+    content's features and weights at the tap where it is held.
     """
-    terms = recipe.terms
+    terms, held = recipe.terms, held_taps(recipe, protected)
     largest = max(styles, key=math.prod)
 
     def target(part: StylePart) -> Any:
@@ -415,15 +422,21 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe, reg
         return loss_costs.target(part.loss, features, styles=len(terms.style_shares))
 
     kept: tuple[list[Any], ...] = (
-        [features_at(tap, shape, recipe) for tap in terms.content_taps],
+        [features_at(tap, shape, recipe) for tap in dict.fromkeys((*terms.content_taps, *held))],
         list(map(target, terms.style_parts)) * regions,
     )
     found = size_in_bytes(kept)
-    if regions > 1:
-        masks = [features_at(tap, shape, recipe).shape[:2] for tap in terms.every_style_tap]
-        found += FLOAT32 * regions * sum(height * width for height, width in masks)
+    if regions > 1 or protected:
+        found += FLOAT32 * regions * _positions(terms.every_style_tap, shape, recipe)
+    if protected:
+        found += FLOAT32 * _positions(held, shape, recipe) + 2 * _bytes_of_picture(shape)
     if isinstance(terms.style_loss, losses.MatchingLoss):
         found += matching_costs(shape, styles, recipe).target_bytes
     if isinstance(terms.content_loss, losses.JointContentLoss):
         found += _bytes_of_picture(shape)  # `Targets.photo`
     return found
+
+
+def _positions(taps: Iterable[str], shape: Shape, recipe: Recipe) -> int:
+    """Return the number of positions of all these taps together."""
+    return sum(math.prod(features_at(tap, shape, recipe).shape[:2]) for tap in taps)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from nst_jax import correspondence, vgg
 from nst_jax._types import Shape
+from nst_jax.controls.regions import held_tap
 from nst_jax.losses import PIXELS, ContentLoss, JointContentLoss, MatchingCosts, StyleLoss
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands, bands_of
@@ -24,7 +25,7 @@ class Layer(NamedTuple):
     width: int
     channels_in: int
     channels: int
-    content: tuple[ContentLoss, ...]  # the content loss, if it reads this layer's output; or empty
+    content: tuple[ContentLoss, ...]  # the content losses that read this layer's output
     style: tuple[StyleLoss, ...]  # the style losses that read this layer's output
 
     @property
@@ -60,14 +61,21 @@ class Layer(NamedTuple):
 Blocks = list[list[Layer]]
 
 
-def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1) -> Blocks:
+def held_taps(recipe: Recipe, protected: bool) -> tuple[str, ...]:
+    """Return the tap of the content loss that holds protected parts, as a tuple; empty without one."""
+    terms = recipe.terms
+    return (held_tap(terms.taps),) if protected and terms.content_loss.additive else ()
+
+
+def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = False) -> Blocks:
     """Return the layers down to the deepest tap, by block, for a picture of this (height, width).
 
     With several regions, each style loss is listed once for each region, since every region has sums
-    and a distance of its own.
+    and a distance of its own. If a part of the content is protected, a further content loss is listed.
     """
     terms, (height, width) = recipe.terms, shape
-    content = {vgg.layer_of(tap) for tap in terms.content_taps}
+    content = [vgg.layer_of(tap) for tap in dict.fromkeys(terms.content_taps)]
+    content += [vgg.layer_of(tap) for tap in held_taps(recipe, protected)]
     by_tap = (terms.content_loss,) if isinstance(terms.content_loss, ContentLoss) else ()
     style = [(vgg.layer_of(part.tap), part.loss) for part in terms.style_parts]
     names = list(vgg.LAYERS)
@@ -79,7 +87,7 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1) -> Blocks:
         times = vgg.halvings(name)
         size = [vgg.halved(side, times, recipe.network.ceil) for side in (height, width)]
         losses = (
-            by_tap * (name in content),
+            by_tap * content.count(name),
             tuple(loss for layer, loss in style if layer == name) * regions,
         )
         blocks[-1].append(Layer(name, size[0], size[1], *vgg.LAYERS[name], *losses))

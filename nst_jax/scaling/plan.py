@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from nst_jax import _checks, checkpoints, prepare, recipes
 from nst_jax._types import Checkpoint, Shape
-from nst_jax.controls import Region
+from nst_jax.controls import Protect, Region
 from nst_jax.prepare import Scale
 from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
@@ -232,6 +232,7 @@ def plan(
     platform: str | None = None,
     resume: Checkpoint | None = None,
     regions: Sequence[Any] = (),
+    protect: Any = None,
 ) -> Plan:
     """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, operations.
 
@@ -263,6 +264,7 @@ def plan(
         tile size, the rematerialisation and, for `"auto"`, the precision of the checkpoint.
       regions: the regions of the run, each a `nst_jax.controls.Region`, its style, or the (height,
         width) of its style.
+      protect: the `nst_jax.controls.Protect` of the run; None if nothing is protected.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -295,7 +297,15 @@ def plan(
         _shape_of(f"regions[{i}]", one.style if isinstance(one, Region) else one)
         for i, one in enumerate(regions)
     ]
-    scales = prepare.scales_of(_shape_of("content", content), shapes, checked, region_styles=others)
+    if protect is not None:
+        _checks.instance("protect", protect, Protect, "`nst_jax.controls.Protect(mask)` makes one")
+    scales = prepare.scales_of(
+        _shape_of("content", content),
+        shapes,
+        checked,
+        region_styles=others,
+        protected=protect is not None,
+    )
     _checks.whole("pictures", pictures, least=1)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)

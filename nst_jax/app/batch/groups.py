@@ -7,6 +7,7 @@ together.
 """
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -46,12 +47,16 @@ class Entry(NamedTuple):
     @property
     def every_style(self) -> tuple[images.Glance, ...]:
         """The styles at planning, then those of the regions: as many as the scales have styles."""
-        return (*self.seen[1:], *region_styles_of(self.masked))
+        of_regions = region_styles_of(self.masked)
+        if self.controls is not None and self.controls["region_maps"]:
+            # The second map is drawn over the only style, of which each region has a part.
+            of_regions = [self.seen[1]] * (self.scales[-1].regions - 1)
+        return (*self.seen[1:], *of_regions)
 
 
 def region_styles_of(masked: Mapping[str, images.Glance]) -> list[images.Glance]:
     """Return the styles among the files of regions and protection, given by their roles."""
-    return [one for role, one in masked.items() if role.endswith("_style")]
+    return [one for role, one in masked.items() if re.fullmatch(r"region_\d+_style", role)]
 
 
 class Group(NamedTuple):

@@ -237,8 +237,7 @@ def inspected(
             seen += [glance(path, draft, "style") for path in draft.styles]
             roles = controlling.roles_of(row.controls)
             masked = {
-                role: glance(path, draft, "protect" if role == "protect" else "region")
-                for role, path in roles.items()
+                role: glance(path, draft, _argument_of(role, row)) for role, path in roles.items()
             }
             entry = _entry(draft, seen, masked)
             check_memory(entry)
@@ -248,6 +247,15 @@ def inspected(
                 raise
             bad.append(record_of(draft, "failed", str(error)))
     return entries, bad
+
+
+def _argument_of(role: str, row: ManifestRow) -> str:
+    """Return the column, or else the option, that names the file with a role among the controls."""
+    if role == "protect":
+        return role
+    if role.startswith("map"):
+        return "regions" if row.location else "region_maps"
+    return "region" if row.location else "regions"
 
 
 def _refusal(entry: Entry, mesh: Mesh | None) -> str:
@@ -263,10 +271,20 @@ def _entry(
     draft: Draft, seen: Sequence[images.Glance], masked: Mapping[str, images.Glance]
 ) -> Entry:
     row, styles = draft.row, draft.styles
-    others = [one.shape for one in region_styles_of(masked)]
+    controlling.check_planned(row.controls, draft.recipe)
+    styles_seen = [one.shape for one in seen[1:]]
+    others = (
+        controlling.shapes_of_styles(row.controls, styles_seen)
+        if row.region_maps
+        else [one.shape for one in region_styles_of(masked)]
+    )
     try:
         scales = prepare.scales_of(
-            seen[0].shape, [one.shape for one in seen[1:]], draft.recipe, region_styles=others
+            seen[0].shape,
+            styles_seen,
+            draft.recipe,
+            region_styles=others,
+            protected=row.protect is not None,
         )
     except ValueError as error:
         listed = " and ".join(f"'{path}'" for path in styles)
@@ -361,14 +379,16 @@ def batch_job(
 
 def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dict[str, Any]:
     """Return the part of a picture's metadata that is known before the picture is painted."""
-    inputs = provenance.roles(entry.seen[0], entry.seen[1:], job.init_file)
+    inputs, given = provenance.roles(entry.seen[0], entry.seen[1:], job.init_file), entry.controls
     return provenance.of_picture(
         entry.recipe,
         entry.scales,
         seed=job.seed,
         inputs=inputs | dict(entry.masked),
         weights=weights,
-        controls={} if entry.controls is None else controlling.numbers_of(**entry.controls),
+        controls={}
+        if given is None
+        else controlling.numbers_of(given["regions"], given["protect"]),
     )
 
 

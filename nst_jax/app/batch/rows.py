@@ -1,9 +1,10 @@
 """The rows of a batch: from a manifest (CSV, JSONL or Parquet), or from files, folders and globs.
 
 A row is one picture to paint. A manifest is a table of rows with the columns `content` and `style` and
-optionally `output`, `recipe`, `overrides`, `region` and `protect`. Its rows are numbered from 1, not
-counting a header. Paths of contents, styles, masks and recipe files are relative to the manifest's
-folder, so that this folder can be moved as a whole; outputs are relative to the folder of the results.
+optionally `output`, `recipe`, `overrides`, `region`, `regions` and `protect`. Its rows are numbered
+from 1, not counting a header. Paths of contents, styles, masks and recipe files are relative to the
+manifest's folder, so that this folder can be moved as a whole; outputs are relative to the folder of
+the results.
 """
 
 import csv
@@ -17,12 +18,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from nst_jax import _checks, vgg
 from nst_jax.app import arguments, parsing
+from nst_jax.app import controls as controlling
 from nst_jax.images.folders import passed_over, pictures_in
 
 CONTENTS = "contents"  # the command-line argument that may name a manifest, for messages
 
 REQUIRED = ("content", "style")
-OPTIONAL = ("output", "recipe", "overrides", "region", "protect")
+OPTIONAL = ("output", "recipe", "overrides", "region", "regions", "protect")
 
 COLUMNS = (*REQUIRED, *OPTIONAL)
 
@@ -46,6 +48,7 @@ class ManifestRow(NamedTuple):
     recipe: str | None = None  # a name or a file; None: the recipe of the command line
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
     regions: tuple[parsing.RegionFiles, ...] = ()
+    region_maps: tuple[Path, ...] = ()  # none, or the map of the content and that of the style
     protect: parsing.ProtectFile | None = None
     # Whether content and style were typed on the command line one by one, rather than found in a
     # folder, by a glob or in a manifest. If one cannot be used, that is probably a typing mistake, and
@@ -62,7 +65,11 @@ class ManifestRow(NamedTuple):
     @property
     def controls(self) -> dict[str, Any]:
         """Regions and protection, by the names of the options of `stylize`."""
-        return {"regions": self.regions, "protect": self.protect}
+        return {
+            "regions": self.regions,
+            "region_maps": self.region_maps,
+            "protect": self.protect,
+        }
 
 
 def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> list[ManifestRow]:
@@ -71,6 +78,33 @@ def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> li
     A row's own picture for a layer takes the place of the command line's.
     """
     return [row._replace(tap_files=(*{**files, **dict(row.tap_files)}.items(),)) for row in rows]
+
+
+def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
+    """Return the rows with the regions and the protection that the command line gives.
+
+    A row's own regions take the place of the command line's, and so does its own protection.
+
+    Args:
+      rows: the rows.
+      chosen: the values of the options `regions`, `region_maps` and `protect`, where a folder may stand
+        in place of a mask; see `controls.of_content`.
+
+    Raises:
+      ValueError: if a folder has no mask for the content of a row; names the row of a manifest.
+    """
+    controlling.check_alone(chosen)
+    found = []
+    for row in rows:
+        own = {}
+        if not (row.regions or row.region_maps):
+            own = {name: chosen.get(name) for name in ("regions", "region_maps")}
+        if row.protect is None:
+            own["protect"] = chosen.get("protect")
+        with naming_row(row):
+            given = controlling.of_content(own, row.content, [path for path, _ in row.styles])
+        found.append(row._replace(**{name: given[name] for name in own}))
+    return found
 
 
 def requested_rows(
@@ -230,7 +264,8 @@ def read_manifest(path: Path) -> list[ManifestRow]:
       path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
         A style may be FILE:SHARE. Several styles, which are blended, are separated by semicolons or
         given as a list in JSONL and Parquet; LAYER=FILE among them is the style of one layer. Regions
-        are given likewise, in the form of `--region`; `protect` has the form of `--protect`. Overrides
+        are given likewise, in the form of `--region`; `regions` has two colour-coded maps, as after
+        `--regions`, and `protect` has the form of `--protect`. Overrides
         are KEY=VALUE as in `--set`, also separated by semicolons or given as a list, or an object of
         keys and values.
 
@@ -362,6 +397,7 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
             recipe=recipe,
             overrides=tuple(_overrides(cells.get("overrides"))),
             regions=_regions(cells.get("region"), folder),
+            region_maps=_region_maps(cells.get("regions"), folder),
             protect=_protect(cells.get("protect"), folder),
         )
     except ValueError as error:
@@ -419,6 +455,17 @@ def _regions(value: Any, folder: Path) -> tuple[parsing.RegionFiles, ...]:
         return tuple(parsing.parse_region(word, folder) for word in words if word)
     except ValueError as error:
         raise ValueError(f"`region`: {error}") from None
+
+
+def _region_maps(value: Any, folder: Path) -> tuple[Path, ...]:
+    parts = value if isinstance(value, list) else (_text("regions", value) or "").split(SEPARATOR)
+    words = [word for word in (_text("regions", part) for part in parts) if word]
+    if len(words) not in (0, 2):
+        raise ValueError(
+            f"`regions`: expected two colour-coded pictures, MAP{SEPARATOR}STYLE_MAP, got {value!r}; "
+            "regions with masks of their own are in the column 'region'"
+        )
+    return tuple(folder / word for word in words)
 
 
 def _protect(value: Any, folder: Path) -> parsing.ProtectFile | None:

@@ -139,6 +139,34 @@ _controls = all_of(
     ),
 )
 
+_controls_of_batch = all_of(
+    look(
+        "--region",
+        "regions",
+        type=parsing.RegionType(),
+        multiple=True,
+        metavar="MASK:STYLE[:STYLE_MASK][:WEIGHT]",
+        help="another style for a part of every content, as in `stylize`. MASK is one picture for all, "
+        "or a folder with a mask for each content, of the content's name",
+    ),
+    look(
+        "--regions",
+        "region_maps",
+        type=FILE,
+        nargs=2,
+        metavar="MAP STYLE_MAP",
+        help="two colour-coded pictures as in `stylize`, or folders with a map for each content, and "
+        "for each style, of its name",
+    ),
+    look(
+        "--protect",
+        type=parsing.ProtectType(),
+        metavar="MASK[:AMOUNT]",
+        help="part of every content that stays as it is, as in `stylize`; MASK is one picture, or a "
+        "folder with a mask for each content, of its name",
+    ),
+)
+
 _styles_of_batch = styles_for_each(
     "style pictures, one or more: files, folders, or patterns in quotes such as 'art/*.jpg'",
     "every content with every style",
@@ -424,6 +452,7 @@ batch = all_of(
     _contents,
     _styles_of_batch,
     _wanted,
+    _controls_of_batch,
     _files_of_batch,
     _overwrite_finished,
     _run,
@@ -442,6 +471,7 @@ sweep = all_of(
     strength,
     _colors,
     _realism,
+    _controls,
     _steps(""),
     _start,
     size_of_picture(

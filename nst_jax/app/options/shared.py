@@ -64,8 +64,8 @@ strength = look(
     "--strength",
     type=float,
     metavar="S",
-    help="strength of the style, from 0 to 1: multiplies the style weight by 100^(2S-1), so by 0.01 to "
-    "100 (default: 0.5, which changes nothing)",
+    help="strength of the style, from 0 (the photo with a hint of it) to 1 (the strongest that still "
+    "shows the photo), in steps that look equal (default: 0.8, the recipe's own style weight)",
 )
 
 

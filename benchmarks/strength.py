@@ -1,0 +1,182 @@
+"""How pictures change with the style weight, and the dial `--strength` that is made from it.
+
+The pairs are of the package's samples and, if the variable `NST_JAX_PICTURES` names a folder, of the
+pictures there that `PAIRS` names: photographs and paintings, as JPEG files.
+"""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import nst_jax as nst
+from benchmarks.harness import Findings, Plan
+from benchmarks.problems import Pair
+from benchmarks.quality import part
+
+QUESTION = "How the pictures of a recipe change with its style weight"
+FULL = Plan(
+    sizes=(128,), repeats=1, steps=30, pairs=12, recipes=("default", "gram", "gatys-pytorch")
+)
+QUICK = Plan(sizes=(96,), repeats=1, steps=2, pairs=1, recipes=("gram",))
+
+# The style weight is the recipe's own times 10 to the power of each of these.
+EXPONENTS = (-2.0, -1.0, 0.0, 1.0)
+
+PAIRS: tuple[Pair, ...] = (
+    ("chelsea", "starry_night"),
+    ("tuebingen", "the_scream"),
+    ("turtle", "great_wave"),
+    ("chelsea", "kandinsky_composition_7"),
+    ("tuebingen", "shipwreck_turner"),
+    ("turtle", "gravel"),
+    ("chelsea", "great_wave"),
+    ("tuebingen", "starry_night"),
+    ("turtle", "the_scream"),
+    ("chelsea", "gravel"),
+    ("tuebingen", "kandinsky_composition_7"),
+    ("turtle", "shipwreck_turner"),
+)
+PROPORTIONS = (3, 4)  # all pictures are cut to these, so that one program paints all pairs
+
+# The raters that say how near a picture is to the style, and how near to the content.
+STYLE = ("style_vector", "gram", "wasserstein")
+CONTENT = ("ssim", "gradients", "self_similarity")
+
+Row = dict[str, Any]
+
+
+# --- The measurement ------------------------------------------------------------------------------
+
+
+def measure(plan: Plan) -> Findings:
+    """Paint each pair with all style weights, and rate the pictures and the photo itself."""
+    params, predictor = nst.load_params(), nst.feed_forward.load_arbitrary()
+    rows, absent = [], []
+    for pair in PAIRS[: plan.pairs]:
+        if any(_file(name) is None for name in pair):
+            absent.append(" with ".join(pair))
+            continue
+        for name in plan.recipes:
+            recipe = nst.recipes.named(name)
+            recipe = recipe.replace(steps=plan.steps) if plan.steps else recipe
+            rows.append(row_of(params, predictor, recipe, pair, plan.sizes[0]))
+    notes = [
+        "of each list, the first is for the photo itself, the others for rising style weights",
+        "a pair's share of the way is the mean of the shares in pixels, in style and in content",
+    ]
+    if absent:
+        notes.append(f"not measured, as a picture is missing: {', '.join(absent)}")
+    return Findings(rows, notes)
+
+
+def row_of(
+    params: nst.Params, predictor: nst.Params, recipe: nst.recipes.Recipe, pair: Pair, size: int
+) -> Row:
+    """Paint one pair with all style weights in one batch, and rate the pictures."""
+    content, style = map(_picture, pair)
+    rate = partial(_rate, params, predictor, taps=nst.raters.unused_taps(recipe))
+    weights = float(recipe.terms.style_weight) * 10.0 ** np.asarray(EXPONENTS)
+    painted = nst.stylize_many(
+        params,
+        content,
+        style,
+        recipe=recipe.replace(style_weight=weights),
+        size=f"long:{size}",
+        style_size=f"long:{size}",
+    )
+    pictures = [np.asarray(picture) for picture in painted]
+    photo = np.asarray(nst.recipes.filters.antialiased(content, pictures[0].shape[:2]))
+    every = [photo, *pictures]
+    ratings = [rate(picture, content, style)._asdict() for picture in every]
+    return {
+        "recipe": recipe.name,
+        "updates": int(recipe.descent.steps),
+        "pair": list(pair),
+        "size": list(photo.shape[:2]),
+        "exponents": list(EXPONENTS),
+        # The mean absolute difference of each picture from the one before.
+        "differences": _short([np.abs(one - two).mean() for one, two in pairwise(every)]),
+        "ratings": {name: _short([one[name] for one in ratings]) for name in (*STYLE, *CONTENT)},
+    }
+
+
+_rate = jax.jit(
+    nst.raters.rate, static_argnames="taps", compiler_options=dict(nst.compiler_options())
+)
+
+
+def _short(values: Sequence[Any]) -> list[float]:
+    """Return numbers to four significant digits, so that the record stays small."""
+    return [float(f"{float(value):.4g}") for value in values]
+
+
+def _file(name: str) -> Path | None:
+    """Return the file of a picture; None if there is none."""
+    if name in nst.images.SAMPLES:
+        return nst.images.SAMPLES[name]
+    path = Path(os.environ.get("NST_JAX_PICTURES", os.devnull), f"{name}.jpg")
+    return path if path.is_file() else None
+
+
+def _picture(name: str) -> Any:
+    """Return the middle of a picture, cut to `PROPORTIONS`, at 256 x 192 px."""
+    path = _file(name)
+    assert path is not None
+    down, across = PROPORTIONS
+    cut = part(np.asarray(nst.images.load(path)), PROPORTIONS)
+    return nst.recipes.filters.antialiased(cut, (64 * down, 64 * across))
+
+
+# --- The way from photo to style ------------------------------------------------------------------
+
+
+def way(row: Row) -> np.ndarray:
+    """Return how far each picture of a row is on the way from the photo to the last picture.
+
+    It is the mean of three shares of this way, each 0 for the photo and 1 for the last picture: of the
+    differences in pixels from each picture to the next, added up; of the distances to the style, the
+    mean over `STYLE`; and of the distances to the content, the mean over `CONTENT`.
+
+    Args:
+      row: a row of `measure`.
+
+    Returns:
+      [1 + number of style weights], of which the first is 0 and the last 1.
+    """
+
+    def share(values: Sequence[float]) -> np.ndarray:
+        array = np.asarray(values, float)
+        return (array - array[0]) / (array[-1] - array[0])
+
+    pixels = share([0.0, *np.cumsum(row["differences"])])
+    style, content = (
+        np.mean([share(row["ratings"][name]) for name in names], axis=0)
+        for names in (STYLE, CONTENT)
+    )
+    return np.mean([pixels, style, content], axis=0)
+
+
+def fitted(rows: Sequence[Row]) -> tuple[float, float]:
+    """Fit the curve of `nst_jax.recipes.strength` to rows of one recipe, by least squares.
+
+    The curve is divided by its value at the last style weight of a row, as the way is.
+
+    Returns:
+      HALF, the factor of the style weight at which half of the way is gone; and STEEPNESS.
+    """
+    # Every pair of these values is tried, so that the fit cannot stay in a local minimum.
+    halves, steepnesses = np.arange(-3.0, 1.0, 0.01), np.arange(0.2, 2.0, 0.005)
+    error = np.zeros((len(steepnesses), len(halves)))
+    for row in rows:
+        away = halves[:, None] - np.asarray(row["exponents"], float)[None]
+        curve = 1 / (1 + 10 ** (steepnesses[:, None, None] * away[None]))
+        share = curve / curve[..., -1:]
+        error += np.square(share - way(row)[1:]).sum(axis=-1)
+    first, second = np.unravel_index(np.argmin(error), error.shape)
+    return float(10 ** halves[second]), float(steepnesses[first])

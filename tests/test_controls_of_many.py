@@ -1,0 +1,233 @@
+"""Regions and protected parts at the command line for many pictures: `batch`, manifests, `sweep`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from nst_jax import images, recipes
+from nst_jax.app import sweep
+from nst_jax.app.batch import rows
+from nst_jax.recipes import sizes
+from tests.shell import caller, refused
+from tests.test_region_runs import BLUE, HEIGHT, RED, TINY, WIDTH, box, left, map_of
+
+SAME = {
+    "rtol": 0,
+    "atol": 1.5 / 255,
+}  # pictures of 8 bits, painted by programs of other batch sizes
+
+
+def grey(mask):
+    """Return a mask as a picture."""
+    return np.repeat(mask[..., None], 3, -1).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, photo):
+    """Work in a folder with two photos, a mask for each in `faces`, and maps."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(recipes.PRESETS, "tiny", TINY.replace(size=sizes.LongEdge(64), steps=2))
+    for name in ("photos", "faces"):
+        Path(name).mkdir()
+    pictures = {
+        "photos/one": photo,
+        "photos/two": photo[::-1],
+        "faces/one": grey(box()),
+        "faces/two": grey(box()[::-1]),
+        "left": grey(left()),
+        "black": grey(0 * left()),
+        "wide": np.ones((30, WIDTH, 3), np.float32),
+        "red": RED,
+        "blue": BLUE,
+        "map": map_of(left(), HEIGHT, WIDTH).round(),
+        "style_map": map_of(left(0.5, 40, 36), 40, 36).round(),
+    }
+    for name, picture in pictures.items():
+        images.save(f"{name}.png", np.ascontiguousarray(picture, np.float32))
+
+
+@pytest.fixture(scope="module")
+def photo():
+    from tests import small
+
+    return small.picture("chelsea", HEIGHT, WIDTH)
+
+
+@pytest.fixture
+def batch(capsys, folder):
+    return caller(capsys, "batch", "--recipe", "tiny", "-o", "out", "-q")
+
+
+@pytest.fixture
+def alone(capsys, folder):
+    def painted(content, *flags):
+        words = ("stylize", content, "blue.png", "--recipe", "tiny", "-o", "alone.png", "-q")
+        code, _, told = caller(capsys, *words)(*flags, "--overwrite")
+        assert code == 0, told
+        return images.load("alone.png")
+
+    return painted
+
+
+# --- Batches --------------------------------------------------------------------------------------
+
+
+def test_a_batch_has_one_region_and_a_folder_of_protected_parts(batch, alone):
+    flags = ("--region", "left.png:red.png:2")
+    code, _, told = batch("photos", "--styles", "blue.png", *flags, "--protect", "faces")
+    assert code == 0, told
+    for name, mask in (("one", box()), ("two", box()[::-1])):
+        found = images.load(f"out/{name}_blue.png")
+        content = images.load(f"photos/{name}.png")
+        assert_array_equal(found[mask == 1], content[mask == 1])
+        assert np.abs(found - content)[mask == 0].max() > 0.05
+        facts = images.read_metadata(f"out/{name}_blue.png")
+        assert facts["inputs"]["protect"]["name"] == f"{name}.png"
+        assert facts["regions"] == [{"weight": 2.0}] and facts["protect"] == {"amount": 1.0}
+    own = alone("photos/two.png", *flags, "--protect", "faces/two.png")
+    assert_allclose(found, own, **SAME)
+
+
+def test_a_manifest_has_colour_coded_maps(batch, alone):
+    Path("jobs.csv").write_text(
+        "content,style,regions\nphotos/one.png,blue.png,map.png;style_map.png\n"
+    )
+    code, _, told = batch("jobs.csv")
+    assert code == 0, told
+    own = alone("photos/one.png", "--regions", "map.png", "style_map.png")
+    assert_allclose(images.load("out/one_blue.png"), own, **SAME)
+    inputs = images.read_metadata("out/one_blue.png")["inputs"]
+    assert inputs["map_of_style"]["name"] == "style_map.png"
+    assert batch("jobs.csv")[0] == 0
+    assert '"skipped"' in Path("out/results.jsonl").read_text()  # the same maps: finished
+
+
+def test_a_rows_own_controls_take_the_place_of_the_flags(folder):
+    Path("jobs.jsonl").write_text(
+        '{"content": "photos/one.png", "style": "blue.png", "region": "left.png:blue.png"}\n'
+        '{"content": "photos/one.png", "style": "blue.png", "regions": ["map.png", "style_map.png"]}\n'
+        '{"content": "photos/two.png", "style": "blue.png", "protect": "left.png:0.5"}\n'
+    )
+    given = {
+        "regions": (rows.parsing.parse_region("faces:red.png"),),
+        "protect": rows.parsing.parse_protect("faces:0.25"),
+    }
+    first, second, third = rows.with_controls(rows.read_manifest(Path("jobs.jsonl")), given)
+    assert [region.style.name for region in first.regions] == ["blue.png"]
+    assert second.regions == () and [path.name for path in second.region_maps] == [
+        "map.png",
+        "style_map.png",
+    ]
+    assert first.protect == (Path("faces/one.png"), 0.25) == second.protect
+    assert third.protect is not None and third.protect.amount == 0.5
+    assert third.regions[0].mask == Path("faces/two.png")
+
+
+def test_maps_of_a_batch_may_be_folders(folder):
+    maps = Path("photos"), Path("style_map.png")  # any pictures do, since none is opened
+    found = rows.with_controls(
+        rows.paired([Path("photos")], [Path("blue.png")], zipped=False), {"region_maps": maps}
+    )
+    assert [row.region_maps[0].name for row in found] == ["one.png", "two.png"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--protect black.png", "`--protect`: the mask 'black.png' is empty"),
+        ("--protect none.png", "`--protect`: there is no file 'none.png'"),
+        ("--protect faces:2", "`--protect`: expected 0 to 1, got 2"),
+        ("--region left.png", "`--region`: expected CONTENT_MASK:STYLE"),
+        ("--region left.png:none.png", "`--region`: there is no file 'none.png'"),
+        (
+            "--regions map.png style_map.png --region left.png:red.png",
+            "`--regions`: has all regions of a picture",
+        ),
+        (
+            "--protect left.png --recipe sliced-wasserstein",
+            "`--protect`: `style_loss` of recipe 'sliced-wasserstein'",
+        ),
+        ("--region left.png:red.png --colors palette", "`--colors`: 'palette' moves the whole"),
+    ],
+)
+def test_bad_controls_of_a_batch_are_one_line(batch, flags, message):
+    refused(batch("photos", "--styles", "blue.png", *flags.split()), message)
+    assert not Path("out").exists()
+
+
+def test_a_folder_needs_one_mask_for_each_photo(batch):
+    Path("faces/two.png").rename("faces/deux.png")
+    words = ("photos", "--styles", "blue.png", "--protect", "faces")
+    refused(
+        batch(*words), "`--protect`: folder 'faces' has no mask for 'photos/two.png'; add 'two.png'"
+    )
+    Path("faces/deux.png").rename("faces/one.jpg")
+    refused(batch(*words), "has several masks for 'photos/one.png': one.jpg and one.png")
+
+
+def test_a_mask_of_other_proportions_fails_its_row_only(batch):
+    images.save("photos/wide.png", np.full((30, WIDTH, 3), 0.5, np.float32))
+    code, _, told = batch("photos", "--styles", "blue.png", "--protect", "left.png")
+    assert (
+        code == 1 and told.count("a mask of 64x48 px has other proportions than the content") == 1
+    )
+    assert sorted(path.name for path in Path("out").glob("*.png")) == [
+        "one_blue.png",
+        "two_blue.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("map.png", "`regions`: expected two colour-coded pictures, MAP;STYLE_MAP, got 'map.png'"),
+        ("map.png;none.png", "none.png"),
+        ("map.png;style_map.png", "the second map is drawn over one style, and 2 are given"),
+    ],
+)
+def test_maps_of_a_manifest_that_cannot_be_used(batch, cell, message):
+    style = "red.png;blue.png" if "over one" in message else "blue.png"
+    Path("jobs.csv").write_text(f"content,style,regions\nphotos/one.png,{style},{cell}\n")
+    code, _, told = batch("jobs.csv")
+    assert code in (1, 2) and message in told and told.count("\n") == 1
+
+
+# --- Sweeps ---------------------------------------------------------------------------------------
+
+
+def test_a_sweep_keeps_what_is_protected_in_every_cell(capsys, folder, monkeypatch):
+    found, paint = [], sweep.paint_sweep
+
+    def noted(*arguments):
+        for cell in paint(*arguments):
+            found.append(cell.image)
+            yield cell
+
+    monkeypatch.setattr(sweep, "paint_sweep", noted)
+    run = caller(capsys, "sweep", "photos/one.png", "blue.png", "--recipe", "tiny", "-q")
+    flags = ("--region", "left.png:red.png", "--protect", "faces/one.png", "--size", "64")
+    code, _, told = run("--style-weight", "0,1", *flags, "-o", "grid.png")
+    assert code == 0, told
+    content = images.load("photos/one.png")
+    for image in found:
+        assert_allclose(image[box() == 1], content[box() == 1], atol=1e-6)
+    assert len(found) == 2 and np.abs(found[0] - found[1]).max() > 0.01
+    # The left half is painted in red, the right half in blue.
+    half, kept = WIDTH // 2, box() == 0
+    red, blue = (
+        found[1][:, part][kept[:, part]].mean(0) for part in (slice(half), slice(half, None))
+    )
+    before = content.mean((0, 1))
+    assert (red - before)[0] > (blue - before)[0] and (blue - before)[2] > (red - before)[2]
+    facts = images.read_metadata("grid.png")
+    assert facts["protect"] == {"amount": 1.0} and facts["regions"] == [{"weight": 1.0}]
+    assert facts["inputs"]["region_1_style"]["name"] == "red.png"
+
+
+def test_bad_controls_of_a_sweep_are_one_line(capsys, folder):
+    run = caller(capsys, "sweep", "photos/one.png", "blue.png", "--ratio", "1")
+    refused(run("--protect", "wide.png"), "`--protect.mask`: a mask of 64x30 px has other")
+    refused(run("--region", "black.png:red.png"), "`--region`: the mask 'black.png' is empty")
+    refused(run("--protect", "left.png", "-o", "left.png"), "left.png")

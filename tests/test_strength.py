@@ -1,0 +1,106 @@
+"""The dial `strength`: even, invertible, with constants from the record of what was measured."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from benchmarks import strength as measured
+from nst_jax import recipes
+from nst_jax.app.introduction import weight_line
+from nst_jax.recipes import strength
+from nst_jax.recipes.balance import balance
+from nst_jax.recipes.changes import with_strength
+
+RECORD = Path(measured.__file__).parent / "results" / "strength-cpu.json"
+STOPS = np.linspace(0, 1, 11)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return json.loads(RECORD.read_text("utf-8"))["rows"]
+
+
+# --- The dial -------------------------------------------------------------------------------------
+
+
+def test_the_dial_spans_what_it_says():
+    assert strength.factor_of(0) == strength.SMALLEST == 0.01
+    assert strength.factor_of(strength.OWN) == 1
+    assert 10 < strength.factor_of(1) < 100
+
+
+def test_the_dial_grows_and_has_an_inverse():
+    factors = np.array([strength.factor_of(stop) for stop in STOPS])
+    assert (np.diff(np.log(factors)) > 0.1).all()
+    assert_allclose([strength.strength_of(factor) for factor in factors], STOPS, atol=1e-12)
+    # Around the two values that are returned without rounding errors, nothing jumps.
+    for stop in (0.0, strength.OWN):
+        assert_allclose(strength.factor_of(stop + 1e-9), strength.factor_of(stop), rtol=1e-6)
+
+
+def test_equal_steps_are_equal_shares_of_the_way():
+    def way(factor):  # the curve of the module's docstring
+        return 1 / (1 + (strength.HALF / factor) ** strength.STEEPNESS)
+
+    shares = np.diff([way(strength.factor_of(stop)) for stop in STOPS])
+    assert_allclose(shares, shares[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_a_strength_beyond_the_dial_is_refused(value):
+    with pytest.raises(ValueError, match="`strength`: expected"):
+        with_strength(recipes.DEFAULT, value)
+
+
+def test_strength_multiplies_the_style():
+    assert with_strength(recipes.GRAM, strength.OWN) == recipes.GRAM
+    for value in (0.0, 0.35, 1.0):
+        changed = with_strength(recipes.GRAM, value)
+        expected = strength.factor_of(value) * balance(recipes.GRAM)
+        assert_allclose(balance(changed), expected, rtol=1e-6)
+        assert changed.terms.content_weight == recipes.GRAM.terms.content_weight
+
+
+# --- What it is made from -------------------------------------------------------------------------
+
+
+def test_the_constants_come_from_the_record(rows):
+    of_default = [row for row in rows if row["recipe"] == "default"]
+    half, steepness = measured.fitted(of_default)
+    assert_allclose(strength.HALF, half, rtol=0.02)
+    assert_allclose(strength.STEEPNESS, steepness, rtol=0.02)
+
+
+def test_the_fit_finds_the_curve_that_made_the_numbers():
+    exponents = (-2.0, -1.0, 0.0, 1.0)
+    factors = 10.0 ** np.array(exponents)
+    curve = 1 / (1 + (0.05 / factors) ** 0.8)
+    shares = [0.0, *(curve / curve[-1])]
+    row = {
+        "exponents": exponents,
+        "differences": list(np.diff(shares)),
+        "ratings": {
+            **{name: [5 - 2 * share for share in shares] for name in measured.STYLE},
+            **{name: [1 - share / 2 for share in shares] for name in measured.CONTENT},
+        },
+    }
+    assert_allclose(measured.way(row), shares, atol=1e-12)
+    assert_allclose(measured.fitted([row]), (0.05, 0.8), rtol=1e-3)
+
+
+# --- What is shown of it --------------------------------------------------------------------------
+
+
+def test_the_start_says_what_a_strength_means():
+    assert weight_line(recipes.GRAM) == {} == weight_line(recipes.GATYS_TEXTURE)
+    changed = with_strength(recipes.GRAM, 0.5)
+    factor = strength.factor_of(0.5)
+    assert weight_line(changed) == {
+        "style weight": f"{factor:.3g} times the recipe's own, against the content (strength 0.5); "
+        f"style to content {50 * factor:.3g}:1"
+    }
+    words = weight_line(recipes.DEFAULT.replace(content_weight=1e-4))["style weight"]
+    assert words == "1e+04 times the recipe's own, against the content"
