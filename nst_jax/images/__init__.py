@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         resizing,
         sample_pictures,
         sheets,
+        sources,
         writing,
     )
     from nst_jax.images.eight_bit import (
@@ -46,6 +47,7 @@ else:
             "resizing",
             "sample_pictures",
             "sheets",
+            "sources",
             "writing",
         ),
         {
@@ -90,6 +92,7 @@ __all__ = [
     "sample_pictures",
     "save",
     "sheets",
+    "sources",
     "to_uint8",
     "writing",
 ]
