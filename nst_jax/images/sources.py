@@ -66,11 +66,23 @@ def contents_of(source: Source, argument: str) -> Contents:
     named = isinstance(given, str) and bool(given)
     words = repr(given) if named else "the file object"
     name = Path(given).name if named else NAME_OF_BYTES
-    return Contents(_read_all(source, words, argument), name, words)
+    data = read_to_end(source, words, argument)
+    if not data:
+        raise ValueError(
+            f"`{argument}`: {words} is empty or at its end; after writing to a file object, call its "
+            "`seek(0)` before it is read"
+        )
+    return Contents(data, name, words)
 
 
-def _read_all(file: BinaryReader, words: str, argument: str) -> bytes:
-    """Return what a file object has from its position on; refuse more than memory can hold."""
+def read_to_end(file: BinaryReader, words: str, argument: str) -> bytes:
+    """Return what a file object has from its position on; refuse more than memory can hold.
+
+    Args:
+      file: the file object.
+      words: what it is called in error messages.
+      argument: the caller's name for the value, shown in error messages.
+    """
     available = _memory.of_this_machine()
     found = bytearray()
     try:
@@ -84,11 +96,6 @@ def _read_all(file: BinaryReader, words: str, argument: str) -> bytes:
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"`{argument}`: cannot read {words}: {reason}; open it again") from None
-    if not found:
-        raise ValueError(
-            f"`{argument}`: {words} is empty or at its end; after writing to a file object, call its "
-            "`seek(0)` before it is read"
-        )
     return bytes(found)
 
 

@@ -155,7 +155,7 @@ def save(
         _check_file_object(path)
         suffix = _suffix_of(format)
         data = _encoded(suffix, f"the format {suffix[1:]}", _as_pillow(image, alpha), metadata)
-        _write_all(path, data)
+        write_all(path, data)
         return
     path = Path(path)
     check_output(path, overwrite=overwrite, argument="path")
@@ -203,7 +203,7 @@ def _check_agrees(path: Path, format: str | None) -> None:
         )
 
 
-def _write_all(file: BinaryWriter, data: bytes) -> None:
+def write_all(file: BinaryWriter, data: bytes) -> None:
     """Write all bytes; an unbuffered file object may take only some of them at once."""
     rest = memoryview(data)
     while rest:
