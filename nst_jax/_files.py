@@ -85,6 +85,11 @@ def atomic(path: Path) -> Iterator[Path]:
 _unfinished: set[Path] = set()  # temporary files that this process writes, and its lock files
 
 
+def mark_unfinished(path: Path) -> None:
+    """Let `remove_unfinished` remove a file, too."""
+    _unfinished.add(path)
+
+
 def remove_unfinished() -> None:
     """Remove temporary and lock files of this process; call it only if it ends right after that."""
     for path in tuple(_unfinished):

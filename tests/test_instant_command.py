@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -56,6 +57,29 @@ def test_a_picture_in_a_named_style(call):
     assert np.abs(pixels("out.png").astype(int) - expected("mosaic")).max() <= 1
     assert call("photo.png", "15", *SIZE, "-q")[0] == 0
     assert Path("photo_mosaic.png").exists()
+
+
+@pytest.mark.parametrize("words", [("-", "art.png"), ("photo.png", "-")])
+def test_standard_input_and_output(capfd, monkeypatch, words):
+    with open("photo.png") as photo, open("out.jpg", "w") as output:
+        monkeypatch.setattr(sys, "stdin", photo)
+        monkeypatch.setattr(sys, "stdout", output)
+        code = cli.main(["instant", *words, *SIZE, *STYLE, "-o", "-", "--format", "jpg"])
+    err = capfd.readouterr().err
+    assert code == 0 and "standard input" in err and "picture" not in err.split("done in")[1]
+    facts = images.read_metadata("out.jpg")
+    role = "content" if words[0] == "-" else "style"
+    assert facts["inputs"][role]["name"] == "standard input"
+    assert facts["inputs"][role]["digest"] == images.glance("photo.png").digest
+    assert pixels("out.jpg").shape == (30, 40, 3)
+    assert sorted(os.listdir()) == ["art.png", "other.png", "out.jpg", "photo.png"]
+
+
+def test_several_results_do_not_go_to_standard_output(call):
+    refused(
+        call("photo.png", "--styles", "mosaic", "-o", "-"), "`--output`: standard output takes one"
+    )
+    refused(call("-", "--styles", "mosaic", "-o", "out"), "`CONTENT`: `-` is one picture")
 
 
 def test_names_and_pictures_are_mixed_by_shares(call):

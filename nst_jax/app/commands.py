@@ -6,7 +6,7 @@ All of these functions but `plan` return the exit code.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import click
 import jax
 
 from nst_jax import _files, images, prepare, provenance, texturing
-from nst_jax.app import arguments, cache, cluster, preview, single
+from nst_jax.app import arguments, cache, cluster, preview, single, standard_streams
 from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
 from nst_jax.app import plan_report as plans
@@ -28,9 +28,10 @@ from nst_jax.app.batch import job as batch_job
 from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.job import PictureJob, picture_job
 from nst_jax.app.messages import print_lines, print_message
-from nst_jax.app.outputs import Outputs, check_outputs, default_name, result_path
+from nst_jax.app.outputs import STANDARD, Outputs, check_outputs, default_name, result_path
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display
+from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import write_picture
 from nst_jax.feed_forward.training_job import distinct, training_job
 from nst_jax.images import sheets
@@ -144,12 +145,23 @@ def _report(ending: single.Ending, outputs: Outputs, chosen: Mapping[str, Any]) 
     """Print how a run ended, and return its exit code."""
     if ending.code:
         print_message("error" if ending.status == "failed" else ending.status, ending.message)
-    elif not chosen["quiet"]:
+    elif not chosen["quiet"] and chosen.get("prints_path", True):
         print_lines(outputs.picture)
     return ending.code
 
 
 # --- One picture ----------------------------------------------------------------------------------
+
+
+def _run(
+    command: Callable[[Chosen], int], inputs: Mapping[str, Sequence[Path]], chosen: Chosen
+) -> int:
+    """Run a command that paints one picture, with `-` for one of its inputs and for its output."""
+    if chosen["suffix"] is not None and chosen["output"] != STANDARD:
+        raise ValueError(
+            "`suffix`: is for standard output, `-o -`; omit it, since a file's suffix is its format"
+        )
+    return standard_streams.with_streams(command, inputs, chosen)
 
 
 def demo(chosen: Chosen) -> int:
@@ -174,6 +186,11 @@ def demo(chosen: Chosen) -> int:
 
 def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
     """Paint one picture, together with the other processes if `--cluster` is given."""
+    inputs = {"content": [content], "style": [path for path, _ in styles]}
+    return _run(lambda given: _stylize_by_all(content, styles, given), inputs, chosen)
+
+
+def _stylize_by_all(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
     if chosen["cluster"] is None:
         return _stylize(content, styles, chosen)
     cluster.join(chosen["cluster"])
@@ -194,8 +211,8 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
     check_outputs(outputs, [content, *paths, *others])
     display = _display(chosen)
     with _reserved(outputs), preview.Preview(outputs, display) as early:
-        read = [images.read(path, argument="style") for path in paths]
-        photo = images.read(content, argument="content")
+        read = [images.read(source(path), argument="style") for path in paths]
+        photo = images.read(source(content), argument="content")
         resume = checkpoint_of(outputs)
         controls = controlling.read_controls(chosen, read)
         inputs = provenance.roles(photo, read, init_file) | dict(controls.files)
@@ -219,6 +236,11 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
 
 def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     """Paint the texture of the styles, on a canvas without content."""
+    inputs = {"style": [path for path, _ in styles]}
+    return _run(lambda given: _texture(styles, given), inputs, chosen)
+
+
+def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     chosen["recipe"] = chosen["recipe"] or GATYS_TEXTURE.name
     # `--size` is the size of the canvas itself, not a rule for resizing a content, so it does not
     # change the size rule of the recipe.
@@ -229,7 +251,7 @@ def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     paths += _tap_files(chosen)
     others = [path for path in (_recipe_file(chosen), chosen["weights"]) if path is not None]
     check_outputs(outputs, [*paths, *others])
-    pictures = [images.read(path, argument="style") for path in paths]
+    pictures = [images.read(source(path), argument="style") for path in paths]
     first = pictures[0].image.shape
     shape = texturing.canvas_shape(chosen["size"], (first[0], first[1]), recipe)
     recipe = with_sizes(texturing.with_canvas_as_it_is(recipe), style_size=chosen["style_size"])
@@ -256,6 +278,12 @@ def _blank_picture(shape: tuple[int, int]) -> images.Picture:
 
 def dream(content: Path, chosen: Chosen) -> int:
     """Paint into a picture what the network sees in it."""
+    guide = chosen["guide"]
+    inputs = {"content": [content], "guide": [] if guide is None else [guide]}
+    return _run(lambda given: _dream(content, given), inputs, chosen)
+
+
+def _dream(content: Path, chosen: Chosen) -> int:
     outputs = Outputs(
         picture=result_path(chosen["output"], default_name(content, [], "_dream")),
         overwrite=chosen["overwrite"],
@@ -268,8 +296,8 @@ def dream(content: Path, chosen: Chosen) -> int:
     settings = dreams.settings_from(chosen)
     guide = chosen["guide"]
     job = dreams.dream_job(
-        images.read(content, argument="content"),
-        None if guide is None else images.read(guide, argument="guide"),
+        images.read(source(content), argument="content"),
+        None if guide is None else images.read(source(guide), argument="guide"),
         settings,
         outputs,
         seed=chosen["seed"] or 0,

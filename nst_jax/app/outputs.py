@@ -11,6 +11,8 @@ from nst_jax import _checks, _files, images, painting
 # Number of updates between two frames, if `--every` is not given: the default of `paint`.
 EVERY = inspect.signature(painting.paint).parameters["every"].default
 
+STANDARD = Path("-")  # stands for standard input or output; a file of this name is `./-`
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
@@ -49,7 +51,8 @@ class Outputs:
 
 def default_name(content: Path, styles: Iterable[Path], ending: str = "") -> Path:
     """Return the name that a result gets if the user gives none, such as `photo_painting.png`."""
-    return Path("_".join([content.stem, *(style.stem for style in styles)]) + f"{ending}.png")
+    stems = ["stdin" if path == STANDARD else path.stem for path in (content, *styles)]
+    return Path("_".join(stems) + f"{ending}.png")
 
 
 def result_path(output: Path | None, default: Path) -> Path:

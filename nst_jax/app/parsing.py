@@ -14,6 +14,17 @@ from nst_jax.app.messages import BadInput, as_flags, as_typed, did_you_mean
 StyleShare: TypeAlias = tuple[Path, float | None]  # a style file, and its share if one was given
 
 
+def parse_path(text: str) -> Path:
+    """Return a path as typed; `./-` becomes absolute, since only `-` alone is a standard stream.
+
+    Example:
+      >>> parse_path("-").name, parse_path("./-").is_absolute()
+      ('-', True)
+    """
+    path = Path(text)
+    return Path.cwd() / path if path == Path("-") and text != "-" else path
+
+
 def parse_style(text: str, folder: Path = Path()) -> StyleShare:
     """Parse FILE or FILE:SHARE.
 
@@ -34,8 +45,8 @@ def parse_style(text: str, folder: Path = Path()) -> StyleShare:
     path, colon, share = text.rpartition(":")
     try:
         if not (path and colon) or (folder / text).exists():  # a file name may contain a colon
-            return folder / text, None
-        return folder / path, float(share)
+            return folder / parse_path(text), None
+        return folder / parse_path(path), float(share)
     except (ValueError, OSError):  # not a number, or not a possible file name
         if _is_file(folder / path):
             raise ValueError(
@@ -127,6 +138,13 @@ def as_number(text: str) -> float | None:
 
 
 # --- Types of values ------------------------------------------------------------------------------
+
+
+class FilePath(click.Path):
+    """Type of a path; `-` is a standard stream, where the command takes one."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return parse_path(value) if isinstance(value, str) else value
 
 
 class StyleFile(click.ParamType):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         resizing,
         sample_pictures,
         sheets,
+        sources,
         writing,
     )
     from nst_jax.images.eight_bit import (
@@ -48,6 +49,7 @@ else:
             "resizing",
             "sample_pictures",
             "sheets",
+            "sources",
             "writing",
         ),
         {
@@ -93,6 +95,7 @@ __all__ = [
     "sample_pictures",
     "save",
     "sheets",
+    "sources",
     "to_uint8",
     "writing",
 ]

@@ -8,7 +8,6 @@ import io
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,13 +74,13 @@ class _RefusedError(Exception):
 
 @contextlib.contextmanager
 def opened_picture(
-    data: bytes, path: Path, argument: str, *, verified: bool = True
+    data: bytes, words: str, argument: str, *, verified: bool = True
 ) -> Iterator[PilImage.Image]:
     """Context manager: open a file's bytes with Pillow; any error becomes a one-line ValueError.
 
     Args:
       data: all bytes of the file.
-      path: the file's path, for messages.
+      words: the file in messages, such as its path in quotes.
       argument: the caller's name for the file, for messages.
       verified: whether to check a PNG's checksums and a JPEG's end marker first. Without these checks,
         `info` lacks the text that follows a PNG's pixels until the pixels are decoded.
@@ -116,7 +115,7 @@ def opened_picture(
         reason = f"is damaged or truncated ({problem}); get a complete copy"
     else:
         return
-    raise ValueError(f"`{argument}`: {str(path)!r} {reason}")
+    raise ValueError(f"`{argument}`: {words} {reason}")
 
 
 def _opened(data: bytes, formats: list[str]) -> PilImage.Image:

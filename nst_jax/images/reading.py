@@ -1,4 +1,4 @@
-"""Read picture files: pixels with opacity and notes, or only the size, or only the metadata.
+"""Read pictures: pixels with opacity and notes, or only the size, or only the metadata.
 
 A picture read here follows the image convention of `_types`: float32, sRGB-encoded, [0, 1], channels
 last, on the host. `decoding` converts files that store pixels differently.
@@ -6,25 +6,23 @@ last, on the host. `decoding` converts files that store pixels differently.
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax import _memory
-from nst_jax._files import PathLike, url_in
 from nst_jax._types import HostImage, Shape
 from nst_jax.images import decoding, encoding
+from nst_jax.images.sources import Source, contents_of
 
 
 class Picture(NamedTuple):
-    """A picture as read from a file."""
+    """A picture as read from a file, or from its bytes."""
 
     image: HostImage
     alpha: Float[np.ndarray, "h w"] | None  # opacity, 0 to 1; None if every pixel is opaque
     notes: tuple[str, ...]  # what was converted, in words
-    name: str  # the file's name, never its folder
+    name: str  # the file's name, never its folder; "bytes" if the source has no name
     digest: str  # sha256 of the file's bytes
     memory: int = 0  # bytes that decoding took, estimated
 
@@ -33,17 +31,19 @@ class Glance(NamedTuple):
     """What is known of a picture file before its pixels are decoded."""
 
     shape: Shape  # of the image that `read` returns
-    name: str  # the file's name, never its folder
+    name: str  # the file's name, never its folder; "bytes" if the source has no name
     digest: str  # sha256 of the file's bytes
     memory: int = 0  # bytes that decoding will take, estimated
 
 
-def load(path: PathLike, *, argument: str = "path") -> HostImage:
+def load(path: Source, *, argument: str = "path") -> HostImage:
     """Read a picture as an array.
 
     Args:
       path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file; AVIF and JPEG 2000 if Pillow supports them,
-        and HEIC if an opener for it is registered with Pillow, such as pillow-heif's.
+        and HEIC if an opener for it is registered with Pillow, such as pillow-heif's. Either its path,
+        or its bytes, or a binary file object such as `io.BytesIO`, which is read from its position to
+        its end and stays open.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
@@ -51,6 +51,7 @@ def load(path: PathLike, *, argument: str = "path") -> HostImage:
 
     Raises:
       ValueError: as in `read`.
+      TypeError: as in `read`.
 
     Example:
       >>> import tempfile, pathlib
@@ -59,11 +60,13 @@ def load(path: PathLike, *, argument: str = "path") -> HostImage:
       >>> nst.images.save(path, nst.images.sample("chelsea"))
       >>> nst.images.load(path).shape
       (300, 451, 3)
+      >>> nst.images.load(path.read_bytes()).shape
+      (300, 451, 3)
     """
     return read(path, argument=argument).image
 
 
-def read(path: PathLike, *, argument: str = "path") -> Picture:
+def read(path: Source, *, argument: str = "path") -> Picture:
     """Read a picture, its opacity, and notes on what was converted.
 
     The EXIF orientation is applied. Colours are converted from an embedded profile to sRGB, unless that
@@ -74,7 +77,7 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
     are composited over white, so that colours which the transparency hides do not show.
 
     Args:
-      path: the file.
+      path: the file: its path, its bytes, or a binary file object, as in `load`.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
@@ -84,25 +87,26 @@ def read(path: PathLike, *, argument: str = "path") -> Picture:
       ValueError: if the file is missing, not a regular file, empty, damaged, or not a picture; or if
         the picture has more than `decoding.MOST_PIXELS` pixels and is no JPEG, takes more memory to
         decode than is available, or has grey values from which it is unclear which value is white.
+      TypeError: if `path` is no path, bytes or binary file object.
 
     Example:
       >>> from nst_jax import images
       >>> images.read(images.SAMPLES["chelsea"]).name
       'chelsea.jpg'
     """
-    data = _bytes_of(Path(path), argument)
-    with decoding.opened_picture(data, Path(path), argument) as opened:
+    data, name, words = contents_of(path, argument)
+    with decoding.opened_picture(data, words, argument) as opened:
         memory = decoding.memory_of(opened)
         image, alpha, notes = decoding.decoded(opened)
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(image, alpha, tuple(notes), Path(path).name, digest, memory)
+    return Picture(image, alpha, tuple(notes), name, digest, memory)
 
 
-def glance(path: PathLike, *, argument: str = "path") -> Glance:
+def glance(path: Source, *, argument: str = "path") -> Glance:
     """Return a picture's size, name and digest without decoding its pixels.
 
     Args:
-      path: the file.
+      path: the file: its path, its bytes, or a binary file object, as in `load`.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
@@ -117,17 +121,17 @@ def glance(path: PathLike, *, argument: str = "path") -> Glance:
       >>> images.glance(images.SAMPLES["chelsea"]).shape
       (300, 451)
     """
-    data = _bytes_of(Path(path), argument)
-    with decoding.opened_picture(data, Path(path), argument) as opened:
+    data, name, words = contents_of(path, argument)
+    with decoding.opened_picture(data, words, argument) as opened:
         shape, memory = decoding.upright_shape(opened), decoding.memory_of(opened)
-    return Glance(shape, Path(path).name, hashlib.sha256(data).hexdigest(), memory)
+    return Glance(shape, name, hashlib.sha256(data).hexdigest(), memory)
 
 
-def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] | None:
+def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | None:
     """Read the metadata that `save` embedded in a picture.
 
     Args:
-      path: a picture.
+      path: a picture: its path, its bytes, or a binary file object, as in `load`.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
@@ -141,8 +145,8 @@ def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] |
       >>> images.read_metadata(images.SAMPLES["chelsea"]) is None
       True
     """
-    data = _bytes_of(Path(path), argument)
-    with decoding.opened_picture(data, Path(path), argument) as opened:
+    data, _, words = contents_of(path, argument)
+    with decoding.opened_picture(data, words, argument) as opened:
         decoding.load_pixels(opened)  # raises an error if the pixels are damaged
         text = encoding.text_in(opened)
     if text is None:
@@ -153,52 +157,18 @@ def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] |
         found = None
     if not isinstance(found, dict):
         raise ValueError(
-            f"`{argument}`: the settings in {str(path)!r} are damaged; the picture itself is whole"
+            f"`{argument}`: the settings in {words} are damaged; the picture itself is whole"
         )
     return found
 
 
-def has_settings(path: PathLike) -> bool:
+def has_settings(path: Source) -> bool:
     """Return whether `save` embedded metadata in this file, even if its pixels are damaged."""
     try:
-        data = _bytes_of(Path(path), "path")
-        with decoding.opened_picture(data, Path(path), "path", verified=False) as opened:
+        data, _, words = contents_of(path, "path")
+        with decoding.opened_picture(data, words, "path", verified=False) as opened:
             if encoding.text_in(opened) is None:
                 decoding.load_pixels(opened)  # a PNG's text may come after its pixels
             return encoding.text_in(opened) is not None
     except ValueError:
         return False
-
-
-def _check_size(path: Path, argument: str) -> None:
-    """Refuse a file that is larger than the available memory, for it is read as a whole."""
-    size, available = path.stat().st_size, _memory.of_this_machine()
-    if available is not None and size > available:
-        raise ValueError(
-            f"`{argument}`: {str(path)!r} has {_memory.gigabytes(size)}, and "
-            f"{_memory.gigabytes(available)} of memory is available; name a smaller picture"
-        )
-
-
-def _bytes_of(path: Path, argument: str) -> bytes:
-    try:
-        if path.is_dir():
-            raise ValueError(f"`{argument}`: {str(path)!r} is a folder; name one picture in it")
-        if path.exists() and not path.is_file():  # a pipe or a device might never end
-            raise ValueError(f"`{argument}`: {str(path)!r} is no regular file; name a picture")
-        _check_size(path, argument)
-        data = path.read_bytes()
-    except FileNotFoundError:
-        if url := url_in(path):
-            raise ValueError(
-                f"`{argument}`: {url!r} is a URL; download the picture and name its file"
-            ) from None
-        raise ValueError(f"`{argument}`: there is no file {str(path)!r}; check the path") from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(
-            f"`{argument}`: cannot read {str(path)!r}: {reason}; check the path"
-        ) from None
-    if not data:
-        raise ValueError(f"`{argument}`: {str(path)!r} is empty; is its download complete?")
-    return data

@@ -1,10 +1,12 @@
-"""Write picture files atomically, and check paths and sizes before pictures are computed."""
+"""Write pictures: files atomically, or into file objects; check paths and sizes before computing."""
 
+import errno
 import io
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image as PilImage
@@ -16,6 +18,14 @@ from nst_jax.images import encoding
 from nst_jax.images.eight_bit import to_uint8
 
 SUFFIXES = tuple(encoding.WRITERS)  # file suffixes of the formats that can be written
+FORMATS = ("png", "jpeg", "webp", "tiff")  # their names; a suffix without its dot is a name too
+
+
+@runtime_checkable
+class BinaryWriter(Protocol):
+    """A binary file object that can be written, such as `io.BytesIO` or a file opened with "wb"."""
+
+    def write(self, data: bytes | memoryview, /) -> Any: ...
 
 
 def check_output(
@@ -41,7 +51,7 @@ def check_output(
       ValueError: `output`: there is no picture format '.jpge'; did you mean '.jpg'?
     """
     path = Path(path)
-    _writer(path, argument)
+    _check_suffix(path, argument)
     try:
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)
@@ -97,56 +107,124 @@ def check_fits(path: PathLike, shape: Shape, *, argument: str = "output") -> Non
 
 
 def save(
-    path: PathLike,
+    path: PathLike | BinaryWriter,
     image: Any,
     *,
+    format: str | None = None,
     alpha: Any = None,
     metadata: Mapping[str, Any] | None = None,
     overwrite: bool = True,
 ) -> None:
     """Write a picture atomically: the file appears complete or not at all.
 
-    The file has an sRGB profile, but none of the metadata of the content and style files. The suffix
-    chooses the format: PNG, TIFF (deflate) and WebP are lossless, JPEG has quality 95 and
-    full-resolution colour.
+    The file has an sRGB profile, but none of the metadata of the content and style files. The suffix,
+    or `format`, chooses the format: PNG, TIFF (deflate) and WebP are lossless, JPEG has quality 95 and
+    full-resolution colour. The same picture gives the same bytes at a path and in a file object.
 
     Args:
-      path: path with suffix .png, .jpg, .jpeg, .webp, .tif or .tiff.
+      path: path with suffix .png, .jpg, .jpeg, .webp, .tif or .tiff; or a binary file object such as
+        `io.BytesIO`, into which the picture is written at its position, and which stays open.
       image: [h, w, 3] float in [0, 1], rounded to 8 bits; or uint8.
+      format: the format for a file object: "png", "jpeg", "webp" or "tiff", or a suffix such as ".jpg".
+        A path needs none; one that differs from its suffix is refused.
       alpha: opacity [h, w], from 0 (transparent) to 1; JPEG, which has no transparency, drops it.
       metadata: a mapping of JSON values to embed; `read_metadata` reads it back.
-      overwrite: whether an existing file may be replaced.
+      overwrite: whether an existing file may be replaced; means nothing for a file object.
 
     Raises:
-      ValueError: for what `check_output` refuses, a wrong shape or dtype, values that are not
-        finite, metadata that is not JSON, and pictures that the format does not allow (such as a WebP
-        of more than 16,383 px on a side).
+      ValueError: for what `check_output` refuses, a missing, unknown or contradictory format, a wrong
+        shape or dtype, values that are not finite, metadata that is not JSON, and pictures that the
+        format does not allow (such as a WebP of more than 16,383 px on a side).
+      TypeError: if `path` is neither a path nor a binary file object.
       OSError: if the disk fails or is full; an existing file is then unchanged.
 
     Example:
-      >>> import tempfile, pathlib
+      >>> import io, tempfile, pathlib
       >>> import numpy as np
       >>> from nst_jax import images
       >>> path = pathlib.Path(tempfile.mkdtemp()) / "grey.webp"
       >>> images.save(path, np.full((16, 16, 3), 0.5), metadata={"steps": 3})
       >>> images.read_metadata(path)
       {'steps': 3}
+      >>> buffer = io.BytesIO()
+      >>> images.save(buffer, np.full((16, 16, 3), 0.5), format="png")
+      >>> images.load(buffer.getvalue()).shape
+      (16, 16, 3)
     """
+    if not isinstance(path, str | os.PathLike):
+        _check_file_object(path)
+        suffix = _suffix_of(format)
+        data = _encoded(suffix, f"the format {suffix[1:]}", _as_pillow(image, alpha), metadata)
+        write_all(path, data)
+        return
     path = Path(path)
     check_output(path, overwrite=overwrite, argument="path")
-    data = _encoded(path, _as_pillow(image, alpha), encoding.as_text(metadata))
+    _check_agrees(path, format)
+    data = _encoded(path.suffix.lower(), repr(path.name), _as_pillow(image, alpha), metadata)
     with _files.atomic(path) as part:
         part.write_bytes(data)
 
 
-def _encoded(path: Path, picture: PilImage.Image, text: str | None) -> bytes:
-    file = io.BytesIO()
+# --- File objects and formats -------------------------------------------------------------------------
+
+
+def _check_file_object(file: Any) -> None:
+    if not callable(getattr(file, "write", None)):
+        raise TypeError(
+            f"`path`: expected a path or a binary file object, got {type(file).__name__}"
+        )
+    if isinstance(file, io.TextIOBase):
+        raise TypeError("`path`: the file object is open as text; open it with mode 'wb'")
+    if getattr(file, "closed", False):
+        raise ValueError("`path`: the file object is closed; open it again")
+
+
+def _suffix_of(format: str | None) -> str:
+    """Return the suffix of a format given by name or suffix, for a file that has no name."""
+    if format is None:
+        raise ValueError(
+            f"`format`: is missing; a file object has no suffix, so name one of {', '.join(FORMATS)}"
+        )
+    if not isinstance(format, str):
+        raise TypeError(f"`format`: expected a name such as 'png', got {type(format).__name__}")
+    suffix = f".{format.lower().removeprefix('.')}"
+    if suffix not in encoding.WRITERS:
+        raise _checks.unknown("format", format, FORMATS, "picture format")
+    return suffix
+
+
+def _check_agrees(path: Path, format: str | None) -> None:
+    """Refuse a format that is not that of a path's suffix."""
+    suffix = path.suffix.lower()
+    if format is not None and encoding.WRITERS[_suffix_of(format)] is not encoding.WRITERS[suffix]:
+        raise ValueError(
+            f"`format`: {format!r} is not the format of {path.name!r}; omit it, since the suffix of a "
+            "path chooses the format"
+        )
+
+
+def write_all(file: BinaryWriter, data: bytes) -> None:
+    """Write all bytes; an unbuffered file object may take only some of them at once."""
+    rest = memoryview(data)
+    while rest:
+        written: Any = file.write(rest)
+        if written is None and isinstance(file, io.RawIOBase):  # it does not block, and is full
+            raise BlockingIOError(
+                errno.EAGAIN, "the file object takes no more data; pass one that waits"
+            )
+        rest = rest[len(rest) if written is None else written :]
+
+
+def _encoded(
+    suffix: str, words: str, picture: PilImage.Image, metadata: Mapping[str, Any] | None
+) -> bytes:
+    file, text = io.BytesIO(), encoding.as_text(metadata)
     try:
-        _writer(path, "path")(picture, file, text)
+        encoding.WRITERS[suffix](picture, file, text)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"`path`: {path.name!r} cannot store this picture ({reason}); save it as PNG"
+            f"`path`: {words} cannot store this picture ({reason}); save it as PNG"
         ) from None
     return file.getvalue()
 
@@ -168,7 +246,7 @@ def _as_pillow(image: Any, alpha: Any) -> PilImage.Image:
     return picture
 
 
-def _writer(path: Path, argument: str) -> encoding.Writer:
+def _check_suffix(path: Path, argument: str) -> None:
     suffix = path.suffix.lower()
     if not suffix:
         raise ValueError(
@@ -181,4 +259,3 @@ def _writer(path: Path, argument: str) -> encoding.Writer:
         )
     if suffix not in encoding.WRITERS:
         raise _checks.unknown(argument, suffix, encoding.WRITERS, "picture format")
-    return encoding.WRITERS[suffix]

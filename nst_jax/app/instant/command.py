@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from nst_jax import _files, provenance
-from nst_jax.app import cache, programs
+from nst_jax.app import cache, programs, standard_streams
 from nst_jax.app.batch import local, results, rows
 from nst_jax.app.batch.job import listing_of
 from nst_jax.app.formatting import duration, few
@@ -34,7 +34,7 @@ from nst_jax.app.instant.painting import (
 from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
 from nst_jax.app.introduction import device_words
 from nst_jax.app.messages import as_flags, print_lines, print_message
-from nst_jax.app.outputs import default_name, result_path
+from nst_jax.app.outputs import STANDARD, default_name, result_path
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
@@ -47,14 +47,39 @@ COLUMNS = 6  # pictures in a row of the sheet of all styles
 
 
 def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, Any]) -> int:
-    """Print the styles, or paint one picture, many, or one in all 26 styles; return the exit code."""
+    """Print the styles, or paint one picture, many, or one in all 26 styles; return the exit code.
+
+    One picture, and the sheet of all styles, may come from standard input and go to standard output.
+    """
+    pictures = [path for path, _ in words]
+    inputs = {"content": [] if content is None else [content], "style": pictures}
+    several = content is not None and _are_several(content, chosen)
+    if several and STANDARD in (*inputs["content"], *pictures, *chosen["styles"]):
+        raise ValueError("`content`: `-` is one picture, painted in one style; name files instead")
+    if several and chosen["output"] == STANDARD:
+        raise ValueError("`output`: standard output takes one picture; name a folder for several")
+    if several:
+        return _instant(content, words, chosen)
+    return standard_streams.with_streams(
+        lambda given: _instant(content, words, given), inputs, chosen
+    )
+
+
+def _are_several(content: Path, chosen: Mapping[str, Any]) -> bool:
+    """Return whether there are several results, which go into a folder."""
+    if chosen["listed"]:
+        return False
+    return bool(chosen["styles"]) or content.is_dir() or rows.is_pattern(content)
+
+
+def _instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, Any]) -> int:
     if chosen["listed"]:
         return _list(content, words, chosen)
     if content is None:
         raise ValueError(
             "`content`: is missing; name a picture and a style, CONTENT STYLE, or `--list` the styles"
         )
-    if chosen["styles"] or content.is_dir() or rows.is_pattern(content):
+    if _are_several(content, chosen):
         return _many(many_job(content, words, chosen), chosen)
     return _one(single_job(content, words, chosen), chosen)
 
@@ -81,7 +106,7 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
         overwrite=job.overwrite is not False,
     )
     display.say(f"done in {duration(time.perf_counter() - job.begun)}")
-    if not chosen["quiet"]:
+    if not chosen["quiet"] and chosen.get("prints_path", True):
         print_lines(row.output)
     return 0
 
@@ -310,6 +335,6 @@ def _list(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, A
     facts = {"contact_sheet": len(found), "versions": provenance.versions()}
     metadata = facts if job.metadata else None
     write_picture(output, drawn, metadata=metadata, overwrite=job.overwrite is not False)
-    if not chosen["quiet"]:
+    if not chosen["quiet"] and chosen.get("prints_path", True):
         print_lines(output)
     return 0

@@ -16,6 +16,7 @@ from nst_jax.app.batch import results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.app.batch.job import listing_of
 from nst_jax.app.outputs import (
+    STANDARD,
     Outputs,
     check_folder,
     check_outputs,
@@ -23,6 +24,7 @@ from nst_jax.app.outputs import (
     result_path,
 )
 from nst_jax.app.parsing import StyleShare
+from nst_jax.app.standard_streams import source
 from nst_jax.feed_forward import given_styles, instant_painter, style_names
 from nst_jax.recipes.sizes import SizeRule
 from nst_jax.vgg.precision import Precision
@@ -145,7 +147,10 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
     if any(given_styles.is_trained(path) for path, _ in words):
         return _of_network(words, argument)
     labels = [str(path) for path, _ in words]
-    named = [given_styles.is_named(label, argument=argument) for label in labels]
+    named = [
+        label != str(STANDARD) and given_styles.is_named(label, argument=argument)
+        for label in labels
+    ]
     given_styles.refuse_mixed(labels, named, argument=argument)
     divided = _divided(words)
     if named[0]:
@@ -155,7 +160,7 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
         style_names.mixture_of(dict(zip(labels, divided, strict=True)), argument=argument)
         return ChosenStyle(names, (), divided)
     paths = tuple(path for path, _ in words)
-    seen = tuple(images.glance(path, argument=argument) for path in paths)
+    seen = tuple(images.glance(source(path), argument=argument) for path in paths)
     return ChosenStyle((), paths, divided, seen)
 
 
@@ -354,7 +359,7 @@ def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(number: int, content: Path, style: ChosenStyle, output: Path, size: str | None) -> Row:
-    seen = images.glance(content, argument="content")
+    seen = images.glance(source(content), argument="content")
     rule = given_styles.content_rule(size)
     shape = given_styles.shape_by(rule, seen.shape, argument="content")
     images.check_fits(output, shape, argument="output")

@@ -13,6 +13,7 @@ from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
 from nst_jax.app.batch import local, results
 from nst_jax.app.instant.job import ChosenStyle, InstantJob, Row
+from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import resized_alpha
 from nst_jax.feed_forward import given_styles, instant_painter, style_files, style_names
 from nst_jax.images.resizing import antialiased
@@ -92,7 +93,7 @@ class _Inputs:
 
 
 def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Picture:
-    picture = images.read(path, argument=argument)
+    picture = images.read(source(path), argument=argument)
     if picture.digest != seen.digest:
         raise ValueError(f"`{argument}`: '{path}' changed since the command was begun")
     return picture

@@ -11,7 +11,7 @@ from nst_jax.app import parsing
 
 Decorator: TypeAlias = Callable[[Any], Any]
 
-FILE = click.Path(path_type=Path)
+FILE = parsing.FilePath(path_type=Path)
 STYLE_FILE, NUMBERS = parsing.StyleFile(), parsing.Numbers()
 
 # Defaults that help texts state. A test compares the next three with the recipe `default`.

@@ -6,6 +6,7 @@ from nst_jax.app.options.base import FILE, all_of, look, size
 from nst_jax.app.options.shared import (
     cache,
     computing_with,
+    format_of_output,
     metadata,
     overwrite,
     quiet,
@@ -92,9 +93,10 @@ dream = all_of(
     size_of_picture(DREAM_SIZE, measured="longer side in pixels"),
     _guide_size,
     result(
-        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder (default: PHOTO_dream.png in this "
-        "folder)"
+        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output (default: "
+        "PHOTO_dream.png in this folder)"
     ),
+    format_of_output,
     overwrite,
     metadata,
     watched(),

@@ -64,14 +64,15 @@ _styles_of_instant = all_of(
 
 _files_of_instant = all_of(
     result(
-        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder; several results need a folder "
-        "(default: CONTENT_STYLE.png in this folder)"
+        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output; several "
+        "results need a folder (default: CONTENT_STYLE.png in this folder)"
     ),
     output(
         "--format",
         "suffix",
         type=click.Choice(["png", "jpg", "webp", "tiff"]),
-        help="format of several results, which are named CONTENT_STYLE (default: png)",
+        help="format of several results, which are named CONTENT_STYLE, and of standard output "
+        "(default: png)",
     ),
     output(
         "--sheet", is_flag=True, help="also write sheet.png, a contact sheet of several results"

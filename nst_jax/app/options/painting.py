@@ -30,6 +30,7 @@ from nst_jax.app.options.shared import (
     cache_for,
     computing_with,
     devices,
+    format_of_output,
     layers,
     metadata,
     optional_pictures,
@@ -403,9 +404,10 @@ stylize = all_of(
     _wanted,
     _controls,
     result(
-        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder (default: CONTENT_STYLE.png in this "
-        "folder)"
+        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output (default: "
+        "CONTENT_STYLE.png in this folder)"
     ),
+    format_of_output,
     overwrite,
     _run,
     _progress_files,
@@ -435,9 +437,10 @@ texture = all_of(
         "are then multiples of 16 px, and it is computed in one piece",
     ),
     result(
-        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder (default: STYLE_texture.png in this "
-        "folder)"
+        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output (default: "
+        "STYLE_texture.png in this folder)"
     ),
+    format_of_output,
     overwrite,
     _run,
     watched(),

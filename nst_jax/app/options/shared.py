@@ -127,6 +127,13 @@ def result(text: str, *, name: str = "output", **settings: Any) -> Decorator:
     return output("--output", "-o", name, type=FILE, help=text, **{"metavar": "OUT"} | settings)
 
 
+format_of_output = output(
+    "--format",
+    "suffix",
+    type=click.Choice(["png", "jpg", "webp", "tiff"]),
+    help="format of the picture for standard output, `-o -` (default: png)",
+)
+
 overwrite = output(
     "--overwrite/--no-overwrite", default=True, help="replace existing files (default: yes)"
 )
