@@ -23,7 +23,7 @@ def _write_png(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> N
     info = PngImagePlugin.PngInfo()
     if text is not None:
         info.add_itxt(KEYWORD, text)
-    picture.save(file, "PNG", pnginfo=info, icc_profile=_srgb_profile(), optimize=False)
+    picture.save(file, "PNG", pnginfo=info, icc_profile=srgb_profile(), optimize=False)
 
 
 def _write_jpeg(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
@@ -32,8 +32,8 @@ def _write_jpeg(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> 
         "JPEG",
         quality=95,
         subsampling=0,
-        icc_profile=_srgb_profile(),
-        exif=_description(text),
+        icc_profile=srgb_profile(),
+        exif=description(text),
     )
 
 
@@ -43,8 +43,8 @@ def _write_webp(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> 
         "WEBP",
         lossless=True,
         exact=True,
-        icc_profile=_srgb_profile(),
-        exif=_description(text),
+        icc_profile=srgb_profile(),
+        exif=description(text),
     )
 
 
@@ -53,8 +53,8 @@ def _write_tiff(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> 
         file,
         "TIFF",
         compression="tiff_adobe_deflate",
-        icc_profile=_srgb_profile(),
-        exif=_description(text),
+        icc_profile=srgb_profile(),
+        exif=description(text),
     )
 
 
@@ -73,7 +73,8 @@ WRITERS: dict[str, Writer] = {
 LARGEST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
 
 
-def _srgb_profile() -> bytes:
+def srgb_profile() -> bytes:
+    """Return the colour profile of sRGB, the same bytes every time."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     # Bytes 24 to 35 are the time of creation, 84 to 99 a digest of the profile with that time. With
     # constants in their place, the same picture always gives the same file.
@@ -96,7 +97,8 @@ def as_text(metadata: Mapping[str, Any] | None) -> str | None:
         ) from None
 
 
-def _description(text: str | None) -> bytes:
+def description(text: str | None) -> bytes:
+    """Return EXIF that has the text as its description; empty if there is no text."""
     if text is None:
         return b""
     exif = PilImage.Exif()
@@ -106,11 +108,14 @@ def _description(text: str | None) -> bytes:
 
 def text_in(opened: PilImage.Image) -> str | None:
     """Return the text that one of `WRITERS` embedded in an opened picture, or None."""
+    prefix = f"{KEYWORD} "
     if KEYWORD in opened.info:
         return str(opened.info[KEYWORD])
+    comment = opened.info.get("comment")  # of a GIF, from `film_encoding`
+    if isinstance(comment, bytes) and comment.startswith(prefix.encode()):
+        return comment.decode(errors="replace").removeprefix(prefix)
     try:
         text = opened.getexif().get(ExifTags.Base.ImageDescription)
     except Exception:  # damaged EXIF counts as no EXIF, as in `decoding`
         return None
-    prefix = f"{KEYWORD} "
     return text.removeprefix(prefix) if isinstance(text, str) and text.startswith(prefix) else None

@@ -52,6 +52,22 @@ def check_output(
     """
     path = Path(path)
     _check_suffix(path, argument)
+    check_place(path, overwrite=overwrite, argument=argument, probe=probe)
+
+
+def check_place(path: Path, *, overwrite: bool, argument: str, probe: bool = True) -> None:
+    """Refuse a path where no file can be written, whatever its suffix.
+
+    Args:
+      path: path of the file to be written.
+      overwrite: whether it may replace an existing file.
+      argument: the caller's name for the value, shown in error messages.
+      probe: whether a file is created and removed as a test.
+
+    Raises:
+      ValueError: for a folder, a missing or unwritable folder around it, and an existing file that may
+        not be replaced or is write-protected.
+    """
     try:
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)

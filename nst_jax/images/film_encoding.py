@@ -1,0 +1,234 @@
+"""From frames to a film's bytes: one writer per format, each with the metadata that the format allows.
+
+GIF, WebP and APNG are written by Pillow and repeat for ever. MP4 is written by PyAV, which has to be
+installed; its players decide whether they repeat it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from importlib.util import find_spec
+from itertools import accumulate, chain, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image as PilImage
+from PIL import PngImagePlugin
+
+from nst_jax.images import encoding
+
+Frame = UInt8[np.ndarray, "h w 3"]
+
+# Writes frames of one size, each with the seconds for which it is shown, and the metadata as text.
+Writer = Callable[[Path, Sequence[Frame], Sequence[float], str | None], None]
+
+VIDEO_RATE = 25  # frames per second of an MP4, in which a frame is repeated while it is shown
+
+_SAMPLED_FRAMES = 12  # number of frames from which the palette of a GIF is chosen
+_SAMPLED_PIXELS = 100_000  # number of pixels of these frames together, about
+_REFINEMENTS = 10  # number of rounds of k-means that improve a palette
+
+
+class _LaterPictures:
+    """All frames but the first as Pillow's pictures, made anew each time they are iterated over."""
+
+    def __init__(
+        self, frames: Sequence[Frame], picture_of: Callable[[Frame], PilImage.Image]
+    ) -> None:
+        self._frames, self._picture_of = frames, picture_of
+
+    def __iter__(self) -> Iterator[PilImage.Image]:
+        return (self._picture_of(self._frames[index]) for index in range(1, len(self._frames)))
+
+
+def _save_all(
+    path: Path,
+    kind: str,
+    frames: Sequence[Frame],
+    picture_of: Callable[[Frame], PilImage.Image] = PilImage.fromarray,
+    **options: Any,
+) -> None:
+    """Write an endless film by Pillow; the options are those of its writer of a format."""
+    later = _LaterPictures(frames, picture_of)
+    picture_of(frames[0]).save(path, kind, save_all=True, append_images=later, loop=0, **options)
+
+
+def _write_gif(
+    path: Path, frames: Sequence[Frame], spans: Sequence[float], text: str | None
+) -> None:
+    colors = _palette_of(frames)
+    palette = PilImage.new("P", (1, 1))
+    palette.putpalette(colors.tobytes())
+    described = {} if text is None else {"comment": f"{encoding.KEYWORD} {text}".encode()}
+    _save_all(
+        path,
+        "GIF",
+        frames,
+        lambda frame: _in_palette(frame, palette),
+        duration=_milliseconds(spans, unit=10),  # GIF counts in hundredths of a second
+        optimize=False,  # it would give frames palettes of their own
+        **described,
+    )
+
+
+def _write_webp(
+    path: Path, frames: Sequence[Frame], spans: Sequence[float], text: str | None
+) -> None:
+    _save_all(
+        path,
+        "WEBP",
+        frames,
+        duration=_milliseconds(spans),
+        quality=85,
+        method=4,
+        icc_profile=encoding.srgb_profile(),
+        exif=encoding.description(text),
+    )
+
+
+def _write_apng(
+    path: Path, frames: Sequence[Frame], spans: Sequence[float], text: str | None
+) -> None:
+    info = PngImagePlugin.PngInfo()
+    if text is not None:
+        info.add_itxt(encoding.KEYWORD, text)
+    _save_all(
+        path,
+        "PNG",
+        frames,
+        duration=_milliseconds(spans),
+        pnginfo=info,
+        icc_profile=encoding.srgb_profile(),
+    )
+
+
+def _write_mp4(
+    path: Path, frames: Sequence[Frame], spans: Sequence[float], text: str | None
+) -> None:
+    import av
+    from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+    height, width = (side + side % 2 for side in frames[0].shape[:2])
+    # `faststart` puts the index before the pictures, so that a browser plays what it has of the file.
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        if text is not None:
+            container.metadata["comment"] = f"{encoding.KEYWORD} {text}"
+        stream = container.add_stream("libx264", rate=Fraction(VIDEO_RATE))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": "18", "preset": "medium"}
+        # Without these a player guesses from the size in which of two ways colours were coded.
+        stream.colorspace, stream.color_range = Colorspace.ITU709, ColorRange.MPEG
+        stream.color_primaries, stream.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        number = 0
+        for frame, end in zip(frames, accumulate(spans), strict=True):
+            even = np.pad(
+                frame, [(0, height - len(frame)), (0, width - frame.shape[1]), (0, 0)], "edge"
+            )
+            picture = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(
+                format="yuv420p",
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+            )
+            while number < max(1, round(end * VIDEO_RATE)):
+                picture.pts, picture.time_base = number, Fraction(1, VIDEO_RATE)
+                container.mux(stream.encode(picture))
+                number += 1
+        container.mux(stream.encode(None))
+
+
+WRITERS: dict[str, Writer] = {
+    "gif": _write_gif,
+    "webp": _write_webp,
+    "apng": _write_apng,
+    "mp4": _write_mp4,
+}
+
+# Largest number of pixels on a side. APNG's limit is larger than what fits in memory.
+LARGEST_SIDE = {"gif": 65535, "webp": 16383, "mp4": 16384}
+
+
+def missing_for(kind: str) -> str | None:
+    """Return what has to be installed before films of a format can be written; None if nothing."""
+    if kind == "mp4" and find_spec("av") is None:
+        return (
+            "MP4 needs PyAV; install it by `pip install 'nst-jax[film]'`, or choose .gif or .webp"
+        )
+    return None
+
+
+def _milliseconds(spans: Sequence[float], *, unit: int = 1) -> list[int]:
+    """Return how long frames are shown, in multiples of `unit` milliseconds.
+
+    The times at which frames end are rounded, not the spans, so that rounding errors do not add up.
+    """
+    ends = [round(end * 1000 / unit) for end in chain([0.0], accumulate(spans))]
+    return [max(1, after - before) * unit for before, after in pairwise(ends)]
+
+
+# --- Colours of a GIF -----------------------------------------------------------------------------
+
+# Thresholds of ordered dithering (Bayer, 1973), from -1/2 to 1/2: an 8x8 matrix whose every 2x2 block
+# is the same pattern again, scaled.
+_PATTERN = np.array([[0, 2], [3, 1]])
+_BAYER = np.block([[4 * _PATTERN + step for step in row] for row in _PATTERN])
+_BAYER = np.block([[4 * _BAYER + step for step in row] for row in _PATTERN])
+# How far dithering moves a channel, of 255: more makes the pattern visible, less leaves visible steps.
+_REACH = 12
+_THRESHOLDS = (_BAYER.astype(np.float32) + 0.5) / 64 - 0.5
+
+
+def _palette_of(frames: Sequence[Frame]) -> UInt8[np.ndarray, "256 3"]:
+    """Return 256 colours for all frames of a film, chosen from a few of them.
+
+    One palette for the film keeps colours from flickering, and the file smaller. Colours are put into
+    bins, and bins into 256 clusters by k-means, in which a bin counts as the square root of its number
+    of pixels: otherwise the rare colours of a picture, such as those of eyes, would be lost.
+    """
+    chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLED_FRAMES).round().astype(int))
+    step = max(1, frames[0].size // 3 * len(chosen) // _SAMPLED_PIXELS)
+    # Every few pixels, since reducing a frame would mix colours.
+    pixels = np.concatenate([frames[int(index)].reshape(-1, 3)[::step] for index in chosen])
+    means, counts = _binned(pixels)
+    weights = np.sqrt(counts)
+    # At first every cluster has as many bins, in the order of a line through all colours.
+    colors = means[np.linspace(0, len(means) - 1, 256).round().astype(int)]
+    for _ in range(_REFINEMENTS):
+        nearest = _nearest(means, colors)
+        total = np.bincount(nearest, weights, minlength=256)[:, None]
+        sums = [np.bincount(nearest, weights * one, minlength=256) for one in means.T]
+        colors = np.where(total > 0, np.stack(sums, axis=-1) / np.maximum(total, 1e-6), colors)
+    return colors.round().astype(np.uint8)
+
+
+def _binned(pixels: UInt8[np.ndarray, "n 3"]) -> tuple[Any, Any]:
+    """Return the mean colours of 32x32x32 bins that are not empty, and their numbers of pixels.
+
+    The bins are in Morton's order, in which bins that follow each other are alike.
+    """
+    place = np.zeros(len(pixels), np.int64)
+    for bit in range(3, 8):
+        for channel in range(3):
+            place |= ((pixels[:, channel].astype(np.int64) >> bit) & 1) << (3 * (bit - 3) + channel)
+    _, place, counts = np.unique(place, return_inverse=True, return_counts=True)
+    sums = [np.bincount(place, pixels[:, channel]) for channel in range(3)]
+    return np.stack(sums, axis=-1) / counts[:, None], counts
+
+
+def _nearest(pixels: Any, colors: Any) -> Any:
+    """Return for each pixel the index of the nearest colour."""
+    # The square of the distance, without the pixel's own square, which is the same for all colours.
+    return np.argmin(np.square(colors).sum(-1) - 2 * pixels @ colors.T, axis=-1)
+
+
+def _in_palette(frame: Frame, palette: PilImage.Image) -> PilImage.Image:
+    """Return a frame in the colours of a palette, by ordered dithering.
+
+    Where a picture does not change, ordered dithering gives the same pixels in every frame; with error
+    diffusion they would flicker, and the file would be larger.
+    """
+    height, width = frame.shape[:2]
+    pattern = np.tile(_THRESHOLDS, (-(-height // 8), -(-width // 8)))[:height, :width, None]
+    spread = np.clip(frame + _REACH * pattern, 0, 255)
+    picture = PilImage.fromarray(spread.round().astype(np.uint8))
+    return picture.quantize(palette=palette, dither=PilImage.Dither.NONE)

@@ -1,0 +1,416 @@
+"""Films of a process: frames kept without filling memory, and written as GIF, WebP, APNG or MP4."""
+
+import io
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image as PilImage
+
+from nst_jax import _checks, _files
+from nst_jax._files import PathLike
+from nst_jax._types import Shape
+from nst_jax.images import encoding, film_encoding, writing
+from nst_jax.images.eight_bit import to_uint8
+from nst_jax.images.film_encoding import Frame
+
+FORMATS = tuple(film_encoding.WRITERS)  # formats of films: "gif", "webp", "apng", "mp4"
+
+SECONDS = 8.0  # default length of a film
+LONGEST = 600.0  # s; longest film
+RATE = 12.5  # most frames per second; slow enough for every format and player
+LONGEST_HOLD = (
+    2.0  # s; default of how long the last frame is shown, but at most a quarter of the film
+)
+
+
+def save(
+    path: PathLike | IO[bytes],
+    frames: Iterable[Any],
+    *,
+    seconds: float = SECONDS,
+    hold: float | None = None,
+    format: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    overwrite: bool = True,
+) -> None:
+    """Write a film atomically: the file appears complete or not at all.
+
+    The frames follow each other at equal intervals, at most 12.5 in a second; the last is shown longer.
+    Of more frames the film shows as many, chosen evenly, and always the last; the others are forgotten
+    as they come, so `frames` may be a generator of any length. Frames of other sizes are resized
+    (bicubically) to the size of the last, as coarser scales of a run have to be.
+
+    A GIF has one palette of 256 colours for all frames, and ordered dithering; WebP has quality 85;
+    APNG is lossless and by far the largest; MP4 is H.264 that browsers play (yuv420p, even sides: an
+    odd side gets one more row or column, equal to its last). GIF, WebP and APNG repeat for ever.
+
+    Args:
+      path: path with suffix .gif, .webp, .apng or .mp4, or a binary file object, into which the
+        whole film is written at once.
+      frames: pictures [h, w, 3], float in [0, 1] or uint8.
+      seconds: the length of the film, the last frame included.
+      hold: seconds for which the last frame is shown; None means a quarter of the film, at most 2.
+      format: "gif", "webp", "apng" or "mp4"; None means what the suffix says. A file object needs it.
+      metadata: a mapping of JSON values to embed; `images.read_metadata` reads it back.
+      overwrite: whether an existing file may be replaced.
+
+    Raises:
+      TypeError: for a frame that is not an array.
+      ValueError: for what `check_output` refuses; no frames; a frame that is no picture or has values
+        outside [0, 1]; `seconds` or `hold` out of range; metadata that is not JSON; and frames larger
+        than the format allows.
+      OSError: if the disk fails or is full; an existing file is then unchanged.
+
+    Example:
+      >>> import io
+      >>> import numpy as np
+      >>> from nst_jax.images import films
+      >>> file = io.BytesIO()
+      >>> frames = (np.full((32, 48, 3), light) for light in np.linspace(0, 1, 10))
+      >>> films.save(file, frames, seconds=3, format="gif")
+      >>> file.getvalue()[:6]
+      b'GIF89a'
+    """
+    kind = _checked(path, format, overwrite, "path")
+    text = encoding.as_text(metadata)
+    if isinstance(frames, (str, bytes)) or not isinstance(frames, Iterable):
+        raise TypeError(
+            f"`frames`: expected pictures one after another, got {type(frames).__name__}"
+        )
+    with Film(seconds=seconds, hold=hold) as film:
+        for index, frame in enumerate(frames):
+            film.add(frame, argument=f"frames[{index}]")
+        if not film.seen:
+            raise ValueError("`frames`: is empty; give at least one picture")
+        film._write(path, kind, text)
+
+
+class Film(AbstractContextManager):
+    """The frames of a film while the process that makes them is running; a context manager.
+
+    A film of T seconds shows a limited number of frames. At most twice as many are kept, rounded to 8
+    bits, in a temporary file without a name (in the folder that `tempfile` chooses, which follows
+    `TMPDIR`); if more come, every second one is forgotten, and of later ones only every second, fourth,
+    ... is kept. The last frame is always kept.
+
+    Example:
+      >>> import io
+      >>> import numpy as np
+      >>> from nst_jax.images import films
+      >>> file = io.BytesIO()
+      >>> with films.Film(seconds=2) as film:
+      ...     for light in np.linspace(0, 1, 1000):
+      ...         film.add(np.full((32, 48, 3), light))
+      ...     film.save(file, format="webp")
+      >>> film.seen, film.shown
+      (1000, 19)
+    """
+
+    def __init__(
+        self,
+        *,
+        seconds: float = SECONDS,
+        hold: float | None = None,
+        shape: Shape | None = None,
+    ) -> None:
+        """Start a film without frames.
+
+        Args:
+          seconds: the length of the film, the last frame included.
+          hold: seconds for which the last frame is shown; None means a quarter of the film, at most 2.
+          shape: height and width of the film; None means those of the last frame.
+
+        Raises:
+          TypeError: if a number is none.
+          ValueError: if `seconds` is not above 0 and at most 600, or `hold` not below `seconds`.
+        """
+        _checks.number("seconds", seconds, above=0)
+        if seconds > LONGEST:
+            raise ValueError(f"`seconds`: expected {LONGEST:g} or less, got {seconds:g}")
+        if hold is None:
+            hold = min(LONGEST_HOLD, seconds / 4)
+        _checks.number("hold", hold, above=0, below=seconds)
+        self._moving, self._hold = float(seconds) - float(hold), float(hold)
+        self._shape = shape
+        self.most = most_frames(seconds, hold)
+        self.seen = 0
+        self._stride = 1  # of so many frames that come one is kept
+        self._kept: list[_Place] = []
+        self._last: Frame | None = None
+        self._store = _Store()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def shown(self) -> int:
+        """Number of frames that the film would show if it ended now."""
+        return len(self._chosen())
+
+    def close(self) -> None:
+        """Forget all frames and remove the temporary file."""
+        self._store.close()
+        self._kept, self._last = [], None
+
+    def add(self, frame: Any, *, argument: str = "frame") -> None:
+        """Add a frame after all others.
+
+        Args:
+          frame: [h, w, 3], float in [0, 1] or uint8; of any size.
+          argument: the caller's name for the frame, shown in error messages.
+
+        Raises:
+          TypeError: if the frame is not an array.
+          ValueError: if it is no picture, or has values that are not in [0, 1].
+          OSError: if the disk of the temporary file is full; the frames before it are still kept.
+        """
+        picture = np.ascontiguousarray(to_uint8(_checks.image(argument, frame)))
+        if self.seen % self._stride == 0:
+            if len(self._kept) == 2 * self.most:
+                self._thin_out()
+            self._kept.append(self._store.put(picture))
+        self.seen, self._last = self.seen + 1, picture
+
+    def _thin_out(self) -> None:
+        for place in self._kept[1::2]:
+            self._store.free(place)
+        self._kept, self._stride = self._kept[::2], 2 * self._stride
+
+    def save(
+        self,
+        path: PathLike | IO[bytes],
+        *,
+        format: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        overwrite: bool = True,
+    ) -> None:
+        """Write the film so far, as the function `save` does; more frames may be added afterwards.
+
+        Args:
+          path: path with a suffix of a film, or a binary file object.
+          format: "gif", "webp", "apng" or "mp4"; None means what the suffix says.
+          metadata: a mapping of JSON values to embed.
+          overwrite: whether an existing file may be replaced.
+
+        Raises:
+          ValueError, OSError: as in the function `save`.
+        """
+        kind = _checked(path, format, overwrite, "path")
+        text = encoding.as_text(metadata)
+        if not self.seen:
+            raise ValueError("`path`: there is no frame to write; add one first")
+        self._write(path, kind, text)
+
+    def _write(self, path: PathLike | IO[bytes], kind: str, text: str | None) -> None:
+        frames = self._chosen()
+        check_fits(kind, frames[-1].shape[:2], argument="path")
+        gaps = len(frames) - 1
+        spans = [self._moving / gaps] * gaps + [self._hold] if gaps else [self._moving + self._hold]
+
+        def write(file: Path) -> None:
+            film_encoding.WRITERS[kind](file, frames, spans, text)
+
+        if isinstance(path, (str, Path)) or hasattr(path, "__fspath__"):
+            with _files.atomic(Path(path)) as part:
+                write(part)
+            return
+        # Not directly into the object: it may not be able to seek, and would keep half of a film.
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder, f"film.{kind}")
+            write(whole)
+            path.write(whole.read_bytes())
+
+    def _chosen(self) -> "_Frames":
+        """Return the frames that the film shows."""
+        kept: list[_Place | Frame] = list(self._kept)
+        if self._last is not None and (self.seen - 1) % self._stride:
+            kept.append(self._last)
+        if len(kept) > self.most:
+            places = np.linspace(0, len(kept) - 1, self.most).round().astype(int)
+            kept = [kept[place] for place in (places if self.most > 1 else [-1])]
+        return _Frames(self._store, kept, self._shape)
+
+
+class _Place:
+    """Where a frame is in a `_Store`, and its shape."""
+
+    def __init__(self, start: int, shape: tuple[int, ...]) -> None:
+        self.start, self.shape = start, shape
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+
+class _Store:
+    """Frames in a temporary file."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
+        self._end = 0
+        self._unused: list[_Place] = []  # places of forgotten frames, which new ones may take
+
+    def close(self) -> None:
+        self._file.close()
+
+    def put(self, frame: Frame) -> _Place:
+        unused = next((one for one in self._unused if one.shape == frame.shape), None)
+        place = _Place(self._end, frame.shape) if unused is None else unused
+        self._file.seek(place.start)
+        self._file.write(frame.tobytes())
+        self._file.flush()  # a full disk is noticed here
+        if unused is None:
+            self._end += place.size
+        else:
+            self._unused.remove(unused)
+        return place
+
+    def free(self, place: _Place) -> None:
+        self._unused.append(place)
+
+    def get(self, place: _Place) -> Frame:
+        self._file.seek(place.start)
+        return np.frombuffer(self._file.read(place.size), np.uint8).reshape(place.shape)
+
+
+class _Frames(Sequence[Frame]):
+    """Frames of one size, read when they are asked for."""
+
+    def __init__(
+        self, store: _Store, kept: Sequence["_Place | Frame"], shape: Shape | None
+    ) -> None:
+        self._store, self._kept = store, kept
+        self._shape = tuple(kept[-1].shape[:2]) if shape is None and kept else shape
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, index: Any) -> Any:
+        one = self._kept[index]
+        frame = self._store.get(one) if isinstance(one, _Place) else one
+        assert self._shape is not None
+        height, width = self._shape
+        if frame.shape[:2] == (height, width):
+            return frame
+        bicubic = PilImage.Resampling.BICUBIC
+        return np.asarray(PilImage.fromarray(frame).resize((width, height), bicubic))
+
+
+# --- Numbers and checks ---------------------------------------------------------------------------
+
+
+def most_frames(seconds: float = SECONDS, hold: float | None = None) -> int:
+    """Return how many frames a film shows at most, the last included.
+
+    Args:
+      seconds: the length of the film.
+      hold: seconds for which the last frame is shown; None means a quarter of the film, at most 2.
+
+    Example:
+      >>> from nst_jax.images import films
+      >>> films.most_frames(8)
+      76
+    """
+    held = min(LONGEST_HOLD, seconds / 4) if hold is None else hold
+    return int(round((seconds - held) * RATE, 6)) + 1
+
+
+def format_of(path: PathLike, *, argument: str = "path") -> str:
+    """Return the format that the suffix of a film's path names.
+
+    Raises:
+      ValueError: if the suffix is missing or names no format of films.
+
+    Example:
+      >>> from nst_jax.images import films
+      >>> films.format_of("process.mp4")
+      'mp4'
+    """
+    name = Path(path)
+    kind = name.suffix.lower().removeprefix(".")
+    if not kind:
+        raise ValueError(
+            f"`{argument}`: {name.name!r} has no suffix; end it in .gif, .webp or .mp4"
+        )
+    if kind == "png":
+        raise ValueError(f"`{argument}`: a film in PNG has the suffix .apng, got {name.name!r}")
+    if kind not in FORMATS:
+        raise ValueError(
+            f"`{argument}`: films are not written as .{kind}; "
+            f"expected one of {', '.join(f'.{one}' for one in FORMATS)}"
+        )
+    return kind
+
+
+def check_output(
+    path: PathLike, *, overwrite: bool = True, argument: str = "output", probe: bool = True
+) -> None:
+    """Refuse a path where no film can be written, before time is spent on making one.
+
+    Args:
+      path: path of the film to be written.
+      overwrite: whether the film may replace an existing file.
+      argument: the caller's name for the value, shown in error messages.
+      probe: whether a file is created and removed as a test.
+
+    Raises:
+      ValueError: for a suffix of no format of films; for .mp4 without PyAV; and for a path where
+        `images.check_output` would refuse a picture.
+
+    Example:
+      >>> from nst_jax.images import films
+      >>> films.check_output("process.avi")
+      Traceback (most recent call last):
+      ValueError: `output`: films are not written as .avi; expected one of .gif, .webp, .apng, .mp4
+    """
+    _check_installed(format_of(path, argument=argument), argument)
+    writing.check_place(Path(path), overwrite=overwrite, argument=argument, probe=probe)
+
+
+def check_fits(format: str, shape: Sequence[int], *, argument: str = "output") -> None:
+    """Refuse frames that are larger than a format allows.
+
+    Args:
+      format: "gif", "webp", "apng" or "mp4".
+      shape: height and width.
+      argument: the caller's name for the value, shown in error messages.
+
+    Raises:
+      ValueError: if a side is longer than the format allows.
+    """
+    longest = film_encoding.LARGEST_SIDE.get(format)
+    if longest is not None and max(shape) > longest:
+        raise ValueError(
+            f"`{argument}`: {shape[1]}x{shape[0]} px is too large for .{format} ({longest} px a side); "
+            "make a smaller film"
+        )
+
+
+def _checked(path: Any, format: str | None, overwrite: bool, argument: str) -> str:
+    """Check where a film goes, and return its format."""
+    if format is not None and format not in FORMATS:
+        raise _checks.unknown("format", format, FORMATS, "format of films")
+    if hasattr(path, "write") and not isinstance(path, Path):
+        if isinstance(path, io.TextIOBase):
+            raise TypeError(
+                f"`{argument}`: expected a binary file, got one of text; open it with 'wb'"
+            )
+        if format is None:
+            raise ValueError(f"`format`: a file object needs it; name one of {', '.join(FORMATS)}")
+        _check_installed(format, "format")
+        return format
+    if format is None:
+        check_output(path, overwrite=overwrite, argument=argument)
+        return format_of(path, argument=argument)
+    _check_installed(format, "format")
+    writing.check_place(Path(path), overwrite=overwrite, argument=argument)
+    return format
+
+
+def _check_installed(kind: str, argument: str) -> None:
+    if missing := film_encoding.missing_for(kind):
+        raise ValueError(f"`{argument}`: {missing}")
