@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import click
 import jax
@@ -178,29 +178,62 @@ def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 
 def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
+    asked = _asked(content, styles, chosen)
+    with _reserved(asked.outputs):
+        return _paint(_stylize_job(content, styles, chosen, asked), chosen, peers)
+
+
+def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> PictureJob:
+    """Return the checked job of `stylize` without painting it.
+
+    Args:
+      content: the photo.
+      styles: the style pictures, with their shares.
+      chosen: the options of `stylize`, and `begun`.
+
+    Raises:
+      ValueError: naming the option or the picture that cannot be used.
+    """
+    return _stylize_job(content, styles, chosen, _asked(content, styles, chosen))
+
+
+class _Asked(NamedTuple):
+    """What the options of `stylize` ask for, before the pictures are read."""
+
+    recipe: Recipe
+    init: Any
+    init_file: images.Picture | None
+    outputs: Outputs
+
+
+def _asked(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> _Asked:
     recipe = _recipe(chosen, styles)
     paths = [path for path, _ in styles]
     outputs = _outputs(chosen, default_name(content, paths))
-    paths += _tap_files(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     others = [*_other_inputs(chosen, init_file), *controlling.files_of(chosen)]
-    check_outputs(outputs, [content, *paths, *others])
-    with _reserved(outputs):
-        read = [images.read(path, argument="style") for path in paths]
-        job = picture_job(
-            images.read(content, argument="content"),
-            read,
-            arguments.with_start(recipe, init),
-            outputs,
-            controls=controlling.read_controls(chosen, read),
-            seed=_seed(chosen, recipe),
-            init=None if init_file is None else init,
-            init_file=init_file,
-            resume=checkpoint_of(outputs),
-            devices=chosen["devices"],
-            begun=chosen["begun"],
-        )
-        return _paint(job, chosen, peers)
+    check_outputs(outputs, [content, *paths, *_tap_files(chosen), *others])
+    return _Asked(recipe, init, init_file, outputs)
+
+
+def _stylize_job(
+    content: Path, styles: Sequence[StyleShare], chosen: Chosen, asked: _Asked
+) -> PictureJob:
+    paths = [*(path for path, _ in styles), *_tap_files(chosen)]
+    read = [images.read(path, argument="style") for path in paths]
+    return picture_job(
+        images.read(content, argument="content"),
+        read,
+        arguments.with_start(asked.recipe, asked.init),
+        asked.outputs,
+        controls=controlling.read_controls(chosen, read),
+        seed=_seed(chosen, asked.recipe),
+        init=None if asked.init_file is None else asked.init,
+        init_file=asked.init_file,
+        resume=checkpoint_of(asked.outputs),
+        devices=chosen["devices"],
+        begun=chosen["begun"],
+    )
 
 
 def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
