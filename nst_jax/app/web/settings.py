@@ -20,9 +20,9 @@ from nst_jax.app.job import PictureJob
 from nst_jax.app.messages import PROGRAM, BadInput, usage_message
 from nst_jax.app.options import feed_forward, painting
 from nst_jax.app.web import limits
-from nst_jax.controls.color import COLORS
+from nst_jax.controls.finishing import COLORS
 from nst_jax.feed_forward import style_names
-from nst_jax.recipes import PRESETS, QUALITIES
+from nst_jax.recipes.presets import DEFAULT, PRESETS, QUALITIES
 
 OUTPUT = "picture.png"  # name of the result on the command line that the page shows
 
@@ -95,7 +95,9 @@ def settings_from(given: Any, known: Collection[str]) -> Settings:
         raise ValueError(f"settings: there is no setting {unknown[0]!r}")
     for name in ("photo", "styles"):
         if not given.get(name):
-            raise ValueError(f"{name}: is missing; choose a {'photo' if name == 'photo' else 'style'}")
+            raise ValueError(
+                f"{name}: is missing; choose a {'photo' if name == 'photo' else 'style'}"
+            )
     # Empty fields of the page are settings that the recipe decides on.
     found = {
         name: READERS[name](name, value, known)
@@ -174,7 +176,7 @@ READERS: Mapping[str, Callable[..., Any]] = {
     "photo": _file,
     "styles": _styles,
     "recipe": _choice(tuple(PRESETS)),
-    "quality": _choice(tuple(QUALITIES)),
+    "quality": _choice(tuple(QUALITIES[DEFAULT.name])),
     "steps": _number(1, limits.MOST_STEPS, whole=True),
     "strength": _number(0, 1),
     "size": _number(limits.LEAST_SIDE, limits.LARGEST_SIDE, whole=True),
@@ -228,7 +230,8 @@ def instant_words(settings: Settings) -> list[str]:
     """Return the words of the command line that paints these settings by a single pass.
 
     The strength of the page has its middle where the recipe has its own; a single pass has nothing
-    beyond the style itself, so its strength grows to 1 up to there. Masks and recipe have no part in it.
+    beyond the style itself, so its strength grows to 1 up to there. Masks and recipe have no part
+    in it.
 
     Example:
       >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.25, size=256)
