@@ -20,6 +20,7 @@ from nst_jax.app import interrupts, messages, parsing
 from nst_jax.app.messages import PROGRAM
 from nst_jax.app.options import base, feed_forward, painting, shared
 from nst_jax.app.options import dream as dreaming
+from nst_jax.app.options import web as page
 from nst_jax.app.parsing import StyleShare
 
 DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
@@ -334,6 +335,23 @@ def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
         from nst_jax.app import commands
 
     return commands.train(paintings, chosen | {"begun": begun})
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+@cli.command(short_help="Open a page in the browser on which to paint.")
+@page.web
+def web(**chosen: Any) -> int:
+    """Open a page in the browser on which to paint, and serve it until Ctrl-C.
+
+    Needs the extra `web`: pip install 'nst-jax[web]'. The page is served to this machine only, unless
+    --host is given.
+    """
+    with _imports():
+        from nst_jax.app.web import command
+
+    return command.web(chosen)
 
 
 # --- Export ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import click
 import jax
@@ -202,36 +202,76 @@ def _stylize_by_all(content: Path, styles: Sequence[StyleShare], chosen: Chosen)
 
 
 def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
+    asked = _asked(content, styles, chosen)
+    display = _display(chosen)
+    with _reserved(asked.outputs), preview.Preview(asked.outputs, display) as early:
+        job = _stylize_job(content, styles, chosen, asked, early)
+        return _paint(job, chosen, display, peers, early)
+
+
+def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> PictureJob:
+    """Return the checked job of `stylize` without painting it.
+
+    Args:
+      content: the photo.
+      styles: the style pictures, with their shares.
+      chosen: the options of `stylize`, and `begun`.
+
+    Raises:
+      ValueError: naming the option or the picture that cannot be used.
+    """
+    return _stylize_job(content, styles, chosen, _asked(content, styles, chosen))
+
+
+class _Asked(NamedTuple):
+    """What the options of `stylize` ask for, before the pictures are read."""
+
+    recipe: Recipe
+    init: Any
+    init_file: images.Picture | None
+    outputs: Outputs
+
+
+def _asked(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> _Asked:
     recipe = _recipe(chosen, styles)
     paths = [path for path, _ in styles]
     outputs = _outputs(chosen, default_name(content, paths))
-    paths += _tap_files(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     others = [*_other_inputs(chosen, init_file), *controlling.files_of(chosen)]
-    check_outputs(outputs, [content, *paths, *others])
-    display = _display(chosen)
-    with _reserved(outputs), preview.Preview(outputs, display) as early:
-        read = [images.read(source(path), argument="style") for path in paths]
-        photo = images.read(source(content), argument="content")
-        resume = checkpoint_of(outputs)
-        controls = controlling.read_controls(chosen, read)
-        inputs = provenance.roles(photo, read, init_file) | dict(controls.files)
-        job = picture_job(
-            photo,
-            read,
-            arguments.with_start(recipe, init),
-            outputs,
-            controls=controls,
-            seed=_seed(chosen, recipe),
-            init=None if init_file is None else init,
-            init_file=init_file,
-            resume=resume,
-            # The file of a run that resumes may show a better picture already.
-            sized=None if resume else partial(early.begin, photo, read, inputs=inputs),
-            devices=chosen["devices"],
-            begun=chosen["begun"],
-        )
-        return _paint(job, chosen, display, peers, early)
+    check_outputs(outputs, [content, *paths, *_tap_files(chosen), *others])
+    return _Asked(recipe, init, init_file, outputs)
+
+
+def _stylize_job(
+    content: Path,
+    styles: Sequence[StyleShare],
+    chosen: Chosen,
+    asked: _Asked,
+    early: preview.Preview | None = None,
+) -> PictureJob:
+    paths = [*(path for path, _ in styles), *_tap_files(chosen)]
+    read = [images.read(source(path), argument="style") for path in paths]
+    photo = images.read(source(content), argument="content")
+    resume = checkpoint_of(asked.outputs)
+    controls = controlling.read_controls(chosen, read)
+    sized = None
+    if early is not None and resume is None:  # a run that resumes may show a better picture already
+        inputs = provenance.roles(photo, read, asked.init_file) | dict(controls.files)
+        sized = partial(early.begin, photo, read, inputs=inputs)
+    return picture_job(
+        photo,
+        read,
+        arguments.with_start(asked.recipe, asked.init),
+        asked.outputs,
+        controls=controls,
+        seed=_seed(chosen, asked.recipe),
+        init=None if asked.init_file is None else asked.init,
+        init_file=asked.init_file,
+        resume=resume,
+        sized=sized,
+        devices=chosen["devices"],
+        begun=chosen["begun"],
+    )
 
 
 def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -32,6 +33,7 @@ from nst_jax.app.rates import known_paces, record_rate
 from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.writing import resized_alpha, write_elsewhere, write_picture
+from nst_jax.canvas import Begin
 from nst_jax.descent import has_stalled
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
@@ -72,7 +74,7 @@ def paint_job(
       How the run ended. If the run was interrupted or its losses diverged, the last finite canvas, if
       there is one, has been written.
     """
-    facts = _facts_of(job, weights)
+    facts = facts_of(job, weights)
     _introduce(job, facts, display)
     autosave.check_disk_space(job)
     if cluster.is_first():
@@ -89,20 +91,14 @@ def paint_job(
     with CompileClock() as compiling, programs.Ahead(compiling) as ahead:
         watch = MeasuringWatch(compiling, display, sum(job.plan.measuring_operations[resumed_at:]))
         # A checkpoint of another run is refused here, before `RunLog` empties an existing log file.
-        shots = painting.paint_planned(
+        shots = begun_painting(
             params,
-            job.content.image,
-            [style.image for style in job.styles],
-            job.plan,
-            init=job.init,
-            key=jax.random.key(job.seed),
+            job,
             every=cluster.from_first(pace),
-            resume=job.resume,
-            programs=programs.kept_in(cache.programs_folder(), display.say),
+            say=display.say,
             # Several processes must start shared programs in the same order, so each uses one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
             watch=watch,
-            given=job.given,
         )
         display.notes(map(as_flags, shots.left_out))
         with RunLog(job.outputs.log if cluster.is_first() else None) as log:
@@ -126,7 +122,42 @@ def paint_job(
                     raise
 
 
-def _facts_of(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
+def begun_painting(
+    params: Params,
+    job: PictureJob,
+    *,
+    every: Iterator[int],
+    say: Callable[[str], None],
+    begin: Begin | None,
+    watch: MeasuringWatch,
+) -> painting.Painting:
+    """Return the snapshots of a job, with programs that are kept between starts.
+
+    Args:
+      params: the weights.
+      job: the checked job.
+      every: the numbers of updates between snapshots.
+      say: receives a line if the programs cannot be kept.
+      begin: see `painting.paint_planned`.
+      watch: see `painting.paint_planned`.
+    """
+    return painting.paint_planned(
+        params,
+        job.content.image,
+        [style.image for style in job.styles],
+        job.plan,
+        init=job.init,
+        key=jax.random.key(job.seed),
+        every=every,
+        resume=job.resume,
+        programs=programs.kept_in(cache.programs_folder(), say),
+        begin=begin,
+        watch=watch,
+        given=job.given,
+    )
+
+
+def facts_of(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
     """Return the record of a job's run, for the metadata of its picture."""
     return provenance.of_run(
         job.plan.recipe,

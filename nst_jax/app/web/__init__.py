@@ -1,0 +1,1 @@
+"""The command `web`: a page in the browser on which one paints."""

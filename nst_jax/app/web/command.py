@@ -1,0 +1,137 @@
+"""The command `web`: check the address, open the browser, serve until Ctrl-C."""
+
+import contextlib
+import secrets
+import socket
+import threading
+import webbrowser
+from typing import Any
+
+from nst_jax.app import cache, interrupts
+from nst_jax.app.messages import print_lines, print_message
+from nst_jax.app.web.painting import PictureWork
+from nst_jax.app.web.queue import Queue
+from nst_jax.app.web.security import EVERYWHERE, LOOPBACK, Guard
+from nst_jax.app.web.visitors import Visitors
+
+PORT = 8317  # if no `--port` is given; another one if this is in use
+CLOSING_SECONDS = 1  # for pages that are open, at the end
+
+
+def web(chosen: dict[str, Any]) -> int:
+    """Serve the page until Ctrl-C; return the exit code."""
+    check_installed()
+    host = chosen["host"] or LOOPBACK[0]
+    listening = _listen(host, chosen["port"])
+    port = listening.getsockname()[1]
+    token = "" if chosen["host"] is None else secrets.token_urlsafe(16)
+    if problem := cache.set_cache(chosen["cache"]):
+        print_message("note", problem)
+    guard = Guard(host, port, token)
+    address = address_of(guard)
+    print_lines(f"nst-jax web: {address}", "Ctrl-C ends it.")
+    if host in EVERYWHERE:
+        print_lines(
+            "From other devices, open this address with the name or number of this machine."
+        )
+    if chosen["browser"]:
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    interrupts.raise_on_interrupt()
+    with cache.mended(lambda line: print_message("note", line)), contextlib.closing(listening):
+        return serve(guard, listening)
+
+
+def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
+    """Serve the page on a socket until a signal comes; return the exit code.
+
+    Args:
+      guard: decides which requests are served.
+      listening: the socket.
+      ready: called with uvicorn's server before it begins, so that a test can end it; None calls
+        nothing.
+    """
+    import uvicorn
+
+    from nst_jax.app.web.server import Server
+
+    queue = Queue()
+    visitors = Visitors(queue)
+    server = Server(guard, queue, visitors, PictureWork.of)
+    config = uvicorn.Config(
+        server.app(),
+        ws="none",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=128,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=CLOSING_SECONDS,
+    )
+    running = _Uvicorn.of(uvicorn, config, server)
+    if ready is not None:
+        ready(running)
+    threading.Thread(target=queue.serve, name="painter", daemon=True).start()
+    try:
+        running.run(sockets=[listening])
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        queue.close()
+        visitors.close()
+    return 0
+
+
+class _Uvicorn:
+    """Makes a uvicorn server that ends the pages' streams when it shuts down."""
+
+    @staticmethod
+    def of(uvicorn: Any, config: Any, server: Any) -> Any:
+        class Ending(uvicorn.Server):  # type: ignore[misc]
+            async def shutdown(self, sockets: Any = None) -> None:
+                server.closing = True
+                await super().shutdown(sockets)
+
+        return Ending(config)
+
+
+def check_installed() -> None:
+    """Check that the packages of the extra `web` are installed.
+
+    Raises:
+      ClickException: if they are not, naming the extra.
+    """
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError:
+        from nst_jax.app.messages import BadInput
+
+        raise BadInput(
+            "`web`: the page needs Starlette and uvicorn; install them by `pip install 'nst-jax[web]'`"
+        ) from None
+
+
+def address_of(guard: Guard) -> str:
+    """Return the address to open, with the token if there is one."""
+    host = LOOPBACK[0] if guard.host in EVERYWHERE else guard.host
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{guard.port}/" + (f"?token={guard.token}" if guard.token else "")
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    """Return a socket that listens; without `port` it is `PORT`, or a free one if that is in use."""
+    for number in [port] if port is not None else [PORT, 0]:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind((host, number))
+            found.listen(128)
+            return found
+        except (OSError, OverflowError) as error:
+            found.close()
+            reason = getattr(error, "strerror", None) or error
+            name = "host" if isinstance(error, socket.gaierror) else "port"
+    value = host if name == "host" else port
+    raise ValueError(f"`{name}`: cannot listen at {host!r}, {value}: {reason}; choose another")

@@ -1,0 +1,706 @@
+// The page: it sends choices and pictures, and shows what the server tells by server-sent events.
+
+const $ = id => document.getElementById(id);
+const MASK_SIDE = 1024; // px, longer side of a mask
+const KEEP = "mask_keep.png", PARTS = ["mask_1.png", "mask_2.png", "mask_3.png"];
+const INPUTS = ["strength", "colors", "size", "quality", "recipe", "style_scale", "realism", "steps"];
+const COLOURS = {
+  "": "As the recipe says", style: "Of the painting", content: "Of the photo, recoloured before",
+  luminance: "Of the photo, only light is painted", "content-after": "Of the photo, put over the result",
+  palette: "Exactly those of the painting",
+};
+
+let about, state = {pictures: [], run: null}, shown = "instant", instant = null, instantNumber = 0, previousState = "";
+let choice = {photo: null, kind: "paintings", styles: {}, named: {}, keep: 1, regions: {}, init: null};
+
+// --- Asking the server -----------------------------------------------------------------------------
+
+async function ask(path, options = {}) {
+  let response;
+  try { response = await fetch(path, options); }
+  catch { throw new Error("The connection to nst-jax is lost. Is it still running?"); }
+  const found = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(found.error ?? `The server answered ${response.status}.`);
+  return found;
+}
+const post = (path, body) => ask(path, {method: "POST", body: body && JSON.stringify(body)});
+
+function problem(text) {
+  $("problem").hidden = !text;
+  $("problem").textContent = text ? text[0].toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".") : "";
+}
+const trying = work => async (...given) => {
+  problem("");
+  try { return await work(...given); } catch (error) { problem(error.message); }
+};
+const announce = text => { if ($("live").textContent !== text) $("live").textContent = text; };
+
+// --- What is chosen --------------------------------------------------------------------------------
+
+const picture = name => state.pictures.find(one => one.name === name);
+const ofRole = role => state.pictures.filter(one => one.role === role);
+const chosenStyles = () => Object.entries(choice.kind === "gallery" ? choice.named : choice.styles);
+const viewOf = name => `/pictures/${encodeURIComponent(name)}?v=${picture(name)?.version ?? 0}`;
+
+function settings() {
+  const found = {photo: choice.photo, styles: chosenStyles()};
+  for (const id of INPUTS) {
+    const value = $(id).value;
+    if (value !== "") found[id] = ["colors", "quality", "recipe"].includes(id) ? value : Number(value);
+  }
+  if ($("quality").disabled) delete found.quality;
+  if (choice.init && picture(choice.init)) found.init = choice.init;
+  if (picture(KEEP)) found.protect = [KEEP, choice.keep];
+  found.regions = PARTS.filter(mask => picture(mask) && picture(choice.regions[mask])).map(mask => [mask, choice.regions[mask]]);
+  return found;
+}
+
+function remember() {
+  const values = Object.fromEntries(INPUTS.map(id => [id, $(id).value]));
+  try { localStorage.setItem("choice", JSON.stringify({choice, values})); } catch { /* private windows */ }
+}
+
+function recall() {
+  try {
+    const found = JSON.parse(localStorage.getItem("choice"));
+    if (!found) return;
+    choice = {...choice, ...found.choice};
+    for (const id of INPUTS) if (id in found.values) $(id).value = found.values[id];
+  } catch { /* nothing was remembered */ }
+}
+
+let soon;
+function changed(alsoInstant = true) {
+  remember();
+  render();
+  if (!alsoInstant) return;
+  clearTimeout(soon);
+  soon = setTimeout(trying(paintInstant), 200);
+}
+
+// --- The instant picture ---------------------------------------------------------------------------
+
+async function paintInstant() {
+  if (!choice.photo || !chosenStyles().length) return;
+  if (!busy()) show("instant");
+  const number = ++instantNumber;
+  $("after").setAttribute("aria-busy", "true");
+  if (!busy()) say("Painting an instant picture …");
+  const {photo, styles, strength, size} = settings();
+  try {
+    const found = await post("/instant", {settings: {photo, styles, strength, size}});
+    if (found.superseded || number !== instantNumber) return;
+    instant = found;
+    if (!busy()) { say(`Instant picture, in ${found.seconds.toFixed(1)} s.`); announce("The instant picture is there."); }
+  } catch (error) {
+    if (!busy()) say("");
+    throw error;
+  } finally { $("after").removeAttribute("aria-busy"); }
+  render();
+}
+
+// --- Runs ------------------------------------------------------------------------------------------
+
+const busy = () => ["waiting", "painting", "pausing"].includes(state.run?.state);
+let saidOnce = "";
+const say = text => { saidOnce = text; renderRunning(); };
+
+const paint = trying(async () => {
+  clearTimeout(soon);
+  say("Preparing …");
+  $("paint").disabled = true;
+  try {
+    receive(await post("/run", {settings: settings(), keep: $("keep").checked}));
+    choice.init = null;
+    remember();
+    show("run");
+  } finally { saidOnce = ""; $("paint").disabled = false; render(); }
+});
+
+const change = what => trying(async () => receive(await post(`/run/${what}`)));
+
+const runPicture = step => `/run/${state.run.id}/${step}.png`;
+function earlierStep() {
+  const steps = state.run?.pictures ?? [];
+  return steps[Number($("earlier").value)];
+}
+const isNewest = () => Number($("earlier").value) >= Number($("earlier").max);
+
+const undo = trying(async () => {
+  const step = earlierStep();
+  if (busy()) await post("/run/stop");
+  choice.init = (await post(`/run/start/${step}`)).name;
+  remember();
+  announce(`The next painting starts from the picture after ${step} updates.`);
+  render();
+});
+
+// --- Showing ---------------------------------------------------------------------------------------
+
+function show(what) {
+  if (shown !== what) $("earlier").value = $("earlier").max;
+  shown = what;
+  render();
+}
+
+function setSource(image, source) {
+  if (image.dataset.source !== source) {
+    image.dataset.source = source;
+    if (source) image.src = source; else image.removeAttribute("src");
+  }
+}
+
+function render() {
+  if (!about) return;
+  const run = state.run, hasRun = Boolean(run?.pictures.length);
+  const view = shown === "run" && hasRun ? "run" : "instant";
+  $("show-instant").setAttribute("aria-pressed", String(view === "instant"));
+  $("show-run").setAttribute("aria-pressed", String(view === "run"));
+  $("show-run").disabled = !hasRun;
+  const photo = picture(choice.photo);
+  let source = "", alt = "";
+  if (brushed) { source = photo ? viewOf(choice.photo) : ""; alt = "The photo"; }
+  else if (view === "run") { const step = earlierStep() ?? run.pictures.at(-1); source = runPicture(step); alt = `The painting after ${step} updates`; }
+  else if (instant) { source = instant.picture; alt = "The instant picture"; }
+  else if (photo) { source = viewOf(choice.photo); alt = "The photo"; }
+  setSource($("after"), source);
+  $("after").alt = alt;
+  $("after").hidden = !source;
+  $("blank").hidden = Boolean(source);
+  const compare = Number($("compare").value);
+  const comparing = Boolean(photo && compare && !brushed && source);
+  $("before").hidden = $("seam").hidden = !comparing;
+  if (comparing) {
+    setSource($("before"), viewOf(choice.photo));
+    $("before").style.clipPath = `inset(0 ${100 - compare}% 0 0)`;
+    $("seam").style.left = `${compare}%`;
+  }
+  $("views").hidden = Boolean(brushed);
+  $("brushing").hidden = !brushed;
+  $("brush").hidden = !brushed;
+  renderRunning();
+  renderHome(view);
+  renderShelves();
+  renderParts();
+}
+
+function renderRunning() {
+  const run = state.run, active = busy(), paused = run?.state === "paused";
+  const painting = active && run.state !== "waiting";
+  let text = saidOnce;
+  if (!text && run) {
+    const at = `${run.step} of ${run.total} updates`;
+    text = {
+      waiting: run.place ? `Waiting: ${run.place} ${run.place === 1 ? "painting is" : "paintings are"} before yours` : "Your turn comes",
+      painting: run.stage ? capital(run.stage) : at,
+      pausing: "Ending this stroke …",
+      paused: `Paused at ${at}${run.why ? `, since ${run.why}` : ""}`,
+      stopped: `Stopped at ${at}`, done: `Finished: ${run.total} updates`, failed: `It failed: ${run.why}`,
+    }[run.state];
+  }
+  $("running").hidden = !text;
+  $("said").textContent = text ?? "";
+  $("left").textContent = painting ? run.left : "";
+  $("progress").hidden = !(active || paused);
+  if (active && !run.total) $("progress").removeAttribute("value");
+  else if (run) { $("progress").max = run.total || 1; $("progress").value = run.step; }
+  const shares = Object.entries(run?.shares ?? {}).filter(([, share]) => share >= 0.005);
+  $("losses").hidden = !shares.length || shown !== "run" || Boolean(saidOnce);
+  const words = {content: "content", style: "style", tv: "smoothness", matting: "edges"};
+  $("losses").textContent = "What is still different: " + shares.map(([name, share]) => `${words[name]} ${Math.round(100 * share)} %`).join(", ");
+  $("paint").hidden = active || paused || Boolean(brushed);
+  $("paint").textContent = choice.init && picture(choice.init) ? "Paint on from here" : run ? "Paint again" : "Paint";
+  const named = choice.kind === "gallery";
+  $("paint").disabled = named || !choice.photo || !chosenStyles().length;
+  $("pause").hidden = !active || Boolean(brushed);
+  $("go-on").hidden = !paused || Boolean(brushed);
+  $("stop").hidden = !(active || paused) || Boolean(brushed);
+  $("keeping").hidden = !active;
+  if (run) $("keep").checked = run.keep;
+}
+const capital = text => text[0].toUpperCase() + text.slice(1);
+
+function renderHome(view) {
+  const run = state.run, steps = run?.pictures ?? [];
+  $("history").hidden = view !== "run" || steps.length < 2 || Boolean(brushed);
+  const atEnd = isNewest();
+  $("earlier").max = String(Math.max(0, steps.length - 1));
+  if (atEnd) $("earlier").value = $("earlier").max;
+  const step = view === "run" ? earlierStep() ?? steps.at(-1) : null;
+  if (view === "run") {
+    $("earlier-said").textContent = `After ${step} updates`;
+    $("earlier").setAttribute("aria-valuetext", `after ${step} updates`);
+    $("undo").hidden = isNewest();
+  }
+  const there = view === "run" ? step !== null : Boolean(instant);
+  $("home").hidden = $("typed").hidden = !there || Boolean(brushed);
+  if (!there) return;
+  if (view === "run") {
+    $("download").href = `${runPicture(step)}?download`;
+    $("download").download = `painted_after_${step}.png`;
+    $("archive").href = `/run/${run.id}/${step}.zip`;
+  } else {
+    $("download").href = `${instant.picture}?download`;
+    $("download").download = "instant.png";
+  }
+  $("archive").hidden = view !== "run";
+  $("films").hidden = view !== "run" || busy();
+  for (const link of $("films").children) link.href = `/run/${run?.id}/film.${link.dataset.kind}`;
+  showCommand(view, step);
+}
+
+let commandOf = "";
+async function showCommand(view, step) {
+  if (view === "instant") {
+    commandOf = "";
+    $("command").textContent = instant.command;
+    $("where").textContent = "";
+    return;
+  }
+  const wanted = `${state.run.id}/${step}/${state.run.state}`;
+  if (commandOf === wanted) return;
+  commandOf = wanted;
+  const found = await ask(`/run/${state.run.id}/${step}/command`).catch(() => null);
+  if (found && commandOf === wanted) {
+    $("command").textContent = found.command;
+    $("where").textContent = found.where;
+  }
+}
+
+// --- Shelves ---------------------------------------------------------------------------------------
+
+const shelves = {};
+function renderShelves() {
+  renderShelf("photos", "photo", "photo", name => choice.photo === name, name => {
+    if (choice.photo !== name) for (const mask of [KEEP, ...PARTS]) forgetMask(mask);
+    choice.photo = name;
+    gallerySource = "";
+    renderGallery();
+    changed();
+  });
+  renderShelf("paintings", "painting", "painting", name => name in choice.styles, name => toggle(choice.styles, name));
+  $("paintings").hidden = choice.kind !== "paintings";
+  $("gallery").hidden = choice.kind !== "gallery";
+  $("of-paintings").setAttribute("aria-pressed", String(choice.kind === "paintings"));
+  $("of-gallery").setAttribute("aria-pressed", String(choice.kind === "gallery"));
+  $("style-note").textContent = choice.kind === "gallery"
+    ? "These styles are painted in a moment only. Choose a painting to paint for longer."
+    : "Choose one, or several to mix.";
+  renderShares();
+  const qualities = about.recipes.find(one => one.name === $("recipe").value)?.quality;
+  $("quality").disabled = !qualities;
+}
+
+function toggle(styles, name) {
+  if (name in styles) { if (Object.keys(styles).length > 1) delete styles[name]; }
+  else if (Object.keys(styles).length < about.most_styles) styles[name] = 0.5;
+  changed();
+}
+
+function renderShelf(id, role, word, isChosen, choose) {
+  const shelf = $(id), names = ofRole(role).map(one => one.name);
+  const samples = about.samples.filter(name => (name === "chelsea") === (role === "photo") && !names.includes(`${name}.jpg`));
+  const key = JSON.stringify([names, samples]);
+  if (shelves[id] !== key) {
+    shelves[id] = key;
+    const tiles = names.map(name => {
+      const holder = document.createElement("div"), tile = document.createElement("button"), image = new Image();
+      holder.className = "holder";
+      tile.className = "tile";
+      tile.type = "button";
+      tile.dataset.name = name;
+      image.src = viewOf(name);
+      image.alt = name;
+      tile.append(image);
+      tile.onclick = () => choose(name);
+      const away = document.createElement("button");
+      away.type = "button";
+      away.className = "away";
+      away.textContent = "×";
+      away.setAttribute("aria-label", `Remove ${name}`);
+      away.onclick = trying(async () => {
+        await ask(`/pictures/${encodeURIComponent(name)}`, {method: "DELETE"});
+        if (choice.photo === name) choice.photo = null;
+        delete choice.styles[name];
+        changed(false);
+      });
+      holder.append(tile, away);
+      return holder;
+    });
+    for (const name of samples) {
+      const tile = document.createElement("button");
+      tile.type = "button";
+      tile.className = "tile add";
+      tile.textContent = `Sample: ${name.replace("_", " ")}`;
+      tile.onclick = trying(async () => {
+        await addSample(name, role);
+        choose(`${name}.jpg`);
+      });
+      tiles.push(tile);
+    }
+    const adding = $("adding").content.cloneNode(true);
+    adding.querySelector(".words").textContent = `Add a ${word}`;
+    const input = adding.querySelector("input");
+    input.multiple = role === "painting";
+    input.dataset.role = role;
+    input.onchange = trying(async () => {
+      for (const file of [...input.files]) await addFile(file, role);
+      input.value = "";
+    });
+    shelf.replaceChildren(...tiles, adding);
+  }
+  for (const tile of shelf.querySelectorAll("[data-name]")) tile.setAttribute("aria-pressed", String(isChosen(tile.dataset.name)));
+}
+
+async function addSample(name, role) {
+  keepPicture(await post(`/samples/${name}?role=${role}`));
+}
+
+async function addFile(file, role) {
+  if (file.size > about.most_bytes) throw new Error(`${file.name} is larger than ${about.most_bytes / 1e6} MB; reduce it with another program first.`);
+  say(`Sending ${file.name} …`);
+  try {
+    const found = await ask(`/pictures?role=${role}&name=${encodeURIComponent(file.name)}`, {method: "POST", body: file});
+    keepPicture(found);
+    if (role === "photo") {
+      for (const mask of [KEEP, ...PARTS]) forgetMask(mask);
+      choice.photo = found.name;
+      gallerySource = "";
+      renderGallery();
+    } else { choice.kind = "paintings"; choice.styles = {[found.name]: 0.5}; }
+    announce(`${found.name} is there.`);
+  } finally { say(""); }
+  changed();
+}
+
+// The server tells of it as well, but a moment later.
+function keepPicture(found) {
+  state.pictures = [...state.pictures.filter(one => one.name !== found.name), found];
+}
+
+for (const [id, role] of [["photos", "photo"], ["paintings", "painting"], ["frame", "photo"]]) {
+  const place = $(id);
+  place.addEventListener("dragover", event => { event.preventDefault(); place.classList.add("dropping"); });
+  place.addEventListener("dragleave", () => place.classList.remove("dropping"));
+  place.addEventListener("drop", trying(async event => {
+    event.preventDefault();
+    place.classList.remove("dropping");
+    for (const file of [...event.dataTransfer.files]) await addFile(file, role);
+  }));
+}
+
+function renderShares() {
+  const styles = choice.kind === "gallery" ? choice.named : choice.styles, names = Object.keys(styles);
+  const total = names.reduce((sum, name) => sum + styles[name], 0) || 1;
+  const key = JSON.stringify([choice.kind, names]);
+  if (shelves.shares !== key) {
+    shelves.shares = key;
+    $("shares").replaceChildren(...(names.length < 2 ? [] : names.map(name => {
+      const row = document.createElement("label"), chip = document.createElement("span"), slider = document.createElement("input"), percent = document.createElement("output");
+      row.className = "share";
+      chip.className = "chip";
+      if (choice.kind === "gallery") chip.textContent = name; else chip.style.backgroundImage = `url("${viewOf(name)}")`;
+      Object.assign(slider, {type: "range", min: 0, max: 1, step: 0.05, value: styles[name]});
+      slider.setAttribute("aria-label", `Share of ${name}`);
+      slider.oninput = () => { (choice.kind === "gallery" ? choice.named : choice.styles)[name] = Number(slider.value); changed(); };
+      row.dataset.style = name;
+      row.append(chip, slider, percent);
+      return row;
+    })));
+  }
+  for (const row of $("shares").children) row.querySelector("output").textContent = `${Math.round(100 * styles[row.dataset.style] / total)} %`;
+}
+
+// --- The gallery -----------------------------------------------------------------------------------
+
+let gallerySource = "";
+function renderGallery() {
+  if (choice.kind !== "gallery" || !choice.photo) return;
+  const source = `/gallery/${encodeURIComponent(choice.photo)}`;
+  if (!$("gallery").children.length)
+    $("gallery").replaceChildren(...about.styles.map(({name, look}) => {
+      const tile = document.createElement("button"), word = document.createElement("span");
+      Object.assign(tile, {type: "button", className: "tile", title: look});
+      tile.dataset.name = name;
+      tile.setAttribute("aria-label", `${name}: ${look}`);
+      word.textContent = name;
+      tile.append(word);
+      tile.onclick = () => toggle(choice.named, name);
+      return tile;
+    }));
+  for (const tile of $("gallery").children) tile.setAttribute("aria-pressed", String(tile.dataset.name in choice.named));
+  if (source === gallerySource) return;
+  gallerySource = source;
+  const sheet = new Image();
+  sheet.onload = () => {
+    const count = about.styles.length, wide = sheet.naturalWidth / count, high = sheet.naturalHeight;
+    [...$("gallery").children].forEach((tile, index) => {
+      const box = tile.clientWidth || 80, scale = Math.max(box / wide, box / high);
+      tile.style.backgroundImage = `url("${source}")`;
+      tile.style.backgroundSize = `${sheet.naturalWidth * scale}px ${high * scale}px`;
+      tile.style.backgroundPosition = `${-index * wide * scale - (wide * scale - box) / 2}px ${-(high * scale - box) / 2}px`;
+    });
+  };
+  sheet.src = source;
+}
+
+// --- Masks -----------------------------------------------------------------------------------------
+
+let brushed = null, strokes = [], erasing = false, last = null, sending;
+const canvas = $("brush"), pen = canvas.getContext("2d", {willReadFrequently: true});
+const where = {x: 0.5, y: 0.5}; // of the brush, as shares of the canvas
+
+function renderParts() {
+  const rows = [KEEP, ...PARTS];
+  const paintings = ofRole("painting").map(one => one.name);
+  const key = JSON.stringify([rows.map(mask => Boolean(picture(mask))), paintings, choice.regions, choice.keep, brushed, Boolean(choice.photo)]);
+  if (shelves.parts === key || (shelves.parts && $("parts").contains(document.activeElement) && document.activeElement.type === "range")) return;
+  shelves.parts = key;
+  const used = PARTS.filter(mask => picture(mask) || mask === brushed || choice.regions[mask]);
+  const shownRows = [KEEP, ...used];
+  const next = PARTS.find(mask => !used.includes(mask));
+  $("parts").replaceChildren(...shownRows.map(mask => {
+    const row = document.createElement("div"), name = document.createElement("span"), edit = document.createElement("button");
+    row.className = "part";
+    name.textContent = mask === KEEP ? "Keep a part as it is" : `Another style for part ${PARTS.indexOf(mask) + 1}`;
+    edit.type = "button";
+    edit.textContent = picture(mask) ? "Change" : "Brush";
+    edit.setAttribute("aria-label", `${edit.textContent}: ${name.textContent}`);
+    edit.dataset.mask = mask;
+    edit.disabled = !choice.photo;
+    edit.onclick = trying(() => beginBrush(mask));
+    row.append(name, edit);
+    if (mask === KEEP && picture(mask)) {
+      const ends = document.createElement("label"), slider = document.createElement("input");
+      ends.className = "ends";
+      Object.assign(slider, {type: "range", min: 0.1, max: 1, step: 0.1, value: choice.keep});
+      slider.setAttribute("aria-label", "How much of it is kept");
+      slider.oninput = () => { choice.keep = Number(slider.value); remember(); };
+      ends.append("a little", slider, "all");
+      row.append(ends);
+    }
+    if (mask !== KEEP) {
+      const select = document.createElement("select");
+      select.setAttribute("aria-label", `Style of part ${PARTS.indexOf(mask) + 1}`);
+      select.append(...paintings.map(one => new Option(one, one)));
+      choice.regions[mask] ??= paintings.find(one => !(one in choice.styles)) ?? paintings[0];
+      select.value = choice.regions[mask];
+      select.onchange = () => { choice.regions[mask] = select.value; remember(); };
+      row.append(select);
+    }
+    return row;
+  }));
+  if (next) {
+    const more = document.createElement("button");
+    more.type = "button";
+    more.id = "more-parts";
+    more.textContent = "Another style for a part";
+    more.disabled = !choice.photo || !paintings.length;
+    more.onclick = () => { choice.regions[next] = paintings.find(one => !(one in choice.styles)) ?? paintings[0]; trying(() => beginBrush(next))(); };
+    $("parts").append(more);
+  }
+}
+
+async function beginBrush(mask) {
+  const [width, height] = picture(choice.photo).size, scale = Math.min(1, MASK_SIDE / Math.max(width, height));
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  strokes = [];
+  brushed = mask;
+  erasing = false;
+  if (picture(mask)) {
+    const image = new Image();
+    image.src = viewOf(mask);
+    await image.decode();
+    pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+    const pixels = pen.getImageData(0, 0, canvas.width, canvas.height);
+    for (let at = 0; at < pixels.data.length; at += 4) pixels.data.set([...colour(), pixels.data[at]], at);
+    pen.putImageData(pixels, 0, 0);
+  }
+  $("brush-what").textContent = mask === KEEP ? "Brush over what stays as it is" : "Brush over the part";
+  render();
+  canvas.focus({preventScroll: true});
+  $("frame").scrollIntoView({block: "nearest"});
+}
+const colour = () => brushed === KEEP ? [220, 70, 40] : [40, 110, 220];
+
+// Called with the position as shares of the canvas.
+function dab(x, y, from = null) {
+  pen.globalCompositeOperation = erasing ? "destination-out" : "source-over";
+  pen.strokeStyle = `rgb(${colour()})`;
+  pen.lineCap = pen.lineJoin = "round";
+  pen.lineWidth = brushSize();
+  pen.beginPath();
+  pen.moveTo((from?.x ?? x) * canvas.width, (from?.y ?? y) * canvas.height);
+  pen.lineTo(x * canvas.width, y * canvas.height);
+  pen.stroke();
+}
+const brushSize = () => Number($("brush-size").value) * Math.max(canvas.width, canvas.height) / 1000;
+
+function moveCursor() {
+  const box = canvas.getBoundingClientRect(), size = brushSize() * box.width / canvas.width;
+  Object.assign($("cursor").style, {left: `${where.x * 100}%`, top: `${where.y * 100}%`, width: `${size}px`, height: `${size}px`});
+  $("cursor").hidden = !brushed;
+}
+function positionOf(event) {
+  const box = canvas.getBoundingClientRect();
+  return {x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height};
+}
+const snapshot = () => { strokes.push(pen.getImageData(0, 0, canvas.width, canvas.height)); strokes = strokes.slice(-12); };
+
+canvas.onpointerdown = event => {
+  canvas.setPointerCapture(event.pointerId);
+  snapshot();
+  last = positionOf(event);
+  dab(last.x, last.y);
+};
+canvas.onpointermove = event => {
+  Object.assign(where, positionOf(event));
+  moveCursor();
+  if (!last) return;
+  dab(where.x, where.y, last);
+  last = {...where};
+};
+canvas.onpointerup = canvas.onpointercancel = () => { if (last) { last = null; keepMaskSoon(); } };
+canvas.onkeydown = event => {
+  const step = brushSize() / 2, moves = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+  if (event.key in moves) {
+    const [dx, dy] = moves[event.key];
+    where.x = Math.min(1, Math.max(0, where.x + dx * step / canvas.width));
+    where.y = Math.min(1, Math.max(0, where.y + dy * step / canvas.height));
+  } else if (event.key === " ") { snapshot(); dab(where.x, where.y); keepMaskSoon(); }
+  else if (event.key === "+" || event.key === "-") $("brush-size").value = Number($("brush-size").value) + (event.key === "+" ? 8 : -8);
+  else if (event.key === "Escape") { $("brush-done").click(); return; }
+  else return;
+  event.preventDefault();
+  moveCursor();
+};
+canvas.onfocus = moveCursor;
+
+function keepMaskSoon() {
+  clearTimeout(sending);
+  sending = setTimeout(trying(() => keepMask(brushed)), 500);
+}
+
+async function keepMask(mask) {
+  clearTimeout(sending);
+  if (!mask) return;
+  const paper = document.createElement("canvas"), {width, height} = canvas;
+  Object.assign(paper, {width, height});
+  const pixels = pen.getImageData(0, 0, width, height);
+  let painted = 0;
+  for (let at = 0; at < pixels.data.length; at += 4) {
+    const inside = pixels.data[at + 3];
+    painted = Math.max(painted, inside);
+    pixels.data.set([inside, inside, inside, 255], at);
+  }
+  if (painted < 128) { forgetMask(mask); return; }
+  paper.getContext("2d").putImageData(pixels, 0, 0);
+  const blob = await new Promise(done => paper.toBlob(done, "image/png"));
+  keepPicture(await ask(`/pictures?role=mask&name=${mask}`, {method: "POST", body: blob}));
+}
+
+function forgetMask(mask) {
+  if (!picture(mask)) return;
+  state.pictures = state.pictures.filter(one => one.name !== mask);
+  ask(`/pictures/${mask}`, {method: "DELETE"}).catch(() => {});
+}
+
+function erase(value) {
+  erasing = value;
+  $("brush-add").setAttribute("aria-pressed", String(!value));
+  $("brush-erase").setAttribute("aria-pressed", String(value));
+}
+$("brush-add").onclick = () => erase(false);
+$("brush-erase").onclick = () => erase(true);
+$("brush-undo").onclick = () => { const before = strokes.pop(); if (before) { pen.putImageData(before, 0, 0); keepMaskSoon(); } };
+$("brush-clear").onclick = () => { snapshot(); pen.clearRect(0, 0, canvas.width, canvas.height); keepMaskSoon(); };
+$("brush-size").oninput = moveCursor;
+$("brush-done").onclick = trying(async () => {
+  const mask = brushed;
+  await keepMask(mask);
+  if (mask !== KEEP && !picture(mask)) delete choice.regions[mask];
+  brushed = null;
+  $("cursor").hidden = true;
+  remember();
+  render();
+});
+
+// --- What the server tells -------------------------------------------------------------------------
+
+function receive(told) {
+  const before = state;
+  state = told;
+  const run = told.run;
+  if (run && before.run?.id !== run.id) { commandOf = ""; $("earlier").value = $("earlier").max; if (busy() || run.pictures.length) shown = "run"; }
+  if (run && run.state !== previousState) {
+    previousState = run.state;
+    announce({waiting: "The painting waits for its turn.", painting: "Painting.", paused: "Paused.", stopped: "Stopped.",
+              done: "The painting is finished.", failed: `The painting failed: ${run.why}`}[run.state] ?? "");
+  } else if (run?.state === "painting" && run.total && run.step) announce(`${Math.floor(4 * run.step / run.total) * 25} percent painted.`);
+  const known = new Set(told.pictures.map(one => one.name));
+  if (choice.photo && !known.has(choice.photo)) choice.photo = null;
+  for (const name of Object.keys(choice.styles)) if (!known.has(name)) delete choice.styles[name];
+  choice.photo ??= ofRole("photo")[0]?.name ?? null;
+  if (!Object.keys(choice.styles).length && ofRole("painting").length) choice.styles[ofRole("painting")[0].name] = 0.5;
+  render();
+}
+
+function listen() {
+  const events = new EventSource("/events");
+  let first = true;
+  events.onmessage = trying(async event => {
+    receive(JSON.parse(event.data));
+    if (!first) return;
+    first = false;
+    if (!state.pictures.length) {
+      await addSample("chelsea", "photo");
+      await addSample("starry_night", "painting");
+      choice.photo = "chelsea.jpg";
+      choice.styles = {"starry_night.jpg": 0.5};
+    }
+    if (choice.kind === "gallery") renderGallery();
+    changed();
+  });
+  events.onerror = () => problem("The connection to nst-jax is lost. Is it still running? This page tries again.");
+  events.onopen = () => problem("");
+}
+
+// --- Beginning -------------------------------------------------------------------------------------
+
+function fill() {
+  $("recipe").append(...about.recipes.map(one => new Option(`${one.name} (${one.steps} updates)`, one.name)));
+  $("colors").append(...["", ...about.colors].map(name => new Option(COLOURS[name] ?? name, name)));
+  $("size").append(...[[128, "128 px, a sketch"], [256, "256 px, small"], ["", "512 px, as usual"], [768, "768 px, large"], [1024, "1024 px, very large"]].map(([value, words]) => new Option(words, value)));
+  $("size").value = "";
+  for (const kind of about.films) {
+    const link = document.createElement("a");
+    Object.assign(link, {className: "button", textContent: `Film (${kind.toUpperCase()})`, download: `painting.${kind}`});
+    link.dataset.kind = kind;
+    $("films").append(link);
+  }
+}
+
+$("show-instant").onclick = () => show("instant");
+$("show-run").onclick = () => show("run");
+$("compare").oninput = render;
+$("earlier").oninput = render;
+$("paint").onclick = paint;
+$("pause").onclick = change("pause");
+$("go-on").onclick = change("go_on");
+$("stop").onclick = change("stop");
+$("keep").onchange = () => change($("keep").checked ? "keep" : "unkeep")();
+$("undo").onclick = undo;
+$("copy").onclick = trying(async () => { await navigator.clipboard.writeText($("command").textContent); announce("Copied."); });
+$("of-paintings").onclick = () => { choice.kind = "paintings"; changed(); };
+$("of-gallery").onclick = () => { choice.kind = "gallery"; if (!Object.keys(choice.named).length) choice.named = {waves: 0.5}; changed(); renderGallery(); };
+for (const id of INPUTS) $(id).addEventListener("input", () => changed(["strength", "size"].includes(id)));
+$("gallery").addEventListener("click", () => renderGallery());
+addEventListener("resize", () => { gallerySource = ""; renderGallery(); if (brushed) moveCursor(); });
+
+trying(async () => {
+  about = await ask("/about");
+  fill();
+  recall();
+  listen();
+})();

@@ -1,0 +1,128 @@
+"""The queue of runs on one device: one paints, the others wait and know their place.
+
+Nothing here knows of HTTP or of jax.
+"""
+
+import threading
+from collections.abc import Sequence
+
+from nst_jax.app.web import limits
+from nst_jax.app.web.run import ENDED, Failure, Request, Run, State
+
+
+class Queue:
+    """Runs in the order in which they asked for the device.
+
+    `serve` is the loop of the thread that paints; all other methods may be called by any thread.
+    """
+
+    def __init__(self, most: int = limits.MOST_RUNS) -> None:
+        """Make an empty queue for at most so many runs that wait or paint."""
+        self._most = most
+        self._line: list[Run] = []  # that which paints, if any, is the first
+        self._changed = threading.Condition(threading.RLock())
+        self._closed = False
+
+    # --- What visitors ask ------------------------------------------------------------------------
+
+    def add(self, run: Run) -> None:
+        """Put a new run, or one that goes on, at the end of the line.
+
+        Raises:
+          ValueError: if too many runs wait already.
+        """
+        with self._changed:
+            if len(self._line) >= self._most:
+                raise ValueError(
+                    f"run: {len(self._line)} runs are waiting for this machine already; try again later"
+                )
+            run.state, run.why, run.request = State.WAITING, "", Request.NOTHING
+            self._line.append(run)
+            self._changed.notify_all()
+
+    def go_on(self, run: Run) -> None:
+        """Let a paused run wait for its next turn; a request to pause that is not heard yet is off.
+
+        Raises:
+          ValueError: as in `add`.
+        """
+        with self._changed:
+            if run.state is State.PAINTING and run.request is Request.PAUSE:
+                run.request = Request.NOTHING
+            elif run.state is State.PAUSED:
+                self.add(run)
+
+    def pause(self, run: Run, why: str = "") -> None:
+        """Let a run wait until it is asked to go on; the device is free for others meanwhile."""
+        with self._changed:
+            if run.state is State.WAITING:
+                self._line.remove(run)
+                run.state, run.why = State.PAUSED, why
+            elif run.state is State.PAINTING and run.request is Request.NOTHING:
+                run.request, run.why = Request.PAUSE, why
+
+    def stop(self, run: Run) -> None:
+        """End a run; its last picture is its result."""
+        with self._changed:
+            if run.state is State.PAINTING:
+                run.request = Request.STOP
+            elif run.state not in ENDED:
+                if run.state is State.WAITING:
+                    self._line.remove(run)
+                run.state, run.why = State.STOPPED, ""
+                run.work.close()
+
+    def place(self, run: Run) -> int | None:
+        """Return how many runs have their turn before this one; None if it is not in the line."""
+        with self._changed:
+            return self._line.index(run) if run in self._line else None
+
+    def pause_unwatched(self) -> Sequence[Run]:
+        """Pause all runs that nobody looks at and that shall not be kept; return them."""
+        with self._changed:
+            away = [run for run in self._line if not run.keep and not run.watched()]
+            for run in away:
+                self.pause(run, "nobody was looking")
+            return away
+
+    # --- Painting ---------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Give the runs their turns until the queue is closed."""
+        while not self._closed:
+            self.paint_next(timeout=None)
+
+    def paint_next(self, timeout: float | None = 0.0) -> bool:
+        """Wait for a run, give it its turn, and return True; False if none came within `timeout`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._line or self._closed, timeout)
+            if self._closed or not self._line:
+                return False
+            run = self._line[0]
+            run.state = State.PAINTING
+        state, why = State.FAILED, ""
+        try:
+            finished = run.work.paint(run)
+            state = State.DONE if finished else State.PAUSED
+        except Failure as failure:
+            why = str(failure)
+        except Exception as error:  # one run must not end the thread that paints all
+            why = f"{type(error).__name__}: {limits.without_paths(str(error), run.folder)}"
+        with self._changed:
+            self._line.remove(run)
+            if state is State.PAUSED and run.request is Request.STOP:
+                state = State.STOPPED
+            # Why a run is paused was noted when it was asked to.
+            run.state, run.why = state, run.why if state is State.PAUSED else why
+            run.request = Request.NOTHING
+        if state in ENDED:
+            run.work.close()
+        return True
+
+    def close(self) -> None:
+        """End `serve`; a run that paints is asked to stop."""
+        with self._changed:
+            self._closed = True
+            for run in self._line:
+                run.request = Request.STOP
+            self._changed.notify_all()

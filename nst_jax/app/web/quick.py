@@ -1,0 +1,87 @@
+"""Pictures by a single pass: the instant picture, and a photo in all 26 styles; one at a time."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nst_jax import images
+from nst_jax.app import cache, programs
+from nst_jax.app.batch import results
+from nst_jax.app.instant.painting import paint_rows, written_with
+from nst_jax.app.web.limits import without_paths
+from nst_jax.app.web.settings import instant_job_of
+from nst_jax.app.writing import write_picture
+from nst_jax.feed_forward import given_styles, instant_painter, style_names
+
+TILE = 144  # px, longer side of a picture in the gallery
+
+
+class QuickPicture(NamedTuple):
+    """A picture by a single pass, in a file."""
+
+    path: Path
+    words: list[str]  # its command line
+    seconds: float
+
+
+class Superseded(Exception):
+    """The visitor has asked for another picture since."""
+
+
+class QuickPainter:
+    """Paints with the feed-forward networks beside the run that has the device.
+
+    A single pass takes a fraction of a second and little memory, so it does not wait in the queue.
+    """
+
+    def __init__(self) -> None:
+        """Make a painter; the networks are read when they are first needed."""
+        self._lock = threading.Lock()
+
+    def paint(
+        self, words: Sequence[str], folder: Path, output: Path, wanted: Callable[[], bool]
+    ) -> QuickPicture:
+        """Paint a command line of `instant` and write its picture.
+
+        Args:
+          words: the words of the command line; the files that they name are in `folder`.
+          folder: the folder of the visitor's pictures.
+          output: the file to write.
+          wanted: returns whether the visitor still wants this picture, when its turn comes.
+
+        Raises:
+          ValueError: as the command itself would refuse it.
+          Superseded: if the picture is not wanted any more.
+        """
+        with self._lock:
+            if not wanted():
+                raise Superseded
+            begun = time.perf_counter()
+            job = instant_job_of(words, folder)
+            painter = self._painter(job.precision)
+            (painted,) = paint_rows(job, painter)
+            if isinstance(painted, results.Record):
+                raise ValueError(without_paths(painted.error or "nothing was painted", folder))
+            write_picture(output, painted.image, **written_with(painted, job, painter))
+            return QuickPicture(output, list(words), time.perf_counter() - begun)
+
+    def gallery(self, photo: Path, output: Path) -> None:
+        """Write a JPEG with a photo in the 26 styles, side by side in one row, in their order."""
+        with self._lock:
+            content = given_styles.resized_content(images.load(photo, argument="photo"), TILE)
+            painter = self._painter(instant_painter.chosen_precision("auto"))
+            requests = [
+                painter.request(content, given_styles.parsed_style("style", name, None, None))
+                for name in style_names.NAMES
+            ]
+            row = np.concatenate([np.asarray(one) for one in painter.paint(requests)], axis=1)
+            write_picture(output, row)
+
+    @staticmethod
+    def _painter(precision: instant_painter.Precision) -> instant_painter.InstantPainter:
+        kept = programs.instant_kept_in(cache.programs_folder(), lambda line: None)
+        return instant_painter.InstantPainter(precision=precision, programs=kept)

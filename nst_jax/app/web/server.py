@@ -1,0 +1,447 @@
+"""The page over HTTP: its files, what it asks, and what it is told while a run paints (Starlette)."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import (
+    FileResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+
+from nst_jax import __version__, images, recipes
+from nst_jax.app.web import archive, limits, settings
+from nst_jax.app.web.queue import Queue
+from nst_jax.app.web.quick import QuickPainter, Superseded
+from nst_jax.app.web.run import Kept, Run
+from nst_jax.app.web.security import ANSWER_HEADERS, Guard
+from nst_jax.app.web.uploads import too_large
+from nst_jax.app.web.visitors import MakeWork, Visitor, Visitors
+from nst_jax.controls.finishing import COLORS
+from nst_jax.feed_forward import style_names
+from nst_jax.recipes.presets import QUALITIES
+
+Answer: TypeAlias = Awaitable[Response]
+
+PAGE = Path(__file__).parent / "page"
+LOOK_SECONDS = 0.2  # between two looks at whether there is something new to tell
+BEAT_SECONDS = 5.0  # at the latest, something is sent, by which a lost connection is noticed
+TIDY_SECONDS = 1.0
+UPLOADS_AT_ONCE = 3  # uploads are held in memory until they are complete
+
+
+class Server:
+    """Answers the requests of the page."""
+
+    def __init__(self, guard: Guard, queue: Queue, visitors: Visitors, make_work: MakeWork) -> None:
+        """Make a server.
+
+        Args:
+          guard: decides which requests are served.
+          queue: the runs of all visitors.
+          visitors: all visitors.
+          make_work: makes the work of a run.
+        """
+        self.guard, self.queue, self.visitors = guard, queue, visitors
+        self.closing = False
+        self._make_work, self._quick = make_work, QuickPainter()
+        self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
+        # Cookies of all ports of a host are sent to each of them, so the names tell ports apart.
+        self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
+
+    def app(self) -> Any:
+        """Return the ASGI application."""
+        routes = [
+            Route("/", self.page),
+            Route("/page.{kind}", self.page_file),
+            Route("/about", self._for_visitor(self.about)),
+            Route("/events", self._for_visitor(self.events)),
+            Route("/pictures", self._for_visitor(self.upload), methods=["POST"]),
+            Route("/pictures/{name}", self._for_visitor(self.picture), methods=["GET", "DELETE"]),
+            Route("/samples/{name}", self._for_visitor(self.sample), methods=["POST"]),
+            Route("/gallery/{name}", self._for_visitor(self.gallery)),
+            Route("/instant", self._for_visitor(self.instant), methods=["POST"]),
+            Route("/instant/{number:int}.png", self._for_visitor(self.instant_picture)),
+            Route("/run", self._for_visitor(self.begin), methods=["POST"]),
+            Route("/run/{what}", self._for_visitor(self.change), methods=["POST"]),
+            Route("/run/start/{step:int}", self._for_visitor(self.start), methods=["POST"]),
+            Route("/run/{id}/{step:int}.png", self._for_visitor(self.run_picture)),
+            Route("/run/{id}/{step:int}.zip", self._for_visitor(self.run_archive)),
+            Route("/run/{id}/{step:int}/command", self._for_visitor(self.run_command)),
+            Route("/run/{id}/film.{kind}", self._for_visitor(self.run_film)),
+        ]
+        handlers: dict[Any, Any] = {
+            HTTPException: self._on_http_error,
+            Exception: self._on_error,
+        }
+        application = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+        return self._guarded(application)
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Any) -> AsyncIterator[None]:
+        del app
+        tidying = asyncio.create_task(self._tidy())
+        try:
+            yield
+        finally:
+            tidying.cancel()
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            await asyncio.to_thread(self.visitors.tidy)
+
+    # --- Around every request ---------------------------------------------------------------------
+
+    def _guarded(self, application: Any) -> Any:
+        """Refuse requests before anything else sees them; add headers to all answers."""
+
+        async def call(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                await application(scope, receive, send)
+                return
+            if scope["type"] != "http":  # a websocket; the page uses none
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+
+            async def sending(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    more = [(k.lower().encode(), v.encode()) for k, v in ANSWER_HEADERS.items()]
+                    message = message | {"headers": [*message["headers"], *more]}
+                await send(message)
+
+            shown = cookies_of(headers).get(self._token, "")
+            if scope["path"] == "/":
+                query = parse_qs(scope["query_string"].decode("latin-1"))
+                shown = query.get("token", [shown])[0]
+            refused = self.guard.refusal(scope["method"], scope["path"], headers, shown)
+            if refused is not None:
+                answer = JSONResponse({"error": refused.message}, refused.status)
+                await answer(scope, receive, sending)
+                return
+            await application(scope, receive, sending)
+
+        return call
+
+    def _for_visitor(self, answer: Callable[[Request, Visitor], Answer]) -> Callable[..., Answer]:
+        """Find the visitor; turn a `ValueError` into an answer of one sentence."""
+
+        async def endpoint(request: Request) -> Response:
+            visitor = self.visitors.find(request.cookies.get(self._cookie))
+            if visitor is None:
+                return _error("the page was away for too long; reload it", 401)
+            visitor.touch()
+            try:
+                return await answer(request, visitor)
+            except (ValueError, MemoryError) as error:
+                text = str(error) or "there is too little memory; choose a smaller size"
+                folders = [self.run_folder(visitor), visitor.folder]
+                return _error(limits.without_paths(text, *folders), 400)
+            except ClientDisconnect:
+                return _error("the connection was lost", 400)
+
+        return endpoint
+
+    @staticmethod
+    def run_folder(visitor: Visitor) -> Path:
+        """Return the folder of a visitor's run, or of the visitor."""
+        return visitor.folder if visitor.run is None else visitor.run.folder
+
+    async def _on_http_error(self, request: Request, error: Any) -> Response:
+        del request
+        return _error(
+            {404: "there is no such page"}.get(error.status_code, error.detail), error.status_code
+        )
+
+    async def _on_error(self, request: Request, error: Exception) -> Response:
+        del request, error  # uvicorn logs it on the terminal; the visitor learns no details
+        return _error("something failed here; the terminal of nst-jax has the details", 500)
+
+    # --- The page ---------------------------------------------------------------------------------
+
+    async def page(self, request: Request) -> Response:
+        """Send the page; make a visitor of a browser that is new."""
+        if "token" in request.query_params:
+            # The address in the bar, and in the history, no longer has the token then.
+            answer: Response = RedirectResponse("/", 303)
+            self._set_cookie(answer, self._token, self.guard.token)
+            return answer
+        answer = FileResponse(PAGE / "index.html", media_type="text/html")
+        if self.visitors.find(request.cookies.get(self._cookie)) is None:
+            try:
+                secret, _ = self.visitors.welcome()
+            except ValueError as error:
+                return _error(limits.without_paths(str(error)), 503)
+            self._set_cookie(answer, self._cookie, secret)
+        return answer
+
+    @staticmethod
+    def _set_cookie(answer: Response, name: str, value: str) -> None:
+        answer.set_cookie(name, value, httponly=True, samesite="strict", path="/")
+
+    async def page_file(self, request: Request) -> Response:
+        """Send the page's script, its look or its icon."""
+        kinds = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+        kind = request.path_params["kind"]
+        if kind not in kinds:
+            raise HTTPException(404)
+        return FileResponse(PAGE / f"page.{kind}", media_type=kinds[kind])
+
+    async def about(self, request: Request, visitor: Visitor) -> Response:
+        """Send what the page offers: recipes, styles, samples, colours, limits."""
+        del request, visitor
+        return JSONResponse(
+            {
+                "version": __version__,
+                "recipes": [
+                    {"name": name, "steps": int(one.descent.steps), "quality": name in QUALITIES}
+                    for name, one in recipes.PRESETS.items()
+                ],
+                "styles": [
+                    {"name": name, "look": look} for name, look in style_names.LOOKS.items()
+                ],
+                "samples": list(images.SAMPLES),
+                "colors": list(COLORS),
+                "most_bytes": limits.MOST_BYTES,
+                "most_styles": limits.MOST_STYLES,
+                "sizes": [limits.LEAST_SIDE, limits.LARGEST_SIDE],
+                "films": list(archive.FILMS) if archive.can_film() else [],
+            }
+        )
+
+    async def events(self, request: Request, visitor: Visitor) -> Response:
+        """Keep a page up to date (server-sent events): its state whenever that has changed."""
+        del request
+        if visitor.streams >= limits.MOST_STREAMS:
+            raise ValueError("page: it is open too often in this browser; close some of its tabs")
+
+        async def stream() -> AsyncIterator[str]:
+            visitor.came()
+            try:
+                told, at = "", 0.0
+                while not self.closing:
+                    text = json.dumps(visitor.status(self.queue))
+                    if text != told:
+                        told, at = text, time.monotonic()
+                        yield f"data: {text}\n\n"
+                    elif time.monotonic() - at > BEAT_SECONDS:
+                        at = time.monotonic()
+                        yield ": still here\n\n"
+                    await asyncio.sleep(LOOK_SECONDS)
+            finally:
+                visitor.left()
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    # --- Pictures ---------------------------------------------------------------------------------
+
+    async def upload(self, request: Request, visitor: Visitor) -> Response:
+        """Keep a picture; the body is the file, and `name` in the query its name."""
+        name = request.query_params.get("name", "picture.png")
+        role = request.query_params.get("role", "photo")
+        async with self._uploading:
+            data = await _body(request, limits.MOST_BYTES, too_large(name))
+            found = await asyncio.to_thread(visitor.uploads.add, name, data, role)
+        return JSONResponse(found.as_json())
+
+    async def sample(self, request: Request, visitor: Visitor) -> Response:
+        """Keep a sample picture of the package among the visitor's."""
+        role = request.query_params.get("role", "photo")
+        sample = request.path_params["name"]
+        found = await asyncio.to_thread(visitor.uploads.add_sample, sample, role)
+        return JSONResponse(found.as_json())
+
+    async def picture(self, request: Request, visitor: Visitor) -> Response:
+        """Send a picture as the page shows it, or forget it."""
+        name = request.path_params["name"]
+        if request.method == "DELETE":
+            await asyncio.to_thread(visitor.uploads.remove, name)
+            return JSONResponse({})
+        if name not in visitor.uploads.known:
+            raise HTTPException(404)
+        return FileResponse(visitor.uploads.view(name), media_type="image/png")
+
+    async def gallery(self, request: Request, visitor: Visitor) -> Response:
+        """Send a photo in the 26 styles, side by side."""
+        name = request.path_params["name"]
+        if name not in visitor.uploads.known:
+            raise HTTPException(404)
+        output = visitor.folder / f"gallery_{name}.jpg"
+        if not output.exists():
+            await asyncio.to_thread(self._quick.gallery, visitor.folder / name, output)
+        return FileResponse(output, media_type="image/jpeg")
+
+    async def instant(self, request: Request, visitor: Visitor) -> Response:
+        """Paint a picture by a single pass; of several requests of a visitor, the newest counts."""
+        given = await _json(request)
+        chosen = settings.settings_from(given.get("settings"), visitor.uploads.known)
+        words = settings.instant_words(chosen)
+        visitor.asked += 1
+        number = visitor.asked
+        output = visitor.folder / "instant.png"
+        try:
+            visitor.quick = await asyncio.to_thread(
+                self._quick.paint, words, visitor.folder, output, lambda: visitor.asked == number
+            )
+        except Superseded:
+            return JSONResponse({"superseded": True})
+        return JSONResponse(
+            {
+                "picture": f"/instant/{number}.png",
+                "command": settings.command_line(words),
+                "seconds": round(visitor.quick.seconds, 2),
+            }
+        )
+
+    async def instant_picture(self, request: Request, visitor: Visitor) -> Response:
+        """Send the newest instant picture."""
+        if visitor.quick is None:
+            raise HTTPException(404)
+        return _file(request, visitor.quick.path, "instant.png")
+
+    # --- Runs -------------------------------------------------------------------------------------
+
+    async def begin(self, request: Request, visitor: Visitor) -> Response:
+        """Begin a run."""
+        given = await _json(request)
+        await asyncio.to_thread(
+            visitor.begin,
+            given.get("settings"),
+            self.queue,
+            self._make_work,
+            keep=bool(given.get("keep")),
+        )
+        return JSONResponse(visitor.status(self.queue))
+
+    async def change(self, request: Request, visitor: Visitor) -> Response:
+        """Pause, stop or go on; keep or do not keep the run when nobody looks."""
+        run, what = self._run(visitor), request.path_params["what"]
+        changes: dict[str, Callable[[], Any]] = {
+            "pause": lambda: self.queue.pause(run),
+            "go_on": lambda: self.queue.go_on(run),
+            "stop": lambda: self.queue.stop(run),
+            "keep": lambda: setattr(run, "keep", True),
+            "unkeep": lambda: setattr(run, "keep", False),
+        }
+        if what not in changes:
+            raise HTTPException(404)
+        changes[what]()
+        return JSONResponse(visitor.status(self.queue))
+
+    async def start(self, request: Request, visitor: Visitor) -> Response:
+        """Keep a picture of the run as the start of another."""
+        self._run(visitor)
+        step = request.path_params["step"]
+        return JSONResponse({"name": await asyncio.to_thread(visitor.start_from, step)})
+
+    async def run_picture(self, request: Request, visitor: Visitor) -> Response:
+        """Send a picture of the run, with the settings embedded."""
+        _, kept = self._kept(request, visitor)
+        return _file(request, kept.path, f"painted_after_{kept.step}.png")
+
+    async def run_archive(self, request: Request, visitor: Visitor) -> Response:
+        """Send a picture of the run with all that its command line needs."""
+        run, kept = self._kept(request, visitor)
+        data = await asyncio.to_thread(archive.archive_of, run, kept)
+        return Response(data, media_type="application/zip", headers=_as_download("painting.zip"))
+
+    async def run_command(self, request: Request, visitor: Visitor) -> Response:
+        """Send the command line that makes a picture of the run."""
+        run, kept = self._kept(request, visitor)
+        return JSONResponse(archive.command_of(run, kept.step))
+
+    async def run_film(self, request: Request, visitor: Visitor) -> Response:
+        """Send a film of the run."""
+        run, kind = self._run(visitor), request.path_params["kind"]
+        if kind not in archive.FILMS or not archive.can_film() or not run.kept:
+            raise HTTPException(404)
+        data = await asyncio.to_thread(archive.film_of, run, kind)
+        headers = _as_download(f"painting.{kind}")
+        return Response(data, media_type=archive.FILMS[kind], headers=headers)
+
+    @staticmethod
+    def _run(visitor: Visitor) -> Run:
+        if visitor.run is None:
+            raise ValueError("run: there is none; begin one")
+        return visitor.run
+
+    def _kept(self, request: Request, visitor: Visitor) -> tuple[Run, Kept]:
+        """Return the run that a request names, and its picture."""
+        run = visitor.run
+        kept = None if run is None else run.picture(request.path_params["step"])
+        if run is None or kept is None or run.folder.name != request.path_params["id"]:
+            raise HTTPException(404)
+        return run, kept
+
+
+# --- Requests and answers -----------------------------------------------------------------------------
+
+
+def cookies_of(headers: dict[str, str]) -> dict[str, str]:
+    """Return the cookies in the headers of a request; none if they are malformed."""
+    try:
+        return {name: one.value for name, one in SimpleCookie(headers.get("cookie", "")).items()}
+    except CookieError:
+        return {}
+
+
+async def _body(request: Request, most: int, too_much: str) -> bytes:
+    """Read the body of a request; refuse more bytes than allowed, and a sender that stalls."""
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > most:
+        raise ValueError(too_much)
+    parts, size = [], 0
+    stream = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(limits.STALLED_SECONDS):
+                part = await anext(stream, None)
+            if part is None:
+                return b"".join(parts)
+            size += len(part)
+            if size > most:
+                raise ValueError(too_much)
+            parts.append(part)
+    except TimeoutError:
+        raise ValueError("picture: the upload stalled; try again") from None
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    data = await _body(request, limits.MOST_SETTINGS, "settings: are too long")
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError("settings: expected a JSON object")
+    return found
+
+
+def _error(text: str, status: int) -> Response:
+    return JSONResponse({"error": text}, status)
+
+
+def _file(request: Request, path: Path, name: str) -> Response:
+    """Send a PNG, as a download if the query says so."""
+    if not path.exists():
+        raise HTTPException(404)
+    headers = _as_download(name) if "download" in request.query_params else None
+    return FileResponse(path, media_type="image/png", headers=headers)
+
+
+def _as_download(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -1,0 +1,338 @@
+"""The settings of the page as a command line, and that command line as the job that is painted.
+
+The page never paints from its settings: it writes the command line that it also shows, reads it with
+the options of that command, and paints what it says. So the picture is that of the command line.
+"""
+
+import math
+import shlex
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nst_jax.app import commands, parsing
+from nst_jax.app.instant.job import InstantJob, single_job
+from nst_jax.app.job import PictureJob
+from nst_jax.app.messages import PROGRAM, BadInput, usage_message
+from nst_jax.app.options import feed_forward, painting
+from nst_jax.app.web import limits
+from nst_jax.controls.finishing import COLORS
+from nst_jax.feed_forward import style_names
+from nst_jax.recipes.presets import DEFAULT, PRESETS, QUALITIES
+
+OUTPUT = "picture.png"  # name of the result on the command line that the page shows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a visitor chose, checked.
+
+    Attributes:
+      photo: name of the file of the photo.
+      styles: names of files of paintings, or of some of the 26 styles, each with its share.
+      recipe: name of the recipe.
+      quality: "draft", "good" or "best"; None leaves the number of updates to the recipe.
+      steps: number of updates; None leaves it to recipe and quality.
+      strength: from 0 to 1; 0.5 is the recipe's own.
+      size: longer side of the result in px, or what the recipe's own rule measures; None is the
+        recipe's.
+      colors: whose colours the result has; None is the recipe's.
+      realism: from 0 to 1.
+      style_scale: factor by which the style is made larger.
+      init: name of the file of the picture to start from, or None.
+      protect: name of the mask of what stays as it is, and how much of it; or None.
+      regions: pairs of a mask and the painting whose style its region gets.
+    """
+
+    photo: str
+    styles: tuple[tuple[str, float], ...]
+    recipe: str = "default"
+    quality: str | None = None
+    steps: int | None = None
+    strength: float = 0.5
+    size: int | None = None
+    colors: str | None = None
+    realism: float = 0.0
+    style_scale: float = 1.0
+    init: str | None = None
+    protect: tuple[str, float] | None = None
+    regions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the style is some of the 26, which only `instant` paints."""
+        return all(style_names.is_name(name) for name, _ in self.styles)
+
+    @property
+    def files(self) -> list[str]:
+        """Names of all files that a run reads, without repetition."""
+        masks = [name for pair in self.regions for name in pair]
+        more = [name for name in (self.init, self.protect and self.protect[0]) if name]
+        styles = [] if self.is_named else [name for name, _ in self.styles]
+        return list(dict.fromkeys([self.photo, *styles, *masks, *more]))
+
+
+# --- Reading what the page sends ------------------------------------------------------------------
+
+
+def settings_from(given: Any, known: Collection[str]) -> Settings:
+    """Return the settings in JSON that the page sent.
+
+    Args:
+      given: the decoded JSON.
+      known: names of the visitor's pictures.
+
+    Raises:
+      ValueError: in one sentence that names the setting.
+    """
+    if not isinstance(given, Mapping):
+        raise ValueError("settings: expected an object of names and values")
+    if unknown := sorted(str(name)[:40] for name in given.keys() - READERS.keys()):
+        raise ValueError(f"settings: there is no setting {unknown[0]!r}")
+    for name in ("photo", "styles"):
+        if not given.get(name):
+            raise ValueError(
+                f"{name}: is missing; choose a {'photo' if name == 'photo' else 'style'}"
+            )
+    # Empty fields of the page are settings that the recipe decides on.
+    found = {
+        name: READERS[name](name, value, known)
+        for name, value in given.items()
+        if value is not None and value != ""
+    }
+    return Settings(**found)
+
+
+def _file(name: str, value: Any, known: Collection[str]) -> str:
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name}: this picture is no longer here; choose it again")
+    return value
+
+
+def _number(least: float, most: float, *, whole: bool = False) -> Callable[..., Any]:
+    def read(name: str, value: Any, known: Collection[str]) -> Any:
+        del known
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not good or not math.isfinite(value) or not least <= value <= most:
+            raise ValueError(f"{name}: expected a number from {least:g} to {most:g}")
+        if whole and value != int(value):
+            raise ValueError(f"{name}: expected a whole number from {least:g} to {most:g}")
+        return int(value) if whole else float(value)
+
+    return read
+
+
+def _choice(names: Collection[str]) -> Callable[..., Any]:
+    def read(name: str, value: Any, known: Collection[str]) -> str:
+        del known
+        if not isinstance(value, str) or value not in names:
+            raise ValueError(f"{name}: expected one of {', '.join(names)}")
+        return value
+
+    return read
+
+
+_SHARE = _number(0, 1)
+
+
+def _styles(name: str, value: Any, known: Collection[str]) -> tuple[tuple[str, float], ...]:
+    pairs = _pairs(name, value, limits.MOST_STYLES)
+    named = [isinstance(style, str) and style in style_names.NAMES for style, _ in pairs]
+    if any(named) and not all(named):
+        raise ValueError("styles: a gallery style cannot be mixed with paintings; choose one kind")
+    found = tuple(
+        (style if named[0] else _file(name, style, known), _SHARE(name, share, known))
+        for style, share in pairs
+    )
+    if len({style for style, _ in found}) < len(found):
+        raise ValueError("styles: a style is chosen twice; remove one")
+    if not sum(share for _, share in found) > 0:
+        raise ValueError("styles: all shares are 0; give at least one style a larger share")
+    return found
+
+
+def _protect(name: str, value: Any, known: Collection[str]) -> tuple[str, float]:
+    ((mask, amount),) = _pairs(name, [value], 1)
+    return _file(name, mask, known), _SHARE(name, amount, known)
+
+
+def _regions(name: str, value: Any, known: Collection[str]) -> tuple[tuple[str, str], ...]:
+    pairs = _pairs(name, value, 3, least=0)
+    return tuple((_file(name, mask, known), _file(name, style, known)) for mask, style in pairs)
+
+
+def _pairs(name: str, value: Any, most: int, least: int = 1) -> list[Any]:
+    good = isinstance(value, list) and all(isinstance(one, list) and len(one) == 2 for one in value)
+    if not good or not least <= len(value) <= most:
+        raise ValueError(f"{name}: expected {least} to {most} pairs")
+    return list(value)
+
+
+READERS: Mapping[str, Callable[..., Any]] = {
+    "photo": _file,
+    "styles": _styles,
+    "recipe": _choice(tuple(PRESETS)),
+    "quality": _choice(tuple(QUALITIES[DEFAULT.name])),
+    "steps": _number(1, limits.MOST_STEPS, whole=True),
+    "strength": _number(0, 1),
+    "size": _number(limits.LEAST_SIDE, limits.LARGEST_SIDE, whole=True),
+    "colors": _choice(tuple(COLORS)),
+    "realism": _number(0, 1),
+    "style_scale": _number(0.25, 4),
+    "init": _file,
+    "protect": _protect,
+    "regions": _regions,
+}
+
+
+# --- Command lines --------------------------------------------------------------------------------
+
+
+def stylize_words(settings: Settings) -> list[str]:
+    """Return the words of the command line that paints these settings by optimisation.
+
+    Example:
+      >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.6)
+      >>> command_line(stylize_words(one))
+      'nst-jax stylize cat.jpg sea.jpg --strength 0.6 -o picture.png'
+    """
+    if settings.is_named:
+        raise ValueError(
+            "styles: a gallery style is painted in a moment only; choose a painting to paint from"
+        )
+    flags: dict[str, Any] = {
+        "--recipe": settings.recipe if settings.recipe != "default" else None,
+        "--quality": settings.quality,
+        "--steps": settings.steps,
+        "--strength": f"{settings.strength:g}" if settings.strength != 0.5 else None,
+        "--size": settings.size,
+        "--colors": settings.colors,
+        "--realism": f"{settings.realism:g}" if settings.realism else None,
+        "--style-scale": f"{settings.style_scale:g}" if settings.style_scale != 1 else None,
+        "--init": settings.init,
+    }
+    words = ["stylize", settings.photo, *_style_words(settings)]
+    for flag, value in flags.items():
+        words += [] if value is None else [flag, str(value)]
+    if settings.protect is not None:
+        mask, amount = settings.protect
+        words += ["--protect", mask if amount == 1 else f"{mask}:{amount:g}"]
+    for mask, style in settings.regions:
+        words += ["--region", f"{mask}:{style}"]
+    return [*words, "-o", OUTPUT]
+
+
+def instant_words(settings: Settings) -> list[str]:
+    """Return the words of the command line that paints these settings by a single pass.
+
+    The strength of the page has its middle where the recipe has its own; a single pass has nothing
+    beyond the style itself, so its strength grows to 1 up to there. Masks and recipe have no part
+    in it.
+
+    Example:
+      >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.25, size=256)
+      >>> command_line(instant_words(one))
+      'nst-jax instant cat.jpg sea.jpg --strength 0.5 --size 256 -o picture.png'
+    """
+    words = ["instant", settings.photo, *_style_words(settings)]
+    strength = min(1.0, 2 * settings.strength)
+    if strength < 1 and not settings.is_named:
+        words += ["--strength", f"{strength:g}"]
+    if settings.size is not None:
+        words += ["--size", str(settings.size)]
+    return [*words, "-o", OUTPUT]
+
+
+def _style_words(settings: Settings) -> list[str]:
+    if len(settings.styles) == 1:
+        return [settings.styles[0][0]]
+    return [f"{name}:{share:g}" for name, share in settings.styles]
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return words as one line to be typed."""
+    return shlex.join([PROGRAM, *words])
+
+
+def frames_words(words: Sequence[str], step: int) -> list[str]:
+    """Return the words that write the picture after `step` updates of a run into the folder `frames`.
+
+    A run of fewer updates would be another run, since a recipe divides its updates among scales.
+    """
+    return [*words, "--every", str(max(step, 1)), "--frames", "frames"]
+
+
+def frame_name(step: int) -> str:
+    """Return the name of the file in `frames` that has the picture after `step` updates."""
+    return f"frames/step_{step:05d}.png"
+
+
+# --- Jobs -----------------------------------------------------------------------------------------
+
+
+@click.command(cls=parsing.Command)
+@painting.stylize
+def stylize(**chosen: Any) -> dict[str, Any]:
+    """Return the options of `stylize`, as parsed."""
+    return chosen
+
+
+@click.command(cls=parsing.Command)
+@feed_forward.instant
+def instant(**chosen: Any) -> dict[str, Any]:
+    """Return the options of `instant`, as parsed."""
+    return chosen
+
+
+def _parsed(command: click.Command, words: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Parse the words after a command's name; the names of files in them are those of a folder."""
+    try:
+        with command.make_context(PROGRAM, list(words)) as context:
+            chosen = dict(context.params)
+    except click.UsageError as error:
+        raise ValueError(usage_message(error)) from None
+    except BadInput as error:
+        raise ValueError(error.message) from None
+    chosen["content"] = folder / chosen["content"]
+    chosen["style"] = [
+        (path if style_names.is_name(str(path)) else folder / path, share)
+        for path, share in chosen["style"]
+    ]
+    chosen["output"] = folder / chosen["output"]
+    chosen["begun"] = time.perf_counter()
+    return chosen
+
+
+def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
+    """Return the job of a command line of `stylize`, whose files are in a folder.
+
+    Raises:
+      ValueError: as the command itself would refuse it.
+    """
+    chosen = _parsed(stylize, words[1:], folder)
+    if chosen["init"] is not None:
+        chosen["init"] = str(folder / chosen["init"])
+    chosen["regions"] = tuple(
+        region._replace(mask=folder / region.mask, style=folder / region.style)
+        for region in chosen["regions"]
+    )
+    if chosen["protect"] is not None:
+        mask = folder / chosen["protect"].mask
+        chosen["protect"] = chosen["protect"]._replace(mask=mask)
+    content, styles = chosen.pop("content"), chosen.pop("style")
+    return commands.stylize_job(content, styles, chosen)
+
+
+def instant_job_of(words: Sequence[str], folder: Path) -> InstantJob:
+    """Return the job of a command line of `instant`, whose files are in a folder.
+
+    Raises:
+      ValueError: as the command itself would refuse it.
+    """
+    chosen = _parsed(instant, words[1:], folder)
+    content, styles = chosen.pop("content"), chosen.pop("style")
+    return single_job(content, styles, chosen)

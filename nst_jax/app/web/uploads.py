@@ -1,0 +1,124 @@
+"""The pictures of one visitor: photos, paintings, masks; each a file in a folder of the visitor."""
+
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nst_jax import images
+from nst_jax._types import HostImage, Shape
+from nst_jax.app.web import limits
+from nst_jax.app.web.limits import safe_name, without_paths
+from nst_jax.recipes.sizes import LongEdge
+
+# Names of the masks that are painted on the page. A new stroke replaces the file.
+MASKS = ("mask_keep.png", "mask_1.png", "mask_2.png", "mask_3.png")
+
+ROLES = ("photo", "painting", "mask", "start")  # what a picture is for
+
+VIEW = 1024  # px, longer side of the copy of a picture that the page shows
+
+# Decoding a large picture takes much memory, so pictures of all visitors are decoded one at a time.
+_decoding = threading.Lock()
+
+
+class Upload(NamedTuple):
+    """One picture of a visitor."""
+
+    name: str  # of its file in the visitor's folder
+    shape: Shape  # height and width
+    notes: tuple[str, ...]  # what was converted when it was read
+    role: str  # one of `ROLES`
+    version: int  # grows when its file is replaced
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the page is told of it."""
+        return self._asdict() | {"size": [self.shape[1], self.shape[0]]}
+
+
+class Uploads:
+    """The pictures of one visitor."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep pictures in a folder, which exists."""
+        self.folder = folder
+        self.known: dict[str, Upload] = {}
+        self._lock = threading.Lock()
+        self._added = 0
+
+    def add(self, name: str, data: bytes, role: str = "photo") -> Upload:
+        """Keep a picture, after it was decoded with the same limits as a file.
+
+        Args:
+          name: the name that the browser gave the file; or one of `MASKS`, whose file is replaced.
+          data: all bytes of the file.
+          role: what it is for.
+
+        Raises:
+          ValueError: in one sentence, for a file that is no picture, is damaged or too large, and if
+            the visitor has too many.
+        """
+        with self._lock:
+            if role not in ROLES:
+                raise ValueError(f"role: expected one of {', '.join(ROLES)}")
+            self._check_room(name, data)
+            is_mask = name in MASKS
+            chosen = name if is_mask else safe_name(name, {*self.known, *MASKS})
+            # Under another name first, so that a bad mask does not replace a good one.
+            part = self.folder / f"part_{chosen}"
+            part.write_bytes(data)
+            try:
+                with _decoding:
+                    picture = images.read(part, argument="picture")
+            except (ValueError, MemoryError) as error:
+                part.unlink()
+                text = str(error).replace(f"part_{chosen}", chosen)
+                raise ValueError(without_paths(text, self.folder)) from None
+            part.replace(self.folder / chosen)
+            height, width = picture.image.shape[:2]
+            self._write_view(chosen, picture.image)
+            self._added += 1
+            about = picture.notes, role, self._added
+            self.known[chosen] = Upload(chosen, (height, width), *about)
+            return self.known[chosen]
+
+    def add_sample(self, sample: str, role: str = "photo") -> Upload:
+        """Keep a sample picture of the package; its name is one of `nst_jax.images.SAMPLES`."""
+        if sample not in images.SAMPLES:
+            raise ValueError(f"picture: there is no sample {sample!r}")
+        path = images.SAMPLES[sample]
+        return self.known.get(path.name) or self.add(path.name, path.read_bytes(), role)
+
+    def remove(self, name: str) -> None:
+        """Forget a picture; an unknown name is ignored, since it may have been removed already."""
+        with self._lock:
+            if self.known.pop(name, None) is not None:
+                (self.folder / name).unlink(missing_ok=True)
+                self.view(name).unlink(missing_ok=True)
+
+    def view(self, name: str) -> Path:
+        """Return the path of a smaller copy of a picture in a format that every browser shows."""
+        return self.folder / f"view_{name}.png"
+
+    def _write_view(self, name: str, image: HostImage) -> None:
+        height, width = image.shape[:2]
+        if max(height, width) > VIEW:
+            image = images.bicubic_8bit(image, LongEdge(VIEW).shape(height, width))
+        images.save(self.view(name), image)
+
+    def _check_room(self, name: str, data: bytes) -> None:
+        if not data:
+            raise ValueError(f"picture: {safe_name(name)!r} is empty; choose another file")
+        if len(data) > limits.MOST_BYTES:
+            raise ValueError(too_large(name))
+        if len(self.known) >= limits.MOST_PICTURES and name not in self.known:
+            raise ValueError(
+                f"picture: you have {limits.MOST_PICTURES} pictures here, which is the most; remove one"
+            )
+
+
+def too_large(name: str) -> str:
+    """Return the message about a file of too many bytes."""
+    return (
+        f"picture: {safe_name(name)!r} is larger than {limits.MOST_BYTES // 10**6} MB; reduce it with "
+        "another program first"
+    )
