@@ -28,7 +28,7 @@ extensions = [
     "sphinx.ext.napoleon",  # docstrings have Google's sections
     "sphinx_gallery.gen_gallery",  # runs the lessons
 ]
-exclude_patterns = ["browser/*", "how-it-works/*.ipynb", "how-it-works/**/*.md5"]
+exclude_patterns = ["browser", "lessons", "how-it-works/*.ipynb"]
 default_role = "code"  # docstrings write `name` for code
 
 html_theme = "furo"
@@ -47,6 +47,7 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # attributes are listed once, in the docstring of their class
+napoleon_attr_annotations = False  # shapes in annotations would be read as markup
 
 LESSONS = "how-it-works"  # written by sphinx-gallery from `lessons`
 sphinx_gallery_conf = {

@@ -7,6 +7,7 @@ something was found. Shallow layers find edges and colours, and know exactly whe
 what a cat is made of, and know roughly where.
 """
 
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -15,7 +16,7 @@ import nst_jax as nst
 params = nst.load_params()  # VGG-19, trained to tell 1000 kinds of objects apart
 photo = nst.images.sample("chelsea")
 TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-features = nst.features(params, photo, TAPS)  # a dictionary: tap -> array [h, w, channels]
+features = nst.features(params, jnp.asarray(photo), TAPS)  # tap -> array [h, w, channels]
 
 for tap in TAPS:
     height, width, channels = features[tap].shape
@@ -34,18 +35,19 @@ for tap in TAPS:
 figure, axes = plt.subplots(len(TAPS), 5, figsize=(10, 7.6), layout="constrained")
 for row, tap in zip(axes, TAPS, strict=True):
     maps = np.asarray(features[tap])
-    strongest = np.argsort(maps.var(axis=(0, 1)))[::-1][:4]
+    inner = maps[2:-2, 2:-2]  # at the border some maps only see the border
+    strongest = np.argsort(inner.var(axis=(0, 1)))[::-1][:4]
     row[0].imshow(photo)
     row[0].set_ylabel(tap)
     for axis, channel in zip(row[1:], strongest, strict=True):
-        axis.imshow(maps[..., channel], cmap="gray")
+        axis.imshow(inner[..., channel], cmap="gray")
         axis.set_title(f"channel {channel}", fontsize=9)
 for axis in axes.flat:
     axis.set(xticks=[], yticks=[])
 
 # %%
-# In ``relu1_1`` one can still count whiskers. In ``relu5_1`` a map has a few bright spots: each
-# says "here", to within some 16 pixels.
+# In ``relu1_1`` one can still count whiskers. In ``relu5_1`` a map has a few bright spots: each says
+# "here", to within some 16 pixels, and here is at the eyes and the nose.
 #
 # How far a position sees
 # -----------------------
@@ -64,9 +66,12 @@ for block, convolutions in enumerate(BLOCKS, start=1):
 figure, axis = plt.subplots(figsize=(7, 4.7), layout="constrained")
 axis.imshow(photo)
 for tap, color in zip(TAPS, plt.cm.autumn(np.linspace(0, 0.9, 5)), strict=True):
-    corner = (180 - sides[tap] / 2, 110 - sides[tap] / 2)
-    axis.add_patch(plt.Rectangle(corner, sides[tap], sides[tap], fill=False, color=color, lw=2))
-    axis.text(corner[0], corner[1] - 3, f"{tap}: {sides[tap]} px", color=color, fontsize=9)
+    corner, label = (180 - sides[tap] / 2, 110 - sides[tap] / 2), f"{tap}: {sides[tap]} px"
+    square = plt.Rectangle(
+        corner, sides[tap], sides[tap], fill=False, color=color, lw=2, label=label
+    )
+    axis.add_patch(square)
+axis.legend(loc="lower right")
 axis.set(xticks=[], yticks=[], title="What one position of each tap depends on")
 
 # %%
@@ -84,8 +89,8 @@ axis.set(xticks=[], yticks=[], title="What one position of each tap depends on")
 # Training has chosen the :math:`w`; style transfer never changes them.
 #
 # What the first layer looks for can be shown as pictures, since its kernels have three channels, as
-# a colour has. (Each is stretched to the full range, and the channels are in the order blue, green,
-# red in which this network was trained.)
+# a colour has: patches of one colour, and edges in all directions. (Each is stretched to the full
+# range. The network was trained on blue, green, red, so we turn the order round.)
 
 kernels = np.asarray(params.layers["conv1_1"]["kernel"])[:, :, ::-1]  # [3, 3, red-green-blue, 64]
 figure, axes = plt.subplots(4, 16, figsize=(10, 2.7), layout="constrained")

@@ -11,6 +11,7 @@ positions with 20 maps, as courses do, and with every factor that textbooks and 
 front.
 """
 
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -33,7 +34,7 @@ print("rows", rows.shape, " Gram matrix", gram.shape)
 
 by_hand = sum(maps[i, j, 4] * maps[i, j, 2] for i in range(4) for j in range(4))
 print(f"entry (4, 2): {gram[4, 2]:.4f}, by hand {by_hand:.4f}")
-assert np.allclose(gram, losses.gram(maps), rtol=1e-5)  # what the package computes
+assert np.allclose(gram, losses.gram(jnp.asarray(maps)), rtol=1e-5)  # what the package computes
 
 # %%
 # The picture that shows it
@@ -62,7 +63,7 @@ axes[4].add_patch(plt.Rectangle((1.5, 3.5), 1, 1, fill=False, color="red", lw=2)
 # no order.
 
 shuffled = numbers.permutation(maps.reshape(16, 8)).reshape(4, 4, 8)
-assert np.allclose(losses.gram(shuffled), gram, rtol=1e-5)
+assert np.allclose(losses.gram(jnp.asarray(shuffled)), gram, rtol=1e-5)
 
 # %%
 # By hand: 8 x 8 x 20
@@ -72,8 +73,8 @@ assert np.allclose(losses.gram(shuffled), gram, rtol=1e-5)
 # over more positions. So a *mean*, :math:`G = F F^\mathsf{T} / M`, is what pictures of different
 # size have in common.
 
-wide = np.maximum(numbers.normal(size=(8, 8, 20)), 0).astype(np.float32)
-twice = np.concatenate([wide, wide], axis=1)  # the same picture twice, side by side
+wide = jnp.maximum(numbers.normal(size=(8, 8, 20)).astype(np.float32), 0)
+twice = jnp.concatenate([wide, wide], axis=1)  # the same picture twice, side by side
 assert np.allclose(losses.gram(twice), 2 * losses.gram(wide), rtol=1e-5)
 assert np.allclose(losses.gram(twice) / 128, losses.gram(wide) / 64, rtol=1e-5)
 
@@ -104,8 +105,8 @@ FACTORS = {
     "Udacity": (losses.GRAM_UNDIVIDED, lambda n, m: n**3 * m),
 }
 for height, width, count in ((4, 4, 8), (8, 8, 20)):
-    one, other = numbers.normal(size=(2, height, width, count)).astype(np.float32)
-    squares = np.sum((np.asarray(losses.gram(one)) - np.asarray(losses.gram(other))) ** 2)
+    one, other = jnp.asarray(numbers.normal(size=(2, height, width, count)), jnp.float32)
+    squares = jnp.sum((losses.gram(one) - losses.gram(other)) ** 2)
     for name, (loss, divisor) in FACTORS.items():
         positions = height * width
         extent = losses.Extent(positions, pixels=positions)

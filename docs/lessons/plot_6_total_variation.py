@@ -8,6 +8,7 @@ speckle, too much smooths the painting. Whether differences are squared decides 
 survive.
 """
 
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -38,7 +39,8 @@ for axis, (name, row) in zip(axes, ROWS.items(), strict=True):
 # speckle. In a picture the differences to the pixel below and to the pixel on the right are taken,
 # in all channels:
 
-pixels = np.array([[0, 0.5, 1], [0, 0.5, 1]], np.float32)[..., None].repeat(3, axis=-1)  # [2, 3, 3]
+row = jnp.array([0, 0.5, 1])
+pixels = jnp.stack([row, row])[..., None].repeat(3, axis=-1)  # two rows, [2, 3, 3]
 by_hand = 3 * (4 * 0.5 + 3 * 0)  # three channels; four steps of 0.5 to the right, none down
 assert float(losses.TOTAL_VARIATION(pixels)) == by_hand
 print("sum of absolute differences:", by_hand)

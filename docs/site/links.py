@@ -5,7 +5,7 @@ build writes.
 """
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 LESSON = re.compile(r"lessons/(plot_\w+)\.py")
@@ -64,5 +64,5 @@ def normal(path: PurePosixPath) -> str:
 
 def rewrite(app: Any, page: str, source: list[str]) -> None:
     """Rewrite the links of a Markdown page of `docs`; for sphinx's event `source-read`."""
-    if app.env.doc2path(page).endswith(".md") and "/" not in page:
+    if Path(app.env.doc2path(page)).suffix == ".md" and "/" not in page:
         source[0] = rewritten(source[0])

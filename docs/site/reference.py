@@ -69,16 +69,18 @@ def public_names(module: ModuleType) -> list[str]:
 
 def entry(package: str, name: str, value: Any) -> list[str]:
     """Return the lines that document one name."""
+    # What `nst_jax` itself has is indexed there.
+    again = (
+        package != "nst_jax" and getattr(importlib.import_module("nst_jax"), name, None) is value
+    )
+    options = ["   :no-index:"] if again else []
     if inspect.isclass(value):
-        return [f".. autoclass:: {package}.{name}", "   :members:"]
+        return [f".. autoclass:: {package}.{name}", "   :members:", *options]
     if inspect.isfunction(value) or inspect.isbuiltin(value):
-        return [f".. autofunction:: {package}.{name}"]
+        return [f".. autofunction:: {package}.{name}", *options]
     # The docstring of a constant would be that of its class; what is known of it is its comment.
-    return [
-        f".. py:data:: {name}",
-        "",
-        *(f"   {line}" for line in escaped(comment_on(package, name))),
-    ]
+    comment = [f"   {line}" for line in escaped(comment_on(package, name))]
+    return [f".. py:data:: {name}", "", *comment]
 
 
 def comment_on(package: str, name: str) -> str:
