@@ -37,7 +37,6 @@ html_static_path = ["site/static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-pygments_style = "sphinx"
 
 myst_heading_anchors = 3  # headings have the anchors that a code-hosting site gives them
 

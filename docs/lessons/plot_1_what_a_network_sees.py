@@ -46,8 +46,8 @@ for axis in axes.flat:
     axis.set(xticks=[], yticks=[])
 
 # %%
-# In ``relu1_1`` one can still count whiskers. In ``relu5_1`` a map has a few bright spots: each says
-# "here", to within some 16 pixels, and here is at the eyes and the nose.
+# In ``relu1_1`` one can still count whiskers. In ``relu5_1`` a map has a few bright spots: each
+# says "here", to within some 16 pixels, and here is at the eyes and the nose.
 #
 # How far a position sees
 # -----------------------

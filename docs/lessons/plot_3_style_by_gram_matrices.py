@@ -147,8 +147,10 @@ for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
 #
 # .. math::
 #
-#    G^l_{kk'} = \frac{1}{M_l} \sum_{i=1}^{M_l} F^l_{ki} F^l_{k'i},
-#    \qquad
+#    G^l_{kk'} = \frac{1}{M_l} \sum_{i=1}^{M_l} F^l_{ki} F^l_{k'i} ,
+#
+# .. math::
+#
 #    L_{\mathrm{style}} = \sum_l w_l \, \frac{1}{N_l^2} \sum_{k,k'}
 #    \bigl(G^l_{kk'}(x) - G^l_{kk'}(a)\bigr)^2 .
 #

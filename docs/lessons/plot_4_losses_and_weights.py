@@ -70,7 +70,8 @@ axis.legend()
 # .. math::
 #
 #    L(x) = \alpha\, L_{\mathrm{content}}(p, x) + \beta\, L_{\mathrm{style}}(a, x) ,
-#    \qquad x^* = \arg\min_x L(x) .
+#
+# and the result is :math:`x^* = \arg\min_x L(x)`.
 #
 # If both weights are multiplied by the same number, the minimum stays where it is. So there is one
 # number, :math:`\beta / \alpha`. At a minimum the two gradients cancel, :math:`\alpha \nabla

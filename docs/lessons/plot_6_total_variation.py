@@ -81,7 +81,9 @@ for axis in axes.flat:
 # .. math::
 #
 #    V_1(x) = \sum_{i,j} |x_{i+1,j} - x_{ij}| + |x_{i,j+1} - x_{ij}| ,
-#    \qquad
+#
+# .. math::
+#
 #    V_2(x) = \sum_{i,j} (x_{i+1,j} - x_{ij})^2 + (x_{i,j+1} - x_{ij})^2 ,
 #
 # and the whole loss is :math:`L = \alpha L_{\mathrm{content}} + \beta L_{\mathrm{style}} + \gamma

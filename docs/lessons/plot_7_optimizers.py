@@ -63,8 +63,11 @@ for axis, (name, last) in zip(axes, runs.items(), strict=True):
 # .. math::
 #
 #    m_t = \beta_1 m_{t-1} + (1 - \beta_1) g_t , \qquad
-#    v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2 , \qquad
-#    x_{t+1} = x_t - \eta \, \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon} ,
+#    v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2 ,
+#
+# .. math::
+#
+#    x_{t+1} = x_t - \eta \, \frac{\hat{m}_t}{\sqrt{\hat{v}_t} + \epsilon} ,
 #
 # where the hats divide by :math:`1 - \beta^t`, since both means begin at zero. The fraction is
 # about 1 in the beginning. So :math:`\eta` is a number of *pixel values*: 0.02 moves each pixel by

@@ -98,7 +98,12 @@ def as_restructured_text(
 ) -> None:
     """Escape what a docstring writes as text and reStructuredText reads as markup."""
     del app, what, name, value, options
-    lines[:] = escaped("\n".join(lines))
+    lines[:] = with_returns_as_field(escaped("\n".join(lines)))
+
+
+def with_returns_as_field(lines: list[str]) -> list[str]:
+    """Write the section `Returns` as a field, since napoleon takes what precedes a colon for a type."""
+    return [":returns:" if line == "Returns:" else line for line in lines]
 
 
 # Signs with a meaning in reStructuredText: * | and an underscore at the end of a word.
