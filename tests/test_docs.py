@@ -175,6 +175,32 @@ def test_the_python_pages_python_runs(run_page, tmp_path, capsys):
     assert "True ['relu1_1'," in capsys.readouterr().out  # one value for each canvas
 
 
+# The Python of each of these pages runs by itself, and leaves these names.
+HOW_TO = {
+    "index": ("image",),
+    "fleets": ("images",),
+    "own-loss": ("last", "slope"),
+    "own-optimizer": ("last", "images"),
+    "own-recipe": ("recipe", "text"),
+    "service": ("most", "plan", "image"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", HOW_TO)
+def test_a_how_to_pages_python_runs(page, run_page, monkeypatch):
+    for name in ("TF", "DEFAULT", "GRAM"):
+        monkeypatch.setattr(recipes, name, shallow_variant(getattr(recipes, name)))
+    names = run_page(f"docs/{page}.md")
+    assert set(HOW_TO[page]) <= set(names)
+
+
+def shallow_variant(recipe):
+    """Return a preset whose taps are shallow, so that it compiles quickly; losses stay as they are."""
+    taps = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1")
+    return recipe.replace(content_taps=("relu2_2",), style_taps=taps, schedule=recipes.OneScale())
+
+
 @pytest.mark.slow
 def test_the_page_of_the_raters_python_runs(run_page):
     names = run_page("docs/raters.md")
@@ -262,6 +288,41 @@ def test_a_documented_command_has_flags_that_exist(page, words):
         for flag in (*param.opts, *param.secondary_opts)
     }
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= given
+
+
+# Flags that make a run small, by command. A list of layers takes the place of the recipe's.
+QUICK = ["--steps", "2", "--style-layer", "relu1_1=1", "--content-layer", "relu1_1=1"]
+SMALLER = {
+    "stylize": [*QUICK, "--size", "48"],
+    "batch": [*QUICK, "--size", "48"],
+    "sweep": ["--size", "48", "--steps", "2", "--set", "terms.style_taps=relu1_1"],
+    "instant": ["--size", "48"],
+    "plan": ["--memory", "999GB"],
+}
+WITH_COMMANDS = ("index", "print", "fleets", "accelerators", "own-recipe")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_COMMANDS)
+def test_a_how_to_pages_commands_run(page, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("", "photos", "paintings"):
+        Path(folder or ".").mkdir(exist_ok=True)
+        for name, sample in (("photo.jpg", "chelsea"), ("painting.jpg", "starry_night")):
+            if not folder or name.startswith(folder[:-1]):
+                Path(folder, name).write_bytes(images.SAMPLES[sample].read_bytes())
+    Path("jobs.csv").write_text("content,style\nphoto.jpg,painting.jpg\npainting.jpg,photo.jpg\n")
+    for text in blocks(f"docs/{page}.md", "toml"):
+        Path("mine.toml").write_text(text)
+    ran = 0
+    for words in commands(f"docs/{page}.md"):
+        # Ray is an extra, two devices have no room for 48 px, and the demo has tests of its own.
+        if words[:1] == ["demo"] or {"ray", "all"} & set(words) or "TOML" in words:
+            continue
+        code = cli.main([*words, *SMALLER.get(words[0], [])])
+        assert code == 0, (words, capfd.readouterr().err)
+        ran += 1
+    assert ran >= 2
 
 
 def test_every_flag_that_a_page_names_exists():

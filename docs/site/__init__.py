@@ -1,0 +1,1 @@
+"""The steps of the documentation's build that `docs/conf.py` connects."""
