@@ -295,8 +295,10 @@ class BatchCanvas:
         for place, member in enumerate(self._members):
             scale = member.prepared.scales[0]
             at_scale = on_host.at_scale if self.plan.in_bucket else prepare.at_scale
-            content = jnp.asarray(at_scale(member.prepared.content, scale.shape))
-            style = jnp.asarray(at_scale(member.prepared.styles[0], scale.style_shapes[0]))
+            content = at_scale(member.prepared.content, scale.shape)
+            style = at_scale(member.prepared.styles[0], scale.style_shapes[0])
+            if self.plan.in_bucket:  # `jnp.asarray` would compile a copy of each shape
+                content, style = jax.device_put((content, style))
             shares = _shares(self._recipe, place)
             init = instant_painter.resolved_start(member.prepared, recipe, self._init, shares)
             images.append(prepare.starting_image(content, style, recipe, init, member.key))
@@ -364,7 +366,7 @@ class BatchCanvas:
             shapes = self._real_sizes(last)
             assert shapes is not None
             cropped = zip(arrays, shapes, strict=False)
-            whole = [jnp.asarray(image[:height, :width]) for image, (height, width) in cropped]
+            whole = [jax.device_put(image[:height, :width]) for image, (height, width) in cropped]
         else:
             whole = list(sharding.gather(images, mesh))[:count]
         finished = [self._finished(place, image) for place, image in enumerate(whole)]

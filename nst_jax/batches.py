@@ -449,7 +449,8 @@ def _resized(
 
 
 def _resized_on_host(image: np.ndarray, shape: Shape, recipe: Recipe) -> Image:
-    return jnp.asarray(on_host_filters.resized(image, shape, recipe.pictures.resize))
+    # `jnp.asarray` would compile a copy of this shape.
+    return jax.device_put(on_host_filters.resized(image, shape, recipe.pictures.resize))
 
 
 # The numbers of a recipe that may be arrays [n] have keys that begin with one of these.

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import optimizers, recipes
+from nst_jax import controls, optimizers, recipes, vgg
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
 from nst_jax.recipes import sizes
 from nst_jax.scaling import buckets
+from nst_jax.vgg import layers
 from tests import small
 
 SHAPES = ((48, 40), (40, 48), (37, 45))
@@ -37,8 +38,9 @@ def styles():
 
 
 def test_pictures_of_several_sizes_are_those_painted_alone(params, styles, compilations):
-    recipe = two_scales(recipes.DEFAULT)
-    pictures, others = contents(), contents(((33, 48), (48, 29), (48, 48)))
+    recipe = two_scales(style_taps=("relu1_1",), style_layer_weights=(1.0,))
+    recipe = replace(recipe, network=vgg.Network(padding=layers.reflect_padded))
+    pictures, others = contents(SHAPES[1:]), contents(((33, 48), (48, 38)))
     found = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket=48)
     alone = nst.stylize_many(params, pictures, styles, recipe=recipe)
     for one, other in zip(found, alone, strict=True):
@@ -83,22 +85,31 @@ def test_a_bucket_has_the_scales_of_the_recipe():
         (48.0, TypeError, 'expected "off" or a number of pixels'),
     ],
 )
-def test_buckets_that_cannot_be_used(params, styles, bucket, error, message):
+def test_buckets_that_cannot_be_used(as_users_do, params, styles, bucket, error, message):
     with pytest.raises(error, match=f"^`bucket`: {message}"):
         nst.stylize_many(params, contents(), styles, recipe=two_scales(), bucket=bucket)
 
 
 def test_what_is_not_exact_in_a_bucket_is_refused(params, styles):
     cases = {
-        "regions": {"protect": [np.ones(shape, np.float32) for shape in SHAPES]},
+        "regions": {
+            "contents": contents(SHAPES[:1]),
+            "protect": controls.Protect(_left_half()),
+        },
         "`style_loss` is no sum": {"recipe": recipes.NNST.replace(size=48)},
         "carries its averages": {"recipe": two_scales(recipes.CROWSONKB)},
         "optax rule": {"recipe": two_scales().replace(optimizer=optimizers.Optax(_rule()))},
     }
     for message, given in cases.items():
-        options = {"recipe": two_scales(), "bucket": 48, **given}
+        options = {"contents": contents(), "recipe": two_scales(), "bucket": 48, **given}
         with pytest.raises(ValueError, match=f'^`bucket`: .*{message}.*use "off"$'):
-            nst.stylize_many(params, contents(), styles, **options)
+            nst.stylize_many(params, styles=styles, **options)
+
+
+def _left_half():
+    mask = np.zeros((48, 40), np.float32)
+    mask[:, :20] = 1
+    return mask
 
 
 def _rule():
