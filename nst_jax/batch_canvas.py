@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Int
 from nst_jax import correspondence, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
-from nst_jax._types import Image, Losses, Params, RealSize, Resized, Shape, State, Targets
+from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
 from nst_jax.images import on_host
@@ -155,7 +155,7 @@ class BatchCanvas:
 
     def _at_scale(
         self, picture: Image, shape: Shape, array: Shape
-    ) -> tuple[Resized, dict[str, RealSize]]:
+    ) -> tuple[Resized, dict[str, Any]]:
         """Return a picture at a scale and, if it lies in a bucket, the argument `size` of `Measuring`.
 
         Args:
@@ -165,7 +165,7 @@ class BatchCanvas:
         """
         if not self.plan.in_bucket:
             return prepare.at_scale(picture, shape), {}
-        found = padded(on_host.at_scale(picture, shape), array)
+        found = padded(on_host.at_scale_on_host(picture, shape), array)
         return jnp.asarray(found), {"size": jnp.asarray(shape, jnp.int32)}
 
     def _statistics_in_bucket(self, scale: int, member: Member, pieces: Measuring) -> list[Any]:
@@ -273,7 +273,7 @@ class BatchCanvas:
                 member.prepared.scales[scale - 1].shape,
                 member.prepared.scales[scale].shape,
             )
-            one = on_host.resized(image[:height, :width], larger, descent.enlarge)
+            one = on_host.resized_on_host(image[:height, :width], larger, descent.enlarge)
             found.append(padded(np.clip(one, 0, 1) if descent.clip else one, array))
         return jnp.asarray(np.stack(found))
 
@@ -291,10 +291,12 @@ class BatchCanvas:
 
         Instead of canvases, None is returned if the start is not defined in the canvas' coordinates.
         """
-        images, canvases, recipe = [], [], self.plan.recipe
+        images: list[Any] = []
+        canvases: list[np.ndarray] = []
+        recipe = self.plan.recipe
         for place, member in enumerate(self._members):
             scale = member.prepared.scales[0]
-            at_scale = on_host.at_scale if self.plan.in_bucket else prepare.at_scale
+            at_scale: Any = on_host.at_scale_on_host if self.plan.in_bucket else prepare.at_scale
             content = at_scale(member.prepared.content, scale.shape)
             style = at_scale(member.prepared.styles[0], scale.style_shapes[0])
             if self.plan.in_bucket:  # `jnp.asarray` would compile a copy of each shape

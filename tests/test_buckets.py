@@ -123,4 +123,6 @@ def test_resizing_on_the_host_is_that_of_the_filters(resize):
     drawn = np.random.default_rng(0).random((33, 20, 3)).astype(np.float32)
     for shape in ((64, 39), (17, 13), (33, 40)):
         expected = resize(jnp.asarray(drawn), shape)
-        np.testing.assert_allclose(on_host.resized(drawn, shape, resize), expected, atol=3e-6)
+        np.testing.assert_allclose(
+            on_host.resized_on_host(drawn, shape, resize), expected, atol=3e-6
+        )
