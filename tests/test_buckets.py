@@ -145,7 +145,7 @@ def entry(number, shape):
 
 
 def test_pictures_of_twelve_shapes_are_groups_of_one_program():
-    twelve = [(48, 26 + 2 * number) for number in range(6)]
+    twelve = [(48, 32 + 2 * number) for number in range(6)]
     twelve += [(width, height) for height, width in twelve]
     entries = [entry(number, twelve[number % 12]) for number in range(24)]
     exact = groups.form_groups(entries, "cpu")
@@ -155,7 +155,7 @@ def test_pictures_of_twelve_shapes_are_groups_of_one_program():
     assert [scale.shape for scale in formed[0].scales] == [(32, 32), (48, 48)]
     assert len({len(group.entries) for group in formed}) == 1  # so all run the same programs
     assert local._bucket_words(formed).startswith(
-        "12 shapes in squares of 48 px: 1 program for each scale; 45% more pixels"
+        "12 shapes in squares of 48 px: 1 program for each scale; 30% more pixels"
     )
 
 
@@ -180,9 +180,9 @@ def test_batch_paints_pictures_of_several_shapes_by_one_program(call, here):
 def test_buckets_that_batch_refuses(call, here):
     words = ["batch", "photo.png", "--styles", "art.png", "--recipe", "tiny", "-o", "out"]
     refused(call(*words, "--bucket", 50), "`--bucket`", "multiple of 16 px, got 50; 48 is")
-    refused(call(*words, "--bucket", 32), "`--bucket`", "60 px", "give 64 or more")
+    refused(call(*words, "--bucket", 32), "`--bucket`", "40 px", "give 48 or more")
     refused(call(*words, "--bucket", "large"), "`--bucket`", '"off" or a number of pixels')
-    refused(call(*words, "--bucket", 64, "--runner", "ray"), "`--bucket`", "--runner ray")
+    refused(call(*words, "--bucket", 64, "--devices", 2, "--bands", 2), "`--bucket`", "--bands 2")
     refused(call(*words, "--bucket", 64, "--recipe", "nnst"), "`--bucket`", "no sum over positions")
     refused(call(*words, "--bucket", 64, "--tile", 128), "`--bucket`", "tiles")
     assert not list(here.glob("out/*.png"))

@@ -492,8 +492,7 @@ def _bucket_words(parts: Sequence[Group]) -> str:
         padded += len(group.entries) * height * width
         real += sum(math.prod(entry.scales[-1].shape) for entry in group.entries)
         structure = groups.structure_of(group.entries[0].recipe)
-        steps = tuple(scale.steps for scale in group.scales)
-        kinds.add((structure, steps, group.varying, len(group.entries)))
+        kinds.add((structure, group.varying, len(group.entries)))
     several = f"{len(kinds)} programs" if len(kinds) > 1 else "1 program"
     sizes = f"{len(shapes)} shapes" if len(shapes) > 1 else "1 shape"
     return (
