@@ -36,7 +36,7 @@ def cut(x: Array, size: RealSize) -> Array:
     return jnp.where(mask, x, jnp.zeros((), x.dtype))
 
 
-def halved(size: RealSize, ceil: bool) -> RealSize:
+def halved_size(size: RealSize, ceil: bool) -> RealSize:
     """Return a real size after a pooling that keeps (`ceil`) or drops an odd last line."""
     return (size + int(ceil)) // 2
 

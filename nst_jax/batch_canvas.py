@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Int
 from nst_jax import correspondence, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
-from nst_jax._types import Image, Losses, Params, RealSize, Resized, Shape, State, Targets
+from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
 from nst_jax.images import on_host
@@ -156,7 +156,7 @@ class BatchCanvas:
 
     def _at_scale(
         self, picture: Image, shape: Shape, array: Shape
-    ) -> tuple[Resized, dict[str, RealSize]]:
+    ) -> tuple[Resized, dict[str, Any]]:
         """Return a picture at a scale and, if it lies in a bucket, the argument `size` of `Measuring`.
 
         Args:
@@ -166,7 +166,7 @@ class BatchCanvas:
         """
         if not self.plan.in_bucket:
             return prepare.at_scale(picture, shape), {}
-        found = padded(on_host.at_scale(picture, shape), array)
+        found = padded(on_host.at_scale_on_host(picture, shape), array)
         return jnp.asarray(found), {"size": jnp.asarray(shape, jnp.int32)}
 
     def _statistics_in_bucket(self, scale: int, member: Member, pieces: Measuring) -> list[Any]:
@@ -276,7 +276,7 @@ class BatchCanvas:
                 member.prepared.scales[scale - 1].shape,
                 member.prepared.scales[scale].shape,
             )
-            one = on_host.resized(image[:height, :width], larger, descent.enlarge)
+            one = on_host.resized_on_host(image[:height, :width], larger, descent.enlarge)
             found.append(padded(np.clip(one, 0, 1) if descent.clip else one, array))
         return jnp.asarray(np.stack(found))
 
@@ -294,12 +294,16 @@ class BatchCanvas:
 
         Instead of canvases, None is returned if the start is not defined in the canvas' coordinates.
         """
-        images, canvases, recipe = [], [], self.plan.recipe
+        images: list[Any] = []
+        canvases: list[np.ndarray] = []
+        recipe = self.plan.recipe
         for place, member in enumerate(self._members):
             scale = member.prepared.scales[0]
-            at_scale = on_host.at_scale if self.plan.in_bucket else prepare.at_scale
-            content = jnp.asarray(at_scale(member.prepared.content, scale.shape))
-            style = jnp.asarray(at_scale(member.prepared.styles[0], scale.style_shapes[0]))
+            at_scale: Any = on_host.at_scale_on_host if self.plan.in_bucket else prepare.at_scale
+            content = at_scale(member.prepared.content, scale.shape)
+            style = at_scale(member.prepared.styles[0], scale.style_shapes[0])
+            if self.plan.in_bucket:  # `jnp.asarray` would compile a copy of each shape
+                content, style = jax.device_put((content, style))
             shares = _shares(self._recipe, place)
             init = instant_painter.resolved_start(member.prepared, recipe, self._init, shares)
             images.append(prepare.starting_image(content, style, recipe, init, member.key))
@@ -367,7 +371,7 @@ class BatchCanvas:
             shapes = self._real_sizes(last)
             assert shapes is not None
             cropped = zip(arrays, shapes, strict=False)
-            whole = [jnp.asarray(image[:height, :width]) for image, (height, width) in cropped]
+            whole = [jax.device_put(image[:height, :width]) for image, (height, width) in cropped]
         else:
             whole = list(sharding.gather(images, mesh))[:count]
         finished = [self._finished(place, image) for place, image in enumerate(whole)]

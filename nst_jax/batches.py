@@ -3,7 +3,6 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -452,7 +451,8 @@ def _resized(
 
 
 def _resized_on_host(image: np.ndarray, shape: Shape, recipe: Recipe) -> Image:
-    return jnp.asarray(on_host_filters.resized(image, shape, recipe.pictures.resize))
+    # `jnp.asarray` would compile a copy of this shape.
+    return jax.device_put(on_host_filters.resized_on_host(image, shape, recipe.pictures.resize))
 
 
 # The numbers of a recipe that may be arrays [n] have keys that begin with one of these.
@@ -582,10 +582,13 @@ def plan_in_buckets(
     found = []
     for bucket in buckets.buckets_of(side, runs, recipe):
         own = [members[index] for index in bucket.runs]
-        options = {"mesh": mesh, "device": device, "pictures": len(own), "chunk": chunk}
-        plan = plan_scales(recipe, bucket.scales, **options)
-        buckets.check_plan(plan)
-        found.append((replace(plan, in_bucket=True), own))
+        options: dict[str, Any] = {
+            "mesh": mesh,
+            "device": device,
+            "pictures": len(own),
+            "chunk": chunk,
+        }
+        found.append((buckets.plan_bucket(recipe, bucket.scales, **options), own))
     return found
 
 

@@ -100,13 +100,14 @@ def measure(
     if isinstance(recipe.terms.style_loss, MatchingLoss):
         found = correspondence.measure_styles(params, styles, recipe)
         return Targets(features, found, photo_of(content, recipe))
+    sizes = [None] * len(styles) if style_sizes is None else style_sizes
     statistics = [
         measure_style(params, one, recipe, bands=bands, size=own)
-        for one, own in zip(styles, style_sizes or [None] * len(styles), strict=True)
+        for one, own in zip(styles, sizes, strict=True)
     ]
     blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
-    found = Targets(features, style_targets(blended, recipe), photo_of(content, recipe))
-    return found._replace(size=size)
+    style_target = style_targets(blended, recipe)
+    return Targets(features, style_target, photo_of(content, recipe), size=size)
 
 
 def photo_of(content: Image, recipe: Recipe) -> Image | None:
@@ -321,13 +322,12 @@ def statistics_of(
     def statistic(part: StylePart) -> Statistic:
         if totals is not None:
             return part.loss.statistic(sums[part.name], totals[part.tap])
-        if not isinstance(shape, tuple):
-            dtype = jax.tree.leaves(sums)[0].dtype
+        if isinstance(shape, tuple):
+            lines: Any = vgg.feature_shape(part.tap, *shape, recipe.network.ceil)
+        else:
             real = feature_size(part.tap, shape, recipe.network.ceil)
-            height, width = as_counts(real, dtype)
-            return part.loss.statistic(sums[part.name], height * width)
-        height, width = vgg.feature_shape(part.tap, *shape, recipe.network.ceil)
-        return part.loss.statistic(sums[part.name], height * width)
+            lines = as_counts(real, jax.tree.leaves(sums)[0].dtype)
+        return part.loss.statistic(sums[part.name], lines[0] * lines[1])
 
     return {part.name: statistic(part) for part in recipe.terms.style_parts}
 

@@ -1,18 +1,22 @@
 """`stylize_many(..., bucket=)`: pictures of several sizes in arrays of one size, by one program."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import optimizers, recipes
+from nst_jax import batch_canvas, controls, images, optimizers, recipes, vgg
+from nst_jax.app.batch import groups, local
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
 from nst_jax.recipes import sizes
 from nst_jax.scaling import buckets
-from tests import small
+from nst_jax.vgg import layers
+from tests import small, test_cli
+from tests.shell import pixels, refused, write_pictures
 
 SHAPES = ((48, 40), (40, 48), (37, 45))
 
@@ -37,8 +41,9 @@ def styles():
 
 
 def test_pictures_of_several_sizes_are_those_painted_alone(params, styles, compilations):
-    recipe = two_scales(recipes.DEFAULT)
-    pictures, others = contents(), contents(((33, 48), (48, 29), (48, 48)))
+    recipe = two_scales(style_taps=("relu1_1",), style_layer_weights=(1.0,))
+    recipe = replace(recipe, network=vgg.Network(padding=layers.reflect_padded))
+    pictures, others = contents(SHAPES[1:]), contents(((33, 48), (48, 38)))
     found = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket=48)
     alone = nst.stylize_many(params, pictures, styles, recipe=recipe)
     for one, other in zip(found, alone, strict=True):
@@ -83,22 +88,31 @@ def test_a_bucket_has_the_scales_of_the_recipe():
         (48.0, TypeError, 'expected "off" or a number of pixels'),
     ],
 )
-def test_buckets_that_cannot_be_used(params, styles, bucket, error, message):
+def test_buckets_that_cannot_be_used(as_users_do, params, styles, bucket, error, message):
     with pytest.raises(error, match=f"^`bucket`: {message}"):
         nst.stylize_many(params, contents(), styles, recipe=two_scales(), bucket=bucket)
 
 
 def test_what_is_not_exact_in_a_bucket_is_refused(params, styles):
     cases = {
-        "regions": {"protect": [np.ones(shape, np.float32) for shape in SHAPES]},
+        "regions": {
+            "contents": contents(SHAPES[:1]),
+            "protect": controls.Protect(_left_half()),
+        },
         "`style_loss` is no sum": {"recipe": recipes.NNST.replace(size=48)},
         "carries its averages": {"recipe": two_scales(recipes.CROWSONKB)},
         "optax rule": {"recipe": two_scales().replace(optimizer=optimizers.Optax(_rule()))},
     }
     for message, given in cases.items():
-        options = {"recipe": two_scales(), "bucket": 48, **given}
+        options = {"contents": contents(), "recipe": two_scales(), "bucket": 48, **given}
         with pytest.raises(ValueError, match=f'^`bucket`: .*{message}.*use "off"$'):
-            nst.stylize_many(params, contents(), styles, **options)
+            nst.stylize_many(params, styles=styles, **options)
+
+
+def _left_half():
+    mask = np.zeros((48, 40), np.float32)
+    mask[:, :20] = 1
+    return mask
 
 
 def _rule():
@@ -112,4 +126,63 @@ def test_resizing_on_the_host_is_that_of_the_filters(resize):
     drawn = np.random.default_rng(0).random((33, 20, 3)).astype(np.float32)
     for shape in ((64, 39), (17, 13), (33, 40)):
         expected = resize(jnp.asarray(drawn), shape)
-        np.testing.assert_allclose(on_host.resized(drawn, shape, resize), expected, atol=3e-6)
+        np.testing.assert_allclose(
+            on_host.resized_on_host(drawn, shape, resize), expected, atol=3e-6
+        )
+
+
+# --- The command `batch` --------------------------------------------------------------------------
+
+
+here, call = test_cli.here, test_cli.call  # fixtures: a folder with pictures, and the command line
+
+
+def entry(number, shape):
+    recipe, style = two_scales(), (40, 33)
+    seen = (images.Glance(shape, "c", "0"), images.Glance(style, "s", "1"))
+    scales = scales_of(shape, [style], recipe)
+    return groups.Entry(number, Path("c"), (Path("s"),), Path("x.png"), recipe, scales, seen)
+
+
+def test_pictures_of_twelve_shapes_are_groups_of_one_program():
+    twelve = [(48, 32 + 2 * number) for number in range(6)]
+    twelve += [(width, height) for height, width in twelve]
+    entries = [entry(number, twelve[number % 12]) for number in range(24)]
+    exact = groups.form_groups(entries, "cpu")
+    assert len({group.scales[-1].shape for group in exact}) == 12
+    formed = groups.form_groups(entries, "cpu", bucket=48)
+    assert {group.scales for group in formed} == {formed[0].arrays}
+    assert [scale.shape for scale in formed[0].scales] == [(32, 32), (48, 48)]
+    assert len({len(group.entries) for group in formed}) == 1  # so all run the same programs
+    assert local._bucket_words(formed).startswith(
+        "12 shapes in squares of 48 px: 1 program for each scale; 30% more pixels"
+    )
+
+
+def test_batch_paints_pictures_of_several_shapes_by_one_program(call, here):
+    write_pictures(tall=(60, 41), wide=(33, 60))
+    words = ["photo.png", "tall.png", "wide.png", "--styles", "art.png", "--recipe", "tiny"]
+    before = len(batch_canvas._run_many._programs)
+    code, _, err = call("batch", *words, "-o", "together", "--bucket", 64)
+    assert code == 0, err
+    assert "3 shapes in squares of 64 px: 1 program for each scale" in " ".join(err.split())
+    assert len(batch_canvas._run_many._programs) == before + 1
+    assert call("batch", *words, "-o", "apart")[0] == 0
+    for name in ("photo", "tall", "wide"):
+        found, expected = (pixels(f"{folder}/{name}_art.png") for folder in ("together", "apart"))
+        assert found.shape == expected.shape
+        difference = np.abs(found.astype(int) - expected.astype(int))
+        assert difference.mean() < 0.1 and difference.max() <= 3
+    # Finished pictures are those of any bucket: nothing is painted again.
+    assert "all 3 pictures are finished" in call("batch", *words, "-o", "together")[2]
+
+
+def test_buckets_that_batch_refuses(call, here):
+    words = ["batch", "photo.png", "--styles", "art.png", "--recipe", "tiny", "-o", "out"]
+    refused(call(*words, "--bucket", 50), "`--bucket`", "multiple of 16 px, got 50; 48 is")
+    refused(call(*words, "--bucket", 32), "`--bucket`", "40 px", "give 48 or more")
+    refused(call(*words, "--bucket", "large"), "`--bucket`", '"off" or a number of pixels')
+    refused(call(*words, "--bucket", 64, "--devices", 2, "--bands", 2), "`--bucket`", "--bands 2")
+    refused(call(*words, "--bucket", 64, "--recipe", "nnst"), "`--bucket`", "no sum over positions")
+    refused(call(*words, "--bucket", 64, "--tile", 128), "`--bucket`", "tiles")
+    assert not list(here.glob("out/*.png"))

@@ -57,3 +57,18 @@ def test_a_batch_lowers(params, platform):
     many = jax.jit(jax.vmap(nst.run, in_axes=(None, 0, 0, None, None)))
     exported = export.export(many, platforms=[platform])(values[0], *batched, *values[3:])
     assert exported.out_avals[0].shape == (2,)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_a_batch_in_a_bucket_lowers(params, platform):
+    values = arguments(params, recipes.DEFAULT)
+    targets = values[2]._replace(size=jax.ShapeDtypeStruct((2,), jnp.int32))
+    batched = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), (values[1], targets)
+    )
+    many = jax.jit(jax.vmap(nst.run, in_axes=(None, 0, 0, None, None)))
+    exported = export.export(many, platforms=[platform])(values[0], *batched, *values[3:])
+    module = exported.mlir_module()
+    assert exported.out_avals[0].shape == (2,)
+    assert "callback" not in module
+    assert not re.search(r"\bf64\b|xf64>|\bbf16\b|xf16>", module)

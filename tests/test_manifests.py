@@ -329,7 +329,7 @@ def test_recipes_that_differ_by_numbers_share_a_program():
     ],
 )
 def test_recipes_that_differ_in_structure_do_not_share_a_program(other):
-    assert len(groups.buckets_of([entry(1), entry(2, other)])) == 2
+    assert len(groups.alike_of([entry(1), entry(2, other)])) == 2
 
 
 def row_of(number, recipe=None, *overrides):

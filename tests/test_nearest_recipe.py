@@ -355,7 +355,7 @@ def test_pictures_whose_styles_differ_in_size_are_not_painted_together(pair):
         scales = prepare.scales_of(one.shape[:2], [other.shape[:2]], shallow())
         here = Path()
         entries.append(groups.Entry(number, here, (here,), here, shallow(), scales, ()))
-    buckets = groups.buckets_of(entries)
+    buckets = groups.alike_of(entries)
     assert [[entry.number for entry in bucket.entries] for bucket in buckets] == [[0, 2], [1]]
 
 

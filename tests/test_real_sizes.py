@@ -55,7 +55,9 @@ def features_in_bucket(seed, height, width, shape=(16, 24), channels=2):
 def test_every_padding_pads_at_the_real_border(x64, padding, channels):
     kernel = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, channels, 2)))
     inside = jax.jit(
-        lambda x, size: sized_layers.convolve(padding, x, kernel, None, lax.Precision.HIGHEST, size)
+        lambda x, size: sized_layers.convolve_sized(
+            padding, x, kernel, None, lax.Precision.HIGHEST, size
+        )
     )
     for size in SIZES:
         alone, wide, real = features_in_bucket(sum(size), *size, channels=channels)

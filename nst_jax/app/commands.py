@@ -38,7 +38,7 @@ from nst_jax.images import sheets
 from nst_jax.recipes import GATYS_TEXTURE, starts
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling import sharding
+from nst_jax.scaling import buckets, sharding
 from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_scales
 from nst_jax.weights import params
 from nst_jax.weights.params import WeightsInfo
@@ -485,10 +485,23 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         chunk=chosen["chunk"],
+        bucket=_checked_bucket(chosen),
         seed=chosen["seed"] or 0,
         init=init if init_file else None,
         init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
     )
+
+
+def _checked_bucket(chosen: Chosen) -> int | None:
+    """Return the side of the buckets of a batch; None if each shape has programs of its own."""
+    side = buckets.checked_bucket(chosen["bucket"])
+    if side is not None:
+        for name, unset in (("runner", "local"), ("bands", 1)):
+            if chosen[name] != unset:
+                raise ValueError(
+                    f"`bucket`: cannot be used with `--{name} {chosen[name]}`; omit one"
+                )
+    return side
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path) -> None:

@@ -189,6 +189,15 @@ class DeviceCount(click.ParamType):
         return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+class BucketSide(click.ParamType):
+    """Type of a number of pixels, or a word such as "off". Words and numbers are checked later."""
+
+    name = "bucket"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 class Numbers(click.ParamType):
     """Type of one number or several separated by commas, whose value is a tuple."""
 

@@ -49,7 +49,7 @@ KNOWN: Mapping[Any, _Filter | None] = {
 }
 
 
-def resized(image: Any, shape: Shape, resize: Any) -> HostImage:
+def resized_on_host(image: Any, shape: Shape, resize: Any) -> HostImage:
     """Resize a picture as a filter of `images.resizing` does.
 
     Args:
@@ -64,7 +64,7 @@ def resized(image: Any, shape: Shape, resize: Any) -> HostImage:
       >>> import numpy as np
       >>> from nst_jax.images.resizing import bilinear
       >>> ramp = np.repeat(np.array([[0.0, 1.0]], np.float32)[..., None], 3, -1)
-      >>> resized(ramp, (1, 4), bilinear)[0, :, 0].tolist()
+      >>> resized_on_host(ramp, (1, 4), bilinear)[0, :, 0].tolist()
       [0.0, 0.25, 0.75, 1.0]
     """
     image = np.asarray(image)
@@ -82,9 +82,9 @@ def resized(image: Any, shape: Shape, resize: Any) -> HostImage:
     return np.clip(found, 0, 1) if how is not None and how.clips else found
 
 
-def at_scale(image: Any, shape: Shape) -> HostImage:
+def at_scale_on_host(image: Any, shape: Shape) -> HostImage:
     """Resize a picture antialiased, and clip it to [0, 1]; see `prepare.at_scale`."""
-    return np.clip(resized(image, shape, antialiased), 0, 1)
+    return np.clip(resized_on_host(image, shape, antialiased), 0, 1)
 
 
 def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:

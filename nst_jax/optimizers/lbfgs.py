@@ -336,16 +336,6 @@ def lbfgs(
     of a larger array, `size`, its real (height, width), outside which gradients are zero.
     """
 
-    def guess_of(height: int | None, size: RealSize | None) -> Guess:
-        def of_picture(picture: Array) -> Array:
-            if size is not None:
-                return multilevel(picture, levels, gain, size)
-            real = picture[:height]
-            spread = multilevel(real, levels, gain)
-            return jnp.pad(spread, ((0, picture.shape[0] - real.shape[0]), (0, 0), (0, 0)))
-
-        return partial(jax.tree.map, of_picture) if levels else _identity
-
     def init(params: PyTree) -> LBFGSState:
         zeros = jax.tree.map(jnp.zeros_like, params)
         dtype = jax.tree.leaves(params)[0].dtype
@@ -370,7 +360,7 @@ def lbfgs(
         **extra: Any,
     ) -> tuple[PyTree, LBFGSState]:
         del params, extra
-        first, guess = state.count == 0, guess_of(height, size)
+        first, guess = state.count == 0, _guess_of(levels, gain, height, size)
         finite = jnp.isfinite(value) & _all_finite(updates)
         accepted = finite & (value <= state.value * (1 + slack))
         change = jax.tree.map(jnp.subtract, updates, state.gradient)
@@ -399,6 +389,19 @@ def lbfgs(
         return jax.tree.map(jnp.subtract, move, back), new
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize | None) -> Guess:
+    """Return the guess P over the levels of a pyramid of the picture without its padding."""
+
+    def of_picture(picture: Array) -> Array:
+        if size is not None:
+            return multilevel(picture, levels, gain, size)
+        real = picture[:height]
+        spread = multilevel(real, levels, gain)
+        return jnp.pad(spread, ((0, picture.shape[0] - real.shape[0]), (0, 0), (0, 0)))
+
+    return partial(jax.tree.map, of_picture) if levels else _identity
 
 
 def _convex(move: PyTree, change: PyTree) -> Bool[Array, ""]:

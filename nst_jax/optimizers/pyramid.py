@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
-from nst_jax._real_size import cut, halved
+from nst_jax._real_size import cut, halved_size
 from nst_jax._types import RealSize
 
 # A coarse line (row or column) is a weighted sum of four neighbouring fine lines: the two outer lines
@@ -63,7 +63,7 @@ def multilevel(
         coarse = multilevel(half, levels - 1, gain)
     else:
         # The first line beyond the real size is not zero, since it is partly made of the last real one.
-        smaller = halved(size, ceil=True)
+        smaller = halved_size(size, ceil=True)
         coarse = multilevel(cut(half, smaller), levels - 1, gain, smaller)
     enlarged = _doubled(_doubled(coarse, 1, width), 0, height)
     weight = jnp.asarray(gain, picture.dtype)

@@ -6,6 +6,7 @@ and save programs to compile.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from nst_jax.prepare import Scale
 from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.capacity import gigabytes
-from nst_jax.scaling.plan import Plan
+from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.vgg.taps import SMALLEST
 
 OFF = "off"  # each shape of canvas has programs of its own
@@ -50,7 +51,7 @@ def checked_bucket(bucket: Any) -> int | None:
 
 
 def check_run_in_bucket(
-    recipe: Recipe, scales: Sequence[Scale], *, controlled: bool, bands: bool
+    recipe: Recipe, scales: Sequence[Scale], *, controlled: bool, bands: bool = False
 ) -> None:
     """Refuse a run that is not exact in a bucket, or for which nobody has made it so.
 
@@ -133,19 +134,26 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
     return tuple(found)
 
 
-def check_plan(plan: Plan) -> None:
-    """Refuse the plan of a bucket for whose arrays there is too little memory.
+def plan_bucket(recipe: Recipe, arrays: Scales, **options: Any) -> Plan:
+    """Plan the run of pictures that lie in the arrays of a bucket.
+
+    Args:
+      recipe: a checked recipe.
+      arrays: the shapes of the arrays, from `buckets_of`.
+      **options: further arguments of `plan_scales`.
 
     Raises:
-      ValueError: if the plan divides the arrays into tiles.
+      ValueError: if there is too little memory for the arrays, so that they would be cut into tiles.
     """
+    plan = plan_scales(recipe, arrays, **options)
     if plan.recipe.network.tile:
-        side = max(plan.scales[-1].shape)
+        side = max(arrays[-1].shape)
         available = "" if plan.available is None else f" of {gigabytes(plan.available)}"
         raise ValueError(
             f"`bucket`: a picture in {side} px takes {gigabytes(plan.untiled.total)}{available}, and "
             'pictures in tiles do not lie in buckets; use a smaller bucket and `size`, or "off"'
         )
+    return replace(plan, in_bucket=True)
 
 
 def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:

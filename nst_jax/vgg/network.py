@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax import _checks
-from nst_jax._real_size import cut, halved
+from nst_jax._real_size import cut, halved_size
 from nst_jax._types import FeatureMap, Features, Image, Params, RealSize
 from nst_jax.vgg import sized_layers, winograd
 from nst_jax.vgg.layers import (
@@ -229,7 +229,7 @@ class Convolution(nn.Module):
         kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)[None, None, None]
         if size is None:
             return self.padding(x, kernel, forms, self.products) + bias
-        y = sized_layers.convolve(self.padding, x, kernel, forms, self.products, size)
+        y = sized_layers.convolve_sized(self.padding, x, kernel, forms, self.products, size)
         return cut(y + bias, size)
 
 
@@ -261,7 +261,7 @@ class Trunk(nn.Module):
             found |= new
             if len(found) == len(self.taps):
                 break
-            size = None if size is None else halved(size, self.network.ceil)
+            size = None if size is None else halved_size(size, self.network.ceil)
         return {tap: found[tap] for tap in self.taps}
 
 

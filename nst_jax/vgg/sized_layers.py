@@ -5,14 +5,13 @@ beyond the border needs nothing more; for other paddings, the lines just beyond 
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import TypeAlias
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from nst_jax._real_size import cut, halved, inside
+from nst_jax._real_size import cut, halved_size, inside
 from nst_jax._types import FeatureMap, RealSize
 from nst_jax.vgg.layers import (
     PICTURE_CHANNELS,
@@ -38,7 +37,7 @@ from nst_jax.vgg.taps import halvings, layer_of
 # --- Padding --------------------------------------------------------------------------------------
 
 
-def convolve(
+def convolve_sized(
     padding: Padding,
     x: FeatureMap,
     kernel: Kernel,
@@ -65,7 +64,7 @@ def convolve(
     return conv3x3(wide, kernel, forms, products)[:, 1:-1, 1:-1, :]
 
 
-# The paddings that `convolve` knows.
+# The paddings that `convolve_sized` knows.
 PADDED = (zero_padded, replicate_padded, replicate_first, reflect_padded)
 
 
@@ -95,7 +94,7 @@ def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis
 def feature_size(tap: str, size: RealSize, ceil: bool) -> RealSize:
     """Return the real (height, width) of a tap's features; see `vgg.feature_shape`."""
     for _ in range(halvings(layer_of(tap))):
-        size = halved(size, ceil)
+        size = halved_size(size, ceil)
     return size
 
 
@@ -135,12 +134,11 @@ def pooled(
       size: the real (height, width).
       after_relu: whether `x` is the result of a ReLU; False: the ReLU is done here, as in `pool_relu`.
     """
-    take = pool if after_relu else partial(pool_relu, pool=pool)
-    found = take(x, ceil=False)
+    found = pool(x, False) if after_relu else pool_relu(x, pool, False)
     correction = POOLED[pool]
     if ceil and correction is not None:
         height, width = x.shape[1:3]
         existing = inside(size, (height, width))[None, :, :, None].astype(x.dtype)
         count = jnp.maximum(4 * average_pool(existing, False), 1)  # 0 in windows of padding
         found = found * correction(count)
-    return cut(found, halved(size, ceil))
+    return cut(found, halved_size(size, ceil))

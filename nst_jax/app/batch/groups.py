@@ -1,9 +1,9 @@
 """Which pictures of a batch are painted together, and how a batch is divided into shards.
 
-A bucket contains the pictures that one compiled program can paint: their canvases have the same shape
-(and their styles too, if the style loss compares positions), and their recipes differ only in names,
-loss weights and the numbers of the optimiser. A group is a part of a bucket that is planned and painted
-together.
+Alike are pictures that one compiled program can paint: their canvases have the same shape (and their
+styles too, if the style loss compares positions) or lie in buckets of one side, and their recipes
+differ only in names, loss weights and the numbers of the optimiser. A group is a part of such pictures
+that is planned and painted together.
 """
 
 import math
@@ -20,11 +20,13 @@ import numpy as np
 from nst_jax import images, prepare
 from nst_jax.app.batch.rows import ManifestRow
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling import buckets
 from nst_jax.scaling.chunk_size import worthwhile_chunk
 
 MOST_PICTURES = 8  # largest number of pictures in a group, for each device that shares it
 
-# Pytree paths of the recipe numbers that may differ within a bucket begin with one of these.
+# Pytree paths of the recipe numbers that may differ between pictures that are alike begin with one of
+# these.
 VARIABLE = (".terms.", ".descent.optimizer.", ".pictures.realism")
 
 
@@ -60,24 +62,34 @@ def region_styles_of(masked: Mapping[str, images.Glance]) -> list[images.Glance]
 
 
 class Group(NamedTuple):
-    """Pictures of one bucket that are planned and painted together."""
+    """Pictures that are alike, planned and painted together."""
 
     entries: tuple[Entry, ...]
-    varying: tuple[bool, ...]  # for each leaf of the recipe, whether it differs within the bucket
+    varying: tuple[bool, ...]  # for each leaf of the recipe, whether it differs between those alike
+    arrays: tuple[prepare.Scale, ...] | None = None  # of their bucket; None: they fill their arrays
+
+    @property
+    def scales(self) -> tuple[prepare.Scale, ...]:
+        """The shapes of the arrays that are painted, coarse to fine."""
+        return self.entries[0].scales if self.arrays is None else self.arrays
 
 
-class Bucket(NamedTuple):
+class Alike(NamedTuple):
     """Pictures that one compiled program can paint."""
 
     entries: list[Entry]
     varying: tuple[bool, ...]  # for each leaf of the recipe, whether it differs between entries
 
 
-def buckets_of(entries: Sequence[Entry]) -> list[Bucket]:
-    """Sort entries into buckets, each of which keeps the order of its entries.
+def alike_of(entries: Sequence[Entry], bucket: int | None = None) -> list[Alike]:
+    """Sort entries by what one program can paint; the order of entries that are alike is kept.
 
-    Which recipe numbers are passed to the program as arrays is decided for a whole bucket, so that all
-    its groups run the same program.
+    Which recipe numbers are passed to the program as arrays is decided for all that are alike, so that
+    all their groups run the same program.
+
+    Args:
+      entries: the entries, in any order.
+      bucket: side of the square arrays in which all canvases lie, in px; None: they fill their arrays.
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -85,11 +97,13 @@ def buckets_of(entries: Sequence[Entry]) -> list[Bucket]:
         styles = last.style_shapes if entry.recipe.terms.matched else ()
         # A picture with controls is painted alone: its styles and masks are its own.
         alone = None if entry.controls is None else entry.number
-        found[last.shape, styles, _structure(entry.recipe), alone].append(entry)
-    return [Bucket(same, _varying(same)) for same in found.values()]
+        steps = tuple(scale.steps for scale in entry.scales)
+        shape = last.shape if bucket is None else (bucket, steps)
+        found[shape, styles, structure_of(entry.recipe), alone].append(entry)
+    return [Alike(same, _varying(same)) for same in found.values()]
 
 
-def _structure(recipe: Recipe) -> Hashable:
+def structure_of(recipe: Recipe) -> Hashable:
     """Return a key that is equal for recipes that differ only in names and `VARIABLE` numbers."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(_nameless(recipe))
     paths = [jax.tree_util.keystr(path) for path, _ in leaves]
@@ -111,10 +125,10 @@ def _varying(entries: Sequence[Entry]) -> tuple[bool, ...]:
 
 
 def joint_recipe(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
-    """Return one recipe for several entries of a bucket.
+    """Return one recipe for several entries that are alike.
 
     Args:
-      entries: n entries of one bucket.
+      entries: n entries that are alike.
       varying: for each leaf of the recipe, whether it becomes an array.
 
     Returns:
@@ -129,7 +143,9 @@ def joint_recipe(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
     return jax.tree.unflatten(tree, numbers)
 
 
-def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> list[Group]:
+def form_groups(
+    entries: Sequence[Entry], platform: str, devices: int = 1, bucket: int | None = None
+) -> list[Group]:
     """Split entries into groups of pictures that one program paints together.
 
     Args:
@@ -137,19 +153,25 @@ def form_groups(entries: Sequence[Entry], platform: str, devices: int = 1) -> li
       platform: the device's platform, as JAX names it. Groups of large pictures are smaller, above all
         on a CPU, since painting more of them together gains no speed.
       devices: number of devices that share a group, each with pictures of its own.
+      bucket: as in `alike_of`.
 
     Returns:
-      The groups, bucket after bucket.
+      The groups; those that are alike follow each other.
     """
     found = []
-    for bucket in buckets_of(entries):
-        same = bucket.entries
-        most = devices * min(MOST_PICTURES, worthwhile_chunk(same[0].scales[-1].shape, platform))
-        # The groups of a bucket get equal sizes if possible: each further size needs another program.
+    for alike in alike_of(entries, bucket):
+        same = alike.entries
+        arrays = None
+        if bucket is not None:
+            runs = [entry.scales for entry in same]
+            ((arrays, _),) = buckets.buckets_of(bucket, runs, same[0].recipe)
+        shape = same[0].scales[-1].shape if arrays is None else arrays[-1].shape
+        most = devices * min(MOST_PICTURES, worthwhile_chunk(shape, platform))
+        # Groups that are alike get equal sizes if possible: each further size needs another program.
         size = math.ceil(len(same) / math.ceil(len(same) / most))
         for first in range(0, len(same), size):
             part = tuple(same[first : first + size])
-            found.append(Group(part, bucket.varying))
+            found.append(Group(part, alike.varying, arrays))
     return found
 
 

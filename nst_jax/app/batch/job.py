@@ -19,7 +19,7 @@ from nst_jax.app.job import Job
 from nst_jax.recipes import toml
 from nst_jax.recipes.changes import with_tap_styles
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling import capacity
+from nst_jax.scaling import buckets, capacity
 from nst_jax.scaling.plan import plan_scales
 from nst_jax.vgg.precision import Auto
 from nst_jax.weights.params import WeightsInfo
@@ -39,6 +39,8 @@ class BatchJob(Job):
         all other existing files.
       sheet: path of the contact sheet; None draws no sheet.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
+      bucket: side in px of the square arrays in which all pictures lie; None: each shape of canvas has
+        programs of its own.
       mesh: the devices that share the pictures; None is one device.
     """
 
@@ -49,6 +51,7 @@ class BatchJob(Job):
     overwrite: bool | None = None
     sheet: Path | None = None
     chunk: int | None = None
+    bucket: int | None = None
     mesh: Mesh | None = None
 
     @property
@@ -184,7 +187,7 @@ def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
 
 
 def inspected(
-    drafts: Sequence[Draft], mesh: Mesh | None, *, here: bool
+    drafts: Sequence[Draft], mesh: Mesh | None, *, here: bool, bucket: int | None = None
 ) -> tuple[list[Entry], list[results.Record]]:
     """Read sizes and digests of all input files, and find out which rows can be painted.
 
@@ -192,6 +195,7 @@ def inspected(
       drafts: the drafts of the batch.
       mesh: the devices that paint; None is one device.
       here: whether this process paints the pictures; if so, each must fit into its memory.
+      bucket: as in `BatchJob`.
 
     Returns:
       Entries of the rows that can be painted, and records of the rows that cannot, because a file is
@@ -223,9 +227,9 @@ def inspected(
     refusals: dict[Any, str] = {}
 
     def check_memory(entry: Entry) -> None:
-        key = jax.tree.structure(entry.recipe), entry.scales
+        key = jax.tree.structure(entry.recipe), entry.scales, entry.controls is None
         if key not in refusals:
-            refusals[key] = _refusal(entry, mesh) if here else ""
+            refusals[key] = _refusal(entry, mesh, bucket) if here else ""
         if refusals[key]:
             raise ValueError(refusals[key])
 
@@ -258,10 +262,16 @@ def _argument_of(role: str, row: ManifestRow) -> str:
     return "region" if row.location else "regions"
 
 
-def _refusal(entry: Entry, mesh: Mesh | None) -> str:
-    """Return why a picture does not fit into memory; empty if it does."""
+def _refusal(entry: Entry, mesh: Mesh | None, bucket: int | None) -> str:
+    """Return why a picture does not fit into memory or into a bucket; empty if it does."""
     try:
-        plan_scales(entry.recipe, entry.scales, mesh=mesh)
+        if bucket is None:
+            plan_scales(entry.recipe, entry.scales, mesh=mesh)
+            return ""
+        controlled = entry.controls is not None
+        buckets.check_run_in_bucket(entry.recipe, entry.scales, controlled=controlled)
+        ((arrays, _),) = buckets.buckets_of(bucket, [entry.scales], entry.recipe)
+        buckets.plan_bucket(entry.recipe, arrays, mesh=mesh)
     except ValueError as error:
         return str(error)
     return ""
@@ -320,6 +330,7 @@ def batch_job(
     anywhere: bool = False,
     mesh: Mesh | None = None,
     here: bool = True,
+    bucket: int | None = None,
     **options: Any,
 ) -> BatchJob:
     """Make the checked job of a batch.
@@ -338,6 +349,7 @@ def batch_job(
       mesh: the devices that share the pictures; None is one device.
       here: whether this process paints the pictures; if not, its memory does not limit them, and its
         platform does not decide on their precision: see `BatchJob.resolved`.
+      bucket: as in `BatchJob`.
       **options: other fields of `BatchJob`.
 
     Raises:
@@ -363,8 +375,9 @@ def batch_job(
     if drawn is not None:
         results.check_sheet(drawn, overwrite=options.get("overwrite"))
     results.check_listing(listing)
-    entries, bad = inspected(drafts, mesh, here=here)
+    entries, bad = inspected(drafts, mesh, here=here, bucket=bucket)
     job = BatchJob(
+        bucket=bucket,
         entries=tuple(entries),
         bad=tuple(bad),
         folder=folder,

@@ -1,5 +1,6 @@
 """Run a batch in this process: one thread reads ahead, one writes results, the calling one paints."""
 
+import math
 import re
 import time
 from collections import Counter
@@ -34,7 +35,7 @@ from nst_jax.images import sheets
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.recipes.walk import name_to_show
-from nst_jax.scaling import sharding
+from nst_jax.scaling import buckets, sharding
 from nst_jax.scaling.capacity import OutOfMemory
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.weights.params import WeightsInfo
@@ -77,16 +78,14 @@ class BatchEnding(NamedTuple):
 
 def plan_group(group: Group, job: BatchJob) -> Plan:
     """Return the plan for painting the pictures of a group together."""
-    entries = group.entries
-    last = entries[0].scales[-1]
+    entries, scales = group.entries, group.scales
+    recipe = groups.joint_recipe(entries, group.varying)
+    options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
+    if group.arrays is not None:
+        return buckets.plan_bucket(recipe, scales, **options)
     shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
-    return plan_scales(
-        groups.joint_recipe(entries, group.varying),
-        (*entries[0].scales[:-1], last._replace(style_shapes=tuple(shapes))),
-        mesh=job.mesh,
-        pictures=len(entries),
-        chunk=job.chunk,
-    )
+    scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
+    return plan_scales(recipe, scales, **options)
 
 
 def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
@@ -187,7 +186,11 @@ def _paint_together(
         plan.recipe,
         init=start,
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
+        on_host=plan.in_bucket,
     )
+    if plan.in_bucket:  # transparent parts are known only once the files are read
+        controlled = any(member.prepared.controls is not None for member in members)
+        buckets.check_run_in_bucket(plan.recipe, plan.scales, controlled=controlled)
     for member in members:  # raises for a region that is empty everywhere
         notes_on_regions(member.prepared, plan.recipe)
     return paint_batch(
@@ -313,7 +316,7 @@ def paint_groups(
 
 def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
     """Return the work of each group, from which a `BatchProgress` estimates times."""
-    return [GroupWork(len(group.entries), group.entries[0].scales) for group in parts]
+    return [GroupWork(len(group.entries), group.scales) for group in parts]
 
 
 def paint_here(
@@ -336,7 +339,8 @@ def paint_here(
 
 def _groups_here(job: BatchJob) -> list[Group]:
     parallel = sharding.pictures_in_parallel(job.mesh)
-    return groups.form_groups(job.entries, jax.local_devices()[0].platform, parallel)
+    platform = jax.local_devices()[0].platform
+    return groups.form_groups(job.entries, platform, parallel, job.bucket)
 
 
 def _memory_words(job: BatchJob) -> str:
@@ -344,11 +348,11 @@ def _memory_words(job: BatchJob) -> str:
     # Groups with equal keys take equal memory: the structure of the recipe counts, its numbers do not.
     alike = {}
     for group in _groups_here(job):
-        first = group.entries[0]
+        first, last = group.entries[0], group.scales[-1]
         shapes = frozenset(
             shape for entry in group.entries for shape in entry.scales[-1].style_shapes
         )
-        key = jax.tree.structure(first.recipe), first.scales[-1].shape, shapes, len(group.entries)
+        key = jax.tree.structure(first.recipe), last.shape, shapes, len(group.entries)
         alike[key] = group
     plans = []
     for group in alike.values():
@@ -454,6 +458,8 @@ def _introduce(
         for (name, auto_on), count in precisions.items()
     ]
     memory = {"memory": _memory_words(job)} if here else {}
+    if here and job.bucket is not None:
+        memory = {"bucket": _bucket_words(_groups_here(job)), **memory}
     rule = f" ({rules.pop()})" if len(rules) == 1 else ""
     shapes = sorted({entry.scales[-1].shape for entry in entries}, reverse=True)
     pictures = f"{len(entries)}, to {job.folder}"
@@ -473,6 +479,25 @@ def _introduce(
         lines=lines,
         recipes=recipes.values(),
         notes=[*_renamed(entries), *_enlarged(entries)],
+    )
+
+
+def _bucket_words(parts: Sequence[Group]) -> str:
+    """Return one line on the arrays in which the pictures lie: how many programs, and added pixels."""
+    shapes = {entry.scales[-1].shape for group in parts for entry in group.entries}
+    real = padded = 0
+    kinds = set()
+    for group in parts:
+        height, width = group.scales[-1].shape
+        padded += len(group.entries) * height * width
+        real += sum(math.prod(entry.scales[-1].shape) for entry in group.entries)
+        structure = groups.structure_of(group.entries[0].recipe)
+        kinds.add((structure, group.varying, len(group.entries)))
+    several = f"{len(kinds)} programs" if len(kinds) > 1 else "1 program"
+    sizes = f"{len(shapes)} shapes" if len(shapes) > 1 else "1 shape"
+    return (
+        f"{sizes} in squares of {width} px: {several} for each scale; {padded / real - 1:.0%} more "
+        "pixels to compute"
     )
 
 

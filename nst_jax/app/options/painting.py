@@ -257,6 +257,16 @@ _progress_files = all_of(
     watched("; before the first, OUT shows what `nst-jax instant` paints"), _log_and_checkpoint
 )
 
+_bucket = memory(
+    "--bucket",
+    type=parsing.BucketSide(),
+    default="off",
+    metavar="off|PIXELS",
+    help="side of a square, a multiple of 16, in which each picture lies while it is painted: pictures "
+    "of all shapes up to this size share their compiled programs, with the same results; the rest of "
+    "the square takes time. off: each shape has programs of its own (default: off)",
+)
+
 _files_of_batch = all_of(
     result("folder for the results (required)", required=True, metavar="DIR"),
     output(
@@ -460,6 +470,7 @@ batch = all_of(
     _overwrite_finished,
     _run,
     _devices_of_many,
+    _bucket,
     _sharing_a_batch,
     _network,
     _learning_rate(),
