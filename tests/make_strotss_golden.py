@@ -22,9 +22,8 @@ from tests.torch_strotss import run
 
 GOLDEN = Path(__file__).with_name("strotss_golden.json")
 # Sizes of content and style, and updates. Odd between poolings; the style's proportions are others
-# than the content's. At the last two scales there are more pixels than are drawn; the grid is drawn
-# anew once at the last one.
-SIZES = (((17, 21), (16, 26), 7), ((34, 42), (32, 53), 7), ((35, 43), (33, 54), 11))
+# than the content's. Only the last pictures have more pixels than are drawn; they take the most time.
+SIZES = (((16, 18), (16, 17), 12), ((17, 21), (18, 17), 11), ((34, 42), (33, 34), 2))
 ALPHA = 4.0  # 4, 2, 1: the palette's weight is 1/4, 1/2, 1
 PERTURBATION = 1e-15
 

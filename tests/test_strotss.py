@@ -1,4 +1,4 @@
-"""`strotss`: against independent PyTorch code, its losses against SciPy, and the recipe in every verb."""
+"""`strotss`: against independent PyTorch code, its losses against SciPy, and in every verb."""
 
 import json
 from base64 import b64decode
@@ -101,7 +101,7 @@ def test_the_golden_file_describes_itself():
     assert len(GOLDEN["losses"]) == sum(scale["updates"] for scale in GOLDEN["scales"]) + 1 == 26
 
 
-@pytest.mark.slow  # three programs of the whole network in float64
+@pytest.mark.slow  # three programs of nearly the whole network in float64
 def test_a_run_in_float64_is_torchs(params64, x64):
     # The places of an update are taken in the order of torch's file, so only rounding differs.
     assert_allclose(run_of_golden(params64), GOLDEN["losses"], rtol=1e-6)

@@ -84,9 +84,12 @@ def relaxed(cost):
     return torch.max(cost.min(1).values.mean(), cost.min(0).values.mean())
 
 
-def moments(x, y):
-    (a, s), (b, t) = ((rows.mean(0), torch.cov(rows.T, correction=0)) for rows in (x, y))
-    return (a - b).abs().mean() + (s - t).abs().mean()
+def moments(x):
+    return x.mean(0), torch.cov(x.T, correction=0)
+
+
+def moment_distance(x, y):
+    return sum((a - b).abs().mean() for a, b in zip(x, y, strict=True))
 
 
 def palette(x, y):
@@ -153,6 +156,7 @@ def run(weights, scales, alpha, places, pixels):
             of_style = torch.cat(
                 [at_positions(maps, pixels(draw, tuple(style.shape[2:]))) for draw in range(5)]
             )
+            style_moments = moments(of_style)
         levels = [level.clone().requires_grad_(True) for level in pyramid(canvas, 5)]
         optimizer = torch.optim.RMSprop(levels, lr=1e-3 if last else 2e-3)
         for update in range(updates + last):  # the last canvas takes one evaluation more
@@ -162,7 +166,7 @@ def run(weights, scales, alpha, places, pixels):
             parts = (
                 self_similarity(x, between_positions(of_content, here)),
                 relaxed(cosine_distances(x, of_style)),
-                moments(x, of_style),
+                moment_distance(moments(x), style_moments),
                 palette(x, of_style),
             )
             content_loss, transport, spread, colours = parts
