@@ -156,12 +156,12 @@ NOTES = {
         "update: k is the number of updates before it",
         "the source runs on VGG-16, here it is VGG-19 with taps of the same names; features are "
         "divided by 57.6, the grey levels in one unit of torchvision's pixels, so that they are about "
-        "as large as the source's (with torchvision's weights, by 1); no place of the grid is read twice "
-        "in an update, in the source's code some are, and always of the first grid; a scale passes on the "
-        "canvas after its last update, in the source the one before it; the pyramid is resized with "
-        "half-pixel centres, in the source with aligned corners; scales are made from the final size "
-        "with a Lanczos filter, in the source from the files, bilinearly and without antialiasing; "
-        "regions are refused",
+        "as large as the source's (with torchvision's weights, by 1); no place is read twice in an "
+        "update, in the source's code some are, and always those of its first grid; a scale passes on "
+        "the canvas after its last update, in the source the one before it; the pyramid is resized "
+        "with half-pixel centres, in the source with aligned corners; scales are made from the final "
+        "size with a Lanczos filter, in the source from the files, bilinearly and without "
+        "antialiasing; regions are refused",
         "PyTorch 0.4 or 1, whose RMSprop is today's",
     ),
     "crowsonkb": Note(

@@ -128,13 +128,14 @@ def collapsed(levels):
     return picture
 
 
-def run(weights, scales, alpha, places, pixels):
+def run(weights, scales, alpha, rates, places, pixels):
     """Return (total, content, transport, moments, palette) of all canvases, unweighted but the total.
 
     Args:
       weights: pairs (kernel, bias) of VGG-19.
       scales: (content, style, updates) of each scale, coarse to fine, arrays [h, w, 3].
       alpha: weight of the content at the coarsest scale.
+      rates: learning rates, at the last scale and before; the source's are 1e-3 and 2e-3.
       places: function (update, (height, width)) -> the places of an update, [n, 2].
       pixels: function (draw, (height, width)) -> the places of a draw from the style, [n, 2].
     """
@@ -158,7 +159,7 @@ def run(weights, scales, alpha, places, pixels):
             )
             style_moments = moments(of_style)
         levels = [level.clone().requires_grad_(True) for level in pyramid(canvas, 5)]
-        optimizer = torch.optim.RMSprop(levels, lr=1e-3 if last else 2e-3)
+        optimizer = torch.optim.RMSprop(levels, lr=rates[0] if last else rates[1])
         for update in range(updates + last):  # the last canvas takes one evaluation more
             optimizer.zero_grad()
             here = places(update, shape)
