@@ -14,8 +14,8 @@ accelerators, one for accelerators, `GPU`. A peer is another implementation that
 a record, the JSON file of a case, notes the peers that were not installed. The peer of `wall` is
 pastiche: the command of that name, or the one that the environment variable PASTICHE names; see
 `pastiche.py`. The case `quality` can take pictures of your own and continue a measurement that was
-stopped, see docs/raters.md. The peers of `peers` are torch (extra `parity`) and TensorFlow; see `pytorch.py` and
-`tensorflow_tutorial.py`.
+stopped, see docs/raters.md. The peers of `peers` are torch (extra `parity`) and TensorFlow; see
+`pytorch.py` and `tensorflow_tutorial.py`.
 
 The cases use public names of `nst_jax` only. The test suite runs the cases, but asserts no times.
 """

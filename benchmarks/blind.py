@@ -62,17 +62,13 @@ def lay_out(
     random = np.random.default_rng(seed)
     found = {}
     for pair in pairs:
-        painted = {name: kept.get(pair, size, name) for name in kept.names(pair, size)}
-        here = [name for name, one in painted.items() if one and (not names or name in names)]
-        if len(here) >= 2:
+        wanted = [name for name in kept.names(pair, size) if not names or name in names]
+        painted = {name: one for name in wanted if (one := kept.get(pair, size, name)) is not None}
+        if len(painted) >= 2:
+            here = list(painted)
             order = [here[index] for index in random.permutation(len(here))]
-            found[pair] = (
-                {
-                    label: painted[name]
-                    for label, name in zip(string.ascii_uppercase, order, strict=False)
-                },
-                dict(zip(string.ascii_uppercase, order, strict=False)),
-            )
+            labelled = dict(zip(string.ascii_uppercase, order, strict=False))
+            found[pair] = {label: painted[name] for label, name in labelled.items()}, labelled
     if not found:
         raise ValueError(
             f"`keep`: no pair has two pictures at {size} px to compare; paint more first"
