@@ -13,8 +13,9 @@ Each case has a plan (sizes, steps and rounds) for CPUs, `FULL`, and if that is 
 accelerators, one for accelerators, `GPU`. A peer is another implementation that is compared with ours;
 a record, the JSON file of a case, notes the peers that were not installed. The peer of `wall` is
 pastiche: the command of that name, or the one that the environment variable PASTICHE names; see
-`pastiche.py`. The peers of `peers` are torch (extra `parity`) and TensorFlow; see `pytorch.py` and
-`tensorflow_tutorial.py`.
+`pastiche.py`. The case `quality` can take pictures of your own and continue a measurement that was
+stopped, see docs/raters.md. The peers of `peers` are torch (extra `parity`) and TensorFlow; see
+`pytorch.py` and `tensorflow_tutorial.py`.
 
 The cases use public names of `nst_jax` only. The test suite runs the cases, but asserts no times.
 """

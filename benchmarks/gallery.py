@@ -122,6 +122,11 @@ class Gallery:
         start = self.path(pair, size, "").stem
         return sorted(path.stem.removeprefix(start) for path in self.folder.glob(f"{start}*.png"))
 
+    def pairs(self, size: int) -> list[Pair]:
+        """Return the pairs of which there are pictures of this size."""
+        found = [path.stem.split("--") for path in sorted(self.folder.glob("*.png"))]
+        return list(dict.fromkeys((one[0], one[1]) for one in found if one[2] == str(size)))
+
     def get(self, pair: Pair, size: int, name: str) -> Painted | None:
         """Return a kept picture, or None."""
         path = self.path(pair, size, name)
@@ -146,12 +151,12 @@ def as_saved(image: Any) -> Any:
     return np.asarray(np.round(np.asarray(image) * 255) / 255, np.float32)
 
 
-def anchors(content: Any, style: Any, shape: Sequence[int]) -> dict[str, Any]:
+def anchors(content: Any, style: Any, shape: tuple[int, int]) -> dict[str, Any]:
     """Return the content, and a part of the style with the shape of the canvas, at its size."""
     resized = nst.recipes.filters.antialiased
     return {
-        "the content itself": as_saved(resized(content, tuple(shape))),
-        "a part of the style": as_saved(resized(part(style, shape), tuple(shape))),
+        "the content itself": as_saved(resized(content, shape)),
+        "a part of the style": as_saved(resized(part(style, shape), shape)),
     }
 
 

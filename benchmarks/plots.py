@@ -147,6 +147,27 @@ def _line(label: str, points: Iterable[tuple[float, Any]]) -> Line:
     return Line(label, x, *columns)
 
 
+def front_panels(entry: Json) -> list[Panel]:
+    """Return panels of style distance against content distance, one for each pair of a record.
+
+    Each contestant is a point. Every panel has all contestants, so that their colours agree; the point
+    of a pair that a contestant did not paint is NaN.
+    """
+    names = list(dict.fromkeys(name for row in entry["rows"] for name in row["recipes"]))
+    panels = []
+    for row in entry["rows"]:
+        rated = {name: one["ratings"] for name, one in row["recipes"].items()} | row["anchors"]
+        nothing = {"style_vector": math.nan, "ssim": math.nan}
+        lines = [
+            Line(name, [found["style_vector"]], [1 - found["ssim"]])
+            for name in (*names, *row["anchors"])
+            for found in (rated.get(name, nothing),)
+        ]
+        title = f"{' in the manner of '.join(row['pair'])}, {row['size'][1]} px"
+        panels.append(Panel(title, "distance of style vectors", "1 - structural similarity", lines))
+    return panels
+
+
 def figures(entries: Iterable[Json]) -> tuple[dict[str, list[Panel]], list[str]]:
     """Return the panels of each figure, by name, and a text for each figure without a record."""
     found, missing = {}, []
@@ -163,6 +184,7 @@ def figures(entries: Iterable[Json]) -> tuple[dict[str, list[Panel]], list[str]]
             ("engine-floor", ("engine",), lambda c: distance_panels(c["engine"])),
             ("scaling", ("step", "batch"), scaling_panels),
             ("memory", ("memory",), lambda c: memory_panels(c["memory"])),
+            ("quality", ("quality",), lambda c: front_panels(c["quality"])),
         ):
             if any(case in cases for case in needed):
                 found[f"{name}-{kind}"] = panels(cases)

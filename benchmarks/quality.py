@@ -89,8 +89,9 @@ def _fill(
         for size in sizes:
             for pair in pairs:
                 if kept.get(pair, size, each.name) is None:
-                    images = (pictures[name] for name in pair)
-                    kept.put(pair, size, each.name, each.paint(params, *images, f"long:{size}"))
+                    content, style = (pictures[name] for name in pair)
+                    painted = each.paint(params, content, style, f"long:{size}")
+                    kept.put(pair, size, each.name, painted)
                     click.echo(f"  {kept.path(pair, size, each.name).stem}", err=True)
 
 
@@ -117,13 +118,15 @@ def _timed(
     repeats: int,
 ) -> Entries:
     """Paint a pair in turn by all contestants, and add their seconds to the facts."""
-    images = [pictures[name] for name in pair]
+    content, style = (pictures[name] for name in pair)
     for each in named:  # so that all programs are compiled
         if each.recipe is not None:
             steps = min(WARM_UP, int(each.recipe.descent.steps))
             each = each._replace(recipe=each.recipe.replace(steps=steps))
-        each.paint(params, *images, f"long:{size}")
-    work = {each.name: partial(each.paint, params, *images, f"long:{size}") for each in named}
+        each.paint(params, content, style, f"long:{size}")
+    work = {
+        each.name: partial(each.paint, params, content, style, f"long:{size}") for each in named
+    }
     seconds, last = harness.alternate(work, repeats, warmups=0)
     return {
         name: Painted(

@@ -154,13 +154,13 @@ NOTES = {
     "strotss": Note(
         "it prints the loss of a scale after 100 and after 200 of its updates, measured before the "
         "update: k is the number of updates before it",
-        "the source runs on VGG-16, here it is VGG-19 with taps of the same names; the features are "
-        "divided by 57.6, the grey levels in one unit of torchvision's pixels, so that they are about as "
-        "large as the source's (with torchvision's weights, by 1); the places of an update are drawn "
-        "from a grid without repetition, in the source's code with repetitions and always from the first "
-        "grid; a scale passes on the canvas after its last update, in the source the one before it; the "
-        "pyramid is resized with half-pixel centres, in the source with aligned corners; scales are made "
-        "from the final size with a Lanczos filter, in the source from the files, bilinearly and without "
+        "the source runs on VGG-16, here it is VGG-19 with taps of the same names; features are "
+        "divided by 57.6, the grey levels in one unit of torchvision's pixels, so that they are about "
+        "as large as the source's (with torchvision's weights, by 1); no place is read twice in an "
+        "update, in the source's code some are, and always those of its first grid; a scale passes on "
+        "the canvas after its last update, in the source the one before it; the pyramid is resized "
+        "with half-pixel centres, in the source with aligned corners; scales are made from the final "
+        "size with a Lanczos filter, in the source from the files, bilinearly and without "
         "antialiasing; regions are refused",
         "PyTorch 0.4 or 1, whose RMSprop is today's",
     ),

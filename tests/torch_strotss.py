@@ -84,9 +84,12 @@ def relaxed(cost):
     return torch.max(cost.min(1).values.mean(), cost.min(0).values.mean())
 
 
-def moments(x, y):
-    (a, s), (b, t) = ((rows.mean(0), torch.cov(rows.T, correction=0)) for rows in (x, y))
-    return (a - b).abs().mean() + (s - t).abs().mean()
+def moments(x):
+    return x.mean(0), torch.cov(x.T, correction=0)
+
+
+def moment_distance(x, y):
+    return sum((a - b).abs().mean() for a, b in zip(x, y, strict=True))
 
 
 def palette(x, y):
@@ -125,13 +128,14 @@ def collapsed(levels):
     return picture
 
 
-def run(weights, scales, alpha, places, pixels):
+def run(weights, scales, alpha, rates, places, pixels):
     """Return (total, content, transport, moments, palette) of all canvases, unweighted but the total.
 
     Args:
       weights: pairs (kernel, bias) of VGG-19.
       scales: (content, style, updates) of each scale, coarse to fine, arrays [h, w, 3].
       alpha: weight of the content at the coarsest scale.
+      rates: learning rates, at the last scale and before; the source's are 1e-3 and 2e-3.
       places: function (update, (height, width)) -> the places of an update, [n, 2].
       pixels: function (draw, (height, width)) -> the places of a draw from the style, [n, 2].
     """
@@ -153,8 +157,9 @@ def run(weights, scales, alpha, places, pixels):
             of_style = torch.cat(
                 [at_positions(maps, pixels(draw, tuple(style.shape[2:]))) for draw in range(5)]
             )
+            style_moments = moments(of_style)
         levels = [level.clone().requires_grad_(True) for level in pyramid(canvas, 5)]
-        optimizer = torch.optim.RMSprop(levels, lr=1e-3 if last else 2e-3)
+        optimizer = torch.optim.RMSprop(levels, lr=rates[0] if last else rates[1])
         for update in range(updates + last):  # the last canvas takes one evaluation more
             optimizer.zero_grad()
             here = places(update, shape)
@@ -162,7 +167,7 @@ def run(weights, scales, alpha, places, pixels):
             parts = (
                 self_similarity(x, between_positions(of_content, here)),
                 relaxed(cosine_distances(x, of_style)),
-                moments(x, of_style),
+                moment_distance(moments(x), style_moments),
                 palette(x, of_style),
             )
             content_loss, transport, spread, colours = parts

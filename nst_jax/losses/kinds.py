@@ -7,7 +7,7 @@ import jax
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
-from nst_jax._types import FeatureMap, Features, Image, Scalar, Shape, Statistic
+from nst_jax._types import FeatureMap, Image, Scalar, Shape, Statistic
 from nst_jax.losses.sums import Count, PositionMask, masked, positions
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
@@ -149,7 +149,7 @@ class MatchingLoss(NamedTuple):
         see `correspondence.unit_of`.
     """
 
-    target: Callable[[Sequence[Features], Sequence[Shape], lax.Precision], dict[str, Any]]
+    target: Callable[..., dict[str, Any]]
     distances: Callable[..., dict[str, Scalar]]
     matches: Callable[..., Any] | None = None
     number: Callable[[Shape], int] | None = None

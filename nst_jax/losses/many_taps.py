@@ -109,19 +109,20 @@ def sampled(
     """
     found = []
     for one, shrink in zip(features, shrinks, strict=True):
+        dtype = jnp.promote_types(one.dtype, jnp.float32)
         low, rest = places // shrink, places % shrink
         last = jnp.asarray([side - 1 for side in one.shape[:2]], jnp.int32)[None]
         first = jnp.minimum(low, last)
         if shrink == 1 or not between:
-            found.append(at_least_float32(one[first[:, 0], first[:, 1]]))
+            found.append(one[first[:, 0], first[:, 1]].astype(dtype))
             continue
         second = jnp.minimum(low + 1, last)
         total: Any = 0.0
         for rows, down in ((first[:, 0], shrink - rest[:, 0]), (second[:, 0], rest[:, 0])):
             for columns, across in ((first[:, 1], shrink - rest[:, 1]), (second[:, 1], rest[:, 1])):
-                read = at_least_float32(one[rows, columns])
+                read = one[rows, columns].astype(dtype)
                 # A shrink is a power of 2, so these shares are exact.
-                share = (down * across).astype(read.dtype) / shrink**2
+                share = (down * across).astype(dtype) / shrink**2
                 total = total + share[:, None] * read
         found.append(total)
     return jnp.concatenate(found, axis=-1)

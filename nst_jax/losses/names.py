@@ -27,7 +27,7 @@ from nst_jax.losses.gram_matrices import (
     GRAM_UNDIVIDED,
 )
 from nst_jax.losses.histograms import CHANNEL_HISTOGRAMS, OrderedChannels
-from nst_jax.losses.kinds import AnyContentLoss, AnyStyleLoss, StyleLoss
+from nst_jax.losses.kinds import AnyContentLoss, AnyStyleLoss, StyleLoss, Variation
 from nst_jax.losses.matching import NEAREST_BY_TAP, NEAREST_HYPERCOLUMNS
 from nst_jax.losses.samples import Samples
 from nst_jax.losses.self_similarity import CONTENT_SELF_SIMILARITY
@@ -62,7 +62,7 @@ STYLE_LOSSES: dict[str, AnyStyleLoss] = {
 }
 
 # Those that compare statistics; a second style loss is one of these.
-STATISTIC_LOSSES = {
+STATISTIC_LOSSES: dict[str, StyleLoss] = {
     name: loss for name, loss in STYLE_LOSSES.items() if isinstance(loss, StyleLoss)
 }
 
@@ -78,7 +78,7 @@ CONTENT_LOSSES: dict[str, AnyContentLoss] = {
     "content_self_similarity_at_places": CONTENT_SELF_SIMILARITY_AT_PLACES,
 }
 
-VARIATIONS = {
+VARIATIONS: dict[str, Variation] = {
     "total_variation": TOTAL_VARIATION,
     "square_variation": SQUARE_VARIATION,
     "mean_variation": MEAN_VARIATION,

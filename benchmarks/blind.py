@@ -1,0 +1,212 @@
+"""Blind sheets: pictures of one pair side by side, in a shuffled order and without names.
+
+    python -m benchmarks.blind lay-out --keep PICTURES --sheets SHEETS --key KEY.json
+    python -m benchmarks.blind count --key KEY.json --verdicts VERDICTS.json [--record RECORD.json]
+
+`lay-out` makes a sheet for each pair from the pictures that `python -m benchmarks quality --keep
+PICTURES` painted: content and style above, the painted pictures below, labelled A, B, C ... in an order
+of their own on every sheet. The sheets' own order is shuffled too. The key says which is which; it
+belongs in another folder, and whoever judges does not see it.
+
+Verdicts are a JSON object: for each sheet that was judged its labels from best to worst, such as
+`{"sheet-01": ["C", "A", "B"]}`. `count` counts on how many sheets each contestant was first, and how
+often each was placed before each other one, and writes that into the record of the case, too.
+"""
+
+import json
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import nst_jax as nst
+from benchmarks import gallery
+from benchmarks.gallery import Gallery
+from benchmarks.problems import Pair
+from nst_jax.images import sheets
+
+CELL = 384  # longer side of each picture on a sheet, in pixels
+
+Json = dict[str, Any]
+
+# --- Laying out -----------------------------------------------------------------------------------
+
+
+def lay_out(
+    kept: Gallery,
+    pairs: Sequence[Pair],
+    size: int,
+    pictures: Path | None,
+    *,
+    names: Sequence[str] = (),
+    seed: int = 0,
+) -> tuple[dict[str, Any], Json]:
+    """Return the sheets by name, and the key.
+
+    Args:
+      kept: the folder of painted pictures.
+      pairs: the pairs; those with fewer than two pictures get no sheet.
+      size: longer side of the pictures, in pixels.
+      pictures: folder of contents and styles beside the samples.
+      names: the contestants; empty means all.
+      seed: of the shuffling.
+
+    Raises:
+      ValueError: if no pair has two pictures.
+    """
+    random = np.random.default_rng(seed)
+    found = {}
+    for pair in pairs:
+        wanted = [name for name in kept.names(pair, size) if not names or name in names]
+        painted = {name: one for name in wanted if (one := kept.get(pair, size, name)) is not None}
+        if len(painted) >= 2:
+            here = list(painted)
+            order = [here[index] for index in random.permutation(len(here))]
+            labelled = dict(zip(string.ascii_uppercase, order, strict=False))
+            found[pair] = {label: painted[name] for label, name in labelled.items()}, labelled
+    if not found:
+        raise ValueError(
+            f"`keep`: no pair has two pictures at {size} px to compare; paint more first"
+        )
+    drawn, key = {}, {}
+    shuffled = [list(found)[index] for index in random.permutation(len(found))]
+    for number, pair in enumerate(shuffled, 1):
+        painted, named = found[pair]
+        originals = [gallery.found(name, pictures) for name in pair]
+        drawn[f"sheet-{number:02}"] = sheets.captioned(
+            [*originals, *(one.image for one in painted.values())],
+            ["the photograph", "the style", *painted],
+            columns=max(2, -(-(len(painted) + 2) // 2)),
+            cell=CELL,
+        )
+        key[f"sheet-{number:02}"] = {"pair": list(pair), "size": size, "pictures": named}
+    return drawn, key
+
+
+# --- Counting -------------------------------------------------------------------------------------
+
+
+def count(key: Mapping[str, Json], verdicts: Mapping[str, Sequence[str]]) -> Json:
+    """Count verdicts.
+
+    Args:
+      key: the key of the sheets, as `lay_out` returns it.
+      verdicts: for each judged sheet its labels, from best to worst.
+
+    Returns:
+      `sheets`: number of sheets that were judged. `first`: for each contestant on how many sheets it
+      was first, and on how many it was. `before`: for each two contestants, on how many sheets the
+      first was placed before the second, and on how many both were.
+
+    Raises:
+      ValueError: for an unknown sheet, and for labels that are not those of the sheet.
+    """
+    first: Counter[str] = Counter()
+    present: Counter[str] = Counter()
+    before: Counter[tuple[str, str]] = Counter()
+    for sheet, labels in verdicts.items():
+        if sheet not in key:
+            raise ValueError(f"`verdicts`: the key has no {sheet!r}; it has {', '.join(key)}")
+        named = key[sheet]["pictures"]
+        if sorted(labels) != sorted(named):
+            raise ValueError(
+                f"`verdicts`: expected the labels {', '.join(named)} of {sheet} from best to worst, "
+                f"each once, got {', '.join(labels) or 'none'}"
+            )
+        order = [named[label] for label in labels]
+        first[order[0]] += 1
+        present.update(order)
+        before.update(combinations(order, 2))
+    return {
+        "sheets": len(verdicts),
+        "first": {name: [first[name], present[name]] for name in sorted(present)},
+        "before": {
+            f"{one} before {other}": [before[one, other], before[one, other] + before[other, one]]
+            for one in sorted(present)
+            for other in sorted(present)
+            if before[one, other] + before[other, one]
+        },
+    }
+
+
+# --- Commands -------------------------------------------------------------------------------------
+
+
+@click.group()
+def main() -> None:
+    """Lay out blind sheets, and count the verdicts on them."""
+
+
+@main.command("lay-out")
+@click.option(
+    "--keep", required=True, type=click.Path(file_okay=False, exists=True, path_type=Path)
+)
+@click.option("--sheets", "folder", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--key", required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--pictures", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@click.option("--pair", "texts", multiple=True, help="CONTENT:STYLE; default: all that are kept.")
+@click.option("--recipe", "names", multiple=True, help="A contestant; default: all that are kept.")
+@click.option("--size", default=256, help="Longer side of the pictures, in pixels.")
+@click.option("--seed", default=0, help="Of the shuffling; the judge should not know it.")
+def lay_out_command(
+    keep: Path,
+    folder: Path,
+    key: Path,
+    pictures: Path | None,
+    texts: tuple[str, ...],
+    names: tuple[str, ...],
+    size: int,
+    seed: int,
+) -> None:
+    """Make the sheets and their key."""
+    kept = Gallery(keep)
+    try:
+        pairs = [gallery.pair_of(text) for text in texts] or kept.pairs(size)
+        drawn, answers = lay_out(kept, pairs, size, pictures, names=names, seed=seed)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    if key.resolve().parent == folder.resolve():
+        raise click.ClickException("`--key`: name a file outside the folder of the sheets")
+    if key.exists():
+        raise click.ClickException(f"`--key`: '{key}' exists; name another file, or move it")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, sheet in drawn.items():
+        nst.images.save(folder / f"{name}.png", sheet)
+    key.parent.mkdir(parents=True, exist_ok=True)
+    key.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+    click.echo(f"{len(drawn)} sheets in {folder}, their key in {key}")
+
+
+@main.command("count")
+@click.option("--key", required=True, type=click.Path(dir_okay=False, exists=True, path_type=Path))
+@click.option(
+    "--verdicts", required=True, type=click.Path(dir_okay=False, exists=True, path_type=Path)
+)
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="The record of `quality` into which the counts are written.",
+)
+def count_command(key: Path, verdicts: Path, record: Path | None) -> None:
+    """Count the verdicts."""
+    answers, said = (json.loads(path.read_text("utf-8")) for path in (key, verdicts))
+    try:
+        counts = count(answers, said)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    if record is not None:
+        entry = json.loads(record.read_text("utf-8"))
+        record.write_text(json.dumps(entry | {"blind": counts}, indent=1) + "\n", encoding="utf-8")
+    for name, (wins, sheets_of) in counts["first"].items():
+        click.echo(f"{name}: first on {wins} of {sheets_of} sheets")
+    for text, (wins, sheets_of) in counts["before"].items():
+        click.echo(f"{text}: on {wins} of {sheets_of} sheets")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""Kept pictures, blind sheets and their counts, and the page `docs/quality.md`."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import nst_jax as nst
+from benchmarks import blind, gallery, plots
+from benchmarks.__main__ import main
+from benchmarks.gallery import Gallery, Painted
+from docs import quality_page
+
+PAIR = ("chelsea", "gravel")
+OTHER = ("starry_night", "gravel")
+
+
+def flat(value):
+    """Return a picture of one colour that 8 bits can hold and the sample pictures do not have."""
+    colour = np.asarray([value / 255, 0, 1], np.float32)
+    return Painted(np.broadcast_to(colour, (16, 24, 3)), {"updates": value})
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Return a gallery of two pairs, of which each picture has another colour."""
+    found = Gallery(tmp_path / "kept")
+    for pair, values in ((PAIR, {"a": 10, "b": 20, "c": 30}), (OTHER, {"a": 40, "b": 50})):
+        for name, value in values.items():
+            found.put(pair, 24, name, flat(value))
+    return found
+
+
+# --- What is painted and kept ---------------------------------------------------------------------
+
+
+def test_kept_pictures_come_back_with_their_facts(kept):
+    found = kept.get(PAIR, 24, "b")
+    assert found.facts == {"updates": 20}
+    np.testing.assert_array_equal(found.image, flat(20).image)
+    assert kept.get(PAIR, 24, "d") is kept.get(PAIR, 48, "b") is None
+    assert kept.names(PAIR, 24) == ["a", "b", "c"] and kept.names(OTHER, 24) == ["a", "b"]
+    assert kept.pairs(24) == [PAIR, OTHER] and kept.pairs(48) == []
+
+
+def test_contestants_are_recipes_with_their_own_updates_or_others():
+    own, fewer = gallery.contestant("gatys-pytorch"), gallery.contestant("gatys-pytorch@30")
+    assert (own.recipe.descent.steps, fewer.recipe.descent.steps) == (520, 30)
+    assert gallery.contestant("gram", steps=7).recipe.descent.steps == 7
+    assert gallery.contestant("instant").recipe is None
+    assert set(gallery.contestant("instant").parties) == {"style_vector"}
+    assert set(gallery.contestant("strotss").parties) == {
+        "gram", "wasserstein", "self_similarity", "palette"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--recipe", "gatis", "no recipe 'gatis'"),
+        ("--recipe", "gram@", "expected a recipe, with a number of updates or without"),
+        ("--pair", "chelsea", "expected CONTENT:STYLE"),
+    ],
+)
+def test_bad_contestants_and_pairs_are_refused_before_anything_is_painted(option, value, message):
+    done = CliRunner().invoke(main, ["quality", option, value])
+    assert done.exit_code == 2 and message in done.output
+
+
+def test_options_of_quality_are_refused_elsewhere(tmp_path):
+    done = CliRunner().invoke(main, ["step", "--keep", str(tmp_path)])
+    assert done.exit_code == 2 and "only `quality` reads them" in done.output
+    done = CliRunner().invoke(main, ["quality", "--no-paint"])
+    assert done.exit_code == 2 and "nothing to rate without `--keep`" in done.output
+
+
+def test_a_picture_that_is_not_there_is_refused_with_those_that_are():
+    with pytest.raises(ValueError, match=r"`pair`: no picture 'cat'; there are chelsea, gravel, "):
+        gallery.found("cat", None)
+
+
+# --- Blind sheets ---------------------------------------------------------------------------------
+
+
+def test_a_sheet_has_the_pictures_in_the_order_of_the_key(kept):
+    drawn, key = blind.lay_out(kept, [PAIR, OTHER], 24, None, seed=1)
+    assert list(drawn) == list(key) == ["sheet-01", "sheet-02"]
+    for name, sheet in drawn.items():
+        pictures = key[name]["pictures"]
+        pair = tuple(key[name]["pair"])
+        assert list(pictures) == list("ABC")[: len(pictures)]
+        assert sorted(pictures.values()) == kept.names(pair, 24)
+        places = {}
+        for each in pictures.values():
+            colour = np.round(kept.get(pair, 24, each).image[0, 0] * 255)
+            rows, columns = np.nonzero(np.all(np.round(sheet * 255) == colour, axis=-1))
+            places[each] = (rows.mean(), columns.mean())
+        assert sorted(places, key=places.get) == list(pictures.values())
+
+
+def test_orders_differ_between_seeds_and_some_contestants_can_be_left_out(kept):
+    keys = [blind.lay_out(kept, [PAIR, OTHER], 24, None, seed=seed)[1] for seed in range(6)]
+    assert len({json.dumps(key) for key in keys}) > 1
+    _, key = blind.lay_out(kept, [PAIR, OTHER], 24, None, names=("a", "c"))
+    assert [sorted(one["pictures"].values()) for one in key.values()] == [["a", "c"]]
+    with pytest.raises(ValueError, match="`keep`: no pair has two pictures at 24 px"):
+        blind.lay_out(kept, [PAIR], 24, None, names=("a",))
+
+
+KEY = {
+    "sheet-01": {"pair": ["x", "y"], "size": 24, "pictures": {"A": "p", "B": "q", "C": "r"}},
+    "sheet-02": {"pair": ["z", "y"], "size": 24, "pictures": {"A": "q", "B": "p"}},
+}
+
+
+def test_verdicts_are_counted_by_hand():
+    found = blind.count(KEY, {"sheet-01": ["B", "A", "C"], "sheet-02": ["B", "A"]})
+    assert found == {
+        "sheets": 2,
+        "first": {"p": [1, 2], "q": [1, 2], "r": [0, 1]},
+        "before": {
+            "p before q": [1, 2],
+            "p before r": [1, 1],
+            "q before p": [1, 2],
+            "q before r": [1, 1],
+            "r before p": [0, 1],
+            "r before q": [0, 1],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "message"),
+    [
+        ({"sheet-03": ["A"]}, "`verdicts`: the key has no 'sheet-03'; it has sheet-01, sheet-02"),
+        ({"sheet-02": ["A"]}, "expected the labels A, B of sheet-02 from best to worst"),
+        ({"sheet-02": ["A", "A"]}, "each once, got A, A"),
+    ],
+)
+def test_verdicts_that_do_not_fit_the_key_are_refused(verdicts, message):
+    with pytest.raises(ValueError, match=message):
+        blind.count(KEY, verdicts)
+
+
+def test_the_commands_lay_out_and_count_into_the_record(kept, tmp_path):
+    run, key = CliRunner().invoke, tmp_path / "key" / "key.json"
+    words = ["lay-out", "--keep", str(kept.folder), "--size", "24", "--key", str(key)]
+    done = run(blind.main, [*words, "--sheets", str(tmp_path / "sheets")])
+    assert done.exit_code == 0, done.output
+    sheets = sorted((tmp_path / "sheets").iterdir())
+    assert [path.name for path in sheets] == ["sheet-01.png", "sheet-02.png"]
+    assert nst.images.read_metadata(sheets[0]) is None
+    again = run(blind.main, [*words, "--sheets", str(tmp_path / "sheets")])
+    assert again.exit_code == 1 and "`--key`:" in again.output and "exists" in again.output
+    beside = [*words[:-1], str(tmp_path / "sheets" / "key.json"), "--sheets", str(sheets[0].parent)]
+    assert "outside the folder of the sheets" in run(blind.main, beside).output
+
+    answers = json.loads(key.read_text())
+    verdicts, record = tmp_path / "verdicts.json", tmp_path / "record.json"
+    verdicts.write_text(json.dumps({name: list(one["pictures"]) for name, one in answers.items()}))
+    record.write_text('{"case": "quality"}')
+    words = ["count", "--key", str(key), "--verdicts", str(verdicts), "--record", str(record)]
+    done = run(blind.main, words)
+    assert done.exit_code == 0 and "of 2 sheets" in done.output
+    entry = json.loads(record.read_text())
+    assert entry["case"] == "quality" and entry["blind"]["sheets"] == 2
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+def rows(*pairs):
+    """Return made-up rows: for each pair the (style vector, SSIM) of each contestant."""
+    others = dict.fromkeys(nst.raters.RATERS, 0.0)
+    return [
+        {
+            "pair": ["x", "y"],
+            "size": [16, 24],
+            "anchors": {"the content itself": others | {"style_vector": 3.0, "ssim": 1.0}},
+            "recipes": {
+                name: {
+                    "updates": 9,
+                    "parties": {},
+                    "ratings": others | {"style_vector": style, "ssim": ssim},
+                }
+                for name, (style, ssim) in pair.items()
+            },
+        }
+        for pair in pairs
+    ]
+
+
+def test_pairs_on_which_one_is_ahead_are_counted_by_hand():
+    found = rows(
+        {"p": (1.0, 0.5), "q": (2.0, 0.5)},  # nearer at equal SSIM
+        {"p": (1.0, 0.4), "q": (2.0, 0.5)},  # nearer to the style only
+        {"p": (2.0, 0.5), "q": (1.0, 0.6)},
+        {"p": (1.0, 0.5)},
+    )
+    assert quality_page.ahead(found, "p", "q") == (1, 3)
+    assert quality_page.ahead(found, "q", "p") == (1, 3)
+    assert quality_page.contestants(found) == ["p", "q"]
+
+
+def test_panels_have_a_point_for_each_contestant_in_one_order():
+    found = rows({"p": (1.0, 0.25), "q": (2.0, 0.5)}, {"q": (3.0, 0.75)})
+    first, second = plots.front_panels({"rows": found})
+    names = [line.label for line in first.lines]
+    assert names == [line.label for line in second.lines] == ["p", "q", "the content itself"]
+    assert [(line.x, line.y) for line in first.lines[:2]] == [([1.0], [0.75]), ([2.0], [0.5])]
+    assert np.isnan(second.lines[0].x[0]) and second.lines[1].y == [0.25]
+
+
+def test_the_page_is_that_of_the_record():
+    assert quality_page.PAGE.read_text() == quality_page.page()
+    entry = json.loads(quality_page.RECORD.read_text())
+    assert not {"pictures", "keep"} & set(entry["plan"])
+    for row in quality_page.free_pairs(entry["rows"]):
+        picture = quality_page.FOLDER / f"{'--'.join(row['pair'])}.jpg"
+        assert picture.stat().st_size < 300_000
+    names = {path.stem for path in quality_page.FOLDER.glob("*.jpg")}
+    shown = {"--".join(row["pair"]) for row in quality_page.free_pairs(entry["rows"])}
+    assert names == shown  # no picture of another pair
