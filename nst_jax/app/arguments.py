@@ -81,7 +81,9 @@ def recipe_of(changes: Changes) -> Recipe:
     """
     recipe = recipes.DEFAULT if changes.recipe is None else named_or_read(changes.recipe)
     if changes.values:
-        if changes.colors is not None:  # before the values, which may say how these colours are made
+        if (
+            changes.colors is not None
+        ):  # before the values, which may say how these colours are made
             recipe = _with_flag(recipe, "colors", KEYS["colors"], changes.colors)
         recipe = toml.with_values(recipe, by_key(changes.values))
     if changes.optimizer is not None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         schedules,
         sizes,
         starts,
+        strength,
         toml,
         walk,
     )
@@ -85,6 +86,7 @@ else:
             "schedules",
             "sizes",
             "starts",
+            "strength",
             "toml",
             "walk",
         ),
@@ -195,6 +197,7 @@ __all__ = [
     "schedules",
     "sizes",
     "starts",
+    "strength",
     "toml",
     "walk",
     "with_numbers",
