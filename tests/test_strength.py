@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from benchmarks import strength as measured
+from docs import controls_page
 from nst_jax import recipes
 from nst_jax.app.introduction import weight_line
 from nst_jax.recipes import strength
@@ -105,3 +106,14 @@ def test_the_start_says_what_a_strength_means():
     }
     words = weight_line(recipes.DEFAULT.replace(content_weight=1e-4))["style weight"]
     assert words == "1e+04 times the recipe's own, against the content"
+
+
+def test_the_page_says_what_strengths_mean():
+    text = controls_page.PAGE.read_text("utf-8")
+    lines = text.split("| `--strength` |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(lines) >= 5
+    for line in lines:
+        value, factor, weight = (cell.strip() for cell in line.strip("|").split("|"))
+        expected = strength.factor_of(float(value))
+        assert factor == f"{expected:.3g}"
+        assert weight == f"{balance(recipes.GRAM) * expected:.3g}:1"
