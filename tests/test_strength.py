@@ -28,7 +28,7 @@ def rows():
 
 
 def test_the_dial_spans_what_it_says():
-    assert strength.factor_of(0) == strength.SMALLEST == 0.01
+    assert strength.factor_of(0) == strength.SMALLEST == 0.003
     assert strength.factor_of(strength.OWN) == 1
     assert 5 < strength.factor_of(1) < 30
 

@@ -49,8 +49,8 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
 
     Args:
       recipe: the recipe to change.
-      strength: from 0 (the photo with a hint of the style: a hundredth of the recipe's style weight) to
-        1 (the strongest that still shows the content); `recipes.strength.OWN`, 0.85, changes nothing.
+      strength: from 0 (the photo with a hint of the style: 0.003 of the recipe's style weight) to 1 (the
+        strongest that still shows the content); `recipes.strength.OWN`, 0.85, changes nothing.
         `recipes.strength.factor_of` gives the factor.
 
     Returns:
@@ -62,7 +62,7 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
     Example:
       >>> from nst_jax import recipes
       >>> recipes.TF.terms.style_weight, with_strength(recipes.TF, 0.0).terms.style_weight
-      (0.01, 0.0001)
+      (0.01, 3e-05)
     """
     factor = dial.factor_of(strength)  # refuses a strength beyond the dial
     if recipe.terms.matched:

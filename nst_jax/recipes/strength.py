@@ -19,11 +19,12 @@ several times as large in its lower half as in its upper half.
 from nst_jax import _checks
 
 # Fitted to the pairs of benchmarks/results/strength-cpu.json that were painted by the recipe `default`.
-HALF = 0.065  # factor of the style weight at which half of the way is gone
-STEEPNESS = 0.66  # w / (1 - w) grows with this power of the factor
+HALF = 0.1  # factor of the style weight at which half of the way is gone
+STEEPNESS = 0.65  # w / (1 - w) grows with this power of the factor
 
-# Chosen.
-SMALLEST = 0.01  # factor at strength 0: a hint of the style
+# Chosen. At strength 0 about a tenth of the way is gone: the style is just seen. With this value of OWN,
+# strength 1 is near ten times the recipe's own weight, the largest weight that was measured.
+SMALLEST = 0.003  # factor at strength 0
 OWN = 0.85  # strength that changes nothing
 
 
@@ -42,7 +43,7 @@ def factor_of(strength: float) -> float:
     Example:
       >>> from nst_jax.recipes import strength
       >>> strength.factor_of(0.0), strength.factor_of(strength.OWN)
-      (0.01, 1.0)
+      (0.003, 1.0)
     """
     _checks.number("strength", strength, least=0)
     if strength > 1:
