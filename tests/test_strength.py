@@ -71,8 +71,26 @@ def test_strength_multiplies_the_style():
 def test_the_constants_come_from_the_record(rows):
     of_default = [row for row in rows if row["recipe"] == "default"]
     half, steepness = measured.fitted(of_default)
-    assert_allclose(strength.HALF, half, rtol=0.02)
-    assert_allclose(strength.STEEPNESS, steepness, rtol=0.02)
+    assert f"{half:.1g}" == f"{strength.HALF:g}"
+    assert f"{steepness:.1g}" == f"{strength.STEEPNESS:g}"
+
+
+def test_the_dial_is_more_even_than_powers_of_the_weight_on_every_pair(rows):
+    """How evenly five steps of a dial divide the way, by the curve that fits the pair alone."""
+    stops = np.linspace(0, 1, 6)
+    dials = {
+        "even": np.array([strength.factor_of(stop) for stop in stops]),
+        "powers": 100 ** (2 * stops - 1),  # 0.01 to 100 times the recipe's own weight
+    }
+    for row in rows:
+        half, steepness = measured.fitted([row])
+        largest = {}
+        for name, factors in dials.items():
+            steps = np.diff(1 / (1 + (half / factors) ** steepness))
+            largest[name] = steps.max() / steps.min()
+        assert largest["even"] < largest["powers"] / 2
+        if row["recipe"] == "default":
+            assert largest["even"] < 2.5 and largest["powers"] > 5
 
 
 def test_the_fit_finds_the_curve_that_made_the_numbers():
