@@ -49,8 +49,8 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
 
     Args:
       recipe: the recipe to change.
-      strength: from 0 (the photo with a hint of the style: 0.003 of the recipe's style weight) to 1 (the
-        strongest that still shows the content); `recipes.strength.OWN`, 0.85, changes nothing.
+      strength: from 0 (the photo with a hint of the style: 0.003 of the recipe's style weight) to 1
+        (the strongest that still shows the content); `recipes.strength.OWN`, 0.85, changes nothing.
         `recipes.strength.factor_of` gives the factor.
 
     Returns:
