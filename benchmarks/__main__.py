@@ -17,7 +17,7 @@ from benchmarks.report import report
 
 CASES = (
     *("step", "compile", "batch", "loop", "ways", "wall", "memory", "tiles", "beyond", "peers"),
-    *("time_to_loss", "engine", "quality", "instant", "head_start", "export", "gpu"),
+    *("time_to_loss", "engine", "quality", "strength", "instant", "head_start", "export", "gpu"),
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -264,6 +264,18 @@ def _quality(row: Json) -> Iterator[tuple[str, ...]]:
         yield (pair, _size(row), name, str(figures["updates"]), seconds, *ratings.values())
 
 
+def _strength(row: Json) -> Iterator[tuple[str, ...]]:
+    factors = ["0", *(number(10.0**exponent) for exponent in row["exponents"])]
+    way = zip(factors, row["way"], strict=True)
+    yield (
+        " in the manner of ".join(row["pair"]),
+        _size(row),
+        row["recipe"],
+        str(row["updates"]),
+        ", ".join(f"{factor}: {share:.2f}" for factor, share in way),
+    )
+
+
 def gpu_cells(row: Json) -> Iterator[tuple[str, ...]]:
     """Yield the cells of one row of the case `gpu`."""
     if "cold_seconds" in row:
@@ -335,6 +347,10 @@ TABLES: dict[str, Table] = {
          "SSIM", "self-similarity", "gradients", "border, mean", "border, variance", "ring, mean",
          "ring, variance", "grid", "speckle"),
         _quality,
+    ),
+    "strength": (
+        ("pair", "canvas", "recipe", "updates", "times the style weight: share of the way"),
+        _strength,
     ),
     "gpu": (
         ("what", "canvas", "s per step or command", "MP·it/s", "to compile, s",

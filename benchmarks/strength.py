@@ -94,7 +94,7 @@ def row_of(
     photo = np.asarray(nst.recipes.filters.antialiased(content, pictures[0].shape[:2]))
     every = [photo, *pictures]
     ratings = [rate(picture, content, style)._asdict() for picture in every]
-    return {
+    row = {
         "recipe": recipe.name,
         "updates": int(recipe.descent.steps),
         "pair": list(pair),
@@ -104,6 +104,7 @@ def row_of(
         "differences": _short([np.abs(one - two).mean() for one, two in pairwise(every)]),
         "ratings": {name: _short([one[name] for one in ratings]) for name in (*STYLE, *CONTENT)},
     }
+    return row | {"way": _short(way(row))}
 
 
 _rate = jax.jit(

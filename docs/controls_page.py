@@ -51,15 +51,15 @@ OTHERS: Mapping[str, str] = {
     "large-strokes": f"stylize photo.jpg painting.jpg {SMALL} --style-scale 2",
     "taps": f"stylize photo.jpg painting.jpg {SMALL} "
     "--style-layer relu1_1=pebbles.jpg --style-layer relu2_1=pebbles.jpg",
-    "texture": "texture painting.jpg --recipe gram --size 192x128",
-    "tile": "texture pebbles.jpg --recipe gram --size 96 --tile-seamless",
+    "texture": "texture painting.jpg --recipe gram --size 128x96 --steps 60",
+    "tile": "texture pebbles.jpg --recipe gram --size 64 --steps 60 --tile-seamless",
     "mixed": "stylize painting.jpg pebbles.jpg --recipe gatys-pytorch --size 128 --steps 100 "
     "--content-weight 0 --content-layer relu2_1 --style-layer relu1_1=500 "
     "--style-layer relu2_1=500 --colors content --set pictures.color_map=pca",
     "two-stages": f"stylize photo.jpg mixed.jpg {SMALL}",
 }
 # A strip of pictures side by side, one for each value of `--strength`.
-STRIP, STRENGTHS = "strengths", (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+STRIP, STRENGTHS = "strengths", (0.0, 0.2, 0.4, 0.6, 0.85, 1.0)
 
 
 def command_of_strength(value: float) -> str:

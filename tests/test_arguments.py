@@ -32,7 +32,7 @@ def test_every_flag_with_a_key_is_a_flag_and_its_key_a_recipes():
         ({"tile": "auto"}, {"tile": None}),
         ({"values": ("network.tile=160",), "tile": "auto"}, {"tile": None}),
         ({"values": ("terms.style_weight=5",), "style_weight": 3.0}, {"style_weight": 3.0}),
-        ({"style_weight": 3.0, "strength": 0.0}, {"style_weight": 0.03}),
+        ({"style_weight": 3.0, "strength": 0.0}, {"style_weight": 3.0 * 0.003}),
         (
             {"values": ("pictures.color_map=pca",), "colors": "content"},
             {"colors": "content", "color_map": "pca"},

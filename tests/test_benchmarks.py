@@ -53,7 +53,7 @@ recipes.PRESETS["default"] = recipes.Recipe(name="default", terms=terms)
 sys.exit(cli.main())
 """
 TINY = Plan(sizes=(32,), repeats=1, steps=1, batches=(2,))
-SIDES = {"tiles": 96, "beyond": 48, "quality": 96}  # the least that are cut
+SIDES = {"tiles": 96, "beyond": 48, "quality": 96, "strength": 96}  # the least that are cut
 
 
 def with_taps(recipe, content, *style):
@@ -115,6 +115,9 @@ def check(entry):
         if entry["case"] == "quality":
             assert row["size"] == [64, 96]
             losses = [figures["final_loss"] for figures in row["recipes"].values()]
+        elif entry["case"] == "strength":
+            assert row["size"] == [72, 96] and row["way"][0] == 0 and row["way"][-1] == 1
+            losses = row["way"]
         elif entry["case"] == "export":
             assert row["size"] == [32, 32]
             files = [file for encodings in row["formats"].values() for file in encodings.values()]
@@ -125,7 +128,7 @@ def check(entry):
             losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
         assert all(math.isfinite(loss) for loss in losses)
     found = list(spreads(entry["rows"]))
-    assert found or entry["case"] in {"time_to_loss", "engine"}
+    assert found or entry["case"] in {"time_to_loss", "engine", "strength"}
     for spread in found:
         assert 0 < spread["min"] <= spread["median"] <= spread["max"]
         assert len(spread["samples"]) == entry["plan"]["repeats"]
@@ -134,7 +137,7 @@ def check(entry):
 # Those that start processes or compile several programs are slow.
 SLOW = {"step", "batch"}
 LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
-LONG |= {"peers", "gpu", "quality", "instant", "head_start", "export"}
+LONG |= {"peers", "gpu", "quality", "strength", "instant", "head_start", "export"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
@@ -142,7 +145,8 @@ MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.
     "name", [pytest.param(name, marks=MARKS[name]) if name in MARKS else name for name in CASES]
 )
 def test_case_is_measured_written_and_reported(name, shallow, monkeypatch, tmp_path):
-    plan = replace(TINY, sizes=(SIDES.get(name, 32),))
+    recipes = ("gram",) if name == "strength" else ()
+    plan = replace(TINY, sizes=(SIDES.get(name, 32),), recipes=recipes)
     monkeypatch.setattr(case_module(name), "QUICK", plan)
     runner = CliRunner()
     done = runner.invoke(main, [name, "--quick", "--out", str(tmp_path)], catch_exceptions=False)

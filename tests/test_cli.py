@@ -714,7 +714,7 @@ def test_every_expert_option_reaches_the_recipe(call):
     argv += ["--recipe", "tiny", "-o", "out.png", "-q"]
     assert call("stylize", "photo.png", "art.png", *argv)[0] == 0
     settings = json.loads(call("info", "out.png")[1])["settings"]
-    assert settings["terms.style_weight"] == pytest.approx(0.01)
+    assert settings["terms.style_weight"] == pytest.approx(0.003)
     assert settings["terms.style_taps"] == ["relu1_1", "relu1_2"]
     assert settings["terms.style_layer_weights"] == [2, 1]
     assert settings["terms.content_taps"] == ["relu1_1"]

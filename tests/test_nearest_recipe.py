@@ -306,7 +306,7 @@ def test_the_recipe_as_toml_and_in_a_picture():
     assert "terms.last_style_loss" not in provenance.of_recipe(recipes.TF)
 
 
-@pytest.mark.parametrize(("strength", "share"), [(0, 1), (0.4, 0.875), (0.8, 0.75), (1, 0)])
+@pytest.mark.parametrize(("strength", "share"), [(0, 1), (0.425, 0.875), (0.85, 0.75), (1, 0)])
 def test_strength_changes_what_is_searched(strength, share):
     found = changes.with_strength(NNST, strength)
     assert_allclose(found.terms.search_content, share)

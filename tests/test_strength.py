@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from benchmarks import strength as measured
+from docs import controls_page
 from nst_jax import recipes
 from nst_jax.app.introduction import weight_line
 from nst_jax.recipes import strength
@@ -27,9 +28,9 @@ def rows():
 
 
 def test_the_dial_spans_what_it_says():
-    assert strength.factor_of(0) == strength.SMALLEST == 0.01
+    assert strength.factor_of(0) == strength.SMALLEST == 0.003
     assert strength.factor_of(strength.OWN) == 1
-    assert 10 < strength.factor_of(1) < 100
+    assert 5 < strength.factor_of(1) < 30
 
 
 def test_the_dial_grows_and_has_an_inverse():
@@ -70,14 +71,33 @@ def test_strength_multiplies_the_style():
 def test_the_constants_come_from_the_record(rows):
     of_default = [row for row in rows if row["recipe"] == "default"]
     half, steepness = measured.fitted(of_default)
-    assert_allclose(strength.HALF, half, rtol=0.02)
-    assert_allclose(strength.STEEPNESS, steepness, rtol=0.02)
+    assert f"{half:.1g}" == f"{strength.HALF:g}"
+    assert f"{steepness:.1g}" == f"{strength.STEEPNESS:g}"
+
+
+def test_the_dial_is_more_even_than_powers_of_the_weight_on_every_pair(rows):
+    """How evenly five steps of a dial divide the way, by the curve that fits the pair alone."""
+    stops = np.linspace(0, 1, 6)
+    dials = {
+        "even": np.array([strength.factor_of(stop) for stop in stops]),
+        "powers": 100 ** (2 * stops - 1),  # 0.01 to 100 times the recipe's own weight
+    }
+    for row in rows:
+        half, steepness = measured.fitted([row])
+        largest = {}
+        for name, factors in dials.items():
+            steps = np.diff(1 / (1 + (half / factors) ** steepness))
+            largest[name] = steps.max() / steps.min()
+        assert largest["even"] < largest["powers"] / 2
+        if row["recipe"] == "default":
+            assert largest["even"] < 2.5 and largest["powers"] > 5
 
 
 def test_the_fit_finds_the_curve_that_made_the_numbers():
     exponents = (-2.0, -1.0, 0.0, 1.0)
     factors = 10.0 ** np.array(exponents)
-    curve = 1 / (1 + (0.05 / factors) ** 0.8)
+    half, steepness = 10**-1.3, 0.8  # values that the fit tries
+    curve = 1 / (1 + (half / factors) ** steepness)
     shares = [0.0, *(curve / curve[-1])]
     row = {
         "exponents": exponents,
@@ -88,7 +108,7 @@ def test_the_fit_finds_the_curve_that_made_the_numbers():
         },
     }
     assert_allclose(measured.way(row), shares, atol=1e-12)
-    assert_allclose(measured.fitted([row]), (0.05, 0.8), rtol=1e-3)
+    assert_allclose(measured.fitted([row]), (half, steepness), rtol=1e-9)
 
 
 # --- What is shown of it --------------------------------------------------------------------------
@@ -104,3 +124,14 @@ def test_the_start_says_what_a_strength_means():
     }
     words = weight_line(recipes.DEFAULT.replace(content_weight=1e-4))["style weight"]
     assert words == "1e+04 times the recipe's own, against the content"
+
+
+def test_the_page_says_what_strengths_mean():
+    text = controls_page.PAGE.read_text("utf-8")
+    lines = text.split("| `--strength` |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(lines) >= 5
+    for line in lines:
+        value, factor, weight = (cell.strip() for cell in line.strip("|").split("|"))
+        expected = strength.factor_of(float(value))
+        assert factor == f"{expected:.3g}"
+        assert weight == f"{balance(recipes.GRAM) * expected:.3g}:1"

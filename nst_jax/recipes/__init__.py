@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         schedules,
         sizes,
         starts,
+        strength,
         toml,
         walk,
     )
@@ -86,6 +87,7 @@ else:
             "schedules",
             "sizes",
             "starts",
+            "strength",
             "toml",
             "walk",
         ),
@@ -204,6 +206,7 @@ __all__ = [
     "schedules",
     "sizes",
     "starts",
+    "strength",
     "toml",
     "walk",
     "with_numbers",

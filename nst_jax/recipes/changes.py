@@ -45,12 +45,12 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
     If the style loss seeks matches at the beginning of each scale, the content is kept by the picture
     for whose positions matches are searched, not by weights. So `terms.search_content`, the content's
     share in this picture, is changed instead of the style weight: to 1 at strength 0, to the recipe's
-    own value at 0.8, to 0 at strength 1, and linearly in between.
+    own value at 0.85, to 0 at strength 1, and linearly in between.
 
     Args:
       recipe: the recipe to change.
-      strength: from 0 (the photo with a hint of the style: a hundredth of the recipe's style weight) to
-        1 (the strongest that still shows the content); `recipes.strength.OWN`, 0.8, changes nothing.
+      strength: from 0 (the photo with a hint of the style: 0.003 of the recipe's style weight) to 1
+        (the strongest that still shows the content); `recipes.strength.OWN`, 0.85, changes nothing.
         `recipes.strength.factor_of` gives the factor.
 
     Returns:
@@ -62,16 +62,15 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
     Example:
       >>> from nst_jax import recipes
       >>> recipes.TF.terms.style_weight, with_strength(recipes.TF, 0.0).terms.style_weight
-      (0.01, 0.0001)
+      (0.01, 3e-05)
     """
-    dial.check(strength)
+    factor = dial.factor_of(strength)  # refuses a strength beyond the dial
     if recipe.terms.searched:
         own = recipe.terms.search_content
         low = 1 - (1 - own) * strength / dial.OWN
         content = low if strength < dial.OWN else own * (1 - strength) / (1 - dial.OWN)
         return recipe.replace(terms__search_content=content)
-    weight = recipe.terms.style_weight * dial.factor_of(strength)
-    return recipe.replace(terms__style_weight=weight)
+    return recipe.replace(terms__style_weight=recipe.terms.style_weight * factor)
 
 
 def with_quality(recipe: Recipe, quality: str) -> Recipe:

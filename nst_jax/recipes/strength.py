@@ -18,13 +18,15 @@ several times as large in its lower half as in its upper half.
 
 from nst_jax import _checks
 
-# Fitted to the pairs of benchmarks/results/strength-cpu.json that were painted by the recipe `default`.
-HALF = 0.06  # factor of the style weight at which half of the way is gone
+# Fitted to the pairs of benchmarks/results/strength-cpu.json that the recipe `default` painted, and
+# rounded to one digit, since single pairs differ by more.
+HALF = 0.1  # factor of the style weight at which half of the way is gone
 STEEPNESS = 0.7  # w / (1 - w) grows with this power of the factor
 
-# Chosen.
-SMALLEST = 0.01  # factor at strength 0: a hint of the style
-OWN = 0.8  # strength that changes nothing
+# Chosen. At strength 0 about a tenth of the way is gone: the style is just seen. With this value of
+# OWN, strength 1 is near ten times the recipe's own weight, the largest weight that was measured.
+SMALLEST = 0.003  # factor at strength 0
+OWN = 0.85  # strength that changes nothing
 
 
 def factor_of(strength: float) -> float:
@@ -42,9 +44,13 @@ def factor_of(strength: float) -> float:
     Example:
       >>> from nst_jax.recipes import strength
       >>> strength.factor_of(0.0), strength.factor_of(strength.OWN)
-      (0.01, 1.0)
+      (0.003, 1.0)
     """
-    check(strength)
+    _checks.number("strength", strength, least=0)
+    if strength > 1:
+        raise ValueError(
+            f"`strength`: expected 0 to 1 ({OWN:g} is the recipe's own), got {strength:g}"
+        )
     if strength in (0, OWN):  # exactly, without rounding errors
         return SMALLEST if strength == 0 else 1.0
     least = _way(SMALLEST)
@@ -67,15 +73,6 @@ def strength_of(factor: float) -> float:
     """
     least = _way(SMALLEST)
     return OWN * (_way(factor) - least) / (_way(1.0) - least)
-
-
-def check(strength: float) -> None:
-    """Refuse a strength that is not between 0 and 1."""
-    _checks.number("strength", strength, least=0)
-    if strength > 1:
-        raise ValueError(
-            f"`strength`: expected 0 to 1 ({OWN:g} is the recipe's own), got {strength:g}"
-        )
 
 
 def _way(factor: float) -> float:

@@ -65,7 +65,7 @@ strength = look(
     type=float,
     metavar="S",
     help="strength of the style, from 0 (the photo with a hint of it) to 1 (the strongest that still "
-    "shows the photo), in steps that look equal (default: 0.8, the recipe's own style weight)",
+    "shows the photo), in steps that look equal (default: 0.85, the recipe's own style weight)",
 )
 
 
