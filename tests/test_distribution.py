@@ -1,4 +1,4 @@
-"""What stands beside the package for those who install it: tested versions, the Dockerfile, completion."""
+"""What helps to install the program: tested versions, the Dockerfile, completion in shells."""
 
 import fnmatch
 import os
