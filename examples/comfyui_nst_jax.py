@@ -6,8 +6,8 @@ Install nst-jax into ComfyUI's Python, and copy this file into ComfyUI's folder 
     cp nst_jax/examples/comfyui_nst_jax.py ComfyUI/custom_nodes/
 
 After a restart, the nodes are under "image/style transfer". ComfyUI's images are torch tensors
-[batch, height, width, 3] of floats from 0 to 1; the pictures of nst-jax are such arrays. JAX takes its own
-memory beside torch's; on a GPU that both share, it takes memory as it needs it.
+[batch, height, width, 3] of floats from 0 to 1; the pictures of nst-jax are such arrays. JAX takes its
+own memory beside torch's; on a GPU that both share, it takes memory as it needs it.
 """
 
 import os

@@ -16,46 +16,66 @@ from PIL import Image as PilImage
 KEYWORD = "nst_jax"  # name of the PNG text chunk, and prefix of the EXIF description
 
 
-Writer = Callable[[PilImage.Image, io.BytesIO, str | None], None]
+Dpi = tuple[float, float]  # pixels per inch, across and down
+
+# Writes a picture into a file, with the metadata as text and the resolution, if they are not None.
+Writer = Callable[[PilImage.Image, io.BytesIO, str | None, Dpi | None], None]
 
 
-def _write_png(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+def _write_png(
+    picture: PilImage.Image, file: io.BytesIO, text: str | None, dpi: Dpi | None
+) -> None:
     info = PngImagePlugin.PngInfo()
     if text is not None:
         info.add_itxt(KEYWORD, text)
-    picture.save(file, "PNG", pnginfo=info, icc_profile=_srgb_profile(), optimize=False)
+    picture.save(
+        file, "PNG", pnginfo=info, icc_profile=_srgb_profile(), optimize=False, **_stated(dpi)
+    )
 
 
-def _write_jpeg(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+def _write_jpeg(
+    picture: PilImage.Image, file: io.BytesIO, text: str | None, dpi: Dpi | None
+) -> None:
     picture.convert("RGB").save(
         file,
         "JPEG",
         quality=95,
         subsampling=0,
         icc_profile=_srgb_profile(),
-        exif=_description(text),
+        exif=_exif(text),
+        **_stated(dpi),
     )
 
 
-def _write_webp(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+def _write_webp(
+    picture: PilImage.Image, file: io.BytesIO, text: str | None, dpi: Dpi | None
+) -> None:
     picture.save(
         file,
         "WEBP",
         lossless=True,
         exact=True,
         icc_profile=_srgb_profile(),
-        exif=_description(text),
+        exif=_exif(text, dpi),  # its container has no other place for a resolution
     )
 
 
-def _write_tiff(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+def _write_tiff(
+    picture: PilImage.Image, file: io.BytesIO, text: str | None, dpi: Dpi | None
+) -> None:
     picture.save(
         file,
         "TIFF",
         compression="tiff_adobe_deflate",
         icc_profile=_srgb_profile(),
-        exif=_description(text),
+        exif=_exif(text),
+        **_stated(dpi),
     )
+
+
+def _stated(dpi: Dpi | None) -> dict[str, Any]:
+    """Return the argument of Pillow's writers for a resolution; without it they state none."""
+    return {} if dpi is None else {"dpi": dpi}
 
 
 WRITERS: dict[str, Writer] = {
@@ -96,11 +116,18 @@ def as_text(metadata: Mapping[str, Any] | None) -> str | None:
         ) from None
 
 
-def _description(text: str | None) -> bytes:
-    if text is None:
+_INCH = 2  # EXIF's number of the unit of a resolution
+
+
+def _exif(text: str | None, dpi: Dpi | None = None) -> bytes:
+    if text is None and dpi is None:
         return b""
     exif = PilImage.Exif()
-    exif[ExifTags.Base.ImageDescription] = f"{KEYWORD} {text}"
+    if text is not None:
+        exif[ExifTags.Base.ImageDescription] = f"{KEYWORD} {text}"
+    if dpi is not None:
+        exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = dpi
+        exif[ExifTags.Base.ResolutionUnit] = _INCH
     return exif.tobytes()
 
 
