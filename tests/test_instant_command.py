@@ -75,6 +75,16 @@ def test_standard_input_and_output(capfd, monkeypatch, words):
     assert sorted(os.listdir()) == ["art.png", "other.png", "out.jpg", "photo.png"]
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"), [("40", (300, 300)), ("38x30mm@27", (27, 27))], ids=["content", "paper"]
+)
+def test_a_result_states_a_resolution(call, size, expected):
+    images.save("photo.png", pixels("photo.png"), dpi=300)
+    assert call("photo.png", "mosaic", "--size", size, "-o", "out.jpg", "-q")[0] == 0
+    assert images.read("out.jpg").dpi == expected
+    assert pixels("out.jpg").shape == (30, 40, 3)
+
+
 def test_several_results_do_not_go_to_standard_output(call):
     refused(
         call("photo.png", "--styles", "mosaic", "-o", "-"), "`--output`: standard output takes one"

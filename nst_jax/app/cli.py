@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the words after the program's name; None takes those of this process.
 
     Returns:
-      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C. After SIGTERM,
+      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 141 if nobody reads
+      the picture on standard output. After SIGTERM,
       `stylize`, `dream`, `demo` and `train` give 143, and after SIGHUP 129; `batch`, `sweep`, and
       `instant` with several pictures give 130 after either signal.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import click
+from click.shell_completion import CompletionItem
 
 from nst_jax.app.messages import BadInput, as_flags, as_typed, did_you_mean
 
@@ -151,6 +152,13 @@ class StyleFile(click.ParamType):
     """Type of an argument FILE or FILE:SHARE, whose value is the pair (path, share or None)."""
 
     name = "file"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Let the shell complete names of files."""
+        del ctx, param
+        return [CompletionItem(incomplete, type="file")]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:

@@ -32,7 +32,7 @@ from nst_jax.app.progress import Display, loss_shares, time_left
 from nst_jax.app.rates import known_paces, record_rate
 from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.app.watch import MeasuringWatch
-from nst_jax.app.writing import resized_alpha, write_elsewhere, write_picture
+from nst_jax.app.writing import dpi_of, resized_alpha, write_elsewhere, write_picture
 from nst_jax.canvas import Begin
 from nst_jax.descent import has_stalled
 from nst_jax.images.resizing import enlarge
@@ -324,6 +324,7 @@ class Recorder:
             metadata |= self._measured(shot)
         return {
             "alpha": resized_alpha(self.job.content.alpha, shot.image),
+            "dpi": dpi_of(self.job.plan.recipe.pictures.size, self.job.content.dpi),
             "metadata": metadata if self.job.metadata else None,
         }
 

@@ -14,6 +14,7 @@ import numpy as np
 from nst_jax import _files, images
 from nst_jax._types import AnyImage
 from nst_jax.images.resizing import antialiased_masks
+from nst_jax.recipes.sizes import SizeRule
 
 
 def write_picture(path: Path, image: Any, **options: Any) -> None:
@@ -84,6 +85,15 @@ def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
             save(elsewhere)
             return elsewhere
     return None
+
+
+def dpi_of(rule: SizeRule, content: tuple[float, float] | None) -> Any:
+    """Return the resolution that a result's file states: that of the paper, or else the content's own.
+
+    The content's is kept as it is, although the number of pixels changes: the resolution says how
+    finely a picture is to be printed, and the number of pixels how large it is then.
+    """
+    return getattr(rule, "dpi", content)
 
 
 def resized_alpha(alpha: Any, image: AnyImage) -> Any:

@@ -56,6 +56,8 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
 
 
+MOST_DPI = 30_000  # resolutions beyond it are no resolutions
+
 # x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
@@ -228,6 +230,29 @@ def decoded(
     image = np.asarray(rgb, np.float32)
     image /= 255  # in place: it may be large
     return image, alpha, notes
+
+
+def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
+    """Return the pixels per inch, across and down, of the upright picture; None if none are stated."""
+    found = opened.info.get("dpi") or _exif_resolution(opened)
+    try:
+        across, down = (float(one) for one in found or ())
+    except (TypeError, ValueError, ZeroDivisionError):  # damaged or missing
+        return None
+    if not all(1 < one <= MOST_DPI for one in (across, down)):  # 1 means that it is not known
+        return None
+    return (down, across) if _orientation(opened, []) in _SIDEWAYS else (across, down)
+
+
+def _exif_resolution(opened: PilImage.Image) -> tuple[Any, Any] | None:
+    """Return the resolution that EXIF states in inches or centimetres, for formats without a field."""
+    try:
+        exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
+        across, down = exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution]
+        factor = {2: 1.0, 3: 2.54}[exif.get(ExifTags.Base.ResolutionUnit, 2)]
+        return float(across) * factor, float(down) * factor
+    except Exception:  # damaged EXIF counts as none
+        return None
 
 
 def load_pixels(opened: PilImage.Image) -> None:

@@ -16,17 +16,26 @@ from PIL import Image as PilImage
 KEYWORD = "nst_jax"  # name of the PNG text chunk, and prefix of the EXIF description
 
 
-Writer = Callable[[PilImage.Image, io.BytesIO, str | None], None]
+Dpi = tuple[float, float]  # pixels per inch, across and down
+
+# Writes a picture into a file, with the metadata as text and the resolution, if they are not None.
+Writer = Callable[[PilImage.Image, io.BytesIO, str | None, Dpi | None], None]
 
 
-def _write_png(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+def _write_png(
+    picture: PilImage.Image, file: io.BytesIO, text: str | None, dpi: Dpi | None
+) -> None:
     info = PngImagePlugin.PngInfo()
     if text is not None:
         info.add_itxt(KEYWORD, text)
-    picture.save(file, "PNG", pnginfo=info, icc_profile=srgb_profile(), optimize=False)
+    picture.save(
+        file, "PNG", pnginfo=info, icc_profile=srgb_profile(), optimize=False, **_stated(dpi)
+    )
 
 
-def _write_jpeg(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+def _write_jpeg(
+    picture: PilImage.Image, file: io.BytesIO, text: str | None, dpi: Dpi | None
+) -> None:
     picture.convert("RGB").save(
         file,
         "JPEG",
@@ -34,28 +43,39 @@ def _write_jpeg(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> 
         subsampling=0,
         icc_profile=srgb_profile(),
         exif=description(text),
+        **_stated(dpi),
     )
 
 
-def _write_webp(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+def _write_webp(
+    picture: PilImage.Image, file: io.BytesIO, text: str | None, dpi: Dpi | None
+) -> None:
     picture.save(
         file,
         "WEBP",
         lossless=True,
         exact=True,
         icc_profile=srgb_profile(),
-        exif=description(text),
+        exif=description(text, dpi),  # its container has no other place for a resolution
     )
 
 
-def _write_tiff(picture: PilImage.Image, file: io.BytesIO, text: str | None) -> None:
+def _write_tiff(
+    picture: PilImage.Image, file: io.BytesIO, text: str | None, dpi: Dpi | None
+) -> None:
     picture.save(
         file,
         "TIFF",
         compression="tiff_adobe_deflate",
         icc_profile=srgb_profile(),
         exif=description(text),
+        **_stated(dpi),
     )
+
+
+def _stated(dpi: Dpi | None) -> dict[str, Any]:
+    """Return the argument of Pillow's writers for a resolution; without it they state none."""
+    return {} if dpi is None else {"dpi": dpi}
 
 
 WRITERS: dict[str, Writer] = {
@@ -97,12 +117,19 @@ def as_text(metadata: Mapping[str, Any] | None) -> str | None:
         ) from None
 
 
-def description(text: str | None) -> bytes:
-    """Return EXIF that has the text as its description; empty if there is no text."""
-    if text is None:
+_INCH = 2  # EXIF's number of the unit of a resolution
+
+
+def description(text: str | None, dpi: Dpi | None = None) -> bytes:
+    """Return EXIF that has the text as its description, and the resolution; empty if both are None."""
+    if text is None and dpi is None:
         return b""
     exif = PilImage.Exif()
-    exif[ExifTags.Base.ImageDescription] = f"{KEYWORD} {text}"
+    if text is not None:
+        exif[ExifTags.Base.ImageDescription] = f"{KEYWORD} {text}"
+    if dpi is not None:
+        exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = dpi
+        exif[ExifTags.Base.ResolutionUnit] = _INCH
     return exif.tobytes()
 
 

@@ -25,6 +25,7 @@ class Picture(NamedTuple):
     name: str  # the file's name, never its folder; "bytes" if the source has no name
     digest: str  # sha256 of the file's bytes
     memory: int = 0  # bytes that decoding took, estimated
+    dpi: tuple[float, float] | None = None  # pixels per inch, across and down, as the file states
 
 
 class Glance(NamedTuple):
@@ -96,10 +97,10 @@ def read(path: Source, *, argument: str = "path") -> Picture:
     """
     data, name, words = contents_of(path, argument)
     with decoding.opened_picture(data, words, argument) as opened:
-        memory = decoding.memory_of(opened)
+        memory, dpi = decoding.memory_of(opened), decoding.resolution(opened)
         image, alpha, notes = decoding.decoded(opened)
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(image, alpha, tuple(notes), name, digest, memory)
+    return Picture(image, alpha, tuple(notes), name, digest, memory, dpi)
 
 
 def glance(path: Source, *, argument: str = "path") -> Glance:

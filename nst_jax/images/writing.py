@@ -3,7 +3,7 @@
 import errno
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +18,7 @@ from nst_jax.images import encoding
 from nst_jax.images.eight_bit import to_uint8
 
 SUFFIXES = tuple(encoding.WRITERS)  # file suffixes of the formats that can be written
+MOST_DPI = 30_000  # largest resolution that a file may state; JPEG's field ends at 65535
 FORMATS = ("png", "jpeg", "webp", "tiff")  # their names; a suffix without its dot is a name too
 
 
@@ -129,6 +130,7 @@ def save(
     format: str | None = None,
     alpha: Any = None,
     metadata: Mapping[str, Any] | None = None,
+    dpi: float | Sequence[float] | None = None,
     overwrite: bool = True,
 ) -> None:
     """Write a picture atomically: the file appears complete or not at all.
@@ -145,12 +147,16 @@ def save(
         A path needs none; one that differs from its suffix is refused.
       alpha: opacity [h, w], from 0 (transparent) to 1; JPEG, which has no transparency, drops it.
       metadata: a mapping of JSON values to embed; `read_metadata` reads it back.
+      dpi: pixels per inch at which the picture is to be printed, which the file states: one number, or
+        (across, down); None states nothing. PNG rounds it to whole pixels per metre, JPEG to whole
+        pixels per inch.
       overwrite: whether an existing file may be replaced; means nothing for a file object.
 
     Raises:
       ValueError: for what `check_output` refuses, a missing, unknown or contradictory format, a wrong
-        shape or dtype, values that are not finite, metadata that is not JSON, and pictures that the
-        format does not allow (such as a WebP of more than 16,383 px on a side).
+        shape or dtype, values that are not finite, metadata that is not JSON, a `dpi` that is no
+        resolution, and pictures that the format does not allow (such as a WebP of more than 16,383 px
+        on a side).
       TypeError: if `path` is neither a path nor a binary file object.
       OSError: if the disk fails or is full; an existing file is then unchanged.
 
@@ -170,13 +176,13 @@ def save(
     if not isinstance(path, str | os.PathLike):
         _check_file_object(path)
         suffix = _suffix_of(format)
-        data = _encoded(suffix, f"the format {suffix[1:]}", _as_pillow(image, alpha), metadata)
+        data = _encoded(suffix, f"the format {suffix[1:]}", _as_pillow(image, alpha), metadata, dpi)
         write_all(path, data)
         return
     path = Path(path)
     check_output(path, overwrite=overwrite, argument="path")
     _check_agrees(path, format)
-    data = _encoded(path.suffix.lower(), repr(path.name), _as_pillow(image, alpha), metadata)
+    data = _encoded(path.suffix.lower(), repr(path.name), _as_pillow(image, alpha), metadata, dpi)
     with _files.atomic(path) as part:
         part.write_bytes(data)
 
@@ -232,17 +238,34 @@ def write_all(file: BinaryWriter, data: bytes) -> None:
 
 
 def _encoded(
-    suffix: str, words: str, picture: PilImage.Image, metadata: Mapping[str, Any] | None
+    suffix: str,
+    words: str,
+    picture: PilImage.Image,
+    metadata: Mapping[str, Any] | None,
+    dpi: Any,
 ) -> bytes:
-    file, text = io.BytesIO(), encoding.as_text(metadata)
+    file, text, resolution = io.BytesIO(), encoding.as_text(metadata), _resolution(dpi)
     try:
-        encoding.WRITERS[suffix](picture, file, text)
+        encoding.WRITERS[suffix](picture, file, text, resolution)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"`path`: {words} cannot store this picture ({reason}); save it as PNG"
         ) from None
     return file.getvalue()
+
+
+def _resolution(dpi: Any) -> encoding.Dpi | None:
+    """Return the resolutions across and down that a caller's `dpi` means."""
+    if dpi is None:
+        return None
+    found = np.asarray(dpi)
+    if found.shape not in ((), (2,)) or found.dtype.kind not in "iuf":
+        raise ValueError(f"`dpi`: expected a number, or (across, down), got {dpi!r}")
+    if not (np.isfinite(found) & (found >= 1) & (found <= MOST_DPI)).all():
+        raise ValueError(f"`dpi`: expected 1 to {MOST_DPI} pixels per inch, got {dpi!r}")
+    across, down = (float(one) for one in np.broadcast_to(found, (2,)))
+    return across, down
 
 
 def _as_pillow(image: Any, alpha: Any) -> PilImage.Image:

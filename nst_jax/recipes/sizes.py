@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import jax
 import numpy as np
 
+from nst_jax import _checks
 from nst_jax._types import Shape
 
 Rounding: TypeAlias = Callable[[int, int, int, int], Shape]
@@ -228,6 +229,35 @@ def _of_area(area: int, height: int, width: int) -> Shape:
     return rows, max(1, round(width / height * rows))
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Paper:
+    """The largest size that fits on a sheet of paper, turned as the picture is; proportions are kept.
+
+    Attributes:
+      long: longer side of the sheet, in pixels.
+      short: shorter side of the sheet, in pixels.
+      dpi: pixels per inch at which the picture is to be printed, which its file states.
+    """
+
+    long: int
+    short: int
+    dpi: int = 300
+
+    def shape(self, height: int, width: int) -> Shape:
+        factor = min(self.long / max(height, width), self.short / min(height, width))
+        # To the nearest pixel, which is never beyond the sheet, whose sides are whole pixels.
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+    def resized(self, pixels: int) -> "Paper":
+        """Set the longer side of the sheet to `pixels`: the same paper at another resolution."""
+        short = max(1, round(self.short * pixels / self.long))
+        return Paper(pixels, short, max(SMALLEST, round(self.dpi * pixels / self.long)))
+
+    def __str__(self) -> str:
+        return f"inside {self.long} x {self.short} px, {self.dpi} dpi"
+
+
 class _BesideContent:
     """Base class of the rules that give a style a size depending on the canvas' size.
 
@@ -291,9 +321,29 @@ Size: TypeAlias = int | np.integer | str | SizeRule | None
 
 _NAMED = {"long": LongEdge, "short": ShortEdge, "area": Area}
 
-_GRAMMAR = "a number of pixels, 'long:N', 'short:N', 'area:N', 'WIDTHxHEIGHT' or 'as-is'"
+# Sides of paper, longer one first, in millimetres: ISO 216, and the formats of North America.
+PAPERS = {
+    "a0": (1189, 841),
+    "a1": (841, 594),
+    "a2": (594, 420),
+    "a3": (420, 297),
+    "a4": (297, 210),
+    "a5": (210, 148),
+    "a6": (148, 105),
+    "letter": (279.4, 215.9),
+    "legal": (355.6, 215.9),
+    "tabloid": (431.8, 279.4),
+}
+_MILLIMETRES = {"mm": 1.0, "cm": 10.0, "in": 25.4}  # in a unit of length
+_PER_INCH = 25.4  # millimetres
+
+_GRAMMAR = (
+    "a number of pixels, 'long:N', 'short:N', 'area:N', 'WIDTHxHEIGHT', paper such as 'a4@150' or "
+    "'20x30cm@300', or 'as-is'"
+)
 
 SMALLEST, LARGEST = 16, 65536  # px; limits of the numbers in a size rule
+MOST_DPI = 4800  # finest resolution of paper, in pixels per inch; of printers, some are finer
 
 
 def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule:
@@ -303,8 +353,10 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
       rule: the recipe's size rule.
       size: None keeps the rule; a number (or its digits) replaces the rule's number, so that
         `ShortEdge(512)` becomes `ShortEdge(256)` (see each rule's `resized`); `"long:512"`,
-        `"short:512"`, `"area:512"` and `"400x300"` (width x height) replace the rule; `"as-is"` resizes
-        nothing; a size rule takes the place of the recipe's.
+        `"short:512"`, `"area:512"` and `"400x300"` (width x height) replace the rule; `"a4@150"` and
+        `"20x30cm@300"` fit the picture on paper (a key of `PAPERS`, or sides in mm, cm or in) at a
+        number of pixels per inch; `"as-is"` resizes nothing; a size rule takes the place of the
+        recipe's.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
@@ -320,6 +372,8 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
       ShortEdge(pixels=256, ...)
       >>> with_size(ShortEdge(512), "400x300").shape(1000, 1000)
       (300, 400)
+      >>> with_size(ShortEdge(512), "a4@150").shape(3000, 4000)
+      (1240, 1653)
     """
     if size is None:
         return rule
@@ -379,7 +433,35 @@ def _parsed(rule: SizeRule, text: str, argument: str) -> SizeRule:
         return Exact(height, width)
     if found := re.fullmatch(r"(long|short|area):(\d+)", text):
         return _NAMED[found[1]](_pixels(int(found[2]), argument))
+    if (paper := _paper(text, argument)) is not None:
+        return paper
     raise ValueError(f"`{argument}`: expected {_GRAMMAR}, got {text!r}")
+
+
+def _paper(text: str, argument: str) -> Paper | None:
+    """Return the rule that `PAPER@DPI` or `AxBUNIT@DPI` is; None for other text."""
+    name, at, resolution = text.partition("@")
+    sides = re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)(mm|cm|in)", name)
+    if name not in PAPERS and sides is None:
+        if at:
+            raise _checks.unknown(argument, name, [*PAPERS, "20x30cm"], "paper")
+        return None
+    if not re.fullmatch(r"\d+(dpi)?", resolution):
+        raise ValueError(
+            f"`{argument}`: {name!r} is paper, which needs pixels per inch behind it, such as "
+            f"'{name}@150'; got {text!r}"
+        )
+    dpi = int(resolution.removesuffix("dpi"))
+    if not SMALLEST <= dpi <= MOST_DPI:
+        raise ValueError(f"`{argument}`: expected {SMALLEST} to {MOST_DPI} dpi, got {dpi}")
+    if sides is None:
+        lengths = PAPERS[name]
+    else:
+        one, other = (float(number) * _MILLIMETRES[sides[3]] for number in sides.groups()[:2])
+        lengths = max(one, other), min(one, other)
+    # Rounded down, so that nothing is cut off at the edge of the paper.
+    long, short = (math.floor(length / _PER_INCH * dpi + 1e-6) for length in lengths)
+    return Paper(_pixels(long, argument), _pixels(short, argument), dpi)
 
 
 def _pixels(number: int, argument: str) -> int:
@@ -400,6 +482,7 @@ SIZE_RULES = {
         Area,
         PixelCount,
         Exact,
+        Paper,
         LikeContent,
         PixelsOfContent,
         AsIs,

@@ -26,7 +26,7 @@ from nst_jax.app.plan_report import memory_line, precision_words
 from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
-from nst_jax.app.writing import resized_alpha, where_instead, write_picture
+from nst_jax.app.writing import dpi_of, resized_alpha, where_instead, write_picture
 from nst_jax.batches import PaintedBatch, members_of, paint_batch
 from nst_jax.control_checks import notes_on_regions
 from nst_jax.controls.given import BatchControls
@@ -252,6 +252,7 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     options: dict[str, Any] = {"metadata": metadata if job.metadata else None}
     try:
         options["alpha"] = resized_alpha(content.alpha, canvas.image)
+        options["dpi"] = dpi_of(entry.recipe.pictures.size, content.dpi)
         _make_folder_of(entry.output)
         overwrite = job.overwrite is not False
         write_picture(entry.output, canvas.image, **options, overwrite=overwrite)

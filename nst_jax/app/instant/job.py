@@ -24,7 +24,7 @@ from nst_jax.app.outputs import (
     result_path,
 )
 from nst_jax.app.parsing import StyleShare
-from nst_jax.app.standard_streams import source
+from nst_jax.app.standard_streams import NAME, source
 from nst_jax.feed_forward import given_styles, instant_painter, style_names
 from nst_jax.recipes.sizes import SizeRule
 from nst_jax.vgg.precision import Precision
@@ -63,7 +63,8 @@ class ChosenStyle:
     @property
     def words(self) -> str:
         """The style as text, with its shares if there are several."""
-        mixed = self.names or tuple(map(str, self.paths))
+        files = (NAME if path == STANDARD else str(path) for path in self.paths)
+        mixed = self.names or tuple(files)
         if self.trained is None and len(mixed) == 1:
             return mixed[0]
         parts = [f"{one}:{share:g}" for one, share in zip(mixed, self.shares, strict=True)]

@@ -14,7 +14,7 @@ from nst_jax._types import HostImage, Shape
 from nst_jax.app.batch import local, results
 from nst_jax.app.instant.job import ChosenStyle, InstantJob, Row
 from nst_jax.app.standard_streams import source
-from nst_jax.app.writing import resized_alpha
+from nst_jax.app.writing import dpi_of, resized_alpha
 from nst_jax.feed_forward import given_styles, instant_painter, style_files, style_names
 from nst_jax.images.resizing import antialiased
 from nst_jax.scaling import chunk_size
@@ -27,6 +27,7 @@ class PaintedRow(NamedTuple):
     row: Row
     image: HostImage  # [h, w, 3] in [0, 1]
     alpha: Any  # opacity of the content before resizing, [h, w] in [0, 1]; None if it is opaque
+    dpi: Any  # the content's resolution, or None
     seconds: float  # duration of painting its group, divided by the number of pictures
 
 
@@ -178,7 +179,7 @@ def _paint_together(
         return
     seconds = (time.perf_counter() - begun) / len(group)
     for (row, content), image in zip(group, pictures, strict=True):
-        yield PaintedRow(row, image, content.alpha, seconds)
+        yield PaintedRow(row, image, content.alpha, content.dpi, seconds)
 
 
 # --- What is embedded -----------------------------------------------------------------------------
@@ -226,5 +227,6 @@ def written_with(
     }
     return {
         "alpha": resized_alpha(painted.alpha, painted.image),
+        "dpi": dpi_of(job.content_rule, painted.dpi),
         "metadata": facts if job.metadata else None,
     }

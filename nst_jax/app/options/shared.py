@@ -115,7 +115,8 @@ def size_of_picture(
         metavar="SIZE",
         default=value,
         help=f"{measured} (default: {default}). Or as-is, 400x300, or a measure by name: long:512, "
-        "short:512, area:512 (as many pixels as 512x512)",
+        "short:512, area:512 (as many pixels as 512x512). Or paper with its pixels per inch, such as "
+        "a4@150, letter@300 or 20x30cm@300, on which the result fits",
     )
 
 
