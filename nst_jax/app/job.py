@@ -106,7 +106,7 @@ def picture_job(
     check_controls(given, recipe)
     others = [] if given is None else given.style_shapes
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe, region_styles=others)
-    images.check_fits(outputs.picture, scales[-1].shape, argument="output")
+    outputs.check_fits(scales[-1].shape)
     of_regions = [one for role, one in controls.files.items() if role.endswith("_style")]
     if len(of_regions) < len(others):  # regions from maps: each has the run's only style
         of_regions = list(styles) * len(others)

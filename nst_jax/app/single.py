@@ -3,6 +3,7 @@
 import signal
 import time
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy as np
 from nst_jax import _files, painting, prepare, provenance
 from nst_jax._types import Checkpoint, Params
 from nst_jax.app import autosave, cache, cluster, plan_report, programs
+from nst_jax.app.filming import Filming
 from nst_jax.app.formatting import duration, span
 from nst_jax.app.interrupts import Interrupts
 from nst_jax.app.introduction import (
@@ -77,11 +79,11 @@ def paint_job(
         display.say(f"{job.outputs.picture.name} shows a preview until the first canvas is written")
     autosave.check_disk_space(job)
     if cluster.is_first():
-        _files.remove_leftovers([job.outputs.picture])
+        _files.remove_leftovers(job.outputs.shown)
     pace = IntervalChooser(
         job.plan.scales,
         job.outputs.stride,
-        also=job.outputs.checkpoint_every,
+        also=[job.outputs.checkpoint_every, job.outputs.film_stride(_updates(job))],
         done=0 if job.resume is None else job.resume.step,
         costs=job.plan.operations_per_update,
         expected=known_paces(job.plan),
@@ -125,6 +127,11 @@ def paint_job(
                     with suppress(OSError):  # the first error is the one to report
                         recorder.log_end("failed")
                     raise
+
+
+def _updates(job: PictureJob) -> int:
+    """Return the number of updates of a job's whole run, those before a checkpoint included."""
+    return sum(scale.steps for scale in job.plan.scales)
 
 
 def _facts_of(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
@@ -194,6 +201,10 @@ class Recorder:
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
         self._previewed = self._written = previewed
+        outputs, shape = job.outputs, job.plan.scales[-1].shape
+        if not cluster.is_first():
+            outputs = replace(outputs, film=None)
+        self.filming = Filming(outputs, pace.total, shape, display.say)
 
     def record(self, shot: Shot) -> None:
         """Log, write and show one snapshot."""
@@ -218,6 +229,7 @@ class Recorder:
         if not is_first and not self._announced:
             self._announce()
         if not broke:
+            self.filming.see(shot.step, shot.image)
             self._write(shot)
             self._show(shot)
 
@@ -296,6 +308,7 @@ class Recorder:
         if shot is not None and shot.broke_at != 0:
             self._write_picture(shot)
             self._rescued = True  # it is written, so a failure from here on loses nothing
+            self._write_film(shot)
         ending = self._ending(stopped_by, name)
         if ending.status != "failed" and cluster.is_first():
             self._record_rate()
@@ -304,6 +317,14 @@ class Recorder:
             facts["total_variation"] = self._variations(shot)
         self.log_end(ending.status, **facts)
         return ending
+
+    def _write_film(self, shot: Shot) -> None:
+        """Write the film, which ends with this snapshot unless its losses are not finite."""
+        if shot.broke_at < 0:
+            self.filming.see(shot.step, shot.image, last=True)
+        if self.job.outputs.film is not None:
+            self.display.say("writing the film")
+            self.filming.write(self._written_with(shot)["metadata"])
 
     def _record_rate(self) -> None:
         """Record how fast this run was, so that the time of later runs can be predicted."""
@@ -332,6 +353,7 @@ class Recorder:
             try:
                 self._write_picture(self.last)
                 self.display.say(f"{path.name} is the unfinished canvas after {steps} updates")
+                self.filming.rescue(self._written_with(self.last)["metadata"])
             except OSError:
                 if cluster.is_first():
                     found = write_elsewhere(path, self.last.image, **self._written_with(self.last))
@@ -489,6 +511,8 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
     if (time := plan_report.time_line(job.plan)) is not None:
         lines["time"] = time
     notes = [note for note in [plan_report.warning(job.plan)] if note] + list(job.notes)
+    if job.outputs.film is not None and job.resume is not None:
+        notes.append(f"the film begins after {job.resume.step} updates, where the run resumes")
     of_regions = () if job.given is None else job.given.style_shapes
     notes += style_scale_notes(job.styles, scales[-1], recipe, of_regions=of_regions)
     if job.outputs.checkpoint is not None:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from nst_jax import _memory
 from nst_jax._files import PathLike, url_in
 from nst_jax._types import HostImage, Shape
-from nst_jax.images import decoding, encoding
+from nst_jax.images import decoding, encoding, film_encoding
 
 
 class Picture(NamedTuple):
@@ -124,10 +124,10 @@ def glance(path: PathLike, *, argument: str = "path") -> Glance:
 
 
 def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] | None:
-    """Read the metadata that `save` embedded in a picture.
+    """Read the metadata that `save`, or `films.save`, embedded in a picture or film.
 
     Args:
-      path: a picture.
+      path: a picture or film.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
@@ -142,9 +142,12 @@ def read_metadata(path: PathLike, *, argument: str = "path") -> dict[str, Any] |
       True
     """
     data = _bytes_of(Path(path), argument)
-    with decoding.opened_picture(data, Path(path), argument) as opened:
-        decoding.load_pixels(opened)  # raises an error if the pixels are damaged
-        text = encoding.text_in(opened)
+    if film_encoding.is_mp4(data):
+        text = film_encoding.text_in_mp4(data)
+    else:
+        with decoding.opened_picture(data, Path(path), argument) as opened:
+            decoding.load_pixels(opened)  # raises an error if the pixels are damaged
+            text = encoding.text_in(opened)
     if text is None:
         return None
     try:
