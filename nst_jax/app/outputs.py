@@ -89,7 +89,7 @@ def result_path(output: Path | None, default: Path) -> Path:
     return output / default if output.is_dir() else output
 
 
-# Suffixes that are written for films only; .webp is not one, since a picture may have it. An output with
+# Suffixes that are written for films only; .webp is none, since a picture may have it. An output with
 # such a suffix names the film, beside which the picture is written.
 FILM_SUFFIXES = (".gif", ".apng", ".mp4")
 
