@@ -88,7 +88,7 @@ __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled",
     "State", "Targets", "cache", "checkpoints", "compiler_options", "controls", "dream",
     "dreams", "estimate_memory", "export", "features", "feed_forward", "figures", "images", "init",
-    "instant", "instant_many", "load_params", "losses", "losses_of", "match", "measure", "optimizers", "paint",
-    "plan", "raters", "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many",
-    "texture", "train", "vgg", "weights",
+    "instant", "instant_many", "load_params", "losses", "losses_of", "match", "measure",
+    "optimizers", "paint", "plan", "raters", "recipes", "run", "save_params", "scaling", "step",
+    "stylize", "stylize_many", "texture", "train", "vgg", "weights",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from nst_jax.weights import params
 def plot(logs: Sequence[Path], chosen: Mapping[str, Any]) -> None:
     """Plot the losses in the logs of runs."""
     output = result_path(chosen["output"], Path("losses.png"))
-    loss_plots.check_installed()
+    loss_plots.check_installed("logs")
     loss_plots.check_plot(output, overwrite=chosen["overwrite"], argument="output")
     refuse_inputs(output, logs, "output")
     runs = [figures.read_log(path, argument="logs") for path in logs]
@@ -31,7 +31,7 @@ def plot(logs: Sequence[Path], chosen: Mapping[str, Any]) -> None:
 
 def gram(style: Path, chosen: Mapping[str, Any]) -> None:
     """Draw the Gram matrices of a picture."""
-    taps = resolve_taps(chosen["taps"], argument="tap") if chosen["taps"] else figures.STYLE_TAPS
+    taps = resolve_taps(chosen["taps"], argument="taps") if chosen["taps"] else figures.STYLE_TAPS
     output = _checked_output(style, f"{style.stem}_gram.png", "style", chosen)
     picture = _seen(style, "style", chosen)
     sheet = figures.gram_sheet(_weights(chosen), picture, taps=taps, label=style.name)

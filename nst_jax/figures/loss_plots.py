@@ -14,8 +14,8 @@ from nst_jax._files import PathLike
 
 SUFFIXES = (".png", ".svg", ".pdf")  # formats of plots
 
-# Values that are a smaller share of the greatest are not drawn on a logarithmic axis: a content loss that
-# starts at 1e-13 would press everything else against the top.
+# Values that are a smaller share of the greatest are not drawn on a logarithmic axis: a content loss
+# that starts at 1e-13 would press everything else against the top.
 _NEGLIGIBLE = 1e-6
 
 _LINES = (
@@ -135,7 +135,7 @@ def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
     Raises:
       ValueError: for no runs, and if matplotlib is not installed.
     """
-    check_installed()
+    check_installed("runs")
     if not runs:
         raise ValueError("`runs`: is empty; give at least one run")
     from matplotlib.figure import Figure
@@ -262,9 +262,9 @@ def check_plot(path: PathLike, *, overwrite: bool = True, argument: str = "outpu
     _files.check_destination(file, argument=argument)
 
 
-def check_installed() -> None:
-    """Refuse to plot without matplotlib, in one line that says how to install it."""
+def check_installed(argument: str) -> None:
+    """Refuse to plot what an argument names, if matplotlib is missing."""
     if find_spec("matplotlib") is None:
         raise ValueError(
-            "plots need matplotlib, which is missing; install it by `pip install 'nst-jax[plots]'`"
+            f"`{argument}`: plots need matplotlib; install it by `pip install 'nst-jax[plots]'`"
         )

@@ -19,7 +19,7 @@ from nst_jax.vgg.taps import resolve_tap, resolve_taps
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # of Gatys and others
 
 GRAM_CELL = 512  # px; side of a Gram matrix on a sheet: whole pixels for every channel of every tap
-MAP_CELL = 128  # px; longer side of a map on a sheet
+MAP_CELL = 192  # px; longer side of a map on a sheet
 MAPS = 48  # default number of maps on a sheet
 
 # Colours from the least to the greatest value, in equal steps: from dark to light, so that the figure
@@ -152,14 +152,14 @@ def _short(value: Any) -> str:
     return f"{float(f'{float(value):.3g}'):g}"
 
 
-def _of_side(picture: HostImage, side: int) -> HostImage:
+def _of_side(picture: HostImage, side: int) -> np.ndarray:
     """Return a picture resized so that its longer side is `side` px."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     return bicubic_8bit(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
-def _enlarged(values: HostImage, side: int) -> HostImage:
+def _enlarged(values: HostImage, side: int) -> np.ndarray:
     """Return a picture as large as fits into `side` px, each value as a square of pixels."""
     times = max(1, side // max(values.shape[:2]))
     return np.repeat(np.repeat(values, times, axis=0), times, axis=1)
