@@ -1,4 +1,4 @@
-"""Draws the records as figures. The only module that uses matplotlib (extra `bench`)."""
+"""Draws the records as figures, by matplotlib (extra `bench`)."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         dreams,
         export,
         feed_forward,
+        figures,
         images,
         losses,
         optimizers,
@@ -53,6 +54,7 @@ else:
             "dreams",
             "export",
             "feed_forward",
+            "figures",
             "images",
             "losses",
             "optimizers",
@@ -85,8 +87,8 @@ else:
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled",
     "State", "Targets", "cache", "checkpoints", "compiler_options", "controls", "dream",
-    "dreams", "estimate_memory", "export", "features", "feed_forward", "images", "init", "instant",
-    "instant_many", "load_params", "losses", "losses_of", "match", "measure", "optimizers", "paint",
-    "plan", "raters", "recipes", "run", "save_params", "scaling", "step", "stylize", "stylize_many",
-    "texture", "train", "vgg", "weights",
+    "dreams", "estimate_memory", "export", "features", "feed_forward", "figures", "images", "init",
+    "instant", "instant_many", "load_params", "losses", "losses_of", "match", "measure",
+    "optimizers", "paint", "plan", "raters", "recipes", "run", "save_params", "scaling", "step",
+    "stylize", "stylize_many", "texture", "train", "vgg", "weights",
 ]  # fmt: skip

@@ -134,6 +134,9 @@ COMMANDS = (
         "plan",
         "train",
         "export",
+        "plot",
+        "gram",
+        "features",
     ),
     *("info", "recipes", "weights"),
 )

@@ -222,7 +222,7 @@ def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_u
 
 def test_chunks_stop_at_both_strides():
     scales = (prepare.Scale((10, 10), ((10, 10),), 13),)
-    walk = timing.IntervalChooser(scales, 5, also=3, done=4)
+    walk = timing.IntervalChooser(scales, 5, also=[3], done=4)
     steps = [4]
     walk.advance(4, 0.0)
     while steps[-1] < 13:

@@ -18,7 +18,7 @@ import click
 from nst_jax import __version__
 from nst_jax.app import interrupts, messages, parsing
 from nst_jax.app.messages import PROGRAM
-from nst_jax.app.options import base, feed_forward, painting, shared
+from nst_jax.app.options import base, feed_forward, figures, painting, shared
 from nst_jax.app.options import dream as dreaming
 from nst_jax.app.options import web as page
 from nst_jax.app.parsing import StyleShare
@@ -372,6 +372,51 @@ def export(model: str, **chosen: Any) -> None:
         from nst_jax.app import exporting
 
     exporting.export(model, chosen)
+
+
+# --- Figures for teaching -------------------------------------------------------------------------
+
+
+@cli.command(short_help="Plot the losses of runs, from their logs.")
+@figures.plot
+def plot(logs: tuple[Path, ...], **chosen: Any) -> None:
+    """Plot the losses in the LOGs of runs, which `stylize --log` wrote.
+
+    One log gives the total loss with its parts, and the style loss layer by layer. Several logs are
+    compared: total, content, style and each layer, with a line for each run. Needs matplotlib (the
+    extra `plots`).
+    """
+    with _imports():
+        from nst_jax.app import figures as drawing
+
+    drawing.plot(logs, chosen)
+
+
+@cli.command(short_help="Draw the Gram matrices of a picture.")
+@figures.gram
+def gram(style: Path, **chosen: Any) -> None:
+    """Draw the Gram matrices of STYLE, which are all that Gram losses know of a style.
+
+    Entry (i, j) says how often the channels i and j of a layer find something in the same place.
+    """
+    with _imports():
+        from nst_jax.app import figures as drawing
+
+    drawing.gram(style, chosen)
+
+
+@cli.command(short_help="Draw what the channels of a layer find in a picture.")
+@figures.features
+def features(picture: Path, **chosen: Any) -> None:
+    """Draw what single channels of a layer of the network find in PICTURE, a map for each.
+
+    The strongest channels come first. Under each map are the channel's number and its least and
+    greatest values, which are drawn dark and light.
+    """
+    with _imports():
+        from nst_jax.app import figures as drawing
+
+    drawing.features(picture, chosen)
 
 
 # --- Commands that read or convert files ----------------------------------------------------------

@@ -28,7 +28,14 @@ from nst_jax.app.batch import job as batch_job
 from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.job import PictureJob, picture_job
 from nst_jax.app.messages import print_lines, print_message
-from nst_jax.app.outputs import STANDARD, Outputs, check_outputs, default_name, result_path
+from nst_jax.app.outputs import (
+    STANDARD,
+    Outputs,
+    check_outputs,
+    default_name,
+    picture_and_film,
+    result_path,
+)
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display
 from nst_jax.app.standard_streams import source
@@ -103,16 +110,29 @@ def _load(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
 def _outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
     """Return where a run writes, and how; `name` is the path of its picture if no option has one."""
     return Outputs(
-        picture=result_path(chosen["output"], name),
-        overwrite=chosen["overwrite"],
-        metadata=chosen["metadata"],
-        every=chosen["every"],
-        frames=chosen["frames"],
+        **_shown(chosen, name),
         log=chosen["log"],
         checkpoint=chosen["checkpoint"],
         checkpoint_every=chosen["checkpoint_every"],
         resume=chosen["resume"],
     )
+
+
+def _shown(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
+    """Return those fields of `Outputs` that say how a result is shown: as picture, film and frames."""
+    picture, film, option = picture_and_film(chosen["output"], chosen["film"], name)
+    if film is None and chosen["film_seconds"] is not None:
+        raise ValueError("`film_seconds`: there is no film; name one with `--film`")
+    return {
+        "picture": picture,
+        "film": film,
+        "film_option": option,
+        **({} if chosen["film_seconds"] is None else {"film_seconds": chosen["film_seconds"]}),
+        "overwrite": chosen["overwrite"],
+        "metadata": chosen["metadata"],
+        "every": chosen["every"],
+        "frames": chosen["frames"],
+    }
 
 
 @contextmanager
@@ -146,7 +166,7 @@ def _report(ending: single.Ending, outputs: Outputs, chosen: Mapping[str, Any]) 
     if ending.code:
         print_message("error" if ending.status == "failed" else ending.status, ending.message)
     elif not chosen["quiet"] and chosen.get("prints_path", True):
-        print_lines(outputs.picture)
+        print_lines(*outputs.shown)
     return ending.code
 
 
@@ -324,13 +344,7 @@ def dream(content: Path, chosen: Chosen) -> int:
 
 
 def _dream(content: Path, chosen: Chosen) -> int:
-    outputs = Outputs(
-        picture=result_path(chosen["output"], default_name(content, [], "_dream")),
-        overwrite=chosen["overwrite"],
-        metadata=chosen["metadata"],
-        every=chosen["every"],
-        frames=chosen["frames"],
-    )
+    outputs = Outputs(**_shown(chosen, default_name(content, [], "_dream")))
     others = [path for path in (chosen["guide"], chosen["weights"]) if path is not None]
     check_outputs(outputs, [content, *others])
     settings = dreams.settings_from(chosen)

@@ -99,7 +99,7 @@ def dream_job(
     pictures = [content] if guide is None else [content, guide]
     shapes = [picture.image.shape[:2] for picture in pictures]
     last = settings.scales(shapes[0], None if guide is None else shapes[1])[-1]
-    images.check_fits(outputs.picture, last.shape, argument="output")
+    outputs.check_fits(last.shape)
     files = memory_of_files(
         shapes,
         [picture.memory for picture in pictures],
@@ -128,10 +128,11 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
     """
     facts = of_dream(job, weights)
     _introduce(job, facts, display)
-    _files.remove_leftovers([job.outputs.picture])
+    _files.remove_leftovers(job.outputs.shown)
     pace = IntervalChooser(
         job.plan.scales,
         job.outputs.stride,
+        also=[job.outputs.film_stride(job.settings.updates)],
         costs=job.plan.operations_per_update,
     )
     with CompileClock() as compiling, programs.Ahead(compiling) as ahead, RunLog(None) as log:

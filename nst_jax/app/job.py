@@ -113,7 +113,7 @@ def picture_job(
         region_styles=others,
         protected=controls.protect is not None,
     )
-    images.check_fits(outputs.picture, scales[-1].shape, argument="output")
+    outputs.check_fits(scales[-1].shape)
     if sized is not None:
         sized(recipe, scales[-1].shape, given)
     of_regions = controls.region_styles(styles)

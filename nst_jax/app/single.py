@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,6 +14,7 @@ import numpy as np
 from nst_jax import _files, painting, prepare, provenance
 from nst_jax._types import Checkpoint, Params
 from nst_jax.app import autosave, cache, cluster, plan_report, programs
+from nst_jax.app.filming import Filming
 from nst_jax.app.formatting import duration, span
 from nst_jax.app.interrupts import Interrupts
 from nst_jax.app.introduction import (
@@ -78,11 +80,11 @@ def paint_job(
     _introduce(job, facts, display)
     autosave.check_disk_space(job)
     if cluster.is_first():
-        _files.remove_leftovers([job.outputs.picture])
+        _files.remove_leftovers(job.outputs.shown)
     pace = IntervalChooser(
         job.plan.scales,
         job.outputs.stride,
-        also=job.outputs.checkpoint_every,
+        also=[job.outputs.checkpoint_every, job.outputs.film_stride(_updates(job))],
         done=0 if job.resume is None else job.resume.step,
         costs=job.plan.operations_per_update,
         expected=known_paces(job.plan),
@@ -157,6 +159,11 @@ def begun_painting(
     )
 
 
+def _updates(job: PictureJob) -> int:
+    """Return the number of updates of a job's whole run, those before a checkpoint included."""
+    return sum(scale.steps for scale in job.plan.scales)
+
+
 def facts_of(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
     """Return the record of a job's run, for the metadata of its picture."""
     return provenance.of_run(
@@ -224,6 +231,10 @@ class Recorder:
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
         self._early, self._wrote = early, False
+        outputs, shape = job.outputs, job.plan.scales[-1].shape
+        if not cluster.is_first():
+            outputs = replace(outputs, film=None)
+        self.filming = Filming(outputs, pace.total, shape, display.say)
 
     def record(self, shot: Shot) -> None:
         """Log, write and show one snapshot."""
@@ -248,6 +259,7 @@ class Recorder:
         if not is_first and not self._announced:
             self._announce()
         if not broke:
+            self.filming.see(shot.step, shot.image)
             self._write(shot)
             self._show(shot)
 
@@ -340,6 +352,7 @@ class Recorder:
         if shot is not None and shot.broke_at != 0:
             self._write_picture(shot)
             self._rescued = True  # it is written, so a failure from here on loses nothing
+            self._write_film(shot)
         ending = self._ending(stopped_by, name)
         if ending.status != "failed" and cluster.is_first():
             self._record_rate()
@@ -348,6 +361,14 @@ class Recorder:
             facts["total_variation"] = self._variations(shot)
         self.log_end(ending.status, **facts)
         return ending
+
+    def _write_film(self, shot: Shot) -> None:
+        """Write the film, which ends with this snapshot unless its losses are not finite."""
+        if shot.broke_at < 0:
+            self.filming.see(shot.step, shot.image, last=True)
+        if self.job.outputs.film is not None:
+            self.display.say("writing the film")
+            self.filming.write(self._written_with(shot)["metadata"])
 
     def _record_rate(self) -> None:
         """Record how fast this run was, so that the time of later runs can be predicted."""
@@ -376,6 +397,7 @@ class Recorder:
             try:
                 self._write_picture(self.last)
                 self.display.say(f"{path.name} is the unfinished canvas after {steps} updates")
+                self.filming.rescue(self._written_with(self.last)["metadata"])
             except OSError:
                 if cluster.is_first():
                     found = write_elsewhere(path, self.last.image, **self._written_with(self.last))
@@ -534,6 +556,8 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
     if (time := plan_report.time_line(job.plan)) is not None:
         lines["time"] = time
     notes = [note for note in [plan_report.warning(job.plan)] if note] + list(job.notes)
+    if job.outputs.film is not None and job.resume is not None:
+        notes.append(f"the film begins after {job.resume.step} updates, where the run resumes")
     of_regions = () if job.given is None else job.given.style_shapes
     notes += style_scale_notes(job.styles, scales[-1], recipe, of_regions=of_regions)
     if job.outputs.checkpoint is not None:

@@ -178,7 +178,7 @@ class IntervalChooser(Iterator[int]):
         scales: Sequence[Scale],
         every: int | None = None,
         *,
-        also: int | None = None,
+        also: Sequence[int | None] = (),
         done: int = 0,
         costs: Sequence[float] | None = None,
         expected: Range | None = None,
@@ -188,12 +188,12 @@ class IntervalChooser(Iterator[int]):
         Args:
           scales: the scales of the run.
           every: a snapshot is needed whenever the number of updates is a multiple of this; or None.
-          also: a second number like `every`, or None.
+          also: more such numbers.
           done: number of updates after which the run resumes; 0 for a new run.
           costs: cost of an update at each scale, in any unit; None estimates it from the pixels.
           expected: seconds per unit of cost in earlier runs; None if there were none.
         """
-        self._strides = [stride for stride in (every, also) if stride]
+        self._strides = [stride for stride in (every, *also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
         # The last update of every scale but the final one is the enlargement of the canvas to the next
         # scale, so that these scales end one update early.

@@ -166,6 +166,41 @@ def _milliseconds(spans: Sequence[float], *, unit: int = 1) -> list[int]:
     return [max(1, after - before) * unit for before, after in pairwise(ends)]
 
 
+# --- Settings in an MP4 ---------------------------------------------------------------------------
+
+# Boxes that lead to the comment of an MP4, each with the number of bytes before the boxes inside it.
+_COMMENT = ((b"moov", 0), (b"udta", 0), (b"meta", 4), (b"ilst", 0), (b"\xa9cmt", 0), (b"data", 8))
+
+
+def is_mp4(data: bytes) -> bool:
+    """Return whether a file's bytes begin as `_write_mp4` begins a film."""
+    return data[4:12] == b"ftypisom"
+
+
+def text_in_mp4(data: bytes) -> str | None:
+    """Return the text that was embedded in an MP4, or None; it needs no PyAV."""
+    inside = memoryview(data)
+    for kind, before in _COMMENT:
+        found = next((content for name, content in _boxes(inside) if name == kind), None)
+        if found is None:
+            return None
+        inside = found[before:]
+    text, prefix = bytes(inside).decode(errors="replace"), f"{encoding.KEYWORD} "
+    return text.removeprefix(prefix) if text.startswith(prefix) else None
+
+
+def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield the names and contents of the boxes that follow each other in a part of an MP4."""
+    while len(view) >= 8:
+        size, header = int.from_bytes(view[:4]), 8
+        if size == 1:  # its size follows, in 64 bits
+            size, header = int.from_bytes(view[8:16]), 16
+        if size < header:
+            return  # 0: the last box, up to the end of the file; others are damaged
+        yield bytes(view[4:8]), view[header:size]
+        view = view[size:]
+
+
 # --- Colours of a GIF -----------------------------------------------------------------------------
 
 # Thresholds of ordered dithering (Bayer, 1973), from -1/2 to 1/2: an 8x8 matrix whose every 2x2 block

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image as PilImage
@@ -27,8 +27,16 @@ LONGEST_HOLD = (
 )
 
 
+@runtime_checkable
+class Writable(Protocol):
+    """A binary file object, as far as a film needs one."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Write all of these bytes."""
+
+
 def save(
-    path: PathLike | IO[bytes],
+    path: PathLike | Writable,
     frames: Iterable[Any],
     *,
     seconds: float = SECONDS,
@@ -182,7 +190,7 @@ class Film(AbstractContextManager):
 
     def save(
         self,
-        path: PathLike | IO[bytes],
+        path: PathLike | Writable,
         *,
         format: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -205,7 +213,7 @@ class Film(AbstractContextManager):
             raise ValueError("`path`: there is no frame to write; add one first")
         self._write(path, kind, text)
 
-    def _write(self, path: PathLike | IO[bytes], kind: str, text: str | None) -> None:
+    def _write(self, path: PathLike | Writable, kind: str, text: str | None) -> None:
         frames = self._chosen()
         check_fits(kind, frames[-1].shape[:2], argument="path")
         gaps = len(frames) - 1
@@ -214,15 +222,15 @@ class Film(AbstractContextManager):
         def write(file: Path) -> None:
             film_encoding.WRITERS[kind](file, frames, spans, text)
 
-        if isinstance(path, (str, Path)) or hasattr(path, "__fspath__"):
-            with _files.atomic(Path(path)) as part:
-                write(part)
+        if isinstance(path, Writable):
+            # Not directly into the object: it may not be able to seek, and would keep half of a film.
+            with tempfile.TemporaryDirectory() as folder:
+                whole = Path(folder, f"film.{kind}")
+                write(whole)
+                path.write(whole.read_bytes())
             return
-        # Not directly into the object: it may not be able to seek, and would keep half of a film.
-        with tempfile.TemporaryDirectory() as folder:
-            whole = Path(folder, f"film.{kind}")
-            write(whole)
-            path.write(whole.read_bytes())
+        with _files.atomic(Path(path)) as part:
+            write(part)
 
     def _chosen(self) -> "_Frames":
         """Return the frames that the film shows."""
@@ -394,7 +402,7 @@ def _checked(path: Any, format: str | None, overwrite: bool, argument: str) -> s
     """Check where a film goes, and return its format."""
     if format is not None and format not in FORMATS:
         raise _checks.unknown("format", format, FORMATS, "format of films")
-    if hasattr(path, "write") and not isinstance(path, Path):
+    if isinstance(path, Writable):
         if isinstance(path, io.TextIOBase):
             raise TypeError(
                 f"`{argument}`: expected a binary file, got one of text; open it with 'wb'"

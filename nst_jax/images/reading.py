@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nst_jax._types import HostImage, Shape
-from nst_jax.images import decoding, encoding
+from nst_jax.images import decoding, encoding, film_encoding
 from nst_jax.images.sources import Source, contents_of
 
 
@@ -129,10 +129,10 @@ def glance(path: Source, *, argument: str = "path") -> Glance:
 
 
 def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | None:
-    """Read the metadata that `save` embedded in a picture.
+    """Read the metadata that `save`, or `films.save`, embedded in a picture or film.
 
     Args:
-      path: a picture: its path, its bytes, or a binary file object, as in `load`.
+      path: a picture or film: its path, its bytes, or a binary file object, as in `load`.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
@@ -147,9 +147,12 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
       True
     """
     data, _, words = contents_of(path, argument)
-    with decoding.opened_picture(data, words, argument) as opened:
-        decoding.load_pixels(opened)  # raises an error if the pixels are damaged
-        text = encoding.text_in(opened)
+    if film_encoding.is_mp4(data):
+        text = film_encoding.text_in_mp4(data)
+    else:
+        with decoding.opened_picture(data, words, argument) as opened:
+            decoding.load_pixels(opened)  # raises an error if the pixels are damaged
+            text = encoding.text_in(opened)
     if text is None:
         return None
     try:

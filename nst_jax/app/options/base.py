@@ -16,6 +16,7 @@ STYLE_FILE, NUMBERS = parsing.StyleFile(), parsing.Numbers()
 
 # Defaults that help texts state. A test compares the next three with the recipe `default`.
 DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_PRECISION = "512", "90", "auto"
+FILM_SECONDS = 8.0  # length of a film; a test compares it with `films.SECONDS`
 DEMO_SIZE = "256"  # pixels; painted in about a minute on two CPU cores
 # Defaults of `sweep`; the size is in pixels. The ratios (content to style weight) in Gatys et al. 2015
 # refer to the losses of that paper, so the recipe is that paper's.

@@ -9,6 +9,7 @@ from nst_jax.app import parsing
 from nst_jax.app.options.base import (
     DEFAULT_PRECISION,
     FILE,
+    FILM_SECONDS,
     RECIPES,
     STYLE_FILE,
     Decorator,
@@ -147,7 +148,11 @@ metadata = output(
 
 
 def watched(before: str = "") -> Decorator:
-    """Return the options `--every` and `--frames`; `before` is help text on what OUT shows at first."""
+    """Return the options that show a run: `--every`, `--film`, `--film-seconds` and `--frames`.
+
+    Args:
+      before: help text on what OUT shows at first.
+    """
     return all_of(
         output(
             "--every",
@@ -155,6 +160,20 @@ def watched(before: str = "") -> Decorator:
             metavar="N",
             help="updates between two writes of OUT during the run, small at first if it is painted "
             f"from coarse to fine{before} (default: OUT is written at the end)",
+        ),
+        output(
+            "--film",
+            type=FILE,
+            metavar="FILM",
+            help="film of the run, all of it in the final size: .gif, .webp, .apng, or .mp4 (needs the "
+            "extra `film`); -o out.gif, .apng or .mp4 writes it beside the picture out.png",
+        ),
+        output(
+            "--film-seconds",
+            type=float,
+            metavar="S",
+            help="length of the film, of at most 12.5 frames per second: one every N updates with "
+            f"--every, else as many as fit (default: {FILM_SECONDS:g})",
         ),
         output(
             "--frames",

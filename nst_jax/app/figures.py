@@ -1,0 +1,80 @@
+"""The commands `plot`, `gram` and `features`: figures for teaching, from one's own pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nst_jax import _files, figures, images
+from nst_jax._types import HostImage
+from nst_jax.app import cache
+from nst_jax.app.messages import print_lines
+from nst_jax.app.outputs import refuse_inputs, result_path
+from nst_jax.app.writing import write_picture
+from nst_jax.figures import loss_plots
+from nst_jax.recipes.sizes import LongEdge
+from nst_jax.vgg.taps import resolve_tap, resolve_taps
+from nst_jax.weights import params
+
+
+def plot(logs: Sequence[Path], chosen: Mapping[str, Any]) -> None:
+    """Plot the losses in the logs of runs."""
+    output = result_path(chosen["output"], Path("losses.png"))
+    loss_plots.check_installed("logs")
+    loss_plots.check_plot(output, overwrite=chosen["overwrite"], argument="output")
+    refuse_inputs(output, logs, "output")
+    runs = [figures.read_log(path, argument="logs") for path in logs]
+    figure = figures.plot_losses(runs, title=chosen["title"])
+    _files.remove_leftovers([output])
+    figures.save_plot(output, figure, overwrite=chosen["overwrite"])
+    _report(output, chosen)
+
+
+def gram(style: Path, chosen: Mapping[str, Any]) -> None:
+    """Draw the Gram matrices of a picture."""
+    taps = resolve_taps(chosen["taps"], argument="taps") if chosen["taps"] else figures.STYLE_TAPS
+    output = _checked_output(style, f"{style.stem}_gram.png", "style", chosen)
+    picture = _seen(style, "style", chosen)
+    sheet = figures.gram_sheet(_weights(chosen), picture, taps=taps, label=style.name)
+    _write(output, sheet, chosen)
+
+
+def features(picture: Path, chosen: Mapping[str, Any]) -> None:
+    """Draw the maps of a layer of the network for a picture."""
+    tap = resolve_tap(chosen["tap"], argument="tap")
+    output = _checked_output(picture, f"{picture.stem}_{tap}.png", "picture", chosen)
+    seen = _seen(picture, "picture", chosen)
+    sheet = figures.feature_sheet(_weights(chosen), seen, tap, maps=chosen["maps"])
+    _write(output, sheet, chosen)
+
+
+def _checked_output(source: Path, name: str, argument: str, chosen: Mapping[str, Any]) -> Path:
+    output = result_path(chosen["output"], Path(name))
+    images.check_output(output, overwrite=chosen["overwrite"])
+    inputs = [path for path in (source, chosen["weights"]) if path is not None]
+    refuse_inputs(output, inputs, "output")
+    return output
+
+
+def _seen(path: Path, argument: str, chosen: Mapping[str, Any]) -> HostImage:
+    """Return a picture at the size at which the network sees it."""
+    image = images.read(path, argument=argument).image
+    height, width = image.shape[:2]
+    if max(height, width) <= chosen["size"]:
+        return image
+    return images.bicubic_8bit(image, LongEdge(chosen["size"]).shape(height, width))
+
+
+def _weights(chosen: Mapping[str, Any]) -> Any:
+    cache.set_cache(True)
+    return params.load_params(chosen["weights"])
+
+
+def _write(output: Path, sheet: HostImage, chosen: Mapping[str, Any]) -> None:
+    _files.remove_leftovers([output])
+    write_picture(output, sheet, overwrite=chosen["overwrite"])
+    _report(output, chosen)
+
+
+def _report(output: Path, chosen: Mapping[str, Any]) -> None:
+    if not chosen["quiet"]:
+        print_lines(output)
