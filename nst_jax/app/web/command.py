@@ -20,7 +20,7 @@ CLOSING_SECONDS = 1  # for pages that are open, at the end
 
 def web(chosen: dict[str, Any]) -> int:
     """Serve the page until Ctrl-C; return the exit code."""
-    check_installed()
+    check_extra()
     host = chosen["host"] or LOOPBACK[0]
     listening = _listen(host, chosen["port"])
     port = listening.getsockname()[1]
@@ -95,7 +95,7 @@ class _Uvicorn:
         return Ending(config)
 
 
-def check_installed() -> None:
+def check_extra() -> None:
     """Check that the packages of the extra `web` are installed.
 
     Raises:
