@@ -404,7 +404,8 @@ async def _body(request: Request, most: int, too_much: str) -> bytes:
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > most:
         raise ValueError(too_much)
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     stream = request.stream()
     try:
         while True:
