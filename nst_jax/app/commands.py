@@ -8,13 +8,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import click
 import jax
 
-from nst_jax import _files, images, prepare, texturing
+from nst_jax import _files, images, prepare, provenance, texturing
 from nst_jax.app import arguments, cache, cluster, preview, single
 from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
@@ -123,14 +124,19 @@ def _reserved(outputs: Outputs) -> Iterator[None]:
         yield
 
 
-def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
+def _paint(
+    job: PictureJob,
+    chosen: Chosen,
+    display: Display,
+    peers: Any = None,
+    early: preview.Preview | None = None,
+) -> int:
     """Paint a checked job and print how it ended."""
-    display = _display(chosen)
     info = params.read_info(chosen["weights"])
-    # The preview is written before the weights are loaded, so that it can be seen as early as possible.
-    previewed = preview.write_preview(job, display)
     loaded = params.load_params(chosen["weights"])
-    ending = single.paint_job(loaded, info, job, display, peers, previewed=previewed)
+    if early is not None:
+        early.accept(job.content)
+    ending = single.paint_job(loaded, info, job, display, peers, early)
     return _report(ending, job.outputs, chosen)
 
 
@@ -156,7 +162,8 @@ def demo(chosen: Chosen) -> int:
     images.check_output(beside, overwrite=outputs.overwrite, argument="output")
     content, style = (images.sample_picture(name) for name in ("chelsea", "starry_night"))
     recipe, begun = arguments.recipe_of(changes), chosen["begun"]
-    code = _paint(picture_job(content, [style], recipe, outputs, begun=begun), chosen)
+    job = picture_job(content, [style], recipe, outputs, begun=begun)
+    code = _paint(job, chosen, _display(chosen))
     if code == 0:
         pictures = [content.image, style.image, images.load(output)]
         write_picture(beside, sheets.side_by_side(pictures, ["content", "style", "result"]))
@@ -179,8 +186,10 @@ def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
     asked = _asked(content, styles, chosen)
-    with _reserved(asked.outputs):
-        return _paint(_stylize_job(content, styles, chosen, asked), chosen, peers)
+    display = _display(chosen)
+    with _reserved(asked.outputs), preview.Preview(asked.outputs, display) as early:
+        job = _stylize_job(content, styles, chosen, asked, early)
+        return _paint(job, chosen, display, peers, early)
 
 
 def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> PictureJob:
@@ -217,20 +226,32 @@ def _asked(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> _Aske
 
 
 def _stylize_job(
-    content: Path, styles: Sequence[StyleShare], chosen: Chosen, asked: _Asked
+    content: Path,
+    styles: Sequence[StyleShare],
+    chosen: Chosen,
+    asked: _Asked,
+    early: preview.Preview | None = None,
 ) -> PictureJob:
+    """Return the checked job; `early` begins a preview as soon as the sizes are known."""
     paths = [*(path for path, _ in styles), *_tap_files(chosen)]
     read = [images.read(path, argument="style") for path in paths]
+    photo = images.read(content, argument="content")
+    resume = checkpoint_of(asked.outputs)
+    controls = controlling.read_controls(chosen, read)
+    inputs = provenance.roles(photo, read, asked.init_file) | dict(controls.files)
+    # The file of a run that resumes may show a better picture already.
+    begin = None if early is None or resume is not None else early.begin
     return picture_job(
-        images.read(content, argument="content"),
+        photo,
         read,
         arguments.with_start(asked.recipe, asked.init),
         asked.outputs,
-        controls=controlling.read_controls(chosen, read),
+        controls=controls,
         seed=_seed(chosen, asked.recipe),
         init=None if asked.init_file is None else asked.init,
         init_file=asked.init_file,
-        resume=checkpoint_of(asked.outputs),
+        resume=resume,
+        sized=None if begin is None else partial(begin, photo, read, inputs=inputs),
         devices=chosen["devices"],
         begun=chosen["begun"],
     )
@@ -261,10 +282,9 @@ def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
             seed=chosen["seed"] or 0,
             resume=checkpoint_of(outputs),
             devices=chosen["devices"],
-            may_preview=False,
             begun=chosen["begun"],
         )
-        return _paint(job, chosen)
+        return _paint(job, chosen, _display(chosen))
 
 
 def _blank_picture(shape: tuple[int, int]) -> images.Picture:
