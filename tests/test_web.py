@@ -19,7 +19,7 @@ from nst_jax.app.web.run import Failure, Progress, Run, RunState, Wish
 from nst_jax.app.web.security import Guard
 from nst_jax.app.web.uploads import Uploads
 from nst_jax.app.web.visitors import Visitor, Visitors
-from tests import shell
+from tests import shell, small
 
 SIDE = 48
 
@@ -441,10 +441,8 @@ def test_only_requests_of_the_page_itself_are_served(guard, method, path, header
 
 
 def test_a_run_paused_on_the_page_is_bit_for_bit_that_of_its_command(tmp_path, monkeypatch, capsys):
-    # Flags that make the recipe compile quickly; everything else is as on the page.
-    shallow = "--content-layer relu2_1=1 --style-layer relu1_1=1 --set descent.schedule=OneScale"
     words_of = settings.stylize_words
-    monkeypatch.setattr(settings, "stylize_words", lambda c: [*words_of(c), *shallow.split()])
+    monkeypatch.setattr(settings, "stylize_words", lambda c: [*words_of(c), *small.SHALLOW_FLAGS])
     queue, visitor = Queue(), Visitor(tmp_path)
     visitor.uploads.add("my photo.png", png())
     visitor.uploads.add("a.png", png(seed=1), "painting")

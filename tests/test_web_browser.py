@@ -15,7 +15,7 @@ pytest.importorskip("starlette")
 playwright = pytest.importorskip("playwright.sync_api")
 
 from nst_jax import images
-from nst_jax.app.web import command
+from nst_jax.app.web import command, settings
 from nst_jax.app.web.security import Guard
 from tests import browser, small
 
@@ -43,6 +43,13 @@ def shot(page, name):
 
 @pytest.fixture(scope="module")
 def address():
+    words_of = settings.stylize_words
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(settings, "stylize_words", lambda c: [*words_of(c), *small.SHALLOW_FLAGS])
+        yield from served()
+
+
+def served():
     listening, running = socket.create_server(("127.0.0.1", 0)), []
     guard = Guard("127.0.0.1", listening.getsockname()[1])
     thread = threading.Thread(
@@ -151,9 +158,9 @@ def test_a_visitor_uploads_masks_paints_stops_downloads_and_reloads(visit, tmp_p
         page.click("#download")
     painted = tmp_path / "painted.png"
     download.value.save_as(painted)
-    settings = images.read_metadata(painted)
-    assert not settings["finished"] and settings["steps_done"] >= 1
-    assert {"content", "style", "protect"} <= settings["inputs"].keys()
+    facts = images.read_metadata(painted)
+    assert not facts["finished"] and facts["steps_done"] >= 1
+    assert {"content", "style", "protect"} <= facts["inputs"].keys()
     with page.expect_download() as download:
         page.click("#archive")
     names = zipfile.ZipFile(download.value.path()).namelist()
