@@ -52,6 +52,14 @@ def shallow(recipe=recipes.GRAM, *, steps=4, **terms):
     )
 
 
+# Flags of `stylize` that let any recipe compile quickly, as `shallow` does.
+SHALLOW_FLAGS = (
+    *("--content-layer", "relu2_1=1"),
+    *("--style-layer", "relu1_1=1"),
+    *("--set", "descent.schedule=OneScale"),
+)
+
+
 def primitives(jaxpr):
     """Yield the equations of a jaxpr and of all jaxprs inside it."""
     for equation in jaxpr.eqns:

@@ -269,6 +269,7 @@ def _stylize_job(
     asked: _Asked,
     early: preview.Preview | None = None,
 ) -> PictureJob:
+    """Return the checked job; `early` begins a preview as soon as the sizes are known."""
     paths = [*(path for path, _ in styles), *_tap_files(chosen)]
     read = [images.read(source(path), argument="style") for path in paths]
     photo = images.read(source(content), argument="content")

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ from nst_jax.app.rates import known_paces, record_rate
 from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, write_elsewhere, write_picture
-from nst_jax.canvas import Begin
+from nst_jax.canvas import Begin, Programs
 from nst_jax.descent import has_stalled
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
@@ -97,7 +97,7 @@ def paint_job(
             params,
             job,
             every=cluster.from_first(pace),
-            say=display.say,
+            compiled=programs.kept_in(cache.programs_folder(), display.say),
             # Several processes must start shared programs in the same order, so each uses one thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
             watch=watch,
@@ -129,17 +129,17 @@ def begun_painting(
     job: PictureJob,
     *,
     every: Iterator[int],
-    say: Callable[[str], None],
+    compiled: Programs,
     begin: Begin | None,
     watch: MeasuringWatch,
 ) -> painting.Painting:
-    """Return the snapshots of a job, with programs that are kept between starts.
+    """Return the iterator over the snapshots of a job.
 
     Args:
       params: the weights.
       job: the checked job.
       every: the numbers of updates between snapshots.
-      say: receives a line if the programs cannot be kept.
+      compiled: the compiled functions, from `programs.kept_in`.
       begin: see `painting.paint_planned`.
       watch: see `painting.paint_planned`.
     """
@@ -152,7 +152,7 @@ def begun_painting(
         key=jax.random.key(job.seed),
         every=every,
         resume=job.resume,
-        programs=programs.kept_in(cache.programs_folder(), say),
+        programs=compiled,
         begin=begin,
         watch=watch,
         given=job.given,

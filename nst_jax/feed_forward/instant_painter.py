@@ -249,8 +249,11 @@ def resolved_start(
     return painter.paint([painter.request(np.asarray(content), style)])[0]
 
 
-def style_of(pictures: Sequence[HostImage], shares: Sequence[Any]) -> ParsedStyle:
-    """Return style pictures, resized, with their shares; a single share means equal shares for all."""
+def style_of(pictures: Sequence[np.ndarray], shares: Sequence[Any]) -> ParsedStyle:
+    """Return style pictures, resized, with their shares; a single share means equal shares for all.
+
+    The pictures are images [h, w, 3] of any sizes.
+    """
     given = [float(share) for share in shares]
     given = given * len(pictures) if len(given) == 1 else given
     resized = tuple(resized_style(picture, None) for picture in pictures)

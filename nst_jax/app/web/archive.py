@@ -7,7 +7,7 @@ from typing import Any
 
 from nst_jax import images
 from nst_jax.app.web import settings
-from nst_jax.app.web.run import Kept, Run, State
+from nst_jax.app.web.run import Run, RunPicture, RunState
 
 SECONDS = 6.0  # length of a film
 FILMS = {"gif": "image/gif", "webp": "image/webp"}  # formats offered, and their media types
@@ -21,7 +21,7 @@ def command_of(run: Run, step: int | None = None) -> dict[str, str]:
       step: number of updates of the picture; None is the last picture that is kept.
     """
     kept = run.picture(step)
-    if kept is None or (run.state is State.DONE and kept.step == run.progress.total):
+    if kept is None or (run.state is RunState.DONE and kept.step == run.progress.total):
         line = settings.command_line(run.words)
         return {"command": line, "where": f"The picture is {settings.OUTPUT}."}
     line = settings.command_line(settings.frames_words(run.words, kept.step))
@@ -32,20 +32,20 @@ def command_of(run: Run, step: int | None = None) -> dict[str, str]:
     }
 
 
-def archive_of(run: Run, kept: Kept) -> bytes:
+def archive_of(run: Run, kept: RunPicture) -> bytes:
     """Return a ZIP with a picture of a run, the files that its command line reads, and that line."""
     said = command_of(run, kept.step)
     script = f"#!/bin/sh\n# {said['where']}\n{said['command']}\n"
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        for path in inputs_of(run):
+        for path in files_to_take(run):
             archive.write(path, path.name)
         archive.write(kept.path, f"painted_after_{kept.step}.png")
         archive.writestr("command.sh", script)
     return file.getvalue()
 
 
-def inputs_of(run: Run) -> list[Path]:
+def files_to_take(run: Run) -> list[Path]:
     """Return the files that the command line of a run reads."""
     pictures = {one.path for one in run.kept}
     return sorted(

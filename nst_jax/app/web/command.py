@@ -20,7 +20,7 @@ CLOSING_SECONDS = 1  # for pages that are open, at the end
 
 def web(chosen: dict[str, Any]) -> int:
     """Serve the page until Ctrl-C; return the exit code."""
-    check_installed()
+    check_extra()
     host = chosen["host"] or LOOPBACK[0]
     listening = _listen(host, chosen["port"])
     port = listening.getsockname()[1]
@@ -68,7 +68,7 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
         timeout_keep_alive=10,
         timeout_graceful_shutdown=CLOSING_SECONDS,
     )
-    running = _Uvicorn.of(uvicorn, config, server)
+    running = _ending_streams(uvicorn.Server, server)(config)
     if ready is not None:
         ready(running)
     threading.Thread(target=queue.serve, name="painter", daemon=True).start()
@@ -82,20 +82,18 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
     return 0
 
 
-class _Uvicorn:
-    """Makes a uvicorn server that ends the pages' streams when it shuts down."""
+def _ending_streams(server_class: Any, page: Any) -> Any:
+    """Return a class of uvicorn's server that ends the streams of open pages when it shuts down."""
 
-    @staticmethod
-    def of(uvicorn: Any, config: Any, server: Any) -> Any:
-        class Ending(uvicorn.Server):  # type: ignore[misc]
-            async def shutdown(self, sockets: Any = None) -> None:
-                server.closing = True
-                await super().shutdown(sockets)
+    class Ending(server_class):
+        async def shutdown(self, sockets: Any = None) -> None:
+            page.closing = True
+            await super().shutdown(sockets)
 
-        return Ending(config)
+    return Ending
 
 
-def check_installed() -> None:
+def check_extra() -> None:
     """Check that the packages of the extra `web` are installed.
 
     Raises:

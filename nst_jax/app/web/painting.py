@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nst_jax._types import Checkpoint
-from nst_jax.app import programs, single
+from nst_jax.app import cache, programs, single
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
 from nst_jax.app.progress import Display, time_left
@@ -15,14 +15,20 @@ from nst_jax.app.rates import known_paces
 from nst_jax.app.timing import CompileClock, IntervalChooser
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.web.limits import without_paths
-from nst_jax.app.web.run import Failure, Progress, Request, Run
+from nst_jax.app.web.run import Failure, Progress, Run, Wish
 from nst_jax.app.web.settings import stylize_job_of
 from nst_jax.app.writing import write_picture
+from nst_jax.canvas import Programs
 from nst_jax.images.resizing import enlarge
 from nst_jax.weights import params
 
-# The weights in the package, read once for all runs.
+# The weights in the package and the compiled programs, read once for all runs.
 _weights = functools.cache(params.load_params)
+
+
+@functools.cache
+def _programs(place: Path | None) -> Programs:
+    return programs.kept_in(place)
 
 
 class PageDisplay(Display):
@@ -110,25 +116,30 @@ class PictureWork:
             def stopped() -> bool:
                 # A pause after the first picture waits for the next one, since the position of a run
                 # can only be kept between two intervals.
-                asked = run.request is not Request.NOTHING
-                return run.request is Request.STOP or (asked and recorder.last is None)
+                asked = run.request is not Wish.NOTHING
+                return run.request is Wish.STOP or (asked and recorder.last is None)
 
             watch.stopped, ahead.look = stopped, watch.look
             display.stage("preparing", "")
             shots = single.begun_painting(
-                loaded, job, every=pace, say=display.say, begin=ahead.begin, watch=watch
+                loaded,
+                job,
+                every=pace,
+                compiled=_programs(cache.programs_folder()),
+                begin=ahead.begin,
+                watch=watch,
             )
             try:
                 for shot in shots:
                     recorder.record(shot)
-                    if run.request is not Request.NOTHING and shot.step < pace.total:
+                    if run.request is not Wish.NOTHING and shot.step < pace.total:
                         break
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
                 if not stopped():
                     raise
-            if run.request is Request.PAUSE and recorder.last is not None:
+            if run.request is Wish.PAUSE and recorder.last is not None:
                 position: Checkpoint = shots.checkpoint()
                 notes = {"seconds": list(recorder.seconds)}
                 self._job = replace(job, resume=position._replace(notes=notes))

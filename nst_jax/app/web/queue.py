@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from nst_jax.app.web import limits
-from nst_jax.app.web.run import ENDED, Failure, Request, Run, State
+from nst_jax.app.web.run import ENDED, Failure, Run, RunState, Wish
 
 
 class Queue:
@@ -36,7 +36,7 @@ class Queue:
                 raise ValueError(
                     f"run: {len(self._line)} runs are waiting for this machine already; try again later"
                 )
-            run.state, run.why, run.request = State.WAITING, "", Request.NOTHING
+            run.state, run.why, run.request = RunState.WAITING, "", Wish.NOTHING
             self._line.append(run)
             self._changed.notify_all()
 
@@ -47,29 +47,29 @@ class Queue:
           ValueError: as in `add`.
         """
         with self._changed:
-            if run.state is State.PAINTING and run.request is Request.PAUSE:
-                run.request = Request.NOTHING
-            elif run.state is State.PAUSED:
+            if run.state is RunState.PAINTING and run.request is Wish.PAUSE:
+                run.request = Wish.NOTHING
+            elif run.state is RunState.PAUSED:
                 self.add(run)
 
     def pause(self, run: Run, why: str = "") -> None:
         """Let a run wait until it is asked to go on; the device is free for others meanwhile."""
         with self._changed:
-            if run.state is State.WAITING:
+            if run.state is RunState.WAITING:
                 self._line.remove(run)
-                run.state, run.why = State.PAUSED, why
-            elif run.state is State.PAINTING and run.request is Request.NOTHING:
-                run.request, run.why = Request.PAUSE, why
+                run.state, run.why = RunState.PAUSED, why
+            elif run.state is RunState.PAINTING and run.request is Wish.NOTHING:
+                run.request, run.why = Wish.PAUSE, why
 
     def stop(self, run: Run) -> None:
         """End a run; its last picture is its result."""
         with self._changed:
-            if run.state is State.PAINTING:
-                run.request = Request.STOP
+            if run.state is RunState.PAINTING:
+                run.request = Wish.STOP
             elif run.state not in ENDED:
-                if run.state is State.WAITING:
+                if run.state is RunState.WAITING:
                     self._line.remove(run)
-                run.state, run.why = State.STOPPED, ""
+                run.state, run.why = RunState.STOPPED, ""
                 run.work.close()
 
     def place(self, run: Run) -> int | None:
@@ -99,22 +99,22 @@ class Queue:
             if self._closed or not self._line:
                 return False
             run = self._line[0]
-            run.state = State.PAINTING
-        state, why = State.FAILED, ""
+            run.state = RunState.PAINTING
+        state, why = RunState.FAILED, ""
         try:
             finished = run.work.paint(run)
-            state = State.DONE if finished else State.PAUSED
+            state = RunState.DONE if finished else RunState.PAUSED
         except Failure as failure:
             why = str(failure)
         except Exception as error:  # one run must not end the thread that paints all
             why = f"{type(error).__name__}: {limits.without_paths(str(error), run.folder)}"
         with self._changed:
             self._line.remove(run)
-            if state is State.PAUSED and run.request is Request.STOP:
-                state = State.STOPPED
+            if state is RunState.PAUSED and run.request is Wish.STOP:
+                state = RunState.STOPPED
             # Why a run is paused was noted when it was asked to.
-            run.state, run.why = state, run.why if state is State.PAUSED else why
-            run.request = Request.NOTHING
+            run.state, run.why = state, run.why if state is RunState.PAUSED else why
+            run.request = Wish.NOTHING
         if state in ENDED:
             run.work.close()
         return True
@@ -124,5 +124,5 @@ class Queue:
         with self._changed:
             self._closed = True
             for run in self._line:
-                run.request = Request.STOP
+                run.request = Wish.STOP
             self._changed.notify_all()

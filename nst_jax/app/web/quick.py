@@ -15,7 +15,9 @@ from nst_jax.app.instant.painting import paint_rows, written_with
 from nst_jax.app.web.limits import without_paths
 from nst_jax.app.web.settings import instant_job_of
 from nst_jax.app.writing import write_picture
-from nst_jax.feed_forward import given_styles, instant_painter, style_names
+from nst_jax.feed_forward import given_styles, style_names
+from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precision
+from nst_jax.vgg.precision import Precision
 
 TILE = 144  # px, longer side of a picture in the gallery
 
@@ -41,6 +43,7 @@ class QuickPainter:
     def __init__(self) -> None:
         """Make a painter; the networks are read when they are first needed."""
         self._lock = threading.Lock()
+        self._painters: dict[Precision, InstantPainter] = {}
 
     def paint(
         self, words: Sequence[str], folder: Path, output: Path, wanted: Callable[[], bool]
@@ -73,7 +76,7 @@ class QuickPainter:
         """Write a JPEG with a photo in the 26 styles, side by side in one row, in their order."""
         with self._lock:
             content = given_styles.resized_content(images.load(photo, argument="photo"), TILE)
-            painter = self._painter(instant_painter.chosen_precision("auto"))
+            painter = self._painter(chosen_precision("auto"))
             requests = [
                 painter.request(content, given_styles.parsed_style("style", name, None, None))
                 for name in style_names.NAMES
@@ -81,7 +84,9 @@ class QuickPainter:
             row = np.concatenate([np.asarray(one) for one in painter.paint(requests)], axis=1)
             write_picture(output, row)
 
-    @staticmethod
-    def _painter(precision: instant_painter.Precision) -> instant_painter.InstantPainter:
-        kept = programs.instant_kept_in(cache.programs_folder(), lambda line: None)
-        return instant_painter.InstantPainter(precision=precision, programs=kept)
+    def _painter(self, precision: Precision) -> InstantPainter:
+        """Return the painter of a precision, always the same, which has loaded its programs."""
+        if precision not in self._painters:
+            kept = programs.instant_kept_in(cache.programs_folder(), lambda line: None)
+            self._painters[precision] = InstantPainter(precision=precision, programs=kept)
+        return self._painters[precision]

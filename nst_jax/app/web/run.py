@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from nst_jax.app.web import limits
 
 
-class State(StrEnum):
+class RunState(StrEnum):
     """Where a run is on its way."""
 
     WAITING = "waiting"  # for its turn on the device
@@ -21,10 +21,10 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-ENDED = (State.STOPPED, State.DONE, State.FAILED)
+ENDED = (RunState.STOPPED, RunState.DONE, RunState.FAILED)
 
 
-class Request(StrEnum):
+class Wish(StrEnum):
     """What a visitor asks of a run that is painting; it is heard at its next picture."""
 
     NOTHING = ""
@@ -47,7 +47,7 @@ class Progress(NamedTuple):
     left: str = ""  # the time left, in words
 
 
-class Kept(NamedTuple):
+class RunPicture(NamedTuple):
     """A picture of a run in a file."""
 
     step: int
@@ -92,23 +92,23 @@ class Run:
     folder: Path
     watched: Callable[[], bool] = lambda: True
     keep: bool = False
-    state: State = State.WAITING
+    state: RunState = RunState.WAITING
     why: str = ""
-    request: Request = Request.NOTHING
+    request: Wish = Wish.NOTHING
     progress: Progress = Progress()
-    kept: list[Kept] = field(default_factory=list)
+    kept: list[RunPicture] = field(default_factory=list)
     begun: float = field(default_factory=time.time)
 
     def add_picture(self, step: int, path: Path) -> None:
         """Keep a picture; if there are too many, every second one between first and last goes."""
-        self.kept = [one for one in self.kept if one.step != step] + [Kept(step, path)]
+        self.kept = [one for one in self.kept if one.step != step] + [RunPicture(step, path)]
         if len(self.kept) > limits.MOST_SNAPSHOTS:
             gone = self.kept[1:-1:2]
             self.kept = [one for one in self.kept if one not in gone]
             for one in gone:
                 one.path.unlink(missing_ok=True)
 
-    def picture(self, step: int | None = None) -> Kept | None:
+    def picture(self, step: int | None = None) -> RunPicture | None:
         """Return the picture after so many updates, or the last one; None if there is none."""
         kept = self.kept
         if step is None:

@@ -31,7 +31,7 @@ ANSWER_HEADERS = {
 }
 
 
-class Refusal(NamedTuple):
+class RefusedRequest(NamedTuple):
     """Why a request is not served."""
 
     status: int
@@ -55,7 +55,7 @@ class Guard:
 
     def refusal(
         self, method: str, path: str, headers: Mapping[str, str], shown: str
-    ) -> Refusal | None:
+    ) -> RefusedRequest | None:
         """Return why a request is refused, or None.
 
         Args:
@@ -66,19 +66,21 @@ class Guard:
         """
         host = headers.get("host", "")
         if not self._is_own(host):
-            return Refusal(
+            return RefusedRequest(
                 421, "this address is not that of the page; open the one that was printed"
             )
         origin = headers.get("origin")
         if origin is not None and origin.lower() != f"http://{host.lower()}":
-            return Refusal(403, "requests of other pages are not served")
+            return RefusedRequest(403, "requests of other pages are not served")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             # A link on another page may open this one, but nothing else of it.
             opens = method == "GET" and path == "/" and headers.get("sec-fetch-mode") == "navigate"
             if not (opens and headers.get("sec-fetch-dest") == "document"):
-                return Refusal(403, "requests of other pages are not served")
+                return RefusedRequest(403, "requests of other pages are not served")
         if self.token and not hmac.compare_digest(shown.encode(), self.token.encode()):
-            return Refusal(401, "the token is missing or wrong; open the address that was printed")
+            return RefusedRequest(
+                401, "the token is missing or wrong; open the address that was printed"
+            )
         return None
 
     def _is_own(self, host: str) -> bool:

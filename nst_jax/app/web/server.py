@@ -26,7 +26,7 @@ from nst_jax import __version__, images, recipes
 from nst_jax.app.web import archive, limits, settings
 from nst_jax.app.web.queue import Queue
 from nst_jax.app.web.quick import QuickPainter, Superseded
-from nst_jax.app.web.run import Kept, Run
+from nst_jax.app.web.run import Run, RunPicture
 from nst_jax.app.web.security import ANSWER_HEADERS, Guard
 from nst_jax.app.web.uploads import too_large
 from nst_jax.app.web.visitors import MakeWork, Visitor, Visitors
@@ -288,7 +288,7 @@ class Server:
     async def instant(self, request: Request, visitor: Visitor) -> Response:
         """Paint a picture by a single pass; of several requests of a visitor, the newest counts."""
         given = await _json(request)
-        chosen = settings.settings_from(given.get("settings"), visitor.uploads.known)
+        chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)
         words = settings.instant_words(chosen)
         visitor.asked += 1
         number = visitor.asked
@@ -379,7 +379,7 @@ class Server:
             raise ValueError("run: there is none; begin one")
         return visitor.run
 
-    def _kept(self, request: Request, visitor: Visitor) -> tuple[Run, Kept]:
+    def _kept(self, request: Request, visitor: Visitor) -> tuple[Run, RunPicture]:
         """Return the run that a request names, and its picture."""
         run = visitor.run
         kept = None if run is None else run.picture(request.path_params["step"])
@@ -404,7 +404,8 @@ async def _body(request: Request, most: int, too_much: str) -> bytes:
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > most:
         raise ValueError(too_much)
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     stream = request.stream()
     try:
         while True:

@@ -79,7 +79,7 @@ class Settings:
 # --- Reading what the page sends ------------------------------------------------------------------
 
 
-def settings_from(given: Any, known: Collection[str]) -> Settings:
+def settings_in(given: Any, known: Collection[str]) -> Settings:
     """Return the settings in JSON that the page sent.
 
     Args:
@@ -276,14 +276,14 @@ def frame_name(step: int) -> str:
 
 @click.command(cls=parsing.Command)
 @painting.stylize
-def stylize(**chosen: Any) -> dict[str, Any]:
+def _stylize(**chosen: Any) -> dict[str, Any]:
     """Return the options of `stylize`, as parsed."""
     return chosen
 
 
 @click.command(cls=parsing.Command)
 @feed_forward.instant
-def instant(**chosen: Any) -> dict[str, Any]:
+def _instant(**chosen: Any) -> dict[str, Any]:
     """Return the options of `instant`, as parsed."""
     return chosen
 
@@ -313,7 +313,7 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
     Raises:
       ValueError: as the command itself would refuse it.
     """
-    chosen = _parsed(stylize, words[1:], folder)
+    chosen = _parsed(_stylize, words[1:], folder)
     if chosen["init"] is not None:
         chosen["init"] = str(folder / chosen["init"])
     chosen["regions"] = tuple(
@@ -333,6 +333,6 @@ def instant_job_of(words: Sequence[str], folder: Path) -> InstantJob:
     Raises:
       ValueError: as the command itself would refuse it.
     """
-    chosen = _parsed(instant, words[1:], folder)
+    chosen = _parsed(_instant, words[1:], folder)
     content, styles = chosen.pop("content"), chosen.pop("style")
     return single_job(content, styles, chosen)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from nst_jax.app.web import limits, settings
 from nst_jax.app.web.queue import Queue
 from nst_jax.app.web.quick import QuickPicture
-from nst_jax.app.web.run import ENDED, Run, State, Work
+from nst_jax.app.web.run import ENDED, Run, RunState, Work
 from nst_jax.app.web.uploads import Uploads
 
 # Makes the work of a command line whose files are in a folder.
@@ -79,7 +79,7 @@ class Visitor:
         Raises:
           ValueError: in one sentence, for settings that cannot be painted.
         """
-        chosen = settings.settings_from(given, self.uploads.known)
+        chosen = settings.settings_in(given, self.uploads.known)
         words = settings.stylize_words(chosen)
         with self._beginning:
             self.clear()
@@ -136,7 +136,7 @@ def run_status(run: Run, queue: Queue) -> dict[str, Any]:
     progress, kept = run.progress, run.kept
     return {
         "id": run.folder.name,
-        "state": "pausing" if run.state is State.PAINTING and run.request else run.state.value,
+        "state": "pausing" if run.state is RunState.PAINTING and run.request else run.state.value,
         "place": queue.place(run),
         "why": run.why,
         "keep": run.keep,

@@ -532,7 +532,7 @@ function dab(x, y, from = null) {
   pen.lineWidth = brushSize();
   pen.beginPath();
   pen.moveTo((from?.x ?? x) * canvas.width, (from?.y ?? y) * canvas.height);
-  pen.lineTo(x * canvas.width, y * canvas.height);
+  pen.lineTo(x * canvas.width + (from ? 0 : 0.01), y * canvas.height); // a line of no length leaves no dot
   pen.stroke();
 }
 const brushSize = () => Number($("brush-size").value) * Math.max(canvas.width, canvas.height) / 1000;
@@ -681,6 +681,7 @@ function fill() {
   }
 }
 
+$("after").onload = () => $("frame").style.setProperty("--ratio", $("after").naturalWidth / $("after").naturalHeight);
 $("show-instant").onclick = () => show("instant");
 $("show-run").onclick = () => show("run");
 $("compare").oninput = render;

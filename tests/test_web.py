@@ -1,0 +1,514 @@
+"""The page of `nst-jax web`, without HTTP: settings, queue, uploads, visitors, the command it shows."""
+
+import io
+import shlex
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nst_jax import images
+from nst_jax.app import cli
+from nst_jax.app.web import archive, limits, settings
+from nst_jax.app.web.painting import PictureWork
+from nst_jax.app.web.queue import Queue
+from nst_jax.app.web.quick import QuickPainter, Superseded
+from nst_jax.app.web.run import Failure, Progress, Run, RunState, Wish
+from nst_jax.app.web.security import Guard
+from nst_jax.app.web.uploads import Uploads
+from nst_jax.app.web.visitors import Visitor, Visitors
+from tests import shell, small
+
+SIDE = 48
+
+
+def png(height=40, width=60, seed=0, mode="RGB"):
+    """Return the bytes of a PNG of smooth noise."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
+    picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    picture.convert(mode).save(file, "PNG")
+    return file.getvalue()
+
+
+def mask(height=40, width=60):
+    """Return the bytes of a mask whose left half is inside."""
+    inside = np.zeros((height, width), np.uint8)
+    inside[:, : width // 2] = 255
+    file = io.BytesIO()
+    Image.fromarray(inside).save(file, "PNG")
+    return file.getvalue()
+
+
+# --- Settings and command lines -------------------------------------------------------------------
+
+KNOWN = ("photo.jpg", "a.jpg", "b.jpg", "mask_keep.png", "mask_1.png", "start_9.png")
+
+
+def test_all_settings_become_words_that_the_command_reads():
+    chosen = settings.settings_in(
+        {
+            "photo": "photo.jpg",
+            "styles": [["a.jpg", 0.75], ["b.jpg", 0.25]],
+            "recipe": "gram",
+            "quality": "draft",
+            "steps": 7,
+            "strength": 0.6,
+            "size": 96,
+            "colors": "content",
+            "realism": 0.5,
+            "style_scale": 1.5,
+            "init": "start_9.png",
+            "protect": ["mask_keep.png", 0.5],
+            "regions": [["mask_1.png", "b.jpg"]],
+        },
+        KNOWN,
+    )
+    assert settings.command_line(settings.stylize_words(chosen)) == (
+        "nst-jax stylize photo.jpg a.jpg:0.75 b.jpg:0.25 --recipe gram --quality draft --steps 7 "
+        "--strength 0.6 --size 96 --colors content --realism 0.5 --style-scale 1.5 "
+        "--init start_9.png --protect mask_keep.png:0.5 --region mask_1.png:b.jpg -o picture.png"
+    )
+    assert chosen.files == [
+        "photo.jpg",
+        "a.jpg",
+        "b.jpg",
+        "mask_1.png",
+        "start_9.png",
+        "mask_keep.png",
+    ]
+
+
+def test_what_the_recipe_decides_is_left_out():
+    given = {
+        "photo": "photo.jpg",
+        "styles": [["a.jpg", 1]],
+        "strength": 0.5,
+        "quality": "",
+        "size": None,
+    }
+    words = settings.stylize_words(settings.settings_in(given, KNOWN))
+    assert words == ["stylize", "photo.jpg", "a.jpg", "-o", "picture.png"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"photo": "other.jpg"}, "photo: this picture is no longer here"),
+        ({"photo": None}, "photo: is missing"),
+        ({"photo": ["a.jpg"]}, "photo: this picture"),
+        ({"styles": []}, "styles: is missing"),
+        ({"styles": [["a.jpg", 0]]}, "all shares are 0"),
+        ({"styles": [["a.jpg", 2]]}, "from 0 to 1"),
+        ({"styles": [["a.jpg", float("nan")]]}, "from 0 to 1"),
+        ({"styles": [["a.jpg", 1]] * 2}, "chosen twice"),
+        ({"styles": [["a.jpg", 1], ["waves", 1]]}, "cannot be mixed"),
+        ({"styles": [["a.jpg"]]}, "pairs"),
+        ({"styles": "a.jpg"}, "pairs"),
+        ({"size": 5000}, "size: expected a whole number from 32 to 2048|size: expected a number"),
+        ({"size": True}, "size: expected"),
+        ({"steps": 1.5}, "whole number"),
+        ({"recipe": "--help"}, "recipe: expected one of"),
+        ({"colors": {"a": 1}}, "colors: expected one of"),
+        ({"protect": ["nowhere.png", 1]}, "protect: this picture"),
+        ({"regions": [["mask_1.png", "/etc/passwd"]]}, "regions: this picture"),
+        ({"weights": "x"}, "there is no setting 'weights'"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_one_sentence(change, words):
+    given = {"photo": "photo.jpg", "styles": [["a.jpg", 1]]} | change
+    with pytest.raises(ValueError, match=words) as caught:
+        settings.settings_in(given, KNOWN)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gallery_style_is_only_painted_by_a_single_pass():
+    chosen = settings.settings_in({"photo": "photo.jpg", "styles": [["waves", 1]]}, KNOWN)
+    assert settings.instant_words(chosen) == ["instant", "photo.jpg", "waves", "-o", "picture.png"]
+    with pytest.raises(ValueError, match="in a moment only"):
+        settings.stylize_words(chosen)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("-rf.png", "rf.png"),
+        ("C:\\photos\\cat.PNG", "cat.png"),
+        ("..", "picture.png"),
+        ("a b;rm.jpg", "a_b_rm.jpg"),
+        ("été.webp", "t.webp"),
+        ("x" * 300 + ".png", "x" * 60 + ".png"),
+        ("net.h5", "net_h5.png"),
+        ("waves", "waves.png"),
+    ],
+)
+def test_names_of_uploads_are_safe_on_a_command_line(name, expected):
+    assert limits.safe_name(name) == expected
+
+
+# --- The queue ------------------------------------------------------------------------------------
+
+
+class Steps:
+    """Work of some steps that does what its test asks after each."""
+
+    def __init__(self, count=3, after=lambda run, step: None):
+        self.count, self.after, self.done, self.closed = count, after, 0, False
+
+    def paint(self, run):
+        while self.done < self.count:
+            self.done += 1
+            run.progress = Progress(step=self.done, total=self.count)
+            self.after(run, self.done)
+            if run.request is not Wish.NOTHING and self.done < self.count:
+                return False
+        return True
+
+    def close(self):
+        self.closed = True
+
+
+def made(tmp_path, work=None, **options):
+    return Run(work or Steps(), ["stylize"], tmp_path, **options)
+
+
+def test_runs_are_painted_in_their_order_and_know_their_places(tmp_path):
+    queue, places = Queue(), []
+    first = made(
+        tmp_path, Steps(1, lambda run, step: places.append([queue.place(r) for r in runs]))
+    )
+    runs = [first, made(tmp_path), made(tmp_path)]
+    for run in runs:
+        queue.add(run)
+    assert [queue.place(run) for run in runs] == [0, 1, 2]
+    assert queue.paint_next() and places == [[0, 1, 2]]
+    assert first.state is RunState.DONE and first.work.closed
+    assert [queue.place(run) for run in runs] == [None, 0, 1]
+    assert queue.paint_next() and queue.paint_next() and not queue.paint_next()
+    assert [run.state for run in runs] == [RunState.DONE] * 3
+
+
+def test_a_paused_run_frees_the_device_and_goes_on_behind_the_others(tmp_path):
+    queue = Queue()
+    run = made(tmp_path, Steps(3, lambda run, step: queue.pause(run) if step == 1 else None))
+    other = made(tmp_path)
+    queue.add(run)
+    queue.add(other)
+    assert queue.paint_next()
+    assert run.state is RunState.PAUSED and run.work.done == 1 and not run.work.closed
+    queue.go_on(run)
+    assert [queue.place(other), queue.place(run)] == [0, 1]
+    assert queue.paint_next() and queue.paint_next()
+    assert run.state is RunState.DONE and run.work.done == 3
+
+
+def test_a_run_is_stopped_wherever_it_is(tmp_path):
+    queue = Queue()
+    painting = made(tmp_path, Steps(3, lambda run, step: queue.stop(run)))
+    waiting = made(tmp_path)
+    queue.add(painting)
+    queue.add(waiting)
+    queue.stop(waiting)
+    assert waiting.state is RunState.STOPPED and queue.place(waiting) is None
+    assert queue.paint_next() and painting.state is RunState.STOPPED and painting.work.closed
+    queue.go_on(painting)  # ended runs stay ended
+    queue.pause(painting)
+    assert painting.state is RunState.STOPPED and not queue.paint_next()
+
+
+def test_a_failure_ends_one_run_only(tmp_path):
+    def fail(error):
+        def after(run, step):
+            raise error
+
+        return after
+
+    queue = Queue()
+    foreseen = made(tmp_path, Steps(1, fail(Failure("nothing was painted"))))
+    bug = made(tmp_path, Steps(1, fail(RuntimeError(f"in {tmp_path}/photo.jpg"))))
+    last = made(tmp_path)
+    for run in (foreseen, bug, last):
+        queue.add(run)
+        queue.paint_next()
+    assert (foreseen.state, foreseen.why) == (RunState.FAILED, "nothing was painted")
+    assert (bug.state, bug.why) == (RunState.FAILED, "RuntimeError: in photo.jpg")
+    assert last.state is RunState.DONE
+
+
+def test_runs_that_nobody_looks_at_are_paused_unless_they_shall_be_kept(tmp_path):
+    queue, looking = Queue(), {"first": True}
+    run = made(tmp_path, watched=lambda: looking["first"])
+    kept = made(tmp_path, watched=lambda: False, keep=True)
+    queue.add(run)
+    queue.add(kept)
+    assert queue.pause_unwatched() == []
+    looking["first"] = False
+    assert queue.pause_unwatched() == [run]
+    assert run.state is RunState.PAUSED and run.why == "nobody was looking"
+    assert queue.place(kept) == 0
+
+
+def test_the_queue_is_bounded(tmp_path):
+    queue = Queue(most=2)
+    queue.add(made(tmp_path))
+    queue.add(made(tmp_path))
+    with pytest.raises(ValueError, match="2 runs are waiting"):
+        queue.add(made(tmp_path))
+
+
+def test_the_pictures_of_a_run_are_thinned_but_span_it(tmp_path):
+    run = made(tmp_path)
+    for step in range(200):
+        path = tmp_path / f"step_{step}.png"
+        path.touch()
+        run.add_picture(step, path)
+    steps = [one.step for one in run.kept]
+    assert len(steps) <= limits.MOST_SNAPSHOTS and steps[0] == 0 and steps[-1] == 199
+    assert {path.name for path in tmp_path.iterdir()} == {f"step_{step}.png" for step in steps}
+
+
+# --- Visitors -------------------------------------------------------------------------------------
+
+
+def test_visitors_are_bounded_watched_and_forgotten(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(limits, "MOST_VISITORS", 2)
+    visitors = Visitors(Queue(), lambda: now[0])
+    try:
+        secret, visitor = visitors.welcome()
+        visitor.came()
+        visitors.welcome()
+        with pytest.raises(ValueError, match="2 browsers"):
+            visitors.welcome()
+        now[0] = limits.UNWATCHED_SECONDS + 1
+        assert visitor.is_watching()
+        another, _ = visitors.welcome()  # in the place of the one without a page
+        visitor.left()
+        assert visitor.is_watching()  # it may be reloading
+        now[0] += limits.UNWATCHED_SECONDS + 1
+        assert not visitor.is_watching()
+        folder = visitor.folder
+        now[0] += limits.FORGOTTEN_SECONDS
+        visitors.tidy()
+        assert visitors.find(secret) is None and visitors.find(another) is None
+        assert not folder.exists() and visitors.find(None) is None
+    finally:
+        visitors.close()
+
+
+def test_a_new_run_ends_the_one_before(tmp_path):
+    queue, visitor = Queue(), Visitor(tmp_path)
+    visitor.uploads.add("photo.png", png())
+    visitor.uploads.add("a.png", png(seed=1), "painting")
+    given = {"photo": "photo.png", "styles": [["a.png", 1]]}
+    first = visitor.begin(given, queue, lambda words, folder: Steps(), keep=False)
+    second = visitor.begin(given, queue, lambda words, folder: Steps(), keep=True)
+    assert first.state is RunState.STOPPED and queue.place(second) == 0
+    visitor.clear()
+    assert not first.folder.exists() and (second.folder / "photo.png").exists()
+    status = visitor.status(queue)
+    assert status["run"]["state"] == "waiting" and status["run"]["keep"]
+    assert str(tmp_path) not in str(status)
+
+
+def test_a_run_that_the_command_would_refuse_is_refused_without_paths(tmp_path):
+    visitor = Visitor(tmp_path)
+    visitor.uploads.add("photo.png", png())
+    visitor.uploads.add("a.png", png(seed=1), "painting")
+    visitor.uploads.add("mask_keep.png", mask(60, 40), "mask")
+    given = {"photo": "photo.png", "styles": [["a.png", 1]], "protect": ["mask_keep.png", 1]}
+    with pytest.raises(ValueError, match="other proportions") as caught:
+        visitor.begin(given, Queue(), PictureWork.of, keep=False)
+    assert str(tmp_path) not in str(caught.value) and "\n" not in str(caught.value)
+    assert visitor.run is None and not list(tmp_path.glob("run_*"))
+
+
+# --- Uploads --------------------------------------------------------------------------------------
+
+
+def malformed():
+    """Yield 50 and more files that are no pictures, with names."""
+    good = {"png": png(), "jpg": None, "gif": None, "webp": None, "tiff": None, "bmp": None}
+    for kind in good:
+        file = io.BytesIO()
+        Image.open(io.BytesIO(png())).save(
+            file, {"jpg": "JPEG", "tiff": "TIFF"}.get(kind, kind.upper())
+        )
+        good[kind] = file.getvalue()
+    for kind, data in good.items():
+        for share in (0.02, 0.1, 0.3, 0.5, 0.8):
+            yield f"cut_{share}.{kind}", data[: max(3, int(len(data) * share))]
+        yield f"headless.{kind}", data[4:]
+    rng = np.random.default_rng(1)
+    for number in range(6):
+        yield f"noise_{number}.png", rng.bytes(10 ** (number % 4 + 1))
+    bomb = png()[:8] + b"".join(
+        len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+        for kind, body in [
+            (b"IHDR", (60000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"),
+            (b"IDAT", zlib.compress(b"")),
+            (b"IEND", b""),
+        ]
+    )
+    yield "bomb.png", bomb
+    yield "empty.png", b""
+    yield "page.html", b"<!doctype html><script>alert(1)</script>"
+    yield "picture.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"
+    yield "program", b"\x7fELF" + bytes(100)
+    yield "archive.zip", b"PK\x03\x04" + bytes(100)
+    yield "text.txt", b"a photo, honestly"
+    yield "postscript.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n"
+    yield "../../etc/passwd", b"root:x:0:0"
+    yield "network.h5", b"\x89HDF\r\n\x1a\n" + bytes(100)
+
+
+def test_malformed_uploads_give_one_sentence_each_and_leave_nothing(tmp_path):
+    uploads, count = Uploads(tmp_path), 0
+    for name, data in malformed():
+        with pytest.raises(ValueError) as caught:
+            uploads.add(name, data)
+        text = str(caught.value)
+        assert text and "\n" not in text and str(tmp_path) not in text, (name, text)
+        assert "Traceback" not in text and len(text) < 400, (name, text)
+        count += 1
+    assert count >= 50
+    assert not uploads.known and not list(tmp_path.iterdir())
+
+
+def test_uploads_are_bounded_and_a_mask_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "MOST_PICTURES", 2)
+    monkeypatch.setattr(limits, "MOST_BYTES", 5000)
+    uploads = Uploads(tmp_path)
+    first = uploads.add("mask_keep.png", mask(), "mask")
+    second = uploads.add("mask_keep.png", mask(20, 30), "mask")
+    assert second.name == first.name and second.shape == (20, 30) and second.version > first.version
+    with pytest.raises(ValueError, match="no picture|not a picture"):
+        uploads.add("mask_keep.png", b"not a picture", "mask")
+    assert images.load(tmp_path / "mask_keep.png").shape == (20, 30, 3)  # the good one stays
+    uploads.add("photo.png", png(8, 8))
+    with pytest.raises(ValueError, match="which is the most"):
+        uploads.add("another.png", png(8, 8))
+    uploads.remove("photo.png")
+    with pytest.raises(ValueError, match="larger than"):
+        uploads.add("another.png", bytes(6000))
+    with pytest.raises(ValueError, match="no sample"):
+        uploads.add_sample("../secret")
+    with pytest.raises(ValueError, match="role"):
+        uploads.add("another.png", png(8, 8), "king")
+
+
+# --- Security -------------------------------------------------------------------------------------
+
+NAVIGATION = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+BY_NAME = {"host": "localhost:8317", "origin": "http://localhost:8317"}
+LOCAL = Guard("127.0.0.1", 8317)
+OPEN = Guard("0.0.0.0", 8317, "secret")
+OWN = {"host": "127.0.0.1:8317"}
+
+
+@pytest.mark.parametrize(
+    ("guard", "method", "path", "headers", "token", "status"),
+    [
+        (LOCAL, "GET", "/", OWN, "", None),
+        (LOCAL, "POST", "/run", BY_NAME, "", None),
+        (LOCAL, "GET", "/", {"host": "[::1]:8317"}, "", None),
+        (LOCAL, "GET", "/", {"host": "evil.example:8317"}, "", 421),
+        (LOCAL, "GET", "/", {"host": "127.0.0.1:9999"}, "", 421),
+        (LOCAL, "GET", "/", {"host": "192.168.1.5:8317"}, "", 421),
+        (LOCAL, "GET", "/", {}, "", 421),
+        (LOCAL, "POST", "/run", OWN | {"origin": "http://evil.example"}, "", 403),
+        (LOCAL, "POST", "/run", OWN | {"origin": "null"}, "", 403),
+        (LOCAL, "POST", "/run", OWN | {"origin": "http://localhost:8317"}, "", 403),
+        (LOCAL, "GET", "/events", OWN | {"sec-fetch-site": "cross-site"}, "", 403),
+        (LOCAL, "GET", "/events", OWN | {"sec-fetch-site": "same-site"}, "", 403),
+        (LOCAL, "GET", "/events", OWN | {"sec-fetch-site": "same-origin"}, "", None),
+        (LOCAL, "GET", "/", OWN | NAVIGATION | {"sec-fetch-dest": "document"}, "", None),
+        (LOCAL, "GET", "/", OWN | NAVIGATION | {"sec-fetch-dest": "iframe"}, "", 403),
+        (OPEN, "GET", "/", {"host": "192.168.1.5:8317"}, "secret", None),
+        (OPEN, "GET", "/", {"host": "192.168.1.5:8317"}, "", 401),
+        (OPEN, "GET", "/", {"host": "192.168.1.5:8317"}, "sécret", 401),
+        (OPEN, "GET", "/", {"host": "evil.example:8317"}, "secret", 421),
+    ],
+)  # fmt: skip
+def test_only_requests_of_the_page_itself_are_served(guard, method, path, headers, token, status):
+    refused = guard.refusal(method, path, headers, token)
+    assert (refused and refused.status) == status
+
+
+# --- The picture of the command line --------------------------------------------------------------
+
+
+def test_a_run_paused_on_the_page_is_bit_for_bit_that_of_its_command(tmp_path, monkeypatch, capsys):
+    words_of = settings.stylize_words
+    monkeypatch.setattr(settings, "stylize_words", lambda c: [*words_of(c), *small.SHALLOW_FLAGS])
+    queue, visitor = Queue(), Visitor(tmp_path)
+    visitor.uploads.add("my photo.png", png())
+    visitor.uploads.add("a.png", png(seed=1), "painting")
+    visitor.uploads.add("b.png", png(50, 40, seed=2), "painting")
+    visitor.uploads.add("mask_keep.png", mask(), "mask")
+    given = {
+        "photo": "my_photo.png",
+        "styles": [["a.png", 0.7], ["b.png", 0.3]],
+        "size": SIDE,
+        "steps": 4,
+        "protect": ["mask_keep.png", 0.5],
+    }
+    run = visitor.begin(given, queue, PictureWork.of, keep=False)
+    add, paused = run.add_picture, []
+
+    def add_and_pause(step, path):
+        add(step, path)
+        if step >= 1 and not paused:
+            paused.append(step)
+            queue.pause(run)
+
+    run.add_picture = add_and_pause
+    assert queue.paint_next()
+    assert run.state is RunState.PAUSED and run.progress.step == paused[0] < 4
+    queue.go_on(run)
+    assert queue.paint_next() and run.state is RunState.DONE, run.why
+    assert (
+        run.progress.step == run.progress.total == 4
+        and abs(sum(run.progress.shares.values()) - 1) < 1e-5
+    )
+
+    # As a visitor does it: the archive unpacked elsewhere, and its command typed there.
+    elsewhere = tmp_path / "elsewhere"
+    zipfile.ZipFile(io.BytesIO(archive.archive_of(run, run.picture()))).extractall(elsewhere)
+    monkeypatch.chdir(elsewhere)
+    said = archive.command_of(run, paused[0])
+    assert said["command"].startswith("nst-jax stylize my_photo.png a.png:0.7 b.png:0.3")
+    assert cli.main([*shlex.split(said["command"])[1:], "--quiet", "--no-cache"]) == 0, (
+        capsys.readouterr()
+    )
+    assert (shell.pixels("picture.png") == shell.pixels("painted_after_4.png")).all()
+    frame = shell.pixels(settings.frame_name(paused[0]))
+    assert (frame == shell.pixels(run.picture(paused[0]).path)).all()
+    assert archive.command_of(run)["command"] in (elsewhere / "command.sh").read_text()
+    assert images.read_metadata(run.picture().path)["finished"]
+    # A later run may start from an earlier picture.
+    assert visitor.start_from(paused[0]) == f"start_{paused[0]}.png"
+
+
+def test_an_instant_picture_is_bit_for_bit_that_of_its_command(tmp_path, monkeypatch):
+    uploads, painter = Uploads(tmp_path), QuickPainter()
+    uploads.add("photo.png", png())
+    chosen = settings.settings_in(
+        {"photo": "photo.png", "styles": [["waves", 0.5], ["mosaic", 0.5]], "size": SIDE},
+        uploads.known,
+    )
+    words = settings.instant_words(chosen)
+    with pytest.raises(Superseded):
+        painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: False)
+    painted = painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
+    monkeypatch.chdir(tmp_path)
+    typed = shlex.split(settings.command_line(painted.words))[1:]
+    assert cli.main([*typed, "--quiet", "--no-cache"]) == 0
+    assert (shell.pixels("picture.png") == shell.pixels("instant.png")).all()
+
+
+def test_the_missing_extra_is_one_line(capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "starlette", None)
+    shell.refused(shell.caller(capsys, "web")("--no-browser"), "pip install 'nst-jax[web]'")

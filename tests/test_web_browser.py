@@ -1,0 +1,221 @@
+"""The page in Chromium, as a visitor uses it; needs the extra `web`, Playwright and Chromium."""
+
+import os
+import re
+import socket
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("starlette")
+playwright = pytest.importorskip("playwright.sync_api")
+
+from nst_jax import images
+from nst_jax.app.web import command, settings
+from nst_jax.app.web.security import Guard
+from tests import browser, small
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browser.chromium() is None, reason="Chromium is not installed"),
+]
+SECONDS = 240  # after which a test that waits fails
+DESKTOP, PHONE = {"width": 1360, "height": 860}, {"width": 390, "height": 844}
+SHOTS = os.environ.get("NST_JAX_SCREENSHOTS")  # a folder, to look at the page with one's own eyes
+
+
+def until(condition):
+    end = time.monotonic() + SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+    return found
+
+
+def shot(page, name):
+    if SHOTS:
+        page.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)
+
+
+@pytest.fixture(scope="module")
+def address():
+    words_of = settings.stylize_words
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(settings, "stylize_words", lambda c: [*words_of(c), *small.SHALLOW_FLAGS])
+        yield from served()
+
+
+def served():
+    listening, running = socket.create_server(("127.0.0.1", 0)), []
+    guard = Guard("127.0.0.1", listening.getsockname()[1])
+    thread = threading.Thread(
+        target=command.serve, args=(guard, listening, running.append), daemon=True
+    )
+    thread.start()
+    until(lambda: running and running[0].started)
+    yield command.address_of(guard)
+    running[0].should_exit = True
+    thread.join(SECONDS)
+    listening.close()
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with playwright.sync_playwright() as tool:
+        found = tool.chromium.launch(
+            executable_path=browser.chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(chromium, address):
+    """Return a function that opens the page in a browser of its own."""
+    contexts, errors = [], []
+
+    def opened(size=DESKTOP):
+        context = chromium.new_context(viewport=size, accept_downloads=True)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        until(lambda: page.locator("#paintings [aria-pressed=true]").count())
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def small_sketch(page, steps):
+    """Choose the least work: 128 px and few updates."""
+    page.select_option("#size", "128")
+    page.locator("#choices details summary").click()
+    page.fill("#steps", str(steps))
+
+
+def said(page, *words):
+    """Wait until the line below the picture has one of these words; fail on an error message."""
+
+    def found():
+        assert not page.is_visible("#problem"), page.inner_text("#problem")
+        return any(word in page.inner_text("#said") for word in words)
+
+    until(found)
+
+
+def test_a_visitor_uploads_masks_paints_stops_downloads_and_reloads(visit, tmp_path):
+    photo = tmp_path / "my photo.png"
+    images.save(photo, small.picture("chelsea", 64, 96))
+    page = visit()
+    small_sketch(page, 400)
+    page.set_input_files("#photos input[type=file]", photo)
+    until(lambda: page.locator("#photos [data-name='my_photo.png'][aria-pressed=true]").count())
+    said(page, "Instant picture")
+    shot(page, "1_instant")
+
+    # Brush over a part by the mouse, and by keys.
+    page.click("#parts [data-mask='mask_keep.png']")
+    box = page.locator("#brush").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.5, steps=5)
+    page.mouse.up()
+    page.focus("#brush")
+    for key in ("ArrowDown", "ArrowDown", "Space"):
+        page.keyboard.press(key)
+    shot(page, "2_brush")
+    page.click("#brush-done")
+    until(lambda: "Change" in page.inner_text("#parts [data-mask='mask_keep.png']"))
+
+    page.click("#paint")
+    until(lambda: page.is_enabled("#show-run") and "of 400 updates" in page.inner_text("#said"))
+    shot(page, "3_painting")
+    run = page.locator("#after").get_attribute("data-source").split("/")[2]
+    page.click("#pause")
+    said(page, "Paused")
+    page.reload()
+    said(page, "Paused")
+    assert page.locator("#after").get_attribute("data-source").split("/")[2] == run
+    page.click("#go-on")
+    said(page, "Measuring", "of 400 updates", "Preparing", "turn")
+    page.click("#stop")
+    said(page, "Stopped")
+
+    command_line = until(lambda: page.text_content("#command"))
+    assert command_line.startswith(
+        "nst-jax stylize my_photo.png starry_night.jpg --steps 400 --size 128"
+    )
+    assert "--protect mask_keep.png" in command_line and "--frames frames" in command_line
+    with page.expect_download() as download:
+        page.click("#download")
+    painted = tmp_path / "painted.png"
+    download.value.save_as(painted)
+    facts = images.read_metadata(painted)
+    assert not facts["finished"] and facts["steps_done"] >= 1
+    assert {"content", "style", "protect"} <= facts["inputs"].keys()
+    with page.expect_download() as download:
+        page.click("#archive")
+    names = zipfile.ZipFile(download.value.path()).namelist()
+    assert {"my_photo.png", "starry_night.jpg", "mask_keep.png", "command.sh"} <= set(names)
+
+    # Back to an earlier picture, from which the next run starts.
+    page.locator("#earlier").focus()
+    page.keyboard.press("Home")
+    assert page.inner_text("#earlier-said") == "After 0 updates"
+    page.click("#undo")
+    until(lambda: page.inner_text("#paint") == "Paint on from here")
+    page.locator("#compare").focus()
+    page.keyboard.press("End")
+    assert page.is_visible("#before")
+    shot(page, "4_stopped")
+
+
+def test_two_visitors_wait_for_each_other_also_on_a_phone(visit):
+    first, second = visit(), visit(PHONE)
+    for page in (first, second):
+        small_sketch(page, 300)
+    first.click("#paint")
+    until(lambda: first.is_visible("#stop"))
+    second.click("#paint")
+    said(second, "1 painting is before yours")
+    shot(second, "5_phone")
+    first.click("#stop")
+    said(first, "Stopped")
+    until(lambda: "before yours" not in second.inner_text("#said"))
+    second.click("#stop")
+    said(second, "Stopped")
+    width = second.evaluate_handle("document.documentElement").get_property("scrollWidth")
+    assert width.json_value() <= PHONE["width"]  # nothing is wider than the screen
+    for control in second.locator("input:visible, select:visible, button:visible").all():
+        assert named(control), control.get_attribute("id")
+
+
+def named(control):
+    """Return the accessible name of a control, as a screen reader would say it."""
+    found = re.search(r'- \w+ "([^"]+)"', control.aria_snapshot())
+    return found and found[1]
+
+
+def test_the_gallery_shows_the_photo_in_all_styles_and_mixes_some(visit):
+    page = visit()
+    page.select_option("#size", "128")
+    page.click("#of-gallery")
+    until(lambda: page.locator("#gallery .tile").count() == 26)
+    until(lambda: page.locator("#gallery .tile").last.get_attribute("style"))
+    page.click("#gallery [data-name='mosaic']")
+    until(lambda: "mosaic" in (page.text_content("#command") or ""))
+    assert page.locator("#shares input[type=range]").count() == 2
+    assert page.is_disabled("#paint")
+    shot(page, "6_gallery")
+
+
+def test_the_picture_of_the_documents_is_small():
+    assert (Path(__file__).parents[1] / "docs" / "web.jpg").stat().st_size < 150_000
