@@ -321,13 +321,9 @@ def previewed(monkeypatch, plan, styles, given=None):
         paint=lambda requests: [1 - requests[0]],
     )
     monkeypatch.setattr(preview.instant_painter, "InstantPainter", lambda **_: painter)
-    job = SimpleNamespace(
-        plan=plan,
-        content=images.read("photo.png"),
-        styles=[images.read(style) for style in styles],
-        given=given,
-    )
-    return preview._painted(job, SimpleNamespace(say=print))
+    content, read = images.read("photo.png"), [images.read(style) for style in styles]
+    shape = plan.scales[-1].shape
+    return preview._painted(content, read, plan.recipe, shape, given, SimpleNamespace(say=print))
 
 
 def test_a_preview_has_the_palette_of_the_styles_that_are_blended(

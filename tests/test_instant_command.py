@@ -3,6 +3,8 @@
 import json
 import os
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 import nst_jax as nst
 from nst_jax import feed_forward, images
 from nst_jax.app import cli, preview, programs
+from nst_jax.app.outputs import Outputs
 from nst_jax.feed_forward import given_styles, instant_painter, johnson, style_names
 from tests.shell import caller, pixels, refused, write_pictures
 
@@ -347,3 +350,71 @@ def test_without_a_preview_the_run_goes_on(job, monkeypatch, capsys):
     monkeypatch.setattr(preview, "_painted", fail)
     assert cli.main([*job, "--every", "1"]) == 0
     assert "note: there is no preview: no room" in capsys.readouterr().err
+
+
+def test_somebody_at_a_terminal_sees_a_preview_of_any_run(job, monkeypatch, capsys):
+    monkeypatch.setattr("nst_jax.app.progress.Display.is_live", True)
+    shown = Event()
+    say = preview.Display.say
+    monkeypatch.setattr(
+        preview.Display,
+        "say",
+        lambda self, text: (say(self, text), "preview" in text and shown.set()),
+    )
+
+    def paint_planned(*arguments, **options):
+        assert shown.wait(100)  # it is painted in another thread
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nst_jax.painting.paint_planned", paint_planned)
+    assert cli.main(job) == 130
+    assert images.read_metadata("out.png")["preview"] == "arbitrary"
+    # The picture of an earlier run is not replaced by a preview.
+    before = Path("out.png").read_bytes()
+    monkeypatch.setattr(preview, "_painted", None)
+    monkeypatch.setattr("nst_jax.painting.paint_planned", lambda *args, **options: iter(()))
+    cli.main(job)
+    assert Path("out.png").read_bytes() == before
+
+
+def test_a_preview_that_comes_late_replaces_no_canvas(tmp_path, as_users_do):
+    begun, go_on = Event(), Event()
+
+    def paint(*arguments):
+        begun.set()
+        assert go_on.wait(100)
+        return np.zeros((16, 16, 3), np.float32)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preview, "_painted", paint)
+        patch.setattr(preview, "PATIENCE", 0.1)
+        outputs = Outputs(picture=tmp_path / "out.png")
+        display = SimpleNamespace(is_live=True, say=print)
+        with preview.Preview(outputs, display) as early:
+            early.begin(None, [], nst.recipes.DEFAULT, (16, 16), None, inputs={})
+            assert begun.is_set()
+            early.accept(None)
+            early.close()
+            go_on.set()
+    assert not early.written and not outputs.picture.exists()
+
+
+def test_there_is_no_preview_of_a_run_that_is_refused(job, monkeypatch, capsys):
+    painted = Event()
+
+    def paint(*arguments):
+        painted.set()
+        return np.zeros((30, 40, 3), np.float32)
+
+    monkeypatch.setattr(preview, "_painted", paint)
+
+    def refuse(*arguments, **options):
+        assert painted.wait(100)
+        raise ValueError("`size`: needs more memory than there is")
+
+    monkeypatch.setattr("nst_jax.app.job.plan_scales", refuse)
+    assert cli.main([*job, "--every", "1"]) == 2
+    assert not Path("out.png").exists()
+    Path("out.png").write_bytes(b"an earlier result")
+    assert cli.main([*job, "--every", "1"]) == 2
+    assert Path("out.png").read_bytes() == b"an earlier result"

@@ -8,13 +8,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 import jax
 
-from nst_jax import _files, images, prepare, texturing
+from nst_jax import _files, images, prepare, provenance, texturing
 from nst_jax.app import arguments, cache, cluster, preview, single
 from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
@@ -123,14 +124,19 @@ def _reserved(outputs: Outputs) -> Iterator[None]:
         yield
 
 
-def _paint(job: PictureJob, chosen: Chosen, peers: Any = None) -> int:
+def _paint(
+    job: PictureJob,
+    chosen: Chosen,
+    display: Display,
+    peers: Any = None,
+    early: preview.Preview | None = None,
+) -> int:
     """Paint a checked job and print how it ended."""
-    display = _display(chosen)
     info = params.read_info(chosen["weights"])
-    # The preview is written before the weights are loaded, so that it can be seen as early as possible.
-    previewed = preview.write_preview(job, display)
     loaded = params.load_params(chosen["weights"])
-    ending = single.paint_job(loaded, info, job, display, peers, previewed=previewed)
+    if early is not None:
+        early.accept(job.content)
+    ending = single.paint_job(loaded, info, job, display, peers, early)
     return _report(ending, job.outputs, chosen)
 
 
@@ -156,7 +162,8 @@ def demo(chosen: Chosen) -> int:
     images.check_output(beside, overwrite=outputs.overwrite, argument="output")
     content, style = (images.sample_picture(name) for name in ("chelsea", "starry_night"))
     recipe, begun = arguments.recipe_of(changes), chosen["begun"]
-    code = _paint(picture_job(content, [style], recipe, outputs, begun=begun), chosen)
+    job = picture_job(content, [style], recipe, outputs, begun=begun)
+    code = _paint(job, chosen, _display(chosen))
     if code == 0:
         pictures = [content.image, style.image, images.load(output)]
         write_picture(beside, sheets.side_by_side(pictures, ["content", "style", "result"]))
@@ -185,22 +192,29 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     others = [*_other_inputs(chosen, init_file), *controlling.files_of(chosen)]
     check_outputs(outputs, [content, *paths, *others])
-    with _reserved(outputs):
+    display = _display(chosen)
+    with _reserved(outputs), preview.Preview(outputs, display) as early:
         read = [images.read(path, argument="style") for path in paths]
+        photo = images.read(content, argument="content")
+        resume = checkpoint_of(outputs)
+        controls = controlling.read_controls(chosen, read)
+        inputs = provenance.roles(photo, read, init_file) | dict(controls.files)
         job = picture_job(
-            images.read(content, argument="content"),
+            photo,
             read,
             arguments.with_start(recipe, init),
             outputs,
-            controls=controlling.read_controls(chosen, read),
+            controls=controls,
             seed=_seed(chosen, recipe),
             init=None if init_file is None else init,
             init_file=init_file,
-            resume=checkpoint_of(outputs),
+            resume=resume,
+            # The file of a run that resumes may show a better picture already.
+            sized=None if resume else partial(early.begin, photo, read, inputs=inputs),
             devices=chosen["devices"],
             begun=chosen["begun"],
         )
-        return _paint(job, chosen, peers)
+        return _paint(job, chosen, display, peers, early)
 
 
 def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
@@ -228,10 +242,9 @@ def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
             seed=chosen["seed"] or 0,
             resume=checkpoint_of(outputs),
             devices=chosen["devices"],
-            may_preview=False,
             begun=chosen["begun"],
         )
-        return _paint(job, chosen)
+        return _paint(job, chosen, _display(chosen))
 
 
 def _blank_picture(shape: tuple[int, int]) -> images.Picture:

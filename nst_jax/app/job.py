@@ -1,12 +1,12 @@
 """Jobs, the checked inputs and options of a command: the base class, and the job of one picture."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nst_jax import checkpoints, images, prepare
-from nst_jax._types import Checkpoint
+from nst_jax._types import Checkpoint, Shape
 from nst_jax.app.controls import ReadControls, given_of
 from nst_jax.app.outputs import Outputs
 from nst_jax.control_checks import check_controls
@@ -46,7 +46,6 @@ class PictureJob(Job):
       plan: what was decided about the run before it starts, such as sizes and tiles.
       outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
-      may_preview: whether a preview by a feed-forward network may be written before the first update.
       controls: regions and protection, as they were read.
       given: the controls, checked, and the opacities of the pictures; None if there are no controls and
         all pictures are opaque.
@@ -59,7 +58,6 @@ class PictureJob(Job):
     plan: Plan
     outputs: Outputs
     resume: Checkpoint | None = None
-    may_preview: bool = True
     controls: ReadControls = ReadControls()
     given: Given | None = None
     notes: tuple[str, ...] = ()
@@ -80,6 +78,7 @@ def picture_job(
     resume: Checkpoint | None = None,
     devices: Devices = None,
     controls: ReadControls | None = None,
+    sized: Callable[[Recipe, Shape, Given | None], None] | None = None,
     **options: Any,
 ) -> PictureJob:
     """Plan the painting of one picture, and return its job.
@@ -92,6 +91,8 @@ def picture_job(
       resume: the checkpoint from which the run resumes, or None.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
       controls: regions and protection, as they were read; None if there are none.
+      sized: called before the run is planned, which takes some tenths of a second, with the recipe,
+        (height, width) of the result, and the checked controls; None calls nothing.
       **options: other fields of `PictureJob`.
 
     Raises:
@@ -107,6 +108,8 @@ def picture_job(
     others = [] if given is None else given.style_shapes
     scales = prepare.scales_of(content.image.shape[:2], shapes, recipe, region_styles=others)
     images.check_fits(outputs.picture, scales[-1].shape, argument="output")
+    if sized is not None:
+        sized(recipe, scales[-1].shape, given)
     of_regions = [one for role, one in controls.files.items() if role.endswith("_style")]
     if len(of_regions) < len(others):  # regions from maps: each has the run's only style
         of_regions = list(styles) * len(others)

@@ -1,71 +1,166 @@
 """The preview of a run: a picture of the same content and styles that a feed-forward network paints."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from threading import Lock
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import images, prepare, provenance
+from nst_jax._types import HostImage, Shape
 from nst_jax.app import cache, cluster, programs
-from nst_jax.app.job import PictureJob
+from nst_jax.app.outputs import Outputs
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import resized_alpha, write_picture
+from nst_jax.controls.given import Given
 from nst_jax.controls.regions import controls_of
 from nst_jax.feed_forward import given_styles, instant_painter
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
+from nst_jax.scaling import capacity
 
 LARGEST = 384  # largest side of a preview, px; a larger preview would take too long
 
+# Seconds for which a run without `--every` waits for its preview: enough to paint it, but not to
+# compile its programs, which are kept from then on. The run is planned only afterwards, since planning
+# at the same time would slow the preview down.
+PATIENCE = 1.5
 
-def write_preview(job: PictureJob, display: Display) -> bool:
-    """Write a preview to the path of the result, if the run also writes unfinished pictures there.
 
-    The first canvas comes when targets are measured and programs compiled, which may take a minute. A
-    run that resumes gets no preview, since the result's file already shows a better picture. If the
-    preview cannot be made, the run goes on without it.
+class Preview(AbstractContextManager):
+    """A picture in the result's file until the run writes its first canvas there.
 
-    Args:
-      job: the checked job.
-      display: receives a note with the reason if the preview cannot be made.
+    The first canvas comes when targets are measured and programs compiled, which may take a minute. The
+    preview is painted in a second thread. It never replaces the picture of an earlier run, unless the
+    run itself writes unfinished canvases to this file (`--every`) and is not refused. If it cannot be
+    made, the run goes on without it.
 
-    Returns:
-      Whether the preview was written.
+    As a context manager, it removes the preview of a run that is refused.
+
+    Attributes:
+      written: whether the result's file shows, or showed, the preview.
     """
-    outputs = job.outputs
-    if (
-        not job.may_preview
-        or outputs.every is None
-        or job.resume is not None
-        or not cluster.is_first()
-    ):
-        return False
-    try:
-        image = _painted(job, display)
-        inputs = {
-            role: {"name": file.name, "digest": file.digest} for role, file in job.inputs.items()
-        }
-        facts = {
+
+    def __init__(self, outputs: Outputs, display: Display) -> None:
+        """Make a preview, which `begin` paints.
+
+        Args:
+          outputs: where the run writes its results.
+          display: receives a line when the preview is written, or with the reason why it is not.
+        """
+        self.written = False
+        self._outputs, self._display = outputs, display
+        self._pool = ThreadPoolExecutor(1)
+        self._lock, self._closed = Lock(), False
+        self._accepted = False
+        self._replaces = outputs.picture.exists()
+        self._painted: Future[np.ndarray] | None = None
+        self._facts: dict[str, Any] = {}
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+        self._pool.shutdown(cancel_futures=True)
+        if self.written and not self._accepted:
+            self._outputs.picture.unlink(missing_ok=True)
+
+    def begin(
+        self,
+        content: images.Picture,
+        styles: Sequence[images.Picture],
+        recipe: Recipe,
+        shape: Shape,
+        given: Given | None,
+        *,
+        inputs: Mapping[str, Any],
+    ) -> None:
+        """Paint the preview, if the run should have one, and write it unless it replaces a picture.
+
+        Args:
+          content: the content picture.
+          styles: the style pictures.
+          recipe: the recipe of the run.
+          shape: (height, width) of the result.
+          given: the controls and opacities of the run, checked, or None.
+          inputs: the input files by role, which are embedded in the picture.
+        """
+        if not self._is_wanted():
+            return
+        self._facts = {
             "preview": "arbitrary",
-            "inputs": inputs,
+            "inputs": {
+                role: {"name": file.name, "digest": file.digest} for role, file in inputs.items()
+            },
             "steps_done": 0,
             "finished": False,
             "versions": provenance.versions(),
         }
-        write_picture(
-            outputs.picture,
-            image,
-            alpha=resized_alpha(job.content.alpha, image),
-            metadata=facts if job.metadata else None,
-            overwrite=outputs.overwrite,
+        self._painted = self._pool.submit(
+            _painted, content, styles, recipe, shape, given, self._display
         )
-    except (ValueError, OSError, MemoryError, RuntimeError) as error:
-        display.say(f"note: there is no preview: {' '.join(str(error).split())}")
-        return False
-    return True
+        if not self._replaces:
+            self._show(content)
+
+    def _is_wanted(self) -> bool:
+        outputs = self._outputs
+        if not cluster.is_first():
+            return False
+        if outputs.every is not None:
+            return True
+        # Without `--every`, only for somebody who looks on, and not on an accelerator: there the
+        # preview's own programs would be compiled for longer than the picture takes.
+        looked_at = self._display.is_live and not outputs.picture.exists()
+        return looked_at and capacity.platform_of() == "cpu"
+
+    def accept(self, content: images.Picture) -> None:
+        """Keep the preview, now that the run is planned, and write it if it was not written before."""
+        self._accepted = True
+        if self._painted is not None and self._replaces:
+            self._show(content)
+
+    def _show(self, content: images.Picture) -> None:
+        """Write the preview when it is painted; wait for that, with `--every` however long it takes."""
+        shown = self._pool.submit(self._write, content)
+        wait([shown], None if self._outputs.every is not None else PATIENCE)
+
+    def close(self) -> None:
+        """Write no preview from now on; one that is being written is finished first."""
+        with self._lock:
+            self._closed = True
+
+    def _write(self, content: images.Picture) -> None:
+        assert self._painted is not None
+        outputs = self._outputs
+        try:
+            image = self._painted.result()
+            with self._lock:
+                if self._closed:
+                    return
+                write_picture(
+                    outputs.picture,
+                    image,
+                    alpha=resized_alpha(content.alpha, image),
+                    metadata=self._facts if outputs.metadata else None,
+                    overwrite=outputs.overwrite and self._replaces,
+                )
+                self.written = True
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+            self._display.say(f"note: there is no preview: {' '.join(str(error).split())}")
+            return
+        name = outputs.picture.name
+        self._display.say(f"{name} shows a preview until the first canvas is written")
 
 
-def _painted(job: PictureJob, display: Display) -> np.ndarray:
-    shape = job.plan.scales[-1].shape
+def _painted(
+    content: images.Picture,
+    styles: Sequence[images.Picture],
+    recipe: Recipe,
+    shape: Shape,
+    given: Given | None,
+    display: Display,
+) -> HostImage:
     if max(shape) > LARGEST:
         shape = LongEdge(LARGEST).shape(*shape)
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
@@ -74,19 +169,18 @@ def _painted(job: PictureJob, display: Display) -> np.ndarray:
         network = reader.submit(lambda: painter.arbitrary)  # reads the weights meanwhile
         rule = given_styles.style_rule(None)
         # Resized with Pillow, which is quicker than compiling a program for one picture.
-        styles = [
+        resized = [
             images.bicubic_8bit(picture.image, rule.shape(*picture.image.shape[:2]))
-            for picture in job.styles
+            for picture in styles
         ]
-        content = images.bicubic_8bit(job.content.image, shape)
+        small = images.bicubic_8bit(content.image, shape)
         network.result()
-    recipe = job.plan.recipe
-    shapes = tuple(one.shape[:2] for one in styles)
+    shapes = tuple(one.shape[:2] for one in resized)
     # Regions are not previewed: the network gives the whole picture one style.
-    given = None if job.given is None else job.given._replace(regions=())
+    given = None if given is None else given._replace(regions=())
     prepared = prepare.prepared_of(
-        jnp.asarray(content),
-        tuple(map(jnp.asarray, styles)),
+        jnp.asarray(small),
+        tuple(map(jnp.asarray, resized)),
         (prepare.Scale(shape, shapes, 1),),
         recipe,
         controls=given and controls_of(given, shape, shapes),

@@ -63,6 +63,12 @@ class Display:
         self._said = -LINE_SECONDS
         self._staged: float | None = None  # when `stage` was called first, or last printed a line
 
+    @property
+    def is_live(self) -> bool:
+        """Whether progress is shown on a terminal that can draw a bar."""
+        console = self.console
+        return console.is_terminal and not console.is_dumb_terminal and not console.quiet
+
     def say(self, text: str) -> None:
         """Print a line."""
         self.console.print(printable(text, self.console.encoding), markup=False)
@@ -81,7 +87,7 @@ class Display:
     @contextmanager
     def bar(self, total: int, first: str) -> Iterator[None]:
         """Show a bar for `total` units of work within this context, labelled `first` until it moves."""
-        if self.console.quiet or not self.console.is_terminal or self.console.is_dumb_terminal:
+        if not self.is_live:
             self.say(first)
             yield
             return

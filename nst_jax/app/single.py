@@ -25,6 +25,7 @@ from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
 from nst_jax.app.messages import as_flags, print_message
 from nst_jax.app.plan_report import px
+from nst_jax.app.preview import Preview
 from nst_jax.app.progress import Display, loss_shares, time_left
 from nst_jax.app.rates import known_paces, record_rate
 from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
@@ -54,8 +55,7 @@ def paint_job(
     job: PictureJob,
     display: Display,
     peers: cluster.PeerMonitor | None = None,
-    *,
-    previewed: bool = False,
+    early: Preview | None = None,
 ) -> Ending:
     """Paint a job's picture and write all results that the job requests.
 
@@ -65,7 +65,7 @@ def paint_job(
       job: a checked job.
       display: where progress is shown.
       peers: watches the other processes that paint this picture; None if there are none.
-      previewed: whether the result's file shows a preview, from `preview.write_preview`.
+      early: the preview that the result's file shows, or soon shows; None if there is none.
 
     Returns:
       How the run ended. If the run was interrupted or its losses diverged, the last finite canvas, if
@@ -73,8 +73,6 @@ def paint_job(
     """
     facts = _facts_of(job, weights)
     _introduce(job, facts, display)
-    if previewed:
-        display.say(f"{job.outputs.picture.name} shows a preview until the first canvas is written")
     autosave.check_disk_space(job)
     if cluster.is_first():
         _files.remove_leftovers([job.outputs.picture])
@@ -107,7 +105,7 @@ def paint_job(
         )
         display.notes(map(as_flags, shots.left_out))
         with RunLog(job.outputs.log if cluster.is_first() else None) as log:
-            recorder = Recorder(job, facts, log, display, compiling, watch, pace, previewed)
+            recorder = Recorder(job, facts, log, display, compiling, watch, pace, early)
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
@@ -175,7 +173,7 @@ class Recorder:
         compiling: CompileClock,
         watch: MeasuringWatch,
         pace: IntervalChooser,
-        previewed: bool = False,
+        early: Preview | None = None,
     ) -> None:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
@@ -193,7 +191,7 @@ class Recorder:
         )
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
-        self._previewed = self._written = previewed
+        self._early, self._wrote = early, False
 
     def record(self, shot: Shot) -> None:
         """Log, write and show one snapshot."""
@@ -263,9 +261,20 @@ class Recorder:
             self._write_picture(shot)
 
     def _write_picture(self, shot: Shot) -> None:
-        overwrite = self.job.outputs.overwrite or self._written
+        if self._early is not None:
+            self._early.close()
+        overwrite = self.job.outputs.overwrite or self._has_written
         self._write_file(self.job.outputs.picture, shot, overwrite=overwrite)
-        self._written = True
+        self._wrote = True
+
+    @property
+    def _has_written(self) -> bool:
+        """Whether the result's file is from this run: a canvas, or the preview."""
+        return self._wrote or self._previewed
+
+    @property
+    def _previewed(self) -> bool:
+        return self._early is not None and self._early.written
 
     def _write_file(self, path: Path, shot: Shot, *, overwrite: bool) -> None:
         if cluster.is_first():
@@ -293,13 +302,15 @@ class Recorder:
           stopped_by: number of the signal that stopped the run, or None.
         """
         shot, name = self.last, self.job.outputs.picture.name
+        if self._early is not None:
+            self._early.close()
         if shot is not None and shot.broke_at != 0:
             self._write_picture(shot)
             self._rescued = True  # it is written, so a failure from here on loses nothing
         ending = self._ending(stopped_by, name)
         if ending.status != "failed" and cluster.is_first():
             self._record_rate()
-        facts: dict[str, Any] = {"output": name} if self._written else {}
+        facts: dict[str, Any] = {"output": name} if self._has_written else {}
         if shot is not None and self.job.outputs.log is not None:
             facts["total_variation"] = self._variations(shot)
         self.log_end(ending.status, **facts)

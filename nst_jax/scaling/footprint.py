@@ -18,7 +18,7 @@ from nst_jax._types import Shape
 from nst_jax.controls import finishing
 from nst_jax.images import resizing
 from nst_jax.recipes.recipe import Recipe, StylePart
-from nst_jax.scaling import tiles
+from nst_jax.scaling import loss_costs, tiles
 from nst_jax.scaling.layer_table import (
     Blocks,
     Layer,
@@ -409,14 +409,8 @@ def _bytes_of_targets(shape: Shape, styles: Sequence[Shape], recipe: Recipe, reg
     largest = max(styles, key=math.prod)
 
     def target(part: StylePart) -> Any:
-        def made(found: Any) -> Any:
-            statistics = [part.loss.measure(found) for _ in terms.style_shares]
-            shares = [1 / len(statistics)] * len(statistics)
-            # A single style is not blended, as in `targets.blend`.
-            one = part.loss.blend(statistics, shares) if len(shares) > 1 else statistics[0]
-            return part.loss.target(one)
-
-        return jax.eval_shape(made, features_at(part.tap, largest, recipe))
+        features = features_at(part.tap, largest, recipe)
+        return loss_costs.target(part.loss, features, styles=len(terms.style_shares))
 
     kept: tuple[list[Any], ...] = (
         [features_at(tap, shape, recipe) for tap in terms.content_taps],

@@ -58,6 +58,20 @@ def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> Lo
     return _cached(_distance_cost, loss, height, width, channels)
 
 
+def target(loss: StyleLoss, features: jax.ShapeDtypeStruct, *, styles: int) -> Any:
+    """Return the shapes and types of a loss' target, blended of styles with such features [h, w, c].
+
+    Example:
+      >>> from nst_jax.losses import GRAM_PAPER
+      >>> target(GRAM_PAPER, jax.ShapeDtypeStruct((8, 8, 64), "float32"), styles=2).shape
+      (64, 64)
+    """
+    height, width, channels = features.shape
+    if loss.additive:
+        height = width = 1
+    return _cached(_target, loss, height, width, channels, features.dtype.name, styles)
+
+
 def content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> LossCost:
     """Return what a content loss costs at a tap whose features are [height, width, channels].
 
@@ -71,13 +85,13 @@ def content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> L
     return _cached(_content_cost, loss, height, width, channels)
 
 
-def _cached(function: Callable[..., Any], loss: StyleLoss | ContentLoss, *sizes: int) -> Any:
+def _cached(function: Callable[..., Any], loss: StyleLoss | ContentLoss, *others: Any) -> Any:
     """Call a function with a cache, or without one for a loss that cannot be hashed."""
     try:
         hash(loss)
     except TypeError:
-        return function.__wrapped__(loss, *sizes)  # type: ignore[attr-defined]
-    return function(loss, *sizes)
+        return function.__wrapped__(loss, *others)  # type: ignore[attr-defined]
+    return function(loss, *others)
 
 
 @lru_cache(maxsize=256)
@@ -89,14 +103,27 @@ def _sum_operations(loss: StyleLoss, channels: int) -> int:
 @lru_cache(maxsize=256)
 def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> LossCost:
     statistic = jax.eval_shape(loss.measure, _features(height, width, channels))
-    target = jax.eval_shape(loss.target, statistic)
+    made = jax.eval_shape(loss.target, statistic)
 
     def distance(statistic: Any, target: Any, step: Any) -> Any:
         return loss.distance(statistic, target, Extent(height * width, height * width, step))
 
     gradient = jax.value_and_grad(distance, allow_int=True)
     step = jax.ShapeDtypeStruct((), jnp.int32)
-    return _cost(jax.make_jaxpr(gradient)(statistic, target, step).jaxpr)
+    return _cost(jax.make_jaxpr(gradient)(statistic, made, step).jaxpr)
+
+
+@lru_cache(maxsize=256)
+def _target(
+    loss: StyleLoss, height: int, width: int, channels: int, dtype: str, styles: int
+) -> Any:
+    def made(features: Any) -> Any:
+        statistics = [loss.measure(features) for _ in range(styles)]
+        # A single style is not blended, as in `targets.blend`.
+        one = loss.blend(statistics, [1 / styles] * styles) if styles > 1 else statistics[0]
+        return loss.target(one)
+
+    return jax.eval_shape(made, _features(height, width, channels, dtype))
 
 
 @lru_cache(maxsize=256)
@@ -114,8 +141,10 @@ def _cost(jaxpr: Any) -> LossCost:
     )
 
 
-def _features(height: int, width: int, channels: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((height, width, channels), jnp.float32)
+def _features(
+    height: int, width: int, channels: int, dtype: str = "float32"
+) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((height, width, channels), dtype)
 
 
 # --- Reading a jaxpr ------------------------------------------------------------------------------
