@@ -182,7 +182,7 @@ HOW_TO = {
     "own-loss": ("last", "slope"),
     "own-optimizer": ("last", "images"),
     "own-recipe": ("recipe", "text"),
-    "service": ("most", "plan", "image"),
+    "service": ("most", "plan", "accepted", "image"),
 }
 
 

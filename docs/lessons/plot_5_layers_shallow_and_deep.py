@@ -22,7 +22,7 @@ TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 # Gatys' weights, :math:`1000 / N_l^2` for a tap of :math:`N_l` channels, make up for the number of
 # entries.
 
-UPDATES = 40
+UPDATES = 30
 recipe = nst.recipes.GRAM.replace(
     tv_weight=0.0, schedule=nst.recipes.OneScale(), steps=UPDATES, style_weight=1.0
 )

@@ -44,7 +44,7 @@ instant, instant_seconds = timed(lambda: nst.instant(photo, painting, size=SIZE)
 # The picture that shows it
 # -------------------------
 
-figure, axes = plt.subplots(1, 4, figsize=(10, 2.2), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(10, 2.5), layout="constrained")
 pictures = {
     "photograph": photo,
     "painting": painting,
@@ -73,6 +73,8 @@ history = np.asarray(last.history.total)
 figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
 axis.semilogy(history / 1e6, label="optimisation")
 axis.axhline(loss_of_instant / 1e6, color="tab:red", ls="--", label="one pass")
+axis.minorticks_off()
+axis.set_yticks((2, 5, 10, 20, 40), ("2", "5", "10", "20", "40"))
 axis.set(xlabel="updates", ylabel="loss, millions", title="How good a guess is")
 axis.legend()
 reached = int(np.argmax(history < loss_of_instant))
