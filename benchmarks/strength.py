@@ -15,9 +15,9 @@ import jax
 import numpy as np
 
 import nst_jax as nst
+from benchmarks.gallery import part
 from benchmarks.harness import Findings, Plan
 from benchmarks.problems import Pair
-from benchmarks.quality import part
 
 QUESTION = "How the pictures of a recipe change with its style weight"
 FULL = Plan(
@@ -112,7 +112,7 @@ _rate = jax.jit(
 )
 
 
-def _short(values: Sequence[Any]) -> list[float]:
+def _short(values: Any) -> list[float]:
     """Return numbers to four significant digits, so that the record stays small."""
     return [float(f"{float(value):.4g}") for value in values]
 
