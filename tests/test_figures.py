@@ -66,7 +66,7 @@ def test_a_gram_matrix_is_drawn_as_it_is(params):
 
 def test_the_strongest_maps_are_drawn_in_order(params):
     image = picture("chelsea", 32, 48)
-    sheet = figures.feature_sheet(params, image, "relu2_1", maps=3)
+    sheet = figures.feature_sheet(params, image, "relu2_1", count=3)
     maps = np.asarray(nst.features(params, image, ["relu2_1"])["relu2_1"])
     assert maps.shape == (16, 24, 128)
     margin, width, height = 8, 24 * 8, 16 * 8
@@ -96,8 +96,8 @@ def test_the_sheets_refuse_bad_input(params):
         figures.gram_sheet(params, image[..., 0])
     with pytest.raises(ValueError, match=r"`tap`: there is no VGG-19 tap 'relu9_1'"):
         figures.feature_sheet(params, image, "relu9_1")
-    with pytest.raises(ValueError, match="`maps`: expected 1 or more"):
-        figures.feature_sheet(params, image, "relu1_1", maps=0)
+    with pytest.raises(ValueError, match="`count`: expected 1 or more"):
+        figures.feature_sheet(params, image, "relu1_1", count=0)
 
 
 # --- Logs and plots -------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ BAD = {
     "kept plot": (["plot", "run.jsonl", "-o", "old.png", "--no-overwrite"], "`--output`", "exists"),
     "tap": (["features", "photo.png", "--tap", "conv3_1"], "`--tap`", "'relu3_1'"),
     "tap of gram": (["gram", "photo.png", "--tap", "relu1_1", "--tap", "r11"], "`--tap`", "twice"),
-    "maps": (["features", "photo.png", "--maps", "0"], "`--maps`"),
+    "count": (["features", "photo.png", "--count", "0"], "`--count`"),
     "size": (["gram", "photo.png", "--size", "8"], "`--size`"),
     "no picture": (["gram", "run.jsonl"], "`STYLE`", "not a picture"),
     "the input": (["features", "photo.png", "-o", "photo.png"], "`--output`", "another"),
@@ -236,7 +236,7 @@ def test_gram_and_features_write_sheets(call, params):
     seen = images.load("photo.png")
     sheet = figures.gram_sheet(params, seen, taps=["relu1_1"], label="photo.png")
     np.testing.assert_array_equal(pixels("photo_gram.png"), images.to_uint8(sheet))
-    words = ("--tap", "r11", "--maps", "2", "--size", "24", "-q")
+    words = ("--tap", "r11", "--count", "2", "--size", "24", "-q")
     assert call("features", "photo.png", *words) == (0, "", "")
     small = images.bicubic_8bit(seen, (18, 24))
     assert small.shape == (18, 24, 3)

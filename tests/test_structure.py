@@ -166,13 +166,15 @@ def test_every_listed_name_is_there(folder):
 SAME_NAME = {
     "load": ({"checkpoints", "images.reading"}, "called by the name of their package or module"),
     "save": (
-        {"checkpoints", "export.saving", "images.writing"},
+        {"checkpoints", "export.saving", "images.films", "images.writing"},
         "called by the name of their package or module",
     ),
     "instant": ({"app.instant.command", "single_pass"}, "the command calls the function's painter"),
     "stylize": ({"app.commands", "painting"}, "the command of this name calls the function"),
     "dream": ({"app.commands", "dreaming"}, "the command of this name calls the function"),
     "texture": ({"app.commands", "texturing"}, "the command does what the function does"),
+    "gram": ({"app.figures", "losses.gram_matrices"}, "the command of this name draws its results"),
+    "features": ({"app.figures", "vgg.network"}, "the command of this name draws its results"),
     "plan": ({"app.commands", "scaling.plan"}, "the command of this name calls the function"),
     "train": ({"app.commands", "feed_forward.training"}, "the command does what the function does"),
 }

@@ -19,7 +19,7 @@ from nst_jax.weights import params
 def plot(logs: Sequence[Path], chosen: Mapping[str, Any]) -> None:
     """Plot the losses in the logs of runs."""
     output = result_path(chosen["output"], Path("losses.png"))
-    loss_plots.check_installed("logs")
+    loss_plots.check_matplotlib("logs")
     loss_plots.check_plot(output, overwrite=chosen["overwrite"], argument="output")
     refuse_inputs(output, logs, "output")
     runs = [figures.read_log(path, argument="logs") for path in logs]
@@ -43,7 +43,7 @@ def features(picture: Path, chosen: Mapping[str, Any]) -> None:
     tap = resolve_tap(chosen["tap"], argument="tap")
     output = _checked_output(picture, f"{picture.stem}_{tap}.png", "picture", chosen)
     seen = _seen(picture, "picture", chosen)
-    sheet = figures.feature_sheet(_weights(chosen), seen, tap, maps=chosen["maps"])
+    sheet = figures.feature_sheet(_weights(chosen), seen, tap, count=chosen["count"])
     _write(output, sheet, chosen)
 
 

@@ -76,7 +76,7 @@ class Outputs:
         images.check_fits(self.picture, shape, argument="output")
         if self.film is not None:
             kind = films.format_of(self.film, argument=self.film_option)
-            films.check_fits(kind, shape, argument=self.film_option)
+            films.check_film_fits(kind, shape, argument=self.film_option)
 
 
 def default_name(content: Path, styles: Iterable[Path], ending: str = "") -> Path:
@@ -160,7 +160,7 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
 def _check_film(outputs: Outputs, inputs: Sequence[Path]) -> None:
     option = outputs.film_option
     assert outputs.film is not None
-    films.check_output(outputs.film, overwrite=outputs.overwrite, argument=option)
+    films.check_film_output(outputs.film, overwrite=outputs.overwrite, argument=option)
     files = (outputs.picture, outputs.log, outputs.checkpoint)
     refuse_inputs(outputs.film, [*inputs, *(file for file in files if file is not None)], option)
     _checks.number("film_seconds", outputs.film_seconds, above=0)

@@ -87,7 +87,7 @@ def feature_sheet(
     picture: Any,
     tap: str,
     *,
-    maps: int = MAPS,
+    count: int = MAPS,
     network: Network | None = None,
 ) -> HostImage:
     """Draw what single channels of the network find in a picture, one map for each channel.
@@ -100,26 +100,26 @@ def feature_sheet(
       params: weights from `nst_jax.load_params`.
       picture: [h, w, 3] in [0, 1], at least 16 px a side.
       tap: name of the tap, such as `"relu3_1"`.
-      maps: most maps to draw.
+      count: most maps to draw.
       network: pooling, padding and precision, as in `nst_jax.features`.
 
     Returns:
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      TypeError, ValueError: as in `nst_jax.features`, and for `maps` under 1.
+      TypeError, ValueError: as in `nst_jax.features`, and for `count` under 1.
 
     Example:
       >>> import nst_jax as nst
       >>> cat = nst.images.sample("chelsea")[:64, :96]
-      >>> nst.figures.feature_sheet(nst.load_params(), cat, "relu2_1", maps=6).ndim
+      >>> nst.figures.feature_sheet(nst.load_params(), cat, "relu2_1", count=6).ndim
       3
     """
     image = _checks.image("picture", picture)
-    _checks.whole("maps", maps, least=1)
+    _checks.whole("count", count, least=1)
     name = resolve_tap(tap, argument="tap")
     found = np.asarray(_features_of(params, image, (name,), network)[name], np.float32)
-    order = np.argsort(-np.abs(found.mean(axis=(0, 1))), kind="stable")[:maps]
+    order = np.argsort(-np.abs(found.mean(axis=(0, 1))), kind="stable")[:count]
     drawn, labels = [], []
     for channel in order:
         one = found[..., channel]

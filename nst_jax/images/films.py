@@ -68,7 +68,7 @@ def save(
 
     Raises:
       TypeError: for a frame that is not an array.
-      ValueError: for what `check_output` refuses; no frames; a frame that is no picture or has values
+      ValueError: for what `check_film_output` refuses; no frames; a frame that is no picture or has values
         outside [0, 1]; `seconds` or `hold` out of range; metadata that is not JSON; and frames larger
         than the format allows.
       OSError: if the disk fails or is full; an existing file is then unchanged.
@@ -215,7 +215,7 @@ class Film(AbstractContextManager):
 
     def _write(self, path: PathLike | Writable, kind: str, text: str | None) -> None:
         frames = self._chosen()
-        check_fits(kind, frames[-1].shape[:2], argument="path")
+        check_film_fits(kind, frames[-1].shape[:2], argument="path")
         gaps = len(frames) - 1
         spans = [self._moving / gaps] * gaps + [self._hold] if gaps else [self._moving + self._hold]
 
@@ -354,7 +354,7 @@ def format_of(path: PathLike, *, argument: str = "path") -> str:
     return kind
 
 
-def check_output(
+def check_film_output(
     path: PathLike, *, overwrite: bool = True, argument: str = "output", probe: bool = True
 ) -> None:
     """Refuse a path where no film can be written, before time is spent on making one.
@@ -371,15 +371,15 @@ def check_output(
 
     Example:
       >>> from nst_jax.images import films
-      >>> films.check_output("process.avi")
+      >>> films.check_film_output("process.avi")
       Traceback (most recent call last):
       ValueError: `output`: films are not written as .avi; expected one of .gif, .webp, .apng, .mp4
     """
     _check_installed(format_of(path, argument=argument), argument)
-    writing.check_place(Path(path), overwrite=overwrite, argument=argument, probe=probe)
+    writing.check_new_file(Path(path), overwrite=overwrite, argument=argument, probe=probe)
 
 
-def check_fits(format: str, shape: Sequence[int], *, argument: str = "output") -> None:
+def check_film_fits(format: str, shape: Sequence[int], *, argument: str = "output") -> None:
     """Refuse frames that are larger than a format allows.
 
     Args:
@@ -412,10 +412,10 @@ def _checked(path: Any, format: str | None, overwrite: bool, argument: str) -> s
         _check_installed(format, "format")
         return format
     if format is None:
-        check_output(path, overwrite=overwrite, argument=argument)
+        check_film_output(path, overwrite=overwrite, argument=argument)
         return format_of(path, argument=argument)
     _check_installed(format, "format")
-    writing.check_place(Path(path), overwrite=overwrite, argument=argument)
+    writing.check_new_file(Path(path), overwrite=overwrite, argument=argument)
     return format
 
 

@@ -51,7 +51,7 @@ features = all_of(
         help=f"layer whose maps are drawn (default: {FIGURE_TAP})",
     ),
     look(
-        "--maps",
+        "--count",
         type=click.IntRange(min=1),
         metavar="N",
         default=FIGURE_MAPS,
