@@ -39,7 +39,7 @@ def relative(found, expected):
     return np.max(np.abs(np.asarray(found) - np.asarray(expected))) / (scale if scale else 1)
 
 
-SIZES = ((16, 24), (15, 23), (9, 24), (11, 5), (2, 7), (1, 3))
+SIZES = ((15, 23), (10, 24), (1, 3))
 
 
 def features_in_bucket(seed, height, width, shape=(16, 24), channels=2):
@@ -69,7 +69,7 @@ def test_every_padding_pads_at_the_real_border(x64, padding, channels):
 @pytest.mark.parametrize("pool", sized_layers.POOLED)
 def test_every_pooling_pools_what_exists(x64, pool, ceil):
     inside = jax.jit(lambda x, size: sized_layers.pooled(pool, x, ceil, size))
-    for size in SIZES[:-1] if not ceil else SIZES:
+    for size in SIZES if ceil else SIZES[:-1]:
         alone, wide, real = features_in_bucket(sum(size), *size)
         expected, pull = jax.vjp(lambda x: pool(x, ceil), alone)
         found, pull_wide = jax.vjp(lambda x, real=real: cut(inside(cut(x, real), real), real), wide)
@@ -88,10 +88,10 @@ def test_every_pooling_pools_what_exists(x64, pool, ceil):
 @pytest.mark.parametrize(
     ("padding", "pool", "ceil"),
     [
-        ("zero", "max", True),
         ("reflect", "max", False),
-        ("replicate", "l2", True),
-        ("replicate_first", "scaled_average", False),
+        pytest.param("zero", "max", True, marks=pytest.mark.slow),
+        pytest.param("replicate", "l2", True, marks=pytest.mark.slow),
+        pytest.param("replicate_first", "scaled_average", False, marks=pytest.mark.slow),
     ],
 )
 def test_features_are_those_of_the_picture_alone(x64, params64, padding, pool, ceil):
@@ -162,26 +162,27 @@ def check_recipe(params, recipe, sizes, style_size):
         assert not np.any(wide_gradient[h:]) and not np.any(wide_gradient[:, w:])
 
 
-SUMS = [
-    name
-    for name, recipe in recipes.PRESETS.items()
-    if recipe.divisible and name not in ("default", "gram")
-]
+SUMS = [name for name, recipe in recipes.PRESETS.items() if recipe.divisible]
 
 
-@pytest.mark.parametrize("name", ["default", "gram"])
-def test_losses_and_gradient_are_those_of_the_picture_alone(x64, params64, name):
-    check_recipe(params64, of_one_tap(recipes.PRESETS[name]), [(35, 49)], (44, 31))
+def test_losses_and_gradient_are_those_of_the_picture_alone(x64, params64):
+    check_recipe(params64, of_one_tap(recipes.GRAM), [(35, 49)], (44, 31))
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["default", "crowsonkb", "gatys-2016"])
+def test_losses_and_gradient_of_recipes_of_other_kinds(x64, params64, name):
+    check_recipe(params64, of_one_tap(recipes.PRESETS[name]), [(35, 49)], (44, 31))
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("name", SUMS)
-def test_losses_and_gradient_of_published_recipes(x64, params64, name):
+def test_losses_and_gradient_of_every_recipe(x64, params64, name):
     check_recipe(params64, of_one_tap(recipes.PRESETS[name]), [(48, 64), (35, 49)], (44, 31))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["default", "gram", *SUMS])
+@pytest.mark.parametrize("name", SUMS)
 def test_losses_and_gradient_of_recipes_at_their_own_taps(x64, params64, name):
     sizes = [(48, 64), (47, 63), (33, 64), (16, 17), (35, 49)]
     check_recipe(params64, recipes.PRESETS[name], sizes, (44, 31))
@@ -236,15 +237,12 @@ def test_another_size_compiles_nothing(params, compilations):
     assert compilations() == before
 
 
-@pytest.mark.parametrize("levels", [0, 3, 5])
-def test_the_levels_of_a_pyramid_are_those_of_the_picture_alone(x64, levels):
-    inside = jax.jit(lambda x, size: multilevel(x, levels, 0.3, size))
-    for size in ((16, 24), (15, 23), (9, 20), (6, 5), (3, 24)):
+def test_the_levels_of_a_pyramid_are_those_of_the_picture_alone(x64):
+    of = jax.jit(lambda x, size=None: multilevel(x, 4, 0.3, size))  # more levels than there are
+    for size in ((15, 23), (6, 5), (3, 24)):
         alone, wide, real = features_in_bucket(sum(size), *size)
-        found = inside(wide[0], real)
-        assert relative(found[: size[0], : size[1]], multilevel(alone[0], levels, 0.3)) < CLOSE, (
-            size
-        )
+        found = of(wide[0], real)
+        assert relative(found[: size[0], : size[1]], of(alone[0])) < CLOSE, size
         assert not np.any(found[size[0] :]) and not np.any(found[:, size[1] :]), size
 
 
