@@ -349,7 +349,30 @@ def _conditions(measured: dict[str, Any]) -> str:
 
 def _sections(measured: dict[str, Any]) -> list[str]:
     return [
-        _section(PRESETS[name], NOTES[name], measured[name]) for name in PRESETS if name in measured
+        _section(recipe, NOTES[name], measured[name])
+        if name in measured
+        else _section_without_picture(recipe, NOTES[name])
+        for name, recipe in PRESETS.items()
+    ]
+
+
+def _section_without_picture(recipe: Recipe, note: Note) -> str:
+    parts = (
+        f"## {recipe.name}",
+        f"{recipe.source}.",
+        f"There is no picture yet; `python -m docs.recipes_page paint {recipe.name}` paints one.",
+        *_about_source(note),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _about_source(note: Note) -> list[str]:
+    """Return what is known of the source, as paragraphs."""
+    departures = f"Departures: {note.departures or 'none known except those of all recipes'}."
+    return [
+        f"Lines of the source: {note.lines}.",
+        departures,
+        *([f"Versions of the source's libraries: {note.age}."] if note.age else []),
     ]
 
 
@@ -363,16 +386,13 @@ def _section(recipe: Recipe, note: Note, entry: dict[str, Any]) -> str:
     # Added by hand to an entry that was measured beside other work.
     busy = " on cores that other programs used as well" if entry.get("busy") else ""
     compared = json.loads(PRINTED.read_text()).get(recipe.name)
-    departures = f"Departures: {note.departures or 'none known except those of all recipes'}."
     parts = (
         f"## {recipe.name}",
         f"{recipe.source}.",
         f"![{recipe.name}](recipes/{recipe.name}.jpg)",
         f"{size} px, {updates}{after}{ended}, in {entry['seconds']:g} s{busy}; loss "
         f"{entry['first_total']:.4g} at the start, {losses['total']:.4g} at the end ({terms}).",
-        f"Lines of the source: {note.lines}.",
-        departures,
-        *([f"Versions of the source's libraries: {note.age}."] if note.age else []),
+        *_about_source(note),
         *([_beside_printed(compared)] if compared else []),
     )
     return "\n\n".join(parts) + "\n"

@@ -79,7 +79,7 @@ class BatchCanvas:
         extra = sharding.round_up(self._count, plan.mesh) - self._count
         self._members = members + members[-1:] * extra
         indices = [member.place for member in self._members]
-        here, self._axes = _numbers_of(plan.recipe, indices)
+        here = _numbers_of(plan.recipe, indices)
         self._recipe = sharding.replicate(here, plan.mesh)
         # The recipe on the devices that compute targets: on all devices of the plan if several share
         # each picture, else on one.
@@ -235,7 +235,7 @@ class BatchCanvas:
                 self._image = self._image + jax.vmap(finest_detail)(self._contents(scale))
         split = sharding.split(self._image, mesh)
         recipe = self._at(scale)
-        state = _init_many(split, recipe, bands, axes=self._axes, mesh=mesh)
+        state = _init_many(split, recipe, bands, axes=_axes_of(recipe), mesh=mesh)
         if correspondence.number_of_matches(shape, recipe) is not None:
             state = _match_many(
                 self._weights.loop,
@@ -244,7 +244,7 @@ class BatchCanvas:
                 sharding.split(self._contents(scale), mesh),
                 recipe,
                 first=scale == 0,
-                axes=self._axes,
+                axes=_axes_of(recipe),
                 mesh=mesh,
             )
         if before is not None and before.opt_state is not None:
@@ -254,7 +254,7 @@ class BatchCanvas:
                 recipe,
                 bands,
                 self.plan.bands(scale - 1),
-                axes=self._axes,
+                axes=_axes_of(recipe),
                 mesh=mesh,
             )
         if exact is None:
@@ -318,14 +318,15 @@ class BatchCanvas:
         return jnp.stack(images), np.stack(canvases) if canvases else None
 
     def run(self, scale: int, state: State, measured: Targets, steps: int) -> tuple[State, None]:
+        recipe = self._at(scale)
         state, losses = _run_many(
             self._weights.loop,
             state,
             measured,
-            self._at(scale),
+            recipe,
             steps,
             self.plan.bands(scale),
-            axes=self._axes,
+            axes=_axes_of(recipe),
             mesh=self.plan.mesh,
         )
         totals = sharding.to_host(losses.total, self.plan.mesh)
@@ -349,7 +350,7 @@ class BatchCanvas:
         """Return the canvases of a finished scale as images, and record which of them diverged."""
         bands = self.plan.bands(scale)
         recipe = self._at(scale)
-        found = _picture_many(state, recipe, bands, axes=self._axes, clipped=clipped)
+        found = _picture_many(state, recipe, bands, axes=_axes_of(recipe), clipped=clipped)
         whole = self._broke_at < 0
         # A picture that diverged at a coarser scale keeps its canvas of that scale, enlarged.
         image = found if whole.all() else _choose(whole, found, self._image)
@@ -389,21 +390,26 @@ class BatchCanvas:
         return finish(image, member.prepared.scales[-1])
 
 
-def _numbers_of(recipe: Recipe, indices: list[int]) -> tuple[Recipe, Axes]:
-    """Return the recipe for the pictures at `indices`, and the `vmap` axis of each of its numbers.
+def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
+    """Return the recipe for the pictures at `indices`, with every number an array.
 
     In the recipe of a sweep, a number may be an array with one entry for each picture. Of such an array
-    the entries at `indices` are taken, and its axis is 0; other numbers have the axis None.
+    the entries at `indices` are taken.
     """
-    numbers = recipes.as_arrays(recipe.bare())
-    axes = tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(numbers))
     take = np.asarray(indices)
-    chosen = recipes.with_numbers(
+    return recipes.with_numbers(
         # An array of length one is shared by all members.
-        numbers,
+        recipes.as_arrays(recipe.bare()),
         lambda leaf: leaf[take % leaf.shape[0]] if leaf.ndim else leaf,
     )
-    return chosen, axes
+
+
+def _axes_of(recipe: Recipe) -> Axes:
+    """Return the `vmap` axis of each number of a recipe: 0 for an array with an entry for each picture.
+
+    The recipe is that of one scale, which may have other numbers than that of the run.
+    """
+    return tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(recipe))
 
 
 def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
