@@ -79,18 +79,9 @@ def row_of(
     params: nst.Params, predictor: nst.Params, recipe: nst.recipes.Recipe, pair: Pair, size: int
 ) -> Row:
     """Paint one pair with all style weights in one batch, and rate the pictures."""
-    content, style = map(_picture, pair)
+    content, style = map(picture, pair)
     rate = partial(_rate, params, predictor, taps=nst.raters.unused_taps(recipe))
-    weights = float(recipe.terms.style_weight) * 10.0 ** np.asarray(EXPONENTS)
-    painted = nst.stylize_many(
-        params,
-        content,
-        style,
-        recipe=recipe.replace(style_weight=weights),
-        size=f"long:{size}",
-        style_size=f"long:{size}",
-    )
-    pictures = [np.asarray(picture) for picture in painted]
+    pictures = painted(params, recipe, content, style, size, EXPONENTS)
     photo = np.asarray(nst.recipes.filters.antialiased(content, pictures[0].shape[:2]))
     every = [photo, *pictures]
     ratings = [rate(picture, content, style)._asdict() for picture in every]
@@ -105,6 +96,27 @@ def row_of(
         "ratings": {name: _short([one[name] for one in ratings]) for name in (*STYLE, *CONTENT)},
     }
     return row | {"way": _short(way(row))}
+
+
+def painted(
+    params: nst.Params,
+    recipe: nst.recipes.Recipe,
+    content: Any,
+    style: Any,
+    size: int,
+    exponents: Sequence[float],
+) -> list[np.ndarray]:
+    """Paint a pair once for each exponent: with the recipe's style weight times 10 to its power."""
+    weights = float(recipe.terms.style_weight) * 10.0 ** np.asarray(exponents)
+    found = nst.stylize_many(
+        params,
+        content,
+        style,
+        recipe=recipe.replace(style_weight=weights),
+        size=f"long:{size}",
+        style_size=f"long:{size}",
+    )
+    return [np.asarray(image) for image in found]
 
 
 _rate = jax.jit(
@@ -125,7 +137,7 @@ def _file(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _picture(name: str) -> Any:
+def picture(name: str) -> Any:
     """Return the middle of a picture, cut to `PROPORTIONS`, at 256 x 192 px."""
     path = _file(name)
     assert path is not None

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFilter
 
 import nst_jax as nst
+from benchmarks import strength
 
 HERE = Path(__file__).resolve().parent
 FOLDER, PAGE = HERE / "controls", HERE / "controls.md"
@@ -45,7 +47,7 @@ OPTIONS: Mapping[str, str] = {
 COMMON = "--size 256 --quality draft"
 
 # Pictures by name that other words paint, or that have another size: the words before `-o NAME.jpg`.
-SMALL = "--size 192 --quality draft"
+SMALL = "--recipe gram --size 128 --quality draft"
 OTHERS: Mapping[str, str] = {
     "fine-strokes": f"stylize photo.jpg painting.jpg {SMALL} --style-scale 0.5",
     "large-strokes": f"stylize photo.jpg painting.jpg {SMALL} --style-scale 2",
@@ -58,13 +60,9 @@ OTHERS: Mapping[str, str] = {
     "--style-layer relu2_1=500 --colors content --set pictures.color_map=pca",
     "two-stages": f"stylize photo.jpg mixed.jpg {SMALL}",
 }
-# A strip of pictures side by side, one for each value of `--strength`.
-STRIP, STRENGTHS = "strengths", (0.0, 0.2, 0.4, 0.6, 0.85, 1.0)
-
-
-def command_of_strength(value: float) -> str:
-    """Return the command that paints a picture of the strip."""
-    return f"nst-jax stylize photo.jpg painting.jpg {SMALL} --strength {value:g} -o {value:g}.jpg"
+# A strip of pictures of a pair of the case `strength` of the benchmarks, side by side. Their style
+# weights are the recipe's own times 10 to the power of each of these.
+STRIP, EXPONENTS = "strengths", (-2.5, -1.5, -1.0, -0.5, 0.0, 1.0)
 
 
 def command(name: str) -> str:
@@ -108,10 +106,16 @@ def paint(*names: str) -> None:
 
 
 def _paint_strip(folder: Path) -> None:
-    for value in STRENGTHS:
-        _run(command_of_strength(value), folder)
-    pictures = [nst.images.load(folder / f"{value:g}.jpg") for value in STRENGTHS]
-    strip = nst.images.sheets.side_by_side(pictures, [f"{value:g}" for value in STRENGTHS])
+    pair, recipe = strength.PAIRS[0], nst.recipes.DEFAULT.replace(steps=30)
+    content, style = map(strength.picture, pair)
+    pictures = strength.painted(nst.load_params(), recipe, content, style, 128, EXPONENTS)
+    save_strip(pictures, folder)
+
+
+def save_strip(pictures: Sequence[Any], folder: Path) -> None:
+    """Write the pictures of the strip side by side, with their strengths below."""
+    labels = [f"{nst.recipes.strength.strength_of(10.0**one):.2f}" for one in EXPONENTS]
+    strip = nst.images.sheets.side_by_side(list(pictures), labels)
     nst.images.save(folder / f"{STRIP}.jpg", strip)
 
 

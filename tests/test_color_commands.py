@@ -134,8 +134,6 @@ def test_the_page_of_the_controls_has_every_picture_and_its_command():
         assert f"](controls/{name}.jpg)" in text
     for name in (*controls_page.OPTIONS, *controls_page.OTHERS):
         assert f"\n{controls_page.command(name)}\n" in text
-    for value in controls_page.STRENGTHS:
-        assert controls_page.command_of_strength(value) in text
     for name in controls_page.OPTIONS:
         settings = nst.images.read_metadata(controls_page.FOLDER / f"{name}.jpg")
         assert settings["recipe"] == "default" and settings["size"] == [256, 170]
