@@ -19,7 +19,7 @@ from nst_jax.weights import params
 def plot(logs: Sequence[Path], chosen: Mapping[str, Any]) -> None:
     """Plot the losses in the logs of runs."""
     output = result_path(chosen["output"], Path("losses.png"))
-    loss_plots.check_installed("logs")
+    loss_plots.check_matplotlib("logs")
     loss_plots.check_plot(output, overwrite=chosen["overwrite"], argument="output")
     refuse_inputs(output, logs, "output")
     runs = [figures.read_log(path, argument="logs") for path in logs]

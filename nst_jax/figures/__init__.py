@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from nst_jax.figures import loss_plots, network_sheets
     from nst_jax.figures.loss_plots import LoggedRun, plot_losses, read_log, save_plot
     from nst_jax.figures.network_sheets import STYLE_TAPS, feature_sheet, gram_sheet
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        (),
+        ("loss_plots", "network_sheets"),
         {
             "loss_plots": ("LoggedRun", "plot_losses", "read_log", "save_plot"),
             "network_sheets": ("STYLE_TAPS", "feature_sheet", "gram_sheet"),
@@ -22,6 +23,8 @@ __all__ = [
     "STYLE_TAPS",
     "feature_sheet",
     "gram_sheet",
+    "loss_plots",
+    "network_sheets",
     "plot_losses",
     "read_log",
     "save_plot",

@@ -135,7 +135,7 @@ def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
     Raises:
       ValueError: for no runs, and if matplotlib is not installed.
     """
-    check_installed("runs")
+    check_matplotlib("runs")
     if not runs:
         raise ValueError("`runs`: is empty; give at least one run")
     from matplotlib.figure import Figure
@@ -262,7 +262,7 @@ def check_plot(path: PathLike, *, overwrite: bool = True, argument: str = "outpu
     _files.check_destination(file, argument=argument)
 
 
-def check_installed(argument: str) -> None:
+def check_matplotlib(argument: str) -> None:
     """Refuse to plot what an argument names, if matplotlib is missing."""
     if find_spec("matplotlib") is None:
         raise ValueError(

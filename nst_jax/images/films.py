@@ -376,7 +376,7 @@ def check_output(
       ValueError: `output`: films are not written as .avi; expected one of .gif, .webp, .apng, .mp4
     """
     _check_installed(format_of(path, argument=argument), argument)
-    writing.check_place(Path(path), overwrite=overwrite, argument=argument, probe=probe)
+    writing.check_writable(Path(path), overwrite=overwrite, argument=argument, probe=probe)
 
 
 def check_fits(format: str, shape: Sequence[int], *, argument: str = "output") -> None:
@@ -415,7 +415,7 @@ def _checked(path: Any, format: str | None, overwrite: bool, argument: str) -> s
         check_output(path, overwrite=overwrite, argument=argument)
         return format_of(path, argument=argument)
     _check_installed(format, "format")
-    writing.check_place(Path(path), overwrite=overwrite, argument=argument)
+    writing.check_writable(Path(path), overwrite=overwrite, argument=argument)
     return format
 
 

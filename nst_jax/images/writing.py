@@ -42,10 +42,10 @@ def check_output(
     """
     path = Path(path)
     _writer(path, argument)
-    check_place(path, overwrite=overwrite, argument=argument, probe=probe)
+    check_writable(path, overwrite=overwrite, argument=argument, probe=probe)
 
 
-def check_place(path: Path, *, overwrite: bool, argument: str, probe: bool = True) -> None:
+def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = True) -> None:
     """Refuse a path where no file can be written, whatever its suffix.
 
     Args:
