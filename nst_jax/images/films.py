@@ -114,8 +114,8 @@ class Film(AbstractContextManager):
       ...     for light in np.linspace(0, 1, 1000):
       ...         film.add(np.full((32, 48, 3), light))
       ...     film.save(file, format="webp")
-      >>> film.seen, film.shown
-      (1000, 19)
+      ...     print(film.seen, film.shown)
+      1000 19
     """
 
     def __init__(
