@@ -208,6 +208,14 @@ def shallow_variant(recipe):
 
 
 @pytest.mark.slow
+def test_the_page_of_films_python_runs(run_page, tmp_path):
+    run_page("docs/films.md")
+    with Image.open(tmp_path / "paint.gif") as film:
+        assert film.n_frames == 3 and film.size == (48, 32)
+    assert (tmp_path / "gram.png").exists() and (tmp_path / "maps.png").exists()
+
+
+@pytest.mark.slow
 def test_the_page_of_the_raters_python_runs(run_page):
     names = run_page("docs/raters.md")
     assert set(names["values"]) == set(nst.raters.RATERS)

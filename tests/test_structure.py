@@ -169,6 +169,19 @@ SAME_NAME = {
         {"checkpoints", "export.saving", "images.films", "images.writing"},
         "called by the name of their package or module",
     ),
+    "check_output": (
+        {"images.films", "images.writing"},
+        "that of films is called `films.check_output`",
+    ),
+    "check_fits": (
+        {"images.films", "images.writing"},
+        "that of films is called `films.check_fits`",
+    ),
+    "gram": (
+        {"app.figures", "losses.gram_matrices"},
+        "the command draws what the function computes",
+    ),
+    "features": ({"app.figures", "vgg.network"}, "the command draws what the function computes"),
     "instant": ({"app.instant.command", "single_pass"}, "the command calls the function's painter"),
     "stylize": ({"app.commands", "painting"}, "the command of this name calls the function"),
     "dream": ({"app.commands", "dreaming"}, "the command of this name calls the function"),

@@ -136,7 +136,7 @@ def _features_of(
 ) -> Any:
     # Jitted as a whole, since otherwise every layer would be compiled as its own program.
     compute = jax.jit(lambda params, image: features(params, image, taps, network=network))
-    return compute(params, image)
+    return compute(params, jnp.asarray(image))
 
 
 def _colored(share: Float[np.ndarray, "h w"]) -> HostImage:

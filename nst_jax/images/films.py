@@ -114,8 +114,8 @@ class Film(AbstractContextManager):
       ...     for light in np.linspace(0, 1, 1000):
       ...         film.add(np.full((32, 48, 3), light))
       ...     film.save(file, format="webp")
-      >>> film.seen, film.shown
-      (1000, 19)
+      ...     print(film.seen, film.shown)
+      1000 19
     """
 
     def __init__(
@@ -376,7 +376,7 @@ def check_film_output(
       ValueError: `output`: films are not written as .avi; expected one of .gif, .webp, .apng, .mp4
     """
     _check_installed(format_of(path, argument=argument), argument)
-    writing.check_new_file(Path(path), overwrite=overwrite, argument=argument, probe=probe)
+    writing.check_writable(Path(path), overwrite=overwrite, argument=argument, probe=probe)
 
 
 def check_film_fits(format: str, shape: Sequence[int], *, argument: str = "output") -> None:
@@ -415,7 +415,7 @@ def _checked(path: Any, format: str | None, overwrite: bool, argument: str) -> s
         check_film_output(path, overwrite=overwrite, argument=argument)
         return format_of(path, argument=argument)
     _check_installed(format, "format")
-    writing.check_new_file(Path(path), overwrite=overwrite, argument=argument)
+    writing.check_writable(Path(path), overwrite=overwrite, argument=argument)
     return format
 
 

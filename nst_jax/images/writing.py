@@ -53,10 +53,10 @@ def check_output(
     """
     path = Path(path)
     _check_suffix(path, argument)
-    check_new_file(path, overwrite=overwrite, argument=argument, probe=probe)
+    check_writable(path, overwrite=overwrite, argument=argument, probe=probe)
 
 
-def check_new_file(path: Path, *, overwrite: bool, argument: str, probe: bool = True) -> None:
+def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = True) -> None:
     """Refuse a path where no file can be written, whatever its suffix.
 
     Args:
