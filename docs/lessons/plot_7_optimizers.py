@@ -20,7 +20,7 @@ photo, painting = nst.images.sample("chelsea"), nst.images.sample("starry_night"
 # One loss, three update rules. In a recipe the optimiser is one value; an update costs one
 # evaluation of loss and gradient with each of them, so updates can be compared.
 
-UPDATES = 60
+UPDATES = 40
 recipe = nst.recipes.GRAM.replace(schedule=nst.recipes.OneScale(), steps=UPDATES)
 RULES = {
     "Adam, learning rate 0.005": optimizers.Adam(learning_rate=0.005),
