@@ -67,7 +67,7 @@ for axis, (name, last) in zip(axes, runs.items(), strict=True):
 #
 # .. math::
 #
-#    x_{t+1} = x_t - \eta \, \frac{\hat{m}_t}{\sqrt{\hat{v}_t} + \epsilon} ,
+#    x_{t+1} = x_t - \eta \, \frac{\hat{m_t}}{\sqrt{\hat{v_t}} + \epsilon} ,
 #
 # where the hats divide by :math:`1 - \beta^t`, since both means begin at zero. The fraction is
 # about 1 in the beginning. So :math:`\eta` is a number of *pixel values*: 0.02 moves each pixel by
