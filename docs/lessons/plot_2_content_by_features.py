@@ -95,5 +95,4 @@ axis.legend()
 # ------
 # - ``UPDATES = 200``: does ``relu5_2`` ever look like the photograph?
 # - Another ``start``, such as ``nst.recipes.starts.FromStyle()``: what of the painting survives?
-# - ``tv_weight=1e-2`` in the recipe removes the coloured speckles of the deep layers. Lesson 6 says
-#   why.
+# - ``tv_weight=0.1`` in the recipe: what becomes of the coloured speckles? Lesson 6 says why.

@@ -42,8 +42,8 @@ for axis, (tap, picture) in zip(axes, alone.items(), strict=True):
     axis.axis("off")
 
 # %%
-# The first tap brings the palette, in single pixels. With each tap the patches become larger, until
-# in ``relu5_1`` the colours are no longer right, as nothing asks for them.
+# The first tap brings the palette, in blots without a direction. From tap to tap the strokes become
+# longer and begin to swirl. In ``relu5_1`` the colours are no longer right, as nothing asks for them.
 #
 # With a content
 # --------------

@@ -2,9 +2,9 @@ r"""
 7. Optimisers
 =============
 
-**Claim.** The loss says what the picture should be, the optimiser how fast it gets there. Adam
-needs a learning rate, and many updates. L-BFGS learns the curvature from its last updates and needs
-few, but has to be kept from jumping too far.
+**Claim.** The loss says what the picture should be, the optimiser how fast it gets there. Adam needs
+a learning rate that fits. L-BFGS learns the curvature from its last updates and needs none, but it has
+to be kept from jumping too far.
 """
 
 import matplotlib.pyplot as plt
@@ -20,7 +20,7 @@ photo, painting = nst.images.sample("chelsea"), nst.images.sample("starry_night"
 # One loss, three update rules. In a recipe the optimiser is one value; an update costs one
 # evaluation of loss and gradient with each of them, so updates can be compared.
 
-UPDATES = 60
+UPDATES = 40
 recipe = nst.recipes.GRAM.replace(schedule=nst.recipes.OneScale(), steps=UPDATES)
 RULES = {
     "Adam, learning rate 0.005": optimizers.Adam(learning_rate=0.005),
@@ -51,9 +51,9 @@ for axis, (name, last) in zip(axes, runs.items(), strict=True):
     axis.axis("off")
 
 # %%
-# Too small a rate is slow, too large a one first makes the loss worse, and then stays noisy. The
-# guarded L-BFGS undoes an update that raises the loss too much, which is a short flat piece of its
-# curve.
+# A small rate is slow. A large one comes nearly as far as L-BFGS here, and then begins to jump:
+# ``UPDATES = 60`` shows it. Torch's L-BFGS makes the loss much worse once, in one of its first updates.
+# The guarded one limits its steps, takes back what is too bad, and is ahead from then on.
 #
 # The mathematics
 # ---------------
@@ -67,7 +67,7 @@ for axis, (name, last) in zip(axes, runs.items(), strict=True):
 #
 # .. math::
 #
-#    x_{t+1} = x_t - \eta \, \frac{\hat{m}_t}{\sqrt{\hat{v}_t} + \epsilon} ,
+#    x_{t+1} = x_t - \eta \, \frac{\hat{m_t}}{\sqrt{\hat{v_t}} + \epsilon} ,
 #
 # where the hats divide by :math:`1 - \beta^t`, since both means begin at zero. The fraction is
 # about 1 in the beginning. So :math:`\eta` is a number of *pixel values*: 0.02 moves each pixel by
