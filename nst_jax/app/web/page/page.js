@@ -131,7 +131,7 @@ const undo = trying(async () => {
   if (busy()) await post("/run/stop");
   choice.init = (await post(`/run/start/${step}`)).name;
   remember();
-  announce(`The next painting starts from the picture after ${step} updates.`);
+  announce(`The next painting starts from the picture after ${updates(step)}.`);
   render();
 });
 
@@ -160,7 +160,7 @@ function render() {
   const photo = picture(choice.photo);
   let source = "", alt = "";
   if (brushed) { source = photo ? viewOf(choice.photo) : ""; alt = "The photo"; }
-  else if (view === "run") { const step = earlierStep() ?? run.pictures.at(-1); source = runPicture(step); alt = `The painting after ${step} updates`; }
+  else if (view === "run") { const step = earlierStep() ?? run.pictures.at(-1); source = runPicture(step); alt = `The painting after ${updates(step)}`; }
   else if (instant) { source = instant.picture; alt = "The instant picture"; }
   else if (photo) { source = viewOf(choice.photo); alt = "The photo"; }
   setSource($("after"), source);
@@ -218,6 +218,7 @@ function renderRunning() {
   $("keeping").hidden = !active;
   if (run) $("keep").checked = run.keep;
 }
+const updates = count => `${count} ${count === 1 ? "update" : "updates"}`;
 const capital = text => text[0].toUpperCase() + text.slice(1);
 
 function renderHome(view) {
@@ -228,8 +229,8 @@ function renderHome(view) {
   if (atEnd) $("earlier").value = $("earlier").max;
   const step = view === "run" ? earlierStep() ?? steps.at(-1) : null;
   if (view === "run") {
-    $("earlier-said").textContent = `After ${step} updates`;
-    $("earlier").setAttribute("aria-valuetext", `after ${step} updates`);
+    $("earlier-said").textContent = `After ${updates(step)}`;
+    $("earlier").setAttribute("aria-valuetext", `after ${updates(step)}`);
     $("undo").hidden = isNewest();
   }
   const there = view === "run" ? step !== null : Boolean(instant);
