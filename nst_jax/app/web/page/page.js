@@ -70,30 +70,34 @@ function recall() {
 }
 
 let soon;
-function changed(alsoInstant = true) {
+function changed(alsoInstant = true, showing = true) {
   remember();
   render();
   if (!alsoInstant) return;
   clearTimeout(soon);
-  soon = setTimeout(trying(paintInstant), 200);
+  soon = setTimeout(trying(() => paintInstant(showing)), 200);
 }
 
 // --- The instant picture ---------------------------------------------------------------------------
 
-async function paintInstant() {
+let instantSaid = "";
+const sayOfInstant = text => { instantSaid = text; renderRunning(); };
+
+async function paintInstant(showing) {
   if (!choice.photo || !chosenStyles().length) return;
-  if (!busy()) show("instant");
+  if (showing && !busy()) show("instant");
   const number = ++instantNumber;
   $("after").setAttribute("aria-busy", "true");
-  if (!busy()) say("Painting an instant picture …");
+  sayOfInstant("Painting an instant picture …");
   const {photo, styles, strength, size} = settings();
   try {
     const found = await post("/instant", {settings: {photo, styles, strength, size}});
     if (found.superseded || number !== instantNumber) return;
     instant = found;
-    if (!busy()) { say(`Instant picture, in ${found.seconds.toFixed(1)} s.`); announce("The instant picture is there."); }
+    sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
+    if (!busy()) announce("The instant picture is there.");
   } catch (error) {
-    if (!busy()) say("");
+    sayOfInstant("");
     throw error;
   } finally { $("after").removeAttribute("aria-busy"); }
   render();
@@ -187,8 +191,8 @@ function render() {
 function renderRunning() {
   const run = state.run, active = busy(), paused = run?.state === "paused";
   const painting = active && run.state !== "waiting";
-  let text = saidOnce;
-  if (!text && run) {
+  let text = saidOnce || instantSaid;
+  if (!saidOnce && run && (active || shown === "run")) {
     const at = `${run.step} of ${run.total} updates`;
     text = {
       waiting: run.place ? `Waiting: ${run.place} ${run.place === 1 ? "painting is" : "paintings are"} before yours` : "Your turn comes",
@@ -661,7 +665,7 @@ function listen() {
       choice.styles = {"starry_night.jpg": 0.5};
     }
     if (choice.kind === "gallery") renderGallery();
-    changed();
+    changed(true, !state.run); // a page that is reloaded goes on showing its run
   });
   events.onerror = () => problem("The connection to nst-jax is lost. Is it still running? This page tries again.");
   events.onopen = () => problem("");
