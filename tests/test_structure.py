@@ -169,14 +169,6 @@ SAME_NAME = {
         {"checkpoints", "export.saving", "images.films", "images.writing"},
         "called by the name of their package or module",
     ),
-    "check_output": (
-        {"images.films", "images.writing"},
-        "that of films is called `films.check_output`",
-    ),
-    "check_fits": (
-        {"images.films", "images.writing"},
-        "that of films is called `films.check_fits`",
-    ),
     "gram": (
         {"app.figures", "losses.gram_matrices"},
         "the command draws what the function computes",
@@ -186,8 +178,6 @@ SAME_NAME = {
     "stylize": ({"app.commands", "painting"}, "the command of this name calls the function"),
     "dream": ({"app.commands", "dreaming"}, "the command of this name calls the function"),
     "texture": ({"app.commands", "texturing"}, "the command does what the function does"),
-    "gram": ({"app.figures", "losses.gram_matrices"}, "the command of this name draws its results"),
-    "features": ({"app.figures", "vgg.network"}, "the command of this name draws its results"),
     "plan": ({"app.commands", "scaling.plan"}, "the command of this name calls the function"),
     "train": ({"app.commands", "feed_forward.training"}, "the command does what the function does"),
 }

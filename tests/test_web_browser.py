@@ -145,7 +145,7 @@ def test_a_visitor_uploads_masks_paints_stops_downloads_and_reloads(visit, tmp_p
     said(page, "Paused")
     assert page.locator("#after").get_attribute("data-source").split("/")[2] == run
     page.click("#go-on")
-    said(page, "Measuring", "of 400 updates", "Preparing", "turn")
+    until(lambda: "Paused" not in page.inner_text("#said"))
     page.click("#stop")
     said(page, "Stopped")
 

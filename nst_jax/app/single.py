@@ -76,7 +76,7 @@ def paint_job(
       How the run ended. If the run was interrupted or its losses diverged, the last finite canvas, if
       there is one, has been written.
     """
-    facts = run_facts(job, weights)
+    facts = facts_of_run(job, weights)
     _introduce(job, facts, display)
     autosave.check_disk_space(job)
     if cluster.is_first():
@@ -164,7 +164,7 @@ def _updates(job: PictureJob) -> int:
     return sum(scale.steps for scale in job.plan.scales)
 
 
-def run_facts(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
+def facts_of_run(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
     """Return the record of a job's run, for the metadata of its picture."""
     return provenance.of_run(
         job.plan.recipe,

@@ -64,7 +64,7 @@ def film_of(run: Run, kind: str) -> bytes:
     """Return a film of the pictures of a run, as a file of a format in `FILMS`."""
     films = _films()
     file = io.BytesIO()
-    frames = [images.load(one.path) for one in run.kept]
+    frames = (images.load(one.path) for one in run.kept)
     films.save(file, frames, seconds=SECONDS, format=kind)
     return file.getvalue()
 

@@ -109,7 +109,7 @@ class PictureWork:
             operations = sum(job.plan.measuring_operations[begun_at:])
             watch = MeasuringWatch(compiling, display, operations)
             recorder = PageRecorder(
-                job, single.run_facts(job, info), RunLog(None), display, compiling, watch, pace
+                job, single.facts_of_run(job, info), RunLog(None), display, compiling, watch, pace
             )
             recorder.run = run
 

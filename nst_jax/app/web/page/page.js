@@ -70,30 +70,34 @@ function recall() {
 }
 
 let soon;
-function changed(alsoInstant = true) {
+function changed(alsoInstant = true, showing = true) {
   remember();
   render();
   if (!alsoInstant) return;
   clearTimeout(soon);
-  soon = setTimeout(trying(paintInstant), 200);
+  soon = setTimeout(trying(() => paintInstant(showing)), 200);
 }
 
 // --- The instant picture ---------------------------------------------------------------------------
 
-async function paintInstant() {
+let instantSaid = "";
+const sayOfInstant = text => { instantSaid = text; renderRunning(); };
+
+async function paintInstant(showing) {
   if (!choice.photo || !chosenStyles().length) return;
-  if (!busy()) show("instant");
+  if (showing && !busy()) show("instant");
   const number = ++instantNumber;
   $("after").setAttribute("aria-busy", "true");
-  if (!busy()) say("Painting an instant picture …");
+  sayOfInstant("Painting an instant picture …");
   const {photo, styles, strength, size} = settings();
   try {
     const found = await post("/instant", {settings: {photo, styles, strength, size}});
     if (found.superseded || number !== instantNumber) return;
     instant = found;
-    if (!busy()) { say(`Instant picture, in ${found.seconds.toFixed(1)} s.`); announce("The instant picture is there."); }
+    sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
+    if (!busy()) announce("The instant picture is there.");
   } catch (error) {
-    if (!busy()) say("");
+    sayOfInstant("");
     throw error;
   } finally { $("after").removeAttribute("aria-busy"); }
   render();
@@ -131,7 +135,7 @@ const undo = trying(async () => {
   if (busy()) await post("/run/stop");
   choice.init = (await post(`/run/start/${step}`)).name;
   remember();
-  announce(`The next painting starts from the picture after ${step} updates.`);
+  announce(`The next painting starts from the picture after ${updates(step)}.`);
   render();
 });
 
@@ -160,7 +164,7 @@ function render() {
   const photo = picture(choice.photo);
   let source = "", alt = "";
   if (brushed) { source = photo ? viewOf(choice.photo) : ""; alt = "The photo"; }
-  else if (view === "run") { const step = earlierStep() ?? run.pictures.at(-1); source = runPicture(step); alt = `The painting after ${step} updates`; }
+  else if (view === "run") { const step = earlierStep() ?? run.pictures.at(-1); source = runPicture(step); alt = `The painting after ${updates(step)}`; }
   else if (instant) { source = instant.picture; alt = "The instant picture"; }
   else if (photo) { source = viewOf(choice.photo); alt = "The photo"; }
   setSource($("after"), source);
@@ -187,8 +191,8 @@ function render() {
 function renderRunning() {
   const run = state.run, active = busy(), paused = run?.state === "paused";
   const painting = active && run.state !== "waiting";
-  let text = saidOnce;
-  if (!text && run) {
+  let text = saidOnce || instantSaid;
+  if (!saidOnce && run && (active || shown === "run")) {
     const at = `${run.step} of ${run.total} updates`;
     text = {
       waiting: run.place ? `Waiting: ${run.place} ${run.place === 1 ? "painting is" : "paintings are"} before yours` : "Your turn comes",
@@ -218,6 +222,7 @@ function renderRunning() {
   $("keeping").hidden = !active;
   if (run) $("keep").checked = run.keep;
 }
+const updates = count => `${count} ${count === 1 ? "update" : "updates"}`;
 const capital = text => text[0].toUpperCase() + text.slice(1);
 
 function renderHome(view) {
@@ -228,8 +233,8 @@ function renderHome(view) {
   if (atEnd) $("earlier").value = $("earlier").max;
   const step = view === "run" ? earlierStep() ?? steps.at(-1) : null;
   if (view === "run") {
-    $("earlier-said").textContent = `After ${step} updates`;
-    $("earlier").setAttribute("aria-valuetext", `after ${step} updates`);
+    $("earlier-said").textContent = `After ${updates(step)}`;
+    $("earlier").setAttribute("aria-valuetext", `after ${updates(step)}`);
     $("undo").hidden = isNewest();
   }
   const there = view === "run" ? step !== null : Boolean(instant);
@@ -660,7 +665,7 @@ function listen() {
       choice.styles = {"starry_night.jpg": 0.5};
     }
     if (choice.kind === "gallery") renderGallery();
-    changed();
+    changed(true, !state.run); // a page that is reloaded goes on showing its run
   });
   events.onerror = () => problem("The connection to nst-jax is lost. Is it still running? This page tries again.");
   events.onopen = () => problem("");
