@@ -1,0 +1,244 @@
+"""Paint the pictures of the gallery, and write `gallery.md`: each with its command and its time.
+
+    python -m docs.gallery_page pictures FOLDER [--debian ROOT]    # the photographs and paintings
+    python -m docs.gallery_page paint FOLDER [NAME ...]            # half an hour on two quiet cores
+    python -m docs.gallery_page write FOLDER
+
+`pictures` reads photographs and paintings from installed packages, see `docs/gallery_sources.py`.
+`paint` paints from them, and records times in `gallery/measured.json`; all commands run one after the
+other in one process, so that the times do not contain its start. `write` writes the page and two sheets
+of what was painted from.
+"""
+
+import argparse
+import io
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image, ImageDraw, ImageFilter
+
+import nst_jax as nst
+from benchmarks import harness
+from docs import gallery_sources
+from nst_jax.app import cli
+
+HERE = Path(__file__).resolve().parent
+FOLDER, PAGE = HERE / "gallery", HERE / "gallery.md"
+MEASURED = FOLDER / "measured.json"
+LARGEST = 40_000  # bytes of a picture of the page
+DRAFT = "--size 384 --quality draft"
+
+
+class Entry(NamedTuple):
+    """A picture of the gallery: what painted it, and what there is to see."""
+
+    kind: str  # the section of the page
+    words: str  # of its command, between `nst-jax` and the name of its file
+    remark: str
+
+
+ENTRIES: dict[str, Entry] = {
+    "pagoda_wave": Entry(
+        "Buildings",
+        f"stylize pagoda.png wave.png {DRAFT}",
+        "A pagoda printed from wood blocks: the ochre sky and the Prussian blue of the print, its foam in the leaves.",
+    ),
+    "pagoda_realism": Entry(
+        "Buildings",
+        f"stylize pagoda.png snow.png {DRAFT} --realism 0.7 --colors content",
+        "Strokes of the print, edges and colours of the photograph.",
+    ),
+    "mountain_auvers": Entry(
+        "Landscapes",
+        f"stylize mountain.png auvers.png {DRAFT}",
+        "Thick strokes, the orange roofs as a path.",
+    ),
+    "autumn_snow": Entry(
+        "Landscapes",
+        f"stylize autumn.png snow.png {DRAFT}",
+        "Autumn as a quiet winter print.",
+    ),
+    "stream_summertime": Entry(
+        "Landscapes",
+        f"stylize stream.png summertime.png {DRAFT}",
+        "Cassatt's water, for water.",
+    ),
+    "sunset_ramparts": Entry(
+        "Landscapes",
+        f"stylize sunset.png ramparts.png {DRAFT}",
+        "Light over a coast.",
+    ),
+    "rocket_starry": Entry(
+        "Night",
+        f"stylize rocket.png starry_night.png {DRAFT}",
+        "A launch pad under van Gogh's sky.",
+    ),
+    "astronaut_renoir": Entry(
+        "People",
+        f"stylize astronaut.png renoir.png {DRAFT} --protect face.png:0.6",
+        "Among Renoir's dancers, her face protected by a mask.",
+    ),
+    "mona_lisa_kandinsky": Entry(
+        "People",
+        f"stylize mona_lisa.png kandinsky.png {DRAFT} --style-scale 1.5",
+        "A portrait in circles and lines, drawn half as large again.",
+    ),
+    "chelsea_lion": Entry(
+        "Animals",
+        f"stylize chelsea.png lion.png {DRAFT}",
+        "A cat in the wash of Dürer's lion.",
+    ),
+    "moose_region": Entry(
+        "Animals",
+        f"stylize moose.png summertime.png {DRAFT} --region animal.png:lion.png",
+        "The animal after Dürer, what is around it after Cassatt.",
+    ),
+    "coffee_kandinsky": Entry(
+        "Food and things",
+        f"stylize coffee.png kandinsky.png {DRAFT}",
+        "Flat colours, ink lines and circles where the cup has them already.",
+    ),
+    "fig_poppies": Entry(
+        "Food and things",
+        f"stylize fig.png poppies.png {DRAFT}",
+        "Flat colour and a brush line.",
+    ),
+    "dahlia_poppies": Entry(
+        "Food and things",
+        f"stylize dahlia.png poppies.png {DRAFT}",
+        "A flower after flowers.",
+    ),
+    "dandelion_starry": Entry(
+        "Food and things",
+        f"stylize dandelion.png starry_night.png {DRAFT} --colors content",
+        "Swirls of The Starry Night in the colours of the meadow.",
+    ),
+    "pagoda_instant": Entry(
+        "In one pass",
+        "instant pagoda.png auvers.png --size 384",
+        "Any painting as the style.",
+    ),
+    "moose_instant": Entry(
+        "In one pass",
+        "instant moose.png summertime.png --size 384",
+        "Any painting as the style.",
+    ),
+    "coffee_instant": Entry(
+        "In one pass",
+        "instant coffee.png mosaic --size 384",
+        "One of the 26 styles.",
+    ),
+    "astronaut_instant": Entry(
+        "In one pass",
+        "instant astronaut.png woodcut --size 384",
+        "One of the 26 styles.",
+    ),
+    "wave_texture": Entry(
+        "Textures",
+        "texture wave.png --recipe default --size 384x256 --steps 30",
+        "What is left of the print without its motif.",
+    ),
+}
+
+# Masks by file name: the photograph, and white ellipses on black as the corners of their boxes.
+MASKS: dict[str, tuple[str, tuple[tuple[int, int, int, int], ...]]] = {
+    "face.png": ("astronaut", ((165, 20, 285, 215),)),
+    "animal.png": ("moose", ((90, 320, 565, 510), (320, 170, 530, 390), (190, 70, 645, 275))),
+}
+
+
+def command(name: str) -> str:
+    """Return the command that paints a picture, as it stands on the page."""
+    return f"nst-jax {ENTRIES[name].words} -o {name}.png"
+
+
+def mask(name: str, photograph: Path) -> Image.Image:
+    """Return a mask: white ellipses with soft edges, on black."""
+    with Image.open(photograph) as photo:
+        found = Image.new("L", photo.size)
+    for box in MASKS[name][1]:
+        ImageDraw.Draw(found).ellipse(box, fill=255)
+    return found.filter(ImageFilter.GaussianBlur(6))
+
+
+# --- Painting -------------------------------------------------------------------------------------
+
+
+def prepare(folder: Path, root: Path) -> None:
+    """Write photographs, paintings and masks into a folder, where the commands of the page find them."""
+    gallery_sources.write(folder, root)
+    for name, (photograph, _) in MASKS.items():
+        mask(name, folder / f"{photograph}.png").save(folder / name)
+
+
+def paint(names: Sequence[str], folder: Path) -> None:
+    """Paint pictures in a folder that `prepare` wrote, and add them and their times to the page's."""
+    FOLDER.mkdir(exist_ok=True)
+    os.chdir(folder)
+    for name in names:
+        sys.stderr.write(f"{command(name)}\n")
+        load, wall, processor = os.getloadavg()[0], time.perf_counter(), time.process_time()
+        cli.cli([*shlex.split(command(name))[1:], "--quiet"], standalone_mode=False)
+        entry = {
+            "seconds": round(time.perf_counter() - wall, 1),
+            "processor_seconds": round(time.process_time() - processor, 1),
+            "load": [round(load, 1), round(os.getloadavg()[0], 1)],
+            "command": command(name),
+            "processor": harness.device()["processor"],
+            "cores": harness.cores(),
+            "versions": harness.versions(),
+            "commit": harness.source()["commit"],
+        }
+        write_jpeg(Image.open(f"{name}.png"), FOLDER / f"{name}.jpg", LARGEST)
+        _record(name, entry)
+
+
+def _record(name: str, entry: dict[str, Any]) -> None:
+    measured = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    MEASURED.write_text(json.dumps({**measured, name: entry}, indent=1) + "\n")
+
+
+def write_jpeg(picture: Image.Image, path: Path, largest: int) -> None:
+    """Write a picture as a JPEG of at most that many bytes, with the best quality that allows it."""
+    for quality in range(92, 30, -4):
+        buffer = io.BytesIO()
+        picture.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)
+        if buffer.tell() <= largest:
+            path.write_bytes(buffer.getvalue())
+            return
+    raise ValueError(f"{path.name} does not fit into {largest} bytes")
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run one of the three steps."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    steps = parser.add_subparsers(dest="step", required=True)
+    pictures = steps.add_parser(
+        "pictures", help="write the photographs and paintings into a folder"
+    )
+    pictures.add_argument("--debian", type=Path, default=Path("/"), help="where its packages are")
+    painting = steps.add_parser("paint", help="paint the pictures of the page, or those named")
+    writing = steps.add_parser(
+        "write", help="write the page and the sheets of what was painted from"
+    )
+    for step in (pictures, painting, writing):
+        step.add_argument("folder", type=Path)
+    painting.add_argument("names", nargs="*", metavar="NAME")
+    given = parser.parse_args()
+    if given.step == "pictures":
+        prepare(given.folder, given.debian)
+    elif given.step == "paint":
+        paint(given.names or list(ENTRIES), given.folder.resolve())
+
+
+if __name__ == "__main__":
+    main()
