@@ -33,6 +33,7 @@ FOLDER, PAGE = HERE / "gallery", HERE / "gallery.md"
 MEASURED = FOLDER / "measured.json"
 LARGEST = 40_000  # bytes of a picture of the page
 DRAFT = "--size 384 --quality draft"
+SMALL = "--size 320 --quality draft"
 
 
 class Entry(NamedTuple):
@@ -51,7 +52,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "pagoda_realism": Entry(
         "Buildings",
-        f"stylize pagoda.png snow.png {DRAFT} --realism 0.7 --colors content",
+        f"stylize pagoda.png snow.png {SMALL} --realism 0.7 --colors content",
         "Strokes of the print, edges and colours of the photograph.",
     ),
     "mountain_auvers": Entry(
@@ -61,17 +62,17 @@ ENTRIES: dict[str, Entry] = {
     ),
     "autumn_snow": Entry(
         "Landscapes",
-        f"stylize autumn.png snow.png {DRAFT}",
+        f"stylize autumn.png snow.png {SMALL}",
         "Autumn as a quiet winter print.",
     ),
     "stream_summertime": Entry(
         "Landscapes",
-        f"stylize stream.png summertime.png {DRAFT}",
+        f"stylize stream.png summertime.png {SMALL}",
         "Cassatt's water, for water.",
     ),
     "sunset_ramparts": Entry(
         "Landscapes",
-        f"stylize sunset.png ramparts.png {DRAFT}",
+        f"stylize sunset.png ramparts.png {SMALL}",
         "Light over a coast.",
     ),
     "rocket_starry": Entry(
@@ -81,22 +82,22 @@ ENTRIES: dict[str, Entry] = {
     ),
     "astronaut_renoir": Entry(
         "People",
-        f"stylize astronaut.png renoir.png {DRAFT} --protect face.png:0.6",
+        f"stylize astronaut.png renoir.png {SMALL} --protect face.png:0.6",
         "Among Renoir's dancers, her face protected by a mask.",
     ),
     "mona_lisa_kandinsky": Entry(
         "People",
-        f"stylize mona_lisa.png kandinsky.png {DRAFT} --style-scale 1.5",
+        f"stylize mona_lisa.png kandinsky.png {SMALL} --style-scale 1.5",
         "A portrait in circles and lines, drawn half as large again.",
     ),
     "chelsea_lion": Entry(
         "Animals",
-        f"stylize chelsea.png lion.png {DRAFT}",
+        f"stylize chelsea.png lion.png {SMALL}",
         "A cat in the wash of Dürer's lion.",
     ),
     "moose_region": Entry(
         "Animals",
-        f"stylize moose.png summertime.png {DRAFT} --region animal.png:lion.png",
+        f"stylize moose.png summertime.png {SMALL} --region animal.png:lion.png",
         "The animal after Dürer, what is around it after Cassatt.",
     ),
     "coffee_kandinsky": Entry(
@@ -106,7 +107,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "fig_poppies": Entry(
         "Food and things",
-        f"stylize fig.png poppies.png {DRAFT}",
+        f"stylize fig.png poppies.png {SMALL}",
         "Flat colour and a brush line.",
     ),
     "dahlia_poppies": Entry(
@@ -116,32 +117,32 @@ ENTRIES: dict[str, Entry] = {
     ),
     "dandelion_starry": Entry(
         "Food and things",
-        f"stylize dandelion.png starry_night.png {DRAFT} --colors content",
+        f"stylize dandelion.png starry_night.png {SMALL} --colors content",
         "Swirls of The Starry Night in the colours of the meadow.",
     ),
     "pagoda_instant": Entry(
         "In one pass",
-        "instant pagoda.png auvers.png --size 384",
+        "instant pagoda.png auvers.png --size 320",
         "Any painting as the style.",
     ),
     "moose_instant": Entry(
         "In one pass",
-        "instant moose.png summertime.png --size 384",
+        "instant moose.png summertime.png --size 320",
         "Any painting as the style.",
     ),
     "coffee_instant": Entry(
         "In one pass",
-        "instant coffee.png mosaic --size 384",
+        "instant coffee.png mosaic --size 320",
         "One of the 26 styles.",
     ),
     "astronaut_instant": Entry(
         "In one pass",
-        "instant astronaut.png woodcut --size 384",
+        "instant astronaut.png woodcut --size 320",
         "One of the 26 styles.",
     ),
     "wave_texture": Entry(
         "Textures",
-        "texture wave.png --recipe default --size 384x256 --steps 30",
+        "texture wave.png --recipe default --size 320x208 --steps 30",
         "What is left of the print without its motif.",
     ),
 }
@@ -184,7 +185,8 @@ def paint(names: Sequence[str], folder: Path) -> None:
     for name in names:
         sys.stderr.write(f"{command(name)}\n")
         load, wall, processor = os.getloadavg()[0], time.perf_counter(), time.process_time()
-        cli.cli([*shlex.split(command(name))[1:], "--quiet"], standalone_mode=False)
+        words = [*shlex.split(command(name))[1:], "--quiet"]
+        cli.cli(words, standalone_mode=False, obj=wall)
         entry = {
             "seconds": round(time.perf_counter() - wall, 1),
             "processor_seconds": round(time.process_time() - processor, 1),
