@@ -1,9 +1,9 @@
-"""The pictures of the gallery: read from installed packages, checked, and written where commands find them.
+"""The pictures of the gallery: read from installed packages, checked, and written for its commands.
 
 Photographs come from Python packages (`pip install scikit-image scikit-learn`), from Debian packages
 (`apt-get install lomiri-wallpapers-16.04 gcompris-qt-data`) and from the samples of this package.
 Paintings come from the puzzles of GCompris: a painting is there in pieces with interlocking edges,
-inside a file of Qt's resource system. `SOURCES` says of each picture who made it and under which licence.
+inside a file of Qt's resource system. `SOURCES` says of each picture who made it, and its licence.
 """
 
 import hashlib

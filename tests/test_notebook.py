@@ -22,7 +22,7 @@ COURSES = ("coursera", "gatys", "tensorflow", "udacity")
 
 # Code that the tests insert after cells, so that there is little to compute and to compile.
 SHALLOW = """
-recipe = recipe.replace(content_taps=("relu2_1",), style_taps=("relu1_1", "relu2_1"),
+recipe = recipe.replace(content_taps=("relu2_2",), style_taps=("relu1_1", "relu2_1"),
                         style_layer_weights={weights})
 """
 SMALL = {
