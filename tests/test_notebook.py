@@ -39,7 +39,7 @@ SMALL = {
         "network": SHALLOW.format(weights=(1e3 / 64**2, 1e3 / 128**2)),
     },
     "tensorflow": {
-        "parameters": "SIZE, STEPS, EVERY = 48, 2, 1",
+        "parameters": "SIZE, STEPS, EVERY = 64, 2, 1",
         "recipe": SHALLOW.format(weights=(0.2, 0.2)),
     },
     "udacity": {"parameters": "SIZE, STEPS, EVERY = 32, 2, 1"},
@@ -133,7 +133,8 @@ def test_a_course_runs_with_few_steps(name, tmp_path, monkeypatch, capsys):
     assert len(shown) > 5 and all(isinstance(picture, Image.Image) for picture in shown)
     assert names["row"].shape[0] == 4 if "row" in names else len(names["pictures"]) == 4
     assert "from left to right: relu1_1, 64 x 64, relu2_1, 128 x 128" in said
-    assert float(names["last"].history.total[-1]) < float(names["last"].history.total[0])
+    style = names["last"].history.style
+    assert float(style[-1]) < float(style[0])
 
 
 def without_matplotlib(find_spec):
