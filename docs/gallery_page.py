@@ -45,10 +45,37 @@ class Entry(NamedTuple):
 
 
 ENTRIES: dict[str, Entry] = {
+    "astronaut_instant": Entry(
+        "People",
+        "instant astronaut.png impression --size 384",
+        "By one pass, in one of the 26 styles; a face stays a face.",
+    ),
+    "moose_region": Entry(
+        "Animals",
+        f"stylize moose.png summertime.png {SMALL} --region animal.png:lion.png",
+        "The animal after Dürer, what is around it after Cassatt; the mask is three "
+        "ellipses, hence the brown air between the antlers.",
+    ),
+    "moose_instant": Entry(
+        "Animals",
+        "instant moose.png summertime.png --size 384",
+        "By one pass: a blur of water and grass, quite unlike the picture above.",
+    ),
+    "chelsea_instant": Entry(
+        "Animals",
+        "instant chelsea.png charcoal --size 384",
+        "By one pass, in one of the 26 styles: a drawing with two colours.",
+    ),
     "pagoda_wave": Entry(
         "Buildings",
         f"stylize pagoda.png wave.png {DRAFT}",
-        "Printed from wood blocks: the print's ochre sky and Prussian blue, its foam in the leaves.",
+        "Printed from wood blocks: the print's ochre sky and Prussian blue, its foam in "
+        "the leaves.",
+    ),
+    "pagoda_instant": Entry(
+        "Buildings",
+        "instant pagoda.png auvers.png --size 384",
+        "By one pass, any painting as the style: its palette and grain rather than its strokes.",
     ),
     "mountain_auvers": Entry(
         "Landscapes",
@@ -60,75 +87,50 @@ ENTRIES: dict[str, Entry] = {
         f"stylize stream.png summertime.png {SMALL}",
         "Cassatt's water, for water.",
     ),
-    "moose_region": Entry(
-        "Animals",
-        f"stylize moose.png summertime.png {SMALL} --region animal.png:lion.png",
-        "The animal after Dürer, what is around it after Cassatt.",
+    "autumn_instant": Entry(
+        "Landscapes",
+        "instant autumn.png woodcut --size 384",
+        "By one pass, in one of the 26 styles, whose black lines carve the forest.",
+    ),
+    "mountain_instant": Entry(
+        "Landscapes",
+        "instant mountain.png engraving --size 384",
+        "By one pass, in one of the 26 styles.",
+    ),
+    "rocket_instant": Entry(
+        "Night",
+        "instant rocket.png starry waves --size 384",
+        "By one pass, two of the 26 styles in equal parts.",
+    ),
+    "dahlia_poppies": Entry(
+        "Flowers",
+        f"stylize dahlia.png poppies.png {DRAFT}",
+        "A flower after flowers.",
+    ),
+    "dahlia_instant": Entry(
+        "Flowers",
+        "instant dahlia.png cutout --size 384",
+        "By one pass, in one of the 26 styles: cut paper.",
+    ),
+    "dandelion_instant": Entry(
+        "Flowers",
+        "instant dandelion.png starry_night.png --size 384",
+        "By one pass: the night of the painting over a meadow.",
     ),
     "coffee_kandinsky": Entry(
         "Food and things",
         f"stylize coffee.png kandinsky.png {DRAFT}",
         "Flat colours, ink lines and circles where the cup has them already.",
     ),
-    "dahlia_poppies": Entry(
-        "Food and things",
-        f"stylize dahlia.png poppies.png {DRAFT}",
-        "A flower after flowers.",
-    ),
-    "pagoda_instant": Entry(
-        "In one pass",
-        "instant pagoda.png auvers.png --size 384",
-        "Any painting as the style.",
-    ),
-    "moose_instant": Entry(
-        "In one pass",
-        "instant moose.png summertime.png --size 384",
-        "Any painting as the style.",
-    ),
     "coffee_instant": Entry(
-        "In one pass",
+        "Food and things",
         "instant coffee.png mosaic --size 384",
-        "One of the 26 styles.",
-    ),
-    "astronaut_instant": Entry(
-        "In one pass",
-        "instant astronaut.png impression --size 384",
-        "One of the 26 styles.",
-    ),
-    "rocket_instant": Entry(
-        "In one pass",
-        "instant rocket.png starry waves --size 384",
-        "Two of the 26 styles in equal parts.",
-    ),
-    "dahlia_instant": Entry(
-        "In one pass",
-        "instant dahlia.png cutout --size 384",
-        "One of the 26 styles.",
-    ),
-    "autumn_instant": Entry(
-        "In one pass",
-        "instant autumn.png woodcut --size 384",
-        "One of the 26 styles.",
-    ),
-    "chelsea_instant": Entry(
-        "In one pass",
-        "instant chelsea.png charcoal --size 384",
-        "One of the 26 styles.",
+        "By one pass, in one of the 26 styles: the tiles follow the rim.",
     ),
     "fig_instant": Entry(
-        "In one pass",
+        "Food and things",
         "instant fig.png kandinsky.png --size 384",
-        "Any painting as the style.",
-    ),
-    "dandelion_instant": Entry(
-        "In one pass",
-        "instant dandelion.png starry_night.png --size 384",
-        "Any painting as the style.",
-    ),
-    "mountain_instant": Entry(
-        "In one pass",
-        "instant mountain.png engraving --size 384",
-        "One of the 26 styles.",
+        "By one pass: ink lines and a pale wash.",
     ),
 }
 
@@ -250,6 +252,12 @@ def is_painting(name: str) -> bool:
     return bool(source.board) or name == "starry_night"
 
 
+def _masks() -> dict[str, tuple[str, Any]]:
+    """Return the masks that the commands of the page name."""
+    words = " ".join(_all_words())
+    return {name: mask for name, mask in MASKS.items() if name in words}
+
+
 def page() -> str:
     """Return the page as Markdown."""
     measured = json.loads(MEASURED.read_text())
@@ -277,11 +285,15 @@ def _conditions(measured: dict[str, Any]) -> str:
 
 
 def _section(name: str, entry: Entry, measured: dict[str, Any]) -> str:
-    seconds = measured["processor_seconds"]
-    time_taken = "not measured" if seconds is None else f"{seconds:.0f} s"
+    if measured["processor_seconds"] is not None:
+        time_taken = f"Processor time: {measured['processor_seconds']:.2g} s."
+    elif measured["seconds"] is not None:
+        time_taken = f"On the clock, with its start: {measured['seconds']:.0f} s."
+    else:
+        time_taken = "Time: not measured."
     return (
         f"![{name}](gallery/{name}.jpg)\n\n```sh\n{command(name)}\n```\n\n"
-        f"{entry.remark} Processor time: {time_taken}.\n"
+        f"{entry.remark} {time_taken}\n"
     )
 
 
@@ -297,7 +309,7 @@ def _origins() -> str:
     for name in used():
         source = gallery_sources.SOURCES[name]
         lines.append(f"| {name} | {source.author} | {source.licence} | {source.package} |")
-    masks = ", ".join(f"`{name}` for {photograph}" for name, (photograph, _) in MASKS.items())
+    masks = ", ".join(f"`{name}` for {photograph}" for name, (photograph, _) in _masks().items())
     return "\n".join([*lines, "", f"Masks are ellipses that the script draws: {masks}.", ""])
 
 
