@@ -348,5 +348,6 @@ def put_together(size: tuple[int, int], parts: list[tuple[Piece, Image.Image]]) 
     covered = np.asarray(board)[..., 3] > 0
     rows = np.flatnonzero(covered.mean(axis=1) > 0.3)
     columns = np.flatnonzero(covered.mean(axis=0) > 0.3)
-    box = (columns[0] + BORDER, rows[0] + BORDER, columns[-1] + 1 - BORDER, rows[-1] + 1 - BORDER)
-    return board.crop(tuple(int(edge) for edge in box)).convert("RGB")
+    left, upper = int(columns[0]) + BORDER, int(rows[0]) + BORDER
+    right, lower = int(columns[-1]) + 1 - BORDER, int(rows[-1]) + 1 - BORDER
+    return board.crop((left, upper, right, lower)).convert("RGB")
