@@ -612,7 +612,8 @@ def paint_batch(
       init: as in `stylize_many`.
       intervals: numbers of updates between calls of `progress`, from `nst_jax.descent.intervals_of`.
       progress: as in `stylize_many`.
-      watch: waits until arrays are computed, and may end the run by an exception; None only waits.
+      watch: waits until arrays are computed, and may end the run by an exception; with None, the run
+        just waits.
     """
     watch = Watch() if watch is None else watch
     painted = PaintedBatch({}, {}, {}, set())

@@ -539,7 +539,8 @@ def paint_planned(
       begin: a function that starts given work, possibly in another thread; see `canvas.Begin`. With it,
         targets and programs of the next scale are made while the current one runs, if both scales fit
         into memory. Without it, they are made when that scale begins.
-      watch: waits while the targets are computed, and may end the run by an exception; None only waits.
+      watch: waits while the targets are computed, and may end the run by an exception; with None, the
+        run just waits.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.
 
     Returns:

@@ -325,7 +325,7 @@ class Recorder:
             write_picture(path, shot.image, **self._written_with(shot), overwrite=overwrite)
 
     def _written_with(self, shot: Shot) -> dict[str, Any]:
-        """Return the transparency and the metadata with which a snapshot is written."""
+        """Return the transparency, the resolution and the metadata of a snapshot that is written."""
         finished = shot.step == self.pace.total and shot.broke_at < 0
         finished = finished and not self._has_stalled(shot)
         metadata = self.facts | {

@@ -69,7 +69,7 @@ def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scala
 
     The gradient is taken with the order of the canvas' projections held constant, as in autodiff. Where
     projections are exactly equal, as in a flat canvas, their order is arbitrary; here equal projections
-    all get the gradient for the middle of their places.
+    all get the same gradient, that for the mean of the ranks which they share.
 
     Since the directions change, even an unchanged canvas has another loss in the next update. So the
     loss suits optimisers that do not compare losses, such as `Adam`; the guarded `LBFGS` would undo

@@ -410,9 +410,10 @@ def _bytes_of_targets(
     """Return the bytes of the content's features and the targets of the style losses.
 
     If targets depend on the size of the style, each of the `style_shares` is counted as a style of the
-    largest size. With several regions, each has targets of its own, and a mask at each style tap. For a
-    protected part, there are the content and how much of it is kept, each of the canvas' shape, and the
-    content's features and weights at the tap where it is held.
+    largest size. Each region has targets of its own. If there are several regions or a protected part,
+    each region has a mask at every style tap as well. A protected part adds the content picture and a
+    map of how much of it is kept, both of the canvas' shape, and, at the tap whose content loss protects
+    it, the content's features and a weight for each position.
     """
     terms, held = recipe.terms, held_taps(recipe, protected)
     largest = max(styles, key=math.prod)

@@ -113,7 +113,8 @@ def _of_norm(count: Array) -> Array:
     return jnp.sqrt(4 / count)
 
 
-# The poolings that `pooled` knows. Features come from a ReLU, so zeros change no maximum.
+# The poolings that `pooled` accepts, each with its correction. `max_pool` needs none: after a ReLU
+# nothing is negative, so zeros beyond the border do not change a maximum.
 POOLED: dict[Pool, Correction | None] = {
     max_pool: None,
     average_pool: _of_mean,

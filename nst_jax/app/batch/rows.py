@@ -73,7 +73,7 @@ class ManifestRow(NamedTuple):
 
 
 def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> list[ManifestRow]:
-    """Return the rows with the style pictures of single layers that the command line gives.
+    """Add to each row the style pictures that the command line gives for single layers.
 
     A row's own picture for a layer takes the place of the command line's.
     """

@@ -17,7 +17,7 @@ class Queue:
     """
 
     def __init__(self, most: int = limits.MOST_RUNS) -> None:
-        """Make an empty queue for at most so many runs that wait or paint."""
+        """Make an empty queue, in which at most `most` runs wait or paint."""
         self._most = most
         self._line: list[Run] = []  # that which paints, if any, is the first
         self._changed = threading.Condition(threading.RLock())

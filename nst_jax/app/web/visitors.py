@@ -166,7 +166,7 @@ class Visitors:
         return self._known.get(secret or "")
 
     def welcome(self) -> tuple[str, Visitor]:
-        """Return a new visitor and its secret.
+        """Return the secret of a new visitor, and the visitor.
 
         Raises:
           ValueError: if there are too many.
